@@ -1,0 +1,1 @@
+"""The processes of a running director (supervisor, vrrp, director, checker) and their messages."""

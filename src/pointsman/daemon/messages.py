@@ -1,0 +1,127 @@
+"""What the processes tell each other over their channels, and clients over the control socket.
+
+Everything is a tagged msgspec Struct; JSON on the wire, so that a person can read a capture of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import msgspec
+
+from pointsman.model.address import Address
+from pointsman.model.operations import Operation, Refusal
+from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
+from pointsman.model.traffic import Connection, Counters
+
+MAX_MESSAGE = 64 * 1024 * 1024
+"""Bytes; a longer message ends the connection."""
+
+
+# vrrp -> director
+
+
+class InstanceChanged(msgspec.Struct, frozen=True, tag=True):
+    """A VRRP instance has entered a state."""
+
+    instance: str
+    state: str
+    priority: int
+    reason: str
+    holds_addresses: bool
+
+
+# checker -> director
+
+
+class CheckResult(msgspec.Struct, frozen=True, tag=True):
+    """The verdict of one check of one real server has changed, or is known for the first time."""
+
+    service: ServiceKey
+    server: ServerKey
+    check: int
+    """Index of the check in PoolMember.checks."""
+    up: bool
+    reason: str
+
+
+# client -> director
+
+
+class StatusRequest(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+class TableRequest(msgspec.Struct, frozen=True, tag=True):
+    """The table and its counters; with connections when asked."""
+
+    connections: bool = False
+
+
+class ApplyRequest(msgspec.Struct, frozen=True, tag=True):
+    """Carry out operations on the data plane, as ipvsadm does."""
+
+    operations: tuple[Operation, ...]
+
+
+# director -> client
+
+
+class StatusReply(msgspec.Struct, frozen=True, tag=True):
+    status: dict[str, Any]
+
+
+class TableReply(msgspec.Struct, frozen=True, tag=True):
+    table: ServiceTable
+    counters: Counters
+    timeouts: tuple[int, int, int]
+    connection_table_size: int
+    connections: tuple[Connection, ...] = ()
+
+
+class ApplyReply(msgspec.Struct, frozen=True, tag=True):
+    refusals: tuple[Refusal, ...] = ()
+
+
+class ErrorReply(msgspec.Struct, frozen=True, tag=True):
+    error: str
+
+
+Report = InstanceChanged | CheckResult
+Request = StatusRequest | TableRequest | ApplyRequest
+Reply = StatusReply | TableReply | ApplyReply | ErrorReply
+
+
+def _decode_custom(kind: Any, value: object) -> object:
+    if kind is Address and isinstance(value, str):
+        return ipaddress.ip_address(value)
+    raise TypeError(f"cannot decode {kind!r}")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def encode(message: Report | Request | Reply) -> bytes:
+    """One message as bytes."""
+    return _encoder.encode(message)
+
+
+_report_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report, dec_hook=_decode_custom)
+_request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request, dec_hook=_decode_custom)
+_reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_hook=_decode_custom)
+
+
+def decode_report(data: bytes) -> Report:
+    """A message of vrrp or checker to the director. Raises msgspec.DecodeError."""
+    return _report_decoder.decode(data)
+
+
+def decode_request(data: bytes) -> Request:
+    """A message of a client. Raises msgspec.DecodeError."""
+    return _request_decoder.decode(data)
+
+
+def decode_reply(data: bytes) -> Reply:
+    """An answer of the director. Raises msgspec.DecodeError."""
+    return _reply_decoder.decode(data)

@@ -1,0 +1,71 @@
+"""The one interface of all data planes (memory, XDP, kernel IPVS)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from pointsman.model.address import Address
+from pointsman.model.operations import Operation, Refusal
+from pointsman.model.service import ServiceTable
+from pointsman.model.traffic import Connection, Counters
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """The program on one interface."""
+
+    interface: str
+    index: int
+    mode: str
+    """native, generic or tc."""
+    reason: str = ""
+    """Why not a better mode, or what was found in place (e.g. 'adopted')."""
+
+
+class NextHop(msgspec.Struct, frozen=True):
+    """How frames for a real server leave: interface and both MAC addresses (6 bytes each)."""
+
+    address: Address
+    index: int
+    source: bytes
+    destination: bytes | None
+    """None: not resolved (yet); packets for it are counted and dropped."""
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    name: str
+    schedulers: frozenset[str]
+    forwarding: frozenset[str]
+    attachments: tuple[Attachment, ...] = ()
+    connection_limit: int = 0
+
+
+class DataPlane(Protocol):
+    """Carries out service tables.
+
+    `apply` never raises for a single operation: what could not be done comes back as a Refusal, the rest is
+    done. OSError means the data plane itself is unusable.
+    """
+
+    def capabilities(self) -> Capabilities: ...
+
+    def read(self) -> ServiceTable:
+        """The table as it is in force now."""
+
+    def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
+        """Carry out operations in order."""
+
+    def counters(self) -> Counters: ...
+
+    def connections(self) -> Iterable[Connection]: ...
+
+    def timeouts(self) -> tuple[int, int, int]:
+        """Seconds: tcp, tcpfin, udp (ipvsadm -L --timeout)."""
+
+    def set_next_hops(self, hops: Iterable[NextHop]) -> None:
+        """Tell how real servers are reached; data planes that ask the kernel themselves ignore it."""
+
+    def close(self, keep_forwarding: bool) -> None:
+        """Let go: leave everything in force, or take the program and the tables away."""

@@ -1,0 +1,1 @@
+"""The frozen types everything else speaks: no I/O, no clock, no logic beyond their own invariants."""

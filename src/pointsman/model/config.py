@@ -1,0 +1,30 @@
+"""A whole configuration, every default resolved."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pointsman.model.health import VirtualServer
+from pointsman.model.vrrp import VrrpInstance
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True):
+    """Where alerts go (global_defs)."""
+
+    recipients: tuple[str, ...] = ()
+    sender: str = ""
+    server: str = ""
+    """Host name or address; empty: no mail is sent."""
+    port: int = 25
+    helo_name: str = ""
+    timeout: float = 30.0
+    """smtp_connect_timeout in seconds."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What `pointsman run` runs."""
+
+    router_id: str
+    mail: Mail = Mail()
+    instances: tuple[VrrpInstance, ...] = ()
+    virtual_servers: tuple[VirtualServer, ...] = ()

@@ -1,0 +1,107 @@
+"""The steps that change a service table: what reconcile plans, a data plane applies and a plan prints."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, VirtualService
+
+
+class AddService(msgspec.Struct, frozen=True, tag=True):
+    service: VirtualService
+
+    def text(self) -> str:
+        return f"add service {self.service.key} {self.service.scheduler}"
+
+
+class EditService(msgspec.Struct, frozen=True, tag=True):
+    """Change a service in place; its key stays, its connections and real servers too."""
+
+    service: VirtualService
+
+    def text(self) -> str:
+        return f"edit service {self.service.key} {self.service.scheduler}"
+
+
+class DeleteService(msgspec.Struct, frozen=True, tag=True):
+    key: ServiceKey
+
+    def text(self) -> str:
+        return f"delete service {self.key}"
+
+
+class AddServer(msgspec.Struct, frozen=True, tag=True):
+    service: ServiceKey
+    server: RealServer
+
+    def text(self) -> str:
+        return f"add server {self.server.key} weight {self.server.weight} to {self.service}"
+
+
+class EditServer(msgspec.Struct, frozen=True, tag=True):
+    """Change a real server in place; its key, its connections and its place in the list stay."""
+
+    service: ServiceKey
+    server: RealServer
+
+    def text(self) -> str:
+        return f"edit server {self.server.key} weight {self.server.weight} of {self.service}"
+
+
+class DeleteServer(msgspec.Struct, frozen=True, tag=True):
+    service: ServiceKey
+    server: ServerKey
+
+    def text(self) -> str:
+        return f"delete server {self.server} from {self.service}"
+
+
+class Flush(msgspec.Struct, frozen=True, tag=True):
+    """Delete every service (ipvsadm -C)."""
+
+    def text(self) -> str:
+        return "delete all services"
+
+
+class ZeroCounters(msgspec.Struct, frozen=True, tag=True):
+    """Zero the traffic counters of one service and its servers, or of all (ipvsadm -Z)."""
+
+    key: ServiceKey | None = None
+
+    def text(self) -> str:
+        return f"zero counters of {self.key or 'all services'}"
+
+
+class SetTimeouts(msgspec.Struct, frozen=True, tag=True):
+    """Connection timeouts in seconds (ipvsadm --set); 0 keeps the present value."""
+
+    tcp: int = 0
+    tcp_fin: int = 0
+    udp: int = 0
+
+    def text(self) -> str:
+        return f"set timeouts tcp {self.tcp} tcpfin {self.tcp_fin} udp {self.udp}"
+
+
+Operation = (
+    AddService
+    | EditService
+    | DeleteService
+    | AddServer
+    | EditServer
+    | DeleteServer
+    | Flush
+    | ZeroCounters
+    | SetTimeouts
+)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One operation that a data plane did not carry out.
+
+    `reason` is one of: exists, no-service, no-server, server-exists, no-scheduler, unsupported, full, system.
+    """
+
+    operation: Operation
+    reason: str
+    detail: str = ""

@@ -1,0 +1,133 @@
+"""What IPVS calls a virtual service and its real servers, and the table that holds them.
+
+Field semantics are those of ipvsadm(8) and of the kernel's `struct ip_vs_service_user` and
+`struct ip_vs_dest_user` (include/uapi/linux/ip_vs.h).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from pointsman.model.address import Address, bracketed
+
+
+class Transport(enum.IntEnum):
+    """Layer-4 protocols that can be balanced, by IANA protocol number."""
+
+    TCP = 6
+    UDP = 17
+    SCTP = 132
+
+
+class Forwarding(enum.Enum):
+    """How a packet reaches its real server; values are ipvsadm's words in the listing."""
+
+    ROUTE = "Route"
+    TUNNEL = "Tunnel"
+    MASQ = "Masq"
+    LOCAL = "Local"
+
+
+class ServiceKey(msgspec.Struct, frozen=True):
+    """What a client addresses: transport + VIP + port (0: every port), or a firewall mark.
+
+    For a mark, `transport` and `address` are None and `ipv6` tells the family.
+    """
+
+    transport: Transport | None = None
+    address: Address | None = None
+    port: int = 0
+    fwmark: int = 0
+    ipv6: bool = False
+
+    @classmethod
+    def of(cls, transport: Transport, address: Address, port: int) -> ServiceKey:
+        """The key of an address service; `ipv6` follows the address."""
+        return cls(transport=transport, address=address, port=port, ipv6=address.version == 6)
+
+    @classmethod
+    def mark(cls, fwmark: int, ipv6: bool = False) -> ServiceKey:
+        """The key of a firewall-mark service."""
+        return cls(fwmark=fwmark, ipv6=ipv6)
+
+    def __str__(self) -> str:
+        if self.transport is None or self.address is None:
+            return f"FWM {self.fwmark}" + (" IPv6" if self.ipv6 else "")
+        return f"{self.transport.name} {bracketed(self.address, self.port)}"
+
+
+class ServerKey(msgspec.Struct, frozen=True):
+    """A real server inside one service: its address (RIP) and port."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        return bracketed(self.address, self.port)
+
+
+class VirtualService(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual service as the administrator wrote it."""
+
+    key: ServiceKey
+    scheduler: str = "wlc"
+    persistence: int | None = None
+    """Persistence timeout in seconds; None: not persistent."""
+    persistence_prefix: int | None = None
+    """Prefix length applied to the client address for persistence; None: the whole address."""
+    one_packet: bool = False
+    flags: frozenset[str] = frozenset()
+    """Scheduler flags by their ipvsadm names: sh-fallback, sh-port, mh-fallback, mh-port, flag-1..3."""
+
+
+class RealServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A real server (IPVS: destination) of one service."""
+
+    key: ServerKey
+    forwarding: Forwarding = Forwarding.ROUTE
+    weight: int = 1
+    upper_threshold: int = 0
+    """Connections above which no new one is sent here; 0: no limit."""
+    lower_threshold: int = 0
+
+
+class ServiceEntry(msgspec.Struct, frozen=True):
+    """A service with its real servers, in the order in which they were added."""
+
+    service: VirtualService
+    servers: tuple[RealServer, ...] = ()
+
+    def server(self, key: ServerKey) -> RealServer | None:
+        """The real server with this key, or None."""
+        return next((server for server in self.servers if server.key == key), None)
+
+
+class ServiceTable(msgspec.Struct, frozen=True):
+    """All services of a director: the one type for the desired and for the actual table.
+
+    `entries` is in the order in which services were added; keys are unique.
+    """
+
+    entries: tuple[ServiceEntry, ...] = ()
+
+    @classmethod
+    def of(cls, entries: Iterable[ServiceEntry]) -> ServiceTable:
+        """A table of these entries. Raises ValueError when two have the same key."""
+        collected = tuple(entries)
+        keys = {entry.service.key for entry in collected}
+        if len(keys) != len(collected):
+            raise ValueError("two services with the same key")
+        return cls(collected)
+
+    def __iter__(self) -> Iterator[ServiceEntry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def get(self, key: ServiceKey) -> ServiceEntry | None:
+        """The entry of this service, or None."""
+        return next((entry for entry in self.entries if entry.service.key == key), None)
