@@ -1,0 +1,57 @@
+# make demo    set everything up, run the documents' clusters on this machine, show what happens
+# make test    set everything up, run every test
+# make lint    ruff and mypy
+# make bench   what the data plane costs per packet     (BENCH=name runs one)
+# make install the program and its systemd units        (make uninstall takes them away)
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+OBJECT := src/pointsman/dataplane/xdp/director.bpf.o
+BENCH  ?= all
+
+.PHONY: demo test lint bench setup install uninstall clean
+
+demo: setup
+	@$(BIN)/pointsman lab demo
+
+test: setup
+	@$(BIN)/pytest $(TESTS)
+
+lint: $(VENV)/.ready
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+setup: root build/.packages $(VENV)/.ready $(OBJECT)
+
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "This needs root (network namespaces, BPF): run it as 'sudo make $(MAKECMDGOALS)'." >&2; exit 1; }
+
+build/.packages: scripts/packages
+	@mkdir -p build
+	@scripts/packages
+	@touch $@
+
+$(VENV)/.ready: pyproject.toml | build/.packages
+	@echo "==> Python environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(OBJECT): $(wildcard bpf/*.c bpf/*.h bpf/Makefile) | build/.packages
+	@echo "==> BPF object"
+	@$(MAKE) --no-print-directory -C bpf
+
+install: setup
+	@scripts/install
+
+uninstall:
+	@scripts/install --uninstall
+
+clean:
+	rm -rf build $(VENV) $(OBJECT) .mypy_cache .ruff_cache .pytest_cache .hypothesis

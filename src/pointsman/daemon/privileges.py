@@ -1,0 +1,97 @@
+"""Giving up what a process does not need: capabilities, user, and outliving its parent.
+
+By ctypes, because the standard library has none of it (capabilities(7), prctl(2), capset(2)).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import os
+import pwd
+import signal
+from collections.abc import Collection
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
+PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+class Capability(enum.IntEnum):
+    """The capabilities that processes of a director may keep (linux/capability.h)."""
+
+    DAC_OVERRIDE = 1
+    KILL = 5
+    SETGID = 6
+    SETUID = 7
+    NET_BIND_SERVICE = 10
+    NET_ADMIN = 12
+    NET_RAW = 13
+    IPC_LOCK = 14
+    SYS_ADMIN = 21
+    SYS_NICE = 23
+    SYS_RESOURCE = 24
+    PERFMON = 38
+    BPF = 39
+
+
+class _Header(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+
+class _Data(ctypes.Structure):
+    _fields_ = [
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    ]
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def effective_capabilities() -> set[Capability]:
+    """What this process may do now. Raises OSError."""
+    data = (_Data * 2)()
+    _check(_libc.capget(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data), "capget")
+    mask = data[0].effective | data[1].effective << 32
+    return {capability for capability in Capability if mask >> capability & 1}
+
+
+def keep_only(capabilities: Collection[Capability]) -> None:
+    """Give up every other capability for good, in this process and whatever it executes. Raises OSError."""
+    for number in range(64):
+        if number not in capabilities and _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+            break  # EINVAL: past the last capability that this kernel knows
+    mask = sum(1 << capability for capability in capabilities)
+    data = (_Data * 2)()
+    for index in range(2):
+        part = mask >> 32 * index & 0xFFFFFFFF
+        data[index] = _Data(part, part, 0)
+    _check(_libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data), "capset")
+
+
+def become_nobody() -> None:
+    """Run on as user nobody, without groups and without any capability. Raises OSError."""
+    user = pwd.getpwnam("nobody")
+    os.setgroups([])
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+
+
+def die_with(parent: int, number: signal.Signals) -> None:
+    """Receive this signal when the parent ends; at once if it is gone already. Raises OSError."""
+    _check(_libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        os.kill(os.getpid(), number)
+
+
+def set_name(name: str) -> None:
+    """The name that ps and top show (at most 15 bytes)."""
+    _libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)

@@ -1,0 +1,229 @@
+"""The parent of a director's processes: starts, restarts, watches and stops them. It does nothing else.
+
+Order of the steps: lock, children (director first; the others when it is ready), READY to the service
+manager, then wait for signals. The channels between the children are made once and kept here, so that a
+message survives the death of either end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pointsman.daemon import privileges
+from pointsman.daemon.notify import notify, watchdog_interval
+
+log = logging.getLogger("supervisor")
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_CONFIGURATION = 2
+EXIT_ENVIRONMENT = 3
+"""A child that ends with one of the last two cannot be helped by a restart; the supervisor ends with it."""
+
+STOP_DEADLINE = 10.0
+"""Seconds a child has to end after SIGTERM."""
+LONGEST_BACKOFF = 60.0
+STABLE_AFTER = 30.0
+"""Seconds after which a child's earlier crashes are forgotten."""
+HEARTBEAT_LIMIT = 20.0
+"""Seconds without a sign of life after which the director counts as hung and is killed."""
+
+
+class AlreadyRunningError(Exception):
+    """Another director runs in this network namespace."""
+
+
+@dataclass
+class Child:
+    """One process: `body` runs in it and returns its exit code."""
+
+    name: str
+    body: Callable[[], int]
+    confine: Callable[[], None] = field(default=lambda: None)
+    """Gives up privileges; runs in the child before the body."""
+    pid: int = 0
+    started: float = 0.0
+    crashes: int = 0
+    restart_at: float | None = None
+
+
+def take_lock(run_directory: Path) -> int:
+    """Make the run directory and lock it for this process's life. Raises AlreadyRunningError, OSError."""
+    run_directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(run_directory / "pointsman.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(handle, 32).decode(errors="replace").strip()
+        os.close(handle)
+        raise AlreadyRunningError(holder) from None
+    os.truncate(handle, 0)
+    os.write(handle, f"{os.getpid()}\n".encode())
+    return handle
+
+
+class Supervisor:
+    """Keeps `director` and its `helpers` running until told to stop."""
+
+    def __init__(self, director: Child, helpers: list[Child], ready: socket.socket) -> None:
+        self._director = director
+        self._helpers = helpers
+        self._ready = ready
+        """The director writes one byte here when it is ready and then as a sign of life."""
+        self._heard: float | None = None
+        self._stopping = False
+        self._selector = selectors.DefaultSelector()
+        self._exit_code = EXIT_OK
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT, or until a child ends for a reason no restart mends."""
+        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        self._selector.register(wake_read, selectors.EVENT_READ, "signal")
+        self._ready.setblocking(False)
+        self._selector.register(self._ready, selectors.EVENT_READ, "ready")
+        try:
+            self._start(self._director)
+            while not self._stopping:
+                self._wait(wake_read)
+        finally:
+            self._stop_all()
+        return self._exit_code
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stopping = True
+        elif number == signal.SIGHUP:
+            log.warning("SIGHUP: reloading is not implemented yet; nothing was changed")
+
+    def _wait(self, wake: int) -> None:
+        for key, _ in self._selector.select(self._timeout()):
+            if key.data == "signal":
+                with contextlib.suppress(BlockingIOError):
+                    while os.read(wake, 512):
+                        pass
+            else:
+                self._hear()
+        self._reap()
+        now = time.monotonic()
+        for child in self._children():
+            if child.restart_at is not None and child.restart_at <= now and not self._stopping:
+                self._start(child)
+        if self._heard is not None and now - self._heard > HEARTBEAT_LIMIT and self._director.pid:
+            log.error("the director gave no sign of life for %.0f s: killing it", HEARTBEAT_LIMIT)
+            os.kill(self._director.pid, signal.SIGKILL)
+            self._heard = None
+
+    def _timeout(self) -> float | None:
+        due = [child.restart_at for child in self._children() if child.restart_at is not None]
+        if self._heard is not None:
+            due.append(self._heard + HEARTBEAT_LIMIT + 0.1)
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _children(self) -> list[Child]:
+        return [self._director, *self._helpers]
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._ready.recv(4096):
+                first = self._heard is None
+                self._heard = time.monotonic()
+                if first:
+                    self._director_ready()
+        if watchdog_interval() is not None:
+            notify("WATCHDOG=1")
+
+    def _director_ready(self) -> None:
+        for child in self._helpers:
+            if child.pid == 0 and child.restart_at is None:
+                self._start(child)
+        notify("READY=1\nSTATUS=forwarding")
+
+    def _start(self, child: Child) -> None:
+        parent = os.getpid()
+        child.restart_at = None
+        child.started = time.monotonic()
+        child.pid = os.fork()
+        if child.pid == 0:
+            os._exit(self._in_child(child, parent))
+        log.info("started %s, pid %d", child.name, child.pid)
+
+    @staticmethod
+    def _in_child(child: Child, parent: int) -> int:
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it stops us in order
+            privileges.set_name(f"pm-{child.name}")
+            child.confine()
+            privileges.die_with(parent, signal.SIGKILL)
+            return child.body()
+        except Exception:
+            logging.getLogger(child.name).exception("%s failed", child.name)
+            return EXIT_FAILURE
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for child in self._children():
+                if child.pid == pid:
+                    self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, child: Child, code: int) -> None:
+        child.pid = 0
+        if self._stopping:
+            return
+        if code in (EXIT_CONFIGURATION, EXIT_ENVIRONMENT):
+            self._exit_code, self._stopping = code, True
+            return
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        if time.monotonic() - child.started > STABLE_AFTER:
+            child.crashes = 0
+        delay = min(float(child.crashes), LONGEST_BACKOFF)
+        child.crashes += 1
+        child.restart_at = time.monotonic() + delay
+        if child is self._director:
+            self._heard = None
+        log.error("%s %s; restarting it %s", child.name, how, f"in {delay:.0f} s" if delay else "now")
+
+    def _stop_all(self) -> None:
+        """Helpers first: VRRP hands the addresses over while the director still forwards."""
+        self._stopping = True
+        notify("STOPPING=1")
+        self._terminate(self._helpers)
+        self._terminate([self._director])
+
+    def _terminate(self, children: list[Child]) -> None:
+        for child in children:
+            if child.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_DEADLINE
+        while any(child.pid for child in children):
+            self._reap()
+            if time.monotonic() > deadline:
+                for child in children:
+                    if child.pid:
+                        log.error("%s did not stop within %.0f s: killed", child.name, STOP_DEADLINE)
+                        os.kill(child.pid, signal.SIGKILL)
+                deadline = float("inf")
+            if any(child.pid for child in children):
+                self._selector.select(0.05)
