@@ -1,0 +1,131 @@
+"""A data plane that forwards nothing: for tests and for showing what a plan would do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+
+from pointsman.dataplane.interface import Capabilities, NextHop
+from pointsman.lvs.reconcile import apply_operations
+from pointsman.model.operations import (
+    DeleteServer,
+    DeleteService,
+    Flush,
+    Operation,
+    Refusal,
+    SetTimeouts,
+    ZeroCounters,
+)
+from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceEntry, ServiceKey, ServiceTable
+from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters, Traffic
+
+SCHEDULERS = frozenset(
+    {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"}
+)
+"""Those a Debian kernel offers."""
+
+TIMEOUTS = (900, 120, 300)
+"""Seconds: tcp, tcpfin, udp; the kernel's defaults (ip_vs_proto_tcp.c, ip_vs_proto_udp.c)."""
+
+ServerCell = tuple[ServiceKey, ServerKey]
+
+
+class MemoryDataPlane:
+    """Keeps the table, and counts what `record` tells it; implements DataPlane."""
+
+    def __init__(self, table: ServiceTable | None = None, schedulers: Set[str] = SCHEDULERS) -> None:
+        self._table = table or ServiceTable()
+        self._schedulers = frozenset(schedulers)
+        self._timeouts = TIMEOUTS
+        self._counted: dict[ServerCell, ServerCounters] = {}
+        self.next_hops: tuple[NextHop, ...] = ()
+        self.closed = False
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            name="memory",
+            schedulers=self._schedulers,
+            forwarding=frozenset(method.value for method in Forwarding),
+        )
+
+    def read(self) -> ServiceTable:
+        """The table, services and real servers in the order in which they were added."""
+        return self._table
+
+    def list_order(self, key: ServiceKey) -> tuple[RealServer, ...]:
+        """The real servers of a service as IPVS's schedulers walk them: the newest first."""
+        entry = self._table.get(key)
+        return tuple(reversed(entry.servers)) if entry else ()
+
+    def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
+        """Carry out operations in order; those that cannot be come back."""
+        refusals: list[Refusal] = []
+        for operation in operations:
+            self._table, refused = apply_operations(self._table, [operation], self._schedulers)
+            refusals += refused or self._account(operation)
+        return refusals
+
+    def record(self, service: ServiceKey, counted: ServerCounters) -> None:
+        """Set what is counted for one real server of a service."""
+        self._counted[service, counted.key] = counted
+
+    def counters(self) -> Counters:
+        return Counters(services=tuple(self._service_counters(entry) for entry in self._table))
+
+    def connections(self) -> Iterable[Connection]:
+        return ()
+
+    def timeouts(self) -> tuple[int, int, int]:
+        return self._timeouts
+
+    def set_next_hops(self, hops: Iterable[NextHop]) -> None:
+        self.next_hops = tuple(hops)
+
+    def close(self, keep_forwarding: bool) -> None:
+        self.closed = True
+        if not keep_forwarding:
+            self._table = ServiceTable()
+            self._counted.clear()
+
+    def _account(self, operation: Operation) -> list[Refusal]:
+        """What an operation does beside the table: to counters and timeouts."""
+        match operation:
+            case SetTimeouts(tcp, tcp_fin, udp):
+                was = self._timeouts
+                self._timeouts = (tcp or was[0], tcp_fin or was[1], udp or was[2])
+            case ZeroCounters(key):
+                if key is not None and self._table.get(key) is None:
+                    return [Refusal(operation, "no-service")]
+                self._zero(key)
+            case Flush():
+                self._counted.clear()
+            case DeleteService(key):
+                self._counted = {cell: value for cell, value in self._counted.items() if cell[0] != key}
+            case DeleteServer(key, server):
+                self._counted.pop((key, server), None)
+        return []
+
+    def _zero(self, key: ServiceKey | None) -> None:
+        """Traffic back to zero; connections that exist go on being counted, as in ip_vs_zero_stats()."""
+        for (service, server), value in self._counted.items():
+            if key is None or service == key:
+                self._counted[service, server] = ServerCounters(
+                    server, value.active, value.inactive, value.persistent
+                )
+
+    def _service_counters(self, entry: ServiceEntry) -> ServiceCounters:
+        key = entry.service.key
+        servers = tuple(
+            self._counted.get((key, server.key), ServerCounters(server.key)) for server in entry.servers
+        )
+        return ServiceCounters(key, _total(server.traffic for server in servers), servers)
+
+
+def _total(parts: Iterable[Traffic]) -> Traffic:
+    found = list(parts)
+    return Traffic(
+        connections=sum(part.connections for part in found),
+        packets=sum(part.packets for part in found),
+        octets=sum(part.octets for part in found),
+        packets_out=sum(part.packets_out for part in found),
+        octets_out=sum(part.octets_out for part in found),
+    )

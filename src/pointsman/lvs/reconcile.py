@@ -1,0 +1,156 @@
+"""From the table that is to the table that shall be: planning the steps, and what each step does.
+
+Start, reload, crash recovery and drift repair are all `reconcile`. What an operation means, on any data
+plane, is written down once in `apply_operations`; the refusals are those of ip_vs_genl_set_cmd()
+(net/netfilter/ipvs/ip_vs_ctl.c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+
+from pointsman.model.operations import (
+    AddServer,
+    AddService,
+    DeleteServer,
+    DeleteService,
+    EditServer,
+    EditService,
+    Flush,
+    Operation,
+    Refusal,
+)
+from pointsman.model.service import (
+    RealServer,
+    ServerKey,
+    ServiceEntry,
+    ServiceKey,
+    ServiceTable,
+    VirtualService,
+)
+
+
+def reconcile(
+    desired: ServiceTable, actual: ServiceTable, managed: Set[ServiceKey] | None = None
+) -> list[Operation]:
+    """The operations that turn `actual` into `desired`; none when they are `in_sync`.
+
+    Whatever serves is added or raised before anything is lowered or removed, so that on the way no service is
+    left without weight that has some both before and after. New services and real servers are added in the
+    desired order; those that stay keep their place, as an edit in the kernel does, so the order within the
+    table may end up different from the desired one.
+
+    `managed`, when given, names the services that may be deleted when `desired` lacks them; any other service
+    is somebody else's (put in by hand) and stays. A service in `desired` is always managed.
+    """
+    present = _by_key(actual)
+    wanted = _by_key(desired)
+    operations: list[Operation] = []
+    for key, entry in wanted.items():
+        if key in present:
+            operations += _change(entry, present[key])
+        else:
+            operations.append(AddService(entry.service))
+            operations += [AddServer(key, server) for server in entry.servers]
+    operations += [
+        DeleteService(key) for key in present if key not in wanted and (managed is None or key in managed)
+    ]
+    return operations
+
+
+def in_sync(one: ServiceTable, other: ServiceTable) -> bool:
+    """Whether two tables say the same: services, settings, real servers; the order is left out of account."""
+    return _unordered(one) == _unordered(other)
+
+
+def apply_operations(
+    table: ServiceTable, operations: Sequence[Operation], schedulers: Set[str] | None = None
+) -> tuple[ServiceTable, list[Refusal]]:
+    """The table after `operations`, and those of them that were refused; a refused one changes nothing.
+
+    `schedulers`: the names the data plane knows; None: any name. Operations that leave the table as it is
+    (counters, timeouts) always succeed here.
+    """
+    entries = _by_key(table)
+    refusals: list[Refusal] = []
+    for operation in operations:
+        reason = _apply(entries, operation, schedulers)
+        if reason is not None:
+            refusals.append(Refusal(operation, reason))
+    return ServiceTable(tuple(entries.values())), refusals
+
+
+def _change(wanted: ServiceEntry, present: ServiceEntry) -> Iterator[Operation]:
+    key = wanted.service.key
+    if wanted.service != present.service:
+        yield EditService(wanted.service)
+    before = {server.key: server for server in present.servers}
+    after = {server.key: server for server in wanted.servers}
+    yield from (AddServer(key, server) for server in wanted.servers if server.key not in before)
+    edits = [server for server in wanted.servers if before.get(server.key, server) != server]
+    yield from (EditServer(key, server) for server in edits if server.weight >= before[server.key].weight)
+    yield from (EditServer(key, server) for server in edits if server.weight < before[server.key].weight)
+    yield from (DeleteServer(key, server.key) for server in present.servers if server.key not in after)
+
+
+def _by_key(table: ServiceTable) -> dict[ServiceKey, ServiceEntry]:
+    return {entry.service.key: entry for entry in table}
+
+
+def _unordered(table: ServiceTable) -> dict[ServiceKey, tuple[VirtualService, dict[ServerKey, RealServer]]]:
+    return {
+        entry.service.key: (entry.service, {server.key: server for server in entry.servers})
+        for entry in table
+    }
+
+
+def _apply(
+    entries: dict[ServiceKey, ServiceEntry], operation: Operation, schedulers: Set[str] | None
+) -> str | None:
+    """Carry out one operation on `entries`; the reason of a refusal, or None."""
+    match operation:
+        case Flush():
+            entries.clear()
+        case DeleteService(key):
+            if entries.pop(key, None) is None:
+                return "no-service"
+        case AddService(service) | EditService(service):
+            return _put_service(entries, service, isinstance(operation, AddService), schedulers)
+        case AddServer(key, _) | EditServer(key, _) | DeleteServer(key, _):
+            if key not in entries:
+                return "no-service"
+            changed = _change_servers(entries[key].servers, operation)
+            if isinstance(changed, str):
+                return changed
+            entries[key] = ServiceEntry(entries[key].service, changed)
+    return None
+
+
+def _put_service(
+    entries: dict[ServiceKey, ServiceEntry], service: VirtualService, new: bool, schedulers: Set[str] | None
+) -> str | None:
+    present = entries.get(service.key)
+    if new and present is not None:
+        return "exists"
+    if not new and present is None:
+        return "no-service"
+    if schedulers is not None and service.scheduler not in schedulers:
+        return "no-scheduler"
+    entries[service.key] = ServiceEntry(service, present.servers if present else ())
+    return None
+
+
+def _change_servers(
+    servers: tuple[RealServer, ...], operation: AddServer | EditServer | DeleteServer
+) -> tuple[RealServer, ...] | str:
+    """The real servers after the operation, or the reason of a refusal."""
+    if isinstance(operation, DeleteServer):
+        left = tuple(server for server in servers if server.key != operation.server)
+        return left if len(left) < len(servers) else "no-server"
+    new = operation.server
+    known = any(server.key == new.key for server in servers)
+    if isinstance(operation, AddServer):
+        return "server-exists" if known else (*servers, new)
+    if not known:
+        return "no-server"
+    return tuple(new if server.key == new.key else server for server in servers)
