@@ -1,0 +1,134 @@
+"""The supervisor with real processes: restart, hopeless exits, order of stopping, death with the parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from pointsman.daemon.supervisor import AlreadyRunningError, take_lock
+
+PRELUDE = """
+import os, signal, socket, sys, time
+from pathlib import Path
+from pointsman.daemon.supervisor import Child, Supervisor
+here = Path(sys.argv[1])
+heard, beat = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+def log(text):
+    with open(here / "log", "a") as file:
+        file.write(text + "\\n")
+
+def director():
+    log(f"director {os.getpid()}")
+    beat.send(b"+")
+    return sleep("director")
+
+def sleep(name, code=0):
+    signal.signal(signal.SIGTERM, lambda *_: (log(f"{name} stopped"), os._exit(code)))
+    while True:
+        time.sleep(60)
+
+def helper():
+    log(f"helper {os.getpid()}")
+    return sleep("helper")
+"""
+
+
+def start(tmp_path: Path, body: str) -> subprocess.Popen[bytes]:
+    script = tmp_path / "script.py"
+    script.write_text(PRELUDE + textwrap.dedent(body))
+    return subprocess.Popen([sys.executable, str(script), str(tmp_path)], stderr=subprocess.DEVNULL)
+
+
+def lines(tmp_path: Path, wanted: int, seconds: float = 10.0) -> list[str]:
+    """The log, once it has this many lines."""
+    deadline = time.monotonic() + seconds
+    while True:
+        path = tmp_path / "log"
+        found = path.read_text().splitlines() if path.exists() else []
+        if len(found) >= wanted:
+            return found
+        assert time.monotonic() < deadline, f"only {found}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> subprocess.Popen[bytes]:
+    return start(
+        tmp_path,
+        "sys.exit(Supervisor(Child('director', director), [Child('helper', helper)], heard).run())",
+    )
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends soon."""
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_helper_starts_after_the_director_is_ready_and_stops_before_it(
+    pair: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    assert [line.split()[0] for line in lines(tmp_path, 2)] == ["director", "helper"]
+    pair.terminate()
+    assert pair.wait(10) == 0
+    assert lines(tmp_path, 4)[2:] == ["helper stopped", "director stopped"]
+
+
+def test_a_killed_helper_is_started_again(pair: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    first = lines(tmp_path, 2)[1]
+    os.kill(int(first.split()[1]), signal.SIGKILL)
+    again = lines(tmp_path, 3)[2]
+    assert again.startswith("helper ") and again != first
+    pair.terminate()
+    assert pair.wait(10) == 0
+
+
+def test_children_do_not_outlive_a_killed_supervisor(pair: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    children = [int(line.split()[1]) for line in lines(tmp_path, 2)]
+    pair.kill()
+    pair.wait(10)
+    assert all(gone(pid) for pid in children)
+
+
+def test_an_exit_that_no_restart_mends_ends_everything_with_its_code(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        "sys.exit(Supervisor(Child('director', director), [Child('helper', lambda: 3)], heard).run())",
+    )
+    assert process.wait(10) == 3
+    assert lines(tmp_path, 2)[1] == "director stopped"
+
+
+def test_a_second_lock_names_the_holder(tmp_path: Path) -> None:
+    handle = take_lock(tmp_path)
+    with pytest.raises(AlreadyRunningError, match=str(os.getpid())):
+        take_lock(tmp_path)
+    os.close(handle)
+    os.close(take_lock(tmp_path))
+
+
+def test_systemd_is_told_over_its_socket(tmp_path: Path) -> None:
+    from pointsman.daemon.notify import notify
+
+    path = str(tmp_path / "notify")
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as server:
+        server.bind(path)
+        assert notify("READY=1", {"NOTIFY_SOCKET": path})
+        assert server.recv(64) == b"READY=1"
+    assert not notify("READY=1", {})
