@@ -1,0 +1,97 @@
+"""Mails about real servers, services and VRRP instances: who wants them, and keepalived's own words.
+
+Subjects and first body lines are those of keepalived (core/smtp.c and the checkers); the reason of a verdict, which
+keepalived does not tell, follows on a line of its own.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pointsman.model.config import Config
+from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.naming import server_name, service_name
+from pointsman.model.service import ServerKey, ServiceKey
+from pointsman.model.vrrp import VrrpInstance, VrrpState
+
+_VRRP_WORDS = {
+    VrrpState.MASTER: ("Entering MASTER state", "now"),
+    VrrpState.BACKUP: ("Entering BACKUP state", "no longer"),
+    VrrpState.FAULT: ("Entering FAULT state", "no longer"),
+    VrrpState.INIT: ("Stopping", "no longer"),
+}
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One mail: its subject and its body."""
+
+    subject: str
+    body: str
+
+
+def check_alert(
+    config: Config,
+    service: ServiceKey,
+    server: ServerKey,
+    *,
+    up: bool,
+    reason: str,
+    was_up: bool | None,
+) -> Alert | None:
+    """The mail about a check's new verdict; None when nobody wants it or nothing changed.
+
+    `was_up` is the check's verdict before, None for the first one: a real server that started as up and is up
+    is no news, one that starts down until it passes (`alpha`) is.
+    """
+    found = _member(config, service, server)
+    if found is None:
+        return None
+    virtual, member = found
+    presumed = not (virtual.alpha or member.alpha)
+    if not member.smtp_alert or up is (presumed if was_up is None else was_up):
+        return None
+    names = f"Realserver {server_name(service, server)} of virtual server {service_name(service)}"
+    outcome = "succeed" if up else "failed"
+    return Alert(
+        f"[{config.router_id}] {names} - {'UP' if up else 'DOWN'}",
+        _body(f"=> TCP CHECK {outcome} on service <=", reason),
+    )
+
+
+def quorum_alert(config: Config, service: ServiceKey, *, up: bool, detail: str) -> Alert | None:
+    """The mail about a gained or lost quorum; `detail` as in lvs.transitions. None when nobody wants it."""
+    virtual = next((item for item in config.virtual_servers if item.service.key == service), None)
+    if virtual is None or not virtual.smtp_alert:
+        return None
+    subject = f"[{config.router_id}] Virtualserver {service_name(service)} - {'UP' if up else 'DOWN'}"
+    return Alert(subject, _body(f"=> {detail} <="))
+
+
+def instance_alert(router_id: str, instance: VrrpInstance, state: VrrpState, reason: str) -> Alert | None:
+    """The mail about a VRRP instance that has entered `state`; None without `smtp_alert`."""
+    if not instance.smtp_alert:
+        return None
+    event, owning = _VRRP_WORDS[state]
+    return Alert(
+        f"[{router_id}] VRRP Instance {instance.name} - {event}",
+        _body(f"=> VRRP Instance is {owning} owning VRRP VIPs <=", reason),
+    )
+
+
+def _member(
+    config: Config, service: ServiceKey, server: ServerKey
+) -> tuple[VirtualServer, PoolMember] | None:
+    return next(
+        (
+            (virtual, member)
+            for virtual in config.virtual_servers
+            if virtual.service.key == service
+            for member in virtual.members
+            if member.server.key == server
+        ),
+        None,
+    )
+
+
+def _body(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines if line)

@@ -1,0 +1,105 @@
+"""When a check runs and when its results make a verdict: keepalived's timing, as a machine.
+
+The rule of keepalived 2.2 (tcp_epilog in check_tcp.c; recorded in 8_keepalived.json of the golden files):
+
+- the first probe comes 1 s after the start, plus the check's own share of `warmup`;
+- a success is a verdict at once, and the next probe comes after `delay_loop`;
+- a failure is repeated after `delay_before_retry`, up to `retry` times; the failure after that is a verdict, and
+  the next probe comes after `delay_loop`;
+- the very first probe has no repetition: one failure is enough;
+- the pauses count from the end of a probe, and a real server that is down is retried like one that is up.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+FIRST_PROBE_DELAY = 1.0
+"""Seconds between the start of a check and the earliest first probe (keepalived: BOOTSTRAP_DELAY)."""
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """The times of one check, in seconds."""
+
+    delay_loop: float
+    delay_before_retry: float
+    retry: int
+    """Repetitions of a failed probe before the verdict."""
+
+
+class StartProbe(msgspec.Struct, frozen=True):
+    """Begin one probe; its end is told by `result` or `unable`."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The check has an opinion: for the first time, or another one than before."""
+
+    up: bool
+    reason: str
+    attempts: int
+    """Probes in a row that agree."""
+
+
+CheckEffect = StartProbe | Verdict
+
+
+class CheckSchedule:
+    """One check of one target (a `Machine`); exactly one probe is under way or one deadline is set."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._deadline: float | None = None
+        self._up: bool | None = None
+        self._failures_left = 0
+        self._failures = 0
+        self._effects: list[CheckEffect] = []
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next probe starts; None before `started` and while a probe is under way."""
+        return self._deadline
+
+    @property
+    def up(self) -> bool | None:
+        """The verdict in force; None before the first one."""
+        return self._up
+
+    def started(self, now: float, phase: float) -> None:
+        """Plan the first probe; `phase` is this check's share of its warm-up, 0 to `warmup` seconds."""
+        self._deadline = now + FIRST_PROBE_DELAY + phase
+
+    def advance(self, now: float) -> None:
+        """Start the probe if it is due."""
+        if self._deadline is not None and self._deadline <= now:
+            self._deadline = None
+            self._effects.append(StartProbe())
+
+    def result(self, now: float, ok: bool, reason: str) -> None:
+        """The probe that was under way has ended at `now`; `reason` says how, for people."""
+        self._failures = 0 if ok else self._failures + 1
+        if not ok and self._failures_left > 0:
+            self._failures_left -= 1
+            self._deadline = now + self._timing.delay_before_retry
+            return
+        self._failures_left = self._timing.retry
+        self._deadline = now + self._timing.delay_loop
+        if ok is not self._up:
+            self._up = ok
+            self._effects.append(Verdict(ok, reason, 1 if ok else self._failures))
+
+    def unable(self, now: float) -> None:
+        """The probe could not be made, for a reason of our own host: no opinion, again after `delay_loop`."""
+        self._deadline = now + self._timing.delay_loop
+
+    def effects(self) -> list[CheckEffect]:
+        """What is to be done since the last call, in order."""
+        taken, self._effects = self._effects, []
+        return taken
+
+
+def phases(draws: list[float], warmup: float) -> list[float]:
+    """Spread checks over a warm-up, one in each of as many equal slots, so that never many start together.
+
+    `draws` are one number in [0, 1) a check: its place within its slot.
+    """
+    return [(slot + draw) / len(draws) * warmup for slot, draw in enumerate(draws)]

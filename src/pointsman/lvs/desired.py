@@ -1,0 +1,149 @@
+"""The table a director wants: configuration, verdicts and the administrator's word, put together without I/O.
+
+The rules are keepalived's (check/ipwrapper.c, update_quorum_state and perform_svr_state):
+
+- a real server is alive while all of its checks pass; one without a verdict yet counts as passing, unless the
+  real server or its service starts down (`alpha`);
+- a dead one leaves the table, or stays with weight 0 (`inhibit_on_failure`);
+- the quorum is up from the moment the weights of the living reach quorum + hysteresis, until they fall below
+  quorum - hysteresis or to nothing;
+- a lost quorum puts the sorry server in the place of the living; without one it changes nothing in the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.override import Override
+from pointsman.model.service import RealServer, ServerKey, ServiceEntry, ServiceKey, ServiceTable
+
+CheckKey = tuple[ServiceKey, ServerKey, int]
+"""A check: its service, its real server, its index in PoolMember.checks."""
+
+Verdicts = Mapping[CheckKey, bool]
+Overrides = Mapping[tuple[ServiceKey, ServerKey], Override]
+
+
+class PoolState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service's real servers amount to; the previous one decides where hysteresis lies."""
+
+    quorum_up: bool
+    living: tuple[RealServer, ...] = ()
+    """Alive, with the weight in force, whether the quorum lets them serve or not."""
+    inhibited: tuple[RealServer, ...] = ()
+    """Dead and kept at weight 0."""
+    sorry_server: RealServer | None = None
+    """The sorry server, while it serves."""
+
+    @property
+    def weight(self) -> int:
+        """The sum the quorum is measured by."""
+        return sum(server.weight for server in self.living)
+
+
+PoolStates = Mapping[ServiceKey, PoolState]
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """The wanted table, and the state to hand in next time."""
+
+    table: ServiceTable
+    pools: dict[ServiceKey, PoolState]
+
+
+def desired(
+    virtual_servers: Iterable[VirtualServer],
+    verdicts: Verdicts,
+    overrides: Overrides | None = None,
+    before: PoolStates | None = None,
+) -> Desired:
+    """The table that these verdicts ask for, services and real servers in the order of the configuration.
+
+    `before` is `pools` of the previous call; a service it does not know starts without quorum, as at start-up.
+    Raises ValueError when two virtual servers have the same key.
+    """
+    pools: dict[ServiceKey, PoolState] = {}
+    entries: list[ServiceEntry] = []
+    for virtual in virtual_servers:
+        key = virtual.service.key
+        pools[key] = pool_state(virtual, verdicts, overrides or {}, (before or {}).get(key))
+        entries.append(ServiceEntry(virtual.service, _serving(virtual, pools[key])))
+    return Desired(ServiceTable.of(entries), pools)
+
+
+def pool_state(
+    virtual: VirtualServer, verdicts: Verdicts, overrides: Overrides, before: PoolState | None
+) -> PoolState:
+    """Who of one virtual server's pool lives, and whether that is a quorum."""
+    living: list[RealServer] = []
+    inhibited: list[RealServer] = []
+    for member in virtual.members:
+        override = overrides.get((virtual.service.key, member.server.key), Override())
+        alive = override.up if override.up is not None else passes(virtual, member, verdicts)
+        if alive:
+            weight = member.server.weight if override.weight is None else override.weight
+            living.append(msgspec.structs.replace(member.server, weight=weight))
+        elif member.inhibit_on_failure:
+            inhibited.append(msgspec.structs.replace(member.server, weight=0))
+    quorum_up = _quorum_up(virtual, sum(server.weight for server in living), before)
+    return PoolState(
+        quorum_up=quorum_up,
+        living=tuple(living),
+        inhibited=tuple(inhibited),
+        sorry_server=None if quorum_up else virtual.sorry_server,
+    )
+
+
+def passes(virtual: VirtualServer, member: PoolMember, verdicts: Verdicts) -> bool:
+    """Whether all checks of a real server pass."""
+    unknown = not (virtual.alpha or member.alpha)
+    return all(
+        verdicts.get((virtual.service.key, member.server.key, index), unknown)
+        for index in range(len(member.checks))
+    )
+
+
+def found_down(virtual_servers: Iterable[VirtualServer], actual: ServiceTable) -> dict[CheckKey, bool]:
+    """Verdicts to begin with after a restart: what an earlier director had removed stays out until it passes.
+
+    In a service that has any server, a checked real server that is missing, or that was kept at weight 0 by
+    `inhibit_on_failure`, counts as failing. A service without servers tells nothing: nobody is worse off then.
+    """
+    verdicts: dict[CheckKey, bool] = {}
+    for virtual in virtual_servers:
+        entry = actual.get(virtual.service.key)
+        if entry is None or not entry.servers:
+            continue
+        for member in virtual.members:
+            found = entry.server(member.server.key)
+            inhibited = found is not None and member.inhibit_on_failure and found.weight == 0
+            if found is None or (inhibited and member.server.weight > 0):
+                verdicts |= {
+                    (virtual.service.key, member.server.key, index): False
+                    for index in range(len(member.checks))
+                }
+    return verdicts
+
+
+def _quorum_up(virtual: VirtualServer, weight: int, before: PoolState | None) -> bool:
+    if before is None or not before.quorum_up:
+        return weight >= virtual.quorum + virtual.hysteresis
+    return weight > 0 and weight >= virtual.quorum - virtual.hysteresis
+
+
+def _serving(virtual: VirtualServer, pool: PoolState) -> tuple[RealServer, ...]:
+    """The real servers in the table, in the order of the configuration, the sorry server last."""
+    sorry = pool.sorry_server
+    inside = {server.key: server for server in pool.inhibited}
+    if sorry is None:
+        inside |= {server.key: server for server in pool.living}
+        return _ordered(virtual, inside)
+    inside.pop(sorry.key, None)
+    return (*_ordered(virtual, inside), sorry)
+
+
+def _ordered(virtual: VirtualServer, inside: Mapping[ServerKey, RealServer]) -> tuple[RealServer, ...]:
+    return tuple(inside[member.server.key] for member in virtual.members if member.server.key in inside)

@@ -1,0 +1,119 @@
+"""What has changed between two states of a pool, in the order and the words of keepalived's log."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from pointsman.lvs.desired import PoolState
+from pointsman.model.health import VirtualServer
+from pointsman.model.naming import server_name, service_name
+from pointsman.model.service import RealServer, ServerKey, ServiceKey
+
+
+class Change(enum.Enum):
+    """Kinds of transitions."""
+
+    REMOVED = "removed"
+    ADDED = "added"
+    DISABLED = "disabled"
+    ENABLED = "enabled"
+    WEIGHT = "weight"
+    QUORUM_GAINED = "quorum gained"
+    QUORUM_LOST = "quorum lost"
+    SORRY_ADDED = "sorry server added"
+    SORRY_REMOVED = "sorry server removed"
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened to a service."""
+
+    change: Change
+    service: ServiceKey
+    server: ServerKey | None = None
+    """The real server or sorry server it happened to; None: the quorum."""
+    text: str
+    """keepalived's log line."""
+    detail: str = ""
+    """For a quorum: the arithmetic, as the mail shows it: `Gained quorum 1+0=1 <= 2`."""
+
+
+def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolState) -> list[Transition]:
+    """From one state of `virtual`'s pool to the next; `before` None: the service is new.
+
+    Of a new service only the quorum, and what is out of the table, is told: the rest is as configured.
+    """
+    if before is None:
+        told = [*_departures(virtual, _all_living(virtual), after)]
+    else:
+        told = [*_departures(virtual, before, after), *_arrivals(virtual, before, after)]
+    if before is None or before.quorum_up is not after.quorum_up:
+        told.append(_quorum(virtual, after))
+    return [*told, *_sorry(virtual, before.sorry_server if before else None, after.sorry_server)]
+
+
+def _all_living(virtual: VirtualServer) -> PoolState:
+    return PoolState(quorum_up=False, living=tuple(member.server for member in virtual.members))
+
+
+def _departures(virtual: VirtualServer, before: PoolState, after: PoolState) -> list[Transition]:
+    key, where = virtual.service.key, service_name(virtual.service.key)
+    alive = {server.key for server in after.living}
+    kept = {server.key for server in after.inhibited}
+    told = []
+    for server in before.living:
+        name = server_name(key, server.key)
+        if server.key in kept:
+            text = f"Disabling service {name} of VS {where}"
+            told.append(Transition(change=Change.DISABLED, service=key, server=server.key, text=text))
+        elif server.key not in alive:
+            text = f"Removing service {name} from VS {where}"
+            told.append(Transition(change=Change.REMOVED, service=key, server=server.key, text=text))
+    return told
+
+
+def _arrivals(virtual: VirtualServer, before: PoolState, after: PoolState) -> list[Transition]:
+    key, where = virtual.service.key, service_name(virtual.service.key)
+    living = {server.key: server.weight for server in before.living}
+    kept = {server.key for server in before.inhibited}
+    told = []
+    for server in after.living:
+        name = server_name(key, server.key)
+        if server.key in living:
+            old = living[server.key]
+            if old != server.weight:
+                text = (
+                    f"Changing weight from {old} to {server.weight} for active service {name} of VS {where}"
+                )
+                told.append(Transition(change=Change.WEIGHT, service=key, server=server.key, text=text))
+        elif server.key in kept:
+            text = f"Enabling service {name} of VS {where}"
+            told.append(Transition(change=Change.ENABLED, service=key, server=server.key, text=text))
+        else:
+            text = f"Adding service {name} to VS {where}"
+            told.append(Transition(change=Change.ADDED, service=key, server=server.key, text=text))
+    return told
+
+
+def _quorum(virtual: VirtualServer, after: PoolState) -> Transition:
+    key, quorum, hysteresis = virtual.service.key, virtual.quorum, virtual.hysteresis
+    if after.quorum_up:
+        change = Change.QUORUM_GAINED
+        detail = f"Gained quorum {quorum}+{hysteresis}={quorum + hysteresis} <= {after.weight}"
+    else:
+        change = Change.QUORUM_LOST
+        detail = f"Lost quorum {quorum}-{hysteresis}={quorum - hysteresis} > {after.weight}"
+    return Transition(change=change, service=key, text=f"{detail} for VS {service_name(key)}", detail=detail)
+
+
+def _sorry(virtual: VirtualServer, before: RealServer | None, after: RealServer | None) -> list[Transition]:
+    key, where = virtual.service.key, service_name(virtual.service.key)
+    told = []
+    if after is not None and before is None:
+        text = f"Adding sorry server {server_name(key, after.key)} to VS {where}"
+        told.append(Transition(change=Change.SORRY_ADDED, service=key, server=after.key, text=text))
+    if before is not None and after is None:
+        text = f"Removing sorry server {server_name(key, before.key)} from VS {where}"
+        told.append(Transition(change=Change.SORRY_REMOVED, service=key, server=before.key, text=text))
+    return told

@@ -1,0 +1,22 @@
+"""How keepalived writes services and real servers in its log lines, mails and FIFO lines."""
+
+from __future__ import annotations
+
+from pointsman.model.address import Address
+from pointsman.model.service import ServerKey, ServiceKey, Transport
+
+
+def _endpoint(address: Address, transport: Transport | None, port: int) -> str:
+    return f"[{address}]:{transport.name.lower() if transport else 'none'}:{port}"
+
+
+def service_name(key: ServiceKey) -> str:
+    """`[192.0.2.9]:tcp:80`, or `FWM 5`."""
+    if key.address is None:
+        return f"FWM {key.fwmark}"
+    return _endpoint(key.address, key.transport, key.port)
+
+
+def server_name(service: ServiceKey, server: ServerKey) -> str:
+    """`[192.0.2.20]:tcp:80`; the transport is that of the service."""
+    return _endpoint(server.address, service.transport, server.port)
