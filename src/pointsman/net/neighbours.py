@@ -1,0 +1,248 @@
+"""How real servers are reached: interface and MAC addresses, kept up to date from the kernel's own tables.
+
+Direct routing rewrites MAC addresses outside the kernel's IP stack, so nobody else asks for them, notices
+that they have changed or keeps the kernel's entries fresh. The watcher does all three through rtnetlink(7).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+
+import msgspec
+
+from pointsman.dataplane.interface import NextHop
+from pointsman.model.address import Address
+from pointsman.net.links import Link, links, parse_link
+from pointsman.net.netlink import (
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    Message,
+    NetlinkMonitor,
+    NetlinkOverrunError,
+    NetlinkSocket,
+    Request,
+    attribute,
+    attributes,
+)
+
+REFRESH_INTERVAL = 2.0
+"""Seconds between looks for entries that need to be asked for (again)."""
+
+_RTM_NEWADDR, _RTM_DELADDR = 20, 21
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
+_RTM_NEWNEIGH, _RTM_DELNEIGH, _RTM_GETNEIGH = 28, 29, 30
+_PATH_CHANGES = {_RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_DELROUTE}
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_VIA = 1, 4, 5, 18
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NTF_USE = 0x01
+_NUD_STALE, _NUD_PROBE = 0x04, 0x10
+_NUD_VALID = 0xDE
+"""PERMANENT NOARP REACHABLE PROBE STALE DELAY: states in which the kernel itself would use the address."""
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
+_NO_MAC = bytes(6)
+
+
+class _Path(msgspec.Struct, frozen=True):
+    """What the routing table says about one address."""
+
+    index: int = 0
+    problem: str = ""
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """What the neighbour table says about one address."""
+
+    state: int = 0
+    mac: bytes = b""
+
+    @property
+    def destination(self) -> bytes | None:
+        return self.mac if self.state & _NUD_VALID and len(self.mac) == 6 else None
+
+
+def _family(address: Address) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+class NeighbourWatcher:
+    """Follows the next hops of a set of addresses in this network namespace.
+
+    Give `fileno()` to a selector and call `process()` when it is readable; call `refresh(now)` when
+    `deadline` has come. Both return the next hops that differ from what was returned last. `now` is seconds
+    of any clock that never goes back. Raises OSError only when netlink itself fails.
+    """
+
+    def __init__(self) -> None:
+        self._netlink = NetlinkSocket()
+        self._monitor = NetlinkMonitor(
+            NetlinkMonitor.LINK
+            | NetlinkMonitor.NEIGHBOUR
+            | NetlinkMonitor.IPV4_ADDRESS
+            | NetlinkMonitor.IPV4_ROUTE
+            | NetlinkMonitor.IPV6_ADDRESS
+            | NetlinkMonitor.IPV6_ROUTE
+        )
+        self._watched: frozenset[Address] = frozenset()
+        self._links: dict[int, Link] = {}
+        self._paths: dict[Address, _Path] = {}
+        self._entries: dict[tuple[int, Address], _Entry] = {}
+        self._reported: dict[Address, NextHop] = {}
+        self._deadline: float | None = None
+
+    def close(self) -> None:
+        self._monitor.close()
+        self._netlink.close()
+
+    def fileno(self) -> int:
+        return self._monitor.fileno()
+
+    @property
+    def deadline(self) -> float | None:
+        """When `refresh` wants to be called; None: nothing is watched."""
+        return self._deadline
+
+    def watch(self, addresses: Iterable[Address]) -> list[NextHop]:
+        """Follow exactly these addresses from now on, and ask for those that are not known.
+
+        Returns the next hop of every new one, as far as it is known already.
+        """
+        self._watched = frozenset(addresses)
+        self._reported = {key: hop for key, hop in self._reported.items() if key in self._watched}
+        if not self._watched:
+            self._deadline = None
+            return []
+        self._read_everything()
+        self._ask()
+        self._deadline = float("-inf") if self._deadline is None else self._deadline
+        return self._changes()
+
+    def process(self) -> list[NextHop]:
+        """Take in what the kernel has reported; the next hops that have changed by it."""
+        try:
+            messages = self._monitor.read()
+        except NetlinkOverrunError:
+            self._read_everything()
+            return self._changes()
+        paths_changed = False
+        for message in messages:
+            paths_changed |= message.type in _PATH_CHANGES
+            if link := parse_link(message):
+                self._links[link.index] = link
+                paths_changed = True
+            elif message.type in (_RTM_NEWNEIGH, _RTM_DELNEIGH):
+                self._take_entry(message)
+        if paths_changed:
+            self._paths = {address: self._look_up(address) for address in self._watched}
+        return self._changes()
+
+    def refresh(self, now: float) -> list[NextHop]:
+        """Ask again for what is stale or unknown; the next hops that have changed since the last report."""
+        changed = self.process()
+        if self._deadline is not None and now >= self._deadline:
+            self._ask()
+            self._deadline = now + REFRESH_INTERVAL
+        return changed
+
+    def problems(self) -> dict[Address, str]:
+        """Addresses that direct routing cannot reach, each with the reason and the way out."""
+        return {address: path.problem for address, path in self._paths.items() if path.problem}
+
+    def _read_everything(self) -> None:
+        self._links = {link.index: link for link in links(self._netlink).values()}
+        self._paths = {address: self._look_up(address) for address in self._watched}
+        self._entries.clear()
+        for family in {_family(address) for address in self._watched}:
+            for message in self._netlink.dump(_RTM_GETNEIGH, _NEIGHBOUR.pack(family, 0, 0, 0, 0)):
+                self._take_entry(message)
+
+    def _look_up(self, address: Address) -> _Path:
+        bits = address.max_prefixlen
+        query = _ROUTE.pack(_family(address), bits, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed)
+        try:
+            answer = self._netlink.get(_RTM_GETROUTE, query)
+        except OSError as error:
+            return _Path(problem=f"no route to real server {address}: {error.strerror}; add its network")
+        if answer is None:
+            return _Path(problem=f"no route to real server {address}: the kernel gave no answer")
+        kind = _ROUTE.unpack_from(answer.payload)[7]
+        found = attributes(answer.payload, _ROUTE.size)
+        index = int.from_bytes(found.get(_RTA_OIF, b""), sys.byteorder)
+        if kind == _RTN_LOCAL:
+            return _Path(problem=f"real server {address} is an address of this director itself")
+        if kind != _RTN_UNICAST or not index:
+            return _Path(
+                problem=f"no unicast route to real server {address}; add its network to an interface"
+            )
+        if _RTA_GATEWAY in found or _RTA_VIA in found:
+            return _Path(problem=self._off_link(address, index, found.get(_RTA_GATEWAY, b"")))
+        return _Path(index=index)
+
+    def _off_link(self, address: Address, index: int, gateway: bytes) -> str:
+        link = self._links.get(index)
+        through = f" through {ipaddress.ip_address(gateway)}" if len(gateway) in (4, 16) else ""
+        name = link.name if link else f"interface {index}"
+        return (
+            f"real server {address} is not on-link: the route goes{through} by {name}; "
+            "direct routing needs director and real server on one network segment: "
+            "give the interface a prefix that holds both, or a route to it without a gateway"
+        )
+
+    def _take_entry(self, message: Message) -> None:
+        if len(message.payload) < _NEIGHBOUR.size:
+            return
+        _, index, state, _, _ = _NEIGHBOUR.unpack_from(message.payload)
+        found = attributes(message.payload, _NEIGHBOUR.size)
+        packed = found.get(_NDA_DST, b"")
+        if len(packed) not in (4, 16):
+            return
+        key = (index, ipaddress.ip_address(packed))
+        if key[1] not in self._watched:
+            return
+        before = self._entries.pop(key, _Entry())
+        entry = _Entry()
+        if message.type == _RTM_NEWNEIGH:
+            entry = self._entries[key] = _Entry(state, found.get(_NDA_LLADDR, b""))
+        if before.destination and not entry.destination and self._deadline is not None:
+            # It may have come back with another MAC address: ask everybody at once, not after the interval.
+            self._deadline = float("-inf")
+
+    def _ask(self) -> None:
+        requests = []
+        for address, path in self._paths.items():
+            entry = self._entries.get((path.index, address), _Entry())
+            link = self._links.get(path.index)
+            if link is None or not link.running:
+                continue
+            if entry.destination is None:
+                requests.append(self._request(address, path.index, 0, _NTF_USE, b""))
+            elif entry.state & _NUD_STALE:
+                requests.append(self._request(address, path.index, _NUD_PROBE, 0, entry.mac))
+        # A refusal (the interface has just gone) is no matter: the next round asks again.
+        self._netlink.batch(requests)
+
+    def _request(self, address: Address, index: int, state: int, flags: int, mac: bytes) -> Request:
+        payload = _NEIGHBOUR.pack(_family(address), index, state, flags, 0)
+        payload += attribute(_NDA_DST, address.packed)
+        if mac:
+            payload += attribute(_NDA_LLADDR, mac)
+        return Request(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)
+
+    def _hop(self, address: Address) -> NextHop:
+        path = self._paths.get(address, _Path())
+        link = self._links.get(path.index)
+        if link is None or len(link.mac) != 6:
+            return NextHop(address, path.index, _NO_MAC, None)
+        entry = self._entries.get((path.index, address), _Entry())
+        return NextHop(address, path.index, link.mac, entry.destination if link.running else None)
+
+    def _changes(self) -> list[NextHop]:
+        current = {address: self._hop(address) for address in self._watched}
+        changed = [hop for address, hop in current.items() if self._reported.get(address) != hop]
+        self._reported = current
+        return changed
