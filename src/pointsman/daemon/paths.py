@@ -20,12 +20,16 @@ def run_directory() -> Path:
     The host's own namespace uses /run/pointsman itself; any other gets a folder below, so that several
     directors (containers, the lab) share one file system.
     """
-    own = os.stat("/proc/self/ns/net").st_ino
+    return RUN_DIRECTORY if _in_host_namespace() else RUN_DIRECTORY / namespace_name()
+
+
+def _in_host_namespace() -> bool:
     try:
-        host = os.stat("/proc/1/ns/net").st_ino
+        return os.stat("/proc/self/ns/net").st_ino == os.stat("/proc/1/ns/net").st_ino
     except OSError:
-        host = own
-    return RUN_DIRECTORY if own == host else RUN_DIRECTORY / namespace_name()
+        # Process 1 may not be looked at (we are not root, or it has more capabilities than we have). This
+        # sysctl exists in the kernel's first network namespace only (net/core/sysctl_net_core.c).
+        return Path("/proc/sys/net/core/netdev_budget").exists()
 
 
 def control_socket() -> Path:

@@ -1,0 +1,128 @@
+"""`pointsman realserver`: make this host a real server of direct routing, and undo it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+import msgspec
+
+from pointsman.daemon.paths import run_directory
+from pointsman.model.address import Address
+from pointsman.realserver import host, plan, setup, state, status, sysctl
+from pointsman.realserver.facts import SetupError, parse_vip
+from pointsman.realserver.setup import Step
+
+
+def vip(text: str) -> Address:
+    """A VIP on the command line."""
+    try:
+        return parse_vip(text)
+    except SetupError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """A SetupError becomes one line on stderr and exit code 1."""
+    try:
+        yield
+    except SetupError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def interface_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--interface IF`, several times."""
+    return click.option(
+        "--interface",
+        "interfaces",
+        metavar="IF",
+        multiple=True,
+        help="Set the ARP rules on this interface too; default: those with a route to the VIP's network.",
+    )(command)
+
+
+@click.group()
+def realserver() -> None:
+    """Make this host a real server: VIP on lo, ARP rules that keep it silent.
+
+    A real server accepts packets for the VIP but must never answer ARP for it, nor bear it as sender of
+    its own ARP requests: arp_ignore 1, arp_announce 2. Acts on the network namespace it is run in.
+
+    Exit codes: 0 all right, 1 refused or not right, 2 wrong command line.
+    """
+
+
+@realserver.command()
+@click.argument("vips", metavar="VIP...", type=vip, nargs=-1, required=True)
+@interface_option
+def up(vips: tuple[Address, ...], interfaces: tuple[str, ...]) -> None:
+    """Put the VIPs on lo and set the ARP rules, rules first. Can be repeated; `down` undoes it."""
+    with told():
+        _say_choice(vips, interfaces)
+        _show(setup.up(run_directory(), vips, interfaces or None))
+
+
+def _say_choice(vips: Sequence[Address], interfaces: Sequence[str]) -> None:
+    if interfaces or all(vip.version == 6 for vip in vips):
+        return
+    chosen = setup.choose_interfaces(host.read_facts(), vips)
+    for name, why in chosen.items():
+        click.echo(f"interface {name}: {why}")
+    if not chosen:
+        click.echo(
+            "no interface has a route to the VIP's network: only `all` and `lo` are set; `all` holds for each"
+        )
+
+
+@realserver.command()
+@click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
+def down(vips: tuple[Address, ...]) -> None:
+    """Undo `up` for the VIPs, or for all: what was there before is restored, nothing else is touched."""
+    with told():
+        steps = setup.down(run_directory(), vips)
+    _show(steps)
+    if not steps:
+        click.echo("nothing is set up here by pointsman")
+
+
+@realserver.command(name="status")
+@click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
+@interface_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def show_status(vips: tuple[Address, ...], interfaces: tuple[str, ...], as_json: bool) -> None:
+    """Each setting: wanted, present, effective, who set it, right or drifted. Exit code 1 if not right."""
+    with told():
+        facts = host.read_facts()
+        known = state.load(run_directory(), host.namespace_identity())
+        asked = vips or tuple(parse_vip(text) for text in known.was_there)
+        if not asked:
+            raise SetupError("no VIP is set up here by pointsman: name the VIP to look at")
+        named = interfaces or tuple(known.interfaces) or tuple(setup.choose_interfaces(facts, asked))
+        plan.require_interfaces(facts, interfaces)
+        found = status.report(facts, known, asked, named, sysctl.file_that_sets)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        _table(
+            [("SETTING", "WANTED", "VALUE", "EFFECTIVE", "SET BY", "")]
+            + [
+                (row.setting, row.wanted, row.value, row.effective, row.set_by, "ok" if row.ok else "DRIFT")
+                for row in found.settings
+            ]
+        )
+    sys.exit(0 if found.ok else 1)
+
+
+def _show(steps: Sequence[Step]) -> None:
+    _table([(step.setting, step.outcome.value, step.detail) for step in steps])
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    if not rows:
+        return
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

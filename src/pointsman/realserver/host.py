@@ -1,0 +1,150 @@
+"""The host itself: read its facts, change an address, a link or an ARP setting.
+
+All of it acts on the network namespace of the calling process: so do rtnetlink and /proc/sys/net.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from pointsman.model.address import Address
+from pointsman.realserver.facts import ArpKey, Facts, HostAddress, Interface, Route, SetupError
+from pointsman.realserver.plan import WANTED
+
+_SO_NETNS_COOKIE = 71
+_MAIN_TABLE = 254
+_UNICAST = 1
+_IFF_UP = 0x1
+_IFF_LOOPBACK = 0x8
+_IFF_NOARP = 0x80
+
+
+def namespace_identity() -> str:
+    """Boot id and network-namespace cookie: unlike the inode number never used twice (socket(7))."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            cookie = struct.unpack("=Q", probe.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8))[0]
+        except OSError:  # before Linux 5.14
+            cookie = Path("/proc/self/ns/net").stat().st_ino
+    return f"{boot}/{cookie}"
+
+
+def read_facts() -> Facts:
+    """Interfaces, addresses, main routes and ARP settings as they are now."""
+    with IPRoute() as netlink:
+        names: dict[int, str] = {}
+        interfaces = []
+        for link in netlink.get_links():
+            names[link["index"]] = name = link.get_attr("IFLA_IFNAME")
+            speaks_arp = not link["flags"] & (_IFF_LOOPBACK | _IFF_NOARP)
+            interfaces.append(Interface(name, bool(link["flags"] & _IFF_UP), speaks_arp))
+        addresses = tuple(
+            HostAddress(
+                names.get(item["index"], "?"),
+                # On a point-to-point link IFA_ADDRESS is the other end, IFA_LOCAL ours.
+                ipaddress.ip_address(item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS")),
+                item["prefixlen"],
+            )
+            for item in netlink.get_addr()
+        )
+        routes = tuple(_routes(netlink, names))
+    arp = {key: value for key in _arp_keys(names.values()) if (value := read_arp(key)) is not None}
+    return Facts(tuple(interfaces), addresses, routes, arp)
+
+
+def _routes(netlink: IPRoute, names: dict[int, str]) -> list[Route]:
+    found = []
+    for item in netlink.get_routes(table=_MAIN_TABLE):
+        index = item.get_attr("RTA_OIF")
+        if item["type"] != _UNICAST or index is None:
+            continue
+        anywhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
+        network = ipaddress.ip_network(f"{item.get_attr('RTA_DST') or anywhere}/{item['dst_len']}")
+        gateway = item.get_attr("RTA_GATEWAY") or item.get_attr("RTA_VIA")
+        found.append(Route(names.get(index, "?"), network, on_link=gateway is None))
+    return found
+
+
+def _arp_keys(names: Iterable[str]) -> list[ArpKey]:
+    return [ArpKey(place, name) for place in ["all", *names] for name in WANTED]
+
+
+def _path(key: ArpKey) -> Path:
+    return Path("/proc/sys/net/ipv4/conf", key.interface, key.name)
+
+
+def read_arp(key: ArpKey) -> int | None:
+    """The present value; None if the interface is not there."""
+    try:
+        return int(_path(key).read_text())
+    except FileNotFoundError:
+        return None
+
+
+def check_writable(keys: list[ArpKey]) -> None:
+    """Raise SetupError if we may not change these settings, before anything is changed."""
+    if os.geteuid() != 0:
+        raise SetupError(
+            "changing addresses and sysctls needs root: run it as root or with sudo. Nothing changed"
+        )
+    for key in keys:
+        if not os.access(_path(key), os.W_OK):
+            raise SetupError(
+                f"{_path(key)} cannot be written (a container with a read-only /proc/sys?). Nothing changed. "
+                f"Run this on the host, in the container's network namespace"
+            )
+
+
+def write_arp(key: ArpKey, value: int) -> None:
+    """Set one value. Raises SetupError."""
+    try:
+        _path(key).write_text(str(value))
+    except OSError as error:
+        raise SetupError(f"cannot set {key} to {value}: {error.strerror}") from error
+
+
+def set_lo(*, up: bool) -> None:
+    """Bring lo up or down. Raises SetupError."""
+    with IPRoute() as netlink:
+        try:
+            netlink.link("set", index=_lo(netlink), state="up" if up else "down")
+        except NetlinkError as error:
+            raise SetupError(f"cannot set lo {'up' if up else 'down'}: {error.args[1]}") from error
+
+
+def add_to_lo(vip: Address) -> None:
+    """Put the VIP on lo as a host address; no error if it is there. Raises SetupError."""
+    _change_address("add", vip, tolerated=errno.EEXIST)
+
+
+def remove_from_lo(vip: Address) -> None:
+    """Take the VIP off lo; no error if it is not there. Raises SetupError."""
+    _change_address("del", vip, tolerated=errno.EADDRNOTAVAIL)
+
+
+def _change_address(command: str, vip: Address, tolerated: int) -> None:
+    with IPRoute() as netlink:
+        try:
+            netlink.addr(command, index=_lo(netlink), address=str(vip), prefixlen=vip.max_prefixlen)
+        except NetlinkError as error:
+            if error.code == tolerated:
+                return
+            hint = ""
+            if vip.version == 6 and error.code in (errno.EACCES, errno.EPERM):
+                hint = ": IPv6 is disabled on lo (sysctl net.ipv6.conf.lo.disable_ipv6)"
+            raise SetupError(f"cannot {command} {vip} on lo: {error.args[1]}{hint}") from error
+
+
+def _lo(netlink: IPRoute) -> int:
+    found: list[int] = netlink.link_lookup(ifname="lo")
+    return found[0]

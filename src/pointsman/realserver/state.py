@@ -1,0 +1,90 @@
+"""What `realserver up` changed, remembered so that `down` restores exactly that."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from pointsman.model.address import Address
+from pointsman.realserver.facts import ArpKey, SetupError
+
+FILE_NAME = "realserver.json"
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One sysctl value: what it was before Pointsman, and what Pointsman wrote."""
+
+    before: int
+    written: int
+
+
+class State(msgspec.Struct, forbid_unknown_fields=True):
+    """Everything `up` did in one network namespace. Written before the first change is made."""
+
+    namespace: str
+    """The namespace's own name for this boot (host.namespace_identity): state of another one is stale."""
+    was_there: dict[str, bool] = {}
+    """VIP: whether it was on lo before."""
+    sysctls: dict[str, Change] = {}
+    """Key as sysctl(8) writes it: what was done to it. Keys that were right before are not here."""
+    interfaces: list[str] = []
+    """Interfaces named or chosen, beside lo."""
+    lo_was_down: bool = False
+
+    def change(self, key: ArpKey) -> Change | None:
+        """What Pointsman did to `key`, if anything."""
+        return self.sysctls.get(str(key))
+
+    def knows(self, vip: Address) -> bool:
+        """Whether `up` was run for this VIP."""
+        return str(vip) in self.was_there
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep a second `up` or `down` of the same namespace waiting. Creates `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / f"{FILE_NAME}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def load(directory: Path, namespace: str) -> State:
+    """The state of this namespace; an empty one if there is none or it is of an earlier boot or namespace.
+
+    Raises SetupError if the file is there but not ours to read.
+    """
+    path = directory / FILE_NAME
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return State(namespace=namespace)
+    try:
+        state = msgspec.json.decode(text, type=State)
+    except msgspec.DecodeError as error:
+        raise SetupError(
+            f"{path} is damaged ({error}): what was changed on this host is not known. "
+            f"Look at it, undo by hand, and delete it"
+        ) from error
+    return state if state.namespace == namespace else State(namespace=namespace)
+
+
+def save(directory: Path, state: State) -> None:
+    """Replace the file in one step; after a crash there is the old or the new one, never half of one."""
+    path = directory / FILE_NAME
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(state)))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def forget(directory: Path) -> None:
+    """Nothing of ours is left on this host."""
+    (directory / FILE_NAME).unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""How the settings of a real server stand now: wanted, effective, whose, right or drifted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from pointsman.model.address import Address
+from pointsman.realserver import plan
+from pointsman.realserver.facts import ArpKey, Facts
+from pointsman.realserver.state import State
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One setting."""
+
+    setting: str
+    wanted: str
+    value: str
+    effective: str
+    """For a sysctl the maximum of `all` and the interface: what the kernel goes by."""
+    set_by: str
+    ok: bool
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All settings of this host; `ok` if each one is."""
+
+    vips: list[str]
+    interfaces: list[str]
+    settings: list[Row]
+    ok: bool
+
+
+def report(
+    facts: Facts,
+    known: State,
+    vips: Sequence[Address],
+    interfaces: Sequence[str],
+    file_that_sets: Callable[[ArpKey, int], str | None],
+) -> Report:
+    """Compare. `file_that_sets(key, value)` names the file that gives the key this value at boot, if any."""
+    rows = [row for vip in vips for row in _address_rows(facts, known, vip)]
+    if any(vip.version == 4 for vip in vips):
+        keys = plan.arp_keys(interfaces) + plan.loud_elsewhere(facts, interfaces)
+        rows += [_arp_row(facts, known, key, file_that_sets) for key in keys]
+    return Report([str(vip) for vip in vips], list(interfaces), rows, all(row.ok for row in rows))
+
+
+def _address_rows(facts: Facts, known: State, vip: Address) -> list[Row]:
+    """One row for lo, one more for each other interface that bears the VIP."""
+    wanted = f"/{vip.max_prefixlen}"
+    on_lo = [held for held in facts.holders(vip) if held.interface == "lo"]
+    value = f"/{on_lo[0].prefix_length}" if on_lo else "absent"
+    ours = known.was_there.get(str(vip)) is False
+    whose = ("pointsman" if ours else "not pointsman") if on_lo else ("removed since" if ours else "-")
+    rows = [Row(f"{vip} on lo", wanted, value, value, whose, value == wanted)]
+    for held in facts.holders(vip):
+        if held.interface != "lo":
+            there = f"/{held.prefix_length}"
+            rows.append(Row(f"{vip} on {held.interface}", "absent", there, there, "not pointsman", ok=False))
+    lo = facts.interface("lo")
+    if on_lo and lo is not None and not lo.up:
+        rows.append(Row("interface lo", "up", "down", "down", "not pointsman", ok=False))
+    return rows
+
+
+def _arp_row(
+    facts: Facts, known: State, key: ArpKey, file_that_sets: Callable[[ArpKey, int], str | None]
+) -> Row:
+    value = facts.arp.get(key)
+    if value is None:
+        return Row(str(key), str(plan.WANTED[key.name]), "no such interface", "-", "-", ok=False)
+    counts = plan.effective(facts, key)
+    change = known.change(key)
+    if change is None:
+        whose = file_that_sets(key, value) or ("kernel default" if value == 0 else "not pointsman")
+    else:
+        whose = "pointsman" if value == change.written else "pointsman, changed since"
+    ok = plan.is_silent(key, counts)
+    return Row(str(key), str(plan.WANTED[key.name]), str(value), str(counts), whose, ok)
