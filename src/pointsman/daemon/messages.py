@@ -46,6 +46,13 @@ class CheckResult(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
+# director -> checker
+
+
+class SendVerdicts(msgspec.Struct, frozen=True, tag=True):
+    """Report the verdict in force of every check again: the director has restarted and knows none."""
+
+
 # client -> director
 
 
@@ -90,6 +97,7 @@ class ErrorReply(msgspec.Struct, frozen=True, tag=True):
 
 Report = InstanceChanged | CheckResult
 Request = StatusRequest | TableRequest | ApplyRequest
+Order = SendVerdicts
 Reply = StatusReply | TableReply | ApplyReply | ErrorReply
 
 
@@ -102,12 +110,13 @@ def _decode_custom(kind: Any, value: object) -> object:
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
-def encode(message: Report | Request | Reply) -> bytes:
+def encode(message: Report | Order | Request | Reply) -> bytes:
     """One message as bytes."""
     return _encoder.encode(message)
 
 
 _report_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report, dec_hook=_decode_custom)
+_order_decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order, dec_hook=_decode_custom)
 _request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request, dec_hook=_decode_custom)
 _reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_hook=_decode_custom)
 
@@ -115,6 +124,11 @@ _reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_ho
 def decode_report(data: bytes) -> Report:
     """A message of vrrp or checker to the director. Raises msgspec.DecodeError."""
     return _report_decoder.decode(data)
+
+
+def decode_order(data: bytes) -> Order:
+    """A message of the director to the checker. Raises msgspec.DecodeError."""
+    return _order_decoder.decode(data)
 
 
 def decode_request(data: bytes) -> Request:

@@ -1,7 +1,7 @@
 """Mails about real servers, services and VRRP instances: who wants them, and keepalived's own words.
 
-Subjects and first body lines are those of keepalived (core/smtp.c and the checkers); the reason of a verdict, which
-keepalived does not tell, follows on a line of its own.
+Subjects and first body lines are those of keepalived (core/smtp.c and the checkers); the reason of a verdict,
+which keepalived does not tell, follows on a line of its own.
 """
 
 from __future__ import annotations

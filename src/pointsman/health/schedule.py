@@ -4,8 +4,8 @@ The rule of keepalived 2.2 (tcp_epilog in check_tcp.c; recorded in 8_keepalived.
 
 - the first probe comes 1 s after the start, plus the check's own share of `warmup`;
 - a success is a verdict at once, and the next probe comes after `delay_loop`;
-- a failure is repeated after `delay_before_retry`, up to `retry` times; the failure after that is a verdict, and
-  the next probe comes after `delay_loop`;
+- a failure is repeated after `delay_before_retry`, up to `retry` times; the failure after that is a verdict,
+  and the next probe comes after `delay_loop`;
 - the very first probe has no repetition: one failure is enough;
 - the pauses count from the end of a probe, and a real server that is down is retried like one that is up.
 """

@@ -1,7 +1,7 @@
 """TCP_CHECK: a three-way handshake with the real server, then close; what its outcomes mean and are called.
 
-Which errors count against the real server follows keepalived (layer4.c: connect_fail and connect_error): an error
-of our own host - no socket, no port, an address we do not have - says nothing about the real server.
+Which errors count against the real server follows keepalived (layer4.c: connect_fail and connect_error): an
+error of our own host - no socket, no port, an address we do not have - says nothing about the real server.
 """
 
 from __future__ import annotations

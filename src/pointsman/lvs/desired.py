@@ -62,7 +62,7 @@ def desired(
 ) -> Desired:
     """The table that these verdicts ask for, services and real servers in the order of the configuration.
 
-    `before` is `pools` of the previous call; a service it does not know starts without quorum, as at start-up.
+    `before` is `pools` of the previous call; a service it does not know starts without quorum.
     Raises ValueError when two virtual servers have the same key.
     """
     pools: dict[ServiceKey, PoolState] = {}
@@ -110,7 +110,7 @@ def found_down(virtual_servers: Iterable[VirtualServer], actual: ServiceTable) -
     """Verdicts to begin with after a restart: what an earlier director had removed stays out until it passes.
 
     In a service that has any server, a checked real server that is missing, or that was kept at weight 0 by
-    `inhibit_on_failure`, counts as failing. A service without servers tells nothing: nobody is worse off then.
+    `inhibit_on_failure`, counts as failing. A service without servers tells nothing, and nobody loses by it.
     """
     verdicts: dict[CheckKey, bool] = {}
     for virtual in virtual_servers:

@@ -1,0 +1,248 @@
+"""The process that checks real servers: it probes, keeps each check's schedule, and reports verdicts.
+
+It needs no capability. Equal checks of several services are one probe. Verdicts go to the director over a
+SOCK_SEQPACKET channel, one message a datagram; while it is full, the latest verdict of each check waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import resource
+import signal
+import socket
+from collections import defaultdict
+from collections.abc import Iterable
+
+import msgspec
+
+from pointsman.daemon import messages
+from pointsman.daemon.tcp_probe import Outcome, TcpProbe
+from pointsman.health import tcp
+from pointsman.health.schedule import CheckSchedule, StartProbe, Verdict, phases
+from pointsman.lvs.desired import CheckKey
+from pointsman.model.health import TcpCheck, VirtualServer
+from pointsman.model.naming import server_name, service_name
+
+log = logging.getLogger("checker")
+
+EXIT_STOPPED = 0
+EXIT_CHANNEL_CLOSED = 1
+
+LARGEST_ORDER = 65536
+"""Bytes read of one message of the director."""
+
+
+class Reporter:
+    """Sends verdicts to the director; never blocks, never loses the latest verdict of a check."""
+
+    def __init__(self, channel: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self._channel = channel
+        self._loop = loop
+        self._waiting: dict[CheckKey, messages.CheckResult] = {}
+        self._latest: dict[CheckKey, messages.CheckResult] = {}
+        self.closed = asyncio.Event()
+        channel.setblocking(False)
+        loop.add_reader(channel, self._on_order)
+
+    def report(self, result: messages.CheckResult) -> None:
+        """Send a verdict now, or as soon as the channel has room."""
+        key = (result.service, result.server, result.check)
+        self._latest[key] = result
+        self._waiting[key] = result
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._waiting:
+            key = next(iter(self._waiting))
+            try:
+                self._channel.send(messages.encode(self._waiting[key]))
+            except BlockingIOError:
+                self._loop.add_writer(self._channel, self._flush)
+                return
+            except OSError as error:
+                self._close(f"cannot report to the director: {error.strerror}")
+                return
+            del self._waiting[key]
+        self._loop.remove_writer(self._channel)
+
+    def _on_order(self) -> None:
+        try:
+            data = self._channel.recv(LARGEST_ORDER)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._close(f"cannot hear the director: {error.strerror}")
+            return
+        if not data:
+            self._close("the director has closed the channel")
+            return
+        try:
+            messages.decode_order(data)
+        except msgspec.DecodeError as error:
+            log.error("message of the director not understood: %s", error)
+            return
+        self._waiting = dict(self._latest)
+        self._flush()
+
+    def _close(self, why: str) -> None:
+        if self.closed.is_set():
+            return
+        log.error("%s", why)
+        self._loop.remove_reader(self._channel)
+        self._loop.remove_writer(self._channel)
+        self.closed.set()
+
+
+class Runner:
+    """One probe target with its schedule, on behalf of every check that is equal to it."""
+
+    def __init__(self, check: TcpCheck, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
+        self._check = check
+        self._reporter = reporter
+        self._loop = loop
+        self._schedule = CheckSchedule(tcp.timing(check))
+        self._subscribers: list[CheckKey] = []
+        self._probe: TcpProbe | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unable = ""
+
+    def subscribe(self, key: CheckKey) -> None:
+        """Report verdicts for this check too."""
+        self._subscribers.append(key)
+
+    def start(self, phase: float) -> None:
+        """Begin; `phase` as in CheckSchedule.started."""
+        self._schedule.started(self._loop.time(), phase)
+        self._arm()
+
+    def stop(self) -> None:
+        """No more probes."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._probe is not None:
+            self._probe.cancel()
+
+    def _arm(self) -> None:
+        """Wait for the schedule's deadline; while a probe is under way there is none."""
+        if self._schedule.deadline is not None:
+            self._timer = self._loop.call_at(self._schedule.deadline, self._due)
+
+    def _due(self) -> None:
+        # asyncio may wake us a clock tick early; the deadline itself is then what we call now.
+        now = max(self._loop.time(), self._schedule.deadline or 0.0)
+        self._schedule.advance(now)
+        self._carry_out()
+
+    def _finished(self, outcome: Outcome, reason: str) -> None:
+        self._probe = None
+        now = self._loop.time()
+        if outcome is Outcome.UNABLE:
+            self._tell_unable(reason)
+            self._schedule.unable(now)
+        else:
+            self._unable = ""
+            self._schedule.result(now, outcome is Outcome.PASSED, reason)
+        self._carry_out()
+        self._arm()
+
+    def _carry_out(self) -> None:
+        for effect in self._schedule.effects():
+            if isinstance(effect, StartProbe):
+                self._probe = TcpProbe(self._check, self._loop, self._finished)
+                self._probe.start()
+            else:
+                self._announce(effect)
+
+    def _announce(self, verdict: Verdict) -> None:
+        names = dict.fromkeys(server_name(service, server) for service, server, _ in self._subscribers)
+        for name in names:
+            log.info("%s", _log_line(name, verdict))
+        reason = verdict.reason if verdict.up else tcp.repeated(verdict.reason, verdict.attempts)
+        for service, server, index in self._subscribers:
+            self._reporter.report(
+                messages.CheckResult(
+                    service=service, server=server, check=index, up=verdict.up, reason=reason
+                )
+            )
+
+    def _tell_unable(self, reason: str) -> None:
+        """Say it once, not at every attempt."""
+        if reason != self._unable:
+            log.warning("%s; this says nothing about the real server, trying again", reason)
+            self._unable = reason
+
+
+class Checker:
+    """All probes of a configuration."""
+
+    def __init__(
+        self, virtual_servers: Iterable[VirtualServer], reporter: Reporter, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.runners: dict[TcpCheck, Runner] = {}
+        for virtual in virtual_servers:
+            for member in virtual.members:
+                key, server = virtual.service.key, member.server.key
+                for index, check in enumerate(member.checks):
+                    probe = tcp.probe_of(check)
+                    runner = self.runners.setdefault(probe, Runner(probe, reporter, loop))
+                    runner.subscribe((key, server, index))
+                if member.checks:
+                    log.info(
+                        "Activating healthchecker for service %s for VS %s",
+                        server_name(key, server),
+                        service_name(key),
+                    )
+
+    def start(self) -> None:
+        """Start every probe, spread over its warm-up."""
+        by_warmup: defaultdict[float, list[Runner]] = defaultdict(list)
+        for check, runner in self.runners.items():
+            by_warmup[check.warmup].append(runner)
+        for warmup, runners in by_warmup.items():
+            random.shuffle(runners)
+            draws = [random.random() for _ in runners]
+            for runner, phase in zip(runners, phases(draws, warmup), strict=True):
+                runner.start(phase)
+
+    def stop(self) -> None:
+        """End every probe."""
+        for runner in self.runners.values():
+            runner.stop()
+
+
+def _log_line(name: str, verdict: Verdict) -> str:
+    """keepalived's line, and after a failure the reason, which it only logs when asked to."""
+    if verdict.up:
+        return f"TCP connection to {name} success."
+    if verdict.attempts > 1:
+        return f"TCP_CHECK on service {name} failed after {verdict.attempts - 1} retries. ({verdict.reason})"
+    return f"TCP_CHECK on service {name} failed. ({verdict.reason})"
+
+
+async def _check_until_stopped(virtual_servers: Iterable[VirtualServer], channel: socket.socket) -> int:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopped.set)
+    reporter = Reporter(channel, loop)
+    checker = Checker(virtual_servers, reporter, loop)
+    checker.start()
+    ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(reporter.closed.wait())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    checker.stop()
+    return EXIT_STOPPED if stopped.is_set() else EXIT_CHANNEL_CLOSED
+
+
+def run(virtual_servers: Iterable[VirtualServer], channel: socket.socket) -> int:
+    """Check until SIGTERM (exit code 0) or until the director closes `channel` (exit code 1).
+
+    `channel` is a connected SOCK_SEQPACKET socket. Reports the first verdict of each check and each change; a
+    `messages.SendVerdicts` from the director brings all verdicts in force again.
+    """
+    # Every silent real server holds a descriptor for connect_timeout.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return asyncio.run(_check_until_stopped(virtual_servers, channel))

@@ -1,0 +1,159 @@
+"""Alerts on their way to the SMTP server: queued, retried, never in anybody's way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import email.utils
+import logging
+import socket
+from collections import deque
+from email.message import EmailMessage
+
+import aiosmtplib
+
+from pointsman.health.alerts import Alert
+from pointsman.model.config import Mail
+
+log = logging.getLogger("mail")
+
+MOST_WAITING = 1000
+"""Alerts; when more wait, the oldest are given up."""
+FIRST_PAUSE = 1.0
+"""Seconds before a failed mail is tried again; doubled each time."""
+LONGEST_PAUSE = 60.0
+LAST_PAUSE = 0.25
+"""Seconds between attempts while the queue closes."""
+
+
+def compose(mail: Mail, sender: str, alert: Alert, date: datetime.datetime) -> EmailMessage:
+    """The alert as a message, with the headers of keepalived's mails."""
+    message = EmailMessage()
+    message["Date"] = email.utils.format_datetime(date)
+    message["From"] = sender
+    message["Subject"] = alert.subject
+    message["X-Mailer"] = "Pointsman"
+    message["To"] = ", ".join(mail.recipients)
+    message.set_content(alert.body)
+    return message
+
+
+class MailQueue:
+    """Sends one message an alert, in order, over a connection each.
+
+    A server that cannot be reached or says "later" (4xx) is tried again, at growing intervals; a message it
+    refuses (5xx) is given up. Each kind of trouble is logged once, until a mail goes through again.
+    """
+
+    def __init__(self, mail: Mail) -> None:
+        self._mail = mail
+        self._host_name = mail.helo_name or socket.gethostname()
+        self._sender = mail.sender or f"pointsman@{self._host_name}"
+        self._waiting: deque[EmailMessage] = deque()
+        self._news = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._told: set[str] = set()
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the configuration names a server and somebody to write to."""
+        return bool(self._mail.server and self._mail.recipients)
+
+    def start(self) -> None:
+        """Begin to send, on the running loop."""
+        self._worker = asyncio.create_task(self._work())
+
+    def put(self, alert: Alert) -> None:
+        """Queue an alert and return at once; without a mail server it is dropped."""
+        if not self.wanted:
+            return
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.popleft()
+            self._tell("full", f"more than {MOST_WAITING} mails wait: the oldest are given up")
+        self._waiting.append(
+            compose(self._mail, self._sender, alert, datetime.datetime.now(datetime.UTC).astimezone())
+        )
+        self._news.set()
+
+    async def close(self, deadline: float = 5.0) -> None:
+        """Send what waits, for at most `deadline` seconds, then stop."""
+        if self._worker is None:
+            return
+        self._closing.set()
+        self._news.set()
+        try:
+            await asyncio.wait_for(self._worker, deadline)
+        except TimeoutError:
+            log.warning("%d mails were not sent before the stop", len(self._waiting))
+        self._worker = None
+
+    async def _work(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            if not self._waiting:
+                if self._closing.is_set():
+                    return
+                self._news.clear()
+                await self._news.wait()
+                continue
+            message = self._waiting[0]
+            if await self._deliver(message):
+                pause = FIRST_PAUSE
+                self._drop(message)
+            else:
+                await self._pause(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _drop(self, message: EmailMessage) -> None:
+        """Done with this one; it may have been pushed out meanwhile."""
+        if self._waiting and self._waiting[0] is message:
+            self._waiting.popleft()
+
+    async def _deliver(self, message: EmailMessage) -> bool:
+        """Whether the server is done with the message: has taken it, or has refused it for good."""
+        client = aiosmtplib.SMTP(
+            hostname=self._mail.server,
+            port=self._mail.port,
+            timeout=self._mail.timeout,
+            local_hostname=self._host_name,
+            start_tls=False,
+        )
+        try:
+            async with client:
+                refused, _ = await client.send_message(
+                    message, sender=self._sender, recipients=list(self._mail.recipients)
+                )
+        except aiosmtplib.SMTPResponseException as error:
+            return self._answered(error.code, error.message)
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            return self._answered(min(each.code for each in error.recipients), str(error.recipients[0]))
+        except (aiosmtplib.SMTPException, OSError) as error:
+            where = f"{self._mail.server}:{self._mail.port}"
+            self._tell(type(error).__name__, f"cannot send mail through {where}: {error}; trying again")
+            return False
+        for recipient, response in refused.items():
+            self._tell(f"refused {recipient}", f"the mail server refuses {recipient}: {response}")
+        if not refused:
+            self._told.clear()
+        return True
+
+    def _answered(self, code: int, text: str) -> bool:
+        permanent = code >= 500
+        then = "this mail is given up" if permanent else "trying again"
+        self._tell(f"code {code}", f"the mail server {self._mail.server} answers {code} {text}: {then}")
+        return permanent
+
+    async def _pause(self, seconds: float) -> None:
+        """Before the next attempt; a stop cuts it short."""
+        if self._closing.is_set():
+            await asyncio.sleep(LAST_PAUSE)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+
+    def _tell(self, kind: str, text: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            log.error("%s", text)
