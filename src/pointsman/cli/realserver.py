@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import msgspec
 
 from pointsman.daemon.paths import run_directory
 from pointsman.model.address import Address
-from pointsman.realserver import host, plan, setup, state, status, sysctl
+from pointsman.realserver import host, persist, plan, setup, state, status, sysctl
 from pointsman.realserver.facts import SetupError, parse_vip
 from pointsman.realserver.setup import Step
 
@@ -126,3 +127,50 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@realserver.command(name="persist")
+@click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
+@interface_option
+@click.option(
+    "--backend",
+    type=click.Choice([backend.value for backend in persist.Backend]),
+    default="auto",
+    help="Who puts the VIP on lo at boot; default: what this host runs.",
+)
+@click.option(
+    "--root", type=click.Path(path_type=Path, file_okay=False, exists=True), default="/", hidden=True
+)
+@click.option("--remove", is_flag=True, help="Undo: for the VIPs, or for all.")
+@click.option("--dry-run", is_flag=True, help="Show the changes, write nothing.")
+def persist_files(
+    vips: tuple[Address, ...],
+    interfaces: tuple[str, ...],
+    backend: str,
+    root: Path,
+    remove: bool,
+    dry_run: bool,
+) -> None:
+    """Write the files that do `up` at boot: sysctl.d, and ifupdown or systemd-networkd. Shows a diff."""
+    if not vips and not remove:
+        raise click.UsageError("name at least one VIP, or --remove")
+    with told():
+        chosen = persist.Backend(backend)
+        if remove:
+            changes = persist.remove(root, vips, chosen)
+        else:
+            if not interfaces and root == Path("/"):
+                interfaces = tuple(setup.choose_interfaces(host.read_facts(), vips))
+            changes = persist.add(root, vips, interfaces, chosen)
+        for change in changes:
+            click.echo(change.diff(), nl=False)
+            if not dry_run:
+                change.apply()
+    if not any(change.diff() for change in changes):
+        click.echo("nothing to change")
+    elif dry_run:
+        click.echo("dry run: nothing written")
+    elif not remove:
+        click.echo(
+            f"holds from the next boot on; for now: pointsman realserver up {' '.join(map(str, vips))}"
+        )

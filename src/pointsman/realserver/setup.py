@@ -48,9 +48,10 @@ def up(directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | Non
     ARP rules come before the address, so that not one ARP request is answered in between.
     Idempotent. Raises SetupError; if it does so before the first change, nothing is changed.
     """
-    facts = host.read_facts()
-    plan.validate(facts, vips, interfaces or ())
+    host.check_writable([])
     with state.locked(directory):
+        facts = host.read_facts()
+        plan.validate(facts, vips, interfaces or ())
         known = state.load(directory, host.namespace_identity())
         named = list(choose_interfaces(facts, vips)) if interfaces is None else list(interfaces)
         keys = plan.arp_keys(named) if any(vip.version == 4 for vip in vips) else []
@@ -107,12 +108,11 @@ def down(directory: Path, vips: Sequence[Address]) -> list[Step]:
     The ARP settings are restored with the last IPv4 VIP, and after it, so that the VIP never speaks.
     Raises SetupError.
     """
+    if not state.load(directory, host.namespace_identity()).was_there:
+        return [_unknown(vip) for vip in vips]
+    host.check_writable([])
     with state.locked(directory):
         known = state.load(directory, host.namespace_identity())
-        if not known.was_there:
-            state.forget(directory)
-            return [_unknown(vip) for vip in vips]
-        host.check_writable([])
         facts = host.read_facts()
         wanted = [str(vip) for vip in vips] or list(known.was_there)
         steps = [_unknown(vip) for vip in vips if not known.knows(vip)]

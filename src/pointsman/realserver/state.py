@@ -47,11 +47,27 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep a second `up` or `down` of the same namespace waiting. Creates `directory`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / f"{FILE_NAME}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    """Keep a second `up` or `down` of the same namespace waiting; leaves no empty directory behind."""
+    while True:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not _is(directory, descriptor):
+                continue  # whoever held the lock before us removed the directory: take the new one
+            yield
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _is(directory: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(directory.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def load(directory: Path, namespace: str) -> State:

@@ -1,0 +1,246 @@
+"""Files that set a real server up at boot: sysctl.d, and ifupdown or systemd-networkd for the VIP on lo."""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import enum
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pointsman.model.address import Address
+from pointsman.realserver import plan, sysctl
+from pointsman.realserver.facts import SetupError
+
+HEADER = "# Written by `pointsman realserver persist`: change or remove it with that command.\n"
+VIPS = "# VIPs:"
+
+SYSCTL = Path("etc/sysctl.d/99-lvs-dr.conf")
+IFUPDOWN = Path("etc/network/interfaces.d/pointsman-lo")
+NETWORKD = Path("etc/systemd/network/05-pointsman-lo.network")
+NETWORKD_FOLDERS = ("etc/systemd/network", "run/systemd/network", "usr/lib/systemd/network")
+DROP_IN = "pointsman.conf"
+
+
+class Backend(enum.Enum):
+    """Who puts addresses on lo at boot."""
+
+    AUTO = "auto"
+    IFUPDOWN = "ifupdown"
+    NETWORKD = "networkd"
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """One file as it is and as it shall be; None: it does not exist."""
+
+    path: Path
+    before: str | None
+    after: str | None
+
+    def diff(self) -> str:
+        """As diff -u shows it; empty if nothing changes."""
+        lines = difflib.unified_diff(
+            (self.before or "").splitlines(keepends=True),
+            (self.after or "").splitlines(keepends=True),
+            str(self.path) if self.before is not None else "/dev/null",
+            str(self.path) if self.after is not None else "/dev/null",
+        )
+        return "".join(lines)
+
+    def apply(self) -> None:
+        """Write or delete it, in one step. Raises SetupError."""
+        try:
+            if self.after is None:
+                self.path.unlink(missing_ok=True)
+                if self.path.name == DROP_IN and not any(self.path.parent.iterdir()):
+                    self.path.parent.rmdir()
+            elif self.after != self.before:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                fresh = self.path.with_name(f".{self.path.name}.new")
+                fresh.write_text(self.after)
+                fresh.replace(self.path)
+        except OSError as error:
+            raise SetupError(f"cannot write {self.path}: {error.strerror}. Run it as root") from error
+
+
+def detect(root: Path) -> Backend:
+    """What this host runs: networkd if enabled or active, else ifupdown. Raises SetupError if neither."""
+    enabled = root / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
+    if enabled.is_symlink() or (root / "run/systemd/netif/state").exists():
+        return Backend.NETWORKD
+    ifup = any((root / place).exists() for place in ("sbin/ifup", "usr/sbin/ifup"))
+    if ifup and (root / "etc/network/interfaces").exists():
+        return Backend.IFUPDOWN
+    raise SetupError(
+        f"neither systemd-networkd (enabled) nor ifupdown (/etc/network/interfaces) was found in {root}. "
+        f"Choose with --backend, or enable pointsman-realserver.service, which needs neither"
+    )
+
+
+def add(root: Path, vips: Sequence[Address], interfaces: Sequence[str], backend: Backend) -> list[FileChange]:
+    """The changes that make `vips` and `interfaces` last, beside those that are written already.
+
+    Raises SetupError where a file that is not ours stands in the way.
+    """
+    known_vips = own_vips(root)
+    all_vips = list(dict.fromkeys([*known_vips, *vips]))
+    all_interfaces = list(dict.fromkeys([*_own_interfaces(root), *interfaces]))
+    return _changes(root, all_vips, all_interfaces, detect(root) if backend is Backend.AUTO else backend)
+
+
+def remove(root: Path, vips: Sequence[Address], backend: Backend) -> list[FileChange]:
+    """The changes that undo `add` for `vips`, or for all if none is named."""
+    left = [vip for vip in own_vips(root) if vips and vip not in vips]
+    if not left:
+        return [FileChange(path, path.read_text(), None) for path in own_files(root)]
+    return _changes(root, left, _own_interfaces(root), detect(root) if backend is Backend.AUTO else backend)
+
+
+def own_files(root: Path) -> list[Path]:
+    """The files below `root` that bear our header."""
+    drop_ins = sorted((root / NETWORKD.parent).glob(f"*.network.d/{DROP_IN}"))
+    return [
+        path
+        for path in [*(root / name for name in (SYSCTL, IFUPDOWN, NETWORKD)), *drop_ins]
+        if _is_ours(path)
+    ]
+
+
+def own_vips(root: Path) -> list[Address]:
+    """The VIPs that our files put on lo."""
+    found: dict[Address, None] = {}
+    for path in own_files(root):
+        for line in path.read_text().splitlines():
+            if line.startswith(VIPS):
+                try:
+                    found.update(dict.fromkeys(map(ipaddress.ip_address, line.removeprefix(VIPS).split())))
+                except ValueError as error:
+                    raise SetupError(f"{path}: {line!r} was changed by hand: {error}. Mend it") from error
+    return list(found)
+
+
+def _own_interfaces(root: Path) -> list[str]:
+    path = root / SYSCTL
+    keys = sysctl.parse(path.read_text()) if _is_ours(path) else {}
+    return list(dict.fromkeys(key.interface for key in keys if key.interface not in ("all", "lo")))
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and path.read_text(errors="replace").startswith(HEADER)
+
+
+def _changes(
+    root: Path, vips: Sequence[Address], interfaces: Sequence[str], backend: Backend
+) -> list[FileChange]:
+    wanted: dict[Path, str] = {}
+    if any(vip.version == 4 for vip in vips):
+        _want_sysctl(root, interfaces, wanted)
+    if backend is Backend.IFUPDOWN:
+        _want_ifupdown(root, vips, wanted)
+    else:
+        _want_networkd(root, vips, wanted)
+    changes = []
+    for path in dict.fromkeys([*wanted, *own_files(root)]):
+        before = path.read_text() if path.exists() else None
+        changes.append(FileChange(path, before, wanted.get(path)))
+    return changes
+
+
+def _want_sysctl(root: Path, interfaces: Sequence[str], wanted: dict[Path, str]) -> None:
+    path = root / SYSCTL
+    lines = {
+        # A minus: no error at boot where this interface is not there (yet).
+        key: f"{'-' if key.interface not in ('all', 'lo') else ''}{key} = {plan.WANTED[key.name]}"
+        for key in plan.arp_keys(interfaces)
+    }
+    if not path.exists() or _is_ours(path):
+        wanted[path] = HEADER + "".join(f"{line}\n" for line in lines.values())
+        return
+    found = sysctl.parse(path.read_text(errors="replace"))
+    missing = [line for key, line in lines.items() if not plan.is_silent(key, found.get(key, 0))]
+    if missing:
+        raise SetupError(
+            f"{path} is there and was not written by pointsman. Nothing changed. Put these lines into it, "
+            f"or move it away: {'; '.join(missing)}"
+        )
+
+
+def _want_ifupdown(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
+    main = root / "etc/network/interfaces"
+    text = main.read_text(errors="replace") if main.exists() else ""
+    if not re.search(
+        r"^\s*source(-directory)?\s+(/etc/network/)?interfaces\.d(/\*)?/?\s*$", text, re.MULTILINE
+    ):
+        raise SetupError(
+            f"{main} does not read /etc/network/interfaces.d. Nothing changed. Add the line "
+            f"`source /etc/network/interfaces.d/*` to it, and run this again"
+        )
+    others = [main, *(path for path in (main.parent / "interfaces.d").glob("*") if path != root / IFUPDOWN)]
+    written = "\n".join(path.read_text(errors="replace") for path in others if path.is_file())
+    absent = [vip for vip in vips if not _puts_on_lo(written, vip)]
+    if not absent:
+        return
+    stanzas = [f"{HEADER}{VIPS} {' '.join(map(str, absent))}\n"]
+    for family, version in (("inet", 4), ("inet6", 6)):
+        members = [f"{vip}/{vip.max_prefixlen}" for vip in absent if vip.version == version]
+        if members:
+            stanzas.append(_stanza(family, members))
+    wanted[root / IFUPDOWN] = "\n".join(stanzas)
+
+
+def _puts_on_lo(interfaces: str, vip: Address) -> bool:
+    """Whether the administrator's own `up` lines put the VIP there already."""
+    return any(
+        str(vip) in re.split(r"[\s/]+", line) and "lo" in line.split()
+        for line in interfaces.splitlines()
+        if line.split()[:1] == ["up"]
+    )
+
+
+def _stanza(family: str, members: Iterable[str]) -> str:
+    lines = [f"iface lo {family} manual"]
+    for member in members:
+        lines.append(f"    up ip address replace {member} dev lo")
+        # ifdown takes lo down first, and with it its IPv6 addresses: then there is nothing to remove.
+        lines.append(f"    down ip address del {member} dev lo || true")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _want_networkd(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
+    other = _network_file_of_lo(root)
+    if other is None:
+        path, match = root / NETWORKD, "[Match]\nName=lo\n\n"
+    else:
+        path, match = root / NETWORKD.parent / f"{other}.d" / DROP_IN, ""
+    addresses = "".join(f"Address={vip}/{vip.max_prefixlen}\n" for vip in vips)
+    wanted[path] = f"{HEADER}{VIPS} {' '.join(map(str, vips))}\n\n{match}[Network]\n{addresses}"
+
+
+def _network_file_of_lo(root: Path) -> str | None:
+    """The .network file that networkd takes for lo already; only the first one that matches counts."""
+    by_name = {
+        path.name: path for folder in reversed(NETWORKD_FOLDERS) for path in (root / folder).glob("*.network")
+    }
+    for name in sorted(by_name):
+        if name == NETWORKD.name:
+            continue
+        patterns = _match_names(by_name[name])
+        if "lo" in patterns or (
+            name < NETWORKD.name and any(fnmatch.fnmatchcase("lo", pattern) for pattern in patterns)
+        ):
+            return name
+    return None
+
+
+def _match_names(path: Path) -> list[str]:
+    parser = configparser.ConfigParser(strict=False, interpolation=None, allow_no_value=True)
+    try:
+        parser.read_string(path.read_text(errors="replace"))
+    except configparser.Error:
+        return []
+    return (parser.get("Match", "Name", fallback="") or "").split()
