@@ -1,0 +1,171 @@
+"""`pointsman lab`: the documents' two clusters on this one machine, with real packets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pointsman.lab import interrupts
+from pointsman.lab.errors import LabError
+from pointsman.lab.lab import TOPOLOGIES, XDP_MODES, Lab, running
+from pointsman.lab.node import Node, environment
+
+FAILED, INTERRUPTED = 1, 130
+
+_console = Console(highlight=False)
+
+_topology = click.argument("topology", type=click.Choice(list(TOPOLOGIES)))
+_optional_topology = click.argument("topology", type=click.Choice(list(TOPOLOGIES)), required=False)
+_xdp_mode = click.option(
+    "--xdp-mode",
+    type=click.Choice(XDP_MODES),
+    default="auto",
+    show_default=True,
+    help="How the directors attach their program; native prepares the cables for it.",
+)
+
+
+@click.group()
+def lab() -> None:
+    """The documents' clusters on this one machine, with real packets.
+
+    ha-pair: two directors, two web servers, mail, clients beyond a router.
+    dual-homed: one director and one real server on two bridges of a KVM node.
+
+    Nodes are network namespaces pm-NODE. Needs root.
+    """
+
+
+@lab.command()
+@_topology
+@_xdp_mode
+def up(topology: str, xdp_mode: str) -> None:
+    """Build a topology and start its programs; when anything fails, nothing is left of it."""
+    with _reported():
+        made = Lab(
+            topology, xdp_mode=xdp_mode, progress=lambda text: _console.print(f"  {text}", markup=False)
+        )
+        made.up()
+        _console.print(f"{topology} is up: {', '.join(made.nodes)}")
+        _console.print("next: pointsman lab status · pointsman lab exec NODE -- CMD · pointsman lab down")
+
+
+@lab.command()
+@_optional_topology
+def down(topology: str | None) -> None:
+    """Take a lab away, or all of them: processes, pins, files, namespaces."""
+    with _reported():
+        names = [topology] if topology else list(TOPOLOGIES)
+        for name in names:
+            Lab(name).down()
+        _console.print(f"{' and '.join(names)}: nothing is left")
+
+
+@lab.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(as_json: bool) -> None:
+    """Which lab is up, and what runs on its nodes. Exit code 1: none is up."""
+    labs = list(running())
+    if as_json:
+        click.echo(json.dumps({made.topology.name: _facts(made) for made in labs}, indent=2))
+    for made in [] if as_json else labs:
+        _console.print(_status_table(made))
+    if not labs:
+        if not as_json:
+            _console.print("no lab is up; start one: pointsman lab up " + " | ".join(TOPOLOGIES))
+        sys.exit(FAILED)
+
+
+@lab.command(name="exec", context_settings={"ignore_unknown_options": True})
+@click.argument("node")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def execute(node: str, command: tuple[str, ...]) -> None:
+    """Run a command on a node: pointsman lab exec lb-01 -- pointsman ipvsadm -Ln."""
+    with _reported():
+        place = _node(node)
+        with place.entered():
+            try:
+                os.execvpe(command[0], list(command), environment())
+            except OSError as error:
+                raise LabError(f"{node}: {command[0]}: {error.strerror}") from error
+
+
+def _node(name: str) -> Node:
+    labs = list(running())
+    if not labs:
+        raise LabError("no lab is up; start one: pointsman lab up " + " | ".join(TOPOLOGIES))
+    found = [made.nodes[name] for made in labs if name in made.nodes]
+    if not found:
+        raise LabError(
+            f"no node {name!r}; there are: {', '.join(name for made in labs for name in made.nodes)}"
+        )
+    return found[0]
+
+
+def _facts(made: Lab) -> dict[str, object]:
+    return {
+        "xdp_mode": made.xdp_mode,
+        "directory": str(made.directory),
+        "nodes": {
+            name: {
+                "role": node.spec.role.value,
+                "namespace": node.namespace,
+                "interfaces": {card.name: node.addresses(card.name) for card in node.spec.interfaces},
+                "processes": {str(pid): words for pid, words in node.processes().items()},
+            }
+            for name, node in made.nodes.items()
+        },
+    }
+
+
+def _status_table(made: Lab) -> Table:
+    table = Table(title=f"{made.topology.name}: {made.topology.summary}", title_justify="left", box=None)
+    for heading in ("node", "role", "interface", "addresses", "runs"):
+        table.add_column(heading, overflow="fold")
+    for name, node in made.nodes.items():
+        places = [(card.name, node.addresses(card.name)) for card in node.spec.interfaces]
+        places += [
+            (segment.name, node.addresses(segment.name))
+            for segment in made.topology.segments
+            if segment.node == name
+        ]
+        runs = ", ".join(sorted({_program(words) for words in node.processes().values()}))
+        for row, (interface, addresses) in enumerate(places or [("", [])]):
+            first = row == 0
+            table.add_row(
+                name if first else "",
+                node.spec.role.value if first else "",
+                interface,
+                " ".join(addresses),
+                runs if first else "",
+            )
+    return table
+
+
+def _program(words: str) -> str:
+    """What a process is, in a word or two, from its command line."""
+    for known in ("mailsink", "http.server", "pointsman run", "nginx"):
+        if known in words:
+            return known
+    return words.split(" ")[0].rsplit("/", 1)[-1].rstrip(":")
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """One clear message for what goes wrong; a Ctrl-C or a SIGTERM ends with the usual exit code."""
+    try:
+        with interrupts.stopping_unwinds():
+            yield
+    except LabError as error:
+        click.echo(f"pointsman lab: {error}", err=True)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        click.echo("pointsman lab: interrupted; nothing is left behind", err=True)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,263 @@
+"""A lab: one topology, up or down as a whole.
+
+    with Lab("ha-pair", prefix="pmt-mine-1") as lab:
+        lab.node("client").run(["curl", "-s", "http://192.168.100.9/"])
+
+Up is all or nothing, and leaving the block takes everything away: processes, pins, files, namespaces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+from pyroute2.netlink.exceptions import NetlinkError
+
+from pointsman.lab import (
+    dual_homed,
+    ha_pair,
+    interrupts,
+    namespace,
+    network,
+    offload,
+    processes,
+    services,
+    waiting,
+)
+from pointsman.lab import node as nodes
+from pointsman.lab.errors import LabError
+from pointsman.lab.node import Node
+from pointsman.lab.topology import Role, Topology
+
+TOPOLOGIES: dict[str, Topology] = {
+    topology.name: topology for topology in (ha_pair.TOPOLOGY, dual_homed.TOPOLOGY)
+}
+PREFIX = "pm"
+"""Of the namespaces' names: `pm-lb-01`. Tests use one of their own and so run beside a user's lab."""
+XDP_MODES = ("auto", "native", "generic", "tc")
+
+_DIRECTORY = nodes.RUN_DIRECTORY / "lab"
+_MASTER_SECONDS = 15.0
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running lab remembers on disk, for the commands that come later."""
+
+    topology: str
+    prefix: str
+    xdp_mode: str
+    inodes: dict[str, int]
+    """Namespace numbers by node: what `net-<inode>` files and pins belong to the lab."""
+
+
+class Lab:
+    """A topology with its nodes.
+
+    `directors=False` leaves `pointsman run` out (start something else in its place), `programs=False` every
+    program: bare hosts and cables. `progress` is told each step. All methods raise LabError.
+    """
+
+    def __init__(
+        self,
+        topology: str,
+        *,
+        prefix: str = PREFIX,
+        xdp_mode: str = "auto",
+        directors: bool = True,
+        programs: bool = True,
+        progress: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        if topology not in TOPOLOGIES:
+            raise LabError(f"no topology {topology!r}; there are: {', '.join(TOPOLOGIES)}")
+        if xdp_mode not in XDP_MODES:
+            raise LabError(f"no XDP mode {xdp_mode!r}; there are: {', '.join(XDP_MODES)}")
+        self.topology = TOPOLOGIES[topology]
+        self.prefix = prefix
+        self.xdp_mode = xdp_mode
+        self.directory = _directory(topology, prefix)
+        self._directors = directors and programs
+        self._programs = programs
+        self._progress = progress
+        self.nodes = {spec.name: Node(spec, prefix, self.directory / "logs") for spec in self.topology.nodes}
+
+    def node(self, name: str) -> Node:
+        if name not in self.nodes:
+            raise LabError(f"no node {name!r} in {self.topology.name}; there are: {', '.join(self.nodes)}")
+        return self.nodes[name]
+
+    @property
+    def mail_directory(self) -> Path:
+        """Where the mails of the lab's mail server lie."""
+        return self.directory / "mails"
+
+    def __enter__(self) -> Lab:
+        self.up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    def up(self) -> None:
+        """Build and start everything; when anything fails or a Ctrl-C comes, nothing is left of it."""
+        self._claim()
+        try:
+            self._progress(f"{len(self.nodes)} namespaces and their cables")
+            self._write_state({})
+            network.build(self.topology, self.prefix)
+            self._write_state({name: node.inode for name, node in self.nodes.items()})
+            if self.xdp_mode == "native":
+                self._prepare_native()
+            if self._programs:
+                _START[self.topology.name](self)
+        except (OSError, NetlinkError, LookupError) as error:
+            self.down()
+            raise LabError(f"{self.topology.name} could not be built: {error}") from error
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """Take everything away, also what an earlier, broken-off lab of this name has left. Idempotent."""
+        with interrupts.uninterrupted():
+            state = _read_state(self.directory)
+            inodes = set(state.inodes.values()) if state else set()
+            living = [node for node in self.nodes.values() if namespace.exists(node.namespace)]
+            inodes |= {node.inode for node in living}
+            stopped = processes.kill(inodes)
+            for node in self.nodes.values():
+                node.reap()
+            for inode in inodes:
+                nodes.forget(inode)
+            for node in living:
+                namespace.delete(node.namespace)
+            shutil.rmtree(self.directory, ignore_errors=True)
+            for parent in (_DIRECTORY, nodes.RUN_DIRECTORY, nodes.PIN_DIRECTORY):
+                with contextlib.suppress(OSError):
+                    parent.rmdir()  # only when nobody else uses it
+            if not stopped:
+                raise LabError(f"processes that do not end: {processes.living_in(inodes)}")
+
+    def start_web_server(self, name: str) -> None:
+        """nginx on a web server of ha-pair."""
+        services.start_nginx(self.node(name), self.directory / name)
+
+    def start_director(self, name: str) -> None:
+        """`pointsman run` on a director, as the topology's document configures it."""
+        node = self.node(name)
+        if self.topology is ha_pair.TOPOLOGY:
+            configuration = self.directory / f"{name}.conf"
+            configuration.write_text(ha_pair.configuration(name))
+            arguments = ["-f", str(configuration)]
+        else:
+            arguments = [word for card in node.spec.interfaces for word in ("--interface", card.name)]
+        self._progress(f"{name}: pointsman run {' '.join(arguments)}")
+        services.start_director(node, arguments, self.xdp_mode)
+
+    def masters(self) -> list[str]:
+        """The directors of ha-pair that hold the VIP now."""
+        held = f"{ha_pair.VIP}/"
+        return [
+            name
+            for name in ha_pair.DIRECTORS
+            if any(address.startswith(held) for address in self.node(name).addresses("ens224"))
+        ]
+
+    def wait_for_master(self, name: str, seconds: float = _MASTER_SECONDS) -> None:
+        """Until this director, and no other, holds the VIP."""
+        waiting.until(lambda: self.masters() == [name], seconds, f"{name} alone holds {ha_pair.VIP}")
+
+    def _claim(self) -> None:
+        if os.geteuid() != 0:
+            raise LabError("the lab makes network namespaces and so needs root; run it with sudo")
+        taken = [node.namespace for node in self.nodes.values() if namespace.exists(node.namespace)]
+        if taken:
+            raise LabError(
+                f"a lab is up already (namespace {taken[0]} exists); take it down first: pointsman lab down"
+            )
+        self.directory.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir()
+        except FileExistsError:
+            raise LabError(
+                f"{self.topology.name} is being built, or was broken off ({self.directory} exists); "
+                f"do: pointsman lab down {self.topology.name}"
+            ) from None
+
+    def _write_state(self, inodes: dict[str, int]) -> None:
+        state = State(topology=self.topology.name, prefix=self.prefix, xdp_mode=self.xdp_mode, inodes=inodes)
+        partial = self.directory / "state.json.part"
+        partial.write_bytes(msgspec.json.encode(state))
+        partial.rename(self.directory / "state.json")
+
+    def _prepare_native(self) -> None:
+        """See offload: senders write checksums themselves, and the directors' link partners take frames."""
+        for node in self.topology.nodes:
+            for card in node.interfaces:
+                offload.complete_checksums(self.node(node.name).namespace, card.name)
+                if node.role is Role.DIRECTOR:
+                    partner = self.node(self.topology.segment(card.segment).node)
+                    offload.accept_frames(partner.namespace, node.port(card))
+        for segment in self.topology.segments:
+            if segment.addresses:
+                offload.complete_checksums(self.node(segment.node).namespace, segment.name)
+
+
+def _start_ha_pair(lab: Lab) -> None:
+    lab._progress("mail: SMTP on port 25")
+    services.start_mail(lab.node("mail"), ha_pair.MAIL_ADDRESS, lab.mail_directory)
+    for name in ha_pair.WEB_SERVERS:
+        lab._progress(f"{name}: pointsman realserver up {ha_pair.VIP}; nginx on 80 and 443")
+        lab.start_web_server(name)
+        if lab._directors:
+            services.set_up_real_server(lab.node(name), ha_pair.VIP, ["ens224"])
+    if lab._directors:
+        lab.start_director("lb-01")
+        lab.wait_for_master("lb-01")
+        lab.start_director("lb-02")
+
+
+def _start_dual_homed(lab: Lab) -> None:
+    server, director = lab.node("server"), lab.node("lvs")
+    lab._progress(f"server: python3 -m http.server {dual_homed.PORT}")
+    services.start_http_server(server, dual_homed.PORT, lab.directory / "server")
+    if not lab._directors:
+        return
+    lab._progress(f"server: pointsman realserver up {dual_homed.VIP}")
+    services.set_up_real_server(server, dual_homed.VIP, ["eth14", "eth12"])
+    lab.start_director("lvs")
+    service = f"{dual_homed.VIP}:{dual_homed.PORT}"
+    for words in (
+        f"-A -t {service} -s rr",
+        f"-a -t {service} -r {dual_homed.REAL_SERVER}:{dual_homed.PORT} -g",
+    ):
+        lab._progress(f"lvs: pointsman ipvsadm {words}")
+        director.run(["pointsman", "ipvsadm", *words.split()])
+
+
+_START: dict[str, Callable[[Lab], None]] = {"ha-pair": _start_ha_pair, "dual-homed": _start_dual_homed}
+
+
+def running(prefix: str = PREFIX) -> Iterator[Lab]:
+    """The labs that are up (or half up) under this prefix."""
+    for name in TOPOLOGIES:
+        state = _read_state(_directory(name, prefix))
+        if state is not None:
+            yield Lab(name, prefix=prefix, xdp_mode=state.xdp_mode)
+
+
+def _directory(topology: str, prefix: str) -> Path:
+    return _DIRECTORY / (topology if prefix == PREFIX else f"{topology}@{prefix}")
+
+
+def _read_state(directory: Path) -> State | None:
+    try:
+        return msgspec.json.decode((directory / "state.json").read_bytes(), type=State)
+    except (OSError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,168 @@
+"""One host of a lab: run commands in it, open sockets in it, switch it off and on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from pointsman.daemon import paths
+from pointsman.lab import namespace, network, processes
+from pointsman.lab.errors import LabError
+from pointsman.lab.topology import NodeSpec
+
+RUN_DIRECTORY = paths.RUN_DIRECTORY
+PIN_DIRECTORY = paths.PIN_DIRECTORY
+
+
+def environment() -> dict[str, str]:
+    """The environment of lab commands: `pointsman` and `python3` are those of this installation."""
+    here = str(Path(sys.executable).parent)
+    return os.environ | {"PATH": f"{here}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"}
+
+
+class Node:
+    """A running node. `run`, `popen`, `socket` and `entered` work as on a host of its own."""
+
+    def __init__(self, spec: NodeSpec, prefix: str, log_directory: Path) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.namespace = f"{prefix}-{spec.name}"
+        self.children: list[subprocess.Popen[bytes]] = []
+        self._prefix = prefix
+        self._logs = log_directory
+
+    @property
+    def inode(self) -> int:
+        """The number of its namespace, as in `net-<inode>`."""
+        return namespace.inode(self.namespace)
+
+    @property
+    def run_directory(self) -> Path:
+        """Where Pointsman's daemons in this node keep their run-time files."""
+        return RUN_DIRECTORY / f"net-{self.inode}"
+
+    def entered(self) -> contextlib.AbstractContextManager[None]:
+        """Move the calling thread into the node for the length of a `with` block."""
+        return namespace.entered(self.namespace)
+
+    def socket(
+        self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0
+    ) -> socket.socket:
+        """A socket that belongs to the node, whoever uses it afterwards."""
+        with self.entered():
+            return socket.socket(family, kind, protocol)
+
+    def run(
+        self, command: Sequence[str], *, check: bool = True, timeout: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end and return its output as text.
+
+        Raises LabError when it cannot be started, takes longer than `timeout` seconds, or (with `check`)
+        fails; the text holds what it wrote.
+        """
+        with self.entered():
+            try:
+                done = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    timeout=timeout,
+                    env=environment(),
+                    stdin=subprocess.DEVNULL,
+                    check=False,
+                    start_new_session=True,
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise LabError(f"{self.name}: {' '.join(command)}: {error}") from error
+        if check and done.returncode != 0:
+            said = (done.stderr or done.stdout).strip()
+            raise LabError(f"{self.name}: {' '.join(command)}: exit code {done.returncode}: {said}")
+        return done
+
+    def popen(
+        self,
+        command: Sequence[str],
+        *,
+        log: str = "",
+        directory: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command that goes on; what it writes is appended to the node's log of that name.
+
+        It gets a session of its own, so that a Ctrl-C at the terminal reaches the lab and not its daemons.
+        Raises LabError when it cannot be started.
+        """
+        with self.entered(), self._open_log(log or Path(command[0]).name) as output:
+            try:
+                child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=environment() | dict(variables or {}),
+                    cwd=directory,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise LabError(f"{self.name}: {' '.join(command)}: {error}") from error
+        self.children.append(child)
+        return child
+
+    def log(self, name: str) -> Path:
+        """The file that holds what the command started under this log name has written."""
+        return self._logs / f"{self.name}-{name}.log"
+
+    def addresses(self, interface: str) -> list[str]:
+        """IPv4 addresses of an interface at this moment, with prefix length."""
+        return network.addresses_of(self.namespace, interface)
+
+    def set_link(self, interface: str, up: bool) -> None:
+        network.set_link(self.namespace, interface, up)
+
+    def sysctl(self, key: str, value: str) -> None:
+        """Set `net.ipv4.conf.all.arp_ignore` and the like. Raises OSError."""
+        with self.entered():
+            (Path("/proc/sys") / key.replace(".", "/")).write_text(value)
+
+    def processes(self) -> dict[int, str]:
+        """Process ids and command lines of whatever runs in the node."""
+        return processes.living_in([self.inode])
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Signal everything that runs in the node until it is gone. Raises LabError when something stays."""
+        if not processes.kill([self.inode], number):
+            raise LabError(f"{self.name}: processes that do not end: {self.processes()}")
+        self.reap()
+
+    def power_off(self) -> None:
+        """The host dies: its processes are gone from one moment to the next, and its links are down."""
+        for interface in self.spec.interfaces:
+            self.set_link(interface.name, up=False)
+        self.kill()
+
+    def power_on(self) -> None:
+        """The host boots: its own addresses only, and nothing left of what was in its memory."""
+        forget(self.inode)
+        network.configure(self.spec, self._prefix)
+
+    def reap(self) -> None:
+        """Collect the children that have ended."""
+        self.children = [child for child in self.children if child.poll() is None]
+
+    def _open_log(self, name: str) -> IO[bytes]:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        return self.log(name).open("ab")
+
+
+def forget(inode: int) -> None:
+    """Remove the pins and run-time files of the director or real server of a namespace."""
+    for directory in (PIN_DIRECTORY, RUN_DIRECTORY):
+        shutil.rmtree(directory / f"net-{inode}", ignore_errors=True)

@@ -1,0 +1,58 @@
+"""What native XDP on veth needs of a lab's cables, and what generic XDP and tc do without."""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+
+from pointsman.lab import namespace, network
+
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_STXCSUM = 0x17
+_BPF_PROG_LOAD = 5
+_BPF_PROG_TYPE_XDP = 6
+_SYS_BPF = {"x86_64": 321, "aarch64": 280}
+_XDP_PASS = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+"""`r0 = XDP_PASS; exit`."""
+
+
+def complete_checksums(name: str, interface: str) -> None:
+    """Let the sender write TCP checksums itself: native XDP forwards frames, and a frame cannot carry the
+    promise that the hardware will do it. Raises OSError."""
+    value = array.array("B", struct.pack("=II", _ETHTOOL_STXCSUM, 0))
+    request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
+    with namespace.entered(name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, _SIOCETHTOOL, request)
+
+
+def accept_frames(name: str, interface: str) -> None:
+    """Put a program that passes everything on one end of a veth pair, or XDP_TX and redirect at its other end
+    lose their frames silently. It ends with the interface. Raises OSError."""
+    program = _load_pass()
+    try:
+        with network.netlink(name) as route:
+            route.link("set", index=network.index_of(route, interface), xdp_fd=program)
+    finally:
+        os.close(program)
+
+
+def _load_pass() -> int:
+    number = _SYS_BPF.get(os.uname().machine)
+    if number is None:
+        raise OSError(f"native XDP in the lab is not known on {os.uname().machine}; use --xdp-mode generic")
+    code = ctypes.create_string_buffer(_XDP_PASS, len(_XDP_PASS))
+    license_name = ctypes.create_string_buffer(b"Dual BSD/GPL")
+    instructions = len(_XDP_PASS) // 8
+    attributes = struct.pack(
+        "=IIQQ", _BPF_PROG_TYPE_XDP, instructions, ctypes.addressof(code), ctypes.addressof(license_name)
+    ).ljust(128, b"\0")
+    descriptor: int = ctypes.CDLL(None, use_errno=True).syscall(
+        number, _BPF_PROG_LOAD, attributes, len(attributes)
+    )
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), f"loading XDP_PASS: {os.strerror(ctypes.get_errno())}")
+    return descriptor
