@@ -61,7 +61,9 @@ class MemoryDataPlane:
         refusals: list[Refusal] = []
         for operation in operations:
             self._table, refused = apply_operations(self._table, [operation], self._schedulers)
-            refusals += refused or self._account(operation)
+            if not refused:
+                self._account(operation)
+            refusals += refused
         return refusals
 
     def record(self, service: ServiceKey, counted: ServerCounters) -> None:
@@ -86,15 +88,13 @@ class MemoryDataPlane:
             self._table = ServiceTable()
             self._counted.clear()
 
-    def _account(self, operation: Operation) -> list[Refusal]:
+    def _account(self, operation: Operation) -> None:
         """What an operation does beside the table: to counters and timeouts."""
         match operation:
             case SetTimeouts(tcp, tcp_fin, udp):
                 was = self._timeouts
                 self._timeouts = (tcp or was[0], tcp_fin or was[1], udp or was[2])
             case ZeroCounters(key):
-                if key is not None and self._table.get(key) is None:
-                    return [Refusal(operation, "no-service")]
                 self._zero(key)
             case Flush():
                 self._counted.clear()
@@ -102,7 +102,6 @@ class MemoryDataPlane:
                 self._counted = {cell: value for cell, value in self._counted.items() if cell[0] != key}
             case DeleteServer(key, server):
                 self._counted.pop((key, server), None)
-        return []
 
     def _zero(self, key: ServiceKey | None) -> None:
         """Traffic back to zero; connections that exist go on being counted, as in ip_vs_zero_stats()."""

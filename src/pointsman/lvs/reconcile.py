@@ -19,6 +19,7 @@ from pointsman.model.operations import (
     Flush,
     Operation,
     Refusal,
+    ZeroCounters,
 )
 from pointsman.model.service import (
     RealServer,
@@ -28,6 +29,9 @@ from pointsman.model.service import (
     ServiceTable,
     VirtualService,
 )
+
+NOT_UNICAST = "Invalid operation.  Possibly wrong module version, address not unicast, ..."
+"""ipvsadm's text for EINVAL, which for a new real server can only mean its address."""
 
 
 def reconcile(
@@ -68,16 +72,23 @@ def apply_operations(
 ) -> tuple[ServiceTable, list[Refusal]]:
     """The table after `operations`, and those of them that were refused; a refused one changes nothing.
 
-    `schedulers`: the names the data plane knows; None: any name. Operations that leave the table as it is
-    (counters, timeouts) always succeed here.
+    `schedulers`: the names the data plane knows; None: any name.
     """
     entries = _by_key(table)
     refusals: list[Refusal] = []
     for operation in operations:
-        reason = _apply(entries, operation, schedulers)
-        if reason is not None:
-            refusals.append(Refusal(operation, reason))
+        try:
+            _apply(entries, operation, schedulers)
+        except _RefusedError as refused:
+            refusals.append(Refusal(operation, refused.reason, refused.detail))
     return ServiceTable(tuple(entries.values())), refusals
+
+
+class _RefusedError(Exception):
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
 
 
 def _change(wanted: ServiceEntry, present: ServiceEntry) -> Iterator[Operation]:
@@ -106,51 +117,57 @@ def _unordered(table: ServiceTable) -> dict[ServiceKey, tuple[VirtualService, di
 
 def _apply(
     entries: dict[ServiceKey, ServiceEntry], operation: Operation, schedulers: Set[str] | None
-) -> str | None:
-    """Carry out one operation on `entries`; the reason of a refusal, or None."""
+) -> None:
+    """Carry out one operation on `entries`, or raise _RefusedError and leave them as they are."""
     match operation:
         case Flush():
             entries.clear()
         case DeleteService(key):
             if entries.pop(key, None) is None:
-                return "no-service"
+                raise _RefusedError("no-service")
+        case ZeroCounters(key):
+            if key is not None and key not in entries:
+                raise _RefusedError("no-service")
         case AddService(service) | EditService(service):
-            return _put_service(entries, service, isinstance(operation, AddService), schedulers)
+            _put_service(entries, service, isinstance(operation, AddService), schedulers)
         case AddServer(key, _) | EditServer(key, _) | DeleteServer(key, _):
             if key not in entries:
-                return "no-service"
+                raise _RefusedError("no-service")
             changed = _change_servers(entries[key].servers, operation)
-            if isinstance(changed, str):
-                return changed
             entries[key] = ServiceEntry(entries[key].service, changed)
-    return None
 
 
 def _put_service(
     entries: dict[ServiceKey, ServiceEntry], service: VirtualService, new: bool, schedulers: Set[str] | None
-) -> str | None:
+) -> None:
     present = entries.get(service.key)
     if new and present is not None:
-        return "exists"
+        raise _RefusedError("exists")
     if not new and present is None:
-        return "no-service"
+        raise _RefusedError("no-service")
     if schedulers is not None and service.scheduler not in schedulers:
-        return "no-scheduler"
+        raise _RefusedError("no-scheduler")
     entries[service.key] = ServiceEntry(service, present.servers if present else ())
-    return None
 
 
 def _change_servers(
     servers: tuple[RealServer, ...], operation: AddServer | EditServer | DeleteServer
-) -> tuple[RealServer, ...] | str:
-    """The real servers after the operation, or the reason of a refusal."""
+) -> tuple[RealServer, ...]:
     if isinstance(operation, DeleteServer):
         left = tuple(server for server in servers if server.key != operation.server)
-        return left if len(left) < len(servers) else "no-server"
+        if len(left) == len(servers):
+            raise _RefusedError("no-server")
+        return left
     new = operation.server
+    if new.lower_threshold > new.upper_threshold:
+        raise _RefusedError("system", "Numerical result out of range")
     known = any(server.key == new.key for server in servers)
     if isinstance(operation, AddServer):
-        return "server-exists" if known else (*servers, new)
+        if known:
+            raise _RefusedError("server-exists")
+        if new.key.address.is_multicast or new.key.address.is_unspecified:
+            raise _RefusedError("system", NOT_UNICAST)
+        return (*servers, new)
     if not known:
-        return "no-server"
+        raise _RefusedError("no-server")
     return tuple(new if server.key == new.key else server for server in servers)

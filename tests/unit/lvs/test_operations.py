@@ -18,6 +18,7 @@ from pointsman.model.operations import (
     Operation,
     Refusal,
     SetTimeouts,
+    ZeroCounters,
 )
 from pointsman.model.service import (
     RealServer,
@@ -67,6 +68,7 @@ def test_the_plan_reads_as_a_person_would_write_it() -> None:
         (AddServer(OTHER, server(20)), "no-service"),
         (EditServer(WEB, server(29)), "no-server"),
         (DeleteServer(WEB, server(29).key), "no-server"),
+        (ZeroCounters(OTHER), "no-service"),
     ],
 )
 def test_a_refused_operation_changes_nothing_and_the_rest_is_done(operation: Operation, reason: str) -> None:
@@ -88,3 +90,15 @@ def test_an_edit_keeps_the_place_and_a_server_put_back_is_the_newest() -> None:
 def test_flush_empties_and_timeouts_leave_the_table_alone() -> None:
     assert apply_operations(table(server(20)), [SetTimeouts(tcp=5)]) == (table(server(20)), [])
     assert apply_operations(table(server(20)), [Flush()]) == (ServiceTable(), [])
+
+
+def test_a_real_server_the_kernel_would_not_take_is_refused_with_its_words() -> None:
+    inverted = RealServer(key=server(20).key, upper_threshold=10, lower_threshold=20)
+    _, refusals = apply_operations(table(), [AddServer(WEB, inverted)])
+    assert [(refusal.reason, refusal.detail) for refusal in refusals] == [
+        ("system", "Numerical result out of range")
+    ]
+    for address in ("224.0.0.5", "0.0.0.0", "ff02::1", "::"):
+        nobody = RealServer(key=ServerKey(ipaddress.ip_address(address), 80))
+        _, refusals = apply_operations(table(), [AddServer(WEB, nobody)])
+        assert "address not unicast" in refusals[0].detail
