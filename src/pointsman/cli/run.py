@@ -1,0 +1,82 @@
+"""`pointsman run`: the director."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
+
+
+@click.command()
+@click.option(
+    "-f",
+    "--use-file",
+    "file",
+    type=click.Path(path_type=Path),
+    help=f"keepalived.conf to run. [default: {DEFAULT_FILE}, unless --interface is given]",
+)
+@click.option(
+    "-i",
+    "--interface",
+    "interfaces",
+    multiple=True,
+    help="Take packets for virtual services from this interface too; several times for several.",
+)
+@click.option(
+    "--xdp-mode",
+    type=click.Choice(["auto", "native", "generic", "tc"]),
+    default="auto",
+    show_default=True,
+    help="Where the program is attached; auto takes the fastest that is safe on each interface.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1 << 10, 1 << 24),
+    default=1 << 20,
+    show_default=True,
+    help="Size of the connection table (16 bytes each).",
+)
+@click.option(
+    "--keep-forwarding",
+    is_flag=True,
+    help="At a stop, leave services and connections in force; the next run adopts them.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+def run(
+    file: Path | None,
+    interfaces: tuple[str, ...],
+    xdp_mode: str,
+    connections: int,
+    keep_forwarding: bool,
+    verbose: bool,
+) -> None:
+    """Run the director in the foreground: forward, fail over, check, until SIGTERM or Ctrl-C.
+
+    With --interface and without -f it runs no VRRP and no checks: a data plane whose table is filled with
+    'pointsman ipvsadm'.
+
+    Killed hard (SIGKILL, crash) it goes on forwarding; the next run adopts services, connections and
+    addresses. Stopped in order it takes its own services away.
+
+    Exit codes: 0 stopped; 2 the configuration has errors; 3 this host cannot run it as it is (interface,
+    capability, BPF, another director); 1 anything else.
+    """
+    from pointsman.cli.loading import load_or_exit
+    from pointsman.daemon.start import Options, configure_logging, start
+    from pointsman.model.config import Config
+
+    configure_logging(verbose)
+    if file is None and interfaces:
+        config = Config(router_id="")
+    else:
+        config = load_or_exit(file or DEFAULT_FILE)
+    options = Options(
+        interfaces=interfaces,
+        xdp_mode=xdp_mode,
+        connection_limit=connections,
+        keep_forwarding=keep_forwarding,
+    )
+    sys.exit(start(config, options))

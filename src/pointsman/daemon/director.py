@@ -1,0 +1,228 @@
+"""The director process: the data plane and everything that decides what is in it.
+
+It hears the checker (verdicts), vrrp (states), the kernel (neighbours) and clients (control socket), and does
+all of its work in one asyncio loop, because none of it is long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from pointsman.daemon import messages
+from pointsman.daemon.control import ControlServer
+from pointsman.daemon.keeper import Keeper, foreign_services, refusal_texts
+from pointsman.daemon.mail import MailQueue
+from pointsman.daemon.paths import control_socket
+from pointsman.dataplane.interface import DataPlane, NextHop
+from pointsman.health.alerts import Alert, instance_alert
+from pointsman.model.config import Config
+from pointsman.model.service import Forwarding
+from pointsman.model.vrrp import VrrpState
+from pointsman.net.neighbours import NeighbourWatcher
+
+log = logging.getLogger("director")
+
+TICK = 1.0
+"""Seconds between signs of life, refreshes of neighbours and retries of what was refused."""
+LARGEST_REPORT = 65536
+
+
+class Director:
+    """One configuration on one data plane."""
+
+    def __init__(self, config: Config, plane: DataPlane, keep_forwarding: bool) -> None:
+        self._config = config
+        self._plane = plane
+        self._keep_forwarding = keep_forwarding
+        self._keeper = Keeper(config, plane)
+        self._watcher = NeighbourWatcher()
+        self._hops: dict[str, NextHop] = {}
+        self._instances: dict[str, tuple[messages.InstanceChanged, float]] = {}
+        self._started = time.monotonic()
+        self._mail: MailQueue | None = None
+        self._settling = False
+
+    async def run(self, channels: list[socket.socket], ready: socket.socket) -> int:
+        """Work until SIGTERM; always 0. `ready` gets a byte when the table is in force and then each tick."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        self._mail = MailQueue(self._config.mail)
+        self._mail.start()
+        self._settle()
+        control = ControlServer(control_socket(), self._answer)
+        await control.start()
+        loop.add_reader(self._watcher.fileno(), lambda: self._apply_hops(self._watcher.process()))
+        for channel in channels:
+            channel.setblocking(False)
+            loop.add_reader(channel, self._hear, channel)
+            with contextlib.suppress(OSError):
+                channel.send(messages.encode(messages.SendVerdicts()))
+        ready.setblocking(False)
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                ready.send(b".")
+            self._tick()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), TICK)
+        for channel in channels:
+            self._hear(channel)
+        await control.close()
+        await self._mail.close()
+        self._leave()
+        return 0
+
+    def _leave(self) -> None:
+        """As keepalived and IPVS do at a stop: our services go, those put in by hand stay in force."""
+        if not self._keep_forwarding:
+            self._keeper.withdraw()
+        keep = self._keep_forwarding or foreign_services(self._plane, self._keeper.managed)
+        self._plane.close(keep_forwarding=keep)
+        self._watcher.close()
+
+    def _tick(self) -> None:
+        self._apply_hops(self._watcher.refresh(time.monotonic()))
+        if self._keeper.refusals:
+            self._settle()
+
+    def _hear(self, channel: socket.socket) -> None:
+        """Everything a process has to say; what cannot be understood is logged and dropped."""
+        while True:
+            try:
+                data = channel.recv(LARGEST_REPORT)
+            except OSError:
+                return
+            if not data:
+                return
+            try:
+                report = messages.decode_report(data)
+            except msgspec.MsgspecError as error:
+                log.error("a report that is none: %s", error)
+                continue
+            if isinstance(report, messages.CheckResult):
+                self._send(self._keeper.take(report))
+                self._settle_soon()
+            else:
+                self._instance_changed(report)
+
+    def _instance_changed(self, report: messages.InstanceChanged) -> None:
+        before = self._instances.get(report.instance)
+        self._instances[report.instance] = (report, time.monotonic())
+        if before is not None and before[0].state == report.state:
+            return
+        state = VrrpState(report.state)
+        for instance in self._config.instances:
+            if instance.name == report.instance and not (before is None and state is VrrpState.INIT):
+                self._send(instance_alert(self._config.router_id, instance, state, report.reason))
+
+    def _send(self, alert: Alert | None) -> None:
+        if alert is not None and self._mail is not None:
+            self._mail.put(alert)
+
+    def _settle_soon(self) -> None:
+        """Many verdicts that come together are one change of the table."""
+        if not self._settling:
+            self._settling = True
+            asyncio.get_running_loop().call_soon(self._settle)
+
+    def _settle(self) -> None:
+        self._settling = False
+        for alert in self._keeper.settle():
+            self._send(alert)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Follow the neighbours of whoever is in the table now."""
+        addresses = {
+            server.key.address
+            for entry in self._plane.read()
+            for server in entry.servers
+            if server.forwarding is Forwarding.ROUTE
+        }
+        self._apply_hops(self._watcher.watch(addresses))
+
+    def _apply_hops(self, hops: list[NextHop]) -> None:
+        if not hops:
+            return
+        for hop in hops:
+            self._hops[str(hop.address)] = hop
+        self._plane.set_next_hops(hops)
+
+    def _answer(self, request: messages.Request) -> messages.Reply:
+        answers: dict[type, Callable[[Any], messages.Reply]] = {
+            messages.StatusRequest: self._status,
+            messages.TableRequest: self._table,
+            messages.ApplyRequest: self._apply,
+        }
+        try:
+            return answers[type(request)](request)
+        except OSError as error:
+            return messages.ErrorReply(f"the data plane failed: {error}")
+
+    def _apply(self, request: messages.ApplyRequest) -> messages.Reply:
+        refusals = self._keeper.apply(request.operations)
+        for operation in request.operations:
+            log.info("by hand: %s", operation.text())
+        self._watch()
+        return messages.ApplyReply(tuple(refusals))
+
+    def _table(self, request: messages.TableRequest) -> messages.Reply:
+        return messages.TableReply(
+            table=self._plane.read(),
+            counters=self._plane.counters(),
+            timeouts=self._plane.timeouts(),
+            connection_table_size=self._plane.capabilities().connection_limit,
+            connections=tuple(self._plane.connections()) if request.connections else (),
+        )
+
+    def _status(self, _request: messages.StatusRequest) -> messages.Reply:
+        now = time.monotonic()
+        return messages.StatusReply(
+            {
+                "router_id": self._config.router_id,
+                "uptime": now - self._started,
+                "data_plane": msgspec.to_builtins(self._plane.capabilities()),
+                "exits": self._plane.counters().exits,
+                "instances": [
+                    {**msgspec.to_builtins(report), "for": now - since}
+                    for report, since in self._instances.values()
+                ],
+                "services": self._keeper.describe(
+                    {address: _hop_text(hop) for address, hop in self._hops.items()}
+                ),
+                "problems": [
+                    *self._watcher.problems().values(),
+                    *refusal_texts(self._keeper.refusals),
+                ],
+            }
+        )
+
+
+def _hop_text(hop: NextHop) -> str:
+    if hop.destination is None:
+        return "not resolved"
+    try:
+        name = socket.if_indextoname(hop.index)
+    except OSError:
+        name = f"interface {hop.index}"
+    return f"{hop.destination.hex(':')} {name}"
+
+
+def run(
+    config: Config,
+    plane: DataPlane,
+    channels: list[socket.socket],
+    ready: socket.socket,
+    keep_forwarding: bool,
+) -> int:
+    """The body of the director process. Raises OSError when the data plane or netlink cannot be used."""
+    return asyncio.run(Director(config, plane, keep_forwarding).run(channels, ready))

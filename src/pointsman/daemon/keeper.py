@@ -1,0 +1,155 @@
+"""Keeps a data plane's table as configuration, checks and administrator want it.
+
+Every change takes the same way: verdicts -> desired table -> reconcile with the actual one -> apply. What was
+refused is planned again at the next `settle`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pointsman.daemon.messages import CheckResult
+from pointsman.dataplane.interface import DataPlane
+from pointsman.health.alerts import Alert, check_alert, quorum_alert
+from pointsman.lvs.desired import CheckKey, PoolState, desired, found_down
+from pointsman.lvs.reconcile import reconcile
+from pointsman.lvs.transitions import Change, Transition, transitions
+from pointsman.model.config import Config
+from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal
+from pointsman.model.override import Override
+from pointsman.model.service import ServerKey, ServiceKey
+
+log = logging.getLogger("director")
+
+
+class Keeper:
+    """The table of one configuration on one data plane. Services that it does not name are left alone."""
+
+    def __init__(self, config: Config, plane: DataPlane) -> None:
+        self._config = config
+        self._plane = plane
+        self.managed = frozenset(virtual.service.key for virtual in config.virtual_servers)
+        self._verdicts: dict[CheckKey, bool] = found_down(config.virtual_servers, plane.read())
+        self._known: dict[CheckKey, CheckResult] = {}
+        self._overrides: dict[tuple[ServiceKey, ServerKey], Override] = {}
+        self._pools: dict[ServiceKey, PoolState] = {}
+        self.refusals: tuple[Refusal, ...] = ()
+
+    def take(self, result: CheckResult) -> Alert | None:
+        """Take in a check's verdict; the mail about it, if anybody wants one. `settle` carries it out."""
+        key = (result.service, result.server, result.check)
+        was_up = self._verdicts.get(key)
+        self._verdicts[key] = result.up
+        self._known[key] = result
+        return check_alert(
+            self._config,
+            result.service,
+            result.server,
+            up=result.up,
+            reason=result.reason,
+            was_up=was_up,
+        )
+
+    def settle(self) -> list[Alert]:
+        """Bring the actual table to the desired one; mails about what this did to the services."""
+        wanted = desired(self._config.virtual_servers, self._verdicts, self._overrides, self._pools)
+        told = [
+            transition
+            for virtual in self._config.virtual_servers
+            for transition in transitions(
+                virtual, self._pools.get(virtual.service.key), wanted.pools[virtual.service.key]
+            )
+        ]
+        self._pools = wanted.pools
+        plan = reconcile(wanted.table, self._plane.read(), managed=self.managed)
+        before = {refusal.operation for refusal in self.refusals}
+        self.refusals = tuple(self._plane.apply(plan))
+        for transition in told:
+            log.info("%s", transition.text)
+        for refusal in self.refusals:
+            if refusal.operation not in before:
+                log.error("cannot %s: %s", refusal.operation.text(), refusal.detail or refusal.reason)
+        return self._alerts(told)
+
+    def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
+        """An administrator's own operations, at once.
+
+        A weight given to a configured real server outlives health events; anything else that contradicts the
+        configuration lasts until the next of them.
+        """
+        refusals = self._plane.apply(operations)
+        refused = {refusal.operation for refusal in refusals}
+        for operation in operations:
+            if not isinstance(operation, EditServer) or operation in refused:
+                continue
+            if operation.service in self.managed:
+                key = (operation.service, operation.server.key)
+                self._overrides[key] = Override(weight=operation.server.weight)
+        return refusals
+
+    def withdraw(self) -> None:
+        """Take the managed services out of the table."""
+        present = {entry.service.key for entry in self._plane.read()}
+        self._plane.apply([DeleteService(key) for key in self.managed if key in present])
+
+    def describe(self, next_hops: dict[str, str]) -> list[dict[str, Any]]:
+        """The services for `status`; `next_hops` by address of the real server."""
+        actual = self._plane.read()
+        rows = []
+        for entry in actual:
+            key = entry.service.key
+            known = self._pools.get(key)
+            servers = list(entry.servers)
+            if known is not None:
+                listed = {server.key for server in servers}
+                servers += [server for server in self._configured(key) if server.key not in listed]
+            present = {server.key for server in entry.servers}
+            rows.append(
+                {
+                    "service": str(key),
+                    "scheduler": entry.service.scheduler,
+                    "managed": key in self.managed,
+                    "servers": [
+                        {
+                            "server": str(server.key),
+                            "weight": server.weight if server.key in present else None,
+                            "next_hop": next_hops.get(str(server.key.address), ""),
+                            **self._health(key, server.key),
+                        }
+                        for server in servers
+                    ],
+                }
+            )
+        return rows
+
+    def _configured(self, key: ServiceKey) -> Iterable[Any]:
+        for virtual in self._config.virtual_servers:
+            if virtual.service.key == key:
+                yield from (member.server for member in virtual.members)
+
+    def _health(self, service: ServiceKey, server: ServerKey) -> dict[str, Any]:
+        mine = [result for key, result in self._known.items() if key[:2] == (service, server)]
+        failed = [result.reason for result in mine if not result.up]
+        up = not failed if mine else None
+        return {"up": up, "reason": "; ".join(failed)}
+
+    def _alerts(self, told: Iterable[Transition]) -> list[Alert]:
+        changes = {Change.QUORUM_GAINED: True, Change.QUORUM_LOST: False}
+        found = [
+            quorum_alert(self._config, item.service, up=changes[item.change], detail=item.detail)
+            for item in told
+            if item.change in changes
+        ]
+        return [alert for alert in found if alert is not None]
+
+
+def foreign_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> bool:
+    """Whether the table holds services that were put in by hand."""
+    return any(entry.service.key not in managed for entry in plane.read())
+
+
+def refusal_texts(refusals: Iterable[Refusal]) -> list[str]:
+    """Refusals for a person."""
+    return [f"cannot {refusal.operation.text()}: {refusal.detail or refusal.reason}" for refusal in refusals]

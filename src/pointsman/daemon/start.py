@@ -1,0 +1,155 @@
+"""From a configuration to running processes: what is looked at before anything changes, and who gets what."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from functools import partial
+
+import msgspec
+
+from pointsman.daemon import checker, director, vrrp
+from pointsman.daemon.paths import pin_directory, run_directory
+from pointsman.daemon.privileges import (
+    Capability,
+    become_nobody,
+    effective_capabilities,
+    keep_only,
+)
+from pointsman.daemon.supervisor import (
+    EXIT_ENVIRONMENT,
+    EXIT_OK,
+    AlreadyRunningError,
+    Child,
+    Supervisor,
+    take_lock,
+)
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.model.config import Config
+from pointsman.net.links import links
+from pointsman.net.netlink import NetlinkSocket
+
+NEEDED = {Capability.NET_ADMIN, Capability.NET_RAW}
+DIRECTOR_KEEPS = {
+    Capability.NET_ADMIN,
+    Capability.NET_RAW,
+    Capability.BPF,
+    Capability.PERFMON,
+    Capability.SYS_RESOURCE,
+}
+VRRP_KEEPS = {Capability.NET_ADMIN, Capability.NET_RAW, Capability.IPC_LOCK, Capability.SYS_NICE}
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to run; see `pointsman run --help`."""
+
+    interfaces: tuple[str, ...] = ()
+    """Interfaces to take packets from besides those that the configuration names."""
+    xdp_mode: str = "auto"
+    connection_limit: int = 1 << 20
+    keep_forwarding: bool = False
+
+
+class EnvironmentProblem(Exception):  # noqa: N818
+    """This host cannot run it as it is; the text says what, where and what to do."""
+
+
+def start(config: Config, options: Options) -> int:
+    """Run until told to stop; the exit code (0, or 3: this host cannot run it as it is)."""
+    try:
+        _check_capabilities()
+        interfaces = _interfaces(config, options)
+        lock = take_lock(run_directory())
+    except AlreadyRunningError as error:
+        return _refuse(
+            f"a director already runs in this network namespace (pid {error}); stop it first, "
+            f"or look at it with 'pointsman status'"
+        )
+    except (EnvironmentProblem, OSError) as error:
+        return _refuse(str(error))
+    try:
+        return _supervisor(config, options, interfaces).run()
+    finally:
+        os.close(lock)
+
+
+def configure_logging(verbose: bool) -> None:
+    """To standard error; the journal dates its lines itself."""
+    date = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format=f"{date}%(name)s: %(message)s"
+    )
+
+
+def _refuse(text: str) -> int:
+    print(f"pointsman run: {text}", file=sys.stderr)
+    return EXIT_ENVIRONMENT
+
+
+def _check_capabilities() -> None:
+    missing = NEEDED - effective_capabilities()
+    if missing:
+        names = ", ".join(sorted(f"CAP_{capability.name}" for capability in missing))
+        raise EnvironmentProblem(f"missing {names}: run it as root, or grant them in the unit or container")
+
+
+def _interfaces(config: Config, options: Options) -> list[str]:
+    """Where packets for the VIPs arrive. Raises EnvironmentProblem for one that does not exist."""
+    with NetlinkSocket() as netlink:
+        present = links(netlink)
+    wanted: dict[str, str] = {}
+    for instance in config.instances:
+        where = f" ({instance.location}: vrrp_instance {instance.name})" if instance.location else ""
+        wanted.setdefault(instance.interface, where)
+        for address in instance.addresses:
+            wanted.setdefault(address.device, where)
+    for name in options.interfaces:
+        wanted.setdefault(name, " (--interface)")
+    missing = [f"{name}{where}" for name, where in wanted.items() if name not in present]
+    if missing:
+        here = ", ".join(sorted(present)) or "none"
+        raise EnvironmentProblem(
+            f"no such interface: {'; '.join(missing)}. Interfaces here: {here}. Nothing was changed"
+        )
+    ethernet = [link.name for link in present.values() if link.up and len(link.mac) == 6 and any(link.mac)]
+    return list(wanted) or ethernet
+
+
+def _supervisor(config: Config, options: Options, interfaces: list[str]) -> Supervisor:
+    heard, beat = _pair()
+    vrrp_end, from_vrrp = _pair()
+    checker_end, from_checker = _pair()
+    director_child = Child(
+        "director",
+        partial(_director, config, options, interfaces, [from_vrrp, from_checker], beat),
+        partial(keep_only, DIRECTOR_KEEPS),
+    )
+    helpers = []
+    if config.instances:
+        body = partial(vrrp.run, config.instances, vrrp_end, run_directory())
+        helpers.append(Child("vrrp", body, partial(keep_only, VRRP_KEEPS)))
+    if any(member.checks for virtual in config.virtual_servers for member in virtual.members):
+        helpers.append(
+            Child("checker", partial(checker.run, config.virtual_servers, checker_end), become_nobody)
+        )
+    return Supervisor(director_child, helpers, heard)
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def _director(
+    config: Config,
+    options: Options,
+    interfaces: list[str],
+    channels: list[socket.socket],
+    beat: socket.socket,
+) -> int:
+    try:
+        plane = XdpDataPlane.open(pin_directory(), interfaces, options.xdp_mode, options.connection_limit)
+    except OSError as error:
+        return _refuse(f"the data plane cannot be set up: {error}")
+    return director.run(config, plane, channels, beat, options.keep_forwarding) or EXIT_OK
