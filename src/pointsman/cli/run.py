@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -69,10 +70,8 @@ def run(
     from pointsman.model.config import Config
 
     configure_logging(verbose)
-    if file is None and interfaces:
-        config = Config(router_id="")
-    else:
-        config = load_or_exit(file or DEFAULT_FILE)
+    by_hand = file is None and bool(interfaces)
+    config = Config(router_id=socket.gethostname()) if by_hand else load_or_exit(file or DEFAULT_FILE)
     options = Options(
         interfaces=interfaces,
         xdp_mode=xdp_mode,

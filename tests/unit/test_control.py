@@ -1,0 +1,83 @@
+"""The control socket, both sides for real: framing, rights, nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pointsman.daemon import messages
+from pointsman.daemon.client import DirectorNotRunning, request
+from pointsman.daemon.control import ControlServer
+
+
+def handler(asked: messages.Request) -> messages.Reply:
+    if isinstance(asked, messages.StatusRequest):
+        return messages.StatusReply({"router_id": "lb-01"})
+    return messages.ApplyReply()
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """A served control socket, where other users can reach it."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    where = folder / "control.sock"
+    loop = asyncio.new_event_loop()
+    server = ControlServer(where, handler)
+    loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield where
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+    loop.close()
+    folder.rmdir()
+
+
+def test_a_request_gets_its_reply(path: Path) -> None:
+    reply = request(messages.StatusRequest(), path)
+    assert isinstance(reply, messages.StatusReply) and reply.status == {"router_id": "lb-01"}
+
+
+def test_nobody_there_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DirectorNotRunning, match="pointsman run"):
+        request(messages.StatusRequest(), tmp_path / "control.sock")
+
+
+def test_nonsense_gets_an_error_and_the_next_client_is_served(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(struct.pack("!I", 7) + b"{'no': 1"[:7])
+        length = struct.unpack("!I", client.recv(4))[0]
+        reply = messages.decode_reply(client.recv(length))
+    assert isinstance(reply, messages.ErrorReply) and "not a request" in reply.error
+    assert isinstance(request(messages.StatusRequest(), path), messages.StatusReply)
+
+
+def test_a_length_beyond_the_bound_ends_the_connection(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(struct.pack("!I", messages.MAX_MESSAGE + 1))
+        assert client.recv(4) == b""
+
+
+@pytest.mark.root
+def test_somebody_else_may_look_but_not_change(path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from pointsman.daemon import messages as m\n"
+        "from pointsman.daemon.client import request; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "path = Path(sys.argv[1])\n"
+        "print(type(request(m.StatusRequest(), path)).__name__, request(m.ApplyRequest(()), path))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert "StatusReply ErrorReply" in done.stdout and "permission denied" in done.stdout, done.stderr
