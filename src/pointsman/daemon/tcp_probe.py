@@ -1,4 +1,4 @@
-"""One TCP handshake without blocking: callbacks on a loop and no task, for there may be thousands a second."""
+"""One TCP handshake without blocking: callbacks on a loop, no task, as there may be thousands a second."""
 
 from __future__ import annotations
 

@@ -42,19 +42,14 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolState) -> list[Transition]:
     """From one state of `virtual`'s pool to the next; `before` None: the service is new.
 
-    Of a new service only the quorum, and what is out of the table, is told: the rest is as configured.
+    Of a new service only a quorum and a sorry server are news: its real servers are where they start.
     """
     if before is None:
-        told = [*_departures(virtual, _all_living(virtual), after)]
-    else:
-        told = [*_departures(virtual, before, after), *_arrivals(virtual, before, after)]
-    if before is None or before.quorum_up is not after.quorum_up:
+        before = PoolState(quorum_up=False, living=after.living, inhibited=after.inhibited)
+    told = [*_departures(virtual, before, after), *_arrivals(virtual, before, after)]
+    if before.quorum_up is not after.quorum_up:
         told.append(_quorum(virtual, after))
-    return [*told, *_sorry(virtual, before.sorry_server if before else None, after.sorry_server)]
-
-
-def _all_living(virtual: VirtualServer) -> PoolState:
-    return PoolState(quorum_up=False, living=tuple(member.server for member in virtual.members))
+    return [*told, *_sorry(virtual, before.sorry_server, after.sorry_server)]
 
 
 def _departures(virtual: VirtualServer, before: PoolState, after: PoolState) -> list[Transition]:

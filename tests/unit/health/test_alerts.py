@@ -1,0 +1,96 @@
+"""Which mails are sent, and their words."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from pointsman.health.alerts import Alert, check_alert, instance_alert, quorum_alert
+from pointsman.model.config import Config
+from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.vrrp import VrrpInstance, VrrpState
+
+SERVICE = ServiceKey.of(Transport.TCP, ip_address("192.168.100.9"), 80)
+SERVER = ServerKey(ip_address("192.168.100.20"), 80)
+REASON = "2 of 2 failed: connection refused by 192.168.100.20:80"
+
+
+def config(*, member_mail: bool = True, service_mail: bool = False, alpha: bool = False) -> Config:
+    member = PoolMember(server=RealServer(key=SERVER), smtp_alert=member_mail, alpha=alpha)
+    virtual = VirtualServer(service=VirtualService(key=SERVICE), members=(member,), smtp_alert=service_mail)
+    return Config(router_id="lb-01", virtual_servers=(virtual,))
+
+
+def test_a_real_server_goes_down_in_keepalived_s_words() -> None:
+    alert = check_alert(config(), SERVICE, SERVER, up=False, reason=REASON, was_up=True)
+    assert alert == Alert(
+        "[lb-01] Realserver [192.168.100.20]:tcp:80 of virtual server [192.168.100.9]:tcp:80 - DOWN",
+        f"=> TCP CHECK failed on service <=\n{REASON}\n",
+    )
+
+
+def test_a_real_server_comes_back() -> None:
+    alert = check_alert(config(), SERVICE, SERVER, up=True, reason="connected", was_up=False)
+    assert alert is not None
+    assert alert.subject.endswith("[192.168.100.9]:tcp:80 - UP")
+    assert alert.body.startswith("=> TCP CHECK succeed on service <=\n")
+
+
+@pytest.mark.parametrize(
+    ("alpha", "was_up", "up", "sent"),
+    [
+        (False, None, True, False),
+        (False, None, False, True),
+        (True, None, True, True),
+        (True, None, False, False),
+        (False, True, True, False),
+        (False, False, False, False),
+        (False, False, True, True),
+        (True, True, False, True),
+    ],
+)
+def test_only_a_change_is_news_and_alpha_decides_what_it_was_before(
+    alpha: bool, was_up: bool | None, up: bool, sent: bool
+) -> None:
+    alert = check_alert(config(alpha=alpha), SERVICE, SERVER, up=up, reason="", was_up=was_up)
+    assert (alert is not None) is sent
+
+
+def test_no_mail_about_a_real_server_that_has_them_off_or_is_unknown() -> None:
+    assert check_alert(config(member_mail=False), SERVICE, SERVER, up=False, reason="", was_up=True) is None
+    other = ServerKey(ip_address("192.168.100.99"), 80)
+    assert check_alert(config(), SERVICE, other, up=False, reason="", was_up=True) is None
+
+
+def test_a_service_mails_its_quorum_only_when_asked() -> None:
+    lost = "Lost quorum 1-0=1 > 0"
+    assert quorum_alert(config(), SERVICE, up=False, detail=lost) is None
+    assert quorum_alert(config(service_mail=True), SERVICE, up=False, detail=lost) == Alert(
+        "[lb-01] Virtualserver [192.168.100.9]:tcp:80 - DOWN", "=> Lost quorum 1-0=1 > 0 <=\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "body"),
+    [
+        (VrrpState.MASTER, "Entering MASTER state", "=> VRRP Instance is now owning VRRP VIPs <=\n"),
+        (VrrpState.BACKUP, "Entering BACKUP state", "=> VRRP Instance is no longer owning VRRP VIPs <=\n"),
+        (VrrpState.FAULT, "Entering FAULT state", "=> VRRP Instance is no longer owning VRRP VIPs <=\n"),
+        (VrrpState.INIT, "Stopping", "=> VRRP Instance is no longer owning VRRP VIPs <=\n"),
+    ],
+)
+def test_an_instance_mails_its_states(state: VrrpState, event: str, body: str) -> None:
+    instance = VrrpInstance(name="VI_1_IPv4", interface="ens224", virtual_router_id=51, smtp_alert=True)
+    assert instance_alert("lb-01", instance, state, "") == Alert(
+        f"[lb-01] VRRP Instance VI_1_IPv4 - {event}", body
+    )
+    told = instance_alert("lb-01", instance, state, "advert of higher priority")
+    assert told is not None
+    assert told.body == body + "advert of higher priority\n"
+
+
+def test_an_instance_without_smtp_alert_is_silent() -> None:
+    instance = VrrpInstance(name="VI_1", interface="eth0", virtual_router_id=51)
+    assert instance_alert("lb-01", instance, VrrpState.MASTER, "") is None
