@@ -1,0 +1,183 @@
+"""VRRP adverts as bytes: version 2 (RFC 3768, and PASS of RFC 2338) and version 3 (RFC 5798)."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+
+import msgspec
+
+from pointsman.model.address import Address
+
+PROTOCOL = 112
+"""IP protocol number."""
+GROUP = ipaddress.IPv4Address("224.0.0.18")
+TTL = 255
+"""What adverts are sent with; a multicast advert with less has come through a router and is a forgery."""
+
+NO_AUTHENTICATION, PASS, AH = 0, 1, 2
+"""Authentication types of version 2."""
+PASSWORD_SIZE = 8
+MAX_ADDRESSES = 255
+
+_ADVERTISEMENT = 1
+_HEADER = struct.Struct("!BBBBHH")
+_IPV4 = struct.Struct("!BBHHHBBH4s4s")
+
+
+class WireError(Exception):
+    """Bytes of a peer that are not an advert. The only exception that decoding raises."""
+
+
+class Advert(msgspec.Struct, frozen=True, kw_only=True):
+    """A VRRP advertisement."""
+
+    version: int
+    virtual_router_id: int
+    priority: int
+    """0: the sender gives up being master."""
+    interval: int
+    """Centiseconds; whole seconds in version 2."""
+    addresses: tuple[Address, ...] = ()
+    authentication_type: int = NO_AUTHENTICATION
+    """Version 2 only."""
+    password: bytes = bytes(PASSWORD_SIZE)
+    """Version 2 only: the authentication data, always 8 bytes."""
+
+
+class Datagram(msgspec.Struct, frozen=True, kw_only=True):
+    """An IP packet of protocol 112, as far as VRRP looks at it."""
+
+    source: Address
+    destination: Address
+    ttl: int
+    payload: bytes
+
+
+def password_bytes(password: str) -> bytes:
+    """What travels of a password: its first 8 bytes, filled up with zeros (RFC 2338 section 5.3.6.2)."""
+    return password.encode()[:PASSWORD_SIZE].ljust(PASSWORD_SIZE, b"\0")
+
+
+def internet_checksum(data: bytes) -> int:
+    """The checksum of RFC 1071; 0 over data that bears its own correct checksum."""
+    if len(data) % 2:
+        data += b"\0"
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def encode(advert: Advert, source: Address, destination: Address) -> bytes:
+    """The IP payload. The addresses go into the version 3 checksum (RFC 5798 section 5.2.8).
+
+    Raises ValueError for a field that does not fit.
+    """
+    _check_ranges(advert)
+    body = b"".join(address.packed for address in advert.addresses)
+    if advert.version == 2:
+        timing = advert.authentication_type << 8 | advert.interval // 100
+        body += advert.password
+        pseudo = b""
+    else:
+        timing = advert.interval
+        pseudo = _pseudo_header(source, destination, _HEADER.size + len(body))
+    head = (
+        advert.version << 4 | _ADVERTISEMENT,
+        advert.virtual_router_id,
+        advert.priority,
+        len(advert.addresses),
+        timing,
+    )
+    checksum = internet_checksum(pseudo + _HEADER.pack(*head, 0) + body)
+    return _HEADER.pack(*head, checksum) + body
+
+
+def decode(data: bytes, source: Address, destination: Address) -> Advert:
+    """The advert in an IP payload that went from `source` to `destination`. Raises WireError."""
+    if len(data) < _HEADER.size:
+        raise WireError(f"{len(data)} bytes are too few for a VRRP header")
+    kind, router, priority, count, timing, _ = _HEADER.unpack_from(data)
+    version = kind >> 4
+    if version not in (2, 3):
+        raise WireError(f"version {version} is unknown")
+    if kind & 0xF != _ADVERTISEMENT:
+        raise WireError(f"type {kind & 0xF} is not an advertisement")
+    if router == 0:
+        raise WireError("virtual router id 0")
+    size = len(source.packed)
+    end = _HEADER.size + size * count
+    trailer = PASSWORD_SIZE if version == 2 else 0
+    if len(data) != end + trailer:
+        raise WireError(f"{len(data)} bytes, but {count} addresses make {end + trailer}")
+    if not _checksum_holds(version, data, source, destination):
+        raise WireError("wrong checksum")
+    return Advert(
+        version=version,
+        virtual_router_id=router,
+        priority=priority,
+        interval=(timing & 0xFF) * 100 if version == 2 else timing & 0xFFF,
+        addresses=tuple(ipaddress.ip_address(data[at : at + size]) for at in range(_HEADER.size, end, size)),
+        authentication_type=timing >> 8 if version == 2 else NO_AUTHENTICATION,
+        password=data[end:] if version == 2 else bytes(PASSWORD_SIZE),
+    )
+
+
+def decode_ipv4(packet: bytes) -> Datagram:
+    """An IPv4 packet as a raw socket delivers it; Ethernet padding behind it is cut off. Raises WireError."""
+    if len(packet) < _IPV4.size:
+        raise WireError(f"{len(packet)} bytes are too few for an IPv4 header")
+    first, _, total, _, fragment, ttl, protocol, _, source, destination = _IPV4.unpack_from(packet)
+    header = (first & 0xF) * 4
+    if first >> 4 != 4 or header < _IPV4.size:
+        raise WireError("not an IPv4 header")
+    if protocol != PROTOCOL:
+        raise WireError(f"IP protocol {protocol} is not VRRP")
+    if fragment & 0x3FFF:
+        raise WireError("an IP fragment")
+    if not header <= total <= len(packet):
+        raise WireError(f"IP length {total} in a packet of {len(packet)} bytes")
+    return Datagram(
+        source=ipaddress.IPv4Address(source),
+        destination=ipaddress.IPv4Address(destination),
+        ttl=ttl,
+        payload=packet[header:total],
+    )
+
+
+def _check_ranges(advert: Advert) -> None:
+    longest = 25500 if advert.version == 2 else 0xFFF
+    if advert.version not in (2, 3):
+        raise ValueError(f"version {advert.version} is neither 2 nor 3")
+    if not 1 <= advert.virtual_router_id <= 255 or not 0 <= advert.priority <= 255:
+        raise ValueError("virtual router id or priority does not fit into a byte")
+    if not 0 <= advert.interval <= longest or (advert.version == 2 and advert.interval % 100):
+        raise ValueError(
+            f"an interval of {advert.interval} centiseconds does not fit version {advert.version}"
+        )
+    if len(advert.addresses) > MAX_ADDRESSES:
+        raise ValueError(f"{len(advert.addresses)} addresses, but an advert carries at most {MAX_ADDRESSES}")
+    if not 0 <= advert.authentication_type <= 255 or len(advert.password) != PASSWORD_SIZE:
+        raise ValueError("authentication data of version 2 is a type of one byte and 8 bytes")
+
+
+def _pseudo_header(source: Address, destination: Address, length: int) -> bytes:
+    if source.version == 6:
+        return struct.pack("!16s16sIxxxB", source.packed, destination.packed, length, PROTOCOL)
+    return struct.pack("!4s4sxBH", source.packed, destination.packed, PROTOCOL, length)
+
+
+def _checksum_holds(version: int, data: bytes, source: Address, destination: Address) -> bool:
+    """Whether the checksum is right in any form that is in use.
+
+    Version 3 over IPv4 is sent with the pseudo header of RFC 5798, without any (RFC 9568, several routers),
+    and by old keepalived to unicast peers with the multicast group in it.
+    """
+    if internet_checksum(data) == 0 and (version == 2 or source.version == 4):
+        return True
+    if version == 2:
+        return False
+    if internet_checksum(_pseudo_header(source, destination, len(data)) + data) == 0:
+        return True
+    return source.version == 4 and internet_checksum(_pseudo_header(source, GROUP, len(data)) + data) == 0
