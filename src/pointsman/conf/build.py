@@ -1,0 +1,56 @@
+"""From the tree of a configuration to the model: global_defs, then instances, then virtual servers."""
+
+from __future__ import annotations
+
+import re
+
+from pointsman.conf.build_lvs import virtual_server
+from pointsman.conf.build_vrrp import instance
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, read_block
+from pointsman.conf.tree import Node
+from pointsman.model.config import Config, Mail
+from pointsman.model.health import VirtualServer
+from pointsman.model.vrrp import VrrpInstance
+
+_MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
+
+
+def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
+    """The configuration; what could not be read is left out, and reported."""
+    top = read_block(nodes, "", findings)
+    defaults = read_block(
+        [node for setting in top.all("global_defs") for node in setting.block], "global_defs", findings
+    )
+    instances = [instance(setting, defaults, findings) for setting in top.all("vrrp_instance")]
+    servers = [virtual_server(setting, defaults, findings) for setting in top.all("virtual_server")]
+    return Config(
+        router_id=defaults.get("router_id", str) or host_name,
+        mail=_mail(defaults, findings),
+        instances=tuple(each for each in instances if isinstance(each, VrrpInstance)),
+        virtual_servers=tuple(each for each in servers if isinstance(each, VirtualServer)),
+    )
+
+
+def _mail(defaults: Settings, findings: Findings) -> Mail:
+    server = defaults.last("smtp_server")
+    host, port = server.value if server and isinstance(server.value, tuple) else ("", None)
+    return Mail(
+        recipients=tuple(_recipients(defaults.all("notification_email"), findings)),
+        sender=defaults.get("notification_email_from", str) or "",
+        server=host,
+        port=25 if port is None else port,
+        helo_name=defaults.get("smtp_helo_name", str) or "",
+        timeout=float(defaults.get("smtp_connect_timeout", int) or 30),
+    )
+
+
+def _recipients(settings: list[Setting], findings: Findings) -> dict[str, None]:
+    """All words of the block are addresses, several in a line too."""
+    found: dict[str, None] = {}
+    for word in (word for setting in settings for node in setting.block for word in node.words):
+        if not _MAIL_ADDRESS.fullmatch(word.text):
+            text = f"{word.text} is not a mail address"
+            findings.error(word.location, text, "write name@host", word.width)
+        found[word.text] = None
+    return found

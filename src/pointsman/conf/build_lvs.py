@@ -1,0 +1,328 @@
+"""virtual_server blocks as model types: inheritance virtual_server -> real_server -> checker, as in keepalived."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, inherited, read_block
+from pointsman.conf.tokens import Word
+from pointsman.conf.values import BadValueError, parse_address, parse_port
+from pointsman.model.address import Address
+from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Transport, VirtualService
+
+_FLAGS = {
+    "sh-port": ("sh",),
+    "sh-fallback": ("sh",),
+    "mh-port": ("mh",),
+    "mh-fallback": ("mh",),
+    "flag-1": (),
+    "flag-2": (),
+    "flag-3": (),
+}
+"""Scheduler flags, and the schedulers they belong to; none: any."""
+
+
+class _Service(NamedTuple):
+    """What the real servers of a service need to know of it."""
+
+    block: Settings
+    port: int
+    globals: Settings
+
+
+def virtual_server(setting: Setting, globals_: Settings, findings: Findings) -> VirtualServer | None:
+    """The virtual server of one block, or None when its address cannot be read."""
+    block = read_block(setting.block, "virtual_server", findings)
+    head = _head(setting, findings)
+    transport = _transport(setting, block, findings)
+    scope = _Service(block, head[1] if head else 0, globals_)
+    members = _members(scope, findings)
+    _method(block, setting.node.keyword, findings)
+    sorry = _sorry_server(scope, findings)
+    if head is None:
+        return None
+    address, port = head
+    quorum = _quorum(block, members, findings)
+    return VirtualServer(
+        service=VirtualService(
+            key=ServiceKey.of(transport, address, port),
+            scheduler=block.get("lvs_sched", str) or "wlc",
+            persistence=block.get("persistence_timeout", int),
+            persistence_prefix=_persistence_prefix(block, address, findings),
+            one_packet=_one_packet(block, transport, findings),
+            flags=_flags(block, findings),
+        ),
+        members=members,
+        sorry_server=sorry,
+        quorum=quorum,
+        hysteresis=_hysteresis(block, quorum, findings),
+        alpha=block.has("alpha"),
+        omega=block.has("omega"),
+        smtp_alert=_alerts(block, globals_, otherwise=False),
+        location=setting.location,
+    )
+
+
+def _head(setting: Setting, findings: Findings) -> tuple[Address, int] | None:
+    keyword, words = setting.node.keyword, setting.node.values
+    if not words:
+        findings.error(keyword.location, "virtual_server wants an address and a port", width=keyword.width)
+        return None
+    if words[0].text in ("fwmark", "group"):
+        text = f"virtual_server {words[0].text} is not supported"
+        findings.error(
+            words[0].location, text, "write one virtual_server for each address and port", words[0].width
+        )
+        return None
+    try:
+        address = parse_address(words[0].text)
+        port = parse_port(words[1].text) if len(words) > 1 and words[1].text != "0" else 0
+    except BadValueError as error:
+        word = words[error.index]
+        findings.error(word.location, f"virtual_server {word.text}: {error}", width=word.width)
+        return None
+    if len(words) > 2:
+        text = f"{words[2].text} behind the port has no effect"
+        findings.warning(words[2].location, text, "remove it", words[2].width)
+    return address, port
+
+
+def _transport(setting: Setting, block: Settings, findings: Findings) -> Transport:
+    written = block.get("protocol", str)
+    if written is None and not any(node.keyword.text == "protocol" for node in setting.block):
+        keyword = setting.node.keyword
+        findings.warning(
+            keyword.location,
+            "no protocol: it is UDP, as in keepalived",
+            "add a line with protocol TCP or UDP",
+            keyword.width,
+        )
+    return Transport[written or "UDP"]
+
+
+def _method(block: Settings, keyword: Word, findings: Findings) -> None:
+    """Only direct routing is done; every other method, keepalived's default too, is an error."""
+    setting = block.last("lvs_method")
+    if setting is None:
+        if not all(real.block and _own_method(real) for real in block.all("real_server")):
+            text = "no lvs_method: keepalived takes NAT then, which is not supported"
+            findings.error(keyword.location, text, "add a line with lvs_method DR", keyword.width)
+        return
+    _direct(setting, findings)
+
+
+def _own_method(real: Setting) -> bool:
+    return any(node.keyword.text == "lvs_method" for node in real.block)
+
+
+def _direct(setting: Setting, findings: Findings) -> None:
+    if setting.value != "DR":
+        word = setting.node.values[0]
+        text = f"{setting.node.keyword.text} {word.text} is not supported; Pointsman does direct routing"
+        findings.error(
+            word.location, text, "write lvs_method DR, and set the real servers up for it", word.width
+        )
+
+
+def _persistence_prefix(block: Settings, address: Address, findings: Findings) -> int | None:
+    setting = block.last("persistence_granularity")
+    if setting is None:
+        return None
+    length = cast(int, setting.value)
+    word = setting.node.values[0]
+    if length > address.max_prefixlen:
+        text = f"persistence_granularity {length} is longer than an IPv{address.version} address"
+        findings.error(word.location, text, width=word.width)
+    if not block.has("persistence_timeout"):
+        text = "persistence_granularity has no effect without persistence_timeout"
+        findings.warning(word.location, text, "add persistence_timeout", word.width)
+    return length
+
+
+def _one_packet(block: Settings, transport: Transport, findings: Findings) -> bool:
+    setting = block.last("ops")
+    if setting is not None and transport is not Transport.UDP:
+        findings.error(setting.location, "ops is for UDP only (ipvsadm(8))", "remove it", 3)
+    return setting is not None
+
+
+def _flags(block: Settings, findings: Findings) -> frozenset[str]:
+    scheduler = block.get("lvs_sched", str) or "wlc"
+    flags = [flag for flag in _FLAGS if block.has(flag)]
+    for flag in flags:
+        if _FLAGS[flag] and scheduler not in _FLAGS[flag]:
+            setting = block.all(flag)[0]
+            text = f"{flag} is a flag of lvs_sched {_FLAGS[flag][0]}, not of {scheduler}"
+            findings.error(setting.location, text, "remove it", len(flag))
+    return frozenset(flags)
+
+
+def _quorum(block: Settings, members: tuple[PoolMember, ...], findings: Findings) -> int:
+    """As written, or what the real servers can reach when that is less (keepalived lowers it, too)."""
+    setting = block.last("quorum")
+    if setting is None:
+        return 1
+    value = cast(int, setting.value)
+    weight = sum(member.server.weight for member in members)
+    if value <= max(weight, 1):
+        return value
+    word = setting.node.values[0]
+    text = f"quorum {value} is above {weight}, the weight of all real servers together; {max(weight, 1)} is taken"
+    findings.warning(word.location, text, "lower it, or add real servers", word.width)
+    return max(weight, 1)
+
+
+def _hysteresis(block: Settings, quorum: int, findings: Findings) -> int:
+    setting = block.last("hysteresis")
+    if setting is None:
+        return 0
+    value = cast(int, setting.value)
+    if value >= quorum:
+        word = setting.node.values[0]
+        text = f"hysteresis {value} is not below the quorum ({quorum})"
+        findings.error(word.location, text, "lower it, or raise the quorum", word.width)
+    return value
+
+
+def _alerts(block: Settings, globals_: Settings, otherwise: bool) -> bool:
+    if globals_.has("no_checker_emails"):
+        return False
+    for value in (
+        block.get("smtp_alert", bool),
+        globals_.get("smtp_alert_checker", bool),
+        globals_.get("smtp_alert", bool),
+    ):
+        if value is not None:
+            return value
+    return otherwise
+
+
+def _sorry_server(scope: _Service, findings: Findings) -> RealServer | None:
+    setting = scope.block.last("sorry_server")
+    method = scope.block.last("sorry_server_lvs_method")
+    if method is not None:
+        _direct(method, findings)
+    if setting is None:
+        return None
+    return RealServer(key=_server_key(setting, scope, findings), forwarding=Forwarding.ROUTE)
+
+
+def _server_key(setting: Setting, scope: _Service, findings: Findings) -> ServerKey:
+    """The real server's key; with direct routing its port is the service's."""
+    address, port = cast("tuple[Address, int | None]", setting.value)
+    if port is not None and port != scope.port:
+        word = setting.node.values[1]
+        findings.warning(
+            word.location,
+            f"direct routing leaves the port alone: {address} gets the packets at port {scope.port}, not {port}",
+            f"write {scope.port}, and let the server listen there",
+            word.width,
+        )
+    return ServerKey(address, scope.port)
+
+
+def _members(scope: _Service, findings: Findings) -> tuple[PoolMember, ...]:
+    members: dict[ServerKey, PoolMember] = {}
+    for setting in scope.block.all("real_server"):
+        member = _member(setting, scope, findings)
+        key = member.server.key
+        if key in members:
+            word = setting.node.values[0]
+            first = members[key].location
+            text = f"real server {key} stands here again" + (
+                f" (first in line {first.line})" if first else ""
+            )
+            findings.error(word.location, text, "remove one of them", word.width)
+        members.setdefault(key, member)
+    return tuple(members.values())
+
+
+def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember:
+    own = read_block(setting.block, "real_server", findings)
+    key = _server_key(setting, scope, findings)
+    method = own.last("lvs_method")
+    if method is not None:
+        _direct(method, findings)
+    checks = [_tcp_check(check, key, own, scope.block, findings) for check in own.all("TCP_CHECK")]
+    weight = inherited("weight", int, own, scope.block)
+    alpha = inherited("alpha", bool, own, scope.block) or False
+    return PoolMember(
+        server=RealServer(
+            key=key,
+            forwarding=Forwarding.ROUTE,
+            weight=1 if weight is None else weight,
+            upper_threshold=own.get("uthreshold", int) or 0,
+            lower_threshold=_lower_threshold(own, findings),
+        ),
+        checks=tuple(check for check, _ in checks),
+        alpha=any(alpha if written is None else written for _, written in checks),
+        inhibit_on_failure=inherited("inhibit_on_failure", bool, own, scope.block) or False,
+        smtp_alert=_alerts(own, scope.globals, otherwise=True),
+        location=setting.location,
+    )
+
+
+def _lower_threshold(own: Settings, findings: Findings) -> int:
+    lower, upper = own.get("lthreshold", int) or 0, own.get("uthreshold", int) or 0
+    setting = own.last("lthreshold")
+    if setting is not None and upper and lower > upper:
+        word = setting.node.values[0]
+        text = f"lthreshold {lower} is above uthreshold {upper}"
+        findings.error(word.location, text, "lower it", word.width)
+    return lower
+
+
+def _tcp_check(
+    setting: Setting, key: ServerKey, member: Settings, service: Settings, findings: Findings
+) -> tuple[TcpCheck, bool | None]:
+    """The check, and its own `alpha` if it has one."""
+    own = read_block(setting.block, "TCP_CHECK", findings)
+    blocks = (own, member, service)
+    delay_loop = inherited("delay_loop", float, *blocks)
+    delay_loop = 60.0 if delay_loop is None else delay_loop
+    timeout = inherited("connect_timeout", float, *blocks)
+    before_retry = inherited("delay_before_retry", float, *blocks)
+    warmup = inherited("warmup", float, *blocks)
+    address = own.address("connect_ip")
+    port = own.get("connect_port", int)
+    if port is None and not key.port:
+        keyword = setting.node.keyword
+        findings.error(
+            keyword.location,
+            "the service has no port, so the check needs one",
+            "add connect_port",
+            keyword.width,
+        )
+    check = TcpCheck(
+        connect_address=key.address if address is None else address,
+        connect_port=key.port if port is None else port,
+        bind_address=own.address("bindto"),
+        bind_port=own.get("bind_port", int) or 0,
+        connect_timeout=5.0 if timeout is None else timeout,
+        retry=_retry(own, inherited("retry", int, member, service), findings),
+        delay_before_retry=1.0 if before_retry is None else before_retry,
+        delay_loop=delay_loop,
+        warmup=delay_loop if warmup is None else warmup,
+        location=setting.location,
+    )
+    return check, own.get("alpha", bool)
+
+
+def _retry(own: Settings, outer: int | None, findings: Findings) -> int:
+    old = own.last("nb_get_retry")
+    if old is not None:
+        findings.warning(
+            old.location,
+            "keepalived 2.x does not know nb_get_retry in TCP_CHECK and ignores it; here it counts as retry",
+            "write retry",
+            len("nb_get_retry"),
+        )
+    written = own.get("retry", int)
+    if written is None and old is not None:
+        written = cast(int, old.value)
+    for value in (written, outer):
+        if value is not None:
+            return value
+    return 1

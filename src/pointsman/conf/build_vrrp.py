@@ -1,0 +1,278 @@
+"""vrrp_instance blocks as model types, defaults resolved as keepalived does."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TypeVar
+
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, read_block
+from pointsman.conf.tree import Node
+from pointsman.conf.values import BadValueError, Interface, parse_address
+from pointsman.model.address import Address
+from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance, VrrpState
+
+PASSWORD_BYTES = 8
+"""What VRRP version 2 carries (RFC 2338 section 5.3.6.2)."""
+
+MAX_ADDRESSES = 255
+"""The count field of an advert has one byte (RFC 5798 section 5.2.5)."""
+
+_OTHER_OPTIONS = frozenset(
+    "use_vmac peer home -nodad mngtmpaddr noprefixroute autojoin no_track preferred_lft track_group".split()
+)
+"""Options of addresses that keepalived knows and Pointsman does not."""
+
+_SCOPES = frozenset({"global", "link", "host", "site", "nowhere"})
+
+T = TypeVar("T")
+
+
+def instance(setting: Setting, defaults: Settings, findings: Findings) -> VrrpInstance | None:
+    """The instance of one block, or None when something it cannot do without is missing.
+
+    `defaults` is global_defs.
+    """
+    block = read_block(setting.block, "vrrp_instance", findings)
+    name = str(setting.value)
+    interface = block.get("interface", str)
+    virtual_router_id = block.get("virtual_router_id", int)
+    _required(setting, ("interface", "virtual_router_id"), findings)
+    state, priority = _state_and_priority(block, findings)
+    version = _first(block.get("version", int), defaults.get("vrrp_version", int), 2)
+    built = VrrpInstance(
+        name=name,
+        interface=interface or "?",
+        virtual_router_id=virtual_router_id or 1,
+        initial_state=state,
+        priority=priority,
+        version=version,
+        advert_interval=_first(block.get("advert_int", float), 1.0),
+        addresses=_addresses(block, interface or "?", findings),
+        unicast_source=block.address("unicast_src_ip"),
+        unicast_peers=_peers(block, findings),
+        multicast_source=block.address("mcast_src_ip"),
+        authentication=_authentication(block, version, findings),
+        nopreempt=_nopreempt(block, state, findings),
+        preempt_delay=_first(block.get("preempt_delay", float), 0.0),
+        garp_master_delay=float(_announcement("garp_master_delay", block, defaults, 5)),
+        garp_master_repeat=_announcement("garp_master_repeat", block, defaults, 5),
+        garp_master_refresh=float(_announcement("garp_master_refresh", block, defaults, 0)),
+        garp_master_refresh_repeat=_announcement("garp_master_refresh_repeat", block, defaults, 1),
+        smtp_alert=_first(
+            block.get("smtp_alert", bool),
+            defaults.get("smtp_alert_vrrp", bool),
+            defaults.get("smtp_alert", bool),
+            False,
+        ),
+        location=setting.location,
+    )
+    return built if interface is not None and virtual_router_id is not None else None
+
+
+def _first(*values: T | None) -> T:
+    return next(value for value in values if value is not None)
+
+
+def _required(setting: Setting, words: tuple[str, ...], findings: Findings) -> None:
+    """Report words that are missing; one with a bad value has its error already."""
+    present = {node.keyword.text for node in setting.block}
+    keyword = setting.node.keyword
+    for word in words:
+        if word not in present:
+            text = f"vrrp_instance {setting.value} has no {word}"
+            findings.error(keyword.location, text, f"add a line with {word}", keyword.width)
+
+
+def _announcement(name: str, block: Settings, defaults: Settings, otherwise: int) -> int:
+    return _first(block.get(name, int), defaults.get(f"vrrp_{name}", int), otherwise)
+
+
+def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState, int]:
+    written = block.get("state", str)
+    priority = block.get("priority", int)
+    if priority is None:
+        if written == "MASTER":
+            setting = block.last("state")
+            assert setting is not None
+            findings.warning(
+                setting.location,
+                "state MASTER without a priority means priority 255, the owner of the address, as in keepalived",
+                "add a priority",
+            )
+        priority = 255 if written == "MASTER" else 100
+    if priority == 255 and written == "BACKUP":
+        setting = block.last("priority")
+        assert setting is not None
+        text = (
+            "priority 255 is the owner of the addresses, which starts as MASTER; state BACKUP has no effect"
+        )
+        findings.warning(setting.location, text, "use a priority up to 254")
+    return (VrrpState.MASTER if written == "MASTER" or priority == 255 else VrrpState.BACKUP), priority
+
+
+def _nopreempt(block: Settings, state: VrrpState, findings: Findings) -> bool:
+    if block.has("preempt") and block.has("nopreempt"):
+        setting = block.last("preempt")
+        assert setting is not None
+        findings.error(
+            setting.location, "preempt and nopreempt contradict each other", "remove one of them", 7
+        )
+    setting = block.last("nopreempt")
+    if setting is not None and state is VrrpState.MASTER:
+        findings.warning(
+            setting.location,
+            "nopreempt has no effect with state MASTER, as in keepalived",
+            "write state BACKUP on both directors",
+            len("nopreempt"),
+        )
+        return False
+    return setting is not None
+
+
+def _authentication(block: Settings, version: int, findings: Findings) -> PassAuthentication | None:
+    setting = block.last("authentication")
+    if setting is None:
+        return None
+    keyword = setting.node.keyword
+    inner = read_block(setting.block, "authentication", findings)
+    kind, password = inner.last("auth_type"), inner.last("auth_pass")
+    if kind is not None and kind.value == "AH":
+        findings.error(
+            kind.location, "auth_type AH is not supported", "write auth_type PASS", len("auth_type AH")
+        )
+        return None
+    if version == 3:
+        text = (
+            "version 3 has no authentication (RFC 5798 section 9); the block has no effect, as in keepalived"
+        )
+        findings.warning(keyword.location, text, "remove it, or write version 2", keyword.width)
+        return None
+    if kind is None or password is None:
+        missing = "auth_type" if kind is None else "auth_pass"
+        if not any(node.keyword.text == missing for node in setting.block):
+            text = f"authentication without {missing} protects nothing"
+            findings.error(keyword.location, text, f"add {missing}", keyword.width)
+        return None
+    word = password.node.values[0]
+    size = len(word.text.encode())
+    if size > PASSWORD_BYTES:
+        text = f"the password has {size} bytes; VRRP carries only the first {PASSWORD_BYTES}"
+        findings.warning(word.location, text, f"shorten it to {PASSWORD_BYTES} on all routers", word.width)
+    return PassAuthentication(word.text)
+
+
+def _lines(block: Settings, name: str) -> list[Node]:
+    return [node for setting in block.all(name) for node in setting.block]
+
+
+def _peers(block: Settings, findings: Findings) -> tuple[Address, ...]:
+    peers: dict[Address, None] = {}
+    for node in _lines(block, "unicast_peer"):
+        words = [word.text for word in node.words]
+        try:
+            peer = parse_address(words[0])
+            if len(words) > 1:
+                other = words[1] in ("min_ttl", "max_ttl")
+                text = f"{words[1]} is not supported" if other else "one peer in a line"
+                raise BadValueError(text, 1)
+        except BadValueError as error:
+            word = node.words[error.index]
+            findings.error(word.location, f"unicast_peer {word.text}: {error}", width=word.width)
+            continue
+        if peer in peers:
+            findings.warning(
+                node.keyword.location, f"peer {peer} is listed twice", "remove it", node.keyword.width
+            )
+        peers[peer] = None
+    setting = block.last("unicast_peer")
+    if setting is not None and not setting.block:
+        keyword = setting.node.keyword
+        findings.error(
+            keyword.location, "unicast_peer names no peer", "add the other director's address", keyword.width
+        )
+    return tuple(peers)
+
+
+def _addresses(block: Settings, interface: str, findings: Findings) -> tuple[VirtualAddress, ...]:
+    addresses: dict[tuple[Address, str], VirtualAddress] = {}
+    for node in _lines(block, "virtual_ipaddress"):
+        try:
+            address = _virtual_address([word.text for word in node.words], interface)
+        except BadValueError as error:
+            word = node.words[min(error.index, len(node.words) - 1)]
+            findings.error(word.location, f"virtual_ipaddress {word.text}: {error}", width=word.width)
+            continue
+        key = (address.address, address.device)
+        if key in addresses:
+            text = f"{address.address} is listed twice"
+            findings.warning(node.keyword.location, text, "remove it", node.keyword.width)
+        addresses.setdefault(key, address)
+    if len(addresses) > MAX_ADDRESSES:
+        keyword = block.all("virtual_ipaddress")[0].node.keyword
+        text = f"{len(addresses)} addresses; an advert carries at most {MAX_ADDRESSES}"
+        findings.error(keyword.location, text, "spread them over several instances", keyword.width)
+    return tuple(addresses.values())
+
+
+def _virtual_address(words: list[str], interface: str) -> VirtualAddress:
+    """`IP[/length] [brd IP|+|-] [dev IF] [scope S] [label S]`. Raises BadValueError."""
+    network = _interface_address(words[0])
+    options = _address_options(words)
+    broadcast: Address | None = None
+    written = options.get("brd", "-")
+    if written == "+":
+        broadcast = network.network.broadcast_address
+    elif written != "-":
+        broadcast = parse_address(written, words.index("brd") + 1)
+    scope = options.get("scope", "global")
+    if scope not in _SCOPES and not re.fullmatch(r"[0-9]{1,3}", scope):
+        raise BadValueError(
+            f"a scope is one of {' '.join(sorted(_SCOPES))}, or a number", words.index("scope") + 1
+        )
+    label = options.get("label", "")
+    if len(label.encode()) > 15:
+        raise BadValueError("a label has at most 15 characters", words.index("label") + 1)
+    return VirtualAddress(
+        address=network.ip,
+        prefix_length=network.network.prefixlen,
+        device=options.get("dev", interface),
+        broadcast=broadcast,
+        scope=scope,
+        label=label,
+    )
+
+
+def _interface_address(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+    try:
+        if "/" in text and not re.fullmatch(r"[0-9]{1,3}", text.partition("/")[2]):
+            raise ValueError
+        return ipaddress.ip_interface(text)
+    except ValueError:
+        raise BadValueError(
+            "it wants an address with or without a prefix length, such as 192.0.2.9/24"
+        ) from None
+
+
+def _address_options(words: list[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    position = 1
+    while position < len(words):
+        name = {"broadcast": "brd"}.get(words[position], words[position])
+        if name in _OTHER_OPTIONS:
+            raise BadValueError("this option is not supported; remove it", position)
+        if name not in ("brd", "dev", "scope", "label"):
+            hint = (
+                "one address in a line"
+                if re.match(r"[0-9a-fA-F:.]+(/|$)", name)
+                else "an option nobody knows"
+            )
+            raise BadValueError(hint, position)
+        if position + 1 >= len(words):
+            raise BadValueError("its value is missing", position)
+        if name == "dev":
+            Interface().read(words[position + 1 : position + 2])
+        options[name] = words[position + 1]
+        position += 2
+    return options

@@ -1,0 +1,178 @@
+"""What a configuration means, beyond its words: contradictions, and what cannot work with direct routing.
+
+Works on the model alone, so it needs neither root nor the interfaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pointsman.conf.check_onlink import check_on_link
+from pointsman.conf.problems import Findings
+from pointsman.model.address import Address
+from pointsman.model.config import Config
+from pointsman.model.health import VirtualServer
+from pointsman.model.service import ServiceKey, Transport
+from pointsman.model.vrrp import VrrpInstance
+
+_INSTANCE = len("vrrp_instance")
+_SERVICE = len("virtual_server")
+_MEMBER = len("real_server")
+
+
+def check(config: Config, findings: Findings) -> None:
+    """Report what is wrong with the meaning of a configuration."""
+    _instances_among_each_other(config, findings)
+    for instance in config.instances:
+        _adverts(instance, findings)
+        _unicast(instance, findings)
+        _addresses(instance, findings)
+    _services_among_each_other(config, findings)
+    for server in config.virtual_servers:
+        _service(server, findings)
+        _real_servers(server, findings)
+    _carried(config, findings)
+    check_on_link(config, findings)
+    _mail(config, findings)
+
+
+def _instances_among_each_other(config: Config, findings: Findings) -> None:
+    names: dict[str, VrrpInstance] = {}
+    routers: dict[tuple[str, int], VrrpInstance] = {}
+    for instance in config.instances:
+        same_name = names.setdefault(instance.name.lower(), instance)
+        if same_name.name == instance.name and same_name is not instance:
+            text = f"vrrp_instance {instance.name} stands here again{_first_seen(same_name)}"
+            findings.error(instance.location, text, "give each instance its own name", _INSTANCE)
+        elif same_name is not instance:
+            text = f"vrrp_instance {instance.name} differs from {same_name.name} only by case"
+            findings.warning(instance.location, text, "choose names that nobody confuses", _INSTANCE)
+        same_router = routers.setdefault((instance.interface, instance.virtual_router_id), instance)
+        if same_router is not instance:
+            findings.error(
+                instance.location,
+                f"virtual_router_id {instance.virtual_router_id} on {instance.interface} is already that of "
+                f"{same_router.name}{_first_seen(same_router)}; each would take the other's adverts for its own",
+                "give one of them another virtual_router_id, on all routers",
+                _INSTANCE,
+            )
+
+
+def _first_seen(item: VrrpInstance | VirtualServer) -> str:
+    return f" (line {item.location.line})" if item.location else ""
+
+
+def _adverts(instance: VrrpInstance, findings: Findings) -> None:
+    interval = instance.advert_interval
+    if instance.version == 2 and interval != int(interval):
+        findings.error(
+            instance.location,
+            f"{instance.name}: advert_int {interval:g}: VRRP version 2 counts whole seconds (RFC 3768 section 5.3.7)",
+            f"write advert_int {max(1, round(interval))}, or version 3 on all routers",
+            _INSTANCE,
+        )
+    if instance.version == 3 and (interval > 40.95 or round(interval * 100, 6) % 1):
+        findings.error(
+            instance.location,
+            f"{instance.name}: advert_int {interval:g}: VRRP version 3 counts hundredths of a second up to 40.95",
+            "",
+            _INSTANCE,
+        )
+
+
+def _unicast(instance: VrrpInstance, findings: Findings) -> None:
+    source = instance.unicast_source
+    own: dict[Address | None, str] = {address.address: "a virtual address" for address in instance.addresses}
+    own[source] = "its own address"
+    for peer in instance.unicast_peers:
+        if peer in own:
+            findings.error(
+                instance.location,
+                f"{instance.name} lists {peer}, {own[peer]}, among its unicast peers",
+                "list only the other routers",
+                _INSTANCE,
+            )
+        elif source is not None and peer.version != source.version:
+            text = (
+                f"{instance.name}: unicast peer {peer} and unicast_src_ip {source} are of different families"
+            )
+            findings.error(instance.location, text, "use addresses of one family", _INSTANCE)
+    if source is not None and not instance.unicast_peers:
+        text = f"{instance.name} has a unicast_src_ip but no unicast_peer, so it sends multicast"
+        findings.warning(instance.location, text, "add unicast_peer, or write mcast_src_ip", _INSTANCE)
+
+
+def _addresses(instance: VrrpInstance, findings: Findings) -> None:
+    if not instance.addresses:
+        text = f"{instance.name} has no virtual_ipaddress, so nothing moves with it"
+        findings.warning(instance.location, text, "add a virtual_ipaddress block", _INSTANCE)
+    every: Iterator[Address | None] = (address.address for address in instance.addresses)
+    for address in (*every, instance.unicast_source, instance.multicast_source, *instance.unicast_peers):
+        if address is not None and address.version == 6:
+            text = f"{instance.name}: {address}: VRRP over IPv6 is not implemented yet"
+            findings.error(instance.location, text, "use IPv4 addresses", _INSTANCE)
+
+
+def _services_among_each_other(config: Config, findings: Findings) -> None:
+    seen: dict[ServiceKey, VirtualServer] = {}
+    for server in config.virtual_servers:
+        first = seen.setdefault(server.service.key, server)
+        if first is not server:
+            text = f"virtual server {server.service.key} stands here again{_first_seen(first)}"
+            findings.error(server.location, text, "put all its real servers into one block", _SERVICE)
+
+
+def _service(server: VirtualServer, findings: Findings) -> None:
+    key = server.service.key
+    if key.transport is Transport.SCTP:
+        findings.error(server.location, f"{key}: SCTP is not forwarded yet", "", _SERVICE)
+    if key.ipv6:
+        findings.error(server.location, f"{key}: IPv6 is not forwarded yet", "use an IPv4 address", _SERVICE)
+    if key.port == 0 and server.service.persistence is None:
+        text = f"{key}: a service on every port has to be persistent (ipvsadm(8))"
+        findings.error(server.location, text, "name a port, or add persistence_timeout", _SERVICE)
+    if not server.members and server.sorry_server is None:
+        findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
+
+
+def _real_servers(server: VirtualServer, findings: Findings) -> None:
+    for member in server.members:
+        address = member.server.key.address
+        if server.service.key.address is not None and address.version != server.service.key.address.version:
+            text = f"real server {address} and virtual server {server.service.key} are of different families"
+            findings.error(member.location, text, "use addresses of one family", _MEMBER)
+        if address == server.service.key.address:
+            text = f"the real server {address} is the virtual address itself"
+            findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
+        if server.sorry_server is not None and member.server.key == server.sorry_server.key:
+            text = f"{member.server.key} is real server and sorry server of {server.service.key}"
+            findings.warning(member.location, text, "a sorry server should be another one", _MEMBER)
+        for probe in member.checks:
+            if probe.connect_timeout > probe.delay_loop:
+                text = (
+                    f"connect_timeout {probe.connect_timeout:g} is longer than delay_loop {probe.delay_loop:g}; "
+                    "checks of a silent server take longer than the time between them"
+                )
+                findings.warning(probe.location, text, "lower connect_timeout", len("TCP_CHECK"))
+
+
+def _carried(config: Config, findings: Findings) -> None:
+    """Virtual servers whose address no instance bears; without instances the address is somebody else's task."""
+    carried = {address.address for instance in config.instances for address in instance.addresses}
+    if not config.instances:
+        return
+    for server in config.virtual_servers:
+        key = server.service.key
+        if key.address is not None and key.address not in carried:
+            text = f"no vrrp_instance carries {key.address}; clients reach {key} only if something else sets it up"
+            findings.warning(server.location, text, "add it to a virtual_ipaddress block", _SERVICE)
+
+
+def _mail(config: Config, findings: Findings) -> None:
+    mail = config.mail
+    if mail.recipients and not mail.server:
+        text = "notification_email without smtp_server: no mail is sent"
+        findings.warning(None, text, "add smtp_server to global_defs")
+    if mail.server and not mail.recipients:
+        text = "smtp_server without notification_email: no mail is sent"
+        findings.warning(None, text, "add notification_email { name@host } to global_defs")

@@ -1,0 +1,103 @@
+"""Direct routing needs every real server on the director's own link: is that so, as far as the text tells?
+
+The director writes the real server's MAC address into the frame, so there must be no router between them. The
+configuration names networks only where a virtual address has a prefix shorter than the whole address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pointsman.conf.problems import Findings
+from pointsman.model.address import Address, Network
+from pointsman.model.config import Config
+from pointsman.model.location import Location
+from pointsman.model.vrrp import VrrpInstance
+
+_MEMBER = len("real_server")
+_NEIGHBOURHOOD = 24
+"""An IPv4 real server in the same /24 as the virtual address is meant to be on the same link; one from elsewhere
+may well be behind another interface of the director, which the text cannot tell."""
+
+
+def check_on_link(config: Config, findings: Findings) -> None:
+    """Report real servers that are outside all networks of the director, once for each address."""
+    networks = [network for instance in config.instances for network in _networks(instance)]
+    if not networks:
+        return
+    outside: dict[Address, list[Location | None]] = {}
+    for server in config.virtual_servers:
+        for member in server.members:
+            address = member.server.key.address
+            if not any(address.version == network.version and address in network for network in networks):
+                outside.setdefault(address, []).append(member.location)
+    for address, places in outside.items():
+        near = next((network for network in networks if _near(address, network)), None)
+        if near is None:
+            findings.warning(
+                places[0],
+                f"{address} is in none of the networks that the configuration names ({_listed(networks)})",
+                "make sure that the director has an interface in its network: direct routing cannot pass a router",
+                _MEMBER,
+            )
+            continue
+        findings.error(places[0], _reason(address, near, places), _way_out(config, near), _MEMBER)
+
+
+def _networks(instance: VrrpInstance) -> list[Network]:
+    return [
+        ipaddress.ip_network((address.address, address.prefix_length), strict=False)
+        for address in instance.addresses
+        if address.prefix_length < address.address.max_prefixlen
+    ]
+
+
+def _near(address: Address, network: Network) -> bool:
+    if address.version != 4 or network.version != 4 or network.prefixlen <= _NEIGHBOURHOOD:
+        return False
+    return address in ipaddress.ip_network((network.network_address, _NEIGHBOURHOOD), strict=False)
+
+
+def _listed(networks: list[Network]) -> str:
+    return ", ".join(sorted({str(network) for network in networks}))
+
+
+def _reason(address: Address, network: Network, places: list[Location | None]) -> str:
+    others = [str(place.line) for place in places[1:] if place is not None]
+    also = f" (also line {', '.join(others)})" if others else ""
+    return (
+        f"{address} is not on the director's link {network}{also}. Direct routing puts the real server's MAC address "
+        "into the frame; behind a router there is no such address to put, so no packet would arrive"
+    )
+
+
+def _way_out(config: Config, network: Network) -> str:
+    """The longest prefix that holds every host the configuration names in the neighbourhood."""
+    wide = ipaddress.ip_network((network.network_address, _NEIGHBOURHOOD), strict=False)
+    hosts = {host for host in _hosts(config) if host.version == 4 and host in wide}
+    for length in range(network.prefixlen - 1, _NEIGHBOURHOOD - 1, -1):
+        candidate = ipaddress.ip_network((network.network_address, length), strict=False)
+        ends = (candidate.network_address, candidate.broadcast_address)
+        if all(host in candidate and host not in ends for host in hosts):
+            return (
+                f"widen the prefix from /{network.prefixlen} to /{length} ({candidate}), here and on the interfaces of "
+                "directors and real servers, or give the real servers addresses in "
+                f"{network}"
+            )
+    return f"give director and real servers addresses in one network, such as {network}"
+
+
+def _hosts(config: Config) -> set[Address]:
+    hosts: set[Address] = set()
+    for instance in config.instances:
+        hosts |= {address.address for address in instance.addresses}
+        hosts |= set(instance.unicast_peers)
+        if instance.unicast_source is not None:
+            hosts.add(instance.unicast_source)
+    for server in config.virtual_servers:
+        hosts |= {member.server.key.address for member in server.members}
+    try:
+        hosts.add(ipaddress.ip_address(config.mail.server))
+    except ValueError:
+        pass
+    return hosts

@@ -1,0 +1,49 @@
+"""The way in: a configuration as text becomes a Config, or a ConfError with everything that is wrong with it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pointsman.conf.build import build
+from pointsman.conf.check import check
+from pointsman.conf.problems import ConfError, Findings, Problem, TooManyProblemsError
+from pointsman.conf.reading import Reading
+from pointsman.conf.source import Reader, TextReader
+from pointsman.conf.tree import tree
+from pointsman.model.config import Config
+
+
+class Loaded(NamedTuple):
+    """A configuration without errors, and what else there is to say about it."""
+
+    config: Config
+    problems: tuple[Problem, ...]
+    """Warnings and notes, in the order of the lines."""
+
+
+def load(reader: Reader, name: str, host_name: str = "localhost", config_id: str | None = None) -> Loaded:
+    """Read the file `name` and what it includes.
+
+    `host_name` is the default of router_id; its first label is the default of `config_id`, which decides about
+    lines that start with `@`. Raises ConfError with all problems when there is an error, also one that concerns
+    the meaning (see `check`). Raises nothing else, whatever the text.
+    """
+    sources: dict[str, list[str]] = {}
+    findings = Findings(sources)
+    identity = host_name.partition(".")[0] if config_id is None else config_id
+    config: Config | None = None
+    try:
+        nodes = tree(Reading(reader, findings, sources, identity).lines(name), findings)
+        config = build(nodes, host_name, findings)
+        check(config, findings)
+    except TooManyProblemsError:
+        config = None
+    problems = findings.problems()
+    if config is None or findings.failed:
+        raise ConfError(problems)
+    return Loaded(config, problems)
+
+
+def load_text(text: str | bytes, name: str = "keepalived.conf", host_name: str = "localhost") -> Loaded:
+    """The same for a text in memory without includes."""
+    return load(TextReader({name: text}), name, host_name)

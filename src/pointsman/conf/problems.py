@@ -1,0 +1,117 @@
+"""What is wrong with a configuration: located, with a remedy, collected rather than raised one at a time."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+from pointsman.model.location import Location
+
+MAX_PROBLEMS = 500
+"""After so many errors reading stops, after so many warnings and notes the others are only counted."""
+
+
+class Severity(enum.Enum):
+    """ERROR: the configuration is refused. WARNING: it runs, look at it. NOTE: a word without effect here."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding about a configuration."""
+
+    severity: Severity
+    text: str
+    """The cause."""
+    remedy: str = ""
+    """What to do; empty when the cause says it."""
+    location: Location | None = None
+    width: int = 1
+    """Characters from `location` on that are meant."""
+    excerpt: str = ""
+    """The line as it stands in the file."""
+
+    def __str__(self) -> str:
+        place = f"{self.location}: " if self.location else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{place}{self.severity.value}: {self.text}{remedy}"
+
+
+class ConfError(Exception):
+    """A configuration with errors; `problems` holds everything that was found, warnings too."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in self.errors))
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+
+class TooManyProblemsError(Exception):
+    """Raised inside this package to stop reading; it never leaves it."""
+
+
+class Findings:
+    """Collects problems, and knows the lines they are about."""
+
+    def __init__(self, sources: Mapping[str, list[str]]) -> None:
+        self._sources = sources
+        self._found: dict[Problem, None] = {}
+        self._count = dict.fromkeys(Severity, 0)
+
+    def error(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
+        self._add(Severity.ERROR, location, text, remedy, width)
+
+    def warning(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
+        self._add(Severity.WARNING, location, text, remedy, width)
+
+    def note(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
+        self._add(Severity.NOTE, location, text, remedy, width)
+
+    @property
+    def failed(self) -> bool:
+        return self._count[Severity.ERROR] > 0
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything found, in the order of the files' lines; what was only counted comes last."""
+        order = {name: number for number, name in enumerate(self._sources)}
+
+        def place(problem: Problem) -> tuple[int, int, int]:
+            where = problem.location
+            return (order.get(where.file, -1), where.line, where.column) if where else (-1, 0, 0)
+
+        more = [
+            Problem(severity=severity, text=f"{count - MAX_PROBLEMS} more like these are not shown")
+            for severity, count in self._count.items()
+            if count > MAX_PROBLEMS
+        ]
+        return (*sorted(self._found, key=place), *more)
+
+    def _add(self, severity: Severity, location: Location | None, text: str, remedy: str, width: int) -> None:
+        problem = Problem(
+            severity=severity,
+            text=text,
+            remedy=remedy,
+            location=location,
+            width=width,
+            excerpt=self._excerpt(location),
+        )
+        if problem in self._found:
+            return
+        self._count[severity] += 1
+        if self._count[severity] <= MAX_PROBLEMS:
+            self._found[problem] = None
+        elif severity is Severity.ERROR:
+            raise TooManyProblemsError
+
+    def _excerpt(self, location: Location | None) -> str:
+        lines = self._sources.get(location.file, []) if location else []
+        if location is None or not 1 <= location.line <= len(lines):
+            return ""
+        return lines[location.line - 1]

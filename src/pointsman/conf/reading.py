@@ -1,0 +1,124 @@
+"""From files to the lines that mean something: comments, includes, conditions, definitions (lib/parser.c).
+
+The order is keepalived's: comment, include, `@id` condition, `$NAME=` definition, use of definitions, `~SEQ`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from pointsman.conf.definitions import Definitions
+from pointsman.conf.problems import Findings, TooManyProblemsError
+from pointsman.conf.sequences import unroll
+from pointsman.conf.source import MAX_BYTES, Line, Reader, split_lines
+from pointsman.model.location import Location
+
+MAX_INCLUDE_DEPTH = 16
+
+_INCLUDE = re.compile(r"\s*(include[rmwba]?)(?=\s|$)\s*(.*?)\s*$", re.ASCII)
+_CONDITION = re.compile(r"\s*@(\^?)(\S*)", re.ASCII)
+_REQUIRED = frozenset("rmwba")
+"""Letters of the include variants; each makes an include that finds nothing an error."""
+
+
+class Reading:
+    """Reads one configuration; `lines` yields what is left for the tokenizer."""
+
+    def __init__(
+        self, reader: Reader, findings: Findings, sources: dict[str, list[str]], config_id: str
+    ) -> None:
+        self._reader = reader
+        self._findings = findings
+        self._sources = sources
+        self._config_id = config_id
+        self._definitions = Definitions(findings)
+        self._left = MAX_BYTES
+
+    def lines(self, name: str) -> Iterator[Line]:
+        """All lines of `name` and of what it includes. Problems go to the findings."""
+        yield from self._file(name, None, ())
+
+    def _file(self, name: str, included: Line | None, chain: tuple[str, ...]) -> Iterator[Line]:
+        place = included.at(0) if included else Location(name, 1, 1)
+        if name in chain:
+            self._findings.error(place, f"{name} includes itself: {' -> '.join((*chain, name))}")
+            return
+        if len(chain) >= MAX_INCLUDE_DEPTH:
+            self._findings.error(place, f"includes nested deeper than {MAX_INCLUDE_DEPTH}")
+            return
+        data = self._read(name, place)
+        if data is None:
+            return
+        for line in self._definitions.collect(
+            without_comment(line) for line in split_lines(data, name, self._sources, self._findings)
+        ):
+            yield from self._line(line, (*chain, name))
+
+    def _read(self, name: str, place: Location) -> bytes | None:
+        try:
+            data = self._reader.read(name, self._left + 1)
+        except OSError as error:
+            self._findings.error(place, f"cannot read {name}: {(error.strerror or str(error)).lower()}")
+            return None
+        if len(data) > self._left:
+            self._findings.error(place, f"{name}: the configuration is larger than {MAX_BYTES >> 20} MiB")
+            raise TooManyProblemsError
+        self._left -= len(data)
+        return data
+
+    def _line(self, line: Line, chain: tuple[str, ...]) -> Iterator[Line]:
+        if "include" in line.text and (include := _INCLUDE.match(line.text)):
+            yield from self._include(line, include, chain)
+            return
+        if "@" in line.text and (condition := _CONDITION.match(line.text)):
+            if (condition[2] == self._config_id) == bool(condition[1]):
+                return
+            line = line.cut(condition.end())
+        if "$" not in line.text and "~" not in line.text:
+            yield line
+            return
+        for unrolled in unroll(line, self._findings):
+            for expanded in self._definitions.expand(unrolled):
+                yield from unroll(expanded, self._findings)
+
+    def _include(self, line: Line, include: re.Match[str], chain: tuple[str, ...]) -> Iterator[Line]:
+        pattern = include[2].strip('"')
+        place = line.at(include.start(1))
+        if not pattern:
+            self._findings.error(place, f"{include[1]} wants the name of a file", width=len(include[1]))
+            return
+        here = PurePosixPath(chain[-1]).parent
+        paths = self._reader.matches(str(here / pattern))
+        if not paths:
+            text = f"no file matches {pattern}"
+            if include[1][-1] in _REQUIRED and include[1] != "include":
+                self._findings.error(line.at(include.start(2)), text, width=len(pattern))
+            else:
+                self._findings.warning(line.at(include.start(2)), text, width=len(pattern))
+        for path in paths:
+            yield from self._file(path, line, chain)
+
+
+def without_comment(line: Line) -> Line:
+    """The line up to the first `#` or `!` outside `"..."`; `\\#` and `\\!` stand for the sign itself."""
+    text = line.text
+    if "#" not in text and "!" not in text:
+        return line
+    kept: list[int] = []
+    quoted = False
+    index = 0
+    while index < len(text):
+        sign = text[index]
+        if sign == '"':
+            quoted = not quoted
+        elif sign == "\\" and not quoted and text[index + 1 : index + 2] in ("#", "!"):
+            index += 1
+        elif sign in "#!" and not quoted:
+            break
+        kept.append(index)
+        index += 1
+    if kept == list(range(len(kept))):
+        return line.cut(0, len(kept))
+    return Line("".join(text[i] for i in kept), [line.columns[i] for i in kept], line.number, line.file)

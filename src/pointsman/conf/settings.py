@@ -1,0 +1,176 @@
+"""A block read by the keyword table: every word known, every value of its type, everything else a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar, cast
+
+from pointsman.conf.keywords import Keyword, Status
+from pointsman.conf.problems import Findings
+from pointsman.conf.table import TABLE, closest, homes
+from pointsman.conf.tokens import Word
+from pointsman.conf.tree import Node
+from pointsman.conf.values import Anything, BadValueError, Choice
+from pointsman.model.address import Address
+from pointsman.model.location import Location
+
+T = TypeVar("T")
+
+
+class Setting(NamedTuple):
+    """One statement with its value."""
+
+    node: Node
+    value: object
+
+    @property
+    def location(self) -> Location:
+        return self.node.keyword.location
+
+    @property
+    def block(self) -> list[Node]:
+        return self.node.block or []
+
+
+class Settings:
+    """The honoured statements of one block, by canonical name."""
+
+    def __init__(self, block: str) -> None:
+        self.block = block
+        self._settings: dict[str, list[Setting]] = {}
+
+    def add(self, name: str, setting: Setting) -> None:
+        self._settings.setdefault(name, []).append(setting)
+
+    def all(self, name: str) -> list[Setting]:
+        """Every statement of this name, in the order of the file."""
+        return self._settings.get(name, [])
+
+    def last(self, name: str) -> Setting | None:
+        """The statement that counts when a word stands once."""
+        settings = self._settings.get(name)
+        return settings[-1] if settings else None
+
+    def get(self, name: str, kind: type[T]) -> T | None:
+        """The value of a word, or None when it is missing."""
+        setting = self.last(name)
+        return cast(T, setting.value) if setting else None
+
+    def address(self, name: str) -> Address | None:
+        """The value of a word that wants an address."""
+        setting = self.last(name)
+        return cast(Address, setting.value) if setting else None
+
+    def has(self, name: str) -> bool:
+        return name in self._settings
+
+
+def inherited(name: str, kind: type[T], *blocks: Settings) -> T | None:
+    """The value of the first block that has the word."""
+    return next((block.get(name, kind) for block in blocks if block.has(name)), None)
+
+
+def read_block(nodes: Iterable[Node], block: str, findings: Findings) -> Settings:
+    """The settings of a block; what cannot be read is reported and left out."""
+    settings = Settings(block)
+    for node in nodes:
+        row = TABLE[block].get(node.keyword.text)
+        if row is None:
+            _unknown(node, block, findings)
+        elif row.status is Status.HONOURED:
+            _honoured(node, row, settings, findings)
+        elif not _is_default(node, row):
+            _without_meaning(node, row, findings)
+    return settings
+
+
+def value_problem(findings: Findings, node: Node, error: BadValueError, kind: object = None) -> None:
+    """Report a value that its type refused, at the word that is wrong."""
+    word = node.values[error.index] if error.index < len(node.values) else node.keyword
+    likely = (
+        closest(word.text.upper(), kind.choices) or closest(word.text, kind.choices)
+        if isinstance(kind, Choice)
+        else ""
+    )
+    name = node.keyword.text
+    text = f"{name}: {error}" if word is node.keyword else f"{name} {word.text}: {error}"
+    findings.error(word.location, text, f"did you mean {likely}?" if likely else "", word.width)
+
+
+def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) -> None:
+    word = node.keyword
+    if row.opens and node.block is None:
+        findings.error(
+            word.location, f"{word.text} wants a block", f"write {word.text} {{ ... }}", word.width
+        )
+        return
+    if not row.opens and node.block is not None:
+        findings.error(word.location, f"{word.text} takes no block", f"it wants {row.kind.wants}", word.width)
+        return
+    try:
+        value = row.kind.read([each.text for each in node.values[: row.kind.words]])
+    except BadValueError as error:
+        value_problem(findings, node, error, row.kind)
+        return
+    _superfluous(node.values[row.kind.words :], word, settings.block, findings)
+    if settings.has(row.canonical) and not row.repeats:
+        first = settings.all(row.canonical)[0].location
+        findings.warning(
+            word.location,
+            f"{row.canonical} stands here again (first in line {first.line}); the last one counts",
+            "remove one of them",
+            word.width,
+        )
+    settings.add(row.canonical, Setting(node, value))
+
+
+def _superfluous(words: Sequence[Word], keyword: Word, block: str, findings: Findings) -> None:
+    for word in words:
+        if word.text in TABLE[block] and not word.quoted:
+            text = f"{word.text} stands in the line of {keyword.text}, so it has no effect in keepalived"
+            findings.error(word.location, text, "give it a line of its own", word.width)
+            return
+    if words:
+        text = f"{words[0].text} behind the value of {keyword.text} has no effect"
+        findings.warning(words[0].location, text, "remove it", words[0].width)
+
+
+def _is_default(node: Node, row: Keyword) -> bool:
+    """Whether a word that is not honoured says what happens anyway."""
+    if isinstance(row.kind, Anything) or row.default is None:
+        return False
+    try:
+        return row.kind.read([word.text for word in node.values[: row.kind.words]]) == row.default
+    except BadValueError:
+        return False
+
+
+def _without_meaning(node: Node, row: Keyword, findings: Findings) -> None:
+    word = node.keyword
+    if row.status is Status.ACCEPTED:
+        findings.note(word.location, f"{word.text} has no effect here: {row.help}", width=word.width)
+    else:
+        findings.error(word.location, f"{word.text} is not supported", row.help, word.width)
+
+
+def _unknown(node: Node, block: str, findings: Findings) -> None:
+    word = node.keyword
+    where = f"in {block}" if block else "outside a block"
+    elsewhere = homes(word.text)
+    likely = closest(word.text, TABLE[block])
+    if elsewhere:
+        text = f"{word.text} does not belong {where}, but in {' or '.join(elsewhere)}"
+        remedy = (
+            "a } is missing before it"
+            if "the top level" in elsewhere
+            else "move it; is a } missing or too many?"
+        )
+    else:
+        text = f"unknown keyword {word.text} {where}"
+        remedy = f"did you mean {likely}?" if likely else _somewhere_else(word.text)
+    findings.error(word.location, text, remedy, word.width)
+
+
+def _somewhere_else(text: str) -> str:
+    likely = closest(text, {name for rows in TABLE.values() for name in rows})
+    return f"did you mean {likely}, which belongs in {' or '.join(homes(likely))}?" if likely else ""

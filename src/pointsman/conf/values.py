@@ -1,0 +1,232 @@
+"""Types of values: each reads the words behind a keyword, and says what it wants when it cannot."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from pointsman.model.address import Address
+
+
+class BadValueError(Exception):
+    """A value that is not of the keyword's type; `index` is that of the word, the text says what was wanted."""
+
+    def __init__(self, text: str, index: int = 0) -> None:
+        super().__init__(text)
+        self.index = index
+
+
+class Kind(Protocol):
+    """A type of values."""
+
+    @property
+    def wants(self) -> str:
+        """What is to be written behind the keyword, for people."""
+
+    @property
+    def words(self) -> int:
+        """Words it takes at most."""
+
+    def read(self, words: Sequence[str]) -> object:
+        """The value of at most `words` words. Raises BadValueError."""
+
+
+def _one(words: Sequence[str], wants: str) -> str:
+    if not words:
+        raise BadValueError(f"the value is missing; it wants {wants}")
+    return words[0]
+
+
+class Flag(NamedTuple):
+    """A word that stands alone."""
+
+    wants: str = "no value"
+    words: int = 0
+
+    def read(self, words: Sequence[str]) -> object:  # noqa: ARG002
+        return True
+
+
+_BOOLEANS = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+
+
+class Boolean(NamedTuple):
+    """on, true, yes, off, false, no; nothing means on."""
+
+    wants: str = "on or off"
+    words: int = 1
+
+    def read(self, words: Sequence[str]) -> object:
+        if not words:
+            return True
+        if words[0] not in _BOOLEANS:
+            raise BadValueError(f"it wants {self.wants}")
+        return _BOOLEANS[words[0]]
+
+
+class Integer(NamedTuple):
+    """A decimal number of a range."""
+
+    low: int
+    high: int
+    unit: str = ""
+    bare: int | None = None
+    """The value when nothing is written."""
+    words: int = 1
+
+    @property
+    def wants(self) -> str:
+        return f"a whole number from {self.low} to {self.high}" + (f" ({self.unit})" if self.unit else "")
+
+    def read(self, words: Sequence[str]) -> object:
+        if not words and self.bare is not None:
+            return self.bare
+        text = _one(words, self.wants)
+        if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not self.low <= int(text) <= self.high:
+            raise BadValueError(f"it wants {self.wants}")
+        return int(text)
+
+
+class Seconds(NamedTuple):
+    """A time in seconds, with a fraction down to the microsecond."""
+
+    low: float
+    high: float
+    words: int = 1
+
+    @property
+    def wants(self) -> str:
+        return f"seconds from {self.low:g} to {self.high:g}"
+
+    def read(self, words: Sequence[str]) -> object:
+        text = _one(words, self.wants)
+        if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{0,9})?|\.[0-9]{1,9}", text):
+            raise BadValueError(f"it wants {self.wants}")
+        value = round(float(text), 6)
+        if not self.low <= value <= self.high:
+            raise BadValueError(f"it wants {self.wants}")
+        return value
+
+
+class Text(NamedTuple):
+    """One word, or a quoted text."""
+
+    wants: str = "a word, or a text in quotes"
+    longest: int = 255
+    words: int = 1
+
+    def read(self, words: Sequence[str]) -> object:
+        text = _one(words, self.wants)
+        if not text or len(text) > self.longest:
+            raise BadValueError(f"it wants {self.wants} of 1 to {self.longest} characters")
+        return text
+
+
+class Interface(NamedTuple):
+    """The name of a network interface (linux/if.h: at most 15 bytes, no slash)."""
+
+    wants: str = "the name of an interface, at most 15 characters"
+    words: int = 1
+
+    def read(self, words: Sequence[str]) -> object:
+        name = _one(words, self.wants)
+        if not 1 <= len(name.encode()) <= 15 or "/" in name or name in (".", ".."):
+            raise BadValueError(f"it wants {self.wants}")
+        return name
+
+
+class Choice(NamedTuple):
+    """One of a few words, in their own case unless `any_case`."""
+
+    choices: tuple[str, ...]
+    any_case: bool = False
+    words: int = 1
+
+    @property
+    def wants(self) -> str:
+        return "one of " + " ".join(self.choices)
+
+    def read(self, words: Sequence[str]) -> object:
+        text = _one(words, self.wants)
+        for choice in self.choices:
+            if choice == text or (self.any_case and choice.lower() == text.lower()):
+                return choice
+        raise BadValueError(f"it wants {self.wants}")
+
+
+class Ip(NamedTuple):
+    """An IPv4 or IPv6 address."""
+
+    wants: str = "an IP address"
+    words: int = 1
+
+    def read(self, words: Sequence[str]) -> object:
+        return parse_address(_one(words, self.wants))
+
+
+class Endpoint(NamedTuple):
+    """An address and perhaps a port; without one the port is None."""
+
+    wants: str = "an IP address and a port"
+    words: int = 2
+
+    def read(self, words: Sequence[str]) -> object:
+        return parse_address(_one(words, self.wants)), parse_port(words[1]) if len(words) > 1 else None
+
+
+class HostPort(NamedTuple):
+    """A host name or an address, and perhaps a port."""
+
+    wants: str = "a host name or an address, and perhaps a port"
+    words: int = 2
+
+    def read(self, words: Sequence[str]) -> object:
+        host = _one(words, self.wants)
+        if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,255}", host):
+            raise BadValueError(f"it wants {self.wants}")
+        return host, parse_port(words[1]) if len(words) > 1 else None
+
+
+class Granularity(NamedTuple):
+    """A netmask or a prefix length; the value is the prefix length."""
+
+    wants: str = "a netmask such as 255.255.255.0, or a prefix length"
+    words: int = 1
+
+    def read(self, words: Sequence[str]) -> object:
+        text = _one(words, self.wants)
+        try:
+            if "." in text:
+                return ipaddress.IPv4Network(f"0.0.0.0/{text}").prefixlen
+        except ValueError:
+            raise BadValueError(f"it wants {self.wants}") from None
+        if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 128:
+            raise BadValueError(f"it wants {self.wants}")
+        return int(text)
+
+
+class Anything(NamedTuple):
+    """Whatever stands there: for words whose values nothing here reads."""
+
+    wants: str = "its value"
+    words: int = 1_000_000
+
+    def read(self, words: Sequence[str]) -> object:
+        return tuple(words)
+
+
+def parse_address(text: str, index: int = 0) -> Address:
+    """An address as written. Raises BadValueError."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise BadValueError(f"{text} is not an IP address", index) from None
+
+
+def parse_port(text: str) -> int:
+    """A port, 1 to 65535. Raises BadValueError."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise BadValueError(f"{text} is not a port from 1 to 65535", 1)
+    return int(text)

@@ -1,0 +1,221 @@
+"""Rows of the keyword table: outside blocks, and global_defs."""
+
+from __future__ import annotations
+
+from pointsman.conf.keywords import Keyword, accepted, honoured, refused
+from pointsman.conf.values import Anything, Boolean, Flag, HostPort, Integer, Interface, Seconds, Text
+
+_G = "global_defs"
+_SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
+_PROCESS = "Pointsman sets up its own processes: VRRP runs SCHED_FIFO and locked in memory, the others do not"
+_SNMP = "there is no SNMP agent and no D-Bus here; status and metrics come from `pointsman status`"
+_FIREWALL = "only needed for no_accept and virtual MAC addresses, which are refused"
+_NETLINK = "netlink sockets size themselves here"
+_TRACKING = "tracking is not implemented yet; without it the router would keep a mastership it should give up"
+
+TOP: list[Keyword] = [
+    honoured("", _G, Flag(), "Settings of the whole director.", opens=_G, repeats=True),
+    honoured(
+        "", "vrrp_instance", Text("a name", 255), "A virtual router.", opens="vrrp_instance", repeats=True
+    ),
+    honoured(
+        "",
+        "virtual_server",
+        Anything("IP [port]", words=3),
+        "A virtual service and its real servers.",
+        opens="virtual_server",
+        repeats=True,
+    ),
+    *refused("", "virtual_server_group", "write one virtual_server for each address of the group"),
+    *refused(
+        "", "vrrp_sync_group", "sync groups are not implemented yet; instances would fail over one by one"
+    ),
+    *refused(
+        "", "vrrp_script vrrp_track_file track_file vrrp_track_process track_group bfd_instance", _TRACKING
+    ),
+    *refused(
+        "",
+        "static_ipaddress static_routes static_rules",
+        "set them with the network configuration of the host",
+    ),
+    *refused(
+        "",
+        "net_namespace net_namespace_ipvs namespace_with_ipsets",
+        "start pointsman inside the network namespace instead",
+    ),
+    *refused("", "interface_up_down_delays", "interface state is followed without delay; remove it"),
+    *accepted("", "instance use_pid_dir", "run files are kept by network namespace"),
+    *accepted("", "linkbeat_use_polling linkbeat_interfaces", "link state comes from netlink"),
+    *accepted("", "child_wait_time", _PROCESS),
+    *accepted("", "garp_group", "gratuitous ARP is not rate limited here"),
+    *accepted("", "SSL", "only SSL_GET reads it"),
+    *accepted("", "include_check", "every include is checked here"),
+]
+
+GLOBAL: list[Keyword] = [
+    honoured(_G, "router_id", Text(), "Name of this director in mails.", "the host's name"),
+    honoured(
+        _G, "notification_email", Flag(), "Addresses that get the alerts.", opens="addresses", listing=True
+    ),
+    honoured(_G, "notification_email_from", Text("a mail address"), "Sender of the alerts.", "user@host"),
+    honoured(
+        _G, "smtp_server", HostPort(), "Mail server for the alerts, port 25 unless given; without it no mail."
+    ),
+    honoured(_G, "smtp_helo_name", Text("a host name"), "Name said to the mail server.", "the host's name"),
+    honoured(_G, "smtp_connect_timeout", Integer(1, 3600, "seconds"), "How long a mail server may take.", 30),
+    honoured(_G, "smtp_alert", Boolean(), "Mail alerts of all kinds."),
+    honoured(
+        _G, "smtp_alert_vrrp", Boolean(), "Mail alerts of VRRP instances; default: smtp_alert, else off."
+    ),
+    honoured(
+        _G,
+        "smtp_alert_checker",
+        Boolean(),
+        "Mail alerts of virtual and real servers; default: smtp_alert, else real servers only.",
+    ),
+    honoured(_G, "no_checker_emails", Flag(), "No alerts of virtual and real servers."),
+    honoured(_G, "vrrp_version", Integer(2, 3), "VRRP version of instances that name none.", 2),
+    honoured(
+        _G,
+        "vrrp_garp_master_delay",
+        Integer(0, 3600, "seconds"),
+        "Default of garp_master_delay: until the second burst of gratuitous ARP.",
+        5,
+    ),
+    honoured(_G, "vrrp_garp_master_repeat", Integer(1, 255), "Default of garp_master_repeat.", 5),
+    honoured(
+        _G, "vrrp_garp_master_refresh", Integer(0, 86400, "seconds"), "Default of garp_master_refresh.", 0
+    ),
+    honoured(
+        _G, "vrrp_garp_master_refresh_repeat", Integer(1, 255), "Default of garp_master_refresh_repeat.", 1
+    ),
+    *accepted(_G, "no_email_faults", "alerts about faults are sent like all others"),
+    *accepted(_G, "checker_log_all_failures", "every failed check is logged with its reason here"),
+    *accepted(
+        _G,
+        "process_names process_name vrrp_process_name checker_process_name lvs_process_name bfd_process_name "
+        "vrrp_priority checker_priority lvs_priority bfd_priority "
+        "vrrp_rt_priority checker_rt_priority lvs_rt_priority bfd_rt_priority "
+        "vrrp_no_swap checker_no_swap lvs_no_swap bfd_no_swap "
+        "vrrp_cpu_affinity checker_cpu_affinity lvs_cpu_affinity bfd_cpu_affinity "
+        "vrrp_rlimit_rttime checker_rlimit_rttime lvs_rlimit_rttime bfd_rlimit_rttime "
+        "vrrp_rlimit_rtime checker_rlimit_rtime lvs_rlimit_rtime bfd_rlimit_rtime "
+        "max_auto_priority min_auto_priority_delay umask",
+        _PROCESS,
+    ),
+    *accepted(
+        _G,
+        "script_user enable_script_security use_symlink_paths set_supplementary_groups "
+        "startup_script_timeout shutdown_script_timeout",
+        "no scripts are run (words that name one are refused)",
+    ),
+    *refused(_G, "startup_script shutdown_script", _SCRIPTS),
+    *refused(
+        _G,
+        "notify_fifo vrrp_notify_fifo lvs_notify_fifo notify_fifo_script vrrp_notify_fifo_script "
+        "lvs_notify_fifo_script",
+        "there is no notify FIFO yet; nobody would be told of state changes",
+    ),
+    *accepted(
+        _G,
+        "vrrp_notify_priority_changes fifo_write_vrrp_states_on_reload rs_init_notifies",
+        "only notify FIFOs and scripts, which are refused, would see it",
+    ),
+    *refused(
+        _G,
+        "vrrp_mcast_group4 vrrp_mcast_group6",
+        "adverts go to the groups of the RFC (224.0.0.18) or unicast",
+    ),
+    *accepted(_G, "default_interface", "only static addresses, which are refused, use it"),
+    *accepted(
+        _G,
+        "vrrp_garp_lower_prio_delay vrrp_garp_lower_prio_repeat vrrp_garp_interval vrrp_gna_interval vrrp_min_garp "
+        "vrrp_garp_extra_if vrrp_vmac_garp_intvl",
+        "a master announces itself to a rival as often as after taking over, without pauses",
+    ),
+    *refused(
+        _G,
+        "vrrp_down_timer_adverts",
+        "a master is down after 3 missed adverts, as the RFC says; remove it",
+        Integer(1, 100),
+        3,
+    ),
+    *refused(_G, "vrrp_lower_prio_no_advert", "a master always answers a lower priority", Boolean(), False),
+    *accepted(
+        _G,
+        "vrrp_higher_prio_send_advert",
+        "it cures clients left with an old MAC address after a split; here the winner announces itself again",
+    ),
+    *refused(_G, "vrrp_owner_ignore_adverts", "not implemented; remove it", Boolean(), False),
+    *accepted(_G, "v3_checksum_as_v2", "checksums with and without pseudo header are both understood"),
+    *refused(
+        _G, "vrrp_check_unicast_src", "the source of unicast adverts is not compared with the peers yet"
+    ),
+    *accepted(_G, "vrrp_skip_check_adv_addr", "an advert with other addresses is accepted, and logged"),
+    *refused(
+        _G, "vrrp_strict", "its rules (no unicast, no authentication, filtered addresses) do not exist here"
+    ),
+    *refused(
+        _G,
+        "vrrp_startup_delay vrrp_delay_after_boot",
+        "let the service manager delay the start",
+        Seconds(0, 1e6),
+        0.0,
+    ),
+    *accepted(_G, "log_unknown_vrids", "adverts of unknown virtual routers are counted"),
+    *accepted(_G, "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier", "receive buffers have a fixed, ample size"),
+    *accepted(
+        _G,
+        "vmac_prefix vmac_addr_prefix disable_local_igmp",
+        "only virtual MAC addresses, which are refused, use it",
+    ),
+    *refused(
+        _G, "dynamic_interfaces", "every interface has to be there when the director starts", Anything()
+    ),
+    *accepted(
+        _G,
+        "vrrp_iptables vrrp_ipsets nftables nftables_priority nftables_counters nftables_ifindex",
+        _FIREWALL,
+    ),
+    *accepted(
+        _G,
+        "nftables_ipvs nftables_ipvs_priority nftables_ipvs_start_fwmark",
+        "only virtual_server_group, which is refused, uses it",
+    ),
+    *refused(
+        _G, "lvs_sync_daemon", "connections are not synchronized yet; after a fail-over they would break"
+    ),
+    *refused(_G, "lvs_timeouts", "use `pointsman ipvsadm --set TCP TCPFIN UDP`"),
+    *accepted(_G, "lvs_flush", "the table in force is always brought in line with the configuration"),
+    *accepted(_G, "lvs_flush_on_stop lvs_flush_onstop", "a stop that is asked for takes the table away"),
+    *accepted(
+        _G,
+        "snmp_socket enable_snmp_vrrp enable_snmp_keepalived enable_snmp_checker enable_snmp_rfc enable_snmp_rfcv2 "
+        "enable_snmp_rfcv3 enable_traps snmp_vs_stats_update_interval snmp_rs_stats_update_interval "
+        "enable_dbus dbus_service_name dbus_no_interface_name",
+        _SNMP,
+    ),
+    *accepted(
+        _G,
+        "data_use_instance state_dump_file stats_dump_file json_dump_file json_version",
+        "there are no dump files; ask `pointsman status`",
+    ),
+    *accepted(
+        _G,
+        "reload_check_config reload_time_file reload_repeat reload_file",
+        "a configuration is always checked as a whole before it is used",
+    ),
+    *accepted(
+        _G,
+        "include_check tmp_config_directory config_save_dir iproute_usr_dir iproute_etc_dir random_seed",
+        "the configuration is read once, and includes are always checked",
+    ),
+    *accepted(
+        _G,
+        "vrrp_netlink_cmd_rcv_bufs vrrp_netlink_cmd_rcv_bufs_force vrrp_netlink_monitor_rcv_bufs "
+        "vrrp_netlink_monitor_rcv_bufs_force lvs_netlink_cmd_rcv_bufs lvs_netlink_cmd_rcv_bufs_force "
+        "lvs_netlink_monitor_rcv_bufs lvs_netlink_monitor_rcv_bufs_force process_monitor_rcv_bufs "
+        "process_monitor_rcv_bufs_force",
+        _NETLINK,
+    ),
+]

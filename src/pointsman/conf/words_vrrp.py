@@ -1,0 +1,121 @@
+"""Rows of the keyword table: vrrp_instance and the blocks inside."""
+
+from __future__ import annotations
+
+from pointsman.conf.keywords import Keyword, accepted, honoured, refused
+from pointsman.conf.values import Boolean, Choice, Flag, Integer, Interface, Ip, Seconds, Text
+
+_V = "vrrp_instance"
+_A = "authentication"
+_SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
+_TRACKING = "tracking is not implemented yet; without it the router would keep a mastership it should give up"
+_VMAC = "virtual MAC addresses are not implemented; remove it: gratuitous ARP tells clients of the new MAC address"
+
+VRRP: list[Keyword] = [
+    honoured(
+        _V, "state", Choice(("MASTER", "BACKUP")), "State at the start, until adverts decide.", "BACKUP"
+    ),
+    honoured(_V, "interface", Interface(), "The interface that speaks VRRP."),
+    honoured(_V, "virtual_router_id", Integer(1, 255), "Number of the virtual router on its link (VRID)."),
+    honoured(
+        _V, "priority", Integer(1, 255), "The highest one is master; default 100, with state MASTER 255.", 100
+    ),
+    honoured(_V, "advert_int", Seconds(0.01, 255), "Between two adverts; whole seconds in version 2.", 1.0),
+    honoured(_V, "version", Integer(2, 3), "VRRP version; default: vrrp_version."),
+    honoured(
+        _V,
+        "virtual_ipaddress",
+        Flag(),
+        "Addresses that move with mastership.",
+        opens="addresses",
+        listing=True,
+    ),
+    honoured(_V, _A, Flag(), "Authentication of VRRP version 2.", opens=_A),
+    honoured(_A, "auth_type", Choice(("PASS", "AH")), "PASS: a password in clear text."),
+    honoured(_A, "auth_pass", Text("a password of up to 8 characters"), "The password; only 8 bytes travel."),
+    honoured(_V, "unicast_src_ip", Ip(), "Source address of unicast adverts; default: the interface's own."),
+    honoured(
+        _V, "unicast_peer", Flag(), "Who gets the adverts, instead of multicast.", opens="peers", listing=True
+    ),
+    honoured(_V, "mcast_src_ip", Ip(), "Source address of multicast adverts."),
+    honoured(_V, "nopreempt", Flag(), "A router with a higher priority lets the present master be."),
+    honoured(_V, "preempt", Flag(), "The opposite of nopreempt, and the default."),
+    honoured(
+        _V,
+        "preempt_delay",
+        Seconds(0, 1000),
+        "Seconds to wait before taking over from a lower priority.",
+        0.0,
+    ),
+    honoured(
+        _V,
+        "garp_master_delay",
+        Integer(0, 3600, "seconds"),
+        "Until the second burst of gratuitous ARP; 0: none. Default: vrrp_garp_master_delay.",
+    ),
+    honoured(
+        _V, "garp_master_repeat", Integer(1, 255), "Gratuitous ARP packets of a burst, for each address."
+    ),
+    honoured(
+        _V,
+        "garp_master_refresh",
+        Integer(0, 86400, "seconds"),
+        "Between announcements while master; 0: none.",
+    ),
+    honoured(_V, "garp_master_refresh_repeat", Integer(1, 255), "Packets of such an announcement."),
+    honoured(_V, "smtp_alert", Boolean(), "Mail when the state changes."),
+    *refused(_V, "virtual_ipaddress_excluded", "write the addresses into virtual_ipaddress (at most 255)"),
+    *refused(_V, "virtual_routes virtual_rules", "routes and rules do not move with mastership yet"),
+    *refused(_V, "track_script track_interface track_file track_process track_bfd track_src_ip", _TRACKING),
+    *refused(_V, "notify notify_master notify_backup notify_fault notify_stop", _SCRIPTS),
+    *refused(_V, "notify_master_rx_lower_pri notify_deleted", _SCRIPTS),
+    *accepted(
+        _V, "notify_priority_changes", "only notify FIFOs and scripts, which are refused, would see it"
+    ),
+    *refused(_V, "use_vmac vmac_xmit_base use_vmac_addr use_ipvlan vrf", _VMAC),
+    *accepted(_V, "dont_track_primary", "an interface that is down cannot speak VRRP; it is always watched"),
+    *accepted(
+        _V,
+        "garp_lower_prio_delay garp_lower_prio_repeat garp_extra_if vmac_garp_intvl",
+        "a master announces itself to a rival as often as after taking over",
+    ),
+    *accepted(_V, "accept", "addresses are accepted by default"),
+    *refused(_V, "no_accept", "packets to the addresses are not filtered here; remove it"),
+    *refused(_V, "strict_mode", "its rules do not exist here; remove it", Boolean(), False),
+    *refused(_V, "check_unicast_src", "the source of unicast adverts is not compared with the peers yet"),
+    *accepted(_V, "skip_check_adv_addr", "an advert with other addresses is accepted, and logged"),
+    *refused(
+        _V, "promote_secondaries", "set the sysctl net.ipv4.conf.INTERFACE.promote_secondaries yourself"
+    ),
+    *refused(_V, "lower_prio_no_advert", "a master always answers a lower priority", Boolean(), False),
+    *accepted(_V, "higher_prio_send_advert", "the winner of a split always announces itself again here"),
+    *refused(
+        _V,
+        "down_timer_adverts",
+        "a master is down after 3 missed adverts, as the RFC says",
+        Integer(1, 100),
+        3,
+    ),
+    *refused(_V, "unicast_fault_no_peer", "not implemented; remove it"),
+    *refused(_V, "unicast_ttl", "adverts leave with TTL 255, as the RFC says", Integer(0, 255), 255),
+    *refused(_V, "old_unicast_checksum", "the checksum of keepalived before 1.3.7 is not spoken"),
+    *accepted(_V, "v3_checksum_as_v2", "checksums with and without pseudo header are both understood"),
+    *refused(_V, "mcast_dst_ip", "adverts go to the group of the RFC (224.0.0.18) or unicast"),
+    *accepted(_V, "no_virtual_ipaddress", "an instance without addresses is allowed"),
+    *refused(_V, "native_ipv6", "VRRP over IPv6 is not implemented yet"),
+    *accepted(_V, "debug linkbeat_use_polling kernel_rx_buf_size", "nothing here depends on it"),
+    *accepted(
+        _V,
+        "timer_expired_backup thread_timer_expired",
+        "a master that was stalled looks before it speaks, always",
+    ),
+    *refused(_V, "owner_ignore_adverts", "not implemented; remove it", Boolean(), False),
+    *refused(
+        _V,
+        "lvs_sync_daemon_interface",
+        "connections are not synchronized yet; after a fail-over they would break",
+    ),
+    *refused(
+        _V, "auth_hmac", "only auth_type PASS is implemented; routers that demand auth_hmac would not listen"
+    ),
+]
