@@ -1,0 +1,62 @@
+"""`pointsman trace`: one connection, hop by hop."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+import msgspec
+
+from pointsman.insight import hoptable
+from pointsman.lab.errors import LabError
+from pointsman.lab.lab import TOPOLOGIES, Lab, running
+from pointsman.lab.tracing import trace as trace_lab
+
+FAILED = 1
+
+
+@click.command()
+@click.argument("service", metavar="VIP:PORT")
+@click.option(
+    "--lab", "topology", type=click.Choice(list(TOPOLOGIES)), help="Which lab; default: the one that is up."
+)
+@click.option("--client", default="client", show_default=True, help="The node that connects.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def trace(service: str, topology: str | None, client: str, as_json: bool) -> None:
+    """Follow one TCP connection through a lab: which MAC changed where, and is it direct routing?
+
+    Captures at every interface while the client connects to VIP:PORT. Exit code 0: the director changed only
+    MACs and TTL, and the answer did not pass it; 1: not so, or no trace could be made.
+    """
+    try:
+        vip, port = _service(service)
+        lab = _lab(topology)
+        traced = trace_lab(lab, vip, port, client)
+    except LabError as error:
+        click.echo(f"pointsman trace: {error}", err=True)
+        sys.exit(FAILED)
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(traced) | {"ok": traced.trace.ok}, indent=2))
+    else:
+        console = hoptable.wide_console()
+        hoptable.show(traced.trace, lab.topology.hosts_by_mac(), console)
+        console.print(f"  the client got: {traced.outcome}", markup=False)
+    sys.exit(0 if traced.trace.ok else FAILED)
+
+
+def _service(text: str) -> tuple[str, int]:
+    vip, _, port = text.rpartition(":")
+    if not vip or not port.isdigit() or not 0 < int(port) < 65536:
+        raise LabError(f"{text!r} is not VIP:PORT; an example: 192.168.100.9:80")
+    return vip, int(port)
+
+
+def _lab(topology: str | None) -> Lab:
+    found = [lab for lab in running() if topology in (None, lab.topology.name)]
+    if not found:
+        name = topology or "ha-pair"
+        raise LabError(
+            f"{topology or 'no lab'} is {'not ' if topology else ''}up; start it: pointsman lab up {name}"
+        )
+    return found[0]

@@ -1,0 +1,282 @@
+"""One connection, hop by hop: what each place saw, what changed on the way, and the verdict.
+
+Pure: sightings in, hops and findings out. The rules are those of the second document's tcpdump analysis:
+the director changes the MAC addresses of the request and (as IPVS does) takes one off its TTL, nothing else;
+the real server answers the client itself, with the VIP as source, past the director.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from pointsman.insight.frames import Frame
+
+DIRECTOR, REAL_SERVER, CLIENT = "director", "real server", "client"
+"""Roles with a part in the verdict; any other (router, gateway) only forwards."""
+
+ADDRESS_FIELDS = ("source", "source_port", "destination", "destination_port")
+MAC_FIELDS = ("source_mac", "destination_mac")
+FIELDS = (*MAC_FIELDS, *ADDRESS_FIELDS, "ttl", "flags", "sequence", "acknowledgement", "length")
+NAMES = {"source_mac": "source MAC", "destination_mac": "destination MAC", "ttl": "TTL"}
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a frame was seen: an interface of a host, and which way it went."""
+
+    host: str
+    interface: str
+    role: str
+    sends: bool
+    """True: the host sent it; False: the host received it."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.interface} {'sends' if self.sends else 'receives'}"
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    place: Place
+    time: float
+    """Seconds of one clock for all places."""
+    frame: Frame
+
+
+class Change(msgspec.Struct, frozen=True):
+    field: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{NAMES.get(self.field, self.field.replace('_', ' '))} {self.before} -> {self.after}"
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """A sighting, and what differs from the hop before it."""
+
+    number: int
+    place: Place
+    elapsed: float
+    """Seconds since the first hop of the connection."""
+    frame: Frame
+    changes: tuple[Change, ...]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One sentence of the verdict."""
+
+    ok: bool
+    text: str
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    request: tuple[Hop, ...]
+    """The way of the client's SYN."""
+    answer: tuple[Hop, ...]
+    """The way of the SYN-ACK, or of the RST that came instead."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether this is direct routing as it should be."""
+        return all(finding.ok for finding in self.findings)
+
+
+def changes(before: Frame, after: Frame) -> tuple[Change, ...]:
+    """The fields in which two sightings of one packet differ."""
+    return tuple(
+        Change(name, str(getattr(before, name)), str(getattr(after, name)))
+        for name in FIELDS
+        if getattr(before, name) != getattr(after, name)
+    )
+
+
+def analyse(
+    sightings: Iterable[Sighting], vip: str, port: int, hosts: dict[str, str], client_port: int | None = None
+) -> Trace:
+    """Follow the first connection to VIP:port that the sightings show (the one from `client_port`, if given).
+
+    `hosts` names MAC addresses.
+    """
+    ordered = sorted(sightings, key=lambda sighting: (sighting.time, not sighting.place.sends))
+    request = _request(ordered, vip, port, client_port)
+    answer = _answer(ordered, request)
+    hops = _hops([*request, *answer], starts=len(request))
+    trace = Trace(request=tuple(hops[: len(request)]), answer=tuple(hops[len(request) :]), findings=())
+    return msgspec.structs.replace(trace, findings=tuple(_judge(trace, hosts)))
+
+
+def _request(ordered: Sequence[Sighting], vip: str, port: int, client_port: int | None) -> list[Sighting]:
+    """Every place the client's SYN was seen at. A retransmission counts where the first one did not come."""
+    opening = next(
+        (
+            item.frame
+            for item in ordered
+            if item.frame.flags.startswith("S")
+            and "." not in item.frame.flags
+            and (item.frame.destination, item.frame.destination_port) == (vip, port)
+            and client_port in (None, item.frame.source_port)
+        ),
+        None,
+    )
+    if opening is None:
+        return []
+    flow = (opening.source, opening.source_port, opening.sequence)
+    return _first_at_each_place(
+        item
+        for item in ordered
+        if (item.frame.source, item.frame.source_port, item.frame.sequence) == flow
+        and item.frame.length == 0
+        and item.frame.flags == opening.flags
+    )
+
+
+def _answer(ordered: Sequence[Sighting], request: Sequence[Sighting]) -> list[Sighting]:
+    """Every place the reply to that SYN was seen at: whatever acknowledges it first, from whoever sent it."""
+    if not request:
+        return []
+    opening = request[0].frame
+    expected = (opening.sequence + 1) % (1 << 32)
+    replies = [
+        item
+        for item in ordered
+        if (item.frame.destination, item.frame.destination_port) == (opening.source, opening.source_port)
+        and item.frame.acknowledgement == expected
+        and ("S" in item.frame.flags or "R" in item.frame.flags)
+    ]
+    if not replies:
+        return []
+    first = replies[0].frame
+    return _first_at_each_place(item for item in replies if item.frame.sequence == first.sequence)
+
+
+def _first_at_each_place(sightings: Iterable[Sighting]) -> list[Sighting]:
+    seen: dict[Place, Sighting] = {}
+    for sighting in sightings:
+        seen.setdefault(sighting.place, sighting)
+    return list(seen.values())
+
+
+def _hops(sightings: Sequence[Sighting], starts: int) -> list[Hop]:
+    """Number the sightings; the first of the request, and of the answer, has no hop before it."""
+    hops = []
+    for number, item in enumerate(sightings):
+        first = number in (0, starts)
+        hops.append(
+            Hop(
+                number=number + 1,
+                place=item.place,
+                elapsed=item.time - sightings[0].time,
+                frame=item.frame,
+                changes=() if first else changes(sightings[number - 1].frame, item.frame),
+            )
+        )
+    return hops
+
+
+def _judge(trace: Trace, hosts: dict[str, str]) -> Iterable[Finding]:
+    if not trace.request:
+        yield Finding(False, "no connection was seen: the client sent no SYN for this address and port")
+        return
+    arrival = _find(trace.request, DIRECTOR, sends=False)
+    if arrival is None:
+        yield _not_directed(trace, hosts)
+        return
+    departure = _find(trace.request, DIRECTOR, sends=True)
+    if departure is None:
+        yield from _not_forwarded(trace, arrival, hosts)
+        return
+    yield _director_finding(arrival, departure, hosts)
+    delivery = _find(trace.request, REAL_SERVER, sends=False)
+    if delivery is None:
+        yield _lost(departure, "no real server received it", hosts)
+        return
+    yield from _judge_answer(trace, delivery, hosts)
+
+
+def _not_directed(trace: Trace, hosts: dict[str, str]) -> Finding:
+    delivery = _find(trace.request, REAL_SERVER, sends=False)
+    if delivery is None:
+        return _lost(trace.request[-1], "it did not reach a director", hosts)
+    return Finding(
+        False,
+        f"the request went past the directors, straight to {delivery.place.host} (hop {delivery.number}): "
+        "does that real server answer ARP for the VIP?",
+    )
+
+
+def _not_forwarded(trace: Trace, arrival: Hop, hosts: dict[str, str]) -> Iterable[Finding]:
+    director = arrival.place.host
+    reply = _find(trace.answer, DIRECTOR, sends=True)
+    if reply is None:
+        yield _lost(arrival, f"the director {director} received it and sent nothing on", hosts)
+    elif "R" in reply.frame.flags:
+        yield Finding(
+            False,
+            f"the director {director} itself refused the connection (RST): no service, or no real server",
+        )
+    else:
+        yield Finding(False, f"the director {director} answered itself and forwarded nothing")
+
+
+def _director_finding(arrival: Hop, departure: Hop, hosts: dict[str, str]) -> Finding:
+    director = departure.place.host
+    changed = {change.field: change for change in changes(arrival.frame, departure.frame)}
+    wrong = [change for name, change in changed.items() if name not in (*MAC_FIELDS, "ttl")]
+    if "ttl" in changed and departure.frame.ttl != arrival.frame.ttl - 1:
+        wrong.append(changed["ttl"])
+    if wrong:
+        return Finding(
+            False, f"the director {director} changed more than MACs and TTL: {'; '.join(map(str, wrong))}"
+        )
+    if "destination_mac" not in changed:
+        return Finding(
+            False, f"the director {director} sent the request on without a real server's MAC as destination"
+        )
+    target = hosts.get(departure.frame.destination_mac, departure.frame.destination_mac)
+    ttl = (
+        f" (and the TTL {arrival.frame.ttl} -> {departure.frame.ttl}, as IPVS does)"
+        if "ttl" in changed
+        else ""
+    )
+    return Finding(True, f"the director {director} changed only the MACs{ttl}; it chose {target}")
+
+
+def _judge_answer(trace: Trace, delivery: Hop, hosts: dict[str, str]) -> Iterable[Finding]:
+    server = delivery.place.host
+    passed = next((hop for hop in trace.answer if hop.place.role == DIRECTOR), None)
+    if not trace.answer:
+        yield Finding(
+            False,
+            f"{server} received the request at hop {delivery.number} and sent no answer: "
+            "is the VIP on its lo, does the service listen, does rp_filter drop it?",
+        )
+        return
+    if passed is not None:
+        yield Finding(False, f"the answer passed the director {passed.place.host} (hop {passed.number})")
+    first, opening = trace.answer[0], trace.request[0].frame
+    if (first.frame.source, first.frame.source_port) != (opening.destination, opening.destination_port):
+        yield Finding(
+            False,
+            f"{server} answered from {first.frame.source}:{first.frame.source_port}, which is not the VIP: "
+            "the client cannot know this connection",
+        )
+    if "R" in first.frame.flags:
+        yield Finding(False, f"{first.place.host} refused the connection (RST): no program listens there")
+    elif _find(trace.answer, CLIENT, sends=False) is None:
+        yield _lost(trace.answer[-1], "the client did not receive the answer", hosts)
+    elif passed is None:
+        yield Finding(
+            True,
+            f"the answer went from {server} to the client with the VIP as source, past the director",
+        )
+
+
+def _find(hops: Iterable[Hop], role: str, sends: bool) -> Hop | None:
+    return next((hop for hop in hops if hop.place.role == role and hop.place.sends is sends), None)
+
+
+def _lost(last: Hop, where: str, hosts: dict[str, str]) -> Finding:
+    mac = last.frame.destination_mac
+    target = f"{mac} ({hosts[mac]})" if mac in hosts else mac
+    return Finding(False, f"lost after hop {last.number} ({last.place}, to {target}): {where}")

@@ -1,0 +1,103 @@
+"""Frames from the wire: what scapy builds is read right, and any bytes at all raise FrameError at worst."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.l2 import ARP, Ether
+
+from pointsman.insight.capture import service_filter
+from pointsman.insight.frames import SNAP_LENGTH, Frame, FrameError, decode
+
+ETHERNET = Ether(src="00:1a:a0:21:21:65", dst="de:ad:be:ef:24:46")
+
+
+def test_a_segment_with_ip_options_and_payload() -> None:
+    packet = (
+        ETHERNET / IP(src="192.168.7.2", dst="192.168.7.33", ttl=63, options=[b"\x07\x07\x04\0\0\0\0"])
+        / TCP(sport=51091, dport=8000, flags="PA", seq=7, ack=9, options=[("MSS", 1460)]) / (b"x" * 500)
+    )  # fmt: skip
+    assert decode(bytes(packet)[:SNAP_LENGTH]) == Frame(
+        source_mac="00:1a:a0:21:21:65", destination_mac="de:ad:be:ef:24:46",
+        source="192.168.7.2", source_port=51091, destination="192.168.7.33", destination_port=8000,
+        ttl=63, flags="P.", sequence=7, acknowledgement=9, length=500,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"), [("S", "S"), ("SA", "S."), ("RA", "R."), ("FPA", "FP."), ("", "none")]
+)
+def test_flags_read_as_tcpdump_writes_them(flags: str, shown: str) -> None:
+    assert decode(bytes(ETHERNET / IP() / TCP(flags=flags))).flags == shown
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        ETHERNET / ARP(),
+        ETHERNET / IP() / UDP(),
+        ETHERNET / IP(frag=10) / TCP(),
+    ],
+    ids=["arp", "udp", "later-fragment"],
+)
+def test_what_is_no_tcp_segment_is_refused(packet: Ether) -> None:
+    with pytest.raises(FrameError):
+        decode(bytes(packet))
+
+
+@given(st.binary(max_size=SNAP_LENGTH))
+def test_any_bytes_give_a_frame_or_a_frame_error(data: bytes) -> None:
+    for candidate in (data, bytes(ETHERNET) + data, bytes(ETHERNET / IP() / TCP())[:34] + data):
+        with contextlib.suppress(FrameError):
+            assert 0 <= decode(candidate).ttl <= 255
+
+
+def passes(program: bytes, data: bytes) -> int:
+    """Run a classic BPF program as packet(7) does; enough of the machine for the programs made here."""
+    code = [struct.unpack_from("=HBBI", program, place) for place in range(0, len(program), 8)]
+    accumulator = index = counter = 0
+    while True:
+        operation, yes, no, constant = code[counter]
+        counter += 1
+        if operation == 0x06:
+            return int(constant)
+        if operation in (0x15, 0x45):
+            taken = accumulator == constant if operation == 0x15 else bool(accumulator & constant)
+            counter += yes if taken else no
+            continue
+        offset = constant + (index if operation == 0x48 else 0)
+        size = {0x28: 2, 0x48: 2, 0x30: 1, 0x20: 4, 0xB1: 1}[operation]
+        if offset + size > len(data):
+            return 0
+        value = int.from_bytes(data[offset : offset + size], "big")
+        if operation == 0xB1:
+            index = 4 * (value & 0xF)
+        else:
+            accumulator = value
+
+
+VIP = ipaddress.IPv4Address("192.168.7.33")
+CLIENT, RIP = "192.168.7.2", "192.168.88.20"
+
+
+@pytest.mark.parametrize(
+    ("packet", "wanted"),
+    [
+        (IP(src=CLIENT, dst=str(VIP)) / TCP(sport=9, dport=8000), True),
+        (IP(src=CLIENT, dst=str(VIP), options=[b"\x01\x01\x01\x01"]) / TCP(sport=9, dport=8000), True),
+        (IP(src=str(VIP), dst=CLIENT) / TCP(sport=8000, dport=9), True),
+        (IP(src=RIP, dst=CLIENT) / TCP(sport=8000, dport=9), True),
+        (IP(src=CLIENT, dst=RIP) / TCP(sport=9, dport=8000), False),
+        (IP(src=CLIENT, dst=str(VIP)) / TCP(sport=9, dport=80), False),
+        (IP(src=CLIENT, dst=str(VIP)) / UDP(sport=9, dport=8000), False),
+        (IP(src=CLIENT, dst=str(VIP), frag=3) / TCP(sport=9, dport=8000), False),
+    ],
+)
+def test_the_kernels_filter_passes_only_the_service(packet: IP, wanted: bool) -> None:
+    assert passes(service_filter(VIP, 8000), bytes(ETHERNET / packet)) == (SNAP_LENGTH if wanted else 0)

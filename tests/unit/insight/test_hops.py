@@ -1,0 +1,209 @@
+"""The verdict of a trace: the second document's own capture, and what breaks direct routing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from pointsman.insight import hoptable
+from pointsman.insight.frames import Frame
+from pointsman.insight.hops import Place, Sighting, Trace, analyse
+
+CLIENT_MAC, ETH7, ETH8 = "00:1a:a0:21:21:65", "de:ad:be:ef:24:46", "00:16:3e:5d:a6:b3"
+ETH12, ETH14 = "52:54:00:ba:3d:b9", "52:54:00:c1:a7:5e"
+HOSTS = {CLIENT_MAC: "client", ETH7: "lvs", ETH8: "lvs", ETH12: "server", ETH14: "server"}
+VIP, PORT = "192.168.7.33", 8000
+
+SYN = Frame(
+    source_mac=CLIENT_MAC, destination_mac=ETH7, source="192.168.7.2", source_port=51091,
+    destination=VIP, destination_port=PORT, ttl=64, flags="S",
+    sequence=3773377896, acknowledgement=0, length=0,
+)  # fmt: skip
+SYN_ACK = Frame(
+    source_mac=ETH14, destination_mac=CLIENT_MAC, source=VIP, source_port=PORT,
+    destination="192.168.7.2", destination_port=51091, ttl=64, flags="S.",
+    sequence=3629588945, acknowledgement=3773377897, length=0,
+)  # fmt: skip
+
+
+def at(host: str, interface: str, role: str, sends: bool, frame: Frame, **changed: object) -> Sighting:
+    return Sighting(Place(host, interface, role, sends), 0.0, msgspec.structs.replace(frame, **changed))
+
+
+TO_SERVER = {"source_mac": ETH8, "destination_mac": ETH12}
+DOCUMENT = [
+    at("client", "br_e", "client", True, SYN),
+    at("lvs", "eth7", "director", False, SYN),
+    at("lvs", "eth8", "director", True, SYN, **TO_SERVER),
+    at("server", "eth12", "real server", False, SYN, **TO_SERVER),
+    at("server", "eth14", "real server", True, SYN_ACK),
+    at("client", "br_e", "client", False, SYN_ACK),
+]
+"""The six lines of the document's tcpdump analysis."""
+
+
+def follow(sightings: list[Sighting], step: float = 0.001) -> Trace:
+    """The sightings one after the other, handed over in reverse, since captures come in any order."""
+    dated = [msgspec.structs.replace(item, time=100 + number * step) for number, item in enumerate(sightings)]
+    return analyse(reversed(dated), VIP, PORT, HOSTS)
+
+
+def texts(trace: Trace) -> list[str]:
+    return [finding.text for finding in trace.findings]
+
+
+def test_the_documents_six_lines_are_direct_routing() -> None:
+    trace = follow(DOCUMENT)
+    assert trace.ok
+    assert [str(hop.place) for hop in (*trace.request, *trace.answer)] == [
+        "client:br_e sends", "lvs:eth7 receives", "lvs:eth8 sends",
+        "server:eth12 receives", "server:eth14 sends", "client:br_e receives",
+    ]  # fmt: skip
+    assert [[change.field for change in hop.changes] for hop in (*trace.request, *trace.answer)] == [
+        [], [], ["source_mac", "destination_mac"], [], [], [],
+    ]  # fmt: skip
+    assert texts(trace) == [
+        "the director lvs changed only the MACs; it chose server",
+        "the answer went from server to the client with the VIP as source, past the director",
+    ]
+
+
+def test_a_ttl_one_lower_is_what_ipvs_does() -> None:
+    lower = [
+        msgspec.structs.replace(item, frame=msgspec.structs.replace(item.frame, ttl=63))
+        for item in DOCUMENT[2:4]
+    ]
+    trace = follow([*DOCUMENT[:2], *lower, *DOCUMENT[4:]])
+    assert trace.ok
+    assert texts(trace)[0] == (
+        "the director lvs changed only the MACs (and the TTL 64 -> 63, as IPVS does); it chose server"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("ttl", 62, "TTL 64 -> 62"),
+        ("destination", "192.168.88.20", "destination 192.168.7.33 -> 192.168.88.20"),
+        ("destination_port", 8080, "destination port 8000 -> 8080"),
+    ],
+)
+def test_a_director_that_changes_more_is_found_out(field: str, value: object, said: str) -> None:
+    rewritten = at("lvs", "eth8", "director", True, SYN, **TO_SERVER, **{field: value})
+    trace = follow([*DOCUMENT[:2], rewritten, *DOCUMENT[3:]])
+    assert not trace.ok
+    assert texts(trace)[0] == f"the director lvs changed more than MACs and TTL: {said}"
+
+
+def test_a_request_sent_on_with_the_same_destination_mac_is_not_forwarded() -> None:
+    trace = follow([*DOCUMENT[:2], at("lvs", "eth8", "director", True, SYN, source_mac=ETH8), *DOCUMENT[3:]])
+    assert (
+        texts(trace)[0] == "the director lvs sent the request on without a real server's MAC as destination"
+    )
+
+
+def test_an_answer_through_the_director_is_not_direct_routing() -> None:
+    detour = [
+        at("server", "eth12", "real server", True, SYN_ACK, source_mac=ETH12, destination_mac=ETH8),
+        at("lvs", "eth8", "director", False, SYN_ACK, source_mac=ETH12, destination_mac=ETH8),
+        at("lvs", "eth7", "director", True, SYN_ACK, source_mac=ETH7),
+        at("client", "br_e", "client", False, SYN_ACK, source_mac=ETH7),
+    ]
+    trace = follow([*DOCUMENT[:4], *detour])
+    assert not trace.ok
+    assert texts(trace)[1:] == ["the answer passed the director lvs (hop 6)"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (0, "no connection was seen: the client sent no SYN for this address and port"),
+        (1, f"lost after hop 1 (client:br_e sends, to {ETH7} (lvs)): it did not reach a director"),
+        (2, f"lost after hop 2 (lvs:eth7 receives, to {ETH7} (lvs)): "
+            "the director lvs received it and sent nothing on"),
+        (3, f"lost after hop 3 (lvs:eth8 sends, to {ETH12} (server)): no real server received it"),
+        (4, "server received the request at hop 4 and sent no answer: "
+            "is the VIP on its lo, does the service listen, does rp_filter drop it?"),
+        (5, f"lost after hop 5 (server:eth14 sends, to {CLIENT_MAC} (client)): "
+            "the client did not receive the answer"),
+    ],
+)  # fmt: skip
+def test_a_packet_that_is_lost_is_named_with_its_last_hop(seen: int, said: str) -> None:
+    trace = follow(DOCUMENT[:seen])
+    assert not trace.ok
+    assert texts(trace)[-1] == said
+
+
+def test_a_refusal_says_who_refused() -> None:
+    reset: dict[str, Any] = {"flags": "R.", "sequence": 0}
+    by_director = follow(
+        [
+            *DOCUMENT[:2],
+            at("lvs", "eth7", "director", True, SYN_ACK, source_mac=ETH7, **reset),
+            at("client", "br_e", "client", False, SYN_ACK, source_mac=ETH7, **reset),
+        ]
+    )
+    assert texts(by_director) == [
+        "the director lvs itself refused the connection (RST): no service, or no real server"
+    ]
+    by_server = follow([*DOCUMENT[:4], *(at(*_parts(item), SYN_ACK, **reset) for item in DOCUMENT[4:])])
+    assert texts(by_server)[1:] == ["server refused the connection (RST): no program listens there"]
+
+
+def _parts(item: Sighting) -> tuple[str, str, str, bool]:
+    return item.place.host, item.place.interface, item.place.role, item.place.sends
+
+
+def test_an_answer_from_another_address_than_the_vip_is_named() -> None:
+    wrong = [at(*_parts(item), SYN_ACK, source="192.168.88.20") for item in DOCUMENT[4:]]
+    assert texts(follow([*DOCUMENT[:4], *wrong]))[1].startswith(
+        "server answered from 192.168.88.20:8000, which is not"
+    )
+
+
+def test_a_real_server_that_answers_arp_for_the_vip_is_suspected() -> None:
+    past = at("server", "eth14", "real server", False, SYN, destination_mac=ETH14)
+    trace = follow([DOCUMENT[0], past, *DOCUMENT[4:]])
+    assert texts(trace) == [
+        "the request went past the directors, straight to server (hop 2): "
+        "does that real server answer ARP for the VIP?"
+    ]
+
+
+def test_retransmissions_and_other_connections_do_not_confuse() -> None:
+    other = at("client", "br_e", "client", True, SYN, source_port=40000, sequence=1)
+    health = at(
+        "lvs", "eth8", "director", False, SYN_ACK, source="192.168.88.20", destination="192.168.88.10"
+    )
+    again = [*DOCUMENT[:3], *DOCUMENT[:4], health, *DOCUMENT[4:], other]
+    trace = follow(again)
+    assert trace.ok
+    assert len(trace.request) + len(trace.answer) == 6
+
+
+def test_only_the_connection_from_the_wanted_port_is_followed() -> None:
+    earlier = at("client", "br_e", "client", True, SYN, source_port=40000, sequence=1)
+    dated = [msgspec.structs.replace(item, time=float(n)) for n, item in enumerate([earlier, *DOCUMENT])]
+    trace = analyse(dated, VIP, PORT, HOSTS, client_port=51091)
+    assert trace.ok
+    assert {hop.frame.source_port for hop in trace.request} == {51091}
+
+
+def test_at_the_same_moment_sending_comes_before_receiving() -> None:
+    """The kernel stamps a frame once for a bridge port and for the bridge above it."""
+    assert follow(DOCUMENT, step=0.0).request[0].place.sends
+
+
+def test_the_table_marks_changes_and_fits_120_columns_without_colour() -> None:
+    console = Console(width=hoptable.WIDTH, record=True, no_color=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    hoptable.show(follow(DOCUMENT), HOSTS, console)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 120
+    assert not [line for line in lines if "…" in line]
+    (changed,) = (line for line in lines if line.strip().startswith("3 "))
+    assert f"{ETH8} lvs *" in changed
+    assert "both MACs" in changed
+    assert lines[-2].startswith("✓ the director lvs changed only the MACs")
