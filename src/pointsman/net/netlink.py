@@ -109,6 +109,12 @@ class NetlinkSocket:
         self._socket.bind((0, 0))
         self._sequence = itertools.count(1)
 
+    def __enter__(self) -> NetlinkSocket:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self._socket.close()
 
