@@ -1,4 +1,4 @@
-"""virtual_server blocks as model types: inheritance virtual_server -> real_server -> checker, as in keepalived."""
+"""virtual_server blocks as model types; values are inherited virtual_server -> real_server -> checker."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _quorum(block: Settings, members: tuple[PoolMember, ...], findings: Findings
     if value <= max(weight, 1):
         return value
     word = setting.node.values[0]
-    text = f"quorum {value} is above {weight}, the weight of all real servers together; {max(weight, 1)} is taken"
+    text = f"quorum {value} is above {weight}, the weight of all real servers; {max(weight, 1)} is taken"
     findings.warning(word.location, text, "lower it, or add real servers", word.width)
     return max(weight, 1)
 
@@ -216,7 +216,7 @@ def _server_key(setting: Setting, scope: _Service, findings: Findings) -> Server
         word = setting.node.values[1]
         findings.warning(
             word.location,
-            f"direct routing leaves the port alone: {address} gets the packets at port {scope.port}, not {port}",
+            f"direct routing does not change ports: {address} gets packets at port {scope.port}, not {port}",
             f"write {scope.port}, and let the server listen there",
             word.width,
         )
@@ -267,10 +267,10 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
 def _lower_threshold(own: Settings, findings: Findings) -> int:
     lower, upper = own.get("lthreshold", int) or 0, own.get("uthreshold", int) or 0
     setting = own.last("lthreshold")
-    if setting is not None and upper and lower > upper:
+    if setting is not None and lower > upper:
         word = setting.node.values[0]
-        text = f"lthreshold {lower} is above uthreshold {upper}"
-        findings.error(word.location, text, "lower it", word.width)
+        text = f"lthreshold {lower} is above uthreshold {upper}, which IPVS refuses"
+        findings.error(word.location, text, "lower it, or raise uthreshold", word.width)
     return lower
 
 

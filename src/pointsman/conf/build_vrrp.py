@@ -20,7 +20,8 @@ MAX_ADDRESSES = 255
 """The count field of an advert has one byte (RFC 5798 section 5.2.5)."""
 
 _OTHER_OPTIONS = frozenset(
-    "use_vmac peer home -nodad mngtmpaddr noprefixroute autojoin no_track preferred_lft track_group".split()
+    {"use_vmac", "peer", "home", "-nodad", "mngtmpaddr", "noprefixroute", "autojoin", "no_track"}
+    | {"preferred_lft", "track_group"}
 )
 """Options of addresses that keepalived knows and Pointsman does not."""
 
@@ -98,7 +99,7 @@ def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState,
             assert setting is not None
             findings.warning(
                 setting.location,
-                "state MASTER without a priority means priority 255, the owner of the address, as in keepalived",
+                "state MASTER without a priority means priority 255, the address owner, as in keepalived",
                 "add a priority",
             )
         priority = 255 if written == "MASTER" else 100

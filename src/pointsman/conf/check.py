@@ -5,6 +5,7 @@ Works on the model alone, so it needs neither root nor the interfaces.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 from pointsman.conf.check_onlink import check_on_link
@@ -15,6 +16,10 @@ from pointsman.model.health import VirtualServer
 from pointsman.model.service import ServiceKey, Transport
 from pointsman.model.vrrp import VrrpInstance
 
+SCHEDULERS = frozenset({"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf"})
+"""What the data plane can do so far."""
+
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _INSTANCE = len("vrrp_instance")
 _SERVICE = len("virtual_server")
 _MEMBER = len("real_server")
@@ -52,7 +57,7 @@ def _instances_among_each_other(config: Config, findings: Findings) -> None:
             findings.error(
                 instance.location,
                 f"virtual_router_id {instance.virtual_router_id} on {instance.interface} is already that of "
-                f"{same_router.name}{_first_seen(same_router)}; each would take the other's adverts for its own",
+                f"{same_router.name}{_first_seen(same_router)}; their adverts would be mixed up",
                 "give one of them another virtual_router_id, on all routers",
                 _INSTANCE,
             )
@@ -67,14 +72,14 @@ def _adverts(instance: VrrpInstance, findings: Findings) -> None:
     if instance.version == 2 and interval != int(interval):
         findings.error(
             instance.location,
-            f"{instance.name}: advert_int {interval:g}: VRRP version 2 counts whole seconds (RFC 3768 section 5.3.7)",
+            f"{instance.name}: advert_int {interval:g}: VRRP version 2 counts whole seconds (RFC 3768)",
             f"write advert_int {max(1, round(interval))}, or version 3 on all routers",
             _INSTANCE,
         )
     if instance.version == 3 and (interval > 40.95 or round(interval * 100, 6) % 1):
         findings.error(
             instance.location,
-            f"{instance.name}: advert_int {interval:g}: VRRP version 3 counts hundredths of a second up to 40.95",
+            f"{instance.name}: advert_int {interval:g}: VRRP version 3 counts 1/100 s up to 40.95 s",
             "",
             _INSTANCE,
         )
@@ -124,6 +129,9 @@ def _services_among_each_other(config: Config, findings: Findings) -> None:
 
 def _service(server: VirtualServer, findings: Findings) -> None:
     key = server.service.key
+    if server.service.scheduler not in SCHEDULERS:
+        text = f"{key}: scheduler {server.service.scheduler} is not implemented yet"
+        findings.error(server.location, text, f"use one of {' '.join(sorted(SCHEDULERS))}", _SERVICE)
     if key.transport is Transport.SCTP:
         findings.error(server.location, f"{key}: SCTP is not forwarded yet", "", _SERVICE)
     if key.ipv6:
@@ -141,6 +149,9 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
         if server.service.key.address is not None and address.version != server.service.key.address.version:
             text = f"real server {address} and virtual server {server.service.key} are of different families"
             findings.error(member.location, text, "use addresses of one family", _MEMBER)
+        if address.is_multicast or address.is_unspecified or address == _BROADCAST:
+            text = f"the real server {address} is no unicast address"
+            findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
         if address == server.service.key.address:
             text = f"the real server {address} is the virtual address itself"
             findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
@@ -150,21 +161,21 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
         for probe in member.checks:
             if probe.connect_timeout > probe.delay_loop:
                 text = (
-                    f"connect_timeout {probe.connect_timeout:g} is longer than delay_loop {probe.delay_loop:g}; "
+                    f"connect_timeout {probe.connect_timeout:g} exceeds delay_loop {probe.delay_loop:g}; "
                     "checks of a silent server take longer than the time between them"
                 )
                 findings.warning(probe.location, text, "lower connect_timeout", len("TCP_CHECK"))
 
 
 def _carried(config: Config, findings: Findings) -> None:
-    """Virtual servers whose address no instance bears; without instances the address is somebody else's task."""
+    """Virtual servers whose address no instance bears; without instances that is somebody else's task."""
     carried = {address.address for instance in config.instances for address in instance.addresses}
     if not config.instances:
         return
     for server in config.virtual_servers:
         key = server.service.key
         if key.address is not None and key.address not in carried:
-            text = f"no vrrp_instance carries {key.address}; clients reach {key} only if something else sets it up"
+            text = f"no vrrp_instance carries {key.address}: unless something else does, {key} is dead"
             findings.warning(server.location, text, "add it to a virtual_ipaddress block", _SERVICE)
 
 

@@ -6,6 +6,7 @@ configuration names networks only where a virtual address has a prefix shorter t
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 
 from pointsman.conf.problems import Findings
@@ -16,8 +17,8 @@ from pointsman.model.vrrp import VrrpInstance
 
 _MEMBER = len("real_server")
 _NEIGHBOURHOOD = 24
-"""An IPv4 real server in the same /24 as the virtual address is meant to be on the same link; one from elsewhere
-may well be behind another interface of the director, which the text cannot tell."""
+"""An IPv4 real server in the same /24 as the virtual address is meant to be on the same link; one from
+elsewhere may well be behind another interface of the director, which the text cannot tell."""
 
 
 def check_on_link(config: Config, findings: Findings) -> None:
@@ -37,7 +38,7 @@ def check_on_link(config: Config, findings: Findings) -> None:
             findings.warning(
                 places[0],
                 f"{address} is in none of the networks that the configuration names ({_listed(networks)})",
-                "make sure that the director has an interface in its network: direct routing cannot pass a router",
+                "give the director an interface in its network: direct routing cannot pass a router",
                 _MEMBER,
             )
             continue
@@ -66,8 +67,8 @@ def _reason(address: Address, network: Network, places: list[Location | None]) -
     others = [str(place.line) for place in places[1:] if place is not None]
     also = f" (also line {', '.join(others)})" if others else ""
     return (
-        f"{address} is not on the director's link {network}{also}. Direct routing puts the real server's MAC address "
-        "into the frame; behind a router there is no such address to put, so no packet would arrive"
+        f"{address} is not on the director's link {network}{also}. Direct routing puts the real server's MAC "
+        "address into the frame; behind a router there is no such address to put, so no packet would arrive"
     )
 
 
@@ -80,9 +81,8 @@ def _way_out(config: Config, network: Network) -> str:
         ends = (candidate.network_address, candidate.broadcast_address)
         if all(host in candidate and host not in ends for host in hosts):
             return (
-                f"widen the prefix from /{network.prefixlen} to /{length} ({candidate}), here and on the interfaces of "
-                "directors and real servers, or give the real servers addresses in "
-                f"{network}"
+                f"widen the prefix from /{network.prefixlen} to /{length} ({candidate}), here and on the "
+                f"interfaces of directors and real servers, or give the real servers addresses in {network}"
             )
     return f"give director and real servers addresses in one network, such as {network}"
 
@@ -96,8 +96,6 @@ def _hosts(config: Config) -> set[Address]:
             hosts.add(instance.unicast_source)
     for server in config.virtual_servers:
         hosts |= {member.server.key.address for member in server.members}
-    try:
+    with contextlib.suppress(ValueError):
         hosts.add(ipaddress.ip_address(config.mail.server))
-    except ValueError:
-        pass
     return hosts

@@ -1,4 +1,4 @@
-"""The way in: a configuration as text becomes a Config, or a ConfError with everything that is wrong with it."""
+"""The way in: a configuration as text becomes a Config, or a ConfError with all that is wrong."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Loaded(NamedTuple):
 def load(reader: Reader, name: str, host_name: str = "localhost", config_id: str | None = None) -> Loaded:
     """Read the file `name` and what it includes.
 
-    `host_name` is the default of router_id; its first label is the default of `config_id`, which decides about
-    lines that start with `@`. Raises ConfError with all problems when there is an error, also one that concerns
-    the meaning (see `check`). Raises nothing else, whatever the text.
+    `host_name` is the default of router_id; its first label is the default of `config_id`, which decides
+    about lines that start with `@`. Raises ConfError with all problems when there is an error, also one that
+    concerns the meaning (see `check`). Raises nothing else, whatever the text.
     """
     sources: dict[str, list[str]] = {}
     findings = Findings(sources)

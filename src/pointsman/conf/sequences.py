@@ -1,4 +1,4 @@
-"""`~SEQ(var, [start, [step,]] end) text`, `~SEQx` (hexadecimal) and `~LST(var, v1, v2 ...) text`: lines from one line."""
+"""`~SEQ(var, [start, [step,]] end) text`, `~SEQx` (hexadecimal), `~LST(var, v1, v2 ...) text`."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Word:
 
 
 def tokens(line: Line, findings: Findings) -> Iterator[Word]:
-    """The words and braces of one line, in order; an unterminated quote is an error and ends at the line's end."""
+    """The words and braces of one line, in order; a quote that is never closed is an error."""
     text = line.text
     if '"' not in text and OPEN not in text and CLOSE not in text:
         for found in _PLAIN.finditer(text):

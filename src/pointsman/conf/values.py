@@ -11,7 +11,7 @@ from pointsman.model.address import Address
 
 
 class BadValueError(Exception):
-    """A value that is not of the keyword's type; `index` is that of the word, the text says what was wanted."""
+    """A value that is not of its type; `index` is that of the word, the text says what is wanted."""
 
     def __init__(self, text: str, index: int = 0) -> None:
         super().__init__(text)
@@ -45,7 +45,7 @@ class Flag(NamedTuple):
     wants: str = "no value"
     words: int = 0
 
-    def read(self, words: Sequence[str]) -> object:  # noqa: ARG002
+    def read(self, words: Sequence[str]) -> object:
         return True
 
 

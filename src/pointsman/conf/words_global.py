@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pointsman.conf.keywords import Keyword, accepted, honoured, refused
-from pointsman.conf.values import Anything, Boolean, Flag, HostPort, Integer, Interface, Seconds, Text
+from pointsman.conf.values import Anything, Boolean, Flag, HostPort, Integer, Seconds, Text
 
 _G = "global_defs"
 _SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
@@ -129,8 +129,8 @@ GLOBAL: list[Keyword] = [
     *accepted(_G, "default_interface", "only static addresses, which are refused, use it"),
     *accepted(
         _G,
-        "vrrp_garp_lower_prio_delay vrrp_garp_lower_prio_repeat vrrp_garp_interval vrrp_gna_interval vrrp_min_garp "
-        "vrrp_garp_extra_if vrrp_vmac_garp_intvl",
+        "vrrp_garp_lower_prio_delay vrrp_garp_lower_prio_repeat vrrp_garp_interval vrrp_gna_interval "
+        "vrrp_min_garp vrrp_garp_extra_if vrrp_vmac_garp_intvl",
         "a master announces itself to a rival as often as after taking over, without pauses",
     ),
     *refused(
@@ -190,9 +190,9 @@ GLOBAL: list[Keyword] = [
     *accepted(_G, "lvs_flush_on_stop lvs_flush_onstop", "a stop that is asked for takes the table away"),
     *accepted(
         _G,
-        "snmp_socket enable_snmp_vrrp enable_snmp_keepalived enable_snmp_checker enable_snmp_rfc enable_snmp_rfcv2 "
-        "enable_snmp_rfcv3 enable_traps snmp_vs_stats_update_interval snmp_rs_stats_update_interval "
-        "enable_dbus dbus_service_name dbus_no_interface_name",
+        "snmp_socket enable_snmp_vrrp enable_snmp_keepalived enable_snmp_checker enable_snmp_rfc "
+        "enable_snmp_rfcv2 enable_snmp_rfcv3 enable_traps snmp_vs_stats_update_interval "
+        "snmp_rs_stats_update_interval enable_dbus dbus_service_name dbus_no_interface_name",
         _SNMP,
     ),
     *accepted(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pointsman.conf.keywords import Keyword, accepted, honoured, refused
 from pointsman.conf.values import (
-    Anything,
     Boolean,
     Choice,
     Endpoint,
@@ -13,7 +12,6 @@ from pointsman.conf.values import (
     Integer,
     Ip,
     Seconds,
-    Text,
 )
 
 _VS, _RS, _TCP = "virtual_server", "real_server", "TCP_CHECK"

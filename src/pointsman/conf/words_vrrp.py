@@ -9,7 +9,7 @@ _V = "vrrp_instance"
 _A = "authentication"
 _SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
 _TRACKING = "tracking is not implemented yet; without it the router would keep a mastership it should give up"
-_VMAC = "virtual MAC addresses are not implemented; remove it: gratuitous ARP tells clients of the new MAC address"
+_VMAC = "virtual MAC addresses are not implemented; remove it: gratuitous ARP tells clients the new MAC"
 
 VRRP: list[Keyword] = [
     honoured(

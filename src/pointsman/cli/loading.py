@@ -1,0 +1,143 @@
+"""Configuration files read from disk for the verbs, and their problems printed for people."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import re
+import socket
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from pointsman.conf.load import Loaded, load
+from pointsman.conf.problems import ConfError, Problem, Severity
+from pointsman.model.config import Config
+
+EXIT_WARNINGS = 1
+EXIT_ERRORS = 2
+MAX_BRACES = 256
+"""Patterns that `{a,b}` in one include may become."""
+
+_WIDTH = 100
+_COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+_MAGIC = re.compile(r"[*?[{]")
+
+
+class FileReader:
+    """The reader for files on disk."""
+
+    def read(self, path: str, limit: int) -> bytes:
+        """At most `limit` bytes. Raises OSError, also for what is no regular file and no pipe."""
+        file = Path(path)
+        if file.is_dir() or file.is_block_device() or (file.is_char_device() and path != "/dev/stdin"):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        with file.open("rb") as stream:
+            return stream.read(limit)
+
+    def matches(self, pattern: str) -> Sequence[str]:
+        if not _MAGIC.search(pattern):
+            return [pattern] if Path(pattern).exists() else []
+        return sorted({path for single in _braces(pattern) for path in glob.glob(single)})  # noqa: PTH207
+
+
+def _braces(pattern: str) -> list[str]:
+    """`a{b,c}` as `ab` and `ac`, as glob(7) does with GLOB_BRACE."""
+    waiting = [pattern]
+    done: list[str] = []
+    while waiting and len(waiting) + len(done) < MAX_BRACES:
+        current = waiting.pop()
+        found = re.search(r"\{([^{}]*)\}", current)
+        if found is None:
+            done.append(current)
+        else:
+            before, after = current[: found.start()], current[found.end() :]
+            waiting += [before + each + after for each in found[1].split(",")]
+    return done
+
+
+def load_file(path: Path, config_id: str | None = None) -> Loaded:
+    """The configuration in a file. Raises ConfError with all problems."""
+    return load(FileReader(), str(path), host_name=socket.gethostname() or "localhost", config_id=config_id)
+
+
+def load_or_exit(path: Path) -> Config:
+    """The configuration in a file; problems go to standard error, and with an error the program ends (2)."""
+    try:
+        loaded = load_file(path)
+    except ConfError as error:
+        print_problems(error.problems, err=True)
+        click.echo(f"{path}: {summary(error.problems)}; nothing was changed", err=True)
+        sys.exit(EXIT_ERRORS)
+    print_problems([each for each in loaded.problems if each.severity is not Severity.NOTE], err=True)
+    return loaded.config
+
+
+def summary(problems: Iterable[Problem]) -> str:
+    """`2 errors, 1 warning`; or `no problem found`."""
+    found = list(problems)
+    parts = []
+    for severity in Severity:
+        count = sum(problem.severity is severity for problem in found)
+        if count:
+            parts.append(f"{count} {severity.value}{'s' if count > 1 else ''}")
+    return ", ".join(parts) or "no problem found"
+
+
+def print_problems(problems: Iterable[Problem], err: bool = False) -> None:
+    """Each problem with its line and a caret; equal ones once, with the other lines named. Colour only on a
+    terminal."""
+    alike: dict[tuple[Severity, str, str], list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault((problem.severity, problem.text, problem.remedy), []).append(problem)
+    for group in alike.values():
+        for line in _lines(group):
+            click.echo(line, err=err)
+        click.echo("", err=err)
+
+
+def _lines(group: list[Problem]) -> Iterator[str]:
+    problem = group[0]
+    name = click.style(problem.severity.value, fg=_COLOURS[problem.severity], bold=True)
+    place = click.style(f"{problem.location}: ", bold=True) if problem.location else ""
+    yield _visible(f"{place}{name}:", keep="\x1b")
+    yield from _wrapped("  ", problem.text)
+    if problem.location is not None and problem.excerpt:
+        number = str(problem.location.line)
+        excerpt, caret = _window(problem)
+        yield f"  {number} | {excerpt}"
+        yield f"  {' ' * len(number)} | {click.style(caret, fg=_COLOURS[problem.severity])}"
+    others = [each.location for each in group[1:] if each.location is not None]
+    if others:
+        listed = ", ".join(str(each.line) for each in others[:20])
+        more = f" and {len(others) - 20} more" if len(others) > 20 else ""
+        yield from _wrapped("  ", f"also in line{'s' if len(others) > 1 else ''} {listed}{more}")
+    if problem.remedy:
+        yield from _wrapped("  -> ", problem.remedy)
+
+
+def _wrapped(lead: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        _visible(text), _WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead), break_on_hyphens=False
+    )
+
+
+def _window(problem: Problem) -> tuple[str, str]:
+    """The part of the line around the place, and the caret line below it."""
+    assert problem.location is not None
+    column = problem.location.column - 1
+    start = max(0, column - 60) if len(problem.excerpt) > _WIDTH else 0
+    excerpt = _visible(problem.excerpt[start : start + _WIDTH])
+    width = max(1, min(problem.width, len(excerpt) - (column - start)))
+    return excerpt, " " * (column - start) + "^" * width
+
+
+def _visible(text: str, keep: str = "") -> str:
+    """Text that cannot play tricks on a terminal; the number of characters stays the same."""
+    return "".join(
+        sign if sign.isprintable() or sign in keep else (" " if sign == "\t" else "\N{REPLACEMENT CHARACTER}")
+        for sign in text
+    )
