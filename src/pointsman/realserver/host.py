@@ -122,27 +122,27 @@ def set_lo(*, up: bool) -> None:
             raise SetupError(f"cannot set lo {'up' if up else 'down'}: {error.args[1]}") from error
 
 
-def add_to_lo(vip: Address) -> None:
-    """Put the VIP on lo as a host address; no error if it is there. Raises SetupError."""
-    _change_address("add", vip, tolerated=errno.EEXIST)
+def add_to_lo(address: Address, prefix_length: int) -> None:
+    """Put an address on lo; no error if it is there. Raises SetupError."""
+    _change_address("add", address, prefix_length, tolerated=errno.EEXIST)
 
 
-def remove_from_lo(vip: Address) -> None:
-    """Take the VIP off lo; no error if it is not there. Raises SetupError."""
-    _change_address("del", vip, tolerated=errno.EADDRNOTAVAIL)
+def remove_from_lo(address: Address, prefix_length: int) -> None:
+    """Take an address off lo; no error if it is not there. Raises SetupError."""
+    _change_address("del", address, prefix_length, tolerated=errno.EADDRNOTAVAIL)
 
 
-def _change_address(command: str, vip: Address, tolerated: int) -> None:
+def _change_address(command: str, address: Address, prefix_length: int, tolerated: int) -> None:
     with IPRoute() as netlink:
         try:
-            netlink.addr(command, index=_lo(netlink), address=str(vip), prefixlen=vip.max_prefixlen)
+            netlink.addr(command, index=_lo(netlink), address=str(address), prefixlen=prefix_length)
         except NetlinkError as error:
             if error.code == tolerated:
                 return
             hint = ""
-            if vip.version == 6 and error.code in (errno.EACCES, errno.EPERM):
+            if address.version == 6 and error.code in (errno.EACCES, errno.EPERM):
                 hint = ": IPv6 is disabled on lo (sysctl net.ipv6.conf.lo.disable_ipv6)"
-            raise SetupError(f"cannot {command} {vip} on lo: {error.args[1]}{hint}") from error
+            raise SetupError(f"cannot {command} {address} on lo: {error.args[1]}{hint}") from error
 
 
 def _lo(netlink: IPRoute) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from pointsman.model.address import Address
 from pointsman.realserver import host, plan, state
 from pointsman.realserver.facts import ArpKey, Facts
 from pointsman.realserver.state import Change, State
+
+LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 
 
 class Outcome(enum.Enum):
@@ -76,7 +79,9 @@ def _remember(
         known.was_there.setdefault(str(vip), bool(facts.holders(vip)))
     known.interfaces = list(dict.fromkeys([*known.interfaces, *named]))
     lo = facts.interface("lo")
-    known.lo_was_down = known.lo_was_down or (lo is not None and not lo.up)
+    if lo is not None and not lo.up and not known.lo_was_down:
+        known.lo_was_down = True
+        known.loopback_was_absent = not facts.holders(LOOPBACK)
 
 
 def _set(facts: Facts, key: ArpKey, wrong: list[ArpKey]) -> Step:
@@ -98,7 +103,7 @@ def _add(facts: Facts, vip: Address) -> Step:
     setting = f"{vip}/{vip.max_prefixlen} on lo"
     if facts.holders(vip):
         return Step(setting, Outcome.RIGHT, "present")
-    host.add_to_lo(vip)
+    host.add_to_lo(vip, vip.max_prefixlen)
     return Step(setting, Outcome.CHANGED, "added")
 
 
@@ -129,6 +134,8 @@ def down(directory: Path, vips: Sequence[Address]) -> list[Step]:
             return steps
         if known.lo_was_down:
             host.set_lo(up=False)
+            if known.loopback_was_absent:
+                host.remove_from_lo(LOOPBACK, 8)
             steps.append(Step("interface lo", Outcome.CHANGED, "up -> down"))
         state.forget(directory)
         return steps
@@ -147,7 +154,7 @@ def _remove(facts: Facts, text: str, was_there: bool) -> Step:
     setting = f"{text}/{held.prefix_length} on lo"
     if was_there:
         return Step(setting, Outcome.LEFT, "was there before pointsman")
-    host.remove_from_lo(held.address)
+    host.remove_from_lo(held.address, held.prefix_length)
     return Step(setting, Outcome.CHANGED, "removed")
 
 

@@ -35,6 +35,8 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     interfaces: list[str] = []
     """Interfaces named or chosen, beside lo."""
     lo_was_down: bool = False
+    loopback_was_absent: bool = False
+    """127.0.0.1 was not on lo before: the kernel put it there when lo came up."""
 
     def change(self, key: ArpKey) -> Change | None:
         """What Pointsman did to `key`, if anything."""
@@ -48,26 +50,27 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Keep a second `up` or `down` of the same namespace waiting; leaves no empty directory behind."""
+    descriptor = _lock(directory)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+        os.close(descriptor)
+
+
+def _lock(directory: Path) -> int:
     while True:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if not _is(directory, descriptor):
-                continue  # whoever held the lock before us removed the directory: take the new one
-            yield
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-            return
-        finally:
-            os.close(descriptor)
-
-
-def _is(directory: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(directory.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # whoever had the lock removed the directory just now
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(directory.stat(), os.fstat(descriptor)):
+                return descriptor
+        os.close(descriptor)  # a lock on a directory that was removed is none
 
 
 def load(directory: Path, namespace: str) -> State:
