@@ -61,7 +61,9 @@ def locked(directory: Path) -> Iterator[None]:
 
 def _lock(directory: Path) -> int:
     while True:
-        directory.mkdir(parents=True, exist_ok=True)
+        # Not exist_ok: that looks at the directory a second time, when it may be gone.
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(parents=True)
         try:
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
