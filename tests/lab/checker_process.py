@@ -1,0 +1,140 @@
+"""A real checker process at the end of a real channel, for tests."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from ipaddress import ip_address
+from types import TracebackType
+
+from pointsman.daemon import messages
+from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+
+BODY = """
+import logging, pickle, socket, sys
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+from pointsman.daemon import checker, privileges
+virtual_servers = pickle.load(sys.stdin.buffer)
+if sys.argv[2] == "nobody":
+    privileges.become_nobody()
+sys.exit(checker.run(virtual_servers, socket.socket(fileno=int(sys.argv[1]))))
+"""
+
+QUICK = {"delay_loop": 0.2, "delay_before_retry": 0.1, "retry": 2, "connect_timeout": 0.3, "warmup": 0.0}
+"""Timing of a check that a test can wait for; the first probe still comes after keepalived's second."""
+
+
+def check(address: str, port: int, bind_address: str | None = None, **changes: float) -> TcpCheck:
+    """A quick TCP check."""
+    return TcpCheck(
+        connect_address=ip_address(address),
+        connect_port=port,
+        bind_address=ip_address(bind_address) if bind_address else None,
+        **{**QUICK, **changes},  # type: ignore[arg-type]
+    )
+
+
+def virtual_server(*checks: TcpCheck, vip: str = "192.0.2.9") -> VirtualServer:
+    """A service with one real server a check."""
+    return VirtualServer(
+        service=VirtualService(key=ServiceKey.of(Transport.TCP, ip_address(vip), 80)),
+        members=tuple(
+            PoolMember(
+                server=RealServer(key=ServerKey(item.connect_address, item.connect_port)), checks=(item,)
+            )
+            for item in checks
+        ),
+    )
+
+
+class CheckerProcess:
+    """Runs `daemon.checker.run` in a process of its own; leaving the context kills it."""
+
+    def __init__(
+        self,
+        virtual_servers: Sequence[VirtualServer],
+        *,
+        namespace: str | None = None,
+        nobody: bool = False,
+        send_buffer: int | None = None,
+    ) -> None:
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if send_buffer is not None:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        enter = ["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []
+        user = "nobody" if nobody else "root"
+        self.process = subprocess.Popen(
+            [*enter, sys.executable, "-c", BODY, str(theirs.fileno()), user],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self._log = b""
+        assert self.process.stdin is not None
+        self.process.stdin.write(pickle.dumps(tuple(virtual_servers)))
+        self.process.stdin.close()
+
+    def __enter__(self) -> CheckerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.channel.close()
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+
+    def verdict(self, within: float = 8.0) -> messages.CheckResult:
+        """The next verdict; fails when none comes."""
+        found = self.verdict_or_none(within)
+        assert found is not None, f"no verdict within {within} s"
+        return found
+
+    def verdict_or_none(self, within: float) -> messages.CheckResult | None:
+        """The next verdict, or None after so many seconds."""
+        if not select.select([self.channel], [], [], within)[0]:
+            return None
+        report = messages.decode_report(self.channel.recv(65536))
+        assert isinstance(report, messages.CheckResult)
+        return report
+
+    def wait_for_log(self, text: str, within: float = 8.0) -> None:
+        """Wait until the log holds a text; fails when it does not come."""
+        assert self.process.stderr is not None
+        end = time.monotonic() + within
+        while text not in self._log.decode():
+            left = end - time.monotonic()
+            assert left > 0, f"no {text!r} in the log within {within} s: {self._log.decode()}"
+            if select.select([self.process.stderr], [], [], left)[0]:
+                self._log += os.read(self.process.stderr.fileno(), 65536)
+
+    def stop(self) -> tuple[int, str]:
+        """SIGTERM; exit code and log."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; exit code and log."""
+        code = self.process.wait(5.0)
+        assert self.process.stderr is not None
+        return code, (self._log + self.process.stderr.read()).decode()
+
+
+def until(condition: object, within: float = 5.0) -> None:
+    """Poll a callable until it is true; fails after `within` seconds."""
+    assert callable(condition)
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
