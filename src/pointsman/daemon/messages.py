@@ -85,6 +85,8 @@ class TableReply(msgspec.Struct, frozen=True, tag=True):
     timeouts: tuple[int, int, int]
     connection_table_size: int
     connections: tuple[Connection, ...] = ()
+    rates: Counters = Counters()
+    """Traffic per second (lvs/estimator.py), in the places of the counters."""
 
 
 class ApplyReply(msgspec.Struct, frozen=True, tag=True):

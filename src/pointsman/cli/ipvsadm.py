@@ -1,0 +1,222 @@
+"""`pointsman ipvsadm`: ipvsadm's own arguments, output and exit codes, on the director's data plane."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import socket
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TextIO, TypeVar
+
+import click
+
+from pointsman.daemon.client import ControlError, ProtocolError, request
+from pointsman.daemon.messages import (
+    ApplyReply,
+    ApplyRequest,
+    ErrorReply,
+    Reply,
+    Request,
+    TableReply,
+    TableRequest,
+)
+from pointsman.daemon.paths import control_socket
+from pointsman.lvs.ipvsadm import listing
+from pointsman.lvs.ipvsadm.arguments import parse
+from pointsman.lvs.ipvsadm.commands import (
+    Apply,
+    Command,
+    ConnectionListing,
+    DaemonListing,
+    Listing,
+    Restore,
+    Save,
+    Show,
+    TimeoutListing,
+    View,
+)
+from pointsman.lvs.ipvsadm.errors import (
+    NO_SUCH_SERVICE,
+    REFUSED_BY_KERNEL,
+    CommandError,
+    refusal_text,
+    try_help,
+)
+from pointsman.model.address import Address
+from pointsman.model.operations import Operation
+from pointsman.model.service import ServiceTable, Transport
+
+Ask = Callable[[Request], Reply]
+Expected = TypeVar("Expected", TableReply, ApplyReply)
+
+
+class SystemNames:
+    """Host and service names as this host's resolver and /etc/services know them."""
+
+    def address(self, host: str) -> ipaddress.IPv4Address | None:
+        return _address_of(host)
+
+    def port(self, service: str, transport: Transport) -> int | None:
+        try:
+            return socket.getservbyname(service, transport.name.lower())
+        except OSError:
+            return None
+
+    def host(self, address: Address) -> str | None:
+        return _name_of(str(address))
+
+    def service(self, port: int, transport: Transport) -> str | None:
+        try:
+            return socket.getservbyport(port, transport.name.lower())
+        except OSError:
+            return None
+
+
+@functools.cache
+def _address_of(host: str) -> ipaddress.IPv4Address | None:
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.gethostbyname(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+@functools.cache
+def _name_of(address: str) -> str | None:
+    try:
+        return socket.gethostbyaddr(address)[0]
+    except OSError:
+        return None
+
+
+class Session:
+    """Carries out lines of ipvsadm's language; `ask` reaches the director."""
+
+    def __init__(self, ask: Ask, names: SystemNames, stdin: Iterable[str], out: TextIO, err: TextIO) -> None:
+        self._ask = ask
+        self._names = names
+        self._stdin = stdin
+        self._out = out
+        self._err = err
+
+    def run(self, words: Sequence[str]) -> int:
+        """One line; the exit code of ipvsadm. Raises ControlError, ProtocolError."""
+        try:
+            command = parse(words, self._names)
+            if isinstance(command, Restore):
+                return self._restore()
+            return self._carry_out(command)
+        except CommandError as error:
+            self._err.write(f"{error}\n")
+            return error.exit_code
+
+    def _carry_out(self, command: Command) -> int:
+        match command:
+            case Apply(operation):
+                return self._apply([operation])
+            case Show(text):
+                self._out.write(text)
+            case Save(numeric):
+                rules = listing.saved_rules(self._table().table, None if numeric else self._names)
+                self._out.write(rules)
+            case Listing():
+                self._out.write(self._listing(command))
+            case ConnectionListing():
+                entries = self._reply(TableRequest(connections=True), TableReply).connections
+                names = None if command.numeric else self._names
+                self._out.write(listing.connections(entries, names, command.engine_data))
+            case TimeoutListing():
+                self._out.write(listing.timeouts(*self._table().timeouts))
+            case DaemonListing():
+                self._table()
+            case Restore():
+                raise try_help()
+        return 0
+
+    def _listing(self, command: Listing) -> str:
+        reply = self._table()
+        table = reply.table
+        head = listing.first_line(reply.connection_table_size)
+        if command.service is not None:
+            entry = table.get(command.service)
+            if entry is None:
+                raise CommandError(NO_SUCH_SERVICE, 1)
+            table, head = ServiceTable((entry,)), ""
+        return head + listing.listing(
+            table,
+            reply.rates if command.view is View.RATE else reply.counters,
+            command.view,
+            names=None if command.numeric else self._names,
+            exact=command.exact,
+            sort=command.sort,
+        )
+
+    def _restore(self) -> int:
+        """Lines from standard input, up to the first that cannot be read; the exit code of the last one."""
+        waiting: list[Operation] = []
+        code = 0
+        for line in self._stdin:
+            words = line.split()
+            if not words:
+                continue
+            try:
+                command = parse(words, self._names)
+            except CommandError:
+                self._apply(waiting)
+                raise
+            if isinstance(command, Apply):
+                waiting.append(command.operation)
+                continue
+            self._apply(waiting)
+            waiting = []
+            code = self._carry_out(command)
+        self._apply(waiting[:-1])
+        return self._apply(waiting[-1:]) if waiting else code
+
+    def _apply(self, operations: list[Operation]) -> int:
+        """Have them carried out and report the refused; 255 when there are any."""
+        if not operations:
+            return 0
+        refusals = self._reply(ApplyRequest(tuple(operations)), ApplyReply).refusals
+        for refusal in refusals:
+            self._err.write(f"{refusal_text(refusal)}\n")
+        return REFUSED_BY_KERNEL if refusals else 0
+
+    def _table(self) -> TableReply:
+        return self._reply(TableRequest(), TableReply)
+
+    def _reply(self, message: Request, kind: type[Expected]) -> Expected:
+        reply = self._ask(message)
+        if isinstance(reply, ErrorReply):
+            raise CommandError(reply.error, REFUSED_BY_KERNEL)
+        if not isinstance(reply, kind):
+            raise ProtocolError(f"the director answered with {type(reply).__name__}")
+        return reply
+
+
+class RawCommand(click.Command):
+    """A command whose arguments are not click's business, `-h` and `--` among them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.args = list(args)
+        return []
+
+
+@click.command(cls=RawCommand, add_help_option=False)
+@click.pass_context
+def ipvsadm(ctx: click.Context) -> None:
+    """Work on the service table of this host's director in ipvsadm's own language (see docs/ipvsadm.md)."""
+    path = control_socket()
+    session = Session(
+        lambda message: request(message, path), SystemNames(), sys.stdin, sys.stdout, sys.stderr
+    )
+    try:
+        code = session.run(ctx.args)
+    except (ControlError, ProtocolError) as error:
+        sys.stderr.write(f"pointsman ipvsadm: {error}\n")
+        code = REFUSED_BY_KERNEL
+    ctx.exit(code)

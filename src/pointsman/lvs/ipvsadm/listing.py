@@ -1,0 +1,266 @@
+"""The table as ipvsadm 1.31 prints it, byte for byte: listings, connections, saved rules.
+
+Where ipvsadm shows names instead of numbers it asks `Names`; None in place of it is -n.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from pointsman.lvs.ipvsadm.commands import View
+from pointsman.lvs.ipvsadm.order import sort_servers, sort_services
+from pointsman.lvs.ipvsadm.values import PLAIN_FLAGS, SCHEDULER_FLAGS
+from pointsman.model.address import Address
+from pointsman.model.service import (
+    Forwarding,
+    RealServer,
+    ServiceEntry,
+    ServiceTable,
+    Transport,
+    VirtualService,
+)
+from pointsman.model.traffic import Connection, Counters, ServerCounters, Traffic
+
+IPVS_VERSION = "1.2.1"
+"""The IPVS whose behaviour and listing this is."""
+
+SERVER_COLUMN = 28
+"""An IPv4 real server's name is cut here, so that the columns stay."""
+SERVICE_COLUMN = 33
+
+HEADINGS = {
+    View.TABLE: (
+        "Prot LocalAddress:Port Scheduler Flags\n"
+        "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n"
+    ),
+    View.STATS: (
+        "Prot LocalAddress:Port               Conns   InPkts  OutPkts  InBytes OutBytes\n"
+        "  -> RemoteAddress:Port\n"
+    ),
+    View.RATE: (
+        "Prot LocalAddress:Port                 CPS    InPPS   OutPPS    InBPS   OutBPS\n"
+        "  -> RemoteAddress:Port\n"
+    ),
+    View.THRESHOLDS: (
+        "Prot LocalAddress:Port            Uthreshold Lthreshold ActiveConn InActConn \n"
+        "  -> RemoteAddress:Port\n"
+    ),
+    View.PERSISTENT: (
+        "Prot LocalAddress:Port            Weight    PersistConn ActiveConn InActConn \n"
+        "  -> RemoteAddress:Port\n"
+    ),
+    View.TUNNEL: (
+        "Prot LocalAddress:Port Scheduler Flags\n"
+        "  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn\n"
+    ),
+}
+METHOD_OPTION = {
+    Forwarding.ROUTE: "-g",
+    Forwarding.LOCAL: "-g",
+    Forwarding.TUNNEL: "-i",
+    Forwarding.MASQ: "-m",
+}
+SERVICE_OPTION = {Transport.TCP: "-t", Transport.UDP: "-u", Transport.SCTP: "--sctp-service"}
+
+
+class Names(Protocol):
+    """Numbers to names, as gethostbyaddr(3) and getservbyport(3) do it."""
+
+    def host(self, address: Address) -> str | None: ...
+
+    def service(self, port: int, transport: Transport) -> str | None: ...
+
+
+def first_line(connection_table_size: int) -> str:
+    """The line above a listing of all services."""
+    return f"IP Virtual Server version {IPVS_VERSION} (size={connection_table_size})\n"
+
+
+def listing(
+    table: ServiceTable,
+    counters: Counters,
+    view: View = View.TABLE,
+    *,
+    names: Names | None = None,
+    exact: bool = False,
+    sort: bool = True,
+) -> str:
+    """Headings, services and real servers. For View.RATE `counters` hold rates per second.
+
+    Unsorted, the newest come first, as in the kernel's own lists.
+    """
+    lines = [HEADINGS[view]]
+    for entry in _in_order(table, sort):
+        counted = counters.of(entry.service.key)
+        by_server = {server.key: server for server in counted.servers}
+        lines.append(_service_line(entry.service, counted.traffic, view, names, exact))
+        for server in _servers(entry, sort):
+            found = by_server.get(server.key, ServerCounters(server.key))
+            name = _server_name(server, entry.service.key.transport, names)
+            lines.append(_server_line(server, found, name, view, exact))
+    return "".join(lines)
+
+
+def saved_rules(table: ServiceTable, names: Names | None = None) -> str:
+    """The table as lines that -R understands (-S). As with ipvsadm, thresholds are not among them."""
+    return "".join(_rules(table, names))
+
+
+def connections(entries: Iterable[Connection], names: Names | None = None, engine_data: bool = False) -> str:
+    """Connections and persistence templates (-L -c), in the order in which they come."""
+    heading = "pro expire state       source             virtual            destination"
+    if engine_data:
+        heading += "        pe name          pe_data"
+    return "\n".join(
+        ["IPVS connection entries", heading, *(_connection(item, names) for item in entries), ""]
+    )
+
+
+def timeouts(tcp: int, tcp_fin: int, udp: int) -> str:
+    """Seconds (-L --timeout)."""
+    return f"Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}\n"
+
+
+def _in_order(table: ServiceTable, sort: bool) -> list[ServiceEntry]:
+    newest_first = list(reversed(table.entries))
+    return sort_services(newest_first) if sort else newest_first
+
+
+def _servers(entry: ServiceEntry, sort: bool) -> list[RealServer]:
+    newest_first = list(reversed(entry.servers))
+    return sort_servers(newest_first) if sort else newest_first
+
+
+def _service_line(
+    service: VirtualService, traffic: Traffic, view: View, names: Names | None, exact: bool
+) -> str:
+    key = service.key
+    if key.transport is None or key.address is None:
+        title = f"FWM  {_signed(key.fwmark)}" + (" IPv6" if key.ipv6 else "")
+    else:
+        title = f"{key.transport.name:<4} {_place(key.address, key.port, key.transport, names)}"
+        if not key.ipv6:
+            title = title[:SERVICE_COLUMN]
+    if view in (View.STATS, View.RATE):
+        return f"{title:<{SERVICE_COLUMN}}{_numbers(traffic, exact)}\n"
+    flags = _flags(service)
+    text = f"{title} {service.scheduler}" + (f" ({flags})" if flags else "")
+    if service.persistence is not None:
+        text += f" persistent {service.persistence}"
+        mask = _mask(service)
+        text += f" mask {mask}" if mask else ""
+    return text + (" ops" if service.one_packet else "") + "\n"
+
+
+def _server_name(server: RealServer, transport: Transport | None, names: Names | None) -> str:
+    name = _place(server.key.address, server.key.port, transport, names)
+    return name if server.key.address.version == 6 else name[:SERVER_COLUMN]
+
+
+def _server_line(server: RealServer, counted: ServerCounters, name: str, view: View, exact: bool) -> str:
+    head = f"  -> {name:<{SERVER_COLUMN}}"
+    connected = f"{counted.active:<10} {counted.inactive:<10}\n"
+    match view:
+        case View.STATS | View.RATE:
+            return f"{head}{_numbers(counted.traffic, exact)}\n"
+        case View.THRESHOLDS:
+            return f"{head} {server.upper_threshold:<10} {server.lower_threshold:<10} {connected}"
+        case View.PERSISTENT:
+            return f"{head} {server.weight:<9} {counted.persistent:<11} {connected}"
+        case View.TUNNEL:
+            tunnel = "ipip" if server.forwarding is Forwarding.TUNNEL else "n/a"
+            return f"{head} {server.forwarding.value:<7} {tunnel:<13} {server.weight:<6} {connected}"
+        case View.TABLE:
+            return f"{head} {server.forwarding.value:<7} {server.weight:<6} {connected}"
+
+
+def _rules(table: ServiceTable, names: Names | None) -> Iterator[str]:
+    for entry in sort_services(list(reversed(table.entries))):
+        service, key = entry.service, entry.service.key
+        if key.transport is None or key.address is None:
+            where = f"-f {_signed(key.fwmark)}" + (" -6" if key.ipv6 else "")
+        else:
+            where = f"{SERVICE_OPTION[key.transport]} {_place(key.address, key.port, key.transport, names)}"
+        rule = f"-A {where} -s {service.scheduler}"
+        if service.persistence is not None:
+            mask = _mask(service)
+            rule += f" -p {service.persistence}" + (f" -M {mask}" if mask else "")
+        rule += " -o" if service.one_packet else ""
+        flags = _flags(service)
+        yield rule + (f" -b {flags}" if flags else "") + "\n"
+        for server in sort_servers(list(reversed(entry.servers))):
+            place = _place(server.key.address, server.key.port, key.transport, names)
+            tunnel = " --tun-type ipip" if server.forwarding is Forwarding.TUNNEL else ""
+            yield f"-a {where} -r {place} {METHOD_OPTION[server.forwarding]} -w {server.weight}{tunnel}\n"
+
+
+def _connection(item: Connection, names: Names | None) -> str:
+    minutes, seconds = divmod(int(item.expires), 60)
+    if item.fwmark and item.client_port == 0:
+        # The template of a firewall mark: the kernel shows the mark where the virtual address would be.
+        protocol, transport = "IP", None
+        virtual: Address = ipaddress.IPv4Address(item.fwmark)
+        if item.client.version == 6:
+            virtual = ipaddress.IPv6Address(item.fwmark << 96)
+    else:
+        protocol, transport, virtual = item.transport.name, item.transport, item.virtual
+    source = _place(item.client, item.client_port, transport, names)
+    target = _place(virtual, item.virtual_port, transport, names)
+    server = _place(item.server, item.server_port, transport, names)
+    return f"{protocol:<3} {minutes:02}:{seconds:02}  {item.state:<11} {source:<18} {target:<18} {server}"
+
+
+def _place(address: Address, port: int, transport: Transport | None, names: Names | None) -> str:
+    host: str | None = None
+    service: str | None = None
+    if names is not None:
+        host = names.host(address)
+        service = names.service(port, transport) if transport is not None and port else None
+    host = host or _address(address)
+    return f"[{host}]:{service or port}" if address.version == 6 else f"{host}:{service or port}"
+
+
+def _address(address: Address) -> str:
+    """As inet_ntop(3) writes it, which shows an IPv4-mapped address with dots."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return f"::ffff:{address.ipv4_mapped}"
+    return str(address)
+
+
+def _mask(service: VirtualService) -> str:
+    prefix = service.persistence_prefix
+    if prefix is None:
+        return ""
+    return str(prefix) if service.key.ipv6 else str(ipaddress.IPv4Network((0, prefix)).netmask)
+
+
+def _flags(service: VirtualService) -> str:
+    order = SCHEDULER_FLAGS.get(service.scheduler, PLAIN_FLAGS)
+    return ",".join(name for name in order if name in service.flags)
+
+
+def _numbers(traffic: Traffic, exact: bool) -> str:
+    counted = (traffic.connections, traffic.packets, traffic.packets_out, traffic.octets, traffic.octets_out)
+    return "".join(_large(number, exact) for number in counted)
+
+
+def _large(number: int, exact: bool) -> str:
+    """A number in nine columns, shortened to K, M, G or T when it is 100 million or more."""
+    if exact:
+        return f"{number:>9}" if number < 10**8 else f" {number}"
+    for limit, divisor, unit in (
+        (10**8, 1, ""),
+        (10**9, 10**3, "K"),
+        (10**11, 10**6, "M"),
+        (10**14, 10**9, "G"),
+    ):
+        if number < limit:
+            return f"{number // divisor:>8}{unit}" if unit else f"{number:>9}"
+    return f"{number // 10**12:>8}T"
+
+
+def _signed(fwmark: int) -> int:
+    """ipvsadm prints a firewall mark as a signed number."""
+    return fwmark - 2**32 if fwmark >= 2**31 else fwmark
