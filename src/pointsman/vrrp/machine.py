@@ -156,6 +156,8 @@ class VrrpMachine:
 
     def start(self, now: float, link_up: bool, residual: Residual | None = None) -> None:
         """Leave INIT. `residual` tells what a former process has left; a killed master goes on at once."""
+        if self.state is not VrrpState.INIT:
+            return
         residual = residual or Residual()
         self.holds_addresses = residual.addresses
         if not link_up:
@@ -197,7 +199,8 @@ class VrrpMachine:
         if self._advert_at is not None and now >= self._advert_at:
             self._effects.append(SendAdvert(self.priority))
             # From the deadline, not from now, so that small delays do not add up; after a stall, from now.
-            self._advert_at = max(self._advert_at, now - self._own_interval) + self._own_interval
+            following = self._advert_at + self._own_interval
+            self._advert_at = following if following > now else now + self._own_interval
         if self._announce_again_at is not None and now >= self._announce_again_at:
             self._announce_again_at = None
             self._effects.append(Announce(self.instance.garp_master_repeat))
