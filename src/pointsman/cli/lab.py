@@ -12,7 +12,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from pointsman.insight import hoptable
 from pointsman.lab import interrupts
+from pointsman.lab.demo import tell
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import TOPOLOGIES, XDP_MODES, Lab, running
 from pointsman.lab.node import Node, environment
@@ -95,6 +97,19 @@ def execute(node: str, command: tuple[str, ...]) -> None:
                 os.execvpe(command[0], list(command), environment())
             except OSError as error:
                 raise LabError(f"{node}: {command[0]}: {error.strerror}") from error
+
+
+@lab.command()
+@_xdp_mode
+def demo(xdp_mode: str) -> None:
+    """Both documents' clusters, told step by step: each expectation is checked. About a minute.
+
+    Exit code 0: every expectation held; 1: one did not.
+    """
+    with _reported():
+        console = hoptable.wide_console()
+        if not tell(console, xdp_mode):
+            sys.exit(FAILED)
 
 
 def _node(name: str) -> Node:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import ipaddress
 import selectors
 import socket
@@ -131,6 +132,10 @@ def _drain(tap: socket.socket, point: CapturePoint) -> Iterable[Sighting]:
             data, ancillary, _, (_, _, kind, _, _) = tap.recvmsg(SNAP_LENGTH, _ANCILLARY)
         except BlockingIOError:
             return
+        except OSError as error:
+            if error.errno != errno.ENETDOWN:
+                raise
+            continue  # told once when an interface is down: there is nothing to see then
         place = _place(point, kind, data)
         if place is None:
             continue

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,7 @@ XDP_MODES = ("auto", "native", "generic", "tc")
 
 _DIRECTORY = nodes.RUN_DIRECTORY / "lab"
 _MASTER_SECONDS = 15.0
+_STOP_SECONDS = 10.0
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +85,7 @@ class Lab:
         self._directors = directors and programs
         self._programs = programs
         self._progress = progress
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.nodes = {spec.name: Node(spec, prefix, self.directory / "logs") for spec in self.topology.nodes}
 
     def node(self, name: str) -> Node:
@@ -158,7 +161,16 @@ class Lab:
         else:
             arguments = [word for card in node.spec.interfaces for word in ("--interface", card.name)]
         self._progress(f"{name}: pointsman run {' '.join(arguments)}")
-        services.start_director(node, arguments, self.xdp_mode)
+        self._running[name] = services.start_director(node, arguments, self.xdp_mode)
+
+    def stop_director(self, name: str) -> None:
+        """A planned stop (SIGTERM) of a director that this object has started."""
+        child = self._running.pop(name)
+        child.terminate()
+        try:
+            child.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"{name}: the director has not stopped within {_STOP_SECONDS:g} s") from error
 
     def masters(self) -> list[str]:
         """The directors of ha-pair that hold the VIP now."""

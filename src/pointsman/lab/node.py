@@ -50,7 +50,12 @@ class Node:
         return RUN_DIRECTORY / f"net-{self.inode}"
 
     def entered(self) -> contextlib.AbstractContextManager[None]:
-        """Move the calling thread into the node for the length of a `with` block."""
+        """Move the calling thread into the node for the length of a `with` block.
+
+        Raises LabError when the lab is not up.
+        """
+        if not namespace.exists(self.namespace):
+            raise LabError(f"{self.name} is not up: there is no namespace {self.namespace}")
         return namespace.entered(self.namespace)
 
     def socket(

@@ -69,9 +69,7 @@ def trace(lab: Lab, vip: str, port: int, client: str = "client") -> Traced:
             seconds=_CONNECT_SECONDS + _LINGER_SECONDS,
         )
     except OSError as error:
-        raise LabError(
-            f"cannot capture in {lab.topology.name}: {error}; is it up? pointsman lab status"
-        ) from error
+        raise LabError(f"cannot capture in {lab.topology.name}: {error}") from error
     finally:
         if connection.is_alive():
             connection.join()

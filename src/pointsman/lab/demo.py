@@ -1,0 +1,234 @@
+"""`pointsman lab demo`: both documents' clusters, from the first packet to the last pin in two minutes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from rich.console import Console
+
+from pointsman.daemon.client import ControlError, request
+from pointsman.daemon.messages import TableReply, TableRequest
+from pointsman.insight import hoptable
+from pointsman.lab import dual_homed, ha_pair, mailsink, namespace, processes, tracing, traffic, waiting
+from pointsman.lab import node as nodes
+from pointsman.lab.errors import LabError
+from pointsman.lab.lab import PREFIX, Lab
+from pointsman.lab.story import Story
+
+VIP = ha_pair.VIP
+REMOVAL_SECONDS = 25.0
+"""delay_loop 6 + retry 3 x delay_before_retry 3, and some patience."""
+RETURN_SECONDS = 15.0
+FAILOVER_SECONDS = 4.5
+"""3 x advert_int + skew (256 - 200) / 256, and some patience."""
+HANDOVER_SECONDS = 1.0
+"""A planned stop says goodbye (priority 0): only the skew is waited for."""
+NO_SILENCE_SECONDS = 0.25
+
+
+def tell(console: Console, xdp_mode: str = "auto", prefix: str = PREFIX) -> bool:
+    """Tell the whole story; True when every expectation held. Leaves nothing, whatever happens."""
+    story = Story(console)
+    for topology, chapters in (("ha-pair", _HA_PAIR), ("dual-homed", _DUAL_HOMED)):
+        lab = Lab(topology, prefix=prefix, xdp_mode=xdp_mode, progress=story.tell)
+        try:
+            with story.step(f"{topology}: {lab.topology.summary}"):
+                lab.up()
+                inodes = {node.inode for node in lab.nodes.values()}
+                story.expect(True, f"{len(lab.nodes)} hosts are up")
+            for chapter in chapters:
+                chapter(story, lab)
+        except LabError:
+            lab.down()
+            continue  # its step has said so; the other topology has a story of its own
+        except BaseException:
+            lab.down()
+            raise
+        with story.step(f"{topology} is taken down"):
+            lab.down()
+            _expect_nothing_left(story, lab, inodes)
+    return story.end()
+
+
+def _expect_nothing_left(story: Story, lab: Lab, inodes: set[int]) -> None:
+    left = [node.namespace for node in lab.nodes.values() if namespace.exists(node.namespace)]
+    left += list(processes.living_in(inodes).values())
+    for inode in inodes:
+        places = (nodes.PIN_DIRECTORY / f"net-{inode}", nodes.RUN_DIRECTORY / f"net-{inode}", lab.directory)
+        left += [str(place) for place in places if place.exists()]
+    story.expect(not left, f"left behind: {', '.join(left) or 'no namespace, no process, no pin, no file'}")
+
+
+def _show_listing(story: Story, lab: Lab, director: str) -> str:
+    story.command(director, "pointsman ipvsadm -Ln")
+    text = lab.node(director).run(["pointsman", "ipvsadm", "-Ln"]).stdout
+    story.output(text)
+    return text
+
+
+def _real_servers(lab: Lab, director: str, port: int = 80) -> set[str]:
+    """Addresses of the real servers in force for the VIP's port."""
+    try:
+        reply = request(TableRequest(), lab.node(director).run_directory / "control.sock")
+    except ControlError as error:
+        raise LabError(f"{director}: {error}") from error
+    if not isinstance(reply, TableReply):
+        raise LabError(f"{director}: {reply}")
+    return {
+        str(server.key.address)
+        for entry in reply.table
+        for server in entry.servers
+        if entry.service.key.port == port
+    }
+
+
+def _ask_all(lab: Lab, rounds: int) -> dict[str, Counter[str]]:
+    """Requests from every client address in turn: who served whom, and how often."""
+    served: dict[str, Counter[str]] = {source: Counter() for source in ha_pair.CLIENT_ADDRESSES}
+    for _ in range(rounds):
+        for source, answers in served.items():
+            try:
+                answers[traffic.fetch(lab.node("client"), VIP, 80, source)] += 1
+            except OSError as error:
+                answers[f"no answer ({error})"] += 1
+    return served
+
+
+def _show_served(story: Story, served: dict[str, Counter[str]]) -> None:
+    story.command("client", f"curl --interface {ha_pair.CLIENT_ADDRESSES[0]} http://{VIP}/   # and so on")
+    for source, answers in served.items():
+        story.output(f"{source}  " + ", ".join(f"{count} x {name}" for name, count in answers.items()))
+
+
+def _expect_mail(story: Story, lab: Lab, what: str, *words: str) -> None:
+    """A mail whose subject holds all these words."""
+
+    def arrived() -> str:
+        subjects = [str(mail["Subject"]) for mail in mailsink.mails(lab.mail_directory)]
+        return next((subject for subject in subjects if all(word in subject for word in words)), "")
+
+    try:
+        subject = waiting.until(arrived, 5, "the mail comes")
+    except LabError:
+        story.expect(False, f"no mail about {what} came within 5 s")
+    else:
+        story.expect(True, f"mail to admin@mydomain.org: {subject}")
+
+
+def _listing_and_requests(story: Story, lab: Lab) -> None:
+    with story.step("the table of the master, before any request"):
+        text = _show_listing(story, lab, "lb-01")
+        story.expect(lab.masters() == ["lb-01"], f"lb-01 is master and alone holds {VIP}")
+        whole = all(f"TCP  {VIP}:{port} rr persistent 600" in text for port in (80, 443))
+        story.expect(
+            whole and text.count("Route   1      0          0") == 4,
+            "two services, two real servers each, no connection",
+        )
+    with story.step("20 requests from 4 clients beyond the router"):
+        served = _ask_all(lab, 5)
+        _show_served(story, served)
+        servers = {name for answers in served.values() for name in answers}
+        story.expect(servers == set(ha_pair.WEB_SERVERS), "all 20 were answered, by both web servers")
+        story.expect(
+            all(len(answers) == 1 for answers in served.values()),
+            "persistence holds: each client stays with one server",
+        )
+        _show_listing(story, lab, "lb-01")
+
+
+def _web_server_dies(story: Story, lab: Lab) -> None:
+    name, address = "web-02", ha_pair.WEB_SERVERS["web-02"]
+    with story.step(f"the web service on {name} dies"):
+        story.command(name, "kill -9 $(pidof nginx)")
+        lab.node(name).kill()
+        waiting.until(
+            lambda: address not in _real_servers(lab, "lb-01"), REMOVAL_SECONDS, f"{address} leaves the table"
+        )
+        story.expect(True, f"{name} is out of the table after its retries (3, one every 3 s)")
+        served = _ask_all(lab, 1)
+        _show_served(story, served)
+        alone = all(set(answers) == {"web-01"} for answers in served.values())
+        story.expect(alone, "web-01 serves everybody, also the clients that had stuck to web-02")
+        _expect_mail(story, lab, "the dead server", "lb-01", address, "DOWN")
+    with story.step(f"{name} comes back"):
+        story.command(name, "nginx")
+        lab.start_web_server(name)
+        waiting.until(lambda: address in _real_servers(lab, "lb-01"), RETURN_SECONDS, f"{address} is back")
+        story.expect(True, f"{name} is back in the table with its next check")
+        _expect_mail(story, lab, "its return", "lb-01", address, "UP")
+
+
+def _master_dies(story: Story, lab: Lab) -> None:
+    with story.step("the master dies: every process of lb-01 killed, its cable pulled"):
+        client = lab.node("client")
+        story.tell(f"client: a new connection to {VIP}:80 every 10 ms")
+        with traffic.Prober(client, VIP, 80) as prober:
+            waiting.until(lambda: prober.answered_since(0), 5, "the probe is answered")
+            story.command("lb-01", "kill -9 -1; ip link set ens224 down")
+            killed = time.monotonic()
+            lab.node("lb-01").power_off()
+            waiting.until(lambda: lab.masters() == ["lb-02"], 10, f"lb-02 holds {VIP}")
+            story.expect(True, f"lb-02 is master and holds {VIP}")
+            moved = time.monotonic()
+            waiting.until(lambda: prober.answered_since(moved), 5, "clients are served again")
+        silence = prober.longest_silence()
+        story.expect(
+            silence < FAILOVER_SECONDS,
+            f"the client saw nothing for {silence:.2f} s; lb-02 held the VIP after {moved - killed:.2f} s "
+            "(VRRP waits 3 adverts of 1 s + 0.22 s)",
+        )
+        served = _ask_all(lab, 1)
+        _show_served(story, served)
+        story.expect(
+            all(set(answers) <= set(ha_pair.WEB_SERVERS) for answers in served.values()),
+            "every client is served",
+        )
+        _expect_mail(story, lab, "the new master", "lb-02", "MASTER")
+
+
+def _master_returns(story: Story, lab: Lab) -> None:
+    client = lab.node("client")
+    with story.step("lb-01 comes back"):
+        with traffic.Prober(client, VIP, 80) as prober:
+            story.command("lb-01", "ip link set ens224 up; pointsman run -f lb-01.conf")
+            lab.node("lb-01").power_on()
+            lab.start_director("lb-01")
+            time.sleep(FAILOVER_SECONDS)  # longer than it would take it to become master
+        silence = prober.longest_silence()
+        story.expect(lab.masters() == ["lb-02"], "lb-02 stays master: both have priority 200, nothing flaps")
+        story.expect(
+            silence < NO_SILENCE_SECONDS, f"clients noticed nothing (longest gap {silence * 1000:.0f} ms)"
+        )
+    with story.step("lb-02 is stopped as planned"):
+        with traffic.Prober(client, VIP, 80) as prober:
+            waiting.until(lambda: prober.answered_since(0), 5, "the probe is answered")
+            story.command("lb-02", "kill -TERM $(cat pointsman.pid)")
+            lab.stop_director("lb-02")
+            lab.wait_for_master("lb-01")
+            moved = time.monotonic()
+            waiting.until(lambda: prober.answered_since(moved), 5, "clients are served again")
+        silence = prober.longest_silence()
+        story.expect(
+            silence < HANDOVER_SECONDS, f"lb-01 took over; the client saw nothing for {silence:.2f} s"
+        )
+
+
+def _dual_homed(story: Story, lab: Lab) -> None:
+    service = f"{dual_homed.VIP}:{dual_homed.PORT}"
+    with story.step("the second document's experiment, hop by hop"):
+        _show_listing(story, lab, "lvs")
+        story.command("client", f"curl http://{service}/")
+        page = lab.node("client").run(["curl", "-sS", "--max-time", "5", f"http://{service}/"]).stdout.strip()
+        story.output(page)
+        story.expect(page == "server", "the page came from the server behind br_lvs")
+        story.command("client", f"pointsman trace {service}")
+        traced = tracing.trace(lab, dual_homed.VIP, dual_homed.PORT)
+        hoptable.show(traced.trace, lab.topology.hosts_by_mac(), story.console)
+        story.expect(traced.trace.ok, "direct routing, as in the document's six lines of tcpdump")
+
+
+Chapter = Callable[[Story, Lab], None]
+_HA_PAIR: tuple[Chapter, ...] = (_listing_and_requests, _web_server_dies, _master_dies, _master_returns)
+_DUAL_HOMED: tuple[Chapter, ...] = (_dual_homed,)
