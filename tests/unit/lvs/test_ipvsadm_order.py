@@ -1,0 +1,42 @@
+"""The order of listings where ipvsadm's comparison overflows."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pointsman.lvs.ipvsadm.order import sort_servers, sort_services
+from pointsman.model.service import RealServer, ServerKey, ServiceEntry, ServiceKey, Transport, VirtualService
+
+
+def servers(*hosts: str) -> list[RealServer]:
+    return [RealServer(key=ServerKey(ipaddress.ip_address(host), 80)) for host in hosts]
+
+
+def test_the_ring_of_addresses_comes_out_as_recorded() -> None:
+    """Recorded in 4_ipvsadm_errors, entries 91 and 104; the kernel hands out the newest first."""
+    assert sort_servers(servers("8.8.8.8", "127.0.0.1", "192.168.100.9", "192.168.100.11")) == servers(
+        "192.168.100.9", "192.168.100.11", "8.8.8.8", "127.0.0.1"
+    )
+    assert sort_servers(servers("8.8.8.8", "127.0.0.1", "192.168.100.9")) == servers(
+        "8.8.8.8", "127.0.0.1", "192.168.100.9"
+    )
+
+
+def test_ports_and_families() -> None:
+    low, high = (RealServer(key=ServerKey(ipaddress.ip_address("10.0.0.1"), port)) for port in (80, 443))
+    six = RealServer(key=ServerKey(ipaddress.ip_address("::1"), 1))
+    assert sort_servers([six, high, low]) == [low, high, six]
+
+
+def test_services_by_mark_family_transport_address_port() -> None:
+    keys = [
+        ServiceKey.mark(2**32 - 1),
+        ServiceKey.of(Transport.TCP, ipaddress.ip_address("10.0.0.9"), 443),
+        ServiceKey.of(Transport.UDP, ipaddress.ip_address("10.0.0.1"), 53),
+        ServiceKey.of(Transport.SCTP, ipaddress.ip_address("10.0.0.1"), 9),
+        ServiceKey.of(Transport.TCP, ipaddress.ip_address("fd00::1"), 80),
+        ServiceKey.mark(3),
+        ServiceKey.mark(3, ipv6=True),
+    ]
+    entries = [ServiceEntry(VirtualService(key=key)) for key in keys]
+    assert sort_services(list(reversed(entries))) == entries
