@@ -1,0 +1,262 @@
+"""`pointsman realserver` on a real network stack: what it changes, that it restores all, killed or not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+VIP = "192.168.7.33"
+VIP6 = "fd00::33"
+POINTSMAN = [sys.executable, "-m", "pointsman.cli.main"]
+SNAPSHOT = """
+ip -o address | sed 's/ *valid_lft.*//' | grep -v fe80 | sort
+ip -o link | grep -v link-netns
+grep -H . /proc/sys/net/ipv4/conf/*/arp_ignore /proc/sys/net/ipv4/conf/*/arp_announce
+"""
+
+KILLED_AFTER = """
+import os, sys
+from pointsman.realserver import host, state
+left = int(sys.argv.pop(1))
+def counted(real):
+    def call(*arguments, **options):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), 9)
+        left -= 1
+        return real(*arguments, **options)
+    return call
+for name in ("write_arp", "add_to_lo", "remove_from_lo", "set_lo"):
+    setattr(host, name, counted(getattr(host, name)))
+for name in ("save", "forget"):
+    setattr(state, name, counted(getattr(state, name)))
+from pointsman.cli.main import main
+main()
+"""
+
+
+class Host:
+    """A namespace with eth14 (192.168.7.99/24) and eth12 (192.168.88.20/24), as in the second document."""
+
+    def __init__(self, name: str, run_directory: Path) -> None:
+        self.name = name
+        self.run_directory = run_directory
+        self.sh(
+            "for nic in eth14 eth12; do ip link add $nic type veth peer name $nic-wire; "
+            "ip link set $nic up; ip link set $nic-wire up; done; ip link set lo up; "
+            "ip address add 192.168.7.99/24 dev eth14; ip address add 192.168.88.20/24 dev eth12; "
+            "for file in /proc/sys/net/ipv4/conf/*/arp_ignore /proc/sys/net/ipv4/conf/*/arp_announce; do "
+            "echo 0 > $file; done"
+        )
+
+    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        inside = ["nsenter", f"--net=/run/netns/{self.name}", *command]
+        return subprocess.run(inside, capture_output=True, text=True, timeout=30, check=False)
+
+    def sh(self, script: str) -> str:
+        done = self.call("sh", "-euc", script)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def realserver(self, *arguments: str, exit_code: int = 0) -> str:
+        done = self.call(*POINTSMAN, "realserver", *arguments)
+        assert done.returncode == exit_code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def snapshot(self) -> str:
+        return self.sh(SNAPSHOT)
+
+    def arp(self, interface: str, name: str) -> int:
+        return int(self.sh(f"cat /proc/sys/net/ipv4/conf/{interface}/arp_{name}"))
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    name = f"pmt-realserver-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    directory = Path(f"/run/pointsman/net-{Path('/run/netns', name).stat().st_ino}")
+    shutil.rmtree(directory, ignore_errors=True)  # of an earlier namespace with the same inode number
+    try:
+        yield Host(name, directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def test_up_sets_what_the_documents_ask_for_and_down_restores(host: Host) -> None:
+    before = host.snapshot()
+    text = host.realserver("up", VIP, VIP6)
+    assert "interface eth14: 192.168.7.33 is reached on-link there" in text
+    for place in ("all", "lo", "eth14"):
+        assert (host.arp(place, "ignore"), host.arp(place, "announce")) == (1, 2)
+    assert (host.arp("eth12", "ignore"), host.arp("eth12", "announce")) == (0, 0), "not asked for"
+    on_lo = host.sh("ip -o address show dev lo")
+    assert f"{VIP}/32" in on_lo
+    assert f"{VIP6}/128" in on_lo
+    host.realserver("status")
+    host.realserver("down")
+    assert host.snapshot() == before
+    assert not host.run_directory.exists()
+
+
+def test_a_second_up_changes_nothing_and_says_so(host: Host) -> None:
+    host.realserver("up", VIP)
+    after = host.snapshot()
+    assert "changed" not in host.realserver("up", VIP)
+    assert host.snapshot() == after
+
+
+@pytest.mark.parametrize(
+    "there_before",
+    [
+        "true",
+        f"ip address add {VIP}/32 dev lo",
+        "echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore; echo 1 > /proc/sys/net/ipv4/conf/all/arp_announce",
+        "echo 2 > /proc/sys/net/ipv4/conf/eth14/arp_ignore; echo 8 > /proc/sys/net/ipv4/conf/lo/arp_ignore",
+        "ip link set lo down; ip address flush dev lo",
+    ],
+)
+def test_whatever_was_there_before_is_there_again(host: Host, there_before: str) -> None:
+    host.sh(there_before)
+    before = host.snapshot()
+    host.realserver("up", VIP, VIP6, "--interface", "eth14", "--interface", "eth12")
+    host.realserver("status")
+    host.realserver("down", VIP, VIP6)
+    assert host.snapshot() == before
+
+
+@pytest.mark.parametrize("calls", range(11))
+@pytest.mark.parametrize("finish", ["up", "down"])
+def test_killed_at_any_step_of_up_the_next_run_finishes_or_undoes(
+    host: Host, calls: int, finish: str
+) -> None:
+    before = host.snapshot()
+    killed = host.call(sys.executable, "-c", KILLED_AFTER, str(calls), "realserver", "up", VIP, VIP6)
+    # save, six sysctls, two addresses: from the tenth call on nothing is left to be killed in
+    assert killed.returncode == (-9 if calls < 9 else 0), killed.stderr
+    if finish == "up":
+        host.realserver("up", VIP, VIP6)
+        host.realserver("status", VIP, VIP6)
+    host.realserver("down")
+    assert host.snapshot() == before
+
+
+@pytest.mark.parametrize("calls", range(10))
+def test_killed_at_any_step_of_down_the_next_one_finishes(host: Host, calls: int) -> None:
+    before = host.snapshot()
+    host.realserver("up", VIP, VIP6)
+    killed = host.call(sys.executable, "-c", KILLED_AFTER, str(calls), "realserver", "down")
+    assert killed.returncode == (-9 if calls < 9 else 0), killed.stderr
+    host.realserver("down")
+    assert host.snapshot() == before
+
+
+def test_the_arp_rules_stay_until_the_last_ipv4_vip_goes(host: Host) -> None:
+    before = host.snapshot()
+    host.realserver("up", VIP)
+    host.realserver("up", "192.168.7.34", VIP6)
+    host.realserver("down", VIP)
+    assert host.arp("all", "ignore") == 1
+    host.realserver("down", "192.168.7.34")
+    assert host.arp("all", "ignore") == 0
+    assert VIP6 in host.sh("ip -o address show dev lo")
+    host.realserver("down", VIP6)
+    assert host.snapshot() == before
+
+
+def test_what_someone_else_set_since_is_left_alone(host: Host) -> None:
+    host.realserver("up", VIP)
+    host.sh("echo 8 > /proc/sys/net/ipv4/conf/eth14/arp_ignore")
+    text = host.realserver("status", exit_code=1)
+    assert "pointsman, changed since  DRIFT" in text
+    assert "someone set it to 8 since" in host.realserver("down")
+    assert host.arp("eth14", "ignore") == 8
+    assert host.arp("all", "ignore") == 0
+
+
+def test_up_mends_drift_and_down_still_knows_the_first_value(host: Host) -> None:
+    before = host.snapshot()
+    host.realserver("up", VIP)
+    host.sh(f"echo 0 > /proc/sys/net/ipv4/conf/all/arp_announce; ip address del {VIP}/32 dev lo")
+    host.realserver("status", exit_code=1)
+    host.realserver("up", VIP)
+    host.realserver("status")
+    host.realserver("down")
+    assert host.snapshot() == before
+
+
+def test_status_sees_the_effective_value_and_the_interface_nobody_named(host: Host) -> None:
+    host.realserver("up", VIP)
+    host.sh("echo 0 > /proc/sys/net/ipv4/conf/eth14/arp_ignore")
+    report = json.loads(host.realserver("status", "--json"))
+    rows = {row["setting"]: row for row in report["settings"]}
+    assert rows["net.ipv4.conf.eth14.arp_ignore"]["effective"] == "1", "the maximum of all and the interface"
+    host.sh("echo 3 > /proc/sys/net/ipv4/conf/eth12/arp_ignore")
+    report = json.loads(host.realserver("status", "--json", exit_code=1))
+    assert [row["setting"] for row in report["settings"] if not row["ok"]] == [
+        "net.ipv4.conf.eth12.arp_ignore"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "said"),
+    [
+        (["up", "192.168.7.99"], 1, "192.168.7.99 is on eth14: this host is the director"),
+        (["up", VIP, "--interface", "eth9"], 1, "there is no interface eth9 here"),
+        (["up", "nonsense"], 2, "'nonsense' is not an IPv4 or IPv6 address"),
+        (["up"], 2, "Missing argument"),
+        (["status"], 1, "name the VIP to look at"),
+    ],
+)
+def test_refused_with_a_reason_and_nothing_changed(
+    host: Host, arguments: list[str], exit_code: int, said: str
+) -> None:
+    before = host.snapshot()
+    assert said in host.realserver(*arguments, exit_code=exit_code)
+    assert host.snapshot() == before
+    assert not host.run_directory.exists()
+
+
+def test_without_root_nothing_changes(host: Host) -> None:
+    before = host.snapshot()
+    script = (
+        "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        f"import sys; sys.argv = ['pointsman', 'realserver', 'up', '{VIP}']\n"
+        "main()"
+    )
+    done = host.call(
+        sys.executable,
+        "-c",
+        f"from pointsman.cli.main import main\nimport pointsman.cli.realserver\n{script}",
+    )
+    assert done.returncode == 1
+    assert "needs root" in done.stderr
+    assert host.snapshot() == before
+
+
+def test_a_read_only_proc_sys_changes_nothing(host: Host) -> None:
+    before = host.snapshot()
+    done = host.call(
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"',
+        "sh",
+        *POINTSMAN,
+        "realserver",
+        "up",
+        VIP,
+    )
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert host.snapshot() == before
