@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.daemon.supervisor import AlreadyRunningError, take_lock
+from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_lock
 
 PRELUDE = """
 import os, signal, socket, sys, time
@@ -119,7 +119,8 @@ def test_a_second_lock_names_the_holder(tmp_path: Path) -> None:
     handle = take_lock(tmp_path)
     with pytest.raises(AlreadyRunningError, match=str(os.getpid())):
         take_lock(tmp_path)
-    os.close(handle)
+    release_lock(handle, tmp_path)
+    assert not tmp_path.exists()
     os.close(take_lock(tmp_path))
 
 
@@ -132,3 +133,17 @@ def test_systemd_is_told_over_its_socket(tmp_path: Path) -> None:
         assert notify("READY=1", {"NOTIFY_SOCKET": path})
         assert server.recv(64) == b"READY=1"
     assert not notify("READY=1", {})
+
+
+def test_a_director_that_never_got_ready_ends_the_supervisor(tmp_path: Path) -> None:
+    process = start(tmp_path, "sys.exit(Supervisor(Child('director', lambda: 1), [], heard).run())")
+    assert process.wait(10) == 1
+
+
+def test_a_director_that_crashes_later_is_started_again(
+    pair: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    os.kill(int(lines(tmp_path, 2)[0].split()[1]), signal.SIGKILL)
+    assert lines(tmp_path, 3)[2].startswith("director ")
+    pair.terminate()
+    assert pair.wait(10) == 0

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import ErrorReply, StatusReply, StatusRequest
@@ -36,7 +35,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(reply.status, indent=2))
     else:
-        show(reply.status, Console(highlight=False))
+        show(reply.status, Console(highlight=False, soft_wrap=True))
 
 
 def show(state: dict[str, Any], console: Console) -> None:
@@ -46,48 +45,25 @@ def show(state: dict[str, Any], console: Console) -> None:
     for attachment in plane["attachments"]:
         reason = f"  ({attachment['reason']})" if attachment["reason"] else ""
         console.print(f"  {attachment['interface']}: {attachment['mode']}{reason}")
-    if state["instances"]:
-        console.print(_instances(state["instances"]))
-    if state["services"]:
-        console.print(_services(state["services"]))
-    for problem in state["problems"]:
-        console.print(f"[bold red]![/] {problem}")
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
-def _instances(instances: list[dict[str, Any]]) -> Table:
-    table = _table("VRRP instance", "state", "priority", "since", "reason")
-    for item in instances:
+    for item in state["instances"]:
         style = STATE_STYLE.get(item["state"], "")
-        table.add_row(
-            item["instance"],
-            f"[{style}]{item['state']}[/]" if style else item["state"],
-            str(item["priority"]),
-            f"{item['for']:.0f} s",
-            item["reason"],
-        )
-    return table
-
-
-def _services(services: list[dict[str, Any]]) -> Table:
-    table = _table("virtual service", "real server", "health", "weight", "next hop", "reason")
-    for service in services:
-        for number, server in enumerate(service["servers"]):
-            up = {True: "[green]up[/]", False: "[bold red]DOWN[/]", None: "unchecked"}[server["up"]]
-            table.add_row(
-                f"{service['service']} {service['scheduler']}" if number == 0 else "",
-                server["server"],
-                up,
-                "-" if server["weight"] is None else str(server["weight"]),
-                server["next_hop"],
-                server["reason"],
-            )
+        name = f"[{style}]{item['state']}[/]" if style else item["state"]
+        since = f"for {item['for']:.0f} s" + (f": {item['reason']}" if item["reason"] else "")
+        console.print(f"\nVRRP {item['instance']}  {name}  priority {item['priority']}  {since}")
+    for service in state["services"]:
+        console.print(f"\n{service['service']} {service['scheduler']}")
+        for server in service["servers"]:
+            _show_server(server, console)
         if not service["servers"]:
-            table.add_row(f"{service['service']} {service['scheduler']}", "[dim]none[/]")
-    return table
+            console.print("  [bold red]no real server[/]")
+    for problem in state["problems"]:
+        console.print(f"\n[bold red]![/] {problem}")
+
+
+def _show_server(server: dict[str, Any], console: Console) -> None:
+    health, style = {True: ("up", "green"), False: ("DOWN", "bold red"), None: ("unchecked", "yellow")}[
+        server["up"]
+    ]
+    weight = "out" if server["weight"] is None else f"weight {server['weight']}"
+    rest = "  ".join(text for text in (server["next_hop"], server["reason"]) if text)
+    console.print(f"  -> {server['server']:24} [{style}]{health:9}[/] {weight:9} {rest}")

@@ -56,23 +56,31 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def effective_capabilities() -> set[Capability]:
-    """What this process may do now. Raises OSError."""
+def _present() -> ctypes.Array[_Data]:
     data = (_Data * 2)()
     _check(_libc.capget(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data), "capget")
+    return data
+
+
+def effective_capabilities() -> set[Capability]:
+    """What this process may do now. Raises OSError."""
+    data = _present()
     mask = data[0].effective | data[1].effective << 32
     return {capability for capability in Capability if mask >> capability & 1}
 
 
 def keep_only(capabilities: Collection[Capability]) -> None:
-    """Give up every other capability for good, in this process and whatever it executes. Raises OSError."""
+    """Give up every other capability for good, in this process and whatever it executes. Raises OSError.
+
+    One of `capabilities` that the process never had is no error: a container may have taken it away.
+    """
     for number in range(64):
         if number not in capabilities and _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
             break  # EINVAL: past the last capability that this kernel knows
     mask = sum(1 << capability for capability in capabilities)
-    data = (_Data * 2)()
+    data = _present()
     for index in range(2):
-        part = mask >> 32 * index & 0xFFFFFFFF
+        part = mask >> 32 * index & data[index].permitted
         data[index] = _Data(part, part, 0)
     _check(_libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data), "capset")
 

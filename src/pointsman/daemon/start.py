@@ -24,6 +24,7 @@ from pointsman.daemon.supervisor import (
     AlreadyRunningError,
     Child,
     Supervisor,
+    release_lock,
     take_lock,
 )
 from pointsman.dataplane.xdp.plane import XdpDataPlane
@@ -72,7 +73,7 @@ def start(config: Config, options: Options) -> int:
     try:
         return _supervisor(config, options, interfaces).run()
     finally:
-        os.close(lock)
+        release_lock(lock, run_directory())
 
 
 def configure_logging(verbose: bool) -> None:

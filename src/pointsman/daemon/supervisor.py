@@ -28,7 +28,10 @@ EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 2
 EXIT_ENVIRONMENT = 3
-"""A child that ends with one of the last two cannot be helped by a restart; the supervisor ends with it."""
+"""A child that ends with one of the last two cannot be helped by a restart; the supervisor ends with it, and
+with a director that fails before it was ever ready."""
+
+LOCK_FILE = "pointsman.pid"
 
 STOP_DEADLINE = 10.0
 """Seconds a child has to end after SIGTERM."""
@@ -58,18 +61,37 @@ class Child:
 
 
 def take_lock(run_directory: Path) -> int:
-    """Make the run directory and lock it for this process's life. Raises AlreadyRunningError, OSError."""
-    run_directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(run_directory / "pointsman.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(handle, 32).decode(errors="replace").strip()
+    """Make the run directory and lock it for this process's life; give the lock to `release_lock` at the end.
+
+    Raises AlreadyRunningError, OSError.
+    """
+    while True:
+        run_directory.mkdir(parents=True, exist_ok=True)
+        path = run_directory / LOCK_FILE
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            continue  # removed with its directory by a director that has just ended
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 32).decode(errors="replace").strip()
+            os.close(handle)
+            raise AlreadyRunningError(holder) from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                os.truncate(handle, 0)
+                os.write(handle, f"{os.getpid()}\n".encode())
+                return handle
         os.close(handle)
-        raise AlreadyRunningError(holder) from None
-    os.truncate(handle, 0)
-    os.write(handle, f"{os.getpid()}\n".encode())
-    return handle
+
+
+def release_lock(handle: int, run_directory: Path) -> None:
+    """Unlock; the run directory goes too when nothing else is in it."""
+    with contextlib.suppress(OSError):
+        (run_directory / LOCK_FILE).unlink()
+        run_directory.rmdir()
+    os.close(handle)
 
 
 class Supervisor:
@@ -81,6 +103,7 @@ class Supervisor:
         self._ready = ready
         """The director writes one byte here when it is ready and then as a sign of life."""
         self._heard: float | None = None
+        self._was_ready = False
         self._stopping = False
         self._selector = selectors.DefaultSelector()
         self._exit_code = EXIT_OK
@@ -146,6 +169,7 @@ class Supervisor:
             notify("WATCHDOG=1")
 
     def _director_ready(self) -> None:
+        self._was_ready = True
         for child in self._helpers:
             if child.pid == 0 and child.restart_at is None:
                 self._start(child)
@@ -191,8 +215,9 @@ class Supervisor:
         child.pid = 0
         if self._stopping:
             return
-        if code in (EXIT_CONFIGURATION, EXIT_ENVIRONMENT):
-            self._exit_code, self._stopping = code, True
+        hopeless = code in (EXIT_CONFIGURATION, EXIT_ENVIRONMENT)
+        if hopeless or (child is self._director and not self._was_ready):
+            self._exit_code, self._stopping = code if hopeless else EXIT_FAILURE, True
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         if time.monotonic() - child.started > STABLE_AFTER:
