@@ -16,7 +16,7 @@ from pointsman.insight import hoptable
 from pointsman.lab import interrupts
 from pointsman.lab.demo import tell
 from pointsman.lab.errors import LabError
-from pointsman.lab.lab import TOPOLOGIES, XDP_MODES, Lab, running
+from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, running
 from pointsman.lab.node import Node, environment
 
 FAILED, INTERRUPTED = 1, 130
@@ -35,7 +35,14 @@ _xdp_mode = click.option(
 
 
 @click.group()
-def lab() -> None:
+@click.option(
+    "--prefix",
+    default=PREFIX,
+    show_default=True,
+    help="Of the namespaces' names; with one of its own, a lab runs beside another.",
+)
+@click.pass_context
+def lab(context: click.Context, prefix: str) -> None:
     """The documents' clusters on this one machine, with real packets.
 
     ha-pair: two directors, two web servers, mail, clients beyond a router.
@@ -43,16 +50,21 @@ def lab() -> None:
 
     Nodes are network namespaces pm-NODE. Needs root.
     """
+    context.obj = prefix
 
 
 @lab.command()
 @_topology
 @_xdp_mode
-def up(topology: str, xdp_mode: str) -> None:
+@click.pass_obj
+def up(prefix: str, topology: str, xdp_mode: str) -> None:
     """Build a topology and start its programs; when anything fails, nothing is left of it."""
     with _reported():
         made = Lab(
-            topology, xdp_mode=xdp_mode, progress=lambda text: _console.print(f"  {text}", markup=False)
+            topology,
+            prefix=prefix,
+            xdp_mode=xdp_mode,
+            progress=lambda text: _console.print(f"  {text}", markup=False),
         )
         made.up()
         _console.print(f"{topology} is up: {', '.join(made.nodes)}")
@@ -61,20 +73,22 @@ def up(topology: str, xdp_mode: str) -> None:
 
 @lab.command()
 @_optional_topology
-def down(topology: str | None) -> None:
+@click.pass_obj
+def down(prefix: str, topology: str | None) -> None:
     """Take a lab away, or all of them: processes, pins, files, namespaces."""
     with _reported():
         names = [topology] if topology else list(TOPOLOGIES)
         for name in names:
-            Lab(name).down()
+            Lab(name, prefix=prefix).down()
         _console.print(f"{' and '.join(names)}: nothing is left")
 
 
 @lab.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(as_json: bool) -> None:
+@click.pass_obj
+def status(prefix: str, as_json: bool) -> None:
     """Which lab is up, and what runs on its nodes. Exit code 1: none is up."""
-    labs = list(running())
+    labs = list(running(prefix))
     if as_json:
         click.echo(json.dumps({made.topology.name: _facts(made) for made in labs}, indent=2))
     for made in [] if as_json else labs:
@@ -88,10 +102,11 @@ def status(as_json: bool) -> None:
 @lab.command(name="exec", context_settings={"ignore_unknown_options": True})
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def execute(node: str, command: tuple[str, ...]) -> None:
+@click.pass_obj
+def execute(prefix: str, node: str, command: tuple[str, ...]) -> None:
     """Run a command on a node: pointsman lab exec lb-01 -- pointsman ipvsadm -Ln."""
     with _reported():
-        place = _node(node)
+        place = _node(prefix, node)
         with place.entered():
             try:
                 os.execvpe(command[0], list(command), environment())
@@ -100,20 +115,22 @@ def execute(node: str, command: tuple[str, ...]) -> None:
 
 
 @lab.command()
+@_optional_topology
 @_xdp_mode
-def demo(xdp_mode: str) -> None:
-    """Both documents' clusters, told step by step: each expectation is checked. About a minute.
+@click.pass_obj
+def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
+    """Both documents' clusters (or one), told step by step: each expectation is checked. About a minute.
 
     Exit code 0: every expectation held; 1: one did not.
     """
     with _reported():
         console = hoptable.wide_console()
-        if not tell(console, xdp_mode):
+        if not tell(console, [topology] if topology else list(TOPOLOGIES), xdp_mode, prefix):
             sys.exit(FAILED)
 
 
-def _node(name: str) -> Node:
-    labs = list(running())
+def _node(prefix: str, name: str) -> Node:
+    labs = list(running(prefix))
     if not labs:
         raise LabError("no lab is up; start one: pointsman lab up " + " | ".join(TOPOLOGIES))
     found = [made.nodes[name] for made in labs if name in made.nodes]

@@ -1,0 +1,6 @@
+"""The documents' clusters on this one machine: namespaces, topologies, traffic, the demo. See docs/lab.md."""
+
+from pointsman.lab.errors import LabError
+from pointsman.lab.lab import Lab
+
+__all__ = ["Lab", "LabError"]

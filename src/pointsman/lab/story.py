@@ -54,7 +54,7 @@ class Story:
         self.console.print(Text.assemble("    ", mark, text, (f"  {now - self._since:.1f} s", "dim")))
         self._since = now
         if not held:
-            self.failed.append(f"step {self._steps}: {text}")
+            self.failed.append(f"step {self._steps}: {text.splitlines()[0]}")
 
     def end(self) -> bool:
         """The last lines; True when every expectation held."""
