@@ -105,12 +105,14 @@ def _transport(setting: Setting, block: Settings, findings: Findings) -> Transpo
 def _method(block: Settings, keyword: Word, findings: Findings) -> None:
     """Only direct routing is done; every other method, keepalived's default too, is an error."""
     setting = block.last("lvs_method")
-    if setting is None:
-        if not all(real.block and _own_method(real) for real in block.all("real_server")):
-            text = "no lvs_method: keepalived takes NAT then, which is not supported"
-            findings.error(keyword.location, text, "add a line with lvs_method DR", keyword.width)
+    if setting is not None:
+        _direct(setting, findings)
         return
-    _direct(setting, findings)
+    reals = block.all("real_server")
+    sorry = block.has("sorry_server") and not block.has("sorry_server_lvs_method")
+    if sorry or not reals or not all(_own_method(real) for real in reals):
+        text = "no lvs_method: keepalived takes NAT then, which is not supported"
+        findings.error(keyword.location, text, "add a line with lvs_method DR", keyword.width)
 
 
 def _own_method(real: Setting) -> bool:

@@ -41,7 +41,7 @@ def unroll(line: Line, findings: Findings) -> Iterator[Line]:
             return
         if produced + len(waiting) + len(pieces) > MAX_UNROLLED:
             findings.error(
-                line.at(found.start()), f"{found[0].rstrip()} makes more than {MAX_UNROLLED} lines"
+                current.at(found.start()), f"{found[0].rstrip()} makes more than {MAX_UNROLLED} lines"
             )
             return
         waiting += reversed(pieces)

@@ -113,7 +113,7 @@ def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) 
         value_problem(findings, node, error, row.kind)
         return
     _superfluous(node.values[row.kind.words :], word, settings.block, findings)
-    if settings.has(row.canonical) and not row.repeats:
+    if settings.has(row.canonical) and not row.repeats and not row.listing:
         first = settings.all(row.canonical)[0].location
         findings.warning(
             word.location,

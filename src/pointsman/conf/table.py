@@ -15,7 +15,7 @@ TABLE: Table = table_of([*TOP, *GLOBAL, *VRRP, *LVS])
 
 def closest(word: str, known: Iterable[str]) -> str:
     """The known word that `word` was probably meant to be, or nothing."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.66)
     if found:
         return found[0]
     folded = {name.lower().replace("-", "_"): name for name in known}

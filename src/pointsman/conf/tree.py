@@ -11,7 +11,8 @@ from pointsman.conf.tokens import CLOSE, OPEN, Word, tokens
 MAX_DEPTH = 32
 """Nested blocks; keepalived's language needs five."""
 
-MAX_TOKENS = 4_000_000
+MAX_TOKENS = 2_000_000
+"""10,000 virtual servers with four real servers each are about 1.4 million."""
 
 
 class Node:

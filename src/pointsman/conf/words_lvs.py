@@ -70,12 +70,14 @@ LVS: list[Keyword] = [
     honoured(_VS, "smtp_alert", Boolean(), "Mail when the service loses or gains its quorum."),
     honoured(_VS, "weight", Integer(0, 2**31 - 1), "Weight of real servers that name none.", 1),
     honoured(_VS, "sorry_server", Endpoint(), "Serves when too few real servers live."),
-    honoured(_VS, "ip_family", Choice(("inet", "inet6")), "Only for firewall marks; must fit the address."),
     *_inherited(_VS),
     honoured(_VS, _RS, Endpoint(), "A real server.", opens=_RS, repeats=True),
     *refused(_VS, "quorum_up quorum_down", _SCRIPTS),
     *refused(_VS, "ha_suspend", "checks run on both directors; remove it"),
     *accepted(_VS, "virtualhost snmp_name", "only HTTP checks and SNMP read it"),
+    *accepted(
+        _VS, "ip_family", "the address tells its family; only firewall marks, which are refused, need it"
+    ),
     *accepted(_VS, "hashed", "an old name without effect"),
     *refused(_VS, "persistence_engine", "there are no persistence engines but source addresses; remove it"),
     *refused(

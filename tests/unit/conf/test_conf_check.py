@@ -1,0 +1,223 @@
+"""What a configuration means: each mistake that breaks a cluster is found, each sound one is left alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from pointsman.conf.load import load_text
+from pointsman.conf.problems import ConfError, Problem
+
+SOUND = """
+vrrp_instance A {
+    interface eth0
+    virtual_router_id 1
+    unicast_src_ip 10.0.0.2
+    unicast_peer {
+        10.0.0.3
+    }
+    virtual_ipaddress {
+        10.0.0.1/24
+    }
+}
+virtual_server 10.0.0.1 80 {
+    protocol TCP
+    lvs_method DR
+    real_server 10.0.0.4 80 {
+        TCP_CHECK {
+        }
+    }
+}
+"""
+INSTANCE, SERVICE = 2, 13
+"""Lines of the two blocks."""
+
+
+def problems(text: str) -> tuple[Problem, ...]:
+    """All problems of a configuration."""
+    try:
+        return load_text(text, "f").problems
+    except ConfError as error:
+        return error.problems
+
+
+def second(block: str) -> str:
+    """Text of the second instance or service, as a block of its own."""
+    return SOUND[SOUND.index(block) :].partition("\n}\n")[0] + "\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "text"),
+    [
+        (
+            "10.0.0.3",
+            "10.0.0.2",
+            INSTANCE,
+            "error: A lists 10.0.0.2, its own address, among its unicast peers",
+        ),
+        (
+            "10.0.0.3",
+            "10.0.0.1",
+            INSTANCE,
+            "error: A lists 10.0.0.1, a virtual address, among its unicast peers",
+        ),
+        (
+            "10.0.0.3",
+            "fe80::1",
+            INSTANCE,
+            "error: A: unicast peer fe80::1 and unicast_src_ip 10.0.0.2 are of diff",
+        ),
+        (
+            "interface eth0",
+            "interface eth0\nadvert_int 0.5",
+            INSTANCE,
+            "error: A: advert_int 0.5: VRRP version 2",
+        ),
+        (
+            "interface eth0",
+            "interface eth0\nversion 3\nadvert_int 41",
+            INSTANCE,
+            "error: A: advert_int 41: VRRP ver",
+        ),
+        (
+            "interface eth0",
+            "interface eth0\nversion 3\nadvert_int 0.125",
+            INSTANCE,
+            "error: A: advert_int 0.125: VRRP version 3 counts 1/100 s",
+        ),
+        (
+            "10.0.0.1/24",
+            "10.0.0.1/24\nfd00::1/64",
+            INSTANCE,
+            "error: A: fd00::1: VRRP over IPv6 is not implemented",
+        ),
+        ("10.0.0.1/24", "", INSTANCE, "warning: A has no virtual_ipaddress"),
+        (
+            "unicast_peer {\n        10.0.0.3\n    }",
+            "",
+            INSTANCE,
+            "warning: A has a unicast_src_ip but no unicast_p",
+        ),
+        ("10.0.0.1/24", "10.0.0.9/24", SERVICE, "warning: no vrrp_instance carries 10.0.0.1"),
+        ("protocol TCP", "protocol SCTP", SERVICE, "error: SCTP 10.0.0.1:80: SCTP is not forwarded yet"),
+        (
+            "protocol TCP",
+            "protocol TCP\nlvs_sched sh",
+            SERVICE,
+            "error: TCP 10.0.0.1:80: scheduler sh is not impl",
+        ),
+        (
+            " 10.0.0.1 80",
+            " 10.0.0.1",
+            SERVICE,
+            "error: TCP 10.0.0.1:0: a service on every port has to be persist",
+        ),
+        (
+            "real_server 10.0.0.4 80",
+            "real_server 10.0.0.1 80",
+            16,
+            "error: the real server 10.0.0.1 is the virtual",
+        ),
+        (
+            "real_server 10.0.0.4 80",
+            "real_server fd00::4 80",
+            16,
+            "error: real server fd00::4 and virtual server",
+        ),
+        (
+            "real_server 10.0.0.4 80",
+            "real_server 224.0.0.4 80",
+            16,
+            "error: the real server 224.0.0.4 is no unicas",
+        ),
+        (
+            "protocol TCP",
+            "protocol TCP\nsorry_server 10.0.0.4 80",
+            17,
+            "warning: 10.0.0.4:80 is real server and sorry",
+        ),
+        (
+            "TCP_CHECK {",
+            "TCP_CHECK {\nconnect_timeout 9\ndelay_loop 3",
+            17,
+            "warning: connect_timeout 9 exceeds delay",
+        ),
+        (
+            "10.0.0.1/24",
+            "10.0.0.1/30",
+            16,
+            "error: 10.0.0.4 is not on the director's link 10.0.0.0/30. Direct rou",
+        ),
+        (
+            "real_server 10.0.0.4 80",
+            "real_server 10.0.7.4 80",
+            16,
+            "warning: 10.0.7.4 is in none of the networks",
+        ),
+    ],
+)
+def test_mistake(old: str, new: str, where: int, text: str) -> None:
+    found = problems(SOUND.replace(old, new))
+    assert any(
+        problem.location is not None
+        and problem.location.line - where in range(3)
+        and f"{problem.severity.value}: {problem.text}".startswith(text)
+        for problem in found
+    ), found
+
+
+def test_a_sound_configuration_is_left_alone() -> None:
+    assert problems(SOUND) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "router", "interface", "text"),
+    [
+        ("A", 2, "eth0", "vrrp_instance A stands here again (line 2)"),
+        ("a", 2, "eth0", "vrrp_instance a differs from A only by case"),
+        ("B", 1, "eth0", "virtual_router_id 1 on eth0 is already that of A (line 2)"),
+    ],
+)
+def test_instances_that_get_into_each_others_way(name: str, router: int, interface: str, text: str) -> None:
+    other = second("vrrp_instance").replace(" A ", f" {name} ").replace("10.0.0.1/", "10.0.0.7/")
+    other = other.replace("virtual_router_id 1", f"virtual_router_id {router}").replace("eth0", interface)
+    (problem,) = problems(SOUND + other)
+    assert problem.text.startswith(text)
+
+
+def test_the_same_router_id_on_another_interface_is_fine() -> None:
+    other = (
+        second("vrrp_instance")
+        .replace(" A ", " B ")
+        .replace("10.0.0.1/", "10.0.0.7/")
+        .replace("eth0", "eth1")
+    )
+    assert problems(SOUND + other) == ()
+
+
+def test_a_service_twice() -> None:
+    (problem,) = problems(SOUND + second("virtual_server"))
+    assert problem.text == "virtual server TCP 10.0.0.1:80 stands here again (line 13)"
+    assert problems(SOUND + second("virtual_server").replace("TCP\n", "UDP\n")) == ()
+
+
+def test_without_instances_and_prefixes_nothing_is_said_about_links() -> None:
+    assert problems(second("virtual_server")) == ()
+    assert problems(SOUND.replace("10.0.0.1/24", "10.0.0.1").replace("10.0.0.4", "10.9.9.9")) == ()
+
+
+def test_the_way_out_holds_every_host_and_no_host_at_its_ends() -> None:
+    text = SOUND.replace("10.0.0.1/24", "10.0.0.1/30").replace("10.0.0.4", "10.0.0.7")
+    (problem,) = problems(text)
+    assert "widen the prefix from /30 to /28 (10.0.0.0/28)" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        ("notification_email { a@b }", "notification_email without smtp_server: no mail is sent"),
+        ("smtp_server 10.0.0.5", "smtp_server without notification_email: no mail is sent"),
+    ],
+)
+def test_mail_settings_that_send_nothing(lines: str, text: str) -> None:
+    (problem,) = problems(SOUND + f"global_defs {{\n{lines}\n}}\n")
+    assert (problem.text, problem.location) == (text, None)

@@ -1,0 +1,91 @@
+"""The keyword table: whole, consistent, and read by somebody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import pointsman.conf
+from pointsman.conf.keywords import Keyword, Status, table_of
+from pointsman.conf.load import load_text
+from pointsman.conf.problems import ConfError
+from pointsman.conf.table import TABLE
+
+ROWS = [row for block in TABLE.values() for row in block.values()]
+BUILDERS = "".join(path.read_text() for path in sorted(Path(pointsman.conf.__path__[0]).glob("build*.py")))
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.status is Status.HONOURED], ids=lambda row: f"{row.block}.{row.name}"
+)
+def test_what_is_honoured_is_read(row: Keyword) -> None:
+    inherited = row.canonical.removeprefix("vrrp_")
+    assert f'"{row.canonical}"' in BUILDERS or f'"{inherited}"' in BUILDERS
+
+
+def test_every_row_says_something() -> None:
+    assert not [row.name for row in ROWS if len(row.help) < 10]
+
+
+def test_blocks_that_words_open_exist() -> None:
+    assert {row.opens for row in ROWS if row.opens and not row.listing} == set(TABLE) - {""}
+
+
+def test_the_table_knows_keepalived() -> None:
+    assert len({row.name for row in ROWS}) >= 280
+
+
+def test_a_word_twice_in_a_block_is_a_mistake_of_ours() -> None:
+    with pytest.raises(ValueError, match="priority stands twice"):
+        table_of([*TABLE["vrrp_instance"].values(), TABLE["vrrp_instance"]["priority"]])
+
+
+TYPOS = [
+    ("global_defs", "router_idd", "router_id"),
+    ("global_defs", "notifcation_email", "notification_email"),
+    ("global_defs", "notification_mail", "notification_email"),
+    ("global_defs", "smtp_sever", "smtp_server"),
+    ("global_defs", "smtp_conect_timeout", "smtp_connect_timeout"),
+    ("vrrp_instance", "authentificaton", "authentication"),
+    ("vrrp_instance", "virtual_ipadress", "virtual_ipaddress"),
+    ("vrrp_instance", "virtual_router-id", "virtual_router_id"),
+    ("vrrp_instance", "prioriy", "priority"),
+    ("vrrp_instance", "advert-int", "advert_int"),
+    ("vrrp_instance", "unicast_peers", "unicast_peer"),
+    ("vrrp_instance", "unicast_srcip", "unicast_src_ip"),
+    ("vrrp_instance", "Interface", "interface"),
+    ("vrrp_instance", "nopremt", "nopreempt"),
+    ("vrrp_instance", "PRIORITY", "priority"),
+    ("virtual_server", "lb_alg", "lb_algo"),
+    ("virtual_server", "lvs_shed", "lvs_sched"),
+    ("virtual_server", "delayloop", "delay_loop"),
+    ("virtual_server", "persistance_timeout", "persistence_timeout"),
+    ("virtual_server", "protocoll", "protocol"),
+    ("virtual_server", "realserver", "real_server"),
+    ("virtual_server", "sorry-server", "sorry_server"),
+    ("real_server", "wieght", "weight"),
+    ("real_server", "TCP_CHEK", "TCP_CHECK"),
+    ("real_server", "tcp_check", "TCP_CHECK"),
+    ("TCP_CHECK", "conect_port", "connect_port"),
+    ("TCP_CHECK", "connection_timeout", "connect_timeout"),
+    ("TCP_CHECK", "nb_get_retries", "nb_get_retry"),
+    ("TCP_CHECK", "delay_before_retries", "delay_before_retry"),
+]
+
+WRAPPED = {
+    "global_defs": "global_defs {\n%s 1\n}",
+    "vrrp_instance": "vrrp_instance A {\n%s 1\n}",
+    "virtual_server": "virtual_server 10.0.0.1 80 {\n%s 1\n}",
+    "real_server": "virtual_server 10.0.0.1 80 { real_server 10.0.0.2 80 {\n%s 1\n} }",
+    "TCP_CHECK": "virtual_server 10.0.0.1 80 { real_server 10.0.0.2 80 { TCP_CHECK {\n%s 1\n} } }",
+}
+
+
+@pytest.mark.parametrize(("block", "typo", "meant"), TYPOS)
+def test_did_you_mean(block: str, typo: str, meant: str) -> None:
+    with pytest.raises(ConfError) as caught:
+        load_text(WRAPPED[block] % typo, "f")
+    problem = next(each for each in caught.value.errors if each.text.startswith("unknown keyword"))
+    assert str(problem) == f"f:2:1: error: unknown keyword {typo} in {block}; did you mean {meant}?"
+    assert problem.width == len(typo)

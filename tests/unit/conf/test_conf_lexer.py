@@ -1,0 +1,201 @@
+"""Lines, comments, quotes, blocks, includes, conditions, definitions, sequences; and their bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from pointsman.conf.load import load
+from pointsman.conf.problems import Findings
+from pointsman.conf.reading import Reading
+from pointsman.conf.source import TextReader
+from pointsman.conf.tree import Node, tree
+
+Shape = list[str | tuple[str, "Shape"]]
+
+
+def shape(nodes: list[Node]) -> Shape:
+    """Statements as their words, blocks as (words, statements)."""
+    found: Shape = []
+    for node in nodes:
+        words = "|".join(word.text for word in node.words)
+        found.append(words if node.block is None else (words, shape(node.block)))
+    return found
+
+
+def read(files: str | dict[str, str | bytes], config_id: str = "here") -> tuple[Shape, list[str]]:
+    """Shape and problems of the file `f`."""
+    sources: dict[str, list[str]] = {}
+    findings = Findings(sources)
+    reader = TextReader({"f": files} if isinstance(files, str) else files)
+    nodes = tree(Reading(reader, findings, sources, config_id).lines("f"), findings)
+    return shape(nodes), [str(problem) for problem in findings.problems()]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a b c\n", ["a|b|c"]),
+        ("a b\r\nc", ["a|b", "c"]),
+        ("\ta\fb\vc ", ["a|b|c"]),
+        ("a # b\n#c\n! d\n e ! f", ["a", "e"]),
+        (r"a b\#c d\!e # f", ["a|b#c|d!e"]),
+        ('a "b # c" d', ["a|b # c|d"]),
+        ('a "b c"d"e" ""', ["a|b c|d|e|"]),
+        ("a 'b c'", ["a|'b|c'"]),
+        ("a {\nb\n}\n", [("a", ["b"])]),
+        ("a\n{\nb\n}\n", [("a", ["b"])]),
+        ("a { b c }", [("a", ["b|c"])]),
+        ("a{b{c}}d", [("a", [("b", ["c"])]), "d"]),
+        ('a "{" { "}" }', [("a|{", ["}"])]),
+        ("a {}\nb {\n}", [("a", []), ("b", [])]),
+        ("", []),
+    ],
+)
+def test_lines_words_and_blocks(text: str, expected: Shape) -> None:
+    assert read(text) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a\n b {\n c\n", "f:2:4: error: this block is never closed"),
+        ("a\n }\n", "f:2:2: error: this } closes nothing"),
+        ("{\na\n}", "f:1:1: error: a block without a keyword before it"),
+        ("a {\n}\n{\n}", "f:3:1: error: a block without a keyword before it"),
+        ('a "b', "f:1:3: error: this quote is never closed"),
+        ("x" * 1024, "f:1:1: error: the line has 1024 bytes"),
+        ("a\nb\0c", "f:2:2: error: a NUL byte"),
+    ],
+)
+def test_broken_shape(text: str, problem: str) -> None:
+    assert read(text)[1][0].startswith(problem)
+
+
+def test_bytes_that_are_no_text() -> None:
+    assert read({"f": "a\nä".encode() + b"\xff b\nc"}) == (
+        ["a", "c"],
+        ["f:2:2: error: byte 0xff is not UTF-8 text; save the file in UTF-8, or remove it"],
+    )
+
+
+def test_nesting_is_bounded() -> None:
+    with pytest.raises(Exception, match=r"1:66: error: blocks nested deeper than 32"):
+        load(TextReader({"f": "a{" * 100 + "\n"}), "f")
+    with pytest.raises(Exception, match="nested deeper"):
+        load(TextReader({"f": "a{\n" * 100_000}), "f")
+
+
+def test_include_is_relative_to_the_including_file() -> None:
+    files: dict[str, str | bytes] = {
+        "f": "a\ninclude d/g\nb",
+        "d/g": "g {\ninclude h\n}",
+        "d/h": "h",
+    }
+    assert read(files) == (["a", ("g", ["h"]), "b"], [])
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"f": "a\n include gone"}, "f:2:10: warning: no file matches gone"),
+        ({"f": "includer gone"}, "f:1:10: error: no file matches gone"),
+        ({"f": "includea gone"}, "f:1:10: error: no file matches gone"),
+        ({"f": "include"}, "f:1:1: error: include wants the name of a file"),
+        ({"f": "a\ninclude f"}, "f:2:1: error: f includes itself: f -> f"),
+        ({"f": "include g", "g": "include f"}, "g:1:1: error: f includes itself: f -> g -> f"),
+    ],
+)
+def test_includes_that_fail(files: dict[str, str | bytes], problem: str) -> None:
+    assert read(files)[1] == [problem]
+
+
+def test_include_depth_is_bounded() -> None:
+    files: dict[str, str | bytes] = {f"f{n}": f"include f{n + 1}" for n in range(40)}
+    assert read({"f": "include f0", **files})[1] == ["f14:1:1: error: includes nested deeper than 16"]
+
+
+def test_conditions_by_config_id() -> None:
+    text = "@here a\n@there b\n@^here c\n@^there d\n@here e {\nf\n@here }"
+    assert read(text)[0] == ["a", "d", ("e", ["f"])]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("$A=1\nx $A y", ["x|1|y"]),
+        ("$A=1\nx ${A}0", ["x|10"]),
+        ("$A=1 2\nx $A", ["x|1|2"]),
+        ("$A=$B\n$B=2\nx $A", ["x|2"]),
+        ("x $A", ["x|$A"]),
+        ("$A=a {\\\n b\\\n }\n$A\nc", [("a", ["b"]), "c"]),
+        ("$A=b\\\nc\nx $A y", ["x|b", "c|y"]),
+        ("x ${_HASH}y ${_BANG}", ["x|#y|!"]),
+        ("$A=1\nx pa$ss$A", ["x|pa$ss1"]),
+    ],
+)
+def test_definitions(text: str, expected: Shape) -> None:
+    assert read(text) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("x ${A} y", "f:1:3: error: ${A} is not defined"),
+        ("x ${_RANDOM 1 2}", "f:1:3: error: ${_RANDOM} is not supported here"),
+        ("$A=$A\nx $A", "f:2:3: error: $A expands without end"),
+        ("$A=x $B\n$B=x $A\n$A", "f:3:1: error: "),
+        ("$A=aaaaaaaaaa${B}${B}\n$B=${C}${C}\n$C=${D}${D}\n$D=${A}${A}\n$A", "f:5:1: error: "),
+        ("$A=b\\", "f:1:1: error: $A ends with a line to be continued"),
+    ],
+)
+def test_definitions_that_fail(text: str, problem: str) -> None:
+    assert read(text)[1][0].startswith(problem)
+
+
+def test_a_word_from_a_definition_points_to_where_it_is_used() -> None:
+    sources: dict[str, list[str]] = {}
+    findings = Findings(sources)
+    lines = Reading(TextReader({"f": "$A=one two\n  x $A y"}), findings, sources, "").lines("f")
+    (node,) = tree(lines, findings)
+    assert [(word.text, word.location.column) for word in node.words] == [
+        ("x", 3),
+        ("one", 5),
+        ("two", 5),
+        ("y", 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("~SEQ(i, 3) a $i", ["a|1", "a|2", "a|3"]),
+        ("~SEQ(i, 2, 4) 10.0.0.$i", ["10.0.0.2", "10.0.0.3", "10.0.0.4"]),
+        ("~SEQ(i, 9, -4, 1) ${i}x", ["9x", "5x", "1x"]),
+        ("~SEQx(i, 9, b) $i", ["9", "a", "b"]),
+        ("~LST(n, eth0, eth1) on $n", ["on|eth0", "on|eth1"]),
+        ("~SEQ(i, 2) ~SEQ(j, 2) $i.$j", ["1.1", "1.2", "2.1", "2.2"]),
+        ("~LST(i, $i) $i", ["$i"]),
+        ("~ a", ["~|a"]),
+    ],
+)
+def test_sequences(text: str, expected: Shape) -> None:
+    assert read(text) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("~SEQ(i, 1, 0, 5) $i", "~SEQ never gets from 1 to 5 by steps of 0"),
+        ("~SEQ(i, a) $i", "~SEQ wants numbers, not a"),
+        ("~SEQ(i) $i", "~SEQ wants a name and values"),
+        ("~SEQ(i, 70000) $i", "~SEQ makes more than 65536 lines"),
+    ],
+)
+def test_sequences_that_fail(text: str, problem: str) -> None:
+    assert read(text)[1][0].startswith(f"f:1:1: error: {problem}")
+
+
+def test_sequences_that_multiply_are_bounded() -> None:
+    assert read("~SEQ(i, 60000) ~SEQ(j, 60000) $i $j")[1] == [
+        "f:1:16: error: ~SEQ(j, 60000) makes more than 65536 lines"
+    ]

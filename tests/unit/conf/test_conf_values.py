@@ -1,0 +1,286 @@
+"""Every bad value is an error at its word; keepalived would ignore it and take the default."""
+
+from __future__ import annotations
+
+import pytest
+
+from pointsman.conf.load import load_text
+from pointsman.conf.problems import ConfError, Problem, Severity
+
+INSTANCE = """vrrp_instance A {
+    interface eth0
+    virtual_router_id 1
+    virtual_ipaddress {
+        10.0.0.1/24
+    }
+    @@
+}
+"""
+SERVICE = """virtual_server 10.0.0.1 80 {
+    protocol TCP
+    lvs_method DR
+    real_server 10.0.0.2 80 {
+        weight 1
+    }
+    @@
+}
+"""
+MEMBER = """virtual_server 10.0.0.1 80 {
+    protocol TCP
+    lvs_method DR
+    real_server 10.0.0.2 80 {
+        @@
+    }
+}
+"""
+CHECK = MEMBER.replace("@@", "TCP_CHECK {\n            @@\n        }")
+GLOBAL = "global_defs {\n    router_id a\n    @@\n}\n"
+
+
+def problems(text: str) -> tuple[Problem, ...]:
+    """All problems of a configuration."""
+    try:
+        return load_text(text, "f").problems
+    except ConfError as error:
+        return error.problems
+
+
+@pytest.mark.parametrize("frame", [INSTANCE, SERVICE, MEMBER, CHECK, GLOBAL])
+def test_the_frames_are_fine(frame: str) -> None:
+    assert problems(frame.replace("@@", "")) == ()
+
+
+@pytest.mark.parametrize(
+    ("frame", "statement", "text"),
+    [
+        (INSTANCE, "priority ^300", "priority 300: it wants a whole number from 1 to 255"),
+        (INSTANCE, "priority ^0x10", "priority 0x10: it wants a whole number from 1 to 255"),
+        (INSTANCE, "^priority", "priority: the value is missing; it wants a whole number from 1 to 255"),
+        (INSTANCE, "advert_int ^1s", "advert_int 1s: it wants seconds from 0.01 to 255"),
+        (INSTANCE, "advert_int ^0", "advert_int 0: it wants seconds from 0.01 to 255"),
+        (INSTANCE, "state ^MASTR", "state MASTR: it wants one of MASTER BACKUP; did you mean MASTER?"),
+        (INSTANCE, "state ^master", "state master: it wants one of MASTER BACKUP; did you mean MASTER?"),
+        (INSTANCE, "version ^4", "version 4: it wants a whole number from 2 to 3"),
+        (
+            INSTANCE,
+            "unicast_src_ip ^10.0.0.256",
+            "unicast_src_ip 10.0.0.256: 10.0.0.256 is not an IP address",
+        ),
+        (INSTANCE, "unicast_peer { ^10.0.0 }", "unicast_peer 10.0.0: 10.0.0 is not an IP address"),
+        (INSTANCE, "unicast_peer { 10.0.0.8 ^10.0.0.9 }", "unicast_peer 10.0.0.9: one peer in a line"),
+        (INSTANCE, "unicast_peer { 10.0.0.8 ^min_ttl 3 }", "unicast_peer min_ttl: min_ttl is not supported"),
+        (INSTANCE, "^unicast_peer { }", "unicast_peer names no peer; add the other director's address"),
+        (INSTANCE, "^unicast_peer 10.0.0.8", "unicast_peer wants a block; write unicast_peer { ... }"),
+        (INSTANCE, "^nopreempt {\n}", "nopreempt takes no block; it wants no value"),
+        (INSTANCE, "smtp_alert ^maybe", "smtp_alert maybe: it wants on or off"),
+        (
+            INSTANCE,
+            "interface ^averyveryverylongname",
+            "interface averyveryverylongname: it wants the name of an interface, at most 15 characters",
+        ),
+        (
+            INSTANCE,
+            "virtual_ipaddress { ^10.0.0.2/33 }",
+            "virtual_ipaddress 10.0.0.2/33: it wants an address with",
+        ),
+        (
+            INSTANCE,
+            "virtual_ipaddress { 10.0.0.2 ^10.0.0.3 }",
+            "virtual_ipaddress 10.0.0.3: one address in a line",
+        ),
+        (
+            INSTANCE,
+            "virtual_ipaddress { 10.0.0.2 ^use_vmac }",
+            "virtual_ipaddress use_vmac: this option is not",
+        ),
+        (INSTANCE, "virtual_ipaddress { 10.0.0.2 ^dev }", "virtual_ipaddress dev: its value is missing"),
+        (INSTANCE, "virtual_ipaddress { 10.0.0.2 brd ^x }", "virtual_ipaddress x: x is not an IP address"),
+        (INSTANCE, "virtual_ipaddress { 10.0.0.2 scope ^any }", "virtual_ipaddress any: a scope is one of"),
+        (INSTANCE, "^authentication { auth_pass x\n }", "authentication without auth_type protects nothing"),
+        (
+            INSTANCE,
+            "^authentication { auth_type PASS\n }",
+            "authentication without auth_pass protects nothing",
+        ),
+        (INSTANCE, "authentication { ^auth_type AH\n auth_pass x\n }", "auth_type AH is not supported"),
+        (INSTANCE, "^preempt\nnopreempt", "preempt and nopreempt contradict each other"),
+        (
+            INSTANCE,
+            "^track_script {\n x\n }",
+            "track_script is not supported; tracking is not implemented yet",
+        ),
+        (INSTANCE, "^strict_mode on", "strict_mode is not supported"),
+        (INSTANCE, "^delay_loop 3", "delay_loop does not belong in vrrp_instance, but in virtual_server or"),
+        (
+            INSTANCE,
+            "^virtual_server 10.0.0.1 80 { }",
+            "virtual_server does not belong in vrrp_instance, but in the to",
+        ),
+        (
+            INSTANCE,
+            "priority 3 ^advert_int 4",
+            "advert_int stands in the line of priority, so it has no effect",
+        ),
+        (SERVICE, "lvs_sched ^rrr", "lvs_sched rrr: it wants one of rr wrr lc wlc"),
+        (SERVICE, "lvs_method ^DRR", "lvs_method DRR: it wants one of DR TUN NAT; did you mean DR?"),
+        (
+            SERVICE,
+            "lvs_method ^NAT",
+            "lvs_method NAT is not supported; Pointsman does direct routing; write lvs_m",
+        ),
+        (SERVICE, "lb_kind ^TUN", "lb_kind TUN is not supported"),
+        (SERVICE, "protocol ^TPC", "protocol TPC: it wants one of TCP UDP SCTP; did you mean TCP?"),
+        (SERVICE, "delay_loop ^-1", "delay_loop -1: it wants seconds from"),
+        (
+            SERVICE,
+            "persistence_timeout ^0",
+            "persistence_timeout 0: it wants a whole number from 1 to 2678400 (sec",
+        ),
+        (
+            SERVICE,
+            "persistence_granularity ^255.0.255.0",
+            "persistence_granularity 255.0.255.0: it wants a netmask",
+        ),
+        (SERVICE, "quorum ^0", "quorum 0: it wants a whole number from 1"),
+        (SERVICE, "hysteresis ^1", "hysteresis 1 is not below the quorum (1)"),
+        (SERVICE, "^ops", "ops is for UDP only"),
+        (SERVICE, "^sh-port", "sh-port is a flag of lvs_sched sh, not of wlc"),
+        (SERVICE, "real_server 10.0.0.3 ^0 { }", "real_server 0: 0 is not a port from 1 to 65535"),
+        (SERVICE, "real_server 10.0.0.3 ^http { }", "real_server http: http is not a port from 1 to 65535"),
+        (SERVICE, "^real_server { }", "real_server: the value is missing; it wants an IP address and a port"),
+        (SERVICE, "^real_server 10.0.0.3 80", "real_server wants a block"),
+        (SERVICE, "real_server ^10.0.0.2 { }", "real server 10.0.0.2:80 stands here again (first in line 4)"),
+        (
+            SERVICE,
+            "sorry_server ^web.example 80",
+            "sorry_server web.example: web.example is not an IP address",
+        ),
+        (SERVICE, "^quorum_up /bin/true", "quorum_up is not supported; Pointsman does not run scripts yet"),
+        (MEMBER, "weight ^-1", "weight -1: it wants a whole number from 0"),
+        (MEMBER, "weight ^1.5", "weight 1.5: it wants a whole number from 0"),
+        (MEMBER, "lthreshold ^4\nuthreshold 3", "lthreshold 4 is above uthreshold 3"),
+        (MEMBER, "lvs_method ^NAT", "lvs_method NAT is not supported"),
+        (
+            MEMBER,
+            "^HTTP_GET {\n url { path /\n }\n}",
+            "HTTP_GET is not supported; this checker is not implemented yet",
+        ),
+        (CHECK, "connect_port ^65536", "connect_port 65536: it wants a whole number from 1 to 65535"),
+        (CHECK, "connect_timeout ^fast", "connect_timeout fast: it wants seconds from"),
+        (CHECK, "connect_ip ^web", "connect_ip web: web is not an IP address"),
+        (CHECK, "^fwmark 7", "fwmark is not supported"),
+        (GLOBAL, "notification_email { a@b ^a<b }", "a<b is not a mail address; write name@host"),
+        (GLOBAL, "smtp_server mail ^99999", "smtp_server 99999: 99999 is not a port"),
+        (GLOBAL, "smtp_server ^ma/il", "smtp_server ma/il: it wants a host name or an address"),
+        (GLOBAL, "smtp_connect_timeout ^0", "smtp_connect_timeout 0: it wants a whole number from 1"),
+        (GLOBAL, "^vrrp_strict", "vrrp_strict is not supported"),
+        (GLOBAL, "^priority 3", "priority does not belong in global_defs, but in vrrp_instance"),
+        (
+            "@@",
+            "^virtual_server_group g {\n}",
+            "virtual_server_group is not supported; write one virtual_server",
+        ),
+        ("@@", "^virtual_server { }", "virtual_server wants an address and a port"),
+        ("@@", "virtual_server ^fwmark 3 {\nlvs_method DR\n}", "virtual_server fwmark is not supported"),
+        ("@@", "virtual_server ^www 80 {\nlvs_method DR\n}", "virtual_server www: www is not an IP address"),
+        ("@@", "^vrrp_instance A {\ninterface eth0\n}", "vrrp_instance A has no virtual_router_id"),
+        ("@@", "^vrrp_instance A {\nvirtual_router_id 1\n}", "vrrp_instance A has no interface"),
+        ("@@", "^vrrp_instance {\n}", "vrrp_instance: the value is missing; it wants a name"),
+        ("@@", "^frobnicate", "unknown keyword frobnicate outside a block"),
+        ("@@", "^virtual_server 10.0.0.1 80 {\nprotocol TCP\n}", "no lvs_method: keepalived takes NAT then"),
+    ],
+)
+def test_error_at_its_word(frame: str, statement: str, text: str) -> None:
+    """`^` in the statement marks where the caret has to be."""
+    whole = frame.replace("@@", statement)
+    before = whole[: whole.index("^")]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    errors = [each for each in problems(whole.replace("^", "", 1)) if each.severity is Severity.ERROR]
+    assert any(str(error).startswith(f"f:{line}:{column}: error: {text}") for error in errors), errors
+
+
+@pytest.mark.parametrize(
+    ("frame", "statement", "text"),
+    [
+        (INSTANCE, "state MASTER", "state MASTER without a priority means priority 255"),
+        (INSTANCE, "state BACKUP\npriority 255", "priority 255 is the owner of the addresses"),
+        (INSTANCE, "state MASTER\npriority 9\nnopreempt", "nopreempt has no effect with state MASTER"),
+        (
+            INSTANCE,
+            "version 3\nauthentication {\nauth_type PASS\nauth_pass x\n}",
+            "version 3 has no authentication",
+        ),
+        (INSTANCE, "authentication {\nauth_type PASS\nauth_pass 123456789\n}", "the password has 9 bytes"),
+        (
+            INSTANCE,
+            "priority 3\npriority 4",
+            "priority stands here again (first in line 7); the last one counts",
+        ),
+        (INSTANCE, "priority 3 4", "4 behind the value of priority has no effect"),
+        (INSTANCE, "unicast_peer {\n10.0.0.8\n10.0.0.8\n}", "peer 10.0.0.8 is listed twice"),
+        (INSTANCE, "virtual_ipaddress {\n10.0.0.1\n}", "10.0.0.1 is listed twice"),
+        (SERVICE, "quorum 2", "quorum 2 is above 1, the weight of all real servers; 1 is taken"),
+        (
+            SERVICE,
+            "persistence_granularity 24",
+            "persistence_granularity has no effect without persistence_timeout",
+        ),
+        (
+            SERVICE,
+            "sorry_server 10.0.0.9 81",
+            "direct routing does not change ports: 10.0.0.9 gets packets at port 80",
+        ),
+        (CHECK, "nb_get_retry 3", "keepalived 2.x does not know nb_get_retry in TCP_CHECK"),
+        (
+            "@@",
+            "virtual_server 10.0.0.1 53 {\nlvs_method DR\nreal_server 10.0.0.2 53 {\n}\n}",
+            "no protocol: it is UDP",
+        ),
+    ],
+)
+def test_warning(frame: str, statement: str, text: str) -> None:
+    found = problems(frame.replace("@@", statement))
+    assert [problem.severity for problem in found] == [Severity.WARNING]
+    assert found[0].text.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("frame", "statement"),
+    [
+        (GLOBAL, "vrrp_rt_priority 50"),
+        (GLOBAL, "enable_script_security"),
+        (GLOBAL, "lvs_flush"),
+        (INSTANCE, "garp_lower_prio_repeat 3"),
+        (INSTANCE, "higher_prio_send_advert true"),
+        (CHECK, "log_all_failures"),
+    ],
+)
+def test_harmless_words_are_noted(frame: str, statement: str) -> None:
+    assert [problem.severity for problem in problems(frame.replace("@@", statement))] == [Severity.NOTE]
+
+
+@pytest.mark.parametrize(
+    ("frame", "statement"),
+    [
+        (INSTANCE, "strict_mode off"),
+        (INSTANCE, "down_timer_adverts 3"),
+        (INSTANCE, "lower_prio_no_advert false"),
+        (CHECK, "fwmark 0"),
+        (GLOBAL, "vrrp_startup_delay 0"),
+    ],
+)
+def test_refused_words_may_say_what_happens_anyway(frame: str, statement: str) -> None:
+    assert problems(frame.replace("@@", statement)) == ()
+
+
+def test_all_errors_come_at_once_in_the_order_of_the_lines() -> None:
+    text = INSTANCE.replace("@@", "priority 300\nadvert_in 1") + SERVICE.replace("@@", "quorum 0\nlb_alg rr")
+    assert [problem.location.line for problem in problems(text) if problem.location] == [7, 8, 16, 17]
+
+
+def test_warnings_without_end_do_not_stop_reading_but_errors_do() -> None:
+    many = "\n".join(["smtp_alert on off"] * 700)
+    found = problems(GLOBAL.replace("@@", many + "\nfrob"))
+    assert found[-2].text.startswith("unknown keyword frob")
+    assert found[-1].text == "899 more like these are not shown"
+    assert len(problems("frob\n" * 5000)) == 501
