@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -202,20 +203,37 @@ def test_without_it_two_machines_have_one_address(scene: Scene) -> None:
     assert scene.who_answers() == {"dir"}
 
 
-def test_not_one_request_is_answered_while_up_and_down_run(scene: Scene) -> None:
+STOPPED_AFTER_EACH_CHANGE = """
+import os, signal
+from pointsman.realserver import host
+def stopping(real):
+    def call(*arguments, **options):
+        real(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return call
+for name in ("write_arp", "add_to_lo", "remove_from_lo"):
+    setattr(host, name, stopping(getattr(host, name)))
+from pointsman.cli.main import main
+main()
+"""
+
+
+def test_not_one_request_is_answered_between_the_steps_of_up_and_down(scene: Scene) -> None:
     """The rules come before the address and go after it."""
-    question = Arp(1, MACS["cl"], HOSTS["cl"], VIP).request()
-    command = [sys.executable, "-m", "pointsman.cli.main", "realserver"]
-    with scene.listen("cl") as nic:
-        for action in (["up", VIP], ["down"]):
-            inside = ["nsenter", f"--net=/run/netns/{scene.prefix}-rs1", *command, *action]
-            running = subprocess.Popen(inside, stdout=subprocess.DEVNULL)
-            while running.poll() is None:
-                nic.send(question)
-                time.sleep(0.0005)
-            assert running.returncode == 0
-        answers = {NAMES[arp.sender_mac] for arp in heard(nic) if arp.operation == 2}
-    assert answers == {"dir"}
+    for action in (["up", VIP], ["down"]):
+        inside = [
+            "nsenter",
+            f"--net=/run/netns/{scene.prefix}-rs1",
+            sys.executable,
+            "-c",
+            STOPPED_AFTER_EACH_CHANGE,
+        ]
+        running = subprocess.Popen([*inside, "realserver", *action], stdout=subprocess.DEVNULL)
+        answered = []
+        while os.WIFSTOPPED(os.waitpid(running.pid, os.WUNTRACED)[1]):
+            answered.append(scene.who_answers())
+            running.send_signal(signal.SIGCONT)
+        assert answered == [{"dir"}] * 7, f"after each change of {action[0]}: six sysctls and the address"
 
 
 @pytest.mark.parametrize("arp_ignore", [0, 1, 2, 3, 4, 8])
