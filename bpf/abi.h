@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * Everything the packet path shares with user space (src/pointsman/dataplane/xdp/layout.py).
+ *
+ * User space checks these layouts against the object's BTF when it loads it; a change here changes the ABI hash
+ * under which maps and links are pinned. Addresses and ports are in network byte order, as on the wire, unless a
+ * comment says otherwise.
+ */
+#ifndef POINTSMAN_ABI_H
+#define POINTSMAN_ABI_H
+
+#include <linux/types.h>
+
+#define WAYS 4 /* entries of one bucket */
+
+/* Raise it when the meaning of a number changes and its layout does not. */
+enum abi { ABI_REVISION = 1 };
+
+/* Why a packet's way ended here. User space takes the names from BTF: lower case, without EXIT_. */
+enum exit_reason {
+	EXIT_NOT_IPV4,      /* passed: not IPv4 (ARP, IPv6, VLAN) */
+	EXIT_NOT_TRANSPORT, /* passed: neither TCP nor UDP */
+	EXIT_NO_SERVICE,    /* passed: nothing is configured for this address and port */
+	EXIT_MALFORMED,     /* passed: header cut short, wrong length or checksum; the stack drops it */
+	EXIT_FRAGMENT,      /* passed: an IP fragment */
+	EXIT_OTHER_HOST,    /* passed: the frame is not addressed to this host */
+	EXIT_NO_CONNECTION, /* passed: not the first packet of a connection and none is known; the stack refuses */
+	EXIT_FTP_DATA,      /* passed: from source port 20, which is never scheduled */
+	EXIT_NO_DESTINATION, /* passed: no real server can take a new connection; the stack refuses */
+	EXIT_SERVER_REMOVED, /* dropped: the connection's real server was deleted */
+	EXIT_NO_NEIGHBOUR,  /* dropped: the real server's MAC address is not known (yet) */
+	EXIT_TTL_EXCEEDED,  /* dropped: TTL 1 or less */
+	EXIT_TABLE_FULL,    /* forwarded all the same: no room for a new connection, served by hash */
+	EXIT_UNTRACKED,     /* forwarded all the same: packet of a connection that found no room, served by hash */
+	EXIT_COUNT,
+};
+
+enum scheduler {
+	SCHEDULER_NONE,
+	SCHEDULER_RR,
+	SCHEDULER_WRR,
+	SCHEDULER_LC,
+	SCHEDULER_WLC,
+	SCHEDULER_SED,
+	SCHEDULER_NQ,
+	SCHEDULER_FO,
+	SCHEDULER_OVF,
+};
+
+/* States of a connection; the names are IPVS's (ip_vs_proto_tcp.c). */
+enum connection_state {
+	STATE_NONE,
+	STATE_SYN_RECV,
+	STATE_ESTABLISHED,
+	STATE_FIN_WAIT,
+	STATE_TIME_WAIT,
+	STATE_CLOSE,
+	STATE_UDP,
+	STATE_COUNT = 16,
+};
+
+/* What clients address. Buckets are searched from the key's own on, up to the first that has an empty way. */
+struct front {
+	__u64 key;     /* address | port << 32 | protocol << 48 | 1 << 56; 0: empty; FRONT_DELETED */
+	__u32 service; /* index into services */
+	__u16 number;  /* names this front in connections; not reused while any of them lives */
+	__u16 spare;
+};
+
+struct front_bucket {
+	struct front way[WAYS];
+};
+
+#define FRONT_DELETED 0xffffffffffffffffULL
+#define FRONT_PROBES 4 /* buckets */
+#define FRONT_HASH 0x9e3779b97f4a7c15ULL
+
+#define SERVICE_USED 1
+#define SERVICE_DELETED 2 /* kept for its live connections, whose packets are dropped */
+#define SERVICE_ONE_PACKET 4
+
+struct service {
+	/* The real servers in force, switched with one store; see LIST_*. */
+	__u64 list;
+	/* Where rr and wrr stand; see CURSOR_*. The packet path writes it by compare-and-swap. */
+	__u64 cursor;
+	__u32 flags;
+	__u32 persistence;   /* seconds; 0: not persistent */
+	__u32 mask;          /* applied to the client address for persistence */
+	__u32 previous_mask; /* templates made before the last edit */
+	/* For user space: */
+	__u32 address;
+	__u16 port;
+	__u8 protocol;
+	__u8 prefix;   /* persistence_prefix; 255: none was given */
+	__u64 sequence; /* the order in which services were added */
+	__u32 deleted_at;
+	__u32 options; /* scheduler flags, not used by the packet path yet */
+	__u64 spare;
+};
+
+/* service.list: elements of `members` from `first` on: a head of two, then the servers, newest first. */
+#define LIST_FIRST(list) ((__u32)((list)&0xfffffff))
+#define LIST_COUNT(list) ((__u32)(((list) >> 28) & 0xffff))
+#define LIST_GENERATION(list) ((__u32)(((list) >> 44) & 0xffff))
+#define LIST_SCHEDULER(list) ((__u32)((list) >> 60))
+#define LIST_HEAD 2 /* [0]: cursor to start from; [1]: highest level (wrr) */
+
+/* service.cursor: a cursor of another generation than the list's is void, the list's own start counts. */
+#define CURSOR_POSITION(cursor) ((__u32)((cursor)&0xffff)) /* 0: before the first; n: at the n-th server */
+#define CURSOR_LEVEL(cursor) ((__u32)(((cursor) >> 16) & 0xffffffff))
+#define CURSOR_GENERATION(cursor) ((__u32)((cursor) >> 48))
+
+/* An element of `members`. */
+struct member {
+	__u32 dest;   /* index into dests */
+	__u32 weight; /* for wrr divided by the greatest common divisor of the service's weights */
+};
+
+/* One real server of one service. */
+struct dest {
+	__u64 frame; /* destination MAC and the first two bytes of the source MAC, as on the wire */
+	__u64 way;   /* bits 0-31: the rest of the source MAC; 32-55: interface index of the way out; DEST_* */
+	__u32 upper; /* connections from which on it takes no more; 0: no limit */
+	__u32 lower;
+	__u32 service;
+	/* For user space: */
+	__u32 address;
+	__u16 port;
+	__u16 front;
+	__u32 weight;
+	__u64 sequence; /* the order in which servers were added; 0: this entry is free */
+	__u32 deleted_at;
+	__u32 forwarding;
+	__u64 spare;
+};
+
+#define DEST_AVAILABLE (1ULL << 63) /* configured; else deleted, kept while connections live */
+#define DEST_RESOLVED (1ULL << 62)  /* `frame` and the way out are known */
+#define DEST_INTERFACE(way) ((__u32)(((way) >> 32) & 0xffffff))
+
+/* What a real server holds; written on connection events only, atomically. */
+struct load {
+	__u64 held;       /* active connections | inactive << 32 */
+	__u32 persistent; /* templates */
+	__u32 overloaded; /* 1 since `upper` was reached, until few enough are left */
+};
+
+struct connection {
+	__u64 key;  /* client address | client port << 32 | virtual port << 48; 0: empty; written last */
+	__u64 word; /* see WORD_*; 0: free */
+};
+
+struct connection_bucket {
+	struct connection way[WAYS];
+};
+
+#define DEADLINE_BITS 22
+#define DEADLINE_MASK ((1ULL << DEADLINE_BITS) - 1)
+#define LONGEST_TIMEOUT ((1U << (DEADLINE_BITS - 1)) - 1) /* seconds, about 24 days */
+
+#define WORD_FLAGS 22
+#define WORD_STATE 26
+#define WORD_DEST 30
+#define WORD_FRONT 48
+#define WORD_CONTROLLED (1ULL << WORD_FLAGS) /* counted on a template */
+#define WORD_DYING (~0ULL)		     /* being removed */
+#define NO_FRONT 0xffff			     /* never a front's number, so that WORD_DYING matches none */
+
+/* A client that stays with its server (persistence). */
+struct template {
+	__u64 key;  /* masked client address | front << 32 | 1 << 48; 0: empty; written last */
+	__u64 word; /* deadline | controls << 22 | assured << 45 | dest << 46; 0: free */
+	__u32 timeout; /* seconds */
+	__u32 spare[3];
+};
+
+struct template_bucket {
+	struct template way[WAYS];
+};
+
+#define TEMPLATE_CONTROLS 22 /* how many connections hold this template */
+#define TEMPLATE_CONTROLS_MAX ((1ULL << 23) - 1)
+#define TEMPLATE_ASSURED (1ULL << 45)
+#define TEMPLATE_DEST 46
+#define TEMPLATE_REARM 60 /* seconds more when the timer fires while connections hold it (IPVS: 60 s) */
+
+/* Per CPU and real server. */
+struct traffic {
+	__u64 connections;
+	__u64 packets;
+	__u64 octets; /* IP lengths */
+	__u64 spare;
+};
+
+/* Settings and clock of the packet path: one line that is read by every packet and written once a second. */
+struct control {
+	__u32 now;	      /* seconds since boot; ticked by the timer */
+	__u32 overflow_until; /* until then packets of unknown connections may belong to untracked ones; 0: no */
+	__u64 seed;	      /* odd, secret: the hash of connections and templates */
+	__u32 any_port;	      /* fronts with port 0; if none, the second look-up is left out */
+	__u32 connection_sweep;
+	__u32 template_sweep;
+	__u32 spare;
+	__u32 timeout[STATE_COUNT]; /* seconds, by state */
+};
+
+/* The addresses of the interfaces the program is attached to: [ifindex % HOSTS]. */
+#define HOSTS 1024
+/* value: MAC as a little-endian number | (ifindex & 0xffff) << 48; 0: any destination MAC is taken */
+
+/* Keeps the enumerations in the object's BTF, from which user space reads their names. */
+struct vocabulary {
+	enum abi abi;
+	enum exit_reason exit_reason;
+	enum scheduler scheduler;
+	enum connection_state connection_state;
+};
+
+#endif

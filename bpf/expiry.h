@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* The clock, and the sweep that removes connections and templates whose time is over. All of it runs in the kernel. */
+#ifndef POINTSMAN_EXPIRY_H
+#define POINTSMAN_EXPIRY_H
+
+#include "templates.h"
+
+#define TICK_NS 100000000ULL
+#define SWEEP_TICKS 20 /* ticks in which the whole table is swept once */
+#define CLOCK_MONOTONIC 1
+
+static __always_inline void expire_connection(struct connection *entry)
+{
+	__u64 word = *(volatile __u64 *)&entry->word;
+	__u32 client;
+
+	if (!word || !is_due(word))
+		return;
+	client = entry->key;
+	if (__sync_val_compare_and_swap(&entry->word, word, WORD_DYING) != word)
+		return;
+	release_load(WORD_DEST_OF(word), WORD_STATE_OF(word));
+	if (word & WORD_CONTROLLED)
+		release_template(client, word);
+	__sync_lock_test_and_set(&entry->key, 0);
+	*(volatile __u64 *)&entry->word = 0;
+}
+
+static int sweep_connections(__u32 step, __u32 *start)
+{
+	__u32 index = (*start + step) & connection_mask;
+	struct connection_bucket *bucket = bpf_map_lookup_elem(&connections, &index);
+
+	if (!bucket)
+		return 1;
+	for (int way = 0; way < WAYS; way++)
+		expire_connection(&bucket->way[way]);
+	return 0;
+}
+
+/* A server without connections cannot have any that hold the template. */
+static __always_inline int is_held(__u64 word)
+{
+	__u32 index = TEMPLATE_DEST_OF(word);
+	struct load *load = bpf_map_lookup_elem(&loads, &index);
+
+	return TEMPLATE_CONTROLS_OF(word) && load && total_held(load);
+}
+
+static __always_inline void expire_template(struct template *t)
+{
+	__u64 word = *(volatile __u64 *)&t->word;
+
+	if (!word || !is_due(word))
+		return;
+	if (is_held(word)) {
+		__u64 later = (word & ~DEADLINE_MASK) | deadline_in(TEMPLATE_REARM);
+
+		__sync_val_compare_and_swap(&t->word, word, later);
+		return;
+	}
+	if (__sync_val_compare_and_swap(&t->word, word, WORD_DYING) != word)
+		return;
+	count_template(TEMPLATE_DEST_OF(word), -1);
+	__sync_lock_test_and_set(&t->key, 0);
+	*(volatile __u64 *)&t->word = 0;
+}
+
+static int sweep_templates(__u32 step, __u32 *start)
+{
+	__u32 index = (*start + step) & template_mask;
+	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
+
+	if (!bucket)
+		return 1;
+	for (int way = 0; way < WAYS; way++)
+		expire_template(&bucket->way[way]);
+	return 0;
+}
+
+static __always_inline void sweep(__u32 connection_buckets, __u32 template_buckets)
+{
+	__u32 start = control.connection_sweep;
+
+	bpf_loop(connection_buckets, sweep_connections, &start, 0);
+	control.connection_sweep = start + connection_buckets;
+	start = control.template_sweep;
+	bpf_loop(template_buckets, sweep_templates, &start, 0);
+	control.template_sweep = start + template_buckets;
+}
+
+static int tick(void *map, __u32 *key, struct alarm *alarm)
+{
+	control.now = bpf_ktime_get_boot_ns() / 1000000000ULL;
+	sweep(connection_mask / SWEEP_TICKS + 1, template_mask / SWEEP_TICKS + 1);
+	bpf_timer_start(&alarm->timer, TICK_NS, 0);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* The life of a connection: first packet, every later packet, and what happens when the table is full. */
+#ifndef POINTSMAN_FLOWS_H
+#define POINTSMAN_FLOWS_H
+
+#include "schedulers.h"
+#include "services.h"
+#include "templates.h"
+
+/* What the slow path needs of a packet. Functions that are not static are verified once, not once a call. */
+struct flow {
+	__u64 key;
+	__u64 hash;
+	__u64 ended; /* the word of an entry in a final state, whose ports start a new connection; or 0 */
+	__u32 front;
+	__u32 service;
+	__u32 client;
+	__u16 client_port;
+	__u8 protocol;
+	__u8 flags;
+	__u32 exit; /* why no server was found */
+};
+
+static __always_inline void count_connection(__u32 dest)
+{
+	struct traffic *counters = bpf_map_lookup_elem(&traffic, &dest);
+
+	if (counters)
+		counters->connections += 1;
+}
+
+static __always_inline int is_available(__u32 index)
+{
+	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+
+	return dest && dest->way & DEST_AVAILABLE;
+}
+
+/* A persistent client's server: its template's, whatever its weight and load, else a scheduled one. */
+static __always_inline __u32 choose_persistent(struct flow *flow, struct service *service, struct template **held)
+{
+	__u64 key = template_key(flow->client & service->mask, flow->front);
+	struct template *t = find_template(key);
+	__u32 dest = t ? TEMPLATE_DEST_OF(t->word) : NOBODY;
+
+	if (!t || !is_available(dest)) {
+		dest = schedule(service);
+		if (dest == NOBODY)
+			return NOBODY;
+		if (t)
+			move_template(t, dest);
+		else
+			t = add_template(key, dest, service->persistence);
+	}
+	*held = t;
+	return dest;
+}
+
+/* The entry's ports start a new connection: the old one ends here, its place is taken over. */
+static __always_inline int take_over(struct flow *flow, __u64 wanted)
+{
+	__u64 word = 0;
+	struct connection *entry = find_connection(flow->hash, flow->key, flow->front, &word);
+
+	if (!entry || __sync_val_compare_and_swap(&entry->word, flow->ended, wanted) != flow->ended)
+		return 0;
+	release_load(WORD_DEST_OF(flow->ended), WORD_STATE_OF(flow->ended));
+	return 1;
+}
+
+/* Packets of flows without an entry may come for as long as such a flow lives. */
+static __always_inline void expect_untracked(void)
+{
+	__u32 until = control.now + control.timeout[STATE_ESTABLISHED];
+
+	if (control.overflow_until != until)
+		*(volatile __u32 *)&control.overflow_until = until ? until : 1;
+}
+
+static __always_inline __u32 serve_untracked(struct flow *flow, struct service *service, enum exit_reason name)
+{
+	__u32 dest = choose_by_hash(service, flow->hash);
+
+	if (dest == NOBODY) {
+		flow->exit = EXIT_NO_DESTINATION;
+		return NOBODY;
+	}
+	expect_untracked();
+	count_exit(name);
+	return dest;
+}
+
+static __always_inline int untracked_flows_live(void)
+{
+	return control.overflow_until && (__s32)(control.overflow_until - control.now) > 0;
+}
+
+/* May this packet start a connection (ip_vs_core.c: ip_vs_try_to_schedule, ip_vs_schedule)? */
+static __always_inline int refuses_to_start(struct flow *flow, struct service *service)
+{
+	if (service->flags & SERVICE_DELETED)
+		return EXIT_NO_CONNECTION;
+	if (flow->protocol == IPPROTO_TCP && (flow->flags & (SYN | RST)) != SYN)
+		return EXIT_NO_CONNECTION;
+	if (flow->client_port == bpf_htons(FTP_DATA))
+		return EXIT_FTP_DATA;
+	return 0;
+}
+
+static __always_inline __u32 start_connection(struct flow *flow, struct service *service)
+{
+	__u32 state = flow->protocol == IPPROTO_TCP ? STATE_SYN_RECV : STATE_UDP;
+	struct template *held = 0;
+	__u32 dest = service->persistence ? choose_persistent(flow, service, &held) : schedule(service);
+	__u64 word;
+
+	if (dest == NOBODY) {
+		flow->exit = EXIT_NO_DESTINATION;
+		return NOBODY;
+	}
+	if (service->flags & SERVICE_ONE_PACKET && flow->protocol == IPPROTO_UDP) {
+		if (held)
+			hold_template(held, 0);
+		count_connection(dest);
+		return dest;
+	}
+	word = connection_word(flow->front, dest, state, held ? WORD_CONTROLLED : 0);
+	if (!(flow->ended ? take_over(flow, word) : add_connection(flow->hash, flow->key, word)))
+		return serve_untracked(flow, service, EXIT_TABLE_FULL);
+	if (held)
+		hold_template(held, 1);
+	bind_load(dest, state);
+	count_connection(dest);
+	return dest;
+}
+
+/* The server of a packet whose connection is unknown or has ended; NOBODY, and flow->exit says why. */
+__noinline __u32 first_packet(struct flow *flow)
+{
+	struct service *service;
+	__u32 index;
+
+	if (!flow)
+		return NOBODY;
+	index = flow->service;
+	service = bpf_map_lookup_elem(&services, &index);
+	flow->exit = EXIT_NO_SERVICE;
+	if (!service)
+		return NOBODY;
+	flow->exit = refuses_to_start(flow, service);
+	if (flow->exit == EXIT_NO_CONNECTION && untracked_flows_live() && !(flow->flags & SYN) &&
+	    !(service->flags & SERVICE_DELETED))
+		return serve_untracked(flow, service, EXIT_UNTRACKED);
+	if (flow->exit)
+		return NOBODY;
+	return start_connection(flow, service);
+}
+
+/* The state changes: whoever wins the swap moves the counts. */
+__noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __u32 client)
+{
+	if (!entry)
+		return 0;
+	for (int i = 0; i < SWAP_TRIES; i++) {
+		__u32 before = WORD_STATE_OF(word), after = next_state(before, flags);
+		__u64 wanted = (word & ~WORD_CHANGING) | (__u64)after << WORD_STATE |
+			       deadline_in(control.timeout[after & 15]);
+		__u64 found = __sync_val_compare_and_swap(&entry->word, word, wanted);
+
+		if (found == word) {
+			move_load(WORD_DEST_OF(word), before, after);
+			if (word & WORD_CONTROLLED && after == STATE_ESTABLISHED)
+				assure_template(client, word);
+			return 0;
+		}
+		if (WORD_FRONT_OF(found) != WORD_FRONT_OF(word))
+			return 0;
+		word = found;
+	}
+	return 0;
+}
+
+/* A packet of a known connection: the timer starts anew with its state's timeout. */
+static __always_inline void continue_connection(struct connection *entry, __u64 word, struct packet *p)
+{
+	__u32 before = WORD_STATE_OF(word), after = next_state(before, p->flags);
+	__u64 wanted;
+
+	if (before != after) {
+		change_state(entry, word, p->flags, p->client);
+		return;
+	}
+	wanted = (word & ~DEADLINE_MASK) | deadline_in(control.timeout[after & 15]);
+	/* At most once a second; if another CPU was faster, it has done the same. */
+	if (wanted != word)
+		__sync_val_compare_and_swap(&entry->word, word, wanted);
+}
+
+/* conn_reuse_mode=1: a SYN on the ports of a connection that has ended is a new one, unless it is persistent. */
+static __always_inline int starts_anew(__u64 word, __u8 flags)
+{
+	__u32 state = WORD_STATE_OF(word);
+
+	return flags & SYN && (state == STATE_TIME_WAIT || state == STATE_CLOSE) && !(word & WORD_CONTROLLED);
+}
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* ActiveConn, InActConn and the overload rule of a real server (ip_vs_conn.c, ip_vs_dest_update_overload). */
+#ifndef POINTSMAN_LOADS_H
+#define POINTSMAN_LOADS_H
+
+#include "maps.h"
+
+#define ONE_ACTIVE 1ULL
+#define ONE_INACTIVE (1ULL << 32)
+#define ACTIVE(held) ((__u32)(held))
+#define INACTIVE(held) ((__u32)((held) >> 32))
+
+static __always_inline int is_active(__u32 state)
+{
+	return state == STATE_SYN_RECV || state == STATE_ESTABLISHED;
+}
+
+static __always_inline __u64 share_of(__u32 state)
+{
+	return is_active(state) ? ONE_ACTIVE : ONE_INACTIVE;
+}
+
+static __always_inline __u64 total_held(struct load *load)
+{
+	__u64 held = *(volatile __u64 *)&load->held;
+
+	return (__u64)ACTIVE(held) + INACTIVE(held);
+}
+
+/* A connection is bound; the limit is looked at afterwards, so `upper` connections fit. */
+static __always_inline void bind_load(__u32 dest_index, __u32 state)
+{
+	struct load *load = bpf_map_lookup_elem(&loads, &dest_index);
+	struct dest *dest = bpf_map_lookup_elem(&dests, &dest_index);
+
+	if (!load || !dest)
+		return;
+	__sync_fetch_and_add(&load->held, share_of(state));
+	if (dest->upper && total_held(load) >= dest->upper)
+		*(volatile __u32 *)&load->overloaded = 1;
+}
+
+static __always_inline void move_load(__u32 dest_index, __u32 before, __u32 after)
+{
+	struct load *load = bpf_map_lookup_elem(&loads, &dest_index);
+
+	if (load && is_active(before) != is_active(after))
+		__sync_fetch_and_add(&load->held, share_of(after) - share_of(before));
+}
+
+/* A connection has left: the only moment at which an overloaded server may become available again. */
+static __always_inline void release_load(__u32 dest_index, __u32 state)
+{
+	struct load *load = bpf_map_lookup_elem(&loads, &dest_index);
+	struct dest *dest = bpf_map_lookup_elem(&dests, &dest_index);
+	__u64 total;
+
+	if (!load || !dest)
+		return;
+	__sync_fetch_and_add(&load->held, -share_of(state));
+	if (!load->overloaded)
+		return;
+	total = total_held(load);
+	if (!dest->upper || (dest->lower ? total < dest->lower : total * 4 < (__u64)dest->upper * 3))
+		*(volatile __u32 *)&load->overloaded = 0;
+}
+
+static __always_inline void count_template(__u32 dest_index, __s32 change)
+{
+	struct load *load = bpf_map_lookup_elem(&loads, &dest_index);
+
+	if (load)
+		__sync_fetch_and_add(&load->persistent, change);
+}
+
+#endif

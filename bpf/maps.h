@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* The maps. Sizes given here are the defaults; user space sets them before loading. */
+#ifndef POINTSMAN_MAPS_H
+#define POINTSMAN_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+
+/* Plain arrays are looked up without a helper call; mmapable ones start on a page, so that a bucket is one line. */
+#define TABLE(name, element, entries)                                                                                \
+	struct {                                                                                                  \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                                 \
+		__uint(map_flags, BPF_F_MMAPABLE);                                                                \
+		__uint(max_entries, entries);                                                                     \
+		__type(key, __u32);                                                                               \
+		__type(value, element);                                                                             \
+	} name SEC(".maps")
+
+TABLE(fronts, struct front_bucket, 16384);
+TABLE(services, struct service, 16384);
+TABLE(members, struct member, 1 << 20);
+TABLE(dests, struct dest, 131072);
+TABLE(loads, struct load, 131072);
+TABLE(connections, struct connection_bucket, 1 << 18);
+TABLE(templates, struct template_bucket, 1 << 14);
+TABLE(hosts, __u64, HOSTS);
+/* What user space subtracts from `traffic` after ipvsadm -Z, and adds for servers that are gone. */
+TABLE(dest_origins, struct traffic, 131072);
+TABLE(service_origins, struct traffic, 16384);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 131072);
+	__type(key, __u32);
+	__type(value, struct traffic);
+} traffic SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EXIT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} exits SEC(".maps");
+
+/* Ways out other than the one a packet came in by. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} ports SEC(".maps");
+
+struct alarm {
+	struct bpf_timer timer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct alarm);
+} alarms SEC(".maps");
+
+struct control control SEC(".data.control");
+
+const volatile struct vocabulary vocabulary = {};
+
+/* Numbers of buckets less one: powers of two. */
+const volatile __u32 front_mask = 16383;
+const volatile __u32 connection_mask = (1 << 18) - 1;
+const volatile __u32 template_mask = (1 << 14) - 1;
+
+static __always_inline void count_exit(enum exit_reason reason)
+{
+	__u32 index = reason;
+	__u64 *counter = bpf_map_lookup_elem(&exits, &index);
+
+	if (counter)
+		*counter += 1;
+}
+
+#endif

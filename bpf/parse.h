@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* From a frame to the fields that decide its way. */
+#ifndef POINTSMAN_PARSE_H
+#define POINTSMAN_PARSE_H
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/udp.h>
+
+#include "maps.h"
+
+#define FIN 1
+#define SYN 2
+#define RST 4
+#define ACK 16
+#define FLAGS_SEEN 31 /* FIN SYN RST PSH ACK */
+#define TCP_HEADER 20
+#define FRAGMENT_BITS 0x3fff /* more fragments, or an offset */
+#define FTP_DATA 20
+
+struct packet {
+	struct ethhdr *ethernet;
+	struct iphdr *ip;
+	__u32 client;
+	__u32 virtual;
+	__u16 client_port;
+	__u16 virtual_port;
+	__u16 length; /* of the IP packet, host order */
+	__u8 protocol;
+	__u8 flags; /* TCP; 0 for UDP */
+};
+
+static __always_inline __u32 fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* The rest of a header with options. The loop is counted down on a second reading of its length, lest the verifier
+ * follow the whole program once for each length. */
+static __always_inline __u64 sum_options(struct iphdr *ip, void *end)
+{
+	__u32 *word = (void *)ip, words = *(volatile __u8 *)ip & 15;
+	__u64 sum = 0;
+
+	for (__u32 i = 5; i < 15; i++) {
+		void *next = word + i + 1;
+
+		barrier_var(next); /* clang would compare with end + 1, which the verifier refuses */
+		sum += i < words && next <= end ? word[i] : 0;
+	}
+	return sum;
+}
+
+/* The ones' complement sum over the header must be all ones (RFC 1071). */
+static __always_inline int header_sum_holds(struct iphdr *ip, void *end)
+{
+	__u32 *word = (void *)ip;
+	__u64 sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
+
+	if (ip->ihl > 5)
+		sum += sum_options(ip, end);
+	return fold(sum) == 0xffff;
+}
+
+/* Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. */
+static __always_inline enum exit_reason parse(struct packet *p, void *data, void *end, __u32 frame)
+{
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = (void *)(ethernet + 1);
+
+	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
+		return EXIT_NOT_IPV4;
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+		return EXIT_NOT_TRANSPORT;
+	if (ip->frag_off & bpf_htons(FRAGMENT_BITS))
+		return EXIT_FRAGMENT;
+
+	__u32 header = ip->ihl * 4;
+	struct udphdr *ports = (void *)ip + header;
+
+	if (ip->version != 4 || header < sizeof(*ip) || (void *)(ports + 1) > end)
+		return EXIT_MALFORMED;
+	p->length = bpf_ntohs(ip->tot_len);
+	if (p->length + sizeof(*ethernet) > frame)
+		return EXIT_MALFORMED;
+	p->flags = 0;
+	if (ip->protocol == IPPROTO_TCP) {
+		if (p->length < header + TCP_HEADER || (void *)ports + TCP_HEADER > end)
+			return EXIT_MALFORMED;
+		p->flags = ((__u8 *)ports)[13] & FLAGS_SEEN;
+	} else if (p->length < header + sizeof(*ports)) {
+		return EXIT_MALFORMED;
+	}
+	if (!header_sum_holds(ip, end) || !ip->saddr)
+		return EXIT_MALFORMED;
+	p->ethernet = ethernet;
+	p->ip = ip;
+	p->client = ip->saddr;
+	p->virtual = ip->daddr;
+	p->client_port = ports->source;
+	p->virtual_port = ports->dest;
+	p->protocol = ip->protocol;
+	return EXIT_COUNT;
+}
+
+/* Frames flooded to us, or taken in promiscuous mode, belong to another host. */
+static __always_inline int addressed_to_us(struct ethhdr *ethernet, __u32 ingress)
+{
+	__u32 index = ingress % HOSTS;
+	__u64 *host = bpf_map_lookup_elem(&hosts, &index);
+	__u64 mac = *(__u32 *)ethernet->h_dest | (__u64) * (__u16 *)(ethernet->h_dest + 4) << 32;
+
+	if (!host || !*host)
+		return !(ethernet->h_dest[0] & 1);
+	return *host == (mac | (__u64)(ingress & 0xffff) << 48);
+}
+
+#endif

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * Which real server takes a new connection: IPVS's choice, in IPVS's list order (newest first).
+ *
+ * A list and what a scheduler needs to start on it are written by user space as a whole (lists.py) and switched with
+ * one store of service.list. The cursor carries its list's generation, so one that is left from an older list is void.
+ */
+#ifndef POINTSMAN_SCHEDULERS_H
+#define POINTSMAN_SCHEDULERS_H
+
+#include "loads.h"
+#include "states.h"
+
+#define NOBODY 0 /* no real server has index 0 */
+#define CURSOR_TRIES 4
+#define MAX_SERVERS 0xffff
+
+struct list {
+	__u32 first; /* of the servers themselves */
+	__u32 count;
+	__u32 scheduler;
+	__u32 generation;
+};
+
+static __always_inline void open_list(struct list *list, __u64 word)
+{
+	list->first = LIST_FIRST(word) + LIST_HEAD;
+	list->count = LIST_COUNT(word);
+	list->scheduler = LIST_SCHEDULER(word);
+	list->generation = LIST_GENERATION(word);
+}
+
+/* The two head elements hold plain numbers. */
+static __always_inline __u64 list_head(struct list *list, __u32 which)
+{
+	__u32 index = list->first - LIST_HEAD + which;
+	__u64 *head = bpf_map_lookup_elem(&members, &index);
+
+	return head ? *head : 0;
+}
+
+/* The weight of the server at this place when it may take a connection, else 0. */
+static __always_inline __u32 weight_at(struct list *list, __u32 place, __u32 *dest)
+{
+	__u32 index = list->first + place;
+	struct member *member = bpf_map_lookup_elem(&members, &index);
+	struct load *load;
+
+	if (!member || !member->weight)
+		return 0;
+	*dest = member->dest;
+	load = bpf_map_lookup_elem(&loads, dest);
+	return load && !load->overloaded ? member->weight : 0;
+}
+
+static __always_inline __u64 cursor_of(struct service *service, struct list *list)
+{
+	__u64 cursor = *(volatile __u64 *)&service->cursor;
+
+	return CURSOR_GENERATION(cursor) == list->generation ? cursor : list_head(list, 0);
+}
+
+static __always_inline __u64 make_cursor(struct list *list, __u32 position, __u32 level)
+{
+	return position | (__u64)level << 16 | (__u64)list->generation << 48;
+}
+
+/* rr (ip_vs_rr.c): the next server after the last one used that may take a connection. */
+
+struct round {
+	struct list list;
+	__u32 start; /* place after the last one used */
+	__u32 place;
+	__u32 dest;
+};
+
+static int try_round(__u32 step, struct round *round)
+{
+	__u32 place = round->start + step;
+
+	if (place >= round->list.count)
+		place -= round->list.count;
+	if (!weight_at(&round->list, place, &round->dest))
+		return 0;
+	round->place = place;
+	return 1;
+}
+
+static __always_inline __u32 choose_rr(struct service *service, struct list *list)
+{
+	struct round round = { .list = *list };
+
+	for (int i = 0; i < CURSOR_TRIES; i++) {
+		__u64 before = *(volatile __u64 *)&service->cursor, after;
+
+		round.start = CURSOR_POSITION(cursor_of(service, list));
+		if (round.start >= list->count)
+			round.start = 0;
+		round.place = MAX_SERVERS;
+		if (!try_round(0, &round))
+			bpf_loop(list->count, try_round, &round, 0);
+		if (round.place == MAX_SERVERS)
+			return NOBODY;
+		after = make_cursor(list, round.place + 1, 0);
+		if (__sync_val_compare_and_swap(&service->cursor, before, after) == before)
+			break;
+	}
+	return round.dest;
+}
+
+/*
+ * wrr (ip_vs_wrr.c): the list is walked at a falling level; a server is taken when its weight reaches the level.
+ * Levels are weights divided by their greatest common divisor, and levels nobody has are skipped at once.
+ */
+
+struct walk {
+	struct list list;
+	__u32 start;
+	__u32 level;
+	__u32 place; /* the first that reaches the level */
+	__u32 dest;
+	__u32 best; /* the highest weight seen, and the first that has it */
+	__u32 best_place;
+	__u32 best_dest;
+};
+
+static int try_walk(__u32 step, struct walk *walk)
+{
+	__u32 dest = 0, weight = weight_at(&walk->list, walk->start + step, &dest);
+
+	if (weight >= walk->level) {
+		walk->place = walk->start + step;
+		walk->dest = dest;
+		return 1;
+	}
+	if (weight > walk->best) {
+		walk->best = weight;
+		walk->best_place = walk->start + step;
+		walk->best_dest = dest;
+	}
+	return 0;
+}
+
+static __always_inline int walk_from(struct walk *walk, __u32 start)
+{
+	walk->start = start;
+	walk->place = MAX_SERVERS;
+	walk->best = 0;
+	if (start < walk->list.count && !try_walk(0, walk))
+		bpf_loop(walk->list.count - start, try_walk, walk, 0);
+	return walk->place != MAX_SERVERS;
+}
+
+/* Returns 0 when nobody can be chosen. */
+static __always_inline int find_next_weighted(struct walk *walk, __u32 position, __u32 highest)
+{
+	if (walk_from(walk, position))
+		return 1;
+	walk->level = walk->level > 1 ? walk->level - 1 : highest;
+	if (walk_from(walk, 0))
+		return 1;
+	if (!walk->best)
+		return 0;
+	walk->level = walk->best;
+	walk->place = walk->best_place;
+	walk->dest = walk->best_dest;
+	return 1;
+}
+
+static __always_inline __u32 choose_wrr(struct service *service, struct list *list)
+{
+	struct walk walk = { .list = *list };
+	__u32 highest = list_head(list, 1);
+
+	if (!highest)
+		return NOBODY;
+	for (int i = 0; i < CURSOR_TRIES; i++) {
+		__u64 before = *(volatile __u64 *)&service->cursor, cursor = cursor_of(service, list), after;
+		__u32 position = CURSOR_POSITION(cursor);
+		int found;
+
+		walk.level = CURSOR_LEVEL(cursor);
+		found = find_next_weighted(&walk, position, highest);
+		/* All overloaded: the kernel has by then come down to the last level, or gone round once. */
+		after = found ? make_cursor(list, walk.place + 1, walk.level)
+			      : make_cursor(list, position, position ? 1 : highest);
+		if (__sync_val_compare_and_swap(&service->cursor, before, after) == before)
+			return found ? walk.dest : NOBODY;
+	}
+	return walk.dest;
+}
+
+/*
+ * lc, wlc, sed, nq, fo, ovf: the server with the least cost, the first of the list among equals. A cost is a fraction,
+ * compared by multiplying crosswise as the kernel does.
+ */
+
+struct scan {
+	struct list list;
+	__u32 dest;
+	__u32 divisor;
+	__u64 cost;
+};
+
+static __always_inline int cost_of(struct list *list, __u32 dest, __u32 weight, __u64 *cost, __u32 *divisor)
+{
+	struct load *load = bpf_map_lookup_elem(&loads, &dest);
+	__u64 held = load ? *(volatile __u64 *)&load->held : 0;
+	__u64 active = ACTIVE(held);
+
+	*divisor = weight;
+	switch (list->scheduler) {
+	case SCHEDULER_LC:
+		*divisor = 1;
+		*cost = active * 256 + INACTIVE(held);
+		return 1;
+	case SCHEDULER_WLC:
+		*cost = active * 256 + INACTIVE(held);
+		return 1;
+	case SCHEDULER_NQ:
+		*cost = active ? active + 1 : 0;
+		return 1;
+	case SCHEDULER_SED:
+		*cost = active + 1;
+		return 1;
+	case SCHEDULER_OVF:
+		*cost = 1;
+		return active <= weight;
+	case SCHEDULER_FO:
+		*cost = 1;
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+static int try_scan(__u32 place, struct scan *scan)
+{
+	__u32 dest = 0, divisor = 0, weight = weight_at(&scan->list, place, &dest);
+	__u64 cost = 0;
+
+	if (!weight || !cost_of(&scan->list, dest, weight, &cost, &divisor))
+		return 0;
+	if (scan->dest == NOBODY || scan->cost * divisor > cost * scan->divisor) {
+		scan->dest = dest;
+		scan->cost = cost;
+		scan->divisor = divisor;
+	}
+	return 0;
+}
+
+static __always_inline __u32 choose_cheapest(struct list *list)
+{
+	struct scan scan = { .list = *list };
+
+	bpf_loop(list->count, try_scan, &scan, 0);
+	return scan.dest;
+}
+
+__noinline __u32 schedule(struct service *service)
+{
+	struct list list;
+
+	if (!service)
+		return NOBODY;
+	open_list(&list, *(volatile __u64 *)&service->list);
+	if (!list.count)
+		return NOBODY;
+	if (list.scheduler == SCHEDULER_RR)
+		return choose_rr(service, &list);
+	if (list.scheduler == SCHEDULER_WRR)
+		return choose_wrr(service, &list);
+	return choose_cheapest(&list);
+}
+
+/*
+ * For flows the connection table has no room for: the highest random weight of the flow's hash and the server, so
+ * that every packet of a flow meets the same server and a change of the list moves only the flows it must.
+ */
+
+struct ballot {
+	struct list list;
+	__u64 flow;
+	__u64 highest;
+	__u32 dest;
+};
+
+static int try_ballot(__u32 place, struct ballot *ballot)
+{
+	__u32 index = ballot->list.first + place;
+	struct member *member = bpf_map_lookup_elem(&members, &index);
+	__u64 score;
+
+	if (!member || !member->weight)
+		return 0;
+	score = (ballot->flow ^ member->dest * 0x9e3779b97f4a7c15ULL) * 0xc4ceb9fe1a85ec53ULL;
+	score = (score ^ score >> 32) | 1;
+	if (score > ballot->highest) {
+		ballot->highest = score;
+		ballot->dest = member->dest;
+	}
+	return 0;
+}
+
+__noinline __u32 choose_by_hash(struct service *service, __u64 flow)
+{
+	struct ballot ballot = { .flow = flow };
+
+	if (!service)
+		return NOBODY;
+	open_list(&ballot.list, *(volatile __u64 *)&service->list);
+	bpf_loop(ballot.list.count, try_ballot, &ballot, 0);
+	return ballot.dest;
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* The TCP state machine as a director sees it: only the client's packets (ip_vs_proto_tcp.c, INPUT_ONLY). */
+#ifndef POINTSMAN_STATES_H
+#define POINTSMAN_STATES_H
+
+#include "parse.h"
+
+/* RST beats SYN beats FIN beats ACK. */
+enum flag_class { CLASS_NONE, CLASS_ACK, CLASS_FIN, CLASS_SYN, CLASS_RST, CLASSES = 8 };
+
+#define TABLE_OF(class, sr, es, fw, tw, cl)                                                                       \
+	[STATE_SYN_RECV * CLASSES + class] = STATE_##sr, [STATE_ESTABLISHED * CLASSES + class] = STATE_##es,      \
+	[STATE_FIN_WAIT * CLASSES + class] = STATE_##fw, [STATE_TIME_WAIT * CLASSES + class] = STATE_##tw,        \
+	[STATE_CLOSE * CLASSES + class] = STATE_##cl
+
+/* Volatile keeps clang from moving a table into a mergeable section, which libbpf does not understand. */
+/*                   in: SYN_RECV     ESTABLISHED  FIN_WAIT  TIME_WAIT  CLOSE */
+const volatile __u8 transitions[64] = {
+	TABLE_OF(CLASS_NONE, CLOSE,       CLOSE,       CLOSE,    CLOSE,     CLOSE),
+	TABLE_OF(CLASS_ACK,  ESTABLISHED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE),
+	TABLE_OF(CLASS_FIN,  TIME_WAIT,   FIN_WAIT,    FIN_WAIT, TIME_WAIT, CLOSE),
+	TABLE_OF(CLASS_SYN,  SYN_RECV,    ESTABLISHED, SYN_RECV, SYN_RECV,  SYN_RECV),
+	TABLE_OF(CLASS_RST,  SYN_RECV,    CLOSE,       CLOSE,    CLOSE,     CLOSE),
+	/* UDP knows one state and no flags. */
+	[STATE_UDP * CLASSES + CLASS_NONE] = STATE_UDP,
+};
+
+#define CLASS_OF(f) ((f)&RST ? CLASS_RST : (f)&SYN ? CLASS_SYN : (f)&FIN ? CLASS_FIN : (f)&ACK ? CLASS_ACK : CLASS_NONE)
+#define FOUR(f) CLASS_OF(f), CLASS_OF(f + 1), CLASS_OF(f + 2), CLASS_OF(f + 3)
+
+const volatile __u8 flag_classes[FLAGS_SEEN + 1] = {
+	FOUR(0), FOUR(4), FOUR(8), FOUR(12), FOUR(16), FOUR(20), FOUR(24), FOUR(28),
+};
+
+static __always_inline __u32 next_state(__u32 state, __u8 flags)
+{
+	return transitions[(state * CLASSES + flag_classes[flags & FLAGS_SEEN]) & 63];
+}
+
+static __always_inline __u64 deadline_in(__u32 seconds)
+{
+	return (control.now + seconds) & DEADLINE_MASK;
+}
+
+static __always_inline int is_due(__u64 word)
+{
+	return ((control.now - word) & DEADLINE_MASK) < (DEADLINE_MASK + 1) / 2;
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""The data plane in XDP or tc: bpf/ is its packet path, this package loads it and writes its tables."""

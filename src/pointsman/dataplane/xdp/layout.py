@@ -1,0 +1,200 @@
+"""Python's view of bpf/abi.h, and the check that both sides agree."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pointsman.dataplane.xdp import btf
+
+OBJECT = Path(__file__).with_name("director.bpf.o")
+
+WAYS = 4
+FRONT_DELETED = (1 << 64) - 1
+FRONT_PROBES = 4
+FRONT_HASH = 0x9E3779B97F4A7C15
+SERVICE_USED, SERVICE_DELETED, SERVICE_ONE_PACKET = 1, 2, 4
+NO_PREFIX = 255
+LIST_HEAD = 2
+DEST_AVAILABLE = 1 << 63
+DEST_RESOLVED = 1 << 62
+DEADLINE_MASK = (1 << 22) - 1
+LONGEST_TIMEOUT = (1 << 21) - 1
+WORD_DYING = (1 << 64) - 1
+TEMPLATE_ASSURED = 1 << 45
+HOSTS = 1024
+STATES = 16
+
+u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
+
+
+class Front(ctypes.Structure):
+    _fields_ = (("key", u64), ("service", u32), ("number", u16), ("spare", u16))
+    key: int
+    service: int
+    number: int
+
+
+class Service(ctypes.Structure):
+    _fields_ = (
+        ("list", u64),
+        ("cursor", u64),
+        ("flags", u32),
+        ("persistence", u32),
+        ("mask", u32),
+        ("previous_mask", u32),
+        ("address", u32),
+        ("port", u16),
+        ("protocol", u8),
+        ("prefix", u8),
+        ("sequence", u64),
+        ("deleted_at", u32),
+        ("options", u32),
+        ("spare", u64),
+    )
+    list: int
+    cursor: int
+    flags: int
+    persistence: int
+    mask: int
+    previous_mask: int
+    address: int
+    port: int
+    protocol: int
+    prefix: int
+    sequence: int
+    deleted_at: int
+    options: int
+
+
+class Dest(ctypes.Structure):
+    _fields_ = (
+        ("frame", u64),
+        ("way", u64),
+        ("upper", u32),
+        ("lower", u32),
+        ("service", u32),
+        ("address", u32),
+        ("port", u16),
+        ("front", u16),
+        ("weight", u32),
+        ("sequence", u64),
+        ("deleted_at", u32),
+        ("forwarding", u32),
+        ("spare", u64),
+    )
+    frame: int
+    way: int
+    upper: int
+    lower: int
+    service: int
+    address: int
+    port: int
+    front: int
+    weight: int
+    sequence: int
+    deleted_at: int
+    forwarding: int
+
+
+class Member(ctypes.Structure):
+    _fields_ = (("dest", u32), ("weight", u32))
+
+
+class Load(ctypes.Structure):
+    _fields_ = (("held", u64), ("persistent", u32), ("overloaded", u32))
+    held: int
+    persistent: int
+    overloaded: int
+
+    @property
+    def active(self) -> int:
+        return self.held & 0xFFFFFFFF
+
+    @property
+    def inactive(self) -> int:
+        return self.held >> 32
+
+
+class ConnectionEntry(ctypes.Structure):
+    _fields_ = (("key", u64), ("word", u64))
+
+
+class Template(ctypes.Structure):
+    _fields_ = (("key", u64), ("word", u64), ("timeout", u32), ("spare", u32 * 3))
+
+
+class TrafficEntry(ctypes.Structure):
+    _fields_ = (("connections", u64), ("packets", u64), ("octets", u64), ("spare", u64))
+    connections: int
+    packets: int
+    octets: int
+
+
+class Control(ctypes.Structure):
+    _fields_ = (
+        ("now", u32),
+        ("overflow_until", u32),
+        ("seed", u64),
+        ("any_port", u32),
+        ("connection_sweep", u32),
+        ("template_sweep", u32),
+        ("spare", u32),
+        ("timeout", u32 * STATES),
+    )
+    now: int
+    overflow_until: int
+    seed: int
+    any_port: int
+    timeout: ctypes.Array[u32]
+
+
+STRUCTS: dict[str, type[ctypes.Structure]] = {
+    "front": Front,
+    "service": Service,
+    "dest": Dest,
+    "member": Member,
+    "load": Load,
+    "connection": ConnectionEntry,
+    "template": Template,
+    "traffic": TrafficEntry,
+    "control": Control,
+}
+
+
+class Vocabulary:
+    """The names both sides use, read from the object."""
+
+    def __init__(self, types: btf.TypeInformation) -> None:
+        exits = types.enumeration("exit_reason")
+        self.exits = [name.removeprefix("EXIT_").lower() for name in exits if name != "EXIT_COUNT"]
+        self.schedulers = _lower(types.enumeration("scheduler"), "SCHEDULER_")
+        self.states = {value: name for name, value in _strip(types.enumeration("connection_state"), "STATE_").items()}
+        self.scheduler_names = {value: name for name, value in self.schedulers.items()}
+
+
+def _strip(names: dict[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): value for name, value in names.items()}
+
+
+def _lower(names: dict[str, int], prefix: str) -> dict[str, int]:
+    return {name.lower(): value for name, value in _strip(names, prefix).items() if value}
+
+
+def check(types: btf.TypeInformation) -> str:
+    """Compare every struct with the object's BTF. Returns the ABI's hash; raises ValueError on a difference."""
+    facts: list[Any] = [types.enumeration(name) for name in ("abi", "exit_reason", "scheduler", "connection_state")]
+    for name, structure in STRUCTS.items():
+        if types.struct_size(name) != ctypes.sizeof(structure):
+            raise ValueError(f"struct {name} has another size in the BPF object")
+        ours = {
+            field[0]: (getattr(structure, field[0]).offset, getattr(structure, field[0]).size)
+            for field in structure._fields_
+        }
+        theirs = {field: tuple(place) for field, place in types.fields(name).items()}
+        if ours != theirs:
+            raise ValueError(f"struct {name} is laid out otherwise in the BPF object: {theirs}, not {ours}")
+        facts.append((name, sorted(ours.items())))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
