@@ -79,7 +79,7 @@ OPTIONS = (
     Option("tun-info"),
     Option("nosort"),
     Option("sort"),
-    Option("exact"),
+    Option("exact", "X"),
     Option("mcast-interface", argument=REQUIRED),
     Option("syncid", argument=REQUIRED),
     Option("sync-maxlen", argument=REQUIRED),

@@ -121,7 +121,7 @@ def scheduler_flags(text: str, scheduler: str) -> frozenset[str]:
             raise CommandError(f"incompatible scheduler flag `{name}'")
         else:
             raise CommandError(f"invalid scheduler flag `{name}'")
-    if not flags:
+    if text and not flags:
         raise CommandError(f"invalid scheduler flag `{text}'")
     return frozenset(flags)
 
