@@ -1,0 +1,16 @@
+"""Runs the VRRP process for a test: instances pickled on stdin, the channel as an inherited descriptor."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import socket
+import sys
+from pathlib import Path
+
+from pointsman.daemon.vrrp import run
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    instances = pickle.load(sys.stdin.buffer)
+    sys.exit(run(instances, socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])))
