@@ -1,0 +1,275 @@
+"""Laws of the configuration: any text gives a Config or a ConfError; load undoes show."""
+
+from __future__ import annotations
+
+import string
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
+
+import msgspec
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pointsman.conf.check import SCHEDULERS
+from pointsman.conf.load import load, load_text
+from pointsman.conf.problems import ConfError, Severity
+from pointsman.conf.show import show
+from pointsman.conf.source import TextReader
+from pointsman.conf.table import TABLE
+from pointsman.model.config import Config, Mail
+from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance, VrrpState
+
+names = st.text(string.ascii_letters + string.digits + "_-.:", min_size=1, max_size=15).filter(
+    lambda name: name not in (".", "..")
+)
+texts = st.text(string.ascii_letters + string.digits + "_-.:#!{}' \\;äß$", min_size=1, max_size=30)
+seconds = st.integers(1, 10**9).map(lambda micros: micros / 10**6)
+unicast = st.integers(0x01000000, 0xDFFFFFFF).map(IPv4Address)
+
+
+@st.composite
+def virtual_addresses(draw: st.DrawFn) -> VirtualAddress:
+    address = draw(unicast)
+    length = draw(st.integers(0, 32))
+    broadcast = draw(
+        st.none() | st.just(IPv4Interface((address, length)).network.broadcast_address) | unicast
+    )
+    return VirtualAddress(
+        address=address,
+        prefix_length=length,
+        device=draw(names),
+        broadcast=broadcast,
+        scope=draw(st.sampled_from(["global", "link", "host", "site", "nowhere", "7"])),
+        label=draw(st.just("") | names),
+    )
+
+
+@st.composite
+def instances(draw: st.DrawFn) -> VrrpInstance:
+    priority = draw(st.integers(1, 255))
+    state = (
+        VrrpState.MASTER if priority == 255 else draw(st.sampled_from([VrrpState.MASTER, VrrpState.BACKUP]))
+    )
+    version = draw(st.integers(2, 3))
+    addresses = draw(
+        st.lists(virtual_addresses(), max_size=3, unique_by=lambda each: (each.address, each.device))
+    )
+    taken = {each.address for each in addresses}
+    hosts = draw(st.lists(unicast.filter(lambda host: host not in taken), max_size=4, unique=True))
+    return VrrpInstance(
+        name=draw(texts),
+        interface=draw(names),
+        virtual_router_id=draw(st.integers(1, 255)),
+        initial_state=state,
+        priority=priority,
+        version=version,
+        advert_interval=draw(
+            st.integers(1, 255) if version == 2 else st.integers(1, 4095).map(lambda n: n / 100)
+        ),
+        addresses=tuple(addresses),
+        unicast_source=hosts[0] if hosts else None,
+        unicast_peers=tuple(hosts[1:]),
+        multicast_source=draw(st.none() | unicast),
+        authentication=draw(st.none() | texts.map(PassAuthentication)) if version == 2 else None,
+        nopreempt=state is VrrpState.BACKUP and draw(st.booleans()),
+        preempt_delay=draw(st.integers(0, 10**9).map(lambda micros: micros / 10**6)),
+        garp_master_delay=float(draw(st.integers(0, 3600))),
+        garp_master_repeat=draw(st.integers(1, 255)),
+        garp_master_refresh=float(draw(st.integers(0, 86400))),
+        garp_master_refresh_repeat=draw(st.integers(1, 255)),
+        smtp_alert=draw(st.booleans()),
+    )
+
+
+@st.composite
+def tcp_checks(draw: st.DrawFn) -> TcpCheck:
+    return TcpCheck(
+        connect_address=draw(unicast),
+        connect_port=draw(st.integers(1, 65535)),
+        bind_address=draw(st.none() | unicast),
+        bind_port=draw(st.integers(0, 65535)),
+        connect_timeout=draw(seconds),
+        retry=draw(st.integers(0, 2**31 - 1)),
+        delay_before_retry=draw(st.just(0.0) | seconds),
+        delay_loop=draw(seconds),
+        warmup=draw(st.just(0.0) | seconds),
+    )
+
+
+@st.composite
+def pool_members(draw: st.DrawFn, key: ServerKey) -> PoolMember:
+    upper = draw(st.integers(0, 1000))
+    checks = tuple(draw(st.lists(tcp_checks(), max_size=2)))
+    return PoolMember(
+        server=RealServer(
+            key=key,
+            weight=draw(st.integers(0, 1000)),
+            upper_threshold=upper,
+            lower_threshold=draw(st.integers(0, upper)),
+        ),
+        checks=checks,
+        alpha=bool(checks) and draw(st.booleans()),
+        inhibit_on_failure=draw(st.booleans()),
+        smtp_alert=draw(st.booleans()),
+    )
+
+
+@st.composite
+def virtual_servers(draw: st.DrawFn) -> VirtualServer:
+    transport = draw(st.sampled_from([Transport.TCP, Transport.UDP]))
+    persistence = draw(st.none() | st.integers(1, 31 * 86400))
+    port = draw(st.integers(0 if persistence else 1, 65535))
+    vip = draw(unicast)
+    addresses = draw(st.lists(unicast.filter(lambda each: each != vip), max_size=4, unique=True))
+    members = tuple(draw(pool_members(ServerKey(address, port))) for address in addresses)
+    weight = sum(member.server.weight for member in members)
+    quorum = draw(st.integers(1, max(weight, 1)))
+    sorry = draw(st.none() | unicast.map(lambda address: RealServer(key=ServerKey(address, port))))
+    return VirtualServer(
+        service=VirtualService(
+            key=ServiceKey.of(transport, vip, port),
+            scheduler=draw(st.sampled_from(sorted(SCHEDULERS))),
+            persistence=persistence,
+            persistence_prefix=draw(st.none() | st.integers(1, 32)) if persistence else None,
+            one_packet=transport is Transport.UDP and draw(st.booleans()),
+            flags=draw(st.frozensets(st.sampled_from(["flag-1", "flag-2", "flag-3"]))),
+        ),
+        members=members,
+        sorry_server=sorry,
+        quorum=quorum,
+        hysteresis=draw(st.integers(0, quorum - 1)),
+        alpha=draw(st.booleans()),
+        omega=draw(st.booleans()),
+        smtp_alert=draw(st.booleans()),
+    )
+
+
+mails = st.builds(
+    Mail,
+    recipients=st.lists(names.map(lambda name: f"{name}@x.org"), max_size=3, unique=True).map(tuple),
+    sender=st.just("") | names,
+    server=st.sampled_from(["", "mail.x.org", "192.0.2.1"]),
+    port=st.integers(1, 65535),
+    helo_name=st.just("") | texts,
+    timeout=st.integers(1, 3600).map(float),
+).map(lambda mail: mail if mail.server else msgspec.structs.replace(mail, port=25))
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    return Config(
+        router_id=draw(texts),
+        mail=draw(mails),
+        instances=tuple(
+            draw(
+                st.lists(
+                    instances(),
+                    max_size=3,
+                    unique_by=(lambda each: each.name, lambda each: (each.interface, each.virtual_router_id)),
+                )
+            )
+        ),
+        virtual_servers=tuple(
+            draw(st.lists(virtual_servers(), max_size=3, unique_by=lambda each: each.service.key))
+        ),
+    )
+
+
+def unlocated(item: Any) -> Any:
+    """A model item as plain data without locations."""
+    if isinstance(item, dict):
+        return {key: unlocated(value) for key, value in item.items() if key != "location"}
+    return [unlocated(value) for value in item] if isinstance(item, list) else item
+
+
+def plain(config: Config) -> Any:
+    return unlocated(msgspec.json.decode(msgspec.json.encode(config, enc_hook=str, order="deterministic")))
+
+
+@given(configs())
+@settings(max_examples=150, deadline=None)
+def test_what_is_shown_reads_as_the_same_configuration(config: Config) -> None:
+    text = show(config)
+    try:
+        loaded = load_text(text).config
+    except ConfError as error:
+        # Where a random real server lies is the only thing that may be wrong with a model.
+        assert all("is not on the director's link" in each.text for each in error.errors), error
+        return
+    assert plain(loaded) == plain(config)
+    assert show(loaded) == text
+
+
+SIGNS = """{ } " # ! $A $A= ${A} @x @^x ~SEQ(i,3) ~LST(i,1,2) $i \\ \t \r"""
+VALUES = """10.0.0.1 10.0.0.2/24 ::1 80 0 -1 3.5 99999999999999999999 on DR TCP MASTER PASS fwmark é"""
+words = st.sampled_from(
+    [
+        *sorted({name for rows in TABLE.values() for name in rows}),
+        *SIGNS.split(" "),
+        *VALUES.split(" "),
+        *("{\n", "\n}", "\n", "\\\n", "\0", "x" * 1100, "include f", "include g"),
+    ]
+)
+soups = st.lists(words, max_size=60).map(" ".join)
+
+
+@given(soups | st.text(max_size=300))
+@example("a {\n" * 50)
+@example("$A=$A\n$A")
+@example("include f\n")
+@example(
+    "virtual_server 10.0.0.1 80 {\nreal_server\n}\nvirtual_server\nvrrp_instance {\nunicast_peer { { } } }"
+)
+@settings(max_examples=500, deadline=None)
+def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None:
+    outcome(text)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_a_configuration_or_a_configuration_error(data: bytes) -> None:
+    outcome(data)
+
+
+def outcome(text: str | bytes) -> None:
+    """Load it; every problem has to be printable, and every place has to exist."""
+    data = text if isinstance(text, bytes) else text.encode(errors="replace")
+    try:
+        problems = load(TextReader({"f": data, "g": "a {\n"}), "f").problems
+        assert all(problem.severity is not Severity.ERROR for problem in problems)
+    except ConfError as error:
+        problems = error.problems
+        assert error.errors
+    lines = data.count(b"\n") + 1
+    for problem in problems:
+        assert problem.text
+        assert problem.location is None or problem.location.file == "g" or problem.location.line <= lines
+
+
+VALID = """global_defs {
+router_id lb
+}
+vrrp_instance A {
+interface eth0
+virtual_router_id 1
+virtual_ipaddress {
+10.0.0.1/24
+}
+}
+virtual_server 10.0.0.1 80 {
+protocol TCP
+lvs_method DR
+real_server 10.0.0.2 80 {
+TCP_CHECK {
+}
+}
+}
+"""
+
+
+@given(st.integers(0, len(VALID)), st.integers(0, 8), soups)
+@settings(max_examples=300, deadline=None)
+def test_a_damaged_configuration_is_one_or_an_error(position: int, gone: int, put: str) -> None:
+    outcome(VALID[:position] + put + VALID[position + gone :])
