@@ -24,6 +24,7 @@ from pointsman.daemon.mail import MailQueue
 from pointsman.daemon.paths import control_socket
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert, instance_alert
+from pointsman.lvs.estimator import PERIOD, Estimator
 from pointsman.model.config import Config
 from pointsman.model.service import Forwarding
 from pointsman.model.vrrp import VrrpState
@@ -50,6 +51,7 @@ class Director:
         self._started = time.monotonic()
         self._mail: MailQueue | None = None
         self._settling = False
+        self._estimator = Estimator()
 
     async def run(self, channels: list[socket.socket], ready: socket.socket) -> int:
         """Work until SIGTERM; always 0. `ready` gets a byte when the table is in force and then each tick."""
@@ -67,6 +69,7 @@ class Director:
             loop.add_reader(channel, self._hear, channel)
             with contextlib.suppress(OSError):
                 channel.send(messages.encode(messages.SendVerdicts()))
+        self._estimate()
         ready.setblocking(False)
         while not stop.is_set():
             with contextlib.suppress(OSError):
@@ -93,6 +96,11 @@ class Director:
         self._apply_hops(self._watcher.refresh(time.monotonic()))
         if self._keeper.refusals:
             self._settle()
+
+    def _estimate(self) -> None:
+        """Keep the rates that `ipvsadm -L --rate` shows."""
+        asyncio.get_running_loop().call_later(PERIOD, self._estimate)
+        self._estimator.update(self._plane.counters())
 
     def _hear(self, channel: socket.socket) -> None:
         """Everything a process has to say; what cannot be understood is logged and dropped."""
@@ -182,6 +190,7 @@ class Director:
             timeouts=self._plane.timeouts(),
             connection_table_size=self._plane.capabilities().connection_limit,
             connections=tuple(self._plane.connections()) if request.connections else (),
+            rates=self._estimator.rates(),
         )
 
     def _status(self, _request: messages.StatusRequest) -> messages.Reply:

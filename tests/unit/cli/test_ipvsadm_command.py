@@ -1,0 +1,121 @@
+"""`pointsman ipvsadm` as a program: its arguments arrive raw, its answers come over a real control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pointsman.cli.main import main
+from pointsman.daemon.control import ControlServer
+from pointsman.daemon.messages import (
+    ApplyReply,
+    ApplyRequest,
+    ErrorReply,
+    Reply,
+    Request,
+    TableReply,
+    TableRequest,
+)
+from pointsman.dataplane.memory import MemoryDataPlane
+
+
+class Director:
+    """A control socket with a memory data plane behind it."""
+
+    def __init__(self) -> None:
+        self.plane = MemoryDataPlane()
+
+    def answer(self, message: Request) -> Reply:
+        match message:
+            case ApplyRequest(operations):
+                return ApplyReply(tuple(self.plane.apply(operations)))
+            case TableRequest():
+                plane = self.plane
+                return TableReply(plane.read(), plane.counters(), plane.timeouts(), 262144)
+            case _:
+                return ErrorReply("not here")
+
+
+@pytest.fixture
+def socket_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "control.sock"
+    monkeypatch.setattr("pointsman.cli.ipvsadm.control_socket", lambda: path)
+    return path
+
+
+@pytest.fixture
+def director(socket_path: Path) -> Iterator[Director]:
+    made = Director()
+    loop = asyncio.new_event_loop()
+    server = ControlServer(socket_path, made.answer)
+    loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield made
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+    loop.close()
+
+
+def ipvsadm(*words: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(main, ["ipvsadm", *words], input=stdin)
+
+
+@pytest.mark.usefixtures("director")
+def test_the_second_documents_commands() -> None:
+    for line in (
+        "-A -t 192.168.7.33:8000 -s rr",
+        "-a -t 192.168.7.33:8000 -r 192.168.7.40:8000 -g",
+        "-a -t 192.168.7.33:8000 -r 192.168.7.41:8000 -g -w 2",
+    ):
+        done = ipvsadm(*line.split())
+        assert (done.output, done.exit_code) == ("", 0)
+    shown = ipvsadm("-Ln")
+    assert shown.exit_code == 0
+    assert shown.stdout == (
+        "IP Virtual Server version 1.2.1 (size=262144)\n"
+        "Prot LocalAddress:Port Scheduler Flags\n"
+        "  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n"
+        "TCP  192.168.7.33:8000 rr\n"
+        "  -> 192.168.7.40:8000            Route   1      0          0         \n"
+        "  -> 192.168.7.41:8000            Route   2      0          0         \n"
+    )
+
+
+@pytest.mark.usefixtures("director")
+def test_saved_rules_come_back_through_standard_input() -> None:
+    rules = "-A -t 192.168.7.33:8000 -s rr\n-a -t 192.168.7.33:8000 -r 192.168.7.40:8000 -g -w 1\n"
+    assert ipvsadm("-R", stdin=rules).exit_code == 0
+    assert ipvsadm("-Sn").stdout == rules
+    assert ipvsadm("-C").exit_code == 0
+    assert ipvsadm("-Sn").stdout == ""
+
+
+@pytest.mark.usefixtures("director")
+def test_errors_and_exit_codes() -> None:
+    missing = ipvsadm("-d", "-t", "192.168.7.33:8000", "-r", "192.168.7.40")
+    assert (missing.stdout, missing.stderr, missing.exit_code) == ("", "Service not defined\n", 255)
+    wrong = ipvsadm("-A", "-t", "192.168.7.33")
+    assert (wrong.stderr, wrong.exit_code) == ("Zero port specified for non-persistent service\n", 2)
+
+
+@pytest.mark.usefixtures("socket_path")
+def test_help_is_ipvsadms_and_needs_no_director() -> None:
+    for word in ("-h", "--help"):
+        shown = ipvsadm(word)
+        assert shown.exit_code == 0
+        assert shown.stdout.startswith("ipvsadm v1.31")
+        assert "--persistent-conn                   output of persistent connection info\n" in shown.stdout
+
+
+def test_without_a_director_one_message_and_255(socket_path: Path) -> None:
+    answer = ipvsadm("-A", "-t", "192.168.7.33:8000", "-s", "rr")
+    assert answer.exit_code == 255
+    assert str(socket_path) in answer.stderr and "pointsman run" in answer.stderr
+    assert answer.stderr.count("\n") == 1
