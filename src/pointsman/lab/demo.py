@@ -226,7 +226,7 @@ def _master_returns(story: Story, lab: Lab) -> None:
     with story.step("lb-02 is stopped as planned"):
         with traffic.Prober(client, VIP, 80) as prober:
             waiting.until(lambda: prober.answered_since(0), 5, "the probe is answered")
-            story.command("lb-02", "kill -TERM $(cat pointsman.pid)")
+            story.command("lb-02", f"kill -TERM {lab.director_pid('lb-02')}")
             lab.stop_director("lb-02")
             lab.wait_for_master("lb-01")
             moved = time.monotonic()

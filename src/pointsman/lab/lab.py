@@ -163,6 +163,10 @@ class Lab:
         self._progress(f"{name}: pointsman run {' '.join(arguments)}")
         self._running[name] = services.start_director(node, arguments, self.xdp_mode)
 
+    def director_pid(self, name: str) -> int:
+        """Process id of the `pointsman run` that this object has started."""
+        return self._running[name].pid
+
     def stop_director(self, name: str) -> None:
         """A planned stop (SIGTERM) of a director that this object has started."""
         child = self._running.pop(name)

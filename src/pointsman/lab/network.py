@@ -83,6 +83,12 @@ def set_link(name: str, interface: str, up: bool) -> None:
         route.link("set", index=index_of(route, interface), state="up" if up else "down")
 
 
+def flush(name: str, interface: str) -> None:
+    """Take every address off an interface."""
+    with netlink(name) as route:
+        route.flush_addr(index=index_of(route, interface))
+
+
 def _set_sysctls(node: NodeSpec) -> None:
     root = Path("/proc/sys")
     for scope in ("all", "default"):

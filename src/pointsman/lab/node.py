@@ -141,17 +141,23 @@ class Node:
         """Process ids and command lines of whatever runs in the node."""
         return processes.living_in([self.inode])
 
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Signal everything that runs in the node until it is gone. Raises LabError when something stays."""
-        if not processes.kill([self.inode], number):
+    def kill(self) -> None:
+        """End everything that runs in the node (SIGKILL). Raises LabError when something stays."""
+        if not processes.kill([self.inode]):
             raise LabError(f"{self.name}: processes that do not end: {self.processes()}")
         self.reap()
 
     def power_off(self) -> None:
-        """The host dies: its processes are gone from one moment to the next, and its links are down."""
+        """The host dies: from one moment to the next nothing runs, and its links are down.
+
+        Its processes are stopped first, so that none of them can notice and say goodbye.
+        """
+        processes.send([self.inode], signal.SIGSTOP)
         for interface in self.spec.interfaces:
             self.set_link(interface.name, up=False)
         self.kill()
+        for interface in self.spec.interfaces:
+            network.flush(self.namespace, interface.name)
 
     def power_on(self) -> None:
         """The host boots: its own addresses only, and nothing left of what was in its memory."""

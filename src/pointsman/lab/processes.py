@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -27,20 +28,23 @@ def living_in(inodes: Iterable[int]) -> dict[int, str]:
     return found
 
 
-def kill(inodes: Iterable[int], number: signal.Signals = signal.SIGKILL) -> bool:
-    """Send a signal to all of them, again and again until none is left; False when some stay.
+def send(inodes: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal once to everything that lives there now."""
+    for pid in living_in(inodes):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def kill(inodes: Iterable[int]) -> bool:
+    """End all of them at once; False when some stay.
 
     More than one round, because a supervisor may start a child between our look and our signal.
     """
     wanted = set(inodes)
     deadline = time.monotonic() + _KILL_SECONDS
-    while left := living_in(wanted):
+    while living_in(wanted):
         if time.monotonic() > deadline:
             return False
-        for pid in left:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
+        send(wanted, signal.SIGKILL)
         time.sleep(0.02)
     return True
