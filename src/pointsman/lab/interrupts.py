@@ -25,13 +25,18 @@ def stopping_unwinds() -> Iterator[None]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Requests to stop are ignored: the block is short, and half of it would be worse than its end."""
-    with _handled(signal.SIG_IGN):
-        yield
+    """Requests to stop wait for the end of the block, which is short; half of it would be worse."""
+    waiting: list[int] = []
+    try:
+        with _handled(lambda number, _frame: waiting.append(number)):
+            yield
+    finally:
+        if waiting:
+            signal.raise_signal(waiting[0])
 
 
 @contextlib.contextmanager
-def _handled(handler: signal.Handlers | Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals only ever reach the main thread
         return

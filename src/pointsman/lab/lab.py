@@ -109,21 +109,17 @@ class Lab:
 
     def up(self) -> None:
         """Build and start everything; when anything fails or a Ctrl-C comes, nothing is left of it."""
-        self._claim()
+        claimed = False
         try:
-            self._progress(f"{len(self.nodes)} namespaces and their cables")
-            self._write_state({})
-            network.build(self.topology, self.prefix)
-            self._write_state({name: node.inode for name, node in self.nodes.items()})
-            if self.xdp_mode == "native":
-                self._prepare_native()
-            if self._programs:
-                _START[self.topology.name](self)
-        except (OSError, NetlinkError, LookupError) as error:
-            self.down()
-            raise LabError(f"{self.topology.name} could not be built: {error}") from error
-        except BaseException:
-            self.down()
+            with interrupts.uninterrupted():
+                self._claim()
+                claimed = True
+            self._build()
+        except BaseException as error:
+            if claimed:
+                self.down()
+            if isinstance(error, (OSError, NetlinkError, LookupError)):
+                raise LabError(f"{self.topology.name} could not be built: {error}") from error
             raise
 
     def down(self) -> None:
@@ -205,6 +201,16 @@ class Lab:
                 f"{self.topology.name} is being built, or was broken off ({self.directory} exists); "
                 f"do: pointsman lab down {self.topology.name}"
             ) from None
+
+    def _build(self) -> None:
+        self._progress(f"{len(self.nodes)} namespaces and their cables")
+        self._write_state({})
+        network.build(self.topology, self.prefix)
+        self._write_state({name: node.inode for name, node in self.nodes.items()})
+        if self.xdp_mode == "native":
+            self._prepare_native()
+        if self._programs:
+            _START[self.topology.name](self)
 
     def _write_state(self, inodes: dict[str, int]) -> None:
         state = State(topology=self.topology.name, prefix=self.prefix, xdp_mode=self.xdp_mode, inodes=inodes)
