@@ -11,7 +11,7 @@ from typing import TextIO, TypeVar
 
 import click
 
-from pointsman.daemon.client import ControlError, ProtocolError, request
+from pointsman.daemon.client import ControlError, DirectorNotRunning, ProtocolError, request
 from pointsman.daemon.messages import (
     ApplyReply,
     ApplyRequest,
@@ -21,7 +21,8 @@ from pointsman.daemon.messages import (
     TableReply,
     TableRequest,
 )
-from pointsman.daemon.paths import control_socket
+from pointsman.daemon.paths import control_socket, pin_directory
+from pointsman.dataplane.interface import DataPlane
 from pointsman.lvs.ipvsadm import listing
 from pointsman.lvs.ipvsadm.arguments import parse
 from pointsman.lvs.ipvsadm.commands import (
@@ -198,6 +199,46 @@ class Session:
         return reply
 
 
+def ask_director(message: Request) -> Reply:
+    """The director's reply; when none runs, what the tables say that it left in force.
+
+    Raises ControlError, ProtocolError.
+    """
+    try:
+        return request(message, control_socket())
+    except DirectorNotRunning:
+        if not isinstance(message, TableRequest) or not pin_directory().is_dir():
+            raise
+    try:
+        return read_table(pinned_plane(), message)
+    except OSError as error:
+        raise ControlError(
+            f"no director is running here, and its tables at {pin_directory()} cannot be read: {error};"
+            " start one with `pointsman run`"
+        ) from error
+
+
+def pinned_plane() -> DataPlane:
+    """The data plane that a director has left in force here, to read only. Raises OSError."""
+    from pointsman.dataplane.xdp.plane import XdpDataPlane
+
+    return XdpDataPlane.adopt_readonly(pin_directory())
+
+
+def read_table(plane: DataPlane, message: TableRequest) -> TableReply:
+    """What a director would answer, without the rates, which only it can know. Raises OSError."""
+    try:
+        return TableReply(
+            table=plane.read(),
+            counters=plane.counters(),
+            timeouts=plane.timeouts(),
+            connection_table_size=plane.capabilities().connection_limit,
+            connections=tuple(plane.connections()) if message.connections else (),
+        )
+    finally:
+        plane.close(keep_forwarding=True)
+
+
 class RawCommand(click.Command):
     """A command whose arguments are not click's business, `-h` and `--` among them."""
 
@@ -210,10 +251,7 @@ class RawCommand(click.Command):
 @click.pass_context
 def ipvsadm(ctx: click.Context) -> None:
     """Work on the service table of this host's director in ipvsadm's own language (see docs/ipvsadm.md)."""
-    path = control_socket()
-    session = Session(
-        lambda message: request(message, path), SystemNames(), sys.stdin, sys.stdout, sys.stderr
-    )
+    session = Session(ask_director, SystemNames(), sys.stdin, sys.stdout, sys.stderr)
     try:
         code = session.run(ctx.args)
     except (ControlError, ProtocolError) as error:

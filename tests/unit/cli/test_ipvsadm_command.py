@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from pointsman.daemon.messages import (
     TableRequest,
 )
 from pointsman.dataplane.memory import MemoryDataPlane
+from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable, Transport, VirtualService
 
 
 class Director:
@@ -119,3 +121,35 @@ def test_without_a_director_one_message_and_255(socket_path: Path) -> None:
     assert answer.exit_code == 255
     assert str(socket_path) in answer.stderr and "pointsman run" in answer.stderr
     assert answer.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "pins"
+    folder.mkdir()
+    monkeypatch.setattr("pointsman.cli.ipvsadm.pin_directory", lambda: folder)
+    return folder
+
+
+@pytest.mark.usefixtures("socket_path", "pins")
+def test_tables_left_in_force_can_be_listed_but_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = ServiceKey.of(Transport.TCP, ipaddress.ip_address("192.168.7.33"), 8000)
+    table = ServiceTable.of([ServiceEntry(VirtualService(key=key, scheduler="rr"))])
+    left = MemoryDataPlane(table)
+    monkeypatch.setattr("pointsman.cli.ipvsadm.pinned_plane", lambda: left)
+    assert ipvsadm("-Sn").stdout == "-A -t 192.168.7.33:8000 -s rr\n"
+    assert left.closed and left.read() == table
+    refused = ipvsadm("-C")
+    assert refused.exit_code == 255 and "no director is running" in refused.stderr
+    assert left.read() == table
+
+
+@pytest.mark.usefixtures("socket_path")
+def test_tables_that_cannot_be_read_say_why(pins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied() -> MemoryDataPlane:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("pointsman.cli.ipvsadm.pinned_plane", denied)
+    answer = ipvsadm("-Ln")
+    assert answer.exit_code == 255
+    assert str(pins) in answer.stderr and "Operation not permitted" in answer.stderr
