@@ -135,6 +135,7 @@ class NeighbourWatcher:
             if link := parse_link(message):
                 self._links[link.index] = link
                 paths_changed = True
+                self._ask_soon()
             elif message.type in (_RTM_NEWNEIGH, _RTM_DELNEIGH):
                 self._take_entry(message)
         if paths_changed:
@@ -208,8 +209,12 @@ class NeighbourWatcher:
         entry = _Entry()
         if message.type == _RTM_NEWNEIGH:
             entry = self._entries[key] = _Entry(state, found.get(_NDA_LLADDR, b""))
-        if before.destination and not entry.destination and self._deadline is not None:
+        if before.destination and not entry.destination:
             # It may have come back with another MAC address: ask everybody at once, not after the interval.
+            self._ask_soon()
+
+    def _ask_soon(self) -> None:
+        if self._deadline is not None:
             self._deadline = float("-inf")
 
     def _ask(self) -> None:
