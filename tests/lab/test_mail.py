@@ -27,14 +27,24 @@ DOWN = Alert(
 
 
 class Mailbox:
-    """What an SMTP server has taken; `answers` are its replies to the next DATA commands."""
+    """What an SMTP server has taken; `answers` to the next DATA commands, answers to `refused` recipients."""
 
-    def __init__(self) -> None:
+    def __init__(self, utf8: bool) -> None:
+        self._utf8 = utf8
         self.envelopes: list[Any] = []
         self.helo = ""
         self.answers: list[str] = []
+        self.refused: dict[str, str] = {}
         self._server: asyncio.Server | None = None
         self.port = 0
+
+    async def handle_RCPT(  # noqa: N802
+        self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
+    ) -> str:
+        if address in self.refused:
+            return self.refused[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, _server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         answer = self.answers.pop(0) if self.answers else "250 OK"
@@ -46,7 +56,7 @@ class Mailbox:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: SMTP(self, enable_SMTPUTF8=True, loop=loop), HOST, self.port
+            lambda: SMTP(self, enable_SMTPUTF8=self._utf8, loop=loop), HOST, self.port
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -76,9 +86,9 @@ def config(port: int, **changes: Any) -> Mail:
     return Mail(**{**given, **changes})
 
 
-def against(scenario: Callable[[Mailbox], Awaitable[None]]) -> Mailbox:
+def against(scenario: Callable[[Mailbox], Awaitable[None]], utf8: bool = True) -> Mailbox:
     """Run a scenario with a mail server at hand."""
-    mailbox = Mailbox()
+    mailbox = Mailbox(utf8)
 
     async def whole() -> None:
         await mailbox.open()
@@ -225,3 +235,59 @@ def test_without_a_server_or_a_recipient_nothing_is_sent(changes: dict[str, Any]
         await queue.close()
 
     assert against(scenario).envelopes == []
+
+
+def test_a_long_subject_stays_on_one_line_as_keepalived_writes_it() -> None:
+    subject = "[lb-01] Realserver [192.168.100.20]:tcp:80 of virtual server [192.168.100.9]:tcp:80 - DOWN"
+
+    async def scenario(mailbox: Mailbox) -> None:
+        queue = MailQueue(config(mailbox.port))
+        queue.start()
+        queue.put(Alert(subject, "text\n"))
+        await queue.close()
+
+    (envelope,) = against(scenario).envelopes
+    assert f"\r\nSubject: {subject}\r\n".encode() in envelope.content
+
+
+def test_a_mail_that_cannot_be_written_down_does_not_stop_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An address outside ASCII needs an extension that this server does not offer."""
+
+    async def scenario(mailbox: Mailbox) -> None:
+        queue = MailQueue(config(mailbox.port, sender="wächter@mydomain.org"))
+        queue.start()
+        queue.put(DOWN)
+        queue.put(DOWN)
+        await queue.close(deadline=3.0)
+
+    with caplog.at_level(logging.WARNING):
+        mailbox = against(scenario, utf8=False)
+    assert mailbox.envelopes == []
+    complaints = [record.message for record in caplog.records if record.name == "mail"]
+    assert len(complaints) == 1
+    assert "this mail is given up" in complaints[0]
+
+
+@pytest.mark.parametrize("refused", [1, 2])
+def test_refused_recipients_are_told_and_the_others_get_their_mail(
+    refused: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(mailbox: Mailbox) -> None:
+        mail = config(mailbox.port)
+        mailbox.refused = dict.fromkeys(mail.recipients[:refused], "550 unknown user")
+        queue = MailQueue(mail)
+        queue.start()
+        queue.put(DOWN)
+        queue.put(DOWN)
+        await queue.close(deadline=3.0)
+
+    with caplog.at_level(logging.WARNING):
+        mailbox = against(scenario)
+    taken = [envelope.rcpt_tos for envelope in mailbox.envelopes]
+    assert taken == ([["second@mydomain.org"]] * 2 if refused == 1 else [])
+    complaints = [record.message for record in caplog.records if record.name == "mail"]
+    assert len(complaints) == 1
+    assert "550" in complaints[0]
+    assert "unknown user" in complaints[0]

@@ -34,6 +34,7 @@ def test_verdicts_follow_the_definition(timing: Timing, outcomes: list[tuple[boo
     schedule = CheckSchedule(timing)
     schedule.started(0.0, 0.0)
     seen: list[bool] = []
+    row = 0
     for ok, took in outcomes:
         now = schedule.deadline
         assert now is not None
@@ -43,8 +44,10 @@ def test_verdicts_follow_the_definition(timing: Timing, outcomes: list[tuple[boo
         if ok is None:
             schedule.unable(now + took)
         else:
+            row = 0 if ok else row + 1
             schedule.result(now + took, ok, "")
         told = [effect for effect in schedule.effects() if isinstance(effect, Verdict)]
+        assert all(verdict.attempts == (1 if verdict.up else row) for verdict in told)
         seen += [verdict.up for verdict in told]
         assert schedule.up is (seen[-1] if seen else None)
         assert schedule.deadline in (

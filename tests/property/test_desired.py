@@ -49,7 +49,7 @@ def virtual_servers(draw: st.DrawFn, number: int = 0) -> VirtualServer:
         members=tuple(draw(members(index)) for index in range(draw(st.integers(0, 4)))),
         sorry_server=draw(st.sampled_from([None, SORRY, RealServer(key=server_key(0))])),
         quorum=quorum,
-        hysteresis=draw(st.integers(0, quorum - 1)),
+        hysteresis=draw(st.integers(0, quorum + 1)),
         alpha=draw(st.booleans()),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import email.policy
 import email.utils
 import logging
 import socket
@@ -27,7 +28,11 @@ LAST_PAUSE = 0.25
 """Seconds between attempts while the queue closes."""
 
 
-def compose(mail: Mail, sender: str, alert: Alert, date: datetime.datetime) -> EmailMessage:
+_WIRE = email.policy.SMTP.clone(max_line_length=998, cte_type="7bit")
+"""Lines as long as RFC 5321 allows: a subject stays on one line, as keepalived's, for existing filters."""
+
+
+def compose(mail: Mail, sender: str, alert: Alert, date: datetime.datetime) -> bytes:
     """The alert as a message, with the headers of keepalived's mails."""
     message = EmailMessage()
     message["Date"] = email.utils.format_datetime(date)
@@ -36,7 +41,7 @@ def compose(mail: Mail, sender: str, alert: Alert, date: datetime.datetime) -> E
     message["X-Mailer"] = "Pointsman"
     message["To"] = ", ".join(mail.recipients)
     message.set_content(alert.body)
-    return message
+    return message.as_bytes(policy=_WIRE)
 
 
 class MailQueue:
@@ -50,7 +55,7 @@ class MailQueue:
         self._mail = mail
         self._host_name = mail.helo_name or socket.gethostname()
         self._sender = mail.sender or f"pointsman@{self._host_name}"
-        self._waiting: deque[EmailMessage] = deque()
+        self._waiting: deque[bytes] = deque()
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._told: set[str] = set()
@@ -106,12 +111,12 @@ class MailQueue:
                 await self._pause(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _drop(self, message: EmailMessage) -> None:
+    def _drop(self, message: bytes) -> None:
         """Done with this one; it may have been pushed out meanwhile."""
         if self._waiting and self._waiting[0] is message:
             self._waiting.popleft()
 
-    async def _deliver(self, message: EmailMessage) -> bool:
+    async def _deliver(self, message: bytes) -> bool:
         """Whether the server is done with the message: has taken it, or has refused it for good."""
         client = aiosmtplib.SMTP(
             hostname=self._mail.server,
@@ -122,13 +127,14 @@ class MailQueue:
         )
         try:
             async with client:
-                refused, _ = await client.send_message(
-                    message, sender=self._sender, recipients=list(self._mail.recipients)
-                )
+                refused, _ = await client.sendmail(self._sender, list(self._mail.recipients), message)
         except aiosmtplib.SMTPResponseException as error:
             return self._answered(error.code, error.message)
         except aiosmtplib.SMTPRecipientsRefused as error:
             return self._answered(min(each.code for each in error.recipients), str(error.recipients[0]))
+        except (aiosmtplib.SMTPNotSupported, UnicodeError) as error:
+            self._tell(type(error).__name__, f"cannot write a mail: {error}; this mail is given up")
+            return True
         except (aiosmtplib.SMTPException, OSError) as error:
             where = f"{self._mail.server}:{self._mail.port}"
             self._tell(type(error).__name__, f"cannot send mail through {where}: {error}; trying again")
