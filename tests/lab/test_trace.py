@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -108,3 +111,31 @@ def test_no_lab_and_no_ipv4_are_said_plainly(homes: Lab) -> None:
         trace(homes, dual_homed.VIP, 80, client="nobody")
     with pytest.raises(LabError, match="client is not up: there is no namespace"):
         trace(Lab("dual-homed", prefix=f"{PREFIX}x"), dual_homed.VIP, 80)
+
+
+def test_the_command_line_speaks_json_and_its_exit_code_is_the_verdict(homes: Lab) -> None:
+    command = [sys.executable, "-m", "pointsman.cli.main", "trace", "--prefix", homes.prefix, "--json"]
+    done = subprocess.run([*command, "192.168.7.33:8000"], capture_output=True, text=True, check=False)
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["ok"]) == (1, False)
+    assert said["trace"]["request"][0]["place"] == {
+        "host": "client", "interface": "br_e", "role": "client", "sends": True,
+    }  # fmt: skip
+    assert said["trace"]["request"][0]["frame"]["flags"] == "S"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["192.168.7.33:8000"], "no lab is up; start it: pointsman lab up"),
+        (["192.168.7.33:8000", "--lab", "ha-pair"], "ha-pair is not up; start it: pointsman lab up ha-pair"),
+        (["192.168.7.33"], "'192.168.7.33' is not VIP:PORT"),
+        (["192.168.7.33:70000"], "is not VIP:PORT"),
+    ],
+)
+def test_what_cannot_be_traced_is_one_clear_line(arguments: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "pointsman.cli.main", "trace", "--prefix", "pmt-nobody"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -10,7 +10,7 @@ import msgspec
 
 from pointsman.insight import hoptable
 from pointsman.lab.errors import LabError
-from pointsman.lab.lab import TOPOLOGIES, Lab, running
+from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running
 from pointsman.lab.tracing import trace as trace_lab
 
 FAILED = 1
@@ -22,8 +22,9 @@ FAILED = 1
     "--lab", "topology", type=click.Choice(list(TOPOLOGIES)), help="Which lab; default: the one that is up."
 )
 @click.option("--client", default="client", show_default=True, help="The node that connects.")
+@click.option("--prefix", default=PREFIX, show_default=True, help="The lab's, when it has one of its own.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def trace(service: str, topology: str | None, client: str, as_json: bool) -> None:
+def trace(service: str, topology: str | None, client: str, prefix: str, as_json: bool) -> None:
     """Follow one TCP connection through a lab: which MAC changed where, and is it direct routing?
 
     Captures at every interface while the client connects to VIP:PORT. Exit code 0: the director changed only
@@ -31,7 +32,7 @@ def trace(service: str, topology: str | None, client: str, as_json: bool) -> Non
     """
     try:
         vip, port = _service(service)
-        lab = _lab(topology)
+        lab = _lab(topology, prefix)
         traced = trace_lab(lab, vip, port, client)
     except LabError as error:
         click.echo(f"pointsman trace: {error}", err=True)
@@ -52,8 +53,8 @@ def _service(text: str) -> tuple[str, int]:
     return vip, int(port)
 
 
-def _lab(topology: str | None) -> Lab:
-    found = [lab for lab in running() if topology in (None, lab.topology.name)]
+def _lab(topology: str | None, prefix: str) -> Lab:
+    found = [lab for lab in running(prefix) if topology in (None, lab.topology.name)]
     if not found:
         name = topology or "ha-pair"
         raise LabError(
