@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -87,8 +88,13 @@ class Machine:
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, f"the machine died: {self.log.read_text()[-2000:]}"
-            assert time.monotonic() < deadline, f"no {what} after {seconds} s: {self.log.read_text()[-2000:]}"
+            assert time.monotonic() < deadline, f"no {what} after {seconds} s: {self.journal()}"
             time.sleep(0.05)
+
+    def journal(self) -> str:
+        if not self.init:
+            return self.log.read_text()[-2000:]
+        return self.run("journalctl --no-pager -o cat -n 30 -u 'pointsman*'").stdout
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -212,3 +218,98 @@ def test_install_enables_and_uninstall_leaves_nothing(boot: Callable[[str], Mach
         assert machine.show(unit, "Result") == "exec-condition"
     machine.ok(f"{install} --uninstall")
     assert machine.ok("find /etc /usr/local /opt -xdev | sort") == before
+
+
+DIRECTOR = (
+    INTERFACES
+    + f"""
+mkdir -p /etc/keepalived
+cat > /etc/keepalived/keepalived.conf <<'END'
+global_defs {{
+    router_id lb-01
+}}
+vrrp_instance VI_1 {{
+    state MASTER
+    interface ens224
+    virtual_router_id 51
+    priority 200
+    advert_int 1
+    virtual_ipaddress {{
+        {VIP}/26 dev ens224
+    }}
+}}
+virtual_server {VIP} 80 {{
+    lb_algo rr
+    lb_kind DR
+    protocol TCP
+    real_server 192.168.100.21 80 {{
+        weight 1
+    }}
+}}
+END
+systemctl --root=/ enable networking.service pointsman.service
+"""
+)
+UNIT = "pointsman.service"
+needs_data_plane = pytest.mark.skipif(
+    importlib.util.find_spec("pointsman.dataplane.xdp.plane") is None,
+    reason="pointsman run has no data plane in this tree yet",
+)
+
+
+@needs_data_plane
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_killed_director_is_back_within_two_adverts_and_a_reload_keeps_it(
+    boot: Callable[[str], Machine],
+) -> None:
+    machine = boot(DIRECTOR)
+    machine.wait(lambda: machine.run(f"systemctl is-active {UNIT}").returncode == 0, "director at boot")
+    machine.wait(lambda: VIP in machine.ok("ip -o address show dev ens224"), "VIP")
+    first = machine.show(UNIT, "MainPID")
+
+    machine.ok(f"systemctl kill --signal=KILL --kill-who=main {UNIT}")
+    machine.wait(lambda: machine.show(UNIT, "NRestarts") == "1", "restart", seconds=2)
+    machine.wait(
+        lambda: machine.show(UNIT, "ActiveState") == "active", "director after its restart", seconds=10
+    )
+    died = int(machine.show(UNIT, "ExecMainExitTimestampMonotonic") or 0)
+    back = int(machine.show(UNIT, "ActiveEnterTimestampMonotonic"))
+    assert back > died
+    assert VIP in machine.ok("ip -o address show dev ens224"), "a kill does not take the address away"
+    assert machine.show(UNIT, "MainPID") != first
+
+    second = machine.show(UNIT, "MainPID")
+    machine.ok(f"systemctl reload {UNIT}")
+    machine.ok(f"systemctl stop {UNIT}")
+    assert machine.show(UNIT, "Result") == "success"
+    assert machine.show(UNIT, "NRestarts") == "1", f"the reload was survived by {second}"
+    assert VIP not in machine.ok("ip -o address show dev ens224")
+
+
+@needs_data_plane
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_hung_director_is_replaced_by_the_watchdog(boot: Callable[[str], Machine]) -> None:
+    machine = boot(
+        DIRECTOR
+        + f"cd /etc/systemd/system && mkdir {UNIT}.d\n"
+        + f"printf '[Service]\\nWatchdogSec=2\\nTimeoutAbortSec=1\\n' > {UNIT}.d/watchdog.conf\n"
+    )
+    machine.wait(lambda: machine.run(f"systemctl is-active {UNIT}").returncode == 0, "director at boot")
+    machine.ok(f"systemctl kill --signal=STOP --kill-who=main {UNIT}")
+    machine.wait(lambda: machine.show(UNIT, "NRestarts") == "1", "restart by the watchdog", seconds=15)
+    machine.wait(
+        lambda: machine.show(UNIT, "ActiveState") == "active", "director after its restart", seconds=10
+    )
+
+
+@needs_data_plane
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_configuration_with_an_error_is_not_tried_again(boot: Callable[[str], Machine]) -> None:
+    machine = boot(DIRECTOR + "echo 'vrrp_instnace X {' >> /etc/keepalived/keepalived.conf\n")
+    machine.wait(lambda: machine.show(UNIT, "ActiveState") == "failed", "end of a director that cannot start")
+    assert machine.show(UNIT, "NRestarts") == "0"
+    assert machine.show(UNIT, "ExecMainStatus") == "2"
+    assert "keepalived.conf:" in machine.ok(f"journalctl --no-pager -o cat -u {UNIT}")
