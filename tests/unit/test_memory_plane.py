@@ -7,7 +7,15 @@ import ipaddress
 import pytest
 
 from pointsman.dataplane.memory import MemoryDataPlane
-from pointsman.model.operations import AddServer, AddService, DeleteServer, Flush, SetTimeouts, ZeroCounters
+from pointsman.model.operations import (
+    AddServer,
+    AddService,
+    DeleteServer,
+    Flush,
+    Operation,
+    SetTimeouts,
+    ZeroCounters,
+)
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, VirtualService
 from pointsman.model.traffic import ServerCounters, Traffic
 
@@ -18,7 +26,7 @@ OLD, NEW = (ServerKey(ipaddress.ip_address(f"192.168.100.{host}"), 80) for host 
 @pytest.fixture
 def plane() -> MemoryDataPlane:
     made = MemoryDataPlane()
-    operations = [
+    operations: list[Operation] = [
         *(AddService(VirtualService(key=key)) for key in (WEB, DNS)),
         *(AddServer(WEB, RealServer(key=key)) for key in (OLD, NEW)),
         AddServer(DNS, RealServer(key=OLD)),
