@@ -64,11 +64,11 @@ def test_a_killed_listener_is_down_after_its_retries_and_up_at_the_next_check(li
         took = time.monotonic() - died
         assert (down.up, down.server) == (False, first.server)
         assert down.reason == f"3 of 3 failed: connection refused by {HOST}:{listener.port}"
-        assert 0.2 - 0.02 <= took <= 0.2 + 0.2 + 0.5
+        assert 0.2 - 0.02 <= took <= 0.2 + 0.2 + 2.0
         listener.open()
         back = time.monotonic()
         assert checker.verdict().up
-        assert time.monotonic() - back <= 0.2 + 0.5
+        assert time.monotonic() - back <= 0.2 + 2.0
         code, log = checker.stop()
     assert code == 0
     name = f"[{HOST}]:tcp:{listener.port}"
