@@ -49,9 +49,9 @@ def virtual_addresses(draw: st.DrawFn) -> VirtualAddress:
 @st.composite
 def instances(draw: st.DrawFn) -> VrrpInstance:
     priority = draw(st.integers(1, 255))
-    state = (
-        VrrpState.MASTER if priority == 255 else draw(st.sampled_from([VrrpState.MASTER, VrrpState.BACKUP]))
-    )
+    state = draw(st.sampled_from([VrrpState.MASTER, VrrpState.BACKUP]))
+    backup = state is VrrpState.BACKUP
+    nopreempt = backup and priority < 255 and draw(st.booleans())
     version = draw(st.integers(2, 3))
     addresses = draw(
         st.lists(virtual_addresses(), max_size=3, unique_by=lambda each: (each.address, each.device))
@@ -73,8 +73,8 @@ def instances(draw: st.DrawFn) -> VrrpInstance:
         unicast_peers=tuple(hosts[1:]),
         multicast_source=draw(st.none() | unicast),
         authentication=draw(st.none() | texts.map(PassAuthentication)) if version == 2 else None,
-        nopreempt=state is VrrpState.BACKUP and draw(st.booleans()),
-        preempt_delay=draw(st.integers(0, 10**9).map(lambda micros: micros / 10**6)),
+        nopreempt=nopreempt,
+        preempt_delay=draw(st.just(0.0) | seconds) if backup and not nopreempt else 0.0,
         garp_master_delay=float(draw(st.integers(0, 3600))),
         garp_master_repeat=draw(st.integers(1, 255)),
         garp_master_refresh=float(draw(st.integers(0, 86400))),

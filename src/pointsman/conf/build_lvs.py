@@ -12,6 +12,9 @@ from pointsman.model.address import Address
 from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
+PERSISTENCE = 360
+"""Seconds of persistence when nobody says how many (ipvsadm(8), option -p)."""
+
 _FLAGS = {
     "sh-port": ("sh",),
     "sh-fallback": ("sh",),
@@ -49,7 +52,7 @@ def virtual_server(setting: Setting, globals_: Settings, findings: Findings) -> 
         service=VirtualService(
             key=ServiceKey.of(transport, address, port),
             scheduler=block.get("lvs_sched", str) or "wlc",
-            persistence=block.get("persistence_timeout", int),
+            persistence=_persistence(block, setting.node.keyword, port, findings),
             persistence_prefix=_persistence_prefix(block, address, findings),
             one_packet=_one_packet(block, transport, findings),
             flags=_flags(block, findings),
@@ -126,6 +129,16 @@ def _direct(setting: Setting, findings: Findings) -> None:
         findings.error(
             word.location, text, "write lvs_method DR, and set the real servers up for it", word.width
         )
+
+
+def _persistence(block: Settings, keyword: Word, port: int, findings: Findings) -> int | None:
+    """Seconds; a service on every port is always persistent (ip_vs_ctl.c refuses it otherwise)."""
+    written = block.get("persistence_timeout", int)
+    if written is not None or port != 0:
+        return written
+    text = f"a service on every port has to be persistent: {PERSISTENCE} s are taken, as in keepalived"
+    findings.warning(keyword.location, text, "name a port, or add persistence_timeout", keyword.width)
+    return PERSISTENCE
 
 
 def _persistence_prefix(block: Settings, address: Address, findings: Findings) -> int | None:

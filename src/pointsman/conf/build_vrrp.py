@@ -41,6 +41,7 @@ def instance(setting: Setting, defaults: Settings, findings: Findings) -> VrrpIn
     virtual_router_id = block.get("virtual_router_id", int)
     _required(setting, ("interface", "virtual_router_id"), findings)
     state, priority = _state_and_priority(block, findings)
+    nopreempt = _nopreempt(block, state, priority, findings)
     version = _first(block.get("version", int), defaults.get("vrrp_version", int), 2)
     built = VrrpInstance(
         name=name,
@@ -55,8 +56,8 @@ def instance(setting: Setting, defaults: Settings, findings: Findings) -> VrrpIn
         unicast_peers=_peers(block, findings),
         multicast_source=block.address("mcast_src_ip"),
         authentication=_authentication(block, version, findings),
-        nopreempt=_nopreempt(block, state, findings),
-        preempt_delay=_first(block.get("preempt_delay", float), 0.0),
+        nopreempt=nopreempt,
+        preempt_delay=_preempt_delay(block, state, nopreempt, findings),
         garp_master_delay=float(_announcement("garp_master_delay", block, defaults, 5)),
         garp_master_repeat=_announcement("garp_master_repeat", block, defaults, 5),
         garp_master_refresh=float(_announcement("garp_master_refresh", block, defaults, 0)),
@@ -104,32 +105,41 @@ def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState,
             )
         priority = 255 if written == "MASTER" else 100
     if priority == 255 and written == "BACKUP":
-        setting = block.last("priority")
+        setting = block.last("state")
         assert setting is not None
-        text = (
-            "priority 255 is the owner of the addresses, which starts as MASTER; state BACKUP has no effect"
-        )
-        findings.warning(setting.location, text, "use a priority up to 254")
-    return (VrrpState.MASTER if written == "MASTER" or priority == 255 else VrrpState.BACKUP), priority
+        text = "priority 255 is the owner of the addresses, which starts as MASTER (RFC 3768 section 6.4.1)"
+        findings.warning(setting.location, text, "write state MASTER, or a priority up to 254", len("state"))
+    owner = written is None and priority == 255
+    return (VrrpState.MASTER if written == "MASTER" or owner else VrrpState.BACKUP), priority
 
 
-def _nopreempt(block: Settings, state: VrrpState, findings: Findings) -> bool:
-    if block.has("preempt") and block.has("nopreempt"):
-        setting = block.last("preempt")
-        assert setting is not None
-        findings.error(
-            setting.location, "preempt and nopreempt contradict each other", "remove one of them", 7
-        )
+def _nopreempt(block: Settings, state: VrrpState, priority: int, findings: Findings) -> bool:
     setting = block.last("nopreempt")
-    if setting is not None and state is VrrpState.MASTER:
+    if setting is None:
+        return False
+    if block.has("preempt"):
+        findings.error(
+            setting.location, "preempt and nopreempt contradict each other", "remove one of them", 9
+        )
+    if state is VrrpState.MASTER or priority == 255:
+        why = "state MASTER" if state is VrrpState.MASTER else "priority 255"
+        text = f"nopreempt has no effect with {why}, as in keepalived"
         findings.warning(
-            setting.location,
-            "nopreempt has no effect with state MASTER, as in keepalived",
-            "write state BACKUP on both directors",
-            len("nopreempt"),
+            setting.location, text, "write state BACKUP and priorities up to 254", len("nopreempt")
         )
         return False
-    return setting is not None
+    return True
+
+
+def _preempt_delay(block: Settings, state: VrrpState, nopreempt: bool, findings: Findings) -> float:
+    setting = block.last("preempt_delay")
+    delay = _first(block.get("preempt_delay", float), 0.0)
+    if setting is None or not delay or not (nopreempt or state is VrrpState.MASTER):
+        return delay
+    why = "nopreempt" if nopreempt else "state MASTER"
+    text = f"preempt_delay has no effect with {why}, as in keepalived"
+    findings.warning(setting.location, text, "remove it, or write state BACKUP", len("preempt_delay"))
+    return 0.0
 
 
 def _authentication(block: Settings, version: int, findings: Findings) -> PassAuthentication | None:

@@ -136,9 +136,6 @@ def _service(server: VirtualServer, findings: Findings) -> None:
         findings.error(server.location, f"{key}: SCTP is not forwarded yet", "", _SERVICE)
     if key.ipv6:
         findings.error(server.location, f"{key}: IPv6 is not forwarded yet", "use an IPv4 address", _SERVICE)
-    if key.port == 0 and server.service.persistence is None:
-        text = f"{key}: a service on every port has to be persistent (ipvsadm(8))"
-        findings.error(server.location, text, "name a port, or add persistence_timeout", _SERVICE)
     if not server.members and server.sorry_server is None:
         findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
 

@@ -16,7 +16,7 @@ MAX_LINES = 10_000
 """Lines that one use of definitions may grow into."""
 
 _DEFINITION = re.compile(r"\s*\$([A-Za-z_]\w*)=(.*)$", re.ASCII)
-_USE = re.compile(r"\$(?:\{([A-Za-z_]\w*)([^}]*)\}|([A-Za-z_]\w*)(?=\s|$|[{}\"]))", re.ASCII)
+_USE = re.compile(r"\$(?:\{([A-Za-z_]\w*)([^}]*)\}|([A-Za-z_]\w*)(?=\s|$))", re.ASCII)
 
 
 class Definitions:

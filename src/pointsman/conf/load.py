@@ -44,6 +44,11 @@ def load(reader: Reader, name: str, host_name: str = "localhost", config_id: str
     return Loaded(config, problems)
 
 
-def load_text(text: str | bytes, name: str = "keepalived.conf", host_name: str = "localhost") -> Loaded:
+def load_text(
+    text: str | bytes,
+    name: str = "keepalived.conf",
+    host_name: str = "localhost",
+    config_id: str | None = None,
+) -> Loaded:
     """The same for a text in memory without includes."""
-    return load(TextReader({name: text}), name, host_name)
+    return load(TextReader({name: text}), name, host_name, config_id)

@@ -55,7 +55,7 @@ def _rounds(line: Line, found: re.Match[str]) -> list[Line]:
     if not _NAME.fullmatch(name) or not given:
         raise _BadSequenceError(f"~{kind} wants a name and values")
     values = given if kind == "LST" else _numbers(kind, given)
-    use = re.compile(rf"\$\{{{name}\}}|\${name}(?![A-Za-z0-9_])", re.ASCII)
+    use = re.compile(rf"\$\{{{name}\}}|\${name}(?=\s|$)", re.ASCII)
     before, after = line.cut(0, found.start()), line.cut(found.end())
     return [_with_value(before.followed_by(after), use, value) for value in values]
 

@@ -106,12 +106,6 @@ def second(block: str) -> str:
             "error: TCP 10.0.0.1:80: scheduler sh is not impl",
         ),
         (
-            " 10.0.0.1 80",
-            " 10.0.0.1",
-            SERVICE,
-            "error: TCP 10.0.0.1:0: a service on every port has to be persist",
-        ),
-        (
             "real_server 10.0.0.4 80",
             "real_server 10.0.0.1 80",
             16,

@@ -55,6 +55,7 @@ def test_instance_defaults() -> None:
         ("state BACKUP", VrrpState.BACKUP, 100),
         ("priority 255", VrrpState.MASTER, 255),
         ("priority 254", VrrpState.BACKUP, 254),
+        ("state BACKUP\npriority 255", VrrpState.BACKUP, 255),
     ],
 )
 def test_state_and_priority(lines: str, state: VrrpState, priority: int) -> None:
@@ -101,6 +102,18 @@ def test_service_defaults() -> None:
         False,
     )
     assert (made.members[0].server.weight, made.members[0].smtp_alert) == (1, True)
+
+
+def test_preemption() -> None:
+    made = instance("nopreempt")
+    assert (made.nopreempt, made.preempt_delay) == (True, 0.0)
+    made = instance("preempt_delay 2.5")
+    assert (made.nopreempt, made.preempt_delay) == (False, 2.5)
+    made = instance("nopreempt\npreempt_delay 2.5")
+    assert (made.nopreempt, made.preempt_delay) == (True, 0.0)
+    made = instance("state MASTER\npriority 9\nnopreempt\npreempt_delay 2.5")
+    assert (made.nopreempt, made.preempt_delay) == (False, 0.0)
+    assert instance("state BACKUP\npriority 255\nnopreempt").nopreempt is False
 
 
 def test_persistence_without_a_value_is_six_minutes() -> None:

@@ -127,6 +127,7 @@ def test_conditions_by_config_id() -> None:
         ("$A=1 2\nx $A", ["x|1|2"]),
         ("$A=$B\n$B=2\nx $A", ["x|2"]),
         ("x $A", ["x|$A"]),
+        ("$A=1\nx $A/24", ["x|$A/24"]),
         ("$A=a {\\\n b\\\n }\n$A\nc", [("a", ["b"]), "c"]),
         ("$A=b\\\nc\nx $A y", ["x|b", "c|y"]),
         ("x ${_HASH}y ${_BANG}", ["x|#y|!"]),
@@ -173,8 +174,9 @@ def test_a_word_from_a_definition_points_to_where_it_is_used() -> None:
         ("~SEQ(i, 9, -4, 1) ${i}x", ["9x", "5x", "1x"]),
         ("~SEQx(i, 9, b) $i", ["9", "a", "b"]),
         ("~LST(n, eth0, eth1) on $n", ["on|eth0", "on|eth1"]),
-        ("~SEQ(i, 2) ~SEQ(j, 2) $i.$j", ["1.1", "1.2", "2.1", "2.2"]),
+        ("~SEQ(i, 2) ~SEQ(j, 2) ${i}.$j", ["1.1", "1.2", "2.1", "2.2"]),
         ("~LST(i, $i) $i", ["$i"]),
+        ("~SEQ(i, 2) $i/24", ["$i/24", "$i/24"]),
         ("~ a", ["~|a"]),
     ],
 )

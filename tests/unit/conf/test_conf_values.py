@@ -103,7 +103,7 @@ def test_the_frames_are_fine(frame: str) -> None:
             "authentication without auth_pass protects nothing",
         ),
         (INSTANCE, "authentication { ^auth_type AH\n auth_pass x\n }", "auth_type AH is not supported"),
-        (INSTANCE, "^preempt\nnopreempt", "preempt and nopreempt contradict each other"),
+        (INSTANCE, "preempt\n^nopreempt", "preempt and nopreempt contradict each other"),
         (
             INSTANCE,
             "^track_script {\n x\n }",
@@ -205,6 +205,13 @@ def test_error_at_its_word(frame: str, statement: str, text: str) -> None:
         (INSTANCE, "state MASTER", "state MASTER without a priority means priority 255"),
         (INSTANCE, "state BACKUP\npriority 255", "priority 255 is the owner of the addresses"),
         (INSTANCE, "state MASTER\npriority 9\nnopreempt", "nopreempt has no effect with state MASTER"),
+        (INSTANCE, "priority 9\nnopreempt\npreempt_delay 2", "preempt_delay has no effect with nopreempt"),
+        (INSTANCE, "state MASTER\npriority 9\npreempt_delay 2", "preempt_delay has no effect with state MAS"),
+        (
+            "@@",
+            SERVICE.replace(" 80", "").replace("@@", ""),
+            "a service on every port has to be persistent: 360 s",
+        ),
         (
             INSTANCE,
             "version 3\nauthentication {\nauth_type PASS\nauth_pass x\n}",

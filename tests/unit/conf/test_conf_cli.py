@@ -1,0 +1,148 @@
+"""`pointsman check`, `pointsman conf show`, and how other verbs load a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pointsman.cli.check import check
+from pointsman.cli.conf import conf
+from pointsman.cli.loading import FileReader, load_file, load_or_exit
+from pointsman.conf.load import load_text
+from pointsman.conf.problems import ConfError
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+DOCUMENT, LAB = EXAMPLES / "document" / "lb-01.conf", EXAMPLES / "lab" / "lb-01.conf"
+
+
+def checked(*arguments: object) -> Result:
+    return CliRunner().invoke(check, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("-f", DOCUMENT), 2), (("-f", LAB), 0), (("-f", LAB, "--strict"), 1), (("-f", "/nonexistent/x"), 2)],
+)
+def test_exit_codes(arguments: tuple[object, ...], code: int) -> None:
+    assert checked(*arguments).exit_code == code
+    assert checked(*arguments, "--json").exit_code == code
+
+
+def test_strict_is_content_with_notes(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("global_defs {\n    lvs_flush\n}\n")
+    result = checked("-f", file, "--strict")
+    assert (result.exit_code, result.output.splitlines()[-1]) == (0, f"{file}: 1 note")
+
+
+def test_a_problem_shows_place_line_caret_and_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("vrrp_instance A {\n\tinterface eth0\n\tvirtual_router_id 1\n\tprioriti 3\n}\n")
+    lines = checked("-f", file).output.splitlines()
+    start = lines.index(f"{file}:4:2: error:")
+    assert lines[start : start + 5] == [
+        f"{file}:4:2: error:",
+        "  unknown keyword prioriti in vrrp_instance",
+        "  4 |  prioriti 3",
+        "    |  ^^^^^^^^",
+        "  -> did you mean priority?",
+    ]
+    assert lines[-1] == f"{file}: 1 error, 1 warning"
+
+
+def test_equal_problems_are_shown_once_with_their_lines() -> None:
+    output = checked("-f", LAB).output
+    assert output.count("keepalived 2.x does not know nb_get_retry") == 1
+    assert "also in lines 50, 66, 75" in output
+
+
+def test_nothing_wrong_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("")
+    result = checked("-f", file)
+    assert (result.exit_code, result.output) == (0, f"{file}: no problem found\n")
+
+
+def test_text_of_the_file_cannot_play_tricks_on_the_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("\x1b[2Jfrob \x1b]0;x\x07\n" + "y" * 900 + "\n")
+    output = checked("-f", file).output
+    assert "\x1b" not in output
+    assert "\x07" not in output
+    assert max(map(len, output.splitlines())) < 200
+
+
+def test_json_has_everything() -> None:
+    document = json.loads(checked("-f", DOCUMENT, "--json").output)
+    assert (document["errors"], document["warnings"], document["notes"]) == (2, 5, 0)
+    error = next(each for each in document["problems"] if each["severity"] == "error")
+    assert error["location"] == {"file": str(DOCUMENT), "line": 36, "column": 5}
+    assert (error["width"], error["excerpt"]) == (11, "    real_server 192.168.100.20 80 {")
+    assert "/26" in error["remedy"]
+
+
+def test_show_prints_what_reads_as_the_same() -> None:
+    result = CliRunner().invoke(conf, ["show", "-f", str(LAB)])
+    assert result.exit_code == 0
+    shown = CliRunner().invoke(conf, ["show", "-f", str(LAB), "--json"])
+    assert json.loads(shown.stdout)["router_id"] == load_text(result.stdout).config.router_id == "lb-01"
+    assert "192.168.100.9/26 dev ens224" in result.stdout
+
+
+def test_show_refuses_what_has_errors() -> None:
+    result = CliRunner().invoke(conf, ["show", "-f", str(DOCUMENT)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "2 errors" in result.stderr
+
+
+def test_verbs_that_need_a_configuration_stop_at_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load_or_exit(DOCUMENT)
+    assert caught.value.code == 2
+    assert "2 errors, 5 warnings; nothing was changed" in capsys.readouterr().err
+    assert load_or_exit(LAB).router_id == "lb-01"
+
+
+def test_includes_on_disk(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for number in (2, 1):
+        (tmp_path / "d" / f"{number}.conf").write_text(
+            f"virtual_server 10.0.0.{number} 80 {{\nlvs_method DR\nprotocol TCP\n}}\n"
+        )
+    (tmp_path / "d" / "3.txt").write_text("frob\n")
+    main = tmp_path / "main.conf"
+    for pattern in ("d/*.conf", "d/{1,2}.conf", "d/[12].conf"):
+        main.write_text(f"include {pattern}\n")
+        servers = load_file(main).config.virtual_servers
+        assert [str(server.service.key) for server in servers] == ["TCP 10.0.0.1:80", "TCP 10.0.0.2:80"]
+        first = servers[0].location
+        assert first is not None
+        assert first.file == str(tmp_path / "d" / "1.conf")
+
+
+@pytest.mark.parametrize("make", ["directory", "fifo", "device", "gone"])
+def test_what_is_no_file_is_an_error_and_never_blocks(tmp_path: Path, make: str) -> None:
+    target = tmp_path / "x"
+    if make == "directory":
+        target.mkdir()
+    elif make == "fifo":
+        os.mkfifo(target)
+    elif make == "device":
+        target = Path("/dev/zero")
+    main = tmp_path / "main.conf"
+    main.write_text(f"includer {target}\n")
+    with pytest.raises(ConfError, match=r"main\.conf:1:\d+: error"):
+        load_file(main)
+
+
+def test_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    with big.open("wb") as stream:
+        stream.truncate(1 << 30)
+    assert len(FileReader().read(str(big), 100)) == 100
+    with pytest.raises(ConfError, match="larger than 64 MiB"):
+        load_file(big)
