@@ -62,8 +62,9 @@ def realserver() -> None:
 def up(vips: tuple[Address, ...], interfaces: tuple[str, ...]) -> None:
     """Put the VIPs on lo and set the ARP rules, rules first. Can be repeated; `down` undoes it."""
     with told():
+        steps = setup.up(run_directory(), vips, interfaces or None)
         _say_choice(vips, interfaces)
-        _show(setup.up(run_directory(), vips, interfaces or None))
+    _show(steps)
 
 
 def _say_choice(vips: Sequence[Address], interfaces: Sequence[str]) -> None:
