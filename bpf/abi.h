@@ -205,6 +205,13 @@ struct control {
 	__u32 timeout[STATE_COUNT]; /* seconds, by state */
 };
 
+/* Numbers of buckets less one: powers of two. Constants to the verifier, written before loading. */
+struct limits {
+	__u32 front_mask;
+	__u32 connection_mask;
+	__u32 template_mask;
+};
+
 /* The addresses of the interfaces the program is attached to: [ifindex % HOSTS]. */
 #define HOSTS 1024
 /* value: MAC as a little-endian number | (ifindex & 0xffff) << 48; 0: any destination MAC is taken */

@@ -49,9 +49,9 @@ static __always_inline struct connection *find_in_bucket(__u32 index, __u64 key,
 
 static __always_inline struct connection *find_connection(__u64 hash, __u64 key, __u32 front, __u64 *word)
 {
-	struct connection *found = find_in_bucket(hash & connection_mask, key, front, word);
+	struct connection *found = find_in_bucket(hash & limits.connection_mask, key, front, word);
 
-	return found ? found : find_in_bucket((hash >> 32) & connection_mask, key, front, word);
+	return found ? found : find_in_bucket((hash >> 32) & limits.connection_mask, key, front, word);
 }
 
 static __always_inline int claim_in_bucket(__u32 index, __u64 key, __u64 word)
@@ -72,8 +72,8 @@ static __always_inline int claim_in_bucket(__u32 index, __u64 key, __u64 word)
 /* Returns 0 when both buckets are full of connections. */
 static __always_inline int add_connection(__u64 hash, __u64 key, __u64 word)
 {
-	return claim_in_bucket(hash & connection_mask, key, word) ||
-	       claim_in_bucket((hash >> 32) & connection_mask, key, word);
+	return claim_in_bucket(hash & limits.connection_mask, key, word) ||
+	       claim_in_bucket((hash >> 32) & limits.connection_mask, key, word);
 }
 
 static __always_inline __u64 connection_word(__u32 front, __u32 dest, __u32 state, __u64 flags)

@@ -128,6 +128,6 @@ int start_clock(void *context)
 SEC("syscall")
 int sweep_now(void *context)
 {
-	sweep(connection_mask + 1, template_mask + 1);
+	sweep(limits.connection_mask + 1, limits.template_mask + 1);
 	return 0;
 }

@@ -28,7 +28,7 @@ static __always_inline void expire_connection(struct connection *entry)
 
 static int sweep_connections(__u32 step, __u32 *start)
 {
-	__u32 index = (*start + step) & connection_mask;
+	__u32 index = (*start + step) & limits.connection_mask;
 	struct connection_bucket *bucket = bpf_map_lookup_elem(&connections, &index);
 
 	if (!bucket)
@@ -68,7 +68,7 @@ static __always_inline void expire_template(struct template *t)
 
 static int sweep_templates(__u32 step, __u32 *start)
 {
-	__u32 index = (*start + step) & template_mask;
+	__u32 index = (*start + step) & limits.template_mask;
 	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
 
 	if (!bucket)
@@ -92,7 +92,7 @@ static __always_inline void sweep(__u32 connection_buckets, __u32 template_bucke
 static int tick(void *map, __u32 *key, struct alarm *alarm)
 {
 	control.now = bpf_ktime_get_boot_ns() / 1000000000ULL;
-	sweep(connection_mask / SWEEP_TICKS + 1, template_mask / SWEEP_TICKS + 1);
+	sweep(limits.connection_mask / SWEEP_TICKS + 1, limits.template_mask / SWEEP_TICKS + 1);
 	bpf_timer_start(&alarm->timer, TICK_NS, 0);
 	return 0;
 }

@@ -68,10 +68,7 @@ struct control control SEC(".data.control");
 
 const volatile struct vocabulary vocabulary = {};
 
-/* Numbers of buckets less one: powers of two. */
-const volatile __u32 front_mask = 16383;
-const volatile __u32 connection_mask = (1 << 18) - 1;
-const volatile __u32 template_mask = (1 << 14) - 1;
+const volatile struct limits limits SEC(".rodata.limits") = { 16383, (1 << 18) - 1, (1 << 14) - 1 };
 
 static __always_inline void count_exit(enum exit_reason reason)
 {

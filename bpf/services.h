@@ -12,7 +12,7 @@ static __always_inline struct front *find_exact_front(__u32 address, __u16 port,
 
 #pragma unroll
 	for (int probe = 0; probe < FRONT_PROBES; probe++) {
-		__u32 index = (hash + probe) & front_mask;
+		__u32 index = (hash + probe) & limits.front_mask;
 		struct front_bucket *bucket = bpf_map_lookup_elem(&fronts, &index);
 		int holes = 0;
 

@@ -31,9 +31,9 @@ static __always_inline struct template *find_template_in(__u32 index, __u64 key)
 static __always_inline struct template *find_template(__u64 key)
 {
 	__u64 hash = spread(key, 1);
-	struct template *found = find_template_in(hash & template_mask, key);
+	struct template *found = find_template_in(hash & limits.template_mask, key);
 
-	return found ? found : find_template_in((hash >> 32) & template_mask, key);
+	return found ? found : find_template_in((hash >> 32) & limits.template_mask, key);
 }
 
 static __always_inline struct template *claim_template_in(__u32 index, __u64 key, __u64 word, __u32 timeout)
@@ -53,12 +53,15 @@ static __always_inline struct template *claim_template_in(__u32 index, __u64 key
 
 static __always_inline struct template *add_template(__u64 key, __u32 dest, __u32 timeout)
 {
+	if (timeout > LONGEST_TIMEOUT)
+		timeout = LONGEST_TIMEOUT;
+
 	__u64 hash = spread(key, 1);
 	__u64 word = (__u64)dest << TEMPLATE_DEST | deadline_in(timeout);
-	struct template *made = claim_template_in(hash & template_mask, key, word, timeout);
+	struct template *made = claim_template_in(hash & limits.template_mask, key, word, timeout);
 
 	if (!made)
-		made = claim_template_in((hash >> 32) & template_mask, key, word, timeout);
+		made = claim_template_in((hash >> 32) & limits.template_mask, key, word, timeout);
 	if (made)
 		count_template(dest, 1);
 	return made;

@@ -13,6 +13,10 @@ from pointsman.model.service import ServiceTable
 from pointsman.model.traffic import Connection, Counters
 
 
+class DataPlaneError(OSError):
+    """The data plane itself is unusable: what, where, and what to do about it."""
+
+
 class Attachment(msgspec.Struct, frozen=True):
     """The program on one interface."""
 

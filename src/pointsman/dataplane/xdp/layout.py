@@ -151,6 +151,10 @@ class Control(ctypes.Structure):
     timeout: ctypes.Array[u32]
 
 
+class Limits(ctypes.Structure):
+    _fields_ = (("front_mask", u32), ("connection_mask", u32), ("template_mask", u32))
+
+
 STRUCTS: dict[str, type[ctypes.Structure]] = {
     "front": Front,
     "service": Service,
@@ -161,6 +165,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "template": Template,
     "traffic": TrafficEntry,
     "control": Control,
+    "limits": Limits,
 }
 
 

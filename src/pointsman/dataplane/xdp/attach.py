@@ -1,0 +1,139 @@
+"""The program on the interfaces: links, pinned so that they outlive us and can be found again."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from pointsman.dataplane.interface import Attachment, DataPlaneError
+from pointsman.dataplane.xdp import interfaces, syscalls
+
+MODES = ("auto", "native", "generic", "tc")
+_XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
+PROGRAM_OF = {"native": "direct_xdp", "generic": "direct_xdp", "tc": "direct_tc"}
+_VETH_REASON = "not native: on veth it needs prepared peers and loses checksum offload"
+
+
+class Links:
+    """The pinned links of one director: `<directory>/<interface index>-<mode>`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def present(self) -> dict[int, tuple[str, Path]]:
+        """Mode and pin by interface index; pins of interfaces that are gone are removed."""
+        found: dict[int, tuple[str, Path]] = {}
+        for pin in sorted(self._directory.iterdir()) if self._directory.is_dir() else []:
+            number, _, mode = pin.name.partition("-")
+            link = syscalls.open_pinned(pin)
+            try:
+                if syscalls.link_interface(link) == int(number):
+                    found[int(number)] = (mode, pin)
+                else:
+                    pin.unlink()
+            finally:
+                os.close(link)
+        return found
+
+    def attachments(self) -> list[Attachment]:
+        """What is attached, as far as this network namespace knows the interfaces' names."""
+        listed = []
+        for index, (mode, _pin) in self.present().items():
+            try:
+                name = socket.if_indextoname(index)
+            except OSError:
+                name = f"if{index}"
+            listed.append(Attachment(name, index, mode, "adopted"))
+        return listed
+
+    def replace(self, programs: dict[str, int], names: Sequence[str], mode: str) -> list[Attachment]:
+        """Put the programs on exactly these interfaces. Where one is attached already, it is replaced in one step.
+
+        Raises DataPlaneError; then what was attached before still is.
+        """
+        self._directory.mkdir(parents=True, exist_ok=True)
+        present = self.present()
+        listed = []
+        for name in names:
+            try:
+                index = interfaces.index_of(name)
+            except OSError as error:
+                raise DataPlaneError(
+                    errno.ENODEV, f"interface {name} does not exist here: check its name with `ip link`"
+                ) from error
+            if index in present and mode in ("auto", present[index][0]):
+                old_mode, pin = present.pop(index)
+                self._update(pin, programs[PROGRAM_OF[old_mode]])
+                listed.append(Attachment(name, index, old_mode, "adopted"))
+                continue
+            if index in present:
+                self._remove(present.pop(index)[1])
+            listed.append(self._attach(programs, name, index, mode))
+        for _mode, pin in present.values():
+            self._remove(pin)
+        return listed
+
+    def _update(self, pin: Path, program: int) -> None:
+        link = syscalls.open_pinned(pin)
+        try:
+            syscalls.link_update(link, program)
+        finally:
+            os.close(link)
+
+    def _attach(self, programs: dict[str, int], name: str, index: int, mode: str) -> Attachment:
+        reasons: list[str] = []
+        for candidate in self._candidates(name, mode, reasons):
+            try:
+                link = _create(programs[PROGRAM_OF[candidate]], index, candidate)
+            except OSError as error:
+                if error.errno == errno.EBUSY:
+                    raise DataPlaneError(
+                        errno.EBUSY,
+                        f"another XDP program is attached to {name}: remove it (`ip link set {name} xdp off`) or use "
+                        "mode tc",
+                    ) from error
+                reasons.append(f"not {candidate}: {os.strerror(error.errno or 0)}")
+                continue
+            try:
+                syscalls.pin(link, self._directory / f"{index}-{candidate}")
+            finally:
+                os.close(link)
+            return Attachment(name, index, candidate, "; ".join(reasons))
+        raise DataPlaneError(
+            errno.EOPNOTSUPP, f"no program can be attached to {name} in mode {mode} ({'; '.join(reasons)})"
+        )
+
+    def _candidates(self, name: str, mode: str, reasons: list[str]) -> list[str]:
+        if mode != "auto":
+            return [mode]
+        if interfaces.driver(name) == "veth":
+            reasons.append(_VETH_REASON)
+            return ["generic", "tc"]
+        return ["native", "generic", "tc"]
+
+    def _remove(self, pin: Path) -> None:
+        link = syscalls.open_pinned(pin)
+        try:
+            with contextlib.suppress(OSError):  # the interface may have gone just now
+                syscalls.link_detach(link)
+        finally:
+            os.close(link)
+            pin.unlink()
+
+    def remove_all(self) -> None:
+        """Detach every program and remove the pins."""
+        if not self._directory.is_dir():
+            return
+        for pin in self._directory.iterdir():
+            self._remove(pin)
+        self._directory.rmdir()
+
+
+def _create(program: int, index: int, mode: str) -> int:
+    if mode == "tc":
+        return syscalls.link_create(program, index, syscalls.ATTACH_TCX_INGRESS, 0)
+    return syscalls.link_create(program, index, syscalls.ATTACH_XDP, _XDP_FLAGS[mode])

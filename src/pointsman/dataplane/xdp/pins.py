@@ -1,0 +1,94 @@
+"""The director's folder on a bpf file system: maps under the hash of their ABI, links beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from pointsman.dataplane.interface import DataPlaneError
+from pointsman.dataplane.xdp import syscalls
+
+_BPF_FS_MAGIC = 0xCAFE4A11
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _is_bpf_file_system(path: Path) -> bool:
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.statfs(os.fsencode(path), buffer) != 0:
+        return False
+    return int.from_bytes(buffer.raw[:8], "little") & 0xFFFFFFFF == _BPF_FS_MAGIC
+
+
+def _existing(path: Path) -> Path:
+    return next(parent for parent in (path, *path.parents) if parent.exists())
+
+
+def ensure_bpf_file_system(directory: Path) -> None:
+    """Mount one at /sys/fs/bpf if the directory lies there and it is not mounted. Raises DataPlaneError."""
+    if _is_bpf_file_system(_existing(directory)):
+        return
+    mount_point = Path("/sys/fs/bpf")
+    if mount_point in (directory, *directory.parents) and mount_point.is_dir():
+        _libc.mount(b"bpf", os.fsencode(mount_point), b"bpf", 0, None)
+    if not _is_bpf_file_system(_existing(directory)):
+        raise DataPlaneError(
+            errno.ENODEV,
+            f"{directory} is not on a bpf file system: mount one with `mount -t bpf bpf /sys/fs/bpf`",
+        )
+
+
+def links_directory(directory: Path) -> Path:
+    return directory / "links"
+
+
+def map_directories(directory: Path) -> list[Path]:
+    """Folders of pinned maps, of any ABI; unfinished ones are left out."""
+    if not directory.is_dir():
+        return []
+    return [path for path in directory.iterdir() if path.name.startswith("abi-") and path.is_dir()]
+
+
+def open_maps(directory: Path, abi: str) -> dict[str, int]:
+    """Descriptors of the maps pinned for this ABI; empty when there are none."""
+    folder = directory / f"abi-{abi}"
+    if not folder.is_dir():
+        return {}
+    return {_map_name(path.name): syscalls.open_pinned(path) for path in folder.iterdir()}
+
+
+def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
+    """Pin all maps; they appear at once, so that a director killed in between leaves nothing half done."""
+    unfinished = directory / f"new-{abi}"
+    if unfinished.is_dir():
+        shutil.rmtree(unfinished)
+    unfinished.mkdir(parents=True)
+    for name, fd in maps.items():
+        syscalls.pin(fd, unfinished / _file_name(name))
+    unfinished.rename(directory / f"abi-{abi}")
+
+
+def remove_other_maps(directory: Path, abi: str) -> None:
+    """Give up the maps of any other ABI, and unfinished ones."""
+    for path in directory.iterdir():
+        if path.is_dir() and path.name != f"abi-{abi}" and path.name.startswith(("abi-", "new-")):
+            shutil.rmtree(path)
+
+
+def remove_all(directory: Path) -> None:
+    """Take the whole folder away; links must be gone before."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(directory)
+
+
+def _file_name(map_name: str) -> str:
+    """bpffs allows no dot in a name."""
+    return map_name.replace(".", "_")
+
+
+def _map_name(file_name: str) -> str:
+    return file_name.replace("_", ".") if file_name.startswith("_") else file_name

@@ -1,0 +1,261 @@
+"""The XDP data plane: opens or adopts what is pinned, and carries out service tables on it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, NextHop
+from pointsman.dataplane.xdp import btf, interfaces, layout, listing, pins, syscalls
+from pointsman.dataplane.xdp.attach import MODES, Links
+from pointsman.dataplane.xdp.layout import HOSTS, LONGEST_TIMEOUT, Vocabulary
+from pointsman.dataplane.xdp.loader import Loaded, load
+from pointsman.dataplane.xdp.store import Refused, Store
+from pointsman.dataplane.xdp.tables import Sizes, Tables, limits_of
+from pointsman.model.address import Address
+from pointsman.model.operations import (
+    AddServer,
+    AddService,
+    DeleteServer,
+    DeleteService,
+    EditServer,
+    EditService,
+    Flush,
+    Operation,
+    Refusal,
+    SetTimeouts,
+    ZeroCounters,
+)
+from pointsman.model.service import ServiceTable
+from pointsman.model.traffic import Connection, Counters
+
+PROGRAMS = frozenset({"direct_xdp", "direct_tc", "start_clock"})
+TIMEOUTS = {"SYN_RECV": 60, "ESTABLISHED": 900, "FIN_WAIT": 120, "TIME_WAIT": 120, "CLOSE": 10, "UDP": 300}
+"""Seconds, IPVS's defaults (ip_vs_proto_tcp.c, ip_vs_proto_udp.c)."""
+
+
+class XdpDataPlane:
+    """DataPlane on BPF. One object at a time may write to a pin directory."""
+
+    def __init__(self, loaded: Loaded, words: Vocabulary, directory: Path | None, fresh: bool) -> None:
+        """Use the named constructors. `fresh`: the maps are new."""
+        self.programs = loaded.programs
+        self.tables = Tables(loaded.maps)
+        self._words = words
+        self._directory = directory
+        self._attachments: list[Attachment] = []
+        self._states = {name: number for number, name in words.states.items()}
+        if fresh:
+            self.tables.control.seed = secrets.randbits(64) | 1
+            for state, seconds in TIMEOUTS.items():
+                self.tables.control.timeout[self._states[state]] = seconds
+        self.store = Store(self.tables, words)
+
+    @classmethod
+    def open(
+        cls,
+        pin_directory: Path,
+        interfaces: Sequence[str],
+        mode: str = "auto",
+        connection_limit: int = 1 << 20,
+    ) -> XdpDataPlane:
+        """Put the program on these interfaces of this network namespace, with the tables pinned there if they fit.
+
+        `mode` is auto, native, generic or tc. `connection_limit` counts for new tables only. Raises DataPlaneError;
+        then what was in force still is.
+        """
+        if mode not in MODES:
+            raise DataPlaneError(errno.EINVAL, f"unknown XDP mode {mode}: use one of {', '.join(MODES)}")
+        words, abi = _read_object()
+        pins.ensure_bpf_file_system(pin_directory)
+        try:
+            return cls._open(pin_directory, interfaces, mode, Sizes(connection_limit), words, abi)
+        except PermissionError as error:
+            raise DataPlaneError(
+                error.errno or errno.EPERM,
+                f"{error.strerror}: run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN",
+            ) from error
+
+    @classmethod
+    def _open(
+        cls, directory: Path, names: Sequence[str], mode: str, sizes: Sizes, words: Vocabulary, abi: str
+    ) -> XdpDataPlane:
+        pinned = pins.open_maps(directory, abi)
+        try:
+            loaded = _load(sizes, pinned, PROGRAMS)
+        finally:
+            _close_all(pinned.values())
+        plane = cls(loaded, words, directory, fresh=not pinned)
+        if not pinned:
+            pins.pin_maps(directory, abi, loaded.maps)
+        plane.start_clock()
+        plane._attach(names, mode)
+        pins.remove_other_maps(directory, abi)
+        return plane
+
+    @classmethod
+    def unattached(cls, sizes: Sizes = Sizes(), now: int = 1000) -> XdpDataPlane:  # noqa: B008
+        """A data plane on no interface and with a clock that stands at `now`, for tests and measurements."""
+        words, _ = _read_object()
+        loaded = _load(sizes, {}, PROGRAMS | {"sweep_now"})
+        plane = cls(loaded, words, None, fresh=True)
+        plane.tables.control.now = now
+        return plane
+
+    @classmethod
+    def adopt_readonly(cls, pin_directory: Path) -> XdpDataPlane:
+        """What an earlier director has left in force there, to be listed. Raises DataPlaneError."""
+        words, abi = _read_object()
+        pinned = pins.open_maps(pin_directory, abi)
+        if not pinned:
+            others = pins.map_directories(pin_directory)
+            detail = "tables of another version of pointsman" if others else "nothing pinned"
+            raise DataPlaneError(errno.ENOENT, f"no director's tables in {pin_directory}: {detail}")
+        plane = cls(Loaded({}, pinned), words, None, fresh=False)
+        plane._attachments = Links(pins.links_directory(pin_directory)).attachments()
+        return plane
+
+    @classmethod
+    def remove(cls, pin_directory: Path) -> None:
+        """Detach whatever is pinned there and remove it; nothing happens when there is nothing."""
+        Links(pins.links_directory(pin_directory)).remove_all()
+        pins.remove_all(pin_directory)
+
+    def _attach(self, names: Sequence[str], mode: str) -> None:
+        assert self._directory is not None
+        for index in range(HOSTS):
+            self.tables.hosts[index] = 0
+        for name in names:
+            with contextlib.suppress(OSError):  # a name that does not exist is reported by Links
+                self._set_host(interfaces.index_of(name), interfaces.hardware_address(name))
+        links = Links(pins.links_directory(self._directory))
+        self._attachments = links.replace(self.programs, names, mode)
+
+    def _set_host(self, index: int, mac: bytes) -> None:
+        self.tables.hosts[index % HOSTS] = int.from_bytes(mac, "little") | (index & 0xFFFF) << 48
+
+    def start_clock(self) -> None:
+        """Let the kernel's timer run with this program: it ticks and sweeps from now on, whoever lives."""
+        failure = syscalls.run_program(self.programs["start_clock"]).verdict
+        if failure:
+            raise DataPlaneError(errno.EIO, f"the kernel's BPF timer cannot be started (step {failure})")
+
+    # DataPlane
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            name="xdp",
+            schedulers=frozenset(self._words.schedulers),
+            forwarding=frozenset({"Route"}),
+            attachments=tuple(self._attachments),
+            connection_limit=self.tables.connection_limit,
+        )
+
+    def read(self) -> ServiceTable:
+        return self.store.table()
+
+    def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
+        self.store.empty_trash()
+        refusals = []
+        for operation in operations:
+            try:
+                self._carry_out(operation)
+            except Refused as refused:
+                reason, *detail = refused.args
+                refusals.append(Refusal(operation, reason, *detail))
+            except OSError as error:
+                refusals.append(Refusal(operation, "system", str(error)))
+        return refusals
+
+    def _carry_out(self, operation: Operation) -> None:
+        match operation:
+            case AddService(service=service):
+                self.store.add_service(service)
+            case EditService(service=service):
+                self.store.edit_service(service)
+            case DeleteService(key=key):
+                self.store.delete_service(key)
+            case AddServer(service=key, server=server):
+                self.store.add_server(key, server)
+            case EditServer(service=key, server=server):
+                self.store.edit_server(key, server)
+            case DeleteServer(service=key, server=server_key):
+                self.store.delete_server(key, server_key)
+            case Flush():
+                for key, _ in self.store.entries():
+                    self.store.delete_service(key)
+            case ZeroCounters(key=zeroed):
+                self.store.zero_counters(zeroed)
+            case SetTimeouts():
+                self._set_timeouts(operation)
+
+    def _set_timeouts(self, operation: SetTimeouts) -> None:
+        wanted = {"ESTABLISHED": operation.tcp, "FIN_WAIT": operation.tcp_fin, "UDP": operation.udp}
+        for state, seconds in wanted.items():
+            if seconds:
+                self.tables.control.timeout[self._states[state]] = min(seconds, LONGEST_TIMEOUT)
+
+    def timeouts(self) -> tuple[int, int, int]:
+        timeout = self.tables.control.timeout
+        tcp, tcp_fin, udp = (timeout[self._states[state]] for state in ("ESTABLISHED", "FIN_WAIT", "UDP"))
+        return int(tcp), int(tcp_fin), int(udp)
+
+    def counters(self) -> Counters:
+        return listing.counters(self.tables, self.store, self._words)
+
+    def connections(self) -> Iterable[Connection]:
+        return listing.connections(self.tables, self.store, self._words)
+
+    def next_hop_addresses(self) -> set[Address]:
+        """Every real server's address: what set_next_hops is asked for."""
+        return self.store.next_hop_addresses()
+
+    def set_next_hops(self, hops: Iterable[NextHop]) -> None:
+        """By the real server's address; addresses left out keep what was told before."""
+        self.store.set_next_hops(hops, self._announce)
+
+    def _announce(self, hop: NextHop) -> bool:
+        number = hop.index.to_bytes(4, "little")
+        try:
+            syscalls.map_update(self.tables.descriptors["ports"], number, number)
+        except OSError:
+            return False
+        if self.tables.hosts[hop.index % HOSTS] >> 48 == hop.index & 0xFFFF:
+            self._set_host(hop.index, hop.source)
+        return True
+
+    def close(self, keep_forwarding: bool) -> None:
+        if not keep_forwarding and self._directory is not None:
+            self.remove(self._directory)
+        self.tables.close()
+        _close_all(self.programs.values())
+        self.programs = {}
+
+
+def _read_object() -> tuple[Vocabulary, str]:
+    try:
+        types = btf.read_object(layout.OBJECT)
+        return Vocabulary(types), layout.check(types)
+    except FileNotFoundError as error:
+        raise DataPlaneError(
+            errno.ENOENT, f"the BPF object {layout.OBJECT} is missing: build it with `make -C bpf`"
+        ) from error
+    except ValueError as error:
+        raise DataPlaneError(
+            errno.EINVAL, f"the BPF object does not fit this pointsman ({error}): build it anew with `make -C bpf`"
+        ) from error
+
+
+def _load(sizes: Sizes, pinned: dict[str, int], programs: frozenset[str]) -> Loaded:
+    entries = sizes.entries()
+    entries.update({name: syscalls.map_info(fd).entries for name, fd in pinned.items() if name in entries})
+    return load(layout.OBJECT, entries, limits_of(entries), pinned, programs)
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)

@@ -1,0 +1,100 @@
+"""The list of a service's servers as the packet path reads it, and where a scheduler goes on after an edit.
+
+Pure: what comes out is written to `members` and switched in by one store (bpf/schedulers.h). The rules are those of
+ip_vs_rr.c and ip_vs_wrr.c; lists are newest first, as the kernel's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MAX_COUNT = 0xFFFF
+_GENERATIONS = 1 << 16
+
+
+class Place(NamedTuple):
+    """A server in a list."""
+
+    dest: int
+    weight: int
+
+
+class Cursor(NamedTuple):
+    """Where a scheduler stands: `position` 0 is before the first server, n at the n-th; `level` is wrr's."""
+
+    position: int = 0
+    level: int = 0
+
+    def word(self, generation: int) -> int:
+        return self.position | self.level << 16 | generation << 48
+
+    @classmethod
+    def of(cls, word: int) -> Cursor:
+        return cls(word & 0xFFFF, word >> 16 & 0xFFFFFFFF)
+
+
+class Roster(NamedTuple):
+    """The word of service.list, taken apart."""
+
+    first: int
+    count: int
+    generation: int
+    scheduler: int
+
+    def word(self) -> int:
+        return self.first | self.count << 28 | self.generation << 44 | self.scheduler << 60
+
+    @classmethod
+    def of(cls, word: int) -> Roster:
+        return cls(word & 0xFFFFFFF, word >> 28 & 0xFFFF, word >> 44 & 0xFFFF, word >> 60)
+
+    @property
+    def next_generation(self) -> int:
+        return (self.generation + 1) % _GENERATIONS
+
+
+def scale(weights: Sequence[int]) -> int:
+    """wrr's step: the greatest common divisor of the weights above 0; 1 if there is none."""
+    return math.gcd(*weights) or 1
+
+
+def elements(places: Sequence[Place], weighted: bool, start: int) -> list[int]:
+    """What is written to `members`: the head, then the servers. `weighted`: for wrr."""
+    step = scale([place.weight for place in places]) if weighted else 1
+    highest = max((place.weight // step for place in places), default=0)
+    return [start, highest, *(place.dest | place.weight // step << 32 for place in places)]
+
+
+def start_of(weighted: bool, places: Sequence[Place]) -> Cursor:
+    """Where a scheduler begins with a service (rr: list head; wrr: the highest level)."""
+    if not weighted:
+        return Cursor()
+    weights = [place.weight for place in places]
+    return Cursor(0, max(weights, default=0) // scale(weights))
+
+
+def after_edit(weighted: bool, cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
+    """Where a scheduler goes on when servers were added, edited or deleted and it stays the same.
+
+    rr steps back when the server it stands at is deleted (ip_vs_rr_del_dest); wrr goes back to the head and keeps its
+    level as far as the new weights have it (ip_vs_wrr_dest_changed).
+    """
+    if weighted:
+        return _wrr_after_edit(cursor, before, after)
+    kept = {place.dest: position for position, place in enumerate(after, 1)}
+    for place in reversed(before[: cursor.position]):
+        if place.dest in kept:
+            return Cursor(kept[place.dest])
+    return Cursor()
+
+
+def _wrr_after_edit(cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
+    old, new = ([place.weight for place in places] for places in (before, after))
+    highest = max(new, default=0) // scale(new)
+    # The kernel's cw is (level - 1) * di + 1; it is rounded down to a step of the new divisor.
+    current = (cursor.level - 1) * scale(old) + 1
+    if cursor.level == 0 or current > (highest - 1) * scale(new) + 1:
+        return Cursor(0, highest)
+    return Cursor(0, current // scale(new) + 1 if scale(new) > 1 else current)

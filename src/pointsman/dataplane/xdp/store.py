@@ -1,0 +1,489 @@
+"""The service table in the maps: reading it, and changing it so that packets see the old or the new, never a mixture.
+
+What is in force is decided by the roster (service.list), so a director that is killed at any moment leaves a table
+that can be read: a server outside its service's roster is a deleted one, a service without a front is none.
+Deleted servers and services are kept while connections live on them, and come back with them (IPVS's trash).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from pointsman.dataplane.interface import NextHop
+from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp.addresses import (
+    address_number,
+    address_of,
+    front_key,
+    mask_number,
+    prefix_of,
+    service_key_of,
+)
+from pointsman.dataplane.xdp.allocation import Full, Numbers, Ranges
+from pointsman.dataplane.xdp.fronts import FrontTable
+from pointsman.dataplane.xdp.layout import (
+    DEST_AVAILABLE,
+    DEST_RESOLVED,
+    LIST_HEAD,
+    NO_PREFIX,
+    SERVICE_DELETED,
+    SERVICE_ONE_PACKET,
+    SERVICE_USED,
+    Dest,
+    Service,
+    Vocabulary,
+)
+from pointsman.dataplane.xdp.rosters import (
+    MAX_COUNT,
+    Cursor,
+    Place,
+    Roster,
+    after_edit,
+    elements,
+    start_of,
+)
+from pointsman.dataplane.xdp.tables import Tables
+from pointsman.model.address import Address
+from pointsman.model.service import (
+    RealServer,
+    ServerKey,
+    ServiceEntry,
+    ServiceKey,
+    ServiceTable,
+    VirtualService,
+)
+
+TRASH_PERIOD = 120
+"""Seconds for which a deleted server without connections can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
+_FRONT_NUMBERS = 65535
+
+
+class Refused(Exception):
+    """An operation that cannot be done; `args[0]` is a reason of model.operations.Refusal."""
+
+
+class Entry(NamedTuple):
+    """Where a service is."""
+
+    index: int
+    front: int
+
+
+class Store:
+    """All services and servers of one director."""
+
+    def __init__(self, tables: Tables, words: Vocabulary) -> None:
+        self._tables = tables
+        self._words = words
+        self.fronts = FrontTable(tables.fronts, tables.control)
+        self._hops: dict[Address, NextHop] = {}
+        self._entries: dict[ServiceKey, Entry] = {}
+        self._servers: dict[int, dict[ServerKey, int]] = {}
+        self._by_address: dict[int, set[int]] = {}
+        self._trash: set[int] = set()
+        self._rebuild()
+
+    # What is there
+
+    def _rebuild(self) -> None:
+        tables = self._tables
+        for key, service, number in list(self.fronts):
+            self._entries[service_key_of(key)] = Entry(service, number)
+            self._servers[service] = {}
+        for index in range(1, len(tables.services)):
+            if tables.services[index].flags and index not in self._servers:
+                tables.services[index].flags = 0
+        used_dests = [index for index in range(1, len(tables.dests)) if tables.dests[index].sequence]
+        for index in used_dests:
+            self._adopt_dest(index)
+        self._service_numbers = Numbers(1, len(tables.services), self._servers)
+        self._front_numbers = Numbers(1, _FRONT_NUMBERS, (entry.front for entry in self._entries.values()))
+        self._dest_numbers = Numbers(1, len(tables.dests), (i for i in used_dests if tables.dests[i].sequence))
+        lists = (Roster.of(tables.services[index].list) for index in self._servers)
+        self._ranges = Ranges(
+            len(tables.members),
+            [(roster.first, roster.count + LIST_HEAD) for roster in lists if roster.count],
+        )
+        highest = max(
+            itertools.chain(
+                (tables.services[index].sequence for index in self._servers),
+                (tables.dests[index].sequence for index in used_dests),
+            ),
+            default=0,
+        )
+        self._sequence = itertools.count(highest + 1)
+        for key, entry in list(self._entries.items()):
+            if tables.services[entry.index].flags & SERVICE_DELETED:
+                self._bury(key)
+
+    def _adopt_dest(self, index: int) -> None:
+        dest = self._tables.dests[index]
+        if dest.service not in self._servers:
+            self._tables.dests[index].sequence = 0
+            return
+        self._servers[dest.service][_server_key(dest)] = index
+        self._by_address.setdefault(dest.address, set()).add(index)
+        if index not in {place.dest for place in self._places(dest.service)}:
+            self._discard(index)
+
+    def _places(self, service: int) -> list[Place]:
+        roster = Roster.of(self._tables.services[service].list)
+        start = roster.first + LIST_HEAD
+        dests = [element & 0xFFFFFFFF for element in self._tables.members[start : start + roster.count]]
+        return [Place(index, self._tables.dests[index].weight) for index in dests]
+
+    def entries(self) -> list[tuple[ServiceKey, Entry]]:
+        """Services in force, in the order in which they were added."""
+        found = [
+            (key, entry)
+            for key, entry in self._entries.items()
+            if not self._tables.services[entry.index].flags & SERVICE_DELETED
+        ]
+        return sorted(found, key=lambda item: self._tables.services[item[1].index].sequence)
+
+    def servers_of(self, service: int) -> list[int]:
+        """Indexes of a service's servers, in the order in which they were added."""
+        return [place.dest for place in reversed(self._places(service))]
+
+    def front_keys(self) -> dict[int, ServiceKey]:
+        """Service keys by the number of their front, deleted ones included."""
+        return {entry.front: key for key, entry in self._entries.items()}
+
+    def table(self) -> ServiceTable:
+        """The table in force."""
+        return ServiceTable(
+            tuple(
+                ServiceEntry(
+                    self._service_of(key, self._tables.services[entry.index]),
+                    tuple(_server_of(self._tables.dests[index]) for index in self.servers_of(entry.index)),
+                )
+                for key, entry in self.entries()
+            )
+        )
+
+    def _service_of(self, key: ServiceKey, service: Service) -> VirtualService:
+        return VirtualService(
+            key=key,
+            scheduler=self._words.scheduler_names[Roster.of(service.list).scheduler],
+            persistence=service.persistence or None,
+            persistence_prefix=prefix_of(service.prefix),
+            one_packet=bool(service.flags & SERVICE_ONE_PACKET),
+        )
+
+    @property
+    def highest_dest(self) -> int:
+        return self._dest_numbers.top
+
+    # Services
+
+    def _entry(self, key: ServiceKey) -> Entry:
+        entry = self._entries.get(key)
+        if entry is None or self._tables.services[entry.index].flags & SERVICE_DELETED:
+            raise Refused("no-service")
+        return entry
+
+    def _scheduler(self, service: VirtualService) -> int:
+        number = self._words.schedulers.get(service.scheduler)
+        if number is None:
+            raise Refused("no-scheduler")
+        if service.flags:
+            raise Refused("unsupported", f"scheduler flags {', '.join(sorted(service.flags))}")
+        return number
+
+    def add_service(self, service: VirtualService) -> None:
+        key, scheduler = service.key, self._scheduler(service)
+        if key.transport not in (6, 17) or not isinstance(key.address, ipaddress.IPv4Address):
+            raise Refused("unsupported", "the XDP data plane balances TCP and UDP over IPv4")
+        known = self._entries.get(key)
+        if known and not self._tables.services[known.index].flags & SERVICE_DELETED:
+            raise Refused("exists")
+        index = known.index if known else self._take(self._service_numbers)
+        entry = self._tables.services[index]
+        entry.address, entry.port, entry.protocol = address_number(key.address), key.port, key.transport
+        entry.sequence = next(self._sequence)
+        entry.cursor, entry.previous_mask = 0, 0
+        entry.list = Roster(0, 0, 0, scheduler).word()
+        self._set_totals(index, (0, 0, 0))
+        self._write_options(entry, service)
+        if not known:
+            number = self._take(self._front_numbers)
+            try:
+                self.fronts.add(front_key(entry.address, key.port, key.transport), index, number)
+            except Full:
+                entry.flags = 0
+                self._service_numbers.give_back(index)
+                self._front_numbers.give_back(number)
+                raise Refused("full", "the table of services") from None
+            self._entries[key] = Entry(index, number)
+            self._servers[index] = {}
+
+    def edit_service(self, service: VirtualService) -> None:
+        index, scheduler = self._entry(service.key).index, self._scheduler(service)
+        entry = self._tables.services[index]
+        if scheduler != Roster.of(entry.list).scheduler:
+            self._switch(index, self._places(index), scheduler)
+        mask = mask_number(service.persistence_prefix)
+        if mask != entry.mask:
+            entry.previous_mask = entry.mask
+        self._write_options(entry, service)
+
+    def _write_options(self, entry: Service, service: VirtualService) -> None:
+        entry.persistence = service.persistence or 0
+        entry.mask = mask_number(service.persistence_prefix)
+        entry.prefix = NO_PREFIX if service.persistence_prefix is None else service.persistence_prefix
+        entry.flags = SERVICE_USED | (SERVICE_ONE_PACKET if service.one_packet else 0)
+
+    def delete_service(self, key: ServiceKey) -> None:
+        service = self._tables.services[self._entry(key).index]
+        service.flags |= SERVICE_DELETED
+        self._bury(key)
+
+    def _bury(self, key: ServiceKey) -> None:
+        """Empty a deleted service, and forget it unless connections live on it."""
+        index = self._entries[key].index
+        for place in self._places(index):
+            self._discard(place.dest)
+        self._switch(index, [], Roster.of(self._tables.services[index].list).scheduler)
+        self._forget_if_idle(key)
+
+    def _forget_if_idle(self, key: ServiceKey) -> None:
+        entry = self._entries[key]
+        servers = self._servers[entry.index]
+        if any(self._is_held(index) for index in servers.values()):
+            return
+        for index in list(servers.values()):
+            self._forget_dest(index)
+        service = self._tables.services[entry.index]
+        self.fronts.remove(front_key(service.address, service.port, service.protocol))
+        service.flags = 0
+        del self._entries[key], self._servers[entry.index]
+        self._service_numbers.give_back(entry.index)
+        self._front_numbers.give_back(entry.front)
+
+    # Servers
+
+    def add_server(self, key: ServiceKey, server: RealServer) -> None:
+        entry = self._entry(key)
+        self._check(server)
+        index = self._servers[entry.index].get(server.key)
+        if index is not None and index not in self._trash:
+            raise Refused("server-exists")
+        places = self._places(entry.index)
+        if len(places) >= MAX_COUNT:
+            raise Refused("full", f"a service has at most {MAX_COUNT} servers")
+        index = self._new_dest(entry, server) if index is None else index
+        self._trash.discard(index)
+        dest = self._tables.dests[index]
+        dest.sequence = next(self._sequence)
+        self._write_limits(index, server, raised=True)
+        self._write_way(index)
+        self._change_totals(entry.index, index, -1)
+        self._switch(entry.index, [Place(index, server.weight), *places])
+
+    def _check(self, server: RealServer) -> None:
+        if server.forwarding.value != "Route":
+            raise Refused("unsupported", "the XDP data plane forwards by direct routing only")
+        if not isinstance(server.key.address, ipaddress.IPv4Address):
+            raise Refused("unsupported", "IPv6 real servers")
+        if not 0 <= server.weight < 1 << 31:
+            raise Refused("unsupported", f"weight {server.weight}")
+
+    def _new_dest(self, entry: Entry, server: RealServer) -> int:
+        index = self._take(self._dest_numbers)
+        dest, load = self._tables.dests[index], self._tables.loads[index]
+        assert isinstance(server.key.address, ipaddress.IPv4Address)
+        dest.address, dest.port = address_number(server.key.address), server.key.port
+        dest.service, dest.front, dest.frame, dest.way = entry.index, entry.front, 0, 0
+        load.held, load.persistent, load.overloaded = 0, 0, 0
+        origin = self._tables.dest_origins[index]
+        origin.connections, origin.packets, origin.octets = self.raw_traffic(index)
+        self._servers[entry.index][server.key] = index
+        self._by_address.setdefault(dest.address, set()).add(index)
+        return index
+
+    def edit_server(self, key: ServiceKey, server: RealServer) -> None:
+        service = self._entry(key).index
+        index = self._server(service, server.key)
+        self._check(server)
+        before = self._places(service)
+        upper = self._tables.dests[index].upper
+        self._write_limits(index, server, server.upper_threshold == 0 or server.upper_threshold > upper)
+        after = [Place(index, server.weight) if place.dest == index else place for place in before]
+        self._switch(service, after, before=before)
+
+    def delete_server(self, key: ServiceKey, server: ServerKey) -> None:
+        service = self._entry(key).index
+        index = self._server(service, server)
+        self._change_totals(service, index, +1)
+        self._switch(service, [place for place in self._places(service) if place.dest != index])
+        self._discard(index)
+
+    def _server(self, service: int, key: ServerKey) -> int:
+        index = self._servers[service].get(key)
+        if index is None or index in self._trash:
+            raise Refused("no-server")
+        return index
+
+    def _write_limits(self, index: int, server: RealServer, raised: bool) -> None:
+        dest = self._tables.dests[index]
+        dest.weight, dest.upper, dest.lower = server.weight, server.upper_threshold, server.lower_threshold
+        if raised:
+            self._tables.loads[index].overloaded = 0
+
+    def _discard(self, index: int) -> None:
+        dest = self._tables.dests[index]
+        if dest.way & DEST_AVAILABLE:
+            dest.deleted_at = self._tables.control.now
+            dest.way &= ~DEST_AVAILABLE
+        self._trash.add(index)
+
+    def _is_held(self, index: int) -> bool:
+        load = self._tables.loads[index]
+        return bool(load.held or load.persistent)
+
+    def _forget_dest(self, index: int) -> None:
+        dest = self._tables.dests[index]
+        self._trash.discard(index)
+        del self._servers[dest.service][_server_key(dest)]
+        self._by_address[dest.address].discard(index)
+        if not self._by_address[dest.address]:
+            del self._by_address[dest.address]
+        dest.sequence = 0
+        self._dest_numbers.give_back(index)
+
+    def empty_trash(self) -> None:
+        """Forget deleted servers and services that no connection needs any more."""
+        now = self._tables.control.now
+        for index in list(self._trash):
+            dest = self._tables.dests[index]
+            if not self._is_held(index) and now - dest.deleted_at >= TRASH_PERIOD:
+                self._forget_dest(index)
+        for key, entry in list(self._entries.items()):
+            if self._tables.services[entry.index].flags & SERVICE_DELETED:
+                self._forget_if_idle(key)
+
+    # Rosters
+
+    def _switch(
+        self,
+        service: int,
+        after: list[Place],
+        scheduler: int | None = None,
+        before: list[Place] | None = None,
+    ) -> None:
+        """Put a new list in force; `scheduler` starts anew with it, otherwise the present one goes on."""
+        entry = self._tables.services[service]
+        old = Roster.of(entry.list)
+        weighted = (old.scheduler if scheduler is None else scheduler) == self._words.schedulers["wrr"]
+        if scheduler is None:
+            present = self._places(service) if before is None else before
+            cursor = after_edit(weighted, self._cursor(entry, old), present, after)
+        else:
+            cursor = start_of(weighted, after)
+        generation = old.next_generation
+        content = elements(after, weighted, cursor.word(generation))
+        first = 0
+        if after:
+            first = self._take_range(len(content))
+            self._tables.members[first : first + len(content)] = content
+        else:
+            entry.cursor = cursor.word(generation)
+        entry.list = Roster(first, len(after), generation, old.scheduler if scheduler is None else scheduler).word()
+        if old.count:
+            self._ranges.give_back(old.first, old.count + LIST_HEAD)
+
+    def _cursor(self, entry: Service, roster: Roster) -> Cursor:
+        word = entry.cursor
+        if word >> 48 != roster.generation and roster.count:
+            word = self._tables.members[roster.first]
+        return Cursor.of(word)
+
+    def _take_range(self, length: int) -> int:
+        try:
+            return self._ranges.take(length)
+        except Full:
+            raise Refused("full", "the table of servers' lists") from None
+
+    def _take(self, numbers: Numbers) -> int:
+        try:
+            return numbers.take()
+        except Full:
+            raise Refused("full", "the table of services or servers") from None
+
+    # Next hops
+
+    def next_hop_addresses(self) -> set[Address]:
+        """Every real server's address."""
+        return {address_of(number) for number in self._by_address}
+
+    def set_next_hops(self, hops: Iterable[NextHop], announce: Callable[[NextHop], bool]) -> None:
+        """Write how real servers are reached; `announce` makes a way out known and tells whether it exists."""
+        for hop in hops:
+            if not isinstance(hop.address, ipaddress.IPv4Address):
+                continue
+            if hop.destination is not None and not announce(hop):
+                hop = NextHop(hop.address, hop.index, hop.source, None)
+            self._hops[hop.address] = hop
+            for index in self._by_address.get(address_number(hop.address), ()):
+                self._write_way(index, keep_availability=True)
+
+    def _write_way(self, index: int, keep_availability: bool = False) -> None:
+        dest = self._tables.dests[index]
+        available = dest.way & DEST_AVAILABLE if keep_availability else DEST_AVAILABLE
+        hop = self._hops.get(address_of(dest.address))
+        if hop is None:
+            dest.way = dest.way & ~DEST_AVAILABLE | available
+        elif hop.destination is None:
+            dest.way = available
+        else:
+            dest.frame = int.from_bytes(hop.destination + hop.source[:2], "little")
+            dest.way = (
+                int.from_bytes(hop.source[2:], "little") | hop.index << 32 | DEST_RESOLVED | available
+            )
+
+    # Counters
+
+    def raw_traffic(self, index: int) -> tuple[int, int, int]:
+        """What the packet path has counted for this entry ever: connections, packets, octets."""
+        key = index.to_bytes(4, "little")
+        raw = syscalls.map_lookup(self._tables.descriptors["traffic"], key, 32 * self._tables.cpus)
+        values = memoryview(raw).cast("Q")
+        return sum(values[0::4]), sum(values[1::4]), sum(values[2::4])
+
+    def _set_totals(self, service: int, totals: tuple[int, int, int]) -> None:
+        origin = self._tables.service_origins[service]
+        origin.connections, origin.packets, origin.octets = totals
+
+    def _change_totals(self, service: int, dest: int, sign: int) -> None:
+        """A service's totals are this origin plus its present servers'; they outlive a server that goes."""
+        origin = self._tables.service_origins[service]
+        connections, packets, octets = self.raw_traffic(dest)
+        origin.connections += sign * connections
+        origin.packets += sign * packets
+        origin.octets += sign * octets
+
+    def zero_counters(self, key: ServiceKey | None) -> None:
+        """Count from here on, for one service or for all."""
+        entries = [self._entry(key)] if key else [entry for _, entry in self.entries()]
+        for entry in entries:
+            self._set_totals(entry.index, (0, 0, 0))
+            for index in self.servers_of(entry.index):
+                origin = self._tables.dest_origins[index]
+                origin.connections, origin.packets, origin.octets = self.raw_traffic(index)
+                self._change_totals(entry.index, index, -1)
+
+
+def _server_key(dest: Dest) -> ServerKey:
+    return ServerKey(address_of(dest.address), dest.port)
+
+
+def _server_of(dest: Dest) -> RealServer:
+    return RealServer(
+        key=_server_key(dest),
+        weight=dest.weight,
+        upper_threshold=dest.upper,
+        lower_threshold=dest.lower,
+    )
