@@ -77,6 +77,7 @@ def test_master_bears_marked_addresses_and_a_stop_removes_them(pair: tuple[Switc
     assert marks["10.9.0.1"] != VRRP_MARK
     assert process.stop() == 0
     assert a.addresses() == ["10.9.0.1/24"]
+    assert list(process.run_directory.iterdir()) == []
 
 
 def test_the_director_hears_every_change_and_may_ask_again(pair: tuple[Switch, Host, Host]) -> None:

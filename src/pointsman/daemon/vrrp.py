@@ -38,7 +38,7 @@ from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 from pointsman.vrrp.wire import WireError, decode_ipv4
 
-EXIT_OK, EXIT_CONFIGURATION, EXIT_ENVIRONMENT = 0, 2, 3
+EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 
 _MOST_PENDING = 1024
 """Messages kept while the director does not read; the oldest go first, it can ask again."""

@@ -18,11 +18,13 @@ class Memory:
     """
 
     def __init__(self, run_directory: Path, interface: str, virtual_router_id: int) -> None:
-        path = run_directory / f"vrrp-{interface}-{virtual_router_id}.state"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._path = run_directory / f"vrrp-{interface}-{virtual_router_id}.state"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
-    def close(self) -> None:
+    def forget(self) -> None:
+        """After a stop in order there is nothing to go on with."""
         os.close(self._file)
+        self._path.unlink(missing_ok=True)
 
     def last_advert(self) -> float | None:
         """When the former process sent its last advert as master; None: it was not master, or is unknown."""

@@ -99,7 +99,9 @@ class Router:
         """Priority 0 if master; addresses removed."""
         self._machine.stop(self._host.clock())
         self._carry_out()
-        self._memory.close()
+        self._memory.forget()
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(self.counters.items()))
+        log.info("(%s) adverts: %s", self.instance.name, counts or "none")
 
     def received(self, datagram: Datagram, time: float) -> None:
         """A packet for this virtual router id that arrived at `time`."""
