@@ -63,7 +63,7 @@ class Director:
         self._settle()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
-        loop.add_reader(self._watcher.fileno(), lambda: self._apply_hops(self._watcher.process()))
+        loop.add_reader(self._watcher.fileno(), self._follow_neighbours)
         for channel in channels:
             channel.setblocking(False)
             loop.add_reader(channel, self._hear, channel)
@@ -93,7 +93,7 @@ class Director:
         self._watcher.close()
 
     def _tick(self) -> None:
-        self._apply_hops(self._watcher.refresh(time.monotonic()))
+        self._follow_neighbours()
         if self._keeper.refusals:
             self._settle()
 
@@ -101,6 +101,10 @@ class Director:
         """Keep the rates that `ipvsadm -L --rate` shows."""
         asyncio.get_running_loop().call_later(PERIOD, self._estimate)
         self._estimator.update(self._plane.counters())
+
+    def _follow_neighbours(self) -> None:
+        """Take in what changed, and ask for whoever is due to be asked: at once after a loss."""
+        self._apply_hops(self._watcher.refresh(time.monotonic()))
 
     def _hear(self, channel: socket.socket) -> None:
         """Everything a process has to say; what cannot be understood is logged and dropped."""
@@ -128,8 +132,10 @@ class Director:
         if before is not None and before[0].state == report.state:
             return
         state = VrrpState(report.state)
+        if before is None and state is VrrpState.MASTER:
+            return  # it was master before we asked: this process has restarted, or it adopted its addresses
         for instance in self._config.instances:
-            if instance.name == report.instance and not (before is None and state is VrrpState.INIT):
+            if instance.name == report.instance:
                 self._send(instance_alert(self._config.router_id, instance, state, report.reason))
 
     def _send(self, alert: Alert | None) -> None:
