@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pointsman.conf.load import load
-from pointsman.conf.problems import Findings
+from pointsman.conf.problems import ConfError, Findings
 from pointsman.conf.reading import Reading
 from pointsman.conf.source import TextReader
 from pointsman.conf.tree import Node, tree
@@ -79,10 +79,17 @@ def test_bytes_that_are_no_text() -> None:
 
 
 def test_nesting_is_bounded() -> None:
-    with pytest.raises(Exception, match=r"1:66: error: blocks nested deeper than 32"):
+    with pytest.raises(ConfError, match=r"1:66: error: blocks nested deeper than 32"):
         load(TextReader({"f": "a{" * 100 + "\n"}), "f")
-    with pytest.raises(Exception, match="nested deeper"):
+    with pytest.raises(ConfError, match="nested deeper"):
         load(TextReader({"f": "a{\n" * 100_000}), "f")
+
+
+def test_lines_and_words_are_bounded() -> None:
+    with pytest.raises(ConfError, match="f:1:1: error: the file has more than 1000000 lines"):
+        load(TextReader({"f": "\n" * 1_000_001}), "f")
+    with pytest.raises(ConfError, match="more than 2000000 words"):
+        load(TextReader({"f": ("a " * 500 + "\n") * 4001}), "f")
 
 
 def test_include_is_relative_to_the_including_file() -> None:
