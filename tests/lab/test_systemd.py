@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -251,13 +250,8 @@ systemctl --root=/ enable networking.service pointsman.service
 """
 )
 UNIT = "pointsman.service"
-needs_data_plane = pytest.mark.skipif(
-    importlib.util.find_spec("pointsman.dataplane.xdp.plane") is None,
-    reason="pointsman run has no data plane in this tree yet",
-)
 
 
-@needs_data_plane
 @pytest.mark.root
 @pytest.mark.slow
 def test_a_killed_director_is_back_within_two_adverts_and_a_reload_keeps_it(
@@ -279,6 +273,9 @@ def test_a_killed_director_is_back_within_two_adverts_and_a_reload_keeps_it(
     assert VIP in machine.ok("ip -o address show dev ens224"), "a kill does not take the address away"
     assert machine.show(UNIT, "MainPID") != first
 
+    assert "xdp" in machine.ok("ip link show dev ens224"), "nor the program off the interface"
+    machine.wait(lambda: "192.168.100.21:80" in machine.run("pointsman ipvsadm -Ln").stdout, "service table")
+
     second = machine.show(UNIT, "MainPID")
     machine.ok(f"systemctl reload {UNIT}")
     machine.ok(f"systemctl stop {UNIT}")
@@ -287,7 +284,6 @@ def test_a_killed_director_is_back_within_two_adverts_and_a_reload_keeps_it(
     assert VIP not in machine.ok("ip -o address show dev ens224")
 
 
-@needs_data_plane
 @pytest.mark.root
 @pytest.mark.slow
 def test_a_hung_director_is_replaced_by_the_watchdog(boot: Callable[[str], Machine]) -> None:
@@ -304,7 +300,6 @@ def test_a_hung_director_is_replaced_by_the_watchdog(boot: Callable[[str], Machi
     )
 
 
-@needs_data_plane
 @pytest.mark.root
 @pytest.mark.slow
 def test_a_configuration_with_an_error_is_not_tried_again(boot: Callable[[str], Machine]) -> None:
