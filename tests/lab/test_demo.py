@@ -95,5 +95,5 @@ def test_broken_off_it_leaves_nothing(topology: str, moment: str, number: signal
     assert moment in said, said + rest
     assert told.returncode == 130, said + rest
     assert "interrupted; nothing is left behind" in rest
-    assert inodes
+    assert inodes or moment == "namespaces and their cables"  # said just before the first one is made
     assert_nothing_is_left(inodes)

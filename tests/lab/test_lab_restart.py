@@ -1,0 +1,114 @@
+"""A connection that carries data does not notice that the director is killed and started again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pointsman.lab import dual_homed, waiting
+from pointsman.lab.lab import Lab
+from pointsman.lab.services import listens
+
+pytestmark = pytest.mark.root
+
+PORT = 9000
+SERVICE = f"{dual_homed.VIP}:{PORT}"
+ECHO_SERVER = f"""
+import socket
+listener = socket.create_server(("", {PORT}))
+while True:
+    connection, _ = listener.accept()
+    while data := connection.recv(65536):
+        connection.sendall(data)
+"""
+
+
+class Conversation(threading.Thread):
+    """Sends a line every 10 ms and reads it back; `answers` holds how long each took."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self._connection = connection
+        self._ending = threading.Event()
+        self.answers: list[float] = []
+        self.trouble = ""
+
+    def run(self) -> None:
+        try:
+            while not self._ending.is_set():
+                begun = time.monotonic()
+                line = b"%d\n" % len(self.answers)
+                self._connection.sendall(line)
+                said = b""
+                while len(said) < len(line):
+                    said += self._connection.recv(len(line) - len(said))
+                assert said == line
+                self.answers.append(time.monotonic() - begun)
+                time.sleep(0.01)
+        except (OSError, AssertionError) as error:
+            self.trouble = repr(error)
+
+    def goes_on(self) -> bool:
+        """Whether another 20 answers come within five seconds."""
+        wanted = len(self.answers) + 20
+        waiting.until(lambda: len(self.answers) >= wanted or self.trouble, 5, "the conversation goes on")
+        return not self.trouble
+
+    def end(self) -> None:
+        self._ending.set()
+        self.join(10)
+
+
+@pytest.fixture(scope="module", params=["generic", "native", "tc"])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    with Lab("dual-homed", prefix=f"pmt-restart-{os.getpid()}", xdp_mode=request.param) as made:
+        server, director = made.node("server"), made.node("lvs")
+        server.popen(["python3", "-c", ECHO_SERVER], log="echo")
+        waiting.until(lambda: listens(server, PORT), 5, "the echo server listens")
+        director.run(["pointsman", "ipvsadm", "-A", "-t", SERVICE, "-s", "rr"])
+        director.run(
+            ["pointsman", "ipvsadm", "-a", "-t", SERVICE, "-r", f"{dual_homed.REAL_SERVER}:{PORT}", "-g"]
+        )
+        yield made
+
+
+def test_data_flows_on_while_the_director_is_killed_and_started_again(lab: Lab) -> None:
+    director = lab.node("lvs")
+    with lab.node("client").socket() as connection:
+        connection.settimeout(5)
+        connection.connect((dual_homed.VIP, PORT))
+        conversation = Conversation(connection)
+        conversation.start()
+        try:
+            assert conversation.goes_on(), conversation.trouble
+            before = director.run(["pointsman", "ipvsadm", "-Ln"]).stdout
+            director.kill()
+            assert conversation.goes_on(), conversation.trouble
+            lab.start_director("lvs")
+            assert conversation.goes_on(), conversation.trouble
+            after = director.run(["pointsman", "ipvsadm", "-Ln"]).stdout
+        finally:
+            conversation.end()
+    assert conversation.trouble == ""
+    assert max(conversation.answers) < 0.2, "a retransmission takes at least 0.2 s"
+    assert f"TCP  {SERVICE} rr" in before
+    assert f"{dual_homed.REAL_SERVER}:{PORT}" in before
+    assert after.replace(" ", "") == before.replace(" ", ""), (
+        "services, real servers and ActiveConn are adopted"
+    )
+
+
+def test_new_connections_are_served_while_no_director_runs(lab: Lab) -> None:
+    director = lab.node("lvs")
+    director.kill()
+    with lab.node("client").socket() as connection:
+        connection.settimeout(5)
+        connection.connect((dual_homed.VIP, PORT))
+        connection.sendall(b"still there?")
+        assert connection.recv(100) == b"still there?"
+    lab.start_director("lvs")
