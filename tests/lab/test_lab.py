@@ -12,6 +12,7 @@ import pytest
 
 from pointsman.daemon import paths
 from pointsman.lab import dual_homed, ha_pair, namespace, processes, waiting
+from pointsman.lab.arp import who_has
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab, running
 
@@ -67,7 +68,9 @@ def test_a_program_that_cannot_start_takes_the_lab_down_and_shows_its_log(
 
 def test_a_second_lab_of_the_same_prefix_is_refused_and_the_first_stays() -> None:
     with bare("dual-homed") as lab:
-        with pytest.raises(LabError, match="a lab is up already"):
+        with pytest.raises(
+            LabError, match=f"a lab is up already .* take it down first: pointsman lab --prefix {PREFIX} down"
+        ):
             bare("ha-pair").up()
         assert namespace.exists(lab.node("lvs").namespace)
         assert [found.topology.name for found in running(PREFIX)] == ["dual-homed"]
@@ -129,6 +132,18 @@ def test_the_second_documents_hosts_meet_on_both_bridges() -> None:
         )
         neighbours = lab.node("client").run(["ip", "neigh", "show", "192.168.7.99"]).stdout
         assert "dev br_e lladdr 52:54:00:c1:a7:5e" in neighbours
+
+
+def test_who_has_hears_everybody_who_claims_an_address() -> None:
+    """The conflict of the second document: the VIP on the real server too, and nothing keeps it silent."""
+    with bare("dual-homed") as lab:
+        client, server = lab.node("client"), lab.node("server")
+        assert who_has(client, "br_e", dual_homed.VIP) == {"de:ad:be:ef:24:46"}
+        server.run(["ip", "address", "add", f"{dual_homed.VIP}/32", "dev", "lo"])
+        assert who_has(client, "br_e", dual_homed.VIP) == {"de:ad:be:ef:24:46", "52:54:00:c1:a7:5e"}
+        server.sysctl("net.ipv4.conf.all.arp_ignore", "1")
+        assert who_has(client, "br_e", dual_homed.VIP) == {"de:ad:be:ef:24:46"}
+        assert who_has(client, "br_e", "192.168.7.200", seconds=0.1) == set()
 
 
 def test_a_node_that_dies_comes_back_with_its_own_addresses_only() -> None:

@@ -68,7 +68,7 @@ def up(prefix: str, topology: str, xdp_mode: str) -> None:
         )
         made.up()
         _console.print(f"{topology} is up: {', '.join(made.nodes)}")
-        _console.print("next: pointsman lab status · pointsman lab exec NODE -- CMD · pointsman lab down")
+        _console.print(f"next: {made.command} status | exec NODE -- CMD | down", markup=False)
 
 
 @lab.command()

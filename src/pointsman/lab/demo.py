@@ -12,7 +12,7 @@ from rich.console import Console
 from pointsman.daemon.client import ControlError, request
 from pointsman.daemon.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
 from pointsman.insight import hoptable
-from pointsman.lab import dual_homed, ha_pair, mailsink, namespace, processes, tracing, traffic, waiting
+from pointsman.lab import arp, dual_homed, ha_pair, mailsink, namespace, processes, tracing, traffic, waiting
 from pointsman.lab import node as nodes
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, Lab
@@ -109,6 +109,13 @@ def _ask_all(lab: Lab, rounds: int) -> dict[str, Counter[str]]:
     return served
 
 
+def _expect_one_voice(story: Story, lab: Lab, director: str) -> None:
+    """Direct routing stands and falls with this: the web servers bear the VIP, too, and must keep silent."""
+    hosts = lab.topology.hosts_by_mac()
+    voices = sorted(hosts.get(mac, mac) for mac in arp.who_has(lab.node("router"), "ens224", VIP))
+    story.expect(voices == [director], f"ARP who-has {VIP} is answered by: {', '.join(voices) or 'nobody'}")
+
+
 def _show_served(story: Story, served: dict[str, Counter[str]]) -> None:
     story.command("client", f"curl --interface {ha_pair.CLIENT_ADDRESSES[0]} http://{VIP}/   # and so on")
     for source, answers in served.items():
@@ -134,6 +141,7 @@ def _listing_and_requests(story: Story, lab: Lab) -> None:
     with story.step("the table of the master, before any request"):
         text = _show_listing(story, lab, "lb-01")
         story.expect(lab.masters() == ["lb-01"], f"lb-01 is master and alone holds {VIP}")
+        _expect_one_voice(story, lab, "lb-01")
         whole = all(f"TCP  {VIP}:{port} rr persistent 600" in text for port in (80, 443))
         story.expect(
             whole and text.count("Route   1      0          0") == 4,
@@ -196,6 +204,7 @@ def _master_dies(story: Story, lab: Lab) -> None:
             moved = time.monotonic()
             waiting.until(lambda: prober.answered_since(moved), 5, "clients are served again")
         silence = prober.longest_silence()
+        _expect_one_voice(story, lab, "lb-02")
         story.expect(
             silence < FAILOVER_SECONDS,
             f"the client saw nothing for {silence:.2f} s; lb-02 held the VIP after {moved - killed:.2f} s "

@@ -94,6 +94,11 @@ class Lab:
         return self.nodes[name]
 
     @property
+    def command(self) -> str:
+        """How this lab is spoken to on the command line."""
+        return "pointsman lab" if self.prefix == PREFIX else f"pointsman lab --prefix {self.prefix}"
+
+    @property
     def mail_directory(self) -> Path:
         """Where the mails of the lab's mail server lie."""
         return self.directory / "mails"
@@ -191,7 +196,7 @@ class Lab:
         taken = [node.namespace for node in self.nodes.values() if namespace.exists(node.namespace)]
         if taken:
             raise LabError(
-                f"a lab is up already (namespace {taken[0]} exists); take it down first: pointsman lab down"
+                f"a lab is up already (namespace {taken[0]} exists); take it down first: {self.command} down"
             )
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -199,7 +204,7 @@ class Lab:
         except FileExistsError:
             raise LabError(
                 f"{self.topology.name} is being built, or was broken off ({self.directory} exists); "
-                f"do: pointsman lab down {self.topology.name}"
+                f"do: {self.command} down {self.topology.name}"
             ) from None
 
     def _build(self) -> None:
