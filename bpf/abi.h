@@ -183,6 +183,7 @@ struct template_bucket {
 #define TEMPLATE_CONTROLS_MAX ((1ULL << 23) - 1)
 #define TEMPLATE_ASSURED (1ULL << 45)
 #define TEMPLATE_DEST 46
+#define TEMPLATE_PARKED (1ULL << 49) /* in the key: its server was deleted, new connections do not find it */
 #define TEMPLATE_REARM 60 /* seconds more when the timer fires while connections hold it (IPVS: 60 s) */
 
 /* Per CPU and real server. */

@@ -47,10 +47,8 @@ static __always_inline __u32 choose_persistent(struct flow *flow, struct service
 		dest = schedule(service);
 		if (dest == NOBODY)
 			return NOBODY;
-		if (t)
-			move_template(t, dest);
-		else
-			t = add_template(key, dest, service->persistence);
+		t = t ? replace_template(t, key, dest, service->persistence)
+		      : add_template(key, dest, service->persistence);
 	}
 	*held = t;
 	return dest;

@@ -36,6 +36,28 @@ static __always_inline struct template *find_template(__u64 key)
 	return found ? found : find_template_in((hash >> 32) & limits.template_mask, key);
 }
 
+/* The one of this key, parked or not, that leads to this server. */
+static __always_inline struct template *find_template_to(__u32 index, __u64 key, __u32 dest)
+{
+	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
+
+	if (!bucket)
+		return 0;
+	for (int way = 0; way < WAYS; way++)
+		if ((bucket->way[way].key & ~TEMPLATE_PARKED) == key &&
+		    TEMPLATE_DEST_OF(bucket->way[way].word) == dest)
+			return &bucket->way[way];
+	return 0;
+}
+
+static __always_inline struct template *find_holder(__u64 key, __u32 dest)
+{
+	__u64 hash = spread(key, 1);
+	struct template *found = find_template_to(hash & limits.template_mask, key, dest);
+
+	return found ? found : find_template_to((hash >> 32) & limits.template_mask, key, dest);
+}
+
 static __always_inline struct template *claim_template_in(__u32 index, __u64 key, __u64 word, __u32 timeout)
 {
 	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
@@ -82,16 +104,11 @@ static __always_inline void hold_template(struct template *t, __u64 controls)
 	}
 }
 
-/* The template's server was deleted: its client gets another one. */
-static __always_inline void move_template(struct template *t, __u32 dest)
+/* The template's server was deleted: its client gets another one, and the old one is left to its connections. */
+static __always_inline struct template *replace_template(struct template *t, __u64 key, __u32 dest, __u32 timeout)
 {
-	__u64 word = *(volatile __u64 *)&t->word;
-	__u64 moved = (word & ((1ULL << TEMPLATE_DEST) - 1)) | (__u64)dest << TEMPLATE_DEST;
-
-	if (!word || word == WORD_DYING || __sync_val_compare_and_swap(&t->word, word, moved) != word)
-		return;
-	count_template(TEMPLATE_DEST_OF(word), -1);
-	count_template(dest, 1);
+	*(volatile __u64 *)&t->key = key | TEMPLATE_PARKED;
+	return add_template(key, dest, timeout);
 }
 
 /* The template a controlled connection holds, found again by its client and front. */
@@ -108,9 +125,9 @@ static __always_inline struct template *controlling_template(__u32 client, __u64
 	service = bpf_map_lookup_elem(&services, &index);
 	if (!service)
 		return 0;
-	found = find_template(template_key(client & service->mask, front));
+	found = find_holder(template_key(client & service->mask, front), WORD_DEST_OF(connection));
 	if (!found)
-		found = find_template(template_key(client & service->previous_mask, front));
+		found = find_holder(template_key(client & service->previous_mask, front), WORD_DEST_OF(connection));
 	return found;
 }
 

@@ -1,4 +1,4 @@
-"""IPv4 addresses, ports and keys as the packet path has them: network byte order, read as little-endian numbers."""
+"""IPv4 addresses, ports and keys as the packet path has them: in network byte order, read as numbers."""
 
 from __future__ import annotations
 

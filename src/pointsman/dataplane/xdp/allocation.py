@@ -1,4 +1,4 @@
-"""Who has which index: free lists that can be rebuilt from the tables, and hand out what was freed longest ago."""
+"""Who has which index: free lists that can be rebuilt from the tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ QUARANTINE = 64
 """Freed ranges that rest before they are used again: a packet may still be reading one."""
 
 
-class Full(Exception):
+class FullError(Exception):
     """Nothing is left."""
 
 
@@ -24,12 +24,12 @@ class Numbers:
         self._free = deque(number for number in range(first, self.top) if number not in taken)
 
     def take(self) -> int:
-        """An index. Raises Full."""
+        """An index. Raises FullError."""
         if self.top + 1 < self._end:
             self.top += 1
             return self.top
         if not self._free:
-            raise Full
+            raise FullError
         return self._free.popleft()
 
     def give_back(self, number: int) -> None:
@@ -49,14 +49,14 @@ class Ranges:
             self._reserve(first, _order(length))
 
     def take(self, length: int) -> int:
-        """The first of `length` elements. Raises Full."""
+        """The first of `length` elements. Raises FullError."""
         order = _order(length)
         found = self._find(order)
         while found is None and self._resting:
             self._release(*self._resting.popleft())
             found = self._find(order)
         if found is None:
-            raise Full
+            raise FullError
         return found
 
     def give_back(self, first: int, length: int) -> None:

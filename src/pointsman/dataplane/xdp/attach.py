@@ -51,7 +51,7 @@ class Links:
         return listed
 
     def replace(self, programs: dict[str, int], names: Sequence[str], mode: str) -> list[Attachment]:
-        """Put the programs on exactly these interfaces. Where one is attached already, it is replaced in one step.
+        """Put the programs on exactly these interfaces; one that is attached already is replaced in one step.
 
         Raises DataPlaneError; then what was attached before still is.
         """
@@ -93,8 +93,8 @@ class Links:
                 if error.errno == errno.EBUSY:
                     raise DataPlaneError(
                         errno.EBUSY,
-                        f"another XDP program is attached to {name}: remove it (`ip link set {name} xdp off`) or use "
-                        "mode tc",
+                        f"another XDP program is attached to {name}: "
+                        f"remove it (`ip link set {name} xdp off`) or use mode tc",
                     ) from error
                 reasons.append(f"not {candidate}: {os.strerror(error.errno or 0)}")
                 continue

@@ -1,6 +1,6 @@
 """The type information of a BPF object: sizes and offsets of structs, names of enumerations.
 
-Format: Documentation/bpf/btf.rst and the ELF specification. Only what a check of shared structs needs is read.
+Format: Documentation/bpf/btf.rst and the ELF specification. Only what shared structs need is read.
 """
 
 from __future__ import annotations
@@ -72,7 +72,10 @@ class TypeInformation:
         """Offset and size in bytes of a struct's members."""
         entry = self._named(name, _STRUCT)
         members = struct.iter_unpack("<III", entry.extra)
-        return {self._string(text): Field((bits & 0xFFFFFF) // 8, self._size(kind)) for text, kind, bits in members}
+        return {
+            self._string(text): Field((bits & 0xFFFFFF) // 8, self._size(kind))
+            for text, kind, bits in members
+        }
 
     def enumeration(self, name: str) -> dict[str, int]:
         """Names and values, in the order in which they are written."""

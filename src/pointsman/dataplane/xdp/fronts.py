@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Iterator
 
 from pointsman.dataplane.xdp.addresses import front_hash
-from pointsman.dataplane.xdp.allocation import Full
+from pointsman.dataplane.xdp.allocation import FullError
 from pointsman.dataplane.xdp.layout import FRONT_DELETED, FRONT_PROBES, WAYS, Control, Front
 
 
@@ -28,7 +28,7 @@ class FrontTable:
             yield key, self._fronts[place].service, self._fronts[place].number
 
     def add(self, key: int, service: int, number: int) -> None:
-        """Make a front known to the packet path, at once. Raises Full."""
+        """Make a front known to the packet path, at once. Raises FullError."""
         place = self._vacancy(key)
         front = self._fronts[place]
         front.service, front.number = service, number
@@ -51,7 +51,7 @@ class FrontTable:
             for place in range(bucket, bucket + WAYS):
                 if self._fronts[place].key in (0, FRONT_DELETED):
                     return place
-        raise Full
+        raise FullError
 
     def _count_any_port(self) -> None:
         self._control.any_port = sum(1 for key in self._places if not key >> 32 & 0xFFFF)

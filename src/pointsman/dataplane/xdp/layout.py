@@ -24,6 +24,7 @@ DEADLINE_MASK = (1 << 22) - 1
 LONGEST_TIMEOUT = (1 << 21) - 1
 WORD_DYING = (1 << 64) - 1
 TEMPLATE_ASSURED = 1 << 45
+TEMPLATE_PARKED = 1 << 49
 HOSTS = 1024
 STATES = 16
 
@@ -148,7 +149,7 @@ class Control(ctypes.Structure):
     overflow_until: int
     seed: int
     any_port: int
-    timeout: ctypes.Array[u32]
+    timeout: ctypes.Array[ctypes.c_uint32]
 
 
 class Limits(ctypes.Structure):
@@ -176,7 +177,9 @@ class Vocabulary:
         exits = types.enumeration("exit_reason")
         self.exits = [name.removeprefix("EXIT_").lower() for name in exits if name != "EXIT_COUNT"]
         self.schedulers = _lower(types.enumeration("scheduler"), "SCHEDULER_")
-        self.states = {value: name for name, value in _strip(types.enumeration("connection_state"), "STATE_").items()}
+        self.states = {
+            value: name for name, value in _strip(types.enumeration("connection_state"), "STATE_").items()
+        }
         self.scheduler_names = {value: name for name, value in self.schedulers.items()}
 
 
@@ -189,8 +192,10 @@ def _lower(names: dict[str, int], prefix: str) -> dict[str, int]:
 
 
 def check(types: btf.TypeInformation) -> str:
-    """Compare every struct with the object's BTF. Returns the ABI's hash; raises ValueError on a difference."""
-    facts: list[Any] = [types.enumeration(name) for name in ("abi", "exit_reason", "scheduler", "connection_state")]
+    """Compare every struct with the object's BTF. Returns the ABI's hash; raises ValueError if one differs."""
+    facts: list[Any] = [
+        types.enumeration(name) for name in ("abi", "exit_reason", "scheduler", "connection_state")
+    ]
     for name, structure in STRUCTS.items():
         if types.struct_size(name) != ctypes.sizeof(structure):
             raise ValueError(f"struct {name} has another size in the BPF object")

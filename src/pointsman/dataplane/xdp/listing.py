@@ -8,13 +8,21 @@ import struct
 from collections.abc import Iterator
 
 from pointsman.dataplane.xdp.addresses import address_of
-from pointsman.dataplane.xdp.layout import DEADLINE_MASK, TEMPLATE_ASSURED, WORD_DYING, Vocabulary
+from pointsman.dataplane.xdp.layout import (
+    DEADLINE_MASK,
+    TEMPLATE_ASSURED,
+    TEMPLATE_PARKED,
+    WORD_DYING,
+    Vocabulary,
+)
 from pointsman.dataplane.xdp.store import Entry, Store
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.service import ServerKey, ServiceKey, Transport
 from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters, Traffic
 
 _ONES = (1 << 64) - 1
+PARKED_PORT = 65535
+"""What IPVS shows for a template whose server was deleted (ip_vs_check_template)."""
 _EMPTY_PAGE = bytes(mmap.PAGESIZE)
 
 
@@ -29,8 +37,8 @@ def counters(tables: Tables, store: Store, words: Vocabulary) -> Counters:
 def _service(
     tables: Tables, store: Store, raw: list[tuple[int, int, int]], key: ServiceKey, entry: Entry
 ) -> ServiceCounters:
-    servers = store.servers_of(entry.index)
-    origin = tables.service_origins[entry.index]
+    servers = store.servers_of(entry.service)
+    origin = tables.service_origins[entry.service]
     totals = (origin.connections, origin.packets, origin.octets)
     summed = [sum(column) & _ONES for column in zip(totals, *(raw[index] for index in servers), strict=True)]
     return ServiceCounters(
@@ -100,15 +108,16 @@ def _connection(tables: Tables, words: Vocabulary, service: ServiceKey, key: int
 def _template(tables: Tables, service: ServiceKey, key: int, word: int) -> Connection:
     assert service.address is not None and service.transport is not None
     dest = tables.dests[word >> 46]
+    parked = bool(key & TEMPLATE_PARKED)
     assured = word & TEMPLATE_ASSURED and service.transport is Transport.TCP
     return Connection(
         transport=service.transport,
         client=address_of(key & 0xFFFFFFFF),
         client_port=0,
         virtual=service.address,
-        virtual_port=service.port,
+        virtual_port=PARKED_PORT if parked else service.port,
         server=address_of(dest.address),
-        server_port=dest.port,
+        server_port=PARKED_PORT if parked else dest.port,
         state="ASSURED" if assured else "NONE",
         expires=_seconds_left(tables, word),
     )

@@ -31,10 +31,12 @@ _SIGNATURES = {
 }
 
 
-@_PRINTER
-def _silence(_level: int, _format: bytes, _arguments: int) -> int:
+def _ignore(_level: int, _format: bytes, _arguments: int) -> int:
     """Failures come back as errno; the verifier's log is for developers (bpftool -d prog load)."""
     return 0
+
+
+_SILENCE = _PRINTER(_ignore)
 
 
 def _library() -> ctypes.CDLL:
@@ -47,7 +49,7 @@ def _library() -> ctypes.CDLL:
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    library.libbpf_set_print(_silence)
+    library.libbpf_set_print(_SILENCE)
     return library
 
 

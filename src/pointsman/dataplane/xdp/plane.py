@@ -14,7 +14,7 @@ from pointsman.dataplane.xdp import btf, interfaces, layout, listing, pins, sysc
 from pointsman.dataplane.xdp.attach import MODES, Links
 from pointsman.dataplane.xdp.layout import HOSTS, LONGEST_TIMEOUT, Vocabulary
 from pointsman.dataplane.xdp.loader import Loaded, load
-from pointsman.dataplane.xdp.store import Refused, Store
+from pointsman.dataplane.xdp.store import RefusedError, Store
 from pointsman.dataplane.xdp.tables import Sizes, Tables, limits_of
 from pointsman.model.address import Address
 from pointsman.model.operations import (
@@ -63,10 +63,10 @@ class XdpDataPlane:
         mode: str = "auto",
         connection_limit: int = 1 << 20,
     ) -> XdpDataPlane:
-        """Put the program on these interfaces of this network namespace, with the tables pinned there if they fit.
+        """Put the program on these interfaces, with the tables that are pinned there if they fit.
 
-        `mode` is auto, native, generic or tc. `connection_limit` counts for new tables only. Raises DataPlaneError;
-        then what was in force still is.
+        `mode` is auto, native, generic or tc. `connection_limit` counts for new tables only.
+        Raises DataPlaneError; then what was in force still is.
         """
         if mode not in MODES:
             raise DataPlaneError(errno.EINVAL, f"unknown XDP mode {mode}: use one of {', '.join(MODES)}")
@@ -164,7 +164,7 @@ class XdpDataPlane:
         for operation in operations:
             try:
                 self._carry_out(operation)
-            except Refused as refused:
+            except RefusedError as refused:
                 reason, *detail = refused.args
                 refusals.append(Refusal(operation, reason, *detail))
             except OSError as error:
@@ -246,7 +246,8 @@ def _read_object() -> tuple[Vocabulary, str]:
         ) from error
     except ValueError as error:
         raise DataPlaneError(
-            errno.EINVAL, f"the BPF object does not fit this pointsman ({error}): build it anew with `make -C bpf`"
+            errno.EINVAL,
+            f"the BPF object does not fit this pointsman ({error}): build it anew with `make -C bpf`",
         ) from error
 
 

@@ -1,7 +1,7 @@
 """The list of a service's servers as the packet path reads it, and where a scheduler goes on after an edit.
 
-Pure: what comes out is written to `members` and switched in by one store (bpf/schedulers.h). The rules are those of
-ip_vs_rr.c and ip_vs_wrr.c; lists are newest first, as the kernel's.
+Pure: what comes out is written to `members` and switched in by one store (bpf/schedulers.h). The rules are
+those of ip_vs_rr.c and ip_vs_wrr.c; lists are newest first, as the kernel's.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Roster(NamedTuple):
     """The word of service.list, taken apart."""
 
     first: int
-    count: int
+    length: int
     generation: int
     scheduler: int
 
     def word(self) -> int:
-        return self.first | self.count << 28 | self.generation << 44 | self.scheduler << 60
+        return self.first | self.length << 28 | self.generation << 44 | self.scheduler << 60
 
     @classmethod
     def of(cls, word: int) -> Roster:
@@ -78,8 +78,8 @@ def start_of(weighted: bool, places: Sequence[Place]) -> Cursor:
 def after_edit(weighted: bool, cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
     """Where a scheduler goes on when servers were added, edited or deleted and it stays the same.
 
-    rr steps back when the server it stands at is deleted (ip_vs_rr_del_dest); wrr goes back to the head and keeps its
-    level as far as the new weights have it (ip_vs_wrr_dest_changed).
+    rr steps back when the server it stands at is deleted (ip_vs_rr_del_dest); wrr goes back to the head and
+    keeps its level as far as the new weights have it (ip_vs_wrr_dest_changed).
     """
     if weighted:
         return _wrr_after_edit(cursor, before, after)

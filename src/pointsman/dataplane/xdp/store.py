@@ -1,8 +1,9 @@
-"""The service table in the maps: reading it, and changing it so that packets see the old or the new, never a mixture.
+"""The service table in the maps: reading it, and changing it so that packets see the old or the new.
 
-What is in force is decided by the roster (service.list), so a director that is killed at any moment leaves a table
-that can be read: a server outside its service's roster is a deleted one, a service without a front is none.
-Deleted servers and services are kept while connections live on them, and come back with them (IPVS's trash).
+What is in force is decided by the roster (service.list), so a director that is killed at any moment leaves a
+table that can be read: a server outside its service's roster is a deleted one, a service without a front
+is none. Deleted servers and services are kept while connections live on them, and come back with them
+(IPVS's trash).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pointsman.dataplane.xdp.addresses import (
     prefix_of,
     service_key_of,
 )
-from pointsman.dataplane.xdp.allocation import Full, Numbers, Ranges
+from pointsman.dataplane.xdp.allocation import FullError, Numbers, Ranges
 from pointsman.dataplane.xdp.fronts import FrontTable
 from pointsman.dataplane.xdp.layout import (
     DEST_AVAILABLE,
@@ -57,18 +58,18 @@ from pointsman.model.service import (
 )
 
 TRASH_PERIOD = 120
-"""Seconds for which a deleted server without connections can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
+"""Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
 _FRONT_NUMBERS = 65535
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An operation that cannot be done; `args[0]` is a reason of model.operations.Refusal."""
 
 
 class Entry(NamedTuple):
     """Where a service is."""
 
-    index: int
+    service: int
     front: int
 
 
@@ -90,8 +91,8 @@ class Store:
 
     def _rebuild(self) -> None:
         tables = self._tables
-        for key, service, number in list(self.fronts):
-            self._entries[service_key_of(key)] = Entry(service, number)
+        for front, service, number in list(self.fronts):
+            self._entries[service_key_of(front)] = Entry(service, number)
             self._servers[service] = {}
         for index in range(1, len(tables.services)):
             if tables.services[index].flags and index not in self._servers:
@@ -101,11 +102,13 @@ class Store:
             self._adopt_dest(index)
         self._service_numbers = Numbers(1, len(tables.services), self._servers)
         self._front_numbers = Numbers(1, _FRONT_NUMBERS, (entry.front for entry in self._entries.values()))
-        self._dest_numbers = Numbers(1, len(tables.dests), (i for i in used_dests if tables.dests[i].sequence))
+        self._dest_numbers = Numbers(
+            1, len(tables.dests), (i for i in used_dests if tables.dests[i].sequence)
+        )
         lists = (Roster.of(tables.services[index].list) for index in self._servers)
         self._ranges = Ranges(
             len(tables.members),
-            [(roster.first, roster.count + LIST_HEAD) for roster in lists if roster.count],
+            [(roster.first, roster.length + LIST_HEAD) for roster in lists if roster.length],
         )
         highest = max(
             itertools.chain(
@@ -116,7 +119,7 @@ class Store:
         )
         self._sequence = itertools.count(highest + 1)
         for key, entry in list(self._entries.items()):
-            if tables.services[entry.index].flags & SERVICE_DELETED:
+            if tables.services[entry.service].flags & SERVICE_DELETED:
                 self._bury(key)
 
     def _adopt_dest(self, index: int) -> None:
@@ -132,7 +135,7 @@ class Store:
     def _places(self, service: int) -> list[Place]:
         roster = Roster.of(self._tables.services[service].list)
         start = roster.first + LIST_HEAD
-        dests = [element & 0xFFFFFFFF for element in self._tables.members[start : start + roster.count]]
+        dests = [element & 0xFFFFFFFF for element in self._tables.members[start : start + roster.length]]
         return [Place(index, self._tables.dests[index].weight) for index in dests]
 
     def entries(self) -> list[tuple[ServiceKey, Entry]]:
@@ -140,9 +143,9 @@ class Store:
         found = [
             (key, entry)
             for key, entry in self._entries.items()
-            if not self._tables.services[entry.index].flags & SERVICE_DELETED
+            if not self._tables.services[entry.service].flags & SERVICE_DELETED
         ]
-        return sorted(found, key=lambda item: self._tables.services[item[1].index].sequence)
+        return sorted(found, key=lambda item: self._tables.services[item[1].service].sequence)
 
     def servers_of(self, service: int) -> list[int]:
         """Indexes of a service's servers, in the order in which they were added."""
@@ -157,8 +160,8 @@ class Store:
         return ServiceTable(
             tuple(
                 ServiceEntry(
-                    self._service_of(key, self._tables.services[entry.index]),
-                    tuple(_server_of(self._tables.dests[index]) for index in self.servers_of(entry.index)),
+                    self._service_of(key, self._tables.services[entry.service]),
+                    tuple(_server_of(self._tables.dests[index]) for index in self.servers_of(entry.service)),
                 )
                 for key, entry in self.entries()
             )
@@ -181,26 +184,26 @@ class Store:
 
     def _entry(self, key: ServiceKey) -> Entry:
         entry = self._entries.get(key)
-        if entry is None or self._tables.services[entry.index].flags & SERVICE_DELETED:
-            raise Refused("no-service")
+        if entry is None or self._tables.services[entry.service].flags & SERVICE_DELETED:
+            raise RefusedError("no-service")
         return entry
 
     def _scheduler(self, service: VirtualService) -> int:
         number = self._words.schedulers.get(service.scheduler)
         if number is None:
-            raise Refused("no-scheduler")
+            raise RefusedError("no-scheduler")
         if service.flags:
-            raise Refused("unsupported", f"scheduler flags {', '.join(sorted(service.flags))}")
+            raise RefusedError("unsupported", f"scheduler flags {', '.join(sorted(service.flags))}")
         return number
 
     def add_service(self, service: VirtualService) -> None:
         key, scheduler = service.key, self._scheduler(service)
         if key.transport not in (6, 17) or not isinstance(key.address, ipaddress.IPv4Address):
-            raise Refused("unsupported", "the XDP data plane balances TCP and UDP over IPv4")
+            raise RefusedError("unsupported", "the XDP data plane balances TCP and UDP over IPv4")
         known = self._entries.get(key)
-        if known and not self._tables.services[known.index].flags & SERVICE_DELETED:
-            raise Refused("exists")
-        index = known.index if known else self._take(self._service_numbers)
+        if known and not self._tables.services[known.service].flags & SERVICE_DELETED:
+            raise RefusedError("exists")
+        index = known.service if known else self._take(self._service_numbers)
         entry = self._tables.services[index]
         entry.address, entry.port, entry.protocol = address_number(key.address), key.port, key.transport
         entry.sequence = next(self._sequence)
@@ -212,16 +215,16 @@ class Store:
             number = self._take(self._front_numbers)
             try:
                 self.fronts.add(front_key(entry.address, key.port, key.transport), index, number)
-            except Full:
+            except FullError:
                 entry.flags = 0
                 self._service_numbers.give_back(index)
                 self._front_numbers.give_back(number)
-                raise Refused("full", "the table of services") from None
+                raise RefusedError("full", "the table of services") from None
             self._entries[key] = Entry(index, number)
             self._servers[index] = {}
 
     def edit_service(self, service: VirtualService) -> None:
-        index, scheduler = self._entry(service.key).index, self._scheduler(service)
+        index, scheduler = self._entry(service.key).service, self._scheduler(service)
         entry = self._tables.services[index]
         if scheduler != Roster.of(entry.list).scheduler:
             self._switch(index, self._places(index), scheduler)
@@ -237,13 +240,13 @@ class Store:
         entry.flags = SERVICE_USED | (SERVICE_ONE_PACKET if service.one_packet else 0)
 
     def delete_service(self, key: ServiceKey) -> None:
-        service = self._tables.services[self._entry(key).index]
+        service = self._tables.services[self._entry(key).service]
         service.flags |= SERVICE_DELETED
         self._bury(key)
 
     def _bury(self, key: ServiceKey) -> None:
         """Empty a deleted service, and forget it unless connections live on it."""
-        index = self._entries[key].index
+        index = self._entries[key].service
         for place in self._places(index):
             self._discard(place.dest)
         self._switch(index, [], Roster.of(self._tables.services[index].list).scheduler)
@@ -251,16 +254,16 @@ class Store:
 
     def _forget_if_idle(self, key: ServiceKey) -> None:
         entry = self._entries[key]
-        servers = self._servers[entry.index]
+        servers = self._servers[entry.service]
         if any(self._is_held(index) for index in servers.values()):
             return
         for index in list(servers.values()):
             self._forget_dest(index)
-        service = self._tables.services[entry.index]
+        service = self._tables.services[entry.service]
         self.fronts.remove(front_key(service.address, service.port, service.protocol))
         service.flags = 0
-        del self._entries[key], self._servers[entry.index]
-        self._service_numbers.give_back(entry.index)
+        del self._entries[key], self._servers[entry.service]
+        self._service_numbers.give_back(entry.service)
         self._front_numbers.give_back(entry.front)
 
     # Servers
@@ -268,44 +271,44 @@ class Store:
     def add_server(self, key: ServiceKey, server: RealServer) -> None:
         entry = self._entry(key)
         self._check(server)
-        index = self._servers[entry.index].get(server.key)
+        index = self._servers[entry.service].get(server.key)
         if index is not None and index not in self._trash:
-            raise Refused("server-exists")
-        places = self._places(entry.index)
+            raise RefusedError("server-exists")
+        places = self._places(entry.service)
         if len(places) >= MAX_COUNT:
-            raise Refused("full", f"a service has at most {MAX_COUNT} servers")
+            raise RefusedError("full", f"a service has at most {MAX_COUNT} servers")
         index = self._new_dest(entry, server) if index is None else index
         self._trash.discard(index)
         dest = self._tables.dests[index]
         dest.sequence = next(self._sequence)
         self._write_limits(index, server, raised=True)
         self._write_way(index)
-        self._change_totals(entry.index, index, -1)
-        self._switch(entry.index, [Place(index, server.weight), *places])
+        self._change_totals(entry.service, index, -1)
+        self._switch(entry.service, [Place(index, server.weight), *places])
 
     def _check(self, server: RealServer) -> None:
         if server.forwarding.value != "Route":
-            raise Refused("unsupported", "the XDP data plane forwards by direct routing only")
+            raise RefusedError("unsupported", "the XDP data plane forwards by direct routing only")
         if not isinstance(server.key.address, ipaddress.IPv4Address):
-            raise Refused("unsupported", "IPv6 real servers")
+            raise RefusedError("unsupported", "IPv6 real servers")
         if not 0 <= server.weight < 1 << 31:
-            raise Refused("unsupported", f"weight {server.weight}")
+            raise RefusedError("unsupported", f"weight {server.weight}")
 
     def _new_dest(self, entry: Entry, server: RealServer) -> int:
         index = self._take(self._dest_numbers)
         dest, load = self._tables.dests[index], self._tables.loads[index]
         assert isinstance(server.key.address, ipaddress.IPv4Address)
         dest.address, dest.port = address_number(server.key.address), server.key.port
-        dest.service, dest.front, dest.frame, dest.way = entry.index, entry.front, 0, 0
+        dest.service, dest.front, dest.frame, dest.way = entry.service, entry.front, 0, 0
         load.held, load.persistent, load.overloaded = 0, 0, 0
         origin = self._tables.dest_origins[index]
         origin.connections, origin.packets, origin.octets = self.raw_traffic(index)
-        self._servers[entry.index][server.key] = index
+        self._servers[entry.service][server.key] = index
         self._by_address.setdefault(dest.address, set()).add(index)
         return index
 
     def edit_server(self, key: ServiceKey, server: RealServer) -> None:
-        service = self._entry(key).index
+        service = self._entry(key).service
         index = self._server(service, server.key)
         self._check(server)
         before = self._places(service)
@@ -315,7 +318,7 @@ class Store:
         self._switch(service, after, before=before)
 
     def delete_server(self, key: ServiceKey, server: ServerKey) -> None:
-        service = self._entry(key).index
+        service = self._entry(key).service
         index = self._server(service, server)
         self._change_totals(service, index, +1)
         self._switch(service, [place for place in self._places(service) if place.dest != index])
@@ -324,7 +327,7 @@ class Store:
     def _server(self, service: int, key: ServerKey) -> int:
         index = self._servers[service].get(key)
         if index is None or index in self._trash:
-            raise Refused("no-server")
+            raise RefusedError("no-server")
         return index
 
     def _write_limits(self, index: int, server: RealServer, raised: bool) -> None:
@@ -362,7 +365,7 @@ class Store:
             if not self._is_held(index) and now - dest.deleted_at >= TRASH_PERIOD:
                 self._forget_dest(index)
         for key, entry in list(self._entries.items()):
-            if self._tables.services[entry.index].flags & SERVICE_DELETED:
+            if self._tables.services[entry.service].flags & SERVICE_DELETED:
                 self._forget_if_idle(key)
 
     # Rosters
@@ -388,30 +391,32 @@ class Store:
         first = 0
         if after:
             first = self._take_range(len(content))
-            self._tables.members[first : first + len(content)] = content
+            self._tables.members[first : first + len(content)] = content  # type: ignore[assignment]
         else:
             entry.cursor = cursor.word(generation)
-        entry.list = Roster(first, len(after), generation, old.scheduler if scheduler is None else scheduler).word()
-        if old.count:
-            self._ranges.give_back(old.first, old.count + LIST_HEAD)
+        entry.list = Roster(
+            first, len(after), generation, old.scheduler if scheduler is None else scheduler
+        ).word()
+        if old.length:
+            self._ranges.give_back(old.first, old.length + LIST_HEAD)
 
     def _cursor(self, entry: Service, roster: Roster) -> Cursor:
         word = entry.cursor
-        if word >> 48 != roster.generation and roster.count:
+        if word >> 48 != roster.generation and roster.length:
             word = self._tables.members[roster.first]
         return Cursor.of(word)
 
     def _take_range(self, length: int) -> int:
         try:
             return self._ranges.take(length)
-        except Full:
-            raise Refused("full", "the table of servers' lists") from None
+        except FullError:
+            raise RefusedError("full", "the table of servers' lists") from None
 
     def _take(self, numbers: Numbers) -> int:
         try:
             return numbers.take()
-        except Full:
-            raise Refused("full", "the table of services or servers") from None
+        except FullError:
+            raise RefusedError("full", "the table of services or servers") from None
 
     # Next hops
 
@@ -420,14 +425,15 @@ class Store:
         return {address_of(number) for number in self._by_address}
 
     def set_next_hops(self, hops: Iterable[NextHop], announce: Callable[[NextHop], bool]) -> None:
-        """Write how real servers are reached; `announce` makes a way out known and tells whether it exists."""
+        """Write how real servers are reached; `announce` makes a way out known, if it exists."""
         for hop in hops:
-            if not isinstance(hop.address, ipaddress.IPv4Address):
+            address = hop.address
+            if not isinstance(address, ipaddress.IPv4Address):
                 continue
             if hop.destination is not None and not announce(hop):
-                hop = NextHop(hop.address, hop.index, hop.source, None)
-            self._hops[hop.address] = hop
-            for index in self._by_address.get(address_number(hop.address), ()):
+                hop = NextHop(address, hop.index, hop.source, None)
+            self._hops[address] = hop
+            for index in self._by_address.get(address_number(address), ()):
                 self._write_way(index, keep_availability=True)
 
     def _write_way(self, index: int, keep_availability: bool = False) -> None:
@@ -440,9 +446,7 @@ class Store:
             dest.way = available
         else:
             dest.frame = int.from_bytes(hop.destination + hop.source[:2], "little")
-            dest.way = (
-                int.from_bytes(hop.source[2:], "little") | hop.index << 32 | DEST_RESOLVED | available
-            )
+            dest.way = int.from_bytes(hop.source[2:], "little") | hop.index << 32 | DEST_RESOLVED | available
 
     # Counters
 
@@ -469,11 +473,11 @@ class Store:
         """Count from here on, for one service or for all."""
         entries = [self._entry(key)] if key else [entry for _, entry in self.entries()]
         for entry in entries:
-            self._set_totals(entry.index, (0, 0, 0))
-            for index in self.servers_of(entry.index):
+            self._set_totals(entry.service, (0, 0, 0))
+            for index in self.servers_of(entry.service):
                 origin = self._tables.dest_origins[index]
                 origin.connections, origin.packets, origin.octets = self.raw_traffic(index)
-                self._change_totals(entry.index, index, -1)
+                self._change_totals(entry.service, index, -1)
 
 
 def _server_key(dest: Dest) -> ServerKey:

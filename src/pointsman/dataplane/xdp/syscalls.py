@@ -1,4 +1,4 @@
-"""bpf(2), as far as the data plane needs it (linux/bpf.h). Every failure is an OSError with the kernel's errno."""
+"""bpf(2), as far as the data plane needs it (linux/bpf.h). Every failure is an OSError."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def map_lookup(fd: int, key: bytes, size: int) -> bytes:
 
 
 def map_update(fd: int, key: bytes, value: bytes) -> None:
-    wanted, content = ctypes.create_string_buffer(key, len(key)), ctypes.create_string_buffer(value, len(value))
+    wanted, content = (
+        ctypes.create_string_buffer(key, len(key)),
+        ctypes.create_string_buffer(value, len(value)),
+    )
     _bpf(_MAP_UPDATE, struct.pack("=IxxxxQQQ", fd, _address(wanted), _address(content), 0))
 
 

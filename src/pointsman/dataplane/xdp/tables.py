@@ -59,13 +59,11 @@ def _power_of_two(number: int) -> int:
 
 def limits_of(entries: Mapping[str, int]) -> bytes:
     """struct limits for maps of these sizes."""
-    return bytes(
-        Limits(entries["fronts"] - 1, entries["connections"] - 1, entries["templates"] - 1)
-    )
+    return bytes(Limits(entries["fronts"] - 1, entries["connections"] - 1, entries["templates"] - 1))
 
 
 class Tables:
-    """All maps of one director, open. Writing an aligned 8-byte field is one store, as the packet path expects."""
+    """All maps of one director, open. Writing an 8-byte field is one store, as the packet path expects."""
 
     def __init__(self, maps: Mapping[str, int]) -> None:
         self.descriptors = dict(maps)
@@ -77,7 +75,9 @@ class Tables:
         self.services = (Service * self.entries["services"]).from_buffer(self._array("services", 64))
         self.dests = (Dest * self.entries["dests"]).from_buffer(self._array("dests", 64))
         self.loads = (Load * self.entries["loads"]).from_buffer(self._array("loads", 16))
-        self.dest_origins = (TrafficEntry * self.entries["dests"]).from_buffer(self._array("dest_origins", 32))
+        self.dest_origins = (TrafficEntry * self.entries["dests"]).from_buffer(
+            self._array("dest_origins", 32)
+        )
         self.service_origins = (TrafficEntry * self.entries["services"]).from_buffer(
             self._array("service_origins", 32)
         )

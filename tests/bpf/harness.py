@@ -1,0 +1,165 @@
+"""A director without interfaces: frames go in by BPF_PROG_TEST_RUN, commands in ipvsadm's language."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import ipaddress
+import json
+import shlex
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pointsman.cli.ipvsadm import Session, SystemNames
+from pointsman.daemon.messages import (
+    ApplyReply,
+    ApplyRequest,
+    ErrorReply,
+    Reply,
+    Request,
+    TableReply,
+    TableRequest,
+)
+from pointsman.dataplane.interface import NextHop
+from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.dataplane.xdp.tables import Sizes
+from pointsman.model.service import ServiceKey
+
+VIP = "192.168.100.9"
+DIRECTOR_MAC = bytes.fromhex("020000000002")
+ROUTER_MAC = bytes.fromhex("020000000001")
+SERVERS = {f"192.168.100.{10 + n}": bytes.fromhex(f"0200000000{10 + n:02x}") for n in range(1, 6)}
+NAMES = {f"rs{n}": f"192.168.100.{10 + n}" for n in range(1, 6)}
+LOOPBACK = 1
+"""The interface from which BPF_PROG_TEST_RUN lets frames come."""
+XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = 1, 2, 3, 4
+FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32, "E": 64, "C": 128}
+SMALL = Sizes(connections=4096, templates=256, services=64, dests=512, members=4096)
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def golden(name: str) -> dict[str, Any]:
+    """A file of what the real kernel did."""
+    with gzip.open(GOLDEN / f"{name}.json.gz") as file:
+        recorded: dict[str, Any] = json.load(file)
+    return recorded
+
+
+def checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def ipv4(
+    source: str, target: str, protocol: int, payload: bytes, ttl: int = 64, fragment: int = 0x4000
+) -> bytes:
+    """An IPv4 packet with a right header checksum."""
+    header = struct.pack(
+        "!BBHHHBBH4s4s",
+        0x45,
+        0,
+        20 + len(payload),
+        1,
+        fragment,
+        ttl,
+        protocol,
+        0,
+        ipaddress.IPv4Address(source).packed,
+        ipaddress.IPv4Address(target).packed,
+    )
+    return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
+
+
+def tcp(flags: str, source: str, source_port: int, port: int, target: str = VIP, ttl: int = 64) -> bytes:
+    """A frame with a TCP segment; `flags` by their first letters."""
+    bits = sum(FLAGS[letter] for letter in flags if letter in FLAGS)
+    segment = struct.pack("!HHIIBBHHH", source_port, port, 1000, 0, 0x50, bits, 65535, 0, 0)
+    return DIRECTOR_MAC + ROUTER_MAC + b"\x08\x00" + ipv4(source, target, 6, segment, ttl)
+
+
+def udp(source: str, source_port: int, port: int, target: str = VIP) -> bytes:
+    datagram = struct.pack("!HHHH", source_port, port, 8, 0)
+    return DIRECTOR_MAC + ROUTER_MAC + b"\x08\x00" + ipv4(source, target, 17, datagram)
+
+
+class Director:
+    """The program under test with tables of its own."""
+
+    def __init__(self, sizes: Sizes = SMALL) -> None:
+        self.plane = XdpDataPlane.unattached(sizes)
+        self.resolve(SERVERS)
+
+    def __enter__(self) -> Director:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.plane.close(keep_forwarding=False)
+
+    def resolve(self, servers: dict[str, bytes], index: int = LOOPBACK) -> None:
+        self.plane.set_next_hops(
+            NextHop(ipaddress.ip_address(address), index, DIRECTOR_MAC, mac)
+            for address, mac in servers.items()
+        )
+
+    def _answer(self, message: Request) -> Reply:
+        plane = self.plane
+        match message:
+            case TableRequest(connections=wanted):
+                connections = tuple(plane.connections()) if wanted else ()
+                return TableReply(
+                    plane.read(), plane.counters(), plane.timeouts(), 4096, connections, plane.counters()
+                )
+            case ApplyRequest(operations):
+                return ApplyReply(tuple(plane.apply(operations)))
+            case _:
+                return ErrorReply("not here")
+
+    def ipvsadm(self, command: str) -> str:
+        """Runs it; what it prints. An error of the command fails the test."""
+        out, err = io.StringIO(), io.StringIO()
+        words = shlex.split(command.removeprefix("ipvsadm "))
+        code = Session(self._answer, SystemNames(), [], out, err).run(words)
+        assert code == 0, f"{command}: {err.getvalue()}"
+        return out.getvalue()
+
+    def setup(self, commands: Iterable[str]) -> None:
+        for command in commands:
+            self.ipvsadm(command)
+
+    def send(self, frame: bytes) -> tuple[int, bytes]:
+        """Verdict and frame as they leave the program."""
+        result = syscalls.run_program(self.plane.programs["direct_xdp"], frame)
+        return result.verdict, result.data
+
+    def server_of(self, frame: bytes) -> str | None:
+        """The real server the frame went to, 'pass' for the local stack, None when it was dropped."""
+        verdict, sent = self.send(frame)
+        if verdict in (XDP_TX, XDP_REDIRECT):
+            return next(address for address, mac in SERVERS.items() if mac == sent[:6])
+        assert sent == frame
+        return "pass" if verdict == XDP_PASS else None
+
+    def wait(self, seconds: int) -> None:
+        """Time passes, second by second as far as the sweep can tell."""
+        for _ in range(seconds):
+            self.plane.tables.control.now += 1
+            self.sweep()
+
+    def sweep(self) -> None:
+        syscalls.run_program(self.plane.programs["sweep_now"])
+
+    def exits(self) -> dict[str, int]:
+        return self.plane.counters().exits
+
+    def held(self, key: ServiceKey) -> dict[str, tuple[int, int]]:
+        """ActiveConn and InActConn by the server's address."""
+        return {
+            str(item.key.address): (item.active, item.inactive)
+            for item in self.plane.counters().of(key).servers
+        }

@@ -1,0 +1,129 @@
+"""Golden 2: persistence templates of the kernel's IPVS, and how long they live."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from tests.bpf.harness import Director, golden, tcp, udp
+
+pytestmark = pytest.mark.root
+
+CASES = {case["name"]: case for case in golden("2_persistence")["cases"]}
+POLLED = "-p 5: template life with and without connections (polled)"
+LEFT_OUT = {
+    "tcp :80 -p 600 -M 24 (what does ipvsadm make of it)": "our ipvsadm refuses the mask 0.0.0.24",
+    "fwmark 5 (tcp 80 and 443 to the VIP) -p 600": "service groups come later",
+    "fwmark 5 not persistent": "service groups come later",
+    "fwmark 5 -p 600 and tcp :80 service: which wins": "service groups come later",
+    "ftp :21 -p 600: control and other ports": "persistent ftp comes later",
+    "server set to weight 0, expire_quiescent_template=1": "only the default, 0, is built",
+    "server removed, expire_nodest_conn=0 expire_quiescent_template=1": "only the default, 0, is built",
+    "server removed, expire_nodest_conn=1 expire_quiescent_template=0": "only the default, 0, is built",
+    "weight 0 with expire_nodest_conn=1 (persistent): new SYN on the same and on a new port": (
+        "only the default, 0, is built"
+    ),
+    "ipv6 -p 600 -M 64": "IPv6 comes later",
+}
+REPLAYED = [case for name, case in CASES.items() if name not in LEFT_OUT and name != POLLED]
+LETTERS = {"syn": "S", "ack": "A", "data": "PA", "fin": "FA", "rst": "R"}
+
+
+def test_nothing_is_left_out_in_silence() -> None:
+    assert set(LEFT_OUT) < set(CASES)
+    assert len(CASES) == 24
+    assert len(REPLAYED) == 13
+
+
+def went_to(director: Director, event: list[Any]) -> str | None:
+    kind, client, client_port, port = event[:4]
+    if kind == "udp":
+        return director.server_of(udp(client, client_port, port))
+    return director.server_of(tcp(LETTERS[kind], client, client_port, port))
+
+
+def without_times(lines: list[str]) -> list[str]:
+    return sorted(" ".join(re.sub(r"\d\d:\d\d", "", line).split()) for line in lines)
+
+
+def without_spare_blanks(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines()[1:]]
+
+
+@pytest.mark.parametrize("case", REPLAYED, ids=lambda case: case["name"])
+def test_every_choice_and_every_entry(case: dict[str, Any]) -> None:
+    with Director() as director:
+        director.setup(case["setup"])
+        for number, event in enumerate(case["events"]):
+            where = f"event {number} {event}"
+            match event:
+                case ["cmd", command]:
+                    printed = director.ipvsadm(command)
+                case ["sleep_s", seconds]:
+                    director.wait(round(seconds))
+                case ["sysctl", _, value]:
+                    assert value == 0, where
+                case ["Lcn", lines]:
+                    listed = director.ipvsadm("-Lcn").splitlines()[2:]
+                    assert without_times(listed) == without_times(lines), where
+                case ["Ln", text]:
+                    assert without_spare_blanks(director.ipvsadm("-Ln")) == without_spare_blanks(text), where
+                case ["Ln --persistent-conn", text]:
+                    listed_text = director.ipvsadm("-Ln --persistent-conn")
+                    assert without_spare_blanks(listed_text) == without_spare_blanks(text), where
+                case ["proc_ip_vs_conn", _]:
+                    pass  # the same as Lcn, in a file that only IPVS has
+                case ["Sn", text]:
+                    assert printed == text, where
+                case _:
+                    expected = event[4]
+                    refused = expected is not None and expected.startswith(("icmp", "tcp"))
+                    assert went_to(director, event) == ("pass" if refused else expected), where
+
+
+def leaving(director: Director, seconds: int) -> dict[str, int]:
+    """After how many seconds each entry (client:port; port 0 is a template) had left."""
+    gone: dict[str, int] = {}
+    present = entries(director)
+    for second in range(1, seconds + 1):
+        director.wait(1)
+        now = entries(director)
+        gone |= dict.fromkeys(present - now, second)
+        present = now
+    assert not present
+    return gone
+
+
+def entries(director: Director) -> set[str]:
+    return {f"{item.client}:{item.client_port}" for item in director.plane.connections()}
+
+
+def test_a_template_that_is_held_is_given_sixty_seconds_more() -> None:
+    """The polled case: the recorded moments, less the kernel's timer slack."""
+    case = CASES[POLLED]
+    timeline = next(value for key, value in case.items() if key.startswith("timeline"))
+    recorded = {item[1]: item[0] for item in timeline if item[3] == "gone"}
+    with Director() as director:
+        director.setup(case["setup"])
+        for event in case["events"]:
+            if event[0] == "cmd":
+                director.ipvsadm(event[1])
+            elif event[0] in LETTERS:
+                assert went_to(director, event) == event[4]
+        assert len(director.plane.counters().services[0].servers) == 3
+        gone = leaving(director, 70)
+    assert set(gone) == set(recorded)
+    for name, second in gone.items():
+        assert second <= recorded[name] + 0.5, name
+        assert second > recorded[name] - 6, name
+
+
+def test_a_mask_that_is_edited_still_releases_the_old_templates() -> None:
+    with Director() as director:
+        director.setup(["-A -t 192.168.100.9:80 -s rr -p 30", "-a -t 192.168.100.9:80 -r 192.168.100.11 -g"])
+        director.send(tcp("S", "10.0.0.77", 1000, 80))
+        director.ipvsadm("-E -t 192.168.100.9:80 -s rr -p 30 -M 255.255.255.0")
+        director.send(tcp("S", "10.0.0.78", 1000, 80))
+        assert entries(director) == {"10.0.0.77:0", "10.0.0.77:1000", "10.0.0.0:0", "10.0.0.78:1000"}
+        leaving(director, 100)
