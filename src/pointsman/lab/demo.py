@@ -29,7 +29,7 @@ FAILOVER_SECONDS = 4.5
 """3 x advert_int + skew (256 - 200) / 256, and some patience."""
 HANDOVER_SECONDS = 1.0
 """A planned stop says goodbye (priority 0): only the skew is waited for."""
-NO_SILENCE_SECONDS = 0.25
+NO_SILENCE_SECONDS = 0.5
 
 
 def tell(console: Console, topologies: Sequence[str], xdp_mode: str = "auto", prefix: str = PREFIX) -> bool:

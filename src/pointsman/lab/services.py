@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pointsman.lab import waiting
@@ -90,15 +90,10 @@ def start_director(node: Node, arguments: Sequence[str], xdp_mode: str) -> subpr
     control = node.run_directory / "control.sock"
 
     def takes_commands() -> bool:
-        _raise_if_ended(node, child, "director")
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(control)) == 0
 
-    waiting.until(
-        takes_commands,
-        _START_SECONDS,
-        f"the director on {node.name} takes commands; {_tail(node, 'director')}",
-    )
+    _wait(node, child, "director", takes_commands, "takes commands")
     return child
 
 
@@ -118,14 +113,19 @@ def _make_certificate(name: str, directory: Path) -> None:
 def _wait_for_port(
     node: Node, child: subprocess.Popen[bytes], port: int, log: str, address: str = "127.0.0.1"
 ) -> None:
-    def ready() -> bool:
-        _raise_if_ended(node, child, log)
-        return listens(node, port, address)
-
-    waiting.until(ready, _START_SECONDS, f"{log} on {node.name} listens on port {port}")
+    _wait(node, child, log, lambda: listens(node, port, address), f"listens on port {port}")
 
 
-def _raise_if_ended(node: Node, child: subprocess.Popen[bytes], log: str) -> None:
+def _wait(node: Node, child: subprocess.Popen[bytes], log: str, ready: Callable[[], bool], what: str) -> None:
+    """Until the program is ready. Raises LabError with the end of its log when it ends or takes too long."""
+
+    def ready_or_ended() -> bool:
+        return child.poll() is not None or ready()
+
+    try:
+        waiting.until(ready_or_ended, _START_SECONDS, f"{log} on {node.name} {what}")
+    except LabError as error:
+        raise LabError(f"{error}; {_tail(node, log)}") from error
     if child.poll() is not None:
         raise LabError(f"{log} on {node.name} ended with exit code {child.returncode}; {_tail(node, log)}")
 
