@@ -43,6 +43,12 @@ class Keyword(msgspec.Struct, frozen=True, kw_only=True):
     """May stand several times, each one counts."""
     canonical: str = ""
     """The name under which the value is looked up; differs for old spellings."""
+    usual: str = ""
+    """The default as keepalived.conf(5) would name it."""
+    meaning: str = ""
+    """What the word means in keepalived."""
+    since: str = ""
+    """Empty: keepalived 2.2.7 knows it."""
 
 
 def honoured(

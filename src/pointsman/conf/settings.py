@@ -148,6 +148,12 @@ def _is_default(node: Node, row: Keyword) -> bool:
 def _without_meaning(node: Node, row: Keyword, findings: Findings) -> None:
     word = node.keyword
     if row.status is Status.ACCEPTED:
+        try:
+            row.kind.read([each.text for each in node.values[: row.kind.words]])
+        except BadValueError as error:
+            bad = node.values[error.index] if error.index < len(node.values) else word
+            text = f"{word.text} {bad.text if bad is not word else ''}".rstrip()
+            findings.warning(bad.location, f"{text}: {error}; keepalived ignores it", width=bad.width)
         findings.note(word.location, f"{word.text} has no effect here: {row.help}", width=word.width)
     else:
         findings.error(word.location, f"{word.text} is not supported", row.help, word.width)

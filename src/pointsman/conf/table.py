@@ -5,12 +5,57 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from pointsman.conf.keywords import Table, table_of
+import msgspec
+
+from pointsman.conf.keywords import Keyword, Status, Table, table_of
+from pointsman.conf.values import Anything
+from pointsman.conf.vocabulary import Entry, entries
 from pointsman.conf.words_global import GLOBAL, TOP
 from pointsman.conf.words_lvs import LVS
 from pointsman.conf.words_vrrp import VRRP
 
-TABLE: Table = table_of([*TOP, *GLOBAL, *VRRP, *LVS])
+
+def _whole(verdicts: Table) -> Table:
+    """The verdicts with what the language says of each word; a word without a verdict is refused."""
+    whole: Table = {block: dict(rows) for block, rows in verdicts.items()}
+    for entry in entries():
+        rows = whole.setdefault(entry.block, {})
+        row = rows.get(entry.name)
+        rows[entry.name] = _described(row or _refused(entry, verdicts), entry)
+    return whole
+
+
+def _refused(entry: Entry, verdicts: Table) -> Keyword:
+    """A block that is refused says why in the row that opens it, which is read before anything inside."""
+    openers = [row for rows in verdicts.values() for row in rows.values() if row.name == entry.block]
+    reason = (
+        openers[0].help
+        if openers and openers[0].status is Status.REFUSED
+        else "it is not implemented yet; remove it"
+    )
+    return Keyword(
+        block=entry.block,
+        name=entry.name,
+        kind=entry.kind,
+        status=Status.REFUSED,
+        help=reason,
+        repeats=True,
+        canonical=entry.name,
+    )
+
+
+def _described(row: Keyword, entry: Entry) -> Keyword:
+    kind = entry.kind if isinstance(row.kind, Anything) and row.status is not Status.HONOURED else row.kind
+    return msgspec.structs.replace(
+        row,
+        kind=kind,
+        usual=entry.default,
+        meaning=entry.meaning,
+        since=entry.since,
+    )
+
+
+TABLE: Table = _whole(table_of([*TOP, *GLOBAL, *VRRP, *LVS]))
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -94,12 +94,12 @@ GLOBAL: list[Keyword] = [
     *accepted(
         _G,
         "process_names process_name vrrp_process_name checker_process_name lvs_process_name bfd_process_name "
-        "vrrp_priority checker_priority lvs_priority bfd_priority "
-        "vrrp_rt_priority checker_rt_priority lvs_rt_priority bfd_rt_priority "
-        "vrrp_no_swap checker_no_swap lvs_no_swap bfd_no_swap "
-        "vrrp_cpu_affinity checker_cpu_affinity lvs_cpu_affinity bfd_cpu_affinity "
-        "vrrp_rlimit_rttime checker_rlimit_rttime lvs_rlimit_rttime bfd_rlimit_rttime "
-        "vrrp_rlimit_rtime checker_rlimit_rtime lvs_rlimit_rtime bfd_rlimit_rtime "
+        "vrrp_priority checker_priority bfd_priority "
+        "vrrp_rt_priority checker_rt_priority bfd_rt_priority "
+        "vrrp_no_swap checker_no_swap bfd_no_swap "
+        "vrrp_cpu_affinity checker_cpu_affinity bfd_cpu_affinity "
+        "vrrp_rlimit_rttime checker_rlimit_rttime bfd_rlimit_rttime "
+        "vrrp_rlimit_rtime checker_rlimit_rtime bfd_rlimit_rtime "
         "max_auto_priority min_auto_priority_delay umask",
         _PROCESS,
     ),

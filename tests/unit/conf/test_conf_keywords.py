@@ -9,8 +9,9 @@ import pytest
 import pointsman.conf
 from pointsman.conf.keywords import Keyword, Status, table_of
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError
+from pointsman.conf.problems import ConfError, Severity
 from pointsman.conf.table import TABLE
+from pointsman.conf.vocabulary import entries
 
 ROWS = [row for block in TABLE.values() for row in block.values()]
 BUILDERS = "".join(path.read_text() for path in sorted(Path(pointsman.conf.__path__[0]).glob("build*.py")))
@@ -29,11 +30,35 @@ def test_every_row_says_something() -> None:
 
 
 def test_blocks_that_words_open_exist() -> None:
-    assert {row.opens for row in ROWS if row.opens and not row.listing} == set(TABLE) - {""}
+    assert {row.opens for row in ROWS if row.opens and not row.listing} <= set(TABLE)
+    assert {entry.opens for entry in entries()} - {"lines"} == set(TABLE)
 
 
 def test_the_table_knows_keepalived() -> None:
-    assert len({row.name for row in ROWS}) >= 280
+    assert len({row.name for row in ROWS}) == 363
+    assert not [f"{row.block}.{row.name}" for row in ROWS if not row.meaning and row.name not in OURS]
+
+
+OURS = {"nb_get_retry"}
+"""In TCP_CHECK it is no word of keepalived 2.x."""
+
+
+def test_no_word_of_the_language_is_explained_twice() -> None:
+    told = [(entry.block, entry.name) for entry in entries()]
+    assert len(told) == len(set(told))
+
+
+def test_a_word_without_a_verdict_is_refused_with_the_reason_of_its_block() -> None:
+    row = TABLE["auth_hmac"]["time_window"]
+    assert row.status is Status.REFUSED and row.help == TABLE["vrrp_instance"]["auth_hmac"].help
+
+
+def test_a_bad_value_of_a_word_without_effect_is_a_warning() -> None:
+    (note, problem) = load_text("global_defs {\nvrrp_rt_priority 200\n}", "f").problems
+    assert str(problem) == (
+        "f:2:18: warning: vrrp_rt_priority 200: it wants a whole number from 1 to 99; keepalived ignores it"
+    )
+    assert note.severity is Severity.NOTE
 
 
 def test_a_word_twice_in_a_block_is_a_mistake_of_ours() -> None:
