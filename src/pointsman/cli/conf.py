@@ -7,16 +7,18 @@ from pathlib import Path
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
 from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summary
 from pointsman.cli.run import DEFAULT_FILE
 from pointsman.conf.problems import ConfError
+from pointsman.conf.reference import explain, reference, suggestion, words
 from pointsman.conf.show import show as canonical
 
 
 @click.group()
 def conf() -> None:
-    """Look at a configuration."""
+    """Look at a configuration, and at its language."""
 
 
 @conf.command()
@@ -46,3 +48,28 @@ def show(file: Path, config_id: str | None, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(config, enc_hook=str), indent=2).decode())
     else:
         click.echo(canonical(config), nl=False)
+
+
+def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(word) for word in words() if word.startswith(incomplete)]
+
+
+@conf.command("help")
+@click.argument("word", required=False, shell_complete=_complete)
+@click.option("--all", "everything", is_flag=True, help="The reference of all words, in Markdown.")
+def help_(word: str | None, everything: bool) -> None:
+    """What a WORD of keepalived.conf means: its blocks, value, default, and what becomes of it here.
+
+    Without a WORD: all words. Exit codes: 0 explained; 1 nobody knows the word.
+    """
+    if everything:
+        click.echo(reference(), nl=False)
+    elif word is None:
+        click.echo("\n".join(words()))
+    elif text := explain(word):
+        click.echo(text)
+    else:
+        likely = suggestion(word)
+        more = f"; did you mean {likely}?" if likely else ""
+        click.echo(f"{word} is no word of keepalived.conf{more}", err=True)
+        sys.exit(1)
