@@ -15,6 +15,8 @@ from pointsman.dataplane.xdp import interfaces, syscalls
 MODES = ("auto", "native", "generic", "tc")
 _XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
 PROGRAM_OF = {"native": "direct_xdp", "generic": "direct_xdp", "tc": "direct_tc"}
+_WITHOUT_NATIVE = ("tc", "generic")
+"""tc first: generic XDP loses segments that offload has joined when it redirects (docs/decisions/tc-before-generic-xdp.md)."""
 _VETH_REASON = "not native: on veth it needs prepared peers and loses checksum offload"
 
 
@@ -112,8 +114,8 @@ class Links:
             return [mode]
         if interfaces.driver(name) == "veth":
             reasons.append(_VETH_REASON)
-            return ["generic", "tc"]
-        return ["native", "generic", "tc"]
+            return list(_WITHOUT_NATIVE)
+        return ["native", *_WITHOUT_NATIVE]
 
     def _remove(self, pin: Path) -> None:
         link = syscalls.open_pinned(pin)

@@ -192,7 +192,7 @@ def _lower(names: dict[str, int], prefix: str) -> dict[str, int]:
 
 
 def check(types: btf.TypeInformation) -> str:
-    """Compare every struct with the object's BTF. Returns the ABI's hash; raises ValueError if one differs."""
+    """Compare every struct with the object's BTF. Returns the ABI's hash; ValueError if one differs."""
     facts: list[Any] = [
         types.enumeration(name) for name in ("abi", "exit_reason", "scheduler", "connection_state")
     ]

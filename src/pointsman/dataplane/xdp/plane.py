@@ -215,7 +215,10 @@ class XdpDataPlane:
         return self.store.next_hop_addresses()
 
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
-        """By the real server's address; addresses left out keep what was told before."""
+        """By the real server's address; addresses left out keep what was told before.
+
+        To be called in the network namespace the interfaces are in: indexes are looked up there.
+        """
         self.store.set_next_hops(hops, self._announce)
 
     def _announce(self, hop: NextHop) -> bool:

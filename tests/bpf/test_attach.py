@@ -1,0 +1,295 @@
+"""The program on real interfaces: attached in every mode, carrying whole streams, outliving its director."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pointsman.dataplane.interface import DataPlaneError, NextHop
+from pointsman.dataplane.xdp import interfaces
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.lab import namespace, offload
+from pointsman.model.operations import AddServer, AddService, DeleteService
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+
+pytestmark = pytest.mark.root
+
+VIP, CLIENT, RIP, PORT = "10.9.0.9", "10.9.0.2", "10.8.0.2", 80
+KEY = ServiceKey.of(Transport.TCP, ipaddress.ip_address(VIP), PORT)
+SERVER = RealServer(key=ServerKey(ipaddress.ip_address(RIP), PORT))
+OPERATIONS = [AddService(VirtualService(key=KEY, scheduler="rr")), AddServer(KEY, SERVER)]
+UPLOAD = 8 * 1024 * 1024
+
+
+class Cluster:
+    """client -c0-d0- director -d1-s0- server -s1-c1- client: answers go past the director."""
+
+    def __init__(self) -> None:
+        stem = f"pmt-attach-{os.getpid()}"
+        self.client, self.director, self.server = (f"{stem}-{role}" for role in "cds")
+        self.pins = Path(f"/sys/fs/bpf/{stem}")
+
+    def up(self) -> None:
+        for name in (self.client, self.director, self.server):
+            namespace.create(name)
+            self.run(name, "ip link set lo up")
+        self._cable(self.client, "c0", self.director, "d0")
+        self._cable(self.director, "d1", self.server, "s0")
+        self._cable(self.server, "s1", self.client, "c1")
+        for name, interface, address in (
+            (self.client, "c0", f"{CLIENT}/24"),
+            (self.director, "d0", f"{VIP}/24"),
+            (self.director, "d1", "10.8.0.1/24"),
+            (self.server, "s0", f"{RIP}/24"),
+            (self.server, "lo", f"{VIP}/32"),
+        ):
+            self.run(name, f"ip address add {address} dev {interface}")
+        self.run(self.server, f"ip route add {CLIENT}/32 dev s1")
+        self.run(
+            self.server, f"ip neighbour add {CLIENT} lladdr {self.mac(self.client, 'c1').hex(':')} dev s1"
+        )
+
+    def _cable(self, one: str, first: str, other: str, second: str) -> None:
+        self.run(one, f"ip link add {first} type veth peer name {second} netns {other}")
+        for name, interface in ((one, first), (other, second)):
+            self.run(name, f"ip link set {interface} up")
+            for place in ("all", interface):
+                self.run(name, f"sysctl -qw net.ipv4.conf.{place}.rp_filter=0")
+
+    def down(self) -> None:
+        XdpDataPlane.remove(self.pins)
+        for name in (self.client, self.director, self.server):
+            namespace.delete(name)
+
+    def run(self, name: str, command: str) -> str:
+        with namespace.entered(name):
+            return subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
+
+    def mac(self, name: str, interface: str) -> bytes:
+        with namespace.entered(name):
+            return interfaces.hardware_address(interface)
+
+    def hop(self) -> NextHop:
+        with namespace.entered(self.director):
+            index = interfaces.index_of("d1")
+        return NextHop(SERVER.key.address, index, self.mac(self.director, "d1"), self.mac(self.server, "s0"))
+
+    def prepare_native(self) -> None:
+        offload.complete_checksums(self.client, "c0")
+        offload.accept_frames(self.client, "c0")
+        offload.accept_frames(self.server, "s0")
+
+    def open(self, mode: str = "auto") -> XdpDataPlane:
+        with namespace.entered(self.director):
+            return XdpDataPlane.open(self.pins, ["d0"], mode, 4096)
+
+    def start(self, mode: str = "auto") -> XdpDataPlane:
+        plane = self.open(mode)
+        assert not plane.apply(OPERATIONS)
+        hop = self.hop()
+        with namespace.entered(self.director):
+            plane.set_next_hops([hop])
+        return plane
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def connected(cluster: Cluster) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connection of the client to the VIP, and the real server's end of it."""
+    with contextlib.ExitStack() as stack:
+        with namespace.entered(cluster.server):
+            listener = stack.enter_context(socket.create_server((VIP, PORT)))
+        with namespace.entered(cluster.client):
+            caller = stack.enter_context(socket.socket())
+        for end in (listener, caller):
+            end.settimeout(10)
+        caller.connect((VIP, PORT))
+        answerer = stack.enter_context(listener.accept()[0])
+        answerer.settimeout(10)
+        yield caller, answerer
+
+
+def exchange(caller: socket.socket, answerer: socket.socket, text: bytes) -> None:
+    caller.sendall(text)
+    assert answerer.recv(100) == text
+    answerer.sendall(text)
+    assert caller.recv(100) == text
+
+
+def upload(caller: socket.socket, answerer: socket.socket) -> int:
+    def send() -> None:
+        with contextlib.suppress(OSError):  # then too little arrives
+            caller.sendall(bytes(UPLOAD))
+            caller.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    received = 0
+    while chunk := answerer.recv(1 << 20):
+        received += len(chunk)
+    sender.join()
+    return received
+
+
+@pytest.mark.parametrize("mode", ["auto", "native", "tc"])
+def test_a_large_upload_passes(cluster: Cluster, mode: str) -> None:
+    """Segments that the sender's or receiver's offload has joined are longer than the MTU."""
+    if mode == "native":
+        cluster.prepare_native()
+    plane = cluster.start(mode)
+    attached = plane.capabilities().attachments
+    assert [item.interface for item in attached] == ["d0"]
+    if mode != "auto":
+        assert attached[0].mode == mode
+    with connected(cluster) as (caller, answerer):
+        before = time.monotonic()
+        assert upload(caller, answerer) == UPLOAD
+        assert time.monotonic() - before < 5
+    counted = plane.counters().of(KEY)
+    assert counted.traffic.connections == 1
+    assert counted.traffic.octets > UPLOAD
+    plane.close(keep_forwarding=False)
+    assert not cluster.pins.exists()
+    assert "xdp" not in cluster.run(cluster.director, "ip link show d0")
+
+
+def test_generic_xdp_carries_segments_of_the_mtu(cluster: Cluster) -> None:
+    """Longer ones, joined by offload, it cannot redirect: why auto takes tc before it."""
+    plane = cluster.start("generic")
+    with connected(cluster) as (caller, answerer):
+        exchange(caller, answerer, b"small")
+    plane.close(keep_forwarding=False)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.lab import namespace
+with namespace.entered(sys.argv[1]):
+    plane = XdpDataPlane.open(Path(sys.argv[2]), ["d0"], "auto", 4096)
+print("open", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_connection_survives_the_death_and_return_of_its_director(cluster: Cluster) -> None:
+    cluster.start().close(keep_forwarding=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, cluster.director, str(cluster.pins)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        with connected(cluster) as (caller, answerer):
+            exchange(caller, answerer, b"director lives")
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            exchange(caller, answerer, b"director is dead")
+            plane = cluster.open()
+            assert plane.capabilities().attachments[0].reason == "adopted"
+            assert [entry.service.key for entry in plane.read()] == [KEY]
+            assert [item.state for item in plane.connections()] == ["ESTABLISHED"]
+            exchange(caller, answerer, b"director is back")
+            assert plane.counters().of(KEY).servers[0].active == 1
+            plane.close(keep_forwarding=True)
+    listed = XdpDataPlane.adopt_readonly(cluster.pins)
+    assert listed.read().get(KEY) is not None
+    assert [item.reason for item in listed.capabilities().attachments] == ["adopted"]
+    listed.close(keep_forwarding=True)
+
+
+def test_the_clock_runs_and_sweeps_without_a_director(cluster: Cluster) -> None:
+    plane = cluster.start()
+    plane.tables.control.timeout[1] = 1
+    plane.close(keep_forwarding=True)
+    with namespace.entered(cluster.client), socket.socket(socket.AF_INET, socket.SOCK_RAW, 6) as raw:
+        segment = bytes.fromhex("03e8 0050 00000001 00000000 5002 ffff 0000 0000")
+        raw.sendto(segment, (VIP, 0))
+    listed = XdpDataPlane.adopt_readonly(cluster.pins)
+    until(lambda: listed.counters().of(KEY).traffic.connections == 1)
+    until(lambda: not list(listed.connections()))
+    assert listed.counters().of(KEY).servers[0].active == 0
+    listed.close(keep_forwarding=True)
+
+
+def test_another_mode_replaces_the_program(cluster: Cluster) -> None:
+    cluster.start("generic").close(keep_forwarding=True)
+    plane = cluster.open("tc")
+    assert [item.mode for item in plane.capabilities().attachments] == ["tc"]
+    with connected(cluster) as (caller, answerer):
+        exchange(caller, answerer, b"by tc")
+    plane.close(keep_forwarding=False)
+
+
+def test_an_interface_that_went_away_is_forgotten(cluster: Cluster) -> None:
+    with namespace.entered(cluster.director):
+        XdpDataPlane.open(cluster.pins, ["d0", "d1"], "auto", 4096).close(keep_forwarding=True)
+    cluster.run(cluster.director, "ip link delete d1")
+    plane = cluster.open()
+    assert [item.interface for item in plane.capabilities().attachments] == ["d0"]
+    assert len(list((cluster.pins / "links").iterdir())) == 1
+    plane.close(keep_forwarding=False)
+
+
+def test_tables_of_another_layout_are_left_behind(cluster: Cluster) -> None:
+    cluster.start().close(keep_forwarding=True)
+    present = next(path for path in cluster.pins.iterdir() if path.name.startswith("abi-"))
+    present.rename(cluster.pins / "abi-0123456789abcdef")
+    plane = cluster.open()
+    assert plane.capabilities().attachments[0].reason == "adopted"
+    assert not list(plane.read())
+    assert [path.name for path in cluster.pins.iterdir() if path.name.startswith("abi-")] == [present.name]
+    plane.close(keep_forwarding=False)
+
+
+def test_a_director_killed_while_pinning_leaves_nothing_half_done(cluster: Cluster) -> None:
+    cluster.start().close(keep_forwarding=True)
+    present = next(path for path in cluster.pins.iterdir() if path.name.startswith("abi-"))
+    present.rename(cluster.pins / present.name.replace("abi-", "new-"))
+    plane = cluster.open()
+    assert not plane.apply(OPERATIONS)
+    assert not plane.apply([DeleteService(KEY)])
+    plane.close(keep_forwarding=False)
+
+
+def test_mistakes_are_explained(cluster: Cluster) -> None:
+    with namespace.entered(cluster.director):
+        with pytest.raises(DataPlaneError, match="interface nope does not exist") as caught:
+            XdpDataPlane.open(cluster.pins, ["nope"])
+        assert caught.value.errno == errno.ENODEV
+        with pytest.raises(DataPlaneError, match="unknown XDP mode fast"):
+            XdpDataPlane.open(cluster.pins, ["d0"], "fast")
+        with pytest.raises(DataPlaneError, match="not on a bpf file system"):
+            XdpDataPlane.open(Path("/tmp/pmt-nowhere"), ["d0"])
+    shutil.rmtree(cluster.pins)
+    with pytest.raises(DataPlaneError, match="nothing pinned"):
+        XdpDataPlane.adopt_readonly(cluster.pins)
