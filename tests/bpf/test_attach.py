@@ -22,7 +22,7 @@ from pointsman.dataplane.interface import DataPlaneError, NextHop
 from pointsman.dataplane.xdp import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
-from pointsman.model.operations import AddServer, AddService, DeleteService
+from pointsman.model.operations import AddServer, AddService, DeleteService, Operation
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 pytestmark = pytest.mark.root
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.root
 VIP, CLIENT, RIP, PORT = "10.9.0.9", "10.9.0.2", "10.8.0.2", 80
 KEY = ServiceKey.of(Transport.TCP, ipaddress.ip_address(VIP), PORT)
 SERVER = RealServer(key=ServerKey(ipaddress.ip_address(RIP), PORT))
-OPERATIONS = [AddService(VirtualService(key=KEY, scheduler="rr")), AddServer(KEY, SERVER)]
+OPERATIONS: list[Operation] = [AddService(VirtualService(key=KEY, scheduler="rr")), AddServer(KEY, SERVER)]
 UPLOAD = 8 * 1024 * 1024
 
 

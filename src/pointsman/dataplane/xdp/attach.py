@@ -16,7 +16,7 @@ MODES = ("auto", "native", "generic", "tc")
 _XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
 PROGRAM_OF = {"native": "direct_xdp", "generic": "direct_xdp", "tc": "direct_tc"}
 _WITHOUT_NATIVE = ("tc", "generic")
-"""tc first: generic XDP loses segments that offload has joined when it redirects (docs/decisions/tc-before-generic-xdp.md)."""
+"""tc first: when it redirects, generic XDP loses segments that offload has joined (docs/decisions)."""
 _VETH_REASON = "not native: on veth it needs prepared peers and loses checksum offload"
 
 
