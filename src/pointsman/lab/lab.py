@@ -188,7 +188,11 @@ class Lab:
 
     def wait_for_master(self, name: str, seconds: float = _MASTER_SECONDS) -> None:
         """Until this director, and no other, holds the VIP."""
-        waiting.until(lambda: self.masters() == [name], seconds, f"{name} alone holds {ha_pair.VIP}")
+        try:
+            waiting.until(lambda: self.masters() == [name], seconds, f"{name} alone holds {ha_pair.VIP}")
+        except LabError as error:
+            tail = services.log_tail(self.node(name), "director")
+            raise LabError(f"{error} (held by: {self.masters() or 'nobody'}); {tail}") from error
 
     def _claim(self) -> None:
         if os.geteuid() != 0:

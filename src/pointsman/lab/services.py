@@ -125,12 +125,12 @@ def _wait(node: Node, child: subprocess.Popen[bytes], log: str, ready: Callable[
     try:
         waiting.until(ready_or_ended, _START_SECONDS, f"{log} on {node.name} {what}")
     except LabError as error:
-        raise LabError(f"{error}; {_tail(node, log)}") from error
+        raise LabError(f"{error}; {log_tail(node, log)}") from error
     if child.poll() is not None:
-        raise LabError(f"{log} on {node.name} ended with exit code {child.returncode}; {_tail(node, log)}")
+        raise LabError(f"{log} on {node.name} ended with exit code {child.returncode}; {log_tail(node, log)}")
 
 
-def _tail(node: Node, log: str, lines: int = 12) -> str:
+def log_tail(node: Node, log: str, lines: int = 12) -> str:
     """The end of a log, as a piece of an error message."""
     path = node.log(log)
     text = path.read_text(errors="replace") if path.exists() else ""
