@@ -20,7 +20,7 @@ from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.arp import Announcer, gratuitous_arp
 from pointsman.net.links import Link, links
 from pointsman.net.netlink import NetlinkSocket
-from pointsman.vrrp.wire import GROUP, decode_ipv4
+from pointsman.vrrp.wire import GROUP
 
 pytestmark = pytest.mark.root
 
@@ -134,7 +134,7 @@ def test_an_advert_arrives_with_its_time_and_does_not_come_back(
     sender.send(b"payload", a.address, destination)
     until("it is there", lambda: bool(select.select([receiver], [], [], 0)[0]))
     (arrival,) = receiver.receive()
-    datagram = decode_ipv4(arrival.packet)
+    datagram = arrival.datagram
     assert (datagram.source, datagram.destination) == (a.address, destination)
     assert (datagram.ttl, datagram.payload) == (255, b"payload")
     assert before - 0.01 < arrival.time < time.clock_gettime(time.CLOCK_BOOTTIME) + 0.01
@@ -165,8 +165,8 @@ def test_multicast_and_unicast_sockets_do_not_hear_each_other_s(pair: tuple[Swit
     heard: dict[str, list[bytes]] = {"group": [], "own": []}
 
     def both() -> bool:
-        heard["group"] += [decode_ipv4(arrival.packet).payload for arrival in group.receive()]
-        heard["own"] += [decode_ipv4(arrival.packet).payload for arrival in own.receive()]
+        heard["group"] += [arrival.datagram.payload for arrival in group.receive()]
+        heard["own"] += [arrival.datagram.payload for arrival in own.receive()]
         return all(heard.values())
 
     until("both have heard", both)

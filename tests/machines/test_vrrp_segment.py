@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.vrrp.admission import admit, own_advert
-from pointsman.vrrp.machine import Announce, SendAdvert, StateChanged, VrrpMachine
+from pointsman.vrrp.machine import VrrpMachine
+from pointsman.vrrp.transitions import Announce, ReleaseAddresses, SendAdvert, StateChanged, TakeAddresses
 from pointsman.vrrp.wire import GROUP, Datagram, encode
 
 MASTER, BACKUP = VrrpState.MASTER, VrrpState.BACKUP

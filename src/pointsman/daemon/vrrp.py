@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import errno
 import logging
 import os
 import selectors
@@ -16,27 +15,40 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from pointsman.daemon.messages import InstanceChanged, encode
 from pointsman.daemon.realtime import become_punctual
+from pointsman.daemon.vrrp_belongings import Host
+from pointsman.daemon.vrrp_endpoint import Endpoint
+from pointsman.daemon.vrrp_host_checks import (
+    EnvironmentProblemError,
+    check_devices,
+    find_own_address,
+    way_out,
+)
 from pointsman.daemon.vrrp_memory import Memory
-from pointsman.daemon.vrrp_router import Host, Router
-from pointsman.model.vrrp import VrrpInstance
+from pointsman.daemon.vrrp_notices import Finished, Notice, decode_hand_over, decode_reading
+from pointsman.daemon.vrrp_router import Router
+from pointsman.model.address import Address
+from pointsman.model.tracking import SyncGroupSettings, TrackKind, VrrpSurroundings
+from pointsman.model.vrrp import VrrpInstance, VrrpState
 from pointsman.net.addresses import (
     RTM_DELADDR,
     VRRP_MARK,
-    InterfaceAddress,
     addresses,
     parse_address,
     remove,
 )
-from pointsman.net.advert_socket import AdvertSocket
+from pointsman.net.arp import AnswerSocket
 from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
-from pointsman.vrrp.wire import WireError, decode_ipv4
+from pointsman.vrrp.groups import SyncGroup
+from pointsman.vrrp.machine import LONGEST_PATIENCE
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 
@@ -44,11 +56,9 @@ _MOST_PENDING = 1024
 """Messages kept while the director does not read; the oldest go first, it can ask again."""
 _LONGEST_QUESTION = 256
 
+_T = TypeVar("_T")
+
 log = logging.getLogger("vrrp")
-
-
-class EnvironmentProblemError(Exception):
-    """This host lacks what the configuration needs; the text says what and what to do."""
 
 
 def clock() -> float:
@@ -56,16 +66,23 @@ def clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def run(instances: tuple[VrrpInstance, ...], channel: socket.socket, run_directory: Path) -> int:
+def run(
+    instances: tuple[VrrpInstance, ...],
+    channel: socket.socket,
+    run_directory: Path,
+    surroundings: VrrpSurroundings | None = None,
+    helper: socket.socket | None = None,
+) -> int:
     """Run the instances until SIGTERM. The exit code: 0 stopped in order, 3 this host lacks something.
 
     `channel` (SOCK_SEQPACKET) carries an InstanceChanged for every instance at the start and at every change;
-    a datagram of any content received on it asks for all of them again.
+    a HandOver received on it is carried out, any other datagram asks for all of them again. `helper` leads to
+    the process that runs programs (vrrp_scripts): notices go there, readings of trackers come from it.
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
     try:
-        process = VrrpProcess(instances, channel, run_directory)
+        process = VrrpProcess(instances, channel, run_directory, surroundings or VrrpSurroundings(), helper)
     except EnvironmentProblemError as problem:
         print(f"pointsman vrrp: {problem}", file=sys.stderr)
         return EXIT_ENVIRONMENT
@@ -73,80 +90,43 @@ def run(instances: tuple[VrrpInstance, ...], channel: socket.socket, run_directo
     return EXIT_OK
 
 
-class Endpoint:
-    """One socket and the routers that share it, by virtual router id."""
-
-    def __init__(self, interface: str, source: IPv4Address | None) -> None:
-        self.interface = interface
-        self.source = source
-        """None: multicast."""
-        self.routers: dict[int, Router] = {}
-        self.unknown = 0
-        """Packets for virtual router ids that nobody here has; other routers may well use them."""
-        self.malformed = 0
-        self._socket: AdvertSocket | None = None
-        self._index = 0
-
-    def open(self, link: Link | None, selector: selectors.BaseSelector) -> None:
-        """Have a socket on the interface as it is now (it may have been made anew). Raises OSError."""
-        if link is not None and self._socket is not None and link.index == self._index:
-            return
-        if self._socket is not None:
-            selector.unregister(self._socket)
-            self._socket.close()
-            self._share(None)
-        if link is not None:
-            opened = AdvertSocket(link, self.source)
-            selector.register(opened, selectors.EVENT_READ, self.drain)
-            self._index = link.index
-            self._share(opened)
-
-    def _share(self, advert_socket: AdvertSocket | None) -> None:
-        self._socket = advert_socket
-        for router in self.routers.values():
-            router.socket = advert_socket
-
-    def drain(self) -> None:
-        """Hand every waiting packet to its router."""
-        if self._socket is None:
-            return
-        for arrival in self._socket.receive():
-            try:
-                datagram = decode_ipv4(arrival.packet)
-            except WireError:
-                self.malformed += 1
-                continue
-            router = self.routers.get(datagram.payload[1]) if len(datagram.payload) > 1 else None
-            if router is None:
-                self.unknown += 1
-            else:
-                router.received(datagram, arrival.time)
-
-
 class VrrpProcess:
     """The loop. Making it checks everything and changes nothing; raises EnvironmentProblemError."""
 
     def __init__(
-        self, instances: Sequence[VrrpInstance], channel: socket.socket, run_directory: Path
+        self,
+        instances: Sequence[VrrpInstance],
+        channel: socket.socket,
+        run_directory: Path,
+        surroundings: VrrpSurroundings,
+        helper: socket.socket | None,
     ) -> None:
         self._channel = channel
+        self._helper = helper
+        self._notices: collections.deque[Notice | Finished] = collections.deque(maxlen=_MOST_PENDING)
+        self._readings: dict[tuple[TrackKind, str], int] = {}
         self._pending: collections.deque[InstanceChanged] = collections.deque(maxlen=_MOST_PENDING)
         self._selector = selectors.DefaultSelector()
         self._stopping = False
         try:
             # Listening begins before the first look, so that no change falls between the two.
-            self._monitor = NetlinkMonitor(NetlinkMonitor.LINK | NetlinkMonitor.IPV4_ADDRESS)
+            self._monitor = NetlinkMonitor(
+                NetlinkMonitor.LINK | NetlinkMonitor.IPV4_ADDRESS | NetlinkMonitor.IPV6_ADDRESS
+            )
             self._netlink = NetlinkSocket()
             self._links = links(self._netlink)
             self._present = addresses(self._netlink)
-            self._host = Host(self._netlink, self._links, clock)
+            self._host = Host(self._netlink, self._links, clock, self._notices.append)
+            self._answers = AnswerSocket()
         except OSError as error:
             raise EnvironmentProblemError(
-                f"cannot use netlink and packet sockets: {_way_out(error)}"
+                f"cannot use netlink and packet sockets: {way_out(error)}"
             ) from error
         check_devices(instances, self._links)
-        self._endpoints: dict[tuple[str, IPv4Address | None], Endpoint] = {}
+        self._endpoints: dict[tuple[str, Address | None, int], Endpoint] = {}
         self._routers = [self._router(instance, run_directory) for instance in instances]
+        self._groups = [self._group(settings) for settings in surroundings.groups]
+        self._initial_readings(surroundings)
         for endpoint in self._endpoints.values():
             self._open(endpoint)
 
@@ -155,18 +135,32 @@ class VrrpProcess:
         self._prepare()
         self._remove_strays()
         for router in self._routers:
-            router.start(self._present)
+            router.start(self._present, self._readings)
         while not self._stopping:
             self._turn()
+        self._retire()
         for router in self._routers:
             router.stop()
+        self._settle_groups()
+        self._notices.append(Finished())
         self._flush()
         log.info("Stopped")
+
+    def _retire(self) -> None:
+        """Let the others take over before anything is given up; a second signal cuts this short."""
+        self._stopping = False
+        deadline = clock() + LONGEST_PATIENCE
+        for router in self._routers:
+            router.retire()
+        while not self._stopping and clock() < deadline:
+            if all(router.machine.state is VrrpState.INIT for router in self._routers):
+                return
+            self._turn()
 
     def _router(self, instance: VrrpInstance, run_directory: Path) -> Router:
         own_address = find_own_address(instance, self._links[instance.interface], self._present)
         source = own_address if instance.unicast_peers else None
-        key = (instance.interface, source)
+        key = (instance.interface, source, instance.family)
         endpoint = self._endpoints.setdefault(key, Endpoint(*key))
         if instance.virtual_router_id in endpoint.routers:
             raise EnvironmentProblemError(
@@ -182,12 +176,30 @@ class VrrpProcess:
         endpoint.routers[instance.virtual_router_id] = router
         return router
 
+    def _group(self, settings: SyncGroupSettings) -> tuple[SyncGroup, SyncGroupSettings]:
+        named = {router.instance.name: router.machine for router in self._routers}
+        return SyncGroup(settings.name, [named[name] for name in settings.members]), settings
+
+    def _initial_readings(self, surroundings: VrrpSurroundings) -> None:
+        for script in surroundings.scripts:
+            if script.init_fail:
+                self._readings[TrackKind.SCRIPT, script.name] = 0
+        self._read_interfaces()
+
+    def _read_interfaces(self) -> None:
+        """How the tracked interfaces are; one that does not exist is down."""
+        for router in self._routers:
+            for tracked in router.instance.tracked:
+                if tracked.kind is TrackKind.INTERFACE:
+                    link = self._links.get(tracked.name)
+                    self._readings[tracked.kind, tracked.name] = int(link is not None and link.running)
+
     def _open(self, endpoint: Endpoint) -> None:
         try:
             endpoint.open(self._links.get(endpoint.interface), self._selector)
         except OSError as error:
             at = f" for {endpoint.source}" if endpoint.source else ""
-            text = f"cannot open a VRRP socket on {endpoint.interface}{at}: {_way_out(error)}"
+            text = f"cannot open a VRRP socket on {endpoint.interface}{at}: {way_out(error)}"
             raise EnvironmentProblemError(text) from error
 
     def _prepare(self) -> None:
@@ -199,6 +211,10 @@ class VrrpProcess:
         self._selector.register(wake_read, selectors.EVENT_READ, lambda: _empty(wake_read))
         self._selector.register(self._monitor, selectors.EVENT_READ, self._read_monitor)
         self._selector.register(self._channel, selectors.EVENT_READ, self._on_channel)
+        self._selector.register(self._answers, selectors.EVENT_READ, self._on_answers)
+        if self._helper is not None:
+            self._helper.setblocking(False)
+            self._selector.register(self._helper, selectors.EVENT_READ, self._on_readings)
         if refused := become_punctual():
             log.warning("Adverts may be late under load, refused: %s", ", ".join(refused))
 
@@ -214,7 +230,23 @@ class VrrpProcess:
             self._handle(0)
             for router in self._routers:
                 router.advance(now)
+            for router in self._routers:
+                router.speak()
+            for router in self._routers:
+                router.carry_out()
+        self._settle_groups()
         self._flush()
+
+    def _settle_groups(self) -> None:
+        now = clock()
+        for group, settings in self._groups:
+            state = group.settle(now)
+            for router in self._routers:
+                if router.instance.name in settings.members:
+                    router.carry_out()
+            if state is not None:
+                log.info("VRRP_Group(%s) Entering %s STATE", group.name, state.value)
+                self._notices.append(group_notice(settings, state))
 
     def _timeout(self) -> float | None:
         deadlines = [router.deadline for router in self._routers]
@@ -228,7 +260,9 @@ class VrrpProcess:
     def _remove_strays(self) -> None:
         """Addresses with our mark that no instance of this configuration has: a former process left them."""
         wanted = {
-            (entry.device, entry.address) for router in self._routers for entry in router.instance.addresses
+            (entry.device, entry.address)
+            for router in self._routers
+            for entry in router.instance.moving_addresses
         }
         names = {link.index: link.name for link in self._links.values()}
         for found in self._present:
@@ -268,8 +302,9 @@ class VrrpProcess:
                 self._open(endpoint)
             except EnvironmentProblemError as problem:
                 log.error("%s", problem)
+        self._read_interfaces()
         for router in self._routers:
-            router.link_changed()
+            router.judge(self._readings)
 
     def _on_channel(self) -> None:
         """The director asks for all states; or it is gone, which is the supervisor's business."""
@@ -282,69 +317,72 @@ class VrrpProcess:
         if not asked:
             self._selector.unregister(self._channel)
             return
+        order = decode_hand_over(asked)
         for router in self._routers:
-            self._report(router.status())
+            if order is None:
+                self._report(router.status())
+            elif order.instance in ("", router.instance.name) and router.machine.hand_over(clock()):
+                log.info("(%s) handing over, as asked", router.instance.name)
+                router.carry_out()
+
+    def _on_readings(self) -> None:
+        """What the trackers have found out."""
+        assert self._helper is not None
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            while data := self._helper.recv(_LONGEST_QUESTION):
+                with contextlib.suppress(msgspec.MsgspecError):
+                    reading = decode_reading(data)
+                    self._readings[reading.kind, reading.name] = reading.value
+            self._selector.unregister(self._helper)
+        for router in self._routers:
+            router.judge(self._readings)
+
+    def _on_answers(self) -> None:
+        for answer in self._answers.receive():
+            for router in self._routers:
+                router.answered(answer)
 
     def _report(self, message: InstanceChanged) -> None:
         self._pending.append(message)
         self._flush()
 
     def _flush(self) -> None:
-        """Send what is pending; never waits for the director. What does not fit goes with a later turn."""
-        while self._pending:
-            try:
-                self._channel.send(encode(self._pending[0]), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-            except BlockingIOError:
-                return
-            except OSError:
-                pass  # nobody is there to be told
-            self._pending.popleft()
+        """Send what is pending; never waits for anybody. What does not fit goes with a later turn."""
+        _send_all(self._channel, self._pending, encode)
+        if self._helper is None:
+            self._notices.clear()
+        else:
+            _send_all(self._helper, self._notices, msgspec.json.encode)
 
 
-def check_devices(instances: Iterable[VrrpInstance], present: dict[str, Link]) -> None:
-    """Raises EnvironmentProblemError for the first instance that this host cannot run."""
-    for instance in instances:
-        for device in (instance.interface, *(entry.device for entry in instance.addresses)):
-            if device not in present:
-                known = ", ".join(sorted(present))
-                raise EnvironmentProblemError(
-                    f"vrrp_instance {instance.name}: interface {device} does not exist (there are: {known})"
-                )
-        if any(entry.address.version == 6 for entry in instance.addresses):
-            raise EnvironmentProblemError(
-                f"vrrp_instance {instance.name}: IPv6 virtual addresses are not supported yet; remove them"
-            )
+def _send_all(channel: socket.socket, pending: collections.deque[_T], encoder: Callable[[_T], bytes]) -> None:
+    while pending:
+        try:
+            channel.send(encoder(pending[0]), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # nobody is there to be told
+        pending.popleft()
 
 
-def find_own_address(instance: VrrpInstance, link: Link, present: Iterable[InterfaceAddress]) -> IPv4Address:
-    """The source of this instance's adverts: as configured, else the first real address of its interface.
-
-    Raises EnvironmentProblemError.
-    """
-    configured = instance.unicast_source if instance.unicast_peers else instance.multicast_source
-    if isinstance(configured, IPv4Address):
-        return configured
-    virtual = {entry.address for entry in instance.addresses}
-    for found in present:
-        if (
-            found.index == link.index
-            and isinstance(found.address, IPv4Address)
-            and found.address not in virtual
-        ):
-            return found.address
-    raise EnvironmentProblemError(
-        f"vrrp_instance {instance.name}: interface {link.name} has no IPv4 address to send adverts from; "
-        "give it one, or write unicast_src_ip or mcast_src_ip"
+def group_notice(settings: SyncGroupSettings, state: VrrpState) -> Notice:
+    """What programs and FIFOs are told about a sync group."""
+    wanted = settings.notify
+    special = {
+        VrrpState.MASTER: wanted.master,
+        VrrpState.BACKUP: wanted.backup,
+        VrrpState.FAULT: wanted.fault,
+        VrrpState.INIT: wanted.stop,
+    }[state]
+    return Notice(
+        kind="GROUP",
+        name=settings.name,
+        state="STOP" if state is VrrpState.INIT else state.value,
+        priority=0,
+        commands=(special,) if special else (),
+        with_arguments=wanted.every,
     )
-
-
-def _way_out(error: OSError) -> str:
-    """The error, and what to do about the frequent ones."""
-    if isinstance(error, PermissionError):
-        return "permission denied; VRRP needs root, or CAP_NET_ADMIN and CAP_NET_RAW"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "it is no address of this host; correct unicast_src_ip or add the address"
-    return error.strerror or str(error)
 
 
 def _empty(descriptor: int) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.location import Location
+from pointsman.model.tracking import Notify, Tracked
 
 
 class VrrpState(enum.Enum):
@@ -61,5 +62,38 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     garp_master_refresh: float = 0.0
     """Seconds between periodic announcements while master; 0: none."""
     garp_master_refresh_repeat: int = 1
+    garp_lower_prio_delay: float = 5.0
+    """Seconds until the second burst after an advert of a lower priority; 0: no second burst."""
+    garp_lower_prio_repeat: int = 5
+    lower_prio_no_advert: bool = False
+    """A master does not answer adverts of a lower priority (it still answers priority 0)."""
+    down_timer_adverts: int = 3
+    """Adverts of the master that must be missing before it counts as gone."""
+    startup_delay: float = 0.0
+    """Seconds added to the first wait (vrrp_startup_delay)."""
+    unicast_ttl: int = 255
+    """TTL or hop limit of unicast adverts; multicast ones always have 255."""
+    check_unicast_source: bool = False
+    """Drop adverts whose sender is not in `unicast_peers`."""
+    checksum_without_pseudo_header: bool = False
+    """Version 3 over IPv4: the checksum of RFC 9568 (v3_checksum_as_v2) until a peer shows its own form."""
+    excluded_addresses: tuple[VirtualAddress, ...] = ()
+    """They move too, but no advert names them (virtual_ipaddress_excluded)."""
+    tracked: tuple[Tracked, ...] = ()
+    notify: Notify = Notify()
+    notify_priority_changes: bool = False
     smtp_alert: bool = False
     location: Location | None = None
+
+    @property
+    def moving_addresses(self) -> tuple[VirtualAddress, ...]:
+        """Everything that moves with mastership."""
+        return self.addresses + self.excluded_addresses
+
+    @property
+    def family(self) -> int:
+        """4 or 6: the IP version that adverts travel over."""
+        for address in (self.unicast_source, *self.unicast_peers, self.multicast_source):
+            if address is not None:
+                return address.version
+        return self.addresses[0].address.version if self.addresses else 4

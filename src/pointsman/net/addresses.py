@@ -31,9 +31,10 @@ VRRP_MARK = 112
 """Our value of IFA_PROTO."""
 
 _RTM_GETADDR = 22
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_PROTO = 1, 2, 3, 4, 11
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_PROTO = 1, 2, 3, 4, 6, 11
 _IFA_F_NODAD = 0x02
 _INFO = struct.Struct("=BBBBi")
+_CACHE_INFO = struct.Struct("=IIII")
 _SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 
 
@@ -73,17 +74,23 @@ def addresses(netlink: NetlinkSocket) -> list[InterfaceAddress]:
 
 
 def assign(
-    netlink: NetlinkSocket, links: Mapping[str, Link], wanted: Iterable[VirtualAddress]
+    netlink: NetlinkSocket,
+    links: Mapping[str, Link],
+    wanted: Iterable[VirtualAddress],
+    lifetime: int | None = None,
 ) -> list[tuple[VirtualAddress, OSError]]:
-    """Put addresses on their interfaces with our mark; mark those that are there. What failed comes back."""
-    return _carry_out(netlink, links, list(wanted), RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
+    """Put addresses on their interfaces with our mark; mark those that are there. What failed comes back.
+
+    `lifetime`: seconds after which the kernel takes them away unless they are assigned again.
+    """
+    return _carry_out(netlink, links, list(wanted), RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, lifetime)
 
 
 def withdraw(
     netlink: NetlinkSocket, links: Mapping[str, Link], unwanted: Iterable[VirtualAddress]
 ) -> list[tuple[VirtualAddress, OSError]]:
     """Take addresses away. What failed comes back, also for an address that was not there (EADDRNOTAVAIL)."""
-    return _carry_out(netlink, links, list(unwanted), RTM_DELADDR, 0)
+    return _carry_out(netlink, links, list(unwanted), RTM_DELADDR, 0, None)
 
 
 def remove(netlink: NetlinkSocket, found: InterfaceAddress) -> OSError | None:
@@ -100,12 +107,15 @@ def _carry_out(
     entries: Sequence[VirtualAddress],
     kind: int,
     flags: int,
+    lifetime: int | None,
 ) -> list[tuple[VirtualAddress, OSError]]:
     failures: list[tuple[VirtualAddress, OSError]] = []
     requests: list[tuple[VirtualAddress, Request]] = []
     for entry in entries:
         if entry.device in links:
-            requests.append((entry, Request(kind, flags, _payload(entry, links[entry.device].index))))
+            requests.append(
+                (entry, Request(kind, flags, _payload(entry, links[entry.device].index, lifetime)))
+            )
         else:
             failures.append((entry, OSError(f"interface {entry.device} does not exist")))
     results = netlink.batch([request for _, request in requests])
@@ -114,7 +124,7 @@ def _carry_out(
     ]
 
 
-def _payload(entry: VirtualAddress, index: int) -> bytes:
+def _payload(entry: VirtualAddress, index: int, lifetime: int | None) -> bytes:
     address = entry.address
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     # A virtual address was in use elsewhere a moment ago: duplicate detection would only keep it silent.
@@ -125,4 +135,6 @@ def _payload(entry: VirtualAddress, index: int) -> bytes:
         data += attribute(_IFA_BROADCAST, entry.broadcast.packed)
     if entry.label:
         data += attribute(_IFA_LABEL, entry.label.encode() + b"\0")
+    if lifetime is not None:
+        data += attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(lifetime, lifetime, 0, 0))
     return data + attribute(_IFA_PROTO, bytes([VRRP_MARK]))

@@ -1,4 +1,4 @@
-"""The raw socket of VRRP adverts: one per interface (multicast) or per interface and source (unicast)."""
+"""The raw socket of VRRP adverts: one per interface and family (multicast), or per source too (unicast)."""
 
 from __future__ import annotations
 
@@ -12,54 +12,67 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.net.links import Link
-from pointsman.vrrp.wire import GROUP, PROTOCOL, TTL
+from pointsman.vrrp.wire import GROUP, GROUP6, PROTOCOL, TTL, Datagram, WireError, decode_ipv4
 
-LARGEST_ADVERT = 2048
-"""Bytes; the longest advert (255 IPv4 addresses) has 1056 with its headers."""
+LARGEST_ADVERT = 8192
+"""Bytes; the longest advert (255 IPv6 addresses) has 4088 without its headers."""
 MOST_QUEUED = 1024
 """Packets that one drain reads; more cannot have been waiting in a receive buffer of this size."""
 
 _TOS = 0xC0
 _SO_TIMESTAMPNS = 35
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
-_IP_MULTICAST_ALL = 49
+_IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 _IP_PKTINFO = 8
 _TIMESPEC = struct.Struct("@ll")
+_PKTINFO6 = struct.Struct("=16si")
 _RECEIVE_BUFFER = 1 << 20
+
+_Control = list[tuple[int, int, bytes]]
 
 
 class Arrival(msgspec.Struct, frozen=True):
     """A packet and when the kernel received it (CLOCK_BOOTTIME)."""
 
-    packet: bytes
+    datagram: Datagram
     time: float
 
 
 class AdvertSocket:
-    """Sends and receives IPv4 packets of protocol 112 on one interface. Non-blocking.
+    """Sends and receives packets of protocol 112 on one interface. Non-blocking.
 
-    `source` None: multicast, member of 224.0.0.18. Raises OSError (EADDRNOTAVAIL: the source is no address of
-    this host; EPERM: CAP_NET_RAW is missing).
+    `source` None: multicast, member of 224.0.0.18, or ff02::12 when `family` is 6. Raises OSError
+    (EADDRNOTAVAIL: the source is no address of this host; EPERM: CAP_NET_RAW is missing).
     """
 
-    def __init__(self, link: Link, source: ipaddress.IPv4Address | None) -> None:
+    def __init__(self, link: Link, source: Address | None, family: int = 4) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._index = link.index
-        self._socket = socket.socket(socket.AF_INET, kind, PROTOCOL)
+        self._version = family if source is None else source.version
+        self.malformed = 0
+        """Packets that are no IP packets of protocol 112 as we understand them."""
+        inet = socket.AF_INET if self._version == 4 else socket.AF_INET6
+        self._socket = socket.socket(inet, kind, PROTOCOL)
         try:
             self._configure(link, source)
         except OSError:
             self._socket.close()
             raise
 
-    def _configure(self, link: Link, source: ipaddress.IPv4Address | None) -> None:
+    def _configure(self, link: Link, source: Address | None) -> None:
         own = self._socket
         own.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.name.encode() + b"\0")
         own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         own.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         own.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 6)
+        if self._version == 4:
+            self._configure_ipv4(link, source)
+        else:
+            self._configure_ipv6(link, source)
+
+    def _configure_ipv4(self, link: Link, source: Address | None) -> None:
+        own = self._socket
         own.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _TOS)
-        own.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, TTL)
         own.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
         own.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
         if source is None:
@@ -70,29 +83,78 @@ class AdvertSocket:
         # Bound to what adverts are sent to here, so that multicast and unicast do not hear each other's.
         own.bind((str(source or GROUP), 0))
 
+    def _configure_ipv6(self, link: Link, source: Address | None) -> None:
+        own = self._socket
+        own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _TOS)
+        own.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+        own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        if source is None:
+            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, TTL)
+            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+            membership = GROUP6.packed + struct.pack("=i", link.index)
+            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
+        own.bind((str(source or GROUP6), 0, 0, link.index))
+
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, payload: bytes, source: Address, destination: Address) -> None:
-        """Send one advert. Raises OSError (the interface is down, the buffer is full)."""
-        control = struct.pack("=i4s4s", self._index, source.packed, bytes(4))
-        self._socket.sendmsg([payload], [(socket.IPPROTO_IP, _IP_PKTINFO, control)], 0, (str(destination), 0))
+    def send(self, payload: bytes, source: Address, destination: Address, ttl: int = TTL) -> None:
+        """Send one advert. `ttl` is for unicast: multicast always leaves with 255, as it must arrive so.
+
+        Raises OSError (the interface is down, the buffer is full).
+        """
+        lifetime = struct.pack("=i", TTL if destination.is_multicast else ttl)
+        if self._version == 4:
+            info = struct.pack("=i4s4s", self._index, source.packed, bytes(4))
+            control = [
+                (socket.IPPROTO_IP, _IP_PKTINFO, info),
+                (socket.IPPROTO_IP, socket.IP_TTL, lifetime),
+            ]
+            self._socket.sendmsg([payload], control, 0, (str(destination), 0))
+        else:
+            control = [
+                (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _PKTINFO6.pack(source.packed, self._index)),
+                (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT, lifetime),
+            ]
+            self._socket.sendmsg([payload], control, 0, (str(destination), 0, 0, self._index))
 
     def receive(self) -> Iterable[Arrival]:
         """Every packet that is waiting, at most MOST_QUEUED. Raises nothing: an error of the link ends it."""
         skew = time.clock_gettime(time.CLOCK_BOOTTIME) - time.time()
         for _ in range(MOST_QUEUED):
             try:
-                packet, control, _, _ = self._socket.recvmsg(LARGEST_ADVERT, 64)
+                packet, control, _, sender = self._socket.recvmsg(LARGEST_ADVERT, 256)
             except OSError:
                 return
-            yield Arrival(packet, _arrival_time(control) + skew)
+            try:
+                datagram = decode_ipv4(packet) if self._version == 4 else _ipv6(packet, control, sender[0])
+            except WireError:
+                self.malformed += 1
+                continue
+            yield Arrival(datagram, _arrival_time(control) + skew)
 
 
-def _arrival_time(control: list[tuple[int, int, bytes]]) -> float:
+def _ipv6(payload: bytes, control: _Control, sender: str) -> Datagram:
+    """A raw IPv6 socket gives no header: it is put together from what the kernel tells. Raises WireError."""
+    found = {kind: data for level, kind, data in control if level == socket.IPPROTO_IPV6}
+    try:
+        destination, _ = _PKTINFO6.unpack_from(found[socket.IPV6_PKTINFO])
+        (limit,) = struct.unpack_from("=i", found[socket.IPV6_HOPLIMIT])
+    except (KeyError, struct.error):
+        raise WireError("the kernel did not tell destination and hop limit") from None
+    return Datagram(
+        source=ipaddress.IPv6Address(sender.partition("%")[0]),
+        destination=ipaddress.IPv6Address(destination),
+        ttl=limit,
+        payload=payload,
+    )
+
+
+def _arrival_time(control: _Control) -> float:
     """The kernel's receive time on the real-time clock; now, when it gives none or one of the future."""
     now = time.time()
     for level, kind, data in control:

@@ -15,6 +15,7 @@ from pointsman.vrrp.wire import (
     PASS,
     TTL,
     Advert,
+    ChecksumForm,
     Datagram,
     WireError,
     decode,
@@ -33,6 +34,7 @@ class Drop(enum.Enum):
     PASSWORD = "password"
     INTERVAL = "advert_interval"
     MODE = "multicast_unicast_mode"
+    UNICAST_SOURCE = "unicast_source"
     OWN_PACKET = "own_packet"
 
 
@@ -86,6 +88,9 @@ def _refusal(
     if multicast == bool(instance.unicast_peers):
         expected = "unicast" if instance.unicast_peers else "multicast"
         return Drop.MODE, f"sent to {datagram.destination}, expecting {expected}"
+    unknown = bool(instance.unicast_peers) and datagram.source not in instance.unicast_peers
+    if instance.check_unicast_source and unknown:
+        return Drop.UNICAST_SOURCE, "the sender is not in unicast_peer (check_unicast_src)"
     if datagram.source == own_address:
         return Drop.OWN_PACKET, "the sender has this router's own address"
     return None
@@ -130,15 +135,22 @@ def interval_in_centiseconds(instance: VrrpInstance) -> int:
     return max(1, round(instance.advert_interval * 100))
 
 
+def advert_form(instance: VrrpInstance, heard: ChecksumForm | None) -> ChecksumForm:
+    """The checksum of our next advert: in the form that the others use, else as configured."""
+    if heard is not None:
+        return heard
+    return ChecksumForm.BARE if instance.checksum_without_pseudo_header else ChecksumForm.PSEUDO_HEADER
+
+
 def advertised_addresses(instance: VrrpInstance) -> tuple[Address, ...]:
-    """The virtual addresses that go into an advert: of the first one's family, as many as it carries."""
+    """The virtual addresses that go into an advert: of the advert's own family, as many as it carries."""
     addresses = [entry.address for entry in instance.addresses]
-    family = [address for address in addresses if address.version == addresses[0].version]
+    family = [address for address in addresses if address.version == instance.family]
     return tuple(family[:MAX_ADDRESSES])
 
 
-def own_advert(instance: VrrpInstance, priority: int) -> Advert:
-    """The advert that this instance sends."""
+def own_advert(instance: VrrpInstance, priority: int, heard: ChecksumForm | None = None) -> Advert:
+    """The advert that this instance sends. `heard`: the checksum form of the others, if one is known."""
     authentication = instance.authentication if instance.version == 2 else None
     return Advert(
         version=instance.version,
@@ -148,4 +160,5 @@ def own_advert(instance: VrrpInstance, priority: int) -> Advert:
         addresses=advertised_addresses(instance),
         authentication_type=PASS if authentication else NO_AUTHENTICATION,
         password=password_bytes(authentication.password if authentication else ""),
+        form=advert_form(instance, heard),
     )

@@ -1,114 +1,49 @@
 """The VRRP state machine of one instance (section 6.4 of RFC 3768 and RFC 5798, and keepalived's FAULT).
 
     start / resume --> BACKUP or MASTER       no advert for the master-down interval --> MASTER
-    better advert  --> BACKUP                 interface down --> FAULT, up again --> BACKUP
+    better advert  --> BACKUP                 fault --> FAULT, mended --> BACKUP
     stop           --> INIT
 
-`TRANSITIONS` is the whole truth about changes of state; what a state does without leaving it is in methods.
-No I/O and no clock: `now` comes in, effects go out in the order in which they must be carried out.
+`transitions.TRANSITIONS` is the whole truth about changes of state; what a state does without leaving it is
+in methods. No I/O and no clock: `now` comes in, effects go out in the order in which they are to be done.
+
+Handing over (`hand_over`, `retire`, a demotion): the master says priority 0, but keeps the addresses until
+another router advertises, and a moment longer; so no packet finds nobody. If nobody comes, it goes on.
 """
 
 from __future__ import annotations
 
-import enum
-
-import msgspec
-
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VrrpInstance, VrrpState
 from pointsman.vrrp.admission import interval_in_centiseconds
+from pointsman.vrrp.transitions import (
+    TRANSITIONS,
+    Action,
+    Announce,
+    Effect,
+    Event,
+    PriorityChanged,
+    ReleaseAddresses,
+    Residual,
+    SendAdvert,
+    StateChanged,
+    TakeAddresses,
+)
 from pointsman.vrrp.wire import Advert
 
 OWNER_PRIORITY = 255
 """The priority of the router that really has the virtual addresses; it never waits."""
-ADVERTS_TO_MISS = 3
-"""Adverts of the master that must be missing before it counts as gone."""
 ANSWER_SPACING = 0.5
 """Adverts out of turn (answers to a rival) are at least this part of an interval apart, so that a flood of
 foreign adverts cannot make us flood the segment too."""
+GRACE = 0.05
+"""Seconds that addresses stay after another router has taken over as asked: it must take and announce them
+first. A packet that still comes here meanwhile is served here."""
+PATIENCE_MARGIN = 0.25
+"""Seconds added to the longest skew while waiting for somebody to take over as asked."""
+LONGEST_PATIENCE = 3.0
 
-
-class SendAdvert(msgspec.Struct, frozen=True):
-    priority: int
-
-
-class TakeAddresses(msgspec.Struct, frozen=True):
-    """Put the virtual addresses on their interfaces; those that are there already stay as they are."""
-
-
-class ReleaseAddresses(msgspec.Struct, frozen=True):
-    """Take the virtual addresses away; those that are not there are no matter."""
-
-
-class Announce(msgspec.Struct, frozen=True):
-    """Send this many gratuitous ARP requests for every virtual address."""
-
-    repeat: int
-
-
-class StateChanged(msgspec.Struct, frozen=True):
-    previous: VrrpState
-    state: VrrpState
-    reason: str
-
-
-Effect = SendAdvert | TakeAddresses | ReleaseAddresses | Announce | StateChanged
-
-
-class Residual(msgspec.Struct, frozen=True):
-    """What an earlier process of this instance has left behind."""
-
-    addresses: bool = False
-    """All virtual addresses are on their interfaces."""
-    last_advert: float | None = None
-    """When it sent its last advert as master, on the clock of `now`; None: unknown, or it was not master."""
-
-
-class Event(enum.Enum):
-    """What can make an instance change its state."""
-
-    START = "starting"
-    START_AS_OWNER = "starting as address owner"
-    RESUME = "going on where a former process was ended"
-    START_WITHOUT_LINK = "interface down at start"
-    MASTER_DOWN = "no advert from a master"
-    BETTER_ADVERT = "a better router advertises"
-    LINK_DOWN = "interface down"
-    LINK_UP = "interface up"
-    LINK_UP_AS_OWNER = "interface up, address owner"
-    STOP = "stopping"
-
-
-class Action(enum.Enum):
-    """What a transition does; each is a method of the machine."""
-
-    WAIT = "wait for the master-down interval"
-    TAKE_OVER = "advert first, then addresses, then gratuitous ARP"
-    RELEASE = "take the addresses away"
-    RESIGN = "advert with priority 0"
-    FAREWELL = "one more advert with the own priority"
-
-
-_INIT, _BACKUP, _MASTER, _FAULT = VrrpState.INIT, VrrpState.BACKUP, VrrpState.MASTER, VrrpState.FAULT
-
-TRANSITIONS: dict[tuple[VrrpState, Event], tuple[VrrpState, tuple[Action, ...]]] = {
-    (_INIT, Event.START): (_BACKUP, (Action.WAIT,)),
-    (_INIT, Event.START_AS_OWNER): (_MASTER, (Action.TAKE_OVER,)),
-    (_INIT, Event.RESUME): (_MASTER, (Action.TAKE_OVER,)),
-    (_INIT, Event.START_WITHOUT_LINK): (_FAULT, (Action.RELEASE,)),
-    (_BACKUP, Event.MASTER_DOWN): (_MASTER, (Action.TAKE_OVER,)),
-    (_BACKUP, Event.LINK_DOWN): (_FAULT, (Action.RELEASE,)),
-    (_BACKUP, Event.STOP): (_INIT, (Action.RELEASE,)),
-    # The farewell makes the winner announce itself again: without it a client may keep the loser's MAC
-    # address for half a minute after a split has healed (the winner need not have heard of a second master).
-    (_MASTER, Event.BETTER_ADVERT): (_BACKUP, (Action.RELEASE, Action.FAREWELL, Action.WAIT)),
-    (_MASTER, Event.LINK_DOWN): (_FAULT, (Action.RESIGN, Action.RELEASE)),
-    (_MASTER, Event.STOP): (_INIT, (Action.RESIGN, Action.RELEASE)),
-    (_FAULT, Event.LINK_UP): (_BACKUP, (Action.WAIT,)),
-    (_FAULT, Event.LINK_UP_AS_OWNER): (_MASTER, (Action.TAKE_OVER,)),
-    (_FAULT, Event.STOP): (_INIT, ()),
-}
-"""(state, event) -> (next state, actions in order). A pair that is missing changes nothing."""
+_BACKUP, _MASTER, _FAULT = VrrpState.BACKUP, VrrpState.MASTER, VrrpState.FAULT
 
 
 class VrrpMachine:
@@ -119,16 +54,34 @@ class VrrpMachine:
         self.own_address = own_address
         self.state = VrrpState.INIT
         self.priority = instance.priority
+        """The effective one: trackers change it (`set_priority`)."""
         self.holds_addresses = False
         """The virtual addresses are here: as master, or still from before a restart."""
+        self.grouped = False
+        """Member of a sync group: it asks (`wants_master`) instead of taking over alone."""
+        self.wants_master = False
+        self.fault = ""
+        """Why this instance cannot work; empty: it can."""
+        self._group_fault = ""
         self._own_interval = interval_in_centiseconds(instance) / 100
         self._master_interval = self._own_interval
+        self._master_address: Address | None = None
         self._master_down_at: float | None = None
         self._advert_at: float | None = None
         self._announce_again_at: float | None = None
         self._refresh_at: float | None = None
         self._preempt_at: float | None = None
         """When a lower-priority master may be replaced (preempt_delay); None: none has been seen."""
+        self._resume_at: float | None = None
+        """While handing over: when to go on (or to end) because nobody has come."""
+        self._let_go_at: float | None = None
+        """Somebody has come: when to take the addresses away."""
+        self._retiring = False
+        self._stands_back = False
+        """Handed over by hand: the new master is not preempted as long as it is there."""
+        self._best_rival = 0
+        """The highest priority that another router has advertised since this process has started."""
+        self._last_advert = float("-inf")
         self._answer_after = float("-inf")
         self._effects: list[Effect] = []
 
@@ -141,12 +94,15 @@ class VrrpMachine:
     @property
     def master_down_interval(self) -> float:
         """Seconds of silence after which the master counts as gone."""
-        return ADVERTS_TO_MISS * self._master_interval + self.skew
+        return self.instance.down_timer_adverts * self._master_interval + self.skew
 
     @property
     def deadline(self) -> float | None:
         """When `advance` wants to be called."""
-        timers = (self._master_down_at, self._advert_at, self._announce_again_at, self._refresh_at)
+        timers = (
+            *(self._master_down_at, self._advert_at, self._announce_again_at),
+            *(self._refresh_at, self._resume_at, self._let_go_at),
+        )
         return min((timer for timer in timers if timer is not None), default=None)
 
     def effects(self) -> list[Effect]:
@@ -160,47 +116,111 @@ class VrrpMachine:
             return
         residual = residual or Residual()
         self.holds_addresses = residual.addresses
-        if not link_up:
-            self._fire(Event.START_WITHOUT_LINK, now)
+        if not link_up and not self.fault:
+            self.fault = "interface down"
+        if self.fault or self._group_fault:
+            self._fire(Event.START_WITHOUT_LINK, now, self.fault or self._group_fault)
         elif self._may_resume(now, residual):
             self._fire(Event.RESUME, now)
-        elif self.priority == OWNER_PRIORITY:
+        elif self.priority == OWNER_PRIORITY and not self.grouped:
             self._fire(Event.START_AS_OWNER, now)
         else:
             self._fire(Event.START, now)
+            if self._master_down_at is not None:
+                self._master_down_at += self.instance.startup_delay
 
     def stop(self, now: float) -> None:
-        """Give up for good: a master says so with priority 0."""
+        """Give up for good, at once: a master says so with priority 0."""
         self._fire(Event.STOP, now)
 
+    def retire(self, now: float) -> None:
+        """Give up for good, but as master only when another router serves, or when nobody comes for it."""
+        if self.state is _MASTER:
+            self._retiring = True
+            self._hand_over(now)
+        else:
+            self.stop(now)
+
+    def hand_over(self, now: float) -> bool:
+        """Let another router be master although this one can go on. False: this one is not master."""
+        if self.state is not _MASTER:
+            return False
+        self._stands_back = True
+        self._hand_over(now)
+        return True
+
+    def fail(self, now: float, reason: str) -> None:
+        """This instance cannot work, for this reason."""
+        self.fault = reason
+        self._judge(now)
+
+    def recover(self, now: float) -> None:
+        """This instance can work again."""
+        self.fault = ""
+        self._judge(now)
+
+    def fail_with_group(self, now: float, reason: str) -> None:
+        """Another member of the sync group cannot work; empty: all can."""
+        self._group_fault = reason
+        self._judge(now)
+
     def interface_down(self, now: float) -> None:
-        self._fire(Event.LINK_DOWN, now)
+        self.fail(now, "interface down")
 
     def interface_up(self, now: float) -> None:
-        owner = self.priority == OWNER_PRIORITY
-        self._fire(Event.LINK_UP_AS_OWNER if owner else Event.LINK_UP, now)
+        self.recover(now)
+
+    def take_over(self, now: float) -> None:
+        """The whole sync group can be master."""
+        self._fire(Event.MASTER_DOWN, now)
+
+    def leave_with_group(self, now: float) -> None:
+        """Another member of the sync group has had to give way."""
+        self._fire(Event.GROUP_BACKUP, now)
+
+    def set_priority(self, now: float, priority: int) -> None:
+        """Trackers want this effective priority. A master that is worse then than a rival hands over."""
+        if priority == self.priority or OWNER_PRIORITY in (self.priority, priority):
+            return
+        lowered, self.priority = priority < self.priority, priority
+        self._effects.append(PriorityChanged(priority))
+        if self.state is not _MASTER or self._resume_at is not None:
+            return
+        if lowered and self._best_rival > priority:
+            self._hand_over(now)
+        else:
+            self._advertise(now)
 
     def addresses_lost(self) -> None:
         """Somebody else has taken a virtual address away: a master puts it back and announces it."""
-        if self.state is VrrpState.MASTER:
+        if self.state is _MASTER:
             self._effects += [TakeAddresses(), Announce(self.instance.garp_master_repeat)]
 
     def advert_received(self, now: float, source: Address, advert: Advert) -> None:
         """An advert that was admitted; `now` is when it arrived."""
-        if self.state is VrrpState.BACKUP:
-            self._received_as_backup(now, advert)
-        elif self.state is VrrpState.MASTER:
+        if advert.priority:
+            self._best_rival = max(self._best_rival, advert.priority)
+        if self.state is _BACKUP:
+            self._received_as_backup(now, source, advert)
+        elif self.state is _MASTER and self._resume_at is not None:
+            self._received_while_handing_over(now, advert)
+        elif self.state is _MASTER:
             self._received_as_master(now, source, advert)
 
     def advance(self, now: float) -> None:
         """Let the timers fire that are due."""
         if self._master_down_at is not None and now >= self._master_down_at:
-            self._fire(Event.MASTER_DOWN, now)
+            self._master_is_down(now)
+        if self._let_go_at is not None and now >= self._let_go_at:
+            self._fire(Event.RETIRED if self._retiring else Event.HANDED_OVER, now)
+        elif self._resume_at is not None and now >= self._resume_at:
+            self._nobody_came(now)
         if self._advert_at is not None and now >= self._advert_at:
-            self._effects.append(SendAdvert(self.priority))
             # From the deadline, not from now, so that small delays do not add up; after a stall, from now.
             following = self._advert_at + self._own_interval
-            self._advert_at = following if following > now else now + self._own_interval
+            self._advertise(now)
+            if following > now:
+                self._advert_at = following
         if self._announce_again_at is not None and now >= self._announce_again_at:
             self._announce_again_at = None
             self._effects.append(Announce(self.instance.garp_master_repeat))
@@ -208,18 +228,45 @@ class VrrpMachine:
             self._refresh_at = now + self.instance.garp_master_refresh
             self._effects.append(Announce(self.instance.garp_master_refresh_repeat))
 
+    def _judge(self, now: float) -> None:
+        if reason := self.fault or self._group_fault:
+            self._fire(Event.FAULT, now, reason)
+        else:
+            owner = self.priority == OWNER_PRIORITY and not self.grouped
+            self._fire(Event.RECOVERY_AS_OWNER if owner else Event.RECOVERY, now)
+
     def _may_resume(self, now: float, residual: Residual) -> bool:
         if not residual.addresses or residual.last_advert is None:
             return False
         return 0 <= now - residual.last_advert < self.master_down_interval
 
-    def _received_as_backup(self, now: float, advert: Advert) -> None:
+    def _master_is_down(self, now: float) -> None:
+        self._master_down_at = None
+        self._stands_back = False
+        if self.grouped:
+            self.wants_master = True
+        else:
+            self._fire(Event.MASTER_DOWN, now)
+
+    def _advertise(self, now: float) -> None:
+        self._effects.append(SendAdvert(self.priority))
+        self._last_advert = now
+        self._advert_at = now + self._own_interval
+
+    def _received_as_backup(self, now: float, source: Address, advert: Advert) -> None:
         if advert.priority == 0:
-            self._master_down_at = now + self.skew
+            if not self.wants_master:
+                self._master_down_at = now + self.skew
             return
         self._release()
+        demoted = source == self._master_address and advert.priority < self.priority
         if not self._accepts(now, advert):
+            if demoted and self._master_down_at is not None:
+                # The master itself has become worse than we are: it waits for us, as after priority 0.
+                self._master_down_at = min(self._master_down_at, now + self.skew)
             return
+        self.wants_master = False
+        self._master_address = source if advert.priority >= self.priority else None
         if self.instance.version == 3:
             self._master_interval = max(advert.interval, 1) / 100
         self._master_down_at = now + self.master_down_interval
@@ -229,7 +276,7 @@ class VrrpMachine:
         if advert.priority >= self.priority:
             self._preempt_at = None
             return True
-        if self.instance.nopreempt:
+        if self.instance.nopreempt or self._stands_back:
             return True
         if self._preempt_at is None:
             self._preempt_at = now + self.instance.preempt_delay
@@ -237,28 +284,59 @@ class VrrpMachine:
 
     def _received_as_master(self, now: float, source: Address, advert: Advert) -> None:
         rank = (advert.priority, source.packed)
-        if advert.priority and rank > (self.priority, self.own_address.packed):
+        # Whoever could not advertise for so long that another became master was no master meanwhile.
+        overslept = now - self._last_advert > self.master_down_interval and (
+            self.instance.nopreempt or advert.priority == self.priority
+        )
+        if advert.priority and (overslept or rank > (self.priority, self.own_address.packed)):
             if self.instance.version == 3:
                 self._master_interval = max(advert.interval, 1) / 100
+            self._master_address = source if advert.priority >= self.priority else None
             self._fire(Event.BETTER_ADVERT, now)
-        elif now >= self._answer_after:
+        elif now >= self._answer_after and not (advert.priority and self.instance.lower_prio_no_advert):
             self._answer_after = now + ANSWER_SPACING * self._own_interval
-            self._effects.append(SendAdvert(self.priority))
-            self._advert_at = now + self._own_interval
+            self._advertise(now)
             if advert.priority:
-                self._effects.append(Announce(self.instance.garp_master_repeat))
-                self._schedule_second_announcement(now)
+                self._effects.append(Announce(self.instance.garp_lower_prio_repeat))
+                self._schedule_second_announcement(now, self.instance.garp_lower_prio_delay)
 
-    def _fire(self, event: Event, now: float) -> None:
+    def _hand_over(self, now: float) -> None:
+        if self._resume_at is not None:
+            return
+        self._effects.append(SendAdvert(0))
+        self._advert_at = self._announce_again_at = self._refresh_at = None
+        scale = 1.0 if self.instance.version == 2 else self._own_interval
+        self._resume_at = now + min(scale + PATIENCE_MARGIN, LONGEST_PATIENCE)
+
+    def _received_while_handing_over(self, now: float, advert: Advert) -> None:
+        if advert.priority == 0 or self._let_go_at is not None:
+            return
+        if self.instance.version == 3:
+            self._master_interval = max(advert.interval, 1) / 100
+        self._let_go_at = now + GRACE
+
+    def _nobody_came(self, now: float) -> None:
+        if self._retiring:
+            self._fire(Event.RETIRED, now)
+            return
+        self._resume_at = None
+        self._stands_back = False
+        self._best_rival = 0
+        self._advertise(now)
+        self._effects.append(Announce(self.instance.garp_master_repeat))
+        self._schedule_refresh(now)
+
+    def _fire(self, event: Event, now: float, reason: str = "") -> None:
         transition = TRANSITIONS.get((self.state, event))
         if transition is None:
             return
         previous, (self.state, actions) = self.state, transition
-        self._master_down_at = self._advert_at = None
+        self._master_down_at = self._advert_at = self._resume_at = self._let_go_at = None
         self._announce_again_at = self._refresh_at = self._preempt_at = None
+        self.wants_master = False
         for action in actions:
             self._act(action, now)
-        self._effects.append(StateChanged(previous, self.state, event.value))
+        self._effects.append(StateChanged(previous, self.state, reason or event.value))
 
     def _act(self, action: Action, now: float) -> None:
         match action:
@@ -272,20 +350,25 @@ class VrrpMachine:
                 self._effects.append(SendAdvert(0))
             case Action.FAREWELL:
                 self._effects.append(SendAdvert(self.priority))
+            case Action.CALL_WINNER:
+                self._effects.append(SendAdvert(1))
 
     def _take_over(self, now: float) -> None:
         self._master_interval = self._own_interval
+        self._stands_back = False
         self.holds_addresses = True
-        repeat = self.instance.garp_master_repeat
-        self._effects += [SendAdvert(self.priority), TakeAddresses(), Announce(repeat)]
-        self._advert_at = now + self._own_interval
-        self._schedule_second_announcement(now)
+        self._advertise(now)
+        self._effects += [TakeAddresses(), Announce(self.instance.garp_master_repeat)]
+        self._schedule_second_announcement(now, self.instance.garp_master_delay)
+        self._schedule_refresh(now)
+
+    def _schedule_second_announcement(self, now: float, delay: float) -> None:
+        if delay > 0:
+            self._announce_again_at = now + delay
+
+    def _schedule_refresh(self, now: float) -> None:
         if self.instance.garp_master_refresh > 0:
             self._refresh_at = now + self.instance.garp_master_refresh
-
-    def _schedule_second_announcement(self, now: float) -> None:
-        if self.instance.garp_master_delay > 0:
-            self._announce_again_at = now + self.instance.garp_master_delay
 
     def _release(self) -> None:
         if self.holds_addresses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import ipaddress
 import struct
 
@@ -12,8 +13,9 @@ from pointsman.model.address import Address
 PROTOCOL = 112
 """IP protocol number."""
 GROUP = ipaddress.IPv4Address("224.0.0.18")
+GROUP6 = ipaddress.IPv6Address("ff02::12")
 TTL = 255
-"""What adverts are sent with; a multicast advert with less has come through a router and is a forgery."""
+"""TTL or hop limit of adverts; a multicast one with less has come through a router and is a forgery."""
 
 NO_AUTHENTICATION, PASS, AH = 0, 1, 2
 """Authentication types of version 2."""
@@ -23,6 +25,17 @@ MAX_ADDRESSES = 255
 _ADVERTISEMENT = 1
 _HEADER = struct.Struct("!BBBBHH")
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
+
+
+class ChecksumForm(enum.Enum):
+    """What goes into a version 3 checksum over IPv4 besides the advert; routers do not agree."""
+
+    PSEUDO_HEADER = "with pseudo header"
+    """RFC 5798 section 5.2.8, keepalived."""
+    BARE = "without pseudo header"
+    """RFC 9568 section 5.2.8, several makes of routers, keepalived's v3_checksum_as_v2."""
+    GROUP = "with a pseudo header of the multicast group"
+    """keepalived before 1.3.7, to unicast peers."""
 
 
 class WireError(Exception):
@@ -43,6 +56,8 @@ class Advert(msgspec.Struct, frozen=True, kw_only=True):
     """Version 2 only."""
     password: bytes = bytes(PASSWORD_SIZE)
     """Version 2 only: the authentication data, always 8 bytes."""
+    form: ChecksumForm = ChecksumForm.PSEUDO_HEADER
+    """Version 3 over IPv4 only."""
 
 
 class Datagram(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +97,7 @@ def encode(advert: Advert, source: Address, destination: Address) -> bytes:
         pseudo = b""
     else:
         timing = advert.interval
-        pseudo = _pseudo_header(source, destination, _HEADER.size + len(body))
+        pseudo = _form_header(advert.form, source, destination, _HEADER.size + len(body))
     head = (
         advert.version << 4 | _ADVERTISEMENT,
         advert.virtual_router_id,
@@ -111,7 +126,8 @@ def decode(data: bytes, source: Address, destination: Address) -> Advert:
     trailer = PASSWORD_SIZE if version == 2 else 0
     if len(data) != end + trailer:
         raise WireError(f"{len(data)} bytes, but {count} addresses make {end + trailer}")
-    if not _checksum_holds(version, data, source, destination):
+    form = _checksum_form(version, data, source, destination)
+    if form is None:
         raise WireError("wrong checksum")
     return Advert(
         version=version,
@@ -121,6 +137,7 @@ def decode(data: bytes, source: Address, destination: Address) -> Advert:
         addresses=tuple(ipaddress.ip_address(data[at : at + size]) for at in range(_HEADER.size, end, size)),
         authentication_type=timing >> 8 if version == 2 else NO_AUTHENTICATION,
         password=data[end:] if version == 2 else bytes(PASSWORD_SIZE),
+        form=form,
     )
 
 
@@ -168,16 +185,18 @@ def _pseudo_header(source: Address, destination: Address, length: int) -> bytes:
     return struct.pack("!4s4sxBH", source.packed, destination.packed, PROTOCOL, length)
 
 
-def _checksum_holds(version: int, data: bytes, source: Address, destination: Address) -> bool:
-    """Whether the checksum is right in any form that is in use.
+def _form_header(form: ChecksumForm, source: Address, destination: Address, length: int) -> bytes:
+    if source.version == 6 or form is ChecksumForm.PSEUDO_HEADER:
+        return _pseudo_header(source, destination, length)
+    return b"" if form is ChecksumForm.BARE else _pseudo_header(source, GROUP, length)
 
-    Version 3 over IPv4 is sent with the pseudo header of RFC 5798, without any (RFC 9568, several routers),
-    and by old keepalived to unicast peers with the multicast group in it.
-    """
-    if internet_checksum(data) == 0 and (version == 2 or source.version == 4):
-        return True
+
+def _checksum_form(version: int, data: bytes, source: Address, destination: Address) -> ChecksumForm | None:
+    """The form in which the checksum is right; None: in no form that is in use."""
     if version == 2:
-        return False
-    if internet_checksum(_pseudo_header(source, destination, len(data)) + data) == 0:
-        return True
-    return source.version == 4 and internet_checksum(_pseudo_header(source, GROUP, len(data)) + data) == 0
+        return ChecksumForm.PSEUDO_HEADER if internet_checksum(data) == 0 else None
+    forms = ChecksumForm if source.version == 4 else (ChecksumForm.PSEUDO_HEADER,)
+    for form in forms:
+        if internet_checksum(_form_header(form, source, destination, len(data)) + data) == 0:
+            return form
+    return None

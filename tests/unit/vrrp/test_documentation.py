@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pointsman.vrrp.machine import TRANSITIONS
+from pointsman.vrrp.transitions import TRANSITIONS
 
 PAGE = Path(__file__).parents[3] / "docs" / "vrrp.md"
 

@@ -10,17 +10,18 @@ import pytest
 
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.vrrp.admission import own_advert
-from pointsman.vrrp.machine import (
+from pointsman.vrrp.machine import GRACE, VrrpMachine
+from pointsman.vrrp.transitions import (
     TRANSITIONS,
     Announce,
     Effect,
     Event,
+    PriorityChanged,
     ReleaseAddresses,
     Residual,
     SendAdvert,
     StateChanged,
     TakeAddresses,
-    VrrpMachine,
 )
 from pointsman.vrrp.wire import Advert
 
@@ -216,7 +217,7 @@ def test_version_3_learns_the_interval_of_its_master_and_forgets_it_as_master() 
 def test_link_down_in_backup_is_silent() -> None:
     router = backup()
     router.interface_down(1.0)
-    assert router.effects() == [StateChanged(BACKUP, FAULT, Event.LINK_DOWN.value)]
+    assert router.effects() == [StateChanged(BACKUP, FAULT, "interface down")]
     assert router.deadline is None
 
 
@@ -318,7 +319,7 @@ def test_link_down_resigns_and_link_up_waits_again() -> None:
     assert router.effects() == [
         SendAdvert(0),
         ReleaseAddresses(),
-        StateChanged(MASTER, FAULT, Event.LINK_DOWN.value),
+        StateChanged(MASTER, FAULT, "interface down"),
     ]
     router.advert_received(0.6, LOWER, advert(1))
     router.advance(100.0)
@@ -334,6 +335,143 @@ def test_lost_addresses_are_put_back_by_a_master_only() -> None:
     waiting = backup()
     waiting.addresses_lost()
     assert waiting.effects() == []
+
+
+# handing over
+
+
+def test_a_master_that_hands_over_serves_until_another_one_advertises_and_a_moment_longer() -> None:
+    router = master()
+    assert router.hand_over(0.5)
+    assert router.effects() == [SendAdvert(0)]
+    router.advance(1.1)
+    router.advert_received(1.2, LOWER, advert(100))
+    assert router.effects() == []
+    assert router.deadline == pytest.approx(1.2 + GRACE)
+    router.advance(1.2 + GRACE)
+    assert router.effects() == [
+        ReleaseAddresses(),
+        SendAdvert(1),
+        StateChanged(MASTER, BACKUP, Event.HANDED_OVER.value),
+    ]
+
+
+def test_whoever_was_asked_to_take_over_is_not_preempted_until_it_is_gone() -> None:
+    router = master()
+    router.hand_over(0.5)
+    router.advert_received(1.0, LOWER, advert(100))
+    for second in range(1, 20):
+        router.advert_received(float(second), LOWER, advert(100))
+        router.advance(second + 0.5)
+    assert router.state is BACKUP
+    router.advance(19.0 + DOWN)
+    assert router.state is MASTER
+    router.advert_received(23.0, LOWER, advert(100))
+    assert router.state is MASTER, "asked once, not for ever"
+
+
+def test_a_master_that_nobody_relieves_goes_on() -> None:
+    router = master()
+    router.hand_over(0.5)
+    router.advance(1.5)
+    router.effects()
+    router.advance(1.75)
+    assert router.effects() == [SendAdvert(128), Announce(5)]
+    assert router.state is MASTER
+    assert router.deadline == 2.75
+
+
+@pytest.mark.parametrize(("relieved", "ends"), [(True, 0.6 + GRACE), (False, 1.75)])
+def test_a_master_that_retires_waits_for_its_successor_but_not_for_ever(relieved: bool, ends: float) -> None:
+    router = master()
+    router.retire(0.5)
+    assert router.effects() == [SendAdvert(0)]
+    if relieved:
+        router.advert_received(0.6, LOWER, advert(100))
+    router.advance(ends - 0.01)
+    assert (router.state, router.effects()) == (MASTER, [])
+    router.advance(ends)
+    assert router.effects() == [ReleaseAddresses(), StateChanged(MASTER, INIT, Event.RETIRED.value)]
+
+
+def test_a_demoted_master_hands_over_at_once_to_a_rival_it_knows_to_be_better() -> None:
+    router = backup(-10.0)
+    router.advert_received(-8.0, LOWER, advert(100))  # a lower one that was master before it was preempted
+    router.advance(0.0)
+    router.effects()
+    router.set_priority(0.5, 78)
+    assert router.effects() == [PriorityChanged(78), SendAdvert(0)]
+    router.advert_received(1.0, LOWER, advert(100))
+    router.advance(1.0 + GRACE)
+    assert router.state is BACKUP
+
+
+@pytest.mark.parametrize("rival", [0, 50])
+def test_a_demoted_master_that_knows_no_better_one_advertises_its_new_priority_at_once(rival: int) -> None:
+    router = backup(-10.0)
+    if rival:
+        router.advert_received(-8.0, LOWER, advert(rival))
+    router.advance(0.0)
+    router.effects()
+    router.set_priority(0.5, 78)
+    assert router.effects() == [PriorityChanged(78), SendAdvert(78)]
+    assert router.deadline == 1.5
+
+
+def test_a_backup_takes_over_from_a_master_that_was_demoted_without_three_intervals_of_waiting() -> None:
+    router = backup()
+    router.advert_received(1.0, HIGHER, advert(200))
+    router.advert_received(2.0, HIGHER, advert(100))
+    assert router.deadline == 2.0 + SKEW
+    router.advance(2.0 + SKEW)
+    assert router.state is MASTER
+
+
+def test_an_address_owner_is_never_demoted() -> None:
+    router = machine(priority=255)
+    router.start(0.0, link_up=True)
+    router.set_priority(1.0, 100)
+    assert router.priority == 255
+
+
+def test_a_master_that_was_stalled_leaves_an_equal_successor_alone() -> None:
+    router = master()
+    router.advert_received(3.4, LOWER, advert(128))
+    assert router.state is MASTER, "a healed split: the higher address stays"
+    router = master()
+    router.advert_received(20.0, LOWER, advert(128))
+    assert router.state is BACKUP
+
+
+# the knobs of keepalived
+
+
+def test_down_timer_adverts_counts_the_adverts_to_miss() -> None:
+    router = backup(down_timer_adverts=2)
+    assert router.deadline == 2.0 + SKEW
+
+
+def test_lower_prio_no_advert_is_silent_to_a_lower_priority_but_not_to_a_goodbye() -> None:
+    router = master(lower_prio_no_advert=True)
+    router.advert_received(0.2, LOWER, advert(100))
+    assert router.effects() == []
+    router.advert_received(0.3, LOWER, advert(0))
+    assert router.effects() == [SendAdvert(128)]
+
+
+def test_the_answer_to_a_lower_priority_has_its_own_bursts() -> None:
+    router = master(garp_lower_prio_repeat=2, garp_lower_prio_delay=0.5)
+    router.advert_received(0.2, LOWER, advert(100))
+    assert router.effects() == [SendAdvert(128), Announce(2)]
+    assert router.deadline == pytest.approx(0.7)
+
+
+def test_the_startup_delay_is_added_to_the_first_wait_only() -> None:
+    router = machine(startup_delay=10.0)
+    router.start(0.0, link_up=True)
+    assert router.deadline == 10.0 + DOWN
+    router.advert_received(1.0, HIGHER, advert(200))
+    assert router.deadline == 1.0 + DOWN
 
 
 # the table
@@ -353,10 +491,19 @@ def provoke(router: VrrpMachine, event: Event) -> None:
             router.advance(now)
         case Event.BETTER_ADVERT:
             router.advert_received(now, HIGHER, advert(255))
-        case Event.LINK_DOWN:
+        case Event.FAULT:
             router.interface_down(now)
-        case Event.LINK_UP | Event.LINK_UP_AS_OWNER:
+        case Event.RECOVERY | Event.RECOVERY_AS_OWNER:
             router.interface_up(now)
+        case Event.HANDED_OVER if router.hand_over(now):
+            router.advert_received(now, LOWER, advert(1))
+            router.advance(now + GRACE)
+        case Event.GROUP_BACKUP:
+            router.leave_with_group(now)
+        case Event.RETIRED if router.state is MASTER:
+            router.retire(now)
+            router.advert_received(now, LOWER, advert(1))
+            router.advance(now + GRACE)
         case Event.STOP:
             router.stop(now)
 
@@ -375,7 +522,7 @@ def in_state(state: VrrpState, priority: int) -> VrrpMachine:
     return router
 
 
-OF_AN_OWNER = (Event.START_AS_OWNER, Event.LINK_UP_AS_OWNER)
+OF_AN_OWNER = (Event.START_AS_OWNER, Event.RECOVERY_AS_OWNER)
 PAIRS = [
     (state, event)
     for state, event in itertools.product(VrrpState, Event)
@@ -391,7 +538,8 @@ def test_every_pair_of_state_and_event(state: VrrpState, event: Event) -> None:
     assert router.state is expected
     changes = [effect for effect in router.effects() if isinstance(effect, StateChanged)]
     if (state, event) in TRANSITIONS:
-        assert changes == [StateChanged(state, expected, event.value)]
+        reason = "interface down" if expected is FAULT else event.value
+        assert changes == [StateChanged(state, expected, reason)]
     else:
         assert changes == []
     assert router.holds_addresses is (expected is MASTER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
+import msgspec
 import pytest
 
 from pointsman.vrrp.wire import (
@@ -12,6 +13,7 @@ from pointsman.vrrp.wire import (
     NO_AUTHENTICATION,
     PASS,
     Advert,
+    ChecksumForm,
     WireError,
     decode,
     decode_ipv4,
@@ -72,14 +74,21 @@ def test_version_3_is_sent_with_the_pseudo_header_of_its_real_destination() -> N
 
 
 @pytest.mark.parametrize(
-    "pseudo_destination", [PEER, GROUP, None], ids=["RFC 5798", "old keepalived", "RFC 9568"]
+    ("pseudo_destination", "form"),
+    [(PEER, ChecksumForm.PSEUDO_HEADER), (GROUP, ChecksumForm.GROUP), (None, ChecksumForm.BARE)],
+    ids=["RFC 5798", "old keepalived", "RFC 9568"],
 )
-def test_version_3_is_read_in_every_checksum_form(pseudo_destination: ipaddress.IPv4Address | None) -> None:
+def test_version_3_is_read_and_written_in_every_checksum_form(
+    pseudo_destination: ipaddress.IPv4Address | None, form: ChecksumForm
+) -> None:
     data = with_checksum(encode(V3, MASTER, PEER), 0)
     pseudo = b""
     if pseudo_destination is not None:
         pseudo = MASTER.packed + pseudo_destination.packed + struct.pack("!BBH", 0, 112, len(data))
-    assert decode(with_checksum(data, internet_checksum(pseudo + data)), MASTER, PEER) == V3
+    sent = with_checksum(data, internet_checksum(pseudo + data))
+    expected = msgspec.structs.replace(V3, form=form)
+    assert decode(sent, MASTER, PEER) == expected
+    assert encode(expected, MASTER, PEER) == sent
 
 
 def test_version_3_of_ipv6() -> None:

@@ -1,0 +1,59 @@
+"""What a host must have before its VRRP process may change anything."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+
+from pointsman.model.address import Address
+from pointsman.model.vrrp import VrrpInstance
+from pointsman.net.addresses import InterfaceAddress
+from pointsman.net.links import Link
+
+
+class EnvironmentProblemError(Exception):
+    """This host lacks what the configuration needs; the text says what and what to do."""
+
+
+def check_devices(instances: Iterable[VrrpInstance], present: dict[str, Link]) -> None:
+    """Raises EnvironmentProblemError for the first instance that this host cannot run."""
+    for instance in instances:
+        for device in (instance.interface, *(entry.device for entry in instance.moving_addresses)):
+            if device not in present:
+                known = ", ".join(sorted(present))
+                raise EnvironmentProblemError(
+                    f"vrrp_instance {instance.name}: interface {device} does not exist (there are: {known})"
+                )
+
+
+def find_own_address(instance: VrrpInstance, link: Link, present: Iterable[InterfaceAddress]) -> Address:
+    """The source of this instance's adverts: as configured, else the first real address of its interface.
+
+    Over IPv6 it is the link-local address (RFC 5798 section 5.1.2.1). Raises EnvironmentProblemError.
+    """
+    configured = instance.unicast_source if instance.unicast_peers else instance.multicast_source
+    if configured is not None:
+        return configured
+    virtual = {entry.address for entry in instance.moving_addresses}
+    for found in present:
+        if (
+            found.index == link.index
+            and found.address.version == instance.family
+            and (instance.family == 4 or found.address.is_link_local)
+            and found.address not in virtual
+        ):
+            return found.address
+    kind = "IPv4" if instance.family == 4 else "link-local IPv6"
+    raise EnvironmentProblemError(
+        f"vrrp_instance {instance.name}: interface {link.name} has no {kind} address to send adverts from; "
+        "give it one, or write unicast_src_ip or mcast_src_ip"
+    )
+
+
+def way_out(error: OSError) -> str:
+    """The error, and what to do about the frequent ones."""
+    if isinstance(error, PermissionError):
+        return "permission denied; VRRP needs root, or CAP_NET_ADMIN and CAP_NET_RAW"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "it is no address of this host; correct unicast_src_ip or add the address"
+    return error.strerror or str(error)

@@ -1,0 +1,73 @@
+"""What the VRRP process is told, and what it tells the process that runs programs; JSON, one per datagram."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pointsman.model.tracking import Command, TrackKind
+
+# vrrp -> scripts
+
+
+class Notice(msgspec.Struct, frozen=True, tag=True):
+    """Something has happened that programs and FIFOs want to know."""
+
+    kind: str
+    """INSTANCE or GROUP."""
+    name: str
+    state: str
+    """keepalived's word: MASTER, BACKUP, FAULT, STOP, MASTER_RX_LOWER_PRI, {MASTER,BACKUP}_PRIORITY."""
+    priority: int
+    commands: tuple[Command, ...] = ()
+    """Run with their own arguments only."""
+    with_arguments: Command | None = None
+    """Run with kind, name, state and priority behind its own arguments."""
+    to_fifo: bool = True
+
+
+class Finished(msgspec.Struct, frozen=True, tag=True):
+    """No notice will come any more."""
+
+
+# scripts -> vrrp
+
+
+class Reading(msgspec.Struct, frozen=True, tag=True):
+    """What a tracker has found out: 1 good, 0 bad; for a file its number."""
+
+    kind: TrackKind
+    name: str
+    value: int
+
+
+# director -> vrrp
+
+
+class HandOver(msgspec.Struct, frozen=True, tag=True):
+    """Let another router be master, without losing a packet."""
+
+    instance: str
+    """Empty: every instance that is master here."""
+
+
+_notice_decoder: msgspec.json.Decoder[Notice | Finished] = msgspec.json.Decoder(Notice | Finished)
+_reading_decoder: msgspec.json.Decoder[Reading] = msgspec.json.Decoder(Reading)
+_hand_over_decoder: msgspec.json.Decoder[HandOver] = msgspec.json.Decoder(HandOver)
+
+
+def decode_notice(data: bytes) -> Notice | Finished:
+    """Raises msgspec.MsgspecError."""
+    return _notice_decoder.decode(data)
+
+
+def decode_reading(data: bytes) -> Reading:
+    """Raises msgspec.MsgspecError."""
+    return _reading_decoder.decode(data)
+
+
+def decode_hand_over(data: bytes) -> HandOver | None:
+    """None for a datagram that is none: it asks for all states again."""
+    try:
+        return _hand_over_decoder.decode(data)
+    except msgspec.MsgspecError:
+        return None

@@ -1,0 +1,66 @@
+"""What trackers mean for an instance: a fault, or another priority (keepalived's vrrp_track.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from pointsman.model.tracking import Tracked, TrackKind
+from pointsman.model.vrrp import VrrpInstance
+
+OWNER_PRIORITY = 255
+HIGHEST, LOWEST = 254, 1
+FATAL_SUM = -254
+"""A file whose value times weight is this low is a fault."""
+
+Readings = Mapping[tuple[TrackKind, str], int]
+"""What is known of everything tracked: 1 good, 0 bad; for a file its number. Missing: not known yet, good."""
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """The fault that the trackers see (empty: none), and the effective priority."""
+
+    fault: str
+    priority: int
+
+
+def judge(instance: VrrpInstance, readings: Readings) -> Judgement:
+    """What the readings mean for this instance.
+
+    Weight 0: bad is a fault. A positive weight is added while good, a negative one while bad; `reverse` turns
+    this round. The sum stays within 1 to 254, and an address owner keeps its 255.
+    """
+    fault, total = "", 0
+    for tracked in instance.tracked:
+        value = readings.get((tracked.kind, tracked.name))
+        if tracked.kind is TrackKind.FILE:
+            problem, weight = _of_file(tracked, 0 if value is None else value)
+        else:
+            problem, weight = _of_condition(tracked, value is None or bool(value))
+        fault = fault or problem
+        total += weight
+    if instance.priority == OWNER_PRIORITY:
+        return Judgement(fault, OWNER_PRIORITY)
+    return Judgement(fault, max(LOWEST, min(HIGHEST, instance.priority + total)))
+
+
+def _of_condition(tracked: Tracked, good: bool) -> tuple[str, int]:
+    if tracked.weight == 0:
+        return (
+            (f"{tracked.kind.value} {tracked.name} {_STATES[good]}", 0)
+            if good is tracked.reverse
+            else ("", 0)
+        )
+    counts = good if tracked.weight > 0 else not good
+    return "", (-tracked.weight if tracked.reverse else tracked.weight) if counts else 0
+
+
+def _of_file(tracked: Tracked, value: int) -> tuple[str, int]:
+    weighted = value * (-tracked.weight if tracked.reverse else tracked.weight)
+    if (tracked.weight == 0 and (value != 0) is not tracked.reverse) or weighted <= FATAL_SUM:
+        return f"tracked file {tracked.name} says {value}", 0
+    return "", weighted
+
+
+_STATES = {True: "is up", False: "is down"}
