@@ -14,6 +14,7 @@
 #define WORD_STATE_OF(word) ((__u32)((word) >> WORD_STATE) & 15)
 #define WORD_DEST_OF(word) ((__u32)((word) >> WORD_DEST) & 0x3ffff)
 #define WORD_FRONT_OF(word) ((__u32)((word) >> WORD_FRONT))
+#define EASY_LOAD 1 /* ways in use up to which the first bucket is taken without looking at the second */
 #define WORD_CHANGING ((15ULL << WORD_STATE) | DEADLINE_MASK)
 
 static __always_inline __u64 connection_key(struct packet *p)
@@ -69,11 +70,34 @@ static __always_inline int claim_in_bucket(__u32 index, __u64 key, __u64 word)
 	return 0;
 }
 
-/* Returns 0 when both buckets are full of connections. */
+static __always_inline __u32 used_in_bucket(__u32 index)
+{
+	struct connection_bucket *bucket = bpf_map_lookup_elem(&connections, &index);
+	__u32 used = 0;
+
+	if (!bucket)
+		return WAYS;
+#pragma unroll
+	for (int way = 0; way < WAYS; way++)
+		used += bucket->way[way].word != 0;
+	return used;
+}
+
+/*
+ * The first bucket while it is half empty, so that most look-ups read one line, then the emptier one: with twice as
+ * many ways as connections practically none is refused (docs/data-plane.md). Returns 0 when both buckets are full.
+ */
 static __always_inline int add_connection(__u64 hash, __u64 key, __u64 word)
 {
-	return claim_in_bucket(hash & limits.connection_mask, key, word) ||
-	       claim_in_bucket((hash >> 32) & limits.connection_mask, key, word);
+	__u32 first = hash & limits.connection_mask, second = (hash >> 32) & limits.connection_mask;
+	__u32 used = used_in_bucket(first);
+
+	if (used > EASY_LOAD && used > used_in_bucket(second)) {
+		used = first;
+		first = second;
+		second = used;
+	}
+	return claim_in_bucket(first, key, word) || claim_in_bucket(second, key, word);
 }
 
 static __always_inline __u64 connection_word(__u32 front, __u32 dest, __u32 state, __u64 flags)

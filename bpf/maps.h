@@ -24,7 +24,7 @@ TABLE(services, struct service, 16384);
 TABLE(members, struct member, 1 << 20);
 TABLE(dests, struct dest, 131072);
 TABLE(loads, struct load, 131072);
-TABLE(connections, struct connection_bucket, 1 << 18);
+TABLE(connections, struct connection_bucket, 1 << 19);
 TABLE(templates, struct template_bucket, 1 << 14);
 TABLE(hosts, __u64, HOSTS);
 /* What user space subtracts from `traffic` after ipvsadm -Z, and adds for servers that are gone. */
@@ -68,7 +68,7 @@ struct control control SEC(".data.control");
 
 const volatile struct vocabulary vocabulary = {};
 
-const volatile struct limits limits SEC(".rodata.limits") = { 16383, (1 << 18) - 1, (1 << 14) - 1 };
+const volatile struct limits limits SEC(".rodata.limits") = { 16383, (1 << 19) - 1, (1 << 14) - 1 };
 
 static __always_inline void count_exit(enum exit_reason reason)
 {

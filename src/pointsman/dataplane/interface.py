@@ -68,6 +68,9 @@ class DataPlane(Protocol):
     def timeouts(self) -> tuple[int, int, int]:
         """Seconds: tcp, tcpfin, udp (ipvsadm -L --timeout)."""
 
+    def attach(self, names: Sequence[str]) -> None:
+        """Take packets from exactly these interfaces. Raises OSError; then nothing has changed."""
+
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
         """Tell how real servers are reached; data planes that ask the kernel themselves ignore it."""
 

@@ -79,6 +79,9 @@ class MemoryDataPlane:
     def timeouts(self) -> tuple[int, int, int]:
         return self._timeouts
 
+    def attach(self, names: Sequence[str]) -> None:
+        self.interfaces = tuple(names)
+
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
         self.next_hops = tuple(hops)
 

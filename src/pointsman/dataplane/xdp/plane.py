@@ -48,6 +48,7 @@ class XdpDataPlane:
         self._words = words
         self._directory = directory
         self._attachments: list[Attachment] = []
+        self._mode = "auto"
         self._states = {name: number for number, name in words.states.items()}
         if fresh:
             self.tables.control.seed = secrets.randbits(64) | 1
@@ -93,7 +94,8 @@ class XdpDataPlane:
         if not pinned:
             pins.pin_maps(directory, abi, loaded.maps)
         plane.start_clock()
-        plane._attach(names, mode)
+        plane._mode = mode
+        plane.attach(names)
         pins.remove_other_maps(directory, abi)
         return plane
 
@@ -125,15 +127,22 @@ class XdpDataPlane:
         Links(pins.links_directory(pin_directory)).remove_all()
         pins.remove_all(pin_directory)
 
-    def _attach(self, names: Sequence[str], mode: str) -> None:
+    def attach(self, names: Sequence[str]) -> None:
+        """Be on exactly these interfaces; where the program is already, packets do not notice.
+
+        Raises DataPlaneError; then it is still where it was.
+        """
         assert self._directory is not None
-        for index in range(HOSTS):
-            self.tables.hosts[index] = 0
+        hosts: dict[int, bytes] = {}
         for name in names:
             with contextlib.suppress(OSError):  # a name that does not exist is reported by Links
-                self._set_host(interfaces.index_of(name), interfaces.hardware_address(name))
+                hosts[interfaces.index_of(name)] = interfaces.hardware_address(name)
+        for index, mac in hosts.items():
+            self._set_host(index, mac)
         links = Links(pins.links_directory(self._directory))
-        self._attachments = links.replace(self.programs, names, mode)
+        self._attachments = links.replace(self.programs, names, self._mode)
+        for place in set(range(HOSTS)) - {index % HOSTS for index in hosts}:
+            self.tables.hosts[place] = 0
 
     def _set_host(self, index: int, mac: bytes) -> None:
         self.tables.hosts[index % HOSTS] = int.from_bytes(mac, "little") | (index & 0xFFFF) << 48

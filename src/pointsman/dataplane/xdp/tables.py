@@ -24,6 +24,8 @@ from pointsman.dataplane.xdp.layout import (
 )
 
 CONTROL = ".data.control"
+SPARE = 2
+"""Ways for each connection: at half its load the table refuses next to none (docs/data-plane.md)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Sizes:
             "loads": self.dests,
             "dest_origins": self.dests,
             "traffic": self.dests,
-            "connections": _power_of_two(max(self.connections, 8) // WAYS),
+            "connections": _power_of_two(max(self.connections, 8) * SPARE // WAYS),
             "templates": _power_of_two(max(self.templates, 8) // WAYS),
         }
 
@@ -97,7 +99,7 @@ class Tables:
 
     @property
     def connection_limit(self) -> int:
-        return self.entries["connections"] * WAYS
+        return self.entries["connections"] * WAYS // SPARE
 
     def traffic_of(self, last: int) -> list[tuple[int, int, int]]:
         """Connections, packets, octets of the dests 0..last, summed over the CPUs."""

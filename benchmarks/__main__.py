@@ -1,0 +1,22 @@
+"""`python -m benchmarks [NAME]`: one module a benchmark, each with a `main()`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = ("dataplane",)
+
+
+def main(words: list[str]) -> int:
+    wanted = words[0] if words else "all"
+    if wanted not in (*NAMES, "all"):
+        print(f"no benchmark {wanted}: use one of {', '.join(NAMES)}, all", file=sys.stderr)
+        return 2
+    for name in NAMES if wanted == "all" else (wanted,):
+        importlib.import_module(f"benchmarks.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

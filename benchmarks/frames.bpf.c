@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+/*
+ * Gives the program under test a fresh frame of some flow at every repetition: BPF_PROG_TEST_RUN does not restore the
+ * frame that the last one has changed. Also the yardsticks: a program that does nothing, and one that only parses,
+ * decrements the TTL and writes two MAC addresses.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+struct settings {
+	__u32 flows;
+	__u32 counter;
+	__u32 sequential; /* flows one after the other, else at random */
+	__u32 flags;	  /* of TCP */
+	__u32 vip;	  /* network order */
+};
+
+struct settings settings SEC(".data.settings");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} target SEC(".maps");
+
+static __always_inline __u32 next_flow(void)
+{
+	__u32 number = settings.counter++;
+
+	if (settings.sequential)
+		return number < settings.flows ? number : number % settings.flows;
+	number = (number ^ number >> 16) * 0x7feb352d;
+	number = (number ^ number >> 15) * 0x846ca68b;
+	return ((__u64)(number ^ number >> 16) * settings.flows) >> 32;
+}
+
+static __always_inline __u16 header_checksum(struct iphdr *ip)
+{
+	__u16 *word = (void *)ip;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		sum += word[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~((sum & 0xffff) + (sum >> 16));
+}
+
+SEC("xdp")
+int prepare(struct xdp_md *context)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = (void *)(ethernet + 1);
+	struct tcphdr *tcp = (void *)(ip + 1);
+	__u32 flow = next_flow();
+
+	if ((void *)(tcp + 1) > end)
+		return XDP_ABORTED;
+	*(__u64 *)ethernet = 0x0002020000000002ULL;
+	*(__u32 *)((void *)ethernet + 8) = 0x01000000;
+	ethernet->h_proto = bpf_htons(ETH_P_IP);
+	*(__u32 *)ip = bpf_htonl(0x45000028);
+	*((__u32 *)ip + 1) = bpf_htonl(0x00014000);
+	*((__u32 *)ip + 2) = bpf_htonl(0x40060000);
+	ip->saddr = bpf_htonl(0x0a000001 + (flow >> 2));
+	ip->daddr = settings.vip;
+	ip->check = header_checksum(ip);
+	tcp->source = bpf_htons(1024 + (flow & 3));
+	tcp->dest = bpf_htons(80);
+	tcp->seq = 0;
+	tcp->ack_seq = 0;
+	*((__u32 *)tcp + 3) = bpf_htonl(0x50000000 | settings.flags << 16 | 0xffff);
+	*((__u32 *)tcp + 4) = 0;
+	bpf_ktime_get_ns(); /* its fence lets the target start with an empty pipeline, so that costs add up */
+	bpf_tail_call(context, &target, 0);
+	return XDP_ABORTED;
+}
+
+SEC("xdp")
+int empty(struct xdp_md *context)
+{
+	return XDP_TX;
+}
+
+SEC("xdp")
+int floor_of(struct xdp_md *context)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = (void *)(ethernet + 1);
+	struct tcphdr *tcp = (void *)(ip + 1);
+
+	if ((void *)(tcp + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP) || ip->ihl != 5 ||
+	    ip->protocol != IPPROTO_TCP || tcp->dest != bpf_htons(80))
+		return XDP_PASS;
+	*(__u64 *)ethernet = 0x02020b0000000002ULL;
+	*(__u32 *)((void *)ethernet + 8) = 0x02000000;
+
+	__u32 check = ip->check + bpf_htons(0x0100);
+
+	ip->check = check + (check >= 0xffff);
+	ip->ttl--;
+	return XDP_TX;
+}
