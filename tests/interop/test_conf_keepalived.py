@@ -74,6 +74,13 @@ VALID = {
         "TCP_CHECK {",
         "TCP_CHECK {\nconnect_ip 10.0.0.3\nconnect_port 81\nbindto 10.0.0.4\nbind_port 99\nretry 2",
     ),
+    "every option of a page check": SERVICE.replace(
+        "TCP_CHECK {",
+        "HTTP_GET {\nhttp_protocol 1.1\nfast_recovery\nvirtualhost v\nretry 2\nurl {\npath /a?b=1\n"
+        "status_code 200-299 404\nvirtualhost www.example.org\n}\n"
+        "url {\npath /\ndigest 9b3a0c85a887a256d6939da88aabd8cd\n}\n}\n"
+        "SSL_GET {\nenable_sni\nurl {\npath /\n}\n",
+    ),
     "mail": "global_defs {\nnotification_email { a@b.c\nd@e.f }\nsmtp_server 10.0.0.7 26\n}\n" + INSTANCE,
 }
 

@@ -15,7 +15,8 @@ from ipaddress import ip_address
 from types import TracebackType
 
 from pointsman.daemon import messages
-from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.checks import TcpCheck
+from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 BODY = """
@@ -42,7 +43,7 @@ def check(address: str, port: int, bind_address: str | None = None, **changes: f
     )
 
 
-def virtual_server(*checks: TcpCheck, vip: str = "192.0.2.9") -> VirtualServer:
+def virtual_server(*checks: AnyCheck, vip: str = "192.0.2.9") -> VirtualServer:
     """A service with one real server a check."""
     return VirtualServer(
         service=VirtualService(key=ServiceKey.of(Transport.TCP, ip_address(vip), 80)),

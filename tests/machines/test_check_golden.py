@@ -19,7 +19,8 @@ import pytest
 from pointsman.health.schedule import CheckSchedule, StartProbe, Timing, Verdict
 from pointsman.lvs.desired import CheckKey, PoolState, desired
 from pointsman.lvs.transitions import transitions
-from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.checks import TcpCheck
+from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "8_keepalived_checks.json.gz"

@@ -16,8 +16,9 @@ from pointsman.conf.problems import ConfError, Severity
 from pointsman.conf.show import show
 from pointsman.conf.source import TextReader
 from pointsman.conf.table import TABLE
+from pointsman.model.checks import HttpCheck, HttpVersion, Pattern, TcpCheck, Url
 from pointsman.model.config import Config, Mail
-from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance, VrrpState
 
@@ -83,25 +84,61 @@ def instances(draw: st.DrawFn) -> VrrpInstance:
     )
 
 
-@st.composite
-def tcp_checks(draw: st.DrawFn) -> TcpCheck:
-    return TcpCheck(
-        connect_address=draw(unicast),
-        connect_port=draw(st.integers(1, 65535)),
-        bind_address=draw(st.none() | unicast),
-        bind_port=draw(st.integers(0, 65535)),
-        connect_timeout=draw(seconds),
-        retry=draw(st.integers(0, 2**31 - 1)),
-        delay_before_retry=draw(st.just(0.0) | seconds),
-        delay_loop=draw(seconds),
-        warmup=draw(st.just(0.0) | seconds),
+TIMING: dict[str, Any] = {
+    "retry": st.integers(0, 2**31 - 1),
+    "delay_before_retry": st.just(0.0) | seconds,
+    "delay_loop": seconds,
+    "warmup": st.just(0.0) | seconds,
+}
+CONNECTION: dict[str, Any] = {
+    "connect_address": unicast,
+    "connect_port": st.integers(1, 65535),
+    "bind_address": st.none() | unicast,
+    "bind_port": st.integers(0, 65535),
+    "bind_interface": st.just("") | names,
+    "connect_timeout": seconds,
+    **TIMING,
+}
+tcp_checks = st.builds(TcpCheck, **CONNECTION)
+hosts = st.text(string.ascii_lowercase + ".:", min_size=1, max_size=20)
+patterns = st.builds(
+    Pattern,
+    text=st.text(string.ascii_letters + ".#! $^", min_size=1, max_size=10),
+    options=st.lists(st.sampled_from(["caseless", "dotall"]), unique=True).map(tuple),
+    wanted=st.booleans(),
+    min_offset=st.integers(0, 1 << 20),
+    max_offset=st.integers(0, 1 << 20),
+)
+ranges = st.tuples(st.integers(100, 500), st.integers(500, 999))
+urls = st.builds(
+    Url,
+    path=st.text(string.ascii_letters + "/?&=#!%;{}", max_size=20).map("/".__add__),
+    virtualhost=st.just("") | hosts,
+    status=st.lists(ranges, min_size=1, max_size=3).map(tuple),
+    digest=st.just("") | st.text("0123456789abcdef", min_size=32, max_size=32),
+    pattern=st.none() | patterns,
+)
+http_checks = st.booleans().flatmap(
+    lambda tls: st.builds(
+        HttpCheck,
+        urls=st.lists(urls, min_size=1, max_size=3).map(tuple),
+        version=st.sampled_from(HttpVersion),
+        tls=st.just(tls),
+        server_name=st.just("") | hosts if tls else st.just(""),
+        sni_from_host=st.booleans() if tls else st.just(False),
+        fast_recovery=st.booleans(),
+        **CONNECTION,
     )
+)
 
 
 @st.composite
 def pool_members(draw: st.DrawFn, key: ServerKey) -> PoolMember:
     upper = draw(st.integers(0, 1000))
-    checks = tuple(draw(st.lists(tcp_checks(), max_size=2)))
+    checks: tuple[AnyCheck, ...] = (
+        *draw(st.lists(tcp_checks, max_size=2)),
+        *draw(st.lists(http_checks, max_size=1)),
+    )
     return PoolMember(
         server=RealServer(
             key=key,

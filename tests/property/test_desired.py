@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down
 from pointsman.lvs.transitions import Change, transitions
-from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.checks import TcpCheck
+from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.override import Override
 from pointsman.model.service import (
     RealServer,

@@ -27,6 +27,7 @@ ALLOWED_ACROSS = {
     ("lab", "realserver"),
     ("lab", "daemon"),
     ("insight", "daemon"),
+    ("conf", "health"),  # whether a regular expression is one is known where it is used
     ("net", "dataplane"),  # the neighbour watcher makes NextHop values of the data plane's interface
 }
 """Same-floor edges that exist on purpose."""

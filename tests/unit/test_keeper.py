@@ -10,8 +10,9 @@ import pytest
 from pointsman.daemon.keeper import Keeper, foreign_services
 from pointsman.daemon.messages import CheckResult
 from pointsman.dataplane.memory import MemoryDataPlane
+from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
-from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.operations import AddServer, AddService, EditServer, Operation, Refusal
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 

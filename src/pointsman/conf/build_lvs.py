@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
+from pointsman.conf.build_checks import Surroundings, checks
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
 from pointsman.conf.tokens import Word
 from pointsman.conf.values import BadValueError, parse_address, parse_port
 from pointsman.model.address import Address
-from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 PERSISTENCE = 360
@@ -260,7 +261,7 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
     method = own.last("lvs_method")
     if method is not None:
         _direct(method, findings)
-    checks = [_tcp_check(check, key, own, scope.block, findings) for check in own.all("TCP_CHECK")]
+    found = checks(Surroundings(key, own, scope.block), findings)
     weight = inherited("weight", int, own, scope.block)
     alpha = inherited("alpha", bool, own, scope.block) or False
     return PoolMember(
@@ -271,8 +272,8 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
             upper_threshold=own.get("uthreshold", int) or 0,
             lower_threshold=_lower_threshold(own, findings),
         ),
-        checks=tuple(check for check, _ in checks),
-        alpha=any(alpha if written is None else written for _, written in checks),
+        checks=tuple(check for check, _ in found),
+        alpha=any(alpha if written is None else written for _, written in found),
         inhibit_on_failure=inherited("inhibit_on_failure", bool, own, scope.block) or False,
         smtp_alert=_alerts(own, scope.globals, otherwise=True),
         location=setting.location,
@@ -287,57 +288,3 @@ def _lower_threshold(own: Settings, findings: Findings) -> int:
         text = f"lthreshold {lower} is above uthreshold {upper}, which IPVS refuses"
         findings.error(word.location, text, "lower it, or raise uthreshold", word.width)
     return lower
-
-
-def _tcp_check(
-    setting: Setting, key: ServerKey, member: Settings, service: Settings, findings: Findings
-) -> tuple[TcpCheck, bool | None]:
-    """The check, and its own `alpha` if it has one."""
-    own = read_block(setting.block, "TCP_CHECK", findings)
-    blocks = (own, member, service)
-    delay_loop = inherited("delay_loop", float, *blocks)
-    delay_loop = 60.0 if delay_loop is None else delay_loop
-    timeout = inherited("connect_timeout", float, *blocks)
-    before_retry = inherited("delay_before_retry", float, *blocks)
-    warmup = inherited("warmup", float, *blocks)
-    address = own.address("connect_ip")
-    port = own.get("connect_port", int)
-    if port is None and not key.port:
-        keyword = setting.node.keyword
-        findings.error(
-            keyword.location,
-            "the service has no port, so the check needs one",
-            "add connect_port",
-            keyword.width,
-        )
-    check = TcpCheck(
-        connect_address=key.address if address is None else address,
-        connect_port=key.port if port is None else port,
-        bind_address=own.address("bindto"),
-        bind_port=own.get("bind_port", int) or 0,
-        connect_timeout=5.0 if timeout is None else timeout,
-        retry=_retry(own, inherited("retry", int, member, service), findings),
-        delay_before_retry=1.0 if before_retry is None else before_retry,
-        delay_loop=delay_loop,
-        warmup=delay_loop if warmup is None else warmup,
-        location=setting.location,
-    )
-    return check, own.get("alpha", bool)
-
-
-def _retry(own: Settings, outer: int | None, findings: Findings) -> int:
-    old = own.last("nb_get_retry")
-    if old is not None:
-        findings.warning(
-            old.location,
-            "keepalived 2.x does not know nb_get_retry in TCP_CHECK and ignores it; here it counts as retry",
-            "write retry",
-            len("nb_get_retry"),
-        )
-    written = own.get("retry", int)
-    if written is None and old is not None:
-        written = cast(int, old.value)
-    for value in (written, outer):
-        if value is not None:
-            return value
-    return 1

@@ -1,7 +1,7 @@
 """The keyword table: every word of keepalived.conf, block by block, and what becomes of it here.
 
 One row a keyword. Parser, checker, defaults and help read this table and nothing else. The rows are in
-`words_global`, `words_vrrp` and `words_lvs`; facts are those of keepalived.conf(5) and of its
+`words_global`, `words_vrrp`, `words_lvs` and `words_checks`; facts are those of keepalived.conf(5) and of its
 parser.
 """
 

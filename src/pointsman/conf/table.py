@@ -10,6 +10,7 @@ import msgspec
 from pointsman.conf.keywords import Keyword, Status, Table, table_of
 from pointsman.conf.values import Anything
 from pointsman.conf.vocabulary import Entry, entries
+from pointsman.conf.words_checks import CHECKS
 from pointsman.conf.words_global import GLOBAL, TOP
 from pointsman.conf.words_lvs import LVS
 from pointsman.conf.words_vrrp import VRRP
@@ -55,7 +56,7 @@ def _described(row: Keyword, entry: Entry) -> Keyword:
     )
 
 
-TABLE: Table = _whole(table_of([*TOP, *GLOBAL, *VRRP, *LVS]))
+TABLE: Table = _whole(table_of([*TOP, *GLOBAL, *VRRP, *LVS, *CHECKS]))
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -207,6 +207,61 @@ class Granularity(NamedTuple):
         return int(text)
 
 
+class Texts(NamedTuple):
+    """Some of a few words; those of `without_effect` are known, and left out of the value."""
+
+    choices: tuple[str, ...]
+    without_effect: Sequence[str] = ()
+    words: int = 64
+
+    @property
+    def wants(self) -> str:
+        return "some of " + " ".join(self.choices)
+
+    def read(self, words: Sequence[str]) -> object:
+        _one(words, self.wants)
+        for index, word in enumerate(words):
+            if word not in self.choices and word not in self.without_effect:
+                raise BadValueError(f"it wants {self.wants}", index)
+        return tuple(word for word in words if word in self.choices)
+
+
+class Ranges(NamedTuple):
+    """Numbers and ranges of numbers: 200-299 404; the value is their pairs of first and last."""
+
+    low: int
+    high: int
+    words: int = 64
+
+    @property
+    def wants(self) -> str:
+        return f"numbers or ranges such as 200-299, from {self.low} to {self.high}"
+
+    def read(self, words: Sequence[str]) -> object:
+        _one(words, self.wants)
+        found = []
+        for index, word in enumerate(words):
+            match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+            if not self.low <= first <= last <= self.high:
+                raise BadValueError(f"it wants {self.wants}", index)
+            found.append((first, last))
+        return tuple(found)
+
+
+class Md5(NamedTuple):
+    """32 hexadecimal digits; the value is in lower case."""
+
+    wants: str = "an MD5 digest of 32 hexadecimal digits"
+    words: int = 1
+
+    def read(self, words: Sequence[str]) -> object:
+        text = _one(words, self.wants)
+        if not re.fullmatch(r"[0-9a-fA-F]{32}", text):
+            raise BadValueError(f"it wants {self.wants}")
+        return text.lower()
+
+
 class Anything(NamedTuple):
     """Whatever stands there: for words whose values nothing here reads."""
 

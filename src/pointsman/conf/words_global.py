@@ -48,7 +48,7 @@ TOP: list[Keyword] = [
     *accepted("", "linkbeat_use_polling linkbeat_interfaces", "link state comes from netlink"),
     *accepted("", "child_wait_time", _PROCESS),
     *accepted("", "garp_group", "gratuitous ARP is not rate limited here"),
-    *accepted("", "SSL", "only SSL_GET reads it"),
+    *refused("", "SSL", "SSL_GET shows no certificate, and takes any; remove it"),
     *accepted("", "include_check", "every include is checked here"),
 ]
 

@@ -1,4 +1,4 @@
-"""Rows of the keyword table: virtual_server, real_server and checkers."""
+"""Rows of the keyword table: virtual_server and real_server; their checkers are in words_checks."""
 
 from __future__ import annotations
 
@@ -10,34 +10,18 @@ from pointsman.conf.values import (
     Flag,
     Granularity,
     Integer,
-    Ip,
-    Seconds,
+    Text,
 )
+from pointsman.conf.words_checks import inherited_words
 
-_VS, _RS, _TCP = "virtual_server", "real_server", "TCP_CHECK"
+_VS, _RS = "virtual_server", "real_server"
 _SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
-_CHECKER = "this checker is not implemented yet, the real server would never be checked; use TCP_CHECK"
 _MONTH = 31 * 86400
 
 SCHEDULERS = Choice(
     ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos")
 )
 METHODS = Choice(("DR", "TUN", "NAT"))
-
-
-def _inherited(block: str) -> list[Keyword]:
-    """What a checker takes from its real server, and that from its virtual server."""
-    return [
-        honoured(block, "delay_loop", Seconds(1e-6, _MONTH), "Between two checks of a server.", 60.0),
-        honoured(block, "connect_timeout", Seconds(1e-6, 3600), "How long a connection may take.", 5.0),
-        honoured(
-            block, "retry", Integer(0, 2**31 - 1), "Failed checks that are repeated before it is down.", 1
-        ),
-        honoured(block, "delay_before_retry", Seconds(0, _MONTH), "Before a failed check is repeated.", 1.0),
-        honoured(
-            block, "warmup", Seconds(0, _MONTH), "The first check comes within it; default: delay_loop."
-        ),
-    ]
 
 
 LVS: list[Keyword] = [
@@ -70,11 +54,12 @@ LVS: list[Keyword] = [
     honoured(_VS, "smtp_alert", Boolean(), "Mail when the service loses or gains its quorum."),
     honoured(_VS, "weight", Integer(0, 2**31 - 1), "Weight of real servers that name none.", 1),
     honoured(_VS, "sorry_server", Endpoint(), "Serves when too few real servers live."),
-    *_inherited(_VS),
+    *inherited_words(_VS),
     honoured(_VS, _RS, Endpoint(), "A real server.", opens=_RS, repeats=True),
     *refused(_VS, "quorum_up quorum_down", _SCRIPTS),
     *refused(_VS, "ha_suspend", "checks run on both directors; remove it"),
-    *accepted(_VS, "virtualhost snmp_name", "only HTTP checks and SNMP read it"),
+    honoured(_VS, "virtualhost", Text(), "Host header of HTTP checks that name none."),
+    *accepted(_VS, "snmp_name", "there is no SNMP agent here"),
     *accepted(
         _VS, "ip_family", "the address tells its family; only firewall marks, which are refused, need it"
     ),
@@ -93,28 +78,9 @@ LVS: list[Keyword] = [
     ),
     honoured(_RS, "alpha", Boolean(), "Down until the first check succeeds."),
     honoured(_RS, "smtp_alert", Boolean(), "Mail when it goes down or comes back.", True),
-    *_inherited(_RS),
+    *inherited_words(_RS),
     *refused(_RS, "notify_up notify_down", _SCRIPTS),
-    *accepted(_RS, "virtualhost snmp_name log_all_failures", "only HTTP checks and SNMP read it"),
-    honoured(_RS, _TCP, Flag(), "Check by a TCP connection.", opens=_TCP, repeats=True),
-    *refused(
-        _RS,
-        "HTTP_GET SSL_GET SMTP_CHECK DNS_CHECK PING_CHECK UDP_CHECK MISC_CHECK FILE_CHECK BFD_CHECK",
-        _CHECKER,
-    ),
-    honoured(_TCP, "connect_ip", Ip(), "Address to connect to; default: the real server's."),
-    honoured(_TCP, "connect_port", Integer(1, 65535), "Port to connect to; default: the real server's."),
-    honoured(_TCP, "bindto", Ip(), "Source address of the connection."),
-    honoured(_TCP, "bind_port", Integer(1, 65535), "Source port of the connection."),
-    honoured(_TCP, "alpha", Boolean(), "Down until this check succeeds."),
-    honoured(
-        _TCP,
-        "nb_get_retry",
-        Integer(0, 2**31 - 1),
-        "Old word of HTTP_GET for retry; keepalived 2.x does not know it in TCP_CHECK.",
-    ),
-    *_inherited(_TCP),
-    *refused(_TCP, "bind_if", "use bindto with an address of that interface"),
-    *refused(_TCP, "fwmark", "checks cannot be marked yet; remove it", Integer(0, 2**32 - 1), 0),
-    *accepted(_TCP, "log_all_failures", "every failed check is logged with its reason here"),
+    honoured(_RS, "virtualhost", Text(), "Host header of HTTP checks that name none."),
+    *accepted(_RS, "snmp_name", "there is no SNMP agent here"),
+    *accepted(_RS, "log_all_failures", "every failed check is logged with its reason here"),
 ]

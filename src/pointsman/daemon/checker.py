@@ -18,11 +18,12 @@ from collections.abc import Iterable
 import msgspec
 
 from pointsman.daemon import messages
-from pointsman.daemon.tcp_probe import Outcome, TcpProbe
-from pointsman.health import tcp
-from pointsman.health.schedule import CheckSchedule, StartProbe, Verdict, phases
+from pointsman.daemon.probes.choice import probe_for
+from pointsman.daemon.probes.probe import Outcome, Probe, Result
+from pointsman.health import kinds
+from pointsman.health.schedule import StartProbe, Verdict, phases
 from pointsman.lvs.desired import CheckKey
-from pointsman.model.health import TcpCheck, VirtualServer
+from pointsman.model.health import AnyCheck, VirtualServer
 from pointsman.model.naming import server_name, service_name
 
 log = logging.getLogger("checker")
@@ -98,15 +99,16 @@ class Reporter:
 class Runner:
     """One probe target with its schedule, on behalf of every check that is equal to it."""
 
-    def __init__(self, check: TcpCheck, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, check: AnyCheck, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
         self._check = check
         self._reporter = reporter
         self._loop = loop
-        self._schedule = CheckSchedule(tcp.timing(check))
+        self._schedule = kinds.schedule(check)
         self._subscribers: list[CheckKey] = []
-        self._probe: TcpProbe | None = None
+        self._probe: Probe | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unable = ""
+        self._weight_change = 0
 
     def subscribe(self, key: CheckKey) -> None:
         """Report verdicts for this check too."""
@@ -135,35 +137,50 @@ class Runner:
         self._schedule.advance(now)
         self._carry_out()
 
-    def _finished(self, outcome: Outcome, reason: str) -> None:
+    def _finished(self, result: Result) -> None:
         self._probe = None
         now = self._loop.time()
-        if outcome is Outcome.UNABLE:
-            self._tell_unable(reason)
+        if result.outcome is Outcome.UNABLE:
+            self._tell_unable(result.reason)
             self._schedule.unable(now)
         else:
             self._unable = ""
-            self._schedule.result(now, outcome is Outcome.PASSED, reason)
-        self._carry_out()
+            passed = result.outcome is Outcome.PASSED
+            changed = passed and result.weight_change != self._weight_change
+            if passed:
+                self._weight_change = result.weight_change
+            self._schedule.result(now, passed, result.reason)
+            if not self._carry_out() and changed and self._schedule.up:
+                self._report(True, result.reason)
         self._arm()
 
-    def _carry_out(self) -> None:
+    def _carry_out(self) -> bool:
+        """Do what the schedule says; whether there was a verdict."""
+        told = False
         for effect in self._schedule.effects():
             if isinstance(effect, StartProbe):
-                self._probe = TcpProbe(self._check, self._loop, self._finished)
+                self._probe = probe_for(self._check, effect.step, self._loop, self._finished)
                 self._probe.start()
             else:
                 self._announce(effect)
+                told = True
+        return told
 
     def _announce(self, verdict: Verdict) -> None:
-        names = dict.fromkeys(server_name(service, server) for service, server, _ in self._subscribers)
-        for name in names:
-            log.info("%s", _log_line(name, verdict))
-        reason = verdict.reason if verdict.up else tcp.repeated(verdict.reason, verdict.attempts)
+        names = dict.fromkeys(
+            (server_name(service, server), service_name(service)) for service, server, _ in self._subscribers
+        )
+        for line in dict.fromkeys(kinds.log_line(self._check, *name, verdict) for name in names):
+            log.info("%s", line)
+        reason = verdict.reason if verdict.up else kinds.repeated(verdict.reason, verdict.attempts)
+        self._report(verdict.up, reason)
+
+    def _report(self, up: bool, reason: str) -> None:
+        change = self._weight_change if up else 0
         for service, server, index in self._subscribers:
             self._reporter.report(
                 messages.CheckResult(
-                    service=service, server=server, check=index, up=verdict.up, reason=reason
+                    service=service, server=server, check=index, up=up, reason=reason, weight_change=change
                 )
             )
 
@@ -180,12 +197,12 @@ class Checker:
     def __init__(
         self, virtual_servers: Iterable[VirtualServer], reporter: Reporter, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.runners: dict[TcpCheck, Runner] = {}
+        self.runners: dict[AnyCheck, Runner] = {}
         for virtual in virtual_servers:
             for member in virtual.members:
                 key, server = virtual.service.key, member.server.key
                 for index, check in enumerate(member.checks):
-                    probe = tcp.probe_of(check)
+                    probe = kinds.sharable(check)
                     runner = self.runners.setdefault(probe, Runner(probe, reporter, loop))
                     runner.subscribe((key, server, index))
                 if member.checks:
@@ -210,15 +227,6 @@ class Checker:
         """End every probe."""
         for runner in self.runners.values():
             runner.stop()
-
-
-def _log_line(name: str, verdict: Verdict) -> str:
-    """keepalived's line, and after a failure the reason, which it only logs when asked to."""
-    if verdict.up:
-        return f"TCP connection to {name} success."
-    if verdict.attempts > 1:
-        return f"TCP_CHECK on service {name} failed after {verdict.attempts - 1} retries. ({verdict.reason})"
-    return f"TCP_CHECK on service {name} failed. ({verdict.reason})"
 
 
 async def _check_until_stopped(virtual_servers: Iterable[VirtualServer], channel: socket.socket) -> int:

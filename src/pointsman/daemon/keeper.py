@@ -47,6 +47,7 @@ class Keeper:
             self._config,
             result.service,
             result.server,
+            result.check,
             up=result.up,
             reason=result.reason,
             was_up=was_up,

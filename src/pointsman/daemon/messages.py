@@ -44,6 +44,8 @@ class CheckResult(msgspec.Struct, frozen=True, tag=True):
     """Index of the check in PoolMember.checks."""
     up: bool
     reason: str
+    weight_change: int = 0
+    """What the check adds to the real server's weight."""
 
 
 # director -> checker

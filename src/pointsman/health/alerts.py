@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pointsman.health import kinds
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.naming import server_name, service_name
@@ -33,6 +34,7 @@ def check_alert(
     config: Config,
     service: ServiceKey,
     server: ServerKey,
+    check: int,
     *,
     up: bool,
     reason: str,
@@ -40,21 +42,23 @@ def check_alert(
 ) -> Alert | None:
     """The mail about a check's new verdict; None when nobody wants it or nothing changed.
 
+    `check` is its index in PoolMember.checks.
+
     `was_up` is the check's verdict before, None for the first one: a real server that started as up and is up
     is no news, one that starts down until it passes (`alpha`) is.
     """
     found = _member(config, service, server)
-    if found is None:
+    if found is None or check >= len(found[1].checks):
         return None
     virtual, member = found
     presumed = not (virtual.alpha or member.alpha)
     if not member.smtp_alert or up is (presumed if was_up is None else was_up):
         return None
     names = f"Realserver {server_name(service, server)} of virtual server {service_name(service)}"
-    outcome = "succeed" if up else "failed"
+    words = kinds.words(member.checks[check])
     return Alert(
         f"[{config.router_id}] {names} - {'UP' if up else 'DOWN'}",
-        _body(f"=> TCP CHECK {outcome} on service <=", reason),
+        _body(words.mail_up if up else words.mail_down, reason),
     )
 
 

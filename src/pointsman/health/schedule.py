@@ -8,6 +8,9 @@ The rule of keepalived 2.2 (tcp_epilog in check_tcp.c; recorded in 8_keepalived.
   and the next probe comes after `delay_loop`;
 - the very first probe has no repetition: one failure is enough;
 - the pauses count from the end of a probe, and a real server that is down is retried like one that is up.
+
+Checkers differ in two points (`Timing`): most do not retry a real server that is down, and MISC_CHECK counts
+its pauses from the start of a probe. `rise` is ours. HTTP checks have their own machine (health/urls.py).
 """
 
 from __future__ import annotations
@@ -25,10 +28,19 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     delay_before_retry: float
     retry: int
     """Repetitions of a failed probe before the verdict."""
+    retry_while_down: bool = True
+    """Whether a real server that is down is retried after `delay_before_retry`, too."""
+    from_start: bool = False
+    """Whether pauses count from the start of a probe."""
+    rise: int = 1
+    """Successes in a row that bring a real server back."""
 
 
 class StartProbe(msgspec.Struct, frozen=True):
     """Begin one probe; its end is told by `result` or `unable`."""
+
+    step: int = 0
+    """Which of a check's several targets: the index of a URL."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -52,6 +64,8 @@ class CheckSchedule:
         self._up: bool | None = None
         self._failures_left = 0
         self._failures = 0
+        self._successes = 0
+        self._began = 0.0
         self._effects: list[CheckEffect] = []
 
     @property
@@ -72,24 +86,32 @@ class CheckSchedule:
         """Start the probe if it is due."""
         if self._deadline is not None and self._deadline <= now:
             self._deadline = None
+            self._began = now
             self._effects.append(StartProbe())
 
     def result(self, now: float, ok: bool, reason: str) -> None:
         """The probe that was under way has ended at `now`; `reason` says how, for people."""
         self._failures = 0 if ok else self._failures + 1
+        self._successes = self._successes + 1 if ok else 0
         if not ok and self._failures_left > 0:
             self._failures_left -= 1
-            self._deadline = now + self._timing.delay_before_retry
+            self._pause(now, self._timing.delay_before_retry)
             return
-        self._failures_left = self._timing.retry
-        self._deadline = now + self._timing.delay_loop
+        self._failures_left = self._timing.retry if ok or self._timing.retry_while_down else 0
+        self._pause(now, self._timing.delay_loop)
+        if ok and self._up is False and self._successes < self._timing.rise:
+            return
         if ok is not self._up:
             self._up = ok
             self._effects.append(Verdict(ok, reason, 1 if ok else self._failures))
 
     def unable(self, now: float) -> None:
         """The probe could not be made, for a reason of our own host: no opinion, again after `delay_loop`."""
-        self._deadline = now + self._timing.delay_loop
+        self._pause(now, self._timing.delay_loop)
+
+    def _pause(self, now: float, seconds: float) -> None:
+        """Plan the next probe; one that took longer than its pause is followed at once."""
+        self._deadline = max(now, self._began + seconds) if self._timing.from_start else now + seconds
 
     def effects(self) -> list[CheckEffect]:
         """What is to be done since the last call, in order."""

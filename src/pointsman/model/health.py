@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.model.address import Address
+from pointsman.model.checks import HttpCheck, TcpCheck
 from pointsman.model.location import Location
 from pointsman.model.service import RealServer, VirtualService
 
-
-class TcpCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """TCP_CHECK: a handshake with the real server, then close. Every default is already resolved."""
-
-    connect_address: Address
-    connect_port: int
-    bind_address: Address | None = None
-    bind_port: int = 0
-    connect_timeout: float = 5.0
-    """Seconds, like all times here."""
-    retry: int = 1
-    """Failed attempts that are repeated before the real server counts as down."""
-    delay_before_retry: float = 1.0
-    delay_loop: float = 60.0
-    warmup: float = 60.0
-    """The first check comes at a random moment of this span."""
-    location: Location | None = None
-
-
-Check = TcpCheck
+AnyCheck = TcpCheck | HttpCheck
 
 
 class PoolMember(msgspec.Struct, frozen=True, kw_only=True):
     """A real server of a virtual server, and how it is watched."""
 
     server: RealServer
-    checks: tuple[Check, ...] = ()
+    checks: tuple[AnyCheck, ...] = ()
     alpha: bool = False
     """Down until the first check has succeeded."""
     inhibit_on_failure: bool = False

@@ -7,7 +7,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.checks import TcpCheck
+from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import Transport
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 
@@ -32,7 +33,9 @@ def member(*args: str, **lines: str) -> PoolMember:
 
 
 def tcp_check(*args: str, **lines: str) -> TcpCheck:
-    return member(*args, **lines).checks[0]
+    (check,) = member(*args, **lines).checks
+    assert isinstance(check, TcpCheck)
+    return check
 
 
 def test_instance_defaults() -> None:

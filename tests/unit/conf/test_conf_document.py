@@ -9,8 +9,9 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError, Severity
+from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config, Mail
-from pointsman.model.health import PoolMember, TcpCheck, VirtualServer
+from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.location import Location
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance, VrrpState

@@ -34,6 +34,7 @@ MEMBER = """virtual_server 10.0.0.1 80 {
 }
 """
 CHECK = MEMBER.replace("@@", "TCP_CHECK {\n            @@\n        }")
+URL = MEMBER.replace("@@", "HTTP_GET {\n            url {\n                @@\n            }\n        }")
 GLOBAL = "global_defs {\n    router_id a\n    @@\n}\n"
 
 
@@ -162,9 +163,17 @@ def test_the_frames_are_fine(frame: str) -> None:
         (MEMBER, "lvs_method ^NAT", "lvs_method NAT is not supported"),
         (
             MEMBER,
-            "^HTTP_GET {\n url { path /\n }\n}",
-            "HTTP_GET is not supported; this checker is not implemented yet",
+            "^BFD_CHECK {\n name x\n}",
+            "BFD_CHECK is not supported; this checker is not implemented yet",
         ),
+        (MEMBER, "^HTTP_GET {\n}", "HTTP_GET without a url checks nothing; add url { path / }"),
+        (URL, "path ^nowhere", "path nowhere is no path of a URL; begin with /, without blanks"),
+        (URL, 'path ^"/a b"', "path /a b is no path of a URL"),
+        (URL, "status_code 200-299 ^99", "status_code 99: it wants numbers or ranges such as 200-299"),
+        (URL, "status_code ^300-200", "status_code 300-200: it wants numbers or ranges"),
+        (URL, "digest ^1234", "digest 1234: it wants an MD5 digest of 32 hexadecimal digits"),
+        (URL, 'regex ^"(open"', "regex (open: missing )"),
+        (URL, "regex_options caseless ^dupnames", "regex_options dupnames: it wants some of caseless"),
         (CHECK, "connect_port ^65536", "connect_port 65536: it wants a whole number from 1 to 65535"),
         (CHECK, "connect_timeout ^fast", "connect_timeout fast: it wants seconds from"),
         (CHECK, "connect_ip ^web", "connect_ip web: web is not an IP address"),

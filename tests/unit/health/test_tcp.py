@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from pointsman.health import tcp
-from pointsman.model.health import TcpCheck
+from pointsman.health import kinds, tcp
+from pointsman.model.checks import TcpCheck
 from pointsman.model.location import Location
 
 CHECK = TcpCheck(connect_address=ip_address("192.168.100.20"), connect_port=80, connect_timeout=3.0, retry=4)
@@ -39,18 +39,13 @@ def test_ipv6_targets_are_bracketed() -> None:
 
 
 def test_several_attempts_are_counted() -> None:
-    assert tcp.repeated("refused", 1) == "refused"
-    assert tcp.repeated("refused", 5) == "5 of 5 failed: refused"
+    assert kinds.repeated("refused", 1) == "refused"
+    assert kinds.repeated("refused", 5) == "5 of 5 failed: refused"
 
 
 def test_equal_checks_at_different_places_are_one_probe() -> None:
     here = TcpCheck(connect_address=CHECK.connect_address, connect_port=80, location=Location("a", 1, 1))
     there = TcpCheck(connect_address=CHECK.connect_address, connect_port=80, location=Location("a", 9, 1))
     assert here != there
-    assert tcp.probe_of(here) == tcp.probe_of(there)
-    assert tcp.probe_of(here) != tcp.probe_of(CHECK)
-
-
-def test_the_schedule_gets_the_times_of_the_check() -> None:
-    timing = tcp.timing(TcpCheck(connect_address=CHECK.connect_address, connect_port=80, delay_loop=6.0))
-    assert (timing.delay_loop, timing.delay_before_retry, timing.retry) == (6.0, 1.0, 1)
+    assert kinds.sharable(here) == kinds.sharable(there)
+    assert kinds.sharable(here) != kinds.sharable(CHECK)

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import errno
 import os
 import socket
-from collections.abc import Callable
 
+from pointsman.daemon.probes.probe import Finished, Outcome, Result
+from pointsman.daemon.probes.sockets import opened
 from pointsman.health import tcp
-from pointsman.model.health import TcpCheck
-
-
-class Outcome(enum.Enum):
-    """How a probe ends."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    UNABLE = "unable"
-    """It could not be made, for a reason of our own host."""
-
-
-Finished = Callable[[Outcome, str], None]
+from pointsman.model.checks import TcpCheck
 
 
 class TcpProbe:
@@ -37,10 +25,8 @@ class TcpProbe:
 
     def start(self) -> None:
         """Send the SYN."""
-        family = socket.AF_INET if self._check.connect_address.version == 4 else socket.AF_INET6
         try:
-            self._socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            self._bind(self._socket)
+            self._socket = opened(self._check, socket.SOCK_STREAM)
         except OSError as error:
             self._end(Outcome.UNABLE, f"no socket to check {tcp.target(self._check)} from: {error.strerror}")
             return
@@ -54,14 +40,6 @@ class TcpProbe:
     def cancel(self) -> None:
         """Give up without an outcome."""
         self._close()
-
-    def _bind(self, sock: socket.socket) -> None:
-        if self._check.bind_address is None and not self._check.bind_port:
-            return
-        wildcard = "0.0.0.0" if sock.family == socket.AF_INET else "::"
-        # The port of the last probe may still be in TIME_WAIT.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((str(self._check.bind_address or wildcard), self._check.bind_port))
 
     def _answered(self) -> None:
         assert self._socket is not None
@@ -79,7 +57,7 @@ class TcpProbe:
 
     def _end(self, outcome: Outcome, reason: str) -> None:
         self._close()
-        self._finished(outcome, reason)
+        self._finished(Result(outcome, reason))
 
     def _close(self) -> None:
         if self._timer is not None:

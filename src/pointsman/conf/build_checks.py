@@ -1,0 +1,160 @@
+"""Checkers of a real server as model types; values are inherited virtual_server -> real_server -> checker."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar, cast
+
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, inherited, read_block
+from pointsman.health.http import compiled
+from pointsman.model.checks import HttpCheck, HttpVersion, Pattern, TcpCheck, Url
+from pointsman.model.health import AnyCheck
+from pointsman.model.service import ServerKey
+
+T = TypeVar("T")
+
+
+class Surroundings(NamedTuple):
+    """What a checker needs to know of the real server it belongs to."""
+
+    key: ServerKey
+    member: Settings
+    service: Settings
+
+
+def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool | None]]:
+    """The checks of a real server, each with its own `alpha` if it has one, by keyword and in their order."""
+    found: list[tuple[AnyCheck, bool | None]] = []
+    for setting in place.member.all("TCP_CHECK"):
+        own = read_block(setting.block, "TCP_CHECK", findings)
+        common = _timing(own, place, retry=_old_retry(own, findings))
+        found.append((TcpCheck(**_connection(setting, own, place, findings), **common), _alpha(own)))
+    for word in ("HTTP_GET", "SSL_GET"):
+        for setting in place.member.all(word):
+            own = read_block(setting.block, word, findings)
+            found.append((_http_check(setting, own, place, findings), _alpha(own)))
+    return found
+
+
+def _alpha(own: Settings) -> bool | None:
+    return own.get("alpha", bool)
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _timing(
+    own: Settings, place: Surroundings, *, retry: int = 1, before_retry: float | None = 1.0
+) -> dict[str, Any]:
+    """The fields that every check has; `retry` and `before_retry` (None: delay_loop) when nobody says."""
+    blocks = (own, place.member, place.service)
+    delay_loop = _or(inherited("delay_loop", float, *blocks), 60.0)
+    return {
+        "delay_loop": delay_loop,
+        "delay_before_retry": _or(
+            inherited("delay_before_retry", float, *blocks), _or(before_retry, delay_loop)
+        ),
+        "retry": _or(inherited("retry", int, *blocks), retry),
+        "warmup": _or(inherited("warmup", float, *blocks), delay_loop),
+    }
+
+
+def _connection(
+    setting: Setting, own: Settings, place: Surroundings, findings: Findings, *, port: bool = True
+) -> dict[str, Any]:
+    """The fields of a check that connects; `port`: whether it needs one."""
+    blocks = (own, place.member, place.service)
+    address, written = own.address("connect_ip"), own.get("connect_port", int)
+    if port and written is None and not place.key.port:
+        keyword = setting.node.keyword
+        text = "the service has no port, so the check needs one"
+        findings.error(keyword.location, text, "add connect_port", keyword.width)
+    return {
+        "connect_address": _or(address, place.key.address),
+        "connect_port": _or(written, place.key.port),
+        "bind_address": own.address("bindto"),
+        "bind_port": own.get("bind_port", int) or 0,
+        "bind_interface": own.get("bind_if", str) or "",
+        "connect_timeout": _or(inherited("connect_timeout", float, *blocks), 5.0),
+        "location": setting.location,
+    }
+
+
+def _old_retry(own: Settings, findings: Findings) -> int:
+    """What nb_get_retry says in a TCP_CHECK, which is nothing to keepalived; a retry beside it wins."""
+    old = own.last("nb_get_retry")
+    if old is None:
+        return 1
+    findings.warning(
+        old.location,
+        "keepalived 2.x does not know nb_get_retry in TCP_CHECK and ignores it; here it counts as retry",
+        "write retry",
+        len("nb_get_retry"),
+    )
+    if not own.has("retry"):
+        own.add("retry", old)
+    return cast(int, old.value)
+
+
+def _http_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> HttpCheck:
+    keyword = setting.node.keyword
+    outer = [block.get("virtualhost", str) for block in (own, place.member, place.service)]
+    host = next((each for each in outer if each), "")
+    urls = tuple(_url(each, host, findings) for each in own.all("url"))
+    if not urls:
+        text = f"{keyword.text} without a url checks nothing"
+        findings.error(keyword.location, text, "add url { path / }", keyword.width)
+    return HttpCheck(
+        urls=urls or (Url(),),
+        version=HttpVersion(own.get("http_protocol", str) or "1.0"),
+        tls=own.block == "SSL_GET",
+        server_name=own.get("sni_name", str) or "",
+        sni_from_host=own.get("enable_sni", bool) or False,
+        fast_recovery=own.get("fast_recovery", bool) or False,
+        **_connection(setting, own, place, findings),
+        **_timing(own, place, before_retry=3.0),
+    )
+
+
+def _url(setting: Setting, host: str, findings: Findings) -> Url:
+    block = read_block(setting.block, "url", findings)
+    path = block.get("path", str) or "/"
+    if not path.startswith("/") or any(sign <= " " or sign == "\x7f" for sign in path):
+        word = cast(Setting, block.last("path")).node.values[0]
+        text = f"path {path} is no path of a URL"
+        findings.error(word.location, text, "begin with /, without blanks", word.width)
+    _header_value(block.last("virtualhost"), findings)
+    codes = cast("tuple[tuple[int, int], ...] | None", block.get("status_code", tuple))
+    return Url(
+        path=path,
+        virtualhost=block.get("virtualhost", str) or host,
+        status=codes or ((200, 299),),
+        digest=block.get("digest", str) or "",
+        pattern=_pattern(block, findings),
+    )
+
+
+def _header_value(setting: Setting | None, findings: Findings) -> None:
+    if setting is not None and any(sign < " " or sign == "\x7f" for sign in str(setting.value)):
+        word = setting.node.values[0]
+        findings.error(word.location, "a header cannot hold control characters", "remove them", word.width)
+
+
+def _pattern(block: Settings, findings: Findings) -> Pattern | None:
+    setting = block.last("regex")
+    if setting is None:
+        return None
+    pattern = Pattern(
+        text=str(setting.value),
+        options=cast("tuple[str, ...]", block.get("regex_options", tuple) or ()),
+        wanted=not (block.get("regex_no_match", bool) or False),
+        min_offset=block.get("regex_min_offset", int) or 0,
+        max_offset=block.get("regex_max_offset", int) or 0,
+    )
+    try:
+        compiled(pattern)
+    except ValueError as error:
+        word = setting.node.values[0]
+        findings.error(word.location, f"regex {pattern.text}: {error}", width=word.width)
+    return pattern

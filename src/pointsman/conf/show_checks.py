@@ -1,0 +1,67 @@
+"""Checkers as canonical keepalived.conf: every value that is in force, one keyword a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pointsman.conf.layout import block, number, on, text
+from pointsman.model.checks import Check, HttpCheck, NetworkCheck, Url
+from pointsman.model.health import AnyCheck
+
+
+def check_block(check: AnyCheck) -> Iterator[str]:
+    """The block of a checker."""
+    if isinstance(check, HttpCheck):
+        return block("SSL_GET" if check.tls else "HTTP_GET", _http(check))
+    return block("TCP_CHECK", _connecting(check))
+
+
+def _timing(check: Check) -> Iterator[str]:
+    yield f"retry {check.retry}"
+    yield f"delay_before_retry {number(check.delay_before_retry)}"
+    yield f"delay_loop {number(check.delay_loop)}"
+    yield f"warmup {number(check.warmup)}"
+
+
+def _connecting(check: NetworkCheck) -> Iterator[str]:
+    yield f"connect_ip {check.connect_address}"
+    if check.connect_port:
+        yield f"connect_port {check.connect_port}"
+    if check.bind_address is not None:
+        yield f"bindto {check.bind_address}"
+    if check.bind_port:
+        yield f"bind_port {check.bind_port}"
+    if check.bind_interface:
+        yield f"bind_if {text(check.bind_interface)}"
+    yield f"connect_timeout {number(check.connect_timeout)}"
+    yield from _timing(check)
+
+
+def _http(check: HttpCheck) -> Iterator[str]:
+    yield from _connecting(check)
+    yield f"http_protocol {check.version.value}"
+    yield f"fast_recovery {on(check.fast_recovery)}"
+    if check.sni_from_host:
+        yield "enable_sni"
+    if check.server_name:
+        yield f"sni_name {text(check.server_name)}"
+    for url in check.urls:
+        yield from block("url", _url(url))
+
+
+def _url(url: Url) -> Iterator[str]:
+    yield f"path {text(url.path)}"
+    ranges = (f"{low}-{high}" if low != high else str(low) for low, high in url.status)
+    yield f"status_code {' '.join(ranges)}"
+    if url.virtualhost:
+        yield f"virtualhost {text(url.virtualhost)}"
+    if url.digest:
+        yield f"digest {url.digest}"
+    if url.pattern is not None:
+        yield f"regex {text(url.pattern.text)}"
+        if not url.pattern.wanted:
+            yield "regex_no_match"
+        if url.pattern.options:
+            yield f"regex_options {' '.join(url.pattern.options)}"
+        yield f"regex_min_offset {url.pattern.min_offset}"
+        yield f"regex_max_offset {url.pattern.max_offset}"

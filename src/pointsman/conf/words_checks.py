@@ -1,0 +1,113 @@
+"""Rows of the keyword table: the checkers of a real server."""
+
+from __future__ import annotations
+
+from pointsman.conf.keywords import Keyword, accepted, honoured, refused
+from pointsman.conf.values import (
+    Boolean,
+    Choice,
+    Flag,
+    Integer,
+    Interface,
+    Ip,
+    Md5,
+    Ranges,
+    Seconds,
+    Text,
+    Texts,
+)
+
+_RS = "real_server"
+_CHECKER = "this checker is not implemented yet, the real server would never be checked; use TCP_CHECK"
+_MONTH = 31 * 86400
+
+
+def inherited_words(block: str) -> list[Keyword]:
+    """What a checker takes from its real server, and that from its virtual server."""
+    return [
+        honoured(block, "delay_loop", Seconds(1e-6, _MONTH), "Between two checks of a server.", 60.0),
+        honoured(block, "connect_timeout", Seconds(1e-6, 3600), "How long a connection may take.", 5.0),
+        honoured(
+            block, "retry", Integer(0, 2**31 - 1), "Failed checks that are repeated before it is down.", 1
+        ),
+        honoured(block, "delay_before_retry", Seconds(0, _MONTH), "Before a failed check is repeated.", 1.0),
+        honoured(
+            block, "warmup", Seconds(0, _MONTH), "The first check comes within it; default: delay_loop."
+        ),
+    ]
+
+
+def _timed(block: str) -> list[Keyword]:
+    return [
+        honoured(block, "alpha", Boolean(), "Down until this check succeeds."),
+        *inherited_words(block),
+        *accepted(block, "log_all_failures", "every failed check is logged with its reason here"),
+    ]
+
+
+def _connecting(block: str) -> list[Keyword]:
+    return [
+        honoured(block, "connect_ip", Ip(), "Address to connect to; default: the real server's."),
+        honoured(block, "connect_port", Integer(1, 65535), "Port to connect to; default: the real server's."),
+        honoured(block, "bindto", Ip(), "Source address of the connection."),
+        honoured(block, "bind_port", Integer(1, 65535), "Source port of the connection."),
+        honoured(block, "bind_if", Interface(), "Interface that the connection goes through."),
+        *refused(block, "fwmark", "checks cannot be marked yet; remove it", Integer(0, 2**32 - 1), 0),
+        *_timed(block),
+    ]
+
+
+def _http(block: str) -> list[Keyword]:
+    return [
+        honoured(_RS, block, Flag(), f"Check by {block[:-4]} requests of URLs.", opens=block, repeats=True),
+        *_connecting(block),
+        honoured(block, "url", Flag(), "A URL; several are fetched in turn.", opens="url", repeats=True),
+        honoured(block, "virtualhost", Text(), "Host header of URLs that name none."),
+        honoured(block, "http_protocol", Choice(("1.0", "1.0C", "1.1")), "Version of the requests.", "1.0"),
+        honoured(block, "fast_recovery", Boolean(), "No pause between URLs until the server is up.", False),
+        honoured(block, "nb_get_retry", Integer(0, 2**31 - 1), "Old word for retry.", 1, same_as="retry"),
+        *accepted(block, "tls_compliant", "an answer that is cut off is a failure in any case"),
+    ]
+
+
+CHECKS: list[Keyword] = [
+    honoured(_RS, "TCP_CHECK", Flag(), "Check by a TCP connection.", opens="TCP_CHECK", repeats=True),
+    *_connecting("TCP_CHECK"),
+    honoured(
+        "TCP_CHECK",
+        "nb_get_retry",
+        Integer(0, 2**31 - 1),
+        "Old word of HTTP_GET for retry; keepalived 2.x does not know it in TCP_CHECK.",
+    ),
+    *_http("HTTP_GET"),
+    *_http("SSL_GET"),
+    honoured("SSL_GET", "enable_sni", Boolean(), "Send the virtual host as server name.", False),
+    honoured("SSL_GET", "sni_name", Text(), "Send this server name in the handshake."),
+    honoured("url", "path", Text(longest=4096), "What to fetch.", "/"),
+    honoured("url", "digest", Md5(), "MD5 that the body has to have; see `pointsman genhash`."),
+    honoured("url", "status_code", Ranges(100, 999), "Status codes that count as success.", ((200, 299),)),
+    honoured("url", "virtualhost", Text(), "Host header; default: that of checker, real or virtual server."),
+    honoured("url", "regex", Text(longest=4096), "Regular expression that the body has to match."),
+    honoured("url", "regex_no_match", Boolean(), "A body that matches is the failure.", False),
+    honoured(
+        "url",
+        "regex_options",
+        Texts(
+            ("caseless", "dotall", "extended", "multiline"),
+            [
+                "auto_callout",
+                "no_auto_possess",
+                "no_dotstar_anchor",
+                "no_start_optimize",
+                "never_ucp",
+                "never_utf",
+            ],
+        ),
+        "Options of the regular expression, as in pcre2api(3).",
+    ),
+    honoured("url", "regex_min_offset", Integer(0, 1 << 20), "Byte of the body where the search begins.", 0),
+    honoured("url", "regex_max_offset", Integer(0, 1 << 20), "A match has to start before this byte.", 0),
+    *accepted("url", "regex_stack", "the search is bounded in time, not by its stack"),
+    *accepted("url", "tls_compliant", "an answer that is cut off is a failure in any case"),
+    *refused(_RS, "SMTP_CHECK DNS_CHECK PING_CHECK UDP_CHECK MISC_CHECK FILE_CHECK BFD_CHECK", _CHECKER),
+]

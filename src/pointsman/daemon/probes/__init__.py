@@ -1,0 +1,1 @@
+"""One probe of one real server each: how a check is carried out; health/ knows what it means."""

@@ -1,0 +1,114 @@
+"""HTTP_GET and SSL_GET: one GET of one URL, bounded in time and size."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+
+import regex
+
+from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
+from pointsman.daemon.probes.sockets import connected, failure
+from pointsman.health import http, tcp
+from pointsman.health.http import Answer, AnswerReader, BadAnswerError
+from pointsman.model.checks import HttpCheck, Pattern, Url
+
+READ = 65536
+WHOLE = 4
+"""An answer may take so many times `connect_timeout`, however steadily it drips."""
+
+
+async def probe(check: HttpCheck, step: int) -> Result:
+    """Fetch the URL of this index and judge the answer. Raises ProbeFailedError and ProbeUnableError."""
+    url = check.urls[step]
+    where = f"{'https' if check.tls else 'http'}://{tcp.target(check)}{url.path}"
+    answer = await fetch(check, url)
+    trouble = http.trouble(url, answer)
+    if not trouble and url.pattern is not None:
+        expression = _compiled(url.pattern)
+        trouble = await asyncio.to_thread(http.mismatch, url.pattern, expression, answer.body)
+    if trouble:
+        raise ProbeFailedError(f"{trouble} from {where}")
+    return Result(Outcome.PASSED, f"status {answer.status} from {where}")
+
+
+async def fetch(check: HttpCheck, url: Url) -> Answer:
+    """The answer to one GET. Raises ProbeFailedError and ProbeUnableError."""
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + WHOLE * check.connect_timeout
+    reader, writer = await _connection(check, url)
+    try:
+        writer.write(http.request(check, url))
+        return await _answer(check, url, reader, latest)
+    except ssl.SSLError as error:
+        raise ProbeFailedError(f"TLS with {tcp.target(check)} failed: {_words(error)}") from None
+    except OSError as error:
+        raise failure(check, error) from None
+    finally:
+        writer.transport.abort()
+
+
+async def _connection(check: HttpCheck, url: Url) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    sock = await connected(check)
+    if not check.tls:
+        return await asyncio.open_connection(sock=sock)
+    try:
+        return await asyncio.open_connection(
+            sock=sock,
+            ssl=_context(),
+            server_hostname=http.tls_name(check, url),
+            ssl_handshake_timeout=check.connect_timeout,
+        )
+    except ssl.SSLError as error:
+        raise ProbeFailedError(f"TLS handshake with {tcp.target(check)} failed: {_words(error)}") from None
+    except ConnectionAbortedError:
+        took = f"{check.connect_timeout:.1f} s"
+        raise ProbeFailedError(f"TLS handshake timeout after {took} with {tcp.target(check)}") from None
+    except OSError as error:
+        raise failure(check, error) from None
+
+
+async def _answer(check: HttpCheck, url: Url, reader: asyncio.StreamReader, latest: float) -> Answer:
+    loop = asyncio.get_running_loop()
+    taken = AnswerReader(keep_body=url.pattern is not None)
+    while not taken.done:
+        left = min(check.connect_timeout, latest - loop.time())
+        try:
+            data = await asyncio.wait_for(reader.read(READ), left)
+        except TimeoutError:
+            slow = left < check.connect_timeout
+            limit = WHOLE * check.connect_timeout if slow else check.connect_timeout
+            what = "answer not complete" if slow else "read timeout"
+            raise ProbeFailedError(f"{what} after {limit:.1f} s from {tcp.target(check)}") from None
+        try:
+            if not data:
+                break
+            taken.feed(data)
+        except BadAnswerError as error:
+            raise ProbeFailedError(f"{tcp.target(check)} answers with {error}") from None
+    try:
+        return taken.finish()
+    except BadAnswerError as error:
+        raise ProbeFailedError(f"{error} by {tcp.target(check)}") from None
+
+
+@functools.cache
+def _context() -> ssl.SSLContext:
+    """Any certificate will do, as in keepalived: a check proves that the server serves, not who it is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(pattern: Pattern) -> regex.Pattern[bytes]:
+    try:
+        return http.compiled(pattern)
+    except ValueError as error:
+        raise ProbeUnableError(f"regex {pattern.text!r}: {error}") from None
+
+
+def _words(error: ssl.SSLError) -> str:
+    return (error.reason or str(error)).replace("_", " ").lower()

@@ -1,0 +1,89 @@
+"""The checks of a real server, one type a keyword of keepalived.conf; every default is already resolved.
+
+All times are seconds. Types are tagged, so that a configuration can travel between processes.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from pointsman.model.address import Address
+from pointsman.model.location import Location
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What every check has: when it runs, and how often it may fail."""
+
+    delay_loop: float = 60.0
+    delay_before_retry: float = 1.0
+    retry: int = 1
+    """Failed attempts that are repeated before the real server counts as down."""
+    warmup: float = 60.0
+    """The first check comes at a random moment of this span."""
+    location: Location | None = None
+
+
+class NetworkCheck(Check, frozen=True, kw_only=True):
+    """A check that talks to an address and a port."""
+
+    connect_address: Address
+    connect_port: int
+    bind_address: Address | None = None
+    bind_port: int = 0
+    bind_interface: str = ""
+    fwmark: int = 0
+    """SO_MARK of the probe's packets; 0: none."""
+    connect_timeout: float = 5.0
+
+
+class TcpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
+    """TCP_CHECK: a handshake with the real server, then close."""
+
+
+class HttpVersion(enum.Enum):
+    """http_protocol; 1.0C is 1.0 with `Connection: close`."""
+
+    V1_0 = "1.0"
+    V1_0C = "1.0C"
+    V1_1 = "1.1"
+
+
+class Pattern(msgspec.Struct, frozen=True, kw_only=True):
+    """A regular expression that an answer's body has to match, or must not."""
+
+    text: str
+    options: tuple[str, ...] = ()
+    """Those of PCRE2 by keepalived's names: caseless, dotall, multiline, extended."""
+    wanted: bool = True
+    """False (`regex_no_match`): a match is the failure."""
+    min_offset: int = 0
+    max_offset: int = 0
+    """A match has to start in front of it; 0: anywhere."""
+
+
+class Url(msgspec.Struct, frozen=True, kw_only=True):
+    """One `url` block."""
+
+    path: str = "/"
+    virtualhost: str = ""
+    """Value of the Host header; empty: address and port."""
+    status: tuple[tuple[int, int], ...] = ((200, 299),)
+    """Ranges of status codes, both ends included."""
+    digest: str = ""
+    """MD5 of the body in hexadecimal; empty: not compared."""
+    pattern: Pattern | None = None
+
+
+class HttpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
+    """HTTP_GET, and with `tls` SSL_GET: one URL after the other, one a probe."""
+
+    urls: tuple[Url, ...] = (Url(),)
+    version: HttpVersion = HttpVersion.V1_0
+    tls: bool = False
+    server_name: str = ""
+    """The name sent in the TLS handshake (SNI); empty: none."""
+    sni_from_host: bool = False
+    """enable_sni without sni_name: the virtual host of the URL is sent."""
+    fast_recovery: bool = False

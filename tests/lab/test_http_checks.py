@@ -1,0 +1,256 @@
+"""HTTP_GET and SSL_GET against Debian's nginx, and against servers that misbehave in every way we know."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.lab.checker_process import QUICK, CheckerProcess, virtual_server
+
+from pointsman.model.checks import HttpCheck, HttpVersion, Pattern, Url
+from pointsman.model.service import ServerKey
+
+HOST = "127.0.0.1"
+PAGE = b"hello from nginx\n"
+
+
+def http_check(port: int, *urls: Url, **changes: object) -> HttpCheck:
+    fields = {**QUICK, "retry": 0, **changes}
+    return HttpCheck(connect_address=ip_address(HOST), connect_port=port, urls=urls or (Url(),), **fields)  # type: ignore[arg-type]
+
+
+class Nginx:
+    """Debian's nginx on loopback: plain, and with TLS under a certificate that is nobody's."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.plain, self.tls = _free_port(), _free_port()
+        (directory / "www").mkdir()
+        (directory / "www" / "index.html").write_bytes(PAGE)
+        subprocess.run(
+            [
+                *[
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "rsa:2048",
+                    "-nodes",
+                    "-days",
+                    "1",
+                    "-subj",
+                    "/CN=nobody",
+                    "-keyout",
+                ],
+                directory / "key",
+                "-out",
+                directory / "cert",
+            ],
+            check=True,
+            capture_output=True,
+        )
+        (directory / "conf").write_text(
+            f"""daemon off; master_process off; pid {directory}/pid; error_log {directory}/error;
+            events {{}} http {{ access_log {directory}/access; client_body_temp_path {directory}/body;
+            proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fcgi;
+            uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+            log_format names "$ssl_server_name $host $server_protocol $request_uri";
+            server {{ listen {HOST}:{self.plain}; listen {HOST}:{self.tls} ssl; root {directory}/www;
+            access_log {directory}/names names;
+            ssl_certificate {directory}/cert; ssl_certificate_key {directory}/key;
+            location /old {{ return 301 /; }} location /chunked {{ return 404; }} }} }}"""
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            ["nginx", "-c", self.directory / "conf", "-e", self.directory / "error"]
+        )
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self.tls), 1):
+                return
+            time.sleep(0.02)
+        raise AssertionError("nginx does not start")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is not installed")
+    server = Nginx(tmp_path_factory.mktemp("nginx"))
+    yield server
+    server.stop()
+
+
+def test_every_option_sees_what_it_is_for(nginx: Nginx) -> None:
+    """One checker, many checks of the same nginx: what each says, in the order of the list."""
+    digest = hashlib.md5(PAGE).hexdigest()
+    other = hashlib.md5(b"").hexdigest()
+    plain, secure = f"http://{HOST}:{nginx.plain}", f"https://{HOST}:{nginx.tls}"
+    cases: list[tuple[HttpCheck, bool, str]] = [
+        (http_check(nginx.plain), True, f"status 200 from {plain}/"),
+        (http_check(nginx.plain, Url(digest=digest)), True, f"status 200 from {plain}/"),
+        (http_check(nginx.plain, Url(digest=other)), False, f"MD5 digest {digest} instead of {other} from"),
+        (
+            http_check(nginx.plain, Url(path="/none")),
+            False,
+            f"status 404 instead of 200-299 from {plain}/none",
+        ),
+        (http_check(nginx.plain, Url(path="/none", status=((404, 404),))), True, "status 404"),
+        (http_check(nginx.plain, Url(path="/old", status=((300, 399),))), True, "status 301"),
+        (http_check(nginx.plain, Url(pattern=Pattern(text="from nginx"))), True, "status 200"),
+        (
+            http_check(nginx.plain, Url(pattern=Pattern(text="apache"))),
+            False,
+            "regex 'apache' does not match from",
+        ),
+        (
+            http_check(nginx.plain, Url(pattern=Pattern(text="hello", wanted=False))),
+            False,
+            "regex 'hello' matches from",
+        ),
+        (http_check(nginx.plain, Url(digest=digest), version=HttpVersion.V1_1), True, "status 200"),
+        (http_check(nginx.plain, tls=True), False, "TLS handshake with"),
+        (http_check(nginx.tls, Url(digest=digest), tls=True), True, f"status 200 from {secure}/"),
+        (http_check(nginx.tls), False, "status 400 instead of 200-299"),
+        (
+            http_check(nginx.tls, Url(path="/s", virtualhost="a.test"), tls=True, sni_from_host=True),
+            False,
+            "status 404",
+        ),
+    ]
+    service = virtual_server(*(check for check, _, _ in cases))
+    members = tuple(
+        msgspec.structs.replace(
+            member, server=msgspec.structs.replace(member.server, key=_numbered(member.server.key, number))
+        )
+        for number, member in enumerate(service.members)
+    )
+    with CheckerProcess([msgspec.structs.replace(service, members=members)]) as checker:
+        verdicts = {verdict.server.port: verdict for verdict in (checker.verdict() for _ in cases)}
+        assert checker.stop()[0] == 0
+    for number, (check, up, reason) in enumerate(cases):
+        assert (verdicts[number].up, verdicts[number].reason.startswith(reason)) == (up, True), (
+            check,
+            verdicts[number],
+        )
+    names = (nginx.directory / "names").read_text()
+    assert "a.test a.test HTTP/1.0 /s" in names
+    assert f"- {HOST} HTTP/1.1 /" in names
+
+
+def _numbered(key: ServerKey, number: int) -> ServerKey:
+    return msgspec.structs.replace(key, port=number)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_killed_web_server_is_down_and_back_again(nginx: Nginx, tls: bool) -> None:
+    check = http_check(nginx.tls if tls else nginx.plain, tls=tls, retry=1)
+    with CheckerProcess([virtual_server(check)]) as checker:
+        assert checker.verdict().up
+        nginx.stop()
+        down = checker.verdict()
+        assert not down.up
+        assert down.reason == f"2 of 2 failed: connection refused by {HOST}:{check.connect_port}"
+        nginx.start()
+        assert checker.verdict().up
+        log = checker.stop()[1]
+    name = f"[{HOST}]:tcp:{check.connect_port}"
+    word = "SSL_CHECK" if tls else "HTTP_CHECK"
+    assert log.count(f"Remote Web server {name} succeed on service.") == 2
+    assert f"{word} on service {name} failed after 1 retries." in log
+
+
+def _silent(connection: socket.socket) -> None:
+    connection.recv(1)
+    time.sleep(3)
+
+
+def _dripping(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        for _ in range(100):
+            connection.send(b"H" if _ else b"HTTP/1.0 200 OK\r\nX: ")
+            time.sleep(0.1)
+
+
+def _says(data: bytes) -> Callable[[socket.socket], None]:
+    def say(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(data)
+
+    return say
+
+
+def _resetting(connection: socket.socket) -> None:
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def _endless(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(bytes(65536))
+
+
+MISBEHAVIOUR = [
+    (_silent, False, "read timeout after 0.3 s from"),
+    (_silent, True, "TLS handshake timeout after 0.3 s with"),
+    (_dripping, False, "answer not complete after 1.2 s from"),
+    (_endless, False, "answers with a body of more than 64 MiB|answer not complete after 1.2 s"),
+    (_says(b"\0\1\2garbage\r\n\r\n"), False, "answers with no HTTP"),
+    (_says(b"220 mail.example.org ESMTP\r\n"), True, "TLS handshake with"),
+    (_says(b""), False, "no data received by"),
+    (_resetting, False, "connection reset by"),
+    (
+        _says(b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nx"),
+        False,
+        "was cut off after 1 bytes by",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "tls", "reason"), MISBEHAVIOUR)
+def test_misbehaviour_has_its_reason_in_bounded_time(
+    body: Callable[[socket.socket], None], tls: bool, reason: str
+) -> None:
+    listener = socket.create_server((HOST, 0))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    body(connection)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        with CheckerProcess([virtual_server(http_check(listener.getsockname()[1], tls=tls))]) as checker:
+            verdict = checker.verdict()
+    finally:
+        listener.close()
+    assert not verdict.up
+    assert any(part in verdict.reason for part in reason.split("|")), verdict.reason
