@@ -64,10 +64,10 @@ def load_file(path: Path, config_id: str | None = None) -> Loaded:
     return load(FileReader(), str(path), host_name=socket.gethostname() or "localhost", config_id=config_id)
 
 
-def load_or_exit(path: Path) -> Config:
+def load_or_exit(path: Path, config_id: str | None = None) -> Config:
     """The configuration in a file; problems go to standard error, and with an error the program ends (2)."""
     try:
-        loaded = load_file(path)
+        loaded = load_file(path, config_id)
     except ConfError as error:
         print_problems(error.problems, err=True)
         click.echo(f"{path}: {summary(error.problems)}; nothing was changed", err=True)

@@ -10,6 +10,8 @@ import pointsman
 
 VERBS = {
     "run": ("pointsman.cli.run", "run", "Run the director: forward, fail over, check."),
+    "reload": ("pointsman.cli.reload", "reload", "Let the director take its changed configuration."),
+    "rollback": ("pointsman.cli.reload", "rollback", "Let the director go back to the configuration before."),
     "check": ("pointsman.cli.check", "check", "Find every mistake in a keepalived.conf at once."),
     "conf": ("pointsman.cli.conf", "conf", "Show the effective configuration."),
     "ipvsadm": ("pointsman.cli.ipvsadm", "ipvsadm", "Work on the service table in ipvsadm's own language."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -45,6 +46,7 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
     is_flag=True,
     help="At a stop, leave services and connections in force; the next run adopts them.",
 )
+@click.option("--config-id", help="Decides about lines with @id. [default: the short host name]")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def run(
     file: Path | None,
@@ -52,6 +54,7 @@ def run(
     xdp_mode: str,
     connections: int,
     keep_forwarding: bool,
+    config_id: str | None,
     verbose: bool,
 ) -> None:
     """Run the director in the foreground: forward, fail over, check, until SIGTERM or Ctrl-C.
@@ -60,22 +63,26 @@ def run(
     'pointsman ipvsadm'.
 
     Killed hard (SIGKILL, crash) it goes on forwarding; the next run adopts services, connections and
-    addresses. Stopped in order it takes its own services away.
+    addresses. Stopped in order it takes its own services away. SIGHUP is 'pointsman reload'.
 
     Exit codes: 0 stopped; 2 the configuration has errors; 3 this host cannot run it as it is (interface,
     capability, BPF, another director); 1 anything else.
     """
     from pointsman.cli.loading import load_or_exit
+    from pointsman.cli.reload import reload_at_signal
     from pointsman.daemon.start import Options, configure_logging, start
     from pointsman.model.config import Config
 
     configure_logging(verbose)
     by_hand = file is None and bool(interfaces)
-    config = Config(router_id=socket.gethostname()) if by_hand else load_or_exit(file or DEFAULT_FILE)
+    path = None if by_hand else (file or DEFAULT_FILE).absolute()
+    config = Config(router_id=socket.gethostname()) if path is None else load_or_exit(path, config_id)
     options = Options(
         interfaces=interfaces,
         xdp_mode=xdp_mode,
         connection_limit=connections,
         keep_forwarding=keep_forwarding,
+        file=str(path or ""),
+        config_id=config_id,
     )
-    sys.exit(start(config, options))
+    sys.exit(start(config, options, partial(reload_at_signal, path, config_id) if path else None))

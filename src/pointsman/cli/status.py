@@ -42,6 +42,11 @@ def show(state: dict[str, Any], console: Console) -> None:
     """Print the status for a person."""
     plane = state["data_plane"]
     console.print(f"[bold]{state['router_id']}[/]  up {state['uptime']:.0f} s, data plane {plane['name']}")
+    configuration = state["configuration"]
+    console.print(
+        f"  configuration {configuration['generation']} for {configuration['for']:.0f} s"
+        + (f", {configuration['file']}" if configuration["file"] else "")
+    )
     for attachment in plane["attachments"]:
         reason = f"  ({attachment['reason']})" if attachment["reason"] else ""
         console.print(f"  {attachment['interface']}: {attachment['mode']}{reason}")

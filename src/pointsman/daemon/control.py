@@ -14,13 +14,25 @@ from pathlib import Path
 import msgspec
 
 from pointsman.daemon.framing import ProtocolError, read_frame, write_frame
-from pointsman.daemon.messages import ApplyRequest, ErrorReply, Reply, Request, decode_request, encode
+from pointsman.daemon.messages import (
+    ApplyRequest,
+    ErrorReply,
+    ReloadRefused,
+    ReloadRequest,
+    Reply,
+    Request,
+    decode_request,
+    encode,
+)
 
 log = logging.getLogger("control")
 
 MAX_CLIENTS = 64
 IDLE_LIMIT = 60.0
 """Seconds after which a client that asks nothing is let go."""
+
+CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused)
+"""Requests that only root may make."""
 
 Handler = Callable[[Request], Reply]
 
@@ -75,6 +87,6 @@ class ControlServer:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
             return ErrorReply(f"not a request that this director understands: {error}")
-        if isinstance(request, ApplyRequest) and uid not in (0, os.geteuid()):
+        if isinstance(request, CHANGES) and uid not in (0, os.geteuid()):
             return ErrorReply("permission denied: only root may change the table")
         return self._handler(request)

@@ -19,13 +19,14 @@ import msgspec
 
 from pointsman.daemon import messages
 from pointsman.daemon.control import ControlServer
+from pointsman.daemon.generations import Generations
 from pointsman.daemon.keeper import Keeper, foreign_services, refusal_texts
 from pointsman.daemon.mail import MailQueue
 from pointsman.daemon.paths import control_socket
+from pointsman.daemon.reloader import CannotReloadError, Reloader, Survey
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert, instance_alert
 from pointsman.lvs.estimator import PERIOD, Estimator
-from pointsman.model.config import Config
 from pointsman.model.service import Forwarding
 from pointsman.model.vrrp import VrrpState
 from pointsman.net.neighbours import NeighbourWatcher
@@ -38,13 +39,22 @@ LARGEST_REPORT = 65536
 
 
 class Director:
-    """One configuration on one data plane."""
+    """The configuration in force on one data plane."""
 
-    def __init__(self, config: Config, plane: DataPlane, keep_forwarding: bool) -> None:
-        self._config = config
+    def __init__(
+        self,
+        generations: Generations,
+        plane: DataPlane,
+        keep_forwarding: bool,
+        survey: Survey,
+        origin: dict[str, str | None],
+    ) -> None:
+        self._config = generations.current
         self._plane = plane
         self._keep_forwarding = keep_forwarding
-        self._keeper = Keeper(config, plane)
+        self._keeper = Keeper(self._config, plane)
+        self._origin = origin
+        self._reloader = Reloader(generations, self._keeper, plane, survey)
         self._watcher = NeighbourWatcher()
         self._hops: dict[str, NextHop] = {}
         self._instances: dict[str, tuple[messages.InstanceChanged, float]] = {}
@@ -60,6 +70,7 @@ class Director:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         self._mail = MailQueue(self._config.mail)
         self._mail.start()
+        self._reloader.audience = [*channels, ready]
         self._settle()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
@@ -94,6 +105,7 @@ class Director:
 
     def _tick(self) -> None:
         self._follow_neighbours()
+        self._reloader.tell()
         if self._keeper.refusals:
             self._settle()
 
@@ -176,6 +188,8 @@ class Director:
             messages.StatusRequest: self._status,
             messages.TableRequest: self._table,
             messages.ApplyRequest: self._apply,
+            messages.ReloadRequest: self._reload,
+            messages.ReloadRefused: self._reload_refused,
         }
         try:
             return answers[type(request)](request)
@@ -188,6 +202,25 @@ class Director:
             log.info("by hand: %s", operation.text())
         self._watch()
         return messages.ApplyReply(tuple(refusals))
+
+    def _reload(self, request: messages.ReloadRequest) -> messages.Reply:
+        try:
+            planned = self._reloader.plan(request.config)
+        except CannotReloadError as error:
+            return messages.ErrorReply(str(error))
+        if not request.dry_run:
+            self._reloader.adopt(planned)
+            self._config = planned.config
+            present = {instance.name for instance in planned.config.instances}
+            self._instances = {name: kept for name, kept in self._instances.items() if name in present}
+            if self._mail is not None:
+                self._mail.use(planned.config.mail)
+            self._settle()
+        return messages.ReloadReply(planned.steps, self._reloader.number)
+
+    def _reload_refused(self, request: messages.ReloadRefused) -> messages.Reply:
+        self._reloader.refused(request.problems)
+        return messages.ReloadReply((), self._reloader.number)
 
     def _table(self, request: messages.TableRequest) -> messages.Reply:
         return messages.TableReply(
@@ -206,6 +239,7 @@ class Director:
                 "router_id": self._config.router_id,
                 "uptime": now - self._started,
                 "data_plane": msgspec.to_builtins(self._plane.capabilities()),
+                "configuration": {**self._origin, **self._reloader.describe(now)},
                 "exits": self._plane.counters().exits,
                 "instances": [
                     {**msgspec.to_builtins(report), "for": now - since}
@@ -217,6 +251,7 @@ class Director:
                 "problems": [
                     *self._watcher.problems().values(),
                     *refusal_texts(self._keeper.refusals),
+                    *self._reloader.problems(),
                 ],
             }
         )
@@ -233,11 +268,17 @@ def _hop_text(hop: NextHop) -> str:
 
 
 def run(
-    config: Config,
+    generations: Generations,
     plane: DataPlane,
     channels: list[socket.socket],
     ready: socket.socket,
     keep_forwarding: bool,
+    survey: Survey,
+    origin: dict[str, str | None],
 ) -> int:
-    """The body of the director process. Raises OSError when the data plane or netlink cannot be used."""
-    return asyncio.run(Director(config, plane, keep_forwarding).run(channels, ready))
+    """The body of the director process; `origin` (file, config_id) is only shown.
+
+    Raises OSError when the data plane or netlink cannot be used.
+    """
+    director = Director(generations, plane, keep_forwarding, survey, origin)
+    return asyncio.run(director.run(channels, ready))

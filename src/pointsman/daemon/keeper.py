@@ -7,9 +7,10 @@ refused is planned again at the next `settle`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from pointsman.conf.changes import same
 from pointsman.daemon.messages import CheckResult
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, quorum_alert
@@ -17,6 +18,7 @@ from pointsman.lvs.desired import CheckKey, PoolState, desired, found_down
 from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.transitions import Change, Transition, transitions
 from pointsman.model.config import Config
+from pointsman.model.health import PoolMember
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal
 from pointsman.model.override import Override
 from pointsman.model.service import ServerKey, ServiceKey
@@ -30,7 +32,9 @@ class Keeper:
     def __init__(self, config: Config, plane: DataPlane) -> None:
         self._config = config
         self._plane = plane
-        self.managed = frozenset(virtual.service.key for virtual in config.virtual_servers)
+        self.managed = _keys(config)
+        self._leaving: frozenset[ServiceKey] = frozenset()
+        """Services of a former configuration that are still to be taken out of the table."""
         self._verdicts: dict[CheckKey, bool] = found_down(config.virtual_servers, plane.read())
         self._known: dict[CheckKey, CheckResult] = {}
         self._overrides: dict[tuple[ServiceKey, ServerKey], Override] = {}
@@ -64,15 +68,33 @@ class Keeper:
             )
         ]
         self._pools = wanted.pools
-        plan = reconcile(wanted.table, self._plane.read(), managed=self.managed)
+        plan = reconcile(wanted.table, self._plane.read(), managed=self.managed | self._leaving)
         before = {refusal.operation for refusal in self.refusals}
         self.refusals = tuple(self._plane.apply(plan))
+        if not self.refusals:
+            self._leaving = frozenset()
         for transition in told:
             log.info("%s", transition.text)
         for refusal in self.refusals:
             if refusal.operation not in before:
                 log.error("cannot %s: %s", refusal.operation.text(), refusal.detail or refusal.reason)
         return self._alerts(told)
+
+    def plan(self, config: Config) -> list[Operation]:
+        """What `adopt` of this configuration and the next `settle` would do to the table."""
+        carried = _carried_over(self._config, config, self._verdicts)
+        wanted = desired(config.virtual_servers, carried, self._overrides, self._pools)
+        return reconcile(wanted.table, self._plane.read(), managed=self.managed | _keys(config))
+
+    def adopt(self, config: Config) -> None:
+        """Keep another configuration from now on; checks that stay, or change, keep their verdicts."""
+        self._verdicts = _carried_over(self._config, config, self._verdicts)
+        known = {key for key, _ in _members(config)}
+        self._known = {key: result for key, result in self._known.items() if key[:2] in known}
+        self._overrides = {key: override for key, override in self._overrides.items() if key in known}
+        self._leaving |= self.managed - _keys(config)
+        self._config = config
+        self.managed = _keys(config)
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
         """An administrator's own operations, at once.
@@ -144,6 +166,33 @@ class Keeper:
             if item.change in changes
         ]
         return [alert for alert in found if alert is not None]
+
+
+def _keys(config: Config) -> frozenset[ServiceKey]:
+    return frozenset(virtual.service.key for virtual in config.virtual_servers)
+
+
+def _members(config: Config) -> Iterator[tuple[tuple[ServiceKey, ServerKey], PoolMember]]:
+    for virtual in config.virtual_servers:
+        for member in virtual.members:
+            yield (virtual.service.key, member.server.key), member
+
+
+def _carried_over(old: Config, new: Config, verdicts: dict[CheckKey, bool]) -> dict[CheckKey, bool]:
+    """The verdicts for the new checks: that of the equal old check, else that of the one in its place.
+
+    A changed check says nothing until it has run; taking the server out, or back, meanwhile would be a guess.
+    """
+    before = {key: member.checks for key, member in _members(old)}
+    carried: dict[CheckKey, bool] = {}
+    for key, member in _members(new):
+        checks = before.get(key, ())
+        for index, check in enumerate(member.checks):
+            equal = (place for place, other in enumerate(checks) if same(check, other))
+            verdict = verdicts.get((*key, next(equal, index)))
+            if verdict is not None:
+                carried[(*key, index)] = verdict
+    return carried
 
 
 def foreign_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> bool:

@@ -52,19 +52,24 @@ class MailQueue:
     """
 
     def __init__(self, mail: Mail) -> None:
-        self._mail = mail
-        self._host_name = mail.helo_name or socket.gethostname()
-        self._sender = mail.sender or f"pointsman@{self._host_name}"
+        self._told: set[str] = set()
+        self.use(mail)
         self._waiting: deque[bytes] = deque()
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
-        self._told: set[str] = set()
         self._worker: asyncio.Task[None] | None = None
 
     @property
     def wanted(self) -> bool:
         """Whether the configuration names a server and somebody to write to."""
         return bool(self._mail.server and self._mail.recipients)
+
+    def use(self, mail: Mail) -> None:
+        """Send by these settings from now on, also what waits already."""
+        self._mail = mail
+        self._host_name = mail.helo_name or socket.gethostname()
+        self._sender = mail.sender or f"pointsman@{self._host_name}"
+        self._told.clear()
 
     def start(self) -> None:
         """Begin to send, on the running loop."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pointsman.model.address import Address
+from pointsman.model.config import Config
 from pointsman.model.operations import Operation, Refusal
 from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
 from pointsman.model.traffic import Connection, Counters
@@ -55,6 +56,12 @@ class SendVerdicts(msgspec.Struct, frozen=True, tag=True):
     """Report the verdict in force of every check again: the director has restarted and knows none."""
 
 
+class NewConfiguration(msgspec.Struct, frozen=True, tag=True):
+    """A configuration comes with it, as a file descriptor (generations.py); to vrrp and supervisor, too."""
+
+    rollback: bool = False
+
+
 # client -> director
 
 
@@ -72,6 +79,20 @@ class ApplyRequest(msgspec.Struct, frozen=True, tag=True):
     """Carry out operations on the data plane, as ipvsadm does."""
 
     operations: tuple[Operation, ...]
+
+
+class ReloadRequest(msgspec.Struct, frozen=True, tag=True):
+    """Take this configuration in place of the one in force; None: the one before it."""
+
+    config: Config | None
+    dry_run: bool = False
+    """Only say what would be done."""
+
+
+class ReloadRefused(msgspec.Struct, frozen=True, tag=True):
+    """A configuration that was to be loaded has errors; nobody may be looking, so status shall tell."""
+
+    problems: tuple[str, ...]
 
 
 # director -> client
@@ -95,14 +116,21 @@ class ApplyReply(msgspec.Struct, frozen=True, tag=True):
     refusals: tuple[Refusal, ...] = ()
 
 
+class ReloadReply(msgspec.Struct, frozen=True, tag=True):
+    plan: tuple[str, ...]
+    """What was done, or would be."""
+    generation: int
+    """The number of the configuration in force now."""
+
+
 class ErrorReply(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
 Report = InstanceChanged | CheckResult
-Request = StatusRequest | TableRequest | ApplyRequest
-Order = SendVerdicts
-Reply = StatusReply | TableReply | ApplyReply | ErrorReply
+Request = StatusRequest | TableRequest | ApplyRequest | ReloadRequest | ReloadRefused
+Order = SendVerdicts | NewConfiguration
+Reply = StatusReply | TableReply | ApplyReply | ReloadReply | ErrorReply
 
 
 def _decode_custom(kind: Any, value: object) -> object:
@@ -122,6 +150,7 @@ def encode(message: Report | Order | Request | Reply) -> bytes:
 _report_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report, dec_hook=_decode_custom)
 _order_decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order, dec_hook=_decode_custom)
 _request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request, dec_hook=_decode_custom)
+_config_decoder: msgspec.json.Decoder[Config] = msgspec.json.Decoder(Config, dec_hook=_decode_custom)
 _reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_hook=_decode_custom)
 
 
@@ -143,3 +172,13 @@ def decode_request(data: bytes) -> Request:
 def decode_reply(data: bytes) -> Reply:
     """An answer of the director. Raises msgspec.DecodeError."""
     return _reply_decoder.decode(data)
+
+
+def encode_config(config: Config) -> bytes:
+    """A whole configuration as bytes."""
+    return _encoder.encode(config)
+
+
+def decode_config(data: bytes) -> Config:
+    """The way back. Raises msgspec.MsgspecError."""
+    return _config_decoder.decode(data)

@@ -6,11 +6,13 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
 
 from pointsman.daemon import checker, director, vrrp
+from pointsman.daemon.generations import Generations
 from pointsman.daemon.paths import pin_directory, run_directory
 from pointsman.daemon.privileges import (
     Capability,
@@ -18,6 +20,7 @@ from pointsman.daemon.privileges import (
     effective_capabilities,
     keep_only,
 )
+from pointsman.daemon.reloader import CannotReloadError
 from pointsman.daemon.supervisor import (
     EXIT_ENVIRONMENT,
     EXIT_OK,
@@ -51,14 +54,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     xdp_mode: str = "auto"
     connection_limit: int = 1 << 20
     keep_forwarding: bool = False
+    file: str = ""
+    """The configuration file; empty: none."""
+    config_id: str | None = None
+    """What its lines with @id are compared with; None: the short host name."""
 
 
 class EnvironmentProblem(Exception):  # noqa: N818
     """This host cannot run it as it is; the text says what, where and what to do."""
 
 
-def start(config: Config, options: Options) -> int:
-    """Run until told to stop; the exit code (0, or 3: this host cannot run it as it is)."""
+def start(config: Config, options: Options, reload: Callable[[], int] | None = None) -> int:
+    """Run until told to stop; the exit code (0, or 3: this host cannot run it as it is).
+
+    `reload` runs in a process of its own at SIGHUP; None: there is no file to load again.
+    """
     try:
         _check_capabilities()
         interfaces = _interfaces(config, options)
@@ -71,7 +81,7 @@ def start(config: Config, options: Options) -> int:
     except (EnvironmentProblem, OSError) as error:
         return _refuse(str(error))
     try:
-        return _supervisor(config, options, interfaces).run()
+        return _supervisor(config, options, interfaces, reload).run()
     finally:
         release_lock(lock, run_directory())
 
@@ -118,24 +128,39 @@ def _interfaces(config: Config, options: Options) -> list[str]:
     return list(wanted) or ethernet
 
 
-def _supervisor(config: Config, options: Options, interfaces: list[str]) -> Supervisor:
+def _supervisor(
+    config: Config, options: Options, interfaces: list[str], reload: Callable[[], int] | None
+) -> Supervisor:
     heard, beat = _pair()
     vrrp_end, from_vrrp = _pair()
     checker_end, from_checker = _pair()
+    generations = Generations(config)
     director_child = Child(
         "director",
-        partial(_director, config, options, interfaces, [from_vrrp, from_checker], beat),
+        partial(_director, generations, options, interfaces, [from_vrrp, from_checker], beat),
         partial(keep_only, DIRECTOR_KEEPS),
     )
-    helpers = []
-    if config.instances:
-        body = partial(vrrp.run, config.instances, vrrp_end, run_directory())
-        helpers.append(Child("vrrp", body, partial(keep_only, VRRP_KEEPS)))
-    if any(member.checks for virtual in config.virtual_servers for member in virtual.members):
-        helpers.append(
-            Child("checker", partial(checker.run, config.virtual_servers, checker_end), become_nobody)
-        )
-    return Supervisor(director_child, helpers, heard)
+    helpers = [
+        Child(
+            "vrrp",
+            lambda: vrrp.run(generations.current.instances, vrrp_end, run_directory()),
+            partial(keep_only, VRRP_KEEPS),
+            wanted=lambda: bool(generations.current.instances),
+        ),
+        Child(
+            "checker",
+            lambda: checker.run(generations.current.virtual_servers, checker_end),
+            become_nobody,
+            wanted=lambda: has_checks(generations.current),
+        ),
+    ]
+    loader = Child("reload", reload) if reload else None
+    return Supervisor(director_child, helpers, heard, generations, loader)
+
+
+def has_checks(config: Config) -> bool:
+    """Whether any real server is to be checked."""
+    return any(member.checks for virtual in config.virtual_servers for member in virtual.members)
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
@@ -143,14 +168,24 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 
 
 def _director(
-    config: Config,
+    generations: Generations,
     options: Options,
     interfaces: list[str],
     channels: list[socket.socket],
     beat: socket.socket,
 ) -> int:
+    def survey(config: Config) -> list[str]:
+        try:
+            return _interfaces(config, options)
+        except EnvironmentProblem as problem:
+            raise CannotReloadError(str(problem)) from problem
+
     try:
+        interfaces = interfaces if generations.number == 1 else survey(generations.current)
         plane = XdpDataPlane.open(pin_directory(), interfaces, options.xdp_mode, options.connection_limit)
-    except OSError as error:
+    except (OSError, CannotReloadError) as error:
         return _refuse(f"the data plane cannot be set up: {error}")
-    return director.run(config, plane, channels, beat, options.keep_forwarding) or EXIT_OK
+    origin = {"file": options.file, "config_id": options.config_id}
+    return (
+        director.run(generations, plane, channels, beat, options.keep_forwarding, survey, origin) or EXIT_OK
+    )

@@ -19,7 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from pointsman.daemon import privileges
+from pointsman.daemon.generations import Generations, receive
+from pointsman.daemon.messages import NewConfiguration, decode_order
 from pointsman.daemon.notify import notify, watchdog_interval
 
 log = logging.getLogger("supervisor")
@@ -54,6 +58,8 @@ class Child:
     body: Callable[[], int]
     confine: Callable[[], None] = field(default=lambda: None)
     """Gives up privileges; runs in the child before the body."""
+    wanted: Callable[[], bool] = field(default=lambda: True)
+    """Whether the configuration in force has work for it; one that runs already goes on without."""
     pid: int = 0
     started: float = 0.0
     crashes: int = 0
@@ -95,11 +101,24 @@ def release_lock(handle: int, run_directory: Path) -> None:
 
 
 class Supervisor:
-    """Keeps `director` and its `helpers` running until told to stop."""
+    """Keeps `director` and its `helpers` running until told to stop.
 
-    def __init__(self, director: Child, helpers: list[Child], ready: socket.socket) -> None:
+    `generations` is what children start with; the director tells of new ones. `reload` is run at SIGHUP.
+    """
+
+    def __init__(
+        self,
+        director: Child,
+        helpers: list[Child],
+        ready: socket.socket,
+        generations: Generations | None = None,
+        reload: Child | None = None,
+    ) -> None:
         self._director = director
         self._helpers = helpers
+        self._generations = generations
+        self._reload = reload
+        self._reload_wanted = False
         self._ready = ready
         """The director writes one byte here when it is ready and then as a sign of life."""
         self._heard: float | None = None
@@ -129,7 +148,7 @@ class Supervisor:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stopping = True
         elif number == signal.SIGHUP:
-            log.warning("SIGHUP: reloading is not implemented yet; nothing was changed")
+            self._reload_wanted = True
 
     def _wait(self, wake: int) -> None:
         for key, _ in self._selector.select(self._timeout()):
@@ -140,6 +159,7 @@ class Supervisor:
             else:
                 self._hear()
         self._reap()
+        self._start_reload()
         now = time.monotonic()
         for child in self._children():
             if child.restart_at is not None and child.restart_at <= now and not self._stopping:
@@ -149,6 +169,18 @@ class Supervisor:
             os.kill(self._director.pid, signal.SIGKILL)
             self._heard = None
 
+    def _start_reload(self) -> None:
+        """One at a time; SIGHUPs that come meanwhile are one more."""
+        if not self._reload_wanted or self._stopping or not self._was_ready:
+            return
+        if self._reload is None:
+            self._reload_wanted = False
+            log.warning("SIGHUP: this director has no configuration file; nothing was changed")
+        elif not self._reload.pid:
+            self._reload_wanted = False
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            self._start(self._reload)
+
     def _timeout(self) -> float | None:
         due = [child.restart_at for child in self._children() if child.restart_at is not None]
         if self._heard is not None:
@@ -156,11 +188,11 @@ class Supervisor:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _children(self) -> list[Child]:
-        return [self._director, *self._helpers]
+        return [self._director, *self._helpers, *([self._reload] if self._reload else [])]
 
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            while self._ready.recv(4096):
+            while self._take_sign():
                 first = self._heard is None
                 self._heard = time.monotonic()
                 if first:
@@ -168,11 +200,30 @@ class Supervisor:
         if watchdog_interval() is not None:
             notify("WATCHDOG=1")
 
+    def _take_sign(self) -> bool:
+        """Read one sign of life; with it may come a configuration, for children that start from now on."""
+        try:
+            data, config = receive(self._ready)
+            if config is not None and self._generations is not None:
+                order = decode_order(data)
+                if isinstance(order, NewConfiguration) and order.rollback:
+                    self._generations.back()
+                else:
+                    self._generations.push(config)
+                self._start_helpers()
+        except msgspec.MsgspecError as error:
+            log.error("what the director says is not understood: %s", error)
+            return True
+        return bool(data)
+
+    def _start_helpers(self) -> None:
+        for child in self._helpers:
+            if child.pid == 0 and child.restart_at is None and child.wanted():
+                self._start(child)
+
     def _director_ready(self) -> None:
         self._was_ready = True
-        for child in self._helpers:
-            if child.pid == 0 and child.restart_at is None:
-                self._start(child)
+        self._start_helpers()
         notify("READY=1\nSTATUS=forwarding")
 
     def _start(self, child: Child) -> None:
@@ -213,6 +264,10 @@ class Supervisor:
 
     def _ended(self, child: Child, code: int) -> None:
         child.pid = 0
+        if child is self._reload:
+            if not self._stopping:
+                notify("READY=1")
+            return
         if self._stopping:
             return
         hopeless = code in (EXIT_CONFIGURATION, EXIT_ENVIRONMENT)
@@ -233,7 +288,7 @@ class Supervisor:
         """Helpers first: VRRP hands the addresses over while the director still forwards."""
         self._stopping = True
         notify("STOPPING=1")
-        self._terminate(self._helpers)
+        self._terminate([*self._helpers, *([self._reload] if self._reload else [])])
         self._terminate([self._director])
 
     def _terminate(self, children: list[Child]) -> None:

@@ -1,0 +1,134 @@
+"""`pointsman reload` and `pointsman rollback`: the director takes its file again, or goes back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summary
+from pointsman.conf.problems import ConfError, Severity
+from pointsman.daemon.client import ControlError, ProtocolError, request
+from pointsman.daemon.messages import (
+    ErrorReply,
+    ReloadRefused,
+    ReloadReply,
+    ReloadRequest,
+    StatusReply,
+    StatusRequest,
+)
+from pointsman.daemon.paths import control_socket
+from pointsman.model.config import Config
+
+EXIT_NOT_TAKEN = 1
+"""No director runs here, or it cannot take the configuration."""
+
+PATIENCE = 60.0
+"""Seconds for a large configuration to be taken."""
+
+
+@click.command()
+@click.option(
+    "-f",
+    "--use-file",
+    "file",
+    type=click.Path(path_type=Path),
+    help="keepalived.conf to take. [default: the director's own file]",
+)
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
+def reload(file: Path | None, dry_run: bool, as_json: bool) -> None:
+    """Let the running director take its configuration file as it is now.
+
+    The file is read and checked here, away from the director; with an error nothing changes. Otherwise the
+    plan is shown and carried out: what does not change is not touched, adverts go on, connections stay.
+
+    Exit codes: 0 taken (or nothing to do); 2 the configuration has errors; 1 no director, or it cannot take
+    the configuration.
+    """
+    sys.exit(_reload(file, dry_run, as_json))
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
+def rollback(dry_run: bool, as_json: bool) -> None:
+    """Let the running director go back to the configuration before the last reload.
+
+    Several times in a row goes back further. The file is left as it is: correct it before the next reload.
+
+    Exit codes: 0 done; 1 no director, or no earlier configuration.
+    """
+    sys.exit(_take(None, dry_run, as_json, "rolled back to"))
+
+
+def reload_at_signal(file: Path, config_id: str | None = None) -> int:
+    """What SIGHUP does: the same without a terminal; the log and `status` tell how it went."""
+    return _reload(file, dry_run=False, as_json=False, config_id=config_id)
+
+
+def _reload(file: Path | None, dry_run: bool, as_json: bool, config_id: str | None = None) -> int:
+    if file is None:
+        own = _own_file()
+        if isinstance(own, int):
+            return own
+        file, config_id = own
+    try:
+        loaded = load_file(file, config_id)
+    except ConfError as error:
+        print_problems(error.problems, err=True)
+        click.echo(f"{file}: {summary(error.problems)}; nothing was changed", err=True)
+        if not dry_run:
+            _tell_refused(error)
+        return EXIT_ERRORS
+    print_problems([each for each in loaded.problems if each.severity is not Severity.NOTE], err=True)
+    return _take(loaded.config, dry_run, as_json, f"{file} is in force as")
+
+
+def _own_file() -> tuple[Path, str | None] | int:
+    """The file that the director was started with, and its config id; or an exit code."""
+    try:
+        reply = request(StatusRequest(), control_socket())
+    except (ControlError, ProtocolError) as error:
+        return _failed(str(error))
+    if not isinstance(reply, StatusReply):
+        return _failed("the director does not say which file is its own; name one with -f")
+    configuration = reply.status["configuration"]
+    if not configuration["file"]:
+        return _failed("this director was started without a configuration file; name one with -f")
+    return Path(configuration["file"]), configuration["config_id"]
+
+
+def _tell_refused(error: ConfError) -> None:
+    try:
+        request(ReloadRefused(tuple(str(each) for each in error.errors)), control_socket())
+    except (ControlError, ProtocolError) as trouble:
+        click.echo(f"pointsman reload: {trouble}", err=True)
+
+
+def _take(config: Config | None, dry_run: bool, as_json: bool, done: str) -> int:
+    try:
+        reply = request(ReloadRequest(config, dry_run), control_socket(), timeout=PATIENCE)
+    except (ControlError, ProtocolError) as error:
+        return _failed(str(error))
+    if isinstance(reply, ErrorReply):
+        return _failed(reply.error)
+    assert isinstance(reply, ReloadReply)
+    if as_json:
+        document = {"plan": reply.plan, "dry_run": dry_run, "generation": reply.generation}
+        click.echo(json.dumps(document, indent=2))
+        return 0
+    for step in reply.plan:
+        click.echo(f"  {step}")
+    if dry_run:
+        click.echo(f"{len(reply.plan)} changes would be made" if reply.plan else "nothing would change")
+    else:
+        click.echo(f"{done} configuration {reply.generation}: {len(reply.plan) or 'no'} changes")
+    return 0
+
+
+def _failed(why: str) -> int:
+    click.echo(f"pointsman: {why}", err=True)
+    return EXIT_NOT_TAKEN

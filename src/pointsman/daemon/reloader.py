@@ -1,0 +1,134 @@
+"""The director's part of a reload: what it would do, doing it, and telling the other processes.
+
+A configuration arrives here parsed and checked (`pointsman reload` is a process of its own). Whatever can
+fail is looked at before anything changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from pointsman.conf.changes import changes
+from pointsman.daemon.generations import Generations, hand_over
+from pointsman.daemon.keeper import Keeper
+from pointsman.dataplane.interface import DataPlane
+from pointsman.model.config import Config
+
+log = logging.getLogger("director")
+
+Survey = Callable[[Config], list[str]]
+"""The interfaces that a configuration needs; raises CannotReloadError when this host cannot run it."""
+
+
+class CannotReloadError(Exception):
+    """Nothing was changed; the text says why, and what to do."""
+
+
+class Planned(NamedTuple):
+    """A configuration that can be taken."""
+
+    config: Config
+    rollback: bool
+    interfaces: list[str]
+    steps: tuple[str, ...]
+
+
+class Reloader:
+    """Takes configurations. `audience`: the channels of the processes that need to know."""
+
+    def __init__(self, generations: Generations, keeper: Keeper, plane: DataPlane, survey: Survey) -> None:
+        self.audience: Sequence[socket.socket] = ()
+        self._generations = generations
+        self._keeper = keeper
+        self._plane = plane
+        self._survey = survey
+        self._since = time.monotonic()
+        self._refused: tuple[str, ...] = ()
+        self._untold: list[tuple[socket.socket, Config, bool]] = []
+
+    @property
+    def number(self) -> int:
+        """That of the configuration in force."""
+        return self._generations.number
+
+    def plan(self, config: Config | None) -> Planned:
+        """What taking this configuration would do; None: the one before. Raises CannotReloadError."""
+        rollback = config is None
+        if config is None:
+            if self._generations.previous is None:
+                raise CannotReloadError(
+                    "there is no earlier configuration to go back to; nothing was changed"
+                )
+            config = self._generations.previous[1]
+        interfaces = self._survey(config)
+        attached = {each.interface for each in self._plane.capabilities().attachments}
+        steps = [
+            *(f"attach to {name}" for name in interfaces if name not in attached),
+            *(f"detach from {name}" for name in sorted(attached - set(interfaces))),
+            *changes(self._generations.current, config),
+            *(operation.text() for operation in self._keeper.plan(config)),
+        ]
+        return Planned(config, rollback, interfaces, tuple(steps))
+
+    def adopt(self, planned: Planned) -> None:
+        """Take it; the keeper has yet to settle.
+
+        Raises OSError when an interface cannot be attached to; then nothing has changed.
+        """
+        attached = {each.interface for each in self._plane.capabilities().attachments}
+        if attached and attached != set(planned.interfaces):
+            self._plane.attach(planned.interfaces)
+        if planned.rollback:
+            self._generations.back()
+        else:
+            self._generations.push(planned.config)
+        self._keeper.adopt(planned.config)
+        self._since = time.monotonic()
+        self._refused = ()
+        log.info("configuration %d is in force: %d changes", self.number, len(planned.steps))
+        for step in planned.steps:
+            log.info("  %s", step)
+        self._untold += [(channel, planned.config, planned.rollback) for channel in self.audience]
+        self.tell()
+
+    def tell(self) -> None:
+        """Hand the configuration to whoever has not got it yet; who is busy gets it at the next call."""
+        waiting: list[tuple[socket.socket, Config, bool]] = []
+        for channel, config, rollback in self._untold:
+            if any(channel is earlier for earlier, _, _ in waiting):
+                waiting.append((channel, config, rollback))
+                continue
+            try:
+                hand_over(channel, config, rollback)
+            except BlockingIOError:
+                waiting.append((channel, config, rollback))
+            except OSError as error:
+                log.error("a process was not told of the new configuration: %s", error)
+        self._untold = waiting
+
+    def refused(self, problems: tuple[str, ...]) -> None:
+        """A file that was to be loaded has errors."""
+        self._refused = problems
+        log.error("reload refused, configuration %d stays in force: %d errors", self.number, len(problems))
+        for problem in problems:
+            log.error("  %s", problem)
+
+    def problems(self) -> list[str]:
+        """For `status`: the last reload, if it failed."""
+        if not self._refused:
+            return []
+        more = f" (and {len(self._refused) - 1} more)" if len(self._refused) > 1 else ""
+        return [f"the last reload was refused, nothing was changed: {self._refused[0]}{more}"]
+
+    def describe(self, now: float) -> dict[str, Any]:
+        """For `status`."""
+        earlier = self._generations.previous
+        return {
+            "generation": self.number,
+            "for": now - self._since,
+            "rollback_to": earlier[0] if earlier else None,
+        }
