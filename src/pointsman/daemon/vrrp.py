@@ -32,7 +32,14 @@ from pointsman.daemon.vrrp_host_checks import (
     way_out,
 )
 from pointsman.daemon.vrrp_memory import Memory
-from pointsman.daemon.vrrp_notices import Finished, Notice, decode_hand_over, decode_reading
+from pointsman.daemon.vrrp_notices import (
+    Finished,
+    Message,
+    Notice,
+    TellReadings,
+    decode_hand_over,
+    decode_reading,
+)
 from pointsman.daemon.vrrp_router import Router
 from pointsman.model.address import Address
 from pointsman.model.tracking import SyncGroupSettings, TrackKind, VrrpSurroundings
@@ -103,7 +110,7 @@ class VrrpProcess:
     ) -> None:
         self._channel = channel
         self._helper = helper
-        self._notices: collections.deque[Notice | Finished] = collections.deque(maxlen=_MOST_PENDING)
+        self._notices: collections.deque[Message] = collections.deque(maxlen=_MOST_PENDING)
         self._readings: dict[tuple[TrackKind, str], int] = {}
         self._pending: collections.deque[InstanceChanged] = collections.deque(maxlen=_MOST_PENDING)
         self._selector = selectors.DefaultSelector()
@@ -134,6 +141,7 @@ class VrrpProcess:
         """Start every instance, work until SIGTERM or SIGINT, stop every instance."""
         self._prepare()
         self._remove_strays()
+        self._notices.append(TellReadings())
         for router in self._routers:
             router.start(self._present, self._readings)
         while not self._stopping:

@@ -25,6 +25,10 @@ class Notice(msgspec.Struct, frozen=True, tag=True):
     to_fifo: bool = True
 
 
+class TellReadings(msgspec.Struct, frozen=True, tag=True):
+    """VRRP has just started and knows no reading."""
+
+
 class Finished(msgspec.Struct, frozen=True, tag=True):
     """No notice will come any more."""
 
@@ -50,12 +54,14 @@ class HandOver(msgspec.Struct, frozen=True, tag=True):
     """Empty: every instance that is master here."""
 
 
-_notice_decoder: msgspec.json.Decoder[Notice | Finished] = msgspec.json.Decoder(Notice | Finished)
+Message = Notice | TellReadings | Finished
+
+_notice_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 _reading_decoder: msgspec.json.Decoder[Reading] = msgspec.json.Decoder(Reading)
 _hand_over_decoder: msgspec.json.Decoder[HandOver] = msgspec.json.Decoder(HandOver)
 
 
-def decode_notice(data: bytes) -> Notice | Finished:
+def decode_notice(data: bytes) -> Message:
     """Raises msgspec.MsgspecError."""
     return _notice_decoder.decode(data)
 

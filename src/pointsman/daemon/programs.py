@@ -1,0 +1,98 @@
+"""Running an administrator's program as the user it is meant for, with an end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import os
+import pwd
+import signal
+import stat
+from pathlib import Path
+
+from pointsman.model.tracking import Command
+
+DEFAULT_USER = "keepalived_script"
+"""Scripts run as this user when there is one, else as root, as in keepalived."""
+_TERM_TIME = 2.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+
+class CannotRunError(Exception):
+    """A program that is not started; the text says why and what to do."""
+
+
+async def start(
+    command: Command, more: tuple[str, ...] = (), *, user: str = "", group: str = "", security: bool = False
+) -> asyncio.subprocess.Process:
+    """Start a program with `more` behind its own arguments, in a session of its own. Raises CannotRunError.
+
+    `user`, `group`: those of commands that name none. `security`: refuse to run as root what others than root
+    can change (enable_script_security).
+    """
+    identity = _identity(command.user or user, command.group or group)
+    if security and identity["user"] == 0 and (why := why_insecure(Path(command.words[0]))):
+        raise CannotRunError(f"{command.words[0]}: {why}, so it is not run as root (enable_script_security)")
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command.words,
+            *more,
+            stdin=asyncio.subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+            **(identity if os.geteuid() == 0 else {}),  # type: ignore[arg-type]
+        )
+    except OSError as error:
+        raise CannotRunError(f"cannot run {command.words[0]}: {error.strerror}") from error
+
+
+async def finish(process: asyncio.subprocess.Process, timeout: float) -> int | None:
+    """Its exit code; None when it had to be ended because it took longer than `timeout` seconds."""
+    try:
+        return await asyncio.wait_for(process.wait(), timeout)
+    except TimeoutError:
+        await end(process)
+        return None
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM to it and what it has started, and SIGKILL if that is not enough."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _TERM_TIME)
+            return
+
+
+def _identity(user: str, group: str) -> dict[str, object]:
+    try:
+        entry = pwd.getpwnam(user) if user else _default_user()
+        number = grp.getgrnam(group).gr_gid if group else entry.pw_gid
+    except KeyError as error:
+        raise CannotRunError(f"no such user or group: {error.args[0]}") from error
+    return {"user": entry.pw_uid, "group": number, "extra_groups": []}
+
+
+def _default_user() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(DEFAULT_USER)
+    except KeyError:
+        return pwd.getpwuid(0)
+
+
+def why_insecure(program: Path) -> str:
+    """How somebody who is not root could change what is run; empty: nobody can."""
+    try:
+        real = program.resolve(strict=True)
+        for part in (real, *real.parents):
+            status = part.stat()
+            sticky_folder = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+            if status.st_uid != 0:
+                return f"{part} belongs to user {status.st_uid}"
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky_folder:
+                return f"{part} can be written by others"
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return ""

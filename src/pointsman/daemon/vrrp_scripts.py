@@ -1,0 +1,225 @@
+"""The process that runs what VRRP wants to have run: tracked scripts, notify scripts, FIFOs.
+
+It is a process of its own so that no program, however long it takes, can delay an advert; and because VRRP
+has given up the rights that such programs need. Tracked files and processes are looked at here, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+
+import msgspec
+
+from pointsman.daemon import programs
+from pointsman.daemon.vrrp_notices import Finished, Notice, Reading, TellReadings, decode_notice
+from pointsman.daemon.vrrp_watches import ProcessWatch, command_lines, file_value, prepare
+from pointsman.model.tracking import Command, TrackKind, TrackScript, VrrpSurroundings
+from pointsman.vrrp.rising import RiseAndFall
+
+log = logging.getLogger("scripts")
+
+FILE_SPACING, PROCESS_SPACING = 0.2, 1.0
+"""Seconds between two looks at the tracked files and at the list of processes."""
+NOTIFY_TURN = 30.0
+"""Seconds that a notify script may take before the next one of the same instance is started beside it."""
+STOP_TIME = 5.0
+"""Seconds for VRRP to say its last word at a stop, and again for the programs that this starts."""
+_LARGEST_NOTICE = 65536
+
+
+def run(surroundings: VrrpSurroundings, channel: socket.socket) -> int:
+    """The body of the process: work until SIGTERM and the last notice. Always 0."""
+    asyncio.run(Helper(surroundings, channel).run())
+    return 0
+
+
+class Helper:
+    """Runs programs for VRRP, and tells it what the trackers say."""
+
+    def __init__(self, surroundings: VrrpSurroundings, channel: socket.socket) -> None:
+        self._settings = surroundings
+        self._channel = channel
+        self._said: dict[tuple[TrackKind, str], int] = {}
+        self._queues: dict[tuple[str, str], collections.deque[Notice]] = {}
+        self._turns: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._fifos: dict[str, int] = {}
+        self._readers: list[asyncio.subprocess.Process] = []
+        self._finished = asyncio.Event()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        await self._open_fifos()
+        self._channel.setblocking(False)
+        loop.add_reader(self._channel, self._hear)
+        work: list[Coroutine[None, None, None]] = [self._watch(script) for script in self._settings.scripts]
+        work += [self._look_at_files(), self._look_at_processes()]
+        tasks = [asyncio.create_task(each) for each in work]
+        await stop.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._finished.wait(), STOP_TIME)
+        for task in tasks:
+            task.cancel()
+        if self._turns:
+            await asyncio.wait(self._turns.values(), timeout=STOP_TIME)
+        for reader in self._readers:
+            await programs.end(reader)
+        self._close_fifos()
+
+    async def _start(self, command: Command, more: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
+        return await programs.start(
+            command,
+            more,
+            user=self._settings.script_user,
+            group=self._settings.script_group,
+            security=self._settings.script_security,
+        )
+
+    # trackers
+
+    def _tell(self, kind: TrackKind, name: str, value: int) -> None:
+        if self._said.get((kind, name)) != value:
+            self._said[kind, name] = value
+            log.info("tracked %s %s: %d", kind.value, name, value)
+            self._send(kind, name, value)
+
+    def _tell_all(self) -> None:
+        for (kind, name), value in self._said.items():
+            self._send(kind, name, value)
+
+    def _send(self, kind: TrackKind, name: str, value: int) -> None:
+        with contextlib.suppress(OSError):
+            self._channel.send(msgspec.json.encode(Reading(kind, name, value)))
+
+    async def _watch(self, script: TrackScript) -> None:
+        """Run a tracked script every interval; it never overlaps itself."""
+        counter = RiseAndFall(script.rise, script.fall, script.init_fail)
+        while True:
+            began = time.monotonic()
+            try:
+                process = await self._start(script.command)
+                try:
+                    code = await programs.finish(process, script.timeout)
+                except asyncio.CancelledError:
+                    await programs.end(process)
+                    raise
+            except programs.CannotRunError as problem:
+                log.error("vrrp_script %s: %s", script.name, problem)
+                return
+            verdict = counter.result(code == 0)
+            if verdict is not None:
+                self._tell(TrackKind.SCRIPT, script.name, int(verdict))
+            await asyncio.sleep(max(0.0, began + script.interval - time.monotonic()))
+
+    async def _look_at_files(self) -> None:
+        for tracked in self._settings.files:
+            prepare(tracked)
+        while self._settings.files:
+            for tracked in self._settings.files:
+                self._tell(TrackKind.FILE, tracked.name, file_value(tracked))
+            await asyncio.sleep(FILE_SPACING)
+
+    async def _look_at_processes(self) -> None:
+        watches = [ProcessWatch(tracked) for tracked in self._settings.processes]
+        while watches:
+            lines = command_lines()
+            for watch in watches:
+                verdict = watch.look(time.monotonic(), lines)
+                if verdict is not None:
+                    self._tell(TrackKind.PROCESS, watch.tracked.name, int(verdict))
+            await asyncio.sleep(PROCESS_SPACING)
+
+    # notices
+
+    def _hear(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._channel.recv(_LARGEST_NOTICE):
+                try:
+                    message = decode_notice(data)
+                except msgspec.MsgspecError as error:
+                    log.error("a notice that is none: %s", error)
+                    continue
+                match message:
+                    case Finished():
+                        self._finished.set()
+                    case TellReadings():
+                        self._tell_all()
+                    case Notice():
+                        self._take(message)
+
+    def _take(self, notice: Notice) -> None:
+        if notice.to_fifo:
+            self._write_fifos(notice)
+        if notice.commands or notice.with_arguments:
+            key = (notice.kind, notice.name)
+            self._queues.setdefault(key, collections.deque()).append(notice)
+            if key not in self._turns:
+                self._turns[key] = asyncio.create_task(self._serve(key))
+
+    async def _serve(self, key: tuple[str, str]) -> None:
+        """The notices of one instance, in their order."""
+        queue = self._queues[key]
+        while queue:
+            notice = queue.popleft()
+            for command in notice.commands:
+                await self._notify(command, ())
+            if notice.with_arguments:
+                more = (notice.kind, notice.name, notice.state, str(notice.priority))
+                await self._notify(notice.with_arguments, more)
+        del self._turns[key]
+
+    async def _notify(self, command: Command, more: tuple[str, ...]) -> None:
+        try:
+            process = await self._start(command, more)
+            code = await asyncio.wait_for(process.wait(), NOTIFY_TURN)
+        except programs.CannotRunError as problem:
+            log.error("notify: %s", problem)
+        except TimeoutError:
+            log.warning("notify: %s still runs after %.0f s", command.words[0], NOTIFY_TURN)
+        else:
+            if code:
+                log.warning("notify: %s ended with code %d", " ".join((*command.words, *more)), code)
+
+    # FIFOs
+
+    async def _open_fifos(self) -> None:
+        for path in self._settings.fifos:
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.mkfifo(path, 0o600)
+                # For reading too, so that a reader that goes away is no error.
+                self._fifos[path] = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError as error:
+                log.error("notify FIFO %s: %s", path, error.strerror)
+        for command in self._settings.fifo_scripts:
+            try:
+                self._readers.append(await self._start(command))
+            except programs.CannotRunError as problem:
+                log.error("notify FIFO script: %s", problem)
+
+    def _write_fifos(self, notice: Notice) -> None:
+        line = f'{notice.kind} "{notice.name}" {notice.state} {notice.priority}\n'.encode()
+        for path, descriptor in self._fifos.items():
+            try:
+                os.write(descriptor, line)
+            except OSError as error:
+                if error.errno == errno.EAGAIN:
+                    log.warning("notify FIFO %s is full; nobody reads it", path)
+                else:
+                    log.error("notify FIFO %s: %s", path, error.strerror)
+
+    def _close_fifos(self) -> None:
+        for path, descriptor in self._fifos.items():
+            os.close(descriptor)
+            Path(path).unlink(missing_ok=True)
