@@ -27,6 +27,7 @@ from pointsman.daemon.reloader import CannotReloadError, Reloader, Survey
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert, instance_alert
 from pointsman.lvs.estimator import PERIOD, Estimator
+from pointsman.model.config import Config
 from pointsman.model.service import Forwarding
 from pointsman.model.vrrp import VrrpState
 from pointsman.net.neighbours import NeighbourWatcher
@@ -242,7 +243,7 @@ class Director:
                 "configuration": {**self._origin, **self._reloader.describe(now)},
                 "exits": self._plane.counters().exits,
                 "instances": [
-                    {**msgspec.to_builtins(report), "for": now - since}
+                    {**msgspec.to_builtins(report), "for": now - since, **_configured(self._config, report)}
                     for report, since in self._instances.values()
                 ],
                 "services": self._keeper.describe(
@@ -255,6 +256,23 @@ class Director:
                 ],
             }
         )
+
+
+def _configured(config: Config, report: messages.InstanceChanged) -> dict[str, Any]:
+    """What the configuration says of this instance; anyone may look, so no password."""
+    instance = next((item for item in config.instances if item.name == report.instance), None)
+    if instance is None:
+        return {}
+    return {
+        "interface": instance.interface,
+        "virtual_router_id": instance.virtual_router_id,
+        "advert_interval": instance.advert_interval,
+        "unicast_peers": [str(peer) for peer in instance.unicast_peers],
+        "addresses": [
+            {"address": str(item.address), "prefix_length": item.prefix_length, "device": item.device}
+            for item in instance.addresses
+        ],
+    }
 
 
 def _hop_text(hop: NextHop) -> str:

@@ -1,0 +1,201 @@
+"""`pointsman doctor`: is direct routing set up right on this host, and what to do if not."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+import click
+import msgspec
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from pointsman.daemon import paths
+from pointsman.insight import doctor_director, doctor_gather, doctor_realserver
+from pointsman.insight.doctor import Diagnosis, Finding, Verdict
+from pointsman.model.address import Address
+from pointsman.realserver import host, state
+from pointsman.realserver.facts import SetupError, parse_vip
+
+FAULTY, USAGE = 1, 2
+ROLES = ("auto", "director", "realserver")
+MARKS = {
+    Verdict.FAULT: ("✗", "bold red"),
+    Verdict.WARNING: ("!", "bold yellow"),
+    Verdict.UNKNOWN: ("?", "bold"),
+    Verdict.NOTE: ("·", "cyan"),
+    Verdict.RIGHT: ("✓", "green"),
+}
+
+Examination = Callable[[], Diagnosis]
+Vips = dict[Address, tuple[int, ...]]
+
+
+@click.command()
+@click.argument("vips", metavar="[VIP[:PORT]...]", nargs=-1)
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default="auto",
+    show_default=True,
+    help="What this host is; auto: a director if one runs here, a real server if VIPs are named or set up.",
+)
+@click.option(
+    "--fix", is_flag=True, help="Run the remedies that change nothing but what direct routing needs."
+)
+@click.option("--all", "everything", is_flag=True, help="Show what is right, too.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(vips: tuple[str, ...], role: str, fix: bool, everything: bool, as_json: bool) -> None:
+    """Is direct routing set up right, here? If not: what is wrong, why it matters, and what to do.
+
+    On a director it asks the running one for its table and the wire for the rest: who answers ARP for the
+    VIP, whether each real server takes a SYN for the VIP, how long packets may be, who sends adverts.
+    On a real server it looks at the VIPs that `pointsman realserver up` has set up, or at those named;
+    with a port it also looks for the program that listens there.
+
+    Exit codes: 0 no fault (there may be warnings); 1 a fault; 2 nothing to look at, or not root.
+    """
+    if os.geteuid() != 0:
+        _refuse("the doctor sends ARP and reads other hosts' answers, and so needs root; run it with sudo")
+    try:
+        examinations = _examinations(_parse(vips) or _known_vips(), role)
+        diagnoses = [examine() for examine in examinations]
+        if fix and _repair(diagnoses, quiet=as_json):
+            diagnoses = [examine() for examine in examinations]
+    except (OSError, SetupError) as error:
+        _refuse(str(error))
+    if as_json:
+        click.echo(_json(diagnoses))
+    else:
+        _show(diagnoses, everything)
+    sys.exit(0 if all(diagnosis.ok for diagnosis in diagnoses) else FAULTY)
+
+
+def _examinations(vips: Vips, role: str) -> list[Examination]:
+    """What there is to look at on this host."""
+    found: list[Examination] = []
+    if role == "director" or (role == "auto" and _has_director()):
+        found.append(lambda: doctor_director.examine(doctor_gather.director()))
+    if role == "realserver" or (role == "auto" and vips):
+        if not vips:
+            _refuse("no VIP is set up here by pointsman; name it: pointsman doctor VIP[:PORT]")
+        found.append(lambda: doctor_realserver.examine(doctor_gather.real_server(list(vips), vips)))
+    if not found:
+        _refuse(
+            "no director runs here and no VIP is set up here. On a real server name the VIP: "
+            "pointsman doctor VIP[:PORT]; where a director should run: pointsman doctor --role director"
+        )
+    return found
+
+
+def _has_director() -> bool:
+    """One runs, or has left its program in force."""
+    pins = paths.pin_directory()
+    return paths.control_socket().exists() or (pins.is_dir() and any(pins.iterdir()))
+
+
+def _parse(texts: Iterable[str]) -> Vips:
+    """`VIP` and `VIP:PORT`, several of one VIP taken together."""
+    found: Vips = {}
+    for text in texts:
+        name, port = text, ""
+        if text.startswith("["):
+            name, _, port = text[1:].partition("]")
+            port = port.removeprefix(":")
+        elif text.count(":") == 1:
+            name, port = text.split(":")
+        try:
+            vip = parse_vip(name)
+        except SetupError as error:
+            raise click.BadParameter(str(error)) from error
+        if port and not (port.isdigit() and 0 < int(port) < 65536):
+            raise click.BadParameter(f"{port!r} in {text!r} is no port")
+        found[vip] = (*found.get(vip, ()), *([int(port)] if port else ()))
+    return found
+
+
+def _known_vips() -> Vips:
+    """Those that `pointsman realserver up` has set up here."""
+    known = state.load(paths.run_directory(), host.namespace_identity())
+    return {ipaddress.ip_address(text): () for text in known.was_there}
+
+
+def _repair(diagnoses: Sequence[Diagnosis], quiet: bool) -> bool:
+    """Run every safe remedy, each command once; whether there was one."""
+    commands = dict.fromkeys(
+        command
+        for diagnosis in diagnoses
+        for finding in diagnosis.findings
+        if finding.safe
+        for command in finding.remedy
+    )
+    here = os.path.dirname(sys.executable)  # noqa: PTH120  a list of folders, not a path
+    environment = os.environ | {"PATH": f"{here}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"}
+    for command in commands:
+        done = subprocess.run(
+            ["sh", "-c", command], capture_output=True, text=True, check=False, env=environment
+        )
+        if not quiet:
+            click.echo(f"fix: {command}" + (f": {done.stderr.strip()}" if done.returncode else ""))
+    return bool(commands)
+
+
+def _json(diagnoses: Sequence[Diagnosis]) -> str:
+    document = {
+        "host": socket.gethostname(),
+        "ok": all(diagnosis.ok for diagnosis in diagnoses),
+        "diagnoses": [
+            {"role": item.role, "ok": item.ok, "findings": msgspec.to_builtins(item.findings)}
+            for item in diagnoses
+        ],
+    }
+    return msgspec.json.format(msgspec.json.encode(document)).decode()
+
+
+def _show(diagnoses: Sequence[Diagnosis], everything: bool) -> None:
+    console = Console(highlight=False)
+    for diagnosis in diagnoses:
+        console.print(_summary(diagnosis))
+        bad = diagnosis.having(Verdict.FAULT) + diagnosis.having(Verdict.WARNING)
+        quiet = diagnosis.having(Verdict.UNKNOWN)
+        if everything:
+            quiet += diagnosis.having(Verdict.NOTE) + diagnosis.having(Verdict.RIGHT)
+        for finding in [*bad, *quiet]:
+            _print(console, finding)
+
+
+def _summary(diagnosis: Diagnosis) -> Text:
+    """`director: 2 faults, 1 warning; 14 right`."""
+    words = []
+    for verdict, name in ((Verdict.FAULT, "fault"), (Verdict.WARNING, "warning")):
+        number = len(diagnosis.having(verdict))
+        if number:
+            words.append(f"{number} {name}{'s' if number > 1 else ''}")
+    style = "bold red" if not diagnosis.ok else "bold yellow" if words else "bold green"
+    quiet = len(diagnosis.having(Verdict.RIGHT))
+    unseen = len(diagnosis.having(Verdict.UNKNOWN))
+    tail = f"; {quiet} checks right" + (f", {unseen} not possible" if unseen else "")
+    return Text.assemble(f"{diagnosis.role}: ", (", ".join(words) or "nothing wrong", style), tail)
+
+
+def _print(console: Console, finding: Finding) -> None:
+    mark, style = MARKS[finding.verdict]
+    console.print(Text.assemble((f"{mark} {finding.check}", style), f"  {finding.found}"))
+    lines = []
+    if finding.why:
+        lines.append(Text.assemble(("why  ", "dim"), finding.why))
+    lines += [Text.assemble(("do   ", "dim"), (command, "bold")) for command in finding.remedy]
+    if finding.advice:
+        lines.append(Text.assemble(("do   ", "dim"), finding.advice))
+    for line in lines:
+        console.print(Padding(line, (0, 0, 0, 4)), soft_wrap=True)
+
+
+def _refuse(text: str) -> None:
+    click.echo(f"pointsman doctor: {text}", err=True)
+    sys.exit(USAGE)

@@ -1,0 +1,404 @@
+"""Gathers what the doctor looks at: from the kernel, the running director, and the wire.
+
+Acts on the network namespace of the calling thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pyroute2 import IPRoute
+
+from pointsman.daemon import paths
+from pointsman.daemon.client import ControlError, ProtocolError, request
+from pointsman.daemon.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
+from pointsman.insight import doctor_firewall, doctor_probe
+from pointsman.insight.doctor_facts import (
+    Card,
+    DirectorFacts,
+    Host,
+    HostRoute,
+    InstanceFact,
+    Neighbour,
+    RealServerFacts,
+    SeenAdvert,
+    ServerFact,
+    ServiceFact,
+    VirtualFact,
+)
+from pointsman.insight.doctor_probe import Knock
+from pointsman.model.address import Address, bracketed
+from pointsman.model.service import ServiceEntry, Transport
+from pointsman.model.traffic import Counters
+
+Kind = TypeVar("Kind", bound=Reply)
+
+_MAIN_TABLE, _UNICAST = 254, 1
+_IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x8, 0x40, 0x80
+_NUD_VALID, _NUD_PERMANENT = 0xDE, 0x80
+_SETTINGS = ("arp_ignore", "arp_announce", "rp_filter")
+_CONF = Path("/proc/sys/net/ipv4/conf")
+_LISTEN = "0A"
+_LONGEST_LISTEN = 5.0
+"""Seconds that are listened for adverts at most."""
+_MOST_PROBES = 256
+"""Real servers, and services of each, beyond these are not probed one by one."""
+
+
+def host() -> Host:
+    """This host as its kernel describes it. Raises OSError."""
+    with IPRoute() as route:
+        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in route.get_links()}
+        cards = tuple(_cards(route))
+        routes = tuple(_routes(route, names))
+        neighbours = tuple(_neighbours(route, names))
+    rules, problem = _firewall()
+    limit = _number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
+    return Host(
+        name=socket.gethostname(),
+        cards=cards,
+        routes=routes,
+        neighbours=neighbours,
+        settings={
+            f"{place}.{key}": _number(_CONF / place / key)
+            for place in ("all", *names.values())
+            for key in _SETTINGS
+        },
+        rules=rules,
+        rules_problem=problem,
+        neighbour_limit=limit,
+    )
+
+
+def director() -> DirectorFacts:
+    """This host as a director: what the running one says, and what the wire says. Raises OSError."""
+    here = host()
+    try:
+        status = _ask(StatusRequest(), StatusReply)
+        table = _ask(TableRequest(), TableReply)
+    except (ControlError, ProtocolError) as error:
+        pins = paths.pin_directory()
+        left = pins.is_dir() and any(pins.iterdir())
+        return DirectorFacts(host=here, problem=str(error), left_in_force=left)
+    known = _from_replies(here, status.status, table)
+    return _probe(known)
+
+
+def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) -> RealServerFacts:
+    """This host as a real server of these VIPs. Raises OSError."""
+    here = host()
+    asked = [(card.name, vip) for vip in vips for card in here.links_of(vip)]
+    asked += [
+        (card.name, held.ip)
+        for card in here.cards
+        if card.running and card.mac and not card.loopback
+        for held in card.addresses
+    ]
+    gateways = [
+        (item.interface, item.gateway) for item in here.routes if item.gateway is not None and _up(here, item)
+    ]
+    answers = doctor_probe.who_has([*asked, *gateways], {*vips, *(address for _, address in gateways)})
+    segments, wrong = _checksums()
+    return RealServerFacts(
+        host=here,
+        vips=tuple(vips),
+        ports=ports,
+        listeners=frozenset(_listeners()),
+        answers=answers,
+        segments_in=segments,
+        bad_checksums=wrong,
+    )
+
+
+def _ask(message: Request, kind: type[Kind]) -> Kind:
+    reply = request(message, paths.control_socket())
+    if not isinstance(reply, kind):
+        raise ProtocolError(f"the director answered {reply}")
+    return reply
+
+
+def _from_replies(here: Host, status: dict[str, Any], table: TableReply) -> DirectorFacts:
+    plane = status["data_plane"]
+    described = {item["service"]: item for item in status["services"]}
+    return DirectorFacts(
+        host=here,
+        services=tuple(_service(entry, described.get(str(entry.service.key), {})) for entry in table.table),
+        instances=tuple(_instance(item) for item in status["instances"]),
+        attachments={item["interface"]: (item["mode"], item["reason"]) for item in plane["attachments"]},
+        problems=tuple(status["problems"]),
+        connections=_connections(table.counters),
+        connection_limit=table.connection_table_size,
+        exits=status["exits"],
+    )
+
+
+def _connections(counters: Counters) -> int:
+    return sum(server.active + server.inactive for service in counters.services for server in service.servers)
+
+
+def _service(entry: ServiceEntry, described: dict[str, Any]) -> ServiceFact:
+    key = entry.service.key
+    option = f"-f {key.fwmark}" + (" -6" if key.ipv6 else "")
+    if key.address is not None and key.transport is not None:
+        letter = {Transport.TCP: "-t", Transport.UDP: "-u"}.get(key.transport, "--sctp-service")
+        option = f"{letter} {bracketed(key.address, key.port)}"
+    forwarding = {str(server.key): server.forwarding.value for server in entry.servers}
+    listed = described.get("servers") or [
+        {"server": str(server.key), "weight": server.weight, "up": None, "reason": ""}
+        for server in entry.servers
+    ]
+    return ServiceFact(
+        name=str(key),
+        option=option,
+        address=key.address,
+        port=key.port,
+        tcp=key.transport is Transport.TCP,
+        managed=bool(described.get("managed")),
+        servers=tuple(_server(item, forwarding.get(item["server"], "Route")) for item in listed),
+    )
+
+
+def _server(item: dict[str, Any], forwarding: str) -> ServerFact:
+    address, _, port = item["server"].rpartition(":")
+    return ServerFact(
+        address=ipaddress.ip_address(address.strip("[]")),
+        port=int(port),
+        forwarding=forwarding,
+        weight=item["weight"],
+        up=item["up"],
+        reason=item["reason"],
+    )
+
+
+def _instance(item: dict[str, Any]) -> InstanceFact:
+    return InstanceFact(
+        name=item["instance"],
+        state=item["state"],
+        reason=item["reason"],
+        interface=item.get("interface", ""),
+        virtual_router_id=item.get("virtual_router_id", 0),
+        advert_interval=item.get("advert_interval", 1.0),
+        peers=tuple(map(ipaddress.ip_address, item.get("unicast_peers", ()))),
+        virtual=tuple(
+            VirtualFact(
+                address=ipaddress.ip_address(held["address"]),
+                prefix_length=held["prefix_length"],
+                device=held["device"],
+            )
+            for held in item.get("addresses", ())
+        ),
+    )
+
+
+def _probe(known: DirectorFacts) -> DirectorFacts:
+    """Ask the wire: adverts are listened for while the other questions are asked one after the other."""
+    here = known.host
+    heard: list[SeenAdvert] = []
+    with _listening(known, heard):
+        servers = [
+            (route.interface, address)
+            for address in known.real_servers()[:_MOST_PROBES]
+            if not here.holders(address)
+            and (route := here.route(address)) is not None
+            and route.gateway is None
+            and _up(here, route)
+        ]
+        gateways = [
+            (route.interface, route.gateway)
+            for route in here.routes
+            if route.gateway is not None and _up(here, route)
+        ]
+        vips = [(card.name, vip) for vip in known.vips() for card in here.links_of(vip)]
+        answers = doctor_probe.who_has(
+            [*servers, *gateways, *vips], {address for _, address in [*servers, *gateways]}
+        )
+        reached = {address: name for name, address in servers if len(answers.macs(address, name)) == 1}
+        knocks = [
+            item
+            for address, name in reached.items()
+            for item in _knocks(known, address, name, answers.macs(address, name)[0])
+        ]
+        ethernets = [card.name for card in here.cards if card.running and card.mac and not card.loopback]
+        responses = doctor_probe.knock(knocks[:_MOST_PROBES], ethernets)
+        mtus = {card.name: card.mtu for card in here.cards}
+        echoes = doctor_probe.echo({address: mtus[name] for address, name in reached.items()})
+    return _with_probes(known, answers=answers, responses=responses, echoes=echoes, adverts=tuple(heard))
+
+
+def _with_probes(known: DirectorFacts, **probes: Any) -> DirectorFacts:
+    fields = {name: getattr(known, name) for name in known.__struct_fields__}
+    return DirectorFacts(**(fields | probes))
+
+
+@contextlib.contextmanager
+def _listening(known: DirectorFacts, heard: list[SeenAdvert]) -> Any:
+    """Listen for adverts in a thread of this namespace meanwhile."""
+    instances = [item for item in known.instances if item.interface and known.host.card(item.interface)]
+    waits = {
+        item.interface: min(_LONGEST_LISTEN, item.advert_interval * (3.5 if item.state == "BACKUP" else 1.3))
+        for item in instances
+    }
+    backups = {item.virtual_router_id for item in instances if item.state == "BACKUP"}
+    only_backups = bool(instances) and all(item.state == "BACKUP" for item in instances)
+
+    def enough(seen: list[SeenAdvert]) -> bool:
+        return only_backups and backups <= {advert.virtual_router_id for advert in seen}
+
+    def listen() -> None:
+        heard.extend(doctor_probe.adverts(waits, enough))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) -> Iterable[Knock]:
+    """One SYN for every TCP service in whose table this real server is."""
+    card = known.host.card(interface)
+    vips = known.vips()
+    own = next(
+        (
+            held.ip
+            for held in (card.addresses if card else ())
+            if address in held.network and held.ip not in vips
+        ),
+        None,
+    )
+    if card is None or not isinstance(own, ipaddress.IPv4Address):
+        return
+    for service in known.services:
+        member = next((server for server in service.servers if server.address == address), None)
+        if (
+            member is not None
+            and member.weight is not None
+            and member.forwarding == "Route"
+            and service.tcp
+            and service.port
+            and isinstance(service.address, ipaddress.IPv4Address)
+        ):
+            yield Knock(
+                service=service.name,
+                vip=service.address,
+                port=service.port,
+                server=address,
+                mac=mac,
+                interface=interface,
+                own_mac=card.mac,
+                own_address=own,
+            )
+
+
+def _up(here: Host, route: HostRoute) -> bool:
+    card = here.card(route.interface)
+    return card is not None and card.running and bool(card.mac) and not card.loopback
+
+
+def _cards(route: IPRoute) -> Iterable[Card]:
+    addresses: dict[int, list[Any]] = {}
+    for item in route.get_addr():
+        text = item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS")
+        addresses.setdefault(item["index"], []).append(ipaddress.ip_interface(f"{text}/{item['prefixlen']}"))
+    for link in route.get_links():
+        flags, xdp = link["flags"], link.get_attr("IFLA_XDP")
+        loopback = bool(flags & _IFF_LOOPBACK)
+        mac = str(link.get_attr("IFLA_ADDRESS") or "")
+        yield Card(
+            name=str(link.get_attr("IFLA_IFNAME")),
+            index=link["index"],
+            mac="" if loopback or len(mac) != 17 else mac,
+            up=bool(flags & _IFF_UP),
+            running=bool(flags & _IFF_UP and flags & _IFF_RUNNING),
+            arp=not flags & (_IFF_NOARP | _IFF_LOOPBACK),
+            loopback=loopback,
+            mtu=int(link.get_attr("IFLA_MTU") or 0),
+            xdp=bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")),
+            addresses=tuple(addresses.get(link["index"], ())),
+        )
+
+
+def _routes(route: IPRoute, names: dict[int, str]) -> Iterable[HostRoute]:
+    for item in route.get_routes(table=_MAIN_TABLE):
+        index = item.get_attr("RTA_OIF")
+        if item["type"] != _UNICAST or index is None:
+            continue
+        anywhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
+        gateway = item.get_attr("RTA_GATEWAY")
+        yield HostRoute(
+            interface=names.get(index, "?"),
+            network=ipaddress.ip_network(f"{item.get_attr('RTA_DST') or anywhere}/{item['dst_len']}"),
+            gateway=ipaddress.ip_address(gateway) if gateway else None,
+        )
+
+
+def _neighbours(route: IPRoute, names: dict[int, str]) -> Iterable[Neighbour]:
+    for item in route.get_neighbours():
+        address = item.get_attr("NDA_DST")
+        if item["family"] not in (socket.AF_INET, socket.AF_INET6) or not address:
+            continue
+        valid = bool(item["state"] & _NUD_VALID)
+        yield Neighbour(
+            interface=names.get(item["ifindex"], "?"),
+            address=ipaddress.ip_address(address),
+            mac=str(item.get_attr("NDA_LLADDR") or "") if valid else "",
+            permanent=bool(item["state"] & _NUD_PERMANENT),
+        )
+
+
+def _firewall() -> tuple[Any, str]:
+    try:
+        done = subprocess.run(
+            ["nft", "-j", "list", "ruleset"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except FileNotFoundError:
+        return (), "nft is not installed: the firewall could not be looked at"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return (), f"nft does not answer: {error}"
+    if done.returncode != 0:
+        return (), f"nft does not list its rules: {done.stderr.strip()}"
+    try:
+        return doctor_firewall.parse(done.stdout), ""
+    except (ValueError, KeyError, TypeError) as error:
+        return (), f"nft's rules could not be read: {error}"
+
+
+def _listeners() -> Iterable[tuple[str, int]]:
+    """Address and port of every listening TCP socket; proc(5), /proc/net/tcp."""
+    for name in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/thread-self/net", name).read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] != _LISTEN:
+                    continue
+                text, _, port = words[1].partition(":")
+                packed = b"".join(
+                    struct.pack("=I", int(text[at : at + 8], 16)) for at in range(0, len(text), 8)
+                )
+                yield str(ipaddress.ip_address(packed)), int(port, 16)
+
+
+def _checksums() -> tuple[int, int]:
+    """TCP segments received, and those with a wrong checksum; /proc/net/snmp."""
+    rows = [
+        line.split() for line in Path("/proc/thread-self/net/snmp").read_text().splitlines()
+        if line.startswith("Tcp:")
+    ]  # fmt: skip
+    values = dict(zip(rows[0], rows[1], strict=False)) if len(rows) == 2 else {}
+    return int(values.get("InSegs", 0)), int(values.get("InCsumErrors", 0))
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
