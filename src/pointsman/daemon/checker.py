@@ -13,16 +13,18 @@ import resource
 import signal
 import socket
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from pointsman.daemon import messages
+from pointsman.daemon.generations import receive
 from pointsman.daemon.probes.choice import probe_for
 from pointsman.daemon.probes.probe import Outcome, Probe, Result
 from pointsman.health import kinds
 from pointsman.health.schedule import StartProbe, Verdict, phases
 from pointsman.lvs.desired import CheckKey
+from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, VirtualServer
 from pointsman.model.naming import server_name, service_name
 
@@ -30,9 +32,6 @@ log = logging.getLogger("checker")
 
 EXIT_STOPPED = 0
 EXIT_CHANNEL_CLOSED = 1
-
-LARGEST_ORDER = 65536
-"""Bytes read of one message of the director."""
 
 
 class Reporter:
@@ -43,6 +42,8 @@ class Reporter:
         self._loop = loop
         self._waiting: dict[CheckKey, messages.CheckResult] = {}
         self._latest: dict[CheckKey, messages.CheckResult] = {}
+        self.on_configuration: Callable[[Config], None] = lambda _config: None
+        """Called when the director hands over another configuration."""
         self.closed = asyncio.Event()
         channel.setblocking(False)
         loop.add_reader(channel, self._on_order)
@@ -53,6 +54,12 @@ class Reporter:
         self._latest[key] = result
         self._waiting[key] = result
         self._flush()
+
+    def forget(self, keys: Iterable[CheckKey]) -> None:
+        """These checks are no more, or others now."""
+        for key in keys:
+            self._latest.pop(key, None)
+            self._waiting.pop(key, None)
 
     def _flush(self) -> None:
         while self._waiting:
@@ -70,11 +77,17 @@ class Reporter:
 
     def _on_order(self) -> None:
         try:
-            data = self._channel.recv(LARGEST_ORDER)
+            data, config = receive(self._channel)
         except BlockingIOError:
             return
         except OSError as error:
             self._close(f"cannot hear the director: {error.strerror}")
+            return
+        except msgspec.MsgspecError as error:
+            log.error("configuration not understood, the former one stays: %s", error)
+            return
+        if config is not None:
+            self.on_configuration(config)
             return
         if not data:
             self._close("the director has closed the channel")
@@ -109,6 +122,14 @@ class Runner:
         self._timer: asyncio.TimerHandle | None = None
         self._unable = ""
         self._weight_change = 0
+        self._reason = ""
+
+    def take_over(self, keys: list[CheckKey]) -> None:
+        """Work for these checks from now on; those that are new here get the verdict in force."""
+        new = [key for key in keys if key not in self._subscribers]
+        self._subscribers = keys
+        if self._schedule.up is not None:
+            self._tell(new, self._schedule.up, self._reason)
 
     def subscribe(self, key: CheckKey) -> None:
         """Report verdicts for this check too."""
@@ -176,8 +197,12 @@ class Runner:
         self._report(verdict.up, reason)
 
     def _report(self, up: bool, reason: str) -> None:
+        self._reason = reason
+        self._tell(self._subscribers, up, reason)
+
+    def _tell(self, keys: Iterable[CheckKey], up: bool, reason: str) -> None:
         change = self._weight_change if up else 0
-        for service, server, index in self._subscribers:
+        for service, server, index in keys:
             self._reporter.report(
                 messages.CheckResult(
                     service=service, server=server, check=index, up=up, reason=reason, weight_change=change
@@ -197,25 +222,42 @@ class Checker:
     def __init__(
         self, virtual_servers: Iterable[VirtualServer], reporter: Reporter, loop: asyncio.AbstractEventLoop
     ) -> None:
+        self._reporter = reporter
+        self._loop = loop
+        self._subscribed = _wanted(virtual_servers)
         self.runners: dict[AnyCheck, Runner] = {}
-        for virtual in virtual_servers:
-            for member in virtual.members:
-                key, server = virtual.service.key, member.server.key
-                for index, check in enumerate(member.checks):
-                    probe = kinds.sharable(check)
-                    runner = self.runners.setdefault(probe, Runner(probe, reporter, loop))
-                    runner.subscribe((key, server, index))
-                if member.checks:
-                    log.info(
-                        "Activating healthchecker for service %s for VS %s",
-                        server_name(key, server),
-                        service_name(key),
-                    )
+        for probe, keys in self._subscribed.items():
+            self.runners[probe] = Runner(probe, reporter, loop)
+            for key in keys:
+                self.runners[probe].subscribe(key)
+        _log_servers(key for keys in self._subscribed.values() for key in keys)
 
     def start(self) -> None:
         """Start every probe, spread over its warm-up."""
+        self._start(self.runners)
+
+    def adopt(self, virtual_servers: Iterable[VirtualServer]) -> None:
+        """Go on with another configuration: checks that are in both do not notice."""
+        wanted = _wanted(virtual_servers)
+        before = {key: probe for probe, keys in self._subscribed.items() for key in keys}
+        after = {key: probe for probe, keys in wanted.items() for key in keys}
+        for probe in self._subscribed:
+            if probe not in wanted:
+                self.runners.pop(probe).stop()
+        self._reporter.forget(key for key, probe in before.items() if after.get(key) != probe)
+        fresh: dict[AnyCheck, Runner] = {}
+        for probe, keys in wanted.items():
+            if probe not in self.runners:
+                fresh[probe] = self.runners[probe] = Runner(probe, self._reporter, self._loop)
+            self.runners[probe].take_over(keys)
+        self._subscribed = wanted
+        known = {key[:2] for key in before}
+        _log_servers(key for key in after if key[:2] not in known)
+        self._start(fresh)
+
+    def _start(self, fresh: Mapping[AnyCheck, Runner]) -> None:
         by_warmup: defaultdict[float, list[Runner]] = defaultdict(list)
-        for check, runner in self.runners.items():
+        for check, runner in fresh.items():
             by_warmup[check.warmup].append(runner)
         for warmup, runners in by_warmup.items():
             random.shuffle(runners)
@@ -229,12 +271,33 @@ class Checker:
             runner.stop()
 
 
+def _wanted(virtual_servers: Iterable[VirtualServer]) -> dict[AnyCheck, list[CheckKey]]:
+    """The probes, and the checks that each of them is for."""
+    wanted: dict[AnyCheck, list[CheckKey]] = {}
+    for virtual in virtual_servers:
+        for member in virtual.members:
+            for index, check in enumerate(member.checks):
+                key = (virtual.service.key, member.server.key, index)
+                wanted.setdefault(kinds.sharable(check), []).append(key)
+    return wanted
+
+
+def _log_servers(keys: Iterable[CheckKey]) -> None:
+    for service, server in dict.fromkeys(key[:2] for key in keys):
+        log.info(
+            "Activating healthchecker for service %s for VS %s",
+            server_name(service, server),
+            service_name(service),
+        )
+
+
 async def _check_until_stopped(virtual_servers: Iterable[VirtualServer], channel: socket.socket) -> int:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     reporter = Reporter(channel, loop)
     checker = Checker(virtual_servers, reporter, loop)
+    reporter.on_configuration = lambda config: checker.adopt(config.virtual_servers)
     checker.start()
     ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(reporter.closed.wait())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -248,7 +311,8 @@ def run(virtual_servers: Iterable[VirtualServer], channel: socket.socket) -> int
     """Check until SIGTERM (exit code 0) or until the director closes `channel` (exit code 1).
 
     `channel` is a connected SOCK_SEQPACKET socket. Reports the first verdict of each check and each change; a
-    `messages.SendVerdicts` from the director brings all verdicts in force again.
+    `messages.SendVerdicts` from the director brings all verdicts in force again, a configuration changes the
+    checks.
     """
     # Every silent real server holds a descriptor for connect_timeout.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
