@@ -20,7 +20,7 @@ class FrontTable:
         self._places = {
             front.key: place for place, front in enumerate(fronts) if front.key not in (0, FRONT_DELETED)
         }
-        self._count_any_port()
+        control.any_port = sum(map(_is_any_port, self._places))
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         """Key, service and number of every front."""
@@ -32,9 +32,9 @@ class FrontTable:
         place = self._vacancy(key)
         front = self._fronts[place]
         front.service, front.number = service, number
+        self._control.any_port += _is_any_port(key)
         front.key = key
         self._places[key] = place
-        self._count_any_port()
 
     def remove(self, key: int) -> None:
         place = self._places.pop(key)
@@ -42,7 +42,7 @@ class FrontTable:
         holes = any(self._fronts[bucket + way].key == 0 for way in range(WAYS))
         # A bucket without a hole may have sent keys on to the next: leave a mark that is not a hole.
         self._fronts[place].key = 0 if holes else FRONT_DELETED
-        self._count_any_port()
+        self._control.any_port -= _is_any_port(key)
 
     def _vacancy(self, key: int) -> int:
         start = front_hash(key)
@@ -53,5 +53,6 @@ class FrontTable:
                     return place
         raise FullError
 
-    def _count_any_port(self) -> None:
-        self._control.any_port = sum(1 for key in self._places if not key >> 32 & 0xFFFF)
+
+def _is_any_port(key: int) -> bool:
+    return not key >> 32 & 0xFFFF

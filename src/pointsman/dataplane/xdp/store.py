@@ -85,6 +85,7 @@ class Store:
         self._servers: dict[int, dict[ServerKey, int]] = {}
         self._by_address: dict[int, set[int]] = {}
         self._trash: set[int] = set()
+        self._deleted: set[ServiceKey] = set()
         self._rebuild()
 
     # What is there
@@ -211,6 +212,7 @@ class Store:
         entry.list = Roster(0, 0, 0, scheduler).word()
         self._set_totals(index, (0, 0, 0))
         self._write_options(entry, service)
+        self._deleted.discard(key)
         if not known:
             number = self._take(self._front_numbers)
             try:
@@ -246,6 +248,7 @@ class Store:
 
     def _bury(self, key: ServiceKey) -> None:
         """Empty a deleted service, and forget it unless connections live on it."""
+        self._deleted.add(key)
         index = self._entries[key].service
         for place in self._places(index):
             self._discard(place.dest)
@@ -263,6 +266,7 @@ class Store:
         self.fronts.remove(front_key(service.address, service.port, service.protocol))
         service.flags = 0
         del self._entries[key], self._servers[entry.service]
+        self._deleted.discard(key)
         self._service_numbers.give_back(entry.service)
         self._front_numbers.give_back(entry.front)
 
@@ -364,9 +368,8 @@ class Store:
             dest = self._tables.dests[index]
             if not self._is_held(index) and now - dest.deleted_at >= TRASH_PERIOD:
                 self._forget_dest(index)
-        for key, entry in list(self._entries.items()):
-            if self._tables.services[entry.service].flags & SERVICE_DELETED:
-                self._forget_if_idle(key)
+        for key in list(self._deleted):
+            self._forget_if_idle(key)
 
     # Rosters
 
