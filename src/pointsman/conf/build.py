@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pointsman.conf.build_lvs import virtual_server
+from pointsman.conf.build_tracking import surroundings, trackers
 from pointsman.conf.build_vrrp import instance
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
@@ -22,12 +23,16 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
     defaults = read_block(
         [node for setting in top.all("global_defs") for node in setting.block], "global_defs", findings
     )
-    instances = [instance(setting, defaults, findings) for setting in top.all("vrrp_instance")]
+    known = trackers(top, findings)
+    built = [instance(setting, defaults, known, findings) for setting in top.all("vrrp_instance")]
+    complete = tuple(each for each in built if isinstance(each, VrrpInstance))
+    shared, instances = surroundings(top, defaults, known, complete, findings)
     servers = [virtual_server(setting, defaults, findings) for setting in top.all("virtual_server")]
     return Config(
         router_id=defaults.get("router_id", str) or host_name,
         mail=_mail(defaults, findings),
-        instances=tuple(each for each in instances if isinstance(each, VrrpInstance)),
+        instances=instances,
+        vrrp=shared,
         virtual_servers=tuple(each for each in servers if isinstance(each, VirtualServer)),
     )
 

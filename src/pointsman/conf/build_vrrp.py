@@ -6,6 +6,7 @@ import ipaddress
 import re
 from typing import TypeVar
 
+from pointsman.conf.build_tracking import Trackers, notify, tracked
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.tree import Node
@@ -30,10 +31,12 @@ _SCOPES = frozenset({"global", "link", "host", "site", "nowhere"})
 T = TypeVar("T")
 
 
-def instance(setting: Setting, defaults: Settings, findings: Findings) -> VrrpInstance | None:
+def instance(
+    setting: Setting, defaults: Settings, known: Trackers, findings: Findings
+) -> VrrpInstance | None:
     """The instance of one block, or None when something it cannot do without is missing.
 
-    `defaults` is global_defs.
+    `defaults` is global_defs; `known` is what may be tracked by name.
     """
     block = read_block(setting.block, "vrrp_instance", findings)
     name = str(setting.value)
@@ -42,7 +45,11 @@ def instance(setting: Setting, defaults: Settings, findings: Findings) -> VrrpIn
     _required(setting, ("interface", "virtual_router_id"), findings)
     state, priority = _state_and_priority(block, findings)
     nopreempt = _nopreempt(block, state, priority, findings)
-    version = _first(block.get("version", int), defaults.get("vrrp_version", int), 2)
+    addresses = _addresses(block, interface or "?", findings)
+    over_ipv6 = bool(addresses) and addresses[0].address.version == 6
+    version = _first(block.get("version", int), defaults.get("vrrp_version", int), 3 if over_ipv6 else 2)
+    master_delay = _announcement("garp_master_delay", block, defaults, 5)
+    master_repeat = _announcement("garp_master_repeat", block, defaults, 5)
     built = VrrpInstance(
         name=name,
         interface=interface or "?",
@@ -51,17 +58,31 @@ def instance(setting: Setting, defaults: Settings, findings: Findings) -> VrrpIn
         priority=priority,
         version=version,
         advert_interval=_first(block.get("advert_int", float), 1.0),
-        addresses=_addresses(block, interface or "?", findings),
+        addresses=addresses,
+        excluded_addresses=_addresses(block, interface or "?", findings, "virtual_ipaddress_excluded"),
         unicast_source=block.address("unicast_src_ip"),
         unicast_peers=_peers(block, findings),
         multicast_source=block.address("mcast_src_ip"),
         authentication=_authentication(block, version, findings),
         nopreempt=nopreempt,
         preempt_delay=_preempt_delay(block, state, nopreempt, findings),
-        garp_master_delay=float(_announcement("garp_master_delay", block, defaults, 5)),
-        garp_master_repeat=_announcement("garp_master_repeat", block, defaults, 5),
+        garp_master_delay=float(master_delay),
+        garp_master_repeat=master_repeat,
         garp_master_refresh=float(_announcement("garp_master_refresh", block, defaults, 0)),
         garp_master_refresh_repeat=_announcement("garp_master_refresh_repeat", block, defaults, 1),
+        garp_lower_prio_delay=float(_announcement("garp_lower_prio_delay", block, defaults, master_delay)),
+        garp_lower_prio_repeat=_announcement("garp_lower_prio_repeat", block, defaults, master_repeat),
+        lower_prio_no_advert=_switch("lower_prio_no_advert", block, defaults),
+        down_timer_adverts=_announcement("down_timer_adverts", block, defaults, 3),
+        startup_delay=_first(defaults.get("vrrp_startup_delay", float), 0.0),
+        unicast_ttl=_first(block.get("unicast_ttl", int), 255),
+        check_unicast_source=block.has("check_unicast_src") or defaults.has("vrrp_check_unicast_src"),
+        checksum_without_pseudo_header=_first(
+            block.get("v3_checksum_as_v2", bool), defaults.get("v3_checksum_as_v2", bool), False
+        ),
+        tracked=tracked(block, known, findings),
+        notify=notify(block, findings),
+        notify_priority_changes=_switch("notify_priority_changes", block, defaults),
         smtp_alert=_first(
             block.get("smtp_alert", bool),
             defaults.get("smtp_alert_vrrp", bool),
@@ -89,6 +110,10 @@ def _required(setting: Setting, words: tuple[str, ...], findings: Findings) -> N
 
 def _announcement(name: str, block: Settings, defaults: Settings, otherwise: int) -> int:
     return _first(block.get(name, int), defaults.get(f"vrrp_{name}", int), otherwise)
+
+
+def _switch(name: str, block: Settings, defaults: Settings) -> bool:
+    return _first(block.get(name, bool), defaults.get(f"vrrp_{name}", bool), False)
 
 
 def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState, int]:
@@ -206,24 +231,28 @@ def _peers(block: Settings, findings: Findings) -> tuple[Address, ...]:
     return tuple(peers)
 
 
-def _addresses(block: Settings, interface: str, findings: Findings) -> tuple[VirtualAddress, ...]:
+def _addresses(
+    block: Settings, interface: str, findings: Findings, word: str = "virtual_ipaddress"
+) -> tuple[VirtualAddress, ...]:
     addresses: dict[tuple[Address, str], VirtualAddress] = {}
-    for node in _lines(block, "virtual_ipaddress"):
+    for node in _lines(block, word):
         try:
             address = _virtual_address([word.text for word in node.words], interface)
         except BadValueError as error:
-            word = node.words[min(error.index, len(node.words) - 1)]
-            findings.error(word.location, f"virtual_ipaddress {word.text}: {error}", width=word.width)
+            wrong = node.words[min(error.index, len(node.words) - 1)]
+            findings.error(wrong.location, f"{word} {wrong.text}: {error}", width=wrong.width)
             continue
         key = (address.address, address.device)
         if key in addresses:
             text = f"{address.address} is listed twice"
             findings.warning(node.keyword.location, text, "remove it", node.keyword.width)
         addresses.setdefault(key, address)
-    if len(addresses) > MAX_ADDRESSES:
-        keyword = block.all("virtual_ipaddress")[0].node.keyword
+    if word == "virtual_ipaddress" and len(addresses) > MAX_ADDRESSES:
+        keyword = block.all(word)[0].node.keyword
         text = f"{len(addresses)} addresses; an advert carries at most {MAX_ADDRESSES}"
-        findings.error(keyword.location, text, "spread them over several instances", keyword.width)
+        findings.error(
+            keyword.location, text, "write the others into virtual_ipaddress_excluded", keyword.width
+        )
     return tuple(addresses.values())
 
 

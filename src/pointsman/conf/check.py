@@ -113,9 +113,10 @@ def _addresses(instance: VrrpInstance, findings: Findings) -> None:
         findings.warning(instance.location, text, "add a virtual_ipaddress block", _INSTANCE)
     every: Iterator[Address | None] = (address.address for address in instance.addresses)
     for address in (*every, instance.unicast_source, instance.multicast_source, *instance.unicast_peers):
-        if address is not None and address.version == 6:
-            text = f"{instance.name}: {address}: VRRP over IPv6 is not implemented yet"
-            findings.error(instance.location, text, "use IPv4 addresses", _INSTANCE)
+        if address is not None and address.version == 6 and instance.version == 2:
+            text = f"{instance.name}: {address}: VRRP version 2 knows no IPv6 (RFC 3768)"
+            findings.error(instance.location, text, "write version 3 on all routers", _INSTANCE)
+            return
 
 
 def _services_among_each_other(config: Config, findings: Findings) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pointsman.conf.layout import block, number, on, text
 from pointsman.conf.show_checks import check_block
+from pointsman.conf.show_tracking import definitions, global_words, groups, notify, tracked
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
@@ -17,7 +18,9 @@ def show(config: Config) -> str:
     Words that Pointsman refuses or ignores cannot be in it, as the model does not hold them.
     """
     blocks = [block("global_defs", _global_defs(config))]
+    blocks += definitions(config.vrrp)
     blocks += [block(f"vrrp_instance {text(each.name)}", _instance(each)) for each in config.instances]
+    blocks += groups(config.vrrp)
     for server in config.virtual_servers:
         key = server.service.key
         port = f" {key.port}" if key.port else ""
@@ -37,6 +40,10 @@ def _global_defs(config: Config) -> Iterator[str]:
     if mail.helo_name:
         yield f"smtp_helo_name {text(mail.helo_name)}"
     yield f"smtp_connect_timeout {number(mail.timeout)}"
+    yield from global_words(config.vrrp)
+    delays = {instance.startup_delay for instance in config.instances}
+    if delays - {0.0}:
+        yield f"vrrp_startup_delay {number(max(delays))}"
 
 
 def _instance(instance: VrrpInstance) -> Iterator[str]:
@@ -62,9 +69,28 @@ def _instance(instance: VrrpInstance) -> Iterator[str]:
     yield f"garp_master_repeat {instance.garp_master_repeat}"
     yield f"garp_master_refresh {number(instance.garp_master_refresh)}"
     yield f"garp_master_refresh_repeat {instance.garp_master_refresh_repeat}"
+    yield from _answers(instance)
     yield f"smtp_alert {on(instance.smtp_alert)}"
     if instance.addresses:
         yield from block("virtual_ipaddress", (_address(each) for each in instance.addresses))
+    if instance.excluded_addresses:
+        yield from block(
+            "virtual_ipaddress_excluded", (_address(each) for each in instance.excluded_addresses)
+        )
+    yield from tracked(instance.tracked)
+    yield from notify(instance.notify)
+
+
+def _answers(instance: VrrpInstance) -> Iterator[str]:
+    yield f"garp_lower_prio_delay {number(instance.garp_lower_prio_delay)}"
+    yield f"garp_lower_prio_repeat {instance.garp_lower_prio_repeat}"
+    yield f"lower_prio_no_advert {on(instance.lower_prio_no_advert)}"
+    yield f"down_timer_adverts {instance.down_timer_adverts}"
+    yield f"unicast_ttl {instance.unicast_ttl}"
+    if instance.check_unicast_source:
+        yield "check_unicast_src"
+    yield f"v3_checksum_as_v2 {on(instance.checksum_without_pseudo_header)}"
+    yield f"notify_priority_changes {on(instance.notify_priority_changes)}"
 
 
 def _address(address: VirtualAddress) -> str:

@@ -13,6 +13,7 @@ from pointsman.conf.vocabulary import Entry, entries
 from pointsman.conf.words_checks import CHECKS
 from pointsman.conf.words_global import GLOBAL, TOP
 from pointsman.conf.words_lvs import LVS
+from pointsman.conf.words_tracking import TRACKING, TRACKING_TOP
 from pointsman.conf.words_vrrp import VRRP
 
 
@@ -56,7 +57,7 @@ def _described(row: Keyword, entry: Entry) -> Keyword:
     )
 
 
-TABLE: Table = _whole(table_of([*TOP, *GLOBAL, *VRRP, *LVS, *CHECKS]))
+TABLE: Table = _whole(table_of([*TOP, *TRACKING_TOP, *GLOBAL, *VRRP, *TRACKING, *LVS, *CHECKS]))
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ _PROCESS = "Pointsman sets up its own processes: VRRP runs SCHED_FIFO and locked
 _SNMP = "there is no SNMP agent and no D-Bus here; status and metrics come from `pointsman status`"
 _FIREWALL = "only needed for no_accept and virtual MAC addresses, which are refused"
 _NETLINK = "netlink sockets size themselves here"
-_TRACKING = "tracking is not implemented yet; without it the router would keep a mastership it should give up"
+_TRACKING = "tracking it is not implemented yet; the router would keep a mastership that it should give up"
 
 TOP: list[Keyword] = [
     honoured("", _G, Flag(), "Settings of the whole director.", opens=_G, repeats=True),
@@ -27,12 +27,7 @@ TOP: list[Keyword] = [
         repeats=True,
     ),
     *refused("", "virtual_server_group", "write one virtual_server for each address of the group"),
-    *refused(
-        "", "vrrp_sync_group", "sync groups are not implemented yet; instances would fail over one by one"
-    ),
-    *refused(
-        "", "vrrp_script vrrp_track_file track_file vrrp_track_process track_group bfd_instance", _TRACKING
-    ),
+    *refused("", "track_group bfd_instance", _TRACKING),
     *refused(
         "",
         "static_ipaddress static_routes static_rules",
@@ -103,22 +98,39 @@ GLOBAL: list[Keyword] = [
         "max_auto_priority min_auto_priority_delay umask",
         _PROCESS,
     ),
-    *accepted(
+    honoured(
         _G,
-        "script_user enable_script_security use_symlink_paths set_supplementary_groups "
-        "startup_script_timeout shutdown_script_timeout",
-        "no scripts are run (words that name one are refused)",
+        "script_user",
+        Anything("USER [GROUP]", words=2),
+        "Who runs scripts that name nobody; default: keepalived_script if there is such a user, else root.",
+    ),
+    honoured(_G, "enable_script_security", Flag(), "Run nothing as root that others than root can change."),
+    *accepted(_G, "use_symlink_paths set_supplementary_groups", "scripts run by the path that is written"),
+    *accepted(
+        _G, "startup_script_timeout shutdown_script_timeout", "only scripts that are refused would use it"
     ),
     *refused(_G, "startup_script shutdown_script", _SCRIPTS),
     *refused(
         _G,
-        "notify_fifo vrrp_notify_fifo lvs_notify_fifo notify_fifo_script vrrp_notify_fifo_script "
-        "lvs_notify_fifo_script",
-        "there is no notify FIFO yet; nobody would be told of state changes",
+        "notify_fifo lvs_notify_fifo notify_fifo_script lvs_notify_fifo_script",
+        "only VRRP has a notify FIFO yet (vrrp_notify_fifo); changes of servers would not be told",
     ),
+    honoured(
+        _G,
+        "vrrp_notify_fifo",
+        Anything("PATH [USER [GROUP]]", words=3),
+        "A named pipe that gets a line at every change of an instance or a group.",
+    ),
+    honoured(
+        _G,
+        "vrrp_notify_fifo_script",
+        Anything("a command line, in quotes when it has arguments", words=3),
+        "Started with the path of the pipe as its last argument.",
+    ),
+    honoured(_G, "vrrp_notify_priority_changes", Boolean(), "Default of notify_priority_changes."),
     *accepted(
         _G,
-        "vrrp_notify_priority_changes fifo_write_vrrp_states_on_reload rs_init_notifies",
+        "fifo_write_vrrp_states_on_reload rs_init_notifies",
         "only notify FIFOs and scripts, which are refused, would see it",
     ),
     *refused(
@@ -129,35 +141,31 @@ GLOBAL: list[Keyword] = [
     *accepted(_G, "default_interface", "only static addresses, which are refused, use it"),
     *accepted(
         _G,
-        "vrrp_garp_lower_prio_delay vrrp_garp_lower_prio_repeat vrrp_garp_interval vrrp_gna_interval "
-        "vrrp_min_garp vrrp_garp_extra_if vrrp_vmac_garp_intvl",
+        "vrrp_garp_interval vrrp_gna_interval vrrp_min_garp vrrp_garp_extra_if vrrp_vmac_garp_intvl",
         "a master announces itself to a rival as often as after taking over, without pauses",
     ),
-    *refused(
-        _G,
-        "vrrp_down_timer_adverts",
-        "a master is down after 3 missed adverts, as the RFC says; remove it",
-        Integer(1, 100),
-        3,
+    honoured(
+        _G, "vrrp_garp_lower_prio_delay", Integer(0, 86400, "seconds"), "Default of garp_lower_prio_delay."
     ),
-    *refused(_G, "vrrp_lower_prio_no_advert", "a master always answers a lower priority", Boolean(), False),
+    honoured(_G, "vrrp_garp_lower_prio_repeat", Integer(0, 1000), "Default of garp_lower_prio_repeat."),
+    honoured(_G, "vrrp_down_timer_adverts", Integer(1, 100), "Default of down_timer_adverts.", 3),
+    honoured(_G, "vrrp_lower_prio_no_advert", Boolean(), "Default of lower_prio_no_advert."),
     *accepted(
         _G,
         "vrrp_higher_prio_send_advert",
         "it cures clients left with an old MAC address after a split; here the winner announces itself again",
     ),
     *refused(_G, "vrrp_owner_ignore_adverts", "not implemented; remove it", Boolean(), False),
-    *accepted(_G, "v3_checksum_as_v2", "checksums with and without pseudo header are both understood"),
-    *refused(
-        _G, "vrrp_check_unicast_src", "the source of unicast adverts is not compared with the peers yet"
-    ),
+    honoured(_G, "v3_checksum_as_v2", Boolean(), "Default of v3_checksum_as_v2 of the instances."),
+    honoured(_G, "vrrp_check_unicast_src", Flag(), "check_unicast_src for every instance."),
     *accepted(_G, "vrrp_skip_check_adv_addr", "an advert with other addresses is accepted, and logged"),
     *refused(
         _G, "vrrp_strict", "its rules (no unicast, no authentication, filtered addresses) do not exist here"
     ),
+    honoured(_G, "vrrp_startup_delay", Seconds(0, 86400), "Added to the first wait of every instance.", 0.0),
     *refused(
         _G,
-        "vrrp_startup_delay vrrp_delay_after_boot",
+        "vrrp_delay_after_boot",
         "let the service manager delay the start",
         Seconds(0, 1e6),
         0.0,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pointsman.conf.keywords import Keyword, accepted, honoured, refused
-from pointsman.conf.values import Boolean, Choice, Flag, Integer, Interface, Ip, Seconds, Text
+from pointsman.conf.values import Anything, Boolean, Choice, Flag, Integer, Interface, Ip, Seconds, Text
 
 _V = "vrrp_instance"
 _A = "authentication"
-_SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
-_TRACKING = "tracking is not implemented yet; without it the router would keep a mastership it should give up"
+_COMMAND = Anything("a command line, in quotes when it has arguments", words=3)
+_TRACKING = "tracking it is not implemented yet; the router would keep a mastership that it should give up"
 _VMAC = "virtual MAC addresses are not implemented; remove it: gratuitous ARP tells clients the new MAC"
 
 VRRP: list[Keyword] = [
@@ -64,45 +64,67 @@ VRRP: list[Keyword] = [
     ),
     honoured(_V, "garp_master_refresh_repeat", Integer(1, 255), "Packets of such an announcement."),
     honoured(_V, "smtp_alert", Boolean(), "Mail when the state changes."),
-    *refused(_V, "virtual_ipaddress_excluded", "write the addresses into virtual_ipaddress (at most 255)"),
-    *refused(_V, "virtual_routes virtual_rules", "routes and rules do not move with mastership yet"),
-    *refused(_V, "track_script track_interface track_file track_process track_bfd track_src_ip", _TRACKING),
-    *refused(_V, "notify notify_master notify_backup notify_fault notify_stop", _SCRIPTS),
-    *refused(_V, "notify_master_rx_lower_pri notify_deleted", _SCRIPTS),
-    *accepted(
-        _V, "notify_priority_changes", "only notify FIFOs and scripts, which are refused, would see it"
+    honoured(
+        _V,
+        "virtual_ipaddress_excluded",
+        Flag(),
+        "The same, but no advert names them.",
+        opens="addresses",
+        listing=True,
     ),
+    *refused(_V, "virtual_routes virtual_rules", "routes and rules do not move with mastership yet"),
+    honoured(_V, "track_script", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
+    honoured(_V, "track_interface", Flag(), "IF [weight N] [reverse] lines.", opens="tracked", listing=True),
+    honoured(_V, "track_file", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
+    honoured(_V, "track_process", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
+    *refused(_V, "track_bfd track_src_ip", _TRACKING),
+    honoured(_V, "notify", _COMMAND, "Run at every change with INSTANCE, name, state and priority."),
+    honoured(_V, "notify_master", _COMMAND, "Run when it has become master."),
+    honoured(_V, "notify_backup", _COMMAND, "Run when it has become backup."),
+    honoured(_V, "notify_fault", _COMMAND, "Run when it cannot work."),
+    honoured(_V, "notify_stop", _COMMAND, "Run at the end."),
+    honoured(
+        _V, "notify_master_rx_lower_pri", _COMMAND, "Run when a master hears an advert of a lower priority."
+    ),
+    *refused(_V, "notify_deleted", "an instance that a reload removes is stopped: use notify_stop"),
+    honoured(_V, "notify_priority_changes", Boolean(), "Changes of priority are told, too."),
     *refused(_V, "use_vmac vmac_xmit_base use_vmac_addr use_ipvlan vrf", _VMAC),
     *accepted(_V, "dont_track_primary", "an interface that is down cannot speak VRRP; it is always watched"),
     *accepted(
         _V,
-        "garp_lower_prio_delay garp_lower_prio_repeat garp_extra_if vmac_garp_intvl",
-        "a master announces itself to a rival as often as after taking over",
+        "garp_extra_if vmac_garp_intvl",
+        "only virtual MAC addresses, which are refused, use it",
+    ),
+    honoured(
+        _V,
+        "garp_lower_prio_delay",
+        Integer(0, 86400, "seconds"),
+        "Until the second burst after an advert of a lower priority; default: garp_master_delay.",
+    ),
+    honoured(
+        _V,
+        "garp_lower_prio_repeat",
+        Integer(0, 1000),
+        "Packets of a burst after an advert of a lower priority; default: garp_master_repeat.",
     ),
     *accepted(_V, "accept", "addresses are accepted by default"),
     *refused(_V, "no_accept", "packets to the addresses are not filtered here; remove it"),
     *refused(_V, "strict_mode", "its rules do not exist here; remove it", Boolean(), False),
-    *refused(_V, "check_unicast_src", "the source of unicast adverts is not compared with the peers yet"),
+    honoured(_V, "check_unicast_src", Flag(), "Drop unicast adverts of hosts that are not in unicast_peer."),
     *accepted(_V, "skip_check_adv_addr", "an advert with other addresses is accepted, and logged"),
     *refused(
         _V, "promote_secondaries", "set the sysctl net.ipv4.conf.INTERFACE.promote_secondaries yourself"
     ),
-    *refused(_V, "lower_prio_no_advert", "a master always answers a lower priority", Boolean(), False),
+    honoured(_V, "lower_prio_no_advert", Boolean(), "A master does not answer adverts of a lower priority."),
     *accepted(_V, "higher_prio_send_advert", "the winner of a split always announces itself again here"),
-    *refused(
-        _V,
-        "down_timer_adverts",
-        "a master is down after 3 missed adverts, as the RFC says",
-        Integer(1, 100),
-        3,
-    ),
+    honoured(_V, "down_timer_adverts", Integer(1, 100), "Adverts to miss before the master counts as gone."),
     *refused(_V, "unicast_fault_no_peer", "not implemented; remove it"),
-    *refused(_V, "unicast_ttl", "adverts leave with TTL 255, as the RFC says", Integer(0, 255), 255),
+    honoured(_V, "unicast_ttl", Integer(1, 255), "TTL of unicast adverts; multicast ones have 255.", 255),
     *refused(_V, "old_unicast_checksum", "the checksum of keepalived before 1.3.7 is not spoken"),
-    *accepted(_V, "v3_checksum_as_v2", "checksums with and without pseudo header are both understood"),
+    honoured(_V, "v3_checksum_as_v2", Boolean(), "Version 3 over IPv4: checksums without pseudo header."),
     *refused(_V, "mcast_dst_ip", "adverts go to the group of the RFC (224.0.0.18) or unicast"),
     *accepted(_V, "no_virtual_ipaddress", "an instance without addresses is allowed"),
-    *refused(_V, "native_ipv6", "VRRP over IPv6 is not implemented yet"),
+    *accepted(_V, "native_ipv6", "adverts go over IPv6 when the first virtual address is one"),
     *accepted(_V, "debug linkbeat_use_polling kernel_rx_buf_size", "nothing here depends on it"),
     *accepted(
         _V,

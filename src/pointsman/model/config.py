@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pointsman.model.health import VirtualServer
+from pointsman.model.tracking import VrrpSurroundings
 from pointsman.model.vrrp import VrrpInstance
 
 
@@ -27,4 +28,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     router_id: str
     mail: Mail = Mail()
     instances: tuple[VrrpInstance, ...] = ()
+    vrrp: VrrpSurroundings = VrrpSurroundings()
     virtual_servers: tuple[VirtualServer, ...] = ()

@@ -88,7 +88,7 @@ def second(block: str) -> str:
             "10.0.0.1/24",
             "10.0.0.1/24\nfd00::1/64",
             INSTANCE,
-            "error: A: fd00::1: VRRP over IPv6 is not implemented",
+            "error: A: fd00::1: VRRP version 2 knows no IPv6",
         ),
         ("10.0.0.1/24", "", INSTANCE, "warning: A has no virtual_ipaddress"),
         (

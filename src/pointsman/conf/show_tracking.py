@@ -1,0 +1,121 @@
+"""Trackers, sync groups and notify scripts as canonical keepalived.conf."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from pointsman.conf.layout import block, number, text
+from pointsman.model.tracking import (
+    Command,
+    Notify,
+    SyncGroupSettings,
+    Tracked,
+    TrackFile,
+    TrackKind,
+    TrackProcess,
+    TrackScript,
+    VrrpSurroundings,
+)
+
+
+def global_words(shared: VrrpSurroundings) -> Iterator[str]:
+    """What stands in global_defs."""
+    if shared.script_user:
+        yield " ".join(["script_user", *map(text, filter(None, (shared.script_user, shared.script_group)))])
+    if shared.script_security:
+        yield "enable_script_security"
+    for path in shared.fifos:
+        yield f"vrrp_notify_fifo {text(path)}"
+    for reader in shared.fifo_scripts:
+        yield f"vrrp_notify_fifo_script {_command(reader, drop=len(shared.fifos))}"
+
+
+def definitions(shared: VrrpSurroundings) -> list[Iterator[str]]:
+    """The blocks of everything that can be tracked."""
+    return [
+        *(block(f"vrrp_script {text(each.name)}", _script(each)) for each in shared.scripts),
+        *(block(f"track_file {text(each.name)}", _file(each)) for each in shared.files),
+        *(block(f"vrrp_track_process {text(each.name)}", _process(each)) for each in shared.processes),
+    ]
+
+
+def groups(shared: VrrpSurroundings) -> list[Iterator[str]]:
+    """The sync groups; their trackers are shown with the members, to which they have been given."""
+    return [block(f"vrrp_sync_group {text(each.name)}", _group(each)) for each in shared.groups]
+
+
+def tracked(every: tuple[Tracked, ...]) -> Iterator[str]:
+    """The track_ blocks of an instance."""
+    for kind in TrackKind:
+        lines = [
+            f"{text(each.name)} weight {each.weight} {'reverse' if each.reverse else 'noreverse'}"
+            for each in every
+            if each.kind is kind
+        ]
+        if lines:
+            yield from block(f"track_{kind.value}", iter(lines))
+
+
+def notify(wanted: Notify) -> Iterator[str]:
+    """The notify words of an instance or a group."""
+    for word, command in (
+        ("notify", wanted.every),
+        ("notify_master", wanted.master),
+        ("notify_backup", wanted.backup),
+        ("notify_fault", wanted.fault),
+        ("notify_stop", wanted.stop),
+        ("notify_master_rx_lower_pri", wanted.lower_priority),
+    ):
+        if command is not None:
+            yield f"{word} {_command(command)}"
+
+
+def _command(command: Command, drop: int = 0) -> str:
+    words = command.words[: len(command.words) - drop]
+    user = "".join(f" {text(name)}" for name in (command.user, command.group) if name)
+    return f'"{shlex.join(words)}"{user}'
+
+
+def _weight(weight: int, reverse: bool) -> str:
+    return f"weight {weight}{' reverse' if reverse else ''}"
+
+
+def _script(script: TrackScript) -> Iterator[str]:
+    yield f'script "{shlex.join(script.command.words)}"'
+    yield f"interval {number(script.interval)}"
+    yield f"timeout {number(script.timeout)}"
+    yield _weight(script.weight, script.reverse)
+    yield f"rise {script.rise}"
+    yield f"fall {script.fall}"
+    if script.command.user:
+        yield " ".join(["user", *map(text, filter(None, (script.command.user, script.command.group)))])
+    if script.init_fail:
+        yield "init_fail"
+
+
+def _file(file: TrackFile) -> Iterator[str]:
+    yield f"file {text(file.path)}"
+    yield _weight(file.weight, file.reverse)
+    if file.initial is not None:
+        yield f"init_file {file.initial}{' overwrite' if file.overwrite else ''}"
+
+
+def _process(process: TrackProcess) -> Iterator[str]:
+    yield f"process {' '.join(map(text, process.words))}"
+    if process.arguments != "exact":
+        yield f"param_match {process.arguments}"
+    if process.full_command:
+        yield "full_command"
+    yield _weight(process.weight, process.reverse)
+    yield f"quorum {process.quorum}"
+    if process.quorum_max is not None:
+        yield f"quorum_max {process.quorum_max}"
+    yield f"fork_delay {number(process.fork_delay)}"
+    yield f"terminate_delay {number(process.terminate_delay)}"
+
+
+def _group(group: SyncGroupSettings) -> Iterator[str]:
+    yield from block("group", (text(name) for name in group.members))
+    yield "sync_group_tracking_weight"
+    yield from notify(group.notify)
