@@ -81,6 +81,13 @@ VALID = {
         "url {\npath /\ndigest 9b3a0c85a887a256d6939da88aabd8cd\n}\n}\n"
         "SSL_GET {\nenable_sni\nurl {\npath /\n}\n",
     ),
+    "every other check": SERVICE.replace(
+        "TCP_CHECK {",
+        "SMTP_CHECK {\nhelo_name me.example.org\nfwmark 7\n}\nDNS_CHECK {\ntype A\nname example.org\n}\n"
+        "PING_CHECK {\nconnect_timeout 1\n}\n"
+        "UDP_CHECK {\nrequire_reply 0x 1\nmin_reply_length 3\nmax_reply_length 99\n}\n"
+        "TCP_CHECK {",
+    ),
     "mail": "global_defs {\nnotification_email { a@b.c\nd@e.f }\nsmtp_server 10.0.0.7 26\n}\n" + INSTANCE,
 }
 

@@ -25,7 +25,7 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 from pointsman.daemon import checker, privileges
 virtual_servers = pickle.load(sys.stdin.buffer)
 if sys.argv[2] == "nobody":
-    privileges.become_nobody()
+    privileges.become_nobody(checker.capabilities(virtual_servers))
 sys.exit(checker.run(virtual_servers, socket.socket(fileno=int(sys.argv[1]))))
 """
 

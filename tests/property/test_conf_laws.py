@@ -16,7 +16,17 @@ from pointsman.conf.problems import ConfError, Severity
 from pointsman.conf.show import show
 from pointsman.conf.source import TextReader
 from pointsman.conf.table import TABLE
-from pointsman.model.checks import HttpCheck, HttpVersion, Pattern, TcpCheck, Url
+from pointsman.model.checks import (
+    DnsCheck,
+    HttpCheck,
+    HttpVersion,
+    Pattern,
+    PingCheck,
+    SmtpCheck,
+    TcpCheck,
+    UdpCheck,
+    Url,
+)
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
@@ -96,6 +106,7 @@ CONNECTION: dict[str, Any] = {
     "bind_address": st.none() | unicast,
     "bind_port": st.integers(0, 65535),
     "bind_interface": st.just("") | names,
+    "fwmark": st.integers(0, 2**32 - 1),
     "connect_timeout": seconds,
     **TIMING,
 }
@@ -130,6 +141,33 @@ http_checks = st.booleans().flatmap(
         **CONNECTION,
     )
 )
+other_checks = (
+    st.builds(SmtpCheck, helo_name=hosts, **CONNECTION)
+    | st.builds(
+        DnsCheck,
+        name=st.sampled_from([".", "web.example.org", "a.b."]),
+        record=st.sampled_from(["A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA"]),
+        **CONNECTION,
+    )
+    | st.builds(
+        UdpCheck,
+        payload=st.none() | st.binary(min_size=1, max_size=20),
+        min_reply_length=st.integers(0, 200),
+        max_reply_length=st.integers(200, 65535),
+        **CONNECTION,
+    )
+    | st.builds(PingCheck, **CONNECTION)
+    | st.lists(st.tuples(st.integers(0, 255), st.sampled_from([0, 15, 240, 255])), max_size=9).flatmap(
+        lambda pairs: st.builds(
+            UdpCheck,
+            require_reply=st.just(True),
+            reply=st.just(bytes(value & mask for value, mask in pairs)),
+            reply_mask=st.just(bytes(mask for _, mask in pairs)),
+            **CONNECTION,
+        )
+    )
+)
+"""At most one in a real server here: checks are kept by keyword, not in the order of the file."""
 
 
 @st.composite
@@ -138,6 +176,7 @@ def pool_members(draw: st.DrawFn, key: ServerKey) -> PoolMember:
     checks: tuple[AnyCheck, ...] = (
         *draw(st.lists(tcp_checks, max_size=2)),
         *draw(st.lists(http_checks, max_size=1)),
+        *draw(st.lists(other_checks, max_size=1)),
     )
     return PoolMember(
         server=RealServer(

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
+from pointsman.health import dns
 from pointsman.health.http import compiled
-from pointsman.model.checks import HttpCheck, HttpVersion, Pattern, TcpCheck, Url
+from pointsman.model.checks import (
+    DnsCheck,
+    HttpCheck,
+    HttpVersion,
+    Pattern,
+    PingCheck,
+    SmtpCheck,
+    TcpCheck,
+    UdpCheck,
+    Url,
+)
 from pointsman.model.health import AnyCheck
 from pointsman.model.service import ServerKey
 
@@ -33,6 +45,10 @@ def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool
         for setting in place.member.all(word):
             own = read_block(setting.block, word, findings)
             found.append((_http_check(setting, own, place, findings), _alpha(own)))
+    for word, build in _BUILDERS.items():
+        for setting in place.member.all(word):
+            own = read_block(setting.block, word, findings)
+            found.append((build(setting, own, place, findings), _alpha(own)))
     return found
 
 
@@ -76,6 +92,7 @@ def _connection(
         "bind_address": own.address("bindto"),
         "bind_port": own.get("bind_port", int) or 0,
         "bind_interface": own.get("bind_if", str) or "",
+        "fwmark": own.get("fwmark", int) or 0,
         "connect_timeout": _or(inherited("connect_timeout", float, *blocks), 5.0),
         "location": setting.location,
     }
@@ -158,3 +175,56 @@ def _pattern(block: Settings, findings: Findings) -> Pattern | None:
         word = setting.node.values[0]
         findings.error(word.location, f"regex {pattern.text}: {error}", width=word.width)
     return pattern
+
+
+def _smtp_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> SmtpCheck:
+    name = own.get("helo_name", str) or "smtpchecker.keepalived.org"
+    _header_value(own.last("helo_name"), findings)
+    return SmtpCheck(helo_name=name, **_connection(setting, own, place, findings), **_timing(own, place))
+
+
+def _dns_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DnsCheck:
+    name = own.get("name", str) or "."
+    if not dns.valid_name(name):
+        word = cast(Setting, own.last("name")).node.values[0]
+        findings.error(word.location, f"name {name} is no domain name", width=word.width)
+    return DnsCheck(
+        name=name,
+        record=own.get("type", str) or "SOA",
+        **_connection(setting, own, place, findings),
+        **_timing(own, place, retry=3, before_retry=None),
+    )
+
+
+def _udp_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> UdpCheck:
+    payload = own.get("payload", tuple)
+    reply, mask = own.get("require_reply", tuple) or (b"", b"")
+    shortest = own.get("min_reply_length", int) or 0
+    longest = _or(own.get("max_reply_length", int), 255)
+    if shortest > longest:
+        word = cast(Setting, own.last("min_reply_length")).node.keyword
+        text = f"min_reply_length {shortest} is above max_reply_length {longest}: the check always fails"
+        findings.error(word.location, text, "lower it, or raise the other", word.width)
+    return UdpCheck(
+        payload=None if payload is None else payload[0],
+        require_reply=own.has("require_reply"),
+        reply=reply,
+        reply_mask=mask,
+        min_reply_length=shortest,
+        max_reply_length=longest,
+        **_connection(setting, own, place, findings),
+        **_timing(own, place),
+    )
+
+
+def _ping_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> PingCheck:
+    return PingCheck(**_connection(setting, own, place, findings, port=False), **_timing(own, place))
+
+
+_Builder = Callable[[Setting, Settings, Surroundings, Findings], AnyCheck]
+_BUILDERS: dict[str, _Builder] = {
+    "SMTP_CHECK": _smtp_check,
+    "DNS_CHECK": _dns_check,
+    "UDP_CHECK": _udp_check,
+    "PING_CHECK": _ping_check,
+}

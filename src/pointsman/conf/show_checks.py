@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from pointsman.conf.layout import block, number, on, text
-from pointsman.model.checks import Check, HttpCheck, NetworkCheck, Url
+from pointsman.health.kinds import words
+from pointsman.model.checks import Check, DnsCheck, HttpCheck, NetworkCheck, SmtpCheck, UdpCheck, Url
 from pointsman.model.health import AnyCheck
 
 
 def check_block(check: AnyCheck) -> Iterator[str]:
     """The block of a checker."""
     if isinstance(check, HttpCheck):
-        return block("SSL_GET" if check.tls else "HTTP_GET", _http(check))
-    return block("TCP_CHECK", _connecting(check))
+        return block(words(check).keyword, _http(check))
+    own: Iterator[str] = iter(())
+    if isinstance(check, SmtpCheck):
+        own = iter([f"helo_name {text(check.helo_name)}"])
+    elif isinstance(check, DnsCheck):
+        own = iter([f"type {check.record}", f"name {text(check.name)}"])
+    elif isinstance(check, UdpCheck):
+        own = _udp(check)
+    return block(words(check).keyword, chain(_connecting(check), own))
+
+
+def _udp(check: UdpCheck) -> Iterator[str]:
+    if check.payload is not None:
+        yield f"payload {check.payload.hex()}"
+    if check.require_reply:
+        yield f"require_reply {_masked(check.reply, check.reply_mask)}".rstrip()
+    yield f"min_reply_length {check.min_reply_length}"
+    yield f"max_reply_length {check.max_reply_length}"
+
+
+def _masked(data: bytes, mask: bytes) -> str:
+    pairs = zip(data.hex(), mask.hex(), strict=True)
+    return "".join(digit if counts == "f" else "x" for digit, counts in pairs)
 
 
 def _timing(check: Check) -> Iterator[str]:
@@ -33,6 +56,8 @@ def _connecting(check: NetworkCheck) -> Iterator[str]:
         yield f"bind_port {check.bind_port}"
     if check.bind_interface:
         yield f"bind_if {text(check.bind_interface)}"
+    if check.fwmark:
+        yield f"fwmark {check.fwmark}"
     yield f"connect_timeout {number(check.connect_timeout)}"
     yield from _timing(check)
 

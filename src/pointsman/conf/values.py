@@ -262,6 +262,36 @@ class Md5(NamedTuple):
         return text.lower()
 
 
+class Hexadecimal(NamedTuple):
+    """Bytes in hexadecimal, as free in form as keepalived's; the value is bytes, and the bits that count."""
+
+    wildcards: bool = False
+    """Whether x stands for four bits that do not count."""
+    bare: bool = False
+    """Whether nothing at all may be written."""
+    words: int = 1000
+
+    @property
+    def wants(self) -> str:
+        return "bytes in hexadecimal" + (", x for any digit" if self.wildcards else "")
+
+    def read(self, words: Sequence[str]) -> object:
+        if not words and self.bare:
+            return b"", b""
+        _one(words, self.wants)
+        data, mask = bytearray(), bytearray()
+        for index, word in enumerate(words):
+            for part in word.split():
+                if not re.fullmatch(r"[0-9a-fA-FxX]+" if self.wildcards else r"[0-9a-fA-F]+", part):
+                    raise BadValueError(f"it wants {self.wants}", index)
+                for at in range(0, len(part), 2):
+                    digits = part[at : at + 2]
+                    data.append(int(digits.lower().replace("x", "0"), 16))
+                    counting = "".join("0" if sign in "xX" else "f" for sign in digits.rjust(2, "0"))
+                    mask.append(int(counting, 16))
+        return bytes(data), bytes(mask)
+
+
 class Anything(NamedTuple):
     """Whatever stands there: for words whose values nothing here reads."""
 

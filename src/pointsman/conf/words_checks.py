@@ -7,6 +7,7 @@ from pointsman.conf.values import (
     Boolean,
     Choice,
     Flag,
+    Hexadecimal,
     Integer,
     Interface,
     Ip,
@@ -52,7 +53,7 @@ def _connecting(block: str) -> list[Keyword]:
         honoured(block, "bindto", Ip(), "Source address of the connection."),
         honoured(block, "bind_port", Integer(1, 65535), "Source port of the connection."),
         honoured(block, "bind_if", Interface(), "Interface that the connection goes through."),
-        *refused(block, "fwmark", "checks cannot be marked yet; remove it", Integer(0, 2**32 - 1), 0),
+        honoured(block, "fwmark", Integer(0, 2**32 - 1), "Firewall mark of the probe's packets.", 0),
         *_timed(block),
     ]
 
@@ -109,5 +110,34 @@ CHECKS: list[Keyword] = [
     honoured("url", "regex_max_offset", Integer(0, 1 << 20), "A match has to start before this byte.", 0),
     *accepted("url", "regex_stack", "the search is bounded in time, not by its stack"),
     *accepted("url", "tls_compliant", "an answer that is cut off is a failure in any case"),
-    *refused(_RS, "SMTP_CHECK DNS_CHECK PING_CHECK UDP_CHECK MISC_CHECK FILE_CHECK BFD_CHECK", _CHECKER),
+    honoured(_RS, "SMTP_CHECK", Flag(), "Check by SMTP: HELO, QUIT.", opens="SMTP_CHECK", repeats=True),
+    *_connecting("SMTP_CHECK"),
+    honoured(
+        "SMTP_CHECK", "helo_name", Text("a host name"), "Name said in HELO.", "smtpchecker.keepalived.org"
+    ),
+    *refused("SMTP_CHECK", "host", "write what is in it directly in SMTP_CHECK, a block for each host"),
+    honoured(_RS, "DNS_CHECK", Flag(), "Check by a question over UDP.", opens="DNS_CHECK", repeats=True),
+    *_connecting("DNS_CHECK"),
+    honoured(
+        "DNS_CHECK",
+        "type",
+        Choice(("A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA"), any_case=True),
+        "Type of record asked for.",
+        "SOA",
+    ),
+    honoured("DNS_CHECK", "name", Text("a domain name"), "Name asked for.", "."),
+    honoured(_RS, "UDP_CHECK", Flag(), "Check by a datagram.", opens="UDP_CHECK", repeats=True),
+    *_connecting("UDP_CHECK"),
+    honoured("UDP_CHECK", "payload", Hexadecimal(), "Content of the datagram; default: random bytes."),
+    honoured(
+        "UDP_CHECK",
+        "require_reply",
+        Hexadecimal(wildcards=True, bare=True),
+        "A reply must come, and begin so; without the word, silence is success.",
+    ),
+    honoured("UDP_CHECK", "min_reply_length", Integer(0, 65535, "bytes"), "Shortest good reply.", 0),
+    honoured("UDP_CHECK", "max_reply_length", Integer(0, 65535, "bytes"), "Longest good reply.", 255),
+    honoured(_RS, "PING_CHECK", Flag(), "Check by an ICMP echo.", opens="PING_CHECK", repeats=True),
+    *_connecting("PING_CHECK"),
+    *refused(_RS, "MISC_CHECK FILE_CHECK BFD_CHECK", _CHECKER),
 ]

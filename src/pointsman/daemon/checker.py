@@ -1,7 +1,8 @@
 """The process that checks real servers: it probes, keeps each check's schedule, and reports verdicts.
 
-It needs no capability. Equal checks of several services are one probe. Verdicts go to the director over a
-SOCK_SEQPACKET channel, one message a datagram; while it is full, the latest verdict of each check waits.
+It needs no capability, but CAP_NET_RAW for a few kinds of checks. Equal checks of several services are one
+probe. Verdicts go to the director over a SOCK_SEQPACKET channel, one message a datagram; while it is full,
+the latest verdict of each check waits.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 
 from pointsman.daemon import messages
 from pointsman.daemon.generations import receive
+from pointsman.daemon.privileges import Capability
 from pointsman.daemon.probes.choice import probe_for
 from pointsman.daemon.probes.probe import Outcome, Probe, Result
 from pointsman.health import kinds
@@ -107,6 +109,12 @@ class Reporter:
         self._loop.remove_reader(self._channel)
         self._loop.remove_writer(self._channel)
         self.closed.set()
+
+
+def capabilities(virtual_servers: Iterable[VirtualServer]) -> set[Capability]:
+    """What a checker of these services may not give up."""
+    checks = (check for virtual in virtual_servers for member in virtual.members for check in member.checks)
+    return {Capability.NET_RAW} if any(kinds.needs_raw_sockets(check) for check in checks) else set()
 
 
 class Runner:

@@ -15,6 +15,7 @@ from collections.abc import Collection
 _libc = ctypes.CDLL(None, use_errno=True)
 
 PR_SET_PDEATHSIG = 1
+PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -85,12 +86,16 @@ def keep_only(capabilities: Collection[Capability]) -> None:
     _check(_libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data), "capset")
 
 
-def become_nobody() -> None:
-    """Run on as user nobody, without groups and without any capability. Raises OSError."""
+def become_nobody(keep: Collection[Capability] = ()) -> None:
+    """Run on as user nobody, without groups and without any other capability than `keep`. Raises OSError."""
     user = pwd.getpwnam("nobody")
     os.setgroups([])
+    if keep:
+        _check(_libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    if keep:
+        keep_only(keep)
 
 
 def die_with(parent: int, number: signal.Signals) -> None:

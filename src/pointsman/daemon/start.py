@@ -150,7 +150,7 @@ def _supervisor(
         Child(
             "checker",
             lambda: checker.run(generations.current.virtual_servers, checker_end),
-            become_nobody,
+            lambda: become_nobody(checker.capabilities(generations.current.virtual_servers)),
             wanted=lambda: has_checks(generations.current),
         ),
     ]

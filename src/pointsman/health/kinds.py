@@ -8,7 +8,16 @@ import msgspec
 
 from pointsman.health.schedule import CheckSchedule, Timing, Verdict
 from pointsman.health.urls import UrlSchedule
-from pointsman.model.checks import Check, HttpCheck, TcpCheck
+from pointsman.model.checks import (
+    Check,
+    DnsCheck,
+    HttpCheck,
+    NetworkCheck,
+    PingCheck,
+    SmtpCheck,
+    TcpCheck,
+    UdpCheck,
+)
 
 C = TypeVar("C", bound=Check)
 
@@ -47,6 +56,43 @@ _SSL = msgspec.structs.replace(
     mail_down="=> CHECK failed on service : SSL request failed <=",
 )
 
+_SMTP = Words(
+    keyword="SMTP_CHECK",
+    success="Remote SMTP server {name} succeed on service.",
+    failure="SMTP_CHECK on service {name} failed",
+    mail_up="=> CHECK succeed on service <=",
+    mail_down="=> CHECK failed on service <=",
+)
+_DNS = Words(
+    keyword="DNS_CHECK",
+    success="DNS_CHECK on service {name} success.",
+    failure="DNS_CHECK on service {name} failed",
+    mail_up="=> DNS_CHECK: succeed on service <=",
+    mail_down="=> DNS_CHECK: failed on service <=",
+)
+_UDP = Words(
+    keyword="UDP_CHECK",
+    success="UDP connection to {name} success.",
+    failure="UDP_CHECK on service {name} failed",
+    mail_up="=> UDP CHECK succeed on service <=",
+    mail_down="=> UDP CHECK failed on service <=",
+)
+_PING = Words(
+    keyword="PING_CHECK",
+    success="ICMP connection to {name} success.",
+    failure="ICMP_CHECK on service {name} failed",
+    mail_up="=> ICMP CHECK succeed on service <=",
+    mail_down="=> ICMP CHECK failed on service <=",
+)
+_WORDS: dict[type[Check], Words] = {
+    TcpCheck: _TCP,
+    SmtpCheck: _SMTP,
+    DnsCheck: _DNS,
+    UdpCheck: _UDP,
+    PingCheck: _PING,
+}
+_RETRIED_WHILE_DOWN = (TcpCheck, SmtpCheck)
+
 
 def words(check: Check) -> Words:
     """keepalived's words for this check."""
@@ -55,17 +101,22 @@ def words(check: Check) -> Words:
     return _WORDS[type(check)]
 
 
-_WORDS: dict[type[Check], Words] = {TcpCheck: _TCP}
-
-
 def schedule(check: Check) -> CheckSchedule | UrlSchedule:
     """A schedule with the times of this check."""
     timing = Timing(
-        delay_loop=check.delay_loop, delay_before_retry=check.delay_before_retry, retry=check.retry
+        delay_loop=check.delay_loop,
+        delay_before_retry=check.delay_before_retry,
+        retry=check.retry,
+        retry_while_down=isinstance(check, _RETRIED_WHILE_DOWN),
     )
     if isinstance(check, HttpCheck):
         return UrlSchedule(timing, len(check.urls), check.fast_recovery)
     return CheckSchedule(timing)
+
+
+def needs_raw_sockets(check: Check) -> bool:
+    """Whether a probe of this check wants CAP_NET_RAW: for SO_MARK, or where ping sockets are not allowed."""
+    return isinstance(check, PingCheck) or (isinstance(check, NetworkCheck) and check.fwmark != 0)
 
 
 def log_line(check: Check, name: str, vs: str, verdict: Verdict) -> str:

@@ -87,3 +87,36 @@ class HttpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
     sni_from_host: bool = False
     """enable_sni without sni_name: the virtual host of the URL is sent."""
     fast_recovery: bool = False
+
+
+class SmtpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
+    """SMTP_CHECK: greeting, HELO, QUIT."""
+
+    helo_name: str = "smtpchecker.keepalived.org"
+
+
+class DnsCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
+    """DNS_CHECK: one question over UDP, and an answer without an error code."""
+
+    name: str = "."
+    record: str = "SOA"
+    """Type of record asked for."""
+
+
+class UdpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
+    """UDP_CHECK: a datagram that is not refused, or one that is answered."""
+
+    payload: bytes | None = None
+    """None: a few random bytes."""
+    require_reply: bool = False
+    """Without it, silence is success."""
+    reply: bytes = b""
+    """What a reply has to begin with, as far as both are long."""
+    reply_mask: bytes = b""
+    """The bits of `reply` that count, as long as `reply`."""
+    min_reply_length: int = 0
+    max_reply_length: int = 255
+
+
+class PingCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
+    """PING_CHECK: an ICMP echo; the port means nothing."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.model.checks import HttpCheck, TcpCheck
+from pointsman.model.checks import DnsCheck, HttpCheck, PingCheck, SmtpCheck, TcpCheck, UdpCheck
 from pointsman.model.location import Location
 from pointsman.model.service import RealServer, VirtualService
 
-AnyCheck = TcpCheck | HttpCheck
+AnyCheck = TcpCheck | HttpCheck | SmtpCheck | DnsCheck | UdpCheck | PingCheck
 
 
 class PoolMember(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
-from pointsman.daemon.probes import http
-from pointsman.daemon.probes.probe import Finished, Probe, TaskProbe
+from pointsman.daemon.probes import datagrams, http, ping, smtp
+from pointsman.daemon.probes.probe import Finished, Probe, Result, TaskProbe
 from pointsman.daemon.probes.tcp import TcpProbe
-from pointsman.model.checks import TcpCheck
+from pointsman.model.checks import DnsCheck, HttpCheck, SmtpCheck, TcpCheck, UdpCheck
 from pointsman.model.health import AnyCheck
 
 
@@ -15,4 +16,17 @@ def probe_for(check: AnyCheck, step: int, loop: asyncio.AbstractEventLoop, finis
     """A probe of this check, not started yet; `step` as in health.schedule.StartProbe."""
     if isinstance(check, TcpCheck):
         return TcpProbe(check, loop, finished)
-    return TaskProbe(http.probe(check, step), loop, finished)
+    return TaskProbe(_body(check, step), loop, finished)
+
+
+def _body(check: AnyCheck, step: int) -> Coroutine[object, object, Result]:
+    if isinstance(check, HttpCheck):
+        return http.probe(check, step)
+    if isinstance(check, SmtpCheck):
+        return smtp.probe(check)
+    if isinstance(check, DnsCheck):
+        return datagrams.ask_dns(check)
+    if isinstance(check, UdpCheck):
+        return datagrams.ask_udp(check)
+    assert not isinstance(check, TcpCheck)
+    return ping.probe(check)
