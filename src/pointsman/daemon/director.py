@@ -27,7 +27,7 @@ from pointsman.daemon.reloader import CannotReloadError, Reloader, Survey
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert, instance_alert
 from pointsman.lvs.estimator import PERIOD, Estimator
-from pointsman.model.config import Config
+from pointsman.model.config import Config, Mail
 from pointsman.model.service import Forwarding
 from pointsman.model.vrrp import VrrpState
 from pointsman.net.neighbours import NeighbourWatcher
@@ -71,7 +71,10 @@ class Director:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         self._mail = MailQueue(self._config.mail)
         self._mail.start()
-        self._reloader.audience = [*channels, ready]
+        self._reloader.audience = [
+            *zip(channels, (for_vrrp, for_checker), strict=False),
+            (ready, lambda config: config),
+        ]
         self._settle()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
@@ -273,6 +276,16 @@ def _configured(config: Config, report: messages.InstanceChanged) -> dict[str, A
             for item in instance.addresses
         ],
     }
+
+
+def for_vrrp(config: Config) -> Config:
+    """What the VRRP process needs; it must not lose time on thousands of services."""
+    return msgspec.structs.replace(config, virtual_servers=(), mail=Mail())
+
+
+def for_checker(config: Config) -> Config:
+    """What the checker needs; it is told no passwords."""
+    return msgspec.structs.replace(config, instances=(), mail=Mail())
 
 
 def _hop_text(hop: NextHop) -> str:

@@ -18,7 +18,7 @@ from pointsman.lvs.desired import CheckKey, PoolState, desired, found_down
 from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.transitions import Change, Transition, transitions
 from pointsman.model.config import Config
-from pointsman.model.health import PoolMember
+from pointsman.model.health import AnyCheck, PoolMember
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal
 from pointsman.model.override import Override
 from pointsman.model.service import ServerKey, ServiceKey
@@ -188,11 +188,19 @@ def _carried_over(old: Config, new: Config, verdicts: dict[CheckKey, bool]) -> d
     for key, member in _members(new):
         checks = before.get(key, ())
         for index, check in enumerate(member.checks):
-            equal = (place for place, other in enumerate(checks) if same(check, other))
-            verdict = verdicts.get((*key, next(equal, index)))
-            if verdict is not None:
-                carried[(*key, index)] = verdict
+            place = _former_place(index, check, checks, member.checks)
+            if place is not None and (*key, place) in verdicts:
+                carried[(*key, index)] = verdicts[(*key, place)]
     return carried
+
+
+def _former_place(
+    index: int, check: AnyCheck, old: Sequence[AnyCheck], new: Sequence[AnyCheck]
+) -> int | None:
+    """Where among the old checks this one was; None: it is new."""
+    equal = (place for place, other in enumerate(old) if same(check, other))
+    changed = index < len(old) and not any(same(old[index], other) for other in new)
+    return next(equal, index if changed else None)
 
 
 def foreign_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> bool:

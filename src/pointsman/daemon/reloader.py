@@ -24,6 +24,10 @@ Survey = Callable[[Config], list[str]]
 """The interfaces that a configuration needs; raises CannotReloadError when this host cannot run it."""
 
 
+Part = Callable[[Config], Config]
+"""What of a configuration a process gets: no more than it needs, as reading it takes time there."""
+
+
 class CannotReloadError(Exception):
     """Nothing was changed; the text says why, and what to do."""
 
@@ -38,10 +42,10 @@ class Planned(NamedTuple):
 
 
 class Reloader:
-    """Takes configurations. `audience`: the channels of the processes that need to know."""
+    """Takes configurations. `audience`: the channels of the processes that need to know, and what of it."""
 
     def __init__(self, generations: Generations, keeper: Keeper, plane: DataPlane, survey: Survey) -> None:
-        self.audience: Sequence[socket.socket] = ()
+        self.audience: Sequence[tuple[socket.socket, Part]] = ()
         self._generations = generations
         self._keeper = keeper
         self._plane = plane
@@ -67,7 +71,7 @@ class Reloader:
         interfaces = self._survey(config)
         attached = {each.interface for each in self._plane.capabilities().attachments}
         steps = [
-            *(f"attach to {name}" for name in interfaces if name not in attached),
+            *(f"attach to {name}" for name in interfaces if attached and name not in attached),
             *(f"detach from {name}" for name in sorted(attached - set(interfaces))),
             *changes(self._generations.current, config),
             *(operation.text() for operation in self._keeper.plan(config)),
@@ -92,7 +96,7 @@ class Reloader:
         log.info("configuration %d is in force: %d changes", self.number, len(planned.steps))
         for step in planned.steps:
             log.info("  %s", step)
-        self._untold += [(channel, planned.config, planned.rollback) for channel in self.audience]
+        self._untold += [(channel, part(planned.config), planned.rollback) for channel, part in self.audience]
         self.tell()
 
     def tell(self) -> None:

@@ -21,17 +21,16 @@ from typing import TypeVar
 
 import msgspec
 
+from pointsman.daemon.generations import receive
 from pointsman.daemon.messages import InstanceChanged, encode
 from pointsman.daemon.realtime import become_punctual
 from pointsman.daemon.vrrp_belongings import Host
-from pointsman.daemon.vrrp_endpoint import Endpoint
+from pointsman.daemon.vrrp_crew import Crew
 from pointsman.daemon.vrrp_host_checks import (
     EnvironmentProblemError,
     check_devices,
-    find_own_address,
     way_out,
 )
-from pointsman.daemon.vrrp_memory import Memory
 from pointsman.daemon.vrrp_notices import (
     Finished,
     Message,
@@ -40,10 +39,9 @@ from pointsman.daemon.vrrp_notices import (
     decode_hand_over,
     decode_reading,
 )
-from pointsman.daemon.vrrp_router import Router
-from pointsman.model.address import Address
+from pointsman.model.config import Config
 from pointsman.model.tracking import SyncGroupSettings, TrackKind, VrrpSurroundings
-from pointsman.model.vrrp import VrrpInstance, VrrpState
+from pointsman.model.vrrp import VrrpInstance, VrrpState, wants_helper
 from pointsman.net.addresses import (
     RTM_DELADDR,
     VRRP_MARK,
@@ -130,12 +128,13 @@ class VrrpProcess:
                 f"cannot use netlink and packet sockets: {way_out(error)}"
             ) from error
         check_devices(instances, self._links)
-        self._endpoints: dict[tuple[str, Address | None, int], Endpoint] = {}
-        self._routers = [self._router(instance, run_directory) for instance in instances]
-        self._groups = [self._group(settings) for settings in surroundings.groups]
-        self._initial_readings(surroundings)
-        for endpoint in self._endpoints.values():
-            self._open(endpoint)
+        self._crew = Crew(self._host, run_directory, self._selector, self._report)
+        self._routers = self._crew.routers
+        for instance in instances:
+            self._crew.add(instance, self._present)
+        self._groups: list[tuple[SyncGroup, SyncGroupSettings]] = []
+        self._surround(tuple(instances), surroundings)
+        self._crew.open()
 
     def run(self) -> None:
         """Start every instance, work until SIGTERM or SIGINT, stop every instance."""
@@ -165,33 +164,19 @@ class VrrpProcess:
                 return
             self._turn()
 
-    def _router(self, instance: VrrpInstance, run_directory: Path) -> Router:
-        own_address = find_own_address(instance, self._links[instance.interface], self._present)
-        source = own_address if instance.unicast_peers else None
-        key = (instance.interface, source, instance.family)
-        endpoint = self._endpoints.setdefault(key, Endpoint(*key))
-        if instance.virtual_router_id in endpoint.routers:
-            raise EnvironmentProblemError(
-                f"virtual_router_id {instance.virtual_router_id} is used twice on {instance.interface}; "
-                f"give {instance.name} another one"
-            )
-        try:
-            run_directory.mkdir(parents=True, exist_ok=True)
-            memory = Memory(run_directory, instance.interface, instance.virtual_router_id)
-        except OSError as error:
-            raise EnvironmentProblemError(f"cannot write in {run_directory}: {error.strerror}") from error
-        router = Router(instance, own_address, self._host, memory, self._report)
-        endpoint.routers[instance.virtual_router_id] = router
-        return router
-
-    def _group(self, settings: SyncGroupSettings) -> tuple[SyncGroup, SyncGroupSettings]:
+    def _surround(self, instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> None:
+        """Sync groups and trackers as they are from now on."""
+        for group, _ in self._groups:
+            group.dissolve()
         named = {router.instance.name: router.machine for router in self._routers}
-        return SyncGroup(settings.name, [named[name] for name in settings.members]), settings
-
-    def _initial_readings(self, surroundings: VrrpSurroundings) -> None:
+        self._groups = [
+            (SyncGroup(settings.name, [named[name] for name in settings.members]), settings)
+            for settings in surroundings.groups
+        ]
         for script in surroundings.scripts:
             if script.init_fail:
-                self._readings[TrackKind.SCRIPT, script.name] = 0
+                self._readings.setdefault((TrackKind.SCRIPT, script.name), 0)
+        self._has_helper = self._helper is not None and wants_helper(instances, surroundings)
         self._read_interfaces()
 
     def _read_interfaces(self) -> None:
@@ -201,14 +186,6 @@ class VrrpProcess:
                 if tracked.kind is TrackKind.INTERFACE:
                     link = self._links.get(tracked.name)
                     self._readings[tracked.kind, tracked.name] = int(link is not None and link.running)
-
-    def _open(self, endpoint: Endpoint) -> None:
-        try:
-            endpoint.open(self._links.get(endpoint.interface), self._selector)
-        except OSError as error:
-            at = f" for {endpoint.source}" if endpoint.source else ""
-            text = f"cannot open a VRRP socket on {endpoint.interface}{at}: {way_out(error)}"
-            raise EnvironmentProblemError(text) from error
 
     def _prepare(self) -> None:
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -305,23 +282,25 @@ class VrrpProcess:
             self._links[link.name] = link
 
     def _after_link_change(self) -> None:
-        for endpoint in self._endpoints.values():
-            try:
-                self._open(endpoint)
-            except EnvironmentProblemError as problem:
-                log.error("%s", problem)
+        self._crew.reopen()
         self._read_interfaces()
         for router in self._routers:
             router.judge(self._readings)
 
     def _on_channel(self) -> None:
-        """The director asks for all states; or it is gone, which is the supervisor's business."""
+        """The director asks for all states, or has a configuration; that it is gone is for the supervisor."""
         try:
-            asked = self._channel.recv(_LONGEST_QUESTION, socket.MSG_DONTWAIT)
+            asked, config = receive(self._channel, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
+        except msgspec.MsgspecError as error:
+            log.error("configuration not understood, the former one stays: %s", error)
+            return
         except OSError:
-            asked = b""
+            asked, config = b"", None
+        if config is not None:
+            self._adopt(config)
+            return
         if not asked:
             self._selector.unregister(self._channel)
             return
@@ -332,6 +311,18 @@ class VrrpProcess:
             elif order.instance in ("", router.instance.name) and router.machine.hand_over(clock()):
                 log.info("(%s) handing over, as asked", router.instance.name)
                 router.carry_out()
+
+    def _adopt(self, config: Config) -> None:
+        """Go on with another configuration. One that this host cannot run changes nothing."""
+        self._present = addresses(self._netlink)
+        try:
+            self._crew.adopt(config.instances, self._present, self._readings)
+        except (EnvironmentProblemError, OSError) as problem:
+            log.error("VRRP goes on as it was: %s", problem)
+            return
+        self._surround(config.instances, config.vrrp)
+        for router in self._routers:
+            router.judge(self._readings)
 
     def _on_readings(self) -> None:
         """What the trackers have found out."""
@@ -357,7 +348,7 @@ class VrrpProcess:
     def _flush(self) -> None:
         """Send what is pending; never waits for anybody. What does not fit goes with a later turn."""
         _send_all(self._channel, self._pending, encode)
-        if self._helper is None:
+        if self._helper is None or not self._has_helper:
             self._notices.clear()
         else:
             _send_all(self._helper, self._notices, msgspec.json.encode)

@@ -78,10 +78,19 @@ class Belongings:
         self._renew_at = now + RENEWAL
         self._ask_at = now + FIRST_QUESTION
 
+    def adopt(self, instance: VrrpInstance) -> None:
+        """Other addresses from now on; what leaves was withdrawn, what comes the machine takes."""
+        self._instance = instance
+        self._entries = instance.moving_addresses
+
     def release(self) -> None:
         """Take them away."""
         self._recheck_at = self._renew_at = self._ask_at = None
-        for entry, error in withdraw(self._host.netlink, self._host.links, self._entries):
+        self.withdraw(self._entries)
+
+    def withdraw(self, entries: tuple[VirtualAddress, ...]) -> None:
+        """Take some of them away."""
+        for entry, error in withdraw(self._host.netlink, self._host.links, entries):
             if error.errno != errno.EADDRNOTAVAIL and entry.device in self._host.links:
                 log.error(
                     "(%s) cannot remove %s from %s: %s",

@@ -39,6 +39,17 @@ class Endpoint:
             self._index = link.index
             self._share(opened)
 
+    def take(self, router: Router) -> None:
+        """This router sends and receives here."""
+        self.routers[router.instance.virtual_router_id] = router
+        router.socket = self._socket
+
+    def release(self, router: Router) -> None:
+        """This router does so no more; one that never did is no matter."""
+        if self.routers.get(router.instance.virtual_router_id) is router:
+            del self.routers[router.instance.virtual_router_id]
+            router.socket = None
+
     def _share(self, advert_socket: AdvertSocket | None) -> None:
         self._socket = advert_socket
         for router in self.routers.values():

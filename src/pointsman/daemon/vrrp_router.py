@@ -13,7 +13,7 @@ from pointsman.daemon.vrrp_memory import Memory
 from pointsman.daemon.vrrp_notices import Notice
 from pointsman.model.address import Address
 from pointsman.model.tracking import Command
-from pointsman.model.vrrp import VrrpInstance, VrrpState
+from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import InterfaceAddress
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.arp import Answer
@@ -88,6 +88,21 @@ class Router:
         if judgement.fault and self.link_up:
             self.machine.fail(now, judgement.fault)
         self.machine.start(now, self.link_up, residual)
+        self.carry_out()
+
+    def let_go_of(self, before: tuple[VirtualAddress, ...], after: tuple[VirtualAddress, ...]) -> None:
+        """Addresses that are not wanted any more leave at once."""
+        gone = tuple(entry for entry in before if entry not in after)
+        if gone and self.machine.holds_addresses:
+            self._belongings.withdraw(gone)
+
+    def adopt(self, instance: VrrpInstance, own_address: Address) -> None:
+        """Go on with other settings, in the same state."""
+        log.info("(%s) goes on with a changed configuration", instance.name)
+        self.instance = instance
+        self._belongings.adopt(instance)
+        self.machine.adopt(self._host.clock(), instance, own_address)
+        self._said.clear()
         self.carry_out()
 
     def retire(self) -> None:

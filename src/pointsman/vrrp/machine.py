@@ -191,6 +191,27 @@ class VrrpMachine:
         else:
             self._advertise(now)
 
+    def adopt(self, now: float, instance: VrrpInstance, own_address: Address) -> None:
+        """Go on with other settings of the same virtual router; the state stays.
+
+        The effective priority follows with the next `set_priority`. A master tells the others at once.
+        """
+        before, self.instance, self.own_address = self.instance, instance, own_address
+        self._own_interval = interval_in_centiseconds(instance) / 100
+        if instance.version == 2 or self.state is _MASTER:
+            self._master_interval = self._own_interval
+        if instance.nopreempt or not instance.preempt_delay:
+            self._preempt_at = None
+        if self.state is not _MASTER or self._resume_at is not None:
+            return
+        self._advertise(now)
+        if before.moving_addresses != instance.moving_addresses:
+            self._effects += [TakeAddresses(), Announce(instance.garp_master_repeat)]
+            self._schedule_second_announcement(now, instance.garp_master_delay)
+        if before.garp_master_refresh != instance.garp_master_refresh:
+            self._refresh_at = None
+            self._schedule_refresh(now)
+
     def addresses_lost(self) -> None:
         """Somebody else has taken a virtual address away: a master puts it back and announces it."""
         if self.state is _MASTER:

@@ -1,0 +1,163 @@
+"""The routers of a VRRP process with their sockets, and how another configuration changes them in place."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pointsman.conf.changes import same
+from pointsman.daemon.messages import InstanceChanged
+from pointsman.daemon.vrrp_belongings import Host
+from pointsman.daemon.vrrp_endpoint import Endpoint
+from pointsman.daemon.vrrp_host_checks import (
+    EnvironmentProblemError,
+    check_devices,
+    find_own_address,
+    way_out,
+)
+from pointsman.daemon.vrrp_memory import Memory
+from pointsman.daemon.vrrp_router import Router
+from pointsman.model.address import Address
+from pointsman.model.vrrp import VrrpInstance
+from pointsman.net.addresses import InterfaceAddress
+from pointsman.vrrp.machine import OWNER_PRIORITY
+from pointsman.vrrp.tracking import Readings
+
+log = logging.getLogger("vrrp")
+
+
+class Crew:
+    """`routers` is one list for ever; `report` is what each of them calls at a change of state."""
+
+    def __init__(
+        self,
+        host: Host,
+        run_directory: Path,
+        selector: selectors.BaseSelector,
+        report: Callable[[InstanceChanged], None],
+    ) -> None:
+        self.routers: list[Router] = []
+        self._host = host
+        self._run_directory = run_directory
+        self._selector = selector
+        self._report = report
+        self._endpoints: dict[tuple[str, Address | None, int], Endpoint] = {}
+
+    def add(self, instance: VrrpInstance, present: list[InterfaceAddress]) -> Router:
+        """A router for this instance, not yet started. Raises EnvironmentProblemError."""
+        own_address = find_own_address(instance, self._host.links[instance.interface], present)
+        endpoint = self._endpoint(instance, own_address)
+        if instance.virtual_router_id in endpoint.routers:
+            raise EnvironmentProblemError(
+                f"virtual_router_id {instance.virtual_router_id} is used twice on {instance.interface}; "
+                f"give {instance.name} another one"
+            )
+        try:
+            self._run_directory.mkdir(parents=True, exist_ok=True)
+            memory = Memory(self._run_directory, instance.interface, instance.virtual_router_id)
+        except OSError as error:
+            text = f"cannot write in {self._run_directory}: {error.strerror}"
+            raise EnvironmentProblemError(text) from error
+        router = Router(instance, own_address, self._host, memory, self._report)
+        endpoint.take(router)
+        self.routers.append(router)
+        return router
+
+    def open(self) -> None:
+        """Have every socket that can be had on the interfaces as they are. Raises EnvironmentProblemError."""
+        for endpoint in self._endpoints.values():
+            self._open(endpoint)
+
+    def reopen(self) -> None:
+        """The same while running: what is not possible is logged."""
+        for endpoint in self._endpoints.values():
+            try:
+                self._open(endpoint)
+            except EnvironmentProblemError as problem:
+                log.error("%s", problem)
+
+    def adopt(
+        self, instances: Sequence[VrrpInstance], present: list[InterfaceAddress], readings: Readings
+    ) -> None:
+        """Go on with these instances: those that stay the same virtual router change in place.
+
+        Addresses that leave an instance are taken away before others take any, so that one may move.
+        Raises EnvironmentProblemError when this host cannot run them; then nothing has changed.
+        """
+        check_devices(instances, self._host.links)
+        for instance in instances:
+            find_own_address(instance, self._host.links[instance.interface], present)
+        wanted = {instance.name: instance for instance in instances}
+        for router in list(self.routers):
+            after = wanted.get(router.instance.name)
+            if after is None or not goes_on(router.instance, after):
+                self._dismiss(router)
+        staying = [(router, wanted[router.instance.name]) for router in self.routers]
+        for router, after in staying:
+            router.let_go_of(router.instance.moving_addresses, after.moving_addresses)
+        for router, after in staying:
+            if not same(router.instance, after):
+                self._change(router, after, present)
+        known = {router.instance.name for router in self.routers}
+        new = [self.add(instance, present) for instance in instances if instance.name not in known]
+        self._close_unused()
+        self.reopen()
+        for router in new:
+            router.start(present, readings)
+        order = [instance.name for instance in instances]
+        self.routers.sort(key=lambda router: order.index(router.instance.name))
+
+    def _endpoint(self, instance: VrrpInstance, own_address: Address) -> Endpoint:
+        source = own_address if instance.unicast_peers else None
+        key = (instance.interface, source, instance.family)
+        return self._endpoints.setdefault(key, Endpoint(*key))
+
+    def _open(self, endpoint: Endpoint) -> None:
+        try:
+            endpoint.open(self._host.links.get(endpoint.interface), self._selector)
+        except OSError as error:
+            at = f" for {endpoint.source}" if endpoint.source else ""
+            text = f"cannot open a VRRP socket on {endpoint.interface}{at}: {way_out(error)}"
+            raise EnvironmentProblemError(text) from error
+
+    def _dismiss(self, router: Router) -> None:
+        log.info("(%s) is no more in the configuration", router.instance.name)
+        router.stop()
+        self.routers.remove(router)
+        for endpoint in self._endpoints.values():
+            endpoint.release(router)
+
+    def _change(self, router: Router, after: VrrpInstance, present: list[InterfaceAddress]) -> None:
+        """In place; another source, or unicast in place of multicast, is another socket."""
+        before = router.instance
+        own_address = router.machine.own_address
+        if _sources(before) != _sources(after):
+            own_address = find_own_address(after, self._host.links[after.interface], present)
+        for endpoint in self._endpoints.values():
+            endpoint.release(router)
+        endpoint = self._endpoint(after, own_address)
+        endpoint.take(router)
+        self._open(endpoint)
+        router.adopt(after, own_address)
+
+    def _close_unused(self) -> None:
+        for key, endpoint in list(self._endpoints.items()):
+            if not endpoint.routers:
+                endpoint.open(None, self._selector)
+                del self._endpoints[key]
+
+
+def goes_on(before: VrrpInstance, after: VrrpInstance) -> bool:
+    """Whether an instance is still the same virtual router, so that it can change while it works."""
+    return _identity(before) == _identity(after)
+
+
+def _identity(instance: VrrpInstance) -> tuple[str, int, int, bool]:
+    owner = instance.priority == OWNER_PRIORITY
+    return instance.interface, instance.virtual_router_id, instance.family, owner
+
+
+def _sources(instance: VrrpInstance) -> tuple[object, ...]:
+    return bool(instance.unicast_peers), instance.unicast_source, instance.multicast_source

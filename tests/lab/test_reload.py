@@ -1,0 +1,194 @@
+"""Reload in the first document's cluster: what it changes, what it must not, and what refuses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman.lab import ha_pair, waiting
+from pointsman.lab.lab import Lab
+from pointsman.lab.traffic import fetch
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+RELOADS = 50
+SECOND_SERVICE = """
+virtual_server 192.168.100.8 8080 {
+    lb_algo rr
+    lb_kind DR
+    protocol TCP
+    real_server 192.168.100.20 8080 {
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab("ha-pair", prefix=f"pmt-reload-{os.getpid()}") as made:
+        waiting.until(lambda: all(server["up"] for server in servers(made)), 20, "all checks have passed")
+        yield made
+
+
+@pytest.fixture
+def conf(lab: Lab) -> Iterator[Path]:
+    """The master's configuration file; what a test changes is put back."""
+    path = lab.directory / "lb-01.conf"
+    before = path.read_text()
+    yield path
+    path.write_text(before)
+    pointsman(lab, "reload")
+
+
+def pointsman(lab: Lab, *words: str, code: int = 0) -> str:
+    """Run the command on the master; what it wrote."""
+    done = lab.node("lb-01").run(["pointsman", *words], check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def status(lab: Lab) -> dict[str, Any]:
+    return dict(json.loads(pointsman(lab, "status", "--json")))
+
+
+def servers(lab: Lab) -> list[dict[str, Any]]:
+    return [server for service in status(lab)["services"] for server in service["servers"]]
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+class Load(threading.Thread):
+    """Requests through the VIP one after the other, from every address of the client in turn."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(daemon=True)
+        self._client = lab.node("client")
+        self._ending = threading.Event()
+        self.answered = 0
+        self.failed: list[str] = []
+
+    def __enter__(self) -> Load:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self.join(10)
+
+    def run(self) -> None:
+        while not self._ending.is_set():
+            source = ha_pair.CLIENT_ADDRESSES[self.answered % len(ha_pair.CLIENT_ADDRESSES)]
+            try:
+                fetch(self._client, ha_pair.VIP, source=source, timeout=5)
+                self.answered += 1
+            except OSError as error:
+                self.failed.append(repr(error))
+
+
+def test_a_file_with_errors_changes_nothing_and_everybody_is_told(lab: Lab, conf: Path) -> None:
+    before = status(lab)["configuration"]["generation"]
+    change(conf, "priority 200", "prioriti 200")
+    change(conf, "lb_algo rr", "lb_algo r")
+    said = pointsman(lab, "reload", code=2)
+    assert "did you mean priority?" in said and "lb_algo r" in said and "nothing was changed" in said
+    now = status(lab)
+    assert now["configuration"]["generation"] == before
+    assert any("the last reload was refused" in problem for problem in now["problems"])
+
+
+def test_a_dry_run_shows_the_plan_and_does_nothing(lab: Lab, conf: Path) -> None:
+    change(conf, "weight 1", "weight 7")
+    said = pointsman(lab, "reload", "--dry-run")
+    assert f"edit server {ha_pair.WEB_SERVERS['web-01']}:80 weight 7" in said
+    assert {server["weight"] for server in servers(lab)} == {1}
+
+
+def test_weights_a_service_and_a_virtual_address_change_in_place_and_back(lab: Lab, conf: Path) -> None:
+    since = time.monotonic() - status(lab)["instances"][0]["for"]
+    change(conf, "weight 1", "weight 7")
+    change(
+        conf,
+        "192.168.100.9/26 dev ens224",
+        "192.168.100.9/26 dev ens224\n        192.168.100.8/26 dev ens224",
+    )
+    conf.write_text(conf.read_text() + SECOND_SERVICE)
+    with Load(lab) as load:
+        said = pointsman(lab, "reload")
+        assert "change instance VI_1_IPv4 in place: addresses + 192.168.100.8" in said
+        assert "add service TCP 192.168.100.8:8080 rr" in said
+        waiting.until(
+            lambda: "192.168.100.8/26" in lab.node("lb-01").addresses("ens224"), 5, "the second VIP is there"
+        )
+        assert {server["weight"] for server in servers(lab)} == {7, 1}
+        said = pointsman(lab, "rollback")
+        assert "delete service TCP 192.168.100.8:8080" in said
+        waiting.until(
+            lambda: "192.168.100.8/26" not in lab.node("lb-01").addresses("ens224"), 5, "it is gone again"
+        )
+        assert {server["weight"] for server in servers(lab)} == {1}
+    assert load.failed == [] and load.answered > 10
+    instance = status(lab)["instances"][0]
+    assert instance["state"] == "MASTER" and instance["for"] > time.monotonic() - since - 1
+    assert lab.masters() == ["lb-01"]
+
+
+def test_fifty_reloads_under_load_lose_nothing(lab: Lab, conf: Path) -> None:
+    """SIGHUP, as the service manager does it; every second one changes a weight and the advert's password."""
+    supervisor = lab.director_pid("lb-01")
+    original = conf.read_text()
+    first = status(lab)["configuration"]["generation"]
+    with Load(lab) as load:
+        for number in range(1, RELOADS + 1):
+            changed = original.replace("weight 1", f"weight {number + 1}").replace(
+                "delay_loop 6", f"delay_loop {6 + number % 2}"
+            )
+            conf.write_text(changed)
+            os.kill(supervisor, signal.SIGHUP)
+            waiting.until(
+                lambda wanted=first + number: status(lab)["configuration"]["generation"] == wanted,  # type: ignore[misc]
+                20,
+                f"reload {number}",
+            )
+            assert {server["weight"] for server in servers(lab)} == {number + 1}
+    assert load.failed == []
+    assert load.answered > RELOADS
+    assert lab.masters() == ["lb-01"]
+
+
+def test_a_child_that_dies_after_a_reload_starts_with_the_new_configuration(lab: Lab, conf: Path) -> None:
+    change(conf, "weight 1", "weight 5")
+    pointsman(lab, "reload")
+    director = next(
+        pid
+        for pid in lab.node("lb-01").processes()
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "pm-director"
+    )
+    os.kill(director, signal.SIGKILL)
+    waiting.until(
+        lambda: (
+            lab.node("lb-01").run(["pointsman", "status", "--json"], check=False).returncode == 0
+            and director not in lab.node("lb-01").processes()
+        ),
+        20,
+        "the director is back",
+    )
+    assert {server["weight"] for server in servers(lab)} == {5}
+    assert "weight 1" in pointsman(lab, "rollback")
+
+
+def test_an_interface_that_is_not_there_is_refused(lab: Lab, conf: Path) -> None:
+    change(conf, "interface ens224", "interface ens999")
+    said = pointsman(lab, "reload", code=1)
+    assert "no such interface: ens999" in said and "Nothing was changed" in said
