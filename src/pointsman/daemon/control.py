@@ -21,6 +21,7 @@ from pointsman.daemon.messages import (
     ReloadRequest,
     Reply,
     Request,
+    SwitchoverRequest,
     decode_request,
     encode,
 )
@@ -31,7 +32,7 @@ MAX_CLIENTS = 64
 IDLE_LIMIT = 60.0
 """Seconds after which a client that asks nothing is let go."""
 
-CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused)
+CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused, SwitchoverRequest)
 """Requests that only root may make."""
 
 Handler = Callable[[Request], Reply]

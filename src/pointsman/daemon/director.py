@@ -24,6 +24,7 @@ from pointsman.daemon.keeper import Keeper, foreign_services, refusal_texts
 from pointsman.daemon.mail import MailQueue
 from pointsman.daemon.paths import control_socket
 from pointsman.daemon.reloader import CannotReloadError, Reloader, Survey
+from pointsman.daemon.vrrp_notices import HandOver
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert, instance_alert
 from pointsman.lvs.estimator import PERIOD, Estimator
@@ -61,6 +62,7 @@ class Director:
         self._instances: dict[str, tuple[messages.InstanceChanged, float]] = {}
         self._started = time.monotonic()
         self._mail: MailQueue | None = None
+        self._vrrp: socket.socket | None = None
         self._settling = False
         self._estimator = Estimator()
 
@@ -72,9 +74,10 @@ class Director:
         self._mail = MailQueue(self._config.mail)
         self._mail.start()
         self._reloader.audience = [
-            *zip(channels, (for_vrrp, for_checker), strict=False),
+            *zip(channels, (for_vrrp, for_checker, for_vrrp), strict=False),
             (ready, lambda config: config),
         ]
+        self._vrrp = channels[0] if channels else None
         self._settle()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
@@ -194,11 +197,21 @@ class Director:
             messages.ApplyRequest: self._apply,
             messages.ReloadRequest: self._reload,
             messages.ReloadRefused: self._reload_refused,
+            messages.SwitchoverRequest: self._switch_over,
         }
         try:
             return answers[type(request)](request)
         except OSError as error:
             return messages.ErrorReply(f"the data plane failed: {error}")
+
+    def _switch_over(self, request: messages.SwitchoverRequest) -> messages.Reply:
+        """Whether it succeeds is up to another router; the state of the instance tells."""
+        try:
+            if self._vrrp is not None:
+                self._vrrp.send(msgspec.json.encode(HandOver(request.instance)))
+        except OSError as error:
+            return messages.ErrorReply(f"VRRP does not listen: {error}")
+        return messages.SwitchoverReply()
 
     def _apply(self, request: messages.ApplyRequest) -> messages.Reply:
         refusals = self._keeper.apply(request.operations)

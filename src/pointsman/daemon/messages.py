@@ -14,6 +14,7 @@ from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.operations import Operation, Refusal
 from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
+from pointsman.model.tracking import Command
 from pointsman.model.traffic import Connection, Counters
 
 MAX_MESSAGE = 64 * 1024 * 1024
@@ -62,6 +63,14 @@ class NewConfiguration(msgspec.Struct, frozen=True, tag=True):
     rollback: bool = False
 
 
+class RunProgram(msgspec.Struct, frozen=True, tag=True):
+    """Run a notify program; to the process that may become another user."""
+
+    command: Command
+    secure: bool = False
+    """Not as root if others than root can change it (enable_script_security)."""
+
+
 # client -> director
 
 
@@ -95,6 +104,13 @@ class ReloadRefused(msgspec.Struct, frozen=True, tag=True):
     problems: tuple[str, ...]
 
 
+class SwitchoverRequest(msgspec.Struct, frozen=True, tag=True):
+    """Let another router be master, where this one is."""
+
+    instance: str
+    """Empty: every instance."""
+
+
 # director -> client
 
 
@@ -123,14 +139,18 @@ class ReloadReply(msgspec.Struct, frozen=True, tag=True):
     """The number of the configuration in force now."""
 
 
+class SwitchoverReply(msgspec.Struct, frozen=True, tag=True):
+    """VRRP has been asked."""
+
+
 class ErrorReply(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
 Report = InstanceChanged | CheckResult
-Request = StatusRequest | TableRequest | ApplyRequest | ReloadRequest | ReloadRefused
-Order = SendVerdicts | NewConfiguration
-Reply = StatusReply | TableReply | ApplyReply | ReloadReply | ErrorReply
+Request = StatusRequest | TableRequest | ApplyRequest | ReloadRequest | ReloadRefused | SwitchoverRequest
+Order = SendVerdicts | NewConfiguration | RunProgram
+Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply
 
 
 def _decode_custom(kind: Any, value: object) -> object:

@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from pointsman.daemon import checker, director, vrrp
+from pointsman.daemon import checker, director, vrrp, vrrp_scripts
 from pointsman.daemon.generations import Generations
 from pointsman.daemon.paths import pin_directory, run_directory
 from pointsman.daemon.privileges import (
@@ -32,6 +32,7 @@ from pointsman.daemon.supervisor import (
 )
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.model.config import Config
+from pointsman.model.vrrp import wants_helper
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 
@@ -134,18 +135,31 @@ def _supervisor(
     heard, beat = _pair()
     vrrp_end, from_vrrp = _pair()
     checker_end, from_checker = _pair()
+    scripts_end, from_scripts = _pair()
+    vrrp_helper_end, helper_end = _pair()
     generations = Generations(config)
     director_child = Child(
         "director",
-        partial(_director, generations, options, interfaces, [from_vrrp, from_checker], beat),
+        partial(_director, generations, options, interfaces, [from_vrrp, from_checker, from_scripts], beat),
         partial(keep_only, DIRECTOR_KEEPS),
     )
     helpers = [
         Child(
             "vrrp",
-            lambda: vrrp.run(generations.current.instances, vrrp_end, run_directory()),
+            lambda: vrrp.run(
+                generations.current.instances,
+                vrrp_end,
+                run_directory(),
+                generations.current.vrrp,
+                vrrp_helper_end,
+            ),
             partial(keep_only, VRRP_KEEPS),
             wanted=lambda: bool(generations.current.instances),
+        ),
+        Child(
+            "scripts",
+            lambda: vrrp_scripts.run(generations.current.vrrp, helper_end, scripts_end),
+            wanted=lambda: wants_helper(generations.current.instances, generations.current.vrrp),
         ),
         Child(
             "checker",

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import msgspec
 
+from pointsman.conf.changes import same
 from pointsman.daemon import programs
+from pointsman.daemon.generations import receive
 from pointsman.daemon.vrrp_notices import Finished, Notice, Reading, TellReadings, decode_notice
 from pointsman.daemon.vrrp_watches import ProcessWatch, command_lines, file_value, prepare
 from pointsman.model.tracking import Command, TrackKind, TrackScript, VrrpSurroundings
@@ -32,23 +34,27 @@ FILE_SPACING, PROCESS_SPACING = 0.2, 1.0
 """Seconds between two looks at the tracked files and at the list of processes."""
 NOTIFY_TURN = 30.0
 """Seconds that a notify script may take before the next one of the same instance is started beside it."""
-STOP_TIME = 5.0
+STOP_TIME = 4.0
 """Seconds for VRRP to say its last word at a stop, and again for the programs that this starts."""
 _LARGEST_NOTICE = 65536
 
 
-def run(surroundings: VrrpSurroundings, channel: socket.socket) -> int:
-    """The body of the process: work until SIGTERM and the last notice. Always 0."""
-    asyncio.run(Helper(surroundings, channel).run())
+def run(surroundings: VrrpSurroundings, channel: socket.socket, orders: socket.socket) -> int:
+    """The body of the process: work until SIGTERM and the last notice. Always 0.
+
+    `channel` leads to VRRP; from `orders` come the director's new configurations.
+    """
+    asyncio.run(Helper(surroundings, channel, orders).run())
     return 0
 
 
 class Helper:
     """Runs programs for VRRP, and tells it what the trackers say."""
 
-    def __init__(self, surroundings: VrrpSurroundings, channel: socket.socket) -> None:
+    def __init__(self, surroundings: VrrpSurroundings, channel: socket.socket, orders: socket.socket) -> None:
         self._settings = surroundings
         self._channel = channel
+        self._orders = orders
         self._said: dict[tuple[TrackKind, str], int] = {}
         self._queues: dict[tuple[str, str], collections.deque[Notice]] = {}
         self._turns: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -57,25 +63,53 @@ class Helper:
         self._finished = asyncio.Event()
 
     async def run(self) -> None:
+        """Work until SIGTERM, the last notice, and the end of what it has started."""
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
+        stop, changed = asyncio.Event(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        await self._open_fifos()
-        self._channel.setblocking(False)
+        for each in (self._channel, self._orders):
+            each.setblocking(False)
         loop.add_reader(self._channel, self._hear)
+        loop.add_reader(self._orders, self._take_order, changed)
+        while not stop.is_set():
+            changed.clear()
+            await self._work_until(stop, changed)
+        if self._turns:
+            await asyncio.wait(self._turns.values(), timeout=STOP_TIME)
+
+    async def _work_until(self, stop: asyncio.Event, changed: asyncio.Event) -> None:
+        """One configuration's time."""
+        await self._open_fifos()
         work: list[Coroutine[None, None, None]] = [self._watch(script) for script in self._settings.scripts]
         work += [self._look_at_files(), self._look_at_processes()]
         tasks = [asyncio.create_task(each) for each in work]
-        await stop.wait()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._finished.wait(), STOP_TIME)
-        for task in tasks:
+        ends = [asyncio.create_task(event.wait()) for event in (stop, changed)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._finished.wait(), STOP_TIME)
+        for task in (*tasks, *ends):
             task.cancel()
-        if self._turns:
-            await asyncio.wait(self._turns.values(), timeout=STOP_TIME)
+        await asyncio.gather(*tasks, *ends, return_exceptions=True)
         for reader in self._readers:
             await programs.end(reader)
         self._close_fifos()
+
+    def _take_order(self, changed: asyncio.Event) -> None:
+        """A new configuration; what is not about VRRP's surroundings changes nothing here."""
+        try:
+            data, config = receive(self._orders)
+        except BlockingIOError:
+            return
+        except (OSError, msgspec.MsgspecError) as error:
+            log.error("configuration not understood, the former one stays: %s", error)
+            return
+        if config is not None and not same(config.vrrp, self._settings):
+            self._settings = config.vrrp
+            self._said.clear()
+            changed.set()
+        elif not data:
+            asyncio.get_running_loop().remove_reader(self._orders)
 
     async def _start(self, command: Command, more: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
         return await programs.start(
@@ -223,3 +257,5 @@ class Helper:
         for path, descriptor in self._fifos.items():
             os.close(descriptor)
             Path(path).unlink(missing_ok=True)
+        self._fifos.clear()
+        self._readers.clear()

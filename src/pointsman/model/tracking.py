@@ -121,10 +121,3 @@ class VrrpSurroundings(msgspec.Struct, frozen=True, kw_only=True):
     """A program that others than root can change is not run as root."""
     fifos: tuple[str, ...] = ()
     fifo_scripts: tuple[Command, ...] = ()
-    priority_changes: bool = False
-    """Changes of priority go to the FIFOs too."""
-
-    @property
-    def wants_helper(self) -> bool:
-        """Whether a process is needed that runs programs and looks at files."""
-        return bool(self.scripts or self.files or self.processes or self.fifos or self.fifo_scripts)

@@ -8,7 +8,7 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.location import Location
-from pointsman.model.tracking import Notify, Tracked
+from pointsman.model.tracking import Notify, Tracked, VrrpSurroundings
 
 
 class VrrpState(enum.Enum):
@@ -97,3 +97,11 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
             if address is not None:
                 return address.version
         return self.addresses[0].address.version if self.addresses else 4
+
+
+def wants_helper(instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> bool:
+    """Whether a process is needed that runs programs and looks at files."""
+    watches = surroundings.scripts or surroundings.files or surroundings.processes
+    tells = surroundings.fifos or surroundings.fifo_scripts
+    notified = [each.notify for each in instances] + [each.notify for each in surroundings.groups]
+    return bool(instances) and bool(watches or tells or any(each != Notify() for each in notified))
