@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,14 @@ import msgspec
 
 from pointsman.cli.loading import EXIT_ERRORS, EXIT_WARNINGS, load_file, print_problems, summary
 from pointsman.cli.run import DEFAULT_FILE
-from pointsman.conf.problems import ConfError, Problem, Severity
+from pointsman.conf.check_live import HostInterface, check_live
+from pointsman.conf.check_pair import check_pair
+from pointsman.conf.load import MoreChecks
+from pointsman.conf.problems import ConfError, Findings, Problem, Severity
+from pointsman.model.config import Config
+from pointsman.net.addresses import addresses
+from pointsman.net.links import links
+from pointsman.net.netlink import NetlinkSocket
 
 
 @click.command()
@@ -25,17 +33,37 @@ from pointsman.conf.problems import ConfError, Problem, Severity
     help="keepalived.conf to check.",
 )
 @click.option("-i", "--config-id", help="Decides about lines with @id. [default: the short host name]")
+@click.option("--live", is_flag=True, help="Compare with the interfaces and addresses of this host, too.")
+@click.option(
+    "--peer",
+    type=click.Path(path_type=Path),
+    help="The other director's file: do the two match?",
+)
+@click.option("--peer-id", help="The config id for --peer. [default: that of this file]")
 @click.option("--strict", is_flag=True, help="Warnings make the exit code 1.")
 @click.option("--json", "as_json", is_flag=True, help="All problems as JSON.")
-def check(file: Path, config_id: str | None, strict: bool, as_json: bool) -> None:
+def check(
+    file: Path,
+    config_id: str | None,
+    live: bool,
+    peer: Path | None,
+    peer_id: str | None,
+    strict: bool,
+    as_json: bool,
+) -> None:
     """Find every mistake in a keepalived.conf at once: words, values, and what cannot work.
 
-    Needs neither root nor the interfaces, and changes nothing.
+    Needs neither root nor the interfaces (but for --live), and changes nothing.
 
     Exit codes: 0 the director would run with it; 1 there are warnings (only with --strict); 2 errors.
     """
+    more: list[MoreChecks] = []
+    if live:
+        more.append(_live)
+    if peer is not None:
+        more.append(_pair(peer, config_id if peer_id is None else peer_id))
     try:
-        problems = load_file(file, config_id).problems
+        problems = load_file(file, config_id, more).problems
         code = EXIT_WARNINGS if strict and _has(problems, Severity.WARNING) else 0
     except ConfError as error:
         problems, code = error.problems, EXIT_ERRORS
@@ -45,6 +73,40 @@ def check(file: Path, config_id: str | None, strict: bool, as_json: bool) -> Non
         print_problems(problems)
         click.echo(f"{file}: {summary(problems)}")
     sys.exit(code)
+
+
+def _live(config: Config, findings: Findings) -> None:
+    try:
+        with NetlinkSocket() as netlink:
+            present, found = links(netlink), addresses(netlink)
+    except OSError as error:
+        findings.error(None, f"cannot look at this host's interfaces: {error}")
+        return
+    host = {
+        link.name: HostInterface(
+            link.up,
+            tuple(
+                ipaddress.ip_interface((each.address, each.prefix_length))
+                for each in found
+                if each.index == link.index
+            ),
+        )
+        for link in present.values()
+    }
+    check_live(config, host, findings)
+
+
+def _pair(peer: Path, config_id: str | None) -> MoreChecks:
+    def compare(config: Config, findings: Findings) -> None:
+        try:
+            other = load_file(peer, config_id).config
+        except ConfError as error:
+            text = f"the peer's file {peer} has errors itself ({summary(error.problems)})"
+            findings.error(None, text, f"pointsman check -f {peer}")
+            return
+        check_pair(config, other, findings)
+
+    return compare
 
 
 def _has(problems: Sequence[Problem], severity: Severity) -> bool:

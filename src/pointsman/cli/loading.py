@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import glob
+import os
 import re
 import socket
+import stat
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,8 +15,9 @@ from pathlib import Path
 
 import click
 
-from pointsman.conf.load import Loaded, load
-from pointsman.conf.problems import ConfError, Problem, Severity
+from pointsman.conf.check_programs import Program, check_programs
+from pointsman.conf.load import Loaded, MoreChecks, load
+from pointsman.conf.problems import ConfError, Findings, Problem, Severity
 from pointsman.model.config import Config
 
 EXIT_WARNINGS = 1
@@ -59,9 +62,30 @@ def _braces(pattern: str) -> list[str]:
     return done
 
 
-def load_file(path: Path, config_id: str | None = None) -> Loaded:
-    """The configuration in a file. Raises ConfError with all problems."""
-    return load(FileReader(), str(path), host_name=socket.gethostname() or "localhost", config_id=config_id)
+def load_file(path: Path, config_id: str | None = None, more: Iterable[MoreChecks] = ()) -> Loaded:
+    """The configuration in a file; programs that it names are looked at. Raises ConfError."""
+    host_name = socket.gethostname() or "localhost"
+
+    def programs(config: Config, findings: Findings) -> None:
+        check_programs(config, inspect_program, findings)
+
+    return load(FileReader(), str(path), host_name, config_id, more=(programs, *more))
+
+
+def inspect_program(path: str) -> Program | None:
+    """What the file system says of a program."""
+    file = Path(path)
+    if not file.is_file():
+        return None
+    real = file.resolve()
+    open_to_others = ""
+    for place in (real, *real.parents):
+        status = place.stat()
+        sticky = place.is_dir() and status.st_mode & stat.S_ISVTX
+        if status.st_uid != 0 or (status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky):
+            open_to_others = str(place)
+            break
+    return Program(os.access(file, os.X_OK), open_to_others)
 
 
 def load_or_exit(path: Path, config_id: str | None = None) -> Config:

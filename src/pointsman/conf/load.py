@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pointsman.conf.build import build
@@ -21,12 +22,23 @@ class Loaded(NamedTuple):
     """Warnings and notes, in the order of the lines."""
 
 
-def load(reader: Reader, name: str, host_name: str = "localhost", config_id: str | None = None) -> Loaded:
+MoreChecks = Callable[[Config, Findings], None]
+"""Checks that need to know more than the text."""
+
+
+def load(
+    reader: Reader,
+    name: str,
+    host_name: str = "localhost",
+    config_id: str | None = None,
+    more: Iterable[MoreChecks] = (),
+) -> Loaded:
     """Read the file `name` and what it includes.
 
     `host_name` is the default of router_id; its first label is the default of `config_id`, which decides
-    about lines that start with `@`. Raises ConfError with all problems when there is an error, also one that
-    concerns the meaning (see `check`). Raises nothing else, whatever the text.
+    about lines that start with `@`. `more` checks come after those of `check`. Raises ConfError with all
+    problems when there is an error, also one that concerns the meaning. Raises nothing else, whatever the
+    text.
     """
     sources: dict[str, list[str]] = {}
     findings = Findings(sources)
@@ -36,6 +48,8 @@ def load(reader: Reader, name: str, host_name: str = "localhost", config_id: str
         nodes = tree(Reading(reader, findings, sources, identity).lines(name), findings)
         config = build(nodes, host_name, findings)
         check(config, findings)
+        for each in more:
+            each(config, findings)
     except TooManyProblemsError:
         config = None
     problems = findings.problems()

@@ -1,0 +1,102 @@
+"""A configuration against the host it is to run on: interfaces, addresses, networks (`check --live`)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pointsman.conf.problems import Findings
+from pointsman.model.address import Address
+from pointsman.model.config import Config
+from pointsman.model.vrrp import VirtualAddress, VrrpInstance
+
+_INSTANCE = len("vrrp_instance")
+_MEMBER = len("real_server")
+
+InterfaceNetwork = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+
+class HostInterface(NamedTuple):
+    """An interface as it is now."""
+
+    up: bool
+    addresses: tuple[InterfaceNetwork, ...]
+
+
+Host = Mapping[str, HostInterface]
+"""Interfaces by name."""
+
+
+def check_live(config: Config, host: Host, findings: Findings) -> None:
+    """Report what this host lacks, as it is now, to run the configuration."""
+    for instance in config.instances:
+        _interfaces(instance, host, findings)
+        _own_address(instance, host, findings)
+        for address in instance.addresses:
+            _virtual_address(instance, address, host, findings)
+    _on_link(config, host, findings)
+
+
+def _interfaces(instance: VrrpInstance, host: Host, findings: Findings) -> None:
+    for name in dict.fromkeys((instance.interface, *(each.device for each in instance.addresses))):
+        if name not in host:
+            text = f"{instance.name}: there is no interface {name} here"
+            listed = ", ".join(sorted(host)) or "none"
+            findings.error(instance.location, text, f"the interfaces are: {listed}", _INSTANCE)
+        elif not host[name].up:
+            text = f"{instance.name}: the interface {name} is down: the instance would be in FAULT"
+            findings.warning(instance.location, text, f"ip link set {name} up", _INSTANCE)
+
+
+def _own_address(instance: VrrpInstance, host: Host, findings: Findings) -> None:
+    own = {each.ip for interface in host.values() for each in interface.addresses}
+    source = instance.unicast_source if instance.unicast_peers else instance.multicast_source
+    if source is not None and source not in own:
+        word = "unicast_src_ip" if instance.unicast_peers else "mcast_src_ip"
+        text = f"{instance.name}: {word} {source} is no address of this host"
+        findings.error(instance.location, text, f"write one of {_listed(own)}", _INSTANCE)
+    for peer in instance.unicast_peers:
+        if peer in own:
+            text = f"{instance.name}: unicast peer {peer} is this host itself"
+            findings.error(instance.location, text, "list only the other routers", _INSTANCE)
+
+
+def _virtual_address(instance: VrrpInstance, address: VirtualAddress, host: Host, findings: Findings) -> None:
+    """A virtual address without a network is reached only by those who have a route to it."""
+    if address.device not in host:
+        return
+    networks = [
+        each.network for each in host[address.device].addresses if each.ip != address.address and _wide(each)
+    ]
+    if not any(
+        address.address in network for network in networks if network.version == address.address.version
+    ):
+        listed = _listed(set(networks))
+        text = f"{instance.name}: {address.address} is in no network of {address.device} ({listed})"
+        remedy = "correct the address or dev, or make sure that the router has a route to it"
+        findings.warning(instance.location, text, remedy, _INSTANCE)
+
+
+def _wide(interface: InterfaceNetwork) -> bool:
+    return interface.network.prefixlen < interface.max_prefixlen
+
+
+def _on_link(config: Config, host: Host, findings: Findings) -> None:
+    networks = {each.network for interface in host.values() for each in interface.addresses if _wide(each)}
+    told: set[Address] = set()
+    for virtual in config.virtual_servers:
+        for member in virtual.members:
+            address = member.server.key.address
+            if address in told or any(
+                address.version == network.version and address in network for network in networks
+            ):
+                continue
+            told.add(address)
+            text = f"{address} is on no link of this host: direct routing cannot pass a router"
+            remedy = f"give this host an address in its network (it has {_listed(networks)})"
+            findings.error(member.location, text, remedy, _MEMBER)
+
+
+def _listed(things: set[Address] | set[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
+    return ", ".join(sorted(str(thing) for thing in things)) or "none"
