@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from pointsman.cli.lab_faults import FAILED, break_lab, list_faults, mend, reported
 from pointsman.insight import hoptable
-from pointsman.lab import interrupts
 from pointsman.lab.demo import tell
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, running
 from pointsman.lab.node import Node, environment
-
-FAILED, INTERRUPTED = 1, 130
 
 _console = Console(highlight=False)
 
@@ -59,7 +55,7 @@ def lab(context: click.Context, prefix: str) -> None:
 @click.pass_obj
 def up(prefix: str, topology: str, xdp_mode: str) -> None:
     """Build a topology and start its programs; when anything fails, nothing is left of it."""
-    with _reported():
+    with reported():
         made = Lab(
             topology,
             prefix=prefix,
@@ -76,7 +72,7 @@ def up(prefix: str, topology: str, xdp_mode: str) -> None:
 @click.pass_obj
 def down(prefix: str, topology: str | None) -> None:
     """Take a lab away, or all of them: processes, pins, files, namespaces."""
-    with _reported():
+    with reported():
         names = [topology] if topology else list(TOPOLOGIES)
         for name in names:
             Lab(name, prefix=prefix).down()
@@ -105,7 +101,7 @@ def status(prefix: str, as_json: bool) -> None:
 @click.pass_obj
 def execute(prefix: str, node: str, command: tuple[str, ...]) -> None:
     """Run a command on a node: pointsman lab exec lb-01 -- pointsman ipvsadm -Ln."""
-    with _reported():
+    with reported():
         place = _node(prefix, node)
         with place.entered():
             try:
@@ -123,7 +119,7 @@ def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
 
     Exit code 0: every expectation held; 1: one did not.
     """
-    with _reported():
+    with reported():
         console = hoptable.wide_console()
         if not tell(console, [topology] if topology else list(TOPOLOGIES), xdp_mode, prefix):
             sys.exit(FAILED)
@@ -189,15 +185,5 @@ def _program(words: str) -> str:
     return words.split(" ")[0].rsplit("/", 1)[-1].rstrip(":")
 
 
-@contextlib.contextmanager
-def _reported() -> Iterator[None]:
-    """One clear message for what goes wrong; a Ctrl-C or a SIGTERM ends with the usual exit code."""
-    try:
-        with interrupts.stopping_unwinds():
-            yield
-    except LabError as error:
-        click.echo(f"pointsman lab: {error}", err=True)
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        click.echo("pointsman lab: interrupted; nothing is left behind", err=True)
-        sys.exit(INTERRUPTED)
+for command in (break_lab, mend, list_faults):
+    lab.add_command(command)

@@ -29,12 +29,12 @@ class Traced(msgspec.Struct, frozen=True):
 class _Connection(threading.Thread):
     """The client's connection: connect, ask for a page, read the first of the answer."""
 
-    def __init__(self, lab: Lab, client: str, vip: str, port: int) -> None:
+    def __init__(self, lab: Lab, client: str, vip: str, port: int, source: str) -> None:
         super().__init__(daemon=True)
         self._target = (vip, port)
         self._socket = lab.node(client).socket()
         self._socket.settimeout(_CONNECT_SECONDS)
-        self._socket.bind(("", 0))
+        self._socket.bind((source, 0))
         self.port = int(self._socket.getsockname()[1])
         self.outcome = "no answer"
 
@@ -49,8 +49,8 @@ class _Connection(threading.Thread):
                 self.outcome = str(error)
 
 
-def trace(lab: Lab, vip: str, port: int, client: str = "client") -> Traced:
-    """Make one TCP connection from the client node to VIP:port and follow it.
+def trace(lab: Lab, vip: str, port: int, client: str = "client", source: str = "") -> Traced:
+    """Make one TCP connection from the client node (from its address `source`, if given) and follow it.
 
     Raises LabError for an address that is not IPv4, and when an interface cannot be watched.
     """
@@ -58,7 +58,7 @@ def trace(lab: Lab, vip: str, port: int, client: str = "client") -> Traced:
         address = ipaddress.IPv4Address(vip)
     except ValueError as error:
         raise LabError(f"{vip}: trace follows IPv4 only, so far") from error
-    connection = _Connection(lab, client, vip, port)
+    connection = _Connection(lab, client, vip, port, source)
     try:
         sightings = capture(
             list(capture_points(lab)),

@@ -1,0 +1,142 @@
+"""`pointsman lab break`, `mend` and `faults`: things that go wrong, made on purpose."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pointsman.insight import hoptable
+from pointsman.lab import faultrun, interrupts
+from pointsman.lab.errors import LabError
+from pointsman.lab.faultrun import Outcome
+from pointsman.lab.faults import FAULTS, Fault, named
+from pointsman.lab.lab import XDP_MODES, Lab, running
+
+FAILED, INTERRUPTED = 1, 130
+_names = click.Choice([fault.name for fault in FAULTS])
+
+
+@click.command(name="break")
+@click.argument("fault", type=_names)
+@click.pass_obj
+def break_lab(prefix: str, fault: str) -> None:
+    """Break something in the lab that is up; `pointsman doctor` on the node finds it."""
+    with reported():
+        chosen = named(fault)
+        made = _lab_for(prefix, chosen)
+        faultrun.break_(made, chosen)
+        click.echo(f"{chosen.node}: {chosen.text}")
+        for command in chosen.commands:
+            click.echo(f"  {command}")
+        words = " ".join(["pointsman doctor", *chosen.arguments])
+        click.echo(f"next: {made.command} exec {chosen.patient} -- {words}")
+        click.echo(f"back: {made.command} mend {chosen.name}")
+
+
+@click.command()
+@click.argument("fault", type=_names, required=False)
+@click.pass_obj
+def mend(prefix: str, fault: str | None) -> None:
+    """Take a fault back, or all that were made in the labs that are up."""
+    with reported():
+        if fault:
+            chosen = [(_lab_for(prefix, named(fault)), named(fault))]
+        else:
+            chosen = [(made, item) for made in running(prefix) for item in faultrun.broken(made)]
+        for made, item in chosen:
+            faultrun.mend(made, item)
+            click.echo(f"{item.name}: taken back")
+        if not chosen:
+            click.echo("nothing is broken")
+
+
+@click.command(name="faults")
+@click.argument("names", type=_names, nargs=-1, metavar="[FAULT]...")
+@click.option(
+    "--run", is_flag=True, help="Make each one in a lab of its own, and see what doctor and trace say."
+)
+@click.option("--xdp-mode", type=click.Choice(XDP_MODES), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_obj
+def list_faults(prefix: str, names: tuple[str, ...], run: bool, xdp_mode: str, as_json: bool) -> None:
+    """The faults there are; with --run the fault table: fault, doctor, trace, mended by its remedy or not.
+
+    Exit code of --run: 0 the doctor named every fault and was silent after its remedy; 1 not so.
+    """
+    chosen = [named(name) for name in names] or list(FAULTS)
+    if not run:
+        _list(chosen, as_json)
+        return
+    with reported():
+
+        def tell(outcome: Outcome) -> None:
+            if not as_json:
+                click.echo(
+                    f"{'✓' if outcome.ok else '✗'} {outcome.fault} ({outcome.seconds:.1f} s)", err=True
+                )
+
+        outcomes = faultrun.run_all(chosen, prefix, xdp_mode, tell, traced=True)
+        if as_json:
+            click.echo(msgspec.json.format(msgspec.json.encode(outcomes)).decode())
+        else:
+            hoptable.wide_console().print(_table(outcomes))
+        sys.exit(0 if all(outcome.ok for outcome in outcomes) else FAILED)
+
+
+def _list(chosen: Sequence[Fault], as_json: bool) -> None:
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(chosen)).decode())
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("fault", "topology", "node", "what", "doctor's name"):
+        table.add_column(heading, no_wrap=heading != "what")
+    for fault in chosen:
+        table.add_row(fault.name, fault.topology, fault.node, fault.text, fault.check)
+    Console(highlight=False).print(table)
+
+
+def _table(outcomes: Sequence[Outcome]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "fault", "on", "the doctor said", "the trace showed", "mended", "s"):
+        table.add_column(heading, overflow="fold")
+    for outcome in outcomes:
+        table.add_row(
+            "✓" if outcome.ok else "✗",
+            outcome.fault,
+            outcome.node,
+            outcome.doctor or "nothing about it",
+            outcome.trace,
+            outcome.mended,
+            f"{outcome.seconds:.1f}",
+        )
+    return table
+
+
+def _lab_for(prefix: str, fault: Fault) -> Lab:
+    found = next((made for made in running(prefix) if made.topology.name == fault.topology), None)
+    if found is None:
+        raise LabError(
+            f"{fault.name} needs {fault.topology}, which is not up: pointsman lab up {fault.topology}"
+        )
+    return found
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """One clear message for what goes wrong; a Ctrl-C or a SIGTERM ends with the usual exit code."""
+    try:
+        with interrupts.stopping_unwinds():
+            yield
+    except LabError as error:
+        click.echo(f"pointsman lab: {error}", err=True)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        click.echo("pointsman lab: interrupted; nothing is left behind", err=True)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,209 @@
+"""Makes faults in a lab, asks the doctor, follows its remedy, and looks whether all is well again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pointsman.lab import dual_homed, faults, ha_pair, waiting
+from pointsman.lab.errors import LabError
+from pointsman.lab.faults import Fault
+from pointsman.lab.lab import Lab
+from pointsman.lab.topology import Role
+from pointsman.lab.tracing import trace
+from pointsman.lab.traffic import fetch
+
+SETTLE_SECONDS = 30.0
+"""Until the doctor is silent after the remedy: VRRP and neighbour tables need their time."""
+BAD = ("fault", "warning")
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the fault table."""
+
+    fault: str
+    node: str
+    doctor: str
+    """What it said; empty when it did not name the fault."""
+    trace: str = ""
+    """What the trace showed; empty when none was made."""
+    mended: str
+    """`by the remedy`, `by hand` (the doctor could give advice only), or why not."""
+    healthy: bool
+    """The doctor had nothing to say afterwards."""
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.doctor) and self.healthy
+
+
+def examine(lab: Lab, node: str, arguments: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """What the doctor finds on a node, as in its --json. Raises LabError when it cannot be asked."""
+    done = lab.node(node).run(["pointsman", "doctor", "--json", *arguments], check=False)
+    try:
+        document = json.loads(done.stdout)
+    except ValueError as error:
+        raise LabError(f"{node}: pointsman doctor: {done.stderr.strip() or error}") from error
+    return [finding for diagnosis in document["diagnoses"] for finding in diagnosis["findings"]]
+
+
+def complaints(lab: Lab, node: str, arguments: Iterable[str] = ()) -> list[str]:
+    """Everything the doctor has against a node, one text each; empty on a healthy one."""
+    return [
+        f"{node}: {finding['check']}: {finding['found']}"
+        for finding in examine(lab, node, arguments)
+        if finding["verdict"] in BAD
+    ]
+
+
+def patients(lab: Lab) -> list[str]:
+    """The nodes that the doctor can look at."""
+    roles = (Role.DIRECTOR, Role.REAL_SERVER)
+    return [spec.name for spec in lab.topology.nodes if spec.role in roles]
+
+
+def break_(lab: Lab, fault: Fault) -> None:
+    """Make it. Raises LabError when one of its commands fails; then what was done is undone."""
+    _require(lab, fault)
+    _notes(lab).mkdir(exist_ok=True)
+    (_notes(lab) / fault.name).touch()
+    try:
+        for command in fault.commands:
+            _shell(lab, fault.node, command)
+    except LabError:
+        mend(lab, fault)
+        raise
+
+
+def mend(lab: Lab, fault: Fault) -> None:
+    """Take it back, whatever of it is left."""
+    _require(lab, fault)
+    for command in fault.undo:
+        _shell(lab, fault.node, command, check=False)
+    (_notes(lab) / fault.name).unlink(missing_ok=True)
+
+
+def broken(lab: Lab) -> list[Fault]:
+    """The faults that were made with `break_` and not taken back with `mend`."""
+    names = {path.name for path in _notes(lab).iterdir()} if _notes(lab).is_dir() else set()
+    return [fault for fault in faults.FAULTS if fault.name in names]
+
+
+def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
+    """Break, ask the doctor, follow its remedy, ask again. The fault is taken back in any case."""
+    begun = time.monotonic()
+    source = _client_of(lab, fault.node) if traced else ""
+    break_(lab, fault)
+    try:
+        finding = _named(lab, fault)
+        seen = _trace(lab, source) if traced else ""
+        commands = finding["remedy"] if finding else []
+        for command in commands:
+            _shell(lab, fault.patient, command, check=False)
+        if not commands:
+            mend(lab, fault)
+        left = _settle(lab, fault)
+    finally:
+        mend(lab, fault)
+    return Outcome(
+        fault=fault.name,
+        node=fault.node,
+        doctor=f"{finding['check']}: {finding['found']}" if finding else "",
+        trace=seen,
+        mended="; ".join(left) or ("by the remedy" if commands else "by hand"),
+        healthy=not left,
+        seconds=time.monotonic() - begun,
+    )
+
+
+def run_all(
+    chosen: Iterable[Fault], prefix: str, xdp_mode: str, tell: Callable[[Outcome], None], *, traced: bool
+) -> list[Outcome]:
+    """Demonstrate faults one after the other, on a fresh lab of each topology they need."""
+    wanted = list(chosen)
+    outcomes = []
+    for topology in dict.fromkeys(fault.topology for fault in wanted):
+        with Lab(topology, prefix=prefix, xdp_mode=xdp_mode) as lab:
+            waiting.until(partial(healthy, lab), SETTLE_SECONDS, f"the doctor is content with {topology}")
+            for fault in wanted:
+                if fault.topology == topology:
+                    outcomes.append(demonstrate(lab, fault, traced=traced))
+                    tell(outcomes[-1])
+    return outcomes
+
+
+def healthy(lab: Lab) -> bool:
+    """The doctor has nothing to say about any node."""
+    return not any(complaints(lab, node) for node in patients(lab))
+
+
+def _named(lab: Lab, fault: Fault) -> dict[str, Any] | None:
+    """The doctor's finding about it; some come only after a moment (an advert, a state)."""
+
+    def look() -> list[dict[str, Any]]:
+        return [
+            finding
+            for finding in examine(lab, fault.patient, fault.arguments)
+            if finding["verdict"] in BAD and finding["check"] == fault.check
+        ]
+
+    try:
+        return waiting.until(look, 10.0, f"the doctor on {fault.patient} names {fault.name}")[0]
+    except LabError:
+        return None
+
+
+def _settle(lab: Lab, fault: Fault) -> list[str]:
+    """What the doctor still has to say when it should be silent again."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (left := complaints(lab, fault.patient, fault.arguments)) and time.monotonic() < deadline:
+        time.sleep(waiting.STEP)
+    return left
+
+
+def _client_of(lab: Lab, node: str) -> str:
+    """The client address whose connections this web server gets (they persist); any, if none does."""
+    if lab.topology is not ha_pair.TOPOLOGY:
+        return ""
+    client = lab.node("client")
+    for source in ha_pair.CLIENT_ADDRESSES:
+        with contextlib.suppress(OSError):
+            if fetch(client, ha_pair.VIP, source=source) == node:
+                return source
+    return ""
+
+
+def _trace(lab: Lab, source: str) -> str:
+    """The first thing that a trace of a connection from this client address finds wrong."""
+    if lab.topology is ha_pair.TOPOLOGY:
+        found = trace(lab, ha_pair.VIP, 80, source=source)
+    else:
+        found = trace(lab, dual_homed.VIP, dual_homed.PORT)
+    wrong = [finding.text for finding in found.trace.findings if not finding.ok]
+    return wrong[0] if wrong else "this connection went well"
+
+
+def _require(lab: Lab, fault: Fault) -> None:
+    if lab.topology.name != fault.topology:
+        raise LabError(f"{fault.name} is a fault of {fault.topology}, not of {lab.topology.name}")
+
+
+def _notes(lab: Lab) -> Path:
+    """One empty file for each fault that was made and not taken back."""
+    return lab.directory / "faults"
+
+
+def _shell(lab: Lab, node: str, command: str, check: bool = True) -> None:
+    text = command.replace("{directory}", str(lab.directory)).replace("{{", "{").replace("}}", "}")
+    lab.node(node).run(["sh", "-c", text], check=check)
+
+
+__all__ = ["Outcome", "break_", "broken", "complaints", "demonstrate", "examine", "fetch", "mend", "run_all"]

@@ -1,0 +1,115 @@
+"""Faults in both labs: the doctor names each, its remedy mends it, and a healthy lab gets no complaint."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from pointsman.lab import dual_homed, faultrun, ha_pair, waiting
+from pointsman.lab.faults import FAULTS, named
+from pointsman.lab.lab import Lab
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+PREFIX = f"pmt-faults-{os.getpid()}"
+BY_HAND = {
+    "no-vip-delivery", "arp-conflict", "mtu-black-hole", "dead-service", "wrong-gateway",
+    "director-as-gateway", "duplicate-address", "second-holder", "same-vrid", "vip-missing",
+    "no-real-server",
+}  # fmt: skip
+"""Their remedy lies on another host, or needs what only the administrator knows: the doctor gives advice."""
+ONE_OF_EACH_CHECK = list({(fault.check, fault.topology): fault.name for fault in reversed(FAULTS)}.values())
+"""The others are run by `pointsman lab faults --run`."""
+
+
+@pytest.fixture(scope="module")
+def labs() -> Iterator[dict[str, Lab]]:
+    with Lab("ha-pair", prefix=PREFIX) as pair, Lab("dual-homed", prefix=f"{PREFIX}d") as dual:
+        found = {lab.topology.name: lab for lab in (pair, dual)}
+        for lab in found.values():
+            waiting.until(lambda lab=lab: faultrun.healthy(lab), 30.0, "the doctor is content")  # type: ignore[misc]
+        yield found
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 20
+    assert len(ONE_OF_EACH_CHECK) >= 15
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH_CHECK)
+def test_the_doctor_names_it_and_its_remedy_mends_it(labs: dict[str, Lab], name: str) -> None:
+    fault = named(name)
+    outcome = faultrun.demonstrate(labs[fault.topology], fault)
+    assert outcome.doctor.startswith(f"{fault.check}: "), outcome
+    assert outcome.healthy, outcome.mended
+    assert outcome.mended == ("by hand" if name in BY_HAND else "by the remedy")
+
+
+@pytest.mark.parametrize("topology", ["ha-pair", "dual-homed"])
+def test_no_complaint_about_any_node_after_all_that(labs: dict[str, Lab], topology: str) -> None:
+    lab = labs[topology]
+    waiting.until(lambda: faultrun.healthy(lab), 30.0, "the doctor is content again")
+    for node in faultrun.patients(lab):
+        assert faultrun.complaints(lab, node) == []
+
+
+def test_fix_does_what_is_safe_and_says_so(labs: dict[str, Lab]) -> None:
+    web = labs["ha-pair"].node("web-01")
+    web.run(["ip", "address", "del", f"{ha_pair.VIP}/32", "dev", "lo"])
+    found = web.run(["pointsman", "doctor"], check=False)
+    assert found.returncode == 1
+    assert f"✗ vip-on-lo  {ha_pair.VIP} is no address of this host" in found.stdout
+    assert f"pointsman realserver up {ha_pair.VIP}" in found.stdout
+    fixed = web.run(["pointsman", "doctor", "--fix"])
+    assert fixed.stdout.startswith(f"fix: pointsman realserver up {ha_pair.VIP}\nreal server: nothing wrong")
+    assert f"{ha_pair.VIP}/32" in web.addresses("lo")
+
+
+def test_a_trace_shows_where_strict_rp_filter_ends_the_way(labs: dict[str, Lab]) -> None:
+    outcome = faultrun.demonstrate(labs["dual-homed"], named("rp-filter"), traced=True)
+    assert outcome.ok
+    assert outcome.trace.startswith("server received the request at hop 4 and sent no answer")
+
+
+def test_break_and_mend_on_the_command_line(labs: dict[str, Lab]) -> None:
+    lab = labs["dual-homed"]
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "pointsman.cli.main", "lab", "--prefix", lab.prefix, *words]
+        return subprocess.run(line, capture_output=True, text=True, check=False)
+
+    assert command("mend").stdout == "nothing is broken\n"
+    said = command("break", "weight-0").stdout
+    assert f"exec lvs -- pointsman doctor\nback: {lab.command} mend weight-0" in said
+    try:
+        (service,) = [item for item in faultrun.examine(lab, "lvs") if item["check"] == "service"]
+        assert f"TCP {dual_homed.VIP}:{dual_homed.PORT} has weight 0" in service["found"]
+    finally:
+        assert command("mend").stdout == "weight-0: taken back\n"
+    assert faultrun.complaints(lab, "lvs") == []
+    assert command("break", "no-vip").returncode == 1  # ha-pair has another prefix here
+
+
+def test_a_host_that_is_neither_says_what_to_do(labs: dict[str, Lab]) -> None:
+    done = labs["ha-pair"].node("mail").run(["pointsman", "doctor", "--json"], check=False)
+    assert done.returncode == 2
+    assert "pointsman doctor VIP[:PORT]" in done.stderr
+
+
+def test_the_json_bears_all_of_it(labs: dict[str, Lab]) -> None:
+    done = labs["ha-pair"].node("lb-01").run(["pointsman", "doctor", "--json"])
+    document = json.loads(done.stdout)
+    assert document["ok"] is True
+    (diagnosis,) = document["diagnoses"]
+    assert diagnosis["role"] == "director"
+    delivered = [item["found"] for item in diagnosis["findings"] if item["check"] == "delivery"]
+    assert sorted(delivered) == [
+        f"{web} accepts connections to {ha_pair.VIP}:{port}"
+        for web in ha_pair.WEB_SERVERS.values()
+        for port in (443, 80)
+    ]

@@ -1,0 +1,71 @@
+"""nftables' JSON, as nft 1.0.6 prints it, and what is no such JSON."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+
+import pytest
+
+from pointsman.insight.doctor_firewall import blocking_adverts, blocking_requests, parse
+
+VIP = ipaddress.ip_address("192.168.100.9")
+CHAIN = {"family": "inet", "table": "filter", "name": "input", "handle": 1, "type": "filter", "hook": "input"}
+
+
+def ruleset(*expressions: Any) -> str:
+    rule = {"family": "inet", "table": "filter", "chain": "input", "handle": 4, "expr": list(expressions)}
+    return json.dumps({"nftables": [{"metainfo": {"version": "1.0.6"}}, {"chain": CHAIN}, {"rule": rule}]})
+
+
+def match(protocol: str, field: str, right: Any, operator: str = "==") -> dict[str, Any]:
+    left = {"payload": {"protocol": protocol, "field": field}}
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+DADDR = match("ip", "daddr", "192.168.100.9")
+DROP = {"drop": None}
+
+
+def test_a_drop_for_the_vip() -> None:
+    (rule,) = parse(ruleset(DADDR, {"counter": {"packets": 0, "bytes": 0}}, DROP))
+    assert (rule.removal, rule.hook) == ("nft delete rule inet filter input handle 4", "input")
+    assert blocking_requests([rule], VIP) == [rule]
+
+
+@pytest.mark.parametrize(
+    ("steps", "accused"),
+    [
+        ([DADDR, {"accept": None}], False),
+        ([DADDR, {"reject": {"type": "tcp reset"}}], True),
+        ([match("ip", "daddr", "192.168.100.9", "!="), DROP], False),
+        ([match("ip", "daddr", {"prefix": {"addr": "192.168.100.0", "len": 24}}), DROP], True),
+        ([match("ip", "daddr", {"set": ["10.0.0.1", "192.168.100.9"]}), DROP], True),
+        ([match("ip", "daddr", "@blocked"), DROP], False),
+        ([DADDR, {"limit": {"rate": 5}}, DROP], False),
+        ([DADDR, match("tcp", "dport", 443), DROP], True),
+        ([DADDR, match("tcp", "dport", 25), DROP], False),
+        (
+            [DADDR, {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "eth3"}}, DROP],
+            False,
+        ),
+    ],
+)
+def test_which_rules_stop_requests(steps: list[Any], accused: bool) -> None:
+    assert bool(blocking_requests(parse(ruleset(*steps)), VIP, [443])) is accused
+
+
+@pytest.mark.parametrize("name", ["vrrp", 112])
+def test_rules_that_drop_adverts(name: Any) -> None:
+    rules = parse(ruleset(match("ip", "protocol", name), DROP))
+    assert blocking_adverts(rules) == list(rules)
+    l4 = {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": name}}
+    assert blocking_adverts(parse(ruleset(l4, DROP)))
+    assert not blocking_adverts(parse(ruleset(match("ip", "protocol", "tcp"), DROP)))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"nftables": 3}'])
+def test_anything_else_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse(text)
