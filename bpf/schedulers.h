@@ -251,7 +251,7 @@ static int try_scan(__u32 place, struct scan *scan)
 
 static __always_inline __u32 choose_cheapest(struct list *list)
 {
-	struct scan scan = { .list = *list };
+	struct scan scan = { .list = *list, .dest = NOBODY + opaque_zero() };
 
 	bpf_loop(list->count, try_scan, &scan, 0);
 	return scan.dest;
@@ -304,7 +304,7 @@ static int try_ballot(__u32 place, struct ballot *ballot)
 
 __noinline __u32 choose_by_hash(struct service *service, __u64 flow)
 {
-	struct ballot ballot = { .flow = flow };
+	struct ballot ballot = { .flow = flow, .highest = opaque_zero() };
 
 	if (!service)
 		return NOBODY;
