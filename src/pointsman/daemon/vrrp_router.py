@@ -128,9 +128,9 @@ class Router:
                 self._complain(kind.value, verdict.text)
         if verdict.advert is not None:
             self._heard_form = verdict.advert.form
-            before = self.machine.state
+            before, expected = self.machine.state, self.machine.handing_over
             self.machine.advert_received(time, datagram.source, verdict.advert)
-            if before is VrrpState.MASTER and verdict.advert.priority:
+            if before is VrrpState.MASTER and verdict.advert.priority and not expected:
                 self._rival(datagram.source, verdict.advert.priority)
             self.carry_out()
 

@@ -97,6 +97,11 @@ class VrrpMachine:
         return self.instance.down_timer_adverts * self._master_interval + self.skew
 
     @property
+    def handing_over(self) -> bool:
+        """Still master, but only until another router advertises."""
+        return self._resume_at is not None
+
+    @property
     def deadline(self) -> float | None:
         """When `advance` wants to be called."""
         timers = (

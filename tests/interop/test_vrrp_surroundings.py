@@ -1,0 +1,237 @@
+"""Whole directors (`pointsman run`) on one switch: what VRRP tracks, whom it tells, how it hands over."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.interop.switch import DEADLINE, Host, Switch, switch, until
+
+from pointsman.lab import namespace
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+POINTSMAN = [sys.executable, "-m", "pointsman.cli.main"]
+VIP = "10.9.0.100"
+
+
+class Director:
+    """`pointsman run` on a host."""
+
+    def __init__(self, host: Host, directory: Path, configuration: str) -> None:
+        self.host = host
+        self.conf = directory / f"{host.name}.conf"
+        self.conf.write_text(configuration)
+        self.log = directory / f"{host.name}.log"
+        self.process = host.start(*POINTSMAN, "run", "-f", str(self.conf), log=self.log)
+
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        with namespace.entered(self.host.namespace):
+            return subprocess.run([*POINTSMAN, *words], capture_output=True, text=True, check=False)
+
+    def instance(self, name: str = "VI_1") -> dict[str, object]:
+        answer = self.ask("status", "--json")
+        found = json.loads(answer.stdout)["instances"] if answer.returncode == 0 else []
+        return next((each for each in found if each["instance"] == name), {})
+
+    def state(self, name: str = "VI_1") -> object:
+        return self.instance(name).get("state")
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(DEADLINE)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Switch]:
+    with switch(tmp_path) as made:
+        yield made
+
+
+def configuration(priority: int, inside: str = "", outside: str = "", interval: str = "0.2") -> str:
+    return f"""
+    global_defs {{
+        script_user root
+    }}
+    {outside}
+    vrrp_instance VI_1 {{
+        interface eth0
+        virtual_router_id 51
+        version 3
+        priority {priority}
+        advert_int {interval}
+        virtual_ipaddress {{
+            {VIP}/24
+        }}
+        {inside}
+    }}
+    """
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_programs_and_the_fifo_are_told_with_keepalived_s_words_and_readings_decide(
+    made: Switch, tmp_path: Path
+) -> None:
+    a = made.host("a", "10.9.0.1/24")
+    fit, told, load = tmp_path / "fit", tmp_path / "told", tmp_path / "load"
+    fit.touch()
+    load.write_text("0")
+    check = script(tmp_path / "check", f"test -e {fit}")
+    every = script(tmp_path / "every", f'echo "every $*" >> {told}')
+    master = script(tmp_path / "master", f'echo "master $*" >> {told}')
+    fifo = tmp_path / "fifo"
+    director = Director(
+        a,
+        tmp_path,
+        configuration(
+            100,
+            f"""
+            track_script {{
+                fit
+            }}
+            track_file {{
+                load
+            }}
+            notify {every}
+            notify_master "{master} with 'two words'"
+            """,
+            f"""
+            global_defs {{
+                vrrp_notify_fifo {fifo}
+            }}
+            vrrp_script fit {{
+                script {check}
+                interval 0.2
+            }}
+            track_file load {{
+                file {load}
+                weight 2
+            }}
+            """,
+        ),
+    )
+    until("the FIFO is there", fifo.exists)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    until("it is master", lambda: director.state() == "MASTER", 20.0)
+    load.write_text("-7")
+    until("the file counts", lambda: director.instance().get("priority") == 86)
+    fit.unlink()
+    until("it is in FAULT", lambda: director.state() == "FAULT")
+    assert director.instance()["reason"] == "script fit is down"
+    assert f"{VIP}/24" not in a.addresses()
+    fit.touch()
+    until("it is master again", lambda: director.state() == "MASTER")
+    assert director.stop() == 0
+    lines = os.read(reader, 65536).decode().splitlines()
+    os.close(reader)
+    states = ["BACKUP 100", "MASTER 100", "FAULT 86", "BACKUP 86", "MASTER 86", "STOP 86"]
+    assert lines == [f'INSTANCE "VI_1" {state}' for state in states]
+    assert told.read_text().splitlines() == [
+        "every INSTANCE VI_1 BACKUP 100",
+        "master with two words",
+        "every INSTANCE VI_1 MASTER 100",
+        "every INSTANCE VI_1 FAULT 86",
+        "every INSTANCE VI_1 BACKUP 86",
+        "master with two words",
+        "every INSTANCE VI_1 MASTER 86",
+        "every INSTANCE VI_1 STOP 86",
+    ]
+    assert not fifo.exists()
+
+
+def test_a_sync_group_fails_and_comes_back_as_one(made: Switch, tmp_path: Path) -> None:
+    a = made.host("a", "10.9.0.1/24")
+    a.ip("link", "add", "eth1", "type", "veth", "peer", "name", "far1")
+    a.ip("addr", "add", "10.8.0.1/24", "dev", "eth1")
+    a.ip("link", "set", "far1", "up")
+    a.ip("link", "set", "eth1", "up")
+    told = tmp_path / "told"
+    every = script(tmp_path / "every", f'echo "$*" >> {told}')
+    second = f"""
+    vrrp_instance VI_2 {{
+        interface eth1
+        virtual_router_id 52
+        version 3
+        advert_int 0.2
+        virtual_ipaddress {{
+            10.8.0.100/24
+        }}
+    }}
+    vrrp_sync_group G {{
+        group {{
+            VI_1
+            VI_2
+        }}
+        notify {every}
+    }}
+    """
+    director = Director(a, tmp_path, configuration(100, outside=second))
+    both = ["VI_1", "VI_2"]
+    until("both are master", lambda: [director.state(name) for name in both] == ["MASTER"] * 2, 20.0)
+    a.ip("link", "set", "far1", "down")
+    until("both are in FAULT", lambda: [director.state(name) for name in both] == ["FAULT"] * 2)
+    assert director.instance("VI_1")["reason"] == "VI_2 of sync group G: interface down"
+    assert f"{VIP}/24" not in a.addresses()
+    a.ip("link", "set", "far1", "up")
+    until("both are master again", lambda: [director.state(name) for name in both] == ["MASTER"] * 2)
+    assert director.stop() == 0
+    assert told.read_text().splitlines() == [
+        f"GROUP G {state} 0" for state in ("BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER", "STOP")
+    ]
+
+
+def test_adverts_and_addresses_of_ipv6(made: Switch, tmp_path: Path) -> None:
+    a, b, client = (made.host(name, f"10.9.0.{n}/24") for n, name in enumerate("abc", 1))
+    for number, host in enumerate((a, b, client), 1):
+        host.ip("addr", "add", f"fd00::{number}/64", "dev", "eth0", "nodad")
+    six = configuration(200).replace(f"{VIP}/24", "fd00::100/64")
+    first = Director(a, tmp_path, six)
+    until("a is master", lambda: first.state() == "MASTER", 20.0)
+    second = Director(b, tmp_path, six.replace("priority 200", "priority 100"))
+    until("b is backup", lambda: second.state() == "BACKUP", 20.0)
+    time.sleep(1.5)  # longer than the master-down interval: time in which nothing may happen
+    assert (first.state(), second.state()) == ("MASTER", "BACKUP")
+    with namespace.entered(client.namespace):
+        subprocess.run(["ping", "-6", "-c", "1", "-W", "3", "fd00::100"], check=True, capture_output=True)
+    assert client.neighbour("fd00::100") == a.mac()
+    assert first.stop() == 0
+    until("b is master", lambda: second.state() == "MASTER")
+    until("the client has heard of it", lambda: client.neighbour("fd00::100") == b.mac())
+
+
+def test_switchover_loses_nothing_and_stays(made: Switch, tmp_path: Path) -> None:
+    a, b, client = (made.host(name, f"10.9.0.{n}/24") for n, name in enumerate("abc", 1))
+    first = Director(a, tmp_path, configuration(200))
+    until("a is master", lambda: first.state() == "MASTER", 20.0)
+    second = Director(b, tmp_path, configuration(100))
+    until("b is backup", lambda: second.state() == "BACKUP", 20.0)
+    ping = client.start("ping", "-i", "0.01", "-c", "400", VIP, log=tmp_path / "ping.log")
+    until("the client is answered", lambda: "icmp_seq=20" in (tmp_path / "ping.log").read_text())
+    done = first.ask("switchover")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "VI_1: handed over; priority 200 stands back until it is needed\n",
+    )
+    assert second.state() == "MASTER"
+    assert ping.wait(20) == 0
+    assert " 400 received, 0% packet loss" in (tmp_path / "ping.log").read_text()
+    assert (first.state(), second.state()) == ("BACKUP", "MASTER")
+    refused = first.ask("switchover", "VI_1")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "pointsman switchover: VI_1 is BACKUP here; only a master hands over\n",
+    )
+    assert second.stop() == 0
+    until("a is needed", lambda: first.state() == "MASTER")
