@@ -147,3 +147,66 @@ def test_a_director_that_crashes_later_is_started_again(
     assert lines(tmp_path, 3)[2].startswith("director ")
     pair.terminate()
     assert pair.wait(10) == 0
+
+
+RELOADING = """
+from pointsman.conf.load import load_text
+from pointsman.daemon.generations import Generations, hand_over
+first, second = (load_text(f"global_defs {{\\nrouter_id {name}\\n}}").config for name in ("one", "two"))
+generations = Generations(first)
+
+def director():
+    log("director")
+    beat.send(b"+")
+    signal.signal(signal.SIGUSR1, lambda *_: hand_over(beat, second))
+    signal.signal(signal.SIGUSR2, lambda *_: hand_over(beat, second, rollback=True))
+    return sleep("director")
+
+def helper():
+    log(f"helper {generations.current.router_id}")
+    return sleep("helper")
+
+def late():
+    log(f"late {generations.current.router_id}")
+    return sleep("late")
+
+def reload():
+    log(f"reload {generations.current.router_id}")
+    os.kill(boss.pid, signal.SIGUSR1)
+    return 0
+
+boss = Child('director', director)
+helpers = [
+    Child('helper', helper, fixed=lambda: generations.current.router_id),
+    Child('late', late, wanted=lambda: generations.current.router_id == 'two'),
+]
+supervisor = Supervisor(boss, helpers, heard, generations, Child('reload', reload))
+sys.exit(supervisor.run())
+"""
+
+
+def test_sighup_runs_the_reload_and_children_start_with_what_the_director_took(tmp_path: Path) -> None:
+    process = start(tmp_path, RELOADING)
+    assert lines(tmp_path, 2) == ["director", "helper one"]
+    process.send_signal(signal.SIGHUP)
+    found = lines(tmp_path, 6)
+    assert found[2] == "reload one"
+    assert sorted(found[3:]) == ["helper stopped", "helper two", "late two"]
+    process.send_signal(signal.SIGHUP)
+    assert lines(tmp_path, 7)[6] == "reload two"
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def test_sighup_without_a_file_changes_nothing(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        "sys.exit(Supervisor(Child('director', director), [Child('helper', helper)], heard).run())",
+    )
+    lines(tmp_path, 2)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(10) == 0
+    assert len(lines(tmp_path, 4)) == 4

@@ -60,6 +60,9 @@ class Child:
     """Gives up privileges; runs in the child before the body."""
     wanted: Callable[[], bool] = field(default=lambda: True)
     """Whether the configuration in force has work for it; one that runs already goes on without."""
+    fixed: Callable[[], object] = field(default=lambda: None)
+    """What it cannot change while it runs, such as its privileges; when this differs it is started anew."""
+    began_with: object = None
     pid: int = 0
     started: float = 0.0
     crashes: int = 0
@@ -211,6 +214,7 @@ class Supervisor:
                 else:
                     self._generations.push(config)
                 self._start_helpers()
+                self._replace_helpers()
         except msgspec.MsgspecError as error:
             log.error("what the director says is not understood: %s", error)
             return True
@@ -221,6 +225,12 @@ class Supervisor:
             if child.pid == 0 and child.restart_at is None and child.wanted():
                 self._start(child)
 
+    def _replace_helpers(self) -> None:
+        for child in self._helpers:
+            if child.pid and child.fixed() != child.began_with:
+                log.info("%s needs other privileges now and is started anew", child.name)
+                os.kill(child.pid, signal.SIGTERM)
+
     def _director_ready(self) -> None:
         self._was_ready = True
         self._start_helpers()
@@ -230,6 +240,7 @@ class Supervisor:
         parent = os.getpid()
         child.restart_at = None
         child.started = time.monotonic()
+        child.began_with = child.fixed()
         child.pid = os.fork()
         if child.pid == 0:
             os._exit(self._in_child(child, parent))
