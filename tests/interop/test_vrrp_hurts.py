@@ -1,0 +1,108 @@
+"""Where keepalived hurts: crashes without a restart, other bearers of an address, many instances."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
+
+from pointsman.lab import namespace
+from pointsman.model.vrrp import VirtualAddress, VrrpInstance
+from pointsman.net.addresses import addresses, assign
+from pointsman.net.arp import gratuitous_arp
+from pointsman.net.links import links
+from pointsman.net.netlink import NetlinkSocket
+
+pytestmark = pytest.mark.root
+
+VIP = ipaddress.IPv4Address("10.9.0.100")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Switch, Host, Host]]:
+    with switch(tmp_path) as made:
+        yield made, made.host("a", "10.9.0.1/24"), made.host("b", "10.9.0.2/24")
+
+
+def instance(number: int = 1, **changes: object) -> VrrpInstance:
+    quick = VrrpInstance(
+        name=f"VI_{number}",
+        interface="eth0",
+        virtual_router_id=number,
+        version=3,
+        priority=200,
+        advert_interval=0.1,
+        addresses=(VirtualAddress(address=VIP - 1 + number, prefix_length=24, device="eth0"),),
+    )
+    return msgspec.structs.replace(quick, **changes)
+
+
+def lifetime(host: Host) -> int:
+    """Seconds that the kernel will keep the virtual address."""
+    words = host.ip("-4", "addr", "show", "dev", "eth0", "to", f"{VIP}/32").split()
+    return int(words[words.index("valid_lft") + 1].removesuffix("sec"))
+
+
+def test_the_kernel_takes_an_address_away_that_is_not_renewed(pair: tuple[Switch, Host, Host]) -> None:
+    _, a, _ = pair
+    with namespace.entered(a.namespace), NetlinkSocket() as netlink:
+        entry = instance().addresses[0]
+        assert assign(netlink, links(netlink), [entry], lifetime=1) == []
+        assert VIP in {found.address for found in addresses(netlink)}
+        until("it is gone", lambda: VIP not in {found.address for found in addresses(netlink)})
+
+
+def test_a_living_master_renews_its_addresses_and_a_dead_one_does_not(
+    pair: tuple[Switch, Host, Host],
+) -> None:
+    made, a, _ = pair
+    process = Ours(a, made.directory, instance())
+    until("it is master", lambda: process.state() == "MASTER")
+    until("the lifetime has begun to run", lambda: lifetime(a) <= 25, 15.0)
+    until("it has been renewed", lambda: lifetime(a) > 25, 15.0)
+    process.kill()
+    before = lifetime(a)
+    assert before <= 30
+    until("it runs out", lambda: lifetime(a) < before - 2)
+
+
+def test_another_host_with_the_address_is_seen_told_and_outshouted(pair: tuple[Switch, Host, Host]) -> None:
+    made, a, b = pair
+    process = Ours(a, made.directory, instance(garp_master_delay=0.0))
+    until("it is master", lambda: process.state() == "MASTER")
+    capture = Capture(made, a)
+    b.ip("addr", "add", f"{VIP}/32", "dev", "eth0")
+    until("it is told", lambda: process.state() == "MASTER" and "answers" in process.heard[-1].reason, 15.0)
+    assert process.heard[-1].reason == f"another host ({b.mac().hex(':')}) answers for {VIP}"
+    announcement = gratuitous_arp(a.mac(), VIP)
+    until("it has been announced again", lambda: capture.frames().count(announcement) >= 5)
+
+
+@pytest.mark.slow
+def test_a_hundred_instances_start_together_and_are_handed_over_together(
+    pair: tuple[Switch, Host, Host],
+) -> None:
+    """keepalived: 48 to 91 of 100 backups become master on the way; a stop takes 1.6 to 3.3 s."""
+    made, a, b = pair
+    many = [instance(number, advert_interval=0.5) for number in range(1, 101)]
+    backups = Ours(b, made.directory, *(msgspec.structs.replace(each, priority=100) for each in many))
+    masters = Ours(a, made.directory, *many)
+    names = [each.name for each in many]
+    until("all are masters", lambda: all(masters.state(name) == "MASTER" for name in names), 20.0)
+    time.sleep(2.0)  # longer than the master-down interval: time in which nothing may happen
+    assert all(backups.state(name) == "BACKUP" for name in names)
+    assert {report.state for report in backups.heard} == {"BACKUP"}
+    began = time.monotonic()
+    assert masters.stop() == 0
+    until("all have been handed over", lambda: all(backups.state(name) == "MASTER" for name in names))
+    assert time.monotonic() - began < 3.0, "0.3 s of skew, and all of them at once"
+    assert len(a.addresses()) == 1
+    assert len(b.addresses()) == 101
+    counts = [len(list(group)) for _, group in itertools.groupby(report.state for report in backups.heard)]
+    assert counts == [100, 100], "every instance changed once"
