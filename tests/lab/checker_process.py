@@ -15,18 +15,19 @@ from ipaddress import ip_address
 from types import TracebackType
 
 from pointsman.daemon import messages
-from pointsman.model.checks import TcpCheck
+from pointsman.model.checks import MiscCheck, TcpCheck
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 BODY = """
 import logging, pickle, socket, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-from pointsman.daemon import checker, privileges
+from pointsman.daemon import checker, health_programs, privileges
 virtual_servers = pickle.load(sys.stdin.buffer)
 if sys.argv[2] == "nobody":
     privileges.become_nobody(checker.capabilities(virtual_servers))
-sys.exit(checker.run(virtual_servers, socket.socket(fileno=int(sys.argv[1]))))
+run = health_programs.run if sys.argv[3] == "programs" else checker.run
+sys.exit(run(virtual_servers, socket.socket(fileno=int(sys.argv[1]))))
 """
 
 QUICK = {"delay_loop": 0.2, "delay_before_retry": 0.1, "retry": 2, "connect_timeout": 0.3, "warmup": 0.0}
@@ -44,16 +45,14 @@ def check(address: str, port: int, bind_address: str | None = None, **changes: f
 
 
 def virtual_server(*checks: AnyCheck, vip: str = "192.0.2.9") -> VirtualServer:
-    """A service with one real server a check."""
-    return VirtualServer(
-        service=VirtualService(key=ServiceKey.of(Transport.TCP, ip_address(vip), 80)),
-        members=tuple(
-            PoolMember(
-                server=RealServer(key=ServerKey(item.connect_address, item.connect_port)), checks=(item,)
-            )
-            for item in checks
-        ),
-    )
+    """A service with one real server a check, of the check's address and port."""
+    members = []
+    for item in checks:
+        assert not isinstance(item, MiscCheck)
+        key = ServerKey(item.connect_address, item.connect_port)
+        members.append(PoolMember(server=RealServer(key=key), checks=(item,)))
+    service = VirtualService(key=ServiceKey.of(Transport.TCP, ip_address(vip), 80))
+    return VirtualServer(service=service, members=tuple(members))
 
 
 class CheckerProcess:
@@ -66,6 +65,7 @@ class CheckerProcess:
         namespace: str | None = None,
         nobody: bool = False,
         send_buffer: int | None = None,
+        programs: bool = False,
     ) -> None:
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if send_buffer is not None:
@@ -73,7 +73,7 @@ class CheckerProcess:
         enter = ["nsenter", f"--net=/run/netns/{namespace}"] if namespace else []
         user = "nobody" if nobody else "root"
         self.process = subprocess.Popen(
-            [*enter, sys.executable, "-c", BODY, str(theirs.fileno()), user],
+            [*enter, sys.executable, "-c", BODY, str(theirs.fileno()), user, "programs" if programs else ""],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=[theirs.fileno()],
@@ -127,7 +127,7 @@ class CheckerProcess:
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end; exit code and log."""
-        code = self.process.wait(5.0)
+        code = self.process.wait(15.0)
         assert self.process.stderr is not None
         return code, (self._log + self.process.stderr.read()).decode()
 

@@ -243,3 +243,17 @@ def test_a_restart_over_an_empty_service_presumes_nothing(virtual: VirtualServer
     assert found_down([virtual], table) == {}
     empty = type(table)((ServiceEntry(virtual.service),))
     assert found_down([virtual], empty) == {}
+
+
+@given(virtual_servers(), st.integers(-(2**32), 2**32))
+def test_what_a_check_measures_is_added_to_the_weight_within_bounds(virtual: VirtualServer, change: int) -> None:
+    up = {
+        (virtual.service.key, member.server.key, index): True
+        for member in virtual.members
+        for index in range(len(member.checks))
+    }
+    changes = {key: change for key in up if key[2] == 0}
+    pool = desired([virtual], up, weight_changes=changes).pools[virtual.service.key]
+    for member, living in zip(virtual.members, pool.living, strict=True):
+        expected = member.server.weight + (change if member.checks else 0)
+        assert living.weight == min(max(expected, 0), 2**31 - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
+from pointsman.conf.build_tracking import command
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
 from pointsman.health import dns
@@ -13,6 +14,7 @@ from pointsman.model.checks import (
     DnsCheck,
     HttpCheck,
     HttpVersion,
+    MiscCheck,
     Pattern,
     PingCheck,
     SmtpCheck,
@@ -22,6 +24,7 @@ from pointsman.model.checks import (
 )
 from pointsman.model.health import AnyCheck
 from pointsman.model.service import ServerKey
+from pointsman.model.tracking import Command
 
 T = TypeVar("T")
 
@@ -30,8 +33,10 @@ class Surroundings(NamedTuple):
     """What a checker needs to know of the real server it belongs to."""
 
     key: ServerKey
+    weight: int
     member: Settings
     service: Settings
+    globals: Settings
 
 
 def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool | None]]:
@@ -221,10 +226,37 @@ def _ping_check(setting: Setting, own: Settings, place: Surroundings, findings: 
     return PingCheck(**_connection(setting, own, place, findings, port=False), **_timing(own, place))
 
 
+def _misc_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> MiscCheck:
+    path, user = own.last("misc_path"), cast("tuple[str, ...]", own.get("user", tuple) or ())
+    if path is None:
+        keyword = setting.node.keyword
+        findings.error(
+            keyword.location, "MISC_CHECK without misc_path checks nothing", "add misc_path", keyword.width
+        )
+    made = command(path, findings) or Command(("/",))
+    timing = _timing(own, place, retry=0)
+    return MiscCheck(
+        command=owned(Command(made.words, *(user[:2] or (made.user, made.group))), place.globals),
+        secure=place.globals.has("enable_script_security"),
+        timeout=_or(own.get("misc_timeout", float), timing["delay_loop"]),
+        dynamic=own.has("misc_dynamic"),
+        weight=place.weight,
+        location=setting.location,
+        **timing,
+    )
+
+
+def owned(made: Command, globals_: Settings) -> Command:
+    """The command with the user of all scripts (script_user) when it names none."""
+    user = cast("tuple[str, ...]", globals_.get("script_user", tuple) or ())
+    return made if made.user or not user else Command(made.words, *user[:2])
+
+
 _Builder = Callable[[Setting, Settings, Surroundings, Findings], AnyCheck]
 _BUILDERS: dict[str, _Builder] = {
     "SMTP_CHECK": _smtp_check,
     "DNS_CHECK": _dns_check,
     "UDP_CHECK": _udp_check,
     "PING_CHECK": _ping_check,
+    "MISC_CHECK": _misc_check,
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from pointsman.conf.build_checks import Surroundings, checks
+from pointsman.conf.build_checks import Surroundings, checks, owned
+from pointsman.conf.build_tracking import command
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
 from pointsman.conf.tokens import Word
@@ -12,6 +13,7 @@ from pointsman.conf.values import BadValueError, parse_address, parse_port
 from pointsman.model.address import Address
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.tracking import Command
 
 PERSISTENCE = 360
 """Seconds of persistence when nobody says how many (ipvsadm(8), option -p)."""
@@ -65,6 +67,9 @@ def virtual_server(setting: Setting, globals_: Settings, findings: Findings) -> 
         alpha=block.has("alpha"),
         omega=block.has("omega"),
         smtp_alert=_alerts(block, globals_, otherwise=False),
+        quorum_up_command=_program("quorum_up", block, globals_, findings),
+        quorum_down_command=_program("quorum_down", block, globals_, findings),
+        secure_commands=globals_.has("enable_script_security"),
         location=setting.location,
     )
 
@@ -261,14 +266,15 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
     method = own.last("lvs_method")
     if method is not None:
         _direct(method, findings)
-    found = checks(Surroundings(key, own, scope.block), findings)
-    weight = inherited("weight", int, own, scope.block)
+    written = inherited("weight", int, own, scope.block)
+    weight = 1 if written is None else written
+    found = checks(Surroundings(key, weight, own, scope.block, scope.globals), findings)
     alpha = inherited("alpha", bool, own, scope.block) or False
     return PoolMember(
         server=RealServer(
             key=key,
             forwarding=Forwarding.ROUTE,
-            weight=1 if weight is None else weight,
+            weight=weight,
             upper_threshold=own.get("uthreshold", int) or 0,
             lower_threshold=_lower_threshold(own, findings),
         ),
@@ -276,8 +282,15 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
         alpha=any(alpha if written is None else written for _, written in found),
         inhibit_on_failure=inherited("inhibit_on_failure", bool, own, scope.block) or False,
         smtp_alert=_alerts(own, scope.globals, otherwise=True),
+        notify_up=_program("notify_up", own, scope.globals, findings),
+        notify_down=_program("notify_down", own, scope.globals, findings),
         location=setting.location,
     )
+
+
+def _program(name: str, block: Settings, globals_: Settings, findings: Findings) -> Command | None:
+    made = command(block.last(name), findings)
+    return owned(made, globals_) if made else None
 
 
 def _lower_threshold(own: Settings, findings: Findings) -> int:

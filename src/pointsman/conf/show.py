@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pointsman.conf.layout import block, number, on, text
-from pointsman.conf.show_checks import check_block
+from pointsman.conf.show_checks import check_block, command_line
 from pointsman.conf.show_tracking import definitions, global_words, groups, notify, tracked
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
@@ -124,6 +124,12 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
     yield f"quorum {server.quorum}"
     yield f"hysteresis {server.hysteresis}"
     yield f"smtp_alert {on(server.smtp_alert)}"
+    for word, command in (
+        ("quorum_up", server.quorum_up_command),
+        ("quorum_down", server.quorum_down_command),
+    ):
+        if command is not None:
+            yield f"{word} {command_line(command)}"
     if server.sorry_server is not None:
         yield f"sorry_server {_endpoint(server.sorry_server.key.address, server.sorry_server.key.port)}"
     for member in server.members:
@@ -145,5 +151,8 @@ def _member(member: PoolMember) -> Iterator[str]:
     yield f"alpha {on(member.alpha)}"
     yield f"inhibit_on_failure {on(member.inhibit_on_failure)}"
     yield f"smtp_alert {on(member.smtp_alert)}"
+    for word, command in (("notify_up", member.notify_up), ("notify_down", member.notify_down)):
+        if command is not None:
+            yield f"{word} {command_line(command)}"
     for check in member.checks:
         yield from check_block(check)

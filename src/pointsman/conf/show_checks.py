@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from itertools import chain
 
 from pointsman.conf.layout import block, number, on, text
 from pointsman.health.kinds import words
-from pointsman.model.checks import Check, DnsCheck, HttpCheck, NetworkCheck, SmtpCheck, UdpCheck, Url
+from pointsman.model.checks import (
+    Check,
+    DnsCheck,
+    HttpCheck,
+    MiscCheck,
+    NetworkCheck,
+    SmtpCheck,
+    UdpCheck,
+    Url,
+)
 from pointsman.model.health import AnyCheck
+from pointsman.model.tracking import Command
 
 
 def check_block(check: AnyCheck) -> Iterator[str]:
     """The block of a checker."""
     if isinstance(check, HttpCheck):
         return block(words(check).keyword, _http(check))
+    if isinstance(check, MiscCheck):
+        return block(words(check).keyword, _misc(check))
     own: Iterator[str] = iter(())
     if isinstance(check, SmtpCheck):
         own = iter([f"helo_name {text(check.helo_name)}"])
@@ -23,6 +36,22 @@ def check_block(check: AnyCheck) -> Iterator[str]:
     elif isinstance(check, UdpCheck):
         own = _udp(check)
     return block(words(check).keyword, chain(_connecting(check), own))
+
+
+def command_line(command: Command) -> str:
+    """`"PROGRAM ARGUMENTS" [USER [GROUP]]`."""
+    user = "".join(f" {text(name)}" for name in (command.user, command.group) if name)
+    return f'"{shlex.join(command.words)}"{user}'
+
+
+def _misc(check: MiscCheck) -> Iterator[str]:
+    yield f'misc_path "{shlex.join(check.command.words)}"'
+    if check.command.user:
+        yield f"user {' '.join(map(text, filter(None, (check.command.user, check.command.group))))}"
+    yield f"misc_timeout {number(check.timeout)}"
+    if check.dynamic:
+        yield "misc_dynamic"
+    yield from _timing(check)
 
 
 def _udp(check: UdpCheck) -> Iterator[str]:

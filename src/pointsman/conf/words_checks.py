@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pointsman.conf.keywords import Keyword, accepted, honoured, refused
 from pointsman.conf.values import (
+    Anything,
     Boolean,
     Choice,
     Flag,
@@ -26,8 +27,14 @@ _MONTH = 31 * 86400
 def inherited_words(block: str) -> list[Keyword]:
     """What a checker takes from its real server, and that from its virtual server."""
     return [
-        honoured(block, "delay_loop", Seconds(1e-6, _MONTH), "Between two checks of a server.", 60.0),
+        *_times(block),
         honoured(block, "connect_timeout", Seconds(1e-6, 3600), "How long a connection may take.", 5.0),
+    ]
+
+
+def _times(block: str) -> list[Keyword]:
+    return [
+        honoured(block, "delay_loop", Seconds(1e-6, _MONTH), "Between two checks of a server.", 60.0),
         honoured(
             block, "retry", Integer(0, 2**31 - 1), "Failed checks that are repeated before it is down.", 1
         ),
@@ -41,7 +48,7 @@ def inherited_words(block: str) -> list[Keyword]:
 def _timed(block: str) -> list[Keyword]:
     return [
         honoured(block, "alpha", Boolean(), "Down until this check succeeds."),
-        *inherited_words(block),
+        *_times(block),
         *accepted(block, "log_all_failures", "every failed check is logged with its reason here"),
     ]
 
@@ -54,6 +61,7 @@ def _connecting(block: str) -> list[Keyword]:
         honoured(block, "bind_port", Integer(1, 65535), "Source port of the connection."),
         honoured(block, "bind_if", Interface(), "Interface that the connection goes through."),
         honoured(block, "fwmark", Integer(0, 2**32 - 1), "Firewall mark of the probe's packets.", 0),
+        honoured(block, "connect_timeout", Seconds(1e-6, 3600), "How long a connection may take.", 5.0),
         *_timed(block),
     ]
 
@@ -139,5 +147,13 @@ CHECKS: list[Keyword] = [
     honoured("UDP_CHECK", "max_reply_length", Integer(0, 65535, "bytes"), "Longest good reply.", 255),
     honoured(_RS, "PING_CHECK", Flag(), "Check by an ICMP echo.", opens="PING_CHECK", repeats=True),
     *_connecting("PING_CHECK"),
-    *refused(_RS, "MISC_CHECK FILE_CHECK BFD_CHECK", _CHECKER),
+    honoured(_RS, "MISC_CHECK", Flag(), "Check by a program.", opens="MISC_CHECK", repeats=True),
+    *_timed("MISC_CHECK"),
+    honoured("MISC_CHECK", "misc_path", Anything("a command line", words=1), "The program."),
+    honoured(
+        "MISC_CHECK", "misc_timeout", Seconds(1e-6, _MONTH), "How long it may run; default: delay_loop."
+    ),
+    honoured("MISC_CHECK", "misc_dynamic", Flag(), "Exit codes from 2 on are weights, plus 2."),
+    honoured("MISC_CHECK", "user", Anything("USER [GROUP]", words=2), "Who runs it; default: script_user."),
+    *refused(_RS, "FILE_CHECK BFD_CHECK", _CHECKER),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pointsman.conf.keywords import Keyword, accepted, honoured, refused
 from pointsman.conf.values import (
+    Anything,
     Boolean,
     Choice,
     Endpoint,
@@ -15,7 +16,7 @@ from pointsman.conf.values import (
 from pointsman.conf.words_checks import inherited_words
 
 _VS, _RS = "virtual_server", "real_server"
-_SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
+_COMMAND = Anything("a command line, and perhaps USER [GROUP]", words=3)
 _MONTH = 31 * 86400
 
 SCHEDULERS = Choice(
@@ -56,7 +57,8 @@ LVS: list[Keyword] = [
     honoured(_VS, "sorry_server", Endpoint(), "Serves when too few real servers live."),
     *inherited_words(_VS),
     honoured(_VS, _RS, Endpoint(), "A real server.", opens=_RS, repeats=True),
-    *refused(_VS, "quorum_up quorum_down", _SCRIPTS),
+    honoured(_VS, "quorum_up", _COMMAND, "Run when the quorum is reached."),
+    honoured(_VS, "quorum_down", _COMMAND, "Run when the quorum is lost."),
     *refused(_VS, "ha_suspend", "checks run on both directors; remove it"),
     honoured(_VS, "virtualhost", Text(), "Host header of HTTP checks that name none."),
     *accepted(_VS, "snmp_name", "there is no SNMP agent here"),
@@ -79,7 +81,8 @@ LVS: list[Keyword] = [
     honoured(_RS, "alpha", Boolean(), "Down until the first check succeeds."),
     honoured(_RS, "smtp_alert", Boolean(), "Mail when it goes down or comes back.", True),
     *inherited_words(_RS),
-    *refused(_RS, "notify_up notify_down", _SCRIPTS),
+    honoured(_RS, "notify_up", _COMMAND, "Run when it comes up."),
+    honoured(_RS, "notify_down", _COMMAND, "Run when it goes down."),
     honoured(_RS, "virtualhost", Text(), "Host header of HTTP checks that name none."),
     *accepted(_RS, "snmp_name", "there is no SNMP agent here"),
     *accepted(_RS, "log_all_failures", "every failed check is logged with its reason here"),

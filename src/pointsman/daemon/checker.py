@@ -46,6 +46,8 @@ class Reporter:
         self._latest: dict[CheckKey, messages.CheckResult] = {}
         self.on_configuration: Callable[[Config], None] = lambda _config: None
         """Called when the director hands over another configuration."""
+        self.on_program: Callable[[messages.RunProgram], None] = lambda _order: None
+        """Called when the director wants a program to be run."""
         self.closed = asyncio.Event()
         channel.setblocking(False)
         loop.add_reader(channel, self._on_order)
@@ -95,9 +97,12 @@ class Reporter:
             self._close("the director has closed the channel")
             return
         try:
-            messages.decode_order(data)
+            order = messages.decode_order(data)
         except msgspec.DecodeError as error:
             log.error("message of the director not understood: %s", error)
+            return
+        if isinstance(order, messages.RunProgram):
+            self.on_program(order)
             return
         self._waiting = dict(self._latest)
         self._flush()
@@ -225,14 +230,19 @@ class Runner:
 
 
 class Checker:
-    """All probes of a configuration."""
+    """All probes of a configuration that run programs, or all others."""
 
     def __init__(
-        self, virtual_servers: Iterable[VirtualServer], reporter: Reporter, loop: asyncio.AbstractEventLoop
+        self,
+        virtual_servers: Iterable[VirtualServer],
+        reporter: Reporter,
+        loop: asyncio.AbstractEventLoop,
+        programs: bool = False,
     ) -> None:
         self._reporter = reporter
         self._loop = loop
-        self._subscribed = _wanted(virtual_servers)
+        self._programs = programs
+        self._subscribed = _wanted(virtual_servers, programs)
         self.runners: dict[AnyCheck, Runner] = {}
         for probe, keys in self._subscribed.items():
             self.runners[probe] = Runner(probe, reporter, loop)
@@ -246,7 +256,7 @@ class Checker:
 
     def adopt(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Go on with another configuration: checks that are in both do not notice."""
-        wanted = _wanted(virtual_servers)
+        wanted = _wanted(virtual_servers, self._programs)
         before = {key: probe for probe, keys in self._subscribed.items() for key in keys}
         after = {key: probe for probe, keys in wanted.items() for key in keys}
         for probe in self._subscribed:
@@ -279,12 +289,14 @@ class Checker:
             runner.stop()
 
 
-def _wanted(virtual_servers: Iterable[VirtualServer]) -> dict[AnyCheck, list[CheckKey]]:
-    """The probes, and the checks that each of them is for."""
+def _wanted(virtual_servers: Iterable[VirtualServer], programs: bool) -> dict[AnyCheck, list[CheckKey]]:
+    """The probes, and the checks that each of them is for; `programs` as in Checker."""
     wanted: dict[AnyCheck, list[CheckKey]] = {}
     for virtual in virtual_servers:
         for member in virtual.members:
             for index, check in enumerate(member.checks):
+                if kinds.runs_programs(check) is not programs:
+                    continue
                 key = (virtual.service.key, member.server.key, index)
                 wanted.setdefault(kinds.sharable(check), []).append(key)
     return wanted
@@ -299,12 +311,10 @@ def _log_servers(keys: Iterable[CheckKey]) -> None:
         )
 
 
-async def _check_until_stopped(virtual_servers: Iterable[VirtualServer], channel: socket.socket) -> int:
-    loop = asyncio.get_running_loop()
+async def check_until_stopped(checker: Checker, reporter: Reporter) -> int:
+    """Run these probes until SIGTERM or the end of the channel; the exit code of the process."""
     stopped = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, stopped.set)
-    reporter = Reporter(channel, loop)
-    checker = Checker(virtual_servers, reporter, loop)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     reporter.on_configuration = lambda config: checker.adopt(config.virtual_servers)
     checker.start()
     ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(reporter.closed.wait())]
@@ -320,9 +330,16 @@ def run(virtual_servers: Iterable[VirtualServer], channel: socket.socket) -> int
 
     `channel` is a connected SOCK_SEQPACKET socket. Reports the first verdict of each check and each change; a
     `messages.SendVerdicts` from the director brings all verdicts in force again, a configuration changes the
-    checks.
+    checks. Checks that run programs are not its business (health_programs.py).
     """
+
+    async def body() -> int:
+        loop = asyncio.get_running_loop()
+        reporter = Reporter(channel, loop)
+        checker = Checker(virtual_servers, reporter, loop)
+        return await check_until_stopped(checker, reporter)
+
     # Every silent real server holds a descriptor for connect_timeout.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return asyncio.run(_check_until_stopped(virtual_servers, channel))
+    return asyncio.run(body())

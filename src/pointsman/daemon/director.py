@@ -63,6 +63,7 @@ class Director:
         self._started = time.monotonic()
         self._mail: MailQueue | None = None
         self._vrrp: socket.socket | None = None
+        self._programs: socket.socket | None = None
         self._settling = False
         self._estimator = Estimator()
 
@@ -74,10 +75,11 @@ class Director:
         self._mail = MailQueue(self._config.mail)
         self._mail.start()
         self._reloader.audience = [
-            *zip(channels, (for_vrrp, for_checker, for_vrrp), strict=False),
+            *zip(channels, (for_vrrp, for_checker, for_vrrp, for_checker), strict=False),
             (ready, lambda config: config),
         ]
         self._vrrp = channels[0] if channels else None
+        self._programs = channels[3] if len(channels) > 3 else None
         self._settle()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
@@ -113,6 +115,7 @@ class Director:
     def _tick(self) -> None:
         self._follow_neighbours()
         self._reloader.tell()
+        self._run_programs()
         if self._keeper.refusals:
             self._settle()
 
@@ -171,7 +174,17 @@ class Director:
         self._settling = False
         for alert in self._keeper.settle():
             self._send(alert)
+        self._run_programs()
         self._watch()
+
+    def _run_programs(self) -> None:
+        """Hand notify programs over; those that find no room are tried again at the next tick."""
+        while self._programs is not None and self._keeper.programs:
+            try:
+                self._programs.send(messages.encode(self._keeper.programs[0]))
+            except OSError:
+                return
+            self._keeper.programs.pop(0)
 
     def _watch(self) -> None:
         """Follow the neighbours of whoever is in the table now."""

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pointsman.conf.changes import same
-from pointsman.daemon.messages import CheckResult
+from pointsman.daemon.messages import CheckResult, RunProgram
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, quorum_alert
 from pointsman.lvs.desired import CheckKey, PoolState, desired, found_down
 from pointsman.lvs.reconcile import reconcile
-from pointsman.lvs.transitions import Change, Transition, transitions
+from pointsman.lvs.transitions import Change, Transition, notify_command, transitions
 from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, PoolMember
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal
@@ -39,6 +39,8 @@ class Keeper:
         self._known: dict[CheckKey, CheckResult] = {}
         self._overrides: dict[tuple[ServiceKey, ServerKey], Override] = {}
         self._pools: dict[ServiceKey, PoolState] = {}
+        self.programs: list[RunProgram] = []
+        """Notify programs that are to be run; whoever runs them empties it."""
         self.refusals: tuple[Refusal, ...] = ()
 
     def take(self, result: CheckResult) -> Alert | None:
@@ -59,7 +61,13 @@ class Keeper:
 
     def settle(self) -> list[Alert]:
         """Bring the actual table to the desired one; mails about what this did to the services."""
-        wanted = desired(self._config.virtual_servers, self._verdicts, self._overrides, self._pools)
+        wanted = desired(
+            self._config.virtual_servers,
+            self._verdicts,
+            self._overrides,
+            self._pools,
+            {key: result.weight_change for key, result in self._known.items()},
+        )
         told = [
             transition
             for virtual in self._config.virtual_servers
@@ -78,6 +86,7 @@ class Keeper:
         for refusal in self.refusals:
             if refusal.operation not in before:
                 log.error("cannot %s: %s", refusal.operation.text(), refusal.detail or refusal.reason)
+        self.programs += self._programs(told)
         return self._alerts(told)
 
     def plan(self, config: Config) -> list[Operation]:
@@ -157,6 +166,15 @@ class Keeper:
         failed = [result.reason for result in mine if not result.up]
         up = not failed if mine else None
         return {"up": up, "reason": "; ".join(failed)}
+
+    def _programs(self, told: Iterable[Transition]) -> list[RunProgram]:
+        """What the configuration wants to have run at these transitions, in their order."""
+        services = {virtual.service.key: virtual for virtual in self._config.virtual_servers}
+        found = [
+            (notify_command(services[item.service], item), services[item.service].secure_commands)
+            for item in told
+        ]
+        return [RunProgram(command, secure) for command, secure in found if command is not None]
 
     def _alerts(self, told: Iterable[Transition]) -> list[Alert]:
         changes = {Change.QUORUM_GAINED: True, Change.QUORUM_LOST: False}

@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from pointsman.daemon import checker, director, vrrp, vrrp_scripts
+from pointsman.daemon import checker, director, health_programs, vrrp, vrrp_scripts
 from pointsman.daemon.generations import Generations
 from pointsman.daemon.paths import pin_directory, run_directory
 from pointsman.daemon.privileges import (
@@ -31,6 +31,7 @@ from pointsman.daemon.supervisor import (
     take_lock,
 )
 from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.health import kinds
 from pointsman.model.config import Config
 from pointsman.model.vrrp import wants_helper
 from pointsman.net.links import links
@@ -137,10 +138,12 @@ def _supervisor(
     checker_end, from_checker = _pair()
     scripts_end, from_scripts = _pair()
     vrrp_helper_end, helper_end = _pair()
+    programs_end, from_programs = _pair()
+    channels = [from_vrrp, from_checker, from_scripts, from_programs]
     generations = Generations(config)
     director_child = Child(
         "director",
-        partial(_director, generations, options, interfaces, [from_vrrp, from_checker, from_scripts], beat),
+        partial(_director, generations, options, interfaces, channels, beat),
         partial(keep_only, DIRECTOR_KEEPS),
     )
     helpers = [
@@ -166,6 +169,12 @@ def _supervisor(
             lambda: checker.run(generations.current.virtual_servers, checker_end),
             lambda: become_nobody(checker.capabilities(generations.current.virtual_servers)),
             wanted=lambda: has_checks(generations.current),
+            fixed=lambda: checker.capabilities(generations.current.virtual_servers),
+        ),
+        Child(
+            "programs",
+            lambda: health_programs.run(generations.current.virtual_servers, programs_end),
+            wanted=lambda: health_programs.has_work(generations.current.virtual_servers),
         ),
     ]
     loader = Child("reload", reload) if reload else None
@@ -173,8 +182,9 @@ def _supervisor(
 
 
 def has_checks(config: Config) -> bool:
-    """Whether any real server is to be checked."""
-    return any(member.checks for virtual in config.virtual_servers for member in virtual.members)
+    """Whether any real server is to be checked by the checker."""
+    members = (member for virtual in config.virtual_servers for member in virtual.members)
+    return any(not kinds.runs_programs(check) for member in members for check in member.checks)
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

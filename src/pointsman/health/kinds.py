@@ -12,6 +12,7 @@ from pointsman.model.checks import (
     Check,
     DnsCheck,
     HttpCheck,
+    MiscCheck,
     NetworkCheck,
     PingCheck,
     SmtpCheck,
@@ -23,7 +24,7 @@ C = TypeVar("C", bound=Check)
 
 
 class Words(msgspec.Struct, frozen=True, kw_only=True):
-    """How keepalived speaks of a kind of check; `{name}` is the real server, `{vs}` the virtual server."""
+    """How keepalived speaks of a kind of check; `{name}` is the real server, `{vs}` its service."""
 
     keyword: str
     """As in the configuration."""
@@ -84,12 +85,20 @@ _PING = Words(
     mail_up="=> ICMP CHECK succeed on service <=",
     mail_down="=> ICMP CHECK failed on service <=",
 )
+_MISC = Words(
+    keyword="MISC_CHECK",
+    success="Misc check for [{name} VS {vs}] by [{program}] succeeded.",
+    failure="Misc check for [{name} VS {vs}] by [{program}] failed",
+    mail_up="=> MISC CHECK succeeded on service <=",
+    mail_down="=> MISC CHECK failed on service <=",
+)
 _WORDS: dict[type[Check], Words] = {
     TcpCheck: _TCP,
     SmtpCheck: _SMTP,
     DnsCheck: _DNS,
     UdpCheck: _UDP,
     PingCheck: _PING,
+    MiscCheck: _MISC,
 }
 _RETRIED_WHILE_DOWN = (TcpCheck, SmtpCheck)
 
@@ -108,6 +117,7 @@ def schedule(check: Check) -> CheckSchedule | UrlSchedule:
         delay_before_retry=check.delay_before_retry,
         retry=check.retry,
         retry_while_down=isinstance(check, _RETRIED_WHILE_DOWN),
+        from_start=isinstance(check, MiscCheck),
     )
     if isinstance(check, HttpCheck):
         return UrlSchedule(timing, len(check.urls), check.fast_recovery)
@@ -119,12 +129,19 @@ def needs_raw_sockets(check: Check) -> bool:
     return isinstance(check, PingCheck) or (isinstance(check, NetworkCheck) and check.fwmark != 0)
 
 
+def runs_programs(check: Check) -> bool:
+    """Whether this check belongs into the process that may become another user."""
+    return isinstance(check, MiscCheck)
+
+
 def log_line(check: Check, name: str, vs: str, verdict: Verdict) -> str:
     """keepalived's line, and after a failure the reason, which it only logs when asked to."""
+    program = check.command.words[0] if isinstance(check, MiscCheck) else ""
+    names = {"name": name, "vs": vs, "program": program}
     if verdict.up:
-        return words(check).success.format(name=name, vs=vs)
+        return words(check).success.format(**names)
     retries = f" after {verdict.attempts - 1} retries" if verdict.attempts > 1 else ""
-    return f"{words(check).failure.format(name=name, vs=vs)}{retries}. ({verdict.reason})"
+    return f"{words(check).failure.format(**names)}{retries}. ({verdict.reason})"
 
 
 def repeated(reason: str, attempts: int) -> str:

@@ -24,6 +24,8 @@ CheckKey = tuple[ServiceKey, ServerKey, int]
 """A check: its service, its real server, its index in PoolMember.checks."""
 
 Verdicts = Mapping[CheckKey, bool]
+WeightChanges = Mapping[CheckKey, int]
+MOST_WEIGHT = 2**31 - 1
 Overrides = Mapping[tuple[ServiceKey, ServerKey], Override]
 
 
@@ -59,23 +61,31 @@ def desired(
     verdicts: Verdicts,
     overrides: Overrides | None = None,
     before: PoolStates | None = None,
+    weight_changes: WeightChanges | None = None,
 ) -> Desired:
     """The table that these verdicts ask for, services and real servers in the order of the configuration.
 
     `before` is `pools` of the previous call; a service it does not know starts without quorum.
+    `weight_changes`: what checks that measure add to the weight of their real server.
     Raises ValueError when two virtual servers have the same key.
     """
     pools: dict[ServiceKey, PoolState] = {}
     entries: list[ServiceEntry] = []
     for virtual in virtual_servers:
         key = virtual.service.key
-        pools[key] = pool_state(virtual, verdicts, overrides or {}, (before or {}).get(key))
+        pools[key] = pool_state(
+            virtual, verdicts, overrides or {}, (before or {}).get(key), weight_changes or {}
+        )
         entries.append(ServiceEntry(virtual.service, _serving(virtual, pools[key])))
     return Desired(ServiceTable.of(entries), pools)
 
 
 def pool_state(
-    virtual: VirtualServer, verdicts: Verdicts, overrides: Overrides, before: PoolState | None
+    virtual: VirtualServer,
+    verdicts: Verdicts,
+    overrides: Overrides,
+    before: PoolState | None,
+    weight_changes: WeightChanges,
 ) -> PoolState:
     """Who of one virtual server's pool lives, and whether that is a quorum."""
     living: list[RealServer] = []
@@ -84,7 +94,8 @@ def pool_state(
         override = overrides.get((virtual.service.key, member.server.key), Override())
         alive = override.up if override.up is not None else passes(virtual, member, verdicts)
         if alive:
-            weight = member.server.weight if override.weight is None else override.weight
+            measured = _weight(virtual, member, weight_changes)
+            weight = measured if override.weight is None else override.weight
             living.append(msgspec.structs.replace(member.server, weight=weight))
         elif member.inhibit_on_failure:
             inhibited.append(msgspec.structs.replace(member.server, weight=0))
@@ -95,6 +106,13 @@ def pool_state(
         inhibited=tuple(inhibited),
         sorry_server=None if quorum_up else virtual.sorry_server,
     )
+
+
+def _weight(virtual: VirtualServer, member: PoolMember, changes: WeightChanges) -> int:
+    """The configured weight and what its checks add to it, within what IPVS can hold."""
+    key = (virtual.service.key, member.server.key)
+    added = sum(changes.get((*key, index), 0) for index in range(len(member.checks)))
+    return min(max(member.server.weight + added, 0), MOST_WEIGHT)
 
 
 def passes(virtual: VirtualServer, member: PoolMember, verdicts: Verdicts) -> bool:

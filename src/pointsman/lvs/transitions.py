@@ -10,6 +10,7 @@ from pointsman.lvs.desired import PoolState
 from pointsman.model.health import VirtualServer
 from pointsman.model.naming import server_name, service_name
 from pointsman.model.service import RealServer, ServerKey, ServiceKey
+from pointsman.model.tracking import Command
 
 
 class Change(enum.Enum):
@@ -50,6 +51,22 @@ def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolSta
     if before.quorum_up is not after.quorum_up:
         told.append(_quorum(virtual, after))
     return [*told, *_sorry(virtual, before.sorry_server, after.sorry_server)]
+
+
+_UP = frozenset({Change.ADDED, Change.ENABLED})
+_DOWN = frozenset({Change.REMOVED, Change.DISABLED})
+
+
+def notify_command(virtual: VirtualServer, transition: Transition) -> Command | None:
+    """The program that is to be run at this transition: notify_up, notify_down, quorum_up, quorum_down."""
+    if transition.change is Change.QUORUM_GAINED:
+        return virtual.quorum_up_command
+    if transition.change is Change.QUORUM_LOST:
+        return virtual.quorum_down_command
+    member = next((each for each in virtual.members if each.server.key == transition.server), None)
+    if member is None or transition.change not in _UP | _DOWN:
+        return None
+    return member.notify_up if transition.change in _UP else member.notify_down
 
 
 def _departures(virtual: VirtualServer, before: PoolState, after: PoolState) -> list[Transition]:

@@ -11,6 +11,7 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.location import Location
+from pointsman.model.tracking import Command
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,3 +121,18 @@ class UdpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
 
 class PingCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
     """PING_CHECK: an ICMP echo; the port means nothing."""
+
+
+class MiscCheck(Check, frozen=True, kw_only=True, tag=True):
+    """MISC_CHECK: a program whose exit code 0 means good."""
+
+    command: Command
+    """Its user is never empty when the configuration names one (user, script_user)."""
+    secure: bool = False
+    """enable_script_security: not run as root if others than root can change it."""
+    timeout: float = 60.0
+    """Seconds after which it is ended and has failed."""
+    dynamic: bool = False
+    """misc_dynamic: exit code n from 2 on means good, with a weight of n - 2."""
+    weight: int = 1
+    """The configured weight of the real server, which `dynamic` is measured by."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.model.checks import DnsCheck, HttpCheck, PingCheck, SmtpCheck, TcpCheck, UdpCheck
+from pointsman.model.checks import DnsCheck, HttpCheck, MiscCheck, PingCheck, SmtpCheck, TcpCheck, UdpCheck
 from pointsman.model.location import Location
 from pointsman.model.service import RealServer, VirtualService
+from pointsman.model.tracking import Command
 
-AnyCheck = TcpCheck | HttpCheck | SmtpCheck | DnsCheck | UdpCheck | PingCheck
+AnyCheck = TcpCheck | HttpCheck | SmtpCheck | DnsCheck | UdpCheck | PingCheck | MiscCheck
 
 
 class PoolMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +22,8 @@ class PoolMember(msgspec.Struct, frozen=True, kw_only=True):
     inhibit_on_failure: bool = False
     """On failure: weight 0 instead of removal."""
     smtp_alert: bool = True
+    notify_up: Command | None = None
+    notify_down: Command | None = None
     location: Location | None = None
 
 
@@ -35,4 +38,8 @@ class VirtualServer(msgspec.Struct, frozen=True, kw_only=True):
     alpha: bool = False
     omega: bool = False
     smtp_alert: bool = False
+    quorum_up_command: Command | None = None
+    quorum_down_command: Command | None = None
+    secure_commands: bool = False
+    """enable_script_security, for the programs of this service."""
     location: Location | None = None

@@ -7,9 +7,12 @@ from ipaddress import IPv4Address
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.model.checks import TcpCheck
+from pointsman.conf.show import show
+from pointsman.health import kinds
+from pointsman.model.checks import MiscCheck, TcpCheck
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import Transport
+from pointsman.model.tracking import Command
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 
 
@@ -164,7 +167,9 @@ def test_nb_get_retry_is_retry_and_yields_to_it() -> None:
 def test_direct_routing_forces_the_port() -> None:
     text = "virtual_server 10.0.0.1 80 {\nlvs_method DR\nreal_server 10.0.0.2 8080 {\nTCP_CHECK {\n}\n}\n}"
     made = load_text(text).config.virtual_servers[0].members[0]
-    assert (made.server.key.port, made.checks[0].connect_port) == (80, 80)
+    (check,) = made.checks
+    assert isinstance(check, TcpCheck)
+    assert (made.server.key.port, check.connect_port) == (80, 80)
     assert load_text(text.replace(" 8080", "")).config.virtual_servers[0].members[0].server.key.port == 80
 
 
@@ -203,3 +208,64 @@ def test_which_instances_send_alerts(global_defs: str, lines: str, expected: boo
 
 def test_the_host_gives_its_name() -> None:
     assert load_text("", host_name="lb-07.example").config.router_id == "lb-07.example"
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("TCP_CHECK", (1, 1.0)),
+        ("HTTP_GET", (1, 3.0)),
+        ("SSL_GET", (1, 3.0)),
+        ("SMTP_CHECK", (1, 1.0)),
+        ("DNS_CHECK", (3, 6.0)),
+        ("UDP_CHECK", (1, 1.0)),
+        ("PING_CHECK", (1, 1.0)),
+        ("MISC_CHECK", (0, 1.0)),
+    ],
+)
+def test_retry_and_its_delay_when_nobody_says(block: str, expected: tuple[int, float]) -> None:
+    needed = {
+        "HTTP_GET": "url {\npath /\n}",
+        "SSL_GET": "url {\npath /\n}",
+        "MISC_CHECK": "misc_path /bin/true",
+    }
+    text = (
+        "virtual_server 10.0.0.1 80 {\nlvs_method DR\ndelay_loop 6\n@@\n"
+        f"real_server 10.0.0.2 80 {{\n{block} {{\n{needed.get(block, '')}\n}}\n}}\n}}"
+    )
+    (check,) = load_text(text.replace("@@", "")).config.virtual_servers[0].members[0].checks
+    assert (check.retry, check.delay_before_retry) == expected
+    written = text.replace("@@", "retry 7\ndelay_before_retry 8")
+    (check,) = load_text(written).config.virtual_servers[0].members[0].checks
+    assert (check.retry, check.delay_before_retry) == (7, 8.0)
+
+
+def test_programs_of_servers_and_services() -> None:
+    text = (
+        "global_defs {\nscript_user nobody daemon\nenable_script_security\n}\n"
+        "virtual_server 10.0.0.1 80 {\nlvs_method DR\ndelay_loop 6\n"
+        'quorum_up "/bin/up now"\nquorum_down /bin/down root\n'
+        "real_server 10.0.0.2 80 {\nweight 5\nnotify_up /bin/a\nnotify_down \"/bin/b 'c d'\" bin bin\n"
+        'MISC_CHECK {\nmisc_path "/bin/check -x"\nmisc_dynamic\nuser sys\n}\n'
+        "MISC_CHECK {\nmisc_path /bin/other\nmisc_timeout 2\n}\n}\n}\n"
+    )
+    loaded = load_text(text).config
+    (service,) = loaded.virtual_servers
+    assert service.quorum_up_command == Command(("/bin/up", "now"), "nobody", "daemon")
+    assert service.quorum_down_command == Command(("/bin/down",), "root")
+    assert service.secure_commands
+    (member,) = service.members
+    assert member.notify_up == Command(("/bin/a",), "nobody", "daemon")
+    assert member.notify_down == Command(("/bin/b", "c d"), "bin", "bin")
+    one, two = member.checks
+    assert isinstance(one, MiscCheck)
+    assert isinstance(two, MiscCheck)
+    assert (one.command, one.timeout, one.dynamic) == (Command(("/bin/check", "-x"), "sys"), 6.0, True)
+    assert (two.command, two.timeout) == (Command(("/bin/other",), "nobody", "daemon"), 2.0)
+    assert one.weight == 5
+    assert two.secure
+    assert not two.dynamic
+    again = load_text(show(loaded)).config
+    assert show(again) == show(loaded)
+    (shown,) = again.virtual_servers[0].members
+    assert [kinds.sharable(check) for check in shown.checks] == [kinds.sharable(one), kinds.sharable(two)]

@@ -7,10 +7,11 @@ from ipaddress import ip_address
 import msgspec
 
 from pointsman.lvs.desired import PoolState, desired
-from pointsman.lvs.transitions import Change, transitions
+from pointsman.lvs.transitions import Change, notify_command, transitions
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.override import Override
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.tracking import Command
 
 KEY = ServiceKey.of(Transport.TCP, ip_address("192.168.100.9"), 80)
 ONE, TWO = (RealServer(key=ServerKey(ip_address(f"192.168.100.2{number}"), 80)) for number in (0, 1))
@@ -53,3 +54,28 @@ def test_a_new_service_tells_its_quorum_and_nothing_else() -> None:
 
 def test_nothing_changed_is_nothing_told() -> None:
     assert texts(BOTH, BOTH) == []
+
+
+def test_programs_that_transitions_ask_for() -> None:
+    up, down, gained, lost = (Command((f"/bin/{name}",)) for name in ("up", "down", "gained", "lost"))
+    server = RealServer(key=ServerKey(ip_address("192.0.2.20"), 80))
+    member = PoolMember(server=server, notify_up=up, notify_down=down)
+    virtual = VirtualServer(
+        service=VirtualService(key=ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80)),
+        members=(member,),
+        quorum_up_command=gained,
+        quorum_down_command=lost,
+    )
+    alive = PoolState(quorum_up=True, living=(member.server,))
+    dead = PoolState(quorum_up=False)
+    inhibited = PoolState(quorum_up=False, inhibited=(member.server,))
+
+    def asked(before: PoolState | None, after: PoolState) -> list[Command | None]:
+        return [notify_command(virtual, item) for item in transitions(virtual, before, after)]
+
+    assert asked(alive, dead) == [down, lost]
+    assert asked(dead, alive) == [up, gained]
+    assert asked(alive, inhibited) == [down, lost]
+    assert asked(inhibited, alive) == [up, gained]
+    assert asked(None, alive) == [gained]
+    assert asked(alive, alive) == []
