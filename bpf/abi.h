@@ -45,6 +45,9 @@ enum scheduler {
 	SCHEDULER_NQ,
 	SCHEDULER_FO,
 	SCHEDULER_OVF,
+	SCHEDULER_SH,
+	SCHEDULER_DH,
+	SCHEDULER_MH,
 };
 
 /* States of a connection; the names are IPVS's (ip_vs_proto_tcp.c). */
@@ -78,6 +81,8 @@ struct front_bucket {
 #define SERVICE_USED 1
 #define SERVICE_DELETED 2 /* kept for its live connections, whose packets are dropped */
 #define SERVICE_ONE_PACKET 4
+#define SERVICE_HASH_PORT 8	 /* sh-port, mh-port */
+#define SERVICE_HASH_FALLBACK 16 /* sh-fallback, mh-fallback */
 
 struct service {
 	/* The real servers in force, switched with one store; see LIST_*. */
@@ -95,11 +100,11 @@ struct service {
 	__u8 prefix;   /* persistence_prefix; 255: none was given */
 	__u64 sequence; /* the order in which services were added */
 	__u32 deleted_at;
-	__u32 options; /* scheduler flags, not used by the packet path yet */
+	__u32 options; /* scheduler flags by name (hashing.py) */
 	__u64 spare;
 };
 
-/* service.list: elements of `members` from `first` on: a head of two, then the servers, newest first. */
+/* service.list: elements of `members` from `first` on: a head of two, then the servers, newest first, then sh's, dh's or mh's slots. */
 #define LIST_FIRST(list) ((__u32)((list)&0xfffffff))
 #define LIST_COUNT(list) ((__u32)(((list) >> 28) & 0xffff))
 #define LIST_GENERATION(list) ((__u32)(((list) >> 44) & 0xffff))
@@ -132,7 +137,8 @@ struct dest {
 	__u64 sequence; /* the order in which servers were added; 0: this entry is free */
 	__u32 deleted_at;
 	__u32 forwarding;
-	__u64 spare;
+	__u32 last_weight; /* the last but 0: what mh's table is made from */
+	__u32 spare;
 };
 
 #define DEST_AVAILABLE (1ULL << 63) /* configured; else deleted, kept while connections live */

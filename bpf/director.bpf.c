@@ -29,6 +29,7 @@ static __always_inline __u32 start_flow(struct packet *p, struct front *front, _
 		.front = front->number,
 		.service = front->service,
 		.client = p->client,
+		.virtual = p->virtual,
 		.client_port = p->client_port,
 		.protocol = p->protocol,
 		.flags = p->flags,

@@ -15,6 +15,7 @@ struct flow {
 	__u32 front;
 	__u32 service;
 	__u32 client;
+	__u32 virtual;
 	__u16 client_port;
 	__u8 protocol;
 	__u8 flags;
@@ -36,6 +37,11 @@ static __always_inline int is_available(__u32 index)
 	return dest && dest->way & DEST_AVAILABLE;
 }
 
+static __always_inline __u32 schedule_flow(struct flow *flow, struct service *service)
+{
+	return schedule(service, flow->client, flow->virtual, flow->client_port);
+}
+
 /* A persistent client's server: its template's, whatever its weight and load, else a scheduled one. */
 static __always_inline __u32 choose_persistent(struct flow *flow, struct service *service, struct template **held)
 {
@@ -44,7 +50,7 @@ static __always_inline __u32 choose_persistent(struct flow *flow, struct service
 	__u32 dest = t ? TEMPLATE_DEST_OF(t->word) : NOBODY;
 
 	if (!t || !is_available(dest)) {
-		dest = schedule(service);
+		dest = schedule_flow(flow, service);
 		if (dest == NOBODY)
 			return NOBODY;
 		t = t ? replace_template(t, key, dest, service->persistence)
@@ -109,7 +115,7 @@ static __always_inline __u32 start_connection(struct flow *flow, struct service 
 {
 	__u32 state = flow->protocol == IPPROTO_TCP ? STATE_SYN_RECV : STATE_UDP;
 	struct template *held = 0;
-	__u32 dest = service->persistence ? choose_persistent(flow, service, &held) : schedule(service);
+	__u32 dest = service->persistence ? choose_persistent(flow, service, &held) : schedule_flow(flow, service);
 	__u64 word;
 
 	if (dest == NOBODY) {

@@ -2,56 +2,16 @@
 /*
  * Which real server takes a new connection: IPVS's choice, in IPVS's list order (newest first).
  *
- * A list and what a scheduler needs to start on it are written by user space as a whole (lists.py) and switched with
+ * A list and what a scheduler needs to start on it are written by user space as a whole (rosters.py) and switched with
  * one store of service.list. The cursor carries its list's generation, so one that is left from an older list is void.
  */
 #ifndef POINTSMAN_SCHEDULERS_H
 #define POINTSMAN_SCHEDULERS_H
 
-#include "loads.h"
-#include "states.h"
+#include "hashing.h"
+#include "lists.h"
 
-#define NOBODY 0 /* no real server has index 0 */
 #define CURSOR_TRIES 4
-#define MAX_SERVERS 0xffff
-
-struct list {
-	__u32 first; /* of the servers themselves */
-	__u32 count;
-	__u32 scheduler;
-	__u32 generation;
-};
-
-static __always_inline void open_list(struct list *list, __u64 word)
-{
-	list->first = LIST_FIRST(word) + LIST_HEAD;
-	list->count = LIST_COUNT(word);
-	list->scheduler = LIST_SCHEDULER(word);
-	list->generation = LIST_GENERATION(word);
-}
-
-/* The two head elements hold plain numbers. */
-static __always_inline __u64 list_head(struct list *list, __u32 which)
-{
-	__u32 index = list->first - LIST_HEAD + which;
-	__u64 *head = bpf_map_lookup_elem(&members, &index);
-
-	return head ? *head : 0;
-}
-
-/* The weight of the server at this place when it may take a connection, else 0. */
-static __always_inline __u32 weight_at(struct list *list, __u32 place, __u32 *dest)
-{
-	__u32 index = list->first + place;
-	struct member *member = bpf_map_lookup_elem(&members, &index);
-	struct load *load;
-
-	if (!member || !member->weight)
-		return 0;
-	*dest = member->dest;
-	load = bpf_map_lookup_elem(&loads, dest);
-	return load && !load->overloaded ? member->weight : 0;
-}
 
 static __always_inline __u64 cursor_of(struct service *service, struct list *list)
 {
@@ -257,7 +217,8 @@ static __always_inline __u32 choose_cheapest(struct list *list)
 	return scan.dest;
 }
 
-__noinline __u32 schedule(struct service *service)
+/* `client` and `virtual` are addresses, `port` is the client's: what the hashing schedulers need. */
+__noinline __u32 schedule(struct service *service, __u32 client, __u32 virtual, __u16 port)
 {
 	struct list list;
 
@@ -270,6 +231,8 @@ __noinline __u32 schedule(struct service *service)
 		return choose_rr(service, &list);
 	if (list.scheduler == SCHEDULER_WRR)
 		return choose_wrr(service, &list);
+	if (list.scheduler == SCHEDULER_SH || list.scheduler == SCHEDULER_DH || list.scheduler == SCHEDULER_MH)
+		return choose_by_slot(service->flags, &list, client, virtual, port);
 	return choose_cheapest(&list);
 }
 

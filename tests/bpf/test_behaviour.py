@@ -28,7 +28,7 @@ from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.model.operations import AddServer, AddService, DeleteServer, EditServer
-from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.service import SCHEDULERS, RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 pytestmark = pytest.mark.root
 
@@ -148,8 +148,8 @@ def test_a_director_killed_in_the_middle_of_a_change_leaves_a_table_that_can_be_
         server = RealServer(key=ServerKey(ipaddress.ip_address(NAMES["rs3"]), 80))
         steps = 0
 
-        def dying(name: str) -> None:
-            original = getattr(plane.store, name)
+        def dying(owner: object, name: str) -> None:
+            original = getattr(owner, name)
 
             def step(*arguments: object, **named: object) -> object:
                 nonlocal steps
@@ -158,10 +158,12 @@ def test_a_director_killed_in_the_middle_of_a_change_leaves_a_table_that_can_be_
                     raise KilledError
                 return original(*arguments, **named)
 
-            setattr(plane.store, name, step)
+            setattr(owner, name, step)
 
-        for name in ("_new_dest", "_write_limits", "_write_way", "_change_totals", "_switch", "_discard"):
-            dying(name)
+        for name in ("_new_dest", "_write_limits", "_switch", "_discard"):
+            dying(plane.store, name)
+        dying(plane.store.hops, "write")
+        dying(plane.store.totals, "change")
         try:
             plane.store.add_server(KEY, server)
             plane.store.edit_server(KEY, RealServer(key=server.key, weight=5))
@@ -297,6 +299,27 @@ def test_ten_thousand_services_are_found_and_can_go() -> None:
         assert syscalls.run_program(plane.programs["direct_xdp"], frame).verdict == XDP_DROP  # not resolved
     assert plane.counters().exits == {"no_neighbour": len(keys[::97])}
     plane.close(keep_forwarding=False)
+
+
+def test_the_model_promises_what_the_program_can_do() -> None:
+    with Director() as director:
+        assert director.plane.capabilities().schedulers == SCHEDULERS
+
+
+def test_a_service_changes_its_scheduler_and_its_flags() -> None:
+    with Director() as director:
+        director.setup([*RR, f"-E -t {VIP}:80 -s mh -b mh-port,mh-fallback"])
+        assert "(mh-fallback,mh-port)" in director.ipvsadm("-Ln")
+        ports = {director.server_of(tcp("S", "10.0.0.1", port, 80)) for port in range(1000, 1050)}
+        assert ports == {NAMES["rs1"], NAMES["rs2"], NAMES["rs3"]}
+        plane = director.plane
+        plane.store = Store(plane.tables, plane._words)
+        director.ipvsadm(f"-E -t {VIP}:80 -s sh")
+        ports = {director.server_of(tcp("S", "10.0.0.2", port, 80)) for port in range(1000, 1050)}
+        assert len(ports) == 1
+        director.ipvsadm(f"-E -t {VIP}:80 -s rr")
+        ports = {director.server_of(tcp("S", "10.0.0.3", port, 80)) for port in range(1000, 1003)}
+        assert ports == {NAMES["rs1"], NAMES["rs2"], NAMES["rs3"]}
 
 
 def test_ranges_neither_overlap_nor_get_lost() -> None:

@@ -11,14 +11,10 @@ from collections.abc import Iterator
 from pointsman.conf.check_onlink import check_on_link
 from pointsman.conf.problems import Findings
 from pointsman.model.address import Address
-from pointsman.model.checks import NetworkCheck
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
-from pointsman.model.service import ServiceKey, Transport
+from pointsman.model.service import SCHEDULERS, ServiceKey, Transport
 from pointsman.model.vrrp import VrrpInstance
-
-SCHEDULERS = frozenset({"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf"})
-"""What the data plane can do so far."""
 
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _INSTANCE = len("vrrp_instance")
@@ -158,7 +154,7 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
             text = f"{member.server.key} is real server and sorry server of {server.service.key}"
             findings.warning(member.location, text, "a sorry server should be another one", _MEMBER)
         for probe in member.checks:
-            if isinstance(probe, NetworkCheck) and probe.connect_timeout > probe.delay_loop:
+            if probe.connect_timeout > probe.delay_loop:
                 text = (
                     f"connect_timeout {probe.connect_timeout:g} exceeds delay_loop {probe.delay_loop:g}; "
                     "checks of a silent server take longer than the time between them"

@@ -13,6 +13,9 @@ import msgspec
 
 from pointsman.model.address import Address, bracketed
 
+SCHEDULERS = frozenset({"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "dh", "mh"})
+"""What Pointsman's packet path can do (bpf/schedulers.h; a test compares the two)."""
+
 
 class Transport(enum.IntEnum):
     """Layer-4 protocols that can be balanced, by IANA protocol number."""

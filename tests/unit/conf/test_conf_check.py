@@ -101,9 +101,9 @@ def second(block: str) -> str:
         ("protocol TCP", "protocol SCTP", SERVICE, "error: SCTP 10.0.0.1:80: SCTP is not forwarded yet"),
         (
             "protocol TCP",
-            "protocol TCP\nlvs_sched sh",
+            "protocol TCP\nlvs_sched lblcr",
             SERVICE,
-            "error: TCP 10.0.0.1:80: scheduler sh is not impl",
+            "error: TCP 10.0.0.1:80: scheduler lblcr is not impl",
         ),
         (
             "real_server 10.0.0.4 80",

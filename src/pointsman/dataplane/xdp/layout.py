@@ -16,6 +16,7 @@ FRONT_DELETED = (1 << 64) - 1
 FRONT_PROBES = 4
 FRONT_HASH = 0x9E3779B97F4A7C15
 SERVICE_USED, SERVICE_DELETED, SERVICE_ONE_PACKET = 1, 2, 4
+SERVICE_HASH_PORT, SERVICE_HASH_FALLBACK = 8, 16
 NO_PREFIX = 255
 LIST_HEAD = 2
 DEST_AVAILABLE = 1 << 63
@@ -84,7 +85,8 @@ class Dest(ctypes.Structure):
         ("sequence", u64),
         ("deleted_at", u32),
         ("forwarding", u32),
-        ("spare", u64),
+        ("last_weight", u32),
+        ("spare", u32),
     )
     frame: int
     way: int
@@ -98,6 +100,7 @@ class Dest(ctypes.Structure):
     sequence: int
     deleted_at: int
     forwarding: int
+    last_weight: int
 
 
 class Member(ctypes.Structure):

@@ -221,14 +221,14 @@ class XdpDataPlane:
 
     def next_hop_addresses(self) -> set[Address]:
         """Every real server's address: what set_next_hops is asked for."""
-        return self.store.next_hop_addresses()
+        return self.store.hops.addresses()
 
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
         """By the real server's address; addresses left out keep what was told before.
 
         To be called in the network namespace the interfaces are in: indexes are looked up there.
         """
-        self.store.set_next_hops(hops, self._announce)
+        self.store.hops.tell(hops, self._announce)
 
     def _announce(self, hop: NextHop) -> bool:
         number = hop.index.to_bytes(4, "little")

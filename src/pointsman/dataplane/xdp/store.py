@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from pointsman.dataplane.interface import NextHop
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.addresses import (
     address_number,
     address_of,
@@ -25,12 +23,14 @@ from pointsman.dataplane.xdp.addresses import (
 )
 from pointsman.dataplane.xdp.allocation import FullError, Numbers, Ranges
 from pointsman.dataplane.xdp.fronts import FrontTable
+from pointsman.dataplane.xdp.hops import NextHops
 from pointsman.dataplane.xdp.layout import (
     DEST_AVAILABLE,
-    DEST_RESOLVED,
     LIST_HEAD,
     NO_PREFIX,
     SERVICE_DELETED,
+    SERVICE_HASH_FALLBACK,
+    SERVICE_HASH_PORT,
     SERVICE_ONE_PACKET,
     SERVICE_USED,
     Dest,
@@ -47,7 +47,7 @@ from pointsman.dataplane.xdp.rosters import (
     start_of,
 )
 from pointsman.dataplane.xdp.tables import Tables
-from pointsman.model.address import Address
+from pointsman.dataplane.xdp.totals import Totals
 from pointsman.model.service import (
     RealServer,
     ServerKey,
@@ -80,10 +80,10 @@ class Store:
         self._tables = tables
         self._words = words
         self.fronts = FrontTable(tables.fronts, tables.control)
-        self._hops: dict[Address, NextHop] = {}
+        self.hops = NextHops(tables)
+        self.totals = Totals(tables)
         self._entries: dict[ServiceKey, Entry] = {}
         self._servers: dict[int, dict[ServerKey, int]] = {}
-        self._by_address: dict[int, set[int]] = {}
         self._trash: set[int] = set()
         self._deleted: set[ServiceKey] = set()
         self._rebuild()
@@ -109,7 +109,7 @@ class Store:
         lists = (Roster.of(tables.services[index].list) for index in self._servers)
         self._ranges = Ranges(
             len(tables.members),
-            [(roster.first, roster.length + LIST_HEAD) for roster in lists if roster.length],
+            [(roster.first, self._extent(roster)) for roster in lists if roster.length],
         )
         highest = max(
             itertools.chain(
@@ -129,7 +129,7 @@ class Store:
             self._tables.dests[index].sequence = 0
             return
         self._servers[dest.service][_server_key(dest)] = index
-        self._by_address.setdefault(dest.address, set()).add(index)
+        self.hops.add_user(index)
         if index not in {place.dest for place in self._places(dest.service)}:
             self._discard(index)
 
@@ -175,6 +175,7 @@ class Store:
             persistence=service.persistence or None,
             persistence_prefix=prefix_of(service.prefix),
             one_packet=bool(service.flags & SERVICE_ONE_PACKET),
+            flags=slots.flags_of(service.options),
         )
 
     @property
@@ -193,8 +194,6 @@ class Store:
         number = self._words.schedulers.get(service.scheduler)
         if number is None:
             raise RefusedError("no-scheduler")
-        if service.flags:
-            raise RefusedError("unsupported", f"scheduler flags {', '.join(sorted(service.flags))}")
         return number
 
     def add_service(self, service: VirtualService) -> None:
@@ -210,7 +209,7 @@ class Store:
         entry.sequence = next(self._sequence)
         entry.cursor, entry.previous_mask = 0, 0
         entry.list = Roster(0, 0, 0, scheduler).word()
-        self._set_totals(index, (0, 0, 0))
+        self.totals.start_service(index)
         self._write_options(entry, service)
         self._deleted.discard(key)
         if not known:
@@ -239,7 +238,13 @@ class Store:
         entry.persistence = service.persistence or 0
         entry.mask = mask_number(service.persistence_prefix)
         entry.prefix = NO_PREFIX if service.persistence_prefix is None else service.persistence_prefix
-        entry.flags = SERVICE_USED | (SERVICE_ONE_PACKET if service.one_packet else 0)
+        entry.options = slots.number_of_flags(service.flags)
+        entry.flags = (
+            SERVICE_USED
+            | (SERVICE_ONE_PACKET if service.one_packet else 0)
+            | (SERVICE_HASH_PORT if slots.hashes_port(service.scheduler, service.flags) else 0)
+            | (SERVICE_HASH_FALLBACK if slots.falls_back(service.scheduler, service.flags) else 0)
+        )
 
     def delete_service(self, key: ServiceKey) -> None:
         service = self._tables.services[self._entry(key).service]
@@ -284,10 +289,10 @@ class Store:
         index = self._new_dest(entry, server) if index is None else index
         self._trash.discard(index)
         dest = self._tables.dests[index]
-        dest.sequence = next(self._sequence)
+        dest.sequence, dest.last_weight = next(self._sequence), 0
         self._write_limits(index, server, raised=True)
-        self._write_way(index)
-        self._change_totals(entry.service, index, -1)
+        self.hops.write(index)
+        self.totals.change(entry.service, index, -1)
         self._switch(entry.service, [Place(index, server.weight), *places])
 
     def _check(self, server: RealServer) -> None:
@@ -305,10 +310,9 @@ class Store:
         dest.address, dest.port = address_number(server.key.address), server.key.port
         dest.service, dest.front, dest.frame, dest.way = entry.service, entry.front, 0, 0
         load.held, load.persistent, load.overloaded = 0, 0, 0
-        origin = self._tables.dest_origins[index]
-        origin.connections, origin.packets, origin.octets = self.raw_traffic(index)
+        self.totals.start_server(index)
         self._servers[entry.service][server.key] = index
-        self._by_address.setdefault(dest.address, set()).add(index)
+        self.hops.add_user(index)
         return index
 
     def edit_server(self, key: ServiceKey, server: RealServer) -> None:
@@ -324,7 +328,7 @@ class Store:
     def delete_server(self, key: ServiceKey, server: ServerKey) -> None:
         service = self._entry(key).service
         index = self._server(service, server)
-        self._change_totals(service, index, +1)
+        self.totals.change(service, index, +1)
         self._switch(service, [place for place in self._places(service) if place.dest != index])
         self._discard(index)
 
@@ -337,6 +341,7 @@ class Store:
     def _write_limits(self, index: int, server: RealServer, raised: bool) -> None:
         dest = self._tables.dests[index]
         dest.weight, dest.upper, dest.lower = server.weight, server.upper_threshold, server.lower_threshold
+        dest.last_weight = server.weight or dest.last_weight
         if raised:
             self._tables.loads[index].overloaded = 0
 
@@ -355,9 +360,7 @@ class Store:
         dest = self._tables.dests[index]
         self._trash.discard(index)
         del self._servers[dest.service][_server_key(dest)]
-        self._by_address[dest.address].discard(index)
-        if not self._by_address[dest.address]:
-            del self._by_address[dest.address]
+        self.hops.remove_user(index)
         dest.sequence = 0
         self._dest_numbers.give_back(index)
 
@@ -383,25 +386,36 @@ class Store:
         """Put a new list in force; `scheduler` starts anew with it, otherwise the present one goes on."""
         entry = self._tables.services[service]
         old = Roster.of(entry.list)
-        weighted = (old.scheduler if scheduler is None else scheduler) == self._words.schedulers["wrr"]
+        name = self._words.scheduler_names[old.scheduler if scheduler is None else scheduler]
+        weighted = name == "wrr"
         if scheduler is None:
             present = self._places(service) if before is None else before
             cursor = after_edit(weighted, self._cursor(entry, old), present, after)
         else:
             cursor = start_of(weighted, after)
         generation = old.next_generation
-        content = elements(after, weighted, cursor.word(generation))
         first = 0
         if after:
+            content = elements(after, weighted, cursor.word(generation))
+            content += slots.elements_of(name, [self._candidate(place) for place in after])
             first = self._take_range(len(content))
             self._tables.members[first : first + len(content)] = content  # type: ignore[assignment]
         else:
             entry.cursor = cursor.word(generation)
-        entry.list = Roster(
-            first, len(after), generation, old.scheduler if scheduler is None else scheduler
-        ).word()
+        entry.list = Roster(first, len(after), generation, self._words.schedulers[name]).word()
         if old.length:
-            self._ranges.give_back(old.first, old.length + LIST_HEAD)
+            self._ranges.give_back(old.first, self._extent(old))
+
+    def _extent(self, roster: Roster) -> int:
+        """How many elements of `members` a list takes."""
+        name = self._words.scheduler_names[roster.scheduler]
+        return LIST_HEAD + roster.length + slots.length_of(name)
+
+    def _candidate(self, place: Place) -> slots.Candidate:
+        dest = self._tables.dests[place.dest]
+        return slots.Candidate(
+            int(address_of(dest.address)), dest.port, place.weight, place.weight or dest.last_weight
+        )
 
     def _cursor(self, entry: Service, roster: Roster) -> Cursor:
         word = entry.cursor
@@ -421,66 +435,11 @@ class Store:
         except FullError:
             raise RefusedError("full", "the table of services or servers") from None
 
-    # Next hops
-
-    def next_hop_addresses(self) -> set[Address]:
-        """Every real server's address."""
-        return {address_of(number) for number in self._by_address}
-
-    def set_next_hops(self, hops: Iterable[NextHop], announce: Callable[[NextHop], bool]) -> None:
-        """Write how real servers are reached; `announce` makes a way out known, if it exists."""
-        for hop in hops:
-            address = hop.address
-            if not isinstance(address, ipaddress.IPv4Address):
-                continue
-            if hop.destination is not None and not announce(hop):
-                hop = NextHop(address, hop.index, hop.source, None)
-            self._hops[address] = hop
-            for index in self._by_address.get(address_number(address), ()):
-                self._write_way(index, keep_availability=True)
-
-    def _write_way(self, index: int, keep_availability: bool = False) -> None:
-        dest = self._tables.dests[index]
-        available = dest.way & DEST_AVAILABLE if keep_availability else DEST_AVAILABLE
-        hop = self._hops.get(address_of(dest.address))
-        if hop is None:
-            dest.way = dest.way & ~DEST_AVAILABLE | available
-        elif hop.destination is None:
-            dest.way = available
-        else:
-            dest.frame = int.from_bytes(hop.destination + hop.source[:2], "little")
-            dest.way = int.from_bytes(hop.source[2:], "little") | hop.index << 32 | DEST_RESOLVED | available
-
-    # Counters
-
-    def raw_traffic(self, index: int) -> tuple[int, int, int]:
-        """What the packet path has counted for this entry ever: connections, packets, octets."""
-        key = index.to_bytes(4, "little")
-        raw = syscalls.map_lookup(self._tables.descriptors["traffic"], key, 32 * self._tables.cpus)
-        values = memoryview(raw).cast("Q")
-        return sum(values[0::4]), sum(values[1::4]), sum(values[2::4])
-
-    def _set_totals(self, service: int, totals: tuple[int, int, int]) -> None:
-        origin = self._tables.service_origins[service]
-        origin.connections, origin.packets, origin.octets = totals
-
-    def _change_totals(self, service: int, dest: int, sign: int) -> None:
-        """A service's totals are this origin plus its present servers'; they outlive a server that goes."""
-        origin = self._tables.service_origins[service]
-        connections, packets, octets = self.raw_traffic(dest)
-        origin.connections += sign * connections
-        origin.packets += sign * packets
-        origin.octets += sign * octets
-
     def zero_counters(self, key: ServiceKey | None) -> None:
         """Count from here on, for one service or for all."""
         entries = [self._entry(key)] if key else [entry for _, entry in self.entries()]
         for entry in entries:
-            self._set_totals(entry.service, (0, 0, 0))
-            for index in self.servers_of(entry.service):
-                origin = self._tables.dest_origins[index]
-                origin.connections, origin.packets, origin.octets = self.raw_traffic(index)
-                self._change_totals(entry.service, index, -1)
+            self.totals.start_service(entry.service, self.servers_of(entry.service))
 
 
 def _server_key(dest: Dest) -> ServerKey:

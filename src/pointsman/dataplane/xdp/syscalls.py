@@ -13,6 +13,7 @@ from typing import NamedTuple
 _NUMBER = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 1, 2, 3
 _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN, _INFO_BY_FD = 6, 7, 10, 15
+_RAW_TRACEPOINT_OPEN, _MAP_LOOKUP_AND_DELETE = 17, 21
 _MAP_LOOKUP_BATCH, _LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 24, 28, 29, 34
 
 ATTACH_XDP = 37
@@ -80,6 +81,23 @@ def map_lookup_batch(fd: int, count: int, size: int) -> bytes:
         if error.errno != errno.ENOENT:  # the end of the map was reached: the values are there
             raise
     return values.raw
+
+
+def queue_pop(fd: int, size: int) -> bytes | None:
+    """The oldest entry of a queue map, which leaves it; None when there is none."""
+    value = ctypes.create_string_buffer(size)
+    try:
+        _bpf(_MAP_LOOKUP_AND_DELETE, struct.pack("=IxxxxQQQ", fd, 0, _address(value), 0))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return value.raw
+
+
+def attach_tracepoint(program: int) -> int:
+    """Attach a program of type tp_btf to the tracepoint it was loaded for; closing the descriptor ends it."""
+    return _bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI", 0, program))[0]
 
 
 def pin(fd: int, path: Path) -> None:

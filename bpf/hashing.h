@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * sh, dh, mh: a hash names a slot, the slot names a place in the list of servers.
+ *
+ * User space writes the slots behind the servers (slots.py), four 16-bit places to an element, whenever it writes a
+ * list. Both sides have the kernel's own hashes (ip_vs_sh.c, ip_vs_dh.c, ip_vs_mh.c), so that a client meets the same
+ * server at every director, whether it runs Pointsman or IPVS.
+ */
+#ifndef POINTSMAN_HASHING_H
+#define POINTSMAN_HASHING_H
+
+#include "lists.h"
+
+#define SH_SLOTS 256
+#define MH_SLOTS 4093
+#define MH_KEY 2654435761ULL /* for both halves of SipHash's key */
+#define GOLDEN_RATIO 0x61c88647U
+
+struct hashed {
+	struct list list;
+	__u32 number; /* an address, and with sh-port or mh-port the client's port, in host order */
+	__u32 start; /* the slot it comes to at first */
+	__u32 dest;
+};
+
+#define ROTATE(x, bits) ((x) << (bits) | (x) >> (64 - (bits)))
+
+#define SIP_ROUND(v0, v1, v2, v3)                                                                                 \
+	do {                                                                                                      \
+		v0 += v1, v1 = ROTATE(v1, 13), v1 ^= v0, v0 = ROTATE(v0, 32);                                     \
+		v2 += v3, v3 = ROTATE(v3, 16), v3 ^= v2;                                                          \
+		v0 += v3, v3 = ROTATE(v3, 21), v3 ^= v0;                                                          \
+		v2 += v1, v1 = ROTATE(v1, 17), v1 ^= v2, v2 = ROTATE(v2, 32);                                     \
+	} while (0)
+
+/* SipHash-1-3 of one 32-bit number: hsiphash() of a 64-bit kernel (lib/siphash.c). */
+static __always_inline __u32 half_sip(__u32 number)
+{
+	__u64 last = (__u64)number | 4ULL << 56;
+	__u64 v0 = 0x736f6d6570736575ULL ^ MH_KEY, v1 = 0x646f72616e646f6dULL ^ MH_KEY;
+	__u64 v2 = 0x6c7967656e657261ULL ^ MH_KEY, v3 = 0x7465646279746573ULL ^ MH_KEY;
+
+	v3 ^= last;
+	SIP_ROUND(v0, v1, v2, v3);
+	v0 ^= last;
+	v2 ^= 0xff;
+	SIP_ROUND(v0, v1, v2, v3);
+	SIP_ROUND(v0, v1, v2, v3);
+	SIP_ROUND(v0, v1, v2, v3);
+	return v0 ^ v1 ^ v2 ^ v3;
+}
+
+static __always_inline __u32 slot_of(struct hashed *hashed, __u32 offset)
+{
+	if (hashed->list.scheduler == SCHEDULER_MH)
+		return half_sip(hashed->number + offset) % MH_SLOTS;
+	return (offset + (hashed->number * GOLDEN_RATIO >> 24)) & (SH_SLOTS - 1);
+}
+
+/* The server in this slot when it may take a connection. */
+static __always_inline int try_slot(struct hashed *hashed, __u32 slot)
+{
+	__u32 index = hashed->list.first + hashed->list.count + slot / 4, place, dest = NOBODY;
+	__u64 *places = bpf_map_lookup_elem(&members, &index);
+
+	if (!places)
+		return 0;
+	place = *places >> slot % 4 * 16 & 0xffff;
+	if (place >= hashed->list.count || !weight_at(&hashed->list, place, &dest))
+		return 0;
+	hashed->dest = dest;
+	return 1;
+}
+
+static int try_fallback(__u32 step, struct hashed *hashed)
+{
+	__u32 slots = hashed->list.scheduler == SCHEDULER_MH ? MH_SLOTS : SH_SLOTS;
+
+	return try_slot(hashed, slot_of(hashed, (step + hashed->start) % slots));
+}
+
+static __always_inline __u32 choose_by_slot(__u32 flags, struct list *list, __u32 client, __u32 virtual, __u16 port)
+{
+	struct hashed hashed = { .list = *list };
+	__u32 slots = list->scheduler == SCHEDULER_MH ? MH_SLOTS : SH_SLOTS;
+
+	hashed.number = bpf_ntohl(list->scheduler == SCHEDULER_DH ? virtual : client);
+	if (flags & SERVICE_HASH_PORT)
+		hashed.number += bpf_ntohs(port);
+	hashed.start = slot_of(&hashed, 0);
+	if (!try_slot(&hashed, hashed.start) && flags & SERVICE_HASH_FALLBACK)
+		bpf_loop(slots, try_fallback, &hashed, 0);
+	return hashed.dest;
+}
+
+#endif

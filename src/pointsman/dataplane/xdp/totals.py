@@ -1,0 +1,43 @@
+"""What counters count from (ipvsadm -Z), and the share of servers that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp.tables import Tables
+
+
+class Totals:
+    """A service's totals are its origin plus its present servers'; so they outlive a server that goes."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def _raw(self, index: int) -> tuple[int, int, int]:
+        """What the packet path has counted for this entry ever: connections, packets, octets."""
+        key = index.to_bytes(4, "little")
+        raw = syscalls.map_lookup(self._tables.descriptors["traffic"], key, 32 * self._tables.cpus)
+        values = memoryview(raw).cast("Q")
+        return sum(values[0::4]), sum(values[1::4]), sum(values[2::4])
+
+    def start_server(self, index: int) -> None:
+        """The server counts from here on."""
+        origin = self._tables.dest_origins[index]
+        origin.connections, origin.packets, origin.octets = self._raw(index)
+
+    def start_service(self, service: int, servers: Iterable[int] = ()) -> None:
+        """The service and these servers of it count from here on."""
+        origin = self._tables.service_origins[service]
+        origin.connections, origin.packets, origin.octets = 0, 0, 0
+        for index in servers:
+            self.start_server(index)
+            self.change(service, index, -1)
+
+    def change(self, service: int, dest: int, sign: int) -> None:
+        """A server leaves the service (+1: what it has counted stays) or comes (-1)."""
+        origin = self._tables.service_origins[service]
+        connections, packets, octets = self._raw(dest)
+        origin.connections += sign * connections
+        origin.packets += sign * packets
+        origin.octets += sign * octets
