@@ -1,0 +1,77 @@
+"""What every kernel that we claim must do; test_kernels.py runs this file inside a guest.
+
+It is as good on the host: `pytest tests/guest/inside.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.bpf.harness import golden
+from tests.bpf.test_attach import KEY, Cluster, connected, exchange
+from tests.bpf.test_golden_schedulers import test_every_choice_and_every_count as replay
+
+from pointsman.dataplane.interface import DataPlaneError
+
+pytestmark = pytest.mark.root
+
+SCHEDULERS = ("wrr", "wlc", "ovf")
+TCX = (6, 6)
+"""The kernel that brought the tc attachment we use."""
+CHUNK, CHUNKS = 16 * 1024, 16
+
+
+def cases() -> list[dict[str, Any]]:
+    """The first recorded case of each of these schedulers."""
+    recorded = golden("1_schedulers_order")["cases"]
+    return [next(case for case in recorded if case["scheduler"] == name) for name in SCHEDULERS]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case["scheduler"])
+def test_real_servers_are_chosen_as_recorded(case: dict[str, Any]) -> None:
+    """The program passes this kernel's verifier and does by BPF_PROG_TEST_RUN what it does on ours."""
+    replay(case)
+
+
+@pytest.mark.parametrize("mode", ["generic", "native", "tc"])
+def test_a_connection_is_forwarded(cluster: Cluster, mode: str) -> None:
+    """Both ends in namespaces: handshake, a quarter of a megabyte, an answer that goes past the director."""
+    release = tuple(int(part) for part in platform.release().split(".")[:2])
+    if mode == "tc" and release < TCX:
+        with pytest.raises(DataPlaneError, match="mode tc") as caught:
+            cluster.open(mode)
+        assert caught.value.errno == errno.EOPNOTSUPP
+        return
+    if mode == "native":
+        cluster.prepare_native()
+    if mode == "generic":
+        cluster.run(cluster.client, "ip link set c0 gso_max_segs 1")
+    plane = cluster.start(mode)
+    assert [item.mode for item in plane.capabilities().attachments] == [mode]
+    with connected(cluster) as (caller, answerer):
+        caller.settimeout(30)
+        exchange(caller, answerer, b"through the director and past it")
+        for _ in range(CHUNKS):
+            caller.sendall(bytes(CHUNK))
+            received = 0
+            while received < CHUNK:
+                received += len(answerer.recv(CHUNK))
+        assert [item.state for item in plane.connections()] == ["ESTABLISHED"]
+    counted = plane.counters().of(KEY)
+    assert counted.traffic.connections == 1
+    assert counted.traffic.octets > CHUNK * CHUNKS
+    plane.close(keep_forwarding=False)
