@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pointsman.conf.check_onlink import check_on_link
 from pointsman.conf.problems import Findings
 from pointsman.model.address import Address
+from pointsman.model.checks import NetworkCheck
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
 from pointsman.model.service import SCHEDULERS, ServiceKey, Transport
@@ -154,7 +155,7 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
             text = f"{member.server.key} is real server and sorry server of {server.service.key}"
             findings.warning(member.location, text, "a sorry server should be another one", _MEMBER)
         for probe in member.checks:
-            if probe.connect_timeout > probe.delay_loop:
+            if isinstance(probe, NetworkCheck) and probe.connect_timeout > probe.delay_loop:
                 text = (
                     f"connect_timeout {probe.connect_timeout:g} exceeds delay_loop {probe.delay_loop:g}; "
                     "checks of a silent server take longer than the time between them"
