@@ -39,6 +39,8 @@ foreign adverts cannot make us flood the segment too."""
 GRACE = 0.05
 """Seconds that addresses stay after another router has taken over as asked: it must take and announce them
 first. A packet that still comes here meanwhile is served here."""
+CALLS = 2
+"""Adverts of priority 1 in answer to the next ones of a winner: a farewell may have been lost on the way."""
 PATIENCE_MARGIN = 0.25
 """Seconds added to the longest skew while waiting for somebody to take over as asked."""
 LONGEST_PATIENCE = 3.0
@@ -79,6 +81,9 @@ class VrrpMachine:
         self._retiring = False
         self._stands_back = False
         """Handed over by hand: the new master is not preempted as long as it is there."""
+        self._calls_left = 0
+        """How often the winner will still be asked to announce itself again."""
+        self._call_after = float("-inf")
         self._best_rival = 0
         """The highest priority that another router has advertised since this process has started."""
         self._last_advert = float("-inf")
@@ -296,6 +301,13 @@ class VrrpMachine:
         if self.instance.version == 3:
             self._master_interval = max(advert.interval, 1) / 100
         self._master_down_at = now + self.master_down_interval
+        if self._calls_left and now >= self._call_after:
+            self._calls_left -= 1
+            self._call_winner(now)
+
+    def _call_winner(self, now: float) -> None:
+        self._call_after = now + ANSWER_SPACING * self._own_interval
+        self._effects.append(SendAdvert(1))
 
     def _accepts(self, now: float, advert: Advert) -> bool:
         """Whether this master may go on. If not, the master-down timer is left running and ends it."""
@@ -360,6 +372,7 @@ class VrrpMachine:
         self._master_down_at = self._advert_at = self._resume_at = self._let_go_at = None
         self._announce_again_at = self._refresh_at = self._preempt_at = None
         self.wants_master = False
+        self._calls_left = 0
         for action in actions:
             self._act(action, now)
         self._effects.append(StateChanged(previous, self.state, reason or event.value))
@@ -376,8 +389,10 @@ class VrrpMachine:
                 self._effects.append(SendAdvert(0))
             case Action.FAREWELL:
                 self._effects.append(SendAdvert(self.priority))
+                self._calls_left, self._call_after = CALLS, now + ANSWER_SPACING * self._own_interval
             case Action.CALL_WINNER:
-                self._effects.append(SendAdvert(1))
+                self._calls_left = CALLS
+                self._call_winner(now)
 
     def _take_over(self, now: float) -> None:
         self._master_interval = self._own_interval

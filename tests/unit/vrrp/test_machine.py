@@ -337,6 +337,17 @@ def test_lost_addresses_are_put_back_by_a_master_only() -> None:
     assert waiting.effects() == []
 
 
+def test_the_winner_of_a_split_is_called_twice_more_in_case_the_farewell_was_lost() -> None:
+    router = master()
+    router.advert_received(0.5, HIGHER, advert(200))
+    router.effects()
+    sent = []
+    for now in (0.6, 1.5, 1.6, 2.5, 3.5):
+        router.advert_received(now, HIGHER, advert(200))
+        sent.append(router.effects())
+    assert sent == [[], [SendAdvert(1)], [], [SendAdvert(1)], []]
+
+
 # handing over
 
 

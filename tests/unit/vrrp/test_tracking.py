@@ -1,0 +1,90 @@
+"""What trackers do to an instance: keepalived's weights, with literal numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from pointsman.model.tracking import Tracked, TrackKind
+from pointsman.model.vrrp import VrrpInstance
+from pointsman.vrrp.rising import RiseAndFall
+from pointsman.vrrp.tracking import Judgement, judge
+
+SCRIPT, FILE, INTERFACE = TrackKind.SCRIPT, TrackKind.FILE, TrackKind.INTERFACE
+
+
+def instance(*tracked: Tracked, priority: int = 100) -> VrrpInstance:
+    return VrrpInstance(name="A", interface="eth0", virtual_router_id=1, priority=priority, tracked=tracked)
+
+
+@pytest.mark.parametrize(
+    ("weight", "reverse", "good", "fault", "priority"),
+    [
+        (0, False, 1, "", 100),
+        (0, False, 0, "script s is down", 100),
+        (0, True, 1, "script s is up", 100),
+        (0, True, 0, "", 100),
+        (20, False, 1, "", 120),
+        (20, False, 0, "", 100),
+        (20, True, 1, "", 80),
+        (-20, False, 1, "", 100),
+        (-20, False, 0, "", 80),
+        (-20, True, 0, "", 120),
+        (253, False, 1, "", 254),
+        (-253, False, 0, "", 1),
+    ],
+)
+def test_a_script(weight: int, reverse: bool, good: int, fault: str, priority: int) -> None:
+    tracked = Tracked(kind=SCRIPT, name="s", weight=weight, reverse=reverse)
+    assert judge(instance(tracked), {(SCRIPT, "s"): good}) == Judgement(fault, priority)
+
+
+@pytest.mark.parametrize(
+    ("weight", "reverse", "value", "fault", "priority"),
+    [
+        (1, False, -30, "", 70),
+        (2, False, 10, "", 120),
+        (2, True, 10, "", 80),
+        (0, False, 1, "tracked file f says 1", 100),
+        (0, False, 0, "", 100),
+        (0, True, 0, "tracked file f says 0", 100),
+        (1, False, -254, "tracked file f says -254", 100),
+        (1, False, 10**30, "", 254),
+    ],
+)
+def test_a_file(weight: int, reverse: bool, value: int, fault: str, priority: int) -> None:
+    tracked = Tracked(kind=FILE, name="f", weight=weight, reverse=reverse)
+    assert judge(instance(tracked), {(FILE, "f"): value}) == Judgement(fault, priority)
+
+
+def test_weights_add_up_and_the_first_fault_is_told() -> None:
+    several = instance(
+        Tracked(kind=SCRIPT, name="s", weight=-20),
+        Tracked(kind=INTERFACE, name="eth1", weight=-30),
+        Tracked(kind=INTERFACE, name="eth2"),
+        Tracked(kind=SCRIPT, name="t"),
+    )
+    bad = {(SCRIPT, "s"): 0, (INTERFACE, "eth1"): 0, (INTERFACE, "eth2"): 0, (SCRIPT, "t"): 0}
+    assert judge(several, bad) == Judgement("interface eth2 is down", 50)
+
+
+def test_what_is_not_known_yet_is_good() -> None:
+    assert judge(instance(Tracked(kind=SCRIPT, name="s")), {}) == Judgement("", 100)
+
+
+def test_an_address_owner_keeps_its_priority() -> None:
+    tracked = Tracked(kind=SCRIPT, name="s", weight=-20)
+    assert judge(instance(tracked, priority=255), {(SCRIPT, "s"): 0}).priority == 255
+
+
+def test_the_first_result_counts_at_once_and_later_ones_after_rise_or_fall() -> None:
+    counter = RiseAndFall(rise=2, fall=3, init_fail=False)
+    results = [True, False, False, True, False, False, False, True, False, True, True]
+    assert [counter.result(good) for good in results] == [
+        *(True, None, None, None, None, None),
+        *(False, None, None, None, True),
+    ]
+
+
+def test_with_init_fail_successes_must_rise_first() -> None:
+    counter = RiseAndFall(rise=2, fall=1, init_fail=True)
+    assert [counter.result(good) for good in (True, True, False)] == [None, True, False]
