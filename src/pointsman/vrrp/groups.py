@@ -22,6 +22,11 @@ class SyncGroup:
         for member in self.members:
             member.grouped = True
 
+    def dissolve(self) -> None:
+        """Let the members go their own ways."""
+        for member in self.members:
+            member.grouped = False
+
     def settle(self, now: float) -> VrrpState | None:
         """Bring the members in line. The group's new state, or None when it has not changed."""
         self._share_faults(now)
