@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -73,7 +74,30 @@ def test_fix_does_what_is_safe_and_says_so(labs: dict[str, Lab]) -> None:
 def test_a_trace_shows_where_strict_rp_filter_ends_the_way(labs: dict[str, Lab]) -> None:
     outcome = faultrun.demonstrate(labs["dual-homed"], named("rp-filter"), traced=True)
     assert outcome.ok
-    assert outcome.trace.startswith("server received the request at hop 4 and sent no answer")
+    assert outcome.trace == (
+        "server received the request at hop 4 and sent no answer; the kernel of server dropped the request "
+        "on eth12 (in ip_rcv_finish_core): IP_RPFILTER, the client is routed back by another interface than "
+        "the request came in by. Remedy: sysctl -w net.ipv4.conf.eth12.rp_filter=2"
+    )
+
+
+def test_a_trace_of_a_healthy_lab_knows_the_data_planes_decision(
+    labs: dict[str, Lab], tmp_path: Path
+) -> None:
+    lab, file = labs["dual-homed"], tmp_path / "trace.pcapng"
+    line = [sys.executable, "-m", "pointsman.cli.main", "trace", "--prefix", lab.prefix, "--json"]
+    done = subprocess.run(
+        [*line, "--pcap", str(file), f"{dual_homed.VIP}:{dual_homed.PORT}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["ok"], said["remark"]) == (0, True, "")
+    (decision,) = said["trace"]["decisions"]
+    assert (decision["director"], decision["scheduler"]) == ("lvs", "rr")
+    assert decision["server"] == f"{dual_homed.REAL_SERVER}:{dual_homed.PORT}"
+    assert b"hop 3: lvs:eth8 sends; changed: source MAC" in file.read_bytes()
 
 
 def test_break_and_mend_on_the_command_line(labs: dict[str, Lab]) -> None:

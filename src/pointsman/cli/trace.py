@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 import msgspec
 
-from pointsman.insight import hoptable
+from pointsman.insight import hoptable, pcapng
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running
 from pointsman.lab.tracing import trace as trace_lab
@@ -23,8 +24,15 @@ FAILED = 1
 )
 @click.option("--client", default="client", show_default=True, help="The node that connects.")
 @click.option("--prefix", default=PREFIX, show_default=True, help="The lab's, when it has one of its own.")
+@click.option(
+    "--pcap",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write every frame of the connection to this pcapng file, with comments that Wireshark shows.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def trace(service: str, topology: str | None, client: str, prefix: str, as_json: bool) -> None:
+def trace(
+    service: str, topology: str | None, client: str, prefix: str, pcap: Path | None, as_json: bool
+) -> None:
     """Follow one TCP connection through a lab: which MAC changed where, and is it direct routing?
 
     Captures at every interface while the client connects to VIP:PORT. Exit code 0: the director changed only
@@ -34,15 +42,21 @@ def trace(service: str, topology: str | None, client: str, prefix: str, as_json:
         vip, port = _service(service)
         lab = _lab(topology, prefix)
         traced = trace_lab(lab, vip, port, client)
-    except LabError as error:
+        if pcap:
+            pcap.write_bytes(pcapng.encode(traced.trace, traced.sightings))
+    except (LabError, OSError) as error:
         click.echo(f"pointsman trace: {error}", err=True)
         sys.exit(FAILED)
     if as_json:
-        click.echo(json.dumps(msgspec.to_builtins(traced) | {"ok": traced.trace.ok}, indent=2))
+        document = msgspec.to_builtins(traced) | {"ok": traced.trace.ok}
+        del document["sightings"]
+        click.echo(json.dumps(document, indent=2))
     else:
         console = hoptable.wide_console()
         hoptable.show(traced.trace, lab.topology.hosts_by_mac(), console)
         console.print(f"  the client got: {traced.outcome}", markup=False)
+        if traced.remark:
+            console.print(f"  {traced.remark}", markup=False)
     sys.exit(0 if traced.trace.ok else FAILED)
 
 

@@ -140,7 +140,7 @@ def _drain(tap: socket.socket, point: CapturePoint) -> Iterable[Sighting]:
         if place is None:
             continue
         with contextlib.suppress(FrameError):
-            yield Sighting(place, _stamp(ancillary), decode(data))
+            yield Sighting(place, _stamp(ancillary), decode(data), data)
 
 
 def _place(point: CapturePoint, kind: int, data: bytes) -> Place | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from pointsman.insight import dropreasons
 from pointsman.insight.frames import Frame
 
 DIRECTOR, REAL_SERVER, CLIENT = "director", "real server", "client"
@@ -40,6 +41,8 @@ class Sighting(msgspec.Struct, frozen=True):
     time: float
     """Seconds of one clock for all places."""
     frame: Frame
+    data: bytes = b""
+    """The frame's first bytes as they were captured."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -69,12 +72,44 @@ class Finding(msgspec.Struct, frozen=True):
     text: str
 
 
+class Drop(msgspec.Struct, frozen=True, kw_only=True):
+    """The kernel of a host has given up a packet of the connection."""
+
+    host: str
+    interface: str
+    """By which it came in; empty for a packet of its own."""
+    reason: str
+    """The kernel's name: IP_RPFILTER, NETFILTER_DROP ..."""
+    function: str
+    """Where in the kernel; may be empty."""
+    answer: bool
+    """It was on its way to the client."""
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What the data plane of a director has noted about the connection."""
+
+    director: str
+    server: str
+    """Address and port of the real server it chose."""
+    state: str
+    scheduler: str
+    persistent: bool
+    """The service is persistent: a template of the client's may have chosen instead of the scheduler."""
+
+    def __str__(self) -> str:
+        by = f"by {self.scheduler}{' or by persistence' if self.persistent else ''}"
+        return f"the data plane of {self.director} has it: {self.server}, chosen {by}, now {self.state}"
+
+
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
     request: tuple[Hop, ...]
     """The way of the client's SYN."""
     answer: tuple[Hop, ...]
     """The way of the SYN-ACK, or of the RST that came instead."""
     findings: tuple[Finding, ...]
+    drops: tuple[Drop, ...] = ()
+    decisions: tuple[Decision, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -92,7 +127,13 @@ def changes(before: Frame, after: Frame) -> tuple[Change, ...]:
 
 
 def analyse(
-    sightings: Iterable[Sighting], vip: str, port: int, hosts: dict[str, str], client_port: int | None = None
+    sightings: Iterable[Sighting],
+    vip: str,
+    port: int,
+    hosts: dict[str, str],
+    client_port: int | None = None,
+    drops: Iterable[Drop] = (),
+    decisions: Iterable[Decision] = (),
 ) -> Trace:
     """Follow the first connection to VIP:port that the sightings show (the one from `client_port`, if given).
 
@@ -102,8 +143,28 @@ def analyse(
     request = _request(ordered, vip, port, client_port)
     answer = _answer(ordered, request)
     hops = _hops([*request, *answer], starts=len(request))
-    trace = Trace(request=tuple(hops[: len(request)]), answer=tuple(hops[len(request) :]), findings=())
-    return msgspec.structs.replace(trace, findings=tuple(_judge(trace, hosts)))
+    trace = Trace(
+        request=tuple(hops[: len(request)]),
+        answer=tuple(hops[len(request) :]),
+        findings=(),
+        drops=tuple(dict.fromkeys(drop for drop in drops if drop.reason not in dropreasons.UNREMARKABLE)),
+        decisions=tuple(decisions),
+    )
+    findings = tuple(_judge(trace, hosts))
+    if not all(finding.ok for finding in findings):
+        refused = bool(trace.answer) and "R" in trace.answer[0].frame.flags
+        told = [drop for drop in trace.drops if not (refused and drop.reason == "NO_SOCKET")]
+        findings += tuple(_drop_findings(told, vip))
+    return msgspec.structs.replace(trace, findings=findings)
+
+
+def _drop_findings(drops: Iterable[Drop], vip: str) -> Iterable[Finding]:
+    for drop in drops:
+        packet = "answer" if drop.answer else "request"
+        place = f" on {drop.interface}" if drop.interface else ""
+        function = f" (in {drop.function})" if drop.function else ""
+        reason = dropreasons.explained(drop.reason, drop.interface, vip)
+        yield Finding(False, f"the kernel of {drop.host} dropped the {packet}{place}{function}: {reason}")
 
 
 def _request(ordered: Sequence[Sighting], vip: str, port: int, client_port: int | None) -> list[Sighting]:
@@ -248,8 +309,12 @@ def _judge_answer(trace: Trace, delivery: Hop, hosts: dict[str, str]) -> Iterabl
     if not trace.answer:
         yield Finding(
             False,
-            f"{server} received the request at hop {delivery.number} and sent no answer: "
-            "is the VIP on its lo, does the service listen, does rp_filter drop it?",
+            f"{server} received the request at hop {delivery.number} and sent no answer"
+            + (
+                ""
+                if trace.drops
+                else ": is the VIP on its lo, does the service listen, does rp_filter drop it?"
+            ),
         )
         return
     if passed is not None:

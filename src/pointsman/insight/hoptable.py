@@ -25,6 +25,8 @@ def show(trace: Trace, hosts: dict[str, str], console: Console) -> None:
     """Print the hops of the request, those of the answer, and the verdict."""
     if trace.request:
         console.print(_table(trace, hosts))
+    for decision in trace.decisions:
+        console.print(Text.assemble(("· ", "cyan"), str(decision)))
     for finding in trace.findings:
         mark = Text("✓ ", "bold green") if finding.ok else Text("✗ ", "bold red")
         console.print(mark + finding.text)

@@ -182,13 +182,13 @@ def _client_of(lab: Lab, node: str) -> str:
 
 
 def _trace(lab: Lab, source: str) -> str:
-    """The first thing that a trace of a connection from this client address finds wrong."""
+    """What a trace of a connection from this client address finds wrong."""
     if lab.topology is ha_pair.TOPOLOGY:
         found = trace(lab, ha_pair.VIP, 80, source=source)
     else:
         found = trace(lab, dual_homed.VIP, dual_homed.PORT)
     wrong = [finding.text for finding in found.trace.findings if not finding.ok]
-    return wrong[0] if wrong else "this connection went well"
+    return "; ".join(wrong) or "this connection went well"
 
 
 def _require(lab: Lab, fault: Fault) -> None:

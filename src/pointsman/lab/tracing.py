@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
 import threading
 from collections.abc import Iterator
 
 import msgspec
 
+from pointsman.daemon.client import ControlError, ProtocolError, request
+from pointsman.daemon.messages import TableReply, TableRequest
+from pointsman.insight import drops
 from pointsman.insight.capture import CapturePoint, capture
-from pointsman.insight.hops import Trace, analyse
+from pointsman.insight.hops import Decision, Drop, Sighting, Trace, analyse
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.topology import Role
@@ -24,6 +29,10 @@ class Traced(msgspec.Struct, frozen=True):
 
     trace: Trace
     outcome: str
+    sightings: tuple[Sighting, ...] = ()
+    """Every frame that was captured, in the order of time."""
+    remark: str = ""
+    """What could not be looked at, and why."""
 
 
 class _Connection(threading.Thread):
@@ -59,23 +68,82 @@ def trace(lab: Lab, vip: str, port: int, client: str = "client", source: str = "
     except ValueError as error:
         raise LabError(f"{vip}: trace follows IPv4 only, so far") from error
     connection = _Connection(lab, client, vip, port, source)
-    try:
-        sightings = capture(
-            list(capture_points(lab)),
-            address,
-            port,
-            ready=connection.start,
-            ended=lambda: not connection.is_alive(),
-            seconds=_CONNECT_SECONDS + _LINGER_SECONDS,
+    dropped: list[drops.KernelDrop] = []
+    remark = ""
+    with contextlib.ExitStack() as stack:
+        try:
+            watcher = stack.enter_context(drops.watching(address, port))
+        except OSError as error:
+            watcher, remark = None, drops.reason_not_to(error)
+        try:
+            sightings = capture(
+                list(capture_points(lab)),
+                address,
+                port,
+                ready=connection.start,
+                ended=lambda: not connection.is_alive(),
+                seconds=_CONNECT_SECONDS + _LINGER_SECONDS,
+            )
+        except OSError as error:
+            raise LabError(f"cannot capture in {lab.topology.name}: {error}") from error
+        finally:
+            if connection.is_alive():
+                connection.join()
+        dropped = watcher.collect() if watcher else []
+    found = analyse(
+        sightings,
+        vip,
+        port,
+        lab.topology.hosts_by_mac(),
+        connection.port,
+        _located(lab, dropped, vip, connection.port),
+        _decisions(lab, address, port, connection.port),
+    )
+    ordered = sorted(sightings, key=lambda sighting: sighting.time)
+    return Traced(found, connection.outcome, tuple(ordered), remark)
+
+
+def _located(lab: Lab, dropped: list[drops.KernelDrop], vip: str, client_port: int) -> Iterator[Drop]:
+    """The drops of this connection, by node and interface; those outside the lab are not ours."""
+    nodes = {node.inode: node for node in lab.nodes.values()}
+    for item in dropped:
+        answer = (item.source, item.destination_port) == (vip, client_port)
+        node = nodes.get(item.namespace)
+        if node is None or not (answer or item.source_port == client_port):
+            continue
+        with node.entered():
+            try:
+                interface = socket.if_indextoname(item.interface) if item.interface else ""
+            except OSError:
+                interface = ""
+        yield Drop(
+            host=node.name, interface=interface, reason=item.reason, function=item.function, answer=answer
         )
-    except OSError as error:
-        raise LabError(f"cannot capture in {lab.topology.name}: {error}") from error
-    finally:
-        if connection.is_alive():
-            connection.join()
-    hosts = lab.topology.hosts_by_mac()
-    found = analyse(sightings, vip, port, hosts, connection.port)
-    return Traced(found, connection.outcome)
+
+
+def _decisions(lab: Lab, vip: ipaddress.IPv4Address, port: int, client_port: int) -> Iterator[Decision]:
+    """What each director has in its connection table about this connection."""
+    for node in lab.nodes.values():
+        if node.spec.role is not Role.DIRECTOR:
+            continue
+        try:
+            reply = request(TableRequest(connections=True), node.run_directory / "control.sock")
+        except (ControlError, ProtocolError):
+            continue  # no director runs there
+        assert isinstance(reply, TableReply)
+        services = {
+            (entry.service.key.address, entry.service.key.port): entry.service for entry in reply.table
+        }
+        service = services.get((vip, port)) or services.get((vip, 0))
+        for item in reply.connections:
+            if (item.virtual, item.virtual_port, item.client_port) == (vip, port, client_port):
+                yield Decision(
+                    director=node.name,
+                    server=f"{item.server}:{item.server_port}",
+                    state=item.state,
+                    scheduler=service.scheduler if service else "",
+                    persistent=service is not None and service.persistence is not None,
+                )
 
 
 def capture_points(lab: Lab) -> Iterator[CapturePoint]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from pointsman.insight import hoptable
 from pointsman.insight.frames import Frame
-from pointsman.insight.hops import Place, Sighting, Trace, analyse
+from pointsman.insight.hops import Decision, Drop, Place, Sighting, Trace, analyse
 
 CLIENT_MAC, ETH7, ETH8 = "00:1a:a0:21:21:65", "de:ad:be:ef:24:46", "00:16:3e:5d:a6:b3"
 ETH12, ETH14 = "52:54:00:ba:3d:b9", "52:54:00:c1:a7:5e"
@@ -207,3 +208,45 @@ def test_the_table_marks_changes_and_fits_120_columns_without_colour() -> None:
     assert f"{ETH8} lvs *" in changed
     assert "both MACs" in changed
     assert lines[-2].startswith("✓ the director lvs changed only the MACs")
+
+
+def lost_at_the_server(*drops: Drop) -> list[str]:
+    """The verdict when the request arrives and nothing comes back."""
+    traced = analyse(DOCUMENT[:4], VIP, PORT, HOSTS, drops=drops)
+    return [finding.text for finding in traced.findings if not finding.ok]
+
+
+def test_a_drop_is_told_with_what_it_means_and_what_mends_it() -> None:
+    drop = Drop(
+        host="server", interface="eth12", reason="IP_RPFILTER", function="ip_rcv_finish_core", answer=False
+    )
+    assert lost_at_the_server(drop) == [
+        "server received the request at hop 4 and sent no answer",
+        "the kernel of server dropped the request on eth12 (in ip_rcv_finish_core): IP_RPFILTER, the client "
+        "is routed back by another interface than the request came in by. Remedy: "
+        "sysctl -w net.ipv4.conf.eth12.rp_filter=2",
+    ]
+
+
+def test_without_a_drop_the_usual_causes_are_named() -> None:
+    (text,) = lost_at_the_server()
+    assert text.endswith("is the VIP on its lo, does the service listen, does rp_filter drop it?")
+
+
+def test_drops_that_mean_nothing_are_not_told() -> None:
+    flooded = Drop(host="web", interface="eth0", reason="OTHERHOST", function="ip_rcv", answer=False)
+    unknown = Drop(host="web", interface="", reason="FRESH_REASON", function="", answer=True)
+    found = lost_at_the_server(flooded, unknown, unknown)
+    assert found[1:] == ["the kernel of web dropped the answer: FRESH_REASON"]
+    assert analyse(DOCUMENT, VIP, PORT, HOSTS, drops=[unknown]).ok
+
+
+def test_the_decision_of_the_data_plane_is_shown() -> None:
+    decision = Decision(
+        director="lvs", server="192.168.88.20:8000", state="SYN_RECV", scheduler="rr", persistent=False
+    )
+    traced = analyse(DOCUMENT, VIP, PORT, HOSTS, decisions=[decision])
+    assert str(decision) == "the data plane of lvs has it: 192.168.88.20:8000, chosen by rr, now SYN_RECV"
+    console = Console(width=120, record=True, file=io.StringIO())
+    hoptable.show(traced, HOSTS, console)
+    assert str(decision) in console.export_text()

@@ -1,0 +1,42 @@
+"""What the kernel's drop reasons mean for direct routing, and what to do. Pure.
+
+Names: include/net/dropreason-core.h; some have changed over the years, so both forms are here.
+"""
+
+from __future__ import annotations
+
+MEANINGS: dict[str, tuple[str, str]] = {
+    "IP_RPFILTER": (
+        "the client is routed back by another interface than the request came in by",
+        "sysctl -w net.ipv4.conf.{interface}.rp_filter=2",
+    ),
+    "IP_INADDRERRORS": ("the VIP is no address of this host", "pointsman realserver up {vip}"),
+    "IP_LOCAL_SOURCE": (
+        "the source is an address of this host itself",
+        "look for the client's address on this host: ip address",
+    ),
+    "NETFILTER_DROP": ("a firewall rule", "nft -a list ruleset"),
+    "NO_SOCKET": ("no program listens there", "start it, or let it listen at {vip} or everywhere"),
+    "TCP_CSUM": (
+        "the TCP checksum is wrong: the sender left it to the hardware, native XDP forwarded it as it was",
+        "ethtool -K INTERFACE tx off, on the sender; or pointsman run --xdp-mode generic",
+    ),
+    "IP_CSUM": ("the checksum of the IP header is wrong", "look at the network card"),
+    "NEIGH_FAILED": ("nobody answers ARP for the next hop", "ip neigh; is the gateway right?"),
+    "NEIGH_QUEUEFULL": ("the next hop's MAC address is not known yet", "ip neigh; is the gateway right?"),
+    "IP_OUTNOROUTES": ("there is no route to the client", "ip route add default via GATEWAY"),
+    "PKT_TOO_BIG": ("it is longer than the MTU", "ip link; make the MTU the same everywhere"),
+    "TCP_LISTEN_OVERFLOW": ("the program's accept queue is full", "ss -ltn; raise its backlog"),
+    "SOCKET_BACKLOG": ("the socket's queue is full", "ss -ltn; raise its backlog"),
+}
+MEANINGS["IP_INNOROUTES"] = MEANINGS["IP_INADDRERRORS"]
+UNREMARKABLE = frozenset({"OTHERHOST"})
+"""Frames that a switch flooded to everybody."""
+
+
+def explained(reason: str, interface: str, vip: str) -> str:
+    """The reason, what it means and what to do; the name alone when it is not known here."""
+    if reason not in MEANINGS:
+        return reason
+    meaning, remedy = MEANINGS[reason]
+    return f"{reason}, {meaning}. Remedy: {remedy.format(interface=interface, vip=vip)}"
