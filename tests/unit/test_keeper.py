@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from typing import Any
 
+import msgspec
 import pytest
 
 from pointsman.daemon.keeper import Keeper, foreign_services
-from pointsman.daemon.messages import CheckResult
+from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.operations import AddServer, AddService, EditServer, Operation, Refusal
+from pointsman.model.override import Override
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.tracking import Command
 
 VIP = ServiceKey.of(Transport.TCP, ipaddress.ip_address("192.168.100.9"), 80)
 WEB = [ServerKey(ipaddress.ip_address(f"192.168.100.{last}"), 80) for last in (20, 21)]
@@ -131,3 +135,64 @@ def test_what_was_refused_is_done_by_the_next_settle() -> None:
     keeper.settle()
     assert not keeper.refusals
     assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
+
+
+def by_hand(server: ServerKey, override: Override | None, **more: Any) -> OverrideRequest:
+    return OverrideRequest(server=server.address, override=override, **more)
+
+
+def test_the_administrator_s_word_beats_verdicts_until_it_is_over(plane: MemoryDataPlane) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    keeper.take(verdict(WEB[1], False))
+    assert keeper.override(by_hand(WEB[1], Override(up=True), seconds=5.0), now=100.0)
+    assert keeper.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
+    assert not keeper.expire(104.9)
+    assert keeper.expire(105.0)
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 0}
+    keeper.override(by_hand(WEB[0], None), now=106.0)
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({}, True),
+        ({"port": 80}, True),
+        ({"port": 81}, False),
+        ({"service": "192.168.100.9:80"}, True),
+        ({"service": "[192.168.100.9]:tcp:80"}, True),
+        ({"service": "192.168.100.9:81"}, False),
+    ],
+)
+def test_a_word_by_hand_finds_its_server(plane: MemoryDataPlane, more: dict[str, Any], found: bool) -> None:
+    keeper = Keeper(config(), plane)
+    names = keeper.override(by_hand(WEB[0], Override(up=False), **more), now=0.0)
+    assert names == (["[192.168.100.20]:tcp:80 of [192.168.100.9]:tcp:80"] if found else [])
+    keeper.settle()
+    assert (WEB[0] in weights(plane)) is not found
+
+
+def test_programs_are_asked_for_in_the_order_of_what_happened(plane: MemoryDataPlane) -> None:
+    down, lost = Command(("/bin/down",)), Command(("/bin/lost",))
+    made = config(quorum=2, quorum_down_command=lost, secure_commands=True)
+    (virtual,) = made.virtual_servers
+    members = tuple(msgspec.structs.replace(member, notify_down=down) for member in virtual.members)
+    virtual = msgspec.structs.replace(virtual, members=members)
+    keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
+    keeper.settle()
+    assert keeper.programs == []
+    keeper.take(verdict(WEB[0], False))
+    keeper.settle()
+    assert keeper.programs == [RunProgram(down, True), RunProgram(lost, True)]
+
+
+def test_a_measured_weight_is_in_the_table(plane: MemoryDataPlane) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.take(msgspec.structs.replace(verdict(WEB[0], True), weight_change=4))
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 5, WEB[1]: 1}

@@ -70,5 +70,6 @@ def _show_server(server: dict[str, Any], console: Console) -> None:
         server["up"]
     ]
     weight = "out" if server["weight"] is None else f"weight {server['weight']}"
-    rest = "  ".join(text for text in (server["next_hop"], server["reason"]) if text)
+    by_hand = f"by hand: {server['by_hand']}" if server["by_hand"] else ""
+    rest = "  ".join(text for text in (server["next_hop"], server["reason"], by_hand) if text)
     console.print(f"  -> {server['server']:24} [{style}]{health:9}[/] {weight:9} {rest}")

@@ -17,6 +17,7 @@ from pointsman.daemon.framing import ProtocolError, read_frame, write_frame
 from pointsman.daemon.messages import (
     ApplyRequest,
     ErrorReply,
+    OverrideRequest,
     ReloadRefused,
     ReloadRequest,
     Reply,
@@ -32,7 +33,7 @@ MAX_CLIENTS = 64
 IDLE_LIMIT = 60.0
 """Seconds after which a client that asks nothing is let go."""
 
-CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused, SwitchoverRequest)
+CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused, SwitchoverRequest, OverrideRequest)
 """Requests that only root may make."""
 
 Handler = Callable[[Request], Reply]

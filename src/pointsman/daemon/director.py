@@ -116,7 +116,7 @@ class Director:
         self._follow_neighbours()
         self._reloader.tell()
         self._run_programs()
-        if self._keeper.refusals:
+        if self._keeper.expire(time.monotonic()) or self._keeper.refusals:
             self._settle()
 
     def _estimate(self) -> None:
@@ -211,11 +211,22 @@ class Director:
             messages.ReloadRequest: self._reload,
             messages.ReloadRefused: self._reload_refused,
             messages.SwitchoverRequest: self._switch_over,
+            messages.OverrideRequest: self._override,
         }
         try:
             return answers[type(request)](request)
         except OSError as error:
             return messages.ErrorReply(f"the data plane failed: {error}")
+
+    def _override(self, request: messages.OverrideRequest) -> messages.Reply:
+        servers = self._keeper.override(request, time.monotonic())
+        if not servers:
+            where = f" of {request.service}" if request.service else ""
+            return messages.ErrorReply(f"no real server {request.server}{where} in the configuration")
+        said = request.override.text() if request.override else "released"
+        log.info("by hand: %s: %s", ", ".join(servers), said)
+        self._settle()
+        return messages.OverrideReply(tuple(servers))
 
     def _switch_over(self, request: messages.SwitchoverRequest) -> messages.Reply:
         """Whether it succeeds is up to another router; the state of the instance tells."""

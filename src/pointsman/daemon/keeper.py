@@ -11,14 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pointsman.conf.changes import same
-from pointsman.daemon.messages import CheckResult, RunProgram
+from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, quorum_alert
 from pointsman.lvs.desired import CheckKey, PoolState, desired, found_down
+from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.transitions import Change, Transition, notify_command, transitions
 from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, PoolMember
+from pointsman.model.naming import server_name, service_name
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal
 from pointsman.model.override import Override
 from pointsman.model.service import ServerKey, ServiceKey
@@ -37,7 +39,7 @@ class Keeper:
         """Services of a former configuration that are still to be taken out of the table."""
         self._verdicts: dict[CheckKey, bool] = found_down(config.virtual_servers, plane.read())
         self._known: dict[CheckKey, CheckResult] = {}
-        self._overrides: dict[tuple[ServiceKey, ServerKey], Override] = {}
+        self._overrides = OverrideBook()
         self._pools: dict[ServiceKey, PoolState] = {}
         self.programs: list[RunProgram] = []
         """Notify programs that are to be run; whoever runs them empties it."""
@@ -64,7 +66,7 @@ class Keeper:
         wanted = desired(
             self._config.virtual_servers,
             self._verdicts,
-            self._overrides,
+            self._overrides.active,
             self._pools,
             {key: result.weight_change for key, result in self._known.items()},
         )
@@ -92,7 +94,7 @@ class Keeper:
     def plan(self, config: Config) -> list[Operation]:
         """What `adopt` of this configuration and the next `settle` would do to the table."""
         carried = _carried_over(self._config, config, self._verdicts)
-        wanted = desired(config.virtual_servers, carried, self._overrides, self._pools)
+        wanted = desired(config.virtual_servers, carried, self._overrides.active, self._pools)
         return reconcile(wanted.table, self._plane.read(), managed=self.managed | _keys(config))
 
     def adopt(self, config: Config) -> None:
@@ -100,7 +102,7 @@ class Keeper:
         self._verdicts = _carried_over(self._config, config, self._verdicts)
         known = {key for key, _ in _members(config)}
         self._known = {key: result for key, result in self._known.items() if key[:2] in known}
-        self._overrides = {key: override for key, override in self._overrides.items() if key in known}
+        self._overrides.keep_only(known)
         self._leaving |= self.managed - _keys(config)
         self._config = config
         self.managed = _keys(config)
@@ -118,8 +120,32 @@ class Keeper:
                 continue
             if operation.service in self.managed:
                 key = (operation.service, operation.server.key)
-                self._overrides[key] = Override(weight=operation.server.weight)
+                self._overrides.put(key, Override(weight=operation.server.weight))
         return refusals
+
+    def override(self, request: OverrideRequest, now: float) -> list[str]:
+        """Take an administrator's word about a real server; who it was about. `settle` carries it out."""
+        found = [
+            key
+            for key, _ in _members(self._config)
+            if key[1].address == request.server
+            and request.port in (0, key[1].port)
+            and request.service in ("", service_name(key[0]), str(key[0]).partition(" ")[2])
+        ]
+        for key in found:
+            if request.override is None:
+                self._overrides.release(key)
+            else:
+                until = now + request.seconds if request.seconds else None
+                self._overrides.put(key, request.override, until)
+        return [f"{server_name(*key)} of {service_name(key[0])}" for key in found]
+
+    def expire(self, now: float) -> bool:
+        """End the overrides whose time is over; whether there were any."""
+        over = self._overrides.expire(now)
+        for key in over:
+            log.info("override of %s of %s is over", server_name(*key), service_name(key[0]))
+        return bool(over)
 
     def withdraw(self) -> None:
         """Take the managed services out of the table."""
@@ -149,6 +175,7 @@ class Keeper:
                             "weight": server.weight if server.key in present else None,
                             "next_hop": next_hops.get(str(server.key.address), ""),
                             **self._health(key, server.key),
+                            "by_hand": self._by_hand((key, server.key)),
                         }
                         for server in servers
                     ],
@@ -175,6 +202,10 @@ class Keeper:
             for item in told
         ]
         return [RunProgram(command, secure) for command, secure in found if command is not None]
+
+    def _by_hand(self, key: MemberKey) -> str:
+        override = self._overrides.active.get(key)
+        return override.text() if override else ""
 
     def _alerts(self, told: Iterable[Transition]) -> list[Alert]:
         changes = {Change.QUORUM_GAINED: True, Change.QUORUM_LOST: False}

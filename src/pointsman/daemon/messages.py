@@ -13,6 +13,7 @@ import msgspec
 from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.operations import Operation, Refusal
+from pointsman.model.override import Override
 from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
 from pointsman.model.tracking import Command
 from pointsman.model.traffic import Connection, Counters
@@ -111,6 +112,20 @@ class SwitchoverRequest(msgspec.Struct, frozen=True, tag=True):
     """Empty: every instance."""
 
 
+class OverrideRequest(msgspec.Struct, frozen=True, tag=True):
+    """Decide about a real server by hand, over configuration and checks."""
+
+    server: Address
+    port: int = 0
+    """0: every port."""
+    service: str = ""
+    """As log and status name it; empty: every service that has this real server."""
+    override: Override | None = None
+    """None: configuration and checks decide again."""
+    seconds: float = 0.0
+    """How long it holds; 0: for good."""
+
+
 # director -> client
 
 
@@ -143,14 +158,28 @@ class SwitchoverReply(msgspec.Struct, frozen=True, tag=True):
     """VRRP has been asked."""
 
 
+class OverrideReply(msgspec.Struct, frozen=True, tag=True):
+    """The real servers that it was about."""
+
+    servers: tuple[str, ...]
+
+
 class ErrorReply(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
 Report = InstanceChanged | CheckResult
-Request = StatusRequest | TableRequest | ApplyRequest | ReloadRequest | ReloadRefused | SwitchoverRequest
+Request = (
+    StatusRequest
+    | TableRequest
+    | ApplyRequest
+    | ReloadRequest
+    | ReloadRefused
+    | SwitchoverRequest
+    | OverrideRequest
+)
 Order = SendVerdicts | NewConfiguration | RunProgram
-Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply
+Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply | OverrideReply
 
 
 def _decode_custom(kind: Any, value: object) -> object:

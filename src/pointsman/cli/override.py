@@ -1,0 +1,108 @@
+"""`pointsman drain`, `weight`, `up`, `down`, `release`: the administrator's word about a real server."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import click
+
+from pointsman.conf.values import BadValueError, parse_address, parse_port
+from pointsman.daemon.client import ControlError, ProtocolError, request
+from pointsman.daemon.messages import ErrorReply, OverrideReply, OverrideRequest
+from pointsman.daemon.paths import control_socket
+from pointsman.model.address import Address
+from pointsman.model.override import Override
+
+EXIT_REFUSED = 1
+"""No director runs here, or it knows no such real server."""
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+
+
+def _duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
+    """30s, 10m, 2h, 1d; seconds without a unit; 0: for good."""
+    match = re.fullmatch(r"([0-9]{1,8})([smhd]?)", value)
+    if not match:
+        raise click.BadParameter(f"{value} is no time such as 30s, 10m, 2h or 1d")
+    return float(int(match[1]) * UNITS[match[2]])
+
+
+def _real_server(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[Address, int]:
+    """`192.0.2.20`, `192.0.2.20:80`, `2001:db8::1`, `[2001:db8::1]:80`."""
+    match = re.fullmatch(r"\[([^]]+)\](?::([0-9]+))?|([0-9.]+)(?::([0-9]+))?|([0-9a-fA-F:.]+)", value)
+    try:
+        if not match:
+            raise BadValueError(f"{value} is not an IP address")
+        port = match[2] or match[4]
+        return parse_address(match[1] or match[3] or match[5]), parse_port(port) if port else 0
+    except BadValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+_server = click.argument("server", callback=_real_server, metavar="RIP[:PORT]")
+_service = click.option("--service", default="", metavar="VIP:PORT", help="Only in this service.")
+_for = click.option(
+    "--for", "seconds", default="0", callback=_duration, metavar="TIME", help="How long: 30s, 10m, 2h, 1d."
+)
+
+
+@click.command()
+@_server
+@_service
+@_for
+def drain(server: tuple[Address, int], service: str, seconds: float) -> None:
+    """No new connections to a real server; those it has go on (weight 0)."""
+    _send(server, service, Override(weight=0), seconds)
+
+
+@click.command()
+@_server
+@click.argument("number", type=click.IntRange(0, 2**31 - 1))
+@_service
+@_for
+def weight(server: tuple[Address, int], number: int, service: str, seconds: float) -> None:
+    """Give a real server another weight than the configured one."""
+    _send(server, service, Override(weight=number), seconds)
+
+
+@click.command()
+@_server
+@_service
+@_for
+def up(server: tuple[Address, int], service: str, seconds: float) -> None:
+    """Let a real server serve, whatever its checks say."""
+    _send(server, service, Override(up=True), seconds)
+
+
+@click.command()
+@_server
+@_service
+@_for
+def down(server: tuple[Address, int], service: str, seconds: float) -> None:
+    """Take a real server out, whatever its checks say: as if they had failed."""
+    _send(server, service, Override(up=False), seconds)
+
+
+@click.command()
+@_server
+@_service
+def release(server: tuple[Address, int], service: str) -> None:
+    """End what was said by hand: configuration and checks decide again."""
+    _send(server, service, None, 0.0)
+
+
+def _send(server: tuple[Address, int], service: str, override: Override | None, seconds: float) -> None:
+    """Exit code 0: done; 1: no director, or no such real server."""
+    wanted = OverrideRequest(server[0], server[1], service, override, seconds)
+    try:
+        reply = request(wanted, control_socket())
+    except (ControlError, ProtocolError) as error:
+        click.echo(f"pointsman: {error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    if isinstance(reply, ErrorReply):
+        click.echo(f"pointsman: {reply.error}", err=True)
+        sys.exit(EXIT_REFUSED)
+    assert isinstance(reply, OverrideReply)
+    for name in reply.servers:
+        click.echo(name)
