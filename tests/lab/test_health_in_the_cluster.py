@@ -1,0 +1,152 @@
+"""The first document's cluster with page checks, programs, and the administrator's hand, end to end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pointsman.lab import waiting
+from pointsman.lab.lab import Lab
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+SERVER = """
+    real_server 192.168.100.{last} 80 {{
+        weight 3
+        notify_up "/bin/sh -c 'echo up {last} >> {log}'"
+        notify_down "/bin/sh -c 'echo down {last} >> {log}'"
+        HTTP_GET {{
+            delay_before_retry 0.2
+            url {{
+                path /
+                status_code 200
+            }}
+        }}
+        MISC_CHECK {{
+            misc_path "/bin/sh -c 'exit $(cat {weight})'"
+            misc_dynamic
+            user nobody
+        }}
+    }}
+"""
+SERVICE = """
+virtual_server 192.168.100.9 80 {{
+    delay_loop 0.5
+    warmup 0
+    connect_timeout 2
+    protocol TCP
+    lb_algo wrr
+    lb_kind DR
+    quorum_up "/bin/sh -c 'echo gained >> {log}'"
+    quorum_down "/bin/sh -c 'echo lost >> {log}'"
+    {servers}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab("ha-pair", prefix=f"pmt-health-{os.getpid()}") as made:
+        directory = made.directory
+        for folder in (directory, *directory.parents):
+            if not folder.stat().st_mode & 1:
+                folder.chmod(folder.stat().st_mode | 0o011)
+        for last in (20, 21):
+            (directory / f"weight{last}").write_text("0")
+        servers = "".join(
+            SERVER.format(last=last, log=directory / "notified", weight=directory / f"weight{last}")
+            for last in (20, 21)
+        )
+        file = directory / "lb-01.conf"
+        before = file.read_text()
+        file.write_text(
+            before[: before.index("virtual_server")]
+            + SERVICE.format(servers=servers, log=directory / "notified")
+        )
+        pointsman(made, "reload")
+        waiting.until(
+            lambda: all(server["up"] for server in found(made).values()), 20, "all checks have passed"
+        )
+        yield made
+
+
+def pointsman(lab: Lab, *words: str, code: int = 0) -> str:
+    done = lab.node("lb-01").run(["pointsman", *words], check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return str(done.stdout + done.stderr)
+
+
+def found(lab: Lab) -> dict[str, dict[str, Any]]:
+    """The real servers of port 80, by the last number of their address."""
+    services = json.loads(pointsman(lab, "status", "--json"))["services"]
+    (service,) = (each for each in services if each["service"].endswith("192.168.100.9:80"))
+    return {server["server"].partition(":")[0].rpartition(".")[2]: server for server in service["servers"]}
+
+
+def weights(lab: Lab) -> dict[str, int | None]:
+    return {last: server["weight"] for last, server in found(lab).items()}
+
+
+def until_weights(lab: Lab, expected: dict[str, int | None]) -> None:
+    waiting.until(lambda: weights(lab) == expected, 20, f"the weights are {expected}")
+
+
+def test_a_program_s_exit_code_is_the_weight_in_the_table(lab: Lab) -> None:
+    until_weights(lab, {"20": 3, "21": 3})
+    (lab.directory / "weight20").write_text("9")
+    until_weights(lab, {"20": 7, "21": 3})
+    assert "192.168.100.20:80            Route   7" in pointsman(lab, "ipvsadm", "-Ln")
+    (lab.directory / "weight20").write_text("0")
+    until_weights(lab, {"20": 3, "21": 3})
+
+
+def test_programs_are_told_in_the_order_of_what_happens(lab: Lab) -> None:
+    log = lab.directory / "notified"
+    for last in (20, 21):
+        (lab.directory / f"weight{last}").write_text("1")
+        until_weights(lab, {"20": None, "21": 3 if last == 20 else None})
+    reason = found(lab)["21"]["reason"]
+    assert reason.endswith("/bin/sh exited with status 1")
+    for last in (20, 21):
+        (lab.directory / f"weight{last}").write_text("0")
+    until_weights(lab, {"20": 3, "21": 3})
+    waiting.until(lambda: len(log.read_text().splitlines()) >= 6, 10, "all programs have run")
+    told = log.read_text().splitlines()[-6:]
+    assert told[:3] == ["down 20", "down 21", "lost"]
+    assert sorted(told[3:]) == ["gained", "up 20", "up 21"]
+
+
+def test_the_administrator_s_hand(lab: Lab) -> None:
+    until_weights(lab, {"20": 3, "21": 3})
+    assert pointsman(lab, "drain", "192.168.100.20") == "[192.168.100.20]:tcp:80 of [192.168.100.9]:tcp:80\n"
+    assert weights(lab) == {"20": 0, "21": 3}
+    assert "by hand: weight 0" in pointsman(lab, "status")
+    pointsman(lab, "down", "192.168.100.20")
+    assert weights(lab) == {"20": None, "21": 3}
+    pointsman(lab, "release", "192.168.100.20")
+    assert weights(lab) == {"20": 3, "21": 3}
+    pointsman(lab, "weight", "192.168.100.21:80", "9", "--service", "192.168.100.9:80", "--for", "2s")
+    assert weights(lab) == {"20": 3, "21": 9}
+    until_weights(lab, {"20": 3, "21": 3})
+    said = pointsman(lab, "drain", "192.168.100.99", code=1)
+    assert said == "pointsman: no real server 192.168.100.99 in the configuration\n"
+
+
+def test_genhash_gives_the_digest_that_the_check_compares(lab: Lab) -> None:
+    digest = pointsman(lab, "genhash", "-s", "192.168.100.20", "-p", "80", "-u", "/").strip()
+    assert len(digest) == 32
+    file = lab.directory / "lb-01.conf"
+    text = file.read_text()
+    wrong = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+    file.write_text(text.replace("status_code 200", f"digest {wrong}", 1))
+    pointsman(lab, "reload")
+    until_weights(lab, {"20": None, "21": 3})
+    assert f"MD5 digest {digest} instead of {wrong}" in found(lab)["20"]["reason"]
+    file.write_text(text.replace("status_code 200", f"digest {digest}", 1))
+    pointsman(lab, "reload")
+    until_weights(lab, {"20": 3, "21": 3})
+    assert "connection refused" in pointsman(lab, "genhash", "-s", "127.0.0.1", "-p", "9", "-u", "/", code=1)
