@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("dataplane",)
+NAMES = ("dataplane", "failover")
 
 
 def main(words: list[str]) -> int:
