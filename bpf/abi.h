@@ -59,6 +59,7 @@ enum connection_state {
 	STATE_TIME_WAIT,
 	STATE_CLOSE,
 	STATE_UDP,
+	STATE_SYNACK, /* with secure_tcp only */
 	STATE_COUNT = 16,
 };
 
@@ -210,6 +211,13 @@ struct control {
 	__u32 template_sweep;
 	__u32 spare;
 	__u32 timeout[STATE_COUNT]; /* seconds, by state */
+	/* IPVS's sysctls of the same names (model/tunables.py): */
+	__u32 conn_reuse_mode;
+	__u32 expire_nodest_conn;
+	__u32 expire_quiescent_template;
+	__u32 sloppy_tcp;
+	__u32 secure_tcp;
+	__u32 spares[3];
 };
 
 /* Numbers of buckets less one: powers of two. Constants to the verifier, written before loading. */

@@ -14,7 +14,7 @@ static __always_inline void expire_connection(struct connection *entry)
 	__u64 word = *(volatile __u64 *)&entry->word;
 	__u32 client;
 
-	if (!word || !is_due(word))
+	if (!word || word == WORD_DYING || !(is_due(word) || is_orphan(WORD_DEST_OF(word))))
 		return;
 	client = entry->key;
 	if (__sync_val_compare_and_swap(&entry->word, word, WORD_DYING) != word)
@@ -51,9 +51,9 @@ static __always_inline void expire_template(struct template *t)
 {
 	__u64 word = *(volatile __u64 *)&t->word;
 
-	if (!word || !is_due(word))
+	if (!word || word == WORD_DYING || !(is_due(word) || is_orphan(TEMPLATE_DEST_OF(word))))
 		return;
-	if (is_held(word)) {
+	if (is_held(word) && !is_orphan(TEMPLATE_DEST_OF(word))) {
 		__u64 later = (word & ~DEADLINE_MASK) | deadline_in(TEMPLATE_REARM);
 
 		__sync_val_compare_and_swap(&t->word, word, later);

@@ -30,11 +30,10 @@ static __always_inline void count_connection(__u32 dest)
 		counters->connections += 1;
 }
 
-static __always_inline int is_available(__u32 index)
+/* May a template lead here (ip_vs_check_template)? */
+static __always_inline int is_served(__u32 dest)
 {
-	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
-
-	return dest && dest->way & DEST_AVAILABLE;
+	return is_available(dest) && !(control.expire_quiescent_template && is_quiescent(dest));
 }
 
 static __always_inline __u32 schedule_flow(struct flow *flow, struct service *service)
@@ -42,14 +41,14 @@ static __always_inline __u32 schedule_flow(struct flow *flow, struct service *se
 	return schedule(service, flow->client, flow->virtual, flow->client_port);
 }
 
-/* A persistent client's server: its template's, whatever its weight and load, else a scheduled one. */
+/* A persistent client's server: its template's, mostly whatever its weight and load, else a scheduled one. */
 static __always_inline __u32 choose_persistent(struct flow *flow, struct service *service, struct template **held)
 {
 	__u64 key = template_key(flow->client & service->mask, flow->front);
 	struct template *t = find_template(key);
 	__u32 dest = t ? TEMPLATE_DEST_OF(t->word) : NOBODY;
 
-	if (!t || !is_available(dest)) {
+	if (!t || !is_served(dest)) {
 		dest = schedule_flow(flow, service);
 		if (dest == NOBODY)
 			return NOBODY;
@@ -69,6 +68,8 @@ static __always_inline int take_over(struct flow *flow, __u64 wanted)
 	if (!entry || __sync_val_compare_and_swap(&entry->word, flow->ended, wanted) != flow->ended)
 		return 0;
 	release_load(WORD_DEST_OF(flow->ended), WORD_STATE_OF(flow->ended));
+	if (flow->ended & WORD_CONTROLLED)
+		release_template(flow->client, flow->ended);
 	return 1;
 }
 
@@ -104,7 +105,7 @@ static __always_inline int refuses_to_start(struct flow *flow, struct service *s
 {
 	if (service->flags & SERVICE_DELETED)
 		return EXIT_NO_CONNECTION;
-	if (flow->protocol == IPPROTO_TCP && (flow->flags & (SYN | RST)) != SYN)
+	if (flow->protocol == IPPROTO_TCP && (flow->flags & RST || !(flow->flags & SYN || control.sloppy_tcp)))
 		return EXIT_NO_CONNECTION;
 	if (flow->client_port == bpf_htons(FTP_DATA))
 		return EXIT_FTP_DATA;
@@ -113,7 +114,7 @@ static __always_inline int refuses_to_start(struct flow *flow, struct service *s
 
 static __always_inline __u32 start_connection(struct flow *flow, struct service *service)
 {
-	__u32 state = flow->protocol == IPPROTO_TCP ? STATE_SYN_RECV : STATE_UDP;
+	__u32 state = flow->protocol == IPPROTO_TCP ? next_state(STATE_NONE, flow->flags) : STATE_UDP;
 	struct template *held = 0;
 	__u32 dest = service->persistence ? choose_persistent(flow, service, &held) : schedule_flow(flow, service);
 	__u64 word;
@@ -200,12 +201,20 @@ static __always_inline void continue_connection(struct connection *entry, __u64 
 		__sync_val_compare_and_swap(&entry->word, word, wanted);
 }
 
-/* conn_reuse_mode=1: a SYN on the ports of a connection that has ended is a new one, unless it is persistent. */
+/*
+ * conn_reuse_mode: is a SYN on the ports of this connection the first of a new one (ip_vs_core.c: ip_vs_in,
+ * is_new_conn_expected)? One that is persistent goes on, unless expire_nodest_conn finds its server gone or quiesced.
+ */
 static __always_inline int starts_anew(__u64 word, __u8 flags)
 {
-	__u32 state = WORD_STATE_OF(word);
+	__u32 state = WORD_STATE_OF(word), mode = control.conn_reuse_mode;
 
-	return flags & SYN && (state == STATE_TIME_WAIT || state == STATE_CLOSE) && !(word & WORD_CONTROLLED);
+	if (control.expire_nodest_conn &&
+	    (is_orphan(WORD_DEST_OF(word)) || (flags & SYN && mode && is_quiescent(WORD_DEST_OF(word)))))
+		return 1;
+	if (!(flags & SYN) || !mode || word & WORD_CONTROLLED)
+		return 0;
+	return state == STATE_TIME_WAIT || state == STATE_CLOSE || (mode & 2 && state == STATE_FIN_WAIT);
 }
 
 #endif

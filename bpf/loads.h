@@ -12,7 +12,28 @@
 
 static __always_inline int is_active(__u32 state)
 {
-	return state == STATE_SYN_RECV || state == STATE_ESTABLISHED;
+	return state == STATE_SYN_RECV || state == STATE_ESTABLISHED || state == STATE_SYNACK;
+}
+
+static __always_inline int is_available(__u32 index)
+{
+	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+
+	return dest && dest->way & DEST_AVAILABLE;
+}
+
+/* Quiesced: configured, with weight 0. */
+static __always_inline int is_quiescent(__u32 index)
+{
+	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+
+	return dest && !dest->weight;
+}
+
+/* expire_nodest_conn: what a deleted server leaves behind goes at once. */
+static __always_inline int is_orphan(__u32 index)
+{
+	return control.expire_nodest_conn && !is_available(index);
 }
 
 static __always_inline __u64 share_of(__u32 state)

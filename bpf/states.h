@@ -8,21 +8,33 @@
 /* RST beats SYN beats FIN beats ACK. */
 enum flag_class { CLASS_NONE, CLASS_ACK, CLASS_FIN, CLASS_SYN, CLASS_RST, CLASSES = 8 };
 
-#define TABLE_OF(class, sr, es, fw, tw, cl)                                                                       \
-	[STATE_SYN_RECV * CLASSES + class] = STATE_##sr, [STATE_ESTABLISHED * CLASSES + class] = STATE_##es,      \
-	[STATE_FIN_WAIT * CLASSES + class] = STATE_##fw, [STATE_TIME_WAIT * CLASSES + class] = STATE_##tw,        \
-	[STATE_CLOSE * CLASSES + class] = STATE_##cl
+#define TRANSITIONS 64 /* of a table: 8 states, 8 classes */
+#define SECURE TRANSITIONS
+
+#define TABLE_OF(table, class, no, sr, es, fw, tw, cl, sa)                                                        \
+	[table + STATE_NONE * CLASSES + class] = STATE_##no, [table + STATE_SYN_RECV * CLASSES + class] = STATE_##sr, \
+	[table + STATE_ESTABLISHED * CLASSES + class] = STATE_##es,                                               \
+	[table + STATE_FIN_WAIT * CLASSES + class] = STATE_##fw,                                                  \
+	[table + STATE_TIME_WAIT * CLASSES + class] = STATE_##tw,                                                 \
+	[table + STATE_CLOSE * CLASSES + class] = STATE_##cl, [table + STATE_SYNACK * CLASSES + class] = STATE_##sa
 
 /* Volatile keeps clang from moving a table into a mergeable section, which libbpf does not understand. */
-/*                   in: SYN_RECV     ESTABLISHED  FIN_WAIT  TIME_WAIT  CLOSE */
-const volatile __u8 transitions[64] = {
-	TABLE_OF(CLASS_NONE, CLOSE,       CLOSE,       CLOSE,    CLOSE,     CLOSE),
-	TABLE_OF(CLASS_ACK,  ESTABLISHED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE),
-	TABLE_OF(CLASS_FIN,  TIME_WAIT,   FIN_WAIT,    FIN_WAIT, TIME_WAIT, CLOSE),
-	TABLE_OF(CLASS_SYN,  SYN_RECV,    ESTABLISHED, SYN_RECV, SYN_RECV,  SYN_RECV),
-	TABLE_OF(CLASS_RST,  SYN_RECV,    CLOSE,       CLOSE,    CLOSE,     CLOSE),
+const volatile __u8 transitions[2 * TRANSITIONS] = {
+	/* in:                  NONE         SYN_RECV     ESTABLISHED  FIN_WAIT  TIME_WAIT  CLOSE     SYNACK */
+	TABLE_OF(0, CLASS_NONE, CLOSE,       CLOSE,       CLOSE,       CLOSE,    CLOSE,     CLOSE,    CLOSE),
+	TABLE_OF(0, CLASS_ACK,  ESTABLISHED, ESTABLISHED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE,    ESTABLISHED),
+	TABLE_OF(0, CLASS_FIN,  CLOSE,       TIME_WAIT,   FIN_WAIT,    FIN_WAIT, TIME_WAIT, CLOSE,    TIME_WAIT),
+	TABLE_OF(0, CLASS_SYN,  SYN_RECV,    SYN_RECV,    ESTABLISHED, SYN_RECV, SYN_RECV,  SYN_RECV, SYN_RECV),
+	TABLE_OF(0, CLASS_RST,  CLOSE,       SYN_RECV,    CLOSE,       CLOSE,    CLOSE,     CLOSE,    CLOSE),
 	/* UDP knows one state and no flags. */
 	[STATE_UDP * CLASSES + CLASS_NONE] = STATE_UDP,
+	/* secure_tcp (tcp_states_dos): a SYN alone does not make SYN_RECV, SYNACK is left by RST. */
+	TABLE_OF(SECURE, CLASS_NONE, CLOSE,       CLOSE,       CLOSE,       CLOSE,    CLOSE,     CLOSE,  CLOSE),
+	TABLE_OF(SECURE, CLASS_ACK,  ESTABLISHED, ESTABLISHED, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE,  ESTABLISHED),
+	TABLE_OF(SECURE, CLASS_FIN,  CLOSE,       TIME_WAIT,   FIN_WAIT,    FIN_WAIT, TIME_WAIT, CLOSE,  TIME_WAIT),
+	TABLE_OF(SECURE, CLASS_SYN,  SYNACK,      SYN_RECV,    ESTABLISHED, SYNACK,   SYNACK,    SYNACK, SYNACK),
+	TABLE_OF(SECURE, CLASS_RST,  CLOSE,       SYN_RECV,    CLOSE,       CLOSE,    CLOSE,     CLOSE,  CLOSE),
+	[SECURE + STATE_UDP * CLASSES + CLASS_NONE] = STATE_UDP,
 };
 
 #define CLASS_OF(f) ((f)&RST ? CLASS_RST : (f)&SYN ? CLASS_SYN : (f)&FIN ? CLASS_FIN : (f)&ACK ? CLASS_ACK : CLASS_NONE)
@@ -34,7 +46,9 @@ const volatile __u8 flag_classes[FLAGS_SEEN + 1] = {
 
 static __always_inline __u32 next_state(__u32 state, __u8 flags)
 {
-	return transitions[(state * CLASSES + flag_classes[flags & FLAGS_SEEN]) & 63];
+	__u32 table = control.secure_tcp ? SECURE : 0;
+
+	return transitions[table + ((state * CLASSES + flag_classes[flags & FLAGS_SEEN]) & (TRANSITIONS - 1))];
 }
 
 static __always_inline __u64 deadline_in(__u32 seconds)

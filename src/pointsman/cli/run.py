@@ -46,6 +46,14 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
     is_flag=True,
     help="At a stop, leave services and connections in force; the next run adopts them.",
 )
+@click.option(
+    "--sysctl",
+    "settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What IPVS has under net.ipv4.vs: conn_reuse_mode, expire_nodest_conn, expire_quiescent_template, "
+    "sloppy_tcp, secure_tcp. Several times for several.",
+)
 @click.option("--config-id", help="Decides about lines with @id. [default: the short host name]")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def run(
@@ -54,6 +62,7 @@ def run(
     xdp_mode: str,
     connections: int,
     keep_forwarding: bool,
+    settings: tuple[str, ...],
     config_id: str | None,
     verbose: bool,
 ) -> None:
@@ -72,8 +81,13 @@ def run(
     from pointsman.cli.reload import reload_at_signal
     from pointsman.daemon.start import Options, configure_logging, start
     from pointsman.model.config import Config
+    from pointsman.model.tunables import parse
 
     configure_logging(verbose)
+    try:
+        tunables = parse(settings)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--sysctl") from error
     by_hand = file is None and bool(interfaces)
     path = None if by_hand else (file or DEFAULT_FILE).absolute()
     config = Config(router_id=socket.gethostname()) if path is None else load_or_exit(path, config_id)
@@ -84,5 +98,6 @@ def run(
         keep_forwarding=keep_forwarding,
         file=str(path or ""),
         config_id=config_id,
+        tunables=tunables,
     )
     sys.exit(start(config, options, partial(reload_at_signal, path, config_id) if path else None))

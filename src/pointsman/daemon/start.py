@@ -60,6 +60,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration file; empty: none."""
     config_id: str | None = None
     """What its lines with @id are compared with; None: the short host name."""
+    tunables: dict[str, int] = {}
+    """Settings of model.tunables; the others have their defaults."""
 
 
 class EnvironmentProblem(Exception):  # noqa: N818
@@ -207,6 +209,7 @@ def _director(
     try:
         interfaces = interfaces if generations.number == 1 else survey(generations.current)
         plane = XdpDataPlane.open(pin_directory(), interfaces, options.xdp_mode, options.connection_limit)
+        plane.tune(options.tunables)
     except (OSError, CannotReloadError) as error:
         return _refuse(f"the data plane cannot be set up: {error}")
     origin = {"file": options.file, "config_id": options.config_id}

@@ -147,6 +147,12 @@ class Control(ctypes.Structure):
         ("template_sweep", u32),
         ("spare", u32),
         ("timeout", u32 * STATES),
+        ("conn_reuse_mode", u32),
+        ("expire_nodest_conn", u32),
+        ("expire_quiescent_template", u32),
+        ("sloppy_tcp", u32),
+        ("secure_tcp", u32),
+        ("spares", u32 * 3),
     )
     now: int
     overflow_until: int

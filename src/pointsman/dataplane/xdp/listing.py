@@ -70,25 +70,32 @@ def _entries(memory: mmap.mmap, form: str) -> Iterator[tuple[int, ...]]:
             yield from (entry for entry in struct.iter_unpack(form, page) if entry[0] and entry[1])
 
 
-def connections(tables: Tables, store: Store, words: Vocabulary) -> Iterator[Connection]:
-    """Connections and persistence templates. Entries that come or go meanwhile may be missing."""
+def connections(tables: Tables, store: Store, words: Vocabulary, now: float) -> Iterator[Connection]:
+    """Connections and persistence templates. Entries that come or go meanwhile may be missing.
+
+    `now` is the precise time on the packet path's clock, seconds since boot.
+    """
     keys = store.front_keys()
     for key, word in _entries(tables.connections, "=QQ"):
         service = keys.get(word >> 48)
         if service is not None and word != WORD_DYING:
-            yield _connection(tables, words, service, key, word)
+            yield _connection(tables, words, service, key, word, now)
     for key, word, *_ in _entries(tables.templates, "=QQ16x"):
         service = keys.get(key >> 32 & 0xFFFF)
         if service is not None and word != WORD_DYING:
-            yield _template(tables, service, key, word)
+            yield _template(tables, service, key, word, now)
 
 
-def _seconds_left(tables: Tables, word: int) -> float:
-    left = (word - tables.control.now) & DEADLINE_MASK
-    return float(left if left <= DEADLINE_MASK // 2 else 0)
+def _seconds_left(word: int, now: float) -> float:
+    """Deadlines count from the second a packet came in, so right after it a whole second has been begun."""
+    second = int(now)
+    left = (word - second) & DEADLINE_MASK
+    return max(0.0, left - (now - second)) if left <= DEADLINE_MASK // 2 else 0.0
 
 
-def _connection(tables: Tables, words: Vocabulary, service: ServiceKey, key: int, word: int) -> Connection:
+def _connection(
+    tables: Tables, words: Vocabulary, service: ServiceKey, key: int, word: int, now: float
+) -> Connection:
     assert service.address is not None and service.transport is not None
     dest = tables.dests[word >> 30 & 0x3FFFF]
     virtual_port = socket.ntohs(key >> 48)
@@ -101,11 +108,11 @@ def _connection(tables: Tables, words: Vocabulary, service: ServiceKey, key: int
         server=address_of(dest.address),
         server_port=dest.port or virtual_port,
         state=words.states[word >> 26 & 15],
-        expires=_seconds_left(tables, word),
+        expires=_seconds_left(word, now),
     )
 
 
-def _template(tables: Tables, service: ServiceKey, key: int, word: int) -> Connection:
+def _template(tables: Tables, service: ServiceKey, key: int, word: int, now: float) -> Connection:
     assert service.address is not None and service.transport is not None
     dest = tables.dests[word >> 46]
     parked = bool(key & TEMPLATE_PARKED)
@@ -119,5 +126,5 @@ def _template(tables: Tables, service: ServiceKey, key: int, word: int) -> Conne
         server=address_of(dest.address),
         server_port=PARKED_PORT if parked else dest.port,
         state="ASSURED" if assured else "NONE",
-        expires=_seconds_left(tables, word),
+        expires=_seconds_left(word, now),
     )

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, NextHop
@@ -32,9 +33,18 @@ from pointsman.model.operations import (
 )
 from pointsman.model.service import ServiceTable
 from pointsman.model.traffic import Connection, Counters
+from pointsman.model.tunables import TUNABLES
 
 PROGRAMS = frozenset({"direct_xdp", "direct_tc", "start_clock"})
-TIMEOUTS = {"SYN_RECV": 60, "ESTABLISHED": 900, "FIN_WAIT": 120, "TIME_WAIT": 120, "CLOSE": 10, "UDP": 300}
+TIMEOUTS = {
+    "SYN_RECV": 60,
+    "ESTABLISHED": 900,
+    "FIN_WAIT": 120,
+    "TIME_WAIT": 120,
+    "CLOSE": 10,
+    "UDP": 300,
+    "SYNACK": 120,
+}
 """Seconds, IPVS's defaults (ip_vs_proto_tcp.c, ip_vs_proto_udp.c)."""
 
 
@@ -49,11 +59,13 @@ class XdpDataPlane:
         self._directory = directory
         self._attachments: list[Attachment] = []
         self._mode = "auto"
+        self._clock: Callable[[], float] = _seconds_since_boot
         self._states = {name: number for number, name in words.states.items()}
         if fresh:
             self.tables.control.seed = secrets.randbits(64) | 1
             for state, seconds in TIMEOUTS.items():
                 self.tables.control.timeout[self._states[state]] = seconds
+            self.tune({})
         self.store = Store(self.tables, words)
 
     @classmethod
@@ -106,6 +118,7 @@ class XdpDataPlane:
         loaded = _load(sizes, {}, PROGRAMS | {"sweep_now"})
         plane = cls(loaded, words, None, fresh=True)
         plane.tables.control.now = now
+        plane._clock = lambda: plane.tables.control.now + 0.5
         return plane
 
     @classmethod
@@ -152,6 +165,11 @@ class XdpDataPlane:
         failure = syscalls.run_program(self.programs["start_clock"]).verdict
         if failure:
             raise DataPlaneError(errno.EIO, f"the kernel's BPF timer cannot be started (step {failure})")
+
+    def tune(self, settings: Mapping[str, int]) -> None:
+        """Put these settings of model.tunables in force, at once, and the defaults of the others."""
+        for name, tunable in TUNABLES.items():
+            setattr(self.tables.control, name, settings.get(name, tunable.default))
 
     # DataPlane
 
@@ -217,7 +235,7 @@ class XdpDataPlane:
         return listing.counters(self.tables, self.store, self._words)
 
     def connections(self) -> Iterable[Connection]:
-        return listing.connections(self.tables, self.store, self._words)
+        return listing.connections(self.tables, self.store, self._words, self._clock())
 
     def next_hop_addresses(self) -> set[Address]:
         """Every real server's address: what set_next_hops is asked for."""
@@ -246,6 +264,10 @@ class XdpDataPlane:
         self.tables.close()
         _close_all(self.programs.values())
         self.programs = {}
+
+
+def _seconds_since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _read_object() -> tuple[Vocabulary, str]:
