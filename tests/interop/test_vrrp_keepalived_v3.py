@@ -36,7 +36,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Switch, Host, Host]]:
         a, b = made.host("a", "10.9.0.1/24"), made.host("b", "10.9.0.2/24")
         for number, host in enumerate((a, b), 1):
             host.ip("addr", "add", f"fd00::{number}/64", "dev", "eth0", "nodad")
-            until("the link-local address can be used", lambda host=host: bool(link_local(host)))
+        until("the link-local addresses can be used", lambda: all(link_local(host) for host in (a, b)))
         yield made, a, b
 
 

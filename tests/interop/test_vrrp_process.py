@@ -15,7 +15,7 @@ import pytest
 from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
-from pointsman.model.vrrp import VirtualAddress, VrrpInstance
+from pointsman.model.vrrp import VirtualAddress, VirtualRoute, VrrpInstance
 from pointsman.net.addresses import VRRP_MARK, addresses
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.links import links
@@ -115,6 +115,29 @@ def test_a_removed_address_is_put_back(pair: tuple[Switch, Host, Host]) -> None:
     a.ip("addr", "del", "10.9.0.100/24", "dev", "eth0")
     until("it is back again", lambda: "10.9.0.100/24" in a.addresses())
     assert process.log.read_text().count("somebody has removed 10.9.0.100") == 2
+
+
+def test_routes_come_and_go_with_mastership(pair: tuple[Switch, Host, Host]) -> None:
+    made, a, _ = pair
+    moving = (
+        VirtualRoute(
+            destination=ipaddress.ip_address("192.0.2.0"),
+            prefix_length=24,
+            gateway=ipaddress.ip_address("10.9.0.254"),
+            source=ipaddress.ip_address("10.9.0.100"),
+            table=1000,
+        ),
+        VirtualRoute(kind="blackhole", destination=ipaddress.ip_address("198.51.100.0"), prefix_length=24),
+    )
+    process = master(made, a, instance(routes=moving))
+    until("they are there", lambda: "198.51.100.0" in a.ip("route", "show", "proto", "keepalived"))
+    (line,) = a.ip("route", "show", "table", "1000").splitlines()
+    expected = "192.0.2.0/24 via 10.9.0.254 dev eth0 proto keepalived src 10.9.0.100"
+    assert " ".join(line.split()) == expected
+    assert "blackhole 198.51.100.0/24" in a.ip("route", "show", "proto", "keepalived")
+    assert process.stop() == 0
+    assert a.ip("route", "show", "proto", "keepalived", "table", "all") == ""
+    assert "cannot" not in process.log.read_text()
 
 
 def test_carrier_loss_is_fault_and_lets_go_of_the_address(pair: tuple[Switch, Host, Host]) -> None:

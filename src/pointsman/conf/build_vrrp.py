@@ -6,6 +6,7 @@ import ipaddress
 import re
 from typing import TypeVar
 
+from pointsman.conf.build_routes import virtual_routes
 from pointsman.conf.build_tracking import Trackers, notify, tracked
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
@@ -80,6 +81,7 @@ def instance(
         checksum_without_pseudo_header=_first(
             block.get("v3_checksum_as_v2", bool), defaults.get("v3_checksum_as_v2", bool), False
         ),
+        routes=virtual_routes(block, findings),
         tracked=tracked(block, known, findings),
         notify=notify(block, findings),
         notify_priority_changes=_switch("notify_priority_changes", block, defaults),

@@ -9,7 +9,7 @@ from pointsman.conf.show_checks import check_block, command_line
 from pointsman.conf.show_tracking import definitions, global_words, groups, notify, tracked
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
-from pointsman.model.vrrp import VirtualAddress, VrrpInstance
+from pointsman.model.vrrp import VirtualAddress, VirtualRoute, VrrpInstance
 
 
 def show(config: Config) -> str:
@@ -77,8 +77,27 @@ def _instance(instance: VrrpInstance) -> Iterator[str]:
         yield from block(
             "virtual_ipaddress_excluded", (_address(each) for each in instance.excluded_addresses)
         )
+    if instance.routes:
+        yield from block("virtual_routes", (_route(each) for each in instance.routes))
     yield from tracked(instance.tracked)
     yield from notify(instance.notify)
+
+
+def _route(route: VirtualRoute) -> str:
+    parts = [] if route.kind == "unicast" else [route.kind]
+    parts.append(f"to {route}")
+    if route.gateway is not None:
+        parts.append(f"via {route.gateway}")
+    if route.device:
+        parts.append(f"dev {text(route.device)}")
+    if route.source is not None:
+        parts.append(f"src {route.source}")
+    parts.append(f"table {route.table}")
+    if route.metric:
+        parts.append(f"metric {route.metric}")
+    if route.scope:
+        parts.append(f"scope {route.scope}")
+    return " ".join([*parts, *(["onlink"] if route.on_link else [])])
 
 
 def _answers(instance: VrrpInstance) -> Iterator[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pointsman.daemon.vrrp_notices import Notice
-from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
+from pointsman.model.vrrp import VirtualAddress, VirtualRoute, VrrpInstance, VrrpState
+from pointsman.net import routes
 from pointsman.net.addresses import InterfaceAddress, addresses, assign, withdraw
 from pointsman.net.arp import Announcer, Answer
 from pointsman.net.links import Link
@@ -80,13 +81,21 @@ class Belongings:
 
     def adopt(self, instance: VrrpInstance) -> None:
         """Other addresses from now on; what leaves was withdrawn, what comes the machine takes."""
+        if self._renew_at is not None:
+            self._withdraw_routes(each for each in self._instance.routes if each not in instance.routes)
         self._instance = instance
         self._entries = instance.moving_addresses
 
     def release(self) -> None:
         """Take them away."""
         self._recheck_at = self._renew_at = self._ask_at = None
+        self._withdraw_routes(self._instance.routes)
         self.withdraw(self._entries)
+
+    def _withdraw_routes(self, gone: Iterable[VirtualRoute]) -> None:
+        for route, error in routes.withdraw(self._host.netlink, self._host.links, gone):
+            if error.errno not in (errno.ESRCH, None):
+                log.error("(%s) cannot remove the route to %s: %s", self._instance.name, route, error)
 
     def withdraw(self, entries: tuple[VirtualAddress, ...]) -> None:
         """Take some of them away."""
@@ -139,6 +148,8 @@ class Belongings:
     def _assign(self) -> None:
         for entry, error in assign(self._host.netlink, self._host.links, self._entries, LIFETIME):
             log.error("(%s) cannot add %s to %s: %s", self._instance.name, entry.address, entry.device, error)
+        for route, problem in routes.assign(self._host.netlink, self._host.links, self._instance.routes):
+            log.error("(%s) cannot add the route to %s: %s", self._instance.name, route, problem)
 
     def _some_are_missing(self) -> bool:
         present = addresses(self._host.netlink)

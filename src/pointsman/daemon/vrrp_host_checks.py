@@ -18,12 +18,18 @@ class EnvironmentProblemError(Exception):
 def check_devices(instances: Iterable[VrrpInstance], present: dict[str, Link]) -> None:
     """Raises EnvironmentProblemError for the first instance that this host cannot run."""
     for instance in instances:
-        for device in (instance.interface, *(entry.device for entry in instance.moving_addresses)):
+        for device in (instance.interface, *_devices(instance)):
             if device not in present:
                 known = ", ".join(sorted(present))
                 raise EnvironmentProblemError(
                     f"vrrp_instance {instance.name}: interface {device} does not exist (there are: {known})"
                 )
+
+
+def _devices(instance: VrrpInstance) -> list[str]:
+    """The interfaces of everything that moves with an instance."""
+    bearers = [entry.device for entry in instance.moving_addresses]
+    return [name for name in (*bearers, *(route.device for route in instance.routes)) if name]
 
 
 def find_own_address(instance: VrrpInstance, link: Link, present: Iterable[InterfaceAddress]) -> Address:

@@ -32,6 +32,28 @@ class VirtualAddress(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
 
 
+class VirtualRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A route that moves with mastership."""
+
+    kind: str = "unicast"
+    """Or blackhole, unreachable, prohibit."""
+    destination: Address
+    prefix_length: int
+    gateway: Address | None = None
+    device: str = ""
+    """Empty: the kernel finds it by the gateway."""
+    source: Address | None = None
+    """The address that this host prefers when it sends along the route."""
+    table: int = 254
+    metric: int = 0
+    scope: str = ""
+    on_link: bool = False
+    """The gateway is taken to be on the link, whatever the addresses say."""
+
+    def __str__(self) -> str:
+        return f"{self.destination}/{self.prefix_length}"
+
+
 class PassAuthentication(msgspec.Struct, frozen=True):
     """Simple text authentication of VRRPv2 (RFC 2338 section 5.3.6.2)."""
 
@@ -79,6 +101,7 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     """Version 3 over IPv4: the checksum of RFC 9568 (v3_checksum_as_v2) until a peer shows its own form."""
     excluded_addresses: tuple[VirtualAddress, ...] = ()
     """They move too, but no advert names them (virtual_ipaddress_excluded)."""
+    routes: tuple[VirtualRoute, ...] = ()
     tracked: tuple[Tracked, ...] = ()
     notify: Notify = Notify()
     notify_priority_changes: bool = False

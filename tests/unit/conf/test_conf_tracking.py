@@ -20,6 +20,7 @@ from pointsman.model.tracking import (
     TrackProcess,
     TrackScript,
 )
+from pointsman.model.vrrp import VirtualRoute
 
 WHOLE = """
 global_defs {
@@ -61,6 +62,13 @@ vrrp_instance A {
     }
     virtual_ipaddress_excluded {
         fd00::1/64
+    }
+    virtual_routes {
+        default via 10.0.0.254 dev eth0 src 10.0.0.1 table 100 metric 5
+        to fd01::/64 gw fd00::9
+        10.1.0.0/16 oif eth1 scope link
+        blackhole 10.2.0.0/16
+        192.0.2.0/24 via 10.9.9.9 dev eth0 onlink
     }
     track_script {
         web
@@ -192,6 +200,31 @@ def test_an_instance_of_ipv6_addresses_speaks_version_3_over_ipv6(whole: Config)
     assert whole.instances[1].addresses[0].address == ipaddress.IPv6Address("fd00::2")
 
 
+def test_routes_are_read_in_iproute2_s_language(whole: Config) -> None:
+    ip = ipaddress.ip_address
+    assert whole.instances[0].routes == (
+        VirtualRoute(
+            destination=ip("0.0.0.0"),
+            prefix_length=0,
+            gateway=ip("10.0.0.254"),
+            device="eth0",
+            source=ip("10.0.0.1"),
+            table=100,
+            metric=5,
+        ),
+        VirtualRoute(destination=ip("fd01::"), prefix_length=64, gateway=ip("fd00::9")),
+        VirtualRoute(destination=ip("10.1.0.0"), prefix_length=16, device="eth1", scope="link"),
+        VirtualRoute(kind="blackhole", destination=ip("10.2.0.0"), prefix_length=16),
+        VirtualRoute(
+            destination=ip("192.0.2.0"),
+            prefix_length=24,
+            gateway=ip("10.9.9.9"),
+            device="eth0",
+            on_link=True,
+        ),
+    )
+
+
 def test_a_sync_group_gives_its_trackers_to_its_members_and_takes_their_weights(whole: Config) -> None:
     (group,) = whole.vrrp.groups
     assert (group.members, group.notify.fault) == (("B", "C"), Command(("/usr/bin/fault", "G")))
@@ -222,6 +255,11 @@ FRAME = """vrrp_instance A {
 @pytest.mark.parametrize(
     ("inside", "outside", "text"),
     [
+        ("virtual_routes {\n via 10.0.0.9\n }", "", "a route wants a destination"),
+        ("virtual_routes {\n 10.1.0.0/16\n }", "", "a route wants via GATEWAY or dev INTERFACE"),
+        ("virtual_routes {\n 10.1.0.1/16 dev eth0\n }", "", "is 10.1.0.0/16 meant?"),
+        ("virtual_routes {\n 10.1.0.0/16 via fd00::1\n }", "", "addresses of one route are of one family"),
+        ("virtual_routes {\n 10.1.0.0/16 dev eth0 mtu 9000\n }", "", "mtu: not supported; there are to via"),
         ("track_script {\n x\n }", "", "track_script x: there is no vrrp_script x"),
         ("track_interface {\n eth1 weight 400\n }", "", "a weight is a number from -253 to 253"),
         ("track_interface {\n eth1 often\n }", "", "often is not an option; there are weight N"),
