@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def labs() -> Iterator[dict[str, Lab]]:
     with Lab("ha-pair", prefix=PREFIX) as pair, Lab("dual-homed", prefix=f"{PREFIX}d") as dual:
         found = {lab.topology.name: lab for lab in (pair, dual)}
         for lab in found.values():
-            waiting.until(lambda lab=lab: faultrun.healthy(lab), 30.0, "the doctor is content")  # type: ignore[misc]
+            waiting.until(partial(faultrun.healthy, lab), 30.0, "the doctor is content")
         yield found
 
 
@@ -137,3 +138,27 @@ def test_the_json_bears_all_of_it(labs: dict[str, Lab]) -> None:
         for web in ha_pair.WEB_SERVERS.values()
         for port in (443, 80)
     ]
+
+
+def test_both_hosts_tell_their_part_of_the_next_connection(labs: dict[str, Lab], tmp_path: Path) -> None:
+    lab = labs["dual-homed"]
+    service = f"{dual_homed.VIP}:{dual_homed.PORT}"
+    words = ["pointsman", "trace", "--here", "--seconds", "60", "--client", "192.168.7.2"]
+    told = {name: lab.node(name).log("here") for name in ("lvs", "server")}
+    waits = []
+    for name, log in told.items():
+        line = [*words, "--pcap", str(tmp_path / name), service]
+        waits.append(lab.node(name).popen(line, log="here"))
+        waiting.until(partial(_says, log, "waiting for a connection"), 30.0, f"{name} waits")
+    lab.node("client").run(["curl", "-s", f"http://{service}/"])
+    codes = [child.wait(30) for child in waits]
+    text = {name: log.read_text() for name, log in told.items()}
+    assert codes == [0, 0], text
+    assert f"has it: {dual_homed.REAL_SERVER}:{dual_homed.PORT}, chosen by rr" in text["lvs"]
+    assert "✓ the request arrived on eth12 from 00:16:3e:5d:a6:b3" in text["server"]
+    assert "✓ the answer left on eth14 to 00:1a:a0:21:21:65" in text["server"]
+    assert b"hop 2" in (tmp_path / "server").read_bytes()
+
+
+def _says(log: Path, text: str) -> bool:
+    return log.exists() and text in log.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import click
 import msgspec
 
 from pointsman.insight import hoptable, pcapng
+from pointsman.insight.livetrace import watch
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running
+from pointsman.lab.tracing import Traced
 from pointsman.lab.tracing import trace as trace_lab
 
 FAILED = 1
@@ -19,10 +22,18 @@ FAILED = 1
 
 @click.command()
 @click.argument("service", metavar="VIP:PORT")
+@click.option("--here", is_flag=True, help="On this host (a director or a real server) instead of in a lab.")
+@click.option(
+    "--seconds", type=click.FloatRange(1, 3600), default=30, show_default=True, help="How long --here waits."
+)
 @click.option(
     "--lab", "topology", type=click.Choice(list(TOPOLOGIES)), help="Which lab; default: the one that is up."
 )
-@click.option("--client", default="client", show_default=True, help="The node that connects.")
+@click.option(
+    "--client",
+    default="",
+    help="The lab's node that connects, 'client' unless given; with --here: wait for this address only.",
+)
 @click.option("--prefix", default=PREFIX, show_default=True, help="The lab's, when it has one of its own.")
 @click.option(
     "--pcap",
@@ -31,33 +42,68 @@ FAILED = 1
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def trace(
-    service: str, topology: str | None, client: str, prefix: str, pcap: Path | None, as_json: bool
+    service: str,
+    here: bool,
+    seconds: float,
+    topology: str | None,
+    client: str,
+    prefix: str,
+    pcap: Path | None,
+    as_json: bool,
 ) -> None:
-    """Follow one TCP connection through a lab: which MAC changed where, and is it direct routing?
+    """Follow one TCP connection: which MAC changed where, and is it direct routing?
 
-    Captures at every interface while the client connects to VIP:PORT. Exit code 0: the director changed only
-    MACs and TTL, and the answer did not pass it; 1: not so, or no trace could be made.
+    In a lab it captures at every interface while the client connects to VIP:PORT. With --here it waits for
+    the next connection and tells what this host saw of it: a director its decision, a real server arrival
+    and answer, or why its kernel dropped the request.
+
+    Exit code 0: all as it should be; 1: not so, or no trace could be made.
     """
     try:
         vip, port = _service(service)
-        lab = _lab(topology, prefix)
-        traced = trace_lab(lab, vip, port, client)
+        traced = _host(vip, port, client, seconds) if here else _connect(topology, prefix, vip, port, client)
         if pcap:
             pcap.write_bytes(pcapng.encode(traced.trace, traced.sightings))
     except (LabError, OSError) as error:
         click.echo(f"pointsman trace: {error}", err=True)
         sys.exit(FAILED)
     if as_json:
-        document = msgspec.to_builtins(traced) | {"ok": traced.trace.ok}
-        del document["sightings"]
+        document = {
+            "trace": msgspec.to_builtins(traced.trace),
+            "outcome": traced.outcome,
+            "remark": traced.remark,
+            "ok": traced.trace.ok,
+        }
         click.echo(json.dumps(document, indent=2))
     else:
         console = hoptable.wide_console()
-        hoptable.show(traced.trace, lab.topology.hosts_by_mac(), console)
-        console.print(f"  the client got: {traced.outcome}", markup=False)
-        if traced.remark:
-            console.print(f"  {traced.remark}", markup=False)
+        hoptable.show(traced.trace, traced.hosts, console)
+        for text in (f"the client got: {traced.outcome}" if traced.outcome else "", traced.remark):
+            if text:
+                console.print(f"  {text}", markup=False)
     sys.exit(0 if traced.trace.ok else FAILED)
+
+
+def _connect(topology: str | None, prefix: str, vip: str, port: int, client: str) -> Traced:
+    lab = _lab(topology, prefix)
+    return trace_lab(lab, vip, port, client or "client")
+
+
+def _host(vip: str, port: int, client: str, seconds: float) -> Traced:
+    try:
+        address = ipaddress.IPv4Address(vip)
+        if client:
+            ipaddress.IPv4Address(client)
+    except ValueError as error:
+        raise LabError(f"{error}: trace follows IPv4 only, so far") from error
+    watched = watch(
+        address,
+        port,
+        client,
+        seconds,
+        lambda: click.echo(f"waiting for a connection to {vip}:{port} (at most {seconds:g} s)", err=True),
+    )
+    return Traced(watched.trace, "", watched.sightings, watched.remark, watched.hosts)
 
 
 def _service(text: str) -> tuple[str, int]:

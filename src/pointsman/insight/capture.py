@@ -82,8 +82,10 @@ def capture(
     ready: Callable[[], None],
     ended: Callable[[], bool],
     seconds: float,
+    enough: Callable[[list[Sighting]], bool] = lambda _sightings: False,
 ) -> list[Sighting]:
-    """Watch all points until `ended()`, or for `seconds`; `ready()` is called when all of them are watched.
+    """Watch all points until `ended()`, or until the sightings are `enough`, or for `seconds`; `ready()` is
+    called when all of them are watched.
 
     Raises OSError when an interface cannot be watched (EPERM without CAP_NET_RAW).
     """
@@ -92,15 +94,20 @@ def capture(
             tap = stack.enter_context(_open(point, service_filter(vip, port)))
             selector.register(tap, selectors.EVENT_READ, point)
         ready()
-        return _gather(selector, ended, seconds)
+        return _gather(selector, ended, seconds, enough)
 
 
-def _gather(selector: selectors.BaseSelector, ended: Callable[[], bool], seconds: float) -> list[Sighting]:
+def _gather(
+    selector: selectors.BaseSelector,
+    ended: Callable[[], bool],
+    seconds: float,
+    enough: Callable[[list[Sighting]], bool],
+) -> list[Sighting]:
     sightings: list[Sighting] = []
     deadline = time.monotonic() + seconds
     settling = False
     while (now := time.monotonic()) < deadline and len(sightings) < MAX_FRAMES:
-        if not settling and ended():
+        if not settling and (enough(sightings) or ended()):
             settling, deadline = True, min(deadline, now + _SETTLE_SECONDS)
         for key, _ in selector.select(timeout=0.02):
             assert isinstance(key.fileobj, socket.socket)

@@ -139,27 +139,37 @@ def analyse(
 
     `hosts` names MAC addresses.
     """
-    ordered = sorted(sightings, key=lambda sighting: (sighting.time, not sighting.place.sends))
-    request = _request(ordered, vip, port, client_port)
-    answer = _answer(ordered, request)
-    hops = _hops([*request, *answer], starts=len(request))
+    request, answer = follow(sightings, vip, port, client_port)
     trace = Trace(
-        request=tuple(hops[: len(request)]),
-        answer=tuple(hops[len(request) :]),
+        request=request,
+        answer=answer,
         findings=(),
         drops=tuple(dict.fromkeys(drop for drop in drops if drop.reason not in dropreasons.UNREMARKABLE)),
         decisions=tuple(decisions),
     )
     findings = tuple(_judge(trace, hosts))
     if not all(finding.ok for finding in findings):
-        refused = bool(trace.answer) and "R" in trace.answer[0].frame.flags
-        told = [drop for drop in trace.drops if not (refused and drop.reason == "NO_SOCKET")]
-        findings += tuple(_drop_findings(told, vip))
+        findings += tuple(drop_findings(trace, vip))
     return msgspec.structs.replace(trace, findings=findings)
 
 
-def _drop_findings(drops: Iterable[Drop], vip: str) -> Iterable[Finding]:
-    for drop in drops:
+def follow(
+    sightings: Iterable[Sighting], vip: str, port: int, client_port: int | None = None
+) -> tuple[tuple[Hop, ...], tuple[Hop, ...]]:
+    """The way of the first SYN to VIP:port (of the one from `client_port`, if given), and of its answer."""
+    ordered = sorted(sightings, key=lambda sighting: (sighting.time, not sighting.place.sends))
+    request = _request(ordered, vip, port, client_port)
+    answer = _answer(ordered, request)
+    hops = _hops([*request, *answer], starts=len(request))
+    return tuple(hops[: len(request)]), tuple(hops[len(request) :])
+
+
+def drop_findings(trace: Trace, vip: str) -> Iterable[Finding]:
+    """One sentence for each drop; none for the end of a connection that was refused openly."""
+    refused = bool(trace.answer) and "R" in trace.answer[0].frame.flags
+    for drop in trace.drops:
+        if refused and drop.reason == "NO_SOCKET":
+            continue
         packet = "answer" if drop.answer else "request"
         place = f" on {drop.interface}" if drop.interface else ""
         function = f" (in {drop.function})" if drop.function else ""

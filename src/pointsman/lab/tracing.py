@@ -33,6 +33,8 @@ class Traced(msgspec.Struct, frozen=True):
     """Every frame that was captured, in the order of time."""
     remark: str = ""
     """What could not be looked at, and why."""
+    hosts: dict[str, str] = {}
+    """Names by MAC address."""
 
 
 class _Connection(threading.Thread):
@@ -100,7 +102,7 @@ def trace(lab: Lab, vip: str, port: int, client: str = "client", source: str = "
         _decisions(lab, address, port, connection.port),
     )
     ordered = sorted(sightings, key=lambda sighting: sighting.time)
-    return Traced(found, connection.outcome, tuple(ordered), remark)
+    return Traced(found, connection.outcome, tuple(ordered), remark, lab.topology.hosts_by_mac())
 
 
 def _located(lab: Lab, dropped: list[drops.KernelDrop], vip: str, client_port: int) -> Iterator[Drop]:
