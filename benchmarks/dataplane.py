@@ -41,7 +41,9 @@ TOLERATED = 1e-4
 class Settings(ctypes.Structure):
     """struct settings of frames.bpf.c."""
 
-    _fields_ = tuple((name, ctypes.c_uint32) for name in ("flows", "counter", "sequential", "flags", "vip"))
+    _fields_ = tuple(
+        (name, ctypes.c_uint32) for name in ("flows", "counter", "sequential", "flags", "vip", "port_bits")
+    )
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Bench:
         memory = mmap.mmap(self.loaded.maps[".data.settings"], mmap.PAGESIZE)
         self.settings = Settings.from_buffer(memory)
         self.settings.vip = int.from_bytes(VIP.packed, "little")
+        self.settings.port_bits = 2
 
     def aim(self, program: int) -> None:
         """Choose the program under test."""

@@ -20,6 +20,7 @@ struct settings {
 	__u32 sequential; /* flows one after the other, else at random */
 	__u32 flags;	  /* of TCP */
 	__u32 vip;	  /* network order */
+	__u32 port_bits;  /* flows from one address differ in so many bits of their port */
 };
 
 struct settings settings SEC(".data.settings");
@@ -71,10 +72,10 @@ int prepare(struct xdp_md *context)
 	*(__u32 *)ip = bpf_htonl(0x45000028);
 	*((__u32 *)ip + 1) = bpf_htonl(0x00014000);
 	*((__u32 *)ip + 2) = bpf_htonl(0x40060000);
-	ip->saddr = bpf_htonl(0x0a000001 + (flow >> 2));
+	ip->saddr = bpf_htonl(0x0a000001 + (flow >> settings.port_bits));
 	ip->daddr = settings.vip;
 	ip->check = header_checksum(ip);
-	tcp->source = bpf_htons(1024 + (flow & 3));
+	tcp->source = bpf_htons(1024 + (flow & ((1 << settings.port_bits) - 1)));
 	tcp->dest = bpf_htons(80);
 	tcp->seq = 0;
 	tcp->ack_seq = 0;

@@ -32,6 +32,7 @@ enum exit_reason {
 	EXIT_TTL_EXCEEDED,  /* dropped: TTL 1 or less */
 	EXIT_TABLE_FULL,    /* forwarded all the same: no room for a new connection, served by hash */
 	EXIT_UNTRACKED,     /* forwarded all the same: packet of a connection that found no room, served by hash */
+	EXIT_TEMPLATES_FULL, /* forwarded all the same: no room for a persistent client, who is served by hash */
 	EXIT_COUNT,
 };
 

@@ -56,7 +56,10 @@ static __always_inline __u32 choose_persistent(struct flow *flow, struct service
 		      : add_template(key, dest, service->persistence);
 	}
 	*held = t;
-	return dest;
+	if (t)
+		return dest;
+	count_exit(EXIT_TEMPLATES_FULL);
+	return choose_by_hash(service, template_hash(key));
 }
 
 /* The entry's ports start a new connection: the old one ends here, its place is taken over. */
@@ -82,9 +85,24 @@ static __always_inline void expect_untracked(void)
 		*(volatile __u32 *)&control.overflow_until = until ? until : 1;
 }
 
+/* Without an entry in the table: a persistent client's server, else the one the flow's hash leads to. */
+static __always_inline __u32 choose_untracked(struct flow *flow, struct service *service)
+{
+	__u64 key = template_key(flow->client & service->mask, flow->front);
+	struct template *t;
+
+	if (!service->persistence)
+		return choose_by_hash(service, flow->hash);
+	t = find_template(key);
+	if (!t || !is_served(TEMPLATE_DEST_OF(t->word)))
+		return choose_by_hash(service, template_hash(key));
+	hold_template(t, 0);
+	return TEMPLATE_DEST_OF(t->word);
+}
+
 static __always_inline __u32 serve_untracked(struct flow *flow, struct service *service, enum exit_reason name)
 {
-	__u32 dest = choose_by_hash(service, flow->hash);
+	__u32 dest = choose_untracked(flow, service);
 
 	if (dest == NOBODY) {
 		flow->exit = EXIT_NO_DESTINATION;

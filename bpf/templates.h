@@ -16,6 +16,11 @@ static __always_inline __u64 template_key(__u32 masked_client, __u32 front)
 	return masked_client | (__u64)front << 32 | 1ULL << 48;
 }
 
+static __always_inline __u64 template_hash(__u64 key)
+{
+	return spread(key, 1);
+}
+
 static __always_inline struct template *find_template_in(__u32 index, __u64 key)
 {
 	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
@@ -30,7 +35,7 @@ static __always_inline struct template *find_template_in(__u32 index, __u64 key)
 
 static __always_inline struct template *find_template(__u64 key)
 {
-	__u64 hash = spread(key, 1);
+	__u64 hash = template_hash(key);
 	struct template *found = find_template_in(hash & limits.template_mask, key);
 
 	return found ? found : find_template_in((hash >> 32) & limits.template_mask, key);
@@ -52,7 +57,7 @@ static __always_inline struct template *find_template_to(__u32 index, __u64 key,
 
 static __always_inline struct template *find_holder(__u64 key, __u32 dest)
 {
-	__u64 hash = spread(key, 1);
+	__u64 hash = template_hash(key);
 	struct template *found = find_template_to(hash & limits.template_mask, key, dest);
 
 	return found ? found : find_template_to((hash >> 32) & limits.template_mask, key, dest);
@@ -78,7 +83,7 @@ static __always_inline struct template *add_template(__u64 key, __u32 dest, __u3
 	if (timeout > LONGEST_TIMEOUT)
 		timeout = LONGEST_TIMEOUT;
 
-	__u64 hash = spread(key, 1);
+	__u64 hash = template_hash(key);
 	__u64 word = (__u64)dest << TEMPLATE_DEST | deadline_in(timeout);
 	struct template *made = claim_template_in(hash & limits.template_mask, key, word, timeout);
 
@@ -99,7 +104,7 @@ static __always_inline void hold_template(struct template *t, __u64 controls)
 			return;
 		__u64 held = (word & ~DEADLINE_MASK) + controls * ONE_CONTROL + deadline_in(t->timeout);
 
-		if (__sync_val_compare_and_swap(&t->word, word, held) == word)
+		if (held == word || __sync_val_compare_and_swap(&t->word, word, held) == word)
 			return;
 	}
 }

@@ -86,7 +86,7 @@ class XdpDataPlane:
         words, abi = _read_object()
         pins.ensure_bpf_file_system(pin_directory)
         try:
-            return cls._open(pin_directory, interfaces, mode, Sizes(connection_limit), words, abi)
+            return cls._open(pin_directory, interfaces, mode, Sizes.for_limit(connection_limit), words, abi)
         except PermissionError as error:
             raise DataPlaneError(
                 error.errno or errno.EPERM,

@@ -38,6 +38,11 @@ class Sizes:
     dests: int = 131072
     members: int = 1 << 20
 
+    @classmethod
+    def for_limit(cls, connections: int) -> Sizes:
+        """A director's tables: a persistent client for every four connections (8 bytes a connection)."""
+        return cls(connections=connections, templates=max(1 << 16, connections // 4))
+
     def entries(self) -> dict[str, int]:
         """Map sizes as the kernel counts them."""
         fronts = _power_of_two(max(self.services, 16))
