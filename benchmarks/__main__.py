@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("dataplane", "failover")
+NAMES = ("dataplane", "failover", "forwarding")
 
 
 def main(words: list[str]) -> int:

@@ -139,9 +139,12 @@ def run(
     modules: Sequence[str] = (),
     processors: int = 2,
     megabytes: int = 1536,
+    counting: bool = False,
 ) -> Outcome:
     """Boot, run a command as root in the project's folder, bring back what it printed and wrote to `folder`.
 
+    `modules` are loaded first, each with its parameters. With `counting` the guest's clocks count
+    instructions, a nanosecond each, whatever the host does meanwhile; such a guest has one processor.
     Raises GuestError when the guest has not finished after `seconds`, or has died.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +163,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="pmt-guest-") as temporary:
         initramfs = _initramfs(kernel, INIT.format(**quoted), Path(temporary))
         with console.open("wb") as log, _host_files(Path(temporary) / "files") as files:
-            late = _boot(kernel, initramfs, files, log, seconds, processors, megabytes)
+            clock = _COUNTING if counting else ["-accel", "tcg,thread=multi", "-smp", str(processors)]
+            late = _boot(kernel, initramfs, files, log, seconds, clock, megabytes)
     output = (folder / "output").read_text(errors="replace") if (folder / "output").exists() else ""
     if not (folder / "code").exists():
         reason = f"not finished after {seconds:.0f} s" if late else "died"
@@ -214,6 +218,7 @@ def _host_files(path: Path) -> Iterator[Path]:
         server.wait()
 
 
+_COUNTING = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1"]
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
@@ -223,11 +228,11 @@ def _boot(
     files: Path,
     log: BinaryIO,
     seconds: float,
-    processors: int,
+    clock: list[str],
     megabytes: int,
 ) -> bool:
     """Whether the guest had to be ended."""
-    arguments = ["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(processors)]
+    arguments = ["-M", "q35", "-cpu", "max", *clock]
     arguments += ["-m", str(megabytes), "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]
     arguments += ["-object", f"memory-backend-memfd,id=memory,size={megabytes}M,share=on"]
     arguments += ["-numa", "node,memdev=memory", "-chardev", f"socket,id=files,path={files}"]

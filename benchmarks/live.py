@@ -1,0 +1,235 @@
+"""A track for whole frames: a source that needs no sk_buff, a director behind a cable, a sink.
+
+    source --redirect--> g0 ===cable=== l0: director        and back: l0 ===cable=== g0: sink
+
+All of it runs on the one CPU that the caller is pinned to: the source is BPF_PROG_TEST_RUN with live frames,
+the director's and the sink's parts run in that CPU's softirq.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ipaddress
+import mmap
+import os
+import platform
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.counting import HardwareCounters
+from benchmarks.dataplane import Settings
+from pointsman.dataplane.interface import DataPlaneError, NextHop
+from pointsman.dataplane.xdp import interfaces, syscalls
+from pointsman.dataplane.xdp.loader import load
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.lab import namespace, offload
+from pointsman.model.operations import AddServer, AddService, Operation
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+
+BUILD = Path("build/bench")
+VIP = ipaddress.IPv4Address("192.168.100.9")
+SERVERS = tuple(ipaddress.IPv4Address(f"192.168.101.{number}") for number in range(1, 17))
+DIRECTOR_MAC = "02:00:00:00:00:02"
+"""The destination that `prepare` writes."""
+NATIVE = 1 << 2
+"""XDP_FLAGS_DRV_MODE."""
+_PROG_TEST_RUN, _LIVE_FRAMES, _BATCH = 10, 2, 64
+_NUMBER = {"x86_64": 321, "aarch64": 280}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class TrackState(ctypes.Structure):
+    """struct track of live.bpf.c."""
+
+    _fields_ = (
+        ("arrived", ctypes.c_uint64),
+        ("first", ctypes.c_uint64),
+        ("last", ctypes.c_uint64),
+        ("way", ctypes.c_uint32),
+    )
+
+
+def compile_programs() -> None:
+    """Build what `Track` loads. Raises CalledProcessError."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    compiler = shutil.which("clang-14") or "clang"
+    include = f"/usr/include/{platform.machine()}-linux-gnu"
+    for name in ("frames", "live"):
+        source, made = Path(__file__).with_name(f"{name}.bpf.c"), BUILD / f"track-{name}.bpf.o"
+        command = [compiler, "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-idirafter", include]
+        subprocess.run([*command, "-c", str(source), "-o", str(made)], check=True)
+
+
+class Track:
+    """Use as a context; then `floor`, `director`, `ipvs` or `discard` puts something on l0 to be measured."""
+
+    def __init__(self, counters: HardwareCounters) -> None:
+        stem = f"pmt-bench-{os.getpid()}"
+        self.source, self.middle = f"{stem}-s", f"{stem}-d"
+        self.pins = Path(f"/sys/fs/bpf/{stem}")
+        self._counters = counters
+        frames = load(BUILD / "track-frames.bpf.o", {}, b"", {}, frozenset({"prepare", "floor_of"}))
+        ends = load(BUILD / "track-live.bpf.o", {}, b"", {}, frozenset({"hand_over", "sink_xdp", "sink_tc"}))
+        self.programs = frames.programs | ends.programs
+        self.settings = Settings.from_buffer(mmap.mmap(frames.maps[".data.settings"], mmap.PAGESIZE))
+        self.state = TrackState.from_buffer(mmap.mmap(ends.maps[".data.track"], mmap.PAGESIZE))
+        self.settings.vip = int.from_bytes(VIP.packed, "little")
+        hand_over = self.programs["hand_over"].to_bytes(4, "little")
+        syscalls.map_update(frames.maps["target"], bytes(4), hand_over)
+
+    def __enter__(self) -> Track:
+        for name in (self.source, self.middle):
+            namespace.create(name)
+        self.run(self.source, f"ip link add g0 type veth peer name l0 netns {self.middle}")
+        self.run(self.middle, f"ip link set l0 address {DIRECTOR_MAC}")
+        for name, interface in ((self.source, "g0"), (self.middle, "l0")):
+            for place in ("all", interface):
+                self.run(name, f"sysctl -qw net.ipv4.conf.{place}.rp_filter=0")
+            self.run(name, f"sysctl -qw net.ipv6.conf.{interface}.disable_ipv6=1")
+            self.run(name, f"ip link set {interface} up")
+        self.run(self.middle, "ip link set lo up")
+        self.run(self.middle, f"ip address add {VIP}/16 dev l0")
+        self.run(self.middle, "ip route add default dev l0")
+        for address in SERVERS:
+            self.run(
+                self.middle,
+                f"ip neighbour add {address} lladdr {server_mac(address).hex(':')} dev l0 nud permanent",
+            )
+        with namespace.entered(self.source):
+            self.state.way = interfaces.index_of("g0")
+        with namespace.entered(self.middle):
+            self._inner = interfaces.index_of("l0")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(DataPlaneError):
+            XdpDataPlane.remove(self.pins)
+        for name in (self.source, self.middle):
+            namespace.delete(name)
+        for fd in self.programs.values():
+            os.close(fd)
+
+    def run(self, name: str, command: str) -> None:
+        """In a namespace. Raises CalledProcessError."""
+        with namespace.entered(name):
+            subprocess.run(command.split(), check=True, capture_output=True)
+
+    # What stands on l0
+
+    @contextlib.contextmanager
+    def discard(self) -> Iterator[None]:
+        """Frames end where they arrive: what the source and the cable cost."""
+        with self._attached(self.middle, self._inner, "sink_xdp", syscalls.ATTACH_XDP, NATIVE):
+            yield
+
+    @contextlib.contextmanager
+    def floor(self) -> Iterator[None]:
+        """A bare program that writes the MACs and sends back."""
+        with (
+            self._sink("native"),
+            self._attached(self.middle, self._inner, "floor_of", syscalls.ATTACH_XDP, NATIVE),
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def director(self, mode: str, connections: int) -> Iterator[XdpDataPlane]:
+        """The data plane under test, native or tc, with rr over sixteen servers."""
+        with self._sink(mode):
+            if mode != "native":
+                offload.accept_frames(self.middle, "l0")
+            with namespace.entered(self.middle):
+                plane = XdpDataPlane.open(self.pins, ["l0"], mode, connections)
+                refused = plane.apply(operations())
+                plane.set_next_hops(
+                    NextHop(
+                        address,
+                        self._inner,
+                        bytes.fromhex(DIRECTOR_MAC.replace(":", "")),
+                        server_mac(address),
+                    )
+                    for address in SERVERS
+                )
+            try:
+                if refused:
+                    raise RuntimeError(f"the table was refused: {refused}")
+                yield plane
+            finally:
+                plane.close(keep_forwarding=False)
+                self.run(self.middle, "ip link set l0 xdp off")
+
+    @contextlib.contextmanager
+    def ipvs(self) -> Iterator[None]:
+        """The kernel's own, filled as the director is."""
+        with self._sink("ipvs"):
+            offload.accept_frames(self.middle, "l0")
+            self.run(self.middle, f"ipvsadm -A -t {VIP}:80 -s rr")
+            for address in SERVERS:
+                self.run(self.middle, f"ipvsadm -a -t {VIP}:80 -r {address}:80 -g")
+            try:
+                yield
+            finally:
+                self.run(self.middle, "ipvsadm -C")
+                self.run(self.middle, "ip link set l0 xdp off")
+
+    @contextlib.contextmanager
+    def _sink(self, mode: str) -> Iterator[None]:
+        kinds = {"native": ("sink_xdp", syscalls.ATTACH_XDP, NATIVE)}
+        with self._attached(
+            self.source, self.state.way, *kinds.get(mode, ("sink_tc", syscalls.ATTACH_TCX_INGRESS, 0))
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def _attached(self, name: str, index: int, program: str, attach: int, flags: int) -> Iterator[None]:
+        with namespace.entered(name):
+            link = syscalls.link_create(self.programs[program], index, attach, flags)
+        try:
+            yield
+        finally:
+            os.close(link)
+
+    # The traffic
+
+    def send(self, packets: int, flows: int, flags: int, sequential: bool = False) -> dict[str, float | None]:
+        """Costs of a packet, all of the track's together. Raises RuntimeError when frames were lost."""
+        self.settings.flows, self.settings.flags, self.settings.sequential = flows, flags, sequential
+        self.state.arrived = self.state.first = 0
+        with namespace.entered(self.source):
+            before = self._counters.read()
+            _run_live(self.programs["prepare"], packets)
+            after = self._counters.read()
+        if self.state.arrived < packets * 0.999:
+            raise RuntimeError(f"{self.state.arrived} of {packets} frames arrived")
+        costs: dict[str, float | None] = {"ns": (self.state.last - self.state.first) / packets}
+        for name, total in after.items():
+            first = before[name]
+            costs[name] = None if total is None or first is None else (total - first) / packets
+        return costs
+
+
+def operations() -> list[Operation]:
+    """One service, rr, all servers."""
+    key = ServiceKey.of(Transport.TCP, VIP, 80)
+    return [
+        AddService(VirtualService(key=key, scheduler="rr")),
+        *(AddServer(key, RealServer(key=ServerKey(address, 80))) for address in SERVERS),
+    ]
+
+
+def server_mac(address: ipaddress.IPv4Address) -> bytes:
+    return b"\x02\x00\x00\x00\x01" + address.packed[3:]
+
+
+def _run_live(program: int, packets: int) -> None:
+    """BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES: frames go where the program sends them."""
+    frame = ctypes.create_string_buffer(bytes(54), 54)
+    head = struct.pack("=IIIIQQII", program, 0, 54, 0, ctypes.addressof(frame), 0, packets, 0)
+    rest = struct.pack("=IIQQIII", 0, 0, 0, 0, _LIVE_FRAMES, 0, _BATCH)
+    attributes = ctypes.create_string_buffer(head + rest, 144)
+    if _libc.syscall(_NUMBER[platform.machine()], _PROG_TEST_RUN, attributes, len(attributes)) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"BPF_PROG_TEST_RUN with live frames: {os.strerror(code)}")
