@@ -11,6 +11,7 @@ from pointsman.conf.settings import Setting, Settings, inherited, read_block
 from pointsman.health import dns
 from pointsman.health.http import compiled
 from pointsman.model.checks import (
+    DirectCheck,
     DnsCheck,
     HttpCheck,
     HttpVersion,
@@ -23,7 +24,7 @@ from pointsman.model.checks import (
     Url,
 )
 from pointsman.model.health import AnyCheck
-from pointsman.model.service import ServerKey
+from pointsman.model.service import ServerKey, ServiceKey, Transport
 from pointsman.model.tracking import Command
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ T = TypeVar("T")
 class Surroundings(NamedTuple):
     """What a checker needs to know of the real server it belongs to."""
 
+    virtual: ServiceKey
     key: ServerKey
     weight: int
     member: Settings
@@ -252,6 +254,19 @@ def owned(made: Command, globals_: Settings) -> Command:
     return made if made.user or not user else Command(made.words, *user[:2])
 
 
+def _direct_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DirectCheck:
+    virtual = place.virtual
+    if virtual.transport is not Transport.TCP or virtual.address is None or virtual.address.version != 4:
+        keyword = setting.node.keyword
+        text = "DR_CHECK shakes hands over TCP with an IPv4 address, and this service has none"
+        findings.error(keyword.location, text, "use another checker", keyword.width)
+    return DirectCheck(
+        virtual_address=virtual.address or place.key.address,
+        **_connection(setting, own, place, findings),
+        **_timing(own, place),
+    )
+
+
 _Builder = Callable[[Setting, Settings, Surroundings, Findings], AnyCheck]
 _BUILDERS: dict[str, _Builder] = {
     "SMTP_CHECK": _smtp_check,
@@ -259,4 +274,5 @@ _BUILDERS: dict[str, _Builder] = {
     "UDP_CHECK": _udp_check,
     "PING_CHECK": _ping_check,
     "MISC_CHECK": _misc_check,
+    "DR_CHECK": _direct_check,
 }

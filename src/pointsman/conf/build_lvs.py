@@ -34,6 +34,7 @@ class _Service(NamedTuple):
     """What the real servers of a service need to know of it."""
 
     block: Settings
+    key: ServiceKey
     port: int
     globals: Settings
 
@@ -43,7 +44,8 @@ def virtual_server(setting: Setting, globals_: Settings, findings: Findings) -> 
     block = read_block(setting.block, "virtual_server", findings)
     head = _head(setting, findings)
     transport = _transport(setting, block, findings)
-    scope = _Service(block, head[1] if head else 0, globals_)
+    key = ServiceKey.of(transport, *head) if head else ServiceKey()
+    scope = _Service(block, key, key.port, globals_)
     members = _members(scope, findings)
     _method(block, setting.node.keyword, findings)
     sorry = _sorry_server(scope, findings)
@@ -53,7 +55,7 @@ def virtual_server(setting: Setting, globals_: Settings, findings: Findings) -> 
     quorum = _quorum(block, members, findings)
     return VirtualServer(
         service=VirtualService(
-            key=ServiceKey.of(transport, address, port),
+            key=key,
             scheduler=block.get("lvs_sched", str) or "wlc",
             persistence=_persistence(block, setting.node.keyword, port, findings),
             persistence_prefix=_persistence_prefix(block, address, findings),
@@ -268,7 +270,7 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
         _direct(method, findings)
     written = inherited("weight", int, own, scope.block)
     weight = 1 if written is None else written
-    found = checks(Surroundings(key, weight, own, scope.block, scope.globals), findings)
+    found = checks(Surroundings(scope.key, key, weight, own, scope.block, scope.globals), findings)
     alpha = inherited("alpha", bool, own, scope.block) or False
     return PoolMember(
         server=RealServer(

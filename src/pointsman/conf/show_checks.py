@@ -10,6 +10,7 @@ from pointsman.conf.layout import block, number, on, text
 from pointsman.health.kinds import words
 from pointsman.model.checks import (
     Check,
+    DirectCheck,
     DnsCheck,
     HttpCheck,
     MiscCheck,
@@ -28,6 +29,8 @@ def check_block(check: AnyCheck) -> Iterator[str]:
         return block(words(check).keyword, _http(check))
     if isinstance(check, MiscCheck):
         return block(words(check).keyword, _misc(check))
+    if isinstance(check, DirectCheck):
+        return block(words(check).keyword, _direct(check))
     own: Iterator[str] = iter(())
     if isinstance(check, SmtpCheck):
         own = iter([f"helo_name {text(check.helo_name)}"])
@@ -36,6 +39,14 @@ def check_block(check: AnyCheck) -> Iterator[str]:
     elif isinstance(check, UdpCheck):
         own = _udp(check)
     return block(words(check).keyword, chain(_connecting(check), own))
+
+
+def _direct(check: DirectCheck) -> Iterator[str]:
+    yield f"connect_port {check.connect_port}"
+    if check.bind_address is not None:
+        yield f"bindto {check.bind_address}"
+    yield f"connect_timeout {number(check.connect_timeout)}"
+    yield from _timing(check)
 
 
 def command_line(command: Command) -> str:

@@ -10,6 +10,7 @@ from pointsman.health.schedule import CheckSchedule, Timing, Verdict
 from pointsman.health.urls import UrlSchedule
 from pointsman.model.checks import (
     Check,
+    DirectCheck,
     DnsCheck,
     HttpCheck,
     MiscCheck,
@@ -85,6 +86,13 @@ _PING = Words(
     mail_up="=> ICMP CHECK succeed on service <=",
     mail_down="=> ICMP CHECK failed on service <=",
 )
+_DIRECT = Words(
+    keyword="DR_CHECK",
+    success="DR_CHECK on service {name} success.",
+    failure="DR_CHECK on service {name} failed",
+    mail_up="=> DR CHECK succeed on service <=",
+    mail_down="=> DR CHECK failed on service <=",
+)
 _MISC = Words(
     keyword="MISC_CHECK",
     success="Misc check for [{name} VS {vs}] by [{program}] succeeded.",
@@ -99,6 +107,7 @@ _WORDS: dict[type[Check], Words] = {
     UdpCheck: _UDP,
     PingCheck: _PING,
     MiscCheck: _MISC,
+    DirectCheck: _DIRECT,
 }
 _RETRIED_WHILE_DOWN = (TcpCheck, SmtpCheck)
 
@@ -125,8 +134,10 @@ def schedule(check: Check) -> CheckSchedule | UrlSchedule:
 
 
 def needs_raw_sockets(check: Check) -> bool:
-    """Whether a probe of this check wants CAP_NET_RAW: for SO_MARK, or where ping sockets are not allowed."""
-    return isinstance(check, PingCheck) or (isinstance(check, NetworkCheck) and check.fwmark != 0)
+    """Whether a probe of this check wants CAP_NET_RAW: frames, SO_MARK, or no ping sockets allowed."""
+    return isinstance(check, PingCheck | DirectCheck) or (
+        isinstance(check, NetworkCheck) and check.fwmark != 0
+    )
 
 
 def runs_programs(check: Check) -> bool:

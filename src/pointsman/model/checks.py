@@ -123,6 +123,15 @@ class PingCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
     """PING_CHECK: an ICMP echo; the port means nothing."""
 
 
+class DirectCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
+    """DR_CHECK (ours): a TCP handshake with the VIP itself, sent to the real server's MAC address.
+
+    `connect_address` is the real server's, `connect_port` the service's.
+    """
+
+    virtual_address: Address
+
+
 class MiscCheck(Check, frozen=True, kw_only=True, tag=True):
     """MISC_CHECK: a program whose exit code 0 means good."""
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.model.checks import DnsCheck, HttpCheck, MiscCheck, PingCheck, SmtpCheck, TcpCheck, UdpCheck
+from pointsman.model.checks import (
+    DirectCheck,
+    DnsCheck,
+    HttpCheck,
+    MiscCheck,
+    PingCheck,
+    SmtpCheck,
+    TcpCheck,
+    UdpCheck,
+)
 from pointsman.model.location import Location
 from pointsman.model.service import RealServer, VirtualService
 from pointsman.model.tracking import Command
 
-AnyCheck = TcpCheck | HttpCheck | SmtpCheck | DnsCheck | UdpCheck | PingCheck | MiscCheck
+AnyCheck = TcpCheck | HttpCheck | SmtpCheck | DnsCheck | UdpCheck | PingCheck | MiscCheck | DirectCheck
 
 
 class PoolMember(msgspec.Struct, frozen=True, kw_only=True):

@@ -221,6 +221,7 @@ def test_the_host_gives_its_name() -> None:
         ("UDP_CHECK", (1, 1.0)),
         ("PING_CHECK", (1, 1.0)),
         ("MISC_CHECK", (0, 1.0)),
+        ("DR_CHECK", (1, 1.0)),
     ],
 )
 def test_retry_and_its_delay_when_nobody_says(block: str, expected: tuple[int, float]) -> None:
@@ -230,7 +231,7 @@ def test_retry_and_its_delay_when_nobody_says(block: str, expected: tuple[int, f
         "MISC_CHECK": "misc_path /bin/true",
     }
     text = (
-        "virtual_server 10.0.0.1 80 {\nlvs_method DR\ndelay_loop 6\n@@\n"
+        "virtual_server 10.0.0.1 80 {\nlvs_method DR\nprotocol TCP\ndelay_loop 6\n@@\n"
         f"real_server 10.0.0.2 80 {{\n{block} {{\n{needed.get(block, '')}\n}}\n}}\n}}"
     )
     (check,) = load_text(text.replace("@@", "")).config.virtual_servers[0].members[0].checks

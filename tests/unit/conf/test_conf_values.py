@@ -168,6 +168,12 @@ def test_the_frames_are_fine(frame: str) -> None:
         ),
         (MEMBER, "^MISC_CHECK {\n}", "MISC_CHECK without misc_path checks nothing; add misc_path"),
         (MEMBER, "MISC_CHECK {\n^misc_path check.sh\n}", "misc_path wants the path of a program, from / on"),
+        (
+            "@@",
+            "virtual_server 10.0.0.1 80 {\nlvs_method DR\nprotocol UDP\n"
+            "real_server 10.0.0.2 80 {\n^DR_CHECK {\n}\n}\n}",
+            "DR_CHECK shakes hands over TCP with an IPv4 address",
+        ),
         (MEMBER, "^HTTP_GET {\n}", "HTTP_GET without a url checks nothing; add url { path / }"),
         (URL, "path ^nowhere", "path nowhere is no path of a URL; begin with /, without blanks"),
         (URL, 'path ^"/a b"', "path /a b is no path of a URL"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 
-from pointsman.daemon.probes import datagrams, http, ping, program, smtp
+from pointsman.daemon.probes import datagrams, direct, http, ping, program, smtp
 from pointsman.daemon.probes.probe import Finished, Probe, Result, TaskProbe
 from pointsman.daemon.probes.tcp import TcpProbe
-from pointsman.model.checks import DnsCheck, HttpCheck, MiscCheck, SmtpCheck, TcpCheck, UdpCheck
+from pointsman.model.checks import DirectCheck, DnsCheck, HttpCheck, MiscCheck, SmtpCheck, TcpCheck, UdpCheck
 from pointsman.model.health import AnyCheck
 
 
@@ -28,6 +28,8 @@ def _body(check: AnyCheck, step: int) -> Coroutine[object, object, Result]:
         return datagrams.ask_dns(check)
     if isinstance(check, UdpCheck):
         return datagrams.ask_udp(check)
+    if isinstance(check, DirectCheck):
+        return direct.probe(check)
     if isinstance(check, MiscCheck):
         return program.probe(check)
     assert not isinstance(check, TcpCheck)

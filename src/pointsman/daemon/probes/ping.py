@@ -11,6 +11,7 @@ import msgspec
 
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, Result
 from pointsman.daemon.probes.sockets import failure, no_socket, opened
+from pointsman.health.direct import checksum
 from pointsman.model.checks import PingCheck
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
@@ -47,7 +48,7 @@ def request(six: bool, number: int, pattern: bytes) -> bytes:
     """An echo request (RFC 792, RFC 4443); the kernel fills the checksum of version 6 in."""
     kind = ECHO_REQUEST6 if six else ECHO_REQUEST
     bare = struct.pack("!BBHHH", kind, 0, 0, number, 1) + pattern
-    return bare if six else bare[:2] + struct.pack("!H", _checksum(bare)) + bare[4:]
+    return bare if six else bare[:2] + struct.pack("!H", checksum(bare)) + bare[4:]
 
 
 def is_reply(six: bool, data: bytes, pattern: bytes) -> bool:
@@ -70,11 +71,3 @@ def _socket(check: PingCheck) -> socket.socket:
         return opened(plain, socket.SOCK_RAW, protocol)
     except OSError as error:
         raise no_socket(check, error) from None
-
-
-def _checksum(data: bytes) -> int:
-    """RFC 1071, over an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
