@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -235,3 +237,55 @@ def test_switchover_loses_nothing_and_stays(made: Switch, tmp_path: Path) -> Non
     )
     assert second.stop() == 0
     until("a is needed", lambda: first.state() == "MASTER")
+
+
+def test_a_reload_brings_and_takes_trackers_and_a_killed_vrrp_process_asks_again(
+    made: Switch, tmp_path: Path
+) -> None:
+    a = made.host("a", "10.9.0.1/24")
+    fit = tmp_path / "fit"
+    check = script(tmp_path / "check", f"test -e {fit}")
+    plain = configuration(100)
+    tracking = configuration(
+        100,
+        "track_script {\n fit weight 50\n fast\n }",
+        f"""
+        vrrp_script fit {{
+            script {check}
+            interval 0.2
+        }}
+        vrrp_script fast {{
+            script /bin/true
+            interval 0.2
+        }}
+        """,
+    )
+    director = Director(a, tmp_path, plain)
+    until("it is master", lambda: director.state() == "MASTER", 20.0)
+    director.conf.write_text(tracking)
+    assert director.ask("reload", "-f", str(director.conf)).returncode == 0
+    fit.touch()
+    until("the script counts", lambda: director.instance().get("priority") == 150)
+    fit.unlink()
+    until("it counts against it", lambda: director.instance().get("priority") == 100)
+    killed = vrrp_pid(director)
+    os.kill(killed, signal.SIGKILL)
+    until("a new process works", lambda: vrrp_pid(director) not in (0, killed))
+    until("it is master with the readings", lambda: director.instance().get("priority") == 100)
+    assert director.state() == "MASTER"
+    director.conf.write_text(plain)
+    assert director.ask("reload", "-f", str(director.conf)).returncode == 0
+    fit.touch()
+    time.sleep(1.0)  # longer than the script's interval: time in which nothing may happen
+    assert (director.state(), director.instance()["priority"]) == ("MASTER", 100)
+    assert director.stop() == 0
+
+
+def vrrp_pid(director: Director) -> int:
+    """The VRRP process of a director; 0: there is none at the moment."""
+    parent = director.process.pid
+    for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text() == "pm-vrrp\n":
+                return int(pid)
+    return 0

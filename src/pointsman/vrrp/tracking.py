@@ -15,7 +15,8 @@ FATAL_SUM = -254
 """A file whose value times weight is this low is a fault."""
 
 Readings = Mapping[tuple[TrackKind, str], int]
-"""What is known of everything tracked: 1 good, 0 bad; for a file its number. Missing: not known yet, good."""
+"""What is known of everything tracked: 1 good, 0 bad; for a file its number. Missing: not known yet; such a
+tracker counts neither for the instance nor against it."""
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -34,10 +35,12 @@ def judge(instance: VrrpInstance, readings: Readings) -> Judgement:
     fault, total = "", 0
     for tracked in instance.tracked:
         value = readings.get((tracked.kind, tracked.name))
+        if value is None:
+            continue
         if tracked.kind is TrackKind.FILE:
-            problem, weight = _of_file(tracked, 0 if value is None else value)
+            problem, weight = _of_file(tracked, value)
         else:
-            problem, weight = _of_condition(tracked, value is None or bool(value))
+            problem, weight = _of_condition(tracked, bool(value))
         fault = fault or problem
         total += weight
     if instance.priority == OWNER_PRIORITY:

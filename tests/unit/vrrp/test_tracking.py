@@ -67,8 +67,10 @@ def test_weights_add_up_and_the_first_fault_is_told() -> None:
     assert judge(several, bad) == Judgement("interface eth2 is down", 50)
 
 
-def test_what_is_not_known_yet_is_good() -> None:
-    assert judge(instance(Tracked(kind=SCRIPT, name="s")), {}) == Judgement("", 100)
+@pytest.mark.parametrize("weight", [0, 20, -20])
+def test_what_is_not_known_yet_counts_neither_way(weight: int) -> None:
+    for kind in (SCRIPT, FILE, INTERFACE):
+        assert judge(instance(Tracked(kind=kind, name="s", weight=weight)), {}) == Judgement("", 100)
 
 
 def test_an_address_owner_keeps_its_priority() -> None:
