@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -259,4 +260,71 @@ def test_a_read_only_proc_sys_changes_nothing(host: Host) -> None:
     )
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
+    assert host.snapshot() == before
+
+
+CONFIGURATION = """
+virtual_server 192.168.7.33 80 {
+    lvs_method DR
+    protocol TCP
+    real_server 192.168.88.20 80 {
+    }
+}
+virtual_server 192.168.7.34 80 {
+    lvs_method DR
+    protocol TCP
+    real_server 192.168.88.21 80 {
+    }
+}
+"""
+
+
+def test_the_vips_of_a_directors_configuration_that_this_host_serves(host: Host, tmp_path: Path) -> None:
+    file = tmp_path / "keepalived.conf"
+    file.write_text(CONFIGURATION)
+    host.realserver("up", "--from", str(file))
+    on_lo = host.sh("ip -o address show dev lo")
+    assert "192.168.7.33/32" in on_lo
+    assert "192.168.7.34" not in on_lo, "another real server's"
+    host.realserver("down")
+    file.write_text(CONFIGURATION.replace("192.168.88.20", "192.168.88.22"))
+    before = host.snapshot()
+    assert "sends nothing to an address of this host" in host.realserver(
+        "up", "--from", str(file), exit_code=1
+    )
+    assert "--from a keepalived.conf" in host.realserver("up", exit_code=2)
+    assert host.snapshot() == before
+
+
+def test_watch_puts_back_what_has_drifted_and_tells_it(host: Host, tmp_path: Path) -> None:
+    before = host.snapshot()
+    log = tmp_path / "log"
+
+    def said(text: str) -> None:
+        deadline = time.monotonic() + 30
+        while text not in log.read_text():
+            assert time.monotonic() < deadline, f"{text!r} not in: {log.read_text()}"
+            time.sleep(0.05)
+
+    command = [*POINTSMAN, "realserver", "watch", VIP, "--every", "0.2"]
+    with log.open("w") as output:
+        watcher = subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{host.name}", *command], stdout=output, stderr=output
+        )
+    try:
+        said(f"watching {VIP}")
+        host.sh("for place in all eth14; do echo 0 > /proc/sys/net/ipv4/conf/$place/arp_ignore; done")
+        said("drifted: net.ipv4.conf.eth14.arp_ignore was 0, wanted 1; put back")
+        assert host.arp("eth14", "ignore") == 1
+        host.sh(f"ip address del {VIP}/32 dev lo")
+        said(f"drifted: {VIP} on lo was absent, wanted /32; put back")
+        host.sh(f"ip address del {VIP}/32 dev lo; ip address add {VIP}/24 dev eth14")
+        said(f"cannot be put back: {VIP} is on eth14")
+        assert log.read_text().count("cannot be put back") == 1
+        host.sh(f"ip address del {VIP}/24 dev eth14")
+        host.realserver("up", VIP)
+    finally:
+        watcher.terminate()
+    assert watcher.wait(30) == 0
+    host.realserver("down")
     assert host.snapshot() == before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,9 @@ import msgspec
 
 from pointsman.daemon.paths import run_directory
 from pointsman.model.address import Address
+from pointsman.model.service import Forwarding
 from pointsman.realserver import host, persist, plan, setup, state, status, sysctl
+from pointsman.realserver import watch as watching
 from pointsman.realserver.facts import SetupError, parse_vip
 from pointsman.realserver.setup import Step
 
@@ -45,6 +49,46 @@ def interface_option(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
+def from_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--from FILE`."""
+    return click.option(
+        "--from",
+        "configuration",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="Take the VIPs from a keepalived.conf: those for which this host is a real server.",
+    )(command)
+
+
+def vips_of(vips: tuple[Address, ...], configuration: Path | None) -> tuple[Address, ...]:
+    """Those named, and those of the directors' configuration that send to an address of this host.
+
+    Raises SetupError when the file sends nothing here, UsageError when there is neither name nor file.
+    """
+    if configuration is None:
+        if not vips:
+            raise click.UsageError("name at least one VIP, or --from a keepalived.conf")
+        return vips
+    from pointsman.cli.loading import load_or_exit
+
+    own = {held.address for held in host.read_facts().addresses}
+    found = [
+        virtual.service.key.address
+        for virtual in load_or_exit(configuration).virtual_servers
+        if virtual.service.key.address is not None
+        and any(
+            member.server.key.address in own and member.server.forwarding is Forwarding.ROUTE
+            for member in virtual.members
+        )
+    ]
+    if not found:
+        raise SetupError(
+            f"{configuration} sends nothing to an address of this host by direct routing; "
+            f"its addresses: {', '.join(sorted(map(str, own)))}"
+        )
+    return tuple(dict.fromkeys([*vips, *found]))
+
+
 @click.group()
 def realserver() -> None:
     """Make this host a real server: VIP on lo, ARP rules that keep it silent.
@@ -57,11 +101,13 @@ def realserver() -> None:
 
 
 @realserver.command()
-@click.argument("vips", metavar="VIP...", type=vip, nargs=-1, required=True)
+@click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
+@from_option
 @interface_option
-def up(vips: tuple[Address, ...], interfaces: tuple[str, ...]) -> None:
+def up(vips: tuple[Address, ...], configuration: Path | None, interfaces: tuple[str, ...]) -> None:
     """Put the VIPs on lo and set the ARP rules, rules first. Can be repeated; `down` undoes it."""
     with told():
+        vips = vips_of(vips, configuration)
         steps = setup.up(run_directory(), vips, interfaces or None)
         _say_choice(vips, interfaces)
     _show(steps)
@@ -76,6 +122,31 @@ def _say_choice(vips: Sequence[Address], interfaces: Sequence[str]) -> None:
     if not chosen:
         click.echo(
             "no interface has a route to the VIP's network: only `all` and `lo` are set; `all` holds for each"
+        )
+
+
+@realserver.command()
+@click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
+@from_option
+@interface_option
+@click.option("--every", type=click.FloatRange(0.1, 3600), default=5, show_default=True, help="Seconds.")
+def watch(
+    vips: tuple[Address, ...], configuration: Path | None, interfaces: tuple[str, ...], every: float
+) -> None:
+    """Do `up`, then look every few seconds, tell what has drifted and put it back, until SIGTERM or Ctrl-C.
+
+    At its end everything stays set up; `down` undoes it.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with told():
+        watching.watch(
+            run_directory(),
+            vips_of(vips, configuration),
+            interfaces or None,
+            click.echo,
+            lambda: not stop.wait(every),
         )
 
 
@@ -132,6 +203,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
 
 @realserver.command(name="persist")
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
+@from_option
 @interface_option
 @click.option(
     "--backend",
@@ -146,6 +218,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
 @click.option("--dry-run", is_flag=True, help="Show the changes, write nothing.")
 def persist_files(
     vips: tuple[Address, ...],
+    configuration: Path | None,
     interfaces: tuple[str, ...],
     backend: str,
     root: Path,
@@ -153,9 +226,11 @@ def persist_files(
     dry_run: bool,
 ) -> None:
     """Write the files that do `up` at boot: sysctl.d, and ifupdown or systemd-networkd. Shows a diff."""
-    if not vips and not remove:
-        raise click.UsageError("name at least one VIP, or --remove")
+    if not vips and not remove and configuration is None:
+        raise click.UsageError("name at least one VIP, or --from a keepalived.conf, or --remove")
     with told():
+        if configuration is not None:
+            vips = vips_of(vips, configuration)
         chosen = persist.Backend(backend)
         if remove:
             changes = persist.remove(root, vips, chosen)
