@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import os
+import signal
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +22,8 @@ from pointsman.net.addresses import addresses, assign
 from pointsman.net.arp import gratuitous_arp
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
+from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.wire import GROUP, encode, internet_checksum
 
 pytestmark = pytest.mark.root
 
@@ -82,6 +88,50 @@ def test_another_host_with_the_address_is_seen_told_and_outshouted(pair: tuple[S
     assert process.heard[-1].reason == f"another host ({b.mac().hex(':')}) answers for {VIP}"
     announcement = gratuitous_arp(a.mac(), VIP)
     until("it has been announced again", lambda: capture.frames().count(announcement) >= 5)
+
+
+def test_a_stalled_master_looks_before_it_speaks_and_does_not_fight(
+    pair: tuple[Switch, Host, Host],
+) -> None:
+    made, a, b = pair
+    stubborn = instance(nopreempt=True)
+    first = Ours(a, made.directory, stubborn)
+    until("a is master", lambda: first.state() == "MASTER")
+    second = Ours(b, made.directory, msgspec.structs.replace(stubborn, priority=100))
+    until("b is backup", lambda: second.state() == "BACKUP")
+    os.kill(first.process.pid, signal.SIGSTOP)
+    until("b has taken over", lambda: second.state() == "MASTER")
+    capture = Capture(made, a)
+    os.kill(first.process.pid, signal.SIGCONT)
+    until("a is backup", lambda: first.state() == "BACKUP")
+    time.sleep(1.0)  # longer than the master-down interval: time in which nothing may happen
+    assert (first.state(), second.state()) == ("BACKUP", "MASTER")
+    assert [report.state for report in second.heard] == ["BACKUP", "MASTER"]
+    assert a.addresses() == ["10.9.0.1/24"]
+    assert gratuitous_arp(a.mac(), VIP) not in capture.frames()
+
+
+@pytest.mark.parametrize("kind", ["ttl", "malformed"])
+def test_forged_adverts_take_nothing_away(pair: tuple[Switch, Host, Host], kind: str) -> None:
+    """From beyond a router, and with a wrong checksum; both with priority 255."""
+    made, a, b = pair
+    process = Ours(a, made.directory, instance())
+    until("it is master", lambda: process.state() == "MASTER")
+    payload = encode(own_advert(instance(), 255), b.address, GROUP)
+    if kind == "malformed":
+        payload = payload[:-1] + bytes([payload[-1] ^ 1])
+    ttl = 254 if kind == "ttl" else 255
+    head = struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(payload), 0, 0, ttl, 112, 0)
+    packet = head + b.address.packed + GROUP.packed
+    packet = packet[:10] + struct.pack("!H", internet_checksum(packet)) + packet[12:] + payload
+    with namespace.entered(b.namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
+        for _ in range(100):
+            sender.sendto(bytes.fromhex("01005e000012") + b.mac() + b"\x08\x00" + packet, ("eth0", 0x0800))
+    time.sleep(0.5)  # longer than the master-down interval: time in which nothing may happen
+    assert process.stop() == 0
+    process.state()
+    assert [report.state for report in process.heard] == ["BACKUP", "MASTER", "INIT"]
+    assert f"{kind} 100" in process.log.read_text()
 
 
 @pytest.mark.slow
