@@ -326,11 +326,12 @@ class VrrpMachine:
         overslept = now - self._last_advert > self.master_down_interval and (
             self.instance.nopreempt or advert.priority == self.priority
         )
-        if advert.priority and (overslept or rank > (self.priority, self.own_address.packed)):
+        better = rank > (self.priority, self.own_address.packed)
+        if advert.priority and (overslept or better):
             if self.instance.version == 3:
                 self._master_interval = max(advert.interval, 1) / 100
             self._master_address = source if advert.priority >= self.priority else None
-            self._fire(Event.BETTER_ADVERT, now)
+            self._fire(Event.BETTER_ADVERT if better else Event.OVERSLEPT, now)
         elif now >= self._answer_after and not (advert.priority and self.instance.lower_prio_no_advert):
             self._answer_after = now + ANSWER_SPACING * self._own_interval
             self._advertise(now)

@@ -64,6 +64,7 @@ class Event(enum.Enum):
     START_WITHOUT_LINK = "fault at start"
     MASTER_DOWN = "no advert from a master"
     BETTER_ADVERT = "a better router advertises"
+    OVERSLEPT = "another router has become master during a stall"
     FAULT = "interface down, or something tracked has failed"
     RECOVERY = "no fault any more"
     RECOVERY_AS_OWNER = "no fault any more, address owner"
@@ -97,6 +98,7 @@ TRANSITIONS: dict[tuple[VrrpState, Event], tuple[VrrpState, tuple[Action, ...]]]
     # The farewell makes the winner announce itself again: without it a client may keep the loser's MAC
     # address for half a minute after a split has healed (the winner need not have heard of a second master).
     (_MASTER, Event.BETTER_ADVERT): (_BACKUP, (Action.RELEASE, Action.FAREWELL, Action.WAIT)),
+    (_MASTER, Event.OVERSLEPT): (_BACKUP, (Action.RELEASE, Action.CALL_WINNER, Action.WAIT)),
     (_MASTER, Event.FAULT): (_FAULT, (Action.RESIGN, Action.RELEASE)),
     # Whoever takes over as asked may have a lower priority than ours: the call must not beat it.
     (_MASTER, Event.HANDED_OVER): (_BACKUP, (Action.RELEASE, Action.CALL_WINNER, Action.WAIT)),

@@ -451,7 +451,11 @@ def test_a_master_that_was_stalled_leaves_an_equal_successor_alone() -> None:
     assert router.state is MASTER, "a healed split: the higher address stays"
     router = master()
     router.advert_received(20.0, LOWER, advert(128))
-    assert router.state is BACKUP
+    assert router.effects() == [
+        ReleaseAddresses(),
+        SendAdvert(1),  # its own priority would take the mastership back
+        StateChanged(MASTER, BACKUP, Event.OVERSLEPT.value),
+    ]
 
 
 # the knobs of keepalived
@@ -502,6 +506,8 @@ def provoke(router: VrrpMachine, event: Event) -> None:
             router.advance(now)
         case Event.BETTER_ADVERT:
             router.advert_received(now, HIGHER, advert(255))
+        case Event.OVERSLEPT if router.state is MASTER:
+            router.advert_received(now, LOWER, advert(router.priority))
         case Event.FAULT:
             router.interface_down(now)
         case Event.RECOVERY | Event.RECOVERY_AS_OWNER:
