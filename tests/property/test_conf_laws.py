@@ -10,7 +10,6 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pointsman.conf.check import SCHEDULERS
 from pointsman.conf.load import load, load_text
 from pointsman.conf.problems import ConfError, Severity
 from pointsman.conf.show import show
@@ -29,8 +28,15 @@ from pointsman.model.checks import (
 )
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
-from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
-from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance, VrrpState
+from pointsman.model.service import SCHEDULERS, RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.tracking import Command, Notify, Tracked, TrackKind
+from pointsman.model.vrrp import (
+    PassAuthentication,
+    VirtualAddress,
+    VirtualRoute,
+    VrrpInstance,
+    VrrpState,
+)
 
 names = st.text(string.ascii_letters + string.digits + "_-.:", min_size=1, max_size=15).filter(
     lambda name: name not in (".", "..")
@@ -55,6 +61,31 @@ def virtual_addresses(draw: st.DrawFn) -> VirtualAddress:
         scope=draw(st.sampled_from(["global", "link", "host", "site", "nowhere", "7"])),
         label=draw(st.just("") | names),
     )
+
+
+@st.composite
+def routes(draw: st.DrawFn) -> VirtualRoute:
+    network = IPv4Interface((draw(unicast), draw(st.integers(0, 32)))).network
+    return VirtualRoute(
+        kind=draw(st.sampled_from(["unicast", "blackhole", "unreachable", "prohibit"])),
+        destination=network.network_address,
+        prefix_length=network.prefixlen,
+        gateway=draw(st.none() | unicast),
+        device=draw(names),
+        source=draw(st.none() | unicast),
+        table=draw(st.integers(1, 2**32 - 1)),
+        metric=draw(st.integers(0, 2**32 - 1)),
+        scope=draw(st.sampled_from(["", "link", "7"])),
+        on_link=draw(st.booleans()),
+    )
+
+
+words = st.text(string.ascii_letters + string.digits + "_-.:#!{}' \\;äß$", max_size=10)
+commands = st.builds(
+    Command,
+    words=st.lists(words, max_size=3).map(lambda more: ("/bin/program", *more)),
+    user=st.just("") | names,
+)
 
 
 @st.composite
@@ -90,6 +121,36 @@ def instances(draw: st.DrawFn) -> VrrpInstance:
         garp_master_repeat=draw(st.integers(1, 255)),
         garp_master_refresh=float(draw(st.integers(0, 86400))),
         garp_master_refresh_repeat=draw(st.integers(1, 255)),
+        garp_lower_prio_delay=float(draw(st.integers(0, 86400))),
+        garp_lower_prio_repeat=draw(st.integers(0, 1000)),
+        lower_prio_no_advert=draw(st.booleans()),
+        down_timer_adverts=draw(st.integers(1, 100)),
+        unicast_ttl=draw(st.integers(1, 255)),
+        check_unicast_source=draw(st.booleans()),
+        checksum_without_pseudo_header=draw(st.booleans()),
+        excluded_addresses=tuple(
+            draw(
+                st.lists(virtual_addresses(), max_size=2, unique_by=lambda each: (each.address, each.device))
+            )
+        ),
+        routes=tuple(draw(st.lists(routes(), max_size=2))),
+        tracked=tuple(
+            draw(
+                st.lists(
+                    st.builds(
+                        Tracked,
+                        kind=st.just(TrackKind.INTERFACE),
+                        name=names,
+                        weight=st.integers(-253, 253),
+                        reverse=st.booleans(),
+                    ),
+                    max_size=2,
+                    unique_by=lambda each: each.name,
+                )
+            )
+        ),
+        notify=draw(st.builds(Notify, every=st.none() | commands, fault=st.none() | commands)),
+        notify_priority_changes=draw(st.booleans()),
         smtp_alert=draw(st.booleans()),
     )
 

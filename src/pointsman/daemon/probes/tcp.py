@@ -34,7 +34,8 @@ class TcpProbe:
         if code != errno.EINPROGRESS:
             self._settle(code)
             return
-        self._loop.add_writer(self._socket, self._answered)
+        # By number: asyncio would otherwise write the socket out as a text each time, only to throw it away.
+        self._loop.add_writer(self._socket.fileno(), self._answered)
         self._timer = self._loop.call_later(self._check.connect_timeout, self._timed_out)
 
     def cancel(self) -> None:
@@ -64,6 +65,6 @@ class TcpProbe:
             self._timer.cancel()
             self._timer = None
         if self._socket is not None:
-            self._loop.remove_writer(self._socket)
+            self._loop.remove_writer(self._socket.fileno())
             self._socket.close()
             self._socket = None

@@ -1,0 +1,148 @@
+"""10,000 TCP checks at delay_loop 1 s against a real listener: is every probe on time, and what does it cost?
+
+In a network namespace of its own; each check has its own target address (127.0.0.0/8), so none is shared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import resource
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from pointsman.daemon import checker
+from pointsman.model.checks import TcpCheck
+from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+
+RESULT = Path("build/bench/health.json")
+SIZES = (1_000, 5_000, 10_000)
+WARMUP, SECONDS = 3.0, 10.0
+"""Seconds before the measuring begins (the first round is spread over 1 s), and of the measuring."""
+PORT = 8080
+POOL = 100
+"""Real servers of one service."""
+
+LISTENER = """
+import socket
+listener = socket.create_server(("0.0.0.0", 8080), backlog=4096)
+print("on", flush=True)
+while True:
+    listener.accept()[0].close()
+"""
+
+
+def services(number: int) -> list[VirtualServer]:
+    """Services with so many real servers in all."""
+    targets = [IPv4Address("127.1.0.1") + index for index in range(number)]
+    return [
+        VirtualServer(
+            service=VirtualService(
+                key=ServiceKey.of(Transport.TCP, IPv4Address("192.0.2.0") + first // POOL, 80)
+            ),
+            members=tuple(
+                PoolMember(
+                    server=RealServer(key=ServerKey(address, PORT)),
+                    checks=(
+                        TcpCheck(connect_address=address, connect_port=PORT, delay_loop=1.0, warmup=1.0),
+                    ),
+                )
+                for address in targets[first : first + POOL]
+            ),
+        )
+        for first in range(0, number, POOL)
+    ]
+
+
+async def measure(number: int) -> dict[str, Any]:
+    """Run the checks; the row of the result."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    loop.add_reader(ours, lambda: ours.recv(65536))
+    running = checker.Checker(services(number), checker.Reporter(theirs, loop), loop)
+    late: list[float] = []
+    for runner in running.runners.values():
+        _watch(runner, late, loop)
+    running.start()
+    await asyncio.sleep(WARMUP)
+    late.clear()
+    before, began = resource.getrusage(resource.RUSAGE_SELF), loop.time()
+    await asyncio.sleep(SECONDS)
+    took, after = loop.time() - began, resource.getrusage(resource.RUSAGE_SELF)
+    up = sum(runner._schedule.up is True for runner in running.runners.values())
+    running.stop()
+    late.sort()
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "case": "tcp_checks",
+        "checks": number,
+        "up": up,
+        "probes_per_s": round(len(late) / took),
+        "late_p50_ms": round(late[len(late) // 2] * 1000, 2),
+        "late_p99_ms": round(late[len(late) * 99 // 100] * 1000, 2),
+        "late_max_ms": round(late[-1] * 1000, 2),
+        "cpu": round(used / took, 3),
+        "us_per_probe": round(used / len(late) * 1e6, 1),
+        "rss_mib": round(after.ru_maxrss / 1024, 1),
+    }
+
+
+def _watch(runner: checker.Runner, late: list[float], loop: asyncio.AbstractEventLoop) -> None:
+    """Note how much later than its deadline each probe of this runner begins."""
+    due: Callable[[], None] = runner._due
+
+    def noting() -> None:
+        late.append(loop.time() - (runner._schedule.deadline or 0.0))
+        due()
+
+    runner._due = noting  # type: ignore[method-assign]
+
+
+def inside(number: int) -> None:
+    """The part in the namespace: one size in one process, so that its memory is its own."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    listener = subprocess.Popen([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
+    try:
+        assert listener.stdout is not None
+        listener.stdout.readline()
+        print(json.dumps(asyncio.run(measure(number))))
+    finally:
+        listener.kill()
+        listener.wait()
+
+
+def main() -> None:
+    """Measure every size, print the table, write the JSON."""
+    rows = []
+    print("  checks      up  probes/s  late p50   p99   max ms   CPU  us/probe  RSS MiB")
+    for number in SIZES:
+        command = f"ip link set lo up; exec {sys.executable} -m benchmarks.health {number}"
+        done = subprocess.run(
+            ["unshare", "-n", "sh", "-c", command], check=True, capture_output=True, text=True
+        )
+        row = json.loads(done.stdout.splitlines()[-1])
+        rows.append(row)
+        print(
+            f"{row['checks']:8} {row['up']:7} {row['probes_per_s']:9} {row['late_p50_ms']:9} "
+            f"{row['late_p99_ms']:5} {row['late_max_ms']:8} {row['cpu']:5} {row['us_per_probe']:9} "
+            f"{row['rss_mib']:8}"
+        )
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    load = os.getloadavg()[0]
+    machine = f"{platform.machine()} {platform.release()} {os.cpu_count()} CPUs, load {load:.1f} at the end"
+    RESULT.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+    print(f"written to {RESULT}; {machine}")
+
+
+if __name__ == "__main__":
+    inside(int(sys.argv[1]))
