@@ -47,8 +47,10 @@ const volatile __u8 flag_classes[FLAGS_SEEN + 1] = {
 static __always_inline __u32 next_state(__u32 state, __u8 flags)
 {
 	__u32 table = control.secure_tcp ? SECURE : 0;
+	__u32 place = (state * CLASSES + flag_classes[flags & FLAGS_SEEN]) & (TRANSITIONS - 1);
 
-	return transitions[table + ((state * CLASSES + flag_classes[flags & FLAGS_SEEN]) & (TRANSITIONS - 1))];
+	barrier_var(place); /* clang would join the two by OR, whose bounds verifiers before Linux 6.10 forget */
+	return transitions[table + place];
 }
 
 static __always_inline __u64 deadline_in(__u32 seconds)
