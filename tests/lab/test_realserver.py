@@ -26,7 +26,7 @@ grep -H . /proc/sys/net/ipv4/conf/*/arp_ignore /proc/sys/net/ipv4/conf/*/arp_ann
 
 KILLED_AFTER = """
 import os, sys
-from pointsman.realserver import host, state
+from pointsman.realserver import host, nft, state
 left = int(sys.argv.pop(1))
 def counted(real):
     def call(*arguments, **options):
@@ -40,6 +40,7 @@ for name in ("write_arp", "add_to_lo", "remove_from_lo", "set_lo"):
     setattr(host, name, counted(getattr(host, name)))
 for name in ("save", "forget"):
     setattr(state, name, counted(getattr(state, name)))
+nft.apply = counted(nft.apply)
 from pointsman.cli.main import main
 main()
 """
@@ -328,3 +329,77 @@ def test_watch_puts_back_what_has_drifted_and_tells_it(host: Host, tmp_path: Pat
     assert watcher.wait(30) == 0
     host.realserver("down")
     assert host.snapshot() == before
+
+
+WHO_HAS = """
+import ipaddress, sys
+from pointsman.insight.doctor_probe import who_has
+asked = [("eth14-wire", ipaddress.ip_address(text)) for text in sys.argv[1:]]
+answers = who_has(asked, {asked[-1][1]})
+print(*(text for text in sys.argv[1:] if answers.macs(ipaddress.ip_address(text))))
+"""
+
+
+def test_nft_keeps_the_vip_out_of_arp_without_touching_the_kernels_settings(host: Host) -> None:
+    before = host.snapshot()
+    host.realserver("up", VIP, VIP6, "--method", "nft")
+    assert (host.arp("all", "ignore"), host.arp("eth14", "announce")) == (0, 0)
+    assert host.sh(f"{sys.executable} -c '{WHO_HAS}' {VIP} 192.168.7.99").split() == ["192.168.7.99"]
+    asked = host.sh(
+        f"ping -c 5 -W 1 -I {VIP} 192.168.7.2 >/dev/null & timeout 20 tcpdump -c 1 -lni eth14-wire arp; "
+        "wait || true"
+    )
+    assert "who-has 192.168.7.2 tell 192.168.7.99" in asked, "our own requests bear our own address"
+    assert "changed" not in host.realserver("up", VIP)
+    host.realserver("status")
+    found = json.loads(host.call(*POINTSMAN, "doctor", "--json").stdout)["diagnoses"][0]["findings"]
+    assert [item["verdict"] for item in found if item["check"].startswith("arp")] == ["right"]
+    host.realserver("down")
+    assert host.snapshot() == before
+    assert host.sh("nft list ruleset") == ""
+    assert not host.run_directory.exists()
+
+
+def test_nft_rules_that_drift_are_noticed_and_made_anew(host: Host) -> None:
+    host.realserver("up", VIP, "--method", "nft")
+    made = host.sh("nft list ruleset")
+    for harm, value in (
+        ("flush chain arp pointsman input", "changed"),
+        ("delete table arp pointsman", "absent"),
+    ):
+        host.sh(f"nft {harm}")
+        assert value in host.realserver("status", exit_code=1)
+        assert "made anew" in host.realserver("up", VIP)
+        assert host.sh("nft list ruleset") == made
+    host.realserver("up", "192.168.7.34")
+    assert "{ 192.168.7.33, 192.168.7.34 } drop" in host.sh("nft list ruleset")
+    host.realserver("down", "192.168.7.34")
+    assert host.sh("nft list ruleset") == made
+    assert "was set up with --method nft" in host.realserver("up", VIP, "--method", "sysctl", exit_code=1)
+
+
+def test_without_nft_nothing_is_changed(host: Host, tmp_path: Path) -> None:
+    before = host.snapshot()
+    line = f"PATH={tmp_path} {' '.join(POINTSMAN)} realserver up {VIP} --method nft"
+    done = host.call("sh", "-c", line)
+    assert done.returncode == 1
+    assert "nft is not installed" in done.stderr
+    assert host.snapshot() == before
+    assert not host.run_directory.exists()
+
+
+def test_nft_killed_half_way_is_finished_or_undone(host: Host) -> None:
+    before = host.snapshot() + host.sh("nft list ruleset")
+    for after in range(6):
+        killed = host.call(
+            sys.executable, "-c", KILLED_AFTER, str(after), "realserver", "up", VIP, "--method", "nft"
+        )
+        if after % 2:
+            host.realserver("up", VIP, "--method", "nft")
+            host.realserver("status")
+        host.realserver("down")
+        assert host.snapshot() + host.sh("nft list ruleset") == before
+        if killed.returncode == 0:
+            break
+    else:
+        raise AssertionError("it was never let through to its end")

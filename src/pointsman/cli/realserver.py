@@ -15,7 +15,7 @@ import msgspec
 from pointsman.daemon.paths import run_directory
 from pointsman.model.address import Address
 from pointsman.model.service import Forwarding
-from pointsman.realserver import host, persist, plan, setup, state, status, sysctl
+from pointsman.realserver import host, nft, persist, plan, setup, state, status, sysctl
 from pointsman.realserver import watch as watching
 from pointsman.realserver.facts import SetupError, parse_vip
 from pointsman.realserver.setup import Step
@@ -89,6 +89,15 @@ def vips_of(vips: tuple[Address, ...], configuration: Path | None) -> tuple[Addr
     return tuple(dict.fromkeys([*vips, *found]))
 
 
+def method_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--method`."""
+    return click.option(
+        "--method",
+        type=click.Choice(setup.METHODS),
+        help="What keeps the VIP out of ARP: the kernel's settings (default), or nftables rules.",
+    )(command)
+
+
 @click.group()
 def realserver() -> None:
     """Make this host a real server: VIP on lo, ARP rules that keep it silent.
@@ -103,13 +112,17 @@ def realserver() -> None:
 @realserver.command()
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @from_option
+@method_option
 @interface_option
-def up(vips: tuple[Address, ...], configuration: Path | None, interfaces: tuple[str, ...]) -> None:
+def up(
+    vips: tuple[Address, ...], configuration: Path | None, method: str | None, interfaces: tuple[str, ...]
+) -> None:
     """Put the VIPs on lo and set the ARP rules, rules first. Can be repeated; `down` undoes it."""
     with told():
         vips = vips_of(vips, configuration)
-        steps = setup.up(run_directory(), vips, interfaces or None)
-        _say_choice(vips, interfaces)
+        steps = setup.up(run_directory(), vips, interfaces or None, method or "")
+        if method != setup.NFT:
+            _say_choice(vips, interfaces)
     _show(steps)
 
 
@@ -128,10 +141,15 @@ def _say_choice(vips: Sequence[Address], interfaces: Sequence[str]) -> None:
 @realserver.command()
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @from_option
+@method_option
 @interface_option
 @click.option("--every", type=click.FloatRange(0.1, 3600), default=5, show_default=True, help="Seconds.")
 def watch(
-    vips: tuple[Address, ...], configuration: Path | None, interfaces: tuple[str, ...], every: float
+    vips: tuple[Address, ...],
+    configuration: Path | None,
+    method: str | None,
+    interfaces: tuple[str, ...],
+    every: float,
 ) -> None:
     """Do `up`, then look every few seconds, tell what has drifted and put it back, until SIGTERM or Ctrl-C.
 
@@ -147,6 +165,7 @@ def watch(
             interfaces or None,
             click.echo,
             lambda: not stop.wait(every),
+            method or "",
         )
 
 
@@ -175,7 +194,8 @@ def show_status(vips: tuple[Address, ...], interfaces: tuple[str, ...], as_json:
             raise SetupError("no VIP is set up here by pointsman: name the VIP to look at")
         named = interfaces or tuple(known.interfaces) or tuple(setup.choose_interfaces(facts, asked))
         plan.require_interfaces(facts, interfaces)
-        found = status.report(facts, known, asked, named, sysctl.file_that_sets)
+        rules = nft.listing() if known.method == setup.NFT else ""
+        found = status.report(facts, known, asked, named, sysctl.file_that_sets, rules)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:

@@ -57,6 +57,17 @@ def blocking_requests(
     ]
 
 
+def silencing(rules: Iterable[FirewallRule], vip: Address) -> bool:
+    """Whether ARP requests for the VIP are dropped before the kernel answers: realserver up --method nft."""
+    return any(
+        rule.family == "arp"
+        and rule.hook == "input"
+        and not rule.conditional
+        and _names(rule.destinations, vip)
+        for rule in rules
+    )
+
+
 def blocking_adverts(rules: Iterable[FirewallRule]) -> list[FirewallRule]:
     """Rules that drop VRRP, in or out."""
     return [
@@ -110,6 +121,9 @@ def _rule(rule: Mapping[str, Any], hooks: Mapping[tuple[str, str, str], str]) ->
             networks = _networks(values)
             conditional |= not networks
             (sources if field == "saddr" else destinations).extend(networks)
+        elif field == "arp daddr ip":
+            destinations += _networks(values)
+            conditional |= not destinations
         elif field in ("protocol", "l4proto", "nexthdr"):
             protocols += [str(value) for value in values]
         elif field in ("tcp dport", "udp dport"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from pointsman.insight.doctor import Diagnosis, Finding, fault, note, right, unknown, warning
 from pointsman.insight.doctor_facts import Card, RealServerFacts, joined
-from pointsman.insight.doctor_firewall import blocking_requests
+from pointsman.insight.doctor_firewall import blocking_requests, silencing
 from pointsman.model.address import Address, bracketed
 
 ETHERNET_MTU = 1500
@@ -101,7 +101,10 @@ def _on_a_card(card: Card, vip: Address, up: str) -> Finding:
 
 
 def _arp(facts: RealServerFacts) -> Iterable[Finding]:
-    vips = [vip for vip in facts.vips if vip.version == 4]
+    vips = [vip for vip in facts.vips if vip.version == 4 and not silencing(facts.host.rules, vip)]
+    for vip in set(facts.vips) - set(vips):
+        if vip.version == 4:
+            yield right("arp-ignore", f"nftables drops ARP requests for {vip}")
     for card in _ethernets(facts) if vips else ():
         up = f"pointsman realserver up {' '.join(map(str, vips))} --interface {card.name}"
         ignore = facts.host.effective(card.name, "arp_ignore")

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.model.address import Address
-from pointsman.realserver import host, plan, state
-from pointsman.realserver.facts import ArpKey, Facts
+from pointsman.realserver import host, nft, plan, state
+from pointsman.realserver.facts import ArpKey, Facts, SetupError
 from pointsman.realserver.state import Change, State
 
+SYSCTL, NFT = "sysctl", "nft"
+METHODS = (SYSCTL, NFT)
+"""What keeps the VIP out of ARP."""
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 
 
@@ -45,9 +48,12 @@ def choose_interfaces(facts: Facts, vips: Sequence[Address]) -> dict[str, str]:
     return chosen
 
 
-def up(directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | None) -> list[Step]:
+def up(
+    directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | None, method: str = ""
+) -> list[Step]:
     """Make this host a real server for `vips`; `interfaces` None chooses them by route.
 
+    `method` is one of METHODS; empty: the one in use, or sysctl.
     ARP rules come before the address, so that not one ARP request is answered in between.
     Idempotent. Raises SetupError; if it does so before the first change, nothing is changed.
     """
@@ -56,15 +62,50 @@ def up(directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | Non
         facts = host.read_facts()
         plan.validate(facts, vips, interfaces or ())
         known = state.load(directory, host.namespace_identity())
+        known.method = _choose_method(known, method)
         named = list(choose_interfaces(facts, vips)) if interfaces is None else list(interfaces)
-        keys = plan.arp_keys(named) if any(vip.version == 4 for vip in vips) else []
+        by_sysctl = known.method == SYSCTL and any(vip.version == 4 for vip in vips)
+        keys = plan.arp_keys(named) if by_sysctl else []
         host.check_writable(keys)
+        if known.method == NFT:
+            nft.listing()  # or nft is not installed, and nothing shall be changed
         wrong = [key for key in keys if not plan.is_silent(key, facts.arp[key])]
         _remember(known, facts, vips, named, wrong)
         state.save(directory, known)
         steps = [_set(facts, key, wrong) for key in keys]
+        if known.method == NFT:
+            steps += _put_rules(directory, known, facts)
         steps += _raise_lo(facts)
         return steps + [_add(facts, vip) for vip in vips]
+
+
+def _choose_method(known: State, asked: str) -> str:
+    """Raises SetupError when the host was set up in the other way."""
+    if known.was_there and asked not in ("", known.method or SYSCTL):
+        raise SetupError(
+            f"this host was set up with --method {known.method or SYSCTL}. Nothing changed. "
+            f"To change it: pointsman realserver down, and then up with --method {asked}"
+        )
+    return known.method or asked or SYSCTL
+
+
+def _put_rules(directory: Path, known: State, facts: Facts) -> list[Step]:
+    """Our nftables table for all VIPs that are set up; remembered as nft lists it."""
+    vips = [ipaddress.ip_address(text) for text in known.was_there]
+    if known.rules and nft.listing() == known.rules and nft.covers(known.rules, vips):
+        return [Step(f"nftables table {nft.TABLE}", Outcome.RIGHT, "present")]
+    nft.apply(nft.ruleset(vips, nft.own_addresses(facts, vips)))
+    known.rules = nft.listing()
+    state.save(directory, known)
+    return [Step(f"nftables table {nft.TABLE}", Outcome.CHANGED, "made anew")]
+
+
+def _take_rules(known: State, facts: Facts) -> Step:
+    """Our table for the VIPs that are left, or no table any more."""
+    vips = [ipaddress.ip_address(text) for text in known.was_there]
+    nft.apply(nft.ruleset(vips, nft.own_addresses(facts, vips)))
+    known.rules = nft.listing()
+    return Step(f"nftables table {nft.TABLE}", Outcome.CHANGED, "made anew" if known.rules else "removed")
 
 
 def _remember(
@@ -125,6 +166,8 @@ def down(directory: Path, vips: Sequence[Address]) -> list[Step]:
         steps += [_remove(facts, text, known.was_there[text]) for text in going]
         for text in going:
             del known.was_there[text]
+        if known.method == NFT:
+            steps.append(_take_rules(known, facts))
         if not any(":" not in text for text in known.was_there):
             steps += [_restore(ArpKey.parse(text), change) for text, change in known.sysctls.items()]
             known.sysctls.clear()

@@ -34,6 +34,10 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     """Key as sysctl(8) writes it: what was done to it. Keys that were right before are not here."""
     interfaces: list[str] = []
     """Interfaces named or chosen, beside lo."""
+    method: str = ""
+    """What keeps the VIPs out of ARP: sysctl, or nft. Empty: nothing yet."""
+    rules: str = ""
+    """Our nftables table as it was listed when it was made."""
     lo_was_down: bool = False
     loopback_was_absent: bool = False
     """127.0.0.1 was not on lo before: the kernel put it there when lo came up."""

@@ -39,10 +39,14 @@ def report(
     vips: Sequence[Address],
     interfaces: Sequence[str],
     file_that_sets: Callable[[ArpKey, int], str | None],
+    rules: str = "",
 ) -> Report:
-    """Compare. `file_that_sets(key, value)` names the file that gives the key this value at boot, if any."""
+    """Compare. `file_that_sets(key, value)` names the file that gives the key this value at boot, if any;
+    `rules` is our nftables table as it is listed now."""
     rows = [row for vip in vips for row in _address_rows(facts, known, vip)]
-    if any(vip.version == 4 for vip in vips):
+    if known.method == "nft":
+        rows.append(_rules_row(known, rules))
+    elif any(vip.version == 4 for vip in vips):
         keys = plan.arp_keys(interfaces) + plan.loud_elsewhere(facts, interfaces)
         rows += [_arp_row(facts, known, key, file_that_sets) for key in keys]
     return Report([str(vip) for vip in vips], list(interfaces), rows, all(row.ok for row in rows))
@@ -64,6 +68,13 @@ def _address_rows(facts: Facts, known: State, vip: Address) -> list[Row]:
     if on_lo and lo is not None and not lo.up:
         rows.append(Row("interface lo", "up", "down", "down", "not pointsman", ok=False))
     return rows
+
+
+def _rules_row(known: State, rules: str) -> Row:
+    """The table of the nft method, held to what it was when it was made."""
+    ok = bool(rules) and rules == known.rules
+    value = "as made" if ok else "changed" if rules else "absent"
+    return Row("nftables table arp pointsman", "as made", value, value, "pointsman", ok)
 
 
 def _arp_row(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pointsman.model.address import Address
-from pointsman.realserver import host, setup, state, status, sysctl
+from pointsman.realserver import host, nft, setup, state, status, sysctl
 from pointsman.realserver.facts import SetupError
 from pointsman.realserver.setup import Outcome
 from pointsman.realserver.status import Report, Row
@@ -18,13 +18,14 @@ def watch(
     interfaces: Sequence[str] | None,
     tell: Callable[[str], None],
     wait: Callable[[], bool],
+    method: str = "",
 ) -> None:
     """Set up, then look again each time `wait` returns, until it returns False.
 
     What cannot be put back (the VIP is on a network card, say) is told once, and tried again in silence.
     Raises SetupError only at the start.
     """
-    for step in setup.up(directory, vips, interfaces):
+    for step in setup.up(directory, vips, interfaces, method):
         if step.outcome is Outcome.CHANGED:
             tell(f"{step.setting}: {step.detail}")
     tell(f"watching {', '.join(map(str, vips))}")
@@ -68,4 +69,5 @@ def look(directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | N
     facts = host.read_facts()
     known = state.load(directory, host.namespace_identity())
     named = interfaces or known.interfaces or list(setup.choose_interfaces(facts, vips))
-    return status.report(facts, known, vips, named, sysctl.file_that_sets)
+    rules = nft.listing() if known.method == setup.NFT else ""
+    return status.report(facts, known, vips, named, sysctl.file_that_sets, rules)
