@@ -43,6 +43,7 @@ virtual_server 192.168.100.9 80 {{
     lb_kind DR
     quorum_up "/bin/sh -c 'echo gained >> {log}'"
     quorum_down "/bin/sh -c 'echo lost >> {log}'"
+    omega
     {servers}
 }}
 """
@@ -150,3 +151,12 @@ def test_genhash_gives_the_digest_that_the_check_compares(lab: Lab) -> None:
     pointsman(lab, "reload")
     until_weights(lab, {"20": 3, "21": 3})
     assert "connection refused" in pointsman(lab, "genhash", "-s", "127.0.0.1", "-p", "9", "-u", "/", code=1)
+
+
+def test_omega_runs_the_programs_at_the_stop(lab: Lab) -> None:
+    """Last, because it stops the director."""
+    until_weights(lab, {"20": 3, "21": 3})
+    log = lab.directory / "notified"
+    before = len(log.read_text().splitlines())
+    lab.stop_director("lb-01")
+    assert log.read_text().splitlines()[before:] == ["down 20", "down 21", "lost"]

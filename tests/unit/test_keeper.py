@@ -191,6 +191,29 @@ def test_programs_are_asked_for_in_the_order_of_what_happened(plane: MemoryDataP
     assert keeper.programs == [RunProgram(down, True), RunProgram(lost, True)]
 
 
+def test_omega_says_goodbye_for_who_is_alive(plane: MemoryDataPlane) -> None:
+    down, lost = Command(("/bin/down",)), Command(("/bin/lost",))
+    made = config(quorum_down_command=lost, smtp_alert=True)
+    (virtual,) = made.virtual_servers
+    members = tuple(msgspec.structs.replace(member, notify_down=down) for member in virtual.members)
+    for omega in (True, False):
+        service = msgspec.structs.replace(virtual, members=members, omega=omega)
+        keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(service,)), plane)
+        keeper.take(verdict(WEB[0], False))
+        keeper.settle()
+        keeper.programs.clear()
+        alerts = keeper.farewell()
+        if not omega:
+            assert (alerts, keeper.programs) == ([], [])
+            continue
+        assert [alert.subject for alert in alerts] == [
+            "[lb-01] Realserver [192.168.100.21]:tcp:80 of virtual server [192.168.100.9]:tcp:80 - DOWN",
+            "[lb-01] Virtualserver [192.168.100.9]:tcp:80 - DOWN",
+        ]
+        assert {alert.body for alert in alerts} == {"=> Shutting down <=\n"}
+        assert keeper.programs == [RunProgram(down), RunProgram(lost)]
+
+
 def test_a_measured_weight_is_in_the_table(plane: MemoryDataPlane) -> None:
     keeper = Keeper(config(), plane)
     keeper.take(msgspec.structs.replace(verdict(WEB[0], True), weight_change=4))

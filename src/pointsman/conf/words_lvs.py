@@ -46,7 +46,7 @@ LVS: list[Keyword] = [
         for flag in ("sh-port", "sh-fallback", "mh-port", "mh-fallback", "flag-1", "flag-2", "flag-3")
     ),
     honoured(_VS, "alpha", Flag(), "Real servers are down until their first check succeeds."),
-    honoured(_VS, "omega", Flag(), "Alerts about servers going down are sent at shutdown, too."),
+    honoured(_VS, "omega", Flag(), "Mails and programs about servers going down at the stop, too."),
     honoured(_VS, "quorum", Integer(1, 2**31 - 1), "Weight of living servers that a service needs.", 1),
     honoured(_VS, "hysteresis", Integer(0, 2**31 - 1), "By so much around the quorum nothing changes.", 0),
     honoured(

@@ -100,6 +100,10 @@ class Director:
         for channel in channels:
             self._hear(channel)
         await control.close()
+        if not self._keep_forwarding:
+            for alert in self._keeper.farewell():
+                self._send(alert)
+            self._run_programs()
         await self._mail.close()
         self._leave()
         return 0

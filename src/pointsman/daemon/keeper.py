@@ -13,7 +13,7 @@ from typing import Any
 from pointsman.conf.changes import same
 from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram
 from pointsman.dataplane.interface import DataPlane
-from pointsman.health.alerts import Alert, check_alert, quorum_alert
+from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_alert
 from pointsman.lvs.desired import CheckKey, PoolState, desired, found_down
 from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.lvs.reconcile import reconcile
@@ -146,6 +146,19 @@ class Keeper:
         for key in over:
             log.info("override of %s of %s is over", server_name(*key), service_name(key[0]))
         return bool(over)
+
+    def farewell(self) -> list[Alert]:
+        """The mails, and in `programs` the programs, of services with `omega` at the stop."""
+        alerts: list[Alert] = []
+        for virtual in self._config.virtual_servers:
+            pool = self._pools.get(virtual.service.key)
+            if not virtual.omega or pool is None:
+                continue
+            gone = PoolState(quorum_up=False)
+            self.programs += self._programs(transitions(virtual, pool, gone))
+            if pool.quorum_up:
+                alerts += farewell_alerts(self._config, virtual, [server.key for server in pool.living])
+        return alerts
 
     def withdraw(self) -> None:
         """Take the managed services out of the table."""

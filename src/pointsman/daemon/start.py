@@ -177,6 +177,7 @@ def _supervisor(
             "programs",
             lambda: health_programs.run(generations.current.virtual_servers, programs_end),
             wanted=lambda: health_programs.has_work(generations.current.virtual_servers),
+            last=True,
         ),
     ]
     loader = Child("reload", reload) if reload else None

@@ -63,6 +63,8 @@ class Child:
     fixed: Callable[[], object] = field(default=lambda: None)
     """What it cannot change while it runs, such as its privileges; when this differs it is started anew."""
     began_with: object = None
+    last: bool = False
+    """Whether the director still has work for it when everything stops."""
     pid: int = 0
     started: float = 0.0
     crashes: int = 0
@@ -296,11 +298,13 @@ class Supervisor:
         log.error("%s %s; restarting it %s", child.name, how, f"in {delay:.0f} s" if delay else "now")
 
     def _stop_all(self) -> None:
-        """Helpers first: VRRP hands the addresses over while the director still forwards."""
+        """Helpers first, but for `last` ones: VRRP hands addresses over while the director still forwards."""
         self._stopping = True
         notify("STOPPING=1")
-        self._terminate([*self._helpers, *([self._reload] if self._reload else [])])
+        first = [helper for helper in self._helpers if not helper.last]
+        self._terminate([*first, *([self._reload] if self._reload else [])])
         self._terminate([self._director])
+        self._terminate([helper for helper in self._helpers if helper.last])
 
     def _terminate(self, children: list[Child]) -> None:
         for child in children:

@@ -6,6 +6,8 @@ which keepalived does not tell, follows on a line of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from pointsman.health import kinds
@@ -69,6 +71,19 @@ def quorum_alert(config: Config, service: ServiceKey, *, up: bool, detail: str) 
         return None
     subject = f"[{config.router_id}] Virtualserver {service_name(service)} - {'UP' if up else 'DOWN'}"
     return Alert(subject, _body(f"=> {detail} <="))
+
+
+def farewell_alerts(config: Config, virtual: VirtualServer, living: Iterable[ServerKey]) -> list[Alert]:
+    """The mails of a service with `omega` at the stop: its living real servers and its quorum go."""
+    service = virtual.service.key
+    wanted = {member.server.key for member in virtual.members if member.smtp_alert}
+    names = [
+        f"Realserver {server_name(service, server)} of virtual server {service_name(service)}"
+        for server in living
+        if server in wanted
+    ]
+    names += [f"Virtualserver {service_name(service)}"] if virtual.smtp_alert else []
+    return [Alert(f"[{config.router_id}] {name} - DOWN", _body("=> Shutting down <=")) for name in names]
 
 
 def instance_alert(router_id: str, instance: VrrpInstance, state: VrrpState, reason: str) -> Alert | None:
