@@ -159,6 +159,7 @@ TIMING: dict[str, Any] = {
     "retry": st.integers(0, 2**31 - 1),
     "delay_before_retry": st.just(0.0) | seconds,
     "delay_loop": seconds,
+    "rise": st.integers(1, 1000),
     "warmup": st.just(0.0) | seconds,
 }
 CONNECTION: dict[str, Any] = {

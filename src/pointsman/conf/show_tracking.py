@@ -74,7 +74,14 @@ def notify(wanted: Notify) -> Iterator[str]:
 def _command(command: Command, drop: int = 0) -> str:
     words = command.words[: len(command.words) - drop]
     user = "".join(f" {text(name)}" for name in (command.user, command.group) if name)
-    return f'"{shlex.join(words)}"{user}'
+    return f'"{_line(words)}"{user}'
+
+
+def _line(words: tuple[str, ...]) -> str:
+    """A command line inside of "...", so without that sign: shlex.join would use it around a '."""
+    return " ".join(
+        word if shlex.quote(word) == word else "'" + word.replace("'", r"'\''") + "'" for word in words
+    )
 
 
 def _weight(weight: int, reverse: bool) -> str:
@@ -82,7 +89,7 @@ def _weight(weight: int, reverse: bool) -> str:
 
 
 def _script(script: TrackScript) -> Iterator[str]:
-    yield f'script "{shlex.join(script.command.words)}"'
+    yield f'script "{_line(script.command.words)}"'
     yield f"interval {number(script.interval)}"
     yield f"timeout {number(script.timeout)}"
     yield _weight(script.weight, script.reverse)
