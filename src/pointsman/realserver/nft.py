@@ -1,7 +1,8 @@
 """The first document's other way: nftables keeps the VIP out of ARP, and the sysctls stay as they are.
 
 Requests for the VIP are not heard, and our own ARP packets that would bear it as sender bear the real
-server's own address instead. One table of our own in nftables' arp family, made and replaced in one transaction.
+server's own address instead. One table of our own in nftables' arp family, made and replaced in one
+transaction.
 """
 
 from __future__ import annotations

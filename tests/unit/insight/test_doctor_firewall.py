@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.insight.doctor_firewall import blocking_adverts, blocking_requests, parse
+from pointsman.insight.doctor_firewall import blocking_adverts, blocking_requests, parse, silencing
 
 VIP = ipaddress.ip_address("192.168.100.9")
 CHAIN = {"family": "inet", "table": "filter", "name": "input", "handle": 1, "type": "filter", "hook": "input"}
@@ -54,6 +54,16 @@ def test_a_drop_for_the_vip() -> None:
 )
 def test_which_rules_stop_requests(steps: list[Any], accused: bool) -> None:
     assert bool(blocking_requests(parse(ruleset(*steps)), VIP, [443])) is accused
+
+
+def test_the_rule_of_realserver_up_method_nft() -> None:
+    chain = CHAIN | {"family": "arp", "table": "pointsman"}
+    vips = match("arp", "daddr ip", {"set": ["192.168.100.9", "192.168.100.8"]})
+    rule = {"family": "arp", "table": "pointsman", "chain": "input", "handle": 4, "expr": [vips, DROP]}
+    rules = parse(json.dumps({"nftables": [{"chain": chain}, {"rule": rule}]}))
+    assert silencing(rules, VIP)
+    assert not silencing(rules, ipaddress.ip_address("192.168.100.7"))
+    assert not blocking_requests(rules, VIP)
 
 
 @pytest.mark.parametrize("name", ["vrrp", 112])

@@ -114,6 +114,15 @@ def test_arp_ignore_is_the_maximum_of_all_and_the_interface(everywhere: int, car
     assert [finding.check for finding in found] == ([] if right else ["arp-ignore"])
 
 
+def test_nftables_does_instead_of_both() -> None:
+    loud = {"all.arp_ignore": 0, "all.arp_announce": 0}
+    assert len(wrong(server(settings=loud))) == 2
+    silent = rule(family="arp", destinations=HERE)
+    assert wrong(server(settings=loud, rules=(silent,))) == []
+    for other in (rule(family="ip", destinations=HERE), rule(family="arp", hook="output", destinations=HERE)):
+        assert any(item.check == "arp-ignore" for item in wrong(server(settings=loud, rules=(other,))))
+
+
 @pytest.mark.parametrize(("everywhere", "card", "right"), [(0, 0, False), (0, 2, True), (1, 1, False)])
 def test_arp_announce_likewise(everywhere: int, card: int, right: bool) -> None:
     found = wrong(server(settings={"all.arp_announce": everywhere, "eth0.arp_announce": card}))
