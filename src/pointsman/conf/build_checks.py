@@ -79,6 +79,7 @@ def _timing(
             inherited("delay_before_retry", float, *blocks), _or(before_retry, delay_loop)
         ),
         "retry": _or(inherited("retry", int, *blocks), retry),
+        "rise": _or(inherited("rise", int, *blocks), 1),
         "warmup": _or(inherited("warmup", float, *blocks), delay_loop),
     }
 

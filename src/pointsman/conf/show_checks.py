@@ -81,6 +81,8 @@ def _masked(data: bytes, mask: bytes) -> str:
 
 def _timing(check: Check) -> Iterator[str]:
     yield f"retry {check.retry}"
+    if check.rise != 1:
+        yield f"rise {check.rise}"
     yield f"delay_before_retry {number(check.delay_before_retry)}"
     yield f"delay_loop {number(check.delay_loop)}"
     yield f"warmup {number(check.warmup)}"

@@ -39,6 +39,7 @@ def _times(block: str) -> list[Keyword]:
             block, "retry", Integer(0, 2**31 - 1), "Failed checks that are repeated before it is down.", 1
         ),
         honoured(block, "delay_before_retry", Seconds(0, _MONTH), "Before a failed check is repeated.", 1.0),
+        honoured(block, "rise", Integer(1, 1000), "Ours: successes in a row that bring a server back.", 1),
         honoured(
             block, "warmup", Seconds(0, _MONTH), "The first check comes within it; default: delay_loop."
         ),

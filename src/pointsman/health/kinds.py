@@ -125,6 +125,7 @@ def schedule(check: Check) -> CheckSchedule | UrlSchedule:
         delay_loop=check.delay_loop,
         delay_before_retry=check.delay_before_retry,
         retry=check.retry,
+        rise=check.rise,
         retry_while_down=isinstance(check, _RETRIED_WHILE_DOWN),
         from_start=isinstance(check, MiscCheck),
     )

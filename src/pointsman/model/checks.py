@@ -21,6 +21,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     delay_before_retry: float = 1.0
     retry: int = 1
     """Failed attempts that are repeated before the real server counts as down."""
+    rise: int = 1
+    """Ours: successes in a row (of all URLs) that bring a real server back."""
     warmup: float = 60.0
     """The first check comes at a random moment of this span."""
     location: Location | None = None

@@ -44,8 +44,8 @@ def test_the_table_knows_keepalived() -> None:
     ]
 
 
-OURS = {"nb_get_retry"}
-"""In TCP_CHECK it is no word of keepalived 2.x."""
+OURS = {"nb_get_retry", "rise"}
+"""In TCP_CHECK, and in all checkers, they are no words of keepalived 2.x."""
 
 OURS_ALONE = {"DR_CHECK"}
 """Words and blocks that only Pointsman has."""

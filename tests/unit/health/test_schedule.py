@@ -140,3 +140,39 @@ def test_phases_fill_the_warm_up_evenly_and_stay_inside_it() -> None:
 def test_ten_thousand_checks_never_start_together() -> None:
     spread = sorted(phases([0.5] * 10_000, 1.0))
     assert min(later - earlier for earlier, later in itertools.pairwise(spread)) > 0.99e-4
+
+
+def test_rise_asks_for_several_successes_in_a_row_after_a_down_verdict() -> None:
+    schedule = probing(Timing(delay_loop=6.0, delay_before_retry=3.0, retry=0, rise=3))
+    schedule.result(0.0, True, "")
+    assert schedule.effects() == [Verdict(True, "", 1)], "the first verdict needs one success only"
+    told = []
+    for ok in (False, True, True, False, True, True, True):
+        now = again(schedule)
+        schedule.result(now, ok, "")
+        told.append([effect.up for effect in schedule.effects() if isinstance(effect, Verdict)])
+    assert told == [[False], [], [], [], [], [], [True]]
+
+
+def test_most_checks_do_not_retry_a_server_that_is_down() -> None:
+    schedule = probing(Timing(delay_loop=6.0, delay_before_retry=1.0, retry=2, retry_while_down=False))
+    schedule.result(0.0, False, "")
+    assert schedule.effects() == [Verdict(False, "", 1)]
+    for _ in range(3):
+        now = again(schedule)
+        schedule.result(now, False, "")
+        assert schedule.deadline == now + 6.0
+    schedule.result(again(schedule), True, "")
+    assert [effect.up for effect in schedule.effects() if isinstance(effect, Verdict)] == [True]
+    now = again(schedule)
+    schedule.result(now, False, "")
+    assert schedule.deadline == now + 1.0
+
+
+def test_pauses_from_the_start_of_a_program() -> None:
+    schedule = probing(Timing(delay_loop=6.0, delay_before_retry=1.0, retry=0, from_start=True))
+    schedule.result(2.0, True, "")
+    schedule.effects()
+    assert again(schedule) == 6.0
+    schedule.result(20.0, True, "")
+    assert schedule.deadline == 20.0, "one that took longer is followed at once"
