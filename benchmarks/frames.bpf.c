@@ -112,3 +112,46 @@ int floor_of(struct xdp_md *context)
 	ip->ttl--;
 	return XDP_TX;
 }
+
+/* The same way on a map of the kernel: what the connection table is measured against. It knows no states. */
+struct tuple {
+	__u32 client;
+	__u32 virtual;
+	__u32 ports;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 20);
+	__type(key, struct tuple);
+	__type(value, __u64);
+} tuples SEC(".maps");
+
+SEC("xdp")
+int lru_of(struct xdp_md *context)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = (void *)(ethernet + 1);
+	struct tcphdr *tcp = (void *)(ip + 1);
+
+	if ((void *)(tcp + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP) || ip->ihl != 5 ||
+	    ip->protocol != IPPROTO_TCP || tcp->dest != bpf_htons(80))
+		return XDP_PASS;
+
+	struct tuple tuple = { ip->saddr, ip->daddr, *(__u32 *)tcp };
+	__u64 *mac = bpf_map_lookup_elem(&tuples, &tuple), chosen = 0x02020b0000000002ULL;
+
+	if (!mac) {
+		bpf_map_update_elem(&tuples, &tuple, &chosen, BPF_ANY);
+		mac = &chosen;
+	}
+	*(__u64 *)ethernet = *mac;
+	*(__u32 *)((void *)ethernet + 8) = 0x02000000;
+
+	__u32 check = ip->check + bpf_htons(0x0100);
+
+	ip->check = check + (check >= 0xffff);
+	ip->ttl--;
+	return XDP_TX;
+}

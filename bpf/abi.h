@@ -49,6 +49,7 @@ enum scheduler {
 	SCHEDULER_SH,
 	SCHEDULER_DH,
 	SCHEDULER_MH,
+	SCHEDULER_TWOS,
 };
 
 /* States of a connection; the names are IPVS's (ip_vs_proto_tcp.c). */

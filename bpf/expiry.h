@@ -5,8 +5,8 @@
 
 #include "templates.h"
 
-#define TICK_NS 100000000ULL
-#define SWEEP_TICKS 20 /* ticks in which the whole table is swept once */
+#define TICK_NS 10000000ULL
+#define SWEEP_TICKS 200 /* ticks in which the whole table is swept once; short, since packets wait meanwhile */
 #define CLOCK_MONOTONIC 1
 
 static __always_inline void expire_connection(struct connection *entry)

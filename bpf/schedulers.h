@@ -157,64 +157,127 @@ static __always_inline __u32 choose_wrr(struct service *service, struct list *li
 
 struct scan {
 	struct list list;
+	__u32 active_costs; /* what a connection of each kind costs, and a server without any */
+	__u32 inactive_costs;
+	__u32 server_costs;
+	__u32 by_weight;
 	__u32 dest;
 	__u32 divisor;
 	__u64 cost;
 };
 
-static __always_inline int cost_of(struct list *list, __u32 dest, __u32 weight, __u64 *cost, __u32 *divisor)
+static __always_inline void price(struct scan *scan)
 {
-	struct load *load = bpf_map_lookup_elem(&loads, &dest);
-	__u64 held = load ? *(volatile __u64 *)&load->held : 0;
-	__u64 active = ACTIVE(held);
-
-	*divisor = weight;
-	switch (list->scheduler) {
+	switch (scan->list.scheduler) {
 	case SCHEDULER_LC:
-		*divisor = 1;
-		*cost = active * 256 + INACTIVE(held);
-		return 1;
 	case SCHEDULER_WLC:
-		*cost = active * 256 + INACTIVE(held);
-		return 1;
-	case SCHEDULER_NQ:
-		*cost = active ? active + 1 : 0;
-		return 1;
+		scan->active_costs = 256;
+		scan->inactive_costs = 1;
+		break;
 	case SCHEDULER_SED:
-		*cost = active + 1;
-		return 1;
-	case SCHEDULER_OVF:
-		*cost = 1;
-		return active <= weight;
-	case SCHEDULER_FO:
-		*cost = 1;
-		return 1;
-	default:
-		return 0;
+	case SCHEDULER_NQ:
+		scan->active_costs = 1;
+		scan->server_costs = 1;
+		break;
+	default: /* fo, ovf: the highest weight */
+		scan->server_costs = 1;
 	}
+	scan->by_weight = scan->list.scheduler != SCHEDULER_LC;
 }
 
 static int try_scan(__u32 place, struct scan *scan)
 {
-	__u32 dest = 0, divisor = 0, weight = weight_at(&scan->list, place, &dest);
-	__u64 cost = 0;
+	__u32 index = scan->list.first + place, divisor;
+	struct member *member = bpf_map_lookup_elem(&members, &index);
+	__u64 held, cost;
+	struct load *load;
 
-	if (!weight || !cost_of(&scan->list, dest, weight, &cost, &divisor))
+	if (!member || !member->weight)
 		return 0;
+	load = bpf_map_lookup_elem(&loads, &member->dest);
+	if (!load || load->overloaded)
+		return 0;
+	held = *(volatile __u64 *)&load->held;
+	if (scan->list.scheduler == SCHEDULER_OVF && ACTIVE(held) > member->weight)
+		return 0;
+	divisor = scan->by_weight ? member->weight : 1;
+	cost = (__u64)ACTIVE(held) * scan->active_costs + (__u64)INACTIVE(held) * scan->inactive_costs +
+	       scan->server_costs;
+	if (scan->list.scheduler == SCHEDULER_NQ && !ACTIVE(held))
+		cost = 0;
 	if (scan->dest == NOBODY || scan->cost * divisor > cost * scan->divisor) {
-		scan->dest = dest;
+		scan->dest = member->dest;
 		scan->cost = cost;
 		scan->divisor = divisor;
 	}
-	return 0;
+	return !cost; /* nobody after it can be cheaper */
 }
 
 static __always_inline __u32 choose_cheapest(struct list *list)
 {
 	struct scan scan = { .list = *list, .dest = NOBODY + opaque_zero() };
 
+	price(&scan);
 	bpf_loop(list->count, try_scan, &scan, 0);
 	return scan.dest;
+}
+
+/*
+ * twos (ip_vs_twos.c): two servers by weighted chance, then the one with the least overhead for its weight. With the
+ * same server drawn twice, or equal overheads, it is the first draw.
+ */
+
+struct draw {
+	struct list list;
+	__u64 total;  /* of the weights so far */
+	__u64 ticket; /* the server that brings `total` above it is drawn */
+	__u32 dest;
+	__u32 weight;
+};
+
+static int try_draw(__u32 place, struct draw *draw)
+{
+	__u32 dest = NOBODY, weight = weight_at(&draw->list, place, &dest);
+
+	draw->total += weight;
+	if (!weight || draw->total <= draw->ticket)
+		return 0;
+	draw->dest = dest;
+	draw->weight = weight;
+	return 1;
+}
+
+#define COUNT_WEIGHTS (~0ULL)
+
+/* {server, weight << 32} of one draw, or the sum of the weights. A function of its own for the verifier's sake. */
+__noinline __u64 draw_server(struct service *service, __u64 ticket)
+{
+	struct draw draw = { .ticket = ticket, .total = opaque_zero() };
+
+	if (!service)
+		return 0;
+	open_list(&draw.list, *(volatile __u64 *)&service->list);
+	bpf_loop(draw.list.count, try_draw, &draw, 0);
+	return ticket == COUNT_WEIGHTS ? draw.total : draw.dest | (__u64)draw.weight << 32;
+}
+
+static __always_inline __u64 overhead_of(__u32 dest)
+{
+	struct load *load = bpf_map_lookup_elem(&loads, &dest);
+	__u64 held = load ? *(volatile __u64 *)&load->held : 0;
+
+	return (__u64)ACTIVE(held) * 256 + INACTIVE(held);
+}
+
+static __always_inline __u32 choose_twos(struct service *service)
+{
+	__u64 total = draw_server(service, COUNT_WEIGHTS), one, other;
+
+	if (!total)
+		return NOBODY;
+	one = draw_server(service, bpf_get_prandom_u32() % total);
+	other = draw_server(service, bpf_get_prandom_u32() % total);
+	return overhead_of(one) * (other >> 32) > overhead_of(other) * (one >> 32) ? other : one;
 }
 
 /* `client` and `virtual` are addresses, `port` is the client's: what the hashing schedulers need. */
@@ -233,6 +296,8 @@ __noinline __u32 schedule(struct service *service, __u32 client, __u32 virtual, 
 		return choose_wrr(service, &list);
 	if (list.scheduler == SCHEDULER_SH || list.scheduler == SCHEDULER_DH || list.scheduler == SCHEDULER_MH)
 		return choose_by_slot(service->flags, &list, client, virtual, port);
+	if (list.scheduler == SCHEDULER_TWOS)
+		return choose_twos(service);
 	return choose_cheapest(&list);
 }
 

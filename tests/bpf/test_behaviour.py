@@ -322,6 +322,22 @@ def test_a_service_changes_its_scheduler_and_its_flags() -> None:
         assert ports == {NAMES["rs1"], NAMES["rs2"], NAMES["rs3"]}
 
 
+def test_twos_draws_by_weight_and_takes_the_less_loaded_of_two() -> None:
+    with Director() as director:
+        director.setup([f"-A -t {VIP}:80 -s twos"])
+        for name, weight in (("rs1", 1), ("rs2", 1), ("rs3", 8), ("rs4", 0)):
+            director.ipvsadm(f"-a -t {VIP}:80 -r {NAMES[name]}:80 -g -w {weight}")
+        for number in range(1, 1001):
+            assert director.server_of(tcp("S", client(number), 1000, 80)) in SERVERS
+        held = {server: active for server, (active, _) in director.held(KEY).items()}
+        # Each server nears its share of the weights, by far closer than one draw alone would bring it there.
+        assert held[NAMES["rs4"]] == 0
+        assert abs(held[NAMES["rs1"]] - 100) < 25
+        assert abs(held[NAMES["rs2"]] - 100) < 25
+        director.setup([f"-e -t {VIP}:80 -r {NAMES[name]}:80 -g -w 0" for name in ("rs1", "rs2", "rs3")])
+        assert director.server_of(tcp("S", client(2000), 1000, 80)) == "pass"
+
+
 def test_ranges_neither_overlap_nor_get_lost() -> None:
     generator = random.Random(1)
     ranges, taken = Ranges(1024), dict[int, int]()

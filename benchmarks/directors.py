@@ -1,0 +1,47 @@
+"""Directors to be measured: data planes on no interface, with services and servers made for the purpose."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pointsman.dataplane.interface import NextHop
+from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.dataplane.xdp.tables import Sizes
+from pointsman.model.operations import AddServer, AddService, Operation
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+
+VIP = ipaddress.IPv4Address("192.168.100.9")
+KEY = ServiceKey.of(Transport.TCP, VIP, 80)
+
+
+def director(
+    scheduler: str = "rr", servers: int = 16, services: int = 1, connections: int = 1 << 20
+) -> XdpDataPlane:
+    """One service on VIP:80, with weights 1, 2, 3, 1, ...; `services` - 1 others stand beside it."""
+    plane = XdpDataPlane.unattached(Sizes(connections=connections))
+    addresses = [ipaddress.IPv4Address("192.168.96.1") + number for number in range(servers)]
+    operations: list[Operation] = [AddService(VirtualService(key=KEY, scheduler=scheduler))]
+    operations += [
+        AddServer(KEY, RealServer(key=ServerKey(address, 80), weight=1 + number % 3))
+        for number, address in enumerate(addresses)
+    ]
+    for number in range(1, services):
+        address = ipaddress.IPv4Address("10.128.0.1") + number
+        other = ServiceKey.of(Transport.TCP, address, 80)
+        operations += [
+            AddService(VirtualService(key=other, scheduler="rr")),
+            AddServer(other, RealServer(key=ServerKey(addresses[0], 80))),
+        ]
+    refusals = plane.apply(operations)
+    if refusals:
+        raise RuntimeError(f"the table was refused: {refusals}")
+    plane.set_next_hops(NextHop(address, 1, bytes(6), b"\x02\x00" + address.packed) for address in addresses)
+    return plane
+
+
+def forget(plane: XdpDataPlane) -> None:
+    """All connections end."""
+    plane.tables.control.now += max(plane.tables.control.timeout) + 1
+    plane.tables.control.overflow_until = 0
+    syscalls.run_program(plane.programs["sweep_now"])
