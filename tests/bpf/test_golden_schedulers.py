@@ -58,28 +58,33 @@ def test_what_is_left_out_of_the_hashing_schedulers() -> None:
 
 @pytest.mark.parametrize("case", IN_SCOPE + HASHED_IN_SCOPE, ids=lambda case: case["name"])
 def test_every_choice_and_every_count(case: dict[str, Any]) -> None:
+    with Director() as director:
+        replay(director, case)
+
+
+def replay(director: Director, case: dict[str, Any]) -> None:
+    """Every event of a recorded case; fails at the first that goes otherwise."""
     transport, place = case["virtual"].split()
     address, port = place.rsplit(":", 1)
     key = ServiceKey.of(Transport[transport.upper()], ipaddress.ip_address(address), int(port))
-    with Director() as director:
-        director.setup(case["setup"])
-        for number, event in enumerate(case["events"]):
-            where = f"event {number} {event}"
-            match event:
-                case ["cmd", command]:
-                    director.ipvsadm(command)
-                case ["wait_s", seconds]:
-                    director.wait(round(seconds))
-                case ["table", rows]:
-                    held = director.held(key)
-                    assert held == {
-                        row["dest"].rsplit(":", 1)[0]: (row["active"], row["inact"]) for row in rows
-                    }, where
-                case ["udp", client, client_port, expected]:
-                    assert director.server_of(udp(client, client_port, int(port))) == chosen(expected), where
-                case [kind, client, client_port, expected]:
-                    frame = tcp(LETTERS[kind], client, client_port, int(port))
-                    assert director.server_of(frame) == chosen(expected), where
+    director.setup(case["setup"])
+    for number, event in enumerate(case["events"]):
+        where = f"event {number} {event}"
+        match event:
+            case ["cmd", command]:
+                director.ipvsadm(command)
+            case ["wait_s", seconds]:
+                director.wait(round(seconds))
+            case ["table", rows]:
+                held = director.held(key)
+                assert held == {
+                    row["dest"].rsplit(":", 1)[0]: (row["active"], row["inact"]) for row in rows
+                }, where
+            case ["udp", client, client_port, expected]:
+                assert director.server_of(udp(client, client_port, int(port))) == chosen(expected), where
+            case [kind, client, client_port, expected]:
+                frame = tcp(LETTERS[kind], client, client_port, int(port))
+                assert director.server_of(frame) == chosen(expected), where
 
 
 def chosen(result: str | None) -> str | None:
