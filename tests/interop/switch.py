@@ -20,7 +20,7 @@ from pointsman.lab import namespace
 from pointsman.model.vrrp import VrrpInstance
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 10.0
+DEADLINE = 30.0
 """Seconds after which what a test waits for counts as not happening."""
 
 
