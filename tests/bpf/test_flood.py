@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from benchmarks.counting import HardwareCounters
 from benchmarks.dataplane import SYN, Bench
+from benchmarks.directors import KEY
 from tests.bpf.harness import NAMES, VIP, Director, tcp
 
 from pointsman.dataplane.xdp.layout import WAYS
@@ -63,6 +64,17 @@ def test_persistent_clients_stay_with_their_server_when_both_tables_are_full() -
         exits = director.exits()
         assert exits["templates_full"] > 1000
         assert exits["untracked"] == 2 * len(clients)
+
+
+def test_a_persistent_client_without_a_template_meets_one_server_with_all_its_connections() -> None:
+    with Director(Sizes(connections=4096, templates=8, services=16, dests=64, members=256)) as director:
+        director.setup([f"-A -t {VIP}:80 -s rr -p 60", *SERVERS])
+        for number in range(1, 101):
+            client = f"10.77.0.{number}"
+            ports = {director.server_of(tcp("S", client, port, 80)) for port in range(1000, 1004)}
+            assert len(ports) == 1, client
+        assert director.exits()["templates_full"] > 300
+        assert sum(active for active, _ in director.held(KEY).values()) == 400
 
 
 def test_a_template_outlives_the_untracked_connections_of_its_client() -> None:
