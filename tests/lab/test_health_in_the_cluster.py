@@ -26,6 +26,10 @@ SERVER = """
                 status_code 200
             }}
         }}
+        DR_CHECK {{
+        }}
+        PING_CHECK {{
+        }}
         MISC_CHECK {{
             misc_path "/bin/sh -c 'exit $(cat {weight})'"
             misc_dynamic
@@ -135,6 +139,16 @@ def test_the_administrator_s_hand(lab: Lab) -> None:
     until_weights(lab, {"20": 3, "21": 3})
     said = pointsman(lab, "drain", "192.168.100.99", code=1)
     assert said == "pointsman: no real server 192.168.100.99 in the configuration\n"
+
+
+def test_a_real_server_that_loses_its_vip_is_out_although_its_pages_are_served(lab: Lab) -> None:
+    until_weights(lab, {"20": 3, "21": 3})
+    web = lab.node("web-01")
+    web.run(["ip", "address", "del", "192.168.100.9/32", "dev", "lo"])
+    until_weights(lab, {"20": None, "21": 3})
+    assert "is the VIP on its lo" in found(lab)["20"]["reason"]
+    web.run(["ip", "address", "add", "192.168.100.9/32", "dev", "lo"])
+    until_weights(lab, {"20": 3, "21": 3})
 
 
 def test_genhash_gives_the_digest_that_the_check_compares(lab: Lab) -> None:

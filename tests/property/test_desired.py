@@ -246,7 +246,9 @@ def test_a_restart_over_an_empty_service_presumes_nothing(virtual: VirtualServer
 
 
 @given(virtual_servers(), st.integers(-(2**32), 2**32))
-def test_what_a_check_measures_is_added_to_the_weight_within_bounds(virtual: VirtualServer, change: int) -> None:
+def test_what_a_check_measures_is_added_to_the_weight_within_bounds(
+    virtual: VirtualServer, change: int
+) -> None:
     up = {
         (virtual.service.key, member.server.key, index): True
         for member in virtual.members
