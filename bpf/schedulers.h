@@ -162,6 +162,7 @@ struct scan {
 	__u32 server_costs;
 	__u32 by_weight;
 	__u32 dest;
+	__u32 place;
 	__u32 divisor;
 	__u64 cost;
 };
@@ -171,6 +172,7 @@ static __always_inline void price(struct scan *scan)
 	switch (scan->list.scheduler) {
 	case SCHEDULER_LC:
 	case SCHEDULER_WLC:
+	case SCHEDULER_LBLC:
 		scan->active_costs = 256;
 		scan->inactive_costs = 1;
 		break;
@@ -207,19 +209,69 @@ static int try_scan(__u32 place, struct scan *scan)
 		cost = 0;
 	if (scan->dest == NOBODY || scan->cost * divisor > cost * scan->divisor) {
 		scan->dest = member->dest;
+		scan->place = place;
 		scan->cost = cost;
 		scan->divisor = divisor;
 	}
 	return !cost; /* nobody after it can be cheaper */
 }
 
-static __always_inline __u32 choose_cheapest(struct list *list)
+static __always_inline __u32 choose_cheapest(struct list *list, __u32 *place)
 {
 	struct scan scan = { .list = *list, .dest = NOBODY + opaque_zero() };
 
 	price(&scan);
 	bpf_loop(list->count, try_scan, &scan, 0);
+	*place = scan.place;
 	return scan.dest;
+}
+
+/*
+ * lblc (ip_vs_lblc.c): a destination keeps its server until that one has weight 0, or more active connections than
+ * its weight while another has less than half of its own; then wlc chooses. The destinations of an address service are
+ * one, its VIP: so the server is where the cursor stands.
+ */
+
+struct lighter {
+	struct list list;
+	__u32 found;
+};
+
+static int try_lighter(__u32 place, struct lighter *lighter)
+{
+	__u32 index = lighter->list.first + place;
+	struct member *member = bpf_map_lookup_elem(&members, &index);
+	struct load *load = member ? bpf_map_lookup_elem(&loads, &member->dest) : 0;
+
+	if (!load || (__u64)ACTIVE(*(volatile __u64 *)&load->held) * 2 >= member->weight)
+		return 0;
+	lighter->found = member->dest;
+	return 1;
+}
+
+static __always_inline int is_too_busy(struct list *list, struct member *member)
+{
+	struct load *load = bpf_map_lookup_elem(&loads, &member->dest);
+	struct lighter lighter = { .list = *list };
+
+	if (!load || ACTIVE(*(volatile __u64 *)&load->held) <= member->weight)
+		return 0;
+	bpf_loop(list->count, try_lighter, &lighter, 0);
+	return lighter.found != NOBODY;
+}
+
+static __always_inline __u32 choose_lblc(struct service *service, struct list *list)
+{
+	__u64 before = *(volatile __u64 *)&service->cursor;
+	__u32 position = CURSOR_POSITION(cursor_of(service, list)), index = list->first + position - 1, dest, place;
+	struct member *member = bpf_map_lookup_elem(&members, &index);
+
+	if (position && position <= list->count && member && member->weight && !is_too_busy(list, member))
+		return member->dest;
+	dest = choose_cheapest(list, &place);
+	if (dest != NOBODY)
+		__sync_val_compare_and_swap(&service->cursor, before, make_cursor(list, place + 1, 0));
+	return dest;
 }
 
 /*
@@ -284,6 +336,7 @@ static __always_inline __u32 choose_twos(struct service *service)
 __noinline __u32 schedule(struct service *service, __u32 client, __u32 virtual, __u16 port)
 {
 	struct list list;
+	__u32 place;
 
 	if (!service)
 		return NOBODY;
@@ -298,7 +351,9 @@ __noinline __u32 schedule(struct service *service, __u32 client, __u32 virtual, 
 		return choose_by_slot(service->flags, &list, client, virtual, port);
 	if (list.scheduler == SCHEDULER_TWOS)
 		return choose_twos(service);
-	return choose_cheapest(&list);
+	if (list.scheduler == SCHEDULER_LBLC)
+		return choose_lblc(service, &list);
+	return choose_cheapest(&list, &place);
 }
 
 /*

@@ -322,6 +322,23 @@ def test_a_service_changes_its_scheduler_and_its_flags() -> None:
         assert ports == {NAMES["rs1"], NAMES["rs2"], NAMES["rs3"]}
 
 
+def test_lblc_stays_with_its_server_through_edits_until_it_is_quiesced_or_deleted() -> None:
+    with Director() as director:
+        director.setup([f"-A -t {VIP}:80 -s lblc", *(f"{line} -w 100" for line in RR[1:])])
+        fresh = iter(range(1, 1000))
+
+        def chosen() -> str | None:
+            return director.server_of(tcp("S", client(next(fresh)), 1000, 80))
+
+        assert {chosen() for _ in range(5)} == {NAMES["rs3"]}
+        director.ipvsadm(f"-a -t {VIP}:80 -r {NAMES['rs4']}:80 -g -w 100")
+        assert {chosen() for _ in range(5)} == {NAMES["rs3"]}
+        director.ipvsadm(f"-e -t {VIP}:80 -r {NAMES['rs3']}:80 -g -w 0")
+        assert {chosen() for _ in range(5)} == {NAMES["rs4"]}
+        director.ipvsadm(f"-d -t {VIP}:80 -r {NAMES['rs4']}:80")
+        assert {chosen() for _ in range(5)} == {NAMES["rs2"]}
+
+
 def test_twos_draws_by_weight_and_takes_the_less_loaded_of_two() -> None:
     with Director() as director:
         director.setup([f"-A -t {VIP}:80 -s twos"])

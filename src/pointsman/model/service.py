@@ -13,7 +13,7 @@ import msgspec
 
 from pointsman.model.address import Address, bracketed
 
-SCHEDULERS = frozenset({"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "dh", "mh", "twos"})
+SCHEDULERS = frozenset({"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "dh", "mh", "twos", "lblc"})
 """What Pointsman's packet path can do (bpf/schedulers.h; a test compares the two)."""
 
 

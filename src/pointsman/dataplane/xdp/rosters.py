@@ -90,6 +90,14 @@ def after_edit(weighted: bool, cursor: Cursor, before: Sequence[Place], after: S
     return Cursor()
 
 
+def stay(cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
+    """lblc's: it stays with its server wherever that stands now, and is free when it was deleted."""
+    if not 0 < cursor.position <= len(before):
+        return Cursor()
+    dest = before[cursor.position - 1].dest
+    return Cursor(next((position for position, place in enumerate(after, 1) if place.dest == dest), 0))
+
+
 def _wrr_after_edit(cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
     old, new = ([place.weight for place in places] for places in (before, after))
     highest = max(new, default=0) // scale(new)

@@ -45,6 +45,7 @@ from pointsman.dataplane.xdp.rosters import (
     after_edit,
     elements,
     start_of,
+    stay,
 )
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.totals import Totals
@@ -390,7 +391,9 @@ class Store:
         weighted = name == "wrr"
         if scheduler is None:
             present = self._places(service) if before is None else before
-            cursor = after_edit(weighted, self._cursor(entry, old), present, after)
+            here = self._cursor(entry, old)
+            lblc = name == "lblc"
+            cursor = stay(here, present, after) if lblc else after_edit(weighted, here, present, after)
         else:
             cursor = start_of(weighted, after)
         generation = old.next_generation
