@@ -21,29 +21,28 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 PREFIX = f"pmt-faults-{os.getpid()}"
 BY_HAND = {
     "no-vip-delivery", "arp-conflict", "mtu-black-hole", "dead-service", "wrong-gateway",
-    "director-as-gateway", "duplicate-address", "second-holder", "same-vrid", "vip-missing",
-    "no-real-server",
+    "duplicate-address", "same-vrid",
 }  # fmt: skip
 """Their remedy lies on another host, or needs what only the administrator knows: the doctor gives advice."""
-ONE_OF_EACH_CHECK = list({(fault.check, fault.topology): fault.name for fault in reversed(FAULTS)}.values())
-"""The others are run by `pointsman lab faults --run`."""
+SEEN_ON_THE_WIRE = (
+    "no-vip-delivery", "arp-conflict", "wrong-mac", "mtu-black-hole", "firewall", "dead-service",
+    "wrong-gateway", "duplicate-address", "same-vrid", "off-link",
+)  # fmt: skip
+"""Those that only probes of a real network find. All are run by `pointsman lab faults --run`."""
 
 
 @pytest.fixture(scope="module")
 def labs() -> Iterator[dict[str, Lab]]:
     with Lab("ha-pair", prefix=PREFIX) as pair, Lab("dual-homed", prefix=f"{PREFIX}d") as dual:
-        found = {lab.topology.name: lab for lab in (pair, dual)}
-        for lab in found.values():
-            waiting.until(partial(faultrun.healthy, lab), 30.0, "the doctor is content")
-        yield found
+        yield {lab.topology.name: lab for lab in (pair, dual)}
 
 
 def test_there_are_enough_of_them() -> None:
     assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 20
-    assert len(ONE_OF_EACH_CHECK) >= 15
+    assert len({fault.check for fault in FAULTS}) >= 15
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH_CHECK)
+@pytest.mark.parametrize("name", SEEN_ON_THE_WIRE)
 def test_the_doctor_names_it_and_its_remedy_mends_it(labs: dict[str, Lab], name: str) -> None:
     fault = named(name)
     outcome = faultrun.demonstrate(labs[fault.topology], fault)
@@ -55,9 +54,7 @@ def test_the_doctor_names_it_and_its_remedy_mends_it(labs: dict[str, Lab], name:
 @pytest.mark.parametrize("topology", ["ha-pair", "dual-homed"])
 def test_no_complaint_about_any_node_after_all_that(labs: dict[str, Lab], topology: str) -> None:
     lab = labs[topology]
-    waiting.until(lambda: faultrun.healthy(lab), 30.0, "the doctor is content again")
-    for node in faultrun.patients(lab):
-        assert faultrun.complaints(lab, node) == []
+    waiting.until(lambda: faultrun.healthy(lab), 60.0, "the doctor is content")
 
 
 def test_fix_does_what_is_safe_and_says_so(labs: dict[str, Lab]) -> None:
