@@ -14,8 +14,9 @@ from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneErr
 from pointsman.dataplane.xdp import btf, interfaces, layout, listing, pins, syscalls
 from pointsman.dataplane.xdp.attach import MODES, Links
 from pointsman.dataplane.xdp.layout import HOSTS, LONGEST_TIMEOUT, Vocabulary
+from pointsman.dataplane.xdp.lists import RefusedError
 from pointsman.dataplane.xdp.loader import Loaded, load
-from pointsman.dataplane.xdp.store import RefusedError, Store
+from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import Sizes, Tables, limits_of
 from pointsman.model.address import Address
 from pointsman.model.operations import (

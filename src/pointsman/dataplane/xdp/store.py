@@ -21,12 +21,11 @@ from pointsman.dataplane.xdp.addresses import (
     prefix_of,
     service_key_of,
 )
-from pointsman.dataplane.xdp.allocation import FullError, Numbers, Ranges
+from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.fronts import FrontTable
 from pointsman.dataplane.xdp.hops import NextHops
 from pointsman.dataplane.xdp.layout import (
     DEST_AVAILABLE,
-    LIST_HEAD,
     NO_PREFIX,
     SERVICE_DELETED,
     SERVICE_HASH_FALLBACK,
@@ -37,15 +36,11 @@ from pointsman.dataplane.xdp.layout import (
     Service,
     Vocabulary,
 )
+from pointsman.dataplane.xdp.lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.rosters import (
     MAX_COUNT,
-    Cursor,
     Place,
     Roster,
-    after_edit,
-    elements,
-    start_of,
-    stay,
 )
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.totals import Totals
@@ -61,10 +56,6 @@ from pointsman.model.service import (
 TRASH_PERIOD = 120
 """Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
 _FRONT_NUMBERS = 65535
-
-
-class RefusedError(Exception):
-    """An operation that cannot be done; `args[0]` is a reason of model.operations.Refusal."""
 
 
 class Entry(NamedTuple):
@@ -83,6 +74,7 @@ class Store:
         self.fronts = FrontTable(tables.fronts, tables.control)
         self.hops = NextHops(tables)
         self.totals = Totals(tables)
+        self.lists = ServerLists(tables, words)
         self._entries: dict[ServiceKey, Entry] = {}
         self._servers: dict[int, dict[ServerKey, int]] = {}
         self._trash: set[int] = set()
@@ -107,11 +99,7 @@ class Store:
         self._dest_numbers = Numbers(
             1, len(tables.dests), (i for i in used_dests if tables.dests[i].sequence)
         )
-        lists = (Roster.of(tables.services[index].list) for index in self._servers)
-        self._ranges = Ranges(
-            len(tables.members),
-            [(roster.first, self._extent(roster)) for roster in lists if roster.length],
-        )
+        self.lists.adopt(self._servers)
         highest = max(
             itertools.chain(
                 (tables.services[index].sequence for index in self._servers),
@@ -123,6 +111,22 @@ class Store:
         for key, entry in list(self._entries.items()):
             if tables.services[entry.service].flags & SERVICE_DELETED:
                 self._bury(key)
+            else:
+                self._finish_edits(entry.service)
+
+    def _finish_edits(self, index: int) -> None:
+        """A director killed in an edit has written some of it: the packet path gets what `table` shows."""
+        service = self._tables.services[index]
+        service.mask = mask_number(prefix_of(service.prefix))
+        service.flags = self._flags(
+            self._scheduler_name(service),
+            slots.flags_of(service.options),
+            bool(service.flags & SERVICE_ONE_PACKET),
+        )
+        for place in self.lists.places(index):
+            dest = self._tables.dests[place.dest]
+            dest.last_weight = dest.weight or dest.last_weight
+        self.lists.correct(index)
 
     def _adopt_dest(self, index: int) -> None:
         dest = self._tables.dests[index]
@@ -131,14 +135,8 @@ class Store:
             return
         self._servers[dest.service][_server_key(dest)] = index
         self.hops.add_user(index)
-        if index not in {place.dest for place in self._places(dest.service)}:
+        if index not in {place.dest for place in self.lists.places(dest.service)}:
             self._discard(index)
-
-    def _places(self, service: int) -> list[Place]:
-        roster = Roster.of(self._tables.services[service].list)
-        start = roster.first + LIST_HEAD
-        dests = [element & 0xFFFFFFFF for element in self._tables.members[start : start + roster.length]]
-        return [Place(index, self._tables.dests[index].weight) for index in dests]
 
     def entries(self) -> list[tuple[ServiceKey, Entry]]:
         """Services in force, in the order in which they were added."""
@@ -151,7 +149,7 @@ class Store:
 
     def servers_of(self, service: int) -> list[int]:
         """Indexes of a service's servers, in the order in which they were added."""
-        return [place.dest for place in reversed(self._places(service))]
+        return [place.dest for place in reversed(self.lists.places(service))]
 
     def front_keys(self) -> dict[int, ServiceKey]:
         """Service keys by the number of their front, deleted ones included."""
@@ -172,12 +170,15 @@ class Store:
     def _service_of(self, key: ServiceKey, service: Service) -> VirtualService:
         return VirtualService(
             key=key,
-            scheduler=self._words.scheduler_names[Roster.of(service.list).scheduler],
+            scheduler=self._scheduler_name(service),
             persistence=service.persistence or None,
             persistence_prefix=prefix_of(service.prefix),
             one_packet=bool(service.flags & SERVICE_ONE_PACKET),
             flags=slots.flags_of(service.options),
         )
+
+    def _scheduler_name(self, service: Service) -> str:
+        return self._words.scheduler_names[Roster.of(service.list).scheduler]
 
     @property
     def highest_dest(self) -> int:
@@ -229,7 +230,7 @@ class Store:
         index, scheduler = self._entry(service.key).service, self._scheduler(service)
         entry = self._tables.services[index]
         if scheduler != Roster.of(entry.list).scheduler:
-            self._switch(index, self._places(index), scheduler)
+            self.lists.switch(index, self.lists.places(index), scheduler)
         mask = mask_number(service.persistence_prefix)
         if mask != entry.mask:
             entry.previous_mask = entry.mask
@@ -240,11 +241,14 @@ class Store:
         entry.mask = mask_number(service.persistence_prefix)
         entry.prefix = NO_PREFIX if service.persistence_prefix is None else service.persistence_prefix
         entry.options = slots.number_of_flags(service.flags)
-        entry.flags = (
+        entry.flags = self._flags(service.scheduler, service.flags, service.one_packet)
+
+    def _flags(self, scheduler: str, flags: frozenset[str], one_packet: bool) -> int:
+        return (
             SERVICE_USED
-            | (SERVICE_ONE_PACKET if service.one_packet else 0)
-            | (SERVICE_HASH_PORT if slots.hashes_port(service.scheduler, service.flags) else 0)
-            | (SERVICE_HASH_FALLBACK if slots.falls_back(service.scheduler, service.flags) else 0)
+            | (SERVICE_ONE_PACKET if one_packet else 0)
+            | (SERVICE_HASH_PORT if slots.hashes_port(scheduler, flags) else 0)
+            | (SERVICE_HASH_FALLBACK if slots.falls_back(scheduler, flags) else 0)
         )
 
     def delete_service(self, key: ServiceKey) -> None:
@@ -256,9 +260,9 @@ class Store:
         """Empty a deleted service, and forget it unless connections live on it."""
         self._deleted.add(key)
         index = self._entries[key].service
-        for place in self._places(index):
+        for place in self.lists.places(index):
             self._discard(place.dest)
-        self._switch(index, [], Roster.of(self._tables.services[index].list).scheduler)
+        self.lists.switch(index, [], Roster.of(self._tables.services[index].list).scheduler)
         self._forget_if_idle(key)
 
     def _forget_if_idle(self, key: ServiceKey) -> None:
@@ -284,7 +288,7 @@ class Store:
         index = self._servers[entry.service].get(server.key)
         if index is not None and index not in self._trash:
             raise RefusedError("server-exists")
-        places = self._places(entry.service)
+        places = self.lists.places(entry.service)
         if len(places) >= MAX_COUNT:
             raise RefusedError("full", f"a service has at most {MAX_COUNT} servers")
         index = self._new_dest(entry, server) if index is None else index
@@ -293,8 +297,12 @@ class Store:
         dest.sequence, dest.last_weight = next(self._sequence), 0
         self._write_limits(index, server, raised=True)
         self.hops.write(index)
+        try:
+            self.lists.switch(entry.service, [Place(index, server.weight), *places])
+        except RefusedError:
+            self._discard(index)
+            raise
         self.totals.change(entry.service, index, -1)
-        self._switch(entry.service, [Place(index, server.weight), *places])
 
     def _check(self, server: RealServer) -> None:
         if server.forwarding.value != "Route":
@@ -320,17 +328,17 @@ class Store:
         service = self._entry(key).service
         index = self._server(service, server.key)
         self._check(server)
-        before = self._places(service)
+        before = self.lists.places(service)
         upper = self._tables.dests[index].upper
-        self._write_limits(index, server, server.upper_threshold == 0 or server.upper_threshold > upper)
         after = [Place(index, server.weight) if place.dest == index else place for place in before]
-        self._switch(service, after, before=before)
+        self.lists.switch(service, after)
+        self._write_limits(index, server, server.upper_threshold == 0 or server.upper_threshold > upper)
 
     def delete_server(self, key: ServiceKey, server: ServerKey) -> None:
         service = self._entry(key).service
         index = self._server(service, server)
+        self.lists.switch(service, [place for place in self.lists.places(service) if place.dest != index])
         self.totals.change(service, index, +1)
-        self._switch(service, [place for place in self._places(service) if place.dest != index])
         self._discard(index)
 
     def _server(self, service: int, key: ServerKey) -> int:
@@ -374,63 +382,6 @@ class Store:
                 self._forget_dest(index)
         for key in list(self._deleted):
             self._forget_if_idle(key)
-
-    # Rosters
-
-    def _switch(
-        self,
-        service: int,
-        after: list[Place],
-        scheduler: int | None = None,
-        before: list[Place] | None = None,
-    ) -> None:
-        """Put a new list in force; `scheduler` starts anew with it, otherwise the present one goes on."""
-        entry = self._tables.services[service]
-        old = Roster.of(entry.list)
-        name = self._words.scheduler_names[old.scheduler if scheduler is None else scheduler]
-        weighted = name == "wrr"
-        if scheduler is None:
-            present = self._places(service) if before is None else before
-            here = self._cursor(entry, old)
-            lblc = name == "lblc"
-            cursor = stay(here, present, after) if lblc else after_edit(weighted, here, present, after)
-        else:
-            cursor = start_of(weighted, after)
-        generation = old.next_generation
-        first = 0
-        if after:
-            content = elements(after, weighted, cursor.word(generation))
-            content += slots.elements_of(name, [self._candidate(place) for place in after])
-            first = self._take_range(len(content))
-            self._tables.members[first : first + len(content)] = content  # type: ignore[assignment]
-        else:
-            entry.cursor = cursor.word(generation)
-        entry.list = Roster(first, len(after), generation, self._words.schedulers[name]).word()
-        if old.length:
-            self._ranges.give_back(old.first, self._extent(old))
-
-    def _extent(self, roster: Roster) -> int:
-        """How many elements of `members` a list takes."""
-        name = self._words.scheduler_names[roster.scheduler]
-        return LIST_HEAD + roster.length + slots.length_of(name)
-
-    def _candidate(self, place: Place) -> slots.Candidate:
-        dest = self._tables.dests[place.dest]
-        return slots.Candidate(
-            int(address_of(dest.address)), dest.port, place.weight, place.weight or dest.last_weight
-        )
-
-    def _cursor(self, entry: Service, roster: Roster) -> Cursor:
-        word = entry.cursor
-        if word >> 48 != roster.generation and roster.length:
-            word = self._tables.members[roster.first]
-        return Cursor.of(word)
-
-    def _take_range(self, length: int) -> int:
-        try:
-            return self._ranges.take(length)
-        except FullError:
-            raise RefusedError("full", "the table of servers' lists") from None
 
     def _take(self, numbers: Numbers) -> int:
         try:
