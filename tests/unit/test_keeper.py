@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from pointsman.daemon.director_memory import NAME, MemoryFile
 from pointsman.daemon.keeper import Keeper, foreign_services
 from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram
 from pointsman.dataplane.memory import MemoryDataPlane
@@ -219,3 +221,91 @@ def test_a_measured_weight_is_in_the_table(plane: MemoryDataPlane) -> None:
     keeper.take(msgspec.structs.replace(verdict(WEB[0], True), weight_change=4))
     keeper.settle()
     assert weights(plane) == {WEB[0]: 5, WEB[1]: 1}
+
+
+def test_a_restart_between_the_thresholds_of_the_hysteresis_keeps_the_pool(plane: MemoryDataPlane) -> None:
+    sorry = RealServer(key=ServerKey(ipaddress.ip_address("192.168.100.99"), 80))
+    made = config(quorum=2, hysteresis=1, sorry_server=sorry)
+    (virtual,) = made.virtual_servers
+    heavy = tuple(
+        msgspec.structs.replace(member, server=RealServer(key=member.server.key, weight=2))
+        for member in virtual.members
+    )
+    made = msgspec.structs.replace(made, virtual_servers=(msgspec.structs.replace(virtual, members=heavy),))
+    keeper = Keeper(made, plane)
+    keeper.settle()
+    keeper.take(verdict(WEB[0], False))
+    keeper.settle()
+    assert weights(plane) == {WEB[1]: 2}
+    Keeper(made, plane).settle()
+    assert weights(plane) == {WEB[1]: 2}
+
+
+def test_a_lost_quorum_stays_lost_over_a_restart(plane: MemoryDataPlane) -> None:
+    sorry = RealServer(key=ServerKey(ipaddress.ip_address("192.168.100.99"), 80))
+    made = config(quorum=1, hysteresis=1, sorry_server=sorry)
+    keeper = Keeper(made, plane)
+    keeper.settle()
+    for server in WEB:
+        keeper.take(verdict(server, False))
+    keeper.settle()
+    again = Keeper(made, plane)
+    again.take(verdict(WEB[0], True))
+    again.settle()
+    assert weights(plane) == {sorry.key: 1}
+
+
+def again(keeper: Keeper, plane: MemoryDataPlane, tmp_path: Path, made: Config) -> Keeper:
+    """The keeper of a director that starts after a crash of the one before."""
+    MemoryFile(tmp_path).write(keeper.remember(), {})
+    remembered = MemoryFile(tmp_path).read()
+    assert remembered is not None
+    return Keeper(made, plane, remembered.keeper)
+
+
+def test_a_restart_keeps_what_was_said_by_hand(plane: MemoryDataPlane, tmp_path: Path) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    keeper.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
+    keeper.override(by_hand(WEB[1], Override(weight=7), seconds=5.0), now=100.0)
+    keeper.settle()
+    after = again(keeper, plane, tmp_path, config())
+    after.settle()
+    assert weights(plane) == {WEB[0]: 0, WEB[1]: 7}
+    assert not after.expire(104.0) and after.expire(105.0)
+    after.settle()
+    assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
+
+
+def test_a_restart_mails_what_has_changed_meanwhile_and_nothing_else(
+    plane: MemoryDataPlane, tmp_path: Path
+) -> None:
+    made = config(smtp_alert=True, alpha=True)
+    keeper = Keeper(made, plane)
+    for server in WEB:
+        keeper.take(verdict(server, True))
+    assert [alert.subject[-4:] for alert in keeper.settle()] == ["- UP"]
+    keeper.take(verdict(WEB[0], False))
+    keeper.settle()
+    after = again(keeper, plane, tmp_path, made)
+    assert after.settle() == []
+    assert [after.take(verdict(server, server is WEB[1])) for server in WEB] == [None, None]
+    assert after.settle() == []
+    down = after.take(verdict(WEB[1], False))
+    assert down is not None and down.subject.endswith("DOWN")
+    assert [alert.subject[-4:] for alert in after.settle()] == ["DOWN"]
+    assert weights(plane) == {}
+
+
+def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, plane: MemoryDataPlane) -> None:
+    file = MemoryFile(tmp_path)
+    assert file.read() is None
+    file.write(Keeper(config(), plane).remember(), {"A": ("MASTER", 1.5)})
+    remembered = MemoryFile(tmp_path).read()
+    assert remembered is not None and remembered.instances == {"A": ("MASTER", 1.5)}
+    (tmp_path / NAME).write_bytes(b'{"boot": 7')
+    assert MemoryFile(tmp_path).read() is None
+    (tmp_path / NAME).write_bytes(b'{"boot": "another"}')
+    assert MemoryFile(tmp_path).read() is None
+    file.forget()
+    assert list(tmp_path.iterdir()) == []

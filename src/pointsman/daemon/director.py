@@ -19,10 +19,11 @@ import msgspec
 
 from pointsman.daemon import messages
 from pointsman.daemon.control import ControlServer
+from pointsman.daemon.director_memory import DirectorMemory, MemoryFile
 from pointsman.daemon.generations import Generations
 from pointsman.daemon.keeper import Keeper, foreign_services, refusal_texts
 from pointsman.daemon.mail import MailQueue
-from pointsman.daemon.paths import control_socket
+from pointsman.daemon.paths import control_socket, run_directory
 from pointsman.daemon.reloader import CannotReloadError, Reloader, Survey
 from pointsman.daemon.vrrp_notices import HandOver
 from pointsman.dataplane.interface import DataPlane, NextHop
@@ -54,12 +55,19 @@ class Director:
         self._config = generations.current
         self._plane = plane
         self._keep_forwarding = keep_forwarding
-        self._keeper = Keeper(self._config, plane)
+        self._memory = MemoryFile(run_directory())
+        remembered = self._memory.read() or DirectorMemory()
+        if remembered.boot:
+            log.info("going on where the director before this one ended")
+        self._keeper = Keeper(self._config, plane, remembered.keeper if remembered.boot else None)
         self._origin = origin
         self._reloader = Reloader(generations, self._keeper, plane, survey)
         self._watcher = NeighbourWatcher()
         self._hops: dict[str, NextHop] = {}
         self._instances: dict[str, tuple[messages.InstanceChanged, float]] = {}
+        present = {instance.name for instance in self._config.instances}
+        self._told = {name: kept for name, kept in remembered.instances.items() if name in present}
+        """The state of each instance that a mail has told of, and since when it is in it."""
         self._started = time.monotonic()
         self._mail: MailQueue | None = None
         self._vrrp: socket.socket | None = None
@@ -72,6 +80,7 @@ class Director:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self._mail = MailQueue(self._config.mail)
         self._mail.start()
         self._reloader.audience = [
@@ -112,6 +121,7 @@ class Director:
         """As keepalived and IPVS do at a stop: our services go, those put in by hand stay in force."""
         if not self._keep_forwarding:
             self._keeper.withdraw()
+            self._memory.forget()
         keep = self._keep_forwarding or foreign_services(self._plane, self._keeper.managed)
         self._plane.close(keep_forwarding=keep)
         self._watcher.close()
@@ -153,13 +163,17 @@ class Director:
                 self._instance_changed(report)
 
     def _instance_changed(self, report: messages.InstanceChanged) -> None:
-        before = self._instances.get(report.instance)
-        self._instances[report.instance] = (report, time.monotonic())
-        if before is not None and before[0].state == report.state:
+        before, since = self._told.get(report.instance, ("", 0.0))
+        if before == report.state:
+            self._instances[report.instance] = (report, since)
             return
+        now = time.monotonic()
+        self._instances[report.instance] = (report, now)
+        self._told[report.instance] = (report.state, now)
+        self._remember()
         state = VrrpState(report.state)
-        if before is None and state is VrrpState.MASTER:
-            return  # it was master before we asked: this process has restarted, or it adopted its addresses
+        if not before and state is VrrpState.MASTER:
+            return  # it was master before we asked: it has adopted its addresses
         for instance in self._config.instances:
             if instance.name == report.instance:
                 self._send(instance_alert(self._config.router_id, instance, state, report.reason))
@@ -178,8 +192,13 @@ class Director:
         self._settling = False
         for alert in self._keeper.settle():
             self._send(alert)
+        self._remember()
         self._run_programs()
         self._watch()
+
+    def _remember(self) -> None:
+        """Keep what a restart of this process needs."""
+        self._memory.write(self._keeper.remember(), self._told)
 
     def _run_programs(self) -> None:
         """Hand notify programs over; those that find no room are tried again at the next tick."""
@@ -243,6 +262,7 @@ class Director:
 
     def _apply(self, request: messages.ApplyRequest) -> messages.Reply:
         refusals = self._keeper.apply(request.operations)
+        self._remember()
         for operation in request.operations:
             log.info("by hand: %s", operation.text())
         self._watch()
@@ -258,6 +278,7 @@ class Director:
             self._config = planned.config
             present = {instance.name for instance in planned.config.instances}
             self._instances = {name: kept for name, kept in self._instances.items() if name in present}
+            self._told = {name: kept for name, kept in self._told.items() if name in present}
             if self._mail is not None:
                 self._mail.use(planned.config.mail)
             self._settle()

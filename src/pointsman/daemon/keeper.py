@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pointsman.conf.changes import same
+from pointsman.daemon.director_memory import KeeperMemory, KeptOverride
 from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_alert
-from pointsman.lvs.desired import CheckKey, PoolState, desired, found_down
+from pointsman.lvs.desired import CheckKey, PoolState, desired, found_down, found_pools
 from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.transitions import Change, Transition, notify_command, transitions
@@ -31,19 +32,75 @@ log = logging.getLogger("director")
 class Keeper:
     """The table of one configuration on one data plane. Services that it does not name are left alone."""
 
-    def __init__(self, config: Config, plane: DataPlane) -> None:
+    def __init__(self, config: Config, plane: DataPlane, memory: KeeperMemory | None = None) -> None:
+        """`memory`: what an earlier keeper of this data plane has known; None: the table must tell."""
         self._config = config
         self._plane = plane
         self.managed = _keys(config)
         self._leaving: frozenset[ServiceKey] = frozenset()
         """Services of a former configuration that are still to be taken out of the table."""
-        self._verdicts: dict[CheckKey, bool] = found_down(config.virtual_servers, plane.read())
+        self._verdicts: dict[CheckKey, bool] = {}
         self._known: dict[CheckKey, CheckResult] = {}
         self._overrides = OverrideBook()
-        self._pools: dict[ServiceKey, PoolState] = {}
+        self._pools = self._recall(memory)
         self.programs: list[RunProgram] = []
         """Notify programs that are to be run; whoever runs them empties it."""
         self.refusals: tuple[Refusal, ...] = ()
+
+    def _recall(self, memory: KeeperMemory | None) -> dict[ServiceKey, PoolState]:
+        """Go on where an earlier keeper ended; the states that its services were in."""
+        actual = self._plane.read()
+        present = {entry.service.key for entry in actual}
+        places = {key: len(member.checks) for key, member in _members(self._config)}
+        if memory is None:
+            self._verdicts = found_down(self._config.virtual_servers, actual)
+            memory = KeeperMemory()
+        for kept in memory.overrides:
+            key = (kept.service, kept.server)
+            if key in places:
+                self._overrides.put(key, kept.override, kept.until)
+                log.info(
+                    "still by hand: %s of %s: %s",
+                    server_name(kept.service, kept.server),
+                    service_name(kept.service),
+                    kept.override.text(),
+                )
+        for result in memory.results:
+            if result.service in present and result.check < places.get((result.service, result.server), 0):
+                check = (result.service, result.server, result.check)
+                self._verdicts[check], self._known[check] = result.up, result
+        return found_pools(
+            self._config.virtual_servers,
+            actual,
+            self._verdicts,
+            self._overrides.active,
+            self._weight_changes(),
+            dict(memory.quorums),
+        )
+
+    def remember(self) -> KeeperMemory:
+        """What a keeper after this one needs to know to go on as if nothing had happened."""
+        presumed = {
+            key: not (virtual.alpha or member.alpha)
+            for virtual in self._config.virtual_servers
+            for member in virtual.members
+            for key in [(virtual.service.key, member.server.key)]
+        }
+        results = [
+            self._known.get(key) or CheckResult(*key, up=up, reason="") for key, up in self._verdicts.items()
+        ]
+        return KeeperMemory(
+            overrides=tuple(
+                KeptOverride(*key, override, self._overrides.until(key))
+                for key, override in self._overrides.active.items()
+            ),
+            results=tuple(
+                each
+                for each in results
+                if each.up is not presumed.get((each.service, each.server)) or each.weight_change
+            ),
+            quorums=tuple((key, pool.quorum_up) for key, pool in self._pools.items()),
+        )
 
     def take(self, result: CheckResult) -> Alert | None:
         """Take in a check's verdict; the mail about it, if anybody wants one. `settle` carries it out."""
@@ -68,7 +125,7 @@ class Keeper:
             self._verdicts,
             self._overrides.active,
             self._pools,
-            {key: result.weight_change for key, result in self._known.items()},
+            self._weight_changes(),
         )
         told = [
             transition
@@ -91,10 +148,15 @@ class Keeper:
         self.programs += self._programs(told)
         return self._alerts(told)
 
+    def _weight_changes(self) -> dict[CheckKey, int]:
+        return {key: result.weight_change for key, result in self._known.items()}
+
     def plan(self, config: Config) -> list[Operation]:
         """What `adopt` of this configuration and the next `settle` would do to the table."""
         carried = _carried_over(self._config, config, self._verdicts)
-        wanted = desired(config.virtual_servers, carried, self._overrides.active, self._pools)
+        wanted = desired(
+            config.virtual_servers, carried, self._overrides.active, self._pools, self._weight_changes()
+        )
         return reconcile(wanted.table, self._plane.read(), managed=self.managed | _keys(config))
 
     def adopt(self, config: Config) -> None:
@@ -115,11 +177,12 @@ class Keeper:
         """
         refusals = self._plane.apply(operations)
         refused = {refusal.operation for refusal in refusals}
+        configured = {key for key, _ in _members(self._config)}
         for operation in operations:
             if not isinstance(operation, EditServer) or operation in refused:
                 continue
-            if operation.service in self.managed:
-                key = (operation.service, operation.server.key)
+            key = (operation.service, operation.server.key)
+            if key in configured:
                 self._overrides.put(key, Override(weight=operation.server.weight))
         return refusals
 

@@ -6,7 +6,7 @@ Everything is a tagged msgspec Struct; JSON on the wire, so that a person can re
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -188,12 +188,20 @@ def _decode_custom(kind: Any, value: object) -> object:
     raise TypeError(f"cannot decode {kind!r}")
 
 
-_encoder = msgspec.json.Encoder(enc_hook=str)
+encoder = msgspec.json.Encoder(enc_hook=str)
+"""Writes models (addresses among them) as JSON."""
+
+_Kind = TypeVar("_Kind")
+
+
+def decoder(kind: type[_Kind]) -> msgspec.json.Decoder[_Kind]:
+    """Reads what `encoder` has written."""
+    return msgspec.json.Decoder(kind, dec_hook=_decode_custom)
 
 
 def encode(message: Report | Order | Request | Reply) -> bytes:
     """One message as bytes."""
-    return _encoder.encode(message)
+    return encoder.encode(message)
 
 
 _report_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report, dec_hook=_decode_custom)
@@ -225,7 +233,7 @@ def decode_reply(data: bytes) -> Reply:
 
 def encode_config(config: Config) -> bytes:
     """A whole configuration as bytes."""
-    return _encoder.encode(config)
+    return encoder.encode(config)
 
 
 def decode_config(data: bytes) -> Config:

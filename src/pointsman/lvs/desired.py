@@ -131,8 +131,9 @@ def found_down(virtual_servers: Iterable[VirtualServer], actual: ServiceTable) -
     `inhibit_on_failure`, counts as failing. A service without servers tells nothing, and nobody loses by it.
     """
     verdicts: dict[CheckKey, bool] = {}
+    present = {entry.service.key: entry for entry in actual}
     for virtual in virtual_servers:
-        entry = actual.get(virtual.service.key)
+        entry = present.get(virtual.service.key)
         if entry is None or not entry.servers:
             continue
         for member in virtual.members:
@@ -144,6 +145,38 @@ def found_down(virtual_servers: Iterable[VirtualServer], actual: ServiceTable) -
                     for index in range(len(member.checks))
                 }
     return verdicts
+
+
+def found_pools(
+    virtual_servers: Iterable[VirtualServer],
+    actual: ServiceTable,
+    verdicts: Verdicts,
+    overrides: Overrides,
+    weight_changes: WeightChanges,
+    quorums: Mapping[ServiceKey, bool],
+) -> dict[ServiceKey, PoolState]:
+    """States to begin with after a restart, for `before`; a service that the table lacks has none: it is new.
+
+    `quorums`: those that are remembered. Any other is read off the table, as hysteresis has no other memory.
+    """
+    present = {entry.service.key: entry for entry in actual}
+    pools: dict[ServiceKey, PoolState] = {}
+    for virtual in virtual_servers:
+        key = virtual.service.key
+        if key not in present:
+            continue
+        pool = pool_state(virtual, verdicts, overrides, PoolState(quorum_up=True), weight_changes)
+        up = quorums.get(key, pool.quorum_up and _members_serve(virtual, present[key]))
+        sorry = None if up else virtual.sorry_server
+        pools[key] = msgspec.structs.replace(pool, quorum_up=up, sorry_server=sorry)
+    return pools
+
+
+def _members_serve(virtual: VirtualServer, entry: ServiceEntry) -> bool:
+    """Whether the table sends clients to real servers of the pool: the sorry server is not in their place."""
+    sorry = virtual.sorry_server
+    members = {member.server.key for member in virtual.members} - {sorry.key if sorry else None}
+    return any(server.weight > 0 for server in entry.servers if server.key in members)
 
 
 def _quorum_up(virtual: VirtualServer, weight: int, before: PoolState | None) -> bool:

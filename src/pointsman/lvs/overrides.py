@@ -52,6 +52,10 @@ class OverrideBook:
         """Seconds until the override of this real server ends; None: there is none, or it has no end."""
         return max(0.0, self._until[key] - now) if key in self._until else None
 
+    def until(self, key: MemberKey) -> float | None:
+        """When the override of this real server ends; None: there is none, or it has no end."""
+        return self._until.get(key)
+
     def keep_only(self, keys: Collection[MemberKey]) -> None:
         """Forget real servers that are no more."""
         for key in [key for key in self._kept if key not in keys]:

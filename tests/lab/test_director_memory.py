@@ -1,0 +1,127 @@
+"""A director whose process is killed, or whose table is changed behind its back, in a namespace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+NAME = f"pmt-memory-{os.getpid()}"
+NETNS = Path("/run/netns") / NAME
+POINTSMAN = [sys.executable, "-m", "pointsman.cli.main"]
+CONF = """
+global_defs {
+    router_id lb-01
+}
+virtual_server 192.168.100.9 80 {
+    lb_algo rr
+    lb_kind DR
+    protocol TCP
+    real_server 192.168.100.20 80 {
+    }
+    real_server 192.168.100.21 80 {
+    }
+}
+"""
+
+
+def pointsman(*words: str, code: int = 0) -> str:
+    done = subprocess.run(
+        ["nsenter", f"--net={NETNS}", *POINTSMAN, *words], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def child(parent: int, name: str) -> int:
+    """The process id of a child of the supervisor; 0: there is none."""
+    found = subprocess.run(["pgrep", "-P", str(parent), name], capture_output=True, text=True).stdout
+    return int(found.split()[0]) if found else 0
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[None]:
+    subprocess.run(["ip", "netns", "add", NAME], check=True)
+    try:
+        for words in (
+            "link set lo up",
+            "link add ens224 type veth peer name wire",
+            "addr add 192.168.100.10/26 dev ens224",
+            "link set ens224 up",
+            "link set wire up",
+        ):
+            subprocess.run(["ip", "-n", NAME, *words.split()], check=True)
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "del", NAME], check=True)
+
+
+class Running:
+    """A director, its log and its run directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.conf = folder / "keepalived.conf"
+        self.conf.write_text(CONF)
+        self._log = folder / "log"
+        self.start()
+
+    def start(self) -> None:
+        command = ["nsenter", f"--net={NETNS}", *POINTSMAN, "run", "-f", str(self.conf)]
+        with self._log.open("a") as log:
+            self.process = subprocess.Popen(command, stderr=log)
+        self.ready()
+
+    def ready(self) -> None:
+        status = ["nsenter", f"--net={NETNS}", *POINTSMAN, "status"]
+        until(lambda: subprocess.run(status, capture_output=True).returncode == 0, self.log())
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def kill_director(self) -> None:
+        before = child(self.process.pid, "pm-director")
+        os.kill(before, 9)
+        until(lambda: child(self.process.pid, "pm-director") not in (0, before), "a new director starts")
+        self.ready()
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            assert self.process.wait(20) == 0
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_a_drain_outlives_a_crash_of_the_director_and_of_everything(running: Running) -> None:
+    pointsman("drain", "192.168.100.20")
+    running.kill_director()
+    assert "by hand: weight 0" in pointsman("status")
+    assert "still by hand: [192.168.100.20]:tcp:80" in running.log()
+    running.process.kill()
+    running.process.wait(10)
+    running.start()
+    assert "by hand: weight 0" in pointsman("status")
+    running.stop()
+    running.start()
+    assert "by hand" not in pointsman("status")

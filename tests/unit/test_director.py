@@ -1,0 +1,90 @@
+"""The director without its processes: what it mails about VRRP, what it answers, what its log says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman.conf.load import load_text
+from pointsman.daemon import director as module
+from pointsman.daemon.director import Director
+from pointsman.daemon.generations import Generations
+from pointsman.daemon.messages import InstanceChanged
+from pointsman.dataplane.memory import MemoryDataPlane
+from pointsman.health.alerts import Alert
+
+TEXT = """
+vrrp_instance A {
+    interface eth0
+    virtual_router_id 5
+    priority 100
+    smtp_alert
+    virtual_ipaddress {
+        10.0.0.1/24
+    }
+}
+"""
+
+
+class Mails:
+    """Takes them in place of a queue."""
+
+    def __init__(self) -> None:
+        self.subjects: list[str] = []
+
+    def put(self, alert: Alert) -> None:
+        self.subjects.append(alert.subject.rpartition(" - ")[2])
+
+
+@pytest.fixture(autouse=True)
+def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(module, "run_directory", lambda: tmp_path)
+    return tmp_path
+
+
+def started(plane: MemoryDataPlane | None = None) -> tuple[Any, Mails]:
+    """A director that has begun, as after a crash of the one before if there was one."""
+    made: Any = Director(
+        Generations(load_text(TEXT).config),
+        plane or MemoryDataPlane(),
+        False,
+        lambda config: [instance.interface for instance in config.instances],
+        {"file": "", "config_id": None},
+    )
+    made._mail = mails = Mails()
+    return made, mails
+
+
+def entered(state: str) -> InstanceChanged:
+    return InstanceChanged(
+        instance="A", state=state, priority=100, reason="", holds_addresses=state == "MASTER"
+    )
+
+
+def test_a_restart_mails_a_state_only_when_it_is_another() -> None:
+    director, mails = started()
+    director._instance_changed(entered("BACKUP"))
+    assert mails.subjects == ["Entering BACKUP state"]
+    director, mails = started()
+    director._instance_changed(entered("BACKUP"))
+    assert mails.subjects == []
+    director, mails = started()
+    director._instance_changed(entered("MASTER"))
+    assert mails.subjects == ["Entering MASTER state"]
+
+
+def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    director, _ = started()
+    director._instance_changed(entered("MASTER"))
+    clock[0] = 160.0
+    director._instance_changed(entered("MASTER"))
+    (instance,) = director._status(None).status["instances"]
+    assert instance["for"] == 60.0
+    director, _ = started()
+    director._instance_changed(entered("MASTER"))
+    (instance,) = director._status(None).status["instances"]
+    assert instance["for"] == 60.0
