@@ -14,7 +14,7 @@ from pointsman.cli.lab_faults import FAILED, break_lab, list_faults, mend, repor
 from pointsman.insight import hoptable
 from pointsman.lab.demo import tell
 from pointsman.lab.errors import LabError
-from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, running
+from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, checked_prefix, none_running, running
 from pointsman.lab.node import Node, environment
 
 _console = Console(highlight=False)
@@ -30,10 +30,18 @@ _xdp_mode = click.option(
 )
 
 
+def _prefix(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return checked_prefix(value)
+    except LabError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.group()
 @click.option(
     "--prefix",
     default=PREFIX,
+    callback=_prefix,
     show_default=True,
     help="Of the namespaces' names; with one of its own, a lab runs beside another.",
 )
@@ -83,15 +91,20 @@ def down(prefix: str, topology: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def status(prefix: str, as_json: bool) -> None:
-    """Which lab is up, and what runs on its nodes. Exit code 1: none is up."""
+    """Which lab is up, and what runs on its nodes. Exit code 1: none is up, or one is only half there."""
     labs = list(running(prefix))
     if as_json:
         click.echo(json.dumps({made.topology.name: _facts(made) for made in labs}, indent=2))
     for made in [] if as_json else labs:
         _console.print(_status_table(made))
-    if not labs:
-        if not as_json:
-            _console.print("no lab is up; start one: pointsman lab up " + " | ".join(TOPOLOGIES))
+        if missing := made.missing():
+            lost = f"no namespace {', '.join(missing)}"
+            _console.print(
+                f"{made.topology.name} is half there ({lost}); run: {made.command} down", soft_wrap=True
+            )
+    if not labs and not as_json:
+        _console.print(none_running(prefix), soft_wrap=True)
+    if not labs or any(made.missing() for made in labs):
         sys.exit(FAILED)
 
 
@@ -128,7 +141,7 @@ def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
 def _node(prefix: str, name: str) -> Node:
     labs = list(running(prefix))
     if not labs:
-        raise LabError("no lab is up; start one: pointsman lab up " + " | ".join(TOPOLOGIES))
+        raise LabError(none_running(prefix))
     found = [made.nodes[name] for made in labs if name in made.nodes]
     if not found:
         raise LabError(
@@ -141,15 +154,18 @@ def _facts(made: Lab) -> dict[str, object]:
     return {
         "xdp_mode": made.xdp_mode,
         "directory": str(made.directory),
-        "nodes": {
-            name: {
-                "role": node.spec.role.value,
-                "namespace": node.namespace,
-                "interfaces": {card.name: node.addresses(card.name) for card in node.spec.interfaces},
-                "processes": {str(pid): words for pid, words in node.processes().items()},
-            }
-            for name, node in made.nodes.items()
-        },
+        "nodes": {name: _node_facts(node) for name, node in made.nodes.items()},
+    }
+
+
+def _node_facts(node: Node) -> dict[str, object]:
+    up = node.up
+    return {
+        "role": node.spec.role.value,
+        "namespace": node.namespace,
+        "up": up,
+        "interfaces": {card.name: node.addresses(card.name) for card in node.spec.interfaces} if up else {},
+        "processes": {str(pid): words for pid, words in node.processes().items()} if up else {},
     }
 
 
@@ -158,6 +174,9 @@ def _status_table(made: Lab) -> Table:
     for heading in ("node", "role", "interface", "addresses", "runs"):
         table.add_column(heading, overflow="fold")
     for name, node in made.nodes.items():
+        if not node.up:
+            table.add_row(name, node.spec.role.value, "", "", "is not there")
+            continue
         places = [(card.name, node.addresses(card.name)) for card in node.spec.interfaces]
         places += [
             (segment.name, node.addresses(segment.name))

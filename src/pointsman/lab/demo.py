@@ -33,10 +33,15 @@ NO_SILENCE_SECONDS = 0.5
 
 
 def tell(console: Console, topologies: Sequence[str], xdp_mode: str = "auto", prefix: str = PREFIX) -> bool:
-    """Tell the story of these topologies; True when every expectation held. Leaves nothing in any case."""
+    """Tell the story of these topologies; True when every expectation held.
+
+    Leaves nothing of its own in any case. Raises LabError before the first step when a lab is up already.
+    """
     story = Story(console)
-    for topology in topologies:
-        lab = Lab(topology, prefix=prefix, xdp_mode=xdp_mode, progress=story.tell)
+    labs = [Lab(name, prefix=prefix, xdp_mode=xdp_mode, progress=story.tell) for name in topologies]
+    for lab in labs:
+        lab.require_free()
+    for topology, lab in zip(topologies, labs, strict=True):
         try:
             with story.step(f"{topology}: {lab.topology.summary}"):
                 lab.up()
@@ -45,15 +50,21 @@ def tell(console: Console, topologies: Sequence[str], xdp_mode: str = "auto", pr
             for chapter in _CHAPTERS[topology]:
                 chapter(story, lab)
         except LabError:
-            lab.down()
+            _clean_up(lab)
             continue  # its step has said so; the other topology has a story of its own
         except BaseException:
-            lab.down()
+            _clean_up(lab)
             raise
         with story.step(f"{topology} is taken down"):
             lab.down()
             _expect_nothing_left(story, lab, inodes)
     return story.end()
+
+
+def _clean_up(lab: Lab) -> None:
+    """Take away what was built here, and only that: somebody else's lab may have come in between."""
+    if lab.claimed:
+        lab.down()
 
 
 def _expect_nothing_left(story: Story, lab: Lab, inodes: set[int]) -> None:

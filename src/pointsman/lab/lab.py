@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ PREFIX = "pm"
 XDP_MODES = ("auto", "native", "generic", "tc")
 
 _DIRECTORY = nodes.RUN_DIRECTORY / "lab"
+_PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MASTER_SECONDS = 15.0
 _STOP_SECONDS = 10.0
 
@@ -79,11 +81,13 @@ class Lab:
         if xdp_mode not in XDP_MODES:
             raise LabError(f"no XDP mode {xdp_mode!r}; there are: {', '.join(XDP_MODES)}")
         self.topology = TOPOLOGIES[topology]
-        self.prefix = prefix
+        self.prefix = checked_prefix(prefix)
         self.xdp_mode = xdp_mode
         self.directory = _directory(topology, prefix)
         self._directors = directors and programs
         self._programs = programs
+        self.claimed = False
+        """Whether this object has built it (or begun to), and so may take it away."""
         self._progress = progress
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.nodes = {spec.name: Node(spec, prefix, self.directory / "logs") for spec in self.topology.nodes}
@@ -114,25 +118,31 @@ class Lab:
 
     def up(self) -> None:
         """Build and start everything; when anything fails or a Ctrl-C comes, nothing is left of it."""
-        claimed = False
         try:
             with interrupts.uninterrupted():
                 self._claim()
-                claimed = True
+                self.claimed = True
             self._build()
         except BaseException as error:
-            if claimed:
+            if self.claimed:
                 self.down()
             if isinstance(error, (OSError, NetlinkError, LookupError)):
                 raise LabError(f"{self.topology.name} could not be built: {error}") from error
             raise
 
     def down(self) -> None:
-        """Take everything away, also what an earlier, broken-off lab of this name has left. Idempotent."""
+        """Take everything away, also what an earlier, broken-off lab of this name has left. Idempotent.
+
+        What another topology of the same prefix uses stays.
+        """
         with interrupts.uninterrupted():
-            state = _read_state(self.directory)
-            inodes = set(state.inodes.values()) if state else set()
-            living = [node for node in self.nodes.values() if namespace.exists(node.namespace)]
+            inodes = _inodes(self.directory)
+            foreign = _inodes(*(_directory(name, self.prefix) for name in self._others()))
+            living = [
+                node
+                for node in self.nodes.values()
+                if namespace.exists(node.namespace) and node.inode not in foreign
+            ]
             inodes |= {node.inode for node in living}
             stopped = processes.kill(inodes)
             for node in self.nodes.values():
@@ -142,6 +152,7 @@ class Lab:
             for node in living:
                 namespace.delete(node.namespace)
             shutil.rmtree(self.directory, ignore_errors=True)
+            self.claimed = False
             for parent in (_DIRECTORY, nodes.RUN_DIRECTORY, nodes.PIN_DIRECTORY):
                 with contextlib.suppress(OSError):
                     parent.rmdir()  # only when nobody else uses it
@@ -194,7 +205,8 @@ class Lab:
             tail = services.log_tail(self.node(name), "director")
             raise LabError(f"{error} (held by: {self.masters() or 'nobody'}); {tail}") from error
 
-    def _claim(self) -> None:
+    def require_free(self) -> None:
+        """Raise LabError when it could not be built: without root, or when a lab is up under this prefix."""
         if os.geteuid() != 0:
             raise LabError("the lab makes network namespaces and so needs root; run it with sudo")
         taken = [node.namespace for node in self.nodes.values() if namespace.exists(node.namespace)]
@@ -202,6 +214,16 @@ class Lab:
             raise LabError(
                 f"a lab is up already (namespace {taken[0]} exists); take it down first: {self.command} down"
             )
+
+    def missing(self) -> list[str]:
+        """The namespaces that it should have and has not; all of them when it is not up."""
+        return [node.namespace for node in self.nodes.values() if not namespace.exists(node.namespace)]
+
+    def _others(self) -> list[str]:
+        return [name for name in TOPOLOGIES if name != self.topology.name]
+
+    def _claim(self) -> None:
+        self.require_free()
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.directory.mkdir()
@@ -283,8 +305,35 @@ def running(prefix: str = PREFIX) -> Iterator[Lab]:
             yield Lab(name, prefix=prefix, xdp_mode=state.xdp_mode)
 
 
+def none_running(prefix: str = PREFIX) -> str:
+    """What to tell somebody who looks for a lab under this prefix, where there is none."""
+    states = [_read_state(path) for path in sorted(_DIRECTORY.glob("*"))]
+    elsewhere = [
+        f"{state.topology} is up with --prefix {state.prefix}"
+        for state in states
+        if state is not None and state.prefix != prefix
+    ]
+    hint = "; ".join(elsewhere) or "start one: pointsman lab up " + " | ".join(TOPOLOGIES)
+    return f"no lab is up{f' with --prefix {prefix}' if elsewhere else ''}; {hint}"
+
+
+def checked_prefix(prefix: str) -> str:
+    """The prefix, if it can stand in the names of namespaces and files. Raises LabError."""
+    if not _PREFIX.fullmatch(prefix):
+        raise LabError(
+            f"{prefix!r} cannot be a prefix: it takes letters, digits, '.', '_' and '-', 64 at most, "
+            "and begins with a letter or a digit"
+        )
+    return prefix
+
+
 def _directory(topology: str, prefix: str) -> Path:
     return _DIRECTORY / (topology if prefix == PREFIX else f"{topology}@{prefix}")
+
+
+def _inodes(*directories: Path) -> set[int]:
+    states = [_read_state(directory) for directory in directories]
+    return {inode for state in states if state is not None for inode in state.inodes.values()}
 
 
 def _read_state(directory: Path) -> State | None:

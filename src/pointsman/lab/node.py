@@ -40,6 +40,11 @@ class Node:
         self._logs = log_directory
 
     @property
+    def up(self) -> bool:
+        """Whether its namespace is there."""
+        return namespace.exists(self.namespace)
+
+    @property
     def inode(self) -> int:
         """The number of its namespace, as in `net-<inode>`."""
         return namespace.inode(self.namespace)
@@ -54,7 +59,7 @@ class Node:
 
         Raises LabError when the lab is not up.
         """
-        if not namespace.exists(self.namespace):
+        if not self.up:
             raise LabError(f"{self.name} is not up: there is no namespace {self.namespace}")
         return namespace.entered(self.namespace)
 
