@@ -273,7 +273,8 @@ def test_a_killed_director_is_back_within_two_adverts_and_a_reload_keeps_it(
     assert VIP in machine.ok("ip -o address show dev ens224"), "a kill does not take the address away"
     assert machine.show(UNIT, "MainPID") != first
 
-    assert "xdp" in machine.ok("ip link show dev ens224"), "nor the program off the interface"
+    attached = machine.ok("pointsman status --json")
+    assert '"interface": "ens224"' in attached, "nor the program off the interface"
     machine.wait(lambda: "192.168.100.21:80" in machine.run("pointsman ipvsadm -Ln").stdout, "service table")
 
     second = machine.show(UNIT, "MainPID")

@@ -40,6 +40,8 @@ def sleep(name, code=0):
 def helper():
     log(f"helper {os.getpid()}")
     return sleep("helper")
+
+boss = Child('director', director, keeps=(beat,))
 """
 
 
@@ -65,7 +67,7 @@ def lines(tmp_path: Path, wanted: int, seconds: float = 10.0) -> list[str]:
 def pair(tmp_path: Path) -> subprocess.Popen[bytes]:
     return start(
         tmp_path,
-        "sys.exit(Supervisor(Child('director', director), [Child('helper', helper)], heard).run())",
+        "sys.exit(Supervisor(boss, [Child('helper', helper)], heard).run())",
     )
 
 
@@ -109,7 +111,7 @@ def test_children_do_not_outlive_a_killed_supervisor(pair: subprocess.Popen[byte
 def test_an_exit_that_no_restart_mends_ends_everything_with_its_code(tmp_path: Path) -> None:
     process = start(
         tmp_path,
-        "sys.exit(Supervisor(Child('director', director), [Child('helper', lambda: 3)], heard).run())",
+        "sys.exit(Supervisor(boss, [Child('helper', lambda: 3)], heard).run())",
     )
     assert process.wait(10) == 3
     assert lines(tmp_path, 2)[1] == "director stopped"
@@ -175,7 +177,7 @@ def reload():
     os.kill(boss.pid, signal.SIGUSR1)
     return 0
 
-boss = Child('director', director)
+boss = Child('director', director, keeps=(beat,))
 helpers = [
     Child('helper', helper, fixed=lambda: generations.current.router_id),
     Child('late', late, wanted=lambda: generations.current.router_id == 'two'),
@@ -201,7 +203,7 @@ def test_sighup_runs_the_reload_and_children_start_with_what_the_director_took(t
 def test_sighup_without_a_file_changes_nothing(tmp_path: Path) -> None:
     process = start(
         tmp_path,
-        "sys.exit(Supervisor(Child('director', director), [Child('helper', helper)], heard).run())",
+        "sys.exit(Supervisor(boss, [Child('helper', helper)], heard).run())",
     )
     lines(tmp_path, 2)
     process.send_signal(signal.SIGHUP)
@@ -210,3 +212,54 @@ def test_sighup_without_a_file_changes_nothing(tmp_path: Path) -> None:
     process.terminate()
     assert process.wait(10) == 0
     assert len(lines(tmp_path, 4)) == 4
+
+
+def test_a_helper_has_only_its_own_files_open(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        mine, yours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        secret = open(here / "secret", "w")
+
+        def helper():
+            found = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+            alive = [number for number in found if os.path.exists(f"/proc/self/fd/{number}")]
+            log(f"helper {alive == [0, 1, 2, mine.fileno()]}")
+            return sleep("helper")
+
+        sys.exit(Supervisor(boss, [Child('helper', helper, keeps=(mine,))], heard).run())
+        """,
+    )
+    assert lines(tmp_path, 2)[1] == "helper True"
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def test_a_helper_that_once_ran_may_lack_something_and_is_tried_again(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        def helper():
+            log("helper")
+            return 1 if len((here / "log").read_text().split("helper")) == 2 else 3
+
+        sys.exit(Supervisor(boss, [Child('helper', helper)], heard).run())
+        """,
+    )
+    assert lines(tmp_path, 4)[1:] == ["helper", "helper", "helper"]
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def test_a_director_that_hangs_at_its_start_is_killed(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        import pointsman.daemon.supervisor as module
+        module.START_LIMIT = 0.3
+        boss = Child('director', lambda: (log("director"), time.sleep(60))[0])
+        sys.exit(Supervisor(boss, [], heard).run())
+        """,
+    )
+    assert process.wait(10) == 1

@@ -54,6 +54,13 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
     help="What IPVS has under net.ipv4.vs: conn_reuse_mode, expire_nodest_conn, expire_quiescent_template, "
     "sloppy_tcp, secure_tcp. Several times for several.",
 )
+@click.option(
+    "--wait",
+    type=click.FloatRange(0, 3600),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait this long for interfaces that are not there yet, as at boot. [default: 0]",
+)
 @click.option("--config-id", help="Decides about lines with @id. [default: the short host name]")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def run(
@@ -63,6 +70,7 @@ def run(
     connections: int,
     keep_forwarding: bool,
     settings: tuple[str, ...],
+    wait: float,
     config_id: str | None,
     verbose: bool,
 ) -> None:
@@ -98,6 +106,7 @@ def run(
         keep_forwarding=keep_forwarding,
         file=str(path or ""),
         config_id=config_id,
+        wait=wait,
         tunables=tunables,
     )
     sys.exit(start(config, options, partial(reload_at_signal, path, config_id) if path else None))

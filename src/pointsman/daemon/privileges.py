@@ -18,6 +18,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_KEEPCAPS = 8
 PR_SET_NAME = 15
 PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -75,9 +76,7 @@ def keep_only(capabilities: Collection[Capability]) -> None:
 
     One of `capabilities` that the process never had is no error: a container may have taken it away.
     """
-    for number in range(64):
-        if number not in capabilities and _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
-            break  # EINVAL: past the last capability that this kernel knows
+    _bound(capabilities)
     mask = sum(1 << capability for capability in capabilities)
     data = _present()
     for index in range(2):
@@ -86,9 +85,21 @@ def keep_only(capabilities: Collection[Capability]) -> None:
     _check(_libc.capset(ctypes.byref(_Header(_CAPABILITY_VERSION_3, 0)), data), "capset")
 
 
+def _bound(capabilities: Collection[Capability]) -> None:
+    """No program executed from here on can have any other capability."""
+    for number in range(64):
+        if number not in capabilities and _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+            break  # EINVAL: past the last capability that this kernel knows
+
+
 def become_nobody(keep: Collection[Capability] = ()) -> None:
-    """Run on as user nobody, without groups and without any other capability than `keep`. Raises OSError."""
+    """Run on as user nobody, without groups and without any other capability than `keep`, for good.
+
+    Raises OSError.
+    """
     user = pwd.getpwnam("nobody")
+    _bound(keep)
+    _check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
     os.setgroups([])
     if keep:
         _check(_libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0), "prctl(PR_SET_KEEPCAPS)")
@@ -108,3 +119,12 @@ def die_with(parent: int, number: signal.Signals) -> None:
 def set_name(name: str) -> None:
     """The name that ps and top show (at most 15 bytes)."""
     _libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def close_all_but(descriptors: Collection[int]) -> None:
+    """Close every open file except standard input, output and error and these."""
+    first = 3
+    for number in sorted({each for each in descriptors if each >= first}):
+        os.closerange(first, number)
+        first = number + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -30,6 +32,7 @@ from pointsman.daemon.supervisor import (
     release_lock,
     take_lock,
 )
+from pointsman.dataplane.xdp.pins import ensure_bpf_file_system
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.health import kinds
 from pointsman.model.config import Config
@@ -37,6 +40,10 @@ from pointsman.model.vrrp import wants_helper
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 
+log = logging.getLogger("supervisor")
+
+INTERFACE_PAUSE = 0.2
+"""Seconds between looks for interfaces that are waited for."""
 NEEDED = {Capability.NET_ADMIN, Capability.NET_RAW}
 DIRECTOR_KEEPS = {
     Capability.NET_ADMIN,
@@ -60,6 +67,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration file; empty: none."""
     config_id: str | None = None
     """What its lines with @id are compared with; None: the short host name."""
+    wait: float = 0.0
+    """Seconds to wait for interfaces that are not there yet, as at boot."""
     tunables: dict[str, int] = {}
     """Settings of model.tunables; the others have their defaults."""
 
@@ -75,7 +84,9 @@ def start(config: Config, options: Options, reload: Callable[[], int] | None = N
     """
     try:
         _check_capabilities()
-        interfaces = _interfaces(config, options)
+        # Here and not in the director, which may not mount any more.
+        ensure_bpf_file_system(pin_directory())
+        interfaces = _await_interfaces(config, options)
         lock = take_lock(run_directory())
     except AlreadyRunningError as error:
         return _refuse(
@@ -108,6 +119,22 @@ def _check_capabilities() -> None:
     if missing:
         names = ", ".join(sorted(f"CAP_{capability.name}" for capability in missing))
         raise EnvironmentProblem(f"missing {names}: run it as root, or grant them in the unit or container")
+
+
+def _await_interfaces(config: Config, options: Options) -> list[str]:
+    """`_interfaces`, once they are all there; as they are when `options.wait` is over."""
+    deadline = time.monotonic() + options.wait
+    told = False
+    while True:
+        try:
+            return _interfaces(config, options)
+        except EnvironmentProblem as problem:
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                log.warning("waiting up to %.0f s: %s", options.wait, problem)
+                told = True
+        time.sleep(INTERFACE_PAUSE)
 
 
 def _interfaces(config: Config, options: Options) -> list[str]:
@@ -147,6 +174,7 @@ def _supervisor(
         "director",
         partial(_director, generations, options, interfaces, channels, beat),
         partial(keep_only, DIRECTOR_KEEPS),
+        keeps=(*channels, beat),
     )
     helpers = [
         Child(
@@ -159,23 +187,27 @@ def _supervisor(
                 vrrp_helper_end,
             ),
             partial(keep_only, VRRP_KEEPS),
+            keeps=(vrrp_end, vrrp_helper_end),
             wanted=lambda: bool(generations.current.instances),
         ),
         Child(
             "scripts",
             lambda: vrrp_scripts.run(generations.current.vrrp, helper_end, scripts_end),
+            keeps=(helper_end, scripts_end),
             wanted=lambda: wants_helper(generations.current.instances, generations.current.vrrp),
         ),
         Child(
             "checker",
             lambda: checker.run(generations.current.virtual_servers, checker_end),
             lambda: become_nobody(checker.capabilities(generations.current.virtual_servers)),
+            keeps=(checker_end,),
             wanted=lambda: has_checks(generations.current),
             fixed=lambda: checker.capabilities(generations.current.virtual_servers),
         ),
         Child(
             "programs",
             lambda: health_programs.run(generations.current.virtual_servers, programs_end),
+            keeps=(programs_end,),
             wanted=lambda: health_programs.has_work(generations.current.virtual_servers),
             last=True,
         ),
@@ -207,6 +239,8 @@ def _director(
         except EnvironmentProblem as problem:
             raise CannotReloadError(str(problem)) from problem
 
+    # A stop waits until the director's loop can carry it out, lest it leave half of a data plane behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         interfaces = interfaces if generations.number == 1 else survey(generations.current)
         plane = XdpDataPlane.open(pin_directory(), interfaces, options.xdp_mode, options.connection_limit)

@@ -32,18 +32,22 @@ EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 2
 EXIT_ENVIRONMENT = 3
-"""A child that ends with one of the last two cannot be helped by a restart; the supervisor ends with it, and
-with a director that fails before it was ever ready."""
+"""A child that ends with one of the last two at its first start cannot be helped by another; the supervisor
+ends with it, and with a director that fails before it was ever ready. Later both are restarted: an interface
+that has gone may come back, and the others still work."""
 
 LOCK_FILE = "pointsman.pid"
 
 STOP_DEADLINE = 10.0
 """Seconds a child has to end after SIGTERM."""
 LONGEST_BACKOFF = 60.0
+FORK_PAUSE = 1.0
 STABLE_AFTER = 30.0
 """Seconds after which a child's earlier crashes are forgotten."""
 HEARTBEAT_LIMIT = 20.0
 """Seconds without a sign of life after which the director counts as hung and is killed."""
+START_LIMIT = 60.0
+"""Seconds until its first sign of life, likewise: a large table takes a while to read."""
 
 
 class AlreadyRunningError(Exception):
@@ -58,6 +62,9 @@ class Child:
     body: Callable[[], int]
     confine: Callable[[], None] = field(default=lambda: None)
     """Gives up privileges; runs in the child before the body."""
+    keeps: tuple[socket.socket, ...] = ()
+    """Its own ends of channels. Everything else that the parent has open is closed in it: whoever takes over
+    the checker shall not speak to the others in somebody else's name."""
     wanted: Callable[[], bool] = field(default=lambda: True)
     """Whether the configuration in force has work for it; one that runs already goes on without."""
     fixed: Callable[[], object] = field(default=lambda: None)
@@ -66,6 +73,7 @@ class Child:
     last: bool = False
     """Whether the director still has work for it when everything stops."""
     pid: int = 0
+    starts: int = 0
     started: float = 0.0
     crashes: int = 0
     restart_at: float | None = None
@@ -126,25 +134,28 @@ class Supervisor:
         self._reload_wanted = False
         self._ready = ready
         """The director writes one byte here when it is ready and then as a sign of life."""
-        self._heard: float | None = None
+        self._patience_ends: float | None = None
+        """When a director without a (further) sign of life counts as hung; None: none runs."""
+        self._is_ready = False
         self._was_ready = False
         self._stopping = False
+        self._wake = -1
         self._selector = selectors.DefaultSelector()
         self._exit_code = EXIT_OK
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT, or until a child ends for a reason no restart mends."""
-        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        self._selector.register(wake_read, selectors.EVENT_READ, "signal")
+        self._selector.register(self._wake, selectors.EVENT_READ, "signal")
         self._ready.setblocking(False)
         self._selector.register(self._ready, selectors.EVENT_READ, "ready")
         try:
             self._start(self._director)
             while not self._stopping:
-                self._wait(wake_read)
+                self._wait()
         finally:
             self._stop_all()
         return self._exit_code
@@ -155,12 +166,10 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._reload_wanted = True
 
-    def _wait(self, wake: int) -> None:
+    def _wait(self) -> None:
         for key, _ in self._selector.select(self._timeout()):
             if key.data == "signal":
-                with contextlib.suppress(BlockingIOError):
-                    while os.read(wake, 512):
-                        pass
+                self._drain_wake()
             else:
                 self._hear()
         self._reap()
@@ -169,10 +178,17 @@ class Supervisor:
         for child in self._children():
             if child.restart_at is not None and child.restart_at <= now and not self._stopping:
                 self._start(child)
-        if self._heard is not None and now - self._heard > HEARTBEAT_LIMIT and self._director.pid:
-            log.error("the director gave no sign of life for %.0f s: killing it", HEARTBEAT_LIMIT)
+        if self._patience_ends is not None and now > self._patience_ends:
+            log.error("the director gives no sign of life: killing it")
             os.kill(self._director.pid, signal.SIGKILL)
-            self._heard = None
+            self._patience_ends = None
+        if watchdog_interval() is not None:
+            notify("WATCHDOG=1")  # a sign of our own life; that of the director is watched here
+
+    def _drain_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake, 512):
+                pass
 
     def _start_reload(self) -> None:
         """One at a time; SIGHUPs that come meanwhile are one more."""
@@ -188,8 +204,10 @@ class Supervisor:
 
     def _timeout(self) -> float | None:
         due = [child.restart_at for child in self._children() if child.restart_at is not None]
-        if self._heard is not None:
-            due.append(self._heard + HEARTBEAT_LIMIT + 0.1)
+        if self._patience_ends is not None:
+            due.append(self._patience_ends + 0.1)
+        if (interval := watchdog_interval()) is not None:
+            due.append(time.monotonic() + interval)
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _children(self) -> list[Child]:
@@ -198,12 +216,9 @@ class Supervisor:
     def _hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._take_sign():
-                first = self._heard is None
-                self._heard = time.monotonic()
-                if first:
+                self._patience_ends = time.monotonic() + HEARTBEAT_LIMIT
+                if not self._is_ready:
                     self._director_ready()
-        if watchdog_interval() is not None:
-            notify("WATCHDOG=1")
 
     def _take_sign(self) -> bool:
         """Read one sign of life; with it may come a configuration, for children that start from now on."""
@@ -234,7 +249,7 @@ class Supervisor:
                 os.kill(child.pid, signal.SIGTERM)
 
     def _director_ready(self) -> None:
-        self._was_ready = True
+        self._is_ready = self._was_ready = True
         self._start_helpers()
         notify("READY=1\nSTATUS=forwarding")
 
@@ -242,10 +257,19 @@ class Supervisor:
         parent = os.getpid()
         child.restart_at = None
         child.started = time.monotonic()
+        child.starts += 1
         child.began_with = child.fixed()
-        child.pid = os.fork()
+        try:
+            child.pid = os.fork()
+        except OSError as error:
+            log.error("cannot start %s: %s; trying again in %.0f s", child.name, error.strerror, FORK_PAUSE)
+            child.restart_at = child.started + FORK_PAUSE
+            return
         if child.pid == 0:
             os._exit(self._in_child(child, parent))
+        if child is self._director:
+            self._is_ready = False
+            self._patience_ends = child.started + START_LIMIT
         log.info("started %s, pid %d", child.name, child.pid)
 
     @staticmethod
@@ -255,11 +279,12 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it stops us in order
+            privileges.close_all_but([each.fileno() for each in child.keeps])
             privileges.set_name(f"pm-{child.name}")
             child.confine()
             privileges.die_with(parent, signal.SIGKILL)
             return child.body()
-        except Exception:
+        except BaseException:  # nothing may get from here into the parent's way out
             logging.getLogger(child.name).exception("%s failed", child.name)
             return EXIT_FAILURE
 
@@ -283,9 +308,13 @@ class Supervisor:
             return
         if self._stopping:
             return
-        hopeless = code in (EXIT_CONFIGURATION, EXIT_ENVIRONMENT)
+        if child is self._director:
+            self._patience_ends = None
+        hopeless = (
+            code in (EXIT_CONFIGURATION, EXIT_ENVIRONMENT) and child.starts == 1 and self._first_config()
+        )
         if hopeless or (child is self._director and not self._was_ready):
-            self._exit_code, self._stopping = code if hopeless else EXIT_FAILURE, True
+            self._exit_code, self._stopping = code if code > 0 else EXIT_FAILURE, True
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         if time.monotonic() - child.started > STABLE_AFTER:
@@ -293,9 +322,10 @@ class Supervisor:
         delay = min(float(child.crashes), LONGEST_BACKOFF)
         child.crashes += 1
         child.restart_at = time.monotonic() + delay
-        if child is self._director:
-            self._heard = None
         log.error("%s %s; restarting it %s", child.name, how, f"in {delay:.0f} s" if delay else "now")
+
+    def _first_config(self) -> bool:
+        return self._generations is None or self._generations.number == 1
 
     def _stop_all(self) -> None:
         """Helpers first, but for `last` ones: VRRP hands addresses over while the director still forwards."""
@@ -321,4 +351,5 @@ class Supervisor:
                         os.kill(child.pid, signal.SIGKILL)
                 deadline = float("inf")
             if any(child.pid for child in children):
-                self._selector.select(0.05)
+                self._drain_wake()
+                time.sleep(0.01)
