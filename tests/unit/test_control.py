@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import struct
 import subprocess
@@ -14,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.daemon import messages
+from pointsman.daemon import control, messages
 from pointsman.daemon.client import DirectorNotRunning, request
 from pointsman.daemon.control import ControlServer
 
 
-def handler(asked: messages.Request) -> messages.Reply:
+def handler(asked: messages.Request, _uid: int) -> messages.Reply:
+    if isinstance(asked, messages.TableRequest):
+        return messages.StatusReply({"much": "x" * (1 << 20)})
     if isinstance(asked, messages.StatusRequest):
         return messages.StatusReply({"router_id": "lb-01"})
     return messages.ApplyReply()
@@ -81,3 +84,62 @@ def test_somebody_else_may_look_but_not_change(path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
     assert "StatusReply ErrorReply" in done.stdout and "permission denied" in done.stdout, done.stderr
+
+
+HOSTILE = """
+import os, socket, struct, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+what, path = sys.argv[1:]
+held = []
+for _ in range(64):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)
+    client.settimeout(5)
+    held.append(client)
+    try:
+        if what == "deaf":
+            request = b'{"type":"TableRequest"}'
+            client.sendall(struct.pack("!I", len(request)) + request)
+        else:
+            client.sendall(struct.pack("!I", 1 << 20) + b"x" * (1 << 20))
+    except OSError:
+        pass
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("what", ["deaf", "long"])
+def test_another_user_cannot_take_the_place_of_root(path: Path, what: str) -> None:
+    command = [sys.executable, "-c", HOSTILE, what, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hostile:
+        assert hostile.stdout is not None and hostile.stdout.readline() == b"there\n"
+        reply = request(messages.StatusRequest(), path)
+        assert isinstance(reply, messages.StatusReply) and reply.status == {"router_id": "lb-01"}
+
+
+@pytest.mark.root
+def test_a_client_that_does_not_take_its_answer_is_let_go(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "WRITE_LIMIT", 0.2)
+    asked = messages.encode(messages.TableRequest())
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(path))
+        client.sendall(struct.pack("!I", len(asked)) + asked)
+        poll = select.poll()
+        poll.register(client, select.POLLHUP)
+        assert poll.poll(10_000), "the director still waits for it"
+
+
+@pytest.mark.root
+def test_somebody_who_may_only_look_cannot_send_much(path: Path) -> None:
+    script = (
+        "import os, socket, struct, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "client = socket.socket(socket.AF_UNIX); client.connect(sys.argv[1]); client.settimeout(10)\n"
+        "client.sendall(struct.pack('!I', 65537)); print(client.recv(4))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert done.stdout == "b''\n", done.stderr

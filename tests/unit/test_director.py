@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ from pointsman.conf.load import load_text
 from pointsman.daemon import director as module
 from pointsman.daemon.director import Director
 from pointsman.daemon.generations import Generations
-from pointsman.daemon.messages import InstanceChanged
+from pointsman.daemon.messages import ApplyRequest, ErrorReply, InstanceChanged, TableRequest
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.health.alerts import Alert
+from pointsman.model.operations import AddService
+from pointsman.model.service import ServiceKey, Transport, VirtualService
 
 TEXT = """
 vrrp_instance A {
@@ -88,3 +92,23 @@ def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.
     director._instance_changed(entered("MASTER"))
     (instance,) = director._status(None).status["instances"]
     assert instance["for"] == 60.0
+
+
+def test_the_log_says_what_was_done_by_hand_and_what_was_refused(caplog: pytest.LogCaptureFixture) -> None:
+    director, _ = started()
+    add = AddService(VirtualService(key=ServiceKey.of(Transport.TCP, ip_address("10.0.0.1"), 80)))
+    caplog.set_level("INFO")
+    for _ in range(2):
+        director._answer(ApplyRequest((add,)), 0)
+    assert caplog.messages[-2:] == [
+        "by hand: add service TCP 10.0.0.1:80 wlc",
+        "refused by hand (uid 0): add service TCP 10.0.0.1:80 wlc: exists",
+    ]
+
+
+def test_more_connections_than_there_is_time_to_list_are_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = MemoryDataPlane()
+    director, _ = started(plane)
+    monkeypatch.setattr(plane, "connections", lambda: itertools.repeat(None))
+    reply = director._answer(TableRequest(connections=True), 65534)
+    assert isinstance(reply, ErrorReply) and "pointsman ipvsadm -Lc" in reply.error

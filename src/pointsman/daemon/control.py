@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import msgspec
 
 from pointsman.daemon.framing import ProtocolError, read_frame, write_frame
 from pointsman.daemon.messages import (
+    MAX_MESSAGE,
     ApplyRequest,
     ErrorReply,
     OverrideRequest,
@@ -29,14 +31,23 @@ from pointsman.daemon.messages import (
 
 log = logging.getLogger("control")
 
-MAX_CLIENTS = 64
+MOST_OF_ROOT = 64
+MOST_OF_OTHERS = 48
+"""Clients that are not root's, all together."""
+MOST_OF_A_USER = 16
+"""Clients of one user that is not root."""
+LARGEST_LOOK = 64 * 1024
+"""Bytes of a request of somebody who may only look."""
 IDLE_LIMIT = 60.0
 """Seconds after which a client that asks nothing is let go."""
+WRITE_LIMIT = 10.0
+"""Seconds in which a client has to take its answer."""
 
 CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused, SwitchoverRequest, OverrideRequest)
 """Requests that only root may make."""
 
-Handler = Callable[[Request], Reply]
+Handler = Callable[[Request, int], Reply]
+"""Answers a request of this user (0: root)."""
 
 
 def peer_uid(connection: socket.socket) -> int:
@@ -52,7 +63,7 @@ class ControlServer:
     def __init__(self, path: Path, handler: Handler) -> None:
         self._path = path
         self._handler = handler
-        self._clients = 0
+        self._clients: Counter[int] = Counter()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -70,25 +81,45 @@ class ControlServer:
                 self._path.unlink()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._clients += 1
+        uid = -1
         try:
             uid = peer_uid(writer.get_extra_info("socket"))
-            while self._clients <= MAX_CLIENTS:
-                data = await asyncio.wait_for(read_frame(reader), IDLE_LIMIT)
-                if data is None:
-                    break
-                await write_frame(writer, encode(self._answer(data, uid)))
+            self._clients[uid] += 1
+            if self._crowded(uid):
+                await _send(writer, ErrorReply("too many clients ask this director; try again"))
+                return
+            largest = MAX_MESSAGE if _may_change(uid) else LARGEST_LOOK
+            while (data := await asyncio.wait_for(read_frame(reader, largest), IDLE_LIMIT)) is not None:
+                await _send(writer, self._answer(data, uid))
         except (OSError, ProtocolError, TimeoutError) as error:
-            log.debug("client let go: %s", error)
+            log.debug("client of user %d let go: %s", uid, error)
+            writer.transport.abort()  # what it has not taken goes now, and the memory with it
         finally:
-            self._clients -= 1
+            self._clients[uid] -= 1
+            self._clients += Counter()  # forgets who has none left
             writer.close()
+
+    def _crowded(self, uid: int) -> bool:
+        """Whether this client, counted already, is one too many; root does not stand in others' queue."""
+        if _may_change(uid):
+            return self._clients[uid] > MOST_OF_ROOT
+        others = sum(count for user, count in self._clients.items() if not _may_change(user))
+        return self._clients[uid] > MOST_OF_A_USER or others > MOST_OF_OTHERS
 
     def _answer(self, data: bytes, uid: int) -> Reply:
         try:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
             return ErrorReply(f"not a request that this director understands: {error}")
-        if isinstance(request, CHANGES) and uid not in (0, os.geteuid()):
+        if isinstance(request, CHANGES) and not _may_change(uid):
             return ErrorReply("permission denied: only root may change the table")
-        return self._handler(request)
+        return self._handler(request, uid)
+
+
+def _may_change(uid: int) -> bool:
+    return uid in (0, os.geteuid())
+
+
+async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
+    """Raises TimeoutError when the client does not take it, OSError, ProtocolError."""
+    await asyncio.wait_for(write_frame(writer, encode(reply)), WRITE_LIMIT)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -31,6 +33,7 @@ from pointsman.health.alerts import Alert, instance_alert
 from pointsman.lvs.estimator import PERIOD, Estimator
 from pointsman.model.config import Config, Mail
 from pointsman.model.service import Forwarding
+from pointsman.model.traffic import Connection
 from pointsman.model.vrrp import VrrpState
 from pointsman.net.neighbours import NeighbourWatcher
 
@@ -39,6 +42,8 @@ log = logging.getLogger("director")
 TICK = 1.0
 """Seconds between signs of life, refreshes of neighbours and retries of what was refused."""
 LARGEST_REPORT = 65536
+MOST_LISTED = 10_000
+"""Connections in an answer: listing them takes 10 us each, and nothing else is done meanwhile."""
 
 
 class Director:
@@ -226,11 +231,11 @@ class Director:
             self._hops[str(hop.address)] = hop
         self._plane.set_next_hops(hops)
 
-    def _answer(self, request: messages.Request) -> messages.Reply:
+    def _answer(self, request: messages.Request, uid: int) -> messages.Reply:
         answers: dict[type, Callable[[Any], messages.Reply]] = {
             messages.StatusRequest: self._status,
             messages.TableRequest: self._table,
-            messages.ApplyRequest: self._apply,
+            messages.ApplyRequest: partial(self._apply, uid=uid),
             messages.ReloadRequest: self._reload,
             messages.ReloadRefused: self._reload_refused,
             messages.SwitchoverRequest: self._switch_over,
@@ -260,11 +265,16 @@ class Director:
             return messages.ErrorReply(f"VRRP does not listen: {error}")
         return messages.SwitchoverReply()
 
-    def _apply(self, request: messages.ApplyRequest) -> messages.Reply:
+    def _apply(self, request: messages.ApplyRequest, uid: int) -> messages.Reply:
         refusals = self._keeper.apply(request.operations)
         self._remember()
+        refused = {refusal.operation for refusal in refusals}
         for operation in request.operations:
-            log.info("by hand: %s", operation.text())
+            if operation not in refused:
+                log.info("by hand: %s", operation.text())
+        for refusal in refusals:
+            why = refusal.detail or refusal.reason
+            log.warning("refused by hand (uid %d): %s: %s", uid, refusal.operation.text(), why)
         self._watch()
         return messages.ApplyReply(tuple(refusals))
 
@@ -289,12 +299,20 @@ class Director:
         return messages.ReloadReply((), self._reloader.number)
 
     def _table(self, request: messages.TableRequest) -> messages.Reply:
+        connections: tuple[Connection, ...] = ()
+        if request.connections:
+            connections = tuple(itertools.islice(self._plane.connections(), MOST_LISTED + 1))
+        if len(connections) > MOST_LISTED:
+            return messages.ErrorReply(
+                f"more than {MOST_LISTED} connections: listing them would hold the director up; as root, "
+                "`pointsman ipvsadm -Lc` reads them from the kernel"
+            )
         return messages.TableReply(
             table=self._plane.read(),
             counters=self._plane.counters(),
             timeouts=self._plane.timeouts(),
             connection_table_size=self._plane.capabilities().connection_limit,
-            connections=tuple(self._plane.connections()) if request.connections else (),
+            connections=connections,
             rates=self._estimator.rates(),
         )
 

@@ -52,10 +52,10 @@ def receive_frame(connection: socket.socket, timeout: float | None = None) -> by
     return body
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
+async def read_frame(reader: asyncio.StreamReader, largest: int = MAX_MESSAGE) -> bytes | None:
     """The next message; None when the peer closed before one began.
 
-    Raises OSError, and ProtocolError when the peer closes in the middle or announces more than MAX_MESSAGE.
+    Raises OSError, and ProtocolError when the peer closes in the middle or announces more than `largest`.
     """
     try:
         head = await reader.readexactly(_LENGTH.size)
@@ -63,7 +63,7 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes | None:
         if error.partial:
             raise ProtocolError("connection closed in the length of a message") from error
         return None
-    length = _announced(head)
+    length = _announced(head, largest)
     try:
         return await reader.readexactly(length)
     except asyncio.IncompleteReadError as error:
@@ -78,12 +78,12 @@ async def write_frame(writer: asyncio.StreamWriter, message: bytes) -> None:
     await writer.drain()
 
 
-def _announced(head: bytes) -> int:
+def _announced(head: bytes, largest: int = MAX_MESSAGE) -> int:
     if len(head) < _LENGTH.size:
         raise ProtocolError("connection closed in the length of a message")
     length: int = _LENGTH.unpack(head)[0]
-    if length > MAX_MESSAGE:
-        raise ProtocolError(f"peer announces a message of {length} bytes; the most is {MAX_MESSAGE}")
+    if length > largest:
+        raise ProtocolError(f"peer announces a message of {length} bytes; the most is {largest}")
     return length
 
 

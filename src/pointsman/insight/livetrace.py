@@ -16,7 +16,8 @@ import msgspec
 
 from pointsman.daemon import paths
 from pointsman.daemon.client import ControlError, ProtocolError, request
-from pointsman.daemon.messages import StatusReply, StatusRequest, TableReply, TableRequest
+from pointsman.daemon.messages import StatusReply, StatusRequest, TableRequest
+from pointsman.daemon.pinned import pinned_plane, read_table
 from pointsman.insight import doctor_gather, drops
 from pointsman.insight.capture import CapturePoint, capture
 from pointsman.insight.hops import DIRECTOR, REAL_SERVER, Decision, Drop, Sighting, Trace
@@ -87,8 +88,9 @@ class _Table:
         return dict(reply.status["exits"]) if isinstance(reply, StatusReply) else {}
 
     def _read(self) -> list[tuple[tuple[str, int], Decision]]:
-        reply = request(TableRequest(connections=True), paths.control_socket())
-        if not isinstance(reply, TableReply):
+        try:
+            reply = read_table(pinned_plane(), TableRequest(connections=True))
+        except OSError:
             return []
         services = {(item.service.key.address, item.service.key.port): item.service for item in reply.table}
         service = services.get(self._wanted) or services.get((self._wanted[0], 0))

@@ -24,6 +24,7 @@ from pointsman.daemon.messages import (
 )
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable, Transport, VirtualService
+from pointsman.model.traffic import Connection
 
 
 class Director:
@@ -32,7 +33,7 @@ class Director:
     def __init__(self) -> None:
         self.plane = MemoryDataPlane()
 
-    def answer(self, message: Request) -> Reply:
+    def answer(self, message: Request, _uid: int) -> Reply:
         match message:
             case ApplyRequest(operations):
                 return ApplyReply(tuple(self.plane.apply(operations)))
@@ -153,3 +154,25 @@ def test_tables_that_cannot_be_read_say_why(pins: Path, monkeypatch: pytest.Monk
     answer = ipvsadm("-Ln")
     assert answer.exit_code == 255
     assert str(pins) in answer.stderr and "Operation not permitted" in answer.stderr
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("director", "pins")
+def test_root_reads_connections_past_the_director(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The director of this fixture tells of none; there may be more than it has time to list."""
+    left = MemoryDataPlane()
+    address = ipaddress.ip_address("10.0.0.7")
+    entry = Connection(
+        transport=Transport.TCP,
+        client=address,
+        client_port=4711,
+        virtual=address,
+        virtual_port=80,
+        server=address,
+        server_port=80,
+        state="ESTABLISHED",
+        expires=60.0,
+    )
+    monkeypatch.setattr(left, "connections", lambda: iter([entry]))
+    monkeypatch.setattr("pointsman.cli.ipvsadm.pinned_plane", lambda: left)
+    assert "10.0.0.7:4711" in ipvsadm("-Lnc").stdout
