@@ -78,6 +78,7 @@ class Director:
         self._vrrp: socket.socket | None = None
         self._programs: socket.socket | None = None
         self._settling = False
+        self._interface_problems: list[str] = []
         self._estimator = Estimator()
 
     async def run(self, channels: list[socket.socket], ready: socket.socket) -> int:
@@ -133,6 +134,7 @@ class Director:
 
     def _tick(self) -> None:
         self._follow_neighbours()
+        self._follow_interfaces()
         self._reloader.tell()
         self._run_programs()
         if self._keeper.expire(time.monotonic()) or self._keeper.refusals:
@@ -146,6 +148,16 @@ class Director:
     def _follow_neighbours(self) -> None:
         """Take in what changed, and ask for whoever is due to be asked: at once after a loss."""
         self._apply_hops(self._watcher.refresh(time.monotonic()))
+
+    def _follow_interfaces(self) -> None:
+        try:
+            problems = self._plane.follow_interfaces()
+        except OSError as error:
+            problems = [f"the interfaces cannot be followed: {error}"]
+        for problem in problems:
+            if problem not in self._interface_problems:
+                log.error("%s", problem)
+        self._interface_problems = problems
 
     def _hear(self, channel: socket.socket) -> None:
         """Everything a process has to say; what cannot be understood is logged and dropped."""
@@ -318,6 +330,7 @@ class Director:
 
     def _status(self, _request: messages.StatusRequest) -> messages.Reply:
         now = time.monotonic()
+        self._follow_interfaces()
         return messages.StatusReply(
             {
                 "router_id": self._config.router_id,
@@ -333,6 +346,7 @@ class Director:
                     {address: _hop_text(hop) for address, hop in self._hops.items()}
                 ),
                 "problems": [
+                    *self._interface_problems,
                     *self._watcher.problems().values(),
                     *refusal_texts(self._keeper.refusals),
                     *self._reloader.problems(),

@@ -69,7 +69,7 @@ class Reloader:
                 )
             config = self._generations.previous[1]
         interfaces = self._survey(config)
-        attached = {each.interface for each in self._plane.capabilities().attachments}
+        attached = set(self._plane.capabilities().interfaces)
         steps = [
             *(f"attach to {name}" for name in interfaces if attached and name not in attached),
             *(f"detach from {name}" for name in sorted(attached - set(interfaces))),
@@ -83,7 +83,7 @@ class Reloader:
 
         Raises OSError when an interface cannot be attached to; then nothing has changed.
         """
-        attached = {each.interface for each in self._plane.capabilities().attachments}
+        attached = set(self._plane.capabilities().interfaces)
         if attached and attached != set(planned.interfaces):
             self._plane.attach(planned.interfaces)
         if planned.rollback:

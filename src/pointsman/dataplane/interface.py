@@ -44,6 +44,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     forwarding: frozenset[str]
     attachments: tuple[Attachment, ...] = ()
     connection_limit: int = 0
+    interfaces: tuple[str, ...] = ()
+    """From which it was told to take packets; `attachments` are those it can."""
 
 
 class DataPlane(Protocol):
@@ -70,6 +72,9 @@ class DataPlane(Protocol):
 
     def attach(self, names: Sequence[str]) -> None:
         """Take packets from exactly these interfaces. Raises OSError; then nothing has changed."""
+
+    def follow_interfaces(self) -> list[str]:
+        """Attach again to interfaces that went and came back, follow their MAC addresses; what is amiss."""
 
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
         """Tell how real servers are reached; data planes that ask the kernel themselves ignore it."""

@@ -82,6 +82,9 @@ class MemoryDataPlane:
     def attach(self, names: Sequence[str]) -> None:
         self.interfaces = tuple(names)
 
+    def follow_interfaces(self) -> list[str]:
+        return []
+
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
         self.next_hops = tuple(hops)
 

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, DataPlaneError
@@ -20,21 +21,30 @@ _WITHOUT_NATIVE = ("tc", "generic")
 _VETH_REASON = "not native: on veth it needs prepared peers and loses checksum offload"
 
 
+@dataclass(frozen=True)
+class Pinned:
+    """A link in force."""
+
+    index: int
+    mode: str
+    path: Path
+
+
 class Links:
     """The pinned links of one director: `<directory>/<interface index>-<mode>`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def present(self) -> dict[int, tuple[str, Path]]:
-        """Mode and pin by interface index; pins of interfaces that are gone are removed."""
-        found: dict[int, tuple[str, Path]] = {}
+    def present(self) -> list[Pinned]:
+        """The links in force; pins of interfaces that are gone are removed."""
+        found: list[Pinned] = []
         for pin in sorted(self._directory.iterdir()) if self._directory.is_dir() else []:
             number, _, mode = pin.name.partition("-")
             link = syscalls.open_pinned(pin)
             try:
                 if syscalls.link_interface(link) == int(number):
-                    found[int(number)] = (mode, pin)
+                    found.append(Pinned(int(number), mode, pin))
                 else:
                     pin.unlink()
             finally:
@@ -44,40 +54,54 @@ class Links:
     def attachments(self) -> list[Attachment]:
         """What is attached, as far as this network namespace knows the interfaces' names."""
         listed = []
-        for index, (mode, _pin) in self.present().items():
+        for pin in self.present():
             try:
-                name = socket.if_indextoname(index)
+                name = socket.if_indextoname(pin.index)
             except OSError:
-                name = f"if{index}"
-            listed.append(Attachment(name, index, mode, "adopted"))
+                name = f"if{pin.index}"
+            listed.append(Attachment(name, pin.index, pin.mode, "adopted"))
         return listed
 
     def replace(self, programs: dict[str, int], names: Sequence[str], mode: str) -> list[Attachment]:
         """Put the programs on exactly these interfaces; one that is attached already is replaced in one step.
 
-        Raises DataPlaneError; then what was attached before still is.
+        Raises DataPlaneError; then what was attached before still is, and nothing else.
         """
+        wanted = {name: _index_of(name) for name in names}
         self._directory.mkdir(parents=True, exist_ok=True)
         present = self.present()
+        kept = {
+            pin.index: pin for pin in present if pin.index in wanted.values() and mode in ("auto", pin.mode)
+        }
         listed = []
-        for name in names:
-            try:
-                index = interfaces.index_of(name)
-            except OSError as error:
-                raise DataPlaneError(
-                    errno.ENODEV, f"interface {name} does not exist here: check its name with `ip link`"
-                ) from error
-            if index in present and mode in ("auto", present[index][0]):
-                old_mode, pin = present.pop(index)
-                self._update(pin, programs[PROGRAM_OF[old_mode]])
-                listed.append(Attachment(name, index, old_mode, "adopted"))
-                continue
-            if index in present:
-                self._remove(present.pop(index)[1])
-            listed.append(self._attach(programs, name, index, mode))
-        for _mode, pin in present.values():
-            self._remove(pin)
+        with contextlib.ExitStack() as undo:
+            for name, index in wanted.items():
+                if index in kept:
+                    listed.append(Attachment(name, index, kept[index].mode, "adopted"))
+                    continue
+                for pin in present:
+                    if pin.index == index and pin.mode in _XDP_FLAGS and mode in _XDP_FLAGS:
+                        # An interface has one XDP program, so the old one must go first.
+                        self._remove(pin.path)
+                        undo.callback(self._restore, programs, pin)
+                listed.append(self._attach(programs, name, index, mode))
+                undo.callback(self._remove, self._directory / f"{index}-{listed[-1].mode}")
+            for pin in kept.values():
+                self._update(pin.path, programs[PROGRAM_OF[pin.mode]])
+            undo.pop_all()
+        for pin in present:
+            if kept.get(pin.index) is not pin and pin.path.exists():
+                self._remove(pin.path)
         return listed
+
+    def add(self, programs: dict[str, int], name: str, index: int, mode: str) -> Attachment:
+        """Put the programs on one more interface. Raises OSError."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        return self._attach(programs, name, index, mode)
+
+    def _restore(self, programs: dict[str, int], pin: Pinned) -> None:
+        with contextlib.suppress(OSError):  # there is nothing more that could be done
+            self._pin(_create(programs[PROGRAM_OF[pin.mode]], pin.index, pin.mode), pin.path)
 
     def _update(self, pin: Path, program: int) -> None:
         link = syscalls.open_pinned(pin)
@@ -100,14 +124,17 @@ class Links:
                     ) from error
                 reasons.append(f"not {candidate}: {os.strerror(error.errno or 0)}")
                 continue
-            try:
-                syscalls.pin(link, self._directory / f"{index}-{candidate}")
-            finally:
-                os.close(link)
+            self._pin(link, self._directory / f"{index}-{candidate}")
             return Attachment(name, index, candidate, "; ".join(reasons))
         raise DataPlaneError(
             errno.EOPNOTSUPP, f"no program can be attached to {name} in mode {mode} ({'; '.join(reasons)})"
         )
+
+    def _pin(self, link: int, path: Path) -> None:
+        try:
+            syscalls.pin(link, path)
+        finally:
+            os.close(link)
 
     def _candidates(self, name: str, mode: str, reasons: list[str]) -> list[str]:
         if mode != "auto":
@@ -133,6 +160,15 @@ class Links:
         for pin in self._directory.iterdir():
             self._remove(pin)
         self._directory.rmdir()
+
+
+def _index_of(name: str) -> int:
+    try:
+        return interfaces.index_of(name)
+    except OSError as error:
+        raise DataPlaneError(
+            errno.ENODEV, f"interface {name} does not exist here: check its name with `ip link`"
+        ) from error
 
 
 def _create(program: int, index: int, mode: str) -> int:

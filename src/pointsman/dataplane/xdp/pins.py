@@ -79,6 +79,14 @@ def remove_other_maps(directory: Path, abi: str) -> None:
             shutil.rmtree(path)
 
 
+def remove_maps(directory: Path, abi: str) -> None:
+    """Give up the maps of this ABI, and the folder if nothing else is in it."""
+    shutil.rmtree(directory / f"abi-{abi}", ignore_errors=True)
+    with contextlib.suppress(OSError):
+        links_directory(directory).rmdir()
+        directory.rmdir()
+
+
 def remove_all(directory: Path) -> None:
     """Take the whole folder away; links must be gone before."""
     with contextlib.suppress(FileNotFoundError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, NextHop
 from pointsman.dataplane.xdp import btf, interfaces, layout, listing, pins, syscalls
 from pointsman.dataplane.xdp.attach import MODES, Links
-from pointsman.dataplane.xdp.layout import HOSTS, LONGEST_TIMEOUT, Vocabulary
+from pointsman.dataplane.xdp.hosts import Hosts
+from pointsman.dataplane.xdp.layout import LONGEST_TIMEOUT, Vocabulary
 from pointsman.dataplane.xdp.lists import RefusedError
 from pointsman.dataplane.xdp.loader import Loaded, load
 from pointsman.dataplane.xdp.store import Store
@@ -35,6 +37,8 @@ from pointsman.model.operations import (
 from pointsman.model.service import ServiceTable
 from pointsman.model.traffic import Connection, Counters
 from pointsman.model.tunables import TUNABLES
+
+log = logging.getLogger("director")
 
 PROGRAMS = frozenset({"direct_xdp", "direct_tc", "start_clock"})
 TIMEOUTS = {
@@ -59,6 +63,8 @@ class XdpDataPlane:
         self._words = words
         self._directory = directory
         self._attachments: list[Attachment] = []
+        self._interfaces: tuple[str, ...] = ()
+        self._hosts = Hosts(self.tables.hosts)
         self._mode = "auto"
         self._clock: Callable[[], float] = _seconds_since_boot
         self._states = {name: number for number, name in words.states.items()}
@@ -108,7 +114,13 @@ class XdpDataPlane:
             pins.pin_maps(directory, abi, loaded.maps)
         plane.start_clock()
         plane._mode = mode
-        plane.attach(names)
+        try:
+            plane.attach(names)
+        except OSError:
+            plane.close(keep_forwarding=True)
+            if not pinned:
+                pins.remove_maps(directory, abi)
+            raise
         pins.remove_other_maps(directory, abi)
         return plane
 
@@ -147,19 +159,49 @@ class XdpDataPlane:
         Raises DataPlaneError; then it is still where it was.
         """
         assert self._directory is not None
-        hosts: dict[int, bytes] = {}
-        for name in names:
-            with contextlib.suppress(OSError):  # a name that does not exist is reported by Links
-                hosts[interfaces.index_of(name)] = interfaces.hardware_address(name)
-        for index, mac in hosts.items():
-            self._set_host(index, mac)
-        links = Links(pins.links_directory(self._directory))
-        self._attachments = links.replace(self.programs, names, self._mode)
-        for place in set(range(HOSTS)) - {index % HOSTS for index in hosts}:
-            self.tables.hosts[place] = 0
+        before = self._hosts.prepare(_hardware_addresses(names))
+        try:
+            links = Links(pins.links_directory(self._directory))
+            self._attachments = links.replace(self.programs, names, self._mode)
+        except OSError:
+            self._hosts.undo(before)
+            raise
+        self._interfaces = tuple(names)
+        self._hosts.write(_hardware_addresses(names))
 
-    def _set_host(self, index: int, mac: bytes) -> None:
-        self.tables.hosts[index % HOSTS] = int.from_bytes(mac, "little") | (index & 0xFFFF) << 48
+    def follow_interfaces(self) -> list[str]:
+        """Attach again to interfaces that went and came back, and follow their MAC addresses.
+
+        Returns what is amiss; to be called now and then, in the network namespace of the interfaces.
+        """
+        if self._directory is None or not self._interfaces:
+            return []
+        there, problems = {}, []
+        for name in self._interfaces:
+            try:
+                there[name] = interfaces.index_of(name)
+            except OSError:
+                problems.append(f"interface {name} is gone: no packets are taken from it until it is back")
+        links = Links(pins.links_directory(self._directory))
+        live = {pin.index for pin in links.present()}
+        self._attachments = [
+            each
+            for each in self._attachments
+            if each.index in live and there.get(each.interface) == each.index
+        ]
+        for name, index in there.items():
+            if index not in live:
+                problems += self._attach_again(links, name, index)
+        self._hosts.write(_hardware_addresses(there))
+        return problems
+
+    def _attach_again(self, links: Links, name: str, index: int) -> list[str]:
+        try:
+            self._attachments.append(links.add(self.programs, name, index, self._mode))
+        except OSError as error:
+            return [f"no packets are taken from {name}, which was deleted and made anew: {error.strerror}"]
+        log.warning("attached again to %s, which was deleted and made anew", name)
+        return []
 
     def start_clock(self) -> None:
         """Let the kernel's timer run with this program: it ticks and sweeps from now on, whoever lives."""
@@ -180,6 +222,7 @@ class XdpDataPlane:
             schedulers=frozenset(self._words.schedulers),
             forwarding=frozenset({"Route"}),
             attachments=tuple(self._attachments),
+            interfaces=self._interfaces,
             connection_limit=self.tables.connection_limit,
         )
 
@@ -255,8 +298,8 @@ class XdpDataPlane:
             syscalls.map_update(self.tables.descriptors["ports"], number, number)
         except OSError:
             return False
-        if self.tables.hosts[hop.index % HOSTS] >> 48 == hop.index & 0xFFFF:
-            self._set_host(hop.index, hop.source)
+        if hop.index in self._hosts.addresses:
+            self._hosts.write(self._hosts.addresses | {hop.index: hop.source})
         return True
 
     def close(self, keep_forwarding: bool) -> None:
@@ -265,6 +308,15 @@ class XdpDataPlane:
         self.tables.close()
         _close_all(self.programs.values())
         self.programs = {}
+
+
+def _hardware_addresses(names: Iterable[str]) -> dict[int, bytes]:
+    """By index; names that do not exist are reported elsewhere."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            found[interfaces.index_of(name)] = interfaces.hardware_address(name)
+    return found
 
 
 def _seconds_since_boot() -> float:

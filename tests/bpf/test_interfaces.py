@@ -1,0 +1,157 @@
+"""Interfaces that go, come back, change their MAC address, are taken or share a place of `hosts`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pointsman.dataplane.interface import DataPlaneError
+from pointsman.dataplane.xdp import interfaces, pins, syscalls
+from pointsman.dataplane.xdp.attach import Links
+from pointsman.dataplane.xdp.layout import HOSTS
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.dataplane.xdp.tables import Sizes
+from pointsman.lab import namespace
+from pointsman.model.operations import AddService
+from pointsman.model.service import ServiceKey, Transport, VirtualService
+
+pytestmark = pytest.mark.root
+
+NAME = f"pmt-interfaces-{os.getpid()}"
+PINS = Path(f"/sys/fs/bpf/{NAME}")
+SMALL = Sizes(connections=1024, templates=64, services=64, dests=64, members=1024)
+SERVICE = VirtualService(
+    key=ServiceKey.of(Transport.TCP, ipaddress.ip_address("10.9.9.9"), 80), scheduler="rr"
+)
+
+
+@pytest.fixture(autouse=True)
+def cables() -> Iterator[None]:
+    """v0 and v1 in a namespace, each with its other end; the test runs in there."""
+    namespace.create(NAME)
+    try:
+        with namespace.entered(NAME):
+            for number in (0, 1):
+                cable(f"v{number}")
+            yield
+    finally:
+        XdpDataPlane.remove(PINS)
+        namespace.delete(NAME)
+
+
+def run(command: str) -> None:
+    subprocess.run(command.split(), check=True, capture_output=True)
+
+
+def cable(name: str, options: str = "") -> None:
+    run(f"ip link add {name} {options} type veth peer name p{name}")
+    for end in (name, f"p{name}"):
+        run(f"ip link set {end} up")
+
+
+def modes() -> dict[str, str]:
+    """What is really attached."""
+    return {item.interface: item.mode for item in Links(pins.links_directory(PINS)).attachments()}
+
+
+def listed(plane: XdpDataPlane) -> dict[str, int]:
+    return {item.interface: item.index for item in plane.capabilities().attachments}
+
+
+def host(plane: XdpDataPlane, name: str) -> bytes:
+    return int(plane.tables.hosts[interfaces.index_of(name) % HOSTS]).to_bytes(8, "little")[:6]
+
+
+def occupied(name: str) -> int:
+    """Somebody else's XDP program on it; the link's descriptor."""
+    other = XdpDataPlane.unattached(SMALL)
+    return syscalls.link_create(
+        other.programs["direct_xdp"], interfaces.index_of(name), syscalls.ATTACH_XDP, 1 << 1
+    )
+
+
+def test_an_interface_that_comes_back_is_attached_again() -> None:
+    plane = XdpDataPlane.open(PINS, ["v0", "v1"], "auto", 1024)
+    assert plane.follow_interfaces() == []
+    run("ip link delete v0")
+    assert plane.follow_interfaces() == [
+        "interface v0 is gone: no packets are taken from it until it is back"
+    ]
+    assert list(listed(plane)) == ["v1"]
+    assert plane.capabilities().interfaces == ("v0", "v1")
+    cable("v0")
+    assert plane.follow_interfaces() == []
+    assert listed(plane) == {name: interfaces.index_of(name) for name in ("v0", "v1")}
+    assert modes() == {"v0": "tc", "v1": "tc"}
+    assert host(plane, "v0") == interfaces.hardware_address("v0")
+
+
+def test_one_that_comes_back_between_two_looks_is_attached_again() -> None:
+    plane = XdpDataPlane.open(PINS, ["v0"], "auto", 1024)
+    run("ip link delete v0")
+    cable("v0")
+    assert plane.follow_interfaces() == []
+    assert listed(plane) == {"v0": interfaces.index_of("v0")}
+    assert modes() == {"v0": "tc"}
+
+
+def test_one_that_comes_back_and_is_taken_is_a_problem_until_it_is_free() -> None:
+    plane = XdpDataPlane.open(PINS, ["v0"], "generic", 1024)
+    run("ip link delete v0")
+    cable("v0")
+    foreign = occupied("v0")
+    problems = plane.follow_interfaces()
+    assert "another XDP program is attached to v0" in problems[0]
+    assert listed(plane) == {}
+    os.close(foreign)
+    assert plane.follow_interfaces() == []
+    assert modes() == {"v0": "generic"}
+
+
+def test_a_new_mac_address_is_followed() -> None:
+    plane = XdpDataPlane.open(PINS, ["v0"], "auto", 1024)
+    run("ip link set v0 address 02:00:00:00:00:77")
+    assert plane.follow_interfaces() == []
+    assert host(plane, "v0") == bytes.fromhex("020000000077")
+
+
+def test_a_refused_start_leaves_nothing() -> None:
+    foreign = occupied("v1")
+    with pytest.raises(DataPlaneError, match="another XDP program is attached to v1"):
+        XdpDataPlane.open(PINS, ["v0", "v1"], "generic", 1024)
+    assert modes() == {}
+    assert not PINS.exists()
+    os.close(foreign)
+
+
+@pytest.mark.parametrize("first", ["tc", "native"])
+def test_a_refused_change_of_mode_leaves_what_was(first: str) -> None:
+    plane = XdpDataPlane.open(PINS, ["v0"], first, 1024)
+    assert not plane.apply([AddService(SERVICE)])
+    addresses = list(plane.tables.hosts)
+    plane.close(keep_forwarding=True)
+    foreign = occupied("v1")
+    with pytest.raises(DataPlaneError, match="another XDP program is attached to v1"):
+        XdpDataPlane.open(PINS, ["v0", "v1"], "generic", 1024)
+    assert modes() == {"v0": first}
+    again = XdpDataPlane.adopt_readonly(PINS)
+    assert [entry.service for entry in again.read()] == [SERVICE]
+    assert list(again.tables.hosts) == addresses
+    os.close(foreign)
+    plane = XdpDataPlane.open(PINS, ["v0", "v1"], "generic", 1024)
+    assert modes() == {"v0": "generic", "v1": "generic"}
+    assert len(list(pins.links_directory(PINS).iterdir())) == 2
+
+
+def test_interfaces_that_share_a_place_take_any_unicast_frame() -> None:
+    for name, index in (("a0", 2007), ("b0", 2007 + HOSTS)):
+        cable(name, f"index {index}")
+    plane = XdpDataPlane.open(PINS, ["a0", "b0"], "tc", 1024)
+    assert plane.tables.hosts[2007 % HOSTS] == 0
+    plane.attach(["b0"])
+    assert host(plane, "b0") == interfaces.hardware_address("b0")
