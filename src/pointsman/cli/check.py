@@ -23,14 +23,14 @@ from pointsman.net.netlink import NetlinkSocket
 
 
 @click.command()
+@click.argument("argument", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
 @click.option(
     "-f",
     "--use-file",
-    "file",
+    "option",
+    metavar="FILE",
     type=click.Path(path_type=Path),
-    default=DEFAULT_FILE,
-    show_default=True,
-    help="keepalived.conf to check.",
+    help=f"keepalived.conf to check; - is standard input. [default: {DEFAULT_FILE}]",
 )
 @click.option("-i", "--config-id", help="Decides about lines with @id. [default: the short host name]")
 @click.option("--live", is_flag=True, help="Compare with the interfaces and addresses of this host, too.")
@@ -43,7 +43,8 @@ from pointsman.net.netlink import NetlinkSocket
 @click.option("--strict", is_flag=True, help="Warnings make the exit code 1.")
 @click.option("--json", "as_json", is_flag=True, help="All problems as JSON.")
 def check(
-    file: Path,
+    argument: Path | None,
+    option: Path | None,
     config_id: str | None,
     live: bool,
     peer: Path | None,
@@ -57,6 +58,9 @@ def check(
 
     Exit codes: 0 the director would run with it; 1 there are warnings (only with --strict); 2 errors.
     """
+    if argument is not None and option is not None:
+        raise click.UsageError(f"one file at a time: {argument} or {option}; --peer compares two")
+    file = argument or option or DEFAULT_FILE
     more: list[MoreChecks] = []
     if live:
         more.append(_live)

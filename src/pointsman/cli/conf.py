@@ -29,7 +29,7 @@ def conf() -> None:
     type=click.Path(path_type=Path),
     default=DEFAULT_FILE,
     show_default=True,
-    help="keepalived.conf to show.",
+    help="keepalived.conf to show; - is standard input.",
 )
 @click.option("-i", "--config-id", help="Decides about lines with @id. [default: the short host name]")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with the place of each item.")

@@ -30,11 +30,20 @@ _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "c
 _MAGIC = re.compile(r"[*?[{]")
 
 
+STANDARD_INPUT = "-"
+"""As the name of a file, on the command line."""
+
+
 class FileReader:
-    """The reader for files on disk."""
+    """The reader for files on disk; `standard_input` is the name that stands for it, if any."""
+
+    def __init__(self, standard_input: str = "") -> None:
+        self._standard_input = standard_input
 
     def read(self, path: str, limit: int) -> bytes:
         """At most `limit` bytes. Raises OSError, also for what is no regular file, as it may never end."""
+        if path == self._standard_input:
+            return sys.stdin.buffer.read(limit)
         file = Path(path)
         if file.exists() and not file.is_file():
             raise OSError(errno.EINVAL, "not a regular file", path)
@@ -63,13 +72,16 @@ def _braces(pattern: str) -> list[str]:
 
 
 def load_file(path: Path, config_id: str | None = None, more: Iterable[MoreChecks] = ()) -> Loaded:
-    """The configuration in a file; programs that it names are looked at. Raises ConfError."""
+    """The configuration in a file (`-`: on standard input); programs that it names are looked at.
+
+    Raises ConfError.
+    """
     host_name = socket.gethostname() or "localhost"
 
     def programs(config: Config, findings: Findings) -> None:
         check_programs(config, inspect_program, findings)
 
-    return load(FileReader(), str(path), host_name, config_id, more=(programs, *more))
+    return load(FileReader(STANDARD_INPUT), str(path), host_name, config_id, more=(programs, *more))
 
 
 def inspect_program(path: str) -> Program | None:

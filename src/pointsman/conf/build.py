@@ -40,6 +40,7 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
 def _mail(defaults: Settings, findings: Findings) -> Mail:
     server = defaults.last("smtp_server")
     host, port = server.value if server and isinstance(server.value, tuple) else ("", None)
+    stated = [setting for setting in (defaults.last("notification_email"), server) if setting]
     return Mail(
         recipients=tuple(_recipients(defaults.all("notification_email"), findings)),
         sender=defaults.get("notification_email_from", str) or "",
@@ -47,6 +48,7 @@ def _mail(defaults: Settings, findings: Findings) -> Mail:
         port=25 if port is None else port,
         helo_name=defaults.get("smtp_helo_name", str) or "",
         timeout=float(defaults.get("smtp_connect_timeout", int) or 30),
+        location=stated[0].location if stated else None,
     )
 
 

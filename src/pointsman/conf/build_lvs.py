@@ -102,7 +102,7 @@ def _head(setting: Setting, findings: Findings) -> tuple[Address, int] | None:
 
 def _transport(setting: Setting, block: Settings, findings: Findings) -> Transport:
     written = block.get("protocol", str)
-    if written is None and not any(node.keyword.text == "protocol" for node in setting.block):
+    if block.absent("protocol"):
         keyword = setting.node.keyword
         findings.warning(
             keyword.location,
@@ -118,6 +118,8 @@ def _method(block: Settings, keyword: Word, findings: Findings) -> None:
     setting = block.last("lvs_method")
     if setting is not None:
         _direct(setting, findings)
+        return
+    if not block.absent("lvs_method"):
         return
     reals = block.all("real_server")
     sorry = block.has("sorry_server") and not block.has("sorry_server_lvs_method")
@@ -142,7 +144,7 @@ def _direct(setting: Setting, findings: Findings) -> None:
 def _persistence(block: Settings, keyword: Word, port: int, findings: Findings) -> int | None:
     """Seconds; a service on every port is always persistent (ip_vs_ctl.c refuses it otherwise)."""
     written = block.get("persistence_timeout", int)
-    if written is not None or port != 0:
+    if port != 0 or not block.absent("persistence_timeout"):
         return written
     text = f"a service on every port has to be persistent: {PERSISTENCE} s are taken, as in keepalived"
     findings.warning(keyword.location, text, "name a port, or add persistence_timeout", keyword.width)
@@ -158,7 +160,7 @@ def _persistence_prefix(block: Settings, address: Address, findings: Findings) -
     if length > address.max_prefixlen:
         text = f"persistence_granularity {length} is longer than an IPv{address.version} address"
         findings.error(word.location, text, width=word.width)
-    if not block.has("persistence_timeout"):
+    if block.absent("persistence_timeout"):
         text = "persistence_granularity has no effect without persistence_timeout"
         findings.warning(word.location, text, "add persistence_timeout", word.width)
     return length

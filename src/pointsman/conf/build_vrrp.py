@@ -121,6 +121,8 @@ def _switch(name: str, block: Settings, defaults: Settings) -> bool:
 def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState, int]:
     written = block.get("state", str)
     priority = block.get("priority", int)
+    if priority is None and not block.absent("priority"):
+        priority = 100
     if priority is None:
         if written == "MASTER":
             setting = block.last("state")

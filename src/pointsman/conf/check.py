@@ -179,7 +179,8 @@ def _mail(config: Config, findings: Findings) -> None:
     mail = config.mail
     if mail.recipients and not mail.server:
         text = "notification_email without smtp_server: no mail is sent"
-        findings.warning(None, text, "add smtp_server to global_defs")
+        findings.warning(mail.location, text, "add smtp_server to global_defs", len("notification_email"))
     if mail.server and not mail.recipients:
         text = "smtp_server without notification_email: no mail is sent"
-        findings.warning(None, text, "add notification_email { name@host } to global_defs")
+        remedy = "add notification_email { name@host } to global_defs"
+        findings.warning(mail.location, text, remedy, len("smtp_server"))

@@ -37,8 +37,8 @@ def load(
 
     `host_name` is the default of router_id; its first label is the default of `config_id`, which decides
     about lines that start with `@`. `more` checks come after those of `check`. Raises ConfError with all
-    problems when there is an error, also one that concerns the meaning. Raises nothing else, whatever the
-    text.
+    problems when there is an error, also one that concerns the meaning; of the meaning nothing is said while
+    braces are missing, as much would be about that. Raises nothing else, whatever the text.
     """
     sources: dict[str, list[str]] = {}
     findings = Findings(sources)
@@ -47,9 +47,10 @@ def load(
     try:
         nodes = tree(Reading(reader, findings, sources, identity).lines(name), findings)
         config = build(nodes, host_name, findings)
-        check(config, findings)
-        for each in more:
-            each(config, findings)
+        if not findings.unbalanced:
+            check(config, findings)
+            for each in more:
+                each(config, findings)
     except TooManyProblemsError:
         config = None
     problems = findings.problems()

@@ -64,6 +64,8 @@ class Findings:
         self._sources = sources
         self._found: dict[Problem, None] = {}
         self._count = dict.fromkeys(Severity, 0)
+        self.unbalanced = False
+        """A brace is missing or too many: what stands where, and what is missing, is not known."""
 
     def error(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
         self._add(Severity.ERROR, location, text, remedy, width)

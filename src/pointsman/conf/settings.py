@@ -38,6 +38,15 @@ class Settings:
     def __init__(self, block: str) -> None:
         self.block = block
         self._settings: dict[str, list[Setting]] = {}
+        self._refused: set[str] = set()
+
+    def refuse(self, name: str) -> None:
+        """The word stands here with a value that was refused; that has its own error."""
+        self._refused.add(name)
+
+    def absent(self, name: str) -> bool:
+        """Whether the word stands nowhere in the block, not even with a bad value."""
+        return name not in self._settings and name not in self._refused
 
     def add(self, name: str, setting: Setting) -> None:
         self._settings.setdefault(name, []).append(setting)
@@ -103,14 +112,17 @@ def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) 
         findings.error(
             word.location, f"{word.text} wants a block", f"write {word.text} {{ ... }}", word.width
         )
+        settings.refuse(row.canonical)
         return
     if not row.opens and node.block is not None:
         findings.error(word.location, f"{word.text} takes no block", f"it wants {row.kind.wants}", word.width)
+        settings.refuse(row.canonical)
         return
     try:
         value = row.kind.read([each.text for each in node.values[: row.kind.words]])
     except BadValueError as error:
         value_problem(findings, node, error, row.kind)
+        settings.refuse(row.canonical)
         return
     _superfluous(node.values[row.kind.words :], word, settings.block, findings)
     if settings.has(row.canonical) and not row.repeats and not row.listing:

@@ -85,6 +85,7 @@ class _Builder:
     def _close(self, token: Word) -> None:
         self._statement()
         if not self._openers:
+            self._findings.unbalanced = True
             self._findings.error(
                 token.location, "this } closes nothing", "remove it, or look for a } too many before it"
             )
@@ -94,6 +95,7 @@ class _Builder:
 
     def finish(self) -> None:
         for opener in self._openers:
+            self._findings.unbalanced = True
             self._findings.error(
                 opener.location,
                 "this block is never closed",

@@ -20,9 +20,10 @@ _COMMAND = Anything("a command line, and perhaps USER [GROUP]", words=3)
 _MONTH = 31 * 86400
 
 SCHEDULERS = Choice(
-    ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos")
+    ("rr", "wrr", "lc", "wlc", "lblc", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos"), refused=("lblcr",)
 )
-METHODS = Choice(("DR", "TUN", "NAT"))
+METHODS = Choice(("DR",), refused=("TUN", "NAT"))
+TRANSPORTS = Choice(("TCP", "UDP"), any_case=True, refused=("SCTP",))
 
 
 LVS: list[Keyword] = [
@@ -30,9 +31,7 @@ LVS: list[Keyword] = [
     honoured(_VS, "lb_algo", SCHEDULERS, "Old spelling of lvs_sched.", "wlc", same_as="lvs_sched"),
     honoured(_VS, "lvs_method", METHODS, "Forwarding method; Pointsman does DR.", "NAT"),
     honoured(_VS, "lb_kind", METHODS, "Old spelling of lvs_method.", "NAT", same_as="lvs_method"),
-    honoured(
-        _VS, "protocol", Choice(("TCP", "UDP", "SCTP"), any_case=True), "Transport; UDP if missing!", "UDP"
-    ),
+    honoured(_VS, "protocol", TRANSPORTS, "Transport; UDP if missing!", "UDP"),
     honoured(
         _VS,
         "persistence_timeout",

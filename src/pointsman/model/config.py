@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pointsman.model.health import VirtualServer
+from pointsman.model.location import Location
 from pointsman.model.tracking import VrrpSurroundings
 from pointsman.model.vrrp import VrrpInstance
 
@@ -20,6 +21,8 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     helo_name: str = ""
     timeout: float = 30.0
     """smtp_connect_timeout in seconds."""
+    location: Location | None = None
+    """Of the first of notification_email and smtp_server."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

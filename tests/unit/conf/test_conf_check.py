@@ -188,6 +188,43 @@ def test_the_same_router_id_on_another_interface_is_fine() -> None:
     assert problems(SOUND + other) == ()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("virtual_router_id 1", "virtual_router_id 1\nstate MASTER\npriority 300", "priority 300"),
+        ("protocol TCP", "protocol TPC", "protocol TPC"),
+        ("lvs_method DR", "lvs_method DRR", "lvs_method DRR"),
+        (
+            "lvs_method DR",
+            "lvs_method DR\npersistence_timeout x\npersistence_granularity 24",
+            "persistence_timeout x",
+        ),
+    ],
+)
+def test_a_bad_value_is_one_error_and_not_a_missing_word_too(old: str, new: str, error: str) -> None:
+    (problem,) = problems(SOUND.replace(old, new))
+    assert problem.text.startswith(error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "global_defs {\nnotification_email {\na@b\nsmtp_server 10.0.0.5\n}\n" + SOUND,
+        SOUND.replace("10.0.0.1/24\n    }", "10.0.0.1/24\n    }\n}"),
+    ],
+)
+def test_a_brace_that_is_missing_or_too_many_is_all_that_is_said(text: str) -> None:
+    for problem in problems(text):
+        assert problem.location is not None
+        assert any(word in problem.text for word in ("never closed", "closes nothing", "does not belong"))
+
+
+def test_a_hint_never_leads_to_what_is_refused() -> None:
+    for word in ("lblcrr", "lblcR"):
+        (problem,) = problems(SOUND.replace("lvs_method DR", f"lvs_method DR\nlb_algo {word}"))
+        assert "lblcr " not in f"{problem.text.removeprefix(f'lb_algo {word}')} {problem.remedy} "
+
+
 def test_a_service_twice() -> None:
     (problem,) = problems(SOUND + second("virtual_server"))
     assert problem.text == "virtual server TCP 10.0.0.1:80 stands here again (line 13)"
@@ -214,4 +251,6 @@ def test_the_way_out_holds_every_host_and_no_host_at_its_ends() -> None:
 )
 def test_mail_settings_that_send_nothing(lines: str, text: str) -> None:
     (problem,) = problems(SOUND + f"global_defs {{\n{lines}\n}}\n")
-    assert (problem.text, problem.location) == (text, None)
+    assert problem.text == text
+    assert problem.location is not None
+    assert (problem.location.line, problem.location.column) == (SOUND.count("\n") + 2, 1)

@@ -32,6 +32,21 @@ def test_exit_codes(arguments: tuple[object, ...], code: int) -> None:
     assert checked(*arguments, "--json").exit_code == code
 
 
+def test_the_file_may_be_named_without_f_but_not_twice() -> None:
+    named, by_option = checked(LAB), checked("-f", LAB)
+    assert (named.exit_code, named.output) == (0, by_option.output)
+    twice = checked(LAB, "-f", DOCUMENT)
+    assert (twice.exit_code, "one file at a time" in twice.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["-f", "-"], ["-"]])
+def test_a_dash_is_standard_input(words: list[str]) -> None:
+    result = CliRunner().invoke(check, words, input="frob\n")
+    assert (result.exit_code, result.output.splitlines()[0]) == (2, "-:1:1: error:")
+    shown = CliRunner().invoke(conf, ["show", "-f", "-"], input=LAB.read_text())
+    assert (shown.exit_code, "192.168.100.9/26 dev ens224" in shown.stdout) == (0, True)
+
+
 def test_strict_is_content_with_notes(tmp_path: Path) -> None:
     file = tmp_path / "f"
     file.write_text("global_defs {\n    lvs_flush\n}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pointsman.conf.load import load_text
@@ -90,7 +91,9 @@ def expected(file: str, router_id: str, state: VrrpState, own: str, peer: str) -
 )
 def test_lab_variant_is_exactly_this_configuration(file: str, state: VrrpState, own: str, peer: str) -> None:
     loaded = load_text((EXAMPLES / "lab" / f"{file}.conf").read_bytes(), file)
-    assert loaded.config == expected(file, file, state, own, peer)
+    mail = msgspec.structs.replace(loaded.config.mail, location=None)
+    config = msgspec.structs.replace(loaded.config, mail=mail)
+    assert config == expected(file, file, state, own, peer)
 
 
 @pytest.mark.parametrize("file", ["lb-01.conf", "lb-02.conf"])
