@@ -21,7 +21,6 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
     help=f"keepalived.conf to run. [default: {DEFAULT_FILE}, unless --interface is given]",
 )
 @click.option(
-    "-i",
     "--interface",
     "interfaces",
     multiple=True,
@@ -61,7 +60,7 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
     metavar="SECONDS",
     help="Wait this long for interfaces that are not there yet, as at boot. [default: 0]",
 )
-@click.option("--config-id", help="Decides about lines with @id. [default: the short host name]")
+@click.option("-i", "--config-id", help="Decides about lines with @id. [default: the short host name]")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def run(
     file: Path | None,
