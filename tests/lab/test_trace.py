@@ -104,6 +104,17 @@ def test_a_dead_link_is_named_with_the_last_hop(pair: Lab) -> None:
     )
 
 
+def test_nobody_who_answers_arp_is_named_with_who_asks(homes: Lab, pair: Lab) -> None:
+    direct = trace(homes, "192.168.7.200", 80).trace
+    (finding,) = direct.findings
+    assert finding.text == "nobody answers ARP: client asks for 192.168.7.200 on br_e in vain"
+    routed = trace(pair, ha_pair.VIP, 80).trace  # no director runs, so nobody bears the VIP
+    assert routed.request[-1].place.host == "router"
+    assert routed.findings[-1].text == f"nobody answers ARP: router asks for {ha_pair.VIP} on ens224 in vain"
+    assert not direct.ok
+    assert not routed.ok
+
+
 def test_no_lab_and_no_ipv4_are_said_plainly(homes: Lab) -> None:
     with pytest.raises(LabError, match="trace follows IPv4 only"):
         trace(homes, "2001:db8::1", 80)

@@ -206,6 +206,8 @@ def show_status(vips: tuple[Address, ...], interfaces: tuple[str, ...], as_json:
                 for row in found.settings
             ]
         )
+        for text in found.warnings:
+            click.echo(f"warning: {text}")
     sys.exit(0 if found.ok else 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import TableReply, TableRequest
 from pointsman.insight import drops
 from pointsman.insight.capture import CapturePoint, capture
-from pointsman.insight.hops import Decision, Drop, Sighting, Trace, analyse
+from pointsman.insight.hops import DIRECTOR, Decision, Drop, Finding, Sighting, Trace, analyse
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
+from pointsman.lab.node import Node
 from pointsman.lab.topology import Role
 
 _CONNECT_SECONDS = 3.0
@@ -101,8 +103,35 @@ def trace(lab: Lab, vip: str, port: int, client: str = "client", source: str = "
         _located(lab, dropped, vip, connection.port),
         _decisions(lab, address, port, connection.port),
     )
+    found = _with_silence(found, lab, client, vip)
     ordered = sorted(sightings, key=lambda sighting: sighting.time)
     return Traced(found, connection.outcome, tuple(ordered), remark, lab.topology.hosts_by_mac())
+
+
+def _with_silence(found: Trace, lab: Lab, client: str, vip: str) -> Trace:
+    """The trace, and when the request got stuck before a director, whether nobody answered ARP there."""
+    if any(hop.place.role == DIRECTOR for hop in found.request):
+        return found
+    node = lab.node(found.request[-1].place.host if found.request else client)
+    silence = _unanswered(node, vip)
+    if not silence:
+        return found
+    others = tuple(finding for finding in found.findings if found.request)  # else: only that nothing was seen
+    return msgspec.structs.replace(found, findings=(*others, Finding(False, silence)))
+
+
+def _unanswered(node: Node, vip: str) -> str:
+    """Whom this host's ARP requests on the way to the VIP were for, when nobody has answered them."""
+    try:
+        (route,) = json.loads(node.run(["ip", "-j", "route", "get", vip]).stdout)
+        target, interface = route.get("gateway", vip), route["dev"]
+        said = node.run(["ip", "-j", "neighbour", "show", "to", target, "dev", interface]).stdout
+        states = {state for entry in json.loads(said) for state in entry["state"]}
+    except (LabError, ValueError, KeyError):
+        return ""  # it has no route, or no address of the interface: its own error says so
+    if not states & {"INCOMPLETE", "FAILED"}:
+        return ""
+    return f"nobody answers ARP: {node.name} asks for {target} on {interface} in vain"
 
 
 def _located(lab: Lab, dropped: list[drops.KernelDrop], vip: str, client_port: int) -> Iterator[Drop]:

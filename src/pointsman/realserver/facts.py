@@ -72,6 +72,8 @@ class Facts:
     addresses: tuple[HostAddress, ...] = ()
     routes: tuple[Route, ...] = ()
     arp: dict[ArpKey, int] = field(default_factory=dict)
+    reverse_path: dict[str, int] = field(default_factory=dict)
+    """rp_filter of each interface, and of `all`."""
 
     def interface(self, name: str) -> Interface | None:
         """The interface of that name, if there is one."""

@@ -18,7 +18,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from pointsman.model.address import Address
 from pointsman.realserver.facts import ArpKey, Facts, HostAddress, Interface, Route, SetupError
-from pointsman.realserver.plan import WANTED
+from pointsman.realserver.plan import REVERSE_PATH, WANTED
 
 _SO_NETNS_COOKIE = 71
 _MAIN_TABLE = 254
@@ -59,7 +59,11 @@ def read_facts() -> Facts:
         )
         routes = tuple(_routes(netlink, names))
     arp = {key: value for key in _arp_keys(names.values()) if (value := read_arp(key)) is not None}
-    return Facts(tuple(interfaces), addresses, routes, arp)
+    places = ("all", *names.values())
+    reverse_path = {
+        place: value for place in places if (value := read_arp(ArpKey(place, REVERSE_PATH))) is not None
+    }
+    return Facts(tuple(interfaces), addresses, routes, arp, reverse_path)
 
 
 def _routes(netlink: IPRoute, names: dict[int, str]) -> list[Route]:

@@ -10,6 +10,11 @@ from pointsman.realserver.facts import ArpKey, Facts, Route, SetupError
 WANTED = {"arp_ignore": 1, "arp_announce": 2}
 """What `up` sets."""
 
+REVERSE_PATH = "rp_filter"
+STRICT = 1
+"""Of rp_filter: a packet is dropped unless its source is routed back where it came from (RFC 3704). What
+counts is the maximum of `all` and the interface, and so 2 (loose) at either undoes it."""
+
 SILENT = {"arp_ignore": {1, 2}, "arp_announce": {2}}
 """Values that do the work. arp_ignore: 3 silences only scope-host addresses, 4-7 are unused and answer, 8
 leaves even the RIP unanswered. arp_announce: 0 and 1 ask with the VIP as sender, above 2 is as 0
@@ -73,6 +78,20 @@ def effective(facts: Facts, key: ArpKey) -> int:
 def is_silent(key: ArpKey, value: int) -> bool:
     """Whether this value keeps the VIP out of ARP."""
     return value in SILENT[key.name]
+
+
+def strict_against_others(facts: Facts) -> list[tuple[str, list[str]]]:
+    """Interfaces with strict rp_filter on a host that routes other sources elsewhere, and at which places
+    (`all`, the interface) it is set. Requests for the VIP from clients there would be dropped silently."""
+    found = []
+    for name in (each.name for each in facts.interfaces if each.up and each.arp):
+        values = {place: facts.reverse_path.get(place, 0) for place in ("all", name)}
+        elsewhere = any(
+            route.network.version == 4 and route.interface not in ("lo", name) for route in facts.routes
+        )
+        if elsewhere and max(values.values()) == STRICT:
+            found.append((name, [place for place, value in values.items() if value == STRICT]))
+    return found
 
 
 def loud_elsewhere(facts: Facts, named: Sequence[str]) -> list[ArpKey]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -25,12 +25,13 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All settings of this host; `ok` if each one is."""
+    """All settings of this host; `ok` if each one is. Warnings are about what `up` does not set."""
 
     vips: list[str]
     interfaces: list[str]
     settings: list[Row]
     ok: bool
+    warnings: list[str] = []
 
 
 def report(
@@ -49,7 +50,21 @@ def report(
     elif any(vip.version == 4 for vip in vips):
         keys = plan.arp_keys(interfaces) + plan.loud_elsewhere(facts, interfaces)
         rows += [_arp_row(facts, known, key, file_that_sets) for key in keys]
-    return Report([str(vip) for vip in vips], list(interfaces), rows, all(row.ok for row in rows))
+    ok = all(row.ok for row in rows)
+    over_ipv4 = any(vip.version == 4 for vip in vips)
+    warnings = list(_reverse_path(facts)) if over_ipv4 else []
+    return Report([str(vip) for vip in vips], list(interfaces), rows, ok, warnings)
+
+
+def _reverse_path(facts: Facts) -> Iterator[str]:
+    for name, places in plan.strict_against_others(facts):
+        settings = " and ".join(f"{ArpKey(place, plan.REVERSE_PATH)} = {plan.STRICT}" for place in places)
+        loose = ArpKey(name, plan.REVERSE_PATH)
+        yield (
+            f"{settings}: requests that the director sends to {name} from clients that this host reaches by "
+            f"another interface are dropped silently; sysctl -w {loose}=2 lets them in, and pointsman doctor "
+            "tells which clients"
+        )
 
 
 def _address_rows(facts: Facts, known: State, vip: Address) -> list[Row]:

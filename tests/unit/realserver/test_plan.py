@@ -178,3 +178,31 @@ def test_what_is_no_vip_is_refused(text: str, said: str) -> None:
 def test_sysctl_keys_survive_their_text(interface: str) -> None:
     key = ArpKey(interface, "arp_ignore")
     assert ArpKey.parse(str(key)) == key
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "there", "networks", "said"),
+    [
+        (1, 0, ("192.168.7.0/24", "192.168.88.0/24"), "net.ipv4.conf.all.rp_filter = 1: requests"),
+        (0, 1, ("192.168.7.0/24", "192.168.88.0/24"), "net.ipv4.conf.eth12.rp_filter = 1: requests"),
+        (2, 1, ("192.168.7.0/24", "192.168.88.0/24"), ""),
+        (1, 2, ("192.168.7.0/24", "192.168.88.0/24"), ""),
+        (1, 1, ("192.168.88.0/24",), ""),
+    ],
+)
+def test_status_warns_of_strict_rp_filter_where_it_can_drop_requests(
+    everywhere: int, there: int, networks: tuple[str, ...], said: str
+) -> None:
+    """The director sends to eth12, and clients are routed back by eth14: as in the second document."""
+    devices = {"192.168.7.0/24": "eth14", "192.168.88.0/24": "eth12"}
+    facts = Facts(
+        tuple(each for each in INTERFACES if each.name in ("lo", "eth12")),
+        (HostAddress("lo", VIP, 32),),
+        routes=tuple(route(devices[network], network) for network in networks),
+        arp=arp(all_ignore=1, all_announce=2),
+        reverse_path={"all": everywhere, "eth12": there},
+    )
+    found = report(facts, State(namespace="x"), [VIP], ["eth12"], no_file)
+    assert found.ok
+    assert [text[: len(said)] for text in found.warnings] == ([said] if said else [])
+    assert all("sysctl -w net.ipv4.conf.eth12.rp_filter=2" in text for text in found.warnings)
