@@ -125,3 +125,27 @@ def test_a_drain_outlives_a_crash_of_the_director_and_of_everything(running: Run
     running.stop()
     running.start()
     assert "by hand" not in pointsman("status")
+
+
+@pytest.mark.usefixtures("running")
+def test_a_service_taken_away_by_hand_is_told_and_a_reload_brings_it_back() -> None:
+    pointsman("ipvsadm", "-C")
+    missing = "service TCP 192.168.100.9:80 is missing; mend: pointsman reload"
+    assert missing in pointsman("status")
+    said = pointsman("doctor", code=1)
+    assert "service TCP 192.168.100.9:80 is missing" in " ".join(said.split())
+    assert "    do   pointsman reload\n" in said
+    assert "add service TCP 192.168.100.9:80 rr" in pointsman("reload")
+    assert "differs" not in pointsman("status")
+
+
+def test_an_empty_file_takes_nothing_away_unless_it_is_meant(running: Running) -> None:
+    other = running.conf.with_name("other.conf")
+    other.write_text("global_defs {\n    router_id lb-01\n}\n")
+    assert "no virtual_server and no vrrp_instance" in pointsman("check", "-f", str(other))
+    assert "--force" in pointsman("reload", "-f", str(other), code=1)
+    status = pointsman("status")
+    assert "TCP 192.168.100.9:80" in status and "the last reload was refused" in status
+    pointsman("reload", "--force", "-f", str(other))
+    status = pointsman("status")
+    assert "TCP 192.168.100.9:80" not in status and str(other) in status

@@ -17,7 +17,15 @@ from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
-from pointsman.model.operations import AddServer, AddService, EditServer, Operation, Refusal
+from pointsman.model.operations import (
+    AddServer,
+    AddService,
+    DeleteServer,
+    DeleteService,
+    EditServer,
+    Operation,
+    Refusal,
+)
 from pointsman.model.override import Override
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 from pointsman.model.tracking import Command
@@ -309,3 +317,27 @@ def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, plane: MemoryDataP
     assert MemoryFile(tmp_path).read() is None
     file.forget()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_changed_behind_our_back_is_told(plane: MemoryDataPlane) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    keeper.override(by_hand(WEB[0], Override(weight=0)), now=0.0)
+    keeper.settle()
+    plane.apply([AddService(VirtualService(key=HAND))])
+    assert keeper.problems() == []
+    plane.apply([DeleteServer(VIP, WEB[1])])
+    (problem,) = keeper.problems()
+    assert problem == (
+        "the table differs from the configuration: real server 192.168.100.21:80 of TCP 192.168.100.9:80 "
+        "is missing; mend: pointsman reload"
+    )
+    plane.apply([DeleteService(VIP)])
+    (problem,) = keeper.problems()
+    assert "service TCP 192.168.100.9:80 is missing; mend: pointsman reload" in problem
+
+
+def test_what_was_refused_is_told_once() -> None:
+    keeper = Keeper(config(), Reluctant())
+    keeper.settle()
+    assert [problem.split()[0] for problem in keeper.problems()] == ["cannot"] * 3

@@ -94,7 +94,9 @@ def test_the_same_file_changes_nothing(desk: Desk) -> None:
 
 def test_a_plan_does_nothing_by_itself(desk: Desk) -> None:
     wanted = config(("real_server 10.0.0.21 80 {", "real_server 10.0.0.21 80 {\nweight 9"))
-    assert desk.reloader.plan(wanted).steps == ("edit server 10.0.0.21:80 weight 9 of TCP 10.0.0.1:80",)
+    assert desk.reloader.plan(wanted).steps == (
+        "edit server 10.0.0.21:80 weight 9 of TCP 10.0.0.1:80: weight 1 -> 9",
+    )
     assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
 
 
@@ -130,6 +132,36 @@ def test_a_verdict_follows_its_check_to_another_place(desk: Desk) -> None:
     desk.keeper.take(CheckResult(service=key, server=WEB[0], check=1, up=True, reason=""))
     desk.keeper.settle()
     assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
+
+
+def test_the_plan_says_what_of_a_service_changes(desk: Desk) -> None:
+    wanted = config(("lvs_sched rr", "lvs_sched wlc\n persistence_timeout 50"))
+    assert desk.reloader.plan(wanted).steps == (
+        "edit service TCP 10.0.0.1:80 wlc: scheduler rr -> wlc, persistence none -> 50",
+    )
+
+
+def test_a_configuration_without_anything_is_not_taken_by_mistake(desk: Desk) -> None:
+    empty = load_text("global_defs {\n}\n").config
+    with pytest.raises(CannotReloadError, match="pointsman reload --force"):
+        desk.reloader.plan(empty)
+    assert desk.reloader.plan(empty, force=True).steps
+    desk.generations.push(empty)
+    assert desk.reloader.plan(empty) is not None
+
+
+def test_the_file_in_force_is_named_also_after_a_rollback(desk: Desk) -> None:
+    def file() -> object:
+        return desk.reloader.describe(0.0).get("file")
+
+    assert file() is None
+    desk.reloader.adopt(desk.reloader.plan(config(("priority 100", "priority 101"))), "/etc/other.conf")
+    assert file() == "/etc/other.conf"
+    desk.take(config(("priority 100", "priority 102")))
+    assert file() == "/etc/other.conf"
+    desk.take(None)
+    desk.take(None)
+    assert file() is None
 
 
 def test_what_this_host_cannot_run_changes_nothing(desk: Desk) -> None:

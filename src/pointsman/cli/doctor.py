@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import click
 import msgspec
 from rich.console import Console
-from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from pointsman.daemon import paths
@@ -186,14 +186,21 @@ def _summary(diagnosis: Diagnosis) -> Text:
 def _print(console: Console, finding: Finding) -> None:
     mark, style = MARKS[finding.verdict]
     console.print(Text.assemble((f"{mark} {finding.check}", style), f"  {finding.found}"))
-    lines = []
     if finding.why:
-        lines.append(Text.assemble(("why  ", "dim"), finding.why))
-    lines += [Text.assemble(("do   ", "dim"), (command, "bold")) for command in finding.remedy]
+        console.print(_under("why", finding.why))
+    for command in finding.remedy:  # whole, for copying: the terminal may wrap it, we do not
+        console.print(Text.assemble(("    do   ", "dim"), (command, "bold")), soft_wrap=True)
     if finding.advice:
-        lines.append(Text.assemble(("do   ", "dim"), finding.advice))
-    for line in lines:
-        console.print(Padding(line, (0, 0, 0, 4)), soft_wrap=True)
+        console.print(_under("do", finding.advice))
+
+
+def _under(word: str, text: str) -> Table:
+    """A sentence below a finding, wrapped beside its word."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(min_width=8)
+    table.add_column(overflow="fold")
+    table.add_row(Text(f"    {word}", style="dim"), Text(text))
+    return table
 
 
 def _refuse(text: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from pointsman.conf.check_programs import Program, check_programs
+from pointsman.conf.emptiness import warn_if_empty
 from pointsman.conf.load import Loaded, MoreChecks, load
 from pointsman.conf.problems import ConfError, Findings, Problem, Severity
 from pointsman.model.config import Config
@@ -81,7 +82,8 @@ def load_file(path: Path, config_id: str | None = None, more: Iterable[MoreCheck
     def programs(config: Config, findings: Findings) -> None:
         check_programs(config, inspect_program, findings)
 
-    return load(FileReader(STANDARD_INPUT), str(path), host_name, config_id, more=(programs, *more))
+    checks = (programs, warn_if_empty, *more)
+    return load(FileReader(STANDARD_INPUT), str(path), host_name, config_id, more=checks)
 
 
 def inspect_program(path: str) -> Program | None:

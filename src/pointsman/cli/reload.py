@@ -20,7 +20,6 @@ from pointsman.daemon.messages import (
     StatusRequest,
 )
 from pointsman.daemon.paths import control_socket
-from pointsman.model.config import Config
 
 EXIT_NOT_TAKEN = 1
 """No director runs here, or it cannot take the configuration."""
@@ -38,8 +37,9 @@ PATIENCE = 60.0
     help="keepalived.conf to take. [default: the director's own file]",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.option("--force", is_flag=True, help="Take it even if it has neither virtual servers nor VRRP.")
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
-def reload(file: Path | None, dry_run: bool, as_json: bool) -> None:
+def reload(file: Path | None, dry_run: bool, force: bool, as_json: bool) -> None:
     """Let the running director take its configuration file as it is now.
 
     The file is read and checked here, away from the director; with an error nothing changes. Otherwise the
@@ -48,7 +48,7 @@ def reload(file: Path | None, dry_run: bool, as_json: bool) -> None:
     Exit codes: 0 taken (or nothing to do); 2 the configuration has errors; 1 no director, or it cannot take
     the configuration.
     """
-    sys.exit(_reload(file, dry_run, as_json))
+    sys.exit(_reload(file, dry_run, as_json, force=force))
 
 
 @click.command()
@@ -61,7 +61,7 @@ def rollback(dry_run: bool, as_json: bool) -> None:
 
     Exit codes: 0 done; 1 no director, or no earlier configuration.
     """
-    sys.exit(_take(None, dry_run, as_json, "rolled back to"))
+    sys.exit(_take(ReloadRequest(None, dry_run), as_json, "rolled back to"))
 
 
 def reload_at_signal(file: Path, config_id: str | None = None) -> int:
@@ -69,7 +69,9 @@ def reload_at_signal(file: Path, config_id: str | None = None) -> int:
     return _reload(file, dry_run=False, as_json=False, config_id=config_id)
 
 
-def _reload(file: Path | None, dry_run: bool, as_json: bool, config_id: str | None = None) -> int:
+def _reload(
+    file: Path | None, dry_run: bool, as_json: bool, config_id: str | None = None, force: bool = False
+) -> int:
     if file is None:
         own = _own_file()
         if isinstance(own, int):
@@ -84,7 +86,8 @@ def _reload(file: Path | None, dry_run: bool, as_json: bool, config_id: str | No
             _tell_refused(error)
         return EXIT_ERRORS
     print_problems([each for each in loaded.problems if each.severity is not Severity.NOTE], err=True)
-    return _take(loaded.config, dry_run, as_json, f"{file} is in force as")
+    asked = ReloadRequest(loaded.config, dry_run, force, str(file.absolute()))
+    return _take(asked, as_json, f"{file} is in force as")
 
 
 def _own_file() -> tuple[Path, str | None] | int:
@@ -108,21 +111,21 @@ def _tell_refused(error: ConfError) -> None:
         click.echo(f"pointsman reload: {trouble}", err=True)
 
 
-def _take(config: Config | None, dry_run: bool, as_json: bool, done: str) -> int:
+def _take(asked: ReloadRequest, as_json: bool, done: str) -> int:
     try:
-        reply = request(ReloadRequest(config, dry_run), control_socket(), timeout=PATIENCE)
+        reply = request(asked, control_socket(), timeout=PATIENCE)
     except (ControlError, ProtocolError) as error:
         return _failed(str(error))
     if isinstance(reply, ErrorReply):
         return _failed(reply.error)
     assert isinstance(reply, ReloadReply)
     if as_json:
-        document = {"plan": reply.plan, "dry_run": dry_run, "generation": reply.generation}
+        document = {"plan": reply.plan, "dry_run": asked.dry_run, "generation": reply.generation}
         click.echo(json.dumps(document, indent=2))
         return 0
     for step in reply.plan:
         click.echo(f"  {step}")
-    if dry_run:
+    if asked.dry_run:
         click.echo(f"{len(reply.plan)} changes would be made" if reply.plan else "nothing would change")
     else:
         click.echo(f"{done} configuration {reply.generation}: {len(reply.plan) or 'no'} changes")

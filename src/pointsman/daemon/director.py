@@ -23,7 +23,7 @@ from pointsman.daemon import messages
 from pointsman.daemon.control import ControlServer
 from pointsman.daemon.director_memory import DirectorMemory, MemoryFile
 from pointsman.daemon.generations import Generations
-from pointsman.daemon.keeper import Keeper, foreign_services, refusal_texts
+from pointsman.daemon.keeper import Keeper, foreign_services
 from pointsman.daemon.mail import MailQueue
 from pointsman.daemon.paths import control_socket, run_directory
 from pointsman.daemon.reloader import CannotReloadError, Reloader, Survey
@@ -292,11 +292,13 @@ class Director:
 
     def _reload(self, request: messages.ReloadRequest) -> messages.Reply:
         try:
-            planned = self._reloader.plan(request.config)
+            planned = self._reloader.plan(request.config, request.force)
         except CannotReloadError as error:
+            if not request.dry_run:
+                self._reloader.refused((str(error),))
             return messages.ErrorReply(str(error))
         if not request.dry_run:
-            self._reloader.adopt(planned)
+            self._reloader.adopt(planned, request.file)
             self._config = planned.config
             present = {instance.name for instance in planned.config.instances}
             self._instances = {name: kept for name, kept in self._instances.items() if name in present}
@@ -348,7 +350,7 @@ class Director:
                 "problems": [
                     *self._interface_problems,
                     *self._watcher.problems().values(),
-                    *refusal_texts(self._keeper.refusals),
+                    *self._keeper.problems(),
                     *self._reloader.problems(),
                 ],
             }

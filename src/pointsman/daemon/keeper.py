@@ -15,9 +15,10 @@ from pointsman.daemon.director_memory import KeeperMemory, KeptOverride
 from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_alert
-from pointsman.lvs.desired import CheckKey, PoolState, desired, found_down, found_pools
+from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down, found_pools
 from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.lvs.reconcile import reconcile
+from pointsman.lvs.steps import differences, step_texts
 from pointsman.lvs.transitions import Change, Transition, notify_command, transitions
 from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, PoolMember
@@ -27,6 +28,9 @@ from pointsman.model.override import Override
 from pointsman.model.service import ServerKey, ServiceKey
 
 log = logging.getLogger("director")
+
+MOST_TOLD = 10
+"""Differences between the table and the configuration that are told one by one."""
 
 
 class Keeper:
@@ -120,13 +124,7 @@ class Keeper:
 
     def settle(self) -> list[Alert]:
         """Bring the actual table to the desired one; mails about what this did to the services."""
-        wanted = desired(
-            self._config.virtual_servers,
-            self._verdicts,
-            self._overrides.active,
-            self._pools,
-            self._weight_changes(),
-        )
+        wanted = self._wanted(self._config, self._verdicts)
         told = [
             transition
             for virtual in self._config.virtual_servers
@@ -148,16 +146,34 @@ class Keeper:
         self.programs += self._programs(told)
         return self._alerts(told)
 
+    def _wanted(self, config: Config, verdicts: dict[CheckKey, bool]) -> Desired:
+        return desired(
+            config.virtual_servers, verdicts, self._overrides.active, self._pools, self._weight_changes()
+        )
+
     def _weight_changes(self) -> dict[CheckKey, int]:
         return {key: result.weight_change for key, result in self._known.items()}
 
-    def plan(self, config: Config) -> list[Operation]:
-        """What `adopt` of this configuration and the next `settle` would do to the table."""
-        carried = _carried_over(self._config, config, self._verdicts)
-        wanted = desired(
-            config.virtual_servers, carried, self._overrides.active, self._pools, self._weight_changes()
-        )
-        return reconcile(wanted.table, self._plane.read(), managed=self.managed | _keys(config))
+    def plan(self, config: Config) -> list[str]:
+        """What `adopt` of this configuration and the next `settle` would do to the table, in words."""
+        wanted = self._wanted(config, _carried_over(self._config, config, self._verdicts))
+        actual = self._plane.read()
+        return step_texts(reconcile(wanted.table, actual, managed=self.managed | _keys(config)), actual)
+
+    def problems(self) -> list[str]:
+        """For `status`: what was refused, and where somebody has changed the table behind our back."""
+        actual = self._plane.read()
+        refused = {refusal.operation for refusal in self.refusals}
+        plan = reconcile(self._wanted(self._config, self._verdicts).table, actual, managed=self.managed)
+        found = list(differences([each for each in plan if each not in refused], actual))
+        more = [f"and {len(found) - MOST_TOLD} more differences"] if len(found) > MOST_TOLD else []
+        return [
+            *refusal_texts(self.refusals),
+            *(
+                f"the table differs from the configuration: {text}; mend: pointsman reload"
+                for text in [*found[:MOST_TOLD], *more]
+            ),
+        ]
 
     def adopt(self, config: Config) -> None:
         """Keep another configuration from now on; checks that stay, or change, keep their verdicts."""

@@ -97,6 +97,10 @@ class ReloadRequest(msgspec.Struct, frozen=True, tag=True):
     config: Config | None
     dry_run: bool = False
     """Only say what would be done."""
+    force: bool = False
+    """Even if it takes everything away."""
+    file: str | None = None
+    """Where it comes from, for `status`; None: as before."""
 
 
 class ReloadRefused(msgspec.Struct, frozen=True, tag=True):

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pointsman.conf.changes import changes
-from pointsman.daemon.generations import Generations, hand_over
+from pointsman.conf.emptiness import EMPTY, is_empty
+from pointsman.daemon.generations import MOST_KEPT, Generations, hand_over
 from pointsman.daemon.keeper import Keeper
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.config import Config
@@ -51,6 +52,8 @@ class Reloader:
         self._plane = plane
         self._survey = survey
         self._since = time.monotonic()
+        self._files: dict[int, str] = {}
+        """Where configurations come from, by their numbers; those not here: from the file of the start."""
         self._refused: tuple[str, ...] = ()
         self._untold: list[tuple[socket.socket, Config, bool]] = []
 
@@ -59,8 +62,11 @@ class Reloader:
         """That of the configuration in force."""
         return self._generations.number
 
-    def plan(self, config: Config | None) -> Planned:
-        """What taking this configuration would do; None: the one before. Raises CannotReloadError."""
+    def plan(self, config: Config | None, force: bool = False) -> Planned:
+        """What taking this configuration would do; None: the one before.
+
+        `force`: also when nothing at all would be left. Raises CannotReloadError.
+        """
         rollback = config is None
         if config is None:
             if self._generations.previous is None:
@@ -68,18 +74,23 @@ class Reloader:
                     "there is no earlier configuration to go back to; nothing was changed"
                 )
             config = self._generations.previous[1]
+        if not force and is_empty(config) and not is_empty(self._generations.current):
+            raise CannotReloadError(
+                f"{EMPTY}: that would take everything away; nothing was changed. If it is meant: "
+                "pointsman reload --force"
+            )
         interfaces = self._survey(config)
         attached = set(self._plane.capabilities().interfaces)
         steps = [
             *(f"attach to {name}" for name in interfaces if attached and name not in attached),
             *(f"detach from {name}" for name in sorted(attached - set(interfaces))),
             *changes(self._generations.current, config),
-            *(operation.text() for operation in self._keeper.plan(config)),
+            *self._keeper.plan(config),
         ]
         return Planned(config, rollback, interfaces, tuple(steps))
 
-    def adopt(self, planned: Planned) -> None:
-        """Take it; the keeper has yet to settle.
+    def adopt(self, planned: Planned, file: str | None = None) -> None:
+        """Take it, from this file; the keeper has yet to settle.
 
         Raises OSError when an interface cannot be attached to; then nothing has changed.
         """
@@ -89,7 +100,12 @@ class Reloader:
         if planned.rollback:
             self._generations.back()
         else:
+            file = file or self._files.get(self.number)
             self._generations.push(planned.config)
+            oldest = self.number - MOST_KEPT
+            self._files = {number: each for number, each in self._files.items() if number > oldest}
+            if file:
+                self._files[self.number] = file
         self._keeper.adopt(planned.config)
         self._since = time.monotonic()
         self._refused = ()
@@ -135,4 +151,5 @@ class Reloader:
             "generation": self.number,
             "for": now - self._since,
             "rollback_to": earlier[0] if earlier else None,
+            **({"file": self._files[self.number]} if self.number in self._files else {}),
         }

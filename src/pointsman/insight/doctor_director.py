@@ -153,6 +153,9 @@ def _refusals(facts: DirectorFacts) -> Iterable[Finding]:
                 "the table in force is not the configured one",
                 advice="mend the configuration; `pointsman check` explains it",
             )
+        elif problem.startswith("the table differs "):
+            what, _, mend = problem.partition("; mend: ")
+            yield fault("table", what, "clients are not served as configured", remedy=[mend])
 
 
 def _instances(facts: DirectorFacts) -> Iterable[Finding]:

@@ -18,6 +18,16 @@ from pointsman.conf.problems import ConfError
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DOCUMENT, LAB = EXAMPLES / "document" / "lb-01.conf", EXAMPLES / "lab" / "lb-01.conf"
 
+INSTANCE = """vrrp_instance A {
+    interface eth0
+    virtual_router_id 5
+    priority 100
+    virtual_ipaddress {
+        10.0.0.1/24 dev eth0
+    }
+}
+"""
+
 
 def checked(*arguments: object) -> Result:
     return CliRunner().invoke(check, [str(argument) for argument in arguments])
@@ -49,7 +59,7 @@ def test_a_dash_is_standard_input(words: list[str]) -> None:
 
 def test_strict_is_content_with_notes(tmp_path: Path) -> None:
     file = tmp_path / "f"
-    file.write_text("global_defs {\n    lvs_flush\n}\n")
+    file.write_text("global_defs {\n    lvs_flush\n}\n" + INSTANCE)
     result = checked("-f", file, "--strict")
     assert (result.exit_code, result.output.splitlines()[-1]) == (0, f"{file}: 1 note")
 
@@ -77,9 +87,17 @@ def test_equal_problems_are_shown_once_with_their_lines() -> None:
 
 def test_nothing_wrong_says_so(tmp_path: Path) -> None:
     file = tmp_path / "f"
-    file.write_text("")
+    file.write_text(INSTANCE)
     result = checked("-f", file)
     assert (result.exit_code, result.output) == (0, f"{file}: no problem found\n")
+
+
+def test_a_file_that_asks_for_nothing_is_no_mistake_but_strange(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("")
+    result = checked("-f", file)
+    assert result.exit_code == 0 and "no virtual_server and no vrrp_instance" in result.output
+    assert checked("-f", file, "--strict").exit_code == 1
 
 
 def test_text_of_the_file_cannot_play_tricks_on_the_terminal(tmp_path: Path) -> None:

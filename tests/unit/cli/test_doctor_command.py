@@ -1,0 +1,23 @@
+"""What the doctor prints: nothing of a remedy may be lost at the edge of a terminal."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from pointsman.cli import doctor
+from pointsman.insight.doctor import fault
+
+COMMAND = "pointsman ipvsadm -e -t 192.168.100.9:80 -r 192.168.100.20:80 -g -w 1 && ip link set ens224 arp on"
+
+
+def test_a_remedy_is_whole_and_a_reason_is_wrapped() -> None:
+    finding = fault("link", "found " * 30, "reason " * 30, remedy=[COMMAND], advice="advice " * 30)
+    out = io.StringIO()
+    doctor._print(Console(file=out, width=80, highlight=False), finding)
+    lines = out.getvalue().splitlines()
+    assert f"    do   {COMMAND}" in lines
+    words = out.getvalue().split()
+    assert [words.count(word) for word in ("found", "reason", "advice")] == [30, 30, 30]
+    assert all(len(line.rstrip()) <= 80 for line in lines if COMMAND not in line)
