@@ -36,13 +36,7 @@ def namespaces() -> dict[str, int]:
 def assert_nothing_is_left(inodes: set[int]) -> None:
     assert namespaces() == {}
     assert processes.living_in(inodes) == {}
-    left = [
-        place
-        for inode in inodes
-        for place in (paths.PIN_DIRECTORY / f"net-{inode}", paths.RUN_DIRECTORY / f"net-{inode}")
-        if place.exists()
-    ]
-    assert left == []
+    assert [place for inode in inodes for place in paths.places_of(inode)] == []
     assert list(Path(paths.RUN_DIRECTORY / "lab").glob(f"*@{PREFIX}")) == []
 
 

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.daemon import paths
+from pointsman.lab import namespace
+
 pytestmark = pytest.mark.root
 
 VIP = "192.168.7.33"
@@ -85,8 +88,8 @@ class Host:
 def host() -> Iterator[Host]:
     name = f"pmt-realserver-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True)
-    directory = Path(f"/run/pointsman/net-{Path('/run/netns', name).stat().st_ino}")
-    shutil.rmtree(directory, ignore_errors=True)  # of an earlier namespace with the same inode number
+    with namespace.entered(name):
+        directory = paths.run_directory()
     try:
         yield Host(name, directory)
     finally:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.daemon import paths
+
 pytestmark = pytest.mark.root
 
 NAME = f"pmt-run-{os.getpid()}"
@@ -133,7 +135,7 @@ def test_a_second_director_names_the_first(conf: Path, tmp_path: Path) -> None:
     finally:
         first.terminate()
         assert first.wait(20) == 0
-    assert not Path(f"/run/pointsman/net-{NETNS.stat().st_ino}").exists()
+    assert paths.places_of(NETNS.stat().st_ino) == []
 
 
 def test_status_and_ipvsadm_without_a_director_say_what_to_do() -> None:

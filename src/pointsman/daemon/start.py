@@ -15,7 +15,7 @@ import msgspec
 
 from pointsman.daemon import checker, director, health_programs, vrrp, vrrp_scripts
 from pointsman.daemon.generations import Generations
-from pointsman.daemon.paths import pin_directory, run_directory
+from pointsman.daemon.paths import forget_predecessors, pin_directory, run_directory
 from pointsman.daemon.privileges import (
     Capability,
     become_nobody,
@@ -87,6 +87,7 @@ def start(config: Config, options: Options, reload: Callable[[], int] | None = N
         # Here and not in the director, which may not mount any more.
         ensure_bpf_file_system(pin_directory())
         interfaces = _await_interfaces(config, options)
+        forget_predecessors()
         lock = take_lock(run_directory())
     except AlreadyRunningError as error:
         return _refuse(

@@ -9,11 +9,11 @@ from functools import partial
 
 from rich.console import Console
 
+from pointsman.daemon import paths
 from pointsman.daemon.client import ControlError, request
 from pointsman.daemon.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
 from pointsman.insight import hoptable
 from pointsman.lab import arp, dual_homed, ha_pair, mailsink, namespace, processes, tracing, traffic, waiting
-from pointsman.lab import node as nodes
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, Lab
 from pointsman.lab.story import Story
@@ -71,8 +71,8 @@ def _expect_nothing_left(story: Story, lab: Lab, inodes: set[int]) -> None:
     left = [node.namespace for node in lab.nodes.values() if namespace.exists(node.namespace)]
     left += list(processes.living_in(inodes).values())
     for inode in inodes:
-        places = (nodes.PIN_DIRECTORY / f"net-{inode}", nodes.RUN_DIRECTORY / f"net-{inode}", lab.directory)
-        left += [str(place) for place in places if place.exists()]
+        left += [str(place) for place in paths.places_of(inode)]
+    left += [str(lab.directory)] if lab.directory.exists() else []
     story.expect(not left, f"left behind: {', '.join(left) or 'no namespace, no process, no pin, no file'}")
 
 

@@ -56,7 +56,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     prefix: str
     xdp_mode: str
     inodes: dict[str, int]
-    """Namespace numbers by node: what `net-<inode>` files and pins belong to the lab."""
+    """Namespace numbers by node: which files and pins belong to the lab."""
 
 
 class Lab:

@@ -44,7 +44,7 @@ def names() -> list[str]:
 
 
 def inode(name: str) -> int:
-    """The number by which the kernel, and everything named `net-<inode>`, knows the namespace."""
+    """The number by which the kernel, and everything named `net-<inode>-...`, knows the namespace."""
     return path(name).stat().st_ino
 
 

@@ -46,13 +46,14 @@ class Node:
 
     @property
     def inode(self) -> int:
-        """The number of its namespace, as in `net-<inode>`."""
+        """The number of its namespace."""
         return namespace.inode(self.namespace)
 
     @property
     def run_directory(self) -> Path:
         """Where Pointsman's daemons in this node keep their run-time files."""
-        return RUN_DIRECTORY / f"net-{self.inode}"
+        with self.entered():
+            return RUN_DIRECTORY / paths.namespace_name()
 
     def entered(self) -> contextlib.AbstractContextManager[None]:
         """Move the calling thread into the node for the length of a `with` block.
@@ -180,5 +181,5 @@ class Node:
 
 def forget(inode: int) -> None:
     """Remove the pins and run-time files of the director or real server of a namespace."""
-    for directory in (PIN_DIRECTORY, RUN_DIRECTORY):
-        shutil.rmtree(directory / f"net-{inode}", ignore_errors=True)
+    for place in paths.places_of(inode):
+        shutil.rmtree(place, ignore_errors=True)
