@@ -258,6 +258,8 @@ def main() -> None:
         found = rows(Bench(counters))
     print(f"Costs of a packet, less those of an empty program, on {machine()}:\n")
     print(show(found))
+    if all(row.instructions is None for row in found):
+        print("\n-: this machine has no hardware counters (a virtual machine without a PMU), so only times")
     result = {"machine": machine(), "rows": [asdict(row) for row in found]}
     (BUILD / "dataplane.json").write_text(json.dumps(result, indent=2) + "\n")
     remember(result)
