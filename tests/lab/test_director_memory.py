@@ -149,3 +149,24 @@ def test_an_empty_file_takes_nothing_away_unless_it_is_meant(running: Running) -
     pointsman("reload", "--force", "-f", str(other))
     status = pointsman("status")
     assert "TCP 192.168.100.9:80" not in status and str(other) in status
+
+
+def test_what_is_left_in_the_kernel_is_told_and_can_be_taken_out(running: Running) -> None:
+    pointsman("ipvsadm", "-A", "-t", "192.168.100.9:8000", "-s", "rr", "-p", "60")
+    status = pointsman("status")
+    assert "TCP 192.168.100.9:8000 rr persistent 60 s  by hand" in status
+    assert "a director runs here" in pointsman("detach", code=1)
+    running.stop()
+    assert "services put in by hand stay in force: TCP 192.168.100.9:8000" in running.log()
+    said = pointsman("status", code=1)
+    assert "left: TCP 192.168.100.9:8000; from " in said and "pointsman detach" in said
+    assert "nothing is forwarded" in pointsman("detach")
+    assert "forwards on" not in pointsman("status", code=1)
+    assert "nothing was left" in pointsman("detach")
+
+
+@pytest.mark.usefixtures("running")
+def test_an_interface_that_is_down_is_shown_as_down() -> None:
+    assert "  down\n" not in pointsman("status")
+    subprocess.run(["ip", "-n", NAME, "link", "set", "ens224", "down"], check=True)
+    assert "  down\n" in pointsman("status")

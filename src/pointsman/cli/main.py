@@ -23,6 +23,7 @@ VERBS = {
     "ipvsadm": ("pointsman.cli.ipvsadm", "ipvsadm", "Work on the service table in ipvsadm's own language."),
     "realserver": ("pointsman.cli.realserver", "realserver", "Make this host a real server: VIP, ARP rules."),
     "status": ("pointsman.cli.status", "status", "What the director here does: VRRP, health, data plane."),
+    "detach": ("pointsman.cli.detach", "detach", "Take out what a director that is gone left in the kernel."),
     "switchover": ("pointsman.cli.switchover", "switchover", "Hand mastership over without losing a packet."),
     "doctor": ("pointsman.cli.doctor", "doctor", "Is direct routing set up right, here? What to do if not."),
     "trace": ("pointsman.cli.trace", "trace", "Follow one connection hop by hop: which MAC changed where."),

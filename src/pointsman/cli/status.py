@@ -9,9 +9,23 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pointsman.daemon.client import ControlError, ProtocolError, request
-from pointsman.daemon.messages import ErrorReply, StatusReply, StatusRequest
+from pointsman.daemon.client import ControlError, DirectorNotRunning, ProtocolError, request
+from pointsman.daemon.messages import ErrorReply, StatusReply, StatusRequest, TableRequest
 from pointsman.daemon.paths import control_socket
+from pointsman.daemon.pinned import pinned_plane, read_table
+
+LOST = {
+    "no_neighbour": "dropped, the real server's MAC address was not known",
+    "server_removed": "dropped, the connection's real server was deleted",
+    "ttl_exceeded": "dropped, the TTL was used up",
+    "no_destination": "refused, no real server could take a new connection",
+    "malformed": "left to the stack, cut short or with a wrong checksum",
+    "fragment": "left to the stack, IP fragments are not forwarded",
+    "table_full": "forwarded by hash, the connection table was full",
+    "untracked": "forwarded by hash, their connection had found no room",
+    "templates_full": "forwarded by hash, no room for a persistent client",
+}
+"""Ways of packets that are not as they should be, by the names of bpf/abi.h."""
 
 STATE_STYLE = {"MASTER": "bold green", "BACKUP": "cyan", "FAULT": "bold red", "INIT": "yellow"}
 
@@ -27,6 +41,8 @@ def status(as_json: bool) -> None:
         reply = request(StatusRequest(), control_socket())
     except (ControlError, ProtocolError) as error:
         click.echo(f"pointsman status: {error}", err=True)
+        if isinstance(error, DirectorNotRunning) and (left := _left_in_force()):
+            click.echo(left, err=True)
         sys.exit(1)
     if isinstance(reply, ErrorReply):
         click.echo(f"pointsman status: {reply.error}", err=True)
@@ -36,6 +52,24 @@ def status(as_json: bool) -> None:
         click.echo(json.dumps(reply.status, indent=2))
     else:
         show(reply.status, Console(highlight=False, soft_wrap=True))
+
+
+def _left_in_force() -> str:
+    """What a director that is gone has left in the kernel; empty: nothing."""
+    try:
+        plane = pinned_plane()
+        found = read_table(plane, TableRequest())
+        names = ", ".join(each.interface for each in plane.capabilities().attachments)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"whether one has left services in force in the kernel is not known: {error}; look as root"
+    services = ", ".join(str(entry.service.key) for entry in found.table) or "no service"
+    return (
+        f"The kernel forwards on with what it left: {services}; from {names or 'no interface'}.\n"
+        "Health, VRRP and MAC addresses are frozen as they were when it ended.\n"
+        "To go on: pointsman run (it adopts all of it). To end it: pointsman detach"
+    )
 
 
 def show(state: dict[str, Any], console: Console) -> None:
@@ -49,26 +83,31 @@ def show(state: dict[str, Any], console: Console) -> None:
     )
     for attachment in plane["attachments"]:
         reason = f"  ({attachment['reason']})" if attachment["reason"] else ""
-        console.print(f"  {attachment['interface']}: {attachment['mode']}{reason}")
+        link = f"  [bold red]{attachment['link']}[/]" if attachment["link"] else ""
+        console.print(f"  {attachment['interface']}: {attachment['mode']}{reason}{link}")
+    for name, text in LOST.items():
+        if count := state["exits"].get(name, 0):
+            console.print(f"  {count} packets {name}: {text}")
     for item in state["instances"]:
         style = STATE_STYLE.get(item["state"], "")
         name = f"[{style}]{item['state']}[/]" if style else item["state"]
         since = f"for {item['for']:.0f} s" + (f": {item['reason']}" if item["reason"] else "")
         console.print(f"\nVRRP {item['instance']}  {name}  priority {item['priority']}  {since}")
     for service in state["services"]:
-        console.print(f"\n{service['service']} {service['scheduler']}")
+        persistent = f" persistent {service['persistence']} s" if service["persistence"] is not None else ""
+        by_hand = "" if service["managed"] else "  [cyan]by hand[/]"
+        console.print(f"\n{service['service']} {service['scheduler']}{persistent}{by_hand}")
         for server in service["servers"]:
-            _show_server(server, console)
+            _show_server(server, service["managed"], console)
         if not service["servers"]:
             console.print("  [bold red]no real server[/]")
     for problem in state["problems"]:
         console.print(f"\n[bold red]![/] {problem}")
 
 
-def _show_server(server: dict[str, Any], console: Console) -> None:
-    health, style = {True: ("up", "green"), False: ("DOWN", "bold red"), None: ("unchecked", "yellow")}[
-        server["up"]
-    ]
+def _show_server(server: dict[str, Any], managed: bool, console: Console) -> None:
+    unknown = ("unchecked", "yellow") if managed else ("by hand", "cyan")
+    health, style = {True: ("up", "green"), False: ("DOWN", "bold red"), None: unknown}[server["up"]]
     weight = "out" if server["weight"] is None else f"weight {server['weight']}"
     by_hand = f"by hand: {server['by_hand']}" if server["by_hand"] else ""
     rest = "  ".join(text for text in (server["next_hop"], server["reason"], by_hand) if text)

@@ -19,10 +19,10 @@ from typing import Any
 
 import msgspec
 
-from pointsman.daemon import messages
+from pointsman.daemon import messages, status_report
 from pointsman.daemon.control import ControlServer
 from pointsman.daemon.director_memory import DirectorMemory, MemoryFile
-from pointsman.daemon.generations import Generations
+from pointsman.daemon.generations import Generations, for_checker, for_vrrp
 from pointsman.daemon.keeper import Keeper, foreign_services
 from pointsman.daemon.mail import MailQueue
 from pointsman.daemon.paths import control_socket, run_directory
@@ -31,7 +31,6 @@ from pointsman.daemon.vrrp_notices import HandOver
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert, instance_alert
 from pointsman.lvs.estimator import PERIOD, Estimator
-from pointsman.model.config import Config, Mail
 from pointsman.model.service import Forwarding
 from pointsman.model.traffic import Connection
 from pointsman.model.vrrp import VrrpState
@@ -128,7 +127,13 @@ class Director:
         if not self._keep_forwarding:
             self._keeper.withdraw()
             self._memory.forget()
-        keep = self._keep_forwarding or foreign_services(self._plane, self._keeper.managed)
+        foreign = foreign_services(self._plane, self._keeper.managed)
+        keep = self._keep_forwarding or bool(foreign)
+        if keep and not self._keep_forwarding:
+            log.info(
+                "services put in by hand stay in force: %s; to take them out too: pointsman detach",
+                ", ".join(map(str, foreign)),
+            )
         self._plane.close(keep_forwarding=keep)
         self._watcher.close()
 
@@ -337,15 +342,15 @@ class Director:
             {
                 "router_id": self._config.router_id,
                 "uptime": now - self._started,
-                "data_plane": msgspec.to_builtins(self._plane.capabilities()),
+                "data_plane": status_report.data_plane(self._plane.capabilities()),
                 "configuration": {**self._origin, **self._reloader.describe(now)},
                 "exits": self._plane.counters().exits,
                 "instances": [
-                    {**msgspec.to_builtins(report), "for": now - since, **_configured(self._config, report)}
+                    status_report.instance(self._config, report, now - since)
                     for report, since in self._instances.values()
                 ],
                 "services": self._keeper.describe(
-                    {address: _hop_text(hop) for address, hop in self._hops.items()}
+                    {address: status_report.hop_text(hop) for address, hop in self._hops.items()}
                 ),
                 "problems": [
                     *self._interface_problems,
@@ -355,43 +360,6 @@ class Director:
                 ],
             }
         )
-
-
-def _configured(config: Config, report: messages.InstanceChanged) -> dict[str, Any]:
-    """What the configuration says of this instance; anyone may look, so no password."""
-    instance = next((item for item in config.instances if item.name == report.instance), None)
-    if instance is None:
-        return {}
-    return {
-        "interface": instance.interface,
-        "virtual_router_id": instance.virtual_router_id,
-        "advert_interval": instance.advert_interval,
-        "unicast_peers": [str(peer) for peer in instance.unicast_peers],
-        "addresses": [
-            {"address": str(item.address), "prefix_length": item.prefix_length, "device": item.device}
-            for item in instance.addresses
-        ],
-    }
-
-
-def for_vrrp(config: Config) -> Config:
-    """What the VRRP process needs; it must not lose time on thousands of services."""
-    return msgspec.structs.replace(config, virtual_servers=(), mail=Mail())
-
-
-def for_checker(config: Config) -> Config:
-    """What the checker needs; it is told no passwords."""
-    return msgspec.structs.replace(config, instances=(), mail=Mail())
-
-
-def _hop_text(hop: NextHop) -> str:
-    if hop.destination is None:
-        return "not resolved"
-    try:
-        name = socket.if_indextoname(hop.index)
-    except OSError:
-        name = f"interface {hop.index}"
-    return f"{hop.destination.hex(':')} {name}"
 
 
 def run(

@@ -10,8 +10,10 @@ import contextlib
 import os
 import socket
 
+import msgspec
+
 from pointsman.daemon.messages import NewConfiguration, decode_config, encode, encode_config
-from pointsman.model.config import Config
+from pointsman.model.config import Config, Mail
 
 MOST_KEPT = 10
 """Configurations that `pointsman rollback` can go back through."""
@@ -80,3 +82,13 @@ def _read(descriptor: int) -> Config:
     os.lseek(descriptor, 0, os.SEEK_SET)
     with open(descriptor, "rb", closefd=False) as file:
         return decode_config(file.read())
+
+
+def for_vrrp(config: Config) -> Config:
+    """What the VRRP process needs; it must not lose time on thousands of services."""
+    return msgspec.structs.replace(config, virtual_servers=(), mail=Mail())
+
+
+def for_checker(config: Config) -> Config:
+    """What the checker needs; it is told no passwords."""
+    return msgspec.structs.replace(config, instances=(), mail=Mail())

@@ -261,6 +261,7 @@ class Keeper:
                     "service": str(key),
                     "scheduler": entry.service.scheduler,
                     "managed": key in self.managed,
+                    "persistence": entry.service.persistence,
                     "servers": [
                         {
                             "server": str(server.key),
@@ -344,9 +345,9 @@ def _former_place(
     return next(equal, index if changed else None)
 
 
-def foreign_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> bool:
-    """Whether the table holds services that were put in by hand."""
-    return any(entry.service.key not in managed for entry in plane.read())
+def foreign_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> list[ServiceKey]:
+    """The services in the table that were put in by hand."""
+    return [entry.service.key for entry in plane.read() if entry.service.key not in managed]
 
 
 def refusal_texts(refusals: Iterable[Refusal]) -> list[str]:

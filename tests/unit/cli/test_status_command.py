@@ -1,0 +1,42 @@
+"""What `pointsman status` shows of packets that were lost and of services put in by hand."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from pointsman.cli.status import show
+
+SERVER = {"server": "10.0.0.20:80", "weight": 1, "next_hop": "", "up": None, "reason": "", "by_hand": ""}
+
+
+def shown(**changes: Any) -> str:
+    state = {
+        "router_id": "lb-01",
+        "uptime": 1.0,
+        "data_plane": {"name": "xdp", "attachments": []},
+        "configuration": {"generation": 1, "for": 1.0, "file": ""},
+        "exits": {},
+        "instances": [],
+        "services": [],
+        "problems": [],
+    }
+    out = io.StringIO()
+    show(state | changes, Console(file=out, width=200, highlight=False))
+    return out.getvalue()
+
+
+def test_lost_packets_are_counted_and_explained_others_are_not() -> None:
+    said = shown(exits={"no_neighbour": 12, "ttl_exceeded": 0, "not_ipv4": 99})
+    assert "12 packets no_neighbour: dropped, the real server's MAC address was not known" in said
+    assert "ttl" not in said and "not_ipv4" not in said
+
+
+def test_a_service_put_in_by_hand_is_not_called_unchecked() -> None:
+    service = {"service": "TCP 10.0.0.1:80", "scheduler": "rr", "persistence": None, "servers": [SERVER]}
+    by_hand = shown(services=[service | {"managed": False}])
+    assert "by hand" in by_hand and "unchecked" not in by_hand
+    configured = shown(services=[service | {"managed": True, "persistence": 50}])
+    assert "unchecked" in configured and "rr persistent 50 s" in configured
