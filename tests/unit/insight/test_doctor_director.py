@@ -266,3 +266,9 @@ def test_a_neighbour_table_that_is_nearly_full() -> None:
 
 def test_what_the_data_plane_refused() -> None:
     assert only(director(problems=("cannot -A -t 192.0.2.1:80: no such scheduler",))).check == "data-plane"
+
+
+def test_a_table_that_is_not_the_configured_one() -> None:
+    problem = "the table differs from the configuration: service X is missing; mend: pointsman reload"
+    found = only(director(problems=(problem,)))
+    assert (found.check, found.remedy) == ("table", ("pointsman reload",))
