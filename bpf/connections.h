@@ -40,9 +40,10 @@ static __always_inline struct connection *find_in_bucket(__u32 index, __u64 key,
 		return 0;
 #pragma unroll
 	for (int way = 0; way < WAYS; way++)
-		if (bucket->way[way].key == key) {
+		if (*(volatile __u64 *)&bucket->way[way].key == key) {
 			*word = *(volatile __u64 *)&bucket->way[way].word;
-			if (WORD_FRONT_OF(*word) == front)
+			/* The key once more: meanwhile the entry may have become another connection's. */
+			if (WORD_FRONT_OF(*word) == front && *(volatile __u64 *)&bucket->way[way].key == key)
 				return &bucket->way[way];
 		}
 	return 0;

@@ -96,6 +96,11 @@ int direct_tc(struct __sk_buff *context)
 {
 	__u32 out = 0;
 
+	/* The kernel has taken the tag out of the frame already: it belongs to a VLAN's interface, not to this one. */
+	if (context->vlan_present) {
+		count_exit(EXIT_NOT_IPV4);
+		return TC_ACT_UNSPEC;
+	}
 	if (context->data_end - context->data < LONGEST_HEADERS)
 		bpf_skb_pull_data(context, context->len < LONGEST_HEADERS ? context->len : LONGEST_HEADERS);
 	switch (direct((void *)(long)context->data, (void *)(long)context->data_end, context->len,

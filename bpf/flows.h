@@ -108,9 +108,19 @@ static __always_inline __u32 serve_untracked(struct flow *flow, struct service *
 		flow->exit = EXIT_NO_DESTINATION;
 		return NOBODY;
 	}
-	expect_untracked();
+	if (name == EXIT_TABLE_FULL)
+		expect_untracked();
 	count_exit(name);
 	return dest;
+}
+
+/* Another packet of this connection was faster and has made the entry: its server is this packet's, too. */
+static __always_inline __u32 join_winner(struct flow *flow, struct service *service)
+{
+	__u64 word = 0;
+	struct connection *entry = find_connection(flow->hash, flow->key, flow->front, &word);
+
+	return entry ? WORD_DEST_OF(word) : serve_untracked(flow, service, EXIT_UNTRACKED);
 }
 
 static __always_inline int untracked_flows_live(void)
@@ -148,7 +158,9 @@ static __always_inline __u32 start_connection(struct flow *flow, struct service 
 		return dest;
 	}
 	word = connection_word(flow->front, dest, state, held ? WORD_CONTROLLED : 0);
-	if (!(flow->ended ? take_over(flow, word) : add_connection(flow->hash, flow->key, word)))
+	if (flow->ended && !take_over(flow, word))
+		return join_winner(flow, service);
+	if (!flow->ended && !add_connection(flow->hash, flow->key, word))
 		return serve_untracked(flow, service, EXIT_TABLE_FULL);
 	if (held)
 		hold_template(held, 1);

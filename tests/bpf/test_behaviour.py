@@ -68,6 +68,19 @@ def test_stray_packets_are_refused_again_when_untracked_flows_cannot_live_any_mo
         assert director.held(KEY)[NAMES["rs1"]] == (0, 0)
 
 
+def test_stray_packets_do_not_keep_themselves_welcome() -> None:
+    """Any host on the Internet could otherwise keep packets without a connection forwarded for ever."""
+    with Director(TINY) as director:
+        director.setup(RR)
+        for number in range(1, 201):
+            director.send(tcp("S", client(number), 1000, 80))
+        for _ in range(8):
+            director.wait(100)
+            assert director.server_of(tcp("A", "10.99.0.1", 1, 80)) in SERVERS
+        director.wait(101)
+        assert director.server_of(tcp("A", "10.99.0.1", 1, 80)) == "pass"
+
+
 def test_a_change_of_servers_moves_only_the_untracked_flows_it_must() -> None:
     with Director(TINY) as director:
         director.setup(RR)
@@ -375,6 +388,19 @@ def test_ranges_neither_overlap_nor_get_lost() -> None:
     for first, length in taken.items():
         rebuilt.give_back(first, length)
     assert rebuilt.take(1024) == 0
+
+
+def test_numbers_are_used_again_after_a_rest() -> None:
+    numbers = Numbers(1, 131072)
+    kept = numbers.take()
+    freed: list[int] = []
+    for _ in range(1000):
+        number = numbers.take()
+        assert number != kept
+        assert number not in freed[-64:]
+        numbers.give_back(number)
+        freed.append(number)
+    assert numbers.top < 70
 
 
 def test_numbers_come_back_when_all_others_are_used() -> None:

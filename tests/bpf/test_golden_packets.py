@@ -132,7 +132,7 @@ def test_left_to_the_stack_as_it_is(director: Director, name: str) -> None:
 
 def test_a_frame_for_another_host_is_not_touched(director: Director) -> None:
     """Switches flood frames: two directors must not both forward one."""
-    director.plane._set_host(1, bytes.fromhex("020000000002"))
+    director.plane._hosts.write({1: bytes.fromhex("020000000002")})
     frame = tcp("S", "10.0.0.1", 1000, 80)
     foreign = bytes.fromhex("020000000099") + frame[6:]
     assert director.send(foreign) == (XDP_PASS, foreign)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.bpf.harness import tcp
+from tests.bpf.test_attach import until
 
 from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import interfaces, pins, syscalls
@@ -17,8 +20,8 @@ from pointsman.dataplane.xdp.layout import HOSTS
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.lab import namespace
-from pointsman.model.operations import AddService
-from pointsman.model.service import ServiceKey, Transport, VirtualService
+from pointsman.model.operations import AddServer, AddService
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 pytestmark = pytest.mark.root
 
@@ -146,6 +149,22 @@ def test_a_refused_change_of_mode_leaves_what_was(first: str) -> None:
     plane = XdpDataPlane.open(PINS, ["v0", "v1"], "generic", 1024)
     assert modes() == {"v0": "generic", "v1": "generic"}
     assert len(list(pins.links_directory(PINS).iterdir())) == 2
+
+
+@pytest.mark.parametrize("mode", ["tc", "generic"])
+def test_frames_of_a_vlan_are_left_to_its_interface(mode: str) -> None:
+    plane = XdpDataPlane.open(PINS, ["v0"], mode, 1024)
+    server = RealServer(key=ServerKey(ipaddress.ip_address("10.9.9.1"), 80))
+    assert not plane.apply([AddService(SERVICE), AddServer(SERVICE.key, server)])
+    frame = tcp("S", "10.9.9.2", 1000, 80, target="10.9.9.9")
+    head, rest = interfaces.hardware_address("v0") + frame[6:12], frame[12:]
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.bind(("pv0", 0))
+        sender.send(head + bytes.fromhex("81000064") + rest)
+        until(lambda: "not_ipv4" in plane.counters().exits)
+        assert plane.counters().services[0].traffic.connections == 0
+        sender.send(head + rest)
+        until(lambda: plane.counters().services[0].traffic.connections == 1)
 
 
 def test_interfaces_that_share_a_place_take_any_unicast_frame() -> None:

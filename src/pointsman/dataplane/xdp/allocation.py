@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 QUARANTINE = 64
-"""Freed ranges that rest before they are used again: a packet may still be reading one."""
+"""Freed numbers or ranges that rest before one is used again: a packet may still be reading it."""
 
 
 class FullError(Exception):
@@ -24,8 +24,8 @@ class Numbers:
         self._free = deque(number for number in range(first, self.top) if number not in taken)
 
     def take(self) -> int:
-        """An index. Raises FullError."""
-        if self.top + 1 < self._end:
+        """An index; one that was given back rests before it is used again. Raises FullError."""
+        if len(self._free) <= QUARANTINE and self.top + 1 < self._end:
             self.top += 1
             return self.top
         if not self._free:

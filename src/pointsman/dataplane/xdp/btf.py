@@ -77,6 +77,23 @@ class TypeInformation:
             for text, kind, bits in members
         }
 
+    def maps(self) -> dict[str, dict[str, int]]:
+        """What the object says of its maps: type, flags, default size, sizes of key and value."""
+        variables = struct.iter_unpack("<III", self._named(".maps", _DATASEC).extra)
+        return {self._types[number].name: self._map(number) for number, _offset, _size in variables}
+
+    def _map(self, variable: int) -> dict[str, int]:
+        """Types are told by a pointer to them, numbers by one to an array of that length (__uint)."""
+        facts = {}
+        definition = self._types[self._types[variable].size_or_type]
+        for text, pointer, _bits in struct.iter_unpack("<III", definition.extra):
+            name, target = self._string(text), self._types[pointer].size_or_type
+            told = self._types[target]
+            facts[name] = (
+                self._size(target) if name in ("key", "value") else struct.unpack("<III", told.extra)[2]
+            )
+        return facts
+
     def enumeration(self, name: str) -> dict[str, int]:
         """Names and values, in the order in which they are written."""
         entry = self._named(name, _ENUM)

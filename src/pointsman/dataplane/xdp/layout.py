@@ -205,6 +205,7 @@ def check(types: btf.TypeInformation) -> str:
     facts: list[Any] = [
         types.enumeration(name) for name in ("abi", "exit_reason", "scheduler", "connection_state")
     ]
+    facts += sorted((name, sorted(shape.items())) for name, shape in types.maps().items())
     for name, structure in STRUCTS.items():
         if types.struct_size(name) != ctypes.sizeof(structure):
             raise ValueError(f"struct {name} has another size in the BPF object")

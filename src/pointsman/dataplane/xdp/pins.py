@@ -72,6 +72,14 @@ def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
     unfinished.rename(directory / f"abi-{abi}")
 
 
+def pin_missing(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
+    """Pin those of the maps whose pins somebody has removed."""
+    for name, fd in maps.items():
+        path = directory / f"abi-{abi}" / _file_name(name)
+        if not path.exists():
+            syscalls.pin(fd, path)
+
+
 def remove_other_maps(directory: Path, abi: str) -> None:
     """Give up the maps of any other ABI, and unfinished ones."""
     for path in directory.iterdir():

@@ -15,11 +15,11 @@ from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneErr
 from pointsman.dataplane.xdp import btf, interfaces, layout, listing, pins, syscalls
 from pointsman.dataplane.xdp.attach import MODES, Links
 from pointsman.dataplane.xdp.hosts import Hosts
-from pointsman.dataplane.xdp.layout import LONGEST_TIMEOUT, Vocabulary
+from pointsman.dataplane.xdp.layout import LONGEST_TIMEOUT, WAYS, Vocabulary
 from pointsman.dataplane.xdp.lists import RefusedError
 from pointsman.dataplane.xdp.loader import Loaded, load
 from pointsman.dataplane.xdp.store import Store
-from pointsman.dataplane.xdp.tables import Sizes, Tables, limits_of
+from pointsman.dataplane.xdp.tables import CONTROL, SPARE, Sizes, Tables, limits_of
 from pointsman.model.address import Address
 from pointsman.model.operations import (
     AddServer,
@@ -106,11 +106,14 @@ class XdpDataPlane:
     ) -> XdpDataPlane:
         pinned = pins.open_maps(directory, abi)
         try:
+            _tell_of_tables(directory, pinned, sizes)
             loaded = _load(sizes, pinned, PROGRAMS)
         finally:
             _close_all(pinned.values())
-        plane = cls(loaded, words, directory, fresh=not pinned)
-        if not pinned:
+        plane = cls(loaded, words, directory, fresh=CONTROL not in pinned)
+        if pinned:
+            pins.pin_missing(directory, abi, loaded.maps)
+        else:
             pins.pin_maps(directory, abi, loaded.maps)
         plane.start_clock()
         plane._mode = mode
@@ -308,6 +311,23 @@ class XdpDataPlane:
         self.tables.close()
         _close_all(self.programs.values())
         self.programs = {}
+
+
+def _tell_of_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) -> None:
+    """Say what an operator would not expect of the tables that are used."""
+    if not pinned and pins.map_directories(directory):
+        log.warning(
+            "the tables in force are another version's: connections begin anew, and until "
+            "the new ones are filled packets for the services are left to this host's own stack"
+        )
+    if "connections" in pinned:
+        held = syscalls.map_info(pinned["connections"]).entries
+        if held != sizes.entries()["connections"]:
+            log.warning(
+                "--connections %d counts for new tables only: those in force have room for %d and are kept",
+                sizes.connections,
+                held * WAYS // SPARE,
+            )
 
 
 def _hardware_addresses(names: Iterable[str]) -> dict[int, bytes]:

@@ -1,0 +1,36 @@
+"""The hash under which maps are pinned stands for everything that both sides must agree on."""
+
+from __future__ import annotations
+
+import pytest
+from tests.bpf.harness import SMALL
+
+from pointsman.dataplane.xdp import btf, layout, syscalls
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.dataplane.xdp.tables import CONTROL
+
+
+@pytest.mark.root
+def test_the_object_tells_of_its_maps_as_the_kernel_does() -> None:
+    told = btf.read_object(layout.OBJECT).maps()
+    plane = XdpDataPlane.unattached(SMALL)
+    made = {name: syscalls.map_info(fd) for name, fd in plane.tables.descriptors.items() if name != CONTROL}
+    assert {name: (shape["type"], shape["key"], shape["value"]) for name, shape in told.items()} == {
+        name: (info.kind, info.key_size, info.value_size) for name, info in made.items()
+    }
+    assert told["hosts"]["max_entries"] == layout.HOSTS
+    plane.close(keep_forwarding=False)
+
+
+@pytest.mark.parametrize("change", ["more", "fewer", "larger"])
+def test_other_maps_are_another_abi(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    types = btf.read_object(layout.OBJECT)
+    before, maps = layout.check(types), types.maps()
+    if change == "more":
+        maps["queue"] = maps["ports"]
+    elif change == "fewer":
+        del maps["ports"]
+    else:
+        maps["ports"] = maps["ports"] | {"max_entries": 2048}
+    monkeypatch.setattr(types, "maps", lambda: maps)
+    assert layout.check(types) != before
