@@ -38,7 +38,7 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
     type=click.IntRange(1 << 10, 1 << 24),
     default=1 << 20,
     show_default=True,
-    help="Connections that the table is made for (32 bytes each, and 8 for persistence); for new tables only.",
+    help="Connections the table is made for (32 bytes each, and 8 for persistence); for new tables only.",
 )
 @click.option(
     "--keep-forwarding",
