@@ -11,6 +11,9 @@ from rich.text import Text
 
 from pointsman.lab.errors import LabError
 
+_WORTH_TELLING = 0.05
+"""Seconds; less is written as 0.0."""
+
 
 class Story:
     """Prints as it goes and remembers whether every expectation held."""
@@ -48,10 +51,11 @@ class Story:
             self.console.print(Text(f"    {line}"))
 
     def expect(self, held: bool, text: str) -> None:
-        """An expectation, with the seconds since the step, or the expectation before, began."""
+        """An expectation, with the seconds (if any) since the step, or the expectation before, began."""
         now = time.monotonic()
         mark = ("✓ ", "bold green") if held else ("✗ ", "bold red")
-        self.console.print(Text.assemble("    ", mark, text, (f"  {now - self._since:.1f} s", "dim")))
+        took = f"  {now - self._since:.1f} s" if now - self._since >= _WORTH_TELLING else ""
+        self.console.print(Text.assemble("    ", mark, text, (took, "dim")))
         self._since = now
         if not held:
             self.failed.append(f"step {self._steps}: {text.splitlines()[0]}")
