@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -341,3 +342,22 @@ def test_what_was_refused_is_told_once() -> None:
     keeper = Keeper(config(), Reluctant())
     keeper.settle()
     assert [problem.split()[0] for problem in keeper.problems()] == ["cannot"] * 3
+
+
+def test_describing_many_real_servers_takes_time_in_proportion(plane: MemoryDataPlane) -> None:
+    many = [ServerKey(ipaddress.ip_address(0x0A000000 + number), 80) for number in range(5000)]
+    made = config()
+    (virtual,) = made.virtual_servers
+    members = tuple(
+        msgspec.structs.replace(virtual.members[0], server=RealServer(key=server)) for server in many
+    )
+    virtual = msgspec.structs.replace(virtual, members=members)
+    keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
+    keeper.settle()
+    for server in many:
+        keeper.take(verdict(server, server is not many[0]))
+    started = time.process_time()
+    (service,) = keeper.describe({})
+    assert time.process_time() - started < 1.0, "every real server against every result took seconds"
+    first, second = service["servers"][:2]
+    assert (first["up"], first["reason"], second["up"]) == (False, "connection refused", True)

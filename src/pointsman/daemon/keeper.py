@@ -7,6 +7,7 @@ refused is planned again at the next `settle`.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -246,16 +247,18 @@ class Keeper:
 
     def describe(self, next_hops: dict[str, str]) -> list[dict[str, Any]]:
         """The services for `status`; `next_hops` by address of the real server."""
-        actual = self._plane.read()
+        health: defaultdict[MemberKey, list[CheckResult]] = defaultdict(list)
+        for (service, member, _), result in self._known.items():
+            health[service, member].append(result)
+        configured = {virtual.service.key: virtual for virtual in self._config.virtual_servers}
         rows = []
-        for entry in actual:
+        for entry in self._plane.read():
             key = entry.service.key
-            known = self._pools.get(key)
             servers = list(entry.servers)
-            if known is not None:
-                listed = {server.key for server in servers}
-                servers += [server for server in self._configured(key) if server.key not in listed]
             present = {server.key for server in entry.servers}
+            if key in configured:
+                wanted = (member.server for member in configured[key].members)
+                servers += [server for server in wanted if server.key not in present]
             rows.append(
                 {
                     "service": str(key),
@@ -267,7 +270,7 @@ class Keeper:
                             "server": str(server.key),
                             "weight": server.weight if server.key in present else None,
                             "next_hop": next_hops.get(str(server.key.address), ""),
-                            **self._health(key, server.key),
+                            **_health(health[key, server.key]),
                             "by_hand": self._by_hand((key, server.key)),
                         }
                         for server in servers
@@ -275,17 +278,6 @@ class Keeper:
                 }
             )
         return rows
-
-    def _configured(self, key: ServiceKey) -> Iterable[Any]:
-        for virtual in self._config.virtual_servers:
-            if virtual.service.key == key:
-                yield from (member.server for member in virtual.members)
-
-    def _health(self, service: ServiceKey, server: ServerKey) -> dict[str, Any]:
-        mine = [result for key, result in self._known.items() if key[:2] == (service, server)]
-        failed = [result.reason for result in mine if not result.up]
-        up = not failed if mine else None
-        return {"up": up, "reason": "; ".join(failed)}
 
     def _programs(self, told: Iterable[Transition]) -> list[RunProgram]:
         """What the configuration wants to have run at these transitions, in their order."""
@@ -308,6 +300,12 @@ class Keeper:
             if item.change in changes
         ]
         return [alert for alert in found if alert is not None]
+
+
+def _health(results: list[CheckResult]) -> dict[str, Any]:
+    """What the checks of one real server say together."""
+    failed = [result.reason for result in results if not result.up]
+    return {"up": not failed if results else None, "reason": "; ".join(failed)}
 
 
 def _keys(config: Config) -> frozenset[ServiceKey]:
