@@ -12,7 +12,6 @@ from pathlib import Path
 from pointsman.dataplane.interface import DataPlaneError
 
 _void = ctypes.c_void_p
-_PRINTER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, _void)
 _SIGNATURES = {
     "bpf_object__open_file": (_void, [ctypes.c_char_p, _void]),
     "bpf_object__load": (ctypes.c_int, [_void]),
@@ -27,16 +26,8 @@ _SIGNATURES = {
     "bpf_program__name": (ctypes.c_char_p, [_void]),
     "bpf_program__fd": (ctypes.c_int, [_void]),
     "bpf_program__set_autoload": (ctypes.c_int, [_void, ctypes.c_bool]),
-    "libbpf_set_print": (_void, [_PRINTER]),
+    "libbpf_set_print": (_void, [_void]),
 }
-
-
-def _ignore(_level: int, _format: bytes, _arguments: int) -> int:
-    """Failures come back as errno; the verifier's log is for developers (bpftool -d prog load)."""
-    return 0
-
-
-_SILENCE = _PRINTER(_ignore)
 
 
 def _library() -> ctypes.CDLL:
@@ -49,7 +40,8 @@ def _library() -> ctypes.CDLL:
     for name, (result, arguments) in _SIGNATURES.items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
-    library.libbpf_set_print(_SILENCE)
+    # Failures come back as errno; the verifier's log is for developers (bpftool -d prog load).
+    library.libbpf_set_print(None)
     return library
 
 
