@@ -51,19 +51,10 @@ def forget_predecessors() -> None:
 def run_directory() -> Path:
     """Control socket, lock and state files of the director of this network namespace.
 
-    The host's own namespace uses /run/pointsman itself; any other gets a folder below, so that several
-    directors (containers, the lab) share one file system.
+    A folder for each, so that several directors (containers, the lab) share one file system; by one rule that
+    every user and every set of capabilities comes to the same answer with.
     """
-    return RUN_DIRECTORY if _in_host_namespace() else RUN_DIRECTORY / namespace_name()
-
-
-def _in_host_namespace() -> bool:
-    try:
-        return os.stat(_OWN).st_ino == os.stat("/proc/1/ns/net").st_ino
-    except OSError:
-        # Process 1 may not be looked at (we are not root, or it has more capabilities than we have). This
-        # sysctl exists in the kernel's first network namespace only (net/core/sysctl_net_core.c).
-        return Path("/proc/sys/net/core/netdev_budget").exists()
+    return RUN_DIRECTORY / namespace_name()
 
 
 def control_socket() -> Path:
