@@ -33,6 +33,13 @@ MEANINGS["IP_INNOROUTES"] = MEANINGS["IP_INADDRERRORS"]
 UNREMARKABLE = frozenset({"OTHERHOST"})
 """Frames that a switch flooded to everybody."""
 
+AFTER_THE_END = frozenset(
+    {"NO_SOCKET", "TCP_CLOSE", "TCP_RESET", "TCP_OLD_DATA", "TCP_OLD_ACK", "TCP_OLD_SEQUENCE"}
+    | {"TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE", "TCP_LINGER"}
+    | {"TCP_ABORT_ON_CLOSE", "TCP_ABORT_ON_DATA", "TCP_ABORT_ON_LINGER"}
+)
+"""Why a host's TCP gives up what arrives after it has closed its side: usual for a client that leaves early."""
+
 
 def explained(reason: str, interface: str, vip: str) -> str:
     """The reason, what it means and what to do; the name alone when it is not known here."""

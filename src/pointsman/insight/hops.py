@@ -165,16 +165,25 @@ def follow(
 
 
 def drop_findings(trace: Trace, vip: str) -> Iterable[Finding]:
-    """One sentence for each drop; none for the end of a connection that was refused openly."""
-    refused = bool(trace.answer) and "R" in trace.answer[0].frame.flags
+    """One sentence for each drop; none for what belongs to the end of a connection."""
     for drop in trace.drops:
-        if refused and drop.reason == "NO_SOCKET":
+        if drop.reason in dropreasons.AFTER_THE_END and _has_begun(trace, drop):
             continue
         packet = "answer" if drop.answer else "request"
         place = f" on {drop.interface}" if drop.interface else ""
         function = f" (in {drop.function})" if drop.function else ""
         reason = dropreasons.explained(drop.reason, drop.interface, vip)
         yield Finding(False, f"the kernel of {drop.host} dropped the {packet}{place}{function}: {reason}")
+
+
+def _has_begun(trace: Trace, drop: Drop) -> bool:
+    """Whether the host that dropped the packet had its part of the connection, or has refused it openly: then
+    a late packet for a socket that is closed by now says nothing about the way."""
+    if trace.answer and "R" in trace.answer[0].frame.flags:
+        return True
+    if drop.answer:
+        return _find(trace.answer, CLIENT, sends=False) is not None
+    return any(hop.place.host == drop.host and hop.place.sends for hop in trace.answer)
 
 
 def _request(ordered: Sequence[Sighting], vip: str, port: int, client_port: int | None) -> list[Sighting]:

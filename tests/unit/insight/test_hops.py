@@ -241,6 +241,26 @@ def test_drops_that_mean_nothing_are_not_told() -> None:
     assert analyse(DOCUMENT, VIP, PORT, HOSTS, drops=[unknown]).ok
 
 
+def past_the_director(*drops: Drop) -> list[str]:
+    """A connection that was made, though not by direct routing: the real server took the request itself."""
+    straight = [DOCUMENT[0], at("server", "eth14", "real server", False, SYN), *DOCUMENT[4:]]
+    dated = [msgspec.structs.replace(item, time=100 + number) for number, item in enumerate(straight)]
+    return [finding.text for finding in analyse(dated, VIP, PORT, HOSTS, drops=drops).findings]
+
+
+@pytest.mark.parametrize(("host", "answer"), [("client", True), ("server", False)])
+def test_what_comes_late_for_a_closed_socket_is_not_told(host: str, answer: bool) -> None:
+    late = Drop(host=host, interface="br_e", reason="NO_SOCKET", function="tcp_v4_rcv", answer=answer)
+    assert past_the_director(late) == past_the_director()
+    filtered = msgspec.structs.replace(late, reason="NETFILTER_DROP")
+    assert len(past_the_director(filtered)) == len(past_the_director()) + 1
+
+
+def test_a_request_for_no_socket_where_nobody_answered_is_told() -> None:
+    nobody = Drop(host="server", interface="eth12", reason="NO_SOCKET", function="tcp_v4_rcv", answer=False)
+    assert "no program listens there" in lost_at_the_server(nobody)[-1]
+
+
 def test_the_decision_of_the_data_plane_is_shown() -> None:
     decision = Decision(
         director="lvs", server="192.168.88.20:8000", state="SYN_RECV", scheduler="rr", persistent=False
