@@ -13,4 +13,5 @@ from pointsman.daemon.vrrp import run
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     instances = pickle.load(sys.stdin.buffer)
-    sys.exit(run(instances, socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])))
+    patient = "patient" in sys.argv
+    sys.exit(run(instances, socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), patient=patient))

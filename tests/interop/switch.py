@@ -143,7 +143,7 @@ def switch(directory: Path) -> Iterator[Switch]:
 class Ours:
     """The VRRP process of this project on a host."""
 
-    def __init__(self, host: Host, directory: Path, *instances: VrrpInstance) -> None:
+    def __init__(self, host: Host, directory: Path, *instances: VrrpInstance, patient: bool = False) -> None:
         self.host = host
         self.run_directory = directory / f"run-{host.name}"
         self.log = directory / f"ours-{host.name}.log"
@@ -153,6 +153,7 @@ class Ours:
         self.heard: list[InstanceChanged] = []
         self.process = host.start(
             *(sys.executable, "-m", "tests.interop.run_vrrp", str(theirs.fileno()), str(self.run_directory)),
+            *(("patient",) if patient else ()),
             log=self.log,
             stdin=subprocess.PIPE,
             pass_fds=(theirs.fileno(),),

@@ -266,6 +266,43 @@ def test_an_interface_without_address_is_one_clear_message(pair: tuple[Switch, H
     assert "vrrp_instance VI_1: interface eth0 has no IPv4 address to send adverts from" in said
 
 
+def test_a_restarted_process_runs_what_it_can_and_the_rest_when_its_interface_comes(
+    pair: tuple[Switch, Host, Host],
+) -> None:
+    made, a, _ = pair
+    late = instance(2, interface="eth9", addresses=())
+    unicast = instance(3, interface="eth9", addresses=(), unicast_peers=(ipaddress.IPv4Address("10.8.0.2"),))
+    process = Ours(a, made.directory, instance(), late, unicast, patient=True)
+    until("the other is master", lambda: process.state() == "MASTER")
+    assert (process.state("VI_2"), process.state("VI_3")) == ("FAULT", "FAULT")
+    a.ip("link", "add", "eth9", "type", "veth", "peer", "name", "eth9-peer")
+    a.ip("link", "set", "eth9-peer", "up")
+    a.ip("link", "set", "eth9", "up")
+    time.sleep(0.2)
+    assert process.state("VI_2") == "FAULT", "there is no address to send from yet"
+    a.ip("addr", "add", "10.8.0.1/24", "dev", "eth9")
+    until("they work", lambda: process.state("VI_2") == process.state("VI_3") == "MASTER")
+    assert process.stop() == 0
+
+
+def test_a_unicast_instance_recovers_when_its_address_comes_back_after_its_link(
+    pair: tuple[Switch, Host, Host],
+) -> None:
+    made, a, b = pair
+    process = master(made, a, instance(unicast_source=a.address, unicast_peers=(b.address,)))
+    a.ip("addr", "flush", "dev", "eth0")
+    a.ip("link", "set", "eth0", "down")
+    until("it has seen the link go down", lambda: process.state() == "FAULT")
+    # The interface comes back as another one, so that the socket is made anew, before its address is there.
+    a.ip("link", "del", "eth0")
+    a.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0-peer")
+    a.ip("link", "set", "eth0-peer", "up")
+    a.ip("link", "set", "eth0", "up")
+    until("it has tried", lambda: "it is no address of this host" in process.log.read_text())
+    a.ip("addr", "add", "10.9.0.1/24", "dev", "eth0")
+    until("it is master again", lambda: process.state() == "MASTER")
+
+
 def test_a_router_id_that_is_used_twice_is_one_clear_message(pair: tuple[Switch, Host, Host]) -> None:
     made, a, _ = pair
     said = refused(Ours(a, made.directory, instance(1), instance(2, virtual_router_id=1)))

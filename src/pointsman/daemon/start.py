@@ -177,20 +177,22 @@ def _supervisor(
         partial(keep_only, DIRECTOR_KEEPS),
         keeps=(*channels, beat),
     )
-    helpers = [
-        Child(
-            "vrrp",
-            lambda: vrrp.run(
-                generations.current.instances,
-                vrrp_end,
-                run_directory(),
-                generations.current.vrrp,
-                vrrp_helper_end,
-            ),
-            partial(keep_only, VRRP_KEEPS),
-            keeps=(vrrp_end, vrrp_helper_end),
-            wanted=lambda: bool(generations.current.instances),
+    vrrp_child = Child(
+        "vrrp",
+        lambda: vrrp.run(
+            generations.current.instances,
+            vrrp_end,
+            run_directory(),
+            generations.current.vrrp,
+            vrrp_helper_end,
+            patient=vrrp_child.starts > 1,
         ),
+        partial(keep_only, VRRP_KEEPS),
+        keeps=(vrrp_end, vrrp_helper_end),
+        wanted=lambda: bool(generations.current.instances),
+    )
+    helpers = [
+        vrrp_child,
         Child(
             "scripts",
             lambda: vrrp_scripts.run(generations.current.vrrp, helper_end, scripts_end),

@@ -44,6 +44,7 @@ from pointsman.model.tracking import SyncGroupSettings, TrackKind, VrrpSurroundi
 from pointsman.model.vrrp import VrrpInstance, VrrpState, wants_helper
 from pointsman.net.addresses import (
     RTM_DELADDR,
+    RTM_NEWADDR,
     VRRP_MARK,
     addresses,
     parse_address,
@@ -77,8 +78,11 @@ def run(
     run_directory: Path,
     surroundings: VrrpSurroundings | None = None,
     helper: socket.socket | None = None,
+    patient: bool = False,
 ) -> int:
     """Run the instances until SIGTERM. The exit code: 0 stopped in order, 3 this host lacks something.
+
+    `patient`: an instance whose interface or address is missing waits for it, in FAULT, and the others work.
 
     `channel` (SOCK_SEQPACKET) carries an InstanceChanged for every instance at the start and at every change;
     a HandOver received on it is carried out, any other datagram asks for all of them again. `helper` leads to
@@ -87,7 +91,9 @@ def run(
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
     try:
-        process = VrrpProcess(instances, channel, run_directory, surroundings or VrrpSurroundings(), helper)
+        process = VrrpProcess(
+            instances, channel, run_directory, surroundings or VrrpSurroundings(), helper, patient
+        )
     except EnvironmentProblemError as problem:
         print(f"pointsman vrrp: {problem}", file=sys.stderr)
         return EXIT_ENVIRONMENT
@@ -105,6 +111,7 @@ class VrrpProcess:
         run_directory: Path,
         surroundings: VrrpSurroundings,
         helper: socket.socket | None,
+        patient: bool = False,
     ) -> None:
         self._channel = channel
         self._helper = helper
@@ -127,14 +134,18 @@ class VrrpProcess:
             raise EnvironmentProblemError(
                 f"cannot use netlink and packet sockets: {way_out(error)}"
             ) from error
-        check_devices(instances, self._links)
+        if not patient:
+            check_devices(instances, self._links)
         self._crew = Crew(self._host, run_directory, self._selector, self._report)
         self._routers = self._crew.routers
         for instance in instances:
-            self._crew.add(instance, self._present)
+            self._crew.add(instance, self._present, patient)
         self._groups: list[tuple[SyncGroup, SyncGroupSettings]] = []
         self._surround(tuple(instances), surroundings)
-        self._crew.open()
+        if patient:
+            self._crew.reopen()
+        else:
+            self._crew.open()
 
     def run(self) -> None:
         """Start every instance, work until SIGTERM or SIGINT, stop every instance."""
@@ -269,6 +280,8 @@ class VrrpProcess:
             if message.type == RTM_DELADDR and (removed := parse_address(message)):
                 for router in self._routers:
                     router.address_removed(removed)
+            elif message.type == RTM_NEWADDR:
+                changed = changed or not all(router.link_up for router in self._routers)
             elif link := parse_link(message):
                 self._take_link(link, deleted=message.type == RTM_DELLINK)
                 changed = True
@@ -282,6 +295,8 @@ class VrrpProcess:
             self._links[link.name] = link
 
     def _after_link_change(self) -> None:
+        if any(router.waits_for_address for router in self._routers):
+            self._crew.find_sources(addresses(self._netlink))
         self._crew.reopen()
         self._read_interfaces()
         for router in self._routers:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import logging
 import selectors
 from collections.abc import Callable, Sequence
@@ -45,9 +47,12 @@ class Crew:
         self._report = report
         self._endpoints: dict[tuple[str, Address | None, int], Endpoint] = {}
 
-    def add(self, instance: VrrpInstance, present: list[InterfaceAddress]) -> Router:
-        """A router for this instance, not yet started. Raises EnvironmentProblemError."""
-        own_address = find_own_address(instance, self._host.links[instance.interface], present)
+    def add(self, instance: VrrpInstance, present: list[InterfaceAddress], patient: bool = False) -> Router:
+        """A router for this instance, not yet started. Raises EnvironmentProblemError.
+
+        `patient`: without an address to send from it waits, in FAULT, until there is one.
+        """
+        own_address = self._own_address(instance, present, patient)
         endpoint = self._endpoint(instance, own_address)
         if instance.virtual_router_id in endpoint.routers:
             raise EnvironmentProblemError(
@@ -72,11 +77,20 @@ class Crew:
 
     def reopen(self) -> None:
         """The same while running: what is not possible is logged."""
-        for endpoint in self._endpoints.values():
+        for endpoint in list(self._endpoints.values()):
             try:
                 self._open(endpoint)
             except EnvironmentProblemError as problem:
                 log.error("%s", problem)
+
+    def find_sources(self, present: list[InterfaceAddress]) -> None:
+        """Routers that wait for an address to send from look again."""
+        for router in self.routers:
+            if router.waits_for_address:
+                link = self._host.links.get(router.instance.interface)
+                with contextlib.suppress(EnvironmentProblemError):
+                    self._move(router, router.instance, find_own_address(router.instance, link, present))
+                    log.info("(%s) sends from %s now", router.instance.name, router.machine.own_address)
 
     def adopt(
         self, instances: Sequence[VrrpInstance], present: list[InterfaceAddress], readings: Readings
@@ -86,9 +100,10 @@ class Crew:
         Addresses that leave an instance are taken away before others take any, so that one may move.
         Raises EnvironmentProblemError when this host cannot run them; then nothing has changed.
         """
-        check_devices(instances, self._host.links)
+        interfaces = {router.instance.interface for router in self.routers}
+        check_devices((each for each in instances if each.interface not in interfaces), self._host.links)
         for instance in instances:
-            find_own_address(instance, self._host.links[instance.interface], present)
+            self._own_address(instance, present, patient=instance.interface in interfaces)
         wanted = {instance.name: instance for instance in instances}
         for router in list(self.routers):
             after = wanted.get(router.instance.name)
@@ -101,7 +116,11 @@ class Crew:
             if not same(router.instance, after):
                 self._change(router, after, present)
         known = {router.instance.name for router in self.routers}
-        new = [self.add(instance, present) for instance in instances if instance.name not in known]
+        new = [
+            self.add(instance, present, instance.interface in interfaces)
+            for instance in instances
+            if instance.name not in known
+        ]
         self._close_unused()
         self.reopen()
         for router in new:
@@ -134,13 +153,26 @@ class Crew:
         before = router.instance
         own_address = router.machine.own_address
         if _sources(before) != _sources(after):
-            own_address = find_own_address(after, self._host.links[after.interface], present)
+            own_address = self._own_address(after, present, patient=True)
+        self._move(router, after, own_address)
+
+    def _move(self, router: Router, after: VrrpInstance, own_address: Address) -> None:
         for endpoint in self._endpoints.values():
             endpoint.release(router)
         endpoint = self._endpoint(after, own_address)
         endpoint.take(router)
         self._open(endpoint)
         router.adopt(after, own_address)
+
+    def _own_address(self, instance: VrrpInstance, present: list[InterfaceAddress], patient: bool) -> Address:
+        """Where its adverts come from; unspecified when a patient one has nothing yet."""
+        try:
+            return find_own_address(instance, self._host.links.get(instance.interface), present)
+        except EnvironmentProblemError as problem:
+            if not patient:
+                raise
+            log.warning("%s", problem)
+            return ipaddress.ip_address(bytes(4 if instance.family == 4 else 16))
 
     def _close_unused(self) -> None:
         for key, endpoint in list(self._endpoints.items()):

@@ -32,7 +32,9 @@ def _devices(instance: VrrpInstance) -> list[str]:
     return [name for name in (*bearers, *(route.device for route in instance.routes)) if name]
 
 
-def find_own_address(instance: VrrpInstance, link: Link, present: Iterable[InterfaceAddress]) -> Address:
+def find_own_address(
+    instance: VrrpInstance, link: Link | None, present: Iterable[InterfaceAddress]
+) -> Address:
     """The source of this instance's adverts: as configured, else the first real address of its interface.
 
     Over IPv6 it is the link-local address (RFC 5798 section 5.1.2.1). Raises EnvironmentProblemError.
@@ -43,12 +45,17 @@ def find_own_address(instance: VrrpInstance, link: Link, present: Iterable[Inter
     virtual = {entry.address for entry in instance.moving_addresses}
     for found in present:
         if (
-            found.index == link.index
+            link is not None
+            and found.index == link.index
             and found.address.version == instance.family
             and (instance.family == 4 or found.address.is_link_local)
             and found.address not in virtual
         ):
             return found.address
+    if link is None:
+        raise EnvironmentProblemError(
+            f"vrrp_instance {instance.name}: interface {instance.interface} does not exist"
+        )
     kind = "IPv4" if instance.family == 4 else "link-local IPv6"
     raise EnvironmentProblemError(
         f"vrrp_instance {instance.name}: interface {link.name} has no {kind} address to send adverts from; "

@@ -74,7 +74,13 @@ class Router:
     def link_up(self) -> bool:
         """The interface runs and adverts can be sent and received on it."""
         link = self._host.links.get(self.instance.interface)
-        return link is not None and link.running and self.socket is not None
+        ready = self.socket is not None and not self.waits_for_address
+        return link is not None and link.running and ready
+
+    @property
+    def waits_for_address(self) -> bool:
+        """The interface had no address to send adverts from."""
+        return self.machine.own_address.is_unspecified
 
     def start(self, present: list[InterfaceAddress], readings: Readings) -> None:
         """Leave INIT, with what a former process has left behind among the addresses of this host."""
