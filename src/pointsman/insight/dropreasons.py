@@ -38,7 +38,7 @@ AFTER_THE_END = frozenset(
     | {"TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE", "TCP_LINGER"}
     | {"TCP_ABORT_ON_CLOSE", "TCP_ABORT_ON_DATA", "TCP_ABORT_ON_LINGER"}
 )
-"""Why a host's TCP gives up what arrives after it has closed its side: usual for a client that leaves early."""
+"""Why a host's TCP gives up what comes after it has closed its side: usual for a client that leaves early."""
 
 
 def explained(reason: str, interface: str, vip: str) -> str:
