@@ -234,6 +234,9 @@ struct limits {
 #define HOSTS 1024
 /* value: MAC as a little-endian number | (ifindex & 0xffff) << 48; 0: any destination MAC is taken */
 
+/* Keys of `virtual_macs` have the same form: further addresses of an interface, those of VRRP while it is master. */
+#define VIRTUAL_MACS 4096
+
 /* Keeps the enumerations in the object's BTF, from which user space reads their names. */
 struct vocabulary {
 	enum abi abi;

@@ -45,6 +45,13 @@ struct {
 	__type(value, __u64);
 } exits SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, VIRTUAL_MACS);
+	__type(key, __u64);
+	__type(value, __u8);
+} virtual_macs SEC(".maps");
+
 /* Ways out other than the one a packet came in by. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);

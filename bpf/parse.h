@@ -116,7 +116,8 @@ static __always_inline int addressed_to_us(struct ethhdr *ethernet, __u32 ingres
 
 	if (!host || !*host)
 		return !(ethernet->h_dest[0] & 1);
-	return *host == (mac | (__u64)(ingress & 0xffff) << 48);
+	mac |= (__u64)(ingress & 0xffff) << 48;
+	return *host == mac || bpf_map_lookup_elem(&virtual_macs, &mac);
 }
 
 #endif

@@ -167,6 +167,37 @@ def test_frames_of_a_vlan_are_left_to_its_interface(mode: str) -> None:
         until(lambda: plane.counters().services[0].traffic.connections == 1)
 
 
+@pytest.mark.parametrize("mode", ["tc", "generic"])
+def test_frames_to_a_virtual_mac_are_for_us_as_long_as_we_are_master(mode: str) -> None:
+    plane = XdpDataPlane.open(PINS, ["v0", "v1"], mode, 1024)
+    server = RealServer(key=ServerKey(ipaddress.ip_address("10.9.9.1"), 80))
+    assert not plane.apply([AddService(SERVICE), AddServer(SERVICE.key, server)])
+    virtual, other = bytes.fromhex("00005e000133"), bytes.fromhex("00005e000134")
+    frame = tcp("S", "10.9.9.2", 1000, 80, target="10.9.9.9")
+
+    def other_hosts(mac: bytes) -> int:
+        """How many more frames are taken to be somebody else's."""
+        before = plane.counters().exits
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+            sender.bind(("pv0", 0))
+            sender.send(mac + frame[6:])
+        until(lambda: sum(plane.counters().exits.values()) > sum(before.values()))
+        return plane.counters().exits.get("other_host", 0) - before.get("other_host", 0)
+
+    assert other_hosts(virtual) == 1
+    plane.set_virtual_macs({("v0", virtual), ("v0", other), ("gone", virtual)})
+    assert (other_hosts(virtual), other_hosts(other)) == (0, 0)
+    plane.set_virtual_macs({("v1", virtual)})
+    assert (other_hosts(virtual), other_hosts(other)) == (1, 1)
+
+    plane.set_virtual_macs({("v0", virtual)})
+    plane.close(keep_forwarding=True)
+    plane = XdpDataPlane.open(PINS, ["v0"], mode, 1024)
+    assert other_hosts(virtual) == 0, "the next director knows nothing yet"
+    plane.set_virtual_macs(())
+    assert other_hosts(virtual) == 1
+
+
 def test_interfaces_that_share_a_place_take_any_unicast_frame() -> None:
     for name, index in (("a0", 2007), ("b0", 2007 + HOSTS)):
         cable(name, f"index {index}")

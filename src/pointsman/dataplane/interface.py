@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -78,6 +78,9 @@ class DataPlane(Protocol):
 
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
         """Tell how real servers are reached; data planes that ask the kernel themselves ignore it."""
+
+    def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
+        """Take frames to exactly these further MAC addresses, by interface: VRRP's, while it is master."""
 
     def close(self, keep_forwarding: bool) -> None:
         """Let go: leave everything in force, or take the program and the tables away."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 
 from pointsman.dataplane.interface import Capabilities, NextHop
 from pointsman.lvs.reconcile import apply_operations
@@ -38,6 +38,7 @@ class MemoryDataPlane:
         self._timeouts = TIMEOUTS
         self._counted: dict[ServerCell, ServerCounters] = {}
         self.next_hops: tuple[NextHop, ...] = ()
+        self.virtual_macs: frozenset[tuple[str, bytes]] = frozenset()
         self.closed = False
 
     def capabilities(self) -> Capabilities:
@@ -87,6 +88,9 @@ class MemoryDataPlane:
 
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
         self.next_hops = tuple(hops)
+
+    def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
+        self.virtual_macs = frozenset(wanted)
 
     def close(self, keep_forwarding: bool) -> None:
         self.closed = True

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.layout import HOSTS
 
 
 class Hosts:
     """Which frames are for us, by interface index."""
 
-    def __init__(self, words: ctypes.Array[ctypes.c_uint64]) -> None:
+    def __init__(self, words: ctypes.Array[ctypes.c_uint64], virtual_macs: int) -> None:
+        """`virtual_macs` is the descriptor of the map of that name."""
         self._words = words
+        self._virtual_macs = virtual_macs
         self.addresses: dict[int, bytes] = {}
         """What was written last."""
 
@@ -34,6 +37,15 @@ class Hosts:
             self._words[place] = word
         return before
 
+    def write_virtual(self, wanted: Iterable[tuple[int, bytes]]) -> None:
+        """Take frames to exactly these further addresses, by interface index. Raises OSError."""
+        keys = {_word(index, mac).to_bytes(8, "little") for index, mac in wanted}
+        present = set(syscalls.map_keys(self._virtual_macs, 8))
+        for key in keys - present:
+            syscalls.map_update(self._virtual_macs, key, b"\1")
+        for key in present - keys:
+            syscalls.map_delete(self._virtual_macs, key)
+
     def undo(self, before: Sequence[int]) -> None:
         for place, word in enumerate(before):
             self._words[place] = word
@@ -43,5 +55,9 @@ def _words_of(addresses: Mapping[int, bytes]) -> dict[int, int]:
     found: dict[int, int] = {}
     for index, mac in addresses.items():
         place = index % HOSTS
-        found[place] = 0 if place in found else int.from_bytes(mac, "little") | (index & 0xFFFF) << 48
+        found[place] = 0 if place in found else _word(index, mac)
     return found
+
+
+def _word(index: int, mac: bytes) -> int:
+    return int.from_bytes(mac, "little") | (index & 0xFFFF) << 48

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, NextHop
@@ -64,7 +64,8 @@ class XdpDataPlane:
         self._directory = directory
         self._attachments: list[Attachment] = []
         self._interfaces: tuple[str, ...] = ()
-        self._hosts = Hosts(self.tables.hosts)
+        self._hosts = Hosts(self.tables.hosts, self.tables.descriptors["virtual_macs"])
+        self._virtual_macs: frozenset[tuple[str, bytes]] | None = None
         self._mode = "auto"
         self._clock: Callable[[], float] = _seconds_since_boot
         self._states = {name: number for number, name in words.states.items()}
@@ -196,6 +197,7 @@ class XdpDataPlane:
             if index not in live:
                 problems += self._attach_again(links, name, index)
         self._hosts.write(_hardware_addresses(there))
+        self._follow_virtual_macs()
         return problems
 
     def _attach_again(self, links: Links, name: str, index: int) -> list[str]:
@@ -304,6 +306,20 @@ class XdpDataPlane:
         if hop.index in self._hosts.addresses:
             self._hosts.write(self._hosts.addresses | {hop.index: hop.source})
         return True
+
+    def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
+        """Until it is told for the first time, those of an earlier director count. Raises OSError."""
+        self._virtual_macs = frozenset(wanted)
+        self._follow_virtual_macs()
+
+    def _follow_virtual_macs(self) -> None:
+        if self._virtual_macs is None:
+            return
+        found = set()
+        for name, mac in self._virtual_macs:
+            with contextlib.suppress(OSError):
+                found.add((interfaces.index_of(name), mac))
+        self._hosts.write_virtual(found)
 
     def close(self, keep_forwarding: bool) -> None:
         if not keep_forwarding and self._directory is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _NUMBER = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
-_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 1, 2, 3
+_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
 _OBJ_PIN, _OBJ_GET, _PROG_TEST_RUN, _INFO_BY_FD = 6, 7, 10, 15
 _RAW_TRACEPOINT_OPEN, _MAP_LOOKUP_AND_DELETE = 17, 21
 _MAP_LOOKUP_BATCH, _LINK_CREATE, _LINK_UPDATE, _LINK_DETACH = 24, 28, 29, 34
@@ -65,6 +66,19 @@ def map_update(fd: int, key: bytes, value: bytes) -> None:
 def map_delete(fd: int, key: bytes) -> None:
     wanted = ctypes.create_string_buffer(key, len(key))
     _bpf(_MAP_DELETE, struct.pack("=IxxxxQQQ", fd, _address(wanted), 0, 0))
+
+
+def map_keys(fd: int, size: int) -> list[bytes]:
+    """Every key of a hash map that nobody else writes to meanwhile."""
+    found: list[bytes] = []
+    key, following = None, ctypes.create_string_buffer(size)
+    with contextlib.suppress(FileNotFoundError):  # the end
+        while True:
+            content = struct.pack("=IxxxxQQQ", fd, _address(key), _address(following), 0)
+            _bpf(_MAP_GET_NEXT_KEY, content)
+            found.append(following.raw)
+            key = ctypes.create_string_buffer(following.raw, size)
+    return found
 
 
 def map_lookup_batch(fd: int, count: int, size: int) -> bytes:
