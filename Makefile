@@ -9,14 +9,18 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 OBJECT := src/pointsman/dataplane/xdp/director.bpf.o
 BENCH  ?= all
+JOBS   ?= 4
 
 .PHONY: demo test lint bench setup install uninstall clean
 
 demo: setup
 	@$(BIN)/pointsman lab demo
 
+# The long ones first, several files at once: most of them wait for somebody.
+ALL_TESTS := -n $(JOBS) --dist loadfile --no-loadscope-reorder $(addprefix tests/,guest lab interop bpf machines property unit)
+
 test: setup build/guest/.ready
-	@$(BIN)/pytest $(TESTS)
+	@$(BIN)/pytest $(or $(TESTS),$(ALL_TESTS))
 
 lint: $(VENV)/.ready
 	@$(BIN)/ruff check .
@@ -51,7 +55,9 @@ $(OBJECT): $(wildcard bpf/*.c bpf/*.h bpf/Makefile) | build/.packages
 	@echo "==> BPF object"
 	@$(MAKE) --no-print-directory -C bpf
 
-install: setup
+install: root
+	@scripts/packages program
+	@$(MAKE) --no-print-directory -C bpf
 	@scripts/install
 
 uninstall:

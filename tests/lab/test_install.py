@@ -46,6 +46,21 @@ def test_staged_and_taken_away(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+def test_without_the_bpf_program_nothing_is_put_in_place(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    (checkout / "scripts").mkdir(parents=True)
+    copied = checkout / "scripts/install"
+    copied.write_bytes(INSTALL.read_bytes())
+    copied.chmod(0o755)
+    root = tmp_path / "root"
+    done = subprocess.run(
+        [copied], env={**os.environ, "DESTDIR": str(root)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "the BPF program is not built: run 'make -C bpf'" in done.stderr
+    assert not root.exists()
+
+
 def test_another_place_is_named_in_the_units(tmp_path: Path) -> None:
     install(tmp_path, "--environment", ENVIRONMENT, BINDIR="/usr/bin", UNITDIR="/usr/lib/systemd/system")
     for unit in UNITS:
