@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO, TypeVar
 
 import click
+import msgspec
 
 from pointsman.daemon.client import ControlError, DirectorNotRunning, ProtocolError, request
 from pointsman.daemon.messages import (
@@ -47,7 +48,7 @@ from pointsman.lvs.ipvsadm.errors import (
     try_help,
 )
 from pointsman.model.address import Address
-from pointsman.model.operations import Operation
+from pointsman.model.operations import EditService, Operation
 from pointsman.model.service import ServiceTable, Transport
 
 Ask = Callable[[Request], Reply]
@@ -184,10 +185,19 @@ class Session:
         """Have them carried out and report the refused; 255 when there are any."""
         if not operations:
             return 0
-        refusals = self._reply(ApplyRequest(tuple(operations)), ApplyReply).refusals
+        asked = tuple(self._with_fronts(operation) for operation in operations)
+        refusals = self._reply(ApplyRequest(asked), ApplyReply).refusals
         for refusal in refusals:
             self._err.write(f"{refusal_text(refusal)}\n")
         return REFUSED_BY_KERNEL if refusals else 0
+
+    def _with_fronts(self, operation: Operation) -> Operation:
+        """ipvsadm knows nothing of what is marked: an edit of a firewall-mark service keeps it."""
+        if not isinstance(operation, EditService) or not operation.service.key.fwmark:
+            return operation
+        entry = self._table().table.get(operation.service.key)
+        fronts = entry.service.fronts if entry else frozenset()
+        return EditService(msgspec.structs.replace(operation.service, fronts=fronts))
 
     def _table(self) -> TableReply:
         return self._reply(TableRequest(), TableReply)

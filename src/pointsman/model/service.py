@@ -72,6 +72,18 @@ class ServerKey(msgspec.Struct, frozen=True):
         return bracketed(self.address, self.port)
 
 
+class Front(msgspec.Struct, frozen=True):
+    """One of the destinations of a firewall-mark service: packets to it count as marked."""
+
+    transport: Transport
+    address: Address
+    port: int = 0
+    """0: every port."""
+
+    def __str__(self) -> str:
+        return f"{self.transport.name} {bracketed(self.address, self.port)}"
+
+
 class VirtualService(msgspec.Struct, frozen=True, kw_only=True):
     """A virtual service as the administrator wrote it."""
 
@@ -84,6 +96,9 @@ class VirtualService(msgspec.Struct, frozen=True, kw_only=True):
     one_packet: bool = False
     flags: frozenset[str] = frozenset()
     """Scheduler flags by their ipvsadm names: sh-fallback, sh-port, mh-fallback, mh-port, flag-1..3."""
+    fronts: frozenset[Front] = frozenset()
+    """Of a firewall-mark service only: what keepalived's nftables_ipvs would mark for it. All of
+    it is one service, with one scheduler and one persistence, also where no mark can be seen (XDP)."""
 
 
 class RealServer(msgspec.Struct, frozen=True, kw_only=True):
