@@ -13,14 +13,14 @@ ROOT = Path(pointsman.__file__).parent
 
 FLOORS = [
     {"model"},
-    {"conf", "vrrp", "health", "lvs"},
+    {"conf", "vrrp", "bfd", "health", "lvs"},
     {"dataplane", "net"},
     {"realserver", "insight", "daemon", "lab", "web"},
     {"cli"},
 ]
 """A room may import its own floor's own room and any room of a floor before."""
 
-CORES = {"model", "conf", "vrrp", "health", "lvs"}
+CORES = {"model", "conf", "vrrp", "bfd", "health", "lvs"}
 FORBIDDEN_IN_CORES = {"asyncio", "socket", "time", "os", "random", "subprocess", "logging"}
 ALLOWED_ACROSS = {
     ("lab", "insight"),

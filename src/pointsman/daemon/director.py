@@ -70,6 +70,8 @@ class Director:
         self._hops: dict[str, NextHop] = {}
         self._instances: dict[str, tuple[messages.InstanceChanged, float]] = {}
         present = {instance.name for instance in self._config.instances}
+        self._sessions: dict[str, messages.SessionChanged] = {}
+        """Of BFD, by name."""
         self._told = {name: kept for name, kept in remembered.instances.items() if name in present}
         """The state of each instance that a mail has told of, and since when it is in it."""
         self._started = time.monotonic()
@@ -181,6 +183,8 @@ class Director:
             if isinstance(report, messages.CheckResult):
                 self._send(self._keeper.take(report))
                 self._settle_soon()
+            elif isinstance(report, messages.SessionChanged):
+                self._sessions[report.session] = report
             else:
                 self._instance_changed(report)
 
@@ -349,6 +353,7 @@ class Director:
                     status_report.instance(self._config, report, now - since)
                     for report, since in self._instances.values()
                 ],
+                "sessions": status_report.sessions(self._config, self._sessions),
                 "services": self._keeper.describe(
                     {address: status_report.hop_text(hop) for address, hop in self._hops.items()}
                 ),

@@ -89,6 +89,11 @@ def for_vrrp(config: Config) -> Config:
     return msgspec.structs.replace(config, virtual_servers=(), mail=Mail())
 
 
+def for_bfd(config: Config) -> Config:
+    """What the BFD process needs."""
+    return Config(router_id=config.router_id, bfd=config.bfd)
+
+
 def for_checker(config: Config) -> Config:
     """What the checker needs; it is told no passwords."""
     return msgspec.structs.replace(config, instances=(), mail=Mail())

@@ -51,11 +51,26 @@ class CheckResult(msgspec.Struct, frozen=True, tag=True):
     """What the check adds to the real server's weight."""
 
 
+# bfd -> director, checker
+
+
+class SessionChanged(msgspec.Struct, frozen=True, tag=True):
+    """A BFD session has gone up, is no longer up, or is told for the first time.
+
+    The checker hears it on a channel of its own. It has to ask once (SendVerdicts, there): bfd then tells all.
+    """
+
+    session: str
+    """The name of its bfd_instance."""
+    up: bool
+    reason: str
+
+
 # director -> checker
 
 
 class SendVerdicts(msgspec.Struct, frozen=True, tag=True):
-    """Report the verdict in force of every check again: the director has restarted and knows none."""
+    """Report everything in force again: who asks has (re)started and knows nothing. Also to bfd."""
 
 
 class NewConfiguration(msgspec.Struct, frozen=True, tag=True):
@@ -172,7 +187,7 @@ class ErrorReply(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
-Report = InstanceChanged | CheckResult
+Report = InstanceChanged | CheckResult | SessionChanged
 Request = (
     StatusRequest
     | TableRequest

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from pointsman.daemon.messages import InstanceChanged
+from pointsman.daemon.messages import InstanceChanged, SessionChanged
 from pointsman.dataplane.interface import Capabilities, NextHop
 from pointsman.model.config import Config
 from pointsman.net.links import links
@@ -46,6 +47,16 @@ def instance(config: Config, report: InstanceChanged, seconds: float) -> dict[st
             for item in known.addresses
         ],
     }
+
+
+def sessions(config: Config, told: Mapping[str, SessionChanged]) -> list[dict[str, object]]:
+    """The BFD sessions; one that has not been heard of yet is not up."""
+    found: list[dict[str, object]] = []
+    for each in config.bfd:
+        last = told.get(each.name)
+        up, reason = (last.up, last.reason) if last else (False, "not started yet")
+        found.append({"name": each.name, "neighbour": str(each.neighbour), "up": up, "reason": reason})
+    return found
 
 
 def hop_text(hop: NextHop) -> str:

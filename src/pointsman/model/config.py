@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pointsman.model.bfd import BfdSession
 from pointsman.model.health import VirtualServer
 from pointsman.model.location import Location
 from pointsman.model.tracking import VrrpSurroundings
@@ -32,4 +33,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mail: Mail = Mail()
     instances: tuple[VrrpInstance, ...] = ()
     vrrp: VrrpSurroundings = VrrpSurroundings()
+    bfd: tuple[BfdSession, ...] = ()
     virtual_servers: tuple[VirtualServer, ...] = ()

@@ -14,6 +14,7 @@ class TrackKind(enum.Enum):
     SCRIPT = "script"
     FILE = "file"
     PROCESS = "process"
+    BFD = "bfd"
 
 
 class Tracked(msgspec.Struct, frozen=True, kw_only=True):
