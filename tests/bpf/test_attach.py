@@ -204,9 +204,15 @@ time.sleep(600)
 
 def test_a_connection_survives_the_death_and_return_of_its_director(cluster: Cluster) -> None:
     cluster.start().close(keep_forwarding=True)
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, cluster.director, str(cluster.pins)], stdout=subprocess.PIPE, text=True
-    ) as holder:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDER, cluster.director, str(cluster.pins)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as holder,
+        contextlib.ExitStack() as cleanup,
+    ):
+        cleanup.callback(holder.kill)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
         with connected(cluster) as (caller, answerer):

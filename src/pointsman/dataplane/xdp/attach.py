@@ -122,7 +122,9 @@ class Links:
                         f"another XDP program is attached to {name}: "
                         f"remove it (`ip link set {name} xdp off`) or use mode tc",
                     ) from error
-                reasons.append(f"not {candidate}: {os.strerror(error.errno or 0)}")
+                old = candidate == "tc" and error.errno == errno.EINVAL
+                why = "tcx needs Linux 6.6" if old else os.strerror(error.errno or 0)
+                reasons.append(f"not {candidate}: {why}")
                 continue
             self._pin(link, self._directory / f"{index}-{candidate}")
             return Attachment(name, index, candidate, "; ".join(reasons))
