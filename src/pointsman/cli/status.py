@@ -93,7 +93,7 @@ def show(state: dict[str, Any], console: Console) -> None:
         name = f"[{style}]{item['state']}[/]" if style else item["state"]
         since = f"for {item['for']:.0f} s" + (f": {item['reason']}" if item["reason"] else "")
         console.print(f"\nVRRP {item['instance']}  {name}  priority {item['priority']}  {since}")
-    for session in state["sessions"]:
+    for session in state.get("sessions", ()):
         name = "[bold green]up[/]" if session["up"] else "[bold red]DOWN[/]"
         console.print(f"\nBFD {session['name']}  {name}  {session['neighbour']}  {session['reason']}")
     for service in state["services"]:
