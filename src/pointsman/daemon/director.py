@@ -22,7 +22,7 @@ import msgspec
 from pointsman.daemon import messages, status_report
 from pointsman.daemon.control import ControlServer
 from pointsman.daemon.director_memory import DirectorMemory, MemoryFile
-from pointsman.daemon.generations import Generations, for_checker, for_vrrp
+from pointsman.daemon.generations import Generations, for_bfd, for_checker, for_vrrp
 from pointsman.daemon.keeper import Keeper, foreign_services
 from pointsman.daemon.mail import MailQueue
 from pointsman.daemon.paths import control_socket, run_directory
@@ -91,7 +91,7 @@ class Director:
         self._mail = MailQueue(self._config.mail)
         self._mail.start()
         self._reloader.audience = [
-            *zip(channels, (for_vrrp, for_checker, for_vrrp, for_checker), strict=False),
+            *zip(channels, (for_vrrp, for_checker, for_vrrp, for_checker, for_bfd), strict=False),
             (ready, lambda config: config),
         ]
         self._vrrp = channels[0] if channels else None

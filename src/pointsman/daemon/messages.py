@@ -57,7 +57,7 @@ class CheckResult(msgspec.Struct, frozen=True, tag=True):
 class SessionChanged(msgspec.Struct, frozen=True, tag=True):
     """A BFD session has gone up, is no longer up, or is told for the first time.
 
-    The checker hears it on a channel of its own. It has to ask once (SendVerdicts, there): bfd then tells all.
+    The checker hears it on a channel of its own. It asks once (SendVerdicts, there); bfd then tells all.
     """
 
     session: str

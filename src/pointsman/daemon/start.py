@@ -13,7 +13,7 @@ from functools import partial
 
 import msgspec
 
-from pointsman.daemon import checker, director, health_programs, vrrp, vrrp_scripts
+from pointsman.daemon import bfd, checker, director, health_programs, vrrp, vrrp_scripts
 from pointsman.daemon.generations import Generations
 from pointsman.daemon.paths import forget_predecessors, pin_directory, run_directory
 from pointsman.daemon.privileges import (
@@ -52,6 +52,7 @@ DIRECTOR_KEEPS = {
     Capability.PERFMON,
     Capability.SYS_RESOURCE,
 }
+BFD_KEEPS = {Capability.IPC_LOCK, Capability.SYS_NICE}
 VRRP_KEEPS = {Capability.NET_ADMIN, Capability.NET_RAW, Capability.IPC_LOCK, Capability.SYS_NICE}
 
 
@@ -169,7 +170,10 @@ def _supervisor(
     scripts_end, from_scripts = _pair()
     vrrp_helper_end, helper_end = _pair()
     programs_end, from_programs = _pair()
-    channels = [from_vrrp, from_checker, from_scripts, from_programs]
+    bfd_end, from_bfd = _pair()
+    bfd_vrrp_end, vrrp_bfd_end = _pair()
+    bfd_checker_end, checker_bfd_end = _pair()
+    channels = [from_vrrp, from_checker, from_scripts, from_programs, from_bfd]
     generations = Generations(config)
     director_child = Child(
         "director",
@@ -186,9 +190,10 @@ def _supervisor(
             generations.current.vrrp,
             vrrp_helper_end,
             patient=vrrp_child.starts > 1,
+            bfd=vrrp_bfd_end,
         ),
         partial(keep_only, VRRP_KEEPS),
-        keeps=(vrrp_end, vrrp_helper_end),
+        keeps=(vrrp_end, vrrp_helper_end, vrrp_bfd_end),
         wanted=lambda: bool(generations.current.instances),
     )
     helpers = [
@@ -200,10 +205,21 @@ def _supervisor(
             wanted=lambda: wants_helper(generations.current.instances, generations.current.vrrp),
         ),
         Child(
+            "bfd",
+            lambda: bfd.run(
+                generations.current.bfd,
+                bfd.Channels(bfd_end, bfd_vrrp_end, bfd_checker_end),
+                run_directory(),
+            ),
+            partial(keep_only, BFD_KEEPS),
+            keeps=(bfd_end, bfd_vrrp_end, bfd_checker_end),
+            wanted=lambda: bool(generations.current.bfd),
+        ),
+        Child(
             "checker",
             lambda: checker.run(generations.current.virtual_servers, checker_end),
             lambda: become_nobody(checker.capabilities(generations.current.virtual_servers)),
-            keeps=(checker_end,),
+            keeps=(checker_end, checker_bfd_end),
             wanted=lambda: has_checks(generations.current),
             fixed=lambda: checker.capabilities(generations.current.virtual_servers),
         ),

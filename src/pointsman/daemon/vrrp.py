@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,6 +80,7 @@ def run(
     surroundings: VrrpSurroundings | None = None,
     helper: socket.socket | None = None,
     patient: bool = False,
+    bfd: socket.socket | None = None,
 ) -> int:
     """Run the instances until SIGTERM. The exit code: 0 stopped in order, 3 this host lacks something.
 
@@ -86,13 +88,14 @@ def run(
 
     `channel` (SOCK_SEQPACKET) carries an InstanceChanged for every instance at the start and at every change;
     a HandOver received on it is carried out, any other datagram asks for all of them again. `helper` leads to
-    the process that runs programs (vrrp_scripts): notices go there, readings of trackers come from it.
+    the process that runs programs (vrrp_scripts): notices go there, readings of trackers come from it, and
+    from `bfd`.
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
     try:
         process = VrrpProcess(
-            instances, channel, run_directory, surroundings or VrrpSurroundings(), helper, patient
+            instances, channel, run_directory, surroundings or VrrpSurroundings(), helper, patient, bfd
         )
     except EnvironmentProblemError as problem:
         print(f"pointsman vrrp: {problem}", file=sys.stderr)
@@ -112,9 +115,11 @@ class VrrpProcess:
         surroundings: VrrpSurroundings,
         helper: socket.socket | None,
         patient: bool = False,
+        bfd: socket.socket | None = None,
     ) -> None:
         self._channel = channel
         self._helper = helper
+        self._bfd = bfd
         self._notices: collections.deque[Message] = collections.deque(maxlen=_MOST_PENDING)
         self._readings: dict[tuple[TrackKind, str], int] = {}
         self._pending: collections.deque[InstanceChanged] = collections.deque(maxlen=_MOST_PENDING)
@@ -152,6 +157,8 @@ class VrrpProcess:
         self._prepare()
         self._remove_strays()
         self._notices.append(TellReadings())
+        if self._bfd is not None:
+            self._bfd.send(msgspec.json.encode(TellReadings()))
         for router in self._routers:
             router.start(self._present, self._readings)
         while not self._stopping:
@@ -208,9 +215,10 @@ class VrrpProcess:
         self._selector.register(self._monitor, selectors.EVENT_READ, self._read_monitor)
         self._selector.register(self._channel, selectors.EVENT_READ, self._on_channel)
         self._selector.register(self._answers, selectors.EVENT_READ, self._on_answers)
-        if self._helper is not None:
-            self._helper.setblocking(False)
-            self._selector.register(self._helper, selectors.EVENT_READ, self._on_readings)
+        for tracker in (self._helper, self._bfd):
+            if tracker is not None:
+                tracker.setblocking(False)
+                self._selector.register(tracker, selectors.EVENT_READ, partial(self._on_readings, tracker))
         if refused := become_punctual():
             log.warning("Adverts may be late under load, refused: %s", ", ".join(refused))
 
@@ -339,15 +347,14 @@ class VrrpProcess:
         for router in self._routers:
             router.judge(self._readings)
 
-    def _on_readings(self) -> None:
+    def _on_readings(self, tracker: socket.socket) -> None:
         """What the trackers have found out."""
-        assert self._helper is not None
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            while data := self._helper.recv(_LONGEST_QUESTION):
+            while data := tracker.recv(_LONGEST_QUESTION):
                 with contextlib.suppress(msgspec.MsgspecError):
                     reading = decode_reading(data)
                     self._readings[reading.kind, reading.name] = reading.value
-            self._selector.unregister(self._helper)
+            self._selector.unregister(tracker)
         for router in self._routers:
             router.judge(self._readings)
 
