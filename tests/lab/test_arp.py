@@ -211,7 +211,7 @@ def stopping(real):
         real(*arguments, **options)
         os.kill(os.getpid(), signal.SIGSTOP)
     return call
-for name in ("write_arp", "add_to_lo", "remove_from_lo"):
+for name in ("write_arp", "add_address", "remove_address"):
     setattr(host, name, stopping(getattr(host, name)))
 from pointsman.cli.main import main
 main()

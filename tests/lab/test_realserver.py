@@ -1,4 +1,7 @@
-"""`pointsman realserver` on a real network stack: what it changes, that it restores all, killed or not."""
+"""`pointsman realserver` as typed, on a real network stack: what it changes, says and restores.
+
+Killed half way: test_realserver_methods.py.
+"""
 
 from __future__ import annotations
 
@@ -25,27 +28,6 @@ SNAPSHOT = """
 ip -o address | sed 's/ *valid_lft.*//' | grep -v fe80 | sort
 ip -o link | grep -v link-netns
 grep -H . /proc/sys/net/ipv4/conf/*/arp_ignore /proc/sys/net/ipv4/conf/*/arp_announce
-"""
-
-KILLED_AFTER = """
-import os, sys
-from pointsman.realserver import host, nft, state
-left = int(sys.argv.pop(1))
-def counted(real):
-    def call(*arguments, **options):
-        global left
-        if left == 0:
-            os.kill(os.getpid(), 9)
-        left -= 1
-        return real(*arguments, **options)
-    return call
-for name in ("write_arp", "add_to_lo", "remove_from_lo", "set_lo"):
-    setattr(host, name, counted(getattr(host, name)))
-for name in ("save", "forget"):
-    setattr(state, name, counted(getattr(state, name)))
-nft.apply = counted(nft.apply)
-from pointsman.cli.main import main
-main()
 """
 
 
@@ -136,32 +118,6 @@ def test_whatever_was_there_before_is_there_again(host: Host, there_before: str)
     host.realserver("up", VIP, VIP6, "--interface", "eth14", "--interface", "eth12")
     host.realserver("status")
     host.realserver("down", VIP, VIP6)
-    assert host.snapshot() == before
-
-
-@pytest.mark.parametrize("calls", range(11))
-@pytest.mark.parametrize("finish", ["up", "down"])
-def test_killed_at_any_step_of_up_the_next_run_finishes_or_undoes(
-    host: Host, calls: int, finish: str
-) -> None:
-    before = host.snapshot()
-    killed = host.call(sys.executable, "-c", KILLED_AFTER, str(calls), "realserver", "up", VIP, VIP6)
-    # save, six sysctls, two addresses: from the tenth call on nothing is left to be killed in
-    assert killed.returncode == (-9 if calls < 9 else 0), killed.stderr
-    if finish == "up":
-        host.realserver("up", VIP, VIP6)
-        host.realserver("status", VIP, VIP6)
-    host.realserver("down")
-    assert host.snapshot() == before
-
-
-@pytest.mark.parametrize("calls", range(10))
-def test_killed_at_any_step_of_down_the_next_one_finishes(host: Host, calls: int) -> None:
-    before = host.snapshot()
-    host.realserver("up", VIP, VIP6)
-    killed = host.call(sys.executable, "-c", KILLED_AFTER, str(calls), "realserver", "down")
-    assert killed.returncode == (-9 if calls < 9 else 0), killed.stderr
-    host.realserver("down")
     assert host.snapshot() == before
 
 
@@ -389,20 +345,3 @@ def test_without_nft_nothing_is_changed(host: Host, tmp_path: Path) -> None:
     assert "nft is not installed" in done.stderr
     assert host.snapshot() == before
     assert not host.run_directory.exists()
-
-
-def test_nft_killed_half_way_is_finished_or_undone(host: Host) -> None:
-    before = host.snapshot() + host.sh("nft list ruleset")
-    for after in range(6):
-        killed = host.call(
-            sys.executable, "-c", KILLED_AFTER, str(after), "realserver", "up", VIP, "--method", "nft"
-        )
-        if after % 2:
-            host.realserver("up", VIP, "--method", "nft")
-            host.realserver("status")
-        host.realserver("down")
-        assert host.snapshot() + host.sh("nft list ruleset") == before
-        if killed.returncode == 0:
-            break
-    else:
-        raise AssertionError("it was never let through to its end")

@@ -94,7 +94,20 @@ def method_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--method",
         type=click.Choice(setup.METHODS),
-        help="What keeps the VIP out of ARP: the kernel's settings (default), or nftables rules.",
+        help="What keeps the VIP out of ARP: the kernel's settings (default); nftables rules; or redirect, "
+        "where this host has no VIP and nftables hands what is sent to it to the host's own address.",
+    )(command)
+
+
+def device_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--dev`."""
+    return click.option(
+        "--dev",
+        "device",
+        metavar="IF",
+        default="",
+        help="The interface that gets the VIPs, lo unless given. One named dummy... is made if it is not "
+        "there; one that speaks ARP needs --method nft.",
     )(command)
 
 
@@ -113,15 +126,20 @@ def realserver() -> None:
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @from_option
 @method_option
+@device_option
 @interface_option
 def up(
-    vips: tuple[Address, ...], configuration: Path | None, method: str | None, interfaces: tuple[str, ...]
+    vips: tuple[Address, ...],
+    configuration: Path | None,
+    method: str | None,
+    device: str,
+    interfaces: tuple[str, ...],
 ) -> None:
     """Put the VIPs on lo and set the ARP rules, rules first. Can be repeated; `down` undoes it."""
     with told():
         vips = vips_of(vips, configuration)
-        steps = setup.up(run_directory(), vips, interfaces or None, method or "")
-        if method != setup.NFT:
+        steps = setup.up(run_directory(), vips, interfaces or None, method or "", device)
+        if method in (None, setup.SYSCTL):
             _say_choice(vips, interfaces)
     _show(steps)
 
@@ -142,12 +160,14 @@ def _say_choice(vips: Sequence[Address], interfaces: Sequence[str]) -> None:
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @from_option
 @method_option
+@device_option
 @interface_option
 @click.option("--every", type=click.FloatRange(0.1, 3600), default=5, show_default=True, help="Seconds.")
 def watch(
     vips: tuple[Address, ...],
     configuration: Path | None,
     method: str | None,
+    device: str,
     interfaces: tuple[str, ...],
     every: float,
 ) -> None:
@@ -166,6 +186,7 @@ def watch(
             click.echo,
             lambda: not stop.wait(every),
             method or "",
+            device,
         )
 
 
@@ -194,7 +215,7 @@ def show_status(vips: tuple[Address, ...], interfaces: tuple[str, ...], as_json:
             raise SetupError("no VIP is set up here by pointsman: name the VIP to look at")
         named = interfaces or tuple(known.interfaces) or tuple(setup.choose_interfaces(facts, asked))
         plan.require_interfaces(facts, interfaces)
-        rules = nft.listing() if known.method == setup.NFT else ""
+        rules = nft.listing() if known.method in (setup.NFT, setup.REDIRECT) else ""
         found = status.report(facts, known, asked, named, sysctl.file_that_sets, rules)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -26,6 +26,8 @@ _UNICAST = 1
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 _IFF_NOARP = 0x80
+_IFA_F_NODAD = 0x02
+_FOR_EVER = 0xFFFFFFFF
 
 
 def namespace_identity() -> str:
@@ -126,27 +128,68 @@ def set_lo(*, up: bool) -> None:
             raise SetupError(f"cannot set lo {'up' if up else 'down'}: {error.args[1]}") from error
 
 
-def add_to_lo(address: Address, prefix_length: int) -> None:
-    """Put an address on lo; no error if it is there. Raises SetupError."""
-    _change_address("add", address, prefix_length, tolerated=errno.EEXIST)
+def add_address(interface: str, address: Address, prefix_length: int) -> None:
+    """Put an address on an interface; no error if it is there. Raises SetupError.
+
+    IPv6: without duplicate address detection, which would find the director and give the address up (and
+    would announce it); and deprecated, so that nothing this host begins itself has the VIP as its source.
+    """
+    options: dict[str, object] = {}
+    if address.version == 6:
+        options = {"flags": _IFA_F_NODAD, "preferred_lft": 0, "valid_lft": _FOR_EVER}
+    _change_address("add", interface, address, prefix_length, errno.EEXIST, options)
 
 
-def remove_from_lo(address: Address, prefix_length: int) -> None:
-    """Take an address off lo; no error if it is not there. Raises SetupError."""
-    _change_address("del", address, prefix_length, tolerated=errno.EADDRNOTAVAIL)
+def remove_address(interface: str, address: Address, prefix_length: int) -> None:
+    """Take an address off an interface; no error if it is not there. Raises SetupError."""
+    _change_address("del", interface, address, prefix_length, errno.EADDRNOTAVAIL, {})
 
 
-def _change_address(command: str, address: Address, prefix_length: int, tolerated: int) -> None:
+def _change_address(
+    command: str,
+    interface: str,
+    address: Address,
+    prefix_length: int,
+    tolerated: int,
+    options: Mapping[str, object],
+) -> None:
     with IPRoute() as netlink:
+        found = netlink.link_lookup(ifname=interface)
+        if not found and command == "del":
+            return
         try:
-            netlink.addr(command, index=_lo(netlink), address=str(address), prefixlen=prefix_length)
+            if not found:
+                raise NetlinkError(errno.ENODEV, "there is no such interface")
+            netlink.addr(command, index=found[0], address=str(address), prefixlen=prefix_length, **options)
         except NetlinkError as error:
             if error.code == tolerated:
                 return
             hint = ""
             if address.version == 6 and error.code in (errno.EACCES, errno.EPERM):
-                hint = ": IPv6 is disabled on lo (sysctl net.ipv6.conf.lo.disable_ipv6)"
-            raise SetupError(f"cannot {command} {address} on lo: {error.args[1]}{hint}") from error
+                hint = f": IPv6 is disabled on {interface} (sysctl net.ipv6.conf.{interface}.disable_ipv6)"
+            raise SetupError(f"cannot {command} {address} on {interface}: {error.args[1]}{hint}") from error
+
+
+def make_dummy(name: str) -> None:
+    """Make a dummy interface and bring it up; no error if it is there. Raises SetupError."""
+    with IPRoute() as netlink:
+        try:
+            if not netlink.link_lookup(ifname=name):
+                netlink.link("add", ifname=name, kind="dummy")
+            netlink.link("set", index=netlink.link_lookup(ifname=name)[0], state="up")
+        except NetlinkError as error:
+            hint = ": this kernel has no dummy interfaces; use lo" if error.code == errno.EOPNOTSUPP else ""
+            raise SetupError(f"cannot make {name}: {error.args[1]}{hint}") from error
+
+
+def remove_dummy(name: str) -> None:
+    """Take the interface away; no error if it is not there. Raises SetupError."""
+    with IPRoute() as netlink:
+        for index in netlink.link_lookup(ifname=name):
+            try:
+                netlink.link("del", index=index)
+            except NetlinkError as error:
+                raise SetupError(f"cannot remove {name}: {error.args[1]}") from error
 
 
 def _lo(netlink: IPRoute) -> int:

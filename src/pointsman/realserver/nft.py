@@ -1,82 +1,145 @@
-"""The first document's other way: nftables keeps the VIP out of ARP, and the sysctls stay as they are.
+"""What nftables does for a real server, in tables of our own, made and replaced in one transaction.
 
-Requests for the VIP are not heard, and our own ARP packets that would bear it as sender bear the real
-server's own address instead. One table of our own in nftables' arp family, made and replaced in one
-transaction.
+- `nft`, the first document's other way: ARP requests for the VIP are not heard, and our own ARP packets that
+  would bear it as sender bear the real server's own address instead. Where the VIP of IPv6 is on a network
+  card, the same for neighbour discovery (RFC 4861), which has no arp_ignore: solicitations for it are not
+  heard, it is not advertised, and our own solicitations do not bear it.
+- `redirect`: the VIP is no address of this host; what is sent to it is handed to this host's own address and
+  the same port, and conntrack gives the answers the VIP as source.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import subprocess
 from collections.abc import Mapping, Sequence
 
 from pointsman.model.address import Address
 from pointsman.realserver.facts import Facts, SetupError
 
-TABLE = "arp pointsman"
+ARP, ND, REDIRECT = "arp pointsman", "ip6 pointsman_nd", "inet pointsman_redirect"
+TABLES = (ARP, ND, REDIRECT)
+
+Own = Mapping[str, Sequence[Address]]
+"""Interface: this host's own addresses there, IPv4 and IPv6, no VIP among them."""
+_FILTER = "    type filter hook {0} priority filter; policy accept;\n"
+_TARGET = "@th,64,128"
+"""The target of a solicitation or advertisement, behind 8 bytes of ICMPv6; nft 1.0.6 has no name for it."""
 
 
-def own_addresses(facts: Facts, vips: Sequence[Address]) -> dict[str, ipaddress.IPv4Address]:
-    """The address that each interface that speaks ARP shall ask as: its first one that is no VIP."""
+def own_addresses(facts: Facts, vips: Sequence[Address]) -> dict[str, list[Address]]:
+    """The addresses that each interface which speaks ARP can ask as: those that are no VIP."""
     speaking = {interface.name for interface in facts.interfaces if interface.arp}
-    found: dict[str, ipaddress.IPv4Address] = {}
+    found: dict[str, list[Address]] = {}
     for held in facts.addresses:
-        address = held.address
-        if held.interface in speaking and isinstance(address, ipaddress.IPv4Address) and address not in vips:
-            found.setdefault(held.interface, address)
+        if held.interface in speaking and held.address not in vips:
+            found.setdefault(held.interface, []).append(held.address)
     return found
 
 
-def ruleset(vips: Sequence[Address], own: Mapping[str, ipaddress.IPv4Address]) -> str:
-    """What nft is told: our table anew, or gone when there is no IPv4 VIP."""
-    listed = ", ".join(str(vip) for vip in vips if vip.version == 4)
-    fresh = f"add table {TABLE}\ndelete table {TABLE}\n"  # so that it is no error when there is none
-    if not listed:
-        return fresh
+def silence(vips: Sequence[Address], on_the_wire: Sequence[Address], own: Own) -> str:
+    """The tables of the method `nft`; `on_the_wire`: the VIPs that are on an interface that speaks ND."""
+    return _arp_table([vip for vip in vips if vip.version == 4], own) + _nd_table(
+        [vip for vip in on_the_wire if vip.version == 6], own
+    )
+
+
+def _arp_table(vips: Sequence[Address], own: Own) -> str:
+    if not vips:
+        return ""
+    listed = _set(vips)
     rewrites = "".join(
-        f'    oifname "{interface}" arp saddr ip {{ {listed} }} arp saddr ip set {address}\n'
-        for interface, address in own.items()
+        f'    oifname "{interface}" arp saddr ip {listed} arp saddr ip set {address}\n'
+        for interface, address in _first(own, 4).items()
     )
     return (
-        f"{fresh}table {TABLE} {{\n"
-        "  chain input {\n    type filter hook input priority filter; policy accept;\n"
-        f"    arp daddr ip {{ {listed} }} drop\n  }}\n"
-        "  chain output {\n    type filter hook output priority filter; policy accept;\n"
-        f"{rewrites}  }}\n}}\n"
+        f"table {ARP} {{\n  chain input {{\n{_FILTER.format('input')}    arp daddr ip {listed} drop\n  }}\n"
+        f"  chain output {{\n{_FILTER.format('output')}{rewrites}  }}\n}}\n"
     )
 
 
-def covers(listed: str, vips: Sequence[Address]) -> bool:
-    """Whether a listing names every IPv4 VIP."""
-    words = set(listed.replace(",", " ").split())
-    return all(str(vip) in words for vip in vips if vip.version == 4)
+def _nd_table(vips: Sequence[Address], own: Own) -> str:
+    if not vips:
+        return ""
+    targets = "{ " + ", ".join(f"0x{int(vip):032x}" for vip in vips) + " }"
+    drops = {
+        kind: f"    icmpv6 type nd-neighbor-{kind} {_TARGET} {targets} drop\n"
+        for kind in ("solicit", "advert")
+    }
+    rewrites = "".join(
+        f'    oifname "{interface}" icmpv6 type nd-neighbor-solicit ip6 saddr {_set(vips)} '
+        f"ip6 saddr set {address}\n"
+        for interface, address in _first(own, 6).items()
+    )
+    return (
+        f"table {ND} {{\n  chain input {{\n{_FILTER.format('input')}{drops['solicit']}{drops['advert']}  }}\n"
+        f"  chain output {{\n{_FILTER.format('output')}{drops['advert']}{rewrites}  }}\n}}\n"
+    )
 
 
-def apply(text: str) -> None:
-    """Put it in force, whole or not at all. Raises SetupError."""
-    _run(["nft", "-f", "-"], text)
+def redirect(vips: Sequence[Address]) -> str:
+    """The table of the method `redirect`: for what comes in, and for clients on this host itself."""
+    if not vips:
+        return ""
+    rules = "".join(
+        f"    {word} daddr {_set(members)} redirect\n"
+        for word, version in (("ip", 4), ("ip6", 6))
+        if (members := [vip for vip in vips if vip.version == version])
+    )
+    hook = "    type nat hook {0} priority -100; policy accept;\n"
+    return (
+        f"table {REDIRECT} {{\n  chain prerouting {{\n{hook.format('prerouting')}{rules}  }}\n"
+        f"  chain output {{\n{hook.format('output')}{rules}  }}\n}}\n"
+    )
+
+
+def _first(own: Own, version: int) -> dict[str, Address]:
+    """One address an interface: the first, or for IPv6 the first that is not link-local, if there is one."""
+    found = {}
+    for interface, addresses in own.items():
+        of_version = sorted((item for item in addresses if item.version == version), key=_is_link_local)
+        if of_version:
+            found[interface] = of_version[0]
+    return found
+
+
+def _is_link_local(address: Address) -> bool:
+    return address.is_link_local
+
+
+def _set(vips: Sequence[Address]) -> str:
+    return f"{{ {', '.join(map(str, vips))} }}"
+
+
+def replace(tables: str) -> None:
+    """Put these tables in force in the place of all of ours, whole or not at all. Raises SetupError."""
+    present = _present()
+    wanted = [table for table in TABLES if f"table {table} " in tables]
+    fresh = "".join(
+        f"add table {table}\ndelete table {table}\n" for table in TABLES if table in {*present, *wanted}
+    )
+    if fresh:
+        _run(["nft", "-f", "-"], fresh + tables)
 
 
 def listing() -> str:
-    """Our table as nft lists it now; empty when it is not there. Raises SetupError without nft."""
-    done = _call(["nft", "list", "table", *TABLE.split()], "")
-    return done.stdout if done.returncode == 0 else ""
+    """Our tables as nft lists them now; empty when there is none. Raises SetupError without nft."""
+    return "".join(_run(["nft", "list", "table", *table.split()], "") for table in _present())
+
+
+def _present() -> list[str]:
+    words = {line.removeprefix("table ").strip() for line in _run(["nft", "list", "tables"], "").splitlines()}
+    return [table for table in TABLES if table in words]
 
 
 def _run(command: Sequence[str], text: str) -> str:
-    done = _call(command, text)
-    if done.returncode != 0:
-        raise SetupError(f"{' '.join(command)} refuses: {done.stderr.strip()}")
-    return done.stdout
-
-
-def _call(command: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
     except FileNotFoundError:
         raise SetupError(
             "nft is not installed; do: apt-get install nftables, or use --method sysctl"
         ) from None
     except subprocess.TimeoutExpired as error:
         raise SetupError(f"{' '.join(command)} does not end") from error
+    if done.returncode != 0:
+        raise SetupError(f"{' '.join(command)} refuses: {done.stderr.strip()}")
+    return done.stdout

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pointsman.model.address import Address
-from pointsman.realserver.facts import ArpKey, Facts, Route, SetupError
+from pointsman.realserver.facts import ArpKey, Facts, HostAddress, Route, SetupError
 
 WANTED = {"arp_ignore": 1, "arp_announce": 2}
 """What `up` sets."""
@@ -21,23 +21,54 @@ leaves even the RIP unanswered. arp_announce: 0 and 1 ask with the VIP as sender
 (Documentation/networking/ip-sysctl.rst, net/ipv4/arp.c)."""
 
 
-def validate(facts: Facts, vips: Iterable[Address], interfaces: Iterable[str]) -> None:
-    """Raise SetupError if `up` would break this host or cannot work on it."""
-    require_interfaces(facts, ["lo", *interfaces])
-    for vip in vips:
+def validate(
+    facts: Facts,
+    places: Mapping[Address, str],
+    interfaces: Iterable[str],
+    to_make: str = "",
+    *,
+    silenced: bool = False,
+) -> None:
+    """Raise SetupError if `up` would break this host or cannot work on it.
+
+    `places`: the interface that each VIP shall be on; empty: on none (redirect). `to_make`: one that need not
+    be there. `silenced`: nftables keeps the VIPs out of ARP and neighbour discovery, wherever they are.
+    """
+    require_interfaces(facts, ["lo", *interfaces, *(set(places.values()) - {"", to_make})])
+    for vip, place in places.items():
         for held in facts.holders(vip):
-            if held.interface != "lo":
-                raise SetupError(
-                    f"{vip} is on {held.interface}: this host is the director that holds the VIP now, or the "
-                    f"VIP is on the wrong interface of a real server. Nothing changed. On a real server "
-                    f"remove it first: ip address del {vip}/{held.prefix_length} dev {held.interface}"
-                )
+            if held.interface != place:
+                raise SetupError(_misplaced(held, place))
             if held.prefix_length != vip.max_prefixlen:
                 raise SetupError(
-                    f"{vip} is on lo as /{held.prefix_length}: that makes its whole network local, and no "
-                    f"answer leaves this host. Nothing changed. Remove it first: "
-                    f"ip address del {vip}/{held.prefix_length} dev lo"
+                    f"{vip} is on {place} as /{held.prefix_length}: that makes its whole network local, and "
+                    f"no answer leaves this host. Nothing changed. Remove it first: "
+                    f"ip address del {vip}/{held.prefix_length} dev {place}"
                 )
+        card = facts.interface(place) if place != "lo" else None
+        if card is not None and not card.up:
+            raise SetupError(f"{place} is down. Nothing changed. Bring it up: ip link set {place} up")
+        if card is not None and card.arp and not silenced:
+            raise SetupError(
+                f"{place} speaks ARP, and answers for its own addresses whatever arp_ignore is (but 8). "
+                f"Nothing changed. Use lo or a dummy interface, or --method nft"
+            )
+
+
+def _misplaced(held: HostAddress, place: str) -> str:
+    remove = f"ip address del {held.address}/{held.prefix_length} dev {held.interface}"
+    if not place:
+        return (
+            f"{held.address} is on {held.interface}, and with --method redirect this host shall not have it. "
+            f"Nothing changed. Remove it first: {remove}"
+        )
+    if held.interface == "lo":
+        return f"{held.address} is on lo, not on {place}. Nothing changed. Remove it first: {remove}"
+    return (
+        f"{held.address} is on {held.interface}: this host is the director that holds the VIP now, or the "
+        f"VIP is on the wrong interface of a real server. Nothing changed. On a real server remove it first: "
+        f"{remove}"
+    )
 
 
 def require_interfaces(facts: Facts, wanted: Iterable[str]) -> None:

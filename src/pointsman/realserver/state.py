@@ -29,15 +29,21 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     namespace: str
     """The namespace's own name for this boot (host.namespace_identity): state of another one is stale."""
     was_there: dict[str, bool] = {}
-    """VIP: whether it was on lo before."""
+    """VIP: whether this host had it before."""
+    places: dict[str, str] = {}
+    """VIP: the interface it is on, where that is not lo."""
+    made: str = ""
+    """The dummy interface that was made for VIPs."""
     sysctls: dict[str, Change] = {}
     """Key as sysctl(8) writes it: what was done to it. Keys that were right before are not here."""
     interfaces: list[str] = []
     """Interfaces named or chosen, beside lo."""
     method: str = ""
-    """What keeps the VIPs out of ARP: sysctl, or nft. Empty: nothing yet."""
+    """What keeps the VIPs out of ARP: sysctl, nft, or redirect. Empty: nothing yet."""
+    told: str = ""
+    """Our nftables tables as nft was told them."""
     rules: str = ""
-    """Our nftables table as it was listed when it was made."""
+    """Our nftables tables as they were listed when they were made."""
     lo_was_down: bool = False
     loopback_was_absent: bool = False
     """127.0.0.1 was not on lo before: the kernel put it there when lo came up."""
@@ -45,6 +51,10 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     def change(self, key: ArpKey) -> Change | None:
         """What Pointsman did to `key`, if anything."""
         return self.sysctls.get(str(key))
+
+    def place(self, vip: Address | str) -> str:
+        """The interface that shall have this VIP."""
+        return self.places.get(str(vip), "lo")
 
     def knows(self, vip: Address) -> bool:
         """Whether `up` was run for this VIP."""
@@ -58,9 +68,14 @@ def locked(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            directory.rmdir()
+        tidy(directory)
         os.close(descriptor)
+
+
+def tidy(directory: Path) -> None:
+    """Remove the directory, if it is there and empty (a run that was killed early has left it)."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def _lock(directory: Path) -> int:

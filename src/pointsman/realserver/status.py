@@ -45,8 +45,8 @@ def report(
     """Compare. `file_that_sets(key, value)` names the file that gives the key this value at boot, if any;
     `rules` is our nftables table as it is listed now."""
     rows = [row for vip in vips for row in _address_rows(facts, known, vip)]
-    if known.method == "nft":
-        rows.append(_rules_row(known, rules))
+    if known.method in ("nft", "redirect"):
+        rows += _rules_rows(known, rules)
     elif any(vip.version == 4 for vip in vips):
         keys = plan.arp_keys(interfaces) + plan.loud_elsewhere(facts, interfaces)
         rows += [_arp_row(facts, known, key, file_that_sets) for key in keys]
@@ -68,28 +68,43 @@ def _reverse_path(facts: Facts) -> Iterator[str]:
 
 
 def _address_rows(facts: Facts, known: State, vip: Address) -> list[Row]:
-    """One row for lo, one more for each other interface that bears the VIP."""
-    wanted = f"/{vip.max_prefixlen}"
-    on_lo = [held for held in facts.holders(vip) if held.interface == "lo"]
-    value = f"/{on_lo[0].prefix_length}" if on_lo else "absent"
-    ours = known.was_there.get(str(vip)) is False
-    whose = ("pointsman" if ours else "not pointsman") if on_lo else ("removed since" if ours else "-")
-    rows = [Row(f"{vip} on lo", wanted, value, value, whose, value == wanted)]
+    """One row for where it shall be, one more for each other interface that bears the VIP."""
+    place = known.place(vip)
+    rows = [] if known.method == "redirect" else [_place_row(facts, known, vip, place)]
     for held in facts.holders(vip):
-        if held.interface != "lo":
+        if held.interface != place or not rows:
             there = f"/{held.prefix_length}"
             rows.append(Row(f"{vip} on {held.interface}", "absent", there, there, "not pointsman", ok=False))
-    lo = facts.interface("lo")
-    if on_lo and lo is not None and not lo.up:
-        rows.append(Row("interface lo", "up", "down", "down", "not pointsman", ok=False))
+    card = facts.interface(place)
+    if card is not None and not card.up and any(held.interface == place for held in facts.holders(vip)):
+        rows.append(Row(f"interface {place}", "up", "down", "down", "not pointsman", ok=False))
+    return rows or [Row(f"{vip} here", "absent", "absent", "redirected", "pointsman", ok=True)]
+
+
+def _place_row(facts: Facts, known: State, vip: Address, place: str) -> Row:
+    wanted = f"/{vip.max_prefixlen}"
+    there = [held for held in facts.holders(vip) if held.interface == place]
+    value = f"/{there[0].prefix_length}" if there else "absent"
+    ours = known.was_there.get(str(vip)) is False
+    whose = ("pointsman" if ours else "not pointsman") if there else ("removed since" if ours else "-")
+    return Row(f"{vip} on {place}", wanted, value, value, whose, value == wanted)
+
+
+def _rules_rows(known: State, rules: str) -> list[Row]:
+    """Each of our nftables tables, held to what it was when it was made."""
+    made, present = _by_table(known.rules), _by_table(rules)
+    rows = []
+    for table, text in made.items():
+        now = present.get(table, "")
+        value = "as made" if now == text else "changed" if now else "absent"
+        rows.append(Row(f"nftables table {table}", "as made", value, value, "pointsman", now == text))
     return rows
 
 
-def _rules_row(known: State, rules: str) -> Row:
-    """The table of the nft method, held to what it was when it was made."""
-    ok = bool(rules) and rules == known.rules
-    value = "as made" if ok else "changed" if rules else "absent"
-    return Row("nftables table arp pointsman", "as made", value, value, "pointsman", ok)
+def _by_table(listing: str) -> dict[str, str]:
+    """The tables of a listing by name, as in `arp pointsman`."""
+    tables = [text for text in listing.split("table ") if text]
+    return {text.partition(" {")[0]: text for text in tables}
 
 
 def _arp_row(

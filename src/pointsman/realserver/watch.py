@@ -19,13 +19,14 @@ def watch(
     tell: Callable[[str], None],
     wait: Callable[[], bool],
     method: str = "",
+    device: str = "",
 ) -> None:
     """Set up, then look again each time `wait` returns, until it returns False.
 
     What cannot be put back (the VIP is on a network card, say) is told once, and tried again in silence.
     Raises SetupError only at the start.
     """
-    for step in setup.up(directory, vips, interfaces, method):
+    for step in setup.up(directory, vips, interfaces, method, device):
         if step.outcome is Outcome.CHANGED:
             tell(f"{step.setting}: {step.detail}")
     tell(f"watching {', '.join(map(str, vips))}")
@@ -69,5 +70,5 @@ def look(directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | N
     facts = host.read_facts()
     known = state.load(directory, host.namespace_identity())
     named = interfaces or known.interfaces or list(setup.choose_interfaces(facts, vips))
-    rules = nft.listing() if known.method == setup.NFT else ""
+    rules = nft.listing() if known.method in (setup.NFT, setup.REDIRECT) else ""
     return status.report(facts, known, vips, named, sysctl.file_that_sets, rules)

@@ -80,16 +80,16 @@ def test_no_route_chooses_nothing_and_ipv6_needs_no_interface() -> None:
 )
 def test_a_vip_that_is_elsewhere_is_refused_with_the_way_out(held: HostAddress, said: str) -> None:
     with pytest.raises(SetupError, match=said):
-        plan.validate(Facts(INTERFACES, (held,)), [VIP], [])
+        plan.validate(Facts(INTERFACES, (held,)), {VIP: "lo"}, [])
 
 
 def test_a_vip_on_lo_already_and_an_interface_that_is_there_are_accepted() -> None:
-    plan.validate(Facts(INTERFACES, (HostAddress("lo", VIP, 32),)), [VIP], ["eth14"])
+    plan.validate(Facts(INTERFACES, (HostAddress("lo", VIP, 32),)), {VIP: "lo"}, ["eth14"])
 
 
 def test_a_missing_interface_is_named_with_those_there_are() -> None:
     with pytest.raises(SetupError, match=r"no interface eth9 here; there are: lo, eth14, eth12"):
-        plan.validate(Facts(INTERFACES), [VIP], ["eth9"])
+        plan.validate(Facts(INTERFACES), {VIP: "lo"}, ["eth9"])
 
 
 @pytest.mark.parametrize(
