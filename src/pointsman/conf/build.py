@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from pointsman.conf.build_bfd import sessions
 from pointsman.conf.build_lvs import virtual_server
 from pointsman.conf.build_tracking import surroundings, trackers
 from pointsman.conf.build_vrrp import instance
@@ -23,7 +24,8 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
     defaults = read_block(
         [node for setting in top.all("global_defs") for node in setting.block], "global_defs", findings
     )
-    known = trackers(top, findings)
+    heard = sessions(top.all("bfd_instance"), findings)
+    known = trackers(top, findings)._replace(sessions=heard)
     built = [instance(setting, defaults, known, findings) for setting in top.all("vrrp_instance")]
     complete = tuple(each for each in built if isinstance(each, VrrpInstance))
     shared, instances = surroundings(top, defaults, known, complete, findings)
@@ -33,6 +35,7 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
         mail=_mail(defaults, findings),
         instances=instances,
         vrrp=shared,
+        bfd=tuple(heard.values()),
         virtual_servers=tuple(each for each in servers if isinstance(each, VirtualServer)),
     )
 

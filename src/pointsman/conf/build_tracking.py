@@ -13,6 +13,7 @@ from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.tree import Node
 from pointsman.conf.values import BadValueError, Interface
+from pointsman.model.bfd import BfdSession
 from pointsman.model.tracking import (
     Command,
     Notify,
@@ -26,17 +27,25 @@ from pointsman.model.tracking import (
 )
 from pointsman.model.vrrp import VrrpInstance
 
-_LARGEST = {TrackKind.FILE: 254, TrackKind.PROCESS: 254, TrackKind.SCRIPT: 253, TrackKind.INTERFACE: 253}
+_LARGEST = {
+    TrackKind.FILE: 254,
+    TrackKind.PROCESS: 254,
+    TrackKind.SCRIPT: 253,
+    TrackKind.INTERFACE: 253,
+    TrackKind.BFD: 253,
+}
 _BLOCKS = {
     TrackKind.SCRIPT: "track_script",
     TrackKind.INTERFACE: "track_interface",
     TrackKind.FILE: "track_file",
     TrackKind.PROCESS: "track_process",
+    TrackKind.BFD: "track_bfd",
 }
 _DEFINED_BY = {
     TrackKind.SCRIPT: "vrrp_script",
     TrackKind.FILE: "track_file",
     TrackKind.PROCESS: "vrrp_track_process",
+    TrackKind.BFD: "bfd_instance that VRRP hears of, named",
 }
 
 
@@ -46,15 +55,17 @@ class Trackers(NamedTuple):
     scripts: dict[str, TrackScript]
     files: dict[str, TrackFile]
     processes: dict[str, TrackProcess]
+    sessions: dict[str, BfdSession]
 
     def usual(self, kind: TrackKind, name: str) -> tuple[int, bool] | None:
         """(weight, reverse) of a tracker; None: there is no such tracker."""
         if kind is TrackKind.INTERFACE:
             return 0, False
-        known: dict[TrackKind, dict[str, TrackScript | TrackFile | TrackProcess]] = {
+        known: dict[TrackKind, dict[str, TrackScript | TrackFile | TrackProcess | BfdSession]] = {
             TrackKind.SCRIPT: {**self.scripts},
             TrackKind.FILE: {**self.files},
             TrackKind.PROCESS: {**self.processes},
+            TrackKind.BFD: {name: each for name, each in self.sessions.items() if each.for_vrrp},
         }
         found = known[kind].get(name)
         return (found.weight, found.reverse) if found else None
@@ -92,7 +103,7 @@ def notify(block: Settings, findings: Findings) -> Notify:
 
 def trackers(top: Settings, findings: Findings) -> Trackers:
     """Everything that can be tracked by name."""
-    found = Trackers({}, {}, {})
+    found = Trackers({}, {}, {}, {})
     for setting in top.all("vrrp_script"):
         script = _script(setting, findings)
         if script is not None:
@@ -116,13 +127,13 @@ def _script(setting: Setting, findings: Findings) -> TrackScript | None:
         return None
     user = cast("tuple[str, ...]", block.get("user", tuple) or ())
     interval = block.get("interval", float) or 1.0
-    weight, reverse = _weight(block, TrackKind.SCRIPT, 0, findings)
+    added, reverse = weight(block, TrackKind.SCRIPT, 0, findings)
     return TrackScript(
         name=str(setting.value),
         command=Command(run.words, *(user[:2] or (run.user, run.group))),
         interval=interval,
         timeout=block.get("timeout", float) or interval,
-        weight=weight,
+        weight=added,
         reverse=reverse,
         rise=block.get("rise", int) or 1,
         fall=block.get("fall", int) or 1,
@@ -135,7 +146,7 @@ def _file(setting: Setting, findings: Findings) -> TrackFile | None:
     block = read_block(setting.block, "track_file", findings)
     if _needed(setting, block, "file", findings) is None:
         return None
-    weight, reverse = _weight(block, TrackKind.FILE, 1, findings)
+    added, reverse = weight(block, TrackKind.FILE, 1, findings)
     initial: int | None = None
     words = cast("tuple[str, ...]", block.get("init_file", tuple) or ())
     if block.has("init_file"):
@@ -144,7 +155,7 @@ def _file(setting: Setting, findings: Findings) -> TrackFile | None:
     return TrackFile(
         name=str(setting.value),
         path=block.get("file", str) or "",
-        weight=weight,
+        weight=added,
         reverse=reverse,
         initial=initial,
         overwrite="overwrite" in words,
@@ -158,7 +169,7 @@ def _process(setting: Setting, findings: Findings) -> TrackProcess | None:
     if program is None:
         return None
     words = tuple(part for word in cast("tuple[str, ...]", program.value) for part in word.split())
-    weight, reverse = _weight(block, TrackKind.PROCESS, 0, findings)
+    added, reverse = weight(block, TrackKind.PROCESS, 0, findings)
     both = block.get("delay", float) or 0.0
     fork, terminate = block.get("fork_delay", float), block.get("terminate_delay", float)
     return TrackProcess(
@@ -166,7 +177,7 @@ def _process(setting: Setting, findings: Findings) -> TrackProcess | None:
         words=words,
         arguments=block.get("param_match", str) or "exact",
         full_command=block.has("full_command"),
-        weight=weight,
+        weight=added,
         reverse=reverse,
         quorum=block.get("quorum", int) or 1,
         quorum_max=block.get("quorum_max", int),
@@ -186,7 +197,8 @@ def _needed(setting: Setting, block: Settings, word: str, findings: Findings) ->
     return found
 
 
-def _weight(block: Settings, kind: TrackKind, usual: int, findings: Findings) -> tuple[int, bool]:
+def weight(block: Settings, kind: TrackKind, usual: int, findings: Findings) -> tuple[int, bool]:
+    """The `weight N [reverse]` of a block, or (usual, False)."""
     setting = block.last("weight")
     if setting is None:
         return usual, False
@@ -200,7 +212,7 @@ def _weight(block: Settings, kind: TrackKind, usual: int, findings: Findings) ->
 
 def _options(words: list[str], start: int, kind: TrackKind, usual: tuple[int, bool]) -> tuple[int, bool]:
     """`[weight N] [reverse|noreverse]`. Raises BadValueError."""
-    weight, reverse = usual
+    added, reverse = usual
     most = _LARGEST[kind]
     position = start
     while position < len(words):
@@ -210,7 +222,7 @@ def _options(words: list[str], start: int, kind: TrackKind, usual: tuple[int, bo
             if not re.fullmatch(r"[+-]?[0-9]{1,4}", text) or abs(int(text)) > most:
                 index = min(position + 1, len(words) - 1)
                 raise BadValueError(f"a weight is a number from -{most} to {most}", index)
-            weight, position = int(text), position + 1
+            added, position = int(text), position + 1
         elif word in ("reverse", "noreverse"):
             reverse = word == "reverse"
         else:
@@ -218,7 +230,7 @@ def _options(words: list[str], start: int, kind: TrackKind, usual: tuple[int, bo
                 f"{word} is not an option; there are weight N, reverse and noreverse", position
             )
         position += 1
-    return weight, reverse
+    return added, reverse
 
 
 def tracked(block: Settings, known: Trackers, findings: Findings) -> tuple[Tracked, ...]:
@@ -245,12 +257,12 @@ def _tracked(node: Node, kind: TrackKind, known: Trackers, findings: Findings) -
         usual = known.usual(kind, name)
         if usual is None:
             raise BadValueError(f"there is no {_DEFINED_BY[kind]} {name}")
-        weight, reverse = _options(words, 1, kind, usual)
+        added, reverse = _options(words, 1, kind, usual)
     except BadValueError as error:
         word = node.words[error.index]
         findings.error(word.location, f"{_BLOCKS[kind]} {name}: {error}", width=word.width)
         return None
-    return Tracked(kind=kind, name=name, weight=weight, reverse=reverse)
+    return Tracked(kind=kind, name=name, weight=added, reverse=reverse)
 
 
 class _Group(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pointsman.conf.layout import block, number, on, text
 from pointsman.conf.show_checks import check_block, command_line
-from pointsman.conf.show_tracking import definitions, global_words, groups, notify, tracked
+from pointsman.conf.show_tracking import definitions, global_words, groups, notify, sessions, tracked
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.vrrp import VirtualAddress, VirtualRoute, VrrpInstance
@@ -19,6 +19,7 @@ def show(config: Config) -> str:
     """
     blocks = [block("global_defs", _global_defs(config))]
     blocks += definitions(config.vrrp)
+    blocks += sessions(config.bfd)
     blocks += [block(f"vrrp_instance {text(each.name)}", _instance(each)) for each in config.instances]
     blocks += groups(config.vrrp)
     for server in config.virtual_servers:

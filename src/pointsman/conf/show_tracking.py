@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from pointsman.conf.layout import block, number, text
+from pointsman.conf.layout import block, number, on, text
+from pointsman.model.bfd import BfdSession
 from pointsman.model.tracking import (
     Command,
     Notify,
@@ -38,6 +39,11 @@ def definitions(shared: VrrpSurroundings) -> list[Iterator[str]]:
         *(block(f"track_file {text(each.name)}", _file(each)) for each in shared.files),
         *(block(f"vrrp_track_process {text(each.name)}", _process(each)) for each in shared.processes),
     ]
+
+
+def sessions(every: tuple[BfdSession, ...]) -> list[Iterator[str]]:
+    """The bfd_instance blocks."""
+    return [block(f"bfd_instance {text(each.name)}", _session(each)) for each in every]
 
 
 def groups(shared: VrrpSurroundings) -> list[Iterator[str]]:
@@ -120,6 +126,26 @@ def _process(process: TrackProcess) -> Iterator[str]:
         yield f"quorum_max {process.quorum_max}"
     yield f"fork_delay {number(process.fork_delay)}"
     yield f"terminate_delay {number(process.terminate_delay)}"
+
+
+def _session(session: BfdSession) -> Iterator[str]:
+    yield f"neighbor_ip {session.neighbour}"
+    if session.source is not None:
+        yield f"source_ip {session.source}"
+    yield f"min_rx {number(session.min_rx * 1000)}"
+    yield f"min_tx {number(session.min_tx * 1000)}"
+    yield f"idle_tx {number(session.idle_tx * 1000)}"
+    yield f"multiplier {session.multiplier}"
+    if session.passive:
+        yield "passive"
+    yield f"ttl {session.ttl}"
+    yield f"max_hops {-1 if session.max_hops is None else session.max_hops}"
+    yield f"multihop {on(session.multihop)}"
+    yield _weight(session.weight, session.reverse)
+    if not session.for_checker:
+        yield "vrrp"
+    if not session.for_vrrp:
+        yield "checker"
 
 
 def _group(group: SyncGroupSettings) -> Iterator[str]:

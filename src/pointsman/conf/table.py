@@ -10,6 +10,7 @@ import msgspec
 from pointsman.conf.keywords import Keyword, Status, Table, table_of
 from pointsman.conf.values import Anything
 from pointsman.conf.vocabulary import Entry, entries
+from pointsman.conf.words_bfd import BFD, BFD_TOP
 from pointsman.conf.words_checks import CHECKS
 from pointsman.conf.words_global import GLOBAL, TOP
 from pointsman.conf.words_lvs import LVS
@@ -57,7 +58,9 @@ def _described(row: Keyword, entry: Entry) -> Keyword:
     )
 
 
-TABLE: Table = _whole(table_of([*TOP, *TRACKING_TOP, *GLOBAL, *VRRP, *TRACKING, *LVS, *CHECKS]))
+TABLE: Table = _whole(
+    table_of([*TOP, *TRACKING_TOP, *BFD_TOP, *GLOBAL, *VRRP, *TRACKING, *BFD, *LVS, *CHECKS])
+)
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -110,6 +110,24 @@ class Seconds(NamedTuple):
         return value
 
 
+class Milliseconds(NamedTuple):
+    """A time written in milliseconds, with a fraction down to the microsecond; its value is in seconds."""
+
+    low: float
+    high: float
+    words: int = 1
+
+    @property
+    def wants(self) -> str:
+        return f"milliseconds from {self.low:g} to {self.high:g}"
+
+    def read(self, words: Sequence[str]) -> object:
+        text = _one(words, self.wants)
+        if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{0,9})?", text) or not self.low <= float(text) <= self.high:
+            raise BadValueError(f"it wants {self.wants}")
+        return round(float(text) / 1000, 6)
+
+
 class Text(NamedTuple):
     """One word, or a quoted text."""
 

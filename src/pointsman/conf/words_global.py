@@ -27,7 +27,7 @@ TOP: list[Keyword] = [
         repeats=True,
     ),
     *refused("", "virtual_server_group", "write one virtual_server for each address of the group"),
-    *refused("", "track_group bfd_instance", _TRACKING),
+    *refused("", "track_group", _TRACKING),
     *refused(
         "",
         "static_ipaddress static_routes static_rules",

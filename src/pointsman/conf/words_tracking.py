@@ -44,6 +44,7 @@ TRACKING: list[Keyword] = [
     honoured(_G, "track_interface", Flag(), "For every member.", opens="tracked", listing=True),
     honoured(_G, "track_file", Flag(), "For every member.", opens="tracked", listing=True),
     honoured(_G, "track_process", Flag(), "For every member.", opens="tracked", listing=True),
+    honoured(_G, "track_bfd", Flag(), "For every member.", opens="tracked", listing=True),
     honoured(_G, "notify", _COMMAND, "Run at every change with GROUP, name, state and priority 0."),
     honoured(_G, "notify_master", _COMMAND, "Run when all have become master."),
     honoured(_G, "notify_backup", _COMMAND, "Run when they have become backup."),
@@ -53,5 +54,4 @@ TRACKING: list[Keyword] = [
     *refused(_G, "smtp_alert", "the instances of the group can have it", Boolean(), False),
     *accepted(_G, "notify_priority_changes", "a group has no priority"),
     *accepted(_G, "global_tracking", "trackers of a group are those of its members anyway"),
-    *refused(_G, "track_bfd", "BFD is not implemented yet; remove it"),
 ]

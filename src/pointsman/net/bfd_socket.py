@@ -21,6 +21,7 @@ MOST_QUEUED = 1024
 _LARGEST = 512
 """Bytes; a packet with authentication is shorter."""
 _TOS = 0xC0
+_IP_RECVTTL = 12
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
 _RECEIVE_BUFFER = 1 << 18
@@ -45,7 +46,7 @@ class Receiver:
         self._socket = socket.socket(inet, kind)
         try:
             if family == 4:
-                self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTTL, 1)
+                self._socket.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
             else:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
