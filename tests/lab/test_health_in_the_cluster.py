@@ -53,6 +53,42 @@ virtual_server 192.168.100.9 80 {{
 """
 
 
+FILES = """
+track_file load {{
+    file {directory}/load
+}}
+virtual_server 192.168.100.9 8081 {{
+    protocol TCP
+    lb_algo wrr
+    lb_kind DR
+    weight 100
+    slow_start 6
+    sorry_server 192.168.100.21
+    sorry_server_inhibit
+    real_server 192.168.100.30 8081 {{
+        FILE_CHECK {{
+            track_file load
+            weight 0
+        }}
+    }}
+}}
+virtual_server 192.168.100.8 8082 {{
+    protocol TCP
+    lb_kind DR
+    delay_loop 0.3
+    warmup 0
+    fall 2
+    ha_suspend
+    real_server 192.168.100.30 8082 {{
+        TCP_CHECK {{
+            connect_ip 192.168.100.20
+            delay_before_retry 0.1
+        }}
+    }}
+}}
+"""
+
+
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab("ha-pair", prefix=f"pmt-health-{os.getpid()}") as made:
@@ -71,6 +107,7 @@ def lab() -> Iterator[Lab]:
         file.write_text(
             before[: before.index("virtual_server")]
             + SERVICE.format(servers=servers, log=directory / "notified")
+            + FILES.format(directory=directory)
         )
         pointsman(made, "reload")
         waiting.until(
@@ -85,15 +122,15 @@ def pointsman(lab: Lab, *words: str, code: int = 0) -> str:
     return str(done.stdout + done.stderr)
 
 
-def found(lab: Lab) -> dict[str, dict[str, Any]]:
-    """The real servers of port 80, by the last number of their address."""
+def found(lab: Lab, port: int = 80) -> dict[str, dict[str, Any]]:
+    """The real servers of a service, by the last number of their address."""
     services = json.loads(pointsman(lab, "status", "--json"))["services"]
-    (service,) = (each for each in services if each["service"].endswith("192.168.100.9:80"))
+    (service,) = (each for each in services if each["service"].endswith(f":{port}"))
     return {server["server"].partition(":")[0].rpartition(".")[2]: server for server in service["servers"]}
 
 
-def weights(lab: Lab) -> dict[str, int | None]:
-    return {last: server["weight"] for last, server in found(lab).items()}
+def weights(lab: Lab, port: int = 80) -> dict[str, int | None]:
+    return {last: server["weight"] for last, server in found(lab, port).items()}
 
 
 def until_weights(lab: Lab, expected: dict[str, int | None]) -> None:
@@ -165,6 +202,38 @@ def test_genhash_gives_the_digest_that_the_check_compares(lab: Lab) -> None:
     pointsman(lab, "reload")
     until_weights(lab, {"20": 3, "21": 3})
     assert "connection refused" in pointsman(lab, "genhash", "-s", "127.0.0.1", "-p", "9", "-u", "/", code=1)
+
+
+def test_a_file_takes_a_server_out_and_its_weight_comes_back_slowly(lab: Lab) -> None:
+    assert weights(lab, 8081) == {"30": 100, "21": 0}
+    (lab.directory / "load").write_text("1")
+    waiting.until(lambda: weights(lab, 8081) == {"30": None, "21": 1}, 10, "the sorry server serves")
+    assert found(lab, 8081)["30"]["reason"].endswith("/load says 1")
+    (lab.directory / "load").write_text("0")
+    waiting.until(lambda: weights(lab, 8081)["30"] is not None, 10, "the real server is back")
+    seen = set()
+
+    def whole() -> bool:
+        seen.add(weights(lab, 8081)["30"])
+        return 100 in seen
+
+    waiting.until(whole, 20, "it has its whole weight")
+    assert len(seen) >= 3 and min(filter(None, seen)) < 60
+    assert weights(lab, 8081)["21"] == 0
+
+
+def test_ha_suspend_waits_for_the_address(lab: Lab) -> None:
+    """Nothing listens there: that is found out as soon as the address is on this host, not before."""
+    lb = lab.node("lb-01")
+    assert found(lab, 8082)["30"]["up"] is None
+    lb.run(["ip", "address", "add", "192.168.100.8/32", "dev", "lo"])
+    waiting.until(lambda: weights(lab, 8082)["30"] is None, 10, "the check runs, and fails")
+    assert found(lab, 8082)["30"]["reason"].startswith("connection refused")
+    log = lab.node("lb-01").log("director")
+    suspended = "Suspending healthchecker for service [192.168.100.30]:tcp:8082"
+    before = log.read_text().count(suspended)
+    lb.run(["ip", "address", "del", "192.168.100.8/32", "dev", "lo"])
+    waiting.until(lambda: log.read_text().count(suspended) > before, 10, "it is suspended again")
 
 
 def test_omega_runs_the_programs_at_the_stop(lab: Lab) -> None:

@@ -29,7 +29,9 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
     built = [instance(setting, defaults, known, findings) for setting in top.all("vrrp_instance")]
     complete = tuple(each for each in built if isinstance(each, VrrpInstance))
     shared, instances = surroundings(top, defaults, known, complete, findings)
-    servers = [virtual_server(setting, defaults, findings) for setting in top.all("virtual_server")]
+    servers = [
+        virtual_server(setting, defaults, known.files, findings) for setting in top.all("virtual_server")
+    ]
     return Config(
         router_id=defaults.get("router_id", str) or host_name,
         mail=_mail(defaults, findings),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
+
+import msgspec
 
 from pointsman.conf.build_tracking import command
 from pointsman.conf.problems import Findings
@@ -13,6 +16,7 @@ from pointsman.health.http import compiled
 from pointsman.model.checks import (
     DirectCheck,
     DnsCheck,
+    FileCheck,
     HttpCheck,
     HttpVersion,
     MiscCheck,
@@ -25,7 +29,7 @@ from pointsman.model.checks import (
 )
 from pointsman.model.health import AnyCheck
 from pointsman.model.service import ServerKey, ServiceKey, Transport
-from pointsman.model.tracking import Command
+from pointsman.model.tracking import Command, TrackFile
 
 T = TypeVar("T")
 
@@ -39,6 +43,7 @@ class Surroundings(NamedTuple):
     member: Settings
     service: Settings
     globals: Settings
+    files: Mapping[str, TrackFile]
 
 
 def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool | None]]:
@@ -78,10 +83,25 @@ def _timing(
         "delay_before_retry": _or(
             inherited("delay_before_retry", float, *blocks), _or(before_retry, delay_loop)
         ),
-        "retry": _or(inherited("retry", int, *blocks), retry),
+        "retry": _or(_retry(*blocks), retry),
         "rise": _or(inherited("rise", int, *blocks), 1),
         "warmup": _or(inherited("warmup", float, *blocks), delay_loop),
+        "log_all_failures": _or(
+            inherited("log_all_failures", bool, own, place.member),
+            place.globals.get("checker_log_all_failures", bool) or False,
+        ),
     }
+
+
+def _retry(*blocks: Settings) -> int | None:
+    """Repetitions, as the innermost block says; `fall` counts the first attempt, too, and wins over retry."""
+    for block in blocks:
+        fall = block.get("fall", int)
+        if fall is not None:
+            return fall - 1
+        if block.has("retry"):
+            return block.get("retry", int)
+    return None
 
 
 def _connection(
@@ -255,6 +275,55 @@ def owned(made: Command, globals_: Settings) -> Command:
     return made if made.user or not user else Command(made.words, *user[:2])
 
 
+_FILE_SPACING = 0.2
+"""Seconds between two looks at a file."""
+
+
+def _file_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> FileCheck:
+    keyword, written = setting.node.keyword, own.last("track_file")
+    if written is None:
+        findings.error(
+            keyword.location, "FILE_CHECK without track_file checks nothing", "add track_file", keyword.width
+        )
+    file = place.files.get(str(written.value)) if written else None
+    if written is not None and file is None:
+        word = written.node.values[0]
+        findings.error(word.location, f"there is no track_file {word.text}", "define it", word.width)
+    file = file or TrackFile(name="", path="")
+    weight, reverse = _file_weight(own, file, findings)
+    return FileCheck(
+        file=msgspec.structs.replace(file, location=None),
+        weight=weight,
+        reverse=reverse,
+        delay_loop=_FILE_SPACING,
+        retry=0,
+        warmup=0.0,
+        location=setting.location,
+    )
+
+
+def _file_weight(own: Settings, file: TrackFile, findings: Findings) -> tuple[int, bool]:
+    """What the number is multiplied by, and whether with the other sign."""
+    setting = own.last("weight")
+    if setting is None:
+        return file.weight, file.reverse
+    number, *more = cast("tuple[str, ...]", setting.value) or ("",)
+    if (
+        not re.fullmatch(r"[+-]?[0-9]{1,10}", number)
+        or abs(int(number)) >= 2**31
+        or more[:1]
+        not in (
+            [],
+            ["reverse"],
+            ["noreverse"],
+        )
+    ):
+        text = "weight wants a number from -2147483647 to 2147483647, and perhaps reverse"
+        findings.error(setting.location, text, width=len("weight"))
+        return file.weight, file.reverse
+    return int(number), more[:1] == ["reverse"] if more else file.reverse
+
+
 def _direct_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DirectCheck:
     virtual = place.virtual
     if virtual.transport is not Transport.TCP or virtual.address is None or virtual.address.version != 4:
@@ -276,4 +345,5 @@ _BUILDERS: dict[str, _Builder] = {
     "PING_CHECK": _ping_check,
     "MISC_CHECK": _misc_check,
     "DR_CHECK": _direct_check,
+    "FILE_CHECK": _file_check,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from pointsman.conf.build_checks import Surroundings, checks, owned
@@ -13,7 +14,7 @@ from pointsman.conf.values import BadValueError, parse_address, parse_port
 from pointsman.model.address import Address
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Transport, VirtualService
-from pointsman.model.tracking import Command
+from pointsman.model.tracking import Command, TrackFile
 
 PERSISTENCE = 360
 """Seconds of persistence when nobody says how many (ipvsadm(8), option -p)."""
@@ -37,15 +38,18 @@ class _Service(NamedTuple):
     key: ServiceKey
     port: int
     globals: Settings
+    files: Mapping[str, TrackFile]
 
 
-def virtual_server(setting: Setting, globals_: Settings, findings: Findings) -> VirtualServer | None:
+def virtual_server(
+    setting: Setting, globals_: Settings, files: Mapping[str, TrackFile], findings: Findings
+) -> VirtualServer | None:
     """The virtual server of one block, or None when its address cannot be read."""
     block = read_block(setting.block, "virtual_server", findings)
     head = _head(setting, findings)
     transport = _transport(setting, block, findings)
     key = ServiceKey.of(transport, *head) if head else ServiceKey()
-    scope = _Service(block, key, key.port, globals_)
+    scope = _Service(block, key, key.port, globals_, files)
     members = _members(scope, findings)
     _method(block, setting.node.keyword, findings)
     sorry = _sorry_server(scope, findings)
@@ -64,6 +68,8 @@ def virtual_server(setting: Setting, globals_: Settings, findings: Findings) -> 
         ),
         members=members,
         sorry_server=sorry,
+        sorry_inhibit=block.has("sorry_server_inhibit"),
+        ha_suspend=block.has("ha_suspend"),
         quorum=quorum,
         hysteresis=_hysteresis(block, quorum, findings),
         alpha=block.has("alpha"),
@@ -272,7 +278,9 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
         _direct(method, findings)
     written = inherited("weight", int, own, scope.block)
     weight = 1 if written is None else written
-    found = checks(Surroundings(scope.key, key, weight, own, scope.block, scope.globals), findings)
+    found = checks(
+        Surroundings(scope.key, key, weight, own, scope.block, scope.globals, scope.files), findings
+    )
     alpha = inherited("alpha", bool, own, scope.block) or False
     return PoolMember(
         server=RealServer(
@@ -285,6 +293,7 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
         checks=tuple(check for check, _ in found),
         alpha=any(alpha if written is None else written for _, written in found),
         inhibit_on_failure=inherited("inhibit_on_failure", bool, own, scope.block) or False,
+        slow_start=inherited("slow_start", float, own, scope.block) or 0.0,
         smtp_alert=_alerts(own, scope.globals, otherwise=True),
         notify_up=_program("notify_up", own, scope.globals, findings),
         notify_down=_program("notify_down", own, scope.globals, findings),

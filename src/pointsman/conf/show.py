@@ -150,6 +150,10 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
     ):
         if command is not None:
             yield f"{word} {command_line(command)}"
+    if server.ha_suspend:
+        yield "ha_suspend"
+    if server.sorry_inhibit:
+        yield "sorry_server_inhibit"
     if server.sorry_server is not None:
         yield f"sorry_server {_endpoint(server.sorry_server.key.address, server.sorry_server.key.port)}"
     for member in server.members:
@@ -170,6 +174,8 @@ def _member(member: PoolMember) -> Iterator[str]:
         yield f"lthreshold {server.lower_threshold}"
     yield f"alpha {on(member.alpha)}"
     yield f"inhibit_on_failure {on(member.inhibit_on_failure)}"
+    if member.slow_start:
+        yield f"slow_start {number(member.slow_start)}"
     yield f"smtp_alert {on(member.smtp_alert)}"
     for word, command in (("notify_up", member.notify_up), ("notify_down", member.notify_down)):
         if command is not None:

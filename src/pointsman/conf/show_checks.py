@@ -12,6 +12,7 @@ from pointsman.model.checks import (
     Check,
     DirectCheck,
     DnsCheck,
+    FileCheck,
     HttpCheck,
     MiscCheck,
     NetworkCheck,
@@ -31,6 +32,8 @@ def check_block(check: AnyCheck) -> Iterator[str]:
         return block(words(check).keyword, _misc(check))
     if isinstance(check, DirectCheck):
         return block(words(check).keyword, _direct(check))
+    if isinstance(check, FileCheck):
+        return block(words(check).keyword, _file(check))
     own: Iterator[str] = iter(())
     if isinstance(check, SmtpCheck):
         own = iter([f"helo_name {text(check.helo_name)}"])
@@ -65,6 +68,11 @@ def _misc(check: MiscCheck) -> Iterator[str]:
     yield from _timing(check)
 
 
+def _file(check: FileCheck) -> Iterator[str]:
+    yield f"track_file {text(check.file.name)}"
+    yield f"weight {check.weight} {'reverse' if check.reverse else 'noreverse'}"
+
+
 def _udp(check: UdpCheck) -> Iterator[str]:
     if check.payload is not None:
         yield f"payload {check.payload.hex()}"
@@ -86,6 +94,8 @@ def _timing(check: Check) -> Iterator[str]:
     yield f"delay_before_retry {number(check.delay_before_retry)}"
     yield f"delay_loop {number(check.delay_loop)}"
     yield f"warmup {number(check.warmup)}"
+    if check.log_all_failures:
+        yield "log_all_failures"
 
 
 def _connecting(check: NetworkCheck) -> Iterator[str]:

@@ -32,6 +32,11 @@ def inherited_words(block: str) -> list[Keyword]:
     ]
 
 
+def log_all_failures(block: str) -> Keyword:
+    """The word of real servers and checkers."""
+    return honoured(block, "log_all_failures", Boolean(), "Log each probe that fails.", False)
+
+
 def _times(block: str) -> list[Keyword]:
     return [
         honoured(block, "delay_loop", Seconds(1e-6, _MONTH), "Between two checks of a server.", 60.0),
@@ -40,6 +45,9 @@ def _times(block: str) -> list[Keyword]:
         ),
         honoured(block, "delay_before_retry", Seconds(0, _MONTH), "Before a failed check is repeated.", 1.0),
         honoured(block, "rise", Integer(1, 1000), "Ours: successes in a row that bring a server back.", 1),
+        honoured(
+            block, "fall", Integer(1, 2**31 - 1), "Ours: failures in a row until a server is down: retry + 1."
+        ),
         honoured(
             block, "warmup", Seconds(0, _MONTH), "The first check comes within it; default: delay_loop."
         ),
@@ -50,7 +58,7 @@ def _timed(block: str) -> list[Keyword]:
     return [
         honoured(block, "alpha", Boolean(), "Down until this check succeeds."),
         *_times(block),
-        *accepted(block, "log_all_failures", "every failed check is logged with its reason here"),
+        log_all_failures(block),
     ]
 
 
@@ -168,5 +176,21 @@ CHECKS: list[Keyword] = [
     ),
     honoured("MISC_CHECK", "misc_dynamic", Flag(), "Exit codes from 2 on are weights, plus 2."),
     honoured("MISC_CHECK", "user", Anything("USER [GROUP]", words=2), "Who runs it; default: script_user."),
-    *refused(_RS, "FILE_CHECK BFD_CHECK", _CHECKER),
+    honoured(
+        _RS, "FILE_CHECK", Flag(), "Check by the number in a track_file.", opens="FILE_CHECK", repeats=True
+    ),
+    honoured("FILE_CHECK", "track_file", Text("the name of a track_file"), "The file with the number."),
+    honoured(
+        "FILE_CHECK",
+        "weight",
+        Anything("a number, and perhaps reverse", words=2),
+        "Times the number, added to the weight; 0: a number other than 0 means down.",
+    ),
+    honoured("FILE_CHECK", "alpha", Boolean(), "Down until this check succeeds."),
+    *accepted(
+        "FILE_CHECK",
+        "delay_loop retry delay_before_retry warmup log_all_failures",
+        "the file is looked at five times a second",
+    ),
+    *refused(_RS, "BFD_CHECK", _CHECKER),
 ]

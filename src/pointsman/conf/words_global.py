@@ -85,7 +85,7 @@ GLOBAL: list[Keyword] = [
         _G, "vrrp_garp_master_refresh_repeat", Integer(1, 255), "Default of garp_master_refresh_repeat.", 1
     ),
     *accepted(_G, "no_email_faults", "alerts about faults are sent like all others"),
-    *accepted(_G, "checker_log_all_failures", "every failed check is logged with its reason here"),
+    honoured(_G, "checker_log_all_failures", Boolean(), "Default of log_all_failures.", False),
     *accepted(
         _G,
         "process_names process_name vrrp_process_name checker_process_name lvs_process_name bfd_process_name "

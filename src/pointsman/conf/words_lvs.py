@@ -11,9 +11,10 @@ from pointsman.conf.values import (
     Flag,
     Granularity,
     Integer,
+    Seconds,
     Text,
 )
-from pointsman.conf.words_checks import inherited_words
+from pointsman.conf.words_checks import inherited_words, log_all_failures
 
 _VS, _RS = "virtual_server", "real_server"
 _COMMAND = Anything("a command line, and perhaps USER [GROUP]", words=3)
@@ -55,10 +56,20 @@ LVS: list[Keyword] = [
     honoured(_VS, "weight", Integer(0, 2**31 - 1), "Weight of real servers that name none.", 1),
     honoured(_VS, "sorry_server", Endpoint(), "Serves when too few real servers live."),
     *inherited_words(_VS),
+    *(
+        honoured(
+            block,
+            "slow_start",
+            Seconds(0, _MONTH),
+            "Ours: in so many seconds a server that comes back gets its weight.",
+            0.0,
+        )
+        for block in (_VS, _RS)
+    ),
     honoured(_VS, _RS, Endpoint(), "A real server.", opens=_RS, repeats=True),
     honoured(_VS, "quorum_up", _COMMAND, "Run when the quorum is reached."),
     honoured(_VS, "quorum_down", _COMMAND, "Run when the quorum is lost."),
-    *refused(_VS, "ha_suspend", "checks run on both directors; remove it"),
+    honoured(_VS, "ha_suspend", Flag(), "No checks while the service's address is not on this host."),
     honoured(_VS, "virtualhost", Text(), "Host header of HTTP checks that name none."),
     *accepted(_VS, "snmp_name", "there is no SNMP agent here"),
     *accepted(
@@ -66,8 +77,8 @@ LVS: list[Keyword] = [
     ),
     *accepted(_VS, "hashed", "an old name without effect"),
     *refused(_VS, "persistence_engine", "there are no persistence engines but source addresses; remove it"),
-    *refused(
-        _VS, "sorry_server_inhibit", "remove it: real servers leave the table before the sorry server comes"
+    honoured(
+        _VS, "sorry_server_inhibit", Flag(), "The sorry server stays, with weight 0, while it is not needed."
     ),
     honoured(_VS, "sorry_server_lvs_method", METHODS, "Forwarding method of the sorry server."),
     honoured(_RS, "weight", Integer(0, 2**31 - 1), "Share of the connections.", 1),
@@ -80,9 +91,9 @@ LVS: list[Keyword] = [
     honoured(_RS, "alpha", Boolean(), "Down until the first check succeeds."),
     honoured(_RS, "smtp_alert", Boolean(), "Mail when it goes down or comes back.", True),
     *inherited_words(_RS),
+    log_all_failures(_RS),
     honoured(_RS, "notify_up", _COMMAND, "Run when it comes up."),
     honoured(_RS, "notify_down", _COMMAND, "Run when it goes down."),
     honoured(_RS, "virtualhost", Text(), "Host header of HTTP checks that name none."),
     *accepted(_RS, "snmp_name", "there is no SNMP agent here"),
-    *accepted(_RS, "log_all_failures", "every failed check is logged with its reason here"),
 ]

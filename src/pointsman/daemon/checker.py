@@ -24,9 +24,12 @@ from pointsman.daemon.generations import receive
 from pointsman.daemon.privileges import Capability
 from pointsman.daemon.probes.choice import probe_for
 from pointsman.daemon.probes.probe import Outcome, Probe, Result
+from pointsman.daemon.suspension import Suspension
+from pointsman.daemon.vrrp_watches import prepare
 from pointsman.health import kinds
 from pointsman.health.schedule import StartProbe, Verdict, phases
 from pointsman.lvs.desired import CheckKey
+from pointsman.model.checks import FileCheck
 from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, VirtualServer
 from pointsman.model.naming import server_name, service_name
@@ -137,6 +140,7 @@ class Runner:
         self._unable = ""
         self._weight_change = 0
         self._reason = ""
+        self._suspended = False
 
     def take_over(self, keys: list[CheckKey]) -> None:
         """Work for these checks from now on; those that are new here get the verdict in force."""
@@ -152,7 +156,8 @@ class Runner:
     def start(self, phase: float) -> None:
         """Begin; `phase` as in CheckSchedule.started."""
         self._schedule.started(self._loop.time(), phase)
-        self._arm()
+        if not self._suspended:
+            self._arm()
 
     def stop(self) -> None:
         """No more probes."""
@@ -160,6 +165,29 @@ class Runner:
             self._timer.cancel()
         if self._probe is not None:
             self._probe.cancel()
+            self._probe = None
+
+    def suspend(self, is_waiting: Callable[[CheckKey], bool]) -> bool:
+        """Pause while all of its services wait, go on when one does not; whether that is a change."""
+        suspended = all(map(is_waiting, self._subscribers))
+        if suspended is self._suspended:
+            return False
+        self._suspended = suspended
+        if suspended:
+            self.stop()
+        else:
+            # What it knows is old: look at once, but not all at the same moment.
+            self._schedule.resumed(self._loop.time(), random.random() * min(self._check.warmup, 1.0))
+            self._arm()
+        return True
+
+    def suspension_lines(self) -> list[str]:
+        """keepalived's words about whether it is suspended."""
+        word = "Suspending" if self._suspended else "Activating"
+        names = dict.fromkeys(
+            (server_name(service, server), service_name(service)) for service, server, _ in self._subscribers
+        )
+        return [f"{word} healthchecker for service {name} for VS {vs}" for name, vs in names]
 
     def _arm(self) -> None:
         """Wait for the schedule's deadline; while a probe is under way there is none."""
@@ -184,6 +212,8 @@ class Runner:
             changed = passed and result.weight_change != self._weight_change
             if passed:
                 self._weight_change = result.weight_change
+            if not passed and self._check.log_all_failures:
+                log.info("%s: %s", kinds.words(self._check).keyword, result.reason)
             self._schedule.result(now, passed, result.reason)
             if not self._carry_out() and changed and self._schedule.up:
                 self._report(True, result.reason)
@@ -243,7 +273,10 @@ class Checker:
         self._reporter = reporter
         self._loop = loop
         self._programs = programs
-        self._subscribed = _wanted(virtual_servers, programs)
+        services = tuple(virtual_servers)
+        self._subscribed = _wanted(services, programs)
+        self._suspension = Suspension(loop, self._suspend)
+        self._suspension.use(services)
         self.runners: dict[AnyCheck, Runner] = {}
         for probe, keys in self._subscribed.items():
             self.runners[probe] = Runner(probe, reporter, loop)
@@ -256,11 +289,13 @@ class Checker:
         # What is there now stays: the garbage collector need not walk through it, tens of ms each time.
         gc.collect()
         gc.freeze()
+        self._suspend()
         self._start(self.runners)
 
     def adopt(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Go on with another configuration: checks that are in both do not notice."""
-        wanted = _wanted(virtual_servers, self._programs)
+        services = tuple(virtual_servers)
+        wanted = _wanted(services, self._programs)
         before = {key: probe for probe, keys in self._subscribed.items() for key in keys}
         after = {key: probe for probe, keys in wanted.items() for key in keys}
         for probe in self._subscribed:
@@ -275,9 +310,24 @@ class Checker:
         self._subscribed = wanted
         known = {key[:2] for key in before}
         _log_servers(key for key in after if key[:2] not in known)
+        self._suspension.use(services)
+        self._suspend()
         self._start(fresh)
 
+    def _suspend(self) -> None:
+        """Probe only for services that are to be checked."""
+        changed = [runner for runner in self.runners.values() if runner.suspend(self._waits)]
+        for runner in changed:
+            for line in runner.suspension_lines():
+                log.info("%s", line)
+
+    def _waits(self, key: CheckKey) -> bool:
+        return self._suspension.waits(key[0])
+
     def _start(self, fresh: Mapping[AnyCheck, Runner]) -> None:
+        for check in fresh:
+            if isinstance(check, FileCheck):
+                prepare(check.file)
         by_warmup: defaultdict[float, list[Runner]] = defaultdict(list)
         for check, runner in fresh.items():
             by_warmup[check.warmup].append(runner)
@@ -289,6 +339,7 @@ class Checker:
 
     def stop(self) -> None:
         """End every probe."""
+        self._suspension.close()
         for runner in self.runners.values():
             runner.stop()
 

@@ -144,7 +144,7 @@ class Director:
         self._follow_interfaces()
         self._reloader.tell()
         self._run_programs()
-        if self._keeper.expire(time.monotonic()) or self._keeper.refusals:
+        if self._keeper.expire(time.monotonic()) or self._keeper.unsettled:
             self._settle()
 
     def _estimate(self) -> None:

@@ -40,6 +40,8 @@ class KeeperMemory(msgspec.Struct, frozen=True):
     results: tuple[CheckResult, ...] = ()
     """Of the checks that say something else than is presumed of a check that has not run."""
     quorums: tuple[tuple[ServiceKey, bool], ...] = ()
+    ramps: tuple[tuple[ServiceKey, ServerKey, float, float], ...] = ()
+    """Real servers that start slowly: when each began (CLOCK_MONOTONIC), and seconds that it takes."""
 
 
 class DirectorMemory(msgspec.Struct, frozen=True):

@@ -7,8 +7,9 @@ refused is planned again at the next `settle`.
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from pointsman.conf.changes import same
@@ -19,8 +20,9 @@ from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_
 from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down, found_pools
 from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.lvs.reconcile import reconcile
+from pointsman.lvs.slow_start import Ramps
 from pointsman.lvs.steps import differences, step_texts
-from pointsman.lvs.transitions import Change, Transition, notify_command, transitions
+from pointsman.lvs.transitions import DOWN, UP, Change, Transition, notify_command, transitions
 from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, PoolMember
 from pointsman.model.naming import server_name, service_name
@@ -37,8 +39,15 @@ MOST_TOLD = 10
 class Keeper:
     """The table of one configuration on one data plane. Services that it does not name are left alone."""
 
-    def __init__(self, config: Config, plane: DataPlane, memory: KeeperMemory | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        plane: DataPlane,
+        memory: KeeperMemory | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`memory`: what an earlier keeper of this data plane has known; None: the table must tell."""
+        self._clock = clock
         self._config = config
         self._plane = plane
         self.managed = _keys(config)
@@ -47,6 +56,7 @@ class Keeper:
         self._verdicts: dict[CheckKey, bool] = {}
         self._known: dict[CheckKey, CheckResult] = {}
         self._overrides = OverrideBook()
+        self._ramps = Ramps()
         self._pools = self._recall(memory)
         self.programs: list[RunProgram] = []
         """Notify programs that are to be run; whoever runs them empties it."""
@@ -70,6 +80,9 @@ class Keeper:
                     service_name(kept.service),
                     kept.override.text(),
                 )
+        for kept_ramp in memory.ramps:
+            if kept_ramp[:2] in places:
+                self._ramps.begin(kept_ramp[:2], *kept_ramp[2:])
         for result in memory.results:
             if result.service in present and result.check < places.get((result.service, result.server), 0):
                 check = (result.service, result.server, result.check)
@@ -105,6 +118,7 @@ class Keeper:
                 if each.up is not presumed.get((each.service, each.server)) or each.weight_change
             ),
             quorums=tuple((key, pool.quorum_up) for key, pool in self._pools.items()),
+            ramps=tuple((*key, *ramp) for key, ramp in self._ramps.under_way.items()),
         )
 
     def take(self, result: CheckResult) -> Alert | None:
@@ -133,6 +147,9 @@ class Keeper:
                 virtual, self._pools.get(virtual.service.key), wanted.pools[virtual.service.key]
             )
         ]
+        if self._start_slowly(told):
+            wanted = self._wanted(self._config, self._verdicts)
+        self._ramps.forget_arrived(self._clock())
         self._pools = wanted.pools
         plan = reconcile(wanted.table, self._plane.read(), managed=self.managed | self._leaving)
         before = {refusal.operation for refusal in self.refusals}
@@ -148,9 +165,31 @@ class Keeper:
         return self._alerts(told)
 
     def _wanted(self, config: Config, verdicts: dict[CheckKey, bool]) -> Desired:
+        overrides = self._overrides.active
+        shares = {
+            key: share
+            for key, share in self._ramps.shares(self._clock()).items()
+            if key not in overrides or overrides[key].weight is None
+        }
         return desired(
-            config.virtual_servers, verdicts, self._overrides.active, self._pools, self._weight_changes()
+            config.virtual_servers, verdicts, overrides, self._pools, self._weight_changes(), shares
         )
+
+    def _start_slowly(self, told: Iterable[Transition]) -> bool:
+        """Begin and end the ramps of real servers that come and go; whether there is any such news."""
+        news = [item for item in told if item.change in UP | DOWN]
+        pace = {key: member.slow_start for key, member in _members(self._config)} if news else {}
+        for item in news:
+            if item.server is not None:
+                key = (item.service, item.server)
+                seconds = pace.get(key, 0.0) if item.change in UP else 0.0
+                self._ramps.begin(key, self._clock(), seconds)
+        return bool(news)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the table has to be gone over again by and by: something was refused, or starts slowly."""
+        return bool(self.refusals or self._ramps.under_way)
 
     def _weight_changes(self) -> dict[CheckKey, int]:
         return {key: result.weight_change for key, result in self._known.items()}
@@ -182,6 +221,7 @@ class Keeper:
         known = {key for key, _ in _members(config)}
         self._known = {key: result for key, result in self._known.items() if key[:2] in known}
         self._overrides.keep_only(known)
+        self._ramps.keep_only(known)
         self._leaving |= self.managed - _keys(config)
         self._config = config
         self.managed = _keys(config)

@@ -12,6 +12,7 @@ from pointsman.model.checks import (
     Check,
     DirectCheck,
     DnsCheck,
+    FileCheck,
     HttpCheck,
     MiscCheck,
     NetworkCheck,
@@ -100,6 +101,13 @@ _MISC = Words(
     mail_up="=> MISC CHECK succeeded on service <=",
     mail_down="=> MISC CHECK failed on service <=",
 )
+_FILE = Words(
+    keyword="FILE_CHECK",
+    success="FILE_CHECK on service {name} success.",
+    failure="FILE_CHECK on service {name} failed",
+    mail_up="=> FILE CHECK succeed on service <=",
+    mail_down="=> FILE CHECK failed on service <=",
+)
 _WORDS: dict[type[Check], Words] = {
     TcpCheck: _TCP,
     SmtpCheck: _SMTP,
@@ -108,6 +116,7 @@ _WORDS: dict[type[Check], Words] = {
     PingCheck: _PING,
     MiscCheck: _MISC,
     DirectCheck: _DIRECT,
+    FileCheck: _FILE,
 }
 _RETRIED_WHILE_DOWN = (TcpCheck, SmtpCheck)
 
@@ -142,8 +151,8 @@ def needs_raw_sockets(check: Check) -> bool:
 
 
 def runs_programs(check: Check) -> bool:
-    """Whether this check belongs into the process that may become another user."""
-    return isinstance(check, MiscCheck)
+    """Whether this check belongs into the process that is root: it runs programs, or reads anybody's file."""
+    return isinstance(check, MiscCheck | FileCheck)
 
 
 def log_line(check: Check, name: str, vs: str, verdict: Verdict) -> str:

@@ -82,6 +82,10 @@ class CheckSchedule:
         """Plan the first probe; `phase` is this check's share of its warm-up, 0 to `warmup` seconds."""
         self._deadline = now + FIRST_PROBE_DELAY + phase
 
+    def resumed(self, now: float, phase: float) -> None:
+        """After a pause: the next probe comes in `phase` seconds; a probe that was under way is forgotten."""
+        self._deadline = now + phase
+
     def advance(self, now: float) -> None:
         """Start the probe if it is due."""
         if self._deadline is not None and self._deadline <= now:

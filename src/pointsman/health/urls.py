@@ -45,6 +45,10 @@ class UrlSchedule:
         """Plan the first probe, as CheckSchedule.started."""
         self._deadline = now + FIRST_PROBE_DELAY + phase
 
+    def resumed(self, now: float, phase: float) -> None:
+        """After a pause: the next probe comes in `phase` seconds; a probe that was under way is forgotten."""
+        self._deadline = now + phase
+
     def advance(self, now: float) -> None:
         """Start the probe if it is due."""
         if self._deadline is not None and self._deadline <= now:

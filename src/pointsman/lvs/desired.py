@@ -25,6 +25,8 @@ CheckKey = tuple[ServiceKey, ServerKey, int]
 
 Verdicts = Mapping[CheckKey, bool]
 WeightChanges = Mapping[CheckKey, int]
+Shares = Mapping[tuple[ServiceKey, ServerKey], float]
+"""How much of its weight a real server gets, above 0 and below 1 (lvs/slow_start.py); missing: all of it."""
 MOST_WEIGHT = 2**31 - 1
 Overrides = Mapping[tuple[ServiceKey, ServerKey], Override]
 
@@ -62,11 +64,13 @@ def desired(
     overrides: Overrides | None = None,
     before: PoolStates | None = None,
     weight_changes: WeightChanges | None = None,
+    shares: Shares | None = None,
 ) -> Desired:
     """The table that these verdicts ask for, services and real servers in the order of the configuration.
 
     `before` is `pools` of the previous call; a service it does not know starts without quorum.
     `weight_changes`: what checks that measure add to the weight of their real server.
+    `shares` lower weights in the table only: a quorum is measured by the full ones.
     Raises ValueError when two virtual servers have the same key.
     """
     pools: dict[ServiceKey, PoolState] = {}
@@ -76,7 +80,7 @@ def desired(
         pools[key] = pool_state(
             virtual, verdicts, overrides or {}, (before or {}).get(key), weight_changes or {}
         )
-        entries.append(ServiceEntry(virtual.service, _serving(virtual, pools[key])))
+        entries.append(ServiceEntry(virtual.service, _serving(virtual, pools[key], shares or {})))
     return Desired(ServiceTable.of(entries), pools)
 
 
@@ -185,15 +189,26 @@ def _quorum_up(virtual: VirtualServer, weight: int, before: PoolState | None) ->
     return weight > 0 and weight >= virtual.quorum - virtual.hysteresis
 
 
-def _serving(virtual: VirtualServer, pool: PoolState) -> tuple[RealServer, ...]:
+def _serving(virtual: VirtualServer, pool: PoolState, shares: Shares) -> tuple[RealServer, ...]:
     """The real servers in the table, in the order of the configuration, the sorry server last."""
     sorry = pool.sorry_server
     inside = {server.key: server for server in pool.inhibited}
     if sorry is None:
-        inside |= {server.key: server for server in pool.living}
-        return _ordered(virtual, inside)
+        inside |= {server.key: _started(virtual, server, shares) for server in pool.living}
+        waiting = virtual.sorry_server if virtual.sorry_inhibit else None
+        if waiting is None or waiting.key in inside:
+            return _ordered(virtual, inside)
+        return (*_ordered(virtual, inside), msgspec.structs.replace(waiting, weight=0))
     inside.pop(sorry.key, None)
     return (*_ordered(virtual, inside), sorry)
+
+
+def _started(virtual: VirtualServer, server: RealServer, shares: Shares) -> RealServer:
+    """The real server with as much of its weight as it has by now, but never none at all."""
+    share = shares.get((virtual.service.key, server.key), 1.0)
+    if share >= 1.0 or server.weight == 0:
+        return server
+    return msgspec.structs.replace(server, weight=max(1, int(server.weight * share)))
 
 
 def _ordered(virtual: VirtualServer, inside: Mapping[ServerKey, RealServer]) -> tuple[RealServer, ...]:

@@ -53,8 +53,9 @@ def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolSta
     return [*told, *_sorry(virtual, before.sorry_server, after.sorry_server)]
 
 
-_UP = frozenset({Change.ADDED, Change.ENABLED})
-_DOWN = frozenset({Change.REMOVED, Change.DISABLED})
+UP = frozenset({Change.ADDED, Change.ENABLED})
+"""Changes that begin a real server's life, and those that end it."""
+DOWN = frozenset({Change.REMOVED, Change.DISABLED})
 
 
 def notify_command(virtual: VirtualServer, transition: Transition) -> Command | None:
@@ -64,9 +65,9 @@ def notify_command(virtual: VirtualServer, transition: Transition) -> Command | 
     if transition.change is Change.QUORUM_LOST:
         return virtual.quorum_down_command
     member = next((each for each in virtual.members if each.server.key == transition.server), None)
-    if member is None or transition.change not in _UP | _DOWN:
+    if member is None or transition.change not in UP | DOWN:
         return None
-    return member.notify_up if transition.change in _UP else member.notify_down
+    return member.notify_up if transition.change in UP else member.notify_down
 
 
 def _departures(virtual: VirtualServer, before: PoolState, after: PoolState) -> list[Transition]:
@@ -122,10 +123,11 @@ def _quorum(virtual: VirtualServer, after: PoolState) -> Transition:
 def _sorry(virtual: VirtualServer, before: RealServer | None, after: RealServer | None) -> list[Transition]:
     key, where = virtual.service.key, service_name(virtual.service.key)
     told = []
+    comes, goes = ("Enabling", "Disabling") if virtual.sorry_inhibit else ("Adding", "Removing")
     if after is not None and before is None:
-        text = f"Adding sorry server {server_name(key, after.key)} to VS {where}"
+        text = f"{comes} sorry server {server_name(key, after.key)} to VS {where}"
         told.append(Transition(change=Change.SORRY_ADDED, service=key, server=after.key, text=text))
     if before is not None and after is None:
-        text = f"Removing sorry server {server_name(key, before.key)} from VS {where}"
+        text = f"{goes} sorry server {server_name(key, before.key)} from VS {where}"
         told.append(Transition(change=Change.SORRY_REMOVED, service=key, server=before.key, text=text))
     return told

@@ -11,7 +11,7 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.location import Location
-from pointsman.model.tracking import Command
+from pointsman.model.tracking import Command, TrackFile
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """Ours: successes in a row (of all URLs) that bring a real server back."""
     warmup: float = 60.0
     """The first check comes at a random moment of this span."""
+    log_all_failures: bool = False
+    """Log each probe that fails, not only verdicts."""
     location: Location | None = None
 
 
@@ -147,3 +149,13 @@ class MiscCheck(Check, frozen=True, kw_only=True, tag=True):
     """misc_dynamic: exit code n from 2 on means good, with a weight of n - 2."""
     weight: int = 1
     """The configured weight of the real server, which `dynamic` is measured by."""
+
+
+class FileCheck(Check, frozen=True, kw_only=True, tag=True):
+    """FILE_CHECK: the number in a tracked file, times `weight`, is added to the real server's weight."""
+
+    file: TrackFile
+    weight: int = 1
+    """0: a number other than 0 in the file means down (`reverse`: 0 does)."""
+    reverse: bool = False
+    """The product counts with the other sign."""

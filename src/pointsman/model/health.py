@@ -7,6 +7,7 @@ import msgspec
 from pointsman.model.checks import (
     DirectCheck,
     DnsCheck,
+    FileCheck,
     HttpCheck,
     MiscCheck,
     PingCheck,
@@ -18,7 +19,9 @@ from pointsman.model.location import Location
 from pointsman.model.service import RealServer, VirtualService
 from pointsman.model.tracking import Command
 
-AnyCheck = TcpCheck | HttpCheck | SmtpCheck | DnsCheck | UdpCheck | PingCheck | MiscCheck | DirectCheck
+AnyCheck = (
+    TcpCheck | HttpCheck | SmtpCheck | DnsCheck | UdpCheck | PingCheck | MiscCheck | DirectCheck | FileCheck
+)
 
 
 class PoolMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +33,8 @@ class PoolMember(msgspec.Struct, frozen=True, kw_only=True):
     """Down until the first check has succeeded."""
     inhibit_on_failure: bool = False
     """On failure: weight 0 instead of removal."""
+    slow_start: float = 0.0
+    """Ours: seconds in which the weight grows to its full value after the real server has come back."""
     smtp_alert: bool = True
     notify_up: Command | None = None
     notify_down: Command | None = None
@@ -42,6 +47,10 @@ class VirtualServer(msgspec.Struct, frozen=True, kw_only=True):
     service: VirtualService
     members: tuple[PoolMember, ...] = ()
     sorry_server: RealServer | None = None
+    sorry_inhibit: bool = False
+    """The sorry server stays in the table with weight 0 while it is not needed."""
+    ha_suspend: bool = False
+    """No probes while the service's address is not on this host."""
     quorum: int = 1
     hysteresis: int = 0
     alpha: bool = False

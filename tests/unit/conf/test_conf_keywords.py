@@ -44,10 +44,10 @@ def test_the_table_knows_keepalived() -> None:
     ]
 
 
-OURS = {"nb_get_retry", "rise"}
+OURS = {"nb_get_retry", "rise", "fall"}
 """In TCP_CHECK, and in all checkers, they are no words of keepalived 2.x."""
 
-OURS_ALONE = {"DR_CHECK"}
+OURS_ALONE = {"DR_CHECK", "slow_start"}
 """Words and blocks that only Pointsman has."""
 
 

@@ -283,7 +283,6 @@ def test_warning(frame: str, statement: str, text: str) -> None:
         (GLOBAL, "lvs_flush"),
         (INSTANCE, "garp_extra_if 10"),
         (INSTANCE, "higher_prio_send_advert true"),
-        (CHECK, "log_all_failures"),
     ],
 )
 def test_harmless_words_are_noted(frame: str, statement: str) -> None:

@@ -6,9 +6,19 @@ import asyncio
 from collections.abc import Coroutine
 
 from pointsman.daemon.probes import datagrams, direct, http, ping, program, smtp
+from pointsman.daemon.probes.file import FileProbe
 from pointsman.daemon.probes.probe import Finished, Probe, Result, TaskProbe
 from pointsman.daemon.probes.tcp import TcpProbe
-from pointsman.model.checks import DirectCheck, DnsCheck, HttpCheck, MiscCheck, SmtpCheck, TcpCheck, UdpCheck
+from pointsman.model.checks import (
+    DirectCheck,
+    DnsCheck,
+    FileCheck,
+    HttpCheck,
+    MiscCheck,
+    SmtpCheck,
+    TcpCheck,
+    UdpCheck,
+)
 from pointsman.model.health import AnyCheck
 
 
@@ -16,6 +26,8 @@ def probe_for(check: AnyCheck, step: int, loop: asyncio.AbstractEventLoop, finis
     """A probe of this check, not started yet; `step` as in health.schedule.StartProbe."""
     if isinstance(check, TcpCheck):
         return TcpProbe(check, loop, finished)
+    if isinstance(check, FileCheck):
+        return FileProbe(check, finished)
     return TaskProbe(_body(check, step), loop, finished)
 
 
@@ -32,5 +44,5 @@ def _body(check: AnyCheck, step: int) -> Coroutine[object, object, Result]:
         return direct.probe(check)
     if isinstance(check, MiscCheck):
         return program.probe(check)
-    assert not isinstance(check, TcpCheck)
+    assert not isinstance(check, TcpCheck | FileCheck)
     return ping.probe(check)
