@@ -16,14 +16,17 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
 
 import msgspec
 
 from pointsman.insight.doctor_facts import Answer, Answers, Echo, Response, SeenAdvert
 from pointsman.model.address import Address
+from pointsman.net.ndisc import advertised, neighbour_solicitation
 from pointsman.vrrp import wire
 
-_ETH_P_ARP, _ETH_P_IP = 0x0806, 0x0800
+_ETH_P_ARP, _ETH_P_IP, _ETH_P_IPV6 = 0x0806, 0x0800, 0x86DD
+_LINK_SCOPE = 0x20
 _PACKET_OUTGOING = 4
 _SO_ATTACH_FILTER = 26
 _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3
@@ -59,32 +62,64 @@ class Knock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def who_has(asked: Iterable[tuple[str, Address]], expected: Collection[Address]) -> Answers:
-    """Send ARP probes (RFC 5227 section 2.1.1) by these interfaces; collect whoever answers.
+    """Ask by these interfaces who has the addresses; collect whoever answers.
 
-    Waits for a moment, and longer while one of the `expected` has not answered.
+    IPv4: ARP probes (RFC 5227 section 2.1.1). IPv6: neighbour solicitations from the interface's own
+    link-local address, where it has one. Waits for a moment, and longer while one of the `expected` has not
+    answered.
     """
-    questions = [(name, address) for name, address in asked if isinstance(address, ipaddress.IPv4Address)]
+    questions = list(dict.fromkeys(asked))
+    own = _link_locals()
+    over_ipv6: list[tuple[str, Address]] = [
+        (name, address) for name, address in questions if address.version == 6 and name in own
+    ]
+    over_ipv4: list[tuple[str, Address]] = [
+        (name, address) for name, address in questions if address.version == 4
+    ]
+
+    def probe(mac: bytes, address: Address) -> bytes:
+        frame = (_BROADCAST, mac, _ETH_P_ARP, 1, _ETH_P_IP, 6, 4, _ARP_REQUEST)
+        return _ARP.pack(*frame, mac, bytes(4), bytes(6), address.packed)
+
+    found = _ask_around(over_ipv4, expected, _ETH_P_ARP, b"", lambda _name: probe, _replied)
+    found += _ask_around(
+        over_ipv6,
+        expected,
+        _ETH_P_IPV6,
+        _OF_ADVERTISEMENTS,
+        lambda name: _solicitation(own[name]),
+        advertised,
+    )
+    return Answers(asked=frozenset(over_ipv4 + over_ipv6), answers=tuple(sorted(found, key=str)))
+
+
+def _ask_around(
+    questions: list[tuple[str, Address]],
+    expected: Collection[Address],
+    protocol: int,
+    program: bytes,
+    question: Callable[[str], Callable[[bytes, Address], bytes]],
+    answer: Callable[[bytes], tuple[Address, str] | None],
+) -> list[Answer]:
+    """Send the questions (made of the interface's MAC and the address) until there is nothing to wait for."""
     found: set[Answer] = set()
+    if not questions:
+        return []
 
     def missing() -> set[tuple[str, Address]]:
-        known = {(answer.interface, answer.address) for answer in found}
+        known = {(item.interface, item.address) for item in found}
         return {question for question in questions if question not in known}
 
-    with _taps({name for name, _ in questions}, _ETH_P_ARP, b"") as taps:
+    with _taps({name for name, _ in questions}, protocol, program) as taps:
 
         def ask() -> None:
             for name, address in missing():
-                own: bytes = taps[name].getsockname()[4]
-                frame = (_BROADCAST, own, _ETH_P_ARP, 1, _ETH_P_IP, 6, 4, _ARP_REQUEST)
-                taps[name].send(_ARP.pack(*frame, own, bytes(4), bytes(6), address.packed))
+                taps[name].send(question(name)(taps[name].getsockname()[4], address))
 
         def take(name: str, data: bytes) -> None:
-            if len(data) < _ARP.size:
-                return
-            *_, operation, mac, sender, _, _ = _ARP.unpack_from(data)
-            address = ipaddress.IPv4Address(sender)
-            if operation == _ARP_REPLY and (name, address) in questions:
-                found.add(Answer(interface=name, address=address, mac=mac.hex(":")))
+            said = answer(data)
+            if said is not None and (name, said[0]) in questions:
+                found.add(Answer(interface=name, address=said[0], mac=said[1]))
 
         begun = time.monotonic()
         _converse(
@@ -95,7 +130,33 @@ def who_has(asked: Iterable[tuple[str, Address]], expected: Collection[Address])
                 time.monotonic() - begun > SHORT and not any(address in expected for _, address in missing())
             ),
         )
-    return Answers(asked=frozenset(questions), answers=tuple(sorted(found, key=str)))
+    return list(found)
+
+
+def _replied(data: bytes) -> tuple[Address, str] | None:
+    if len(data) < _ARP.size:
+        return None
+    *_, operation, mac, sender, _, _ = _ARP.unpack_from(data)
+    return (ipaddress.IPv4Address(sender), mac.hex(":")) if operation == _ARP_REPLY else None
+
+
+def _solicitation(source: ipaddress.IPv6Address) -> Callable[[bytes, Address], bytes]:
+    def frame(mac: bytes, address: Address) -> bytes:
+        assert isinstance(address, ipaddress.IPv6Address)
+        return neighbour_solicitation(mac, source, address)
+
+    return frame
+
+
+def _link_locals() -> dict[str, ipaddress.IPv6Address]:
+    """The link-local address of each interface that has one; proc(5), /proc/net/if_inet6."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines():
+            digits, _, _, scope, _, name = line.split()
+            if int(scope, 16) == _LINK_SCOPE:
+                found[name] = ipaddress.IPv6Address(bytes.fromhex(digits))
+    return found
 
 
 def knock(knocks: Collection[Knock], interfaces: Collection[str]) -> dict[tuple[str, Address], Response]:
@@ -288,3 +349,16 @@ def _to_port(port: int) -> bytes:
 
 def _program(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
+
+
+_OF_ADVERTISEMENTS = _program(
+    [
+        (0x30, 0, 0, 20),  # A = next header
+        (0x15, 0, 3, 58),
+        (0x30, 0, 0, 54),  # A = ICMPv6 type
+        (0x15, 0, 1, 136),
+        (0x06, 0, 0, 0xFFFF),
+        (0x06, 0, 0, 0),
+    ]
+)
+"""Classic BPF: neighbour advertisements."""

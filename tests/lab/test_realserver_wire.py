@@ -1,0 +1,171 @@
+"""What a real server's neighbours and clients see of each way to set it up: IPv6, and redirect.
+
+Two hosts on one cable: a client (192.168.7.2, fd00:100::1) and a real server (.99, fd00:100::11) with
+/32 and /128 VIPs. The client sends what is for a VIP to the real server's MAC address, as a director does.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman.insight.doctor_probe import who_has
+from pointsman.lab import namespace, waiting
+
+pytestmark = pytest.mark.root
+
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden/7_nd_ipv6.json").read_text())
+VIP, VIP6 = "192.168.7.33", "fd00:100::9"
+SERVER_MAC = "02:00:00:00:00:0b"
+BUILD = {
+    "client": "ip link set cable up; ip address add 192.168.7.2/24 dev cable; "
+    "ip -6 address add fd00:100::1/64 dev cable nodad; "
+    f"ip neigh replace {VIP} lladdr {SERVER_MAC} dev cable nud permanent; "
+    f"ip -6 neigh replace {VIP6} lladdr {SERVER_MAC} dev cable nud permanent",
+    "server": f"ip link set eth0 address {SERVER_MAC}; ip link set eth0 up; ip link set lo up; "
+    "ip address add 192.168.7.99/24 dev eth0; ip -6 address add fd00:100::11/64 dev eth0 nodad; "
+    "for key in rp_filter arp_ignore arp_announce; do for place in all eth0; do "
+    "echo 0 > /proc/sys/net/ipv4/conf/$place/$key; done; done",
+}
+
+
+class Pair:
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        for name in BUILD:
+            subprocess.run(["ip", "netns", "add", f"{prefix}-{name}"], check=True)
+        self.sh("client", f"ip link add cable type veth peer name eth0 netns {prefix}-server")
+        for name in ("server", "client"):
+            self.sh(name, BUILD[name])
+        for name, nic in (("client", "cable"), ("server", "eth0")):
+            waiting.until(partial(self.has_link_local, name, nic), 15, "link-local addresses")
+
+    def has_link_local(self, name: str, nic: str) -> bool:
+        said = self.sh(name, f"ip -o -6 address show dev {nic} scope link")
+        return "fe80" in said and "tentative" not in said
+
+    def sh(self, name: str, script: str) -> str:
+        inside = ["nsenter", f"--net=/run/netns/{self.prefix}-{name}", "sh", "-euc", script]
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def realserver(self, *words: str) -> str:
+        return self.sh("server", f"{sys.executable} -m pointsman.cli.main realserver {' '.join(words)}")
+
+    def who_has(self, *texts: str) -> set[str]:
+        """Which of these addresses the server answers for."""
+        addresses = [ipaddress.ip_address(text) for text in texts]
+        with namespace.entered(f"{self.prefix}-client"):
+            answers = who_has([("cable", address) for address in addresses], set())
+        assert {answer.mac for answer in answers.answers} <= {SERVER_MAC}
+        return {str(answer.address) for answer in answers.answers}
+
+    def asks_as(self, target: str) -> list[str]:
+        """The senders of the server's own questions when it answers a client at `target` from the VIP."""
+        line = [
+            "nsenter",
+            f"--net=/run/netns/{self.prefix}-client",
+            "timeout",
+            "10",
+            "tcpdump",
+            "-lni",
+            "cable",
+        ]
+        heard = subprocess.Popen(
+            [*line, "-c", "1", "icmp6 and ip6[40] == 135 and ether src", SERVER_MAC],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        send = (
+            "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); "
+            f"s.bind(('{VIP6}', 0)); s.sendto(b'x', ('{target}', 9))"
+        )
+        while heard.poll() is None:
+            self.sh("server", f'ip -6 neigh flush dev eth0; {sys.executable} -c "{send}"')
+            time.sleep(0.1)
+        assert heard.stdout is not None
+        return [line.split()[2] for line in heard.stdout.read().splitlines() if "who has" in line]
+
+    def close(self) -> None:
+        for name in BUILD:
+            subprocess.run(
+                ["ip", "netns", "delete", f"{self.prefix}-{name}"], check=False, capture_output=True
+            )
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    made = Pair(f"pmt-wire-{os.getpid()}")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def recorded(place: str) -> bool:
+    """Whether a real server (not the director) answered for the VIP on this interface in the recording."""
+    (case,) = [
+        case
+        for case in GOLDEN["who_answers"]
+        if (case["vip6_on"], case["solicitation_source"]) == (place, "fe80::1")
+    ]
+    return any(line.startswith("rs") for line in case["answers"])
+
+
+@pytest.mark.parametrize("place", ["lo", "eth0"])
+def test_neighbour_discovery_agrees_with_the_recorded_kernel(pair: Pair, place: str) -> None:
+    pair.sh("server", f"ip -6 address add {VIP6}/128 dev {place} nodad")
+    try:
+        assert pair.who_has(VIP6, "fd00:100::11") == {"fd00:100::11"} | ({VIP6} if recorded(place) else set())
+        asked = {case["vip6_on"]: case for case in GOLDEN["what_the_real_server_asks_with"]}[place]
+        as_vip = VIP6 in asked["solicitations_of_rs1"][0].split("who-has")[0]
+        (sender,) = pair.asks_as("fd00:100::77")
+        assert (sender == VIP6) is as_vip
+    finally:
+        pair.sh("server", f"ip -6 address del {VIP6}/128 dev {place}")
+
+
+def test_on_a_network_card_nft_keeps_the_vip_out_of_neighbour_discovery(pair: Pair) -> None:
+    pair.realserver("up", VIP, VIP6, "--method", "nft", "--dev", "eth0")
+    try:
+        assert pair.who_has(VIP, VIP6, "192.168.7.99", "fd00:100::11") == {"192.168.7.99", "fd00:100::11"}
+        assert pair.asks_as("fd00:100::78") == ["fd00:100::11"]
+        assert pair.sh("client", f"ping -c 1 -W 5 {VIP6}; ping -c 1 -W 5 {VIP}").count("1 received") == 2
+    finally:
+        pair.realserver("down")
+
+
+def test_redirect_serves_the_vip_on_a_host_that_has_it_not(pair: Pair) -> None:
+    web = f"{sys.executable} -m http.server --bind :: --directory /sys/class/net 8000 >/dev/null 2>&1"
+    pair.realserver("up", VIP, VIP6, "--method", "redirect")
+    server = subprocess.Popen(
+        ["nsenter", f"--net=/run/netns/{pair.prefix}-server", "sh", "-c", f"exec {web}"]
+    )
+    try:
+        assert pair.who_has(VIP, VIP6) == set()
+        assert f"{VIP}/" not in pair.sh("server", "ip -o address")
+        for name, where in (
+            ("client", VIP),
+            ("client", f"[{VIP6}]"),
+            ("server", VIP),
+            ("server", f"[{VIP6}]"),
+        ):
+            line = f"curl -sf --retry 20 --retry-connrefused --retry-delay 1 -m 20 http://{where}:8000/"
+            assert "eth0" in pair.sh(name, line), (name, where)
+    finally:
+        server.kill()
+        server.wait()
+        pair.realserver("down")
+    assert pair.sh("server", "nft list ruleset") == ""
