@@ -74,7 +74,7 @@ def segment() -> Iterator[Segment]:
 
 
 def direct(**changes: Any) -> DirectCheck:
-    fields = {**QUICK, "retry": 0, "connect_timeout": 0.5, **changes}
+    fields = {**QUICK, "retry": 0, "connect_timeout": 2.0, **changes}
     return DirectCheck(
         virtual_address=ip_address(VIP), connect_address=ip_address(REAL), connect_port=80, **fields
     )
@@ -110,7 +110,7 @@ def test_a_real_server_without_the_vip_is_found_although_its_own_address_answers
     assert first(segment, tcp())[0]
     up, reason = first(segment, direct())
     assert not up
-    assert reason.startswith(f"no answer within 0.5 s from {VIP}:80 at {REAL} (")
+    assert reason.startswith(f"no answer within 2.0 s from {VIP}:80 at {REAL} (")
     assert reason.endswith("is the VIP on its lo, and no firewall before it?")
 
 
@@ -136,7 +136,7 @@ def test_a_dead_host_does_not_answer_arp(segment: Segment) -> None:
     segment.run(segment.real, "ip link set eth0 down")
     segment.run(segment.real, f"ip addr del {REAL}/24 dev eth0")
     segment.run(segment.real, "ip link set eth0 up")
-    assert first(segment, direct()) == (False, f"no answer to ARP for {REAL} within 0.5 s")
+    assert first(segment, direct()) == (False, f"no answer to ARP for {REAL} within 2.0 s")
 
 
 def test_an_address_behind_a_router_says_nothing(segment: Segment) -> None:
