@@ -268,7 +268,10 @@ def persist_files(
     remove: bool,
     dry_run: bool,
 ) -> None:
-    """Write the files that do `up` at boot: sysctl.d, and ifupdown or systemd-networkd. Shows a diff."""
+    """Write the files that do `up` at boot, and show a diff: sysctl.d, and what puts the VIPs on lo.
+
+    That is ifupdown, systemd-networkd, NetworkManager or netplan.
+    """
     if not vips and not remove and configuration is None:
         raise click.UsageError("name at least one VIP, or --from a keepalived.conf, or --remove")
     with told():

@@ -1,4 +1,4 @@
-"""Neighbour discovery (RFC 4861): advertisements nobody asked for, IPv6's gratuitous ARP; who has an address."""
+"""Neighbour discovery (RFC 4861): advertisements to all, IPv6's gratuitous ARP; and who has an address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Files that set a real server up at boot: sysctl.d, and ifupdown or systemd-networkd for the VIP on lo."""
+"""Files that set a real server up at boot: sysctl.d, and for the VIP on lo those of ifupdown,
+systemd-networkd, NetworkManager or netplan."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import enum
 import fnmatch
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,10 @@ VIPS = "# VIPs:"
 SYSCTL = Path("etc/sysctl.d/99-lvs-dr.conf")
 IFUPDOWN = Path("etc/network/interfaces.d/pointsman-lo")
 NETWORKD = Path("etc/systemd/network/05-pointsman-lo.network")
+KEYFILE = Path("etc/NetworkManager/system-connections/pointsman-lo.nmconnection")
+NETPLAN = Path("etc/netplan/90-pointsman-lo.yaml")
+PRIVATE = (KEYFILE, NETPLAN)
+"""NetworkManager ignores files that others can read, netplan complains."""
 NETWORKD_FOLDERS = ("etc/systemd/network", "run/systemd/network", "usr/lib/systemd/network")
 DROP_IN = "pointsman.conf"
 
@@ -32,6 +37,8 @@ class Backend(enum.Enum):
     AUTO = "auto"
     IFUPDOWN = "ifupdown"
     NETWORKD = "networkd"
+    NETWORK_MANAGER = "networkmanager"
+    NETPLAN = "netplan"
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class FileChange:
     path: Path
     before: str | None
     after: str | None
+    private: bool = False
+    """Nobody but root may read it."""
 
     def diff(self) -> str:
         """As diff -u shows it; empty if nothing changes."""
@@ -62,6 +71,7 @@ class FileChange:
             elif self.after != self.before:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 fresh = self.path.with_name(f".{self.path.name}.new")
+                fresh.touch(0o600 if self.private else 0o644)
                 fresh.write_text(self.after)
                 fresh.replace(self.path)
         except OSError as error:
@@ -69,16 +79,25 @@ class FileChange:
 
 
 def detect(root: Path) -> Backend:
-    """What this host runs: networkd if enabled or active, else ifupdown. Raises SetupError if neither."""
-    enabled = root / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
-    if enabled.is_symlink() or (root / "run/systemd/netif/state").exists():
+    """What this host runs: netplan over networkd, then who is enabled or active, then ifupdown.
+
+    Raises SetupError if there is none of them.
+    """
+    plans = [path.read_text(errors="replace") for path in (root / NETPLAN.parent).glob("*.yaml")]
+    if plans and not any(re.search(r"renderer:\s*NetworkManager", text) for text in plans):
+        return Backend.NETPLAN
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    if (wants / "systemd-networkd.service").is_symlink() or (root / "run/systemd/netif/state").exists():
         return Backend.NETWORKD
+    if (wants / "NetworkManager.service").is_symlink() or (root / "run/NetworkManager").is_dir():
+        return Backend.NETWORK_MANAGER
     ifup = any((root / place).exists() for place in ("sbin/ifup", "usr/sbin/ifup"))
     if ifup and (root / "etc/network/interfaces").exists():
         return Backend.IFUPDOWN
     raise SetupError(
-        f"neither systemd-networkd (enabled) nor ifupdown (/etc/network/interfaces) was found in {root}. "
-        f"Choose with --backend, or enable pointsman-realserver.service, which needs neither"
+        f"neither netplan, systemd-networkd (enabled), NetworkManager (enabled) nor ifupdown "
+        f"(/etc/network/interfaces) was found in {root}. "
+        f"Choose with --backend, or enable pointsman-realserver.service, which needs none of them"
     )
 
 
@@ -106,7 +125,7 @@ def own_files(root: Path) -> list[Path]:
     drop_ins = sorted((root / NETWORKD.parent).glob(f"*.network.d/{DROP_IN}"))
     return [
         path
-        for path in [*(root / name for name in (SYSCTL, IFUPDOWN, NETWORKD)), *drop_ins]
+        for path in [*(root / name for name in (SYSCTL, IFUPDOWN, NETWORKD, *PRIVATE)), *drop_ins]
         if _is_ours(path)
     ]
 
@@ -140,14 +159,12 @@ def _changes(
     wanted: dict[Path, str] = {}
     if any(vip.version == 4 for vip in vips):
         _want_sysctl(root, interfaces, wanted)
-    if backend is Backend.IFUPDOWN:
-        _want_ifupdown(root, vips, wanted)
-    else:
-        _want_networkd(root, vips, wanted)
+    _WANT[backend](root, vips, wanted)
     changes = []
     for path in dict.fromkeys([*wanted, *own_files(root)]):
         before = path.read_text() if path.exists() else None
-        changes.append(FileChange(path, before, wanted.get(path)))
+        private = path in [root / name for name in PRIVATE]
+        changes.append(FileChange(path, before, wanted.get(path), private))
     return changes
 
 
@@ -244,3 +261,45 @@ def _match_names(path: Path) -> list[str]:
     except configparser.Error:
         return []
     return (parser.get("Match", "Name", fallback="") or "").split()
+
+
+def _want_keyfile(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
+    """A connection of type loopback (NetworkManager 1.42 or later), which keeps 127.0.0.1 and ::1."""
+    path = root / KEYFILE
+    _require_ours(path)
+    text = f"{HEADER}{VIPS} {' '.join(map(str, vips))}\n\n[connection]\nid=pointsman-lo\n"
+    text += "type=loopback\ninterface-name=lo\n\n[loopback]\n"
+    for section, version in (("ipv4", 4), ("ipv6", 6)):
+        members = [vip for vip in vips if vip.version == version]
+        lines = [f"address{number}={vip}/{vip.max_prefixlen}" for number, vip in enumerate(members, 1)]
+        text += "".join(
+            f"{line}\n" for line in ("", f"[{section}]", *lines, f"method={'manual' if members else 'auto'}")
+        )
+    wanted[path] = text
+
+
+def _want_netplan(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
+    """lo as one more Ethernet, as in netplan's own examples; its own addresses have to be named."""
+    path = root / NETPLAN
+    _require_ours(path)
+    own = ["127.0.0.1/8", "::1/128"]
+    lines = "".join(
+        f'        - "{text}"\n' for text in [*own, *(f"{vip}/{vip.max_prefixlen}" for vip in vips)]
+    )
+    wanted[path] = (
+        f"{HEADER}{VIPS} {' '.join(map(str, vips))}\n"
+        f"network:\n  version: 2\n  ethernets:\n    lo:\n      addresses:\n{lines}"
+    )
+
+
+def _require_ours(path: Path) -> None:
+    if path.exists() and not _is_ours(path):
+        raise SetupError(f"{path} is there and was not written by pointsman. Nothing changed. Move it away")
+
+
+_WANT: dict[Backend, Callable[[Path, Sequence[Address], dict[Path, str]], None]] = {
+    Backend.IFUPDOWN: _want_ifupdown,
+    Backend.NETWORKD: _want_networkd,
+    Backend.NETWORK_MANAGER: _want_keyfile,
+    Backend.NETPLAN: _want_netplan,
+}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import configparser
 import ipaddress
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pointsman.realserver import persist, sysctl
 from pointsman.realserver.facts import ArpKey, SetupError
@@ -150,6 +154,81 @@ def test_a_network_file_that_has_lo_already_gets_a_drop_in(root: Path) -> None:
     apply(persist.remove(root, [], Backend.NETWORKD))
     assert tree(root) == before
     assert not drop_in.parent.exists()
+
+
+def test_networkmanager_gets_a_keyfile_that_only_root_can_read(tmp_path: Path) -> None:
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    (wants / "NetworkManager.service").symlink_to("/lib/systemd/system/NetworkManager.service")
+    apply(persist.add(tmp_path, [VIP, VIP2, VIP6], ["ens224"], Backend.AUTO))
+    file = configparser.ConfigParser()
+    file.read(tmp_path / persist.KEYFILE)
+    assert dict(file["connection"]) == {"id": "pointsman-lo", "type": "loopback", "interface-name": "lo"}
+    assert dict(file["ipv4"]) == {"address1": f"{VIP}/32", "address2": f"{VIP2}/32", "method": "manual"}
+    assert dict(file["ipv6"]) == {"address1": f"{VIP6}/128", "method": "manual"}
+    assert (tmp_path / persist.KEYFILE).stat().st_mode & 0o777 == 0o600
+    apply(persist.remove(tmp_path, [VIP6], Backend.AUTO))
+    file = configparser.ConfigParser()
+    file.read(tmp_path / persist.KEYFILE)
+    assert dict(file["ipv6"]) == {"method": "auto"}
+
+
+def test_netplan_gets_a_file_beside_the_others(tmp_path: Path) -> None:
+    (tmp_path / "etc/netplan").mkdir(parents=True)
+    (tmp_path / "etc/netplan/50-cloud-init.yaml").write_text("network: {version: 2}\n")
+    enable_networkd(tmp_path)
+    before = tree(tmp_path)
+    apply(persist.add(tmp_path, [VIP, VIP6], ["ens224"], Backend.AUTO))
+    text = (tmp_path / persist.NETPLAN).read_text()
+    assert text.endswith(
+        'ethernets:\n    lo:\n      addresses:\n        - "127.0.0.1/8"\n        - "::1/128"\n'
+        f'        - "{VIP}/32"\n        - "{VIP6}/128"\n'
+    )
+    assert (tmp_path / persist.NETPLAN).stat().st_mode & 0o777 == 0o600
+    apply(persist.remove(tmp_path, [], Backend.AUTO))
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [persist.KEYFILE, persist.NETPLAN])
+def test_a_file_of_that_name_by_another_hand_is_not_touched(tmp_path: Path, name: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text("mine\n")
+    backend = Backend.NETPLAN if name == persist.NETPLAN else Backend.NETWORK_MANAGER
+    with pytest.raises(SetupError, match="was not written by pointsman"):
+        persist.add(tmp_path, [VIP], [], backend)
+
+
+OTHERS = {
+    "etc/sysctl.d/10-other.conf": "net.ipv4.conf.all.arp_ignore = 1\n",
+    "etc/network/interfaces.d/other": DOCUMENT,
+    "etc/systemd/network/10-lo.network": "[Match]\nName=lo\n",
+    "etc/systemd/network/10-lo.network.d/other.conf": "[Network]\n",
+    "etc/NetworkManager/system-connections/wire.nmconnection": "[connection]\n",
+    "etc/netplan/01.yaml": "network: {version: 2}\n",
+}
+
+
+@given(
+    others=st.sets(st.sampled_from(sorted(OTHERS))),
+    ways=st.lists(st.sampled_from([item for item in Backend if item is not Backend.AUTO]), min_size=1),
+    vips=st.lists(st.sampled_from([VIP, VIP2, VIP6]), min_size=1, unique=True),
+)
+@settings(max_examples=60, deadline=None)
+def test_whatever_was_there_is_there_again_after_remove(
+    others: set[str], ways: list[Backend], vips: list[ipaddress.IPv4Address]
+) -> None:
+    """Also when one VIP after the other was written, by one program after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name in ["etc/network/interfaces", *others]:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(OTHERS.get(name, PLAIN))
+        before = tree(root)
+        for backend in ways:
+            for vip in vips:
+                apply(persist.add(root, [vip], ["ens224"], backend))
+        apply(persist.remove(root, [], ways[-1]))
+        assert tree(root) == before
 
 
 def test_a_host_with_neither_is_told_of_the_unit(tmp_path: Path) -> None:
