@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.daemon import checker
+from pointsman.daemon.reporter import Reporter
+from pointsman.daemon.runner import Runner
 from pointsman.model.checks import TcpCheck
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
@@ -68,7 +70,7 @@ async def measure(number: int) -> dict[str, Any]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     loop.add_reader(ours, lambda: ours.recv(65536))
-    running = checker.Checker(services(number), checker.Reporter(theirs, loop), loop)
+    running = checker.Checker(services(number), Reporter(theirs, loop), loop)
     late: list[float] = []
     for runner in running.runners.values():
         _watch(runner, late, loop)
@@ -96,7 +98,7 @@ async def measure(number: int) -> dict[str, Any]:
     }
 
 
-def _watch(runner: checker.Runner, late: list[float], loop: asyncio.AbstractEventLoop) -> None:
+def _watch(runner: Runner, late: list[float], loop: asyncio.AbstractEventLoop) -> None:
     """Note how much later than its deadline each probe of this runner begins."""
     due: Callable[[], None] = runner._due
 

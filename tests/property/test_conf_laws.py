@@ -161,6 +161,7 @@ TIMING: dict[str, Any] = {
     "delay_loop": seconds,
     "rise": st.integers(1, 1000),
     "warmup": st.just(0.0) | seconds,
+    "log_all_failures": st.booleans(),
 }
 CONNECTION: dict[str, Any] = {
     "connect_address": unicast,
@@ -250,6 +251,7 @@ def pool_members(draw: st.DrawFn, key: ServerKey) -> PoolMember:
         checks=checks,
         alpha=bool(checks) and draw(st.booleans()),
         inhibit_on_failure=draw(st.booleans()),
+        slow_start=draw(st.just(0.0) | seconds),
         smtp_alert=draw(st.booleans()),
     )
 
@@ -276,6 +278,8 @@ def virtual_servers(draw: st.DrawFn) -> VirtualServer:
         ),
         members=members,
         sorry_server=sorry,
+        sorry_inhibit=draw(st.booleans()),
+        ha_suspend=draw(st.booleans()),
         quorum=quorum,
         hysteresis=draw(st.integers(0, quorum - 1)),
         alpha=draw(st.booleans()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pointsman.conf.build_bfd import sessions
+from pointsman.conf.build_checks import Named
 from pointsman.conf.build_lvs import virtual_server
 from pointsman.conf.build_tracking import surroundings, trackers
 from pointsman.conf.build_vrrp import instance
@@ -29,9 +30,8 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
     built = [instance(setting, defaults, known, findings) for setting in top.all("vrrp_instance")]
     complete = tuple(each for each in built if isinstance(each, VrrpInstance))
     shared, instances = surroundings(top, defaults, known, complete, findings)
-    servers = [
-        virtual_server(setting, defaults, known.files, findings) for setting in top.all("virtual_server")
-    ]
+    named = Named(known.files, heard)
+    servers = [virtual_server(setting, defaults, named, findings) for setting in top.all("virtual_server")]
     return Config(
         router_id=defaults.get("router_id", str) or host_name,
         mail=_mail(defaults, findings),

@@ -13,7 +13,9 @@ from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
 from pointsman.health import dns
 from pointsman.health.http import compiled
+from pointsman.model.bfd import BfdSession
 from pointsman.model.checks import (
+    BfdCheck,
     DirectCheck,
     DnsCheck,
     FileCheck,
@@ -34,6 +36,13 @@ from pointsman.model.tracking import Command, TrackFile
 T = TypeVar("T")
 
 
+class Named(NamedTuple):
+    """What virtual servers refer to by name."""
+
+    files: Mapping[str, TrackFile]
+    sessions: Mapping[str, BfdSession]
+
+
 class Surroundings(NamedTuple):
     """What a checker needs to know of the real server it belongs to."""
 
@@ -43,7 +52,7 @@ class Surroundings(NamedTuple):
     member: Settings
     service: Settings
     globals: Settings
-    files: Mapping[str, TrackFile]
+    named: Named
 
 
 def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool | None]]:
@@ -285,7 +294,7 @@ def _file_check(setting: Setting, own: Settings, place: Surroundings, findings: 
         findings.error(
             keyword.location, "FILE_CHECK without track_file checks nothing", "add track_file", keyword.width
         )
-    file = place.files.get(str(written.value)) if written else None
+    file = place.named.files.get(str(written.value)) if written else None
     if written is not None and file is None:
         word = written.node.values[0]
         findings.error(word.location, f"there is no track_file {word.text}", "define it", word.width)
@@ -324,6 +333,25 @@ def _file_weight(own: Settings, file: TrackFile, findings: Findings) -> tuple[in
     return int(number), more[:1] == ["reverse"] if more else file.reverse
 
 
+def _bfd_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> BfdCheck:
+    keyword, written = setting.node.keyword, own.last("name")
+    session = place.named.sessions.get(str(written.value)) if written else None
+    if written is None:
+        text = "BFD_CHECK without name checks nothing"
+        findings.error(keyword.location, text, "add name BFD_INSTANCE", keyword.width)
+    elif session is None or not session.for_checker:
+        word = written.node.values[0]
+        why = "hears of VRRP alone (vrrp)" if session else "is not there"
+        findings.error(word.location, f"bfd_instance {word.text} {why}", "", word.width)
+    return BfdCheck(
+        session=str(written.value) if written else "",
+        delay_loop=0.0,
+        retry=0,
+        warmup=0.0,
+        location=setting.location,
+    )
+
+
 def _direct_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DirectCheck:
     virtual = place.virtual
     if virtual.transport is not Transport.TCP or virtual.address is None or virtual.address.version != 4:
@@ -346,4 +374,5 @@ _BUILDERS: dict[str, _Builder] = {
     "MISC_CHECK": _misc_check,
     "DR_CHECK": _direct_check,
     "FILE_CHECK": _file_check,
+    "BFD_CHECK": _bfd_check,
 }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-from pointsman.conf.build_checks import Surroundings, checks, owned
+from pointsman.conf.build_checks import Named, Surroundings, checks, owned
 from pointsman.conf.build_tracking import command
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
@@ -14,7 +13,7 @@ from pointsman.conf.values import BadValueError, parse_address, parse_port
 from pointsman.model.address import Address
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Transport, VirtualService
-from pointsman.model.tracking import Command, TrackFile
+from pointsman.model.tracking import Command
 
 PERSISTENCE = 360
 """Seconds of persistence when nobody says how many (ipvsadm(8), option -p)."""
@@ -38,18 +37,18 @@ class _Service(NamedTuple):
     key: ServiceKey
     port: int
     globals: Settings
-    files: Mapping[str, TrackFile]
+    named: Named
 
 
 def virtual_server(
-    setting: Setting, globals_: Settings, files: Mapping[str, TrackFile], findings: Findings
+    setting: Setting, globals_: Settings, named: Named, findings: Findings
 ) -> VirtualServer | None:
     """The virtual server of one block, or None when its address cannot be read."""
     block = read_block(setting.block, "virtual_server", findings)
     head = _head(setting, findings)
     transport = _transport(setting, block, findings)
     key = ServiceKey.of(transport, *head) if head else ServiceKey()
-    scope = _Service(block, key, key.port, globals_, files)
+    scope = _Service(block, key, key.port, globals_, named)
     members = _members(scope, findings)
     _method(block, setting.node.keyword, findings)
     sorry = _sorry_server(scope, findings)
@@ -279,7 +278,7 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
     written = inherited("weight", int, own, scope.block)
     weight = 1 if written is None else written
     found = checks(
-        Surroundings(scope.key, key, weight, own, scope.block, scope.globals, scope.files), findings
+        Surroundings(scope.key, key, weight, own, scope.block, scope.globals, scope.named), findings
     )
     alpha = inherited("alpha", bool, own, scope.block) or False
     return PoolMember(

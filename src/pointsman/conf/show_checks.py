@@ -9,6 +9,7 @@ from itertools import chain
 from pointsman.conf.layout import block, number, on, text
 from pointsman.health.kinds import words
 from pointsman.model.checks import (
+    BfdCheck,
     Check,
     DirectCheck,
     DnsCheck,
@@ -34,6 +35,8 @@ def check_block(check: AnyCheck) -> Iterator[str]:
         return block(words(check).keyword, _direct(check))
     if isinstance(check, FileCheck):
         return block(words(check).keyword, _file(check))
+    if isinstance(check, BfdCheck):
+        return block(words(check).keyword, iter([f"name {text(check.session)}"]))
     own: Iterator[str] = iter(())
     if isinstance(check, SmtpCheck):
         own = iter([f"helo_name {text(check.helo_name)}"])

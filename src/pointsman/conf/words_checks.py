@@ -20,7 +20,6 @@ from pointsman.conf.values import (
 )
 
 _RS = "real_server"
-_CHECKER = "this checker is not implemented yet, the real server would never be checked; use TCP_CHECK"
 _MONTH = 31 * 86400
 
 
@@ -192,5 +191,7 @@ CHECKS: list[Keyword] = [
         "delay_loop retry delay_before_retry warmup log_all_failures",
         "the file is looked at five times a second",
     ),
-    *refused(_RS, "BFD_CHECK", _CHECKER),
+    honoured(_RS, "BFD_CHECK", Flag(), "Check by a BFD session.", opens="BFD_CHECK", repeats=True),
+    honoured("BFD_CHECK", "name", Text("the name of a bfd_instance"), "The session."),
+    honoured("BFD_CHECK", "alpha", Boolean(), "Down until the session is up."),
 ]

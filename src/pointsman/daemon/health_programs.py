@@ -13,7 +13,8 @@ import socket
 from collections.abc import Iterable
 
 from pointsman.daemon import messages, programs
-from pointsman.daemon.checker import Checker, Reporter, check_until_stopped
+from pointsman.daemon.checker import Checker, check_until_stopped
+from pointsman.daemon.reporter import Reporter
 from pointsman.health import kinds
 from pointsman.model.health import VirtualServer
 

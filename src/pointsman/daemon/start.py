@@ -217,7 +217,7 @@ def _supervisor(
         ),
         Child(
             "checker",
-            lambda: checker.run(generations.current.virtual_servers, checker_end),
+            lambda: checker.run(generations.current.virtual_servers, checker_end, checker_bfd_end),
             lambda: become_nobody(checker.capabilities(generations.current.virtual_servers)),
             keeps=(checker_end, checker_bfd_end),
             wanted=lambda: has_checks(generations.current),

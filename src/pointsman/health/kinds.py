@@ -9,6 +9,7 @@ import msgspec
 from pointsman.health.schedule import CheckSchedule, Timing, Verdict
 from pointsman.health.urls import UrlSchedule
 from pointsman.model.checks import (
+    BfdCheck,
     Check,
     DirectCheck,
     DnsCheck,
@@ -108,6 +109,13 @@ _FILE = Words(
     mail_up="=> FILE CHECK succeed on service <=",
     mail_down="=> FILE CHECK failed on service <=",
 )
+_BFD = Words(
+    keyword="BFD_CHECK",
+    success="BFD check of [{name}] RS(s) is UP",
+    failure="BFD check of [{name}] RS(s) is DOWN",
+    mail_up="=> BFD CHECK succeed on service <=",
+    mail_down="=> BFD CHECK failed on service <=",
+)
 _WORDS: dict[type[Check], Words] = {
     TcpCheck: _TCP,
     SmtpCheck: _SMTP,
@@ -117,6 +125,7 @@ _WORDS: dict[type[Check], Words] = {
     MiscCheck: _MISC,
     DirectCheck: _DIRECT,
     FileCheck: _FILE,
+    BfdCheck: _BFD,
 }
 _RETRIED_WHILE_DOWN = (TcpCheck, SmtpCheck)
 

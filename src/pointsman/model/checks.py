@@ -159,3 +159,10 @@ class FileCheck(Check, frozen=True, kw_only=True, tag=True):
     """0: a number other than 0 in the file means down (`reverse`: 0 does)."""
     reverse: bool = False
     """The product counts with the other sign."""
+
+
+class BfdCheck(Check, frozen=True, kw_only=True, tag=True):
+    """BFD_CHECK: whether a BFD session is up; nothing is probed."""
+
+    session: str
+    """The name of its bfd_instance."""

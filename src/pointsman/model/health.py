@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pointsman.model.checks import (
+    BfdCheck,
     DirectCheck,
     DnsCheck,
     FileCheck,
@@ -20,7 +21,16 @@ from pointsman.model.service import RealServer, VirtualService
 from pointsman.model.tracking import Command
 
 AnyCheck = (
-    TcpCheck | HttpCheck | SmtpCheck | DnsCheck | UdpCheck | PingCheck | MiscCheck | DirectCheck | FileCheck
+    TcpCheck
+    | HttpCheck
+    | SmtpCheck
+    | DnsCheck
+    | UdpCheck
+    | PingCheck
+    | MiscCheck
+    | DirectCheck
+    | FileCheck
+    | BfdCheck
 )
 
 

@@ -163,8 +163,8 @@ def test_the_frames_are_fine(frame: str) -> None:
         (MEMBER, "lvs_method ^NAT", "lvs_method NAT is not supported"),
         (
             MEMBER,
-            "^BFD_CHECK {\n name x\n}",
-            "BFD_CHECK is not supported; this checker is not implemented yet",
+            "BFD_CHECK {\n name ^x\n}",
+            "bfd_instance x is not there",
         ),
         (MEMBER, "^MISC_CHECK {\n}", "MISC_CHECK without misc_path checks nothing; add misc_path"),
         (MEMBER, "MISC_CHECK {\n^misc_path check.sh\n}", "misc_path wants the path of a program, from / on"),

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from pointsman.daemon import messages
-from pointsman.daemon.checker import Checker, Reporter
+from pointsman.daemon.checker import Checker
 from pointsman.daemon.generations import hand_over
+from pointsman.daemon.reporter import Reporter
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer

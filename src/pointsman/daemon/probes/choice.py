@@ -10,6 +10,7 @@ from pointsman.daemon.probes.file import FileProbe
 from pointsman.daemon.probes.probe import Finished, Probe, Result, TaskProbe
 from pointsman.daemon.probes.tcp import TcpProbe
 from pointsman.model.checks import (
+    BfdCheck,
     DirectCheck,
     DnsCheck,
     FileCheck,
@@ -44,5 +45,5 @@ def _body(check: AnyCheck, step: int) -> Coroutine[object, object, Result]:
         return direct.probe(check)
     if isinstance(check, MiscCheck):
         return program.probe(check)
-    assert not isinstance(check, TcpCheck | FileCheck)
+    assert not isinstance(check, TcpCheck | FileCheck | BfdCheck)
     return ping.probe(check)
