@@ -45,6 +45,9 @@ class Host:
         self._switch = switch
         self._processes: list[subprocess.Popen[bytes]] = []
         namespace.create(self.namespace)
+        with namespace.entered(self.namespace):
+            # No wait for duplicate detection: link-local addresses are there at once.
+            Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0")
         with namespace.entered(switch):
             ip("link", "add", "name", self.port, "type", "veth", "peer", "eth0", "netns", self.namespace)
             ip("link", "set", self.port, "master", "br0", "up")
@@ -227,12 +230,18 @@ class Capture:
         self._mac = host.mac()
         self._frames: list[bytes] = []
 
-    def frames(self) -> list[bytes]:
+    def all_frames(self) -> list[bytes]:
+        """From any MAC address."""
         with contextlib.suppress(BlockingIOError):
-            while frame := self._socket.recv(2048):
-                if frame[6:12] == self._mac:
+            while True:
+                frame, sender = self._socket.recvfrom(2048)
+                if sender[2] != socket.PACKET_OUTGOING:
                     self._frames.append(frame)
         return self._frames
+
+    def frames(self) -> list[bytes]:
+        """From the MAC address that the host's eth0 had at the beginning."""
+        return [frame for frame in self.all_frames() if frame[6:12] == self._mac]
 
     def adverts(self) -> list[bytes]:
         """The IP packets of protocol 112."""

@@ -8,6 +8,7 @@ from pointsman.conf.build_bfd import sessions
 from pointsman.conf.build_checks import Named
 from pointsman.conf.build_lvs import virtual_server
 from pointsman.conf.build_tracking import surroundings, trackers
+from pointsman.conf.build_vmac import Names
 from pointsman.conf.build_vrrp import instance
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
@@ -27,7 +28,8 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
     )
     heard = sessions(top.all("bfd_instance"), findings)
     known = trackers(top, findings)._replace(sessions=heard)
-    built = [instance(setting, defaults, known, findings) for setting in top.all("vrrp_instance")]
+    names = Names(defaults)
+    built = [instance(setting, defaults, known, names, findings) for setting in top.all("vrrp_instance")]
     complete = tuple(each for each in built if isinstance(each, VrrpInstance))
     shared, instances = surroundings(top, defaults, known, complete, findings)
     named = Named(known.files, heard)

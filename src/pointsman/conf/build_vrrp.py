@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from typing import TypeVar
 
 from pointsman.conf.build_routes import virtual_routes
 from pointsman.conf.build_tracking import Trackers, notify, tracked
+from pointsman.conf.build_vmac import Bearers, Names, bearers
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.tree import Node
-from pointsman.conf.values import BadValueError, Interface, parse_address
+from pointsman.conf.values import BadValueError, parse_address
 from pointsman.model.address import Address
-from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance, VrrpState
+from pointsman.model.vrrp import PassAuthentication, VrrpInstance, VrrpState
 
 PASSWORD_BYTES = 8
 """What VRRP version 2 carries (RFC 2338 section 5.3.6.2)."""
-
-MAX_ADDRESSES = 255
-"""The count field of an advert has one byte (RFC 5798 section 5.2.5)."""
-
-_OTHER_OPTIONS = frozenset(
-    {"use_vmac", "peer", "home", "-nodad", "mngtmpaddr", "noprefixroute", "autojoin", "no_track"}
-    | {"preferred_lft", "track_group"}
-)
-"""Options of addresses that keepalived knows and Pointsman does not."""
-
-_SCOPES = frozenset({"global", "link", "host", "site", "nowhere"})
 
 T = TypeVar("T")
 
 
 def instance(
-    setting: Setting, defaults: Settings, known: Trackers, findings: Findings
+    setting: Setting, defaults: Settings, known: Trackers, names: Names, findings: Findings
 ) -> VrrpInstance | None:
     """The instance of one block, or None when something it cannot do without is missing.
 
-    `defaults` is global_defs; `known` is what may be tracked by name.
+    `defaults` is global_defs; `known` is what may be tracked by name; `names` gives those of interfaces.
     """
     block = read_block(setting.block, "vrrp_instance", findings)
     name = str(setting.value)
@@ -46,8 +34,11 @@ def instance(
     _required(setting, ("interface", "virtual_router_id"), findings)
     state, priority = _state_and_priority(block, findings)
     nopreempt = _nopreempt(block, state, priority, findings)
-    addresses = _addresses(block, interface or "?", findings)
-    over_ipv6 = bool(addresses) and addresses[0].address.version == 6
+    peers = _peers(block, findings)
+    transport = (block.address("unicast_src_ip"), *peers, block.address("mcast_src_ip"))
+    family = next((address.version for address in transport if address is not None), None)
+    borne = bearers(block, interface or "?", virtual_router_id or 1, family, names, findings)
+    over_ipv6 = bool(borne.addresses) and borne.addresses[0].address.version == 6
     version = _first(block.get("version", int), defaults.get("vrrp_version", int), 3 if over_ipv6 else 2)
     master_delay = _announcement("garp_master_delay", block, defaults, 5)
     master_repeat = _announcement("garp_master_repeat", block, defaults, 5)
@@ -59,10 +50,14 @@ def instance(
         priority=priority,
         version=version,
         advert_interval=_first(block.get("advert_int", float), 1.0),
-        addresses=addresses,
-        excluded_addresses=_addresses(block, interface or "?", findings, "virtual_ipaddress_excluded"),
+        addresses=borne.addresses,
+        excluded_addresses=borne.excluded,
+        own_interface=borne.own,
+        advertises_by_base=_by_base(block, borne, peers, findings),
+        other_interfaces=borne.others,
+        promote_secondaries=block.has("promote_secondaries"),
         unicast_source=block.address("unicast_src_ip"),
-        unicast_peers=_peers(block, findings),
+        unicast_peers=peers,
         multicast_source=block.address("mcast_src_ip"),
         authentication=_authentication(block, version, findings),
         nopreempt=nopreempt,
@@ -94,6 +89,20 @@ def instance(
         location=setting.location,
     )
     return built if interface is not None and virtual_router_id is not None else None
+
+
+def _by_base(block: Settings, borne: Bearers, peers: tuple[Address, ...], findings: Findings) -> bool:
+    """Whether adverts of an instance with a virtual MAC address leave by the base interface."""
+    written = block.has("vmac_xmit_base")
+    setting = block.last("use_vmac")
+    if borne.own is None or setting is None or not peers or written:
+        return written and borne.own is not None
+    keyword = setting.node.keyword
+    text = "unicast adverts leave by the interface itself, not by that of the virtual MAC address"
+    findings.warning(
+        keyword.location, text, "write vmac_xmit_base, too, as keepalived wants it", keyword.width
+    )
+    return True
 
 
 def _first(*values: T | None) -> T:
@@ -233,90 +242,3 @@ def _peers(block: Settings, findings: Findings) -> tuple[Address, ...]:
             keyword.location, "unicast_peer names no peer", "add the other director's address", keyword.width
         )
     return tuple(peers)
-
-
-def _addresses(
-    block: Settings, interface: str, findings: Findings, word: str = "virtual_ipaddress"
-) -> tuple[VirtualAddress, ...]:
-    addresses: dict[tuple[Address, str], VirtualAddress] = {}
-    for node in _lines(block, word):
-        try:
-            address = _virtual_address([word.text for word in node.words], interface)
-        except BadValueError as error:
-            wrong = node.words[min(error.index, len(node.words) - 1)]
-            findings.error(wrong.location, f"{word} {wrong.text}: {error}", width=wrong.width)
-            continue
-        key = (address.address, address.device)
-        if key in addresses:
-            text = f"{address.address} is listed twice"
-            findings.warning(node.keyword.location, text, "remove it", node.keyword.width)
-        addresses.setdefault(key, address)
-    if word == "virtual_ipaddress" and len(addresses) > MAX_ADDRESSES:
-        keyword = block.all(word)[0].node.keyword
-        text = f"{len(addresses)} addresses; an advert carries at most {MAX_ADDRESSES}"
-        findings.error(
-            keyword.location, text, "write the others into virtual_ipaddress_excluded", keyword.width
-        )
-    return tuple(addresses.values())
-
-
-def _virtual_address(words: list[str], interface: str) -> VirtualAddress:
-    """`IP[/length] [brd IP|+|-] [dev IF] [scope S] [label S]`. Raises BadValueError."""
-    network = _interface_address(words[0])
-    options = _address_options(words)
-    broadcast: Address | None = None
-    written = options.get("brd", "-")
-    if written == "+":
-        broadcast = network.network.broadcast_address
-    elif written != "-":
-        broadcast = parse_address(written, words.index("brd") + 1)
-    scope = options.get("scope", "global")
-    if scope not in _SCOPES and not re.fullmatch(r"[0-9]{1,3}", scope):
-        raise BadValueError(
-            f"a scope is one of {' '.join(sorted(_SCOPES))}, or a number", words.index("scope") + 1
-        )
-    label = options.get("label", "")
-    if len(label.encode()) > 15:
-        raise BadValueError("a label has at most 15 characters", words.index("label") + 1)
-    return VirtualAddress(
-        address=network.ip,
-        prefix_length=network.network.prefixlen,
-        device=options.get("dev", interface),
-        broadcast=broadcast,
-        scope=scope,
-        label=label,
-    )
-
-
-def _interface_address(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
-    try:
-        if "/" in text and not re.fullmatch(r"[0-9]{1,3}", text.partition("/")[2]):
-            raise ValueError
-        return ipaddress.ip_interface(text)
-    except ValueError:
-        raise BadValueError(
-            "it wants an address with or without a prefix length, such as 192.0.2.9/24"
-        ) from None
-
-
-def _address_options(words: list[str]) -> dict[str, str]:
-    options: dict[str, str] = {}
-    position = 1
-    while position < len(words):
-        name = {"broadcast": "brd"}.get(words[position], words[position])
-        if name in _OTHER_OPTIONS:
-            raise BadValueError("this option is not supported; remove it", position)
-        if name not in ("brd", "dev", "scope", "label"):
-            hint = (
-                "one address in a line"
-                if re.match(r"[0-9a-fA-F:.]+(/|$)", name)
-                else "an option nobody knows"
-            )
-            raise BadValueError(hint, position)
-        if position + 1 >= len(words):
-            raise BadValueError("its value is missing", position)
-        if name == "dev":
-            Interface().read(words[position + 1 : position + 2])
-        options[name] = words[position + 1]
-        position += 2
-    return options

@@ -39,7 +39,7 @@ def check_live(config: Config, host: Host, findings: Findings) -> None:
 
 
 def _interfaces(instance: VrrpInstance, host: Host, findings: Findings) -> None:
-    for name in dict.fromkeys((instance.interface, *(each.device for each in instance.addresses))):
+    for name in instance.arrivals:
         if name not in host:
             text = f"{instance.name}: there is no interface {name} here"
             listed = ", ".join(sorted(host)) or "none"
@@ -64,16 +64,16 @@ def _own_address(instance: VrrpInstance, host: Host, findings: Findings) -> None
 
 def _virtual_address(instance: VrrpInstance, address: VirtualAddress, host: Host, findings: Findings) -> None:
     """A virtual address without a network is reached only by those who have a route to it."""
-    if address.device not in host:
+    bases = {each.name: each.base for each in instance.virtual_interfaces}
+    device = bases.get(address.device, address.device)
+    if device not in host:
         return
-    networks = [
-        each.network for each in host[address.device].addresses if each.ip != address.address and _wide(each)
-    ]
+    networks = [each.network for each in host[device].addresses if each.ip != address.address and _wide(each)]
     if not any(
         address.address in network for network in networks if network.version == address.address.version
     ):
         listed = _listed(set(networks))
-        text = f"{instance.name}: {address.address} is in no network of {address.device} ({listed})"
+        text = f"{instance.name}: {address.address} is in no network of {device} ({listed})"
         remedy = "correct the address or dev, or make sure that the router has a route to it"
         findings.warning(instance.location, text, remedy, _INSTANCE)
 

@@ -172,11 +172,9 @@ GLOBAL: list[Keyword] = [
     ),
     *accepted(_G, "log_unknown_vrids", "adverts of unknown virtual routers are counted"),
     *accepted(_G, "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier", "receive buffers have a fixed, ample size"),
-    *accepted(
-        _G,
-        "vmac_prefix vmac_addr_prefix disable_local_igmp",
-        "only virtual MAC addresses, which are refused, use it",
-    ),
+    honoured(_G, "vmac_prefix", Text("a word", 8), "Names of virtual MAC interfaces begin so.", "vrrp"),
+    honoured(_G, "vmac_addr_prefix", Text("a word", 8), "The same for those of single addresses."),
+    *accepted(_G, "disable_local_igmp", "virtual MAC interfaces send no group reports here"),
     *refused(
         _G, "dynamic_interfaces", "every interface has to be there when the director starts", Anything()
     ),

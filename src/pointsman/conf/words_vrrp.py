@@ -9,7 +9,6 @@ _V = "vrrp_instance"
 _A = "authentication"
 _COMMAND = Anything("a command line, in quotes when it has arguments", words=3)
 _TRACKING = "tracking it is not implemented yet; the router would keep a mastership that it should give up"
-_VMAC = "virtual MAC addresses are not implemented; remove it: gratuitous ARP tells clients the new MAC"
 
 VRRP: list[Keyword] = [
     honoured(
@@ -90,7 +89,15 @@ VRRP: list[Keyword] = [
     ),
     *refused(_V, "notify_deleted", "an instance that a reload removes is stopped: use notify_stop"),
     honoured(_V, "notify_priority_changes", Boolean(), "Changes of priority are told, too."),
-    *refused(_V, "use_vmac vmac_xmit_base use_vmac_addr use_ipvlan vrf", _VMAC),
+    honoured(
+        _V,
+        "use_vmac",
+        Anything("[NAME] [MAC] [group N]", words=8),
+        "The addresses live on a macvlan with the virtual router's MAC address (RFC 5798 section 7.3).",
+    ),
+    honoured(_V, "vmac_xmit_base", Flag(), "Adverts leave by the interface, not by that of use_vmac."),
+    honoured(_V, "use_vmac_addr", Flag(), "The same for addresses on other interfaces (dev)."),
+    *refused(_V, "use_ipvlan vrf", "not implemented; use_vmac is"),
     *accepted(_V, "dont_track_primary", "an interface that is down cannot speak VRRP; it is always watched"),
     *accepted(
         _V,
@@ -114,8 +121,11 @@ VRRP: list[Keyword] = [
     *refused(_V, "strict_mode", "its rules do not exist here; remove it", Boolean(), False),
     honoured(_V, "check_unicast_src", Flag(), "Drop unicast adverts of hosts that are not in unicast_peer."),
     *accepted(_V, "skip_check_adv_addr", "an advert with other addresses is accepted, and logged"),
-    *refused(
-        _V, "promote_secondaries", "set the sysctl net.ipv4.conf.INTERFACE.promote_secondaries yourself"
+    honoured(
+        _V,
+        "promote_secondaries",
+        Flag(),
+        "Sets the interface's sysctl: an address that goes does not take others of its network along.",
     ),
     honoured(_V, "lower_prio_no_advert", Boolean(), "A master does not answer adverts of a lower priority."),
     *accepted(_V, "higher_prio_send_advert", "the winner of a split always announces itself again here"),

@@ -187,6 +187,7 @@ class Director:
                 self._sessions[report.session] = report
             else:
                 self._instance_changed(report)
+                self._take_virtual_macs()
 
     def _instance_changed(self, report: messages.InstanceChanged) -> None:
         before, since = self._told.get(report.instance, ("", 0.0))
@@ -203,6 +204,20 @@ class Director:
         for instance in self._config.instances:
             if instance.name == report.instance:
                 self._send(instance_alert(self._config.router_id, instance, state, report.reason))
+
+    def _take_virtual_macs(self) -> None:
+        """Packets to the MAC address of a virtual router are ours as long as its addresses are here."""
+        held = {report.instance for report, _ in self._instances.values() if report.holds_addresses}
+        wanted = {
+            (each.base, each.mac)
+            for instance in self._config.instances
+            for each in instance.virtual_interfaces
+            if each.has_mac and instance.name in held
+        }
+        try:
+            self._plane.set_virtual_macs(wanted)
+        except OSError as error:
+            log.error("the data plane does not take packets to virtual MAC addresses: %s", error)
 
     def _send(self, alert: Alert | None) -> None:
         if alert is not None and self._mail is not None:

@@ -146,9 +146,8 @@ def _interfaces(config: Config, options: Options) -> list[str]:
     wanted: dict[str, str] = {}
     for instance in config.instances:
         where = f" ({instance.location}: vrrp_instance {instance.name})" if instance.location else ""
-        wanted.setdefault(instance.interface, where)
-        for address in instance.addresses:
-            wanted.setdefault(address.device, where)
+        for name in instance.arrivals:
+            wanted.setdefault(name, where)
     for name in options.interfaces:
         wanted.setdefault(name, " (--interface)")
     missing = [f"{name}{where}" for name, where in wanted.items() if name not in present]

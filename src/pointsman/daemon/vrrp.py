@@ -32,6 +32,7 @@ from pointsman.daemon.vrrp_host_checks import (
     check_devices,
     way_out,
 )
+from pointsman.daemon.vrrp_interfaces import remove_strays, sysctls
 from pointsman.daemon.vrrp_notices import (
     Finished,
     Message,
@@ -133,7 +134,9 @@ class VrrpProcess:
             self._netlink = NetlinkSocket()
             self._links = links(self._netlink)
             self._present = addresses(self._netlink)
-            self._host = Host(self._netlink, self._links, clock, self._notices.append)
+            self._host = Host(
+                self._netlink, self._links, clock, self._notices.append, sysctls(run_directory)
+            )
             self._answers = AnswerSocket()
         except OSError as error:
             raise EnvironmentProblemError(
@@ -161,6 +164,7 @@ class VrrpProcess:
             self._bfd.send(msgspec.json.encode(TellReadings()))
         for router in self._routers:
             router.start(self._present, self._readings)
+        self._host.sysctls.put_back_unwanted()
         while not self._stopping:
             self._turn()
         self._retire()
@@ -262,7 +266,9 @@ class VrrpProcess:
             key.data()
 
     def _remove_strays(self) -> None:
-        """Addresses with our mark that no instance of this configuration has: a former process left them."""
+        """What bears our mark and no instance of this configuration has: a former process left it."""
+        virtual = {each.name for router in self._routers for each in router.instance.virtual_interfaces}
+        remove_strays(self._netlink, self._links, virtual)
         wanted = {
             (entry.device, entry.address)
             for router in self._routers

@@ -13,6 +13,7 @@ from pointsman.net.addresses import InterfaceAddress, addresses, assign, withdra
 from pointsman.net.arp import Announcer, Answer
 from pointsman.net.links import Link
 from pointsman.net.netlink import NetlinkSocket
+from pointsman.net.sysctls import Sysctls
 
 RECHECK_SPACING = 1.0
 """Seconds between two looks whether the virtual addresses are still there, however often they vanish."""
@@ -37,6 +38,7 @@ class Host:
         links: dict[str, Link],
         clock: Callable[[], float],
         tell: Callable[[Notice], None],
+        sysctls: Sysctls,
     ) -> None:
         self.netlink = netlink
         self.links = links
@@ -44,6 +46,7 @@ class Host:
         self.tell = tell
         """Hands a notice to the process that runs programs; never waits."""
         self.announcer = Announcer()
+        self.sysctls = sysctls
 
 
 class Belongings:
@@ -58,6 +61,9 @@ class Belongings:
         self._renew_at: float | None = None
         self._ask_at: float | None = None
         self._conflict_not_before = float("-inf")
+        self._taken_at = host.clock()
+        self._given_up: set[VirtualAddress] = set()
+        """Somebody else has removed them, and they do not come back before the next master (no_track)."""
 
     @property
     def deadline(self) -> float | None:
@@ -75,6 +81,9 @@ class Belongings:
     def take(self) -> None:
         """Put them on their interfaces, for a while: they are renewed as long as this process lives."""
         now = self._host.clock()
+        if self._renew_at is None:
+            self._taken_at = now
+        self._given_up.clear()
         self._assign()
         self._renew_at = now + RENEWAL
         self._ask_at = now + FIRST_QUESTION
@@ -112,7 +121,9 @@ class Belongings:
 
     def address_removed(self, removed: InterfaceAddress) -> None:
         """Some address has vanished from this host; if it is one of these, `advance` will look."""
-        if any(self._is(entry, removed) for entry in self._entries):
+        gone = [entry for entry in self._entries if self._is(entry, removed)]
+        self._given_up.update(entry for entry in gone if not entry.tracked)
+        if any(entry.tracked for entry in gone):
             self._recheck_at = max(self._host.clock(), self._recheck_not_before)
 
     def is_conflict(self, answer: Answer) -> bool:
@@ -146,14 +157,20 @@ class Belongings:
         return lost
 
     def _assign(self) -> None:
-        for entry, error in assign(self._host.netlink, self._host.links, self._entries, LIFETIME):
+        entries = [entry for entry in self._entries if entry not in self._given_up]
+        age = self._host.clock() - self._taken_at
+        for entry, error in assign(self._host.netlink, self._host.links, entries, LIFETIME, age):
             log.error("(%s) cannot add %s to %s: %s", self._instance.name, entry.address, entry.device, error)
         for route, problem in routes.assign(self._host.netlink, self._host.links, self._instance.routes):
             log.error("(%s) cannot add the route to %s: %s", self._instance.name, route, problem)
 
     def _some_are_missing(self) -> bool:
         present = addresses(self._host.netlink)
-        missing = [entry for entry in self._entries if self._find(entry, present) is None]
+        missing = [
+            entry
+            for entry in self._entries
+            if entry not in self._given_up and self._find(entry, present) is None
+        ]
         if missing:
             names = ", ".join(str(entry.address) for entry in missing)
             log.warning("(%s) somebody has removed %s: putting it back", self._instance.name, names)

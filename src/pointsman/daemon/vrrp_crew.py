@@ -61,7 +61,9 @@ class Crew:
             )
         try:
             self._run_directory.mkdir(parents=True, exist_ok=True)
-            memory = Memory(self._run_directory, instance.interface, instance.virtual_router_id)
+            memory = Memory(
+                self._run_directory, instance.interface, instance.virtual_router_id, instance.family
+            )
         except OSError as error:
             text = f"cannot write in {self._run_directory}: {error.strerror}"
             raise EnvironmentProblemError(text) from error
@@ -186,9 +188,10 @@ def goes_on(before: VrrpInstance, after: VrrpInstance) -> bool:
     return _identity(before) == _identity(after)
 
 
-def _identity(instance: VrrpInstance) -> tuple[str, int, int, bool]:
+def _identity(instance: VrrpInstance) -> tuple[object, ...]:
     owner = instance.priority == OWNER_PRIORITY
-    return instance.interface, instance.virtual_router_id, instance.family, owner
+    virtual = instance.virtual_interfaces
+    return instance.interface, instance.virtual_router_id, instance.family, owner, virtual
 
 
 def _sources(instance: VrrpInstance) -> tuple[object, ...]:

@@ -18,8 +18,9 @@ class EnvironmentProblemError(Exception):
 def check_devices(instances: Iterable[VrrpInstance], present: dict[str, Link]) -> None:
     """Raises EnvironmentProblemError for the first instance that this host cannot run."""
     for instance in instances:
+        own = {each.name for each in instance.virtual_interfaces}
         for device in (instance.interface, *_devices(instance)):
-            if device not in present:
+            if device not in present and device not in own:
                 known = ", ".join(sorted(present))
                 raise EnvironmentProblemError(
                     f"vrrp_instance {instance.name}: interface {device} does not exist (there are: {known})"
@@ -29,6 +30,7 @@ def check_devices(instances: Iterable[VrrpInstance], present: dict[str, Link]) -
 def _devices(instance: VrrpInstance) -> list[str]:
     """The interfaces of everything that moves with an instance."""
     bearers = [entry.device for entry in instance.moving_addresses]
+    bearers += [each.base for each in instance.virtual_interfaces]
     return [name for name in (*bearers, *(route.device for route in instance.routes)) if name]
 
 

@@ -17,8 +17,9 @@ class Memory:
     Times are CLOCK_BOOTTIME; the run directory does not survive a boot. Raises OSError when it is opened.
     """
 
-    def __init__(self, run_directory: Path, interface: str, virtual_router_id: int) -> None:
-        self._path = run_directory / f"vrrp-{interface}-{virtual_router_id}.state"
+    def __init__(self, run_directory: Path, interface: str, virtual_router_id: int, family: int = 4) -> None:
+        version = "" if family == 4 else f"-ipv{family}"
+        self._path = run_directory / f"vrrp-{interface}-{virtual_router_id}{version}.state"
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def forget(self) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from pointsman.daemon.messages import InstanceChanged
 from pointsman.daemon.vrrp_belongings import Belongings, Host
+from pointsman.daemon.vrrp_interfaces import VirtualInterfaces
 from pointsman.daemon.vrrp_memory import Memory
 from pointsman.daemon.vrrp_notices import Notice
 from pointsman.model.address import Address
@@ -56,6 +57,7 @@ class Router:
         self.counters: collections.Counter[str] = collections.Counter()
         self.machine = VrrpMachine(instance, own_address)
         self._belongings = Belongings(instance, host)
+        self._virtual = VirtualInterfaces(instance, host.netlink, host.links, host.sysctls)
         self._host = host
         self._memory = memory
         self._report = report
@@ -85,6 +87,7 @@ class Router:
     def start(self, present: list[InterfaceAddress], readings: Readings) -> None:
         """Leave INIT, with what a former process has left behind among the addresses of this host."""
         found, complete = self._belongings.left_behind(present)
+        self._virtual.begin(found)
         residual = Residual(addresses=found, last_advert=self._memory.last_advert() if complete else None)
         if found:
             log.info("(%s) virtual addresses of a former process are present", self.instance.name)
@@ -107,6 +110,7 @@ class Router:
         log.info("(%s) goes on with a changed configuration", instance.name)
         self.instance = instance
         self._belongings.adopt(instance)
+        self._virtual.adopt(instance)
         self.machine.adopt(self._host.clock(), instance, own_address)
         self._said.clear()
         self.carry_out()
@@ -120,6 +124,7 @@ class Router:
         """Priority 0 if still master; addresses removed; nothing remembered."""
         self.machine.stop(self._host.clock())
         self.carry_out()
+        self._virtual.remove()
         self._memory.forget()
         counts = ", ".join(f"{name} {count}" for name, count in sorted(self.counters.items()))
         log.info("(%s) adverts: %s", self.instance.name, counts or "none")
@@ -143,6 +148,8 @@ class Router:
     def judge(self, readings: Readings) -> None:
         """Something that this instance depends on may have changed: its interface, or a tracker."""
         now = self._host.clock()
+        if self._virtual.ensure() and self.machine.holds_addresses:
+            self.machine.addresses_lost()
         judgement = judge(self.instance, readings)
         self.machine.set_priority(now, judgement.priority)
         if not self.link_up:
@@ -193,6 +200,9 @@ class Router:
                     self._belongings.take()
                 case ReleaseAddresses():
                     self._belongings.release()
+                    self._virtual.switch(up=False)
+                    if not any(isinstance(each, StateChanged) for each in self._effects):
+                        self._report(self.status())
                 case Announce(repeat):
                     self._announce(repeat)
                 case PriorityChanged(priority):
@@ -227,7 +237,11 @@ class Router:
         return True
 
     def _send(self, priority: int) -> None:
-        if self.socket is None:
+        if self.machine.holds_addresses:
+            self._virtual.switch(up=True)
+        # A loser's farewell goes by the base: the switch is to see the virtual MAC address at the winner.
+        speaker = self._virtual.voice() or self.socket
+        if speaker is None:
             return
         source = self.machine.own_address
         advert = own_advert(self.instance, priority, self._heard_form)
@@ -235,7 +249,7 @@ class Router:
         for destination in self.instance.unicast_peers or (group,):
             try:
                 payload = encode(advert, source, destination)
-                self.socket.send(payload, source, destination, self.instance.unicast_ttl)
+                speaker.send(payload, source, destination, self.instance.unicast_ttl)
             except OSError as error:
                 self.counters["send_failed"] += 1
                 self._complain("send", f"cannot send an advert to {destination}: {error.strerror}")

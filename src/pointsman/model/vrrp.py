@@ -30,6 +30,33 @@ class VirtualAddress(msgspec.Struct, frozen=True, kw_only=True):
     broadcast: Address | None = None
     scope: str = "global"
     label: str = ""
+    peer: Address | None = None
+    """The other end of a point-to-point link; the prefix length is then its."""
+    preferred: int | None = None
+    """Seconds until it is deprecated, counted from when it was taken; 0: always, None: never (preferred_lft)."""
+    flags: tuple[str, ...] = ()
+    """Some of `home nodad mngtmpaddr noprefixroute autojoin`, as in ip-address(8)."""
+    tracked: bool = True
+    """False: when somebody removes it, it is gone until the next master (no_track)."""
+    track_group: str = ""
+    """Of a static address: whose instances go into FAULT when it is removed and cannot be put back."""
+
+
+class VirtualInterface(msgspec.Struct, frozen=True, kw_only=True):
+    """An interface of an instance's own on top of another one (use_vmac, use_ipvlan)."""
+
+    name: str
+    base: str
+    mac: bytes = b""
+    """6 bytes: a macvlan with this address. Empty: an ipvlan, which has the base's."""
+    mode: str = "private"
+    """Of an ipvlan: bridge, private or vepa. A macvlan is always private, as keepalived's."""
+    group: int = 0
+
+    @property
+    def has_mac(self) -> bool:
+        """A macvlan."""
+        return bool(self.mac)
 
 
 class VirtualRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +129,14 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     excluded_addresses: tuple[VirtualAddress, ...] = ()
     """They move too, but no advert names them (virtual_ipaddress_excluded)."""
     routes: tuple[VirtualRoute, ...] = ()
+    own_interface: VirtualInterface | None = None
+    """The virtual interface that bears the addresses for which no other is written, and that adverts leave by."""
+    advertises_by_base: bool = False
+    """Adverts leave by `interface` all the same (vmac_xmit_base)."""
+    other_interfaces: tuple[VirtualInterface, ...] = ()
+    """Virtual interfaces of single addresses (use_vmac_addr, use_vmac behind an address)."""
+    promote_secondaries: bool = False
+    """The interface's sysctl is set as long as this instance is there."""
     tracked: tuple[Tracked, ...] = ()
     notify: Notify = Notify()
     notify_priority_changes: bool = False
@@ -112,6 +147,17 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     def moving_addresses(self) -> tuple[VirtualAddress, ...]:
         """Everything that moves with mastership."""
         return self.addresses + self.excluded_addresses
+
+    @property
+    def virtual_interfaces(self) -> tuple[VirtualInterface, ...]:
+        return (*((self.own_interface,) if self.own_interface else ()), *self.other_interfaces)
+
+    @property
+    def arrivals(self) -> tuple[str, ...]:
+        """The interfaces that packets for its addresses come in by: never a virtual one, but its base."""
+        bases = {each.name: each.base for each in self.virtual_interfaces}
+        devices = (bases.get(entry.device, entry.device) for entry in self.moving_addresses)
+        return tuple(dict.fromkeys((self.interface, *devices)))
 
     @property
     def family(self) -> int:

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,7 +33,10 @@ VRRP_MARK = 112
 
 _RTM_GETADDR = 22
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_PROTO = 1, 2, 3, 4, 6, 11
+_IFA_FLAGS = 8
 _IFA_F_NODAD = 0x02
+_FLAGS = {"home": 0x10, "mngtmpaddr": 0x100, "noprefixroute": 0x200, "autojoin": 0x400}
+_FOREVER = 0xFFFFFFFF
 _INFO = struct.Struct("=BBBBi")
 _CACHE_INFO = struct.Struct("=IIII")
 _SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
@@ -46,6 +50,11 @@ class InterfaceAddress(msgspec.Struct, frozen=True):
     prefix_length: int
     mark: int = 0
     """IFA_PROTO; 0: none."""
+
+
+class _Terms(NamedTuple):
+    lifetime: int | None
+    age: float
 
 
 def scope_number(scope: str) -> int:
@@ -78,19 +87,22 @@ def assign(
     links: Mapping[str, Link],
     wanted: Iterable[VirtualAddress],
     lifetime: int | None = None,
+    age: float = 0.0,
 ) -> list[tuple[VirtualAddress, OSError]]:
     """Put addresses on their interfaces with our mark; mark those that are there. What failed comes back.
 
-    `lifetime`: seconds after which the kernel takes them away unless they are assigned again.
+    `lifetime`: seconds after which the kernel takes them away unless they are assigned again. `age`: seconds
+    since they were assigned first, which count for those that are preferred for a while only.
     """
-    return _carry_out(netlink, links, list(wanted), RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, lifetime)
+    terms = _Terms(lifetime, age)
+    return _carry_out(netlink, links, list(wanted), RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, terms)
 
 
 def withdraw(
     netlink: NetlinkSocket, links: Mapping[str, Link], unwanted: Iterable[VirtualAddress]
 ) -> list[tuple[VirtualAddress, OSError]]:
     """Take addresses away. What failed comes back, also for an address that was not there (EADDRNOTAVAIL)."""
-    return _carry_out(netlink, links, list(unwanted), RTM_DELADDR, 0, None)
+    return _carry_out(netlink, links, list(unwanted), RTM_DELADDR, 0, _Terms(None, 0.0))
 
 
 def remove(netlink: NetlinkSocket, found: InterfaceAddress) -> OSError | None:
@@ -107,15 +119,13 @@ def _carry_out(
     entries: Sequence[VirtualAddress],
     kind: int,
     flags: int,
-    lifetime: int | None,
+    terms: _Terms,
 ) -> list[tuple[VirtualAddress, OSError]]:
     failures: list[tuple[VirtualAddress, OSError]] = []
     requests: list[tuple[VirtualAddress, Request]] = []
     for entry in entries:
         if entry.device in links:
-            requests.append(
-                (entry, Request(kind, flags, _payload(entry, links[entry.device].index, lifetime)))
-            )
+            requests.append((entry, Request(kind, flags, _payload(entry, links[entry.device].index, terms))))
         else:
             failures.append((entry, OSError(f"interface {entry.device} does not exist")))
     results = netlink.batch([request for _, request in requests])
@@ -124,17 +134,23 @@ def _carry_out(
     ]
 
 
-def _payload(entry: VirtualAddress, index: int, lifetime: int | None) -> bytes:
+def _payload(entry: VirtualAddress, index: int, terms: _Terms) -> bytes:
     address = entry.address
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    data = _INFO.pack(family, entry.prefix_length, 0, scope_number(entry.scope), index)
+    data += attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, (entry.peer or address).packed)
+    flags = sum(_FLAGS[flag] for flag in entry.flags if flag in _FLAGS)
     # A virtual address was in use elsewhere a moment ago: duplicate detection would only keep it silent.
-    flags = _IFA_F_NODAD if address.version == 6 else 0
-    data = _INFO.pack(family, entry.prefix_length, flags, scope_number(entry.scope), index)
-    data += attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
+    if address.version == 6 and "dad" not in entry.flags:
+        flags |= _IFA_F_NODAD
+    if flags:
+        data += attribute(_IFA_FLAGS, struct.pack("=I", flags))
     if entry.broadcast is not None:
         data += attribute(_IFA_BROADCAST, entry.broadcast.packed)
     if entry.label:
         data += attribute(_IFA_LABEL, entry.label.encode() + b"\0")
-    if lifetime is not None:
-        data += attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(lifetime, lifetime, 0, 0))
+    valid = _FOREVER if terms.lifetime is None else terms.lifetime
+    preferred = valid if entry.preferred is None else max(0, entry.preferred - int(terms.age))
+    if (valid, preferred) != (_FOREVER, _FOREVER):
+        data += attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(min(preferred, valid), valid, 0, 0))
     return data + attribute(_IFA_PROTO, bytes([VRRP_MARK]))

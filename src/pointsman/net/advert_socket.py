@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import socket
 import struct
@@ -23,7 +24,11 @@ _TOS = 0xC0
 _SO_TIMESTAMPNS = 35
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
-_IP_PKTINFO = 8
+_IP_PKTINFO, _IPV6_FREEBIND = 8, 78
+_SO_ATTACH_FILTER = 26
+_DROP = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
+_DEAF = struct.pack("@HP", 1, ctypes.addressof(_DROP))
+"""A classic BPF program (struct sock_fprog) of one instruction: drop."""
 _TIMESPEC = struct.Struct("@ll")
 _PKTINFO6 = struct.Struct("=16si")
 _RECEIVE_BUFFER = 1 << 20
@@ -41,13 +46,15 @@ class Arrival(msgspec.Struct, frozen=True):
 class AdvertSocket:
     """Sends and receives packets of protocol 112 on one interface. Non-blocking.
 
-    `source` None: multicast, member of 224.0.0.18, or ff02::12 when `family` is 6. Raises OSError
-    (EADDRNOTAVAIL: the source is no address of this host; EPERM: CAP_NET_RAW is missing).
+    `source` None: multicast, member of 224.0.0.18, or ff02::12 when `family` is 6. One that does not listen
+    only sends, from any address of this host. Raises OSError (EADDRNOTAVAIL: the source is no address of this
+    host; EPERM: CAP_NET_RAW is missing).
     """
 
-    def __init__(self, link: Link, source: Address | None, family: int = 4) -> None:
+    def __init__(self, link: Link, source: Address | None, family: int = 4, listens: bool = True) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._index = link.index
+        self._listens = listens
         self._version = family if source is None else source.version
         self.malformed = 0
         """Packets that are no IP packets of protocol 112 as we understand them."""
@@ -65,6 +72,8 @@ class AdvertSocket:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         own.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         own.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 6)
+        if not self._listens:
+            own.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DEAF)
         if self._version == 4:
             self._configure_ipv4(link, source)
         else:
@@ -78,6 +87,9 @@ class AdvertSocket:
         if source is None:
             own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, TTL)
             own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+        if not self._listens:
+            return
+        if source is None:
             membership = struct.pack("=4s4si", GROUP.packed, bytes(4), link.index)
             own.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
         # Bound to what adverts are sent to here, so that multicast and unicast do not hear each other's.
@@ -92,6 +104,11 @@ class AdvertSocket:
         if source is None:
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, TTL)
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+        if not self._listens:
+            # The link-local source is the base interface's: a virtual one has none.
+            own.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+            return
+        if source is None:
             membership = GROUP6.packed + struct.pack("=i", link.index)
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
         own.bind((str(source or GROUP6), 0, 0, link.index))

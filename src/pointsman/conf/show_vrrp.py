@@ -1,0 +1,124 @@
+"""A VRRP instance as canonical keepalived.conf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pointsman.conf.layout import block, number, on, text
+from pointsman.conf.show_tracking import notify, tracked
+from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VirtualRoute, VrrpInstance
+
+
+def instance_lines(instance: VrrpInstance) -> Iterator[str]:
+    yield f"state {instance.initial_state.value}"
+    yield f"interface {text(instance.interface)}"
+    yield f"virtual_router_id {instance.virtual_router_id}"
+    yield f"priority {instance.priority}"
+    yield f"version {instance.version}"
+    yield f"advert_int {number(instance.advert_interval)}"
+    if instance.authentication is not None:
+        lines = ["auth_type PASS", f"auth_pass {text(instance.authentication.password)}"]
+        yield from block("authentication", iter(lines))
+    if instance.unicast_source is not None:
+        yield f"unicast_src_ip {instance.unicast_source}"
+    if instance.unicast_peers:
+        yield from block("unicast_peer", iter(str(peer) for peer in instance.unicast_peers))
+    if instance.multicast_source is not None:
+        yield f"mcast_src_ip {instance.multicast_source}"
+    yield from _virtual_interfaces(instance)
+    if instance.nopreempt:
+        yield "nopreempt"
+    yield f"preempt_delay {number(instance.preempt_delay)}"
+    yield f"garp_master_delay {number(instance.garp_master_delay)}"
+    yield f"garp_master_repeat {instance.garp_master_repeat}"
+    yield f"garp_master_refresh {number(instance.garp_master_refresh)}"
+    yield f"garp_master_refresh_repeat {instance.garp_master_refresh_repeat}"
+    yield from _answers(instance)
+    yield f"smtp_alert {on(instance.smtp_alert)}"
+    if instance.addresses:
+        yield from block("virtual_ipaddress", _addresses(instance, instance.addresses))
+    if instance.excluded_addresses:
+        yield from block("virtual_ipaddress_excluded", _addresses(instance, instance.excluded_addresses))
+    if instance.routes:
+        yield from block("virtual_routes", (_route(each) for each in instance.routes))
+    yield from tracked(instance.tracked)
+    yield from notify(instance.notify)
+
+
+def _route(route: VirtualRoute) -> str:
+    parts = [] if route.kind == "unicast" else [route.kind]
+    parts.append(f"to {route}")
+    if route.gateway is not None:
+        parts.append(f"via {route.gateway}")
+    if route.device:
+        parts.append(f"dev {text(route.device)}")
+    if route.source is not None:
+        parts.append(f"src {route.source}")
+    parts.append(f"table {route.table}")
+    if route.metric:
+        parts.append(f"metric {route.metric}")
+    if route.scope:
+        parts.append(f"scope {route.scope}")
+    return " ".join([*parts, *(["onlink"] if route.on_link else [])])
+
+
+def _answers(instance: VrrpInstance) -> Iterator[str]:
+    yield f"garp_lower_prio_delay {number(instance.garp_lower_prio_delay)}"
+    yield f"garp_lower_prio_repeat {instance.garp_lower_prio_repeat}"
+    yield f"lower_prio_no_advert {on(instance.lower_prio_no_advert)}"
+    yield f"down_timer_adverts {instance.down_timer_adverts}"
+    yield f"unicast_ttl {instance.unicast_ttl}"
+    if instance.check_unicast_source:
+        yield "check_unicast_src"
+    yield f"v3_checksum_as_v2 {on(instance.checksum_without_pseudo_header)}"
+    yield f"notify_priority_changes {on(instance.notify_priority_changes)}"
+
+
+def _virtual_interfaces(instance: VrrpInstance) -> Iterator[str]:
+    own = instance.own_interface
+    if own is not None:
+        group = f" group {own.group}" if own.group else ""
+        yield f"use_vmac {own.name} {own.mac.hex(':')}{group}"
+    if instance.advertises_by_base:
+        yield "vmac_xmit_base"
+    if instance.promote_secondaries:
+        yield "promote_secondaries"
+
+
+def virtual_interface_names(instances: tuple[VrrpInstance, ...]) -> Iterator[str]:
+    """What the names of those begin with that have no word of their own to name them."""
+    for instance in instances:
+        for each in instance.other_interfaces:
+            version = "6" if each.mac[4] == 2 else ""
+            prefix, _, _ = each.name.partition(f"{version}.{instance.virtual_router_id}")
+            yield f"vmac_addr_prefix {text(prefix)}"
+            return
+
+
+def _addresses(instance: VrrpInstance, entries: tuple[VirtualAddress, ...]) -> Iterator[str]:
+    bases = {each.name: each for each in instance.other_interfaces}
+    for entry in entries:
+        yield address_line(entry, bases.get(entry.device))
+
+
+def address_line(address: VirtualAddress, bearer: VirtualInterface | None = None) -> str:
+    """`bearer`: the virtual interface that was made for it, if one was."""
+    parts = [f"{address.address}" if address.peer else f"{address.address}/{address.prefix_length}"]
+    if address.peer is not None:
+        parts.append(f"peer {address.peer}/{address.prefix_length}")
+    if address.broadcast is not None:
+        parts.append(f"brd {address.broadcast}")
+    parts.append(f"dev {text(bearer.base)} use_vmac" if bearer else f"dev {text(address.device)}")
+    parts.append(f"scope {address.scope}")
+    if address.label:
+        parts.append(f"label {text(address.label)}")
+    parts += ["-nodad" if flag == "dad" else flag for flag in address.flags]
+    if address.preferred is not None:
+        parts.append(f"preferred_lft {address.preferred}")
+    elif address.address.version == 6 and address.prefix_length == 128:
+        parts.append("preferred_lft forever")
+    if not address.tracked:
+        parts.append("no_track")
+    if address.track_group:
+        parts.append(f"track_group {text(address.track_group)}")
+    return " ".join(parts)

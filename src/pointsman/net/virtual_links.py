@@ -1,0 +1,102 @@
+"""Virtual interfaces of VRRP: macvlan with the virtual router's MAC address (RFC 5798 section 7.3), ipvlan.
+
+Those that we make bear our alias (`ip link show`), so that whoever comes after a crash knows them.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from pointsman.model.vrrp import VirtualInterface
+from pointsman.net.links import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, Link, links
+from pointsman.net.netlink import NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket, Request, attribute, attributes
+
+ALIAS = b"pointsman vrrp"
+
+_INFO = struct.Struct("=BxHiII")
+_IFF_UP = 1
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO = 1, 3, 5, 18
+_IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP = 20, 26, 27
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_MACVLAN_MODE, _MACVLAN_PRIVATE = 1, 1
+_IFLA_IPVLAN_MODE, _IPVLAN_L2, _IFLA_IPVLAN_FLAGS = 1, 0, 2
+_IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
+_AF_INET6, _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 10, 8, 1
+
+
+class NotOursError(Exception):
+    """There is an interface of this name that is something else."""
+
+
+def ensure(netlink: NetlinkSocket, wanted: VirtualInterface, base: Link) -> tuple[Link, bool]:
+    """The interface, and whether it had to be made; a new one is down. Raises OSError, NotOursError."""
+    present = links(netlink).get(wanted.name)
+    if present is not None:
+        if not _is(netlink, present, wanted, base):
+            raise NotOursError(
+                f"interface {wanted.name} exists, but is no virtual interface on {wanted.base} as "
+                "configured; remove it, or write another name"
+            )
+        return present, False
+    _one(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _creation(wanted, base)))
+    made = links(netlink)[wanted.name]
+    # No address of its own (fe80::...) for it: a backup must not send anything from the virtual MAC.
+    mode = attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))
+    details = attribute(_IFLA_AF_SPEC, attribute(_AF_INET6, mode)) + attribute(_IFLA_IFALIAS, ALIAS)
+    _one(netlink, Request(RTM_NEWLINK, 0, _INFO.pack(0, 0, made.index, 0, 0) + details))
+    return made, True
+
+
+def switch(netlink: NetlinkSocket, index: int, up: bool) -> None:
+    """Switch an interface on or off. Raises OSError."""
+    _one(netlink, Request(RTM_NEWLINK, 0, _INFO.pack(0, 0, index, _IFF_UP if up else 0, _IFF_UP)))
+
+
+def remove(netlink: NetlinkSocket, index: int) -> None:
+    """Raises OSError (ENODEV: there is none)."""
+    _one(netlink, Request(RTM_DELLINK, 0, _INFO.pack(0, 0, index, 0, 0)))
+
+
+def ours(netlink: NetlinkSocket) -> list[Link]:
+    """Every interface with our alias. Raises OSError."""
+    return [link for link in links(netlink).values() if _details(netlink, link).get(_IFLA_IFALIAS) == ALIAS]
+
+
+def _one(netlink: NetlinkSocket, request: Request) -> None:
+    error = netlink.batch([request])[0]
+    if error is not None:
+        raise error
+
+
+def _creation(wanted: VirtualInterface, base: Link) -> bytes:
+    if wanted.has_mac:
+        kind, data = b"macvlan", attribute(_IFLA_MACVLAN_MODE, struct.pack("=I", _MACVLAN_PRIVATE))
+    else:
+        kind, data = b"ipvlan", attribute(_IFLA_IPVLAN_MODE, struct.pack("=H", _IPVLAN_L2))
+        data += attribute(_IFLA_IPVLAN_FLAGS, struct.pack("=H", _IPVLAN_FLAGS[wanted.mode]))
+    message = _INFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, wanted.name.encode() + b"\0")
+    message += attribute(_IFLA_LINK, struct.pack("=i", base.index))
+    if wanted.has_mac:
+        message += attribute(_IFLA_ADDRESS, wanted.mac)
+    if wanted.group:
+        message += attribute(_IFLA_GROUP, struct.pack("=I", wanted.group))
+    return message + attribute(
+        _IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind) + attribute(_IFLA_INFO_DATA, data)
+    )
+
+
+def _details(netlink: NetlinkSocket, link: Link) -> dict[int, bytes]:
+    answer = netlink.get(RTM_GETLINK, _INFO.pack(0, 0, link.index, 0, 0))
+    found = attributes(answer.payload, _INFO.size) if answer else {}
+    if _IFLA_IFALIAS in found:
+        found[_IFLA_IFALIAS] = found[_IFLA_IFALIAS].rstrip(b"\0")
+    return found
+
+
+def _is(netlink: NetlinkSocket, present: Link, wanted: VirtualInterface, base: Link) -> bool:
+    found = _details(netlink, present)
+    kind = attributes(found.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b"").rstrip(b"\0")
+    lower = found.get(_IFLA_LINK, b"") == struct.pack("=i", base.index)
+    if wanted.has_mac:
+        return kind == b"macvlan" and lower and present.mac == wanted.mac
+    return kind == b"ipvlan" and lower

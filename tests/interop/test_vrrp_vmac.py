@@ -1,0 +1,225 @@
+"""The virtual router's own MAC address (use_vmac), alone and with Debian's keepalived as the other half."""
+
+from __future__ import annotations
+
+import ipaddress
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
+
+from pointsman.lab import namespace
+from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (shutil.which("keepalived") or Path("/usr/sbin/keepalived").exists()),
+        reason="keepalived is not installed",
+    ),
+]
+
+VIP = {4: "10.9.0.100/24", 6: "fe80::100/64"}
+VMAC = {4: bytes.fromhex("00005e000133"), 6: bytes.fromhex("00005e000233")}
+NAME = {4: "vrrp.51", 6: "vrrp6.51"}
+BASE = ("arp_ignore", "arp_announce", "arp_filter", "rp_filter")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Switch, Host, Host, Host]]:
+    with switch(tmp_path) as made:
+        hosts = [made.host(name, f"10.9.0.{number}/24") for name, number in (("a", 1), ("b", 2), ("c", 50))]
+        until("link-local addresses", lambda: all(link_local(host) for host in hosts))
+        yield made, hosts[0], hosts[1], hosts[2]
+
+
+def link_local(host: Host) -> str:
+    lines = host.ip("-6", "-o", "addr", "show", "dev", "eth0", "scope", "link").splitlines()
+    return next((line.split()[3] for line in lines if "tentative" not in line), "")
+
+
+def instance(family: int, priority: int, by_base: bool = False) -> VrrpInstance:
+    address = ipaddress.ip_interface(VIP[family])
+    return VrrpInstance(
+        name=f"V{family}",
+        interface="eth0",
+        virtual_router_id=51,
+        version=3,
+        advert_interval=0.2,
+        priority=priority,
+        own_interface=VirtualInterface(name=NAME[family], base="eth0", mac=VMAC[family]),
+        advertises_by_base=by_base,
+        addresses=(
+            VirtualAddress(address=address.ip, prefix_length=address.network.prefixlen, device=NAME[family]),
+        ),
+    )
+
+
+def keepalived(made: Switch, host: Host, priority: int) -> Keepalived:
+    blocks = [
+        f"""
+        vrrp_instance V{family} {{
+            interface eth0
+            virtual_router_id 51
+            version 3
+            advert_int 0.2
+            priority {priority}
+            use_vmac
+            virtual_ipaddress {{
+                {VIP[family]}
+            }}
+        }}
+        """
+        for family in (4, 6)
+    ]
+    return Keepalived(host, made.directory, "".join(blocks))
+
+
+def learned(made: Switch, family: int) -> str:
+    """The port at which the switch sees the virtual MAC address."""
+    with namespace.entered(made.namespace):
+        lines = subprocess.run(
+            ["bridge", "fdb", "show", "br", "br0"], check=True, capture_output=True, text=True
+        ).stdout.splitlines()
+    return next((line.split()[2] for line in lines if line.startswith(VMAC[family].hex(":"))), "")
+
+
+def has(host: Host, family: int) -> bool:
+    return VIP[family] in host.ip("-o", "addr", "show")
+
+
+def sysctls(host: Host) -> dict[str, str]:
+    with namespace.entered(host.namespace):
+        return {name: Path(f"/proc/sys/net/ipv4/conf/eth0/{name}").read_text().strip() for name in BASE}
+
+
+def neighbour(host: Host, family: int) -> bytes | None:
+    """The MAC address by which this host reaches the virtual address, asked anew."""
+    address = VIP[family].partition("/")[0]
+    target = address if family == 4 else f"{address}%eth0"
+    with namespace.entered(host.namespace):
+        subprocess.run(["ip", "neigh", "flush", "dev", "eth0"], check=True)
+        subprocess.run(["ping", "-c", "1", "-W", "1", target], check=False, capture_output=True)
+    return host.neighbour(address)
+
+
+def test_the_mac_address_moves_with_the_mastership(pair: tuple[Switch, Host, Host, Host]) -> None:
+    """Ours, keepalived, ours again: the switch and a client always see the master at the same MAC address."""
+    made, a, b, c = pair
+    before = sysctls(a)
+    captures = {host.name: Capture(made, host) for host in (a, b)}
+    first = Ours(a, made.directory, instance(4, 200), instance(6, 200))
+    until("ours is master", lambda: (first.state("V4"), first.state("V6")) == ("MASTER", "MASTER"))
+    for family in (4, 6):
+        assert has(a, family)
+        assert neighbour(c, family) == VMAC[family]
+        assert learned(made, family) == a.port
+    assert first.stop() == 0
+    assert ": vrrp" not in a.ip("link", "show")
+    assert sysctls(a) == before
+
+    other = keepalived(made, b, 100)
+    until("keepalived is master", lambda: all(has(b, family) for family in (4, 6)))
+    until("the switch sees it", lambda: all(learned(made, family) == b.port for family in (4, 6)))
+    again = Ours(a, made.directory, instance(4, 200), instance(6, 200))
+    until("ours is master again", lambda: (again.state("V4"), again.state("V6")) == ("MASTER", "MASTER"))
+    until("keepalived has given way", lambda: not has(b, 4) and not has(b, 6))
+    until("the switch sees ours", lambda: all(learned(made, family) == a.port for family in (4, 6)))
+    for family in (4, 6):
+        assert neighbour(c, family) == VMAC[family]
+    assert other.state() == "BACKUP"
+    assert (
+        frames_from_virtual(captures["a"]) == frames_from_virtual(captures["b"]) == {"0800", "0806", "86dd"}
+    )
+
+
+def frames_from_virtual(capture: Capture) -> set[str]:
+    """The types of the frames that came from a virtual MAC address."""
+    frames = [frame for frame in capture.all_frames() if frame[6:12] in VMAC.values()]
+    assert all(frame[23] == 112 for frame in frames if frame[12:14] == b"\x08\x00")
+    return {frame[12:14].hex() for frame in frames}
+
+
+def test_a_backup_is_silent_and_its_own_address_stays_its_own(
+    pair: tuple[Switch, Host, Host, Host],
+) -> None:
+    made, a, b, c = pair
+    master = Ours(a, made.directory, instance(4, 200), instance(6, 200))
+    until("ours is master", lambda: (master.state("V4"), master.state("V6")) == ("MASTER", "MASTER"))
+    capture = Capture(made, b)
+    backup = Ours(b, made.directory, instance(4, 100), instance(6, 100))
+    until("the other is backup", lambda: (backup.state("V4"), backup.state("V6")) == ("BACKUP", "BACKUP"))
+    answers = who_has(c, "10.9.0.1")
+    assert answers == {a.mac().hex(":")}
+    assert who_has(c, "10.9.0.100") == {VMAC[4].hex(":")}
+    a.ip("route", "flush", "cache")
+    with namespace.entered(a.namespace):
+        subprocess.run(["ip", "neigh", "flush", "dev", "eth0"], check=True)
+        ping = ["ping", "-c", "1", "-W", "1", "-I", "10.9.0.100", "10.9.0.50"]
+        assert subprocess.run(ping, check=False, capture_output=True).returncode == 0
+    assert c.neighbour("10.9.0.100") in (None, VMAC[4]), "the master's own questions do not betray its MAC"
+    master.stop()
+    until("the other is master", lambda: (backup.state("V4"), backup.state("V6")) == ("MASTER", "MASTER"))
+    capture.close()
+
+
+def who_has(host: Host, address: str) -> set[str]:
+    with namespace.entered(host.namespace):
+        done = subprocess.run(
+            ["arping", "-c", "2", "-w", "2", "-I", "eth0", address],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    return {line.split("[")[1].split("]")[0].lower() for line in done.stdout.splitlines() if "[" in line}
+
+
+def test_after_a_crash_the_interface_is_adopted_and_a_stranger_is_not(
+    pair: tuple[Switch, Host, Host, Host],
+) -> None:
+    made, a, _b, _c = pair
+    before = sysctls(a)
+    doomed = Ours(a, made.directory, instance(4, 200))
+    until("ours is master", lambda: doomed.state("V4") == "MASTER")
+    index = a.ip("-o", "link", "show", "vrrp.51").split(":")[0]
+    doomed.kill()
+    heir = Ours(a, made.directory, instance(4, 200))
+    until("the next one goes on", lambda: heir.state("V4") == "MASTER", 5.0)
+    assert a.ip("-o", "link", "show", "vrrp.51").split(":")[0] == index
+    a.ip("link", "del", "vrrp.51")
+    until("what somebody has deleted is made again", lambda: "vrrp.51" in a.ip("link", "show") and has(a, 4))
+    heir.kill()
+    # Another configuration: what the former one has left goes, and the host is as it was.
+    plain = Ours(a, made.directory, plain_instance())
+    until("the next one is there", lambda: plain.state("V4") == "MASTER")
+    assert ": vrrp" not in a.ip("link", "show")
+    assert sysctls(a) == before
+    plain.stop()
+    a.ip("link", "add", "vrrp.51", "type", "bridge")
+    wrong = Ours(a, made.directory, instance(4, 200))
+    until("it says so", lambda: "no virtual interface on eth0" in wrong.log.read_text())
+    wrong.stop()
+    assert "vrrp.51" in a.ip("link", "show")
+
+
+def plain_instance() -> VrrpInstance:
+    return VrrpInstance(
+        name="V4", interface="eth0", virtual_router_id=51, version=3, advert_interval=0.2, priority=200
+    )
+
+
+def test_adverts_by_the_base_interface(pair: tuple[Switch, Host, Host, Host]) -> None:
+    """vmac_xmit_base: the adverts have the base's MAC address, the announcements the virtual one."""
+    made, a, _b, c = pair
+    capture = Capture(made, a)
+    first = Ours(a, made.directory, instance(4, 200, by_base=True))
+    until("ours is master", lambda: first.state("V4") == "MASTER")
+    assert neighbour(c, 4) == VMAC[4]
+    frames = capture.all_frames()
+    adverts = {frame[6:12] for frame in frames if frame[12:14] == b"\x08\x00" and frame[23] == 112}
+    assert adverts == {a.mac()}
+    assert VMAC[4] in {frame[6:12] for frame in frames if frame[12:14] == b"\x08\x06"}
