@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,3 +225,60 @@ def test_adverts_by_the_base_interface(pair: tuple[Switch, Host, Host, Host]) ->
     adverts = {frame[6:12] for frame in frames if frame[12:14] == b"\x08\x00" and frame[23] == 112}
     assert adverts == {a.mac()}
     assert VMAC[4] in {frame[6:12] for frame in frames if frame[12:14] == b"\x08\x06"}
+
+
+DIRECTOR = """
+vrrp_instance V4 {
+    interface eth0
+    virtual_router_id 51
+    version 3
+    advert_int 0.2
+    priority 200
+    use_vmac
+    virtual_ipaddress {
+        10.9.0.100/24
+    }
+}
+virtual_server 10.9.0.100 8000 {
+    lb_algo rr
+    lb_kind DR
+    protocol TCP
+    real_server 10.9.0.2 8000 {
+    }
+}
+"""
+
+
+def test_the_data_plane_takes_what_is_sent_to_the_virtual_mac_address(
+    pair: tuple[Switch, Host, Host, Host],
+) -> None:
+    made, a, b, c = pair
+    b.ip("addr", "add", "10.9.0.100/32", "dev", "lo")
+    with namespace.entered(b.namespace):
+        Path("/proc/sys/net/ipv4/conf/all/arp_ignore").write_text("1")
+        Path("/proc/sys/net/ipv4/conf/all/arp_announce").write_text("2")
+    b.start(sys.executable, "-m", "http.server", "8000", "--bind", "0.0.0.0", cwd=made.directory)
+    conf, log = made.directory / "director.conf", made.directory / "director.log"
+    conf.write_text(DIRECTOR)
+    program = (sys.executable, "-m", "pointsman.cli.main", "run", "-f", str(conf))
+    director = a.start(*program, log=log)
+    until("the director is master", lambda: has(a, 4))
+    until("the client is served", lambda: answered(c))
+    assert c.neighbour("10.9.0.100") == VMAC[4]
+    with namespace.entered(a.namespace):
+        shown = subprocess.run([*program[:3], "status"], capture_output=True, text=True, check=True).stdout
+    assert "other_host" not in shown
+    director.terminate()
+    assert director.wait(30) == 0
+    assert ": vrrp" not in a.ip("link", "show")
+
+
+def answered(client: Host) -> bool:
+    """Whether a real server answers for the virtual service; the director itself has no such port."""
+    with namespace.entered(client.namespace):
+        try:
+            with socket.create_connection(("10.9.0.100", 8000), 1.0) as connection:
+                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                return connection.recv(64).startswith(b"HTTP/1.0 200")
+        except OSError:
+            return False
