@@ -3,7 +3,6 @@
  * Loaded only while a trace runs. */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
-#include <linux/in.h>
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -37,10 +36,11 @@ struct sk_buff {
 };
 #pragma clang attribute pop
 
-/* struct limits of this object; addresses and ports in network order. */
+/* struct limits of this object; an IPv4 address in the first four bytes; the port in network order. */
 struct {
-	__u32 address;
+	__u8 address[16];
 	__u16 port;
+	__u8 protocol, version;
 } const volatile limits SEC(".rodata.limits");
 
 struct drop {
@@ -48,7 +48,7 @@ struct drop {
 	__u32 reason;   /* enum skb_drop_reason */
 	__u32 netns;    /* inode number of the network namespace; 0: not known */
 	__u32 interface; /* index of the interface it came in by; 0: it was sent by this host */
-	__u32 source, destination;
+	__u8 source[16], destination[16];
 	__u16 source_port, destination_port;
 };
 
@@ -62,43 +62,80 @@ struct ports {
 	__u16 source, destination;
 };
 
-struct header {
+struct ipv4 {
 	__u8 length : 4, version : 4;
 	__u8 service;
 	__u16 total, identification, fragment;
 	__u8 ttl, protocol;
 	__u16 checksum;
-	__u32 source, destination;
+	__u8 source[4], destination[4];
 };
+
+struct ipv6 {
+	__u8 priority : 4, version : 4;
+	__u8 flow[3];
+	__u16 length;
+	__u8 protocol, hops;
+	__u8 source[16], destination[16];
+};
+
+/* Addresses and ports of the packet at `start`, if it is of the protocol asked for. */
+static __always_inline int read_packet(const unsigned char *start, struct drop *drop)
+{
+	union {
+		struct ipv4 four;
+		struct ipv6 six;
+	} ip;
+	struct ports ports;
+	__u32 length = sizeof(ip.six);
+
+	if (limits.version == 4) {
+		if (bpf_probe_read_kernel(&ip.four, sizeof(ip.four), start) < 0 || ip.four.version != 4 ||
+		    ip.four.protocol != limits.protocol)
+			return 0;
+		__builtin_memcpy(drop->source, ip.four.source, 4);
+		__builtin_memcpy(drop->destination, ip.four.destination, 4);
+		length = ip.four.length * 4;
+	} else {
+		if (bpf_probe_read_kernel(&ip.six, sizeof(ip.six), start) < 0 || ip.six.version != 6 ||
+		    ip.six.protocol != limits.protocol)
+			return 0;
+		__builtin_memcpy(drop->source, ip.six.source, 16);
+		__builtin_memcpy(drop->destination, ip.six.destination, 16);
+	}
+	if (bpf_probe_read_kernel(&ports, sizeof(ports), start + length) < 0)
+		return 0;
+	drop->source_port = ports.source;
+	drop->destination_port = ports.destination;
+	return 1;
+}
+
+static __always_inline int is_virtual(const __u8 *address)
+{
+	for (int i = 0; i < 16; i++)
+		if (address[i] != limits.address[i])
+			return 0;
+	return 1;
+}
 
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(note_drop, struct sk_buff *skb, void *location, __u32 reason)
 {
-	struct header ip;
-	struct ports tcp;
-	unsigned char *start = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
+	struct drop drop = {};
 
-	if (reason <= CONSUMED || bpf_probe_read_kernel(&ip, sizeof(ip), start) < 0)
+	if (reason <= CONSUMED ||
+	    !read_packet(BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header), &drop))
 		return 0;
-	if (ip.version != 4 || ip.protocol != IPPROTO_TCP ||
-	    bpf_probe_read_kernel(&tcp, sizeof(tcp), start + ip.length * 4) < 0)
-		return 0;
-	if (!(ip.destination == limits.address && tcp.destination == limits.port) &&
-	    !(ip.source == limits.address && tcp.source == limits.port))
+	if (!(drop.destination_port == limits.port && is_virtual(drop.destination)) &&
+	    !(drop.source_port == limits.port && is_virtual(drop.source)))
 		return 0;
 
 	struct net_device *device = BPF_CORE_READ(skb, dev);
-	struct drop drop = {
-		.location = (__u64)location,
-		.reason = reason,
-		.netns = device ? BPF_CORE_READ(device, nd_net.net, ns.inum) : 0,
-		.interface = BPF_CORE_READ(skb, skb_iif),
-		.source = ip.source,
-		.destination = ip.destination,
-		.source_port = tcp.source,
-		.destination_port = tcp.destination,
-	};
 
+	drop.location = (__u64)location;
+	drop.reason = reason;
+	drop.netns = device ? BPF_CORE_READ(device, nd_net.net, ns.inum) : 0;
+	drop.interface = BPF_CORE_READ(skb, skb_iif);
 	bpf_map_push_elem(&drops, &drop, 0);
 	return 0;
 }

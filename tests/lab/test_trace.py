@@ -115,9 +115,9 @@ def test_nobody_who_answers_arp_is_named_with_who_asks(homes: Lab, pair: Lab) ->
     assert not routed.ok
 
 
-def test_no_lab_and_no_ipv4_are_said_plainly(homes: Lab) -> None:
-    with pytest.raises(LabError, match="trace follows IPv4 only"):
-        trace(homes, "2001:db8::1", 80)
+def test_no_lab_and_no_address_are_said_plainly(homes: Lab) -> None:
+    with pytest.raises(LabError, match="'www' is not an IP address"):
+        trace(homes, "www", 80)
     with pytest.raises(LabError, match="no node 'nobody'"):
         trace(homes, dual_homed.VIP, 80, client="nobody")
     with pytest.raises(LabError, match="client is not up: there is no namespace"):

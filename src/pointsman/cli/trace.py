@@ -2,29 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
+import os
+import select
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
-from pointsman.insight import hoptable, pcapng
+from pointsman.insight import hoptable, hostreport, pcapng
+from pointsman.insight.frames import TCP, UDP
+from pointsman.insight.hostgroup import SAW, WAITING, GroupError, gather
+from pointsman.insight.hostreport import HostReport
 from pointsman.insight.livetrace import watch
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running
 from pointsman.lab.tracing import Traced
 from pointsman.lab.tracing import trace as trace_lab
+from pointsman.model.address import Address, bracketed
 
 FAILED = 1
+NOTHING_CAME = "nothing came"
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What was asked for on the command line."""
+
+    vip: Address
+    port: int
+    protocol: str
+    client: str
+    seconds: float
+
+    @property
+    def service(self) -> str:
+        return bracketed(self.vip, self.port)
 
 
 @click.command()
 @click.argument("service", metavar="VIP:PORT")
+@click.option("--udp", is_flag=True, help="A UDP service: the first datagram of a client, and its answer.")
 @click.option("--here", is_flag=True, help="On this host (a director or a real server) instead of in a lab.")
 @click.option(
-    "--seconds", type=click.FloatRange(1, 3600), default=30, show_default=True, help="How long --here waits."
+    "--host",
+    "hosts",
+    metavar="NAME[=COMMAND]",
+    multiple=True,
+    help="On several hosts at once: COMMAND (ssh web-01) reaches the host; none: this one.",
+)
+@click.option(
+    "--merge",
+    "files",
+    metavar="[NAME=]FILE",
+    multiple=True,
+    help="Put together what `--here --json` wrote on several hosts.",
+)
+@click.option("--follow", is_flag=True, help="With --here or --host: one connection after the other.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 3600),
+    default=30,
+    show_default=True,
+    help="How long --here and --host wait for a connection.",
 )
 @click.option(
     "--lab", "topology", type=click.Choice(list(TOPOLOGIES)), help="Which lab; default: the one that is up."
@@ -41,75 +86,177 @@ FAILED = 1
     help="Write every frame of the connection to this pcapng file, with comments that Wireshark shows.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--until-eof", is_flag=True, hidden=True, help="With --here: until standard input ends.")
 def trace(
     service: str,
+    udp: bool,
     here: bool,
+    hosts: tuple[str, ...],
+    files: tuple[str, ...],
+    follow: bool,
     seconds: float,
     topology: str | None,
     client: str,
     prefix: str,
     pcap: Path | None,
     as_json: bool,
+    until_eof: bool,
 ) -> None:
-    """Follow one TCP connection: which MAC changed where, and is it direct routing?
+    """Follow one connection: which MAC changed where, and is it direct routing?
 
     In a lab it captures at every interface while the client connects to VIP:PORT. With --here it waits for
     the next connection and tells what this host saw of it: a director its decision, a real server arrival
-    and answer, or why its kernel dropped the request.
+    and answer, or why its kernel dropped the request. With --host it does so on several hosts at once, and
+    with --merge from what was gathered on each, and follows the connection through all of them.
 
     Exit code 0: all as it should be; 1: not so, or no trace could be made.
     """
+    if follow and not (here or hosts):
+        raise click.UsageError("--follow goes with --here or --host")
     try:
         vip, port = _service(service)
-        traced = _host(vip, port, client, seconds) if here else _connect(topology, prefix, vip, port, client)
-        if pcap:
-            pcap.write_bytes(pcapng.encode(traced.trace, traced.sightings))
-    except (LabError, OSError) as error:
+        wanted = Wanted(vip, port, UDP if udp else TCP, client, seconds)
+        source: Callable[[], Traced]
+        if files:
+            source = partial(_merged, wanted, files)
+        elif hosts:
+            source = partial(_group, wanted, dict(map(_named, hosts)))
+        elif here:
+            source = partial(_host, wanted, until_eof)
+        else:
+            source = partial(_connect, _lab(topology, prefix), wanted)
+        fine = _tell(source(), pcap, as_json)
+        while follow:
+            traced = source()
+            if traced.outcome == NOTHING_CAME:
+                break
+            fine &= _tell(traced, pcap, as_json)
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        fine = True
+    except (LabError, GroupError, OSError) as error:
         click.echo(f"pointsman trace: {error}", err=True)
         sys.exit(FAILED)
+    sys.exit(0 if fine else FAILED)
+
+
+def _tell(traced: Traced, pcap: Path | None, as_json: bool) -> bool:
+    """Show it; whether all is as it should be."""
+    if pcap:
+        pcap.write_bytes(pcapng.encode(traced.trace, traced.sightings))
     if as_json:
-        document = {
+        document: dict[str, Any] = {
             "trace": msgspec.to_builtins(traced.trace),
             "outcome": traced.outcome,
             "remark": traced.remark,
             "ok": traced.trace.ok,
         }
+        if traced.report is not None:
+            document["report"] = msgspec.to_builtins(traced.report)
         click.echo(json.dumps(document, indent=2))
-    else:
-        console = hoptable.wide_console()
-        hoptable.show(traced.trace, traced.hosts, console)
-        for text in (f"the client got: {traced.outcome}" if traced.outcome else "", traced.remark):
-            if text:
-                console.print(f"  {text}", markup=False)
-    sys.exit(0 if traced.trace.ok else FAILED)
+        return traced.trace.ok
+    console = hoptable.wide_console()
+    hoptable.show(traced.trace, traced.hosts, console)
+    for text in (f"the client got: {traced.outcome}" if traced.outcome else "", traced.remark):
+        if text and traced.outcome != NOTHING_CAME:
+            console.print(f"  {text}", markup=False)
+    return traced.trace.ok
 
 
-def _connect(topology: str | None, prefix: str, vip: str, port: int, client: str) -> Traced:
-    lab = _lab(topology, prefix)
-    return trace_lab(lab, vip, port, client or "client")
+def _connect(lab: Lab, wanted: Wanted) -> Traced:
+    client = wanted.client or "client"
+    return trace_lab(lab, str(wanted.vip), wanted.port, client, protocol=wanted.protocol)
 
 
-def _host(vip: str, port: int, client: str, seconds: float) -> Traced:
-    try:
-        address = ipaddress.IPv4Address(vip)
-        if client:
-            ipaddress.IPv4Address(client)
-    except ValueError as error:
-        raise LabError(f"{error}: trace follows IPv4 only, so far") from error
-    watched = watch(
-        address,
-        port,
-        client,
-        seconds,
-        lambda: click.echo(f"waiting for a connection to {vip}:{port} (at most {seconds:g} s)", err=True),
+def _host(wanted: Wanted, until_eof: bool) -> Traced:
+    report = watch(
+        wanted.vip,
+        wanted.port,
+        _client(wanted),
+        wanted.seconds,
+        partial(_say_waiting, wanted),
+        wanted.protocol,
+        _say_seen if until_eof else lambda _client, _port: None,
+        _input_ended if until_eof else None,
     )
-    return Traced(watched.trace, "", watched.sightings, watched.remark, watched.hosts)
+    came = report.sightings or report.decisions or report.drops
+    return Traced(
+        hostreport.alone(report),
+        "" if came else NOTHING_CAME,
+        report.sightings,
+        report.remark,
+        report.hosts,
+        report=report,
+    )
 
 
-def _service(text: str) -> tuple[str, int]:
-    vip, _, port = text.rpartition(":")
-    if not vip or not port.isdigit() or not 0 < int(port) < 65536:
-        raise LabError(f"{text!r} is not VIP:PORT; an example: 192.168.100.9:80")
+def _group(wanted: Wanted, hosts: dict[str, str]) -> Traced:
+    words = ["--seconds", "3600", wanted.service]
+    words += ["--udp"] if wanted.protocol == UDP else []
+    words += ["--client", client] if (client := _client(wanted)) else []
+    return _together(gather(hosts, words, wanted.seconds, partial(_say_waiting, wanted)))
+
+
+def _merged(wanted: Wanted, files: tuple[str, ...]) -> Traced:
+    reports = []
+    for text in files:
+        name, path = _named(text) if "=" in text else ("", text)
+        try:
+            report = msgspec.convert(json.loads(Path(path).read_bytes())["report"], HostReport)
+        except (ValueError, KeyError, TypeError) as error:
+            raise LabError(f"{path} is not what `pointsman trace --here --json` writes: {error}") from error
+        if (report.vip, report.port) != (str(wanted.vip), wanted.port):
+            raise LabError(f"{path} is about {report.vip}, port {report.port}")
+        reports.append(hostreport.renamed(report, name) if name else report)
+    return _together(reports)
+
+
+def _together(reports: list[HostReport]) -> Traced:
+    try:
+        merged = hostreport.merge(reports)
+    except ValueError as error:
+        raise LabError(f"{error}; name them: NAME=FILE") from error
+    came = any(report.sightings or report.decisions or report.drops for report in reports)
+    outcome = "" if came else NOTHING_CAME
+    return Traced(merged.trace, outcome, merged.sightings, merged.remark, merged.hosts)
+
+
+def _client(wanted: Wanted) -> str:
+    if not wanted.client:
+        return ""
+    try:
+        return str(ipaddress.ip_address(wanted.client))
+    except ValueError as error:
+        raise LabError(f"--client {error}") from error
+
+
+def _say_waiting(wanted: Wanted) -> None:
+    click.echo(f"{WAITING} to {wanted.service} (at most {wanted.seconds:g} s)", err=True)
+
+
+def _say_seen(client: str, port: int) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        click.echo(f"{SAW}{client} {port}", err=True)
+
+
+def _input_ended() -> bool:
+    return bool(select.select([0], [], [], 0)[0]) and not os.read(0, 4096)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, rest = text.partition("=")
+    return name, rest
+
+
+def _service(text: str) -> tuple[Address, int]:
+    name, _, port = text.rpartition(":")
+    try:
+        vip = ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        vip = None
+    if vip is None or not port.isdigit() or not 0 < int(port) < 65536:
+        raise LabError(f"{text!r} is not VIP:PORT; an example: 192.168.100.9:80, or [2001:db8::9]:80")
     return vip, int(port)
 
 

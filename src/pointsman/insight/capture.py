@@ -1,8 +1,8 @@
 """Frames of one service, captured at several interfaces at once through packet(7) sockets.
 
-A program in the kernel (classic BPF) passes only IPv4 TCP from or to the VIP and port, so nothing else costs
-more than a few instructions; count and time are bounded. XDP takes frames before packet sockets see them, so
-an interface with an XDP program is watched at its link partner, the other end of its cable.
+A program in the kernel (classic BPF) passes only TCP (or UDP) from or to the VIP and port, so nothing else
+costs more than a few instructions; count and time are bounded. XDP takes frames before packet sockets see
+them, so an interface with an XDP program is watched at its link partner, the other end of its cable.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import ipaddress
 import selectors
 import socket
 import struct
@@ -19,8 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from pointsman.insight.frames import SNAP_LENGTH, FrameError, decode
+from pointsman.insight.frames import NUMBERS, SNAP_LENGTH, TCP, FrameError, decode
 from pointsman.insight.hops import Place, Sighting
+from pointsman.model.address import Address
 
 MAX_FRAMES = 2000
 """Frames of one capture; what comes later is left out."""
@@ -49,17 +49,24 @@ class CapturePoint(msgspec.Struct, frozen=True, kw_only=True):
     """MAC address of `interface`, needed for a link partner: it also carries frames for others."""
 
 
-def service_filter(vip: ipaddress.IPv4Address, port: int) -> bytes:
-    """Classic BPF (`struct sock_filter`s): unfragmented IPv4 TCP to VIP:port, or from port `port`.
+def service_filter(vip: Address, port: int, protocol: str = TCP) -> bytes:
+    """Classic BPF (`struct sock_filter`s): TCP (or UDP) to VIP:port, or from port `port`; no later fragments.
 
     Answers are not held to the VIP: a real server that answers from its own address shall be seen doing so.
     """
+    words = struct.unpack(f"!{vip.max_prefixlen // 32}I", vip.packed)
+    number = NUMBERS[protocol]
+    program = _over_ipv4(number, port, words) if vip.version == 4 else _over_ipv6(number, port, words)
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _over_ipv4(number: int, port: int, words: Sequence[int]) -> list[tuple[int, int, int, int]]:
     accept, drop = 13, 14
-    program = [
+    return [
         (0x28, 0, 0, 12),  # 0: A = EtherType
         (0x15, 0, drop - 2, 0x0800),
         (0x30, 0, 0, 23),  # 2: A = protocol
-        (0x15, 0, drop - 4, 6),
+        (0x15, 0, drop - 4, number),
         (0x28, 0, 0, 20),  # 4: A = flags and fragment offset
         (0x45, drop - 6, 0, 0x1FFF),
         (0xB1, 0, 0, 14),  # 6: X = length of the IPv4 header
@@ -68,21 +75,38 @@ def service_filter(vip: ipaddress.IPv4Address, port: int) -> bytes:
         (0x48, 0, 0, 16),  # 9: A = destination port
         (0x15, 0, drop - 11, port),
         (0x20, 0, 0, 30),  # 11: A = destination address
-        (0x15, accept - 13, drop - 13, int(vip)),
+        (0x15, accept - 13, drop - 13, words[0]),
         (0x06, 0, 0, SNAP_LENGTH),
         (0x06, 0, 0, 0),
     ]
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _over_ipv6(number: int, port: int, words: Sequence[int]) -> list[tuple[int, int, int, int]]:
+    accept, drop = 16, 17
+    program = [
+        (0x28, 0, 0, 12),  # 0: A = EtherType
+        (0x15, 0, drop - 2, 0x86DD),
+        (0x30, 0, 0, 20),  # 2: A = next header
+        (0x15, 0, drop - 4, number),
+        (0x28, 0, 0, 54),  # 4: A = source port
+        (0x15, accept - 6, 0, port),
+        (0x28, 0, 0, 56),  # 6: A = destination port
+        (0x15, 0, drop - 8, port),
+    ]
+    for place, word in enumerate(words):  # 8 to 15: the destination address
+        program += [(0x20, 0, 0, 38 + 4 * place), (0x15, 0, drop - 10 - 2 * place, word)]
+    return [*program, (0x06, 0, 0, SNAP_LENGTH), (0x06, 0, 0, 0)]
 
 
 def capture(
     points: Sequence[CapturePoint],
-    vip: ipaddress.IPv4Address,
+    vip: Address,
     port: int,
     ready: Callable[[], None],
     ended: Callable[[], bool],
     seconds: float,
     enough: Callable[[list[Sighting]], bool] = lambda _sightings: False,
+    protocol: str = TCP,
 ) -> list[Sighting]:
     """Watch all points until `ended()`, or until the sightings are `enough`, or for `seconds`; `ready()` is
     called when all of them are watched.
@@ -91,7 +115,7 @@ def capture(
     """
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         for point in points:
-            tap = stack.enter_context(_open(point, service_filter(vip, port)))
+            tap = stack.enter_context(_open(point, service_filter(vip, port, protocol)))
             selector.register(tap, selectors.EVENT_READ, point)
         ready()
         return _gather(selector, ended, seconds, enough)

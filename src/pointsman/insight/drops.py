@@ -20,10 +20,12 @@ import msgspec
 from pointsman.dataplane.xdp import layout, syscalls
 from pointsman.dataplane.xdp.btf import TypeInformation
 from pointsman.dataplane.xdp.loader import load
+from pointsman.insight.frames import NUMBERS, TCP
+from pointsman.model.address import Address
 
 OBJECT = layout.OBJECT.with_name("drops.bpf.o")
 _PROGRAM = "note_drop"
-_RECORD = struct.Struct("=QIII4s4s2s2s")
+_RECORD = struct.Struct("=QIII16s16s2s2s")
 _PREFIX = "SKB_DROP_REASON_"
 
 
@@ -47,41 +49,43 @@ class KernelDrop(msgspec.Struct, frozen=True, kw_only=True):
 class DropWatcher:
     """Notes the drops between `watching` and `collect`."""
 
-    def __init__(self, queue: int) -> None:
+    def __init__(self, queue: int, version: int) -> None:
         self._queue = queue
+        self._version = version
 
     def collect(self) -> list[KernelDrop]:
         """The drops so far, each once, in order (at most 256)."""
         found = []
         while (data := syscalls.queue_pop(self._queue, _RECORD.size)) is not None:
-            found.append(_decode(data))
+            found.append(_decode(data, self._version))
         return found
 
 
 @contextlib.contextmanager
-def watching(vip: ipaddress.IPv4Address, port: int) -> Iterator[DropWatcher]:
+def watching(vip: Address, port: int, protocol: str = TCP) -> Iterator[DropWatcher]:
     """Watch packets to or from VIP:port. Raises OSError: no BTF in the kernel, or no CAP_PERFMON."""
-    constants = vip.packed + struct.pack("!H", port)
+    constants = vip.packed.ljust(16, b"\0") + struct.pack("!HBB", port, NUMBERS[protocol], vip.version)
     loaded = load(OBJECT, {}, constants, {}, frozenset({_PROGRAM}))
     descriptors = [*loaded.programs.values(), *loaded.maps.values()]
     try:
         descriptors.append(syscalls.attach_tracepoint(loaded.programs[_PROGRAM]))
-        yield DropWatcher(loaded.maps["drops"])
+        yield DropWatcher(loaded.maps["drops"], vip.version)
     finally:
         for descriptor in reversed(descriptors):
             os.close(descriptor)
 
 
-def _decode(data: bytes) -> KernelDrop:
+def _decode(data: bytes, version: int) -> KernelDrop:
+    size = 4 if version == 4 else 16
     location, reason, namespace, interface, source, destination, *ports = _RECORD.unpack(data)
     return KernelDrop(
         reason=_reasons().get(reason, f"reason {reason}"),
         function=_function(location),
         namespace=namespace,
         interface=interface,
-        source=str(ipaddress.IPv4Address(source)),
+        source=str(ipaddress.ip_address(source[:size])),
         source_port=int.from_bytes(ports[0], "big"),
-        destination=str(ipaddress.IPv4Address(destination)),
+        destination=str(ipaddress.ip_address(destination[:size])),
         destination_port=int.from_bytes(ports[1], "big"),
     )
 

@@ -1,17 +1,19 @@
-"""What a captured Ethernet frame says, as far as a hop table needs it: TCP over IPv4."""
+"""What a captured Ethernet frame says, as far as a hop table needs it: TCP and UDP over IPv4 and IPv6."""
 
 from __future__ import annotations
 
 import ipaddress
 import struct
+import zlib
 
 import msgspec
 
 SNAP_LENGTH = 128
-"""Bytes of a frame that are enough: Ethernet 14, IPv4 at most 60, the fixed part of TCP 20."""
+"""Bytes of a frame that are enough: Ethernet 14, IPv4 at most 60 or IPv6 40, the fixed part of TCP 20."""
 
-_ETHERTYPE_IPV4 = 0x0800
-_TCP = 6
+TCP, UDP = "TCP", "UDP"
+NUMBERS = {TCP: 6, UDP: 17}
+_ETHERTYPE_IPV4, _ETHERTYPE_IPV6 = 0x0800, 0x86DD
 _FLAGS = (
     (0x02, "S"),
     (0x01, "F"),
@@ -26,11 +28,11 @@ _FLAGS = (
 
 
 class FrameError(ValueError):
-    """The bytes are not a TCP segment over IPv4 over Ethernet, or end too early."""
+    """The bytes are not the start of TCP or UDP over IP over Ethernet, or end too early."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
-    """One TCP segment on the wire."""
+    """One TCP segment or UDP datagram on the wire."""
 
     source_mac: str
     destination_mac: str
@@ -39,12 +41,28 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     destination: str
     destination_port: int
     ttl: int
+    """IPv6: the hop limit."""
     flags: str
-    """As tcpdump writes them: S, S., P., R ..."""
+    """As tcpdump writes them: S, S., P., R ...; empty for UDP."""
     sequence: int
+    """UDP: a checksum of the payload, which tells one datagram from another."""
     acknowledgement: int
     length: int
     """Bytes of payload."""
+    protocol: str = TCP
+
+
+class _Packet(msgspec.Struct, frozen=True):
+    """The network layer of a frame."""
+
+    source: str
+    destination: str
+    ttl: int
+    protocol: int
+    start: int
+    """Where the transport header begins."""
+    length: int
+    """Bytes of it with its payload."""
 
 
 def decode(data: bytes) -> Frame:
@@ -57,28 +75,55 @@ def decode(data: bytes) -> Frame:
 
 def _decode(data: bytes) -> Frame:
     destination_mac, source_mac, ethertype = struct.unpack_from("!6s6sH", data)
-    if ethertype != _ETHERTYPE_IPV4:
-        raise FrameError(f"EtherType {ethertype:#06x} is not IPv4")
+    if ethertype == _ETHERTYPE_IPV4:
+        packet = _ipv4(data)
+    elif ethertype == _ETHERTYPE_IPV6:
+        packet = _ipv6(data)
+    else:
+        raise FrameError(f"EtherType {ethertype:#06x} is not IP")
+    source_port, destination_port = struct.unpack_from("!HH", data, packet.start)
+    if packet.protocol == NUMBERS[TCP]:
+        protocol = TCP
+        sequence, acknowledgement, offset, bits = struct.unpack_from("!IIBB", data, packet.start + 4)
+        header = (offset >> 4) * 4
+    elif packet.protocol == NUMBERS[UDP]:
+        protocol, header, bits, acknowledgement = UDP, 8, 0, 0
+        sequence = zlib.crc32(data[packet.start + 8 : packet.start + packet.length])
+    else:
+        raise FrameError(f"protocol {packet.protocol} is neither TCP nor UDP")
+    letters = "".join(letter for bit, letter in _FLAGS if bits & bit)
+    return Frame(
+        source_mac=source_mac.hex(":"),
+        destination_mac=destination_mac.hex(":"),
+        source=packet.source,
+        source_port=source_port,
+        destination=packet.destination,
+        destination_port=destination_port,
+        ttl=packet.ttl,
+        flags=letters or ("none" if protocol == TCP else ""),
+        sequence=sequence,
+        acknowledgement=acknowledgement if bits & 0x10 else 0,
+        length=max(0, packet.length - header),
+        protocol=protocol,
+    )
+
+
+def _ipv4(data: bytes) -> _Packet:
     version_length, total, fragment, ttl, protocol = struct.unpack_from("!BxHxxHBB", data, 14)
     header = (version_length & 0xF) * 4
     if version_length >> 4 != 4 or header < 20:
         raise FrameError(f"not an IPv4 header: first byte {version_length:#04x}")
-    if protocol != _TCP or fragment & 0x1FFF:
-        raise FrameError(f"protocol {protocol}, fragment offset {fragment & 0x1FFF}: not the start of TCP")
-    source, destination = struct.unpack_from("!4s4s", data, 14 + 12)
-    source_port, destination_port, sequence, acknowledgement, offset, bits = struct.unpack_from(
-        "!HHIIBB", data, 14 + header
+    if fragment & 0x1FFF:
+        raise FrameError(f"fragment offset {fragment & 0x1FFF}: not the start of a packet")
+    source, destination = (
+        str(ipaddress.IPv4Address(each)) for each in struct.unpack_from("!4s4s", data, 14 + 12)
     )
-    return Frame(
-        source_mac=source_mac.hex(":"),
-        destination_mac=destination_mac.hex(":"),
-        source=str(ipaddress.IPv4Address(source)),
-        source_port=source_port,
-        destination=str(ipaddress.IPv4Address(destination)),
-        destination_port=destination_port,
-        ttl=ttl,
-        flags="".join(letter for bit, letter in _FLAGS if bits & bit) or "none",
-        sequence=sequence,
-        acknowledgement=acknowledgement if bits & 0x10 else 0,
-        length=max(0, total - header - (offset >> 4) * 4),
-    )
+    return _Packet(source, destination, ttl, protocol, 14 + header, total - header)
+
+
+def _ipv6(data: bytes) -> _Packet:
+    first, length, protocol, ttl, source, destination = struct.unpack_from("!BxxxHBB16s16s", data, 14)
+    if first >> 4 != 6:
+        raise FrameError(f"not an IPv6 header: first byte {first:#04x}")
+    addresses = str(ipaddress.IPv6Address(source)), str(ipaddress.IPv6Address(destination))
+    return _Packet(*addresses, ttl, protocol, 14 + 40, length)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pointsman.insight import dropreasons
-from pointsman.insight.frames import Frame
+from pointsman.insight.frames import UDP, Frame
 
 DIRECTOR, REAL_SERVER, CLIENT = "director", "real server", "client"
 """Roles with a part in the verdict; any other (router, gateway) only forwards."""
@@ -84,22 +84,33 @@ class Drop(msgspec.Struct, frozen=True, kw_only=True):
     """Where in the kernel; may be empty."""
     answer: bool
     """It was on its way to the client."""
+    client: str = ""
+    client_port: int = 0
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What the data plane of a director has noted about the connection."""
 
     director: str
+    client: str = ""
+    client_port: int = 0
     server: str
     """Address and port of the real server it chose."""
     state: str
     scheduler: str
     persistent: bool
     """The service is persistent: a template of the client's may have chosen instead of the scheduler."""
+    expires: float = 0.0
+    """Seconds until the entry leaves, if nothing more comes."""
+    why: str = ""
+    """Why this real server; empty: only the scheduler is known."""
 
     def __str__(self) -> str:
-        by = f"by {self.scheduler}{' or by persistence' if self.persistent else ''}"
-        return f"the data plane of {self.director} has it: {self.server}, chosen {by}, now {self.state}"
+        by = self.why or f"by {self.scheduler}{' or by persistence' if self.persistent else ''}"
+        left = f" for {self.expires:.0f} s" if self.expires else ""
+        return (
+            f"the data plane of {self.director} has it: {self.server}, now {self.state}{left}; chosen: {by}"
+        )
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,28 +197,36 @@ def _has_begun(trace: Trace, drop: Drop) -> bool:
     return any(hop.place.host == drop.host and hop.place.sends for hop in trace.answer)
 
 
+def opens(frame: Frame, vip: str, port: int) -> bool:
+    """Whether this is how a client begins: a SYN to VIP:port, or a datagram to it."""
+    begins = frame.protocol == UDP or (frame.flags.startswith("S") and "." not in frame.flags)
+    return begins and (frame.destination, frame.destination_port) == (vip, port)
+
+
 def _request(ordered: Sequence[Sighting], vip: str, port: int, client_port: int | None) -> list[Sighting]:
     """Every place the client's SYN was seen at. A retransmission counts where the first one did not come."""
     opening = next(
         (
             item.frame
             for item in ordered
-            if item.frame.flags.startswith("S")
-            and "." not in item.frame.flags
-            and (item.frame.destination, item.frame.destination_port) == (vip, port)
-            and client_port in (None, item.frame.source_port)
+            if opens(item.frame, vip, port) and client_port in (None, item.frame.source_port)
         ),
         None,
     )
     if opening is None:
         return []
-    flow = (opening.source, opening.source_port, opening.sequence)
+    flow = (opening.source, opening.source_port, opening.sequence, opening.length, opening.flags)
     return _first_at_each_place(
         item
         for item in ordered
-        if (item.frame.source, item.frame.source_port, item.frame.sequence) == flow
-        and item.frame.length == 0
-        and item.frame.flags == opening.flags
+        if (
+            item.frame.source,
+            item.frame.source_port,
+            item.frame.sequence,
+            item.frame.length,
+            item.frame.flags,
+        )
+        == flow
     )
 
 
@@ -221,8 +240,13 @@ def _answer(ordered: Sequence[Sighting], request: Sequence[Sighting]) -> list[Si
         item
         for item in ordered
         if (item.frame.destination, item.frame.destination_port) == (opening.source, opening.source_port)
-        and item.frame.acknowledgement == expected
-        and ("S" in item.frame.flags or "R" in item.frame.flags)
+        and (
+            opening.protocol == UDP
+            or (
+                item.frame.acknowledgement == expected
+                and ("S" in item.frame.flags or "R" in item.frame.flags)
+            )
+        )
     ]
     if not replies:
         return []

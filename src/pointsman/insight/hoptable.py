@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pointsman.insight.frames import UDP
 from pointsman.insight.hops import ADDRESS_FIELDS, MAC_FIELDS, NAMES, Hop, Trace
 
 WIDTH = 120
@@ -62,11 +63,12 @@ def _row(hop: Hop, hosts: dict[str, str]) -> Iterable[Text]:
         any(field in changed for field in fields) for fields in (ADDRESS_FIELDS[:2], ADDRESS_FIELDS[2:])
     )
     yield _pair(
-        _marked(f"{frame.source}:{frame.source_port}", source),
-        _marked(f"{frame.destination}:{frame.destination_port}", destination),
+        _marked(_endpoint(frame.source, frame.source_port), source),
+        _marked(_endpoint(frame.destination, frame.destination_port), destination),
     )
     yield _marked(str(frame.ttl), "ttl" in changed)
-    yield _marked(f"[{frame.flags}]", "flags" in changed)
+    what = f"UDP {frame.length}" if frame.protocol == UDP else f"[{frame.flags}]"
+    yield _marked(what, "flags" in changed)
     yield _summary(hop)
 
 
@@ -80,6 +82,10 @@ def _summary(hop: Hop) -> Text:
         words += [NAMES[name] for name in MAC_FIELDS if name in changed]
     words += [str(change) for name, change in changed.items() if name not in MAC_FIELDS]
     return Text("\n".join(words), _CHANGED)
+
+
+def _endpoint(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _with_host(mac: str, hosts: dict[str, str]) -> str:

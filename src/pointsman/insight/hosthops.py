@@ -4,20 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import msgspec
-
-from pointsman.insight import dropreasons
-from pointsman.insight.hops import (
-    DIRECTOR,
-    Decision,
-    Drop,
-    Finding,
-    Hop,
-    Sighting,
-    Trace,
-    drop_findings,
-    follow,
-)
+from pointsman.insight.hops import DIRECTOR, Finding, Hop, Trace
 
 PASSED = {
     "no_destination": "no real server can take a new connection: the director's own stack refuses it",
@@ -33,33 +20,14 @@ DROPPED = {
 """Exits of the data plane (bpf/abi.h) that end a request's way."""
 
 
-def analyse_host(
-    sightings: Iterable[Sighting],
-    vip: str,
-    port: int,
-    role: str,
-    hosts: dict[str, str],
-    drops: Iterable[Drop] = (),
-    decisions: Iterable[Decision] = (),
-    exits: Mapping[str, int] | None = None,
-) -> Trace:
-    """Follow the first connection to VIP:port that this host saw.
+def judge_host(
+    trace: Trace, role: str, hosts: Mapping[str, str], exits: Mapping[str, int]
+) -> Iterable[Finding]:
+    """What one host's part of a connection says about it.
 
     `exits`: how often the data plane gave up a packet meanwhile, by the name of its reason.
     """
-    request, answer = follow(sightings, vip, port)
-    trace = Trace(
-        request=request,
-        answer=answer,
-        findings=(),
-        drops=tuple(dict.fromkeys(drop for drop in drops if drop.reason not in dropreasons.UNREMARKABLE)),
-        decisions=tuple(decisions),
-    )
-    judge = _director if role == DIRECTOR else _server
-    findings = tuple(judge(trace, hosts, exits or {}))
-    if not all(finding.ok for finding in findings):
-        findings += tuple(drop_findings(trace, vip))
-    return msgspec.structs.replace(trace, findings=findings)
+    return (_director if role == DIRECTOR else _server)(trace, hosts, exits)
 
 
 def _server(trace: Trace, hosts: Mapping[str, str], _exits: Mapping[str, int]) -> Iterable[Finding]:

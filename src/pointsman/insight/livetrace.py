@@ -6,13 +6,10 @@ Acts on the network namespace of the calling thread. The filter is in the kernel
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import socket
 import time
 from collections.abc import Callable
-
-import msgspec
 
 from pointsman.daemon import paths
 from pointsman.daemon.client import ControlError, ProtocolError, request
@@ -20,8 +17,11 @@ from pointsman.daemon.messages import StatusReply, StatusRequest, TableRequest
 from pointsman.daemon.pinned import pinned_plane, read_table
 from pointsman.insight import doctor_gather, drops
 from pointsman.insight.capture import CapturePoint, capture
-from pointsman.insight.hops import DIRECTOR, REAL_SERVER, Decision, Drop, Sighting, Trace
-from pointsman.insight.hosthops import analyse_host
+from pointsman.insight.decisions import decided
+from pointsman.insight.frames import TCP
+from pointsman.insight.hops import DIRECTOR, REAL_SERVER, Decision, Drop, Sighting, opens
+from pointsman.insight.hostreport import HostReport
+from pointsman.model.address import Address
 
 _AFTER_SYN = 1.5
 """Seconds to wait for the answer to a SYN."""
@@ -31,22 +31,11 @@ _LARGE_TABLE = 20_000
 """Connections above which the table is looked at only once, at the end."""
 
 
-class Watched(msgspec.Struct, frozen=True):
-    """A trace of one host, and its whole capture."""
-
-    trace: Trace
-    role: str
-    hosts: dict[str, str]
-    sightings: tuple[Sighting, ...] = ()
-    remark: str = ""
-    """What could not be looked at, and why."""
-
-
 class _Table:
     """The running director's connection table, looked at now and then; empty where none runs."""
 
-    def __init__(self, vip: ipaddress.IPv4Address, port: int, client: str) -> None:
-        self._wanted = (vip, port)
+    def __init__(self, vip: Address, port: int, client: str, protocol: str) -> None:
+        self._wanted = (vip, port, protocol)
         self._client = client
         self._old: set[tuple[str, int]] = set()
         self._following = 0.0
@@ -57,21 +46,23 @@ class _Table:
     def start(self) -> None:
         with contextlib.suppress(ControlError, ProtocolError):
             self._exits = self._read_exits()
-            self._old = {key for key, _ in self._read()}
+            self._old = {(item.client, item.client_port) for item in self._read()}
             self.runs = True
 
     def look(self, last: bool = False) -> bool:
         """Whether a new connection has come since the start."""
         now = time.monotonic()
         if (
-            self.fresh
+            (self.fresh and not last)
             or not self.runs
             or (not last and (now < self._following or len(self._old) > _LARGE_TABLE))
         ):
             return bool(self.fresh)
         self._following = now + _POLL
         with contextlib.suppress(ControlError, ProtocolError):
-            self.fresh = [decision for key, decision in self._read() if key not in self._old][:1]
+            self.fresh = [
+                item for item in self._read() if (item.client, item.client_port) not in self._old
+            ] or self.fresh
         return bool(self.fresh)
 
     def exits(self) -> dict[str, int]:
@@ -87,40 +78,67 @@ class _Table:
         reply = request(StatusRequest(), paths.control_socket())
         return dict(reply.status["exits"]) if isinstance(reply, StatusReply) else {}
 
-    def _read(self) -> list[tuple[tuple[str, int], Decision]]:
+    def _read(self) -> list[Decision]:
         try:
             reply = read_table(pinned_plane(), TableRequest(connections=True))
         except OSError:
             return []
-        services = {(item.service.key.address, item.service.key.port): item.service for item in reply.table}
-        service = services.get(self._wanted) or services.get((self._wanted[0], 0))
-        return [
-            (
-                (str(item.client), item.client_port),
-                Decision(
-                    director=socket.gethostname(),
-                    server=f"{item.server}:{item.server_port}",
-                    state=item.state,
-                    scheduler=service.scheduler if service else "",
-                    persistent=service is not None and service.persistence is not None,
-                ),
-            )
-            for item in reply.connections
-            if (item.virtual, item.virtual_port) == self._wanted
-            and item.client_port
-            and self._client in ("", str(item.client))
-        ]
+        found = decided(reply.table, reply.counters, reply.connections, socket.gethostname(), *self._wanted)
+        return [item for item in found if self._client in ("", item.client)]
+
+
+class _Seen:
+    """The connections that this host's interfaces have seen begin, and whether one has been answered."""
+
+    def __init__(self, vip: str, port: int, client: str, told: Callable[[str, int], None]) -> None:
+        self._service = (vip, port)
+        self._client = client
+        self._told = told
+        self._begun: dict[tuple[str, int], float] = {}
+        self._taken = 0
+        self.mine: list[Sighting] = []
+
+    def take(self, sightings: list[Sighting]) -> None:
+        """What is new since the last call."""
+        for item in sightings[self._taken :]:
+            frame = item.frame
+            if self._client not in ("", frame.source, frame.destination):
+                continue
+            self.mine.append(item)
+            key = (frame.source, frame.source_port)
+            if opens(frame, *self._service) and key not in self._begun:
+                self._begun[key] = item.time
+                self._told(*key)
+        self._taken = len(sightings)
+
+    def enough(self, sightings: list[Sighting]) -> bool:
+        """A connection has begun, and was answered or has waited long enough."""
+        self.take(sightings)
+        if not self._begun:
+            return False
+        answered = any(
+            (item.frame.destination, item.frame.destination_port) in self._begun for item in self.mine
+        )
+        return answered or time.time() - min(self._begun.values()) > _AFTER_SYN
 
 
 def watch(
-    vip: ipaddress.IPv4Address, port: int, client: str, seconds: float, waiting: Callable[[], None]
-) -> Watched:
-    """Wait at most `seconds` for a connection (of `client`, if given); `waiting` is called when all is ready.
+    vip: Address,
+    port: int,
+    client: str,
+    seconds: float,
+    waiting: Callable[[], None],
+    protocol: str = TCP,
+    told: Callable[[str, int], None] = lambda _client, _port: None,
+    stopped: Callable[[], bool] | None = None,
+) -> HostReport:
+    """Wait at most `seconds` for a connection (of `client`, if given); `waiting` is called when all is ready,
+    `told` for each connection that begins. With `stopped`: go on, whatever comes, until it says so.
 
     Raises OSError when an interface cannot be watched (EPERM without CAP_NET_RAW).
     """
     here = doctor_gather.host()
-    table = _Table(vip, port, client)
+    table = _Table(vip, port, client, protocol)
     table.start()
     role = DIRECTOR if table.runs else REAL_SERVER
     points = [
@@ -128,43 +146,46 @@ def watch(
         for card in here.cards
         if card.running and card.mac and not card.loopback
     ]
-    mine: list[Sighting] = []
+    seen = _Seen(str(vip), port, client, told)
 
     def enough(sightings: list[Sighting]) -> bool:
-        mine[:] = [item for item in sightings if client in ("", item.frame.source, item.frame.destination)]
-        opening = next((item for item in mine if item.frame.flags.startswith("S")), None)
-        if opening is None:
-            return False
-        answered = any("." in item.frame.flags or "R" in item.frame.flags for item in mine)
-        return answered or time.time() - opening.time > _AFTER_SYN
+        found = seen.enough(sightings)
+        return found if stopped is None else stopped()
 
     with contextlib.ExitStack() as stack:
         remark = ""
         try:
-            watcher = stack.enter_context(drops.watching(vip, port))
+            watcher = stack.enter_context(drops.watching(vip, port, protocol))
         except OSError as error:
             watcher, remark = None, drops.reason_not_to(error)
-        sightings = capture(points, vip, port, waiting, table.look, seconds, enough)
+        ended = table.look if stopped is None else stopped
+        sightings = capture(points, vip, port, waiting, ended, seconds, enough, protocol)
         dropped = watcher.collect() if watcher else []
-    enough(sightings)
+    seen.take(sightings)
     table.look(last=True)
     names = {entry.mac: str(entry.address) for entry in here.neighbours if entry.mac}
     names |= {card.mac: here.name for card in here.cards if card.mac}
-    ports = {item.frame.source_port for item in mine} | {item.frame.destination_port for item in mine}
-    trace = analyse_host(
-        mine,
-        str(vip),
-        port,
-        role,
-        names,
-        [drop for drop in map(_local, dropped) if drop is not None] if ports else [],
-        table.fresh,
-        table.exits(),
+    return HostReport(
+        host=here.name,
+        role=role,
+        vip=str(vip),
+        port=port,
+        protocol=protocol,
+        sightings=tuple(sorted(seen.mine, key=lambda item: item.time)),
+        drops=tuple(
+            drop
+            for drop in (_local(item, str(vip), port) for item in dropped)
+            if drop is not None and client in ("", drop.client)
+        ),
+        decisions=tuple(table.fresh),
+        exits=table.exits(),
+        hosts=names,
+        own=tuple(card.mac for card in here.cards if card.mac),
+        remark=remark,
     )
-    return Watched(trace, role, names, tuple(sorted(mine, key=lambda item: item.time)), remark)
 
 
-def _local(item: drops.KernelDrop) -> Drop | None:
+def _local(item: drops.KernelDrop, vip: str, port: int) -> Drop | None:
     """A drop in this network namespace; the tracepoint hears of all of them."""
     if item.namespace != os.stat("/proc/thread-self/ns/net").st_ino:
         return None
@@ -172,10 +193,13 @@ def _local(item: drops.KernelDrop) -> Drop | None:
         interface = socket.if_indextoname(item.interface) if item.interface else ""
     except OSError:
         interface = ""
+    answer = (item.source, item.source_port) == (vip, port)
     return Drop(
         host=socket.gethostname(),
         interface=interface,
         reason=item.reason,
         function=item.function,
-        answer=not item.interface,
+        answer=answer,
+        client=item.destination if answer else item.source,
+        client_port=item.destination_port if answer else item.source_port,
     )

@@ -52,8 +52,12 @@ def _packet(interface: int, item: Sighting, comment: str) -> bytes:
 
 
 def _wire_length(data: bytes) -> int:
-    """Of an IPv4 frame whose end was cut off."""
-    return 14 + int(struct.unpack_from("!H", data, 16)[0]) if len(data) >= 18 else len(data)
+    """Of an IP frame whose end was cut off."""
+    if len(data) < 20:
+        return len(data)
+    over_ipv6 = data[12:14] == b"\x86\xdd"
+    (length,) = struct.unpack_from("!H", data, 18 if over_ipv6 else 16)
+    return 14 + int(length) + (40 if over_ipv6 else 0)
 
 
 def _comment(item: Sighting, hops: Sequence[Hop]) -> str:

@@ -15,12 +15,17 @@ from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import TableReply, TableRequest
 from pointsman.insight import drops
 from pointsman.insight.capture import CapturePoint, capture
+from pointsman.insight.decisions import decided
+from pointsman.insight.frames import TCP, UDP
 from pointsman.insight.hops import DIRECTOR, Decision, Drop, Finding, Sighting, Trace, analyse
+from pointsman.insight.hostreport import HostReport
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
 from pointsman.lab.topology import Role
+from pointsman.model.address import Address, bracketed
 
+_PAGE = "GET / HTTP/1.0\r\nHost: {}\r\n\r\n"
 _CONNECT_SECONDS = 3.0
 _LINGER_SECONDS = 2.0
 """How much longer than the connection attempt the capture may last."""
@@ -37,15 +42,20 @@ class Traced(msgspec.Struct, frozen=True):
     """What could not be looked at, and why."""
     hosts: dict[str, str] = {}
     """Names by MAC address."""
+    report: HostReport | None = None
+    """Everything a single host saw, for `--merge`."""
 
 
 class _Connection(threading.Thread):
     """The client's connection: connect, ask for a page, read the first of the answer."""
 
-    def __init__(self, lab: Lab, client: str, vip: str, port: int, source: str) -> None:
+    def __init__(self, lab: Lab, client: str, vip: Address, port: int, source: str, protocol: str) -> None:
         super().__init__(daemon=True)
-        self._target = (vip, port)
-        self._socket = lab.node(client).socket()
+        self._target = (str(vip), port)
+        self._asks = b"pointsman trace\n" if protocol == UDP else _PAGE.format(bracketed(vip, port)).encode()
+        family = socket.AF_INET if vip.version == 4 else socket.AF_INET6
+        kind = socket.SOCK_DGRAM if protocol == UDP else socket.SOCK_STREAM
+        self._socket = lab.node(client).socket(family, kind)
         self._socket.settimeout(_CONNECT_SECONDS)
         self._socket.bind((source, 0))
         self.port = int(self._socket.getsockname()[1])
@@ -55,28 +65,32 @@ class _Connection(threading.Thread):
         with self._socket as connection:
             try:
                 connection.connect(self._target)
-                connection.sendall(f"GET / HTTP/1.0\r\nHost: {self._target[0]}\r\n\r\n".encode())
+                connection.sendall(self._asks)
                 said = connection.recv(4096)
                 self.outcome = said.split(b"\r\n", 1)[0].decode(errors="replace") or "closed without a word"
             except OSError as error:
                 self.outcome = str(error)
 
 
-def trace(lab: Lab, vip: str, port: int, client: str = "client", source: str = "") -> Traced:
-    """Make one TCP connection from the client node (from its address `source`, if given) and follow it.
+def trace(
+    lab: Lab, vip: str, port: int, client: str = "client", source: str = "", protocol: str = TCP
+) -> Traced:
+    """Make one connection from the client node (from its address `source`, if given) and follow it; with UDP
+    one datagram and its answer.
 
-    Raises LabError for an address that is not IPv4, and when an interface cannot be watched.
+    Raises LabError for what is no address, and when an interface cannot be watched.
     """
     try:
-        address = ipaddress.IPv4Address(vip)
+        address = ipaddress.ip_address(vip)
     except ValueError as error:
-        raise LabError(f"{vip}: trace follows IPv4 only, so far") from error
-    connection = _Connection(lab, client, vip, port, source)
+        raise LabError(f"{vip!r} is not an IP address") from error
+    vip = str(address)
+    connection = _Connection(lab, client, address, port, source, protocol)
     dropped: list[drops.KernelDrop] = []
     remark = ""
     with contextlib.ExitStack() as stack:
         try:
-            watcher = stack.enter_context(drops.watching(address, port))
+            watcher = stack.enter_context(drops.watching(address, port, protocol))
         except OSError as error:
             watcher, remark = None, drops.reason_not_to(error)
         try:
@@ -87,6 +101,7 @@ def trace(lab: Lab, vip: str, port: int, client: str = "client", source: str = "
                 ready=connection.start,
                 ended=lambda: not connection.is_alive(),
                 seconds=_CONNECT_SECONDS + _LINGER_SECONDS,
+                protocol=protocol,
             )
         except OSError as error:
             raise LabError(f"cannot capture in {lab.topology.name}: {error}") from error
@@ -101,7 +116,7 @@ def trace(lab: Lab, vip: str, port: int, client: str = "client", source: str = "
         lab.topology.hosts_by_mac(),
         connection.port,
         _located(lab, dropped, vip, connection.port),
-        _decisions(lab, address, port, connection.port),
+        _decisions(lab, address, port, connection.port, protocol),
     )
     found = _with_silence(found, lab, client, vip)
     ordered = sorted(sightings, key=lambda sighting: sighting.time)
@@ -152,7 +167,7 @@ def _located(lab: Lab, dropped: list[drops.KernelDrop], vip: str, client_port: i
         )
 
 
-def _decisions(lab: Lab, vip: ipaddress.IPv4Address, port: int, client_port: int) -> Iterator[Decision]:
+def _decisions(lab: Lab, vip: Address, port: int, client_port: int, protocol: str) -> Iterator[Decision]:
     """What each director has in its connection table about this connection."""
     for node in lab.nodes.values():
         if node.spec.role is not Role.DIRECTOR:
@@ -162,19 +177,9 @@ def _decisions(lab: Lab, vip: ipaddress.IPv4Address, port: int, client_port: int
         except (ControlError, ProtocolError):
             continue  # no director runs there
         assert isinstance(reply, TableReply)
-        services = {
-            (entry.service.key.address, entry.service.key.port): entry.service for entry in reply.table
-        }
-        service = services.get((vip, port)) or services.get((vip, 0))
-        for item in reply.connections:
-            if (item.virtual, item.virtual_port, item.client_port) == (vip, port, client_port):
-                yield Decision(
-                    director=node.name,
-                    server=f"{item.server}:{item.server_port}",
-                    state=item.state,
-                    scheduler=service.scheduler if service else "",
-                    persistent=service is not None and service.persistence is not None,
-                )
+        for item in decided(reply.table, reply.counters, reply.connections, node.name, vip, port, protocol):
+            if item.client_port == client_port:
+                yield item
 
 
 def capture_points(lab: Lab) -> Iterator[CapturePoint]:

@@ -9,7 +9,8 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import ARP, Ether
 
 from pointsman.insight.capture import service_filter
@@ -30,6 +31,20 @@ def test_a_segment_with_ip_options_and_payload() -> None:
     )  # fmt: skip
 
 
+def test_ipv6_and_udp() -> None:
+    packet = (
+        ETHERNET / IPv6(src="fd00::2", dst="fd00::9", hlim=63) / UDP(sport=51091, dport=53) / (b"x" * 300)
+    )
+    frame = decode(bytes(packet)[:SNAP_LENGTH])
+    assert (frame.source, frame.destination, frame.ttl) == ("fd00::2", "fd00::9", 63)
+    assert (frame.source_port, frame.destination_port, frame.protocol) == (51091, 53, "UDP")
+    assert (frame.length, frame.flags, frame.acknowledgement) == (300, "", 0)
+    other = bytes(packet)[:-298] + b"y" * 298
+    assert decode(other[:SNAP_LENGTH]).sequence != frame.sequence, "datagrams are told apart by their payload"
+    segment = ETHERNET / IPv6() / TCP(flags="SA", seq=7, ack=9) / b"abc"
+    assert (decode(bytes(segment)).flags, decode(bytes(segment)).length) == ("S.", 3)
+
+
 @pytest.mark.parametrize(
     ("flags", "shown"), [("S", "S"), ("SA", "S."), ("RA", "R."), ("FPA", "FP."), ("", "none")]
 )
@@ -41,19 +56,26 @@ def test_flags_read_as_tcpdump_writes_them(flags: str, shown: str) -> None:
     "packet",
     [
         ETHERNET / ARP(),
-        ETHERNET / IP() / UDP(),
+        ETHERNET / IP() / ICMP(),
         ETHERNET / IP(frag=10) / TCP(),
+        ETHERNET / IPv6() / ICMPv6EchoRequest(),
     ],
-    ids=["arp", "udp", "later-fragment"],
+    ids=["arp", "icmp", "later-fragment", "icmpv6"],
 )
-def test_what_is_no_tcp_segment_is_refused(packet: Ether) -> None:
+def test_what_is_neither_tcp_nor_udp_is_refused(packet: Ether) -> None:
     with pytest.raises(FrameError):
         decode(bytes(packet))
 
 
 @given(st.binary(max_size=SNAP_LENGTH))
 def test_any_bytes_give_a_frame_or_a_frame_error(data: bytes) -> None:
-    for candidate in (data, bytes(ETHERNET) + data, bytes(ETHERNET / IP() / TCP())[:34] + data):
+    starts = (
+        b"",
+        bytes(ETHERNET),
+        bytes(ETHERNET / IP() / TCP())[:34],
+        bytes(ETHERNET / IPv6() / UDP())[:54],
+    )
+    for candidate in [start + data for start in starts]:
         with contextlib.suppress(FrameError):
             assert 0 <= decode(candidate).ttl <= 255
 
@@ -101,3 +123,22 @@ CLIENT, RIP = "192.168.7.2", "192.168.88.20"
 )
 def test_the_kernels_filter_passes_only_the_service(packet: IP, wanted: bool) -> None:
     assert passes(service_filter(VIP, 8000), bytes(ETHERNET / packet)) == (SNAP_LENGTH if wanted else 0)
+
+
+VIP6 = ipaddress.IPv6Address("2001:db8:1:2:3:4:5:9")
+
+
+@pytest.mark.parametrize(
+    ("packet", "wanted"),
+    [
+        (IPv6(src="fd00::2", dst=str(VIP6)) / UDP(sport=9, dport=53), True),
+        (IPv6(src="fd00::20", dst="fd00::2") / UDP(sport=53, dport=9), True),
+        (IPv6(src="fd00::2", dst=str(VIP6 + 1)) / UDP(sport=9, dport=53), False),
+        (IPv6(src="fd00::2", dst=str(VIP6 + (1 << 64))) / UDP(sport=9, dport=53), False),
+        (IPv6(src="fd00::2", dst=str(VIP6)) / UDP(sport=9, dport=54), False),
+        (IPv6(src="fd00::2", dst=str(VIP6)) / TCP(sport=9, dport=53), False),
+        (IP(src=CLIENT, dst=RIP) / UDP(sport=9, dport=53), False),
+    ],
+)
+def test_and_so_over_ipv6(packet: IP, wanted: bool) -> None:
+    assert passes(service_filter(VIP6, 53, "UDP"), bytes(ETHERNET / packet)) == (SNAP_LENGTH if wanted else 0)

@@ -266,7 +266,7 @@ def test_the_decision_of_the_data_plane_is_shown() -> None:
         director="lvs", server="192.168.88.20:8000", state="SYN_RECV", scheduler="rr", persistent=False
     )
     traced = analyse(DOCUMENT, VIP, PORT, HOSTS, decisions=[decision])
-    assert str(decision) == "the data plane of lvs has it: 192.168.88.20:8000, chosen by rr, now SYN_RECV"
+    assert str(decision) == ("the data plane of lvs has it: 192.168.88.20:8000, now SYN_RECV; chosen: by rr")
     console = Console(width=120, record=True, file=io.StringIO())
     hoptable.show(traced, HOSTS, console)
     assert str(decision) in console.export_text()

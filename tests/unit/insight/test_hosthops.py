@@ -8,7 +8,7 @@ import msgspec
 
 from pointsman.insight.frames import Frame
 from pointsman.insight.hops import Decision, Drop, Place, Sighting, Trace
-from pointsman.insight.hosthops import analyse_host
+from pointsman.insight.hostreport import HostReport, alone
 
 VIP, PORT = "192.168.7.33", 8000
 ROUTER, DIRECTOR, SERVER, CLIENT = (f"02:00:00:00:00:0{number}" for number in range(4))
@@ -23,7 +23,13 @@ SYN_ACK = Frame(
     sequence=900, acknowledgement=101, length=0,
 )  # fmt: skip
 DECISION = Decision(
-    director="lb", server="192.168.88.20:8000", state="SYN_RECV", scheduler="rr", persistent=False
+    director="host",
+    client="192.168.7.2",
+    client_port=5000,
+    server="192.168.88.20:8000",
+    state="SYN_RECV",
+    scheduler="rr",
+    persistent=False,
 )
 
 
@@ -32,12 +38,24 @@ def seen(interface: str, role: str, sends: bool, frame: Frame, **changed: Any) -
     return Sighting(place, float(sends), msgspec.structs.replace(frame, **changed))
 
 
+def alone_as(role: str, *sightings: Sighting, **more: Any) -> Trace:
+    decisions = more.get("decisions", ())
+    whose = {"host": "host", "client": "192.168.7.2", "client_port": 5000}
+    report = HostReport(
+        host="host", role=role, vip=VIP, port=PORT, sightings=sightings, hosts=HOSTS,
+        drops=tuple(msgspec.structs.replace(drop, **whose) for drop in more.get("drops", ())),
+        decisions=tuple(msgspec.structs.replace(item, director="host") for item in decisions),
+        exits=more.get("exits", {}),
+    )  # fmt: skip
+    return alone(report)
+
+
 def server(*sightings: Sighting, **more: Any) -> Trace:
-    return analyse_host(sightings, VIP, PORT, "real server", HOSTS, **more)
+    return alone_as("real server", *sightings, **more)
 
 
 def director(*sightings: Sighting, **more: Any) -> Trace:
-    return analyse_host(sightings, VIP, PORT, "director", HOSTS, **more)
+    return alone_as("director", *sightings, **more)
 
 
 ARRIVAL = seen("eth12", "real server", False, SYN)
