@@ -99,6 +99,8 @@ def show(state: dict[str, Any], console: Console) -> None:
     for service in state["services"]:
         persistent = f" persistent {service['persistence']} s" if service["persistence"] is not None else ""
         by_hand = "" if service["managed"] else "  [cyan]by hand[/]"
+        if service.get("standby"):
+            by_hand = "  [yellow]not in force here while another director holds its VIP[/]"
         console.print(f"\n{service['service']} {service['scheduler']}{persistent}{by_hand}")
         for server in service["servers"]:
             _show_server(server, service["managed"], console)

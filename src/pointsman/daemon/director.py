@@ -29,12 +29,14 @@ from pointsman.daemon.paths import control_socket, run_directory
 from pointsman.daemon.reloader import CannotReloadError, Reloader, Survey
 from pointsman.daemon.vrrp_notices import HandOver
 from pointsman.dataplane.interface import DataPlane, NextHop
-from pointsman.health.alerts import Alert, instance_alert
+from pointsman.health.alerts import Alert, group_alert, instance_alert
 from pointsman.lvs.estimator import PERIOD, Estimator
 from pointsman.model.service import Forwarding
 from pointsman.model.traffic import Connection
 from pointsman.model.vrrp import VrrpState
+from pointsman.net.addresses import addresses
 from pointsman.net.neighbours import NeighbourWatcher
+from pointsman.net.netlink import NetlinkSocket
 
 log = logging.getLogger("director")
 
@@ -96,6 +98,7 @@ class Director:
         ]
         self._vrrp = channels[0] if channels else None
         self._programs = channels[3] if len(channels) > 3 else None
+        self._stand()
         self._settle()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
@@ -183,11 +186,15 @@ class Director:
             if isinstance(report, messages.CheckResult):
                 self._send(self._keeper.take(report))
                 self._settle_soon()
+            elif isinstance(report, messages.GroupChanged):
+                self._group_changed(report)
             elif isinstance(report, messages.SessionChanged):
                 self._sessions[report.session] = report
             else:
                 self._instance_changed(report)
                 self._take_virtual_macs()
+                self._stand()
+                self._settle_soon()
 
     def _instance_changed(self, report: messages.InstanceChanged) -> None:
         before, since = self._told.get(report.instance, ("", 0.0))
@@ -205,6 +212,20 @@ class Director:
             if instance.name == report.instance:
                 self._send(instance_alert(self._config.router_id, instance, state, report.reason))
 
+    def _stand(self) -> None:
+        """Tell the keeper which addresses are this host's own, and which of VRRP's it holds."""
+        if not (self._config.instances and self._config.virtual_servers):
+            return
+        try:
+            with NetlinkSocket() as netlink:
+                own = frozenset(found.address for found in addresses(netlink))
+        except OSError as error:
+            log.error("this host's addresses cannot be read: %s", error)
+            return
+        moving = {entry.address for instance in self._config.instances for entry in instance.moving_addresses}
+        held = {name: report.holds_addresses for name, (report, _) in self._instances.items()}
+        self._keeper.stand(own - moving, held)
+
     def _take_virtual_macs(self) -> None:
         """Packets to the MAC address of a virtual router are ours as long as its addresses are here."""
         held = {report.instance for report, _ in self._instances.values() if report.holds_addresses}
@@ -218,6 +239,11 @@ class Director:
             self._plane.set_virtual_macs(wanted)
         except OSError as error:
             log.error("the data plane does not take packets to virtual MAC addresses: %s", error)
+
+    def _group_changed(self, report: messages.GroupChanged) -> None:
+        for group in self._config.vrrp.groups:
+            if group.name == report.group:
+                self._send(group_alert(self._config.router_id, group, VrrpState(report.state)))
 
     def _send(self, alert: Alert | None) -> None:
         if alert is not None and self._mail is not None:
@@ -329,6 +355,7 @@ class Director:
             self._told = {name: kept for name, kept in self._told.items() if name in present}
             if self._mail is not None:
                 self._mail.use(planned.config.mail)
+            self._stand()
             self._settle()
         return messages.ReloadReply(planned.steps, self._reloader.number)
 

@@ -21,14 +21,16 @@ from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_d
 from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.slow_start import Ramps
+from pointsman.lvs.standby import on_standby
 from pointsman.lvs.steps import differences, step_texts
 from pointsman.lvs.transitions import DOWN, UP, Change, Transition, notify_command, transitions
+from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, PoolMember
 from pointsman.model.naming import server_name, service_name
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal
 from pointsman.model.override import Override
-from pointsman.model.service import ServerKey, ServiceKey
+from pointsman.model.service import ServerKey, ServiceEntry, ServiceKey, ServiceTable
 
 log = logging.getLogger("director")
 
@@ -57,6 +59,8 @@ class Keeper:
         self._known: dict[CheckKey, CheckResult] = {}
         self._overrides = OverrideBook()
         self._ramps = Ramps()
+        self._own: frozenset[Address] = frozenset()
+        self._held: dict[str, bool] = {}
         self._pools = self._recall(memory)
         self.programs: list[RunProgram] = []
         """Notify programs that are to be run; whoever runs them empties it."""
@@ -137,6 +141,10 @@ class Keeper:
             was_up=was_up,
         )
 
+    def stand(self, own: frozenset[Address], held: dict[str, bool]) -> None:
+        """Take in this host's addresses, and which VRRP instances hold theirs here; `settle` acts on it."""
+        self._own, self._held = own, held
+
     def settle(self) -> list[Alert]:
         """Bring the actual table to the desired one; mails about what this did to the services."""
         wanted = self._wanted(self._config, self._verdicts)
@@ -171,9 +179,18 @@ class Keeper:
             for key, share in self._ramps.shares(self._clock()).items()
             if key not in overrides or overrides[key].weight is None
         }
-        return desired(
+        wanted = desired(
             config.virtual_servers, verdicts, overrides, self._pools, self._weight_changes(), shares
         )
+        away = self._on_standby(config)
+        table = ServiceTable.of(entry for entry in wanted.table if entry.service.key not in away)
+        return Desired(table, wanted.pools) if away else wanted
+
+    def _on_standby(self, config: Config) -> frozenset[ServiceKey]:
+        if not self._own:
+            return frozenset()
+        present = {entry.service.key for entry in self._plane.read()}
+        return on_standby(config.virtual_servers, self._own, config.instances, self._held, present)
 
     def _start_slowly(self, told: Iterable[Transition]) -> bool:
         """Begin and end the ramps of real servers that come and go; whether there is any such news."""
@@ -292,7 +309,10 @@ class Keeper:
             health[service, member].append(result)
         configured = {virtual.service.key: virtual for virtual in self._config.virtual_servers}
         rows = []
-        for entry in self._plane.read():
+        table = self._plane.read()
+        away = self._on_standby(self._config) - {entry.service.key for entry in table}
+        waiting = [ServiceEntry(configured[key].service) for key in configured if key in away]
+        for entry in (*table, *waiting):
             key = entry.service.key
             servers = list(entry.servers)
             present = {server.key for server in entry.servers}
@@ -304,6 +324,7 @@ class Keeper:
                     "service": str(key),
                     "scheduler": entry.service.scheduler,
                     "managed": key in self.managed,
+                    "standby": key in away,
                     "persistence": entry.service.persistence,
                     "servers": [
                         {
