@@ -72,6 +72,21 @@ virtual_server 192.168.100.9 8081 {{
         }}
     }}
 }}
+virtual_server_group many {{
+    192.168.100.9 8090
+    192.168.100.9 8091
+    192.168.100.40-41 8090
+}}
+virtual_server group many {{
+    protocol TCP
+    lb_kind DR
+    real_server 192.168.100.30 {{
+        FILE_CHECK {{
+            track_file load
+            weight 0
+        }}
+    }}
+}}
 virtual_server 192.168.100.8 8082 {{
     protocol TCP
     lb_kind DR
@@ -220,6 +235,26 @@ def test_a_file_takes_a_server_out_and_its_weight_comes_back_slowly(lab: Lab) ->
     waiting.until(whole, 20, "it has its whole weight")
     assert len(seen) >= 3 and min(filter(None, seen)) < 60
     assert weights(lab, 8081)["21"] == 0
+
+
+def test_a_group_s_services_share_their_checks_and_speak_with_one_voice(lab: Lab) -> None:
+    addresses = ("192.168.100.9:8090", "192.168.100.9:8091", "192.168.100.40:8090", "192.168.100.41:8090")
+
+    def serving() -> int:
+        text = pointsman(lab, "ipvsadm", "-Ln", "--sort")
+        assert all(f"TCP  {address} wlc" in text for address in addresses)
+        return sum(f"192.168.100.30:{port}" in line for line in text.splitlines() for port in (8090, 8091))
+
+    log = lab.node("lb-01").log("director")
+    before = len(log.read_text())
+    assert serving() == 4
+    (lab.directory / "load").write_text("1")
+    waiting.until(lambda: serving() == 0, 10, "it has left all services")
+    (lab.directory / "load").write_text("0")
+    waiting.until(lambda: serving() == 4, 10, "it is back in all services")
+    told = log.read_text()[before:]
+    assert told.count("Removing service [192.168.100.30]:tcp:8090 from VS [many]:0") == 1
+    assert "Removing service [192.168.100.30]:tcp:8091" not in told
 
 
 def test_ha_suspend_waits_for_the_address(lab: Lab) -> None:

@@ -6,7 +6,7 @@ import itertools
 from ipaddress import ip_address
 
 import msgspec
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down
@@ -22,6 +22,9 @@ from pointsman.model.service import (
     Transport,
     VirtualService,
 )
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 SORRY = RealServer(key=ServerKey(ip_address("192.0.2.250"), 80))
 

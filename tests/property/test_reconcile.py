@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.dataplane.memory import MemoryDataPlane
@@ -20,6 +20,9 @@ from pointsman.model.service import (
     Transport,
     VirtualService,
 )
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 SERVICE_KEYS = [
     ServiceKey.of(Transport.TCP, ipaddress.ip_address("192.168.100.9"), 80),

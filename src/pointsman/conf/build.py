@@ -6,7 +6,8 @@ import re
 
 from pointsman.conf.build_bfd import sessions
 from pointsman.conf.build_checks import Named
-from pointsman.conf.build_lvs import virtual_server
+from pointsman.conf.build_groups import groups
+from pointsman.conf.build_lvs import virtual_servers
 from pointsman.conf.build_tracking import surroundings, trackers
 from pointsman.conf.build_vmac import Names
 from pointsman.conf.build_vrrp import instance
@@ -14,7 +15,6 @@ from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.tree import Node
 from pointsman.model.config import Config, Mail
-from pointsman.model.health import VirtualServer
 from pointsman.model.vrrp import VrrpInstance
 
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
@@ -32,15 +32,19 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
     built = [instance(setting, defaults, known, names, findings) for setting in top.all("vrrp_instance")]
     complete = tuple(each for each in built if isinstance(each, VrrpInstance))
     shared, instances = surroundings(top, defaults, known, complete, findings)
-    named = Named(known.files, heard)
-    servers = [virtual_server(setting, defaults, named, findings) for setting in top.all("virtual_server")]
+    named = Named(known.files, heard, groups(top.all("virtual_server_group"), findings))
+    servers = [
+        server
+        for setting in top.all("virtual_server")
+        for server in virtual_servers(setting, defaults, named, findings)
+    ]
     return Config(
         router_id=defaults.get("router_id", str) or host_name,
         mail=_mail(defaults, findings),
         instances=instances,
         vrrp=shared,
         bfd=tuple(heard.values()),
-        virtual_servers=tuple(each for each in servers if isinstance(each, VirtualServer)),
+        virtual_servers=tuple(servers),
     )
 
 

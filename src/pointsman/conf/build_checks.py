@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
+from pointsman.conf.build_groups import Groups
 from pointsman.conf.build_tracking import command
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
@@ -41,6 +42,7 @@ class Named(NamedTuple):
 
     files: Mapping[str, TrackFile]
     sessions: Mapping[str, BfdSession]
+    groups: Groups
 
 
 class Surroundings(NamedTuple):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, cast
 
+import msgspec
+
 from pointsman.conf.build_checks import Named, Surroundings, checks, owned
+from pointsman.conf.build_groups import Target, head
 from pointsman.conf.build_tracking import command
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
 from pointsman.conf.tokens import Word
-from pointsman.conf.values import BadValueError, parse_address, parse_port
+from pointsman.conf.values import BadValueError
 from pointsman.model.address import Address
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Transport, VirtualService
@@ -36,37 +40,58 @@ class _Service(NamedTuple):
     block: Settings
     key: ServiceKey
     port: int
+    in_group: bool
+    check_port: int
+    """Where checks of a real server that names no port connect to: the same for a whole group."""
     globals: Settings
     named: Named
 
 
-def virtual_server(
+def virtual_servers(
     setting: Setting, globals_: Settings, named: Named, findings: Findings
-) -> VirtualServer | None:
-    """The virtual server of one block, or None when its address cannot be read."""
+) -> Iterator[VirtualServer]:
+    """The services of one block: several for a group, none when its head cannot be read."""
     block = read_block(setting.block, "virtual_server", findings)
-    head = _head(setting, findings)
-    transport = _transport(setting, block, findings)
-    key = ServiceKey.of(transport, *head) if head else ServiceKey()
-    scope = _Service(block, key, key.port, globals_, named)
+    group, targets = _head(setting, named, findings)
+    transport = None
+    if not targets or any(target.address for target in targets):
+        transport = _transport(setting, block, findings)
+    shared_port = next((target.port for target in targets if target.port), 0) if group else 0
+    for number, target in enumerate(targets or (Target(None),)):
+        key = _key(target, transport, block)
+        scope = _Service(block, key, key.port, bool(group), shared_port or key.port, globals_, named)
+        found = _virtual_server(setting, scope, findings)
+        if targets:
+            yield msgspec.structs.replace(found, group=group, leads=number == 0)
+
+
+def _key(target: Target, transport: Transport | None, block: Settings) -> ServiceKey:
+    if target.address is not None and transport is not None:
+        return ServiceKey.of(transport, target.address, target.port)
+    ipv6 = target.ipv6
+    if ipv6 is None:
+        family = block.get("ip_family", str)
+        reals = [cast("tuple[Address, int | None]", each.value)[0] for each in block.all("real_server")]
+        ipv6 = family == "inet6" if family else any(address.version == 6 for address in reals)
+    return ServiceKey.mark(target.fwmark, ipv6)
+
+
+def _virtual_server(setting: Setting, scope: _Service, findings: Findings) -> VirtualServer:
+    block, key, globals_ = scope.block, scope.key, scope.globals
     members = _members(scope, findings)
     _method(block, setting.node.keyword, findings)
-    sorry = _sorry_server(scope, findings)
-    if head is None:
-        return None
-    address, port = head
     quorum = _quorum(block, members, findings)
     return VirtualServer(
         service=VirtualService(
             key=key,
             scheduler=block.get("lvs_sched", str) or "wlc",
-            persistence=_persistence(block, setting.node.keyword, port, findings),
-            persistence_prefix=_persistence_prefix(block, address, findings),
-            one_packet=_one_packet(block, transport, findings),
+            persistence=_persistence(block, setting.node.keyword, key, findings),
+            persistence_prefix=_persistence_prefix(block, key, findings),
+            one_packet=_one_packet(block, key, findings),
             flags=_flags(block, findings),
         ),
         members=members,
-        sorry_server=sorry,
+        sorry_server=_sorry_server(scope, findings),
         sorry_inhibit=block.has("sorry_server_inhibit"),
         ha_suspend=block.has("ha_suspend"),
         quorum=quorum,
@@ -81,28 +106,21 @@ def virtual_server(
     )
 
 
-def _head(setting: Setting, findings: Findings) -> tuple[Address, int] | None:
+def _head(setting: Setting, named: Named, findings: Findings) -> tuple[str, tuple[Target, ...]]:
     keyword, words = setting.node.keyword, setting.node.values
     if not words:
         findings.error(keyword.location, "virtual_server wants an address and a port", width=keyword.width)
-        return None
-    if words[0].text in ("fwmark", "group"):
-        text = f"virtual_server {words[0].text} is not supported"
-        findings.error(
-            words[0].location, text, "write one virtual_server for each address and port", words[0].width
-        )
-        return None
+        return "", ()
     try:
-        address = parse_address(words[0].text)
-        port = parse_port(words[1].text) if len(words) > 1 and words[1].text != "0" else 0
+        group, targets = head(words, named.groups)
     except BadValueError as error:
-        word = words[error.index]
+        word = words[min(error.index, len(words) - 1)]
         findings.error(word.location, f"virtual_server {word.text}: {error}", width=word.width)
-        return None
+        return "", ()
     if len(words) > 2:
         text = f"{words[2].text} behind the port has no effect"
         findings.warning(words[2].location, text, "remove it", words[2].width)
-    return address, port
+    return group, targets
 
 
 def _transport(setting: Setting, block: Settings, findings: Findings) -> Transport:
@@ -146,24 +164,24 @@ def _direct(setting: Setting, findings: Findings) -> None:
         )
 
 
-def _persistence(block: Settings, keyword: Word, port: int, findings: Findings) -> int | None:
+def _persistence(block: Settings, keyword: Word, key: ServiceKey, findings: Findings) -> int | None:
     """Seconds; a service on every port is always persistent (ip_vs_ctl.c refuses it otherwise)."""
     written = block.get("persistence_timeout", int)
-    if port != 0 or not block.absent("persistence_timeout"):
+    if key.port or key.fwmark or not block.absent("persistence_timeout"):
         return written
     text = f"a service on every port has to be persistent: {PERSISTENCE} s are taken, as in keepalived"
     findings.warning(keyword.location, text, "name a port, or add persistence_timeout", keyword.width)
     return PERSISTENCE
 
 
-def _persistence_prefix(block: Settings, address: Address, findings: Findings) -> int | None:
+def _persistence_prefix(block: Settings, key: ServiceKey, findings: Findings) -> int | None:
     setting = block.last("persistence_granularity")
     if setting is None:
         return None
     length = cast(int, setting.value)
     word = setting.node.values[0]
-    if length > address.max_prefixlen:
-        text = f"persistence_granularity {length} is longer than an IPv{address.version} address"
+    if length > (128 if key.ipv6 else 32):
+        text = f"persistence_granularity {length} is longer than an IPv{6 if key.ipv6 else 4} address"
         findings.error(word.location, text, width=word.width)
     if block.absent("persistence_timeout"):
         text = "persistence_granularity has no effect without persistence_timeout"
@@ -171,9 +189,9 @@ def _persistence_prefix(block: Settings, address: Address, findings: Findings) -
     return length
 
 
-def _one_packet(block: Settings, transport: Transport, findings: Findings) -> bool:
+def _one_packet(block: Settings, key: ServiceKey, findings: Findings) -> bool:
     setting = block.last("ops")
-    if setting is not None and transport is not Transport.UDP:
+    if setting is not None and key.transport not in (Transport.UDP, None):
         findings.error(setting.location, "ops is for UDP only (ipvsadm(8))", "remove it", 3)
     return setting is not None
 
@@ -242,7 +260,7 @@ def _sorry_server(scope: _Service, findings: Findings) -> RealServer | None:
 def _server_key(setting: Setting, scope: _Service, findings: Findings) -> ServerKey:
     """The real server's key; with direct routing its port is the service's."""
     address, port = cast("tuple[Address, int | None]", setting.value)
-    if port is not None and port != scope.port:
+    if port is not None and port != scope.port and _forced(scope):
         word = setting.node.values[1]
         findings.warning(
             word.location,
@@ -251,6 +269,11 @@ def _server_key(setting: Setting, scope: _Service, findings: Findings) -> Server
             word.width,
         )
     return ServerKey(address, scope.port)
+
+
+def _forced(scope: _Service) -> bool:
+    """Whether real servers have the service's own port, whatever they say."""
+    return scope.key.address is not None and not scope.in_group
 
 
 def _members(scope: _Service, findings: Findings) -> tuple[PoolMember, ...]:
@@ -277,8 +300,10 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
         _direct(method, findings)
     written = inherited("weight", int, own, scope.block)
     weight = 1 if written is None else written
+    port = cast("tuple[Address, int | None]", setting.value)[1]
+    checked = ServerKey(key.address, key.port if _forced(scope) else port or scope.check_port)
     found = checks(
-        Surroundings(scope.key, key, weight, own, scope.block, scope.globals, scope.named), findings
+        Surroundings(scope.key, checked, weight, own, scope.block, scope.globals, scope.named), findings
     )
     alpha = inherited("alpha", bool, own, scope.block) or False
     return PoolMember(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pointsman.conf.layout import block, number, on, text
 from pointsman.conf.show_checks import check_block, command_line
@@ -10,6 +10,7 @@ from pointsman.conf.show_tracking import definitions, global_words, groups, sess
 from pointsman.conf.show_vrrp import instance_lines, virtual_interface_names
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.service import ServerKey, ServiceKey
 
 
 def show(config: Config) -> str:
@@ -22,10 +23,12 @@ def show(config: Config) -> str:
     blocks += sessions(config.bfd)
     blocks += [block(f"vrrp_instance {text(each.name)}", instance_lines(each)) for each in config.instances]
     blocks += groups(config.vrrp)
-    for server in config.virtual_servers:
-        key = server.service.key
-        port = f" {key.port}" if key.port else ""
-        blocks.append(block(f"virtual_server {key.address}{port}", _virtual_server(server)))
+    blocks += _groups(config.virtual_servers)
+    blocks += [
+        block(f"virtual_server {_name(server)}", _virtual_server(server))
+        for server in config.virtual_servers
+        if server.leads
+    ]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks)
 
 
@@ -48,10 +51,35 @@ def _global_defs(config: Config) -> Iterator[str]:
         yield f"vrrp_startup_delay {number(max(delays))}"
 
 
+def _groups(servers: Sequence[VirtualServer]) -> Iterator[Iterator[str]]:
+    """Each group once, with the services of one virtual_server that names it."""
+    told: dict[str, dict[str, None]] = {}
+    for server in servers:
+        if server.group:
+            told.setdefault(server.group, {})[_target(server.service.key)] = None
+    for group, targets in told.items():
+        yield block(f"virtual_server_group {text(group)}", iter(targets))
+
+
+def _target(key: ServiceKey) -> str:
+    if key.address is None:
+        return f"fwmark {key.fwmark} {'inet6' if key.ipv6 else 'inet'}"
+    return _endpoint(key.address, key.port)
+
+
+def _name(server: VirtualServer) -> str:
+    key = server.service.key
+    if server.group:
+        return f"group {text(server.group)}"
+    return f"fwmark {key.fwmark}" if key.address is None else _endpoint(key.address, key.port)
+
+
 def _virtual_server(server: VirtualServer) -> Iterator[str]:
     service = server.service
     if service.key.transport is not None:
         yield f"protocol {service.key.transport.name}"
+    elif service.key.ipv6:
+        yield "ip_family inet6"
     yield f"lvs_sched {service.scheduler}"
     yield from sorted(service.flags)
     yield "lvs_method DR"
@@ -79,10 +107,14 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
     if server.sorry_inhibit:
         yield "sorry_server_inhibit"
     if server.sorry_server is not None:
-        yield f"sorry_server {_endpoint(server.sorry_server.key.address, server.sorry_server.key.port)}"
+        yield f"sorry_server {_server(server, server.sorry_server.key)}"
     for member in server.members:
-        key = member.server.key
-        yield from block(f"real_server {_endpoint(key.address, key.port)}", _member(member))
+        yield from block(f"real_server {_server(server, member.server.key)}", _member(member))
+
+
+def _server(virtual: VirtualServer, key: ServerKey) -> str:
+    """The services of a group may have different ports, and so their real servers."""
+    return str(key.address) if virtual.group else _endpoint(key.address, key.port)
 
 
 def _endpoint(address: object, port: int) -> str:

@@ -21,12 +21,20 @@ TOP: list[Keyword] = [
     honoured(
         "",
         "virtual_server",
-        Anything("IP [port]", words=3),
+        Anything("IP [port], fwmark N or group NAME", words=3),
         "A virtual service and its real servers.",
         opens="virtual_server",
         repeats=True,
     ),
-    *refused("", "virtual_server_group", "write one virtual_server for each address of the group"),
+    honoured(
+        "",
+        "virtual_server_group",
+        Text("a name", 255),
+        "Addresses, ranges and firewall marks that one virtual_server is for.",
+        opens="targets",
+        listing=True,
+        repeats=True,
+    ),
     *refused("", "track_group", _TRACKING),
     *refused(
         "",

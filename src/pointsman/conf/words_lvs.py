@@ -72,9 +72,7 @@ LVS: list[Keyword] = [
     honoured(_VS, "ha_suspend", Flag(), "No checks while the service's address is not on this host."),
     honoured(_VS, "virtualhost", Text(), "Host header of HTTP checks that name none."),
     *accepted(_VS, "snmp_name", "there is no SNMP agent here"),
-    *accepted(
-        _VS, "ip_family", "the address tells its family; only firewall marks, which are refused, need it"
-    ),
+    honoured(_VS, "ip_family", Choice(("inet", "inet6")), "Family of a firewall mark."),
     *accepted(_VS, "hashed", "an old name without effect"),
     *refused(_VS, "persistence_engine", "there are no persistence engines but source addresses; remove it"),
     honoured(

@@ -164,13 +164,16 @@ class Keeper:
         self.refusals = tuple(self._plane.apply(plan))
         if not self.refusals:
             self._leaving = frozenset()
+        leading = {virtual.service.key for virtual in self._config.virtual_servers if virtual.leads}
         for transition in told:
-            log.info("%s", transition.text)
+            if transition.service in leading:
+                log.info("%s", transition.text)
         for refusal in self.refusals:
             if refusal.operation not in before:
                 log.error("cannot %s: %s", refusal.operation.text(), refusal.detail or refusal.reason)
-        self.programs += self._programs(told)
-        return self._alerts(told)
+        heard = [transition for transition in told if transition.service in leading]
+        self.programs += self._programs(heard)
+        return self._alerts(heard)
 
     def _wanted(self, config: Config, verdicts: dict[CheckKey, bool]) -> Desired:
         overrides = self._overrides.active
@@ -289,7 +292,7 @@ class Keeper:
         alerts: list[Alert] = []
         for virtual in self._config.virtual_servers:
             pool = self._pools.get(virtual.service.key)
-            if not virtual.omega or pool is None:
+            if not virtual.omega or not virtual.leads or pool is None:
                 continue
             gone = PoolState(quorum_up=False)
             self.programs += self._programs(transitions(virtual, pool, gone))

@@ -13,7 +13,7 @@ import msgspec
 from pointsman.health import kinds
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
-from pointsman.model.naming import server_name, service_name
+from pointsman.model.naming import server_name, virtual_name
 from pointsman.model.service import ServerKey, ServiceKey
 from pointsman.model.vrrp import VrrpInstance, VrrpState
 
@@ -54,9 +54,9 @@ def check_alert(
         return None
     virtual, member = found
     presumed = not (virtual.alpha or member.alpha)
-    if not member.smtp_alert or up is (presumed if was_up is None else was_up):
+    if not (member.smtp_alert and virtual.leads) or up is (presumed if was_up is None else was_up):
         return None
-    names = f"Realserver {server_name(service, server)} of virtual server {service_name(service)}"
+    names = f"Realserver {server_name(service, server)} of virtual server {virtual_name(virtual)}"
     words = kinds.words(member.checks[check])
     return Alert(
         f"[{config.router_id}] {names} - {'UP' if up else 'DOWN'}",
@@ -67,9 +67,9 @@ def check_alert(
 def quorum_alert(config: Config, service: ServiceKey, *, up: bool, detail: str) -> Alert | None:
     """The mail about a gained or lost quorum; `detail` as in lvs.transitions. None when nobody wants it."""
     virtual = next((item for item in config.virtual_servers if item.service.key == service), None)
-    if virtual is None or not virtual.smtp_alert:
+    if virtual is None or not (virtual.smtp_alert and virtual.leads):
         return None
-    subject = f"[{config.router_id}] Virtualserver {service_name(service)} - {'UP' if up else 'DOWN'}"
+    subject = f"[{config.router_id}] Virtualserver {virtual_name(virtual)} - {'UP' if up else 'DOWN'}"
     return Alert(subject, _body(f"=> {detail} <="))
 
 
@@ -78,11 +78,11 @@ def farewell_alerts(config: Config, virtual: VirtualServer, living: Iterable[Ser
     service = virtual.service.key
     wanted = {member.server.key for member in virtual.members if member.smtp_alert}
     names = [
-        f"Realserver {server_name(service, server)} of virtual server {service_name(service)}"
+        f"Realserver {server_name(service, server)} of virtual server {virtual_name(virtual)}"
         for server in living
         if server in wanted
     ]
-    names += [f"Virtualserver {service_name(service)}"] if virtual.smtp_alert else []
+    names += [f"Virtualserver {virtual_name(virtual)}"] if virtual.smtp_alert else []
     return [Alert(f"[{config.router_id}] {name} - DOWN", _body("=> Shutting down <=")) for name in names]
 
 

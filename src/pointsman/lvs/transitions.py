@@ -8,7 +8,7 @@ import msgspec
 
 from pointsman.lvs.desired import PoolState
 from pointsman.model.health import VirtualServer
-from pointsman.model.naming import server_name, service_name
+from pointsman.model.naming import server_name, virtual_name
 from pointsman.model.service import RealServer, ServerKey, ServiceKey
 from pointsman.model.tracking import Command
 
@@ -71,7 +71,7 @@ def notify_command(virtual: VirtualServer, transition: Transition) -> Command | 
 
 
 def _departures(virtual: VirtualServer, before: PoolState, after: PoolState) -> list[Transition]:
-    key, where = virtual.service.key, service_name(virtual.service.key)
+    key, where = virtual.service.key, virtual_name(virtual)
     alive = {server.key for server in after.living}
     kept = {server.key for server in after.inhibited}
     told = []
@@ -87,7 +87,7 @@ def _departures(virtual: VirtualServer, before: PoolState, after: PoolState) -> 
 
 
 def _arrivals(virtual: VirtualServer, before: PoolState, after: PoolState) -> list[Transition]:
-    key, where = virtual.service.key, service_name(virtual.service.key)
+    key, where = virtual.service.key, virtual_name(virtual)
     living = {server.key: server.weight for server in before.living}
     kept = {server.key for server in before.inhibited}
     told = []
@@ -117,11 +117,12 @@ def _quorum(virtual: VirtualServer, after: PoolState) -> Transition:
     else:
         change = Change.QUORUM_LOST
         detail = f"Lost quorum {quorum}-{hysteresis}={quorum - hysteresis} > {after.weight}"
-    return Transition(change=change, service=key, text=f"{detail} for VS {service_name(key)}", detail=detail)
+    text = f"{detail} for VS {virtual_name(virtual)}"
+    return Transition(change=change, service=key, text=text, detail=detail)
 
 
 def _sorry(virtual: VirtualServer, before: RealServer | None, after: RealServer | None) -> list[Transition]:
-    key, where = virtual.service.key, service_name(virtual.service.key)
+    key, where = virtual.service.key, virtual_name(virtual)
     told = []
     comes, goes = ("Enabling", "Disabling") if virtual.sorry_inhibit else ("Adding", "Removing")
     if after is not None and before is None:

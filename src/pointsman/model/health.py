@@ -52,9 +52,13 @@ class PoolMember(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VirtualServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual_server block."""
+    """A virtual_server block; one that names a group gives a service for each address of the group."""
 
     service: VirtualService
+    group: str = ""
+    """The virtual_server_group it is one of."""
+    leads: bool = True
+    """Speaks for its group: logs, mails and programs tell of a group once."""
     members: tuple[PoolMember, ...] = ()
     sorry_server: RealServer | None = None
     sorry_inhibit: bool = False

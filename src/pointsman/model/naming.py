@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pointsman.model.address import Address
+from pointsman.model.health import VirtualServer
 from pointsman.model.service import ServerKey, ServiceKey, Transport
 
 
@@ -15,6 +16,11 @@ def service_name(key: ServiceKey) -> str:
     if key.address is None:
         return f"FWM {key.fwmark}"
     return _endpoint(key.address, key.transport, key.port)
+
+
+def virtual_name(virtual: VirtualServer) -> str:
+    """As service_name, but a group has the name of the group: `[NAME]:0`."""
+    return f"[{virtual.group}]:0" if virtual.group else service_name(virtual.service.key)
 
 
 def server_name(service: ServiceKey, server: ServerKey) -> str:
