@@ -179,7 +179,8 @@ class Pair:
 
     def as_at_first(self) -> None:
         """A new process on a, and the addresses there."""
-        self.best.kill()
+        if self.best.process.poll() is None:
+            self.best.kill()
         for number in range(self.count):
             if f"{VIP + number}/{PREFIX}" in self.a.addresses():
                 self.a.ip("addr", "del", f"{VIP + number}/{PREFIX}", "dev", "eth0")
