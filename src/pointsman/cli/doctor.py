@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import click
 import msgspec
@@ -15,14 +18,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pointsman import __version__
 from pointsman.daemon import paths
-from pointsman.insight import doctor_director, doctor_gather, doctor_realserver
+from pointsman.insight import doctor_director, doctor_gather, doctor_peer, doctor_realserver
 from pointsman.insight.doctor import Diagnosis, Finding, Verdict
+from pointsman.insight.doctor_peer import PeerFacts
 from pointsman.model.address import Address
 from pointsman.realserver import host, state
 from pointsman.realserver.facts import SetupError, parse_vip
 
 FAULTY, USAGE = 1, 2
+MANY = 4
+"""Faults and warnings from which on they are listed, a line each, before they are explained."""
+_PEER_SECONDS = 60
 ROLES = ("auto", "director", "realserver")
 MARKS = {
     Verdict.FAULT: ("✗", "bold red"),
@@ -49,8 +57,17 @@ Vips = dict[Address, tuple[int, ...]]
     "--fix", is_flag=True, help="Run the remedies that change nothing but what direct routing needs."
 )
 @click.option("--all", "everything", is_flag=True, help="Show what is right, too.")
+@click.option(
+    "--peer",
+    metavar="COMMAND|FILE",
+    default="",
+    help="Compare with the other director: what reaches it (ssh lb-02), or what --facts wrote there.",
+)
+@click.option("--facts", is_flag=True, help="Print what the other director's --peer wants to know, as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def doctor(vips: tuple[str, ...], role: str, fix: bool, everything: bool, as_json: bool) -> None:
+def doctor(
+    vips: tuple[str, ...], role: str, fix: bool, everything: bool, peer: str, facts: bool, as_json: bool
+) -> None:
     """Is direct routing set up right, here? If not: what is wrong, why it matters, and what to do.
 
     On a director it asks the running one for its table and the wire for the rest: who answers ARP for the
@@ -63,7 +80,12 @@ def doctor(vips: tuple[str, ...], role: str, fix: bool, everything: bool, as_jso
     if os.geteuid() != 0:
         _refuse("the doctor sends ARP and reads other hosts' answers, and so needs root; run it with sudo")
     try:
+        if facts:
+            click.echo(msgspec.json.format(msgspec.json.encode(_own_facts())).decode())
+            return
         examinations = _examinations(_parse(vips) or _known_vips(), role)
+        if peer:
+            examinations.append(lambda: doctor_peer.compare(_own_facts(), _peer_facts(peer)))
         diagnoses = [examine() for examine in examinations]
         if fix and _repair(diagnoses, quiet=as_json):
             diagnoses = [examine() for examine in examinations]
@@ -91,6 +113,32 @@ def _examinations(vips: Vips, role: str) -> list[Examination]:
             "pointsman doctor VIP[:PORT]; where a director should run: pointsman doctor --role director"
         )
     return found
+
+
+def _own_facts() -> PeerFacts:
+    facts = doctor_gather.director(probing=False)
+    return doctor_peer.of_director(facts, __version__, time.time())
+
+
+def _peer_facts(peer: str) -> PeerFacts:
+    """From a file, or from what a command says. Raises OSError for both."""
+    if Path(peer).is_file():
+        text, name = Path(peer).read_text(), peer
+    else:
+        line = [*shlex.split(peer), "pointsman", "doctor", "--facts"]
+        try:
+            done = subprocess.run(line, capture_output=True, text=True, timeout=_PEER_SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"--peer {peer}: no answer within {_PEER_SECONDS} s") from error
+        if done.returncode != 0:
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise OSError(f"--peer {peer}: {said[-1]}")
+        text, name = done.stdout, shlex.split(peer)[-1]
+    try:
+        found = msgspec.json.decode(text, type=PeerFacts)
+    except msgspec.DecodeError as error:
+        raise OSError(f"--peer {peer}: not what `pointsman doctor --facts` prints: {error}") from error
+    return found if found.host != socket.gethostname() else msgspec.structs.replace(found, host=name)
 
 
 def _has_director() -> bool:
@@ -162,6 +210,8 @@ def _show(diagnoses: Sequence[Diagnosis], everything: bool) -> None:
     for diagnosis in diagnoses:
         console.print(_summary(diagnosis))
         bad = diagnosis.having(Verdict.FAULT) + diagnosis.having(Verdict.WARNING)
+        if len(bad) >= MANY:
+            console.print(_overview(bad))
         quiet = diagnosis.having(Verdict.UNKNOWN)
         if everything:
             quiet += diagnosis.having(Verdict.NOTE) + diagnosis.having(Verdict.RIGHT)
@@ -181,6 +231,19 @@ def _summary(diagnosis: Diagnosis) -> Text:
     unseen = len(diagnosis.having(Verdict.UNKNOWN))
     tail = f"; {quiet} checks right" + (f", {unseen} not possible" if unseen else "")
     return Text.assemble(f"{diagnosis.role}: ", (", ".join(words) or "nothing wrong", style), tail)
+
+
+def _overview(findings: Sequence[Finding]) -> Table:
+    """A screen at most: each check once, with its first finding cut to a line."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for check in dict.fromkeys(finding.check for finding in findings):
+        same = [finding for finding in findings if finding.check == check]
+        mark, style = MARKS[same[0].verdict]
+        more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
+        table.add_row(Text(f"{mark} {check}", style=style), Text(same[0].found + more))
+    return table
 
 
 def _print(console: Console, finding: Finding) -> None:

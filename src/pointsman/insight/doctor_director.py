@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from pointsman.insight import doctor_host
 from pointsman.insight.doctor import Diagnosis, Finding, fault, note, right, unknown, warning
-from pointsman.insight.doctor_facts import DirectorFacts, InstanceFact, ServiceFact, joined
+from pointsman.insight.doctor_facts import DirectorFacts, InstanceFact, SeenAdvert, ServiceFact, joined
 from pointsman.insight.doctor_firewall import blocking_adverts
 from pointsman.insight.doctor_servers import CHECKS as SERVER_CHECKS
 from pointsman.model.address import bracketed
@@ -173,7 +174,7 @@ def _instances(facts: DirectorFacts) -> Iterable[Finding]:
 
 def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
     for vip in facts.vips():
-        held = facts.host.holders(vip)
+        held = [card for card in facts.host.holders(vip) if not card.loopback]  # on lo: as a real server
         instance = _instance_of(facts, vip)
         wanted = instance is None or instance.state == "MASTER"
         if held and not wanted:
@@ -207,7 +208,7 @@ def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
 def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
     for vip in facts.vips():
         macs = facts.answers.macs(vip)
-        here = bool(facts.host.holders(vip))
+        here = any(not card.loopback for card in facts.host.holders(vip))
         if not facts.answers.was_asked(vip):
             yield note("vip-unique", f"{vip} is in no network of this host's interfaces: nobody was asked")
         elif len(macs) + here > 1:
@@ -246,18 +247,24 @@ def _adverts(facts: DirectorFacts) -> Iterable[Finding]:
             == (instance.interface, instance.virtual_router_id)
             and advert.source not in own
         ]
-        strangers = sorted(
-            {str(advert.source) for advert in heard if instance.peers and advert.source not in instance.peers}
-        )
+        strangers = sorted({str(advert.source) for advert in heard if _is_strange(instance, advert)})
         if strangers:
             yield warning(
                 "vrid-unique",
                 f"{joined(strangers)} sends adverts of virtual router {instance.virtual_router_id} on "
-                f"{instance.interface} and is no peer of {instance.name}",
+                f"{instance.interface} and does not belong to {instance.name}",
                 "two groups of directors with one virtual_router_id take each other for masters",
                 advice="give one of them another virtual_router_id, or name it as unicast_peer",
             )
         yield from _masters(instance, {str(advert.source) for advert in heard if advert.priority}, strangers)
+
+
+def _is_strange(instance: InstanceFact, advert: SeenAdvert) -> bool:
+    """Whether an advert is none of the instance's own group: from no peer, or, with multicast, about none of
+    its addresses."""
+    if instance.peers:
+        return advert.source not in instance.peers
+    return bool(advert.addresses) and not set(advert.addresses) & set(instance.addresses)
 
 
 def _masters(instance: InstanceFact, senders: set[str], strangers: list[str]) -> Iterable[Finding]:
@@ -312,14 +319,14 @@ def _tables(facts: DirectorFacts) -> Iterable[Finding]:
         )
     else:
         yield right("connection-table", f"room in the connection table: {fill}")
-    entries, limit = len(facts.host.neighbours), facts.host.neighbour_limit
-    if limit and entries >= NEARLY_FULL * limit:
-        yield warning(
-            "neighbour-table",
-            f"the neighbour table is nearly full: {entries} of {limit} entries",
-            "the kernel cannot note MAC addresses of real servers any more",
-            remedy=[f"sysctl -w net.ipv4.neigh.default.gc_thresh3={4 * limit}"],
-        )
+
+
+def _host(facts: DirectorFacts) -> Iterable[Finding]:
+    modes = {name: mode for name, (mode, _) in facts.attachments.items()}
+    yield from doctor_host.neighbours(facts.host)
+    yield from doctor_host.offload_traps(facts.host.cards, modes)
+    yield from doctor_host.engine(facts.host.system, facts.vrrp_is_slow)
+    yield from doctor_host.clock(facts.host.system, facts.clock_jump)
 
 
 def _instance_of(facts: DirectorFacts, vip: object) -> InstanceFact | None:
@@ -337,4 +344,5 @@ _CHECKS: tuple[Callable[[DirectorFacts], Iterable[Finding]], ...] = (
     _adverts,
     _firewall,
     _tables,
+    _host,
 )

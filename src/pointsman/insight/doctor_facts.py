@@ -14,6 +14,30 @@ import msgspec
 from pointsman.model.address import Address, Network
 
 
+class Offloads(msgspec.Struct, frozen=True, kw_only=True):
+    """What a network card does to frames before anybody sees them."""
+
+    driver: str = ""
+    receive_checksum: bool = False
+    """It vouches for checksums; virtio's does so for packets that have none yet (guest_csum)."""
+    lro: bool = False
+    """It merges received packets (large receive offload)."""
+
+
+class System(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and states of the host as a whole; None: not known, or the kernel has no such thing."""
+
+    conntrack: int | None = None
+    conntrack_limit: int | None = None
+    neighbour_overflows: int = 0
+    """How often the neighbour table was full since boot."""
+    bpf_jit: int | None = None
+    clock_synchronised: bool | None = None
+    forwarding: int | None = None
+    """ip_forward."""
+    mtu_probing: int | None = None
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """A network interface."""
 
@@ -31,6 +55,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     xdp: bool = False
     """An XDP program is attached."""
+    offloads: Offloads = Offloads()
     addresses: tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...] = ()
 
 
@@ -96,6 +121,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """Why the firewall could not be read."""
     neighbour_limit: int = 0
     """gc_thresh3; 0: not known here."""
+    system: System = System()
+    redirected: tuple[Network, ...] = ()
+    """Destinations that nftables hands to this host's own address: realserver up --method redirect."""
 
     def card(self, name: str) -> Card | None:
         return next((card for card in self.cards if card.name == name), None)
@@ -216,6 +244,8 @@ class ServiceFact(msgspec.Struct, frozen=True, kw_only=True):
     servers: tuple[ServerFact, ...] = ()
     managed: bool = True
     """Out of the configuration file; False: put in by hand."""
+    scheduler: str = ""
+    persistence: int | None = None
 
 
 class VirtualFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,6 +264,7 @@ class InstanceFact(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     interface: str = ""
     virtual_router_id: int = 0
+    priority: int = 0
     advert_interval: float = 1.0
     """Seconds."""
     peers: tuple[Address, ...] = ()
@@ -256,6 +287,8 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[InstanceFact, ...] = ()
     attachments: dict[str, tuple[str, str]] = {}
     """Interface: mode of the program there, and why it is not a better one."""
+    standby: tuple[str, ...] = ()
+    """Services not in force here while another director holds their VIP, as this one is a real server."""
     problems: tuple[str, ...] = ()
     """What the director itself complains about."""
     connections: int = 0
@@ -266,6 +299,10 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
     """By service name and real server."""
     echoes: dict[Address, Echo] = {}
     adverts: tuple[SeenAdvert, ...] = ()
+    clock_jump: float = 0.0
+    """Seconds by which the wall clock was moved while all this was gathered."""
+    vrrp_is_slow: bool | None = None
+    """Its process has no real-time priority; None: there is none."""
 
     def vips(self) -> list[Address]:
         """The addresses of services and VRRP instances, each once."""
@@ -298,6 +335,11 @@ class RealServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     segments_in: int = 0
     bad_checksums: int = 0
     """TCP segments since boot, and how many of them had a wrong checksum."""
+    fresh_bad_checksums: int = 0
+    """Those of them that came while all this was gathered."""
+    echoes: dict[Address, Echo] = {}
+    """Of the default gateways."""
+    clock_jump: float = 0.0
 
 
 def joined(words: Iterable[object]) -> str:

@@ -15,6 +15,8 @@ VRRP_NAMES = ("vrrp", "112", "carp")
 _PATH_OF_REQUESTS = ("ingress", "prerouting", "input")
 _PATH_OF_ANSWERS = ("output", "postrouting")
 _TCP_NAMES = ("tcp", "6")
+_ICMP_NAMES = ("icmp", "1", "icmpv6", "ipv6-icmp", "58")
+_ABOUT_THE_MTU = ("destination-unreachable", "packet-too-big")
 
 
 def parse(text: str) -> tuple[FirewallRule, ...]:
@@ -79,6 +81,32 @@ def blocking_adverts(rules: Iterable[FirewallRule]) -> list[FirewallRule]:
     ]
 
 
+def blocking_icmp(rules: Iterable[FirewallRule]) -> list[FirewallRule]:
+    """Rules that drop all of ICMP, or the messages about the MTU, on their way to this host."""
+    return [
+        rule
+        for rule in rules
+        if not rule.conditional
+        and rule.hook in _PATH_OF_REQUESTS
+        and not rule.sources
+        and any(name in _ICMP_NAMES for name in rule.protocols)
+    ]
+
+
+def redirected(text: str) -> tuple[Network, ...]:
+    """Destinations that `realserver up --method redirect` hands to this host. Raises ValueError as parse."""
+    found: list[Network] = []
+    for item in json.loads(text)["nftables"]:
+        rule = item.get("rule", {})
+        if (rule.get("table"), rule.get("chain")) != ("pointsman_redirect", "prerouting"):
+            continue
+        for step in rule["expr"]:
+            match = step.get("match")
+            if isinstance(match, dict) and _field(match.get("left")) == "daddr":
+                found += _networks(_values(match.get("right")))
+    return tuple(found)
+
+
 def _names(networks: Sequence[Network], vip: Address) -> bool:
     return any(network.version == vip.version and vip in network for network in networks)
 
@@ -126,6 +154,9 @@ def _rule(rule: Mapping[str, Any], hooks: Mapping[tuple[str, str, str], str]) ->
             conditional |= not destinations
         elif field in ("protocol", "l4proto", "nexthdr"):
             protocols += [str(value) for value in values]
+        elif field in ("icmp type", "icmpv6 type"):
+            protocols.append(field.partition(" ")[0])
+            conditional |= not any(value in _ABOUT_THE_MTU for value in values)
         elif field in ("tcp dport", "udp dport"):
             protocols.append(field[:3])
             numbers = [value for value in values if isinstance(value, int)]

@@ -15,15 +15,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 from pyroute2 import IPRoute
 
 from pointsman.daemon import paths
 from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
-from pointsman.insight import doctor_firewall, doctor_probe
+from pointsman.insight import doctor_firewall, doctor_probe, doctor_system
 from pointsman.insight.doctor_facts import (
     Card,
     DirectorFacts,
+    FirewallRule,
     Host,
     HostRoute,
     InstanceFact,
@@ -35,7 +37,7 @@ from pointsman.insight.doctor_facts import (
     VirtualFact,
 )
 from pointsman.insight.doctor_probe import Knock
-from pointsman.model.address import Address, bracketed
+from pointsman.model.address import Address, Network, bracketed
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
 
@@ -57,10 +59,15 @@ def host() -> Host:
     """This host as its kernel describes it. Raises OSError."""
     with IPRoute() as route:
         names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in route.get_links()}
-        cards = tuple(_cards(route))
+        cards = tuple(
+            card
+            if card.loopback
+            else msgspec.structs.replace(card, offloads=doctor_system.offloads(card.name))
+            for card in _cards(route)
+        )
         routes = tuple(_routes(route, names))
         neighbours = tuple(_neighbours(route, names))
-    rules, problem = _firewall()
+    rules, redirected, problem = _firewall()
     limit = _number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
     return Host(
         name=socket.gethostname(),
@@ -75,11 +82,14 @@ def host() -> Host:
         rules=rules,
         rules_problem=problem,
         neighbour_limit=limit,
+        system=doctor_system.system(),
+        redirected=redirected,
     )
 
 
-def director() -> DirectorFacts:
+def director(probing: bool = True) -> DirectorFacts:
     """This host as a director: what the running one says, and what the wire says. Raises OSError."""
+    offset = doctor_system.clock_offset()
     here = host()
     try:
         status = _ask(StatusRequest(), StatusReply)
@@ -89,11 +99,19 @@ def director() -> DirectorFacts:
         left = pins.is_dir() and any(pins.iterdir())
         return DirectorFacts(host=here, problem=str(error), left_in_force=left)
     known = _from_replies(here, status.status, table)
-    return _probe(known)
+    if not probing:
+        return known
+    known = _probe(known)
+    return msgspec.structs.replace(
+        known,
+        clock_jump=doctor_system.clock_offset() - offset,
+        vrrp_is_slow=doctor_system.slow_vrrp() if known.instances else None,
+    )
 
 
 def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) -> RealServerFacts:
     """This host as a real server of these VIPs. Raises OSError."""
+    offset, (_, wrong_before) = doctor_system.clock_offset(), _checksums()
     here = host()
     asked = [(card.name, vip) for vip in vips for card in here.links_of(vip)]
     asked += [
@@ -106,6 +124,10 @@ def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) 
         (item.interface, item.gateway) for item in here.routes if item.gateway is not None and _up(here, item)
     ]
     answers = doctor_probe.who_has([*asked, *gateways], {*vips, *(address for _, address in gateways)})
+    mtus = {card.name: card.mtu for card in here.cards}
+    echoes = doctor_probe.echo(
+        {address: mtus[name] for name, address in gateways if answers.macs(address, name)}
+    )
     segments, wrong = _checksums()
     return RealServerFacts(
         host=here,
@@ -115,6 +137,9 @@ def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) 
         answers=answers,
         segments_in=segments,
         bad_checksums=wrong,
+        fresh_bad_checksums=wrong - wrong_before,
+        echoes=echoes,
+        clock_jump=doctor_system.clock_offset() - offset,
     )
 
 
@@ -133,6 +158,7 @@ def _from_replies(here: Host, status: dict[str, Any], table: TableReply) -> Dire
         services=tuple(_service(entry, described.get(str(entry.service.key), {})) for entry in table.table),
         instances=tuple(_instance(item) for item in status["instances"]),
         attachments={item["interface"]: (item["mode"], item["reason"]) for item in plane["attachments"]},
+        standby=tuple(item["service"] for item in status["services"] if item.get("standby")),
         problems=tuple(status["problems"]),
         connections=_connections(table.counters),
         connection_limit=table.connection_table_size,
@@ -162,6 +188,8 @@ def _service(entry: ServiceEntry, described: dict[str, Any]) -> ServiceFact:
         port=key.port,
         tcp=key.transport is Transport.TCP,
         managed=bool(described.get("managed")),
+        scheduler=entry.service.scheduler,
+        persistence=entry.service.persistence,
         servers=tuple(_server(item, forwarding.get(item["server"], "Route")) for item in listed),
     )
 
@@ -185,6 +213,7 @@ def _instance(item: dict[str, Any]) -> InstanceFact:
         reason=item["reason"],
         interface=item.get("interface", ""),
         virtual_router_id=item.get("virtual_router_id", 0),
+        priority=item.get("priority", 0),
         advert_interval=item.get("advert_interval", 1.0),
         peers=tuple(map(ipaddress.ip_address, item.get("unicast_peers", ()))),
         virtual=tuple(
@@ -230,12 +259,9 @@ def _probe(known: DirectorFacts) -> DirectorFacts:
         responses = doctor_probe.knock(knocks[:_MOST_PROBES], ethernets)
         mtus = {card.name: card.mtu for card in here.cards}
         echoes = doctor_probe.echo({address: mtus[name] for address, name in reached.items()})
-    return _with_probes(known, answers=answers, responses=responses, echoes=echoes, adverts=tuple(heard))
-
-
-def _with_probes(known: DirectorFacts, **probes: Any) -> DirectorFacts:
-    fields = {name: getattr(known, name) for name in known.__struct_fields__}
-    return DirectorFacts(**(fields | probes))
+    return msgspec.structs.replace(
+        known, answers=answers, responses=responses, echoes=echoes, adverts=tuple(heard)
+    )
 
 
 @contextlib.contextmanager
@@ -355,21 +381,22 @@ def _neighbours(route: IPRoute, names: dict[int, str]) -> Iterable[Neighbour]:
         )
 
 
-def _firewall() -> tuple[Any, str]:
+def _firewall() -> tuple[tuple[FirewallRule, ...], tuple[Network, ...], str]:
+    """The rules that drop, what is redirected to this host, and why they could not be read."""
     try:
         done = subprocess.run(
             ["nft", "-j", "list", "ruleset"], capture_output=True, text=True, timeout=10, check=False
         )
     except FileNotFoundError:
-        return (), "nft is not installed: the firewall could not be looked at"
+        return (), (), "nft is not installed: the firewall could not be looked at"
     except (OSError, subprocess.TimeoutExpired) as error:
-        return (), f"nft does not answer: {error}"
+        return (), (), f"nft does not answer: {error}"
     if done.returncode != 0:
-        return (), f"nft does not list its rules: {done.stderr.strip()}"
+        return (), (), f"nft does not list its rules: {done.stderr.strip()}"
     try:
-        return doctor_firewall.parse(done.stdout), ""
+        return doctor_firewall.parse(done.stdout), doctor_firewall.redirected(done.stdout), ""
     except (ValueError, KeyError, TypeError) as error:
-        return (), f"nft's rules could not be read: {error}"
+        return (), (), f"nft's rules could not be read: {error}"
 
 
 def _listeners() -> Iterable[tuple[str, int]]:

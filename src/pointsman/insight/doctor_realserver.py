@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from pointsman.insight import doctor_host
 from pointsman.insight.doctor import Diagnosis, Finding, fault, note, right, unknown, warning
-from pointsman.insight.doctor_facts import Card, RealServerFacts, joined
+from pointsman.insight.doctor_facts import Card, Host, RealServerFacts, joined
 from pointsman.insight.doctor_firewall import blocking_requests, silencing
 from pointsman.model.address import Address, bracketed
 
@@ -69,12 +70,16 @@ def _links(facts: RealServerFacts) -> Iterable[Finding]:
 def _vip_on_lo(facts: RealServerFacts) -> Iterable[Finding]:
     for vip in facts.vips:
         holders = facts.host.holders(vip)
-        elsewhere = [card for card in holders if not card.loopback]
-        length = next(
-            (held.network.prefixlen for card in holders if card.loopback for held in card.addresses
-             if held.ip == vip), None
-        )  # fmt: skip
         up = f"pointsman realserver up {vip}"
+        if _redirected(facts.host, vip) and not holders:
+            yield right("vip-on-lo", f"{vip} is handed to this host's own address by nftables")
+            continue
+        quiet = [card for card in holders if not card.arp or card.loopback or _silenced(facts.host, vip)]
+        elsewhere = [card for card in holders if card not in quiet]
+        place = quiet[0].name if quiet else "lo"
+        length = next(
+            (held.network.prefixlen for card in quiet for held in card.addresses if held.ip == vip), None
+        )
         if elsewhere:
             yield from (_on_a_card(card, vip, up) for card in elsewhere)
         elif length is None:
@@ -82,12 +87,21 @@ def _vip_on_lo(facts: RealServerFacts) -> Iterable[Finding]:
         elif length != vip.max_prefixlen:
             yield fault(
                 "vip-on-lo",
-                f"{vip} is on lo as /{length}",
+                f"{vip} is on {place} as /{length}",
                 "the whole network becomes local to this host: answers to its other hosts never leave",
-                remedy=[f"ip address del {vip}/{length} dev lo", up],
+                remedy=[f"ip address del {vip}/{length} dev {place}", up],
             )
         else:
-            yield right("vip-on-lo", f"{vip}/{length} is on lo")
+            yield right("vip-on-lo", f"{vip}/{length} is on {place}")
+
+
+def _redirected(host: Host, vip: Address) -> bool:
+    return any(vip.version == network.version and vip in network for network in host.redirected)
+
+
+def _silenced(host: Host, vip: Address) -> bool:
+    """nftables keeps it out of ARP, so it may be on a network card. Neighbour discovery shows on the wire."""
+    return vip.version == 6 or silencing(host.rules, vip)
 
 
 def _on_a_card(card: Card, vip: Address, up: str) -> Finding:
@@ -101,9 +115,11 @@ def _on_a_card(card: Card, vip: Address, up: str) -> Finding:
 
 
 def _arp(facts: RealServerFacts) -> Iterable[Finding]:
-    vips = [vip for vip in facts.vips if vip.version == 4 and not silencing(facts.host.rules, vip)]
-    for vip in set(facts.vips) - set(vips):
-        if vip.version == 4:
+    silenced = {vip for vip in facts.vips if vip.version == 4 and silencing(facts.host.rules, vip)}
+    absent = {vip for vip in facts.vips if _redirected(facts.host, vip)}
+    vips = [vip for vip in facts.vips if vip.version == 4 and vip not in silenced | absent]
+    for vip in facts.vips:
+        if vip in silenced:
             yield right("arp-ignore", f"nftables drops ARP requests for {vip}")
     for card in _ethernets(facts) if vips else ():
         up = f"pointsman realserver up {' '.join(map(str, vips))} --interface {card.name}"
@@ -267,6 +283,8 @@ def _firewall(facts: RealServerFacts) -> Iterable[Finding]:
 def _listening(facts: RealServerFacts) -> Iterable[Finding]:
     for vip, ports in facts.ports.items():
         anywhere = {str(vip), "0.0.0.0", "::"} if vip.version == 4 else {str(vip), "::"}
+        if _redirected(facts.host, vip):
+            anywhere |= {str(held.ip) for card in facts.host.cards for held in card.addresses}
         for port in ports:
             bound = sorted(address for address, number in facts.listeners if number == port)
             target = bracketed(vip, port)
@@ -283,17 +301,47 @@ def _listening(facts: RealServerFacts) -> Iterable[Finding]:
 
 
 def _checksums(facts: RealServerFacts) -> Iterable[Finding]:
-    if facts.bad_checksums > max(3, facts.segments_in * TOO_MANY_BAD_CHECKSUMS):
-        yield warning(
+    why = (
+        "a director in native XDP forwards frames whose sender left the checksum to the hardware "
+        "(virtual machines on one host do): they arrive with none, and are dropped"
+    )
+    advice = (
+        "on the senders, or the director's host: ethtool -K INTERFACE tx off; or run the director with "
+        "--xdp-mode generic"
+    )
+    total = f"{facts.bad_checksums} of {facts.segments_in} TCP segments since boot had a wrong checksum"
+    if facts.fresh_bad_checksums:
+        yield fault(
             "checksum",
-            f"{facts.bad_checksums} of {facts.segments_in} TCP segments came with a wrong checksum",
-            "a director in native XDP forwards frames whose sender left the checksum to the hardware "
-            "(virtual machines on one host do): they arrive with none",
-            advice="on the senders, or the director's host: ethtool -K INTERFACE tx off; or run the director "
-            "with --xdp-mode generic",
+            f"{facts.fresh_bad_checksums} TCP segments with a wrong checksum came while the doctor looked",
+            why,
+            advice=advice,
         )
+    elif facts.bad_checksums > max(3, facts.segments_in * TOO_MANY_BAD_CHECKSUMS):
+        yield note("checksum", f"{total}, none while the doctor looked: if clients hang, {advice}")
     else:
         yield right("checksum", "TCP checksums are right")
+
+
+def _answers_fit(facts: RealServerFacts) -> Iterable[Finding]:
+    """The way back: answers as long as this host's MTU have to reach its gateway."""
+    for gateway, echo in facts.echoes.items():
+        if echo.small and not echo.large:
+            yield fault(
+                "mtu",
+                f"packets of {echo.size} bytes do not reach the gateway {gateway}; short ones do",
+                "long answers are lost on the way without an ICMP message: pages hang half way",
+                advice="make the MTU the same on this host, its switch and the gateway: ip link show",
+            )
+        elif echo.large:
+            yield right("mtu", f"packets of {echo.size} bytes reach the gateway {gateway}")
+
+
+def _host(facts: RealServerFacts) -> Iterable[Finding]:
+    yield from doctor_host.path_mtu(facts.host)
+    yield from doctor_host.conntrack(facts.host.system)
+    yield from doctor_host.neighbours(facts.host)
+    yield from doctor_host.clock(facts.host.system, facts.clock_jump)
 
 
 def _ethernets(facts: RealServerFacts) -> list[Card]:
@@ -314,4 +362,6 @@ _CHECKS: tuple[Callable[[RealServerFacts], Iterable[Finding]], ...] = (
     _listening,
     _checksums,
     _gateways,
+    _answers_fit,
+    _host,
 )

@@ -1,0 +1,121 @@
+"""What the doctor says about a host as a whole, from facts written down by hand; and that facts are read."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+
+import pytest
+
+from pointsman.insight import doctor_firewall, doctor_host, doctor_system
+from pointsman.insight.doctor import Finding, Verdict
+from pointsman.insight.doctor_facts import Card, FirewallRule, Host, Neighbour, Offloads, System
+
+ETH0 = Card(name="eth0", mac="02:00:00:00:00:01")
+
+
+def bad(findings: Any) -> list[str]:
+    listed: list[Finding] = list(findings)
+    return [item.check for item in listed if item.verdict in (Verdict.FAULT, Verdict.WARNING)]
+
+
+@pytest.mark.parametrize(("jump", "said"), [(0.0, []), (0.2, []), (-3600.0, ["clock"]), (0.7, ["clock"])])
+def test_a_clock_that_jumps(jump: float, said: list[str]) -> None:
+    assert bad(doctor_host.clock(System(clock_synchronised=True), jump)) == said
+
+
+def test_connection_tracking_that_is_nearly_full() -> None:
+    assert bad(doctor_host.conntrack(System(conntrack=10, conntrack_limit=100))) == []
+    assert bad(doctor_host.conntrack(System(conntrack=95, conntrack_limit=100))) == ["conntrack"]
+    assert list(doctor_host.conntrack(System())) == [], "no conntrack in this kernel"
+
+
+def test_neighbours() -> None:
+    entries = tuple(
+        Neighbour(interface="eth0", address=ipaddress.IPv4Address(number), mac="") for number in range(95)
+    )
+    assert bad(doctor_host.neighbours(Host(name="a", neighbours=entries, neighbour_limit=1000))) == []
+    assert bad(doctor_host.neighbours(Host(name="a", neighbours=entries, neighbour_limit=100))) == [
+        "neighbour-table"
+    ]
+    (once,) = doctor_host.neighbours(Host(name="a", system=System(neighbour_overflows=7)))
+    assert (once.verdict, "7 times" in once.found) == (Verdict.NOTE, True)
+
+
+@pytest.mark.parametrize(
+    ("offloads", "mode", "said"),
+    [
+        (Offloads(lro=True), "tc", ["lro"]),
+        (Offloads(lro=True), "generic", ["lro"]),
+        (Offloads(driver="virtio_net", receive_checksum=True), "native", ["guest-csum"]),
+        (Offloads(driver="virtio_net", receive_checksum=True), "generic", []),
+        (Offloads(driver="virtio_net"), "native", []),
+        (Offloads(driver="ixgbe", receive_checksum=True), "native", []),
+    ],
+)
+def test_offloads_that_spoil_what_is_passed_on(offloads: Offloads, mode: str, said: list[str]) -> None:
+    card = Card(name="eth0", mac=ETH0.mac, offloads=offloads)
+    assert bad(doctor_host.offload_traps([card], {"eth0": mode})) == said
+    assert bad(doctor_host.offload_traps([card], {})) == [], "the director is not attached there"
+
+
+def test_what_a_director_needs_of_the_kernel() -> None:
+    assert bad(doctor_host.engine(System(bpf_jit=1), vrrp_is_slow=False)) == []
+    assert bad(doctor_host.engine(System(bpf_jit=0), vrrp_is_slow=True)) == ["bpf-jit", "real-time"]
+
+
+def match(protocol: str, field: str, value: Any) -> dict[str, Any]:
+    left = {"payload": {"protocol": protocol, "field": field}}
+    return {"match": {"op": "==", "left": left, "right": value}}
+
+
+def ruleset(*expressions: Any, table: str = "filter", chain: str = "input") -> str:
+    items = [
+        {"chain": {"family": "inet", "table": table, "name": chain, "hook": chain}},
+        *(
+            {"rule": {"family": "inet", "table": table, "chain": chain, "handle": 1, "expr": item}}
+            for item in expressions
+        ),
+    ]
+    return json.dumps({"nftables": items})
+
+
+@pytest.mark.parametrize(
+    ("expression", "blocked"),
+    [
+        ([match("ip", "protocol", "icmp"), {"drop": None}], True),
+        ([match("icmp", "type", "destination-unreachable"), {"drop": None}], True),
+        ([match("icmpv6", "type", {"set": ["packet-too-big"]}), {"drop": None}], True),
+        ([match("icmp", "type", "echo-request"), {"drop": None}], False),
+        ([match("ip", "protocol", "icmp"), {"limit": {"rate": 4}}, {"drop": None}], False),
+        ([match("ip", "protocol", "icmp"), {"accept": None}], False),
+        ([match("ip", "protocol", "tcp"), {"drop": None}], False),
+    ],
+)
+def test_rules_that_drop_messages_about_the_mtu(expression: Any, blocked: bool) -> None:
+    host = Host(name="a", rules=doctor_firewall.parse(ruleset(expression)))
+    assert bad(doctor_host.path_mtu(host)) == (["path-mtu"] if blocked else [])
+
+
+def test_what_realserver_redirects_is_known() -> None:
+    rule = [match("ip", "daddr", {"set": ["192.168.7.33", "192.168.7.34"]}), {"redirect": None}]
+    text = ruleset(rule, table="pointsman_redirect", chain="prerouting")
+    assert [str(network) for network in doctor_firewall.redirected(text)] == [
+        "192.168.7.33/32",
+        "192.168.7.34/32",
+    ]
+    assert doctor_firewall.redirected(ruleset(rule)) == (), "somebody else's redirect is none of ours"
+
+
+def test_this_machine_is_read() -> None:
+    found = doctor_system.system()
+    assert found.bpf_jit in (0, 1, 2)
+    assert found.clock_synchronised in (True, False, None)
+    assert doctor_system.offloads("lo").lro is False
+    assert abs(doctor_system.clock_offset() - doctor_system.clock_offset()) < 0.1
+
+
+def test_rules_of_other_hooks_are_not_accused() -> None:
+    rule = FirewallRule(family="inet", table="t", chain="c", handle=1, hook="forward", protocols=("icmp",))
+    assert doctor_firewall.blocking_icmp([rule]) == []
