@@ -26,7 +26,7 @@ from pointsman.model.checks import (
     UdpCheck,
     Url,
 )
-from pointsman.model.config import Config, Mail
+from pointsman.model.config import Config, Mail, MailTls
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.service import SCHEDULERS, RealServer, ServerKey, ServiceKey, Transport, VirtualService
 from pointsman.model.tracking import Command, Notify, Tracked, TrackKind
@@ -296,6 +296,11 @@ mails = st.builds(
     port=st.integers(1, 65535),
     helo_name=st.just("") | texts,
     timeout=st.integers(1, 3600).map(float),
+    tls=st.sampled_from(MailTls),
+    tls_verify=st.booleans(),
+    tls_authority=st.sampled_from(["", "/etc/ssl/own.pem"]),
+    user=st.just("lb"),
+    password=texts,
 ).map(lambda mail: mail if mail.server else msgspec.structs.replace(mail, port=25))
 
 

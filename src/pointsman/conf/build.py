@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import cast
 
 from pointsman.conf.build_bfd import sessions
 from pointsman.conf.build_checks import Named
@@ -14,7 +15,7 @@ from pointsman.conf.build_vrrp import instance
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.tree import Node
-from pointsman.model.config import Config, Mail
+from pointsman.model.config import Config, Mail, MailTls
 from pointsman.model.vrrp import VrrpInstance
 
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
@@ -51,6 +52,11 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
 def _mail(defaults: Settings, findings: Findings) -> Mail:
     server = defaults.last("smtp_server")
     host, port = server.value if server and isinstance(server.value, tuple) else ("", None)
+    credentials = cast("tuple[str, ...]", defaults.get("smtp_auth", tuple) or ("", ""))
+    if len(credentials) != 2:
+        word = cast(Setting, defaults.last("smtp_auth")).node.keyword
+        findings.error(word.location, "smtp_auth wants USER PASSWORD", width=word.width)
+        credentials = ("", "")
     stated = [setting for setting in (defaults.last("notification_email"), server) if setting]
     return Mail(
         recipients=tuple(_recipients(defaults.all("notification_email"), findings)),
@@ -58,6 +64,11 @@ def _mail(defaults: Settings, findings: Findings) -> Mail:
         server=host,
         port=25 if port is None else port,
         helo_name=defaults.get("smtp_helo_name", str) or "",
+        tls=MailTls(defaults.get("smtp_tls", str) or "none"),
+        tls_verify=defaults.get("smtp_tls_verify", bool) is not False,
+        tls_authority=defaults.get("smtp_tls_ca", str) or "",
+        user=credentials[0],
+        password=credentials[1],
         timeout=float(defaults.get("smtp_connect_timeout", int) or 30),
         location=stated[0].location if stated else None,
     )

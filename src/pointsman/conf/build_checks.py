@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -72,6 +72,9 @@ def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool
         for setting in place.member.all(word):
             own = read_block(setting.block, word, findings)
             found.append((build(setting, own, place, findings), _alpha(own)))
+    for setting in place.member.all("SMTP_CHECK"):
+        own = read_block(setting.block, "SMTP_CHECK", findings)
+        found += [(check, _alpha(own)) for check in _smtp_checks(setting, own, place, findings)]
     return found
 
 
@@ -216,10 +219,20 @@ def _pattern(block: Settings, findings: Findings) -> Pattern | None:
     return pattern
 
 
-def _smtp_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> SmtpCheck:
+def _smtp_checks(
+    setting: Setting, own: Settings, place: Surroundings, findings: Findings
+) -> Iterator[SmtpCheck]:
+    """One check, or one for each `host` block."""
     name = own.get("helo_name", str) or "smtpchecker.keepalived.org"
     _header_value(own.last("helo_name"), findings)
-    return SmtpCheck(helo_name=name, **_connection(setting, own, place, findings), **_timing(own, place))
+    hosts = [read_block(host.block, "host", findings) for host in own.all("host")]
+    for host in hosts or [own]:
+        connection = _connection(setting, host, place, findings)
+        if not host.has("connect_timeout"):
+            connection["connect_timeout"] = _or(
+                inherited("connect_timeout", float, own, place.member, place.service), 5.0
+            )
+        yield SmtpCheck(helo_name=name, **connection, **_timing(own, place))
 
 
 def _dns_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DnsCheck:
@@ -369,7 +382,6 @@ def _direct_check(setting: Setting, own: Settings, place: Surroundings, findings
 
 _Builder = Callable[[Setting, Settings, Surroundings, Findings], AnyCheck]
 _BUILDERS: dict[str, _Builder] = {
-    "SMTP_CHECK": _smtp_check,
     "DNS_CHECK": _dns_check,
     "UDP_CHECK": _udp_check,
     "PING_CHECK": _ping_check,

@@ -12,7 +12,7 @@ from pointsman.conf.check_onlink import check_on_link
 from pointsman.conf.problems import Findings
 from pointsman.model.address import Address
 from pointsman.model.checks import NetworkCheck
-from pointsman.model.config import Config
+from pointsman.model.config import Config, MailTls
 from pointsman.model.health import VirtualServer
 from pointsman.model.service import SCHEDULERS, ServiceKey, Transport
 from pointsman.model.vrrp import VrrpInstance
@@ -183,6 +183,9 @@ def _mail(config: Config, findings: Findings) -> None:
     if mail.recipients and not mail.server:
         text = "notification_email without smtp_server: no mail is sent"
         findings.warning(mail.location, text, "add smtp_server to global_defs", len("notification_email"))
+    if mail.user and mail.tls is MailTls.NONE:
+        text = "smtp_auth without smtp_tls: the password goes over the network as it is"
+        findings.warning(mail.location, text, "add smtp_tls starttls", len("notification_email"))
     if mail.server and not mail.recipients:
         text = "smtp_server without notification_email: no mail is sent"
         remedy = "add notification_email { name@host } to global_defs"

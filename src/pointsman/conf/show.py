@@ -44,6 +44,12 @@ def _global_defs(config: Config) -> Iterator[str]:
     if mail.helo_name:
         yield f"smtp_helo_name {text(mail.helo_name)}"
     yield f"smtp_connect_timeout {number(mail.timeout)}"
+    yield f"smtp_tls {mail.tls.value}"
+    yield f"smtp_tls_verify {on(mail.tls_verify)}"
+    if mail.tls_authority:
+        yield f"smtp_tls_ca {text(mail.tls_authority)}"
+    if mail.user:
+        yield f"smtp_auth {text(mail.user)} {text(mail.password)}"
     yield from global_words(config.vrrp)
     yield from virtual_interface_names(config.instances)
     delays = {instance.startup_delay for instance in config.instances}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords import Keyword, accepted, honoured, refused
+from pointsman.conf.keywords import Keyword, accepted, honoured
 from pointsman.conf.values import (
     Anything,
     Boolean,
@@ -62,6 +62,10 @@ def _timed(block: str) -> list[Keyword]:
 
 
 def _connecting(block: str) -> list[Keyword]:
+    return [*_endpoint(block), *_timed(block)]
+
+
+def _endpoint(block: str) -> list[Keyword]:
     return [
         honoured(block, "connect_ip", Ip(), "Address to connect to; default: the real server's."),
         honoured(block, "connect_port", Integer(1, 65535), "Port to connect to; default: the real server's."),
@@ -70,7 +74,6 @@ def _connecting(block: str) -> list[Keyword]:
         honoured(block, "bind_if", Interface(), "Interface that the connection goes through."),
         honoured(block, "fwmark", Integer(0, 2**32 - 1), "Firewall mark of the probe's packets.", 0),
         honoured(block, "connect_timeout", Seconds(1e-6, 3600), "How long a connection may take.", 5.0),
-        *_timed(block),
     ]
 
 
@@ -131,7 +134,15 @@ CHECKS: list[Keyword] = [
     honoured(
         "SMTP_CHECK", "helo_name", Text("a host name"), "Name said in HELO.", "smtpchecker.keepalived.org"
     ),
-    *refused("SMTP_CHECK", "host", "write what is in it directly in SMTP_CHECK, a block for each host"),
+    honoured(
+        "SMTP_CHECK",
+        "host",
+        Flag(),
+        "An address to check; all of them have to pass.",
+        opens="host",
+        repeats=True,
+    ),
+    *_endpoint("host"),
     honoured(_RS, "DNS_CHECK", Flag(), "Check by a question over UDP.", opens="DNS_CHECK", repeats=True),
     *_connecting("DNS_CHECK"),
     honoured(

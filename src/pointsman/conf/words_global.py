@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pointsman.conf.keywords import Keyword, accepted, honoured, refused
-from pointsman.conf.values import Anything, Boolean, Flag, HostPort, Integer, Seconds, Text
+from pointsman.conf.values import Anything, Boolean, Choice, Flag, HostPort, Integer, Seconds, Text
 
 _G = "global_defs"
 _SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
@@ -66,6 +66,16 @@ GLOBAL: list[Keyword] = [
     ),
     honoured(_G, "smtp_helo_name", Text("a host name"), "Name said to the mail server.", "the host's name"),
     honoured(_G, "smtp_connect_timeout", Integer(1, 3600, "seconds"), "How long a mail server may take.", 30),
+    honoured(
+        _G,
+        "smtp_tls",
+        Choice(("none", "starttls", "implicit")),
+        "Ours: encryption towards the mail server; implicit is that of port 465.",
+        "none",
+    ),
+    honoured(_G, "smtp_tls_verify", Boolean(), "Ours: the mail server's certificate has to be good.", True),
+    honoured(_G, "smtp_tls_ca", Text("a path", 4095), "Ours: certificates to trust; default: the system's."),
+    honoured(_G, "smtp_auth", Anything("USER PASSWORD", words=2), "Ours: log in to the mail server."),
     honoured(_G, "smtp_alert", Boolean(), "Mail alerts of all kinds."),
     honoured(
         _G, "smtp_alert_vrrp", Boolean(), "Mail alerts of VRRP instances; default: smtp_alert, else off."

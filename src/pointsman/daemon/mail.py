@@ -9,13 +9,17 @@ import email.policy
 import email.utils
 import logging
 import socket
+import ssl
+import textwrap
 from collections import deque
+from collections.abc import Sequence
 from email.message import EmailMessage
+from typing import NamedTuple
 
 import aiosmtplib
 
 from pointsman.health.alerts import Alert
-from pointsman.model.config import Mail
+from pointsman.model.config import Mail, MailTls
 
 log = logging.getLogger("mail")
 
@@ -30,6 +34,32 @@ LAST_PAUSE = 0.25
 
 _WIRE = email.policy.SMTP.clone(max_line_length=998, cte_type="7bit")
 """Lines as long as RFC 5321 allows: a subject stays on one line, as keepalived's, for existing filters."""
+
+
+STORM = 25
+"""When more mails than that wait, they go out as one."""
+MOST_IN_DIGEST = 400
+"""Alerts that one digest spells out."""
+
+
+class Waiting(NamedTuple):
+    """An alert in the queue, and when it was put there."""
+
+    alert: Alert
+    date: datetime.datetime
+
+
+def digest(waiting: Sequence[Waiting]) -> Alert:
+    """One alert in place of many: how many there are, and each with its time, subject and reason."""
+    first = waiting[0].alert.subject
+    name = first.partition("]")[0] + "] " if first.startswith("[") else ""
+    subject = f"{name}{len(waiting)} alerts"
+    lines = [
+        f"{each.date:%H:%M:%S} {each.alert.subject}\n{textwrap.indent(each.alert.body, '    ')}"
+        for each in waiting[:MOST_IN_DIGEST]
+    ]
+    left = len(waiting) - MOST_IN_DIGEST
+    return Alert(subject, "".join([*lines, f"and {left} more\n" if left > 0 else ""]))
 
 
 def compose(mail: Mail, sender: str, alert: Alert, date: datetime.datetime) -> bytes:
@@ -54,7 +84,7 @@ class MailQueue:
     def __init__(self, mail: Mail) -> None:
         self._told: set[str] = set()
         self.use(mail)
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
@@ -82,9 +112,7 @@ class MailQueue:
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
             self._tell("full", f"more than {MOST_WAITING} mails wait: the oldest are given up")
-        self._waiting.append(
-            compose(self._mail, self._sender, alert, datetime.datetime.now(datetime.UTC).astimezone())
-        )
+        self._waiting.append(Waiting(alert, datetime.datetime.now(datetime.UTC).astimezone()))
         self._news.set()
 
     async def close(self, deadline: float = 5.0) -> None:
@@ -108,28 +136,28 @@ class MailQueue:
                 self._news.clear()
                 await self._news.wait()
                 continue
-            message = self._waiting[0]
-            if await self._deliver(message):
+            taken = list(self._waiting) if len(self._waiting) > STORM else [self._waiting[0]]
+            alert = digest(taken) if len(taken) > 1 else taken[0].alert
+            if await self._deliver(compose(self._mail, self._sender, alert, taken[-1].date)):
                 pause = FIRST_PAUSE
-                self._drop(message)
+                self._drop(taken)
             else:
                 await self._pause(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _drop(self, message: bytes) -> None:
-        """Done with this one; it may have been pushed out meanwhile."""
-        if self._waiting and self._waiting[0] is message:
+    def _drop(self, done: list[Waiting]) -> None:
+        """Done with these; the first of them may have been pushed out meanwhile."""
+        while self._waiting and any(self._waiting[0] is each for each in done):
             self._waiting.popleft()
 
     async def _deliver(self, message: bytes) -> bool:
         """Whether the server is done with the message: has taken it, or has refused it for good."""
-        client = aiosmtplib.SMTP(
-            hostname=self._mail.server,
-            port=self._mail.port,
-            timeout=self._mail.timeout,
-            local_hostname=self._host_name,
-            start_tls=False,
-        )
+        try:
+            client = self._client()
+            await client.connect()
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            self._unreachable(error)
+            return False
         try:
             async with client:
                 refused, _ = await client.sendmail(self._sender, list(self._mail.recipients), message)
@@ -141,14 +169,38 @@ class MailQueue:
             self._tell(type(error).__name__, f"cannot write a mail: {error}; this mail is given up")
             return True
         except (aiosmtplib.SMTPException, OSError) as error:
-            where = f"{self._mail.server}:{self._mail.port}"
-            self._tell(type(error).__name__, f"cannot send mail through {where}: {error}; trying again")
+            self._unreachable(error)
             return False
         for recipient, response in refused.items():
             self._tell(f"refused {recipient}", f"the mail server refuses {recipient}: {response}")
         if not refused:
             self._told.clear()
         return True
+
+    def _client(self) -> aiosmtplib.SMTP:
+        """A connection to be made. Raises OSError when the certificates to trust cannot be read."""
+        mail = self._mail
+        context = None
+        if mail.tls is not MailTls.NONE:
+            context = ssl.create_default_context(cafile=mail.tls_authority or None)
+            context.check_hostname = mail.tls_verify
+            context.verify_mode = ssl.CERT_REQUIRED if mail.tls_verify else ssl.CERT_NONE
+        return aiosmtplib.SMTP(
+            hostname=mail.server,
+            port=mail.port,
+            timeout=mail.timeout,
+            local_hostname=self._host_name,
+            start_tls=mail.tls is MailTls.STARTTLS,
+            use_tls=mail.tls is MailTls.IMPLICIT,
+            tls_context=context,
+            username=mail.user or None,
+            password=mail.password if mail.user else None,
+        )
+
+    def _unreachable(self, error: Exception) -> None:
+        """No connection, or none that may be used: the mail is as good as it was."""
+        where = f"{self._mail.server}:{self._mail.port}"
+        self._tell(type(error).__name__, f"cannot send mail through {where}: {error}; trying again")
 
     def _answered(self, code: int, text: str) -> bool:
         permanent = code >= 500

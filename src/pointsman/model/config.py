@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 from pointsman.model.bfd import BfdSession
@@ -9,6 +11,16 @@ from pointsman.model.health import VirtualServer
 from pointsman.model.location import Location
 from pointsman.model.tracking import VrrpSurroundings
 from pointsman.model.vrrp import VrrpInstance
+
+
+class MailTls(enum.Enum):
+    """How a connection to the mail server is encrypted."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    """The server has to offer it."""
+    IMPLICIT = "implicit"
+    """From the first byte on (port 465)."""
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +34,14 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     helo_name: str = ""
     timeout: float = 30.0
     """smtp_connect_timeout in seconds."""
+    tls: MailTls = MailTls.NONE
+    tls_verify: bool = True
+    """The server's certificate has to be good for its name."""
+    tls_authority: str = ""
+    """File with the certificates to trust; empty: those of the system."""
+    user: str = ""
+    """Empty: no AUTH."""
+    password: str = ""
     location: Location | None = None
     """Of the first of notification_email and smtp_server."""
 
