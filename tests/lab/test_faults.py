@@ -159,3 +159,21 @@ def test_both_hosts_tell_their_part_of_the_next_connection(labs: dict[str, Lab],
 
 def _says(log: Path, text: str) -> bool:
     return log.exists() and text in log.read_text()
+
+
+def test_a_pair_of_directors_is_compared(labs: dict[str, Lab], tmp_path: Path) -> None:
+    lab = labs["ha-pair"]
+    here = lab.node("lb-01")
+    reach = f"{sys.executable} -m pointsman lab --prefix {lab.prefix} exec lb-02 --"
+    alike = here.run(["pointsman", "doctor", "--peer", reach, "--all"])
+    assert "peer lb-02: nothing wrong" in alike.stdout
+    assert "VI_1_IPv4 is MASTER here and BACKUP on lb-02" in alike.stdout
+    facts = json.loads(lab.node("lb-02").run(["pointsman", "doctor", "--facts"]).stdout)
+    facts["version"] = "0.0.1"
+    del facts["services"][f"TCP {ha_pair.VIP}:80"]
+    (tmp_path / "lb-02").write_text(json.dumps(facts))
+    differs = here.run(["pointsman", "doctor", "--peer", str(tmp_path / "lb-02")], check=False)
+    assert differs.returncode == 1
+    assert f"✗ peer-services  TCP {ha_pair.VIP}:80 is in force only here" in differs.stdout
+    unreachable = here.run(["pointsman", "doctor", "--peer", "false"], check=False)
+    assert (unreachable.returncode, "--peer false: exit code 1" in unreachable.stderr) == (2, True)

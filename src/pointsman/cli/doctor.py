@@ -85,7 +85,7 @@ def doctor(
             return
         examinations = _examinations(_parse(vips) or _known_vips(), role)
         if peer:
-            examinations.append(lambda: doctor_peer.compare(_own_facts(), _peer_facts(peer)))
+            examinations.append(lambda: _compared(_peer_facts(peer)))
         diagnoses = [examine() for examine in examinations]
         if fix and _repair(diagnoses, quiet=as_json):
             diagnoses = [examine() for examine in examinations]
@@ -120,9 +120,16 @@ def _own_facts() -> PeerFacts:
     return doctor_peer.of_director(facts, __version__, time.time())
 
 
+def _compared(peer: PeerFacts) -> Diagnosis:
+    return doctor_peer.compare(_own_facts(), peer)
+
+
 def _peer_facts(peer: str) -> PeerFacts:
-    """From a file, or from what a command says. Raises OSError for both."""
-    if Path(peer).is_file():
+    """From a file, or from what a command says; `time` then lies at the end of the call, or as far from it as
+    the peer's clock is outside of the call. A file tells nothing about the clock. Raises OSError for both."""
+    begun = time.time()
+    from_file = Path(peer).is_file()
+    if from_file:
         text, name = Path(peer).read_text(), peer
     else:
         line = [*shlex.split(peer), "pointsman", "doctor", "--facts"]
@@ -133,12 +140,16 @@ def _peer_facts(peer: str) -> PeerFacts:
         if done.returncode != 0:
             said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise OSError(f"--peer {peer}: {said[-1]}")
-        text, name = done.stdout, shlex.split(peer)[-1]
+        names = [word for word in shlex.split(peer) if not word.startswith("-")]
+        text, name = done.stdout, names[-1]
     try:
         found = msgspec.json.decode(text, type=PeerFacts)
     except msgspec.DecodeError as error:
         raise OSError(f"--peer {peer}: not what `pointsman doctor --facts` prints: {error}") from error
-    return found if found.host != socket.gethostname() else msgspec.structs.replace(found, host=name)
+    ended = time.time()
+    told = 0.0 if from_file else ended + max(0.0, found.time - ended) - max(0.0, begun - found.time)
+    host_name = found.host if found.host != socket.gethostname() else name
+    return msgspec.structs.replace(found, host=host_name, time=told)
 
 
 def _has_director() -> bool:

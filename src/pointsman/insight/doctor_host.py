@@ -62,7 +62,10 @@ def neighbours(host: Host) -> Iterable[Finding]:
             f"full {host.system.neighbour_overflows} times since boot; now {entries} of {limit} entries",
         )
     else:
-        yield right("neighbour-table", f"room in the neighbour table: {entries} of {limit or '?'} entries")
+        yield right(
+            "neighbour-table",
+            f"room in the neighbour table: {entries}{f' of {limit}' if limit else ''} entries",
+        )
 
 
 def path_mtu(host: Host) -> Iterable[Finding]:

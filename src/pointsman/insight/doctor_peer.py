@@ -46,7 +46,7 @@ class PeerFacts(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     version: str
     time: float
-    """Seconds since 1970."""
+    """Seconds since 1970; 0: not known any more."""
     problem: str = ""
     """Why the director could not be asked."""
     instances: tuple[PeerInstance, ...] = ()
@@ -121,6 +121,8 @@ def _version(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
 
 def _clocks(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
     skew = peer.time - here.time
+    if not peer.time:
+        return
     if abs(skew) > SKEW:
         yield warning(
             "peer-clock",

@@ -75,7 +75,8 @@ def slow_vrrp() -> bool | None:
         with contextlib.suppress(OSError):
             ours = path.joinpath("comm").read_text().strip() == "pm-vrrp"
             if ours and path.joinpath("ns/net").stat().st_ino == here:
-                return os.sched_getscheduler(int(path.name)) not in (os.SCHED_FIFO, os.SCHED_RR)
+                policy = os.sched_getscheduler(int(path.name)) & ~os.SCHED_RESET_ON_FORK
+                return policy not in (os.SCHED_FIFO, os.SCHED_RR)
     return None
 
 
