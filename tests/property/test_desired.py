@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down
+from pointsman.lvs.reconcile import apply_operations, in_sync, reconcile
 from pointsman.lvs.transitions import Change, transitions
 from pointsman.model.checks import TcpCheck
 from pointsman.model.health import PoolMember, VirtualServer
@@ -19,6 +20,7 @@ from pointsman.model.service import (
     ServerKey,
     ServiceEntry,
     ServiceKey,
+    ServiceTable,
     Transport,
     VirtualService,
 )
@@ -54,6 +56,7 @@ def virtual_servers(draw: st.DrawFn, number: int = 0) -> VirtualServer:
         sorry_server=draw(st.sampled_from([None, SORRY, RealServer(key=server_key(0))])),
         quorum=quorum,
         hysteresis=draw(st.integers(0, quorum + 1)),
+        sorry_inhibit=draw(st.booleans()),
         alpha=draw(st.booleans()),
     )
 
@@ -133,6 +136,11 @@ def test_who_serves_is_who_should(case: tuple[VirtualServer, list[dict[CheckKey,
                 assert weight == (0 if member.inhibit_on_failure else None)
             else:
                 assert found == (None if sorry else member.server)
+        waiting = virtual.sorry_server if virtual.sorry_inhibit and sorry is None else None
+        if waiting is not None and waiting.key in {member.server.key for member in virtual.members}:
+            serving.pop(waiting.key, None)
+        elif waiting is not None:
+            sorry = msgspec.structs.replace(waiting, weight=0)
         assert list(serving.values()) == ([sorry] if sorry else [])
 
 
@@ -145,8 +153,8 @@ def test_keys_are_unique_and_in_the_order_of_the_configuration(
     for step in run(virtual, history):
         keys = [server.key for server in entry_of(virtual, step).servers]
         assert len(set(keys)) == len(keys)
-        pool = step.pools[virtual.service.key]
-        mine = [key for key in keys if pool.sorry_server is None or key != pool.sorry_server.key]
+        sorry = virtual.sorry_server
+        mine = [key for key in keys if sorry is None or key != sorry.key]
         assert mine == [key for key in order if key in mine]
 
 
@@ -158,6 +166,29 @@ def test_a_service_with_a_sorry_server_is_never_without_weight_unless_configured
     assume(virtual.sorry_server is not None)
     for step in run(virtual, history):
         assert sum(server.weight for server in entry_of(virtual, step).servers) > 0
+
+
+@given(histories(), st.sampled_from([0.0, 0.3, 0.999]))
+def test_the_way_between_real_servers_and_sorry_server_is_never_empty(
+    case: tuple[VirtualServer, list[dict[CheckKey, bool]]], share: float
+) -> None:
+    """Operation by operation: who has somebody to serve before and after has somebody in between, too."""
+    virtual, history = case
+    shares = {(virtual.service.key, member.server.key): share for member in virtual.members[::2]}
+    actual, pools = desired([virtual], history[0]).table, None
+    for verdicts in history:
+        wanted = desired([virtual], verdicts, None, pools, None, shares)
+        served = weight_of(actual) > 0 and weight_of(wanted.table) > 0
+        for operation in reconcile(wanted.table, actual):
+            actual, refusals = apply_operations(actual, [operation])
+            assert not refusals
+            assert not served or weight_of(actual) > 0
+        assert in_sync(actual, wanted.table)
+        pools = wanted.pools
+
+
+def weight_of(table: ServiceTable) -> int:
+    return sum(server.weight for entry in table for server in entry.servers)
 
 
 @given(histories())
