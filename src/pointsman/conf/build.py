@@ -9,7 +9,7 @@ from pointsman.conf.build_bfd import sessions
 from pointsman.conf.build_checks import Named
 from pointsman.conf.build_groups import groups
 from pointsman.conf.build_lvs import virtual_servers
-from pointsman.conf.build_tracking import surroundings, trackers
+from pointsman.conf.build_tracking import notify_fifos, surroundings, trackers
 from pointsman.conf.build_vmac import Names
 from pointsman.conf.build_vrrp import instance
 from pointsman.conf.problems import Findings
@@ -32,7 +32,8 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
     names = Names(defaults)
     built = [instance(setting, defaults, known, names, findings) for setting in top.all("vrrp_instance")]
     complete = tuple(each for each in built if isinstance(each, VrrpInstance))
-    shared, instances = surroundings(top, defaults, known, complete, findings)
+    fifos = notify_fifos(defaults, findings)
+    shared, instances = surroundings(top, defaults, known, complete, fifos, findings)
     named = Named(known.files, heard, groups(top.all("virtual_server_group"), findings))
     servers = [
         server
@@ -45,6 +46,7 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
         instances=instances,
         vrrp=shared,
         bfd=tuple(heard.values()),
+        server_fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("vrrp_")),
         virtual_servers=tuple(servers),
     )
 

@@ -17,6 +17,7 @@ from pointsman.model.bfd import BfdSession
 from pointsman.model.tracking import (
     Command,
     Notify,
+    NotifyFifo,
     SyncGroupSettings,
     Tracked,
     TrackFile,
@@ -46,6 +47,13 @@ _DEFINED_BY = {
     TrackKind.FILE: "track_file",
     TrackKind.PROCESS: "vrrp_track_process",
     TrackKind.BFD: "bfd_instance that VRRP hears of, named",
+}
+
+
+_FIFOS = {
+    "vrrp_notify_fifo": "vrrp_notify_fifo_script",
+    "lvs_notify_fifo": "lvs_notify_fifo_script",
+    "notify_fifo": "notify_fifo_script",
 }
 
 
@@ -98,7 +106,15 @@ def notify(block: Settings, findings: Findings) -> Notify:
         fault=command(block.last("notify_fault"), findings),
         stop=command(block.last("notify_stop"), findings),
         lower_priority=command(block.last("notify_master_rx_lower_pri"), findings),
+        deleted=_when_deleted(block, findings),
+        tells_deleted=block.has("notify_deleted"),
     )
+
+
+def _when_deleted(block: Settings, findings: Findings) -> Command | None:
+    """The program of notify_deleted, which may stand alone."""
+    setting = block.last("notify_deleted")
+    return command(setting, findings) if setting is not None and setting.value else None
 
 
 def trackers(top: Settings, findings: Findings) -> Trackers:
@@ -276,14 +292,15 @@ def surroundings(
     defaults: Settings,
     known: Trackers,
     instances: tuple[VrrpInstance, ...],
+    fifos: tuple[NotifyFifo, ...],
     findings: Findings,
 ) -> tuple[VrrpSurroundings, tuple[VrrpInstance, ...]]:
     """What the instances share; and the instances, with the trackers of their sync groups."""
-    groups = [_group(setting, known, instances, findings) for setting in top.all("vrrp_sync_group")]
+    groups = [
+        _group(setting, defaults, known, instances, findings) for setting in top.all("vrrp_sync_group")
+    ]
     _members_of_two(groups, findings)
     user = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
-    fifo = cast("tuple[str, ...]", defaults.get("vrrp_notify_fifo", tuple) or ())
-    reader = command(defaults.last("vrrp_notify_fifo_script"), findings)
     shared = VrrpSurroundings(
         scripts=tuple(known.scripts.values()),
         files=tuple(known.files.values()),
@@ -292,14 +309,35 @@ def surroundings(
         script_user=user[0] if user else "",
         script_group=user[1] if len(user) > 1 else "",
         script_security=defaults.has("enable_script_security"),
-        fifos=fifo[:1],
-        fifo_scripts=(msgspec.structs.replace(reader, words=(*reader.words, *fifo[:1])),) if reader else (),
+        fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("lvs_")),
+        states_on_reload=defaults.has("fifo_write_vrrp_states_on_reload"),
     )
     return shared, tuple(_grouped(each, groups, findings) for each in instances)
 
 
+def notify_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...]:
+    """The pipes of global_defs: of VRRP, of servers, of both."""
+    found: dict[str, NotifyFifo] = {}
+    for word, script in _FIFOS.items():
+        reader = defaults.last(script)
+        written = cast("tuple[str, ...]", defaults.get(word, tuple) or ())
+        if written:
+            path, user, group = (*written, "", "")[:3]
+            run = command(reader, findings)
+            found[word] = NotifyFifo(word=word, path=path, user=user, group=group, reader=run)
+        elif reader is not None:
+            findings.error(
+                reader.location, f"{script} without {word}", f"add {word} PATH", len(script)
+            )
+    return tuple(found.values())
+
+
 def _group(
-    setting: Setting, known: Trackers, instances: tuple[VrrpInstance, ...], findings: Findings
+    setting: Setting,
+    defaults: Settings,
+    known: Trackers,
+    instances: tuple[VrrpInstance, ...],
+    findings: Findings,
 ) -> _Group:
     block = read_block(setting.block, "vrrp_sync_group", findings)
     names = {instance.name for instance in instances}
@@ -319,9 +357,17 @@ def _group(
         name=str(setting.value),
         members=tuple(members),
         notify=notify(block, findings),
+        smtp_alert=_alert(block, defaults),
         location=setting.location,
     )
     return _Group(settings, tracked(block, known, findings), block.has("sync_group_tracking_weight"))
+
+
+def _alert(block: Settings, defaults: Settings) -> bool:
+    """Whether changes of a group are mailed; as for instances, off unless it is written somewhere."""
+    own, vrrp = block.get("smtp_alert", bool), defaults.get("smtp_alert_vrrp", bool)
+    written = (own, vrrp, defaults.get("smtp_alert", bool))
+    return bool(next((each for each in written if each is not None), False))
 
 
 def _members_of_two(groups: list[_Group], findings: Findings) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pointsman.conf.layout import block, number, on, text
 from pointsman.conf.show_checks import check_block, command_line
-from pointsman.conf.show_tracking import definitions, global_words, groups, sessions
+from pointsman.conf.show_tracking import definitions, fifo_words, global_words, groups, sessions
 from pointsman.conf.show_vrrp import instance_lines, virtual_interface_names
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
@@ -51,6 +51,7 @@ def _global_defs(config: Config) -> Iterator[str]:
     if mail.user:
         yield f"smtp_auth {text(mail.user)} {text(mail.password)}"
     yield from global_words(config.vrrp)
+    yield from fifo_words(config)
     yield from virtual_interface_names(config.instances)
     delays = {instance.startup_delay for instance in config.instances}
     if delays - {0.0}:

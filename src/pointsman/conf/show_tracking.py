@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pointsman.conf.layout import block, number, on, text
 from pointsman.model.bfd import BfdSession
+from pointsman.model.config import Config
 from pointsman.model.tracking import (
     Command,
     Notify,
@@ -26,10 +27,16 @@ def global_words(shared: VrrpSurroundings) -> Iterator[str]:
         yield " ".join(["script_user", *map(text, filter(None, (shared.script_user, shared.script_group)))])
     if shared.script_security:
         yield "enable_script_security"
-    for path in shared.fifos:
-        yield f"vrrp_notify_fifo {text(path)}"
-    for reader in shared.fifo_scripts:
-        yield f"vrrp_notify_fifo_script {_command(reader, drop=len(shared.fifos))}"
+    if shared.states_on_reload:
+        yield "fifo_write_vrrp_states_on_reload"
+
+
+def fifo_words(config: Config) -> Iterator[str]:
+    """The notify FIFOs; one that VRRP and servers share is written once."""
+    for fifo in dict.fromkeys((*config.vrrp.fifos, *config.server_fifos)):
+        yield " ".join([fifo.word, *map(text, filter(None, (fifo.path, fifo.user, fifo.group)))])
+        if fifo.reader is not None:
+            yield f"{fifo.word}_script {_command(fifo.reader)}"
 
 
 def definitions(shared: VrrpSurroundings) -> list[Iterator[str]]:
@@ -75,12 +82,13 @@ def notify(wanted: Notify) -> Iterator[str]:
     ):
         if command is not None:
             yield f"{word} {_command(command)}"
+    if wanted.tells_deleted:
+        yield f"notify_deleted {_command(wanted.deleted) if wanted.deleted else ''}".rstrip()
 
 
-def _command(command: Command, drop: int = 0) -> str:
-    words = command.words[: len(command.words) - drop]
+def _command(command: Command) -> str:
     user = "".join(f" {text(name)}" for name in (command.user, command.group) if name)
-    return f'"{_line(words)}"{user}'
+    return f'"{_line(command.words)}"{user}'
 
 
 def _line(words: tuple[str, ...]) -> str:
@@ -151,4 +159,5 @@ def _session(session: BfdSession) -> Iterator[str]:
 def _group(group: SyncGroupSettings) -> Iterator[str]:
     yield from block("group", (text(name) for name in group.members))
     yield "sync_group_tracking_weight"
+    yield f"smtp_alert {on(group.smtp_alert)}"
     yield from notify(group.notify)

@@ -130,8 +130,20 @@ GLOBAL: list[Keyword] = [
     *refused(_G, "startup_script shutdown_script", _SCRIPTS),
     *refused(
         _G,
-        "notify_fifo lvs_notify_fifo notify_fifo_script lvs_notify_fifo_script",
+        "lvs_notify_fifo lvs_notify_fifo_script",
         "only VRRP has a notify FIFO yet (vrrp_notify_fifo); changes of servers would not be told",
+    ),
+    honoured(
+        _G,
+        "notify_fifo",
+        Anything("PATH [USER [GROUP]]", words=3),
+        "A named pipe that gets a line at every change.",
+    ),
+    honoured(
+        _G,
+        "notify_fifo_script",
+        Anything("a command line, in quotes when it has arguments", words=3),
+        "Started with the path of that pipe as its last argument.",
     ),
     honoured(
         _G,
@@ -146,9 +158,10 @@ GLOBAL: list[Keyword] = [
         "Started with the path of the pipe as its last argument.",
     ),
     honoured(_G, "vrrp_notify_priority_changes", Boolean(), "Default of notify_priority_changes."),
+    honoured(_G, "fifo_write_vrrp_states_on_reload", Flag(), "The pipes are told all states at a reload."),
     *accepted(
         _G,
-        "fifo_write_vrrp_states_on_reload rs_init_notifies",
+        "rs_init_notifies",
         "only notify FIFOs and scripts, which are refused, would see it",
     ),
     *refused(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords import Keyword, accepted, honoured, refused
+from pointsman.conf.keywords import Keyword, accepted, honoured
 from pointsman.conf.values import Anything, Boolean, Choice, Flag, Integer, Seconds, Text
 
 _S, _F, _P, _G = "vrrp_script", "track_file", "vrrp_track_process", "vrrp_sync_group"
@@ -51,7 +51,7 @@ TRACKING: list[Keyword] = [
     honoured(_G, "notify_fault", _COMMAND, "Run when one cannot work."),
     honoured(_G, "notify_stop", _COMMAND, "Run at the end."),
     honoured(_G, "sync_group_tracking_weight", Flag(), "Weights of trackers count in the group, too."),
-    *refused(_G, "smtp_alert", "the instances of the group can have it", Boolean(), False),
+    honoured(_G, "smtp_alert", Boolean(), "Mail when the state of the group changes."),
     *accepted(_G, "notify_priority_changes", "a group has no priority"),
     *accepted(_G, "global_tracking", "trackers of a group are those of its members anyway"),
 ]

@@ -87,8 +87,8 @@ VRRP: list[Keyword] = [
     honoured(
         _V, "notify_master_rx_lower_pri", _COMMAND, "Run when a master hears an advert of a lower priority."
     ),
-    *refused(_V, "notify_deleted", "an instance that a reload removes is stopped: use notify_stop"),
-    honoured(_V, "notify_priority_changes", Boolean(), "Changes of priority are told, too."),
+    honoured(_V, "notify_deleted", _COMMAND, "Told as DELETED when a reload removes it; may name a program."),
+    honoured(_V, "notify_priority_changes", Boolean(), "FIFOs are told changes of priority, too."),
     honoured(
         _V,
         "use_vmac",

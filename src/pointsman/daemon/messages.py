@@ -35,6 +35,13 @@ class InstanceChanged(msgspec.Struct, frozen=True, tag=True):
     holds_addresses: bool
 
 
+class GroupChanged(msgspec.Struct, frozen=True, tag=True):
+    """A VRRP sync group has entered a state."""
+
+    group: str
+    state: str
+
+
 # checker -> director
 
 
@@ -187,7 +194,7 @@ class ErrorReply(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
-Report = InstanceChanged | CheckResult | SessionChanged
+Report = InstanceChanged | GroupChanged | CheckResult | SessionChanged
 Request = (
     StatusRequest
     | TableRequest

@@ -23,7 +23,7 @@ from typing import TypeVar
 import msgspec
 
 from pointsman.daemon.generations import receive
-from pointsman.daemon.messages import InstanceChanged, encode
+from pointsman.daemon.messages import GroupChanged, InstanceChanged, encode
 from pointsman.daemon.realtime import become_punctual
 from pointsman.daemon.vrrp_belongings import Host
 from pointsman.daemon.vrrp_crew import Crew
@@ -123,7 +123,9 @@ class VrrpProcess:
         self._bfd = bfd
         self._notices: collections.deque[Message] = collections.deque(maxlen=_MOST_PENDING)
         self._readings: dict[tuple[TrackKind, str], int] = {}
-        self._pending: collections.deque[InstanceChanged] = collections.deque(maxlen=_MOST_PENDING)
+        self._pending: collections.deque[InstanceChanged | GroupChanged] = collections.deque(
+            maxlen=_MOST_PENDING
+        )
         self._selector = selectors.DefaultSelector()
         self._stopping = False
         try:
@@ -255,6 +257,7 @@ class VrrpProcess:
             if state is not None:
                 log.info("VRRP_Group(%s) Entering %s STATE", group.name, state.value)
                 self._notices.append(group_notice(settings, state))
+                self._report(GroupChanged(group.name, state.value))
 
     def _timeout(self) -> float | None:
         deadlines = [router.deadline for router in self._routers]
@@ -369,7 +372,7 @@ class VrrpProcess:
             for router in self._routers:
                 router.answered(answer)
 
-    def _report(self, message: InstanceChanged) -> None:
+    def _report(self, message: InstanceChanged | GroupChanged) -> None:
         self._pending.append(message)
         self._flush()
 

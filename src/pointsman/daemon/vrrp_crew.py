@@ -145,7 +145,7 @@ class Crew:
 
     def _dismiss(self, router: Router) -> None:
         log.info("(%s) is no more in the configuration", router.instance.name)
-        router.stop()
+        router.stop(deleted=True)
         self.routers.remove(router)
         for endpoint in self._endpoints.values():
             endpoint.release(router)

@@ -22,7 +22,6 @@ class Notice(msgspec.Struct, frozen=True, tag=True):
     """Run with their own arguments only."""
     with_arguments: Command | None = None
     """Run with kind, name, state and priority behind its own arguments."""
-    to_fifo: bool = True
 
 
 class TellReadings(msgspec.Struct, frozen=True, tag=True):

@@ -35,7 +35,8 @@ from pointsman.vrrp.wire import GROUP, GROUP6, ChecksumForm, Datagram, encode
 
 log = logging.getLogger("vrrp")
 
-_FIFO_WORDS = {VrrpState.INIT: "STOP"}
+RIVAL_SPACING = 0.1
+"""Seconds between two notices of a lower priority, however many adverts of it come."""
 
 
 class Router:
@@ -64,6 +65,8 @@ class Router:
         self._reason = ""
         self._heard_form: ChecksumForm | None = None
         self._effects: collections.deque[Effect] = collections.deque()
+        self._deleted = False
+        self._rival_told = float("-inf")
         self._said: set[str] = set()
         """Complaints that were logged since the last change of state; each is logged once."""
 
@@ -120,8 +123,9 @@ class Router:
         self.machine.retire(self._host.clock())
         self.carry_out()
 
-    def stop(self) -> None:
-        """Priority 0 if still master; addresses removed; nothing remembered."""
+    def stop(self, deleted: bool = False) -> None:
+        """Priority 0 if still master; addresses removed; nothing remembered. `deleted`: by a reload."""
+        self._deleted = deleted
         self.machine.stop(self._host.clock())
         self.carry_out()
         self._virtual.remove()
@@ -226,7 +230,10 @@ class Router:
             f"Master received advert from {source} with {'higher' if better else 'lower'} "
             f"or equal priority {priority}, ours {self.machine.priority}"
         )
-        if self._complain("rival", text) and not better:
+        self._complain("rival", text)
+        now = self._host.clock()
+        if not better and now >= self._rival_told + RIVAL_SPACING:
+            self._rival_told = now
             self._notify("MASTER_RX_LOWER_PRI", self.instance.notify.lower_priority, None)
 
     def _complain(self, kind: str, text: str) -> bool:
@@ -268,7 +275,7 @@ class Router:
         self._report(self.status())
         state = self.machine.state
         if self.instance.notify_priority_changes and state in (VrrpState.MASTER, VrrpState.BACKUP):
-            self._notify(f"{state.value}_PRIORITY", None, self.instance.notify.every)
+            self._notify(f"{state.value}_PRIORITY", None, None)
 
     def _changed(self, change: StateChanged) -> None:
         self._reason = change.reason
@@ -285,7 +292,11 @@ class Router:
             VrrpState.FAULT: wanted.fault,
             VrrpState.INIT: wanted.stop,
         }[change.state]
-        self._notify(_FIFO_WORDS.get(change.state, change.state.value), special, wanted.every)
+        word = "STOP" if change.state is VrrpState.INIT else change.state.value
+        if self._deleted and change.state is VrrpState.INIT:
+            word = "DELETED" if wanted.tells_deleted else VrrpState.FAULT.value
+            special = wanted.deleted if wanted.tells_deleted else wanted.fault
+        self._notify(word, special, wanted.every)
 
     def _notify(self, word: str, special: Command | None, every: Command | None) -> None:
         self._host.tell(

@@ -9,19 +9,17 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import errno
 import logging
-import os
 import signal
 import socket
 import time
 from collections.abc import Coroutine
-from pathlib import Path
 
 import msgspec
 
 from pointsman.conf.changes import same
 from pointsman.daemon import programs
+from pointsman.daemon.fifos import Fifos
 from pointsman.daemon.generations import receive
 from pointsman.daemon.vrrp_notices import Finished, Notice, Reading, TellReadings, decode_notice
 from pointsman.daemon.vrrp_watches import ProcessWatch, command_lines, file_value, prepare
@@ -37,6 +35,8 @@ NOTIFY_TURN = 30.0
 STOP_TIME = 4.0
 """Seconds for VRRP to say its last word at a stop, and again for the programs that this starts."""
 _LARGEST_NOTICE = 65536
+_STATES = {"MASTER", "BACKUP", "FAULT"}
+_ENDS = {"STOP", "DELETED"}
 
 
 def run(surroundings: VrrpSurroundings, channel: socket.socket, orders: socket.socket) -> int:
@@ -58,8 +58,9 @@ class Helper:
         self._said: dict[tuple[TrackKind, str], int] = {}
         self._queues: dict[tuple[str, str], collections.deque[Notice]] = {}
         self._turns: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._fifos: dict[str, int] = {}
-        self._readers: list[asyncio.subprocess.Process] = []
+        self._fifos = Fifos(self._start)
+        self._states: dict[tuple[str, str], str] = {}
+        """The last line about each instance and group."""
         self._finished = asyncio.Event()
 
     async def run(self) -> None:
@@ -76,10 +77,11 @@ class Helper:
             await self._work_until(stop, changed)
         if self._turns:
             await asyncio.wait(self._turns.values(), timeout=STOP_TIME)
+        await self._fifos.close()
 
     async def _work_until(self, stop: asyncio.Event, changed: asyncio.Event) -> None:
         """One configuration's time."""
-        await self._open_fifos()
+        await self._fifos.use(self._settings.fifos)
         work: list[Coroutine[None, None, None]] = [self._watch(script) for script in self._settings.scripts]
         work += [self._look_at_files(), self._look_at_processes()]
         tasks = [asyncio.create_task(each) for each in work]
@@ -91,9 +93,6 @@ class Helper:
         for task in (*tasks, *ends):
             task.cancel()
         await asyncio.gather(*tasks, *ends, return_exceptions=True)
-        for reader in self._readers:
-            await programs.end(reader)
-        self._close_fifos()
 
     def _take_order(self, changed: asyncio.Event) -> None:
         """A new configuration; what is not about VRRP's surroundings changes nothing here."""
@@ -104,6 +103,9 @@ class Helper:
         except (OSError, msgspec.MsgspecError) as error:
             log.error("configuration not understood, the former one stays: %s", error)
             return
+        if config is not None and config.vrrp.states_on_reload:
+            for line in self._states.values():
+                self._fifos.write(line)
         if config is not None and not same(config.vrrp, self._settings):
             self._settings = config.vrrp
             self._said.clear()
@@ -193,8 +195,12 @@ class Helper:
                         self._take(message)
 
     def _take(self, notice: Notice) -> None:
-        if notice.to_fifo:
-            self._write_fifos(notice)
+        line = f'{notice.kind} "{notice.name}" {notice.state} {notice.priority}'
+        self._fifos.write(line)
+        if notice.state in _STATES:
+            self._states[notice.kind, notice.name] = line
+        elif notice.state in _ENDS:
+            self._states.pop((notice.kind, notice.name), None)
         if notice.commands or notice.with_arguments:
             key = (notice.kind, notice.name)
             self._queues.setdefault(key, collections.deque()).append(notice)
@@ -224,38 +230,3 @@ class Helper:
         else:
             if code:
                 log.warning("notify: %s ended with code %d", " ".join((*command.words, *more)), code)
-
-    # FIFOs
-
-    async def _open_fifos(self) -> None:
-        for path in self._settings.fifos:
-            try:
-                with contextlib.suppress(FileExistsError):
-                    os.mkfifo(path, 0o600)
-                # For reading too, so that a reader that goes away is no error.
-                self._fifos[path] = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except OSError as error:
-                log.error("notify FIFO %s: %s", path, error.strerror)
-        for command in self._settings.fifo_scripts:
-            try:
-                self._readers.append(await self._start(command))
-            except programs.CannotRunError as problem:
-                log.error("notify FIFO script: %s", problem)
-
-    def _write_fifos(self, notice: Notice) -> None:
-        line = f'{notice.kind} "{notice.name}" {notice.state} {notice.priority}\n'.encode()
-        for path, descriptor in self._fifos.items():
-            try:
-                os.write(descriptor, line)
-            except OSError as error:
-                if error.errno == errno.EAGAIN:
-                    log.warning("notify FIFO %s is full; nobody reads it", path)
-                else:
-                    log.error("notify FIFO %s: %s", path, error.strerror)
-
-    def _close_fifos(self) -> None:
-        for path, descriptor in self._fifos.items():
-            os.close(descriptor)
-            Path(path).unlink(missing_ok=True)
-        self._fifos.clear()
-        self._readers.clear()

@@ -15,6 +15,7 @@ from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.naming import server_name, virtual_name
 from pointsman.model.service import ServerKey, ServiceKey
+from pointsman.model.tracking import SyncGroupSettings
 from pointsman.model.vrrp import VrrpInstance, VrrpState
 
 _VRRP_WORDS = {
@@ -95,6 +96,15 @@ def instance_alert(router_id: str, instance: VrrpInstance, state: VrrpState, rea
         f"[{router_id}] VRRP Instance {instance.name} - {event}",
         _body(f"=> VRRP Instance is {owning} owning VRRP VIPs <=", reason),
     )
+
+
+def group_alert(router_id: str, group: SyncGroupSettings, state: VrrpState) -> Alert | None:
+    """The mail about a sync group that has entered `state`; None without `smtp_alert`."""
+    if not group.smtp_alert:
+        return None
+    event, _ = _VRRP_WORDS[state]
+    text = f"=> All VRRP group instances are now in {state.value} state <="
+    return Alert(f"[{router_id}] VRRP Group {group.name} - {event}", _body(text))
 
 
 def _member(

@@ -9,7 +9,7 @@ import msgspec
 from pointsman.model.bfd import BfdSession
 from pointsman.model.health import VirtualServer
 from pointsman.model.location import Location
-from pointsman.model.tracking import VrrpSurroundings
+from pointsman.model.tracking import NotifyFifo, VrrpSurroundings
 from pointsman.model.vrrp import VrrpInstance
 
 
@@ -54,4 +54,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[VrrpInstance, ...] = ()
     vrrp: VrrpSurroundings = VrrpSurroundings()
     bfd: tuple[BfdSession, ...] = ()
+    server_fifos: tuple[NotifyFifo, ...] = ()
+    """Pipes that are told of virtual and real servers; those of VRRP are in `vrrp`."""
     virtual_servers: tuple[VirtualServer, ...] = ()

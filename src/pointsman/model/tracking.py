@@ -96,6 +96,22 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
     stop: Command | None = None
     lower_priority: Command | None = None
     """notify_master_rx_lower_pri."""
+    deleted: Command | None = None
+    tells_deleted: bool = False
+    """notify_deleted: an instance that a reload removes is told of as DELETED, not as FAULT."""
+
+
+class NotifyFifo(msgspec.Struct, frozen=True, kw_only=True):
+    """A named pipe that gets a line at every change."""
+
+    word: str
+    """notify_fifo, vrrp_notify_fifo or lvs_notify_fifo."""
+    path: str
+    user: str = ""
+    """Who owns it, if it is made here; empty: whoever runs the director."""
+    group: str = ""
+    reader: Command | None = None
+    """Started with the path as its last argument."""
 
 
 class SyncGroupSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,5 +136,6 @@ class VrrpSurroundings(msgspec.Struct, frozen=True, kw_only=True):
     script_group: str = ""
     script_security: bool = False
     """A program that others than root can change is not run as root."""
-    fifos: tuple[str, ...] = ()
-    fifo_scripts: tuple[Command, ...] = ()
+    fifos: tuple[NotifyFifo, ...] = ()
+    states_on_reload: bool = False
+    """The pipes are told all states again at a reload (fifo_write_vrrp_states_on_reload)."""

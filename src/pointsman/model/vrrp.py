@@ -171,6 +171,6 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
 def wants_helper(instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> bool:
     """Whether a process is needed that runs programs and looks at files."""
     watches = surroundings.scripts or surroundings.files or surroundings.processes
-    tells = surroundings.fifos or surroundings.fifo_scripts
     notified = [each.notify for each in instances] + [each.notify for each in surroundings.groups]
-    return bool(instances) and bool(watches or tells or any(each != Notify() for each in notified))
+    tells = surroundings.fifos or any(each != Notify() for each in notified)
+    return bool(instances) and bool(watches or tells)
