@@ -14,14 +14,14 @@
 #define WAYS 4 /* entries of one bucket */
 
 /* Raise it when the meaning of a number changes and its layout does not. */
-enum abi { ABI_REVISION = 1 };
+enum abi { ABI_REVISION = 2 };
 
 /* Why a packet's way ended here. User space takes the names from BTF: lower case, without EXIT_. */
 enum exit_reason {
-	EXIT_NOT_IPV4,      /* passed: not IPv4 (ARP, IPv6, VLAN) */
+	EXIT_NOT_IP,        /* passed: neither IPv4 nor IPv6 (ARP, VLAN) */
 	EXIT_NOT_TRANSPORT, /* passed: neither TCP nor UDP */
 	EXIT_NO_SERVICE,    /* passed: nothing is configured for this address and port */
-	EXIT_MALFORMED,     /* passed: header cut short, wrong length or checksum; the stack drops it */
+	EXIT_MALFORMED,     /* passed: header cut short, wrong length, checksum or source; the stack drops it */
 	EXIT_FRAGMENT,      /* passed: an IP fragment */
 	EXIT_OTHER_HOST,    /* passed: the frame is not addressed to this host */
 	EXIT_NO_CONNECTION, /* passed: not the first packet of a connection and none is known; the stack refuses */
@@ -29,7 +29,7 @@ enum exit_reason {
 	EXIT_NO_DESTINATION, /* passed: no real server can take a new connection; the stack refuses */
 	EXIT_SERVER_REMOVED, /* dropped: the connection's real server was deleted */
 	EXIT_NO_NEIGHBOUR,  /* dropped: the real server's MAC address is not known (yet) */
-	EXIT_TTL_EXCEEDED,  /* dropped: TTL 1 or less */
+	EXIT_TTL_EXCEEDED,  /* dropped: TTL or hop limit 1 or less */
 	EXIT_TABLE_FULL,    /* forwarded all the same: no room for a new connection, served by hash */
 	EXIT_UNTRACKED,     /* forwarded all the same: packet of a connection that found no room, served by hash */
 	EXIT_TEMPLATES_FULL, /* forwarded all the same: no room for a persistent client, who is served by hash */
@@ -78,6 +78,19 @@ struct front_bucket {
 	struct front way[WAYS];
 };
 
+/* The same for IPv6. Numbers are taken from one pool, so they tell the family, too. */
+struct front6 {
+	__u64 address[2];
+	__u64 key; /* port | protocol << 16 | 1 << 24; 0: empty; FRONT_DELETED; written last */
+	__u32 service;
+	__u16 number;
+	__u16 spare;
+};
+
+struct front6_bucket {
+	struct front6 way[WAYS];
+};
+
 #define FRONT_DELETED 0xffffffffffffffffULL
 #define FRONT_PROBES 4 /* buckets */
 #define FRONT_HASH 0x9e3779b97f4a7c15ULL
@@ -95,10 +108,10 @@ struct service {
 	__u64 cursor;
 	__u32 flags;
 	__u32 persistence;   /* seconds; 0: not persistent */
-	__u32 mask;          /* applied to the client address for persistence */
+	__u32 mask;          /* leading bits of a client's address that count for persistence */
 	__u32 previous_mask; /* templates made before the last edit */
 	/* For user space: */
-	__u32 address;
+	__u32 spares;
 	__u16 port;
 	__u8 protocol;
 	__u8 prefix;   /* persistence_prefix; 255: none was given */
@@ -134,15 +147,25 @@ struct dest {
 	__u32 lower;
 	__u32 service;
 	/* For user space: */
-	__u32 address;
 	__u16 port;
 	__u16 front;
 	__u32 weight;
-	__u64 sequence; /* the order in which servers were added; 0: this entry is free */
 	__u32 deleted_at;
+	__u64 sequence; /* the order in which servers were added; 0: this entry is free */
 	__u32 forwarding;
 	__u32 last_weight; /* the last but 0: what mh's table is made from */
-	__u32 spare;
+	__u32 spare[2];
+};
+
+/* Where a real server is: of the same index as its `dest`. */
+struct remote {
+	__u8 address[16]; /* IPv4: the first four bytes */
+	__u8 source[16];  /* of the outer header of a tunnel */
+	__u8 family;	  /* 4 or 6 */
+	__u8 tunnel;	  /* kind and flags of the tunnel */
+	__u16 tunnel_port;
+	__u32 tunnel_mtu; /* the largest packet that may go into the tunnel */
+	__u32 spare[6];
 };
 
 #define DEST_AVAILABLE (1ULL << 63) /* configured; else deleted, kept while connections live */
@@ -165,6 +188,15 @@ struct connection_bucket {
 	struct connection way[WAYS];
 };
 
+struct connection6 {
+	__u64 client[2];
+	struct connection entry; /* key: client port | virtual port << 16 | part of the hash << 32 | 1 << 63 */
+};
+
+struct connection6_bucket {
+	struct connection6 way[WAYS];
+};
+
 #define DEADLINE_BITS 22
 #define DEADLINE_MASK ((1ULL << DEADLINE_BITS) - 1)
 #define LONGEST_TIMEOUT ((1U << (DEADLINE_BITS - 1)) - 1) /* seconds, about 24 days */
@@ -179,10 +211,9 @@ struct connection_bucket {
 
 /* A client that stays with its server (persistence). */
 struct template {
-	__u64 key;  /* masked client address | front << 32 | 1 << 48; 0: empty; written last */
-	__u64 word; /* deadline | controls << 22 | assured << 45 | dest << 46; 0: free */
-	__u32 timeout; /* seconds */
-	__u32 spare[3];
+	__u64 client[2]; /* masked; IPv4: the lower half of the first */
+	__u64 key;	 /* timeout in seconds | front << 32 | 1 << 48; 0: empty; written last */
+	__u64 word;	 /* deadline | controls << 22 | assured << 45 | dest << 46; 0: free */
 };
 
 struct template_bucket {
@@ -212,7 +243,7 @@ struct control {
 	__u32 any_port;	      /* fronts with port 0; if none, the second look-up is left out */
 	__u32 connection_sweep;
 	__u32 template_sweep;
-	__u32 spare;
+	__u32 spare; /* stays 0 */
 	__u32 timeout[STATE_COUNT]; /* seconds, by state */
 	/* IPVS's sysctls of the same names (model/tunables.py): */
 	__u32 conn_reuse_mode;
@@ -220,7 +251,8 @@ struct control {
 	__u32 expire_quiescent_template;
 	__u32 sloppy_tcp;
 	__u32 secure_tcp;
-	__u32 spares[3];
+	__u32 connection6_sweep;
+	__u32 spares[2];
 };
 
 /* Numbers of buckets less one: powers of two. Constants to the verifier, written before loading. */
@@ -228,6 +260,8 @@ struct limits {
 	__u32 front_mask;
 	__u32 connection_mask;
 	__u32 template_mask;
+	__u32 front6_mask;
+	__u32 connection6_mask;
 };
 
 /* The addresses of the interfaces the program is attached to: [ifindex % HOSTS]. */

@@ -9,19 +9,20 @@
 #define SWEEP_TICKS 200 /* ticks in which the whole table is swept once; short, since packets wait meanwhile */
 #define CLOCK_MONOTONIC 1
 
-static __always_inline void expire_connection(struct connection *entry)
+/* `address` is an IPv6 client's; an IPv4 client's is in the key. */
+static __always_inline void expire_connection(struct connection *entry, __u64 *address)
 {
-	__u64 word = *(volatile __u64 *)&entry->word;
-	__u32 client;
+	__u64 word = *(volatile __u64 *)&entry->word, client, rest;
 
 	if (!word || word == WORD_DYING || !(is_due(word) || is_orphan(WORD_DEST_OF(word))))
 		return;
-	client = entry->key;
+	client = address ? address[0] : (__u32)entry->key;
+	rest = address ? address[1] : 0;
 	if (__sync_val_compare_and_swap(&entry->word, word, WORD_DYING) != word)
 		return;
 	release_load(WORD_DEST_OF(word), WORD_STATE_OF(word));
 	if (word & WORD_CONTROLLED)
-		release_template(client, word);
+		release_template(client, rest, word);
 	__sync_lock_test_and_set(&entry->key, 0);
 	*(volatile __u64 *)&entry->word = 0;
 }
@@ -34,7 +35,19 @@ static int sweep_connections(__u32 step, __u32 *start)
 	if (!bucket)
 		return 1;
 	for (int way = 0; way < WAYS; way++)
-		expire_connection(&bucket->way[way]);
+		expire_connection(&bucket->way[way], 0);
+	return 0;
+}
+
+static int sweep_connections6(__u32 step, __u32 *start)
+{
+	__u32 index = (*start + step) & limits.connection6_mask;
+	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
+
+	if (!bucket)
+		return 1;
+	for (int way = 0; way < WAYS; way++)
+		expire_connection(&bucket->way[way].entry, bucket->way[way].client);
 	return 0;
 }
 
@@ -78,21 +91,27 @@ static int sweep_templates(__u32 step, __u32 *start)
 	return 0;
 }
 
-static __always_inline void sweep(__u32 connection_buckets, __u32 template_buckets)
+/* The n-th part of every table, from where the last sweep ended. */
+static __always_inline void sweep(__u32 parts)
 {
-	__u32 start = control.connection_sweep;
+	__u32 start = control.connection_sweep, buckets = limits.connection_mask / parts + 1;
 
-	bpf_loop(connection_buckets, sweep_connections, &start, 0);
-	control.connection_sweep = start + connection_buckets;
+	bpf_loop(buckets, sweep_connections, &start, 0);
+	control.connection_sweep = start + buckets;
+	start = control.connection6_sweep;
+	buckets = limits.connection6_mask / parts + 1;
+	bpf_loop(buckets, sweep_connections6, &start, 0);
+	control.connection6_sweep = start + buckets;
 	start = control.template_sweep;
-	bpf_loop(template_buckets, sweep_templates, &start, 0);
-	control.template_sweep = start + template_buckets;
+	buckets = limits.template_mask / parts + 1;
+	bpf_loop(buckets, sweep_templates, &start, 0);
+	control.template_sweep = start + buckets;
 }
 
 static int tick(void *map, __u32 *key, struct alarm *alarm)
 {
 	control.now = bpf_ktime_get_boot_ns() / 1000000000ULL;
-	sweep(limits.connection_mask / SWEEP_TICKS + 1, limits.template_mask / SWEEP_TICKS + 1);
+	sweep(SWEEP_TICKS);
 	bpf_timer_start(&alarm->timer, TICK_NS, 0);
 	return 0;
 }

@@ -3,24 +3,44 @@
 #ifndef POINTSMAN_FLOWS_H
 #define POINTSMAN_FLOWS_H
 
+#include "connections6.h"
 #include "schedulers.h"
 #include "services.h"
 #include "templates.h"
 
 /* What the slow path needs of a packet. Functions that are not static are verified once, not once a call. */
 struct flow {
+	__u64 client[2]; /* its address; IPv4: the lower half of the first */
 	__u64 key;
 	__u64 hash;
 	__u64 ended; /* the word of an entry in a final state, whose ports start a new connection; or 0 */
 	__u32 front;
 	__u32 service;
-	__u32 client;
-	__u32 virtual;
+	__u32 hashed_client; /* addresses as sh, mh and dh take them: of IPv6 the exclusive or of the four words */
+	__u32 hashed_virtual;
 	__u16 client_port;
 	__u8 protocol;
 	__u8 flags;
+	__u32 ipv6;
 	__u32 exit; /* why no server was found */
 };
+
+static __always_inline struct connection *find_entry(struct flow *flow, __u64 *word)
+{
+	return flow->ipv6 ? find_connection6(flow->hash, flow->client, flow->key, flow->front, word)
+			  : find_connection(flow->hash, flow->key, flow->front, word);
+}
+
+static __always_inline int add_entry(struct flow *flow, __u64 word)
+{
+	return flow->ipv6 ? add_connection6(flow->hash, flow->client, flow->key, word)
+			  : add_connection(flow->hash, flow->key, word);
+}
+
+static __always_inline struct patron patron_of_flow(struct flow *flow, struct service *service)
+{
+	return patron_of(flow->client[0], flow->client[1], service->mask, flow->front);
+}
 
 static __always_inline void count_connection(__u32 dest)
 {
@@ -38,41 +58,41 @@ static __always_inline int is_served(__u32 dest)
 
 static __always_inline __u32 schedule_flow(struct flow *flow, struct service *service)
 {
-	return schedule(service, flow->client, flow->virtual, flow->client_port);
+	return schedule(service, flow->hashed_client, flow->hashed_virtual, flow->client_port);
 }
 
 /* A persistent client's server: its template's, mostly whatever its weight and load, else a scheduled one. */
 static __always_inline __u32 choose_persistent(struct flow *flow, struct service *service, struct template **held)
 {
-	__u64 key = template_key(flow->client & service->mask, flow->front);
-	struct template *t = find_template(key);
+	struct patron patron = patron_of_flow(flow, service);
+	struct template *t = find_template(&patron);
 	__u32 dest = t ? TEMPLATE_DEST_OF(t->word) : NOBODY;
 
 	if (!t || !is_served(dest)) {
 		dest = schedule_flow(flow, service);
 		if (dest == NOBODY)
 			return NOBODY;
-		t = t ? replace_template(t, key, dest, service->persistence)
-		      : add_template(key, dest, service->persistence);
+		t = t ? replace_template(t, &patron, dest, service->persistence)
+		      : add_template(&patron, dest, service->persistence);
 	}
 	*held = t;
 	if (t)
 		return dest;
 	count_exit(EXIT_TEMPLATES_FULL);
-	return choose_by_hash(service, template_hash(key));
+	return choose_by_hash(service, template_hash(&patron));
 }
 
 /* The entry's ports start a new connection: the old one ends here, its place is taken over. */
 static __always_inline int take_over(struct flow *flow, __u64 wanted)
 {
 	__u64 word = 0;
-	struct connection *entry = find_connection(flow->hash, flow->key, flow->front, &word);
+	struct connection *entry = find_entry(flow, &word);
 
 	if (!entry || __sync_val_compare_and_swap(&entry->word, flow->ended, wanted) != flow->ended)
 		return 0;
 	release_load(WORD_DEST_OF(flow->ended), WORD_STATE_OF(flow->ended));
 	if (flow->ended & WORD_CONTROLLED)
-		release_template(flow->client, flow->ended);
+		release_template(flow->client[0], flow->client[1], flow->ended);
 	return 1;
 }
 
@@ -88,14 +108,14 @@ static __always_inline void expect_untracked(void)
 /* Without an entry in the table: a persistent client's server, else the one the flow's hash leads to. */
 static __always_inline __u32 choose_untracked(struct flow *flow, struct service *service)
 {
-	__u64 key = template_key(flow->client & service->mask, flow->front);
+	struct patron patron = patron_of_flow(flow, service);
 	struct template *t;
 
 	if (!service->persistence)
 		return choose_by_hash(service, flow->hash);
-	t = find_template(key);
+	t = find_template(&patron);
 	if (!t || !is_served(TEMPLATE_DEST_OF(t->word)))
-		return choose_by_hash(service, template_hash(key));
+		return choose_by_hash(service, template_hash(&patron));
 	hold_template(t, 0);
 	return TEMPLATE_DEST_OF(t->word);
 }
@@ -118,7 +138,7 @@ static __always_inline __u32 serve_untracked(struct flow *flow, struct service *
 static __always_inline __u32 join_winner(struct flow *flow, struct service *service)
 {
 	__u64 word = 0;
-	struct connection *entry = find_connection(flow->hash, flow->key, flow->front, &word);
+	struct connection *entry = find_entry(flow, &word);
 
 	return entry ? WORD_DEST_OF(word) : serve_untracked(flow, service, EXIT_UNTRACKED);
 }
@@ -160,7 +180,7 @@ static __always_inline __u32 start_connection(struct flow *flow, struct service 
 	word = connection_word(flow->front, dest, state, held ? WORD_CONTROLLED : 0);
 	if (flow->ended && !take_over(flow, word))
 		return join_winner(flow, service);
-	if (!flow->ended && !add_connection(flow->hash, flow->key, word))
+	if (!flow->ended && !add_entry(flow, word))
 		return serve_untracked(flow, service, EXIT_TABLE_FULL);
 	if (held)
 		hold_template(held, 1);
@@ -192,7 +212,7 @@ __noinline __u32 first_packet(struct flow *flow)
 }
 
 /* The state changes: whoever wins the swap moves the counts. */
-__noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __u32 client)
+__noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __u64 client, __u64 rest)
 {
 	if (!entry)
 		return 0;
@@ -205,7 +225,7 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 		if (found == word) {
 			move_load(WORD_DEST_OF(word), before, after);
 			if (word & WORD_CONTROLLED && after == STATE_ESTABLISHED)
-				assure_template(client, word);
+				assure_template(client, rest, word);
 			return 0;
 		}
 		if (WORD_FRONT_OF(found) != WORD_FRONT_OF(word))
@@ -216,13 +236,14 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 }
 
 /* A packet of a known connection: the timer starts anew with its state's timeout. */
-static __always_inline void continue_connection(struct connection *entry, __u64 word, struct packet *p)
+static __always_inline void continue_connection(struct connection *entry, __u64 word, __u8 flags, __u64 client,
+						__u64 rest)
 {
-	__u32 before = WORD_STATE_OF(word), after = next_state(before, p->flags);
+	__u32 before = WORD_STATE_OF(word), after = next_state(before, flags);
 	__u64 wanted;
 
 	if (before != after) {
-		change_state(entry, word, p->flags, p->client);
+		change_state(entry, word, flags, client, rest);
 		return;
 	}
 	wanted = (word & ~DEADLINE_MASK) | deadline_in(control.timeout[after & 15]);

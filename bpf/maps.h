@@ -20,11 +20,14 @@
 	} name SEC(".maps")
 
 TABLE(fronts, struct front_bucket, 16384);
+TABLE(fronts6, struct front6_bucket, 16384);
 TABLE(services, struct service, 16384);
 TABLE(members, struct member, 1 << 20);
 TABLE(dests, struct dest, 131072);
+TABLE(remotes, struct remote, 131072);
 TABLE(loads, struct load, 131072);
 TABLE(connections, struct connection_bucket, 1 << 19);
+TABLE(connections6, struct connection6_bucket, 1 << 17);
 TABLE(templates, struct template_bucket, 1 << 14);
 TABLE(hosts, __u64, HOSTS);
 /* What user space subtracts from `traffic` after ipvsadm -Z, and adds for servers that are gone. */
@@ -84,7 +87,9 @@ static __always_inline __u32 opaque_zero(void)
 
 const volatile struct vocabulary vocabulary = {};
 
-const volatile struct limits limits SEC(".rodata.limits") = { 16383, (1 << 19) - 1, (1 << 14) - 1 };
+const volatile struct limits limits SEC(".rodata.limits") = {
+	16383, (1 << 19) - 1, (1 << 14) - 1, 16383, (1 << 17) - 1,
+};
 
 static __always_inline void count_exit(enum exit_reason reason)
 {

@@ -73,7 +73,7 @@ static __always_inline enum exit_reason parse(struct packet *p, void *data, void
 	struct iphdr *ip = (void *)(ethernet + 1);
 
 	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
-		return EXIT_NOT_IPV4;
+		return EXIT_NOT_IP;
 	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
 		return EXIT_NOT_TRANSPORT;
 	if (ip->frag_off & bpf_htons(FRAGMENT_BITS))

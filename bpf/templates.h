@@ -11,59 +11,85 @@
 #define TEMPLATE_CONTROLS_OF(word) (((word) >> TEMPLATE_CONTROLS) & TEMPLATE_CONTROLS_MAX)
 #define ONE_CONTROL (1ULL << TEMPLATE_CONTROLS)
 
-static __always_inline __u64 template_key(__u32 masked_client, __u32 front)
+#define TIMEOUT_OF(t) ((__u32)(t)->key)
+#define WITHOUT_TIMEOUT (~0ULL << 32)
+
+/* Whom a template is for. */
+struct patron {
+	__u64 client[2]; /* masked */
+	__u64 key;	 /* a template's, without the timeout */
+};
+
+/* The first `bits` of eight bytes of an address. */
+static __always_inline __u64 leading(__u32 bits)
 {
-	return masked_client | (__u64)front << 32 | 1ULL << 48;
+	return bits >= 64 ? ~0ULL : bits ? bpf_cpu_to_be64(~0ULL << (64 - bits)) : 0;
 }
 
-static __always_inline __u64 template_hash(__u64 key)
+static __always_inline struct patron patron_of(__u64 client, __u64 rest, __u32 bits, __u32 front)
 {
-	return spread(key, 1);
+	struct patron patron = {
+		.client = { client & leading(bits), rest & leading(bits > 64 ? bits - 64 : 0) },
+		.key = (__u64)front << 32 | 1ULL << 48,
+	};
+
+	return patron;
 }
 
-static __always_inline struct template *find_template_in(__u32 index, __u64 key)
+static __always_inline __u64 template_hash(struct patron *patron)
+{
+	return spread(patron->client[1] ^ spread(patron->client[0], 1), patron->key);
+}
+
+static __always_inline int is_for(struct template *t, struct patron *patron, __u64 looked_at)
+{
+	return (t->key & looked_at) == patron->key && t->client[0] == patron->client[0] &&
+	       t->client[1] == patron->client[1];
+}
+
+static __always_inline struct template *find_template_in(__u32 index, struct patron *patron)
 {
 	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
 
 	if (!bucket)
 		return 0;
 	for (int way = 0; way < WAYS; way++)
-		if (bucket->way[way].key == key)
+		if (is_for(&bucket->way[way], patron, WITHOUT_TIMEOUT))
 			return &bucket->way[way];
 	return 0;
 }
 
-static __always_inline struct template *find_template(__u64 key)
+static __always_inline struct template *find_template(struct patron *patron)
 {
-	__u64 hash = template_hash(key);
-	struct template *found = find_template_in(hash & limits.template_mask, key);
+	__u64 hash = template_hash(patron);
+	struct template *found = find_template_in(hash & limits.template_mask, patron);
 
-	return found ? found : find_template_in((hash >> 32) & limits.template_mask, key);
+	return found ? found : find_template_in((hash >> 32) & limits.template_mask, patron);
 }
 
-/* The one of this key, parked or not, that leads to this server. */
-static __always_inline struct template *find_template_to(__u32 index, __u64 key, __u32 dest)
+/* The client's, parked or not, that leads to this server. */
+static __always_inline struct template *find_template_to(__u32 index, struct patron *patron, __u32 dest)
 {
 	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
 
 	if (!bucket)
 		return 0;
 	for (int way = 0; way < WAYS; way++)
-		if ((bucket->way[way].key & ~TEMPLATE_PARKED) == key &&
+		if (is_for(&bucket->way[way], patron, WITHOUT_TIMEOUT & ~TEMPLATE_PARKED) &&
 		    TEMPLATE_DEST_OF(bucket->way[way].word) == dest)
 			return &bucket->way[way];
 	return 0;
 }
 
-static __always_inline struct template *find_holder(__u64 key, __u32 dest)
+static __always_inline struct template *find_holder(struct patron *patron, __u32 dest)
 {
-	__u64 hash = template_hash(key);
-	struct template *found = find_template_to(hash & limits.template_mask, key, dest);
+	__u64 hash = template_hash(patron);
+	struct template *found = find_template_to(hash & limits.template_mask, patron, dest);
 
-	return found ? found : find_template_to((hash >> 32) & limits.template_mask, key, dest);
+	return found ? found : find_template_to((hash >> 32) & limits.template_mask, patron, dest);
 }
 
-static __always_inline struct template *claim_template_in(__u32 index, __u64 key, __u64 word, __u32 timeout)
+static __always_inline struct template *claim_template_in(__u32 index, struct patron *patron, __u64 word, __u32 timeout)
 {
 	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
 
@@ -71,24 +97,26 @@ static __always_inline struct template *claim_template_in(__u32 index, __u64 key
 		return 0;
 	for (int way = 0; way < WAYS; way++)
 		if (!bucket->way[way].word && !__sync_val_compare_and_swap(&bucket->way[way].word, 0, word)) {
-			bucket->way[way].timeout = timeout;
-			*(volatile __u64 *)&bucket->way[way].key = key;
+			bucket->way[way].client[0] = patron->client[0];
+			bucket->way[way].client[1] = patron->client[1];
+			barrier();
+			*(volatile __u64 *)&bucket->way[way].key = patron->key | timeout;
 			return &bucket->way[way];
 		}
 	return 0;
 }
 
-static __always_inline struct template *add_template(__u64 key, __u32 dest, __u32 timeout)
+static __always_inline struct template *add_template(struct patron *patron, __u32 dest, __u32 timeout)
 {
 	if (timeout > LONGEST_TIMEOUT)
 		timeout = LONGEST_TIMEOUT;
 
-	__u64 hash = template_hash(key);
+	__u64 hash = template_hash(patron);
 	__u64 word = (__u64)dest << TEMPLATE_DEST | deadline_in(timeout);
-	struct template *made = claim_template_in(hash & limits.template_mask, key, word, timeout);
+	struct template *made = claim_template_in(hash & limits.template_mask, patron, word, timeout);
 
 	if (!made)
-		made = claim_template_in((hash >> 32) & limits.template_mask, key, word, timeout);
+		made = claim_template_in((hash >> 32) & limits.template_mask, patron, word, timeout);
 	if (made)
 		count_template(dest, 1);
 	return made;
@@ -102,7 +130,7 @@ static __always_inline void hold_template(struct template *t, __u64 controls)
 
 		if (!word || word == WORD_DYING || TEMPLATE_CONTROLS_OF(word) == TEMPLATE_CONTROLS_MAX)
 			return;
-		__u64 held = (word & ~DEADLINE_MASK) + controls * ONE_CONTROL + deadline_in(t->timeout);
+		__u64 held = (word & ~DEADLINE_MASK) + controls * ONE_CONTROL + deadline_in(TIMEOUT_OF(t));
 
 		if (held == word || __sync_val_compare_and_swap(&t->word, word, held) == word)
 			return;
@@ -110,19 +138,21 @@ static __always_inline void hold_template(struct template *t, __u64 controls)
 }
 
 /* The template's server was deleted: its client gets another one, and the old one is left to its connections. */
-static __always_inline struct template *replace_template(struct template *t, __u64 key, __u32 dest, __u32 timeout)
+static __always_inline struct template *replace_template(struct template *t, struct patron *patron, __u32 dest,
+							 __u32 timeout)
 {
-	*(volatile __u64 *)&t->key = key | TEMPLATE_PARKED;
-	return add_template(key, dest, timeout);
+	*(volatile __u64 *)&t->key = t->key | TEMPLATE_PARKED;
+	return add_template(patron, dest, timeout);
 }
 
 /* The template a controlled connection holds, found again by its client and front. */
-static __always_inline struct template *controlling_template(__u32 client, __u64 connection)
+static __always_inline struct template *controlling_template(__u64 client, __u64 rest, __u64 connection)
 {
 	__u32 index = WORD_DEST_OF(connection), front = WORD_FRONT_OF(connection);
 	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
 	struct service *service;
 	struct template *found;
+	struct patron patron;
 
 	if (!dest)
 		return 0;
@@ -130,15 +160,18 @@ static __always_inline struct template *controlling_template(__u32 client, __u64
 	service = bpf_map_lookup_elem(&services, &index);
 	if (!service)
 		return 0;
-	found = find_holder(template_key(client & service->mask, front), WORD_DEST_OF(connection));
-	if (!found)
-		found = find_holder(template_key(client & service->previous_mask, front), WORD_DEST_OF(connection));
-	return found;
+	patron = patron_of(client, rest, service->mask, front);
+	found = find_holder(&patron, WORD_DEST_OF(connection));
+	if (found)
+		return found;
+	patron = patron_of(client, rest, service->previous_mask, front);
+	return find_holder(&patron, WORD_DEST_OF(connection));
 }
 
-__noinline int release_template(__u32 client, __u64 connection)
+/* `client` and `rest` are the halves of its address; IPv4 has no rest. */
+__noinline int release_template(__u64 client, __u64 rest, __u64 connection)
 {
-	struct template *t = controlling_template(client, connection);
+	struct template *t = controlling_template(client, rest, connection);
 
 	if (!t)
 		return 0;
@@ -154,9 +187,9 @@ __noinline int release_template(__u32 client, __u64 connection)
 }
 
 /* A connection of the client was established (IPVS: ASSURED). */
-__noinline int assure_template(__u32 client, __u64 connection)
+__noinline int assure_template(__u64 client, __u64 rest, __u64 connection)
 {
-	struct template *t = controlling_template(client, connection);
+	struct template *t = controlling_template(client, rest, connection);
 	__u64 word = t ? *(volatile __u64 *)&t->word : 0;
 
 	if (t && word && !(word & TEMPLATE_ASSURED))

@@ -28,16 +28,17 @@ from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.model.service import ServiceKey
 
-VIP = "192.168.100.9"
+VIP, VIP6 = "192.168.100.9", "fd00:100::9"
 DIRECTOR_MAC = bytes.fromhex("020000000002")
 ROUTER_MAC = bytes.fromhex("020000000001")
 SERVERS = {f"192.168.100.{10 + n}": bytes.fromhex(f"0200000000{10 + n:02x}") for n in range(1, 6)}
+SERVERS6 = {f"fd00:100::{10 + n}": bytes.fromhex(f"0200000000{10 + n:02x}") for n in range(1, 6)}
 NAMES = {f"rs{n}": f"192.168.100.{10 + n}" for n in range(1, 6)}
 LOOPBACK = 1
 """The interface from which BPF_PROG_TEST_RUN lets frames come."""
 XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = 1, 2, 3, 4
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32, "E": 64, "C": 128}
-SMALL = Sizes(connections=4096, templates=256, services=64, dests=512, members=4096)
+SMALL = Sizes(connections=4096, connections6=4096, templates=256, services=64, dests=512, members=4096)
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
@@ -76,16 +77,35 @@ def ipv4(
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
-def tcp(flags: str, source: str, source_port: int, port: int, target: str = VIP, ttl: int = 64) -> bytes:
-    """A frame with a TCP segment; `flags` by their first letters."""
+def ipv6(source: str, target: str, protocol: int, payload: bytes, hops: int = 64) -> bytes:
+    """An IPv6 packet; extension headers are part of the payload."""
+    addresses = ipaddress.IPv6Address(source).packed + ipaddress.IPv6Address(target).packed
+    return struct.pack("!IHBB", 6 << 28, len(payload), protocol, hops) + addresses + payload
+
+
+def framed(source: str, target: str | None, protocol: int, payload: bytes, ttl: int = 64) -> bytes:
+    """A frame from the router to the director, of the source's family; `target` None is the VIP."""
+    if ":" in source:
+        return DIRECTOR_MAC + ROUTER_MAC + b"\x86\xdd" + ipv6(source, target or VIP6, protocol, payload, ttl)
+    return DIRECTOR_MAC + ROUTER_MAC + b"\x08\x00" + ipv4(source, target or VIP, protocol, payload, ttl)
+
+
+def segment(flags: str, source_port: int, port: int) -> bytes:
+    """A TCP header; `flags` by their first letters."""
     bits = sum(FLAGS[letter] for letter in flags if letter in FLAGS)
-    segment = struct.pack("!HHIIBBHHH", source_port, port, 1000, 0, 0x50, bits, 65535, 0, 0)
-    return DIRECTOR_MAC + ROUTER_MAC + b"\x08\x00" + ipv4(source, target, 6, segment, ttl)
+    return struct.pack("!HHIIBBHHH", source_port, port, 1000, 0, 0x50, bits, 65535, 0, 0)
 
 
-def udp(source: str, source_port: int, port: int, target: str = VIP) -> bytes:
+def tcp(
+    flags: str, source: str, source_port: int, port: int, target: str | None = None, ttl: int = 64
+) -> bytes:
+    """A frame with a TCP segment."""
+    return framed(source, target, 6, segment(flags, source_port, port), ttl)
+
+
+def udp(source: str, source_port: int, port: int, target: str | None = None) -> bytes:
     datagram = struct.pack("!HHHH", source_port, port, 8, 0)
-    return DIRECTOR_MAC + ROUTER_MAC + b"\x08\x00" + ipv4(source, target, 17, datagram)
+    return framed(source, target, 17, datagram)
 
 
 class Director:
@@ -93,7 +113,7 @@ class Director:
 
     def __init__(self, sizes: Sizes = SMALL) -> None:
         self.plane = XdpDataPlane.unattached(sizes)
-        self.resolve(SERVERS)
+        self.resolve(SERVERS | SERVERS6)
 
     def __enter__(self) -> Director:
         return self
@@ -141,7 +161,8 @@ class Director:
         """The real server the frame went to, 'pass' for the local stack, None when it was dropped."""
         verdict, sent = self.send(frame)
         if verdict in (XDP_TX, XDP_REDIRECT):
-            return next(address for address, mac in SERVERS.items() if mac == sent[:6])
+            servers = SERVERS6 if frame[12:14] == b"\x86\xdd" else SERVERS
+            return next(address for address, mac in servers.items() if mac == sent[:6])
         assert sent == frame
         return "pass" if verdict == XDP_PASS else None
 

@@ -1,45 +1,79 @@
-"""IPv4 addresses, ports and keys as the packet path has them: in network byte order, read as numbers."""
+"""Addresses, ports and keys as the packet path has them: in network byte order, read as numbers."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Sequence
 
 from pointsman.dataplane.xdp.layout import FRONT_HASH, NO_PREFIX
+from pointsman.model.address import Address
 from pointsman.model.service import ServiceKey, Transport
 
 _ONES = (1 << 64) - 1
 
 
-def address_number(address: ipaddress.IPv4Address) -> int:
-    return int.from_bytes(address.packed, "little")
+def halves(address: Address) -> tuple[int, int]:
+    """The two 8-byte words of an address; an IPv4 one is the lower half of the first."""
+    packed = address.packed.ljust(16, b"\0")
+    return int.from_bytes(packed[:8], "little"), int.from_bytes(packed[8:], "little")
 
 
-def address_of(number: int) -> ipaddress.IPv4Address:
-    return ipaddress.IPv4Address(number.to_bytes(4, "little"))
+def address_of(first: int, rest: int, ipv6: bool) -> Address:
+    """The address of two words."""
+    if not ipv6:
+        return ipaddress.IPv4Address((first & 0xFFFFFFFF).to_bytes(4, "little"))
+    return ipaddress.IPv6Address(first.to_bytes(8, "little") + rest.to_bytes(8, "little"))
 
 
-def mask_number(prefix: int | None) -> int:
-    """The mask of a prefix length; None: every bit."""
-    length = 32 if prefix is None else prefix
-    return int.from_bytes((0xFFFFFFFF << (32 - length) & 0xFFFFFFFF).to_bytes(4, "big"), "little")
+def hashed(address: Address) -> int:
+    """As sh, dh and mh take it: of IPv6 the exclusive or of the four words."""
+    number = int(address)
+    return (number ^ number >> 32 ^ number >> 64 ^ number >> 96) & 0xFFFFFFFF
+
+
+def mask_bits(prefix: int | None, ipv6: bool) -> int:
+    """How many leading bits of a client's address count; None: all."""
+    longest = 128 if ipv6 else 32
+    return longest if prefix is None else min(prefix, longest)
 
 
 def prefix_of(stored: int) -> int | None:
     return None if stored == NO_PREFIX else stored
 
 
-def front_key(address: int, port: int, protocol: int) -> int:
-    """struct front.key; the port in host order."""
-    return address | socket.htons(port) << 32 | protocol << 48 | 1 << 56
+def front_key(key: ServiceKey) -> int:
+    """struct front.key of an IPv4 service."""
+    assert key.address is not None and key.transport is not None
+    return halves(key.address)[0] | socket.htons(key.port) << 32 | key.transport << 48 | 1 << 56
+
+
+def front6_key(key: ServiceKey) -> int:
+    """struct front6.key."""
+    assert key.transport is not None
+    return socket.htons(key.port) | key.transport << 16 | 1 << 24
 
 
 def service_key_of(key: int) -> ServiceKey:
-    """The service key a front stands for."""
+    """The IPv4 service a front stands for."""
     return ServiceKey.of(
-        Transport(key >> 48 & 0xFF), address_of(key & 0xFFFFFFFF), socket.ntohs(key >> 32 & 0xFFFF)
+        Transport(key >> 48 & 0xFF),
+        address_of(key & 0xFFFFFFFF, 0, ipv6=False),
+        socket.ntohs(key >> 32 & 0xFFFF),
+    )
+
+
+def service6_key_of(first: int, rest: int, key: int) -> ServiceKey:
+    """The IPv6 service a front stands for."""
+    return ServiceKey.of(
+        Transport(key >> 16 & 0xFF), address_of(first, rest, ipv6=True), socket.ntohs(key & 0xFFFF)
     )
 
 
 def front_hash(key: int) -> int:
     return (key * FRONT_HASH & _ONES) >> 32
+
+
+def front6_hash(address: Sequence[int], key: int) -> int:
+    mixed = address[0] * FRONT_HASH + address[1] + key
+    return (mixed * FRONT_HASH & _ONES) >> 32

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable
 
 from pointsman.dataplane.interface import NextHop
-from pointsman.dataplane.xdp.addresses import address_number, address_of
 from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_RESOLVED
+from pointsman.dataplane.xdp.remotes import address_at
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.address import Address
 
@@ -18,39 +17,37 @@ class NextHops:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._hops: dict[Address, NextHop] = {}
-        self._users: dict[int, set[int]] = {}
+        self._users: dict[Address, set[int]] = {}
 
     def add_user(self, index: int) -> None:
         """This entry of `dests` sends to its address."""
-        self._users.setdefault(self._tables.dests[index].address, set()).add(index)
+        self._users.setdefault(address_at(self._tables.remotes[index]), set()).add(index)
 
     def remove_user(self, index: int) -> None:
-        address = self._tables.dests[index].address
+        address = address_at(self._tables.remotes[index])
         self._users[address].discard(index)
         if not self._users[address]:
             del self._users[address]
 
     def addresses(self) -> set[Address]:
         """Every real server's address."""
-        return {address_of(number) for number in self._users}
+        return set(self._users)
 
     def tell(self, hops: Iterable[NextHop], announce: Callable[[NextHop], bool]) -> None:
         """Write how real servers are reached; `announce` makes a way out known, if it exists."""
         for hop in hops:
             address = hop.address
-            if not isinstance(address, ipaddress.IPv4Address):
-                continue
             if hop.destination is not None and not announce(hop):
                 hop = NextHop(address, hop.index, hop.source, None)
             self._hops[address] = hop
-            for index in self._users.get(address_number(address), ()):
+            for index in self._users.get(address, ()):
                 self.write(index, keep_availability=True)
 
     def write(self, index: int, keep_availability: bool = False) -> None:
         """Fill the entry in; without `keep_availability` its server is in force from now on."""
         dest = self._tables.dests[index]
         available = dest.way & DEST_AVAILABLE if keep_availability else DEST_AVAILABLE
-        hop = self._hops.get(address_of(dest.address))
+        hop = self._hops.get(address_at(self._tables.remotes[index]))
         if hop is None:
             dest.way = dest.way & ~DEST_AVAILABLE | available
         elif hop.destination is None:

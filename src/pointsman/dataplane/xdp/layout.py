@@ -39,6 +39,14 @@ class Front(ctypes.Structure):
     number: int
 
 
+class Front6(ctypes.Structure):
+    _fields_ = (("address", u64 * 2), ("key", u64), ("service", u32), ("number", u16), ("spare", u16))
+    address: ctypes.Array[ctypes.c_uint64]
+    key: int
+    service: int
+    number: int
+
+
 class Service(ctypes.Structure):
     _fields_ = (
         ("list", u64),
@@ -47,7 +55,7 @@ class Service(ctypes.Structure):
         ("persistence", u32),
         ("mask", u32),
         ("previous_mask", u32),
-        ("address", u32),
+        ("spares", u32),
         ("port", u16),
         ("protocol", u8),
         ("prefix", u8),
@@ -62,7 +70,6 @@ class Service(ctypes.Structure):
     persistence: int
     mask: int
     previous_mask: int
-    address: int
     port: int
     protocol: int
     prefix: int
@@ -78,22 +85,20 @@ class Dest(ctypes.Structure):
         ("upper", u32),
         ("lower", u32),
         ("service", u32),
-        ("address", u32),
         ("port", u16),
         ("front", u16),
         ("weight", u32),
-        ("sequence", u64),
         ("deleted_at", u32),
+        ("sequence", u64),
         ("forwarding", u32),
         ("last_weight", u32),
-        ("spare", u32),
+        ("spare", u32 * 2),
     )
     frame: int
     way: int
     upper: int
     lower: int
     service: int
-    address: int
     port: int
     front: int
     weight: int
@@ -101,6 +106,24 @@ class Dest(ctypes.Structure):
     deleted_at: int
     forwarding: int
     last_weight: int
+
+
+class Remote(ctypes.Structure):
+    _fields_ = (
+        ("address", u8 * 16),
+        ("source", u8 * 16),
+        ("family", u8),
+        ("tunnel", u8),
+        ("tunnel_port", u16),
+        ("tunnel_mtu", u32),
+        ("spare", u32 * 6),
+    )
+    address: ctypes.Array[ctypes.c_uint8]
+    source: ctypes.Array[ctypes.c_uint8]
+    family: int
+    tunnel: int
+    tunnel_port: int
+    tunnel_mtu: int
 
 
 class Member(ctypes.Structure):
@@ -126,8 +149,12 @@ class ConnectionEntry(ctypes.Structure):
     _fields_ = (("key", u64), ("word", u64))
 
 
+class ConnectionEntry6(ctypes.Structure):
+    _fields_ = (("client", u64 * 2), ("entry", ConnectionEntry))
+
+
 class Template(ctypes.Structure):
-    _fields_ = (("key", u64), ("word", u64), ("timeout", u32), ("spare", u32 * 3))
+    _fields_ = (("client", u64 * 2), ("key", u64), ("word", u64))
 
 
 class TrafficEntry(ctypes.Structure):
@@ -152,7 +179,8 @@ class Control(ctypes.Structure):
         ("expire_quiescent_template", u32),
         ("sloppy_tcp", u32),
         ("secure_tcp", u32),
-        ("spares", u32 * 3),
+        ("connection6_sweep", u32),
+        ("spares", u32 * 2),
     )
     now: int
     overflow_until: int
@@ -162,16 +190,25 @@ class Control(ctypes.Structure):
 
 
 class Limits(ctypes.Structure):
-    _fields_ = (("front_mask", u32), ("connection_mask", u32), ("template_mask", u32))
+    _fields_ = (
+        ("front_mask", u32),
+        ("connection_mask", u32),
+        ("template_mask", u32),
+        ("front6_mask", u32),
+        ("connection6_mask", u32),
+    )
 
 
 STRUCTS: dict[str, type[ctypes.Structure]] = {
     "front": Front,
+    "front6": Front6,
     "service": Service,
     "dest": Dest,
+    "remote": Remote,
     "member": Member,
     "load": Load,
     "connection": ConnectionEntry,
+    "connection6": ConnectionEntry6,
     "template": Template,
     "traffic": TrafficEntry,
     "control": Control,

@@ -15,6 +15,7 @@ from pointsman.dataplane.xdp.layout import (
     WORD_DYING,
     Vocabulary,
 )
+from pointsman.dataplane.xdp.remotes import address_at
 from pointsman.dataplane.xdp.store import Entry, Store
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.service import ServerKey, ServiceKey, Transport
@@ -42,15 +43,17 @@ def _service(
     totals = (origin.connections, origin.packets, origin.octets)
     summed = [sum(column) & _ONES for column in zip(totals, *(raw[index] for index in servers), strict=True)]
     return ServiceCounters(
-        key, Traffic(*summed), tuple(_server(tables, raw[index], index) for index in servers)
+        key,
+        Traffic(*summed),
+        tuple(_server(tables, raw[index], index, store.server_key(index)) for index in servers),
     )
 
 
-def _server(tables: Tables, raw: tuple[int, int, int], index: int) -> ServerCounters:
-    dest, load, origin = tables.dests[index], tables.loads[index], tables.dest_origins[index]
+def _server(tables: Tables, raw: tuple[int, int, int], index: int, key: ServerKey) -> ServerCounters:
+    load, origin = tables.loads[index], tables.dest_origins[index]
     connections, packets, octets = raw
     return ServerCounters(
-        key=ServerKey(address_of(dest.address), dest.port),
+        key=key,
         active=load.active,
         inactive=load.inactive,
         persistent=load.persistent,
@@ -63,11 +66,11 @@ def _server(tables: Tables, raw: tuple[int, int, int], index: int) -> ServerCoun
 
 
 def _entries(memory: mmap.mmap, form: str) -> Iterator[tuple[int, ...]]:
-    """Entries in use. Pages that are empty are passed over at once."""
+    """Entries in use, whose last fields are key and word. Empty pages are passed over at once."""
     for start in range(0, len(memory), mmap.PAGESIZE):
         page = memory[start : start + mmap.PAGESIZE]
         if page != _EMPTY_PAGE:
-            yield from (entry for entry in struct.iter_unpack(form, page) if entry[0] and entry[1])
+            yield from (entry for entry in struct.iter_unpack(form, page) if entry[-2] and entry[-1])
 
 
 def connections(tables: Tables, store: Store, words: Vocabulary, now: float) -> Iterator[Connection]:
@@ -79,11 +82,17 @@ def connections(tables: Tables, store: Store, words: Vocabulary, now: float) -> 
     for key, word in _entries(tables.connections, "=QQ"):
         service = keys.get(word >> 48)
         if service is not None and word != WORD_DYING:
-            yield _connection(tables, words, service, key, word, now)
-    for key, word, *_ in _entries(tables.templates, "=QQ16x"):
+            ports = key >> 32 & 0xFFFF, key >> 48
+            yield _connection(tables, words, service, (key, 0), ports, word, now)
+    for first, rest, key, word in _entries(tables.connections6, "=QQQQ"):
+        service = keys.get(word >> 48)
+        if service is not None and word != WORD_DYING:
+            ports = key & 0xFFFF, key >> 16 & 0xFFFF
+            yield _connection(tables, words, service, (first, rest), ports, word, now)
+    for first, rest, key, word in _entries(tables.templates, "=QQQQ"):
         service = keys.get(key >> 32 & 0xFFFF)
         if service is not None and word != WORD_DYING:
-            yield _template(tables, service, key, word, now)
+            yield _template(tables, service, (first, rest), key, word, now)
 
 
 def _seconds_left(word: int, now: float) -> float:
@@ -94,37 +103,45 @@ def _seconds_left(word: int, now: float) -> float:
 
 
 def _connection(
-    tables: Tables, words: Vocabulary, service: ServiceKey, key: int, word: int, now: float
+    tables: Tables,
+    words: Vocabulary,
+    service: ServiceKey,
+    client: tuple[int, int],
+    ports: tuple[int, int],
+    word: int,
+    now: float,
 ) -> Connection:
     assert service.address is not None and service.transport is not None
-    dest = tables.dests[word >> 30 & 0x3FFFF]
-    virtual_port = socket.ntohs(key >> 48)
+    index = word >> 30 & 0x3FFFF
+    virtual_port = socket.ntohs(ports[1])
     return Connection(
         transport=service.transport,
-        client=address_of(key & 0xFFFFFFFF),
-        client_port=socket.ntohs(key >> 32 & 0xFFFF),
+        client=address_of(*client, ipv6=service.ipv6),
+        client_port=socket.ntohs(ports[0]),
         virtual=service.address,
         virtual_port=virtual_port,
-        server=address_of(dest.address),
-        server_port=dest.port or virtual_port,
+        server=address_at(tables.remotes[index]),
+        server_port=tables.dests[index].port or virtual_port,
         state=words.states[word >> 26 & 15],
         expires=_seconds_left(word, now),
     )
 
 
-def _template(tables: Tables, service: ServiceKey, key: int, word: int, now: float) -> Connection:
+def _template(
+    tables: Tables, service: ServiceKey, client: tuple[int, int], key: int, word: int, now: float
+) -> Connection:
     assert service.address is not None and service.transport is not None
-    dest = tables.dests[word >> 46]
+    index = word >> 46
     parked = bool(key & TEMPLATE_PARKED)
     assured = word & TEMPLATE_ASSURED and service.transport is Transport.TCP
     return Connection(
         transport=service.transport,
-        client=address_of(key & 0xFFFFFFFF),
+        client=address_of(*client, ipv6=service.ipv6),
         client_port=0,
         virtual=service.address,
         virtual_port=PARKED_PORT if parked else service.port,
-        server=address_of(dest.address),
-        server_port=PARKED_PORT if parked else dest.port,
+        server=address_at(tables.remotes[index]),
+        server_port=PARKED_PORT if parked else tables.dests[index].port,
         state="ASSURED" if assured else "NONE",
         expires=_seconds_left(word, now),
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pointsman.dataplane.xdp import slots
-from pointsman.dataplane.xdp.addresses import address_of
+from pointsman.dataplane.xdp.addresses import hashed
 from pointsman.dataplane.xdp.allocation import FullError, Ranges
 from pointsman.dataplane.xdp.layout import LIST_HEAD, Service, Vocabulary
+from pointsman.dataplane.xdp.remotes import address_at
 from pointsman.dataplane.xdp.rosters import Cursor, Place, Roster, after_edit, elements, start_of, stay
 from pointsman.dataplane.xdp.tables import Tables
 
@@ -92,7 +93,10 @@ class ServerLists:
     def _candidate(self, place: Place) -> slots.Candidate:
         dest = self._tables.dests[place.dest]
         return slots.Candidate(
-            int(address_of(dest.address)), dest.port, place.weight, place.weight or dest.last_weight
+            hashed(address_at(self._tables.remotes[place.dest])),
+            dest.port,
+            place.weight,
+            place.weight or dest.last_weight,
         )
 
     def _cursor(self, entry: Service, roster: Roster) -> Cursor:

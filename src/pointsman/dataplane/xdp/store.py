@@ -8,19 +8,11 @@ is none. Deleted servers and services are kept while connections live on them, a
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 from typing import NamedTuple
 
 from pointsman.dataplane.xdp import slots
-from pointsman.dataplane.xdp.addresses import (
-    address_number,
-    address_of,
-    front_key,
-    mask_number,
-    prefix_of,
-    service_key_of,
-)
+from pointsman.dataplane.xdp.addresses import mask_bits, prefix_of
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.fronts import FrontTable
 from pointsman.dataplane.xdp.hops import NextHops
@@ -32,11 +24,11 @@ from pointsman.dataplane.xdp.layout import (
     SERVICE_HASH_PORT,
     SERVICE_ONE_PACKET,
     SERVICE_USED,
-    Dest,
     Service,
     Vocabulary,
 )
 from pointsman.dataplane.xdp.lists import RefusedError, ServerLists
+from pointsman.dataplane.xdp.remotes import address_at, write_address
 from pointsman.dataplane.xdp.rosters import (
     MAX_COUNT,
     Place,
@@ -56,6 +48,8 @@ from pointsman.model.service import (
 TRASH_PERIOD = 120
 """Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
 _FRONT_NUMBERS = 65535
+NOT_THIS_FAMILY = "Invalid operation.  Possibly wrong module version, address not unicast, ..."
+"""ipvsadm's text for EINVAL: families are mixed by tunnels only (ip_vs_add_dest)."""
 
 
 class Entry(NamedTuple):
@@ -71,7 +65,7 @@ class Store:
     def __init__(self, tables: Tables, words: Vocabulary) -> None:
         self._tables = tables
         self._words = words
-        self.fronts = FrontTable(tables.fronts, tables.control)
+        self.fronts = FrontTable(tables)
         self.hops = NextHops(tables)
         self.totals = Totals(tables)
         self.lists = ServerLists(tables, words)
@@ -85,8 +79,8 @@ class Store:
 
     def _rebuild(self) -> None:
         tables = self._tables
-        for front, service, number in list(self.fronts):
-            self._entries[service_key_of(front)] = Entry(service, number)
+        for key, service, number in list(self.fronts):
+            self._entries[key] = Entry(service, number)
             self._servers[service] = {}
         for index in range(1, len(tables.services)):
             if tables.services[index].flags and index not in self._servers:
@@ -112,12 +106,12 @@ class Store:
             if tables.services[entry.service].flags & SERVICE_DELETED:
                 self._bury(key)
             else:
-                self._finish_edits(entry.service)
+                self._finish_edits(entry.service, key.ipv6)
 
-    def _finish_edits(self, index: int) -> None:
+    def _finish_edits(self, index: int, ipv6: bool) -> None:
         """A director killed in an edit has written some of it: the packet path gets what `table` shows."""
         service = self._tables.services[index]
-        service.mask = mask_number(prefix_of(service.prefix))
+        service.mask = mask_bits(prefix_of(service.prefix), ipv6)
         service.flags = self._flags(
             self._scheduler_name(service),
             slots.flags_of(service.options),
@@ -133,7 +127,7 @@ class Store:
         if dest.service not in self._servers:
             self._tables.dests[index].sequence = 0
             return
-        self._servers[dest.service][_server_key(dest)] = index
+        self._servers[dest.service][self.server_key(index)] = index
         self.hops.add_user(index)
         if index not in {place.dest for place in self.lists.places(dest.service)}:
             self._discard(index)
@@ -161,7 +155,7 @@ class Store:
             tuple(
                 ServiceEntry(
                     self._service_of(key, self._tables.services[entry.service]),
-                    tuple(_server_of(self._tables.dests[index]) for index in self.servers_of(entry.service)),
+                    tuple(self._server_of(index) for index in self.servers_of(entry.service)),
                 )
                 for key, entry in self.entries()
             )
@@ -179,6 +173,19 @@ class Store:
 
     def _scheduler_name(self, service: Service) -> str:
         return self._words.scheduler_names[Roster.of(service.list).scheduler]
+
+    def server_key(self, index: int) -> ServerKey:
+        """The key of the server at this index of `dests`."""
+        return ServerKey(address_at(self._tables.remotes[index]), self._tables.dests[index].port)
+
+    def _server_of(self, index: int) -> RealServer:
+        dest = self._tables.dests[index]
+        return RealServer(
+            key=self.server_key(index),
+            weight=dest.weight,
+            upper_threshold=dest.upper,
+            lower_threshold=dest.lower,
+        )
 
     @property
     def highest_dest(self) -> int:
@@ -200,14 +207,14 @@ class Store:
 
     def add_service(self, service: VirtualService) -> None:
         key, scheduler = service.key, self._scheduler(service)
-        if key.transport not in (6, 17) or not isinstance(key.address, ipaddress.IPv4Address):
-            raise RefusedError("unsupported", "the XDP data plane balances TCP and UDP over IPv4")
+        if key.transport not in (6, 17):
+            raise RefusedError("unsupported", "the XDP data plane balances TCP and UDP")
         known = self._entries.get(key)
         if known and not self._tables.services[known.service].flags & SERVICE_DELETED:
             raise RefusedError("exists")
         index = known.service if known else self._take(self._service_numbers)
         entry = self._tables.services[index]
-        entry.address, entry.port, entry.protocol = address_number(key.address), key.port, key.transport
+        entry.port, entry.protocol = key.port, key.transport
         entry.sequence = next(self._sequence)
         entry.cursor, entry.previous_mask = 0, 0
         entry.list = Roster(0, 0, 0, scheduler).word()
@@ -217,7 +224,7 @@ class Store:
         if not known:
             number = self._take(self._front_numbers)
             try:
-                self.fronts.add(front_key(entry.address, key.port, key.transport), index, number)
+                self.fronts.add(key, index, number)
             except FullError:
                 entry.flags = 0
                 self._service_numbers.give_back(index)
@@ -231,14 +238,14 @@ class Store:
         entry = self._tables.services[index]
         if scheduler != Roster.of(entry.list).scheduler:
             self.lists.switch(index, self.lists.places(index), scheduler)
-        mask = mask_number(service.persistence_prefix)
+        mask = mask_bits(service.persistence_prefix, service.key.ipv6)
         if mask != entry.mask:
             entry.previous_mask = entry.mask
         self._write_options(entry, service)
 
     def _write_options(self, entry: Service, service: VirtualService) -> None:
         entry.persistence = service.persistence or 0
-        entry.mask = mask_number(service.persistence_prefix)
+        entry.mask = mask_bits(service.persistence_prefix, service.key.ipv6)
         entry.prefix = NO_PREFIX if service.persistence_prefix is None else service.persistence_prefix
         entry.options = slots.number_of_flags(service.flags)
         entry.flags = self._flags(service.scheduler, service.flags, service.one_packet)
@@ -273,7 +280,7 @@ class Store:
         for index in list(servers.values()):
             self._forget_dest(index)
         service = self._tables.services[entry.service]
-        self.fronts.remove(front_key(service.address, service.port, service.protocol))
+        self.fronts.remove(key)
         service.flags = 0
         del self._entries[key], self._servers[entry.service]
         self._deleted.discard(key)
@@ -284,7 +291,7 @@ class Store:
 
     def add_server(self, key: ServiceKey, server: RealServer) -> None:
         entry = self._entry(key)
-        self._check(server)
+        self._check(key, server)
         index = self._servers[entry.service].get(server.key)
         if index is not None and index not in self._trash:
             raise RefusedError("server-exists")
@@ -304,19 +311,19 @@ class Store:
             raise
         self.totals.change(entry.service, index, -1)
 
-    def _check(self, server: RealServer) -> None:
+    def _check(self, key: ServiceKey, server: RealServer) -> None:
         if server.forwarding.value != "Route":
             raise RefusedError("unsupported", "the XDP data plane forwards by direct routing only")
-        if not isinstance(server.key.address, ipaddress.IPv4Address):
-            raise RefusedError("unsupported", "IPv6 real servers")
+        if key.ipv6 != (server.key.address.version == 6):
+            raise RefusedError("system", NOT_THIS_FAMILY)
         if not 0 <= server.weight < 1 << 31:
             raise RefusedError("unsupported", f"weight {server.weight}")
 
     def _new_dest(self, entry: Entry, server: RealServer) -> int:
         index = self._take(self._dest_numbers)
         dest, load = self._tables.dests[index], self._tables.loads[index]
-        assert isinstance(server.key.address, ipaddress.IPv4Address)
-        dest.address, dest.port = address_number(server.key.address), server.key.port
+        write_address(self._tables.remotes[index], server.key.address)
+        dest.port = server.key.port
         dest.service, dest.front, dest.frame, dest.way = entry.service, entry.front, 0, 0
         load.held, load.persistent, load.overloaded = 0, 0, 0
         self.totals.start_server(index)
@@ -327,7 +334,7 @@ class Store:
     def edit_server(self, key: ServiceKey, server: RealServer) -> None:
         service = self._entry(key).service
         index = self._server(service, server.key)
-        self._check(server)
+        self._check(key, server)
         before = self.lists.places(service)
         upper = self._tables.dests[index].upper
         after = [Place(index, server.weight) if place.dest == index else place for place in before]
@@ -368,7 +375,7 @@ class Store:
     def _forget_dest(self, index: int) -> None:
         dest = self._tables.dests[index]
         self._trash.discard(index)
-        del self._servers[dest.service][_server_key(dest)]
+        del self._servers[dest.service][self.server_key(index)]
         self.hops.remove_user(index)
         dest.sequence = 0
         self._dest_numbers.give_back(index)
@@ -394,16 +401,3 @@ class Store:
         entries = [self._entry(key)] if key else [entry for _, entry in self.entries()]
         for entry in entries:
             self.totals.start_service(entry.service, self.servers_of(entry.service))
-
-
-def _server_key(dest: Dest) -> ServerKey:
-    return ServerKey(address_of(dest.address), dest.port)
-
-
-def _server_of(dest: Dest) -> RealServer:
-    return RealServer(
-        key=_server_key(dest),
-        weight=dest.weight,
-        upper_threshold=dest.upper,
-        lower_threshold=dest.lower,
-    )

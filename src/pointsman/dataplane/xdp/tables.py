@@ -13,11 +13,14 @@ from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.layout import (
     WAYS,
     ConnectionEntry,
+    ConnectionEntry6,
     Control,
     Dest,
     Front,
+    Front6,
     Limits,
     Load,
+    Remote,
     Service,
     Template,
     TrafficEntry,
@@ -33,29 +36,41 @@ class Sizes:
     """How much the tables hold. Numbers of connections and templates are rounded up to powers of two."""
 
     connections: int = 1 << 20
+    connections6: int = 1 << 18
     templates: int = 1 << 16
     services: int = 16384
     dests: int = 131072
     members: int = 1 << 20
 
     @classmethod
-    def for_limit(cls, connections: int) -> Sizes:
-        """A director's tables: a persistent client for every four connections (8 bytes a connection)."""
-        return cls(connections=connections, templates=max(1 << 16, connections // 4))
+    def for_limit(cls, connections: int, connections6: int | None = None) -> Sizes:
+        """A director's tables, with a persistent client for every four connections.
+
+        IPv6 has a quarter of the connections when nothing else is said.
+        """
+        six = connections // 4 if connections6 is None else connections6
+        return cls(
+            connections=connections,
+            connections6=six,
+            templates=max(1 << 16, (connections + six) // 4),
+        )
 
     def entries(self) -> dict[str, int]:
         """Map sizes as the kernel counts them."""
         fronts = _power_of_two(max(self.services, 16))
         return {
             "fronts": fronts,
+            "fronts6": fronts,
             "services": self.services,
             "service_origins": self.services,
             "members": _power_of_two(self.members),
             "dests": self.dests,
+            "remotes": self.dests,
             "loads": self.dests,
             "dest_origins": self.dests,
             "traffic": self.dests,
             "connections": _power_of_two(max(self.connections, 8) * SPARE // WAYS),
+            "connections6": _power_of_two(max(self.connections6, 8) * SPARE // WAYS),
             "templates": _power_of_two(max(self.templates, 8) // WAYS),
         }
 
@@ -66,7 +81,8 @@ def _power_of_two(number: int) -> int:
 
 def limits_of(entries: Mapping[str, int]) -> bytes:
     """struct limits for maps of these sizes."""
-    return bytes(Limits(entries["fronts"] - 1, entries["connections"] - 1, entries["templates"] - 1))
+    names = ("fronts", "connections", "templates", "fronts6", "connections6")
+    return bytes(Limits(*(entries[name] - 1 for name in names)))
 
 
 class Tables:
@@ -79,8 +95,10 @@ class Tables:
         self.cpus = syscalls.possible_cpus()
         self.control: Control = Control.from_buffer(self._map_memory(CONTROL, ctypes.sizeof(Control)))
         self.fronts = (Front * (self.entries["fronts"] * WAYS)).from_buffer(self._array("fronts", 64))
+        self.fronts6 = (Front6 * (self.entries["fronts6"] * WAYS)).from_buffer(self._array("fronts6", 128))
         self.services = (Service * self.entries["services"]).from_buffer(self._array("services", 64))
         self.dests = (Dest * self.entries["dests"]).from_buffer(self._array("dests", 64))
+        self.remotes = (Remote * self.entries["remotes"]).from_buffer(self._array("remotes", 64))
         self.loads = (Load * self.entries["loads"]).from_buffer(self._array("loads", 16))
         self.dest_origins = (TrafficEntry * self.entries["dests"]).from_buffer(
             self._array("dest_origins", 32)
@@ -91,6 +109,7 @@ class Tables:
         self.members = (ctypes.c_uint64 * self.entries["members"]).from_buffer(self._array("members", 8))
         self.hosts = (ctypes.c_uint64 * self.entries["hosts"]).from_buffer(self._array("hosts", 8))
         self.connections = self._array("connections", ctypes.sizeof(ConnectionEntry) * WAYS)
+        self.connections6 = self._array("connections6", ctypes.sizeof(ConnectionEntry6) * WAYS)
         self.templates = self._array("templates", ctypes.sizeof(Template) * WAYS)
 
     def _array(self, name: str, size: int) -> mmap.mmap:

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * The connection table of IPv6: as IPv4's, with the client's address in front of each entry.
+ *
+ * The key is written last and cleared first, and read before and after the rest, as connections.h tells. It has a
+ * part of the hash in it, so that other clients' entries are hardly ever looked at any further.
+ */
+#ifndef POINTSMAN_CONNECTIONS6_H
+#define POINTSMAN_CONNECTIONS6_H
+
+#include "connections.h"
+#include "parse6.h"
+
+static __always_inline __u64 connection6_hash(struct packet6 *p, __u32 front)
+{
+	__u64 ports = p->client_port | (__u32)p->virtual_port << 16;
+
+	return spread(p->client[1] ^ spread(p->client[0], ports), front);
+}
+
+static __always_inline __u64 connection6_key(struct packet6 *p, __u64 hash)
+{
+	return p->client_port | (__u32)p->virtual_port << 16 | hash >> 32 << 32 | 1ULL << 63;
+}
+
+/* The kernel's way to hash an address (ip_vs_sh.c and its like: the four words by exclusive or). */
+static __always_inline __u32 fold_address(__u64 *address)
+{
+	__u64 both = address[0] ^ address[1];
+
+	return both ^ both >> 32;
+}
+
+/* Where an entry is, plus one, so that 0 is nowhere. */
+static __always_inline __u64 place_in_bucket6(__u32 index, __u64 client, __u64 rest, __u64 key)
+{
+	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
+
+	if (!bucket)
+		return 0;
+#pragma unroll
+	for (int way = 0; way < WAYS; way++) {
+		struct connection6 *entry = &bucket->way[way];
+
+		if (*(volatile __u64 *)&entry->entry.key == key && *(volatile __u64 *)&entry->client[0] == client &&
+		    *(volatile __u64 *)&entry->client[1] == rest)
+			return (__u64)index * WAYS + way + 1;
+	}
+	return 0;
+}
+
+/* Returns a number, as find_front6() does and for the same reason. */
+__noinline __u64 place_of_connection6(__u64 hash, __u64 client, __u64 rest, __u64 key)
+{
+	__u64 place = place_in_bucket6(hash & limits.connection6_mask, client, rest, key);
+
+	return place ? place : place_in_bucket6((hash >> 32) & limits.connection6_mask, client, rest, key);
+}
+
+static __always_inline struct connection *find_connection6(__u64 hash, __u64 *client, __u64 key, __u32 front,
+							   __u64 *word)
+{
+	__u64 place = place_of_connection6(hash, client[0], client[1], key);
+	__u32 index = (place - 1) / WAYS;
+	struct connection6_bucket *bucket;
+	struct connection *entry;
+
+	if (!place)
+		return 0;
+	bucket = bpf_map_lookup_elem(&connections6, &index);
+	if (!bucket)
+		return 0;
+	entry = &bucket->way[(place - 1) % WAYS].entry;
+	*word = *(volatile __u64 *)&entry->word;
+	return WORD_FRONT_OF(*word) == front && *(volatile __u64 *)&entry->key == key ? entry : 0;
+}
+
+static __always_inline int claim_in_bucket6(__u32 index, __u64 *client, __u64 key, __u64 word)
+{
+	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
+
+	if (!bucket)
+		return 0;
+#pragma unroll
+	for (int way = 0; way < WAYS; way++) {
+		struct connection6 *entry = &bucket->way[way];
+
+		if (!entry->entry.word && !__sync_val_compare_and_swap(&entry->entry.word, 0, word)) {
+			*(volatile __u64 *)&entry->client[0] = client[0];
+			*(volatile __u64 *)&entry->client[1] = client[1];
+			*(volatile __u64 *)&entry->entry.key = key;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static __always_inline __u32 used_in_bucket6(__u32 index)
+{
+	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
+	__u32 used = 0;
+
+	if (!bucket)
+		return WAYS;
+#pragma unroll
+	for (int way = 0; way < WAYS; way++)
+		used += bucket->way[way].entry.word != 0;
+	return used;
+}
+
+/* Where it goes, as add_connection(). */
+static __always_inline int add_connection6(__u64 hash, __u64 *client, __u64 key, __u64 word)
+{
+	__u32 first = hash & limits.connection6_mask, second = (hash >> 32) & limits.connection6_mask;
+	__u32 used = used_in_bucket6(first);
+
+	if (used > EASY_LOAD && used > used_in_bucket6(second)) {
+		used = first;
+		first = second;
+		second = used;
+	}
+	return claim_in_bucket6(first, client, key, word) || claim_in_bucket6(second, client, key, word);
+}
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * IPv6: the steps of director.bpf.c in functions of their own. To the verifier the two families so add up instead of
+ * multiplying, and the stack of one is not on the other's. A first packet comes back to the caller, which holds the
+ * flow and asks first_packet(), and then sends it on with forward6().
+ */
+#ifndef POINTSMAN_DIRECTOR6_H
+#define POINTSMAN_DIRECTOR6_H
+
+#include "flows.h"
+#include "forward.h"
+
+enum verdict { PASS, DROP, SEND, OTHER_FAMILY, NEW_FLOW };
+
+static __always_inline enum verdict leave(enum exit_reason reason)
+{
+	count_exit(reason);
+	return reason >= EXIT_SERVER_REMOVED ? DROP : PASS;
+}
+
+static __always_inline void describe_flow6(struct flow *flow, struct packet6 *p, __u64 front)
+{
+	flow->client[0] = p->client[0];
+	flow->client[1] = p->client[1];
+	flow->front = FRONT6_NUMBER(front);
+	flow->service = front;
+	flow->hashed_client = fold_address(p->client);
+	flow->hashed_virtual = fold_address(p->virtual);
+	flow->client_port = p->client_port;
+	flow->protocol = p->protocol;
+	flow->flags = p->flags;
+	flow->ipv6 = 1;
+}
+
+static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 *out)
+{
+	enum exit_reason reason = forward6(p, dest, out);
+
+	return reason == EXIT_COUNT ? SEND : leave(reason);
+}
+
+/* Sends the packet on, or tells of its flow and returns NEW_FLOW. */
+static __always_inline enum verdict direct6(void *data, void *end, __u32 length, __u32 ingress, struct flow *flow,
+					    __u32 *out)
+{
+	struct packet6 packet = {};
+	enum exit_reason reason = parse6(&packet, data, end, length);
+
+	if (reason != EXIT_COUNT)
+		return leave(reason);
+
+	__u64 front = find_front6(packet.virtual[0], packet.virtual[1],
+				  packet.virtual_port | (__u32)packet.protocol << 16);
+
+	if (!front)
+		return leave(EXIT_NO_SERVICE);
+	if (!addressed_to_us(packet.ethernet, ingress))
+		return leave(EXIT_OTHER_HOST);
+
+	__u64 hash = connection6_hash(&packet, FRONT6_NUMBER(front)), key = connection6_key(&packet, hash), word = 0;
+	struct connection *entry = find_connection6(hash, packet.client, key, FRONT6_NUMBER(front), &word);
+
+	if (entry && !starts_anew(word, packet.flags)) {
+		continue_connection(entry, word, packet.flags, packet.client[0], packet.client[1]);
+		return send6(&packet, WORD_DEST_OF(word), out);
+	}
+	flow->key = key;
+	flow->hash = hash;
+	flow->ended = entry ? word : 0;
+	describe_flow6(flow, &packet, front);
+	return NEW_FLOW;
+}
+
+/* The first packet of a flow, which has been parsed before, goes to its server. */
+static __always_inline enum verdict direct_first6(void *data, void *end, __u32 dest, __u32 *out)
+{
+	struct packet6 packet = { .ethernet = data, .ip = data + sizeof(struct ethhdr) };
+
+	if ((void *)(packet.ip + 1) > end)
+		return leave(EXIT_MALFORMED);
+	packet.length = bpf_ntohs(packet.ip->payload_len) + sizeof(*packet.ip);
+	return send6(&packet, dest, out);
+}
+
+#endif

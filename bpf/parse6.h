@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* IPv6: from a frame to the fields that decide its way, past extension headers. */
+#ifndef POINTSMAN_PARSE6_H
+#define POINTSMAN_PARSE6_H
+
+#include <linux/ipv6.h>
+
+#include "parse.h"
+
+#define HOP_BY_HOP 0
+#define ROUTING 43
+#define FRAGMENT 44
+#define AUTHENTICATION 51
+#define DESTINATION_OPTIONS 60
+#define MAX_EXTENSIONS 6
+#define LONGEST_EXTENSIONS 256 /* bytes, all together */
+#define FRAGMENT6_BITS 0xfff9  /* an offset, or more fragments */
+
+struct packet6 {
+	struct ethhdr *ethernet;
+	struct ipv6hdr *ip;
+	__u64 client[2];
+	__u64 virtual[2];
+	__u16 client_port;
+	__u16 virtual_port;
+	__u32 length; /* of the IP packet, host order */
+	__u8 protocol;
+	__u8 flags; /* TCP; 0 for UDP */
+};
+
+static __always_inline int is_extension(__u8 next)
+{
+	return next == HOP_BY_HOP || next == ROUTING || next == FRAGMENT || next == AUTHENTICATION ||
+	       next == DESTINATION_OPTIONS;
+}
+
+/*
+ * Walks to the transport header: *next becomes its protocol, *offset its distance from the IPv6 header. A fragment
+ * header that says that the packet is whole (RFC 6946) is passed over like any other.
+ */
+static __always_inline enum exit_reason skip_extensions(struct ipv6hdr *ip, void *end, __u8 *next, __u32 *offset)
+{
+	for (int i = 0; i < MAX_EXTENSIONS && is_extension(*next); i++) {
+		__u8 *header = (void *)ip + *offset;
+		__u32 units = 1;
+
+		if ((void *)(header + 8) > end)
+			return EXIT_MALFORMED;
+		if (*next == FRAGMENT) {
+			if (*(__u16 *)(header + 2) & bpf_htons(FRAGMENT6_BITS))
+				return EXIT_FRAGMENT;
+		} else {
+			units += header[1];
+		}
+		*offset += *next == AUTHENTICATION ? (units + 1) * 4 : units * 8;
+		*next = header[0];
+		if (*offset > sizeof(*ip) + LONGEST_EXTENSIONS)
+			return EXIT_NOT_TRANSPORT;
+	}
+	return EXIT_COUNT;
+}
+
+static __always_inline enum exit_reason read_ports(struct packet6 *p, void *end, __u32 offset)
+{
+	struct udphdr *ports = (void *)p->ip + offset;
+
+	if ((void *)(ports + 1) > end)
+		return EXIT_MALFORMED;
+	if (p->protocol == IPPROTO_TCP) {
+		if (p->length < offset + TCP_HEADER || (void *)ports + TCP_HEADER > end)
+			return EXIT_MALFORMED;
+		p->flags = ((__u8 *)ports)[13] & FLAGS_SEEN;
+	} else if (p->length < offset + sizeof(*ports)) {
+		return EXIT_MALFORMED;
+	}
+	p->client_port = ports->source;
+	p->virtual_port = ports->dest;
+	return EXIT_COUNT;
+}
+
+/* No host sends from the unspecified address or from a group. */
+static __always_inline int is_impossible_source(struct ipv6hdr *ip)
+{
+	__u64 *half = (__u64 *)&ip->saddr;
+
+	return (!half[0] && !half[1]) || ip->saddr.s6_addr[0] == 0xff;
+}
+
+/* Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. */
+static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, void *end, __u32 frame)
+{
+	struct ethhdr *ethernet = data;
+	struct ipv6hdr *ip = (void *)(ethernet + 1);
+	__u32 offset = sizeof(*ip);
+	enum exit_reason reason;
+
+	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IPV6))
+		return EXIT_NOT_IP;
+	p->protocol = ip->nexthdr;
+	if (is_extension(p->protocol)) {
+		reason = skip_extensions(ip, end, &p->protocol, &offset);
+		if (reason != EXIT_COUNT)
+			return reason;
+	}
+	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
+		return EXIT_NOT_TRANSPORT;
+	p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	if (ip->version != 6 || p->length + sizeof(*ethernet) > frame || is_impossible_source(ip))
+		return EXIT_MALFORMED;
+	p->ethernet = ethernet;
+	p->ip = ip;
+	p->client[0] = ((__u64 *)&ip->saddr)[0];
+	p->client[1] = ((__u64 *)&ip->saddr)[1];
+	p->virtual[0] = ((__u64 *)&ip->daddr)[0];
+	p->virtual[1] = ((__u64 *)&ip->daddr)[1];
+	return read_ports(p, end, offset);
+}
+
+#endif
