@@ -136,8 +136,6 @@ def _service(server: VirtualServer, findings: Findings) -> None:
         findings.error(server.location, text, "use virtual_server_group with addresses", _SERVICE)
     if key.transport is Transport.SCTP:
         findings.error(server.location, f"{key}: SCTP is not forwarded yet", "", _SERVICE)
-    if key.ipv6:
-        findings.error(server.location, f"{key}: IPv6 is not forwarded yet", "use an IPv4 address", _SERVICE)
     if not server.members and server.sorry_server is None:
         findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
 
