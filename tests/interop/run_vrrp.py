@@ -12,6 +12,7 @@ from pointsman.daemon.vrrp import run
 
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    instances = pickle.load(sys.stdin.buffer)
+    instances, static = pickle.load(sys.stdin.buffer)
     patient = "patient" in sys.argv
-    sys.exit(run(instances, socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), patient=patient))
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    sys.exit(run(instances, channel, Path(sys.argv[2]), patient=patient, static=static))

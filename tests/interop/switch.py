@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pointsman.daemon.messages import InstanceChanged, decode_report
 from pointsman.lab import namespace
-from pointsman.model.vrrp import VrrpInstance
+from pointsman.model.vrrp import StaticSettings, VrrpInstance
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
@@ -146,7 +146,14 @@ def switch(directory: Path) -> Iterator[Switch]:
 class Ours:
     """The VRRP process of this project on a host."""
 
-    def __init__(self, host: Host, directory: Path, *instances: VrrpInstance, patient: bool = False) -> None:
+    def __init__(
+        self,
+        host: Host,
+        directory: Path,
+        *instances: VrrpInstance,
+        patient: bool = False,
+        static: StaticSettings | None = None,
+    ) -> None:
         self.host = host
         self.run_directory = directory / f"run-{host.name}"
         self.log = directory / f"ours-{host.name}.log"
@@ -164,7 +171,7 @@ class Ours:
         )
         theirs.close()
         assert self.process.stdin is not None
-        self.process.stdin.write(pickle.dumps(instances))
+        self.process.stdin.write(pickle.dumps((instances, static)))
         self.process.stdin.close()
 
     def state(self, instance: str = "VI_1") -> str:

@@ -15,7 +15,8 @@ import pytest
 from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
-from pointsman.model.vrrp import VirtualAddress, VirtualRoute, VrrpInstance
+from pointsman.model.routing import VirtualRoute
+from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 from pointsman.net.addresses import VRRP_MARK, addresses
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.links import links

@@ -9,6 +9,8 @@ from pointsman.conf.build_bfd import sessions
 from pointsman.conf.build_checks import Named
 from pointsman.conf.build_groups import groups
 from pointsman.conf.build_lvs import virtual_servers
+from pointsman.conf.build_rules import Preferences
+from pointsman.conf.build_static import static_settings, with_groups
 from pointsman.conf.build_tracking import notify_fifos, surroundings, trackers
 from pointsman.conf.build_vmac import Names
 from pointsman.conf.build_vrrp import instance
@@ -30,7 +32,12 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
     heard = sessions(top.all("bfd_instance"), findings)
     known = trackers(top, findings)._replace(sessions=heard)
     names = Names(defaults)
-    built = [instance(setting, defaults, known, names, findings) for setting in top.all("vrrp_instance")]
+    preferences = Preferences()
+    static = static_settings(top, defaults, preferences, findings)
+    built = [
+        instance(setting, defaults, known, names, preferences, findings)
+        for setting in top.all("vrrp_instance")
+    ]
     complete = tuple(each for each in built if isinstance(each, VrrpInstance))
     fifos = notify_fifos(defaults, findings)
     shared, instances = surroundings(top, defaults, known, complete, fifos, findings)
@@ -44,6 +51,7 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
         router_id=defaults.get("router_id", str) or host_name,
         mail=_mail(defaults, findings),
         instances=instances,
+        static=with_groups(static, top, complete, findings),
         vrrp=shared,
         bfd=tuple(heard.values()),
         server_fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("vrrp_")),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from pointsman.conf.build_routes import virtual_routes
+from pointsman.conf.build_routes import routes
+from pointsman.conf.build_rules import Preferences, rules
 from pointsman.conf.build_tracking import Trackers, notify, tracked
 from pointsman.conf.build_vmac import Bearers, Names, bearers
 from pointsman.conf.problems import Findings
@@ -21,11 +22,17 @@ T = TypeVar("T")
 
 
 def instance(
-    setting: Setting, defaults: Settings, known: Trackers, names: Names, findings: Findings
+    setting: Setting,
+    defaults: Settings,
+    known: Trackers,
+    names: Names,
+    preferences: Preferences,
+    findings: Findings,
 ) -> VrrpInstance | None:
     """The instance of one block, or None when something it cannot do without is missing.
 
-    `defaults` is global_defs; `known` is what may be tracked by name; `names` gives those of interfaces.
+    `defaults` is global_defs; `known` is what may be tracked by name; `names` gives those of interfaces,
+    `preferences` those of rules.
     """
     block = read_block(setting.block, "vrrp_instance", findings)
     name = str(setting.value)
@@ -76,7 +83,8 @@ def instance(
         checksum_without_pseudo_header=_first(
             block.get("v3_checksum_as_v2", bool), defaults.get("v3_checksum_as_v2", bool), False
         ),
-        routes=virtual_routes(block, findings),
+        routes=routes(block, "virtual_routes", findings),
+        rules=rules(block, "virtual_rules", preferences, findings),
         tracked=tracked(block, known, findings),
         notify=notify(block, findings),
         notify_priority_changes=_switch("notify_priority_changes", block, defaults),

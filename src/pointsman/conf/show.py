@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pointsman.conf.layout import block, number, on, text
 from pointsman.conf.show_checks import check_block, command_line
 from pointsman.conf.show_tracking import definitions, fifo_words, global_words, groups, sessions
-from pointsman.conf.show_vrrp import instance_lines, virtual_interface_names
+from pointsman.conf.show_vrrp import instance_lines, static_blocks, virtual_interface_names
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import ServerKey, ServiceKey
@@ -21,6 +21,7 @@ def show(config: Config) -> str:
     blocks = [block("global_defs", _global_defs(config))]
     blocks += definitions(config.vrrp)
     blocks += sessions(config.bfd)
+    blocks += static_blocks(config.static)
     blocks += [block(f"vrrp_instance {text(each.name)}", instance_lines(each)) for each in config.instances]
     blocks += groups(config.vrrp)
     blocks += _groups(config.virtual_servers)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pointsman.conf.layout import block, number, on, text
+from pointsman.conf.show_routes import route_line, rule_line
 from pointsman.conf.show_tracking import notify, tracked
-from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VirtualRoute, VrrpInstance
+from pointsman.model.vrrp import StaticSettings, VirtualAddress, VirtualInterface, VrrpInstance
 
 
 def instance_lines(instance: VrrpInstance) -> Iterator[str]:
@@ -40,26 +41,11 @@ def instance_lines(instance: VrrpInstance) -> Iterator[str]:
     if instance.excluded_addresses:
         yield from block("virtual_ipaddress_excluded", _addresses(instance, instance.excluded_addresses))
     if instance.routes:
-        yield from block("virtual_routes", (_route(each) for each in instance.routes))
+        yield from block("virtual_routes", (route_line(each) for each in instance.routes))
+    if instance.rules:
+        yield from block("virtual_rules", (rule_line(each) for each in instance.rules))
     yield from tracked(instance.tracked)
     yield from notify(instance.notify)
-
-
-def _route(route: VirtualRoute) -> str:
-    parts = [] if route.kind == "unicast" else [route.kind]
-    parts.append(f"to {route}")
-    if route.gateway is not None:
-        parts.append(f"via {route.gateway}")
-    if route.device:
-        parts.append(f"dev {text(route.device)}")
-    if route.source is not None:
-        parts.append(f"src {route.source}")
-    parts.append(f"table {route.table}")
-    if route.metric:
-        parts.append(f"metric {route.metric}")
-    if route.scope:
-        parts.append(f"scope {route.scope}")
-    return " ".join([*parts, *(["onlink"] if route.on_link else [])])
 
 
 def _answers(instance: VrrpInstance) -> Iterator[str]:
@@ -122,3 +108,20 @@ def address_line(address: VirtualAddress, bearer: VirtualInterface | None = None
     if address.track_group:
         parts.append(f"track_group {text(address.track_group)}")
     return " ".join(parts)
+
+
+def static_blocks(static: StaticSettings) -> list[Iterator[str]]:
+    """static_ipaddress, static_routes, static_rules and track_group."""
+    blocks = [
+        block(word, iter(lines))
+        for word, lines in (
+            ("static_ipaddress", [address_line(each) for each in static.addresses]),
+            ("static_routes", [route_line(each) for each in static.routes]),
+            ("static_rules", [rule_line(each) for each in static.rules]),
+        )
+        if lines
+    ]
+    for group in static.groups:
+        names = block("group", (text(name) for name in group.members))
+        blocks.append(block(f"track_group {text(group.name)}", names))
+    return blocks

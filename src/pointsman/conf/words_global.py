@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pointsman.conf.keywords import Keyword, accepted, honoured, refused
-from pointsman.conf.values import Anything, Boolean, Choice, Flag, HostPort, Integer, Seconds, Text
+from pointsman.conf.values import Anything, Boolean, Choice, Flag, HostPort, Integer, Interface, Seconds, Text
 
 _G = "global_defs"
 _SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
@@ -11,7 +11,6 @@ _PROCESS = "Pointsman sets up its own processes: VRRP runs SCHED_FIFO and locked
 _SNMP = "there is no SNMP agent and no D-Bus here; status and metrics come from `pointsman status`"
 _FIREWALL = "only needed for no_accept and virtual MAC addresses, which are refused"
 _NETLINK = "netlink sockets size themselves here"
-_TRACKING = "tracking it is not implemented yet; the router would keep a mastership that it should give up"
 
 TOP: list[Keyword] = [
     honoured("", _G, Flag(), "Settings of the whole director.", opens=_G, repeats=True),
@@ -35,12 +34,28 @@ TOP: list[Keyword] = [
         listing=True,
         repeats=True,
     ),
-    *refused("", "track_group", _TRACKING),
-    *refused(
+    honoured(
         "",
-        "static_ipaddress static_routes static_rules",
-        "set them with the network configuration of the host",
+        "static_ipaddress",
+        Flag(),
+        "Addresses of this host.",
+        opens="addresses",
+        listing=True,
+        repeats=True,
     ),
+    honoured("", "static_routes", Flag(), "Routes of this host.", opens="routes", listing=True, repeats=True),
+    honoured(
+        "", "static_rules", Flag(), "Routing rules of this host.", opens="rules", listing=True, repeats=True
+    ),
+    honoured(
+        "",
+        "track_group",
+        Text("a name", 255),
+        "Instances that go into FAULT when something static is lost.",
+        opens="track_group",
+        repeats=True,
+    ),
+    honoured("track_group", "group", Flag(), "The instances.", opens="names", listing=True),
     *refused(
         "",
         "net_namespace net_namespace_ipvs namespace_with_ipsets",
@@ -169,7 +184,7 @@ GLOBAL: list[Keyword] = [
         "vrrp_mcast_group4 vrrp_mcast_group6",
         "adverts go to the groups of the RFC (224.0.0.18) or unicast",
     ),
-    *accepted(_G, "default_interface", "only static addresses, which are refused, use it"),
+    honoured(_G, "default_interface", Interface(), "Of static addresses that name none.", "eth0"),
     *accepted(
         _G,
         "vrrp_garp_interval vrrp_gna_interval vrrp_min_garp vrrp_garp_extra_if vrrp_vmac_garp_intvl",

@@ -190,10 +190,11 @@ def _supervisor(
             vrrp_helper_end,
             patient=vrrp_child.starts > 1,
             bfd=vrrp_bfd_end,
+            static=generations.current.static,
         ),
         partial(keep_only, VRRP_KEEPS),
         keeps=(vrrp_end, vrrp_helper_end, vrrp_bfd_end),
-        wanted=lambda: bool(generations.current.instances),
+        wanted=lambda: bool(generations.current.instances or generations.current.static),
     )
     helpers = [
         vrrp_child,

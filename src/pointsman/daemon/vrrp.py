@@ -41,9 +41,10 @@ from pointsman.daemon.vrrp_notices import (
     decode_hand_over,
     decode_reading,
 )
+from pointsman.daemon.vrrp_statics import Statics
 from pointsman.model.config import Config
 from pointsman.model.tracking import SyncGroupSettings, TrackKind, VrrpSurroundings
-from pointsman.model.vrrp import VrrpInstance, VrrpState, wants_helper
+from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, wants_helper
 from pointsman.net.addresses import (
     RTM_DELADDR,
     RTM_NEWADDR,
@@ -55,6 +56,8 @@ from pointsman.net.addresses import (
 from pointsman.net.arp import AnswerSocket
 from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
+from pointsman.net.routes import RTM_DELROUTE
+from pointsman.net.rules import RTM_DELRULE
 from pointsman.vrrp.groups import SyncGroup
 from pointsman.vrrp.machine import LONGEST_PATIENCE
 
@@ -82,6 +85,7 @@ def run(
     helper: socket.socket | None = None,
     patient: bool = False,
     bfd: socket.socket | None = None,
+    static: StaticSettings | None = None,
 ) -> int:
     """Run the instances until SIGTERM. The exit code: 0 stopped in order, 3 this host lacks something.
 
@@ -96,7 +100,8 @@ def run(
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
     try:
         process = VrrpProcess(
-            instances, channel, run_directory, surroundings or VrrpSurroundings(), helper, patient, bfd
+            *(instances, channel, run_directory, surroundings or VrrpSurroundings(), helper, patient, bfd),
+            static or StaticSettings(),
         )
     except EnvironmentProblemError as problem:
         print(f"pointsman vrrp: {problem}", file=sys.stderr)
@@ -117,6 +122,7 @@ class VrrpProcess:
         helper: socket.socket | None,
         patient: bool = False,
         bfd: socket.socket | None = None,
+        static: StaticSettings = StaticSettings(),  # noqa: B008
     ) -> None:
         self._channel = channel
         self._helper = helper
@@ -136,10 +142,9 @@ class VrrpProcess:
             self._netlink = NetlinkSocket()
             self._links = links(self._netlink)
             self._present = addresses(self._netlink)
-            self._host = Host(
-                self._netlink, self._links, clock, self._notices.append, sysctls(run_directory)
-            )
+            self._host = Host(self._netlink, self._links, clock, self._notices.append, sysctls(run_directory))
             self._answers = AnswerSocket()
+            self._statics = Statics(static, self._netlink, self._links, clock)
         except OSError as error:
             raise EnvironmentProblemError(
                 f"cannot use netlink and packet sockets: {way_out(error)}"
@@ -164,6 +169,8 @@ class VrrpProcess:
         self._notices.append(TellReadings())
         if self._bfd is not None:
             self._bfd.send(msgspec.json.encode(TellReadings()))
+        self._statics.start(self._present)
+        self._take_static_faults()
         for router in self._routers:
             router.start(self._present, self._readings)
         self._host.sysctls.put_back_unwanted()
@@ -172,6 +179,7 @@ class VrrpProcess:
         self._retire()
         for router in self._routers:
             router.stop()
+        self._statics.stop()
         self._settle_groups()
         self._notices.append(Finished())
         self._flush()
@@ -200,6 +208,8 @@ class VrrpProcess:
         for script in surroundings.scripts:
             if script.init_fail:
                 self._readings.setdefault((TrackKind.SCRIPT, script.name), 0)
+        if self._statics.settings or any(each.routes or each.rules for each in instances):
+            self._monitor.follow_routing()
         self._has_helper = self._helper is not None and wants_helper(instances, surroundings)
         self._read_interfaces()
 
@@ -235,6 +245,7 @@ class VrrpProcess:
         """Wait, read, let timers fire. `now` is taken before the last reading: see the top of the file."""
         self._handle(self._timeout())
         now = clock()
+        self._statics_due(now)
         due = [router for router in self._routers if router.deadline is not None and router.deadline <= now]
         if due:
             self._handle(0)
@@ -246,6 +257,18 @@ class VrrpProcess:
                 router.carry_out()
         self._settle_groups()
         self._flush()
+
+    def _statics_due(self, now: float) -> None:
+        if self._statics.deadline is not None and self._statics.deadline <= now:
+            self._statics.advance(now)
+            self._take_static_faults()
+            for router in self._routers:
+                router.judge(self._readings)
+
+    def _take_static_faults(self) -> None:
+        faults = self._statics.faults
+        for router in self._routers:
+            router.static_fault = faults.get(router.instance.name, "")
 
     def _settle_groups(self) -> None:
         now = clock()
@@ -260,7 +283,7 @@ class VrrpProcess:
                 self._report(GroupChanged(group.name, state.value))
 
     def _timeout(self) -> float | None:
-        deadlines = [router.deadline for router in self._routers]
+        deadlines = [*(router.deadline for router in self._routers), self._statics.deadline]
         first = min((deadline for deadline in deadlines if deadline is not None), default=None)
         return None if first is None else max(0.0, first - clock())
 
@@ -276,7 +299,7 @@ class VrrpProcess:
             (entry.device, entry.address)
             for router in self._routers
             for entry in router.instance.moving_addresses
-        }
+        } | {(entry.device, entry.address) for entry in self._statics.settings.addresses}
         names = {link.index: link.name for link in self._links.values()}
         for found in self._present:
             if found.mark == VRRP_MARK and (names.get(found.index, ""), found.address) not in wanted:
@@ -295,8 +318,13 @@ class VrrpProcess:
         changed = False
         for message in messages:
             if message.type == RTM_DELADDR and (removed := parse_address(message)):
+                self._statics.address_removed(removed)
                 for router in self._routers:
                     router.address_removed(removed)
+            elif message.type in (RTM_DELROUTE, RTM_DELRULE):
+                self._statics.route_removed(message)
+                for router in self._routers:
+                    router.route_removed(message)
             elif message.type == RTM_NEWADDR:
                 changed = changed or not all(router.link_up for router in self._routers)
             elif link := parse_link(message):
@@ -315,6 +343,7 @@ class VrrpProcess:
         if any(router.waits_for_address for router in self._routers):
             self._crew.find_sources(addresses(self._netlink))
         self._crew.reopen()
+        self._statics.links_changed()
         self._read_interfaces()
         for router in self._routers:
             router.judge(self._readings)
@@ -352,6 +381,8 @@ class VrrpProcess:
         except (EnvironmentProblemError, OSError) as problem:
             log.error("VRRP goes on as it was: %s", problem)
             return
+        self._statics.adopt(config.static)
+        self._take_static_faults()
         self._surround(config.instances, config.vrrp)
         for router in self._routers:
             router.judge(self._readings)

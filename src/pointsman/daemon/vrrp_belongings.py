@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from pointsman.daemon.vrrp_notices import Notice
-from pointsman.model.vrrp import VirtualAddress, VirtualRoute, VrrpInstance, VrrpState
-from pointsman.net import routes
+from pointsman.daemon.vrrp_routes import RoutesAndRules
+from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import InterfaceAddress, addresses, assign, withdraw
 from pointsman.net.arp import Announcer, Answer
 from pointsman.net.links import Link
-from pointsman.net.netlink import NetlinkSocket
+from pointsman.net.netlink import Message, NetlinkSocket
 from pointsman.net.sysctls import Sysctls
 
 RECHECK_SPACING = 1.0
@@ -62,12 +62,16 @@ class Belongings:
         self._ask_at: float | None = None
         self._conflict_not_before = float("-inf")
         self._taken_at = host.clock()
+        self._routes = RoutesAndRules(
+            instance.name, host.netlink, host.links, instance.routes, instance.rules
+        )
+        self._routes_at: float | None = None
         self._given_up: set[VirtualAddress] = set()
         """Somebody else has removed them, and they do not come back before the next master (no_track)."""
 
     @property
     def deadline(self) -> float | None:
-        timers = (self._recheck_at, self._renew_at, self._ask_at)
+        timers = (self._recheck_at, self._routes_at, self._renew_at, self._ask_at)
         return min((timer for timer in timers if timer is not None), default=None)
 
     def left_behind(self, present: list[InterfaceAddress]) -> tuple[bool, bool]:
@@ -85,26 +89,26 @@ class Belongings:
             self._taken_at = now
         self._given_up.clear()
         self._assign()
+        self._routes.take()
         self._renew_at = now + RENEWAL
         self._ask_at = now + FIRST_QUESTION
 
     def adopt(self, instance: VrrpInstance) -> None:
         """Other addresses from now on; what leaves was withdrawn, what comes the machine takes."""
         if self._renew_at is not None:
-            self._withdraw_routes(each for each in self._instance.routes if each not in instance.routes)
+            self._routes.change(instance.routes, instance.rules)
+        else:
+            self._routes = RoutesAndRules(
+                instance.name, self._host.netlink, self._host.links, instance.routes, instance.rules
+            )
         self._instance = instance
         self._entries = instance.moving_addresses
 
     def release(self) -> None:
         """Take them away."""
-        self._recheck_at = self._renew_at = self._ask_at = None
-        self._withdraw_routes(self._instance.routes)
+        self._recheck_at = self._routes_at = self._renew_at = self._ask_at = None
+        self._routes.release()
         self.withdraw(self._entries)
-
-    def _withdraw_routes(self, gone: Iterable[VirtualRoute]) -> None:
-        for route, error in routes.withdraw(self._host.netlink, self._host.links, gone):
-            if error.errno not in (errno.ESRCH, None):
-                log.error("(%s) cannot remove the route to %s: %s", self._instance.name, route, error)
 
     def withdraw(self, entries: tuple[VirtualAddress, ...]) -> None:
         """Take some of them away."""
@@ -126,6 +130,11 @@ class Belongings:
         if any(entry.tracked for entry in gone):
             self._recheck_at = max(self._host.clock(), self._recheck_not_before)
 
+    def route_removed(self, message: Message) -> None:
+        """Some route or rule has vanished from this host; if it is one of these, it is put back."""
+        if self._renew_at is not None and self._routes.removed(message):
+            self._routes_at = max(self._host.clock(), self._recheck_not_before)
+
     def is_conflict(self, answer: Answer) -> bool:
         """Whether an answer shows another host with one of these addresses; at most once a second."""
         now = self._host.clock()
@@ -146,10 +155,16 @@ class Belongings:
             self._recheck_at = None
             self._recheck_not_before = now + RECHECK_SPACING
             lost = state is VrrpState.MASTER and self._some_are_missing()
+        if self._routes_at is not None and now >= self._routes_at:
+            self._routes_at = None
+            self._recheck_not_before = now + RECHECK_SPACING
+            if state is VrrpState.MASTER:
+                self._routes.put_back()
         if self._renew_at is not None and now >= self._renew_at:
             self._renew_at = now + RENEWAL if held else None
             if held:
                 self._assign()
+                self._routes.renew()
         if self._ask_at is not None and now >= self._ask_at:
             self._ask_at = now + QUESTION_SPACING if state is VrrpState.MASTER else None
             if state is VrrpState.MASTER:
@@ -161,8 +176,6 @@ class Belongings:
         age = self._host.clock() - self._taken_at
         for entry, error in assign(self._host.netlink, self._host.links, entries, LIFETIME, age):
             log.error("(%s) cannot add %s to %s: %s", self._instance.name, entry.address, entry.device, error)
-        for route, problem in routes.assign(self._host.netlink, self._host.links, self._instance.routes):
-            log.error("(%s) cannot add the route to %s: %s", self._instance.name, route, problem)
 
     def _some_are_missing(self) -> bool:
         present = addresses(self._host.netlink)

@@ -18,6 +18,7 @@ from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import InterfaceAddress
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.arp import Answer
+from pointsman.net.netlink import Message
 from pointsman.vrrp.admission import admit, own_advert
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.tracking import Readings, judge
@@ -56,6 +57,8 @@ class Router:
         self.instance = instance
         self.socket: AdvertSocket | None = None
         self.counters: collections.Counter[str] = collections.Counter()
+        self.static_fault = ""
+        """What static address, route or rule it cannot work without (track_group)."""
         self.machine = VrrpMachine(instance, own_address)
         self._belongings = Belongings(instance, host)
         self._virtual = VirtualInterfaces(instance, host.netlink, host.links, host.sysctls)
@@ -97,8 +100,8 @@ class Router:
         judgement = judge(self.instance, readings)
         now = self._host.clock()
         self.machine.set_priority(now, judgement.priority)
-        if judgement.fault and self.link_up:
-            self.machine.fail(now, judgement.fault)
+        if (fault := judgement.fault or self.static_fault) and self.link_up:
+            self.machine.fail(now, fault)
         self.machine.start(now, self.link_up, residual)
         self.carry_out()
 
@@ -158,8 +161,8 @@ class Router:
         self.machine.set_priority(now, judgement.priority)
         if not self.link_up:
             self.machine.interface_down(now)
-        elif judgement.fault:
-            self.machine.fail(now, judgement.fault)
+        elif fault := judgement.fault or self.static_fault:
+            self.machine.fail(now, fault)
         else:
             self.machine.recover(now)
         self.carry_out()
@@ -168,6 +171,11 @@ class Router:
         """Some address has vanished from this host."""
         if self.machine.holds_addresses:
             self._belongings.address_removed(removed)
+
+    def route_removed(self, message: Message) -> None:
+        """Some route or rule has vanished from this host."""
+        if self.machine.holds_addresses:
+            self._belongings.route_removed(message)
 
     def answered(self, answer: Answer) -> None:
         """Somebody else has answered for some address."""

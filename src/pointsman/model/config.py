@@ -10,7 +10,7 @@ from pointsman.model.bfd import BfdSession
 from pointsman.model.health import VirtualServer
 from pointsman.model.location import Location
 from pointsman.model.tracking import NotifyFifo, VrrpSurroundings
-from pointsman.model.vrrp import VrrpInstance
+from pointsman.model.vrrp import StaticSettings, VrrpInstance
 
 
 class MailTls(enum.Enum):
@@ -52,6 +52,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     router_id: str
     mail: Mail = Mail()
     instances: tuple[VrrpInstance, ...] = ()
+    static: StaticSettings = StaticSettings()
     vrrp: VrrpSurroundings = VrrpSurroundings()
     bfd: tuple[BfdSession, ...] = ()
     server_fifos: tuple[NotifyFifo, ...] = ()

@@ -8,6 +8,7 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.location import Location
+from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.model.tracking import Notify, Tracked, VrrpSurroundings
 
 
@@ -33,7 +34,7 @@ class VirtualAddress(msgspec.Struct, frozen=True, kw_only=True):
     peer: Address | None = None
     """The other end of a point-to-point link; the prefix length is then its."""
     preferred: int | None = None
-    """Seconds until it is deprecated, counted from when it was taken; 0: always, None: never (preferred_lft)."""
+    """Seconds from when it was taken until it is deprecated; 0: always, None: never (preferred_lft)."""
     flags: tuple[str, ...] = ()
     """Some of `home nodad mngtmpaddr noprefixroute autojoin`, as in ip-address(8)."""
     tracked: bool = True
@@ -57,28 +58,6 @@ class VirtualInterface(msgspec.Struct, frozen=True, kw_only=True):
     def has_mac(self) -> bool:
         """A macvlan."""
         return bool(self.mac)
-
-
-class VirtualRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A route that moves with mastership."""
-
-    kind: str = "unicast"
-    """Or blackhole, unreachable, prohibit."""
-    destination: Address
-    prefix_length: int
-    gateway: Address | None = None
-    device: str = ""
-    """Empty: the kernel finds it by the gateway."""
-    source: Address | None = None
-    """The address that this host prefers when it sends along the route."""
-    table: int = 254
-    metric: int = 0
-    scope: str = ""
-    on_link: bool = False
-    """The gateway is taken to be on the link, whatever the addresses say."""
-
-    def __str__(self) -> str:
-        return f"{self.destination}/{self.prefix_length}"
 
 
 class PassAuthentication(msgspec.Struct, frozen=True):
@@ -129,8 +108,9 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     excluded_addresses: tuple[VirtualAddress, ...] = ()
     """They move too, but no advert names them (virtual_ipaddress_excluded)."""
     routes: tuple[VirtualRoute, ...] = ()
+    rules: tuple[VirtualRule, ...] = ()
     own_interface: VirtualInterface | None = None
-    """The virtual interface that bears the addresses for which no other is written, and that adverts leave by."""
+    """The virtual interface that bears the addresses without `dev`, and that adverts leave by."""
     advertises_by_base: bool = False
     """Adverts leave by `interface` all the same (vmac_xmit_base)."""
     other_interfaces: tuple[VirtualInterface, ...] = ()
@@ -166,6 +146,26 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
             if address is not None:
                 return address.version
         return self.addresses[0].address.version if self.addresses else 4
+
+
+class TrackGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """track_group: instances that go into FAULT when something static is lost that names the group."""
+
+    name: str
+    members: tuple[str, ...]
+    location: Location | None = None
+
+
+class StaticSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Addresses, routes and rules that are there whoever is master (static_ipaddress and so on)."""
+
+    addresses: tuple[VirtualAddress, ...] = ()
+    routes: tuple[VirtualRoute, ...] = ()
+    rules: tuple[VirtualRule, ...] = ()
+    groups: tuple[TrackGroup, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.addresses or self.routes or self.rules)
 
 
 def wants_helper(instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> bool:

@@ -19,6 +19,7 @@ from pointsman.model.vrrp import VirtualAddress
 from pointsman.net.links import Link
 from pointsman.net.netlink import (
     NLM_F_CREATE,
+    NLM_F_EXCL,
     NLM_F_REPLACE,
     Message,
     NetlinkSocket,
@@ -98,11 +99,23 @@ def assign(
     return _carry_out(netlink, links, list(wanted), RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, terms)
 
 
+def assign_new(
+    netlink: NetlinkSocket, links: Mapping[str, Link], wanted: Iterable[VirtualAddress]
+) -> list[tuple[VirtualAddress, OSError]]:
+    """Put addresses there for good, with our mark, but leave alone those that are there (EEXIST)."""
+    flags = NLM_F_CREATE | NLM_F_EXCL
+    return _carry_out(netlink, links, list(wanted), RTM_NEWADDR, flags, _Terms(None, 0.0))
+
+
 def withdraw(
     netlink: NetlinkSocket, links: Mapping[str, Link], unwanted: Iterable[VirtualAddress]
 ) -> list[tuple[VirtualAddress, OSError]]:
     """Take addresses away. What failed comes back, also for an address that was not there (EADDRNOTAVAIL)."""
-    return _carry_out(netlink, links, list(unwanted), RTM_DELADDR, 0, _Terms(None, 0.0))
+    unwanted = list(unwanted)
+    # The kernel leaves the route to the network of an IPv6 address that has a lifetime until that is over.
+    lasting = [each for each in unwanted if each.address.version == 6 and each.prefix_length < 128]
+    assign(netlink, links, [msgspec.structs.replace(each, preferred=None) for each in lasting])
+    return _carry_out(netlink, links, unwanted, RTM_DELADDR, 0, _Terms(None, 0.0))
 
 
 def remove(netlink: NetlinkSocket, found: InterfaceAddress) -> OSError | None:
@@ -143,6 +156,9 @@ def _payload(entry: VirtualAddress, index: int, terms: _Terms) -> bytes:
     # A virtual address was in use elsewhere a moment ago: duplicate detection would only keep it silent.
     if address.version == 6 and "dad" not in entry.flags:
         flags |= _IFA_F_NODAD
+    if address.version == 6 and entry.prefix_length == 128:
+        # The route to itself would outlive an address that has a lifetime.
+        flags |= _FLAGS["noprefixroute"]
     if flags:
         data += attribute(_IFA_FLAGS, struct.pack("=I", flags))
     if entry.broadcast is not None:

@@ -23,6 +23,9 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLMSGERR_ATTR_MSG = 1
 _NLM_F_ACK_TLVS = 0x200
 _SOL_NETLINK = 270
+_NETLINK_ADD_MEMBERSHIP = 1
+_ROUTING_GROUPS = (7, 8, 11, 19)
+"""RTNLGRP_IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, _IPV6_RULE."""
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -199,6 +202,11 @@ class NetlinkMonitor:
         )
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self._socket.bind((0, groups))
+
+    def follow_routing(self) -> None:
+        """Routes and rules, too. Not from the beginning, as a host may have a million routes that change."""
+        for group in _ROUTING_GROUPS:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
     def fileno(self) -> int:
         return self._socket.fileno()

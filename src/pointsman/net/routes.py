@@ -1,74 +1,185 @@
-"""Routes that move with mastership: add, remove, many in one system call."""
+"""Routes that VRRP sets: add, remove, many in one system call; and which one a notification is about."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 from collections.abc import Iterable, Mapping
 
-from pointsman.model.vrrp import VirtualRoute
+from pointsman.model.address import Address
+from pointsman.model.routing import METRICS, RouteHop, VirtualRoute
 from pointsman.net.addresses import scope_number
 from pointsman.net.links import Link
-from pointsman.net.netlink import NLM_F_CREATE, NLM_F_REPLACE, NetlinkSocket, Request, attribute
+from pointsman.net.netlink import (
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    Message,
+    NetlinkSocket,
+    Request,
+    attribute,
+    attributes,
+)
 
-PROTOCOL = 18
-"""RTPROT_KEEPALIVED: how routes of VRRP are known in `ip route`, whoever has made them."""
+RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 
-_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 5, 6, 7, 15
+_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 2, 4, 5, 6, 7
+_RTA_METRICS, _RTA_MULTIPATH, _RTA_FLOW, _RTA_TABLE, _RTA_VIA = 8, 9, 11, 15, 18
+_RTA_PREF, _RTA_EXPIRES, _RTA_TTL_PROPAGATE = 20, 23, 26
+_RTAX_LOCK, _RTAX_CC_ALGO = 1, 16
 _MESSAGE = struct.Struct("=BBBBBBBBI")
-_TYPES = {"unicast": 1, "blackhole": 6, "unreachable": 7, "prohibit": 8}
+_NEXT_HOP = struct.Struct("=HBBi")
+_TYPES = {
+    "unicast": 1,
+    "local": 2,
+    "broadcast": 3,
+    "multicast": 5,
+    "blackhole": 6,
+    "unreachable": 7,
+    "prohibit": 8,
+    "throw": 9,
+}
+_PREFERENCES = {"medium": 0, "high": 1, "low": 3}
+_FLAGS = {
+    "prepend": NLM_F_CREATE,
+    "append": NLM_F_CREATE | NLM_F_APPEND,
+    "add": NLM_F_CREATE | NLM_F_EXCL,
+}
 _RTNH_F_ONLINK = 4
-_SCOPE_LINK, _SCOPE_UNIVERSE = 253, 0
+_SCOPE_HOST, _SCOPE_LINK, _SCOPE_UNIVERSE = 254, 253, 0
+
+Key = tuple[Address | None, int, int, int, int]
+"""What tells routes apart: destination (None: default), prefix length, family, table, metric."""
 
 
 def assign(
     netlink: NetlinkSocket, links: Mapping[str, Link], wanted: Iterable[VirtualRoute]
 ) -> list[tuple[VirtualRoute, OSError]]:
-    """Put routes into their tables; those that are there stay. What failed comes back."""
-    return _carry_out(netlink, links, list(wanted), _RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE)
+    """Put routes into their tables. What failed comes back, also for those that are there (EEXIST)."""
+    return _carry_out(netlink, links, list(wanted), RTM_NEWROUTE)
 
 
 def withdraw(
     netlink: NetlinkSocket, links: Mapping[str, Link], unwanted: Iterable[VirtualRoute]
 ) -> list[tuple[VirtualRoute, OSError]]:
     """Take routes away. What failed comes back, also for one that was not there (ESRCH)."""
-    return _carry_out(netlink, links, list(unwanted), _RTM_DELROUTE, 0)
+    return _carry_out(netlink, links, list(unwanted), RTM_DELROUTE)
+
+
+def key_of(route: VirtualRoute) -> Key:
+    family = route.destination.version
+    # IPv6 has no metric 0: the kernel takes 1024 then (IP6_RT_PRIO_USER).
+    metric = route.metric or (1024 if family == 6 else 0)
+    destination = route.destination if route.prefix_length else None
+    return destination, route.prefix_length, family, route.table, metric
+
+
+def parse_key(message: Message) -> Key | None:
+    """Which route an RTM_NEWROUTE or RTM_DELROUTE is about; None for other messages and families."""
+    if message.type not in (RTM_NEWROUTE, RTM_DELROUTE) or len(message.payload) < _MESSAGE.size:
+        return None
+    family, length, _, _, table, *_ = _MESSAGE.unpack_from(message.payload)
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    found = attributes(message.payload, _MESSAGE.size)
+    packed = found.get(_RTA_DST, b"")
+    return (
+        ipaddress.ip_address(packed) if packed else None,
+        length,
+        4 if family == socket.AF_INET else 6,
+        *struct.unpack("=I", found.get(_RTA_TABLE, struct.pack("=I", table))),
+        *struct.unpack("=I", found.get(_RTA_PRIORITY, bytes(4))),
+    )
 
 
 def _carry_out(
-    netlink: NetlinkSocket, links: Mapping[str, Link], routes: list[VirtualRoute], kind: int, flags: int
+    netlink: NetlinkSocket, links: Mapping[str, Link], routes: list[VirtualRoute], kind: int
 ) -> list[tuple[VirtualRoute, OSError]]:
     failures: list[tuple[VirtualRoute, OSError]] = []
     requests: list[tuple[VirtualRoute, Request]] = []
     for route in routes:
-        if route.device and route.device not in links:
-            failures.append((route, OSError(f"interface {route.device} does not exist")))
-        else:
-            index = links[route.device].index if route.device else 0
-            requests.append((route, Request(kind, flags, _payload(route, index))))
+        devices = [name for name in (route.device, *(hop.device for hop in route.hops)) if name]
+        if missing := [name for name in devices if name not in links]:
+            failures.append((route, OSError(f"interface {missing[0]} does not exist")))
+            continue
+        indexes = {name: links[name].index for name in devices}
+        flags = _FLAGS[route.placing] if kind == RTM_NEWROUTE else 0
+        requests.append((route, Request(kind, flags, _payload(route, indexes))))
     results = netlink.batch([request for _, request in requests])
     pairs = zip(requests, results, strict=True)
     return failures + [(route, error) for (route, _), error in pairs if error is not None]
 
 
-def _payload(route: VirtualRoute, index: int) -> bytes:
+def _payload(route: VirtualRoute, indexes: Mapping[str, int]) -> bytes:
     family = socket.AF_INET if route.destination.version == 4 else socket.AF_INET6
-    direct = family == socket.AF_INET and route.kind == "unicast" and route.gateway is None
-    usual = _SCOPE_LINK if direct else _SCOPE_UNIVERSE
-    scope = scope_number(route.scope) if route.scope else usual
     flags = _RTNH_F_ONLINK if route.on_link else 0
+    source_length = route.source_network.prefixlen if route.source_network else 0
     # Tables above 255 do not fit into the header; the attribute always counts.
-    data = _MESSAGE.pack(family, route.prefix_length, 0, 0, 0, PROTOCOL, scope, _TYPES[route.kind], flags)
+    head = (family, route.prefix_length, source_length, route.tos, 0, route.protocol)
+    data = _MESSAGE.pack(*head, _scope(route), _TYPES[route.kind], flags)
     data += attribute(_RTA_TABLE, struct.pack("=I", route.table))
     if route.prefix_length:
         data += attribute(_RTA_DST, route.destination.packed)
-    if index:
-        data += attribute(_RTA_OIF, struct.pack("=i", index))
+    if route.source_network is not None and source_length:
+        data += attribute(_RTA_SRC, route.source_network.network_address.packed)
+    if route.device:
+        data += attribute(_RTA_OIF, struct.pack("=i", indexes[route.device]))
     if route.gateway is not None:
-        data += attribute(_RTA_GATEWAY, route.gateway.packed)
+        data += _gateway(route.gateway, family)
     if route.source is not None:
         data += attribute(_RTA_PREFSRC, route.source.packed)
     if route.metric:
         data += attribute(_RTA_PRIORITY, struct.pack("=I", route.metric))
+    if metrics := _metrics(route):
+        data += attribute(_RTA_METRICS, metrics)
+    if route.realms:
+        data += attribute(_RTA_FLOW, struct.pack("=I", route.realms))
+    if route.preference:
+        data += attribute(_RTA_PREF, bytes([_PREFERENCES[route.preference]]))
+    if route.expires:
+        data += attribute(_RTA_EXPIRES, struct.pack("=I", route.expires))
+    if route.ttl_propagate is not None:
+        data += attribute(_RTA_TTL_PROPAGATE, bytes([route.ttl_propagate]))
+    if route.hops:
+        data += attribute(_RTA_MULTIPATH, b"".join(_hop(hop, family, indexes) for hop in route.hops))
     return data
+
+
+def _scope(route: VirtualRoute) -> int:
+    """iproute2's: what is directly connected has scope link, what is local scope host (iproute.c)."""
+    if route.scope:
+        return scope_number(route.scope)
+    if route.destination.version == 6:
+        return _SCOPE_UNIVERSE
+    if route.kind == "local":
+        return _SCOPE_HOST
+    direct = route.gateway is None and not any(hop.gateway for hop in route.hops)
+    reaches = route.kind in ("unicast", "broadcast", "multicast")
+    return _SCOPE_LINK if direct and reaches else _SCOPE_UNIVERSE
+
+
+def _gateway(gateway: Address, family: int) -> bytes:
+    own = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
+    if own == family:
+        return attribute(_RTA_GATEWAY, gateway.packed)
+    return attribute(_RTA_VIA, struct.pack("=H", own) + gateway.packed)
+
+
+def _metrics(route: VirtualRoute) -> bytes:
+    data = b""
+    if route.locked:
+        bits = sum(1 << METRICS[name] for name in route.locked)
+        data += attribute(_RTAX_LOCK, struct.pack("=I", bits))
+    for name, value in route.metrics:
+        data += attribute(METRICS[name], struct.pack("=I", value))
+    if route.congestion:
+        data += attribute(_RTAX_CC_ALGO, route.congestion.encode() + b"\0")
+    return data
+
+
+def _hop(hop: RouteHop, family: int, indexes: Mapping[str, int]) -> bytes:
+    data = _gateway(hop.gateway, family) if hop.gateway is not None else b""
+    flags = _RTNH_F_ONLINK if hop.on_link else 0
+    index = indexes[hop.device] if hop.device else 0
+    return _NEXT_HOP.pack(_NEXT_HOP.size + len(data), flags, hop.weight - 1, index) + data

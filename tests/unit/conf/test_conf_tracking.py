@@ -11,6 +11,7 @@ from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError
 from pointsman.conf.show import show
 from pointsman.model.config import Config
+from pointsman.model.routing import VirtualRoute
 from pointsman.model.tracking import (
     Command,
     Notify,
@@ -20,7 +21,6 @@ from pointsman.model.tracking import (
     TrackProcess,
     TrackScript,
 )
-from pointsman.model.vrrp import VirtualRoute
 
 WHOLE = """
 global_defs {
@@ -258,8 +258,12 @@ FRAME = """vrrp_instance A {
         ("virtual_routes {\n via 10.0.0.9\n }", "", "a route wants a destination"),
         ("virtual_routes {\n 10.1.0.0/16\n }", "", "a route wants via GATEWAY or dev INTERFACE"),
         ("virtual_routes {\n 10.1.0.1/16 dev eth0\n }", "", "is 10.1.0.0/16 meant?"),
-        ("virtual_routes {\n 10.1.0.0/16 via fd00::1\n }", "", "addresses of one route are of one family"),
-        ("virtual_routes {\n 10.1.0.0/16 dev eth0 mtu 9000\n }", "", "mtu: not supported; there are to via"),
+        (
+            "virtual_routes {\n 10.1.0.0/16 dev eth0 src fd00::1\n }",
+            "",
+            "addresses of one route are of one family",
+        ),
+        ("virtual_routes {\n 10.1.0.0/16 dev eth0 mtu big\n }", "", "big: it wants a number"),
         ("track_script {\n x\n }", "", "track_script x: there is no vrrp_script x"),
         ("track_interface {\n eth1 weight 400\n }", "", "a weight is a number from -253 to 253"),
         ("track_interface {\n eth1 often\n }", "", "often is not an option; there are weight N"),

@@ -1,0 +1,123 @@
+"""Routes and routing rules that VRRP sets: in the words of ip-route(8) and ip-rule(8)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pointsman.model.address import Address, Network
+
+
+class RouteHop(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several next hops."""
+
+    gateway: Address | None = None
+    device: str = ""
+    weight: int = 1
+    on_link: bool = False
+    """The gateway is taken to be on the link, whatever the addresses say."""
+
+
+class VirtualRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A route that moves with mastership, or a static one."""
+
+    kind: str = "unicast"
+    """Or blackhole, unreachable, prohibit, throw, local, broadcast, multicast."""
+    destination: Address
+    prefix_length: int
+    gateway: Address | None = None
+    """May be of the other family."""
+    device: str = ""
+    """Empty: the kernel finds it by the gateway."""
+    source: Address | None = None
+    """The address that this host prefers when it sends along the route."""
+    table: int = 254
+    metric: int = 0
+    scope: str = ""
+    on_link: bool = False
+    """The gateway is taken to be on the link, whatever the addresses say."""
+    source_network: Network | None = None
+    """IPv6: only for packets from there (`from`)."""
+    tos: int = 0
+    protocol: int = 18
+    """18: RTPROT_KEEPALIVED."""
+    metrics: tuple[tuple[str, int], ...] = ()
+    """Pairs of a word of `METRICS` and the kernel's value."""
+    locked: tuple[str, ...] = ()
+    """Those of them that the kernel may not change (`lock`)."""
+    congestion: str = ""
+    """The name of a congestion control algorithm (congctl)."""
+    realms: int = 0
+    """(from << 16) | to."""
+    preference: str = ""
+    """IPv6: low, medium, high (`pref`)."""
+    expires: int = 0
+    """IPv6: seconds."""
+    ttl_propagate: bool | None = None
+    hops: tuple[RouteHop, ...] = ()
+    """Instead of gateway and device."""
+    placing: str = "prepend"
+    """Among routes to the same destination: prepend, append, or add (only if there is none)."""
+    tracked: bool = True
+    """False: when somebody removes it, it is gone until the next master (no_track)."""
+    track_group: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.destination}/{self.prefix_length}"
+
+
+METRICS = {
+    "mtu": 2,
+    "window": 3,
+    "rtt": 4,
+    "rttvar": 5,
+    "ssthresh": 6,
+    "cwnd": 7,
+    "advmss": 8,
+    "reordering": 9,
+    "hoplimit": 10,
+    "initcwnd": 11,
+    "features": 12,
+    "rto_min": 13,
+    "initrwnd": 14,
+    "quickack": 15,
+    "fastopen_no_cookie": 17,
+}
+"""RTAX_... of linux/rtnetlink.h."""
+
+
+class VirtualRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A routing rule that moves with mastership, or a static one."""
+
+    family: int
+    """4 or 6."""
+    preference: int
+    action: str = "table"
+    """Or goto, nop, blackhole, unreachable, prohibit."""
+    table: int = 254
+    target: int = 0
+    """Of goto: the preference of another rule."""
+    inverted: bool = False
+    """It is for all packets that do not match (`not`)."""
+    source: Network | None = None
+    destination: Network | None = None
+    incoming: str = ""
+    outgoing: str = ""
+    tos: int = 0
+    mark: int = 0
+    mask: int | None = None
+    """Of the mark; None: all its bits."""
+    realms: int = 0
+    tunnel: int = 0
+    l3mdev: bool = False
+    users: tuple[int, int] | None = None
+    protocol: int = 18
+    ip_protocol: int = 0
+    source_ports: tuple[int, int] | None = None
+    destination_ports: tuple[int, int] | None = None
+    suppress_prefix_length: int | None = None
+    suppress_group: int | None = None
+    tracked: bool = True
+    track_group: str = ""
+
+    def __str__(self) -> str:
+        return f"rule {self.preference}"
