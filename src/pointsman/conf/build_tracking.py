@@ -296,9 +296,7 @@ def surroundings(
     findings: Findings,
 ) -> tuple[VrrpSurroundings, tuple[VrrpInstance, ...]]:
     """What the instances share; and the instances, with the trackers of their sync groups."""
-    groups = [
-        _group(setting, defaults, known, instances, findings) for setting in top.all("vrrp_sync_group")
-    ]
+    groups = [_group(setting, defaults, known, instances, findings) for setting in top.all("vrrp_sync_group")]
     _members_of_two(groups, findings)
     user = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
     shared = VrrpSurroundings(
@@ -326,9 +324,7 @@ def notify_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ..
             run = command(reader, findings)
             found[word] = NotifyFifo(word=word, path=path, user=user, group=group, reader=run)
         elif reader is not None:
-            findings.error(
-                reader.location, f"{script} without {word}", f"add {word} PATH", len(script)
-            )
+            findings.error(reader.location, f"{script} without {word}", f"add {word} PATH", len(script))
     return tuple(found.values())
 
 
