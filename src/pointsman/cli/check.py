@@ -17,9 +17,6 @@ from pointsman.conf.check_pair import check_pair
 from pointsman.conf.load import MoreChecks
 from pointsman.conf.problems import ConfError, Findings, Problem, Severity
 from pointsman.model.config import Config
-from pointsman.net.addresses import addresses
-from pointsman.net.links import links
-from pointsman.net.netlink import NetlinkSocket
 
 
 @click.command()
@@ -80,6 +77,10 @@ def check(
 
 
 def _live(config: Config, findings: Findings) -> None:
+    from pointsman.net.addresses import addresses
+    from pointsman.net.links import links
+    from pointsman.net.netlink import NetlinkSocket
+
     try:
         with NetlinkSocket() as netlink:
             present, found = links(netlink), addresses(netlink)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
 import glob
 import os
 import re
@@ -83,7 +85,21 @@ def load_file(path: Path, config_id: str | None = None, more: Iterable[MoreCheck
         check_programs(config, inspect_program, findings)
 
     checks = (programs, warn_if_empty, *more)
-    return load(FileReader(STANDARD_INPUT), str(path), host_name, config_id, more=checks)
+    with _without_collector():
+        return load(FileReader(STANDARD_INPUT), str(path), host_name, config_id, more=checks)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """A configuration is a hundred thousand objects that stay; looking for garbage among them takes longer
+    than making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def inspect_program(path: str) -> Program | None:
@@ -148,6 +164,8 @@ def _lines(group: list[Problem]) -> Iterator[str]:
         excerpt, caret = _window(problem)
         yield f"  {number} | {excerpt}"
         yield f"  {' ' * len(number)} | {click.style(caret, fg=_COLOURS[problem.severity])}"
+    for step in problem.origin:
+        yield from _wrapped("  ", step)
     others = [each.location for each in group[1:] if each.location is not None]
     if others:
         listed = ", ".join(str(each.line) for each in others[:20])

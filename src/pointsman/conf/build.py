@@ -10,22 +10,25 @@ from pointsman.conf.build_checks import Named
 from pointsman.conf.build_groups import groups
 from pointsman.conf.build_lvs import virtual_servers
 from pointsman.conf.build_rules import Preferences
+from pointsman.conf.build_shapes import Shapes
 from pointsman.conf.build_static import static_settings, with_groups
 from pointsman.conf.build_tracking import notify_fifos, surroundings, trackers
 from pointsman.conf.build_vmac import Names
 from pointsman.conf.build_vrrp import instance
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
-from pointsman.conf.tree import Node
+from pointsman.conf.source import Chunk
+from pointsman.conf.tree import Node, opened
 from pointsman.model.config import Config, Mail, MailTls
+from pointsman.model.health import VirtualServer
 from pointsman.model.vrrp import VrrpInstance
 
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
 
 
-def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
+def build(nodes: list[Node | Chunk], host_name: str, findings: Findings) -> Config:
     """The configuration; what could not be read is left out, and reported."""
-    top = read_block(nodes, "", findings)
+    top = read_block((node for node in nodes if isinstance(node, Node)), "", findings)
     defaults = read_block(
         [node for setting in top.all("global_defs") for node in setting.block], "global_defs", findings
     )
@@ -42,10 +45,15 @@ def build(nodes: list[Node], host_name: str, findings: Findings) -> Config:
     fifos = notify_fifos(defaults, findings)
     shared, instances = surroundings(top, defaults, known, complete, fifos, findings)
     named = Named(known.files, heard, groups(top.all("virtual_server_group"), findings))
+
+    def services(chunk: Chunk) -> list[VirtualServer]:
+        """What a block stands for, read the long way."""
+        setting = read_block(opened(chunk, findings), "", findings).last("virtual_server")
+        return list(virtual_servers(setting, defaults, named, findings)) if setting else []
+
+    shapes = Shapes(services, findings)
     servers = [
-        server
-        for setting in top.all("virtual_server")
-        for server in virtual_servers(setting, defaults, named, findings)
+        server for chunk in nodes if isinstance(chunk, Chunk) for server in shapes.virtual_servers(chunk)
     ]
     return Config(
         router_id=defaults.get("router_id", str) or host_name,

@@ -12,8 +12,6 @@ from pointsman.conf.build_groups import Groups
 from pointsman.conf.build_tracking import command
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
-from pointsman.health import dns
-from pointsman.health.http import compiled
 from pointsman.model.bfd import BfdSession
 from pointsman.model.checks import (
     BfdCheck,
@@ -211,6 +209,10 @@ def _pattern(block: Settings, findings: Findings) -> Pattern | None:
         min_offset=block.get("regex_min_offset", int) or 0,
         max_offset=block.get("regex_max_offset", int) or 0,
     )
+    from pointsman.health.http import (
+        compiled,
+    )  # most configurations have no regex, which takes long to import
+
     try:
         compiled(pattern)
     except ValueError as error:
@@ -236,6 +238,8 @@ def _smtp_checks(
 
 
 def _dns_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DnsCheck:
+    from pointsman.health import dns  # takes longer to import than all that is imported above
+
     name = own.get("name", str) or "."
     if not dns.valid_name(name):
         word = cast(Setting, own.last("name")).node.values[0]

@@ -17,7 +17,6 @@ from pointsman.model.health import VirtualServer
 from pointsman.model.service import SCHEDULERS, ServiceKey, Transport
 from pointsman.model.vrrp import VrrpInstance
 
-_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _INSTANCE = len("vrrp_instance")
 _SERVICE = len("virtual_server")
 _MEMBER = len("real_server")
@@ -141,15 +140,16 @@ def _service(server: VirtualServer, findings: Findings) -> None:
 
 
 def _real_servers(server: VirtualServer, findings: Findings) -> None:
+    virtual = server.service.key.address
     for member in server.members:
         address = member.server.key.address
-        if server.service.key.address is not None and address.version != server.service.key.address.version:
+        if virtual is not None and type(address) is not type(virtual):
             text = f"real server {address} and virtual server {server.service.key} are of different families"
             findings.error(member.location, text, "use addresses of one family", _MEMBER)
-        if address.is_multicast or address.is_unspecified or address == _BROADCAST:
+        if _not_unicast(address):
             text = f"the real server {address} is no unicast address"
             findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
-        if address == server.service.key.address:
+        if address == virtual:
             text = f"the real server {address} is the virtual address itself"
             findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
         if server.sorry_server is not None and member.server.key == server.sorry_server.key:
@@ -164,11 +164,19 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
                 findings.warning(probe.location, text, "lower connect_timeout", len("TCP_CHECK"))
 
 
+def _not_unicast(address: Address) -> bool:
+    """Multicast, broadcast or unspecified; the properties of ipaddress take too long for thousands."""
+    number = int(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return 0xE0000000 <= number <= 0xEFFFFFFF or number in (0, 0xFFFFFFFF)
+    return number >> 120 == 0xFF or number == 0
+
+
 def _carried(config: Config, findings: Findings) -> None:
     """Virtual servers whose address no instance bears; without instances that is somebody else's task."""
-    carried = {address.address for instance in config.instances for address in instance.addresses}
     if not config.instances:
         return
+    carried = {address.address for instance in config.instances for address in instance.addresses}
     for server in config.virtual_servers:
         key = server.service.key
         if key.address is not None and key.address not in carried:

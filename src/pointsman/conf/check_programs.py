@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import typing
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -45,24 +47,35 @@ def check_programs(config: Config, inspect: Inspector, findings: Findings) -> No
 
 
 def _commands(config: Config) -> Iterator[tuple[Command, Location | None]]:
-    for name in config.__struct_fields__:
-        if name != "virtual_servers":
-            yield from _inside(getattr(config, name), None)
-    for virtual in config.virtual_servers:
-        for name in virtual.__struct_fields__:
-            if name not in ("members", "service"):
-                yield from _inside(getattr(virtual, name), virtual.location)
-        for member in virtual.members:
-            yield from _inside(member, member.location)
+    """All of them. A large configuration is a hundred thousand objects, so only those are opened that can
+    hold one."""
+    waiting: list[tuple[Any, Location | None]] = [(config, None)]
+    while waiting:
+        owner, location = waiting.pop()
+        if isinstance(owner, Command):
+            yield owner, location
+            continue
+        here = getattr(owner, "location", None) or location
+        for name in _holders(owner.__class__):
+            if value := getattr(owner, name):
+                inside = value if isinstance(value, tuple) else (value,)
+                waiting += [(each, here) for each in inside if _interesting(each.__class__)]
 
 
-def _inside(value: object, location: Location | None) -> Iterator[tuple[Command, Location | None]]:
-    if isinstance(value, Command):
-        yield value, location
-    elif isinstance(value, msgspec.Struct):
-        here = getattr(value, "location", None) or location
-        for name in value.__struct_fields__:
-            yield from _inside(getattr(value, name), here)
-    elif isinstance(value, tuple):
-        for each in value:
-            yield from _inside(each, location)
+@functools.cache
+def _interesting(kind: Any) -> bool:
+    return issubclass(kind, msgspec.Struct) and (kind is Command or bool(_holders(kind)))
+
+
+@functools.cache
+def _holders(kind: Any) -> tuple[str, ...]:
+    """The fields of a type that can lead to a command: most types of a large configuration have none."""
+    hints = typing.get_type_hints(kind)
+    return tuple(name for name in kind.__struct_fields__ if _leads_to_command(hints[name]))
+
+
+def _leads_to_command(hint: object) -> bool:
+    parts = typing.get_args(hint)
+    if parts:
+        return any(_leads_to_command(part) for part in parts)
+    return isinstance(hint, type) and _interesting(hint)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from pointsman.conf.problems import Findings
-from pointsman.conf.source import MAX_LINE, Line
+from pointsman.conf.source import MAX_LINE, Chunk, Line
 
 MAX_STEPS = 1000
 """Replacements in one line, so that definitions that name each other come to an end."""
@@ -25,26 +26,30 @@ class Definitions:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._values: dict[str, list[str]] = {"_HASH": ["#"], "_BANG": ["!"]}
+        self._places: dict[str, str] = {}
 
-    def collect(self, lines: Iterable[Line]) -> Iterator[Line]:
-        """Take the definitions out of `lines`; the others come back."""
-        rest = iter(lines)
-        for line in rest:
-            found = _DEFINITION.match(line.text) if "$" in line.text else None
-            if found is None:
-                yield line
+    def collect(self, pieces: Iterable[Line | Chunk]) -> Iterator[Line | Chunk]:
+        """Take the definitions out of `pieces`; the others come back."""
+        rest = iter(pieces)
+        for piece in rest:
+            found = _DEFINITION.match(piece.text) if isinstance(piece, Line) and "$" in piece.text else None
+            if found is None or isinstance(piece, Chunk):
+                yield piece
                 continue
             value = [found[2].strip()]
             while value[-1].endswith("\\"):
                 value[-1] = value[-1][:-1].rstrip()
                 following = next(rest, None)
-                if following is None:
-                    self._findings.error(
-                        line.at(found.start(1) - 1), f"${found[1]} ends with a line to be continued"
-                    )
+                if isinstance(following, Chunk):
+                    rest = itertools.chain(following.lines(self._findings), rest)
+                    following = next(rest, None)
+                if not isinstance(following, Line):
+                    place = piece.at(found.start(1) - 1)
+                    self._findings.error(place, f"${found[1]} ends with a line to be continued")
                     break
                 value.append(following.text.strip())
             self._values[found[1]] = value
+            self._places[found[1]] = f"${found[1]}, defined at {piece.file}:{piece.number}"
 
     def expand(self, line: Line) -> Iterator[Line]:
         """`line` with every use replaced by the value; several lines when the value has several."""
@@ -92,8 +97,8 @@ class Definitions:
     def _replaced(self, line: Line, found: re.Match[str]) -> list[Line]:
         name = found[1] or found[3]
         values = [str(PurePosixPath(line.file).parent)] if name == "_PWD" else self._values[name]
-        column = line.columns[found.start()]
-        pieces = [Line(text, [column] * len(text), line.number, line.file) for text in values]
+        through = self._places.get(name, f"${{{name}}}")
+        pieces = [line.standing_for(found.start(), text, through) for text in values]
         pieces[0] = line.cut(0, found.start()).followed_by(pieces[0])
         pieces[-1] = pieces[-1].followed_by(line.cut(found.end()))
         return pieces

@@ -9,7 +9,7 @@ from pointsman.conf.build import build
 from pointsman.conf.check import check
 from pointsman.conf.problems import ConfError, Findings, Problem, TooManyProblemsError
 from pointsman.conf.reading import Reading
-from pointsman.conf.source import Reader, TextReader
+from pointsman.conf.source import Reader, Sources, TextReader
 from pointsman.conf.tree import tree
 from pointsman.model.config import Config
 
@@ -40,7 +40,7 @@ def load(
     problems when there is an error, also one that concerns the meaning; of the meaning nothing is said while
     braces are missing, as much would be about that. Raises nothing else, whatever the text.
     """
-    sources: dict[str, list[str]] = {}
+    sources: Sources = {}
     findings = Findings(sources)
     identity = host_name.partition(".")[0] if config_id is None else config_id
     config: Config | None = None

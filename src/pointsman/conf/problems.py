@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pointsman.model.location import Location
+
+if TYPE_CHECKING:
+    from pointsman.conf.source import Sources
 
 MAX_PROBLEMS = 500
 """After so many errors reading stops, after so many warnings and notes the others are only counted."""
@@ -34,6 +37,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Characters from `location` on that are meant."""
     excerpt: str = ""
     """The line as it stands in the file."""
+    origin: tuple[str, ...] = ()
+    """How the text got there: through which definition, and which includes, from the inside out."""
 
     def __str__(self) -> str:
         place = f"{self.location}: " if self.location else ""
@@ -60,7 +65,7 @@ class TooManyProblemsError(Exception):
 class Findings:
     """Collects problems, and knows the lines they are about."""
 
-    def __init__(self, sources: Mapping[str, list[str]]) -> None:
+    def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._found: dict[Problem, None] = {}
         self._count = dict.fromkeys(Severity, 0)
@@ -79,6 +84,11 @@ class Findings:
     @property
     def failed(self) -> bool:
         return self._count[Severity.ERROR] > 0
+
+    @property
+    def said(self) -> int:
+        """How many problems there are."""
+        return sum(self._count.values())
 
     def problems(self) -> tuple[Problem, ...]:
         """Everything found, in the order of the files' lines; what was only counted comes last."""
@@ -103,6 +113,7 @@ class Findings:
             location=location,
             width=width,
             excerpt=self._excerpt(location),
+            origin=self._origin(location),
         )
         if problem in self._found:
             return
@@ -113,7 +124,13 @@ class Findings:
             raise TooManyProblemsError
 
     def _excerpt(self, location: Location | None) -> str:
-        lines = self._sources.get(location.file, []) if location else []
-        if location is None or not 1 <= location.line <= len(lines):
-            return ""
-        return lines[location.line - 1]
+        source = self._sources.get(location.file) if location else None
+        return source.line(location.line) if location and source else ""
+
+    def _origin(self, location: Location | None) -> tuple[str, ...]:
+        found = [f"through {location.through}"] if location and location.through else []
+        while location is not None and (source := self._sources.get(location.file)) is not None:
+            location = source.included
+            if location is not None:
+                found.append(f"included at {location}")
+        return tuple(found)

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from pointsman.conf.definitions import Definitions
 from pointsman.conf.problems import Findings, TooManyProblemsError
 from pointsman.conf.sequences import unroll
-from pointsman.conf.source import MAX_BYTES, Line, Reader, split_lines
+from pointsman.conf.source import MAX_BYTES, Chunk, Line, Reader, Source, Sources, split, without_comment
 from pointsman.model.location import Location
 
 MAX_INCLUDE_DEPTH = 16
@@ -26,9 +26,7 @@ _REQUIRED = frozenset("rmwba")
 class Reading:
     """Reads one configuration; `lines` yields what is left for the tokenizer."""
 
-    def __init__(
-        self, reader: Reader, findings: Findings, sources: dict[str, list[str]], config_id: str
-    ) -> None:
+    def __init__(self, reader: Reader, findings: Findings, sources: Sources, config_id: str) -> None:
         self._reader = reader
         self._findings = findings
         self._sources = sources
@@ -36,11 +34,11 @@ class Reading:
         self._definitions = Definitions(findings)
         self._left = MAX_BYTES
 
-    def lines(self, name: str) -> Iterator[Line]:
+    def lines(self, name: str) -> Iterator[Line | Chunk]:
         """All lines of `name` and of what it includes. Problems go to the findings."""
         yield from self._file(name, None, ())
 
-    def _file(self, name: str, included: Line | None, chain: tuple[str, ...]) -> Iterator[Line]:
+    def _file(self, name: str, included: Line | None, chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
         place = included.at(0) if included else Location(name, 1, 1)
         if name in chain:
             self._findings.error(place, f"{name} includes itself: {' -> '.join((*chain, name))}")
@@ -51,10 +49,16 @@ class Reading:
         data = self._read(name, place)
         if data is None:
             return
-        for line in self._definitions.collect(
-            without_comment(line) for line in split_lines(data, name, self._sources, self._findings)
-        ):
-            yield from self._line(line, (*chain, name))
+        self._sources.setdefault(name, Source(data, place if included else None))
+        pieces = (
+            piece if isinstance(piece, Chunk) else without_comment(piece)
+            for piece in split(data, name, self._findings)
+        )
+        for piece in self._definitions.collect(pieces):
+            if isinstance(piece, Chunk):
+                yield piece
+            else:
+                yield from self._line(piece, (*chain, name))
 
     def _read(self, name: str, place: Location) -> bytes | None:
         try:
@@ -68,7 +72,7 @@ class Reading:
         self._left -= len(data)
         return data
 
-    def _line(self, line: Line, chain: tuple[str, ...]) -> Iterator[Line]:
+    def _line(self, line: Line, chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
         if "include" in line.text and (include := _INCLUDE.match(line.text)):
             yield from self._include(line, include, chain)
             return
@@ -83,7 +87,7 @@ class Reading:
             for expanded in self._definitions.expand(unrolled):
                 yield from unroll(expanded, self._findings)
 
-    def _include(self, line: Line, include: re.Match[str], chain: tuple[str, ...]) -> Iterator[Line]:
+    def _include(self, line: Line, include: re.Match[str], chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
         pattern = include[2].strip('"')
         place = line.at(include.start(1))
         if not pattern:
@@ -99,26 +103,3 @@ class Reading:
                 self._findings.warning(line.at(include.start(2)), text, width=len(pattern))
         for path in paths:
             yield from self._file(path, line, chain)
-
-
-def without_comment(line: Line) -> Line:
-    """The line up to the first `#` or `!` outside `"..."`; `\\#` and `\\!` stand for the sign itself."""
-    text = line.text
-    if "#" not in text and "!" not in text:
-        return line
-    kept: list[int] = []
-    quoted = False
-    index = 0
-    while index < len(text):
-        sign = text[index]
-        if sign == '"':
-            quoted = not quoted
-        elif sign == "\\" and not quoted and text[index + 1 : index + 2] in ("#", "!"):
-            index += 1
-        elif sign in "#!" and not quoted:
-            break
-        kept.append(index)
-        index += 1
-    if kept == list(range(len(kept))):
-        return line.cut(0, len(kept))
-    return Line("".join(text[i] for i in kept), [line.columns[i] for i in kept], line.number, line.file)

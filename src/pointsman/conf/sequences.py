@@ -57,7 +57,8 @@ def _rounds(line: Line, found: re.Match[str]) -> list[Line]:
     values = given if kind == "LST" else _numbers(kind, given)
     use = re.compile(rf"\$\{{{name}\}}|\${name}(?=\s|$)", re.ASCII)
     before, after = line.cut(0, found.start()), line.cut(found.end())
-    return [_with_value(before.followed_by(after), use, value) for value in values]
+    whole = before.followed_by(after)
+    return [_with_value(whole, use, value, f"~{kind}, {name} = {value}") for value in values]
 
 
 def _numbers(kind: str, given: list[str]) -> list[str]:
@@ -81,10 +82,10 @@ def _numbers(kind: str, given: list[str]) -> list[str]:
     ]
 
 
-def _with_value(line: Line, use: re.Pattern[str], value: str) -> Line:
+def _with_value(line: Line, use: re.Pattern[str], value: str, through: str) -> Line:
     position = 0
     while found := use.search(line.text, position):
-        middle = Line(value, [line.columns[found.start()]] * len(value), line.number, line.file)
+        middle = line.standing_for(found.start(), value, through)
         line = line.cut(0, found.start()).followed_by(middle).followed_by(line.cut(found.end()))
         position = found.start() + len(value)
         if len(line.text) > MAX_LINE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 import msgspec
@@ -65,6 +64,8 @@ TABLE: Table = _whole(
 
 def closest(word: str, known: Iterable[str]) -> str:
     """The known word that `word` was probably meant to be, or nothing."""
+    import difflib  # only where there is a mistake
+
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.66)
     if found:
         return found[0]

@@ -11,6 +11,7 @@ from pointsman.model.location import Location
 
 OPEN, CLOSE = "{", "}"
 
+_BRACE = re.compile(r"[{}]")
 _PLAIN = re.compile(r"\S+", re.ASCII)
 _ANY = re.compile(r'[{}]|"[^"]*"|"|[^\s{}"]+', re.ASCII)
 
@@ -38,10 +39,22 @@ class Word:
     @property
     def brace(self) -> str:
         """`{`, `}` or nothing."""
-        return self.text if not self.quoted and self.text in (OPEN, CLOSE) else ""
+        return self.text if self.text in (OPEN, CLOSE) and not self.quoted else ""
 
     def __repr__(self) -> str:
         return f"Word({self.text!r}, {self.location})"
+
+
+def braces(text: str) -> Iterator[tuple[int, str]]:
+    """The braces of a line that are not inside quotes, and where they are."""
+    if '"' not in text:
+        yield from ((found.start(), found[0]) for found in _BRACE.finditer(text))
+        return
+    for found in _ANY.finditer(text):
+        if found[0] == '"':
+            return
+        if found[0] in (OPEN, CLOSE):
+            yield found.start(), found[0]
 
 
 def tokens(line: Line, findings: Findings) -> Iterator[Word]:

@@ -14,7 +14,7 @@ from pointsman.model.location import Location
 from pointsman.model.tracking import Command, TrackFile
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class Check(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What every check has: when it runs, and how often it may fail."""
 
     delay_loop: float = 60.0

@@ -34,7 +34,7 @@ AnyCheck = (
 )
 
 
-class PoolMember(msgspec.Struct, frozen=True, kw_only=True):
+class PoolMember(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A real server of a virtual server, and how it is watched."""
 
     server: RealServer

@@ -34,7 +34,7 @@ class Forwarding(enum.Enum):
     LOCAL = "Local"
 
 
-class ServiceKey(msgspec.Struct, frozen=True):
+class ServiceKey(msgspec.Struct, frozen=True, gc=False):
     """What a client addresses: transport + VIP + port (0: every port), or a firewall mark.
 
     For a mark, `transport` and `address` are None and `ipv6` tells the family.
@@ -62,7 +62,7 @@ class ServiceKey(msgspec.Struct, frozen=True):
         return f"{self.transport.name} {bracketed(self.address, self.port)}"
 
 
-class ServerKey(msgspec.Struct, frozen=True):
+class ServerKey(msgspec.Struct, frozen=True, gc=False):
     """A real server inside one service: its address (RIP) and port."""
 
     address: Address
@@ -101,7 +101,7 @@ class VirtualService(msgspec.Struct, frozen=True, kw_only=True):
     it is one service, with one scheduler and one persistence, also where no mark can be seen (XDP)."""
 
 
-class RealServer(msgspec.Struct, frozen=True, kw_only=True):
+class RealServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A real server (IPVS: destination) of one service."""
 
     key: ServerKey

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from pointsman.conf.load import load
 from pointsman.conf.problems import ConfError, Findings
 from pointsman.conf.reading import Reading
-from pointsman.conf.source import TextReader
+from pointsman.conf.source import Chunk, Sources, TextReader
 from pointsman.conf.tree import Node, tree
 
 Shape = list[str | tuple[str, "Shape"]]
 
 
-def shape(nodes: list[Node]) -> Shape:
+def shape(nodes: Sequence[Node | Chunk]) -> Shape:
     """Statements as their words, blocks as (words, statements)."""
     found: Shape = []
     for node in nodes:
+        assert isinstance(node, Node)
         words = "|".join(word.text for word in node.words)
         found.append(words if node.block is None else (words, shape(node.block)))
     return found
@@ -24,7 +27,7 @@ def shape(nodes: list[Node]) -> Shape:
 
 def read(files: str | dict[str, str | bytes], config_id: str = "here") -> tuple[Shape, list[str]]:
     """Shape and problems of the file `f`."""
-    sources: dict[str, list[str]] = {}
+    sources: Sources = {}
     findings = Findings(sources)
     reader = TextReader({"f": files} if isinstance(files, str) else files)
     nodes = tree(Reading(reader, findings, sources, config_id).lines("f"), findings)
@@ -88,7 +91,7 @@ def test_nesting_is_bounded() -> None:
 def test_lines_and_words_are_bounded() -> None:
     with pytest.raises(ConfError, match="f:1:1: error: the file has more than 1000000 lines"):
         load(TextReader({"f": "\n" * 1_000_001}), "f")
-    with pytest.raises(ConfError, match="more than 2000000 words"):
+    with pytest.raises(ConfError, match="more than 200000 words"):
         load(TextReader({"f": ("a " * 500 + "\n") * 4001}), "f")
 
 
@@ -161,10 +164,12 @@ def test_definitions_that_fail(text: str, problem: str) -> None:
 
 
 def test_a_word_from_a_definition_points_to_where_it_is_used() -> None:
-    sources: dict[str, list[str]] = {}
+    sources: Sources = {}
     findings = Findings(sources)
     lines = Reading(TextReader({"f": "$A=one two\n  x $A y"}), findings, sources, "").lines("f")
     (node,) = tree(lines, findings)
+    assert isinstance(node, Node)
+    assert {word.location.through for word in node.words} == {"", "$A, defined at f:1"}
     assert [(word.text, word.location.column) for word in node.words] == [
         ("x", 3),
         ("one", 5),
@@ -208,3 +213,42 @@ def test_sequences_that_multiply_are_bounded() -> None:
     assert read("~SEQ(i, 60000) ~SEQ(j, 60000) $i $j")[1] == [
         "f:1:16: error: ~SEQ(j, 60000) makes more than 65536 lines"
     ]
+
+
+SERVICE = (
+    b"virtual_server 10.0.0.%d 80 {\nlvs_method DR\nprotocol TCP\nreal_server 10.0.1.%b 80 {\n%b\n}\n}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "problem"),
+    [
+        ((b"1", b"weight 1"), (b"01", b"weight 1"), "real_server 10.0.1.01: 10.0.1.01 is not an IP address"),
+        ((b"1", b"weight 1"), (b"256", b"weight 1"), "10.0.1.256 is not an IP address"),
+        ((b"1", b"# a"), (b"2", b"# \xff"), "byte 0xff is not UTF-8 text"),
+        ((b"1", b"weight 1"), (b"2", b"includer g"), "no file matches g"),
+        ((b"1", b"weight 1"), (b"2", b"weight $A"), "weight $A: it wants a whole number"),
+        ((b"1", b"weight 1"), (b"2", b"# " + b"x" * 1100), "the line has 1102 bytes"),
+    ],
+)
+def test_a_block_like_the_one_before_is_looked_at_too(
+    first: tuple[bytes, bytes], second: tuple[bytes, bytes], problem: str
+) -> None:
+    with pytest.raises(ConfError) as caught:
+        load(TextReader({"f": SERVICE % (1, *first) + SERVICE % (2, *second)}), "f")
+    assert problem in str(caught.value)
+    assert {each.location.line > 7 for each in caught.value.errors if each.location} == {True}
+
+
+def test_a_problem_tells_how_its_text_got_there() -> None:
+    files: dict[str, str | bytes] = {
+        "f": "$P=prio\ninclude g\n",
+        "g": "\ninclude h\n",
+        "h": "vrrp_instance A {\n ~SEQ(i, 1) ${P}$i\n}\n",
+    }
+    with pytest.raises(ConfError) as caught:
+        load(TextReader(files), "f")
+    problem = next(each for each in caught.value.errors if each.text.startswith("unknown"))
+    assert str(problem.location) == "h:2:13"
+    assert problem.excerpt == " ~SEQ(i, 1) ${P}$i"
+    assert problem.origin == ("through $P, defined at f:1", "included at g:2:1", "included at f:2:1")

@@ -205,7 +205,11 @@ def test_the_frames_are_fine(frame: str) -> None:
             "virtual_server_group g has no address; add lines with IP [port]",
         ),
         ("@@", "^virtual_server { }", "virtual_server wants an address and a port"),
-        ("@@", "^virtual_server fwmark 3 {\nlvs_method DR\n}", "FWM 3: firewall marks are not seen by the data plane yet"),
+        (
+            "@@",
+            "^virtual_server fwmark 3 {\nlvs_method DR\n}",
+            "FWM 3: firewall marks are not seen by the data plane yet",
+        ),
         ("@@", "virtual_server ^www 80 {\nlvs_method DR\n}", "virtual_server www: www is not an IP address"),
         ("@@", "^vrrp_instance A {\ninterface eth0\n}", "vrrp_instance A has no virtual_router_id"),
         ("@@", "^vrrp_instance A {\nvirtual_router_id 1\n}", "vrrp_instance A has no interface"),
