@@ -15,9 +15,10 @@ from rich.table import Table
 from pointsman.insight import hoptable
 from pointsman.lab import faultrun, interrupts
 from pointsman.lab.errors import LabError
+from pointsman.lab.fault import Fault
 from pointsman.lab.faultrun import Outcome
-from pointsman.lab.faults import FAULTS, Fault, named
-from pointsman.lab.lab import XDP_MODES, Lab, running
+from pointsman.lab.faults import FAULTS, named
+from pointsman.lab.lab import TOPOLOGIES, XDP_MODES, Lab, running
 
 FAILED, INTERRUPTED = 1, 130
 _names = click.Choice([fault.name for fault in FAULTS])
@@ -62,14 +63,26 @@ def mend(prefix: str, fault: str | None) -> None:
 @click.option(
     "--run", is_flag=True, help="Make each one in a lab of its own, and see what doctor and trace say."
 )
+@click.option(
+    "--healthy",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    help="Examine both labs N times without any fault: whatever is said then is a false alarm.",
+)
 @click.option("--xdp-mode", type=click.Choice(XDP_MODES), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
-def list_faults(prefix: str, names: tuple[str, ...], run: bool, xdp_mode: str, as_json: bool) -> None:
+def list_faults(
+    prefix: str, names: tuple[str, ...], run: bool, healthy: int | None, xdp_mode: str, as_json: bool
+) -> None:
     """The faults there are; with --run the fault table: fault, doctor, trace, mended by its remedy or not.
 
-    Exit code of --run: 0 the doctor named every fault and was silent after its remedy; 1 not so.
+    Exit code of --run: 0 the doctor named every fault and was silent after its remedy; 1 not so. Of
+    --healthy: 0 not one false alarm; 1 some.
     """
+    if healthy is not None:
+        _examine_healthy(prefix, healthy, xdp_mode, as_json)
+        return
     chosen = [named(name) for name in names] or list(FAULTS)
     if not run:
         _list(chosen, as_json)
@@ -88,6 +101,26 @@ def list_faults(prefix: str, names: tuple[str, ...], run: bool, xdp_mode: str, a
         else:
             hoptable.wide_console().print(_table(outcomes))
         sys.exit(0 if all(outcome.ok for outcome in outcomes) else FAILED)
+
+
+def _examine_healthy(prefix: str, runs: int, xdp_mode: str, as_json: bool) -> None:
+    """Both topologies, one after the other."""
+
+    def tell(number: int, alarms: list[str]) -> None:
+        for text in alarms:
+            click.echo(f"✗ run {number}: {text}", err=True)
+
+    with reported():
+        found = [faultrun.false_alarms(name, runs, prefix, xdp_mode, tell) for name in TOPOLOGIES]
+        if as_json:
+            click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        else:
+            for item in found:
+                click.echo(
+                    f"{'✗' if item.alarms else '✓'} {item.topology}: {len(item.alarms)} false alarms in "
+                    f"{item.examinations} examinations and {item.traces} traces ({item.seconds:.0f} s)"
+                )
+        sys.exit(FAILED if any(item.alarms for item in found) else 0)
 
 
 def _list(chosen: Sequence[Fault], as_json: bool) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import msgspec
 
 from pointsman.lab import dual_homed, faults, ha_pair, waiting
 from pointsman.lab.errors import LabError
-from pointsman.lab.faults import Fault
+from pointsman.lab.fault import Fault
 from pointsman.lab.lab import Lab
 from pointsman.lab.topology import Role
 from pointsman.lab.tracing import trace
@@ -23,6 +24,7 @@ from pointsman.lab.traffic import fetch
 SETTLE_SECONDS = 30.0
 """Until the doctor is silent after the remedy: VRRP and neighbour tables need their time."""
 BAD = ("fault", "warning")
+WENT_WELL = "this connection went well"
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,17 +129,54 @@ def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
 def run_all(
     chosen: Iterable[Fault], prefix: str, xdp_mode: str, tell: Callable[[Outcome], None], *, traced: bool
 ) -> list[Outcome]:
-    """Demonstrate faults one after the other, on a fresh lab of each topology they need."""
+    """Demonstrate faults one after the other, on a fresh lab of each topology and mode they need."""
     wanted = list(chosen)
     outcomes = []
-    for topology in dict.fromkeys(fault.topology for fault in wanted):
-        with Lab(topology, prefix=prefix, xdp_mode=xdp_mode) as lab:
+    for topology, mode in dict.fromkeys((fault.topology, fault.xdp_mode) for fault in wanted):
+        with Lab(topology, prefix=prefix, xdp_mode=mode or xdp_mode) as lab:
             waiting.until(partial(healthy, lab), SETTLE_SECONDS, f"the doctor is content with {topology}")
             for fault in wanted:
-                if fault.topology == topology:
+                if (fault.topology, fault.xdp_mode) == (topology, mode):
                     outcomes.append(demonstrate(lab, fault, traced=traced))
                     tell(outcomes[-1])
     return outcomes
+
+
+class Quiet(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said against a healthy lab, in so many examinations of each of its nodes."""
+
+    topology: str
+    runs: int
+    examinations: int
+    traces: int
+    alarms: tuple[str, ...]
+    """Every fault and warning of the doctor, and everything a trace found wrong; all of them false."""
+    seconds: float
+
+
+def false_alarms(
+    topology: str, runs: int, prefix: str, xdp_mode: str, tell: Callable[[int, list[str]], None]
+) -> Quiet:
+    """Examine every node of a fresh, healthy lab again and again, and trace a connection each time."""
+    begun = time.monotonic()
+    alarms: list[str] = []
+    with Lab(topology, prefix=prefix, xdp_mode=xdp_mode) as lab, ThreadPoolExecutor() as pool:
+        waiting.until(partial(healthy, lab), SETTLE_SECONDS, f"the doctor is content with {topology}")
+        nodes = patients(lab)
+        for number in range(runs):
+            said = [text for found in pool.map(partial(complaints, lab), nodes) for text in found]
+            traced = _trace(lab, "")
+            said += [f"trace: {traced}"] if traced != WENT_WELL else []
+            alarms += said
+            tell(number + 1, said)
+    return Quiet(
+        topology=topology,
+        runs=runs,
+        examinations=runs * len(nodes),
+        traces=runs,
+        alarms=tuple(alarms),
+        seconds=time.monotonic() - begun,
+    )
 
 
 def healthy(lab: Lab) -> bool:
@@ -188,12 +227,17 @@ def _trace(lab: Lab, source: str) -> str:
     else:
         found = trace(lab, dual_homed.VIP, dual_homed.PORT)
     wrong = [finding.text for finding in found.trace.findings if not finding.ok]
-    return "; ".join(wrong) or "this connection went well"
+    return "; ".join(wrong) or WENT_WELL
 
 
 def _require(lab: Lab, fault: Fault) -> None:
     if lab.topology.name != fault.topology:
         raise LabError(f"{fault.name} is a fault of {fault.topology}, not of {lab.topology.name}")
+    if fault.xdp_mode not in ("", lab.xdp_mode):
+        raise LabError(
+            f"{fault.name} needs directors attached in {fault.xdp_mode} mode: "
+            f"pointsman lab up {fault.topology} --xdp-mode {fault.xdp_mode}"
+        )
 
 
 def _notes(lab: Lab) -> Path:
@@ -202,8 +246,22 @@ def _notes(lab: Lab) -> Path:
 
 
 def _shell(lab: Lab, node: str, command: str, check: bool = True) -> None:
-    text = command.replace("{directory}", str(lab.directory)).replace("{{", "{").replace("}}", "}")
+    if command.startswith("@"):
+        node, _, command = command.removeprefix("@").partition(" ")
+    text = command.replace("{directory}", str(lab.directory)).replace("{xdp_mode}", lab.xdp_mode)
+    text = text.replace("{{", "{").replace("}}", "}")
     lab.node(node).run(["sh", "-c", text], check=check)
 
 
-__all__ = ["Outcome", "break_", "broken", "complaints", "demonstrate", "examine", "fetch", "mend", "run_all"]
+__all__ = [
+    "Outcome",
+    "break_",
+    "broken",
+    "complaints",
+    "demonstrate",
+    "examine",
+    "false_alarms",
+    "fetch",
+    "mend",
+    "run_all",
+]

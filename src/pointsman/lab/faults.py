@@ -1,15 +1,12 @@
-"""What goes wrong with direct routing in practice, as commands that bring it about in a lab.
-
-{directory} in a command stands for the lab's run-time directory.
-"""
+"""What goes wrong with direct routing in practice, as commands that bring it about in a lab."""
 
 from __future__ import annotations
 
 import shlex
 
-import msgspec
-
 from pointsman.lab import dual_homed, ha_pair
+from pointsman.lab.fault import Fault, dropping, sysctls
+from pointsman.lab.faults_whole import WHOLE
 
 _VIP = ha_pair.VIP
 _WEB = ha_pair.WEB_SERVERS["web-01"]
@@ -33,44 +30,6 @@ while True:
     time.sleep(0.1)
 """
 """Another group of routers with the directors' virtual_router_id."""
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """Something broken: where, how, and what the doctor must say."""
-
-    name: str
-    node: str
-    """Where the commands are run."""
-    text: str
-    check: str
-    """The doctor's name for it."""
-    commands: tuple[str, ...]
-    undo: tuple[str, ...]
-    """Takes it back, and what its remedy may have left over; each of them may fail."""
-    seen_on: str = ""
-    """The node whose doctor names it; the node itself unless given."""
-    arguments: tuple[str, ...] = ()
-    """Of `pointsman doctor` there."""
-    topology: str = ha_pair.TOPOLOGY.name
-
-    @property
-    def patient(self) -> str:
-        """The node whose doctor is asked."""
-        return self.seen_on or self.node
-
-
-def _drop(hook: str, match: str) -> tuple[str, ...]:
-    """Commands that make an nftables rule."""
-    chain = f"type filter hook {hook} priority 0;"
-    return (
-        "nft add table inet fault",
-        f"nft add chain inet fault {hook} '{{ {chain} }}'",
-        f"nft add rule inet fault {hook} {match} drop",
-    )
-
-
-def _sysctl(setting: str, *interfaces: str) -> tuple[str, ...]:
-    return tuple(f"sysctl -qw net.ipv4.conf.{interface}.{setting}" for interface in interfaces)
 
 
 def _dual(
@@ -127,7 +86,7 @@ FAULTS = (
         "web-01",
         "arp_ignore is 0: the real server answers ARP for the VIP",
         "arp-ignore",
-        _sysctl("arp_ignore=0", "all", "ens224"),
+        sysctls("arp_ignore=0", "all", "ens224"),
         (_UP,),
     ),
     Fault(
@@ -135,7 +94,7 @@ FAULTS = (
         "web-01",
         "the same, seen from the director",
         "vip-unique",
-        _sysctl("arp_ignore=0", "all", "ens224"),
+        sysctls("arp_ignore=0", "all", "ens224"),
         (_UP,),
         seen_on="lb-01",
     ),
@@ -144,15 +103,15 @@ FAULTS = (
         "web-01",
         "arp_ignore is 8: the real server does not answer for its own address either",
         "arp-ignore",
-        _sysctl("arp_ignore=8", "all", "ens224"),
-        (*_sysctl("arp_ignore=1", "all", "ens224"), _UP),
+        sysctls("arp_ignore=8", "all", "ens224"),
+        (*sysctls("arp_ignore=1", "all", "ens224"), _UP),
     ),
     Fault(
         "arp-announce",
         "web-01",
         "arp_announce is 0: the real server asks with the VIP as sender",
         "arp-announce",
-        _sysctl("arp_announce=0", "all", "ens224"),
+        sysctls("arp_announce=0", "all", "ens224"),
         (_UP,),
     ),
     Fault(
@@ -185,7 +144,7 @@ FAULTS = (
         "web-01",
         "the real server's firewall drops requests for the VIP",
         "firewall",
-        _drop("input", f"ip daddr {_VIP}"),
+        dropping("input", f"ip daddr {_VIP}"),
         _DROP_TABLE,
     ),
     Fault(
@@ -193,7 +152,7 @@ FAULTS = (
         "web-01",
         "the real server's firewall drops answers from the VIP",
         "firewall",
-        _drop("output", f"ip saddr {_VIP}"),
+        dropping("output", f"ip saddr {_VIP}"),
         _DROP_TABLE,
     ),
     Fault(
@@ -269,7 +228,7 @@ FAULTS = (
         "lb-02",
         "the backup director's firewall drops VRRP: it makes itself master",
         "firewall",
-        _drop("input", "ip protocol vrrp"),
+        dropping("input", "ip protocol vrrp"),
         _DROP_TABLE,
     ),
     _dual(
@@ -277,8 +236,8 @@ FAULTS = (
         "server",
         "strict rp_filter where the director's requests arrive",
         "rp-filter",
-        _sysctl("rp_filter=1", "eth12"),
-        _sysctl("rp_filter=0", "eth12"),
+        sysctls("rp_filter=1", "eth12"),
+        sysctls("rp_filter=0", "eth12"),
     ),
     _dual(
         "real-server-link",
@@ -349,9 +308,10 @@ FAULTS = (
         "server",
         "the second document's conflict: director and real server answer ARP for the VIP",
         "arp-ignore",
-        _sysctl("arp_ignore=0", "all", "eth14", "eth12"),
+        sysctls("arp_ignore=0", "all", "eth14", "eth12"),
         (_UP_DUAL,),
     ),
+    *WHOLE,
 )
 """Every fault, in an order that lets one be made after the other."""
 
