@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import selectors
+import time
 
 from pointsman.daemon.vrrp_router import Router
 from pointsman.model.address import Address
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.links import Link
+from pointsman.vrrp import gate
+from pointsman.vrrp.ah import router_of
+from pointsman.vrrp.wire import PROTOCOL
+
+FLOOD = 2000.0
+"""Refused packets a second above which reading waits for BREATH: waking up costs more than ten packets."""
+BREATH, WINDOW = 0.001, 0.02
+"""Seconds; and over how many the rate is taken."""
 
 
 class Endpoint:
     """One socket and the routers that share it, by virtual router id."""
 
-    def __init__(self, interface: str, source: Address | None, family: int) -> None:
+    def __init__(self, interface: str, source: Address | None, family: int, protocol: int = PROTOCOL) -> None:
         self.interface = interface
         self.source = source
         """None: multicast."""
         self.family = family
+        self._protocol = protocol
         """4 or 6."""
         self.routers: dict[int, Router] = {}
         self.unknown = 0
         """Packets for virtual router ids that nobody here has; other routers may well use them."""
+        self._strangers = gate.Budget()
+        self._refused = 0
+        self._since = 0.0
+        self._pressing = False
         self._socket: AdvertSocket | None = None
         self._index = 0
 
@@ -34,7 +48,7 @@ class Endpoint:
             self._socket.close()
             self._share(None)
         if link is not None:
-            opened = AdvertSocket(link, self.source, self.family)
+            opened = AdvertSocket(link, self.source, self.family, protocol=self._protocol)
             selector.register(opened, selectors.EVENT_READ, self.drain)
             self._index = link.index
             self._share(opened)
@@ -59,10 +73,40 @@ class Endpoint:
         """Hand every waiting packet to its router."""
         if self._socket is None:
             return
-        for arrival in self._socket.receive():
+        if self._pressed():
+            time.sleep(BREATH)
+        for arrival in self._socket.receive(self._unwanted):
             datagram = arrival.datagram
-            router = self.routers.get(datagram.payload[1]) if len(datagram.payload) > 1 else None
+            number = router_of(datagram.payload, self._protocol)
+            router = self.routers.get(number) if number is not None else None
             if router is None:
                 self.unknown += 1
-            else:
+            elif router.knows(datagram.source) or self._strangers.spend(arrival.time):
                 router.received(datagram, arrival.time)
+            else:
+                router.ignored()
+                self._refused += 1
+
+    def _pressed(self) -> bool:
+        """Whether so much has been refused lately that packets are better read many at a time."""
+        now = time.monotonic()
+        if now - self._since > WINDOW:
+            self._pressing = self._refused > FLOOD * (now - self._since)
+            self._since, self._refused = now, 0
+        return self._pressing
+
+    def _unwanted(self, packet: bytes) -> bool:
+        """Whether a packet is for nobody here, or wrong in a way that has been told of already."""
+        number = gate.router_of(packet)
+        if number is None:
+            return False
+        router = self.routers.get(number)
+        if router is None:
+            self.unknown += 1
+            self._refused += 1
+            return True
+        drop = gate.refusal(packet)
+        if drop is None or not router.counts(drop):
+            return False
+        self._refused += 1
+        return True

@@ -19,7 +19,7 @@ from pointsman.net.addresses import InterfaceAddress
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.arp import Answer
 from pointsman.net.netlink import Message
-from pointsman.vrrp.admission import admit, own_advert
+from pointsman.vrrp.admission import Drop, admit, own_advert
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.tracking import Readings, judge
 from pointsman.vrrp.transitions import (
@@ -36,6 +36,7 @@ from pointsman.vrrp.wire import GROUP, GROUP6, ChecksumForm, Datagram, encode
 
 log = logging.getLogger("vrrp")
 
+MOST_ACQUAINTANCES = 256
 RIVAL_SPACING = 0.1
 """Seconds between two notices of a lower priority, however many adverts of it come."""
 
@@ -68,6 +69,7 @@ class Router:
         self._reason = ""
         self._heard_form: ChecksumForm | None = None
         self._effects: collections.deque[Effect] = collections.deque()
+        self._acquaintances: set[Address] = set()
         self._deleted = False
         self._rival_told = float("-inf")
         self._said: set[str] = set()
@@ -136,6 +138,24 @@ class Router:
         counts = ", ".join(f"{name} {count}" for name, count in sorted(self.counters.items()))
         log.info("(%s) adverts: %s", self.instance.name, counts or "none")
 
+    def knows(self, sender: Address) -> bool:
+        """Whether an advert of this sender has been accepted: a flood of others does not drown it."""
+        return sender in self._acquaintances
+
+    def counts(self, drop: Drop) -> bool:
+        """Count one more packet of a kind that has been logged; False: it has not."""
+        if drop.value not in self._said:
+            return False
+        self.counters["received"] += 1
+        self.counters[drop.value] += 1
+        return True
+
+    def ignored(self) -> None:
+        """A packet of a stranger that nobody has had the time to look at."""
+        self.counters["received"] += 1
+        self.counters["flood"] += 1
+        self._complain("flood", "more packets of strangers than can be looked at: some are dropped unseen")
+
     def received(self, datagram: Datagram, time: float) -> None:
         """A packet for this virtual router id that arrived at `time`."""
         self.counters["received"] += 1
@@ -146,6 +166,8 @@ class Router:
                 self._complain(kind.value, verdict.text)
         if verdict.advert is not None:
             self._heard_form = verdict.advert.form
+            if len(self._acquaintances) < MOST_ACQUAINTANCES:
+                self._acquaintances.add(datagram.source)
             before, expected = self.machine.state, self.machine.handing_over
             self.machine.advert_received(time, datagram.source, verdict.advert)
             if before is VrrpState.MASTER and verdict.advert.priority and not expected:

@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -139,14 +139,19 @@ class AdvertSocket:
             ]
             self._socket.sendmsg([payload], control, 0, (str(destination), 0, 0, self._index))
 
-    def receive(self) -> Iterable[Arrival]:
-        """Every packet that is waiting, at most MOST_QUEUED. Raises nothing: an error of the link ends it."""
+    def receive(self, unwanted: Callable[[bytes], bool] = lambda _: False) -> Iterable[Arrival]:
+        """Every packet that is waiting, at most MOST_QUEUED. Raises nothing: an error of the link ends it.
+
+        `unwanted` sees IPv4 packets first, as they are; those that it takes are not handed on.
+        """
         skew = time.clock_gettime(time.CLOCK_BOOTTIME) - time.time()
         for _ in range(MOST_QUEUED):
             try:
                 packet, control, _, sender = self._socket.recvmsg(LARGEST_ADVERT, 256)
             except OSError:
                 return
+            if self._version == 4 and unwanted(packet):
+                continue
             try:
                 datagram = decode_ipv4(packet) if self._version == 4 else _ipv6(packet, control, sender[0])
             except WireError:
