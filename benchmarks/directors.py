@@ -12,18 +12,26 @@ from pointsman.model.operations import AddServer, AddService, Operation
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 VIP = ipaddress.IPv4Address("192.168.100.9")
-KEY = ServiceKey.of(Transport.TCP, VIP, 80)
 
 
 def director(
-    scheduler: str = "rr", servers: int = 16, services: int = 1, connections: int = 1 << 20
+    scheduler: str = "rr",
+    servers: int = 16,
+    services: int = 1,
+    connections: int = 1 << 20,
+    transport: Transport = Transport.TCP,
 ) -> XdpDataPlane:
-    """One service on VIP:80, with weights 1, 2, 3, 1, ...; `services` - 1 others stand beside it."""
+    """One service on VIP:80, with weights 1, 2, 3, 1, ...; `services` - 1 others stand beside it.
+
+    For ovf a weight is a number of connections, so there they are larger.
+    """
+    unit = 1 << 20 if scheduler == "ovf" else 1
     plane = XdpDataPlane.unattached(Sizes(connections=connections))
     addresses = [ipaddress.IPv4Address("192.168.96.1") + number for number in range(servers)]
-    operations: list[Operation] = [AddService(VirtualService(key=KEY, scheduler=scheduler))]
+    key = ServiceKey.of(transport, VIP, 80)
+    operations: list[Operation] = [AddService(VirtualService(key=key, scheduler=scheduler))]
     operations += [
-        AddServer(KEY, RealServer(key=ServerKey(address, 80), weight=1 + number % 3))
+        AddServer(key, RealServer(key=ServerKey(address, 80), weight=(1 + number % 3) * unit))
         for number, address in enumerate(addresses)
     ]
     for number in range(1, services):

@@ -21,6 +21,8 @@ struct settings {
 	__u32 flags;	  /* of TCP */
 	__u32 vip;	  /* network order */
 	__u32 port_bits;  /* flows from one address differ in so many bits of their port */
+	__u32 udp;	  /* datagrams without content, else TCP segments */
+	__u32 spare;
 };
 
 struct settings settings SEC(".data.settings");
@@ -71,13 +73,13 @@ int prepare(struct xdp_md *context)
 	ethernet->h_proto = bpf_htons(ETH_P_IP);
 	*(__u32 *)ip = bpf_htonl(0x45000028);
 	*((__u32 *)ip + 1) = bpf_htonl(0x00014000);
-	*((__u32 *)ip + 2) = bpf_htonl(0x40060000);
+	*((__u32 *)ip + 2) = bpf_htonl(settings.udp ? 0x40110000 : 0x40060000);
 	ip->saddr = bpf_htonl(0x0a000001 + (flow >> settings.port_bits));
 	ip->daddr = settings.vip;
 	ip->check = header_checksum(ip);
 	tcp->source = bpf_htons(1024 + (flow & ((1 << settings.port_bits) - 1)));
 	tcp->dest = bpf_htons(80);
-	tcp->seq = 0;
+	tcp->seq = settings.udp ? bpf_htonl(0x00140000) : 0; /* a datagram's length and checksum lie here */
 	tcp->ack_seq = 0;
 	*((__u32 *)tcp + 3) = bpf_htonl(0x50000000 | settings.flags << 16 | 0xffff);
 	*((__u32 *)tcp + 4) = 0;

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.counting import HardwareCounters
-from benchmarks.dataplane import Settings
+from benchmarks.probe import Settings
 from pointsman.dataplane.interface import DataPlaneError, NextHop
 from pointsman.dataplane.xdp import interfaces, syscalls
 from pointsman.dataplane.xdp.loader import load
