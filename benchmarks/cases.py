@@ -1,0 +1,164 @@
+"""The cases of `make bench BENCH=dataplane`: on this machine in time, in a guest in instructions."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from benchmarks.directors import director, forget
+from benchmarks.probe import ACK, SYN, Bench, Row
+from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.model.service import Transport
+
+CURSORS = ("rr", "wrr", "sh", "mh")
+"""Schedulers that look at few servers, however many there are."""
+SCANS = ("lc", "wlc", "sed", "nq", "fo", "ovf")
+TOLERATED = 1e-4
+"""Share of packets that may find both their buckets full."""
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """All that cost packets."""
+    yield bench.measure("floor", bench.loaded.programs["floor_of"], 1, ACK)
+    yield from established(bench)
+    yield from udp(bench)
+    for servers in (16, 256):
+        yield from (first_packet(bench, scheduler, servers) for scheduler in CURSORS)
+    for scheduler in SCANS:
+        yield from (first_packet(bench, scheduler, servers) for servers in bench.scale.crowds)
+    yield from (established_among(bench, services) for services in bench.scale.services)
+    yield from (established_beside(bench, connections) for connections in bench.scale.tables)
+    yield from flood(bench)
+    yield from lru(bench)
+
+
+def established(bench: Bench) -> Iterator[Row]:
+    """A packet of a known connection; and rr's first packet, with as many flows."""
+    many = bench.scale.many
+    plane = director(connections=many)
+    program = plane.programs["direct_xdp"]
+    for flows in (1, many):
+        forget(plane)
+        bench.establish(program, flows)
+        yield bench.measure("established_tcp4", program, flows, ACK)
+    renew = partial(forget, plane)
+    yield bench.measure("first_tcp4_rr_16", program, many, SYN, renew, sequential=True, repeat=many // 2)
+    tolerate(plane, many * bench.scale.runs)
+    plane.close(keep_forwarding=False)
+
+
+def udp(bench: Bench) -> Iterator[Row]:
+    """The same with datagrams."""
+    many = bench.scale.many
+    plane = director(connections=many, transport=Transport.UDP)
+    program = plane.programs["direct_xdp"]
+    with bench.sending(udp=1):
+        for flows in (1, many):
+            forget(plane)
+            bench.establish(program, flows)
+            yield bench.measure("established_udp4", program, flows, 0)
+        renew = partial(forget, plane)
+        yield bench.measure("first_udp4_rr_16", program, many, 0, renew, sequential=True, repeat=many // 2)
+    tolerate(plane, many * bench.scale.runs)
+    plane.close(keep_forwarding=False)
+
+
+def tolerate(plane: XdpDataPlane, packets: int) -> None:
+    """Raises RuntimeError when packets took another way than the one that was to be measured."""
+    exits = plane.counters().exits
+    if sum(exits.values()) > TOLERATED * packets + 10:
+        raise RuntimeError(f"not every packet took the way that was to be measured: {exits}")
+
+
+def first_packet(bench: Bench, scheduler: str, servers: int) -> Row:
+    """SYNs of few connections: a table that fits a cache, so that the choice is what costs."""
+    few = bench.scale.few
+    plane = director(scheduler, servers, connections=few * 4)
+    case, program = f"first_tcp4_{scheduler}_{servers}", plane.programs["direct_xdp"]
+    row = bench.measure(case, program, few, SYN, partial(forget, plane), sequential=True, repeat=few)
+    tolerate(plane, few * bench.scale.runs)
+    plane.close(keep_forwarding=False)
+    return row
+
+
+def established_among(bench: Bench, services: int) -> Row:
+    """One flow of one service among others."""
+    plane = director(services=services, connections=1 << 14)
+    program = plane.programs["direct_xdp"]
+    bench.establish(program, 1)
+    row = bench.measure(f"established_services_{services}", program, 1, ACK)
+    plane.close(keep_forwarding=False)
+    return row
+
+
+def established_beside(bench: Bench, connections: int) -> Row:
+    """A thousand flows at random among so many that are established; only they are in the caches."""
+    plane = director(connections=connections)
+    program = plane.programs["direct_xdp"]
+    bench.establish(program, connections)
+    row = bench.measure(f"established_among_{connections}", program, 1000, ACK)
+    plane.close(keep_forwarding=False)
+    return row
+
+
+def flood(bench: Bench) -> Iterator[Row]:
+    """SYNs from random sources while the table fills, and when it is full; and one that was there before."""
+    plane = director(connections=bench.scale.many // 4)
+    program = plane.programs["direct_xdp"]
+    bench.establish(program, 1000)
+    with bench.sending(port_bits=0):
+        sources = bench.scale.sources
+        yield bench.measure(
+            "syn_flood_table_fills",
+            program,
+            sources,
+            SYN,
+            partial(forget, plane),
+            repeat=bench.scale.many // 8,
+        )
+    forget(plane)
+    bench.establish(program, 1000)
+    with bench.sending(port_bits=0):
+        bench.aim(program)
+        bench.run(sources, SYN, repeat=bench.scale.many)
+        yield bench.measure("syn_flood_table_full", program, sources, SYN)
+    lost = plane.counters().exits
+    yield bench.measure("established_table_full", program, 1000, ACK)
+    if plane.counters().exits != lost:
+        raise RuntimeError("the flood has cost a connection its entry")
+    plane.close(keep_forwarding=False)
+
+
+def lru(bench: Bench) -> Iterator[Row]:
+    """The same path without states and services, on the kernel's LRU_HASH: known flows, then new ones."""
+    program = bench.loaded.programs["lru_of"]
+    for flows in (1, bench.scale.many):
+        bench.aim(program)
+        bench.run(flows, ACK, sequential=True, repeat=max(flows, 2))
+        yield bench.measure("lru_hash_known", program, flows, ACK)
+    yield bench.measure("lru_hash_new", program, 1 << 31, ACK)
+
+
+def sweep(bench: Bench) -> Row:
+    """An entry of a table of live connections, looked at by the sweep; net of nothing."""
+    many, plane = bench.scale.many, director()
+    bench.establish(plane.programs["direct_xdp"], many)
+    times = []
+    for _ in range(bench.scale.runs):
+        start = time.perf_counter_ns()
+        syscalls.run_program(plane.programs["sweep_now"])
+        times.append(time.perf_counter_ns() - start)
+    plane.close(keep_forwarding=False)
+    return Row("sweep_per_connection", many, round(statistics.median(times) / many, 1))
+
+
+def filling(services: int) -> Row:
+    """A service with a server put into the tables, program and all."""
+    start = time.perf_counter_ns()
+    plane = director(services=services)
+    passed = time.perf_counter_ns() - start
+    plane.close(keep_forwarding=False)
+    return Row("load_per_service", services, round(passed / services, 1))
