@@ -12,6 +12,7 @@ from pointsman.model.operations import AddServer, AddService, Operation
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 VIP = ipaddress.IPv4Address("192.168.100.9")
+KEY = ServiceKey.of(Transport.TCP, VIP, 80)
 
 
 def director(

@@ -239,14 +239,14 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 static __always_inline void continue_connection(struct connection *entry, __u64 word, __u8 flags, __u64 client,
 						__u64 rest)
 {
-	__u32 before = WORD_STATE_OF(word), after = next_state(before, flags);
+	__u32 state = WORD_STATE_OF(word);
 	__u64 wanted;
 
-	if (before != after) {
+	if (may_leave_state(state, flags) && next_state(state, flags) != state) {
 		change_state(entry, word, flags, client, rest);
 		return;
 	}
-	wanted = (word & ~DEADLINE_MASK) | deadline_in(control.timeout[after & 15]);
+	wanted = (word & ~DEADLINE_MASK) | deadline_in(control.timeout[state]);
 	/* At most once a second; if another CPU was faster, it has done the same. */
 	if (wanted != word)
 		__sync_val_compare_and_swap(&entry->word, word, wanted);
@@ -258,8 +258,11 @@ static __always_inline void continue_connection(struct connection *entry, __u64 
  */
 static __always_inline int starts_anew(__u64 word, __u8 flags)
 {
-	__u32 state = WORD_STATE_OF(word), mode = control.conn_reuse_mode;
+	__u32 state = WORD_STATE_OF(word), mode;
 
+	if (!(flags & SYN) && !control.expire_nodest_conn)
+		return 0;
+	mode = control.conn_reuse_mode;
 	if (control.expire_nodest_conn &&
 	    (is_orphan(WORD_DEST_OF(word)) || (flags & SYN && mode && is_quiescent(WORD_DEST_OF(word)))))
 		return 1;

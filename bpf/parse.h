@@ -31,14 +31,6 @@ struct packet {
 	__u8 flags; /* TCP; 0 for UDP */
 };
 
-static __always_inline __u32 fold(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
-}
-
 /* The rest of a header with options. The loop is counted down on a second reading of its length, lest the verifier
  * follow the whole program once for each length. */
 static __always_inline __u64 sum_options(struct iphdr *ip, void *end)
@@ -63,7 +55,9 @@ static __always_inline int header_sum_holds(struct iphdr *ip, void *end)
 
 	if (ip->ihl > 5)
 		sum += sum_options(ip, end);
-	return fold(sum) == 0xffff;
+	sum = (__u32)sum + (sum >> 32);
+	sum = (__u16)sum + (sum >> 16);
+	return (__u16)sum + (sum >> 16) == 0xffff; /* a further carry could not lead there */
 }
 
 /* Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. */
@@ -72,7 +66,7 @@ static __always_inline enum exit_reason parse(struct packet *p, void *data, void
 	struct ethhdr *ethernet = data;
 	struct iphdr *ip = (void *)(ethernet + 1);
 
-	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
+	if ((void *)(ip + 1) > end || *(__u16 *)((void *)ethernet + 12) != bpf_htons(ETH_P_IP))
 		return EXIT_NOT_IP;
 	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
 		return EXIT_NOT_TRANSPORT;
@@ -112,11 +106,11 @@ static __always_inline int addressed_to_us(struct ethhdr *ethernet, __u32 ingres
 {
 	__u32 index = ingress % HOSTS;
 	__u64 *host = bpf_map_lookup_elem(&hosts, &index);
-	__u64 mac = *(__u32 *)ethernet->h_dest | (__u64) * (__u16 *)(ethernet->h_dest + 4) << 32;
+	__u64 mac = *(__u64 *)ethernet & ((1ULL << 48) - 1); /* one load; clang reads the fields of packed structs by bytes */
 
 	if (!host || !*host)
-		return !(ethernet->h_dest[0] & 1);
-	mac |= (__u64)(ingress & 0xffff) << 48;
+		return !(mac & 1);
+	mac |= (__u64)ingress << 48;
 	return *host == mac || bpf_map_lookup_elem(&virtual_macs, &mac);
 }
 

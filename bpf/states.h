@@ -53,6 +53,12 @@ static __always_inline __u32 next_state(__u32 state, __u8 flags)
 	return transitions[table + place];
 }
 
+/* For most packets no table need be asked. */
+static __always_inline int may_leave_state(__u32 state, __u8 flags)
+{
+	return state == STATE_ESTABLISHED ? (flags & (FIN | SYN | RST | ACK)) != ACK : state != STATE_UDP;
+}
+
 static __always_inline __u64 deadline_in(__u32 seconds)
 {
 	return (control.now + seconds) & DEADLINE_MASK;

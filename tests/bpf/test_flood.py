@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.counting import HardwareCounters
-from benchmarks.dataplane import SYN, Bench
 from benchmarks.directors import KEY
+from benchmarks.probe import SYN, Bench, compile_frames
 from tests.bpf.harness import NAMES, VIP, Director, tcp
 
 from pointsman.dataplane.xdp.layout import WAYS
@@ -22,6 +22,7 @@ SMALL = Sizes(connections=1 << 14, templates=64, services=16, dests=64, members=
 def flood(director: Director, packets: int) -> None:
     """SYNs, each from a random one of ten million addresses."""
     with HardwareCounters() as counters:
+        compile_frames()
         bench = Bench(counters)
         bench.settings.port_bits = 0
         bench.aim(director.plane.programs["direct_xdp"])
