@@ -126,7 +126,7 @@ struct service {
 #define LIST_COUNT(list) ((__u32)(((list) >> 28) & 0xffff))
 #define LIST_GENERATION(list) ((__u32)(((list) >> 44) & 0xffff))
 #define LIST_SCHEDULER(list) ((__u32)((list) >> 60))
-#define LIST_HEAD 2 /* [0]: cursor to start from; [1]: highest level (wrr) */
+#define LIST_HEAD 2 /* [0]: cursor to start from; [1]: highest level (wrr), or see BLOCKS_* */
 
 /* service.cursor: a cursor of another generation than the list's is void, the list's own start counts. */
 #define CURSOR_POSITION(cursor) ((__u32)((cursor)&0xffff)) /* 0: before the first; n: at the n-th server */
@@ -154,7 +154,8 @@ struct dest {
 	__u64 sequence; /* the order in which servers were added; 0: this entry is free */
 	__u32 forwarding;
 	__u32 last_weight; /* the last but 0: what mh's table is made from */
-	__u32 spare[2];
+	__u32 block;	   /* the block it is in; 0: none */
+	__u32 spare;
 };
 
 /* Where a real server is: of the same index as its `dest`. */
@@ -178,6 +179,21 @@ struct load {
 	__u32 persistent; /* templates */
 	__u32 overloaded; /* 1 since `upper` was reached, until few enough are left */
 };
+
+/*
+ * A run of servers in a long list of a scheduler that looks for the least loaded one: who of them that is. It holds as
+ * long as `changes` is what it was; whoever changes the load of one of them counts it up afterwards.
+ */
+struct block {
+	__u32 changes;
+	__u32 spare;
+	__u64 best; /* place in the list, BLOCK_NOBODY | changes << 32 */
+};
+
+#define BLOCK_NOBODY 0xffff
+/* The second head element of such a list; 0: it is short and has no blocks. */
+#define BLOCKS_FIRST(head) ((__u32)(head))
+#define BLOCKS_SHIFT(head) ((__u32)((head) >> 32)) /* 1 << shift servers to a block */
 
 struct connection {
 	__u64 key;  /* client address | client port << 32 | virtual port << 48; 0: empty; written last */

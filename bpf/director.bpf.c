@@ -121,12 +121,12 @@ SEC("xdp")
 int direct_xdp(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
-	__u32 out = 0;
-	enum verdict verdict = direct(data, end, end - data, context->ingress_ifindex, &out);
+	__u32 ingress = context->ingress_ifindex, out = 0;
+	enum verdict verdict = direct(data, end, end - data, ingress, &out);
 
 	if (verdict == OTHER_FAMILY)
 		return other_family_xdp(context);
-	return xdp_action(verdict, context->ingress_ifindex, out);
+	return xdp_action(verdict, ingress, out);
 }
 
 #define LONGEST_HEADERS (14 + 60 + 20)

@@ -79,12 +79,18 @@ static int try_fallback(__u32 step, struct hashed *hashed)
 	return try_slot(hashed, slot_of(hashed, (step + hashed->start) % slots));
 }
 
-static __always_inline __u32 choose_by_slot(__u32 flags, struct list *list, __u32 client, __u32 virtual, __u16 port)
+/* `client` and `virtual` are addresses, `port` is the client's. */
+__noinline __u32 choose_by_slot(struct service *service, __u32 client, __u32 virtual, __u16 port)
 {
-	struct hashed hashed = { .list = *list };
-	__u32 slots = list->scheduler == SCHEDULER_MH ? MH_SLOTS : SH_SLOTS;
+	struct hashed hashed = { .dest = opaque_zero() };
+	__u32 slots, flags;
 
-	hashed.number = bpf_ntohl(list->scheduler == SCHEDULER_DH ? virtual : client);
+	if (!service)
+		return NOBODY;
+	open_list(&hashed.list, *(volatile __u64 *)&service->list);
+	flags = service->flags;
+	slots = hashed.list.scheduler == SCHEDULER_MH ? MH_SLOTS : SH_SLOTS;
+	hashed.number = bpf_ntohl(hashed.list.scheduler == SCHEDULER_DH ? virtual : client);
 	if (flags & SERVICE_HASH_PORT)
 		hashed.number += bpf_ntohs(port);
 	hashed.start = slot_of(&hashed, 0);

@@ -48,6 +48,16 @@ static __always_inline __u64 total_held(struct load *load)
 	return (__u64)ACTIVE(held) + INACTIVE(held);
 }
 
+/* Afterwards: who reads the count first and the load then cannot miss the change. */
+static __always_inline void tell_block(struct dest *dest)
+{
+	__u32 index = dest->block;
+	struct block *block = bpf_map_lookup_elem(&blocks, &index);
+
+	if (index && block)
+		__sync_fetch_and_add(&block->changes, 1);
+}
+
 /* A connection is bound; the limit is looked at afterwards, so `upper` connections fit. */
 static __always_inline void bind_load(__u32 dest_index, __u32 state)
 {
@@ -59,14 +69,18 @@ static __always_inline void bind_load(__u32 dest_index, __u32 state)
 	__sync_fetch_and_add(&load->held, share_of(state));
 	if (dest->upper && total_held(load) >= dest->upper)
 		*(volatile __u32 *)&load->overloaded = 1;
+	tell_block(dest);
 }
 
 static __always_inline void move_load(__u32 dest_index, __u32 before, __u32 after)
 {
 	struct load *load = bpf_map_lookup_elem(&loads, &dest_index);
+	struct dest *dest = bpf_map_lookup_elem(&dests, &dest_index);
 
-	if (load && is_active(before) != is_active(after))
-		__sync_fetch_and_add(&load->held, share_of(after) - share_of(before));
+	if (!load || !dest || is_active(before) == is_active(after))
+		return;
+	__sync_fetch_and_add(&load->held, share_of(after) - share_of(before));
+	tell_block(dest);
 }
 
 /* A connection has left: the only moment at which an overloaded server may become available again. */
@@ -79,11 +93,11 @@ static __always_inline void release_load(__u32 dest_index, __u32 state)
 	if (!load || !dest)
 		return;
 	__sync_fetch_and_add(&load->held, -share_of(state));
-	if (!load->overloaded)
-		return;
 	total = total_held(load);
-	if (!dest->upper || (dest->lower ? total < dest->lower : total * 4 < (__u64)dest->upper * 3))
+	if (load->overloaded &&
+	    (!dest->upper || (dest->lower ? total < dest->lower : total * 4 < (__u64)dest->upper * 3)))
 		*(volatile __u32 *)&load->overloaded = 0;
+	tell_block(dest);
 }
 
 static __always_inline void count_template(__u32 dest_index, __s32 change)

@@ -26,6 +26,7 @@ TABLE(members, struct member, 1 << 20);
 TABLE(dests, struct dest, 131072);
 TABLE(remotes, struct remote, 131072);
 TABLE(loads, struct load, 131072);
+TABLE(blocks, struct block, 16384);
 TABLE(connections, struct connection_bucket, 1 << 19);
 TABLE(connections6, struct connection6_bucket, 1 << 17);
 TABLE(templates, struct template_bucket, 1 << 14);

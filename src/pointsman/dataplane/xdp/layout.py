@@ -92,7 +92,8 @@ class Dest(ctypes.Structure):
         ("sequence", u64),
         ("forwarding", u32),
         ("last_weight", u32),
-        ("spare", u32 * 2),
+        ("block", u32),
+        ("spare", u32),
     )
     frame: int
     way: int
@@ -106,6 +107,7 @@ class Dest(ctypes.Structure):
     deleted_at: int
     forwarding: int
     last_weight: int
+    block: int
 
 
 class Remote(ctypes.Structure):
@@ -143,6 +145,12 @@ class Load(ctypes.Structure):
     @property
     def inactive(self) -> int:
         return self.held >> 32
+
+
+class Block(ctypes.Structure):
+    _fields_ = (("changes", u32), ("spare", u32), ("best", u64))
+    changes: int
+    best: int
 
 
 class ConnectionEntry(ctypes.Structure):
@@ -207,6 +215,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "remote": Remote,
     "member": Member,
     "load": Load,
+    "block": Block,
     "connection": ConnectionEntry,
     "connection6": ConnectionEntry6,
     "template": Template,

@@ -9,8 +9,21 @@ from pointsman.dataplane.xdp.addresses import hashed
 from pointsman.dataplane.xdp.allocation import FullError, Ranges
 from pointsman.dataplane.xdp.layout import LIST_HEAD, Service, Vocabulary
 from pointsman.dataplane.xdp.remotes import address_at
-from pointsman.dataplane.xdp.rosters import Cursor, Place, Roster, after_edit, elements, start_of, stay
+from pointsman.dataplane.xdp.rosters import (
+    LEAST_COST,
+    Blocks,
+    Cursor,
+    Place,
+    Roster,
+    after_edit,
+    elements,
+    start_of,
+    stay,
+)
 from pointsman.dataplane.xdp.tables import Tables
+
+_NO_BLOCK = (0, 1)
+"""Number 0 names no block."""
 
 
 class RefusedError(Exception):
@@ -25,13 +38,18 @@ class ServerLists:
         self._tables = tables
         self._words = words
         self._ranges = Ranges(len(tables.members))
+        self._blocks = Ranges(len(tables.blocks), [_NO_BLOCK])
 
     def adopt(self, services: Iterable[int]) -> None:
         """The lists of these services lie in `members` already."""
-        rosters = (Roster.of(self._tables.services[index].list) for index in services)
+        rosters = [Roster.of(self._tables.services[index].list) for index in services]
         self._ranges = Ranges(
             len(self._tables.members),
             [(roster.first, self._extent(roster)) for roster in rosters if roster.length],
+        )
+        self._blocks = Ranges(
+            len(self._tables.blocks),
+            [_NO_BLOCK, *(range_ for roster in rosters if (range_ := self._blocks_of(roster)))],
         )
 
     def places(self, service: int) -> list[Place]:
@@ -47,8 +65,44 @@ class ServerLists:
     def correct(self, service: int) -> None:
         """Write the list anew if its weights are not those its servers are to have. Raises RefusedError."""
         places, name = self.places(service), self._name(Roster.of(self._tables.services[service].list))
-        if elements(places, name == "wrr", 0)[LIST_HEAD:] != self._members(service):
+        wrong = elements(places, name == "wrr", 0)[LIST_HEAD:] != self._members(service)
+        if wrong or not self._blocks_fit(service, places):
             self.switch(service, places)
+
+    def _blocks_fit(self, service: int, places: list[Place]) -> bool:
+        """Whether the servers tell this list's blocks of changes; not so after a kill in an edit."""
+        found = self._blocks_of(Roster.of(self._tables.services[service].list))
+        if found is None:
+            return True
+        shift = Blocks.of(len(places)).shift
+        return all(
+            self._tables.dests[place.dest].block == found[0] + (number >> shift)
+            for number, place in enumerate(places)
+        )
+
+    def _blocks_of(self, roster: Roster) -> tuple[int, int] | None:
+        """The first block of a list, and how many there are."""
+        if not roster.length or self._name(roster) not in LEAST_COST:
+            return None
+        first = self._tables.members[roster.first + 1] & 0xFFFFFFFF
+        return (first, Blocks.of(roster.length).total) if first else None
+
+    def _divide(self, name: str, places: list[Place]) -> int:
+        """Give a list blocks, all of them to be looked through; the second word of its head."""
+        blocks = Blocks.of(len(places)) if name in LEAST_COST else Blocks(0, 0)
+        if not blocks.total:
+            return 0
+        try:
+            first = self._blocks.take(blocks.total)
+        except FullError:
+            return 0
+        for number in range(first, first + blocks.total):
+            block = self._tables.blocks[number]
+            block.best = ((block.changes + (1 << 31)) & 0xFFFFFFFF) << 32
+        # Before the list is in force: from then on every change is told.
+        for number, place in enumerate(places):
+            self._tables.dests[place.dest].block = first + (number >> blocks.shift)
+        return first | blocks.shift << 32
 
     def switch(self, service: int, after: list[Place], scheduler: int | None = None) -> None:
         """Put a new list in force; `scheduler` starts anew with it, otherwise the present one goes on.
@@ -66,13 +120,17 @@ class ServerLists:
         generation = old.next_generation
         first = 0
         if after:
-            content = elements(after, name == "wrr", cursor.word(generation))
-            content += slots.elements_of(name, [self._candidate(place) for place in after])
-            first = self._take(len(content))
+            slots_ = slots.elements_of(name, [self._candidate(place) for place in after])
+            first = self._take(LIST_HEAD + len(after) + len(slots_))
+            content = elements(after, name == "wrr", cursor.word(generation), self._divide(name, after))
+            content += slots_
             self._tables.members[first : first + len(content)] = content  # type: ignore[assignment]
         else:
             entry.cursor = cursor.word(generation)
+        old_blocks = self._blocks_of(old)
         entry.list = Roster(first, len(after), generation, number).word()
+        if old_blocks:
+            self._blocks.give_back(*old_blocks)
         if old.length:
             self._ranges.give_back(old.first, self._extent(old))
 

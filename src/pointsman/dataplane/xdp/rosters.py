@@ -12,6 +12,10 @@ from typing import NamedTuple
 
 MAX_COUNT = 0xFFFF
 _GENERATIONS = 1 << 16
+SHORT = 8
+"""Servers that are looked at one by one as fast as in blocks."""
+LEAST_COST = frozenset({"lc", "wlc", "sed", "nq", "fo", "ovf", "lblc"})
+"""Schedulers whose lists are divided into blocks (bpf/leastcost.h)."""
 
 
 class Place(NamedTuple):
@@ -60,11 +64,27 @@ def scale(weights: Sequence[int]) -> int:
     return math.gcd(*weights) or 1
 
 
-def elements(places: Sequence[Place], weighted: bool, start: int) -> list[int]:
-    """What is written to `members`: the head, then the servers. `weighted`: for wrr."""
+def elements(places: Sequence[Place], weighted: bool, start: int, blocks: int = 0) -> list[int]:
+    """What is written to `members`: the head, then the servers. `weighted`: for wrr; `blocks`: for others."""
     step = scale([place.weight for place in places]) if weighted else 1
-    highest = max((place.weight // step for place in places), default=0)
-    return [start, highest, *(place.dest | place.weight // step << 32 for place in places)]
+    head = max((place.weight // step for place in places), default=0) if weighted else blocks
+    return [start, head, *(place.dest | place.weight // step << 32 for place in places)]
+
+
+class Blocks(NamedTuple):
+    """How a long list is divided, so that the least loaded server is found without looking at all of them."""
+
+    total: int
+    shift: int
+    """A block has 1 << shift servers, the last one the rest."""
+
+    @classmethod
+    def of(cls, length: int) -> Blocks:
+        """About as many blocks as a block has servers; short lists have none."""
+        if length <= SHORT:
+            return cls(0, 0)
+        shift = (length.bit_length() - 1) // 2
+        return cls(-(-length // (1 << shift)), shift)
 
 
 def start_of(weighted: bool, places: Sequence[Place]) -> Cursor:

@@ -337,9 +337,12 @@ class Store:
         self._check(key, server)
         before = self.lists.places(service)
         upper = self._tables.dests[index].upper
+        raised = server.upper_threshold == 0 or server.upper_threshold > upper
+        if raised:  # before the new list is looked through
+            self._tables.loads[index].overloaded = 0
         after = [Place(index, server.weight) if place.dest == index else place for place in before]
         self.lists.switch(service, after)
-        self._write_limits(index, server, server.upper_threshold == 0 or server.upper_threshold > upper)
+        self._write_limits(index, server, raised)
 
     def delete_server(self, key: ServiceKey, server: ServerKey) -> None:
         service = self._entry(key).service

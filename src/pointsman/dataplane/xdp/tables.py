@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.layout import (
     WAYS,
+    Block,
     ConnectionEntry,
     ConnectionEntry6,
     Control,
@@ -29,6 +30,10 @@ from pointsman.dataplane.xdp.layout import (
 CONTROL = ".data.control"
 SPARE = 2
 """Ways for each connection: at half its load the table refuses next to none (docs/data-plane.md)."""
+
+
+SERVERS_A_BLOCK = 8
+"""Blocks have more, and only long lists have any (rosters.py): the table does not fill up."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Sizes:
             "dests": self.dests,
             "remotes": self.dests,
             "loads": self.dests,
+            "blocks": _power_of_two(max(self.dests // SERVERS_A_BLOCK, 16)),
             "dest_origins": self.dests,
             "traffic": self.dests,
             "connections": _power_of_two(max(self.connections, 8) * SPARE // WAYS),
@@ -100,6 +106,7 @@ class Tables:
         self.dests = (Dest * self.entries["dests"]).from_buffer(self._array("dests", 64))
         self.remotes = (Remote * self.entries["remotes"]).from_buffer(self._array("remotes", 64))
         self.loads = (Load * self.entries["loads"]).from_buffer(self._array("loads", 16))
+        self.blocks = (Block * self.entries["blocks"]).from_buffer(self._array("blocks", 16))
         self.dest_origins = (TrafficEntry * self.entries["dests"]).from_buffer(
             self._array("dest_origins", 32)
         )

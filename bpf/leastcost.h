@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * lc, wlc, sed, nq, fo, ovf: the server with the least cost, the first of the list among equals. A cost is a fraction,
+ * compared by multiplying crosswise as the kernel does.
+ *
+ * The kernel looks at every server. A long list is divided into blocks, about as many as there are servers in one: the
+ * cheapest of each is remembered until a load in it changes, so that a connection looks at the blocks and at the servers
+ * of those few in which something has changed. The choice is the same.
+ */
+#ifndef POINTSMAN_LEASTCOST_H
+#define POINTSMAN_LEASTCOST_H
+
+#include "lists.h"
+
+struct scan {
+	struct list list;
+	__u32 active_costs; /* what a connection of each kind costs, and a server without any */
+	__u32 inactive_costs;
+	__u32 server_costs;
+	__u32 by_weight;
+	__u32 start; /* the place to begin with */
+	/* The cheapest so far: */
+	__u32 dest;
+	__u32 place;
+	__u32 divisor;
+	__u64 cost;
+};
+
+static __always_inline void price(struct scan *scan)
+{
+	switch (scan->list.scheduler) {
+	case SCHEDULER_LC:
+	case SCHEDULER_WLC:
+	case SCHEDULER_LBLC:
+		scan->active_costs = 256;
+		scan->inactive_costs = 1;
+		break;
+	case SCHEDULER_SED:
+	case SCHEDULER_NQ:
+		scan->active_costs = 1;
+		scan->server_costs = 1;
+		break;
+	default: /* fo, ovf: the highest weight */
+		scan->server_costs = 1;
+	}
+	scan->by_weight = scan->list.scheduler != SCHEDULER_LC;
+}
+
+/* Returns 1 when nobody after it can be cheaper. */
+static __always_inline int consider(__u32 place, struct scan *scan)
+{
+	__u32 index = scan->list.first + place, divisor;
+	struct member *member = bpf_map_lookup_elem(&members, &index);
+	__u64 held, cost;
+	struct load *load;
+
+	if (!member || !member->weight)
+		return 0;
+	load = bpf_map_lookup_elem(&loads, &member->dest);
+	if (!load || load->overloaded)
+		return 0;
+	held = *(volatile __u64 *)&load->held;
+	if (scan->list.scheduler == SCHEDULER_OVF && ACTIVE(held) > member->weight)
+		return 0;
+	divisor = scan->by_weight ? member->weight : 1;
+	cost = (__u64)ACTIVE(held) * scan->active_costs + (__u64)INACTIVE(held) * scan->inactive_costs +
+	       scan->server_costs;
+	if (scan->list.scheduler == SCHEDULER_NQ && !ACTIVE(held))
+		cost = 0;
+	if (scan->dest == NOBODY || scan->cost * divisor > cost * scan->divisor) {
+		scan->dest = member->dest;
+		scan->place = place;
+		scan->cost = cost;
+		scan->divisor = divisor;
+	}
+	return !cost;
+}
+
+static int try_scan(__u32 step, struct scan *scan)
+{
+	return consider(scan->start + step, scan);
+}
+
+struct contest {
+	struct scan scan; /* of the blocks' best */
+	__u64 word;	  /* service.list */
+	__u32 blocks;	  /* the first of them */
+	__u32 shift;
+};
+
+/* Find the best of a block anew; returns what the block is to remember. A function of its own, verified once. */
+__noinline __u64 look_through(__u64 word, __u32 index, __u32 number, __u32 shift)
+{
+	struct scan scan = { .dest = NOBODY + opaque_zero() };
+	struct block *block = bpf_map_lookup_elem(&blocks, &index);
+	__u32 servers = 1 << (shift & 15);
+	__u64 changes;
+
+	if (!block)
+		return BLOCK_NOBODY;
+	changes = __sync_fetch_and_add(&block->changes, 0); /* before the loads are read, on every machine */
+	open_list(&scan.list, word);
+	price(&scan);
+	scan.start = number << (shift & 15);
+	if (scan.start + servers > scan.list.count)
+		servers = scan.list.count - scan.start;
+	bpf_loop(servers, try_scan, &scan, 0);
+	return (scan.dest == NOBODY ? BLOCK_NOBODY : scan.place) | changes << 32;
+}
+
+static int try_block(__u32 number, struct contest *contest)
+{
+	__u32 index = contest->blocks + number, place;
+	struct block *block = bpf_map_lookup_elem(&blocks, &index);
+	__u64 best;
+
+	if (!block)
+		return 0;
+	best = *(volatile __u64 *)&block->best;
+	if (best >> 32 != *(volatile __u32 *)&block->changes) {
+		best = look_through(contest->word, index, number, contest->shift);
+		/* If another CPU was faster this is as old as its count says, and looked through again. */
+		*(volatile __u64 *)&block->best = best;
+	}
+	place = best & BLOCK_NOBODY;
+	if (place == BLOCK_NOBODY)
+		return 0;
+	return consider(place, &contest->scan);
+}
+
+/* {server, place << 32}. A function of its own for the verifier's sake. */
+__noinline __u64 find_cheapest(struct service *service)
+{
+	struct contest contest = {};
+	struct scan *scan = &contest.scan;
+	__u64 head;
+
+	if (!service)
+		return NOBODY;
+	contest.word = *(volatile __u64 *)&service->list;
+	open_list(&scan->list, contest.word);
+	scan->dest = NOBODY + opaque_zero();
+	price(scan);
+	head = list_head(&scan->list, 1);
+	contest.blocks = BLOCKS_FIRST(head);
+	contest.shift = BLOCKS_SHIFT(head);
+	if (!contest.blocks)
+		bpf_loop(scan->list.count, try_scan, scan, 0);
+	else
+		bpf_loop(((scan->list.count - 1) >> (contest.shift & 15)) + 1, try_block, &contest, 0);
+	return scan->dest | (__u64)scan->place << 32;
+}
+
+#endif
