@@ -40,22 +40,33 @@ static __always_inline int is_too_busy(struct list *list, struct member *member)
 	return lighter.found != NOBODY;
 }
 
-__noinline __u32 choose_lblc(struct service *service)
+/* The server that the destination stays with; NOBODY when another one is to be found. */
+__noinline __u32 stay_with_server(struct service *service)
 {
 	__u32 position, index;
 	struct member *member;
-	__u64 before, found;
 	struct list list;
 
 	if (!service)
 		return NOBODY;
-	before = *(volatile __u64 *)&service->cursor;
 	open_list(&list, *(volatile __u64 *)&service->list);
 	position = CURSOR_POSITION(cursor_of(service, &list));
 	index = list.first + position - 1;
 	member = bpf_map_lookup_elem(&members, &index);
 	if (position && position <= list.count && member && member->weight && !is_too_busy(&list, member))
 		return member->dest;
+	return NOBODY;
+}
+
+static __always_inline __u32 choose_lblc(struct service *service)
+{
+	__u64 before = *(volatile __u64 *)&service->cursor, found;
+	__u32 dest = stay_with_server(service);
+	struct list list;
+
+	if (dest != NOBODY)
+		return dest;
+	open_list(&list, *(volatile __u64 *)&service->list);
 	found = find_cheapest(service);
 	if ((__u32)found != NOBODY)
 		__sync_val_compare_and_swap(&service->cursor, before, make_cursor(&list, (found >> 32) + 1, 0));
