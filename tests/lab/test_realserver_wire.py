@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from pointsman.insight.doctor_facts import Response
+from pointsman.insight.doctor_knock import Knock, knock
 from pointsman.insight.doctor_probe import who_has
 from pointsman.lab import namespace, waiting
 
@@ -26,9 +28,9 @@ pytestmark = pytest.mark.root
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden/7_nd_ipv6.json").read_text())
 VIP, VIP6 = "192.168.7.33", "fd00:100::9"
-SERVER_MAC = "02:00:00:00:00:0b"
+SERVER_MAC, CLIENT_MAC = "02:00:00:00:00:0b", "02:00:00:00:00:0c"
 BUILD = {
-    "client": "ip link set cable up; ip address add 192.168.7.2/24 dev cable; "
+    "client": f"ip link set cable address {CLIENT_MAC} up; ip address add 192.168.7.2/24 dev cable; "
     "ip -6 address add fd00:100::1/64 dev cable nodad; "
     f"ip neigh replace {VIP} lladdr {SERVER_MAC} dev cable nud permanent; "
     f"ip -6 neigh replace {VIP6} lladdr {SERVER_MAC} dev cable nud permanent",
@@ -147,13 +149,45 @@ def test_on_a_network_card_nft_keeps_the_vip_out_of_neighbour_discovery(pair: Pa
         pair.realserver("down")
 
 
+def knocks(pair: Pair, port: int) -> dict[str, Response]:
+    """What the doctor hears when it knocks at both VIPs, as from a director."""
+    own = {VIP: "192.168.7.2", VIP6: "fd00:100::1"}
+    asked = [
+        Knock(
+            service=vip,
+            vip=ipaddress.ip_address(vip),
+            port=port,
+            server=ipaddress.ip_address(vip),
+            mac=SERVER_MAC,
+            interface="cable",
+            own_mac=CLIENT_MAC,
+            own_address=ipaddress.ip_address(address),
+        )
+        for vip, address in own.items()
+    ]
+    with namespace.entered(f"{pair.prefix}-client"):
+        return {name: response for (name, _), response in knock(asked, ["cable"]).items()}
+
+
+def test_the_doctor_hears_who_takes_a_syn_for_the_vip_over_both_families(pair: Pair) -> None:
+    assert knocks(pair, 8001) == {VIP: Response.SILENT, VIP6: Response.SILENT}
+    pair.realserver("up", VIP, VIP6)
+    try:
+        assert knocks(pair, 8001) == {VIP: Response.REFUSED, VIP6: Response.REFUSED}
+    finally:
+        pair.realserver("down")
+
+
 def test_redirect_serves_the_vip_on_a_host_that_has_it_not(pair: Pair) -> None:
     web = f"{sys.executable} -m http.server --bind :: --directory /sys/class/net 8000 >/dev/null 2>&1"
     pair.realserver("up", VIP, VIP6, "--method", "redirect")
+    listens = "for try in $(seq 300); do ss -Hltn 'sport = 8000' | grep -q . && exit; sleep 0.1; done; exit 1"
     server = subprocess.Popen(
         ["nsenter", f"--net=/run/netns/{pair.prefix}-server", "sh", "-c", f"exec {web}"]
     )
     try:
+        pair.sh("server", listens)
+        assert knocks(pair, 8000) == {VIP: Response.ACCEPTED, VIP6: Response.ACCEPTED}
         assert pair.who_has(VIP, VIP6) == set()
         assert f"{VIP}/" not in pair.sh("server", "ip -o address")
         for name, where in (

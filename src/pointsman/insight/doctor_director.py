@@ -245,6 +245,7 @@ def _adverts(facts: DirectorFacts) -> Iterable[Finding]:
             for advert in facts.adverts
             if (advert.interface, advert.virtual_router_id)
             == (instance.interface, instance.virtual_router_id)
+            and advert.source.version == _family(instance)
             and advert.source not in own
         ]
         strangers = sorted({str(advert.source) for advert in heard if _is_strange(instance, advert)})
@@ -257,6 +258,11 @@ def _adverts(facts: DirectorFacts) -> Iterable[Finding]:
                 advice="give one of them another virtual_router_id, or name it as unicast_peer",
             )
         yield from _masters(instance, {str(advert.source) for advert in heard if advert.priority}, strangers)
+
+
+def _family(instance: InstanceFact) -> int:
+    """IPv4 and IPv6 each have virtual routers of their own, with the same numbers."""
+    return next((item.version for item in (*instance.peers, *instance.addresses)), 4)
 
 
 def _is_strange(instance: InstanceFact, advert: SeenAdvert) -> bool:

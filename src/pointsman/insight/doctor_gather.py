@@ -36,7 +36,7 @@ from pointsman.insight.doctor_facts import (
     ServiceFact,
     VirtualFact,
 )
-from pointsman.insight.doctor_probe import Knock
+from pointsman.insight.doctor_knock import Knock, knock
 from pointsman.model.address import Address, Network, bracketed
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
@@ -256,7 +256,7 @@ def _probe(known: DirectorFacts) -> DirectorFacts:
             for item in _knocks(known, address, name, answers.macs(address, name)[0])
         ]
         ethernets = [card.name for card in here.cards if card.running and card.mac and not card.loopback]
-        responses = doctor_probe.knock(knocks[:_MOST_PROBES], ethernets)
+        responses = knock(knocks[:_MOST_PROBES], ethernets)
         mtus = {card.name: card.mtu for card in here.cards}
         echoes = doctor_probe.echo({address: mtus[name] for address, name in reached.items()})
     return msgspec.structs.replace(
@@ -297,11 +297,11 @@ def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) ->
         (
             held.ip
             for held in (card.addresses if card else ())
-            if address in held.network and held.ip not in vips
+            if address in held.network and held.ip not in vips and not held.ip.is_link_local
         ),
         None,
     )
-    if card is None or not isinstance(own, ipaddress.IPv4Address):
+    if card is None or own is None:
         return
     for service in known.services:
         member = next((server for server in service.servers if server.address == address), None)
@@ -311,7 +311,8 @@ def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) ->
             and member.forwarding == "Route"
             and service.tcp
             and service.port
-            and isinstance(service.address, ipaddress.IPv4Address)
+            and service.address is not None
+            and service.address.version == own.version
         ):
             yield Knock(
                 service=service.name,

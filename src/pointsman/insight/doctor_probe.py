@@ -1,5 +1,5 @@
-"""Asking the wire: who has an address, what a real server says to a SYN for the VIP, how long packets may be,
-who sends VRRP adverts. Each probe is a few frames, bounded in time, and changes nobody's tables.
+"""Asking the wire: who has an address, how long packets may be, who sends VRRP adverts; and what doctor_knock
+needs for its question. Each probe is a few frames, bounded in time, and changes nobody's tables.
 
 All of them raise OSError (EPERM without CAP_NET_RAW).
 """
@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import ipaddress
 import os
-import random
 import selectors
 import socket
 import struct
@@ -18,9 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
-import msgspec
-
-from pointsman.insight.doctor_facts import Answer, Answers, Echo, Response, SeenAdvert
+from pointsman.insight.doctor_facts import Answer, Answers, Echo, SeenAdvert
 from pointsman.model.address import Address
 from pointsman.net.ndisc import advertised, neighbour_solicitation
 from pointsman.vrrp import wire
@@ -45,20 +42,6 @@ PATIENCE = 2.0
 """Seconds until silence counts as an answer, where one is expected."""
 SHORT = 0.6
 """Seconds to listen where silence is what is hoped for."""
-
-
-class Knock(msgspec.Struct, frozen=True, kw_only=True):
-    """A SYN for VIP:port to be sent to a real server's MAC address."""
-
-    service: str
-    vip: ipaddress.IPv4Address
-    port: int
-    server: Address
-    mac: str
-    interface: str
-    own_mac: str
-    own_address: ipaddress.IPv4Address
-    """Where the answer is to go: an address of this host that is no VIP."""
 
 
 def who_has(asked: Iterable[tuple[str, Address]], expected: Collection[Address]) -> Answers:
@@ -97,7 +80,7 @@ def _ask_around(
     questions: list[tuple[str, Address]],
     expected: Collection[Address],
     protocol: int,
-    program: bytes,
+    accepted: bytes,
     question: Callable[[str], Callable[[bytes, Address], bytes]],
     answer: Callable[[bytes], tuple[Address, str] | None],
 ) -> list[Answer]:
@@ -110,11 +93,11 @@ def _ask_around(
         known = {(item.interface, item.address) for item in found}
         return {question for question in questions if question not in known}
 
-    with _taps({name for name, _ in questions}, protocol, program) as taps:
+    with taps({name for name, _ in questions}, protocol, accepted) as opened:
 
         def ask() -> None:
             for name, address in missing():
-                taps[name].send(question(name)(taps[name].getsockname()[4], address))
+                opened[name].send(question(name)(opened[name].getsockname()[4], address))
 
         def take(name: str, data: bytes) -> None:
             said = answer(data)
@@ -122,8 +105,8 @@ def _ask_around(
                 found.add(Answer(interface=name, address=said[0], mac=said[1]))
 
         begun = time.monotonic()
-        _converse(
-            taps,
+        converse(
+            opened,
             ask,
             take,
             done=lambda: (
@@ -159,52 +142,6 @@ def _link_locals() -> dict[str, ipaddress.IPv6Address]:
     return found
 
 
-def knock(knocks: Collection[Knock], interfaces: Collection[str]) -> dict[tuple[str, Address], Response]:
-    """Send each SYN, and see what comes back by any of the interfaces; what was opened is reset again."""
-    if not knocks:
-        return {}
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as reserved:
-        reserved.bind(("", 0))  # keeps the port ours; never connected
-        port = int(reserved.getsockname()[1])
-        first = random.getrandbits(31)
-        pending = {first + 1000 * number: item for number, item in enumerate(knocks)}
-        responses: dict[tuple[str, Address], Response] = {}
-        with _taps(interfaces, _ETH_P_IP, _to_port(port)) as taps:
-
-            def ask() -> None:
-                for sequence, item in pending.items():
-                    taps[item.interface].send(segment(item, port, sequence, _SYN))
-
-            def take(_name: str, data: bytes) -> None:
-                header = 14 + (data[14] & 0xF) * 4
-                if len(data) < header + 14:
-                    return
-                acknowledged, _, flags = struct.unpack_from("!IBB", data, header + 8)
-                item = pending.get(acknowledged - 1)
-                if item is None or data[26:30] != item.vip.packed:
-                    return
-                del pending[acknowledged - 1]
-                refused = bool(flags & _RST)
-                responses[item.service, item.server] = Response.REFUSED if refused else Response.ACCEPTED
-                if not refused:
-                    taps[item.interface].send(segment(item, port, acknowledged, _RST))
-
-            _converse(taps, ask, take, done=lambda: not pending)
-    return responses | {(item.service, item.server): Response.SILENT for item in pending.values()}
-
-
-def segment(item: Knock, port: int, sequence: int, flags: int) -> bytes:
-    """A TCP segment without payload from `port`, in IPv4 and Ethernet, addressed as a director would."""
-    source, destination = item.own_address.packed, item.vip.packed
-    bare = _TCP.pack(port, item.port, sequence, 0, 5 << 4, flags, 64240, 0, 0)
-    checksum = wire.internet_checksum(source + destination + struct.pack("!HH", 6, len(bare)) + bare)
-    tcp = bare[:16] + struct.pack("!H", checksum) + bare[18:]
-    ip = _IPV4.pack(0x45, 0, 20 + len(tcp), 0, 0x4000, 64, 6, 0, source, destination)
-    ip = ip[:10] + struct.pack("!H", wire.internet_checksum(ip)) + ip[12:]
-    macs = bytes.fromhex(item.mac.replace(":", "")), bytes.fromhex(item.own_mac.replace(":", ""))
-    return _ETHERNET.pack(*macs, _ETH_P_IP) + ip + tcp
-
-
 def echo(sizes: dict[Address, int]) -> dict[Address, Echo]:
     """Ping each address with the DF bit: a small packet, and one of `sizes` bytes."""
     targets = {address: size for address, size in sizes.items() if address.version == 4}
@@ -230,7 +167,7 @@ def echo(sizes: dict[Address, int]) -> dict[Address, Echo]:
             if (kind, number) == (_ECHO_REPLY, identifier):
                 back.add((str(ipaddress.IPv4Address(data[12:16])), length))
 
-        _converse({"": ping}, ask, take, done=lambda: back >= wanted, size=65535)
+        converse({"": ping}, ask, take, done=lambda: back >= wanted, size=65535)
     return {
         address: Echo(size=size, small=(str(address), _SMALL) in back, large=(str(address), size) in back)
         for address, size in targets.items()
@@ -246,24 +183,28 @@ def _echo_request(identifier: int, length: int) -> bytes:
 def adverts(
     waits: dict[str, float], enough: Callable[[list[SeenAdvert]], bool] = lambda _seen: False
 ) -> list[SeenAdvert]:
-    """The VRRP adverts (IPv4) that come in by these interfaces within so many seconds, or until `enough`."""
+    """The VRRP adverts that come in by these interfaces within so many seconds, or until `enough`."""
     seen: dict[tuple[str, Address, int], SeenAdvert] = {}
 
-    def take(name: str, data: bytes) -> None:
+    def take(key: str, data: bytes) -> None:
+        name = key.partition(" ")[0]
         with contextlib.suppress(wire.WireError):
-            datagram = wire.decode_ipv4(data[14:])
-            advert = wire.decode(datagram.payload, datagram.source, datagram.destination)
-            seen[name, datagram.source, advert.virtual_router_id] = SeenAdvert(
+            source, destination, payload = _datagram(data)
+            advert = wire.decode(payload, source, destination)
+            seen[name, source, advert.virtual_router_id] = SeenAdvert(
                 interface=name,
-                source=datagram.source,
+                source=source,
                 virtual_router_id=advert.virtual_router_id,
                 priority=advert.priority,
                 addresses=advert.addresses,
             )
 
-    with _taps(waits, _ETH_P_IP, _of_protocol(wire.PROTOCOL)) as taps:
-        _converse(
-            taps,
+    with (
+        taps(waits, _ETH_P_IP, _of_protocol(23)) as over_ipv4,
+        taps(waits, _ETH_P_IPV6, _of_protocol(20)) as over_ipv6,
+    ):
+        converse(
+            over_ipv4 | {f"{name} over IPv6": tap for name, tap in over_ipv6.items()},
             lambda: None,
             take,
             done=lambda: enough(list(seen.values())),
@@ -272,8 +213,20 @@ def adverts(
     return list(seen.values())
 
 
-def _converse(
-    taps: dict[str, socket.socket],
+def _datagram(data: bytes) -> tuple[Address, Address, bytes]:
+    """Source, destination and payload of a frame with IP. Raises wire.WireError."""
+    if data[12:14] != b"\x86\xdd":
+        datagram = wire.decode_ipv4(data[14:])
+        return datagram.source, datagram.destination, datagram.payload
+    if len(data) < 54:
+        raise wire.WireError("an IPv6 header that ends early")
+    (length,) = struct.unpack_from("!H", data, 18)
+    source, destination = ipaddress.IPv6Address(data[22:38]), ipaddress.IPv6Address(data[38:54])
+    return source, destination, data[54 : 54 + length]
+
+
+def converse(
+    opened: dict[str, socket.socket],
     ask: Callable[[], None],
     take: Callable[[str, bytes], None],
     done: Callable[[], bool],
@@ -285,9 +238,9 @@ def _converse(
     deadline = time.monotonic() + seconds
     following = time.monotonic()
     with selectors.DefaultSelector() as selector:
-        for name, tap in taps.items():
+        for name, tap in opened.items():
             selector.register(tap, selectors.EVENT_READ, name)
-        while taps and (now := time.monotonic()) < deadline and not done():
+        while opened and (now := time.monotonic()) < deadline and not done():
             if now >= following:
                 ask()
                 following = now + REPEAT
@@ -309,49 +262,33 @@ def _drain(tap: socket.socket, size: int) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _taps(interfaces: Iterable[str], protocol: int, program: bytes) -> Iterator[dict[str, socket.socket]]:
-    """Packet sockets, one an interface, that pass only what the classic BPF program accepts."""
+def taps(interfaces: Iterable[str], protocol: int, accepted: bytes) -> Iterator[dict[str, socket.socket]]:
+    """Packet sockets, one an interface, that pass what the classic BPF program accepts; empty: all of it."""
     with contextlib.ExitStack() as stack:
-        taps = {}
+        opened = {}
         for name in sorted(set(interfaces)):
             tap = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
-            if program:
-                code = ctypes.create_string_buffer(program, len(program))
-                attach = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
+            if accepted:
+                code = ctypes.create_string_buffer(accepted, len(accepted))
+                attach = struct.pack("HP", len(accepted) // 8, ctypes.addressof(code))
                 tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attach)
             tap.setblocking(False)
             tap.bind((name, protocol))
-            taps[name] = tap
-        yield taps
+            opened[name] = tap
+        yield opened
 
 
-def _of_protocol(number: int) -> bytes:
-    """Classic BPF: IPv4 packets of this protocol."""
-    return _program([(0x30, 0, 0, 23), (0x15, 0, 1, number), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)])
+def _of_protocol(place: int) -> bytes:
+    """Classic BPF: packets with VRRP's number at this place of the frame."""
+    return program([(0x30, 0, 0, place), (0x15, 0, 1, wire.PROTOCOL), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)])
 
 
-def _to_port(port: int) -> bytes:
-    """Classic BPF: unfragmented IPv4 TCP to this port."""
-    return _program(
-        [
-            (0x30, 0, 0, 23),  # A = protocol
-            (0x15, 0, 6, 6),
-            (0x28, 0, 0, 20),  # A = flags and fragment offset
-            (0x45, 4, 0, 0x1FFF),
-            (0xB1, 0, 0, 14),  # X = length of the IPv4 header
-            (0x48, 0, 0, 16),  # A = destination port
-            (0x15, 0, 1, port),
-            (0x06, 0, 0, 0xFFFF),
-            (0x06, 0, 0, 0),
-        ]
-    )
-
-
-def _program(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
+def program(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
+    """Classic BPF as SO_ATTACH_FILTER takes it."""
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
 
 
-_OF_ADVERTISEMENTS = _program(
+_OF_ADVERTISEMENTS = program(
     [
         (0x30, 0, 0, 20),  # A = next header
         (0x15, 0, 3, 58),

@@ -29,7 +29,7 @@ _FEW = 1024
 """Connections of the small table."""
 _STRANGERS = f"""
 import socket, struct
-from pointsman.insight.doctor_probe import Knock, segment
+from pointsman.insight.doctor_knock import Knock, segment
 import ipaddress
 out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 out.bind(("br_e", 0))
