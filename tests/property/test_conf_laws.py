@@ -251,6 +251,7 @@ def pool_members(draw: st.DrawFn, key: ServerKey) -> PoolMember:
         checks=checks,
         alpha=bool(checks) and draw(st.booleans()),
         inhibit_on_failure=draw(st.booleans()),
+        drain=draw(st.just(0.0) | seconds),
         slow_start=draw(st.just(0.0) | seconds),
         smtp_alert=draw(st.booleans()),
     )

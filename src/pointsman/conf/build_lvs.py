@@ -317,6 +317,7 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
         checks=tuple(check for check, _ in found),
         alpha=any(alpha if written is None else written for _, written in found),
         inhibit_on_failure=inherited("inhibit_on_failure", bool, own, scope.block) or False,
+        drain=inherited("drain", float, own, scope.block) or 0.0,
         slow_start=inherited("slow_start", float, own, scope.block) or 0.0,
         smtp_alert=_alerts(own, scope.globals, otherwise=True),
         notify_up=_program("notify_up", own, scope.globals, findings),

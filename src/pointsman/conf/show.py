@@ -138,6 +138,8 @@ def _member(member: PoolMember) -> Iterator[str]:
         yield f"lthreshold {server.lower_threshold}"
     yield f"alpha {on(member.alpha)}"
     yield f"inhibit_on_failure {on(member.inhibit_on_failure)}"
+    if member.drain:
+        yield f"drain {number(member.drain)}"
     if member.slow_start:
         yield f"slow_start {number(member.slow_start)}"
     yield f"smtp_alert {on(member.smtp_alert)}"

@@ -79,6 +79,16 @@ LVS: list[Keyword] = [
         _VS, "sorry_server_inhibit", Flag(), "The sorry server stays, with weight 0, while it is not needed."
     ),
     honoured(_VS, "sorry_server_lvs_method", METHODS, "Forwarding method of the sorry server."),
+    *(
+        honoured(
+            block,
+            "drain",
+            Seconds(0, _MONTH),
+            "Ours: a failed server keeps its connections so long, with weight 0, before it is removed.",
+            0.0,
+        )
+        for block in (_VS, _RS)
+    ),
     honoured(_RS, "weight", Integer(0, 2**31 - 1), "Share of the connections.", 1),
     honoured(_RS, "inhibit_on_failure", Boolean(), "On failure: weight 0 instead of removal."),
     honoured(_RS, "uthreshold", Integer(0, 2**31 - 1), "No new connections above so many; 0: no limit.", 0),

@@ -42,6 +42,8 @@ class KeeperMemory(msgspec.Struct, frozen=True):
     quorums: tuple[tuple[ServiceKey, bool], ...] = ()
     ramps: tuple[tuple[ServiceKey, ServerKey, float, float], ...] = ()
     """Real servers that start slowly: when each began (CLOCK_MONOTONIC), and seconds that it takes."""
+    drains: tuple[tuple[ServiceKey, ServerKey, float, float], ...] = ()
+    """Dead real servers that keep their connections for a while, in the same way."""
 
 
 class DirectorMemory(msgspec.Struct, frozen=True):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from pointsman.conf.changes import same
+from pointsman.daemon.carried import carried_over, members_of, service_keys
 from pointsman.daemon.director_memory import KeeperMemory, KeptOverride
 from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram
 from pointsman.dataplane.interface import DataPlane
@@ -26,11 +26,10 @@ from pointsman.lvs.steps import differences, step_texts
 from pointsman.lvs.transitions import DOWN, UP, Change, Transition, notify_command, transitions
 from pointsman.model.address import Address
 from pointsman.model.config import Config
-from pointsman.model.health import AnyCheck, PoolMember
 from pointsman.model.naming import server_name, service_name
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal
 from pointsman.model.override import Override
-from pointsman.model.service import ServerKey, ServiceEntry, ServiceKey, ServiceTable
+from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable
 
 log = logging.getLogger("director")
 
@@ -52,13 +51,14 @@ class Keeper:
         self._clock = clock
         self._config = config
         self._plane = plane
-        self.managed = _keys(config)
+        self.managed = service_keys(config)
         self._leaving: frozenset[ServiceKey] = frozenset()
         """Services of a former configuration that are still to be taken out of the table."""
         self._verdicts: dict[CheckKey, bool] = {}
         self._known: dict[CheckKey, CheckResult] = {}
         self._overrides = OverrideBook()
         self._ramps = Ramps()
+        self._drains = Ramps()
         self._own: frozenset[Address] = frozenset()
         self._held: dict[str, bool] = {}
         self._pools = self._recall(memory)
@@ -70,7 +70,7 @@ class Keeper:
         """Go on where an earlier keeper ended; the states that its services were in."""
         actual = self._plane.read()
         present = {entry.service.key for entry in actual}
-        places = {key: len(member.checks) for key, member in _members(self._config)}
+        places = {key: len(member.checks) for key, member in members_of(self._config)}
         if memory is None:
             self._verdicts = found_down(self._config.virtual_servers, actual)
             memory = KeeperMemory()
@@ -84,9 +84,10 @@ class Keeper:
                     service_name(kept.service),
                     kept.override.text(),
                 )
-        for kept_ramp in memory.ramps:
-            if kept_ramp[:2] in places:
-                self._ramps.begin(kept_ramp[:2], *kept_ramp[2:])
+        for times, found in ((self._ramps, memory.ramps), (self._drains, memory.drains)):
+            for service, server, began, seconds in found:
+                if (service, server) in places:
+                    times.begin((service, server), began, seconds)
         for result in memory.results:
             if result.service in present and result.check < places.get((result.service, result.server), 0):
                 check = (result.service, result.server, result.check)
@@ -123,6 +124,7 @@ class Keeper:
             ),
             quorums=tuple((key, pool.quorum_up) for key, pool in self._pools.items()),
             ramps=tuple((*key, *ramp) for key, ramp in self._ramps.under_way.items()),
+            drains=tuple((*key, *drain) for key, drain in self._drains.under_way.items()),
         )
 
     def take(self, result: CheckResult) -> Alert | None:
@@ -157,7 +159,8 @@ class Keeper:
         ]
         if self._start_slowly(told):
             wanted = self._wanted(self._config, self._verdicts)
-        self._ramps.forget_arrived(self._clock())
+        for times in (self._ramps, self._drains):
+            times.forget_arrived(self._clock())
         self._pools = wanted.pools
         plan = reconcile(wanted.table, self._plane.read(), managed=self.managed | self._leaving)
         before = {refusal.operation for refusal in self.refusals}
@@ -177,13 +180,14 @@ class Keeper:
 
     def _wanted(self, config: Config, verdicts: dict[CheckKey, bool]) -> Desired:
         overrides = self._overrides.active
+        draining = {key for key, share in self._drains.shares(self._clock()).items() if share < 1.0}
         shares = {
             key: share
             for key, share in self._ramps.shares(self._clock()).items()
             if key not in overrides or overrides[key].weight is None
         }
         wanted = desired(
-            config.virtual_servers, verdicts, overrides, self._pools, self._weight_changes(), shares
+            config.virtual_servers, verdicts, overrides, self._pools, self._weight_changes(), shares, draining
         )
         away = self._on_standby(config)
         table = ServiceTable.of(entry for entry in wanted.table if entry.service.key not in away)
@@ -196,29 +200,32 @@ class Keeper:
         return on_standby(config.virtual_servers, self._own, config.instances, self._held, present)
 
     def _start_slowly(self, told: Iterable[Transition]) -> bool:
-        """Begin and end the ramps of real servers that come and go; whether there is any such news."""
+        """Begin and end the time of real servers that come and go slowly; whether there is any such news."""
         news = [item for item in told if item.change in UP | DOWN]
-        pace = {key: member.slow_start for key, member in _members(self._config)} if news else {}
+        members = dict(members_of(self._config)) if news else {}
         for item in news:
             if item.server is not None:
-                key = (item.service, item.server)
-                seconds = pace.get(key, 0.0) if item.change in UP else 0.0
-                self._ramps.begin(key, self._clock(), seconds)
+                key, comes = (item.service, item.server), item.change in UP
+                member = members.get(key)
+                self._ramps.begin(key, self._clock(), member.slow_start if member and comes else 0.0)
+                self._drains.begin(key, self._clock(), member.drain if member and not comes else 0.0)
         return bool(news)
 
     @property
     def unsettled(self) -> bool:
         """Whether the table has to be gone over again by and by: something was refused, or starts slowly."""
-        return bool(self.refusals or self._ramps.under_way)
+        return bool(self.refusals or self._ramps.under_way or self._drains.under_way)
 
     def _weight_changes(self) -> dict[CheckKey, int]:
         return {key: result.weight_change for key, result in self._known.items()}
 
     def plan(self, config: Config) -> list[str]:
         """What `adopt` of this configuration and the next `settle` would do to the table, in words."""
-        wanted = self._wanted(config, _carried_over(self._config, config, self._verdicts))
+        wanted = self._wanted(config, carried_over(self._config, config, self._verdicts))
         actual = self._plane.read()
-        return step_texts(reconcile(wanted.table, actual, managed=self.managed | _keys(config)), actual)
+        return step_texts(
+            reconcile(wanted.table, actual, managed=self.managed | service_keys(config)), actual
+        )
 
     def problems(self) -> list[str]:
         """For `status`: what was refused, and where somebody has changed the table behind our back."""
@@ -237,14 +244,15 @@ class Keeper:
 
     def adopt(self, config: Config) -> None:
         """Keep another configuration from now on; checks that stay, or change, keep their verdicts."""
-        self._verdicts = _carried_over(self._config, config, self._verdicts)
-        known = {key for key, _ in _members(config)}
+        self._verdicts = carried_over(self._config, config, self._verdicts)
+        known = {key for key, _ in members_of(config)}
         self._known = {key: result for key, result in self._known.items() if key[:2] in known}
         self._overrides.keep_only(known)
         self._ramps.keep_only(known)
-        self._leaving |= self.managed - _keys(config)
+        self._drains.keep_only(known)
+        self._leaving |= self.managed - service_keys(config)
         self._config = config
-        self.managed = _keys(config)
+        self.managed = service_keys(config)
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
         """An administrator's own operations, at once.
@@ -254,7 +262,7 @@ class Keeper:
         """
         refusals = self._plane.apply(operations)
         refused = {refusal.operation for refusal in refusals}
-        configured = {key for key, _ in _members(self._config)}
+        configured = {key for key, _ in members_of(self._config)}
         for operation in operations:
             if not isinstance(operation, EditServer) or operation in refused:
                 continue
@@ -267,7 +275,7 @@ class Keeper:
         """Take an administrator's word about a real server; who it was about. `settle` carries it out."""
         found = [
             key
-            for key, _ in _members(self._config)
+            for key, _ in members_of(self._config)
             if key[1].address == request.server
             and request.port in (0, key[1].port)
             and request.service in ("", service_name(key[0]), str(key[0]).partition(" ")[2])
@@ -370,41 +378,6 @@ def _health(results: list[CheckResult]) -> dict[str, Any]:
     """What the checks of one real server say together."""
     failed = [result.reason for result in results if not result.up]
     return {"up": not failed if results else None, "reason": "; ".join(failed)}
-
-
-def _keys(config: Config) -> frozenset[ServiceKey]:
-    return frozenset(virtual.service.key for virtual in config.virtual_servers)
-
-
-def _members(config: Config) -> Iterator[tuple[tuple[ServiceKey, ServerKey], PoolMember]]:
-    for virtual in config.virtual_servers:
-        for member in virtual.members:
-            yield (virtual.service.key, member.server.key), member
-
-
-def _carried_over(old: Config, new: Config, verdicts: dict[CheckKey, bool]) -> dict[CheckKey, bool]:
-    """The verdicts for the new checks: that of the equal old check, else that of the one in its place.
-
-    A changed check says nothing until it has run; taking the server out, or back, meanwhile would be a guess.
-    """
-    before = {key: member.checks for key, member in _members(old)}
-    carried: dict[CheckKey, bool] = {}
-    for key, member in _members(new):
-        checks = before.get(key, ())
-        for index, check in enumerate(member.checks):
-            place = _former_place(index, check, checks, member.checks)
-            if place is not None and (*key, place) in verdicts:
-                carried[(*key, index)] = verdicts[(*key, place)]
-    return carried
-
-
-def _former_place(
-    index: int, check: AnyCheck, old: Sequence[AnyCheck], new: Sequence[AnyCheck]
-) -> int | None:
-    """Where among the old checks this one was; None: it is new."""
-    equal = (place for place, other in enumerate(old) if same(check, other))
-    changed = index < len(old) and not any(same(old[index], other) for other in new)
-    return next(equal, index if changed else None)
 
 
 def foreign_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> list[ServiceKey]:

@@ -12,7 +12,7 @@ The rules are keepalived's (check/ipwrapper.c, update_quorum_state and perform_s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -65,11 +65,13 @@ def desired(
     before: PoolStates | None = None,
     weight_changes: WeightChanges | None = None,
     shares: Shares | None = None,
+    draining: Collection[tuple[ServiceKey, ServerKey]] = (),
 ) -> Desired:
     """The table that these verdicts ask for, services and real servers in the order of the configuration.
 
     `before` is `pools` of the previous call; a service it does not know starts without quorum.
     `weight_changes`: what checks that measure add to the weight of their real server.
+    `draining`: dead real servers with `drain` whose time is not over. One that dies now begins its time.
     `shares` lower weights in the table only: a quorum is measured by the full ones.
     Raises ValueError when two virtual servers have the same key.
     """
@@ -78,7 +80,7 @@ def desired(
     for virtual in virtual_servers:
         key = virtual.service.key
         pools[key] = pool_state(
-            virtual, verdicts, overrides or {}, (before or {}).get(key), weight_changes or {}
+            virtual, verdicts, overrides or {}, (before or {}).get(key), weight_changes or {}, draining
         )
         entries.append(ServiceEntry(virtual.service, _serving(virtual, pools[key], shares or {})))
     return Desired(ServiceTable.of(entries), pools)
@@ -90,6 +92,7 @@ def pool_state(
     overrides: Overrides,
     before: PoolState | None,
     weight_changes: WeightChanges,
+    draining: Collection[tuple[ServiceKey, ServerKey]] = (),
 ) -> PoolState:
     """Who of one virtual server's pool lives, and whether that is a quorum."""
     living: list[RealServer] = []
@@ -101,7 +104,7 @@ def pool_state(
             measured = _weight(virtual, member, weight_changes)
             weight = measured if override.weight is None else override.weight
             living.append(msgspec.structs.replace(member.server, weight=weight))
-        elif member.inhibit_on_failure:
+        elif member.inhibit_on_failure or _drains(virtual, member, before, draining):
             inhibited.append(msgspec.structs.replace(member.server, weight=0))
     quorum_up = _quorum_up(virtual, sum(server.weight for server in living), before)
     return PoolState(
@@ -109,6 +112,20 @@ def pool_state(
         living=tuple(living),
         inhibited=tuple(inhibited),
         sorry_server=None if quorum_up else virtual.sorry_server,
+    )
+
+
+def _drains(
+    virtual: VirtualServer,
+    member: PoolMember,
+    before: PoolState | None,
+    draining: Collection[tuple[ServiceKey, ServerKey]],
+) -> bool:
+    """Whether a dead real server is still to serve the connections that it has."""
+    if (virtual.service.key, member.server.key) in draining:
+        return True
+    return bool(member.drain and before) and any(
+        server.key == member.server.key for server in (before.living if before else ())
     )
 
 

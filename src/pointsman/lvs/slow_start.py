@@ -1,4 +1,4 @@
-"""slow_start: a real server that comes back gets its weight by and by, in a straight line."""
+"""slow_start and drain: real servers that come back or go take their time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pointsman.lvs.overrides import MemberKey
 
 
 class Ramps:
-    """The real servers that are on their way to full weight; `now` is a clock that never goes back."""
+    """Real servers on their way, to full weight or out; `now` is of a clock that never goes back."""
 
     def __init__(self) -> None:
         self._began: dict[MemberKey, tuple[float, float]] = {}

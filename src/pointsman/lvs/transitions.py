@@ -20,6 +20,8 @@ class Change(enum.Enum):
     ADDED = "added"
     DISABLED = "disabled"
     ENABLED = "enabled"
+    DRAINED = "drained"
+    """Disabled for a while, and now removed."""
     WEIGHT = "weight"
     QUORUM_GAINED = "quorum gained"
     QUORUM_LOST = "quorum lost"
@@ -83,6 +85,10 @@ def _departures(virtual: VirtualServer, before: PoolState, after: PoolState) -> 
         elif server.key not in alive:
             text = f"Removing service {name} from VS {where}"
             told.append(Transition(change=Change.REMOVED, service=key, server=server.key, text=text))
+    for server in before.inhibited:
+        if server.key not in alive | kept:
+            text = f"Removing service {server_name(key, server.key)} from VS {where}"
+            told.append(Transition(change=Change.DRAINED, service=key, server=server.key, text=text))
     return told
 
 

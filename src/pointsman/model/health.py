@@ -43,6 +43,8 @@ class PoolMember(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Down until the first check has succeeded."""
     inhibit_on_failure: bool = False
     """On failure: weight 0 instead of removal."""
+    drain: float = 0.0
+    """Ours: seconds that a failed real server stays with weight 0 before it is removed."""
     slow_start: float = 0.0
     """Ours: seconds in which the weight grows to its full value after the real server has come back."""
     smtp_alert: bool = True

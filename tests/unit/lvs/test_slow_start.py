@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from ipaddress import ip_address
 
 import msgspec
+import pytest
 
 from pointsman.daemon.keeper import Keeper
 from pointsman.daemon.messages import CheckResult
@@ -119,6 +121,32 @@ def test_a_reload_forgets_servers_that_are_no_more() -> None:
     assert ramps.shares(1.0) == {(VIP, WEB[0]): 0.2}
     ramps.begin((VIP, WEB[0]), 1.0, 0.0)
     assert not ramps.under_way
+
+
+def test_a_dead_server_drains_for_its_time_and_is_then_removed(caplog: pytest.LogCaptureFixture) -> None:
+    clock, plane = Clock(), MemoryDataPlane()
+    made = config(0.0)
+    members = tuple(msgspec.structs.replace(member, drain=30.0) for member in made.virtual_servers[0].members)
+    virtual = msgspec.structs.replace(made.virtual_servers[0], members=members)
+    made = msgspec.structs.replace(made, virtual_servers=(virtual,))
+    keeper = Keeper(made, plane, clock=clock)
+    keeper.settle()
+    with caplog.at_level(logging.INFO):
+        keeper.take(verdict(WEB[1], False))
+        keeper.settle()
+        assert weights(plane) == [100, 0] and keeper.unsettled
+        clock.now += 29
+        again = Keeper(made, plane, keeper.remember(), clock=clock)
+        again.settle()
+        assert weights(plane) == [100, 0] and not again.problems()
+        clock.now += 2
+        again.settle()
+        assert weights(plane) == [100] and not again.unsettled
+        keeper.take(verdict(WEB[1], True))
+        keeper.settle()
+        assert weights(plane) == [100, 100] and not keeper.unsettled
+    words = [record.message.split()[0] for record in caplog.records]
+    assert words == ["Disabling", "Removing", "Enabling"]
 
 
 def test_without_the_word_the_whole_weight_is_there_at_once() -> None:
