@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("dataplane", "failover", "forwarding", "health")
+NAMES = ("conf", "dataplane", "failover", "forwarding", "health")
 
 
 def main(words: list[str]) -> int:

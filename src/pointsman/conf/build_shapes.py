@@ -1,9 +1,9 @@
-"""Thousands of virtual servers, most of them alike: the second one of a shape is not read, but made.
+"""Thousands of virtual servers, most of them alike: from the third of a shape on they are made, not read.
 
-A shape is the text of a virtual_server block without addresses and ports in its heads. The first block of a
-shape is read like any other; when nothing was to be said about it, a function is compiled from the model that
-came out, which makes the same model for other addresses, another port and another place. A law holds both to
-be equal (tests/property/test_conf_shapes.py).
+A shape is the text of a virtual_server block without addresses and ports in its heads. The first blocks of a
+shape are read like any other; when nothing was to be said about them, a function is compiled from the model
+that came out, which makes the same model for other addresses, another port and another place. A law holds both
+to be equal (tests/property/test_conf_shapes.py).
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Shapes:
         self._read = read
         self._findings = findings
         self._makers: dict[object, Maker | None] = {}
+        self._once: set[int] = set()
+        """Hashes of shapes that were read once: most of them may be the only one of their kind."""
 
     def virtual_servers(self, chunk: Chunk) -> list[VirtualServer]:
         """What this block stands for: one virtual server as a rule, none when it cannot be read."""
@@ -69,6 +71,9 @@ class Shapes:
     def _first(self, chunk: Chunk, text: bytes, shape: object, one_port: bool) -> list[VirtualServer]:
         said = self._findings.said
         servers = self._read(chunk)
+        if hash(shape) not in self._once:
+            self._once.add(hash(shape))
+            return servers
         known = shape in self._makers or len(self._makers) >= MAX_SHAPES
         if len(servers) == 1 and self._findings.said == said and not known:
             self._makers[shape] = _maker(servers[0], chunk, text, one_port)

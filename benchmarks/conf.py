@@ -1,0 +1,125 @@
+"""`pointsman check` beside `keepalived -t`: files of 10,000 virtual servers with four real servers each.
+
+CPU time (user and system; least of some rounds, by turns) and peak memory. keepalived runs in an empty
+network namespace, as it looks at interfaces; `check` needs none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+RESULT = Path("build/bench/conf.json")
+SERVICES, REALS = 10_000, 4
+ROUNDS = {"all alike": 7, "own ports, 3 weights": 7, "no two alike": 1}
+
+_SERVICE = """
+virtual_server {vip} {port} {{
+    delay_loop 6
+    lvs_sched wrr
+    lvs_method DR
+    protocol TCP
+    persistence_timeout 600
+{more}
+{reals}
+}}
+"""
+_REAL = """    real_server {rip} {port} {{
+        weight {weight}
+        inhibit_on_failure
+        TCP_CHECK {{
+            connect_timeout 3
+            retry 3
+            delay_before_retry 3
+            warmup 1
+            bindto 192.0.2.1
+        }}
+    }}
+"""
+
+
+def text(port: Callable[[int], int], weight: Callable[[int], int], more: Callable[[int], str]) -> str:
+    """A file; what differs from service to service is given by functions of their number."""
+    blocks = ["global_defs {\n    router_id lb-01\n}\n"]
+    for number in range(SERVICES):
+        reals = "\n".join(
+            _REAL.format(
+                rip=f"172.{16 + index // 65536}.{index // 256 % 256}.{index % 256}",
+                port=port(number),
+                weight=weight(index),
+            )
+            for index in range(number * REALS, (number + 1) * REALS)
+        )
+        vip = f"10.1.{number // 256}.{number % 256}"
+        blocks.append(_SERVICE.format(vip=vip, port=port(number), more=more(number), reals=reals))
+    return "".join(blocks)
+
+
+FILES: dict[str, Callable[[], str]] = {
+    "all alike": lambda: text(lambda _: 80, lambda _: 1, lambda _: ""),
+    "own ports, 3 weights": lambda: text(lambda n: 1000 + n, lambda n: n % 3 + 1, lambda _: "    # web"),
+    "no two alike": lambda: text(lambda _: 80, lambda _: 1, lambda n: f"    virtualhost www{n}.example.org"),
+}
+
+
+def measured(command: Sequence[str]) -> tuple[float, int]:
+    """CPU seconds and peak memory in KiB of a program and what it starts; its exit code has to be 0."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+
+
+def least(found: Sequence[tuple[float, int]]) -> dict[str, float]:
+    """The quickest round; memory of the largest."""
+    return {"seconds": round(min(each[0] for each in found), 3), "KiB": max(each[1] for each in found)}
+
+
+def main() -> None:
+    """Measure, print, and write build/bench/conf.json."""
+    if shutil.which("keepalived") is None or os.geteuid() != 0:
+        print("bench conf needs keepalived, and root for a network namespace")
+        sys.exit(1)
+    pair: dict[str, list[str]] = {
+        "pointsman": [sys.executable, "-m", "pointsman", "check"],
+        "keepalived": ["unshare", "--net", "keepalived", "-t", "-f"],
+    }
+    results: dict[str, object] = {"host": platform.platform(), "python": platform.python_version()}
+    print(f"{SERVICES} virtual servers x {REALS} real servers; CPU time, least of some rounds\n")
+    print(f"{'file':24}{'lines':>9}{'pointsman':>12}{'MiB':>6}{'keepalived':>12}{'MiB':>6}{'ratio':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, make in FILES.items():
+            file = Path(folder) / "keepalived.conf"
+            file.write_text(make())
+            lines = file.read_bytes().count(b"\n")
+            found: dict[str, list[tuple[float, int]]] = {who: [] for who in pair}
+            for _ in range(ROUNDS[name]):
+                for who, command in pair.items():
+                    found[who].append(measured([*command, str(file)]))
+            ours, theirs = least(found["pointsman"]), least(found["keepalived"])
+            ratio = ours["seconds"] / theirs["seconds"]
+            results[name] = {
+                "lines": lines,
+                "pointsman": ours,
+                "keepalived": theirs,
+                "ratio": round(ratio, 2),
+            }
+            print(
+                f"{name:24}{lines:9}{ours['seconds']:10.2f} s{ours['KiB'] / 1024:6.0f}"
+                f"{theirs['seconds']:10.2f} s{theirs['KiB'] / 1024:6.0f}{ratio:8.2f}"
+            )
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
