@@ -20,6 +20,7 @@ from pointsman.lab import namespace
 from pointsman.model.vrrp import StaticSettings, VrrpInstance
 
 ROOT = Path(__file__).parents[2]
+_SO_RCVBUFFORCE = 33
 DEADLINE = 30.0
 """Seconds after which what a test waits for counts as not happening."""
 
@@ -232,6 +233,7 @@ class Capture:
     def __init__(self, made: Switch, host: Host) -> None:
         with namespace.entered(made.namespace):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 25)
         self._socket.bind((host.port, 3))
         self._socket.setblocking(False)
         self._mac = host.mac()

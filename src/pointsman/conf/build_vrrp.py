@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from pointsman.conf.build_auth import authentication, signing
 from pointsman.conf.build_routes import routes
 from pointsman.conf.build_rules import Preferences, rules
 from pointsman.conf.build_tracking import Trackers, notify, tracked
@@ -13,10 +14,7 @@ from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.tree import Node
 from pointsman.conf.values import BadValueError, parse_address
 from pointsman.model.address import Address
-from pointsman.model.vrrp import PassAuthentication, VrrpInstance, VrrpState
-
-PASSWORD_BYTES = 8
-"""What VRRP version 2 carries (RFC 2338 section 5.3.6.2)."""
+from pointsman.model.vrrp import VrrpInstance, VrrpState
 
 T = TypeVar("T")
 
@@ -66,7 +64,8 @@ def instance(
         unicast_source=block.address("unicast_src_ip"),
         unicast_peers=peers,
         multicast_source=block.address("mcast_src_ip"),
-        authentication=_authentication(block, version, findings),
+        authentication=authentication(block, version, findings),
+        hmac=signing(block, _first(block.get("advert_int", float), 1.0), findings),
         nopreempt=nopreempt,
         preempt_delay=_preempt_delay(block, state, nopreempt, findings),
         garp_master_delay=float(master_delay),
@@ -186,38 +185,6 @@ def _preempt_delay(block: Settings, state: VrrpState, nopreempt: bool, findings:
     text = f"preempt_delay has no effect with {why}, as in keepalived"
     findings.warning(setting.location, text, "remove it, or write state BACKUP", len("preempt_delay"))
     return 0.0
-
-
-def _authentication(block: Settings, version: int, findings: Findings) -> PassAuthentication | None:
-    setting = block.last("authentication")
-    if setting is None:
-        return None
-    keyword = setting.node.keyword
-    inner = read_block(setting.block, "authentication", findings)
-    kind, password = inner.last("auth_type"), inner.last("auth_pass")
-    if kind is not None and kind.value == "AH":
-        findings.error(
-            kind.location, "auth_type AH is not supported", "write auth_type PASS", len("auth_type AH")
-        )
-        return None
-    if version == 3:
-        text = (
-            "version 3 has no authentication (RFC 5798 section 9); the block has no effect, as in keepalived"
-        )
-        findings.warning(keyword.location, text, "remove it, or write version 2", keyword.width)
-        return None
-    if kind is None or password is None:
-        missing = "auth_type" if kind is None else "auth_pass"
-        if not any(node.keyword.text == missing for node in setting.block):
-            text = f"authentication without {missing} protects nothing"
-            findings.error(keyword.location, text, f"add {missing}", keyword.width)
-        return None
-    word = password.node.values[0]
-    size = len(word.text.encode())
-    if size > PASSWORD_BYTES:
-        text = f"the password has {size} bytes; VRRP carries only the first {PASSWORD_BYTES}"
-        findings.warning(word.location, text, f"shorten it to {PASSWORD_BYTES} on all routers", word.width)
-    return PassAuthentication(word.text)
 
 
 def _lines(block: Settings, name: str) -> list[Node]:

@@ -10,7 +10,7 @@ from pointsman.model.config import Config
 from pointsman.model.location import Location
 from pointsman.model.service import ServerKey, ServiceKey
 
-_SECRET = frozenset({"authentication", "password"})
+_SECRET = frozenset({"authentication", "hmac", "password"})
 """Fields whose values are not shown."""
 _ELSEWHERE = frozenset({"virtual_servers", "location"})
 """Fields that are compared piece by piece."""

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from pointsman.conf.layout import block, number, on, text
 from pointsman.conf.show_routes import route_line, rule_line
 from pointsman.conf.show_tracking import notify, tracked
-from pointsman.model.vrrp import StaticSettings, VirtualAddress, VirtualInterface, VrrpInstance
+from pointsman.model.vrrp import (
+    HmacAuthentication,
+    PassAuthentication,
+    StaticSettings,
+    VirtualAddress,
+    VirtualInterface,
+    VrrpInstance,
+)
 
 
 def instance_lines(instance: VrrpInstance) -> Iterator[str]:
@@ -18,8 +25,11 @@ def instance_lines(instance: VrrpInstance) -> Iterator[str]:
     yield f"version {instance.version}"
     yield f"advert_int {number(instance.advert_interval)}"
     if instance.authentication is not None:
-        lines = ["auth_type PASS", f"auth_pass {text(instance.authentication.password)}"]
+        kind = "PASS" if isinstance(instance.authentication, PassAuthentication) else "AH"
+        lines = [f"auth_type {kind}", f"auth_pass {text(instance.authentication.password)}"]
         yield from block("authentication", iter(lines))
+    if instance.hmac is not None:
+        yield from block("auth_hmac", _signing(instance.hmac))
     if instance.unicast_source is not None:
         yield f"unicast_src_ip {instance.unicast_source}"
     if instance.unicast_peers:
@@ -58,6 +68,15 @@ def _answers(instance: VrrpInstance) -> Iterator[str]:
         yield "check_unicast_src"
     yield f"v3_checksum_as_v2 {on(instance.checksum_without_pseudo_header)}"
     yield f"notify_priority_changes {on(instance.notify_priority_changes)}"
+
+
+def _signing(settings: HmacAuthentication) -> Iterator[str]:
+    for each in settings.keys:
+        yield f"key {each.number} hex:{each.key.hex()}"
+    yield f"active_key {settings.active_key}"
+    yield f"anti_replay {'time' if settings.by_time else 'monotonic'}"
+    yield f"time_window {max(1, round(settings.window))}"
+    yield f"mode {settings.mode}"
 
 
 def _virtual_interfaces(instance: VrrpInstance) -> Iterator[str]:

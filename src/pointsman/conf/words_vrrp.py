@@ -6,7 +6,7 @@ from pointsman.conf.keywords import Keyword, accepted, honoured, refused
 from pointsman.conf.values import Anything, Boolean, Choice, Flag, Integer, Interface, Ip, Seconds, Text
 
 _V = "vrrp_instance"
-_A = "authentication"
+_A, _H = "authentication", "auth_hmac"
 _COMMAND = Anything("a command line, in quotes when it has arguments", words=3)
 _TRACKING = "tracking it is not implemented yet; the router would keep a mastership that it should give up"
 
@@ -30,7 +30,12 @@ VRRP: list[Keyword] = [
         listing=True,
     ),
     honoured(_V, _A, Flag(), "Authentication of VRRP version 2.", opens=_A),
-    honoured(_A, "auth_type", Choice(("PASS", "AH")), "PASS: a password in clear text."),
+    honoured(
+        _A,
+        "auth_type",
+        Choice(("PASS", "AH")),
+        "PASS: a password in clear text. AH: an IPsec authentication header, HMAC-MD5-96.",
+    ),
     honoured(_A, "auth_pass", Text("a password of up to 8 characters"), "The password; only 8 bytes travel."),
     honoured(_V, "unicast_src_ip", Ip(), "Source address of unicast adverts; default: the interface's own."),
     honoured(
@@ -156,7 +161,33 @@ VRRP: list[Keyword] = [
         "lvs_sync_daemon_interface",
         "connections are not synchronized yet; after a fail-over they would break",
     ),
-    *refused(
-        _V, "auth_hmac", "only auth_type PASS is implemented; routers that demand auth_hmac would not listen"
+    honoured(_V, _H, Flag(), "Adverts with an HMAC-SHA256 against forgery and replay.", opens=_H),
+    honoured(
+        _H,
+        "key",
+        Anything("NUMBER KEY", words=2),
+        "A key of 32 to 64 bytes, in hexadecimal behind hex:, or as it is.",
+        repeats=True,
+    ),
+    honoured(_H, "active_key", Integer(0, 255), "The number of the key to sign with."),
+    honoured(
+        _H,
+        "anti_replay",
+        Choice(("time", "monotonic")),
+        "time: old adverts are known by their time, so clocks must agree. monotonic: by order only.",
+        "time",
+    ),
+    honoured(
+        _H,
+        "time_window",
+        Integer(1, 300, "seconds"),
+        "How far clocks may differ; usual: 3 adverts, at least 5.",
+    ),
+    honoured(
+        _H,
+        "mode",
+        Choice(("enforce", "permissive", "receive-only")),
+        "permissive: adverts without HMAC are listened to. receive-only: and none is sent, either.",
+        "enforce",
     ),
 ]

@@ -24,6 +24,7 @@ from pointsman.daemon.vrrp_router import Router
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VrrpInstance
 from pointsman.net.addresses import InterfaceAddress
+from pointsman.vrrp.admission import protocol_of
 from pointsman.vrrp.machine import OWNER_PRIORITY
 from pointsman.vrrp.tracking import Readings
 
@@ -45,7 +46,7 @@ class Crew:
         self._run_directory = run_directory
         self._selector = selector
         self._report = report
-        self._endpoints: dict[tuple[str, Address | None, int], Endpoint] = {}
+        self._endpoints: dict[tuple[str, Address | None, int, int], Endpoint] = {}
 
     def add(self, instance: VrrpInstance, present: list[InterfaceAddress], patient: bool = False) -> Router:
         """A router for this instance, not yet started. Raises EnvironmentProblemError.
@@ -132,7 +133,7 @@ class Crew:
 
     def _endpoint(self, instance: VrrpInstance, own_address: Address) -> Endpoint:
         source = own_address if instance.unicast_peers else None
-        key = (instance.interface, source, instance.family)
+        key = (instance.interface, source, instance.family, protocol_of(instance))
         return self._endpoints.setdefault(key, Endpoint(*key))
 
     def _open(self, endpoint: Endpoint) -> None:

@@ -10,6 +10,8 @@ from pointsman.model.address import Address
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.links import Link
 from pointsman.vrrp import gate
+from pointsman.vrrp.ah import router_of
+from pointsman.vrrp.wire import PROTOCOL
 
 FLOOD = 2000.0
 """Refused packets a second above which reading waits for BREATH: waking up costs more than ten packets."""
@@ -20,11 +22,12 @@ BREATH, WINDOW = 0.001, 0.02
 class Endpoint:
     """One socket and the routers that share it, by virtual router id."""
 
-    def __init__(self, interface: str, source: Address | None, family: int) -> None:
+    def __init__(self, interface: str, source: Address | None, family: int, protocol: int = PROTOCOL) -> None:
         self.interface = interface
         self.source = source
         """None: multicast."""
         self.family = family
+        self._protocol = protocol
         """4 or 6."""
         self.routers: dict[int, Router] = {}
         self.unknown = 0
@@ -45,7 +48,7 @@ class Endpoint:
             self._socket.close()
             self._share(None)
         if link is not None:
-            opened = AdvertSocket(link, self.source, self.family)
+            opened = AdvertSocket(link, self.source, self.family, protocol=self._protocol)
             selector.register(opened, selectors.EVENT_READ, self.drain)
             self._index = link.index
             self._share(opened)
@@ -74,7 +77,8 @@ class Endpoint:
             time.sleep(BREATH)
         for arrival in self._socket.receive(self._unwanted):
             datagram = arrival.datagram
-            router = self.routers.get(datagram.payload[1]) if len(datagram.payload) > 1 else None
+            number = router_of(datagram.payload, self._protocol)
+            router = self.routers.get(number) if number is not None else None
             if router is None:
                 self.unknown += 1
             elif router.knows(datagram.source) or self._strangers.spend(arrival.time):

@@ -16,6 +16,7 @@ from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.links import Link
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.net.sysctls import Sysctls, Wish
+from pointsman.vrrp.admission import protocol_of
 
 log = logging.getLogger("vrrp")
 
@@ -104,7 +105,9 @@ class VirtualInterfaces:
         if self._socket is None or self._socket_index != link.index:
             self._close()
             try:
-                self._socket = AdvertSocket(link, None, self._instance.family, listens=False)
+                self._socket = AdvertSocket(
+                    *(link, None, self._instance.family), listens=False, protocol=protocol_of(self._instance)
+                )
             except OSError as error:
                 self._complain(f"({self._instance.name}) cannot send on {link.name}: {error.strerror}")
             self._socket_index = link.index

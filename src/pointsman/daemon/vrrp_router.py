@@ -6,6 +6,7 @@ import collections
 import contextlib
 import logging
 from collections.abc import Callable
+from time import time as wall_clock
 
 from pointsman.daemon.messages import InstanceChanged
 from pointsman.daemon.vrrp_belongings import Belongings, Host
@@ -19,7 +20,7 @@ from pointsman.net.addresses import InterfaceAddress
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.arp import Answer
 from pointsman.net.netlink import Message
-from pointsman.vrrp.admission import Drop, admit, own_advert
+from pointsman.vrrp.admission import Drop, Guard, admit, own_advert
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.tracking import Readings, judge
 from pointsman.vrrp.transitions import (
@@ -32,7 +33,7 @@ from pointsman.vrrp.transitions import (
     StateChanged,
     TakeAddresses,
 )
-from pointsman.vrrp.wire import GROUP, GROUP6, ChecksumForm, Datagram, encode
+from pointsman.vrrp.wire import GROUP, GROUP6, TTL, ChecksumForm, Datagram, encode
 
 log = logging.getLogger("vrrp")
 
@@ -63,6 +64,7 @@ class Router:
         self.machine = VrrpMachine(instance, own_address)
         self._belongings = Belongings(instance, host)
         self._virtual = VirtualInterfaces(instance, host.netlink, host.links, host.sysctls)
+        self._guard = Guard(instance)
         self._host = host
         self._memory = memory
         self._report = report
@@ -116,7 +118,9 @@ class Router:
     def adopt(self, instance: VrrpInstance, own_address: Address) -> None:
         """Go on with other settings, in the same state."""
         log.info("(%s) goes on with a changed configuration", instance.name)
-        self.instance = instance
+        before, self.instance = self.instance, instance
+        if (before.authentication, before.hmac) != (instance.authentication, instance.hmac):
+            self._guard = Guard(instance)
         self._belongings.adopt(instance)
         self._virtual.adopt(instance)
         self.machine.adopt(self._host.clock(), instance, own_address)
@@ -159,7 +163,7 @@ class Router:
     def received(self, datagram: Datagram, time: float) -> None:
         """A packet for this virtual router id that arrived at `time`."""
         self.counters["received"] += 1
-        verdict = admit(self.instance, self.machine.own_address, datagram)
+        verdict = admit(self.instance, self.machine.own_address, datagram, self._guard, time, wall_clock())
         for kind in (verdict.drop, *verdict.oddities):
             if kind is not None:
                 self.counters[kind.value] += 1
@@ -286,7 +290,7 @@ class Router:
         for destination in self.instance.unicast_peers or (group,):
             try:
                 payload = encode(advert, source, destination)
-                speaker.send(payload, source, destination, self.instance.unicast_ttl)
+                self._speak(speaker, payload, source, destination)
             except OSError as error:
                 self.counters["send_failed"] += 1
                 self._complain("send", f"cannot send an advert to {destination}: {error.strerror}")
@@ -294,6 +298,18 @@ class Router:
                 self.counters["sent"] += 1
                 if self.machine.state is VrrpState.MASTER:
                     self._memory.advertised(self._host.clock())
+
+    def _speak(self, speaker: AdvertSocket, advert: bytes, source: Address, destination: Address) -> None:
+        """Send an advert as the others want it authenticated. Raises OSError."""
+        settings, ttl = self.instance.hmac, self.instance.unicast_ttl
+        if self._guard.signer is not None and settings is not None and settings.mode != "receive-only":
+            advert = self._guard.signer.sign(advert, source, destination, wall_clock())
+        if self._guard.wrapper is not None:
+            lifetime = TTL if destination.is_multicast else ttl
+            packet = self._guard.wrapper.wrap(advert, source, destination, lifetime, wall_clock())
+            speaker.send_packet(packet, destination)
+        else:
+            speaker.send(advert, source, destination, ttl)
 
     def _announce(self, repeat: int) -> None:
         failure = self._belongings.announce(repeat)

@@ -60,11 +60,42 @@ class VirtualInterface(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.mac)
 
 
-class PassAuthentication(msgspec.Struct, frozen=True):
+class PassAuthentication(msgspec.Struct, frozen=True, tag="pass"):
     """Simple text authentication of VRRPv2 (RFC 2338 section 5.3.6.2)."""
 
     password: str
     """As written; only its first 8 bytes travel."""
+
+
+class AhAuthentication(msgspec.Struct, frozen=True, tag="ah"):
+    """IPsec authentication header of VRRPv2 (auth_type AH)."""
+
+    password: str
+    """As written; only its first 8 bytes count."""
+
+
+class HmacKey(msgspec.Struct, frozen=True):
+    number: int
+    """0 to 255."""
+    key: bytes
+    """32 to 64 bytes."""
+
+
+class HmacAuthentication(msgspec.Struct, frozen=True, kw_only=True):
+    """auth_hmac of keepalived 2.4."""
+
+    keys: tuple[HmacKey, ...]
+    active_key: int
+    by_time: bool = True
+    """Adverts whose time is off by more than `window` are refused (anti_replay time)."""
+    window: float = 5.0
+    """Seconds."""
+    mode: str = "enforce"
+    """permissive: adverts without HMAC are listened to; receive-only: and none is sent, either."""
+
+    def key(self, number: int) -> bytes:
+        """Raises KeyError."""
+        return {each.number: each.key for each in self.keys}[number]
 
 
 class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +112,8 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     unicast_peers: tuple[Address, ...] = ()
     """Empty: multicast."""
     multicast_source: Address | None = None
-    authentication: PassAuthentication | None = None
+    authentication: PassAuthentication | AhAuthentication | None = None
+    hmac: HmacAuthentication | None = None
     nopreempt: bool = False
     preempt_delay: float = 0.0
     garp_master_delay: float = 5.0

@@ -51,15 +51,23 @@ class AdvertSocket:
     host; EPERM: CAP_NET_RAW is missing).
     """
 
-    def __init__(self, link: Link, source: Address | None, family: int = 4, listens: bool = True) -> None:
+    def __init__(
+        self,
+        link: Link,
+        source: Address | None,
+        family: int = 4,
+        listens: bool = True,
+        protocol: int = PROTOCOL,
+    ) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._index = link.index
         self._listens = listens
+        self._protocol = protocol
         self._version = family if source is None else source.version
         self.malformed = 0
         """Packets that are no IP packets of protocol 112 as we understand them."""
         inet = socket.AF_INET if self._version == 4 else socket.AF_INET6
-        self._socket = socket.socket(inet, kind, PROTOCOL)
+        self._socket = socket.socket(inet, kind, protocol)
         try:
             self._configure(link, source)
         except OSError:
@@ -82,6 +90,8 @@ class AdvertSocket:
     def _configure_ipv4(self, link: Link, source: Address | None) -> None:
         own = self._socket
         own.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _TOS)
+        if self._protocol != PROTOCOL:
+            own.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
         own.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
         own.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
         if source is None:
@@ -139,6 +149,11 @@ class AdvertSocket:
             ]
             self._socket.sendmsg([payload], control, 0, (str(destination), 0, 0, self._index))
 
+    def send_packet(self, packet: bytes, destination: Address) -> None:
+        """Send an IPv4 packet as it is, on a socket of another protocol than VRRP's. Raises OSError."""
+        info = struct.pack("=i4s4s", self._index, bytes(4), bytes(4))
+        self._socket.sendmsg([packet], [(socket.IPPROTO_IP, _IP_PKTINFO, info)], 0, (str(destination), 0))
+
     def receive(self, unwanted: Callable[[bytes], bool] = lambda _: False) -> Iterable[Arrival]:
         """Every packet that is waiting, at most MOST_QUEUED. Raises nothing: an error of the link ends it.
 
@@ -153,7 +168,10 @@ class AdvertSocket:
             if self._version == 4 and unwanted(packet):
                 continue
             try:
-                datagram = decode_ipv4(packet) if self._version == 4 else _ipv6(packet, control, sender[0])
+                if self._version == 4:
+                    datagram = decode_ipv4(packet, self._protocol)
+                else:
+                    datagram = _ipv6(packet, control, sender[0])
             except WireError:
                 self.malformed += 1
                 continue

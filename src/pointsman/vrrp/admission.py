@@ -8,16 +8,21 @@ import hmac
 import msgspec
 
 from pointsman.model.address import Address
-from pointsman.model.vrrp import VrrpInstance
+from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, PassAuthentication, VrrpInstance
+from pointsman.vrrp.ah import AH_PROTOCOL, AuthenticationError, Wrapper
+from pointsman.vrrp.signing import TRAILER_SIZE, ReplayError, SignatureError, Signer, Verifier
 from pointsman.vrrp.wire import (
+    AH,
     MAX_ADDRESSES,
     NO_AUTHENTICATION,
     PASS,
+    PROTOCOL,
     TTL,
     Advert,
     ChecksumForm,
     Datagram,
     WireError,
+    advert_size,
     decode,
     password_bytes,
 )
@@ -35,6 +40,8 @@ class Drop(enum.Enum):
     INTERVAL = "advert_interval"
     MODE = "multicast_unicast_mode"
     UNICAST_SOURCE = "unicast_source"
+    SIGNATURE = "signature"
+    REPLAY = "replay"
     OWN_PACKET = "own_packet"
 
 
@@ -54,20 +61,69 @@ class Verdict(msgspec.Struct, frozen=True):
     text: str = ""
 
 
-def admit(instance: VrrpInstance, own_address: Address, datagram: Datagram) -> Verdict:
+class Guard:
+    """What an instance needs to know of former packets in order to trust one."""
+
+    def __init__(self, instance: VrrpInstance) -> None:
+        authentication = instance.authentication
+        is_ah = isinstance(authentication, AhAuthentication) and instance.version == 2
+        self.wrapper = Wrapper(password_bytes(authentication.password)) if authentication and is_ah else None
+        self.signer = Signer(instance.hmac) if instance.hmac else None
+        self.verifier = Verifier(instance.hmac) if instance.hmac else None
+
+
+def admit(
+    instance: VrrpInstance,
+    own_address: Address,
+    datagram: Datagram,
+    guard: Guard | None = None,
+    now: float = 0.0,
+    wall: float = 0.0,
+) -> Verdict:
     """Decide about a packet, with keepalived's rules (vrrp.c, vrrp_check_packet).
 
     An interval that differs is a reason to drop in version 2 (RFC 3768 section 7.1). A different list of
     addresses is not: to drop it would make two masters, which is worse than any list.
     """
     try:
-        advert = decode(datagram.payload, datagram.source, datagram.destination)
+        datagram, advert = _open(instance, guard or Guard(instance), datagram, now)
+        if refusal := _refusal(instance, own_address, datagram, advert):
+            drop, text = refusal
+            return Verdict(drop=drop, text=f"from {datagram.source}: {text}")
+        if instance.hmac is not None and guard is not None:
+            _verify(instance.hmac, guard, datagram, wall)
     except WireError as error:
         return Verdict(drop=Drop.MALFORMED, text=f"from {datagram.source}: {error}")
-    if refusal := _refusal(instance, own_address, datagram, advert):
-        drop, text = refusal
-        return Verdict(drop=drop, text=f"from {datagram.source}: {text}")
+    except AuthenticationError as error:
+        return Verdict(drop=Drop.SIGNATURE, text=f"from {datagram.source}: {error}")
+    except ReplayError as error:
+        return Verdict(drop=Drop.REPLAY, text=f"from {datagram.source}: {error}")
+    except SignatureError as error:
+        return Verdict(drop=Drop.SIGNATURE, text=f"from {datagram.source}: {error}")
     return _accept(instance, datagram, advert)
+
+
+def _open(instance: VrrpInstance, guard: Guard, datagram: Datagram, now: float) -> tuple[Datagram, Advert]:
+    """The advert, out of its authentication header if it has one. Raises WireError, AuthenticationError."""
+    if guard.wrapper is not None:
+        patience = instance.down_timer_adverts * instance.advert_interval
+        payload = guard.wrapper.open(datagram.header, datagram.payload, datagram.source, now, patience)
+        datagram = msgspec.structs.replace(datagram, payload=payload)
+    extra = 0
+    if instance.hmac is not None and len(datagram.payload) > advert_size(datagram.payload, datagram.source):
+        extra = TRAILER_SIZE
+    return datagram, decode(datagram.payload, datagram.source, datagram.destination, extra)
+
+
+def _verify(settings: HmacAuthentication, guard: Guard, datagram: Datagram, wall: float) -> None:
+    """Raises SignatureError."""
+    bare = len(datagram.payload) == advert_size(datagram.payload, datagram.source)
+    if bare and settings.mode != "enforce":
+        return
+    if bare:
+        raise SignatureError("an advert without HMAC")
+    assert guard.verifier is not None
+    guard.verifier.check(datagram.payload, datagram.source, wall)
 
 
 def _refusal(
@@ -97,13 +153,13 @@ def _refusal(
 
 
 def _version_2_refusal(instance: VrrpInstance, advert: Advert) -> tuple[Drop, str] | None:
-    kind = PASS if instance.authentication else NO_AUTHENTICATION
+    kind = authentication_type(instance)
     if advert.authentication_type != kind:
         return (
             Drop.AUTHENTICATION_TYPE,
             f"received auth type {advert.authentication_type}, expecting {kind}",
         )
-    if instance.authentication and not hmac.compare_digest(
+    if isinstance(instance.authentication, PassAuthentication) and not hmac.compare_digest(
         advert.password, password_bytes(instance.authentication.password)
     ):
         return Drop.PASSWORD, "received an invalid password (auth_pass)"
@@ -126,6 +182,18 @@ def _accept(instance: VrrpInstance, datagram: Datagram, advert: Advert) -> Verdi
         texts.append("the sender is not in unicast_peer")
     text = f"from {datagram.source}: {'; '.join(texts)}" if texts else ""
     return Verdict(advert=advert, oddities=tuple(oddities), text=text)
+
+
+def authentication_type(instance: VrrpInstance) -> int:
+    """What version 2 adverts say about themselves."""
+    if instance.version != 2 or instance.authentication is None:
+        return NO_AUTHENTICATION
+    return PASS if isinstance(instance.authentication, PassAuthentication) else AH
+
+
+def protocol_of(instance: VrrpInstance) -> int:
+    """The IP protocol that adverts travel in."""
+    return AH_PROTOCOL if authentication_type(instance) == AH else PROTOCOL
 
 
 def interval_in_centiseconds(instance: VrrpInstance) -> int:
@@ -152,13 +220,14 @@ def advertised_addresses(instance: VrrpInstance) -> tuple[Address, ...]:
 def own_advert(instance: VrrpInstance, priority: int, heard: ChecksumForm | None = None) -> Advert:
     """The advert that this instance sends. `heard`: the checksum form of the others, if one is known."""
     authentication = instance.authentication if instance.version == 2 else None
+    password = authentication.password if isinstance(authentication, PassAuthentication) else ""
     return Advert(
         version=instance.version,
         virtual_router_id=instance.virtual_router_id,
         priority=priority,
         interval=interval_in_centiseconds(instance),
         addresses=advertised_addresses(instance),
-        authentication_type=PASS if authentication else NO_AUTHENTICATION,
-        password=password_bytes(authentication.password if authentication else ""),
+        authentication_type=authentication_type(instance),
+        password=password_bytes(password),
         form=advert_form(instance, heard),
     )

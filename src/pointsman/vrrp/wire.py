@@ -22,6 +22,9 @@ NO_AUTHENTICATION, PASS, AH = 0, 1, 2
 PASSWORD_SIZE = 8
 MAX_ADDRESSES = 255
 
+CHECKSUM_AT = 6
+"""Where the checksum of 2 bytes stands."""
+
 _ADVERTISEMENT = 1
 _HEADER = struct.Struct("!BBBBHH")
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
@@ -67,6 +70,8 @@ class Datagram(msgspec.Struct, frozen=True, kw_only=True):
     destination: Address
     ttl: int
     payload: bytes
+    header: bytes = b""
+    """The IPv4 header, which an authentication header covers."""
 
 
 def password_bytes(password: str) -> bytes:
@@ -109,8 +114,29 @@ def encode(advert: Advert, source: Address, destination: Address) -> bytes:
     return _HEADER.pack(*head, checksum) + body
 
 
-def decode(data: bytes, source: Address, destination: Address) -> Advert:
-    """The advert in an IP payload that went from `source` to `destination`. Raises WireError."""
+def checksum_of_ipv6(data: bytes, source: Address, destination: Address) -> bytes:
+    """The same with a checksum over all of it, as the kernel computes it over IPv6."""
+    blank = data[:CHECKSUM_AT] + b"\0\0" + data[CHECKSUM_AT + 2 :]
+    checksum = internet_checksum(_pseudo_header(source, destination, len(data)) + blank)
+    return data[:CHECKSUM_AT] + checksum.to_bytes(2, "big") + data[CHECKSUM_AT + 2 :]
+
+
+def advert_size(data: bytes, source: Address) -> int:
+    """How long the advert at the beginning of these bytes says it is. Raises WireError."""
+    if len(data) < _HEADER.size:
+        raise WireError(f"{len(data)} bytes are too few for a VRRP header")
+    trailer = PASSWORD_SIZE if data[0] >> 4 == 2 else 0
+    return _HEADER.size + len(source.packed) * data[3] + trailer
+
+
+def decode(data: bytes, source: Address, destination: Address, extra: int = 0) -> Advert:
+    """The advert in an IP payload that went from `source` to `destination`. Raises WireError.
+
+    `extra` bytes follow the advert; over IPv6 its checksum takes them in.
+    """
+    if len(data) < extra:
+        raise WireError(f"{len(data)} bytes are too few for an advert with {extra} bytes behind it")
+    whole, data = data, data[: len(data) - extra]
     if len(data) < _HEADER.size:
         raise WireError(f"{len(data)} bytes are too few for a VRRP header")
     kind, router, priority, count, timing, _ = _HEADER.unpack_from(data)
@@ -126,7 +152,7 @@ def decode(data: bytes, source: Address, destination: Address) -> Advert:
     trailer = PASSWORD_SIZE if version == 2 else 0
     if len(data) != end + trailer:
         raise WireError(f"{len(data)} bytes, but {count} addresses make {end + trailer}")
-    form = _checksum_form(version, data, source, destination)
+    form = _checksum_form(version, data if source.version == 4 else whole, source, destination)
     if form is None:
         raise WireError("wrong checksum")
     return Advert(
@@ -141,7 +167,7 @@ def decode(data: bytes, source: Address, destination: Address) -> Advert:
     )
 
 
-def decode_ipv4(packet: bytes) -> Datagram:
+def decode_ipv4(packet: bytes, expected: int = PROTOCOL) -> Datagram:
     """An IPv4 packet as a raw socket delivers it; Ethernet padding behind it is cut off. Raises WireError."""
     if len(packet) < _IPV4.size:
         raise WireError(f"{len(packet)} bytes are too few for an IPv4 header")
@@ -149,7 +175,7 @@ def decode_ipv4(packet: bytes) -> Datagram:
     header = (first & 0xF) * 4
     if first >> 4 != 4 or header < _IPV4.size:
         raise WireError("not an IPv4 header")
-    if protocol != PROTOCOL:
+    if protocol != expected:
         raise WireError(f"IP protocol {protocol} is not VRRP")
     if fragment & 0x3FFF:
         raise WireError("an IP fragment")
@@ -160,6 +186,7 @@ def decode_ipv4(packet: bytes) -> Datagram:
         destination=ipaddress.IPv4Address(destination),
         ttl=ttl,
         payload=packet[header:total],
+        header=packet[:header],
     )
 
 

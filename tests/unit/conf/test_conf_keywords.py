@@ -57,8 +57,8 @@ def test_no_word_of_the_language_is_explained_twice() -> None:
 
 
 def test_a_word_without_a_verdict_is_refused_with_the_reason_of_its_block() -> None:
-    row = TABLE["auth_hmac"]["time_window"]
-    assert row.status is Status.REFUSED and row.help == TABLE["vrrp_instance"]["auth_hmac"].help
+    row = TABLE["SSL"]["certificate"]
+    assert row.status is Status.REFUSED and row.help == TABLE[""]["SSL"].help
 
 
 def test_a_bad_value_of_a_word_without_effect_is_a_warning() -> None:

@@ -176,8 +176,9 @@ def test_programs_have_arguments_and_users(whole: Config) -> None:
         lower_priority=Command(("/usr/bin/lower",)),
     )
     assert (whole.vrrp.script_user, whole.vrrp.script_group) == ("nobody", "nogroup")
-    assert whole.vrrp.fifos == ("/run/vrrp.fifo",)
-    assert whole.vrrp.fifo_scripts == (Command(("/usr/bin/reader", "-v", "/run/vrrp.fifo")),)
+    (fifo,) = whole.vrrp.fifos
+    assert (fifo.word, fifo.path) == ("vrrp_notify_fifo", "/run/vrrp.fifo")
+    assert fifo.reader == Command(("/usr/bin/reader", "-v"))
 
 
 def test_finer_settings_come_from_the_instance_or_from_global_defs(whole: Config) -> None:

@@ -1,0 +1,88 @@
+"""Adverts in an IPsec authentication header (auth_type AH, RFC 2402 and RFC 2403) as keepalived makes them.
+
+The ICV is HMAC-MD5-96 over the IPv4 header (TOS, checksum and, to unicast peers, TTL as 0), the header with
+the ICV as 0, and the advert. The SPI is the sender's address. MD5 and a password of 8 bytes are no protection
+to rely on; this is for partners that speak nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+
+from pointsman.model.address import Address
+from pointsman.vrrp.wire import PROTOCOL
+
+AH_PROTOCOL = 51
+HEADER_SIZE = 24
+
+_HEADER = struct.Struct("!BBHII12s")
+_WORDS = HEADER_SIZE // 4 - 2
+_IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_TOS = 0xC0
+_ICV_SIZE = 12
+
+
+class AuthenticationError(Exception):
+    """An authentication header that is not to be trusted; the text says why."""
+
+
+class Wrapper:
+    """Makes and opens packets of one instance."""
+
+    def __init__(self, password: bytes) -> None:
+        self._password = password
+        self._sequence = 0
+        self._identification = 0
+        self._heard: tuple[Address, int, float] | None = None
+
+    def wrap(self, advert: bytes, source: Address, destination: Address, ttl: int, wall: float) -> bytes:
+        """The IPv4 packet. The sequence begins with the clock, so that it grows over restarts, too."""
+        self._sequence = max(self._sequence + 1, int(wall)) & 0xFFFFFFFF
+        self._identification = self._identification % 0xFFFF + 1
+        length = _IPV4.size + HEADER_SIZE + len(advert)
+        packet = _IPV4.pack(
+            *(0x45, _TOS, length, self._identification, 0, ttl, AH_PROTOCOL, 0),
+            *(source.packed, destination.packed),
+        )
+        head = _HEADER.pack(
+            PROTOCOL, _WORDS, 0, int.from_bytes(source.packed, "big"), self._sequence, bytes(_ICV_SIZE)
+        )
+        icv = self._icv(packet, head, advert)
+        return packet + head[:-_ICV_SIZE] + icv + advert
+
+    def open(self, header: bytes, payload: bytes, source: Address, now: float, patience: float) -> bytes:
+        """The advert in the payload of a packet with this IPv4 header. Raises AuthenticationError.
+
+        A sender whose sequence does not grow is refused, unless it was silent for `patience` seconds: it may
+        have been started anew, and keepalived then begins with 1.
+        """
+        if len(payload) < HEADER_SIZE:
+            raise AuthenticationError("no authentication header")
+        following, words, _, index, sequence, icv = _HEADER.unpack_from(payload)
+        if following != PROTOCOL or words != _WORDS or index != int.from_bytes(source.packed, "big"):
+            raise AuthenticationError("an authentication header of another kind")
+        advert = payload[HEADER_SIZE:]
+        head = payload[: HEADER_SIZE - _ICV_SIZE] + bytes(_ICV_SIZE)
+        if not hmac.compare_digest(icv, self._icv(header, head, advert)):
+            raise AuthenticationError("a wrong ICV (auth_pass differs, or it is forged)")
+        if self._heard is not None:
+            sender, last, when = self._heard
+            if sender == source and sequence <= last and now - when < patience:
+                raise AuthenticationError("it was received before")
+        self._heard = source, sequence, now
+        # keepalived compares the sequence with whatever was heard last from anybody.
+        self._sequence = max(self._sequence, sequence)
+        return advert
+
+    def _icv(self, header: bytes, head: bytes, advert: bytes) -> bytes:
+        lifetime = header[8:9] if header[16] & 0xF0 == 0xE0 else b"\0"
+        plain = header[:1] + b"\0" + header[2:8] + lifetime + header[9:10] + b"\0\0" + header[12:]
+        return hmac.digest(self._password, plain + head + advert, hashlib.md5)[:_ICV_SIZE]
+
+
+def router_of(payload: bytes, protocol: int) -> int | None:
+    """The virtual router id of an advert, in an authentication header or not; None: there is none."""
+    at = HEADER_SIZE + 1 if protocol == AH_PROTOCOL else 1
+    return payload[at] if len(payload) > at else None
