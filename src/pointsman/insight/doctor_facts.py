@@ -55,6 +55,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     xdp: bool = False
     """An XDP program is attached."""
+    moving: tuple[Address, ...] = ()
+    """Those of its addresses that VRRP has put there."""
     offloads: Offloads = Offloads()
     addresses: tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...] = ()
 

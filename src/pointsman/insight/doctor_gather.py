@@ -40,6 +40,7 @@ from pointsman.insight.doctor_knock import Knock, knock
 from pointsman.model.address import Address, Network, bracketed
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
+from pointsman.net.addresses import VRRP_MARK
 
 Kind = TypeVar("Kind", bound=Reply)
 
@@ -49,6 +50,8 @@ _NUD_VALID, _NUD_PERMANENT = 0xDE, 0x80
 _SETTINGS = ("arp_ignore", "arp_announce", "rp_filter")
 _CONF = Path("/proc/sys/net/ipv4/conf")
 _LISTEN = "0A"
+_KEEPALIVED_MARK = 18
+"""IFA_PROTO of the addresses that keepalived moves."""
 _LONGEST_LISTEN = 5.0
 """Seconds that are listened for adverts at most."""
 _MOST_PROBES = 256
@@ -333,9 +336,12 @@ def _up(here: Host, route: HostRoute) -> bool:
 
 def _cards(route: IPRoute) -> Iterable[Card]:
     addresses: dict[int, list[Any]] = {}
+    moving: dict[int, list[Address]] = {}
     for item in route.get_addr():
         text = item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS")
         addresses.setdefault(item["index"], []).append(ipaddress.ip_interface(f"{text}/{item['prefixlen']}"))
+        if item.get_attr("IFA_PROTO") in (VRRP_MARK, _KEEPALIVED_MARK):
+            moving.setdefault(item["index"], []).append(ipaddress.ip_address(text))
     for link in route.get_links():
         flags, xdp = link["flags"], link.get_attr("IFLA_XDP")
         loopback = bool(flags & _IFF_LOOPBACK)
@@ -351,6 +357,7 @@ def _cards(route: IPRoute) -> Iterable[Card]:
             mtu=int(link.get_attr("IFLA_MTU") or 0),
             xdp=bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")),
             addresses=tuple(addresses.get(link["index"], ())),
+            moving=tuple(moving.get(link["index"], ())),
         )
 
 

@@ -69,7 +69,7 @@ def _links(facts: RealServerFacts) -> Iterable[Finding]:
 
 def _vip_on_lo(facts: RealServerFacts) -> Iterable[Finding]:
     for vip in facts.vips:
-        holders = facts.host.holders(vip)
+        holders = [card for card in facts.host.holders(vip) if vip not in card.moving]
         up = f"pointsman realserver up {vip}"
         if _redirected(facts.host, vip) and not holders:
             yield right("vip-on-lo", f"{vip} is handed to this host's own address by nftables")
@@ -166,6 +166,8 @@ def _vip_unique(facts: RealServerFacts) -> Iterable[Finding]:
                 advice="run `pointsman doctor` on the hosts with these MAC addresses; all but the director "
                 f"must be silent: pointsman realserver up {vip}",
             )
+        elif not macs and any(vip in card.moving for card in facts.host.cards):
+            yield right("vip-unique", f"{vip} is answered by this host alone, the master")
         elif not macs:
             yield warning(
                 "vip-unique",

@@ -29,6 +29,8 @@ class HostAddress:
     interface: str
     address: Address
     prefix_length: int
+    by_vrrp: bool = False
+    """It comes and goes with mastership: this host is a director, too."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class Facts:
         return next((interface for interface in self.interfaces if interface.name == name), None)
 
     def holders(self, address: Address) -> list[HostAddress]:
-        """Where `address` is now."""
-        return [held for held in self.addresses if held.address == address]
+        """Where `address` is now, not counting VRRP, which may have it on a network card as master."""
+        return [held for held in self.addresses if held.address == address and not held.by_vrrp]
 
 
 def parse_vip(text: str) -> Address:
