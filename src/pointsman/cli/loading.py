@@ -86,7 +86,7 @@ def load_file(path: Path, config_id: str | None = None, more: Iterable[MoreCheck
 
     checks = (programs, warn_if_empty, *more)
     with _without_collector():
-        return load(FileReader(STANDARD_INPUT), str(path), host_name, config_id, more=checks)
+        return load(FileReader(STANDARD_INPUT), str(path), host_name, config_id, checks, os.environ)
 
 
 @contextlib.contextmanager

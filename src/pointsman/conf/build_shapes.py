@@ -2,8 +2,8 @@
 
 A shape is the text of a virtual_server block without addresses and ports in its heads. The first blocks of a
 shape are read like any other; when nothing was to be said about them, a function is compiled from the model
-that came out, which makes the same model for other addresses, another port and another place. A law holds both
-to be equal (tests/property/test_conf_shapes.py).
+that came out, which makes the same model for other addresses, another port and another place. A law holds
+both to be equal (tests/property/test_conf_shapes.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pointsman.conf.build import build
@@ -32,20 +32,23 @@ def load(
     host_name: str = "localhost",
     config_id: str | None = None,
     more: Iterable[MoreChecks] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Read the file `name` and what it includes.
 
     `host_name` is the default of router_id; its first label is the default of `config_id`, which decides
-    about lines that start with `@`. `more` checks come after those of `check`. Raises ConfError with all
-    problems when there is an error, also one that concerns the meaning; of the meaning nothing is said while
-    braces are missing, as much would be about that. Raises nothing else, whatever the text.
+    about lines that start with `@`; `environment` is what `${_ENV NAME}` reads. `more` checks come after those
+    of `check`. Raises ConfError with all problems when there is an error, also one that concerns the meaning; of
+    the meaning nothing is said while braces are missing, as much would be about that. Raises nothing else,
+    whatever the text.
     """
     sources: Sources = {}
     findings = Findings(sources)
     identity = host_name.partition(".")[0] if config_id is None else config_id
+    reading = Reading(reader, findings, sources, identity, host_name, environment)
     config: Config | None = None
     try:
-        nodes = tree(Reading(reader, findings, sources, identity).lines(name), findings)
+        nodes = tree(reading.lines(name), findings)
         config = build(nodes, host_name, findings)
         if not findings.unbalanced:
             check(config, findings)

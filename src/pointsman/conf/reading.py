@@ -6,7 +6,7 @@ The order is keepalived's: comment, include, `@id` condition, `$NAME=` definitio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from pointsman.conf.definitions import Definitions
@@ -26,12 +26,20 @@ _REQUIRED = frozenset("rmwba")
 class Reading:
     """Reads one configuration; `lines` yields what is left for the tokenizer."""
 
-    def __init__(self, reader: Reader, findings: Findings, sources: Sources, config_id: str) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        findings: Findings,
+        sources: Sources,
+        config_id: str,
+        host_name: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._reader = reader
         self._findings = findings
         self._sources = sources
         self._config_id = config_id
-        self._definitions = Definitions(findings)
+        self._definitions = Definitions(findings, host_name, environment or {})
         self._left = MAX_BYTES
 
     def lines(self, name: str) -> Iterator[Line | Chunk]:

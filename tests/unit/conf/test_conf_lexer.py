@@ -141,6 +141,9 @@ def test_conditions_by_config_id() -> None:
         ("$A=a {\\\n b\\\n }\n$A\nc", [("a", ["b"]), "c"]),
         ("$A=b\\\nc\nx $A y", ["x|b", "c|y"]),
         ("x ${_HASH}y ${_BANG}", ["x|#y|!"]),
+        ("x ${_RANDOM 7 7}", ["x|7"]),
+        ("x ${_PWD}/y", ["x|./y"]),
+        ("x ${_INSTANCE}y\ninstance one\nx ${_INSTANCE}y", ["x|y", "instance|one", "x|oney"]),
         ("$A=1\nx pa$ss$A", ["x|pa$ss1"]),
     ],
 )
@@ -152,7 +155,10 @@ def test_definitions(text: str, expected: Shape) -> None:
     ("text", "problem"),
     [
         ("x ${A} y", "f:1:3: error: ${A} is not defined"),
-        ("x ${_RANDOM 1 2}", "f:1:3: error: ${_RANDOM} is not supported here"),
+        ("x ${_RANDOM 2 1}", "f:1:3: error: there is no number from 2 to 1"),
+        ("x ${_RANDOM a}", "f:1:3: error: ${_RANDOM} wants at most two numbers"),
+        ("x ${_ENV GONE}", "f:1:3: error: GONE is not in the environment; set GONE, or write the value"),
+        ("x ${_ENV}", "f:1:3: error: ${_ENV} wants the name of a variable"),
         ("$A=$A\nx $A", "f:2:3: error: $A expands without end"),
         ("$A=x $B\n$B=x $A\n$A", "f:3:1: error: "),
         ("$A=aaaaaaaaaa${B}${B}\n$B=${C}${C}\n$C=${D}${D}\n$D=${A}${A}\n$A", "f:5:1: error: "),
@@ -252,3 +258,23 @@ def test_a_problem_tells_how_its_text_got_there() -> None:
     assert str(problem.location) == "h:2:13"
     assert problem.excerpt == " ~SEQ(i, 1) ${P}$i"
     assert problem.origin == ("through $P, defined at f:1", "included at g:2:1", "included at f:2:1")
+
+
+def predefined(text: str, host_name: str) -> str:
+    sources: Sources = {}
+    findings = Findings(sources)
+    reading = Reading(TextReader({"f": text}), findings, sources, "", host_name, {"PORT": "8080"})
+    (node,) = tree(reading.lines("f"), findings)
+    assert isinstance(node, Node) and not findings.failed
+    return " ".join(word.text for word in node.words)
+
+
+def test_a_variable_of_the_environment() -> None:
+    assert predefined("port ${_ENV PORT}x", "a") == "port 8080x"
+
+
+def test_random_numbers_are_those_of_the_host_each_time_it_reads_its_file() -> None:
+    text = "x" + " ${_RANDOM 1 6}" * 60
+    assert predefined(text, "a") == predefined(text, "a") != predefined(text, "b")
+    assert set(predefined(text, "a").split()) == set("x123456")
+    assert int(predefined("${_RANDOM 32000}", "a")) >= 32000
