@@ -71,7 +71,7 @@ struct front {
 	__u64 key;     /* address | port << 32 | protocol << 48 | 1 << 56; 0: empty; FRONT_DELETED */
 	__u32 service; /* index into services */
 	__u16 number;  /* names this front in connections; not reused while any of them lives */
-	__u16 spare;
+	__u16 flags;   /* FRONT_FTP */
 };
 
 struct front_bucket {
@@ -84,7 +84,7 @@ struct front6 {
 	__u64 key; /* port | protocol << 16 | 1 << 24; 0: empty; FRONT_DELETED; written last */
 	__u32 service;
 	__u16 number;
-	__u16 spare;
+	__u16 flags;
 };
 
 struct front6_bucket {
@@ -92,6 +92,10 @@ struct front6_bucket {
 };
 
 #define FRONT_DELETED 0xffffffffffffffffULL
+/* In a key: another front stands for the same (a mark before an address), this one is kept for its connections. */
+#define FRONT_HIDDEN (1ULL << 57)
+#define FRONT6_HIDDEN (1ULL << 25)
+#define FRONT_FTP 1 /* port 21 of a persistent service, which takes data connections, too */
 #define FRONT_PROBES 4 /* buckets */
 #define FRONT_HASH 0x9e3779b97f4a7c15ULL
 
@@ -100,6 +104,7 @@ struct front6_bucket {
 #define SERVICE_ONE_PACKET 4
 #define SERVICE_HASH_PORT 8	 /* sh-port, mh-port */
 #define SERVICE_HASH_FALLBACK 16 /* sh-fallback, mh-fallback */
+#define SERVICE_IPV6 32		 /* of a mark */
 
 struct service {
 	/* The real servers in force, switched with one store; see LIST_*. */
@@ -111,14 +116,15 @@ struct service {
 	__u32 mask;          /* leading bits of a client's address that count for persistence */
 	__u32 previous_mask; /* templates made before the last edit */
 	/* For user space: */
-	__u32 spares;
+	__u32 mark; /* the firewall mark; 0: an address service */
 	__u16 port;
 	__u8 protocol;
 	__u8 prefix;   /* persistence_prefix; 255: none was given */
 	__u64 sequence; /* the order in which services were added */
 	__u32 deleted_at;
 	__u32 options; /* scheduler flags by name (hashing.py) */
-	__u64 spare;
+	__u32 group;   /* names the service in templates: the number of its front, or one that is no front's */
+	__u32 spare;
 };
 
 /* service.list: elements of `members` from `first` on: a head of two, then the servers, newest first, then sh's, dh's or mh's slots. */
@@ -268,7 +274,8 @@ struct control {
 	__u32 sloppy_tcp;
 	__u32 secure_tcp;
 	__u32 connection6_sweep;
-	__u32 spares[2];
+	__u32 ftp; /* fronts with FRONT_FTP; if none, they are not looked for */
+	__u32 spares;
 };
 
 /* Numbers of buckets less one: powers of two. Constants to the verifier, written before loading. */

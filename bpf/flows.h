@@ -39,7 +39,7 @@ static __always_inline int add_entry(struct flow *flow, __u64 word)
 
 static __always_inline struct patron patron_of_flow(struct flow *flow, struct service *service)
 {
-	return patron_of(flow->client[0], flow->client[1], service->mask, flow->front);
+	return patron_of(flow->client[0], flow->client[1], service->mask, service->group);
 }
 
 static __always_inline void count_connection(__u32 dest)

@@ -18,6 +18,8 @@
 #define TCP_HEADER 20
 #define FRAGMENT_BITS 0x3fff /* more fragments, or an offset */
 #define FTP_DATA 20
+#define FTP 21
+#define FIRST_FREE_PORT 1024 /* net.ipv4.ip_unprivileged_port_start */
 
 struct packet {
 	struct ethhdr *ethernet;

@@ -148,7 +148,7 @@ static __always_inline struct template *replace_template(struct template *t, str
 /* The template a controlled connection holds, found again by its client and front. */
 static __always_inline struct template *controlling_template(__u64 client, __u64 rest, __u64 connection)
 {
-	__u32 index = WORD_DEST_OF(connection), front = WORD_FRONT_OF(connection);
+	__u32 index = WORD_DEST_OF(connection);
 	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
 	struct service *service;
 	struct template *found;
@@ -160,11 +160,11 @@ static __always_inline struct template *controlling_template(__u64 client, __u64
 	service = bpf_map_lookup_elem(&services, &index);
 	if (!service)
 		return 0;
-	patron = patron_of(client, rest, service->mask, front);
+	patron = patron_of(client, rest, service->mask, service->group);
 	found = find_holder(&patron, WORD_DEST_OF(connection));
 	if (found)
 		return found;
-	patron = patron_of(client, rest, service->previous_mask, front);
+	patron = patron_of(client, rest, service->previous_mask, service->group);
 	return find_holder(&patron, WORD_DEST_OF(connection));
 }
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pointsman.cli.ipvsadm import Session, SystemNames
 from pointsman.daemon.messages import (
     ApplyReply,
@@ -26,7 +28,8 @@ from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
-from pointsman.model.service import ServiceKey
+from pointsman.model.operations import EditService
+from pointsman.model.service import Front, ServiceKey, Transport
 
 VIP, VIP6 = "192.168.100.9", "fd00:100::9"
 DIRECTOR_MAC = bytes.fromhex("020000000002")
@@ -151,6 +154,16 @@ class Director:
     def setup(self, commands: Iterable[str]) -> None:
         for command in commands:
             self.ipvsadm(command)
+
+    def mark(self, fwmark: int, fronts: Iterable[tuple[str, int]]) -> None:
+        """TCP packets to these addresses and ports (0: every port) bear the mark."""
+        key = ServiceKey.mark(fwmark)
+        entry = self.plane.read().get(key)
+        assert entry is not None
+        found = frozenset(
+            Front(Transport.TCP, ipaddress.ip_address(address), port) for address, port in fronts
+        )
+        assert not self.plane.apply([EditService(msgspec.structs.replace(entry.service, fronts=found))])
 
     def send(self, frame: bytes) -> tuple[int, bytes]:
         """Verdict and frame as they leave the program."""

@@ -30,6 +30,7 @@ def needs_a_mark(case: dict[str, Any]) -> bool:
 
 
 HASHED_IN_SCOPE = [case for case in HASHED if "virtual" in case and not needs_a_mark(case)]
+MARKED = [case for case in HASHED if needs_a_mark(case)]
 
 
 def test_what_is_left_out_of_the_hashing_schedulers() -> None:
@@ -49,6 +50,9 @@ def test_every_choice_and_every_count(case: dict[str, Any]) -> None:
 
 def replay(director: Director, case: dict[str, Any]) -> None:
     """Every event of a recorded case; fails at the first that goes otherwise."""
+    if needs_a_mark(case):
+        replay_marked(director, case)
+        return
     transport, place = case["virtual"].split()
     address, port = place.rsplit(":", 1)
     key = ServiceKey.of(Transport[transport.upper()], ipaddress.ip_address(address.strip("[]")), int(port))
@@ -69,6 +73,24 @@ def replay(director: Director, case: dict[str, Any]) -> None:
                 assert director.server_of(udp(client, client_port, int(port))) == chosen(expected), where
             case [kind, client, client_port, expected]:
                 frame = tcp(LETTERS[kind], client, client_port, int(port))
+                assert director.server_of(frame) == chosen(expected), where
+
+
+def replay_marked(director: Director, case: dict[str, Any]) -> None:
+    """The mark stands for many destinations: every address that the events name."""
+    mark = int(case["virtual"].split()[1])
+    director.setup(case["setup"])
+    director.mark(mark, {(event[4], 0) for event in case["events"] if event[0] in LETTERS})
+    for number, event in enumerate(case["events"]):
+        where = f"event {number} {event}"
+        match event:
+            case ["cmd", command]:
+                director.ipvsadm(command)
+            case ["table", rows]:
+                held = {row["dest"].rsplit(":", 1)[0]: (row["active"], row["inact"]) for row in rows}
+                assert director.held(ServiceKey.mark(mark)) == held, where
+            case [kind, client, client_port, expected, destination]:
+                frame = tcp(LETTERS[kind], client, client_port, 80, target=destination)
                 assert director.server_of(frame) == chosen(expected), where
 
 

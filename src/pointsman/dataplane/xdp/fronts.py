@@ -16,62 +16,138 @@ from pointsman.dataplane.xdp.addresses import (
     service_key_of,
 )
 from pointsman.dataplane.xdp.allocation import FullError
-from pointsman.dataplane.xdp.layout import FRONT_DELETED, FRONT_PROBES, WAYS, Control, Front, Front6
+from pointsman.dataplane.xdp.layout import (
+    FRONT6_HIDDEN,
+    FRONT_DELETED,
+    FRONT_HIDDEN,
+    FRONT_PROBES,
+    WAYS,
+    Control,
+    Front,
+    Front6,
+)
 from pointsman.dataplane.xdp.tables import Tables
-from pointsman.model.service import ServiceKey
+from pointsman.model.address import Address
+from pointsman.model.service import ServiceKey, Transport
 
 Row = ctypes.Array[Front] | ctypes.Array[Front6]
 
 
 class _Place(NamedTuple):
     table: Row
-    number: int
+    at: int
+    key: ServiceKey
 
 
 class FrontTable:
-    """Buckets of four, of each family; a key lies in its own, or in one of the next when that is full."""
+    """Buckets of four, of each family; a key lies in its own, or in one of the next when that is full.
+
+    A hidden front keeps its number for the connections that bear it; packets do not find it.
+    """
 
     def __init__(self, tables: Tables) -> None:
         self._four = tables.fronts
         self._six = tables.fronts6
         self._control: Control = tables.control
-        self._places: dict[ServiceKey, _Place] = {}
-        for place, front in enumerate(self._four):
+        self._places: dict[int, _Place] = {}
+        for index, front in enumerate(self._four):
             if front.key not in (0, FRONT_DELETED):
-                self._places[service_key_of(front.key)] = _Place(self._four, place)
-        for place, front6 in enumerate(self._six):
+                self._places[front.number] = _Place(self._four, index, service_key_of(front.key))
+        for index, front6 in enumerate(self._six):
             if front6.key not in (0, FRONT_DELETED):
                 first, rest = front6.address
                 key = service6_key_of(first, rest, front6.key)
-                self._places[key] = _Place(self._six, place)
-        self._control.any_port = sum(not key.port for key in self._places)
+                self._places[front6.number] = _Place(self._six, index, key)
+        self._visible = {place.key: number for number, place in self._places.items() if self._is_seen(place)}
+        self._beside: dict[tuple[Transport | None, Address | None], set[int]] = {}
+        for number, place in self._places.items():
+            self._beside.setdefault((place.key.transport, place.key.address), set()).add(number)
+        self._control.any_port = sum(not key.port for key in self._visible)
+        self._control.ftp = sum(table[index].flags for table, index, _ in self._places.values())
 
     def __iter__(self) -> Iterator[tuple[ServiceKey, int, int]]:
-        """Key, service and number of every front."""
-        for key, (table, place) in self._places.items():
-            yield key, table[place].service, table[place].number
+        """Key, service and number of every front, hidden ones included."""
+        for number, (table, index, key) in self._places.items():
+            yield key, table[index].service, number
+
+    def visible(self, key: ServiceKey) -> int | None:
+        """The number of the front that packets to this destination find."""
+        return self._visible.get(key)
+
+    def beside(self, key: ServiceKey) -> list[int]:
+        """The fronts of this address and transport, whatever their port."""
+        return list(self._beside.get((key.transport, key.address), ()))
+
+    def service_of(self, number: int) -> int:
+        place = self._places[number]
+        return int(place.table[place.at].service)
+
+    def key_of(self, number: int) -> ServiceKey:
+        """What a front stands for."""
+        return self._places[number].key
 
     def add(self, key: ServiceKey, service: int, number: int) -> None:
-        """Make a front known to the packet path, at once. Raises FullError."""
+        """Make a front known, hidden while another one stands for the same. Raises FullError."""
         place = self._vacancy(key)
-        front = place.table[place.number]
-        front.service, front.number = service, number
-        self._control.any_port += not key.port
+        front = place.table[place.at]
+        front.service, front.number, front.flags = service, number, 0
         if isinstance(front, Front6):
             assert key.address is not None
             front.address[:] = list(halves(key.address))
-            front.key = front6_key(key)
-        else:
-            front.key = front_key(key)
-        self._places[key] = place
+        self._places[number] = place
+        self._beside.setdefault((key.transport, key.address), set()).add(number)
+        self._write_key(place, hidden=key in self._visible)
+        if key not in self._visible:
+            self._note_visible(key, number)
 
-    def remove(self, key: ServiceKey) -> None:
-        table, index = self._places.pop(key)
+    def show(self, number: int) -> None:
+        """Let packets find this one of the fronts that stand for the same."""
+        place = self._places[number]
+        before = self._visible.get(place.key)
+        if before == number:
+            return
+        self._write_key(place, hidden=False)
+        if before is not None:
+            self.hide(before)
+        self._note_visible(place.key, number)
+
+    def hide(self, number: int) -> None:
+        place = self._places[number]
+        self._write_key(place, hidden=True)
+        if self._visible.get(place.key) == number:
+            del self._visible[place.key]
+            self._control.any_port -= not place.key.port
+
+    def mark_ftp(self, number: int, persistent: bool) -> None:
+        """Whether data connections (ip_vs_service_find: port 20, or 1024 and above) belong to this front."""
+        front = self._places[number].table[self._places[number].at]
+        self._control.ftp += int(persistent) - front.flags
+        front.flags = int(persistent)
+
+    def remove(self, number: int) -> None:
+        self.hide(number)
+        self.mark_ftp(number, persistent=False)
+        table, index, key = self._places.pop(number)
+        self._beside[key.transport, key.address].discard(number)
         bucket = index - index % WAYS
         holes = any(table[bucket + way].key == 0 for way in range(WAYS))
         # A bucket without a hole may have sent keys on to the next: leave a mark that is not a hole.
         table[index].key = 0 if holes else FRONT_DELETED
-        self._control.any_port -= not key.port
+
+    def _note_visible(self, key: ServiceKey, number: int) -> None:
+        self._visible[key] = number
+        self._control.any_port += not key.port
+
+    def _write_key(self, place: _Place, hidden: bool) -> None:
+        front = place.table[place.at]
+        if isinstance(front, Front6):
+            front.key = front6_key(place.key) | (FRONT6_HIDDEN if hidden else 0)
+        else:
+            front.key = front_key(place.key) | (FRONT_HIDDEN if hidden else 0)
+
+    def _is_seen(self, place: _Place) -> bool:
+        front = place.table[place.at]
+        return not front.key & (FRONT6_HIDDEN if isinstance(front, Front6) else FRONT_HIDDEN)
 
     def _vacancy(self, key: ServiceKey) -> _Place:
         table: Row = self._six if key.ipv6 else self._four
@@ -81,7 +157,7 @@ class FrontTable:
             bucket = (start + probe) % buckets * WAYS
             for index in range(bucket, bucket + WAYS):
                 if table[index].key in (0, FRONT_DELETED):
-                    return _Place(table, index)
+                    return _Place(table, index, key)
         raise FullError
 
 

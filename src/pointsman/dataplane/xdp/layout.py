@@ -16,7 +16,8 @@ FRONT_DELETED = (1 << 64) - 1
 FRONT_PROBES = 4
 FRONT_HASH = 0x9E3779B97F4A7C15
 SERVICE_USED, SERVICE_DELETED, SERVICE_ONE_PACKET = 1, 2, 4
-SERVICE_HASH_PORT, SERVICE_HASH_FALLBACK = 8, 16
+SERVICE_HASH_PORT, SERVICE_HASH_FALLBACK, SERVICE_IPV6 = 8, 16, 32
+FRONT_HIDDEN, FRONT6_HIDDEN = 1 << 57, 1 << 25
 NO_PREFIX = 255
 LIST_HEAD = 2
 DEST_AVAILABLE = 1 << 63
@@ -33,18 +34,20 @@ u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_u
 
 
 class Front(ctypes.Structure):
-    _fields_ = (("key", u64), ("service", u32), ("number", u16), ("spare", u16))
+    _fields_ = (("key", u64), ("service", u32), ("number", u16), ("flags", u16))
     key: int
     service: int
     number: int
+    flags: int
 
 
 class Front6(ctypes.Structure):
-    _fields_ = (("address", u64 * 2), ("key", u64), ("service", u32), ("number", u16), ("spare", u16))
+    _fields_ = (("address", u64 * 2), ("key", u64), ("service", u32), ("number", u16), ("flags", u16))
     address: ctypes.Array[ctypes.c_uint64]
     key: int
     service: int
     number: int
+    flags: int
 
 
 class Service(ctypes.Structure):
@@ -55,14 +58,15 @@ class Service(ctypes.Structure):
         ("persistence", u32),
         ("mask", u32),
         ("previous_mask", u32),
-        ("spares", u32),
+        ("mark", u32),
         ("port", u16),
         ("protocol", u8),
         ("prefix", u8),
         ("sequence", u64),
         ("deleted_at", u32),
         ("options", u32),
-        ("spare", u64),
+        ("group", u32),
+        ("spare", u32),
     )
     list: int
     cursor: int
@@ -76,6 +80,8 @@ class Service(ctypes.Structure):
     sequence: int
     deleted_at: int
     options: int
+    mark: int
+    group: int
 
 
 class Dest(ctypes.Structure):
@@ -188,12 +194,14 @@ class Control(ctypes.Structure):
         ("sloppy_tcp", u32),
         ("secure_tcp", u32),
         ("connection6_sweep", u32),
-        ("spares", u32 * 2),
+        ("ftp", u32),
+        ("spares", u32),
     )
     now: int
     overflow_until: int
     seed: int
     any_port: int
+    ftp: int
     timeout: ctypes.Array[ctypes.c_uint32]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import mmap
 import socket
 import struct
@@ -16,7 +17,7 @@ from pointsman.dataplane.xdp.layout import (
     Vocabulary,
 )
 from pointsman.dataplane.xdp.remotes import address_at
-from pointsman.dataplane.xdp.store import Entry, Store
+from pointsman.dataplane.xdp.store import FTP, Entry, Store
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.service import ServerKey, ServiceKey, Transport
 from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters, Traffic
@@ -121,27 +122,33 @@ def _connection(
         virtual=service.address,
         virtual_port=virtual_port,
         server=address_at(tables.remotes[index]),
-        server_port=tables.dests[index].port or virtual_port,
+        server_port=_server_port(service, tables.dests[index].port, virtual_port),
         state=words.states[word >> 26 & 15],
         expires=_seconds_left(word, now),
     )
 
 
+def _server_port(service: ServiceKey, port: int, virtual_port: int) -> int:
+    """Nothing is translated; the kernel shows the server's own port where a front stands for one only."""
+    return virtual_port if service.port == FTP else port or virtual_port
+
+
 def _template(
     tables: Tables, service: ServiceKey, client: tuple[int, int], key: int, word: int, now: float
 ) -> Connection:
-    assert service.address is not None and service.transport is not None
     index = word >> 46
     parked = bool(key & TEMPLATE_PARKED)
-    assured = word & TEMPLATE_ASSURED and service.transport is Transport.TCP
+    assured = word & TEMPLATE_ASSURED and service.transport is not Transport.UDP
+    every_port = service.port == FTP and service.transport is Transport.TCP
     return Connection(
-        transport=service.transport,
+        transport=service.transport or Transport.TCP,
         client=address_of(*client, ipv6=service.ipv6),
         client_port=0,
-        virtual=service.address,
-        virtual_port=PARKED_PORT if parked else service.port,
+        virtual=service.address or ipaddress.ip_address("::" if service.ipv6 else "0.0.0.0"),
+        virtual_port=PARKED_PORT if parked else 0 if every_port else service.port,
         server=address_at(tables.remotes[index]),
-        server_port=PARKED_PORT if parked else tables.dests[index].port,
+        server_port=PARKED_PORT if parked else 0 if every_port else tables.dests[index].port,
+        fwmark=service.fwmark,
         state="ASSURED" if assured else "NONE",
         expires=_seconds_left(word, now),
     )

@@ -22,12 +22,14 @@ from pointsman.dataplane.xdp.layout import (
     SERVICE_DELETED,
     SERVICE_HASH_FALLBACK,
     SERVICE_HASH_PORT,
+    SERVICE_IPV6,
     SERVICE_ONE_PACKET,
     SERVICE_USED,
     Service,
     Vocabulary,
 )
 from pointsman.dataplane.xdp.lists import RefusedError, ServerLists
+from pointsman.dataplane.xdp.marks import MarkedFronts
 from pointsman.dataplane.xdp.remotes import address_at, write_address
 from pointsman.dataplane.xdp.rosters import (
     MAX_COUNT,
@@ -42,12 +44,14 @@ from pointsman.model.service import (
     ServiceEntry,
     ServiceKey,
     ServiceTable,
+    Transport,
     VirtualService,
 )
 
 TRASH_PERIOD = 120
 """Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
 _FRONT_NUMBERS = 65535
+FTP = 21
 NOT_THIS_FAMILY = "Invalid operation.  Possibly wrong module version, address not unicast, ..."
 """ipvsadm's text for EINVAL: families are mixed by tunnels only (ip_vs_add_dest)."""
 
@@ -69,6 +73,7 @@ class Store:
         self.hops = NextHops(tables)
         self.totals = Totals(tables)
         self.lists = ServerLists(tables, words)
+        self.marks = MarkedFronts(tables, self.fronts, lambda: self._front_numbers)
         self._entries: dict[ServiceKey, Entry] = {}
         self._servers: dict[int, dict[ServerKey, int]] = {}
         self._trash: set[int] = set()
@@ -80,8 +85,17 @@ class Store:
     def _rebuild(self) -> None:
         tables = self._tables
         for key, service, number in list(self.fronts):
-            self._entries[key] = Entry(service, number)
-            self._servers[service] = {}
+            if tables.services[service].mark:
+                self.marks.adopt(service, key, number)
+            else:
+                self._entries[key] = Entry(service, number)
+                self._servers[service] = {}
+        for index in range(1, len(tables.services)):
+            marked = tables.services[index]
+            if marked.mark and marked.flags:
+                key = ServiceKey.mark(marked.mark, bool(marked.flags & SERVICE_IPV6))
+                self._entries[key] = Entry(index, marked.group)
+                self._servers[index] = {}
         for index in range(1, len(tables.services)):
             if tables.services[index].flags and index not in self._servers:
                 tables.services[index].flags = 0
@@ -89,7 +103,10 @@ class Store:
         for index in used_dests:
             self._adopt_dest(index)
         self._service_numbers = Numbers(1, len(tables.services), self._servers)
-        self._front_numbers = Numbers(1, _FRONT_NUMBERS, (entry.front for entry in self._entries.values()))
+        numbers = itertools.chain(
+            (entry.front for entry in self._entries.values()), self.marks.numbers_in_use()
+        )
+        self._front_numbers = Numbers(1, _FRONT_NUMBERS, numbers)
         self._dest_numbers = Numbers(
             1, len(tables.dests), (i for i in used_dests if tables.dests[i].sequence)
         )
@@ -106,17 +123,19 @@ class Store:
             if tables.services[entry.service].flags & SERVICE_DELETED:
                 self._bury(key)
             else:
-                self._finish_edits(entry.service, key.ipv6)
+                self._finish_edits(entry.service, key)
+            self.marks.settle_all(entry.service)
 
-    def _finish_edits(self, index: int, ipv6: bool) -> None:
+    def _finish_edits(self, index: int, key: ServiceKey) -> None:
         """A director killed in an edit has written some of it: the packet path gets what `table` shows."""
         service = self._tables.services[index]
-        service.mask = mask_bits(prefix_of(service.prefix), ipv6)
+        service.mask = mask_bits(prefix_of(service.prefix), key.ipv6)
+        self._note_ftp(key, service)
         service.flags = self._flags(
             self._scheduler_name(service),
             slots.flags_of(service.options),
             bool(service.flags & SERVICE_ONE_PACKET),
-        )
+        ) | (service.flags & SERVICE_IPV6)
         for place in self.lists.places(index):
             dest = self._tables.dests[place.dest]
             dest.last_weight = dest.weight or dest.last_weight
@@ -146,8 +165,9 @@ class Store:
         return [place.dest for place in reversed(self.lists.places(service))]
 
     def front_keys(self) -> dict[int, ServiceKey]:
-        """Service keys by the number of their front, deleted ones included."""
-        return {entry.front: key for key, entry in self._entries.items()}
+        """What fronts stand for, by their numbers, and marks by those of their templates."""
+        keys = {entry.front: key for key, entry in self._entries.items()}
+        return keys | {number: key for key, _, number in self.fronts}
 
     def table(self) -> ServiceTable:
         """The table in force."""
@@ -169,6 +189,7 @@ class Store:
             persistence_prefix=prefix_of(service.prefix),
             one_packet=bool(service.flags & SERVICE_ONE_PACKET),
             flags=slots.flags_of(service.options),
+            fronts=self.marks.of(self._entries[key].service) if key.fwmark else frozenset(),
         )
 
     def _scheduler_name(self, service: Service) -> str:
@@ -207,35 +228,63 @@ class Store:
 
     def add_service(self, service: VirtualService) -> None:
         key, scheduler = service.key, self._scheduler(service)
-        if key.transport not in (6, 17):
+        if not key.fwmark and key.transport not in (6, 17):
             raise RefusedError("unsupported", "the XDP data plane balances TCP and UDP")
         known = self._entries.get(key)
         if known and not self._tables.services[known.service].flags & SERVICE_DELETED:
             raise RefusedError("exists")
         index = known.service if known else self._take(self._service_numbers)
         entry = self._tables.services[index]
-        entry.port, entry.protocol = key.port, key.transport
+        entry.port, entry.protocol, entry.mark = key.port, key.transport or 0, key.fwmark
         entry.sequence = next(self._sequence)
         entry.cursor, entry.previous_mask = 0, 0
         entry.list = Roster(0, 0, 0, scheduler).word()
         self.totals.start_service(index)
+        if not known:
+            self._make_known(service, index)
+        else:
+            self._change_fronts(service, index)
         self._write_options(entry, service)
         self._deleted.discard(key)
-        if not known:
-            number = self._take(self._front_numbers)
-            try:
+        self._settle(key, index)
+
+    def _make_known(self, service: VirtualService, index: int) -> None:
+        """Give a new service its number and its fronts; packets wait for its flags and servers."""
+        key, entry = service.key, self._tables.services[index]
+        number = self._take(self._front_numbers)
+        entry.group, entry.flags = number, SERVICE_DELETED
+        try:
+            if key.fwmark:
+                self._change_fronts(service, index)
+            else:
                 self.fronts.add(key, index, number)
-            except FullError:
-                entry.flags = 0
-                self._service_numbers.give_back(index)
-                self._front_numbers.give_back(number)
-                raise RefusedError("full", "the table of services") from None
-            self._entries[key] = Entry(index, number)
-            self._servers[index] = {}
+        except (FullError, RefusedError) as error:
+            entry.flags = 0
+            self._service_numbers.give_back(index)
+            self._front_numbers.give_back(number)
+            if isinstance(error, RefusedError):
+                raise
+            raise RefusedError("full", "the table of services") from None
+        self._entries[key] = Entry(index, number)
+        self._servers[index] = {}
+
+    def _change_fronts(self, service: VirtualService, index: int) -> None:
+        if service.key.fwmark:
+            self.marks.change(index, service.fronts, service.key.ipv6)
+        elif service.fronts:
+            raise RefusedError("unsupported", "fronts of a service that is not a firewall mark's")
+
+    def _settle(self, key: ServiceKey, index: int) -> None:
+        """Who is found where a mark and an address stand for the same."""
+        if key.fwmark:
+            self.marks.settle_all(index)
+        else:
+            self.marks.settle(key)
 
     def edit_service(self, service: VirtualService) -> None:
         index, scheduler = self._entry(service.key).service, self._scheduler(service)
         entry = self._tables.services[index]
+        self._change_fronts(service, index)
         if scheduler != Roster.of(entry.list).scheduler:
             self.lists.switch(index, self.lists.places(index), scheduler)
         mask = mask_bits(service.persistence_prefix, service.key.ipv6)
@@ -248,7 +297,13 @@ class Store:
         entry.mask = mask_bits(service.persistence_prefix, service.key.ipv6)
         entry.prefix = NO_PREFIX if service.persistence_prefix is None else service.persistence_prefix
         entry.options = slots.number_of_flags(service.flags)
-        entry.flags = self._flags(service.scheduler, service.flags, service.one_packet)
+        family = SERVICE_IPV6 if service.key.fwmark and service.key.ipv6 else 0
+        entry.flags = self._flags(service.scheduler, service.flags, service.one_packet) | family
+        self._note_ftp(service.key, entry)
+
+    def _note_ftp(self, key: ServiceKey, entry: Service) -> None:
+        if key.transport == Transport.TCP and key.port == FTP:
+            self.fronts.mark_ftp(entry.group, entry.persistence > 0)
 
     def _flags(self, scheduler: str, flags: frozenset[str], one_packet: bool) -> int:
         return (
@@ -261,6 +316,7 @@ class Store:
     def delete_service(self, key: ServiceKey) -> None:
         service = self._tables.services[self._entry(key).service]
         service.flags |= SERVICE_DELETED
+        self._settle(key, self._entries[key].service)
         self._bury(key)
 
     def _bury(self, key: ServiceKey) -> None:
@@ -280,8 +336,12 @@ class Store:
         for index in list(servers.values()):
             self._forget_dest(index)
         service = self._tables.services[entry.service]
-        self.fronts.remove(key)
         service.flags = 0
+        if key.fwmark:
+            self.marks.forget(entry.service)
+        else:
+            self.fronts.remove(entry.front)
+            self.marks.settle(key)
         del self._entries[key], self._servers[entry.service]
         self._deleted.discard(key)
         self._service_numbers.give_back(entry.service)

@@ -1,0 +1,133 @@
+"""Firewall-mark services: the fronts that stand for a mark, and who is found where there are several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from pointsman.dataplane.xdp.allocation import FullError, Numbers
+from pointsman.dataplane.xdp.fronts import FrontTable
+from pointsman.dataplane.xdp.layout import SERVICE_DELETED
+from pointsman.dataplane.xdp.lists import RefusedError
+from pointsman.dataplane.xdp.tables import Tables
+from pointsman.model.service import Front, ServiceKey
+
+
+class MarkedFronts:
+    """The fronts of firewall-mark services, by service.
+
+    A mark goes before an address and port, as in IPVS. A front that is taken away stays, hidden, for the
+    connections that came by it, until its service is idle.
+    """
+
+    def __init__(self, tables: Tables, fronts: FrontTable, numbers: Callable[[], Numbers]) -> None:
+        self._tables = tables
+        self._fronts = fronts
+        self._numbers = numbers
+        self._live: dict[int, dict[ServiceKey, int]] = {}
+        self._retired: dict[int, set[int]] = {}
+
+    def adopt(self, service: int, key: ServiceKey, number: int) -> None:
+        """A front of this service is in the table already."""
+        if self._fronts.visible(key) == number:
+            self._live.setdefault(service, {})[key] = number
+        else:
+            self._retired.setdefault(service, set()).add(number)
+
+    def of(self, service: int) -> frozenset[Front]:
+        """What counts as marked for this service."""
+        return frozenset(_front_of(key) for key in self._live.get(service, ()))
+
+    def numbers_in_use(self) -> Iterable[int]:
+        for live in self._live.values():
+            yield from live.values()
+        for retired in self._retired.values():
+            yield from retired
+
+    def change(self, service: int, wanted: frozenset[Front], ipv6: bool) -> None:
+        """Have exactly these fronts. Raises RefusedError; then those before are in force."""
+        live = self._live.setdefault(service, {})
+        keys = {ServiceKey.of(front.transport, front.address, front.port) for front in wanted}
+        self._check(service, keys, ipv6)
+        added: list[ServiceKey] = []
+        try:
+            for key in sorted(keys - live.keys(), key=str):
+                live[key] = self._add(service, key)
+                added.append(key)
+        except RefusedError:
+            for key in added:
+                self._give_up(live.pop(key))
+            raise
+        for key in live.keys() - keys:
+            self._retired.setdefault(service, set()).add(live.pop(key))
+            self.settle(key)
+        for key in keys:
+            self.settle(key)
+
+    def _check(self, service: int, keys: set[ServiceKey], ipv6: bool) -> None:
+        for key in keys:
+            if key.ipv6 != ipv6 or key.transport not in (6, 17):
+                raise RefusedError("unsupported", f"{key} for a mark of {'IPv6' if ipv6 else 'IPv4'}")
+            other = next((mine for mine, live in self._live.items() if key in live and mine != service), None)
+            if other is not None:
+                raise RefusedError("exists", f"{key} bears mark {self._tables.services[other].mark} already")
+
+    def _add(self, service: int, key: ServiceKey) -> int:
+        try:
+            number = self._numbers().take()
+        except FullError:
+            raise RefusedError("full", "the table of services") from None
+        try:
+            self._fronts.add(key, service, number)
+        except FullError:
+            self._numbers().give_back(number)
+            raise RefusedError("full", "the table of services") from None
+        return number
+
+    def _give_up(self, number: int) -> None:
+        self._fronts.remove(number)
+        self._numbers().give_back(number)
+
+    def forget(self, service: int) -> None:
+        """The service is no more."""
+        keys = list(self._live.get(service, ()))
+        for number in [*self._live.pop(service, {}).values(), *self._retired.pop(service, ())]:
+            self._give_up(number)
+        for key in keys:
+            self.settle(key)
+
+    def settle_all(self, service: int) -> None:
+        """The service was deleted, or is back."""
+        for key in self._live.get(service, ()):
+            self.settle(key)
+
+    def settle(self, key: ServiceKey) -> None:
+        """Let packets to this address find a mark, else an address service, else a deleted one."""
+        if not self._live:
+            return
+        beside: dict[ServiceKey, list[int]] = {}
+        for number in self._fronts.beside(key):
+            beside.setdefault(self._fronts.key_of(number), []).append(number)
+        of_every_port = [number for other, found in beside.items() if not other.port for number in found]
+        every_port = any(self._rank(number) == 3 for number in of_every_port)
+        for numbers in beside.values():
+            best = max(numbers, key=self._rank)
+            covered = every_port and self._rank(best) < 3
+            for number in numbers:
+                if number != best or covered or not self._rank(best):
+                    self._fronts.hide(number)
+            if not covered and self._rank(best):
+                self._fronts.show(best)
+
+    def _rank(self, number: int) -> int:
+        """3: a mark in force, 2: an address service in force, 1: a deleted service, 0: taken away."""
+        service = self._fronts.service_of(number)
+        if any(number in retired for retired in self._retired.values()):
+            return 0
+        if self._tables.services[service].flags & SERVICE_DELETED:
+            return 1
+        return 3 if self._tables.services[service].mark else 2
+
+
+def _front_of(key: ServiceKey) -> Front:
+    assert key.transport is not None and key.address is not None
+    return Front(key.transport, key.address, key.port)
