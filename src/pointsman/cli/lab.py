@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pointsman.cli.lab_faults import FAILED, break_lab, list_faults, mend, reported
 from pointsman.insight import hoptable
+from pointsman.lab import verdicts
 from pointsman.lab.demo import tell
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, checked_prefix, none_running, running
@@ -135,6 +136,22 @@ def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
     with reported():
         console = hoptable.wide_console()
         if not tell(console, [topology] if topology else list(TOPOLOGIES), xdp_mode, prefix):
+            sys.exit(FAILED)
+
+
+@lab.command(name="verdicts")
+@_xdp_mode
+@click.pass_obj
+def show_verdicts(prefix: str, xdp_mode: str) -> None:
+    """Kill, freeze, crowd, un-VIP and unplug a real server: which check finds it, and after how long.
+
+    Exit code 0: each said what it should; 1: one did not.
+    """
+    with reported(), Lab("ha-pair", prefix=prefix, xdp_mode=xdp_mode) as made:
+        verdicts.configure(made)
+        findings = list(verdicts.run(made))
+        click.echo(verdicts.table(findings))
+        if not all(finding.right for finding in findings):
             sys.exit(FAILED)
 
 

@@ -1,0 +1,249 @@
+"""What goes wrong with a real server, and which check finds it: made, and timed, in the ha-pair lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from pointsman.lab import ha_pair, services, waiting
+from pointsman.lab.errors import LabError
+from pointsman.lab.lab import Lab
+from pointsman.lab.node import Node
+
+CHECKS = {
+    9001: ("TCP_CHECK", "connect_port 80"),
+    9002: ("HTTP_GET", "connect_port 80\nurl {\npath /\n}"),
+    9003: ("DR_CHECK", "connect_port 80"),
+    9004: ("PING_CHECK", ""),
+}
+"""A service for each check, by its port."""
+DELAY, TIMEOUT, BEFORE_RETRY = 0.5, 1.0, 0.2
+BOUND = DELAY + 2 * TIMEOUT + BEFORE_RETRY
+"""Seconds from a real server's death to the verdict, at most: docs/health.md, timing."""
+SETTLED = 20.0
+"""Seconds that a busy machine may take for anything."""
+_WEB = ha_pair.WEB_SERVERS["web-01"]
+_SERVICE = """
+virtual_server {vip} {port} {{
+    delay_loop {delay}
+    delay_before_retry {before}
+    retry 1
+    warmup 0
+    connect_timeout {timeout}
+    protocol TCP
+    lvs_method DR
+    real_server {web} {port} {{
+        {check} {{
+            {words}
+        }}
+    }}
+}}
+"""
+_CROWDED = """
+import socket, time
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("0.0.0.0", 80))
+listener.listen(1)
+waiting = [socket.socket() for _ in range(4)]
+for each in waiting:
+    each.setblocking(False)
+    each.connect_ex(("127.0.0.1", 80))
+time.sleep(3600)
+"""
+"""A server that accepts nobody, and whose backlog is full."""
+
+
+class Case(NamedTuple):
+    """Something that goes wrong with web-01, and what each check says of it."""
+
+    name: str
+    cause: Callable[[Lab], None]
+    undo: Callable[[Lab], None]
+    expected: dict[str, str]
+    """A piece of the reason by check; the others pass."""
+
+
+class Finding(NamedTuple):
+    """What one check made of one case."""
+
+    case: str
+    check: str
+    expected: str
+    """A piece of the reason; empty: it passes."""
+    reason: str
+    """Empty: it passed."""
+    seconds: float | None
+    """From the cause to the verdict; None: there was none, or it was none of this case's."""
+
+    @property
+    def right(self) -> bool:
+        """Whether it is what was expected."""
+        return self.expected in self.reason if self.expected else not self.reason
+
+
+def _nginx(lab: Lab, number: signal.Signals) -> None:
+    for pid, words in _web(lab).processes().items():
+        if words.startswith("nginx"):
+            os.kill(pid, number)
+
+
+def _web(lab: Lab) -> Node:
+    return lab.node("web-01")
+
+
+def _kill(lab: Lab) -> None:
+    _nginx(lab, signal.SIGKILL)
+    waiting.until(lambda: not services.listens(_web(lab), 80), SETTLED, "nginx is gone")
+
+
+def _crowd(lab: Lab) -> None:
+    _kill(lab)
+    _web(lab).popen([sys.executable, "-c", _CROWDED], log="crowded")
+
+
+def _uncrowd(lab: Lab) -> None:
+    for pid, words in _web(lab).processes().items():
+        if "listener.listen(1)" in words:
+            os.kill(pid, signal.SIGKILL)
+    waiting.until(lambda: not services.listens(_web(lab), 80), SETTLED, "the crowded server is gone")
+    lab.start_web_server("web-01")
+
+
+def _plug_in(lab: Lab) -> None:
+    web = _web(lab)
+    web.set_link("ens224", up=True)
+    web.run(["ip", "route", "replace", "default", "via", "192.168.100.2"])
+
+
+def _vip(word: str) -> Callable[[Lab], None]:
+    def change(lab: Lab) -> None:
+        _web(lab).run(["ip", "address", word, f"{ha_pair.VIP}/32", "dev", "lo"])
+
+    return change
+
+
+_REFUSED = "connection refused"
+CASES = (
+    Case(
+        "killed (SIGKILL)",
+        _kill,
+        lambda lab: lab.start_web_server("web-01"),
+        {"TCP_CHECK": _REFUSED, "HTTP_GET": _REFUSED, "DR_CHECK": "nothing listens on the VIP"},
+    ),
+    Case(
+        "frozen (SIGSTOP)",
+        lambda lab: _nginx(lab, signal.SIGSTOP),
+        lambda lab: _nginx(lab, signal.SIGCONT),
+        {"HTTP_GET": "read timeout after 1.0 s"},
+    ),
+    Case(
+        "backlog full",
+        _crowd,
+        _uncrowd,
+        {"TCP_CHECK": "connect timeout", "HTTP_GET": "connect timeout", "DR_CHECK": "no answer within"},
+    ),
+    Case(
+        "without the VIP",
+        _vip("del"),
+        _vip("add"),
+        {"DR_CHECK": "is the VIP on its lo"},
+    ),
+    Case(
+        "unplugged",
+        lambda lab: _web(lab).set_link("ens224", up=False),
+        _plug_in,
+        {"TCP_CHECK": "", "HTTP_GET": "", "DR_CHECK": "no answer", "PING_CHECK": ""},
+    ),
+)
+
+
+def configure(lab: Lab) -> None:
+    """Give lb-01 the four services and wait until all checks pass."""
+    file = lab.directory / "lb-01.conf"
+    text = ha_pair.configuration("lb-01")
+    text = text[: text.index("virtual_server")]
+    for port, (check, words) in CHECKS.items():
+        text += _SERVICE.format(
+            vip=ha_pair.VIP,
+            port=port,
+            web=_WEB,
+            check=check,
+            words=words,
+            delay=DELAY,
+            before=BEFORE_RETRY,
+            timeout=TIMEOUT,
+        )
+    file.write_text(text)
+    lab.node("lb-01").run(["pointsman", "reload"])
+    _until_all_pass(lab)
+
+
+def reasons(lab: Lab) -> dict[str, str | None]:
+    """What each check says now, by its word: empty while it passes, None without a verdict."""
+    status = json.loads(lab.node("lb-01").run(["pointsman", "status", "--json"]).stdout)
+    found: dict[str, str | None] = {}
+    for service in status["services"]:
+        (server,) = service["servers"]
+        up: Any = server["up"]
+        word, _ = CHECKS[int(service["service"].rpartition(":")[2])]
+        found[word] = None if up is None else "" if up else server["reason"]
+    return found
+
+
+def run(lab: Lab) -> Iterator[Finding]:
+    """Make each case, take it back, and tell what each check has made of it."""
+    for case in CASES:
+        yield from _one(lab, case)
+        _until_all_pass(lab)
+
+
+def _one(lab: Lab, case: Case) -> list[Finding]:
+    case.cause(lab)
+    began = time.monotonic()
+    seen: dict[str, tuple[str, float]] = {}
+    try:
+        while time.monotonic() < began + SETTLED:
+            for word, reason in reasons(lab).items():
+                if reason and word not in seen:
+                    seen[word] = (reason, time.monotonic() - began)
+            # Whoever has not failed by then, and one round more, passes.
+            if set(case.expected) <= set(seen) and time.monotonic() > began + BOUND + DELAY:
+                break
+            time.sleep(0.05)
+    finally:
+        case.undo(lab)
+    expected = {word: piece or "192.168.100.20" for word, piece in case.expected.items()}
+    return [
+        Finding(
+            case.name,
+            word,
+            expected.get(word, ""),
+            seen.get(word, ("", 0.0))[0],
+            seen[word][1] if word in seen else None,
+        )
+        for word, _ in CHECKS.values()
+    ]
+
+
+def _until_all_pass(lab: Lab) -> None:
+    try:
+        waiting.until(lambda: set(reasons(lab).values()) == {""}, SETTLED, "all checks pass")
+    except LabError as error:
+        raise LabError(f"{error}; they say: {reasons(lab)}") from error
+
+
+def table(findings: list[Finding]) -> str:
+    """The findings for people."""
+    lines = [f"{'real server':18} {'check':11} {'verdict':8} {'after':>7}  reason"]
+    for each in findings:
+        verdict = "DOWN" if each.reason else "up"
+        wrong = "" if each.right else f"   expected: {each.expected or 'up'}"
+        after = f"{each.seconds:.1f} s" if each.seconds is not None else ""
+        lines.append(f"{each.case:18} {each.check:11} {verdict:8} {after:>7}  {each.reason[:90]}{wrong}")
+    return "\n".join(lines)

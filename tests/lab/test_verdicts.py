@@ -1,0 +1,26 @@
+"""Each way in which a real server fails is found by the checks that can see it, in time."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from pointsman.lab import verdicts
+from pointsman.lab.lab import Lab
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+BUSY = 5.0
+"""Seconds that a busy machine may add."""
+
+
+def test_every_failure_is_found_by_the_checks_that_can_see_it() -> None:
+    with Lab("ha-pair", prefix=f"pmt-verdict-{os.getpid()}") as lab:
+        verdicts.configure(lab)
+        findings = list(verdicts.run(lab))
+    table = verdicts.table(findings)
+    print(table)
+    assert all(finding.right for finding in findings), table
+    late = [f for f in findings if f.seconds is not None and f.seconds > verdicts.BOUND + BUSY]
+    assert not late, table
