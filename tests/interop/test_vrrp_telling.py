@@ -260,3 +260,54 @@ def test_a_reload_tells_what_it_deletes_and_all_states_where_that_is_wanted(
     assert director.stop() == 0
     assert ear.lines["all"] == ear.lines["vrrp"]
     ear.close()
+
+
+def test_a_pipe_for_all_is_told_of_servers_too(made: Switch, tmp_path: Path) -> None:
+    """In the words of keepalived.conf(5); its own checker does not run here, for want of ip_vs."""
+    a, b = made.host("a", "10.9.0.1/24"), made.host("b", "10.9.0.2/24")
+    pipes = [tmp_path / name for name in ("all", "lvs")]
+    director = Director(
+        a,
+        tmp_path,
+        f"""
+        global_defs {{
+            script_user root
+            notify_fifo {pipes[0]}
+            notify_fifo_script "/bin/sleep 1000"
+            lvs_notify_fifo {pipes[1]}
+        }}
+        virtual_server 10.9.0.200 80 {{
+            protocol TCP
+            lvs_sched rr
+            lvs_method DR
+            delay_loop 0.3
+            real_server 10.9.0.2 80 {{
+                TCP_CHECK {{
+                    connect_timeout 1
+                    retry 0
+                }}
+            }}
+        }}
+        """,
+    )
+    lines: dict[Path, list[str]] = {pipe: [] for pipe in pipes}
+
+    def heard(line: str) -> bool:
+        for pipe, descriptor in descriptors.items():
+            with contextlib.suppress(BlockingIOError):
+                lines[pipe] += os.read(descriptor, 65536).decode().splitlines()
+        return lines[pipes[0]][-1:] == [line] and lines[pipes[1]][-1:] == [line]
+
+    for pipe in pipes:
+        until("the pipe is there", pipe.exists, START)
+    descriptors = {pipe: os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) for pipe in pipes}
+    service, server = "VS [10.9.0.200]:tcp:80", "RS [10.9.0.2]:tcp:80 [10.9.0.200]:tcp:80"
+    until("nobody listens", lambda: heard(f"{service} DOWN"))
+    b.start("python3", "-m", "http.server", "80")
+    until("somebody listens", lambda: heard(f"{service} UP"))
+    assert director.stop() == 0
+    for pipe in pipes:
+        assert lines[pipe][-4:] == [f"{server} DOWN", f"{service} DOWN", f"{server} UP", f"{service} UP"]
+        assert not pipe.exists()
+    for descriptor in descriptors.values():
+        os.close(descriptor)

@@ -316,12 +316,15 @@ def surroundings(
 def notify_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...]:
     """The pipes of global_defs: of VRRP, of servers, of both."""
     found: dict[str, NotifyFifo] = {}
+    who = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
     for word, script in _FIFOS.items():
         reader = defaults.last(script)
         written = cast("tuple[str, ...]", defaults.get(word, tuple) or ())
         if written:
             path, user, group = (*written, "", "")[:3]
             run = command(reader, findings)
+            if run is not None and not run.user:
+                run = Command(run.words, *who[:2])
             found[word] = NotifyFifo(word=word, path=path, user=user, group=group, reader=run)
         elif reader is not None:
             findings.error(reader.location, f"{script} without {word}", f"add {word} PATH", len(script))

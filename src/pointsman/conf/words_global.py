@@ -143,10 +143,17 @@ GLOBAL: list[Keyword] = [
         _G, "startup_script_timeout shutdown_script_timeout", "only scripts that are refused would use it"
     ),
     *refused(_G, "startup_script shutdown_script", _SCRIPTS),
-    *refused(
+    honoured(
         _G,
-        "lvs_notify_fifo lvs_notify_fifo_script",
-        "only VRRP has a notify FIFO yet (vrrp_notify_fifo); changes of servers would not be told",
+        "lvs_notify_fifo",
+        Anything("PATH [USER [GROUP]]", words=3),
+        "A named pipe that gets a line at every change of a virtual or real server.",
+    ),
+    honoured(
+        _G,
+        "lvs_notify_fifo_script",
+        Anything("a command line, in quotes when it has arguments", words=3),
+        "Started with the path of that pipe as its last argument.",
     ),
     honoured(
         _G,

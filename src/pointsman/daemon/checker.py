@@ -16,7 +16,7 @@ import resource
 import signal
 import socket
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -30,6 +30,7 @@ from pointsman.health import kinds
 from pointsman.health.schedule import phases
 from pointsman.lvs.desired import CheckKey
 from pointsman.model.checks import BfdCheck, FileCheck
+from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, VirtualServer
 from pointsman.model.naming import server_name, service_name
 
@@ -168,11 +169,16 @@ def _log_servers(keys: Iterable[CheckKey]) -> None:
         )
 
 
-async def check_until_stopped(checker: Checker, reporter: Reporter) -> int:
-    """Run these probes until SIGTERM or the end of the channel; the exit code of the process."""
+async def check_until_stopped(
+    checker: Checker, reporter: Reporter, adopt: Callable[[Config], None] | None = None
+) -> int:
+    """Run these probes until SIGTERM or the end of the channel; the exit code of the process.
+
+    `adopt` takes a new configuration; None: it is about the checks alone.
+    """
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    reporter.on_configuration = lambda config: checker.adopt(config.virtual_servers)
+    reporter.on_configuration = adopt or (lambda config: checker.adopt(config.virtual_servers))
     checker.start()
     ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(reporter.closed.wait())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 
 from pointsman.daemon import programs
-from pointsman.model.config import Config
 from pointsman.model.tracking import Command, NotifyFifo
 
 READER_PAUSE = 1.0
@@ -118,11 +117,3 @@ def _opened(fifo: NotifyFifo) -> tuple[int, bool]:
         os.close(descriptor)
         raise
     return descriptor, made
-
-
-def of_servers(config: Config) -> tuple[NotifyFifo, ...]:
-    """The pipes that are told of servers; VRRP's process keeps the readers of those that it has, too."""
-    shared = config.vrrp.fifos if config.instances else ()
-    return tuple(
-        msgspec.structs.replace(fifo, reader=None) if fifo in shared else fifo for fifo in config.server_fifos
-    )

@@ -14,6 +14,7 @@ import msgspec
 
 from pointsman.daemon.messages import NewConfiguration, decode_config, encode, encode_config
 from pointsman.model.config import Config, Mail
+from pointsman.model.tracking import NotifyFifo
 
 MOST_KEPT = 10
 """Configurations that `pointsman rollback` can go back through."""
@@ -96,4 +97,12 @@ def for_bfd(config: Config) -> Config:
 
 def for_checker(config: Config) -> Config:
     """What the checker needs; it is told no passwords."""
-    return msgspec.structs.replace(config, instances=(), mail=Mail())
+    return msgspec.structs.replace(config, instances=(), mail=Mail(), server_fifos=fifos_of_servers(config))
+
+
+def fifos_of_servers(config: Config) -> tuple[NotifyFifo, ...]:
+    """The pipes that are told of servers; VRRP's process keeps the readers of those that it has, too."""
+    shared = config.vrrp.fifos if config.instances else ()
+    return tuple(
+        msgspec.structs.replace(fifo, reader=None) if fifo in shared else fifo for fifo in config.server_fifos
+    )

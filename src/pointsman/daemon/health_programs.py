@@ -1,4 +1,5 @@
-"""The process that runs programs about real servers: MISC_CHECK, notify_up and _down, quorum_up and _down.
+"""The process that runs programs about real servers: MISC_CHECK, notify_up and _down, quorum_up and _down,
+FIFOs.
 
 It stays root, because programs run as users of their own; therefore it does nothing else, and hears nobody
 but the director. The verdicts of its checks go the same way as the checker's.
@@ -11,12 +12,16 @@ import collections
 import logging
 import socket
 from collections.abc import Iterable
+from functools import partial
 
 from pointsman.daemon import messages, programs
 from pointsman.daemon.checker import Checker, check_until_stopped
+from pointsman.daemon.fifos import Fifos
 from pointsman.daemon.reporter import Reporter
 from pointsman.health import kinds
+from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
+from pointsman.model.tracking import NotifyFifo
 
 log = logging.getLogger("programs")
 
@@ -83,15 +88,30 @@ def has_work(virtual_servers: Iterable[VirtualServer]) -> bool:
     )
 
 
-def run(virtual_servers: Iterable[VirtualServer], channel: socket.socket) -> int:
+def run(
+    virtual_servers: Iterable[VirtualServer], channel: socket.socket, pipes: Iterable[NotifyFifo] = ()
+) -> int:
     """Check and notify until SIGTERM (exit code 0) or until the director closes `channel` (exit code 1)."""
 
     async def body() -> int:
         loop = asyncio.get_running_loop()
         reporter, queue = Reporter(channel, loop), NotifyQueue()
         reporter.on_program = queue.put
-        code = await check_until_stopped(Checker(virtual_servers, reporter, loop, programs=True), reporter)
+        secure = any(virtual.secure_commands for virtual in virtual_servers)
+        fifos = Fifos(partial(programs.start, security=secure))
+        reporter.on_line = fifos.write
+        await fifos.use(pipes)
+        checker = Checker(virtual_servers, reporter, loop, programs=True)
+        tasks: set[asyncio.Task[None]] = set()
+
+        def adopt(config: Config) -> None:
+            checker.adopt(config.virtual_servers)
+            tasks.add(loop.create_task(fifos.use(config.server_fifos)))
+
+        code = await check_until_stopped(checker, reporter, adopt)
         await queue.finish()
+        await asyncio.gather(*tasks)
+        await fifos.close()
         return code
 
     return asyncio.run(body())

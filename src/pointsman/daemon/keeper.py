@@ -14,7 +14,7 @@ from typing import Any
 
 from pointsman.daemon.carried import carried_over, members_of, service_keys
 from pointsman.daemon.director_memory import KeeperMemory, KeptOverride
-from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram
+from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram, TellServers
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_alert
 from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down, found_pools
@@ -23,7 +23,7 @@ from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.slow_start import Ramps
 from pointsman.lvs.standby import on_standby
 from pointsman.lvs.steps import differences, step_texts
-from pointsman.lvs.transitions import DOWN, UP, Change, Transition, notify_command, transitions
+from pointsman.lvs.transitions import DOWN, UP, Change, Transition, fifo_line, notify_command, transitions
 from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.naming import server_name, service_name
@@ -62,8 +62,8 @@ class Keeper:
         self._own: frozenset[Address] = frozenset()
         self._held: dict[str, bool] = {}
         self._pools = self._recall(memory)
-        self.programs: list[RunProgram] = []
-        """Notify programs that are to be run; whoever runs them empties it."""
+        self.programs: list[RunProgram | TellServers] = []
+        """Notify programs that are to be run, and lines for FIFOs; whoever runs them empties it."""
         self.refusals: tuple[Refusal, ...] = ()
 
     def _recall(self, memory: KeeperMemory | None) -> dict[ServiceKey, PoolState]:
@@ -351,14 +351,17 @@ class Keeper:
             )
         return rows
 
-    def _programs(self, told: Iterable[Transition]) -> list[RunProgram]:
-        """What the configuration wants to have run at these transitions, in their order."""
+    def _programs(self, told: Iterable[Transition]) -> list[RunProgram | TellServers]:
+        """What the configuration wants to have run and told at these transitions, in their order."""
         services = {virtual.service.key: virtual for virtual in self._config.virtual_servers}
-        found = [
-            (notify_command(services[item.service], item), services[item.service].secure_commands)
-            for item in told
-        ]
-        return [RunProgram(command, secure) for command, secure in found if command is not None]
+        found: list[RunProgram | TellServers] = []
+        for item in told:
+            virtual = services[item.service]
+            if (command := notify_command(virtual, item)) is not None:
+                found.append(RunProgram(command, virtual.secure_commands))
+            if self._config.server_fifos and (line := fifo_line(virtual, item)) is not None:
+                found.append(TellServers(line))
+        return found
 
     def _by_hand(self, key: MemberKey) -> str:
         override = self._overrides.active.get(key)

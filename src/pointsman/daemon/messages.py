@@ -94,6 +94,12 @@ class RunProgram(msgspec.Struct, frozen=True, tag=True):
     """Not as root if others than root can change it (enable_script_security)."""
 
 
+class TellServers(msgspec.Struct, frozen=True, tag=True):
+    """Write a line into the notify FIFOs of servers; to the same process."""
+
+    line: str
+
+
 # client -> director
 
 
@@ -204,7 +210,7 @@ Request = (
     | SwitchoverRequest
     | OverrideRequest
 )
-Order = SendVerdicts | NewConfiguration | RunProgram
+Order = SendVerdicts | NewConfiguration | RunProgram | TellServers
 Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply | OverrideReply
 
 

@@ -29,6 +29,8 @@ class Reporter:
         """Called when the director hands over another configuration."""
         self.on_program: Callable[[messages.RunProgram], None] = lambda _order: None
         """Called when the director wants a program to be run."""
+        self.on_line: Callable[[str], None] = lambda _line: None
+        """Called when the director wants a line to be written into the notify FIFOs."""
         self.closed = asyncio.Event()
         channel.setblocking(False)
         loop.add_reader(channel, self._on_order)
@@ -84,6 +86,9 @@ class Reporter:
             return
         if isinstance(order, messages.RunProgram):
             self.on_program(order)
+            return
+        if isinstance(order, messages.TellServers):
+            self.on_line(order.line)
             return
         self._waiting = dict(self._latest)
         self._flush()

@@ -14,7 +14,7 @@ from functools import partial
 import msgspec
 
 from pointsman.daemon import bfd, checker, director, health_programs, vrrp, vrrp_scripts
-from pointsman.daemon.generations import Generations
+from pointsman.daemon.generations import Generations, fifos_of_servers
 from pointsman.daemon.paths import forget_predecessors, pin_directory, run_directory
 from pointsman.daemon.privileges import (
     Capability,
@@ -225,9 +225,14 @@ def _supervisor(
         ),
         Child(
             "programs",
-            lambda: health_programs.run(generations.current.virtual_servers, programs_end),
+            lambda: health_programs.run(
+                generations.current.virtual_servers, programs_end, fifos_of_servers(generations.current)
+            ),
             keeps=(programs_end,),
-            wanted=lambda: health_programs.has_work(generations.current.virtual_servers),
+            wanted=lambda: (
+                health_programs.has_work(generations.current.virtual_servers)
+                or bool(generations.current.virtual_servers and generations.current.server_fifos)
+            ),
             last=True,
         ),
     ]

@@ -72,6 +72,17 @@ def notify_command(virtual: VirtualServer, transition: Transition) -> Command | 
     return member.notify_up if transition.change in UP else member.notify_down
 
 
+def fifo_line(virtual: VirtualServer, transition: Transition) -> str | None:
+    """What a notify FIFO is told of it, in keepalived's words; None: nothing."""
+    where = virtual_name(virtual)
+    if transition.change in (Change.QUORUM_GAINED, Change.QUORUM_LOST):
+        return f"VS {where} {'UP' if transition.change is Change.QUORUM_GAINED else 'DOWN'}"
+    if transition.server is None or transition.change not in UP | DOWN:
+        return None
+    name = server_name(virtual.service.key, transition.server)
+    return f"RS {name} {where} {'UP' if transition.change in UP else 'DOWN'}"
+
+
 def _departures(virtual: VirtualServer, before: PoolState, after: PoolState) -> list[Transition]:
     key, where = virtual.service.key, virtual_name(virtual)
     alive = {server.key for server in after.living}
