@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import ipaddress
+from typing import TypeVar, cast
 
 from pointsman.conf.build_auth import authentication, signing
-from pointsman.conf.build_routes import routes
+from pointsman.conf.build_routes import number, routes
 from pointsman.conf.build_rules import Preferences, rules
+from pointsman.conf.build_strict import held_to_the_rules, strict
 from pointsman.conf.build_tracking import Trackers, notify, tracked
 from pointsman.conf.build_vmac import Bearers, Names, bearers
 from pointsman.conf.problems import Findings
@@ -14,7 +16,9 @@ from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.tree import Node
 from pointsman.conf.values import BadValueError, parse_address
 from pointsman.model.address import Address
-from pointsman.model.vrrp import VrrpInstance, VrrpState
+from pointsman.model.vrrp import TtlLimits, VrrpInstance, VrrpState
+
+GROUP, GROUP6 = ipaddress.IPv4Address("224.0.0.18"), ipaddress.IPv6Address("ff02::12")
 
 T = TypeVar("T")
 
@@ -39,7 +43,7 @@ def instance(
     _required(setting, ("interface", "virtual_router_id"), findings)
     state, priority = _state_and_priority(block, findings)
     nopreempt = _nopreempt(block, state, priority, findings)
-    peers = _peers(block, findings)
+    peers, limits = _peers(block, findings)
     transport = (block.address("unicast_src_ip"), *peers, block.address("mcast_src_ip"))
     family = next((address.version for address in transport if address is not None), None)
     borne = bearers(block, interface or "?", virtual_router_id or 1, family, names, findings)
@@ -78,7 +82,16 @@ def instance(
         down_timer_adverts=_announcement("down_timer_adverts", block, defaults, 3),
         startup_delay=_first(defaults.get("vrrp_startup_delay", float), 0.0),
         unicast_ttl=_first(block.get("unicast_ttl", int), 255),
-        check_unicast_source=block.has("check_unicast_src") or defaults.has("vrrp_check_unicast_src"),
+        check_unicast_source=(
+            block.has("check_unicast_src") or defaults.has("vrrp_check_unicast_src") or bool(limits)
+        ),
+        ttl_limits=limits,
+        multicast_group=_group(
+            block, defaults, 6 if (family == 6 or (family is None and over_ipv6)) else 4, findings
+        ),
+        owner_ignores_adverts=_switch("owner_ignore_adverts", block, defaults),
+        old_unicast_checksum=block.has("old_unicast_checksum")
+        and "never" not in (block.get("old_unicast_checksum", tuple) or ()),
         checksum_without_pseudo_header=_first(
             block.get("v3_checksum_as_v2", bool), defaults.get("v3_checksum_as_v2", bool), False
         ),
@@ -95,6 +108,8 @@ def instance(
         ),
         location=setting.location,
     )
+    if strict(block, defaults):
+        built = held_to_the_rules(built, setting, block, findings)
     return built if interface is not None and virtual_router_id is not None else None
 
 
@@ -110,6 +125,21 @@ def _by_base(block: Settings, borne: Bearers, peers: tuple[Address, ...], findin
         keyword.location, text, "write vmac_xmit_base, too, as keepalived wants it", keyword.width
     )
     return True
+
+
+def _group(block: Settings, defaults: Settings, family: int, findings: Findings) -> Address | None:
+    """The multicast group, where it is not the RFC's."""
+    usual = "vrrp_mcast_group4" if family == 4 else "vrrp_mcast_group6"
+    setting = block.last("mcast_dst_ip") or defaults.last(usual)
+    if setting is None:
+        return None
+    group = cast(Address, setting.value)
+    word = setting.node.keyword
+    if not group.is_multicast or group.version != family:
+        text = f"{word.text} {group} is no IPv{family} multicast address"
+        findings.error(word.location, text, "write one, or remove it", word.width)
+        return None
+    return None if group in (GROUP, GROUP6) else group
 
 
 def _first(*values: T | None) -> T:
@@ -191,16 +221,13 @@ def _lines(block: Settings, name: str) -> list[Node]:
     return [node for setting in block.all(name) for node in setting.block]
 
 
-def _peers(block: Settings, findings: Findings) -> tuple[Address, ...]:
-    peers: dict[Address, None] = {}
+def _peers(block: Settings, findings: Findings) -> tuple[tuple[Address, ...], tuple[TtlLimits, ...]]:
+    peers: dict[Address, TtlLimits] = {}
     for node in _lines(block, "unicast_peer"):
         words = [word.text for word in node.words]
         try:
             peer = parse_address(words[0])
-            if len(words) > 1:
-                other = words[1] in ("min_ttl", "max_ttl")
-                text = f"{words[1]} is not supported" if other else "one peer in a line"
-                raise BadValueError(text, 1)
+            limits = _ttl_limits(peer, words)
         except BadValueError as error:
             word = node.words[error.index]
             findings.error(word.location, f"unicast_peer {word.text}: {error}", width=word.width)
@@ -209,11 +236,23 @@ def _peers(block: Settings, findings: Findings) -> tuple[Address, ...]:
             findings.warning(
                 node.keyword.location, f"peer {peer} is listed twice", "remove it", node.keyword.width
             )
-        peers[peer] = None
+        peers[peer] = limits
     setting = block.last("unicast_peer")
     if setting is not None and not setting.block:
         keyword = setting.node.keyword
         findings.error(
             keyword.location, "unicast_peer names no peer", "add the other director's address", keyword.width
         )
-    return tuple(peers)
+    return tuple(peers), tuple(each for each in peers.values() if (each.low, each.high) != (0, 255))
+
+
+def _ttl_limits(peer: Address, words: list[str]) -> TtlLimits:
+    """`IP [min_ttl N] [max_ttl N]`. Raises BadValueError."""
+    found = {"min_ttl": 0, "max_ttl": 255}
+    for at in range(1, len(words), 2):
+        if words[at] not in found:
+            raise BadValueError("one peer in a line", at)
+        if at + 1 == len(words):
+            raise BadValueError("its value is missing", at)
+        found[words[at]] = number(words[at + 1], 0, 255, at + 1)
+    return TtlLimits(peer, found["min_ttl"], found["max_ttl"])

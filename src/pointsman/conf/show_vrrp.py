@@ -33,9 +33,12 @@ def instance_lines(instance: VrrpInstance) -> Iterator[str]:
     if instance.unicast_source is not None:
         yield f"unicast_src_ip {instance.unicast_source}"
     if instance.unicast_peers:
-        yield from block("unicast_peer", iter(str(peer) for peer in instance.unicast_peers))
+        limits = {each.peer: f" min_ttl {each.low} max_ttl {each.high}" for each in instance.ttl_limits}
+        yield from block("unicast_peer", (f"{peer}{limits.get(peer, '')}" for peer in instance.unicast_peers))
     if instance.multicast_source is not None:
         yield f"mcast_src_ip {instance.multicast_source}"
+    if instance.multicast_group is not None:
+        yield f"mcast_dst_ip {instance.multicast_group}"
     yield from _virtual_interfaces(instance)
     if instance.nopreempt:
         yield "nopreempt"
@@ -63,6 +66,11 @@ def _answers(instance: VrrpInstance) -> Iterator[str]:
     yield f"garp_lower_prio_repeat {instance.garp_lower_prio_repeat}"
     yield f"lower_prio_no_advert {on(instance.lower_prio_no_advert)}"
     yield f"down_timer_adverts {instance.down_timer_adverts}"
+    yield f"owner_ignore_adverts {on(instance.owner_ignores_adverts)}"
+    if instance.strict:
+        yield from ("strict_mode on", *(["accept"] if instance.version == 3 else []))
+    if instance.old_unicast_checksum:
+        yield "old_unicast_checksum"
     yield f"unicast_ttl {instance.unicast_ttl}"
     if instance.check_unicast_source:
         yield "check_unicast_src"

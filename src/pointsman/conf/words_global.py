@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from pointsman.conf.keywords import Keyword, accepted, honoured, refused
-from pointsman.conf.values import Anything, Boolean, Choice, Flag, HostPort, Integer, Interface, Seconds, Text
+from pointsman.conf.values import (
+    Anything,
+    Boolean,
+    Choice,
+    Flag,
+    HostPort,
+    Integer,
+    Interface,
+    Ip,
+    Seconds,
+    Text,
+)
 
 _G = "global_defs"
 _SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
@@ -186,11 +197,8 @@ GLOBAL: list[Keyword] = [
         "rs_init_notifies",
         "only notify FIFOs and scripts, which are refused, would see it",
     ),
-    *refused(
-        _G,
-        "vrrp_mcast_group4 vrrp_mcast_group6",
-        "adverts go to the groups of the RFC (224.0.0.18) or unicast",
-    ),
+    honoured(_G, "vrrp_mcast_group4", Ip(), "Default of mcast_dst_ip over IPv4.", "224.0.0.18"),
+    honoured(_G, "vrrp_mcast_group6", Ip(), "Default of mcast_dst_ip over IPv6.", "ff02::12"),
     honoured(_G, "default_interface", Interface(), "Of static addresses that name none.", "eth0"),
     *accepted(
         _G,
@@ -208,13 +216,11 @@ GLOBAL: list[Keyword] = [
         "vrrp_higher_prio_send_advert",
         "it cures clients left with an old MAC address after a split; here the winner announces itself again",
     ),
-    *refused(_G, "vrrp_owner_ignore_adverts", "not implemented; remove it", Boolean(), False),
+    honoured(_G, "vrrp_owner_ignore_adverts", Boolean(), "Default of owner_ignore_adverts."),
     honoured(_G, "v3_checksum_as_v2", Boolean(), "Default of v3_checksum_as_v2 of the instances."),
     honoured(_G, "vrrp_check_unicast_src", Flag(), "check_unicast_src for every instance."),
     *accepted(_G, "vrrp_skip_check_adv_addr", "an advert with other addresses is accepted, and logged"),
-    *refused(
-        _G, "vrrp_strict", "its rules (no unicast, no authentication, filtered addresses) do not exist here"
-    ),
+    honoured(_G, "vrrp_strict", Flag(), "strict_mode for every instance."),
     honoured(_G, "vrrp_startup_delay", Seconds(0, 86400), "Added to the first wait of every instance.", 0.0),
     *refused(
         _G,

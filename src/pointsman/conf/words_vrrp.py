@@ -128,9 +128,9 @@ VRRP: list[Keyword] = [
         Integer(0, 1000),
         "Packets of a burst after an advert of a lower priority; default: garp_master_repeat.",
     ),
-    *accepted(_V, "accept", "addresses are accepted by default"),
+    honoured(_V, "accept", Flag(), "The master takes packets to the addresses, also in strict mode; usual."),
     *refused(_V, "no_accept", "packets to the addresses are not filtered here; remove it"),
-    *refused(_V, "strict_mode", "its rules do not exist here; remove it", Boolean(), False),
+    honoured(_V, "strict_mode", Boolean(), "What the RFC does not know is an error."),
     honoured(_V, "check_unicast_src", Flag(), "Drop unicast adverts of hosts that are not in unicast_peer."),
     *accepted(_V, "skip_check_adv_addr", "an advert with other addresses is accepted, and logged"),
     honoured(
@@ -142,11 +142,16 @@ VRRP: list[Keyword] = [
     honoured(_V, "lower_prio_no_advert", Boolean(), "A master does not answer adverts of a lower priority."),
     *accepted(_V, "higher_prio_send_advert", "the winner of a split always announces itself again here"),
     honoured(_V, "down_timer_adverts", Integer(1, 100), "Adverts to miss before the master counts as gone."),
-    *refused(_V, "unicast_fault_no_peer", "not implemented; remove it"),
+    *accepted(_V, "unicast_fault_no_peer", "unicast_peer without a peer is an error here"),
     honoured(_V, "unicast_ttl", Integer(1, 255), "TTL of unicast adverts; multicast ones have 255.", 255),
-    *refused(_V, "old_unicast_checksum", "the checksum of keepalived before 1.3.7 is not spoken"),
+    honoured(
+        _V,
+        "old_unicast_checksum",
+        Anything("[never]", words=1),
+        "Begin with the checksum of keepalived before 1.3.7; what a peer sends is understood anyway.",
+    ),
     honoured(_V, "v3_checksum_as_v2", Boolean(), "Version 3 over IPv4: checksums without pseudo header."),
-    *refused(_V, "mcast_dst_ip", "adverts go to the group of the RFC (224.0.0.18) or unicast"),
+    honoured(_V, "mcast_dst_ip", Ip(), "The multicast group, in place of 224.0.0.18 or ff02::12."),
     *accepted(_V, "no_virtual_ipaddress", "an instance without addresses is allowed"),
     *accepted(_V, "native_ipv6", "adverts go over IPv6 when the first virtual address is one"),
     *accepted(_V, "debug linkbeat_use_polling kernel_rx_buf_size", "nothing here depends on it"),
@@ -155,7 +160,9 @@ VRRP: list[Keyword] = [
         "timer_expired_backup thread_timer_expired",
         "a master that was stalled looks before it speaks, always",
     ),
-    *refused(_V, "owner_ignore_adverts", "not implemented; remove it", Boolean(), False),
+    honoured(
+        _V, "owner_ignore_adverts", Boolean(), "A router of priority 255 ignores the adverts of others."
+    ),
     *refused(
         _V,
         "lvs_sync_daemon_interface",

@@ -46,7 +46,7 @@ class Crew:
         self._run_directory = run_directory
         self._selector = selector
         self._report = report
-        self._endpoints: dict[tuple[str, Address | None, int, int], Endpoint] = {}
+        self._endpoints: dict[tuple[str, Address | None, int, int, Address | None], Endpoint] = {}
 
     def add(self, instance: VrrpInstance, present: list[InterfaceAddress], patient: bool = False) -> Router:
         """A router for this instance, not yet started. Raises EnvironmentProblemError.
@@ -133,7 +133,8 @@ class Crew:
 
     def _endpoint(self, instance: VrrpInstance, own_address: Address) -> Endpoint:
         source = own_address if instance.unicast_peers else None
-        key = (instance.interface, source, instance.family, protocol_of(instance))
+        group = instance.multicast_group if source is None else None
+        key = (instance.interface, source, instance.family, protocol_of(instance), group)
         return self._endpoints.setdefault(key, Endpoint(*key))
 
     def _open(self, endpoint: Endpoint) -> None:

@@ -22,12 +22,20 @@ BREATH, WINDOW = 0.001, 0.02
 class Endpoint:
     """One socket and the routers that share it, by virtual router id."""
 
-    def __init__(self, interface: str, source: Address | None, family: int, protocol: int = PROTOCOL) -> None:
+    def __init__(
+        self,
+        interface: str,
+        source: Address | None,
+        family: int,
+        protocol: int = PROTOCOL,
+        group: Address | None = None,
+    ) -> None:
         self.interface = interface
         self.source = source
         """None: multicast."""
         self.family = family
         self._protocol = protocol
+        self._group = group
         """4 or 6."""
         self.routers: dict[int, Router] = {}
         self.unknown = 0
@@ -48,7 +56,7 @@ class Endpoint:
             self._socket.close()
             self._share(None)
         if link is not None:
-            opened = AdvertSocket(link, self.source, self.family, protocol=self._protocol)
+            opened = AdvertSocket(link, self.source, self.family, protocol=self._protocol, group=self._group)
             selector.register(opened, selectors.EVENT_READ, self.drain)
             self._index = link.index
             self._share(opened)

@@ -286,7 +286,7 @@ class Router:
             return
         source = self.machine.own_address
         advert = own_advert(self.instance, priority, self._heard_form)
-        group = GROUP if source.version == 4 else GROUP6
+        group = self.instance.multicast_group or (GROUP if source.version == 4 else GROUP6)
         for destination in self.instance.unicast_peers or (group,):
             try:
                 payload = encode(advert, source, destination)

@@ -60,6 +60,14 @@ class VirtualInterface(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.mac)
 
 
+class TtlLimits(msgspec.Struct, frozen=True):
+    """What TTL or hop limit the adverts of a unicast peer arrive with (min_ttl, max_ttl)."""
+
+    peer: Address
+    low: int = 0
+    high: int = 255
+
+
 class PassAuthentication(msgspec.Struct, frozen=True, tag="pass"):
     """Simple text authentication of VRRPv2 (RFC 2338 section 5.3.6.2)."""
 
@@ -127,6 +135,16 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     garp_lower_prio_repeat: int = 5
     lower_prio_no_advert: bool = False
     """A master does not answer adverts of a lower priority (it still answers priority 0)."""
+    owner_ignores_adverts: bool = False
+    """With priority 255 the adverts of others are of no account (owner_ignore_adverts)."""
+    strict: bool = False
+    """Checked to be as the RFC wants it (strict_mode)."""
+    multicast_group: Address | None = None
+    """Instead of 224.0.0.18 or ff02::12 (mcast_dst_ip)."""
+    old_unicast_checksum: bool = False
+    """Version 3 to unicast peers: checksums of keepalived before 1.3.7 until a peer shows its own form."""
+    ttl_limits: tuple[TtlLimits, ...] = ()
+    """Of unicast peers."""
     down_timer_adverts: int = 3
     """Adverts of the master that must be missing before it counts as gone."""
     startup_delay: float = 0.0

@@ -58,12 +58,14 @@ class AdvertSocket:
         family: int = 4,
         listens: bool = True,
         protocol: int = PROTOCOL,
+        group: Address | None = None,
     ) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._index = link.index
         self._listens = listens
         self._protocol = protocol
         self._version = family if source is None else source.version
+        self._group = group or (GROUP if self._version == 4 else GROUP6)
         self.malformed = 0
         """Packets that are no IP packets of protocol 112 as we understand them."""
         inet = socket.AF_INET if self._version == 4 else socket.AF_INET6
@@ -100,10 +102,10 @@ class AdvertSocket:
         if not self._listens:
             return
         if source is None:
-            membership = struct.pack("=4s4si", GROUP.packed, bytes(4), link.index)
+            membership = struct.pack("=4s4si", self._group.packed, bytes(4), link.index)
             own.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
         # Bound to what adverts are sent to here, so that multicast and unicast do not hear each other's.
-        own.bind((str(source or GROUP), 0))
+        own.bind((str(source or self._group), 0))
 
     def _configure_ipv6(self, link: Link, source: Address | None) -> None:
         own = self._socket
@@ -119,9 +121,9 @@ class AdvertSocket:
             own.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
             return
         if source is None:
-            membership = GROUP6.packed + struct.pack("=i", link.index)
+            membership = self._group.packed + struct.pack("=i", link.index)
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
-        own.bind((str(source or GROUP6), 0, 0, link.index))
+        own.bind((str(source or self._group), 0, 0, link.index))
 
     def fileno(self) -> int:
         return self._socket.fileno()

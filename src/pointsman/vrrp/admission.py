@@ -132,6 +132,9 @@ def _refusal(
     multicast = datagram.destination.is_multicast
     if multicast and datagram.ttl != TTL:
         return Drop.TTL, f"TTL {datagram.ttl}, but a multicast advert must have {TTL}"
+    for limits in instance.ttl_limits:
+        if datagram.source == limits.peer and not limits.low <= datagram.ttl <= limits.high:
+            return Drop.TTL, f"TTL {datagram.ttl}, but this peer has {limits.low} to {limits.high}"
     if advert.virtual_router_id != instance.virtual_router_id:
         return (
             Drop.VIRTUAL_ROUTER_ID,
@@ -207,6 +210,8 @@ def advert_form(instance: VrrpInstance, heard: ChecksumForm | None) -> ChecksumF
     """The checksum of our next advert: in the form that the others use, else as configured."""
     if heard is not None:
         return heard
+    if instance.old_unicast_checksum and instance.unicast_peers:
+        return ChecksumForm.GROUP
     return ChecksumForm.BARE if instance.checksum_without_pseudo_header else ChecksumForm.PSEUDO_HEADER
 
 

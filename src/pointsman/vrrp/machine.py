@@ -16,6 +16,8 @@ from __future__ import annotations
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VrrpInstance, VrrpState
 from pointsman.vrrp.admission import interval_in_centiseconds
+from pointsman.vrrp.announcing import Announcements
+from pointsman.vrrp.preemption import Preemption
 from pointsman.vrrp.transitions import (
     TRANSITIONS,
     Action,
@@ -70,17 +72,13 @@ class VrrpMachine:
         self._master_address: Address | None = None
         self._master_down_at: float | None = None
         self._advert_at: float | None = None
-        self._announce_again_at: float | None = None
-        self._refresh_at: float | None = None
-        self._preempt_at: float | None = None
-        """When a lower-priority master may be replaced (preempt_delay); None: none has been seen."""
+        self._announcements = Announcements(instance)
+        self._preemption = Preemption()
         self._resume_at: float | None = None
         """While handing over: when to go on (or to end) because nobody has come."""
         self._let_go_at: float | None = None
         """Somebody has come: when to take the addresses away."""
         self._retiring = False
-        self._stands_back = False
-        """Handed over by hand: the new master is not preempted as long as it is there."""
         self._calls_left = 0
         """How often the winner will still be asked to announce itself again."""
         self._call_after = float("-inf")
@@ -110,8 +108,8 @@ class VrrpMachine:
     def deadline(self) -> float | None:
         """When `advance` wants to be called."""
         timers = (
-            *(self._master_down_at, self._advert_at, self._announce_again_at),
-            *(self._refresh_at, self._resume_at, self._let_go_at),
+            *(self._master_down_at, self._advert_at, self._announcements.deadline),
+            *(self._resume_at, self._let_go_at),
         )
         return min((timer for timer in timers if timer is not None), default=None)
 
@@ -155,7 +153,7 @@ class VrrpMachine:
         """Let another router be master although this one can go on. False: this one is not master."""
         if self.state is not _MASTER:
             return False
-        self._stands_back = True
+        self._preemption.stands_back = True
         self._hand_over(now)
         return True
 
@@ -211,16 +209,15 @@ class VrrpMachine:
         if instance.version == 2 or self.state is _MASTER:
             self._master_interval = self._own_interval
         if instance.nopreempt or not instance.preempt_delay:
-            self._preempt_at = None
+            self._preemption.reset()
+        self._announcements.adopt(instance, now)
         if self.state is not _MASTER or self._resume_at is not None:
+            self._announcements.stop()
             return
         self._advertise(now)
         if before.moving_addresses != instance.moving_addresses:
             self._effects += [TakeAddresses(), Announce(instance.garp_master_repeat)]
-            self._schedule_second_announcement(now, instance.garp_master_delay)
-        if before.garp_master_refresh != instance.garp_master_refresh:
-            self._refresh_at = None
-            self._schedule_refresh(now)
+            self._announcements.once_more(now, instance.garp_master_delay)
 
     def addresses_lost(self) -> None:
         """Somebody else has taken a virtual address away: a master puts it back and announces it."""
@@ -229,6 +226,8 @@ class VrrpMachine:
 
     def advert_received(self, now: float, source: Address, advert: Advert) -> None:
         """An advert that was admitted; `now` is when it arrived."""
+        if self.priority == OWNER_PRIORITY and self.instance.owner_ignores_adverts:
+            return
         if advert.priority:
             self._best_rival = max(self._best_rival, advert.priority)
         if self.state is _BACKUP:
@@ -252,12 +251,7 @@ class VrrpMachine:
             self._advertise(now)
             if following > now:
                 self._advert_at = following
-        if self._announce_again_at is not None and now >= self._announce_again_at:
-            self._announce_again_at = None
-            self._effects.append(Announce(self.instance.garp_master_repeat))
-        if self._refresh_at is not None and now >= self._refresh_at:
-            self._refresh_at = now + self.instance.garp_master_refresh
-            self._effects.append(Announce(self.instance.garp_master_refresh_repeat))
+        self._effects += [Announce(packets) for packets in self._announcements.due(now)]
 
     def _judge(self, now: float) -> None:
         if reason := self.fault or self._group_fault:
@@ -273,7 +267,7 @@ class VrrpMachine:
 
     def _master_is_down(self, now: float) -> None:
         self._master_down_at = None
-        self._stands_back = False
+        self._preemption.stands_back = False
         if self.grouped:
             self.wants_master = True
         else:
@@ -291,7 +285,7 @@ class VrrpMachine:
             return
         self._release()
         demoted = source == self._master_address and advert.priority < self.priority
-        if not self._accepts(now, advert):
+        if not self._preemption.accepts(self.instance, now, self.priority, advert.priority):
             if demoted and self._master_down_at is not None:
                 # The master itself has become worse than we are: it waits for us, as after priority 0.
                 self._master_down_at = min(self._master_down_at, now + self.skew)
@@ -308,17 +302,6 @@ class VrrpMachine:
     def _call_winner(self, now: float) -> None:
         self._call_after = now + ANSWER_SPACING * self._own_interval
         self._effects.append(SendAdvert(1))
-
-    def _accepts(self, now: float, advert: Advert) -> bool:
-        """Whether this master may go on. If not, the master-down timer is left running and ends it."""
-        if advert.priority >= self.priority:
-            self._preempt_at = None
-            return True
-        if self.instance.nopreempt or self._stands_back:
-            return True
-        if self._preempt_at is None:
-            self._preempt_at = now + self.instance.preempt_delay
-        return now < self._preempt_at
 
     def _received_as_master(self, now: float, source: Address, advert: Advert) -> None:
         rank = (advert.priority, source.packed)
@@ -337,13 +320,14 @@ class VrrpMachine:
             self._advertise(now)
             if advert.priority:
                 self._effects.append(Announce(self.instance.garp_lower_prio_repeat))
-                self._schedule_second_announcement(now, self.instance.garp_lower_prio_delay)
+                self._announcements.once_more(now, self.instance.garp_lower_prio_delay)
 
     def _hand_over(self, now: float) -> None:
         if self._resume_at is not None:
             return
         self._effects.append(SendAdvert(0))
-        self._advert_at = self._announce_again_at = self._refresh_at = None
+        self._advert_at = None
+        self._announcements.stop()
         scale = 1.0 if self.instance.version == 2 else self._own_interval
         self._resume_at = now + min(scale + PATIENCE_MARGIN, LONGEST_PATIENCE)
 
@@ -359,11 +343,11 @@ class VrrpMachine:
             self._fire(Event.RETIRED, now)
             return
         self._resume_at = None
-        self._stands_back = False
+        self._preemption.stands_back = False
         self._best_rival = 0
         self._advertise(now)
         self._effects.append(Announce(self.instance.garp_master_repeat))
-        self._schedule_refresh(now)
+        self._announcements.begin_refreshing(now)
 
     def _fire(self, event: Event, now: float, reason: str = "") -> None:
         transition = TRANSITIONS.get((self.state, event))
@@ -371,7 +355,8 @@ class VrrpMachine:
             return
         previous, (self.state, actions) = self.state, transition
         self._master_down_at = self._advert_at = self._resume_at = self._let_go_at = None
-        self._announce_again_at = self._refresh_at = self._preempt_at = None
+        self._announcements.stop()
+        self._preemption.reset()
         self.wants_master = False
         self._calls_left = 0
         for action in actions:
@@ -397,20 +382,12 @@ class VrrpMachine:
 
     def _take_over(self, now: float) -> None:
         self._master_interval = self._own_interval
-        self._stands_back = False
+        self._preemption.stands_back = False
         self.holds_addresses = True
         self._advertise(now)
         self._effects += [TakeAddresses(), Announce(self.instance.garp_master_repeat)]
-        self._schedule_second_announcement(now, self.instance.garp_master_delay)
-        self._schedule_refresh(now)
-
-    def _schedule_second_announcement(self, now: float, delay: float) -> None:
-        if delay > 0:
-            self._announce_again_at = now + delay
-
-    def _schedule_refresh(self, now: float) -> None:
-        if self.instance.garp_master_refresh > 0:
-            self._refresh_at = now + self.instance.garp_master_refresh
+        self._announcements.once_more(now, self.instance.garp_master_delay)
+        self._announcements.begin_refreshing(now)
 
     def _release(self) -> None:
         if self.holds_addresses:

@@ -1,0 +1,91 @@
+"""strict_mode: what the RFCs do not know is an error, never something that happens in silence.
+
+keepalived's strict mode drops packets to the virtual addresses (no_accept) unless `accept` is written;
+whoever does not know that has addresses that nobody reaches. Here that is an error that says so.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings
+from pointsman.model.vrrp import VrrpInstance, VrrpState
+
+_OWNER = 255
+
+
+def strict(block: Settings, defaults: Settings) -> bool:
+    written = block.get("strict_mode", bool)
+    return defaults.has("vrrp_strict") if written is None else written
+
+
+def held_to_the_rules(
+    instance: VrrpInstance, setting: Setting, block: Settings, findings: Findings
+) -> VrrpInstance:
+    """The instance with what strict mode implies; whatever it forbids is reported."""
+    owner = instance.priority == _OWNER
+    keyword = setting.node.keyword
+
+    def forbid(broken: bool, text: str, remedy: str, word: str = "") -> None:
+        stated = block.last(word) if word else None
+        place = stated.node.keyword if stated else keyword
+        if broken:
+            findings.error(place.location, f"strict mode: {text}", remedy, place.width)
+
+    forbid(not instance.addresses, "an instance has a virtual address", "add virtual_ipaddress")
+    forbid(
+        bool(instance.unicast_peers),
+        "adverts go to the multicast group",
+        "remove unicast_peer, or strict mode",
+        "unicast_peer",
+    )
+    forbid(
+        instance.authentication is not None or instance.hmac is not None,
+        "there is no authentication",
+        "remove it, or strict mode",
+        "authentication" if instance.authentication else "auth_hmac",
+    )
+    forbid(
+        (instance.initial_state is VrrpState.MASTER) is not owner,
+        "state MASTER and priority 255 belong together",
+        "write both, or neither",
+        "state",
+    )
+    forbid(
+        bool(instance.preempt_delay),
+        "there is no preempt_delay",
+        "remove it, or strict mode",
+        "preempt_delay",
+    )
+    forbid(
+        instance.advertises_by_base, "adverts leave by the VMAC", "remove vmac_xmit_base", "vmac_xmit_base"
+    )
+    forbid(
+        block.get("lower_prio_no_advert", bool) is False,
+        "a lower priority is not answered",
+        "remove lower_prio_no_advert",
+        "lower_prio_no_advert",
+    )
+    first = instance.addresses[0].address if instance.addresses else None
+    forbid(
+        first is not None and first.version == 6 and not first.is_link_local,
+        "the first IPv6 address is link-local (RFC 5798 section 5.2.9)",
+        "write one of fe80::/10 first",
+        "virtual_ipaddress",
+    )
+    forbid(first is not None and first.version == 6 and instance.version == 2, "IPv6 wants version 3", "")
+    accepts = block.has("accept") and instance.version == 3
+    forbid(
+        not owner and not accepts,
+        "a router that is not the owner (priority 255) drops packets to the virtual addresses: "
+        "nobody would reach them",
+        "write accept (version 3), or remove strict mode",
+    )
+    return msgspec.structs.replace(
+        instance,
+        strict=True,
+        lower_prio_no_advert=True,
+        garp_lower_prio_repeat=0,
+        owner_ignores_adverts=instance.owner_ignores_adverts or owner,
+    )
