@@ -21,12 +21,15 @@ from typing import Any
 from pointsman.daemon import checker
 from pointsman.daemon.reporter import Reporter
 from pointsman.daemon.runner import Runner
+from pointsman.daemon.start import CHECKER_NICE
 from pointsman.model.checks import TcpCheck
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 RESULT = Path("build/bench/health.json")
 SIZES = (1_000, 5_000, 10_000)
+BUSY = ((10_000, 0), (10_000, CHECKER_NICE))
+"""Sizes and niceness of runs beside a busy loop on each CPU."""
 WARMUP, SECONDS = 3.0, 10.0
 """Seconds before the measuring begins (the first round is spread over 1 s), and of the measuring."""
 PORT = 8080
@@ -109,33 +112,43 @@ def _watch(runner: Runner, late: list[float], loop: asyncio.AbstractEventLoop) -
     runner._due = noting  # type: ignore[method-assign]
 
 
-def inside(number: int) -> None:
+def inside(number: int, nice: int | None) -> None:
     """The part in the namespace: one size in one process, so that its memory is its own."""
+    loops: list[subprocess.Popen[bytes]] = []
+    if nice is not None:
+        loops = [
+            subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)
+        ]
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     listener = subprocess.Popen([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
     try:
         assert listener.stdout is not None
         listener.stdout.readline()
-        print(json.dumps(asyncio.run(measure(number))))
+        if nice is not None:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+        print(json.dumps(asyncio.run(measure(number)) | {"busy": nice is not None, "nice": nice or 0}))
     finally:
-        listener.kill()
-        listener.wait()
+        for child in (listener, *loops):
+            child.kill()
+            child.wait()
 
 
 def main() -> None:
     """Measure every size, print the table, write the JSON."""
     rows = []
-    print("  checks      up  probes/s  late p50   p99   max ms   CPU  us/probe  RSS MiB")
-    for number in SIZES:
-        command = f"ip link set lo up; exec {sys.executable} -m benchmarks.health {number}"
+    print("CPUs  nice  checks      up  probes/s  late p50   p99   max ms   CPU  us/probe  RSS MiB")
+    for number, nice in (*((size, None) for size in SIZES), *BUSY):
+        words = f"{number}" if nice is None else f"{number} {nice}"
+        command = f"ip link set lo up; exec {sys.executable} -m benchmarks.health {words}"
         done = subprocess.run(
             ["unshare", "-n", "sh", "-c", command], check=True, capture_output=True, text=True
         )
         row = json.loads(done.stdout.splitlines()[-1])
         rows.append(row)
         print(
-            f"{row['checks']:8} {row['up']:7} {row['probes_per_s']:9} {row['late_p50_ms']:9} "
+            f"{'busy' if row['busy'] else 'idle'} {row['nice']:5} {row['checks']:7} "
+            f"{row['up']:7} {row['probes_per_s']:9} {row['late_p50_ms']:9} "
             f"{row['late_p99_ms']:5} {row['late_max_ms']:8} {row['cpu']:5} {row['us_per_probe']:9} "
             f"{row['rss_mib']:8}"
         )
@@ -147,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    inside(int(sys.argv[1]))
+    inside(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -44,6 +45,7 @@ log = logging.getLogger("supervisor")
 
 INTERFACE_PAUSE = 0.2
 """Seconds between looks for interfaces that are waited for."""
+CHECKER_NICE = -15
 NEEDED = {Capability.NET_ADMIN, Capability.NET_RAW}
 DIRECTOR_KEEPS = {
     Capability.NET_ADMIN,
@@ -218,7 +220,7 @@ def _supervisor(
         Child(
             "checker",
             lambda: checker.run(generations.current.virtual_servers, checker_end, checker_bfd_end),
-            lambda: become_nobody(checker.capabilities(generations.current.virtual_servers)),
+            lambda: _become_checker(checker.capabilities(generations.current.virtual_servers)),
             keeps=(checker_end, checker_bfd_end),
             wanted=lambda: has_checks(generations.current),
             fixed=lambda: checker.capabilities(generations.current.virtual_servers),
@@ -238,6 +240,13 @@ def _supervisor(
     ]
     loader = Child("reload", reload) if reload else None
     return Supervisor(director_child, helpers, heard, generations, loader)
+
+
+def _become_checker(kept: set[Capability]) -> None:
+    """Before ordinary programs: an answer that waits for the CPU here looks like a slow real server."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, CHECKER_NICE)
+    become_nobody(kept)
 
 
 def has_checks(config: Config) -> bool:
