@@ -76,6 +76,38 @@ class Waiting:
         return code, self.output.read_text() + self.log.read_text()
 
 
+SIX_LINES = [
+    ("client:br_e sends", "00:1a:a0:21:21:65", "de:ad:be:ef:24:46", "192.168.7.2", "192.168.7.33", "S"),
+    ("lvs:eth7 receives", "00:1a:a0:21:21:65", "de:ad:be:ef:24:46", "192.168.7.2", "192.168.7.33", "S"),
+    ("lvs:eth8 sends", "00:16:3e:5d:a6:b3", "52:54:00:ba:3d:b9", "192.168.7.2", "192.168.7.33", "S"),
+    ("server:eth12 receives", "00:16:3e:5d:a6:b3", "52:54:00:ba:3d:b9", "192.168.7.2", "192.168.7.33", "S"),
+    ("server:eth14 sends", "52:54:00:c1:a7:5e", "00:1a:a0:21:21:65", "192.168.7.33", "192.168.7.2", "S."),
+    ("client:br_e receives", "52:54:00:c1:a7:5e", "00:1a:a0:21:21:65", "192.168.7.33", "192.168.7.2", "S."),
+]
+"""The second document's tcpdump analysis: where, source and destination MAC, addresses, flags."""
+
+
+def test_the_six_lines_of_the_second_document(lab: Lab) -> None:
+    traced = trace(lab, dual_homed.VIP, dual_homed.PORT).trace
+    hops = [*traced.request, *traced.answer]
+    lines = [
+        (
+            str(hop.place),
+            hop.frame.source_mac,
+            hop.frame.destination_mac,
+            hop.frame.source,
+            hop.frame.destination,
+            hop.frame.flags,
+        )
+        for hop in hops
+    ]
+    assert lines == SIX_LINES
+    changed = [[change.field for change in hop.changes] for hop in hops]
+    assert changed == [[], [], ["source_mac", "destination_mac", "ttl"], [], [], []]
+    assert traced.answer[0].frame.acknowledgement == traced.request[0].frame.sequence + 1
+    assert traced.ok
+
+
 def test_several_hosts_tell_one_story(lab: Lab, tmp_path: Path) -> None:
     file = tmp_path / "trace.pcapng"
     waits = Waiting(lab, tmp_path / "out", [*on_both(lab), "--pcap", str(file), SERVICE])
