@@ -51,6 +51,7 @@ enum scheduler {
 	SCHEDULER_MH,
 	SCHEDULER_TWOS,
 	SCHEDULER_LBLC,
+	SCHEDULER_LBLCR,
 };
 
 /* States of a connection; the names are IPVS's (ip_vs_proto_tcp.c). */
@@ -109,7 +110,7 @@ struct front6_bucket {
 struct service {
 	/* The real servers in force, switched with one store; see LIST_*. */
 	__u64 list;
-	/* Where rr, wrr and lblc stand; see CURSOR_*. The packet path writes it by compare-and-swap. */
+	/* Where rr and wrr stand; see CURSOR_*. The packet path writes it by compare-and-swap. */
 	__u64 cursor;
 	__u32 flags;
 	__u32 persistence;   /* seconds; 0: not persistent */

@@ -58,7 +58,7 @@ static __always_inline int is_served(__u32 dest)
 
 static __always_inline __u32 schedule_flow(struct flow *flow, struct service *service)
 {
-	return schedule(service, flow->hashed_client, flow->hashed_virtual, flow->client_port);
+	return schedule(service, flow->service, flow->hashed_client, flow->hashed_virtual, flow->client_port);
 }
 
 /* A persistent client's server: its template's, mostly whatever its weight and load, else a scheduled one. */

@@ -32,6 +32,7 @@ static __always_inline void price(struct scan *scan)
 	case SCHEDULER_LC:
 	case SCHEDULER_WLC:
 	case SCHEDULER_LBLC:
+	case SCHEDULER_LBLCR:
 		scan->active_costs = 256;
 		scan->inactive_costs = 1;
 		break;

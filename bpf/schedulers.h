@@ -9,8 +9,9 @@
 #include "locality.h"
 #include "rounds.h"
 
-/* `client` and `virtual` are addresses, `port` is the client's: what the hashing schedulers need. */
-static __always_inline __u32 schedule(struct service *service, __u32 client, __u32 virtual, __u16 port)
+/* `index` is the service's; `client` and `virtual` are addresses, `port` is the client's. */
+static __always_inline __u32 schedule(struct service *service, __u32 index, __u32 client, __u32 virtual,
+					__u16 port)
 {
 	__u64 list = *(volatile __u64 *)&service->list;
 
@@ -27,7 +28,9 @@ static __always_inline __u32 schedule(struct service *service, __u32 client, __u
 	case SCHEDULER_TWOS:
 		return choose_twos(service);
 	case SCHEDULER_LBLC:
-		return choose_lblc(service);
+		return choose_local(service, index, virtual, 0);
+	case SCHEDULER_LBLCR:
+		return choose_local(service, index, virtual, 1);
 	default:
 		return find_cheapest(service);
 	}

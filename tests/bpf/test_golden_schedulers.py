@@ -34,15 +34,12 @@ MARKED = [case for case in HASHED if needs_a_mark(case)]
 
 
 def test_what_is_left_out_of_the_hashing_schedulers() -> None:
-    """Marks choose among many destinations; an address service, which is what there is here, has one."""
     assert [case["name"] for case in HASHED if "virtual" not in case] == ["twos"]  # not in that kernel
-    assert Counter(case["scheduler"] for case in HASHED if needs_a_mark(case)) == {
-        "dh": 7, "lblc": 6, "lblcr": 7,
-    }  # fmt: skip
+    assert Counter(case["scheduler"] for case in MARKED) == {"dh": 7, "lblc": 6, "lblcr": 7}
     assert Counter(case["scheduler"] for case in HASHED_IN_SCOPE) == {"sh": 35, "mh": 38, "dh": 1}
 
 
-@pytest.mark.parametrize("case", CASES + HASHED_IN_SCOPE, ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", CASES + HASHED_IN_SCOPE + MARKED, ids=lambda case: case["name"])
 def test_every_choice_and_every_count(case: dict[str, Any]) -> None:
     with Director() as director:
         replay(director, case)
@@ -101,18 +98,3 @@ def chosen(result: str | None) -> str | None:
     came out, the kernel's limit on ICMP had been reached (six at once, then one a second).
     """
     return "pass" if result is None or result.startswith(("icmp", "tcp")) else result
-
-
-def test_lblc_leaves_a_server_that_is_too_busy_as_the_kernel_does() -> None:
-    """Recorded with a mark; all its connections have one destination, as those of an address service have."""
-    case = next(case for case in HASHED if case["name"] == "lblc 4:4:4 one hot destination")
-    with Director() as director:
-        for command in case["setup"]:
-            director.ipvsadm(command.replace("-f 403", "-t 10.97.147.1:80").replace(" -g", ":80 -g"))
-        for number, event in enumerate(case["events"]):
-            if event[0] not in ("syn", "ack"):
-                continue
-            kind, client, client_port, expected, destination = event
-            assert destination == "10.97.147.1"
-            frame = tcp(LETTERS[kind], client, client_port, 80, target=destination)
-            assert director.server_of(frame) == expected, f"event {number} {event}"

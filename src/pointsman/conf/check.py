@@ -130,7 +130,7 @@ def _service(server: VirtualServer, findings: Findings) -> None:
     if server.service.scheduler not in SCHEDULERS:
         text = f"{key}: scheduler {server.service.scheduler} is not implemented yet"
         findings.error(server.location, text, f"use one of {' '.join(sorted(SCHEDULERS))}", _SERVICE)
-    if key.fwmark:
+    if key.fwmark and not server.service.fronts:
         text = f"{key}: firewall marks are not seen by the data plane yet"
         findings.error(server.location, text, "use virtual_server_group with addresses", _SERVICE)
     if key.transport is Transport.SCTP:

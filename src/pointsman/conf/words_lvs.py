@@ -21,7 +21,7 @@ _COMMAND = Anything("a command line, and perhaps USER [GROUP]", words=3)
 _MONTH = 31 * 86400
 
 SCHEDULERS = Choice(
-    ("rr", "wrr", "lc", "wlc", "lblc", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos"), refused=("lblcr",)
+    ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos")
 )
 METHODS = Choice(("DR",), refused=("TUN", "NAT"))
 TRANSPORTS = Choice(("TCP", "UDP"), any_case=True, refused=("SCTP",))

@@ -17,6 +17,7 @@ _FEWEST = {
     "sed": "the shortest expected delay",
     "nq": "an idle one, else the shortest expected delay",
     "lblc": "the one kept for this destination, else the fewest connections for its weight",
+    "lblcr": "of those kept for this destination, else of all, the fewest connections for its weight",
 }
 _OTHERS = {
     "rr": "one after the other",

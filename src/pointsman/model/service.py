@@ -13,7 +13,9 @@ import msgspec
 
 from pointsman.model.address import Address, bracketed
 
-SCHEDULERS = frozenset({"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "dh", "mh", "twos", "lblc"})
+SCHEDULERS = frozenset(
+    {"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "dh", "mh", "twos", "lblc", "lblcr"}
+)
 """What Pointsman's packet path can do (bpf/schedulers.h; a test compares the two)."""
 
 

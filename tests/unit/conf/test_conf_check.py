@@ -100,12 +100,6 @@ def second(block: str) -> str:
         ("10.0.0.1/24", "10.0.0.9/24", SERVICE, "warning: no vrrp_instance carries 10.0.0.1"),
         ("protocol TCP", "protocol SCTP", SERVICE, "error: SCTP 10.0.0.1:80: SCTP is not forwarded yet"),
         (
-            "protocol TCP",
-            "protocol TCP\nlvs_sched lblcr",
-            SERVICE,
-            "error: TCP 10.0.0.1:80: scheduler lblcr is not impl",
-        ),
-        (
             "real_server 10.0.0.4 80",
             "real_server 10.0.0.1 80",
             16,
@@ -220,9 +214,9 @@ def test_a_brace_that_is_missing_or_too_many_is_all_that_is_said(text: str) -> N
 
 
 def test_a_hint_never_leads_to_what_is_refused() -> None:
-    for word in ("lblcrr", "lblcR"):
-        (problem,) = problems(SOUND.replace("lvs_method DR", f"lvs_method DR\nlb_algo {word}"))
-        assert "lblcr " not in f"{problem.text.removeprefix(f'lb_algo {word}')} {problem.remedy} "
+    for word in ("NATT", "NaT"):
+        (problem,) = problems(SOUND.replace("lvs_method DR", f"lvs_method DR\nlb_kind {word}"))
+        assert "NAT " not in f"{problem.text.removeprefix(f'lb_kind {word}')} {problem.remedy} "
 
 
 def test_a_service_twice() -> None:

@@ -18,7 +18,6 @@ from pointsman.dataplane.xdp.rosters import (
     after_edit,
     elements,
     start_of,
-    stay,
 )
 from pointsman.dataplane.xdp.tables import Tables
 
@@ -114,7 +113,7 @@ class ServerLists:
         number = old.scheduler if scheduler is None else scheduler
         name = self._words.scheduler_names[number]
         if scheduler is None:
-            cursor = self._goes_on(name, self._cursor(entry, old), self.places(service), after)
+            cursor = after_edit(name == "wrr", self._cursor(entry, old), self.places(service), after)
         else:
             cursor = start_of(name == "wrr", after)
         generation = old.next_generation
@@ -133,13 +132,6 @@ class ServerLists:
             self._blocks.give_back(*old_blocks)
         if old.length:
             self._ranges.give_back(old.first, self._extent(old))
-
-    def _goes_on(self, name: str, cursor: Cursor, before: list[Place], after: list[Place]) -> Cursor:
-        return (
-            stay(cursor, before, after)
-            if name == "lblc"
-            else after_edit(name == "wrr", cursor, before, after)
-        )
 
     def _name(self, roster: Roster) -> str:
         return self._words.scheduler_names[roster.scheduler]

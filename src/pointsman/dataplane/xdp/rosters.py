@@ -14,7 +14,7 @@ MAX_COUNT = 0xFFFF
 _GENERATIONS = 1 << 16
 SHORT = 8
 """Servers that are looked at one by one as fast as in blocks."""
-LEAST_COST = frozenset({"lc", "wlc", "sed", "nq", "fo", "ovf", "lblc"})
+LEAST_COST = frozenset({"lc", "wlc", "sed", "nq", "fo", "ovf", "lblc", "lblcr"})
 """Schedulers whose lists are divided into blocks (bpf/leastcost.h)."""
 
 
@@ -108,14 +108,6 @@ def after_edit(weighted: bool, cursor: Cursor, before: Sequence[Place], after: S
         if place.dest in kept:
             return Cursor(kept[place.dest])
     return Cursor()
-
-
-def stay(cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
-    """lblc's: it stays with its server wherever that stands now, and is free when it was deleted."""
-    if not 0 < cursor.position <= len(before):
-        return Cursor()
-    dest = before[cursor.position - 1].dest
-    return Cursor(next((position for position, place in enumerate(after, 1) if place.dest == dest), 0))
 
 
 def _wrr_after_edit(cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
