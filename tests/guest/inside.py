@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.bpf.harness import Director
 from tests.bpf.test_attach import KEY, Cluster, connected, exchange
-from tests.bpf.test_golden_schedulers import HASHED_IN_SCOPE, IN_SCOPE, replay
+from tests.bpf.test_golden_schedulers import CASES, HASHED_IN_SCOPE, replay
 
 from pointsman.dataplane.interface import DataPlaneError
 
@@ -25,8 +25,10 @@ CHUNK, CHUNKS = 16 * 1024, 16
 
 
 def cases() -> dict[str, dict[str, Any]]:
-    """The first recorded case of each scheduler."""
-    return {case["scheduler"]: case for case in reversed([*IN_SCOPE, *HASHED_IN_SCOPE])}
+    """The first recorded case of each scheduler, and every one of IPv6."""
+    known = [*CASES, *HASHED_IN_SCOPE]
+    over_ipv6 = {case["name"]: case for case in known if "[" in case["virtual"]}
+    return {case["scheduler"]: case for case in reversed(known)} | over_ipv6
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_real_servers_are_chosen_as_recorded() -> None:
 
     It is loaded once, since emulated verifiers are slow: between two cases everything is forgotten.
     """
-    assert len(cases()) >= 11
+    assert len(cases()) >= 11 + 5
     with Director() as director:
         for case in cases().values():
             replay(director, case)
