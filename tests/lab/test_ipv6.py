@@ -1,0 +1,180 @@
+"""Both families at once through one director: real clients, servers and checks, and a large download."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pointsman.lab import ha_pair, services, waiting
+from pointsman.lab.errors import LabError
+from pointsman.lab.lab import Lab
+from pointsman.lab.node import Node
+
+pytestmark = pytest.mark.root
+
+VIP6 = "fd00:100::9"
+OUTSIDE, INSIDE = "fd00:203::", "fd00:100::"
+HOSTS = {"router": 1, "gw-01": 2, "gw-02": 3, "lb-01": 10, "web-01": 20, "web-02": 21}
+NAMES = {f"{INSIDE}{HOSTS[name]}": name for name in ("web-01", "web-02")}
+CONF = """
+vrrp_instance VI_1 {{
+    interface ens224
+    virtual_router_id 51
+    priority 200
+    virtual_ipaddress {{
+        {vip}/26 dev ens224
+    }}
+    virtual_ipaddress_excluded {{
+        {vip6}/128 dev ens224
+    }}
+}}
+virtual_server {vip} 80 {{
+    delay_loop 1
+    lb_algo rr
+    lb_kind DR
+    protocol TCP
+    real_server 192.168.100.20 80 {{
+        TCP_CHECK {{
+        }}
+    }}
+    real_server 192.168.100.21 80 {{
+        TCP_CHECK {{
+        }}
+    }}
+}}
+virtual_server {vip6} 80 {{
+    delay_loop 1
+    lb_algo rr
+    lb_kind DR
+    protocol TCP
+    real_server {inside}20 80 {{
+        TCP_CHECK {{
+        }}
+    }}
+    real_server {inside}21 80 {{
+        HTTP_GET {{
+            url {{
+                path /
+                status_code 200
+            }}
+            connect_timeout 1
+        }}
+    }}
+}}
+"""
+
+
+def address(node: Node, text: str, interface: str) -> None:
+    node.run(["ip", "-6", "address", "add", text, "dev", interface, "nodad"])
+
+
+def build(lab: Lab) -> None:
+    """IPv6 beside the topology's IPv4: the same hosts, the same ways."""
+    for name, number in HOSTS.items():
+        address(lab.node(name), f"{INSIDE}{number}/64", "ens224")
+    for name, number in {"client": 10, "router": 1, "gw-01": 2, "gw-02": 3}.items():
+        address(lab.node(name), f"{OUTSIDE}{number}/64", "ens192")
+    for name in ("router", "gw-01", "gw-02"):
+        lab.node(name).sysctl("net.ipv6.conf.all.forwarding", "1")
+    routes = {"client": f"{OUTSIDE}1", "lb-01": f"{INSIDE}1", "web-01": f"{INSIDE}2", "web-02": f"{INSIDE}3"}
+    for name, gateway in routes.items():
+        lab.node(name).run(["ip", "-6", "route", "add", "default", "via", gateway])
+    for name in NAMES.values():
+        lab.node(name).run(["pointsman", "realserver", "up", ha_pair.VIP, VIP6, "--interface", "ens224"])
+        serve(lab.node(name), lab.directory / f"{name}-six")
+    configuration = lab.directory / "six.conf"
+    configuration.write_text(CONF.format(vip=ha_pair.VIP, vip6=VIP6, inside=INSIDE))
+    services.start_director(lab.node("lb-01"), ["-f", str(configuration)], lab.xdp_mode)
+
+
+def serve(node: Node, directory: Path) -> None:
+    """A web server of both families in nginx's place; its page names the node, and there is a large file."""
+    directory.mkdir(parents=True)
+    (directory / "index.html").write_text(f"{node.name}\n")
+    (directory / "large").write_bytes(os.urandom(1 << 20) * 16)
+    node.popen(["python3", "-m", "http.server", "80", "--bind", "::"], log="six", directory=directory)
+
+
+def get(client: Node, url: str, *words: str) -> str:
+    return client.run(["curl", "--silent", "--fail", "--max-time", "10", *words, url]).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab("ha-pair", prefix=f"pmt-six-{os.getpid()}", programs=False) as made:
+        build(made)
+        client = made.node("client")
+        for vip in (ha_pair.VIP, f"[{VIP6}]"):
+            waiting.until(partial(answers, client, vip), 30, f"{vip} answers")
+        yield made
+
+
+def answers(client: Node, host: str) -> bool:
+    try:
+        return bool(get(client, f"http://{host}/", "--max-time", "1"))
+    except LabError:
+        return False
+
+
+def test_both_families_are_balanced_at_once(lab: Lab) -> None:
+    client = lab.node("client")
+    urls = [f"http://{ha_pair.VIP}/", f"http://[{VIP6}]/"] * 10
+    pages = Counter[tuple[str, str]]()
+    for url in urls:
+        pages[url, get(client, url)] += 1
+    assert pages == {(url, name): 5 for url in set(urls) for name in NAMES.values()}
+
+
+def test_a_large_answer_comes_whole_and_past_the_director(lab: Lab) -> None:
+    size = get(
+        lab.node("client"), f"http://[{VIP6}]/large", "--output", "/dev/null", "-w", "%{size_download}"
+    )
+    assert size == str(16 << 20)
+    listed = lab.node("lb-01").run(["pointsman", "ipvsadm", "-Ln", "--stats", "--exact"]).stdout
+    octets = {line.split()[1]: int(line.split()[5]) for line in listed.splitlines() if INSIDE in line}
+    # 16 MB came back past it: what went through it are requests and acknowledgements.
+    assert 0 < octets[f"[{VIP6}]:80"] < 4 << 20
+
+
+def test_listings_are_ipvsadms(lab: Lab) -> None:
+    director = lab.node("lb-01")
+    get(lab.node("client"), f"http://[{VIP6}]/", "--local-port", "5000")
+    listed = director.run(["pointsman", "ipvsadm", "-Ln", "-t", f"[{VIP6}]:80"]).stdout.splitlines()
+    assert [line.split()[:4] for line in listed[2:]] == [
+        ["TCP", f"[{VIP6}]:80", "rr"],
+        ["->", f"[{INSIDE}20]:80", "Route", "1"],
+        ["->", f"[{INSIDE}21]:80", "Route", "1"],
+    ]
+    connections = director.run(["pointsman", "ipvsadm", "-Lcn"]).stdout.splitlines()
+    (mine,) = [line.split() for line in connections if f"[{OUTSIDE}10]:5000" in line]
+    assert (mine[0], mine[2], mine[4]) == ("TCP", "FIN_WAIT", f"[{VIP6}]:80")
+    assert mine[5] in [f"[{address}]:80" for address in NAMES]
+
+
+def test_the_vip_answers_ping_and_a_closed_port_by_the_directors_stack(lab: Lab) -> None:
+    client = lab.node("client")
+    assert "1 received" in client.run(["ping", "-6", "-c", "1", "-W", "5", VIP6]).stdout
+    with pytest.raises(LabError, match="exit code 7"):
+        get(client, f"http://[{VIP6}]:81/")
+
+
+def test_a_dead_server_of_ipv6_leaves_that_familys_service_only(lab: Lab) -> None:
+    director, web = lab.node("lb-01"), lab.node("web-01")
+    web.run(["ip", "-6", "address", "del", f"{INSIDE}20/64", "dev", "ens224"])
+    try:
+        waiting.until(lambda: f"[{INSIDE}20]" not in table(director), 30, "it is taken out")
+        assert "192.168.100.20:80" in table(director)
+        pages = {get(lab.node("client"), f"http://[{VIP6}]/") for _ in range(4)}
+        assert pages == {"web-02"}
+    finally:
+        address(web, f"{INSIDE}20/64", "ens224")
+    waiting.until(lambda: f"[{INSIDE}20]" in table(director), 30, "it is put in again")
+
+
+def table(director: Node) -> str:
+    return director.run(["pointsman", "ipvsadm", "-Ln"]).stdout
