@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.directors import director, forget
+from benchmarks.directors import director, director6, forget
 from benchmarks.probe import ACK, SYN, Bench, Row
 from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.plane import XdpDataPlane
@@ -24,6 +24,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     """All that cost packets."""
     yield bench.measure("floor", bench.loaded.programs["floor_of"], 1, ACK)
     yield from established(bench)
+    yield from established6(bench)
     yield from udp(bench)
     for servers in (16, 256):
         yield from (first_packet(bench, scheduler, servers) for scheduler in CURSORS)
@@ -46,6 +47,22 @@ def established(bench: Bench) -> Iterator[Row]:
         yield bench.measure("established_tcp4", program, flows, ACK)
     renew = partial(forget, plane)
     yield bench.measure("first_tcp4_rr_16", program, many, SYN, renew, sequential=True, repeat=many // 2)
+    tolerate(plane, many * bench.scale.runs)
+    plane.close(keep_forwarding=False)
+
+
+def established6(bench: Bench) -> Iterator[Row]:
+    """The same over IPv6, where an entry takes 32 bytes."""
+    many = bench.scale.many
+    plane = director6(connections=many)
+    program = plane.programs["direct_xdp"]
+    with bench.sending(ipv6=1):
+        for flows in (1, many):
+            forget(plane)
+            bench.establish(program, flows)
+            yield bench.measure("established_tcp6", program, flows, ACK)
+        renew = partial(forget, plane)
+        yield bench.measure("first_tcp6_rr_16", program, many, SYN, renew, sequential=True, repeat=many // 2)
     tolerate(plane, many * bench.scale.runs)
     plane.close(keep_forwarding=False)
 

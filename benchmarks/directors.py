@@ -13,6 +13,7 @@ from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport
 
 VIP = ipaddress.IPv4Address("192.168.100.9")
 KEY = ServiceKey.of(Transport.TCP, VIP, 80)
+KEY6 = ServiceKey.of(Transport.TCP, ipaddress.IPv6Address("fd00:100::9"), 80)
 
 
 def director(
@@ -46,6 +47,21 @@ def director(
     if refusals:
         raise RuntimeError(f"the table was refused: {refusals}")
     plane.set_next_hops(NextHop(address, 1, bytes(6), b"\x02\x00" + address.packed) for address in addresses)
+    return plane
+
+
+def director6(servers: int = 16, connections: int = 1 << 20) -> XdpDataPlane:
+    """One service of rr over IPv6, and no room for connections of IPv4."""
+    plane = XdpDataPlane.unattached(Sizes(connections=8, connections6=connections))
+    addresses = [ipaddress.IPv6Address("fd00:100::100") + number for number in range(servers)]
+    operations: list[Operation] = [AddService(VirtualService(key=KEY6, scheduler="rr"))]
+    operations += [AddServer(KEY6, RealServer(key=ServerKey(address, 80))) for address in addresses]
+    refusals = plane.apply(operations)
+    if refusals:
+        raise RuntimeError(f"the table was refused: {refusals}")
+    plane.set_next_hops(
+        NextHop(address, 1, bytes(6), b"\x02\x00" + address.packed[-4:]) for address in addresses
+    )
     return plane
 
 

@@ -8,6 +8,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -22,7 +23,7 @@ struct settings {
 	__u32 vip;	  /* network order */
 	__u32 port_bits;  /* flows from one address differ in so many bits of their port */
 	__u32 udp;	  /* datagrams without content, else TCP segments */
-	__u32 spare;
+	__u32 ipv6;	  /* for user space, which then runs prepare6 */
 };
 
 struct settings settings SEC(".data.settings");
@@ -84,6 +85,42 @@ int prepare(struct xdp_md *context)
 	*((__u32 *)tcp + 3) = bpf_htonl(0x50000000 | settings.flags << 16 | 0xffff);
 	*((__u32 *)tcp + 4) = 0;
 	bpf_ktime_get_ns(); /* its fence lets the target start with an empty pipeline, so that costs add up */
+	bpf_tail_call(context, &target, 0);
+	return XDP_ABORTED;
+}
+
+/* The same frames over IPv6: fd00::<flow> to fd00:100::9. */
+SEC("xdp")
+int prepare6(struct xdp_md *context)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct ethhdr *ethernet = data;
+	struct ipv6hdr *ip = (void *)(ethernet + 1);
+	struct tcphdr *tcp = (void *)(ip + 1);
+	__u32 flow = next_flow();
+
+	if ((void *)(tcp + 1) > end)
+		return XDP_ABORTED;
+	*(__u64 *)ethernet = 0x0002020000000002ULL;
+	*(__u32 *)((void *)ethernet + 8) = 0x01000000;
+	ethernet->h_proto = bpf_htons(ETH_P_IPV6);
+	*(__u32 *)ip = bpf_htonl(0x60000000);
+	*((__u32 *)ip + 1) = bpf_htonl(0x00140640);
+	ip->saddr.s6_addr32[0] = bpf_htonl(0xfd000000);
+	ip->saddr.s6_addr32[1] = 0;
+	ip->saddr.s6_addr32[2] = 0;
+	ip->saddr.s6_addr32[3] = bpf_htonl(1 + (flow >> settings.port_bits));
+	ip->daddr.s6_addr32[0] = bpf_htonl(0xfd000100);
+	ip->daddr.s6_addr32[1] = 0;
+	ip->daddr.s6_addr32[2] = 0;
+	ip->daddr.s6_addr32[3] = bpf_htonl(9);
+	tcp->source = bpf_htons(1024 + (flow & ((1 << settings.port_bits) - 1)));
+	tcp->dest = bpf_htons(80);
+	tcp->seq = 0;
+	tcp->ack_seq = 0;
+	*((__u32 *)tcp + 3) = bpf_htonl(0x50000000 | settings.flags << 16 | 0xffff);
+	*((__u32 *)tcp + 4) = 0;
+	bpf_ktime_get_ns();
 	bpf_tail_call(context, &target, 0);
 	return XDP_ABORTED;
 }

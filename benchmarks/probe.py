@@ -34,7 +34,7 @@ class Settings(ctypes.Structure):
 
     _fields_ = tuple(
         (name, ctypes.c_uint32)
-        for name in ("flows", "counter", "sequential", "flags", "vip", "port_bits", "udp", "spare")
+        for name in ("flows", "counter", "sequential", "flags", "vip", "port_bits", "udp", "ipv6")
     )
 
 
@@ -88,7 +88,7 @@ class Bench:
     def __init__(self, counters: HardwareCounters, scale: Scale = FULL) -> None:
         self.scale = scale
         self._counters = counters
-        programs = frozenset({"prepare", "empty", "floor_of", "lru_of"})
+        programs = frozenset({"prepare", "prepare6", "empty", "floor_of", "lru_of"})
         self.loaded: Loaded = load(OBJECT, {}, b"", {}, programs)
         memory = mmap.mmap(self.loaded.maps[".data.settings"], mmap.PAGESIZE)
         self.settings = Settings.from_buffer(memory)
@@ -119,7 +119,8 @@ class Bench:
         self.settings.flows, self.settings.flags = flows, flags
         self.settings.sequential, self.settings.counter = sequential, 0
         before = self._counters.read()
-        result = syscalls.run_program(self.loaded.programs["prepare"], bytes(54), repeat)
+        name, length = ("prepare6", 74) if self.settings.ipv6 else ("prepare", 54)
+        result = syscalls.run_program(self.loaded.programs[name], bytes(length), repeat)
         after = self._counters.read()
         if result.verdict != XDP_TX:
             raise RuntimeError(f"the program returned {result.verdict}, not XDP_TX")
