@@ -11,11 +11,12 @@
 #include "connections.h"
 #include "parse6.h"
 
-static __always_inline __u64 connection6_hash(struct packet6 *p, __u32 front)
+/* Of client, virtual address, ports and protocol; `sum` has what is not the client's (front6_sum). */
+static __always_inline __u64 connection6_hash(struct packet6 *p, __u64 sum)
 {
-	__u64 ports = p->client_port | (__u32)p->virtual_port << 16;
+	__u64 half = (p->client[0] + sum + p->client_port * 0xff51afd7ed558ccdULL) * control.seed;
 
-	return spread(p->client[1] ^ spread(p->client[0], ports), front);
+	return spread(p->client[1] + (half ^ half >> 32), 0);
 }
 
 static __always_inline __u64 connection6_key(struct packet6 *p, __u64 hash)
@@ -31,8 +32,8 @@ static __always_inline __u32 fold_address(__u64 *address)
 	return both ^ both >> 32;
 }
 
-/* Where an entry is, plus one, so that 0 is nowhere. */
-static __always_inline __u64 place_in_bucket6(__u32 index, __u64 client, __u64 rest, __u64 key)
+static __always_inline struct connection *find_in_bucket6(__u32 index, __u64 *client, __u64 key, __u32 front,
+							  __u64 *word)
 {
 	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
 
@@ -42,37 +43,22 @@ static __always_inline __u64 place_in_bucket6(__u32 index, __u64 client, __u64 r
 	for (int way = 0; way < WAYS; way++) {
 		struct connection6 *entry = &bucket->way[way];
 
-		if (*(volatile __u64 *)&entry->entry.key == key && *(volatile __u64 *)&entry->client[0] == client &&
-		    *(volatile __u64 *)&entry->client[1] == rest)
-			return (__u64)index * WAYS + way + 1;
+		if (*(volatile __u64 *)&entry->entry.key != key)
+			continue;
+		*word = *(volatile __u64 *)&entry->entry.word;
+		if (WORD_FRONT_OF(*word) == front && *(volatile __u64 *)&entry->client[0] == client[0] &&
+		    *(volatile __u64 *)&entry->client[1] == client[1] && *(volatile __u64 *)&entry->entry.key == key)
+			return &entry->entry;
 	}
 	return 0;
-}
-
-/* Returns a number, as find_front6() does and for the same reason. */
-__noinline __u64 place_of_connection6(__u64 hash, __u64 client, __u64 rest, __u64 key)
-{
-	__u64 place = place_in_bucket6(hash & limits.connection6_mask, client, rest, key);
-
-	return place ? place : place_in_bucket6((hash >> 32) & limits.connection6_mask, client, rest, key);
 }
 
 static __always_inline struct connection *find_connection6(__u64 hash, __u64 *client, __u64 key, __u32 front,
 							   __u64 *word)
 {
-	__u64 place = place_of_connection6(hash, client[0], client[1], key);
-	__u32 index = (place - 1) / WAYS;
-	struct connection6_bucket *bucket;
-	struct connection *entry;
+	struct connection *found = find_in_bucket6(hash & limits.connection6_mask, client, key, front, word);
 
-	if (!place)
-		return 0;
-	bucket = bpf_map_lookup_elem(&connections6, &index);
-	if (!bucket)
-		return 0;
-	entry = &bucket->way[(place - 1) % WAYS].entry;
-	*word = *(volatile __u64 *)&entry->word;
-	return WORD_FRONT_OF(*word) == front && *(volatile __u64 *)&entry->key == key ? entry : 0;
+	return found ? found : find_in_bucket6((hash >> 32) & limits.connection6_mask, client, key, front, word);
 }
 
 static __always_inline int claim_in_bucket6(__u32 index, __u64 *client, __u64 key, __u64 word)

@@ -90,8 +90,6 @@ __noinline int direct6_xdp(struct xdp_md *context, struct flow *flow)
 	enum verdict verdict;
 	__u32 out = 0;
 
-	if (!flow)
-		return XDP_PASS;
 	verdict = direct6(data, end, end - data, context->ingress_ifindex, flow, &out);
 	return verdict == NEW_FLOW ? FIRST_PACKET : xdp_action(verdict, context->ingress_ifindex, out);
 }
@@ -107,11 +105,16 @@ __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 
 static __always_inline int other_family_xdp(struct xdp_md *context)
 {
-	struct flow flow = {};
-	int action = direct6_xdp(context, &flow);
+	int action = direct6_xdp(context, 0);
 	__u32 dest;
 
 	if (action != FIRST_PACKET)
+		return action;
+
+	struct flow flow = {};
+
+	action = direct6_xdp(context, &flow);
+	if (action != FIRST_PACKET) /* another packet of it has come in between */
 		return action;
 	dest = first_packet(&flow);
 	return dest == NOBODY ? xdp_action(leave(flow.exit), 0, 0) : forward6_xdp(context, dest);
@@ -163,8 +166,6 @@ __noinline int direct6_tc(struct __sk_buff *context, struct flow *flow)
 	enum verdict verdict;
 	__u32 out = 0;
 
-	if (!flow)
-		return TC_ACT_UNSPEC;
 	if (has_extensions(context))
 		pull(context, LONGEST_HEADERS6);
 	verdict = direct6((void *)(long)context->data, (void *)(long)context->data_end, context->len,
@@ -183,11 +184,16 @@ __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
 
 static __always_inline int other_family_tc(struct __sk_buff *context)
 {
-	struct flow flow = {};
-	int action = direct6_tc(context, &flow);
+	int action = direct6_tc(context, 0);
 	__u32 dest;
 
 	if (action != FIRST_PACKET)
+		return action;
+
+	struct flow flow = {};
+
+	action = direct6_tc(context, &flow);
+	if (action != FIRST_PACKET) /* another packet of it has come in between */
 		return action;
 	dest = first_packet(&flow);
 	return dest == NOBODY ? tc_action(leave(flow.exit), 0) : forward6_tc(context, dest);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /*
  * IPv6: the steps of director.bpf.c in functions of their own. To the verifier the two families so add up instead of
- * multiplying, and the stack of one is not on the other's. A first packet comes back to the caller, which holds the
- * flow and asks first_packet(), and then sends it on with forward6().
+ * multiplying, and the stack of one is not on the other's. A first packet comes back to the caller, which then asks for
+ * its flow, has first_packet() choose a server, and sends it on. Later packets are so spared a flow nobody reads.
  */
 #ifndef POINTSMAN_DIRECTOR6_H
 #define POINTSMAN_DIRECTOR6_H
@@ -39,7 +39,7 @@ static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 *
 	return reason == EXIT_COUNT ? SEND : leave(reason);
 }
 
-/* Sends the packet on, or tells of its flow and returns NEW_FLOW. */
+/* Sends the packet on; or returns NEW_FLOW, and tells of it if a place for that is given. */
 static __always_inline enum verdict direct6(void *data, void *end, __u32 length, __u32 ingress, struct flow *flow,
 					    __u32 *out)
 {
@@ -49,21 +49,23 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 	if (reason != EXIT_COUNT)
 		return leave(reason);
 
-	__u64 front = find_front6(packet.virtual[0], packet.virtual[1],
-				  packet.virtual_port | (__u32)packet.protocol << 16);
+	__u64 sum = front6_sum(packet.virtual[0], packet.virtual[1], front6_key(&packet));
+	__u64 front = find_front6(&packet, sum);
 
 	if (!front)
 		return leave(EXIT_NO_SERVICE);
 	if (!addressed_to_us(packet.ethernet, ingress))
 		return leave(EXIT_OTHER_HOST);
 
-	__u64 hash = connection6_hash(&packet, FRONT6_NUMBER(front)), key = connection6_key(&packet, hash), word = 0;
+	__u64 hash = connection6_hash(&packet, sum), key = connection6_key(&packet, hash), word = 0;
 	struct connection *entry = find_connection6(hash, packet.client, key, FRONT6_NUMBER(front), &word);
 
 	if (entry && !starts_anew(word, packet.flags)) {
 		continue_connection(entry, word, packet.flags, packet.client[0], packet.client[1]);
 		return send6(&packet, WORD_DEST_OF(word), out);
 	}
+	if (!flow)
+		return NEW_FLOW;
 	flow->key = key;
 	flow->hash = hash;
 	flow->ended = entry ? word : 0;

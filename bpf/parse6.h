@@ -79,11 +79,15 @@ static __always_inline enum exit_reason read_ports(struct packet6 *p, void *end,
 }
 
 /* No host sends from the unspecified address or from a group. */
-static __always_inline int is_impossible_source(struct ipv6hdr *ip)
+static __always_inline int is_impossible_source(struct packet6 *p)
 {
-	__u64 *half = (__u64 *)&ip->saddr;
+	return !(p->client[0] | p->client[1]) || (__u8)p->client[0] == 0xff;
+}
 
-	return (!half[0] && !half[1]) || ip->saddr.s6_addr[0] == 0xff;
+/* Eight bytes by one load: of the packed header's fields clang would make two. */
+static __always_inline __u64 half_of(struct in6_addr *address, int half)
+{
+	return ((volatile __u64 *)address)[half];
 }
 
 /* Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. */
@@ -105,14 +109,14 @@ static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, vo
 	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
 		return EXIT_NOT_TRANSPORT;
 	p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
-	if (ip->version != 6 || p->length + sizeof(*ethernet) > frame || is_impossible_source(ip))
+	p->client[0] = half_of(&ip->saddr, 0);
+	p->client[1] = half_of(&ip->saddr, 1);
+	if (ip->version != 6 || p->length + sizeof(*ethernet) > frame || is_impossible_source(p))
 		return EXIT_MALFORMED;
 	p->ethernet = ethernet;
 	p->ip = ip;
-	p->client[0] = ((__u64 *)&ip->saddr)[0];
-	p->client[1] = ((__u64 *)&ip->saddr)[1];
-	p->virtual[0] = ((__u64 *)&ip->daddr)[0];
-	p->virtual[1] = ((__u64 *)&ip->daddr)[1];
+	p->virtual[0] = half_of(&ip->daddr, 0);
+	p->virtual[1] = half_of(&ip->daddr, 1);
 	return read_ports(p, end, offset);
 }
 
