@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -261,6 +263,7 @@ def test_the_data_plane_takes_what_is_sent_to_the_virtual_mac_address(
     conf, log = made.directory / "director.conf", made.directory / "director.log"
     conf.write_text(DIRECTOR)
     program = (sys.executable, "-m", "pointsman.cli.main", "run", "-f", str(conf))
+    before = sysctls(a)
     director = a.start(*program, log=log)
     until("the director is master", lambda: has(a, 4))
     until("the client is served", lambda: answered(c))
@@ -268,9 +271,13 @@ def test_the_data_plane_takes_what_is_sent_to_the_virtual_mac_address(
     with namespace.entered(a.namespace):
         shown = subprocess.run([*program[:3], "status"], capture_output=True, text=True, check=True).stdout
     assert "other_host" not in shown
-    director.terminate()
-    assert director.wait(30) == 0
+    os.killpg(director.pid, signal.SIGKILL)
+    director.wait()
+    assert ": vrrp" in a.ip("link", "show")
+    with namespace.entered(a.namespace):
+        subprocess.run([*program[:3], "detach"], capture_output=True, check=True)
     assert ": vrrp" not in a.ip("link", "show")
+    assert sysctls(a) == before
 
 
 def answered(client: Host) -> bool:

@@ -9,12 +9,14 @@ import click
 
 from pointsman.daemon.paths import pin_directory, run_directory
 from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_lock
+from pointsman.daemon.vrrp_interfaces import remove_remains
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 
 
 @click.command()
 def detach() -> None:
-    """Take out of the kernel what a director that is gone has left in force: program, services, connections.
+    """Take out of the kernel what a director that is gone has left in force: program, services, connections;
+    and VRRP's virtual interfaces, addresses and sysctls.
 
     That is what a kill leaves, a stop with --keep-forwarding, and services put in by hand. Established
     connections to the VIP end. `pointsman run` would adopt all of it instead.
@@ -31,6 +33,7 @@ def detach() -> None:
         pins = pin_directory()
         there = pins.is_dir()
         XdpDataPlane.remove(pins)
+        remove_remains(run_directory())
         for memory in (*run_directory().glob("*.state"), run_directory() / "control.sock"):
             memory.unlink(missing_ok=True)
     except OSError as error:

@@ -59,6 +59,10 @@ def _instances(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> Non
             warning(text, "one interval on both")
     if _password(own) != _password(peer):
         error("the authentication differs: both become master", "the same authentication block on both")
+    if _signed(own) != _signed(peer):
+        error("the auth_hmac blocks differ: both become master", "the same keys and modes on both")
+    if own.multicast_group != peer.multicast_group:
+        error("the multicast groups differ: both become master", "the same mcast_dst_ip on both")
     if {each.address for each in own.addresses} != {each.address for each in peer.addresses}:
         ours = _listed({str(each.address) for each in own.addresses})
         others = _listed({str(each.address) for each in peer.addresses})
@@ -102,6 +106,14 @@ def _password(instance: VrrpInstance) -> object:
     """What travels of it."""
     found = instance.authentication
     return found.password.encode()[:8] if isinstance(found, PassAuthentication) else found
+
+
+def _signed(instance: VrrpInstance) -> object:
+    """What the other half must have, too: the key that is in use, when it is asked for."""
+    settings = instance.hmac
+    if settings is None or settings.mode != "enforce":
+        return None
+    return settings.active_key, settings.key(settings.active_key)
 
 
 def _services(own: Config, peer: Config, findings: Findings) -> None:

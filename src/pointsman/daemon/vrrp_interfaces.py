@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pointsman.model.vrrp import VirtualInterface, VrrpInstance
 from pointsman.net import virtual_links
+from pointsman.net.addresses import VRRP_MARK, addresses, remove
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.links import Link
 from pointsman.net.netlink import NetlinkSocket
@@ -181,6 +182,19 @@ def remove_strays(netlink: NetlinkSocket, links: dict[str, Link], wanted: set[st
             virtual_links.remove(netlink, link.index)
         except OSError as error:
             log.error("cannot remove %s: %s", link.name, error)
+
+
+def remove_remains(run_directory: Path) -> None:
+    """What a VRRP process that is gone has left here: virtual interfaces, addresses, changed sysctls.
+
+    Raises OSError.
+    """
+    with NetlinkSocket() as netlink:
+        remove_strays(netlink, {}, set())
+        for found in addresses(netlink):
+            if found.mark == VRRP_MARK and (error := remove(netlink, found)):
+                log.error("cannot remove %s: %s", found.address, error)
+    sysctls(run_directory).put_back_unwanted()
 
 
 def sysctls(run_directory: Path) -> Sysctls:
