@@ -37,10 +37,10 @@ def load(
     """Read the file `name` and what it includes.
 
     `host_name` is the default of router_id; its first label is the default of `config_id`, which decides
-    about lines that start with `@`; `environment` is what `${_ENV NAME}` reads. `more` checks come after those
-    of `check`. Raises ConfError with all problems when there is an error, also one that concerns the meaning; of
-    the meaning nothing is said while braces are missing, as much would be about that. Raises nothing else,
-    whatever the text.
+    about lines that start with `@`; `environment` is what `${_ENV NAME}` reads. `more` checks come after
+    those of `check`. Raises ConfError with all problems when there is an error, also one that concerns the
+    meaning; of the meaning nothing is said while braces are missing, as much would be about that. Raises
+    nothing else, whatever the text.
     """
     sources: Sources = {}
     findings = Findings(sources)

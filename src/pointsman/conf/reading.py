@@ -17,6 +17,9 @@ from pointsman.model.location import Location
 
 MAX_INCLUDE_DEPTH = 16
 
+MAX_MADE = 100_000
+"""Lines that sequences and definitions make, all together."""
+
 _INCLUDE = re.compile(r"\s*(include[rmwba]?)(?=\s|$)\s*(.*?)\s*$", re.ASCII)
 _CONDITION = re.compile(r"\s*@(\^?)(\S*)", re.ASCII)
 _REQUIRED = frozenset("rmwba")
@@ -41,6 +44,7 @@ class Reading:
         self._config_id = config_id
         self._definitions = Definitions(findings, host_name, environment or {})
         self._left = MAX_BYTES
+        self._made = 0
 
     def lines(self, name: str) -> Iterator[Line | Chunk]:
         """All lines of `name` and of what it includes. Problems go to the findings."""
@@ -93,7 +97,13 @@ class Reading:
             return
         for unrolled in unroll(line, self._findings):
             for expanded in self._definitions.expand(unrolled):
-                yield from unroll(expanded, self._findings)
+                for made in unroll(expanded, self._findings):
+                    self._made += 1
+                    if self._made > MAX_MADE:
+                        text = f"sequences and definitions make more than {MAX_MADE} lines"
+                        self._findings.error(line.at(0), text)
+                        raise TooManyProblemsError
+                    yield made
 
     def _include(self, line: Line, include: re.Match[str], chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
         pattern = include[2].strip('"')

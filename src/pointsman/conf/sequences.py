@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 
@@ -23,6 +24,11 @@ def unroll(line: Line, findings: Findings) -> Iterator[Line]:
     """The lines that `line` stands for: itself when it has no sequence."""
     if "~" not in line.text or _START.search(line.text) is None:
         yield line
+        return
+    too_many = _too_many(line.text)
+    if too_many is not None:
+        text = f"{too_many[0].rstrip()} makes more than {MAX_UNROLLED} lines"
+        findings.error(line.at(too_many.start()), text)
         return
     waiting, produced = [line], 0
     while waiting:
@@ -47,6 +53,18 @@ def unroll(line: Line, findings: Findings) -> Iterator[Line]:
         waiting += reversed(pieces)
 
 
+def _too_many(text: str) -> re.Match[str] | None:
+    """The sequence of a line that makes it too many lines together with those before it."""
+    lines = 1
+    for found in _START.finditer(text):
+        given = [argument.strip() for argument in found[2].split(",")][1:]
+        with contextlib.suppress(_BadSequenceError):
+            lines *= max(1, len(given if found[1] == "LST" else _numbers(found[1], given)))
+        if lines > MAX_UNROLLED:
+            return found
+    return None
+
+
 def _rounds(line: Line, found: re.Match[str]) -> list[Line]:
     """The line once for each value of its first sequence."""
     kind = found[1]
@@ -67,7 +85,7 @@ def _numbers(kind: str, given: list[str]) -> list[str]:
         numbers = [int(text, base) for text in given]
     except ValueError:
         raise _BadSequenceError(f"~{kind} wants numbers, not {', '.join(given)}") from None
-    if len(numbers) > 3:
+    if not 1 <= len(numbers) <= 3:
         raise _BadSequenceError(f"~{kind} takes at most start, step and end")
     end = numbers[-1]
     start = numbers[0] if len(numbers) > 1 else 1

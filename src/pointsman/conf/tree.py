@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pointsman.conf.problems import Findings, TooManyProblemsError
 from pointsman.conf.source import MAX_BYTES, Chunk, Line
 from pointsman.conf.tokens import CLOSE, OPEN, Word, braces, tokens
+from pointsman.model.location import Location
 
 MAX_DEPTH = 32
 """Nested blocks; keepalived's language needs five."""
@@ -19,6 +20,9 @@ MAX_DEPTH = 32
 MAX_TOKENS = 200_000
 """Words and braces of a virtual_server block, or of everything else together: some thousand real servers, or
 more VRRP instances than many links can have."""
+
+MAX_SERVICES = 200_000
+"""virtual_server blocks."""
 
 _LINE_COST = 400
 """About the bytes that a line takes in memory."""
@@ -139,10 +143,17 @@ class _Splitter:
         if isinstance(piece, Line):
             self._line(piece)
         elif self._builder.outside and not self._aside:
-            self._chunks.append(piece)
+            self._add(piece)
         else:
             for line in piece.lines(self._findings):
                 self._line(line)
+
+    def _add(self, chunk: Chunk) -> None:
+        if len(self._chunks) >= MAX_SERVICES:
+            place = Location(chunk.file, chunk.number, 1)
+            self._findings.error(place, f"more than {MAX_SERVICES} virtual servers")
+            raise TooManyProblemsError
+        self._chunks.append(chunk)
 
     def _line(self, line: Line) -> None:
         if self._aside or (self._builder.outside and _SERVICE.match(line.text)):
@@ -181,7 +192,7 @@ class _Splitter:
                 place = line.at(0)
                 self._findings.error(place, f"definitions make more than {MAX_BYTES >> 20} MiB of the text")
                 raise TooManyProblemsError
-            self._chunks.append(chunk)
+            self._add(chunk)
             self._forget()
         if rest.text.strip():
             self._line(rest)

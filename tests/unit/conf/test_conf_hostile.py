@@ -1,0 +1,97 @@
+"""Files that were made to hurt: a clear error, within bounds of memory, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+MEMORY = 200 * 1024
+"""KiB that `pointsman check` may take at most."""
+
+
+def sparse(path: Path) -> None:
+    """A gigabyte without a line end."""
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+
+
+def one_line(path: Path) -> None:
+    with path.open("wb") as file:
+        for _ in range(60):
+            file.write(b"x" * (1 << 20))
+
+
+def bomb(path: Path) -> None:
+    path.write_text("$A=${B}${B}\n$B=${C}${C}\n$C=${A}${A}\nx ${A}\n")
+
+
+def many(text: str, count: int) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_text(text * count)
+
+    return write
+
+
+def included(path: Path) -> None:
+    path.write_text("include keepalived.conf\ninclude .\n")
+
+
+def expanded(path: Path) -> None:
+    path.write_text("$A=" + "y " * 500 + "\nvirtual_server 10.0.0.1 80 {\n" + "$A\n" * 900_000)
+
+
+def sequences(path: Path) -> None:
+    path.write_text("~SEQ(i, 60000) virtual_server 10.0.0.1 80 { $i }\n" * 30)
+
+
+def shapes(path: Path) -> None:
+    path.write_text("".join(f"virtual_server 10.0.0.1 80 {{\nvirtualhost {n}\n}}\n" for n in range(150_000)))
+
+
+FILES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a gigabyte without a line end": (sparse, "larger than 64 MiB"),
+    "a line of 60 MiB": (one_line, "the line has 62914560 bytes"),
+    "braces": (many("{", 100_000), "the line has 100000 bytes"),
+    "braces on lines": (many("a {\n", 100_000), "nested deeper than 32"),
+    "closing braces": (many("}\n", 100_000), "this } closes nothing"),
+    "NUL bytes": (many("a\0b\n", 1000), "a NUL byte"),
+    "no text": (many("\udcff\n".encode("utf-8", "surrogateescape").decode("latin-1"), 10), "unknown keyword"),
+    "itself": (included, "includes itself"),
+    "definitions": (bomb, "expands without end"),
+    "words": (many("a b c d\n", 900_000), "more than 200000 words"),
+    "empty services": (many("virtual_server a b {}\n", 900_000), "more than 200000 virtual servers"),
+    "services that are never closed": (many("virtual_server a b {\n", 900_000), "never closed|deeper"),
+    "services of other shapes": (shapes, "no lvs_method"),
+    "half services": (many("virtual_server a b {\nx {\n}\n", 300_000), "deeper|never closed"),
+    "lines that grow": (expanded, "make more than 100000 lines|far too long"),
+    "sequences": (sequences, "make more than 100000 lines"),
+    "definitions that nobody uses": (many("$A=1\n", 900_000), "nothing"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_hostile_files_are_refused_within_bounds(tmp_path: Path, name: str) -> None:
+    write, text = FILES[name]
+    file = tmp_path / "keepalived.conf"
+    write(file)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pointsman", "check", str(file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    output, errors = process.stdout.read(), process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    process.stderr.close()
+    assert "Traceback" not in errors
+    assert process.returncode == (0 if text == "nothing" else 2)
+    assert any(each in " ".join(output.split()) for each in text.split("|")), output[:2000]
+    assert usage.ru_maxrss < MEMORY
