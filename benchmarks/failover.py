@@ -92,7 +92,7 @@ def many(who: str, _run: int = 0) -> dict[str, float]:
     """100 instances on each side, version 3 at 1 s: false masters at the start, seconds of a stop."""
     with tempfile.TemporaryDirectory() as directory, switch(Path(directory)) as made:
         pair = Pair(made, STARTERS[who], Mode(3, 1), 100)
-        pair.wait_for(pair.a)
+        pair.wait_for(pair.a, 90.0)
         time.sleep(4.0)
         found = {"false masters of 100": float(_masters(pair))}
         began = time.monotonic()
@@ -117,7 +117,7 @@ def load(who: str, count: int) -> dict[str, tuple[float, float]]:
     """(CPU ms a minute, PSS in MiB) of a master and a backup with so many instances, version 2 at 1 s."""
     with tempfile.TemporaryDirectory() as directory, switch(Path(directory)) as made:
         pair = Pair(made, STARTERS[who], Mode(2, 1), count)
-        pair.wait_for(pair.a)
+        pair.wait_for(pair.a, 90.0)
         time.sleep(8.0)  # the second burst of gratuitous ARP is over
         routers = {"master": pair.best, "backup": pair.other}
         before = {role: cpu_and_memory(router)[0] for role, router in routers.items()}
