@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from types import TracebackType
 
 from pointsman.daemon import messages
-from pointsman.model.checks import MiscCheck, TcpCheck
+from pointsman.model.checks import NetworkCheck, TcpCheck
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
@@ -48,7 +48,7 @@ def virtual_server(*checks: AnyCheck, vip: str = "192.0.2.9") -> VirtualServer:
     """A service with one real server a check, of the check's address and port."""
     members = []
     for item in checks:
-        assert not isinstance(item, MiscCheck)
+        assert isinstance(item, NetworkCheck)
         key = ServerKey(item.connect_address, item.connect_port)
         members.append(PoolMember(server=RealServer(key=key), checks=(item,)))
     service = VirtualService(key=ServiceKey.of(Transport.TCP, ip_address(vip), 80))

@@ -119,8 +119,10 @@ def lab() -> Iterator[Lab]:
         )
         file = directory / "lb-01.conf"
         before = file.read_text()
+        reader = f"lvs_notify_fifo_script \"/bin/sh -c 'exec cat $0 >> {directory}/told'\""
+        fifo = f"global_defs {{\nlvs_notify_fifo {directory}/fifo\n{reader}\n"
         file.write_text(
-            before[: before.index("virtual_server")]
+            before[: before.index("virtual_server")].replace("global_defs {", fifo, 1)
             + SERVICE.format(servers=servers, log=directory / "notified")
             + FILES.format(directory=directory)
         )
@@ -175,6 +177,11 @@ def test_programs_are_told_in_the_order_of_what_happens(lab: Lab) -> None:
     told = log.read_text().splitlines()[-6:]
     assert told[:3] == ["down 20", "down 21", "lost"]
     assert sorted(told[3:]) == ["gained", "up 20", "up 21"]
+    lines = [line for line in (lab.directory / "told").read_text().splitlines() if ":80" in line]
+    names = {last: f"RS [192.168.100.{last}]:tcp:80 [192.168.100.9]:tcp:80" for last in (20, 21)}
+    quorum = "VS [192.168.100.9]:tcp:80"
+    assert lines[-6:-3] == [f"{names[20]} DOWN", f"{names[21]} DOWN", f"{quorum} DOWN"]
+    assert sorted(lines[-3:]) == sorted([f"{names[20]} UP", f"{names[21]} UP", f"{quorum} UP"])
 
 
 def test_the_administrator_s_hand(lab: Lab) -> None:

@@ -201,6 +201,8 @@ http_checks = st.booleans().flatmap(
         server_name=st.just("") | hosts if tls else st.just(""),
         sni_from_host=st.booleans() if tls else st.just(False),
         fast_recovery=st.booleans(),
+        verify=st.booleans() if tls else st.just(False),
+        authority=st.sampled_from(["", "/etc/ssl/own.pem"]) if tls else st.just(""),
         **CONNECTION,
     )
 )

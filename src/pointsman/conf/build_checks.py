@@ -168,6 +168,8 @@ def _http_check(setting: Setting, own: Settings, place: Surroundings, findings: 
         tls=own.block == "SSL_GET",
         server_name=own.get("sni_name", str) or "",
         sni_from_host=own.get("enable_sni", bool) or False,
+        verify=own.get("tls_verify", bool) or False,
+        authority=own.get("tls_ca", str) or "",
         fast_recovery=own.get("fast_recovery", bool) or False,
         **_connection(setting, own, place, findings),
         **_timing(own, place, before_retry=3.0),

@@ -125,6 +125,10 @@ def _http(check: HttpCheck) -> Iterator[str]:
         yield "enable_sni"
     if check.server_name:
         yield f"sni_name {text(check.server_name)}"
+    if check.verify:
+        yield "tls_verify"
+    if check.authority:
+        yield f"tls_ca {text(check.authority)}"
     for url in check.urls:
         yield from block("url", _url(url))
 

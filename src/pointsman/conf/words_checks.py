@@ -103,6 +103,10 @@ CHECKS: list[Keyword] = [
     *_http("SSL_GET"),
     honoured("SSL_GET", "enable_sni", Boolean(), "Send the virtual host as server name.", False),
     honoured("SSL_GET", "sni_name", Text(), "Send this server name in the handshake."),
+    honoured("SSL_GET", "tls_verify", Boolean(), "Ours: the certificate has to be good.", False),
+    honoured(
+        "SSL_GET", "tls_ca", Text("a path", 4095), "Ours: certificates to trust; default: the system's."
+    ),
     honoured("url", "path", Text(longest=4096), "What to fetch.", "/"),
     honoured("url", "digest", Md5(), "MD5 that the body has to have; see `pointsman genhash`."),
     honoured("url", "status_code", Ranges(100, 999), "Status codes that count as success.", ((200, 299),)),

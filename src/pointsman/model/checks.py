@@ -92,6 +92,10 @@ class HttpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
     sni_from_host: bool = False
     """enable_sni without sni_name: the virtual host of the URL is sent."""
     fast_recovery: bool = False
+    verify: bool = False
+    """Ours: the certificate has to be good for the server name, else for the address."""
+    authority: str = ""
+    """File with the certificates to trust; empty: those of the system."""
 
 
 class SmtpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):

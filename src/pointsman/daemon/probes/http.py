@@ -50,16 +50,20 @@ async def fetch(check: HttpCheck, url: Url) -> Answer:
 
 
 async def _connection(check: HttpCheck, url: Url) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    context = _context(check.verify, check.authority) if check.tls else None
     sock = await connected(check)
-    if not check.tls:
+    if context is None:
         return await asyncio.open_connection(sock=sock)
     try:
         return await asyncio.open_connection(
             sock=sock,
-            ssl=_context(),
-            server_hostname=http.tls_name(check, url),
+            ssl=context,
+            server_hostname=http.tls_name(check, url) or (str(check.connect_address) if check.verify else ""),
             ssl_handshake_timeout=check.connect_timeout,
         )
+    except ssl.SSLCertVerificationError as error:
+        why = error.verify_message.rstrip(".")
+        raise ProbeFailedError(f"bad certificate of {tcp.target(check)}: {why}") from None
     except ssl.SSLError as error:
         raise ProbeFailedError(f"TLS handshake with {tcp.target(check)} failed: {_words(error)}") from None
     except ConnectionAbortedError:
@@ -93,9 +97,17 @@ async def _answer(check: HttpCheck, url: Url, reader: asyncio.StreamReader, late
         raise ProbeFailedError(f"{error} by {tcp.target(check)}") from None
 
 
-@functools.cache
-def _context() -> ssl.SSLContext:
-    """Any certificate will do, as in keepalived: a check proves that the server serves, not who it is."""
+@functools.lru_cache(maxsize=64)
+def _context(verify: bool, authority: str) -> ssl.SSLContext:
+    """Without `verify` any certificate will do, as in keepalived: that the server serves, not who it is.
+
+    Raises ProbeUnableError.
+    """
+    if verify:
+        try:
+            return ssl.create_default_context(cafile=authority or None)
+        except OSError as error:
+            raise ProbeUnableError(f"tls_ca {authority}: {error.strerror or error}") from None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
