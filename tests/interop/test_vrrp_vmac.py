@@ -12,11 +12,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance
+from pointsman.net.arp import gratuitous_arp
 
 pytestmark = [
     pytest.mark.root,
@@ -220,13 +222,18 @@ def test_adverts_by_the_base_interface(pair: tuple[Switch, Host, Host, Host]) ->
     """vmac_xmit_base: the adverts have the base's MAC address, the announcements the virtual one."""
     made, a, _b, c = pair
     capture = Capture(made, a)
-    first = Ours(a, made.directory, instance(4, 200, by_base=True))
+    extra = msgspec.structs.replace(
+        instance(4, 200, by_base=True), extra_announcements=1, garp_master_delay=0.0
+    )
+    first = Ours(a, made.directory, extra)
     until("ours is master", lambda: first.state("V4") == "MASTER")
     assert neighbour(c, 4) == VMAC[4]
     frames = capture.all_frames()
     adverts = {frame[6:12] for frame in frames if frame[12:14] == b"\x08\x00" and frame[23] == 112}
     assert adverts == {a.mac()}
     assert VMAC[4] in {frame[6:12] for frame in frames if frame[12:14] == b"\x08\x06"}
+    frame = gratuitous_arp(VMAC[4], ipaddress.IPv4Address("10.9.0.100"))
+    until("it is announced again and again", lambda: capture.all_frames().count(frame) >= 5 + 2)
 
 
 DIRECTOR = """

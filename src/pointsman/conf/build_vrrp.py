@@ -51,6 +51,7 @@ def instance(
     version = _first(block.get("version", int), defaults.get("vrrp_version", int), 3 if over_ipv6 else 2)
     master_delay = _announcement("garp_master_delay", block, defaults, 5)
     master_repeat = _announcement("garp_master_repeat", block, defaults, 5)
+    extra = _extra_announcements(block, defaults, findings)
     built = VrrpInstance(
         name=name,
         interface=interface or "?",
@@ -64,6 +65,8 @@ def instance(
         own_interface=borne.own,
         advertises_by_base=_by_base(block, borne, peers, findings),
         other_interfaces=borne.others,
+        extra_announcements=extra[0],
+        extra_everywhere=extra[1],
         promote_secondaries=block.has("promote_secondaries"),
         unicast_source=block.address("unicast_src_ip"),
         unicast_peers=peers,
@@ -140,6 +143,23 @@ def _group(block: Settings, defaults: Settings, family: int, findings: Findings)
         findings.error(word.location, text, "write one, or remove it", word.width)
         return None
     return None if group in (GROUP, GROUP6) else group
+
+
+def _extra_announcements(block: Settings, defaults: Settings, findings: Findings) -> tuple[int, bool]:
+    """`[all] SECONDS`, and whether `all` is there."""
+    setting = block.last("garp_extra_if") or defaults.last("vrrp_garp_extra_if")
+    if setting is None:
+        return 0, False
+    words = [word.text for word in setting.node.values]
+    everywhere = words[:1] == ["all"]
+    keyword = setting.node.keyword
+    try:
+        if len(words) <= everywhere:
+            raise BadValueError("it wants [all] and seconds")
+        return number(words[everywhere], 0, 86400, int(everywhere)), everywhere
+    except BadValueError as error:
+        findings.error(keyword.location, f"{keyword.text}: {error}", width=keyword.width)
+        return 0, False
 
 
 def _first(*values: T | None) -> T:

@@ -94,6 +94,9 @@ def _virtual_interfaces(instance: VrrpInstance) -> Iterator[str]:
         yield f"use_vmac {own.name} {own.mac.hex(':')}{group}"
     if instance.advertises_by_base:
         yield "vmac_xmit_base"
+    if instance.extra_announcements:
+        everywhere = "all " if instance.extra_everywhere else ""
+        yield f"garp_extra_if {everywhere}{instance.extra_announcements}"
     if instance.promote_secondaries:
         yield "promote_secondaries"
 

@@ -202,7 +202,7 @@ GLOBAL: list[Keyword] = [
     honoured(_G, "default_interface", Interface(), "Of static addresses that name none.", "eth0"),
     *accepted(
         _G,
-        "vrrp_garp_interval vrrp_gna_interval vrrp_min_garp vrrp_garp_extra_if vrrp_vmac_garp_intvl",
+        "vrrp_garp_interval vrrp_gna_interval vrrp_min_garp",
         "a master announces itself to a rival as often as after taking over, without pauses",
     ),
     honoured(
@@ -231,6 +231,16 @@ GLOBAL: list[Keyword] = [
     ),
     *accepted(_G, "log_unknown_vrids", "adverts of unknown virtual routers are counted"),
     *accepted(_G, "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier", "receive buffers have a fixed, ample size"),
+    *(
+        honoured(
+            _G,
+            word,
+            Anything("[all] SECONDS", words=2),
+            "Default of garp_extra_if.",
+            same_as="vrrp_garp_extra_if",
+        )
+        for word in ("vrrp_garp_extra_if", "vrrp_vmac_garp_intvl")
+    ),
     honoured(_G, "vmac_prefix", Text("a word", 8), "Names of virtual MAC interfaces begin so.", "vrrp"),
     honoured(_G, "vmac_addr_prefix", Text("a word", 8), "The same for those of single addresses."),
     *accepted(_G, "disable_local_igmp", "virtual MAC interfaces send no group reports here"),

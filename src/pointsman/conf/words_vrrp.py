@@ -111,10 +111,15 @@ VRRP: list[Keyword] = [
     honoured(_V, "use_vmac_addr", Flag(), "The same for addresses on other interfaces (dev)."),
     *refused(_V, "use_ipvlan vrf", "not implemented; use_vmac is"),
     *accepted(_V, "dont_track_primary", "an interface that is down cannot speak VRRP; it is always watched"),
-    *accepted(
-        _V,
-        "garp_extra_if vmac_garp_intvl",
-        "only virtual MAC addresses, which are refused, use it",
+    *(
+        honoured(
+            _V,
+            word,
+            Anything("[all] SECONDS", words=2),
+            "Between announcements on virtual interfaces (all: any) that no adverts leave by; 0: none.",
+            same_as="garp_extra_if",
+        )
+        for word in ("garp_extra_if", "vmac_garp_intvl")
     ),
     honoured(
         _V,

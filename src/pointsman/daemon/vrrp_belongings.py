@@ -60,6 +60,7 @@ class Belongings:
         self._recheck_not_before = float("-inf")
         self._renew_at: float | None = None
         self._ask_at: float | None = None
+        self._extra_at: float | None = None
         self._conflict_not_before = float("-inf")
         self._taken_at = host.clock()
         self._routes = RoutesAndRules(
@@ -71,7 +72,7 @@ class Belongings:
 
     @property
     def deadline(self) -> float | None:
-        timers = (self._recheck_at, self._routes_at, self._renew_at, self._ask_at)
+        timers = (self._recheck_at, self._routes_at, self._renew_at, self._ask_at, self._extra_at)
         return min((timer for timer in timers if timer is not None), default=None)
 
     def left_behind(self, present: list[InterfaceAddress]) -> tuple[bool, bool]:
@@ -92,6 +93,7 @@ class Belongings:
         self._routes.take()
         self._renew_at = now + RENEWAL
         self._ask_at = now + FIRST_QUESTION
+        self._extra_at = self._after_extra(now)
 
     def adopt(self, instance: VrrpInstance) -> None:
         """Other addresses from now on; what leaves was withdrawn, what comes the machine takes."""
@@ -106,7 +108,7 @@ class Belongings:
 
     def release(self) -> None:
         """Take them away."""
-        self._recheck_at = self._routes_at = self._renew_at = self._ask_at = None
+        self._recheck_at = self._routes_at = self._renew_at = self._ask_at = self._extra_at = None
         self._routes.release()
         self.withdraw(self._entries)
 
@@ -169,7 +171,23 @@ class Belongings:
             self._ask_at = now + QUESTION_SPACING if state is VrrpState.MASTER else None
             if state is VrrpState.MASTER:
                 self._host.announcer.probe(self._host.links, self._entries)
+        if self._extra_at is not None and now >= self._extra_at:
+            self._extra_at = self._after_extra(now)
+            self._host.announcer.announce(self._host.links, self._quiet(), 1)
         return lost
+
+    def _after_extra(self, now: float) -> float | None:
+        return now + self._instance.extra_announcements if self._instance.extra_announcements else None
+
+    def _quiet(self) -> list[VirtualAddress]:
+        """Those on interfaces that no adverts leave by: a switch may forget their MAC address."""
+        virtual = {each.name for each in self._instance.virtual_interfaces}
+        return [
+            entry
+            for entry in self._entries
+            if entry.device != self._instance.advert_device
+            and (self._instance.extra_everywhere or entry.device in virtual)
+        ]
 
     def _assign(self) -> None:
         entries = [entry for entry in self._entries if entry not in self._given_up]

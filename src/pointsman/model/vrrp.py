@@ -165,6 +165,10 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     """Adverts leave by `interface` all the same (vmac_xmit_base)."""
     other_interfaces: tuple[VirtualInterface, ...] = ()
     """Virtual interfaces of single addresses (use_vmac_addr, use_vmac behind an address)."""
+    extra_announcements: int = 0
+    """Seconds between announcements on interfaces that no adverts leave by (garp_extra_if); 0: none."""
+    extra_everywhere: bool = False
+    """Not on virtual interfaces only (garp_extra_if all)."""
     promote_secondaries: bool = False
     """The interface's sysctl is set as long as this instance is there."""
     tracked: tuple[Tracked, ...] = ()
@@ -177,6 +181,12 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     def moving_addresses(self) -> tuple[VirtualAddress, ...]:
         """Everything that moves with mastership."""
         return self.addresses + self.excluded_addresses
+
+    @property
+    def advert_device(self) -> str:
+        """The interface that adverts leave by."""
+        own = self.own_interface
+        return self.interface if own is None or self.advertises_by_base else own.name
 
     @property
     def virtual_interfaces(self) -> tuple[VirtualInterface, ...]:

@@ -145,3 +145,13 @@ def test_each_instance_has_its_own_interface() -> None:
         "vrrp.51",
         "vrrp.51.1",
     ]
+
+
+def test_announcements_where_no_adverts_leave() -> None:
+    found = instance("192.0.2.9/24", "use_vmac\ngarp_extra_if 60")
+    assert (found.extra_announcements, found.extra_everywhere) == (60, False)
+    assert found.advert_device == "vrrp.51"
+    other = instance("192.0.2.9/24", "use_vmac\nvmac_xmit_base", "vrrp_garp_extra_if all 30")
+    assert (other.extra_announcements, other.extra_everywhere, other.advert_device) == (30, True, "eth0")
+    with pytest.raises(ConfError, match="it wants a number from 0 to 86400"):
+        instance("192.0.2.9/24", "garp_extra_if soon")
