@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 PREFIX = f"pmt-faults-{os.getpid()}"
 BY_HAND = {
     "no-vip-delivery", "arp-conflict", "mtu-black-hole", "dead-service", "wrong-gateway",
-    "duplicate-address", "same-vrid",
+    "duplicate-address", "same-vrid", "two-masters",
 }  # fmt: skip
 """Their remedy lies on another host, or needs what only the administrator knows: the doctor gives advice."""
 SEEN_ON_THE_WIRE = (
     "no-vip-delivery", "arp-conflict", "wrong-mac", "mtu-black-hole", "firewall", "dead-service",
-    "wrong-gateway", "duplicate-address", "same-vrid", "off-link",
+    "wrong-gateway", "duplicate-address", "same-vrid", "two-masters", "icmp-dropped", "off-link",
 )  # fmt: skip
 """Those that only probes of a real network find. All are run by `pointsman lab faults --run`."""
 

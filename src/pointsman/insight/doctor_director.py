@@ -329,10 +329,20 @@ def _tables(facts: DirectorFacts) -> Iterable[Finding]:
 
 def _host(facts: DirectorFacts) -> Iterable[Finding]:
     modes = {name: mode for name, (mode, _) in facts.attachments.items()}
+    yield from doctor_host.forwarding(facts.host.system, _routed(facts))
     yield from doctor_host.neighbours(facts.host)
     yield from doctor_host.offload_traps(facts.host.cards, modes)
     yield from doctor_host.engine(facts.host.system, facts.vrrp_is_slow)
     yield from doctor_host.clock(facts.host.system, facts.clock_jump)
+
+
+def _routed(facts: DirectorFacts) -> list[str]:
+    """The services whose packets the kernel itself has to route on: those with NAT."""
+    return [
+        service.name
+        for service in facts.services
+        if any(server.forwarding == "Masq" for server in service.servers)
+    ]
 
 
 def _instance_of(facts: DirectorFacts, vip: object) -> InstanceFact | None:

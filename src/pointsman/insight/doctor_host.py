@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from pointsman.insight.doctor import Finding, fault, note, right, warning
-from pointsman.insight.doctor_facts import Card, Host, System
+from pointsman.insight.doctor_facts import Card, Host, System, joined
 from pointsman.insight.doctor_firewall import blocking_icmp
 
 NEARLY_FULL = 0.9
@@ -43,6 +43,21 @@ def conntrack(system: System) -> Iterable[Finding]:
         )
     else:
         yield right("conntrack", f"room in connection tracking: {count} of {limit}")
+
+
+def forwarding(system: System, routed: Collection[str]) -> Iterable[Finding]:
+    """ip_forward: direct routing works without, NAT does not; `routed`: the services with NAT."""
+    if routed and system.forwarding == 0:
+        yield fault(
+            "ip-forward",
+            f"ip_forward is 0, and {joined(routed)} uses NAT",
+            "answers of its real servers come back to this host, which does not route them on",
+            remedy=["sysctl -w net.ipv4.ip_forward=1"],
+            safe=True,
+        )
+    elif system.forwarding is not None:
+        needs = "as NAT needs it" if routed else "direct routing works with either"
+        yield right("ip-forward", f"ip_forward is {system.forwarding}; {needs}")
 
 
 def neighbours(host: Host) -> Iterable[Finding]:

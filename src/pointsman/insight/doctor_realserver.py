@@ -20,6 +20,9 @@ TOO_MANY_BAD_CHECKSUMS = 0.001
 _NOT_TAKEN = (
     "requests reach this host with the VIP as destination; a host without the address does not take them"
 )
+_SENT_BACK = (
+    "; with ip_forward 1 it sends them back to the director, round and round until the TTL is used up"
+)
 
 
 def examine(facts: RealServerFacts) -> Diagnosis:
@@ -83,7 +86,8 @@ def _vip_on_lo(facts: RealServerFacts) -> Iterable[Finding]:
         if elsewhere:
             yield from (_on_a_card(card, vip, up) for card in elsewhere)
         elif length is None:
-            yield fault("vip-on-lo", f"{vip} is no address of this host", _NOT_TAKEN, remedy=[up], safe=True)
+            why = _NOT_TAKEN + (_SENT_BACK if facts.host.system.forwarding else "")
+            yield fault("vip-on-lo", f"{vip} is no address of this host", why, remedy=[up], safe=True)
         elif length != vip.max_prefixlen:
             yield fault(
                 "vip-on-lo",

@@ -65,6 +65,12 @@ def test_what_a_director_needs_of_the_kernel() -> None:
     assert bad(doctor_host.engine(System(bpf_jit=0), vrrp_is_slow=True)) == ["bpf-jit", "real-time"]
 
 
+def test_only_nat_needs_the_kernel_to_route() -> None:
+    assert bad(doctor_host.forwarding(System(forwarding=0), [])) == []
+    assert bad(doctor_host.forwarding(System(forwarding=0), ["TCP 10.0.0.9:80"])) == ["ip-forward"]
+    assert bad(doctor_host.forwarding(System(forwarding=1), ["TCP 10.0.0.9:80"])) == []
+
+
 def match(protocol: str, field: str, value: Any) -> dict[str, Any]:
     left = {"payload": {"protocol": protocol, "field": field}}
     return {"match": {"op": "==", "left": left, "right": value}}
