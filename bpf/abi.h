@@ -27,6 +27,7 @@ enum exit_reason {
 	EXIT_NO_CONNECTION, /* passed: not the first packet of a connection and none is known; the stack refuses */
 	EXIT_FTP_DATA,      /* passed: from source port 20, which is never scheduled */
 	EXIT_NO_DESTINATION, /* passed: no real server can take a new connection; the stack refuses */
+	EXIT_LOCAL,	    /* passed: the connection's real server is this host itself */
 	EXIT_SERVER_REMOVED, /* dropped: the connection's real server was deleted */
 	EXIT_NO_NEIGHBOUR,  /* dropped: the real server's MAC address is not known (yet) */
 	EXIT_TTL_EXCEEDED,  /* dropped: TTL or hop limit 1 or less */
@@ -178,6 +179,7 @@ struct remote {
 
 #define DEST_AVAILABLE (1ULL << 63) /* configured; else deleted, kept while connections live */
 #define DEST_RESOLVED (1ULL << 62)  /* `frame` and the way out are known */
+#define DEST_LOCAL (1ULL << 61)	   /* the server is this host: its own stack gets the packets */
 #define DEST_INTERFACE(way) ((__u32)(((way) >> 32) & 0xffffff))
 
 /* What a real server holds; written on connection events only, atomically. */

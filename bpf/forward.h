@@ -24,6 +24,14 @@ static __always_inline void decrement_ttl(struct iphdr *ip)
 	ip->ttl--;
 }
 
+/* Why a packet does not leave for its server. */
+static __always_inline enum exit_reason reason_to_stay(__u64 way, __u8 ttl)
+{
+	if (way & DEST_LOCAL)
+		return EXIT_LOCAL;
+	return ttl <= 1 ? EXIT_TTL_EXCEEDED : EXIT_NO_NEIGHBOUR;
+}
+
 /* The new frame header. Returns EXIT_COUNT when the packet may leave by interface *out. */
 static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, __u32 dest_index, __u32 length,
 						      __u8 ttl, __u32 *out)
@@ -37,10 +45,8 @@ static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, _
 	if (!(way & DEST_AVAILABLE))
 		return EXIT_SERVER_REMOVED;
 	count_packet(dest_index, length);
-	if (ttl <= 1)
-		return EXIT_TTL_EXCEEDED;
-	if (!(way & DEST_RESOLVED))
-		return EXIT_NO_NEIGHBOUR;
+	if (ttl <= 1 || !(way & DEST_RESOLVED))
+		return reason_to_stay(way, ttl);
 	*(__u64 *)ethernet = *(volatile __u64 *)&dest->frame;
 	*(__u32 *)((void *)ethernet + 8) = way;
 	*out = DEST_INTERFACE(way);

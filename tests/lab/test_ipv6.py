@@ -163,6 +163,23 @@ def test_the_vip_answers_ping_and_a_closed_port_by_the_directors_stack(lab: Lab)
         get(client, f"http://[{VIP6}]:81/")
 
 
+def test_the_director_itself_serves_when_it_is_one_of_the_servers(lab: Lab) -> None:
+    director, client = lab.node("lb-01"), lab.node("client")
+    (lab.directory / "own-six").mkdir()
+    (lab.directory / "own-six" / "index.html").write_text("lb-01\n")
+    for vip, own in ((ha_pair.VIP, ha_pair.DIRECTORS["lb-01"]), (f"[{VIP6}]", f"[{INSIDE}10]")):
+        words = ["-t", f"{vip}:8080", "-r", f"{own}:8080"]
+        director.run(["pointsman", "ipvsadm", "-A", *words[:2], "-s", "rr"])
+        director.run(["pointsman", "ipvsadm", "-a", *words])
+        director.popen(["python3", "-m", "http.server", "8080", "--bind", vip.strip("[]")], log="own",
+                       directory=lab.directory / "own-six")  # fmt: skip
+        waiting.until(partial(answers, client, f"{vip}:8080"), 30, f"{vip}:8080 answers")
+        assert get(client, f"http://{vip}:8080/") == "lb-01"
+        connections = director.run(["pointsman", "ipvsadm", "-Lcn"]).stdout
+        assert f"{own}:8080" in connections
+        director.run(["pointsman", "ipvsadm", "-D", *words[:2]])
+
+
 def test_a_dead_server_of_ipv6_leaves_that_familys_service_only(lab: Lab) -> None:
     director, web = lab.node("lb-01"), lab.node("web-01")
     web.run(["ip", "-6", "address", "del", f"{INSIDE}20/64", "dev", "ens224"])

@@ -36,6 +36,8 @@ class NextHop(msgspec.Struct, frozen=True):
     source: bytes
     destination: bytes | None
     """None: not resolved (yet); packets for it are counted and dropped."""
+    local: bool = False
+    """The real server is this host itself: its own stack gets the packets."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):

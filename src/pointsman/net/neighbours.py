@@ -53,6 +53,8 @@ class _Path(msgspec.Struct, frozen=True):
 
     index: int = 0
     problem: str = ""
+    local: bool = False
+    """An address of this host."""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -175,7 +177,7 @@ class NeighbourWatcher:
         found = attributes(answer.payload, _ROUTE.size)
         index = int.from_bytes(found.get(_RTA_OIF, b""), sys.byteorder)
         if kind == _RTN_LOCAL:
-            return _Path(problem=f"real server {address} is an address of this director itself")
+            return _Path(local=True)
         if kind != _RTN_UNICAST or not index:
             return _Path(
                 problem=f"no unicast route to real server {address}; add its network to an interface"
@@ -222,7 +224,7 @@ class NeighbourWatcher:
         for address, path in self._paths.items():
             entry = self._entries.get((path.index, address), _Entry())
             link = self._links.get(path.index)
-            if link is None or not link.running:
+            if path.local or link is None or not link.running:
                 continue
             if entry.destination is None:
                 requests.append(self._request(address, path.index, 0, _NTF_USE, b""))
@@ -240,6 +242,8 @@ class NeighbourWatcher:
 
     def _hop(self, address: Address) -> NextHop:
         path = self._paths.get(address, _Path())
+        if path.local:
+            return NextHop(address, 0, _NO_MAC, None, local=True)
         link = self._links.get(path.index)
         if link is None or len(link.mac) != 6:
             return NextHop(address, path.index, _NO_MAC, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from pointsman.dataplane.interface import NextHop
-from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_RESOLVED
+from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_LOCAL, DEST_RESOLVED
 from pointsman.dataplane.xdp.remotes import address_at
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.address import Address
@@ -50,6 +50,8 @@ class NextHops:
         hop = self._hops.get(address_at(self._tables.remotes[index]))
         if hop is None:
             dest.way = dest.way & ~DEST_AVAILABLE | available
+        elif hop.local:
+            dest.way = DEST_LOCAL | available
         elif hop.destination is None:
             dest.way = available
         else:
