@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pointsman.model.address import Address
+from pointsman.model.address import Address, Network
 from pointsman.model.config import Config
 from pointsman.model.operations import Operation, Refusal
 from pointsman.model.override import Override
@@ -217,6 +217,8 @@ Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | 
 def _decode_custom(kind: Any, value: object) -> object:
     if kind is Address and isinstance(value, str):
         return ipaddress.ip_address(value)
+    if kind is Network and isinstance(value, str):
+        return ipaddress.ip_network(value)
     raise TypeError(f"cannot decode {kind!r}")
 
 
