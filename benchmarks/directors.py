@@ -27,8 +27,20 @@ def director(
 
     For ovf a weight is a number of connections, so there they are larger.
     """
-    unit = 1 << 20 if scheduler == "ovf" else 1
     plane = XdpDataPlane.unattached(Sizes(connections=connections))
+    fill(plane, scheduler, servers, services, transport)
+    return plane
+
+
+def fill(
+    plane: XdpDataPlane,
+    scheduler: str,
+    servers: int,
+    services: int = 1,
+    transport: Transport = Transport.TCP,
+) -> None:
+    """Put services into a data plane that has none. Raises RuntimeError when it refuses."""
+    unit = 1 << 20 if scheduler == "ovf" else 1
     addresses = [ipaddress.IPv4Address("192.168.96.1") + number for number in range(servers)]
     key = ServiceKey.of(transport, VIP, 80)
     operations: list[Operation] = [AddService(VirtualService(key=key, scheduler=scheduler))]
@@ -47,7 +59,6 @@ def director(
     if refusals:
         raise RuntimeError(f"the table was refused: {refusals}")
     plane.set_next_hops(NextHop(address, 1, bytes(6), b"\x02\x00" + address.packed) for address in addresses)
-    return plane
 
 
 def director6(servers: int = 16, connections: int = 1 << 20) -> XdpDataPlane:

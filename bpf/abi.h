@@ -30,6 +30,7 @@ enum exit_reason {
 	EXIT_LOCAL,	    /* passed: the connection's real server is this host itself */
 	EXIT_SERVER_REMOVED, /* dropped: the connection's real server was deleted */
 	EXIT_NO_NEIGHBOUR,  /* dropped: the real server's MAC address is not known (yet) */
+	EXIT_DROP_PACKET,   /* dropped: drop_packet, one of several that would have started a connection */
 	EXIT_TTL_EXCEEDED,  /* dropped: TTL or hop limit 1 or less */
 	EXIT_TABLE_FULL,    /* forwarded all the same: no room for a new connection, served by hash */
 	EXIT_UNTRACKED,     /* forwarded all the same: packet of a connection that found no room, served by hash */
@@ -278,8 +279,15 @@ struct control {
 	__u32 secure_tcp;
 	__u32 connection6_sweep;
 	__u32 ftp; /* fronts with FRONT_FTP; if none, they are not looked for */
-	__u32 spares;
+	__u32 drop_entry;
+	__u32 drop_packet;
+	__u32 am_droprate;
+	__u32 pressure; /* 1 while the connection table is nearly full: what modes 1 and 2 wait for */
+	__u32 occupied; /* entries that the sweep has met since it last began anew */
+	__u32 spares[2];
 };
+
+#define DEFENCE_ALWAYS 3 /* of secure_tcp, drop_entry and drop_packet; 0: never, 1 and 2: under pressure */
 
 /* Numbers of buckets less one: powers of two. Constants to the verifier, written before loading. */
 struct limits {

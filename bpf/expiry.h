@@ -7,14 +7,30 @@
 
 #define TICK_NS 10000000ULL
 #define SWEEP_TICKS 200 /* ticks in which the whole table is swept once; short, since packets wait meanwhile */
+#define SWEEP_SECONDS 2
 #define CLOCK_MONOTONIC 1
+
+/*
+ * drop_entry (ip_vs_conn.c: ip_vs_random_dropentry): of the connections that have not been established one in 32 ends
+ * every second. IPVS ends established ones with few packets, too; here they are what is defended.
+ */
+static __always_inline int is_given_up(__u64 word)
+{
+	__u32 state = WORD_STATE_OF(word);
+
+	return is_defending(control.drop_entry) && (state == STATE_SYN_RECV || state == STATE_SYNACK) &&
+	       bpf_get_prandom_u32() % (32 / SWEEP_SECONDS) == 0;
+}
 
 /* `address` is an IPv6 client's; an IPv4 client's is in the key. */
 static __always_inline void expire_connection(struct connection *entry, __u64 *address)
 {
 	__u64 word = *(volatile __u64 *)&entry->word, client, rest;
 
-	if (!word || word == WORD_DYING || !(is_due(word) || is_orphan(WORD_DEST_OF(word))))
+	if (!word || word == WORD_DYING)
+		return;
+	control.occupied++;
+	if (!(is_due(word) || is_orphan(WORD_DEST_OF(word)) || is_given_up(word)))
 		return;
 	client = address ? address[0] : (__u32)entry->key;
 	rest = address ? address[1] : 0;
@@ -91,6 +107,16 @@ static int sweep_templates(__u32 step, __u32 *start)
 	return 0;
 }
 
+/*
+ * Once in every round: are there more than three quarters of the connections that were asked for? They have two ways
+ * each (tables.py). Connections of IPv6 count, too.
+ */
+static __always_inline void judge_pressure(void)
+{
+	control.pressure = control.occupied > (limits.connection_mask + 1) * (WAYS / 2) / 4 * 3;
+	control.occupied = 0;
+}
+
 /* The n-th part of every table, from where the last sweep ended. */
 static __always_inline void sweep(__u32 parts)
 {
@@ -98,6 +124,8 @@ static __always_inline void sweep(__u32 parts)
 
 	bpf_loop(buckets, sweep_connections, &start, 0);
 	control.connection_sweep = start + buckets;
+	if ((start & limits.connection_mask) + buckets > limits.connection_mask)
+		judge_pressure();
 	start = control.connection6_sweep;
 	buckets = limits.connection6_mask / parts + 1;
 	bpf_loop(buckets, sweep_connections6, &start, 0);

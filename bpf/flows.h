@@ -157,6 +157,9 @@ static __always_inline int refuses_to_start(struct flow *flow, struct service *s
 		return EXIT_NO_CONNECTION;
 	if (flow->client_port == bpf_htons(FTP_DATA))
 		return EXIT_FTP_DATA;
+	if (is_defending(control.drop_packet) && control.am_droprate && flow->protocol != IPPROTO_UDP &&
+	    !(bpf_get_prandom_u32() % control.am_droprate))
+		return EXIT_DROP_PACKET;
 	return 0;
 }
 

@@ -44,9 +44,15 @@ const volatile __u8 flag_classes[FLAGS_SEEN + 1] = {
 	FOUR(0), FOUR(4), FOUR(8), FOUR(12), FOUR(16), FOUR(20), FOUR(24), FOUR(28),
 };
 
+/* Is a defence of this mode up (ip_vs_ctl.c: update_defense_level)? IPVS looks at free memory instead. */
+static __always_inline int is_defending(__u32 mode)
+{
+	return mode == DEFENCE_ALWAYS || (mode && control.pressure);
+}
+
 static __always_inline __u32 next_state(__u32 state, __u8 flags)
 {
-	__u32 table = control.secure_tcp ? SECURE : 0;
+	__u32 table = is_defending(control.secure_tcp) ? SECURE : 0;
 	__u32 place = (state * CLASSES + flag_classes[flags & FLAGS_SEEN]) & (TRANSITIONS - 1);
 
 	barrier_var(place); /* clang would join the two by OR, whose bounds verifiers before Linux 6.10 forget */

@@ -21,7 +21,8 @@ def test_every_default_is_a_value() -> None:
     ("word", "wrong"),
     [
         ("sloppy=1", "no setting sloppy; there are conn_reuse_mode, "),
-        ("secure_tcp=1", "secure_tcp is one of 0, 3"),
+        ("secure_tcp=4", "secure_tcp is one of 0, 1, 2, 3"),
+        ("am_droprate=0", "am_droprate is one of 1 to 1000"),
         ("sloppy_tcp", "sloppy_tcp is one of 0, 1"),
         ("sloppy_tcp= 1", "sloppy_tcp is one of 0, 1"),
     ],

@@ -19,6 +19,8 @@ class Tunable(msgspec.Struct, frozen=True):
     meaning: str
 
 
+_DEFENCE = (0, 1, 2, 3)
+
 TUNABLES: Mapping[str, Tunable] = MappingProxyType(
     {
         "conn_reuse_mode": Tunable(
@@ -36,7 +38,21 @@ TUNABLES: Mapping[str, Tunable] = MappingProxyType(
             0, (0, 1), "1: persistent clients of a real server with weight 0 get another one."
         ),
         "sloppy_tcp": Tunable(0, (0, 1), "1: a connection may start with any packet but RST."),
-        "secure_tcp": Tunable(0, (0, 3), "3: the state table against SYN floods is used, always."),
+        "secure_tcp": Tunable(
+            0,
+            _DEFENCE,
+            "The state table against SYN floods is used: 0 never, 1 and 2 while the connection table is more "
+            "than three quarters full, 3 always.",
+        ),
+        "drop_entry": Tunable(
+            0, _DEFENCE, "Connections that have not been established are given up early: when, as secure_tcp."
+        ),
+        "drop_packet": Tunable(
+            0,
+            _DEFENCE,
+            "One of am_droprate packets that would start a connection is dropped: when, ditto.",
+        ),
+        "am_droprate": Tunable(10, tuple(range(1, 1001)), "See drop_packet."),
     }
 )
 
@@ -50,7 +66,8 @@ def parse(settings: Iterable[str]) -> dict[str, int]:
         if tunable is None:
             raise ValueError(f"{setting}: no setting {name}; there are {', '.join(TUNABLES)}")
         if text not in map(str, tunable.values):
-            choices = ", ".join(map(str, tunable.values))
+            values = tunable.values
+            choices = ", ".join(map(str, values)) if len(values) < 10 else f"{values[0]} to {values[-1]}"
             raise ValueError(f"{setting}: {name} is one of {choices}")
         found[name] = int(text)
     return found

@@ -196,13 +196,19 @@ class Control(ctypes.Structure):
         ("secure_tcp", u32),
         ("connection6_sweep", u32),
         ("ftp", u32),
-        ("spares", u32),
+        ("drop_entry", u32),
+        ("drop_packet", u32),
+        ("am_droprate", u32),
+        ("pressure", u32),
+        ("occupied", u32),
+        ("spares", u32 * 2),
     )
     now: int
     overflow_until: int
     seed: int
     any_port: int
     ftp: int
+    pressure: int
     timeout: ctypes.Array[ctypes.c_uint32]
 
 
