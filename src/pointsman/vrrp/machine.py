@@ -218,6 +218,8 @@ class VrrpMachine:
         if before.moving_addresses != instance.moving_addresses:
             self._effects += [TakeAddresses(), Announce(instance.garp_master_repeat)]
             self._announcements.once_more(now, instance.garp_master_delay)
+        elif (before.routes, before.rules) != (instance.routes, instance.rules):
+            self._effects.append(TakeAddresses())
 
     def addresses_lost(self) -> None:
         """Somebody else has taken a virtual address away: a master puts it back and announces it."""

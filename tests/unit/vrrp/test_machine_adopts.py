@@ -6,6 +6,7 @@ import ipaddress
 
 import msgspec
 
+from pointsman.model.routing import VirtualRoute
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.vrrp.admission import own_advert
 from pointsman.vrrp.machine import VrrpMachine
@@ -64,3 +65,10 @@ def test_a_new_priority_counts_when_the_next_advert_comes() -> None:
     machine.effects()
     machine.advert_received(11.0, OTHER, own_advert(INSTANCE, 200))
     assert machine.deadline is not None and machine.deadline < 12, "the master is worse now: replaced at once"
+
+
+def test_a_new_route_is_set_at_once_without_announcing_anything() -> None:
+    machine = started(master=True)
+    route = VirtualRoute(destination=ipaddress.ip_address("10.1.0.0"), prefix_length=16, device="eth0")
+    machine.adopt(10.5, msgspec.structs.replace(INSTANCE, routes=(route,)), OWN)
+    assert machine.effects() == [SendAdvert(128), TakeAddresses()]
