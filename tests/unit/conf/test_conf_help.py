@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from click.testing import CliRunner
 
 from pointsman.cli.conf import conf
-from pointsman.conf.reference import words
+from pointsman.conf.reference import reference, words
 
 
 def test_a_word_is_explained_in_each_of_its_blocks() -> None:
@@ -51,3 +52,8 @@ def test_the_shell_completes_words() -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["plain,virtual_ipaddress", "plain,virtual_ipaddress_excluded"]
+
+
+def test_the_page_of_all_words_is_up_to_date() -> None:
+    page = Path(__file__).parents[3] / "docs" / "keywords.md"
+    assert page.read_text() == reference(), "pointsman conf help --all > docs/keywords.md"
