@@ -22,7 +22,7 @@ from pointsman.vrrp.wire import GROUP, encode, internet_checksum
 
 pytestmark = pytest.mark.root
 
-RATE, SECONDS = 50_000, 3.0
+RATE, SECONDS = 50_000, 2.0
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_flood_of_bad_adverts_changes_nothing_and_costs_what_it_may(
     assert (first.state(), second.state()) == ("MASTER", "BACKUP")
     assert [report.state for report in first.heard] == ["BACKUP", "MASTER"]
     assert [report.state for report in second.heard] == ["BACKUP"], "adverts are on time"
-    assert sent > 20 * 1000
+    assert sent > 10 * 1000
     for each in (first, second):
         assert spent[each] < 0.8 * elapsed
         assert spent[each] / sent < 40e-6

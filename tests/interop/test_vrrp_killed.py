@@ -22,17 +22,17 @@ def made(tmp_path: Path) -> Iterator[Switch]:
 
 
 def test_everything_is_killed_and_started_again(made: Switch, tmp_path: Path) -> None:
-    """Adverts of 2 s: a start takes about one, and several on a busy machine."""
+    """Adverts of 1.5 s: a start takes about one, and several on a busy machine."""
     a, b = made.host("a", "10.9.0.1/24"), made.host("b", "10.9.0.2/24")
-    first = Director(a, tmp_path, configuration(150, interval="2"))
+    first = Director(a, tmp_path, configuration(150, interval="1.5"))
     until("a is master", lambda: first.state() == "MASTER", START)
-    second = Director(b, tmp_path, configuration(100, interval="2"))
+    second = Director(b, tmp_path, configuration(100, interval="1.5"))
     until("b is backup", lambda: second.state() == "BACKUP", START)
     os.killpg(first.process.pid, signal.SIGKILL)
     first.process.wait()
     capture = Capture(made, a)
-    again = Director(a, tmp_path, configuration(150, interval="2"))
-    deadline = time.monotonic() + 8.0  # longer than b would wait
+    again = Director(a, tmp_path, configuration(150, interval="1.5"))
+    deadline = time.monotonic() + 6.0  # longer than b would wait
     while time.monotonic() < deadline:
         assert f"{VIP}/24" in a.addresses()
         time.sleep(0.05)

@@ -78,16 +78,16 @@ def test_lists_that_differ_do_not_make_two_masters_and_are_told_once(pair: tuple
     assert "address_list " in second.log.read_text(), "and counted"
 
 
-@pytest.mark.parametrize("interval", [0.1, 0.01])
-def test_adverts_are_on_time_with_both_cores_busy(pair: tuple[Switch, Host, Host], interval: float) -> None:
-    """At 10 ms the backup takes over after 36 ms of silence."""
+def test_adverts_every_10_ms_are_on_time_with_both_cores_busy(pair: tuple[Switch, Host, Host]) -> None:
+    """The backup takes over after 36 ms of silence."""
     made, a, b = pair
+    interval = 0.01
     first, second = master_and_backup(made, a, b, advert_interval=interval)
     hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
         time.sleep(0.5)
         capture = Capture(made, a)
-        for _ in range(20):  # time in which nothing may happen; often enough for the socket's buffer
+        for _ in range(10):  # time in which nothing may happen; often enough for the socket's buffer
             time.sleep(0.2)
             count = len(capture.adverts())
     finally:
@@ -96,4 +96,4 @@ def test_adverts_are_on_time_with_both_cores_busy(pair: tuple[Switch, Host, Host
             hog.wait()
     assert (first.state(), second.state()) == ("MASTER", "BACKUP")
     assert [report.state for report in second.heard] == ["BACKUP"]
-    assert count > 3.6 / interval
+    assert count > 1.8 / interval
