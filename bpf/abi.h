@@ -26,12 +26,14 @@ enum exit_reason {
 	EXIT_OTHER_HOST,    /* passed: the frame is not addressed to this host */
 	EXIT_NO_CONNECTION, /* passed: not the first packet of a connection and none is known; the stack refuses */
 	EXIT_FTP_DATA,      /* passed: from source port 20, which is never scheduled */
-	EXIT_NO_DESTINATION, /* passed: no real server can take a new connection; the stack refuses */
 	EXIT_LOCAL,	    /* passed: the connection's real server is this host itself */
 	EXIT_SERVER_REMOVED, /* dropped: the connection's real server was deleted */
 	EXIT_NO_NEIGHBOUR,  /* dropped: the real server's MAC address is not known (yet) */
 	EXIT_DROP_PACKET,   /* dropped: drop_packet, one of several that would have started a connection */
-	EXIT_TTL_EXCEEDED,  /* dropped: TTL or hop limit 1 or less */
+	EXIT_NO_DESTINATION, /* answered: no real server can take a new connection; port unreachable */
+	EXIT_TTL_EXCEEDED,  /* answered: TTL or hop limit 1 or less; time exceeded */
+	EXIT_TOO_BIG,	    /* answered: larger than the way out takes; fragmentation needed */
+	EXIT_UNANSWERED,    /* counted besides one of these: answers are limited, and some packets get none */
 	EXIT_TABLE_FULL,    /* forwarded all the same: no room for a new connection, served by hash */
 	EXIT_UNTRACKED,     /* forwarded all the same: packet of a connection that found no room, served by hash */
 	EXIT_TEMPLATES_FULL, /* forwarded all the same: no room for a persistent client, who is served by hash */
@@ -66,6 +68,13 @@ enum connection_state {
 	STATE_CLOSE,
 	STATE_UDP,
 	STATE_SYNACK, /* with secure_tcp only */
+	/* Those that a client's packets alone lead to (ip_vs_proto_sctp.c). */
+	STATE_SCTP_INIT1,
+	STATE_SCTP_INIT,
+	STATE_SCTP_COOKIE_ECHOED,
+	STATE_SCTP_ESTABLISHED,
+	STATE_SCTP_SHUTDOWN_RECEIVED,
+	STATE_SCTP_CLOSED,
 	STATE_COUNT = 16,
 };
 
@@ -164,7 +173,9 @@ struct dest {
 	__u32 forwarding;
 	__u32 last_weight; /* the last but 0: what mh's table is made from */
 	__u32 block;	   /* the block it is in; 0: none */
-	__u32 spare;
+	/* For the packet path again: */
+	__u16 mtu;	 /* the largest IP packet for the way out */
+	__u16 route_mtu; /* the same, when the route to the server says so and not the interface; else 65535 */
 };
 
 /* Where a real server is: of the same index as its `dest`. */
@@ -284,7 +295,8 @@ struct control {
 	__u32 am_droprate;
 	__u32 pressure; /* 1 while the connection table is nearly full: what modes 1 and 2 wait for */
 	__u32 occupied; /* entries that the sweep has met since it last began anew */
-	__u32 spares[2];
+	__u32 schedule_icmp;
+	__u32 sloppy_sctp;
 };
 
 #define DEFENCE_ALWAYS 3 /* of secure_tcp, drop_entry and drop_packet; 0: never, 1 and 2: under pressure */

@@ -3,9 +3,11 @@
 #include <linux/pkt_cls.h>
 
 #include "director6.h"
+#include "errors.h"
 #include "expiry.h"
 #include "flows.h"
 #include "forward.h"
+#include "fragments.h"
 #include "maps.h"
 #include "parse.h"
 #include "services.h"
@@ -15,73 +17,214 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Beside the actions of XDP and tc. */
 #define FIRST_PACKET 0x1000
 
-static __always_inline __u32 start_flow(struct packet *p, struct front *front, __u64 key, __u64 hash,
-					__u64 ended, __u32 *exit)
+/*
+ * Returns EXIT_COUNT when there is a service for the packet. Then *dest is the server of its connection, or NOBODY, and
+ * `flow` is what first_packet() has to know.
+ */
+static __always_inline enum exit_reason find_server(struct packet *p, struct flow *flow, __u32 *dest)
 {
-	struct flow flow = {
-		.key = key,
-		.hash = hash,
-		.ended = ended,
-		.front = front->number,
-		.service = front->service,
-		.client = { p->client },
-		.hashed_client = p->client,
-		.hashed_virtual = p->virtual,
-		.client_port = p->client_port,
-		.protocol = p->protocol,
-		.flags = p->flags,
-	};
-	__u32 dest = first_packet(&flow);
+	struct front *front = find_front(p->virtual, p->virtual_port, p->protocol);
 
-	*exit = flow.exit;
-	return dest;
+	if (!front)
+		return EXIT_NO_SERVICE;
+	if (!addressed_to_us(p->ethernet, p->ingress))
+		return EXIT_OTHER_HOST;
+
+	__u64 key = connection_key(p), hash = spread(key, front->number), word = 0;
+	struct connection *entry = find_connection(hash, key, front->number, &word);
+
+	if (entry && !starts_anew(word, p->flags)) {
+		*dest = WORD_DEST_OF(word);
+		continue_connection(entry, word, p->flags, p->client, 0);
+	} else {
+		*dest = NOBODY;
+		*flow = (struct flow){
+			.key = key,
+			.hash = hash,
+			.ended = entry ? word : 0,
+			.front = front->number,
+			.service = front->service,
+			.client = { p->client },
+			.hashed_client = p->client,
+			.hashed_virtual = p->virtual,
+			.client_port = p->client_port,
+			.protocol = p->protocol,
+			.flags = p->flags,
+		};
+	}
+	return EXIT_COUNT;
 }
 
-static __always_inline enum verdict direct(void *data, void *end, __u32 length, __u32 ingress, __u32 *out)
+/* The server of a new connection. Returns EXIT_COUNT, or why there is none. */
+static __always_inline enum exit_reason start_flow(struct flow *flow, __u32 *dest)
 {
-	struct packet packet = {};
+	*dest = first_packet(flow);
+	return *dest == NOBODY ? flow->exit : EXIT_COUNT;
+}
+
+static __always_inline enum verdict direct(void *data, void *end, __u32 length, __u32 ingress, __u32 joined, __u32 *out)
+{
+	struct packet packet = { .ingress = ingress, .joined = joined };
 	enum exit_reason reason = parse(&packet, data, end, length);
+	__u32 dest = NOBODY;
 
 	if (reason == EXIT_NOT_IP)
 		return OTHER_FAMILY;
-	if (reason != EXIT_COUNT)
-		return leave(reason);
+	if (reason == EXIT_NOT_TRANSPORT || reason == EXIT_FRAGMENT)
+		return UNUSUAL;
+	if (reason == EXIT_COUNT) {
+		struct flow flow;
 
-	struct front *front = find_front(&packet);
-
-	if (!front)
-		return leave(EXIT_NO_SERVICE);
-	if (!addressed_to_us(packet.ethernet, ingress))
-		return leave(EXIT_OTHER_HOST);
-
-	__u64 key = connection_key(&packet), hash = spread(key, front->number), word = 0;
-	struct connection *entry = find_connection(hash, key, front->number, &word);
-	__u32 dest;
-
-	if (entry && !starts_anew(word, packet.flags)) {
-		dest = WORD_DEST_OF(word);
-		continue_connection(entry, word, packet.flags, packet.client, 0);
-	} else {
-		__u32 exit = 0;
-
-		dest = start_flow(&packet, front, key, hash, entry ? word : 0, &exit);
-		if (dest == NOBODY)
-			return leave(exit);
+		reason = find_server(&packet, &flow, &dest);
+		if (reason == EXIT_COUNT && dest == NOBODY)
+			reason = start_flow(&flow, &dest);
 	}
-	reason = forward(&packet, dest, out);
-	return reason == EXIT_COUNT ? SEND : leave(reason);
+	if (reason == EXIT_COUNT)
+		reason = forward(&packet, dest, out);
+	return reason == EXIT_COUNT ? SEND : leave(reason, out);
 }
 
-static __always_inline int xdp_action(enum verdict verdict, __u32 ingress, __u32 out)
+/*
+ * SCTP, ICMP errors and fragments go the same way in small steps. They are functions of their own: the verifier goes through
+ * each once and by itself, and the stack has no room for all of them at once.
+ */
+static __always_inline enum exit_reason read_unusual(void *data, void *end, __u32 length, __u32 ingress,
+						     struct flow *flow, __u32 *dest)
+{
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct packet packet = {};
+	enum exit_reason reason;
+	enum kind kind;
+
+	if ((void *)(ip + 1) > end)
+		return EXIT_MALFORMED;
+	kind = kind_of(ip);
+	if (kind == LATER_FRAGMENT)
+		reason = follow_first(ip, end, length, dest);
+	else
+		reason = kind == ERROR ? parse_error(&packet, ip, end, length) : parse_rest(&packet, ip, end, length);
+	*flow = (struct flow){
+		.key = connection_key(&packet),
+		.client = { packet.client },
+		.hashed_client = packet.client,
+		.hashed_virtual = packet.virtual,
+		.client_port = packet.client_port,
+		.virtual_port = packet.virtual_port,
+		.protocol = packet.protocol,
+		.flags = packet.flags,
+		.is_error = kind == ERROR,
+	};
+	return reason == EXIT_COUNT && !addressed_to_us(data, ingress) ? EXIT_OTHER_HOST : reason;
+}
+
+__noinline int find_service(struct flow *flow)
+{
+	struct front *front;
+
+	if (!flow)
+		return EXIT_NO_SERVICE;
+	front = find_front(flow->hashed_virtual, flow->virtual_port, flow->protocol);
+	if (!front)
+		return EXIT_NO_SERVICE;
+	flow->front = front->number;
+	flow->service = front->service;
+	return EXIT_COUNT;
+}
+
+/* The server of a flow's connection, if there is one. */
+__noinline __u32 find_flow(struct flow *flow)
+{
+	struct connection *entry;
+	__u64 word = 0;
+
+	if (!flow)
+		return NOBODY;
+	flow->hash = spread(flow->key, flow->front);
+	entry = find_connection(flow->hash, flow->key, flow->front, &word);
+	if (entry && !starts_anew(word, flow->flags)) {
+		/* An error does not keep the connection alive it is about. */
+		if (!flow->is_error)
+			continue_connection(entry, word, flow->flags, flow->client[0], 0);
+		return WORD_DEST_OF(word);
+	}
+	flow->ended = entry ? word : 0;
+	return NOBODY;
+}
+
+/* Returns EXIT_COUNT when *dest is the server of what was read. A later fragment has one already. */
+static __always_inline enum exit_reason serve_unusual(struct flow *flow, enum exit_reason reason, __u32 *dest)
+{
+	if (reason == EXIT_COUNT && *dest == NOBODY) {
+		reason = find_service(flow);
+		if (reason == EXIT_COUNT)
+			*dest = find_flow(flow);
+	}
+	return reason == EXIT_COUNT && *dest == NOBODY ? start_flow(flow, dest) : reason;
+}
+
+static __always_inline enum verdict finish_unusual(void *data, void *end, __u32 ingress, __u32 joined,
+						   enum exit_reason reason, __u32 dest, __u32 *out)
+{
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct packet packet = { .ethernet = data, .ip = ip, .ingress = ingress, .joined = joined };
+	enum verdict verdict;
+	enum kind kind;
+
+	if ((void *)(ip + 1) > end)
+		return PASS;
+	packet.length = bpf_ntohs(ip->tot_len);
+	kind = kind_of(ip);
+	if (kind == FIRST_FRAGMENT && (reason == EXIT_COUNT || reason == EXIT_NO_DESTINATION))
+		remember_fragments(ip, dest);
+	if (reason == EXIT_COUNT)
+		reason = forward(&packet, dest, out);
+	if (reason == EXIT_COUNT)
+		return SEND;
+	verdict = leave(reason, out);
+	/* No error about an error, and none without ports. */
+	return verdict == ANSWER && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : verdict;
+}
+
+static __always_inline int xdp_action(struct xdp_md *context, enum verdict verdict, __u32 out)
 {
 	switch (verdict) {
 	case SEND:
-		return out == ingress ? XDP_TX : bpf_redirect_map(&ports, out, XDP_DROP);
+		return out == context->ingress_ifindex ? XDP_TX : bpf_redirect_map(&ports, out, XDP_DROP);
+	case ANSWER:
+		return answer_xdp(context, out);
 	case DROP:
 		return XDP_DROP;
 	default:
 		return XDP_PASS;
 	}
+}
+
+__noinline int read_unusual_xdp(struct xdp_md *context, struct flow *flow, __u32 *dest)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+
+	if (!flow || !dest)
+		return EXIT_MALFORMED;
+	return read_unusual(data, end, end - data, context->ingress_ifindex, flow, dest);
+}
+
+__noinline int finish_unusual_xdp(struct xdp_md *context, int reason, __u32 dest)
+{
+	__u32 out = 0;
+	enum verdict verdict = finish_unusual((void *)(long)context->data, (void *)(long)context->data_end,
+					      context->ingress_ifindex, 0, reason, dest, &out);
+
+	return xdp_action(context, verdict, out);
+}
+
+static __always_inline int direct_unusual_xdp(struct xdp_md *context)
+{
+	struct flow flow = {};
+	__u32 dest = NOBODY;
+	int reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, &flow, &dest);
+
+	reason = serve_unusual(&flow, reason, &dest);
+	return finish_unusual_xdp(context, reason, dest);
 }
 
 __noinline int direct6_xdp(struct xdp_md *context, struct flow *flow)
@@ -91,16 +234,16 @@ __noinline int direct6_xdp(struct xdp_md *context, struct flow *flow)
 	__u32 out = 0;
 
 	verdict = direct6(data, end, end - data, context->ingress_ifindex, flow, &out);
-	return verdict == NEW_FLOW ? FIRST_PACKET : xdp_action(verdict, context->ingress_ifindex, out);
+	return verdict == NEW_FLOW ? FIRST_PACKET : xdp_action(context, verdict, out);
 }
 
 __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	__u32 out = 0;
-	enum verdict verdict = direct_first6(data, end, dest, &out);
+	enum verdict verdict = direct_first6(data, end, context->ingress_ifindex, dest, &out);
 
-	return xdp_action(verdict, context->ingress_ifindex, out);
+	return xdp_action(context, verdict, out);
 }
 
 static __always_inline int other_family_xdp(struct xdp_md *context)
@@ -117,41 +260,74 @@ static __always_inline int other_family_xdp(struct xdp_md *context)
 	if (action != FIRST_PACKET) /* another packet of it has come in between */
 		return action;
 	dest = first_packet(&flow);
-	return dest == NOBODY ? xdp_action(leave(flow.exit), 0, 0) : forward6_xdp(context, dest);
+	return dest == NOBODY ? xdp_action(context, leave6(flow.exit), 0) : forward6_xdp(context, dest);
 }
 
 SEC("xdp")
 int direct_xdp(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
-	__u32 ingress = context->ingress_ifindex, out = 0;
-	enum verdict verdict = direct(data, end, end - data, ingress, &out);
+	__u32 out = 0;
+	enum verdict verdict = direct(data, end, end - data, context->ingress_ifindex, 0, &out);
 
 	if (verdict == OTHER_FAMILY)
 		return other_family_xdp(context);
-	return xdp_action(verdict, ingress, out);
+	return verdict == UNUSUAL ? direct_unusual_xdp(context) : xdp_action(context, verdict, out);
+}
+
+static __always_inline int tc_action(struct __sk_buff *context, enum verdict verdict, __u32 out)
+{
+	switch (verdict) {
+	case SEND:
+		return bpf_redirect(out, 0);
+	case ANSWER:
+		return answer_tc(context, out);
+	case DROP:
+		return TC_ACT_SHOT;
+	default:
+		return TC_ACT_UNSPEC;
+	}
+}
+
+__noinline int read_unusual_tc(struct __sk_buff *context, struct flow *flow, __u32 *dest)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+
+	if (!flow || !dest)
+		return EXIT_MALFORMED;
+	return read_unusual(data, end, context->len, context->ingress_ifindex, flow, dest);
+}
+
+__noinline int finish_unusual_tc(struct __sk_buff *context, int reason, __u32 dest)
+{
+	__u32 out = 0;
+	enum verdict verdict = finish_unusual((void *)(long)context->data, (void *)(long)context->data_end,
+					      context->ingress_ifindex, context->gso_size, reason, dest, &out);
+
+	return tc_action(context, verdict, out);
 }
 
 #define LONGEST_HEADERS (14 + 60 + 20)
 #define LONGEST_HEADERS6 (14 + 40 + LONGEST_EXTENSIONS + 20)
+#define LONGEST_ERROR (14 + 60 + MOST_SUMMED)
 
-/* Makes this many bytes of a frame readable, if it has them. */
+/* Makes this many bytes of the frame readable, if it has them. */
 static __always_inline void pull(struct __sk_buff *context, __u32 length)
 {
 	if (context->data_end - context->data < length)
 		bpf_skb_pull_data(context, context->len < length ? context->len : length);
 }
 
-static __always_inline int tc_action(enum verdict verdict, __u32 out)
+static __always_inline int direct_unusual_tc(struct __sk_buff *context)
 {
-	switch (verdict) {
-	case SEND:
-		return bpf_redirect(out, 0);
-	case DROP:
-		return TC_ACT_SHOT;
-	default:
-		return TC_ACT_UNSPEC;
-	}
+	struct flow flow = {};
+	__u32 dest = NOBODY;
+	int reason;
+
+	pull(context, LONGEST_ERROR);
+	reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, &flow, &dest);
+	reason = serve_unusual(&flow, reason, &dest);
+	return finish_unusual_tc(context, reason, dest);
 }
 
 static __always_inline int has_extensions(struct __sk_buff *context)
@@ -170,16 +346,16 @@ __noinline int direct6_tc(struct __sk_buff *context, struct flow *flow)
 		pull(context, LONGEST_HEADERS6);
 	verdict = direct6((void *)(long)context->data, (void *)(long)context->data_end, context->len,
 			  context->ingress_ifindex, flow, &out);
-	return verdict == NEW_FLOW ? FIRST_PACKET : tc_action(verdict, out);
+	return verdict == NEW_FLOW ? FIRST_PACKET : tc_action(context, verdict, out);
 }
 
 __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
 {
 	__u32 out = 0;
-	enum verdict verdict =
-		direct_first6((void *)(long)context->data, (void *)(long)context->data_end, dest, &out);
+	enum verdict verdict = direct_first6((void *)(long)context->data, (void *)(long)context->data_end,
+					     context->ingress_ifindex, dest, &out);
 
-	return tc_action(verdict, out);
+	return tc_action(context, verdict, out);
 }
 
 static __always_inline int other_family_tc(struct __sk_buff *context)
@@ -196,7 +372,7 @@ static __always_inline int other_family_tc(struct __sk_buff *context)
 	if (action != FIRST_PACKET) /* another packet of it has come in between */
 		return action;
 	dest = first_packet(&flow);
-	return dest == NOBODY ? tc_action(leave(flow.exit), 0) : forward6_tc(context, dest);
+	return dest == NOBODY ? tc_action(context, leave6(flow.exit), 0) : forward6_tc(context, dest);
 }
 
 SEC("tc")
@@ -210,10 +386,13 @@ int direct_tc(struct __sk_buff *context)
 		return TC_ACT_UNSPEC;
 	}
 	pull(context, LONGEST_HEADERS);
-	enum verdict verdict = direct((void *)(long)context->data, (void *)(long)context->data_end, context->len,
-				      context->ingress_ifindex, &out);
 
-	return verdict == OTHER_FAMILY ? other_family_tc(context) : tc_action(verdict, out);
+	enum verdict verdict = direct((void *)(long)context->data, (void *)(long)context->data_end, context->len,
+				      context->ingress_ifindex, context->gso_size, &out);
+
+	if (verdict == OTHER_FAMILY)
+		return other_family_tc(context);
+	return verdict == UNUSUAL ? direct_unusual_tc(context) : tc_action(context, verdict, out);
 }
 
 /* Run once by user space: from then on the clock ticks for as long as the maps are held or pinned. */

@@ -9,13 +9,13 @@
 
 #include "flows.h"
 #include "forward.h"
+#include "verdicts.h"
 
-enum verdict { PASS, DROP, SEND, OTHER_FAMILY, NEW_FLOW };
-
-static __always_inline enum verdict leave(enum exit_reason reason)
+/* As leave(); answers for IPv6 are the next step. */
+static __always_inline enum verdict leave6(enum exit_reason reason)
 {
 	count_exit(reason);
-	return reason >= EXIT_SERVER_REMOVED ? DROP : PASS;
+	return reason >= EXIT_SERVER_REMOVED && reason != EXIT_NO_DESTINATION ? DROP : PASS;
 }
 
 static __always_inline void describe_flow6(struct flow *flow, struct packet6 *p, __u64 front)
@@ -32,11 +32,11 @@ static __always_inline void describe_flow6(struct flow *flow, struct packet6 *p,
 	flow->ipv6 = 1;
 }
 
-static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 *out)
+static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 *out)
 {
-	enum exit_reason reason = forward6(p, dest, out);
+	enum exit_reason reason = forward6(p, dest, ingress, out);
 
-	return reason == EXIT_COUNT ? SEND : leave(reason);
+	return reason == EXIT_COUNT ? SEND : leave6(reason);
 }
 
 /* Sends the packet on; or returns NEW_FLOW, and tells of it if a place for that is given. */
@@ -47,22 +47,22 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 	enum exit_reason reason = parse6(&packet, data, end, length);
 
 	if (reason != EXIT_COUNT)
-		return leave(reason);
+		return leave6(reason);
 
 	__u64 sum = front6_sum(packet.virtual[0], packet.virtual[1], front6_key(&packet));
 	__u64 front = find_front6(&packet, sum);
 
 	if (!front)
-		return leave(EXIT_NO_SERVICE);
+		return leave6(EXIT_NO_SERVICE);
 	if (!addressed_to_us(packet.ethernet, ingress))
-		return leave(EXIT_OTHER_HOST);
+		return leave6(EXIT_OTHER_HOST);
 
 	__u64 hash = connection6_hash(&packet, sum), key = connection6_key(&packet, hash), word = 0;
 	struct connection *entry = find_connection6(hash, packet.client, key, FRONT6_NUMBER(front), &word);
 
 	if (entry && !starts_anew(word, packet.flags)) {
 		continue_connection(entry, word, packet.flags, packet.client[0], packet.client[1]);
-		return send6(&packet, WORD_DEST_OF(word), out);
+		return send6(&packet, WORD_DEST_OF(word), ingress, out);
 	}
 	if (!flow)
 		return NEW_FLOW;
@@ -74,14 +74,15 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 }
 
 /* The first packet of a flow, which has been parsed before, goes to its server. */
-static __always_inline enum verdict direct_first6(void *data, void *end, __u32 dest, __u32 *out)
+static __always_inline enum verdict direct_first6(void *data, void *end, __u32 ingress, __u32 dest,
+						  __u32 *out)
 {
 	struct packet6 packet = { .ethernet = data, .ip = data + sizeof(struct ethhdr) };
 
 	if ((void *)(packet.ip + 1) > end)
-		return leave(EXIT_MALFORMED);
+		return leave6(EXIT_MALFORMED);
 	packet.length = bpf_ntohs(packet.ip->payload_len) + sizeof(*packet.ip);
-	return send6(&packet, dest, out);
+	return send6(&packet, dest, ingress, out);
 }
 
 #endif

@@ -19,10 +19,12 @@ struct flow {
 	__u32 hashed_client; /* addresses as sh, mh and dh take them: of IPv6 the exclusive or of the four words */
 	__u32 hashed_virtual;
 	__u16 client_port;
+	__u16 virtual_port;
 	__u8 protocol;
 	__u8 flags;
 	__u32 ipv6;
 	__u32 exit; /* why no server was found */
+	__u32 is_error; /* an ICMP error about a connection */
 };
 
 static __always_inline struct connection *find_entry(struct flow *flow, __u64 *word)
@@ -148,12 +150,19 @@ static __always_inline int untracked_flows_live(void)
 	return control.overflow_until && (__s32)(control.overflow_until - control.now) > 0;
 }
 
+static __always_inline int is_sloppy(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP ? control.sloppy_tcp : control.sloppy_sctp;
+}
+
 /* May this packet start a connection (ip_vs_core.c: ip_vs_try_to_schedule, ip_vs_schedule)? */
 static __always_inline int refuses_to_start(struct flow *flow, struct service *service)
 {
 	if (service->flags & SERVICE_DELETED)
 		return EXIT_NO_CONNECTION;
-	if (flow->protocol == IPPROTO_TCP && (flow->flags & RST || !(flow->flags & SYN || control.sloppy_tcp)))
+	if (flow->is_error)
+		return control.schedule_icmp ? 0 : EXIT_NO_CONNECTION;
+	if (flow->protocol != IPPROTO_UDP && (flow->flags & RST || !(flow->flags & SYN || is_sloppy(flow->protocol))))
 		return EXIT_NO_CONNECTION;
 	if (flow->client_port == bpf_htons(FTP_DATA))
 		return EXIT_FTP_DATA;
@@ -165,7 +174,8 @@ static __always_inline int refuses_to_start(struct flow *flow, struct service *s
 
 static __always_inline __u32 start_connection(struct flow *flow, struct service *service)
 {
-	__u32 state = flow->protocol == IPPROTO_TCP ? next_state(STATE_NONE, flow->flags) : STATE_UDP;
+	/* An error leaves the state to the packets that follow. */
+	__u32 state = next_state(STATE_NONE, flow->flags) & (flow->is_error - 1);
 	struct template *held = 0;
 	__u32 dest = service->persistence ? choose_persistent(flow, service, &held) : schedule_flow(flow, service);
 	__u64 word;
@@ -227,7 +237,7 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 
 		if (found == word) {
 			move_load(WORD_DEST_OF(word), before, after);
-			if (word & WORD_CONTROLLED && after == STATE_ESTABLISHED)
+			if (word & WORD_CONTROLLED && (after == STATE_ESTABLISHED || after == STATE_SCTP_ESTABLISHED))
 				assure_template(client, rest, word);
 			return 0;
 		}
@@ -271,7 +281,9 @@ static __always_inline int starts_anew(__u64 word, __u8 flags)
 		return 1;
 	if (!(flags & SYN) || !mode || word & WORD_CONTROLLED)
 		return 0;
-	return state == STATE_TIME_WAIT || state == STATE_CLOSE || (mode & 2 && state == STATE_FIN_WAIT);
+	/* As a set: the verifier would go on separately for each state that is compared with. */
+	return (1 << STATE_TIME_WAIT | 1 << STATE_CLOSE | 1 << STATE_SCTP_CLOSED |
+		(mode & 2) << (STATE_FIN_WAIT - 1)) >> state & 1;
 }
 
 #endif

@@ -24,48 +24,84 @@ static __always_inline void decrement_ttl(struct iphdr *ip)
 	ip->ttl--;
 }
 
-/* Why a packet does not leave for its server. */
-static __always_inline enum exit_reason reason_to_stay(__u64 way, __u8 ttl)
+/* What came in by an interface can leave by it, as far as the interface is concerned. */
+static __always_inline __u32 largest_allowed(struct dest *dest, __u64 way, __u32 ingress)
 {
-	if (way & DEST_LOCAL)
-		return EXIT_LOCAL;
-	return ttl <= 1 ? EXIT_TTL_EXCEEDED : EXIT_NO_NEIGHBOUR;
+	return DEST_INTERFACE(way) == ingress ? dest->route_mtu : dest->mtu;
 }
 
-/* The new frame header. Returns EXIT_COUNT when the packet may leave by interface *out. */
+/* Why a packet does not leave after all; EXIT_COUNT: it does. */
+static __always_inline enum exit_reason hindrance(struct dest *dest, __u64 way, __u32 largest, __u8 ttl,
+						  __u32 ingress, __u32 *out)
+{
+	__u32 allowed = largest_allowed(dest, way, ingress);
+
+	if (!(way & DEST_AVAILABLE))
+		return EXIT_SERVER_REMOVED;
+	if (way & DEST_LOCAL)
+		return EXIT_LOCAL;
+	if (ttl <= 1)
+		return EXIT_TTL_EXCEEDED;
+	if (!(way & DEST_RESOLVED))
+		return EXIT_NO_NEIGHBOUR;
+	if (largest <= allowed)
+		return EXIT_COUNT;
+	*out = allowed;
+	return EXIT_TOO_BIG;
+}
+
+#define DEST_USABLE (DEST_AVAILABLE | DEST_RESOLVED)
+
+/*
+ * The new frame header. Returns EXIT_COUNT when the packet may leave by interface *out; with EXIT_TOO_BIG, *out is the
+ * MTU. `largest` is the packet's length, or that of the segments that offload has made one packet of.
+ */
 static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, __u32 dest_index, __u32 length,
-						      __u8 ttl, __u32 *out)
+						      __u32 largest, __u8 ttl, __u32 ingress, __u32 *out)
 {
 	struct dest *dest = bpf_map_lookup_elem(&dests, &dest_index);
+	enum exit_reason reason = EXIT_COUNT;
 	__u64 way;
 
 	if (!dest)
-		return EXIT_NO_DESTINATION;
-	way = *(volatile __u64 *)&dest->way;
-	if (!(way & DEST_AVAILABLE))
 		return EXIT_SERVER_REMOVED;
+	way = *(volatile __u64 *)&dest->way;
+	if ((way & DEST_USABLE) != DEST_USABLE || ttl <= 1 || largest > dest->mtu) {
+		reason = hindrance(dest, way, largest, ttl, ingress, out);
+		if (reason == EXIT_SERVER_REMOVED)
+			return reason;
+	}
+	/* As IPVS, before it looks whether the packet can leave. */
 	count_packet(dest_index, length);
-	if (ttl <= 1 || !(way & DEST_RESOLVED))
-		return reason_to_stay(way, ttl);
+	if (reason != EXIT_COUNT)
+		return reason;
 	*(__u64 *)ethernet = *(volatile __u64 *)&dest->frame;
 	*(__u32 *)((void *)ethernet + 8) = way;
 	*out = DEST_INTERFACE(way);
 	return EXIT_COUNT;
 }
 
-/* Returns EXIT_COUNT when the frame is ready to leave by interface *out. */
+/* As it will be on the wire. */
+static __always_inline __u32 largest_length(struct packet *p)
+{
+	return p->joined ? p->joined + p->ip->ihl * 4 + p->transport_header : p->length;
+}
+
+/* Returns as address_frame(). What is too big has its TTL decremented by then. */
 static __always_inline enum exit_reason forward(struct packet *p, __u32 dest, __u32 *out)
 {
-	enum exit_reason reason = address_frame(p->ethernet, dest, p->length, p->ip->ttl, out);
+	enum exit_reason reason =
+		address_frame(p->ethernet, dest, p->length, largest_length(p), p->ip->ttl, p->ingress, out);
 
-	if (reason == EXIT_COUNT)
+	if (reason == EXIT_COUNT || reason == EXIT_TOO_BIG)
 		decrement_ttl(p->ip);
 	return reason;
 }
 
-static __always_inline enum exit_reason forward6(struct packet6 *p, __u32 dest, __u32 *out)
+static __always_inline enum exit_reason forward6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 *out)
 {
-	enum exit_reason reason = address_frame(p->ethernet, dest, p->length, p->ip->hop_limit, out);
+	enum exit_reason reason =
+		address_frame(p->ethernet, dest, p->length, p->length, p->ip->hop_limit, ingress, out);
 
 	if (reason == EXIT_COUNT)
 		p->ip->hop_limit--;

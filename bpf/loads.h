@@ -12,7 +12,8 @@
 
 static __always_inline int is_active(__u32 state)
 {
-	return state == STATE_SYN_RECV || state == STATE_ESTABLISHED || state == STATE_SYNACK;
+	return 1 << (state & 15) & (1 << STATE_SYN_RECV | 1 << STATE_ESTABLISHED | 1 << STATE_SYNACK |
+				    1 << STATE_SCTP_ESTABLISHED);
 }
 
 static __always_inline int is_available(__u32 index)

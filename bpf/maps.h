@@ -75,6 +75,32 @@ struct {
 	__type(value, struct alarm);
 } alarms SEC(".maps");
 
+/* A packet in fragments; IPv4 addresses are in the first words. */
+struct fragment_key {
+	__u32 source[4];
+	__u32 target[4];
+	__u32 identification;
+	__u32 protocol;
+};
+
+/* Where its first fragment went. */
+struct fragment {
+	__u32 dest;
+	__u32 until;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment);
+} fragments SEC(".maps");
+
+#define QUOTAS 4096
+
+/* When answers are free again (answer.h): to all, then by client. */
+TABLE(quotas, __u64, QUOTAS);
+
 struct control control SEC(".data.control");
 
 /*

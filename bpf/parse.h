@@ -9,17 +9,17 @@
 #include <linux/udp.h>
 
 #include "maps.h"
+#include "sctp.h"
 
-#define FIN 1
-#define SYN 2
-#define RST 4
-#define ACK 16
-#define FLAGS_SEEN 31 /* FIN SYN RST PSH ACK */
 #define TCP_HEADER 20
 #define FRAGMENT_BITS 0x3fff /* more fragments, or an offset */
+#define FRAGMENT_OFFSET 0x1fff
 #define FTP_DATA 20
 #define FTP 21
 #define FIRST_FREE_PORT 1024 /* net.ipv4.ip_unprivileged_port_start */
+
+/* What there is besides whole packets of TCP and UDP. */
+enum kind { ERROR, WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 
 struct packet {
 	struct ethhdr *ethernet;
@@ -29,8 +29,11 @@ struct packet {
 	__u16 client_port;
 	__u16 virtual_port;
 	__u16 length; /* of the IP packet, host order */
+	__u16 transport_header; /* its length */
 	__u8 protocol;
-	__u8 flags; /* TCP; 0 for UDP */
+	__u8 flags; /* TCP's, or what stands for them */
+	__u32 ingress;	/* interface */
+	__u32 joined;	/* bytes in each segment that offload has joined; 0: none are joined, or nobody can tell */
 };
 
 /* The rest of a header with options. The loop is counted down on a second reading of its length, lest the verifier
@@ -49,11 +52,18 @@ static __always_inline __u64 sum_options(struct iphdr *ip, void *end)
 	return sum;
 }
 
+/* Of a header without options. */
+static __always_inline __u64 sum_header(struct iphdr *ip)
+{
+	__u32 *word = (void *)ip;
+
+	return (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
+}
+
 /* The ones' complement sum over the header must be all ones (RFC 1071). */
 static __always_inline int header_sum_holds(struct iphdr *ip, void *end)
 {
-	__u32 *word = (void *)ip;
-	__u64 sum = (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
+	__u64 sum = sum_header(ip);
 
 	if (ip->ihl > 5)
 		sum += sum_options(ip, end);
@@ -62,38 +72,47 @@ static __always_inline int header_sum_holds(struct iphdr *ip, void *end)
 	return (__u16)sum + (sum >> 16) == 0xffff; /* a further carry could not lead there */
 }
 
-/* Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. */
-static __always_inline enum exit_reason parse(struct packet *p, void *data, void *end, __u32 frame)
+static __always_inline int is_balanced(__u8 protocol)
 {
-	struct ethhdr *ethernet = data;
-	struct iphdr *ip = (void *)(ethernet + 1);
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
 
-	if ((void *)(ip + 1) > end || *(__u16 *)((void *)ethernet + 12) != bpf_htons(ETH_P_IP))
-		return EXIT_NOT_IP;
-	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
-		return EXIT_NOT_TRANSPORT;
-	if (ip->frag_off & bpf_htons(FRAGMENT_BITS))
-		return EXIT_FRAGMENT;
+static __always_inline enum kind kind_of(struct iphdr *ip)
+{
+	if (!is_balanced(ip->protocol))
+		return ERROR;
+	if (!(ip->frag_off & bpf_htons(FRAGMENT_BITS)))
+		return WHOLE;
+	return ip->frag_off & bpf_htons(FRAGMENT_OFFSET) ? LATER_FRAGMENT : FIRST_FRAGMENT;
+}
 
+/* What comes after the IP header of a whole packet or of a first fragment. Returns as parse(). */
+static __always_inline enum exit_reason parse_rest(struct packet *p, struct iphdr *ip, void *end, __u32 frame)
+{
 	__u32 header = ip->ihl * 4;
 	struct udphdr *ports = (void *)ip + header;
 
 	if (ip->version != 4 || header < sizeof(*ip) || (void *)(ports + 1) > end)
 		return EXIT_MALFORMED;
 	p->length = bpf_ntohs(ip->tot_len);
-	if (p->length + sizeof(*ethernet) > frame)
+	if (p->length + sizeof(struct ethhdr) > frame)
 		return EXIT_MALFORMED;
-	p->flags = 0;
+	p->flags = FLAGS_UDP;
+	p->transport_header = sizeof(*ports);
 	if (ip->protocol == IPPROTO_TCP) {
 		if (p->length < header + TCP_HEADER || (void *)ports + TCP_HEADER > end)
 			return EXIT_MALFORMED;
 		p->flags = ((__u8 *)ports)[13] & FLAGS_SEEN;
+		p->transport_header = (((__u8 *)ports)[12] >> 4) * 4;
 	} else if (p->length < header + sizeof(*ports)) {
 		return EXIT_MALFORMED;
+	} else if (ip->protocol == IPPROTO_SCTP) {
+		p->flags = chunk_flags(ports, p->length - header, end);
+		if (!p->flags)
+			return EXIT_MALFORMED;
 	}
 	if (!header_sum_holds(ip, end) || !ip->saddr)
 		return EXIT_MALFORMED;
-	p->ethernet = ethernet;
 	p->ip = ip;
 	p->client = ip->saddr;
 	p->virtual = ip->daddr;
@@ -101,6 +120,25 @@ static __always_inline enum exit_reason parse(struct packet *p, void *data, void
 	p->virtual_port = ports->dest;
 	p->protocol = ip->protocol;
 	return EXIT_COUNT;
+}
+
+/*
+ * Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length.
+ * What it calls EXIT_NOT_TRANSPORT and EXIT_FRAGMENT goes the longer way of SCTP, ICMP errors and fragments.
+ */
+static __always_inline enum exit_reason parse(struct packet *p, void *data, void *end, __u32 frame)
+{
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = (void *)(ethernet + 1);
+
+	if ((void *)(ip + 1) > end || *(__u16 *)((void *)ethernet + 12) != bpf_htons(ETH_P_IP))
+		return EXIT_NOT_IP;
+	p->ethernet = ethernet;
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+		return EXIT_NOT_TRANSPORT;
+	if (ip->frag_off & bpf_htons(FRAGMENT_BITS))
+		return EXIT_FRAGMENT;
+	return parse_rest(p, ip, end, frame);
 }
 
 /* Frames flooded to us, or taken in promiscuous mode, belong to another host. */

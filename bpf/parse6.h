@@ -25,7 +25,7 @@ struct packet6 {
 	__u16 virtual_port;
 	__u32 length; /* of the IP packet, host order */
 	__u8 protocol;
-	__u8 flags; /* TCP; 0 for UDP */
+	__u8 flags; /* TCP's, or what stands for them */
 };
 
 static __always_inline int is_extension(__u8 next)
@@ -66,12 +66,17 @@ static __always_inline enum exit_reason read_ports(struct packet6 *p, void *end,
 
 	if ((void *)(ports + 1) > end)
 		return EXIT_MALFORMED;
+	p->flags = FLAGS_UDP;
 	if (p->protocol == IPPROTO_TCP) {
 		if (p->length < offset + TCP_HEADER || (void *)ports + TCP_HEADER > end)
 			return EXIT_MALFORMED;
 		p->flags = ((__u8 *)ports)[13] & FLAGS_SEEN;
 	} else if (p->length < offset + sizeof(*ports)) {
 		return EXIT_MALFORMED;
+	} else if (p->protocol == IPPROTO_SCTP) {
+		p->flags = chunk_flags(ports, p->length - offset, end);
+		if (!p->flags)
+			return EXIT_MALFORMED;
 	}
 	p->client_port = ports->source;
 	p->virtual_port = ports->dest;
@@ -106,7 +111,7 @@ static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, vo
 		if (reason != EXIT_COUNT)
 			return reason;
 	}
-	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
+	if (!is_balanced(p->protocol))
 		return EXIT_NOT_TRANSPORT;
 	p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	p->client[0] = half_of(&ip->saddr, 0);

@@ -40,17 +40,17 @@ static __always_inline int may_be_ftp_data(__u16 port)
 }
 
 /* The front for this very port, else persistent FTP's, else the one for every port of the address. */
-static __always_inline struct front *find_front(struct packet *p)
+static __always_inline struct front *find_front(__u32 address, __u16 port, __u8 protocol)
 {
-	struct front *front = find_exact_front(p->virtual, p->virtual_port, p->protocol);
+	struct front *front = find_exact_front(address, port, protocol);
 
-	if (!front && control.ftp && p->protocol == IPPROTO_TCP && may_be_ftp_data(p->virtual_port)) {
-		front = find_exact_front(p->virtual, bpf_htons(FTP), IPPROTO_TCP);
+	if (!front && control.ftp && protocol == IPPROTO_TCP && may_be_ftp_data(port)) {
+		front = find_exact_front(address, bpf_htons(FTP), IPPROTO_TCP);
 		if (front && !(front->flags & FRONT_FTP))
 			front = 0;
 	}
 	if (!front && control.any_port)
-		front = find_exact_front(p->virtual, 0, p->protocol);
+		front = find_exact_front(address, 0, protocol);
 	return front;
 }
 

@@ -111,6 +111,17 @@ def udp(source: str, source_port: int, port: int, target: str | None = None) -> 
     return framed(source, target, 17, datagram)
 
 
+def answer_of(frame: bytes) -> tuple[int, int, int, bytes]:
+    """Type, code, MTU and quoted packet of an ICMP message that is right in every other respect."""
+    header, message = frame[14:34], frame[34:]
+    assert frame[12:14] == b"\x08\x00" and header[0] == 0x45 and header[9] == 1
+    assert checksum(header) == 0
+    assert int.from_bytes(header[2:4]) == len(frame) - 14 <= 576
+    assert checksum(message + b"\0" * (len(message) % 2)) == 0
+    assert message[4:6] == b"\0\0"
+    return message[0], message[1], int.from_bytes(message[6:8]), message[8:]
+
+
 class Director:
     """The program under test with tables of its own."""
 
@@ -171,8 +182,11 @@ class Director:
         return result.verdict, result.data
 
     def server_of(self, frame: bytes) -> str | None:
-        """The real server the frame went to, 'pass' for the local stack, None when it was dropped."""
+        """The real server it went to, 'refused', 'pass' for the local stack, None when it was dropped."""
         verdict, sent = self.send(frame)
+        if verdict == XDP_TX and sent[:6] == frame[6:12]:
+            assert answer_of(sent)[:2] == (3, 3)
+            return "refused"
         if verdict in (XDP_TX, XDP_REDIRECT):
             servers = SERVERS6 if frame[12:14] == b"\x86\xdd" else SERVERS
             return next(address for address, mac in servers.items() if mac == sent[:6])

@@ -366,7 +366,7 @@ def test_twos_draws_by_weight_and_takes_the_less_loaded_of_two() -> None:
         assert abs(held[NAMES["rs1"]] - 100) < 25
         assert abs(held[NAMES["rs2"]] - 100) < 25
         director.setup([f"-e -t {VIP}:80 -r {NAMES[name]}:80 -g -w 0" for name in ("rs1", "rs2", "rs3")])
-        assert director.server_of(tcp("S", client(2000), 1000, 80)) == "pass"
+        assert director.server_of(tcp("S", client(2000), 1000, 80)) == "refused"
 
 
 def test_ranges_neither_overlap_nor_get_lost() -> None:

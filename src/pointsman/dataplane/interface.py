@@ -38,6 +38,10 @@ class NextHop(msgspec.Struct, frozen=True):
     """None: not resolved (yet); packets for it are counted and dropped."""
     local: bool = False
     """The real server is this host itself: its own stack gets the packets."""
+    mtu: int = 0
+    """The interface's; 0: not known, nothing is too big."""
+    route_mtu: int = 0
+    """The route's to this address, where it has one."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):

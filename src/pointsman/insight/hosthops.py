@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 
 from pointsman.insight.hops import DIRECTOR, Finding, Hop, Trace
 
-PASSED = {
-    "no_destination": "no real server can take a new connection: the director's own stack refuses it",
+UNDECIDED = {
+    "no_destination": "no real server can take a new connection: the client is told, port unreachable",
     "no_connection": "not the first packet of a connection, and none is known: the stack refuses it",
-    "fragment": "IP fragments are left to the stack",
+    "fragment": "a fragment that came before its packet's first one is left to the stack",
     "malformed": "cut short or malformed",
 }
 DROPPED = {
     "server_removed": "the connection's real server was deleted",
     "no_neighbour": "the real server's MAC address is not known: pointsman doctor",
     "ttl_exceeded": "the TTL was used up",
+    "too_big": "larger than the way to the real server takes: the client is told",
 }
 """Exits of the data plane (bpf/abi.h) that end a request's way."""
 
@@ -64,7 +65,7 @@ def _director(trace: Trace, hosts: Mapping[str, str], exits: Mapping[str, int]) 
     departure = next((hop for hop in trace.request if hop.place.sends), None)
     lost = {name: text for name, text in DROPPED.items() if exits.get(name)}
     if not trace.decisions:
-        lost |= {name: text for name, text in PASSED.items() if exits.get(name)}
+        lost |= {name: text for name, text in UNDECIDED.items() if exits.get(name)}
     if departure is not None:
         target = _named(departure.frame.destination_mac, hosts)
         yield Finding(True, f"the request left on {departure.place.interface} to {target}")

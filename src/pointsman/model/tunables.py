@@ -38,6 +38,10 @@ TUNABLES: Mapping[str, Tunable] = MappingProxyType(
             0, (0, 1), "1: persistent clients of a real server with weight 0 get another one."
         ),
         "sloppy_tcp": Tunable(0, (0, 1), "1: a connection may start with any packet but RST."),
+        "sloppy_sctp": Tunable(0, (0, 1), "1: an SCTP association may start with any packet but ABORT."),
+        "schedule_icmp": Tunable(
+            0, (0, 1), "1: ICMP errors about connections that are not known are scheduled, too."
+        ),
         "secure_tcp": Tunable(
             0,
             _DEFENCE,

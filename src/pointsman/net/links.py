@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 
 import msgspec
 
@@ -10,7 +11,7 @@ from pointsman.net.netlink import Message, NetlinkSocket, attributes
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
-_IFLA_ADDRESS, _IFLA_IFNAME = 1, 3
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
 _INFO = struct.Struct("=BxHiII")
 
 
@@ -25,6 +26,8 @@ class Link(msgspec.Struct, frozen=True):
     """Switched on by the administrator."""
     running: bool
     """Switched on, and the carrier is there."""
+    mtu: int = 0
+    """Bytes of the largest IP packet; 0: not reported."""
 
 
 def parse_link(message: Message) -> Link | None:
@@ -45,6 +48,7 @@ def parse_link(message: Message) -> Link | None:
         mac=found.get(_IFLA_ADDRESS, b""),
         up=here and bool(flags & _IFF_UP),
         running=here and bool(flags & _IFF_UP and flags & _IFF_RUNNING),
+        mtu=int.from_bytes(found.get(_IFLA_MTU, b""), sys.byteorder),
     )
 
 

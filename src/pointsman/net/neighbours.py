@@ -36,7 +36,8 @@ _RTM_NEWADDR, _RTM_DELADDR = 20, 21
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_NEWNEIGH, _RTM_DELNEIGH, _RTM_GETNEIGH = 28, 29, 30
 _PATH_CHANGES = {_RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_DELROUTE}
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_VIA = 1, 4, 5, 18
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_METRICS, _RTA_VIA = 1, 4, 5, 8, 18
+_RTAX_MTU = 2
 _RTN_UNICAST, _RTN_LOCAL = 1, 2
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NTF_USE = 0x01
@@ -55,6 +56,8 @@ class _Path(msgspec.Struct, frozen=True):
     problem: str = ""
     local: bool = False
     """An address of this host."""
+    mtu: int = 0
+    """The route's own; 0: it has none."""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -184,7 +187,8 @@ class NeighbourWatcher:
             )
         if _RTA_GATEWAY in found or _RTA_VIA in found:
             return _Path(problem=self._off_link(address, index, found.get(_RTA_GATEWAY, b"")))
-        return _Path(index=index)
+        metrics = attributes(found.get(_RTA_METRICS, b""), 0)
+        return _Path(index=index, mtu=int.from_bytes(metrics.get(_RTAX_MTU, b""), sys.byteorder))
 
     def _off_link(self, address: Address, index: int, gateway: bytes) -> str:
         link = self._links.get(index)
@@ -248,7 +252,8 @@ class NeighbourWatcher:
         if link is None or len(link.mac) != 6:
             return NextHop(address, path.index, _NO_MAC, None)
         entry = self._entries.get((path.index, address), _Entry())
-        return NextHop(address, path.index, link.mac, entry.destination if link.running else None)
+        destination = entry.destination if link.running else None
+        return NextHop(address, path.index, link.mac, destination, link.mtu, path.mtu)
 
     def _changes(self) -> list[NextHop]:
         current = {address: self._hop(address) for address in self._watched}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from pointsman.dataplane.interface import NextHop
-from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_LOCAL, DEST_RESOLVED
+from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_LOCAL, DEST_RESOLVED, LARGEST_PACKET
 from pointsman.dataplane.xdp.remotes import address_at
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.address import Address
@@ -56,4 +56,6 @@ class NextHops:
             dest.way = available
         else:
             dest.frame = int.from_bytes(hop.destination + hop.source[:2], "little")
+            dest.route_mtu = min(hop.route_mtu or LARGEST_PACKET, LARGEST_PACKET)
+            dest.mtu = min(hop.mtu or LARGEST_PACKET, dest.route_mtu)
             dest.way = int.from_bytes(hop.source[2:], "little") | hop.index << 32 | DEST_RESOLVED | available

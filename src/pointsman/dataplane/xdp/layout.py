@@ -29,6 +29,7 @@ WORD_DYING = (1 << 64) - 1
 TEMPLATE_ASSURED = 1 << 45
 TEMPLATE_PARKED = 1 << 49
 HOSTS = 1024
+LARGEST_PACKET = 65535
 STATES = 16
 
 u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
@@ -100,7 +101,8 @@ class Dest(ctypes.Structure):
         ("forwarding", u32),
         ("last_weight", u32),
         ("block", u32),
-        ("spare", u32),
+        ("mtu", u16),
+        ("route_mtu", u16),
     )
     frame: int
     way: int
@@ -115,6 +117,8 @@ class Dest(ctypes.Structure):
     forwarding: int
     last_weight: int
     block: int
+    mtu: int
+    route_mtu: int
 
 
 class Remote(ctypes.Structure):
@@ -201,7 +205,8 @@ class Control(ctypes.Structure):
         ("am_droprate", u32),
         ("pressure", u32),
         ("occupied", u32),
-        ("spares", u32 * 2),
+        ("schedule_icmp", u32),
+        ("sloppy_sctp", u32),
     )
     now: int
     overflow_until: int

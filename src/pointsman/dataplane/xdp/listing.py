@@ -103,6 +103,12 @@ def _seconds_left(word: int, now: float) -> float:
     return max(0.0, left - (now - second)) if left <= DEADLINE_MASK // 2 else 0.0
 
 
+def _state_name(name: str) -> str:
+    """What IPVS calls it (ip_vs_proto_sctp.c: sctp_state_name_table)."""
+    bare = name.removeprefix("SCTP_")
+    return {"COOKIE_ECHOED": "C-ECHOED", "SHUTDOWN_RECEIVED": "S-RECEIVED"}.get(bare, bare)
+
+
 def _connection(
     tables: Tables,
     words: Vocabulary,
@@ -123,7 +129,7 @@ def _connection(
         virtual_port=virtual_port,
         server=address_at(tables.remotes[index]),
         server_port=_server_port(service, tables.dests[index].port, virtual_port),
-        state=words.states[word >> 26 & 15],
+        state=_state_name(words.states[word >> 26 & 15]),
         expires=_seconds_left(word, now),
     )
 

@@ -42,6 +42,7 @@ log = logging.getLogger("director")
 
 PROGRAMS = frozenset({"direct_xdp", "direct_tc", "start_clock"})
 TIMEOUTS = {
+    "NONE": 3,
     "SYN_RECV": 60,
     "ESTABLISHED": 900,
     "FIN_WAIT": 120,
@@ -49,8 +50,14 @@ TIMEOUTS = {
     "CLOSE": 10,
     "UDP": 300,
     "SYNACK": 120,
+    "SCTP_INIT1": 4,
+    "SCTP_INIT": 61,
+    "SCTP_COOKIE_ECHOED": 61,
+    "SCTP_ESTABLISHED": 900,
+    "SCTP_SHUTDOWN_RECEIVED": 61,
+    "SCTP_CLOSED": 61,
 }
-"""Seconds, IPVS's defaults (ip_vs_proto_tcp.c, ip_vs_proto_udp.c)."""
+"""Seconds, IPVS's defaults (ip_vs_proto_tcp.c, ip_vs_proto_udp.c, ip_vs_proto_sctp.c)."""
 
 
 class XdpDataPlane:

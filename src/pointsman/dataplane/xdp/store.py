@@ -228,8 +228,8 @@ class Store:
 
     def add_service(self, service: VirtualService) -> None:
         key, scheduler = service.key, self._scheduler(service)
-        if not key.fwmark and key.transport not in (6, 17):
-            raise RefusedError("unsupported", "the XDP data plane balances TCP and UDP")
+        if not key.fwmark and key.transport is None:
+            raise RefusedError("unsupported", "the XDP data plane balances TCP, UDP and SCTP")
         known = self._entries.get(key)
         if known and not self._tables.services[known.service].flags & SERVICE_DELETED:
             raise RefusedError("exists")

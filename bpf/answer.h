@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * ICMP answers from the virtual address, as IPVS has the kernel send them (net/ipv4/icmp.c): no server for a new
+ * connection, TTL used up, packet too big. The packet itself becomes its answer: cut to what an answer quotes, moved
+ * behind new headers, and sent back to where its frame came from.
+ */
+#ifndef POINTSMAN_ANSWER_H
+#define POINTSMAN_ANSWER_H
+
+#include "icmp.h"
+
+#include "parse.h"
+
+#define ANSWER_HEADERS (sizeof(struct iphdr) + sizeof(struct icmp))
+#define MOST_QUOTED (576 - ANSWER_HEADERS) /* bytes: no answer is larger than 576 (RFC 1812, 4.3.2.3) */
+#define ANSWER_TTL 64
+#define INTERNETWORK_CONTROL 0xc0 /* precedence, and below it the packet's own type of service */
+#define TYPE_OF_SERVICE 0x1e
+
+/* What is to be answered, in one number. */
+#define ANSWER(type, code, mtu) ((type) << 24 | (code) << 16 | (mtu))
+
+static __always_inline __u32 answer_to(enum exit_reason reason, __u32 mtu)
+{
+	switch (reason) {
+	case EXIT_TTL_EXCEEDED:
+		return ANSWER(ICMP_TIME_EXCEEDED, ICMP_IN_TRANSIT, 0);
+	case EXIT_TOO_BIG:
+		return ANSWER(ICMP_UNREACHABLE, ICMP_TOO_BIG, mtu);
+	default:
+		return ANSWER(ICMP_UNREACHABLE, ICMP_PORT_UNREACHABLE, 0);
+	}
+}
+
+static __always_inline int is_limited(__u32 answer)
+{
+	return answer >> 16 != ANSWER(ICMP_UNREACHABLE, ICMP_TOO_BIG, 0) >> 16;
+}
+
+/*
+ * The kernel's limits: six answers to one client at once, then one a second (icmp_ratelimit); fifty to all at once,
+ * then a thousand a second (icmp_msgs_per_sec, icmp_msgs_burst). A quota is the moment at which it is used up no more;
+ * one that is wanted by several CPUs at once may give a few answers more.
+ */
+#define CLIENT_BURST 6 /* seconds, an answer each */
+#define ALL_BURST 50000000ULL /* nanoseconds */
+#define ALL_INTERVAL 1000000ULL
+#define QUOTA_OF_ALL 0
+
+static __always_inline int take_quota(__u32 place, __u64 now, __u64 interval, __u64 burst)
+{
+	__u64 *quota = bpf_map_lookup_elem(&quotas, &place), free_at;
+
+	if (!quota)
+		return 0;
+	free_at = *(volatile __u64 *)quota;
+	if (free_at < now || free_at > now + burst)
+		free_at = now;
+	if (free_at + interval > now + burst)
+		return 0;
+	*(volatile __u64 *)quota = free_at + interval;
+	return 1;
+}
+
+/* Clients share places: two in four thousand may share their quota. `client` is any number made of its address. */
+static __always_inline int may_answer(__u64 client)
+{
+	__u32 place = 1 + (client * control.seed >> 32) % (QUOTAS - 1);
+
+	return take_quota(place, control.now, 1, CLIENT_BURST) &&
+	       take_quota(QUOTA_OF_ALL, bpf_ktime_get_ns(), ALL_INTERVAL, ALL_BURST);
+}
+
+/* Of packets from addresses that nobody can have, and of later fragments, nobody wants to hear. */
+static __always_inline int is_answerable(struct iphdr *ip)
+{
+	__u8 first = ip->saddr & 255;
+
+	return first && first != 127 && first < 224;
+}
+
+static __always_inline __u32 fold(__u64 sum)
+{
+	sum = (__u32)sum + (sum >> 32);
+	sum = (__u32)sum + (sum >> 32);
+	sum = (__u16)sum + (sum >> 16);
+	return (__u16)sum + (sum >> 16);
+}
+
+#define MOST_SUMMED (MOST_QUOTED + sizeof(struct icmp))
+
+/* The ones' complement sum of this many bytes from here on, or of the first MOST_SUMMED. */
+static __always_inline __u32 sum_bytes(void *data, void *end, __u32 offset, __u32 length)
+{
+	void *start = data + (offset & 127);
+	__u64 sum = 0;
+
+	for (__u32 i = 0; i < MOST_SUMMED / 4; i++) {
+		if (length < 4 || start + 4 > end)
+			break;
+		sum += *(__u32 *)start;
+		start += 4;
+		length -= 4;
+	}
+	if (length & 2 && start + 2 <= end) {
+		sum += *(__u16 *)start;
+		start += 2;
+	}
+	if (length & 1 && start + 1 <= end)
+		sum += bpf_htons(*(__u8 *)start << 8);
+	return fold(sum);
+}
+
+__noinline int sum_xdp(struct xdp_md *context, __u32 offset, __u32 length)
+{
+	return sum_bytes((void *)(long)context->data, (void *)(long)context->data_end, offset, length);
+}
+
+__noinline int sum_tc(struct __sk_buff *context, __u32 offset, __u32 length)
+{
+	return sum_bytes((void *)(long)context->data, (void *)(long)context->data_end, offset, length);
+}
+
+/* Fills in what stands before the quoted packet; `frame` is the header of the frame that is answered. */
+static __always_inline int write_answer(void *data, void *end, struct ethhdr *frame, __u32 answer)
+{
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = (void *)(ethernet + 1), *quoted;
+	struct icmp *icmp = (void *)(ip + 1);
+
+	quoted = (void *)(icmp + 1);
+	if ((void *)(quoted + 1) > end)
+		return -1;
+	__builtin_memcpy(ethernet->h_dest, frame->h_source, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, frame->h_dest, ETH_ALEN);
+	ethernet->h_proto = bpf_htons(ETH_P_IP);
+	*(__u16 *)ip = bpf_htons(0x4500 | INTERNETWORK_CONTROL | (quoted->tos & TYPE_OF_SERVICE));
+	ip->tot_len = bpf_htons(end - (void *)ip);
+	ip->id = bpf_get_prandom_u32() & 0xffff;
+	ip->frag_off = 0;
+	ip->ttl = ANSWER_TTL;
+	ip->protocol = IPPROTO_ICMP;
+	ip->saddr = quoted->daddr;
+	ip->daddr = quoted->saddr;
+	ip->check = 0;
+	ip->check = ~fold(sum_header(ip));
+	icmp->type = answer >> 24;
+	icmp->code = answer >> 16;
+	icmp->unused = 0;
+	icmp->mtu = bpf_htons(answer & 0xffff);
+	icmp->checksum = 0;
+	return 0;
+}
+
+#define MESSAGE (sizeof(struct ethhdr) + sizeof(struct iphdr))
+
+static __always_inline void write_sum(void *data, void *end, __u32 sum)
+{
+	struct icmp *icmp = data + MESSAGE;
+
+	if ((void *)(icmp + 1) <= end)
+		icmp->checksum = ~sum;
+}
+
+/* How long the quoted packet is; 0: no answer. Leaves its frame's header in `frame`. */
+static __always_inline __u32 quoted_length(void *data, void *end, struct ethhdr *frame, __u32 answer)
+{
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = (void *)(ethernet + 1);
+	__u32 length;
+
+	if ((void *)(ip + 1) > end)
+		return 0;
+	*frame = *ethernet;
+	if (!is_answerable(ip) || (is_limited(answer) && !may_answer(ip->saddr)))
+		return 0;
+	length = bpf_ntohs(ip->tot_len);
+	return length < MOST_QUOTED ? length : MOST_QUOTED;
+}
+
+__noinline int answer_xdp(struct xdp_md *context, __u32 answer)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct ethhdr frame;
+	__u32 quoted = quoted_length(data, end, &frame, answer);
+
+	if (!quoted || bpf_xdp_adjust_tail(context, (int)(sizeof(frame) + quoted) - (int)(end - data)) ||
+	    bpf_xdp_adjust_head(context, -(int)ANSWER_HEADERS))
+		goto none;
+	data = (void *)(long)context->data;
+	end = (void *)(long)context->data_end;
+	if (write_answer(data, end, &frame, answer))
+		goto none;
+	write_sum(data, end, sum_xdp(context, MESSAGE, quoted + sizeof(struct icmp)));
+	return XDP_TX;
+none:
+	count_exit(EXIT_UNANSWERED);
+	return XDP_DROP;
+}
+
+__noinline int answer_tc(struct __sk_buff *context, __u32 answer)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct ethhdr frame;
+	__u32 quoted = quoted_length(data, end, &frame, answer);
+
+	/* Cutting makes one packet of segments that were joined, too. */
+	if (!quoted || bpf_skb_change_tail(context, sizeof(frame) + quoted, 0) ||
+	    bpf_skb_adjust_room(context, ANSWER_HEADERS, BPF_ADJ_ROOM_MAC, 0) ||
+	    bpf_skb_pull_data(context, sizeof(frame) + ANSWER_HEADERS + quoted))
+		goto none;
+	data = (void *)(long)context->data;
+	end = (void *)(long)context->data_end;
+	if (write_answer(data, end, &frame, answer))
+		goto none;
+	write_sum(data, end, sum_tc(context, MESSAGE, quoted + sizeof(struct icmp)));
+	return bpf_redirect(context->ingress_ifindex, 0);
+none:
+	count_exit(EXIT_UNANSWERED);
+	return TC_ACT_SHOT;
+}
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * ICMP errors about what a real server has sent: from virtual address and port to a client. They go to that server,
+ * which needs them: path MTU discovery stands and falls with it. IPVS: ip_vs_in_icmp().
+ */
+#ifndef POINTSMAN_ERRORS_H
+#define POINTSMAN_ERRORS_H
+
+#include "answer.h"
+#include "parse.h"
+
+static __always_inline int is_relayed(__u8 type)
+{
+	return type == ICMP_UNREACHABLE || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED;
+}
+
+/* How long an ICMP error is whose checksum can be verified here; 0: there is none, or it is left to the real server. */
+static __always_inline __u32 error_length(void *data, void *end)
+{
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct icmp *icmp;
+	__u32 length;
+
+	if ((void *)(ip + 1) > end || ip->protocol != IPPROTO_ICMP)
+		return 0;
+	icmp = (void *)ip + ip->ihl * 4;
+	length = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
+	if (length > MOST_SUMMED || (void *)(icmp + 1) > end || !is_relayed(icmp->type))
+		return 0;
+	return length;
+}
+
+static __always_inline __u32 error_place(void *data, void *end)
+{
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+
+	return (void *)(ip + 1) > end ? 0 : sizeof(struct ethhdr) + ip->ihl * 4;
+}
+
+/* Is this an ICMP error whose checksum does not hold? */
+static __always_inline int is_damaged_xdp(struct xdp_md *context)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	__u32 length = error_length(data, end);
+
+	return length && sum_xdp(context, error_place(data, end), length) != 0xffff;
+}
+
+static __always_inline int is_damaged_tc(struct __sk_buff *context)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	__u32 length = error_length(data, end);
+
+	return length && sum_tc(context, error_place(data, end), length) != 0xffff;
+}
+
+/* The quoted packet, read as if the client had sent it. */
+static __always_inline enum exit_reason parse_quoted(struct packet *p, struct iphdr *quoted, void *message_end, void *end)
+{
+	struct udphdr *ports = (void *)quoted + quoted->ihl * 4;
+
+	if (quoted->version != 4 || quoted->ihl < 5 || (void *)&ports->len > end || (void *)&ports->len > message_end)
+		return EXIT_NOT_TRANSPORT;
+	if (!is_balanced(quoted->protocol) || quoted->frag_off & bpf_htons(FRAGMENT_OFFSET))
+		return EXIT_NOT_TRANSPORT;
+	p->client = quoted->daddr;
+	p->virtual = quoted->saddr;
+	p->client_port = ports->dest;
+	p->virtual_port = ports->source;
+	p->protocol = quoted->protocol;
+	return EXIT_COUNT;
+}
+
+/* Returns as parse(); EXIT_NOT_TRANSPORT: nothing that is relayed. */
+static __always_inline enum exit_reason parse_error(struct packet *p, struct iphdr *ip, void *end, __u32 frame)
+{
+	__u32 header = ip->ihl * 4;
+	struct icmp *icmp = (void *)ip + header;
+	struct iphdr *quoted = (void *)(icmp + 1);
+
+	if (ip->protocol != IPPROTO_ICMP || ip->frag_off & bpf_htons(FRAGMENT_BITS))
+		return EXIT_NOT_TRANSPORT;
+	if (ip->version != 4 || header < sizeof(*ip) || (void *)(quoted + 1) > end || !is_relayed(icmp->type))
+		return EXIT_NOT_TRANSPORT;
+	p->length = bpf_ntohs(ip->tot_len);
+	if (p->length + sizeof(struct ethhdr) > frame || p->length < header + sizeof(*icmp) + sizeof(*quoted))
+		return EXIT_MALFORMED;
+	if (!header_sum_holds(ip, end))
+		return EXIT_MALFORMED;
+	p->ip = ip;
+	return parse_quoted(p, quoted, (void *)ip + p->length, end);
+}
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* What becomes of a packet, and that every end of a way is counted. */
+#ifndef POINTSMAN_VERDICTS_H
+#define POINTSMAN_VERDICTS_H
+
+#include "answer.h"
+
+enum verdict { PASS, DROP, SEND, ANSWER, UNUSUAL, OTHER_FAMILY, NEW_FLOW };
+
+/* *out is read for EXIT_TOO_BIG, and written when the packet is to be answered. */
+static __always_inline enum verdict leave(enum exit_reason reason, __u32 *out)
+{
+	count_exit(reason);
+	if (reason >= EXIT_NO_DESTINATION) {
+		*out = answer_to(reason, *out);
+		return ANSWER;
+	}
+	return reason >= EXIT_SERVER_REMOVED ? DROP : PASS;
+}
+
+#endif
