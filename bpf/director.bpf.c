@@ -62,7 +62,8 @@ static __always_inline enum exit_reason start_flow(struct flow *flow, __u32 *des
 	return *dest == NOBODY ? flow->exit : EXIT_COUNT;
 }
 
-static __always_inline enum verdict direct(void *data, void *end, __u32 length, __u32 ingress, __u32 joined, __u32 *out)
+static __always_inline enum verdict direct(void *data, void *end, __u32 length, __u32 ingress, __u32 joined,
+					   struct flow *flow, __u32 *out)
 {
 	struct packet packet = { .ingress = ingress, .joined = joined };
 	enum exit_reason reason = parse(&packet, data, end, length);
@@ -73,11 +74,9 @@ static __always_inline enum verdict direct(void *data, void *end, __u32 length, 
 	if (reason == EXIT_NOT_TRANSPORT || reason == EXIT_FRAGMENT)
 		return UNUSUAL;
 	if (reason == EXIT_COUNT) {
-		struct flow flow;
-
-		reason = find_server(&packet, &flow, &dest);
+		reason = find_server(&packet, flow, &dest);
 		if (reason == EXIT_COUNT && dest == NOBODY)
-			reason = start_flow(&flow, &dest);
+			reason = start_flow(flow, &dest);
 	}
 	if (reason == EXIT_COUNT)
 		reason = forward(&packet, dest, out);
@@ -217,13 +216,15 @@ __noinline int finish_unusual_xdp(struct xdp_md *context, int reason, __u32 dest
 	return xdp_action(context, verdict, out);
 }
 
-static __always_inline int direct_unusual_xdp(struct xdp_md *context)
+static __always_inline int direct_unusual_xdp(struct xdp_md *context, struct flow *flow)
 {
-	struct flow flow = {};
 	__u32 dest = NOBODY;
-	int reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, &flow, &dest);
+	int reason;
 
-	reason = serve_unusual(&flow, reason, &dest);
+	*flow = (struct flow){};
+	reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, flow, &dest);
+
+	reason = serve_unusual(flow, reason, &dest);
 	return finish_unusual_xdp(context, reason, dest);
 }
 
@@ -246,7 +247,7 @@ __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 	return xdp_action(context, verdict, out);
 }
 
-static __always_inline int other_family_xdp(struct xdp_md *context)
+static __always_inline int other_family_xdp(struct xdp_md *context, struct flow *flow)
 {
 	int action = direct6_xdp(context, 0);
 	__u32 dest;
@@ -254,25 +255,25 @@ static __always_inline int other_family_xdp(struct xdp_md *context)
 	if (action != FIRST_PACKET)
 		return action;
 
-	struct flow flow = {};
-
-	action = direct6_xdp(context, &flow);
+	*flow = (struct flow){};
+	action = direct6_xdp(context, flow);
 	if (action != FIRST_PACKET) /* another packet of it has come in between */
 		return action;
-	dest = first_packet(&flow);
-	return dest == NOBODY ? xdp_action(context, leave6(flow.exit), 0) : forward6_xdp(context, dest);
+	dest = first_packet(flow);
+	return dest == NOBODY ? xdp_action(context, leave6(flow->exit), 0) : forward6_xdp(context, dest);
 }
 
 SEC("xdp")
 int direct_xdp(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct flow flow; /* one place for all ways, since the stack is short */
 	__u32 out = 0;
-	enum verdict verdict = direct(data, end, end - data, context->ingress_ifindex, 0, &out);
+	enum verdict verdict = direct(data, end, end - data, context->ingress_ifindex, 0, &flow, &out);
 
 	if (verdict == OTHER_FAMILY)
-		return other_family_xdp(context);
-	return verdict == UNUSUAL ? direct_unusual_xdp(context) : xdp_action(context, verdict, out);
+		return other_family_xdp(context, &flow);
+	return verdict == UNUSUAL ? direct_unusual_xdp(context, &flow) : xdp_action(context, verdict, out);
 }
 
 static __always_inline int tc_action(struct __sk_buff *context, enum verdict verdict, __u32 out)
@@ -318,15 +319,15 @@ static __always_inline void pull(struct __sk_buff *context, __u32 length)
 		bpf_skb_pull_data(context, context->len < length ? context->len : length);
 }
 
-static __always_inline int direct_unusual_tc(struct __sk_buff *context)
+static __always_inline int direct_unusual_tc(struct __sk_buff *context, struct flow *flow)
 {
-	struct flow flow = {};
 	__u32 dest = NOBODY;
 	int reason;
 
 	pull(context, LONGEST_ERROR);
-	reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, &flow, &dest);
-	reason = serve_unusual(&flow, reason, &dest);
+	*flow = (struct flow){};
+	reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, flow, &dest);
+	reason = serve_unusual(flow, reason, &dest);
 	return finish_unusual_tc(context, reason, dest);
 }
 
@@ -358,7 +359,7 @@ __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
 	return tc_action(context, verdict, out);
 }
 
-static __always_inline int other_family_tc(struct __sk_buff *context)
+static __always_inline int other_family_tc(struct __sk_buff *context, struct flow *flow)
 {
 	int action = direct6_tc(context, 0);
 	__u32 dest;
@@ -366,18 +367,18 @@ static __always_inline int other_family_tc(struct __sk_buff *context)
 	if (action != FIRST_PACKET)
 		return action;
 
-	struct flow flow = {};
-
-	action = direct6_tc(context, &flow);
+	*flow = (struct flow){};
+	action = direct6_tc(context, flow);
 	if (action != FIRST_PACKET) /* another packet of it has come in between */
 		return action;
-	dest = first_packet(&flow);
-	return dest == NOBODY ? tc_action(context, leave6(flow.exit), 0) : forward6_tc(context, dest);
+	dest = first_packet(flow);
+	return dest == NOBODY ? tc_action(context, leave6(flow->exit), 0) : forward6_tc(context, dest);
 }
 
 SEC("tc")
 int direct_tc(struct __sk_buff *context)
 {
+	struct flow flow;
 	__u32 out = 0;
 
 	/* The kernel has taken the tag out of the frame already: it belongs to a VLAN's interface, not to this one. */
@@ -388,11 +389,11 @@ int direct_tc(struct __sk_buff *context)
 	pull(context, LONGEST_HEADERS);
 
 	enum verdict verdict = direct((void *)(long)context->data, (void *)(long)context->data_end, context->len,
-				      context->ingress_ifindex, context->gso_size, &out);
+				      context->ingress_ifindex, context->gso_size, &flow, &out);
 
 	if (verdict == OTHER_FAMILY)
-		return other_family_tc(context);
-	return verdict == UNUSUAL ? direct_unusual_tc(context) : tc_action(context, verdict, out);
+		return other_family_tc(context, &flow);
+	return verdict == UNUSUAL ? direct_unusual_tc(context, &flow) : tc_action(context, verdict, out);
 }
 
 /* Run once by user space: from then on the clock ticks for as long as the maps are held or pinned. */

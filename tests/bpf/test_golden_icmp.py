@@ -128,7 +128,7 @@ def test_a_connection_whose_ttl_runs_out_is_told_and_counted(director: Director)
 def narrow(director: Director, mtu: int) -> None:
     """The routes to the real servers take no more than this."""
     director.plane.set_next_hops(
-        NextHop(ipaddress.ip_address(address), LOOPBACK, DIRECTOR_MAC, mac, 1500, mtu)
+        NextHop(ipaddress.ip_address(address), LOOPBACK, DIRECTOR_MAC, mac, mtu=1500, route_mtu=mtu)
         for address, mac in SERVERS.items()
     )
 

@@ -253,7 +253,7 @@ class NeighbourWatcher:
             return NextHop(address, path.index, _NO_MAC, None)
         entry = self._entries.get((path.index, address), _Entry())
         destination = entry.destination if link.running else None
-        return NextHop(address, path.index, link.mac, destination, link.mtu, path.mtu)
+        return NextHop(address, path.index, link.mac, destination, mtu=link.mtu, route_mtu=path.mtu)
 
     def _changes(self) -> list[NextHop]:
         current = {address: self._hop(address) for address in self._watched}
