@@ -27,7 +27,7 @@ static __always_inline enum exit_reason find_server(struct packet *p, struct flo
 
 	if (!front)
 		return EXIT_NO_SERVICE;
-	if (!addressed_to_us(p->ethernet, p->ingress))
+	if (!addressed_to_us(p->ethernet, ingress_of(p)))
 		return EXIT_OTHER_HOST;
 
 	__u64 key = connection_key(p), hash = spread(key, front->number), word = 0;
@@ -62,10 +62,10 @@ static __always_inline enum exit_reason start_flow(struct flow *flow, __u32 *des
 	return *dest == NOBODY ? flow->exit : EXIT_COUNT;
 }
 
-static __always_inline enum verdict direct(void *data, void *end, __u32 length, __u32 ingress, __u32 joined,
+static __always_inline enum verdict direct(void *data, void *end, __u32 length, void *context, int tc,
 					   struct flow *flow, __u32 *out)
 {
-	struct packet packet = { .ingress = ingress, .joined = joined };
+	struct packet packet = { .context = context, .tc = tc };
 	enum exit_reason reason = parse(&packet, data, end, length);
 	__u32 dest = NOBODY;
 
@@ -269,7 +269,7 @@ int direct_xdp(struct xdp_md *context)
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	struct flow flow; /* one place for all ways, since the stack is short */
 	__u32 out = 0;
-	enum verdict verdict = direct(data, end, end - data, context->ingress_ifindex, 0, &flow, &out);
+	enum verdict verdict = direct(data, end, end - data, context, 0, &flow, &out);
 
 	if (verdict == OTHER_FAMILY)
 		return other_family_xdp(context, &flow);
@@ -389,7 +389,7 @@ int direct_tc(struct __sk_buff *context)
 	pull(context, LONGEST_HEADERS);
 
 	enum verdict verdict = direct((void *)(long)context->data, (void *)(long)context->data_end, context->len,
-				      context->ingress_ifindex, context->gso_size, &flow, &out);
+				      context, 1, &flow, &out);
 
 	if (verdict == OTHER_FAMILY)
 		return other_family_tc(context, &flow);

@@ -84,14 +84,16 @@ static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, _
 /* As it will be on the wire. */
 static __always_inline __u32 largest_length(struct packet *p)
 {
-	return p->joined ? p->joined + p->ip->ihl * 4 + p->transport_header : p->length;
+	__u32 joined = joined_of(p);
+
+	return joined ? joined + p->ip->ihl * 4 + p->transport_header : p->length;
 }
 
 /* Returns as address_frame(). What is too big has its TTL decremented by then. */
 static __always_inline enum exit_reason forward(struct packet *p, __u32 dest, __u32 *out)
 {
 	enum exit_reason reason =
-		address_frame(p->ethernet, dest, p->length, largest_length(p), p->ip->ttl, p->ingress, out);
+		address_frame(p->ethernet, dest, p->length, largest_length(p), p->ip->ttl, ingress_of(p), out);
 
 	if (reason == EXIT_COUNT || reason == EXIT_TOO_BIG)
 		decrement_ttl(p->ip);

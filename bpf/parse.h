@@ -32,7 +32,9 @@ struct packet {
 	__u16 transport_header; /* its length */
 	__u8 protocol;
 	__u8 flags; /* TCP's, or what stands for them */
-	__u32 ingress;	/* interface */
+	void *context;	/* of XDP or tc: what is read from it when it is wanted takes no place on the stack */
+	__u8 tc;
+	__u32 ingress;	/* interface, without a context */
 	__u32 joined;	/* bytes in each segment that offload has joined; 0: none are joined, or nobody can tell */
 };
 
@@ -139,6 +141,19 @@ static __always_inline enum exit_reason parse(struct packet *p, void *data, void
 	if (ip->frag_off & bpf_htons(FRAGMENT_BITS))
 		return EXIT_FRAGMENT;
 	return parse_rest(p, ip, end, frame);
+}
+
+static __always_inline __u32 ingress_of(struct packet *p)
+{
+	if (!p->context)
+		return p->ingress;
+	return p->tc ? *(volatile __u32 *)&((struct __sk_buff *)p->context)->ingress_ifindex
+		     : *(volatile __u32 *)&((struct xdp_md *)p->context)->ingress_ifindex;
+}
+
+static __always_inline __u32 joined_of(struct packet *p)
+{
+	return p->context && p->tc ? *(volatile __u32 *)&((struct __sk_buff *)p->context)->gso_size : p->joined;
 }
 
 /* Frames flooded to us, or taken in promiscuous mode, belong to another host. */
