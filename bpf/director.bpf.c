@@ -23,15 +23,15 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
  */
 static __always_inline enum exit_reason find_server(struct packet *p, struct flow *flow, __u32 *dest)
 {
-	struct front *front = find_front(p->virtual, p->virtual_port, p->protocol);
+	__u64 front = find_front(p->virtual, p->virtual_port, p->protocol);
 
-	if (!front)
+	if (front == FRONT_NONE)
 		return EXIT_NO_SERVICE;
 	if (!addressed_to_us(p->ethernet, ingress_of(p)))
 		return EXIT_OTHER_HOST;
 
-	__u64 key = connection_key(p), hash = spread(key, front->number), word = 0;
-	struct connection *entry = find_connection(hash, key, front->number, &word);
+	__u64 key = connection_key(p), hash = spread(key, FRONT_NUMBER(front)), word = 0;
+	struct connection *entry = find_connection(hash, key, FRONT_NUMBER(front), &word);
 
 	if (entry && !starts_anew(word, p->flags)) {
 		*dest = WORD_DEST_OF(word);
@@ -42,8 +42,8 @@ static __always_inline enum exit_reason find_server(struct packet *p, struct flo
 			.key = key,
 			.hash = hash,
 			.ended = entry ? word : 0,
-			.front = front->number,
-			.service = front->service,
+			.front = FRONT_NUMBER(front),
+			.service = FRONT_SERVICE(front),
 			.client = { p->client },
 			.hashed_client = p->client,
 			.hashed_virtual = p->virtual,
@@ -71,7 +71,7 @@ static __always_inline enum verdict direct(void *data, void *end, __u32 length, 
 
 	if (reason == EXIT_NOT_IP)
 		return OTHER_FAMILY;
-	if (reason == EXIT_NOT_TRANSPORT || reason == EXIT_FRAGMENT)
+	if (reason == EXIT_NOT_TRANSPORT)
 		return UNUSUAL;
 	if (reason == EXIT_COUNT) {
 		reason = find_server(&packet, flow, &dest);
@@ -84,7 +84,7 @@ static __always_inline enum verdict direct(void *data, void *end, __u32 length, 
 }
 
 /*
- * SCTP, ICMP errors and fragments go the same way in small steps. They are functions of their own: the verifier goes through
+ * SCTP, ICMP errors, fragments and headers with options go the same way in small steps. They are functions of their own: the verifier goes through
  * each once and by itself, and the stack has no room for all of them at once.
  */
 static __always_inline enum exit_reason read_unusual(void *data, void *end, __u32 length, __u32 ingress,
@@ -118,15 +118,15 @@ static __always_inline enum exit_reason read_unusual(void *data, void *end, __u3
 
 __noinline int find_service(struct flow *flow)
 {
-	struct front *front;
+	__u64 front;
 
 	if (!flow)
 		return EXIT_NO_SERVICE;
-	front = find_front(flow->hashed_virtual, flow->virtual_port, flow->protocol);
-	if (!front)
+	front = find_front_elsewhere(flow->hashed_virtual, flow->virtual_port, flow->protocol);
+	if (front == FRONT_NONE)
 		return EXIT_NO_SERVICE;
-	flow->front = front->number;
-	flow->service = front->service;
+	flow->front = FRONT_NUMBER(front);
+	flow->service = FRONT_SERVICE(front);
 	return EXIT_COUNT;
 }
 

@@ -22,8 +22,8 @@ static __always_inline void describe_flow6(struct flow *flow, struct packet6 *p,
 {
 	flow->client[0] = p->client[0];
 	flow->client[1] = p->client[1];
-	flow->front = FRONT6_NUMBER(front);
-	flow->service = front;
+	flow->front = FRONT_NUMBER(front);
+	flow->service = FRONT_SERVICE(front);
 	flow->hashed_client = fold_address(p->client);
 	flow->hashed_virtual = fold_address(p->virtual);
 	flow->client_port = p->client_port;
@@ -52,13 +52,13 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 	__u64 sum = front6_sum(packet.virtual[0], packet.virtual[1], front6_key(&packet));
 	__u64 front = find_front6(&packet, sum);
 
-	if (!front)
+	if (front == FRONT_NONE)
 		return leave6(EXIT_NO_SERVICE);
 	if (!addressed_to_us(packet.ethernet, ingress))
 		return leave6(EXIT_OTHER_HOST);
 
 	__u64 hash = connection6_hash(&packet, sum), key = connection6_key(&packet, hash), word = 0;
-	struct connection *entry = find_connection6(hash, packet.client, key, FRONT6_NUMBER(front), &word);
+	struct connection *entry = find_connection6(hash, packet.client, key, FRONT_NUMBER(front), &word);
 
 	if (entry && !starts_anew(word, packet.flags)) {
 		continue_connection(entry, word, packet.flags, packet.client[0], packet.client[1]);

@@ -269,21 +269,21 @@ static __always_inline void continue_connection(struct connection *entry, __u64 
  * conn_reuse_mode: is a SYN on the ports of this connection the first of a new one (ip_vs_core.c: ip_vs_in,
  * is_new_conn_expected)? One that is persistent goes on, unless expire_nodest_conn finds its server gone or quiesced.
  */
-static __always_inline int starts_anew(__u64 word, __u8 flags)
+__noinline int may_start_anew(__u64 word, __u8 flags)
 {
-	__u32 state = WORD_STATE_OF(word), mode;
+	__u32 state = WORD_STATE_OF(word), mode = control.conn_reuse_mode;
 
-	if (!(flags & SYN) && !control.expire_nodest_conn)
-		return 0;
-	mode = control.conn_reuse_mode;
 	if (control.expire_nodest_conn &&
 	    (is_orphan(WORD_DEST_OF(word)) || (flags & SYN && mode && is_quiescent(WORD_DEST_OF(word)))))
 		return 1;
 	if (!(flags & SYN) || !mode || word & WORD_CONTROLLED)
 		return 0;
-	/* As a set: the verifier would go on separately for each state that is compared with. */
-	return (1 << STATE_TIME_WAIT | 1 << STATE_CLOSE | 1 << STATE_SCTP_CLOSED |
-		(mode & 2) << (STATE_FIN_WAIT - 1)) >> state & 1;
+	return state == STATE_TIME_WAIT || state == STATE_CLOSE || (mode & 2 && state == STATE_FIN_WAIT);
+}
+
+static __always_inline int starts_anew(__u64 word, __u8 flags)
+{
+	return (flags & SYN || control.expire_nodest_conn) && may_start_anew(word, flags);
 }
 
 #endif

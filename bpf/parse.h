@@ -62,16 +62,22 @@ static __always_inline __u64 sum_header(struct iphdr *ip)
 	return (__u64)word[0] + word[1] + word[2] + word[3] + word[4];
 }
 
-/* The ones' complement sum over the header must be all ones (RFC 1071). */
+/*
+ * The ones' complement sum over the header must be all ones (RFC 1071): a multiple of 65535. The factor is the inverse of
+ * 65535 modulo 2^64, and a sum has 36 bits: what is a multiple becomes the quotient, anything else a large number.
+ */
+static __always_inline int sum_holds(__u64 sum)
+{
+	return sum * 0xfffefffefffeffffULL < 1 << 24;
+}
+
 static __always_inline int header_sum_holds(struct iphdr *ip, void *end)
 {
 	__u64 sum = sum_header(ip);
 
 	if (ip->ihl > 5)
 		sum += sum_options(ip, end);
-	sum = (__u32)sum + (sum >> 32);
-	sum = (__u16)sum + (sum >> 16);
-	return (__u16)sum + (sum >> 16) == 0xffff; /* a further carry could not lead there */
+	return sum_holds(sum);
 }
 
 static __always_inline int is_balanced(__u8 protocol)
@@ -124,23 +130,50 @@ static __always_inline enum exit_reason parse_rest(struct packet *p, struct iphd
 	return EXIT_COUNT;
 }
 
+/* The first byte of a header without options. */
+#define PLAIN_HEADER 0x45
+
 /*
- * Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length.
- * What it calls EXIT_NOT_TRANSPORT and EXIT_FRAGMENT goes the longer way of SCTP, ICMP errors and fragments.
+ * Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. What it
+ * calls EXIT_NOT_TRANSPORT goes the longer way of SCTP, ICMP errors, fragments and headers with options. Of all others
+ * every place and length but the packet's own is known here when the program is compiled.
  */
 static __always_inline enum exit_reason parse(struct packet *p, void *data, void *end, __u32 frame)
 {
 	struct ethhdr *ethernet = data;
 	struct iphdr *ip = (void *)(ethernet + 1);
+	struct udphdr *ports = (void *)(ip + 1);
+	__u32 shortest = sizeof(*ip) + TCP_HEADER;
 
-	if ((void *)(ip + 1) > end || *(__u16 *)((void *)ethernet + 12) != bpf_htons(ETH_P_IP))
+	if ((void *)ports > end || *(__u16 *)((void *)ethernet + 12) != bpf_htons(ETH_P_IP))
 		return EXIT_NOT_IP;
-	p->ethernet = ethernet;
-	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+	p->protocol = ip->protocol;
+	if (*(__u8 *)ip != PLAIN_HEADER || ip->frag_off & bpf_htons(FRAGMENT_BITS))
 		return EXIT_NOT_TRANSPORT;
-	if (ip->frag_off & bpf_htons(FRAGMENT_BITS))
-		return EXIT_FRAGMENT;
-	return parse_rest(p, ip, end, frame);
+	p->length = bpf_ntohs(ip->tot_len);
+	if (p->protocol == IPPROTO_TCP) {
+		if ((void *)ports + TCP_HEADER > end)
+			return EXIT_MALFORMED;
+		p->flags = ((__u8 *)ports)[13] & FLAGS_SEEN;
+		p->transport_header = (((__u8 *)ports)[12] >> 4) * 4;
+	} else if (p->protocol == IPPROTO_UDP) {
+		if ((void *)(ports + 1) > end)
+			return EXIT_MALFORMED;
+		shortest = sizeof(*ip) + sizeof(*ports);
+		p->flags = FLAGS_UDP;
+		p->transport_header = sizeof(*ports);
+	} else {
+		return EXIT_NOT_TRANSPORT;
+	}
+	p->client = ip->saddr;
+	p->virtual = ip->daddr;
+	if (p->length < shortest || p->length + sizeof(*ethernet) > frame || !sum_holds(sum_header(ip)) || !p->client)
+		return EXIT_MALFORMED;
+	p->ethernet = ethernet;
+	p->ip = ip;
+	p->client_port = ports->source;
+	p->virtual_port = ports->dest;
+	return EXIT_COUNT;
 }
 
 static __always_inline __u32 ingress_of(struct packet *p)

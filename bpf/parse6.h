@@ -34,6 +34,11 @@ static __always_inline int is_extension(__u8 next)
 	       next == DESTINATION_OPTIONS;
 }
 
+static __always_inline int is_transport(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
 /*
  * Walks to the transport header: *next becomes its protocol, *offset its distance from the IPv6 header. A fragment
  * header that says that the packet is whole (RFC 6946) is passed over like any other.
@@ -95,7 +100,25 @@ static __always_inline __u64 half_of(struct in6_addr *address, int half)
 	return ((volatile __u64 *)address)[half];
 }
 
-/* Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. */
+/* Everything but the frame's and the packet's kind; `offset` is the transport header's distance from the IPv6 header. */
+static __always_inline enum exit_reason read_fields(struct packet6 *p, void *end, __u32 offset, __u32 frame)
+{
+	struct ipv6hdr *ip = p->ip;
+
+	p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	p->client[0] = half_of(&ip->saddr, 0);
+	p->client[1] = half_of(&ip->saddr, 1);
+	if (ip->version != 6 || p->length + sizeof(*p->ethernet) > frame || is_impossible_source(p))
+		return EXIT_MALFORMED;
+	p->virtual[0] = half_of(&ip->daddr, 0);
+	p->virtual[1] = half_of(&ip->daddr, 1);
+	return read_ports(p, end, offset);
+}
+
+/*
+ * Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. Of TCP
+ * and UDP without extension headers every place is known here when the program is compiled.
+ */
 static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, void *end, __u32 frame)
 {
 	struct ethhdr *ethernet = data;
@@ -103,26 +126,17 @@ static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, vo
 	__u32 offset = sizeof(*ip);
 	enum exit_reason reason;
 
-	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IPV6))
+	if ((void *)(ip + 1) > end || *(__u16 *)((void *)ethernet + 12) != bpf_htons(ETH_P_IPV6))
 		return EXIT_NOT_IP;
-	p->protocol = ip->nexthdr;
-	if (is_extension(p->protocol)) {
-		reason = skip_extensions(ip, end, &p->protocol, &offset);
-		if (reason != EXIT_COUNT)
-			return reason;
-	}
-	if (!is_balanced(p->protocol))
-		return EXIT_NOT_TRANSPORT;
-	p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
-	p->client[0] = half_of(&ip->saddr, 0);
-	p->client[1] = half_of(&ip->saddr, 1);
-	if (ip->version != 6 || p->length + sizeof(*ethernet) > frame || is_impossible_source(p))
-		return EXIT_MALFORMED;
 	p->ethernet = ethernet;
 	p->ip = ip;
-	p->virtual[0] = half_of(&ip->daddr, 0);
-	p->virtual[1] = half_of(&ip->daddr, 1);
-	return read_ports(p, end, offset);
+	p->protocol = ip->nexthdr;
+	if (is_transport(p->protocol))
+		return read_fields(p, end, sizeof(*ip), frame);
+	reason = skip_extensions(ip, end, &p->protocol, &offset);
+	if (reason != EXIT_COUNT)
+		return reason;
+	return is_balanced(p->protocol) ? read_fields(p, end, offset, frame) : EXIT_NOT_TRANSPORT;
 }
 
 #endif

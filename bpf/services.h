@@ -5,32 +5,51 @@
 
 #include "parse6.h"
 
-static __always_inline struct front *find_exact_front(__u32 address, __u16 port, __u8 protocol)
+/*
+ * A front as a number, the second half of its entry: service, from bit 32 on the front's own number, then flags. The
+ * verifier would follow all of what comes after once for each place in a bucket if it were a pointer.
+ */
+#define FRONT_SERVICE(found) ((__u32)(found))
+#define FRONT_NUMBER(found) ((__u32)((found) >> 32) & 0xffff)
+#define FRONT_FLAGS(found) ((__u32)((found) >> 48))
+#define FRONT_NONE (~0ULL)	/* no front has NO_FRONT for its number */
+#define FRONT_ELSEWHERE (~1ULL) /* not in this bucket, which is full */
+
+static __always_inline __u64 front_key(__u32 address, __u16 port, __u8 protocol)
 {
-	__u64 key = address | (__u64)port << 32 | (__u64)protocol << 48 | 1ULL << 56;
-	__u32 hash = (key * FRONT_HASH) >> 32;
+	return address | (__u64)port << 32 | (__u64)(protocol | 1 << 8) << 48;
+}
 
+static __always_inline __u32 front_hash(__u64 key)
+{
+	return (key * FRONT_HASH) >> 32;
+}
+
+static __always_inline __u64 find_in_front_bucket(__u32 hash, __u64 key)
+{
+	__u32 index = hash & limits.front_mask;
+	struct front_bucket *bucket = bpf_map_lookup_elem(&fronts, &index);
+
+	if (!bucket)
+		return FRONT_NONE;
 #pragma unroll
-	for (int probe = 0; probe < FRONT_PROBES; probe++) {
-		__u32 index = (hash + probe) & limits.front_mask;
-		struct front_bucket *bucket = bpf_map_lookup_elem(&fronts, &index);
-		int holes = 0;
-
-		if (!bucket)
-			return 0;
+	for (int way = 0; way < WAYS; way++)
+		if (bucket->way[way].key == key)
+			return *(__u64 *)&bucket->way[way].service;
 #pragma unroll
-		for (int way = 0; way < WAYS; way++) {
-			__u64 found = bucket->way[way].key;
+	for (int way = 0; way < WAYS; way++)
+		if (!bucket->way[way].key)
+			return FRONT_NONE;
+	return FRONT_ELSEWHERE;
+}
 
-			if (found == key)
-				return &bucket->way[way];
-			if (!found)
-				holes = 1;
-		}
-		if (holes)
-			return 0;
-	}
-	return 0;
+static __always_inline __u64 find_exact_front(__u32 address, __u16 port, __u8 protocol)
+{
+	__u64 key = front_key(address, port, protocol), found = FRONT_ELSEWHERE;
+
+	for (int probe = 0; probe < FRONT_PROBES && found == FRONT_ELSEWHERE; probe++)
+		found = find_in_front_bucket(front_hash(key) + probe, key);
+	return found == FRONT_ELSEWHERE ? FRONT_NONE : found;
 }
 
 /* May a connection to this port be one of FTP's data (ip_vs_service_find)? */
@@ -40,48 +59,45 @@ static __always_inline int may_be_ftp_data(__u16 port)
 }
 
 /* The front for this very port, else persistent FTP's, else the one for every port of the address. */
-static __always_inline struct front *find_front(__u32 address, __u16 port, __u8 protocol)
+__noinline __u64 find_front_elsewhere(__u32 address, __u16 port, __u8 protocol)
 {
-	struct front *front = find_exact_front(address, port, protocol);
+	__u64 found = find_exact_front(address, port, protocol);
 
-	if (!front && control.ftp && protocol == IPPROTO_TCP && may_be_ftp_data(port)) {
-		front = find_exact_front(address, bpf_htons(FTP), IPPROTO_TCP);
-		if (front && !(front->flags & FRONT_FTP))
-			front = 0;
+	if (found == FRONT_NONE && control.ftp && protocol == IPPROTO_TCP && may_be_ftp_data(port)) {
+		found = find_exact_front(address, bpf_htons(FTP), IPPROTO_TCP);
+		if (!(FRONT_FLAGS(found) & FRONT_FTP))
+			found = FRONT_NONE;
 	}
-	if (!front && control.any_port)
-		front = find_exact_front(address, 0, protocol);
-	return front;
+	return found == FRONT_NONE && control.any_port ? find_exact_front(address, 0, protocol) : found;
 }
 
-/*
- * A front of IPv6 as a number: service, from bit 32 on the front's own number, and that there is one. The verifier would
- * follow all of what comes after once for each place in a bucket if it were a pointer.
- */
-#define FRONT6_NUMBER(found) ((__u32)((found) >> 32) & 0xffff)
-#define FRONT6_FTP (1ULL << 62)
-#define FRONT6_FOUND (1ULL << 63)
-#define FRONT6_ELSEWHERE 1ULL /* not in this bucket, which is full */
+/* Most are in the bucket in which they are looked for first. */
+static __always_inline __u64 find_front(__u32 address, __u16 port, __u8 protocol)
+{
+	__u64 key = front_key(address, port, protocol), found = find_in_front_bucket(front_hash(key), key);
+
+	return found < FRONT_ELSEWHERE ? found : find_front_elsewhere(address, port, protocol);
+}
 
 static __always_inline __u64 find_in_front6_bucket(__u32 hash, __u64 address, __u64 rest, __u64 key)
 {
 	__u32 index = hash & limits.front6_mask;
 	struct front6_bucket *bucket = bpf_map_lookup_elem(&fronts6, &index);
-	__u64 missing = FRONT6_ELSEWHERE;
 
 	if (!bucket)
-		return 0;
+		return FRONT_NONE;
 #pragma unroll
 	for (int way = 0; way < WAYS; way++) {
 		struct front6 *front = &bucket->way[way];
 
 		if (front->key == key && front->address[0] == address && front->address[1] == rest)
-			return front->service | (__u64)front->number << 32 | FRONT6_FOUND |
-			       (front->flags & FRONT_FTP ? FRONT6_FTP : 0);
-		if (!front->key)
-			missing = 0;
+			return *(__u64 *)&front->service;
 	}
-	return missing;
+#pragma unroll
+	for (int way = 0; way < WAYS; way++)
+		if (!bucket->way[way].key)
+			return FRONT_NONE;
+	return FRONT_ELSEWHERE;
 }
 
 /* What is hashed of a front; connections take it, too, so that their hash need not wait for the front. */
@@ -103,24 +119,24 @@ static __always_inline __u64 front6_key(struct packet6 *p)
 static __always_inline __u64 find_exact_front6(__u64 address, __u64 rest, __u64 key)
 {
 	__u32 hash = front6_hash(front6_sum(address, rest, key));
-	__u64 found = FRONT6_ELSEWHERE;
+	__u64 found = FRONT_ELSEWHERE;
 
-	for (int probe = 0; probe < FRONT_PROBES && found == FRONT6_ELSEWHERE; probe++)
+	for (int probe = 0; probe < FRONT_PROBES && found == FRONT_ELSEWHERE; probe++)
 		found = find_in_front6_bucket(hash + probe, address, rest, key);
-	return found == FRONT6_ELSEWHERE ? 0 : found;
+	return found == FRONT_ELSEWHERE ? FRONT_NONE : found;
 }
 
-/* As find_front(), when it is not where it is looked for first. */
+/* As find_front_elsewhere(). */
 __noinline __u64 find_front6_elsewhere(__u64 address, __u64 rest, __u64 key)
 {
 	__u64 found = find_exact_front6(address, rest, key);
 
-	if (!found && control.ftp && (key >> 16 & 0xff) == IPPROTO_TCP && may_be_ftp_data(key)) {
+	if (found == FRONT_NONE && control.ftp && (key >> 16 & 0xff) == IPPROTO_TCP && may_be_ftp_data(key)) {
 		found = find_exact_front6(address, rest, (key & ~0xffffULL) | bpf_htons(FTP));
-		if (!(found & FRONT6_FTP))
-			found = 0;
+		if (!(FRONT_FLAGS(found) & FRONT_FTP))
+			found = FRONT_NONE;
 	}
-	return !found && control.any_port ? find_exact_front6(address, rest, key & ~0xffffULL) : found;
+	return found == FRONT_NONE && control.any_port ? find_exact_front6(address, rest, key & ~0xffffULL) : found;
 }
 
 static __always_inline __u64 find_front6(struct packet6 *p, __u64 sum)
@@ -128,7 +144,7 @@ static __always_inline __u64 find_front6(struct packet6 *p, __u64 sum)
 	__u64 address = p->virtual[0], rest = p->virtual[1], key = front6_key(p);
 	__u64 found = find_in_front6_bucket(front6_hash(sum), address, rest, key);
 
-	return found & FRONT6_FOUND ? found : find_front6_elsewhere(address, rest, key);
+	return found < FRONT_ELSEWHERE ? found : find_front6_elsewhere(address, rest, key);
 }
 
 #endif
