@@ -264,6 +264,19 @@ def test_a_group_s_services_share_their_checks_and_speak_with_one_voice(lab: Lab
     assert "Removing service [192.168.100.30]:tcp:8091" not in told
 
 
+def test_with_nftables_ipvs_a_group_is_one_service_with_a_mark(lab: Lab) -> None:
+    file = lab.directory / "lb-01.conf"
+    text = file.read_text()
+    file.write_text(text.replace("global_defs {", "global_defs {\nnftables_ipvs", 1))
+    pointsman(lab, "reload")
+    listing = pointsman(lab, "ipvsadm", "-Ln")
+    assert "FWM  1000 wlc\n  -> 192.168.100.30:0" in listing and ":8090 wlc" not in listing
+    file.write_text(text)
+    pointsman(lab, "reload")
+    listing = pointsman(lab, "ipvsadm", "-Ln")
+    assert "FWM" not in listing and "TCP  192.168.100.41:8090 wlc" in listing
+
+
 def test_ha_suspend_waits_for_the_address(lab: Lab) -> None:
     """Nothing listens there: that is found out as soon as the address is on this host, not before."""
     lb = lab.node("lb-01")

@@ -208,7 +208,7 @@ def test_the_frames_are_fine(frame: str) -> None:
         (
             "@@",
             "^virtual_server fwmark 3 {\nlvs_method DR\n}",
-            "FWM 3: firewall marks are not seen by the data plane yet",
+            "FWM 3: marks that nftables or iptables set are not seen",
         ),
         ("@@", "virtual_server ^www 80 {\nlvs_method DR\n}", "virtual_server www: www is not an IP address"),
         ("@@", "^vrrp_instance A {\ninterface eth0\n}", "vrrp_instance A has no virtual_router_id"),
