@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -289,6 +292,33 @@ def test_ha_suspend_waits_for_the_address(lab: Lab) -> None:
     before = log.read_text().count(suspended)
     lb.run(["ip", "address", "del", "192.168.100.8/32", "dev", "lo"])
     waiting.until(lambda: log.read_text().count(suspended) > before, 10, "it is suspended again")
+
+
+def test_a_checker_that_is_killed_comes_back_and_no_server_changes_state(lab: Lab) -> None:
+    until_weights(lab, {"20": 3, "21": 3})
+    lb = lab.node("lb-01")
+    log = lb.log("director")
+    before = len(log.read_text())
+
+    def checkers() -> set[int]:
+        return {pid for pid in lb.processes() if _comm(pid) in ("pm-checker", "pm-programs")}
+
+    killed = checkers()
+    assert len(killed) == 2
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    waiting.until(lambda: len(checkers() - killed) == 2, 20, "both have been started again")
+    passed = "Remote Web server [192.168.100.20]:tcp:80 succeed on service."
+    waiting.until(lambda: passed in log.read_text()[before:], 20, "the new one has checked")
+    assert weights(lab) == {"20": 3, "21": 3}
+    told = log.read_text()[before:]
+    assert not [word for word in ("Removing service", "Disabling service", "Lost quorum") if word in told]
+
+
+def _comm(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def test_omega_runs_the_programs_at_the_stop(lab: Lab) -> None:
