@@ -228,7 +228,7 @@ def test_whatever_happens_one_master_is_left_soon_after_it_has_ended(
         station.rate = rate
     segment.start(*range(5))
     died_apart: set[int] = set()
-    """Beside another master: nobody hears of it who could announce, and clients must ask anew by themselves."""
+    """Beside another master: nobody hears of it who could announce, and clients must ask anew themselves."""
     for what, number, pause in story:
         if what == "kill" and len(segment.masters()) > 1:
             died_apart.add(number)
