@@ -34,6 +34,11 @@ static __always_inline int is_extension(__u8 next)
 	       next == DESTINATION_OPTIONS;
 }
 
+static __always_inline int is_transport(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP;
+}
+
 /*
  * Walks to the transport header: *next becomes its protocol, *offset its distance from the IPv6 header. A fragment
  * header that says that the packet is whole (RFC 6946) is passed over like any other.
@@ -106,13 +111,13 @@ static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, vo
 	if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IPV6))
 		return EXIT_NOT_IP;
 	p->protocol = ip->nexthdr;
-	if (is_extension(p->protocol)) {
+	if (!is_transport(p->protocol)) {
 		reason = skip_extensions(ip, end, &p->protocol, &offset);
 		if (reason != EXIT_COUNT)
 			return reason;
+		if (!is_balanced(p->protocol))
+			return EXIT_NOT_TRANSPORT;
 	}
-	if (!is_balanced(p->protocol))
-		return EXIT_NOT_TRANSPORT;
 	p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	p->client[0] = half_of(&ip->saddr, 0);
 	p->client[1] = half_of(&ip->saddr, 1);

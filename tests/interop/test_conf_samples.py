@@ -26,7 +26,7 @@ SAMPLES = {
     path.name.removeprefix("keepalived.").removesuffix(".conf"): path.read_text()
     for path in sorted((Path(__file__).parents[2] / "examples" / "samples").glob("*.conf"))
 }
-REFUSED = {"fwmark": "firewall marks are not seen by the data plane yet"}
+REFUSED = {"fwmark": "are not seen by the data plane"}
 COMPLAINTS = {
     "conditional": "script_security",
     "track_interface": "since own interface",

@@ -178,7 +178,7 @@ def test_programs_have_arguments_and_users(whole: Config) -> None:
     assert (whole.vrrp.script_user, whole.vrrp.script_group) == ("nobody", "nogroup")
     (fifo,) = whole.vrrp.fifos
     assert (fifo.word, fifo.path) == ("vrrp_notify_fifo", "/run/vrrp.fifo")
-    assert fifo.reader == Command(("/usr/bin/reader", "-v"))
+    assert fifo.reader == Command(("/usr/bin/reader", "-v"), "nobody", "nogroup")
 
 
 def test_finer_settings_come_from_the_instance_or_from_global_defs(whole: Config) -> None:
