@@ -76,7 +76,7 @@ def sent(mailbox: Mailbox, caplog: pytest.LogCaptureFixture | None = None, **cha
         if caplog is None:
             await mailbox.holds(1)
         else:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not any(record.name == "mail" for record in caplog.records):
                     await asyncio.sleep(0.02)
         await queue.close(deadline=0.7)
@@ -96,7 +96,7 @@ def test_a_mail_over_tls_with_a_password(certificate: Path, tls: MailTls) -> Non
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"password": "wrong"}, "Authentication credentials invalid"),
+        ({"password": "wrong", "timeout": 15.0}, "Authentication credentials invalid"),
         ({"tls_authority": ""}, "certificate"),
         ({"tls": MailTls.NONE}, "AUTH"),
     ],
