@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 MEMORY = 200 * 1024
+"""KiB that `pointsman check` may take at most."""
+
 MEASURED = """
 import atexit, runpy, sys
 from pathlib import Path
@@ -22,7 +24,6 @@ runpy.run_module("pointsman", run_name="__main__", alter_sys=True)
 
 getrusage would tell of the memory of whoever started it, too.
 """
-"""KiB that `pointsman check` may take at most."""
 
 
 def sparse(path: Path) -> None:
