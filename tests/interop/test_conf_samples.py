@@ -96,6 +96,7 @@ def test_keepalived_understands_the_instances_alike(tmp_path: Path, name: str) -
     text = SAMPLES[name]
     _, output = keepalived(tmp_path, text, "-n", "-l", "-d", "-P", *files, until="< Interfaces")
     theirs = instances(output)
+    assert theirs, output
     ours = load_text(text, config_id="one").config.instances
     assert [instance.name for instance in ours] == list(theirs)
     for instance in ours:

@@ -153,6 +153,12 @@ def weights(lab: Lab, port: int = 80) -> dict[str, int | None]:
     return {last: server["weight"] for last, server in found(lab, port).items()}
 
 
+def notified(lab: Lab) -> list[str]:
+    """What the programs have written so far; nothing before the first one has run."""
+    log = lab.directory / "notified"
+    return log.read_text().splitlines() if log.exists() else []
+
+
 def until_weights(lab: Lab, expected: dict[str, int | None]) -> None:
     waiting.until(lambda: weights(lab) == expected, 20, f"the weights are {expected}")
 
@@ -167,7 +173,8 @@ def test_a_program_s_exit_code_is_the_weight_in_the_table(lab: Lab) -> None:
 
 
 def test_programs_are_told_in_the_order_of_what_happens(lab: Lab) -> None:
-    log = lab.directory / "notified"
+    until_weights(lab, {"20": 3, "21": 3})
+    before = len(notified(lab))
     for last in (20, 21):
         (lab.directory / f"weight{last}").write_text("1")
         until_weights(lab, {"20": None, "21": 3 if last == 20 else None})
@@ -176,8 +183,8 @@ def test_programs_are_told_in_the_order_of_what_happens(lab: Lab) -> None:
     for last in (20, 21):
         (lab.directory / f"weight{last}").write_text("0")
     until_weights(lab, {"20": 3, "21": 3})
-    waiting.until(lambda: len(log.read_text().splitlines()) >= 6, 10, "all programs have run")
-    told = log.read_text().splitlines()[-6:]
+    waiting.until(lambda: len(notified(lab)) >= before + 6, 10, "all programs have run")
+    told = notified(lab)[before:]
     assert told[:3] == ["down 20", "down 21", "lost"]
     assert sorted(told[3:]) == ["gained", "up 20", "up 21"]
     lines = [line for line in (lab.directory / "told").read_text().splitlines() if ":80" in line]
@@ -324,7 +331,6 @@ def _comm(pid: int) -> str:
 def test_omega_runs_the_programs_at_the_stop(lab: Lab) -> None:
     """Last, because it stops the director."""
     until_weights(lab, {"20": 3, "21": 3})
-    log = lab.directory / "notified"
-    before = len(log.read_text().splitlines())
+    before = len(notified(lab))
     lab.stop_director("lb-01")
-    assert log.read_text().splitlines()[before:] == ["down 20", "down 21", "lost"]
+    assert notified(lab)[before:] == ["down 20", "down 21", "lost"]
