@@ -23,7 +23,8 @@ from benchmarks import cases
 from benchmarks.counting import HardwareCounters
 from benchmarks.probe import BUILD, COLUMNS, COUNTED, Bench, Row, compile_frames
 
-GUEST_SECONDS = 600
+GUEST_SECONDS = 1200
+"""A bound for a loaded machine; it takes a minute or two of a processor."""
 MOST_INSTRUCTIONS = 350
 """What an established TCP packet may take."""
 
@@ -53,9 +54,12 @@ def counted_in_a_guest() -> tuple[dict[str, float], str]:
     kernel = guest.kernels()[-1]
     folder = (BUILD / "counting").absolute()
     command = [sys.executable, "-m", "benchmarks.dataplane", str(folder / "rows.json")]
-    outcome = guest.run(kernel, command, folder, GUEST_SECONDS, counting=True)
+    try:
+        outcome = guest.run(kernel, command, folder, GUEST_SECONDS, counting=True)
+    except guest.GuestError as late:  # what was measured here is shown all the same
+        return {}, str(late).splitlines()[0]
     if outcome.code:
-        raise RuntimeError(f"the measurement in the guest failed:\n{outcome.output}")
+        return {}, f"the measurement in the guest failed: {outcome.output.strip().splitlines()[-1]}"
     return json.loads((folder / "rows.json").read_text()), f"Linux {kernel.release}"
 
 
@@ -121,7 +125,7 @@ def main() -> None:
     print(f"Costs of a packet, less those of an empty program, on {machine()}:\n")
     print(show(found))
     print(f"\n{verdict(found)}")
-    print(f"instructions: {'counted in a guest with ' if counted else 'hardware counters only: '}{where}")
+    print(f"instructions: {'counted in a guest with' if counted else 'not counted in a guest:'} {where}")
     if all(row.cycles is None for row in found):
         print("-: no hardware counters here (a virtual machine without a PMU)")
     result = {"machine": machine(), "rows": [asdict(row) for row in found]}

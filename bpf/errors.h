@@ -54,12 +54,12 @@ static __always_inline int is_damaged_tc(struct __sk_buff *context)
 	return length && sum_tc(context, error_place(data, end), length) != 0xffff;
 }
 
-/* The quoted packet, read as if the client had sent it. */
-static __always_inline enum exit_reason parse_quoted(struct packet *p, struct iphdr *quoted, void *message_end, void *end)
+/* The quoted packet, of which there are `length` bytes, read as if the client had sent it. */
+static __always_inline enum exit_reason parse_quoted(struct packet *p, struct iphdr *quoted, __u32 length, void *end)
 {
 	struct udphdr *ports = (void *)quoted + quoted->ihl * 4;
 
-	if (quoted->version != 4 || quoted->ihl < 5 || (void *)&ports->len > end || (void *)&ports->len > message_end)
+	if (quoted->version != 4 || quoted->ihl < 5 || (void *)&ports->len > end || length < quoted->ihl * 4 + 4)
 		return EXIT_NOT_TRANSPORT;
 	if (!is_balanced(quoted->protocol) || quoted->frag_off & bpf_htons(FRAGMENT_OFFSET))
 		return EXIT_NOT_TRANSPORT;
@@ -88,7 +88,7 @@ static __always_inline enum exit_reason parse_error(struct packet *p, struct iph
 	if (!header_sum_holds(ip, end))
 		return EXIT_MALFORMED;
 	p->ip = ip;
-	return parse_quoted(p, quoted, (void *)ip + p->length, end);
+	return parse_quoted(p, quoted, p->length - header - sizeof(*icmp), end);
 }
 
 #endif

@@ -94,6 +94,7 @@ def test_the_ports_are_found_behind_extension_headers(headers: list[tuple[int, b
         (tcp("S", "ff02::1", 1000, 80), "malformed"),
         (DIRECTOR_MAC + ROUTER_MAC + b"\x88\x8e" + bytes(60), "not_ip"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "frame",
 )
 def test_what_cannot_be_forwarded_is_passed_on_unchanged_and_counted(frame: bytes, reason: str) -> None:
     with Director() as director:

@@ -34,10 +34,11 @@ SECONDS = 480
 @pytest.fixture(scope="module")
 def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Outcome]]]:
     """All kernels at once."""
+    folders = {kernel.name: tmp_path_factory.mktemp(f"guest-{kernel.name}") for kernel in machine.kernels()}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short"]
 
     def start(kernel: Kernel) -> Outcome:
-        folder = tmp_path_factory.mktemp(f"guest-{kernel.name}")
+        folder = folders[kernel.name]
         report = f"--junit-xml={folder}/report.xml"
         return machine.run(kernel, [*command, report, *SELECTION], folder, SECONDS, processors=1)
 

@@ -251,3 +251,49 @@ def test_vrrp_follows_a_session_within_its_detection_time(pair: tuple[Switch, Ho
     assert "gateway) Down: nothing heard for 150 ms" in director.log.read_text()
     assert "bfd gateway is down" in str(director.instance()["reason"])
     assert director.stop() == 0
+
+
+@needs_frr
+def test_bfd_check_follows_bfdd_and_takes_its_real_server_out_and_in(
+    pair: tuple[Switch, Host, Host],
+) -> None:
+    made, a, b = pair
+    far = """bfd_instance far {
+        neighbor_ip 10.9.0.2
+        min_rx 50
+        min_tx 50
+        multiplier 4
+        checker
+    }
+    virtual_server 10.9.0.100 80 {
+        protocol TCP
+        lb_algo rr
+        lb_kind DR
+        real_server 10.9.0.2 80 {
+            BFD_CHECK {
+                name far
+                alpha
+            }
+        }
+    }
+    """
+    director = Director(a, made.directory, configuration(150, outside=far))
+
+    def weights() -> list[int]:
+        done = director.ask("ipvsadm", "-Ln")
+        lines = [line.split() for line in done.stdout.splitlines() if "10.9.0.2:80" in line]
+        return [int(words[3]) for words in lines] if done.returncode == 0 else [-1]
+
+    until("it starts without its real server (alpha)", lambda: weights() == [], START)
+    frr = Frr(b, made.directory, " peer 10.9.0.1", " receive-interval 50", " transmit-interval 50")
+    until("bfdd's session brings the real server in", lambda: weights() == [1])
+    frr.order("peer 10.9.0.1", "shutdown")
+    until("bfdd says that it is down", lambda: weights() == [])
+    frr.order("peer 10.9.0.1", "no shutdown")
+    until("it is back", lambda: weights() == [1])
+    b.plug(False)
+    until("its silence takes it out", lambda: weights() == [])
+    said = director.log.read_text()
+    assert "RS(s) is DOWN. (the neighbour is off)" in said
+    assert "RS(s) is DOWN. (nothing heard for 150 ms)" in said  # its multiplier counts, not ours
+    assert director.stop() == 0

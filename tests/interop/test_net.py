@@ -151,8 +151,8 @@ def test_the_time_of_arrival_is_the_kernel_s_and_not_that_of_reading(pair: tuple
         sender.send(b"payload", a.address, GROUP)
         sent = time.clock_gettime(time.CLOCK_BOOTTIME)
         time.sleep(0.5)  # the receiver is stalled
-        (arrival,) = receiver.receive()
-        return abs(arrival.time - sent) < 0.1
+        arrivals = list(receiver.receive())
+        return bool(arrivals) and abs(arrivals[-1].time - sent) < 0.1
 
     # The kernel begins to take times a moment after the first socket has asked for them.
     until("the time is that of arrival", told_in_time)

@@ -214,8 +214,9 @@ def _decoded(packet: bytes) -> Advert:
 def test_a_killed_process_goes_on_before_keepalived_notices(pair: tuple[Switch, Host, Host]) -> None:
     made, a, b = pair
     doomed = ours(made, a, b, 200)
-    other = keepalived(made, b, a, 100)
     until("ours is master", lambda: doomed.state() == "MASTER")
+    other = keepalived(made, b, a, 100)
+    until("keepalived is backup", lambda: other.state() == "BACKUP")
     with namespace.entered(a.namespace):
         monitor = NetlinkMonitor(NetlinkMonitor.IPV4_ADDRESS)
     doomed.kill()

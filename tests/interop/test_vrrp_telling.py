@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,7 +198,7 @@ def test_the_same_story_makes_the_same_lines_and_arguments(made: Switch, tmp_pat
 def test_hanging_programs_delay_no_advert(made: Switch, tmp_path: Path) -> None:
     """Notify scripts, tracked scripts, a FIFO that nobody reads, its reader: all hang."""
     a, b = made.host("a", "10.9.0.1/24"), made.host("b", "10.9.0.2/24")
-    hang = script(tmp_path / "hang", "trap '' TERM; sleep 30")
+    hang = script(tmp_path / "hang", f"echo $$ >> {tmp_path}/pids; trap '' TERM; sleep 30")
     director = Director(
         a,
         tmp_path,
@@ -240,6 +241,10 @@ def test_hanging_programs_delay_no_advert(made: Switch, tmp_path: Path) -> None:
     assert count > 18, "one each 100 ms, and the answers to the rival"
     assert director.state() == "MASTER"
     director.process.kill()
+    director.process.wait()
+    for leader in (tmp_path / "pids").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(int(leader), signal.SIGKILL)
 
 
 def test_a_reload_tells_what_it_deletes_and_all_states_where_that_is_wanted(

@@ -168,6 +168,9 @@ def test_a_backup_is_silent_and_its_own_address_stays_its_own(
         ping = ["ping", "-c", "1", "-W", "1", "-I", "10.9.0.100", "10.9.0.50"]
         assert subprocess.run(ping, check=False, capture_output=True).returncode == 0
     assert c.neighbour("10.9.0.100") in (None, VMAC[4]), "the master's own questions do not betray its MAC"
+    assert not [frame for frame in capture.all_frames() if frame[6:12] in VMAC.values()], (
+        "not from the backup"
+    )
     master.stop()
     until("the other is master", lambda: (backup.state("V4"), backup.state("V6")) == ("MASTER", "MASTER"))
     capture.close()

@@ -100,7 +100,7 @@ def test_a_full_backlog_is_a_timeout() -> None:
             filler.setblocking(False)
             filler.connect_ex((HOST, port))
         with CheckerProcess([virtual_server(check(HOST, port))]) as checker:
-            assert checker.verdict().reason == f"connect timeout after 0.3 s to {HOST}:{port}"
+            assert checker.verdict().reason == f"connect timeout after 0.3 s from {HOST} to {HOST}:{port}"
     finally:
         for filler in [*fillers, full]:
             filler.close()

@@ -131,7 +131,7 @@ def test_refused_and_silent_take_retry_and_one_probes_and_one_brings_back(wire: 
         wire.forget()
         wire.run(wire.server, f"ip address del {SERVER}/24 dev ens224")
         down = checker.verdict()
-        assert down.reason == f"3 of 3 failed: connect timeout after 0.3 s to {SERVER}:80"
+        assert down.reason == f"3 of 3 failed: connect timeout after 0.3 s from {DIRECTOR} to {SERVER}:80"
         assert wire.probes() == 3
         wire.run(wire.server, f"ip address add {SERVER}/24 dev ens224")
         assert checker.verdict().up

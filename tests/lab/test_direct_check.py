@@ -110,7 +110,7 @@ def test_a_real_server_without_the_vip_is_found_although_its_own_address_answers
     assert first(segment, tcp())[0]
     up, reason = first(segment, direct())
     assert not up
-    assert reason.startswith(f"no answer within 2.0 s from {VIP}:80 at {REAL} (")
+    assert reason.startswith(f"no answer to 192.0.2.10 within 2.0 s from {VIP}:80 at {REAL} (")
     assert reason.endswith("is the VIP on its lo, and no firewall before it?")
 
 

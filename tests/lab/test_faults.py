@@ -26,7 +26,7 @@ BY_HAND = {
 """Their remedy lies on another host, or needs what only the administrator knows: the doctor gives advice."""
 SEEN_ON_THE_WIRE = (
     "no-vip-delivery", "arp-conflict", "wrong-mac", "mtu-black-hole", "firewall", "dead-service",
-    "wrong-gateway", "duplicate-address", "same-vrid", "two-masters", "icmp-dropped", "off-link",
+    "wrong-gateway", "duplicate-address", "same-vrid", "two-masters", "off-link",
 )  # fmt: skip
 """Those that only probes of a real network find. All are run by `pointsman lab faults --run`."""
 
@@ -151,7 +151,8 @@ def test_both_hosts_tell_their_part_of_the_next_connection(labs: dict[str, Lab],
     codes = [child.wait(30) for child in waits]
     text = {name: log.read_text() for name, log in told.items()}
     assert codes == [0, 0], text
-    assert f"has it: {dual_homed.REAL_SERVER}:{dual_homed.PORT}, chosen by rr" in text["lvs"]
+    assert f"has it: {dual_homed.REAL_SERVER}:{dual_homed.PORT}, now " in text["lvs"]
+    assert "chosen: rr, and it is the only real server" in text["lvs"]
     assert "✓ the request arrived on eth12 from 00:16:3e:5d:a6:b3" in text["server"]
     assert "✓ the answer left on eth14 to 00:1a:a0:21:21:65" in text["server"]
     assert b"hop 2" in (tmp_path / "server").read_bytes()
@@ -161,13 +162,18 @@ def _says(log: Path, text: str) -> bool:
     return log.exists() and text in log.read_text()
 
 
+PAIRS = (("MASTER", "BACKUP"), ("BACKUP", "MASTER"))
+"""With equal priorities whoever is master stays so; some of the faults above change it."""
+
+
 def test_a_pair_of_directors_is_compared(labs: dict[str, Lab], tmp_path: Path) -> None:
     lab = labs["ha-pair"]
     here = lab.node("lb-01")
     reach = f"{sys.executable} -m pointsman lab --prefix {lab.prefix} exec lb-02 --"
     alike = here.run(["pointsman", "doctor", "--peer", reach, "--all"])
     assert "peer lb-02: nothing wrong" in alike.stdout
-    assert "VI_1_IPv4 is MASTER here and BACKUP on lb-02" in alike.stdout
+    states = {f"VI_1_IPv4 is {one} here and {other} on lb-02" for one, other in PAIRS}
+    assert any(text in alike.stdout for text in states), alike.stdout
     facts = json.loads(lab.node("lb-02").run(["pointsman", "doctor", "--facts"]).stdout)
     facts["version"] = "0.0.1"
     del facts["services"][f"TCP {ha_pair.VIP}:80"]

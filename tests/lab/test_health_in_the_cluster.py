@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,6 +153,12 @@ def weights(lab: Lab, port: int = 80) -> dict[str, int | None]:
     return {last: server["weight"] for last, server in found(lab, port).items()}
 
 
+def notified(lab: Lab) -> list[str]:
+    """What the programs have written so far; nothing before the first one has run."""
+    log = lab.directory / "notified"
+    return log.read_text().splitlines() if log.exists() else []
+
+
 def until_weights(lab: Lab, expected: dict[str, int | None]) -> None:
     waiting.until(lambda: weights(lab) == expected, 20, f"the weights are {expected}")
 
@@ -164,7 +173,8 @@ def test_a_program_s_exit_code_is_the_weight_in_the_table(lab: Lab) -> None:
 
 
 def test_programs_are_told_in_the_order_of_what_happens(lab: Lab) -> None:
-    log = lab.directory / "notified"
+    until_weights(lab, {"20": 3, "21": 3})
+    before = len(notified(lab))
     for last in (20, 21):
         (lab.directory / f"weight{last}").write_text("1")
         until_weights(lab, {"20": None, "21": 3 if last == 20 else None})
@@ -173,8 +183,8 @@ def test_programs_are_told_in_the_order_of_what_happens(lab: Lab) -> None:
     for last in (20, 21):
         (lab.directory / f"weight{last}").write_text("0")
     until_weights(lab, {"20": 3, "21": 3})
-    waiting.until(lambda: len(log.read_text().splitlines()) >= 6, 10, "all programs have run")
-    told = log.read_text().splitlines()[-6:]
+    waiting.until(lambda: len(notified(lab)) >= before + 6, 10, "all programs have run")
+    told = notified(lab)[before:]
     assert told[:3] == ["down 20", "down 21", "lost"]
     assert sorted(told[3:]) == ["gained", "up 20", "up 21"]
     lines = [line for line in (lab.directory / "told").read_text().splitlines() if ":80" in line]
@@ -264,6 +274,19 @@ def test_a_group_s_services_share_their_checks_and_speak_with_one_voice(lab: Lab
     assert "Removing service [192.168.100.30]:tcp:8091" not in told
 
 
+def test_with_nftables_ipvs_a_group_is_one_service_with_a_mark(lab: Lab) -> None:
+    file = lab.directory / "lb-01.conf"
+    text = file.read_text()
+    file.write_text(text.replace("global_defs {", "global_defs {\nnftables_ipvs", 1))
+    pointsman(lab, "reload")
+    listing = pointsman(lab, "ipvsadm", "-Ln")
+    assert "FWM  1000 wlc\n  -> 192.168.100.30:0" in listing and ":8090 wlc" not in listing
+    file.write_text(text)
+    pointsman(lab, "reload")
+    listing = pointsman(lab, "ipvsadm", "-Ln")
+    assert "FWM" not in listing and "TCP  192.168.100.41:8090 wlc" in listing
+
+
 def test_ha_suspend_waits_for_the_address(lab: Lab) -> None:
     """Nothing listens there: that is found out as soon as the address is on this host, not before."""
     lb = lab.node("lb-01")
@@ -278,10 +301,36 @@ def test_ha_suspend_waits_for_the_address(lab: Lab) -> None:
     waiting.until(lambda: log.read_text().count(suspended) > before, 10, "it is suspended again")
 
 
+def test_a_checker_that_is_killed_comes_back_and_no_server_changes_state(lab: Lab) -> None:
+    until_weights(lab, {"20": 3, "21": 3})
+    lb = lab.node("lb-01")
+    log = lb.log("director")
+    before = len(log.read_text())
+
+    def checkers() -> set[int]:
+        return {pid for pid in lb.processes() if _comm(pid) in ("pm-checker", "pm-programs")}
+
+    killed = checkers()
+    assert len(killed) == 2
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    waiting.until(lambda: len(checkers() - killed) == 2, 20, "both have been started again")
+    passed = "Remote Web server [192.168.100.20]:tcp:80 succeed on service."
+    waiting.until(lambda: passed in log.read_text()[before:], 20, "the new one has checked")
+    assert weights(lab) == {"20": 3, "21": 3}
+    told = log.read_text()[before:]
+    assert not [word for word in ("Removing service", "Disabling service", "Lost quorum") if word in told]
+
+
+def _comm(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
 def test_omega_runs_the_programs_at_the_stop(lab: Lab) -> None:
     """Last, because it stops the director."""
     until_weights(lab, {"20": 3, "21": 3})
-    log = lab.directory / "notified"
-    before = len(log.read_text().splitlines())
+    before = len(notified(lab))
     lab.stop_director("lb-01")
-    assert log.read_text().splitlines()[before:] == ["down 20", "down 21", "lost"]
+    assert notified(lab)[before:] == ["down 20", "down 21", "lost"]

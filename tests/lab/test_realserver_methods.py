@@ -155,7 +155,7 @@ FOUND_BEFORE = st.lists(
     finish=st.booleans(),
     killed_in_down=st.integers(0, 12),
 )
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_up_and_down_leave_the_host_as_it_was_wherever_they_were_killed(
     way: tuple[str, str],
     before: list[str],
@@ -182,7 +182,7 @@ def test_up_and_down_leave_the_host_as_it_was_wherever_they_were_killed(
         assert not here.directory.exists()
 
 
-@pytest.mark.parametrize(("method", "device"), WAYS)
+@pytest.mark.parametrize(("method", "device"), [("sysctl", "lo"), ("nft", "eth14"), ("redirect", "")])
 def test_every_step_of_every_way_can_be_the_last(place: Place, method: str, device: str) -> None:
     snapshot = place.snapshot()
     for action in ("up", "down"):

@@ -144,6 +144,10 @@ def test_on_a_network_card_nft_keeps_the_vip_out_of_neighbour_discovery(pair: Pa
     try:
         assert pair.who_has(VIP, VIP6, "192.168.7.99", "fd00:100::11") == {"192.168.7.99", "fd00:100::11"}
         assert pair.asks_as("fd00:100::78") == ["fd00:100::11"]
+        found = pair.sh("server", f"{sys.executable} -m pointsman doctor --json || true")
+        (diagnosis,) = json.loads(found)["diagnoses"]
+        on_lo = [item["verdict"] for item in diagnosis["findings"] if item["check"] == "vip-on-lo"]
+        assert on_lo == ["right", "right"]
         assert pair.sh("client", f"ping -c 1 -W 5 {VIP6}; ping -c 1 -W 5 {VIP}").count("1 received") == 2
     finally:
         pair.realserver("down")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import signal
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -13,13 +17,17 @@ from typing import Any
 
 import pytest
 
-from pointsman.lab import ha_pair, waiting
+from pointsman.lab import ha_pair, namespace, waiting
 from pointsman.lab.lab import Lab
 from pointsman.lab.traffic import fetch
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 RELOADS = 50
+VRRP = 112
+SO_TIMESTAMPNS = 35
+LONGEST_PAUSE = 1.5
+"""Seconds between two adverts with advert_int 1; after three the other director would take over."""
 SECOND_SERVICE = """
 virtual_server 192.168.100.8 8080 {
     lb_algo rr
@@ -97,6 +105,29 @@ class Load(threading.Thread):
                 self.failed.append(repr(error))
 
 
+class Adverts:
+    """When the master's adverts reach the other director, by the kernel's clock."""
+
+    def __init__(self, lab: Lab) -> None:
+        with namespace.entered(lab.node("lb-02").namespace):
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, VRRP)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self._socket.setblocking(False)
+
+    def times(self) -> list[float]:
+        """Seconds, of all that came."""
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                _, ancillary, _, _ = self._socket.recvmsg(2048, 64)
+                seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+                found.append(seconds + nanoseconds / 1e9)
+        return found
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 def test_a_file_with_errors_changes_nothing_and_everybody_is_told(lab: Lab, conf: Path) -> None:
     before = status(lab)["configuration"]["generation"]
     change(conf, "priority 200", "prioriti 200")
@@ -149,6 +180,7 @@ def test_fifty_reloads_under_load_lose_nothing(lab: Lab, conf: Path) -> None:
     supervisor = lab.director_pid("lb-01")
     original = conf.read_text()
     first = status(lab)["configuration"]["generation"]
+    adverts = Adverts(lab)
     with Load(lab) as load:
         for number in range(1, RELOADS + 1):
             changed = original.replace("weight 1", f"weight {number + 1}").replace(
@@ -164,6 +196,11 @@ def test_fifty_reloads_under_load_lose_nothing(lab: Lab, conf: Path) -> None:
             assert {server["weight"] for server in servers(lab)} == {number + 1}
     assert load.failed == []
     assert load.answered > RELOADS
+    times = adverts.times()
+    adverts.close()
+    largest = max(later - earlier for earlier, later in itertools.pairwise(times))
+    print(f"{len(times)} adverts during {RELOADS} reloads, largest gap {largest:.3f} s")
+    assert largest < LONGEST_PAUSE
     assert lab.masters() == ["lb-01"]
 
 

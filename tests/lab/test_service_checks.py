@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -23,6 +24,7 @@ from pointsman.model.checks import DnsCheck, NetworkCheck, PingCheck, SmtpCheck,
 from pointsman.model.health import AnyCheck
 
 HOST = "127.0.0.1"
+SMTPD = Path("/usr/sbin/smtpd")
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(
@@ -113,7 +115,7 @@ def test_udp(udp: Callable[[Callable[[bytes], bytes | None]], int]) -> None:
         (True, f"not refused by {HOST}:{mute}"),
         (False, f"connection refused by {HOST}:{closed}"),
         (True, f"reply of 2 bytes by {HOST}:{echo}"),
-        (False, f"no reply within 0.3 s from {HOST}:{mute}"),
+        (False, f"no reply to {HOST} within 0.3 s from {HOST}:{mute}"),
         (True, f"reply of 2 bytes by {HOST}:{echo}"),
         (False, f"byte 1 of the reply is 02 instead of fx from {HOST}:{echo}"),
         (False, f"a reply of 2 bytes instead of 3 to 255 from {HOST}:{echo}"),
@@ -160,9 +162,9 @@ def test_dns_answers_that_are_none(udp: Callable[[Callable[[bytes], bytes | None
     failing = udp(lambda data: data[:2] + b"\x81\x82" + data[4:])
     good = udp(lambda data: data[:2] + b"\x81\x80" + data[4:])
     assert verdicts(*(quick(DnsCheck, port) for port in (garbage, question, foreign, failing, good))) == [
-        (False, f"no answer within 0.3 s from {HOST}:{garbage}"),
-        (False, f"no answer within 0.3 s from {HOST}:{question}"),
-        (False, f"no answer within 0.3 s from {HOST}:{foreign}"),
+        (False, f"no answer to {HOST} within 0.3 s from {HOST}:{garbage}"),
+        (False, f"no answer to {HOST} within 0.3 s from {HOST}:{question}"),
+        (False, f"no answer to {HOST} within 0.3 s from {HOST}:{foreign}"),
         (False, f"SERVFAIL for SOA of . from {HOST}:{failing}"),
         (True, f"answer for SOA of . from {HOST}:{good}"),
     ]
@@ -213,6 +215,40 @@ def test_smtp_with_aiosmtpd() -> None:
     assert up
     assert reason.startswith("greeting '220 ")
     assert reason.endswith(f"from {HOST}:{controller.port}")
+
+
+@contextlib.contextmanager
+def opensmtpd(directory: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Debian's opensmtpd with a spool and a run directory that nobody else sees."""
+    file = directory / "smtpd.conf"
+    file.write_text(f"listen on {HOST} port {port} hostname mail.test\nmatch from any for any reject\n")
+    alone = f"mount -t tmpfs none /run && mount -t tmpfs none /var/spool && exec {SMTPD} -d -f {file}"
+    server = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", alone], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        yield server
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.mark.skipif(not SMTPD.exists(), reason="opensmtpd is not installed (perhaps another mail server is)")
+def test_smtp_with_opensmtpd_that_is_killed_frozen_and_started_again(tmp_path: Path) -> None:
+    port = _closed_port(socket.SOCK_STREAM)
+    patient = quick(SmtpCheck, port, connect_timeout=2.0)
+    with CheckerProcess([virtual_server(patient)], nobody=True) as checker:
+        assert checker.verdict().reason == f"connection refused by {HOST}:{port}"
+        with opensmtpd(tmp_path, port) as server:
+            up = checker.verdict(20.0)
+            assert up.reason == f"greeting '220 mail.test ESMTP OpenSMTPD' from {HOST}:{port}"
+            assert up.up
+            os.killpg(server.pid, signal.SIGSTOP)
+            assert checker.verdict(20.0).reason == f"no greeting within 2.0 s from {HOST}:{port}"
+            os.killpg(server.pid, signal.SIGCONT)
+            assert checker.verdict(20.0).up
+        assert checker.verdict(20.0).reason == f"connection refused by {HOST}:{port}"
+        assert checker.stop()[0] == 0
 
 
 def test_smtp_servers_that_misbehave() -> None:
@@ -275,7 +311,7 @@ def test_ping_by_a_raw_and_by_a_ping_socket(namespace: str, allowed: str) -> Non
     ) == [
         (True, f"echo from {HOST}"),
         (True, "echo from ::1"),
-        (False, "no echo within 0.5 s from 192.0.2.99"),
+        (False, "no echo to 192.0.2.1 within 0.5 s from 192.0.2.99"),
     ]
 
 
@@ -290,7 +326,7 @@ def test_mark_and_interface_of_a_probe_decide_its_route(namespace: str) -> None:
         here, msgspec.structs.replace(here, bind_interface="eth1"), there, namespace=namespace
     )
     assert plain == (False, "connection refused by 192.0.2.1:8080")
-    assert elsewhere == (False, "connect timeout after 0.3 s to 192.0.2.1:8080")
-    assert unmarked == (False, "connect timeout after 0.3 s to 192.0.2.99:8080")
+    assert elsewhere == (False, "connect timeout after 0.3 s from 192.0.2.1 to 192.0.2.1:8080")
+    assert unmarked == (False, "connect timeout after 0.3 s from 192.0.2.1 to 192.0.2.99:8080")
     with CheckerProcess([virtual_server(marked)], nobody=True, namespace=namespace) as checker:
         checker.wait_for_log("Permission denied; this says nothing about the real server")

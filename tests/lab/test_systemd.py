@@ -18,6 +18,7 @@ ENVIRONMENT = Path(sys.prefix)
 SYSTEMD = Path("/usr/lib/systemd/systemd")
 NAMESPACES = ("pid", "mount", "net", "uts", "ipc", "cgroup")
 VIP = "192.168.100.9"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 INTERFACES = f"""
 ip link add ens224 type veth peer name wire
@@ -97,7 +98,8 @@ class Machine:
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["nsenter", "-t", self.init, "-a", "sh", "-c", command],
+            ["nsenter", "-t", self.init, "-a", "--root", "--wd=/", "sh", "-c", command],
+            env={**os.environ, "PATH": PATH},
             capture_output=True,
             text=True,
             timeout=60,
@@ -150,7 +152,7 @@ def test_units_are_right_to_systemd(tmp_path: Path) -> None:
         text = unit.read_text()
         (tmp_path / unit.name).write_text(text.replace("/usr/local/bin/pointsman", str(program)))
     done = subprocess.run(
-        ["systemd-analyze", "verify", *tmp_path.glob("*.service")],
+        ["systemd-analyze", "verify", "--man=no", *tmp_path.glob("*.service")],
         capture_output=True,
         text=True,
         check=False,

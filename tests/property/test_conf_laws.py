@@ -28,15 +28,10 @@ from pointsman.model.checks import (
 )
 from pointsman.model.config import Config, Mail, MailTls
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
+from pointsman.model.routing import VirtualRoute
 from pointsman.model.service import SCHEDULERS, RealServer, ServerKey, ServiceKey, Transport, VirtualService
 from pointsman.model.tracking import Command, Notify, Tracked, TrackKind
-from pointsman.model.vrrp import (
-    PassAuthentication,
-    VirtualAddress,
-    VirtualRoute,
-    VrrpInstance,
-    VrrpState,
-)
+from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance, VrrpState
 
 names = st.text(string.ascii_letters + string.digits + "_-.:", min_size=1, max_size=15).filter(
     lambda name: name not in (".", "..")

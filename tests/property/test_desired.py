@@ -127,16 +127,17 @@ def test_who_serves_is_who_should(case: tuple[VirtualServer, list[dict[CheckKey,
     for verdicts, step in zip(history, run(virtual, history), strict=True):
         serving = {server.key: server for server in entry_of(virtual, step).servers}
         sorry = None if step.pools[virtual.service.key].quorum_up else virtual.sorry_server
+        waiting = virtual.sorry_server if virtual.sorry_inhibit and sorry is None else None
         for member in virtual.members:
             if sorry is not None and member.server.key == sorry.key:
                 continue
             found = serving.pop(member.server.key, None)
             if not lives(virtual, member, verdicts):
                 weight = found.weight if found else None
-                assert weight == (0 if member.inhibit_on_failure else None)
+                stays = member.inhibit_on_failure or (waiting and waiting.key == member.server.key)
+                assert weight == (0 if stays else None)
             else:
                 assert found == (None if sorry else member.server)
-        waiting = virtual.sorry_server if virtual.sorry_inhibit and sorry is None else None
         if waiting is not None and waiting.key in {member.server.key for member in virtual.members}:
             serving.pop(waiting.key, None)
         elif waiting is not None:

@@ -13,9 +13,10 @@ from pointsman.conf.load import load_text
 from pointsman.daemon import director as module
 from pointsman.daemon.director import Director
 from pointsman.daemon.generations import Generations
-from pointsman.daemon.messages import ApplyRequest, ErrorReply, InstanceChanged, TableRequest
+from pointsman.daemon.messages import ApplyRequest, ErrorReply, InstanceChanged, ReloadRequest, TableRequest
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.health.alerts import Alert
+from pointsman.model.config import Config, Mail
 from pointsman.model.operations import AddService
 from pointsman.model.service import ServiceKey, Transport, VirtualService
 
@@ -37,6 +38,9 @@ class Mails:
 
     def __init__(self) -> None:
         self.subjects: list[str] = []
+
+    def use(self, wanted: Mail) -> None:
+        pass
 
     def put(self, alert: Alert) -> None:
         self.subjects.append(alert.subject.rpartition(" - ")[2])
@@ -77,6 +81,16 @@ def test_a_restart_mails_a_state_only_when_it_is_another() -> None:
     director, mails = started()
     director._instance_changed(entered("MASTER"))
     assert mails.subjects == ["Entering MASTER state"]
+
+
+def test_an_instance_that_a_reload_removes_mails_that_it_is_deleted() -> None:
+    director, mails = started()
+    director._instance_changed(entered("BACKUP"))
+    assert not isinstance(director._reload(ReloadRequest(Config(router_id="lb-01"), force=True)), ErrorReply)
+    for _ in range(2):
+        director._instance_changed(entered("INIT"))
+    assert mails.subjects == ["Entering BACKUP state", "Deleted"]
+    assert director._status(None).status["instances"] == []
 
 
 def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:

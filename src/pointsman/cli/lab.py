@@ -1,4 +1,4 @@
-"""`pointsman lab`: the documents' two clusters on this one machine, with real packets."""
+"""`pointsman lab`: clusters on this one machine, with real packets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from pointsman.cli.lab_faults import FAILED, break_lab, list_faults, mend, reported
 from pointsman.insight import hoptable
 from pointsman.lab import verdicts
-from pointsman.lab.demo import tell
+from pointsman.lab.demo import CHAPTERS, tell
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, checked_prefix, none_running, running
 from pointsman.lab.node import Node, environment
@@ -48,10 +48,11 @@ def _prefix(_context: click.Context, _parameter: click.Parameter, value: str) ->
 )
 @click.pass_context
 def lab(context: click.Context, prefix: str) -> None:
-    """The documents' clusters on this one machine, with real packets.
+    """Clusters on this one machine, the documents' two among them, with real packets.
 
     ha-pair: two directors, two web servers, mail, clients beyond a router.
     dual-homed: one director and one real server on two bridges of a KVM node.
+    two-box: two directors that are the real servers, too.
 
     Nodes are network namespaces pm-NODE. Needs root.
     """
@@ -125,7 +126,7 @@ def execute(prefix: str, node: str, command: tuple[str, ...]) -> None:
 
 
 @lab.command()
-@_optional_topology
+@click.argument("topology", type=click.Choice(list(CHAPTERS)), required=False)
 @_xdp_mode
 @click.pass_obj
 def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
@@ -135,7 +136,7 @@ def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
     """
     with reported():
         console = hoptable.wide_console()
-        if not tell(console, [topology] if topology else list(TOPOLOGIES), xdp_mode, prefix):
+        if not tell(console, [topology] if topology else list(CHAPTERS), xdp_mode, prefix):
             sys.exit(FAILED)
 
 

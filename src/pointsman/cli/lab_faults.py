@@ -67,7 +67,7 @@ def mend(prefix: str, fault: str | None) -> None:
     "--healthy",
     metavar="N",
     type=click.IntRange(1, 10_000),
-    help="Examine both labs N times without any fault: whatever is said then is a false alarm.",
+    help="Examine each lab N times without any fault: whatever is said then is a false alarm.",
 )
 @click.option("--xdp-mode", type=click.Choice(XDP_MODES), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -104,7 +104,7 @@ def list_faults(
 
 
 def _examine_healthy(prefix: str, runs: int, xdp_mode: str, as_json: bool) -> None:
-    """Both topologies, one after the other."""
+    """Every topology, one after the other."""
 
     def tell(number: int, alarms: list[str]) -> None:
         for text in alarms:

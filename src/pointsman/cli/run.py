@@ -41,6 +41,11 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
     help="Connections the table is made for (32 bytes each, and 8 for persistence); for new tables only.",
 )
 @click.option(
+    "--connections6",
+    type=click.IntRange(1 << 10, 1 << 24),
+    help="The same for IPv6 (64 bytes each). [default: a quarter of --connections]",
+)
+@click.option(
     "--keep-forwarding",
     is_flag=True,
     help="At a stop, leave services and connections in force; the next run adopts them.",
@@ -67,6 +72,7 @@ def run(
     interfaces: tuple[str, ...],
     xdp_mode: str,
     connections: int,
+    connections6: int | None,
     keep_forwarding: bool,
     settings: tuple[str, ...],
     wait: float,
@@ -102,6 +108,7 @@ def run(
         interfaces=interfaces,
         xdp_mode=xdp_mode,
         connection_limit=connections,
+        connection6_limit=connections6,
         keep_forwarding=keep_forwarding,
         file=str(path or ""),
         config_id=config_id,

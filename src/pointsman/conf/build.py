@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from typing import cast
 
 from pointsman.conf.build_bfd import sessions
@@ -44,7 +46,7 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings) -> Conf
     complete = tuple(each for each in built if isinstance(each, VrrpInstance))
     fifos = notify_fifos(defaults, findings)
     shared, instances = surroundings(top, defaults, known, complete, fifos, findings)
-    named = Named(known.files, heard, groups(top.all("virtual_server_group"), findings))
+    named = Named(known.files, heard, groups(top.all("virtual_server_group"), findings), _marks(defaults))
 
     def services(chunk: Chunk) -> list[VirtualServer]:
         """What a block stands for, read the long way."""
@@ -65,6 +67,12 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings) -> Conf
         server_fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("vrrp_")),
         virtual_servers=tuple(servers),
     )
+
+
+def _marks(defaults: Settings) -> Iterator[int] | None:
+    if not defaults.has("nftables_ipvs"):
+        return None
+    return itertools.count(defaults.get("nftables_ipvs_start_fwmark", int) or 1000)
 
 
 def _mail(defaults: Settings, findings: Findings) -> Mail:

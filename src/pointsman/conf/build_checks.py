@@ -41,6 +41,8 @@ class Named(NamedTuple):
     files: Mapping[str, TrackFile]
     sessions: Mapping[str, BfdSession]
     groups: Groups
+    marks: Iterator[int] | None = None
+    """Firewall marks for groups that are one service each (nftables_ipvs)."""
 
 
 class Surroundings(NamedTuple):

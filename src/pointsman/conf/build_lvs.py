@@ -16,7 +16,15 @@ from pointsman.conf.tokens import Word
 from pointsman.conf.values import BadValueError
 from pointsman.model.address import Address
 from pointsman.model.health import PoolMember, VirtualServer
-from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.service import (
+    Forwarding,
+    Front,
+    RealServer,
+    ServerKey,
+    ServiceKey,
+    Transport,
+    VirtualService,
+)
 from pointsman.model.tracking import Command
 
 PERSISTENCE = 360
@@ -57,12 +65,33 @@ def virtual_servers(
     if not targets or any(target.address for target in targets):
         transport = _transport(setting, block, findings)
     shared_port = next((target.port for target in targets if target.port), 0) if group else 0
+    fronts: dict[Target, frozenset[Front]] = {}
+    if group and named.marks is not None and transport is not None:
+        fronts = _marked(targets, transport, named.marks)
+        targets = (*fronts, *(target for target in targets if target.fwmark))
     for number, target in enumerate(targets or (Target(None),)):
         key = _key(target, transport, block)
         scope = _Service(block, key, key.port, bool(group), shared_port or key.port, globals_, named)
         found = _virtual_server(setting, scope, findings)
         if targets:
-            yield msgspec.structs.replace(found, group=group, leads=number == 0)
+            service = msgspec.structs.replace(found.service, fronts=fronts.get(target, frozenset()))
+            yield msgspec.structs.replace(found, service=service, group=group, leads=number == 0)
+
+
+def _marked(
+    targets: tuple[Target, ...], transport: Transport, marks: Iterator[int]
+) -> dict[Target, frozenset[Front]]:
+    """A mark in the place of all addresses of a family, and what is marked with it."""
+    found: dict[Target, frozenset[Front]] = {}
+    for version in (4, 6):
+        fronts = frozenset(
+            Front(transport, target.address, target.port)
+            for target in targets
+            if target.address is not None and target.address.version == version
+        )
+        if fronts:
+            found[Target(None, fwmark=next(marks), ipv6=version == 6)] = fronts
+    return found
 
 
 def _key(target: Target, transport: Transport | None, block: Settings) -> ServiceKey:

@@ -52,7 +52,7 @@ class Shapes:
 
     def virtual_servers(self, chunk: Chunk) -> list[VirtualServer]:
         """What this block stands for: one virtual server as a rule, none when it cannot be read."""
-        if chunk.odd:
+        if chunk.odd or b"\\" in chunk.text:
             return self._read(chunk)
         text = bare(chunk.text)
         parts = _HEADS.split(text)

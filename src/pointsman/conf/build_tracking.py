@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 import msgspec
 
+from pointsman.conf.commands import split
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.tree import Node
@@ -86,9 +86,11 @@ def command(setting: Setting | None, findings: Findings) -> Command | None:
     words = cast("tuple[str, ...]", setting.value)
     keyword = setting.node.keyword
     try:
-        parts = tuple(shlex.split(words[0])) if words else ()
+        parts = split(words[0]) if words else ()
     except ValueError as error:
-        findings.error(keyword.location, f"{keyword.text}: {error}", "close the quotes", keyword.width)
+        findings.error(
+            keyword.location, f"{keyword.text}: {error}", "mend the quotes and escapes", keyword.width
+        )
         return None
     if not parts or not parts[0].startswith("/"):
         text = f"{keyword.text} wants the path of a program, from / on"

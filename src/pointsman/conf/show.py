@@ -10,7 +10,7 @@ from pointsman.conf.show_tracking import definitions, fifo_words, global_words, 
 from pointsman.conf.show_vrrp import instance_lines, static_blocks, virtual_interface_names
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
-from pointsman.model.service import ServerKey, ServiceKey
+from pointsman.model.service import ServerKey, VirtualService
 
 
 def show(config: Config) -> str:
@@ -45,6 +45,10 @@ def _global_defs(config: Config) -> Iterator[str]:
     if mail.helo_name:
         yield f"smtp_helo_name {text(mail.helo_name)}"
     yield f"smtp_connect_timeout {number(mail.timeout)}"
+    marks = [each.service.key.fwmark for each in config.virtual_servers if each.service.fronts]
+    if marks:
+        yield "nftables_ipvs"
+        yield f"nftables_ipvs_start_fwmark {min(marks)}"
     yield f"smtp_tls {mail.tls.value}"
     yield f"smtp_tls_verify {on(mail.tls_verify)}"
     if mail.tls_authority:
@@ -64,15 +68,20 @@ def _groups(servers: Sequence[VirtualServer]) -> Iterator[Iterator[str]]:
     told: dict[str, dict[str, None]] = {}
     for server in servers:
         if server.group:
-            told.setdefault(server.group, {})[_target(server.service.key)] = None
+            targets = told.setdefault(server.group, {})
+            targets |= dict.fromkeys(_targets(server.service))
     for group, targets in told.items():
         yield block(f"virtual_server_group {text(group)}", iter(targets))
 
 
-def _target(key: ServiceKey) -> str:
-    if key.address is None:
-        return f"fwmark {key.fwmark} {'inet6' if key.ipv6 else 'inet'}"
-    return _endpoint(key.address, key.port)
+def _targets(service: VirtualService) -> list[str]:
+    """The lines of a group that this service is for."""
+    key = service.key
+    if key.address is not None:
+        return [_endpoint(key.address, key.port)]
+    if service.fronts:
+        return sorted(_endpoint(front.address, front.port) for front in service.fronts)
+    return [f"fwmark {key.fwmark} {'inet6' if key.ipv6 else 'inet'}"]
 
 
 def _name(server: VirtualServer) -> str:
@@ -84,8 +93,9 @@ def _name(server: VirtualServer) -> str:
 
 def _virtual_server(server: VirtualServer) -> Iterator[str]:
     service = server.service
-    if service.key.transport is not None:
-        yield f"protocol {service.key.transport.name}"
+    transport = next((front.transport for front in service.fronts), service.key.transport)
+    if transport is not None:
+        yield f"protocol {transport.name}"
     elif service.key.ipv6:
         yield "ip_family inet6"
     yield f"lvs_sched {service.scheduler}"

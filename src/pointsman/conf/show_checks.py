@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from itertools import chain
 
+from pointsman.conf.commands import quoted
 from pointsman.conf.layout import block, number, on, text
 from pointsman.health.kinds import words
 from pointsman.model.checks import (
@@ -58,11 +58,11 @@ def _direct(check: DirectCheck) -> Iterator[str]:
 def command_line(command: Command) -> str:
     """`"PROGRAM ARGUMENTS" [USER [GROUP]]`."""
     user = "".join(f" {text(name)}" for name in (command.user, command.group) if name)
-    return f'"{shlex.join(command.words)}"{user}'
+    return f"{quoted(command.words)}{user}"
 
 
 def _misc(check: MiscCheck) -> Iterator[str]:
-    yield f'misc_path "{shlex.join(check.command.words)}"'
+    yield f"misc_path {quoted(check.command.words)}"
     if check.command.user:
         yield f"user {' '.join(map(text, filter(None, (check.command.user, check.command.group))))}"
     yield f"misc_timeout {number(check.timeout)}"

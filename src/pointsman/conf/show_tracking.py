@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
+from pointsman.conf.commands import quoted
 from pointsman.conf.layout import block, number, on, text
+from pointsman.conf.show_checks import command_line
 from pointsman.model.bfd import BfdSession
 from pointsman.model.config import Config
 from pointsman.model.tracking import (
-    Command,
     Notify,
     SyncGroupSettings,
     Tracked,
@@ -36,7 +36,7 @@ def fifo_words(config: Config) -> Iterator[str]:
     for fifo in dict.fromkeys((*config.vrrp.fifos, *config.server_fifos)):
         yield " ".join([fifo.word, *map(text, filter(None, (fifo.path, fifo.user, fifo.group)))])
         if fifo.reader is not None:
-            yield f"{fifo.word}_script {_command(fifo.reader)}"
+            yield f"{fifo.word}_script {command_line(fifo.reader)}"
 
 
 def definitions(shared: VrrpSurroundings) -> list[Iterator[str]]:
@@ -81,21 +81,9 @@ def notify(wanted: Notify) -> Iterator[str]:
         ("notify_master_rx_lower_pri", wanted.lower_priority),
     ):
         if command is not None:
-            yield f"{word} {_command(command)}"
+            yield f"{word} {command_line(command)}"
     if wanted.tells_deleted:
-        yield f"notify_deleted {_command(wanted.deleted) if wanted.deleted else ''}".rstrip()
-
-
-def _command(command: Command) -> str:
-    user = "".join(f" {text(name)}" for name in (command.user, command.group) if name)
-    return f'"{_line(command.words)}"{user}'
-
-
-def _line(words: tuple[str, ...]) -> str:
-    """A command line inside of "...", so without that sign: shlex.join would use it around a '."""
-    return " ".join(
-        word if shlex.quote(word) == word else "'" + word.replace("'", r"'\''") + "'" for word in words
-    )
+        yield f"notify_deleted {command_line(wanted.deleted) if wanted.deleted else ''}".rstrip()
 
 
 def _weight(weight: int, reverse: bool) -> str:
@@ -103,7 +91,7 @@ def _weight(weight: int, reverse: bool) -> str:
 
 
 def _script(script: TrackScript) -> Iterator[str]:
-    yield f'script "{_line(script.command.words)}"'
+    yield f"script {quoted(script.command.words)}"
     yield f"interval {number(script.interval)}"
     yield f"timeout {number(script.timeout)}"
     yield _weight(script.weight, script.reverse)

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from pointsman.conf.commands import escapes
 from pointsman.conf.problems import Findings
 from pointsman.model.location import Location
 
@@ -149,6 +150,7 @@ def without_comment(line: Line) -> Line:
     if "#" not in text and "!" not in text:
         return line
     parts: list[Line] = []
+    command = "\\" in text and escapes(text)
     quoted = False
     start = index = 0
     while index < len(text):
@@ -158,6 +160,8 @@ def without_comment(line: Line) -> Line:
         elif sign == "\\" and not quoted and text[index + 1 : index + 2] in ("#", "!"):
             parts.append(line.cut(start, index))
             start = index = index + 1
+        elif sign == "\\" and quoted and command:
+            index += 1
         elif sign in "#!" and not quoted:
             break
         index += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pointsman.conf.commands import WORD, escapes, unescaped
 from pointsman.conf.problems import Findings
 from pointsman.conf.source import Line
 from pointsman.model.location import Location
@@ -14,6 +15,7 @@ OPEN, CLOSE = "{", "}"
 _BRACE = re.compile(r"[{}]")
 _PLAIN = re.compile(r"\S+", re.ASCII)
 _ANY = re.compile(r'[{}]|"[^"]*"|"|[^\s{}"]+', re.ASCII)
+_COMMAND = re.compile(rf"[{{}}]|(?:{WORD}|[^\s{{}}\"'\\])+|[\"'\\]", re.ASCII)
 
 
 class Word:
@@ -45,13 +47,33 @@ class Word:
         return f"Word({self.text!r}, {self.location})"
 
 
+class _Escaped(Word):
+    """A word that has quotes or escapes of a command line in the file."""
+
+    __slots__ = ("_width",)
+
+    def __init__(self, text: str, line: Line, index: int, width: int) -> None:
+        super().__init__(text, line, index, quoted=True)
+        self._width = width
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+
+def _has_quotes(text: str) -> bool:
+    """Whether there is a quote or an escape, as in few lines."""
+    return '"' in text or "'" in text or "\\" in text
+
+
 def braces(text: str) -> Iterator[tuple[int, str]]:
     """The braces of a line that are not inside quotes, and where they are."""
-    if '"' not in text:
+    command = _has_quotes(text) and escapes(text)
+    if '"' not in text and not command:
         yield from ((found.start(), found[0]) for found in _BRACE.finditer(text))
         return
-    for found in _ANY.finditer(text):
-        if found[0] == '"':
+    for found in (_COMMAND if command else _ANY).finditer(text):
+        if found[0] == '"' or (command and found[0] in ("'", "\\")):
             return
         if found[0] in (OPEN, CLOSE):
             yield found.start(), found[0]
@@ -60,6 +82,9 @@ def braces(text: str) -> Iterator[tuple[int, str]]:
 def tokens(line: Line, findings: Findings) -> Iterator[Word]:
     """The words and braces of one line, in order; a quote that is never closed is an error."""
     text = line.text
+    if _has_quotes(text) and escapes(text):
+        yield from _command(line, findings)
+        return
     if '"' not in text and OPEN not in text and CLOSE not in text:
         for found in _PLAIN.finditer(text):
             yield Word(found[0], line, found.start())
@@ -74,3 +99,24 @@ def tokens(line: Line, findings: Findings) -> Iterator[Word]:
             yield Word(piece[1:-1], line, found.start(), quoted=True)
         else:
             yield Word(piece, line, found.start())
+
+
+def _command(line: Line, findings: Findings) -> Iterator[Word]:
+    """The same of a line with a command line."""
+    for found in _COMMAND.finditer(line.text):
+        piece, start = found[0], found.start()
+        if piece in ("'", '"', "\\"):
+            what = "this \\ escapes nothing" if piece == "\\" else "this quote is never closed"
+            findings.error(
+                line.at(start), what, "remove it" if piece == "\\" else f"write the closing {piece}"
+            )
+            yield Word(line.text[found.end() :].rstrip(), line, start, quoted=True)
+            return
+        if not _has_quotes(piece):
+            yield Word(piece, line, start)
+            continue
+        try:
+            yield _Escaped(unescaped(piece), line, start, len(piece))
+        except ValueError as error:
+            findings.error(line.at(start), str(error), width=len(piece))
+            yield _Escaped(piece, line, start, len(piece))

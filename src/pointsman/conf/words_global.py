@@ -252,11 +252,14 @@ GLOBAL: list[Keyword] = [
         "vrrp_iptables vrrp_ipsets nftables nftables_priority nftables_counters nftables_ifindex",
         _FIREWALL,
     ),
-    *accepted(
+    honoured(
         _G,
-        "nftables_ipvs nftables_ipvs_priority nftables_ipvs_start_fwmark",
-        "only virtual_server_group, which is refused, uses it",
+        "nftables_ipvs",
+        Anything("[TABLE]", words=1),
+        "The addresses of a virtual_server_group are one service with one mark; no nftables is needed.",
     ),
+    honoured(_G, "nftables_ipvs_start_fwmark", Integer(1, 2**32 - 1), "The first of these marks.", 1000),
+    *accepted(_G, "nftables_ipvs_priority", "the data plane knows the addresses itself, there is no chain"),
     *refused(
         _G, "lvs_sync_daemon", "connections are not synchronized yet; after a fail-over they would break"
     ),

@@ -31,9 +31,10 @@ from pointsman.daemon.vrrp_notices import HandOver
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert, group_alert, instance_alert
 from pointsman.lvs.estimator import PERIOD, Estimator
+from pointsman.model.config import Config
 from pointsman.model.service import Forwarding
 from pointsman.model.traffic import Connection
-from pointsman.model.vrrp import VrrpState
+from pointsman.model.vrrp import VrrpInstance, VrrpState
 from pointsman.net.addresses import addresses
 from pointsman.net.neighbours import NeighbourWatcher
 from pointsman.net.netlink import NetlinkSocket
@@ -81,6 +82,7 @@ class Director:
         self._vrrp: socket.socket | None = None
         self._programs: socket.socket | None = None
         self._settling = False
+        self._deleted: dict[str, VrrpInstance] = {}
         self._interface_problems: list[str] = []
         self._estimator = Estimator()
 
@@ -197,6 +199,9 @@ class Director:
                 self._settle_soon()
 
     def _instance_changed(self, report: messages.InstanceChanged) -> None:
+        if all(instance.name != report.instance for instance in self._config.instances):
+            self._instance_deleted(report)
+            return
         before, since = self._told.get(report.instance, ("", 0.0))
         if before == report.state:
             self._instances[report.instance] = (report, since)
@@ -211,6 +216,12 @@ class Director:
         for instance in self._config.instances:
             if instance.name == report.instance:
                 self._send(instance_alert(self._config.router_id, instance, state, report.reason))
+
+    def _instance_deleted(self, report: messages.InstanceChanged) -> None:
+        """The last words of an instance that a reload has removed."""
+        state = VrrpState(report.state)
+        if state is VrrpState.INIT and (instance := self._deleted.pop(report.instance, None)):
+            self._send(instance_alert(self._config.router_id, instance, state, report.reason, deleted=True))
 
     def _stand(self) -> None:
         """Tell the keeper which addresses are this host's own, and which of VRRP's it holds."""
@@ -349,15 +360,21 @@ class Director:
             return messages.ErrorReply(str(error))
         if not request.dry_run:
             self._reloader.adopt(planned, request.file)
+            self._replace_instances(planned.config)
             self._config = planned.config
-            present = {instance.name for instance in planned.config.instances}
-            self._instances = {name: kept for name, kept in self._instances.items() if name in present}
-            self._told = {name: kept for name, kept in self._told.items() if name in present}
             if self._mail is not None:
                 self._mail.use(planned.config.mail)
             self._stand()
             self._settle()
         return messages.ReloadReply(planned.steps, self._reloader.number)
+
+    def _replace_instances(self, wanted: Config) -> None:
+        """Forget instances that are not `wanted`, but for what their last mail needs."""
+        before = {instance.name: instance for instance in self._config.instances}
+        present = {instance.name for instance in wanted.instances}
+        self._instances = {name: kept for name, kept in self._instances.items() if name in present}
+        self._told = {name: kept for name, kept in self._told.items() if name in present}
+        self._deleted = {name: instance for name, instance in before.items() if name not in present}
 
     def _reload_refused(self, request: messages.ReloadRefused) -> messages.Reply:
         self._reloader.refused(request.problems)

@@ -65,6 +65,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Interfaces to take packets from besides those that the configuration names."""
     xdp_mode: str = "auto"
     connection_limit: int = 1 << 20
+    connection6_limit: int | None = None
+    """Of IPv6; None: a quarter of the other."""
     keep_forwarding: bool = False
     file: str = ""
     """The configuration file; empty: none."""
@@ -276,7 +278,8 @@ def _director(
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         interfaces = interfaces if generations.number == 1 else survey(generations.current)
-        plane = XdpDataPlane.open(pin_directory(), interfaces, options.xdp_mode, options.connection_limit)
+        limits = options.connection_limit, options.connection6_limit
+        plane = XdpDataPlane.open(pin_directory(), interfaces, options.xdp_mode, *limits)
         plane.tune(options.tunables)
     except (OSError, CannotReloadError) as error:
         return _refuse(f"the data plane cannot be set up: {error}")

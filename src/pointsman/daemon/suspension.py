@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from pointsman.model.address import Address
 from pointsman.model.health import VirtualServer
-from pointsman.model.service import ServiceKey
+from pointsman.model.service import ServiceKey, VirtualService
 from pointsman.net import addresses
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 
@@ -22,16 +22,16 @@ class Suspension:
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:
         self._loop = loop
         self._on_change = on_change
-        self._guarded: dict[ServiceKey, Address] = {}
+        self._guarded: dict[ServiceKey, frozenset[Address]] = {}
         self._present: frozenset[Address] = frozenset()
         self._monitor: NetlinkMonitor | None = None
 
     def use(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Look after these services from now on."""
         self._guarded = {
-            virtual.service.key: virtual.service.key.address
+            virtual.service.key: _addresses(virtual.service)
             for virtual in virtual_servers
-            if virtual.ha_suspend and virtual.service.key.address is not None
+            if virtual.ha_suspend and _addresses(virtual.service)
         }
         if self._guarded and self._monitor is None:
             groups = NetlinkMonitor.IPV4_ADDRESS | NetlinkMonitor.IPV6_ADDRESS
@@ -44,7 +44,7 @@ class Suspension:
 
     def waits(self, service: ServiceKey) -> bool:
         """Whether this service is not to be checked at present."""
-        return service in self._guarded and self._guarded[service] not in self._present
+        return service in self._guarded and not self._guarded[service] & self._present
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -68,3 +68,10 @@ class Suspension:
                 self._present = frozenset(found.address for found in addresses.addresses(netlink))
         except OSError as error:
             log.error("the addresses of this host cannot be read, ha_suspend stays as it is: %s", error)
+
+
+def _addresses(service: VirtualService) -> frozenset[Address]:
+    """Where clients find it; none for a mark that is set elsewhere."""
+    if service.key.address is not None:
+        return frozenset({service.key.address})
+    return frozenset(front.address for front in service.fronts)

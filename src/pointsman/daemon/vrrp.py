@@ -25,6 +25,7 @@ import msgspec
 from pointsman.daemon.generations import receive
 from pointsman.daemon.messages import GroupChanged, InstanceChanged, encode
 from pointsman.daemon.realtime import become_punctual
+from pointsman.daemon.vrrp_agenda import Agenda
 from pointsman.daemon.vrrp_belongings import Host
 from pointsman.daemon.vrrp_crew import Crew
 from pointsman.daemon.vrrp_host_checks import (
@@ -36,11 +37,12 @@ from pointsman.daemon.vrrp_interfaces import remove_strays, sysctls
 from pointsman.daemon.vrrp_notices import (
     Finished,
     Message,
-    Notice,
     TellReadings,
     decode_hand_over,
     decode_reading,
+    group_notice,
 )
+from pointsman.daemon.vrrp_router import Router
 from pointsman.daemon.vrrp_statics import Statics
 from pointsman.model.config import Config
 from pointsman.model.tracking import SyncGroupSettings, TrackKind, VrrpSurroundings
@@ -151,11 +153,12 @@ class VrrpProcess:
             ) from error
         if not patient:
             check_devices(instances, self._links)
-        self._crew = Crew(self._host, run_directory, self._selector, self._report)
+        self._agenda: Agenda[Router] = Agenda()
+        self._crew = Crew(self._host, run_directory, self._selector, self._report, self._agenda)
         self._routers = self._crew.routers
         for instance in instances:
             self._crew.add(instance, self._present, patient)
-        self._groups: list[tuple[SyncGroup, SyncGroupSettings]] = []
+        self._groups: list[tuple[SyncGroup, SyncGroupSettings, list[Router]]] = []
         self._surround(tuple(instances), surroundings)
         if patient:
             self._crew.reopen()
@@ -198,13 +201,14 @@ class VrrpProcess:
 
     def _surround(self, instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> None:
         """Sync groups and trackers as they are from now on."""
-        for group, _ in self._groups:
+        for group, _, _ in self._groups:
             group.dissolve()
-        named = {router.instance.name: router.machine for router in self._routers}
-        self._groups = [
-            (SyncGroup(settings.name, [named[name] for name in settings.members]), settings)
-            for settings in surroundings.groups
-        ]
+        named = {router.instance.name: router for router in self._routers}
+        self._groups = []
+        for settings in surroundings.groups:
+            members = [named[name] for name in settings.members]
+            group = SyncGroup(settings.name, [member.machine for member in members])
+            self._groups.append((group, settings, members))
         for script in surroundings.scripts:
             if script.init_fail:
                 self._readings.setdefault((TrackKind.SCRIPT, script.name), 0)
@@ -246,14 +250,15 @@ class VrrpProcess:
         self._handle(self._timeout())
         now = clock()
         self._statics_due(now)
-        due = [router for router in self._routers if router.deadline is not None and router.deadline <= now]
-        if due:
+        first = self._agenda.first()
+        if first is not None and first <= now:
             self._handle(0)
-            for router in self._routers:
+            due = self._agenda.due(now)
+            for router in due:
                 router.advance(now)
-            for router in self._routers:
+            for router in due:
                 router.speak()
-            for router in self._routers:
+            for router in due:
                 router.carry_out()
         self._settle_groups()
         self._flush()
@@ -271,19 +276,23 @@ class VrrpProcess:
             router.static_fault = faults.get(router.instance.name, "")
 
     def _settle_groups(self) -> None:
+        """Bring groups in line of which something has happened to a member."""
+        changed = self._agenda.changed()
         now = clock()
-        for group, settings in self._groups:
+        for group, settings, members in self._groups:
+            if changed.isdisjoint(members):
+                continue
             state = group.settle(now)
-            for router in self._routers:
-                if router.instance.name in settings.members:
-                    router.carry_out()
+            for router in members:
+                router.carry_out()
             if state is not None:
                 log.info("VRRP_Group(%s) Entering %s STATE", group.name, state.value)
                 self._notices.append(group_notice(settings, state))
                 self._report(GroupChanged(group.name, state.value))
+        self._agenda.changed()  # by the settling itself
 
     def _timeout(self) -> float | None:
-        deadlines = [*(router.deadline for router in self._routers), self._statics.deadline]
+        deadlines = (self._agenda.first(), self._statics.deadline)
         first = min((deadline for deadline in deadlines if deadline is not None), default=None)
         return None if first is None else max(0.0, first - clock())
 
@@ -425,25 +434,6 @@ def _send_all(channel: socket.socket, pending: collections.deque[_T], encoder: C
         except OSError:
             pass  # nobody is there to be told
         pending.popleft()
-
-
-def group_notice(settings: SyncGroupSettings, state: VrrpState) -> Notice:
-    """What programs and FIFOs are told about a sync group."""
-    wanted = settings.notify
-    special = {
-        VrrpState.MASTER: wanted.master,
-        VrrpState.BACKUP: wanted.backup,
-        VrrpState.FAULT: wanted.fault,
-        VrrpState.INIT: wanted.stop,
-    }[state]
-    return Notice(
-        kind="GROUP",
-        name=settings.name,
-        state="STOP" if state is VrrpState.INIT else state.value,
-        priority=0,
-        commands=(special,) if special else (),
-        with_arguments=wanted.every,
-    )
 
 
 def _empty(descriptor: int) -> None:

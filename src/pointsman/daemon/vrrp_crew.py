@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pointsman.conf.changes import same
 from pointsman.daemon.messages import InstanceChanged
+from pointsman.daemon.vrrp_agenda import Agenda
 from pointsman.daemon.vrrp_belongings import Host
 from pointsman.daemon.vrrp_endpoint import Endpoint
 from pointsman.daemon.vrrp_host_checks import (
@@ -40,12 +41,14 @@ class Crew:
         run_directory: Path,
         selector: selectors.BaseSelector,
         report: Callable[[InstanceChanged], None],
+        agenda: Agenda[Router],
     ) -> None:
         self.routers: list[Router] = []
         self._host = host
         self._run_directory = run_directory
         self._selector = selector
         self._report = report
+        self._agenda = agenda
         self._endpoints: dict[tuple[str, Address | None, int, int, Address | None], Endpoint] = {}
 
     def add(self, instance: VrrpInstance, present: list[InterfaceAddress], patient: bool = False) -> Router:
@@ -68,7 +71,7 @@ class Crew:
         except OSError as error:
             text = f"cannot write in {self._run_directory}: {error.strerror}"
             raise EnvironmentProblemError(text) from error
-        router = Router(instance, own_address, self._host, memory, self._report)
+        router = Router(instance, own_address, self._host, memory, self._report, self._agenda)
         endpoint.take(router)
         self.routers.append(router)
         return router
@@ -149,6 +152,7 @@ class Crew:
         log.info("(%s) is no more in the configuration", router.instance.name)
         router.stop(deleted=True)
         self.routers.remove(router)
+        self._agenda.forget(router)
         for endpoint in self._endpoints.values():
             endpoint.release(router)
 

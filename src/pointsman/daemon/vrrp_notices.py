@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.model.tracking import Command, TrackKind
+from pointsman.model.tracking import Command, SyncGroupSettings, TrackKind
+from pointsman.model.vrrp import VrrpState
 
 # vrrp -> scripts
 
@@ -76,3 +77,22 @@ def decode_hand_over(data: bytes) -> HandOver | None:
         return _hand_over_decoder.decode(data)
     except msgspec.MsgspecError:
         return None
+
+
+def group_notice(settings: SyncGroupSettings, state: VrrpState) -> Notice:
+    """What programs and FIFOs are told about a sync group."""
+    wanted = settings.notify
+    special = {
+        VrrpState.MASTER: wanted.master,
+        VrrpState.BACKUP: wanted.backup,
+        VrrpState.FAULT: wanted.fault,
+        VrrpState.INIT: wanted.stop,
+    }[state]
+    return Notice(
+        kind="GROUP",
+        name=settings.name,
+        state="STOP" if state is VrrpState.INIT else state.value,
+        priority=0,
+        commands=(special,) if special else (),
+        with_arguments=wanted.every,
+    )

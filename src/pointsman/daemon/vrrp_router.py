@@ -9,6 +9,7 @@ from collections.abc import Callable
 from time import time as wall_clock
 
 from pointsman.daemon.messages import InstanceChanged
+from pointsman.daemon.vrrp_agenda import Agenda
 from pointsman.daemon.vrrp_belongings import Belongings, Host
 from pointsman.daemon.vrrp_interfaces import VirtualInterfaces
 from pointsman.daemon.vrrp_memory import Memory
@@ -45,7 +46,8 @@ RIVAL_SPACING = 0.1
 class Router:
     """Connects a machine with sockets, addresses, programs and the director.
 
-    `report` is called at every change of state. `socket` None: the interface is not usable at present.
+    `report` is called at every change of state; `agenda` hears whenever the deadline may be another one.
+    `socket` None: the interface is not usable at present.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Router:
         host: Host,
         memory: Memory,
         report: Callable[[InstanceChanged], None],
+        agenda: Agenda[Router],
     ) -> None:
         self.instance = instance
         self.socket: AdvertSocket | None = None
@@ -68,6 +71,7 @@ class Router:
         self._host = host
         self._memory = memory
         self._report = report
+        self._agenda = agenda
         self._reason = ""
         self._heard_form: ChecksumForm | None = None
         self._effects: collections.deque[Effect] = collections.deque()
@@ -197,11 +201,13 @@ class Router:
         """Some address has vanished from this host."""
         if self.machine.holds_addresses:
             self._belongings.address_removed(removed)
+            self._agenda.touch(self)
 
     def route_removed(self, message: Message) -> None:
         """Some route or rule has vanished from this host."""
         if self.machine.holds_addresses:
             self._belongings.route_removed(message)
+            self._agenda.touch(self)
 
     def answered(self, answer: Answer) -> None:
         """Somebody else has answered for some address."""
@@ -220,6 +226,7 @@ class Router:
             self.machine.addresses_lost()
         self.machine.advance(now)
         self._effects += self.machine.effects()
+        self._agenda.touch(self)
 
     def speak(self) -> None:
         """Send the adverts that come first: those of all instances go before anybody's addresses."""
@@ -247,6 +254,7 @@ class Router:
                     self._priority_changed(priority)
                 case StateChanged():
                     self._changed(effect)
+        self._agenda.touch(self)
 
     def status(self) -> InstanceChanged:
         """The present state, as the director is told it."""

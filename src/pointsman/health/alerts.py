@@ -87,13 +87,18 @@ def farewell_alerts(config: Config, virtual: VirtualServer, living: Iterable[Ser
     return [Alert(f"[{config.router_id}] {name} - DOWN", _body("=> Shutting down <=")) for name in names]
 
 
-def instance_alert(router_id: str, instance: VrrpInstance, state: VrrpState, reason: str) -> Alert | None:
-    """The mail about a VRRP instance that has entered `state`; None without `smtp_alert`."""
+def instance_alert(
+    router_id: str, instance: VrrpInstance, state: VrrpState, reason: str, *, deleted: bool = False
+) -> Alert | None:
+    """The mail about a VRRP instance that has entered `state`; None without `smtp_alert`.
+
+    `deleted`: it has stopped because the configuration does not have it any more.
+    """
     if not instance.smtp_alert:
         return None
     event, owning = _VRRP_WORDS[state]
     return Alert(
-        f"[{router_id}] VRRP Instance {instance.name} - {event}",
+        f"[{router_id}] VRRP Instance {instance.name} - {'Deleted' if deleted else event}",
         _body(f"=> VRRP Instance is {owning} owning VRRP VIPs <=", reason),
     )
 

@@ -103,10 +103,10 @@ def success(check: DirectCheck, mac: bytes) -> str:
     return f"handshake with {_where(check, mac)}"
 
 
-def silence(check: DirectCheck, mac: bytes) -> str:
+def silence(check: DirectCheck, mac: bytes, source: IPv4Address) -> str:
     """The reason when nothing answers; it names what is usually wrong."""
     return (
-        f"no answer within {check.connect_timeout:.1f} s from {_where(check, mac)}: "
+        f"no answer to {source} within {check.connect_timeout:.1f} s from {_where(check, mac)}: "
         "is the VIP on its lo, and no firewall before it?"
     )
 

@@ -46,9 +46,14 @@ def success(check: NetworkCheck) -> str:
     return f"connected to {target(check)}"
 
 
-def timeout(check: NetworkCheck) -> str:
-    """The reason when nothing answered within `connect_timeout`."""
-    return f"connect timeout after {check.connect_timeout:.1f} s to {target(check)}"
+def timeout(check: NetworkCheck, source: str) -> str:
+    """The reason when nothing answered within `connect_timeout`; `source` is our own address."""
+    return f"connect timeout after {check.connect_timeout:.1f} s from {source} to {target(check)}"
+
+
+def silence(check: NetworkCheck, source: str, what: str, whose: str) -> str:
+    """The reason when something was sent and nothing came back; our own address tells which way it went."""
+    return f"no {what} to {source} within {check.connect_timeout:.1f} s from {whose}"
 
 
 def failure(check: NetworkCheck, code: int, text: str) -> str:

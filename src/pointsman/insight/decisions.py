@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from pointsman.insight.frames import NUMBERS, TCP
 from pointsman.insight.hops import Decision
@@ -39,8 +39,9 @@ def decided(
     vip: Address,
     port: int,
     protocol: str = TCP,
+    own: Collection[Address] = (),
 ) -> Iterator[Decision]:
-    """One decision for each connection to VIP:port in the table."""
+    """One decision for each connection to VIP:port in the table; `own`: the director's addresses."""
     listed = [item for item in connections if int(item.transport) == NUMBERS[protocol] or item.fwmark]
     entries = list(table)
     for item in listed:
@@ -57,6 +58,7 @@ def decided(
             persistent=entry is not None and entry.service.persistence is not None,
             expires=item.expires,
             why=_why(entry, item, listed, counters) if entry else "",
+            local=item.server in own,
         )
 
 

@@ -127,6 +127,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     redirected: tuple[Network, ...] = ()
     """Destinations that nftables hands to this host's own address: realserver up --method redirect."""
 
+    undiscovered: tuple[Address, ...] = ()
+    """IPv6 addresses that nftables keeps out of neighbour discovery."""
+
     def card(self, name: str) -> Card | None:
         return next((card for card in self.cards if card.name == name), None)
 

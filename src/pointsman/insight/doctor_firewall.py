@@ -16,6 +16,8 @@ _PATH_OF_REQUESTS = ("ingress", "prerouting", "input")
 _PATH_OF_ANSWERS = ("output", "postrouting")
 _TCP_NAMES = ("tcp", "6")
 _ICMP_NAMES = ("icmp", "1", "icmpv6", "ipv6-icmp", "58")
+_ND_TARGET = {"base": "th", "offset": 64, "len": 128}
+"""As nft -j writes the target of a solicitation, for which it has no name."""
 _ABOUT_THE_MTU = ("destination-unreachable", "packet-too-big")
 
 
@@ -104,6 +106,21 @@ def redirected(text: str) -> tuple[Network, ...]:
             match = step.get("match")
             if isinstance(match, dict) and _field(match.get("left")) == "daddr":
                 found += _networks(_values(match.get("right")))
+    return tuple(found)
+
+
+def undiscovered(text: str) -> tuple[Address, ...]:
+    """IPv6 addresses that `realserver up --method nft` keeps silent in neighbour discovery."""
+    found: dict[Address, None] = {}
+    for item in json.loads(text)["nftables"]:
+        rule = item.get("rule", {})
+        if (rule.get("table"), rule.get("chain")) != ("pointsman_nd", "input"):
+            continue
+        for step in rule["expr"]:
+            match = step.get("match")
+            if isinstance(match, dict) and match.get("left") == {"payload": _ND_TARGET}:
+                values = [int(str(value), 0) for value in _values(match.get("right"))]
+                found.update({ipaddress.IPv6Address(value): None for value in values})
     return tuple(found)
 
 

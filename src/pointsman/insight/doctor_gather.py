@@ -70,7 +70,7 @@ def host() -> Host:
         )
         routes = tuple(_routes(route, names))
         neighbours = tuple(_neighbours(route, names))
-    rules, redirected, problem = _firewall()
+    rules, redirected, undiscovered, problem = _firewall()
     limit = _number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
     return Host(
         name=socket.gethostname(),
@@ -87,6 +87,7 @@ def host() -> Host:
         neighbour_limit=limit,
         system=doctor_system.system(),
         redirected=redirected,
+        undiscovered=undiscovered,
     )
 
 
@@ -389,22 +390,25 @@ def _neighbours(route: IPRoute, names: dict[int, str]) -> Iterable[Neighbour]:
         )
 
 
-def _firewall() -> tuple[tuple[FirewallRule, ...], tuple[Network, ...], str]:
-    """The rules that drop, what is redirected to this host, and why they could not be read."""
+def _firewall() -> tuple[tuple[FirewallRule, ...], tuple[Network, ...], tuple[Address, ...], str]:
+    """The rules that drop, what is redirected to this host, what is kept out of neighbour discovery; and why
+    nothing could be read."""
     try:
         done = subprocess.run(
             ["nft", "-j", "list", "ruleset"], capture_output=True, text=True, timeout=10, check=False
         )
     except FileNotFoundError:
-        return (), (), "nft is not installed: the firewall could not be looked at"
+        return (), (), (), "nft is not installed: the firewall could not be looked at"
     except (OSError, subprocess.TimeoutExpired) as error:
-        return (), (), f"nft does not answer: {error}"
+        return (), (), (), f"nft does not answer: {error}"
     if done.returncode != 0:
-        return (), (), f"nft does not list its rules: {done.stderr.strip()}"
+        return (), (), (), f"nft does not list its rules: {done.stderr.strip()}"
     try:
-        return doctor_firewall.parse(done.stdout), doctor_firewall.redirected(done.stdout), ""
+        text = done.stdout
+        silent = doctor_firewall.undiscovered(text)
+        return doctor_firewall.parse(text), doctor_firewall.redirected(text), silent, ""
     except (ValueError, KeyError, TypeError) as error:
-        return (), (), f"nft's rules could not be read: {error}"
+        return (), (), (), f"nft's rules could not be read: {error}"
 
 
 def _listeners() -> Iterable[tuple[str, int]]:

@@ -104,8 +104,8 @@ def _redirected(host: Host, vip: Address) -> bool:
 
 
 def _silenced(host: Host, vip: Address) -> bool:
-    """nftables keeps it out of ARP, so it may be on a network card. Neighbour discovery shows on the wire."""
-    return vip.version == 6 or silencing(host.rules, vip)
+    """nftables keeps it out of ARP or neighbour discovery, so it may be on a network card."""
+    return vip in host.undiscovered if vip.version == 6 else silencing(host.rules, vip)
 
 
 def _on_a_card(card: Card, vip: Address, up: str) -> Finding:

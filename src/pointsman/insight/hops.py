@@ -104,6 +104,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until the entry leaves, if nothing more comes."""
     why: str = ""
     """Why this real server; empty: only the scheduler is known."""
+    local: bool = False
+    """The real server is the director itself."""
 
     def __str__(self) -> str:
         by = self.why or f"by {self.scheduler}{' or by persistence' if self.persistent else ''}"
@@ -286,16 +288,31 @@ def _judge(trace: Trace, hosts: dict[str, str]) -> Iterable[Finding]:
     if arrival is None:
         yield _not_directed(trace, hosts)
         return
-    departure = _find(trace.request, DIRECTOR, sends=True)
+    director = arrival.place.host
+    departure = next((hop for hop in trace.request if hop.place.host == director and hop.place.sends), None)
     if departure is None:
         yield from _not_forwarded(trace, arrival, hosts)
         return
     yield _director_finding(arrival, departure, hosts)
-    delivery = _find(trace.request, REAL_SERVER, sends=False)
+    delivery = _delivery(trace.request, director)
     if delivery is None:
         yield _lost(departure, "no real server received it", hosts)
         return
     yield from _judge_answer(trace, delivery, hosts)
+
+
+def _delivery(request: Iterable[Hop], director: str) -> Hop | None:
+    """Where a real server received it; another director may be one."""
+    return next(
+        (
+            hop
+            for hop in request
+            if hop.place.role in (REAL_SERVER, DIRECTOR)
+            and hop.place.host != director
+            and not hop.place.sends
+        ),
+        None,
+    )
 
 
 def _not_directed(trace: Trace, hosts: dict[str, str]) -> Finding:
@@ -314,6 +331,9 @@ def _not_forwarded(trace: Trace, arrival: Hop, hosts: dict[str, str]) -> Iterabl
     reply = _find(trace.answer, DIRECTOR, sends=True)
     if reply is None:
         yield _lost(arrival, f"the director {director} received it and sent nothing on", hosts)
+    elif _chose_itself(trace, director):
+        yield Finding(True, f"the director {director} chose itself, and changed nothing")
+        yield from _judge_answer(trace, arrival, hosts)
     elif "R" in reply.frame.flags:
         yield Finding(
             False,
@@ -348,7 +368,9 @@ def _director_finding(arrival: Hop, departure: Hop, hosts: dict[str, str]) -> Fi
 
 def _judge_answer(trace: Trace, delivery: Hop, hosts: dict[str, str]) -> Iterable[Finding]:
     server = delivery.place.host
-    passed = next((hop for hop in trace.answer if hop.place.role == DIRECTOR), None)
+    passed = next(
+        (hop for hop in trace.answer if hop.place.role == DIRECTOR and hop.place.host != server), None
+    )
     if not trace.answer:
         yield Finding(
             False,
@@ -376,8 +398,13 @@ def _judge_answer(trace: Trace, delivery: Hop, hosts: dict[str, str]) -> Iterabl
     elif passed is None:
         yield Finding(
             True,
-            f"the answer went from {server} to the client with the VIP as source, past the director",
+            f"the answer went from {server} to the client with the VIP as source"
+            + ("" if _chose_itself(trace, server) else ", past the director"),
         )
+
+
+def _chose_itself(trace: Trace, director: str) -> bool:
+    return any(item.local and item.director == director for item in trace.decisions)
 
 
 def _find(hops: Iterable[Hop], role: str, sends: bool) -> Hop | None:

@@ -47,7 +47,7 @@ def tell(console: Console, topologies: Sequence[str], xdp_mode: str = "auto", pr
                 lab.up()
                 inodes = {node.inode for node in lab.nodes.values()}
                 story.expect(True, f"{len(lab.nodes)} hosts are up")
-            for chapter in _CHAPTERS[topology]:
+            for chapter in CHAPTERS[topology]:
                 chapter(story, lab)
         except LabError:
             _clean_up(lab)
@@ -271,7 +271,8 @@ def _dual_homed(story: Story, lab: Lab) -> None:
         story.expect(traced.trace.ok, "direct routing, as in the document's six lines of tcpdump")
 
 
-_CHAPTERS: dict[str, tuple[Callable[[Story, Lab], None], ...]] = {
+CHAPTERS: dict[str, tuple[Callable[[Story, Lab], None], ...]] = {
     "ha-pair": (_listing_and_requests, _web_server_dies, _master_dies, _master_returns),
     "dual-homed": (_dual_homed,),
 }
+"""What is told about a topology; there are topologies without a story."""

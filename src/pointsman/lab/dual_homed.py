@@ -20,6 +20,8 @@ REAL_SERVER = "192.168.88.20"
 TOPOLOGY = Topology(
     name="dual-homed",
     summary="one director and one real server, each on br_e and br_lvs; the client is the KVM node",
+    vip=VIP,
+    port=PORT,
     segments=(
         Segment(name="br_e", node="client", mac="00:1a:a0:21:21:65", addresses=("192.168.7.2/24",)),
         Segment(name="br_lvs", node="client"),

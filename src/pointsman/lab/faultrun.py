@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.lab import dual_homed, faults, ha_pair, waiting
+from pointsman.lab import faults, ha_pair, waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.fault import Fault
 from pointsman.lab.lab import Lab
@@ -222,10 +222,7 @@ def _client_of(lab: Lab, node: str) -> str:
 
 def _trace(lab: Lab, source: str) -> str:
     """What a trace of a connection from this client address finds wrong."""
-    if lab.topology is ha_pair.TOPOLOGY:
-        found = trace(lab, ha_pair.VIP, 80, source=source)
-    else:
-        found = trace(lab, dual_homed.VIP, dual_homed.PORT)
+    found = trace(lab, lab.topology.vip, lab.topology.port, source=source)
     wrong = [finding.text for finding in found.trace.findings if not finding.ok]
     return "; ".join(wrong) or WENT_WELL
 

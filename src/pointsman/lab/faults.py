@@ -228,7 +228,7 @@ FAULTS = (
         "lb-02",
         "the backup director's firewall drops VRRP: it makes itself master",
         "firewall",
-        dropping("input", "ip protocol vrrp"),
+        dropping("input", "ip protocol 112"),
         _DROP_TABLE,
     ),
     _dual(

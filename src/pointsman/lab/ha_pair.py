@@ -43,6 +43,8 @@ def _outside(*numbers: int) -> Interface:
 TOPOLOGY = Topology(
     name="ha-pair",
     summary="two directors, two web servers each with its own gateway, mail, clients beyond a router",
+    vip=VIP,
+    port=80,
     segments=(Segment(name="br-lan", node="switch"), Segment(name="br-out", node="switch")),
     nodes=(
         NodeSpec(name="switch", role=Role.SWITCH),

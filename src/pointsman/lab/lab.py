@@ -29,6 +29,7 @@ from pointsman.lab import (
     offload,
     processes,
     services,
+    two_box,
     waiting,
 )
 from pointsman.lab import node as nodes
@@ -37,10 +38,12 @@ from pointsman.lab.node import Node
 from pointsman.lab.topology import Role, Topology
 
 TOPOLOGIES: dict[str, Topology] = {
-    topology.name: topology for topology in (ha_pair.TOPOLOGY, dual_homed.TOPOLOGY)
+    topology.name: topology for topology in (ha_pair.TOPOLOGY, dual_homed.TOPOLOGY, two_box.TOPOLOGY)
 }
 PREFIX = "pm"
 """Of the namespaces' names: `pm-lb-01`. Tests use one of their own and so run beside a user's lab."""
+CONFIGURATIONS = {ha_pair.TOPOLOGY.name: ha_pair.configuration, two_box.TOPOLOGY.name: two_box.configuration}
+"""Of the directors, by their names; the others run without a file."""
 XDP_MODES = ("auto", "native", "generic", "tc")
 
 _DIRECTORY = nodes.RUN_DIRECTORY / "lab"
@@ -164,11 +167,12 @@ class Lab:
         services.start_nginx(self.node(name), self.directory / name)
 
     def start_director(self, name: str) -> None:
-        """`pointsman run` on a director, as the topology's document configures it."""
+        """`pointsman run` on a director, as the topology configures it."""
         node = self.node(name)
-        if self.topology is ha_pair.TOPOLOGY:
+        text = CONFIGURATIONS.get(self.topology.name)
+        if text is not None:
             configuration = self.directory / f"{name}.conf"
-            configuration.write_text(ha_pair.configuration(name))
+            configuration.write_text(text(name))
             arguments = ["-f", str(configuration)]
         else:
             arguments = [word for card in node.spec.interfaces for word in ("--interface", card.name)]
@@ -189,18 +193,20 @@ class Lab:
             raise LabError(f"{name}: the director has not stopped within {_STOP_SECONDS:g} s") from error
 
     def masters(self) -> list[str]:
-        """The directors of ha-pair that hold the VIP now."""
-        held = f"{ha_pair.VIP}/"
+        """The directors that hold the VIP now, on a network card: on lo they would as real servers."""
+        held = f"{self.topology.vip}/"
         return [
-            name
-            for name in ha_pair.DIRECTORS
-            if any(address.startswith(held) for address in self.node(name).addresses("ens224"))
+            spec.name
+            for spec in self.topology.with_role(Role.DIRECTOR)
+            for card in spec.interfaces
+            if any(address.startswith(held) for address in self.node(spec.name).addresses(card.name))
         ]
 
     def wait_for_master(self, name: str, seconds: float = _MASTER_SECONDS) -> None:
         """Until this director, and no other, holds the VIP."""
         try:
-            waiting.until(lambda: self.masters() == [name], seconds, f"{name} alone holds {ha_pair.VIP}")
+            what = f"{name} alone holds {self.topology.vip}"
+            waiting.until(lambda: self.masters() == [name], seconds, what)
         except LabError as error:
             tail = services.log_tail(self.node(name), "director")
             raise LabError(f"{error} (held by: {self.masters() or 'nobody'}); {tail}") from error
@@ -294,7 +300,24 @@ def _start_dual_homed(lab: Lab) -> None:
         director.run(["pointsman", "ipvsadm", *words.split()])
 
 
-_START: dict[str, Callable[[Lab], None]] = {"ha-pair": _start_ha_pair, "dual-homed": _start_dual_homed}
+def _start_two_box(lab: Lab) -> None:
+    for name in two_box.BOXES:
+        lab._progress(f"{name}: python3 -m http.server {two_box.PORT}")
+        services.start_http_server(lab.node(name), two_box.PORT, lab.directory / name)
+        if lab._directors:
+            lab._progress(f"{name}: pointsman realserver up {two_box.VIP}")
+            services.set_up_real_server(lab.node(name), two_box.VIP, ["eth0"])
+    if lab._directors:
+        lab.start_director("box-01")
+        lab.wait_for_master("box-01")
+        lab.start_director("box-02")
+
+
+_START: dict[str, Callable[[Lab], None]] = {
+    "ha-pair": _start_ha_pair,
+    "dual-homed": _start_dual_homed,
+    "two-box": _start_two_box,
+}
 
 
 def running(prefix: str = PREFIX) -> Iterator[Lab]:

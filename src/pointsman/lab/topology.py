@@ -60,6 +60,9 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     summary: str
+    vip: str = ""
+    port: int = 0
+    """The service that it is about."""
     segments: tuple[Segment, ...]
     nodes: tuple[NodeSpec, ...]
 

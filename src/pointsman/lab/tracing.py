@@ -177,7 +177,10 @@ def _decisions(lab: Lab, vip: Address, port: int, client_port: int, protocol: st
         except (ControlError, ProtocolError):
             continue  # no director runs there
         assert isinstance(reply, TableReply)
-        for item in decided(reply.table, reply.counters, reply.connections, node.name, vip, port, protocol):
+        cards = [node.addresses(card.name) for card in node.spec.interfaces]
+        own = {ipaddress.ip_interface(text).ip for addresses in cards for text in addresses}
+        read = (reply.table, reply.counters, reply.connections)
+        for item in decided(*read, node.name, vip, port, protocol, own):
             if item.client_port == client_port:
                 yield item
 

@@ -146,7 +146,7 @@ CASES = (
         "backlog full",
         _crowd,
         _uncrowd,
-        {"TCP_CHECK": "connect timeout", "HTTP_GET": "connect timeout", "DR_CHECK": "no answer within"},
+        {"TCP_CHECK": "connect timeout", "HTTP_GET": "connect timeout", "DR_CHECK": "no answer to"},
     ),
     Case(
         "without the VIP",

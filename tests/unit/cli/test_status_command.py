@@ -29,9 +29,9 @@ def shown(**changes: Any) -> str:
 
 
 def test_lost_packets_are_counted_and_explained_others_are_not() -> None:
-    said = shown(exits={"no_neighbour": 12, "ttl_exceeded": 0, "not_ipv4": 99})
+    said = shown(exits={"no_neighbour": 12, "ttl_exceeded": 0, "not_ip": 99})
     assert "12 packets no_neighbour: dropped, the real server's MAC address was not known" in said
-    assert "ttl" not in said and "not_ipv4" not in said
+    assert "ttl" not in said and "not_ip" not in said
 
 
 def test_a_service_put_in_by_hand_is_not_called_unchecked() -> None:

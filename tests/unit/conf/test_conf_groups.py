@@ -101,3 +101,18 @@ def test_a_group_survives_being_written_and_read_again() -> None:
     assert services(again) == services(config)
     assert show(again) == show(config)
     assert [virtual.group for virtual in again.virtual_servers] == ["web"] * 4
+
+
+def test_with_nftables_ipvs_a_group_is_one_service_with_a_mark() -> None:
+    text = GROUP.format(lines="10.0.0.1-2 80\n10.0.0.1 443", real="192.0.2.20 80", protocol="TCP")
+    config = load_text("global_defs {\nnftables_ipvs\nnftables_ipvs_start_fwmark 7\n}\n" + text).config
+    (virtual,) = config.virtual_servers
+    assert str(virtual.service.key) == "FWM 7" and virtual.leads
+    assert {str(front) for front in virtual.service.fronts} == {
+        *("TCP 10.0.0.1:80", "TCP 10.0.0.2:80", "TCP 10.0.0.1:443"),
+    }
+    (check,) = virtual.members[0].checks
+    assert isinstance(check, TcpCheck) and check.connect_port == 80
+    assert virtual.members[0].server.key.port == 0
+    again = load_text(show(config)).config
+    assert again.virtual_servers[0].service == virtual.service and show(again) == show(config)

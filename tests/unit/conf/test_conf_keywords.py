@@ -47,7 +47,17 @@ def test_the_table_knows_keepalived() -> None:
 OURS = {"nb_get_retry", "rise", "fall"}
 """In TCP_CHECK, and in all checkers, they are no words of keepalived 2.x."""
 
-OURS_ALONE = {"DR_CHECK", "slow_start", "drain", "smtp_tls", "smtp_tls_verify", "smtp_tls_ca", "smtp_auth", "tls_verify", "tls_ca"}
+OURS_ALONE = {
+    "DR_CHECK",
+    "slow_start",
+    "drain",
+    "smtp_tls",
+    "smtp_tls_verify",
+    "smtp_tls_ca",
+    "smtp_auth",
+    "tls_verify",
+    "tls_ca",
+}
 """Words and blocks that only Pointsman has."""
 
 

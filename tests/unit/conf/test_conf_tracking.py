@@ -178,7 +178,7 @@ def test_programs_have_arguments_and_users(whole: Config) -> None:
     assert (whole.vrrp.script_user, whole.vrrp.script_group) == ("nobody", "nogroup")
     (fifo,) = whole.vrrp.fifos
     assert (fifo.word, fifo.path) == ("vrrp_notify_fifo", "/run/vrrp.fifo")
-    assert fifo.reader == Command(("/usr/bin/reader", "-v"))
+    assert fifo.reader == Command(("/usr/bin/reader", "-v"), "nobody", "nogroup")
 
 
 def test_finer_settings_come_from_the_instance_or_from_global_defs(whole: Config) -> None:
@@ -269,7 +269,7 @@ FRAME = """vrrp_instance A {
         ("track_interface {\n eth1 weight 400\n }", "", "a weight is a number from -253 to 253"),
         ("track_interface {\n eth1 often\n }", "", "often is not an option; there are weight N"),
         ("notify_master up.sh", "", "notify_master wants the path of a program, from / on"),
-        ('notify_master "/bin/a \'b"', "", "notify_master: No closing quotation"),
+        ('notify_master "/bin/a \'b"', "", "notify_master: a ' is never closed"),
         ("", "vrrp_script s {\n interval 1\n }", "vrrp_script s has no script"),
         ("", "track_file f {\n weight 1\n }", "track_file f has no file"),
         ("", "vrrp_sync_group G {\n group {\n Z\n }\n }", "group: there is no vrrp_instance Z"),

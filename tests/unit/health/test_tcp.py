@@ -28,8 +28,9 @@ def test_failures_have_words(code: int, text: str) -> None:
     assert code not in tcp.OUR_OWN_ERRORS
 
 
-def test_timeout_and_success_name_the_target() -> None:
-    assert tcp.timeout(CHECK) == "connect timeout after 3.0 s to 192.168.100.20:80"
+def test_timeout_and_success_name_both_ends() -> None:
+    ours = "192.168.100.10"
+    assert tcp.timeout(CHECK, ours) == f"connect timeout after 3.0 s from {ours} to 192.168.100.20:80"
     assert tcp.success(CHECK) == "connected to 192.168.100.20:80"
 
 

@@ -114,6 +114,17 @@ def test_what_realserver_redirects_is_known() -> None:
     assert doctor_firewall.redirected(ruleset(rule)) == (), "somebody else's redirect is none of ours"
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_what_realserver_keeps_out_of_neighbour_discovery_is_known(several: bool) -> None:
+    left = {"payload": {"base": "th", "offset": 64, "len": 128}}
+    number = "0xfd000000000000000000000000000033"
+    value: Any = {"set": [number, "0xfd000000000000000000000000000034"]} if several else number
+    rule = [{"match": {"op": "==", "left": left, "right": value}}, {"drop": None}]
+    found = doctor_firewall.undiscovered(ruleset(rule, table="pointsman_nd"))
+    assert list(map(str, found)) == ["fd00::33", "fd00::34"][: 1 + several]
+    assert doctor_firewall.undiscovered(ruleset(rule)) == ()
+
+
 def test_this_machine_is_read() -> None:
     found = doctor_system.system()
     assert found.bpf_jit in (0, 1, 2)

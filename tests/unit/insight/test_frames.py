@@ -7,7 +7,7 @@ import ipaddress
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
@@ -68,6 +68,7 @@ def test_what_is_neither_tcp_nor_udp_is_refused(packet: Ether) -> None:
 
 
 @given(st.binary(max_size=SNAP_LENGTH))
+@settings(deadline=None)
 def test_any_bytes_give_a_frame_or_a_frame_error(data: bytes) -> None:
     starts = (
         b"",

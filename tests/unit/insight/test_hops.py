@@ -270,3 +270,34 @@ def test_the_decision_of_the_data_plane_is_shown() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
     hoptable.show(traced, HOSTS, console)
     assert str(decision) in console.export_text()
+
+
+def test_another_director_may_be_the_real_server() -> None:
+    both = [
+        msgspec.structs.replace(item, place=msgspec.structs.replace(item.place, role="director"))
+        if item.place.host == "server"
+        else item
+        for item in DOCUMENT
+    ]
+    assert texts(follow(both)) == texts(follow(DOCUMENT))
+    assert texts(follow(both[:3])) == [
+        "the director lvs changed only the MACs; it chose server",
+        f"lost after hop 3 (lvs:eth8 sends, to {ETH12} (server)): no real server received it",
+    ]
+
+
+def test_the_director_itself_may_be_the_real_server() -> None:
+    seen = [*DOCUMENT[:2], at("lvs", "eth7", "director", True, SYN_ACK), DOCUMENT[5]]
+    dated = [msgspec.structs.replace(item, time=float(number)) for number, item in enumerate(seen)]
+    chosen = Decision(
+        director="lvs", server="192.168.88.10:8000", state="SYN_RECV", scheduler="rr", persistent=False
+    )
+    itself = msgspec.structs.replace(chosen, local=True)
+    trace = analyse(dated, VIP, PORT, HOSTS, decisions=[itself])
+    assert trace.ok
+    assert texts(trace) == [
+        "the director lvs chose itself, and changed nothing",
+        "the answer went from lvs to the client with the VIP as source",
+    ]
+    other = analyse(dated, VIP, PORT, HOSTS, decisions=[chosen])
+    assert texts(other) == ["the director lvs answered itself and forwarded nothing"]

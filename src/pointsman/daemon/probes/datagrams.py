@@ -7,7 +7,7 @@ import random
 import socket
 
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, Result
-from pointsman.daemon.probes.sockets import connected, failure
+from pointsman.daemon.probes.sockets import connected, failure, source_of
 from pointsman.health import dns, tcp, udp
 from pointsman.model.checks import DnsCheck, NetworkCheck, UdpCheck
 
@@ -27,7 +27,7 @@ async def ask_dns(check: DnsCheck) -> Result:
                 raise ProbeFailedError(f"{trouble} for {what}")
             if trouble is not None:
                 return Result(Outcome.PASSED, f"answer for {what}")
-        raise exchange.silence("no answer")
+        raise exchange.silence("answer")
 
 
 async def ask_udp(check: UdpCheck) -> Result:
@@ -36,7 +36,7 @@ async def ask_udp(check: UdpCheck) -> Result:
     async with _Exchange(check, payload) as exchange:
         reply = await exchange.receive()
         if reply is None and check.require_reply:
-            raise exchange.silence("no reply")
+            raise exchange.silence("reply")
         trouble = udp.trouble(check, reply) if check.require_reply and reply is not None else ""
         if trouble:
             raise ProbeFailedError(f"{trouble} from {tcp.target(check)}")
@@ -78,5 +78,5 @@ class _Exchange:
 
     def silence(self, what: str) -> ProbeFailedError:
         """The error when nothing has come."""
-        took = f"{self._check.connect_timeout:.1f} s"
-        return ProbeFailedError(f"{what} within {took} from {tcp.target(self._check)}")
+        whose = tcp.target(self._check)
+        return ProbeFailedError(tcp.silence(self._check, source_of(self._socket), what, whose))

@@ -55,8 +55,9 @@ async def probe(check: DirectCheck) -> Result:
         raise ProbeUnableError(f"no handshake with {virtual} at {real}: {error.strerror}") from None
     if found is direct.Reply.ACCEPTED:
         return Result(Outcome.PASSED, direct.success(check, mac))
-    reason = direct.refused if found is direct.Reply.REFUSED else direct.silence
-    raise ProbeFailedError(reason(check, mac))
+    if found is direct.Reply.REFUSED:
+        raise ProbeFailedError(direct.refused(check, mac))
+    raise ProbeFailedError(direct.silence(check, mac, ends.source))
 
 
 async def _mac(netlink: NetlinkSocket, way: OnLink, address: IPv4Address, latest: float) -> bytes | None:

@@ -10,7 +10,8 @@ import struct
 import msgspec
 
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, Result
-from pointsman.daemon.probes.sockets import failure, no_socket, opened
+from pointsman.daemon.probes.sockets import failure, no_socket, opened, source_of
+from pointsman.health import tcp
 from pointsman.health.direct import checksum
 from pointsman.model.checks import PingCheck
 
@@ -35,8 +36,7 @@ async def probe(check: PingCheck) -> Result:
             while not is_reply(six, await loop.sock_recv(sock, LARGEST), pattern):
                 pass
     except TimeoutError:
-        took = f"{check.connect_timeout:.1f} s"
-        raise ProbeFailedError(f"no echo within {took} from {target}") from None
+        raise ProbeFailedError(tcp.silence(check, source_of(sock), "echo", target)) from None
     except OSError as error:
         raise failure(check, error) from None
     finally:

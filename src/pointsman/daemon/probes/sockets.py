@@ -36,6 +36,11 @@ def _prepare(sock: socket.socket, check: NetworkCheck) -> None:
     sock.bind((str(check.bind_address or wildcard), check.bind_port))
 
 
+def source_of(sock: socket.socket) -> str:
+    """The address that the check's packets come from, as far as the system has chosen one."""
+    return str(sock.getsockname()[0])
+
+
 def no_socket(check: NetworkCheck, error: OSError) -> ProbeUnableError:
     """The error of a socket that could not be had."""
     return ProbeUnableError(f"no socket to check {tcp.target(check)} from: {error.strerror}")
@@ -51,8 +56,9 @@ async def connected(check: NetworkCheck, kind: socket.SocketKind = socket.SOCK_S
     try:
         await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, address), check.connect_timeout)
     except TimeoutError:
+        reason = tcp.timeout(check, source_of(sock))
         sock.close()
-        raise ProbeFailedError(tcp.timeout(check)) from None
+        raise ProbeFailedError(reason) from None
     except OSError as error:
         sock.close()
         raise failure(check, error) from None

@@ -8,7 +8,7 @@ import os
 import socket
 
 from pointsman.daemon.probes.probe import Finished, Outcome, Result
-from pointsman.daemon.probes.sockets import opened
+from pointsman.daemon.probes.sockets import opened, source_of
 from pointsman.health import tcp
 from pointsman.model.checks import TcpCheck
 
@@ -54,7 +54,8 @@ class TcpProbe:
         self._end(outcome, tcp.failure(self._check, code, os.strerror(code)))
 
     def _timed_out(self) -> None:
-        self._end(Outcome.FAILED, tcp.timeout(self._check))
+        assert self._socket is not None
+        self._end(Outcome.FAILED, tcp.timeout(self._check, source_of(self._socket)))
 
     def _end(self, outcome: Outcome, reason: str) -> None:
         self._close()

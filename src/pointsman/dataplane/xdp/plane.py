@@ -90,18 +90,21 @@ class XdpDataPlane:
         interfaces: Sequence[str],
         mode: str = "auto",
         connection_limit: int = 1 << 20,
+        connection6_limit: int | None = None,
     ) -> XdpDataPlane:
         """Put the program on these interfaces, with the tables that are pinned there if they fit.
 
-        `mode` is auto, native, generic or tc. `connection_limit` counts for new tables only.
+        `mode` is auto, native, generic or tc. `connection_limit` and `connection6_limit`, of
+        IPv6 (a quarter of the first if none is given), count for new tables only.
         Raises DataPlaneError; then what was in force still is.
         """
         if mode not in MODES:
             raise DataPlaneError(errno.EINVAL, f"unknown XDP mode {mode}: use one of {', '.join(MODES)}")
         words, abi = _read_object()
         pins.ensure_bpf_file_system(pin_directory)
+        sizes = Sizes.for_limit(connection_limit, connection6_limit)
         try:
-            return cls._open(pin_directory, interfaces, mode, Sizes.for_limit(connection_limit), words, abi)
+            return cls._open(pin_directory, interfaces, mode, sizes, words, abi)
         except PermissionError as error:
             raise DataPlaneError(
                 error.errno or errno.EPERM,

@@ -57,7 +57,7 @@ class Sizes:
         return cls(
             connections=connections,
             connections6=six,
-            templates=max(1 << 16, (connections + six) // 4),
+            templates=max(1 << 16, connections // 4),
         )
 
     def entries(self) -> dict[str, int]:

@@ -1,0 +1,63 @@
+"""Kinds of interfaces besides cables that this kernel can make: macvlan and bridge, as ways in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.bpf.test_attach import KEY, OPERATIONS, RIP, SERVER, VIP, Cluster, connected, exchange
+
+from pointsman.dataplane.interface import NextHop
+from pointsman.dataplane.xdp import interfaces
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.lab import namespace
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+def put_on(cluster: Cluster, kind: str, parent: str, name: str, address: str) -> None:
+    """Give the director an interface above (macvlan) or around (bridge) a cable, with the cable's address."""
+    cluster.run(cluster.director, f"ip address del {address} dev {parent}")
+    if kind == "macvlan":
+        cluster.run(cluster.director, f"ip link add {name} link {parent} type macvlan mode bridge")
+        # Otherwise the interface below answers ARP for it, too, and gets the frames.
+        cluster.run(cluster.director, f"sysctl -qw net.ipv4.conf.{parent}.arp_ignore=1")
+    else:
+        cluster.run(cluster.director, f"ip link add {name} type bridge")
+        cluster.run(cluster.director, f"ip link set {parent} master {name}")
+    cluster.run(cluster.director, f"ip link set {name} up")
+    cluster.run(cluster.director, f"sysctl -qw net.ipv4.conf.{name}.rp_filter=0")
+    cluster.run(cluster.director, f"ip address add {address} dev {name}")
+
+
+@pytest.mark.parametrize("mode", ["tc", "generic"])
+@pytest.mark.parametrize("kind", ["macvlan", "bridge"])
+def test_a_connection_comes_in_by_one_and_leaves_by_another(cluster: Cluster, kind: str, mode: str) -> None:
+    """Two ways in, too: the program is on both, and clients may come by either."""
+    put_on(cluster, kind, "d0", "in0", f"{VIP}/24")
+    put_on(cluster, kind, "d1", "out0", "10.8.0.1/24")
+    cluster.run(cluster.client, "ip link set c0 gso_max_segs 1")
+    with namespace.entered(cluster.director):
+        plane = XdpDataPlane.open(cluster.pins, ["in0", "out0"], mode, 4096)
+        assert not plane.apply(OPERATIONS)
+        source, index = interfaces.hardware_address("out0"), interfaces.index_of("out0")
+        plane.set_next_hops([NextHop(SERVER.key.address, index, source, cluster.mac(cluster.server, "s0"))])
+    with connected(cluster) as (caller, answerer):
+        exchange(caller, answerer, b"by way of " + kind.encode())
+        assert [str(item.server) for item in plane.connections()] == [RIP]
+    assert plane.counters().of(KEY).traffic.packets >= 3
+    assert [(item.interface, item.mode) for item in plane.capabilities().attachments] == [
+        ("in0", mode),
+        ("out0", mode),
+    ]
+    plane.close(keep_forwarding=False)

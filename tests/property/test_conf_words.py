@@ -1,0 +1,233 @@
+"""Configurations made from the keyword table: honoured words mean something, and show keeps it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.property.test_conf_laws import plain
+
+from pointsman.conf.keywords import Keyword, Status
+from pointsman.conf.load import load_text
+from pointsman.conf.problems import ConfError
+from pointsman.conf.show import show
+from pointsman.conf.table import TABLE
+from pointsman.conf.values import (
+    Boolean,
+    Choice,
+    Flag,
+    Granularity,
+    Integer,
+    Interface,
+    Ip,
+    Kind,
+    Md5,
+    Ranges,
+    Seconds,
+    Text,
+    Texts,
+)
+
+hosts = st.integers(1, 250).map(lambda n: f"10.0.0.{n}")
+
+
+def numbers(kind: Integer) -> st.SearchStrategy[str]:
+    """Small ones as a rule, and the ends of the range."""
+    high = min(kind.high, kind.low + 300)
+    return (st.integers(kind.low, high) | st.sampled_from([kind.low, kind.high])).map(str)
+
+
+def values(kind: Kind) -> st.SearchStrategy[str] | None:
+    """Texts that a type takes; None: it depends on what else there is."""
+    if isinstance(kind, Flag):
+        return st.just("")
+    if isinstance(kind, Boolean):
+        return st.sampled_from(["", "on", "off", "yes", "false"])
+    if isinstance(kind, Integer):
+        return numbers(kind)
+    if isinstance(kind, Seconds):
+        top = min(kind.high, kind.low + 300)
+        return st.sampled_from([f"{kind.low:f}", f"{top:g}"]) | st.integers(1, int(top * 100) or 1).map(
+            lambda n: f"{max(kind.low, n / 100):.2f}"
+        )
+    if isinstance(kind, Choice):
+        return st.sampled_from(kind.choices)
+    if isinstance(kind, Texts):
+        return st.lists(st.sampled_from(kind.choices), min_size=1, max_size=3, unique=True).map(" ".join)
+    if isinstance(kind, Ranges):
+        return st.integers(kind.low, kind.high).map(str)
+    simple: dict[type, st.SearchStrategy[str]] = {
+        Ip: hosts,
+        Interface: st.sampled_from(["eth0", "eth1.5"]),
+        Granularity: st.sampled_from(["255.255.255.0", "24", "32"]),
+        Md5: st.just("9b3a0c85a887a256d6939da88aabd8cd"),
+        Text: st.sampled_from(["word", "two words", "a.b-c", "/path"]).map(lambda text: f'"{text}"'),
+    }
+    return simple.get(type(kind))
+
+
+def words(block: str) -> list[tuple[Keyword, st.SearchStrategy[str]]]:
+    """Honoured words of a block that stand alone, with strategies for what is behind them."""
+    return [
+        (row, strategy)
+        for row in TABLE[block].values()
+        if row.status is Status.HONOURED and not row.opens and (strategy := values(row.kind)) is not None
+    ]
+
+
+@st.composite
+def lines(draw: st.DrawFn, block: str) -> str:
+    """A few of its words, each once."""
+    chosen = draw(st.lists(st.sampled_from(words(block)), max_size=6, unique_by=lambda row: row[0].canonical))
+    return "".join(f"    {row.name} {draw(strategy)}\n" for row, strategy in chosen)
+
+
+CHECKS = [
+    name for name, row in TABLE["real_server"].items() if row.opens == name and not name.startswith("BFD")
+]
+
+
+@st.composite
+def files(draw: st.DrawFn) -> str:
+    """Blocks of words; often they contradict each other, which load says."""
+    check = draw(st.sampled_from(CHECKS))
+    extra = {"MISC_CHECK": "misc_path /bin/true\n", "FILE_CHECK": "track_file load\n"}.get(check, "")
+    if check in ("HTTP_GET", "SSL_GET"):
+        extra = f"url {{\n{draw(lines('url'))}}}\n"
+    return (
+        f"global_defs {{\n{draw(lines('global_defs'))}}}\n"
+        f"track_file load {{\nfile /run/load\n}}\n"
+        f"vrrp_script alive {{\nscript /bin/true\n{draw(lines('vrrp_script'))}}}\n"
+        f"vrrp_track_process web {{\nprocess nginx\n{draw(lines('vrrp_track_process'))}}}\n"
+        f"vrrp_instance A {{\ninterface eth0\nvirtual_router_id 5\nvirtual_ipaddress {{\n10.0.0.251/24\n}}\n"
+        f"track_script {{\nalive\n}}\n{draw(lines('vrrp_instance'))}}}\n"
+        f"virtual_server 10.0.0.251 80 {{\nlvs_method DR\nprotocol TCP\n{draw(lines('virtual_server'))}"
+        f"real_server 10.0.0.252 80 {{\n{draw(lines('real_server'))}"
+        f"{check} {{\n{extra}{draw(lines(check))}}}\n"
+        f"}}\n}}\n"
+    )
+
+
+LOADED: list[Any] = []
+
+
+@given(files())
+@settings(max_examples=300, deadline=None)
+def test_what_words_of_the_table_make_is_shown_and_read_alike(text: str) -> None:
+    try:
+        config = load_text(text).config
+    except ConfError:
+        return
+    LOADED.append(config)
+    assert plain(load_text(show(config)).config) == plain(config)
+
+
+def test_most_of_them_are_no_contradictions() -> None:
+    """Runs behind the law above, which would otherwise hold for nothing."""
+    assert len(LOADED) > 30
+
+
+def frame(block: str, inside: str, check: str) -> str:
+    """A configuration with something more in one of its blocks."""
+
+    def more(name: str) -> str:
+        return inside if name == block else ""
+
+    extra = {"MISC_CHECK": "misc_path /bin/true\n", "FILE_CHECK": "track_file load\n"}.get(check, "")
+    if check in ("HTTP_GET", "SSL_GET"):
+        extra = f"url {{\npath /\n{more('url')}}}\n"
+    return (
+        "global_defs {\nsmtp_server 10.0.0.9\nnotification_email {\na@b.c\n}\nvrrp_notify_fifo /run/fifo\n"
+        f"{more('global_defs')}}}\ntrack_file load {{\nfile /run/load\n{more('track_file')}}}\n"
+        f"vrrp_script alive {{\nscript /bin/true\n{more('vrrp_script')}}}\n"
+        f"vrrp_track_process web {{\nprocess nginx\n{more('vrrp_track_process')}}}\n"
+        "vrrp_instance A {\ninterface eth0\nvirtual_router_id 5\nvirtual_ipaddress {\n10.0.0.251/24\n}\n"
+        f"track_script {{\nalive\n}}\n{more('vrrp_instance')}}}\n"
+        f"virtual_server 10.0.0.251 80 {{\nlvs_method DR\nprotocol TCP\n{more('virtual_server')}"
+        f"real_server 10.0.0.252 80 {{\n{more('real_server')}{check} {{\n{extra}{more(check)}}}\n}}\n}}\n"
+    )
+
+
+def some(kind: Kind) -> list[str]:
+    """Values of a type, of which one at least is not the default."""
+    if isinstance(kind, Integer):
+        return [str(kind.low), str(min(kind.high, kind.low + 7)), str(kind.high)]
+    if isinstance(kind, Seconds):
+        return [f"{kind.low:f}", f"{min(kind.high, kind.low + 7):.0f}"]
+    if isinstance(kind, Boolean):
+        return ["on", "off"]
+    if isinstance(kind, Choice | Texts):
+        return list(kind.choices)
+    if isinstance(kind, Flag):
+        return [""]
+    return [
+        "200",
+        "10.0.0.7",
+        "224.0.0.99",
+        "eth7",
+        "24",
+        "9b3a0c85a887a256d6939da88aabd8cd",
+        '"/path"',
+        "word",
+    ]
+
+
+NEEDS = {
+    "virtual_server.ops": "protocol UDP",
+    "virtual_server.sh-port": "lvs_sched sh",
+    "virtual_server.sh-fallback": "lvs_sched sh",
+    "virtual_server.mh-port": "lvs_sched mh",
+    "virtual_server.mh-fallback": "lvs_sched mh",
+    "virtual_server.quorum": "weight 20",
+    "virtual_server.hysteresis": "weight 20\nquorum 10",
+    "real_server.lthreshold": "uthreshold 9",
+    "vrrp_instance.vmac_xmit_base": "use_vmac",
+    "url.regex_no_match": "regex a",
+    "url.regex_options": "regex a",
+    "url.regex_min_offset": "regex a",
+    "url.regex_max_offset": "regex a",
+}
+"""What has to stand before a word for it to mean something."""
+
+SILENT = {
+    "global_defs.vrrp_mcast_group6": "only adverts over IPv6 use it",
+    "global_defs.default_interface": "only static addresses use it",
+    "global_defs.vmac_prefix": "only virtual interfaces use it",
+    "global_defs.vmac_addr_prefix": "only virtual interfaces use it",
+    "global_defs.vrrp_strict": "forbids, and sets what is so anyway",
+    "vrrp_instance.strict_mode": "the same",
+    "vrrp_instance.accept": "it is so anyway",
+    "vrrp_instance.preempt": "the same",
+    "vrrp_instance.use_vmac_addr": "only addresses with use_vmac use it",
+    "virtual_server.lvs_method": "there is only one",
+    "virtual_server.lb_kind": "the same",
+    "virtual_server.sorry_server_lvs_method": "the same",
+    "real_server.lvs_method": "the same",
+    "virtual_server.ip_family": "only firewall marks use it",
+    "global_defs.nftables_ipvs_start_fwmark": "the same",
+    "FILE_CHECK.track_file": "the frame has it",
+}
+"""Words that change nothing in the frame above, and why."""
+
+BLOCKS = ["global_defs", "track_file", "vrrp_script", "vrrp_track_process", "vrrp_instance"]
+BLOCKS += ["virtual_server", "real_server", "url", *CHECKS]
+MEANT = [row for block in BLOCKS for row, _ in words(block) if f"{block}.{row.name}" not in SILENT]
+
+
+@pytest.mark.parametrize("row", MEANT, ids=lambda row: f"{row.block}.{row.name}")
+def test_an_honoured_word_changes_the_model(row: Keyword) -> None:
+    check = row.block if row.block in CHECKS else "HTTP_GET"
+    before = NEEDS.get(f"{row.block}.{row.name}", "") + "\n"
+
+    def model(statement: str) -> Any:
+        try:
+            return plain(load_text(frame(row.block, before + statement, check)).config)
+        except ConfError as error:
+            return str(error)
+
+    without = model("")
+    assert isinstance(without, dict), without
+    found = [model(f"{row.name} {value}\n") for value in some(row.kind)]
+    assert any(isinstance(each, dict) and each != without for each in found), found
