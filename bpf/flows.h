@@ -14,17 +14,17 @@ struct flow {
 	__u64 key;
 	__u64 hash;
 	__u64 ended; /* the word of an entry in a final state, whose ports start a new connection; or 0 */
-	__u32 front;
 	__u32 service;
 	__u32 hashed_client; /* addresses as sh, mh and dh take them: of IPv6 the exclusive or of the four words */
 	__u32 hashed_virtual;
+	__u16 front;
 	__u16 client_port;
 	__u16 virtual_port;
 	__u8 protocol;
 	__u8 flags;
-	__u32 ipv6;
-	__u32 exit; /* why no server was found */
-	__u32 is_error; /* an ICMP error about a connection */
+	__u8 ipv6;
+	__u8 is_error; /* an ICMP error about a connection */
+	__u8 exit;     /* why no server was found */
 };
 
 static __always_inline struct connection *find_entry(struct flow *flow, __u64 *word)
@@ -175,7 +175,7 @@ static __always_inline int refuses_to_start(struct flow *flow, struct service *s
 static __always_inline __u32 start_connection(struct flow *flow, struct service *service)
 {
 	/* An error leaves the state to the packets that follow. */
-	__u32 state = next_state(STATE_NONE, flow->flags) & (flow->is_error - 1);
+	__u32 state = next_state(STATE_NONE, flow->flags) & (flow->is_error - 1U);
 	struct template *held = 0;
 	__u32 dest = service->persistence ? choose_persistent(flow, service, &held) : schedule_flow(flow, service);
 	__u64 word;

@@ -12,12 +12,12 @@
 
 #include "lists.h"
 
+/* Many of these are on the stack at once: no wider than it must be. */
 struct scan {
 	struct list list;
-	__u32 active_costs; /* what a connection of each kind costs, and a server without any */
-	__u32 inactive_costs;
-	__u32 server_costs;
-	__u32 by_weight;
+	__u16 active_costs; /* what a connection of each kind costs, and a server without any */
+	__u8 inactive_costs;
+	__u8 server_costs;
 	__u32 start; /* the place to begin with */
 	/* The cheapest so far: */
 	__u32 dest;
@@ -44,7 +44,6 @@ static __always_inline void price(struct scan *scan)
 	default: /* fo, ovf: the highest weight */
 		scan->server_costs = 1;
 	}
-	scan->by_weight = scan->list.scheduler != SCHEDULER_LC;
 }
 
 /* Returns 1 when nobody after it can be cheaper. */
@@ -63,7 +62,7 @@ static __always_inline int consider(__u32 place, struct scan *scan)
 	held = *(volatile __u64 *)&load->held;
 	if (scan->list.scheduler == SCHEDULER_OVF && ACTIVE(held) > member->weight)
 		return 0;
-	divisor = scan->by_weight ? member->weight : 1;
+	divisor = scan->list.scheduler == SCHEDULER_LC ? 1 : member->weight;
 	cost = (__u64)ACTIVE(held) * scan->active_costs + (__u64)INACTIVE(held) * scan->inactive_costs +
 	       scan->server_costs;
 	if (scan->list.scheduler == SCHEDULER_NQ && !ACTIVE(held))

@@ -11,9 +11,9 @@
 
 struct list {
 	__u32 first; /* of the servers themselves */
-	__u32 count;
+	__u16 count;
+	__u16 generation;
 	__u32 scheduler;
-	__u32 generation;
 };
 
 static __always_inline void open_list(struct list *list, __u64 word)
