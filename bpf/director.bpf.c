@@ -14,9 +14,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Beside the actions of XDP and tc. */
-#define FIRST_PACKET 0x1000
-
 /*
  * Returns EXIT_COUNT when there is a service for the packet. Then *dest is the server of its connection, or NOBODY, and
  * `flow` is what first_packet() has to know.
@@ -228,16 +225,6 @@ static __always_inline int direct_unusual_xdp(struct xdp_md *context, struct flo
 	return finish_unusual_xdp(context, reason, dest);
 }
 
-__noinline int direct6_xdp(struct xdp_md *context, struct flow *flow)
-{
-	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
-	enum verdict verdict;
-	__u32 out = 0;
-
-	verdict = direct6(data, end, end - data, context->ingress_ifindex, flow, &out);
-	return verdict == NEW_FLOW ? FIRST_PACKET : xdp_action(context, verdict, out);
-}
-
 __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
@@ -247,19 +234,10 @@ __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 	return xdp_action(context, verdict, out);
 }
 
-static __always_inline int other_family_xdp(struct xdp_md *context, struct flow *flow)
+static __always_inline int start_flow6_xdp(struct xdp_md *context, struct flow *flow)
 {
-	int action = direct6_xdp(context, 0);
-	__u32 dest;
+	__u32 dest = first_packet(flow);
 
-	if (action != FIRST_PACKET)
-		return action;
-
-	*flow = (struct flow){};
-	action = direct6_xdp(context, flow);
-	if (action != FIRST_PACKET) /* another packet of it has come in between */
-		return action;
-	dest = first_packet(flow);
 	return dest == NOBODY ? xdp_action(context, leave6(flow->exit), 0) : forward6_xdp(context, dest);
 }
 
@@ -272,7 +250,9 @@ int direct_xdp(struct xdp_md *context)
 	enum verdict verdict = direct(data, end, end - data, context, 0, &flow, &out);
 
 	if (verdict == OTHER_FAMILY)
-		return other_family_xdp(context, &flow);
+		verdict = direct6(data, end, end - data, context->ingress_ifindex, &flow, &out);
+	if (verdict == NEW_FLOW)
+		return start_flow6_xdp(context, &flow);
 	return verdict == UNUSUAL ? direct_unusual_xdp(context, &flow) : xdp_action(context, verdict, out);
 }
 
@@ -338,16 +318,12 @@ static __always_inline int has_extensions(struct __sk_buff *context)
 	return (void *)(ip + 1) <= (void *)(long)context->data_end && is_extension(ip->nexthdr);
 }
 
-__noinline int direct6_tc(struct __sk_buff *context, struct flow *flow)
+static __always_inline enum verdict direct6_tc(struct __sk_buff *context, struct flow *flow, __u32 *out)
 {
-	enum verdict verdict;
-	__u32 out = 0;
-
 	if (has_extensions(context))
 		pull(context, LONGEST_HEADERS6);
-	verdict = direct6((void *)(long)context->data, (void *)(long)context->data_end, context->len,
-			  context->ingress_ifindex, flow, &out);
-	return verdict == NEW_FLOW ? FIRST_PACKET : tc_action(context, verdict, out);
+	return direct6((void *)(long)context->data, (void *)(long)context->data_end, context->len,
+		       context->ingress_ifindex, flow, out);
 }
 
 __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
@@ -359,19 +335,10 @@ __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
 	return tc_action(context, verdict, out);
 }
 
-static __always_inline int other_family_tc(struct __sk_buff *context, struct flow *flow)
+static __always_inline int start_flow6_tc(struct __sk_buff *context, struct flow *flow)
 {
-	int action = direct6_tc(context, 0);
-	__u32 dest;
+	__u32 dest = first_packet(flow);
 
-	if (action != FIRST_PACKET)
-		return action;
-
-	*flow = (struct flow){};
-	action = direct6_tc(context, flow);
-	if (action != FIRST_PACKET) /* another packet of it has come in between */
-		return action;
-	dest = first_packet(flow);
 	return dest == NOBODY ? tc_action(context, leave6(flow->exit), 0) : forward6_tc(context, dest);
 }
 
@@ -392,7 +359,9 @@ int direct_tc(struct __sk_buff *context)
 				      context, 1, &flow, &out);
 
 	if (verdict == OTHER_FAMILY)
-		return other_family_tc(context, &flow);
+		verdict = direct6_tc(context, &flow, &out);
+	if (verdict == NEW_FLOW)
+		return start_flow6_tc(context, &flow);
 	return verdict == UNUSUAL ? direct_unusual_tc(context, &flow) : tc_action(context, verdict, out);
 }
 

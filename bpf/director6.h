@@ -18,20 +18,6 @@ static __always_inline enum verdict leave6(enum exit_reason reason)
 	return reason >= EXIT_SERVER_REMOVED && reason != EXIT_NO_DESTINATION ? DROP : PASS;
 }
 
-static __always_inline void describe_flow6(struct flow *flow, struct packet6 *p, __u64 front)
-{
-	flow->client[0] = p->client[0];
-	flow->client[1] = p->client[1];
-	flow->front = FRONT_NUMBER(front);
-	flow->service = FRONT_SERVICE(front);
-	flow->hashed_client = fold_address(p->client);
-	flow->hashed_virtual = fold_address(p->virtual);
-	flow->client_port = p->client_port;
-	flow->protocol = p->protocol;
-	flow->flags = p->flags;
-	flow->ipv6 = 1;
-}
-
 static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 *out)
 {
 	enum exit_reason reason = forward6(p, dest, ingress, out);
@@ -39,7 +25,7 @@ static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 i
 	return reason == EXIT_COUNT ? SEND : leave6(reason);
 }
 
-/* Sends the packet on; or returns NEW_FLOW, and tells of it if a place for that is given. */
+/* Sends the packet on; or returns NEW_FLOW, and *flow is what first_packet() has to know. */
 static __always_inline enum verdict direct6(void *data, void *end, __u32 length, __u32 ingress, struct flow *flow,
 					    __u32 *out)
 {
@@ -64,12 +50,20 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 		continue_connection(entry, word, packet.flags, packet.client[0], packet.client[1]);
 		return send6(&packet, WORD_DEST_OF(word), ingress, out);
 	}
-	if (!flow)
-		return NEW_FLOW;
-	flow->key = key;
-	flow->hash = hash;
-	flow->ended = entry ? word : 0;
-	describe_flow6(flow, &packet, front);
+	*flow = (struct flow){
+		.client = { packet.client[0], packet.client[1] },
+		.key = key,
+		.hash = hash,
+		.ended = entry ? word : 0,
+		.service = FRONT_SERVICE(front),
+		.hashed_client = fold_address(packet.client),
+		.hashed_virtual = fold_address(packet.virtual),
+		.front = FRONT_NUMBER(front),
+		.client_port = packet.client_port,
+		.protocol = packet.protocol,
+		.flags = packet.flags,
+		.ipv6 = 1,
+	};
 	return NEW_FLOW;
 }
 
