@@ -18,10 +18,10 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define FIRST_PACKET 0x1000
 
 /*
- * Returns EXIT_COUNT when there is a service for the packet. Then *dest is the server of its connection, or NOBODY, and
- * `flow` is what first_packet() has to know.
+ * Returns EXIT_COUNT when there is a service for the packet. Then *dest is the server of its connection; or else *first
+ * becomes what first_packet() has to know.
  */
-static __always_inline enum exit_reason find_server(struct packet *p, struct flow *flow, __u32 *dest)
+static __always_inline enum exit_reason find_server(struct packet *p, struct flow **first, __u32 *dest)
 {
 	struct front *front = find_front(p->virtual, p->virtual_port, p->protocol);
 
@@ -37,7 +37,11 @@ static __always_inline enum exit_reason find_server(struct packet *p, struct flo
 		*dest = WORD_DEST_OF(word);
 		continue_connection(entry, word, p->flags, p->client, 0);
 	} else {
-		*dest = NOBODY;
+		struct flow *flow = hold_flow();
+
+		if (!flow)
+			return EXIT_NO_CONNECTION;
+		*first = flow;
 		*flow = (struct flow){
 			.key = key,
 			.hash = hash,
@@ -62,10 +66,10 @@ static __always_inline enum exit_reason start_flow(struct flow *flow, __u32 *des
 	return *dest == NOBODY ? flow->exit : EXIT_COUNT;
 }
 
-static __always_inline enum verdict direct(void *data, void *end, __u32 length, void *context, int tc,
-					   struct flow *flow, __u32 *out)
+static __always_inline enum verdict direct(void *data, void *end, __u32 length, void *context, int tc, __u32 *out)
 {
 	struct packet packet = { .context = context, .tc = tc };
+	struct flow *flow = 0;
 	enum exit_reason reason = parse(&packet, data, end, length);
 	__u32 dest = NOBODY;
 
@@ -74,8 +78,8 @@ static __always_inline enum verdict direct(void *data, void *end, __u32 length, 
 	if (reason == EXIT_NOT_TRANSPORT || reason == EXIT_FRAGMENT)
 		return UNUSUAL;
 	if (reason == EXIT_COUNT) {
-		reason = find_server(&packet, flow, &dest);
-		if (reason == EXIT_COUNT && dest == NOBODY)
+		reason = find_server(&packet, &flow, &dest);
+		if (flow)
 			reason = start_flow(flow, &dest);
 	}
 	if (reason == EXIT_COUNT)
@@ -216,14 +220,15 @@ __noinline int finish_unusual_xdp(struct xdp_md *context, int reason, __u32 dest
 	return xdp_action(context, verdict, out);
 }
 
-static __always_inline int direct_unusual_xdp(struct xdp_md *context, struct flow *flow)
+static __always_inline int direct_unusual_xdp(struct xdp_md *context)
 {
+	struct flow *flow = blank_flow();
 	__u32 dest = NOBODY;
 	int reason;
 
-	*flow = (struct flow){};
+	if (!flow)
+		return XDP_PASS;
 	reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, flow, &dest);
-
 	reason = serve_unusual(flow, reason, &dest);
 	return finish_unusual_xdp(context, reason, dest);
 }
@@ -247,15 +252,18 @@ __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 	return xdp_action(context, verdict, out);
 }
 
-static __always_inline int other_family_xdp(struct xdp_md *context, struct flow *flow)
+static __always_inline int other_family_xdp(struct xdp_md *context)
 {
+	struct flow *flow;
 	int action = direct6_xdp(context, 0);
 	__u32 dest;
 
 	if (action != FIRST_PACKET)
 		return action;
 
-	*flow = (struct flow){};
+	flow = blank_flow();
+	if (!flow)
+		return XDP_PASS;
 	action = direct6_xdp(context, flow);
 	if (action != FIRST_PACKET) /* another packet of it has come in between */
 		return action;
@@ -267,13 +275,12 @@ SEC("xdp")
 int direct_xdp(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
-	struct flow flow; /* one place for all ways, since the stack is short */
 	__u32 out = 0;
-	enum verdict verdict = direct(data, end, end - data, context, 0, &flow, &out);
+	enum verdict verdict = direct(data, end, end - data, context, 0, &out);
 
 	if (verdict == OTHER_FAMILY)
-		return other_family_xdp(context, &flow);
-	return verdict == UNUSUAL ? direct_unusual_xdp(context, &flow) : xdp_action(context, verdict, out);
+		return other_family_xdp(context);
+	return verdict == UNUSUAL ? direct_unusual_xdp(context) : xdp_action(context, verdict, out);
 }
 
 static __always_inline int tc_action(struct __sk_buff *context, enum verdict verdict, __u32 out)
@@ -319,13 +326,15 @@ static __always_inline void pull(struct __sk_buff *context, __u32 length)
 		bpf_skb_pull_data(context, context->len < length ? context->len : length);
 }
 
-static __always_inline int direct_unusual_tc(struct __sk_buff *context, struct flow *flow)
+static __always_inline int direct_unusual_tc(struct __sk_buff *context)
 {
+	struct flow *flow = blank_flow();
 	__u32 dest = NOBODY;
 	int reason;
 
+	if (!flow)
+		return TC_ACT_UNSPEC;
 	pull(context, LONGEST_ERROR);
-	*flow = (struct flow){};
 	reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, flow, &dest);
 	reason = serve_unusual(flow, reason, &dest);
 	return finish_unusual_tc(context, reason, dest);
@@ -359,15 +368,18 @@ __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
 	return tc_action(context, verdict, out);
 }
 
-static __always_inline int other_family_tc(struct __sk_buff *context, struct flow *flow)
+static __always_inline int other_family_tc(struct __sk_buff *context)
 {
+	struct flow *flow;
 	int action = direct6_tc(context, 0);
 	__u32 dest;
 
 	if (action != FIRST_PACKET)
 		return action;
 
-	*flow = (struct flow){};
+	flow = blank_flow();
+	if (!flow)
+		return TC_ACT_UNSPEC;
 	action = direct6_tc(context, flow);
 	if (action != FIRST_PACKET) /* another packet of it has come in between */
 		return action;
@@ -378,7 +390,6 @@ static __always_inline int other_family_tc(struct __sk_buff *context, struct flo
 SEC("tc")
 int direct_tc(struct __sk_buff *context)
 {
-	struct flow flow;
 	__u32 out = 0;
 
 	/* The kernel has taken the tag out of the frame already: it belongs to a VLAN's interface, not to this one. */
@@ -389,11 +400,11 @@ int direct_tc(struct __sk_buff *context)
 	pull(context, LONGEST_HEADERS);
 
 	enum verdict verdict = direct((void *)(long)context->data, (void *)(long)context->data_end, context->len,
-				      context, 1, &flow, &out);
+				      context, 1, &out);
 
 	if (verdict == OTHER_FAMILY)
-		return other_family_tc(context, &flow);
-	return verdict == UNUSUAL ? direct_unusual_tc(context, &flow) : tc_action(context, verdict, out);
+		return other_family_tc(context);
+	return verdict == UNUSUAL ? direct_unusual_tc(context) : tc_action(context, verdict, out);
 }
 
 /* Run once by user space: from then on the clock ticks for as long as the maps are held or pinned. */
