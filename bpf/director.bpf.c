@@ -15,10 +15,10 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /*
- * Returns EXIT_COUNT when there is a service for the packet. Then *dest is the server of its connection, or NOBODY, and
- * `flow` is what first_packet() has to know.
+ * Returns EXIT_COUNT when there is a service for the packet. Then *dest is the server of its connection; or else *first
+ * becomes what first_packet() has to know.
  */
-static __always_inline enum exit_reason find_server(struct packet *p, struct flow *flow, __u32 *dest)
+static __always_inline enum exit_reason find_server(struct packet *p, struct flow **first, __u32 *dest)
 {
 	__u64 front = find_front(p->virtual, p->virtual_port, p->protocol);
 
@@ -34,7 +34,11 @@ static __always_inline enum exit_reason find_server(struct packet *p, struct flo
 		*dest = WORD_DEST_OF(word);
 		continue_connection(entry, word, p->flags, p->client, 0);
 	} else {
-		*dest = NOBODY;
+		struct flow *flow = hold_flow();
+
+		if (!flow)
+			return EXIT_NO_CONNECTION;
+		*first = flow;
 		*flow = (struct flow){
 			.key = key,
 			.hash = hash,
@@ -59,10 +63,10 @@ static __always_inline enum exit_reason start_flow(struct flow *flow, __u32 *des
 	return *dest == NOBODY ? flow->exit : EXIT_COUNT;
 }
 
-static __always_inline enum verdict direct(void *data, void *end, __u32 length, void *context, int tc,
-					   struct flow *flow, __u32 *out)
+static __always_inline enum verdict direct(void *data, void *end, __u32 length, void *context, int tc, __u32 *out)
 {
 	struct packet packet = { .context = context, .tc = tc };
+	struct flow *flow = 0;
 	enum exit_reason reason = parse(&packet, data, end, length);
 	__u32 dest = NOBODY;
 
@@ -71,8 +75,8 @@ static __always_inline enum verdict direct(void *data, void *end, __u32 length, 
 	if (reason == EXIT_NOT_TRANSPORT)
 		return UNUSUAL;
 	if (reason == EXIT_COUNT) {
-		reason = find_server(&packet, flow, &dest);
-		if (reason == EXIT_COUNT && dest == NOBODY)
+		reason = find_server(&packet, &flow, &dest);
+		if (flow)
 			reason = start_flow(flow, &dest);
 	}
 	if (reason == EXIT_COUNT)
@@ -213,14 +217,15 @@ __noinline int finish_unusual_xdp(struct xdp_md *context, int reason, __u32 dest
 	return xdp_action(context, verdict, out);
 }
 
-static __always_inline int direct_unusual_xdp(struct xdp_md *context, struct flow *flow)
+static __always_inline int direct_unusual_xdp(struct xdp_md *context)
 {
+	struct flow *flow = blank_flow();
 	__u32 dest = NOBODY;
 	int reason;
 
-	*flow = (struct flow){};
+	if (!flow)
+		return XDP_PASS;
 	reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, flow, &dest);
-
 	reason = serve_unusual(flow, reason, &dest);
 	return finish_unusual_xdp(context, reason, dest);
 }
@@ -234,10 +239,14 @@ __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 	return xdp_action(context, verdict, out);
 }
 
-static __always_inline int start_flow6_xdp(struct xdp_md *context, struct flow *flow)
+static __always_inline int start_flow6_xdp(struct xdp_md *context)
 {
-	__u32 dest = first_packet(flow);
+	struct flow *flow = hold_flow();
+	__u32 dest;
 
+	if (!flow)
+		return XDP_PASS;
+	dest = first_packet(flow);
 	return dest == NOBODY ? xdp_action(context, leave6(flow->exit), 0) : forward6_xdp(context, dest);
 }
 
@@ -245,15 +254,14 @@ SEC("xdp")
 int direct_xdp(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
-	struct flow flow; /* one place for all ways, since the stack is short */
 	__u32 out = 0;
-	enum verdict verdict = direct(data, end, end - data, context, 0, &flow, &out);
+	enum verdict verdict = direct(data, end, end - data, context, 0, &out);
 
 	if (verdict == OTHER_FAMILY)
-		verdict = direct6(data, end, end - data, context->ingress_ifindex, &flow, &out);
+		verdict = direct6(data, end, end - data, context->ingress_ifindex, &out);
 	if (verdict == NEW_FLOW)
-		return start_flow6_xdp(context, &flow);
-	return verdict == UNUSUAL ? direct_unusual_xdp(context, &flow) : xdp_action(context, verdict, out);
+		return start_flow6_xdp(context);
+	return verdict == UNUSUAL ? direct_unusual_xdp(context) : xdp_action(context, verdict, out);
 }
 
 static __always_inline int tc_action(struct __sk_buff *context, enum verdict verdict, __u32 out)
@@ -299,13 +307,15 @@ static __always_inline void pull(struct __sk_buff *context, __u32 length)
 		bpf_skb_pull_data(context, context->len < length ? context->len : length);
 }
 
-static __always_inline int direct_unusual_tc(struct __sk_buff *context, struct flow *flow)
+static __always_inline int direct_unusual_tc(struct __sk_buff *context)
 {
+	struct flow *flow = blank_flow();
 	__u32 dest = NOBODY;
 	int reason;
 
+	if (!flow)
+		return TC_ACT_UNSPEC;
 	pull(context, LONGEST_ERROR);
-	*flow = (struct flow){};
 	reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, flow, &dest);
 	reason = serve_unusual(flow, reason, &dest);
 	return finish_unusual_tc(context, reason, dest);
@@ -318,12 +328,12 @@ static __always_inline int has_extensions(struct __sk_buff *context)
 	return (void *)(ip + 1) <= (void *)(long)context->data_end && is_extension(ip->nexthdr);
 }
 
-static __always_inline enum verdict direct6_tc(struct __sk_buff *context, struct flow *flow, __u32 *out)
+static __always_inline enum verdict direct6_tc(struct __sk_buff *context, __u32 *out)
 {
 	if (has_extensions(context))
 		pull(context, LONGEST_HEADERS6);
 	return direct6((void *)(long)context->data, (void *)(long)context->data_end, context->len,
-		       context->ingress_ifindex, flow, out);
+		       context->ingress_ifindex, out);
 }
 
 __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
@@ -335,17 +345,20 @@ __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
 	return tc_action(context, verdict, out);
 }
 
-static __always_inline int start_flow6_tc(struct __sk_buff *context, struct flow *flow)
+static __always_inline int start_flow6_tc(struct __sk_buff *context)
 {
-	__u32 dest = first_packet(flow);
+	struct flow *flow = hold_flow();
+	__u32 dest;
 
+	if (!flow)
+		return TC_ACT_UNSPEC;
+	dest = first_packet(flow);
 	return dest == NOBODY ? tc_action(context, leave6(flow->exit), 0) : forward6_tc(context, dest);
 }
 
 SEC("tc")
 int direct_tc(struct __sk_buff *context)
 {
-	struct flow flow;
 	__u32 out = 0;
 
 	/* The kernel has taken the tag out of the frame already: it belongs to a VLAN's interface, not to this one. */
@@ -356,13 +369,13 @@ int direct_tc(struct __sk_buff *context)
 	pull(context, LONGEST_HEADERS);
 
 	enum verdict verdict = direct((void *)(long)context->data, (void *)(long)context->data_end, context->len,
-				      context, 1, &flow, &out);
+				      context, 1, &out);
 
 	if (verdict == OTHER_FAMILY)
-		verdict = direct6_tc(context, &flow, &out);
+		verdict = direct6_tc(context, &out);
 	if (verdict == NEW_FLOW)
-		return start_flow6_tc(context, &flow);
-	return verdict == UNUSUAL ? direct_unusual_tc(context, &flow) : tc_action(context, verdict, out);
+		return start_flow6_tc(context);
+	return verdict == UNUSUAL ? direct_unusual_tc(context) : tc_action(context, verdict, out);
 }
 
 /* Run once by user space: from then on the clock ticks for as long as the maps are held or pinned. */

@@ -25,9 +25,8 @@ static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 i
 	return reason == EXIT_COUNT ? SEND : leave6(reason);
 }
 
-/* Sends the packet on; or returns NEW_FLOW, and *flow is what first_packet() has to know. */
-static __always_inline enum verdict direct6(void *data, void *end, __u32 length, __u32 ingress, struct flow *flow,
-					    __u32 *out)
+/* Sends the packet on; or returns NEW_FLOW, and the flow in hand is what first_packet() has to know. */
+static __always_inline enum verdict direct6(void *data, void *end, __u32 length, __u32 ingress, __u32 *out)
 {
 	struct packet6 packet = {};
 	enum exit_reason reason = parse6(&packet, data, end, length);
@@ -50,6 +49,11 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 		continue_connection(entry, word, packet.flags, packet.client[0], packet.client[1]);
 		return send6(&packet, WORD_DEST_OF(word), ingress, out);
 	}
+
+	struct flow *flow = hold_flow();
+
+	if (!flow)
+		return leave6(EXIT_NO_CONNECTION);
 	*flow = (struct flow){
 		.client = { packet.client[0], packet.client[1] },
 		.key = key,

@@ -27,6 +27,30 @@ struct flow {
 	__u8 exit;     /* why no server was found */
 };
 
+/* Where one is described: there is no room for it on the stack. One packet at a time is on a CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct flow);
+} flow_in_hand SEC(".maps");
+
+static __always_inline struct flow *hold_flow(void)
+{
+	__u32 key = 0;
+
+	return bpf_map_lookup_elem(&flow_in_hand, &key);
+}
+
+static __always_inline struct flow *blank_flow(void)
+{
+	struct flow *flow = hold_flow();
+
+	if (flow)
+		*flow = (struct flow){};
+	return flow;
+}
+
 static __always_inline struct connection *find_entry(struct flow *flow, __u64 *word)
 {
 	return flow->ipv6 ? find_connection6(flow->hash, flow->client, flow->key, flow->front, word)

@@ -203,7 +203,7 @@ class Keepalived:
         self.log = base.with_suffix(".log")
         executable = shutil.which("keepalived") or "/usr/sbin/keepalived"
         self.process = host.start(
-            *(executable, "-n", "-l", "-D", "-P", "-f", str(base.with_suffix(".conf"))),
+            *(executable, "-n", "-l", "-G", "-D", "-P", "-f", str(base.with_suffix(".conf"))),
             *("-p", str(base.with_suffix(".pid")), "-r", str(base.with_suffix(".vrrp"))),
             log=self.log,
         )

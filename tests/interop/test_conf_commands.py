@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,14 +20,13 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a network namespace of its own"),
 ]
 
-PROGRAM = """#!{python}
-import json, os, sys
-made = sys.argv[1] + ".new"
-with open(made, "w") as file:
-    json.dump(sys.argv[2:], file)
-os.rename(made, sys.argv[1])
+PROGRAM = """#!/bin/sh
+made=$1
+shift
+for word; do printf '%s\\0' "$word"; done > "$made.new"
+mv "$made.new" "$made"
 """
-SCRIPT = "vrrp_script s{number} {{\n  interval 1\n  script {written}\n}}\n"
+SCRIPT = "vrrp_script s{number} {{\n  interval 600\n  script {written}\n}}\n"
 INSTANCE = (
     "vrrp_instance A {{\n  interface eth0\n  virtual_router_id 5\n"
     "  virtual_ipaddress {{\n  10.0.0.1/24\n  }}\n  track_script {{\n{names}  }}\n}}\n"
@@ -39,7 +36,7 @@ HOST = "ip link set lo up; ip link add eth0 type veth peer name eth1; ip link se
 
 def test_keepalived_hands_the_same_words_to_a_program(tmp_path: Path) -> None:
     program = tmp_path / "program"
-    program.write_text(PROGRAM.format(python=sys.executable))
+    program.write_text(PROGRAM)
     program.chmod(0o755)
     asked = [written for written, words in WORDS.items() if words]
     text = "global_defs {\n  script_user root\n}\n"
@@ -51,7 +48,7 @@ def test_keepalived_hands_the_same_words_to_a_program(tmp_path: Path) -> None:
     scripts = {script.name: script.command.words for script in load_text(text).config.vrrp.scripts}
 
     files = [f"--{name}={tmp_path}/{name}" for name in ("pid", "vrrp_pid")]
-    command = ["keepalived", "-n", "-l", "-P", "-f", str(file), *files]
+    command = ["keepalived", "-n", "-l", "-G", "-P", "-f", str(file), *files]
     process = subprocess.Popen(
         ["unshare", "-n", "sh", "-c", HOST + '"$@"', "sh", *command],
         stdout=subprocess.DEVNULL,
@@ -65,4 +62,5 @@ def test_keepalived_hands_the_same_words_to_a_program(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
     for number, written in enumerate(asked):
-        assert json.loads(told[number].read_text()) == list(scripts[f"s{number}"][2:]) == WORDS[written]
+        given = told[number].read_bytes().decode().split("\0")[:-1]
+        assert given == list(scripts[f"s{number}"][2:]) == WORDS[written]

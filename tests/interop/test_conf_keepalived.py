@@ -111,11 +111,12 @@ INVALID = {
 def keepalived(tmp_path: Path, text: str, *options: str, until: str = "") -> tuple[int, str]:
     """Exit code and output of keepalived with this file, in a network namespace with eth0 and eth1.
 
-    It is stopped when the line `until` has come, at the latest after 20 seconds.
+    It is stopped when the line `until` has come, at the latest after a minute. It logs to nobody else (-G):
+    without a syslog each line would go to the console, which all of them share, and which may stand still.
     """
     file = tmp_path / "keepalived.conf"
     file.write_text(text, newline="")
-    command = ["keepalived", "-f", str(file), "-i", "one", *options]
+    command = ["keepalived", "-G", "-f", str(file), "-i", "one", *options]
     process = subprocess.Popen(
         ["unshare", "-n", "sh", "-c", IN_A_NAMESPACE + '"$@"', "sh", *command],
         stdout=subprocess.PIPE,
@@ -124,7 +125,7 @@ def keepalived(tmp_path: Path, text: str, *options: str, until: str = "") -> tup
         start_new_session=True,
     )
     assert process.stdout is not None
-    deadline = threading.Timer(20, os.killpg, (process.pid, signal.SIGKILL))
+    deadline = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))
     deadline.start()
     lines: list[str] = []
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pointsman.lab import ha_pair, services, waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
+from pointsman.lab.tracing import trace
 
 pytestmark = pytest.mark.root
 
@@ -195,3 +197,74 @@ def test_a_dead_server_of_ipv6_leaves_that_familys_service_only(lab: Lab) -> Non
 
 def table(director: Node) -> str:
     return director.run(["pointsman", "ipvsadm", "-Ln"]).stdout
+
+
+THERE = ["client:ens192", "router:ens192", "router:ens224", "lb-01:ens224", "lb-01:ens224"]
+
+
+def doctors_words(node: Node, *arguments: str) -> dict[str, list[str]]:
+    """What the doctor has against a node, by check."""
+    found: dict[str, list[str]] = {}
+    document = json.loads(node.run(["pointsman", "doctor", "--json", *arguments], check=False).stdout)
+    for finding in (item for each in document["diagnoses"] for item in each["findings"]):
+        if finding["verdict"] in ("fault", "warning"):
+            found.setdefault(finding["check"], []).append(finding["found"])
+    return found
+
+
+def test_a_trace_follows_a_connection_through_the_director_and_past_it(lab: Lab) -> None:
+    traced = trace(lab, VIP6, 80).trace
+    (decision,) = traced.decisions
+    web = {f"[{address}]:80": name for address, name in NAMES.items()}[decision.server]
+    gateway = {"web-01": "gw-01", "web-02": "gw-02"}[web]
+    hops = [*traced.request, *traced.answer]
+    places = [f"{hop.place.host}:{hop.place.interface}" for hop in hops]
+    back = [f"{web}:ens224", f"{gateway}:ens224", f"{gateway}:ens192", "client:ens192"]
+    assert places == [*THERE, f"{web}:ens224", *back]
+    changed = [[change.field for change in hop.changes] for hop in hops]
+    macs = ["source_mac", "destination_mac", "ttl"]
+    assert changed == [[], [], macs, [], macs, [], [], [], macs, []]
+    assert (traced.answer[-1].frame.source, traced.answer[-1].frame.source_port) == (VIP6, 80)
+    assert (decision.director, decision.scheduler, traced.ok) == ("lb-01", "rr", True)
+
+
+def test_a_trace_and_the_doctor_find_the_missing_vip(lab: Lab) -> None:
+    for name in NAMES.values():
+        lab.node(name).run(["ip", "-6", "address", "del", f"{VIP6}/128", "dev", "lo"])
+    try:
+        findings = [finding.text for finding in trace(lab, VIP6, 80).trace.findings]
+        web = lab.node("web-01")
+        assert doctors_words(web, VIP6) == {"vip-on-lo": [f"{VIP6} is no address of this host"]}
+        delivery = doctors_words(lab.node("lb-01"))["delivery"]
+    finally:
+        for name in NAMES.values():
+            lab.node(name).run(["pointsman", "realserver", "up", VIP6, "--interface", "ens224"])
+    assert findings[-1].endswith(
+        "IP_INADDRERRORS, the VIP is no address of this host. Remedy: pointsman realserver up fd00:100::9"
+    )
+    assert len([text for text in delivery if f"does not answer a SYN for [{VIP6}]:80" in text]) == 2
+    assert trace(lab, VIP6, 80).trace.ok
+
+
+def test_the_doctor_finds_a_small_mtu_and_a_gateway_that_is_not_there(lab: Lab) -> None:
+    director, web = lab.node("lb-01"), lab.node("web-01")
+    waiting.until(lambda: doctors_words(director) == doctors_words(web, VIP6) == {}, 60, "nothing is wrong")
+    web.run(["ip", "link", "set", "ens224", "mtu", "1400"])
+    try:
+        small = doctors_words(director)["mtu"]
+    finally:
+        web.run(["ip", "link", "set", "ens224", "mtu", "1500"])
+    assert f"packets of 1500 bytes do not reach {INSIDE}20; short ones do" in small
+    gateway = lab.node("gw-01")
+    gateway.run(["ip", "link", "set", "ens224", "mtu", "1400"])
+    try:
+        long_answers = doctors_words(web, VIP6)["mtu"]
+    finally:
+        gateway.run(["ip", "link", "set", "ens224", "mtu", "1500"])
+    assert f"packets of 1500 bytes do not reach the gateway {INSIDE}2; short ones do" in long_answers
+    web.run(["ip", "-6", "route", "replace", "default", "via", f"{INSIDE}50"])
+    try:
+        gone = doctors_words(web, VIP6)["gateway"]
+    finally:
+        web.run(["ip", "-6", "route", "replace", "default", "via", f"{INSIDE}2"])
+    assert gone == [f"the default gateway {INSIDE}50 on ens224 does not answer neighbour discovery"]

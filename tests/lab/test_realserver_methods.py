@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pointsman.lab import namespace
+from pointsman.lab import namespace, waiting
 from pointsman.realserver import host, nft, setup, state, watch
 from pointsman.realserver.facts import SetupError
 
@@ -57,6 +57,11 @@ class Place:
         done = subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def has_carriers(self) -> bool:
+        """Whether the kernel is done with bringing the links up, which it is some time after `ip` is."""
+        links = self.sh("ip -o link show type veth").splitlines()
+        return len(links) == 4 and all(" state UP " in link for link in links)
 
     def snapshot(self) -> str:
         return self.sh(SNAPSHOT)
@@ -115,6 +120,7 @@ def fresh() -> Iterator[Place]:
     try:
         place = Place(name, directory / "run")
         place.sh(BUILD)
+        waiting.until(place.has_carriers, 30.0, "every link has its carrier: a snapshot shows it")
         yield place
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)

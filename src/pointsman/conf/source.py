@@ -160,7 +160,7 @@ def without_comment(line: Line) -> Line:
         elif sign == "\\" and not quoted and text[index + 1 : index + 2] in ("#", "!"):
             parts.append(line.cut(start, index))
             start = index = index + 1
-        elif sign == "\\" and quoted and command:
+        elif sign == "\\" and command:
             index += 1
         elif sign in "#!" and not quoted:
             break

@@ -83,14 +83,14 @@ class Endpoint:
             return
         if self._pressed():
             time.sleep(BREATH)
-        for arrival in self._socket.receive(self._unwanted):
+        for arrival in self._socket.receive(self._takes):
             datagram = arrival.datagram
             number = router_of(datagram.payload, self._protocol)
             router = self.routers.get(number) if number is not None else None
             if router is None:
                 self.unknown += 1
             elif router.knows(datagram.source) or self._strangers.spend(arrival.time):
-                router.received(datagram, arrival.time)
+                router.received(datagram, arrival.time, arrival.packet)
             else:
                 router.ignored()
                 self._refused += 1
@@ -103,8 +103,8 @@ class Endpoint:
             self._since, self._refused = now, 0
         return self._pressing
 
-    def _unwanted(self, packet: bytes) -> bool:
-        """Whether a packet is for nobody here, or wrong in a way that has been told of already."""
+    def _takes(self, packet: bytes, time: float) -> bool:
+        """Whether a packet is for nobody here, wrong in a way that has been told of already, or familiar."""
         number = gate.router_of(packet)
         if number is None:
             return False
@@ -112,6 +112,8 @@ class Endpoint:
         if router is None:
             self.unknown += 1
             self._refused += 1
+            return True
+        if router.received_again(packet, time):
             return True
         drop = gate.refusal(packet)
         if drop is None or not router.counts(drop):

@@ -21,6 +21,7 @@ from pointsman.net.addresses import InterfaceAddress
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.arp import Answer
 from pointsman.net.netlink import Message
+from pointsman.vrrp import gate
 from pointsman.vrrp.admission import Drop, Guard, admit, own_advert
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.tracking import Readings, judge
@@ -34,7 +35,7 @@ from pointsman.vrrp.transitions import (
     StateChanged,
     TakeAddresses,
 )
-from pointsman.vrrp.wire import GROUP, GROUP6, TTL, ChecksumForm, Datagram, encode
+from pointsman.vrrp.wire import GROUP, GROUP6, TTL, Advert, ChecksumForm, Datagram, encode
 
 log = logging.getLogger("vrrp")
 
@@ -74,6 +75,8 @@ class Router:
         self._agenda = agenda
         self._reason = ""
         self._heard_form: ChecksumForm | None = None
+        self._familiar: tuple[bytes, Address, Advert] | None = None
+        """The last packet that was accepted for nothing but its bytes, its sender, and the advert in it."""
         self._effects: collections.deque[Effect] = collections.deque()
         self._acquaintances: set[Address] = set()
         self._deleted = False
@@ -128,6 +131,7 @@ class Router:
         self._belongings.adopt(instance)
         self._virtual.adopt(instance)
         self.machine.adopt(self._host.clock(), instance, own_address)
+        self._familiar = None
         self._said.clear()
         self.carry_out()
 
@@ -164,8 +168,16 @@ class Router:
         self.counters["flood"] += 1
         self._complain("flood", "more packets of strangers than can be looked at: some are dropped unseen")
 
-    def received(self, datagram: Datagram, time: float) -> None:
-        """A packet for this virtual router id that arrived at `time`."""
+    def received_again(self, packet: bytes, time: float) -> bool:
+        """Take a packet that is like the last accepted one, as most are, undecoded. False: it is not."""
+        if self._familiar is None or gate.likeness(packet) != self._familiar[0]:
+            return False
+        self.counters["received"] += 1
+        self._hear(*self._familiar[1:], time)
+        return True
+
+    def received(self, datagram: Datagram, time: float, packet: bytes = b"") -> None:
+        """A packet for this virtual router id that arrived at `time`, and how it looks as a whole (IPv4)."""
         self.counters["received"] += 1
         verdict = admit(self.instance, self.machine.own_address, datagram, self._guard, time, wall_clock())
         for kind in (verdict.drop, *verdict.oddities):
@@ -176,11 +188,17 @@ class Router:
             self._heard_form = verdict.advert.form
             if len(self._acquaintances) < MOST_ACQUAINTANCES:
                 self._acquaintances.add(datagram.source)
-            before, expected = self.machine.state, self.machine.handing_over
-            self.machine.advert_received(time, datagram.source, verdict.advert)
-            if before is VrrpState.MASTER and verdict.advert.priority and not expected:
-                self._rival(datagram.source, verdict.advert.priority)
-            self.carry_out()
+            if packet and not verdict.oddities and self._guard.is_stateless:
+                self._familiar = gate.likeness(packet), datagram.source, verdict.advert
+            self._hear(datagram.source, verdict.advert, time)
+
+    def _hear(self, source: Address, advert: Advert, time: float) -> None:
+        """An advert that was admitted."""
+        before, expected = self.machine.state, self.machine.handing_over
+        self.machine.advert_received(time, source, advert)
+        if before is VrrpState.MASTER and advert.priority and not expected:
+            self._rival(source, advert.priority)
+        self.carry_out()
 
     def judge(self, readings: Readings) -> None:
         """Something that this instance depends on may have changed: its interface, or a tracker."""

@@ -9,7 +9,7 @@ from pointsman.insight.doctor import Diagnosis, Finding, fault, note, right, unk
 from pointsman.insight.doctor_facts import DirectorFacts, InstanceFact, SeenAdvert, ServiceFact, joined
 from pointsman.insight.doctor_firewall import blocking_adverts
 from pointsman.insight.doctor_servers import CHECKS as SERVER_CHECKS
-from pointsman.model.address import bracketed
+from pointsman.model.address import bracketed, resolution
 
 NEARLY_FULL = 0.9
 """Of a table, from which on it is worth a warning."""
@@ -194,7 +194,7 @@ def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
                 "vip-held",
                 f"{vip} is on no interface of this director"
                 + (f" although VRRP {instance.name} is MASTER" if instance else ""),
-                "nobody answers ARP for it, and no request arrives",
+                f"nobody answers {resolution(vip)} for it, and no request arrives",
                 remedy=[f"ip address add {vip}/{known.prefix_length} dev {known.device}"] if known else [],
                 advice=""
                 if known
@@ -223,7 +223,7 @@ def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
         elif not macs and not here:
             yield warning(
                 "vip-unique",
-                f"nobody answers ARP for {vip}",
+                f"nobody answers {resolution(vip)} for {vip}",
                 "no request arrives at any director",
                 advice="look at the other director: `pointsman doctor` there",
             )

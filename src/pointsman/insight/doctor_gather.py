@@ -130,7 +130,11 @@ def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) 
     answers = doctor_probe.who_has([*asked, *gateways], {*vips, *(address for _, address in gateways)})
     mtus = {card.name: card.mtu for card in here.cards}
     echoes = doctor_probe.echo(
-        {address: mtus[name] for name, address in gateways if answers.macs(address, name)}
+        {
+            address: (name, mtus[name])
+            for name, address in gateways
+            if address is not None and answers.macs(address, name)
+        }
     )
     segments, wrong = _checksums()
     return RealServerFacts(
@@ -262,7 +266,7 @@ def _probe(known: DirectorFacts) -> DirectorFacts:
         ethernets = [card.name for card in here.cards if card.running and card.mac and not card.loopback]
         responses = knock(knocks[:_MOST_PROBES], ethernets)
         mtus = {card.name: card.mtu for card in here.cards}
-        echoes = doctor_probe.echo({address: mtus[name] for address, name in reached.items()})
+        echoes = doctor_probe.echo({address: (name, mtus[name]) for address, name in reached.items()})
     return msgspec.structs.replace(
         known, answers=answers, responses=responses, echoes=echoes, adverts=tuple(heard)
     )

@@ -26,7 +26,7 @@ _ETH_P_ARP, _ETH_P_IP, _ETH_P_IPV6 = 0x0806, 0x0800, 0x86DD
 _LINK_SCOPE = 0x20
 _PACKET_OUTGOING = 4
 _SO_ATTACH_FILTER = 26
-_IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 3
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE, _IPV6_DONTFRAG = 10, 23, 3, 62
 _ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 _BROADCAST = b"\xff" * 6
 _ARP_REQUEST, _ARP_REPLY = 1, 2
@@ -34,7 +34,9 @@ _ETHERNET = struct.Struct("!6s6sH")
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _TCP = struct.Struct("!HHIIBBHHH")
 _SYN, _RST, _ACK = 0x02, 0x04, 0x10
-_ECHO_REQUEST, _ECHO_REPLY = 8, 0
+_ECHO = struct.Struct("!BBHHH")
+_ECHO_REQUEST, _ECHO_REQUEST_6 = 8, 128
+_ECHO_REPLIES = (0, 129)
 _SMALL = 64
 REPEAT = 0.25
 """Seconds after which an unanswered question is asked again."""
@@ -142,41 +144,60 @@ def _link_locals() -> dict[str, ipaddress.IPv6Address]:
     return found
 
 
-def echo(sizes: dict[Address, int]) -> dict[Address, Echo]:
-    """Ping each address with the DF bit: a small packet, and one of `sizes` bytes."""
-    targets = {address: size for address, size in sizes.items() if address.version == 4}
-    if not targets:
-        return {}
+def echo(targets: dict[Address, tuple[str, int]]) -> dict[Address, Echo]:
+    """Ping each address, behind this interface, unfragmented: a small packet, and one of so many bytes."""
     identifier = os.getpid() & 0xFFFF
-    back: set[tuple[str, int]] = set()
-    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as ping:
-        ping.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
-        ping.setblocking(False)
-        wanted = {(str(address), length) for address, size in targets.items() for length in (_SMALL, size)}
+    wanted = {(address, length) for address, (_, size) in targets.items() for length in (_SMALL, size)}
+    back: set[tuple[Address, int]] = set()
+    with contextlib.ExitStack() as stack:
+        pings = {version: stack.enter_context(_pinger(version)) for version in {a.version for a in targets}}
 
         def ask() -> None:
             for address, length in wanted - back:
                 with contextlib.suppress(OSError):  # EMSGSIZE and unreachable: counted as no answer
-                    ping.sendto(_echo_request(identifier, length), (address, 0))
+                    ping, place = pings[address.version], _destination(address, targets[address][0])
+                    ping.sendto(_echo_request(identifier, address, length), place)
 
-        def take(_name: str, data: bytes) -> None:
-            header = (data[0] & 0xF) * 4
-            if len(data) < header + 8:
+        def take(version: str, data: bytes) -> None:
+            header = (data[0] & 0xF) * 4 if version == "4" else 0  # the kernel keeps IPv6's to itself
+            if len(data) < header + _ECHO.size + 16:
                 return
-            kind, _, _, number, length = struct.unpack_from("!BBHHH", data, header)
-            if (kind, number) == (_ECHO_REPLY, identifier):
-                back.add((str(ipaddress.IPv4Address(data[12:16])), length))
+            kind, _, _, number, length = _ECHO.unpack_from(data, header)
+            if kind in _ECHO_REPLIES and number == identifier:
+                text = data[header + _ECHO.size : header + _ECHO.size + 16]
+                back.add((ipaddress.ip_address(text[: 4 if version == "4" else 16]), length))
 
-        converse({"": ping}, ask, take, done=lambda: back >= wanted, size=65535)
+        opened = {str(version): ping for version, ping in pings.items()}
+        converse(opened, ask, take, done=lambda: back >= wanted, size=65535)
     return {
-        address: Echo(size=size, small=(str(address), _SMALL) in back, large=(str(address), size) in back)
-        for address, size in targets.items()
+        address: Echo(size=size, small=(address, _SMALL) in back, large=(address, size) in back)
+        for address, (_, size) in targets.items()
     }
 
 
-def _echo_request(identifier: int, length: int) -> bytes:
-    """An ICMP echo of `length` bytes with its IP header; the length is its sequence number."""
-    body = struct.pack("!BBHHH", _ECHO_REQUEST, 0, 0, identifier, length).ljust(length - 20, b"\0")
+def _pinger(version: int) -> socket.socket:
+    """A raw socket of ICMP that neither fragments nor goes by what it has learnt of the path's MTU."""
+    if version == 4:
+        ping = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        ping.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+    else:
+        ping = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        ping.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+        ping.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
+    ping.setblocking(False)
+    return ping
+
+
+def _destination(address: Address, interface: str) -> tuple[str, int] | tuple[str, int, int, int]:
+    scope = socket.if_nametoindex(interface) if address.is_link_local else 0
+    return (str(address), 0) if address.version == 4 else (str(address), 0, 0, scope)
+
+
+def _echo_request(identifier: int, address: Address, length: int) -> bytes:
+    """An ICMP echo of `length` bytes with its IP header. The length is its sequence number, and its data
+    begins with whom it is for: both come back. The checksum of ICMPv6 is the kernel's affair."""
+    kind, header = (_ECHO_REQUEST, 20) if address.version == 4 else (_ECHO_REQUEST_6, 40)
+    body = (_ECHO.pack(kind, 0, 0, identifier, length) + address.packed).ljust(length - header, b"\0")
     return body[:2] + struct.pack("!H", wire.internet_checksum(body)) + body[4:]
 
 

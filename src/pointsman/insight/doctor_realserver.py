@@ -8,7 +8,7 @@ from pointsman.insight import doctor_host
 from pointsman.insight.doctor import Diagnosis, Finding, fault, note, right, unknown, warning
 from pointsman.insight.doctor_facts import Card, Host, RealServerFacts, joined
 from pointsman.insight.doctor_firewall import blocking_requests, silencing
-from pointsman.model.address import Address, bracketed
+from pointsman.model.address import Address, bracketed, resolution
 
 ETHERNET_MTU = 1500
 SILENT_IGNORE, SILENT_ANNOUNCE = (1, 2), (2,)
@@ -113,7 +113,7 @@ def _on_a_card(card: Card, vip: Address, up: str) -> Finding:
     return fault(
         "vip-on-lo",
         f"{vip} is on {card.name}, not on lo",
-        "this host answers ARP for it and so takes the clients away from the director",
+        f"this host answers {resolution(vip)} for it and so takes the clients away from the director",
         remedy=[f"ip address del {vip}/{length} dev {card.name}", up],
     )
 
@@ -165,7 +165,7 @@ def _vip_unique(facts: RealServerFacts) -> Iterable[Finding]:
         elif len(macs) > 1:
             yield fault(
                 "vip-unique",
-                f"{len(macs)} hosts answer ARP for {vip}: {joined(macs)}",
+                f"{len(macs)} hosts answer {resolution(vip)} for {vip}: {joined(macs)}",
                 "clients go to whoever answers first; only one of them is the director",
                 advice="run `pointsman doctor` on the hosts with these MAC addresses; all but the director "
                 f"must be silent: pointsman realserver up {vip}",
@@ -175,7 +175,7 @@ def _vip_unique(facts: RealServerFacts) -> Iterable[Finding]:
         elif not macs:
             yield warning(
                 "vip-unique",
-                f"nobody answers ARP for {vip}",
+                f"nobody answers {resolution(vip)} for {vip}",
                 "no request from this network reaches a director",
                 advice="is a director running? `pointsman doctor` there says why it does not hold the VIP",
             )
@@ -236,7 +236,8 @@ def _gateways(facts: RealServerFacts) -> Iterable[Finding]:
         if not macs:
             yield fault(
                 "gateway",
-                f"the default gateway {route.gateway} on {route.interface} does not answer ARP",
+                f"the default gateway {route.gateway} on {route.interface} does not answer "
+                f"{resolution(route.gateway)}",
                 "answers to clients beyond it are lost; requests were taken all the same",
                 advice=f"give the right one: ip route replace default via GATEWAY dev {route.interface}",
             )

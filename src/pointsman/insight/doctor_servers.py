@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pointsman.insight.doctor import Finding, fault, right, unknown, warning
 from pointsman.insight.doctor_facts import DirectorFacts, Response, ServerFact, ServiceFact, joined
-from pointsman.model.address import bracketed
+from pointsman.model.address import bracketed, resolution
 
 
 def _direct(facts: DirectorFacts) -> Iterator[tuple[ServiceFact, ServerFact]]:
@@ -103,7 +103,7 @@ def _macs(facts: DirectorFacts) -> Iterable[Finding]:
         if len(macs) > 1:
             yield fault(
                 "rip-unique",
-                f"{joined(macs)} all answer ARP for {address}",
+                f"{joined(macs)} all answer {resolution(address)} for {address}",
                 "requests go now to one, now to the other host",
                 advice="find the hosts in the switch's table of MAC addresses; give each its own address",
             )
@@ -119,7 +119,7 @@ def _macs(facts: DirectorFacts) -> Iterable[Finding]:
         elif not macs:
             yield fault(
                 "mac",
-                f"{address} does not answer ARP on {route.interface}",
+                f"{address} does not answer {resolution(address)} on {route.interface}",
                 "its MAC address is unknown or will soon be: requests for it are dropped",
                 advice=f"is the host up, is its interface? On it: pointsman doctor {_any_vip(facts)}",
             )

@@ -22,7 +22,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "ethtool -K INTERFACE tx off, on the sender; or pointsman run --xdp-mode generic",
     ),
     "IP_CSUM": ("the checksum of the IP header is wrong", "look at the network card"),
-    "NEIGH_FAILED": ("nobody answers ARP for the next hop", "ip neigh; is the gateway right?"),
+    "NEIGH_FAILED": (
+        "nobody answers ARP or neighbour discovery for the next hop",
+        "ip neigh; is the gateway right?",
+    ),
     "NEIGH_QUEUEFULL": ("the next hop's MAC address is not known yet", "ip neigh; is the gateway right?"),
     "IP_OUTNOROUTES": ("there is no route to the client", "ip route add default via GATEWAY"),
     "PKT_TOO_BIG": ("it is longer than the MTU", "ip link; make the MTU the same everywhere"),
@@ -41,9 +44,21 @@ AFTER_THE_END = frozenset(
 """Why a host's TCP gives up what comes after it has closed its side: usual for a client that leaves early."""
 
 
-def explained(reason: str, interface: str, vip: str) -> str:
+_UNNAMED = "NOT_SPECIFIED"
+_BY_FUNCTION = {"neigh_invalidate": "NEIGH_FAILED"}
+"""What it means that a function of the kernel gives a packet up, where it does not say itself."""
+_RECEIVERS = ("tcp_v4_rcv", "tcp_v6_rcv")
+
+
+def is_repeated_request(reason: str, function: str) -> bool:
+    """Whether this may be how TCP gives up a SYN that it has seen before and has answered."""
+    return reason == _UNNAMED and function in _RECEIVERS
+
+
+def explained(reason: str, function: str, interface: str, vip: str) -> str:
     """The reason, what it means and what to do; the name alone when it is not known here."""
-    if reason not in MEANINGS:
+    known = _BY_FUNCTION.get(function, reason) if reason == _UNNAMED else reason
+    if known not in MEANINGS:
         return reason
-    meaning, remedy = MEANINGS[reason]
+    meaning, remedy = MEANINGS[known]
     return f"{reason}, {meaning}. Remedy: {remedy.format(interface=interface, vip=vip)}"

@@ -7,12 +7,14 @@ the real server answers the client itself, with the VIP as source, past the dire
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from pointsman.insight import dropreasons
 from pointsman.insight.frames import UDP, Frame
+from pointsman.model.address import resolution
 
 DIRECTOR, REAL_SERVER, CLIENT = "director", "real server", "client"
 """Roles with a part in the verdict; any other (router, gateway) only forwards."""
@@ -182,11 +184,18 @@ def drop_findings(trace: Trace, vip: str) -> Iterable[Finding]:
     for drop in trace.drops:
         if drop.reason in dropreasons.AFTER_THE_END and _has_begun(trace, drop):
             continue
+        if dropreasons.is_repeated_request(drop.reason, drop.function) and _answer_was_dropped(trace, drop):
+            continue
         packet = "answer" if drop.answer else "request"
         place = f" on {drop.interface}" if drop.interface else ""
         function = f" (in {drop.function})" if drop.function else ""
-        reason = dropreasons.explained(drop.reason, drop.interface, vip)
+        reason = dropreasons.explained(drop.reason, drop.function, drop.interface, vip)
         yield Finding(False, f"the kernel of {drop.host} dropped the {packet}{place}{function}: {reason}")
+
+
+def _answer_was_dropped(trace: Trace, drop: Drop) -> bool:
+    """Whether the same host lost its answer to the request: that is the cause, and it is told."""
+    return not drop.answer and any(other.answer and other.host == drop.host for other in trace.drops)
 
 
 def _has_begun(trace: Trace, drop: Drop) -> bool:
@@ -319,10 +328,11 @@ def _not_directed(trace: Trace, hosts: dict[str, str]) -> Finding:
     delivery = _find(trace.request, REAL_SERVER, sends=False)
     if delivery is None:
         return _lost(trace.request[-1], "it did not reach a director", hosts)
+    searched = resolution(ipaddress.ip_address(trace.request[0].frame.destination))
     return Finding(
         False,
         f"the request went past the directors, straight to {delivery.place.host} (hop {delivery.number}): "
-        "does that real server answer ARP for the VIP?",
+        f"does that real server answer {searched} for the VIP?",
     )
 
 

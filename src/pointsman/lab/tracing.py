@@ -23,7 +23,7 @@ from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
 from pointsman.lab.topology import Role
-from pointsman.model.address import Address, bracketed
+from pointsman.model.address import Address, bracketed, resolution
 
 _PAGE = "GET / HTTP/1.0\r\nHost: {}\r\n\r\n"
 _CONNECT_SECONDS = 3.0
@@ -146,7 +146,8 @@ def _unanswered(node: Node, vip: str) -> str:
         return ""  # it has no route, or no address of the interface: its own error says so
     if not states & {"INCOMPLETE", "FAILED"}:
         return ""
-    return f"nobody answers ARP: {node.name} asks for {target} on {interface} in vain"
+    searched = resolution(ipaddress.ip_address(target))
+    return f"nobody answers {searched}: {node.name} asks for {target} on {interface} in vain"
 
 
 def _located(lab: Lab, dropped: list[drops.KernelDrop], vip: str, client_port: int) -> Iterator[Drop]:

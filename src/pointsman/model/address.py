@@ -23,6 +23,11 @@ else:
     Network.register(ipaddress.IPv6Network)
 
 
+def resolution(address: Address) -> str:
+    """What finds out who has an address, by name: ARP, or neighbour discovery (RFC 4861)."""
+    return "ARP" if address.version == 4 else "neighbour discovery"
+
+
 def bracketed(address: Address, port: int) -> str:
     """`192.0.2.1:80` or `[2001:db8::1]:80`."""
     return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"

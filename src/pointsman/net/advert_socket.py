@@ -41,6 +41,8 @@ class Arrival(msgspec.Struct, frozen=True):
 
     datagram: Datagram
     time: float
+    packet: bytes = b""
+    """As it came, with its header; empty over IPv6."""
 
 
 class AdvertSocket:
@@ -156,10 +158,10 @@ class AdvertSocket:
         info = struct.pack("=i4s4s", self._index, bytes(4), bytes(4))
         self._socket.sendmsg([packet], [(socket.IPPROTO_IP, _IP_PKTINFO, info)], 0, (str(destination), 0))
 
-    def receive(self, unwanted: Callable[[bytes], bool] = lambda _: False) -> Iterable[Arrival]:
+    def receive(self, takes: Callable[[bytes, float], bool] = lambda *_: False) -> Iterable[Arrival]:
         """Every packet that is waiting, at most MOST_QUEUED. Raises nothing: an error of the link ends it.
 
-        `unwanted` sees IPv4 packets first, as they are; those that it takes are not handed on.
+        `takes` sees IPv4 packets first, as they are, with their time; those that it takes are not handed on.
         """
         skew = time.clock_gettime(time.CLOCK_BOOTTIME) - time.time()
         for _ in range(MOST_QUEUED):
@@ -167,7 +169,8 @@ class AdvertSocket:
                 packet, control, _, sender = self._socket.recvmsg(LARGEST_ADVERT, 256)
             except OSError:
                 return
-            if self._version == 4 and unwanted(packet):
+            at = _arrival_time(control) + skew
+            if self._version == 4 and takes(packet, at):
                 continue
             try:
                 if self._version == 4:
@@ -177,7 +180,7 @@ class AdvertSocket:
             except WireError:
                 self.malformed += 1
                 continue
-            yield Arrival(datagram, _arrival_time(control) + skew)
+            yield Arrival(datagram, at, packet if self._version == 4 else b"")
 
 
 def _ipv6(payload: bytes, control: _Control, sender: str) -> Datagram:

@@ -71,6 +71,11 @@ class Guard:
         self.signer = Signer(instance.hmac) if instance.hmac else None
         self.verifier = Verifier(instance.hmac) if instance.hmac else None
 
+    @property
+    def is_stateless(self) -> bool:
+        """Whether the same packet is judged the same way again and again."""
+        return self.wrapper is None and self.verifier is None
+
 
 def admit(
     instance: VrrpInstance,

@@ -241,6 +241,21 @@ def test_drops_that_mean_nothing_are_not_told() -> None:
     assert analyse(DOCUMENT, VIP, PORT, HOSTS, drops=[unknown]).ok
 
 
+@pytest.mark.parametrize("receiver", ["tcp_v4_rcv", "tcp_v6_rcv"])
+def test_a_gateway_that_is_not_there_is_told_and_no_repeated_request(receiver: str) -> None:
+    """The kernel calls both NOT_SPECIFIED: an answer that finds no next hop, and a SYN that comes again."""
+    again = Drop(host="web", interface="eth0", reason="NOT_SPECIFIED", function=receiver, answer=False)
+    lost = Drop(host="web", interface="", reason="NOT_SPECIFIED", function="neigh_invalidate", answer=True)
+    assert lost_at_the_server(again, lost)[1:] == [
+        "the kernel of web dropped the answer (in neigh_invalidate): NOT_SPECIFIED, nobody answers ARP or "
+        "neighbour discovery for the next hop. Remedy: ip neigh; is the gateway right?"
+    ]
+    alone = f"the kernel of web dropped the request on eth0 (in {receiver}): NOT_SPECIFIED"
+    assert lost_at_the_server(again)[1:] == [alone]
+    elsewhere = msgspec.structs.replace(lost, host="other")
+    assert alone in lost_at_the_server(again, elsewhere)
+
+
 def past_the_director(*drops: Drop) -> list[str]:
     """A connection that was made, though not by direct routing: the real server took the request itself."""
     straight = [DOCUMENT[0], at("server", "eth14", "real server", False, SYN), *DOCUMENT[4:]]
