@@ -1,5 +1,4 @@
-"""What the doctor reads of a real host: firewall rules (of nftables, of iptables there, of iptables-legacy), and
-what is below a virtual MAC address."""
+"""What the doctor reads of a real host: firewall rules of each kind, and what is below a virtual MAC."""
 
 from __future__ import annotations
 
