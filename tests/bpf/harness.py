@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.bpf.blank import blank_plane
 
 from pointsman.cli.ipvsadm import Session, SystemNames
 from pointsman.daemon.messages import (
@@ -26,7 +27,6 @@ from pointsman.daemon.messages import (
 )
 from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp import syscalls
-from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.model.operations import EditService
 from pointsman.model.service import Front, ServiceKey, Transport
@@ -126,7 +126,7 @@ class Director:
     """The program under test with tables of its own."""
 
     def __init__(self, sizes: Sizes = SMALL) -> None:
-        self.plane = XdpDataPlane.unattached(sizes)
+        self.plane = blank_plane(sizes)
         self.resolve(SERVERS | SERVERS6)
 
     def __enter__(self) -> Director:

@@ -57,7 +57,7 @@ def test_keepalived_hands_the_same_words_to_a_program(tmp_path: Path) -> None:
     )
     try:
         told = [tmp_path / str(number) for number in range(len(asked))]
-        waiting.until(lambda: all(path.exists() for path in told), 60, "every program has run")
+        waiting.until(lambda: all(path.exists() for path in told), 180, "every program has run")
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)

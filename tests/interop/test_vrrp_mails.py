@@ -95,7 +95,7 @@ def test_mails_about_a_group_and_its_instances_are_those_of_keepalived(made: Swi
     pointsman = (sys.executable, "-m", "pointsman.cli.main", "run")
     files = ("-p", str(tmp_path / "keepalived.pid"), "-r", str(tmp_path / "keepalived.vrrp"))
     ours = Told(made, "ours", *pointsman)
-    theirs = Told(made, "theirs", "keepalived", "-n", "-l", "-P", *files)
+    theirs = Told(made, "theirs", "keepalived", "-n", "-l", "-G", "-P", *files)
     for told in (ours, theirs):
         told.await_group(2)
         told.host.plug(False)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from pointsman.conf.build_bfd import sessions
-from pointsman.conf.build_checks import Named
+from pointsman.conf.build_check_fields import Named
 from pointsman.conf.build_groups import groups
 from pointsman.conf.build_lvs import virtual_servers
 from pointsman.conf.build_rules import Preferences

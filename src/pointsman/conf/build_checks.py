@@ -3,58 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import msgspec
 
-from pointsman.conf.build_groups import Groups
+from pointsman.conf.build_check_fields import Surroundings, alpha, connection, either, header_value, timing
 from pointsman.conf.build_tracking import command
+from pointsman.conf.build_urls import http_check, urls_of
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
-from pointsman.model.bfd import BfdSession
 from pointsman.model.checks import (
     BfdCheck,
     DirectCheck,
     DnsCheck,
     FileCheck,
-    HttpCheck,
     HttpVersion,
     MiscCheck,
-    Pattern,
     PingCheck,
     SmtpCheck,
     TcpCheck,
     UdpCheck,
-    Url,
 )
 from pointsman.model.health import AnyCheck
-from pointsman.model.service import ServerKey, ServiceKey, Transport
+from pointsman.model.service import Transport
 from pointsman.model.tracking import Command, TrackFile
-
-T = TypeVar("T")
-
-
-class Named(NamedTuple):
-    """What virtual servers refer to by name."""
-
-    files: Mapping[str, TrackFile]
-    sessions: Mapping[str, BfdSession]
-    groups: Groups
-    marks: Iterator[int] | None = None
-    """Firewall marks for groups that are one service each (nftables_ipvs)."""
-
-
-class Surroundings(NamedTuple):
-    """What a checker needs to know of the real server it belongs to."""
-
-    virtual: ServiceKey
-    key: ServerKey
-    weight: int
-    member: Settings
-    service: Settings
-    globals: Settings
-    named: Named
 
 
 def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool | None]]:
@@ -62,82 +35,20 @@ def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool
     found: list[tuple[AnyCheck, bool | None]] = []
     for setting in place.member.all("TCP_CHECK"):
         own = read_block(setting.block, "TCP_CHECK", findings)
-        common = _timing(own, place, retry=_old_retry(own, findings))
-        found.append((TcpCheck(**_connection(setting, own, place, findings), **common), _alpha(own)))
+        common = timing(own, place, retry=_old_retry(own, findings))
+        found.append((TcpCheck(**connection(setting, own, place, findings), **common), alpha(own)))
     for word in ("HTTP_GET", "SSL_GET"):
         for setting in place.member.all(word):
             own = read_block(setting.block, word, findings)
-            found.append((_http_check(setting, own, place, findings), _alpha(own)))
+            found.append((http_check(setting, own, place, findings), alpha(own)))
     for word, build in _BUILDERS.items():
         for setting in place.member.all(word):
             own = read_block(setting.block, word, findings)
-            found.append((build(setting, own, place, findings), _alpha(own)))
+            found.append((build(setting, own, place, findings), alpha(own)))
     for setting in place.member.all("SMTP_CHECK"):
         own = read_block(setting.block, "SMTP_CHECK", findings)
-        found += [(check, _alpha(own)) for check in _smtp_checks(setting, own, place, findings)]
+        found += [(check, alpha(own)) for check in _smtp_checks(setting, own, place, findings)]
     return found
-
-
-def _alpha(own: Settings) -> bool | None:
-    return own.get("alpha", bool)
-
-
-def _or(value: T | None, default: T) -> T:
-    return default if value is None else value
-
-
-def _timing(
-    own: Settings, place: Surroundings, *, retry: int = 1, before_retry: float | None = 1.0
-) -> dict[str, Any]:
-    """The fields that every check has; `retry` and `before_retry` (None: delay_loop) when nobody says."""
-    blocks = (own, place.member, place.service)
-    delay_loop = _or(inherited("delay_loop", float, *blocks), 60.0)
-    return {
-        "delay_loop": delay_loop,
-        "delay_before_retry": _or(
-            inherited("delay_before_retry", float, *blocks), _or(before_retry, delay_loop)
-        ),
-        "retry": _or(_retry(*blocks), retry),
-        "rise": _or(inherited("rise", int, *blocks), 1),
-        "warmup": _or(inherited("warmup", float, *blocks), delay_loop),
-        "log_all_failures": _or(
-            inherited("log_all_failures", bool, own, place.member),
-            place.globals.get("checker_log_all_failures", bool) or False,
-        ),
-    }
-
-
-def _retry(*blocks: Settings) -> int | None:
-    """Repetitions, as the innermost block says; `fall` counts the first attempt, too, and wins over retry."""
-    for block in blocks:
-        fall = block.get("fall", int)
-        if fall is not None:
-            return fall - 1
-        if block.has("retry"):
-            return block.get("retry", int)
-    return None
-
-
-def _connection(
-    setting: Setting, own: Settings, place: Surroundings, findings: Findings, *, port: bool = True
-) -> dict[str, Any]:
-    """The fields of a check that connects; `port`: whether it needs one."""
-    blocks = (own, place.member, place.service)
-    address, written = own.address("connect_ip"), own.get("connect_port", int)
-    if port and written is None and not place.key.port:
-        keyword = setting.node.keyword
-        text = "the service has no port, so the check needs one"
-        findings.error(keyword.location, text, "add connect_port", keyword.width)
-    return {
-        "connect_address": _or(address, place.key.address),
-        "connect_port": _or(written, place.key.port),
-        "bind_address": own.address("bindto"),
-        "bind_port": own.get("bind_port", int) or 0,
-        "bind_interface": own.get("bind_if", str) or "",
-        "fwmark": own.get("fwmark", int) or 0,
-        "connect_timeout": _or(inherited("connect_timeout", float, *blocks), 5.0),
-        "location": setting.location,
-    }
 
 
 def _old_retry(own: Settings, findings: Findings) -> int:
@@ -156,89 +67,20 @@ def _old_retry(own: Settings, findings: Findings) -> int:
     return cast(int, old.value)
 
 
-def _http_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> HttpCheck:
-    keyword = setting.node.keyword
-    outer = [block.get("virtualhost", str) for block in (own, place.member, place.service)]
-    host = next((each for each in outer if each), "")
-    urls = tuple(_url(each, host, findings) for each in own.all("url"))
-    if not urls:
-        text = f"{keyword.text} without a url checks nothing"
-        findings.error(keyword.location, text, "add url { path / }", keyword.width)
-    return HttpCheck(
-        urls=urls or (Url(),),
-        version=HttpVersion(own.get("http_protocol", str) or "1.0"),
-        tls=own.block == "SSL_GET",
-        server_name=own.get("sni_name", str) or "",
-        sni_from_host=own.get("enable_sni", bool) or False,
-        verify=own.get("tls_verify", bool) or False,
-        authority=own.get("tls_ca", str) or "",
-        fast_recovery=own.get("fast_recovery", bool) or False,
-        **_connection(setting, own, place, findings),
-        **_timing(own, place, before_retry=3.0),
-    )
-
-
-def _url(setting: Setting, host: str, findings: Findings) -> Url:
-    block = read_block(setting.block, "url", findings)
-    path = block.get("path", str) or "/"
-    if not path.startswith("/") or any(sign <= " " or sign == "\x7f" for sign in path):
-        word = cast(Setting, block.last("path")).node.values[0]
-        text = f"path {path} is no path of a URL"
-        findings.error(word.location, text, "begin with /, without blanks", word.width)
-    _header_value(block.last("virtualhost"), findings)
-    codes = cast("tuple[tuple[int, int], ...] | None", block.get("status_code", tuple))
-    return Url(
-        path=path,
-        virtualhost=block.get("virtualhost", str) or host,
-        status=codes or ((200, 299),),
-        digest=block.get("digest", str) or "",
-        pattern=_pattern(block, findings),
-    )
-
-
-def _header_value(setting: Setting | None, findings: Findings) -> None:
-    if setting is not None and any(sign < " " or sign == "\x7f" for sign in str(setting.value)):
-        word = setting.node.values[0]
-        findings.error(word.location, "a header cannot hold control characters", "remove them", word.width)
-
-
-def _pattern(block: Settings, findings: Findings) -> Pattern | None:
-    setting = block.last("regex")
-    if setting is None:
-        return None
-    pattern = Pattern(
-        text=str(setting.value),
-        options=cast("tuple[str, ...]", block.get("regex_options", tuple) or ()),
-        wanted=not (block.get("regex_no_match", bool) or False),
-        min_offset=block.get("regex_min_offset", int) or 0,
-        max_offset=block.get("regex_max_offset", int) or 0,
-    )
-    from pointsman.health.http import (
-        compiled,
-    )  # most configurations have no regex, which takes long to import
-
-    try:
-        compiled(pattern)
-    except ValueError as error:
-        word = setting.node.values[0]
-        findings.error(word.location, f"regex {pattern.text}: {error}", width=word.width)
-    return pattern
-
-
 def _smtp_checks(
     setting: Setting, own: Settings, place: Surroundings, findings: Findings
 ) -> Iterator[SmtpCheck]:
     """One check, or one for each `host` block."""
     name = own.get("helo_name", str) or "smtpchecker.keepalived.org"
-    _header_value(own.last("helo_name"), findings)
+    header_value(own.last("helo_name"), findings)
     hosts = [read_block(host.block, "host", findings) for host in own.all("host")]
     for host in hosts or [own]:
-        connection = _connection(setting, host, place, findings)
+        where = connection(setting, host, place, findings)
         if not host.has("connect_timeout"):
-            connection["connect_timeout"] = _or(
+            where["connect_timeout"] = either(
                 inherited("connect_timeout", float, own, place.member, place.service), 5.0
             )
-        yield SmtpCheck(helo_name=name, **connection, **_timing(own, place))
+        yield SmtpCheck(helo_name=name, **where, **timing(own, place))
 
 
 def _dns_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DnsCheck:
@@ -251,8 +93,8 @@ def _dns_check(setting: Setting, own: Settings, place: Surroundings, findings: F
     return DnsCheck(
         name=name,
         record=own.get("type", str) or "SOA",
-        **_connection(setting, own, place, findings),
-        **_timing(own, place, retry=3, before_retry=None),
+        **connection(setting, own, place, findings),
+        **timing(own, place, retry=3, before_retry=None),
     )
 
 
@@ -260,7 +102,7 @@ def _udp_check(setting: Setting, own: Settings, place: Surroundings, findings: F
     payload = own.get("payload", tuple)
     reply, mask = own.get("require_reply", tuple) or (b"", b"")
     shortest = own.get("min_reply_length", int) or 0
-    longest = _or(own.get("max_reply_length", int), 255)
+    longest = either(own.get("max_reply_length", int), 255)
     if shortest > longest:
         word = cast(Setting, own.last("min_reply_length")).node.keyword
         text = f"min_reply_length {shortest} is above max_reply_length {longest}: the check always fails"
@@ -272,13 +114,13 @@ def _udp_check(setting: Setting, own: Settings, place: Surroundings, findings: F
         reply_mask=mask,
         min_reply_length=shortest,
         max_reply_length=longest,
-        **_connection(setting, own, place, findings),
-        **_timing(own, place),
+        **connection(setting, own, place, findings),
+        **timing(own, place),
     )
 
 
 def _ping_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> PingCheck:
-    return PingCheck(**_connection(setting, own, place, findings, port=False), **_timing(own, place))
+    return PingCheck(**connection(setting, own, place, findings, port=False), **timing(own, place))
 
 
 def _misc_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> MiscCheck:
@@ -289,15 +131,15 @@ def _misc_check(setting: Setting, own: Settings, place: Surroundings, findings: 
             keyword.location, "MISC_CHECK without misc_path checks nothing", "add misc_path", keyword.width
         )
     made = command(path, findings) or Command(("/",))
-    timing = _timing(own, place, retry=0)
+    times = timing(own, place, retry=0)
     return MiscCheck(
         command=owned(Command(made.words, *(user[:2] or (made.user, made.group))), place.globals),
         secure=place.globals.has("enable_script_security"),
-        timeout=_or(own.get("misc_timeout", float), timing["delay_loop"]),
+        timeout=either(own.get("misc_timeout", float), times["delay_loop"]),
         dynamic=own.has("misc_dynamic"),
         weight=place.weight,
         location=setting.location,
-        **timing,
+        **times,
     )
 
 
@@ -383,8 +225,10 @@ def _direct_check(setting: Setting, own: Settings, place: Surroundings, findings
         findings.error(keyword.location, text, "use another checker", keyword.width)
     return DirectCheck(
         virtual_address=virtual.address or place.key.address,
-        **_connection(setting, own, place, findings),
-        **_timing(own, place),
+        urls=urls_of(own, place, findings),
+        version=HttpVersion(own.get("http_protocol", str) or "1.0"),
+        **connection(setting, own, place, findings),
+        **timing(own, place),
     )
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from pointsman.conf.build_checks import Named, Surroundings, checks, owned
+from pointsman.conf.build_check_fields import Named, Surroundings
+from pointsman.conf.build_checks import checks, owned
 from pointsman.conf.build_groups import Target, head
 from pointsman.conf.build_tracking import command
 from pointsman.conf.problems import Findings

@@ -1,7 +1,7 @@
 """strict_mode: what the RFCs do not know is an error, never something that happens in silence.
 
 keepalived's strict mode drops packets to the virtual addresses (no_accept) unless `accept` is written;
-whoever does not know that has addresses that nobody reaches. Here that is an error that says so.
+whoever does not know that has addresses that nobody reaches. Here one of the two must be written.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import msgspec
 
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings
-from pointsman.model.vrrp import VrrpInstance, VrrpState
-
-_OWNER = 255
+from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance, VrrpState
 
 
 def strict(block: Settings, defaults: Settings) -> bool:
@@ -24,7 +22,7 @@ def held_to_the_rules(
     instance: VrrpInstance, setting: Setting, block: Settings, findings: Findings
 ) -> VrrpInstance:
     """The instance with what strict mode implies; whatever it forbids is reported."""
-    owner = instance.priority == _OWNER
+    owner = instance.priority == OWNER_PRIORITY
     keyword = setting.node.keyword
 
     def forbid(broken: bool, text: str, remedy: str, word: str = "") -> None:
@@ -75,12 +73,12 @@ def held_to_the_rules(
         "virtual_ipaddress",
     )
     forbid(first is not None and first.version == 6 and instance.version == 2, "IPv6 wants version 3", "")
-    accepts = block.has("accept") and instance.version == 3
+    stated = instance.no_accept or (block.has("accept") and instance.version == 3)
     forbid(
-        not owner and not accepts,
+        not owner and not stated,
         "a router that is not the owner (priority 255) drops packets to the virtual addresses: "
         "nobody would reach them",
-        "write accept (version 3), or remove strict mode",
+        "write accept (version 3), no_accept if that is wanted, or remove strict mode",
     )
     return msgspec.structs.replace(
         instance,

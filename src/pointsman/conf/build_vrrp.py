@@ -93,6 +93,7 @@ def instance(
             block, defaults, 6 if (family == 6 or (family is None and over_ipv6)) else 4, findings
         ),
         owner_ignores_adverts=_switch("owner_ignore_adverts", block, defaults),
+        no_accept=_no_accept(block, findings),
         old_unicast_checksum=block.has("old_unicast_checksum")
         and "never" not in (block.get("old_unicast_checksum", tuple) or ()),
         checksum_without_pseudo_header=_first(
@@ -224,6 +225,14 @@ def _nopreempt(block: Settings, state: VrrpState, priority: int, findings: Findi
         )
         return False
     return True
+
+
+def _no_accept(block: Settings, findings: Findings) -> bool:
+    setting = block.last("no_accept")
+    if setting is not None and block.has("accept"):
+        text = "accept and no_accept contradict each other"
+        findings.error(setting.location, text, "remove one of them", len("no_accept"))
+    return setting is not None
 
 
 def _preempt_delay(block: Settings, state: VrrpState, nopreempt: bool, findings: Findings) -> float:

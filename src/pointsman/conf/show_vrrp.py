@@ -68,7 +68,11 @@ def _answers(instance: VrrpInstance) -> Iterator[str]:
     yield f"down_timer_adverts {instance.down_timer_adverts}"
     yield f"owner_ignore_adverts {on(instance.owner_ignores_adverts)}"
     if instance.strict:
-        yield from ("strict_mode on", *(["accept"] if instance.version == 3 else []))
+        yield "strict_mode on"
+    if instance.no_accept:
+        yield "no_accept"
+    elif instance.strict and instance.version == 3:
+        yield "accept"
     if instance.old_unicast_checksum:
         yield "old_unicast_checksum"
     yield f"unicast_ttl {instance.unicast_ttl}"

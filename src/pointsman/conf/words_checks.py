@@ -81,12 +81,18 @@ def _http(block: str) -> list[Keyword]:
     return [
         honoured(_RS, block, Flag(), f"Check by {block[:-4]} requests of URLs.", opens=block, repeats=True),
         *_connecting(block),
-        honoured(block, "url", Flag(), "A URL; several are fetched in turn.", opens="url", repeats=True),
-        honoured(block, "virtualhost", Text(), "Host header of URLs that name none."),
-        honoured(block, "http_protocol", Choice(("1.0", "1.0C", "1.1")), "Version of the requests.", "1.0"),
+        *_urls(block),
         honoured(block, "fast_recovery", Boolean(), "No pause between URLs until the server is up.", False),
         honoured(block, "nb_get_retry", Integer(0, 2**31 - 1), "Old word for retry.", 1, same_as="retry"),
         *accepted(block, "tls_compliant", "an answer that is cut off is a failure in any case"),
+    ]
+
+
+def _urls(block: str) -> list[Keyword]:
+    return [
+        honoured(block, "url", Flag(), "A URL; several are fetched in turn.", opens="url", repeats=True),
+        honoured(block, "virtualhost", Text(), "Host header of URLs that name none."),
+        honoured(block, "http_protocol", Choice(("1.0", "1.0C", "1.1")), "Version of the requests.", "1.0"),
     ]
 
 
@@ -174,13 +180,14 @@ CHECKS: list[Keyword] = [
         _RS,
         "DR_CHECK",
         Flag(),
-        "Ours: check by a TCP handshake with the VIP itself, sent to the real server's MAC address.",
+        "Ours: check by TCP with the VIP itself, and HTTP over it, sent to the real server's MAC address.",
         opens="DR_CHECK",
         repeats=True,
     ),
     honoured("DR_CHECK", "connect_port", Integer(1, 65535), "Port of the VIP; default: the service's."),
     honoured("DR_CHECK", "bindto", Ip(), "Source address; default: that of the route to the real server."),
     honoured("DR_CHECK", "connect_timeout", Seconds(1e-6, 3600), "How long the handshake may take.", 5.0),
+    *_urls("DR_CHECK"),
     *_timed("DR_CHECK"),
     honoured(_RS, "MISC_CHECK", Flag(), "Check by a program.", opens="MISC_CHECK", repeats=True),
     *_timed("MISC_CHECK"),

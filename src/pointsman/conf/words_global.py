@@ -20,7 +20,7 @@ _G = "global_defs"
 _SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
 _PROCESS = "Pointsman sets up its own processes: VRRP runs SCHED_FIFO and locked in memory, the others do not"
 _SNMP = "there is no SNMP agent and no D-Bus here; status and metrics come from `pointsman status`"
-_FIREWALL = "only needed for no_accept and virtual MAC addresses, which are refused"
+_FIREWALL = "no_accept has a table of its own here, inet pointsman_vrrp; nothing else needs a firewall"
 _NETLINK = "netlink sockets size themselves here"
 
 TOP: list[Keyword] = [

@@ -134,7 +134,12 @@ VRRP: list[Keyword] = [
         "Packets of a burst after an advert of a lower priority; default: garp_master_repeat.",
     ),
     honoured(_V, "accept", Flag(), "The master takes packets to the addresses, also in strict mode; usual."),
-    *refused(_V, "no_accept", "packets to the addresses are not filtered here; remove it"),
+    honoured(
+        _V,
+        "no_accept",
+        Flag(),
+        "Packets to the addresses that are not forwarded are dropped, unless the priority is 255.",
+    ),
     honoured(_V, "strict_mode", Boolean(), "What the RFC does not know is an error."),
     honoured(_V, "check_unicast_src", Flag(), "Drop unicast adverts of hosts that are not in unicast_peer."),
     *accepted(_V, "skip_check_adv_addr", "an advert with other addresses is accepted, and logged"),

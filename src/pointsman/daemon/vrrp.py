@@ -33,7 +33,7 @@ from pointsman.daemon.vrrp_host_checks import (
     check_devices,
     way_out,
 )
-from pointsman.daemon.vrrp_interfaces import remove_strays, sysctls
+from pointsman.daemon.vrrp_interfaces import remove_strays, shield, sysctls
 from pointsman.daemon.vrrp_notices import (
     Finished,
     Message,
@@ -144,7 +144,8 @@ class VrrpProcess:
             self._netlink = NetlinkSocket()
             self._links = links(self._netlink)
             self._present = addresses(self._netlink)
-            self._host = Host(self._netlink, self._links, clock, self._notices.append, sysctls(run_directory))
+            lent = sysctls(run_directory), shield(run_directory)
+            self._host = Host(self._netlink, self._links, clock, self._notices.append, *lent)
             self._answers = AnswerSocket()
             self._statics = Statics(static, self._netlink, self._links, clock)
         except OSError as error:
@@ -177,6 +178,7 @@ class VrrpProcess:
         for router in self._routers:
             router.start(self._present, self._readings)
         self._host.sysctls.put_back_unwanted()
+        self._host.shield.begin()
         while not self._stopping:
             self._turn()
         self._retire()

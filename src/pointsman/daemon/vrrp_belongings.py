@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 from pointsman.daemon.vrrp_notices import Notice
 from pointsman.daemon.vrrp_routes import RoutesAndRules
+from pointsman.daemon.vrrp_shield import Shield
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import InterfaceAddress, addresses, assign, withdraw
 from pointsman.net.arp import Announcer, Answer
 from pointsman.net.links import Link
 from pointsman.net.netlink import Message, NetlinkSocket
+from pointsman.net.nftables import Shielded
 from pointsman.net.sysctls import Sysctls
 
 RECHECK_SPACING = 1.0
@@ -39,6 +41,7 @@ class Host:
         clock: Callable[[], float],
         tell: Callable[[Notice], None],
         sysctls: Sysctls,
+        shield: Shield,
     ) -> None:
         self.netlink = netlink
         self.links = links
@@ -47,6 +50,7 @@ class Host:
         """Hands a notice to the process that runs programs; never waits."""
         self.announcer = Announcer()
         self.sysctls = sysctls
+        self.shield = shield
 
 
 class Belongings:
@@ -81,6 +85,7 @@ class Belongings:
         complete = len(found) == len(self._entries) and all(match.mark for match in found)
         if found:
             self._renew_at = self._host.clock() + RENEWAL
+            self._shield()
         return bool(found), complete
 
     def take(self) -> None:
@@ -89,6 +94,7 @@ class Belongings:
         if self._renew_at is None:
             self._taken_at = now
         self._given_up.clear()
+        self._shield()
         self._assign()
         self._routes.take()
         self._renew_at = now + RENEWAL
@@ -105,12 +111,15 @@ class Belongings:
             )
         self._instance = instance
         self._entries = instance.moving_addresses
+        if self._renew_at is not None:
+            self._shield()
 
     def release(self) -> None:
         """Take them away."""
         self._recheck_at = self._routes_at = self._renew_at = self._ask_at = self._extra_at = None
         self._routes.release()
         self.withdraw(self._entries)
+        self._host.shield.want(self._instance.name, frozenset())
 
     def withdraw(self, entries: tuple[VirtualAddress, ...]) -> None:
         """Take some of them away."""
@@ -167,6 +176,7 @@ class Belongings:
             if held:
                 self._assign()
                 self._routes.renew()
+                self._host.shield.verify()
         if self._ask_at is not None and now >= self._ask_at:
             self._ask_at = now + QUESTION_SPACING if state is VrrpState.MASTER else None
             if state is VrrpState.MASTER:
@@ -188,6 +198,15 @@ class Belongings:
             if entry.device != self._instance.advert_device
             and (self._instance.extra_everywhere or entry.device in virtual)
         ]
+
+    def _shield(self) -> None:
+        """Before they are here: with no_accept nobody is to reach them for a moment."""
+        entries = () if self._instance.accepts else self._entries
+        shielded = frozenset(
+            Shielded(entry.address, self._index(entry) if entry.address.is_link_local else 0)
+            for entry in entries
+        )
+        self._host.shield.want(self._instance.name, shielded)
 
     def _assign(self) -> None:
         entries = [entry for entry in self._entries if entry not in self._given_up]

@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 import logging
 import selectors
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pointsman.conf.changes import same
@@ -23,10 +23,9 @@ from pointsman.daemon.vrrp_host_checks import (
 from pointsman.daemon.vrrp_memory import Memory
 from pointsman.daemon.vrrp_router import Router
 from pointsman.model.address import Address
-from pointsman.model.vrrp import VrrpInstance
+from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
 from pointsman.net.addresses import InterfaceAddress
 from pointsman.vrrp.admission import protocol_of
-from pointsman.vrrp.machine import OWNER_PRIORITY
 from pointsman.vrrp.tracking import Readings
 
 log = logging.getLogger("vrrp")
@@ -56,6 +55,7 @@ class Crew:
 
         `patient`: without an address to send from it waits, in FAULT, until there is one.
         """
+        self._check_shield([instance])
         own_address = self._own_address(instance, present, patient)
         endpoint = self._endpoint(instance, own_address)
         if instance.virtual_router_id in endpoint.routers:
@@ -106,6 +106,7 @@ class Crew:
         Addresses that leave an instance are taken away before others take any, so that one may move.
         Raises EnvironmentProblemError when this host cannot run them; then nothing has changed.
         """
+        self._check_shield(instances)
         interfaces = {router.instance.interface for router in self.routers}
         check_devices((each for each in instances if each.interface not in interfaces), self._host.links)
         for instance in instances:
@@ -133,6 +134,16 @@ class Crew:
             router.start(present, readings)
         order = [instance.name for instance in instances]
         self.routers.sort(key=lambda router: order.index(router.instance.name))
+
+    def _check_shield(self, instances: Iterable[VrrpInstance]) -> None:
+        """Raises EnvironmentProblemError where no_accept cannot be had."""
+        names = [instance.name for instance in instances if not instance.accepts]
+        try:
+            if names:
+                self._host.shield.open()
+        except OSError as error:
+            text = f"vrrp_instance {names[0]}: no_accept needs nf_tables in the kernel: {way_out(error)}"
+            raise EnvironmentProblemError(text) from error
 
     def _endpoint(self, instance: VrrpInstance, own_address: Address) -> Endpoint:
         source = own_address if instance.unicast_peers else None

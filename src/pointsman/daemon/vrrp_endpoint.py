@@ -17,6 +17,8 @@ FLOOD = 2000.0
 """Refused packets a second above which reading waits for BREATH: waking up costs more than ten packets."""
 BREATH, WINDOW = 0.001, 0.02
 """Seconds; and over how many the rate is taken."""
+CROWD = 16
+"""Routers on one socket above which reading always waits so: their adverts come one close upon the other."""
 
 
 class Endpoint:
@@ -81,7 +83,7 @@ class Endpoint:
         """Hand every waiting packet to its router."""
         if self._socket is None:
             return
-        if self._pressed():
+        if len(self.routers) > CROWD or self._pressed():
             time.sleep(BREATH)
         for arrival in self._socket.receive(self._takes):
             datagram = arrival.datagram

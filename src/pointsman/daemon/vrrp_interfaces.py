@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from pointsman.daemon.vrrp_shield import Shield
 from pointsman.model.vrrp import VirtualInterface, VrrpInstance
 from pointsman.net import virtual_links
 from pointsman.net.addresses import VRRP_MARK, addresses, remove
@@ -185,7 +186,7 @@ def remove_strays(netlink: NetlinkSocket, links: dict[str, Link], wanted: set[st
 
 
 def remove_remains(run_directory: Path) -> None:
-    """What a VRRP process that is gone has left here: virtual interfaces, addresses, changed sysctls.
+    """What a VRRP process that is gone has left here: virtual interfaces, addresses, sysctls, a table.
 
     Raises OSError.
     """
@@ -195,8 +196,14 @@ def remove_remains(run_directory: Path) -> None:
             if found.mark == VRRP_MARK and (error := remove(netlink, found)):
                 log.error("cannot remove %s: %s", found.address, error)
     sysctls(run_directory).put_back_unwanted()
+    shield(run_directory).begin()
 
 
 def sysctls(run_directory: Path) -> Sysctls:
     """The settings that the instances of this network namespace change."""
     return Sysctls(run_directory / "sysctls.state")
+
+
+def shield(run_directory: Path) -> Shield:
+    """The addresses here that drop what is sent to them."""
+    return Shield(run_directory / "shield.state")

@@ -195,7 +195,8 @@ class Router:
     def _hear(self, source: Address, advert: Advert, time: float) -> None:
         """An advert that was admitted."""
         before, expected = self.machine.state, self.machine.handing_over
-        self.machine.advert_received(time, source, advert)
+        if self.machine.advert_received(time, source, advert):
+            return  # the agenda finds a later deadline by itself
         if before is VrrpState.MASTER and advert.priority and not expected:
             self._rival(source, advert.priority)
         self.carry_out()

@@ -52,12 +52,12 @@ def tls_name(check: HttpCheck, url: Url) -> str:
     return check.server_name or (url.virtualhost.rpartition(":")[0] or url.virtualhost) * check.sni_from_host
 
 
-def request(check: HttpCheck, url: Url) -> bytes:
+def request(url: Url, host: str, version: HttpVersion) -> bytes:
     """The bytes of the GET, in keepalived's order of lines."""
-    version = "1.1" if check.version is HttpVersion.V1_1 else "1.0"
-    close = "" if check.version is HttpVersion.V1_0 else "Connection: close\r\n"
-    fields = f"User-Agent: Pointsman\r\n{close}Host: {host_of(check, url)}\r\n"
-    text = f"GET {url.path} HTTP/{version}\r\n{fields}\r\n"
+    number = "1.1" if version is HttpVersion.V1_1 else "1.0"
+    close = "" if version is HttpVersion.V1_0 else "Connection: close\r\n"
+    fields = f"User-Agent: Pointsman\r\n{close}Host: {host}\r\n"
+    text = f"GET {url.path} HTTP/{number}\r\n{fields}\r\n"
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -149,6 +149,8 @@ def schedule(check: Check) -> CheckSchedule | UrlSchedule:
     )
     if isinstance(check, HttpCheck):
         return UrlSchedule(timing, len(check.urls), check.fast_recovery)
+    if isinstance(check, DirectCheck) and check.urls:
+        return UrlSchedule(timing, len(check.urls), fast_recovery=False)
     return CheckSchedule(timing)
 
 

@@ -231,6 +231,26 @@ def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
             yield right("vip-unique", f"{vip} is answered by one host")
 
 
+def _below_virtual_macs(facts: DirectorFacts) -> Iterable[Finding]:
+    """With use_vmac the VIP is on a macvlan; the interface below it must leave the answers to that one."""
+    for card in facts.host.cards:
+        vips = [vip for vip in facts.vips() if vip.version == 4 and card in facts.host.holders(vip)]
+        if not (card.lower and vips):
+            continue
+        if facts.host.effective(card.lower, "arp_ignore"):
+            yield right("vmac", f"{card.lower} leaves ARP for {joined(vips)} to {card.name}")
+            continue
+        below = facts.host.card(card.lower)
+        yield fault(
+            "vmac",
+            f"{joined(vips)} is on {card.name} ({card.mac}), and {card.lower} below it answers ARP for it too"
+            + (f" ({below.mac})" if below else ""),
+            "whoever learns that MAC address keeps sending here after another director has taken over",
+            remedy=[f"sysctl -w net.ipv4.conf.{card.lower}.arp_ignore=1"],
+            safe=True,
+        )
+
+
 def _who(facts: DirectorFacts, mac: str) -> str:
     """A MAC address, with the real server it belongs to."""
     owners = [str(address) for address in facts.real_servers() if mac in facts.answers.macs(address)]
@@ -299,17 +319,16 @@ def _firewall(facts: DirectorFacts) -> Iterable[Finding]:
         return
     if facts.host.rules_problem:
         yield unknown("firewall", facts.host.rules_problem)
-        return
     rules = blocking_adverts(facts.host.rules)
     for rule in rules:
         yield fault(
             "firewall",
-            f"an nftables rule in {rule.place} ({rule.hook}) drops VRRP",
+            f"{rule} drops VRRP",
             "a director that does not hear the master makes itself master: two hosts hold the VIP",
             remedy=[rule.removal],
         )
-    if not rules:
-        yield right("firewall", "no nftables rule drops VRRP")
+    if not rules and not facts.host.rules_problem:
+        yield right("firewall", "no firewall rule drops VRRP")
 
 
 def _tables(facts: DirectorFacts) -> Iterable[Finding]:
@@ -357,6 +376,7 @@ _CHECKS: tuple[Callable[[DirectorFacts], Iterable[Finding]], ...] = (
     _instances,
     _vip_held,
     _vip_unique,
+    _below_virtual_macs,
     _adverts,
     _firewall,
     _tables,

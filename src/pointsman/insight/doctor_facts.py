@@ -53,6 +53,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """It speaks ARP: neither a loopback nor set to NOARP."""
     loopback: bool = False
     mtu: int = 1500
+    lower: str = ""
+    """Of a macvlan, as use_vmac makes them: the interface below it."""
     xdp: bool = False
     """An XDP program is attached."""
     moving: tuple[Address, ...] = ()
@@ -81,7 +83,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FirewallRule(msgspec.Struct, frozen=True, kw_only=True):
-    """An nftables rule that ends in drop or reject."""
+    """A rule of nftables or of iptables-legacy that ends in drop or reject."""
 
     family: str
     table: str
@@ -98,15 +100,23 @@ class FirewallRule(msgspec.Struct, frozen=True, kw_only=True):
     """Destination ports it names; empty: any."""
     conditional: bool = False
     """It has matches that we do not understand (rates, states, interfaces ...)."""
+    legacy: str = ""
+    """The command of iptables-legacy that takes it away; empty for a rule of nftables."""
+    spares_icmp: bool = False
+    """An earlier rule of its chain lets ICMP's messages about the MTU pass."""
 
-    @property
-    def place(self) -> str:
-        return f"{self.family} {self.table} {self.chain}"
+    def __str__(self) -> str:
+        kind = "iptables-legacy" if self.legacy else "nftables"
+        return f"an {kind} rule in {self._place} ({self.hook})"
 
     @property
     def removal(self) -> str:
         """The command that takes it away."""
-        return f"nft delete rule {self.place} handle {self.handle}"
+        return self.legacy or f"nft delete rule {self._place} handle {self.handle}"
+
+    @property
+    def _place(self) -> str:
+        return f"{self.family} {self.table} {self.chain}"
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

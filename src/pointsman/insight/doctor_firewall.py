@@ -1,4 +1,4 @@
-"""Which nftables rules stand in the way. Pure: the JSON of `nft -j list ruleset` in, rules out."""
+"""Which firewall rules stand in the way; those of nftables out of the JSON of `nft -j list ruleset`. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from pointsman.insight.doctor_facts import FirewallRule
 from pointsman.model.address import Address, Network
 
@@ -15,9 +17,13 @@ VRRP_NAMES = ("vrrp", "112", "carp")
 _PATH_OF_REQUESTS = ("ingress", "prerouting", "input")
 _PATH_OF_ANSWERS = ("output", "postrouting")
 _TCP_NAMES = ("tcp", "6")
-_ICMP_NAMES = ("icmp", "1", "icmpv6", "ipv6-icmp", "58")
+ICMP_NAMES = ("icmp", "1", "icmpv6", "ipv6-icmp", "58")
 _ND_TARGET = {"base": "th", "offset": 64, "len": 128}
 """As nft -j writes the target of a solicitation, for which it has no name."""
+_PLAIN = {"counter", "accept", "drop", "reject", "log"}
+_XT_REJECT = {"type": "target", "name": "REJECT"}
+_XT_PLAIN = (_XT_REJECT, {"type": "match", "name": "comment"})
+"""What iptables-nft leaves in the words of iptables."""
 _ABOUT_THE_MTU = ("destination-unreachable", "packet-too-big")
 
 
@@ -32,11 +38,13 @@ def parse(text: str) -> tuple[FirewallRule, ...]:
         for item in items
         if isinstance(item.get("chain"), dict)
     }
-    found = [
-        _rule(item["rule"], hooks)
-        for item in items
-        if isinstance(item.get("rule"), dict) and _refuses(item["rule"].get("expr", []))
-    ]
+    found, sparing = [], set[tuple[str, str, str]]()
+    for rule in (item["rule"] for item in items if isinstance(item.get("rule"), dict)):
+        chain = _key(rule, "chain")
+        if _refuses(rule.get("expr", [])):
+            found.append(msgspec.structs.replace(_rule(rule, hooks), spares_icmp=chain in sparing))
+        elif _spares_icmp(rule, hooks):
+            sparing.add(chain)
     return tuple(found)
 
 
@@ -88,10 +96,10 @@ def blocking_icmp(rules: Iterable[FirewallRule]) -> list[FirewallRule]:
     return [
         rule
         for rule in rules
-        if not rule.conditional
+        if not (rule.conditional or rule.spares_icmp)
         and rule.hook in _PATH_OF_REQUESTS
         and not rule.sources
-        and any(name in _ICMP_NAMES for name in rule.protocols)
+        and any(name in ICMP_NAMES for name in rule.protocols)
     ]
 
 
@@ -143,8 +151,20 @@ def _key(item: Mapping[str, Any], name: str) -> tuple[str, str, str]:
 
 def _refuses(expressions: Any) -> bool:
     return isinstance(expressions, list) and any(
-        isinstance(step, dict) and ("drop" in step or "reject" in step) for step in expressions
+        isinstance(step, dict) and ("drop" in step or "reject" in step or step.get("xt") == _XT_REJECT)
+        for step in expressions
     )
+
+
+def _spares_icmp(rule: Mapping[str, Any], hooks: Mapping[tuple[str, str, str], str]) -> bool:
+    """Whether it accepts messages about the MTU: as ICMP, or as related to a connection (also in a map)."""
+    text = json.dumps(rule.get("expr"))
+    if '"accept"' not in text:
+        return False
+    if '"related"' in text:
+        return True
+    accepting = _rule(rule, hooks)
+    return not accepting.conditional and any(name in ICMP_NAMES for name in accepting.protocols)
 
 
 def _rule(rule: Mapping[str, Any], hooks: Mapping[tuple[str, str, str], str]) -> FirewallRule:
@@ -157,7 +177,8 @@ def _rule(rule: Mapping[str, Any], hooks: Mapping[tuple[str, str, str], str]) ->
     for step in rule["expr"]:
         match = step.get("match") if isinstance(step, dict) else None
         if not isinstance(match, dict):
-            conditional |= not (isinstance(step, dict) and {"counter", "drop", "reject", "log"} & set(step))
+            plain = isinstance(step, dict) and (_PLAIN & set(step) or step.get("xt") in _XT_PLAIN)
+            conditional |= not plain
             continue
         field, values = _field(match.get("left")), _values(match.get("right"))
         if match.get("op") not in ("==", "in") or not values:

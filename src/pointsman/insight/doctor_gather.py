@@ -9,7 +9,6 @@ import contextlib
 import ipaddress
 import socket
 import struct
-import subprocess
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,11 +20,10 @@ from pyroute2 import IPRoute
 from pointsman.daemon import paths
 from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
-from pointsman.insight import doctor_firewall, doctor_probe, doctor_system
+from pointsman.insight import doctor_probe, doctor_rules, doctor_system
 from pointsman.insight.doctor_facts import (
     Card,
     DirectorFacts,
-    FirewallRule,
     Host,
     HostRoute,
     InstanceFact,
@@ -37,7 +35,7 @@ from pointsman.insight.doctor_facts import (
     VirtualFact,
 )
 from pointsman.insight.doctor_knock import Knock, knock
-from pointsman.model.address import Address, Network, bracketed
+from pointsman.model.address import Address, bracketed
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
 from pointsman.net.addresses import VRRP_MARK
@@ -70,7 +68,7 @@ def host() -> Host:
         )
         routes = tuple(_routes(route, names))
         neighbours = tuple(_neighbours(route, names))
-    rules, redirected, undiscovered, problem = _firewall()
+    firewall = doctor_rules.read()
     limit = _number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
     return Host(
         name=socket.gethostname(),
@@ -82,12 +80,12 @@ def host() -> Host:
             for place in ("all", *names.values())
             for key in _SETTINGS
         },
-        rules=rules,
-        rules_problem=problem,
+        rules=firewall.rules,
+        rules_problem=firewall.problem,
         neighbour_limit=limit,
         system=doctor_system.system(),
-        redirected=redirected,
-        undiscovered=undiscovered,
+        redirected=firewall.redirected,
+        undiscovered=firewall.undiscovered,
     )
 
 
@@ -347,7 +345,11 @@ def _cards(route: IPRoute) -> Iterable[Card]:
         addresses.setdefault(item["index"], []).append(ipaddress.ip_interface(f"{text}/{item['prefixlen']}"))
         if item.get_attr("IFA_PROTO") in (VRRP_MARK, _KEEPALIVED_MARK):
             moving.setdefault(item["index"], []).append(ipaddress.ip_address(text))
-    for link in route.get_links():
+    links = list(route.get_links())
+    names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
+    for link in links:
+        information = link.get_attr("IFLA_LINKINFO")
+        macvlan = information is not None and information.get_attr("IFLA_INFO_KIND") == "macvlan"
         flags, xdp = link["flags"], link.get_attr("IFLA_XDP")
         loopback = bool(flags & _IFF_LOOPBACK)
         mac = str(link.get_attr("IFLA_ADDRESS") or "")
@@ -360,6 +362,7 @@ def _cards(route: IPRoute) -> Iterable[Card]:
             arp=not flags & (_IFF_NOARP | _IFF_LOOPBACK),
             loopback=loopback,
             mtu=int(link.get_attr("IFLA_MTU") or 0),
+            lower=names.get(link.get_attr("IFLA_LINK"), "") if macvlan else "",
             xdp=bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")),
             addresses=tuple(addresses.get(link["index"], ())),
             moving=tuple(moving.get(link["index"], ())),
@@ -392,27 +395,6 @@ def _neighbours(route: IPRoute, names: dict[int, str]) -> Iterable[Neighbour]:
             mac=str(item.get_attr("NDA_LLADDR") or "") if valid else "",
             permanent=bool(item["state"] & _NUD_PERMANENT),
         )
-
-
-def _firewall() -> tuple[tuple[FirewallRule, ...], tuple[Network, ...], tuple[Address, ...], str]:
-    """The rules that drop, what is redirected to this host, what is kept out of neighbour discovery; and why
-    nothing could be read."""
-    try:
-        done = subprocess.run(
-            ["nft", "-j", "list", "ruleset"], capture_output=True, text=True, timeout=10, check=False
-        )
-    except FileNotFoundError:
-        return (), (), (), "nft is not installed: the firewall could not be looked at"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return (), (), (), f"nft does not answer: {error}"
-    if done.returncode != 0:
-        return (), (), (), f"nft does not list its rules: {done.stderr.strip()}"
-    try:
-        text = done.stdout
-        silent = doctor_firewall.undiscovered(text)
-        return doctor_firewall.parse(text), doctor_firewall.redirected(text), silent, ""
-    except (ValueError, KeyError, TypeError) as error:
-        return (), (), (), f"nft's rules could not be read: {error}"
 
 
 def _listeners() -> Iterable[tuple[str, int]]:

@@ -85,13 +85,11 @@ def neighbours(host: Host) -> Iterable[Finding]:
 
 def path_mtu(host: Host) -> Iterable[Finding]:
     """Answers that are too long for a link beyond the gateway: the ICMP message about it has to arrive."""
-    if host.rules_problem:
-        return
     rules = blocking_icmp(host.rules)
     for rule in rules:
         yield warning(
             "path-mtu",
-            f"an nftables rule in {rule.place} ({rule.hook}) drops ICMP",
+            f"{rule} drops ICMP",
             "also `fragmentation needed`: answers to clients behind a smaller MTU (tunnels, DSL) hang",
             remedy=[rule.removal],
             advice="or let the types destination-unreachable and packet-too-big pass before it"
@@ -101,8 +99,8 @@ def path_mtu(host: Host) -> Iterable[Finding]:
                 else "; sysctl -w net.ipv4.tcp_mtu_probing=1 helps TCP meanwhile"
             ),
         )
-    if not rules:
-        yield right("path-mtu", "no nftables rule drops ICMP, so messages about the MTU arrive")
+    if not rules and not host.rules_problem:
+        yield right("path-mtu", "no firewall rule drops ICMP, so messages about the MTU arrive")
 
 
 def offload_traps(cards: Iterable[Card], modes: dict[str, str]) -> Iterable[Finding]:

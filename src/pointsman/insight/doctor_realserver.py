@@ -272,19 +272,18 @@ def _mtu(facts: RealServerFacts) -> Iterable[Finding]:
 def _firewall(facts: RealServerFacts) -> Iterable[Finding]:
     if facts.host.rules_problem:
         yield unknown("firewall", facts.host.rules_problem)
-        return
     blocked = False
     for vip in facts.vips:
         for rule in blocking_requests(facts.host.rules, vip, facts.ports.get(vip, ())):
             blocked = True
             yield fault(
                 "firewall",
-                f"an nftables rule in {rule.place} ({rule.hook}) drops packets for or from {vip}",
+                f"{rule} drops packets for or from {vip}",
                 "requests or their answers end here",
                 remedy=[rule.removal],
             )
-    if not blocked:
-        yield right("firewall", "no nftables rule names the VIP in a drop or reject")
+    if not blocked and not facts.host.rules_problem:
+        yield right("firewall", "no firewall rule names the VIP in a drop or reject")
 
 
 def _listening(facts: RealServerFacts) -> Iterable[Finding]:

@@ -138,6 +138,9 @@ class DirectCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
     """
 
     virtual_address: Address
+    urls: tuple[Url, ...] = ()
+    """Fetched over that connection, one a probe; none: the handshake is all."""
+    version: HttpVersion = HttpVersion.V1_0
 
 
 class MiscCheck(Check, frozen=True, kw_only=True, tag=True):

@@ -11,6 +11,9 @@ from pointsman.model.location import Location
 from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.model.tracking import Notify, Tracked, VrrpSurroundings
 
+OWNER_PRIORITY = 255
+"""The priority of the router that really has the virtual addresses; it never waits (RFC 5798, 5.2.4)."""
+
 
 class VrrpState(enum.Enum):
     """States of RFC 3768 section 6.4, and keepalived's FAULT."""
@@ -137,6 +140,8 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     """A master does not answer adverts of a lower priority (it still answers priority 0)."""
     owner_ignores_adverts: bool = False
     """With priority 255 the adverts of others are of no account (owner_ignore_adverts)."""
+    no_accept: bool = False
+    """Packets to its addresses are dropped, unless it owns them (RFC 5798 section 6.1, Accept_Mode)."""
     strict: bool = False
     """Checked to be as the RFC wants it (strict_mode)."""
     multicast_group: Address | None = None
@@ -176,6 +181,11 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     notify_priority_changes: bool = False
     smtp_alert: bool = False
     location: Location | None = None
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a master answers for its addresses itself, besides what the data plane forwards."""
+        return not self.no_accept or self.priority == OWNER_PRIORITY
 
     @property
     def moving_addresses(self) -> tuple[VirtualAddress, ...]:

@@ -101,11 +101,16 @@ def _error(flags: int, payload: bytes) -> OSError | None:
     return OSError(code, text)
 
 
-class NetlinkSocket:
-    """A route netlink socket for requests. Not for sharing between threads."""
+def _packed(request: Request, sequence: int, flags: int) -> bytes:
+    size, flags = _HEADER.size + len(request.payload), request.flags | NLM_F_REQUEST | flags
+    return _HEADER.pack(size, request.type, flags, sequence, 0) + request.payload + bytes(-size % 4)
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
+class NetlinkSocket:
+    """A netlink socket for requests, of NETLINK_ROUTE unless told otherwise. Not for several threads."""
+
+    def __init__(self, protocol: int = 0) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
         self._socket.settimeout(_ANSWER_TIMEOUT)
@@ -172,9 +177,7 @@ class NetlinkSocket:
         for position, request in enumerate(requests):
             sequence = next(self._sequence) & 0xFFFFFFFF
             positions[sequence] = position
-            flags = request.flags | NLM_F_REQUEST | NLM_F_ACK
-            data += _HEADER.pack(_HEADER.size + len(request.payload), request.type, flags, sequence, 0)
-            data += request.payload + bytes(-len(request.payload) % 4)
+            data += _packed(request, sequence, NLM_F_ACK)
         self._socket.send(data)
         results: list[OSError | None] = [None] * len(requests)
         while positions:
@@ -182,6 +185,23 @@ class NetlinkSocket:
                 if kind == _NLMSG_ERROR and number in positions:
                     results[positions.pop(number)] = _error(flags, body)
         return results
+
+    def transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
+        """Carry out all requests or none, in the frame that nfnetlink wants. Raises the kernel's OSError."""
+        first = next(self._sequence) & 0xFFFFFFFF
+        waiting = {next(self._sequence) & 0xFFFFFFFF: request for request in requests}
+        data = _packed(begin, first, 0)
+        data += b"".join(_packed(request, number, NLM_F_ACK) for number, request in waiting.items())
+        self._socket.send(data + _packed(end, next(self._sequence) & 0xFFFFFFFF, 0))
+        failure: OSError | None = None
+        while waiting:
+            for kind, flags, number, body in _messages(self._socket.recv(_RECEIVE)):
+                if kind == _NLMSG_ERROR and (number == first or waiting.pop(number, None) is not None):
+                    failure = failure or _error(flags, body)
+                if kind == _NLMSG_ERROR and number == first:
+                    waiting.clear()  # of a frame that is refused nothing more is heard
+        if failure is not None:
+            raise failure
 
     def _send(self, kind: int, flags: int, payload: bytes) -> int:
         sequence = next(self._sequence) & 0xFFFFFFFF

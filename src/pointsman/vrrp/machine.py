@@ -14,7 +14,7 @@ another router advertises, and a moment longer; so no packet finds nobody. If no
 from __future__ import annotations
 
 from pointsman.model.address import Address
-from pointsman.model.vrrp import VrrpInstance, VrrpState
+from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance, VrrpState
 from pointsman.vrrp.admission import interval_in_centiseconds
 from pointsman.vrrp.announcing import Announcements
 from pointsman.vrrp.preemption import Preemption
@@ -33,8 +33,6 @@ from pointsman.vrrp.transitions import (
 )
 from pointsman.vrrp.wire import Advert
 
-OWNER_PRIORITY = 255
-"""The priority of the router that really has the virtual addresses; it never waits."""
 ANSWER_SPACING = 0.5
 """Adverts out of turn (answers to a rival) are at least this part of an interval apart, so that a flood of
 foreign adverts cannot make us flood the segment too."""
@@ -226,10 +224,14 @@ class VrrpMachine:
         if self.state is _MASTER:
             self._effects += [TakeAddresses(), Announce(self.instance.garp_master_repeat)]
 
-    def advert_received(self, now: float, source: Address, advert: Advert) -> None:
-        """An advert that was admitted; `now` is when it arrived."""
+    def advert_received(self, now: float, source: Address, advert: Advert) -> bool:
+        """An advert that was admitted; `now` is when it arrived.
+
+        True: nothing has come of it but that `deadline` may be later than before.
+        """
         if self.priority == OWNER_PRIORITY and self.instance.owner_ignores_adverts:
-            return
+            return False
+        wait = self._master_down_at
         if advert.priority:
             self._best_rival = max(self._best_rival, advert.priority)
         if self.state is _BACKUP:
@@ -238,6 +240,9 @@ class VrrpMachine:
             self._received_while_handing_over(now, advert)
         elif self.state is _MASTER:
             self._received_as_master(now, source, advert)
+        if self.state is not _BACKUP or self._effects:
+            return False
+        return wait is not None and self._master_down_at is not None and self._master_down_at >= wait
 
     def advance(self, now: float) -> None:
         """Let the timers fire that are due."""

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from pointsman.model.tracking import Tracked, TrackKind
-from pointsman.model.vrrp import VrrpInstance
+from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
 
-OWNER_PRIORITY = 255
 HIGHEST, LOWEST = 254, 1
 FATAL_SUM = -254
 """A file whose value times weight is this low is a fault."""

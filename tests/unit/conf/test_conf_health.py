@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError
 from pointsman.conf.show import show
-from pointsman.model.checks import BfdCheck, FileCheck, TcpCheck
+from pointsman.model.checks import BfdCheck, DirectCheck, FileCheck, HttpCheck, TcpCheck
 from pointsman.model.config import Config
 
 SERVICE = """
@@ -94,3 +95,20 @@ def test_all_of_it_survives_being_written_and_read_again() -> None:
     assert {type(check) for check in member.checks} == {FileCheck, BfdCheck, TcpCheck}
     assert member.slow_start == 30.0
     assert again.virtual_servers[0].ha_suspend and again.virtual_servers[0].sorry_inhibit
+
+
+def test_urls_of_a_direct_check_are_those_of_http_and_without_any_it_is_a_handshake() -> None:
+    url = "url {\npath /health\nstatus_code 200 204\ndigest 0123456789abcdef0123456789abcdef\nregex ok\n}"
+    (plain,) = checks("DR_CHECK {\n}")
+    (direct,) = checks(f"DR_CHECK {{\nhttp_protocol 1.1\n{url}\n}}", "virtualhost www.example.org")
+    (http,) = checks(f"HTTP_GET {{\nhttp_protocol 1.1\n{url}\n}}", "virtualhost www.example.org")
+    assert isinstance(plain, DirectCheck) and isinstance(direct, DirectCheck) and isinstance(http, HttpCheck)
+    assert plain.urls == ()
+    assert (direct.urls, direct.version) == (http.urls, http.version)
+    assert direct.urls[0].virtualhost == "www.example.org"
+    shown = load_text(show(load(f"DR_CHECK {{\n{url}\nhttp_protocol 1.1\n}}"))).config
+    assert msgspec.structs.replace(shown.virtual_servers[0].members[0].checks[0], location=None) == (
+        msgspec.structs.replace(
+            direct, location=None, urls=(msgspec.structs.replace(direct.urls[0], virtualhost=""),)
+        )
+    )

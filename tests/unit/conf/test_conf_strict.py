@@ -77,3 +77,13 @@ def test_groups_limits_and_checksums() -> None:
     assert not instance(VIP + peers + "old_unicast_checksum never").old_unicast_checksum
     with pytest.raises(ConfError, match="is no IPv4 multicast address"):
         instance(VIP + "mcast_dst_ip 10.0.0.1")
+
+
+def test_no_accept_says_so_in_strict_mode_too() -> None:
+    assert not instance(VIP + "no_accept").accepts
+    assert instance(VIP + "no_accept\nstate MASTER\npriority 255").accepts
+    assert instance(VIP).accepts
+    strict = instance(VIP + "no_accept", "vrrp_strict")
+    assert strict.strict and not strict.accepts
+    with pytest.raises(ConfError, match="accept and no_accept contradict each other"):
+        instance(VIP + "accept\nno_accept")

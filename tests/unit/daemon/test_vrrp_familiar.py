@@ -18,7 +18,7 @@ from pointsman.daemon.vrrp_agenda import Agenda
 from pointsman.daemon.vrrp_belongings import Host
 from pointsman.daemon.vrrp_memory import Memory
 from pointsman.daemon.vrrp_router import Router
-from pointsman.model.vrrp import HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance
+from pointsman.model.vrrp import HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.links import Link
 from pointsman.vrrp.admission import admit, own_advert
 from pointsman.vrrp.signing import Signer
@@ -63,9 +63,9 @@ def make(tmp_path: Path) -> Callable[[VrrpInstance], Router]:
     sysctls = SimpleNamespace(wish=lambda *_: None)
     host = SimpleNamespace(netlink=None, links=links, sysctls=sysctls, clock=float, tell=lambda _: None)
 
-    def made(instance: VrrpInstance) -> Router:
+    def made(instance: VrrpInstance, agenda: Agenda[Router] | None = None) -> Router:
         memory = Memory(tmp_path, "eth0", 7)
-        router = Router(instance, OWN, cast(Host, host), memory, lambda _: None, Agenda())
+        router = Router(instance, OWN, cast(Host, host), memory, lambda _: None, agenda or Agenda())
         router.machine.start(0.0, True)
         router.carry_out()
         return router
@@ -87,6 +87,23 @@ def test_the_same_advert_again_is_not_decoded_and_counts_as_any(
     assert len(judged) == 1
     assert router.counters["received"] == 10
     assert router.deadline == pytest.approx(9 + 3 + 156 / 256)
+
+
+def test_the_agenda_finds_the_deadline_that_it_was_not_told(make: Callable[..., Router]) -> None:
+    agenda: Agenda[Router] = Agenda()
+    router = make(INSTANCE, agenda)
+    arrives(router, packet(), 0.0)
+    first = 3 + 156 / 256
+    assert agenda.first() == pytest.approx(first)
+    agenda.changed()
+    arrives(router, packet(), 3.0)
+    assert agenda.changed() == set()
+    assert agenda.first() == pytest.approx(first)
+    assert agenda.due(first) == [router]
+    router.advance(first)
+    router.carry_out()
+    assert router.machine.state is VrrpState.BACKUP
+    assert agenda.first() == pytest.approx(6 + 156 / 256)
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
-from pointsman.health import direct
-from pointsman.health.direct import Ends, Reply
+from pointsman.health import segments
+from pointsman.health.exchange import Exchange, Phase
+from pointsman.health.segments import Ends, Segment
 
 OURS, THEIRS, OTHER = (bytes.fromhex(f"02000000000{last}") for last in "123")
 ENDS = Ends(
@@ -23,58 +25,195 @@ ENDS = Ends(
     virtual=IPv4Address("192.0.2.9"),
     virtual_port=80,
 )
+REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 
 
-def answer(flags: str = "SA", mac: bytes = THEIRS, **changes: object) -> bytes:
+def answer(flags: str = "SA", mac: bytes = THEIRS, data: bytes = b"", **changes: object) -> bytes:
     """A frame from the VIP to us, as scapy builds it."""
-    fields = {"src": "192.0.2.9", "dst": "192.0.2.10", "sport": 80, "dport": 40000, "ack": 8, **changes}
+    fields = {
+        "src": "192.0.2.9",
+        "dst": "192.0.2.10",
+        "sport": 80,
+        "dport": 40000,
+        "seq": 99,
+        "ack": 8,
+        **changes,
+    }
     ip = IP(src=fields["src"], dst=fields["dst"])
-    segment = TCP(sport=fields["sport"], dport=fields["dport"], seq=99, ack=fields["ack"], flags=flags)
-    return bytes(Ether(src=mac.hex(":"), dst=OURS.hex(":")) / ip / segment)
+    sport, dport = fields["sport"], fields["dport"]
+    segment = TCP(sport=sport, dport=dport, seq=fields["seq"], ack=fields["ack"], flags=flags)
+    return bytes(Ether(src=mac.hex(":"), dst=OURS.hex(":")) / ip / segment / data)
 
 
-@pytest.mark.parametrize(
-    ("frame", "flags", "sequence"), [(direct.syn(ENDS, 7), "S", 7), (direct.reset(ENDS, 7), "R", 8)]
-)
-def test_frames_are_what_scapy_reads_and_their_checksums_are_right(
-    frame: bytes, flags: str, sequence: int
-) -> None:
+def opened(request: bytes = REQUEST) -> Exchange:
+    exchange = Exchange(ENDS, 7, request)
+    exchange.take(answer())
+    assert exchange.phase is Phase.OPEN
+    return exchange
+
+
+def told(frame: bytes) -> tuple[str, int, int, bytes]:
+    """Flags, numbers and data of a frame of ours."""
     read = Ether(frame)
-    assert (read.src, read.dst) == (OURS.hex(":"), THEIRS.hex(":"))
-    assert (read[IP].src, read[IP].dst, read[IP].ttl) == ("192.0.2.10", "192.0.2.9", 1)
-    assert (read[TCP].sport, read[TCP].dport, read[TCP].flags, read[TCP].seq) == (40000, 80, flags, sequence)
-    sums = read[IP].chksum, read[TCP].chksum
-    del read[IP].chksum, read[TCP].chksum
-    again = Ether(bytes(read))
-    assert (again[IP].chksum, again[TCP].chksum) == sums
+    return str(read[TCP].flags), read[TCP].seq, read[TCP].ack, bytes(read[TCP].payload)
+
+
+def test_frames_are_what_scapy_reads_and_their_checksums_are_right() -> None:
+    for frame in (Exchange(ENDS, 7).syn(), segments.written(ENDS, segments.ACK, 8, 100, b"odd")):
+        read = Ether(frame)
+        assert (read.src, read.dst) == (OURS.hex(":"), THEIRS.hex(":"))
+        assert (read[IP].src, read[IP].dst, read[IP].ttl) == ("192.0.2.10", "192.0.2.9", 1)
+        assert (read[TCP].sport, read[TCP].dport) == (40000, 80)
+        sums = read[IP].chksum, read[TCP].chksum
+        del read[IP].chksum, read[TCP].chksum
+        again = Ether(bytes(read))
+        assert (again[IP].chksum, again[TCP].chksum) == sums
+    syn = Ether(Exchange(ENDS, 7).syn())
+    assert (syn[TCP].flags, syn[TCP].seq, syn[TCP].options) == ("S", 7, [("MSS", 1200)])
 
 
 @pytest.mark.parametrize(
-    ("frame", "says"),
+    ("frame", "phase"),
     [
-        (answer(), Reply.ACCEPTED),
-        (answer("RA"), Reply.REFUSED),
-        (answer("A"), Reply.NONE),
-        (answer("R"), Reply.NONE),
-        (answer(mac=OTHER), Reply.FOREIGN),
-        (answer(ack=7), Reply.NONE),
-        (answer(src="192.0.2.20"), Reply.NONE),
-        (answer(dst="192.0.2.11"), Reply.NONE),
-        (answer(sport=81), Reply.NONE),
-        (answer(dport=40001), Reply.NONE),
-        (answer()[:53], Reply.NONE),
-        (b"", Reply.NONE),
+        (answer(), Phase.OPEN),
+        (answer("RA"), Phase.REFUSED),
+        (answer("A"), Phase.OPENING),
+        (answer("R"), Phase.OPENING),
+        (answer(mac=OTHER), Phase.OPENING),
+        (answer(ack=7), Phase.OPENING),
+        (answer(src="192.0.2.20"), Phase.OPENING),
+        (answer(dst="192.0.2.11"), Phase.OPENING),
+        (answer(sport=81), Phase.OPENING),
+        (answer(dport=40001), Phase.OPENING),
+        (answer()[:53], Phase.OPENING),
+        (b"", Phase.OPENING),
     ],
 )
-def test_only_the_real_server_s_own_answer_to_this_handshake_counts(frame: bytes, says: Reply) -> None:
-    assert direct.reply(ENDS, 7, frame) is says
+def test_only_the_real_server_s_own_answer_to_this_handshake_counts(frame: bytes, phase: Phase) -> None:
+    exchange = Exchange(ENDS, 7)
+    exchange.take(frame)
+    assert exchange.phase is phase
 
 
-@given(st.binary(max_size=80), st.integers(0, 60))
-def test_any_bytes_are_survived(noise: bytes, at: int) -> None:
+def test_a_handshake_alone_ends_with_a_reset_at_the_number_the_other_end_expects() -> None:
+    exchange = Exchange(ENDS, 7)
+    assert exchange.take(answer()) == []
+    assert [told(frame)[:2] for frame in exchange.close()] == [("R", 8)]
+    refused = Exchange(ENDS, 7)
+    refused.take(answer("RA"))
+    assert refused.close() == []
+
+
+def test_the_request_goes_out_with_the_third_segment_in_pieces_that_anybody_takes() -> None:
+    exchange = Exchange(ENDS, 7, bytes(700))
+    assert [told(frame) for frame in exchange.take(answer())] == [
+        ("PA", 8, 100, bytes(536)),
+        ("PA", 544, 100, bytes(164)),
+    ]
+    assert [told(frame)[:2] for frame in exchange.close()] == [("R", 8), ("R", 708)]
+    exchange.take(answer("A", seq=100, ack=544))
+    assert [told(frame)[1] for frame in exchange.again()] == [544]
+    exchange.take(answer("A", seq=100, ack=708))
+    assert exchange.again() == []
+    assert [told(frame)[:2] for frame in exchange.close()] == [("R", 708)]
+
+
+def test_bytes_are_taken_in_order_and_once() -> None:
+    exchange = opened()
+    for sequence, data in ((103, b"def"), (100, b"abc"), (100, b"abc"), (102, b"cdef"), (90, b"old")):
+        (acknowledgement,) = exchange.take(answer("A", seq=sequence, ack=26, data=data))
+        assert told(acknowledgement)[0] == "A"
+    assert told(acknowledgement)[2] == 106
+    assert exchange.received() == b"abcdef"
+    exchange.take(answer("FA", seq=106, ack=26, data=b"!"))
+    assert (exchange.phase, exchange.received()) == (Phase.ENDED, b"!")
+
+
+def test_a_reset_counts_only_within_the_window() -> None:
+    exchange = opened()
+    phases = []
+    for sequence in (99, 100 + 65536, 100):
+        exchange.take(answer("R", seq=sequence))
+        phases.append(exchange.phase)
+    assert phases == [Phase.OPEN, Phase.OPEN, Phase.RESET]
+    assert exchange.close() == []
+
+
+class Peer:
+    """A server that answers a whole request, for a network that loses, doubles and turns around frames."""
+
+    def __init__(self, body: bytes, first: int, request: int) -> None:
+        self._body, self._first, self._request = body, first, request
+        self._next: int | None = None
+        self._have = 0
+        self._confirmed = 0
+
+    def take(self, frame: bytes) -> list[bytes]:
+        flags, sequence, acknowledged, data = told(frame)
+        if flags == "S":
+            self._next = sequence + 1 & 0xFFFFFFFF
+            return [answer("SA", seq=self._first, ack=self._next)]
+        if flags not in ("A", "PA") or self._next is None:
+            return []
+        if sequence == self._next and data:
+            self._next = self._next + len(data) & 0xFFFFFFFF
+            self._have += len(data)
+        self._confirmed = max(self._confirmed, (acknowledged - self._first - 1) & 0xFFFFFFFF)
+        return self.again()
+
+    def again(self) -> list[bytes]:
+        if self._next is None:
+            return []
+        if self._have < self._request:
+            return [answer("A", seq=self._first + 1 & 0xFFFFFFFF, ack=self._next)]
+        pieces = range(min(self._confirmed, len(self._body)), len(self._body) + 1, 50)
+        return [
+            answer(
+                "FA" if at + 50 > len(self._body) else "A",
+                seq=self._first + 1 + at & 0xFFFFFFFF,
+                ack=self._next,
+                data=self._body[at : at + 50],
+            )
+            for at in pieces[:4]
+        ]
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.binary(max_size=400),
+    st.integers(0, 900),
+    st.sampled_from([0, 7, 0xFFFFFFFF, 0xFFFFFF00]),
+    st.sampled_from([0, 99, 0xFFFFFFFF, 0xFFFFFF80]),
+    st.integers(0, 1 << 32),
+)
+def test_the_answer_arrives_whole_whatever_the_network_does(
+    body: bytes, length: int, ours: int, theirs: int, seed: int
+) -> None:
+    """Sequence numbers wrap around on the way, too."""
+    chance = random.Random(seed)
+    exchange, peer = Exchange(ENDS, ours, bytes(length + 1)), Peer(body, theirs, length + 1)
+    found, wire = b"", [exchange.syn()]
+    for _ in range(400):
+        if exchange.phase is Phase.ENDED:
+            break
+        chance.shuffle(wire)
+        frames, wire = wire or [*exchange.again(), *peer.again()], []
+        for frame in frames:
+            for _ in range(chance.choice((0, 1, 1, 1, 2))):
+                ours_ = Ether(frame).src == OURS.hex(":")
+                wire += peer.take(frame) if ours_ else exchange.take(frame)
+                found += exchange.received()
+        wire = wire[:20]
+    assert (exchange.phase, found) == (Phase.ENDED, body)
+
+
+@given(st.binary(max_size=80), st.integers(0, 60), st.booleans())
+def test_any_bytes_are_survived(noise: bytes, at: int, is_open: bool) -> None:
+    exchange = opened() if is_open else Exchange(ENDS, 7, REQUEST)
     frame = answer()
-    assert direct.reply(ENDS, 7, noise) is not None
-    assert direct.reply(ENDS, 7, frame[:at] + noise + frame[at + len(noise) :]) in Reply
+    for each in (noise, frame[:at] + noise + frame[at + len(noise) :]):
+        assert len(exchange.take(each)) <= 1
+    assert segments.read(ENDS, frame) == Segment(THEIRS, 18, 99, 8, b"")
 
 
 def test_the_filter_lets_exactly_such_segments_through() -> None:
@@ -87,7 +226,7 @@ def test_the_filter_lets_exactly_such_segments_through() -> None:
 
 def run_filter(frame: bytes) -> bool:
     """The classic BPF machine, as far as this program goes."""
-    program = direct.filter_program(ENDS)
+    program = segments.filter_program(ENDS)
     accumulator = index = at = 0
     while True:
         code, if_true, if_false, value = program[at]

@@ -45,7 +45,7 @@ def md5(data: bytes) -> str:
 )
 def test_the_request(version: HttpVersion, lines: bytes) -> None:
     check = HttpCheck(connect_address=CHECK.connect_address, connect_port=80, version=version)
-    assert http.request(check, Url(path="/x")) == lines
+    assert http.request(Url(path="/x"), http.host_of(check, Url()), check.version) == lines
 
 
 def test_the_host_is_the_virtual_host_or_address_and_port() -> None:

@@ -272,3 +272,31 @@ def test_a_table_that_is_not_the_configured_one() -> None:
     problem = "the table differs from the configuration: service X is missing; mend: pointsman reload"
     found = only(director(problems=(problem,)))
     assert (found.check, found.remedy) == ("table", ("pointsman reload",))
+
+
+def with_virtual_mac(**settings: int) -> DirectorFacts:
+    virtual = Card(name="vrrp.51", mac="00:00:5e:00:01:33", lower="eth0", addresses=ETH0.addresses[1:])
+    return director(cards=(BACKUP_ETH0, virtual), settings={"all.arp_ignore": 0} | settings)
+
+
+def test_an_interface_below_a_virtual_mac_leaves_arp_to_it() -> None:
+    finding = only(with_virtual_mac(**{"eth0.arp_ignore": 0}))
+    assert finding.check == "vmac"
+    assert finding.found == (
+        f"{VIP} is on vrrp.51 (00:00:5e:00:01:33), and eth0 below it answers ARP for it too ({OWN})"
+    )
+    assert (finding.safe, finding.remedy) == (True, ("sysctl -w net.ipv4.conf.eth0.arp_ignore=1",))
+    assert wrong(with_virtual_mac(**{"eth0.arp_ignore": 1})) == []
+    assert wrong(with_virtual_mac(**{"eth0.arp_ignore": 0, "all.arp_ignore": 2})) == []
+
+
+def test_a_firewall_that_could_be_read_in_part_is_told_in_full() -> None:
+    rule = FirewallRule(
+        family="ip", table="filter", chain="INPUT", handle=4, hook="input", protocols=("vrrp",)
+    )
+    found = examine(director(rules=(rule,), rules_problem="iptables-legacy-save is not installed"))
+    told = [(item.verdict, item.found) for item in found.findings if item.check == "firewall"]
+    assert told == [
+        (Verdict.UNKNOWN, "iptables-legacy-save is not installed"),
+        (Verdict.FAULT, "an nftables rule in ip filter INPUT (input) drops VRRP"),
+    ]

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from pointsman.insight.doctor_firewall import blocking_adverts, blocking_requests, parse, silencing
+from pointsman.insight.doctor_firewall import (
+    blocking_adverts,
+    blocking_icmp,
+    blocking_requests,
+    parse,
+    silencing,
+)
 
 VIP = ipaddress.ip_address("192.168.100.9")
 CHAIN = {"family": "inet", "table": "filter", "name": "input", "handle": 1, "type": "filter", "hook": "input"}
@@ -79,3 +85,51 @@ def test_rules_that_drop_adverts(name: Any) -> None:
 def test_anything_else_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         parse(text)
+
+
+XT_REJECT = {"xt": {"type": "target", "name": "REJECT"}}
+XT_COMMENT = {"xt": {"type": "match", "name": "comment"}}
+
+
+@pytest.mark.parametrize(
+    ("steps", "accused"),
+    [
+        ([DADDR, XT_REJECT], True),
+        ([DADDR, XT_COMMENT, {"counter": None}, XT_REJECT], True),
+        ([DADDR, {"xt": {"type": "match", "name": "recent"}}, XT_REJECT], False),
+        ([DADDR, {"xt": {"type": "target", "name": "LOG"}}], False),
+    ],
+)
+def test_what_iptables_nft_leaves_in_its_own_words(steps: list[Any], accused: bool) -> None:
+    assert bool(blocking_requests(parse(ruleset(*steps)), VIP)) is accused
+
+
+ICMP = match("ip", "protocol", "icmp")
+RELATED = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["established", "related"]}}
+ACCEPT = {"accept": None}
+STATES = {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": [["related", {"accept": None}]]}}}
+
+
+@pytest.mark.parametrize(
+    ("before", "accused"),
+    [
+        ([RELATED, ACCEPT], False),
+        ([STATES], False),
+        ([match("icmp", "type", {"set": ["destination-unreachable", "echo-request"]}), ACCEPT], False),
+        ([ICMP, ACCEPT], False),
+        ([match("icmp", "type", "echo-request"), ACCEPT], True),
+        ([ICMP, {"limit": {"rate": 4}}, ACCEPT], True),
+        ([match("tcp", "dport", 80), ACCEPT], True),
+        ([RELATED, {"counter": None}], True),
+    ],
+)
+def test_a_drop_of_icmp_behind_a_rule_that_lets_messages_about_the_mtu_pass(
+    before: list[Any], accused: bool
+) -> None:
+    document = json.loads(ruleset(ICMP, DROP))
+    (place,) = (at for at, item in enumerate(document["nftables"]) if "rule" in item)
+    earlier = document["nftables"][place]["rule"] | {"expr": before}
+    document["nftables"].insert(place, {"rule": earlier})
+    assert bool(blocking_icmp(parse(json.dumps(document)))) is accused
+    document["nftables"][place]["rule"] = earlier | {"chain": "another"}
+    assert blocking_icmp(parse(json.dumps(document)))

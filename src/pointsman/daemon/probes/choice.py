@@ -42,7 +42,7 @@ def _body(check: AnyCheck, step: int) -> Coroutine[object, object, Result]:
     if isinstance(check, UdpCheck):
         return datagrams.ask_udp(check)
     if isinstance(check, DirectCheck):
-        return direct.probe(check)
+        return direct.probe(check, step)
     if isinstance(check, MiscCheck):
         return program.probe(check)
     assert not isinstance(check, TcpCheck | FileCheck | BfdCheck)

@@ -1,7 +1,7 @@
-"""DR_CHECK: a TCP handshake with the VIP, sent to one real server's MAC address past our own IP stack.
+"""DR_CHECK: TCP with the VIP, sent to one real server's MAC address past our own IP stack.
 
-The answer comes to our own address. On a director that bears the VIP the kernel drops it as a martian after
-we have seen it; on one that does not, it answers with a reset, as we do.
+The answer comes to our own address. A director that bears the VIP drops it as a martian after we have seen
+it; on one that does not, a listener that takes nothing holds the port, so that the kernel does not refuse it.
 """
 
 from __future__ import annotations
@@ -14,50 +14,43 @@ import socket
 import struct
 from ipaddress import IPv4Address
 
+from pointsman.daemon.probes.http import WHOLE, judged, read_answer
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
-from pointsman.health import direct
+from pointsman.health import direct, http, segments
+from pointsman.health.exchange import Exchange, Phase
+from pointsman.health.segments import Ends
 from pointsman.model.checks import DirectCheck
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.net.onlink import NotOnLinkError, OnLink, mac_of, way_to
 
 _SO_ATTACH_FILTER = 26
+_IP_MINTTL = 21
 _DISCARD = 9
 """A datagram to this port makes the kernel ask for the MAC address."""
 _LOOK = 0.02
 """Seconds between looks at the neighbour table while it asks."""
 _AGAIN = 1.0
-"""Seconds before the SYN is sent again."""
-_LARGEST = 256
+"""Seconds before what has not been answered is sent again."""
 
 
-async def probe(check: DirectCheck) -> Result:
-    """Shake hands with the VIP on this real server. Raises ProbeFailedError and ProbeUnableError."""
+async def probe(check: DirectCheck, step: int) -> Result:
+    """Shake hands with the VIP on this real server, and fetch the URL of this index if the check has any.
+
+    Raises ProbeFailedError and ProbeUnableError.
+    """
     latest = asyncio.get_running_loop().time() + check.connect_timeout
-    real, virtual = IPv4Address(str(check.connect_address)), IPv4Address(str(check.virtual_address))
+    real, virtual = IPv4Address(str(check.connect_address)), check.virtual_address
     try:
         with NetlinkSocket() as netlink:
             way = way_to(netlink, real)
             mac = await _mac(netlink, way, real, latest)
         if mac is None:
             raise ProbeFailedError(f"no answer to ARP for {real} within {check.connect_timeout:.1f} s")
-        ends = direct.Ends(
-            our_mac=way.mac,
-            their_mac=mac,
-            source=IPv4Address(str(check.bind_address)) if check.bind_address else way.source,
-            source_port=check.bind_port or random.randrange(32768, 61000),
-            virtual=virtual,
-            virtual_port=check.connect_port,
-        )
-        found = await _handshake(ends, way, latest)
+        return await _talk(check, step, way, mac, latest)
     except NotOnLinkError as error:
         raise ProbeUnableError(f"{error}; direct routing needs it there") from None
     except OSError as error:
         raise ProbeUnableError(f"no handshake with {virtual} at {real}: {error.strerror}") from None
-    if found is direct.Reply.ACCEPTED:
-        return Result(Outcome.PASSED, direct.success(check, mac))
-    if found is direct.Reply.REFUSED:
-        raise ProbeFailedError(direct.refused(check, mac))
-    raise ProbeFailedError(direct.silence(check, mac, ends.source))
 
 
 async def _mac(netlink: NetlinkSocket, way: OnLink, address: IPv4Address, latest: float) -> bytes | None:
@@ -75,33 +68,112 @@ async def _mac(netlink: NetlinkSocket, way: OnLink, address: IPv4Address, latest
     return mac
 
 
-async def _handshake(ends: direct.Ends, way: OnLink, latest: float) -> direct.Reply:
-    """ACCEPTED, REFUSED, or NONE when nothing has answered in time. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    sequence = random.randrange(1 << 32)
-    with _packet_socket(ends, way) as tap:
-        while loop.time() < latest:
-            tap.send(direct.syn(ends, sequence))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(min(latest, loop.time() + _AGAIN)):
-                    found = direct.Reply.NONE
-                    while found not in (direct.Reply.ACCEPTED, direct.Reply.REFUSED):
-                        found = direct.reply(ends, sequence, await loop.sock_recv(tap, _LARGEST))
-                    if found is direct.Reply.ACCEPTED:
-                        tap.send(direct.reset(ends, sequence))
-                    return found
-    return direct.Reply.NONE
+async def _talk(check: DirectCheck, step: int, way: OnLink, mac: bytes, latest: float) -> Result:
+    """Raises ProbeFailedError, ProbeUnableError, and OSError for what our own host lacks."""
+    source = IPv4Address(str(check.bind_address)) if check.bind_address else way.source
+    url = check.urls[step] if check.urls else None
+    request = http.request(url, direct.host_of(check, url), check.version) if url else b""
+    with _held_port(source, check.bind_port) as held:
+        ends = Ends(
+            our_mac=way.mac,
+            their_mac=mac,
+            source=source,
+            source_port=held.getsockname()[1],
+            virtual=IPv4Address(str(check.virtual_address)),
+            virtual_port=check.connect_port,
+        )
+        with _packet_socket(ends, way) as tap:
+            connection = _Connection(tap, Exchange(ends, random.randrange(1 << 32), request))
+            try:
+                found = await connection.shake_hands(latest)
+                if found is Phase.REFUSED:
+                    raise ProbeFailedError(direct.refused(check, mac))
+                if found is Phase.OPENING:
+                    raise ProbeFailedError(direct.silence(check, mac, source))
+                if url is None:
+                    return Result(Outcome.PASSED, direct.success(check, mac))
+                whole = asyncio.get_running_loop().time() + WHOLE * check.connect_timeout
+                where = direct.where(check, mac)
+                answer = await read_answer(connection, url, check.connect_timeout, whole, where)
+                return await judged(url, answer, f"http://{where}{url.path}")
+            except ConnectionResetError:
+                raise ProbeFailedError(f"connection reset by {direct.where(check, mac)}") from None
+            finally:
+                connection.close()
 
 
-def _packet_socket(ends: direct.Ends, way: OnLink) -> socket.socket:
+class _Connection:
+    """An Exchange on the wire."""
+
+    def __init__(self, tap: socket.socket, exchange: Exchange) -> None:
+        self._tap = tap
+        self._exchange = exchange
+        self._loop = asyncio.get_running_loop()
+
+    async def shake_hands(self, latest: float) -> Phase:
+        """How far it has come at the end; OPENING when nothing has answered in time. Raises OSError."""
+        self._tap.send(self._exchange.syn())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(latest):
+                while self._exchange.phase is Phase.OPENING:
+                    await self._step()
+        return self._exchange.phase
+
+    async def read(self, _most: int) -> bytes:
+        """The next bytes of the answer, none at its end. Raises ConnectionResetError and OSError."""
+        while True:
+            if data := self._exchange.received():
+                return data
+            if self._exchange.phase is Phase.RESET:
+                raise ConnectionResetError
+            if self._exchange.phase is Phase.ENDED:
+                return b""
+            await self._step()
+
+    async def _step(self) -> None:
+        """Take in the next frame, or say again what has not been answered."""
+        try:
+            async with asyncio.timeout(_AGAIN):
+                frame = await self._loop.sock_recv(self._tap, segments.LARGEST)
+        except TimeoutError:
+            answers = self._exchange.again()
+        else:
+            answers = self._exchange.take(frame)
+        for answer in answers:
+            self._tap.send(answer)
+
+    def close(self) -> None:
+        """Leave nothing behind at the real server."""
+        with contextlib.suppress(OSError):
+            for frame in self._exchange.close():
+                self._tap.send(frame)
+
+
+def _held_port(source: IPv4Address, port: int) -> socket.socket:
+    """A listener that drops in silence whatever has a TTL below 255 (RFC 5082): without it the kernel would
+    answer the VIP with a reset. Raises OSError.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 255)
+        held.bind((str(source), port))
+        held.listen(1)
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+def _packet_socket(ends: Ends, way: OnLink) -> socket.socket:
     """Sends frames by the interface and hears what the VIP answers; needs CAP_NET_RAW. Raises OSError."""
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
-        program = direct.filter_program(ends)
+        program = segments.filter_program(ends)
         code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
         attach = struct.pack("@HP", len(program), ctypes.addressof(code))
         tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attach)
-        tap.bind((way.interface, direct.ETH_P_IP))
+        tap.bind((way.interface, segments.ETH_P_IP))
     except OSError:
         tap.close()
         raise

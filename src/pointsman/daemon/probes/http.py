@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 (asyncio would import it later, when we may not read it any more)
 import functools
 import ssl
+from typing import Protocol
 
 import regex
 
@@ -23,7 +25,11 @@ async def probe(check: HttpCheck, step: int) -> Result:
     """Fetch the URL of this index and judge the answer. Raises ProbeFailedError and ProbeUnableError."""
     url = check.urls[step]
     where = f"{'https' if check.tls else 'http'}://{tcp.target(check)}{url.path}"
-    answer = await fetch(check, url)
+    return await judged(url, await fetch(check, url), where)
+
+
+async def judged(url: Url, answer: Answer, where: str) -> Result:
+    """Whether it is what was wanted. Raises ProbeFailedError and ProbeUnableError."""
     trouble = http.trouble(url, answer)
     if not trouble and url.pattern is not None:
         expression = _compiled(url.pattern)
@@ -33,14 +39,21 @@ async def probe(check: HttpCheck, step: int) -> Result:
     return Result(Outcome.PASSED, f"status {answer.status} from {where}")
 
 
+class Readable(Protocol):
+    """Where the bytes of an answer come from."""
+
+    async def read(self, most: int, /) -> bytes:
+        """At least one byte, and none at the end. Raises OSError."""
+
+
 async def fetch(check: HttpCheck, url: Url) -> Answer:
     """The answer to one GET. Raises ProbeFailedError and ProbeUnableError."""
     loop = asyncio.get_running_loop()
     latest = loop.time() + WHOLE * check.connect_timeout
     reader, writer = await _connection(check, url)
     try:
-        writer.write(http.request(check, url))
-        return await _answer(check, url, reader, latest)
+        writer.write(http.request(url, http.host_of(check, url), check.version))
+        return await read_answer(reader, url, check.connect_timeout, latest, tcp.target(check))
     except ssl.SSLError as error:
         raise ProbeFailedError(f"TLS with {tcp.target(check)} failed: {_words(error)}") from None
     except OSError as error:
@@ -73,28 +86,32 @@ async def _connection(check: HttpCheck, url: Url) -> tuple[asyncio.StreamReader,
         raise failure(check, error) from None
 
 
-async def _answer(check: HttpCheck, url: Url, reader: asyncio.StreamReader, latest: float) -> Answer:
+async def read_answer(reader: Readable, url: Url, patience: float, latest: float, target: str) -> Answer:
+    """An answer that never pauses for longer than `patience` and is complete by `latest`.
+
+    Raises ProbeFailedError and OSError.
+    """
     loop = asyncio.get_running_loop()
     taken = AnswerReader(keep_body=url.pattern is not None)
     while not taken.done:
-        left = min(check.connect_timeout, latest - loop.time())
+        left = min(patience, latest - loop.time())
         try:
             data = await asyncio.wait_for(reader.read(READ), left)
         except TimeoutError:
-            slow = left < check.connect_timeout
-            limit = WHOLE * check.connect_timeout if slow else check.connect_timeout
+            slow = left < patience
+            limit = WHOLE * patience if slow else patience
             what = "answer not complete" if slow else "read timeout"
-            raise ProbeFailedError(f"{what} after {limit:.1f} s from {tcp.target(check)}") from None
+            raise ProbeFailedError(f"{what} after {limit:.1f} s from {target}") from None
         try:
             if not data:
                 break
             taken.feed(data)
         except BadAnswerError as error:
-            raise ProbeFailedError(f"{tcp.target(check)} answers with {error}") from None
+            raise ProbeFailedError(f"{target} answers with {error}") from None
     try:
         return taken.finish()
     except BadAnswerError as error:
-        raise ProbeFailedError(f"{error} by {tcp.target(check)}") from None
+        raise ProbeFailedError(f"{error} by {target}") from None
 
 
 @functools.lru_cache(maxsize=64)

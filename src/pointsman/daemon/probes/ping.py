@@ -12,7 +12,7 @@ import msgspec
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, Result
 from pointsman.daemon.probes.sockets import failure, no_socket, opened, source_of
 from pointsman.health import tcp
-from pointsman.health.direct import checksum
+from pointsman.health.segments import checksum
 from pointsman.model.checks import PingCheck
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0

@@ -139,10 +139,18 @@ class XdpDataPlane:
         return plane
 
     @classmethod
-    def unattached(cls, sizes: Sizes = Sizes(), now: int = 1000) -> XdpDataPlane:  # noqa: B008
-        """A data plane on no interface and with a clock that stands at `now`, for tests and measurements."""
+    def unattached(
+        cls,
+        sizes: Sizes = Sizes(),  # noqa: B008
+        now: int = 1000,
+        loaded: Loaded | None = None,
+    ) -> XdpDataPlane:
+        """A data plane on no interface and with a clock that stands at `now`, for tests and measurements.
+
+        `loaded`: programs and empty maps that are there already, and the plane's from now on.
+        """
         words, _ = _read_object()
-        loaded = _load(sizes, {}, PROGRAMS | {"sweep_now"})
+        loaded = loaded or _load(sizes, {}, PROGRAMS | {"sweep_now"})
         plane = cls(loaded, words, None, fresh=True)
         plane.tables.control.now = now
         plane._clock = lambda: plane.tables.control.now + 0.5

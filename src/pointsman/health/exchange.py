@@ -1,0 +1,140 @@
+"""A TCP client as a machine over frames: handshake, one request, the answer's bytes in order, a reset.
+
+It is as small as one request needs: it takes segments in order only (what comes too early comes again) and
+sends all of the request at once.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+
+from pointsman.health import segments
+from pointsman.health.segments import ACK, FIN, PUSH, RST, SYN, Ends, Segment
+
+PIECE = 536
+"""Bytes of the request in one segment: what every IPv4 host takes (RFC 9293 section 3.7.1)."""
+_LARGEST_SEGMENT = struct.pack("!BBH", 2, 4, 1200)
+"""The option that says how many bytes we take at once: few enough for any link."""
+_HALF = 1 << 31
+
+
+class Phase(enum.Enum):
+    """How far it has come."""
+
+    OPENING = "opening"
+    OPEN = "open"
+    REFUSED = "refused"
+    ENDED = "ended"
+    """The other end has said all it has to say."""
+    RESET = "reset"
+
+
+def _later(one: int, other: int) -> int:
+    """How far a sequence number is after another; negative: before it."""
+    return (one - other + _HALF & 0xFFFFFFFF) - _HALF
+
+
+class Exchange:
+    """One connection. Every method returns the frames to send."""
+
+    def __init__(self, ends: Ends, sequence: int, request: bytes = b"") -> None:
+        """`sequence` is the first one, chosen at random; without a request it is the handshake alone."""
+        self._ends = ends
+        self._first = sequence + 1 & 0xFFFFFFFF
+        self._request = request
+        self._sent = 0
+        """Bytes of the request that have been sent."""
+        self._confirmed = 0
+        """Those that the other end has acknowledged."""
+        self._expected = 0
+        """The next sequence number of the other end."""
+        self._received = bytearray()
+        self.phase = Phase.OPENING
+
+    def syn(self) -> bytes:
+        """The first segment of the handshake."""
+        return segments.written(self._ends, SYN, self._first - 1 & 0xFFFFFFFF, options=_LARGEST_SEGMENT)
+
+    def again(self) -> list[bytes]:
+        """What has not been answered, once more."""
+        if self.phase is Phase.OPENING:
+            return [self.syn()]
+        return self._pieces() if self.phase is Phase.OPEN else []
+
+    def take(self, frame: bytes) -> list[bytes]:
+        """A frame has come in; anything at all may be in it."""
+        segment = segments.read(self._ends, frame)
+        if segment is None or segment.sender != self._ends.their_mac:
+            return []
+        if self.phase is Phase.OPENING:
+            return self._handshake(segment)
+        return self._continue(segment) if self.phase is Phase.OPEN else []
+
+    def received(self) -> bytes:
+        """The bytes of the answer that have come in since the last call."""
+        taken, self._received = bytes(self._received), bytearray()
+        return taken
+
+    def close(self) -> list[bytes]:
+        """Resets, so that the other end keeps nothing: one is at the sequence number that it expects."""
+        if self.phase in (Phase.REFUSED, Phase.RESET):
+            return []
+        places = {self._first + self._confirmed, self._first + self._sent}
+        return [segments.written(self._ends, RST, place & 0xFFFFFFFF) for place in sorted(places)]
+
+    def _handshake(self, segment: Segment) -> list[bytes]:
+        if not segment.flags & ACK or segment.acknowledged != self._first:
+            return []
+        if segment.flags & RST:
+            self.phase = Phase.REFUSED
+            return []
+        if not segment.flags & SYN:
+            return []
+        self.phase = Phase.OPEN
+        self._expected = segment.sequence + 1 & 0xFFFFFFFF
+        self._sent = len(self._request)
+        return self._pieces() if self._request else []
+
+    def _continue(self, segment: Segment) -> list[bytes]:
+        before = _later(self._expected, segment.sequence)
+        """Bytes of the segment that we have already, if positive."""
+        if segment.flags & RST:
+            if -segments.WINDOW <= before <= 0:
+                self.phase = Phase.RESET
+            return []
+        if segment.flags & ACK:
+            self._confirm(segment.acknowledged)
+        if segment.flags & SYN:  # our acknowledgement was lost
+            return self._pieces() or [self._acknowledgement()]
+        if not segment.data and not segment.flags & FIN:
+            return []
+        if 0 <= before <= len(segment.data):
+            new = segment.data[before:]
+            self._received += new
+            self._expected = self._expected + len(new) & 0xFFFFFFFF
+            if segment.flags & FIN:
+                self._expected = self._expected + 1 & 0xFFFFFFFF
+                self.phase = Phase.ENDED
+        return [self._acknowledgement()]
+
+    def _confirm(self, acknowledged: int) -> None:
+        confirmed = _later(acknowledged, self._first)
+        if self._confirmed < confirmed <= self._sent:
+            self._confirmed = confirmed
+
+    def _acknowledgement(self) -> bytes:
+        return segments.written(self._ends, ACK, self._first + self._sent & 0xFFFFFFFF, self._expected)
+
+    def _pieces(self) -> list[bytes]:
+        """The part of the request that is not confirmed."""
+        return [
+            segments.written(
+                self._ends,
+                PUSH | ACK,
+                self._first + at & 0xFFFFFFFF,
+                self._expected,
+                self._request[at : at + PIECE],
+            )
+            for at in range(self._confirmed, len(self._request), PIECE)
+        ]
