@@ -85,8 +85,8 @@ static __always_inline enum verdict direct(void *data, void *end, __u32 length, 
 }
 
 /*
- * SCTP, ICMP errors, fragments and headers with options go the same way in small steps. They are functions of their own: the verifier goes through
- * each once and by itself, and the stack has no room for all of them at once.
+ * SCTP, ICMP errors, fragments and headers with options go the same way in small steps. They are functions of their
+ * own: the verifier goes through each once and by itself, and the stack has no room for all of them at once.
  */
 static __always_inline enum exit_reason read_unusual(void *data, void *end, __u32 length, __u32 ingress,
 						     struct flow *flow, __u32 *dest)

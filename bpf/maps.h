@@ -30,7 +30,6 @@ TABLE(blocks, struct block, 16384);
 TABLE(connections, struct connection_bucket, 1 << 19);
 TABLE(connections6, struct connection6_bucket, 1 << 17);
 TABLE(templates, struct template_bucket, 1 << 14);
-TABLE(hosts, __u64, HOSTS);
 /* What user space subtracts from `traffic` after ipvsadm -Z, and adds for servers that are gone. */
 TABLE(dest_origins, struct traffic, 131072);
 TABLE(service_origins, struct traffic, 16384);
@@ -102,6 +101,9 @@ struct {
 TABLE(quotas, __u64, QUOTAS);
 
 struct control control SEC(".data.control");
+
+/* Not a table: of global data the place is known to the program, which every packet asks. */
+__u64 hosts[HOSTS] SEC(".data.hosts");
 
 /*
  * 0, but not to the verifier. Before Linux 6.7 it goes through the body of a bpf_loop() once only and removes the

@@ -192,14 +192,13 @@ static __always_inline __u32 joined_of(struct packet *p)
 /* Frames flooded to us, or taken in promiscuous mode, belong to another host. */
 static __always_inline int addressed_to_us(struct ethhdr *ethernet, __u32 ingress)
 {
-	__u32 index = ingress % HOSTS;
-	__u64 *host = bpf_map_lookup_elem(&hosts, &index);
+	__u64 host = *(volatile __u64 *)&hosts[ingress % HOSTS];
 	__u64 mac = *(__u64 *)ethernet & ((1ULL << 48) - 1); /* one load; clang reads the fields of packed structs by bytes */
 
-	if (!host || !*host)
+	if (!host)
 		return !(mac & 1);
 	mac |= (__u64)ingress << 48;
-	return *host == mac || bpf_map_lookup_elem(&virtual_macs, &mac);
+	return host == mac || bpf_map_lookup_elem(&virtual_macs, &mac);
 }
 
 #endif

@@ -7,18 +7,21 @@ from tests.bpf.harness import SMALL
 
 from pointsman.dataplane.xdp import btf, layout, syscalls
 from pointsman.dataplane.xdp.plane import XdpDataPlane
-from pointsman.dataplane.xdp.tables import CONTROL
+from pointsman.dataplane.xdp.tables import CONTROL, HOSTS_DATA
 
 
 @pytest.mark.root
 def test_the_object_tells_of_its_maps_as_the_kernel_does() -> None:
     told = btf.read_object(layout.OBJECT).maps()
     plane = XdpDataPlane.unattached(SMALL)
-    made = {name: syscalls.map_info(fd) for name, fd in plane.tables.descriptors.items() if name != CONTROL}
+    descriptors = plane.tables.descriptors
+    made = {
+        name: syscalls.map_info(fd) for name, fd in descriptors.items() if name not in (CONTROL, HOSTS_DATA)
+    }
     assert {name: (shape["type"], shape["key"], shape["value"]) for name, shape in told.items()} == {
         name: (info.kind, info.key_size, info.value_size) for name, info in made.items()
     }
-    assert told["hosts"]["max_entries"] == layout.HOSTS
+    assert syscalls.map_info(descriptors[HOSTS_DATA]).value_size == 8 * layout.HOSTS
     plane.close(keep_forwarding=False)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.layout import (
+    HOSTS,
     WAYS,
     Block,
     ConnectionEntry,
@@ -27,7 +28,8 @@ from pointsman.dataplane.xdp.layout import (
     TrafficEntry,
 )
 
-CONTROL = ".data.control"
+CONTROL, HOSTS_DATA = ".data.control", ".data.hosts"
+"""Global data of the program, which are maps of one entry."""
 SPARE = 2
 """Ways for each connection: at half its load the table refuses next to none (docs/data-plane.md)."""
 
@@ -114,7 +116,7 @@ class Tables:
             self._array("service_origins", 32)
         )
         self.members = (ctypes.c_uint64 * self.entries["members"]).from_buffer(self._array("members", 8))
-        self.hosts = (ctypes.c_uint64 * self.entries["hosts"]).from_buffer(self._array("hosts", 8))
+        self.hosts = (ctypes.c_uint64 * HOSTS).from_buffer(self._map_memory(HOSTS_DATA, HOSTS * 8))
         self.connections = self._array("connections", ctypes.sizeof(ConnectionEntry) * WAYS)
         self.connections6 = self._array("connections6", ctypes.sizeof(ConnectionEntry6) * WAYS)
         self.templates = self._array("templates", ctypes.sizeof(Template) * WAYS)
