@@ -301,13 +301,13 @@ struct control {
 
 #define DEFENCE_ALWAYS 3 /* of secure_tcp, drop_entry and drop_packet; 0: never, 1 and 2: under pressure */
 
-/* Numbers of buckets less one: powers of two. Constants to the verifier, written before loading. */
+/* Numbers of buckets; of fronts less one, since they are powers of two. Constants to the verifier, written before loading. */
 struct limits {
 	__u32 front_mask;
-	__u32 connection_mask;
-	__u32 template_mask;
+	__u32 connection_buckets;
+	__u32 template_buckets;
 	__u32 front6_mask;
-	__u32 connection6_mask;
+	__u32 connection6_buckets;
 };
 
 /* The addresses of the interfaces the program is attached to: [ifindex % HOSTS]. */

@@ -51,9 +51,9 @@ static __always_inline struct connection *find_in_bucket(__u32 index, __u64 key,
 
 static __always_inline struct connection *find_connection(__u64 hash, __u64 key, __u32 front, __u64 *word)
 {
-	struct connection *found = find_in_bucket(hash & limits.connection_mask, key, front, word);
+	struct connection *found = find_in_bucket(bucket_of(hash, limits.connection_buckets), key, front, word);
 
-	return found ? found : find_in_bucket((hash >> 32) & limits.connection_mask, key, front, word);
+	return found ? found : find_in_bucket(bucket_of(hash >> 32, limits.connection_buckets), key, front, word);
 }
 
 static __always_inline int claim_in_bucket(__u32 index, __u64 key, __u64 word)
@@ -90,7 +90,7 @@ static __always_inline __u32 used_in_bucket(__u32 index)
  */
 static __always_inline int add_connection(__u64 hash, __u64 key, __u64 word)
 {
-	__u32 first = hash & limits.connection_mask, second = (hash >> 32) & limits.connection_mask;
+	__u32 first = bucket_of(hash, limits.connection_buckets), second = bucket_of(hash >> 32, limits.connection_buckets);
 	__u32 used = used_in_bucket(first);
 
 	if (used > EASY_LOAD && used > used_in_bucket(second)) {

@@ -56,9 +56,9 @@ static __always_inline struct connection *find_in_bucket6(__u32 index, __u64 *cl
 static __always_inline struct connection *find_connection6(__u64 hash, __u64 *client, __u64 key, __u32 front,
 							   __u64 *word)
 {
-	struct connection *found = find_in_bucket6(hash & limits.connection6_mask, client, key, front, word);
+	struct connection *found = find_in_bucket6(bucket_of(hash, limits.connection6_buckets), client, key, front, word);
 
-	return found ? found : find_in_bucket6((hash >> 32) & limits.connection6_mask, client, key, front, word);
+	return found ? found : find_in_bucket6(bucket_of(hash >> 32, limits.connection6_buckets), client, key, front, word);
 }
 
 static __always_inline int claim_in_bucket6(__u32 index, __u64 *client, __u64 key, __u64 word)
@@ -97,7 +97,7 @@ static __always_inline __u32 used_in_bucket6(__u32 index)
 /* Where it goes, as add_connection(). */
 static __always_inline int add_connection6(__u64 hash, __u64 *client, __u64 key, __u64 word)
 {
-	__u32 first = hash & limits.connection6_mask, second = (hash >> 32) & limits.connection6_mask;
+	__u32 first = bucket_of(hash, limits.connection6_buckets), second = bucket_of(hash >> 32, limits.connection6_buckets);
 	__u32 used = used_in_bucket6(first);
 
 	if (used > EASY_LOAD && used > used_in_bucket6(second)) {

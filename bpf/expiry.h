@@ -43,9 +43,15 @@ static __always_inline void expire_connection(struct connection *entry, __u64 *a
 	*(volatile __u64 *)&entry->word = 0;
 }
 
+/* Buckets are swept in a ring. */
+static __always_inline __u32 wrap(__u32 index, __u32 buckets)
+{
+	return index < buckets ? index : index - buckets;
+}
+
 static int sweep_connections(__u32 step, __u32 *start)
 {
-	__u32 index = (*start + step) & limits.connection_mask;
+	__u32 index = wrap(*start + step, limits.connection_buckets);
 	struct connection_bucket *bucket = bpf_map_lookup_elem(&connections, &index);
 
 	if (!bucket)
@@ -57,7 +63,7 @@ static int sweep_connections(__u32 step, __u32 *start)
 
 static int sweep_connections6(__u32 step, __u32 *start)
 {
-	__u32 index = (*start + step) & limits.connection6_mask;
+	__u32 index = wrap(*start + step, limits.connection6_buckets);
 	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
 
 	if (!bucket)
@@ -97,7 +103,7 @@ static __always_inline void expire_template(struct template *t)
 
 static int sweep_templates(__u32 step, __u32 *start)
 {
-	__u32 index = (*start + step) & limits.template_mask;
+	__u32 index = wrap(*start + step, limits.template_buckets);
 	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
 
 	if (!bucket)
@@ -113,27 +119,32 @@ static int sweep_templates(__u32 step, __u32 *start)
  */
 static __always_inline void judge_pressure(void)
 {
-	control.pressure = control.occupied > (limits.connection_mask + 1) * (WAYS / 2) / 4 * 3;
+	control.pressure = control.occupied > limits.connection_buckets * (WAYS / 2) / 4 * 3;
 	control.occupied = 0;
+}
+
+static __always_inline __u32 part_of(__u32 buckets, __u32 parts)
+{
+	return (buckets - 1) / parts + 1;
 }
 
 /* The n-th part of every table, from where the last sweep ended. */
 static __always_inline void sweep(__u32 parts)
 {
-	__u32 start = control.connection_sweep, buckets = limits.connection_mask / parts + 1;
+	__u32 start = control.connection_sweep, buckets = part_of(limits.connection_buckets, parts);
 
 	bpf_loop(buckets, sweep_connections, &start, 0);
-	control.connection_sweep = start + buckets;
-	if ((start & limits.connection_mask) + buckets > limits.connection_mask)
+	control.connection_sweep = wrap(start + buckets, limits.connection_buckets);
+	if (control.connection_sweep <= start)
 		judge_pressure();
 	start = control.connection6_sweep;
-	buckets = limits.connection6_mask / parts + 1;
+	buckets = part_of(limits.connection6_buckets, parts);
 	bpf_loop(buckets, sweep_connections6, &start, 0);
-	control.connection6_sweep = start + buckets;
+	control.connection6_sweep = wrap(start + buckets, limits.connection6_buckets);
 	start = control.template_sweep;
-	buckets = limits.template_mask / parts + 1;
+	buckets = part_of(limits.template_buckets, parts);
 	bpf_loop(buckets, sweep_templates, &start, 0);
-	control.template_sweep = start + buckets;
+	control.template_sweep = wrap(start + buckets, limits.template_buckets);
 }
 
 static int tick(void *map, __u32 *key, struct alarm *alarm)

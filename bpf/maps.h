@@ -117,8 +117,14 @@ static __always_inline __u32 opaque_zero(void)
 const volatile struct vocabulary vocabulary = {};
 
 const volatile struct limits limits SEC(".rodata.limits") = {
-	16383, (1 << 19) - 1, (1 << 14) - 1, 16383, (1 << 17) - 1,
+	16383, 1 << 19, 1 << 14, 16383, 1 << 17,
 };
+
+/* Of any number of buckets, without a division. */
+static __always_inline __u32 bucket_of(__u32 hash, __u32 buckets)
+{
+	return (__u64)hash * buckets >> 32;
+}
 
 static __always_inline void count_exit(enum exit_reason reason)
 {

@@ -62,9 +62,9 @@ static __always_inline struct template *find_template_in(__u32 index, struct pat
 static __always_inline struct template *find_template(struct patron *patron)
 {
 	__u64 hash = template_hash(patron);
-	struct template *found = find_template_in(hash & limits.template_mask, patron);
+	struct template *found = find_template_in(bucket_of(hash, limits.template_buckets), patron);
 
-	return found ? found : find_template_in((hash >> 32) & limits.template_mask, patron);
+	return found ? found : find_template_in(bucket_of(hash >> 32, limits.template_buckets), patron);
 }
 
 /* The client's, parked or not, that leads to this server. */
@@ -84,9 +84,9 @@ static __always_inline struct template *find_template_to(__u32 index, struct pat
 static __always_inline struct template *find_holder(struct patron *patron, __u32 dest)
 {
 	__u64 hash = template_hash(patron);
-	struct template *found = find_template_to(hash & limits.template_mask, patron, dest);
+	struct template *found = find_template_to(bucket_of(hash, limits.template_buckets), patron, dest);
 
-	return found ? found : find_template_to((hash >> 32) & limits.template_mask, patron, dest);
+	return found ? found : find_template_to(bucket_of(hash >> 32, limits.template_buckets), patron, dest);
 }
 
 static __always_inline struct template *claim_template_in(__u32 index, struct patron *patron, __u64 word, __u32 timeout)
@@ -113,10 +113,10 @@ static __always_inline struct template *add_template(struct patron *patron, __u3
 
 	__u64 hash = template_hash(patron);
 	__u64 word = (__u64)dest << TEMPLATE_DEST | deadline_in(timeout);
-	struct template *made = claim_template_in(hash & limits.template_mask, patron, word, timeout);
+	struct template *made = claim_template_in(bucket_of(hash, limits.template_buckets), patron, word, timeout);
 
 	if (!made)
-		made = claim_template_in((hash >> 32) & limits.template_mask, patron, word, timeout);
+		made = claim_template_in(bucket_of(hash >> 32, limits.template_buckets), patron, word, timeout);
 	if (made)
 		count_template(dest, 1);
 	return made;

@@ -220,10 +220,10 @@ class Control(ctypes.Structure):
 class Limits(ctypes.Structure):
     _fields_ = (
         ("front_mask", u32),
-        ("connection_mask", u32),
-        ("template_mask", u32),
+        ("connection_buckets", u32),
+        ("template_buckets", u32),
         ("front6_mask", u32),
-        ("connection6_mask", u32),
+        ("connection6_buckets", u32),
     )
 
 

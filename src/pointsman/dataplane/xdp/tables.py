@@ -40,7 +40,7 @@ SERVERS_A_BLOCK = 8
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much the tables hold. Numbers of connections and templates are rounded up to powers of two."""
+    """How much the tables hold."""
 
     connections: int = 1 << 20
     connections6: int = 1 << 18
@@ -77,9 +77,9 @@ class Sizes:
             "blocks": _power_of_two(max(self.dests // SERVERS_A_BLOCK, 16)),
             "dest_origins": self.dests,
             "traffic": self.dests,
-            "connections": _power_of_two(max(self.connections, 8) * SPARE // WAYS),
-            "connections6": _power_of_two(max(self.connections6, 8) * SPARE // WAYS),
-            "templates": _power_of_two(max(self.templates, 8) // WAYS),
+            "connections": -(-max(self.connections, 8) * SPARE // WAYS),
+            "connections6": -(-max(self.connections6, 8) * SPARE // WAYS),
+            "templates": -(-max(self.templates, 8) // WAYS),
         }
 
 
@@ -89,8 +89,15 @@ def _power_of_two(number: int) -> int:
 
 def limits_of(entries: Mapping[str, int]) -> bytes:
     """struct limits for maps of these sizes."""
-    names = ("fronts", "connections", "templates", "fronts6", "connections6")
-    return bytes(Limits(*(entries[name] - 1 for name in names)))
+    return bytes(
+        Limits(
+            entries["fronts"] - 1,
+            entries["connections"],
+            entries["templates"],
+            entries["fronts6"] - 1,
+            entries["connections6"],
+        )
+    )
 
 
 class Tables:
