@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from pointsman.lab import dual_homed, faultrun, ha_pair, waiting
+from pointsman.lab.fault import Fault
+from pointsman.lab.faultrun import Outcome
 from pointsman.lab.faults import FAULTS, named
 from pointsman.lab.lab import Lab
 
@@ -115,6 +117,18 @@ def test_break_and_mend_on_the_command_line(labs: dict[str, Lab]) -> None:
         assert command("mend").stdout == "weight-0: taken back\n"
     assert faultrun.complaints(lab, "lvs") == []
     assert command("break", "no-vip").returncode == 1  # ha-pair has another prefix here
+
+
+def test_a_fault_that_cannot_be_made_is_a_row_and_not_the_end() -> None:
+    hopeless = Fault(
+        "hopeless", "server", "", "link", ("echo half way", "exit 7"), (), topology=dual_homed.TOPOLOGY.name
+    )
+    told: list[Outcome] = []
+    chosen = [hopeless, named("vip-missing")]
+    first, second = faultrun.run_all(chosen, f"{PREFIX}h", "auto", told.append, traced=False)
+    assert told == [first, second]
+    assert (first.fault, first.ok, "exit code 7" in first.mended) == ("hopeless", False, True)
+    assert (second.fault, second.ok, second.mended) == ("vip-missing", True, "by hand")
 
 
 def test_a_host_that_is_neither_says_what_to_do(labs: dict[str, Lab]) -> None:

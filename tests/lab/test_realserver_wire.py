@@ -153,6 +153,57 @@ def test_on_a_network_card_nft_keeps_the_vip_out_of_neighbour_discovery(pair: Pa
         pair.realserver("down")
 
 
+def test_before_the_network_nft_bears_no_address_and_its_own_later(pair: Pair) -> None:
+    """As the unit does it at boot, before the interfaces have their addresses."""
+    answer = f"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('{VIP}', 0)); "
+    answer += "s.sendto(b'x', ('192.168.7.2', 9))"
+
+    def senders() -> set[str]:
+        """Who the server says it is when it asks for a client that it answers from the VIP."""
+        line = [
+            "nsenter",
+            f"--net=/run/netns/{pair.prefix}-client",
+            "timeout",
+            "10",
+            "tcpdump",
+            "-lni",
+            "cable",
+        ]
+        heard = subprocess.Popen(
+            [*line, "-xc", "1", "arp[6:2] = 1 and ether src", SERVER_MAC],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        while heard.poll() is None:
+            pair.sh("server", f'ip neigh flush dev eth0; {sys.executable} -c "{answer}"')
+            time.sleep(0.1)
+        assert heard.stdout is not None
+        dump = "".join("".join(line.split()[1:]) for line in heard.stdout if "0x00" in line)
+        return {str(ipaddress.IPv4Address(bytes.fromhex(dump)[14:18]))}
+
+    def knows_the_client() -> bool:
+        return CLIENT_MAC in pair.sh("server", "ip neigh show 192.168.7.2 dev eth0")
+
+    pair.sh("server", "ip address del 192.168.7.99/24 dev eth0")
+    try:
+        pair.realserver("up", VIP, "--method", "nft")
+        pair.sh("server", "ip address add 192.168.7.99/24 dev eth0")
+        assert senders() == {"0.0.0.0"}
+        waiting.until(knows_the_client, 15, "the client answered all the same")
+        pair.realserver("status")
+        pair.realserver("up", VIP)
+        assert senders() == {"192.168.7.99"}
+        waiting.until(knows_the_client, 15, "the client answered")
+        pair.sh("server", "ip address del 192.168.7.99/24 dev eth0; ip address add 192.168.7.98/24 dev eth0")
+        said = pair.realserver("status", "|| true")
+        assert "bears 192.168.7.99, which this host has no more" in said
+        pair.realserver("up", VIP)
+        assert senders() == {"192.168.7.98"}
+    finally:
+        pair.realserver("down")
+        pair.sh("server", "ip address flush dev eth0 scope global; ip address add 192.168.7.99/24 dev eth0; "
+                "ip -6 address add fd00:100::11/64 dev eth0 nodad")  # fmt: skip
+
+
 def knocks(pair: Pair, port: int) -> dict[str, Response]:
     """What the doctor hears when it knocks at both VIPs, as from a director."""
     own = {VIP: "192.168.7.2", VIP6: "fd00:100::1"}

@@ -207,6 +207,23 @@ def test_persisted_files_hold_over_a_boot(boot: Callable[[str], Machine], networ
 
 @pytest.mark.root
 @pytest.mark.slow
+def test_the_way_of_nft_holds_over_a_boot(boot: Callable[[str], Machine]) -> None:
+    machine = boot(
+        INTERFACES
+        + "systemctl --root=/ enable networking.service pointsman-realserver.service\n"
+        + f"pointsman realserver persist {VIP} --method nft\n"
+    )
+    assert machine.show("pointsman-realserver.service", "ActiveState") == "active"
+    status = machine.run("pointsman realserver status")
+    assert status.returncode == 0, status.stdout
+    assert "nftables table arp pointsman  as made" in status.stdout
+    table = machine.ok("nft list table arp pointsman")
+    assert f"arp saddr ip {VIP} arp saddr ip set 0.0.0.0" in table  # eth0 had no address of its own then
+    assert machine.ok("cat /proc/sys/net/ipv4/conf/all/arp_ignore").strip() == "0"
+
+
+@pytest.mark.root
+@pytest.mark.slow
 def test_install_enables_and_uninstall_leaves_nothing(boot: Callable[[str], Machine]) -> None:
     machine = boot("")
     install = f"{PROJECT}/scripts/install --environment {ENVIRONMENT}"

@@ -94,7 +94,7 @@ def files(draw: st.DrawFn) -> str:
     """Blocks of words; often they contradict each other, which load says."""
     check = draw(st.sampled_from(CHECKS))
     extra = {"MISC_CHECK": "misc_path /bin/true\n", "FILE_CHECK": "track_file load\n"}.get(check, "")
-    if check in ("HTTP_GET", "SSL_GET"):
+    if check in ("HTTP_GET", "SSL_GET", "DR_CHECK"):
         extra = f"url {{\n{draw(lines('url'))}}}\n"
     return (
         f"global_defs {{\n{draw(lines('global_defs'))}}}\n"
@@ -188,6 +188,7 @@ NEEDS = {
     "url.regex_options": "regex a",
     "url.regex_min_offset": "regex a",
     "url.regex_max_offset": "regex a",
+    "DR_CHECK.virtualhost": "url {\npath /\n}",
 }
 """What has to stand before a word for it to mean something."""
 

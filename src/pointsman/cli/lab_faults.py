@@ -21,6 +21,8 @@ from pointsman.lab.faults import FAULTS, named
 from pointsman.lab.lab import TOPOLOGIES, XDP_MODES, Lab, running
 
 FAILED, INTERRUPTED = 1, 130
+_SHOWN = 100
+"""Characters of a command that are shown."""
 _names = click.Choice([fault.name for fault in FAULTS])
 
 
@@ -35,10 +37,17 @@ def break_lab(prefix: str, fault: str) -> None:
         faultrun.break_(made, chosen)
         click.echo(f"{chosen.node}: {chosen.text}")
         for command in chosen.commands:
-            click.echo(f"  {command}")
+            click.echo(_one_line(*faultrun.typed(made, chosen.node, command)))
         words = " ".join(["pointsman doctor", *chosen.arguments])
         click.echo(f"next: {made.command} exec {chosen.patient} -- {words}")
         click.echo(f"back: {made.command} mend {chosen.name}")
+
+
+def _one_line(node: str, command: str) -> str:
+    """A command and where it was run; a whole program only by its first line."""
+    first, *more = command.splitlines()
+    shown = first if len(first) <= _SHOWN else f"{first[:_SHOWN]}..."
+    return f"  {node}: {shown}{f' ({len(more)} more lines)' if more else ''}"
 
 
 @click.command()

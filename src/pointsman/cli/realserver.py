@@ -15,7 +15,7 @@ import msgspec
 from pointsman.daemon.paths import run_directory
 from pointsman.model.address import Address
 from pointsman.model.service import Forwarding
-from pointsman.realserver import host, nft, persist, plan, setup, state, status, sysctl
+from pointsman.realserver import host, nft, persist, plan, setup, state, status, sysctl, unit
 from pointsman.realserver import watch as watching
 from pointsman.realserver.facts import SetupError, parse_vip
 from pointsman.realserver.setup import Step
@@ -247,6 +247,8 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
 @realserver.command(name="persist")
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @from_option
+@method_option
+@device_option
 @interface_option
 @click.option(
     "--backend",
@@ -262,6 +264,8 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
 def persist_files(
     vips: tuple[Address, ...],
     configuration: Path | None,
+    method: str | None,
+    device: str,
     interfaces: tuple[str, ...],
     backend: str,
     root: Path,
@@ -270,7 +274,9 @@ def persist_files(
 ) -> None:
     """Write the files that do `up` at boot, and show a diff: sysctl.d, and what puts the VIPs on lo.
 
-    That is ifupdown, systemd-networkd, NetworkManager or netplan.
+    That is ifupdown, systemd-networkd, NetworkManager or netplan. With --method nft or redirect, or --dev, it
+    is the settings of pointsman-realserver.service. Where `up` was run, its method holds unless another is
+    named.
     """
     if not vips and not remove and configuration is None:
         raise click.UsageError("name at least one VIP, or --from a keepalived.conf, or --remove")
@@ -278,11 +284,17 @@ def persist_files(
         if configuration is not None:
             vips = vips_of(vips, configuration)
         chosen = persist.Backend(backend)
+        if not remove and root == Path("/"):
+            method, device = _as_set_up(vips, method, device)
+        by_unit = method in (setup.NFT, setup.REDIRECT) or device not in ("", "lo")
         if remove:
-            changes = persist.remove(root, vips, chosen)
+            changes = unit.remove(root, vips) + persist.remove(root, vips, chosen)
+        elif by_unit:
+            changes = unit.add(root, vips, method or "", device)
         else:
             if not interfaces and root == Path("/"):
                 interfaces = tuple(setup.choose_interfaces(host.read_facts(), vips))
+            unit.refuse_beside(root)
             changes = persist.add(root, vips, interfaces, chosen)
         for change in changes:
             click.echo(change.diff(), nl=False)
@@ -293,6 +305,14 @@ def persist_files(
     elif dry_run:
         click.echo("dry run: nothing written")
     elif not remove:
-        click.echo(
-            f"holds from the next boot on; for now: pointsman realserver up {' '.join(map(str, vips))}"
-        )
+        if by_unit and not unit.is_enabled(root):
+            click.echo(f"{unit.UNIT} is not enabled: systemctl enable {unit.UNIT} (`make install` brings it)")
+        words = " ".join([*map(str, vips), *(unit.way(method or "", device) if by_unit else ())])
+        click.echo(f"holds from the next boot on; for now: pointsman realserver up {words}")
+
+
+def _as_set_up(vips: Sequence[Address], method: str | None, device: str) -> tuple[str | None, str]:
+    """The way in which `up` was run here for these VIPs, where none is named."""
+    known = state.load(run_directory(), host.namespace_identity())
+    places = {known.place(vip) for vip in vips if known.knows(vip)}
+    return method or known.method or None, device or (places.pop() if len(places) == 1 else "")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import cast
 
+from pointsman.conf.build_auth import KeyFiles
 from pointsman.conf.build_bfd import sessions
 from pointsman.conf.build_check_fields import Named
 from pointsman.conf.build_groups import groups
@@ -28,7 +29,7 @@ from pointsman.model.vrrp import VrrpInstance
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
 
 
-def build(nodes: list[Node | Chunk], host_name: str, findings: Findings) -> Config:
+def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: KeyFiles) -> Config:
     """The configuration; what could not be read is left out, and reported."""
     top = read_block((node for node in nodes if isinstance(node, Node)), "", findings)
     defaults = read_block(
@@ -40,7 +41,7 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings) -> Conf
     preferences = Preferences()
     static = static_settings(top, defaults, preferences, findings)
     built = [
-        instance(setting, defaults, known, names, preferences, findings)
+        instance(setting, defaults, known, names, preferences, keys, findings)
         for setting in top.all("vrrp_instance")
     ]
     complete = tuple(each for each in built if isinstance(each, VrrpInstance))

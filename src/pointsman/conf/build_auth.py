@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import PurePosixPath
 
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
+from pointsman.conf.source import Reader
 from pointsman.conf.values import BadValueError
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, PassAuthentication
 
 PASSWORD_BYTES = 8
 """What VRRP version 2 carries (RFC 2338 section 5.3.6.2)."""
 _SHORTEST_KEY, _LONGEST_KEY = 32, 64
+_LARGEST_FILE = 256
+"""Bytes read of a file with a key, which cannot be so long."""
 _LEAST_WINDOW = 5
 
 
@@ -46,7 +50,25 @@ def authentication(
     return AhAuthentication(word.text) if kind.value == "AH" else PassAuthentication(word.text)
 
 
-def signing(block: Settings, advert_interval: float, findings: Findings) -> HmacAuthentication | None:
+class KeyFiles:
+    """Reads the files that keys stand in."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def read(self, path: str, named_in: str) -> tuple[str, bytes]:
+        """The path, from the folder of the file that names it, and what is there. Raises BadValueError."""
+        whole = str(PurePosixPath(named_in).parent / path)
+        try:
+            content = self._reader.read(whole, _LARGEST_FILE)
+        except OSError as error:
+            raise BadValueError(f"cannot read {whole}: {(error.strerror or str(error)).lower()}", 1) from None
+        return whole, content.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def signing(
+    block: Settings, advert_interval: float, files: KeyFiles, findings: Findings
+) -> HmacAuthentication | None:
     """auth_hmac; None: none, or not as it must be."""
     setting = block.last("auth_hmac")
     if setting is None:
@@ -55,7 +77,7 @@ def signing(block: Settings, advert_interval: float, findings: Findings) -> Hmac
     keys: dict[int, HmacKey] = {}
     for each in inner.all("key"):
         try:
-            key = _key([word.text for word in each.node.values])
+            key = _key([word.text for word in each.node.values], files, each.node.keyword.location.file)
             if key.number in keys:
                 raise BadValueError(f"key {key.number} stands here twice")
             keys[key.number] = key
@@ -92,19 +114,19 @@ def _active(inner: Settings, setting: Setting, keys: dict[int, HmacKey], finding
     return written
 
 
-def _key(words: list[str]) -> HmacKey:
-    """`NUMBER KEY`, the key in hexadecimal behind hex:, or as it is. Raises BadValueError."""
+def _key(words: list[str], files: KeyFiles, named_in: str) -> HmacKey:
+    """`NUMBER KEY`: in hexadecimal behind hex:, or as it is, here or in a file. Raises BadValueError."""
     if len(words) < 2 or not re.fullmatch(r"[0-9]{1,3}", words[0]) or int(words[0]) > 255:
         raise BadValueError("it wants a number from 0 to 255 and a key")
-    kind, _, text = words[1].partition(":")
-    if kind == "file":
-        raise BadValueError("keys in files are not read here; write it behind hex:", 1)
-    if kind == "hex":
-        if not re.fullmatch(r"([0-9a-fA-F]{2})+", text):
+    path, written = "", words[1].encode()
+    if words[1].startswith("file:"):
+        path, written = files.read(words[1].removeprefix("file:"), named_in)
+    key = written
+    if written.startswith(b"hex:"):
+        digits = written.removeprefix(b"hex:")
+        if not re.fullmatch(rb"([0-9a-fA-F]{2})+", digits):
             raise BadValueError("hex: wants pairs of hexadecimal digits", 1)
-        key = bytes.fromhex(text)
-    else:
-        key = words[1].encode()
+        key = bytes.fromhex(digits.decode())
     if not _SHORTEST_KEY <= len(key) <= _LONGEST_KEY:
         raise BadValueError(f"a key has {_SHORTEST_KEY} to {_LONGEST_KEY} bytes, this one {len(key)}", 1)
-    return HmacKey(int(words[0]), key)
+    return HmacKey(int(words[0]), key, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TypeVar, cast
 
-from pointsman.conf.build_auth import authentication, signing
+from pointsman.conf.build_auth import KeyFiles, authentication, signing
 from pointsman.conf.build_routes import number, routes
 from pointsman.conf.build_rules import Preferences, rules
 from pointsman.conf.build_strict import held_to_the_rules, strict
@@ -29,12 +29,13 @@ def instance(
     known: Trackers,
     names: Names,
     preferences: Preferences,
+    keys: KeyFiles,
     findings: Findings,
 ) -> VrrpInstance | None:
     """The instance of one block, or None when something it cannot do without is missing.
 
     `defaults` is global_defs; `known` is what may be tracked by name; `names` gives those of interfaces,
-    `preferences` those of rules.
+    `preferences` those of rules; `keys` reads what stands in files.
     """
     block = read_block(setting.block, "vrrp_instance", findings)
     name = str(setting.value)
@@ -72,7 +73,7 @@ def instance(
         unicast_peers=peers,
         multicast_source=block.address("mcast_src_ip"),
         authentication=authentication(block, version, findings),
-        hmac=signing(block, _first(block.get("advert_int", float), 1.0), findings),
+        hmac=signing(block, _first(block.get("advert_int", float), 1.0), keys, findings),
         nopreempt=nopreempt,
         preempt_delay=_preempt_delay(block, state, nopreempt, findings),
         garp_master_delay=float(master_delay),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pointsman.conf.build import build
+from pointsman.conf.build_auth import KeyFiles
 from pointsman.conf.check import check
 from pointsman.conf.problems import ConfError, Findings, Problem, TooManyProblemsError
 from pointsman.conf.reading import Reading
@@ -49,7 +50,7 @@ def load(
     config: Config | None = None
     try:
         nodes = tree(reading.lines(name), findings)
-        config = build(nodes, host_name, findings)
+        config = build(nodes, host_name, findings, KeyFiles(reader))
         if not findings.unbalanced:
             check(config, findings)
             for each in more:

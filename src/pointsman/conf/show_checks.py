@@ -53,8 +53,7 @@ def _direct(check: DirectCheck) -> Iterator[str]:
         yield f"bindto {check.bind_address}"
     yield f"connect_timeout {number(check.connect_timeout)}"
     yield from _timing(check)
-    if check.urls:
-        yield f"http_protocol {check.version.value}"
+    yield f"http_protocol {check.version.value}"
     for url in check.urls:
         yield from block("url", _url(url))
 

@@ -84,7 +84,7 @@ def _answers(instance: VrrpInstance) -> Iterator[str]:
 
 def _signing(settings: HmacAuthentication) -> Iterator[str]:
     for each in settings.keys:
-        yield f"key {each.number} hex:{each.key.hex()}"
+        yield f"key {each.number} " + (f"file:{each.file}" if each.file else f"hex:{each.key.hex()}")
     yield f"active_key {settings.active_key}"
     yield f"anti_replay {'time' if settings.by_time else 'monotonic'}"
     yield f"time_window {max(1, round(settings.window))}"

@@ -183,7 +183,7 @@ VRRP: list[Keyword] = [
         _H,
         "key",
         Anything("NUMBER KEY", words=2),
-        "A key of 32 to 64 bytes, in hexadecimal behind hex:, or as it is.",
+        "A key of 32 to 64 bytes: in hexadecimal behind hex:, in a file behind file:, or as it is.",
         repeats=True,
     ),
     honoured(_H, "active_key", Integer(0, 255), "The number of the key to sign with."),

@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 
 import msgspec
 
@@ -22,14 +22,16 @@ from pointsman.daemon import programs
 from pointsman.daemon.fifos import Fifos
 from pointsman.daemon.generations import receive
 from pointsman.daemon.vrrp_notices import Finished, Notice, Reading, TellReadings, decode_notice
-from pointsman.daemon.vrrp_watches import ProcessWatch, command_lines, file_value, prepare
+from pointsman.daemon.vrrp_watches import ProcessTable, ProcessWatch, file_value, prepare
 from pointsman.model.tracking import Command, TrackKind, TrackScript, VrrpSurroundings
+from pointsman.net.netlink import NetlinkOverrunError
+from pointsman.net.process_events import ProcessEvents
 from pointsman.vrrp.rising import RiseAndFall
 
 log = logging.getLogger("scripts")
 
 FILE_SPACING, PROCESS_SPACING = 0.2, 1.0
-"""Seconds between two looks at the tracked files and at the list of processes."""
+"""Seconds between two looks at the tracked files, and at all processes where the kernel tells nothing."""
 NOTIFY_TURN = 30.0
 """Seconds that a notify script may take before the next one of the same instance is started beside it."""
 STOP_TIME = 4.0
@@ -167,14 +169,43 @@ class Helper:
             await asyncio.sleep(FILE_SPACING)
 
     async def _look_at_processes(self) -> None:
-        watches = [ProcessWatch(tracked) for tracked in self._settings.processes]
-        while watches:
-            lines = command_lines()
-            for watch in watches:
-                verdict = watch.look(time.monotonic(), lines)
-                if verdict is not None:
-                    self._tell(TrackKind.PROCESS, watch.tracked.name, int(verdict))
-            await asyncio.sleep(PROCESS_SPACING)
+        """Follow the kernel's events; where there are none, look again and again."""
+        tracked = self._settings.processes
+        if not tracked:
+            return
+        table, watches = ProcessTable(tracked), [ProcessWatch(each) for each in tracked]
+        try:
+            events = ProcessEvents()
+        except OSError as error:
+            log.info("processes are looked at every %g s, no events: %s", PROCESS_SPACING, error.strerror)
+            while True:
+                table.look()
+                self._judge(watches, table)
+                await asyncio.sleep(PROCESS_SPACING)
+        table.look()
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(events, news.set)
+        try:
+            while True:
+                held_back = self._judge(watches, table)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(news.wait(), held_back)
+                news.clear()
+                _follow(events, table)
+        finally:
+            loop.remove_reader(events)
+            events.close()
+
+    def _judge(self, watches: Sequence[ProcessWatch], table: ProcessTable) -> float | None:
+        """Tell what has changed. Seconds until a change that is held back is due; None: there is none."""
+        now = time.monotonic()
+        for watch in watches:
+            verdict = watch.look(now, table.lines)
+            if verdict is not None:
+                self._tell(TrackKind.PROCESS, watch.tracked.name, int(verdict))
+        deadlines = (watch.deadline for watch in watches)
+        first = min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return None if first is None else max(0.0, first - now)
 
     # notices
 
@@ -230,3 +261,12 @@ class Helper:
         else:
             if code:
                 log.warning("notify: %s ended with code %d", " ".join((*command.words, *more)), code)
+
+
+def _follow(events: ProcessEvents, table: ProcessTable) -> None:
+    try:
+        for event in events.read():
+            table.follow(event)
+    except NetlinkOverrunError:
+        log.info("more happened to processes than could be followed: looking at all of them")
+        table.look()

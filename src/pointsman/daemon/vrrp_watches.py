@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pointsman.model.tracking import TrackFile, TrackProcess
+from pointsman.net.process_events import ProcessChange, ProcessEvent
 
 LARGEST_FILE = 128
 """Bytes read of a tracked file; it holds one number."""
@@ -33,15 +34,20 @@ def file_value(tracked: TrackFile) -> int:
         return 0
 
 
-def command_lines() -> list[list[str]]:
-    """The words of every running process, with its short name (comm) in front."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-                found.append([(entry / "comm").read_text().rstrip("\n"), *words])
-    return found
+def command_line(process: int) -> list[str] | None:
+    """The words of a running process, with its short name (comm) in front; None: it is gone."""
+    entry = Path("/proc") / str(process)
+    try:
+        words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+        return [(entry / "comm").read_text(errors="replace").rstrip("\n"), *words]
+    except OSError:
+        return None
+
+
+def command_lines() -> dict[int, list[str]]:
+    """Those of every running process."""
+    processes = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return {process: line for process in processes if (line := command_line(process)) is not None}
 
 
 def matches(tracked: TrackProcess, line: list[str]) -> bool:
@@ -62,6 +68,39 @@ def matches(tracked: TrackProcess, line: list[str]) -> bool:
     return given[:count] == wanted[:-1] and len(given) > count and given[count].startswith(wanted[-1])
 
 
+class ProcessTable:
+    """The running processes of which one or another is tracked."""
+
+    def __init__(self, tracked: Sequence[TrackProcess]) -> None:
+        self._tracked = tracked
+        self._lines: dict[int, list[str]] = {}
+
+    @property
+    def lines(self) -> Collection[list[str]]:
+        """Their command lines."""
+        return self._lines.values()
+
+    def look(self) -> None:
+        """See all processes anew."""
+        self._lines = {process: line for process, line in command_lines().items() if self._counts(line)}
+
+    def follow(self, event: ProcessEvent) -> None:
+        """Something has happened to one of them."""
+        match event.change:
+            case ProcessChange.STARTED if event.parent in self._lines:
+                self._lines[event.process] = self._lines[event.parent]
+            case ProcessChange.ENDED:
+                self._lines.pop(event.process, None)
+            case ProcessChange.BECAME | ProcessChange.RENAMED:
+                line = command_line(event.process)
+                self._lines.pop(event.process, None)
+                if line is not None and self._counts(line):
+                    self._lines[event.process] = line
+
+    def _counts(self, line: list[str]) -> bool:
+        return any(matches(tracked, line) for tracked in self._tracked)
+
+
 class ProcessWatch:
     """Counts processes, and holds a change back for fork_delay or terminate_delay."""
 
@@ -70,7 +109,16 @@ class ProcessWatch:
         self._verdict: bool | None = None
         self._changing_since: float | None = None
 
-    def look(self, now: float, lines: list[list[str]]) -> bool | None:
+    @property
+    def deadline(self) -> float | None:
+        """When a change that is held back will be the verdict; None: there is none."""
+        if self._changing_since is None:
+            return None
+        return self._changing_since + (
+            self.tracked.terminate_delay if self._verdict else self.tracked.fork_delay
+        )
+
+    def look(self, now: float, lines: Collection[list[str]]) -> bool | None:
         """The new verdict, or None when it has not changed."""
         count = sum(matches(self.tracked, line) for line in lines)
         most = self.tracked.quorum_max

@@ -351,6 +351,7 @@ def _host(facts: DirectorFacts) -> Iterable[Finding]:
     yield from doctor_host.forwarding(facts.host.system, _routed(facts))
     yield from doctor_host.neighbours(facts.host)
     yield from doctor_host.offload_traps(facts.host.cards, modes)
+    yield from doctor_host.kernel(facts.host.system, facts.lacks)
     yield from doctor_host.engine(facts.host.system, facts.vrrp_is_slow)
     yield from doctor_host.clock(facts.host.system, facts.clock_jump)
 

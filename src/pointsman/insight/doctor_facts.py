@@ -31,6 +31,10 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     conntrack_limit: int | None = None
     neighbour_overflows: int = 0
     """How often the neighbour table was full since boot."""
+    kernel: tuple[int, int] | None = None
+    """6.18 as (6, 18)."""
+    types: bool | None = None
+    """It tells the types of its structs (BTF)."""
     bpf_jit: int | None = None
     clock_synchronised: bool | None = None
     forwarding: int | None = None
@@ -316,6 +320,8 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
     adverts: tuple[SeenAdvert, ...] = ()
     clock_jump: float = 0.0
     """Seconds by which the wall clock was moved while all this was gathered."""
+    lacks: tuple[str, ...] = ()
+    """Capabilities that its process should have and has not."""
     vrrp_is_slow: bool | None = None
     """Its process has no real-time priority; None: there is none."""
 

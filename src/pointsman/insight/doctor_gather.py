@@ -107,6 +107,7 @@ def director(probing: bool = True) -> DirectorFacts:
     return msgspec.structs.replace(
         known,
         clock_jump=doctor_system.clock_offset() - offset,
+        lacks=doctor_system.director_lacks(),
         vrrp_is_slow=doctor_system.slow_vrrp() if known.instances else None,
     )
 

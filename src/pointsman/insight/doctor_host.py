@@ -9,6 +9,8 @@ from pointsman.insight.doctor_facts import Card, Host, System, joined
 from pointsman.insight.doctor_firewall import blocking_icmp
 
 NEARLY_FULL = 0.9
+OLDEST_KERNEL = (6, 1)
+"""See docs/kernels.md."""
 JUMP = 0.5
 """Seconds by which the wall clock may differ from the steady one within one examination."""
 
@@ -128,6 +130,34 @@ def offload_traps(cards: Iterable[Card], modes: dict[str, str]) -> Iterable[Find
             )
         else:
             yield right("offloads", f"{card.name}: nothing that spoils what is passed on")
+
+
+def kernel(system: System, lacks: Collection[str]) -> Iterable[Finding]:
+    """What a director needs of the kernel to be there at all; `lacks`: capabilities its process has not."""
+    if system.kernel is not None:
+        release = ".".join(map(str, system.kernel))
+        if system.kernel < OLDEST_KERNEL:
+            yield warning(
+                "kernel",
+                f"Linux {release} is older than {'.'.join(map(str, OLDEST_KERNEL))}, the oldest tested",
+                "its verifier may refuse the program, or take a loop for something else",
+                advice="boot a newer kernel",
+            )
+        else:
+            yield right("kernel", f"Linux {release}")
+    if system.types is False:
+        yield note(
+            "kernel", "no BTF (CONFIG_DEBUG_INFO_BTF): traces do not say why the kernel dropped a packet"
+        )
+    if lacks:
+        yield fault(
+            "capabilities",
+            f"the director runs without {joined(lacks)}",
+            "it cannot change its table, or not learn MAC addresses: what is in force stays as it is",
+            advice="start it as root, or grant them in the unit (CapabilityBoundingSet) or the container",
+        )
+    else:
+        yield right("capabilities", "the director has the capabilities it works with")
 
 
 def engine(system: System, vrrp_is_slow: bool | None) -> Iterable[Finding]:

@@ -10,17 +10,22 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import socket
 import struct
 import time
 from pathlib import Path
 
+from pointsman.daemon.privileges import Capability
 from pointsman.insight.doctor_facts import Offloads, System
+
+DIRECTOR_NEEDS = (Capability.NET_ADMIN, Capability.NET_RAW, Capability.BPF, Capability.PERFMON)
 
 _SIOCETHTOOL = 0x8946
 _GDRVINFO, _GRXCSUM, _GFLAGS = 0x03, 0x14, 0x25
 _FLAG_LRO = 1 << 15
 _SYS = Path("/proc/sys")
+_TYPES = Path("/sys/kernel/btf/vmlinux")
 _STA_UNSYNC = 0x0040
 _TIMEX_SIZE = 208
 _TIMEX_STATUS = 40
@@ -33,6 +38,8 @@ def system() -> System:
         conntrack=_number("net/netfilter/nf_conntrack_count"),
         conntrack_limit=_number("net/netfilter/nf_conntrack_max"),
         neighbour_overflows=_table_fulls(),
+        kernel=_kernel(),
+        types=_TYPES.exists(),
         bpf_jit=_number("net/core/bpf_jit_enable"),
         clock_synchronised=_synchronised(),
         forwarding=_number("net/ipv4/ip_forward"),
@@ -70,14 +77,41 @@ def _ethtool(control: socket.socket, interface: str, command: bytes) -> bytes:
 
 def slow_vrrp() -> bool | None:
     """Whether this namespace's VRRP process has no real-time priority; None: there is none."""
+    process = _process("pm-vrrp")
+    if process is None:
+        return None
+    try:
+        policy = os.sched_getscheduler(int(process.name)) & ~os.SCHED_RESET_ON_FORK
+    except OSError:  # it has ended just now
+        return None
+    return policy not in (os.SCHED_FIFO, os.SCHED_RR)
+
+
+def director_lacks() -> tuple[str, ...]:
+    """The capabilities that this namespace's director works with and has not (capabilities(7))."""
+    process = _process("pm-director")
+    try:
+        lines = process.joinpath("status").read_text().splitlines() if process else []
+    except OSError:
+        return ()
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")]
+    return tuple(f"CAP_{item.name}" for item in DIRECTOR_NEEDS if masks and not masks[0] >> item & 1)
+
+
+def _process(name: str) -> Path | None:
+    """The process of this namespace that is called so."""
     here = os.stat("/proc/thread-self/ns/net").st_ino
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            ours = path.joinpath("comm").read_text().strip() == "pm-vrrp"
+            ours = path.joinpath("comm").read_text().strip() == name
             if ours and path.joinpath("ns/net").stat().st_ino == here:
-                policy = os.sched_getscheduler(int(path.name)) & ~os.SCHED_RESET_ON_FORK
-                return policy not in (os.SCHED_FIFO, os.SCHED_RR)
+                return path
     return None
+
+
+def _kernel() -> tuple[int, int] | None:
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _synchronised() -> bool | None:

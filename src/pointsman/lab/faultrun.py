@@ -21,8 +21,12 @@ from pointsman.lab.topology import Role
 from pointsman.lab.tracing import trace
 from pointsman.lab.traffic import fetch
 
-SETTLE_SECONDS = 30.0
+NAMING_SECONDS = 30.0
+"""Until the doctor names a fault, on a busy machine, too."""
+SETTLE_SECONDS = 60.0
 """Until the doctor is silent after the remedy: VRRP and neighbour tables need their time."""
+_LONGEST = 120.0
+"""Seconds that a command of a fault may take: some start a director and wait for it."""
 BAD = ("fault", "warning")
 WENT_WELL = "this connection went well"
 
@@ -129,17 +133,40 @@ def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
 def run_all(
     chosen: Iterable[Fault], prefix: str, xdp_mode: str, tell: Callable[[Outcome], None], *, traced: bool
 ) -> list[Outcome]:
-    """Demonstrate faults one after the other, on a fresh lab of each topology and mode they need."""
+    """Demonstrate faults one after the other, on a fresh lab of each topology and mode they need.
+
+    One that could not be made or looked at is a row that is not right; the others go on in a new lab.
+    """
     wanted = list(chosen)
     outcomes = []
     for topology, mode in dict.fromkeys((fault.topology, fault.xdp_mode) for fault in wanted):
-        with Lab(topology, prefix=prefix, xdp_mode=mode or xdp_mode) as lab:
-            waiting.until(partial(healthy, lab), SETTLE_SECONDS, f"the doctor is content with {topology}")
-            for fault in wanted:
-                if (fault.topology, fault.xdp_mode) == (topology, mode):
-                    outcomes.append(demonstrate(lab, fault, traced=traced))
-                    tell(outcomes[-1])
+        left = [fault for fault in wanted if (fault.topology, fault.xdp_mode) == (topology, mode)]
+        while left:
+            with Lab(topology, prefix=prefix, xdp_mode=mode or xdp_mode) as lab:
+                waiting.until(partial(healthy, lab), SETTLE_SECONDS, f"the doctor is content with {topology}")
+                usable = True
+                while left and usable:
+                    outcome, usable = _row(lab, left.pop(0), traced=traced)
+                    outcomes.append(outcome)
+                    tell(outcome)
     return outcomes
+
+
+def _row(lab: Lab, fault: Fault, *, traced: bool) -> tuple[Outcome, bool]:
+    """The fault's row, and whether the lab can be used for others after it."""
+    begun = time.monotonic()
+    try:
+        outcome = demonstrate(lab, fault, traced=traced)
+    except LabError as error:
+        outcome = Outcome(
+            fault=fault.name,
+            node=fault.node,
+            doctor="",
+            mended=f"not shown: {error}",
+            healthy=False,
+            seconds=time.monotonic() - begun,
+        )
+    return outcome, outcome.healthy
 
 
 class Quiet(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,7 +222,7 @@ def _named(lab: Lab, fault: Fault) -> dict[str, Any] | None:
         ]
 
     try:
-        return waiting.until(look, 10.0, f"the doctor on {fault.patient} names {fault.name}")[0]
+        return waiting.until(look, NAMING_SECONDS, f"the doctor on {fault.patient} names {fault.name}")[0]
     except LabError:
         return None
 
@@ -242,12 +269,17 @@ def _notes(lab: Lab) -> Path:
     return lab.directory / "faults"
 
 
-def _shell(lab: Lab, node: str, command: str, check: bool = True) -> None:
+def typed(lab: Lab, node: str, command: str) -> tuple[str, str]:
+    """The node on which a fault's command is run, and the command as a shell gets it there."""
     if command.startswith("@"):
         node, _, command = command.removeprefix("@").partition(" ")
     text = command.replace("{directory}", str(lab.directory)).replace("{xdp_mode}", lab.xdp_mode)
-    text = text.replace("{{", "{").replace("}}", "}")
-    lab.node(node).run(["sh", "-c", text], check=check)
+    return node, text.replace("{{", "{").replace("}}", "}")
+
+
+def _shell(lab: Lab, node: str, command: str, check: bool = True) -> None:
+    node, text = typed(lab, node, command)
+    lab.node(node).run(["sh", "-c", text], check=check, timeout=_LONGEST)
 
 
 __all__ = [

@@ -17,8 +17,8 @@ _RUN = (
     "%s </dev/null >>{directory}/fault.log 2>&1 &"
 )
 _LISTENS = "ss -Hxl | grep -q pointsman/.*/control.sock"
-_READY = f"for try in $(seq 300); do {_LISTENS} && exit; sleep 0.1; done; exit 1"
-_GONE = f"for try in $(seq 300); do {_LISTENS} || exit 0; sleep 0.1; done; exit 1"
+_READY = f"for try in $(seq 900); do {_LISTENS} && exit; sleep 0.1; done; exit 1"
+_GONE = f"for try in $(seq 900); do {_LISTENS} || exit 0; sleep 0.1; done; exit 1"
 _DEAF = dropping("input", "ip protocol 112")
 _SERVICE = f"{dual_homed.VIP}:{dual_homed.PORT}"
 _TABLE = (

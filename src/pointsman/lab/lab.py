@@ -48,7 +48,7 @@ XDP_MODES = ("auto", "native", "generic", "tc")
 
 _DIRECTORY = nodes.RUN_DIRECTORY / "lab"
 _PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MASTER_SECONDS = 15.0
+_MASTER_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 
 

@@ -13,7 +13,7 @@ from pointsman.lab import waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.node import Node
 
-_START_SECONDS = 15.0
+_START_SECONDS = 60.0
 
 _NGINX = """\
 daemon off;

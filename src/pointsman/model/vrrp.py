@@ -90,6 +90,8 @@ class HmacKey(msgspec.Struct, frozen=True):
     """0 to 255."""
     key: bytes
     """32 to 64 bytes."""
+    file: str = ""
+    """Where it was read from; empty: it stands in the configuration."""
 
 
 class HmacAuthentication(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 """What nftables does for a real server, in tables of our own, made and replaced in one transaction.
 
 - `nft`, the first document's other way: ARP requests for the VIP are not heard, and our own ARP packets that
-  would bear it as sender bear the real server's own address instead. Where the VIP of IPv6 is on a network
+  would bear it as sender bear the real server's own address instead; where it has none yet, at boot, none:
+  0.0.0.0, as in a probe of RFC 5227, which is answered all the same. Where the VIP of IPv6 is on a network
   card, the same for neighbour discovery (RFC 4861), which has no arp_ignore: solicitations for it are not
   heard, it is not advertised, and our own solicitations do not bear it.
 - `redirect`: the VIP is no address of this host; what is sent to it is handed to this host's own address and
@@ -10,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 
@@ -19,6 +21,8 @@ from pointsman.realserver.facts import Facts, SetupError
 ARP, ND, REDIRECT = "arp pointsman", "ip6 pointsman_nd", "inet pointsman_redirect"
 TABLES = (ARP, ND, REDIRECT)
 
+_NOBODY = "0.0.0.0"
+_BORNE = re.compile(r"saddr (?:ip )?set (\S+)")
 Own = Mapping[str, Sequence[Address]]
 """Interface: this host's own addresses there, IPv4 and IPv6, no VIP among them."""
 _FILTER = "    type filter hook {0} priority filter; policy accept;\n"
@@ -43,6 +47,12 @@ def silence(vips: Sequence[Address], on_the_wire: Sequence[Address], own: Own) -
     )
 
 
+def lost_addresses(tables: str, facts: Facts) -> list[str]:
+    """The own addresses that these tables give to packets and that this host has no more."""
+    present = {str(held.address) for held in facts.addresses} | {_NOBODY}
+    return sorted(set(_BORNE.findall(tables)) - present)
+
+
 def _arp_table(vips: Sequence[Address], own: Own) -> str:
     if not vips:
         return ""
@@ -51,6 +61,7 @@ def _arp_table(vips: Sequence[Address], own: Own) -> str:
         f'    oifname "{interface}" arp saddr ip {listed} arp saddr ip set {address}\n'
         for interface, address in _first(own, 4).items()
     )
+    rewrites += f"    arp saddr ip {listed} arp saddr ip set {_NOBODY}\n"
     return (
         f"table {ARP} {{\n  chain input {{\n{_FILTER.format('input')}    arp daddr ip {listed} drop\n  }}\n"
         f"  chain output {{\n{_FILTER.format('output')}{rewrites}  }}\n}}\n"

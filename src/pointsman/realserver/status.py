@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from pointsman.model.address import Address
-from pointsman.realserver import plan
+from pointsman.realserver import nft, plan
 from pointsman.realserver.facts import ArpKey, Facts
 from pointsman.realserver.state import State
 
@@ -46,7 +46,7 @@ def report(
     `rules` is our nftables table as it is listed now."""
     rows = [row for vip in vips for row in _address_rows(facts, known, vip)]
     if known.method in ("nft", "redirect"):
-        rows += _rules_rows(known, rules)
+        rows += _rules_rows(known, rules, nft.lost_addresses(known.told, facts))
     elif any(vip.version == 4 for vip in vips):
         keys = plan.arp_keys(interfaces) + plan.loud_elsewhere(facts, interfaces)
         rows += [_arp_row(facts, known, key, file_that_sets) for key in keys]
@@ -90,14 +90,17 @@ def _place_row(facts: Facts, known: State, vip: Address, place: str) -> Row:
     return Row(f"{vip} on {place}", wanted, value, value, whose, value == wanted)
 
 
-def _rules_rows(known: State, rules: str) -> list[Row]:
-    """Each of our nftables tables, held to what it was when it was made."""
+def _rules_rows(known: State, rules: str, lost: Sequence[str]) -> list[Row]:
+    """Each of our nftables tables, held to what it was when it was made, and to the host's own addresses."""
     made, present = _by_table(known.rules), _by_table(rules)
     rows = []
     for table, text in made.items():
         now = present.get(table, "")
         value = "as made" if now == text else "changed" if now else "absent"
-        rows.append(Row(f"nftables table {table}", "as made", value, value, "pointsman", now == text))
+        gone = [address for address in lost if f" {address}\n" in text]
+        if gone and now == text:
+            value = f"bears {' '.join(gone)}, which this host has no more"
+        rows.append(Row(f"nftables table {table}", "as made", value, value, "pointsman", value == "as made"))
     return rows
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pointsman.conf.changes import without_places
-from pointsman.conf.load import load_text
+from pointsman.conf.load import load
 from pointsman.conf.problems import ConfError
 from pointsman.conf.show import show
+from pointsman.conf.source import TextReader
+from pointsman.model.config import Config
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, VrrpInstance
 
 FRAME = """
@@ -19,11 +21,21 @@ vrrp_instance A {
 }
 """
 KEY = "00112233445566778899aabbccddeeff" * 2
+FILES: dict[str, str | bytes] = {
+    "/etc/keys/raw": bytes(range(100, 140)) + b"\n",
+    "/run/credentials/hex": f"hex:{KEY}",
+    "/etc/keys/short": b"short-one-xyz\r\n",
+    "/etc/keys/bad": b"hex:xyz",
+    "/etc/keys/long": b"x" * 1000,
+}
 
 
 def instance(more: str) -> VrrpInstance:
-    config = load_text(FRAME % more, "f").config
-    assert without_places(load_text(show(config), "f").config) == without_places(config)
+    def loaded(text: str) -> Config:
+        return load(TextReader({"/etc/f": text, **FILES}), "/etc/f").config
+
+    config = loaded(FRAME % more)
+    assert without_places(loaded(show(config))) == without_places(config)
     return config.instances[0]
 
 
@@ -49,13 +61,25 @@ def test_hmac() -> None:
     )
 
 
+def test_keys_in_files_are_read_and_not_shown() -> None:
+    found = instance("auth_hmac {\nkey 1 file:keys/raw\nkey 2 file:/run/credentials/hex\nactive_key 2\n}")
+    assert found.hmac is not None
+    assert found.hmac.keys == (
+        HmacKey(1, bytes(range(100, 140)), "/etc/keys/raw"),
+        HmacKey(2, bytes.fromhex(KEY), "/run/credentials/hex"),
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
         ("", "auth_hmac has no key"),
         ("key 1 short-one", "a key has 32 to 64 bytes, this one 9"),
         ("key 1 hex:xyz", "hex: wants pairs of hexadecimal digits"),
-        ("key 1 file:/etc/key", "keys in files are not read here"),
+        ("key 1 file:/etc/key", "cannot read /etc/key: no such file"),
+        ("key 1 file:keys/short", "a key has 32 to 64 bytes, this one 13"),
+        ("key 1 file:keys/bad", "hex: wants pairs of hexadecimal digits"),
+        ("key 1 file:keys/long", "a key has 32 to 64 bytes, this one 256"),
         ("key 300 hex:" + KEY, "it wants a number from 0 to 255 and a key"),
         (f"key 1 hex:{KEY}\nkey 2 hex:{KEY}", "auth_hmac has no active_key"),
         (f"key 1 hex:{KEY}\nactive_key 3", "there is no key 3"),

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
-from pointsman.daemon import programs
-from pointsman.daemon.vrrp_watches import ProcessWatch, command_lines, file_value, matches, prepare
+from pointsman.daemon import programs, vrrp_watches
+from pointsman.daemon.vrrp_watches import (
+    ProcessTable,
+    ProcessWatch,
+    command_line,
+    command_lines,
+    file_value,
+    matches,
+    prepare,
+)
 from pointsman.model.tracking import Command, TrackFile, TrackProcess
+from pointsman.net.process_events import ProcessChange, ProcessEvent
 
 
 @pytest.mark.parametrize(
@@ -67,7 +77,9 @@ def test_a_process_is_known_by_its_name_and_arguments(
 
 
 def test_this_very_process_is_found() -> None:
-    assert any("pytest" in " ".join(line) for line in command_lines())
+    assert any("pytest" in word for word in command_lines()[os.getpid()])
+    assert command_lines()[os.getpid()] == command_line(os.getpid())
+    assert command_line(1 << 30) is None
 
 
 def test_enough_and_not_too_many_processes_for_long_enough() -> None:
@@ -78,6 +90,40 @@ def test_enough_and_not_too_many_processes_for_long_enough() -> None:
         *(True, None, None, None, None),
         *(False, True, None, False),
     ]
+
+
+def test_events_keep_the_table_of_tracked_processes_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = {1: ["init", "/sbin/init"], 7: LINE}
+    monkeypatch.setattr(vrrp_watches, "command_lines", lambda: present)
+    monkeypatch.setattr(vrrp_watches, "command_line", present.get)
+    table = ProcessTable([TrackProcess(name="p", words=("nginx",))])
+    table.look()
+    counts = [len(table.lines)]
+    for change, process, parent, line in (
+        (ProcessChange.STARTED, 8, 7, LINE),
+        (ProcessChange.STARTED, 9, 1, present[1]),
+        (ProcessChange.BECAME, 9, 0, LINE),
+        (ProcessChange.BECAME, 8, 0, ["sh", "/bin/sh"]),
+        (ProcessChange.RENAMED, 8, 0, LINE),
+        (ProcessChange.ENDED, 7, 0, None),
+        (ProcessChange.BECAME, 9, 0, None),
+    ):
+        present[process] = line  # type: ignore[assignment]
+        table.follow(ProcessEvent(change, process, parent))
+        counts.append(len(table.lines))
+    assert counts == [1, 2, 2, 3, 2, 3, 2, 1]
+
+
+def test_a_change_that_is_held_back_has_a_deadline() -> None:
+    watch = ProcessWatch(TrackProcess(name="p", words=("nginx",), fork_delay=2.0, terminate_delay=5.0))
+    assert watch.look(0.0, []) is False
+    assert watch.deadline is None
+    assert watch.look(1.0, [LINE]) is None
+    assert watch.deadline == 3.0
+    assert watch.look(3.0, [LINE]) is True
+    assert watch.deadline is None
+    assert watch.look(4.0, []) is None
+    assert watch.deadline == 9.0
 
 
 def test_a_program_that_takes_too_long_is_ended() -> None:

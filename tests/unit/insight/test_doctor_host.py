@@ -65,6 +65,16 @@ def test_what_a_director_needs_of_the_kernel() -> None:
     assert bad(doctor_host.engine(System(bpf_jit=0), vrrp_is_slow=True)) == ["bpf-jit", "real-time"]
 
 
+def test_a_kernel_that_is_too_old_and_capabilities_that_are_missing() -> None:
+    assert bad(doctor_host.kernel(System(kernel=(6, 1), types=True), [])) == []
+    assert bad(doctor_host.kernel(System(), [])) == []
+    assert bad(doctor_host.kernel(System(kernel=(5, 15)), [])) == ["kernel"]
+    (*_, lacking) = doctor_host.kernel(System(kernel=(6, 12)), ["CAP_BPF", "CAP_PERFMON"])
+    assert lacking.found == "the director runs without CAP_BPF and CAP_PERFMON"
+    without_types = list(doctor_host.kernel(System(kernel=(6, 12), types=False), []))
+    assert [item.verdict for item in without_types].count(Verdict.NOTE) == 1
+
+
 def test_only_nat_needs_the_kernel_to_route() -> None:
     assert bad(doctor_host.forwarding(System(forwarding=0), [])) == []
     assert bad(doctor_host.forwarding(System(forwarding=0), ["TCP 10.0.0.9:80"])) == ["ip-forward"]
@@ -130,6 +140,8 @@ def test_this_machine_is_read() -> None:
     assert found.bpf_jit in (0, 1, 2)
     assert found.clock_synchronised in (True, False, None)
     assert doctor_system.offloads("lo").lro is False
+    assert found.kernel is not None
+    assert found.kernel > (6, 0)
     assert abs(doctor_system.clock_offset() - doctor_system.clock_offset()) < 0.1
 
 

@@ -1,0 +1,158 @@
+"""Tracked processes: the kernel's events, and looking again and again where there are none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pointsman.daemon import vrrp_scripts, vrrp_watches
+from pointsman.daemon.vrrp_notices import decode_reading
+from pointsman.daemon.vrrp_scripts import Helper
+from pointsman.model.tracking import TrackProcess, VrrpSurroundings
+from pointsman.net import process_events
+from pointsman.net.netlink import NetlinkOverrunError
+from pointsman.net.process_events import ProcessChange, ProcessEvent, ProcessEvents, parse
+
+pytestmark = pytest.mark.root
+
+
+def datagram(what: int, *details: int) -> bytes:
+    body = struct.pack("=IIQ", what, 0, 0) + struct.pack(f"={len(details)}I", *details)
+    return bytes(16) + struct.pack("=IIIIHH", 1, 1, 0, 0, len(body), 0) + body
+
+
+@pytest.mark.parametrize(
+    ("data", "event"),
+    [
+        (datagram(0x1, 7, 7, 8, 8), ProcessEvent(ProcessChange.STARTED, 8, 7)),
+        (datagram(0x1, 9, 7, 8, 8), ProcessEvent(ProcessChange.STARTED, 8, 7)),
+        (datagram(0x1, 7, 7, 8, 7), None),
+        (datagram(0x2, 8, 8, 0, 0), ProcessEvent(ProcessChange.BECAME, 8)),
+        (datagram(0x200, 8, 8, 0, 0), ProcessEvent(ProcessChange.RENAMED, 8)),
+        (datagram(0x80000000, 8, 8, 0, 17), ProcessEvent(ProcessChange.ENDED, 8)),
+        (datagram(0x80000000, 9, 8, 0, 17), None),
+        (datagram(0x4, 8, 8, 0, 0), None),
+        (datagram(0x2, 8, 8, 0, 0)[:50], None),
+        (b"", None),
+    ],
+)
+def test_events_of_processes_are_told_from_those_of_threads(data: bytes, event: ProcessEvent | None) -> None:
+    assert parse(data) == event
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A program that nobody else runs; its name has 15 characters, as much as the kernel keeps."""
+    path = tmp_path / f"pmt-{os.getpid():011d}"
+    shutil.copy("/bin/sleep", path)
+    return path
+
+
+@contextlib.asynccontextmanager
+async def helped(*tracked: TrackProcess) -> AsyncIterator[Callable[[str, int], Awaitable[None]]]:
+    """A helper that looks at processes; what waits for a reading of it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    orders, _orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    helper = Helper(VrrpSurroundings(processes=tracked), theirs, orders)
+    work = asyncio.create_task(helper._look_at_processes())
+    loop = asyncio.get_running_loop()
+
+    async def told(name: str, value: int) -> None:
+        reading = decode_reading(await asyncio.wait_for(loop.sock_recv(ours, 1000), 30))
+        assert (reading.name, reading.value) == (name, value)
+
+    try:
+        yield told
+    finally:
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        for each in (ours, theirs, orders, _orders):
+            each.close()
+
+
+@contextlib.contextmanager
+def running(program: Path, argument: str = "600") -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([program, argument])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def story(program: Path) -> None:
+    """One, two, one, none; each is told before the next happens."""
+    one = TrackProcess(name="one", words=(program.name,))
+    two = TrackProcess(name="two", words=(program.name, "601"), quorum=1, quorum_max=1)
+    async with helped(one, two) as told:
+        await told("one", 0)
+        await told("two", 0)
+        with running(program):
+            await told("one", 1)
+            with running(program, "601"):
+                await told("two", 1)
+            await told("two", 0)
+        await told("one", 0)
+
+
+def have_events() -> bool:
+    try:
+        ProcessEvents().close()
+    except OSError:
+        return False
+    return True
+
+
+needs_events = pytest.mark.skipif(not have_events(), reason="no proc connector here: another namespace")
+
+
+@needs_events
+def test_processes_are_followed_without_looking_again(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[dict[int, list[str]]] = []
+    original = vrrp_watches.command_lines
+
+    def looking() -> dict[int, list[str]]:
+        looks.append(original())
+        return looks[-1]
+
+    monkeypatch.setattr(vrrp_watches, "command_lines", looking)
+    asyncio.run(story(program))
+    assert len(looks) == 1
+
+
+def test_where_there_are_no_events_they_are_looked_at_every_second(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> ProcessEvents:
+        raise OSError(111, "Connection refused")
+
+    monkeypatch.setattr(vrrp_scripts, "ProcessEvents", refused)
+    monkeypatch.setattr(vrrp_scripts, "PROCESS_SPACING", 0.05)
+    asyncio.run(story(program))
+
+
+def test_in_a_network_namespace_of_ones_own_there_are_no_events() -> None:
+    code = "from pointsman.net.process_events import ProcessEvents; ProcessEvents()"
+    done = subprocess.run(["unshare", "--net", sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ConnectionRefusedError" in done.stderr
+
+
+@needs_events
+def test_what_is_lost_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_events, "_BUFFER", 2048)
+    with contextlib.closing(ProcessEvents()) as events:
+        subprocess.run(["sh", "-c", "for i in $(seq 300); do true & done; wait"], check=True)
+        with pytest.raises(NetlinkOverrunError):
+            events.read()
