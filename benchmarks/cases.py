@@ -27,6 +27,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     yield from established(bench)
     yield from established6(bench)
     yield from udp(bench)
+    yield established_once(bench)
     for servers in (16, 256):
         yield from (first_packet(bench, scheduler, servers) for scheduler in CURSORS)
     for scheduler in SCANS:
@@ -82,6 +83,17 @@ def udp(bench: Bench) -> Iterator[Row]:
         yield bench.measure("first_udp4_rr_16", program, many, 0, renew, sequential=True, repeat=many // 2)
     tolerate(plane, many * bench.scale.runs)
     plane.close(keep_forwarding=False)
+
+
+def established_once(bench: Bench) -> Row:
+    """Each flow's packet once, as far from the caches as a first one: what first packets are to be held against."""
+    few = bench.scale.few
+    plane = director(connections=few * 4)
+    program = plane.programs["direct_xdp"]
+    bench.establish(program, few)
+    row = bench.measure("established_tcp4_once", program, few, ACK, sequential=True, repeat=few)
+    plane.close(keep_forwarding=False)
+    return row
 
 
 def tolerate(plane: XdpDataPlane, packets: int) -> None:

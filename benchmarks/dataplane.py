@@ -27,6 +27,11 @@ GUEST_SECONDS = 1200
 """A bound for a loaded machine; it takes a minute or two of a processor."""
 MOST_INSTRUCTIONS = 350
 """What an established TCP packet may take."""
+RIVALS = {
+    "first_tcp4_rr_16": "established_tcp4",
+    "first_udp4_rr_16": "established_udp4",
+    "established_tcp6": "established_tcp4",
+}
 
 
 def machine() -> str:
@@ -100,14 +105,19 @@ def show(found: list[Row]) -> str:
 
 
 def verdict(found: Iterable[Row]) -> str:
-    """The first packet beside the established one, and whether that keeps to its bound."""
+    """First packets and IPv6 beside established IPv4, like with like, and whether that keeps to its bound."""
     ns = {(row.case, row.flows): row.ns for row in found}
     instructions = {row.case: row.instructions for row in found}
     lines = []
     for (case, flows), cost in ns.items():
-        known = ns.get((case.replace("first", "established").removesuffix("_rr_16"), flows))
-        if case in ("first_tcp4_rr_16", "first_udp4_rr_16") and known and cost:
-            lines.append(f"{case}, {flows:,} flows: {cost / known:.1f} times an established packet")
+        if case in RIVALS:
+            known = ns.get((RIVALS[case], flows)) or ns.get((f"{RIVALS[case]}_once", flows))
+            if cost and known:
+                lines.append(f"{case}, {flows:,} flows: {cost / known:.1f} times {RIVALS[case]}'s ns")
+    for case, rival in RIVALS.items():
+        more, less = instructions.get(case), instructions.get(rival)
+        if more and less:
+            lines.append(f"{case}: {more / less:.1f} times {rival}'s instructions")
     taken = instructions.get("established_tcp4")
     if taken is not None:
         kept = "at most" if taken <= MOST_INSTRUCTIONS else "MORE THAN"
