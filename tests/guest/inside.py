@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import platform
 import socket
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def sctp_socket(name: str) -> socket.socket:
 
 def test_an_association_of_sctp_is_forwarded(cluster: Cluster) -> None:
     """The kernel's own SCTP at both ends: handshake, data both ways, shutdown."""
-    key = ServiceKey.of(Transport.SCTP, KEY.address, PORT)
+    key = ServiceKey.of(Transport.SCTP, ipaddress.ip_address(VIP), PORT)
     with contextlib.ExitStack() as stack:
         try:
             listener, caller = (
