@@ -139,3 +139,18 @@ def test_what_is_cut_short_is_left_to_the_stack(director: Director, length: int)
 
 def test_the_listing(director: Director) -> None:
     assert f"SCTP {VIP}:5060" in " ".join(director.ipvsadm("-Ln").split())
+
+
+def test_the_rules_that_are_saved_can_be_restored(director: Director) -> None:
+    saved = director.ipvsadm("-Sn").splitlines()
+    assert saved[0] == f"-A --sctp-service {VIP}:5060 -s rr"
+    assert sorted(saved[1:]) == [
+        f"-a --sctp-service {VIP}:5060 -r {NAMES[name]}:5060 -g -w 1" for name in ("rs1", "rs2", "rs3")
+    ]
+
+
+def test_connections_are_listed(director: Director) -> None:
+    director.send(sctp("INIT", "10.205.0.1"))
+    director.send(sctp("COOKIE-ECHO", "10.205.0.1"))
+    (mine,) = [line.split() for line in director.ipvsadm("-Lcn").splitlines() if "10.205.0.1:" in line]
+    assert (mine[0], mine[2], mine[3:5]) == ("SCTP", "ESTABLISHED", ["10.205.0.1:1000", f"{VIP}:5060"])

@@ -5,17 +5,23 @@ It is as good on the host: `pytest tests/guest/inside.py`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import ipaddress
 import platform
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.bpf.harness import Director
-from tests.bpf.test_attach import KEY, Cluster, connected, exchange
+from tests.bpf.test_attach import CLIENT, KEY, PORT, SERVER, VIP, Cluster, connected, exchange
 from tests.bpf.test_golden_schedulers import CASES, HASHED_IN_SCOPE, replay
 
 from pointsman.dataplane.interface import DataPlaneError
+from pointsman.lab import namespace
+from pointsman.model.operations import AddServer, AddService
+from pointsman.model.service import ServiceKey, Transport, VirtualService
 
 pytestmark = pytest.mark.root
 
@@ -84,3 +90,38 @@ def test_a_connection_is_forwarded(cluster: Cluster, mode: str) -> None:
     assert counted.traffic.connections == 1
     assert counted.traffic.octets > CHUNK * CHUNKS
     plane.close(keep_forwarding=False)
+
+
+def sctp_socket(name: str) -> socket.socket:
+    """One-to-one, in a namespace."""
+    with namespace.entered(name):
+        return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
+
+
+def test_an_association_of_sctp_is_forwarded(cluster: Cluster) -> None:
+    """The kernel's own SCTP at both ends: handshake, data both ways, shutdown."""
+    key = ServiceKey.of(Transport.SCTP, ipaddress.ip_address(VIP), PORT)
+    with contextlib.ExitStack() as stack:
+        try:
+            listener, caller = (
+                stack.enter_context(sctp_socket(name)) for name in (cluster.server, cluster.client)
+            )
+        except OSError as error:
+            pytest.skip(f"this kernel is built without SCTP: {error}")
+        plane = cluster.start("generic")
+        assert not plane.apply([AddService(VirtualService(key=key, scheduler="rr")), AddServer(key, SERVER)])
+        hop = cluster.hop()
+        with namespace.entered(cluster.director):
+            plane.set_next_hops([hop])
+        for end in (listener, caller):
+            end.settimeout(30)
+        listener.bind((VIP, PORT))
+        listener.listen()
+        caller.bind((CLIENT, 0))
+        caller.connect((VIP, PORT))
+        answerer = stack.enter_context(listener.accept()[0])
+        answerer.settimeout(30)
+        exchange(caller, answerer, b"chunks of data")
+        assert [item.state for item in plane.connections()] == ["ESTABLISHED"]
+        assert plane.counters().of(key).traffic.connections == 1
+        plane.close(keep_forwarding=False)

@@ -49,10 +49,10 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: K
     shared, instances = surroundings(top, defaults, known, complete, fifos, findings)
     named = Named(known.files, heard, groups(top.all("virtual_server_group"), findings), _marks(defaults))
 
-    def services(chunk: Chunk) -> list[VirtualServer]:
+    def services(chunk: Chunk, told: Findings) -> list[VirtualServer]:
         """What a block stands for, read the long way."""
-        setting = read_block(opened(chunk, findings), "", findings).last("virtual_server")
-        return list(virtual_servers(setting, defaults, named, findings)) if setting else []
+        setting = read_block(opened(chunk, told), "", told).last("virtual_server")
+        return list(virtual_servers(setting, defaults, named, told)) if setting else []
 
     shapes = Shapes(services, findings)
     servers = [

@@ -14,7 +14,7 @@ from pointsman.model.address import Address
 from pointsman.model.checks import NetworkCheck
 from pointsman.model.config import Config, MailTls
 from pointsman.model.health import VirtualServer
-from pointsman.model.service import SCHEDULERS, ServiceKey, Transport
+from pointsman.model.service import SCHEDULERS, ServiceKey
 from pointsman.model.vrrp import VrrpInstance
 
 _INSTANCE = len("vrrp_instance")
@@ -134,8 +134,6 @@ def _service(server: VirtualServer, findings: Findings) -> None:
         text = f"{key}: marks that nftables or iptables set are not seen by the data plane"
         way = "use virtual_server_group with addresses; with nftables_ipvs they are one service"
         findings.error(server.location, text, way, _SERVICE)
-    if key.transport is Transport.SCTP:
-        findings.error(server.location, f"{key}: SCTP is not forwarded yet", "", _SERVICE)
     if not server.members and server.sorry_server is None:
         findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
 

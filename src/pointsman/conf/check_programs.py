@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pointsman.conf.problems import Findings
+from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config
+from pointsman.model.health import VirtualServer
 from pointsman.model.location import Location
 from pointsman.model.tracking import Command
 
@@ -47,8 +49,28 @@ def check_programs(config: Config, inspect: Inspector, findings: Findings) -> No
 
 
 def _commands(config: Config) -> Iterator[tuple[Command, Location | None]]:
-    """All of them. A large configuration is a hundred thousand objects, so only those are opened that can
-    hold one."""
+    yield from _inside(msgspec.structs.replace(config, virtual_servers=()))
+    for server in config.virtual_servers:
+        yield from _of_service(server)
+
+
+def _of_service(server: VirtualServer) -> Iterator[tuple[Command, Location | None]]:
+    """There can be thousands of services, so each place of theirs is named here."""
+    for command in (server.quorum_up_command, server.quorum_down_command):
+        if command is not None:
+            yield command, server.location
+    for member in server.members:
+        if member.notify_up is not None:
+            yield member.notify_up, member.location
+        if member.notify_down is not None:
+            yield member.notify_down, member.location
+        for check in member.checks:
+            if check.__class__ is MiscCheck:
+                yield check.command, check.location
+
+
+def _inside(config: Config) -> Iterator[tuple[Command, Location | None]]:
+    """All that a configuration holds somewhere."""
     waiting: list[tuple[Any, Location | None]] = [(config, None)]
     while waiting:
         owner, location = waiting.pop()
@@ -69,7 +91,7 @@ def _interesting(kind: Any) -> bool:
 
 @functools.cache
 def _holders(kind: Any) -> tuple[str, ...]:
-    """The fields of a type that can lead to a command: most types of a large configuration have none."""
+    """The fields of a type that can lead to a command."""
     hints = typing.get_type_hints(kind)
     return tuple(name for name in kind.__struct_fields__ if _leads_to_command(hints[name]))
 

@@ -212,22 +212,32 @@ class Chunk:
             yield odd or without_comment(_line(piece, self.file, self.number + index, findings))
 
 
-_COMMENT = re.compile(rb'("[^"\n]*+(?:"|$))|[#!][^\n]*+', re.MULTILINE)
+_COMMENT = re.compile(rb"[#!][^\n]*+")
+_QUOTED_OR_COMMENT = re.compile(rb'("[^"\n]*+(?:"|$))|[#!][^\n]*+', re.MULTILINE)
 
 
 def bare(text: bytes) -> bytes:
     """The text of a chunk without comments; everything else stays where it is."""
-    return _COMMENT.sub(rb"\1", text) if b"#" in text or b"!" in text else text
+    if b"#" not in text and b"!" not in text:
+        return text
+    return _QUOTED_OR_COMMENT.sub(rb"\1", text) if b'"' in text else _COMMENT.sub(b"", text)
 
 
 _SPECIAL = rb'{}"$@~\\#!\x00'
 _INSIDE = rb'(?:[^%b]++|"[^"\n$~\\\x00]*+"|[#!][^\n\x00]*+)*+' % _SPECIAL
-_BLOCK = _INSIDE
-for _ in range(4):
-    _BLOCK = rb"%b(?:\{%b\}%b)*+" % (_INSIDE, _BLOCK, _INSIDE)
+
+
+def inside_braces(depth: int) -> bytes:
+    """A pattern of what is between the braces of a block: so many others, one in the other."""
+    inside = _INSIDE
+    for _ in range(depth):
+        inside = rb"%b(?:\{%b\}%b)*+" % (_INSIDE, inside, _INSIDE)
+    return inside
+
+
 _CHUNK = re.compile(
     rb"^[ \t]*+virtual_server(?:[ \t]++[^\s%b]++)++(?:\s++|[#!][^\n\x00]*+)*+"
-    rb"\{%b\}[ \t\r]*+(?:[#!][^\n\x00]*+)?$" % (_SPECIAL, _BLOCK),
+    rb"\{%b\}[ \t\r]*+(?:[#!][^\n\x00]*+)?$" % (_SPECIAL, inside_braces(4)),
     re.MULTILINE,
 )
 """A virtual_server block from its first line to its last one, with nothing in it that wants a closer look.

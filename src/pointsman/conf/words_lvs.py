@@ -24,7 +24,7 @@ SCHEDULERS = Choice(
     ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos")
 )
 METHODS = Choice(("DR",), refused=("TUN", "NAT"))
-TRANSPORTS = Choice(("TCP", "UDP"), any_case=True, refused=("SCTP",))
+TRANSPORTS = Choice(("TCP", "UDP", "SCTP"), any_case=True)
 
 
 LVS: list[Keyword] = [

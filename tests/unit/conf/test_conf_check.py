@@ -98,7 +98,6 @@ def second(block: str) -> str:
             "warning: A has a unicast_src_ip but no unicast_p",
         ),
         ("10.0.0.1/24", "10.0.0.9/24", SERVICE, "warning: no vrrp_instance carries 10.0.0.1"),
-        ("protocol TCP", "protocol SCTP", SERVICE, "error: SCTP 10.0.0.1:80: SCTP is not forwarded yet"),
         (
             "real_server 10.0.0.4 80",
             "real_server 10.0.0.1 80",

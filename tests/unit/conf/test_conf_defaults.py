@@ -31,6 +31,11 @@ real_server 10.0.0.2 80 {{\n{member}\nTCP_CHECK {{\n{check}\n}}\n}}\n}}"""
     return load_text(text).config.virtual_servers[0]
 
 
+@pytest.mark.parametrize("written", ["TCP", "UDP", "SCTP", "sctp"])
+def test_transports(written: str) -> None:
+    assert service(f"protocol {written}").service.key.transport is Transport[written.upper()]
+
+
 def member(*args: str, **lines: str) -> PoolMember:
     return service(*args, **lines).members[0]
 

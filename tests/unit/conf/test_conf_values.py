@@ -122,7 +122,7 @@ def test_the_frames_are_fine(frame: str) -> None:
             "lvs_method NAT is not supported; Pointsman does direct routing; write lvs_m",
         ),
         (SERVICE, "lb_kind ^TUN", "lb_kind TUN is not supported"),
-        (SERVICE, "protocol ^TPC", "protocol TPC: it wants one of TCP UDP; did you mean TCP?"),
+        (SERVICE, "protocol ^TPC", "protocol TPC: it wants one of TCP UDP SCTP; did you mean TCP?"),
         (SERVICE, "delay_loop ^-1", "delay_loop -1: it wants seconds from"),
         (
             SERVICE,
