@@ -86,7 +86,7 @@ def udp(bench: Bench) -> Iterator[Row]:
 
 
 def established_once(bench: Bench) -> Row:
-    """Each flow's packet once, as far from the caches as a first one: what first packets are to be held against."""
+    """Each flow's packet once, as far from the caches as a first one, which is to be held against it."""
     few = bench.scale.few
     plane = director(connections=few * 4)
     program = plane.programs["direct_xdp"]
