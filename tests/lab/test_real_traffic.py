@@ -217,7 +217,7 @@ def test_iperf_sends_a_stream_through_the_director(lab: Lab) -> None:
 
 @pytest.mark.parametrize("length", [1000, 4000])
 def test_iperf_sends_datagrams_whole_and_in_fragments(lab: Lab, length: int) -> None:
-    """The server counts what the client sends less what was lost; to the director each fragment is a packet."""
+    """The server counts what was sent less what was lost; to the director each fragment is a packet."""
     before = counted(lab, "-u", f"{VIP}:{IPERF}")
     end = iperf(lab, "--udp", "--bitrate", "8M", "--length", str(length))["sum"]
     through = sum(gained(lab, "-u", f"{VIP}:{IPERF}", before, "packets").values())
