@@ -28,8 +28,15 @@ typedef struct {
 struct net_device {
 	possible_net_t nd_net;
 };
+struct sock_common {
+	possible_net_t skc_net;
+};
+struct sock {
+	struct sock_common __sk_common;
+};
 struct sk_buff {
 	struct net_device *dev;
+	struct sock *sk;
 	int skb_iif;
 	__u16 network_header;
 	unsigned char *head;
@@ -130,11 +137,15 @@ int BPF_PROG(note_drop, struct sk_buff *skb, void *location, __u32 reason)
 	    !(drop.source_port == limits.port && is_virtual(drop.source)))
 		return 0;
 
+	/* A packet that this host makes belongs to a socket before it belongs to an interface. */
 	struct net_device *device = BPF_CORE_READ(skb, dev);
+	struct sock *socket = BPF_CORE_READ(skb, sk);
 
 	drop.location = (__u64)location;
 	drop.reason = reason;
-	drop.netns = device ? BPF_CORE_READ(device, nd_net.net, ns.inum) : 0;
+	drop.netns = device ? BPF_CORE_READ(device, nd_net.net, ns.inum)
+		     : socket ? BPF_CORE_READ(socket, __sk_common.skc_net.net, ns.inum)
+			      : 0;
 	drop.interface = BPF_CORE_READ(skb, skb_iif);
 	bpf_map_push_elem(&drops, &drop, 0);
 	return 0;

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from pointsman.daemon.client import ControlError, DirectorNotRunning, ProtocolError, request
 from pointsman.daemon.messages import ErrorReply, StatusReply, StatusRequest, TableRequest
@@ -77,15 +78,17 @@ def _left_in_force() -> str:
 def show(state: dict[str, Any], console: Console) -> None:
     """Print the status for a person."""
     plane = state["data_plane"]
-    console.print(f"[bold]{state['router_id']}[/]  up {state['uptime']:.0f} s, data plane {plane['name']}")
+    console.print(
+        f"[bold]{escape(state['router_id'])}[/]  up {state['uptime']:.0f} s, data plane {plane['name']}"
+    )
     configuration = state["configuration"]
     console.print(
         f"  configuration {configuration['generation']} for {configuration['for']:.0f} s"
-        + (f", {configuration['file']}" if configuration["file"] else "")
+        + (f", {escape(configuration['file'])}" if configuration["file"] else "")
     )
     for attachment in plane["attachments"]:
-        reason = f"  ({attachment['reason']})" if attachment["reason"] else ""
-        link = f"  [bold red]{attachment['link']}[/]" if attachment["link"] else ""
+        reason = f"  ({escape(attachment['reason'])})" if attachment["reason"] else ""
+        link = f"  [bold red]{escape(attachment['link'])}[/]" if attachment["link"] else ""
         console.print(f"  {attachment['interface']}: {attachment['mode']}{reason}{link}")
     for name, text in LOST.items():
         if count := state["exits"].get(name, 0):
@@ -93,23 +96,23 @@ def show(state: dict[str, Any], console: Console) -> None:
     for item in state["instances"]:
         style = STATE_STYLE.get(item["state"], "")
         name = f"[{style}]{item['state']}[/]" if style else item["state"]
-        since = f"for {item['for']:.0f} s" + (f": {item['reason']}" if item["reason"] else "")
-        console.print(f"\nVRRP {item['instance']}  {name}  priority {item['priority']}  {since}")
+        since = f"for {item['for']:.0f} s" + (f": {escape(item['reason'])}" if item["reason"] else "")
+        console.print(f"\nVRRP {escape(item['instance'])}  {name}  priority {item['priority']}  {since}")
     for session in state.get("sessions", ()):
         name = "[bold green]up[/]" if session["up"] else "[bold red]DOWN[/]"
-        console.print(f"\nBFD {session['name']}  {name}  {session['neighbour']}  {session['reason']}")
+        console.print(f"\nBFD {session['name']}  {name}  {session['neighbour']}  {escape(session['reason'])}")
     for service in state["services"]:
         persistent = f" persistent {service['persistence']} s" if service["persistence"] is not None else ""
         by_hand = "" if service["managed"] else "  [cyan]by hand[/]"
         if service.get("standby"):
             by_hand = "  [yellow]not in force here while another director holds its VIP[/]"
-        console.print(f"\n{service['service']} {service['scheduler']}{persistent}{by_hand}")
+        console.print(f"\n{escape(service['service'])} {service['scheduler']}{persistent}{by_hand}")
         for server in service["servers"]:
             _show_server(server, service["managed"], console)
         if not service["servers"]:
             console.print("  [bold red]no real server[/]")
     for problem in state["problems"]:
-        console.print(f"\n[bold red]![/] {problem}")
+        console.print(f"\n[bold red]![/] {escape(problem)}")
 
 
 def _show_server(server: dict[str, Any], managed: bool, console: Console) -> None:
@@ -118,4 +121,5 @@ def _show_server(server: dict[str, Any], managed: bool, console: Console) -> Non
     weight = "out" if server["weight"] is None else f"weight {server['weight']}"
     by_hand = f"by hand: {server['by_hand']}" if server["by_hand"] else ""
     rest = "  ".join(text for text in (server["next_hop"], server["reason"], by_hand) if text)
-    console.print(f"  -> {server['server']:24} [{style}]{health:9}[/] {weight:9} {rest}")
+    address = escape(f"{server['server']:24}")
+    console.print(f"  -> {address} [{style}]{health:9}[/] {weight:9} {escape(rest)}")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 from pointsman.insight import doctor_host
 from pointsman.insight.doctor import Diagnosis, Finding, fault, note, right, unknown, warning
-from pointsman.insight.doctor_facts import DirectorFacts, InstanceFact, SeenAdvert, ServiceFact, joined
+from pointsman.insight.doctor_facts import Card, DirectorFacts, InstanceFact, SeenAdvert, ServiceFact, joined
 from pointsman.insight.doctor_firewall import blocking_adverts
 from pointsman.insight.doctor_servers import CHECKS as SERVER_CHECKS
-from pointsman.model.address import bracketed, resolution
+from pointsman.model.address import Address, bracketed, resolution
 
 NEARLY_FULL = 0.9
 """Of a table, from which on it is worth a warning."""
@@ -208,7 +208,8 @@ def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
 def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
     for vip in facts.vips():
         macs = facts.answers.macs(vip)
-        here = any(not card.loopback for card in facts.host.holders(vip))
+        held = [card for card in facts.host.holders(vip) if not card.loopback]
+        here = bool(held)
         if not facts.answers.was_asked(vip):
             yield note("vip-unique", f"{vip} is in no network of this host's interfaces: nobody was asked")
         elif len(macs) + here > 1:
@@ -218,7 +219,8 @@ def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
                 + (", and this director holds it too" if here else ""),
                 "clients and routers go to whoever answers last or first: some miss the director",
                 advice=f"on a real server: pointsman realserver up {vip}; on another director: see its VRRP; "
-                f"on any other host: take {vip} off its interface",
+                f"on any other host: take {vip} off its interface"
+                + (_announcement(held[0], vip) if held and vip.version == 4 else ""),
             )
         elif not macs and not here:
             yield warning(
@@ -229,6 +231,11 @@ def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
             )
         else:
             yield right("vip-unique", f"{vip} is answered by one host")
+
+
+def _announcement(card: Card, vip: Address) -> str:
+    """What tells the neighbours at once where the VIP is, when nobody else has it any more."""
+    return f"; then here, lest anybody remembers the other: arping -U -c 3 -I {card.name} {vip}"
 
 
 def _below_virtual_macs(facts: DirectorFacts) -> Iterable[Finding]:

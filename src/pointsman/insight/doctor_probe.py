@@ -26,6 +26,7 @@ _ETH_P_ARP, _ETH_P_IP, _ETH_P_IPV6 = 0x0806, 0x0800, 0x86DD
 _LINK_SCOPE = 0x20
 _PACKET_OUTGOING = 4
 _SO_ATTACH_FILTER = 26
+_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_PROMISC = 263, 1, 1
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE, _IPV6_DONTFRAG = 10, 23, 3, 62
 _ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 _BROADCAST = b"\xff" * 6
@@ -46,12 +47,15 @@ SHORT = 0.6
 """Seconds to listen where silence is what is hoped for."""
 
 
-def who_has(asked: Iterable[tuple[str, Address]], expected: Collection[Address]) -> Answers:
+def who_has(
+    asked: Iterable[tuple[str, Address]], expected: Collection[Address], *, disguise: bytes = b""
+) -> Answers:
     """Ask by these interfaces who has the addresses; collect whoever answers.
 
     IPv4: ARP probes (RFC 5227 section 2.1.1). IPv6: neighbour solicitations from the interface's own
     link-local address, where it has one. Waits for a moment, and longer while one of the `expected` has not
-    answered.
+    answered. With `disguise`, a MAC address that nobody has, ARP's answers are not for this host's own kernel
+    (which would believe the last of several); where no switch objects to a second MAC address.
     """
     questions = list(dict.fromkeys(asked))
     own = _link_locals()
@@ -63,10 +67,13 @@ def who_has(asked: Iterable[tuple[str, Address]], expected: Collection[Address])
     ]
 
     def probe(mac: bytes, address: Address) -> bytes:
+        mac = disguise or mac
         frame = (_BROADCAST, mac, _ETH_P_ARP, 1, _ETH_P_IP, 6, 4, _ARP_REQUEST)
         return _ARP.pack(*frame, mac, bytes(4), bytes(6), address.packed)
 
-    found = _ask_around(over_ipv4, expected, _ETH_P_ARP, b"", lambda _name: probe, _replied)
+    found = _ask_around(
+        over_ipv4, expected, _ETH_P_ARP, b"", lambda _name: probe, _replied, everything=bool(disguise)
+    )
     found += _ask_around(
         over_ipv6,
         expected,
@@ -85,8 +92,13 @@ def _ask_around(
     accepted: bytes,
     question: Callable[[str], Callable[[bytes, Address], bytes]],
     answer: Callable[[bytes], tuple[Address, str] | None],
+    *,
+    everything: bool = False,
 ) -> list[Answer]:
-    """Send the questions (made of the interface's MAC and the address) until there is nothing to wait for."""
+    """Send the questions (made of the interface's MAC and the address) until there is nothing to wait for.
+
+    With `everything` answers to other MAC addresses than the interface's are taken, too.
+    """
     found: set[Answer] = set()
     if not questions:
         return []
@@ -96,6 +108,10 @@ def _ask_around(
         return {question for question in questions if question not in known}
 
     with taps({name for name, _ in questions}, protocol, accepted) as opened:
+        for name, tap in opened.items():
+            if everything:
+                wanted = struct.pack("iHH8x", socket.if_nametoindex(name), _PACKET_MR_PROMISC, 0)
+                tap.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, wanted)
 
         def ask() -> None:
             for name, address in missing():

@@ -34,10 +34,11 @@ def examine(facts: RealServerFacts) -> Diagnosis:
 def _links(facts: RealServerFacts) -> Iterable[Finding]:
     lo = facts.host.card("lo")
     if lo is not None and not lo.up:
-        yield fault(
+        lost = [vip for vip in facts.vips if vip.version == 6]
+        yield (fault if lost else warning)(
             "link",
             "lo is down",
-            "the VIP on it is then no address of this host",
+            "IPv6 addresses on it are gone, and programs here do not reach each other by 127.0.0.1",
             remedy=["ip link set lo up"],
             safe=True,
         )
@@ -319,7 +320,7 @@ def _checksums(facts: RealServerFacts) -> Iterable[Finding]:
     if facts.fresh_bad_checksums:
         yield fault(
             "checksum",
-            f"{facts.fresh_bad_checksums} TCP segments with a wrong checksum came while the doctor looked",
+            f"TCP segments with a wrong checksum came while the doctor looked: {facts.fresh_bad_checksums}",
             why,
             advice=advice,
         )

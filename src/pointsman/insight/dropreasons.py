@@ -10,7 +10,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "the client is routed back by another interface than the request came in by",
         "sysctl -w net.ipv4.conf.{interface}.rp_filter=2",
     ),
-    "IP_INADDRERRORS": ("the VIP is no address of this host", "pointsman realserver up {vip}"),
+    "IP_INADDRERRORS": (
+        "the VIP is no address of this host",
+        "if it is a real server, pointsman realserver up {vip}",
+    ),
     "IP_LOCAL_SOURCE": (
         "the source is an address of this host itself",
         "look for the client's address on this host: ip address",
@@ -28,17 +31,38 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "NEIGH_QUEUEFULL": ("the next hop's MAC address is not known yet", "ip neigh; is the gateway right?"),
     "IP_OUTNOROUTES": ("there is no route to the client", "ip route add default via GATEWAY"),
+    "TC_INGRESS": ("a tc program there: on a director its own", "pointsman doctor, on that host"),
+    "NO_TX_TARGET": (
+        "the switch has no port for that MAC address",
+        "is the interface of the host that it belongs to up? ip link",
+    ),
     "PKT_TOO_BIG": ("it is longer than the MTU", "ip link; make the MTU the same everywhere"),
     "TCP_LISTEN_OVERFLOW": ("the program's accept queue is full", "ss -ltn; raise its backlog"),
     "SOCKET_BACKLOG": ("the socket's queue is full", "ss -ltn; raise its backlog"),
 }
 MEANINGS["IP_INNOROUTES"] = MEANINGS["IP_INADDRERRORS"]
+OF_ANSWERS: dict[str, tuple[str, str]] = {
+    "IP_RPFILTER": (
+        "the VIP, the answer's source, is routed by another interface than the answer came in by",
+        "sysctl -w net.ipv4.conf.{interface}.rp_filter=2",
+    ),
+    "IP_INADDRERRORS": (
+        "this host does not route packets of others (ip_forward is 0)",
+        "is it meant to be the real server's gateway? On the real server: ip route",
+    ),
+    "IP_LOCAL_SOURCE": (
+        "the VIP, the answer's source, is an address of this host: a director",
+        "give the real server another gateway: ip route replace default via GATEWAY",
+    ),
+    "NO_SOCKET": ("the client has closed the connection meanwhile", "was the answer late? See the times"),
+}
+"""What is different for packets on their way to the client."""
 UNREMARKABLE = frozenset({"OTHERHOST"})
 """Frames that a switch flooded to everybody."""
 
 AFTER_THE_END = frozenset(
     {"NO_SOCKET", "TCP_CLOSE", "TCP_RESET", "TCP_OLD_DATA", "TCP_OLD_ACK", "TCP_OLD_SEQUENCE"}
-    | {"TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE", "TCP_LINGER"}
+    | {"TCP_INVALID_SEQUENCE", "TCP_INVALID_END_SEQUENCE", "TCP_LINGER", "QUEUE_PURGE"}
     | {"TCP_ABORT_ON_CLOSE", "TCP_ABORT_ON_DATA", "TCP_ABORT_ON_LINGER"}
 )
 """Why a host's TCP gives up what comes after it has closed its side: usual for a client that leaves early."""
@@ -55,10 +79,11 @@ def is_repeated_request(reason: str, function: str) -> bool:
     return reason == _UNNAMED and function in _RECEIVERS
 
 
-def explained(reason: str, function: str, interface: str, vip: str) -> str:
+def explained(reason: str, function: str, interface: str, vip: str, *, answer: bool = False) -> str:
     """The reason, what it means and what to do; the name alone when it is not known here."""
     known = _BY_FUNCTION.get(function, reason) if reason == _UNNAMED else reason
-    if known not in MEANINGS:
+    meanings = MEANINGS | OF_ANSWERS if answer else MEANINGS
+    if known not in meanings:
         return reason
-    meaning, remedy = MEANINGS[known]
+    meaning, remedy = meanings[known]
     return f"{reason}, {meaning}. Remedy: {remedy.format(interface=interface, vip=vip)}"

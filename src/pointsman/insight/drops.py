@@ -117,7 +117,7 @@ def _symbols() -> tuple[list[int], list[str]]:
 def _function(location: int) -> str:
     addresses, names = _symbols()
     place = bisect_right(addresses, location)
-    return names[place - 1] if place else ""
+    return names[place - 1].partition(".")[0] if place else ""  # without the compiler's .constprop.0
 
 
 def reason_not_to(error: OSError) -> str:

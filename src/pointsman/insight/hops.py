@@ -184,18 +184,19 @@ def drop_findings(trace: Trace, vip: str) -> Iterable[Finding]:
     for drop in trace.drops:
         if drop.reason in dropreasons.AFTER_THE_END and _has_begun(trace, drop):
             continue
-        if dropreasons.is_repeated_request(drop.reason, drop.function) and _answer_was_dropped(trace, drop):
+        if dropreasons.is_repeated_request(drop.reason, drop.function) and _has_answered(trace, drop):
             continue
         packet = "answer" if drop.answer else "request"
         place = f" on {drop.interface}" if drop.interface else ""
         function = f" (in {drop.function})" if drop.function else ""
-        reason = dropreasons.explained(drop.reason, drop.function, drop.interface, vip)
+        reason = dropreasons.explained(drop.reason, drop.function, drop.interface, vip, answer=drop.answer)
         yield Finding(False, f"the kernel of {drop.host} dropped the {packet}{place}{function}: {reason}")
 
 
-def _answer_was_dropped(trace: Trace, drop: Drop) -> bool:
-    """Whether the same host lost its answer to the request: that is the cause, and it is told."""
-    return not drop.answer and any(other.answer and other.host == drop.host for other in trace.drops)
+def _has_answered(trace: Trace, drop: Drop) -> bool:
+    """Whether the same host answered the request, though the answer may have been lost, there or later."""
+    lost = any(other.answer and other.host == drop.host for other in trace.drops)
+    return lost or any(hop.place.host == drop.host and hop.place.sends for hop in trace.answer)
 
 
 def _has_begun(trace: Trace, drop: Drop) -> bool:
@@ -326,8 +327,15 @@ def _delivery(request: Iterable[Hop], director: str) -> Hop | None:
 
 def _not_directed(trace: Trace, hosts: dict[str, str]) -> Finding:
     delivery = _find(trace.request, REAL_SERVER, sends=False)
+    last = trace.request[-1]
+    if delivery is None and trace.answer and trace.answer[0].place.host == last.place.host:
+        return Finding(
+            False,
+            f"the request went past the directors, to {last.place.host} (hop {last.number}), which answered "
+            "itself: it has the VIP, too",
+        )
     if delivery is None:
-        return _lost(trace.request[-1], "it did not reach a director", hosts)
+        return _lost(last, "it did not reach a director", hosts)
     searched = resolution(ipaddress.ip_address(trace.request[0].frame.destination))
     return Finding(
         False,
@@ -424,4 +432,6 @@ def _find(hops: Iterable[Hop], role: str, sends: bool) -> Hop | None:
 def _lost(last: Hop, where: str, hosts: dict[str, str]) -> Finding:
     mac = last.frame.destination_mac
     target = f"{mac} ({hosts[mac]})" if mac in hosts else mac
+    if last.place.sends and mac == last.frame.source_mac:
+        where += f"; it was sent to its own sender: does {last.place.interface} speak ARP? ip link set arp on"
     return Finding(False, f"lost after hop {last.number} ({last.place}, to {target}): {where}")

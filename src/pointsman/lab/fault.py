@@ -30,6 +30,8 @@ class Fault(msgspec.Struct, frozen=True):
     topology: str = ha_pair.TOPOLOGY.name
     xdp_mode: str = ""
     """The mode in which the directors must be attached; empty: any."""
+    through: str = ""
+    """The real server whose clients have the trouble; the node itself, if it is one, unless given."""
 
     @property
     def patient(self) -> str:

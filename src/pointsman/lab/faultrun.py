@@ -106,7 +106,7 @@ def broken(lab: Lab) -> list[Fault]:
 def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
     """Break, ask the doctor, follow its remedy, ask again. The fault is taken back in any case."""
     begun = time.monotonic()
-    source = _client_of(lab, fault.node) if traced else ""
+    source = _client_of(lab, fault.through or fault.node) if traced else ""
     break_(lab, fault)
     try:
         finding = _named(lab, fault)

@@ -14,6 +14,8 @@ _UP = f"pointsman realserver up {_VIP} --interface ens224"
 _UP_DUAL = f"pointsman realserver up {dual_homed.VIP} --interface eth14 --interface eth12"
 _SERVICE = f"{dual_homed.VIP}:{dual_homed.PORT}"
 _SERVER = f"{dual_homed.REAL_SERVER}:{dual_homed.PORT}"
+_FORGET = f"@router ip neigh flush to {_VIP} dev ens224"
+"""What the router may have learnt of a second host with the VIP."""
 _NGINX = "nginx -e {directory}/web-01/error.log -c {directory}/web-01/nginx.conf"
 _DROP_TABLE = ("nft delete table inet fault",)
 _STRANGER = """
@@ -70,7 +72,7 @@ FAULTS = (
         "the VIP is on the real server's network card",
         "vip-on-lo",
         (f"ip address del {_VIP}/32 dev lo", f"ip address add {_VIP}/26 dev ens224"),
-        (f"ip address del {_VIP}/26 dev ens224", _UP),
+        (f"ip address del {_VIP}/26 dev ens224", _UP, _FORGET),
     ),
     Fault(
         "vip-wide",
@@ -87,7 +89,7 @@ FAULTS = (
         "arp_ignore is 0: the real server answers ARP for the VIP",
         "arp-ignore",
         sysctls("arp_ignore=0", "all", "ens224"),
-        (_UP,),
+        (_UP, _FORGET),
     ),
     Fault(
         "arp-conflict",
@@ -95,7 +97,7 @@ FAULTS = (
         "the same, seen from the director",
         "vip-unique",
         sysctls("arp_ignore=0", "all", "ens224"),
-        (_UP,),
+        (_UP, _FORGET),
         seen_on="lb-01",
     ),
     Fault(
@@ -112,7 +114,7 @@ FAULTS = (
         "arp_announce is 0: the real server asks with the VIP as sender",
         "arp-announce",
         sysctls("arp_announce=0", "all", "ens224"),
-        (_UP,),
+        (_UP, _FORGET),
     ),
     Fault(
         "wrong-mac",
@@ -121,6 +123,7 @@ FAULTS = (
         "mac",
         (f"ip neigh replace {_WEB} lladdr 02:00:00:00:00:66 nud permanent dev ens224",),
         (f"ip neigh del {_WEB} dev ens224",),
+        through="web-01",
     ),
     Fault(
         "mtu",
@@ -188,6 +191,7 @@ FAULTS = (
         (f"ip address add {_WEB}/26 dev ens224",),
         (f"ip address del {_WEB}/26 dev ens224",),
         seen_on="lb-01",
+        through="web-01",
     ),
     Fault(
         "second-holder",
@@ -195,7 +199,7 @@ FAULTS = (
         "another host bears the VIP",
         "vip-unique",
         (f"ip address add {_VIP}/26 dev ens224",),
-        (f"ip address del {_VIP}/26 dev ens224",),
+        (f"ip address del {_VIP}/26 dev ens224", _FORGET),
         seen_on="lb-01",
     ),
     Fault(
@@ -212,7 +216,7 @@ FAULTS = (
         "the backup director bears the VIP too",
         "vip-held",
         (f"ip address add {_VIP}/26 dev ens224",),
-        (f"ip address del {_VIP}/26 dev ens224",),
+        (f"ip address del {_VIP}/26 dev ens224", _FORGET),
     ),
     Fault(
         "same-vrid",

@@ -13,11 +13,12 @@ import msgspec
 
 from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import TableReply, TableRequest
-from pointsman.insight import drops
+from pointsman.insight import doctor_probe, drops, hosthops
 from pointsman.insight.capture import CapturePoint, capture
 from pointsman.insight.decisions import decided
+from pointsman.insight.doctor_facts import joined
 from pointsman.insight.frames import TCP, UDP
-from pointsman.insight.hops import DIRECTOR, Decision, Drop, Finding, Sighting, Trace, analyse
+from pointsman.insight.hops import DIRECTOR, REAL_SERVER, Decision, Drop, Finding, Sighting, Trace, analyse
 from pointsman.insight.hostreport import HostReport
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
@@ -26,6 +27,7 @@ from pointsman.lab.topology import Role
 from pointsman.model.address import Address, bracketed, resolution
 
 _PAGE = "GET / HTTP/1.0\r\nHost: {}\r\n\r\n"
+_NOBODY = bytes.fromhex("02000000beef")
 _CONNECT_SECONDS = 3.0
 _LINGER_SECONDS = 2.0
 """How much longer than the connection attempt the capture may last."""
@@ -88,6 +90,7 @@ def trace(
     connection = _Connection(lab, client, address, port, source, protocol)
     dropped: list[drops.KernelDrop] = []
     remark = ""
+    counted = _exits(lab)
     with contextlib.ExitStack() as stack:
         try:
             watcher = stack.enter_context(drops.watching(address, port, protocol))
@@ -118,9 +121,63 @@ def trace(
         _located(lab, dropped, vip, connection.port),
         _decisions(lab, address, port, connection.port, protocol),
     )
-    found = _with_silence(found, lab, client, vip)
+    found = _with_counts(found, counted, _exits(lab))
+    found = _with_rivals(_with_silence(found, lab, client, vip), lab, address)
     ordered = sorted(sightings, key=lambda sighting: sighting.time)
     return Traced(found, connection.outcome, tuple(ordered), remark, lab.topology.hosts_by_mac())
+
+
+def _exits(lab: Lab) -> dict[str, dict[str, int]]:
+    """How often each director's data plane has given a packet up, by the name of its reason."""
+    return {name: dict(reply.counters.exits) for name, reply in _tables(lab)}
+
+
+def _tables(lab: Lab) -> Iterator[tuple[str, TableReply]]:
+    """What each running director has in its tables."""
+    for node in lab.nodes.values():
+        if node.spec.role is not Role.DIRECTOR:
+            continue
+        with contextlib.suppress(ControlError, ProtocolError):  # no director runs there
+            reply = request(TableRequest(connections=True), node.run_directory / "control.sock")
+            assert isinstance(reply, TableReply)
+            yield node.name, reply
+
+
+def _with_counts(found: Trace, before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> Trace:
+    """The trace; when a director kept the request, with what its data plane counted meanwhile."""
+    kept = [
+        hop.place.host for hop in found.request[-1:] if hop.place.role == DIRECTOR and not hop.place.sends
+    ]
+    reasons = hosthops.DROPPED | ({} if found.decisions else hosthops.UNDECIDED)
+    more = [
+        Finding(False, f"the data plane of {name} counted {reason} {times} times meanwhile: {text}")
+        for name in kept
+        for reason, text in reasons.items()
+        if (times := after.get(name, {}).get(reason, 0) - before.get(name, {}).get(reason, 0)) > 0
+    ]
+    return msgspec.structs.replace(found, findings=(*found.findings, *more))
+
+
+def _with_rivals(found: Trace, lab: Lab, vip: Address) -> Trace:
+    """The trace, and whether others would have got the connection: who answers for the VIP where it was sent
+    to, besides the one that got it, or nobody any more."""
+    arrival = next(
+        (number for number, hop in enumerate(found.request) if hop.place.role in (DIRECTOR, REAL_SERVER)), 0
+    )
+    if not arrival or vip.version == 6:  # a solicitation cannot be disguised: its answers would be believed
+        return found
+    sender = found.request[arrival - 1].place
+    with lab.node(sender.host).entered():
+        macs = doctor_probe.who_has([(sender.interface, vip)], {vip}, disguise=_NOBODY).macs(vip)
+    if len(macs) == 1:
+        return found
+    names = lab.topology.hosts_by_mac()
+    who = joined(f"{mac} ({names[mac]})" if mac in names else mac for mac in macs) or "nobody"
+    place = f"{sender.host}:{sender.interface}"
+    text = f"{who} answer ARP for {vip} at {place}: whoever asks next may miss the director"
+    if not macs:
+        text = f"nobody answers ARP for {vip}: {place} still knew where it was, and will forget it"
+    return msgspec.structs.replace(found, findings=(*found.findings, Finding(False, text)))
 
 
 def _with_silence(found: Trace, lab: Lab, client: str, vip: str) -> Trace:
@@ -170,14 +227,8 @@ def _located(lab: Lab, dropped: list[drops.KernelDrop], vip: str, client_port: i
 
 def _decisions(lab: Lab, vip: Address, port: int, client_port: int, protocol: str) -> Iterator[Decision]:
     """What each director has in its connection table about this connection."""
-    for node in lab.nodes.values():
-        if node.spec.role is not Role.DIRECTOR:
-            continue
-        try:
-            reply = request(TableRequest(connections=True), node.run_directory / "control.sock")
-        except (ControlError, ProtocolError):
-            continue  # no director runs there
-        assert isinstance(reply, TableReply)
+    for name, reply in _tables(lab):
+        node = lab.node(name)
         cards = [node.addresses(card.name) for card in node.spec.interfaces]
         own = {ipaddress.ip_interface(text).ip for addresses in cards for text in addresses}
         read = (reply.table, reply.counters, reply.connections)

@@ -40,3 +40,12 @@ def test_a_service_put_in_by_hand_is_not_called_unchecked() -> None:
     assert "by hand" in by_hand and "unchecked" not in by_hand
     configured = shown(services=[service | {"managed": True, "persistence": 50}])
     assert "unchecked" in configured and "rr persistent 50 s" in configured
+
+
+def test_an_ipv6_address_is_not_taken_for_markup() -> None:
+    server = SERVER | {"server": "[fd00::20]:80", "reason": "[fd00::20]:80 does not answer"}
+    service = {"service": "TCP [fd00::1]:80", "scheduler": "rr", "persistence": None, "managed": True}
+    said = shown(services=[service | {"servers": [server]}], problems=["of [fd00::1]:80"])
+    assert "TCP [fd00::1]:80 rr" in said
+    assert "-> [fd00::20]:80" in said and "[fd00::20]:80 does not answer" in said
+    assert "! of [fd00::1]:80" in said

@@ -241,6 +241,34 @@ def test_drops_that_mean_nothing_are_not_told() -> None:
     assert analyse(DOCUMENT, VIP, PORT, HOSTS, drops=[unknown]).ok
 
 
+def test_another_host_that_has_the_vip_too() -> None:
+    mail = {"source_mac": CLIENT_MAC, "destination_mac": "02:00:00:00:00:33"}
+    refusal = {"flags": "R.", "source_mac": "02:00:00:00:00:33"}
+    (finding,) = follow(
+        [
+            at("client", "br_e", "client", True, SYN, **mail),
+            at("mail", "eth0", "mail server", False, SYN, **mail),
+            at("mail", "eth0", "mail server", True, SYN_ACK, **refusal),
+        ]
+    ).findings
+    assert finding.text == (
+        "the request went past the directors, to mail (hop 2), which answered itself: it has the VIP, too"
+    )
+
+
+def test_an_answer_that_is_sent_to_its_own_sender() -> None:
+    itself = {"destination_mac": ETH14}
+    found = texts(follow([*DOCUMENT[:4], at("server", "eth14", "real server", True, SYN_ACK, **itself)]))
+    assert found[-1].endswith("it was sent to its own sender: does eth14 speak ARP? ip link set arp on")
+
+
+def test_an_answer_that_a_host_does_not_route_on_is_told_otherwise_than_a_request() -> None:
+    drop = Drop(host="lvs", interface="eth8", reason="IP_INADDRERRORS", function="ip_error", answer=True)
+    assert "this host does not route packets of others (ip_forward is 0)" in lost_at_the_server(drop)[1]
+    request = msgspec.structs.replace(drop, answer=False)
+    assert "Remedy: if it is a real server, pointsman realserver up" in lost_at_the_server(request)[1]
+
+
 @pytest.mark.parametrize("receiver", ["tcp_v4_rcv", "tcp_v6_rcv"])
 def test_a_gateway_that_is_not_there_is_told_and_no_repeated_request(receiver: str) -> None:
     """The kernel calls both NOT_SPECIFIED: an answer that finds no next hop, and a SYN that comes again."""
