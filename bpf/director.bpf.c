@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "parse.h"
 #include "services.h"
+#include "unusual6.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -139,23 +140,28 @@ __noinline __u32 find_flow(struct flow *flow)
 
 	if (!flow)
 		return NOBODY;
-	flow->hash = spread(flow->key, flow->front);
-	entry = find_connection(flow->hash, flow->key, flow->front, &word);
+	if (!flow->ipv6)
+		flow->hash = spread(flow->key, flow->front);
+	entry = find_entry(flow, &word);
 	if (entry && !starts_anew(word, flow->flags)) {
 		/* An error does not keep the connection alive it is about. */
 		if (!flow->is_error)
-			continue_connection(entry, word, flow->flags, flow->client[0], 0);
+			continue_connection(entry, word, flow->flags, flow->client[0], flow->client[1]);
 		return WORD_DEST_OF(word);
 	}
 	flow->ended = entry ? word : 0;
 	return NOBODY;
 }
 
-/* Returns EXIT_COUNT when *dest is the server of what was read. A later fragment has one already. */
+/*
+ * Returns EXIT_COUNT when *dest is the server of what was read. A later fragment has one already, and what is read of
+ * IPv6 has its service.
+ */
 static __always_inline enum exit_reason serve_unusual(struct flow *flow, enum exit_reason reason, __u32 *dest)
 {
 	if (reason == EXIT_COUNT && *dest == NOBODY) {
-		reason = find_service(flow);
+		if (!flow->ipv6)
+			reason = find_service(flow);
 		if (reason == EXIT_COUNT)
 			*dest = find_flow(flow);
 	}
@@ -175,7 +181,7 @@ static __always_inline enum verdict finish_unusual(void *data, void *end, __u32 
 	packet.length = bpf_ntohs(ip->tot_len);
 	kind = kind_of(ip);
 	if (kind == FIRST_FRAGMENT && (reason == EXIT_COUNT || reason == EXIT_NO_DESTINATION))
-		remember_fragments(ip, dest);
+		remember_fragments(name_fragments(ip), dest);
 	if (reason == EXIT_COUNT)
 		reason = forward(&packet, dest, out);
 	if (reason == EXIT_COUNT)
@@ -185,13 +191,20 @@ static __always_inline enum verdict finish_unusual(void *data, void *end, __u32 
 	return verdict == ANSWER && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : verdict;
 }
 
+static __always_inline int send_xdp(struct xdp_md *context, __u32 out)
+{
+	return out == context->ingress_ifindex ? XDP_TX : bpf_redirect_map(&ports, out, XDP_DROP);
+}
+
 static __always_inline int xdp_action(struct xdp_md *context, enum verdict verdict, __u32 out)
 {
 	switch (verdict) {
 	case SEND:
-		return out == context->ingress_ifindex ? XDP_TX : bpf_redirect_map(&ports, out, XDP_DROP);
+		return send_xdp(context, out);
 	case ANSWER:
 		return answer_xdp(context, out);
+	case ANSWER6:
+		return answer6_xdp(context, out);
 	case DROP:
 		return XDP_DROP;
 	default:
@@ -217,7 +230,25 @@ __noinline int finish_unusual_xdp(struct xdp_md *context, int reason, __u32 dest
 	return xdp_action(context, verdict, out);
 }
 
-static __always_inline int direct_unusual_xdp(struct xdp_md *context)
+__noinline int read_unusual6_xdp(struct xdp_md *context, struct flow *flow, __u32 *dest)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+
+	if (!flow || !dest)
+		return EXIT_MALFORMED;
+	return read_unusual6(data, end, end - data, context->ingress_ifindex, flow, dest);
+}
+
+__noinline int finish_unusual6_xdp(struct xdp_md *context, int reason, __u32 dest)
+{
+	__u32 out = 0;
+	enum verdict verdict = finish_unusual6((void *)(long)context->data, (void *)(long)context->data_end,
+					       context->ingress_ifindex, reason, dest, &out);
+
+	return xdp_action(context, verdict, out);
+}
+
+static __always_inline int direct_unusual_xdp(struct xdp_md *context, int ipv6)
 {
 	struct flow *flow = blank_flow();
 	__u32 dest = NOBODY;
@@ -225,16 +256,19 @@ static __always_inline int direct_unusual_xdp(struct xdp_md *context)
 
 	if (!flow)
 		return XDP_PASS;
-	reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, flow, &dest);
+	if (ipv6)
+		reason = read_unusual6_xdp(context, flow, &dest);
+	else
+		reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, flow, &dest);
 	reason = serve_unusual(flow, reason, &dest);
-	return finish_unusual_xdp(context, reason, dest);
+	return ipv6 ? finish_unusual6_xdp(context, reason, dest) : finish_unusual_xdp(context, reason, dest);
 }
 
 __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	__u32 out = 0;
-	enum verdict verdict = direct_first6(data, end, context->ingress_ifindex, dest, &out);
+	enum verdict verdict = direct_first6(data, end, context->ingress_ifindex, 0, dest, &out);
 
 	return xdp_action(context, verdict, out);
 }
@@ -242,12 +276,17 @@ __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 static __always_inline int start_flow6_xdp(struct xdp_md *context)
 {
 	struct flow *flow = hold_flow();
-	__u32 dest;
+	__u32 dest, out = 0;
 
 	if (!flow)
 		return XDP_PASS;
 	dest = first_packet(flow);
-	return dest == NOBODY ? xdp_action(context, leave6(flow->exit), 0) : forward6_xdp(context, dest);
+	if (dest != NOBODY)
+		return forward6_xdp(context, dest);
+
+	enum verdict verdict = leave6(flow->exit, &out);
+
+	return xdp_action(context, verdict, out);
 }
 
 SEC("xdp")
@@ -257,11 +296,17 @@ int direct_xdp(struct xdp_md *context)
 	__u32 out = 0;
 	enum verdict verdict = direct(data, end, end - data, context, 0, &out);
 
+	if (verdict == SEND)
+		return send_xdp(context, out);
 	if (verdict == OTHER_FAMILY)
-		verdict = direct6(data, end, end - data, context->ingress_ifindex, &out);
+		verdict = direct6(data, end, end - data, context->ingress_ifindex, 0, &out);
+	if (verdict == SEND)
+		return send_xdp(context, out);
 	if (verdict == NEW_FLOW)
 		return start_flow6_xdp(context);
-	return verdict == UNUSUAL ? direct_unusual_xdp(context) : xdp_action(context, verdict, out);
+	if (verdict == UNUSUAL || verdict == UNUSUAL6)
+		return direct_unusual_xdp(context, verdict == UNUSUAL6);
+	return xdp_action(context, verdict, out);
 }
 
 static __always_inline int tc_action(struct __sk_buff *context, enum verdict verdict, __u32 out)
@@ -271,6 +316,8 @@ static __always_inline int tc_action(struct __sk_buff *context, enum verdict ver
 		return bpf_redirect(out, 0);
 	case ANSWER:
 		return answer_tc(context, out);
+	case ANSWER6:
+		return answer6_tc(context, out);
 	case DROP:
 		return TC_ACT_SHOT;
 	default:
@@ -307,7 +354,25 @@ static __always_inline void pull(struct __sk_buff *context, __u32 length)
 		bpf_skb_pull_data(context, context->len < length ? context->len : length);
 }
 
-static __always_inline int direct_unusual_tc(struct __sk_buff *context)
+__noinline int read_unusual6_tc(struct __sk_buff *context, struct flow *flow, __u32 *dest)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+
+	if (!flow || !dest)
+		return EXIT_MALFORMED;
+	return read_unusual6(data, end, context->len, context->ingress_ifindex, flow, dest);
+}
+
+__noinline int finish_unusual6_tc(struct __sk_buff *context, int reason, __u32 dest)
+{
+	__u32 out = 0;
+	enum verdict verdict = finish_unusual6((void *)(long)context->data, (void *)(long)context->data_end,
+					       context->ingress_ifindex, reason, dest, &out);
+
+	return tc_action(context, verdict, out);
+}
+
+static __always_inline int direct_unusual_tc(struct __sk_buff *context, int ipv6)
 {
 	struct flow *flow = blank_flow();
 	__u32 dest = NOBODY;
@@ -316,9 +381,12 @@ static __always_inline int direct_unusual_tc(struct __sk_buff *context)
 	if (!flow)
 		return TC_ACT_UNSPEC;
 	pull(context, LONGEST_ERROR);
-	reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, flow, &dest);
+	if (ipv6)
+		reason = read_unusual6_tc(context, flow, &dest);
+	else
+		reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, flow, &dest);
 	reason = serve_unusual(flow, reason, &dest);
-	return finish_unusual_tc(context, reason, dest);
+	return ipv6 ? finish_unusual6_tc(context, reason, dest) : finish_unusual_tc(context, reason, dest);
 }
 
 static __always_inline int has_extensions(struct __sk_buff *context)
@@ -333,14 +401,14 @@ static __always_inline enum verdict direct6_tc(struct __sk_buff *context, __u32 
 	if (has_extensions(context))
 		pull(context, LONGEST_HEADERS6);
 	return direct6((void *)(long)context->data, (void *)(long)context->data_end, context->len,
-		       context->ingress_ifindex, out);
+		       context->ingress_ifindex, context->gso_size, out);
 }
 
 __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
 {
 	__u32 out = 0;
 	enum verdict verdict = direct_first6((void *)(long)context->data, (void *)(long)context->data_end,
-					     context->ingress_ifindex, dest, &out);
+					     context->ingress_ifindex, context->gso_size, dest, &out);
 
 	return tc_action(context, verdict, out);
 }
@@ -348,12 +416,17 @@ __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
 static __always_inline int start_flow6_tc(struct __sk_buff *context)
 {
 	struct flow *flow = hold_flow();
-	__u32 dest;
+	__u32 dest, out = 0;
 
 	if (!flow)
 		return TC_ACT_UNSPEC;
 	dest = first_packet(flow);
-	return dest == NOBODY ? tc_action(context, leave6(flow->exit), 0) : forward6_tc(context, dest);
+	if (dest != NOBODY)
+		return forward6_tc(context, dest);
+
+	enum verdict verdict = leave6(flow->exit, &out);
+
+	return tc_action(context, verdict, out);
 }
 
 SEC("tc")
@@ -375,7 +448,9 @@ int direct_tc(struct __sk_buff *context)
 		verdict = direct6_tc(context, &out);
 	if (verdict == NEW_FLOW)
 		return start_flow6_tc(context);
-	return verdict == UNUSUAL ? direct_unusual_tc(context) : tc_action(context, verdict, out);
+	if (verdict == UNUSUAL || verdict == UNUSUAL6)
+		return direct_unusual_tc(context, verdict == UNUSUAL6);
+	return tc_action(context, verdict, out);
 }
 
 /* Run once by user space: from then on the clock ticks for as long as the maps are held or pinned. */

@@ -11,49 +11,46 @@
 #include "forward.h"
 #include "verdicts.h"
 
-/* As leave(); answers for IPv6 are the next step. */
-static __always_inline enum verdict leave6(enum exit_reason reason)
+static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 joined, __u32 *out)
 {
-	count_exit(reason);
-	return reason >= EXIT_SERVER_REMOVED && reason != EXIT_NO_DESTINATION ? DROP : PASS;
+	enum exit_reason reason = forward6(p, dest, ingress, joined, out);
+
+	return reason == EXIT_COUNT ? SEND : leave6(reason, out);
 }
 
-static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 *out)
-{
-	enum exit_reason reason = forward6(p, dest, ingress, out);
-
-	return reason == EXIT_COUNT ? SEND : leave6(reason);
-}
-
-/* Sends the packet on; or returns NEW_FLOW, and the flow in hand is what first_packet() has to know. */
-static __always_inline enum verdict direct6(void *data, void *end, __u32 length, __u32 ingress, __u32 *out)
+/*
+ * Sends the packet on; or returns NEW_FLOW, and the flow in hand is what first_packet() has to know; or UNUSUAL6: it may
+ * be an ICMPv6 error or a fragment.
+ */
+static __always_inline enum verdict direct6(void *data, void *end, __u32 length, __u32 ingress, __u32 joined,
+					    __u32 *out)
 {
 	struct packet6 packet = {};
 	enum exit_reason reason = parse6(&packet, data, end, length);
 
 	if (reason != EXIT_COUNT)
-		return leave6(reason);
+		return reason == EXIT_NOT_TRANSPORT || reason == EXIT_FRAGMENT ? UNUSUAL6 : leave6(reason, out);
 
 	__u64 sum = front6_sum(packet.virtual[0], packet.virtual[1], front6_key(&packet));
 	__u64 front = find_front6(&packet, sum);
 
 	if (front == FRONT_NONE)
-		return leave6(EXIT_NO_SERVICE);
+		return leave6(EXIT_NO_SERVICE, out);
 	if (!addressed_to_us(packet.ethernet, ingress))
-		return leave6(EXIT_OTHER_HOST);
+		return leave6(EXIT_OTHER_HOST, out);
 
 	__u64 hash = connection6_hash(&packet, sum), key = connection6_key(&packet, hash), word = 0;
 	struct connection *entry = find_connection6(hash, packet.client, key, FRONT_NUMBER(front), &word);
 
 	if (entry && !starts_anew(word, packet.flags)) {
 		continue_connection(entry, word, packet.flags, packet.client[0], packet.client[1]);
-		return send6(&packet, WORD_DEST_OF(word), ingress, out);
+		return send6(&packet, WORD_DEST_OF(word), ingress, joined, out);
 	}
 
 	struct flow *flow = hold_flow();
 
 	if (!flow)
-		return leave6(EXIT_NO_CONNECTION);
+		return leave6(EXIT_NO_CONNECTION, out);
 	*flow = (struct flow){
 		.client = { packet.client[0], packet.client[1] },
 		.key = key,
@@ -72,15 +69,16 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 }
 
 /* The first packet of a flow, which has been parsed before, goes to its server. */
-static __always_inline enum verdict direct_first6(void *data, void *end, __u32 ingress, __u32 dest,
+static __always_inline enum verdict direct_first6(void *data, void *end, __u32 ingress, __u32 joined, __u32 dest,
 						  __u32 *out)
 {
 	struct packet6 packet = { .ethernet = data, .ip = data + sizeof(struct ethhdr) };
 
+	packet.headers = sizeof(*packet.ip) + TCP_HEADER;
 	if ((void *)(packet.ip + 1) > end)
-		return leave6(EXIT_MALFORMED);
+		return leave6(EXIT_MALFORMED, out);
 	packet.length = bpf_ntohs(packet.ip->payload_len) + sizeof(*packet.ip);
-	return send6(&packet, dest, ingress, out);
+	return send6(&packet, dest, ingress, joined, out);
 }
 
 #endif

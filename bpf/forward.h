@@ -100,13 +100,16 @@ static __always_inline enum exit_reason forward(struct packet *p, __u32 dest, __
 	return reason;
 }
 
-static __always_inline enum exit_reason forward6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 *out)
+static __always_inline enum exit_reason forward6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 joined,
+						 __u32 *out)
 {
+	__u32 largest = joined ? joined + p->headers : p->length;
 	enum exit_reason reason =
-		address_frame(p->ethernet, dest, p->length, p->length, p->ip->hop_limit, ingress, out);
+		address_frame(p->ethernet, dest, p->length, largest, p->ip->hop_limit, ingress, out);
 
-	if (reason == EXIT_COUNT)
-		p->ip->hop_limit--;
+	if (reason != EXIT_COUNT && reason != EXIT_TOO_BIG)
+		return reason;
+	p->ip->hop_limit--;
 	return reason;
 }
 

@@ -8,6 +8,7 @@
 #define POINTSMAN_FRAGMENTS_H
 
 #include "lists.h"
+#include "parse6.h"
 
 #define FRAGMENT_SECONDS 30 /* net.ipv4.ipfrag_time */
 
@@ -21,30 +22,53 @@ static __always_inline struct fragment_key name_fragments(struct iphdr *ip)
 	};
 }
 
-/* NOBODY: nobody takes the packet, its other fragments are dropped. */
-static __always_inline void remember_fragments(struct iphdr *ip, __u32 dest)
+static __always_inline struct fragment_key name_fragments6(struct ipv6hdr *ip, __u32 identification)
 {
-	struct fragment_key key = name_fragments(ip);
+	struct fragment_key key = { .identification = identification, .protocol = FRAGMENT };
+
+	__builtin_memcpy(key.source, &ip->saddr, sizeof(key.source));
+	__builtin_memcpy(key.target, &ip->daddr, sizeof(key.target));
+	return key;
+}
+
+/* NOBODY: nobody takes the packet, its other fragments are dropped. */
+static __always_inline void remember_fragments(struct fragment_key key, __u32 dest)
+{
 	struct fragment fragment = { .dest = dest, .until = control.now + FRAGMENT_SECONDS };
 
 	bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
 }
 
-/* A later fragment: where the first one went. Returns EXIT_COUNT, or why it goes nowhere. */
-static __always_inline enum exit_reason follow_first(struct iphdr *ip, void *end, __u32 frame, __u32 *dest)
+/* Where the first fragment went. Returns EXIT_COUNT, or why this one goes nowhere. */
+static __always_inline enum exit_reason find_first(struct fragment_key key, __u32 *dest)
 {
-	__u32 length = bpf_ntohs(ip->tot_len);
-	struct fragment_key key = name_fragments(ip);
-	struct fragment *first;
+	struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
 
-	if (ip->version != 4 || ip->ihl < 5 || length + sizeof(struct ethhdr) > frame || length <= ip->ihl * 4 ||
-	    !header_sum_holds(ip, end))
-		return EXIT_MALFORMED;
-	first = bpf_map_lookup_elem(&fragments, &key);
 	if (!first || (__s32)(first->until - control.now) <= 0)
 		return EXIT_FRAGMENT;
 	*dest = first->dest;
 	return *dest == NOBODY ? EXIT_NO_DESTINATION : EXIT_COUNT;
+}
+
+static __always_inline enum exit_reason follow_first(struct iphdr *ip, void *end, __u32 frame, __u32 *dest)
+{
+	__u32 length = bpf_ntohs(ip->tot_len);
+
+	if (ip->version != 4 || ip->ihl < 5 || length + sizeof(struct ethhdr) > frame || length <= ip->ihl * 4 ||
+	    !header_sum_holds(ip, end))
+		return EXIT_MALFORMED;
+	return find_first(name_fragments(ip), dest);
+}
+
+static __always_inline enum exit_reason follow_first6(struct ipv6hdr *ip, void *end, __u32 frame, __u32 *dest)
+{
+	struct fragment_header *fragment = (void *)(ip + 1);
+	__u32 length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+
+	if ((void *)(fragment + 1) > end || ip->version != 6 || length + sizeof(struct ethhdr) > frame ||
+	    length <= sizeof(*ip) + sizeof(*fragment))
+		return EXIT_MALFORMED;
+	return find_first(name_fragments6(ip, fragment->identification), dest);
 }
 
 #endif

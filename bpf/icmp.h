@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
-/* ICMP (RFC 792), as far as it is needed here; linux/icmp.h wants the C library's headers. */
+/* ICMP (RFC 792, RFC 4443), as far as it is needed here; linux/icmp.h wants the C library's headers. */
 #ifndef POINTSMAN_ICMP_H
 #define POINTSMAN_ICMP_H
 
@@ -12,12 +12,18 @@
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_IN_TRANSIT 0 /* code */
 
+#define ICMP6_UNREACHABLE 1
+#define ICMP6_PORT_UNREACHABLE 4 /* code */
+#define ICMP6_TOO_BIG 2
+#define ICMP6_TIME_EXCEEDED 3
+#define ICMP6_INFORMATION 128 /* types from here on are no errors */
+
 struct icmp {
 	__u8 type;
 	__u8 code;
 	__u16 checksum;
 	__u16 unused;
-	__u16 mtu; /* RFC 1191 */
+	__u16 mtu; /* RFC 1191; IPv6: the lower half */
 };
 
 #endif

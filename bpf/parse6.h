@@ -15,6 +15,7 @@
 #define MAX_EXTENSIONS 6
 #define LONGEST_EXTENSIONS 256 /* bytes, all together */
 #define FRAGMENT6_BITS 0xfff9  /* an offset, or more fragments */
+#define FRAGMENT6_OFFSET 0xfff8
 
 struct packet6 {
 	struct ethhdr *ethernet;
@@ -24,8 +25,16 @@ struct packet6 {
 	__u16 client_port;
 	__u16 virtual_port;
 	__u32 length; /* of the IP packet, host order */
+	__u32 headers; /* of which all headers, the transport's too */
 	__u8 protocol;
 	__u8 flags; /* TCP's, or what stands for them */
+};
+
+struct fragment_header {
+	__u8 next;
+	__u8 reserved;
+	__u16 place; /* offset, and whether more come */
+	__u32 identification;
 };
 
 static __always_inline int is_extension(__u8 next)
@@ -41,9 +50,10 @@ static __always_inline int is_transport(__u8 protocol)
 
 /*
  * Walks to the transport header: *next becomes its protocol, *offset its distance from the IPv6 header. A fragment
- * header that says that the packet is whole (RFC 6946) is passed over like any other.
+ * header that says that the packet is whole (RFC 6946) is passed over like any other; `bits` are those that say else.
  */
-static __always_inline enum exit_reason skip_extensions(struct ipv6hdr *ip, void *end, __u8 *next, __u32 *offset)
+static __always_inline enum exit_reason skip_extensions(struct ipv6hdr *ip, void *end, __u16 bits, __u8 *next,
+							__u32 *offset)
 {
 	for (int i = 0; i < MAX_EXTENSIONS && is_extension(*next); i++) {
 		__u8 *header = (void *)ip + *offset;
@@ -52,7 +62,7 @@ static __always_inline enum exit_reason skip_extensions(struct ipv6hdr *ip, void
 		if ((void *)(header + 8) > end)
 			return EXIT_MALFORMED;
 		if (*next == FRAGMENT) {
-			if (*(__u16 *)(header + 2) & bpf_htons(FRAGMENT6_BITS))
+			if (*(__u16 *)(header + 2) & bits)
 				return EXIT_FRAGMENT;
 		} else {
 			units += header[1];
@@ -72,10 +82,12 @@ static __always_inline enum exit_reason read_ports(struct packet6 *p, void *end,
 	if ((void *)(ports + 1) > end)
 		return EXIT_MALFORMED;
 	p->flags = FLAGS_UDP;
+	p->headers = offset + sizeof(*ports);
 	if (p->protocol == IPPROTO_TCP) {
 		if (p->length < offset + TCP_HEADER || (void *)ports + TCP_HEADER > end)
 			return EXIT_MALFORMED;
 		p->flags = ((__u8 *)ports)[13] & FLAGS_SEEN;
+		p->headers = offset + (((__u8 *)ports)[12] >> 4) * 4;
 	} else if (p->length < offset + sizeof(*ports)) {
 		return EXIT_MALFORMED;
 	} else if (p->protocol == IPPROTO_SCTP) {
@@ -133,7 +145,7 @@ static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, vo
 	p->protocol = ip->nexthdr;
 	if (is_transport(p->protocol))
 		return read_fields(p, end, sizeof(*ip), frame);
-	reason = skip_extensions(ip, end, &p->protocol, &offset);
+	reason = skip_extensions(ip, end, bpf_htons(FRAGMENT6_BITS), &p->protocol, &offset);
 	if (reason != EXIT_COUNT)
 		return reason;
 	return is_balanced(p->protocol) ? read_fields(p, end, offset, frame) : EXIT_NOT_TRANSPORT;

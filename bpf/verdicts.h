@@ -3,9 +3,9 @@
 #ifndef POINTSMAN_VERDICTS_H
 #define POINTSMAN_VERDICTS_H
 
-#include "answer.h"
+#include "answer6.h"
 
-enum verdict { PASS, DROP, SEND, ANSWER, UNUSUAL, OTHER_FAMILY, NEW_FLOW };
+enum verdict { PASS, DROP, SEND, ANSWER, ANSWER6, UNUSUAL, UNUSUAL6, OTHER_FAMILY, NEW_FLOW };
 
 /* *out is read for EXIT_TOO_BIG, and written when the packet is to be answered. */
 static __always_inline enum verdict leave(enum exit_reason reason, __u32 *out)
@@ -14,6 +14,16 @@ static __always_inline enum verdict leave(enum exit_reason reason, __u32 *out)
 	if (reason >= EXIT_NO_DESTINATION) {
 		*out = answer_to(reason, *out);
 		return ANSWER;
+	}
+	return reason >= EXIT_SERVER_REMOVED ? DROP : PASS;
+}
+
+static __always_inline enum verdict leave6(enum exit_reason reason, __u32 *out)
+{
+	count_exit(reason);
+	if (reason >= EXIT_NO_DESTINATION) {
+		*out = answer6_to(reason, *out);
+		return ANSWER6;
 	}
 	return reason >= EXIT_SERVER_REMOVED ? DROP : PASS;
 }

@@ -122,6 +122,21 @@ def answer_of(frame: bytes) -> tuple[int, int, int, bytes]:
     return message[0], message[1], int.from_bytes(message[6:8]), message[8:]
 
 
+def checksum6(packet: bytes) -> int:
+    """Of an IPv6 packet's payload with the pseudo header (RFC 8200, 8.1); 0: its own checksum holds."""
+    message = packet[40:] + b"\0" * (len(packet) % 2)
+    return checksum(packet[8:40] + packet[4:6] + bytes((0, packet[6])) + message)
+
+
+def answer6_of(frame: bytes) -> tuple[int, int, int, bytes]:
+    """As answer_of(), of ICMPv6."""
+    packet = frame[14:]
+    assert frame[12:14] == b"\x86\xdd" and packet[0] == 0x60 and packet[6:8] == bytes((58, 64))
+    assert int.from_bytes(packet[4:6]) == len(packet) - 40 <= 1240
+    assert checksum6(packet) == 0
+    return packet[40], packet[41], int.from_bytes(packet[44:48]), packet[48:]
+
+
 class Director:
     """The program under test with tables of its own."""
 
@@ -185,7 +200,9 @@ class Director:
         """The real server it went to, 'refused', 'pass' for the local stack, None when it was dropped."""
         verdict, sent = self.send(frame)
         if verdict == XDP_TX and sent[:6] == frame[6:12]:
-            assert answer_of(sent)[:2] == (3, 3)
+            refusals = {b"\x08\x00": (3, 3), b"\x86\xdd": (1, 4)}
+            answer = answer_of(sent) if sent[12:14] == b"\x08\x00" else answer6_of(sent)
+            assert answer[:2] == refusals[sent[12:14]]
             return "refused"
         if verdict in (XDP_TX, XDP_REDIRECT):
             servers = SERVERS6 if frame[12:14] == b"\x86\xdd" else SERVERS

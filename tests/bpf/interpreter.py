@@ -39,9 +39,14 @@ _JUMPS: dict[int, Callable[[int, int], bool]] = {
     0x30: operator.ge,
     0x40: lambda a, b: bool(a & b),
     0x50: operator.ne,
+    0x60: operator.gt,
+    0x70: operator.ge,
     0xA0: operator.lt,
     0xB0: operator.le,
+    0xC0: operator.lt,
+    0xD0: operator.le,
 }
+_SIGNED = (0x60, 0x70, 0xC0, 0xD0)
 
 
 class Section(NamedTuple):
@@ -164,6 +169,9 @@ class Interpreter:
                 mask = (1 << (64 if group in (5, 7) else 32)) - 1
                 left, right = registers[to] & mask, (registers[source] if code & 8 else constant) & mask
                 if group in (5, 6):
+                    if code & 0xF0 in _SIGNED:
+                        half = mask // 2 + 1
+                        left, right = (left ^ half) - half, (right ^ half) - half
                     at += offset if _JUMPS[code & 0xF0](left, right) else 0
                 elif code == 0xDC:
                     length = constant // 8

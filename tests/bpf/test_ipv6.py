@@ -15,6 +15,7 @@ from tests.bpf.harness import (
     XDP_PASS,
     XDP_TX,
     Director,
+    answer6_of,
     framed,
     segment,
     tcp,
@@ -82,7 +83,8 @@ def test_the_ports_are_found_behind_extension_headers(headers: list[tuple[int, b
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (extended((FRAGMENT, FIRST)), "fragment"),
+        (extended((OPTIONS, EMPTY), (FRAGMENT, FIRST)), "not_transport"),
+        (extended((FRAGMENT, FIRST), (OPTIONS, EMPTY)), "not_transport"),
         (extended((FRAGMENT, SECOND)), "fragment"),
         (extended((OPTIONS, b"\xff" + bytes(6))), "not_transport"),
         (extended(*[(OPTIONS, EMPTY)] * 7), "not_transport"),
@@ -210,6 +212,13 @@ def check_rewritten(frame: bytes, sent: bytes) -> None:
     assert sent[22:] == frame[22:]
 
 
+def check_answer(frame: bytes, sent: bytes) -> None:
+    """Its hop limit is used up."""
+    kind, code, _, quoted = answer6_of(sent)
+    assert (kind, code, frame[21] <= 1) == (3, 0, True)
+    assert frame[14:].startswith(quoted)
+
+
 def mutated(generator: random.Random) -> bytes:
     """A frame that was right: with other bytes, shorter, longer, or with something in between."""
     headers = [
@@ -236,9 +245,11 @@ def test_mutated_frames_pass_unchanged_or_leave_with_only_the_allowed_bytes_chan
             frame = mutated(generator)
             verdict, sent = director.send(frame)
             seen.add(verdict)
-            if verdict == XDP_TX:
+            if verdict == XDP_TX and sent[:6] == ROUTER_MAC:
+                check_answer(frame, sent)
+            elif verdict == XDP_TX:
                 check_rewritten(frame, sent)
             else:
-                assert verdict == XDP_PASS or frame[21] <= 1
+                assert verdict == XDP_PASS or frame[21] <= 1  # too many of them to answer all
                 assert sent == frame
     assert seen == {XDP_PASS, XDP_TX, XDP_DROP}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* ICMPv6 answers (net/ipv6/icmp.c): as answer.h's, but that they quote more, and their checksum holds the addresses. */
+#ifndef POINTSMAN_ANSWER6_H
+#define POINTSMAN_ANSWER6_H
+
+#include "answer.h"
+#include "parse6.h"
+
+#define ANSWER6_HEADERS (sizeof(struct ipv6hdr) + sizeof(struct icmp))
+#define MOST_QUOTED6 (LONGEST_MESSAGE - sizeof(struct icmp))
+#define MESSAGE6 (sizeof(struct ethhdr) + sizeof(struct ipv6hdr))
+
+static __always_inline __u32 answer6_to(enum exit_reason reason, __u32 mtu)
+{
+	switch (reason) {
+	case EXIT_TTL_EXCEEDED:
+		return ANSWER(ICMP6_TIME_EXCEEDED, ICMP_IN_TRANSIT, 0);
+	case EXIT_TOO_BIG:
+		return ANSWER(ICMP6_TOO_BIG, 0, mtu);
+	default:
+		return ANSWER(ICMP6_UNREACHABLE, ICMP6_PORT_UNREACHABLE, 0);
+	}
+}
+
+static __always_inline int is_limited6(__u32 answer)
+{
+	return answer >> 24 != ICMP6_TOO_BIG;
+}
+
+/* Fills in what stands before the quoted packet; `frame` is the header of the frame that is answered. */
+static __always_inline int write_answer6(void *data, void *end, struct ethhdr *frame, __u32 answer)
+{
+	struct ethhdr *ethernet = data;
+	struct ipv6hdr *ip = (void *)(ethernet + 1), *quoted;
+	struct icmp *icmp = (void *)(ip + 1);
+
+	quoted = (void *)(icmp + 1);
+	if ((void *)(quoted + 1) > end)
+		return -1;
+	__builtin_memcpy(ethernet->h_dest, frame->h_source, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, frame->h_dest, ETH_ALEN);
+	ethernet->h_proto = bpf_htons(ETH_P_IPV6);
+	*(__u32 *)ip = bpf_htonl(6 << 28);
+	ip->payload_len = bpf_htons(end - (void *)icmp);
+	ip->nexthdr = IPPROTO_ICMPV6;
+	ip->hop_limit = ANSWER_TTL;
+	ip->saddr = quoted->daddr;
+	ip->daddr = quoted->saddr;
+	icmp->type = answer >> 24;
+	icmp->code = answer >> 16;
+	icmp->unused = 0;
+	icmp->mtu = bpf_htons(answer & 0xffff);
+	icmp->checksum = 0;
+	return 0;
+}
+
+/* `sum` is the message's; that of the addresses, the length and the protocol is added (RFC 8200, 8.1). */
+static __always_inline void write_sum6(void *data, void *end, __u64 sum)
+{
+	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
+	struct icmp *icmp = data + MESSAGE6;
+	__u32 *words = (void *)&ip->saddr;
+
+	if ((void *)(icmp + 1) > end)
+		return;
+#pragma unroll
+	for (int i = 0; i < 8; i++)
+		sum += words[i];
+	sum += ip->payload_len + bpf_htons(IPPROTO_ICMPV6);
+	icmp->checksum = ~fold(sum);
+}
+
+/* How long the quoted packet is; 0: no answer. Leaves its frame's header in `frame`. */
+static __always_inline __u32 quoted_length6(void *data, void *end, struct ethhdr *frame, __u32 answer)
+{
+	struct ethhdr *ethernet = data;
+	struct ipv6hdr *ip = (void *)(ethernet + 1);
+	__u32 length;
+
+	if ((void *)(ip + 1) > end)
+		return 0;
+	*frame = *ethernet;
+	if (is_limited6(answer) && !may_answer(half_of(&ip->saddr, 0) * 31 + half_of(&ip->saddr, 1)))
+		return 0;
+	length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	return length < MOST_QUOTED6 ? length : MOST_QUOTED6;
+}
+
+__noinline int answer6_xdp(struct xdp_md *context, __u32 answer)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct ethhdr frame;
+	__u32 quoted = quoted_length6(data, end, &frame, answer);
+
+	if (!quoted || bpf_xdp_adjust_tail(context, (int)(sizeof(frame) + quoted) - (int)(end - data)) ||
+	    bpf_xdp_adjust_head(context, -(int)ANSWER6_HEADERS))
+		goto none;
+	data = (void *)(long)context->data;
+	end = (void *)(long)context->data_end;
+	if (write_answer6(data, end, &frame, answer))
+		goto none;
+	write_sum6(data, end, (__u32)sum_xdp(context, MESSAGE6, quoted + sizeof(struct icmp)));
+	return XDP_TX;
+none:
+	count_exit(EXIT_UNANSWERED);
+	return XDP_DROP;
+}
+
+__noinline int answer6_tc(struct __sk_buff *context, __u32 answer)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct ethhdr frame;
+	__u32 quoted = quoted_length6(data, end, &frame, answer);
+
+	if (!quoted || bpf_skb_change_tail(context, sizeof(frame) + quoted, 0) ||
+	    bpf_skb_adjust_room(context, ANSWER6_HEADERS, BPF_ADJ_ROOM_MAC, 0) ||
+	    bpf_skb_pull_data(context, sizeof(frame) + ANSWER6_HEADERS + quoted))
+		goto none;
+	data = (void *)(long)context->data;
+	end = (void *)(long)context->data_end;
+	if (write_answer6(data, end, &frame, answer))
+		goto none;
+	write_sum6(data, end, (__u32)sum_tc(context, MESSAGE6, quoted + sizeof(struct icmp)));
+	return bpf_redirect(context->ingress_ifindex, 0);
+none:
+	count_exit(EXIT_UNANSWERED);
+	return TC_ACT_SHOT;
+}
+
+#endif

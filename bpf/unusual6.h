@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * ICMPv6 errors and fragments, when nothing stands between the IPv6 header and theirs: as errors.h and fragments.h.
+ * IPVS: ip_vs_in_icmp_v6(). Like it, the director leaves the checksum of an error to the real server.
+ */
+#ifndef POINTSMAN_UNUSUAL6_H
+#define POINTSMAN_UNUSUAL6_H
+
+#include "flows.h"
+#include "forward.h"
+#include "fragments.h"
+#include "verdicts.h"
+
+static __always_inline enum kind kind6_of(struct ipv6hdr *ip, void *end)
+{
+	struct fragment_header *fragment = (void *)(ip + 1);
+
+	if (ip->nexthdr == IPPROTO_ICMPV6)
+		return ERROR;
+	if (ip->nexthdr != FRAGMENT || (void *)(fragment + 1) > end)
+		return WHOLE;
+	return fragment->place & bpf_htons(FRAGMENT6_OFFSET) ? LATER_FRAGMENT : FIRST_FRAGMENT;
+}
+
+static __always_inline enum exit_reason parse_first_fragment6(struct packet6 *p, struct ipv6hdr *ip, void *end,
+							      __u32 frame)
+{
+	struct fragment_header *fragment = (void *)(ip + 1);
+
+	if ((void *)(fragment + 1) > end)
+		return EXIT_MALFORMED;
+	p->ip = ip;
+	p->protocol = fragment->next;
+	return is_balanced(p->protocol) ? read_fields(p, end, sizeof(*ip) + sizeof(*fragment), frame) : EXIT_NOT_TRANSPORT;
+}
+
+/* The quoted packet, of which there are `length` bytes, read as if the client had sent it. */
+static __always_inline enum exit_reason parse_quoted6(struct packet6 *p, struct ipv6hdr *quoted, __u32 length, void *end)
+{
+	__u32 offset = sizeof(*quoted);
+	struct udphdr *ports;
+
+	p->protocol = quoted->nexthdr;
+	if (quoted->version != 6 ||
+	    skip_extensions(quoted, end, bpf_htons(FRAGMENT6_OFFSET), &p->protocol, &offset) != EXIT_COUNT)
+		return EXIT_NOT_TRANSPORT;
+	ports = (void *)quoted + offset;
+	if (!is_balanced(p->protocol) || (void *)&ports->len > end || length < offset + 4)
+		return EXIT_NOT_TRANSPORT;
+	for (int half = 0; half < 2; half++) {
+		p->client[half] = half_of(&quoted->daddr, half);
+		p->virtual[half] = half_of(&quoted->saddr, half);
+	}
+	p->client_port = ports->dest;
+	p->virtual_port = ports->source;
+	return EXIT_COUNT;
+}
+
+/* Returns as parse6(); EXIT_NOT_TRANSPORT: nothing that is relayed. */
+static __always_inline enum exit_reason parse_error6(struct packet6 *p, struct ipv6hdr *ip, void *end, __u32 frame)
+{
+	struct icmp *icmp = (void *)(ip + 1);
+	struct ipv6hdr *quoted = (void *)(icmp + 1);
+	__u32 length = bpf_ntohs(ip->payload_len);
+
+	if ((void *)(quoted + 1) > end || icmp->type >= ICMP6_INFORMATION)
+		return EXIT_NOT_TRANSPORT;
+	if (ip->version != 6 || length + sizeof(*ip) + sizeof(struct ethhdr) > frame ||
+	    length < sizeof(*icmp) + sizeof(*quoted))
+		return EXIT_MALFORMED;
+	return parse_quoted6(p, quoted, length - sizeof(*icmp), end);
+}
+
+/* Which connection it is about. */
+static __always_inline enum exit_reason describe_flow6(struct packet6 *p, struct flow *flow, int is_error)
+{
+	__u64 sum = front6_sum(p->virtual[0], p->virtual[1], front6_key(p)), hash = connection6_hash(p, sum);
+	__u64 front = find_front6_elsewhere(p->virtual[0], p->virtual[1], front6_key(p));
+
+	if (front == FRONT_NONE)
+		return EXIT_NO_SERVICE;
+	*flow = (struct flow){
+		.client = { p->client[0], p->client[1] },
+		.key = connection6_key(p, hash),
+		.hash = hash,
+		.service = FRONT_SERVICE(front),
+		.hashed_client = fold_address(p->client),
+		.hashed_virtual = fold_address(p->virtual),
+		.front = FRONT_NUMBER(front),
+		.client_port = p->client_port,
+		.protocol = p->protocol,
+		.flags = p->flags,
+		.ipv6 = 1,
+		.is_error = is_error,
+	};
+	return EXIT_COUNT;
+}
+
+static __always_inline enum exit_reason read_unusual6(void *data, void *end, __u32 length, __u32 ingress,
+						      struct flow *flow, __u32 *dest)
+{
+	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
+	struct packet6 packet = { .ethernet = data };
+	enum exit_reason reason;
+	enum kind kind;
+
+	if ((void *)(ip + 1) > end)
+		return EXIT_MALFORMED;
+	kind = kind6_of(ip, end);
+	if (kind == WHOLE)
+		return EXIT_NOT_TRANSPORT;
+	if (kind == LATER_FRAGMENT)
+		reason = follow_first6(ip, end, length, dest);
+	else if (kind == ERROR)
+		reason = parse_error6(&packet, ip, end, length);
+	else
+		reason = parse_first_fragment6(&packet, ip, end, length);
+	if (reason == EXIT_COUNT && kind != LATER_FRAGMENT)
+		reason = describe_flow6(&packet, flow, kind == ERROR);
+	return reason == EXIT_COUNT && !addressed_to_us(data, ingress) ? EXIT_OTHER_HOST : reason;
+}
+
+static __always_inline enum verdict finish_unusual6(void *data, void *end, __u32 ingress, enum exit_reason reason,
+						    __u32 dest, __u32 *out)
+{
+	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
+	struct fragment_header *fragment = (void *)(ip + 1);
+	struct packet6 packet = { .ethernet = data, .ip = ip };
+	enum verdict verdict;
+	enum kind kind;
+
+	if ((void *)(ip + 1) > end)
+		return PASS;
+	packet.length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	kind = kind6_of(ip, end);
+	if (kind == FIRST_FRAGMENT && (reason == EXIT_COUNT || reason == EXIT_NO_DESTINATION) &&
+	    (void *)(fragment + 1) <= end)
+		remember_fragments(name_fragments6(ip, fragment->identification), dest);
+	if (reason == EXIT_COUNT)
+		reason = forward6(&packet, dest, ingress, 0, out);
+	if (reason == EXIT_COUNT)
+		return SEND;
+	verdict = leave6(reason, out);
+	/* No error about an error, and none without ports. */
+	return verdict == ANSWER6 && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : verdict;
+}
+
+#endif
