@@ -31,8 +31,8 @@ def instance(
     preferences: Preferences,
     keys: KeyFiles,
     findings: Findings,
-) -> VrrpInstance | None:
-    """The instance of one block, or None when something it cannot do without is missing.
+) -> VrrpInstance:
+    """The instance of one block; `?` and 0 stand for an interface and a number that cannot be read.
 
     `defaults` is global_defs; `known` is what may be tracked by name; `names` gives those of interfaces,
     `preferences` those of rules; `keys` reads what stands in files.
@@ -56,7 +56,7 @@ def instance(
     built = VrrpInstance(
         name=name,
         interface=interface or "?",
-        virtual_router_id=virtual_router_id or 1,
+        virtual_router_id=virtual_router_id or 0,
         initial_state=state,
         priority=priority,
         version=version,
@@ -113,9 +113,7 @@ def instance(
         ),
         location=setting.location,
     )
-    if strict(block, defaults):
-        built = held_to_the_rules(built, setting, block, findings)
-    return built if interface is not None and virtual_router_id is not None else None
+    return held_to_the_rules(built, setting, block, findings) if strict(block, defaults) else built
 
 
 def _by_base(block: Settings, borne: Bearers, peers: tuple[Address, ...], findings: Findings) -> bool:
