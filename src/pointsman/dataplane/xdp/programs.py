@@ -14,7 +14,7 @@ Load = Callable[[Mapping[str, int], frozenset[str]], Loaded]
 class Programs(dict[str, int]):
     """Descriptors by name.
 
-    The verifier takes a good part of a second for each hook, and most directors need only one of them: a program
+    The verifier takes a good part of a second for each hook, and most directors need only one of them: one
     that is not there is loaded over the same maps at the moment it is asked for.
     """
 
