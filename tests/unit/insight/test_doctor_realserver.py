@@ -82,6 +82,13 @@ def test_nothing_is_said_against_a_healthy_one() -> None:
     }  # fmt: skip
 
 
+def test_lo_that_is_down_costs_ipv6_its_vip_and_ipv4_something_else() -> None:
+    down = server(cards=(with_fields(LO, up=False), ETH0))
+    assert (only(down).check, only(down).verdict, only(down).safe) == ("link", Verdict.WARNING, True)
+    over_ipv6 = server(cards=(with_fields(LO, up=False), ETH0), vips=(VIP, ipaddress.ip_address("fd00::33")))
+    assert ("link", Verdict.FAULT) in [(item.check, item.verdict) for item in wrong(over_ipv6)]
+
+
 def test_a_missing_vip_is_set_up() -> None:
     finding = only(server(cards=(with_fields(LO, addresses=LO.addresses[:1]), ETH0)))
     assert (finding.check, finding.verdict, finding.safe) == ("vip-on-lo", Verdict.FAULT, True)
