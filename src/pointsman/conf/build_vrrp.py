@@ -95,6 +95,7 @@ def instance(
         ),
         owner_ignores_adverts=_switch("owner_ignore_adverts", block, defaults),
         no_accept=_no_accept(block, findings),
+        vrf=block.get("vrf", str) or "",
         old_unicast_checksum=block.has("old_unicast_checksum")
         and "never" not in (block.get("old_unicast_checksum", tuple) or ()),
         checksum_without_pseudo_header=_first(
@@ -119,6 +120,8 @@ def instance(
 def _by_base(block: Settings, borne: Bearers, peers: tuple[Address, ...], findings: Findings) -> bool:
     """Whether adverts of an instance with a virtual MAC address leave by the base interface."""
     written = block.has("vmac_xmit_base")
+    if borne.own is not None and not borne.own.has_mac:
+        return True
     setting = block.last("use_vmac")
     if borne.own is None or setting is None or not peers or written:
         return written and borne.own is not None
