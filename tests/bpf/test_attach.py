@@ -251,6 +251,7 @@ def test_another_mode_replaces_the_program(cluster: Cluster) -> None:
     cluster.start("generic").close(keep_forwarding=True)
     plane = cluster.open("tc")
     assert [item.mode for item in plane.capabilities().attachments] == ["tc"]
+    assert "direct_xdp" not in plane.programs, "nobody has asked for it"
     with connected(cluster) as (caller, answerer):
         exchange(caller, answerer, b"by tc")
     plane.close(keep_forwarding=False)

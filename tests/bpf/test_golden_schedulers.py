@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.bpf.harness import Director, golden, tcp, udp
+from tests.bpf.harness import SMALL, Director, golden, tcp, udp
 
 from pointsman.model.service import ServiceKey, Transport
 
@@ -15,6 +16,9 @@ pytestmark = pytest.mark.root
 
 CASES = golden("1_schedulers_order")["cases"]
 HASHED = golden("1_schedulers_hash")["cases"]
+ROOMY = replace(SMALL, connections=1 << 16)
+"""For thousands of connections none of which may be without an entry."""
+
 LETTERS = {"syn": "S", "ack": "A", "fin": "FA", "rst": "R"}
 
 
@@ -41,7 +45,7 @@ def test_what_is_left_out_of_the_hashing_schedulers() -> None:
 
 @pytest.mark.parametrize("case", CASES + HASHED_IN_SCOPE + MARKED, ids=lambda case: case["name"])
 def test_every_choice_and_every_count(case: dict[str, Any]) -> None:
-    with Director() as director:
+    with Director(ROOMY) as director:
         replay(director, case)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import os
 import subprocess
 import sys
 import time
@@ -78,22 +80,57 @@ def test_lists_that_differ_do_not_make_two_masters_and_are_told_once(pair: tuple
     assert "address_list " in second.log.read_text(), "and counted"
 
 
-def test_adverts_every_10_ms_are_on_time_with_both_cores_busy(pair: tuple[Switch, Host, Host]) -> None:
-    """The backup takes over after 36 ms of silence."""
-    made, a, b = pair
-    interval = 0.01
-    first, second = master_and_backup(made, a, b, advert_interval=interval)
-    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+STANDSTILL = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(49))
+worst, end = 0.0, time.monotonic() + float(sys.argv[2])
+while (before := time.monotonic()) < end:
+    time.sleep(0.002)
+    worst = max(worst, time.monotonic() - before - 0.002)
+print(worst)
+"""
+"""How long a process that is nearly as urgent as VRRP had to wait at worst, on one CPU."""
+TRIES = 10
+
+
+@contextlib.contextmanager
+def busy(seconds: float) -> Iterator[list[float]]:
+    """All CPUs busy; at the end, how long each of them stood still for real-time processes, too."""
+    cpus = sorted(os.sched_getaffinity(0))
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * len(cpus))]
+    witnesses = [
+        subprocess.Popen([sys.executable, "-c", STANDSTILL, str(cpu), str(seconds)], stdout=subprocess.PIPE)
+        for cpu in cpus
+    ]
+    standstills: list[float] = []
     try:
-        time.sleep(0.5)
-        capture = Capture(made, a)
-        for _ in range(10):  # time in which nothing may happen; often enough for the socket's buffer
-            time.sleep(0.2)
-            count = len(capture.adverts())
+        yield standstills
+        standstills += [float(witness.communicate(timeout=60)[0]) for witness in witnesses]
     finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
-    assert (first.state(), second.state()) == ("MASTER", "BACKUP")
-    assert [report.state for report in second.heard] == ["BACKUP"]
-    assert count > 1.8 / interval
+        for each in (*hogs, *witnesses):
+            each.kill()
+            each.wait()
+
+
+@pytest.mark.parametrize("interval", [0.1, 0.01], ids=["100_ms", "10_ms"])
+def test_adverts_are_on_time_with_all_cores_busy(pair: tuple[Switch, Host, Host], interval: float) -> None:
+    """The backup takes over after 36 ms of silence at 10 ms. Time in which the machine itself stands still
+    for longer than an interval, as a virtual one may, does not count."""
+    made, a, b = pair
+    first, second = master_and_backup(made, a, b, advert_interval=interval)
+    capture = Capture(made, a)
+    for _ in range(TRIES):
+        until("both are calm", lambda: (first.state(), second.state()) == ("MASTER", "BACKUP"))
+        second.heard.clear()
+        with busy(2.5) as standstills:
+            time.sleep(0.3)
+            before = len(capture.adverts())
+            for _ in range(10):  # time in which nothing may happen; often enough for the socket's buffer
+                time.sleep(0.2)
+                count = len(capture.adverts()) - before
+        calm = (first.state(), second.state()) == ("MASTER", "BACKUP") and second.heard == []
+        if calm and count > 1.8 / interval:
+            return
+        assert max(standstills) > interval, (second.heard, count, standstills)
+    pytest.skip(f"this machine stands still again and again, just now for {max(standstills):.3f} s")

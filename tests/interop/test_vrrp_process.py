@@ -16,7 +16,8 @@ from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
 from pointsman.model.routing import VirtualRoute
-from pointsman.model.vrrp import VirtualAddress, VrrpInstance
+from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance
+from pointsman.net import virtual_links
 from pointsman.net.addresses import VRRP_MARK, addresses
 from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.links import links
@@ -308,3 +309,20 @@ def test_a_router_id_that_is_used_twice_is_one_clear_message(pair: tuple[Switch,
     made, a, _ = pair
     said = refused(Ours(a, made.directory, instance(1), instance(2, virtual_router_id=1)))
     assert "virtual_router_id 1 is used twice on eth0; give VI_2 another one" in said
+
+
+def test_what_this_kernel_cannot_make_is_told_before_anything_changes(
+    pair: tuple[Switch, Host, Host],
+) -> None:
+    """An ipvlan where there is none; a VRF that the interface is not in."""
+    made, a, _ = pair
+    assert "interface eth0 is not in VRF red; do: ip link set eth0 master red" in refused(
+        Ours(a, made.directory, instance(vrf="red"))
+    )
+    with NetlinkSocket() as netlink:
+        assert virtual_links.has_kind(netlink, "macvlan")
+        if virtual_links.has_kind(netlink, "ipvlan"):
+            pytest.skip("this kernel has ipvlan")
+    own = VirtualInterface(name="vrrp.1", base="eth0", mode="bridge")
+    said = refused(Ours(a, made.directory, instance(own_interface=own)))
+    assert "this kernel has no ipvlan (use_ipvlan)" in said and "write use_vmac" in said

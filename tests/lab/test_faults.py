@@ -27,10 +27,20 @@ BY_HAND = {
 }  # fmt: skip
 """Their remedy lies on another host, or needs what only the administrator knows: the doctor gives advice."""
 SEEN_ON_THE_WIRE = (
-    "no-vip-delivery", "arp-conflict", "wrong-mac", "mtu-black-hole", "firewall", "dead-service",
-    "wrong-gateway", "duplicate-address", "same-vrid", "two-masters", "off-link",
+    "no-vip-delivery", "arp-conflict", "wrong-mac", "mtu-black-hole", "firewall", "firewall-answers",
+    "dead-service", "wrong-gateway", "duplicate-address", "same-vrid", "two-masters", "off-link", "weight-0",
 )  # fmt: skip
 """Those that only probes of a real network find. All are run by `pointsman lab faults --run`."""
+
+
+SHOWN = {
+    "no-vip-delivery": "dropped the request on ens224 (in ip_error): IP_INADDRERRORS, the VIP is no",
+    "arp-conflict": "00:50:56:9f:be:0a (lb-01) and 00:50:56:9f:be:d6 (web-01) answer ARP for 192.168.100.9",
+    "wrong-mac": "(lb-01:ens224 sends, to 02:00:00:00:00:66): no real server received it",
+    "firewall-answers": "the kernel of web-01 dropped the answer (in nft_do_chain): NETFILTER_DROP",
+    "weight-0": "counted no_destination",
+}
+"""What a trace shows of some of them."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +57,8 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("name", SEEN_ON_THE_WIRE)
 def test_the_doctor_names_it_and_its_remedy_mends_it(labs: dict[str, Lab], name: str) -> None:
     fault = named(name)
-    outcome = faultrun.demonstrate(labs[fault.topology], fault)
+    outcome = faultrun.demonstrate(labs[fault.topology], fault, traced=name in SHOWN)
+    assert SHOWN.get(name, "") in outcome.trace
     assert outcome.doctor.startswith(f"{fault.check}: "), outcome
     assert outcome.healthy, outcome.mended
     assert outcome.mended == ("by hand" if name in BY_HAND else "by the remedy")

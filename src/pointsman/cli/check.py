@@ -18,6 +18,11 @@ from pointsman.conf.load import MoreChecks
 from pointsman.conf.problems import ConfError, Findings, Problem, Severity
 from pointsman.model.config import Config
 
+MANY = 4
+"""Problems that fill a screen."""
+
+MOST_LISTED = 20
+
 
 @click.command()
 @click.argument("argument", metavar="[FILE]", type=click.Path(path_type=Path), required=False)
@@ -72,7 +77,7 @@ def check(
         click.echo(_json(file, problems))
     else:
         print_problems(problems)
-        click.echo(f"{file}: {summary(problems)}")
+        click.echo(f"{file}: {summary(problems)}{_where(problems)}")
     sys.exit(code)
 
 
@@ -116,6 +121,17 @@ def _pair(peer: Path, config_id: str | None) -> MoreChecks:
 
 def _has(problems: Sequence[Problem], severity: Severity) -> bool:
     return any(problem.severity is severity for problem in problems)
+
+
+def _where(problems: Sequence[Problem]) -> str:
+    """The lines of errors, where they could be overlooked among warnings."""
+    errors = [each.location for each in problems if each.severity is Severity.ERROR and each.location]
+    if len(problems) < MANY or len(errors) == len(problems) or not errors:
+        return ""
+    one = len({place.file for place in errors}) == 1
+    lines = dict.fromkeys(str(place.line) if one else f"{place.file}:{place.line}" for place in errors)
+    more = ", ..." if len(lines) > MOST_LISTED else ""
+    return f"; errors in line{'s' if len(lines) > 1 else ''} {', '.join([*lines][:MOST_LISTED])}{more}"
 
 
 def _json(file: Path, problems: Sequence[Problem]) -> str:

@@ -247,7 +247,8 @@ def _summary(diagnosis: Diagnosis) -> Text:
 def _overview(findings: Sequence[Finding]) -> Table:
     """A screen at most: each check once, with its first finding cut to a line."""
     table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True)
+    longest = max(len(finding.check) for finding in findings)
+    table.add_column(no_wrap=True, min_width=longest + 2)
     table.add_column(no_wrap=True, overflow="ellipsis")
     for check in dict.fromkeys(finding.check for finding in findings):
         same = [finding for finding in findings if finding.check == check]

@@ -24,7 +24,6 @@ from pointsman.conf.source import Chunk
 from pointsman.conf.tree import Node, opened
 from pointsman.model.config import Config, Mail, MailTls
 from pointsman.model.health import VirtualServer
-from pointsman.model.vrrp import VrrpInstance
 
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
 
@@ -40,11 +39,10 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: K
     names = Names(defaults)
     preferences = Preferences()
     static = static_settings(top, defaults, preferences, findings)
-    built = [
+    complete = tuple(
         instance(setting, defaults, known, names, preferences, keys, findings)
         for setting in top.all("vrrp_instance")
-    ]
-    complete = tuple(each for each in built if isinstance(each, VrrpInstance))
+    )
     fifos = notify_fifos(defaults, findings)
     shared, instances = surroundings(top, defaults, known, complete, fifos, findings)
     named = Named(known.files, heard, groups(top.all("virtual_server_group"), findings), _marks(defaults))

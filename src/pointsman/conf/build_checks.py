@@ -12,7 +12,7 @@ from pointsman.conf.build_check_fields import Surroundings, alpha, connection, e
 from pointsman.conf.build_tracking import command
 from pointsman.conf.build_urls import http_check, urls_of
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting, Settings, inherited, read_block
+from pointsman.conf.settings import Setting, Settings, inherited, read_block, unknown_name
 from pointsman.model.checks import (
     BfdCheck,
     DirectCheck,
@@ -162,7 +162,7 @@ def _file_check(setting: Setting, own: Settings, place: Surroundings, findings: 
     file = place.named.files.get(str(written.value)) if written else None
     if written is not None and file is None:
         word = written.node.values[0]
-        findings.error(word.location, f"there is no track_file {word.text}", "define it", word.width)
+        unknown_name(word, f"there is no track_file {word.text}", place.named.files, findings)
     file = file or TrackFile(name="", path="")
     weight, reverse = _file_weight(own, file, findings)
     return FileCheck(
@@ -206,8 +206,9 @@ def _bfd_check(setting: Setting, own: Settings, place: Surroundings, findings: F
         findings.error(keyword.location, text, "add name BFD_INSTANCE", keyword.width)
     elif session is None or not session.for_checker:
         word = written.node.values[0]
-        why = "hears of VRRP alone (vrrp)" if session else "is not there"
-        findings.error(word.location, f"bfd_instance {word.text} {why}", "", word.width)
+        text = f"bfd_instance {word.text} {'hears of VRRP alone (vrrp)' if session else 'is not there'}"
+        heard = [name for name, each in place.named.sessions.items() if each.for_checker]
+        unknown_name(word, text, heard, findings)
     return BfdCheck(
         session=str(written.value) if written else "",
         delay_loop=0.0,

@@ -13,6 +13,7 @@ from pointsman.conf.build_groups import Target, head
 from pointsman.conf.build_tracking import command
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited, read_block
+from pointsman.conf.table import closest
 from pointsman.conf.tokens import Word
 from pointsman.conf.values import BadValueError
 from pointsman.model.address import Address
@@ -145,7 +146,9 @@ def _head(setting: Setting, named: Named, findings: Findings) -> tuple[str, tupl
         group, targets = head(words, named.groups)
     except BadValueError as error:
         word = words[min(error.index, len(words) - 1)]
-        findings.error(word.location, f"virtual_server {word.text}: {error}", width=word.width)
+        likely = closest(word.text, named.groups) if words[0].text == "group" else ""
+        remedy = f"did you mean {likely}?" if likely else ""
+        findings.error(word.location, f"virtual_server {word.text}: {error}", remedy, word.width)
         return "", ()
     if len(words) > 2:
         text = f"{words[2].text} behind the port has no effect"

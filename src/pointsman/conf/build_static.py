@@ -8,7 +8,7 @@ from pointsman.conf.build_addresses import address_lines
 from pointsman.conf.build_routes import routes
 from pointsman.conf.build_rules import Preferences, rules
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Settings, read_block
+from pointsman.conf.settings import Settings, read_block, unknown_name
 from pointsman.conf.tokens import Word
 from pointsman.model.vrrp import StaticSettings, TrackGroup, VrrpInstance
 
@@ -38,7 +38,7 @@ def with_groups(
         for word in (word for each in block.all("group") for node in each.block for word in node.words):
             if word.text not in names:
                 text = f"track_group {setting.value}: there is no vrrp_instance {word.text}"
-                findings.error(word.location, text, "", word.width)
+                unknown_name(word, text, names, findings)
             members[word.text] = None
         groups.append(TrackGroup(name=str(setting.value), members=tuple(members), location=setting.location))
     known = {group.name for group in groups}

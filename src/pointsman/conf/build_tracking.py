@@ -10,7 +10,7 @@ import msgspec
 
 from pointsman.conf.commands import split
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting, Settings, read_block
+from pointsman.conf.settings import Setting, Settings, read_block, unknown_name
 from pointsman.conf.tree import Node
 from pointsman.conf.values import BadValueError, Interface
 from pointsman.model.bfd import BfdSession
@@ -65,18 +65,15 @@ class Trackers(NamedTuple):
     processes: dict[str, TrackProcess]
     sessions: dict[str, BfdSession]
 
-    def usual(self, kind: TrackKind, name: str) -> tuple[int, bool] | None:
-        """(weight, reverse) of a tracker; None: there is no such tracker."""
-        if kind is TrackKind.INTERFACE:
-            return 0, False
-        known: dict[TrackKind, dict[str, TrackScript | TrackFile | TrackProcess | BfdSession]] = {
-            TrackKind.SCRIPT: {**self.scripts},
-            TrackKind.FILE: {**self.files},
-            TrackKind.PROCESS: {**self.processes},
-            TrackKind.BFD: {name: each for name, each in self.sessions.items() if each.for_vrrp},
+    def usual(self, kind: TrackKind) -> dict[str, tuple[int, bool]]:
+        """(weight, reverse) of all trackers of a kind, but for interfaces, by name."""
+        known: dict[TrackKind, list[TrackScript | TrackFile | TrackProcess | BfdSession]] = {
+            TrackKind.SCRIPT: [*self.scripts.values()],
+            TrackKind.FILE: [*self.files.values()],
+            TrackKind.PROCESS: [*self.processes.values()],
+            TrackKind.BFD: [each for each in self.sessions.values() if each.for_vrrp],
         }
-        found = known[kind].get(name)
-        return (found.weight, found.reverse) if found else None
+        return {each.name: (each.weight, each.reverse) for each in known[kind]}
 
 
 def command(setting: Setting | None, findings: Findings) -> Command | None:
@@ -224,7 +221,8 @@ def weight(block: Settings, kind: TrackKind, usual: int, findings: Findings) -> 
     try:
         return _options(words, 0, kind, (usual, False))
     except BadValueError as error:
-        findings.error(setting.location, f"weight: {error}", width=len("weight"))
+        word = setting.node.words[error.index]
+        findings.error(word.location, f"weight: {error}", width=word.width)
         return usual, False
 
 
@@ -272,10 +270,12 @@ def _tracked(node: Node, kind: TrackKind, known: Trackers, findings: Findings) -
     try:
         if kind is TrackKind.INTERFACE:
             Interface().read(words[:1])
-        usual = known.usual(kind, name)
-        if usual is None:
-            raise BadValueError(f"there is no {_DEFINED_BY[kind]} {name}")
-        added, reverse = _options(words, 1, kind, usual)
+        usual = {name: (0, False)} if kind is TrackKind.INTERFACE else known.usual(kind)
+        if name not in usual:
+            text = f"{_BLOCKS[kind]}: there is no {_DEFINED_BY[kind]} {name}"
+            unknown_name(node.words[0], text, usual, findings)
+            return None
+        added, reverse = _options(words, 1, kind, usual[name])
     except BadValueError as error:
         word = node.words[error.index]
         findings.error(word.location, f"{_BLOCKS[kind]} {name}: {error}", width=word.width)
@@ -348,8 +348,7 @@ def _group(
             if word.text in names:
                 members[word.text] = None
             else:
-                text = f"group: there is no vrrp_instance {word.text}"
-                findings.error(word.location, text, "", word.width)
+                unknown_name(word, f"group: there is no vrrp_instance {word.text}", names, findings)
     if not members:
         keyword = setting.node.keyword
         text = f"vrrp_sync_group {setting.value} has no members"

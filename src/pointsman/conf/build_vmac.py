@@ -1,4 +1,4 @@
-"""use_vmac and its like: which virtual interfaces an instance has, and which of its addresses they bear."""
+"""use_vmac, use_ipvlan and so on: which virtual interfaces an instance has, and which addresses they bear."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import msgspec
 
 from pointsman.conf.build_addresses import Line, address_lines
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting, Settings
+from pointsman.conf.settings import Settings
 from pointsman.conf.tokens import Word
-from pointsman.conf.values import BadValueError, Interface
+from pointsman.conf.values import BadValueError, Interface, parse_address
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface
 
+_MODES = ("bridge", "private", "vepa")
 _MAC = re.compile(r"[0-9a-fA-F]{1,2}([:-][0-9a-fA-F]{1,2}){4,5}")
 
 
@@ -98,31 +99,65 @@ def _mac(router: int, family: int) -> bytes:
 def _own(
     block: Settings, interface: str, router: int, family: int, names: Names, findings: Findings
 ) -> VirtualInterface | None:
-    setting = block.last("use_vmac")
+    setting = block.last("use_vmac") or block.last("use_ipvlan")
     if setting is None:
         return None
+    keyword, values = setting.node.keyword, setting.node.values
+    is_ipvlan = keyword.text == "use_ipvlan"
+    if not is_ipvlan and block.has("use_ipvlan"):
+        text = "use_vmac and use_ipvlan contradict each other"
+        findings.error(keyword.location, text, "remove one of them", keyword.width)
     try:
-        name, mac, group = _options(setting.node.values, router)
+        options = _ipvlan_options(values, router, findings) if is_ipvlan else _options(values, router)
     except BadValueError as error:
-        _report(setting, error, findings)
+        word = values[min(error.index, len(values) - 1)]
+        findings.error(word.location, f"{keyword.text} {word.text}: {error}", width=word.width)
         return None
-    if name and not names.take(name):
-        word = setting.node.values[0]
-        findings.error(word.location, f"use_vmac {name}: another instance has it", width=word.width)
+    if options.name and not names.take(options.name):
+        text = f"{keyword.text} {options.name}: another instance has it"
+        findings.error(values[0].location, text, width=values[0].width)
     return VirtualInterface(
-        name=name or names.make(router, family),
+        name=options.name or names.make(router, family),
         base=interface,
-        mac=mac or _mac(router, family),
-        group=group,
+        mac=b"" if is_ipvlan else options.mac or _mac(router, family),
+        mode=options.mode,
+        group=options.group,
     )
 
 
-def _report(setting: Setting, error: BadValueError, findings: Findings) -> None:
-    word = setting.node.values[min(error.index, len(setting.node.values) - 1)]
-    findings.error(word.location, f"use_vmac {word.text}: {error}", width=word.width)
+class _Options(NamedTuple):
+    name: str
+    mac: bytes
+    group: int
+    mode: str = "private"
 
 
-def _options(words: Sequence[Word], router: int) -> tuple[str, bytes, int]:
+def _ipvlan_options(words: Sequence[Word], router: int, findings: Findings) -> _Options:
+    """`[[name] IF] [IP] [bridge|private|vepa] [group N]`. Raises BadValueError."""
+    mode, left = "bridge", []
+    for position, word in enumerate(words):
+        named = position > 0 and words[position - 1].text in ("name", "group")
+        if word.text in _MODES and not named:
+            mode = word.text
+        elif not named and _is_address(word.text):
+            text = "the address is not needed: adverts leave by the interface, with its address"
+            findings.warning(word.location, text, "remove it", word.width)
+        elif _MAC.fullmatch(word.text):
+            raise BadValueError("an ipvlan has no MAC address of its own; that is use_vmac", position)
+        else:
+            left.append(word)
+    return _options(left, router)._replace(mode=mode)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parse_address(text.partition("/")[0])
+    except BadValueError:
+        return False
+    return True
+
+
+def _options(words: Sequence[Word], router: int) -> _Options:
     """`[[name] IF] [MAC] [netlink_notify_msg] [group N]`. Raises BadValueError."""
     name, mac, group = "", b"", 0
     texts = [word.text for word in words]
@@ -149,7 +184,7 @@ def _options(words: Sequence[Word], router: int) -> tuple[str, bytes, int]:
                 raise BadValueError("a name stands there already", position)
             name = _name(text, position)
         position += 1
-    return name, mac, group
+    return _Options(name, mac, group)
 
 
 def _name(text: str, position: int) -> str:

@@ -31,8 +31,8 @@ def instance(
     preferences: Preferences,
     keys: KeyFiles,
     findings: Findings,
-) -> VrrpInstance | None:
-    """The instance of one block, or None when something it cannot do without is missing.
+) -> VrrpInstance:
+    """The instance of one block; `?` and 0 stand for an interface and a number that cannot be read.
 
     `defaults` is global_defs; `known` is what may be tracked by name; `names` gives those of interfaces,
     `preferences` those of rules; `keys` reads what stands in files.
@@ -56,7 +56,7 @@ def instance(
     built = VrrpInstance(
         name=name,
         interface=interface or "?",
-        virtual_router_id=virtual_router_id or 1,
+        virtual_router_id=virtual_router_id or 0,
         initial_state=state,
         priority=priority,
         version=version,
@@ -95,6 +95,7 @@ def instance(
         ),
         owner_ignores_adverts=_switch("owner_ignore_adverts", block, defaults),
         no_accept=_no_accept(block, findings),
+        vrf=block.get("vrf", str) or "",
         old_unicast_checksum=block.has("old_unicast_checksum")
         and "never" not in (block.get("old_unicast_checksum", tuple) or ()),
         checksum_without_pseudo_header=_first(
@@ -113,14 +114,14 @@ def instance(
         ),
         location=setting.location,
     )
-    if strict(block, defaults):
-        built = held_to_the_rules(built, setting, block, findings)
-    return built if interface is not None and virtual_router_id is not None else None
+    return held_to_the_rules(built, setting, block, findings) if strict(block, defaults) else built
 
 
 def _by_base(block: Settings, borne: Bearers, peers: tuple[Address, ...], findings: Findings) -> bool:
     """Whether adverts of an instance with a virtual MAC address leave by the base interface."""
     written = block.has("vmac_xmit_base")
+    if borne.own is not None and not borne.own.has_mac:
+        return True
     setting = block.last("use_vmac")
     if borne.own is None or setting is None or not peers or written:
         return written and borne.own is not None

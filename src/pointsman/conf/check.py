@@ -49,14 +49,17 @@ def _instances_among_each_other(config: Config, findings: Findings) -> None:
         elif same_name is not instance:
             text = f"vrrp_instance {instance.name} differs from {same_name.name} only by case"
             findings.warning(instance.location, text, "choose names that nobody confuses", _INSTANCE)
+        if not instance.virtual_router_id or instance.interface == "?":
+            continue
         same_router = routers.setdefault((instance.interface, instance.virtual_router_id), instance)
         if same_router is not instance:
+            place, width = findings.inside(instance.location, "virtual_router_id")
             findings.error(
-                instance.location,
+                place,
                 f"virtual_router_id {instance.virtual_router_id} on {instance.interface} is already that of "
                 f"{same_router.name}{_first_seen(same_router)}; their adverts would be mixed up",
                 "give one of them another virtual_router_id, on all routers",
-                _INSTANCE,
+                width,
             )
 
 
@@ -66,19 +69,20 @@ def _first_seen(item: VrrpInstance | VirtualServer) -> str:
 
 def _adverts(instance: VrrpInstance, findings: Findings) -> None:
     interval = instance.advert_interval
+    place, width = findings.inside(instance.location, "advert_int")
     if instance.version == 2 and interval != int(interval):
         findings.error(
-            instance.location,
+            place,
             f"{instance.name}: advert_int {interval:g}: VRRP version 2 counts whole seconds (RFC 3768)",
             f"write advert_int {max(1, round(interval))}, or version 3 on all routers",
-            _INSTANCE,
+            width,
         )
     if instance.version == 3 and (interval > 40.95 or round(interval * 100, 6) % 1):
         findings.error(
-            instance.location,
+            place,
             f"{instance.name}: advert_int {interval:g}: VRRP version 3 counts 1/100 s up to 40.95 s",
             "",
-            _INSTANCE,
+            width,
         )
 
 
@@ -87,21 +91,43 @@ def _unicast(instance: VrrpInstance, findings: Findings) -> None:
     own: dict[Address | None, str] = {address.address: "a virtual address" for address in instance.addresses}
     own[source] = "its own address"
     for peer in instance.unicast_peers:
+        place, width = findings.inside(instance.location, "unicast_peer", str(peer))
         if peer in own:
-            findings.error(
-                instance.location,
-                f"{instance.name} lists {peer}, {own[peer]}, among its unicast peers",
-                "list only the other routers",
-                _INSTANCE,
-            )
+            text = f"{instance.name} lists {peer}, {own[peer]}, among its unicast peers"
+            findings.error(place, text, "list only the other routers", width)
         elif source is not None and peer.version != source.version:
             text = (
                 f"{instance.name}: unicast peer {peer} and unicast_src_ip {source} are of different families"
             )
-            findings.error(instance.location, text, "use addresses of one family", _INSTANCE)
+            findings.error(place, text, "use addresses of one family", width)
+    _own_network(instance, findings)
     if source is not None and not instance.unicast_peers:
+        place, width = findings.inside(instance.location, "unicast_src_ip")
         text = f"{instance.name} has a unicast_src_ip but no unicast_peer, so it sends multicast"
-        findings.warning(instance.location, text, "add unicast_peer, or write mcast_src_ip", _INSTANCE)
+        findings.warning(place, text, "add unicast_peer, or write mcast_src_ip", width)
+
+
+def _own_network(instance: VrrpInstance, findings: Findings) -> None:
+    """Whether virtual addresses with a prefix are of the network in which the director has its address."""
+    source = instance.unicast_source or instance.multicast_source
+    networks = {
+        str(address.address): ipaddress.ip_network((address.address, address.prefix_length), strict=False)
+        for address in instance.addresses
+        if address.device == instance.interface
+        and address.prefix_length < address.address.max_prefixlen
+        and source is not None
+        and address.address.version == source.version
+    }
+    if source is None or any(source in network for network in networks.values()):
+        return
+    for address, network in networks.items():
+        place, width = findings.inside(instance.location, address)
+        text = (
+            f"{instance.name}: the virtual address {address} is of {network}, and {source}, the director's "
+            f"own address on {instance.interface}, is not"
+        )
+        findings.warning(place, text, "correct the address or its prefix, or name another dev", width)
+        return
 
 
 def _addresses(instance: VrrpInstance, findings: Findings) -> None:
@@ -111,8 +137,9 @@ def _addresses(instance: VrrpInstance, findings: Findings) -> None:
     every: Iterator[Address | None] = (address.address for address in instance.addresses)
     for address in (*every, instance.unicast_source, instance.multicast_source, *instance.unicast_peers):
         if address is not None and address.version == 6 and instance.version == 2:
+            place, width = findings.inside(instance.location, str(address))
             text = f"{instance.name}: {address}: VRRP version 2 knows no IPv6 (RFC 3768)"
-            findings.error(instance.location, text, "write version 3 on all routers", _INSTANCE)
+            findings.error(place, text, "write version 3 on all routers", width)
             return
 
 
@@ -152,15 +179,17 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
             text = f"the real server {address} is the virtual address itself"
             findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
         if server.sorry_server is not None and member.server.key == server.sorry_server.key:
+            place, width = findings.inside(server.location, "sorry_server")
             text = f"{member.server.key} is real server and sorry server of {server.service.key}"
-            findings.warning(member.location, text, "a sorry server should be another one", _MEMBER)
+            findings.warning(place, text, "a sorry server should be another one", width)
         for probe in member.checks:
             if isinstance(probe, NetworkCheck) and probe.connect_timeout > probe.delay_loop:
                 text = (
                     f"connect_timeout {probe.connect_timeout:g} exceeds delay_loop {probe.delay_loop:g}; "
                     "checks of a silent server take longer than the time between them"
                 )
-                findings.warning(probe.location, text, "lower connect_timeout", len("TCP_CHECK"))
+                place, width = findings.inside(probe.location, "connect_timeout")
+                findings.warning(place, text, "lower connect_timeout, or raise delay_loop", width)
 
 
 def _not_unicast(address: Address) -> bool:

@@ -11,7 +11,6 @@ from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 
-_INSTANCE = len("vrrp_instance")
 _MEMBER = len("real_server")
 
 InterfaceNetwork = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -39,14 +38,15 @@ def check_live(config: Config, host: Host, findings: Findings) -> None:
 
 
 def _interfaces(instance: VrrpInstance, host: Host, findings: Findings) -> None:
+    place, width = findings.inside(instance.location, "interface")
     for name in instance.arrivals:
         if name not in host:
             text = f"{instance.name}: there is no interface {name} here"
             listed = ", ".join(sorted(host)) or "none"
-            findings.error(instance.location, text, f"the interfaces are: {listed}", _INSTANCE)
+            findings.error(place, text, f"the interfaces are: {listed}", width)
         elif not host[name].up:
             text = f"{instance.name}: the interface {name} is down: the instance would be in FAULT"
-            findings.warning(instance.location, text, f"ip link set {name} up", _INSTANCE)
+            findings.warning(place, text, f"ip link set {name} up", width)
 
 
 def _own_address(instance: VrrpInstance, host: Host, findings: Findings) -> None:
@@ -54,12 +54,14 @@ def _own_address(instance: VrrpInstance, host: Host, findings: Findings) -> None
     source = instance.unicast_source if instance.unicast_peers else instance.multicast_source
     if source is not None and source not in own:
         word = "unicast_src_ip" if instance.unicast_peers else "mcast_src_ip"
+        place, width = findings.inside(instance.location, word)
         text = f"{instance.name}: {word} {source} is no address of this host"
-        findings.error(instance.location, text, f"write one of {_listed(own)}", _INSTANCE)
+        findings.error(place, text, f"write one of {_listed(own)}", width)
     for peer in instance.unicast_peers:
         if peer in own:
+            place, width = findings.inside(instance.location, "unicast_peer", str(peer))
             text = f"{instance.name}: unicast peer {peer} is this host itself"
-            findings.error(instance.location, text, "list only the other routers", _INSTANCE)
+            findings.error(place, text, "list only the other routers", width)
 
 
 def _virtual_address(instance: VrrpInstance, address: VirtualAddress, host: Host, findings: Findings) -> None:
@@ -75,7 +77,8 @@ def _virtual_address(instance: VrrpInstance, address: VirtualAddress, host: Host
         listed = _listed(set(networks))
         text = f"{instance.name}: {address.address} is in no network of {device} ({listed})"
         remedy = "correct the address or dev, or make sure that the router has a route to it"
-        findings.warning(instance.location, text, remedy, _INSTANCE)
+        place, width = findings.inside(instance.location, str(address.address))
+        findings.warning(place, text, remedy, width)
 
 
 def _wide(interface: InterfaceNetwork) -> bool:

@@ -42,32 +42,38 @@ def _number(instance: VrrpInstance) -> int:
 
 
 def _instances(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
-    def error(text: str, remedy: str) -> None:
-        findings.error(own.location, f"{own.name}: {text}", remedy, _INSTANCE)
+    def error(word: str, text: str, remedy: str) -> None:
+        place, width = findings.inside(own.location, word)
+        findings.error(place, f"{own.name}: {text}", remedy, width)
 
-    def warning(text: str, remedy: str) -> None:
-        findings.warning(own.location, f"{own.name}: {text}", remedy, _INSTANCE)
+    def warning(word: str, text: str, remedy: str) -> None:
+        place, width = findings.inside(own.location, word)
+        findings.warning(place, f"{own.name}: {text}", remedy, width)
 
     if own.version != peer.version:
         text = f"VRRP version {own.version} here, {peer.version} at the peer: neither hears the other"
-        error(f"{text}, both become master", "one version on both")
+        error("version", f"{text}, both become master", "one version on both")
     if own.advert_interval != peer.advert_interval:
         text = f"advert_int {own.advert_interval:g} here, {peer.advert_interval:g} at the peer"
         if own.version == 2:
-            error(f"{text}: version 2 drops such adverts, both become master", "one interval on both")
+            text = f"{text}: version 2 drops such adverts, both become master"
+            error("advert_int", text, "one interval on both")
         else:
-            warning(text, "one interval on both")
+            warning("advert_int", text, "one interval on both")
     if _password(own) != _password(peer):
-        error("the authentication differs: both become master", "the same authentication block on both")
+        text = "the authentication differs: both become master"
+        error("authentication", text, "the same authentication block on both")
     if _signed(own) != _signed(peer):
-        error("the auth_hmac blocks differ: both become master", "the same keys and modes on both")
+        text = "the auth_hmac blocks differ: both become master"
+        error("auth_hmac", text, "the same keys and modes on both")
     if own.multicast_group != peer.multicast_group:
-        error("the multicast groups differ: both become master", "the same mcast_dst_ip on both")
+        text = "the multicast groups differ: both become master"
+        error("mcast_dst_ip", text, "the same mcast_dst_ip on both")
     if {each.address for each in own.addresses} != {each.address for each in peer.addresses}:
         ours = _listed({str(each.address) for each in own.addresses})
         others = _listed({str(each.address) for each in peer.addresses})
         text = f"virtual addresses {ours} here, {others} at the peer: some vanish with a change of master"
-        error(text, "the same virtual_ipaddress block on both")
+        error("virtual_ipaddress", text, "the same virtual_ipaddress block on both")
     _priorities(own, peer, findings)
     _paths(own, peer, findings)
 
@@ -75,31 +81,37 @@ def _instances(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> Non
 def _priorities(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
     if own.priority == peer.priority:
         text = f"{own.name}: both have priority {own.priority}: the higher address decides who is master"
-        findings.warning(own.location, text, "give one of them a lower priority", _INSTANCE)
+        place, width = findings.inside(own.location, "priority")
+        findings.warning(place, text, "give one of them a lower priority", width)
     if own.initial_state is VrrpState.MASTER and peer.initial_state is VrrpState.MASTER:
         text = f"{own.name}: state MASTER on both"
-        findings.warning(own.location, text, "state BACKUP on the one with the lower priority", _INSTANCE)
+        place, width = findings.inside(own.location, "state")
+        findings.warning(place, text, "state BACKUP on the one with the lower priority", width)
     higher, lower = (own, peer) if own.priority > peer.priority else (peer, own)
     contradiction = higher.priority > lower.priority and lower.initial_state is VrrpState.MASTER
     if contradiction and higher.initial_state is VrrpState.BACKUP:
         text = f"{own.name}: the director with the lower priority ({lower.priority}) has state MASTER"
-        findings.warning(own.location, text, "state MASTER belongs to the higher priority", _INSTANCE)
+        place, width = findings.inside(own.location, "state")
+        findings.warning(place, text, "state MASTER belongs to the higher priority", width)
 
 
 def _paths(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
     if bool(own.unicast_peers) != bool(peer.unicast_peers):
         text = f"{own.name}: unicast on one side, multicast on the other: neither hears the other"
-        findings.error(own.location, text, "unicast_peer on both, or on neither", _INSTANCE)
+        place, width = findings.inside(own.location, "unicast_peer")
+        findings.error(place, text, "unicast_peer on both, or on neither", width)
         return
     pairs = (("here", own, peer, "the peer"), ("at the peer", peer, own, "this director"))
     for where, speaker, listener, name in pairs:
         source = listener.unicast_source
         if speaker.unicast_peers and source is not None and source not in speaker.unicast_peers:
             text = f"{own.name}: the unicast_peer block {where} lacks {source}, the unicast_src_ip of {name}"
-            findings.error(own.location, text, f"add {source}", _INSTANCE)
+            place, width = findings.inside(own.location, "unicast_peer")
+            findings.error(place, text, f"add {source}", width)
     if own.unicast_source is not None and own.unicast_source == peer.unicast_source:
         text = f"{own.name}: both have the unicast_src_ip {own.unicast_source}"
-        findings.error(own.location, text, "each director's own address", _INSTANCE)
+        place, width = findings.inside(own.location, "unicast_src_ip")
+        findings.error(place, text, "each director's own address", width)
 
 
 def _password(instance: VrrpInstance) -> object:

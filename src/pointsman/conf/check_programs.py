@@ -39,13 +39,17 @@ def check_programs(config: Config, inspect: Inspector, findings: Findings) -> No
         told.add(path)
         program = inspect(path)
         if program is None:
-            findings.warning(location, f"there is no program {path} here", "install it, or correct the path")
+            text, remedy = f"there is no program {path} here", "install it, or correct the path"
         elif not program.executable:
-            findings.warning(location, f"{path} cannot be run: it is not executable", f"chmod +x {path}")
+            text, remedy = f"{path} cannot be run: it is not executable", f"chmod +x {path}"
         elif program.changeable_by_others:
-            place = program.changeable_by_others
-            text = f"{path} runs with rights that others than root can take: {place} is writable for them"
-            findings.warning(location, text, f"chown root {place}; chmod go-w {place}")
+            open_ = program.changeable_by_others
+            text = f"{path} runs with rights that others than root can take: {open_} is writable for them"
+            remedy = f"chown root {open_}; chmod go-w {open_}"
+        else:
+            continue
+        place, width = findings.inside(location, path)
+        findings.warning(place, text, remedy, width)
 
 
 def _commands(config: Config) -> Iterator[tuple[Command, Location | None]]:

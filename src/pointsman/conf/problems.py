@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -14,6 +15,25 @@ if TYPE_CHECKING:
 
 MAX_PROBLEMS = 500
 """After so many errors reading stops, after so many warnings and notes the others are only counted."""
+
+
+MAX_LOOKED_AT = 1000
+"""Lines of a block in which the place of a word is looked for."""
+
+_TOKEN = re.compile(r'[{}]|"[^"]*"?|[^\s{}"]+')
+
+
+class Place(NamedTuple):
+    """Where a problem is, and how many characters are meant."""
+
+    location: Location | None
+    width: int
+
+
+def _is_word(token: str, wanted: str) -> bool:
+    """Whether a word of a file is this one, perhaps with a prefix length or arguments; all are no word."""
+    text = token.strip('"')
+    return text == wanted or text.startswith((f"{wanted}/", f"{wanted} ")) or not wanted
 
 
 class Severity(enum.Enum):
@@ -89,6 +109,31 @@ class Findings:
     def said(self) -> int:
         """How many problems there are."""
         return sum(self._count.values())
+
+    def inside(self, block: Location | None, *words: str) -> Place:
+        """Where words stand, one behind the other, in the block that begins at a place.
+
+        As far as they are seen there: it is the block itself when the first one is not, as when it comes from
+        a definition or from another file.
+        """
+        source = self._sources.get(block.file) if block else None
+        if block is None or source is None:
+            return Place(block, 1)
+        found, wanted, depth = Place(block, 1), ("", *words), 0
+        for number in range(block.line, block.line + MAX_LOOKED_AT):
+            start = block.column - 1 if number == block.line else 0
+            for token in _TOKEN.finditer(source.line(number), start):
+                if token[0][0] in "#!":
+                    break
+                depth += (token[0] == "{") - (token[0] == "}")
+                if token[0] == "}" and depth <= 0:
+                    return found
+                if _is_word(token[0], wanted[0]):
+                    place = Location(block.file, number, token.start() + 1)
+                    found, wanted = Place(place, len(token[0])), wanted[1:]
+                    if not wanted:
+                        return found
+        return found
 
     def problems(self) -> tuple[Problem, ...]:
         """Everything found, in the order of the files' lines; what was only counted comes last."""

@@ -106,6 +106,13 @@ def value_problem(findings: Findings, node: Node, error: BadValueError, kind: ob
     findings.error(word.location, text, f"did you mean {likely}?" if likely else "", word.width)
 
 
+def unknown_name(word: Word, text: str, known: Iterable[str], findings: Findings) -> None:
+    """Report a name of something that is defined nowhere, and the one that was probably meant."""
+    likely = closest(word.text, known)
+    remedy = f"did you mean {likely}?" if likely else "define it, or correct the name"
+    findings.error(word.location, text, remedy, word.width)
+
+
 def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) -> None:
     word = node.keyword
     if row.opens and node.block is None:

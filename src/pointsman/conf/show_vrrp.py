@@ -95,8 +95,15 @@ def _virtual_interfaces(instance: VrrpInstance) -> Iterator[str]:
     own = instance.own_interface
     if own is not None:
         group = f" group {own.group}" if own.group else ""
-        yield f"use_vmac {own.name} {own.mac.hex(':')}{group}"
-    if instance.advertises_by_base:
+        kind = (
+            f"use_vmac {own.name} {own.mac.hex(':')}"
+            if own.has_mac
+            else f"use_ipvlan name {own.name} {own.mode}"
+        )
+        yield kind + group
+    if instance.vrf:
+        yield f"vrf {instance.vrf}"
+    if instance.advertises_by_base and (own is None or own.has_mac):
         yield "vmac_xmit_base"
     if instance.extra_announcements:
         everywhere = "all " if instance.extra_everywhere else ""

@@ -109,7 +109,15 @@ VRRP: list[Keyword] = [
     ),
     honoured(_V, "vmac_xmit_base", Flag(), "Adverts leave by the interface, not by that of use_vmac."),
     honoured(_V, "use_vmac_addr", Flag(), "The same for addresses on other interfaces (dev)."),
-    *refused(_V, "use_ipvlan vrf", "not implemented; use_vmac is"),
+    honoured(
+        _V,
+        "use_ipvlan",
+        Anything("[NAME] [bridge|private|vepa] [group N]", words=8),
+        "The addresses live on an ipvlan, with the interface's MAC address; adverts leave by the interface.",
+    ),
+    honoured(
+        _V, "vrf", Interface(), "The interface has to be in this VRF; virtual ones follow it by themselves."
+    ),
     *accepted(_V, "dont_track_primary", "an interface that is down cannot speak VRRP; it is always watched"),
     *(
         honoured(

@@ -31,6 +31,7 @@ from pointsman.daemon.vrrp_crew import Crew
 from pointsman.daemon.vrrp_host_checks import (
     EnvironmentProblemError,
     check_devices,
+    check_kinds,
     way_out,
 )
 from pointsman.daemon.vrrp_interfaces import remove_strays, shield, sysctls
@@ -154,6 +155,7 @@ class VrrpProcess:
             ) from error
         if not patient:
             check_devices(instances, self._links)
+            check_kinds(instances, self._links, self._netlink)
         self._agenda: Agenda[Router] = Agenda()
         self._crew = Crew(self._host, run_directory, self._selector, self._report, self._agenda)
         self._routers = self._crew.routers

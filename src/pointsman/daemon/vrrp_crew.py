@@ -17,6 +17,7 @@ from pointsman.daemon.vrrp_endpoint import Endpoint
 from pointsman.daemon.vrrp_host_checks import (
     EnvironmentProblemError,
     check_devices,
+    check_kinds,
     find_own_address,
     way_out,
 )
@@ -109,6 +110,7 @@ class Crew:
         self._check_shield(instances)
         interfaces = {router.instance.interface for router in self.routers}
         check_devices((each for each in instances if each.interface not in interfaces), self._host.links)
+        check_kinds(instances, self._host.links, self._host.netlink)
         for instance in instances:
             self._own_address(instance, present, patient=instance.interface in interfaces)
         wanted = {instance.name: instance for instance in instances}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
+from functools import partial
 
 from pointsman.daemon.vrrp_router import Router
 from pointsman.model.address import Address
@@ -48,9 +49,11 @@ class Endpoint:
         self._pressing = False
         self._socket: AdvertSocket | None = None
         self._index = 0
+        self._selector: selectors.BaseSelector | None = None
 
     def open(self, link: Link | None, selector: selectors.BaseSelector) -> None:
         """Have a socket on the interface as it is now (it may have been made anew). Raises OSError."""
+        self._selector = selector
         if link is not None and self._socket is not None and link.index == self._index:
             return
         if self._socket is not None:
@@ -66,26 +69,38 @@ class Endpoint:
     def take(self, router: Router) -> None:
         """This router sends and receives here."""
         self.routers[router.instance.virtual_router_id] = router
-        router.socket = self._socket
+        router.socket, router.ear = self._socket, self
 
     def release(self, router: Router) -> None:
         """This router does so no more; one that never did is no matter."""
         if self.routers.get(router.instance.virtual_router_id) is router:
             del self.routers[router.instance.virtual_router_id]
-            router.socket = None
+            router.deafen()
 
     def _share(self, advert_socket: AdvertSocket | None) -> None:
         self._socket = advert_socket
         for router in self.routers.values():
             router.socket = advert_socket
 
+    def listen(self, advert_socket: AdvertSocket) -> None:
+        """On this one, too."""
+        if self._selector is not None:
+            self._selector.register(advert_socket, selectors.EVENT_READ, partial(self._drain, advert_socket))
+
+    def ignore(self, advert_socket: AdvertSocket) -> None:
+        """This one no more."""
+        if self._selector is not None:
+            self._selector.unregister(advert_socket)
+
     def drain(self) -> None:
         """Hand every waiting packet to its router."""
-        if self._socket is None:
-            return
+        if self._socket is not None:
+            self._drain(self._socket)
+
+    def _drain(self, advert_socket: AdvertSocket) -> None:
         if len(self.routers) > CROWD or self._pressed():
             time.sleep(BREATH)
-        for arrival in self._socket.receive(self._takes):
+        for arrival in advert_socket.receive(self._takes):
             datagram = arrival.datagram
             number = router_of(datagram.payload, self._protocol)
             router = self.routers.get(number) if number is not None else None

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VrrpInstance
+from pointsman.net import virtual_links
 from pointsman.net.addresses import InterfaceAddress
 from pointsman.net.links import Link
+from pointsman.net.netlink import NetlinkSocket
 
 
 class EnvironmentProblemError(Exception):
@@ -25,6 +27,27 @@ def check_devices(instances: Iterable[VrrpInstance], present: dict[str, Link]) -
                 raise EnvironmentProblemError(
                     f"vrrp_instance {instance.name}: interface {device} does not exist (there are: {known})"
                 )
+
+
+def check_kinds(instances: Iterable[VrrpInstance], present: dict[str, Link], netlink: NetlinkSocket) -> None:
+    """Raises EnvironmentProblemError: virtual interfaces that this kernel cannot make, another VRF."""
+    for instance in instances:
+        for each in instance.virtual_interfaces:
+            kind = "macvlan" if each.has_mac else "ipvlan"
+            if not virtual_links.has_kind(netlink, kind):
+                word, instead = ("use_vmac", "") if each.has_mac else ("use_ipvlan", ", or write use_vmac")
+                raise EnvironmentProblemError(
+                    f"vrrp_instance {instance.name}: this kernel has no {kind} ({word}); "
+                    f"take one that has it (CONFIG_{kind.upper()}), or remove {word}{instead}"
+                )
+        link, vrf = present.get(instance.interface), present.get(instance.vrf)
+        if not instance.vrf or link is None:
+            continue
+        if vrf is None or virtual_links.vrf_of(netlink, link) != vrf.index:
+            raise EnvironmentProblemError(
+                f"vrrp_instance {instance.name}: interface {link.name} is not in VRF {instance.vrf}; "
+                f"do: ip link set {link.name} master {instance.vrf}"
+            )
 
 
 def _devices(instance: VrrpInstance) -> list[str]:

@@ -8,7 +8,9 @@ report of the kernel.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from pointsman.daemon.vrrp_shield import Shield
 from pointsman.model.vrrp import VirtualInterface, VrrpInstance
@@ -23,16 +25,31 @@ from pointsman.vrrp.admission import protocol_of
 log = logging.getLogger("vrrp")
 
 
+class Ear(Protocol):
+    """What hands arriving packets to their routers."""
+
+    def listen(self, advert_socket: AdvertSocket) -> None: ...
+
+    def ignore(self, advert_socket: AdvertSocket) -> None: ...
+
+
 class VirtualInterfaces:
     """Of one instance; without any, every method does nothing."""
 
     def __init__(
-        self, instance: VrrpInstance, netlink: NetlinkSocket, links: dict[str, Link], sysctls: Sysctls
+        self,
+        instance: VrrpInstance,
+        netlink: NetlinkSocket,
+        links: dict[str, Link],
+        sysctls: Sysctls,
+        ear: Callable[[], Ear | None],
     ) -> None:
         self._instance = instance
         self._netlink = netlink
         self._links = links
         self._sysctls = sysctls
+        self._ear = ear
+        self._listener: Ear | None = None
         self._indexes: dict[str, int] = {}
         """Of those that are there and are ours; a stranger of the same name is left alone."""
         self._up = False
@@ -71,6 +88,7 @@ class VirtualInterfaces:
             self.ensure()
             self._up = residual
             self._switch(residual)
+            self.voice()
         if wishes := self._wishes():
             self._sysctls.wish(self._owner, wishes)
 
@@ -84,10 +102,12 @@ class VirtualInterfaces:
         if self._instance.virtual_interfaces and up is not self._up:
             self._up = up
             self._switch(up)
+            if not up:
+                self.hush()
 
     def remove(self) -> None:
         """For good."""
-        self._close()
+        self.hush()
         for name in self._present():
             try:
                 virtual_links.remove(self._netlink, self._links.pop(name).index)
@@ -97,7 +117,10 @@ class VirtualInterfaces:
         self._sysctls.withdraw(self._owner)
 
     def voice(self) -> AdvertSocket | None:
-        """What adverts are sent through while the interfaces are up; None: through the base."""
+        """What adverts are sent through while the interfaces are up; None: through the base.
+
+        It listens, too: what another master sends with the same MAC address comes in here, and not below.
+        """
         wanted = self._instance.own_interface
         if not self._up or wanted is None or self._instance.advertises_by_base:
             return None
@@ -105,20 +128,30 @@ class VirtualInterfaces:
             return None
         link = self._links[wanted.name]
         if self._socket is None or self._socket_index != link.index:
-            self._close()
+            self.hush()
             try:
                 self._socket = AdvertSocket(
-                    *(link, None, self._instance.family), listens=False, protocol=protocol_of(self._instance)
+                    *(link, None, self._instance.family),
+                    virtual=True,
+                    protocol=protocol_of(self._instance),
+                    group=self._instance.multicast_group,
                 )
             except OSError as error:
                 self._complain(f"({self._instance.name}) cannot send on {link.name}: {error.strerror}")
+                return None
             self._socket_index = link.index
+            self._listener = self._ear()
+            if self._listener is not None:
+                self._listener.listen(self._socket)
         return self._socket
 
-    def _close(self) -> None:
+    def hush(self) -> None:
+        """Close what adverts are sent through; it is opened again when it is needed."""
         if self._socket is not None:
+            if self._listener is not None:
+                self._listener.ignore(self._socket)
             self._socket.close()
-            self._socket = None
+            self._socket = self._listener = None
 
     def _present(self) -> list[str]:
         links = self._links
@@ -154,16 +187,15 @@ def _settings(interface: VirtualInterface, families: set[int]) -> list[Wish]:
     """What the two interfaces of one segment need, so that each answers for its own addresses only.
 
     The base: arp_ignore 1 as in keepalived, lest it answers for the virtual addresses with its own MAC
-    address; arp_announce 2, lest it teaches the neighbours so in its own questions. keepalived's arp_filter
-    is left out: with it the base may not answer for its own address. rp_filter 2 (loose) on the virtual one
-    and not 0, because the kernel takes the larger of this and all.rp_filter, which can then stay as it is.
+    address; arp_announce 2, lest it teaches the neighbours so in its own questions, or asks with the address
+    of an ipvlan, to which the kernel then hands the answer. keepalived's arp_filter is left out: with it the
+    base may not answer for its own address. rp_filter 2 (loose) on the virtual one and not 0, because the
+    kernel takes the larger of this and all.rp_filter, which can then stay as it is.
     """
     name, base = interface.name, interface.base
-    wishes = []
-    if interface.has_mac:
-        wishes += [Wish(f"ipv4/conf/{base}/arp_ignore", 1), Wish(f"ipv4/conf/{base}/arp_announce", 2)]
-        wishes += [Wish(f"ipv4/conf/{name}/arp_ignore", 1)]
+    wishes = [Wish(f"ipv4/conf/{base}/arp_ignore", 1), Wish(f"ipv4/conf/{base}/arp_announce", 2)]
     wishes += [
+        Wish(f"ipv4/conf/{name}/arp_ignore", 1),
         Wish(f"ipv4/conf/{name}/accept_local", 1),
         Wish(f"ipv4/conf/{name}/rp_filter", 2),
         Wish(f"ipv4/conf/{name}/promote_secondaries", 1),

@@ -11,7 +11,7 @@ from time import time as wall_clock
 from pointsman.daemon.messages import InstanceChanged
 from pointsman.daemon.vrrp_agenda import Agenda
 from pointsman.daemon.vrrp_belongings import Belongings, Host
-from pointsman.daemon.vrrp_interfaces import VirtualInterfaces
+from pointsman.daemon.vrrp_interfaces import Ear, VirtualInterfaces
 from pointsman.daemon.vrrp_memory import Memory
 from pointsman.daemon.vrrp_notices import Notice
 from pointsman.model.address import Address
@@ -67,7 +67,9 @@ class Router:
         """What static address, route or rule it cannot work without (track_group)."""
         self.machine = VrrpMachine(instance, own_address)
         self._belongings = Belongings(instance, host)
-        self._virtual = VirtualInterfaces(instance, host.netlink, host.links, host.sysctls)
+        self.ear: Ear | None = None
+        """Where adverts to it are heard."""
+        self._virtual = VirtualInterfaces(instance, host.netlink, host.links, host.sysctls, lambda: self.ear)
         self._guard = Guard(instance)
         self._host = host
         self._memory = memory
@@ -149,6 +151,11 @@ class Router:
         self._memory.forget()
         counts = ", ".join(f"{name} {count}" for name, count in sorted(self.counters.items()))
         log.info("(%s) adverts: %s", self.instance.name, counts or "none")
+
+    def deafen(self) -> None:
+        """It is heard elsewhere from now on, or nowhere."""
+        self._virtual.hush()
+        self.socket = self.ear = None
 
     def knows(self, sender: Address) -> bool:
         """Whether an advert of this sender has been accepted: a flood of others does not drown it."""

@@ -288,6 +288,13 @@ def _firewall(facts: RealServerFacts) -> Iterable[Finding]:
 
 
 def _listening(facts: RealServerFacts) -> Iterable[Finding]:
+    for vip in facts.vips:
+        if not facts.ports.get(vip):
+            yield unknown(
+                "listening",
+                f"no port of {vip} was named, so no program was looked for: pointsman doctor "
+                f"{bracketed(vip, 0).removesuffix('0')}PORT",
+            )
     for vip, ports in facts.ports.items():
         anywhere = {str(vip), "0.0.0.0", "::"} if vip.version == 4 else {str(vip), "::"}
         if _redirected(facts.host, vip):

@@ -170,6 +170,8 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     """The virtual interface that bears the addresses without `dev`, and that adverts leave by."""
     advertises_by_base: bool = False
     """Adverts leave by `interface` all the same (vmac_xmit_base)."""
+    vrf: str = ""
+    """The VRF that the interface has to be in; empty: whichever it is in, if any."""
     other_interfaces: tuple[VirtualInterface, ...] = ()
     """Virtual interfaces of single addresses (use_vmac_addr, use_vmac behind an address)."""
     extra_announcements: int = 0

@@ -26,9 +26,9 @@ _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 _IP_PKTINFO, _IPV6_FREEBIND = 8, 78
 _SO_ATTACH_FILTER = 26
-_DROP = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))
-_DEAF = struct.pack("@HP", 1, ctypes.addressof(_DROP))
-"""A classic BPF program (struct sock_fprog) of one instruction: drop."""
+_LINK_LAYER = 0xFFE00000
+"""SKF_LL_OFF: where the Ethernet header is for classic BPF."""
+_LOAD_WORD, _LOAD_HALF, _JUMP_EQUAL, _RETURN = 0x20, 0x28, 0x15, 0x06
 _TIMESPEC = struct.Struct("@ll")
 _PKTINFO6 = struct.Struct("=16si")
 _RECEIVE_BUFFER = 1 << 20
@@ -48,9 +48,10 @@ class Arrival(msgspec.Struct, frozen=True):
 class AdvertSocket:
     """Sends and receives packets of protocol 112 on one interface. Non-blocking.
 
-    `source` None: multicast, member of 224.0.0.18, or ff02::12 when `family` is 6. One that does not listen
-    only sends, from any address of this host. Raises OSError (EADDRNOTAVAIL: the source is no address of this
-    host; EPERM: CAP_NET_RAW is missing).
+    `source` None: multicast, member of 224.0.0.18, or ff02::12 when `family` is 6. A `virtual` one, on a
+    macvlan, sends from any address of this host, and hears only what has the macvlan's own MAC address as
+    source: another router's with the same virtual MAC address, which the kernel keeps from the interface
+    below. Raises OSError (EADDRNOTAVAIL: the source is no address of this host; EPERM: no CAP_NET_RAW).
     """
 
     def __init__(
@@ -58,13 +59,13 @@ class AdvertSocket:
         link: Link,
         source: Address | None,
         family: int = 4,
-        listens: bool = True,
+        virtual: bool = False,
         protocol: int = PROTOCOL,
         group: Address | None = None,
     ) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._index = link.index
-        self._listens = listens
+        self._virtual = virtual
         self._protocol = protocol
         self._version = family if source is None else source.version
         self._group = group or (GROUP if self._version == 4 else GROUP6)
@@ -84,8 +85,8 @@ class AdvertSocket:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         own.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         own.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 6)
-        if not self._listens:
-            own.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, _DEAF)
+        if self._virtual:
+            _hear_only(own, link.mac)
         if self._version == 4:
             self._configure_ipv4(link, source)
         else:
@@ -101,8 +102,6 @@ class AdvertSocket:
         if source is None:
             own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, TTL)
             own.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
-        if not self._listens:
-            return
         if source is None:
             membership = struct.pack("=4s4si", self._group.packed, bytes(4), link.index)
             own.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
@@ -118,10 +117,9 @@ class AdvertSocket:
         if source is None:
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, TTL)
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
-        if not self._listens:
+        if self._virtual:
             # The link-local source is the base interface's: a virtual one has none.
             own.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
-            return
         if source is None:
             membership = self._group.packed + struct.pack("=i", link.index)
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
@@ -181,6 +179,22 @@ class AdvertSocket:
                 self.malformed += 1
                 continue
             yield Arrival(datagram, at, packet if self._version == 4 else b"")
+
+
+def _hear_only(advert_socket: socket.socket, mac: bytes) -> None:
+    """Let frames from this MAC address in, and no others."""
+    first, second = struct.unpack("!IH", mac)
+    program = (
+        (_LOAD_WORD, 0, 0, _LINK_LAYER + 6),
+        (_JUMP_EQUAL, 0, 3, first),
+        (_LOAD_HALF, 0, 0, _LINK_LAYER + 10),
+        (_JUMP_EQUAL, 0, 1, second),
+        (_RETURN, 0, 0, 0xFFFF),
+        (_RETURN, 0, 0, 0),
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in program))
+    filter_program = struct.pack("@HP", len(program), ctypes.addressof(code))  # struct sock_fprog
+    advert_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_program)
 
 
 def _ipv6(payload: bytes, control: _Control, sender: str) -> Datagram:

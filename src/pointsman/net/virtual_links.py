@@ -1,10 +1,12 @@
 """Virtual interfaces of VRRP: macvlan with the virtual router's MAC address (RFC 5798 section 7.3), ipvlan.
 
-Those that we make bear our alias (`ip link show`), so that whoever comes after a crash knows them.
+Those that we make bear our alias (`ip link show`), so that whoever comes after a crash knows them. They are
+in the same VRF as the interface below.
 """
 
 from __future__ import annotations
 
+import errno
 import struct
 
 from pointsman.model.vrrp import VirtualInterface
@@ -15,7 +17,7 @@ ALIAS = b"pointsman vrrp"
 
 _INFO = struct.Struct("=BxHiII")
 _IFF_UP = 1
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO = 1, 3, 5, 18
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 5, 10, 18
 _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP = 20, 26, 27
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _IFLA_MACVLAN_MODE, _MACVLAN_PRIVATE = 1, 1
@@ -37,6 +39,7 @@ def ensure(netlink: NetlinkSocket, wanted: VirtualInterface, base: Link) -> tupl
                 f"interface {wanted.name} exists, but is no virtual interface on {wanted.base} as "
                 "configured; remove it, or write another name"
             )
+        _follow(netlink, present, base)
         return present, False
     _one(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _creation(wanted, base)))
     made = links(netlink)[wanted.name]
@@ -44,7 +47,34 @@ def ensure(netlink: NetlinkSocket, wanted: VirtualInterface, base: Link) -> tupl
     mode = attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))
     details = attribute(_IFLA_AF_SPEC, attribute(_AF_INET6, mode)) + attribute(_IFLA_IFALIAS, ALIAS)
     _one(netlink, Request(RTM_NEWLINK, 0, _INFO.pack(0, 0, made.index, 0, 0) + details))
+    _follow(netlink, made, base)
     return made, True
+
+
+def has_kind(netlink: NetlinkSocket, kind: str) -> bool:
+    """Whether this kernel can make interfaces of a kind that lie upon others; none is made. OSError."""
+    unfinished = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind.encode()))
+    try:
+        _one(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _INFO.pack(0, 0, 0, 0, 0) + unfinished))
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise
+        return error.errno != errno.EOPNOTSUPP
+    return True
+
+
+def vrf_of(netlink: NetlinkSocket, link: Link) -> int:
+    """The index of the VRF that an interface is in; 0: none. Raises OSError."""
+    (master,) = struct.unpack("=I", _details(netlink, link.index).get(_IFLA_MASTER, bytes(4)))
+    return master if master and _kind(_details(netlink, master)) == b"vrf" else 0
+
+
+def _follow(netlink: NetlinkSocket, link: Link, base: Link) -> None:
+    """Into the VRF of the base, or out of any. Raises OSError."""
+    vrf = vrf_of(netlink, base)
+    if vrf != vrf_of(netlink, link):
+        master = attribute(_IFLA_MASTER, struct.pack("=I", vrf))
+        _one(netlink, Request(RTM_NEWLINK, 0, _INFO.pack(0, 0, link.index, 0, 0) + master))
 
 
 def switch(netlink: NetlinkSocket, index: int, up: bool) -> None:
@@ -59,7 +89,9 @@ def remove(netlink: NetlinkSocket, index: int) -> None:
 
 def ours(netlink: NetlinkSocket) -> list[Link]:
     """Every interface with our alias. Raises OSError."""
-    return [link for link in links(netlink).values() if _details(netlink, link).get(_IFLA_IFALIAS) == ALIAS]
+    return [
+        link for link in links(netlink).values() if _details(netlink, link.index).get(_IFLA_IFALIAS) == ALIAS
+    ]
 
 
 def _one(netlink: NetlinkSocket, request: Request) -> None:
@@ -85,8 +117,12 @@ def _creation(wanted: VirtualInterface, base: Link) -> bytes:
     )
 
 
-def _details(netlink: NetlinkSocket, link: Link) -> dict[int, bytes]:
-    answer = netlink.get(RTM_GETLINK, _INFO.pack(0, 0, link.index, 0, 0))
+def _kind(details: dict[int, bytes]) -> bytes:
+    return attributes(details.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b"").rstrip(b"\0")
+
+
+def _details(netlink: NetlinkSocket, index: int) -> dict[int, bytes]:
+    answer = netlink.get(RTM_GETLINK, _INFO.pack(0, 0, index, 0, 0))
     found = attributes(answer.payload, _INFO.size) if answer else {}
     if _IFLA_IFALIAS in found:
         found[_IFLA_IFALIAS] = found[_IFLA_IFALIAS].rstrip(b"\0")
@@ -94,8 +130,8 @@ def _details(netlink: NetlinkSocket, link: Link) -> dict[int, bytes]:
 
 
 def _is(netlink: NetlinkSocket, present: Link, wanted: VirtualInterface, base: Link) -> bool:
-    found = _details(netlink, present)
-    kind = attributes(found.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b"").rstrip(b"\0")
+    found = _details(netlink, present.index)
+    kind = _kind(found)
     lower = found.get(_IFLA_LINK, b"") == struct.pack("=i", base.index)
     if wanted.has_mac:
         return kind == b"macvlan" and lower and present.mac == wanted.mac

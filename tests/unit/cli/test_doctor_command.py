@@ -21,3 +21,12 @@ def test_a_remedy_is_whole_and_a_reason_is_wrapped() -> None:
     words = out.getvalue().split()
     assert [words.count(word) for word in ("found", "reason", "advice")] == [30, 30, 30]
     assert all(len(line.rstrip()) <= 80 for line in lines if COMMAND not in line)
+
+
+def test_the_list_of_many_shows_each_checks_name_and_one_line() -> None:
+    findings = [fault(check, "found " * 30, "") for check in ("link", "connection-table", "mtu", "mtu")]
+    out = io.StringIO()
+    Console(file=out, width=80, highlight=False).print(doctor._overview(findings))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert [line.split()[:2] for line in lines] == [["✗", "link"], ["✗", "connection-table"], ["✗", "mtu"]]
+    assert all(len(line) <= 80 for line in lines)

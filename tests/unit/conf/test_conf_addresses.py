@@ -125,6 +125,30 @@ def test_adverts_by_the_base_and_unicast() -> None:
     assert instance("192.0.2.9/24", peers).advertises_by_base
 
 
+def test_an_ipvlan_has_the_mac_address_of_its_interface_which_sends_the_adverts() -> None:
+    found = instance("192.0.2.9/24", "use_ipvlan\nvrf red")
+    assert found.own_interface == VirtualInterface(name="vrrp.51", base="eth0", mode="bridge")
+    assert not found.own_interface.has_mac
+    assert (found.addresses[0].device, found.arrivals, found.vrf) == ("vrrp.51", ("eth0",), "red")
+    assert (found.advertises_by_base, found.advert_device) == (True, "eth0")
+    own = instance("192.0.2.9/24", "use_ipvlan name bridge 192.0.2.1/24 vepa group 7").own_interface
+    assert own == VirtualInterface(name="bridge", base="eth0", mode="vepa", group=7)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("use_ipvlan\nuse_vmac", "use_vmac and use_ipvlan contradict each other"),
+        ("use_ipvlan v51 02:00:00:00:00:07", "an ipvlan has no MAC address of its own"),
+        ("use_ipvlan v51 v52", "a name stands there already"),
+    ],
+)
+def test_what_an_ipvlan_cannot_have(words: str, error: str) -> None:
+    with pytest.raises(ConfError) as caught:
+        instance("192.0.2.9/24", words)
+    assert any(error in problem.text for problem in caught.value.problems)
+
+
 def test_addresses_on_other_interfaces_have_virtual_ones_when_they_ask() -> None:
     lines = "192.0.2.9/24\n198.51.100.9/24 dev eth1 use_vmac\n203.0.113.9/24 dev eth2"
     found = instance(lines, "use_vmac", "vmac_prefix v\nvmac_addr_prefix w")

@@ -179,3 +179,13 @@ def test_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
     assert len(FileReader().read(str(big), 100)) == 100
     with pytest.raises(ConfError, match="larger than 64 MiB"):
         load_file(big)
+
+
+def test_errors_are_listed_where_warnings_could_hide_them(tmp_path: Path) -> None:
+    file = tmp_path / "f.conf"
+    file.write_text(
+        "virtual_server 10.0.0.1 80 {\n lb_kind DR\n quorum 9\n retyr 2\n real_server 10.0.0.2 80 {\n"
+        " weight 1\n weight 2\n weihgt 3\n}\n}\n"
+    )
+    last = checked(file).output.splitlines()[-1]
+    assert last == f"{file}: 2 errors, 3 warnings; errors in lines 4, 8"

@@ -188,6 +188,7 @@ CASES: dict[str, Case] = {
         "track_process {\nweb\n}",
         "track_bfd {\npeer\n}",
         "use_vmac",
+        "use_ipvlan",
         "garp_extra_if all 5",
         "vmac_garp_intvl all 5",
     ),

@@ -265,7 +265,7 @@ FRAME = """vrrp_instance A {
             "addresses of one route are of one family",
         ),
         ("virtual_routes {\n 10.1.0.0/16 dev eth0 mtu big\n }", "", "big: it wants a number"),
-        ("track_script {\n x\n }", "", "track_script x: there is no vrrp_script x"),
+        ("track_script {\n x\n }", "", "track_script: there is no vrrp_script x"),
         ("track_interface {\n eth1 weight 400\n }", "", "a weight is a number from -253 to 253"),
         ("track_interface {\n eth1 often\n }", "", "often is not an option; there are weight N"),
         ("notify_master up.sh", "", "notify_master wants the path of a program, from / on"),

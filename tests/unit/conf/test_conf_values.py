@@ -101,7 +101,7 @@ def test_the_frames_are_fine(frame: str) -> None:
         (
             INSTANCE,
             "track_script {\n ^x\n }",
-            "track_script x: there is no vrrp_script x",
+            "track_script: there is no vrrp_script x",
         ),
         (INSTANCE, "^delay_loop 3", "delay_loop does not belong in vrrp_instance, but in virtual_server or"),
         (

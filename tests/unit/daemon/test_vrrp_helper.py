@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -77,9 +76,10 @@ def test_a_process_is_known_by_its_name_and_arguments(
     assert matches(TrackProcess(name="p", words=words, arguments=arguments), LINE) is expected
 
 
-def test_this_very_process_is_found() -> None:
-    assert command_lines()[os.getpid()][0] == sys.orig_argv[0]
-    assert command_lines()[os.getpid()] == command_line(os.getpid())
+def test_a_running_process_is_found_with_its_arguments() -> None:
+    with subprocess.Popen(["cat", "-", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert list(command_lines()[process.pid]) == ["cat", "cat", "-", "-"]  # its name, and its arguments
+        assert command_line(process.pid) == command_lines()[process.pid]
     assert command_line(1 << 30) is None
 
 

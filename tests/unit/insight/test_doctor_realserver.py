@@ -59,7 +59,12 @@ def server(**changes: Any) -> RealServerFacts:
         settings=SILENT | changes.pop("settings", {}),
         rules=changes.pop("rules", ()),
     )
-    fields: dict[str, Any] = {"vips": (VIP,), "answers": answers(ANSWERS)}
+    fields: dict[str, Any] = {
+        "vips": (VIP,),
+        "ports": {VIP: (80,)},
+        "listeners": frozenset({("0.0.0.0", 80)}),
+        "answers": answers(ANSWERS),
+    }
     return RealServerFacts(host=host, **(fields | changes))
 
 
@@ -78,8 +83,25 @@ def test_nothing_is_said_against_a_healthy_one() -> None:
     assert {finding.verdict for finding in diagnosis.findings} == {Verdict.RIGHT}
     assert {finding.check for finding in diagnosis.findings} == {
         "link", "vip-on-lo", "arp-ignore", "arp-announce", "vip-unique", "mtu", "firewall", "rp-filter",
-        "checksum", "gateway", "path-mtu", "neighbour-table", "clock",
+        "checksum", "gateway", "path-mtu", "neighbour-table", "clock", "listening",
     }  # fmt: skip
+
+
+def test_lo_that_is_down_costs_ipv6_its_vip_and_ipv4_something_else() -> None:
+    down = server(cards=(with_fields(LO, up=False), ETH0))
+    assert (only(down).check, only(down).verdict, only(down).safe) == ("link", Verdict.WARNING, True)
+    over_ipv6 = server(cards=(with_fields(LO, up=False), ETH0), vips=(VIP, ipaddress.ip_address("fd00::33")))
+    assert ("link", Verdict.FAULT) in [(item.check, item.verdict) for item in wrong(over_ipv6)]
+
+
+@pytest.mark.parametrize(("vip", "words"), [(VIP, "192.168.7.33:PORT"), ("fd00::33", "[fd00::33]:PORT")])
+def test_without_a_port_it_is_said_that_no_program_was_looked_for(vip: Any, words: str) -> None:
+    vip = ipaddress.ip_address(vip)
+    (finding,) = [
+        item for item in examine(server(vips=(vip,), ports={})).findings if item.check == "listening"
+    ]
+    assert finding.verdict is Verdict.UNKNOWN
+    assert finding.found.endswith(f"no program was looked for: pointsman doctor {words}")
 
 
 def test_a_missing_vip_is_set_up() -> None:

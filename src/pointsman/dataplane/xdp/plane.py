@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, NextHop
@@ -18,6 +19,7 @@ from pointsman.dataplane.xdp.hosts import Hosts
 from pointsman.dataplane.xdp.layout import LONGEST_TIMEOUT, WAYS, Vocabulary
 from pointsman.dataplane.xdp.lists import RefusedError
 from pointsman.dataplane.xdp.loader import Loaded, load
+from pointsman.dataplane.xdp.programs import Load, Programs
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import CONTROL, SPARE, Sizes, Tables, limits_of
 from pointsman.model.address import Address
@@ -40,7 +42,7 @@ from pointsman.model.tunables import TUNABLES
 
 log = logging.getLogger("director")
 
-PROGRAMS = frozenset({"direct_xdp", "direct_tc", "start_clock"})
+HOOKS = frozenset({"direct_xdp", "direct_tc"})
 TIMEOUTS = {
     "NONE": 3,
     "SYN_RECV": 60,
@@ -63,9 +65,11 @@ TIMEOUTS = {
 class XdpDataPlane:
     """DataPlane on BPF. One object at a time may write to a pin directory."""
 
-    def __init__(self, loaded: Loaded, words: Vocabulary, directory: Path | None, fresh: bool) -> None:
-        """Use the named constructors. `fresh`: the maps are new."""
-        self.programs = loaded.programs
+    def __init__(
+        self, loaded: Loaded, words: Vocabulary, directory: Path | None, fresh: bool, load: Load | None = None
+    ) -> None:
+        """Use the named constructors. `fresh`: the maps are new; `load`: for programs not there yet."""
+        self.programs = Programs(loaded, load)
         self.tables = Tables(loaded.maps)
         self._words = words
         self._directory = directory
@@ -118,10 +122,11 @@ class XdpDataPlane:
         pinned = pins.open_maps(directory, abi)
         try:
             _tell_of_tables(directory, pinned, sizes)
-            loaded = _load(sizes, pinned, PROGRAMS)
+            hook = "direct_tc" if mode == "tc" else "direct_xdp"
+            loaded = _load(sizes, pinned, frozenset({hook, "start_clock"}))
         finally:
             _close_all(pinned.values())
-        plane = cls(loaded, words, directory, fresh=CONTROL not in pinned)
+        plane = cls(loaded, words, directory, CONTROL not in pinned, partial(_load, sizes))
         if pinned:
             pins.pin_missing(directory, abi, loaded.maps)
         else:
@@ -150,7 +155,7 @@ class XdpDataPlane:
         `loaded`: programs and empty maps that are there already, and the plane's from now on.
         """
         words, _ = _read_object()
-        loaded = loaded or _load(sizes, {}, PROGRAMS | {"sweep_now"})
+        loaded = loaded or _load(sizes, {}, HOOKS | {"sweep_now"})
         plane = cls(loaded, words, None, fresh=True)
         plane.tables.control.now = now
         plane._clock = lambda: plane.tables.control.now + 0.5
@@ -343,8 +348,7 @@ class XdpDataPlane:
         if not keep_forwarding and self._directory is not None:
             self.remove(self._directory)
         self.tables.close()
-        _close_all(self.programs.values())
-        self.programs = {}
+        self.programs.close()
 
 
 def _tell_of_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) -> None:
@@ -392,7 +396,7 @@ def _read_object() -> tuple[Vocabulary, str]:
         ) from error
 
 
-def _load(sizes: Sizes, pinned: dict[str, int], programs: frozenset[str]) -> Loaded:
+def _load(sizes: Sizes, pinned: Mapping[str, int], programs: frozenset[str]) -> Loaded:
     entries = sizes.entries()
     entries.update({name: syscalls.map_info(fd).entries for name, fd in pinned.items() if name in entries})
     return load(layout.OBJECT, entries, limits_of(entries), pinned, programs)
