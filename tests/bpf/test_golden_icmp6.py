@@ -28,6 +28,7 @@ from tests.bpf.harness import (
 )
 
 from pointsman.dataplane.interface import NextHop
+from pointsman.dataplane.xdp import syscalls
 
 pytestmark = pytest.mark.root
 
@@ -147,10 +148,10 @@ def test_an_error_goes_to_the_connections_server(director: Director) -> None:
 @pytest.mark.parametrize("kind", [UNREACHABLE, TOO_BIG, TIME_EXCEEDED, PARAMETER])
 @pytest.mark.parametrize("headers", [b"", bytes(8), struct.pack("!BBHI", UDP, 0, 1, 9)])
 def test_every_error_about_a_datagram_is_relayed(director: Director, kind: int, headers: bytes) -> None:
-    """Also one that quotes options or the first of several fragments, and no more than the ports behind them."""
+    """Also one that quotes options or a first fragment, and no more than the ports behind them."""
     mac = director.send(udp(CLIENT, 1000, 53))[1][:6]
     datagram = struct.pack("!HH", 53, 1000)
-    following = {0: UDP, 1: OPTIONS}.get(len(headers[:1]), UDP)
+    following = UDP
     if headers:
         following = FRAGMENTS if headers[0] else OPTIONS
         headers = bytes((UDP,)) + headers[1:]
@@ -225,3 +226,25 @@ def test_fragments_of_a_refused_packet_are_dropped(director: Director) -> None:
     verdict, answer = director.send(first(800))
     assert (verdict, answer6_of(answer)[:2]) == (XDP_TX, (UNREACHABLE, 4))
     assert director.send(fragment(bytes(64), 800, False))[0] == XDP_DROP
+
+
+GSO_SIZE = 176
+"""Where struct __sk_buff has it."""
+
+
+@pytest.mark.parametrize(("size", "fits"), [(0, False), (940, True), (941, False)])
+def test_what_offload_has_joined_is_measured_by_its_segments(
+    director: Director, size: int, fits: bool
+) -> None:
+    director.plane.set_next_hops(
+        NextHop(ipaddress.ip_address(address), LOOPBACK + 1, DIRECTOR_MAC, mac, mtu=1000)
+        for address, mac in SERVERS6.items()
+    )
+    director.send(tcp("S", CLIENT, 1000, 80))
+    frame = framed(CLIENT, None, 6, segment("A", 1000, 80) + bytes(1400))
+    program = director.plane.programs["direct_tc"]
+    context = bytes(GSO_SIZE) + size.to_bytes(4, "little")
+    left = syscalls.run_program(program, frame, context=context).data
+    assert (left[:6] in SERVERS6.values()) == fits
+    if not fits:
+        assert answer6_of(left)[:3] == (TOO_BIG, 0, 1000)

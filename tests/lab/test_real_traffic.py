@@ -238,16 +238,21 @@ def test_a_datagram_of_any_length_is_answered_whole(lab: Lab, length: int) -> No
     assert sum(gained(lab, "-u", f"{VIP}:{ECHO}", before, "packets").values()) == -(-(length + 8) // 1480)
 
 
-def test_a_narrow_path_to_the_client_is_told_to_the_real_server(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("host", "virtual", "client"), [(VIP, VIP, CLIENT), (f"[{VIP6}]", VIP6, HOSTS6["client"][1])]
+)
+def test_a_narrow_path_to_the_client_is_told_to_the_real_server(
+    lab: Lab, host: str, virtual: str, client: str
+) -> None:
     """The gateways ask for smaller packets: the virtual address, that is the director, which passes it on."""
     gateways = [lab.node(name) for name in ("gw-01", "gw-02")]
     for gateway in gateways:
         gateway.run(["ip", "link", "set", "ens192", "mtu", "1400"])
     try:
         for _ in WEB:
-            assert download(lab, VIP) == DOWNLOAD
+            assert download(lab, host) == DOWNLOAD
         for name in WEB.values():
-            route = lab.node(name).run(["ip", "route", "get", CLIENT, "from", VIP]).stdout
+            route = lab.node(name).run(["ip", "route", "get", client, "from", virtual]).stdout
             assert "mtu 1400" in route, route
     finally:
         for gateway in gateways:
