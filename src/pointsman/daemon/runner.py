@@ -75,6 +75,13 @@ class Runner:
             self._arm()
         return True
 
+    def hurry(self) -> None:
+        """Probe now, if that is not under way and nothing is known to be wrong yet."""
+        if not self._suspended and self._schedule.hurried(self._loop.time()):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._arm()
+
     def suspension_lines(self) -> list[str]:
         """keepalived's words about whether it is suspended."""
         word = "Suspending" if self._suspended else "Activating"
