@@ -27,6 +27,7 @@ enum exit_reason {
 	EXIT_NO_CONNECTION, /* passed: not the first packet of a connection and none is known; the stack refuses */
 	EXIT_FTP_DATA,      /* passed: from source port 20, which is never scheduled */
 	EXIT_LOCAL,	    /* passed: the connection's real server is this host itself */
+	EXIT_CONNECTION_RESET, /* passed: its real server was deleted, and clients are to be told; the stack refuses */
 	EXIT_SERVER_REMOVED, /* dropped: the connection's real server was deleted */
 	EXIT_NO_NEIGHBOUR,  /* dropped: the real server's MAC address is not known (yet) */
 	EXIT_DROP_PACKET,   /* dropped: drop_packet, one of several that would have started a connection */
@@ -192,6 +193,8 @@ struct remote {
 #define DEST_AVAILABLE (1ULL << 63) /* configured; else deleted, kept while connections live */
 #define DEST_RESOLVED (1ULL << 62)  /* `frame` and the way out are known */
 #define DEST_LOCAL (1ULL << 61)	   /* the server is this host: its own stack gets the packets */
+#define DEST_RESETS (1ULL << 60)    /* once deleted, what comes for its connections is refused, not dropped */
+#define DEST_WATCHED (1ULL << 59)   /* signs that it does not answer are counted */
 #define DEST_INTERFACE(way) ((__u32)(((way) >> 32) & 0xffffff))
 
 /* What a real server holds; written on connection events only, atomically. */
@@ -269,7 +272,9 @@ struct traffic {
 	__u64 connections;
 	__u64 packets;
 	__u64 octets; /* IP lengths */
-	__u64 spare;
+	/* Of servers that are watched: */
+	__u32 repeated; /* SYNs of connections that are waiting for an answer already */
+	__u32 aborted;	/* established connections that their client has reset */
 };
 
 /* Settings and clock of the packet path: one line that is read by every packet and written once a second. */

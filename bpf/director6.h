@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /*
- * IPv6: the steps of director.bpf.c in functions of their own. To the verifier the two families so add up instead of
- * multiplying, and the stack of one is not on the other's. A first packet comes back to the caller, which then asks for
- * its flow, has first_packet() choose a server, and sends it on. Later packets are so spared a flow nobody reads.
+ * IPv6: the steps of director.bpf.c. A packet that starts a connection comes back to the caller with its flow in hand;
+ * the caller has first_packet() choose a server, and sends it on. A known connection's is spared every call: one and its
+ * return can cost as much as the rest of the way.
  */
 #ifndef POINTSMAN_DIRECTOR6_H
 #define POINTSMAN_DIRECTOR6_H

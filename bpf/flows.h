@@ -261,6 +261,8 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 
 		if (found == word) {
 			move_load(WORD_DEST_OF(word), before, after);
+			if (flags & RST && before == STATE_ESTABLISHED)
+				note_sign(WORD_DEST_OF(word), 0, 1);
 			if (word & WORD_CONTROLLED && (after == STATE_ESTABLISHED || after == STATE_SCTP_ESTABLISHED))
 				assure_template(client, rest, word);
 			return 0;
@@ -289,6 +291,14 @@ static __always_inline void continue_connection(struct connection *entry, __u64 
 		__sync_val_compare_and_swap(&entry->word, word, wanted);
 }
 
+/* A SYN on the ports of a known connection. Has its server been deleted, so that the client had better begin anew? */
+static __always_inline int has_lost_its_server(__u64 word)
+{
+	if (WORD_STATE_OF(word) == STATE_SYN_RECV)
+		note_sign(WORD_DEST_OF(word), 1, 0);
+	return refuses_clients(WORD_DEST_OF(word));
+}
+
 /*
  * conn_reuse_mode: is a SYN on the ports of this connection the first of a new one (ip_vs_core.c: ip_vs_in,
  * is_new_conn_expected)? One that is persistent goes on, unless expire_nodest_conn finds its server gone or quiesced.
@@ -297,6 +307,8 @@ __noinline int may_start_anew(__u64 word, __u8 flags)
 {
 	__u32 state = WORD_STATE_OF(word), mode = control.conn_reuse_mode;
 
+	if (flags & SYN && has_lost_its_server(word))
+		return 1;
 	if (control.expire_nodest_conn &&
 	    (is_orphan(WORD_DEST_OF(word)) || (flags & SYN && mode && is_quiescent(WORD_DEST_OF(word)))))
 		return 1;

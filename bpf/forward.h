@@ -37,7 +37,7 @@ static __always_inline enum exit_reason hindrance(struct dest *dest, __u64 way, 
 	__u32 allowed = largest_allowed(dest, way, ingress);
 
 	if (!(way & DEST_AVAILABLE))
-		return EXIT_SERVER_REMOVED;
+		return way & DEST_RESETS ? EXIT_CONNECTION_RESET : EXIT_SERVER_REMOVED;
 	if (way & DEST_LOCAL)
 		return EXIT_LOCAL;
 	if (ttl <= 1)
@@ -68,7 +68,7 @@ static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, _
 	way = *(volatile __u64 *)&dest->way;
 	if ((way & DEST_USABLE) != DEST_USABLE || ttl <= 1 || largest > dest->mtu) {
 		reason = hindrance(dest, way, largest, ttl, ingress, out);
-		if (reason == EXIT_SERVER_REMOVED)
+		if (reason == EXIT_SERVER_REMOVED || reason == EXIT_CONNECTION_RESET)
 			return reason;
 	}
 	/* As IPVS, before it looks whether the packet can leave. */

@@ -23,6 +23,26 @@ static __always_inline int is_available(__u32 index)
 	return dest && dest->way & DEST_AVAILABLE;
 }
 
+/* Deleted, and its clients are told. */
+static __always_inline int refuses_clients(__u32 index)
+{
+	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+
+	return dest && (dest->way & (DEST_AVAILABLE | DEST_RESETS)) == DEST_RESETS;
+}
+
+/* A sign that this server may not answer; for the director, which then has it checked at once. */
+static __always_inline void note_sign(__u32 index, __u32 repeated, __u32 aborted)
+{
+	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+	struct traffic *signs = bpf_map_lookup_elem(&traffic, &index);
+
+	if (!dest || !signs || !(dest->way & DEST_WATCHED))
+		return;
+	signs->repeated += repeated;
+	signs->aborted += aborted;
+}
+
 /* Quiesced: configured, with weight 0. */
 static __always_inline int is_quiescent(__u32 index)
 {

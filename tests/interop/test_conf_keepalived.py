@@ -46,6 +46,28 @@ VALID = {
     "condition": INSTANCE.replace("@@", "@one priority 11\n@^one priority 12\n@two priority 13\n"),
     "sequence": INSTANCE.replace("10.0.0.1/24", "10.0.0.1/24\n~SEQ(i, 2, 4) 10.0.0.${i}/24"),
     "sequence with steps": INSTANCE.replace("10.0.0.1/24", "10.0.0.1/24\n~SEQ(i, 20, -5, 10) 10.0.0.${i}/24"),
+    "hexadecimal sequence": INSTANCE.replace(
+        "10.0.0.1/24", "~SEQx(i, 255, 0xff) 10.0.0.1/24 label eth0:${i}"
+    ),
+    "octal sequence": INSTANCE.replace("10.0.0.1/24", "~SEQ(i, 0x7, 010) 10.0.0.${i}/24"),
+    "nested sequences": INSTANCE.replace("10.0.0.1/24", "~SEQ(i, 2) ~SEQ(k, 7, 8) 10.0.${i}.${k}/24"),
+    "list": INSTANCE.replace("10.0.0.1/24", "~LST(i, 7, 9) 10.0.0.${i}/24"),
+    "list of several": INSTANCE.replace(
+        "10.0.0.1/24", "~LST({i,k}, {7,eth0}, {9, eth1}) 10.0.0.${i}/24 dev ${k}"
+    ),
+    "list and sequence": INSTANCE.replace(
+        "10.0.0.1/24", "~LST({i,k},{7,eth0},{9,eth1}) ~SEQ(n, 2) 10.${n}.0.${i}/24 dev ${k}"
+    ),
+    "sequence in a definition": "$A=~SEQ(i, 3) 10.0.0.${i}/24\n" + INSTANCE.replace("10.0.0.1/24", "$A"),
+    "definition in a definition": "$N=4\n$A=10.0.0.${N}/24\n" + INSTANCE.replace("10.0.0.1/24", "$A"),
+    "definition redefined": "$N=4\n$N=5\n" + INSTANCE.replace("@@", "priority $N"),
+    "condition not met": INSTANCE.replace("@@", "@^one priority 12\n@one advert_int 3"),
+    "two instances": INSTANCE
+    + INSTANCE.replace("A {", "B {").replace("id 5", "id 6").replace("0.1/", "0.2/"),
+    "block of addresses on one line": INSTANCE.replace("{\n  10.0.0.1/24\n  }", "{ 10.0.0.1/24 }"),
+    "excluded addresses": INSTANCE.replace("@@", "virtual_ipaddress_excluded {\n10.0.0.7/24\n}"),
+    "nothing indented": re.sub(r"(?m)^ +", "", INSTANCE),
+    "comments at all ends": INSTANCE.replace("\n", " # x\n\n"),
     "all blanks": INSTANCE.replace(" ", "\t\f"),
     "carriage returns": INSTANCE.replace("\n", "\r\n"),
     "no value of a switch": INSTANCE.replace("@@", "smtp_alert"),
@@ -189,6 +211,19 @@ def dumped(tmp_path: Path, text: str) -> dict[str, str]:
         *(
             "sequence",
             "sequence with steps",
+            "hexadecimal sequence",
+            "octal sequence",
+            "nested sequences",
+            "list",
+            "list of several",
+            "list and sequence",
+            "sequence in a definition",
+            "definition in a definition",
+            "definition redefined",
+            "condition not met",
+            "block of addresses on one line",
+            "nothing indented",
+            "comments at all ends",
             "master",
             "address owner",
             "backup",

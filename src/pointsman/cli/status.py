@@ -17,6 +17,7 @@ from pointsman.daemon.pinned import pinned_plane, read_table
 
 LOST = {
     "no_neighbour": "dropped, the real server's MAC address was not known",
+    "connection_reset": "reset by the stack, the connection's real server was deleted (reset_on_removal)",
     "server_removed": "dropped, the connection's real server was deleted",
     "ttl_exceeded": "answered time exceeded, the TTL was used up",
     "no_destination": "answered port unreachable, no real server could take a new connection",

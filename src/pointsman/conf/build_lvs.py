@@ -346,6 +346,8 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
             weight=weight,
             upper_threshold=own.get("uthreshold", int) or 0,
             lower_threshold=_lower_threshold(own, findings),
+            resets_clients=inherited("reset_on_removal", bool, own, scope.block) or False,
+            is_watched=scope.block.has("passive_check"),
         ),
         checks=tuple(check for check, _ in found),
         alpha=any(alpha if written is None else written for _, written in found),

@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 
 import msgspec
 
+from pointsman.conf.build_pauses import pauses
 from pointsman.conf.commands import split
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block, unknown_name
@@ -310,6 +311,7 @@ def surroundings(
         script_group=user[1] if len(user) > 1 else "",
         script_security=defaults.has("enable_script_security"),
         fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("lvs_")),
+        pauses=pauses(top, defaults, findings),
         states_on_reload=defaults.has("fifo_write_vrrp_states_on_reload"),
     )
     return shared, tuple(_grouped(each, groups, findings) for each in instances)

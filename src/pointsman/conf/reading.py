@@ -103,7 +103,7 @@ class Reading:
                         text = f"sequences and definitions make more than {MAX_MADE} lines"
                         self._findings.error(line.at(0), text)
                         raise TooManyProblemsError
-                    yield made
+                    yield from [made] if made is expanded else self._definitions.expand(made)
 
     def _include(self, line: Line, include: re.Match[str], chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
         pattern = include[2].strip('"')

@@ -122,6 +122,8 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
             yield f"{word} {command_line(command)}"
     if server.ha_suspend:
         yield "ha_suspend"
+    if any(member.server.is_watched for member in server.members):
+        yield "passive_check"
     if server.sorry_inhibit:
         yield "sorry_server_inhibit"
     if server.sorry_server is not None:
@@ -150,6 +152,8 @@ def _member(member: PoolMember) -> Iterator[str]:
     yield f"inhibit_on_failure {on(member.inhibit_on_failure)}"
     if member.drain:
         yield f"drain {number(member.drain)}"
+    if server.resets_clients:
+        yield "reset_on_removal"
     if member.slow_start:
         yield f"slow_start {number(member.slow_start)}"
     yield f"smtp_alert {on(member.smtp_alert)}"

@@ -10,6 +10,7 @@ from pointsman.conf.show_checks import command_line
 from pointsman.model.bfd import BfdSession
 from pointsman.model.config import Config
 from pointsman.model.tracking import (
+    AnnouncementPauses,
     Notify,
     SyncGroupSettings,
     Tracked,
@@ -27,6 +28,10 @@ def global_words(shared: VrrpSurroundings) -> Iterator[str]:
         yield " ".join(["script_user", *map(text, filter(None, (shared.script_user, shared.script_group)))])
     if shared.script_security:
         yield "enable_script_security"
+    for each in shared.pauses:
+        if not each.interfaces:
+            yield f"vrrp_garp_interval {number(each.arp)}"
+            yield f"vrrp_gna_interval {number(each.na)}"
     if shared.states_on_reload:
         yield "fifo_write_vrrp_states_on_reload"
 
@@ -42,6 +47,7 @@ def fifo_words(config: Config) -> Iterator[str]:
 def definitions(shared: VrrpSurroundings) -> list[Iterator[str]]:
     """The blocks of everything that can be tracked."""
     return [
+        *(block("garp_group", _pauses(each)) for each in shared.pauses if each.interfaces),
         *(block(f"vrrp_script {text(each.name)}", _script(each)) for each in shared.scripts),
         *(block(f"track_file {text(each.name)}", _file(each)) for each in shared.files),
         *(block(f"vrrp_track_process {text(each.name)}", _process(each)) for each in shared.processes),
@@ -88,6 +94,12 @@ def notify(wanted: Notify) -> Iterator[str]:
 
 def _weight(weight: int, reverse: bool) -> str:
     return f"weight {weight}{' reverse' if reverse else ''}"
+
+
+def _pauses(group: AnnouncementPauses) -> Iterator[str]:
+    yield from block("interfaces", iter(group.interfaces))
+    yield f"garp_interval {number(group.arp)}"
+    yield f"gna_interval {number(group.na)}"
 
 
 def _script(script: TrackScript) -> Iterator[str]:

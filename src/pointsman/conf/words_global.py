@@ -76,7 +76,18 @@ TOP: list[Keyword] = [
     *accepted("", "instance use_pid_dir", "run files are kept by network namespace"),
     *accepted("", "linkbeat_use_polling linkbeat_interfaces", "link state comes from netlink"),
     *accepted("", "child_wait_time", _PROCESS),
-    *accepted("", "garp_group", "gratuitous ARP is not rate limited here"),
+    honoured(
+        "",
+        "garp_group",
+        Flag(),
+        "Interfaces that share pauses between announcements.",
+        opens="garp_group",
+        repeats=True,
+    ),
+    honoured("garp_group", "garp_interval", Seconds(0, 1_000_000), "Between gratuitous ARP packets.", 0.0),
+    honoured("garp_group", "gna_interval", Seconds(0, 1_000_000), "Between neighbour advertisements.", 0.0),
+    honoured("garp_group", "interface", Interface(), "One of them.", repeats=True),
+    honoured("garp_group", "interfaces", Flag(), "Several of them.", opens="names", listing=True),
     *refused("", "SSL", "SSL_GET shows no certificate, and takes any; remove it"),
     *accepted("", "include_check", "every include is checked here"),
 ]
@@ -200,11 +211,21 @@ GLOBAL: list[Keyword] = [
     honoured(_G, "vrrp_mcast_group4", Ip(), "Default of mcast_dst_ip over IPv4.", "224.0.0.18"),
     honoured(_G, "vrrp_mcast_group6", Ip(), "Default of mcast_dst_ip over IPv6.", "ff02::12"),
     honoured(_G, "default_interface", Interface(), "Of static addresses that name none.", "eth0"),
-    *accepted(
+    honoured(
         _G,
-        "vrrp_garp_interval vrrp_gna_interval vrrp_min_garp",
-        "a master announces itself to a rival as often as after taking over, without pauses",
+        "vrrp_garp_interval",
+        Seconds(0, 1_000_000),
+        "Between gratuitous ARP packets of an interface.",
+        0.0,
     ),
+    honoured(
+        _G,
+        "vrrp_gna_interval",
+        Seconds(0, 1_000_000),
+        "Between an interface's neighbour advertisements.",
+        0.0,
+    ),
+    *accepted(_G, "vrrp_min_garp", "a burst has as many packets as garp_master_repeat says"),
     honoured(
         _G, "vrrp_garp_lower_prio_delay", Integer(0, 86400, "seconds"), "Default of garp_lower_prio_delay."
     ),

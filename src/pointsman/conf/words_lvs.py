@@ -89,6 +89,13 @@ LVS: list[Keyword] = [
         )
         for block in (_VS, _RS)
     ),
+    honoured(
+        _VS, "passive_check", Flag(), "Ours: when clients wait in vain, their server is checked at once."
+    ),
+    *(
+        honoured(block, "reset_on_removal", kind, "Ours: clients of a removed server get a reset at once.")
+        for block, kind in ((_VS, Flag()), (_RS, Boolean()))
+    ),
     honoured(_RS, "weight", Integer(0, 2**31 - 1), "Share of the connections.", 1),
     honoured(_RS, "inhibit_on_failure", Boolean(), "On failure: weight 0 instead of removal."),
     honoured(_RS, "uthreshold", Integer(0, 2**31 - 1), "No new connections above so many; 0: no limit.", 0),

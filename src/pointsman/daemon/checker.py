@@ -85,6 +85,12 @@ class Checker:
                 assert isinstance(runner, SessionRunner)
                 runner.hear(told.up, told.reason)
 
+    def suspect(self, order: messages.CheckNow) -> None:
+        """A real server may not answer: its probes that are waiting for their time begin now."""
+        for probe, keys in self._subscribed.items():
+            if any(key[:2] == (order.service, order.server) for key in keys):
+                self.runners[probe].hurry()
+
     def start(self) -> None:
         """Start every probe, spread over its warm-up."""
         # What is there now stays: the garbage collector need not walk through it, tens of ms each time.
@@ -178,6 +184,7 @@ async def check_until_stopped(
     """
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    reporter.on_suspicion = checker.suspect
     reporter.on_configuration = adopt or (lambda config: checker.adopt(config.virtual_servers))
     checker.start()
     ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(reporter.closed.wait())]

@@ -28,6 +28,7 @@ from pointsman.daemon.mail import MailQueue
 from pointsman.daemon.paths import control_socket, run_directory
 from pointsman.daemon.reloader import CannotReloadError, Reloader, Survey
 from pointsman.daemon.vrrp_notices import HandOver
+from pointsman.daemon.watchman import Watchman
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert, group_alert, instance_alert
 from pointsman.lvs.estimator import PERIOD, Estimator
@@ -85,6 +86,7 @@ class Director:
         self._deleted: dict[str, VrrpInstance] = {}
         self._interface_problems: list[str] = []
         self._estimator = Estimator()
+        self._watchman = Watchman(plane)
 
     async def run(self, channels: list[socket.socket], ready: socket.socket) -> int:
         """Work until SIGTERM; always 0. `ready` gets a byte when the table is in force and then each tick."""
@@ -100,6 +102,7 @@ class Director:
         ]
         self._vrrp = channels[0] if channels else None
         self._programs = channels[3] if len(channels) > 3 else None
+        self._watchman.checkers = channels[1:4:2]
         self._stand()
         self._settle()
         control = ControlServer(control_socket(), self._answer)
@@ -147,6 +150,7 @@ class Director:
     def _tick(self) -> None:
         self._follow_neighbours()
         self._follow_interfaces()
+        self._watchman.look(time.monotonic(), self._config)
         self._reloader.tell()
         self._run_programs()
         if self._keeper.expire(time.monotonic()) or self._keeper.unsettled:

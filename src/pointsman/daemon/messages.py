@@ -86,6 +86,13 @@ class NewConfiguration(msgspec.Struct, frozen=True, tag=True):
     rollback: bool = False
 
 
+class CheckNow(msgspec.Struct, frozen=True, tag=True):
+    """Clients seem to wait for this real server in vain: check it at once."""
+
+    service: ServiceKey
+    server: ServerKey
+
+
 class RunProgram(msgspec.Struct, frozen=True, tag=True):
     """Run a notify program; to the process that may become another user."""
 
@@ -210,7 +217,7 @@ Request = (
     | SwitchoverRequest
     | OverrideRequest
 )
-Order = SendVerdicts | NewConfiguration | RunProgram | TellServers
+Order = SendVerdicts | NewConfiguration | CheckNow | RunProgram | TellServers
 Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply | OverrideReply
 
 

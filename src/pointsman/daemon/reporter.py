@@ -31,6 +31,8 @@ class Reporter:
         """Called when the director wants a program to be run."""
         self.on_line: Callable[[str], None] = lambda _line: None
         """Called when the director wants a line to be written into the notify FIFOs."""
+        self.on_suspicion: Callable[[messages.CheckNow], None] = lambda _order: None
+        """Called when the director suspects a real server."""
         self.closed = asyncio.Event()
         channel.setblocking(False)
         loop.add_reader(channel, self._on_order)
@@ -86,6 +88,9 @@ class Reporter:
             return
         if isinstance(order, messages.RunProgram):
             self.on_program(order)
+            return
+        if isinstance(order, messages.CheckNow):
+            self.on_suspicion(order)
             return
         if isinstance(order, messages.TellServers):
             self.on_line(order.line)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pointsman.daemon import messages
 from pointsman.daemon.probes.choice import probe_for
 from pointsman.daemon.probes.probe import Outcome, Probe, Result
+from pointsman.daemon.probes.tcp import TcpProbe
 from pointsman.daemon.reporter import Reporter
 from pointsman.health import kinds
 from pointsman.health.schedule import StartProbe, Verdict
@@ -30,6 +31,8 @@ class Runner:
         self._schedule = kinds.schedule(check)
         self._subscribers: list[CheckKey] = []
         self._probe: Probe | None = None
+        self._again: TcpProbe | None = None
+        """One that has been used before."""
         self._timer: asyncio.TimerHandle | None = None
         self._unable = ""
         self._weight_change = 0
@@ -75,6 +78,13 @@ class Runner:
             self._arm()
         return True
 
+    def hurry(self) -> None:
+        """Probe now, if that is not under way and nothing is known to be wrong yet."""
+        if not self._suspended and self._schedule.hurried(self._loop.time()):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._arm()
+
     def suspension_lines(self) -> list[str]:
         """keepalived's words about whether it is suspended."""
         word = "Suspending" if self._suspended else "Activating"
@@ -118,7 +128,9 @@ class Runner:
         told = False
         for effect in self._schedule.effects():
             if isinstance(effect, StartProbe):
-                self._probe = probe_for(self._check, effect.step, self._loop, self._finished)
+                self._probe = self._again or probe_for(self._check, effect.step, self._loop, self._finished)
+                if isinstance(self._probe, TcpProbe):
+                    self._again = self._probe
                 self._probe.start()
             else:
                 self._announce(effect)

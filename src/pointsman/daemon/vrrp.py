@@ -218,6 +218,7 @@ class VrrpProcess:
                 self._readings.setdefault((TrackKind.SCRIPT, script.name), 0)
         if self._statics.settings or any(each.routes or each.rules for each in instances):
             self._monitor.follow_routing()
+        self._host.pacer.use(surroundings.pauses)
         self._has_helper = self._helper is not None and wants_helper(instances, surroundings)
         self._read_interfaces()
 
@@ -254,6 +255,7 @@ class VrrpProcess:
         self._handle(self._timeout())
         now = clock()
         self._statics_due(now)
+        self._host.pacer.advance(now)
         first = self._agenda.first()
         if first is not None and first <= now:
             self._handle(0)
@@ -296,7 +298,7 @@ class VrrpProcess:
         self._agenda.changed()  # by the settling itself
 
     def _timeout(self) -> float | None:
-        deadlines = (self._agenda.first(), self._statics.deadline)
+        deadlines = (self._agenda.first(), self._statics.deadline, self._host.pacer.deadline)
         first = min((deadline for deadline in deadlines if deadline is not None), default=None)
         return None if first is None else max(0.0, first - clock())
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from pointsman.daemon.vrrp_notices import Notice
+from pointsman.daemon.vrrp_pacing import Pacer
 from pointsman.daemon.vrrp_routes import RoutesAndRules
 from pointsman.daemon.vrrp_shield import Shield
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
@@ -49,6 +50,7 @@ class Host:
         self.tell = tell
         """Hands a notice to the process that runs programs; never waits."""
         self.announcer = Announcer()
+        self.pacer = Pacer(self.announcer, links, clock)
         self.sysctls = sysctls
         self.shield = shield
 
@@ -78,6 +80,10 @@ class Belongings:
     def deadline(self) -> float | None:
         timers = (self._recheck_at, self._routes_at, self._renew_at, self._ask_at, self._extra_at)
         return min((timer for timer in timers if timer is not None), default=None)
+
+    @property
+    def _bases(self) -> dict[str, str]:
+        return {each.name: each.base for each in self._instance.virtual_interfaces}
 
     def left_behind(self, present: list[InterfaceAddress]) -> tuple[bool, bool]:
         """(some are there, all are there and bear our mark)."""
@@ -123,6 +129,7 @@ class Belongings:
 
     def withdraw(self, entries: tuple[VirtualAddress, ...]) -> None:
         """Take some of them away."""
+        self._host.pacer.forget(entries)
         for entry, error in withdraw(self._host.netlink, self._host.links, entries):
             if error.errno != errno.EADDRNOTAVAIL and entry.device in self._host.links:
                 log.error(
@@ -132,7 +139,7 @@ class Belongings:
 
     def announce(self, repeat: int) -> OSError | None:
         """Tell the neighbours, unasked, that they are here. The last failure, or None."""
-        return self._host.announcer.announce(self._host.links, self._entries, repeat)
+        return self._host.pacer.announce(self._entries, repeat, self._bases)
 
     def address_removed(self, removed: InterfaceAddress) -> None:
         """Some address has vanished from this host; if it is one of these, `advance` will look."""
@@ -183,7 +190,7 @@ class Belongings:
                 self._host.announcer.probe(self._host.links, self._entries)
         if self._extra_at is not None and now >= self._extra_at:
             self._extra_at = self._after_extra(now)
-            self._host.announcer.announce(self._host.links, self._quiet(), 1)
+            self._host.pacer.announce(self._quiet(), 1, self._bases)
         return lost
 
     def _after_extra(self, now: float) -> float | None:

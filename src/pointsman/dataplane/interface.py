@@ -9,8 +9,8 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.operations import Operation, Refusal
-from pointsman.model.service import ServiceTable
-from pointsman.model.traffic import Connection, Counters
+from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
+from pointsman.model.traffic import Connection, Counters, Signs
 
 
 class DataPlaneError(OSError):
@@ -70,6 +70,9 @@ class DataPlane(Protocol):
         """Carry out operations in order."""
 
     def counters(self) -> Counters: ...
+
+    def signs(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+        """Of the real servers in force that are watched."""
 
     def connections(self) -> Iterable[Connection]: ...
 

@@ -16,7 +16,7 @@ from pointsman.model.operations import (
     ZeroCounters,
 )
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceEntry, ServiceKey, ServiceTable
-from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters, Traffic
+from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters, Signs, Traffic
 
 SCHEDULERS = frozenset(
     {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"}
@@ -37,6 +37,8 @@ class MemoryDataPlane:
         self._schedulers = frozenset(schedulers)
         self._timeouts = TIMEOUTS
         self._counted: dict[ServerCell, ServerCounters] = {}
+        self.seen: dict[ServerCell, Signs] = {}
+        """What `signs` tells; for whoever plays the packets."""
         self.next_hops: tuple[NextHop, ...] = ()
         self.virtual_macs: frozenset[tuple[str, bytes]] = frozenset()
         self.closed = False
@@ -73,6 +75,12 @@ class MemoryDataPlane:
 
     def counters(self) -> Counters:
         return Counters(services=tuple(self._service_counters(entry) for entry in self._table))
+
+    def signs(self) -> dict[ServerCell, Signs]:
+        present = {
+            (entry.service.key, server.key): server for entry in self._table for server in entry.servers
+        }
+        return {cell: self.seen.get(cell, Signs()) for cell, server in present.items() if server.is_watched}
 
     def connections(self) -> Iterable[Connection]:
         return ()

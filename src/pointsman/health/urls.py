@@ -49,6 +49,13 @@ class UrlSchedule:
         """After a pause: the next probe comes in `phase` seconds; a probe that was under way is forgotten."""
         self._deadline = now + phase
 
+    def hurried(self, now: float) -> bool:
+        """The next probe comes at once, if the real server is up and the last one passed; whether it does."""
+        if self._deadline is None or not self._up or self._failures:
+            return False
+        self._deadline = now
+        return True
+
     def advance(self, now: float) -> None:
         """Start the probe if it is due."""
         if self._deadline is not None and self._deadline <= now:

@@ -30,6 +30,7 @@ _SO_ATTACH_FILTER = 26
 _SO_TIMESTAMPNS = 35
 _PACKET_OTHERHOST, _PACKET_OUTGOING = 3, 4
 _ANCILLARY = socket.CMSG_SPACE(16)
+_AT_ONCE = 256
 _SETTLE_SECONDS = 0.15
 """How long to go on after the connection has ended, for frames that are still on their way."""
 
@@ -158,7 +159,8 @@ def _open(point: CapturePoint, program: bytes) -> socket.socket:
 
 
 def _drain(tap: socket.socket, point: CapturePoint) -> Iterable[Sighting]:
-    while True:
+    """What has come in; no more than `_AT_ONCE`, because a flood can be faster than we read."""
+    for _ in range(_AT_ONCE):
         try:
             data, ancillary, _, (_, _, kind, _, _) = tap.recvmsg(SNAP_LENGTH, _ANCILLARY)
         except BlockingIOError:

@@ -13,6 +13,7 @@ UNDECIDED = {
     "malformed": "cut short or malformed",
 }
 DROPPED = {
+    "connection_reset": "the connection's real server was deleted (reset_on_removal)",
     "server_removed": "the connection's real server was deleted",
     "no_neighbour": "the real server's MAC address is not known: pointsman doctor",
     "ttl_exceeded": "the TTL was used up",

@@ -102,12 +102,14 @@ def _kill(lab: Lab) -> None:
     waiting.until(lambda: not services.listens(_web(lab), 80), SETTLED, "nginx is gone")
 
 
-def _crowd(lab: Lab) -> None:
+def crowd(lab: Lab) -> None:
+    """Put a server in the place of web-01's that accepts nobody, with a full backlog."""
     _kill(lab)
     _web(lab).popen([sys.executable, "-c", _CROWDED], log="crowded")
 
 
-def _uncrowd(lab: Lab) -> None:
+def uncrowd(lab: Lab) -> None:
+    """The way back."""
     for pid, words in _web(lab).processes().items():
         if "listener.listen(1)" in words:
             os.kill(pid, signal.SIGKILL)
@@ -144,8 +146,8 @@ CASES = (
     ),
     Case(
         "backlog full",
-        _crowd,
-        _uncrowd,
+        crowd,
+        uncrowd,
         {"TCP_CHECK": "connect timeout", "HTTP_GET": "connect timeout", "DR_CHECK": "no answer to"},
     ),
     Case(

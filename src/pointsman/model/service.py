@@ -112,6 +112,10 @@ class RealServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     upper_threshold: int = 0
     """Connections above which no new one is sent here; 0: no limit."""
     lower_threshold: int = 0
+    resets_clients: bool = False
+    """Ours: once it is removed, packets of its connections are refused, not dropped."""
+    is_watched: bool = False
+    """Ours: signs that it does not answer are counted (passive_check)."""
 
 
 class ServiceEntry(msgspec.Struct, frozen=True):

@@ -124,6 +124,15 @@ class SyncGroupSettings(msgspec.Struct, frozen=True, kw_only=True):
     location: Location | None = None
 
 
+class AnnouncementPauses(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds between two announcements on an interface (garp_interval, gna_interval); 0: none."""
+
+    interfaces: tuple[str, ...] = ()
+    """A garp_group: they share the pauses. Empty: every other interface, each by itself."""
+    arp: float = 0.0
+    na: float = 0.0
+
+
 class VrrpSurroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What all instances share."""
 
@@ -137,5 +146,6 @@ class VrrpSurroundings(msgspec.Struct, frozen=True, kw_only=True):
     script_security: bool = False
     """A program that others than root can change is not run as root."""
     fifos: tuple[NotifyFifo, ...] = ()
+    pauses: tuple[AnnouncementPauses, ...] = ()
     states_on_reload: bool = False
     """The pipes are told all states again at a reload (fifo_write_vrrp_states_on_reload)."""

@@ -48,6 +48,16 @@ class Counters(msgspec.Struct, frozen=True):
         return next((item for item in self.services if item.key == key), ServiceCounters(key))
 
 
+class Signs(msgspec.Struct, frozen=True):
+    """What a data plane has seen of a real server that may mean that it does not answer; counted ever."""
+
+    connections: int = 0
+    repeated: int = 0
+    """SYNs of clients who were waiting for an answer already; modulo 2^32 for each CPU."""
+    aborted: int = 0
+    """Established connections that were reset by their client; the same."""
+
+
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """A connection entry, or a persistence template (client_port 0), as `ipvsadm -Lc` shows it."""
 

@@ -112,3 +112,21 @@ def test_urls_of_a_direct_check_are_those_of_http_and_without_any_it_is_a_handsh
             direct, location=None, urls=(msgspec.structs.replace(direct.urls[0], virtualhost=""),)
         )
     )
+
+
+@pytest.mark.parametrize(
+    ("service", "member", "expected"),
+    [
+        ("", "", (False, False)),
+        ("passive_check\nreset_on_removal", "", (True, True)),
+        ("reset_on_removal", "reset_on_removal no", (False, False)),
+        ("", "reset_on_removal", (False, True)),
+    ],
+)
+def test_what_the_packet_path_is_to_do_goes_with_the_real_server(
+    service: str, member: str, expected: tuple[bool, bool]
+) -> None:
+    config = load(member, service)
+    for each in (config, load_text(show(config)).config):
+        (found,) = each.virtual_servers[0].members
+        assert (found.server.is_watched, found.server.resets_clients) == expected

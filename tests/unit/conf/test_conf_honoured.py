@@ -76,6 +76,7 @@ WEB = ("HTTP_GET", "SSL_GET", "DR_CHECK")
 PAGES = "%s {\nurl {\npath %s\n}\n}"
 MARKED = "virtual_server group many {\nlvs_method DR\nprotocol UDP\nreal_server 10.0.0.9 80 {\n}\n}\n"
 
+PACED = "garp_group {\ninterface eth0\n%s\n}\n"
 VMAC = (
     "vrrp_instance B {\ninterface eth1\nvirtual_router_id 6\nuse_vmac\n"
     "virtual_ipaddress {\n10.0.0.7/24\n}\n}\n"
@@ -123,6 +124,11 @@ CASES: dict[str, Case] = {
         MARKED,
     ),
     ".vrrp_sync_group": ("", f"{GROUPS}vrrp_sync_group H {{\ngroup {{\nB\n}}\n}}", GROUPS),
+    ".garp_group": ("", PACED % "", ""),
+    "garp_group.interface": ("", PACED % "interface eth9", PACED % ""),
+    "garp_group.interfaces": ("", PACED % "interfaces {\neth9\n}", PACED % ""),
+    "garp_group.garp_interval": ("", PACED % "garp_interval 3", PACED % ""),
+    "garp_group.gna_interval": ("", PACED % "gna_interval 3", PACED % ""),
     ".track_group": ("", STATIC % " track_group T" + "track_group T {\ngroup {\nA\n}\n}", STATIC % ""),
     "track_group.group": (
         "",

@@ -39,6 +39,8 @@ OURS_ALONE = {
     "DR_CHECK",
     "slow_start",
     "drain",
+    "passive_check",
+    "reset_on_removal",
     "smtp_tls",
     "smtp_tls_verify",
     "smtp_tls_ca",

@@ -10,6 +10,7 @@ from pointsman.conf.changes import without_places
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError
 from pointsman.conf.show import show
+from pointsman.model.tracking import AnnouncementPauses
 from pointsman.model.vrrp import TtlLimits, VrrpInstance
 
 FRAME = """
@@ -87,3 +88,23 @@ def test_no_accept_says_so_in_strict_mode_too() -> None:
     assert strict.strict and not strict.accepts
     with pytest.raises(ConfError, match="accept and no_accept contradict each other"):
         instance(VIP + "accept\nno_accept")
+
+
+def test_pauses_between_announcements() -> None:
+    group = "garp_group {\n%s\n}\n"
+    several = "interfaces {\neth0\neth1\n}\ninterface eth2\ngarp_interval 0.5\ngna_interval 2"
+    text = group % several + FRAME % ("vrrp_garp_interval 0.001", VIP)
+    config = load_text(text, "f").config
+    assert config.vrrp.pauses == (
+        AnnouncementPauses(interfaces=("eth0", "eth1", "eth2"), arp=0.5, na=2.0),
+        AnnouncementPauses(arp=0.001),
+    )
+    assert without_places(load_text(show(config), "f").config) == without_places(config), show(config)
+    for words, error in (
+        ("garp_interval 1", "garp_group names no interface"),
+        ("interface eth0\n}\ngarp_group {\ninterface eth0", "it is in a garp_group already"),
+        ("interface this-name-is-too-long", "this-name-is-too-long"),
+    ):
+        with pytest.raises(ConfError) as caught:
+            load_text(group % words + FRAME % ("", VIP), "f")
+        assert any(error in str(each) for each in caught.value.errors), caught.value.errors

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from pointsman.dataplane.interface import NextHop
-from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_LOCAL, DEST_RESOLVED, LARGEST_PACKET
+from pointsman.dataplane.xdp.layout import (
+    DEST_AVAILABLE,
+    DEST_LOCAL,
+    DEST_RESETS,
+    DEST_RESOLVED,
+    DEST_WATCHED,
+    LARGEST_PACKET,
+)
 from pointsman.dataplane.xdp.remotes import address_at
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.address import Address
@@ -47,6 +54,7 @@ class NextHops:
         """Fill the entry in; without `keep_availability` its server is in force from now on."""
         dest = self._tables.dests[index]
         available = dest.way & DEST_AVAILABLE if keep_availability else DEST_AVAILABLE
+        available |= dest.way & (DEST_RESETS | DEST_WATCHED)
         hop = self._hops.get(address_at(self._tables.remotes[index]))
         if hop is None:
             dest.way = dest.way & ~DEST_AVAILABLE | available

@@ -23,6 +23,8 @@ LIST_HEAD = 2
 DEST_AVAILABLE = 1 << 63
 DEST_RESOLVED = 1 << 62
 DEST_LOCAL = 1 << 61
+DEST_RESETS = 1 << 60
+DEST_WATCHED = 1 << 59
 DEADLINE_MASK = (1 << 22) - 1
 LONGEST_TIMEOUT = (1 << 21) - 1
 WORD_DYING = (1 << 64) - 1
@@ -177,7 +179,13 @@ class Template(ctypes.Structure):
 
 
 class TrafficEntry(ctypes.Structure):
-    _fields_ = (("connections", u64), ("packets", u64), ("octets", u64), ("spare", u64))
+    _fields_ = (
+        ("connections", u64),
+        ("packets", u64),
+        ("octets", u64),
+        ("repeated", u32),
+        ("aborted", u32),
+    )
     connections: int
     packets: int
     octets: int

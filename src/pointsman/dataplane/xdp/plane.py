@@ -36,8 +36,8 @@ from pointsman.model.operations import (
     SetTimeouts,
     ZeroCounters,
 )
-from pointsman.model.service import ServiceTable
-from pointsman.model.traffic import Connection, Counters
+from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
+from pointsman.model.traffic import Connection, Counters, Signs
 from pointsman.model.tunables import TUNABLES
 
 log = logging.getLogger("director")
@@ -305,6 +305,9 @@ class XdpDataPlane:
 
     def counters(self) -> Counters:
         return listing.counters(self.tables, self.store, self._words)
+
+    def signs(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+        return self.store.signs()
 
     def connections(self) -> Iterable[Connection]:
         return listing.connections(self.tables, self.store, self._words, self._clock())

@@ -18,6 +18,8 @@ from pointsman.dataplane.xdp.fronts import FrontTable
 from pointsman.dataplane.xdp.hops import NextHops
 from pointsman.dataplane.xdp.layout import (
     DEST_AVAILABLE,
+    DEST_RESETS,
+    DEST_WATCHED,
     NO_PREFIX,
     SERVICE_DELETED,
     SERVICE_HASH_FALLBACK,
@@ -47,6 +49,7 @@ from pointsman.model.service import (
     Transport,
     VirtualService,
 )
+from pointsman.model.traffic import Signs
 
 TRASH_PERIOD = 120
 """Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
@@ -77,6 +80,7 @@ class Store:
         self._entries: dict[ServiceKey, Entry] = {}
         self._servers: dict[int, dict[ServerKey, int]] = {}
         self._trash: set[int] = set()
+        self._watched: set[int] = set()
         self._deleted: set[ServiceKey] = set()
         self._rebuild()
 
@@ -148,6 +152,8 @@ class Store:
             return
         self._servers[dest.service][self.server_key(index)] = index
         self.hops.add_user(index)
+        if dest.way & DEST_WATCHED:
+            self._watched.add(index)
         if index not in {place.dest for place in self.lists.places(dest.service)}:
             self._discard(index)
 
@@ -206,11 +212,24 @@ class Store:
             weight=dest.weight,
             upper_threshold=dest.upper,
             lower_threshold=dest.lower,
+            resets_clients=bool(dest.way & DEST_RESETS),
+            is_watched=bool(dest.way & DEST_WATCHED),
         )
 
     @property
     def highest_dest(self) -> int:
         return self._dest_numbers.top
+
+    def signs(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+        """Of the servers in force that are watched."""
+        if not self._watched:
+            return {}
+        keys = {entry.service: key for key, entry in self.entries()}
+        return {
+            (keys[dest.service], self.server_key(index)): self.totals.signs(index)
+            for index in self._watched
+            if (dest := self._tables.dests[index]).service in keys and index not in self._trash
+        }
 
     # Services
 
@@ -421,6 +440,9 @@ class Store:
         dest = self._tables.dests[index]
         dest.weight, dest.upper, dest.lower = server.weight, server.upper_threshold, server.lower_threshold
         dest.last_weight = server.weight or dest.last_weight
+        choices = server.resets_clients * DEST_RESETS | server.is_watched * DEST_WATCHED
+        dest.way = dest.way & ~(DEST_RESETS | DEST_WATCHED) | choices
+        (self._watched.add if server.is_watched else self._watched.discard)(index)
         if raised:
             self._tables.loads[index].overloaded = 0
 
@@ -438,6 +460,7 @@ class Store:
     def _forget_dest(self, index: int) -> None:
         dest = self._tables.dests[index]
         self._trash.discard(index)
+        self._watched.discard(index)
         del self._servers[dest.service][self.server_key(index)]
         self.hops.remove_user(index)
         dest.sequence = 0

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.tables import Tables
+from pointsman.model.traffic import Signs
 
 
 class Totals:
@@ -20,6 +21,13 @@ class Totals:
         raw = syscalls.map_lookup(self._tables.descriptors["traffic"], key, 32 * self._tables.cpus)
         values = memoryview(raw).cast("Q")
         return sum(values[0::4]), sum(values[1::4]), sum(values[2::4])
+
+    def signs(self, index: int) -> Signs:
+        """What a server that is watched has shown ever."""
+        key = index.to_bytes(4, "little")
+        raw = syscalls.map_lookup(self._tables.descriptors["traffic"], key, 32 * self._tables.cpus)
+        values = memoryview(raw).cast("I")
+        return Signs(sum(memoryview(raw).cast("Q")[0::4]), sum(values[6::8]), sum(values[7::8]))
 
     def start_server(self, index: int) -> None:
         """The server counts from here on."""

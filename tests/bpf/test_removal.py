@@ -1,0 +1,102 @@
+"""What the packet path does for a real server that is removed, or watched: resets, and signs of its death."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+import pytest
+from tests.bpf.harness import NAMES, SERVERS, VIP, XDP_DROP, XDP_PASS, XDP_TX, Director, tcp
+
+from pointsman.model.operations import AddServer, AddService, DeleteServer, EditServer, Operation
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.traffic import Signs
+
+pytestmark = pytest.mark.root
+KEY = ServiceKey.of(Transport.TCP, ipaddress.ip_address(VIP), 80)
+FIRST, SECOND = (ServerKey(ipaddress.ip_address(NAMES[name]), 80) for name in ("rs1", "rs2"))
+CLIENT = "198.51.100.7"
+
+
+@pytest.fixture
+def director() -> Iterator[Director]:
+    with Director() as made:
+        yield made
+
+
+def start(director: Director, *, resets_clients: bool = False, is_watched: bool = False) -> None:
+    """One service with one real server."""
+    apply(
+        director,
+        AddService(VirtualService(key=KEY, scheduler="rr")),
+        AddServer(KEY, RealServer(key=FIRST, resets_clients=resets_clients, is_watched=is_watched)),
+    )
+
+
+def apply(director: Director, *operations: Operation) -> None:
+    assert director.plane.apply(operations) == []
+
+
+def send(director: Director, flags: str, port: int = 1000) -> int:
+    return director.send(tcp(flags, CLIENT, port, 80))[0]
+
+
+@pytest.mark.parametrize("choice", [False, True])
+def test_a_connection_of_a_removed_server_is_dropped_or_left_to_the_stack(
+    director: Director, choice: bool
+) -> None:
+    start(director, resets_clients=choice)
+    assert [send(director, flags) for flags in ("S", "A")] == [XDP_TX, XDP_TX]
+    apply(director, AddServer(KEY, RealServer(key=SECOND)), DeleteServer(KEY, FIRST))
+    frame = tcp("PA", CLIENT, 1000, 80)
+    assert director.send(frame) == (XDP_PASS if choice else XDP_DROP, frame)
+    assert director.exits() == {"connection_reset" if choice else "server_removed": 1}
+
+
+def test_a_new_syn_on_the_ports_of_a_connection_that_was_reset_goes_to_a_server_that_is_there(
+    director: Director,
+) -> None:
+    start(director, resets_clients=True)
+    assert [send(director, flags, port) for port in (1000, 1001) for flags in ("S", "A")[: port - 999]]
+    apply(director, AddServer(KEY, RealServer(key=SECOND)), DeleteServer(KEY, FIRST))
+    for port in (1000, 1001):
+        assert director.server_of(tcp("S", CLIENT, port, 80)) == NAMES["rs2"]
+        assert director.server_of(tcp("A", CLIENT, port, 80)) == NAMES["rs2"]
+    assert director.held(KEY) == {NAMES["rs2"]: (2, 0)}
+    assert director.exits() == {}
+
+
+def test_the_choice_can_be_changed_and_comes_back_with_the_table(director: Director) -> None:
+    start(director)
+    changed = RealServer(key=FIRST, resets_clients=True, is_watched=True)
+    apply(director, EditServer(KEY, changed))
+    (entry,) = director.plane.read()
+    assert entry.servers == (changed,)
+    director.resolve(SERVERS)
+    (entry,) = director.plane.read()
+    assert entry.servers == (changed,)
+    apply(director, EditServer(KEY, RealServer(key=FIRST)))
+    assert director.plane.signs() == {}
+
+
+def test_only_repeated_syns_and_resets_of_established_connections_are_signs(director: Director) -> None:
+    start(director, is_watched=True)
+    apply(director, AddServer(KEY, RealServer(key=SECOND, weight=0)))
+    for flags in ("S", "A", "PA", "A", "FA", "A"):
+        send(director, flags, 1000)
+    assert director.plane.signs() == {(KEY, FIRST): Signs(1, 0, 0)}
+    for flags in ("S", "S", "S"):
+        send(director, flags, 1001)
+    for flags in ("S", "A", "R"):
+        send(director, flags, 1002)
+    for flags in ("S", "R"):
+        send(director, flags, 1003)
+    assert director.plane.signs() == {(KEY, FIRST): Signs(4, 2, 1)}
+
+
+def test_who_is_not_watched_shows_no_signs(director: Director) -> None:
+    start(director)
+    for flags in ("S", "S", "A", "R"):
+        send(director, flags)
+    apply(director, EditServer(KEY, RealServer(key=FIRST, is_watched=True)))
+    assert director.plane.signs() == {(KEY, FIRST): Signs(1, 0, 0)}
