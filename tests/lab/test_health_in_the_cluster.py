@@ -196,7 +196,8 @@ def test_programs_are_told_in_the_order_of_what_happens(lab: Lab) -> None:
 
 def test_the_administrator_s_hand(lab: Lab) -> None:
     until_weights(lab, {"20": 3, "21": 3})
-    assert pointsman(lab, "drain", "192.168.100.20") == "[192.168.100.20]:tcp:80 of [192.168.100.9]:tcp:80\n"
+    said = pointsman(lab, "drain", "192.168.100.20")
+    assert said == "[192.168.100.20]:tcp:80 of [192.168.100.9]:tcp:80: weight 0\n"
     assert weights(lab) == {"20": 0, "21": 3}
     assert "by hand: weight 0" in pointsman(lab, "status")
     pointsman(lab, "down", "192.168.100.20")

@@ -21,7 +21,7 @@ def conf() -> None:
     """Look at a configuration, and at its language."""
 
 
-@conf.command()
+@conf.command(short_help="What is in force, every default filled in.")
 @click.option(
     "-f",
     "--use-file",
@@ -54,7 +54,7 @@ def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: 
     return [CompletionItem(word) for word in words() if word.startswith(incomplete)]
 
 
-@conf.command("help")
+@conf.command("help", short_help="What a WORD means, and what becomes of it here.")
 @click.argument("word", required=False, shell_complete=_complete)
 @click.option("--all", "everything", is_flag=True, help="The reference of all words, in Markdown.")
 def help_(word: str | None, everything: bool) -> None:

@@ -59,7 +59,7 @@ def lab(context: click.Context, prefix: str) -> None:
     context.obj = prefix
 
 
-@lab.command()
+@lab.command(short_help="Build a topology and start its programs.")
 @_topology
 @_xdp_mode
 @click.pass_obj
@@ -77,7 +77,7 @@ def up(prefix: str, topology: str, xdp_mode: str) -> None:
         _console.print(f"next: {made.command} status | exec NODE -- CMD | down", markup=False)
 
 
-@lab.command()
+@lab.command(short_help="Take a lab away, or all of them.")
 @_optional_topology
 @click.pass_obj
 def down(prefix: str, topology: str | None) -> None:
@@ -94,23 +94,26 @@ def down(prefix: str, topology: str | None) -> None:
 @click.pass_obj
 def status(prefix: str, as_json: bool) -> None:
     """Which lab is up, and what runs on its nodes. Exit code 1: none is up, or one is only half there."""
-    labs = list(running(prefix))
-    if as_json:
-        click.echo(json.dumps({made.topology.name: _facts(made) for made in labs}, indent=2))
-    for made in [] if as_json else labs:
-        _console.print(_status_table(made))
-        if missing := made.missing():
-            lost = f"no namespace {', '.join(missing)}"
-            _console.print(
-                f"{made.topology.name} is half there ({lost}); run: {made.command} down", soft_wrap=True
-            )
-    if not labs and not as_json:
-        _console.print(none_running(prefix), soft_wrap=True)
-    if not labs or any(made.missing() for made in labs):
-        sys.exit(FAILED)
+    with reported():
+        labs = list(running(prefix))
+        if as_json:
+            click.echo(json.dumps({made.topology.name: _facts(made) for made in labs}, indent=2))
+        for made in [] if as_json else labs:
+            _console.print(_status_table(made))
+            if missing := made.missing():
+                lost = f"no namespace {', '.join(missing)}"
+                _console.print(
+                    f"{made.topology.name} is half there ({lost}); run: {made.command} down", soft_wrap=True
+                )
+        if not labs and not as_json:
+            _console.print(none_running(prefix), soft_wrap=True)
+        if not labs or any(made.missing() for made in labs):
+            sys.exit(FAILED)
 
 
-@lab.command(name="exec", context_settings={"ignore_unknown_options": True})
+@lab.command(
+    name="exec", short_help="Run a command on a node.", context_settings={"ignore_unknown_options": True}
+)
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
@@ -125,7 +128,7 @@ def execute(prefix: str, node: str, command: tuple[str, ...]) -> None:
                 raise LabError(f"{node}: {command[0]}: {error.strerror}") from error
 
 
-@lab.command()
+@lab.command(short_help="The documents' clusters, told step by step.")
 @click.argument("topology", type=click.Choice(list(CHAPTERS)), required=False)
 @_xdp_mode
 @click.pass_obj
@@ -140,7 +143,7 @@ def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
             sys.exit(FAILED)
 
 
-@lab.command(name="verdicts")
+@lab.command(name="verdicts", short_help="Which check finds which failure, after how long.")
 @_xdp_mode
 @click.pass_obj
 def show_verdicts(prefix: str, xdp_mode: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,11 +27,14 @@ _SHOWN = 100
 _names = click.Choice([fault.name for fault in FAULTS])
 
 
-@click.command(name="break")
-@click.argument("fault", type=_names)
+@click.command(name="break", short_help="Break something, for `pointsman doctor` to find.")
+@click.argument("fault", type=_names, metavar="FAULT")
 @click.pass_obj
 def break_lab(prefix: str, fault: str) -> None:
-    """Break something in the lab that is up; `pointsman doctor` on the node finds it."""
+    """Break something in the lab that is up; `pointsman doctor` on the node finds it.
+
+    `pointsman lab faults` lists the faults.
+    """
     with reported():
         chosen = named(fault)
         made = _lab_for(prefix, chosen)
@@ -50,8 +54,8 @@ def _one_line(node: str, command: str) -> str:
     return f"  {node}: {shown}{f' ({len(more)} more lines)' if more else ''}"
 
 
-@click.command()
-@click.argument("fault", type=_names, required=False)
+@click.command(short_help="Take a fault back, or all of them.")
+@click.argument("fault", type=_names, required=False, metavar="[FAULT]")
 @click.pass_obj
 def mend(prefix: str, fault: str | None) -> None:
     """Take a fault back, or all that were made in the labs that are up."""
@@ -67,7 +71,7 @@ def mend(prefix: str, fault: str | None) -> None:
             click.echo("nothing is broken")
 
 
-@click.command(name="faults")
+@click.command(name="faults", short_help="The faults there are; --run: does the doctor find them?")
 @click.argument("names", type=_names, nargs=-1, metavar="[FAULT]...")
 @click.option(
     "--run", is_flag=True, help="Make each one in a lab of its own, and see what doctor and trace say."
@@ -174,6 +178,8 @@ def _lab_for(prefix: str, fault: Fault) -> Lab:
 def reported() -> Iterator[None]:
     """One clear message for what goes wrong; a Ctrl-C or a SIGTERM ends with the usual exit code."""
     try:
+        if os.geteuid() != 0:
+            raise LabError("the lab's nodes are network namespaces, and so need root; run it with sudo")
         with interrupts.stopping_unwinds():
             yield
     except LabError as error:

@@ -13,7 +13,7 @@ VERBS = {
     "reload": ("pointsman.cli.reload", "reload", "Let the director take its changed configuration."),
     "rollback": ("pointsman.cli.reload", "rollback", "Let the director go back to the configuration before."),
     "check": ("pointsman.cli.check", "check", "Find every mistake in a keepalived.conf at once."),
-    "conf": ("pointsman.cli.conf", "conf", "Show the effective configuration."),
+    "conf": ("pointsman.cli.conf", "conf", "What is in force, and what a word of the file means."),
     "drain": ("pointsman.cli.override", "drain", "No new connections to a real server."),
     "weight": ("pointsman.cli.override", "weight", "Give a real server another weight."),
     "up": ("pointsman.cli.override", "up", "Let a real server serve, whatever its checks say."),

@@ -52,7 +52,10 @@ _for = click.option(
 @_service
 @_for
 def drain(server: tuple[Address, int], service: str, seconds: float) -> None:
-    """No new connections to a real server; those it has go on (weight 0)."""
+    """No new connections to a real server; those it has go on (weight 0).
+
+    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    """
     _send(server, service, Override(weight=0), seconds)
 
 
@@ -62,7 +65,10 @@ def drain(server: tuple[Address, int], service: str, seconds: float) -> None:
 @_service
 @_for
 def weight(server: tuple[Address, int], number: int, service: str, seconds: float) -> None:
-    """Give a real server another weight than the configured one."""
+    """Give a real server another weight than the configured one.
+
+    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    """
     _send(server, service, Override(weight=number), seconds)
 
 
@@ -71,7 +77,10 @@ def weight(server: tuple[Address, int], number: int, service: str, seconds: floa
 @_service
 @_for
 def up(server: tuple[Address, int], service: str, seconds: float) -> None:
-    """Let a real server serve, whatever its checks say."""
+    """Let a real server serve, whatever its checks say.
+
+    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    """
     _send(server, service, Override(up=True), seconds)
 
 
@@ -80,7 +89,10 @@ def up(server: tuple[Address, int], service: str, seconds: float) -> None:
 @_service
 @_for
 def down(server: tuple[Address, int], service: str, seconds: float) -> None:
-    """Take a real server out, whatever its checks say: as if they had failed."""
+    """Take a real server out, whatever its checks say: as if they had failed.
+
+    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    """
     _send(server, service, Override(up=False), seconds)
 
 
@@ -88,7 +100,10 @@ def down(server: tuple[Address, int], service: str, seconds: float) -> None:
 @_server
 @_service
 def release(server: tuple[Address, int], service: str) -> None:
-    """End what was said by hand: configuration and checks decide again."""
+    """End what was said by hand: configuration and checks decide again.
+
+    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    """
     _send(server, service, None, 0.0)
 
 
@@ -104,5 +119,12 @@ def _send(server: tuple[Address, int], service: str, override: Override | None, 
         click.echo(f"pointsman: {reply.error}", err=True)
         sys.exit(EXIT_REFUSED)
     assert isinstance(reply, OverrideReply)
+    held = override.text() + _spoken(seconds) if override else "as configured and checked"
     for name in reply.servers:
-        click.echo(name)
+        click.echo(f"{name}: {held}")
+
+
+def _spoken(seconds: float) -> str:
+    """` for 30m`, the way in which it is written; nothing when it has no end."""
+    unit = next(unit for unit in "dhms" if seconds % UNITS[unit] == 0)
+    return f" for {seconds / UNITS[unit]:.0f}{unit}" if seconds else ""

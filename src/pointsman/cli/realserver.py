@@ -156,7 +156,7 @@ def _say_choice(vips: Sequence[Address], interfaces: Sequence[str]) -> None:
         )
 
 
-@realserver.command()
+@realserver.command(short_help="Do `up`, and put back what drifts.")
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @from_option
 @method_option
@@ -190,7 +190,7 @@ def watch(
         )
 
 
-@realserver.command()
+@realserver.command(short_help="Undo `up`: what was there before is restored.")
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 def down(vips: tuple[Address, ...]) -> None:
     """Undo `up` for the VIPs, or for all: what was there before is restored, nothing else is touched."""
@@ -201,7 +201,7 @@ def down(vips: tuple[Address, ...]) -> None:
         click.echo("nothing is set up here by pointsman")
 
 
-@realserver.command(name="status")
+@realserver.command(name="status", short_help="Each setting: wanted, effective, set by whom.")
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @interface_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -244,7 +244,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-@realserver.command(name="persist")
+@realserver.command(name="persist", short_help="Write the files that do `up` at boot.")
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @from_option
 @method_option

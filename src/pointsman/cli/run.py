@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from pointsman.model.tunables import TUNABLES, parse
+
 DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 
 
@@ -55,8 +57,7 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What IPVS has under net.ipv4.vs: conn_reuse_mode, expire_nodest_conn, expire_quiescent_template, "
-    "sloppy_tcp, secure_tcp. Several times for several.",
+    help=f"What IPVS has under net.ipv4.vs: {', '.join(TUNABLES)}. Several times for several.",
 )
 @click.option(
     "--wait",
@@ -94,7 +95,6 @@ def run(
     from pointsman.cli.reload import reload_at_signal
     from pointsman.daemon.start import Options, configure_logging, start
     from pointsman.model.config import Config
-    from pointsman.model.tunables import parse
 
     configure_logging(verbose)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -10,10 +11,12 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from pointsman.cli.wording import said
 from pointsman.daemon.client import ControlError, DirectorNotRunning, ProtocolError, request
 from pointsman.daemon.messages import ErrorReply, StatusReply, StatusRequest, TableRequest
-from pointsman.daemon.paths import control_socket
+from pointsman.daemon.paths import control_socket, pin_directory
 from pointsman.daemon.pinned import pinned_plane, read_table
+from pointsman.dataplane.xdp.pins import map_directories
 
 LOST = {
     "no_neighbour": "dropped, the real server's MAC address was not known",
@@ -61,13 +64,14 @@ def status(as_json: bool) -> None:
 def _left_in_force() -> str:
     """What a director that is gone has left in the kernel; empty: nothing."""
     try:
+        if not map_directories(pin_directory()):
+            return ""
         plane = pinned_plane()
         found = read_table(plane, TableRequest())
         names = ", ".join(each.interface for each in plane.capabilities().attachments)
-    except FileNotFoundError:
-        return ""
     except OSError as error:
-        return f"whether one has left services in force in the kernel is not known: {error}; look as root"
+        more = "" if os.geteuid() == 0 else "; look as root"
+        return f"Whether one has left services in force in the kernel is not known: {said(error)}{more}"
     services = ", ".join(str(entry.service.key) for entry in found.table) or "no service"
     return (
         f"The kernel forwards on with what it left: {services}; from {names or 'no interface'}.\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from pointsman.conf.build_auth import KeyFiles
@@ -18,13 +18,17 @@ from pointsman.conf.build_static import static_settings, with_groups
 from pointsman.conf.build_tracking import notify_fifos, surroundings, trackers
 from pointsman.conf.build_vmac import Names
 from pointsman.conf.build_vrrp import instance
-from pointsman.conf.problems import Findings
+from pointsman.conf.problems import Findings, TooManyProblemsError
 from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.source import Chunk
 from pointsman.conf.tree import Node, opened
 from pointsman.model.config import Config, Mail, MailTls
 from pointsman.model.health import VirtualServer
 
+MAX_SERVERS = 150_000
+"""Virtual servers, real servers and checks together; 10,000 services with four real servers are 90,000."""
+
+_SERVICE = len("virtual_server")
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
 
 
@@ -50,12 +54,11 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: K
     def services(chunk: Chunk, told: Findings) -> list[VirtualServer]:
         """What a block stands for, read the long way."""
         setting = read_block(opened(chunk, told), "", told).last("virtual_server")
-        return list(virtual_servers(setting, defaults, named, told)) if setting else []
+        return list(_bounded(virtual_servers(setting, defaults, named, told), told)) if setting else []
 
     shapes = Shapes(services, findings)
-    servers = [
-        server for chunk in nodes if isinstance(chunk, Chunk) for server in shapes.virtual_servers(chunk)
-    ]
+    chunks = (node for node in nodes if isinstance(node, Chunk))
+    servers = _bounded((server for chunk in chunks for server in shapes.virtual_servers(chunk)), findings)
     return Config(
         router_id=defaults.get("router_id", str) or host_name,
         mail=_mail(defaults, findings),
@@ -66,6 +69,18 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: K
         server_fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("vrrp_")),
         virtual_servers=tuple(servers),
     )
+
+
+def _bounded(servers: Iterable[VirtualServer], findings: Findings) -> Iterator[VirtualServer]:
+    """The same as long as memory lasts: a small text can stand for very many of them."""
+    count = 0
+    for server in servers:
+        count += 1 + sum([1 + len(member.checks) for member in server.members])
+        if count > MAX_SERVERS:
+            text = f"more than {MAX_SERVERS} virtual servers, real servers and checks, all together"
+            findings.error(server.location, text, "split it between several directors", _SERVICE)
+            raise TooManyProblemsError
+        yield server
 
 
 def _marks(defaults: Settings) -> Iterator[int] | None:

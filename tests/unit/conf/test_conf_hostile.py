@@ -65,6 +65,23 @@ def shapes(path: Path) -> None:
     path.write_text("".join(f"virtual_server 10.0.0.1 80 {{\nvirtualhost {n}\n}}\n" for n in range(150_000)))
 
 
+SERVERS = "".join(f"real_server 10.1.1.{n} 80{{}}" + " \n"[n % 2] for n in range(38))
+
+
+def servers(path: Path) -> None:
+    """Blocks of one shape, which are not even read: only the models take memory."""
+    block = "virtual_server 10.0.%d.%d 80 {\nlvs_method DR\nprotocol TCP\n" + SERVERS.replace(
+        " real", "\nreal"
+    )
+    path.write_text("".join(f"{block % (n // 256, n % 256)}}}\n" for n in range(23_000)))
+
+
+def group(path: Path) -> None:
+    ranges = "".join(f"10.2.{n}.1-254 80\n" for n in range(256))
+    service = f"virtual_server group g {{\nlvs_method DR\nprotocol TCP\n{SERVERS}}}\n"
+    path.write_text(f"virtual_server_group g {{\n{ranges}}}\n{service}")
+
+
 FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a gigabyte without a line end": (sparse, "larger than 64 MiB"),
     "a line of 60 MiB": (one_line, "the line has 62914560 bytes"),
@@ -79,6 +96,8 @@ FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty services": (many("virtual_server a b {}\n", 900_000), "more than 200000 virtual servers"),
     "services that are never closed": (many("virtual_server a b {\n", 900_000), "never closed|deeper"),
     "services of other shapes": (shapes, "no lvs_method"),
+    "more servers than anybody has": (servers, "more than 150000 virtual servers, real servers and checks"),
+    "a group of more": (group, "more than 150000 virtual servers, real servers and checks"),
     "half services": (many("virtual_server a b {\nx {\n}\n", 300_000), "deeper|never closed"),
     "lines that grow": (expanded, "make more than 100000 lines|far too long"),
     "sequences": (sequences, "make more than 100000 lines"),

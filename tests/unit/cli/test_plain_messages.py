@@ -1,0 +1,156 @@
+"""Wrong users, wrong hosts and odd input: one clear message, no traceback, no number of an error."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from pointsman.cli import lab_faults, override, status, trace
+from pointsman.cli.main import VERBS, main
+from pointsman.cli.wording import said
+from pointsman.daemon.messages import OverrideReply, OverrideRequest
+from pointsman.model.tunables import TUNABLES
+
+LAB = [
+    ["lab", "up", "ha-pair"],
+    ["lab", "status"],
+    ["lab", "down"],
+    ["lab", "mend"],
+    ["lab", "break", "no-vip"],
+    ["lab", "exec", "client", "true"],
+    ["lab", "demo"],
+    ["lab", "verdicts"],
+    ["lab", "faults", "--run"],
+    ["lab", "faults", "--healthy", "1"],
+]
+
+
+@pytest.mark.parametrize("words", LAB, ids=" ".join)
+def test_the_lab_says_that_it_needs_root(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.exit_code == lab_faults.FAILED
+    assert outcome.output.startswith("pointsman lab: ") and "need root; run it with sudo" in outcome.output
+    assert outcome.output.count("\n") == 1
+
+
+def test_faults_are_listed_to_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    outcome = CliRunner().invoke(main, ["lab", "faults"])
+    assert outcome.exit_code == 0 and "no-vip" in outcome.output
+
+
+def test_a_trace_says_that_it_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_words: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(trace, "watch", refused)
+    outcome = CliRunner().invoke(main, ["trace", "--here", "192.0.2.9:80"])
+    assert outcome.exit_code == trace.FAILED
+    assert outcome.output == (
+        "pointsman trace: a trace captures packets, and so needs root; run it with sudo\n"
+    )
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(main, ["trace", "--merge", f"{tmp_path}/none", "192.0.2.9:80"])
+    assert outcome.output == f"pointsman trace: {tmp_path}/none: No such file or directory\n"
+
+
+def test_errors_are_told_without_numbers() -> None:
+    assert said(PermissionError(13, "Permission denied", "/run/x")) == "/run/x: Permission denied"
+    assert said(OSError(22, "Invalid argument")) == "Invalid argument"
+    assert said(OSError("no number at all")) == "no number at all"
+
+
+def test_status_is_silent_about_what_nobody_has_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(status, "control_socket", lambda: tmp_path / "control.sock")
+    monkeypatch.setattr(status, "pin_directory", lambda: tmp_path / "pins")
+    outcome = CliRunner().invoke(main, ["status"])
+    assert outcome.exit_code == 1
+    assert outcome.output.startswith("pointsman status: no director is running here")
+    assert outcome.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("user", [0, 65534])
+def test_status_says_when_it_cannot_know_what_is_left(
+    user: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "abi-1").mkdir()
+
+    def unreadable() -> None:
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(status, "control_socket", lambda: tmp_path / "control.sock")
+    monkeypatch.setattr(status, "pin_directory", lambda: tmp_path)
+    monkeypatch.setattr(status, "pinned_plane", unreadable)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    told = CliRunner().invoke(main, ["status"]).output.splitlines()[1]
+    assert told.startswith("Whether one has left services in force in the kernel is not known: Permission")
+    assert ("look as root" in told) is (user != 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        (["drain", "192.0.2.20", "--for", "30m"], ": weight 0 for 30m"),
+        (["weight", "192.0.2.20", "9", "--for", "90"], ": weight 9 for 90s"),
+        (["weight", "192.0.2.20", "9", "--for", "24h"], ": weight 9 for 1d"),
+        (["up", "192.0.2.20"], ": up"),
+        (["down", "192.0.2.20", "--for", "2h"], ": down for 2h"),
+        (["release", "192.0.2.20"], ": as configured and checked"),
+    ],
+)
+def test_a_word_by_hand_is_told_with_its_end(
+    words: list[str], end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[OverrideRequest] = []
+
+    def answer(message: OverrideRequest, _socket: Path) -> OverrideReply:
+        asked.append(message)
+        return OverrideReply(("[192.0.2.20]:tcp:80 of [192.0.2.9]:tcp:80",))
+
+    monkeypatch.setattr(override, "request", answer)
+    outcome = CliRunner().invoke(main, words)
+    assert (outcome.exit_code, outcome.output) == (0, f"[192.0.2.20]:tcp:80 of [192.0.2.9]:tcp:80{end}\n")
+    assert len(asked) == 1
+
+
+def test_the_help_of_run_has_every_setting() -> None:
+    told = CliRunner().invoke(main, ["run", "--help"]).output
+    assert {name for name in TUNABLES if name not in told} == set()
+
+
+def test_every_list_of_commands_is_whole() -> None:
+    """click cuts what is too long for a line."""
+    for verb in VERBS:
+        command = main.get_command(click.Context(main), verb)
+        if isinstance(command, click.Group):
+            cut = [
+                name
+                for name, inner in command.commands.items()
+                if inner.get_short_help_str(60).endswith("...")
+            ]
+            assert cut == [], verb
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "words", [["lab", "status"], ["detach"], ["trace", "--here", "192.0.2.9:80"], ["doctor"]]
+)
+def test_somebody_else_than_root_gets_one_message(words: list[str]) -> None:
+    module = VERBS[words[0]][0]
+    program = (
+        f"import os, {module}; from pointsman.cli.main import main\n"
+        f"os.setgroups([]); os.setgid(65534); os.setuid(65534); main({words})"
+    )
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode in (1, 2) and ended.stderr.count("\n") == 1, ended.stderr
+    assert "root" in ended.stderr and "Errno" not in ended.stderr
