@@ -107,9 +107,12 @@ static __always_inline enum exit_reason forward6(struct packet6 *p, __u32 dest, 
 	enum exit_reason reason =
 		address_frame(p->ethernet, dest, p->length, largest, p->ip->hop_limit, ingress, out);
 
-	if (reason != EXIT_COUNT && reason != EXIT_TOO_BIG)
-		return reason;
-	p->ip->hop_limit--;
+	if (reason == EXIT_COUNT) {
+		p->ip->hop_limit--;
+		return EXIT_COUNT;
+	}
+	if (reason == EXIT_TOO_BIG)
+		p->ip->hop_limit--;
 	return reason;
 }
 
