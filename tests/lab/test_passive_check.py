@@ -27,7 +27,7 @@ SERVICE = """
 virtual_server {vip} 80 {{
     delay_loop {delay_loop}
     warmup 0
-    connect_timeout 1
+    connect_timeout 3
     retry 1
     delay_before_retry 0.2
     protocol TCP
@@ -80,6 +80,13 @@ def states(lab: Lab) -> dict[str, bool | None]:
 def suspicions(lab: Lab) -> int:
     text = lab.node("lb-01").log("director").read_text()
     return text.count(" is suspected: ")
+
+
+def repeated_syns(lab: Lab) -> int:
+    """As the clients' own stack counts them."""
+    text = lab.node("client").run(["cat", "/proc/net/netstat"]).stdout
+    names, values = (line.split() for line in text.splitlines() if line.startswith("TcpExt:"))
+    return int(values[names.index("TCPSynRetrans")])
 
 
 class Clients:
@@ -140,10 +147,11 @@ def test_a_firewall_is_found_and_the_server_comes_back(healthy: Lab) -> None:
 
 
 def test_clients_of_a_sound_server_raise_no_suspicion(healthy: Lab) -> None:
-    before = suspicions(healthy)
+    """But when this machine is so busy that their SYNs are repeated all the same."""
+    before, repeated = suspicions(healthy), repeated_syns(healthy)
     with Clients(healthy) as clients:
         waiting.until(lambda: clients.served >= 300, PATIENCE, "three hundred clients are served")
-    assert suspicions(healthy) == before
+    assert suspicions(healthy) - before <= repeated_syns(healthy) - repeated
     assert states(healthy) == {BROKEN: True, SOUND: True}
 
 
@@ -165,7 +173,7 @@ def test_lost_packets_are_suspicions_but_remove_nobody(healthy: Lab) -> None:
             raised, took = suspicions(healthy) - before, time.monotonic() - began
     finally:
         web.run(["nft", "delete table ip lossy"])
-    assert raised <= took / 5 + 1
+    assert raised <= 2 * (took / 5 + 1), "each of the two at most once in five seconds"
 
 
 def test_clients_of_a_removed_server_are_reset_at_their_next_packet(healthy: Lab) -> None:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pointsman import __version__
+from pointsman.cli import wording
 from pointsman.daemon import paths
 from pointsman.insight import doctor_director, doctor_gather, doctor_peer, doctor_realserver
 from pointsman.insight.doctor import Diagnosis, Finding, Verdict
@@ -89,7 +90,9 @@ def doctor(
         diagnoses = [examine() for examine in examinations]
         if fix and _repair(diagnoses, quiet=as_json):
             diagnoses = [examine() for examine in examinations]
-    except (OSError, SetupError) as error:
+    except OSError as error:
+        _refuse(wording.said(error))
+    except SetupError as error:
         _refuse(str(error))
     if as_json:
         click.echo(_json(diagnoses))
@@ -124,23 +127,36 @@ def _compared(peer: PeerFacts) -> Diagnosis:
     return doctor_peer.compare(_own_facts(), peer)
 
 
+def _words(peer: str) -> list[str]:
+    try:
+        words = shlex.split(peer)
+    except ValueError as error:
+        raise OSError(f"--peer {peer}: a quote is not closed") from error
+    if not words:
+        raise OSError("--peer: neither a file nor a command")
+    return words
+
+
 def _peer_facts(peer: str) -> PeerFacts:
     """From a file, or from what a command says; `time` then lies at the end of the call, or as far from it as
     the peer's clock is outside of the call. A file tells nothing about the clock. Raises OSError for both."""
     begun = time.time()
     from_file = Path(peer).is_file()
     if from_file:
-        text, name = Path(peer).read_text(), peer
+        text, name = Path(peer).read_text(errors="replace"), peer
     else:
-        line = [*shlex.split(peer), "pointsman", "doctor", "--facts"]
+        words = _words(peer)
+        line = [*words, "pointsman", "doctor", "--facts"]
         try:
             done = subprocess.run(line, capture_output=True, text=True, timeout=_PEER_SECONDS, check=False)
+        except FileNotFoundError as error:
+            raise OSError(f"--peer {peer}: neither a file nor a command that is here") from error
         except subprocess.TimeoutExpired as error:
             raise OSError(f"--peer {peer}: no answer within {_PEER_SECONDS} s") from error
         if done.returncode != 0:
             said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             raise OSError(f"--peer {peer}: {said[-1]}")
-        names = [word for word in shlex.split(peer) if not word.startswith("-")]
+        names = [word for word in words if not word.startswith("-")]
         text, name = done.stdout, names[-1]
     try:
         found = msgspec.json.decode(text, type=PeerFacts)

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import select
+import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -200,6 +201,11 @@ def _host(wanted: Wanted, until_eof: bool) -> Traced:
 
 
 def _group(wanted: Wanted, hosts: dict[str, str]) -> Traced:
+    for name, command in hosts.items():
+        try:
+            shlex.split(command)
+        except ValueError as error:
+            raise LabError(f"--host {name}={command}: a quote is not closed") from error
     words = ["--seconds", "3600", wanted.service]
     words += ["--udp"] if wanted.protocol == UDP else []
     words += ["--client", client] if (client := _client(wanted)) else []

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-import struct
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,14 +19,12 @@ from pyroute2 import IPRoute
 from pointsman.daemon import paths
 from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
-from pointsman.insight import doctor_probe, doctor_rules, doctor_system
+from pointsman.insight import doctor_kernel, doctor_probe, doctor_rules, doctor_system
 from pointsman.insight.doctor_facts import (
-    Card,
     DirectorFacts,
     Host,
     HostRoute,
     InstanceFact,
-    Neighbour,
     RealServerFacts,
     SeenAdvert,
     ServerFact,
@@ -38,18 +35,11 @@ from pointsman.insight.doctor_knock import Knock, knock
 from pointsman.model.address import Address, bracketed
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
-from pointsman.net.addresses import VRRP_MARK
 
 Kind = TypeVar("Kind", bound=Reply)
 
-_MAIN_TABLE, _UNICAST = 254, 1
-_IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x8, 0x40, 0x80
-_NUD_VALID, _NUD_PERMANENT = 0xDE, 0x80
 _SETTINGS = ("arp_ignore", "arp_announce", "rp_filter")
 _CONF = Path("/proc/sys/net/ipv4/conf")
-_LISTEN = "0A"
-_KEEPALIVED_MARK = 18
-"""IFA_PROTO of the addresses that keepalived moves."""
 _LONGEST_LISTEN = 5.0
 """Seconds that are listened for adverts at most."""
 _MOST_PROBES = 256
@@ -64,19 +54,19 @@ def host() -> Host:
             card
             if card.loopback
             else msgspec.structs.replace(card, offloads=doctor_system.offloads(card.name))
-            for card in _cards(route)
+            for card in doctor_kernel.cards(route)
         )
-        routes = tuple(_routes(route, names))
-        neighbours = tuple(_neighbours(route, names))
+        routes = tuple(doctor_kernel.routes(route, names))
+        neighbours = tuple(doctor_kernel.neighbours(route, names))
     firewall = doctor_rules.read()
-    limit = _number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
+    limit = doctor_kernel.number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
     return Host(
         name=socket.gethostname(),
         cards=cards,
         routes=routes,
         neighbours=neighbours,
         settings={
-            f"{place}.{key}": _number(_CONF / place / key)
+            f"{place}.{key}": doctor_kernel.number(_CONF / place / key)
             for place in ("all", *names.values())
             for key in _SETTINGS
         },
@@ -114,7 +104,7 @@ def director(probing: bool = True) -> DirectorFacts:
 
 def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) -> RealServerFacts:
     """This host as a real server of these VIPs. Raises OSError."""
-    offset, (_, wrong_before) = doctor_system.clock_offset(), _checksums()
+    offset, (_, wrong_before) = doctor_system.clock_offset(), doctor_kernel.checksums()
     here = host()
     asked = [(card.name, vip) for vip in vips for card in here.links_of(vip)]
     asked += [
@@ -135,12 +125,12 @@ def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) 
             if address is not None and answers.macs(address, name)
         }
     )
-    segments, wrong = _checksums()
+    segments, wrong = doctor_kernel.checksums()
     return RealServerFacts(
         host=here,
         vips=tuple(vips),
         ports=ports,
-        listeners=frozenset(_listeners()),
+        listeners=frozenset(doctor_kernel.listeners()),
         answers=answers,
         segments_in=segments,
         bad_checksums=wrong,
@@ -336,95 +326,3 @@ def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) ->
 def _up(here: Host, route: HostRoute) -> bool:
     card = here.card(route.interface)
     return card is not None and card.running and bool(card.mac) and not card.loopback
-
-
-def _cards(route: IPRoute) -> Iterable[Card]:
-    addresses: dict[int, list[Any]] = {}
-    moving: dict[int, list[Address]] = {}
-    for item in route.get_addr():
-        text = item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS")
-        addresses.setdefault(item["index"], []).append(ipaddress.ip_interface(f"{text}/{item['prefixlen']}"))
-        if item.get_attr("IFA_PROTO") in (VRRP_MARK, _KEEPALIVED_MARK):
-            moving.setdefault(item["index"], []).append(ipaddress.ip_address(text))
-    links = list(route.get_links())
-    names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
-    for link in links:
-        information = link.get_attr("IFLA_LINKINFO")
-        macvlan = information is not None and information.get_attr("IFLA_INFO_KIND") == "macvlan"
-        flags, xdp = link["flags"], link.get_attr("IFLA_XDP")
-        loopback = bool(flags & _IFF_LOOPBACK)
-        mac = str(link.get_attr("IFLA_ADDRESS") or "")
-        yield Card(
-            name=str(link.get_attr("IFLA_IFNAME")),
-            index=link["index"],
-            mac="" if loopback or len(mac) != 17 else mac,
-            up=bool(flags & _IFF_UP),
-            running=bool(flags & _IFF_UP and flags & _IFF_RUNNING),
-            arp=not flags & (_IFF_NOARP | _IFF_LOOPBACK),
-            loopback=loopback,
-            mtu=int(link.get_attr("IFLA_MTU") or 0),
-            lower=names.get(link.get_attr("IFLA_LINK"), "") if macvlan else "",
-            xdp=bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")),
-            addresses=tuple(addresses.get(link["index"], ())),
-            moving=tuple(moving.get(link["index"], ())),
-        )
-
-
-def _routes(route: IPRoute, names: dict[int, str]) -> Iterable[HostRoute]:
-    for item in route.get_routes(table=_MAIN_TABLE):
-        index = item.get_attr("RTA_OIF")
-        if item["type"] != _UNICAST or index is None:
-            continue
-        anywhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
-        gateway = item.get_attr("RTA_GATEWAY")
-        yield HostRoute(
-            interface=names.get(index, "?"),
-            network=ipaddress.ip_network(f"{item.get_attr('RTA_DST') or anywhere}/{item['dst_len']}"),
-            gateway=ipaddress.ip_address(gateway) if gateway else None,
-        )
-
-
-def _neighbours(route: IPRoute, names: dict[int, str]) -> Iterable[Neighbour]:
-    for item in route.get_neighbours():
-        address = item.get_attr("NDA_DST")
-        if item["family"] not in (socket.AF_INET, socket.AF_INET6) or not address:
-            continue
-        valid = bool(item["state"] & _NUD_VALID)
-        yield Neighbour(
-            interface=names.get(item["ifindex"], "?"),
-            address=ipaddress.ip_address(address),
-            mac=str(item.get_attr("NDA_LLADDR") or "") if valid else "",
-            permanent=bool(item["state"] & _NUD_PERMANENT),
-        )
-
-
-def _listeners() -> Iterable[tuple[str, int]]:
-    """Address and port of every listening TCP socket; proc(5), /proc/net/tcp."""
-    for name in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path("/proc/thread-self/net", name).read_text().splitlines()[1:]:
-                words = line.split()
-                if words[3] != _LISTEN:
-                    continue
-                text, _, port = words[1].partition(":")
-                packed = b"".join(
-                    struct.pack("=I", int(text[at : at + 8], 16)) for at in range(0, len(text), 8)
-                )
-                yield str(ipaddress.ip_address(packed)), int(port, 16)
-
-
-def _checksums() -> tuple[int, int]:
-    """TCP segments received, and those with a wrong checksum; /proc/net/snmp."""
-    rows = [
-        line.split() for line in Path("/proc/thread-self/net/snmp").read_text().splitlines()
-        if line.startswith("Tcp:")
-    ]  # fmt: skip
-    values = dict(zip(rows[0], rows[1], strict=False)) if len(rows) == 2 else {}
-    return int(values.get("InSegs", 0)), int(values.get("InCsumErrors", 0))
-
-
-def _number(path: Path) -> int:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return 0

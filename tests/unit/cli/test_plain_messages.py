@@ -11,10 +11,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from pointsman.cli import lab_faults, override, status, trace
+from pointsman.cli import doctor, lab_faults, override, status, trace
 from pointsman.cli.main import VERBS, main
 from pointsman.cli.wording import said
 from pointsman.daemon.messages import OverrideReply, OverrideRequest
+from pointsman.insight.doctor_peer import PeerFacts
 from pointsman.model.tunables import TUNABLES
 
 LAB = [
@@ -61,6 +62,30 @@ def test_a_trace_says_that_it_needs_root(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(main, ["trace", "--merge", f"{tmp_path}/none", "192.0.2.9:80"])
     assert outcome.output == f"pointsman trace: {tmp_path}/none: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("peer", "why"),
+    [
+        ("/no/such/file", "--peer /no/such/file: neither a file nor a command that is here"),
+        ("ssh 'lb-02", "--peer ssh 'lb-02: a quote is not closed"),
+        (" ", "--peer: neither a file nor a command"),
+        (sys.executable, f"--peer {sys.executable}: not what `pointsman doctor --facts` prints"),
+    ],
+)
+def test_a_peer_that_is_none(peer: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compared() -> PeerFacts:
+        return doctor._peer_facts(peer)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(doctor, "_examinations", lambda *_words: [compared])
+    outcome = CliRunner().invoke(main, ["doctor"])
+    assert outcome.exit_code == 2 and outcome.output.startswith(f"pointsman doctor: {why}"), outcome.output
+
+
+def test_a_host_with_half_a_quote() -> None:
+    outcome = CliRunner().invoke(main, ["trace", "--host", "web=ssh 'web", "192.0.2.9:80"])
+    assert outcome.output == "pointsman trace: --host web=ssh 'web: a quote is not closed\n"
 
 
 def test_errors_are_told_without_numbers() -> None:
