@@ -24,12 +24,13 @@ pytestmark = [
 SELECTION = (
     "tests/guest/inside.py",
     "tests/guest/inside_realserver.py",
-    "tests/guest/inside_vrrp.py",
     "tests/bpf/test_attach.py::test_the_clock_runs_and_sweeps_without_a_director",
     "tests/bpf/test_attach.py::test_a_connection_survives_the_death_and_return_of_its_director",
 )
 OLDEST = "6.1"
-SECONDS = 480
+ONCE = "tests/guest/inside_vrrp.py"
+"""What a kernel with more than the machine's own is needed for, whichever: only on the oldest."""
+SECONDS = 720
 """A bound for a loaded machine; it takes a tenth of that."""
 
 
@@ -42,7 +43,8 @@ def guests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Futur
     def start(kernel: Kernel) -> Outcome:
         folder = folders[kernel.name]
         report = f"--junit-xml={folder}/report.xml"
-        return machine.run(kernel, [*command, report, *SELECTION], folder, SECONDS, processors=1)
+        once = [ONCE] if kernel.name == OLDEST else []
+        return machine.run(kernel, [*command, report, *SELECTION, *once], folder, SECONDS, processors=1)
 
     with ThreadPoolExecutor() as pool:
         yield {kernel.name: pool.submit(start, kernel) for kernel in machine.kernels()}
@@ -60,7 +62,7 @@ def test_kernel(guests: dict[str, Future[Outcome]], name: str) -> None:
     assert suite is not None
     done = {key: int(suite.attrib[key]) for key in ("errors", "failures", "skipped")}
     assert done == {"errors": 0, "failures": 0, "skipped": 0}
-    assert int(suite.attrib["tests"]) == 11
+    assert int(suite.attrib["tests"]) == (9 if name == OLDEST else 7)
 
 
 def test_a_guest_says_what_went_wrong(tmp_path: Path) -> None:
