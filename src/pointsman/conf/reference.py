@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pointsman.conf.homes import home
 from pointsman.conf.keywords import Keyword, Status
 from pointsman.conf.table import TABLE, closest
 
@@ -41,7 +42,8 @@ def _explained(block: str, row: Keyword) -> Iterator[str]:
         yield f"    since:     {row.since}"
     if row.opens and not row.listing:
         yield f"    inside:    {' '.join(TABLE[row.opens])}"
-    yield f"    Pointsman: {_VERDICT[row.status]}"
+    where = f", in {home(row)}" if row.status is Status.HONOURED else ""
+    yield f"    Pointsman: {_VERDICT[row.status]}{where}"
     if row.status is not Status.HONOURED:
         yield f"               {row.help}"
 
