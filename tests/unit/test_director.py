@@ -93,6 +93,12 @@ def test_an_instance_that_a_reload_removes_mails_that_it_is_deleted() -> None:
     assert director._status(None).status["instances"] == []
 
 
+def test_a_rollback_with_nothing_to_go_back_to_is_no_refused_reload() -> None:
+    director, _ = started()
+    assert isinstance(director._reload(ReloadRequest(None)), ErrorReply)
+    assert director._status(None).status["problems"] == []
+
+
 def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])

@@ -160,6 +160,8 @@ def test_the_administrator_s_word_beats_verdicts_until_it_is_over(plane: MemoryD
     assert keeper.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
     keeper.settle()
     assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
+    (service,) = keeper.describe({}, 102.0)
+    assert [server["by_hand"] for server in service["servers"]] == ["weight 0", "up for another 3 s"]
     assert not keeper.expire(104.9)
     assert keeper.expire(105.0)
     keeper.settle()
@@ -357,7 +359,7 @@ def test_describing_many_real_servers_takes_time_in_proportion(plane: MemoryData
     for server in many:
         keeper.take(verdict(server, server is not many[0]))
     started = time.process_time()
-    (service,) = keeper.describe({})
+    (service,) = keeper.describe({}, 0.0)
     assert time.process_time() - started < 1.0, "every real server against every result took seconds"
     first, second = service["servers"][:2]
     assert (first["up"], first["reason"], second["up"]) == (False, "connection refused", True)

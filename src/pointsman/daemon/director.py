@@ -359,7 +359,7 @@ class Director:
         try:
             planned = self._reloader.plan(request.config, request.force)
         except CannotReloadError as error:
-            if not request.dry_run:
+            if not request.dry_run and request.config is not None:
                 self._reloader.refused((str(error),))
             return messages.ErrorReply(str(error))
         if not request.dry_run:
@@ -418,7 +418,7 @@ class Director:
                 ],
                 "sessions": status_report.sessions(self._config, self._sessions),
                 "services": self._keeper.describe(
-                    {address: status_report.hop_text(hop) for address, hop in self._hops.items()}
+                    {address: status_report.hop_text(hop) for address, hop in self._hops.items()}, now
                 ),
                 "problems": [
                     *self._interface_problems,

@@ -313,7 +313,7 @@ class Keeper:
         present = {entry.service.key for entry in self._plane.read()}
         self._plane.apply([DeleteService(key) for key in self.managed if key in present])
 
-    def describe(self, next_hops: dict[str, str]) -> list[dict[str, Any]]:
+    def describe(self, next_hops: dict[str, str], now: float) -> list[dict[str, Any]]:
         """The services for `status`; `next_hops` by address of the real server."""
         health: defaultdict[MemberKey, list[CheckResult]] = defaultdict(list)
         for (service, member, _), result in self._known.items():
@@ -343,7 +343,7 @@ class Keeper:
                             "weight": server.weight if server.key in present else None,
                             "next_hop": next_hops.get(str(server.key.address), ""),
                             **_health(health[key, server.key]),
-                            "by_hand": self._by_hand((key, server.key)),
+                            "by_hand": self._by_hand((key, server.key), now),
                         }
                         for server in servers
                     ],
@@ -363,9 +363,12 @@ class Keeper:
                 found.append(TellServers(line))
         return found
 
-    def _by_hand(self, key: MemberKey) -> str:
+    def _by_hand(self, key: MemberKey, now: float) -> str:
         override = self._overrides.active.get(key)
-        return override.text() if override else ""
+        left = self._overrides.left(key, now)
+        if override is None:
+            return ""
+        return override.text() + (f" for another {left:.0f} s" if left is not None else "")
 
     def _alerts(self, told: Iterable[Transition]) -> list[Alert]:
         changes = {Change.QUORUM_GAINED: True, Change.QUORUM_LOST: False}

@@ -107,7 +107,7 @@ def run(
             static or StaticSettings(),
         )
     except EnvironmentProblemError as problem:
-        print(f"pointsman vrrp: {problem}", file=sys.stderr)
+        sys.stderr.write(f"pointsman vrrp: {problem}\n")  # in one piece: others write there, too
         return EXIT_ENVIRONMENT
     process.run()
     return EXIT_OK
