@@ -8,8 +8,10 @@ from __future__ import annotations
 import enum
 import errno
 import os
+import select
 import socket
 import struct
+import time
 
 import msgspec
 
@@ -86,12 +88,12 @@ class ProcessEvents:
 
     def _await_answer(self) -> None:
         """Raises OSError with what the kernel says about the order."""
-        self._socket.settimeout(_ANSWER_TIMEOUT)
+        latest = time.monotonic() + _ANSWER_TIMEOUT
         while True:
-            try:
-                data = self._socket.recv(_LONGEST)
-            except TimeoutError:
-                raise OSError(errno.ETIMEDOUT, "the kernel does not answer") from None
+            left = latest - time.monotonic()  # events that others have asked for come all the time
+            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+                raise OSError(errno.ETIMEDOUT, "the kernel does not answer")
+            data = self._socket.recv(_LONGEST)
             if len(data) >= _SHORTEST and data[_EVENT_AT : _EVENT_AT + 4] == bytes(4):
                 (code,) = struct.unpack_from("=I", data, _DETAILS_AT)
                 if code:
