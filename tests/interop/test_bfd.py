@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import ROOT, Host, Keepalived, Switch, switch, until
+from tests.interop.switch import ROOT, Capture, Host, Keepalived, Switch, switch, until
 from tests.interop.test_vrrp_surroundings import START, Director, configuration
 
 from pointsman.bfd.wire import Packet, State, encode
@@ -134,6 +134,11 @@ class Frr:
         return {}
 
 
+def _is_final(frame: bytes) -> bool:
+    """Whether it is a BFD packet over IPv4 that answers a poll (RFC 5880 section 4.1)."""
+    return frame[23:24] == b"\x11" and frame[36:38] == (3784).to_bytes(2, "big") and bool(frame[43] & 0x10)
+
+
 @needs_frr
 def test_bfdd_agrees_on_intervals_notices_and_is_noticed(pair: tuple[Switch, Host, Host]) -> None:
     made, a, b = pair
@@ -144,8 +149,10 @@ def test_bfdd_agrees_on_intervals_notices_and_is_noticed(pair: tuple[Switch, Hos
     until("bfdd knows our intervals", lambda: frr.peer().get("remote-transmit-interval") == 50)
     peer = frr.peer()
     assert (peer["status"], peer["remote-detect-multiplier"]) == ("up", 3)
+    answers = Capture(made, a)
     frr.order("peer 10.9.0.1", "transmit-interval 150")  # it polls, and waits for our answer
-    until("bfdd has its way", lambda: frr.peer()["transmit-interval"] == 150)
+    until("bfdd has its way", lambda: any(_is_final(frame) for frame in answers.frames()))
+    answers.close()
     b.plug(False)
     until("the silence is noticed", lambda: ours.up() is False)
     assert ours.heard[-1][2] == "nothing heard for 600 ms"

@@ -96,7 +96,7 @@ def test_links_tell_mac_and_carrier(pair: tuple[Switch, Host, Host], netlink: Ne
     _, a, _ = pair
     until("the carrier is there", lambda: links(netlink)["eth0"].running)
     link = links(netlink)["eth0"]
-    assert link == Link(index=link.index, name="eth0", mac=a.mac(), up=True, running=True)
+    assert link == Link(index=link.index, name="eth0", mac=a.mac(), up=True, running=True, mtu=1500)
     a.plug(False)
     until("the carrier is gone", lambda: not links(netlink)["eth0"].running)
     assert links(netlink)["eth0"].up

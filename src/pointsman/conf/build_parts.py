@@ -32,11 +32,15 @@ _PLAIN = {
 _BEFORE = b"|".join(
     [
         *(rb"(?:%b)[ \t]++(?=%b[ \t\r]*+\n)" % ("|".join(words).encode(), _PLAIN[words]) for words in _PLAIN),
-        rb'(?:%b)[ \t]++"(?=/%b*+(?: %b++)*+"[ \t\r]*+\n)' % ("|".join(PROGRAMS).encode(), _SIGN, _SIGN),
+        rb'(?:%b)[ \t]++"(?=/%b*+(?>(?: %b++)*)"[ \t\r]*+\n)' % ("|".join(PROGRAMS).encode(), _SIGN, _SIGN),
     ]
 )
-_VALUES = re.compile(rb'(\n[ \t]*+(?:%b))([^\s"]++(?: [^\s"]++)*+)' % _BEFORE)
-"""Such a word with what is before its value, and the value; they have a line for themselves."""
+_VALUES = re.compile(rb'(\n[ \t]*+(?:%b))([^\s"]++(?>(?: [^\s"]++)*))' % _BEFORE)
+"""Such a word with what is before its value, and the value; they have a line for themselves.
+
+Groups are atomic here and elsewhere, not possessive: before Python 3.11.5 what a possessive group has tried in
+vain stays matched (CPython gh-106052).
+"""
 
 _ALL_COUNT = re.compile(rb"\squorum\s")
 """In such a block the weights of all real servers matter together."""

@@ -224,19 +224,19 @@ def bare(text: bytes) -> bytes:
 
 
 _SPECIAL = rb'{}"$@~\\#!\x00'
-_INSIDE = rb'(?:[^%b]++|"[^"\n$~\\\x00]*+"|[#!][^\n\x00]*+)*+' % _SPECIAL
+_INSIDE = rb'(?>(?:[^%b]++|"[^"\n$~\\\x00]*+"|[#!][^\n\x00]*+)*)' % _SPECIAL
 
 
 def inside_braces(depth: int) -> bytes:
     """A pattern of what is between the braces of a block: so many others, one in the other."""
     inside = _INSIDE
     for _ in range(depth):
-        inside = rb"%b(?:\{%b\}%b)*+" % (_INSIDE, inside, _INSIDE)
+        inside = rb"%b(?>(?:\{%b\}%b)*)" % (_INSIDE, inside, _INSIDE)
     return inside
 
 
 _CHUNK = re.compile(
-    rb"^[ \t]*+virtual_server(?:[ \t]++[^\s%b]++)++(?:\s++|[#!][^\n\x00]*+)*+"
+    rb"^[ \t]*+virtual_server(?>(?:[ \t]++[^\s%b]++)+)(?>(?:\s++|[#!][^\n\x00]*+)*)"
     rb"\{%b\}[ \t\r]*+(?:[#!][^\n\x00]*+)?$" % (_SPECIAL, inside_braces(4)),
     re.MULTILINE,
 )
