@@ -38,8 +38,8 @@ _BEFORE = b"|".join(
 _VALUES = re.compile(rb'(\n[ \t]*+(?:%b))([^\s"]++(?>(?: [^\s"]++)*))' % _BEFORE)
 """Such a word with what is before its value, and the value; they have a line for themselves.
 
-Groups are atomic here and elsewhere, not possessive: before Python 3.11.5 what a possessive group has tried in
-vain stays matched (CPython gh-106052).
+Groups are atomic here and elsewhere, not possessive: before Python 3.11.5 what a possessive group has tried
+in vain stays matched (CPython gh-106052).
 """
 
 _ALL_COUNT = re.compile(rb"\squorum\s")
