@@ -69,6 +69,9 @@ EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 _MOST_PENDING = 1024
 """Messages kept while the director does not read; the oldest go first, it can ask again."""
 _LONGEST_QUESTION = 256
+_LOOK_AGAIN = 1.0
+"""Seconds until sockets that could not be had are tried for again: of a new address the kernel tells a moment
+before anything can be bound to it (net/ipv4/devinet.c: __inet_insert_ifa)."""
 
 _T = TypeVar("_T")
 
@@ -163,8 +166,9 @@ class VrrpProcess:
             self._crew.add(instance, self._present, patient)
         self._groups: list[tuple[SyncGroup, SyncGroupSettings, list[Router]]] = []
         self._surround(tuple(instances), surroundings)
+        self._look_again: float | None = None
         if patient:
-            self._crew.reopen()
+            self._reopen()
         else:
             self._crew.open()
 
@@ -256,6 +260,8 @@ class VrrpProcess:
         now = clock()
         self._statics_due(now)
         self._host.pacer.advance(now)
+        if self._look_again is not None and self._look_again <= now:
+            self._after_link_change()
         first = self._agenda.first()
         if first is not None and first <= now:
             self._handle(0)
@@ -298,7 +304,8 @@ class VrrpProcess:
         self._agenda.changed()  # by the settling itself
 
     def _timeout(self) -> float | None:
-        deadlines = (self._agenda.first(), self._statics.deadline, self._host.pacer.deadline)
+        mine = (self._agenda.first(), self._look_again)
+        deadlines = (*mine, self._statics.deadline, self._host.pacer.deadline)
         first = min((deadline for deadline in deadlines if deadline is not None), default=None)
         return None if first is None else max(0.0, first - clock())
 
@@ -354,10 +361,13 @@ class VrrpProcess:
         if not deleted:
             self._links[link.name] = link
 
+    def _reopen(self) -> None:
+        self._look_again = None if self._crew.reopen() else clock() + _LOOK_AGAIN
+
     def _after_link_change(self) -> None:
         if any(router.waits_for_address for router in self._routers):
             self._crew.find_sources(addresses(self._netlink))
-        self._crew.reopen()
+        self._reopen()
         self._statics.links_changed()
         self._read_interfaces()
         for router in self._routers:
@@ -393,6 +403,7 @@ class VrrpProcess:
         self._present = addresses(self._netlink)
         try:
             self._crew.adopt(config.instances, self._present, self._readings)
+            self._reopen()
         except (EnvironmentProblemError, OSError) as problem:
             log.error("VRRP goes on as it was: %s", problem)
             return

@@ -50,6 +50,8 @@ class Crew:
         self._report = report
         self._agenda = agenda
         self._endpoints: dict[tuple[str, Address | None, int, int, Address | None], Endpoint] = {}
+        self._problems: list[str] = []
+        """Of the last time that sockets were opened, told already."""
 
     def add(self, instance: VrrpInstance, present: list[InterfaceAddress], patient: bool = False) -> Router:
         """A router for this instance, not yet started. Raises EnvironmentProblemError.
@@ -82,13 +84,19 @@ class Crew:
         for endpoint in self._endpoints.values():
             self._open(endpoint)
 
-    def reopen(self) -> None:
-        """The same while running: what is not possible is logged."""
+    def reopen(self) -> bool:
+        """The same while running: what is not possible is logged. Whether all was possible."""
+        problems: list[str] = []
         for endpoint in list(self._endpoints.values()):
             try:
                 self._open(endpoint)
             except EnvironmentProblemError as problem:
-                log.error("%s", problem)
+                problems.append(str(problem))
+        for text in problems:
+            if text not in self._problems:
+                log.error("%s", text)
+        self._problems = problems
+        return not problems
 
     def find_sources(self, present: list[InterfaceAddress]) -> None:
         """Routers that wait for an address to send from look again."""
