@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pointsman.daemon.messages import InstanceChanged, decode_report
 from pointsman.lab import namespace
+from pointsman.lab.node import forget
 from pointsman.model.vrrp import StaticSettings, VrrpInstance
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,7 @@ class Host:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        forget(namespace.inode(self.namespace))
         namespace.delete(self.namespace)
 
 

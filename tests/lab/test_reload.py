@@ -149,16 +149,16 @@ class Adverts:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, VRRP)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.setblocking(False)
+        self._times: list[float] = []
 
     def times(self) -> list[float]:
         """Seconds, of all that came."""
-        found = []
         with contextlib.suppress(BlockingIOError):
             while True:
                 _, ancillary, _, _ = self._socket.recvmsg(2048, 64)
                 seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
-                found.append(seconds + nanoseconds / 1e9)
-        return found
+                self._times.append(seconds + nanoseconds / 1e9)
+        return self._times
 
     def close(self) -> None:
         self._socket.close()
@@ -232,6 +232,7 @@ def test_fifty_reloads_under_wrk_lose_nothing(lab: Lab, conf: Path, tmp_path: Pa
                 f"reload {number}",
             )
             assert {server["weight"] for server in servers(lab)} == {number + 1}
+        waiting.until(lambda: len(adverts.times()) > 3, 20, "adverts have come, however fast that was")
     assert lasting.failed == brief.failed == []
     assert min(lasting.answered, brief.answered) > RELOADS
     times = adverts.times()
