@@ -23,14 +23,16 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 PREFIX = f"pmt-faults-{os.getpid()}"
 BY_HAND = {
     "no-vip-delivery", "arp-conflict", "mtu-black-hole", "dead-service", "wrong-gateway",
-    "duplicate-address", "same-vrid", "two-masters",
+    "duplicate-address", "same-vrid", "two-masters", "director-as-gateway", "no-real-server", "vip-missing",
 }  # fmt: skip
 """Their remedy lies on another host, or needs what only the administrator knows: the doctor gives advice."""
-SEEN_ON_THE_WIRE = (
-    "no-vip-delivery", "arp-conflict", "wrong-mac", "mtu-black-hole", "firewall", "firewall-answers",
-    "dead-service", "wrong-gateway", "duplicate-address", "same-vrid", "two-masters", "off-link", "weight-0",
+DEMONSTRATED = (
+    "no-vip", "arp-ignore", "vip-on-nic", "noarp", "rp-filter", "director-as-gateway", "no-real-server",
+    "vip-missing", "no-vip-delivery", "arp-conflict", "wrong-mac", "mtu-black-hole", "firewall",
+    "firewall-answers", "dead-service", "wrong-gateway", "duplicate-address", "same-vrid", "two-masters", "off-link",
+    "weight-0",
 )  # fmt: skip
-"""Those that only probes of a real network find. All are run by `pointsman lab faults --run`."""
+"""Half of them, and all that only probes of a real network find. `pointsman lab faults --run` runs all."""
 
 
 SHOWN = {
@@ -39,6 +41,14 @@ SHOWN = {
     "wrong-mac": "(lb-01:ens224 sends, to 02:00:00:00:00:66): no real server received it",
     "firewall-answers": "the kernel of web-01 dropped the answer (in nft_do_chain): NETFILTER_DROP",
     "weight-0": "counted no_destination",
+    "no-vip": "dropped the request on ens224 (in ip_error): IP_INADDRERRORS, the VIP is no",
+    "arp-ignore": "(web-01) answer ARP for 192.168.100.9",
+    "vip-on-nic": "(web-02) answer ARP for 192.168.100.9",
+    "noarp": "does ens224 speak ARP?",
+    "rp-filter": "the kernel of server dropped the request on eth12 (in ip_rcv_finish_core): IP_RPFILTER",
+    "director-as-gateway": "the answer passed the director lb-01",
+    "no-real-server": "counted no_destination",
+    "vip-missing": "nobody answers ARP for 192.168.7.33",
 }
 """What a trace shows of some of them."""
 
@@ -54,7 +64,7 @@ def test_there_are_enough_of_them() -> None:
     assert len({fault.check for fault in FAULTS}) >= 15
 
 
-@pytest.mark.parametrize("name", SEEN_ON_THE_WIRE)
+@pytest.mark.parametrize("name", DEMONSTRATED)
 def test_the_doctor_names_it_and_its_remedy_mends_it(labs: dict[str, Lab], name: str) -> None:
     fault = named(name)
     outcome = faultrun.demonstrate(labs[fault.topology], fault, traced=name in SHOWN)
