@@ -29,8 +29,8 @@ BY_HAND = {
 DEMONSTRATED = (
     "no-vip", "arp-ignore", "vip-on-nic", "noarp", "rp-filter", "director-as-gateway", "no-real-server",
     "vip-missing", "no-vip-delivery", "arp-conflict", "wrong-mac", "mtu-black-hole", "firewall",
-    "firewall-answers", "dead-service", "wrong-gateway", "duplicate-address", "same-vrid", "two-masters", "off-link",
-    "weight-0",
+    "firewall-answers", "dead-service", "wrong-gateway", "duplicate-address", "same-vrid", "two-masters",
+    "off-link", "weight-0",
 )  # fmt: skip
 """Half of them, and all that only probes of a real network find. `pointsman lab faults --run` runs all."""
 
