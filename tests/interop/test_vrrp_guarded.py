@@ -15,6 +15,7 @@ import pytest
 from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
+from pointsman.model.checksum import internet_checksum
 from pointsman.model.vrrp import (
     AhAuthentication,
     HmacAuthentication,
@@ -29,7 +30,7 @@ from pointsman.net.netlink import NetlinkSocket
 from pointsman.vrrp.admission import own_advert
 from pointsman.vrrp.ah import Wrapper
 from pointsman.vrrp.signing import Signer
-from pointsman.vrrp.wire import GROUP, encode, internet_checksum
+from pointsman.vrrp.wire import GROUP, encode
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

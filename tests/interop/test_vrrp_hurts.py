@@ -17,13 +17,14 @@ import pytest
 from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
+from pointsman.model.checksum import internet_checksum
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 from pointsman.net.addresses import addresses, assign
 from pointsman.net.arp import gratuitous_arp
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.vrrp.admission import own_advert
-from pointsman.vrrp.wire import GROUP, encode, internet_checksum
+from pointsman.vrrp.wire import GROUP, encode
 
 pytestmark = pytest.mark.root
 

@@ -9,6 +9,7 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pointsman.model.checksum import internet_checksum
 from pointsman.vrrp.wire import (
     GROUP,
     PASSWORD_SIZE,
@@ -17,7 +18,6 @@ from pointsman.vrrp.wire import (
     decode,
     decode_ipv4,
     encode,
-    internet_checksum,
 )
 
 SOURCE = ipaddress.IPv4Address("192.0.2.1")

@@ -37,9 +37,9 @@ class Endpoint:
         self.source = source
         """None: multicast."""
         self.family = family
+        """4 or 6."""
         self._protocol = protocol
         self._group = group
-        """4 or 6."""
         self.routers: dict[int, Router] = {}
         self.unknown = 0
         """Packets for virtual router ids that nobody here has; other routers may well use them."""

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pointsman.model.checksum import internet_checksum
+
 ETH_P_IP = 0x0800
 FIN, SYN, RST, PUSH, ACK = 1, 2, 4, 8, 16
 _TCP = 6
@@ -56,10 +58,10 @@ def written(
         ends.source_port, ends.virtual_port, sequence, acknowledged, words << 4, flags, WINDOW, 0, 0
     )
     bare += options + data
-    total = checksum(_PSEUDO.pack(source, virtual, 0, _TCP, len(bare)) + bare)
+    total = internet_checksum(_PSEUDO.pack(source, virtual, 0, _TCP, len(bare)) + bare)
     segment = bare[:16] + struct.pack("!H", total) + bare[18:]
     head = _IP.pack(0x45, 0, _IP.size + len(segment), 0, 0x4000, HOPS, _TCP, 0, source, virtual)
-    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+    head = head[:10] + struct.pack("!H", internet_checksum(head)) + head[12:]
     return _ETHERNET.pack(ends.their_mac, ends.our_mac, ETH_P_IP) + head + segment
 
 
@@ -100,13 +102,3 @@ def filter_program(ends: Ends) -> list[tuple[int, int, int, int]]:
         (0x06, 0, 0, LARGEST),
         (0x06, 0, 0, 0),
     ]
-
-
-def checksum(data: bytes) -> int:
-    """RFC 1071."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

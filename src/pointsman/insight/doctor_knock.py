@@ -15,7 +15,7 @@ import msgspec
 from pointsman.insight.doctor_facts import Response
 from pointsman.insight.doctor_probe import converse, program, taps
 from pointsman.model.address import Address
-from pointsman.vrrp import wire
+from pointsman.model.checksum import internet_checksum
 
 _ETH_P = {4: 0x0800, 6: 0x86DD}
 _ETHERNET = struct.Struct("!6s6sH")
@@ -93,11 +93,11 @@ def segment(item: Knock, port: int, sequence: int, flags: int) -> bytes:
         numbers = struct.pack("!HH", _TCP_NUMBER, len(bare))
     else:
         numbers = struct.pack("!II", len(bare), _TCP_NUMBER)
-    checksum = wire.internet_checksum(source + destination + numbers + bare)
+    checksum = internet_checksum(source + destination + numbers + bare)
     tcp = bare[:16] + struct.pack("!H", checksum) + bare[18:]
     if item.vip.version == 4:
         ip = _IPV4.pack(0x45, 0, 20 + len(tcp), 0, 0x4000, 64, _TCP_NUMBER, 0, source, destination)
-        ip = ip[:10] + struct.pack("!H", wire.internet_checksum(ip)) + ip[12:]
+        ip = ip[:10] + struct.pack("!H", internet_checksum(ip)) + ip[12:]
     else:
         ip = _IPV6.pack(6 << 28, len(tcp), _TCP_NUMBER, 64, source, destination)
     macs = bytes.fromhex(item.mac.replace(":", "")), bytes.fromhex(item.own_mac.replace(":", ""))

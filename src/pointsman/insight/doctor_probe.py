@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pointsman.insight.doctor_facts import Answer, Answers, Echo, SeenAdvert
 from pointsman.model.address import Address
+from pointsman.model.checksum import internet_checksum
 from pointsman.net.ndisc import advertised, neighbour_solicitation
 from pointsman.vrrp import wire
 
@@ -214,7 +215,7 @@ def _echo_request(identifier: int, address: Address, length: int) -> bytes:
     begins with whom it is for: both come back. The checksum of ICMPv6 is the kernel's affair."""
     kind, header = (_ECHO_REQUEST, 20) if address.version == 4 else (_ECHO_REQUEST_6, 40)
     body = (_ECHO.pack(kind, 0, 0, identifier, length) + address.packed).ljust(length - header, b"\0")
-    return body[:2] + struct.pack("!H", wire.internet_checksum(body)) + body[4:]
+    return body[:2] + struct.pack("!H", internet_checksum(body)) + body[4:]
 
 
 def adverts(

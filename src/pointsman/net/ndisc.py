@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-from pointsman.vrrp.wire import internet_checksum
+from pointsman.model.checksum import internet_checksum
 
 ALL_NODES = ipaddress.IPv6Address("ff02::1")
 _ALL_NODES_MAC = bytes.fromhex("333300000001")

@@ -9,6 +9,7 @@ import struct
 import msgspec
 
 from pointsman.model.address import Address
+from pointsman.model.checksum import internet_checksum
 
 PROTOCOL = 112
 """IP protocol number."""
@@ -77,16 +78,6 @@ class Datagram(msgspec.Struct, frozen=True, kw_only=True):
 def password_bytes(password: str) -> bytes:
     """What travels of a password: its first 8 bytes, filled up with zeros (RFC 2338 section 5.3.6.2)."""
     return password.encode()[:PASSWORD_SIZE].ljust(PASSWORD_SIZE, b"\0")
-
-
-def internet_checksum(data: bytes) -> int:
-    """The checksum of RFC 1071; 0 over data that bears its own correct checksum."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def encode(advert: Advert, source: Address, destination: Address) -> bytes:

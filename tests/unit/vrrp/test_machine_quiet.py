@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.vrrp.test_machine import HIGHER, INSTANCE, LOWER, OWN, VIP, advert, backup
+from tests.unit.vrrp.machines import HIGHER, INSTANCE, LOWER, OWN, VIP, advert, backup
 
 from pointsman.vrrp.groups import SyncGroup
 from pointsman.vrrp.machine import VrrpMachine

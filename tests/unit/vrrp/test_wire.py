@@ -8,6 +8,7 @@ import struct
 import msgspec
 import pytest
 
+from pointsman.model.checksum import internet_checksum
 from pointsman.vrrp.wire import (
     GROUP,
     NO_AUTHENTICATION,
@@ -18,7 +19,6 @@ from pointsman.vrrp.wire import (
     decode,
     decode_ipv4,
     encode,
-    internet_checksum,
     password_bytes,
 )
 

@@ -12,8 +12,8 @@ import msgspec
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, Result
 from pointsman.daemon.probes.sockets import failure, no_socket, opened, source_of
 from pointsman.health import tcp
-from pointsman.health.segments import checksum
 from pointsman.model.checks import PingCheck
+from pointsman.model.checksum import internet_checksum
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 ECHO_REQUEST6, ECHO_REPLY6 = 128, 129
@@ -48,7 +48,7 @@ def request(six: bool, number: int, pattern: bytes) -> bytes:
     """An echo request (RFC 792, RFC 4443); the kernel fills the checksum of version 6 in."""
     kind = ECHO_REQUEST6 if six else ECHO_REQUEST
     bare = struct.pack("!BBHHH", kind, 0, 0, number, 1) + pattern
-    return bare if six else bare[:2] + struct.pack("!H", checksum(bare)) + bare[4:]
+    return bare if six else bare[:2] + struct.pack("!H", internet_checksum(bare)) + bare[4:]
 
 
 def is_reply(six: bool, data: bytes, pattern: bytes) -> bool:
