@@ -198,8 +198,9 @@ def test_exec_and_status_of_the_command_line() -> None:
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert "192.168.7.33/24" in inside.stdout
-        failing = subprocess.run([*pointsman, "exec", "lvs", "--", "sh", "-c", "exit 7"], check=False)
-        assert failing.returncode == 7
+        for words, code in ((["sh", "-c", "exit 7"], 7), (["no-such-program"], 127), (["/etc/passwd"], 126)):
+            failing = subprocess.run([*pointsman, "exec", "lvs", "--", *words], check=False)
+            assert failing.returncode == code
         status = subprocess.run([*pointsman, "status"], capture_output=True, text=True, check=True)
         assert "dual-homed" in status.stdout
         assert "br_e" in status.stdout

@@ -75,15 +75,19 @@ def test_a_length_beyond_the_bound_ends_the_connection(path: Path) -> None:
 
 
 @pytest.mark.root
-def test_somebody_else_may_look_but_not_change(path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", ["ApplyRequest(())", "SwitchoverRequest('')", "ReloadRequest(None, False)"]
+)
+def test_somebody_else_may_look_but_not_change(change: str, path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from pointsman.daemon import messages as m\n"
         "from pointsman.daemon.client import request; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "path = Path(sys.argv[1])\n"
-        "print(type(request(m.StatusRequest(), path)).__name__, request(m.ApplyRequest(()), path))"
+        f"print(type(request(m.StatusRequest(), path)).__name__, request(m.{change}, path))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
-    assert "StatusReply ErrorReply" in done.stdout and "permission denied" in done.stdout, done.stderr
+    assert "StatusReply ErrorReply" in done.stdout, done.stderr
+    assert "permission denied: only root may change what this director does" in done.stdout
 
 
 HOSTILE = """

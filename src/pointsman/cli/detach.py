@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from typing import NoReturn
-
 import click
 
-from pointsman.cli.wording import said
+from pointsman.cli.wording import fail, said
 from pointsman.daemon.paths import pin_directory, run_directory
 from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_lock
 from pointsman.daemon.vrrp_interfaces import remove_remains
@@ -27,11 +24,11 @@ def detach() -> None:
     try:
         lock = take_lock(run_directory())
     except AlreadyRunningError as error:
-        _fail(f"a director runs here (pid {error}), and would lose its data plane; stop it first")
+        fail(f"a director runs here (pid {error}), and would lose its data plane; stop it first")
     except PermissionError as error:
-        _fail(f"{said(error)}; run it as root")
+        fail(f"{said(error)}; run it as root")
     except OSError as error:
-        _fail(said(error))
+        fail(said(error))
     try:
         pins = pin_directory()
         there = pins.is_dir()
@@ -40,12 +37,7 @@ def detach() -> None:
         for memory in (*run_directory().glob("*.state"), run_directory() / "control.sock"):
             memory.unlink(missing_ok=True)
     except OSError as error:
-        _fail(f"cannot take out what is in {pin_directory()}: {said(error)}")
+        fail(f"cannot take out what is in {pin_directory()}: {said(error)}")
     finally:
         release_lock(lock, run_directory())
     click.echo("nothing is forwarded here any more" if there else "nothing was left in the kernel here")
-
-
-def _fail(why: str) -> NoReturn:
-    click.echo(f"pointsman detach: {why}", err=True)
-    sys.exit(1)

@@ -29,6 +29,7 @@ from pointsman.realserver import host, state
 from pointsman.realserver.facts import SetupError, parse_vip
 
 FAULTY, USAGE = 1, 2
+NEEDS_ROOT = "the doctor sends ARP and reads other hosts' answers, and so needs root; run it with sudo"
 MANY = 4
 """Faults and warnings from which on they are listed, a line each, before they are explained."""
 _PEER_SECONDS = 60
@@ -79,7 +80,7 @@ def doctor(
     Exit codes: 0 no fault (there may be warnings); 1 a fault; 2 nothing to look at, or not root.
     """
     if os.geteuid() != 0:
-        _refuse("the doctor sends ARP and reads other hosts' answers, and so needs root; run it with sudo")
+        wording.fail(NEEDS_ROOT, USAGE)
     try:
         if facts:
             click.echo(msgspec.json.format(msgspec.json.encode(_own_facts())).decode())
@@ -91,9 +92,9 @@ def doctor(
         if fix and _repair(diagnoses, quiet=as_json):
             diagnoses = [examine() for examine in examinations]
     except OSError as error:
-        _refuse(wording.said(error))
+        wording.fail(wording.said(error), USAGE)
     except SetupError as error:
-        _refuse(str(error))
+        wording.fail(str(error), USAGE)
     if as_json:
         click.echo(_json(diagnoses))
     else:
@@ -108,12 +109,13 @@ def _examinations(vips: Vips, role: str) -> list[Examination]:
         found.append(lambda: doctor_director.examine(doctor_gather.director()))
     if role == "realserver" or (role == "auto" and vips):
         if not vips:
-            _refuse("no VIP is set up here by pointsman; name it: pointsman doctor VIP[:PORT]")
+            wording.fail("no VIP is set up here by pointsman; name it: pointsman doctor VIP[:PORT]", USAGE)
         found.append(lambda: doctor_realserver.examine(doctor_gather.real_server(list(vips), vips)))
     if not found:
-        _refuse(
+        wording.fail(
             "no director runs here and no VIP is set up here. On a real server name the VIP: "
-            "pointsman doctor VIP[:PORT]; where a director should run: pointsman doctor --role director"
+            "pointsman doctor VIP[:PORT]; where a director should run: pointsman doctor --role director",
+            USAGE,
         )
     return found
 
@@ -292,8 +294,3 @@ def _under(word: str, text: str) -> Table:
     table.add_column(overflow="fold")
     table.add_row(Text(f"    {word}", style="dim"), Text(text))
     return table
-
-
-def _refuse(text: str) -> None:
-    click.echo(f"pointsman doctor: {text}", err=True)
-    sys.exit(USAGE)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import sys
 
 import click
 
+from pointsman.cli.wording import fail
 from pointsman.daemon.probes import http
 from pointsman.daemon.probes.probe import ProbeFailedError, ProbeUnableError
 from pointsman.model.checks import HttpCheck, HttpVersion, Url
@@ -63,8 +63,7 @@ def genhash(
     try:
         answer = asyncio.run(http.fetch(check, wanted))
     except (ProbeFailedError, ProbeUnableError) as error:
-        click.echo(f"pointsman genhash: {error}", err=True)
-        sys.exit(1)
+        fail(str(error))
     if verbose:
         click.echo(f"status {answer.status}", err=True)
     click.echo(answer.digest)

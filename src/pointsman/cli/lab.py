@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pointsman.cli.lab_faults import FAILED, break_lab, list_faults, mend, reported
+from pointsman.cli.wording import fail
 from pointsman.insight import hoptable
 from pointsman.lab import verdicts
 from pointsman.lab.demo import CHAPTERS, tell
@@ -19,6 +20,9 @@ from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, checked_prefix
 from pointsman.lab.node import Node, environment
 
 _console = Console(highlight=False)
+
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+"""Exit codes of a command that did not come to run, as of a shell."""
 
 _topology = click.argument("topology", type=click.Choice(list(TOPOLOGIES)))
 _optional_topology = click.argument("topology", type=click.Choice(list(TOPOLOGIES)), required=False)
@@ -118,14 +122,18 @@ def status(prefix: str, as_json: bool) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def execute(prefix: str, node: str, command: tuple[str, ...]) -> None:
-    """Run a command on a node: pointsman lab exec lb-01 -- pointsman ipvsadm -Ln."""
+    """Run a command on a node: pointsman lab exec lb-01 -- pointsman ipvsadm -Ln.
+
+    Exit code: the command's; 127 and 126 as of a shell: it was not found, or cannot be executed.
+    """
     with reported():
         place = _node(prefix, node)
         with place.entered():
             try:
                 os.execvpe(command[0], list(command), environment())
             except OSError as error:
-                raise LabError(f"{node}: {command[0]}: {error.strerror}") from error
+                code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+                fail(f"{node}: {command[0]}: {error.strerror}", code)
 
 
 @lab.command(short_help="The documents' clusters, told step by step.")

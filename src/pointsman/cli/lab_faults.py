@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pointsman.cli.wording import fail
 from pointsman.insight import hoptable
 from pointsman.lab import faultrun, interrupts
 from pointsman.lab.errors import LabError
@@ -183,8 +184,6 @@ def reported() -> Iterator[None]:
         with interrupts.stopping_unwinds():
             yield
     except LabError as error:
-        click.echo(f"pointsman lab: {error}", err=True)
-        sys.exit(FAILED)
+        fail(str(error), FAILED)
     except KeyboardInterrupt:
-        click.echo("pointsman lab: interrupted; nothing is left behind", err=True)
-        sys.exit(INTERRUPTED)
+        fail("interrupted; nothing is left behind", INTERRUPTED)

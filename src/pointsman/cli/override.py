@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import click
 
+from pointsman.cli.wording import fail
 from pointsman.conf.values import BadValueError, parse_address, parse_port
 from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import ErrorReply, OverrideReply, OverrideRequest
@@ -59,7 +59,7 @@ def drain(server: tuple[Address, int], service: str, seconds: float) -> None:
     _send(server, service, Override(weight=0), seconds)
 
 
-@click.command()
+@click.command(context_settings={"ignore_unknown_options": True})  # -1 is a number out of range, no option
 @_server
 @click.argument("number", type=click.IntRange(0, 2**31 - 1))
 @_service
@@ -113,11 +113,9 @@ def _send(server: tuple[Address, int], service: str, override: Override | None, 
     try:
         reply = request(wanted, control_socket())
     except (ControlError, ProtocolError) as error:
-        click.echo(f"pointsman: {error}", err=True)
-        sys.exit(EXIT_REFUSED)
+        fail(str(error), EXIT_REFUSED)
     if isinstance(reply, ErrorReply):
-        click.echo(f"pointsman: {reply.error}", err=True)
-        sys.exit(EXIT_REFUSED)
+        fail(reply.error, EXIT_REFUSED)
     assert isinstance(reply, OverrideReply)
     held = override.text() + _spoken(seconds) if override else "as configured and checked"
     for name in reply.servers:

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from pointsman.cli.wording import fail
 from pointsman.daemon.paths import run_directory
 from pointsman.model.address import Address
 from pointsman.model.service import Forwarding
@@ -35,7 +36,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except SetupError as error:
-        raise click.ClickException(str(error)) from error
+        fail(str(error))
 
 
 def interface_option(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summary
+from pointsman.cli.wording import complain
 from pointsman.conf.problems import ConfError, Severity
 from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import (
@@ -108,7 +109,7 @@ def _tell_refused(error: ConfError) -> None:
     try:
         request(ReloadRefused(tuple(str(each) for each in error.errors)), control_socket())
     except (ControlError, ProtocolError) as trouble:
-        click.echo(f"pointsman reload: {trouble}", err=True)
+        complain(str(trouble))
 
 
 def _take(asked: ReloadRequest, as_json: bool, done: str) -> int:
@@ -133,5 +134,5 @@ def _take(asked: ReloadRequest, as_json: bool, done: str) -> int:
 
 
 def _failed(why: str) -> int:
-    click.echo(f"pointsman: {why}", err=True)
+    complain(why)
     return EXIT_NOT_TAKEN

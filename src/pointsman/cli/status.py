@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from pointsman.cli.wording import said
+from pointsman.cli.wording import complain, fail, said
 from pointsman.daemon.client import ControlError, DirectorNotRunning, ProtocolError, request
 from pointsman.daemon.messages import ErrorReply, StatusReply, StatusRequest, TableRequest
 from pointsman.daemon.paths import control_socket, pin_directory
@@ -47,13 +47,12 @@ def status(as_json: bool) -> None:
     try:
         reply = request(StatusRequest(), control_socket())
     except (ControlError, ProtocolError) as error:
-        click.echo(f"pointsman status: {error}", err=True)
+        complain(str(error))
         if isinstance(error, DirectorNotRunning) and (left := _left_in_force()):
             click.echo(left, err=True)
         sys.exit(1)
     if isinstance(reply, ErrorReply):
-        click.echo(f"pointsman status: {reply.error}", err=True)
-        sys.exit(1)
+        fail(reply.error)
     assert isinstance(reply, StatusReply)
     if as_json:
         click.echo(json.dumps(reply.status, indent=2))

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pointsman.cli.wording import complain, fail
 from pointsman.daemon.client import ControlError, ProtocolError, request
 from pointsman.daemon.messages import ErrorReply, StatusReply, StatusRequest, SwitchoverRequest
 from pointsman.daemon.paths import control_socket
@@ -28,15 +29,13 @@ def switchover(instance: str) -> None:
         masters = _chosen(instance)
         reply = request(SwitchoverRequest(instance), control_socket())
         if isinstance(reply, ErrorReply):
-            _fail(reply.error)
+            fail(reply.error)
         left = _wait(masters)
     except (ControlError, ProtocolError) as error:
-        _fail(str(error))
+        fail(str(error))
     for name, priority in masters:
         if name in left:
-            click.echo(
-                f"pointsman switchover: {name}: no other router has taken over; still master", err=True
-            )
+            complain(f"{name}: no other router has taken over; still master")
         else:
             click.echo(f"{name}: handed over; priority {priority} stands back until it is needed")
     sys.exit(1 if left else 0)
@@ -46,16 +45,16 @@ def _chosen(instance: str) -> list[tuple[str, int]]:
     """Names and priorities of the masters that are meant."""
     found = _instances()
     if instance and instance not in found:
-        _fail(f"there is no vrrp_instance {instance}; there are: {', '.join(found) or 'none'}")
+        fail(f"there is no vrrp_instance {instance}; there are: {', '.join(found) or 'none'}")
     if instance and found[instance]["state"] != "MASTER":
-        _fail(f"{instance} is {found[instance]['state']} here; only a master hands over")
+        fail(f"{instance} is {found[instance]['state']} here; only a master hands over")
     masters = [
         (name, each["priority"])
         for name, each in found.items()
         if each["state"] == "MASTER" and instance in ("", name)
     ]
     if not masters:
-        _fail("no instance is master here")
+        fail("no instance is master here")
     return masters
 
 
@@ -74,11 +73,6 @@ def _wait(masters: list[tuple[str, int]]) -> set[str]:
 def _instances() -> dict[str, dict[str, Any]]:
     reply = request(StatusRequest(), control_socket())
     if isinstance(reply, ErrorReply):
-        _fail(reply.error)
+        fail(reply.error)
     assert isinstance(reply, StatusReply)
     return {each["instance"]: each for each in reply.status["instances"]}
-
-
-def _fail(text: str) -> None:
-    click.echo(f"pointsman switchover: {text}", err=True)
-    sys.exit(1)

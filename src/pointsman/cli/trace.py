@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
 
-from pointsman.cli.wording import said
+from pointsman.cli.wording import fail, said
 from pointsman.insight import hoptable, hostreport, pcapng
 from pointsman.insight.frames import TCP, UDP
 from pointsman.insight.hostgroup import SAW, WAITING, GroupError, gather
@@ -138,16 +138,11 @@ def trace(
             raise
         fine = True
     except (LabError, GroupError) as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
         captures = isinstance(error, PermissionError) and error.filename is None
-        _fail("a trace captures packets, and so needs root; run it with sudo" if captures else said(error))
+        fail("a trace captures packets, and so needs root; run it with sudo" if captures else said(error))
     sys.exit(0 if fine else FAILED)
-
-
-def _fail(why: str) -> NoReturn:
-    click.echo(f"pointsman trace: {why}", err=True)
-    sys.exit(FAILED)
 
 
 def _tell(traced: Traced, pcap: Path | None, as_json: bool) -> bool:

@@ -112,7 +112,7 @@ class ControlServer:
         except msgspec.MsgspecError as error:
             return ErrorReply(f"not a request that this director understands: {error}")
         if isinstance(request, CHANGES) and not _may_change(uid):
-            return ErrorReply("permission denied: only root may change the table")
+            return ErrorReply("permission denied: only root may change what this director does")
         return self._handler(request, uid)
 
 

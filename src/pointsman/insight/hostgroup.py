@@ -136,5 +136,6 @@ def _listen(selector: selectors.BaseSelector, members: Sequence[_Member], second
                 selector.unregister(key.fileobj)
         yield
         for member in members:
-            if member.child.poll() is not None:
-                raise GroupError(f"{member.name}: {member.complaint() or 'it has ended'}")
+            if (code := member.child.poll()) is not None:
+                why = f"its command ended too early, with exit code {code}"
+                raise GroupError(f"{member.name}: {member.complaint() or why}")

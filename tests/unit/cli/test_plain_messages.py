@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from pointsman.cli import doctor, lab_faults, override, status, trace
 from pointsman.cli.main import VERBS, main
 from pointsman.cli.wording import said
+from pointsman.daemon import paths
 from pointsman.daemon.messages import OverrideReply, OverrideRequest
 from pointsman.insight.doctor_peer import PeerFacts
 from pointsman.model.tunables import TUNABLES
@@ -86,6 +87,32 @@ def test_a_peer_that_is_none(peer: str, why: str, monkeypatch: pytest.MonkeyPatc
 def test_a_host_with_half_a_quote() -> None:
     outcome = CliRunner().invoke(main, ["trace", "--host", "web=ssh 'web", "192.0.2.9:80"])
     assert outcome.output == "pointsman trace: --host web=ssh 'web: a quote is not closed\n"
+
+
+def test_a_host_whose_command_ends_without_a_word() -> None:
+    outcome = CliRunner().invoke(main, ["trace", "--host", "web=false", "192.0.2.9:80"])
+    told = "pointsman trace: web: its command ended too early, with exit code 1\n"
+    assert (outcome.exit_code, outcome.output) == (trace.FAILED, told)
+
+
+@pytest.mark.parametrize("number", ["-1", "-2147483648", "2147483648"])
+def test_a_weight_that_is_none_is_told_its_range(number: str) -> None:
+    outcome = CliRunner().invoke(main, ["weight", "192.0.2.20", number])
+    assert outcome.exit_code == 2
+    assert f"{number} is not in the range 0<=x<=2147483647" in outcome.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["reload"], ["rollback"], ["switchover"], ["status"], ["drain", "192.0.2.20"], ["ipvsadm", "-Ln"]],
+)
+def test_the_verb_itself_says_what_is_wrong(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(paths, "RUN_DIRECTORY", tmp_path)
+    monkeypatch.setattr(paths, "PIN_DIRECTORY", tmp_path)
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.output.startswith(f"pointsman {words[0]}: no director is running here"), outcome.output
 
 
 def test_errors_are_told_without_numbers() -> None:
@@ -167,7 +194,14 @@ def test_every_list_of_commands_is_whole() -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize(
-    "words", [["lab", "status"], ["detach"], ["trace", "--here", "192.0.2.9:80"], ["doctor"]]
+    "words",
+    [
+        ["lab", "status"],
+        ["detach"],
+        ["trace", "--here", "192.0.2.9:80"],
+        ["doctor"],
+        ["realserver", "up", "192.0.2.9"],
+    ],
 )
 def test_somebody_else_than_root_gets_one_message(words: list[str]) -> None:
     module = VERBS[words[0]][0]
@@ -178,4 +212,5 @@ def test_somebody_else_than_root_gets_one_message(words: list[str]) -> None:
     command = [sys.executable, "-c", program]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode in (1, 2) and ended.stderr.count("\n") == 1, ended.stderr
+    assert ended.stderr.startswith(f"pointsman {words[0]}: ")
     assert "root" in ended.stderr and "Errno" not in ended.stderr
