@@ -4,11 +4,38 @@ from __future__ import annotations
 
 import os
 import subprocess
+from typing import NamedTuple
+
+import pytest
 
 VIP, REAL = "192.0.2.9", "192.0.2.20"
+
+
+class Way(NamedTuple):
+    """The addresses of one family."""
+
+    vip: str
+    real: str
+    director: str
+    ip: str
+    """The command, with the family."""
+    length: int
+    """Of the network's prefix."""
+    host: int
+    """Bits of an address."""
+    forwarding: str
+    """The sysctl that makes the real server a router."""
+
+    def at(self, address: str, port: int) -> str:
+        return f"[{address}]:{port}" if self.host == 128 else f"{address}:{port}"
+
+
+IPV4 = Way(VIP, REAL, "192.0.2.10", "ip -4", 24, 32, "net.ipv4.ip_forward")
+IPV6 = Way("2001:db8::9", "2001:db8::20", "2001:db8::10", "ip -6", 64, 128, "net.ipv6.conf.all.forwarding")
+BOTH = pytest.mark.parametrize("way", [IPV4, IPV6], ids=["IPv4", "IPv6"])
 LISTEN = """
 import socket
-listener = socket.create_server(("0.0.0.0", 80))
+listener = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
 print("on", flush=True)
 while True:
     listener.accept()[0].close()
@@ -25,13 +52,21 @@ class Cable:
         for name in (self.director, self.real):
             subprocess.run(["ip", "netns", "add", name], check=True)
             self.run(name, "ip link set lo up")
+            # Without an address of its own yet a host cannot ask for neighbours.
+            self.run(name, "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0")
         self.run(self.director, f"ip link add eth0 type veth peer name eth0 netns {self.real}")
-        for name, address in ((self.director, "192.0.2.10"), (self.real, REAL)):
-            self.run(name, f"ip addr add {address}/24 dev eth0")
+        for name in (self.director, self.real):
+            for way in (IPV4, IPV6):
+                address = way.director if name == self.director else way.real
+                self.run(name, f"{way.ip} addr add {address}/{way.length} dev eth0")
             self.run(name, "ip link set eth0 up")
         self.run(self.real, "sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2")
         self._listener: subprocess.Popen[bytes] | None = None
         self.listen()
+
+    def bear(self, namespace: str, way: Way, device: str) -> None:
+        """Give the VIP to a host."""
+        self.run(namespace, f"{way.ip} addr add {way.vip}/{way.host} dev {device}")
 
     def run(self, namespace: str, command: str) -> None:
         subprocess.run(["nsenter", f"--net=/run/netns/{namespace}", *command.split()], check=True)

@@ -220,9 +220,9 @@ def _bfd_check(setting: Setting, own: Settings, place: Surroundings, findings: F
 
 def _direct_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DirectCheck:
     virtual = place.virtual
-    if virtual.transport is not Transport.TCP or virtual.address is None or virtual.address.version != 4:
+    if virtual.transport is not Transport.TCP or virtual.address is None:
         keyword = setting.node.keyword
-        text = "DR_CHECK shakes hands over TCP with an IPv4 address, and this service has none"
+        text = "DR_CHECK shakes hands over TCP with the address of a service, and this one has none"
         findings.error(keyword.location, text, "use another checker", keyword.width)
     return DirectCheck(
         virtual_address=virtual.address or place.key.address,

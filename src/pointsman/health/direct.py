@@ -6,9 +6,7 @@ server without the VIP on lo, with nothing listening there, or with a firewall o
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
-from pointsman.model.address import bracketed
+from pointsman.model.address import Address, bracketed, resolution
 from pointsman.model.checks import DirectCheck, Url
 
 
@@ -17,11 +15,19 @@ def success(check: DirectCheck, mac: bytes) -> str:
     return f"handshake with {where(check, mac)}"
 
 
-def silence(check: DirectCheck, mac: bytes, source: IPv4Address) -> str:
+def silence(check: DirectCheck, mac: bytes, source: Address) -> str:
     """The reason when nothing answers; it names what is usually wrong."""
     return (
         f"no answer to {source} within {check.connect_timeout:.1f} s from {where(check, mac)}: "
         "is the VIP on its lo, and no firewall before it?"
+    )
+
+
+def unresolved(check: DirectCheck) -> str:
+    """The reason when nobody has the real server's own address."""
+    return (
+        f"no answer to {resolution(check.connect_address)} for {check.connect_address} "
+        f"within {check.connect_timeout:.1f} s"
     )
 
 
@@ -32,7 +38,8 @@ def refused(check: DirectCheck, mac: bytes) -> str:
 
 def where(check: DirectCheck, mac: bytes) -> str:
     """`192.0.2.9:80 at 192.0.2.20 (02:00:00:00:00:02)`."""
-    return f"{check.virtual_address}:{check.connect_port} at {check.connect_address} ({mac.hex(':')})"
+    virtual = bracketed(check.virtual_address, check.connect_port)
+    return f"{virtual} at {check.connect_address} ({mac.hex(':')})"
 
 
 def host_of(check: DirectCheck, url: Url) -> str:

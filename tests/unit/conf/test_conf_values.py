@@ -164,7 +164,7 @@ def test_the_frames_are_fine(frame: str) -> None:
             "@@",
             "virtual_server 10.0.0.1 80 {\nlvs_method DR\nprotocol UDP\n"
             "real_server 10.0.0.2 80 {\n^DR_CHECK {\n}\n}\n}",
-            "DR_CHECK shakes hands over TCP with an IPv4 address",
+            "DR_CHECK shakes hands over TCP with the address of a service",
         ),
         (MEMBER, "^HTTP_GET {\n}", "HTTP_GET without a url checks nothing; add url { path / }"),
         (URL, "path ^nowhere", "path nowhere is no path of a URL; begin with /, without blanks"),

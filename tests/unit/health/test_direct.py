@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import struct
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from pointsman.health import segments
@@ -20,34 +22,40 @@ OURS, THEIRS, OTHER = (bytes.fromhex(f"02000000000{last}") for last in "123")
 ENDS = Ends(
     our_mac=OURS,
     their_mac=THEIRS,
-    source=IPv4Address("192.0.2.10"),
+    source=ip_address("192.0.2.10"),
     source_port=40000,
-    virtual=IPv4Address("192.0.2.9"),
+    virtual=ip_address("192.0.2.9"),
     virtual_port=80,
 )
+ENDS_6 = msgspec.structs.replace(
+    ENDS, source=ip_address("2001:db8::10"), virtual=ip_address("2001:db8:0:1:2:3:4:9")
+)
+BOTH = pytest.mark.parametrize("ends", [ENDS, ENDS_6], ids=["IPv4", "IPv6"])
 REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 
 
-def answer(flags: str = "SA", mac: bytes = THEIRS, data: bytes = b"", **changes: object) -> bytes:
+def answer(
+    flags: str = "SA", mac: bytes = THEIRS, data: bytes = b"", ends: Ends = ENDS, **changes: object
+) -> bytes:
     """A frame from the VIP to us, as scapy builds it."""
     fields = {
-        "src": "192.0.2.9",
-        "dst": "192.0.2.10",
+        "src": str(ends.virtual),
+        "dst": str(ends.source),
         "sport": 80,
         "dport": 40000,
         "seq": 99,
         "ack": 8,
         **changes,
     }
-    ip = IP(src=fields["src"], dst=fields["dst"])
+    ip = (IP if ends is ENDS else IPv6)(src=fields["src"], dst=fields["dst"])
     sport, dport = fields["sport"], fields["dport"]
     segment = TCP(sport=sport, dport=dport, seq=fields["seq"], ack=fields["ack"], flags=flags)
     return bytes(Ether(src=mac.hex(":"), dst=OURS.hex(":")) / ip / segment / data)
 
 
-def opened(request: bytes = REQUEST) -> Exchange:
-    exchange = Exchange(ENDS, 7, request)
-    exchange.take(answer())
+def opened(request: bytes = REQUEST, ends: Ends = ENDS) -> Exchange:
+    exchange = Exchange(ends, 7, request)
+    exchange.take(answer(ends=ends))
     assert exchange.phase is Phase.OPEN
     return exchange
 
@@ -70,6 +78,44 @@ def test_frames_are_what_scapy_reads_and_their_checksums_are_right() -> None:
         assert (again[IP].chksum, again[TCP].chksum) == sums
     syn = Ether(Exchange(ENDS, 7).syn())
     assert (syn[TCP].flags, syn[TCP].seq, syn[TCP].options) == ("S", 7, [("MSS", 1200)])
+
+
+def test_frames_of_ipv6_are_what_scapy_reads_and_their_checksum_is_right() -> None:
+    for frame in (Exchange(ENDS_6, 7).syn(), segments.written(ENDS_6, segments.ACK, 8, 100, b"odd")):
+        read = Ether(frame)
+        assert (read.src, read.dst, read.type) == (OURS.hex(":"), THEIRS.hex(":"), 0x86DD)
+        assert (read[IPv6].src, read[IPv6].dst, read[IPv6].hlim) == (
+            "2001:db8::10",
+            "2001:db8:0:1:2:3:4:9",
+            1,
+        )
+        assert (read[TCP].sport, read[TCP].dport) == (40000, 80)
+        assert len(frame) == 14 + 40 + read[IPv6].plen
+        found = read[TCP].chksum
+        del read[TCP].chksum
+        assert Ether(bytes(read))[TCP].chksum == found
+
+
+@pytest.mark.parametrize(
+    ("frame", "phase"),
+    [
+        (answer(ends=ENDS_6), Phase.OPEN),
+        (answer("RA", ends=ENDS_6), Phase.REFUSED),
+        (answer("A", ends=ENDS_6), Phase.OPENING),
+        (answer(mac=OTHER, ends=ENDS_6), Phase.OPENING),
+        (answer(ends=ENDS_6, ack=7), Phase.OPENING),
+        (answer(ends=ENDS_6, src="2001:db8:0:1:2:3:4:8"), Phase.OPENING),
+        (answer(ends=ENDS_6, dst="2001:db8::11"), Phase.OPENING),
+        (answer(ends=ENDS_6, dport=40001), Phase.OPENING),
+        (answer(ends=ENDS_6)[:20] + b"\x11" + answer(ends=ENDS_6)[21:], Phase.OPENING),
+        (answer(ends=ENDS_6)[:73], Phase.OPENING),
+        (answer(), Phase.OPENING),
+    ],
+)
+def test_only_the_answer_to_this_handshake_counts_over_ipv6(frame: bytes, phase: Phase) -> None:
+    exchange = Exchange(ENDS_6, 7)
+    exchange.take(frame)
+    assert exchange.phase is phase
 
 
 @pytest.mark.parametrize(
@@ -207,26 +253,31 @@ def test_the_answer_arrives_whole_whatever_the_network_does(
     assert (exchange.phase, found) == (Phase.ENDED, body)
 
 
-@given(st.binary(max_size=80), st.integers(0, 60), st.booleans())
-def test_any_bytes_are_survived(noise: bytes, at: int, is_open: bool) -> None:
-    exchange = opened() if is_open else Exchange(ENDS, 7, REQUEST)
-    frame = answer()
+@given(st.binary(max_size=80), st.integers(0, 74), st.booleans(), st.sampled_from([ENDS, ENDS_6]))
+def test_any_bytes_are_survived(noise: bytes, at: int, is_open: bool, ends: Ends) -> None:
+    exchange = opened(ends=ends) if is_open else Exchange(ends, 7, REQUEST)
+    frame = answer(ends=ends)
     for each in (noise, frame[:at] + noise + frame[at + len(noise) :]):
         assert len(exchange.take(each)) <= 1
-    assert segments.read(ENDS, frame) == Segment(THEIRS, 18, 99, 8, b"")
+    assert segments.read(ends, frame) == Segment(THEIRS, 18, 99, 8, b"")
 
 
-def test_the_filter_lets_exactly_such_segments_through() -> None:
-    assert run_filter(answer())
-    assert run_filter(answer("RA", mac=OTHER))
-    assert not run_filter(answer(src="192.0.2.20"))
-    assert not run_filter(answer(dport=40001))
-    assert not run_filter(answer().replace(b"\x08\x00\x45", b"\x08\x06\x45"))
+@BOTH
+def test_the_filter_lets_exactly_such_segments_through(ends: Ends) -> None:
+    stranger = "192.0.2.20" if ends is ENDS else "2001:db8:0:1:2:3:5:9"
+    frame = answer(ends=ends)
+    assert run_filter(ends, frame)
+    assert run_filter(ends, answer("RA", mac=OTHER, ends=ends))
+    assert not run_filter(ends, answer(ends=ends, src=stranger))
+    assert not run_filter(ends, answer(ends=ends, dport=40001))
+    assert not run_filter(ends, frame[:12] + b"\x08\x06" + frame[14:])
+    protocol = 23 if ends is ENDS else 20
+    assert not run_filter(ends, frame[:protocol] + b"\x11" + frame[protocol + 1 :])
 
 
-def run_filter(frame: bytes) -> bool:
+def run_filter(ends: Ends, frame: bytes) -> bool:
     """The classic BPF machine, as far as this program goes."""
-    program = segments.filter_program(ENDS)
+    program = segments.filter_program(ends)
     accumulator = index = at = 0
     while True:
         code, if_true, if_false, value = program[at]

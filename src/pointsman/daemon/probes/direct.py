@@ -1,7 +1,7 @@
 """DR_CHECK: TCP with the VIP, sent to one real server's MAC address past our own IP stack.
 
-The answer comes to our own address. A director that bears the VIP drops it as a martian after we have seen
-it; on one that does not, a listener that takes nothing holds the port, so that the kernel does not refuse it.
+The answer comes to our own address, where a listener that takes nothing holds the port, so that the kernel
+does not refuse it. (IPv4 on a director that bears the VIP drops it as a martian before that.)
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import ctypes
 import random
 import socket
 import struct
-from ipaddress import IPv4Address
 
 from pointsman.daemon.probes.http import WHOLE, judged, read_answer
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
 from pointsman.health import direct, http, segments
 from pointsman.health.exchange import Exchange, Phase
 from pointsman.health.segments import Ends
+from pointsman.model.address import Address
 from pointsman.model.checks import DirectCheck
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.net.onlink import NotOnLinkError, OnLink, mac_of, way_to
 
 _SO_ATTACH_FILTER = 26
-_IP_MINTTL = 21
+_IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73
 _DISCARD = 9
 """A datagram to this port makes the kernel ask for the MAC address."""
 _LOOK = 0.02
@@ -39,13 +39,13 @@ async def probe(check: DirectCheck, step: int) -> Result:
     Raises ProbeFailedError and ProbeUnableError.
     """
     latest = asyncio.get_running_loop().time() + check.connect_timeout
-    real, virtual = IPv4Address(str(check.connect_address)), check.virtual_address
+    real, virtual = check.connect_address, check.virtual_address
     try:
         with NetlinkSocket() as netlink:
-            way = way_to(netlink, real)
+            way = way_to(netlink, real, virtual)
             mac = await _mac(netlink, way, real, latest)
         if mac is None:
-            raise ProbeFailedError(f"no answer to ARP for {real} within {check.connect_timeout:.1f} s")
+            raise ProbeFailedError(direct.unresolved(check))
         return await _talk(check, step, way, mac, latest)
     except NotOnLinkError as error:
         raise ProbeUnableError(f"{error}; direct routing needs it there") from None
@@ -53,12 +53,12 @@ async def probe(check: DirectCheck, step: int) -> Result:
         raise ProbeUnableError(f"no handshake with {virtual} at {real}: {error.strerror}") from None
 
 
-async def _mac(netlink: NetlinkSocket, way: OnLink, address: IPv4Address, latest: float) -> bytes | None:
+async def _mac(netlink: NetlinkSocket, way: OnLink, address: Address, latest: float) -> bytes | None:
     """The real server's MAC address; the kernel is made to ask for one that it does not know."""
     loop = asyncio.get_running_loop()
     mac = mac_of(netlink, way, address)
     if mac is None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        with socket.socket(_family(address), socket.SOCK_DGRAM) as asking:
             asking.setblocking(False)
             with contextlib.suppress(OSError):
                 asking.sendto(b"", (str(address), _DISCARD))
@@ -70,7 +70,7 @@ async def _mac(netlink: NetlinkSocket, way: OnLink, address: IPv4Address, latest
 
 async def _talk(check: DirectCheck, step: int, way: OnLink, mac: bytes, latest: float) -> Result:
     """Raises ProbeFailedError, ProbeUnableError, and OSError for what our own host lacks."""
-    source = IPv4Address(str(check.bind_address)) if check.bind_address else way.source
+    source = check.bind_address or way.source
     url = check.urls[step] if check.urls else None
     request = http.request(url, direct.host_of(check, url), check.version) if url else b""
     with _held_port(source, check.bind_port) as held:
@@ -79,7 +79,7 @@ async def _talk(check: DirectCheck, step: int, way: OnLink, mac: bytes, latest: 
             their_mac=mac,
             source=source,
             source_port=held.getsockname()[1],
-            virtual=IPv4Address(str(check.virtual_address)),
+            virtual=check.virtual_address,
             virtual_port=check.connect_port,
         )
         with _packet_socket(ends, way) as tap:
@@ -149,14 +149,21 @@ class _Connection:
                 self._tap.send(frame)
 
 
-def _held_port(source: IPv4Address, port: int) -> socket.socket:
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def _held_port(source: Address, port: int) -> socket.socket:
     """A listener that drops in silence whatever has a TTL below 255 (RFC 5082): without it the kernel would
     answer the VIP with a reset. Raises OSError.
     """
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    held = socket.socket(_family(source), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 255)
+        if source.version == 4:
+            held.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 255)
+        else:
+            held.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, 255)
         held.bind((str(source), port))
         held.listen(1)
     except OSError:
@@ -173,7 +180,7 @@ def _packet_socket(ends: Ends, way: OnLink) -> socket.socket:
         code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
         attach = struct.pack("@HP", len(program), ctypes.addressof(code))
         tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attach)
-        tap.bind((way.interface, segments.ETH_P_IP))
+        tap.bind((way.interface, ends.ether_type))
     except OSError:
         tap.close()
         raise
