@@ -23,11 +23,11 @@ from pointsman.insight.hops import (
     Sighting,
     Trace,
     changes,
-    drop_findings,
     follow,
     opens,
 )
 from pointsman.insight.hosthops import judge_host
+from pointsman.insight.verdict import drop_findings
 
 _A_MOMENT = 1e-6
 """Seconds between sending and receiving, at the least."""

@@ -18,8 +18,9 @@ from pointsman.insight.capture import CapturePoint, capture
 from pointsman.insight.decisions import decided
 from pointsman.insight.doctor_facts import joined
 from pointsman.insight.frames import TCP, UDP
-from pointsman.insight.hops import DIRECTOR, REAL_SERVER, Decision, Drop, Finding, Sighting, Trace, analyse
+from pointsman.insight.hops import DIRECTOR, REAL_SERVER, Decision, Drop, Finding, Sighting, Trace
 from pointsman.insight.hostreport import HostReport
+from pointsman.insight.verdict import analyse
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node

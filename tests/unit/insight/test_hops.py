@@ -11,7 +11,8 @@ from rich.console import Console
 
 from pointsman.insight import hoptable
 from pointsman.insight.frames import Frame
-from pointsman.insight.hops import Decision, Drop, Place, Sighting, Trace, analyse
+from pointsman.insight.hops import Decision, Drop, Place, Sighting, Trace
+from pointsman.insight.verdict import analyse
 
 CLIENT_MAC, ETH7, ETH8 = "00:1a:a0:21:21:65", "de:ad:be:ef:24:46", "00:16:3e:5d:a6:b3"
 ETH12, ETH14 = "52:54:00:ba:3d:b9", "52:54:00:c1:a7:5e"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pointsman.insight.frames import decode
-from pointsman.insight.hops import Place, Sighting, analyse
+from pointsman.insight.hops import Place, Sighting
 from pointsman.insight.pcapng import encode
+from pointsman.insight.verdict import analyse
 
 VIP = "192.168.7.33"
 SYN = bytes.fromhex(
