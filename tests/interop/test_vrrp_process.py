@@ -254,20 +254,6 @@ def test_a_missing_interface_is_one_clear_message_and_nothing_has_changed(
     assert not (made.directory / "run-a").exists()
 
 
-def test_a_source_that_is_not_here_is_one_clear_message(pair: tuple[Switch, Host, Host]) -> None:
-    made, a, b = pair
-    wrong = instance(unicast_source=b.address, unicast_peers=(a.address,))
-    said = refused(Ours(a, made.directory, wrong))
-    assert "eth0 for 10.9.0.2: it is no address of this host; correct unicast_src_ip" in said
-
-
-def test_an_interface_without_address_is_one_clear_message(pair: tuple[Switch, Host, Host]) -> None:
-    made, a, _ = pair
-    a.ip("addr", "flush", "dev", "eth0")
-    said = refused(Ours(a, made.directory, instance()))
-    assert "vrrp_instance VI_1: interface eth0 has no IPv4 address to send adverts from" in said
-
-
 def test_a_restarted_process_runs_what_it_can_and_the_rest_when_its_interface_comes(
     pair: tuple[Switch, Host, Host],
 ) -> None:

@@ -72,6 +72,7 @@ def instance(
         unicast_source=block.address("unicast_src_ip"),
         unicast_peers=peers,
         multicast_source=block.address("mcast_src_ip"),
+        track_source=block.has("track_src_ip"),
         authentication=authentication(block, version, findings),
         hmac=signing(block, _first(block.get("advert_int", float), 1.0), keys, findings),
         nopreempt=nopreempt,

@@ -51,7 +51,7 @@ def _interfaces(instance: VrrpInstance, host: Host, findings: Findings) -> None:
 
 def _own_address(instance: VrrpInstance, host: Host, findings: Findings) -> None:
     own = {each.ip for interface in host.values() for each in interface.addresses}
-    source = instance.unicast_source if instance.unicast_peers else instance.multicast_source
+    source = instance.source
     if source is not None and source not in own:
         word = "unicast_src_ip" if instance.unicast_peers else "mcast_src_ip"
         place, width = findings.inside(instance.location, word)

@@ -32,6 +32,7 @@ _HOMES = (
     (_INSTANCE, r"no_accept|accept", "daemon.vrrp_shield"),
     (_INSTANCE, r"(no)?preempt.*", "vrrp.preemption"),
     (_INSTANCE, r"auth_hmac", "vrrp.signing"),
+    (_INSTANCE, r"track_src_ip", "daemon.vrrp_router"),
     (f"{_INSTANCE}|{_GROUP}", r"track_.*|sync_group_.*", "vrrp.tracking"),
     (f"{_INSTANCE}|{_GROUP}|{_POOL}", r"smtp_alert", "health.alerts"),
     (_GROUP, r"notify.*", "daemon.vrrp_crew"),

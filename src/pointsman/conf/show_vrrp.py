@@ -78,6 +78,8 @@ def _answers(instance: VrrpInstance) -> Iterator[str]:
     yield f"unicast_ttl {instance.unicast_ttl}"
     if instance.check_unicast_source:
         yield "check_unicast_src"
+    if instance.track_source:
+        yield "track_src_ip"
     yield f"v3_checksum_as_v2 {on(instance.checksum_without_pseudo_header)}"
     yield f"notify_priority_changes {on(instance.notify_priority_changes)}"
 

@@ -8,7 +8,6 @@ from pointsman.conf.values import Anything, Boolean, Choice, Flag, Integer, Inte
 _V = "vrrp_instance"
 _A, _H = "authentication", "auth_hmac"
 _COMMAND = Anything("a command line, in quotes when it has arguments", words=3)
-_TRACKING = "tracking it is not implemented yet; the router would keep a mastership that it should give up"
 
 VRRP: list[Keyword] = [
     honoured(
@@ -90,7 +89,12 @@ VRRP: list[Keyword] = [
     honoured(_V, "track_file", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
     honoured(_V, "track_process", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
     honoured(_V, "track_bfd", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
-    *refused(_V, "track_src_ip", _TRACKING),
+    honoured(
+        _V,
+        "track_src_ip",
+        Flag(),
+        "A master is in FAULT while unicast_src_ip or mcast_src_ip is no address of this host.",
+    ),
     honoured(_V, "notify", _COMMAND, "Run at every change with INSTANCE, name, state and priority."),
     honoured(_V, "notify_master", _COMMAND, "Run when it has become master."),
     honoured(_V, "notify_backup", _COMMAND, "Run when it has become backup."),

@@ -6,7 +6,6 @@ arrived before a timer was due is read before that timer fires. A stalled backup
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import logging
 import os
@@ -15,19 +14,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from pointsman.daemon.generations import receive
-from pointsman.daemon.messages import GroupChanged, InstanceChanged, encode
 from pointsman.daemon.realtime import become_punctual
 from pointsman.daemon.vrrp_agenda import Agenda
 from pointsman.daemon.vrrp_belongings import Host
 from pointsman.daemon.vrrp_crew import Crew
+from pointsman.daemon.vrrp_groups import Groups
 from pointsman.daemon.vrrp_host_checks import (
     EnvironmentProblemError,
     check_devices,
@@ -37,16 +35,15 @@ from pointsman.daemon.vrrp_host_checks import (
 from pointsman.daemon.vrrp_interfaces import remove_strays, shield, sysctls
 from pointsman.daemon.vrrp_notices import (
     Finished,
-    Message,
     TellReadings,
     decode_hand_over,
     decode_reading,
-    group_notice,
 )
+from pointsman.daemon.vrrp_outbox import Outbox
 from pointsman.daemon.vrrp_router import Router
 from pointsman.daemon.vrrp_statics import Statics
 from pointsman.model.config import Config
-from pointsman.model.tracking import SyncGroupSettings, TrackKind, VrrpSurroundings
+from pointsman.model.tracking import TrackKind, VrrpSurroundings
 from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, wants_helper
 from pointsman.net.addresses import (
     RTM_DELADDR,
@@ -61,19 +58,14 @@ from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 from pointsman.net.routes import RTM_DELROUTE
 from pointsman.net.rules import RTM_DELRULE
-from pointsman.vrrp.groups import SyncGroup
 from pointsman.vrrp.machine import LONGEST_PATIENCE
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 
-_MOST_PENDING = 1024
-"""Messages kept while the director does not read; the oldest go first, it can ask again."""
 _LONGEST_QUESTION = 256
 _LOOK_AGAIN = 1.0
 """Seconds until sockets that could not be had are tried for again: of a new address the kernel tells a moment
 before anything can be bound to it (net/ipv4/devinet.c: __inet_insert_ifa)."""
-
-_T = TypeVar("_T")
 
 log = logging.getLogger("vrrp")
 
@@ -95,7 +87,8 @@ def run(
 ) -> int:
     """Run the instances until SIGTERM. The exit code: 0 stopped in order, 3 this host lacks something.
 
-    `patient`: an instance whose interface or address is missing waits for it, in FAULT, and the others work.
+    An instance that has no address to send adverts from waits for it, in FAULT, and the others work;
+    `patient`: one whose interface is missing does so, too.
 
     `channel` (SOCK_SEQPACKET) carries an InstanceChanged for every instance at the start and at every change;
     a HandOver received on it is carried out, any other datagram asks for all of them again. `helper` leads to
@@ -133,11 +126,8 @@ class VrrpProcess:
         self._channel = channel
         self._helper = helper
         self._bfd = bfd
-        self._notices: collections.deque[Message] = collections.deque(maxlen=_MOST_PENDING)
+        self._outbox = Outbox(channel, helper)
         self._readings: dict[tuple[TrackKind, str], int] = {}
-        self._pending: collections.deque[InstanceChanged | GroupChanged] = collections.deque(
-            maxlen=_MOST_PENDING
-        )
         self._selector = selectors.DefaultSelector()
         self._stopping = False
         try:
@@ -149,7 +139,7 @@ class VrrpProcess:
             self._links = links(self._netlink)
             self._present = addresses(self._netlink)
             lent = sysctls(run_directory), shield(run_directory)
-            self._host = Host(self._netlink, self._links, clock, self._notices.append, *lent)
+            self._host = Host(self._netlink, self._links, clock, self._outbox.notify, *lent)
             self._answers = AnswerSocket()
             self._statics = Statics(static, self._netlink, self._links, clock)
         except OSError as error:
@@ -160,23 +150,20 @@ class VrrpProcess:
             check_devices(instances, self._links)
             check_kinds(instances, self._links, self._netlink)
         self._agenda: Agenda[Router] = Agenda()
-        self._crew = Crew(self._host, run_directory, self._selector, self._report, self._agenda)
+        self._crew = Crew(self._host, run_directory, self._selector, self._outbox.report, self._agenda)
         self._routers = self._crew.routers
         for instance in instances:
-            self._crew.add(instance, self._present, patient)
-        self._groups: list[tuple[SyncGroup, SyncGroupSettings, list[Router]]] = []
+            self._crew.add(instance, self._present)
+        self._groups = Groups(self._agenda, self._outbox)
         self._surround(tuple(instances), surroundings)
         self._look_again: float | None = None
-        if patient:
-            self._reopen()
-        else:
-            self._crew.open()
+        self._reopen()
 
     def run(self) -> None:
         """Start every instance, work until SIGTERM or SIGINT, stop every instance."""
         self._prepare()
         self._remove_strays()
-        self._notices.append(TellReadings())
+        self._outbox.notify(TellReadings())
         if self._bfd is not None:
             self._bfd.send(msgspec.json.encode(TellReadings()))
         self._statics.start(self._present)
@@ -191,9 +178,9 @@ class VrrpProcess:
         for router in self._routers:
             router.stop()
         self._statics.stop()
-        self._settle_groups()
-        self._notices.append(Finished())
-        self._flush()
+        self._groups.settle(clock())
+        self._outbox.notify(Finished())
+        self._outbox.flush()
         log.info("Stopped")
 
     def _retire(self) -> None:
@@ -209,21 +196,14 @@ class VrrpProcess:
 
     def _surround(self, instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> None:
         """Sync groups and trackers as they are from now on."""
-        for group, _, _ in self._groups:
-            group.dissolve()
-        named = {router.instance.name: router for router in self._routers}
-        self._groups = []
-        for settings in surroundings.groups:
-            members = [named[name] for name in settings.members]
-            group = SyncGroup(settings.name, [member.machine for member in members])
-            self._groups.append((group, settings, members))
+        self._groups.form(surroundings.groups, self._routers)
         for script in surroundings.scripts:
             if script.init_fail:
                 self._readings.setdefault((TrackKind.SCRIPT, script.name), 0)
         if self._statics.settings or any(each.routes or each.rules for each in instances):
             self._monitor.follow_routing()
         self._host.pacer.use(surroundings.pauses)
-        self._has_helper = self._helper is not None and wants_helper(instances, surroundings)
+        self._outbox.helped = wants_helper(instances, surroundings)
         self._read_interfaces()
 
     def _read_interfaces(self) -> None:
@@ -272,8 +252,8 @@ class VrrpProcess:
                 router.speak()
             for router in due:
                 router.carry_out()
-        self._settle_groups()
-        self._flush()
+        self._groups.settle(clock())
+        self._outbox.flush()
 
     def _statics_due(self, now: float) -> None:
         if self._statics.deadline is not None and self._statics.deadline <= now:
@@ -286,22 +266,6 @@ class VrrpProcess:
         faults = self._statics.faults
         for router in self._routers:
             router.static_fault = faults.get(router.instance.name, "")
-
-    def _settle_groups(self) -> None:
-        """Bring groups in line of which something has happened to a member."""
-        changed = self._agenda.changed()
-        now = clock()
-        for group, settings, members in self._groups:
-            if changed.isdisjoint(members):
-                continue
-            state = group.settle(now)
-            for router in members:
-                router.carry_out()
-            if state is not None:
-                log.info("VRRP_Group(%s) Entering %s STATE", group.name, state.value)
-                self._notices.append(group_notice(settings, state))
-                self._report(GroupChanged(group.name, state.value))
-        self._agenda.changed()  # by the settling itself
 
     def _timeout(self) -> float | None:
         mine = (self._agenda.first(), self._look_again)
@@ -338,8 +302,10 @@ class VrrpProcess:
             self._after_link_change()
             return
         changed = False
+        sources = {router.machine.own_address for router in self._routers}
         for message in messages:
             if message.type == RTM_DELADDR and (removed := parse_address(message)):
+                changed = changed or removed.address in sources
                 self._statics.address_removed(removed)
                 for router in self._routers:
                     router.address_removed(removed)
@@ -348,7 +314,7 @@ class VrrpProcess:
                 for router in self._routers:
                     router.route_removed(message)
             elif message.type == RTM_NEWADDR:
-                changed = changed or not all(router.link_up for router in self._routers)
+                changed = changed or not all(router.settled for router in self._routers)
             elif link := parse_link(message):
                 self._take_link(link, deleted=message.type == RTM_DELLINK)
                 changed = True
@@ -365,8 +331,7 @@ class VrrpProcess:
         self._look_again = None if self._crew.reopen() else clock() + _LOOK_AGAIN
 
     def _after_link_change(self) -> None:
-        if any(router.waits_for_address for router in self._routers):
-            self._crew.find_sources(addresses(self._netlink))
+        self._crew.find_sources(addresses(self._netlink))
         self._reopen()
         self._statics.links_changed()
         self._read_interfaces()
@@ -393,7 +358,7 @@ class VrrpProcess:
         order = decode_hand_over(asked)
         for router in self._routers:
             if order is None:
-                self._report(router.status())
+                self._outbox.report(router.status())
             elif order.instance in ("", router.instance.name) and router.machine.hand_over(clock()):
                 log.info("(%s) handing over, as asked", router.instance.name)
                 router.carry_out()
@@ -402,11 +367,11 @@ class VrrpProcess:
         """Go on with another configuration. One that this host cannot run changes nothing."""
         self._present = addresses(self._netlink)
         try:
-            self._crew.adopt(config.instances, self._present, self._readings)
-            self._reopen()
+            complete = self._crew.adopt(config.instances, self._present, self._readings)
         except (EnvironmentProblemError, OSError) as problem:
             log.error("VRRP goes on as it was: %s", problem)
             return
+        self._look_again = None if complete else clock() + _LOOK_AGAIN
         self._statics.adopt(config.static)
         self._take_static_faults()
         self._surround(config.instances, config.vrrp)
@@ -428,29 +393,6 @@ class VrrpProcess:
         for answer in self._answers.receive():
             for router in self._routers:
                 router.answered(answer)
-
-    def _report(self, message: InstanceChanged | GroupChanged) -> None:
-        self._pending.append(message)
-        self._flush()
-
-    def _flush(self) -> None:
-        """Send what is pending; never waits for anybody. What does not fit goes with a later turn."""
-        _send_all(self._channel, self._pending, encode)
-        if self._helper is None or not self._has_helper:
-            self._notices.clear()
-        else:
-            _send_all(self._helper, self._notices, msgspec.json.encode)
-
-
-def _send_all(channel: socket.socket, pending: collections.deque[_T], encoder: Callable[[_T], bytes]) -> None:
-    while pending:
-        try:
-            channel.send(encoder(pending[0]), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            return
-        except OSError:
-            pass  # nobody is there to be told
-        pending.popleft()
 
 
 def _empty(descriptor: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import logging
 import selectors
@@ -53,13 +52,10 @@ class Crew:
         self._problems: list[str] = []
         """Of the last time that sockets were opened, told already."""
 
-    def add(self, instance: VrrpInstance, present: list[InterfaceAddress], patient: bool = False) -> Router:
-        """A router for this instance, not yet started. Raises EnvironmentProblemError.
-
-        `patient`: without an address to send from it waits, in FAULT, until there is one.
-        """
+    def add(self, instance: VrrpInstance, present: list[InterfaceAddress]) -> Router:
+        """A router for this instance, not yet started. Raises EnvironmentProblemError."""
         self._check_shield([instance])
-        own_address = self._own_address(instance, present, patient)
+        own_address = self._own_address(instance, present)
         endpoint = self._endpoint(instance, own_address)
         if instance.virtual_router_id in endpoint.routers:
             raise EnvironmentProblemError(
@@ -75,23 +71,14 @@ class Crew:
             text = f"cannot write in {self._run_directory}: {error.strerror}"
             raise EnvironmentProblemError(text) from error
         router = Router(instance, own_address, self._host, memory, self._report, self._agenda)
+        router.source_here = _is_here(own_address, present)
         endpoint.take(router)
         self.routers.append(router)
         return router
 
-    def open(self) -> None:
-        """Have every socket that can be had on the interfaces as they are. Raises EnvironmentProblemError."""
-        for endpoint in self._endpoints.values():
-            self._open(endpoint)
-
     def reopen(self) -> bool:
-        """The same while running: what is not possible is logged. Whether all was possible."""
-        problems: list[str] = []
-        for endpoint in list(self._endpoints.values()):
-            try:
-                self._open(endpoint)
-            except EnvironmentProblemError as problem:
-                problems.append(str(problem))
+        """Have every socket that can be had now; what is not possible is logged. Whether all was possible."""
+        problems = [problem for each in self._endpoints.values() if (problem := self._open(each))]
         for text in problems:
             if text not in self._problems:
                 log.error("%s", text)
@@ -99,28 +86,31 @@ class Crew:
         return not problems
 
     def find_sources(self, present: list[InterfaceAddress]) -> None:
-        """Routers that wait for an address to send from look again."""
+        """Routers whose source of adverts is not there, or not any more, look for another one."""
         for router in self.routers:
-            if router.waits_for_address:
-                link = self._host.links.get(router.instance.interface)
-                with contextlib.suppress(EnvironmentProblemError):
-                    self._move(router, router.instance, find_own_address(router.instance, link, present))
-                    log.info("(%s) sends from %s now", router.instance.name, router.machine.own_address)
+            before, instance = router.machine.own_address, router.instance
+            router.source_here = _is_here(before, present)
+            if router.source_here or instance.source is not None:
+                continue
+            found = self._own_address(instance, present, quiet=router.waits_for_address)
+            if found != before:
+                self._move(router, instance, found)
+                router.source_here = not router.waits_for_address
+                log.info("(%s) sends from %s now", instance.name, found)
 
     def adopt(
         self, instances: Sequence[VrrpInstance], present: list[InterfaceAddress], readings: Readings
-    ) -> None:
+    ) -> bool:
         """Go on with these instances: those that stay the same virtual router change in place.
 
         Addresses that leave an instance are taken away before others take any, so that one may move.
+        Whether every socket could be had (`reopen`).
         Raises EnvironmentProblemError when this host cannot run them; then nothing has changed.
         """
         self._check_shield(instances)
         interfaces = {router.instance.interface for router in self.routers}
         check_devices((each for each in instances if each.interface not in interfaces), self._host.links)
         check_kinds(instances, self._host.links, self._host.netlink)
-        for instance in instances:
-            self._own_address(instance, present, patient=instance.interface in interfaces)
         wanted = {instance.name: instance for instance in instances}
         for router in list(self.routers):
             after = wanted.get(router.instance.name)
@@ -133,17 +123,14 @@ class Crew:
             if not same(router.instance, after):
                 self._change(router, after, present)
         known = {router.instance.name for router in self.routers}
-        new = [
-            self.add(instance, present, instance.interface in interfaces)
-            for instance in instances
-            if instance.name not in known
-        ]
+        new = [self.add(instance, present) for instance in instances if instance.name not in known]
         self._close_unused()
-        self.reopen()
+        complete = self.reopen()
         for router in new:
             router.start(present, readings)
         order = [instance.name for instance in instances]
         self.routers.sort(key=lambda router: order.index(router.instance.name))
+        return complete
 
     def _check_shield(self, instances: Iterable[VrrpInstance]) -> None:
         """Raises EnvironmentProblemError where no_accept cannot be had."""
@@ -161,13 +148,14 @@ class Crew:
         key = (instance.interface, source, instance.family, protocol_of(instance), group)
         return self._endpoints.setdefault(key, Endpoint(*key))
 
-    def _open(self, endpoint: Endpoint) -> None:
+    def _open(self, endpoint: Endpoint) -> str:
+        """Have its socket. What is in the way; empty: nothing."""
         try:
             endpoint.open(self._host.links.get(endpoint.interface), self._selector)
         except OSError as error:
             at = f" for {endpoint.source}" if endpoint.source else ""
-            text = f"cannot open a VRRP socket on {endpoint.interface}{at}: {way_out(error)}"
-            raise EnvironmentProblemError(text) from error
+            return f"cannot open a VRRP socket on {endpoint.interface}{at}: {way_out(error)}"
+        return ""
 
     def _dismiss(self, router: Router) -> None:
         log.info("(%s) is no more in the configuration", router.instance.name)
@@ -182,8 +170,9 @@ class Crew:
         before = router.instance
         own_address = router.machine.own_address
         if _sources(before) != _sources(after):
-            own_address = self._own_address(after, present, patient=True)
+            own_address = self._own_address(after, present)
         self._move(router, after, own_address)
+        router.source_here = _is_here(own_address, present)
 
     def _move(self, router: Router, after: VrrpInstance, own_address: Address) -> None:
         for endpoint in self._endpoints.values():
@@ -193,14 +182,15 @@ class Crew:
         self._open(endpoint)
         router.adopt(after, own_address)
 
-    def _own_address(self, instance: VrrpInstance, present: list[InterfaceAddress], patient: bool) -> Address:
-        """Where its adverts come from; unspecified when a patient one has nothing yet."""
+    def _own_address(
+        self, instance: VrrpInstance, present: list[InterfaceAddress], quiet: bool = False
+    ) -> Address:
+        """Where its adverts come from; unspecified as long as there is nothing; `quiet`: unsaid."""
         try:
             return find_own_address(instance, self._host.links.get(instance.interface), present)
         except EnvironmentProblemError as problem:
-            if not patient:
-                raise
-            log.warning("%s", problem)
+            if not quiet:
+                log.warning("%s", problem)
             return ipaddress.ip_address(bytes(4 if instance.family == 4 else 16))
 
     def _close_unused(self) -> None:
@@ -222,4 +212,8 @@ def _identity(instance: VrrpInstance) -> tuple[object, ...]:
 
 
 def _sources(instance: VrrpInstance) -> tuple[object, ...]:
-    return bool(instance.unicast_peers), instance.unicast_source, instance.multicast_source
+    return bool(instance.unicast_peers), instance.source
+
+
+def _is_here(own_address: Address, present: list[InterfaceAddress]) -> bool:
+    return any(found.address == own_address for found in present)

@@ -64,9 +64,8 @@ def find_own_address(
 
     Over IPv6 it is the link-local address (RFC 5798 section 5.1.2.1). Raises EnvironmentProblemError.
     """
-    configured = instance.unicast_source if instance.unicast_peers else instance.multicast_source
-    if configured is not None:
-        return configured
+    if instance.source is not None:
+        return instance.source
     virtual = {entry.address for entry in instance.moving_addresses}
     for found in present:
         if (

@@ -65,6 +65,8 @@ class Router:
         self.counters: collections.Counter[str] = collections.Counter()
         self.static_fault = ""
         """What static address, route or rule it cannot work without (track_group)."""
+        self.source_here = True
+        """This host has the address that adverts are sent from."""
         self.machine = VrrpMachine(instance, own_address)
         self._belongings = Belongings(instance, host)
         self.ear: Ear | None = None
@@ -92,11 +94,28 @@ class Router:
         return min((timer for timer in timers if timer is not None), default=None)
 
     @property
-    def link_up(self) -> bool:
-        """The interface runs and adverts can be sent and received on it."""
+    def hindrance(self) -> str:
+        """Why adverts cannot be sent and received; empty: they can.
+
+        A master can send without its source, as keepalived's does, and hears of others at least on the
+        group. Whoever is no master stays none: it would not hear the unicast adverts of one.
+        """
         link = self._host.links.get(self.instance.interface)
-        ready = self.socket is not None and not self.waits_for_address
-        return link is not None and link.running and ready
+        own_address = self.machine.own_address
+        if link is None or not link.running:
+            return "interface down"
+        if self.waits_for_address:
+            return f"{link.name} has no address to send adverts from"
+        if not self.source_here and (
+            self.instance.track_source or self.machine.state is not VrrpState.MASTER
+        ):
+            return f"source address {own_address} is missing"
+        return "" if self.socket is not None else f"no socket for adverts from {own_address}"
+
+    @property
+    def settled(self) -> bool:
+        """Whether an address that comes can be of no importance for it."""
+        return self.source_here and not self.hindrance
 
     @property
     def waits_for_address(self) -> bool:
@@ -113,9 +132,10 @@ class Router:
         judgement = judge(self.instance, readings)
         now = self._host.clock()
         self.machine.set_priority(now, judgement.priority)
-        if (fault := judgement.fault or self.static_fault) and self.link_up:
+        hindrance = self.hindrance
+        if fault := hindrance or judgement.fault or self.static_fault:
             self.machine.fail(now, fault)
-        self.machine.start(now, self.link_up, residual)
+        self.machine.start(now, not hindrance, residual)
         self.carry_out()
 
     def let_go_of(self, before: tuple[VirtualAddress, ...], after: tuple[VirtualAddress, ...]) -> None:
@@ -215,9 +235,7 @@ class Router:
             self.machine.addresses_lost()
         judgement = judge(self.instance, readings)
         self.machine.set_priority(now, judgement.priority)
-        if not self.link_up:
-            self.machine.interface_down(now)
-        elif fault := judgement.fault or self.static_fault:
+        if fault := self.hindrance or judgement.fault or self.static_fault:
             self.machine.fail(now, fault)
         else:
             self.machine.recover(now)

@@ -125,6 +125,8 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     unicast_peers: tuple[Address, ...] = ()
     """Empty: multicast."""
     multicast_source: Address | None = None
+    track_source: bool = False
+    """A master whose configured source goes is in FAULT (track_src_ip); others are so anyway."""
     authentication: PassAuthentication | AhAuthentication | None = None
     hmac: HmacAuthentication | None = None
     nopreempt: bool = False
@@ -190,6 +192,11 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     def accepts(self) -> bool:
         """Whether a master answers for its addresses itself, besides what the data plane forwards."""
         return not self.no_accept or self.priority == OWNER_PRIORITY
+
+    @property
+    def source(self) -> Address | None:
+        """What adverts are to be sent from; None: an address of the interface."""
+        return self.unicast_source if self.unicast_peers else self.multicast_source
 
     @property
     def moving_addresses(self) -> tuple[VirtualAddress, ...]:

@@ -26,6 +26,7 @@ _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 _IP_PKTINFO, _IPV6_FREEBIND = 8, 78
 _SO_ATTACH_FILTER = 26
+_IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
 _LINK_LAYER = 0xFFE00000
 """SKF_LL_OFF: where the Ethernet header is for classic BPF."""
 _LOAD_WORD, _LOAD_HALF, _JUMP_EQUAL, _RETURN = 0x20, 0x28, 0x15, 0x06
@@ -107,6 +108,7 @@ class AdvertSocket:
             own.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
         # Bound to what adverts are sent to here, so that multicast and unicast do not hear each other's.
         own.bind((str(source or self._group), 0))
+        own.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)  # sends on when its source has gone meanwhile
 
     def _configure_ipv6(self, link: Link, source: Address | None) -> None:
         own = self._socket
@@ -124,6 +126,7 @@ class AdvertSocket:
             membership = self._group.packed + struct.pack("=i", link.index)
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
         own.bind((str(source or self._group), 0, 0, link.index))
+        own.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
 
     def fileno(self) -> int:
         return self._socket.fileno()
