@@ -209,7 +209,10 @@ def test_the_administrator_s_hand(lab: Lab) -> None:
     assert weights(lab) == {"20": 3, "21": 9}
     until_weights(lab, {"20": 3, "21": 3})
     said = pointsman(lab, "drain", "192.168.100.99", code=1)
-    assert said == "pointsman: no real server 192.168.100.99 in the configuration\n"
+    assert said == (
+        "pointsman drain: no real server 192.168.100.99 in the configuration; "
+        "one put in by hand is changed by pointsman ipvsadm -e\n"
+    )
 
 
 def test_a_real_server_that_loses_its_vip_is_out_although_its_pages_are_served(lab: Lab) -> None:

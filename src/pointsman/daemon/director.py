@@ -23,6 +23,7 @@ from pointsman.daemon import messages, status_report
 from pointsman.daemon.control import ControlServer
 from pointsman.daemon.director_memory import DirectorMemory, MemoryFile
 from pointsman.daemon.generations import Generations, for_bfd, for_checker, for_vrrp
+from pointsman.daemon.instance_states import InstanceStates
 from pointsman.daemon.keeper import Keeper, foreign_services
 from pointsman.daemon.mail import MailQueue
 from pointsman.daemon.paths import control_socket, run_directory
@@ -30,12 +31,10 @@ from pointsman.daemon.reloader import CannotReloadError, Reloader, Survey
 from pointsman.daemon.vrrp_notices import HandOver
 from pointsman.daemon.watchman import Watchman
 from pointsman.dataplane.interface import DataPlane, NextHop
-from pointsman.health.alerts import Alert, group_alert, instance_alert
+from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator
-from pointsman.model.config import Config
 from pointsman.model.service import Forwarding
 from pointsman.model.traffic import Connection
-from pointsman.model.vrrp import VrrpInstance, VrrpState
 from pointsman.net.addresses import addresses
 from pointsman.net.neighbours import NeighbourWatcher
 from pointsman.net.netlink import NetlinkSocket
@@ -72,18 +71,14 @@ class Director:
         self._reloader = Reloader(generations, self._keeper, plane, survey)
         self._watcher = NeighbourWatcher()
         self._hops: dict[str, NextHop] = {}
-        self._instances: dict[str, tuple[messages.InstanceChanged, float]] = {}
-        present = {instance.name for instance in self._config.instances}
+        self._states = InstanceStates(self._config, remembered.instances)
         self._sessions: dict[str, messages.SessionChanged] = {}
         """Of BFD, by name."""
-        self._told = {name: kept for name, kept in remembered.instances.items() if name in present}
-        """The state of each instance that a mail has told of, and since when it is in it."""
         self._started = time.monotonic()
         self._mail: MailQueue | None = None
         self._vrrp: socket.socket | None = None
         self._programs: socket.socket | None = None
         self._settling = False
-        self._deleted: dict[str, VrrpInstance] = {}
         self._interface_problems: list[str] = []
         self._estimator = Estimator()
         self._watchman = Watchman(plane)
@@ -193,7 +188,7 @@ class Director:
                 self._send(self._keeper.take(report))
                 self._settle_soon()
             elif isinstance(report, messages.GroupChanged):
-                self._group_changed(report)
+                self._send(self._states.take_group(report))
             elif isinstance(report, messages.SessionChanged):
                 self._sessions[report.session] = report
             else:
@@ -203,29 +198,9 @@ class Director:
                 self._settle_soon()
 
     def _instance_changed(self, report: messages.InstanceChanged) -> None:
-        if all(instance.name != report.instance for instance in self._config.instances):
-            self._instance_deleted(report)
-            return
-        before, since = self._told.get(report.instance, ("", 0.0))
-        if before == report.state:
-            self._instances[report.instance] = (report, since)
-            return
-        now = time.monotonic()
-        self._instances[report.instance] = (report, now)
-        self._told[report.instance] = (report.state, now)
+        alert = self._states.take(report, time.monotonic())
         self._remember()
-        state = VrrpState(report.state)
-        if not before and state is VrrpState.MASTER:
-            return  # it was master before we asked: it has adopted its addresses
-        for instance in self._config.instances:
-            if instance.name == report.instance:
-                self._send(instance_alert(self._config.router_id, instance, state, report.reason))
-
-    def _instance_deleted(self, report: messages.InstanceChanged) -> None:
-        """The last words of an instance that a reload has removed."""
-        state = VrrpState(report.state)
-        if state is VrrpState.INIT and (instance := self._deleted.pop(report.instance, None)):
-            self._send(instance_alert(self._config.router_id, instance, state, report.reason, deleted=True))
+        self._send(alert)
 
     def _stand(self) -> None:
         """Tell the keeper which addresses are this host's own, and which of VRRP's it holds."""
@@ -238,27 +213,14 @@ class Director:
             log.error("this host's addresses cannot be read: %s", error)
             return
         moving = {entry.address for instance in self._config.instances for entry in instance.moving_addresses}
-        held = {name: report.holds_addresses for name, (report, _) in self._instances.items()}
-        self._keeper.stand(own - moving, held)
+        self._keeper.stand(own - moving, self._states.holding())
 
     def _take_virtual_macs(self) -> None:
         """Packets to the MAC address of a virtual router are ours as long as its addresses are here."""
-        held = {report.instance for report, _ in self._instances.values() if report.holds_addresses}
-        wanted = {
-            (each.base, each.mac)
-            for instance in self._config.instances
-            for each in instance.virtual_interfaces
-            if each.has_mac and instance.name in held
-        }
         try:
-            self._plane.set_virtual_macs(wanted)
+            self._plane.set_virtual_macs(self._states.virtual_macs())
         except OSError as error:
             log.error("the data plane does not take packets to virtual MAC addresses: %s", error)
-
-    def _group_changed(self, report: messages.GroupChanged) -> None:
-        for group in self._config.vrrp.groups:
-            if group.name == report.group:
-                self._send(group_alert(self._config.router_id, group, VrrpState(report.state)))
 
     def _send(self, alert: Alert | None) -> None:
         if alert is not None and self._mail is not None:
@@ -280,7 +242,7 @@ class Director:
 
     def _remember(self) -> None:
         """Keep what a restart of this process needs."""
-        self._memory.write(self._keeper.remember(), self._told)
+        self._memory.write(self._keeper.remember(), self._states.told)
 
     def _run_programs(self) -> None:
         """Hand notify programs over; those that find no room are tried again at the next tick."""
@@ -327,7 +289,10 @@ class Director:
         servers = self._keeper.override(request, time.monotonic())
         if not servers:
             where = f" of {request.service}" if request.service else ""
-            return messages.ErrorReply(f"no real server {request.server}{where} in the configuration")
+            return messages.ErrorReply(
+                f"no real server {request.server}{where} in the configuration; "
+                "one put in by hand is changed by pointsman ipvsadm -e"
+            )
         said = request.override.text() if request.override else "released"
         log.info("by hand: %s: %s", ", ".join(servers), said)
         self._settle()
@@ -364,21 +329,13 @@ class Director:
             return messages.ErrorReply(str(error))
         if not request.dry_run:
             self._reloader.adopt(planned, request.file)
-            self._replace_instances(planned.config)
+            self._states.use(planned.config)
             self._config = planned.config
             if self._mail is not None:
                 self._mail.use(planned.config.mail)
             self._stand()
             self._settle()
         return messages.ReloadReply(planned.steps, self._reloader.number)
-
-    def _replace_instances(self, wanted: Config) -> None:
-        """Forget instances that are not `wanted`, but for what their last mail needs."""
-        before = {instance.name: instance for instance in self._config.instances}
-        present = {instance.name for instance in wanted.instances}
-        self._instances = {name: kept for name, kept in self._instances.items() if name in present}
-        self._told = {name: kept for name, kept in self._told.items() if name in present}
-        self._deleted = {name: instance for name, instance in before.items() if name not in present}
 
     def _reload_refused(self, request: messages.ReloadRefused) -> messages.Reply:
         self._reloader.refused(request.problems)
@@ -414,7 +371,7 @@ class Director:
                 "exits": self._plane.counters().exits,
                 "instances": [
                     status_report.instance(self._config, report, now - since)
-                    for report, since in self._instances.values()
+                    for report, since in self._states.listed()
                 ],
                 "sessions": status_report.sessions(self._config, self._sessions),
                 "services": self._keeper.describe(
