@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from pointsman.daemon.messages import InstanceChanged, decode_report
 from pointsman.lab import namespace
 from pointsman.lab.node import forget
@@ -24,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 _SO_RCVBUFFORCE = 33
 DEADLINE = 30.0
 """Seconds after which what a test waits for counts as not happening."""
+KEEPALIVED = shutil.which("keepalived") or "/usr/sbin/keepalived"
+needs_keepalived = pytest.mark.skipif(not Path(KEEPALIVED).exists(), reason="keepalived is not installed")
 
 
 def until(what: str, condition: Callable[[], bool], seconds: float = DEADLINE) -> float:
@@ -203,9 +207,8 @@ class Keepalived:
         base = directory / f"keepalived-{host.name}"
         base.with_suffix(".conf").write_text(configuration)
         self.log = base.with_suffix(".log")
-        executable = shutil.which("keepalived") or "/usr/sbin/keepalived"
         self.process = host.start(
-            *(executable, "-n", "-l", "-G", "-D", "-P", "-f", str(base.with_suffix(".conf"))),
+            *(KEEPALIVED, "-n", "-l", "-G", "-D", "-P", "-f", str(base.with_suffix(".conf"))),
             *("-p", str(base.with_suffix(".pid")), "-r", str(base.with_suffix(".vrrp"))),
             log=self.log,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
+from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, needs_keepalived, switch, until
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance
@@ -20,14 +19,7 @@ from pointsman.net.arp import gratuitous_arp
 from pointsman.net.netlink import NetlinkMonitor
 from pointsman.vrrp.wire import Advert, decode, decode_ipv4
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (shutil.which("keepalived") or Path("/usr/sbin/keepalived").exists()),
-        reason="keepalived is not installed",
-    ),
-]
+pytestmark = [pytest.mark.root, pytest.mark.slow, needs_keepalived]
 
 VIP = "10.9.0.100"
 VIP_ADDRESS = ipaddress.IPv4Address(VIP)

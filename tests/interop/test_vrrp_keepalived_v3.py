@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
+from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, needs_keepalived, switch, until
 
 from pointsman.lab import namespace
 from pointsman.model.tracking import Tracked, TrackKind
@@ -18,14 +17,7 @@ from pointsman.net.addresses import addresses
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.vrrp.wire import Advert, decode
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (shutil.which("keepalived") or Path("/usr/sbin/keepalived").exists()),
-        reason="keepalived is not installed",
-    ),
-]
+pytestmark = [pytest.mark.root, pytest.mark.slow, needs_keepalived]
 
 VIPS = {4: "10.9.0.100/24", 6: "fd00::100/64"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-import shutil
 import struct
 import time
 from collections.abc import Iterator
@@ -12,21 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
+from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, needs_keepalived, switch, until
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import AhAuthentication, PassAuthentication, VirtualAddress, VrrpInstance
 from pointsman.net.addresses import addresses
 from pointsman.net.netlink import NetlinkSocket
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (shutil.which("keepalived") or Path("/usr/sbin/keepalived").exists()),
-        reason="keepalived is not installed",
-    ),
-]
+pytestmark = [pytest.mark.root, pytest.mark.slow, needs_keepalived]
 
 PASSWORD = "a-secret"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,20 +13,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
+from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, needs_keepalived, switch, until
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance
 from pointsman.net.arp import gratuitous_arp
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (shutil.which("keepalived") or Path("/usr/sbin/keepalived").exists()),
-        reason="keepalived is not installed",
-    ),
-]
+pytestmark = [pytest.mark.root, pytest.mark.slow, needs_keepalived]
 
 VIP = {4: "10.9.0.100/24", 6: "fe80::100/64"}
 VMAC = {4: bytes.fromhex("00005e000133"), 6: bytes.fromhex("00005e000233")}
