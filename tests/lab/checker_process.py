@@ -25,6 +25,7 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 from pointsman.daemon import checker, health_programs, privileges
 virtual_servers = pickle.load(sys.stdin.buffer)
 if sys.argv[2] == "nobody":
+    checker.load_certificates(virtual_servers)
     privileges.become_nobody(checker.capabilities(virtual_servers))
 run = health_programs.run if sys.argv[3] == "programs" else checker.run
 sys.exit(run(virtual_servers, socket.socket(fileno=int(sys.argv[1]))))
@@ -96,7 +97,7 @@ class CheckerProcess:
         if self.process.stderr is not None:
             self.process.stderr.close()
 
-    def verdict(self, within: float = 8.0) -> messages.CheckResult:
+    def verdict(self, within: float = 30.0) -> messages.CheckResult:
         """The next verdict; fails when none comes."""
         found = self.verdict_or_none(within)
         assert found is not None, f"no verdict within {within} s"
@@ -110,7 +111,7 @@ class CheckerProcess:
         assert isinstance(report, messages.CheckResult)
         return report
 
-    def wait_for_log(self, text: str, within: float = 8.0) -> None:
+    def wait_for_log(self, text: str, within: float = 30.0) -> None:
         """Wait until the log holds a text; fails when it does not come."""
         assert self.process.stderr is not None
         end = time.monotonic() + within
@@ -132,7 +133,7 @@ class CheckerProcess:
         return code, (self._log + self.process.stderr.read()).decode()
 
 
-def until(condition: object, within: float = 5.0) -> None:
+def until(condition: object, within: float = 30.0) -> None:
     """Poll a callable until it is true; fails after `within` seconds."""
     assert callable(condition)
     end = time.monotonic() + within

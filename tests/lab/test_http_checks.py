@@ -6,94 +6,23 @@ import contextlib
 import hashlib
 import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
-from pathlib import Path
 
 import msgspec
 import pytest
 from tests.lab.checker_process import QUICK, CheckerProcess, virtual_server
+from tests.lab.nginx import HOST, PAGE, Nginx
 
 from pointsman.model.checks import HttpCheck, HttpVersion, Pattern, Url
 from pointsman.model.service import ServerKey
-
-HOST = "127.0.0.1"
-PAGE = b"hello from nginx\n"
 
 
 def http_check(port: int, *urls: Url, **changes: object) -> HttpCheck:
     fields = {**QUICK, "retry": 0, **changes}
     return HttpCheck(connect_address=ip_address(HOST), connect_port=port, urls=urls or (Url(),), **fields)  # type: ignore[arg-type]
-
-
-class Nginx:
-    """Debian's nginx on loopback: plain, and with TLS under a certificate that is nobody's."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.plain, self.tls = _free_port(), _free_port()
-        (directory / "www").mkdir()
-        (directory / "www" / "index.html").write_bytes(PAGE)
-        subprocess.run(
-            [
-                *[
-                    "openssl",
-                    "req",
-                    "-x509",
-                    "-newkey",
-                    "rsa:2048",
-                    "-nodes",
-                    "-days",
-                    "1",
-                    "-subj",
-                    "/CN=nobody",
-                    "-keyout",
-                ],
-                directory / "key",
-                "-out",
-                directory / "cert",
-            ],
-            check=True,
-            capture_output=True,
-        )
-        (directory / "conf").write_text(
-            f"""daemon off; master_process off; pid {directory}/pid; error_log {directory}/error;
-            events {{}} http {{ access_log {directory}/access; client_body_temp_path {directory}/body;
-            proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fcgi;
-            uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-            log_format names "$ssl_server_name $host $server_protocol $request_uri";
-            server {{ listen {HOST}:{self.plain}; listen {HOST}:{self.tls} ssl; root {directory}/www;
-            access_log {directory}/names names;
-            ssl_certificate {directory}/cert; ssl_certificate_key {directory}/key;
-            location /old {{ return 301 /; }} location /chunked {{ return 404; }} }} }}"""
-        )
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            ["nginx", "-c", self.directory / "conf", "-e", self.directory / "error"]
-        )
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self.tls), 1):
-                return
-            time.sleep(0.02)
-        raise AssertionError("nginx does not start")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

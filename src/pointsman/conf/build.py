@@ -16,6 +16,7 @@ from pointsman.conf.build_rules import Preferences
 from pointsman.conf.build_shapes import Shapes
 from pointsman.conf.build_static import static_settings, with_groups
 from pointsman.conf.build_tracking import notify_fifos, surroundings, trackers
+from pointsman.conf.build_urls import tls_of
 from pointsman.conf.build_vmac import Names
 from pointsman.conf.build_vrrp import instance
 from pointsman.conf.problems import Findings, TooManyProblemsError
@@ -49,7 +50,13 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: K
     )
     fifos = notify_fifos(defaults, findings)
     shared, instances = surroundings(top, defaults, known, complete, fifos, findings)
-    named = Named(known.files, heard, groups(top.all("virtual_server_group"), findings), _marks(defaults))
+    named = Named(
+        known.files,
+        heard,
+        groups(top.all("virtual_server_group"), findings),
+        _marks(defaults),
+        tls_of(top.all("SSL"), findings),
+    )
 
     def services(chunk: Chunk, told: Findings) -> list[VirtualServer]:
         """What a block stands for, read the long way."""

@@ -9,10 +9,19 @@ from pointsman.conf.build_groups import Groups
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, inherited
 from pointsman.model.bfd import BfdSession
+from pointsman.model.checks import ClientCertificate
 from pointsman.model.service import ServerKey, ServiceKey
 from pointsman.model.tracking import TrackFile
 
 T = TypeVar("T")
+
+
+class Tls(NamedTuple):
+    """The SSL block."""
+
+    shown: ClientCertificate | None = None
+    authority: str = ""
+    """File with the certificates to trust; empty: those of the system."""
 
 
 class Named(NamedTuple):
@@ -23,6 +32,7 @@ class Named(NamedTuple):
     groups: Groups
     marks: Iterator[int] | None = None
     """Firewall marks for groups that are one service each (nftables_ipvs)."""
+    tls: Tls = Tls()
 
 
 class Surroundings(NamedTuple):

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from typing import cast
 
-from pointsman.conf.build_check_fields import Surroundings, connection, header_value, timing
+from pointsman.conf.build_check_fields import Surroundings, Tls, connection, header_value, timing
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
-from pointsman.model.checks import HttpCheck, HttpVersion, Pattern, Url
+from pointsman.model.checks import ClientCertificate, HttpCheck, HttpVersion, Pattern, Url
+
+
+def tls_of(settings: list[Setting], findings: Findings) -> Tls:
+    """What the SSL blocks say; the last word of each kind counts."""
+    block = read_block([node for setting in settings for node in setting.block], "SSL", findings)
+    certificate = block.get("certificate", str) or ""
+    if not certificate:
+        for name in ("key", "password"):
+            if alone := block.last(name):
+                word = alone.node.keyword
+                text = f"{name} without a certificate shows nothing"
+                findings.error(word.location, text, "add certificate FILE", word.width)
+    shown = ClientCertificate(
+        certificate=certificate,
+        key=block.get("key", str) or "",
+        password=block.get("password", str) or "",
+    )
+    return Tls(shown if certificate else None, block.get("ca", str) or "")
 
 
 def http_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> HttpCheck:
@@ -17,14 +35,16 @@ def http_check(setting: Setting, own: Settings, place: Surroundings, findings: F
     if not urls:
         text = f"{keyword.text} without a url checks nothing"
         findings.error(keyword.location, text, "add url { path / }", keyword.width)
+    tls, verify = own.block == "SSL_GET", own.get("tls_verify", bool) or False
     return HttpCheck(
         urls=urls or (Url(),),
         version=HttpVersion(own.get("http_protocol", str) or "1.0"),
-        tls=own.block == "SSL_GET",
+        tls=tls,
         server_name=own.get("sni_name", str) or "",
         sni_from_host=own.get("enable_sni", bool) or False,
-        verify=own.get("tls_verify", bool) or False,
-        authority=own.get("tls_ca", str) or "",
+        verify=verify,
+        authority=own.get("tls_ca", str) or (place.named.tls.authority if verify else ""),
+        shown=place.named.tls.shown if tls else None,
         fast_recovery=own.get("fast_recovery", bool) or False,
         **connection(setting, own, place, findings),
         **timing(own, place, before_retry=3.0),

@@ -49,6 +49,7 @@ _HOMES = (
     (r".*_CHECK|.*_GET|" + _POOL, r"delay_.*|retry|nb_.*|rise|fall|warmup|log_all.*", "health.schedule"),
     (_POOL, r"connect_timeout", "daemon.probes.sockets"),
     (_POOL, r".*", "lvs.desired"),
+    (r"SSL|SSL_GET", r"certificate|key|password|ca|tls_.*", "daemon.probes.tls"),
     (r"HTTP_GET|SSL_GET|url", r".*", "daemon.probes.http"),
     (r"TCP_CHECK", r".*", "daemon.probes.tcp"),
     (r"SMTP_CHECK|host", r".*", "daemon.probes.smtp"),
@@ -67,6 +68,7 @@ _HOMES = (
     (_VRRP, r".*", "vrrp.machine"),
     (r"", r"static_.*", "daemon.vrrp_statics"),
     (r"", r"virtual_server_group", "dataplane.xdp.marks"),
+    (r"", r"SSL", "daemon.probes.tls"),
 )
 """Blocks, words, module; the first row that fits counts. A word that opens a block alone has the block's."""
 

@@ -8,6 +8,7 @@ from pointsman.conf.layout import block, number, on, text
 from pointsman.conf.show_checks import check_block, command_line
 from pointsman.conf.show_tracking import definitions, fifo_words, global_words, groups, sessions
 from pointsman.conf.show_vrrp import instance_lines, static_blocks, virtual_interface_names
+from pointsman.model.checks import ClientCertificate, HttpCheck
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import ServerKey, VirtualService
@@ -24,6 +25,7 @@ def show(config: Config) -> str:
     blocks += static_blocks(config.static)
     blocks += [block(f"vrrp_instance {text(each.name)}", instance_lines(each)) for each in config.instances]
     blocks += groups(config.vrrp)
+    blocks += [block("SSL", _shown(each)) for each in _certificates(config.virtual_servers)]
     blocks += _groups(config.virtual_servers)
     blocks += [
         block(f"virtual_server {_name(server)}", _virtual_server(server))
@@ -61,6 +63,20 @@ def _global_defs(config: Config) -> Iterator[str]:
     delays = {instance.startup_delay for instance in config.instances}
     if delays - {0.0}:
         yield f"vrrp_startup_delay {number(max(delays))}"
+
+
+def _certificates(servers: Sequence[VirtualServer]) -> set[ClientCertificate]:
+    """At most one: it is that of all SSL_GET checks."""
+    checks = (check for server in servers for member in server.members for check in member.checks)
+    return {check.shown for check in checks if isinstance(check, HttpCheck) and check.shown}
+
+
+def _shown(certificate: ClientCertificate) -> Iterator[str]:
+    yield f"certificate {text(certificate.certificate)}"
+    if certificate.key:
+        yield f"key {text(certificate.key)}"
+    if certificate.password:
+        yield f"password {text(certificate.password)}"
 
 
 def _groups(servers: Sequence[VirtualServer]) -> Iterator[Iterator[str]]:

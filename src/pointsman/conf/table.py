@@ -18,32 +18,11 @@ from pointsman.conf.words_vrrp import VRRP
 
 
 def _whole(verdicts: Table) -> Table:
-    """The verdicts with what the language says of each word; a word without a verdict is refused."""
+    """The verdicts with what the language says of each word. Raises KeyError for a word without a verdict."""
     whole: Table = {block: dict(rows) for block, rows in verdicts.items()}
     for entry in entries():
-        rows = whole.setdefault(entry.block, {})
-        row = rows.get(entry.name)
-        rows[entry.name] = _described(row or _refused(entry, verdicts), entry)
+        whole[entry.block][entry.name] = _described(whole[entry.block][entry.name], entry)
     return whole
-
-
-def _refused(entry: Entry, verdicts: Table) -> Keyword:
-    """A block that is refused says why in the row that opens it, which is read before anything inside."""
-    openers = [row for rows in verdicts.values() for row in rows.values() if row.name == entry.block]
-    reason = (
-        openers[0].help
-        if openers and openers[0].status is Status.REFUSED
-        else "it is not implemented yet; remove it"
-    )
-    return Keyword(
-        block=entry.block,
-        name=entry.name,
-        kind=entry.kind,
-        status=Status.REFUSED,
-        help=reason,
-        repeats=True,
-        canonical=entry.name,
-    )
 
 
 def _described(row: Keyword, entry: Entry) -> Keyword:

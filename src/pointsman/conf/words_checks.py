@@ -106,6 +106,7 @@ CHECKS: list[Keyword] = [
         "Old word of HTTP_GET for retry; keepalived 2.x does not know it in TCP_CHECK.",
     ),
     *_http("HTTP_GET"),
+    *accepted("HTTP_GET", "enable_sni sni_name", "HTTP has no handshake that would carry it"),
     *_http("SSL_GET"),
     honoured("SSL_GET", "enable_sni", Boolean(), "Send the virtual host as server name.", False),
     honoured("SSL_GET", "sni_name", Text(), "Send this server name in the handshake."),

@@ -88,7 +88,16 @@ TOP: list[Keyword] = [
     honoured("garp_group", "gna_interval", Seconds(0, 1_000_000), "Between neighbour advertisements.", 0.0),
     honoured("garp_group", "interface", Interface(), "One of them.", repeats=True),
     honoured("garp_group", "interfaces", Flag(), "Several of them.", opens="names", listing=True),
-    *refused("", "SSL", "SSL_GET shows no certificate, and takes any; remove it"),
+    honoured("", "SSL", Flag(), "What SSL_GET shows and trusts.", opens="SSL"),
+    honoured("SSL", "certificate", Text("a path", 4095), "Shown to real servers that ask for one; PEM."),
+    honoured("SSL", "key", Text("a path", 4095), "Its key; default: in the file of the certificate."),
+    honoured("SSL", "password", Text(), "Password of the key."),
+    honoured(
+        "SSL",
+        "ca",
+        Text("a path", 4095),
+        "Default of tls_ca, where tls_verify is on; keepalived reads it and verifies nothing.",
+    ),
     *accepted("", "include_check", "every include is checked here"),
 ]
 

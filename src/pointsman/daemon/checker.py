@@ -16,12 +16,13 @@ import resource
 import signal
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from pointsman.daemon import messages
 from pointsman.daemon.privileges import Capability
+from pointsman.daemon.probes import tls
 from pointsman.daemon.reporter import Reporter
 from pointsman.daemon.runner import Runner, SessionRunner
 from pointsman.daemon.suspension import Suspension
@@ -44,8 +45,23 @@ _LARGEST_NEWS = 65536
 
 def capabilities(virtual_servers: Iterable[VirtualServer]) -> set[Capability]:
     """What a checker of these services may not give up."""
-    checks = (check for virtual in virtual_servers for member in virtual.members for check in member.checks)
-    return {Capability.NET_RAW} if any(kinds.needs_raw_sockets(check) for check in checks) else set()
+    raw = any(kinds.needs_raw_sockets(check) for check in _all(virtual_servers))
+    return {Capability.NET_RAW} if raw else set()
+
+
+def fixed(virtual_servers: Iterable[VirtualServer]) -> object:
+    """What a checker of these services cannot change while it runs."""
+    services = tuple(virtual_servers)
+    return capabilities(services), tls.state(_all(services))
+
+
+def load_certificates(virtual_servers: Iterable[VirtualServer]) -> None:
+    """Read what only root may; before the checker becomes nobody."""
+    tls.load(_all(virtual_servers))
+
+
+def _all(virtual_servers: Iterable[VirtualServer]) -> Iterator[AnyCheck]:
+    return (check for virtual in virtual_servers for member in virtual.members for check in member.checks)
 
 
 class Checker:

@@ -96,7 +96,7 @@ def for_bfd(config: Config) -> Config:
 
 
 def for_checker(config: Config) -> Config:
-    """What the checker needs; it is told no passwords."""
+    """What the checker needs; it is told no passwords but that of the key that it shows."""
     return msgspec.structs.replace(config, instances=(), mail=Mail(), server_fifos=fifos_of_servers(config))
 
 

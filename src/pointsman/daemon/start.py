@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import msgspec
@@ -37,6 +37,7 @@ from pointsman.dataplane.xdp.pins import ensure_bpf_file_system
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.health import kinds
 from pointsman.model.config import Config
+from pointsman.model.health import VirtualServer
 from pointsman.model.vrrp import wants_helper
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
@@ -222,10 +223,10 @@ def _supervisor(
         Child(
             "checker",
             lambda: checker.run(generations.current.virtual_servers, checker_end, checker_bfd_end),
-            lambda: _become_checker(checker.capabilities(generations.current.virtual_servers)),
+            lambda: _become_checker(generations.current.virtual_servers),
             keeps=(checker_end, checker_bfd_end),
             wanted=lambda: has_checks(generations.current),
-            fixed=lambda: checker.capabilities(generations.current.virtual_servers),
+            fixed=lambda: checker.fixed(generations.current.virtual_servers),
         ),
         Child(
             "programs",
@@ -244,11 +245,13 @@ def _supervisor(
     return Supervisor(director_child, helpers, heard, generations, loader)
 
 
-def _become_checker(kept: set[Capability]) -> None:
+def _become_checker(virtual_servers: Iterable[VirtualServer]) -> None:
     """Before ordinary programs: an answer that waits for the CPU here looks like a slow real server."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, CHECKER_NICE)
-    become_nobody(kept)
+    services = tuple(virtual_servers)
+    checker.load_certificates(services)
+    become_nobody(checker.capabilities(services))
 
 
 def has_checks(config: Config) -> bool:

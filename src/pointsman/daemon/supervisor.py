@@ -245,7 +245,7 @@ class Supervisor:
     def _replace_helpers(self) -> None:
         for child in self._helpers:
             if child.pid and child.fixed() != child.began_with:
-                log.info("%s needs other privileges now and is started anew", child.name)
+                log.info("%s needs other privileges or files now and is started anew", child.name)
                 os.kill(child.pid, signal.SIGTERM)
 
     def _director_ready(self) -> None:

@@ -81,6 +81,16 @@ class Url(msgspec.Struct, frozen=True, kw_only=True):
     pattern: Pattern | None = None
 
 
+class ClientCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """The SSL block: what SSL_GET shows to a server that asks who is there. Files in PEM format."""
+
+    certificate: str
+    key: str = ""
+    """Empty: it is in the file of the certificate."""
+    password: str = ""
+    """Of the key."""
+
+
 class HttpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
     """HTTP_GET, and with `tls` SSL_GET: one URL after the other, one a probe."""
 
@@ -96,6 +106,8 @@ class HttpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
     """Ours: the certificate has to be good for the server name, else for the address."""
     authority: str = ""
     """File with the certificates to trust; empty: those of the system."""
+    shown: ClientCertificate | None = None
+    """With `tls`: for servers that ask for a certificate."""
 
 
 class SmtpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):

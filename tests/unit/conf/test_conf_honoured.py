@@ -74,6 +74,8 @@ FILED = SERVED % "FILE_CHECK {{\ntrack_file {}\n}}"
 HEARD = SERVED % "BFD_CHECK {{\nname {}\n}}"
 WEB = ("HTTP_GET", "SSL_GET", "DR_CHECK")
 PAGES = "%s {\nurl {\npath %s\n}\n}"
+SECURED = SERVED.format() % "SSL_GET {\nurl {\n}\ntls_verify\n}"
+SHOWN = "SSL {\ncertificate /c\n%s\n}"
 MARKED = "virtual_server group many {\nlvs_method DR\nprotocol UDP\nreal_server 10.0.0.9 80 {\n}\n}\n"
 
 PACED = "garp_group {\ninterface eth0\n%s\n}\n"
@@ -321,6 +323,15 @@ CASES: dict[str, Case] = {
     ),
     **inside("BFD_CHECK", "real_server", "BFD_CHECK {\nname peer\n%s\n}", "alpha"),
     **{f"{name}.url": ("real_server", PAGES % (name, "/b"), PAGES % (name, "/")) for name in WEB},
+}
+
+CASES |= {
+    ".SSL": ("", SECURED + "SSL {\ncertificate /c\n}", SECURED),
+    "SSL.certificate": ("", SECURED + "SSL {\ncertificate /d\n}", SECURED + SHOWN % ""),
+    **{
+        f"SSL.{each.split()[0]}": ("", SECURED + SHOWN % each, SECURED + SHOWN % "")
+        for each in ("key /k", "password secret", "ca /a")
+    },
 }
 
 NOTHING = {

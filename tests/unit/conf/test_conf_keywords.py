@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pointsman.conf.keywords import Status, table_of
+from pointsman.conf.keywords import table_of
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError, Severity
 from pointsman.conf.table import TABLE
@@ -54,11 +54,6 @@ OURS_ALONE = {
 def test_no_word_of_the_language_is_explained_twice() -> None:
     told = [(entry.block, entry.name) for entry in entries()]
     assert len(told) == len(set(told))
-
-
-def test_a_word_without_a_verdict_is_refused_with_the_reason_of_its_block() -> None:
-    row = TABLE["SSL"]["certificate"]
-    assert row.status is Status.REFUSED and row.help == TABLE[""]["SSL"].help
 
 
 def test_a_bad_value_of_a_word_without_effect_is_a_warning() -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import regex
 
+from pointsman.daemon.probes import tls
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
 from pointsman.daemon.probes.sockets import connected, failure
 from pointsman.health import http, tcp
@@ -63,7 +64,7 @@ async def fetch(check: HttpCheck, url: Url) -> Answer:
 
 
 async def _connection(check: HttpCheck, url: Url) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    context = _context(check.verify, check.authority) if check.tls else None
+    context = tls.context(check) if check.tls else None
     sock = await connected(check)
     if context is None:
         return await asyncio.open_connection(sock=sock)
@@ -112,23 +113,6 @@ async def read_answer(reader: Readable, url: Url, patience: float, latest: float
         return taken.finish()
     except BadAnswerError as error:
         raise ProbeFailedError(f"{error} by {target}") from None
-
-
-@functools.lru_cache(maxsize=64)
-def _context(verify: bool, authority: str) -> ssl.SSLContext:
-    """Without `verify` any certificate will do, as in keepalived: that the server serves, not who it is.
-
-    Raises ProbeUnableError.
-    """
-    if verify:
-        try:
-            return ssl.create_default_context(cafile=authority or None)
-        except OSError as error:
-            raise ProbeUnableError(f"tls_ca {authority}: {error.strerror or error}") from None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 @functools.lru_cache(maxsize=4096)
