@@ -140,6 +140,26 @@ def test_break_and_mend_on_the_command_line(labs: dict[str, Lab]) -> None:
     assert command("break", "no-vip").returncode == 1  # ha-pair has another prefix here
 
 
+def test_a_trace_that_met_nothing_of_a_fault_says_who_finds_it(labs: dict[str, Lab]) -> None:
+    lab = labs["dual-homed"]
+    line = [sys.executable, "-m", "pointsman", "trace", "--prefix", lab.prefix]
+    line.append(f"{dual_homed.VIP}:{dual_homed.PORT}")
+    hint = f"this connection met nothing of it: {lab.command} exec lvs -- pointsman doctor"
+    with_faults = {}
+    for name in ("director-mtu", "weight-0"):
+        faultrun.break_(lab, named(name))
+        try:
+            done = subprocess.run(line, capture_output=True, text=True, check=False)
+        finally:
+            faultrun.mend(lab, named(name))
+        with_faults[name] = (
+            done.returncode,
+            f"{name} was broken here; {hint}" in done.stdout.replace("\n", ""),
+        )
+    assert with_faults == {"director-mtu": (0, True), "weight-0": (1, False)}
+    assert "was broken" not in subprocess.run(line, capture_output=True, text=True, check=True).stdout
+
+
 def test_a_fault_that_cannot_be_made_is_a_row_and_not_the_end() -> None:
     hopeless = Fault(
         "hopeless", "server", "", "link", ("echo half way", "exit 7"), (), topology=dual_homed.TOPOLOGY.name

@@ -43,8 +43,7 @@ def break_lab(prefix: str, fault: str) -> None:
         click.echo(f"{chosen.node}: {chosen.text}")
         for command in chosen.commands:
             click.echo(_one_line(*faultrun.typed(made, chosen.node, command)))
-        words = " ".join(["pointsman doctor", *chosen.arguments])
-        click.echo(f"next: {made.command} exec {chosen.patient} -- {words}")
+        click.echo(f"next: {faultrun.question(made, chosen)}")
         click.echo(f"back: {made.command} mend {chosen.name}")
 
 

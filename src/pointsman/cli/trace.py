@@ -24,6 +24,7 @@ from pointsman.insight.hostgroup import SAW, WAITING, GroupError, gather
 from pointsman.insight.hostreport import HostReport
 from pointsman.insight.livetrace import watch
 from pointsman.lab.errors import LabError
+from pointsman.lab.faultrun import broken, question
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running
 from pointsman.lab.tracing import Traced
 from pointsman.lab.tracing import trace as trace_lab
@@ -170,7 +171,13 @@ def _tell(traced: Traced, pcap: Path | None, as_json: bool) -> bool:
 
 def _connect(lab: Lab, wanted: Wanted) -> Traced:
     client = wanted.client or "client"
-    return trace_lab(lab, str(wanted.vip), wanted.port, client, protocol=wanted.protocol)
+    traced = trace_lab(lab, str(wanted.vip), wanted.port, client, protocol=wanted.protocol)
+    missed = broken(lab) if traced.trace.ok else []
+    hints = [
+        f"{each.name} was broken here; this connection met nothing of it: {question(lab, each)}"
+        for each in missed
+    ]
+    return msgspec.structs.replace(traced, remark="; ".join(filter(None, (traced.remark, *hints))))
 
 
 def _host(wanted: Wanted, until_eof: bool) -> Traced:

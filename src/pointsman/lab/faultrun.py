@@ -103,6 +103,11 @@ def broken(lab: Lab) -> list[Fault]:
     return [fault for fault in faults.FAULTS if fault.name in names]
 
 
+def question(lab: Lab, fault: Fault) -> str:
+    """The command that asks the doctor about it."""
+    return f"{lab.command} exec {fault.patient} -- {' '.join(['pointsman doctor', *fault.arguments])}"
+
+
 def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
     """Break, ask the doctor, follow its remedy, ask again. The fault is taken back in any case."""
     begun = time.monotonic()
@@ -292,5 +297,6 @@ __all__ = [
     "false_alarms",
     "fetch",
     "mend",
+    "question",
     "run_all",
 ]

@@ -72,7 +72,7 @@ class _Connection(threading.Thread):
                 said = connection.recv(4096)
                 self.outcome = said.split(b"\r\n", 1)[0].decode(errors="replace") or "closed without a word"
             except OSError as error:
-                self.outcome = str(error)
+                self.outcome = error.strerror or str(error)
 
 
 def trace(
