@@ -11,8 +11,6 @@ import dns.rdatatype
 
 from pointsman.model.checks import DnsCheck
 
-LARGEST_ANSWER = 65535
-
 
 def question(check: DnsCheck, number: int) -> bytes:
     """A query with this number (0 to 65535), recursion desired."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pointsman.health.schedule import CheckSchedule, Timing, Verdict
+from pointsman.health.schedule import CheckSchedule, Schedule, Timing, Verdict
 from pointsman.health.urls import UrlSchedule
 from pointsman.model.checks import (
     BfdCheck,
@@ -137,7 +137,7 @@ def words(check: Check) -> Words:
     return _WORDS[type(check)]
 
 
-def schedule(check: Check) -> CheckSchedule | UrlSchedule:
+def schedule(check: Check) -> Schedule:
     """A schedule with the times of this check."""
     timing = Timing(
         delay_loop=check.delay_loop,

@@ -15,6 +15,8 @@ its pauses from the start of a probe. `rise` is ours. HTTP checks have their own
 
 from __future__ import annotations
 
+import abc
+
 import msgspec
 
 FIRST_PROBE_DELAY = 1.0
@@ -55,16 +57,17 @@ class Verdict(msgspec.Struct, frozen=True):
 CheckEffect = StartProbe | Verdict
 
 
-class CheckSchedule:
+class Schedule(abc.ABC):
     """One check of one target (a `Machine`); exactly one probe is under way or one deadline is set."""
 
     def __init__(self, timing: Timing) -> None:
         self._timing = timing
         self._deadline: float | None = None
         self._up: bool | None = None
-        self._failures_left = 0
+        self._step = 0
+        """Which of several targets is next."""
         self._failures = 0
-        self._successes = 0
+        """In a row."""
         self._began = 0.0
         self._effects: list[CheckEffect] = []
 
@@ -98,10 +101,40 @@ class CheckSchedule:
         if self._deadline is not None and self._deadline <= now:
             self._deadline = None
             self._began = now
-            self._effects.append(StartProbe())
+            self._effects.append(StartProbe(self._step))
 
+    @abc.abstractmethod
     def result(self, now: float, ok: bool, reason: str) -> None:
         """The probe that was under way has ended at `now`; `reason` says how, for people."""
+
+    def unable(self, now: float) -> None:
+        """The probe could not be made, for a reason of our own host: no opinion, again after `delay_loop`."""
+        self._pause(now, self._timing.delay_loop)
+
+    def effects(self) -> list[CheckEffect]:
+        """What is to be done since the last call, in order."""
+        taken, self._effects = self._effects, []
+        return taken
+
+    def _pause(self, now: float, seconds: float) -> None:
+        """Plan the next probe; one that took longer than its pause is followed at once."""
+        self._deadline = max(now, self._began + seconds) if self._timing.from_start else now + seconds
+
+    def _decide(self, up: bool, reason: str) -> None:
+        """A verdict, the first one or another one than before."""
+        self._up = up
+        self._effects.append(Verdict(up, reason, 1 if up else self._failures))
+
+
+class CheckSchedule(Schedule):
+    """A check of one thing."""
+
+    def __init__(self, timing: Timing) -> None:
+        super().__init__(timing)
+        self._failures_left = 0
+        self._successes = 0
+
+    def result(self, now: float, ok: bool, reason: str) -> None:
         self._failures = 0 if ok else self._failures + 1
         self._successes = self._successes + 1 if ok else 0
         if not ok and self._failures_left > 0:
@@ -113,21 +146,7 @@ class CheckSchedule:
         if ok and self._up is False and self._successes < self._timing.rise:
             return
         if ok is not self._up:
-            self._up = ok
-            self._effects.append(Verdict(ok, reason, 1 if ok else self._failures))
-
-    def unable(self, now: float) -> None:
-        """The probe could not be made, for a reason of our own host: no opinion, again after `delay_loop`."""
-        self._pause(now, self._timing.delay_loop)
-
-    def _pause(self, now: float, seconds: float) -> None:
-        """Plan the next probe; one that took longer than its pause is followed at once."""
-        self._deadline = max(now, self._began + seconds) if self._timing.from_start else now + seconds
-
-    def effects(self) -> list[CheckEffect]:
-        """What is to be done since the last call, in order."""
-        taken, self._effects = self._effects, []
-        return taken
+            self._decide(ok, reason)
 
 
 def phases(draws: list[float], warmup: float) -> list[float]:

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from pointsman.health.schedule import CheckSchedule, StartProbe, Timing
+from pointsman.health.schedule import CheckSchedule, Schedule, StartProbe, Timing
 from pointsman.health.suspicion import PAUSE, Suspicions
 from pointsman.health.urls import UrlSchedule
 from pointsman.model.service import ServerKey, ServiceKey, Transport
@@ -55,7 +55,7 @@ TIMING = Timing(delay_loop=60.0, delay_before_retry=10.0, retry=1)
 
 
 @pytest.mark.parametrize("schedule", [CheckSchedule(TIMING), UrlSchedule(TIMING, 1, False)])
-def test_a_check_hurries_only_when_all_seems_well(schedule: CheckSchedule | UrlSchedule) -> None:
+def test_a_check_hurries_only_when_all_seems_well(schedule: Schedule) -> None:
     schedule.started(0.0, 0.0)
     assert not schedule.hurried(0.5), "nothing is known yet"
     schedule.advance(1.0)
