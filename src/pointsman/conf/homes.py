@@ -66,6 +66,7 @@ _HOMES = (
     (r"garp_group", r".*", "daemon.vrrp_pacing"),
     (r"track_group|" + _GROUP, r".*", "vrrp.groups"),
     (_VRRP, r".*", "vrrp.machine"),
+    (r"", _GLOBAL, "conf.build"),
     (r"", r"static_.*", "daemon.vrrp_statics"),
     (r"", r"virtual_server_group", "dataplane.xdp.marks"),
     (r"", r"SSL", "daemon.probes.tls"),
@@ -78,7 +79,7 @@ def home(row: Keyword) -> str:
     for blocks, words, module in _HOMES:
         if re.fullmatch(blocks, row.block) and re.fullmatch(words, row.name):
             return f"pointsman.{module}"
-    for blocks, words, module in reversed(_HOMES):
+    for blocks, words, module in _HOMES:
         if row.opens and words == ".*" and re.fullmatch(blocks, row.opens):
             return f"pointsman.{module}"
     raise LookupError(f"{row.block} {row.name}")

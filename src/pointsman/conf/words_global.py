@@ -17,7 +17,7 @@ from pointsman.conf.values import (
 )
 
 _G = "global_defs"
-_SCRIPTS = "Pointsman does not run scripts yet; remove it, or keep keepalived for this director"
+_SCRIPTS = "let the unit run it, by ExecStartPre= and ExecStopPost= of pointsman.service, and remove it here"
 _PROCESS = "Pointsman sets up its own processes: VRRP runs SCHED_FIFO and locked in memory, the others do not"
 _SNMP = "there is no SNMP agent and no D-Bus here; status and metrics come from `pointsman status`"
 _FIREWALL = "no_accept has a table of its own here, inet pointsman_vrrp; nothing else needs a firewall"
@@ -174,48 +174,34 @@ GLOBAL: list[Keyword] = [
         _G, "startup_script_timeout shutdown_script_timeout", "only scripts that are refused would use it"
     ),
     *refused(_G, "startup_script shutdown_script", _SCRIPTS),
-    honoured(
-        _G,
-        "lvs_notify_fifo",
-        Anything("PATH [USER [GROUP]]", words=3),
-        "A named pipe that gets a line at every change of a virtual or real server.",
-    ),
-    honoured(
-        _G,
-        "lvs_notify_fifo_script",
-        Anything("a command line, in quotes when it has arguments", words=3),
-        "Started with the path of that pipe as its last argument.",
-    ),
-    honoured(
-        _G,
-        "notify_fifo",
-        Anything("PATH [USER [GROUP]]", words=3),
-        "A named pipe that gets a line at every change.",
-    ),
-    honoured(
-        _G,
-        "notify_fifo_script",
-        Anything("a command line, in quotes when it has arguments", words=3),
-        "Started with the path of that pipe as its last argument.",
-    ),
-    honoured(
-        _G,
-        "vrrp_notify_fifo",
-        Anything("PATH [USER [GROUP]]", words=3),
-        "A named pipe that gets a line at every change of an instance or a group.",
-    ),
-    honoured(
-        _G,
-        "vrrp_notify_fifo_script",
-        Anything("a command line, in quotes when it has arguments", words=3),
-        "Started with the path of the pipe as its last argument.",
+    *(
+        row
+        for prefix, of in (
+            ("lvs_", " of a virtual or real server"),
+            ("", ""),
+            ("vrrp_", " of an instance or a group"),
+        )
+        for row in (
+            honoured(
+                _G,
+                f"{prefix}notify_fifo",
+                Anything("PATH [USER [GROUP]]", words=3),
+                f"A named pipe that gets a line at every change{of}.",
+            ),
+            honoured(
+                _G,
+                f"{prefix}notify_fifo_script",
+                Anything("a command line, in quotes when it has arguments", words=3),
+                "Started with the path of that pipe as its last argument.",
+            ),
+        )
     ),
     honoured(_G, "vrrp_notify_priority_changes", Boolean(), "Default of notify_priority_changes."),
     honoured(_G, "fifo_write_vrrp_states_on_reload", Flag(), "The pipes are told all states at a reload."),
     *accepted(
         _G,
         "rs_init_notifies",
-        "only notify FIFOs and scripts, which are refused, would see it",
+        "programs and FIFOs are told of changes, not of how real servers start",
     ),
     honoured(_G, "vrrp_mcast_group4", Ip(), "Default of mcast_dst_ip over IPv4.", "224.0.0.18"),
     honoured(_G, "vrrp_mcast_group6", Ip(), "Default of mcast_dst_ip over IPv6.", "ff02::12"),

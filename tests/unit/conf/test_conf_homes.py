@@ -26,6 +26,7 @@ def test_a_honoured_word_names_the_module_that_implements_it(row: Keyword) -> No
         ("no_accept", ["pointsman.daemon.vrrp_shield"]),
         ("virtual_server_group", ["pointsman.dataplane.xdp.marks"]),
         ("vrrp_instance", ["pointsman.vrrp.machine"]),
+        ("global_defs", ["pointsman.conf.build"]),
     ],
 )
 def test_help_names_it(word: str, modules: list[str]) -> None:
