@@ -8,6 +8,8 @@ import pytest
 from tests.bpf import test_golden_icmp, test_golden_icmp6
 from tests.bpf.harness import NAMES, SERVERS, XDP_DROP, XDP_PASS, XDP_TX, Director, golden, tcp, udp
 
+from pointsman.dataplane.xdp.hosts import Hosts
+
 pytestmark = pytest.mark.root
 
 RECORDED = golden("6_packets")
@@ -133,7 +135,8 @@ def test_left_to_the_stack_as_it_is(director: Director, name: str) -> None:
 
 def test_a_frame_for_another_host_is_not_touched(director: Director) -> None:
     """Switches flood frames: two directors must not both forward one."""
-    director.plane._hosts.write({1: bytes.fromhex("020000000002")})
+    tables = director.plane.tables
+    Hosts(tables.hosts, tables.descriptors["virtual_macs"]).write({1: bytes.fromhex("020000000002")})
     frame = tcp("S", "10.0.0.1", 1000, 80)
     foreign = bytes.fromhex("020000000099") + frame[6:]
     assert director.send(foreign) == (XDP_PASS, foreign)

@@ -61,3 +61,23 @@ def test_a_connection_comes_in_by_one_and_leaves_by_another(cluster: Cluster, ki
         ("out0", mode),
     ]
     plane.close(keep_forwarding=False)
+
+
+@pytest.mark.parametrize("kind", ["macvlan", "bridge"])
+def test_native_xdp_gives_way_where_it_cannot_send(cluster: Cluster, kind: str) -> None:
+    """What it redirects to one of these is lost without a word; tc's redirect is not."""
+    put_on(cluster, kind, "d1", "out0", "10.8.0.1/24")
+    cluster.prepare_native()
+    cluster.open("native").close(keep_forwarding=True)
+    plane = cluster.open("auto")
+    assert plane.capabilities().attachments[0].mode == "native"
+    assert not plane.apply(OPERATIONS)
+    with namespace.entered(cluster.director):
+        source, index = interfaces.hardware_address("out0"), interfaces.index_of("out0")
+        plane.set_next_hops([NextHop(SERVER.key.address, index, source, cluster.mac(cluster.server, "s0"))])
+        assert plane.follow_interfaces() == []
+    attached = plane.capabilities().attachments[0]
+    assert (attached.mode, "out0 cannot send what it redirects" in attached.reason) == ("tc", True)
+    with connected(cluster) as (caller, answerer):
+        exchange(caller, answerer, b"by tc")
+    plane.close(keep_forwarding=False)

@@ -18,7 +18,7 @@ _XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
 PROGRAM_OF = {"native": "direct_xdp", "generic": "direct_xdp", "tc": "direct_tc"}
 _WITHOUT_NATIVE = ("tc", "generic")
 """tc first: when it redirects, generic XDP loses segments that offload has joined (docs/decisions)."""
-_VETH_REASON = "not native: on veth it needs prepared peers and loses checksum offload"
+_VETH_REASON = "on veth it needs prepared peers and loses checksum offload"
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,27 @@ class Links:
                 self._remove(pin.path)
         return listed
 
+    def fall_back(self, programs: dict[str, int], attached: Attachment, why: str) -> Attachment:
+        """Give an interface that has native XDP the next best instead.
+
+        Raises DataPlaneError; then it has what it had.
+        """
+        reasons, native = [f"not native: {why}"], self._directory / f"{attached.index}-native"
+        try:
+            # While both are there, packets meet the first only.
+            fallback = self._attach_one_of(["tc"], programs, attached.interface, attached.index, reasons)
+        except DataPlaneError:
+            self._remove(native)
+            with contextlib.ExitStack() as undo:
+                undo.callback(self._restore, programs, Pinned(attached.index, "native", native))
+                fallback = self._attach_one_of(
+                    ["generic"], programs, attached.interface, attached.index, reasons
+                )
+                undo.pop_all()
+        else:
+            self._remove(native)
+        return fallback
+
     def add(self, programs: dict[str, int], name: str, index: int, mode: str) -> Attachment:
         """Put the programs on one more interface. Raises OSError."""
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -112,9 +133,16 @@ class Links:
 
     def _attach(self, programs: dict[str, int], name: str, index: int, mode: str) -> Attachment:
         reasons: list[str] = []
-        for candidate in self._candidates(name, mode, reasons):
+        candidates = self._candidates(name, mode, reasons)
+        return self._attach_one_of(candidates, programs, name, index, reasons)
+
+    def _attach_one_of(
+        self, modes: Sequence[str], programs: dict[str, int], name: str, index: int, reasons: list[str]
+    ) -> Attachment:
+        """In the first of these modes in which it can be. `reasons` has why not in those before."""
+        for mode in modes:
             try:
-                link = _create(programs[PROGRAM_OF[candidate]], index, candidate)
+                link = _create(programs[PROGRAM_OF[mode]], index, mode)
             except OSError as error:
                 if error.errno == errno.EBUSY:
                     raise DataPlaneError(
@@ -122,15 +150,11 @@ class Links:
                         f"another XDP program is attached to {name}: "
                         f"remove it (`ip link set {name} xdp off`) or use mode tc",
                     ) from error
-                old = candidate == "tc" and error.errno == errno.EINVAL
-                why = "tcx needs Linux 6.6" if old else os.strerror(error.errno or 0)
-                reasons.append(f"not {candidate}: {why}")
+                reasons.append(f"not {mode}: {_why(error, mode)}")
                 continue
-            self._pin(link, self._directory / f"{index}-{candidate}")
-            return Attachment(name, index, candidate, "; ".join(reasons))
-        raise DataPlaneError(
-            errno.EOPNOTSUPP, f"no program can be attached to {name} in mode {mode} ({'; '.join(reasons)})"
-        )
+            self._pin(link, self._directory / f"{index}-{mode}")
+            return Attachment(name, index, mode, "; ".join(reasons))
+        raise DataPlaneError(errno.EOPNOTSUPP, f"no program can be attached to {name} ({'; '.join(reasons)})")
 
     def _pin(self, link: int, path: Path) -> None:
         try:
@@ -141,8 +165,9 @@ class Links:
     def _candidates(self, name: str, mode: str, reasons: list[str]) -> list[str]:
         if mode != "auto":
             return [mode]
-        if interfaces.driver(name) == "veth":
-            reasons.append(_VETH_REASON)
+        why_not = _VETH_REASON if _is_veth(name) else hidden_vlans(name)
+        if why_not:
+            reasons.append(f"not native: {why_not}")
             return list(_WITHOUT_NATIVE)
         return ["native", *_WITHOUT_NATIVE]
 
@@ -162,6 +187,32 @@ class Links:
         for pin in self._directory.iterdir():
             self._remove(pin)
         self._directory.rmdir()
+
+
+def _is_veth(name: str) -> bool:
+    return "veth" in map(interfaces.driver, [name, *interfaces.slaves(name)])
+
+
+def hidden_vlans(name: str) -> str:
+    """Why XDP would take frames of VLANs for this interface's own; empty when it would not."""
+    vlans = interfaces.vlans(name)
+    if not vlans or not interfaces.strips_tags(name):
+        return ""
+    return (
+        f"{name} takes the tags out of the frames of its VLANs ({', '.join(vlans)}) before XDP sees them "
+        f"(`ethtool -K {name} rxvlan off`)"
+    )
+
+
+def _why(error: OSError, mode: str) -> str:
+    """What the kernel means by it (dev_xdp_attach in net/core/dev.c, tcx_link_attach)."""
+    if mode == "tc" and error.errno == errno.EINVAL:
+        return "tcx needs Linux 6.6"
+    if error.errno == errno.EEXIST:
+        return "an interface that stands on it (VLAN, bond, macvlan) has an XDP program; this one goes first"
+    if mode == "native" and error.errno == errno.EOPNOTSUPP:
+        return "its driver has no XDP"
+    return os.strerror(error.errno or 0)
 
 
 def _index_of(name: str) -> int:

@@ -36,9 +36,10 @@ class NextHops:
         if not self._users[address]:
             del self._users[address]
 
-    def addresses(self) -> set[Address]:
-        """Every real server's address."""
-        return set(self._users)
+    def ways_out(self) -> set[int]:
+        """The indexes of the interfaces by which real servers are reached."""
+        hops = (self._hops.get(address) for address in self._users)
+        return {hop.index for hop in hops if hop and hop.destination is not None}
 
     def tell(self, hops: Iterable[NextHop], announce: Callable[[NextHop], bool]) -> None:
         """Write how real servers are reached; `announce` makes a way out known, if it exists."""

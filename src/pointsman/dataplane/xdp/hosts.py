@@ -16,15 +16,12 @@ class Hosts:
         """`virtual_macs` is the descriptor of the map of that name."""
         self._words = words
         self._virtual_macs = virtual_macs
-        self.addresses: dict[int, bytes] = {}
-        """What was written last."""
 
     def write(self, addresses: Mapping[int, bytes]) -> None:
         """Take frames to exactly these MAC addresses, by interface index.
 
         Interfaces whose indexes share a place take any unicast frame.
         """
-        self.addresses = dict(addresses)
         wanted = _words_of(addresses)
         for place in range(HOSTS):
             if self._words[place] != wanted.get(place, 0):

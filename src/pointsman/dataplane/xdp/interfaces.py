@@ -7,10 +7,16 @@ import fcntl
 import os
 import socket
 import struct
+from pathlib import Path
 
 _SIOCGIFHWADDR = 0x8927
 _SIOCETHTOOL = 0x8946
+_SIOCBONDSLAVEINFOQUERY = 0x8993
+_SIOCBONDINFOQUERY = 0x8994
 _ETHTOOL_GDRVINFO = 3
+_ETHTOOL_GFLAGS = 0x25
+_ETH_FLAG_RXVLAN = 1 << 8
+_VLANS = Path("/proc/thread-self/net/vlan/config")
 
 
 def index_of(name: str) -> int:
@@ -28,12 +34,50 @@ def hardware_address(name: str) -> bytes:
     return _request(_SIOCGIFHWADDR, struct.pack("16s24x", os.fsencode(name)))[18:24]
 
 
+def _answer(number: int, name: str, question: bytes) -> bytes:
+    """What the kernel writes over the question. Raises OSError when it has no answer."""
+    buffer = array.array("B", question)
+    address, _length = buffer.buffer_info()
+    _request(number, struct.pack("16sP16x", os.fsencode(name), address))
+    return buffer.tobytes()
+
+
 def driver(name: str) -> str:
     """The driver's name as `ethtool -i` shows it; empty when it tells none."""
-    answer = array.array("B", struct.pack("I", _ETHTOOL_GDRVINFO) + bytes(192))
-    address, _length = answer.buffer_info()
     try:
-        _request(_SIOCETHTOOL, struct.pack("16sP16x", os.fsencode(name), address))
+        answer = _answer(_SIOCETHTOOL, name, struct.pack("I", _ETHTOOL_GDRVINFO) + bytes(192))
     except OSError:
         return ""
-    return answer.tobytes()[4:36].split(b"\0")[0].decode(errors="replace")
+    return _text(answer[4:36])
+
+
+def slaves(name: str) -> list[str]:
+    """The interfaces that a bond is made of; of anything else none (linux/if_bonding.h)."""
+    try:
+        _mode, count, _interval = struct.unpack("3i", _answer(_SIOCBONDINFOQUERY, name, bytes(12)))
+        questions = (struct.pack("i24x", number) for number in range(count))
+        return [_text(_answer(_SIOCBONDSLAVEINFOQUERY, name, each)[4:20]) for each in questions]
+    except OSError:
+        return []
+
+
+def vlans(name: str) -> list[str]:
+    """The VLAN interfaces that stand on this one."""
+    try:
+        rows = [line.split("|") for line in _VLANS.read_text().splitlines()]
+    except OSError:  # the kernel has no VLANs
+        return []
+    return [row[0].strip() for row in rows if len(row) == 3 and row[2].strip() == name]
+
+
+def strips_tags(name: str) -> bool:
+    """Are VLAN tags taken out of frames before XDP sees them (`ethtool -k`: rx-vlan-offload)?"""
+    try:
+        answer = _answer(_SIOCETHTOOL, name, struct.pack("2I", _ETHTOOL_GFLAGS, 0))
+    except OSError:
+        return False
+    return bool(struct.unpack("2I", answer)[1] & _ETH_FLAG_RXVLAN)
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0")[0].decode(errors="replace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -13,16 +12,16 @@ from functools import partial
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, NextHop
-from pointsman.dataplane.xdp import btf, interfaces, layout, listing, pins, syscalls
+from pointsman.dataplane.xdp import btf, layout, listing, pins, syscalls
 from pointsman.dataplane.xdp.attach import MODES, Links
 from pointsman.dataplane.xdp.hosts import Hosts
+from pointsman.dataplane.xdp.ingress import Ingress
 from pointsman.dataplane.xdp.layout import LONGEST_TIMEOUT, WAYS, Vocabulary
 from pointsman.dataplane.xdp.lists import RefusedError
 from pointsman.dataplane.xdp.loader import Loaded, load
 from pointsman.dataplane.xdp.programs import Load, Programs
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import CONTROL, SPARE, Sizes, Tables, limits_of
-from pointsman.model.address import Address
 from pointsman.model.operations import (
     AddServer,
     AddService,
@@ -73,11 +72,8 @@ class XdpDataPlane:
         self.tables = Tables(loaded.maps)
         self._words = words
         self._directory = directory
-        self._attachments: list[Attachment] = []
-        self._interfaces: tuple[str, ...] = ()
-        self._hosts = Hosts(self.tables.hosts, self.tables.descriptors["virtual_macs"])
-        self._virtual_macs: frozenset[tuple[str, bytes]] | None = None
-        self._mode = "auto"
+        self._ingress: Ingress | None = None
+        self._found: tuple[Attachment, ...] = ()
         self._clock: Callable[[], float] = _seconds_since_boot
         self._states = {name: number for number, name in words.states.items()}
         if fresh:
@@ -132,7 +128,8 @@ class XdpDataPlane:
         else:
             pins.pin_maps(directory, abi, loaded.maps)
         plane.start_clock()
-        plane._mode = mode
+        hosts = Hosts(plane.tables.hosts, plane.tables.descriptors["virtual_macs"])
+        plane._ingress = Ingress(plane.programs, hosts, directory, mode)
         try:
             plane.attach(names)
         except OSError:
@@ -171,7 +168,7 @@ class XdpDataPlane:
             detail = "tables of another version of pointsman" if others else "nothing pinned"
             raise DataPlaneError(errno.ENOENT, f"no director's tables in {pin_directory}: {detail}")
         plane = cls(Loaded({}, pinned), words, None, fresh=False)
-        plane._attachments = Links(pins.links_directory(pin_directory)).attachments()
+        plane._found = tuple(Links(pins.links_directory(pin_directory)).attachments())
         return plane
 
     @classmethod
@@ -185,51 +182,15 @@ class XdpDataPlane:
 
         Raises DataPlaneError; then it is still where it was.
         """
-        assert self._directory is not None
-        before = self._hosts.prepare(_hardware_addresses(names))
-        try:
-            links = Links(pins.links_directory(self._directory))
-            self._attachments = links.replace(self.programs, names, self._mode)
-        except OSError:
-            self._hosts.undo(before)
-            raise
-        self._interfaces = tuple(names)
-        self._hosts.write(_hardware_addresses(names))
+        assert self._ingress is not None
+        self._ingress.attach(names)
 
     def follow_interfaces(self) -> list[str]:
         """Attach again to interfaces that went and came back, and follow their MAC addresses.
 
         Returns what is amiss; to be called now and then, in the network namespace of the interfaces.
         """
-        if self._directory is None or not self._interfaces:
-            return []
-        there, problems = {}, []
-        for name in self._interfaces:
-            try:
-                there[name] = interfaces.index_of(name)
-            except OSError:
-                problems.append(f"interface {name} is gone: no packets are taken from it until it is back")
-        links = Links(pins.links_directory(self._directory))
-        live = {pin.index for pin in links.present()}
-        self._attachments = [
-            each
-            for each in self._attachments
-            if each.index in live and there.get(each.interface) == each.index
-        ]
-        for name, index in there.items():
-            if index not in live:
-                problems += self._attach_again(links, name, index)
-        self._hosts.write(_hardware_addresses(there))
-        self._follow_virtual_macs()
-        return problems
-
-    def _attach_again(self, links: Links, name: str, index: int) -> list[str]:
-        try:
-            self._attachments.append(links.add(self.programs, name, index, self._mode))
-        except OSError as error:
-            return [f"no packets are taken from {name}, which was deleted and made anew: {error.strerror}"]
-        log.warning("attached again to %s, which was deleted and made anew", name)
-        return []
+        return self._ingress.follow(self.store.hops.ways_out()) if self._ingress else []
 
     def start_clock(self) -> None:
         """Let the kernel's timer run with this program: it ticks and sweeps from now on, whoever lives."""
@@ -249,8 +210,8 @@ class XdpDataPlane:
             name="xdp",
             schedulers=frozenset(self._words.schedulers),
             forwarding=frozenset({"Route"}),
-            attachments=tuple(self._attachments),
-            interfaces=self._interfaces,
+            attachments=tuple(self._ingress.attachments) if self._ingress else self._found,
+            interfaces=self._ingress.names if self._ingress else (),
             connection_limit=self.tables.connection_limit,
         )
 
@@ -312,16 +273,14 @@ class XdpDataPlane:
     def connections(self) -> Iterable[Connection]:
         return listing.connections(self.tables, self.store, self._words, self._clock())
 
-    def next_hop_addresses(self) -> set[Address]:
-        """Every real server's address: what set_next_hops is asked for."""
-        return self.store.hops.addresses()
-
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
         """By the real server's address; addresses left out keep what was told before.
 
         To be called in the network namespace the interfaces are in: indexes are looked up there.
         """
         self.store.hops.tell(hops, self._announce)
+        if self._ingress:
+            self._ingress.follow_addresses()
 
     def _announce(self, hop: NextHop) -> bool:
         number = hop.index.to_bytes(4, "little")
@@ -329,23 +288,12 @@ class XdpDataPlane:
             syscalls.map_update(self.tables.descriptors["ports"], number, number)
         except OSError:
             return False
-        if hop.index in self._hosts.addresses:
-            self._hosts.write(self._hosts.addresses | {hop.index: hop.source})
         return True
 
     def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
         """Until it is told for the first time, those of an earlier director count. Raises OSError."""
-        self._virtual_macs = frozenset(wanted)
-        self._follow_virtual_macs()
-
-    def _follow_virtual_macs(self) -> None:
-        if self._virtual_macs is None:
-            return
-        found = set()
-        for name, mac in self._virtual_macs:
-            with contextlib.suppress(OSError):
-                found.add((interfaces.index_of(name), mac))
-        self._hosts.write_virtual(found)
+        if self._ingress:
+            self._ingress.set_virtual_macs(wanted)
 
     def close(self, keep_forwarding: bool) -> None:
         if not keep_forwarding and self._directory is not None:
@@ -369,15 +317,6 @@ def _tell_of_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) ->
                 sizes.connections,
                 held * WAYS // SPARE,
             )
-
-
-def _hardware_addresses(names: Iterable[str]) -> dict[int, bytes]:
-    """By index; names that do not exist are reported elsewhere."""
-    found = {}
-    for name in names:
-        with contextlib.suppress(OSError):
-            found[interfaces.index_of(name)] = interfaces.hardware_address(name)
-    return found
 
 
 def _seconds_since_boot() -> float:

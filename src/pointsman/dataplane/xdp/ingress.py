@@ -1,0 +1,161 @@
+"""Where packets are taken from: the interfaces, how the program is on each, and which frames are for us."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pointsman.dataplane.interface import Attachment
+from pointsman.dataplane.xdp import interfaces, pins
+from pointsman.dataplane.xdp.attach import Links, hidden_vlans
+from pointsman.dataplane.xdp.hosts import Hosts
+
+log = logging.getLogger("director")
+
+_SEND_NO_FRAMES = ("802.1Q VLAN Support", "macvlan", "bridge")
+"""Drivers without ndo_xdp_xmit: what native XDP redirects to them is lost without a word."""
+
+
+class Ingress:
+    """The interfaces of one director. Its methods are called in their network namespace."""
+
+    def __init__(self, programs: dict[str, int], hosts: Hosts, directory: Path, mode: str) -> None:
+        """`directory` is the director's own; its links are in there. `mode` as in XdpDataPlane.open()."""
+        self._programs = programs
+        self._hosts = hosts
+        self._links = Links(pins.links_directory(directory))
+        self._mode = mode
+        self._virtual_macs: frozenset[tuple[str, bytes]] | None = None
+        self.names: tuple[str, ...] = ()
+        """From which packets are to be taken; `attachments` are those from which they can."""
+        self.attachments: list[Attachment] = []
+
+    def attach(self, names: Sequence[str]) -> None:
+        """Be on exactly these interfaces; where the program is already, packets do not notice.
+
+        Raises DataPlaneError; then it is still where it was.
+        """
+        before = self._hosts.prepare(_hardware_addresses(names))
+        try:
+            self.attachments = self._links.replace(self._programs, names, self._mode)
+        except OSError:
+            self._hosts.undo(before)
+            raise
+        self.names = tuple(names)
+        self.follow_addresses()
+
+    def follow(self, ways_out: Iterable[int]) -> list[str]:
+        """Attach again to interfaces that went and came back, give up native XDP where it would lose packets.
+
+        `ways_out` are the indexes of the interfaces to real servers. Returns what is amiss.
+        """
+        there, problems = self._look()
+        live = {pin.index for pin in self._links.present()}
+        self.attachments = [
+            each
+            for each in self.attachments
+            if each.index in live and there.get(each.interface) == each.index
+        ]
+        for name, index in there.items():
+            if index not in live:
+                problems += self._attach_again(name, index)
+        problems += self._avoid_losses(ways_out)
+        self.follow_addresses()
+        self._follow_virtual_macs()
+        return problems
+
+    def _look(self) -> tuple[dict[str, int], list[str]]:
+        there, problems = {}, []
+        for name in self.names:
+            try:
+                there[name] = interfaces.index_of(name)
+            except OSError:
+                problems.append(f"interface {name} is gone: no packets are taken from it until it is back")
+        return there, problems
+
+    def _attach_again(self, name: str, index: int) -> list[str]:
+        try:
+            self.attachments.append(self._links.add(self._programs, name, index, self._mode))
+        except OSError as error:
+            return [f"no packets are taken from {name}, which was deleted and made anew: {error.strerror}"]
+        log.warning("attached again to %s, which was deleted and made anew", name)
+        return []
+
+    def _avoid_losses(self, ways_out: Iterable[int]) -> list[str]:
+        """In mode auto native XDP gives way; in the others it is told what goes wrong."""
+        mute = _mute(ways_out)
+        problems = []
+        for place, attached in enumerate(self.attachments):
+            why = _hazard(attached, mute)
+            if why and attached.mode == "native" and self._mode == "auto":
+                try:
+                    attached = self._links.fall_back(self._programs, attached, why)
+                except OSError as error:
+                    problems.append(str(error.strerror))
+                    continue
+                log.warning("%s has %s XDP now: %s", attached.interface, attached.mode, attached.reason)
+                self.attachments[place] = attached
+                why = _hazard(attached, mute)
+            if why:
+                problems.append(f"{attached.interface} has {attached.mode} XDP, and {why}: use mode tc")
+        return problems
+
+    def follow_addresses(self) -> None:
+        """Frames must be addressed to the interface they came in by."""
+        if self.names:
+            self._hosts.write(_hardware_addresses(self.names))
+
+    def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
+        """Take frames to these, too, by interface. Until it is told for the first time, those of an earlier
+        director count. Raises OSError."""
+        self._virtual_macs = frozenset(wanted)
+        self._follow_virtual_macs()
+
+    def _follow_virtual_macs(self) -> None:
+        if self._virtual_macs is None:
+            return
+        self._hosts.write_virtual(
+            (index, mac) for name, mac in self._virtual_macs for index in _indexes(name)
+        )
+
+
+def _hazard(attached: Attachment, mute: Mapping[int, str]) -> str:
+    """What goes wrong in silence with this program on this interface; empty: nothing."""
+    if attached.mode == "native" and mute:
+        return (
+            f"{', '.join(sorted(mute.values()))} cannot send what it redirects: "
+            "packets for the real servers there are lost"
+        )
+    return "" if attached.mode == "tc" else hidden_vlans(attached.interface)
+
+
+def _mute(ways_out: Iterable[int]) -> dict[int, str]:
+    """Those that cannot send what native XDP redirects."""
+    found = {}
+    for index in ways_out:
+        with contextlib.suppress(OSError):
+            name = socket.if_indextoname(index)
+            if interfaces.driver(name) in _SEND_NO_FRAMES:
+                found[index] = name
+    return found
+
+
+def _indexes(name: str) -> list[int]:
+    """What the program finds a frame to have come in by; with native XDP on a bond that is the slave."""
+    found = []
+    for each in (name, *interfaces.slaves(name)):
+        with contextlib.suppress(OSError):
+            found.append(interfaces.index_of(each))
+    return found
+
+
+def _hardware_addresses(names: Iterable[str]) -> dict[int, bytes]:
+    """By index; names that do not exist are reported elsewhere."""
+    found: dict[int, bytes] = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            found |= dict.fromkeys(_indexes(name), interfaces.hardware_address(name))
+    return found
