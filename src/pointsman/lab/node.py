@@ -23,9 +23,13 @@ PIN_DIRECTORY = paths.PIN_DIRECTORY
 
 
 def environment() -> dict[str, str]:
-    """The environment of lab commands: `pointsman` and `python3` are those of this installation."""
+    """The environment of lab commands: `pointsman` and `python3` are those of this installation.
+
+    They write to files of the lab, not to the journal, so they date what they log.
+    """
     here = str(Path(sys.executable).parent)
-    return os.environ | {"PATH": f"{here}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"}
+    inherited = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
+    return inherited | {"PATH": f"{here}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"}
 
 
 class Node:

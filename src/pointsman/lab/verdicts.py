@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from pointsman.lab import ha_pair, services, waiting
@@ -19,12 +21,15 @@ CHECKS = {
     9001: ("TCP_CHECK", "connect_port 80"),
     9002: ("HTTP_GET", "connect_port 80\nurl {\npath /\n}"),
     9003: ("DR_CHECK", "connect_port 80"),
-    9004: ("PING_CHECK", ""),
+    9004: ("DR_CHECK url", "connect_port 80\nurl {\npath /\n}"),
+    9005: ("PING_CHECK", ""),
 }
-"""A service for each check, by its port."""
+"""A service for each check, by its port: the check's word, perhaps with a remark, and its words."""
 DELAY, TIMEOUT, BEFORE_RETRY = 0.5, 1.0, 0.2
-BOUND = DELAY + 2 * TIMEOUT + BEFORE_RETRY
-"""Seconds from a real server's death to the verdict, at most: docs/health.md, timing."""
+AT_ONCE = DELAY + BEFORE_RETRY
+"""Seconds from a fault to the verdict, at most, where probes are refused: docs/health.md, timing."""
+BOUND = AT_ONCE + 2 * TIMEOUT
+"""The same where probes get no answer."""
 SETTLED = 20.0
 """Seconds that a busy machine may take for anything."""
 _WEB = ha_pair.WEB_SERVERS["web-01"]
@@ -59,6 +64,13 @@ time.sleep(3600)
 """A server that accepts nobody, and whose backlog is full."""
 
 
+_FAILED = re.compile(
+    rf"(?P<date>\S+ [\d:,]+) .* service \[{re.escape(_WEB)}\]:tcp:(?P<port>\d+) failed"
+    r"(?P<again> after \d+ retries)?\. \((?P<reason>.*)\)"
+)
+"""A verdict in the director's log."""
+
+
 class Case(NamedTuple):
     """Something that goes wrong with web-01, and what each check says of it."""
 
@@ -79,7 +91,9 @@ class Finding(NamedTuple):
     reason: str
     """Empty: it passed."""
     seconds: float | None
-    """From the cause to the verdict; None: there was none, or it was none of this case's."""
+    """From the fault to the verdict in the director's log; None: there was none."""
+    bound: float | None
+    """Seconds that this may take; None: there is nothing to find."""
 
     @property
     def right(self) -> bool:
@@ -130,37 +144,49 @@ def _vip(word: str) -> Callable[[Lab], None]:
     return change
 
 
-_REFUSED = "connection refused"
+_REFUSED, _NOBODY_LISTENS = "connection refused", "nothing listens on the VIP"
+_SILENT, _NO_VIP, _FROZEN = "connect timeout", "no answer to", "read timeout after 1.0 s"
 CASES = (
     Case(
         "killed (SIGKILL)",
         _kill,
         lambda lab: lab.start_web_server("web-01"),
-        {"TCP_CHECK": _REFUSED, "HTTP_GET": _REFUSED, "DR_CHECK": "nothing listens on the VIP"},
+        {
+            "TCP_CHECK": _REFUSED,
+            "HTTP_GET": _REFUSED,
+            "DR_CHECK": _NOBODY_LISTENS,
+            "DR_CHECK url": _NOBODY_LISTENS,
+        },
     ),
     Case(
         "frozen (SIGSTOP)",
         lambda lab: _nginx(lab, signal.SIGSTOP),
         lambda lab: _nginx(lab, signal.SIGCONT),
-        {"HTTP_GET": "read timeout after 1.0 s"},
+        {"HTTP_GET": _FROZEN, "DR_CHECK url": _FROZEN},
     ),
     Case(
         "backlog full",
         crowd,
         uncrowd,
-        {"TCP_CHECK": "connect timeout", "HTTP_GET": "connect timeout", "DR_CHECK": "no answer to"},
+        {"TCP_CHECK": _SILENT, "HTTP_GET": _SILENT, "DR_CHECK": _NO_VIP, "DR_CHECK url": _NO_VIP},
     ),
     Case(
         "without the VIP",
         _vip("del"),
         _vip("add"),
-        {"DR_CHECK": "is the VIP on its lo"},
+        {"DR_CHECK": _NO_VIP, "DR_CHECK url": _NO_VIP},
     ),
     Case(
         "unplugged",
         lambda lab: _web(lab).set_link("ens224", up=False),
         _plug_in,
-        {"TCP_CHECK": "", "HTTP_GET": "", "DR_CHECK": "no answer", "PING_CHECK": ""},
+        {
+            "TCP_CHECK": "",
+            "HTTP_GET": "",
+            "DR_CHECK": "no answer",
+            "DR_CHECK url": "no answer",
+            "PING_CHECK": "",
+        },
     ),
 )
 
@@ -175,7 +201,7 @@ def configure(lab: Lab) -> None:
             vip=ha_pair.VIP,
             port=port,
             web=_WEB,
-            check=check,
+            check=check.split()[0],
             words=words,
             delay=DELAY,
             before=BEFORE_RETRY,
@@ -206,31 +232,41 @@ def run(lab: Lab) -> Iterator[Finding]:
 
 
 def _one(lab: Lab, case: Case) -> list[Finding]:
+    log = lab.node("lb-01").log("director")
+    read = log.stat().st_size
+    began, end = time.time(), time.monotonic() + SETTLED
     case.cause(lab)
-    began = time.monotonic()
+    # Whoever has not failed by then, and one round more, passes.
+    enough = time.monotonic() + BOUND + DELAY
     seen: dict[str, tuple[str, float]] = {}
     try:
-        while time.monotonic() < began + SETTLED:
-            for word, reason in reasons(lab).items():
-                if reason and word not in seen:
-                    seen[word] = (reason, time.monotonic() - began)
-            # Whoever has not failed by then, and one round more, passes.
-            if set(case.expected) <= set(seen) and time.monotonic() > began + BOUND + DELAY:
+        while time.monotonic() < enough or not set(case.expected) <= set(seen):
+            time.sleep(0.1)
+            seen = _failures(log.read_bytes()[read:].decode(), began)
+            if time.monotonic() > end:
                 break
-            time.sleep(0.05)
     finally:
         case.undo(lab)
-    expected = {word: piece or "192.168.100.20" for word, piece in case.expected.items()}
-    return [
-        Finding(
-            case.name,
-            word,
-            expected.get(word, ""),
-            seen.get(word, ("", 0.0))[0],
-            seen[word][1] if word in seen else None,
-        )
-        for word, _ in CHECKS.values()
-    ]
+    return [_finding(case, word, *seen.get(word, ("", None))) for word, _ in CHECKS.values()]
+
+
+def _failures(log: str, began: float) -> dict[str, tuple[str, float]]:
+    """The first failure of each check in a log, by its word: the reason, and when."""
+    found: dict[str, tuple[str, float]] = {}
+    for match in map(_FAILED.match, log.splitlines()):
+        if match is not None:
+            word, _ = CHECKS[int(match["port"])]
+            when = datetime.strptime(match["date"], "%Y-%m-%d %H:%M:%S,%f").astimezone().timestamp()
+            found.setdefault(word, (match["reason"], when - began))
+    return found
+
+
+def _finding(case: Case, word: str, reason: str, seconds: float | None) -> Finding:
+    piece = case.expected.get(word)
+    if piece is None:
+        return Finding(case.name, word, "", reason, seconds, None)
+    refused = piece in (_REFUSED, _NOBODY_LISTENS)
+    return Finding(case.name, word, piece or _WEB, reason, seconds, AT_ONCE if refused else BOUND)
 
 
 def _until_all_pass(lab: Lab) -> None:
@@ -242,10 +278,12 @@ def _until_all_pass(lab: Lab) -> None:
 
 def table(findings: list[Finding]) -> str:
     """The findings for people."""
-    lines = [f"{'real server':18} {'check':11} {'verdict':8} {'after':>7}  reason"]
+    lines = [f"{'real server':18} {'check':12} {'verdict':8} {'after':>6} {'at most':>8}  reason"]
     for each in findings:
         verdict = "DOWN" if each.reason else "up"
         wrong = "" if each.right else f"   expected: {each.expected or 'up'}"
         after = f"{each.seconds:.1f} s" if each.seconds is not None else ""
-        lines.append(f"{each.case:18} {each.check:11} {verdict:8} {after:>7}  {each.reason[:90]}{wrong}")
+        bound = f"{each.bound:.1f} s" if each.bound is not None else ""
+        line = f"{each.case:18} {each.check:12} {verdict:8} {after:>6} {bound:>8}  {each.reason[:80]}{wrong}"
+        lines.append(line.rstrip())
     return "\n".join(lines)
