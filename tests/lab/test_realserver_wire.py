@@ -73,19 +73,15 @@ class Pair:
         assert {answer.mac for answer in answers.answers} <= {SERVER_MAC}
         return {str(answer.address) for answer in answers.answers}
 
+    def listener(self) -> list[str]:
+        """What hears the cable at the client, for a moment."""
+        inside = ["nsenter", f"--net=/run/netns/{self.prefix}-client"]
+        return [*inside, "timeout", "10", "tcpdump", "-lni", "cable"]
+
     def asks_as(self, target: str) -> list[str]:
         """The senders of the server's own questions when it answers a client at `target` from the VIP."""
-        line = [
-            "nsenter",
-            f"--net=/run/netns/{self.prefix}-client",
-            "timeout",
-            "10",
-            "tcpdump",
-            "-lni",
-            "cable",
-        ]
         heard = subprocess.Popen(
-            [*line, "-c", "1", "icmp6 and ip6[40] == 135 and ether src", SERVER_MAC],
+            [*self.listener(), "-c", "1", "icmp6 and ip6[40] == 135 and ether src", SERVER_MAC],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
@@ -160,17 +156,8 @@ def test_before_the_network_nft_bears_no_address_and_its_own_later(pair: Pair) -
 
     def senders() -> set[str]:
         """Who the server says it is when it asks for a client that it answers from the VIP."""
-        line = [
-            "nsenter",
-            f"--net=/run/netns/{pair.prefix}-client",
-            "timeout",
-            "10",
-            "tcpdump",
-            "-lni",
-            "cable",
-        ]
         heard = subprocess.Popen(
-            [*line, "-xc", "1", "arp[6:2] = 1 and ether src", SERVER_MAC],
+            [*pair.listener(), "-xc", "1", "arp[6:2] = 1 and ether src", SERVER_MAC],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         while heard.poll() is None:

@@ -87,9 +87,8 @@ def _pattern(block: Settings, findings: Findings) -> Pattern | None:
         min_offset=block.get("regex_min_offset", int) or 0,
         max_offset=block.get("regex_max_offset", int) or 0,
     )
-    from pointsman.health.http import (
-        compiled,
-    )  # most configurations have no regex, which takes long to import
+    # Here, because most configurations have no regex, and the module takes long to import.
+    from pointsman.health.http import compiled
 
     try:
         compiled(pattern)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -106,30 +106,28 @@ def blocking_icmp(rules: Iterable[FirewallRule]) -> list[FirewallRule]:
 def redirected(text: str) -> tuple[Network, ...]:
     """Destinations that `realserver up --method redirect` hands to this host. Raises ValueError as parse."""
     found: list[Network] = []
-    for item in json.loads(text)["nftables"]:
-        rule = item.get("rule", {})
-        if (rule.get("table"), rule.get("chain")) != ("pointsman_redirect", "prerouting"):
-            continue
-        for step in rule["expr"]:
-            match = step.get("match")
-            if isinstance(match, dict) and _field(match.get("left")) == "daddr":
-                found += _networks(_values(match.get("right")))
+    for match in _own_matches(text, "pointsman_redirect", "prerouting"):
+        if _field(match.get("left")) == "daddr":
+            found += _networks(_values(match.get("right")))
     return tuple(found)
 
 
 def undiscovered(text: str) -> tuple[Address, ...]:
     """IPv6 addresses that `realserver up --method nft` keeps silent in neighbour discovery."""
     found: dict[Address, None] = {}
+    for match in _own_matches(text, "pointsman_nd", "input"):
+        if match.get("left") == {"payload": _ND_TARGET}:
+            values = [int(str(value), 0) for value in _values(match.get("right"))]
+            found.update({ipaddress.IPv6Address(value): None for value in values})
+    return tuple(found)
+
+
+def _own_matches(text: str, table: str, chain: str) -> Iterator[Mapping[str, Any]]:
+    """The matches of all rules in one of our own chains."""
     for item in json.loads(text)["nftables"]:
         rule = item.get("rule", {})
-        if (rule.get("table"), rule.get("chain")) != ("pointsman_nd", "input"):
-            continue
-        for step in rule["expr"]:
-            match = step.get("match")
-            if isinstance(match, dict) and match.get("left") == {"payload": _ND_TARGET}:
-                values = [int(str(value), 0) for value in _values(match.get("right"))]
-                found.update({ipaddress.IPv6Address(value): None for value in values})
-    return tuple(found)
+        if (rule.get("table"), rule.get("chain")) == (table, chain):
+            yield from (match for step in rule["expr"] if isinstance(match := step.get("match"), dict))
 
 
 def _names(networks: Sequence[Network], vip: Address) -> bool:

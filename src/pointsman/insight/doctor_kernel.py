@@ -17,14 +17,12 @@ from pyroute2 import IPRoute
 
 from pointsman.insight.doctor_facts import Card, HostRoute, Neighbour
 from pointsman.model.address import Address
-from pointsman.net.addresses import VRRP_MARK
+from pointsman.net.addresses import VRRP_MARKS
 
 _MAIN_TABLE, _UNICAST = 254, 1
 _IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x8, 0x40, 0x80
 _NUD_VALID, _NUD_PERMANENT = 0xDE, 0x80
 _LISTEN = "0A"
-_KEEPALIVED_MARK = 18
-"""IFA_PROTO of the addresses that keepalived moves."""
 
 
 def cards(route: IPRoute) -> Iterable[Card]:
@@ -34,7 +32,7 @@ def cards(route: IPRoute) -> Iterable[Card]:
     for item in route.get_addr():
         text = item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS")
         addresses.setdefault(item["index"], []).append(ipaddress.ip_interface(f"{text}/{item['prefixlen']}"))
-        if item.get_attr("IFA_PROTO") in (VRRP_MARK, _KEEPALIVED_MARK):
+        if item.get_attr("IFA_PROTO") in VRRP_MARKS:
             moving.setdefault(item["index"], []).append(ipaddress.ip_address(text))
     links = list(route.get_links())
     names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}

@@ -19,7 +19,6 @@ CLIENT_ADDRESSES = ("203.0.113.10", "203.0.113.11", "203.0.113.12", "203.0.113.1
 MAIL_ADDRESS = "192.168.100.33"
 
 _LAN = "192.168.100.0/26"
-_OUTSIDE = "203.0.113.0/24"
 
 
 def _lan(number: int, mac: str = "") -> Interface:

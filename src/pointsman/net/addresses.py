@@ -31,6 +31,8 @@ from pointsman.net.netlink import (
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 VRRP_MARK = 112
 """Our value of IFA_PROTO."""
+VRRP_MARKS = (VRRP_MARK, 18)
+"""Ours, and keepalived's: addresses that come and go with mastership."""
 
 _RTM_GETADDR = 22
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_PROTO = 1, 2, 3, 4, 6, 11

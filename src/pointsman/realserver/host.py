@@ -17,7 +17,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from pointsman.model.address import Address
-from pointsman.net.addresses import VRRP_MARK
+from pointsman.net.addresses import VRRP_MARKS
 from pointsman.realserver.facts import ArpKey, Facts, HostAddress, Interface, Route, SetupError
 from pointsman.realserver.plan import REVERSE_PATH, WANTED
 
@@ -28,8 +28,6 @@ _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 _IFF_NOARP = 0x80
 _IFA_F_NODAD = 0x02
-VRRP_MARKS = (VRRP_MARK, 18)
-"""IFA_PROTO of addresses that pointsman (net/addresses.py) and keepalived move."""
 _FOR_EVER = 0xFFFFFFFF
 
 
