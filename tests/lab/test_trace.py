@@ -138,7 +138,8 @@ def test_the_command_line_speaks_json_and_its_exit_code_is_the_verdict(homes: La
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["192.168.7.33:8000"], "no lab is up; start it: pointsman lab up"),
+        (["192.168.7.33:8000"], "no lab is up; start it: pointsman lab up dual-homed"),
+        (["192.0.2.9:80"], "no lab is up; start it: pointsman lab up ha-pair"),
         (["192.168.7.33:8000", "--lab", "ha-pair"], "ha-pair is not up; start it: pointsman lab up ha-pair"),
         (["192.168.7.33"], "'192.168.7.33' is not VIP:PORT"),
         (["192.168.7.33:70000"], "is not VIP:PORT"),

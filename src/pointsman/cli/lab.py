@@ -103,6 +103,7 @@ def status(prefix: str, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps({made.topology.name: _facts(made) for made in labs}, indent=2))
         for made in [] if as_json else labs:
+            _console.print(f"{made.topology.name}: {made.topology.summary}", soft_wrap=True)
             _console.print(_status_table(made))
             if missing := made.missing():
                 lost = f"no namespace {', '.join(missing)}"
@@ -199,7 +200,7 @@ def _node_facts(node: Node) -> dict[str, object]:
 
 
 def _status_table(made: Lab) -> Table:
-    table = Table(title=f"{made.topology.name}: {made.topology.summary}", title_justify="left", box=None)
+    table = Table(box=None)
     for heading in ("node", "role", "interface", "addresses", "runs"):
         table.add_column(heading, overflow="fold")
     for name, node in made.nodes.items():

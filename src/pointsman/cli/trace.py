@@ -127,7 +127,7 @@ def trace(
         elif here:
             source = partial(_host, wanted, until_eof)
         else:
-            source = partial(_connect, _lab(topology, prefix), wanted)
+            source = partial(_connect, _lab(topology, prefix, wanted), wanted)
         fine = _tell(source(), pcap, as_json)
         while follow:
             traced = source()
@@ -276,10 +276,15 @@ def _service(text: str) -> tuple[Address, int]:
     return vip, int(port)
 
 
-def _lab(topology: str | None, prefix: str) -> Lab:
+def _lab(topology: str | None, prefix: str, wanted: Wanted) -> Lab:
     found = [lab for lab in running(prefix) if topology in (None, lab.topology.name)]
     if not found:
-        name = topology or "ha-pair"
+        meant = (
+            each.name
+            for each in TOPOLOGIES.values()
+            if (each.vip, each.port) == (str(wanted.vip), wanted.port)
+        )
+        name = topology or next(meant, "ha-pair")
         raise LabError(
             f"{topology or 'no lab'} is {'not ' if topology else ''}up; start it: pointsman lab up {name}"
         )
