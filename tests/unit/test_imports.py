@@ -15,7 +15,7 @@ FLOORS = [
     {"model"},
     {"conf", "vrrp", "bfd", "health", "lvs"},
     {"dataplane", "net"},
-    {"realserver", "insight", "daemon", "lab", "web"},
+    {"realserver", "insight", "daemon", "lab"},
     {"cli"},
 ]
 """A room may import its own floor's own room and any room of a floor before."""

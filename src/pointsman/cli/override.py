@@ -59,7 +59,15 @@ def drain(server: tuple[Address, int], service: str, seconds: float) -> None:
     _send(server, service, Override(weight=0), seconds)
 
 
-@click.command(context_settings={"ignore_unknown_options": True})  # -1 is a number out of range, no option
+class _WithNumber(click.Command):
+    """Takes -1 for a number, which is out of range, and not for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        below = [word for word in args if re.fullmatch(r"-[0-9]+", word)]
+        return super().parse_args(ctx, [*(word for word in args if word not in below), "--", *below])
+
+
+@click.command(cls=_WithNumber)
 @_server
 @click.argument("number", type=click.IntRange(0, 2**31 - 1))
 @_service
