@@ -127,6 +127,7 @@ def _listen(selector: selectors.BaseSelector, members: Sequence[_Member], second
     """Take what they say, again and again. Raises GroupError when one ends too early."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
+        ended = [member for member in members if member.child.poll() is not None]  # has said all that it will
         for key, _ in selector.select(0.1):
             member: _Member = key.data
             assert member.child.stderr is not None
@@ -135,7 +136,6 @@ def _listen(selector: selectors.BaseSelector, members: Sequence[_Member], second
             if not data:
                 selector.unregister(key.fileobj)
         yield
-        for member in members:
-            if (code := member.child.poll()) is not None:
-                why = f"its command ended too early, with exit code {code}"
-                raise GroupError(f"{member.name}: {member.complaint() or why}")
+        for member in ended:
+            why = f"its command ended too early, with exit code {member.child.returncode}"
+            raise GroupError(f"{member.name}: {member.complaint() or why}")

@@ -89,10 +89,16 @@ def test_a_host_with_half_a_quote() -> None:
     assert outcome.output == "pointsman trace: --host web=ssh 'web: a quote is not closed\n"
 
 
-def test_a_host_whose_command_ends_without_a_word() -> None:
-    outcome = CliRunner().invoke(main, ["trace", "--host", "web=false", "192.0.2.9:80"])
-    told = "pointsman trace: web: its command ended too early, with exit code 1\n"
-    assert (outcome.exit_code, outcome.output) == (trace.FAILED, told)
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("false", "its command ended too early, with exit code 1"),
+        ("sh -c 'echo the host is closed >&2; exit 3'", "the host is closed"),
+    ],
+)
+def test_a_host_whose_command_ends_at_once(command: str, why: str) -> None:
+    outcome = CliRunner().invoke(main, ["trace", "--host", f"web={command}", "192.0.2.9:80"])
+    assert (outcome.exit_code, outcome.output) == (trace.FAILED, f"pointsman trace: web: {why}\n")
 
 
 @pytest.mark.parametrize("number", ["-1", "-2147483648", "2147483648"])
