@@ -6,10 +6,13 @@ import contextlib
 import hashlib
 import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -138,6 +141,16 @@ def _resetting(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
+def _cutting(connection: socket.socket) -> None:
+    """Ends a TLS connection without saying so, which tells nobody whether the answer was whole."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Le")
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+_SHORT = b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nx"
+
+
 def _endless(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
@@ -145,41 +158,88 @@ def _endless(connection: socket.socket) -> None:
             connection.sendall(bytes(65536))
 
 
+PLAIN, ODD, SECURED = "plain", "a TLS check of a plain server", "TLS"
 MISBEHAVIOUR = [
-    (_silent, False, "read timeout after 0.3 s from"),
-    (_silent, True, "TLS handshake timeout after 0.3 s with"),
-    (_dripping, False, "answer not complete after 1.2 s from"),
-    (_endless, False, "answers with a body of more than 64 MiB|answer not complete after 1.2 s"),
-    (_says(b"\0\1\2garbage\r\n\r\n"), False, "answers with no HTTP"),
-    (_says(b"220 mail.example.org ESMTP\r\n"), True, "TLS handshake with"),
-    (_says(b""), False, "no data received by"),
-    (_resetting, False, "connection reset by"),
-    (
-        _says(b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nx"),
-        False,
-        "was cut off after 1 bytes by",
-    ),
+    (_silent, PLAIN, "read timeout after 1.0 s from"),
+    (_silent, ODD, "TLS handshake timeout after 1.0 s with"),
+    (_dripping, PLAIN, "answer not complete after 4.0 s from"),
+    (_endless, PLAIN, "answers with a body of more than 64 MiB|answer not complete after 4.0 s"),
+    (_says(b"\0\1\2garbage\r\n\r\n"), PLAIN, "answers with no HTTP"),
+    (_says(b"220 mail.example.org ESMTP\r\n"), ODD, "TLS handshake with"),
+    (_says(b""), PLAIN, "no data received by"),
+    (_resetting, PLAIN, "connection reset by"),
+    (_says(_SHORT), PLAIN, "was cut off after 1 bytes by"),
+    (_silent, SECURED, "read timeout after 1.0 s from"),
+    (_dripping, SECURED, "answer not complete after 4.0 s from"),
+    (_endless, SECURED, "answers with a body of more than 64 MiB|answer not complete after 4.0 s"),
+    (_says(b"garbage\r\n\r\n"), SECURED, "answers with no HTTP"),
+    (_says(_SHORT), SECURED, "was cut off after 1 bytes by"),
+    (_cutting, SECURED, "the connection ended within the header by"),
 ]
 
 
-@pytest.mark.parametrize(("body", "tls", "reason"), MISBEHAVIOUR)
-def test_misbehaviour_has_its_reason_in_bounded_time(
-    body: Callable[[socket.socket], None], tls: bool, reason: str
-) -> None:
+@contextlib.contextmanager
+def serving(body: Callable[[socket.socket], None], context: ssl.SSLContext | None) -> Iterator[int]:
+    """The port of a server that treats every client like this."""
     listener = socket.create_server((HOST, 0))
 
     def serve() -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    body(connection)
+                threading.Thread(target=speak, args=(connection,), daemon=True).start()
+
+    def speak(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            if context is None:
+                body(connection)
+            else:
+                with context.wrap_socket(connection, server_side=True) as secured:
+                    body(secured)
 
     threading.Thread(target=serve, daemon=True).start()
     try:
-        with CheckerProcess([virtual_server(http_check(listener.getsockname()[1], tls=tls))]) as checker:
-            verdict = checker.verdict()
+        yield listener.getsockname()[1]
     finally:
         listener.close()
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    certificate = tmp_path_factory.mktemp("tls") / "certificate"
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=x"
+    subprocess.run(
+        [*words.split(), "-keyout", certificate, "-out", certificate], check=True, capture_output=True
+    )
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificate)
+    return made
+
+
+@pytest.mark.parametrize(("body", "transport", "reason"), MISBEHAVIOUR)
+def test_misbehaviour_has_its_reason_in_bounded_time(
+    body: Callable[[socket.socket], None], transport: str, reason: str, context: ssl.SSLContext
+) -> None:
+    with serving(body, context if transport == SECURED else None) as port:
+        check = http_check(port, tls=transport != PLAIN, connect_timeout=1.0)
+        with CheckerProcess([virtual_server(check)]) as checker:
+            verdict = checker.verdict()
     assert not verdict.up
     assert any(part in verdict.reason for part in reason.split("|")), verdict.reason
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_endless_bodies_take_no_memory(secured: bool, context: ssl.SSLContext) -> None:
+    """Five at once, of which an expression is to see the beginning."""
+    with serving(_endless, context if secured else None) as port:
+        checks = [
+            http_check(
+                port, Url(path=f"/{number}", pattern=Pattern(text="x")), tls=secured, connect_timeout=1.0
+            )
+            for number in range(5)
+        ]
+        with CheckerProcess([virtual_server(check) for check in checks]) as checker:
+            assert not any(checker.verdict().up for _ in checks)
+            status = Path(f"/proc/{checker.process.pid}/status").read_text()
+    (most,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert most < 100 * 1024, f"{most} KiB"

@@ -16,7 +16,7 @@ from tests.lab.checker_process import CheckerProcess, until
 
 from pointsman.daemon import messages
 from pointsman.model.checks import MiscCheck
-from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 from pointsman.model.tracking import Command
 
@@ -51,7 +51,7 @@ def misc(path: Path, user: str = "nobody", **changes: Any) -> MiscCheck:
     return MiscCheck(command=Command((str(path), "an argument"), user), **{**QUICK, **changes})
 
 
-def service(*checks: MiscCheck) -> VirtualServer:
+def service(*checks: AnyCheck) -> VirtualServer:
     """A service with one real server a check."""
     members = tuple(
         PoolMember(server=RealServer(key=ServerKey(ip_address("192.0.2.20"), number)), checks=(check,))
