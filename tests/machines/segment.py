@@ -119,6 +119,8 @@ class Segment:
         """Who sent the last gratuitous ARP: where a client's packets go."""
         self.events = 0
         self.watch = Watch(self)
+        self.most_lost = 0
+        """In a row, on the way from one station to another."""
         self._lost: dict[tuple[int, int], int] = {}
         self._order = itertools.count()
         self._calendar: list[tuple[float, int, int | None]] = []
@@ -270,6 +272,7 @@ class Segment:
             self._lost[sender, receiver] = 0
             return False
         self._lost[sender, receiver] = lost + 1
+        self.most_lost = max(self.most_lost, lost + 1)
         return True
 
     def _fly(self, datagram: Datagram, receivers: list[int], delay: float) -> None:

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.machines.segment import BACKUP, DAY, MASTER, Segment, disturb, routers
 
+from pointsman.vrrp.machine import CALLS
+
 
 def test_a_quiet_day_has_one_master_and_no_transition_after_the_start() -> None:
     segment = Segment(routers(200, 150, 100))
@@ -136,7 +138,8 @@ def test_loss_never_leaves_two_masters_or_none_for_long(
     assert len(masters) == 1
     segment.run_until(400.0)
     assert segment.masters() == masters
-    assert segment.announced_by == masters[0]
+    # A loser calls the winner with its farewell and CALLS adverts: one of them must not get lost.
+    assert segment.announced_by == masters[0] or segment.most_lost > CALLS
     assert priorities[masters[0]] == max(priorities)
 
 

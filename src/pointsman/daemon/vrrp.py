@@ -301,7 +301,7 @@ class VrrpProcess:
             self._links.update(links(self._netlink))
             self._after_link_change()
             return
-        changed = False
+        changed, settled = False, all(router.settled for router in self._routers)
         sources = {router.machine.own_address for router in self._routers}
         for message in messages:
             if message.type == RTM_DELADDR and (removed := parse_address(message)):
@@ -314,7 +314,7 @@ class VrrpProcess:
                 for router in self._routers:
                     router.route_removed(message)
             elif message.type == RTM_NEWADDR:
-                changed = changed or not all(router.settled for router in self._routers)
+                changed = changed or not settled
             elif link := parse_link(message):
                 self._take_link(link, deleted=message.type == RTM_DELLINK)
                 changed = True

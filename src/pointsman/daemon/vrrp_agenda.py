@@ -71,12 +71,20 @@ class Agenda(Generic[T]):
         return None
 
     def due(self, now: float) -> list[T]:
-        """Those whose deadline has come, the earliest first."""
+        """Those whose deadline has come, the earliest first.
+
+        Whose deadline has moved away meanwhile need not have been touched for it: it is asked.
+        """
         due: list[T] = []
         while (at := self.first()) is not None and at <= now:
             timed = heapq.heappop(self._heap)[2]
             del self._entries[timed]
-            due.append(timed)
+            deadline = timed.deadline
+            if deadline is not None and deadline > now:
+                self._deadlines[timed] = deadline
+                self._enter(timed, deadline)
+            else:
+                due.append(timed)
         self._touched.update(due)  # whoever does nothing now is asked again
         return due
 
@@ -89,6 +97,9 @@ class Agenda(Generic[T]):
             self._deadlines[timed] = deadline
             entry = self._entries.get(timed)
             if entry is None or deadline < entry:
-                self._entries[timed] = deadline
-                heapq.heappush(self._heap, (deadline, next(self._numbers), timed))
+                self._enter(timed, deadline)
         self._touched.clear()
+
+    def _enter(self, timed: T, deadline: float) -> None:
+        self._entries[timed] = deadline
+        heapq.heappush(self._heap, (deadline, next(self._numbers), timed))

@@ -79,7 +79,7 @@ class Belongings:
     @property
     def deadline(self) -> float | None:
         timers = (self._recheck_at, self._routes_at, self._renew_at, self._ask_at, self._extra_at)
-        return min((timer for timer in timers if timer is not None), default=None)
+        return min([timer for timer in timers if timer is not None], default=None)
 
     @property
     def _bases(self) -> dict[str, str]:

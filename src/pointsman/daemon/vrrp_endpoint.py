@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import selectors
 import time
 from functools import partial
@@ -13,6 +14,8 @@ from pointsman.net.links import Link
 from pointsman.vrrp import gate
 from pointsman.vrrp.ah import router_of
 from pointsman.vrrp.wire import PROTOCOL
+
+log = logging.getLogger("vrrp")
 
 FLOOD = 2000.0
 """Refused packets a second above which reading waits for BREATH: waking up costs more than ten packets."""
@@ -43,6 +46,8 @@ class Endpoint:
         self.routers: dict[int, Router] = {}
         self.unknown = 0
         """Packets for virtual router ids that nobody here has; other routers may well use them."""
+        self.malformed = 0
+        """Packets for nobody at all, because they are none of this protocol."""
         self._strangers = gate.Budget()
         self._refused = 0
         self._since = 0.0
@@ -100,7 +105,7 @@ class Endpoint:
     def _drain(self, advert_socket: AdvertSocket) -> None:
         if len(self.routers) > CROWD or self._pressed():
             time.sleep(BREATH)
-        for arrival in advert_socket.receive(self._takes):
+        for arrival in advert_socket.receive(self._takes, self._refuses):
             datagram = arrival.datagram
             number = router_of(datagram.payload, self._protocol)
             router = self.routers.get(number) if number is not None else None
@@ -111,6 +116,12 @@ class Endpoint:
             else:
                 router.ignored()
                 self._refused += 1
+
+    def _refuses(self, text: str) -> None:
+        self._refused += 1
+        self.malformed += 1
+        if self.malformed == 1:
+            log.warning("%s: a packet that is no VRRP packet was dropped: %s", self.interface, text)
 
     def _pressed(self) -> bool:
         """Whether so much has been refused lately that packets are better read many at a time."""

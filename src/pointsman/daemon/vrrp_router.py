@@ -40,6 +40,7 @@ from pointsman.vrrp.wire import GROUP, GROUP6, TTL, Advert, ChecksumForm, Datagr
 log = logging.getLogger("vrrp")
 
 MOST_ACQUAINTANCES = 256
+MOST_WORDINGS = 64
 RIVAL_SPACING = 0.1
 """Seconds between two notices of a lower priority, however many adverts of it come."""
 
@@ -79,8 +80,10 @@ class Router:
         self._agenda = agenda
         self._reason = ""
         self._heard_form: ChecksumForm | None = None
+        self._worded: dict[tuple[int, Address, ChecksumForm | None], bytes] = {}
+        """Adverts as they were sent, by priority, destination and the form heard: most are the same again."""
         self._familiar: tuple[bytes, Address, Advert] | None = None
-        """The last packet that was accepted for nothing but its bytes, its sender, and the advert in it."""
+        """The last packet that was accepted, if for nothing but its bytes; its sender, the advert in it."""
         self._effects: collections.deque[Effect] = collections.deque()
         self._acquaintances: set[Address] = set()
         self._deleted = False
@@ -90,8 +93,10 @@ class Router:
 
     @property
     def deadline(self) -> float | None:
-        timers = (self.machine.deadline, self._belongings.deadline)
-        return min((timer for timer in timers if timer is not None), default=None)
+        mine, theirs = self.machine.deadline, self._belongings.deadline
+        if mine is None or theirs is None:
+            return theirs if mine is None else mine
+        return min(mine, theirs)
 
     @property
     def hindrance(self) -> str:
@@ -148,6 +153,7 @@ class Router:
         """Go on with other settings, in the same state."""
         log.info("(%s) goes on with a changed configuration", instance.name)
         before, self.instance = self.instance, instance
+        self._worded.clear()
         if (before.authentication, before.hmac) != (instance.authentication, instance.hmac):
             self._guard = Guard(instance)
         self._belongings.adopt(instance)
@@ -200,7 +206,8 @@ class Router:
         if self._familiar is None or gate.likeness(packet) != self._familiar[0]:
             return False
         self.counters["received"] += 1
-        self._hear(*self._familiar[1:], time)
+        if not self.machine.heard_again(time):
+            self._hear(*self._familiar[1:], time)
         return True
 
     def received(self, datagram: Datagram, time: float, packet: bytes = b"") -> None:
@@ -215,8 +222,8 @@ class Router:
             self._heard_form = verdict.advert.form
             if len(self._acquaintances) < MOST_ACQUAINTANCES:
                 self._acquaintances.add(datagram.source)
-            if packet and not verdict.oddities and self._guard.is_stateless:
-                self._familiar = gate.likeness(packet), datagram.source, verdict.advert
+            plain = packet and not verdict.oddities and self._guard.is_stateless
+            self._familiar = (gate.likeness(packet), datagram.source, verdict.advert) if plain else None
             self._hear(datagram.source, verdict.advert, time)
 
     def _hear(self, source: Address, advert: Advert, time: float) -> None:
@@ -337,12 +344,10 @@ class Router:
         if speaker is None:
             return
         source = self.machine.own_address
-        advert = own_advert(self.instance, priority, self._heard_form)
         group = self.instance.multicast_group or (GROUP if source.version == 4 else GROUP6)
         for destination in self.instance.unicast_peers or (group,):
             try:
-                payload = encode(advert, source, destination)
-                self._speak(speaker, payload, source, destination)
+                self._speak(speaker, self._wording(priority, destination), source, destination)
             except OSError as error:
                 self.counters["send_failed"] += 1
                 self._complain("send", f"cannot send an advert to {destination}: {error.strerror}")
@@ -350,6 +355,15 @@ class Router:
                 self.counters["sent"] += 1
                 if self.machine.state is VrrpState.MASTER:
                     self._memory.advertised(self._host.clock())
+
+    def _wording(self, priority: int, destination: Address) -> bytes:
+        key = priority, destination, self._heard_form
+        if key not in self._worded:
+            if len(self._worded) >= MOST_WORDINGS:
+                self._worded.clear()
+            advert = own_advert(self.instance, priority, self._heard_form)
+            self._worded[key] = encode(advert, self.machine.own_address, destination)
+        return self._worded[key]
 
     def _speak(self, speaker: AdvertSocket, advert: bytes, source: Address, destination: Address) -> None:
         """Send an advert as the others want it authenticated. Raises OSError."""

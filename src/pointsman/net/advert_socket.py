@@ -13,12 +13,15 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.net.links import Link
+from pointsman.net.packet_batch import MOST, PacketBatch
 from pointsman.vrrp.wire import GROUP, GROUP6, PROTOCOL, TTL, Datagram, WireError, decode_ipv4
 
 LARGEST_ADVERT = 8192
 """Bytes; the longest advert (255 IPv6 addresses) has 4088 without its headers."""
 MOST_QUEUED = 1024
 """Packets that one drain reads; more cannot have been waiting in a receive buffer of this size."""
+_BATCH = PacketBatch()
+"""Of all sockets: nothing stays in it from one call to the next."""
 
 _TOS = 0xC0
 _SO_TIMESTAMPNS = 35
@@ -70,8 +73,6 @@ class AdvertSocket:
         self._protocol = protocol
         self._version = family if source is None else source.version
         self._group = group or (GROUP if self._version == 4 else GROUP6)
-        self.malformed = 0
-        """Packets that are no IP packets of protocol 112 as we understand them."""
         inet = socket.AF_INET if self._version == 4 else socket.AF_INET6
         self._socket = socket.socket(inet, kind, protocol)
         try:
@@ -159,29 +160,47 @@ class AdvertSocket:
         info = struct.pack("=i4s4s", self._index, bytes(4), bytes(4))
         self._socket.sendmsg([packet], [(socket.IPPROTO_IP, _IP_PKTINFO, info)], 0, (str(destination), 0))
 
-    def receive(self, takes: Callable[[bytes, float], bool] = lambda *_: False) -> Iterable[Arrival]:
+    def receive(
+        self,
+        takes: Callable[[bytes, float], bool] = lambda *_: False,
+        refuses: Callable[[str], None] = lambda _: None,
+    ) -> Iterable[Arrival]:
         """Every packet that is waiting, at most MOST_QUEUED. Raises nothing: an error of the link ends it.
 
         `takes` sees IPv4 packets first, as they are, with their time; those that it takes are not handed on.
+        `refuses` is told why a packet is no IP packet of this protocol as we understand them.
         """
         skew = time.clock_gettime(time.CLOCK_BOOTTIME) - time.time()
+        if self._version == 4:
+            return self._receive_ipv4(takes, refuses, skew)
+        return self._receive_ipv6(refuses, skew)
+
+    def _receive_ipv4(
+        self, takes: Callable[[bytes, float], bool], refuses: Callable[[str], None], skew: float
+    ) -> Iterable[Arrival]:
+        descriptor = self._socket.fileno()
+        for _ in range(MOST_QUEUED // MOST):
+            batch = _BATCH.receive(descriptor)
+            for packet, at in batch:
+                if takes(packet, at + skew):
+                    continue
+                try:
+                    yield Arrival(decode_ipv4(packet, self._protocol), at + skew, packet)
+                except WireError as error:
+                    refuses(str(error))
+            if len(batch) < MOST:
+                return
+
+    def _receive_ipv6(self, refuses: Callable[[str], None], skew: float) -> Iterable[Arrival]:
         for _ in range(MOST_QUEUED):
             try:
-                packet, control, _, sender = self._socket.recvmsg(LARGEST_ADVERT, 256)
+                payload, control, _, sender = self._socket.recvmsg(LARGEST_ADVERT, 256)
             except OSError:
                 return
-            at = _arrival_time(control) + skew
-            if self._version == 4 and takes(packet, at):
-                continue
             try:
-                if self._version == 4:
-                    datagram = decode_ipv4(packet, self._protocol)
-                else:
-                    datagram = _ipv6(packet, control, sender[0])
-            except WireError:
-                self.malformed += 1
-                continue
-            yield Arrival(datagram, at, packet if self._version == 4 else b"")
+                yield Arrival(_ipv6(payload, control, sender[0]), _arrival_time(control) + skew)
+            except WireError as error:
+                refuses(str(error))
 
 
 def _hear_only(advert_socket: socket.socket, mac: bytes) -> None:

@@ -15,7 +15,7 @@ class Announcements:
 
     @property
     def deadline(self) -> float | None:
-        return min((at for at in (self._again_at, self._refresh_at) if at is not None), default=None)
+        return min([at for at in (self._again_at, self._refresh_at) if at is not None], default=None)
 
     def adopt(self, instance: VrrpInstance, now: float) -> None:
         """Other settings, in the midst of a mastership."""

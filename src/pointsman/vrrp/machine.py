@@ -80,6 +80,8 @@ class VrrpMachine:
         self._calls_left = 0
         """How often the winner will still be asked to announce itself again."""
         self._call_after = float("-inf")
+        self._echo: float | None = None
+        """Seconds to wait, if another advert like the last one would do just that; None: it may do more."""
         self._best_rival = 0
         """The highest priority that another router has advertised since this process has started."""
         self._last_advert = float("-inf")
@@ -105,11 +107,13 @@ class VrrpMachine:
     @property
     def deadline(self) -> float | None:
         """When `advance` wants to be called."""
+        if self.state is _BACKUP:
+            return self._master_down_at
         timers = (
             *(self._master_down_at, self._advert_at, self._announcements.deadline),
             *(self._resume_at, self._let_go_at),
         )
-        return min((timer for timer in timers if timer is not None), default=None)
+        return min([timer for timer in timers if timer is not None], default=None)
 
     def effects(self) -> list[Effect]:
         """What is to be done since the last call, in order."""
@@ -188,6 +192,7 @@ class VrrpMachine:
         """Trackers want this effective priority. A master that is worse then than a rival hands over."""
         if priority == self.priority or OWNER_PRIORITY in (self.priority, priority):
             return
+        self._echo = None
         lowered, self.priority = priority < self.priority, priority
         self._effects.append(PriorityChanged(priority))
         if self.state is not _MASTER or self._resume_at is not None:
@@ -202,6 +207,7 @@ class VrrpMachine:
 
         The effective priority follows with the next `set_priority`. A master tells the others at once.
         """
+        self._echo = None
         before, self.instance, self.own_address = self.instance, instance, own_address
         self._own_interval = interval_in_centiseconds(instance) / 100
         if instance.version == 2 or self.state is _MASTER:
@@ -231,6 +237,7 @@ class VrrpMachine:
         """
         if self.priority == OWNER_PRIORITY and self.instance.owner_ignores_adverts:
             return False
+        self._echo = None
         wait = self._master_down_at
         if advert.priority:
             self._best_rival = max(self._best_rival, advert.priority)
@@ -243,6 +250,16 @@ class VrrpMachine:
         if self.state is not _BACKUP or self._effects:
             return False
         return wait is not None and self._master_down_at is not None and self._master_down_at >= wait
+
+    def heard_again(self, now: float) -> bool:
+        """The same advert from the same router as the last one, at another time.
+
+        False: to be received like any other. True: all is as if it had been, and `deadline` is later.
+        """
+        if self._echo is None or self._master_down_at is None or now + self._echo < self._master_down_at:
+            return False
+        self._master_down_at = now + self._echo
+        return True
 
     def advance(self, now: float) -> None:
         """Let the timers fire that are due."""
@@ -273,7 +290,7 @@ class VrrpMachine:
         return 0 <= now - residual.last_advert < self.master_down_interval
 
     def _master_is_down(self, now: float) -> None:
-        self._master_down_at = None
+        self._master_down_at = self._echo = None
         self._preemption.stands_back = False
         if self.grouped:
             self.wants_master = True
@@ -305,6 +322,8 @@ class VrrpMachine:
         if self._calls_left and now >= self._call_after:
             self._calls_left -= 1
             self._call_winner(now)
+        if not self._calls_left and advert.priority >= self.priority:
+            self._echo = self.master_down_interval
 
     def _call_winner(self, now: float) -> None:
         self._call_after = now + ANSWER_SPACING * self._own_interval
@@ -366,6 +385,7 @@ class VrrpMachine:
         self._preemption.reset()
         self.wants_master = False
         self._calls_left = 0
+        self._echo = None
         for action in actions:
             self._act(action, now)
         self._effects.append(StateChanged(previous, self.state, reason or event.value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.vrrp.machines import HIGHER, INSTANCE, LOWER, OWN, VIP, advert, backup
+from tests.unit.vrrp.machines import DOWN, HIGHER, INSTANCE, LOWER, OWN, VIP, advert, backup
 
 from pointsman.vrrp.groups import SyncGroup
 from pointsman.vrrp.machine import VrrpMachine
@@ -57,6 +57,70 @@ def test_what_is_quiet_changes_nothing_but_a_later_deadline(
             assert deadline is not None and router.deadline is not None and router.deadline >= deadline
         else:
             router.effects()
+
+
+@given(
+    story=st.lists(st.tuples(STEP, st.integers(0, 3), st.sampled_from([0, 1, 2])), max_size=20),
+    version=st.sampled_from([2, 3]),
+    grouped=st.booleans(),
+    residual=st.booleans(),
+    nopreempt=st.booleans(),
+    preempt_delay=st.sampled_from([0.0, 2.0]),
+)
+def test_what_was_heard_again_is_as_if_it_had_been_received(
+    story: list[tuple[tuple[float, object, int, int, bool], int, int]],
+    version: int,
+    grouped: bool,
+    residual: bool,
+    nopreempt: bool,
+    preempt_delay: float,
+) -> None:
+    """Two machines live the same story; one takes repeated adverts the quick way, whenever it may."""
+    settings = {"version": version, "nopreempt": nopreempt, "preempt_delay": preempt_delay}
+    instance = msgspec.structs.replace(INSTANCE, addresses=(VIP,), **settings)
+    quick, thorough = VrrpMachine(instance, OWN), VrrpMachine(instance, OWN)
+    for router in (quick, thorough):
+        router.grouped = grouped
+        router.start(0.0, True, Residual(addresses=residual))
+    now = 0.0
+    for (pause, source, priority, interval, timers), again, other in story:
+        now += pause
+        said = advert(priority, interval)
+        for router in (quick, thorough):
+            if timers:
+                router.advance(now)
+            if other == 1:
+                router.set_priority(now, 200 if router.priority == 128 else 128)
+            elif other == 2:
+                router.adopt(now, msgspec.structs.replace(instance, advert_interval=2.0), OWN)
+            router.advert_received(now, source, said)  # type: ignore[arg-type]
+        for step in range(again):
+            at = now + step / 8
+            if not quick.heard_again(at):
+                quick.advert_received(at, source, said)  # type: ignore[arg-type]
+            thorough.advert_received(at, source, said)  # type: ignore[arg-type]
+        assert quick.deadline == thorough.deadline
+        assert quick.effects() == thorough.effects()
+        assert _inside(quick) == _inside(thorough)
+
+
+def _inside(router: VrrpMachine) -> dict[str, object]:
+    """All that a machine is, with what its parts are."""
+    parts = {
+        name: vars(part) for name, part in vars(router).items() if name in ("_announcements", "_preemption")
+    }
+    return {**vars(router), **parts}
+
+
+def test_a_backup_takes_its_masters_adverts_the_quick_way() -> None:
+    router = backup()
+    assert not router.heard_again(0.1), "nothing has been heard"
+    router.advert_received(0.5, HIGHER, advert(200))
+    assert router.heard_again(1.5)
+    assert router.deadline == 1.5 + DOWN
+    assert not router.heard_again(1.4), "a clock that was set back: the agenda would not hear of it"
+    router.advance(1.5 + DOWN)
+    assert not router.heard_again(5.0)
 
 
 def test_a_backup_that_hears_its_master_again_and_again_is_quiet() -> None:
