@@ -14,7 +14,7 @@
 #define WAYS 4 /* entries of one bucket */
 
 /* Raise it when the meaning of a number changes and its layout does not. */
-enum abi { ABI_REVISION = 2 };
+enum abi { ABI_REVISION = 3 };
 
 /* Why a packet's way ended here. User space takes the names from BTF: lower case, without EXIT_. */
 enum exit_reason {
@@ -31,6 +31,7 @@ enum exit_reason {
 	EXIT_SERVER_REMOVED, /* dropped: the connection's real server was deleted */
 	EXIT_NO_NEIGHBOUR,  /* dropped: the real server's MAC address is not known (yet) */
 	EXIT_DROP_PACKET,   /* dropped: drop_packet, one of several that would have started a connection */
+	EXIT_NOT_TUNNELLED, /* dropped: no room for a tunnel's header, or its checksum cannot be had */
 	EXIT_NO_DESTINATION, /* answered: no real server can take a new connection; port unreachable */
 	EXIT_TTL_EXCEEDED,  /* answered: TTL or hop limit 1 or less; time exceeded */
 	EXIT_TOO_BIG,	    /* answered: larger than the way out takes; fragmentation needed */
@@ -171,11 +172,11 @@ struct dest {
 	__u32 weight;
 	__u32 deleted_at;
 	__u64 sequence; /* the order in which servers were added; 0: this entry is free */
-	__u32 forwarding;
+	__u32 spare;
 	__u32 last_weight; /* the last but 0: what mh's table is made from */
 	__u32 block;	   /* the block it is in; 0: none */
 	/* For the packet path again: */
-	__u16 mtu;	 /* the largest IP packet for the way out */
+	__u16 mtu;	 /* the largest IP packet for the way out, or for the tunnel */
 	__u16 route_mtu; /* the same, when the route to the server says so and not the interface; else 65535 */
 };
 
@@ -184,17 +185,24 @@ struct remote {
 	__u8 address[16]; /* IPv4: the first four bytes */
 	__u8 source[16];  /* of the outer header of a tunnel */
 	__u8 family;	  /* 4 or 6 */
-	__u8 tunnel;	  /* kind and flags of the tunnel */
-	__u16 tunnel_port;
-	__u32 tunnel_mtu; /* the largest packet that may go into the tunnel */
-	__u32 spare[6];
+	__u8 tunnel;	  /* TUNNEL_*; 0: direct routing */
+	__u16 tunnel_port; /* of GUE */
+	__u32 spare[7];
 };
+
+#define TUNNEL_KIND 0x0f
+#define TUNNEL_IPIP 1
+#define TUNNEL_GUE 2
+#define TUNNEL_GRE 3
+#define TUNNEL_CHECKSUM 0x10
+#define TUNNEL_REMOTE_CHECKSUM 0x20 /* besides: what it asks for concerns no packet from outside; for user space */
 
 #define DEST_AVAILABLE (1ULL << 63) /* configured; else deleted, kept while connections live */
 #define DEST_RESOLVED (1ULL << 62)  /* `frame` and the way out are known */
 #define DEST_LOCAL (1ULL << 61)	   /* the server is this host: its own stack gets the packets */
 #define DEST_RESETS (1ULL << 60)    /* once deleted, what comes for its connections is refused, not dropped */
 #define DEST_WATCHED (1ULL << 59)   /* signs that it does not answer are counted */
+#define DEST_TUNNEL (1ULL << 58)    /* instead of DEST_RESOLVED: known, and the packet goes into a tunnel */
 #define DEST_INTERFACE(way) ((__u32)(((way) >> 32) & 0xffffff))
 
 /* What a real server holds; written on connection events only, atomically. */

@@ -91,10 +91,12 @@ static __always_inline __u32 fold(__u64 sum)
 
 #define LONGEST_MESSAGE 1240 /* of ICMPv6, which is the longer one: 1280 bytes (RFC 4443, 2.4) less the IP header */
 
+#define MOST_OFFSET 0x3fff /* a bound for the verifier, beyond jumbo frames */
+
 /* The ones' complement sum of this many bytes from here on, or of the first LONGEST_MESSAGE. */
 static __always_inline __u32 sum_bytes(void *data, void *end, __u32 offset, __u32 length)
 {
-	void *start = data + (offset & 127);
+	void *start = data + (offset & MOST_OFFSET);
 	__u64 sum = 0;
 
 	for (__u32 i = 0; i < LONGEST_MESSAGE / 4; i++) {

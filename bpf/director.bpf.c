@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "parse.h"
 #include "services.h"
+#include "tunnel.h"
 #include "unusual6.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -205,6 +206,9 @@ static __always_inline int xdp_action(struct xdp_md *context, enum verdict verdi
 		return answer_xdp(context, out);
 	case ANSWER6:
 		return answer6_xdp(context, out);
+	case TUNNEL:
+		out = tunnel_xdp(context, out);
+		return out ? send_xdp(context, out) : XDP_DROP;
 	case DROP:
 		return XDP_DROP;
 	default:
@@ -318,6 +322,9 @@ static __always_inline int tc_action(struct __sk_buff *context, enum verdict ver
 		return answer_tc(context, out);
 	case ANSWER6:
 		return answer6_tc(context, out);
+	case TUNNEL:
+		out = tunnel_tc(context, out);
+		return out ? bpf_redirect(out, 0) : TC_ACT_SHOT;
 	case DROP:
 		return TC_ACT_SHOT;
 	default:

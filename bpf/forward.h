@@ -5,6 +5,8 @@
 
 #include "parse6.h"
 
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+
 static __always_inline void count_packet(__u32 dest, __u32 length)
 {
 	struct traffic *counters = bpf_map_lookup_elem(&traffic, &dest);
@@ -24,6 +26,9 @@ static __always_inline void decrement_ttl(struct iphdr *ip)
 	ip->ttl--;
 }
 
+/* Not a way out that is counted: the packet leaves in a tunnel (tunnel.h). */
+#define EXIT_TUNNEL ((enum exit_reason)(EXIT_COUNT + 1))
+
 /* What came in by an interface can leave by it, as far as the interface is concerned. */
 static __always_inline __u32 largest_allowed(struct dest *dest, __u64 way, __u32 ingress)
 {
@@ -31,8 +36,8 @@ static __always_inline __u32 largest_allowed(struct dest *dest, __u64 way, __u32
 }
 
 /* Why a packet does not leave after all; EXIT_COUNT: it does. */
-static __always_inline enum exit_reason hindrance(struct dest *dest, __u64 way, __u32 largest, __u8 ttl,
-						  __u32 ingress, __u32 *out)
+static __always_inline enum exit_reason hindrance(struct dest *dest, __u32 dest_index, __u64 way, __u32 largest,
+						  __u8 ttl, __u32 ingress, __u32 *out)
 {
 	__u32 allowed = largest_allowed(dest, way, ingress);
 
@@ -42,19 +47,21 @@ static __always_inline enum exit_reason hindrance(struct dest *dest, __u64 way, 
 		return EXIT_LOCAL;
 	if (ttl <= 1)
 		return EXIT_TTL_EXCEEDED;
-	if (!(way & DEST_RESOLVED))
+	if (!(way & (DEST_RESOLVED | DEST_TUNNEL)))
 		return EXIT_NO_NEIGHBOUR;
-	if (largest <= allowed)
-		return EXIT_COUNT;
-	*out = allowed;
-	return EXIT_TOO_BIG;
+	if (largest > allowed) {
+		*out = allowed;
+		return EXIT_TOO_BIG;
+	}
+	*out = dest_index;
+	return way & DEST_TUNNEL ? EXIT_TUNNEL : EXIT_COUNT;
 }
 
 #define DEST_USABLE (DEST_AVAILABLE | DEST_RESOLVED)
 
 /*
  * The new frame header. Returns EXIT_COUNT when the packet may leave by interface *out; with EXIT_TOO_BIG, *out is the
- * MTU. `largest` is the packet's length, or that of the segments that offload has made one packet of.
+ * MTU, with EXIT_TUNNEL it is the server. `largest` is the packet's length, or that of the segments that offload has made one packet of.
  */
 static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, __u32 dest_index, __u32 length,
 						      __u32 largest, __u8 ttl, __u32 ingress, __u32 *out)
@@ -67,7 +74,7 @@ static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, _
 		return EXIT_SERVER_REMOVED;
 	way = *(volatile __u64 *)&dest->way;
 	if ((way & DEST_USABLE) != DEST_USABLE || ttl <= 1 || largest > dest->mtu) {
-		reason = hindrance(dest, way, largest, ttl, ingress, out);
+		reason = hindrance(dest, dest_index, way, largest, ttl, ingress, out);
 		if (reason == EXIT_SERVER_REMOVED || reason == EXIT_CONNECTION_RESET)
 			return reason;
 	}
@@ -95,7 +102,11 @@ static __always_inline enum exit_reason forward(struct packet *p, __u32 dest, __
 	enum exit_reason reason =
 		address_frame(p->ethernet, dest, p->length, largest_length(p), p->ip->ttl, ingress_of(p), out);
 
-	if (reason == EXIT_COUNT || reason == EXIT_TOO_BIG)
+	if (LIKELY(reason == EXIT_COUNT)) {
+		decrement_ttl(p->ip);
+		return EXIT_COUNT;
+	}
+	if (reason == EXIT_TOO_BIG)
 		decrement_ttl(p->ip);
 	return reason;
 }
@@ -107,7 +118,7 @@ static __always_inline enum exit_reason forward6(struct packet6 *p, __u32 dest, 
 	enum exit_reason reason =
 		address_frame(p->ethernet, dest, p->length, largest, p->ip->hop_limit, ingress, out);
 
-	if (reason == EXIT_COUNT) {
+	if (LIKELY(reason == EXIT_COUNT)) {
 		p->ip->hop_limit--;
 		return EXIT_COUNT;
 	}

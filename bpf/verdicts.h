@@ -4,12 +4,15 @@
 #define POINTSMAN_VERDICTS_H
 
 #include "answer6.h"
+#include "forward.h"
 
-enum verdict { PASS, DROP, SEND, ANSWER, ANSWER6, UNUSUAL, UNUSUAL6, OTHER_FAMILY, NEW_FLOW };
+enum verdict { PASS, DROP, SEND, ANSWER, ANSWER6, TUNNEL, UNUSUAL, UNUSUAL6, OTHER_FAMILY, NEW_FLOW };
 
-/* *out is read for EXIT_TOO_BIG, and written when the packet is to be answered. */
+/* *out is read for EXIT_TOO_BIG, and written when the packet is to be answered; for EXIT_TUNNEL it is the server. */
 static __always_inline enum verdict leave(enum exit_reason reason, __u32 *out)
 {
+	if (reason == EXIT_TUNNEL)
+		return TUNNEL;
 	count_exit(reason);
 	if (reason >= EXIT_NO_DESTINATION) {
 		*out = answer_to(reason, *out);
@@ -20,6 +23,8 @@ static __always_inline enum verdict leave(enum exit_reason reason, __u32 *out)
 
 static __always_inline enum verdict leave6(enum exit_reason reason, __u32 *out)
 {
+	if (reason == EXIT_TUNNEL)
+		return TUNNEL;
 	count_exit(reason);
 	if (reason >= EXIT_NO_DESTINATION) {
 		*out = answer6_to(reason, *out);

@@ -237,7 +237,7 @@ OPTION = st.one_of(
     with_value(["-b"], ["sh-port", "mh-fallback", "flag-1,flag-3", "sh-port,sh-fallback", "", "flag-2,x"]),
     flags("-g", "-i", "-m", "--gatewaying", "--ipip", "--masquerading", "-o", "--ops", "-6", "--ipv6"),
     with_value(["-w", "-x", "-y", "--weight", "--u-threshold", "--l-threshold"], NUMBERS),
-    with_value(["--tun-type"], ["ipip", "x"]),
+    with_value(["--tun-type"], ["ipip", "gue", "gre", "x"]),
     with_value(["--tun-port"], NUMBERS),
     flags("--tun-nocsum", "--tun-csum", "--tun-remcsum"),
     flags("-n", "--stats", "--rate", "--thresholds", "--persistent-conn", "--tun-info", "--nosort", "--sort"),

@@ -29,6 +29,7 @@ from pointsman.conf.values import (
     Text,
     Texts,
 )
+from pointsman.conf.values_lvs import Method
 
 hosts = st.integers(1, 250).map(lambda n: f"10.0.0.{n}")
 
@@ -37,6 +38,9 @@ def numbers(kind: Integer) -> st.SearchStrategy[str]:
     """Small ones as a rule, and the ends of the range."""
     high = min(kind.high, kind.low + 300)
     return (st.integers(kind.low, high) | st.sampled_from([kind.low, kind.high])).map(str)
+
+
+METHODS = ["DR", "TUN", "TUN type gue port 6080 csum", "TUN nocsum type gre"]
 
 
 def values(kind: Kind) -> st.SearchStrategy[str] | None:
@@ -54,6 +58,8 @@ def values(kind: Kind) -> st.SearchStrategy[str] | None:
         )
     if isinstance(kind, Choice):
         return st.sampled_from(kind.choices)
+    if isinstance(kind, Method):
+        return st.sampled_from(METHODS)
     if isinstance(kind, Texts):
         return st.lists(st.sampled_from(kind.choices), min_size=1, max_size=3, unique=True).map(" ".join)
     if isinstance(kind, Ranges):
@@ -160,6 +166,8 @@ def some(kind: Kind) -> list[str]:
         return ["on", "off"]
     if isinstance(kind, Choice | Texts):
         return list(kind.choices)
+    if isinstance(kind, Method):
+        return METHODS
     if isinstance(kind, Flag):
         return [""]
     return [
@@ -184,6 +192,7 @@ NEEDS = {
     "virtual_server.hysteresis": "weight 20\nquorum 10",
     "real_server.lthreshold": "uthreshold 9",
     "vrrp_instance.vmac_xmit_base": "use_vmac",
+    "virtual_server.sorry_server_lvs_method": "sorry_server 10.0.0.9 80",
     "url.regex_no_match": "regex a",
     "url.regex_options": "regex a",
     "url.regex_min_offset": "regex a",
@@ -202,10 +211,6 @@ SILENT = {
     "vrrp_instance.accept": "it is so anyway",
     "vrrp_instance.preempt": "the same",
     "vrrp_instance.use_vmac_addr": "only addresses with use_vmac use it",
-    "virtual_server.lvs_method": "there is only one",
-    "virtual_server.lb_kind": "the same",
-    "virtual_server.sorry_server_lvs_method": "the same",
-    "real_server.lvs_method": "the same",
     "virtual_server.ip_family": "only firewall marks use it",
     "global_defs.nftables_ipvs_start_fwmark": "the same",
     "FILE_CHECK.track_file": "the frame has it",

@@ -21,6 +21,7 @@ from pointsman.dataplane.xdp.pins import map_directories
 LOST = {
     "no_neighbour": "dropped, the real server's MAC address was not known",
     "connection_reset": "reset by the stack, the connection's real server was deleted (reset_on_removal)",
+    "not_tunnelled": "dropped, they could not be put into the tunnel to their real server",
     "server_removed": "dropped, the connection's real server was deleted",
     "ttl_exceeded": "answered time exceeded, the TTL was used up",
     "no_destination": "answered port unreachable, no real server could take a new connection",
@@ -124,6 +125,7 @@ def _show_server(server: dict[str, Any], managed: bool, console: Console) -> Non
     health, style = {True: ("up", "green"), False: ("DOWN", "bold red"), None: unknown}[server["up"]]
     weight = "out" if server["weight"] is None else f"weight {server['weight']}"
     by_hand = f"by hand: {server['by_hand']}" if server["by_hand"] else ""
-    rest = "  ".join(text for text in (server["next_hop"], server["reason"], by_hand) if text)
+    tunnel = f"in {server['tunnel']}" if server.get("tunnel") else ""
+    rest = "  ".join(text for text in (tunnel, server["next_hop"], server["reason"], by_hand) if text)
     address = escape(f"{server['server']:24}")
     console.print(f"  -> {address} [{style}]{health:9}[/] {weight:9} {escape(rest)}")

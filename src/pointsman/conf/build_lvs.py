@@ -16,6 +16,7 @@ from pointsman.conf.settings import Setting, Settings, inherited, read_block
 from pointsman.conf.table import closest
 from pointsman.conf.tokens import Word
 from pointsman.conf.values import BadValueError
+from pointsman.conf.values_lvs import LvsMethod
 from pointsman.model.address import Address
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import (
@@ -44,6 +45,9 @@ _FLAGS = {
 """Scheduler flags, and the schedulers they belong to; none: any."""
 
 
+DIRECT = LvsMethod(Forwarding.ROUTE)
+
+
 class _Service(NamedTuple):
     """What the real servers of a service need to know of it."""
 
@@ -55,6 +59,7 @@ class _Service(NamedTuple):
     """Where checks of a real server that names no port connect to: the same for a whole group."""
     globals: Settings
     named: Named
+    method: LvsMethod = DIRECT
 
 
 def virtual_servers(
@@ -109,8 +114,8 @@ def _key(target: Target, transport: Transport | None, block: Settings) -> Servic
 
 def _virtual_server(setting: Setting, scope: _Service, findings: Findings) -> VirtualServer:
     block, key, globals_ = scope.block, scope.key, scope.globals
+    scope = scope._replace(method=_method(block, setting.node.keyword, findings))
     members = _members(scope, findings)
-    _method(block, setting.node.keyword, findings)
     quorum = _quorum(block, members, findings)
     return VirtualServer(
         service=VirtualService(
@@ -169,32 +174,36 @@ def _transport(setting: Setting, block: Settings, findings: Findings) -> Transpo
     return Transport[written or "UDP"]
 
 
-def _method(block: Settings, keyword: Word, findings: Findings) -> None:
-    """Only direct routing is done; every other method, keepalived's default too, is an error."""
+def _method(block: Settings, keyword: Word, findings: Findings) -> LvsMethod:
+    """The service's method; NAT, which is keepalived's default too, is an error."""
     setting = block.last("lvs_method")
     if setting is not None:
-        _direct(setting, findings)
-        return
+        return _done(setting, findings)
     if not block.absent("lvs_method"):
-        return
+        return DIRECT
     reals = block.all("real_server")
     sorry = block.has("sorry_server") and not block.has("sorry_server_lvs_method")
     if sorry or not reals or not all(_own_method(real) for real in reals):
         text = "no lvs_method: keepalived takes NAT then, which is not supported"
         findings.error(keyword.location, text, "add a line with lvs_method DR", keyword.width)
+    return DIRECT
 
 
 def _own_method(real: Setting) -> bool:
     return any(node.keyword.text == "lvs_method" for node in real.block)
 
 
-def _direct(setting: Setting, findings: Findings) -> None:
-    if setting.value != "DR":
-        word = setting.node.values[0]
-        text = f"{setting.node.keyword.text} {word.text} is not supported; Pointsman does direct routing"
-        findings.error(
-            word.location, text, "write lvs_method DR, and set the real servers up for it", word.width
-        )
+def _done(setting: Setting, findings: Findings) -> LvsMethod:
+    """The method that is written here, if it is done."""
+    method = cast(LvsMethod, setting.value)
+    if method.forwarding is not Forwarding.MASQ:
+        return method
+    word = setting.node.values[0]
+    text = (
+        f"{setting.node.keyword.text} {word.text} is not supported; Pointsman does direct routing and tunnels"
+    )
+    findings.error(word.location, text, "write lvs_method DR, and set the real servers up for it", word.width)
+    return DIRECT
 
 
 def _persistence(block: Settings, keyword: Word, key: ServiceKey, findings: Findings) -> int | None:
@@ -282,26 +291,30 @@ def _alerts(block: Settings, globals_: Settings, otherwise: bool) -> bool:
 
 def _sorry_server(scope: _Service, findings: Findings) -> RealServer | None:
     setting = scope.block.last("sorry_server")
-    method = scope.block.last("sorry_server_lvs_method")
-    if method is not None:
-        _direct(method, findings)
+    written = scope.block.last("sorry_server_lvs_method")
+    method = _done(written, findings) if written is not None else scope.method
     if setting is None:
         return None
-    return RealServer(key=_server_key(setting, scope, findings), forwarding=Forwarding.ROUTE)
+    key = _server_key(setting, scope, method, findings)
+    return RealServer(key=key, forwarding=method.forwarding, tunnel=method.tunnel)
 
 
-def _server_key(setting: Setting, scope: _Service, findings: Findings) -> ServerKey:
-    """The real server's key; with direct routing its port is the service's."""
+def _server_key(setting: Setting, scope: _Service, method: LvsMethod, findings: Findings) -> ServerKey:
+    """The real server's key; its port is the service's."""
     address, port = cast("tuple[Address, int | None]", setting.value)
     if port is not None and port != scope.port and _forced(scope):
         word = setting.node.values[1]
         findings.warning(
             word.location,
-            f"direct routing does not change ports: {address} gets packets at port {scope.port}, not {port}",
+            f"{_WAYS[method.forwarding]} not change ports: "
+            f"{address} gets packets at port {scope.port}, not {port}",
             f"write {scope.port}, and let the server listen there",
             word.width,
         )
     return ServerKey(address, scope.port)
+
+
+_WAYS = {Forwarding.ROUTE: "direct routing does", Forwarding.TUNNEL: "tunnels do"}
 
 
 def _forced(scope: _Service) -> bool:
@@ -327,10 +340,9 @@ def _members(scope: _Service, findings: Findings) -> tuple[PoolMember, ...]:
 
 def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember:
     own = read_block(setting.block, "real_server", findings)
-    key = _server_key(setting, scope, findings)
-    method = own.last("lvs_method")
-    if method is not None:
-        _direct(method, findings)
+    method_written = own.last("lvs_method")
+    method = _done(method_written, findings) if method_written is not None else scope.method
+    key = _server_key(setting, scope, method, findings)
     written = inherited("weight", int, own, scope.block)
     weight = 1 if written is None else written
     port = cast("tuple[Address, int | None]", setting.value)[1]
@@ -342,7 +354,8 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
     return PoolMember(
         server=RealServer(
             key=key,
-            forwarding=Forwarding.ROUTE,
+            forwarding=method.forwarding,
+            tunnel=method.tunnel,
             weight=weight,
             upper_threshold=own.get("uthreshold", int) or 0,
             lower_threshold=_lower_threshold(own, findings),

@@ -14,7 +14,7 @@ from pointsman.model.address import Address
 from pointsman.model.checks import NetworkCheck
 from pointsman.model.config import Config, MailTls
 from pointsman.model.health import VirtualServer
-from pointsman.model.service import SCHEDULERS, ServiceKey
+from pointsman.model.service import SCHEDULERS, Forwarding, ServiceKey
 from pointsman.model.vrrp import VrrpInstance
 
 _INSTANCE = len("vrrp_instance")
@@ -169,9 +169,10 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
     virtual = server.service.key.address
     for member in server.members:
         address = member.server.key.address
-        if virtual is not None and type(address) is not type(virtual):
+        direct = member.server.forwarding is not Forwarding.TUNNEL
+        if direct and virtual is not None and type(address) is not type(virtual):
             text = f"real server {address} and virtual server {server.service.key} are of different families"
-            findings.error(member.location, text, "use addresses of one family", _MEMBER)
+            findings.error(member.location, text, "use addresses of one family, or lvs_method TUN", _MEMBER)
         if _not_unicast(address):
             text = f"the real server {address} is no unicast address"
             findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)

@@ -13,6 +13,7 @@ from pointsman.conf.problems import Findings
 from pointsman.model.address import Address, Network
 from pointsman.model.config import Config
 from pointsman.model.location import Location
+from pointsman.model.service import Forwarding
 from pointsman.model.vrrp import VrrpInstance
 
 _MEMBER = len("real_server")
@@ -29,6 +30,8 @@ def check_on_link(config: Config, findings: Findings) -> None:
     outside: dict[Address, list[Location | None]] = {}
     for server in config.virtual_servers:
         for member in server.members:
+            if member.server.forwarding is not Forwarding.ROUTE:
+                continue
             address = member.server.key.address
             if not any(address.version == network.version and address in network for network in networks):
                 outside.setdefault(address, []).append(member.location)

@@ -11,6 +11,7 @@ from pointsman.conf.table import TABLE, closest, homes
 from pointsman.conf.tokens import Word
 from pointsman.conf.tree import Node
 from pointsman.conf.values import Anything, BadValueError, Choice
+from pointsman.conf.values_lvs import Method
 from pointsman.model.address import Address
 from pointsman.model.location import Location
 
@@ -98,7 +99,7 @@ def value_problem(findings: Findings, node: Node, error: BadValueError, kind: ob
     word = node.values[error.index] if error.index < len(node.values) else node.keyword
     likely = (
         closest(word.text.upper(), kind.choices) or closest(word.text, kind.choices)
-        if isinstance(kind, Choice)
+        if isinstance(kind, Choice | Method) and error.index == 0
         else ""
     )
     name = node.keyword.text

@@ -11,7 +11,7 @@ from pointsman.conf.show_vrrp import instance_lines, static_blocks, virtual_inte
 from pointsman.model.checks import ClientCertificate, HttpCheck
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
-from pointsman.model.service import ServerKey, VirtualService
+from pointsman.model.service import Forwarding, RealServer, ServerKey, TunnelChecksum, VirtualService
 
 
 def show(config: Config) -> str:
@@ -116,7 +116,7 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
         yield "ip_family inet6"
     yield f"lvs_sched {service.scheduler}"
     yield from sorted(service.flags)
-    yield "lvs_method DR"
+    yield f"lvs_method {_method(_usual_method(server))}"
     if service.persistence is not None:
         yield f"persistence_timeout {service.persistence}"
     if service.persistence_prefix is not None:
@@ -144,8 +144,28 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
         yield "sorry_server_inhibit"
     if server.sorry_server is not None:
         yield f"sorry_server {_server(server, server.sorry_server.key)}"
+        if _method(server.sorry_server) != _method(_usual_method(server)):
+            yield f"sorry_server_lvs_method {_method(server.sorry_server)}"
     for member in server.members:
-        yield from block(f"real_server {_server(server, member.server.key)}", _member(member))
+        own = _method(member.server)
+        yield from block(
+            f"real_server {_server(server, member.server.key)}",
+            _member(member, "" if own == _method(_usual_method(server)) else own),
+        )
+
+
+def _usual_method(server: VirtualServer) -> RealServer | None:
+    """One that has the method of the service: of the first real server, if there is any."""
+    return server.members[0].server if server.members else server.sorry_server
+
+
+def _method(server: RealServer | None) -> str:
+    if server is None or server.forwarding is not Forwarding.TUNNEL:
+        return "DR"
+    tunnel = server.tunnel
+    port = f" port {tunnel.port}" if tunnel.port else ""
+    checksum = "" if tunnel.checksum is TunnelChecksum.NONE else f" {tunnel.checksum.value}"
+    return f"TUN type {tunnel.type.value}{port}{checksum}"
 
 
 def _server(virtual: VirtualServer, key: ServerKey) -> str:
@@ -157,8 +177,11 @@ def _endpoint(address: object, port: int) -> str:
     return f"{address} {port}" if port else str(address)
 
 
-def _member(member: PoolMember) -> Iterator[str]:
+def _member(member: PoolMember, method: str) -> Iterator[str]:
+    """`method`: empty when it is that of the service."""
     server = member.server
+    if method:
+        yield f"lvs_method {method}"
     yield f"weight {server.weight}"
     if server.upper_threshold:
         yield f"uthreshold {server.upper_threshold}"

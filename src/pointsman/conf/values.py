@@ -161,8 +161,6 @@ class Choice(NamedTuple):
     choices: tuple[str, ...]
     any_case: bool = False
     words: int = 1
-    refused: tuple[str, ...] = ()
-    """Words of the language that are read, so that a better place can refuse them; nobody is led to them."""
 
     @property
     def wants(self) -> str:
@@ -170,7 +168,7 @@ class Choice(NamedTuple):
 
     def read(self, words: Sequence[str]) -> object:
         text = _one(words, self.wants)
-        for choice in (*self.choices, *self.refused):
+        for choice in self.choices:
             if choice == text or (self.any_case and choice.lower() == text.lower()):
                 return choice
         raise BadValueError(f"it wants {self.wants}")

@@ -14,6 +14,7 @@ from pointsman.conf.values import (
     Seconds,
     Text,
 )
+from pointsman.conf.values_lvs import Method
 from pointsman.conf.words_checks import inherited_words, log_all_failures
 
 _VS, _RS = "virtual_server", "real_server"
@@ -23,14 +24,14 @@ _MONTH = 31 * 86400
 SCHEDULERS = Choice(
     ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos")
 )
-METHODS = Choice(("DR",), refused=("TUN", "NAT"))
+METHODS = Method()
 TRANSPORTS = Choice(("TCP", "UDP", "SCTP"), any_case=True)
 
 
 LVS: list[Keyword] = [
     honoured(_VS, "lvs_sched", SCHEDULERS, "Scheduler.", "wlc"),
     honoured(_VS, "lb_algo", SCHEDULERS, "Old spelling of lvs_sched.", "wlc", same_as="lvs_sched"),
-    honoured(_VS, "lvs_method", METHODS, "Forwarding method; Pointsman does DR.", "NAT"),
+    honoured(_VS, "lvs_method", METHODS, "Forwarding method; Pointsman does DR and TUN.", "NAT"),
     honoured(_VS, "lb_kind", METHODS, "Old spelling of lvs_method.", "NAT", same_as="lvs_method"),
     honoured(_VS, "protocol", TRANSPORTS, "Transport; UDP if missing!", "UDP"),
     honoured(

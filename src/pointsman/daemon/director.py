@@ -13,6 +13,7 @@ import logging
 import signal
 import socket
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -33,6 +34,7 @@ from pointsman.daemon.watchman import Watchman
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator
+from pointsman.model.address import Address
 from pointsman.model.service import Forwarding
 from pointsman.model.traffic import Connection
 from pointsman.net.addresses import addresses
@@ -255,13 +257,11 @@ class Director:
 
     def _watch(self) -> None:
         """Follow the neighbours of whoever is in the table now."""
-        addresses = {
-            server.key.address
-            for entry in self._plane.read()
-            for server in entry.servers
-            if server.forwarding is Forwarding.ROUTE
-        }
-        self._apply_hops(self._watcher.watch(addresses))
+        found: defaultdict[Forwarding, set[Address]] = defaultdict(set)
+        for entry in self._plane.read():
+            for server in entry.servers:
+                found[server.forwarding].add(server.key.address)
+        self._apply_hops(self._watcher.watch(found[Forwarding.ROUTE], found[Forwarding.TUNNEL]))
 
     def _apply_hops(self, hops: list[NextHop]) -> None:
         if not hops:

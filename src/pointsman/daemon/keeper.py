@@ -29,7 +29,7 @@ from pointsman.model.config import Config
 from pointsman.model.naming import server_name, service_name
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal
 from pointsman.model.override import Override
-from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable
+from pointsman.model.service import Forwarding, ServiceEntry, ServiceKey, ServiceTable
 
 log = logging.getLogger("director")
 
@@ -341,6 +341,8 @@ class Keeper:
                         {
                             "server": str(server.key),
                             "weight": server.weight if server.key in present else None,
+                            "forwarding": server.forwarding.value,
+                            "tunnel": str(server.tunnel) if server.forwarding is Forwarding.TUNNEL else "",
                             "next_hop": next_hops.get(str(server.key.address), ""),
                             **_health(health[key, server.key]),
                             "by_hand": self._by_hand((key, server.key), now),

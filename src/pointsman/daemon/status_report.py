@@ -60,11 +60,12 @@ def sessions(config: Config, told: Mapping[str, SessionChanged]) -> list[dict[st
 
 
 def hop_text(hop: NextHop) -> str:
-    """`52:54:00:ba:3d:b9 eth8`."""
+    """`52:54:00:ba:3d:b9 eth8`, and through whom when that is not the server itself."""
     if hop.destination is None:
         return "not resolved"
     try:
         name = socket.if_indextoname(hop.index)
     except OSError:
         name = f"interface {hop.index}"
-    return f"{hop.destination.hex(':')} {name}"
+    through = f" through {hop.gateway}" if hop.gateway is not None else ""
+    return f"{hop.destination.hex(':')} {name}{through}"

@@ -29,7 +29,10 @@ class Attachment(msgspec.Struct, frozen=True):
 
 
 class NextHop(msgspec.Struct, frozen=True):
-    """How frames for a real server leave: interface and both MAC addresses (6 bytes each)."""
+    """How frames for a real server leave: interface and both MAC addresses (6 bytes each).
+
+    With a `gateway` it is that one's MAC address, and only a tunnel reaches the server.
+    """
 
     address: Address
     index: int
@@ -42,6 +45,10 @@ class NextHop(msgspec.Struct, frozen=True):
     """The interface's; 0: not known, nothing is too big."""
     route_mtu: int = 0
     """The route's to this address, where it has one."""
+    gateway: Address | None = None
+    """None: the real server is on-link."""
+    own_address: Address | None = None
+    """What the kernel would send from; the outer source of a tunnel."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):

@@ -187,7 +187,9 @@ def _service(entry: ServiceEntry, described: dict[str, Any]) -> ServiceFact:
         managed=bool(described.get("managed")),
         scheduler=entry.service.scheduler,
         persistence=entry.service.persistence,
-        servers=tuple(_server(item, forwarding.get(item["server"], "Route")) for item in listed),
+        servers=tuple(
+            _server(item, forwarding.get(item["server"], item.get("forwarding", "Route"))) for item in listed
+        ),
     )
 
 

@@ -36,6 +36,50 @@ class Forwarding(enum.Enum):
     LOCAL = "Local"
 
 
+class TunnelType(enum.Enum):
+    """What is put around a packet for a tunnelled real server; values are ipvsadm's."""
+
+    IPIP = "ipip"
+    GUE = "gue"
+    GRE = "gre"
+
+
+class TunnelChecksum(enum.Enum):
+    """Of GUE's UDP header or of GRE; values are keepalived's words, and ipvsadm's behind `--tun-`."""
+
+    NONE = "nocsum"
+    FULL = "csum"
+    REMOTE = "remcsum"
+
+
+class Tunnel(msgspec.Struct, frozen=True, gc=False):
+    """How packets travel to a real server with Forwarding.TUNNEL."""
+
+    type: TunnelType = TunnelType.IPIP
+    port: int = 0
+    """The real server's UDP port, of GUE only."""
+    checksum: TunnelChecksum = TunnelChecksum.NONE
+
+    def overhead(self, version: int) -> int:
+        """Bytes in front of a packet, when the real server's address is of this IP version."""
+        match self.type:
+            case TunnelType.GUE:
+                between = 12
+            case TunnelType.GRE:
+                between = 8 if self.checksum is TunnelChecksum.FULL else 4
+            case TunnelType.IPIP:
+                between = 0
+        return (40 if version == 6 else 20) + between
+
+    def __str__(self) -> str:
+        words = [self.type.value]
+        if self.type is TunnelType.GUE:
+            words.append(str(self.port))
+        if self.checksum is not TunnelChecksum.NONE:
+            words.append(self.checksum.value)
+        return " ".join(words)
+
+
 class ServiceKey(msgspec.Struct, frozen=True, gc=False):
     """What a client addresses: transport + VIP + port (0: every port), or a firewall mark.
 
@@ -108,6 +152,8 @@ class RealServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     key: ServerKey
     forwarding: Forwarding = Forwarding.ROUTE
+    tunnel: Tunnel = Tunnel()
+    """With Forwarding.TUNNEL only."""
     weight: int = 1
     upper_threshold: int = 0
     """Connections above which no new one is sent here; 0: no limit."""

@@ -1,7 +1,8 @@
 """How real servers are reached: interface and MAC addresses, kept up to date from the kernel's own tables.
 
-Direct routing rewrites MAC addresses outside the kernel's IP stack, so nobody else asks for them, notices
-that they have changed or keeps the kernel's entries fresh. The watcher does all three through rtnetlink(7).
+Direct routing wants the real server itself on-link; a tunnel may go through its route's gateway. Both write
+MAC addresses outside the kernel's IP stack, so nobody else asks for them, notices that they have changed or
+keeps the kernel's entries fresh. The watcher does all three through rtnetlink(7).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _RTM_NEWADDR, _RTM_DELADDR = 20, 21
 _RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_NEWNEIGH, _RTM_DELNEIGH, _RTM_GETNEIGH = 28, 29, 30
 _PATH_CHANGES = {_RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_DELROUTE}
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_METRICS, _RTA_VIA = 1, 4, 5, 8, 18
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_METRICS, _RTA_VIA = 1, 4, 5, 7, 8, 18
 _RTAX_MTU = 2
 _RTN_UNICAST, _RTN_LOCAL = 1, 2
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -58,6 +59,8 @@ class _Path(msgspec.Struct, frozen=True):
     """An address of this host."""
     mtu: int = 0
     """The route's own; 0: it has none."""
+    gateway: Address | None = None
+    own_address: Address | None = None
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -73,6 +76,10 @@ class _Entry(msgspec.Struct, frozen=True):
 
 def _family(address: Address) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def _address(packed: bytes) -> Address | None:
+    return ipaddress.ip_address(packed) if len(packed) in (4, 16) else None
 
 
 class NeighbourWatcher:
@@ -94,6 +101,10 @@ class NeighbourWatcher:
             | NetlinkMonitor.IPV6_ROUTE
         )
         self._watched: frozenset[Address] = frozenset()
+        self._direct: frozenset[Address] = frozenset()
+        self._tunnelled: frozenset[Address] = frozenset()
+        self._neighbours: frozenset[tuple[int, Address]] = frozenset()
+        """Whose MAC addresses are wanted, and on which interface."""
         self._links: dict[int, Link] = {}
         self._paths: dict[Address, _Path] = {}
         self._entries: dict[tuple[int, Address], _Entry] = {}
@@ -112,12 +123,14 @@ class NeighbourWatcher:
         """When `refresh` wants to be called; None: nothing is watched."""
         return self._deadline
 
-    def watch(self, addresses: Iterable[Address]) -> list[NextHop]:
+    def watch(self, direct: Iterable[Address], tunnelled: Iterable[Address] = ()) -> list[NextHop]:
         """Follow exactly these addresses from now on, and ask for those that are not known.
 
+        `direct` are reached by direct routing, `tunnelled` may be behind a gateway.
         Returns the next hop of every new one, as far as it is known already.
         """
-        self._watched = frozenset(addresses)
+        self._direct, self._tunnelled = frozenset(direct), frozenset(tunnelled)
+        self._watched = self._direct | self._tunnelled
         self._reported = {key: hop for key, hop in self._reported.items() if key in self._watched}
         if not self._watched:
             self._deadline = None
@@ -144,7 +157,11 @@ class NeighbourWatcher:
             elif message.type in (_RTM_NEWNEIGH, _RTM_DELNEIGH):
                 self._take_entry(message)
         if paths_changed:
-            self._paths = {address: self._look_up(address) for address in self._watched}
+            known = self._neighbours
+            self._look_all_up()
+            if not self._neighbours <= known:
+                self._read_entries()
+                self._ask_soon()
         return self._changes()
 
     def refresh(self, now: float) -> list[NextHop]:
@@ -156,14 +173,30 @@ class NeighbourWatcher:
         return changed
 
     def problems(self) -> dict[Address, str]:
-        """Addresses that direct routing cannot reach, each with the reason and the way out."""
-        return {address: path.problem for address, path in self._paths.items() if path.problem}
+        """Addresses that cannot be reached as they have to be, each with the reason and the way out."""
+        found = {address: path.problem for address, path in self._paths.items() if path.problem}
+        for address in sorted(self._direct, key=str):
+            path = self._paths.get(address, _Path())
+            if path.gateway is not None:
+                found[address] = self._off_link(address, path)
+        return found
 
     def _read_everything(self) -> None:
         self._links = {link.index: link for link in links(self._netlink).values()}
+        self._look_all_up()
+        self._read_entries()
+
+    def _look_all_up(self) -> None:
         self._paths = {address: self._look_up(address) for address in self._watched}
+        self._neighbours = frozenset(
+            (path.index, path.gateway or address)
+            for address, path in self._paths.items()
+            if path.gateway is None or address in self._tunnelled
+        )
+
+    def _read_entries(self) -> None:
         self._entries.clear()
-        for family in {_family(address) for address in self._watched}:
+        for family in {_family(address) for _, address in self._neighbours}:
             for message in self._netlink.dump(_RTM_GETNEIGH, _NEIGHBOUR.pack(family, 0, 0, 0, 0)):
                 self._take_entry(message)
 
@@ -185,19 +218,23 @@ class NeighbourWatcher:
             return _Path(
                 problem=f"no unicast route to real server {address}; add its network to an interface"
             )
-        if _RTA_GATEWAY in found or _RTA_VIA in found:
-            return _Path(problem=self._off_link(address, index, found.get(_RTA_GATEWAY, b"")))
         metrics = attributes(found.get(_RTA_METRICS, b""), 0)
-        return _Path(index=index, mtu=int.from_bytes(metrics.get(_RTAX_MTU, b""), sys.byteorder))
+        return _Path(
+            index=index,
+            mtu=int.from_bytes(metrics.get(_RTAX_MTU, b""), sys.byteorder),
+            # RTA_VIA: the gateway's family in two bytes, then its address.
+            gateway=_address(found.get(_RTA_GATEWAY, b"") or found.get(_RTA_VIA, b"")[2:]),
+            own_address=_address(found.get(_RTA_PREFSRC, b"")),
+        )
 
-    def _off_link(self, address: Address, index: int, gateway: bytes) -> str:
-        link = self._links.get(index)
-        through = f" through {ipaddress.ip_address(gateway)}" if len(gateway) in (4, 16) else ""
-        name = link.name if link else f"interface {index}"
+    def _off_link(self, address: Address, path: _Path) -> str:
+        link = self._links.get(path.index)
+        name = link.name if link else f"interface {path.index}"
         return (
-            f"real server {address} is not on-link: the route goes{through} by {name}; "
+            f"real server {address} is not on-link: the route goes through {path.gateway} by {name}; "
             "direct routing needs director and real server on one network segment: "
-            "give the interface a prefix that holds both, or a route to it without a gateway"
+            "give the interface a prefix that holds both, or a route to it without a gateway, "
+            "or forward to it in a tunnel (lvs_method TUN)"
         )
 
     def _take_entry(self, message: Message) -> None:
@@ -209,7 +246,7 @@ class NeighbourWatcher:
         if len(packed) not in (4, 16):
             return
         key = (index, ipaddress.ip_address(packed))
-        if key[1] not in self._watched:
+        if key not in self._neighbours:
             return
         before = self._entries.pop(key, _Entry())
         entry = _Entry()
@@ -225,15 +262,15 @@ class NeighbourWatcher:
 
     def _ask(self) -> None:
         requests = []
-        for address, path in self._paths.items():
-            entry = self._entries.get((path.index, address), _Entry())
-            link = self._links.get(path.index)
-            if path.local or link is None or not link.running:
+        for index, address in self._neighbours:
+            entry = self._entries.get((index, address), _Entry())
+            link = self._links.get(index)
+            if link is None or not link.running:
                 continue
             if entry.destination is None:
-                requests.append(self._request(address, path.index, 0, _NTF_USE, b""))
+                requests.append(self._request(address, index, 0, _NTF_USE, b""))
             elif entry.state & _NUD_STALE:
-                requests.append(self._request(address, path.index, _NUD_PROBE, 0, entry.mac))
+                requests.append(self._request(address, index, _NUD_PROBE, 0, entry.mac))
         # A refusal (the interface has just gone) is no matter: the next round asks again.
         self._netlink.batch(requests)
 
@@ -249,11 +286,20 @@ class NeighbourWatcher:
         if path.local:
             return NextHop(address, 0, _NO_MAC, None, local=True)
         link = self._links.get(path.index)
-        if link is None or len(link.mac) != 6:
+        beyond = path.gateway is not None and address not in self._tunnelled
+        if link is None or len(link.mac) != 6 or beyond:
             return NextHop(address, path.index, _NO_MAC, None)
-        entry = self._entries.get((path.index, address), _Entry())
-        destination = entry.destination if link.running else None
-        return NextHop(address, path.index, link.mac, destination, mtu=link.mtu, route_mtu=path.mtu)
+        entry = self._entries.get((path.index, path.gateway or address), _Entry())
+        return NextHop(
+            address,
+            path.index,
+            link.mac,
+            entry.destination if link.running else None,
+            mtu=link.mtu,
+            route_mtu=path.mtu,
+            gateway=path.gateway,
+            own_address=path.own_address,
+        )
 
     def _changes(self) -> list[NextHop]:
         current = {address: self._hop(address) for address in self._watched}

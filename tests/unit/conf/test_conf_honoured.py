@@ -339,10 +339,6 @@ NOTHING = {
     "vrrp_instance.strict_mode",
     "vrrp_instance.accept",
     "vrrp_instance.preempt",
-    "virtual_server.lvs_method",
-    "virtual_server.lb_kind",
-    "virtual_server.sorry_server_lvs_method",
-    "real_server.lvs_method",
     "virtual_server.ip_family",
 }
 """Words that forbid, or say what is so anyway; SILENT tells why."""

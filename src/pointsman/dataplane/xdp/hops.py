@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import msgspec
+
 from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp.layout import (
     DEST_AVAILABLE,
     DEST_LOCAL,
     DEST_RESETS,
     DEST_RESOLVED,
+    DEST_TUNNEL,
     DEST_WATCHED,
     LARGEST_PACKET,
 )
-from pointsman.dataplane.xdp.remotes import address_at
+from pointsman.dataplane.xdp.remotes import address_at, tunnel_bits, tunnel_of, write_source
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.address import Address
+from pointsman.model.service import RealServer
 
 
 class NextHops:
@@ -46,10 +50,19 @@ class NextHops:
         for hop in hops:
             address = hop.address
             if hop.destination is not None and not announce(hop):
-                hop = NextHop(address, hop.index, hop.source, None)
+                hop = msgspec.structs.replace(hop, destination=None)
             self._hops[address] = hop
             for index in self._users.get(address, ()):
                 self.write(index, keep_availability=True)
+
+    def choose(self, index: int, server: RealServer) -> None:
+        """The entry's server is reached by direct routing, or in this tunnel, from now on."""
+        dest, remote = self._tables.dests[index], self._tables.remotes[index]
+        wanted = tunnel_bits(server)
+        if (remote.tunnel, remote.tunnel_port) != wanted:
+            dest.way &= ~(DEST_RESOLVED | DEST_TUNNEL)  # nothing is sent in between
+            remote.tunnel, remote.tunnel_port = wanted
+            self.write(index, keep_availability=True)
 
     def write(self, index: int, keep_availability: bool = False) -> None:
         """Fill the entry in; without `keep_availability` its server is in force from now on."""
@@ -61,10 +74,21 @@ class NextHops:
             dest.way = dest.way & ~DEST_AVAILABLE | available
         elif hop.local:
             dest.way = DEST_LOCAL | available
-        elif hop.destination is None:
-            dest.way = available
         else:
-            dest.frame = int.from_bytes(hop.destination + hop.source[:2], "little")
-            dest.route_mtu = min(hop.route_mtu or LARGEST_PACKET, LARGEST_PACKET)
-            dest.mtu = min(hop.mtu or LARGEST_PACKET, dest.route_mtu)
-            dest.way = int.from_bytes(hop.source[2:], "little") | hop.index << 32 | DEST_RESOLVED | available
+            dest.way = self._route(index, hop) | available
+
+    def _route(self, index: int, hop: NextHop) -> int:
+        """Fill in how the server is reached; its `way`, 0 when it is not."""
+        dest, remote = self._tables.dests[index], self._tables.remotes[index]
+        tunnel = tunnel_of(remote)
+        if hop.destination is None or (hop.gateway if tunnel is None else not hop.own_address):
+            return 0
+        route_mtu = min(hop.route_mtu or LARGEST_PACKET, LARGEST_PACKET)
+        mtu, known = min(hop.mtu or LARGEST_PACKET, route_mtu), DEST_RESOLVED
+        if tunnel is not None:
+            write_source(remote, hop.own_address)
+            mtu = max(mtu - tunnel.overhead(hop.address.version), 0)
+            route_mtu, known = mtu, DEST_TUNNEL
+        dest.frame = int.from_bytes(hop.destination + hop.source[:2], "little")
+        dest.mtu, dest.route_mtu = mtu, route_mtu
+        return int.from_bytes(hop.source[2:], "little") | hop.index << 32 | known

@@ -25,6 +25,8 @@ DEST_RESOLVED = 1 << 62
 DEST_LOCAL = 1 << 61
 DEST_RESETS = 1 << 60
 DEST_WATCHED = 1 << 59
+DEST_TUNNEL = 1 << 58
+TUNNEL_KIND, TUNNEL_CHECKSUM, TUNNEL_REMOTE_CHECKSUM = 0x0F, 0x10, 0x20
 DEADLINE_MASK = (1 << 22) - 1
 LONGEST_TIMEOUT = (1 << 21) - 1
 WORD_DYING = (1 << 64) - 1
@@ -100,7 +102,7 @@ class Dest(ctypes.Structure):
         ("weight", u32),
         ("deleted_at", u32),
         ("sequence", u64),
-        ("forwarding", u32),
+        ("spare", u32),
         ("last_weight", u32),
         ("block", u32),
         ("mtu", u16),
@@ -116,7 +118,6 @@ class Dest(ctypes.Structure):
     weight: int
     sequence: int
     deleted_at: int
-    forwarding: int
     last_weight: int
     block: int
     mtu: int
@@ -130,15 +131,13 @@ class Remote(ctypes.Structure):
         ("family", u8),
         ("tunnel", u8),
         ("tunnel_port", u16),
-        ("tunnel_mtu", u32),
-        ("spare", u32 * 6),
+        ("spare", u32 * 7),
     )
     address: ctypes.Array[ctypes.c_uint8]
     source: ctypes.Array[ctypes.c_uint8]
     family: int
     tunnel: int
     tunnel_port: int
-    tunnel_mtu: int
 
 
 class Member(ctypes.Structure):

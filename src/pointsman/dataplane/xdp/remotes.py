@@ -1,11 +1,23 @@
-"""Where a real server is, as struct remote keeps it."""
+"""Where a real server is and what its packets travel in, as struct remote keeps it."""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 
-from pointsman.dataplane.xdp.layout import Remote
+from pointsman.dataplane.xdp.layout import TUNNEL_CHECKSUM, TUNNEL_KIND, TUNNEL_REMOTE_CHECKSUM, Remote
 from pointsman.model.address import Address
+from pointsman.model.service import Forwarding, RealServer, Tunnel, TunnelChecksum, TunnelType
+
+_KINDS = {TunnelType.IPIP: 1, TunnelType.GUE: 2, TunnelType.GRE: 3}
+_TYPES = {number: kind for kind, number in _KINDS.items()}
+_CHECKSUMS = {
+    TunnelChecksum.NONE: 0,
+    TunnelChecksum.FULL: TUNNEL_CHECKSUM,
+    # What comes from outside has its checksum already: IPVS computes the outer one then (ipvs_gue_encap()).
+    TunnelChecksum.REMOTE: TUNNEL_CHECKSUM | TUNNEL_REMOTE_CHECKSUM,
+}
+_WORDS = {flags: checksum for checksum, flags in _CHECKSUMS.items()}
 
 
 def write_address(remote: Remote, address: Address) -> None:
@@ -18,3 +30,25 @@ def address_at(remote: Remote) -> Address:
     """The server's address."""
     packed = bytes(remote.address)
     return ipaddress.IPv6Address(packed) if remote.family == 6 else ipaddress.IPv4Address(packed[:4])
+
+
+def write_source(remote: Remote, address: Address | None) -> None:
+    """Where a tunnel's packets come from."""
+    packed = address.packed if address is not None else b""
+    remote.source[:] = list(packed.ljust(16, b"\0"))
+
+
+def tunnel_bits(server: RealServer) -> tuple[int, int]:
+    """The fields `tunnel` and `tunnel_port` of this server."""
+    if server.forwarding is not Forwarding.TUNNEL:
+        return 0, 0
+    tunnel = server.tunnel
+    return _KINDS[tunnel.type] | _CHECKSUMS[tunnel.checksum], socket.htons(tunnel.port)
+
+
+def tunnel_of(remote: Remote) -> Tunnel | None:
+    """None: the server is reached by direct routing."""
+    if not remote.tunnel:
+        return None
+    checksum = _WORDS[remote.tunnel & (TUNNEL_CHECKSUM | TUNNEL_REMOTE_CHECKSUM)]
+    return Tunnel(_TYPES[remote.tunnel & TUNNEL_KIND], socket.ntohs(remote.tunnel_port), checksum)

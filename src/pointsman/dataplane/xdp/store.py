@@ -32,7 +32,7 @@ from pointsman.dataplane.xdp.layout import (
 )
 from pointsman.dataplane.xdp.lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.marks import MarkedFronts
-from pointsman.dataplane.xdp.remotes import address_at, write_address
+from pointsman.dataplane.xdp.remotes import address_at, tunnel_of, write_address
 from pointsman.dataplane.xdp.rosters import (
     MAX_COUNT,
     Place,
@@ -41,12 +41,14 @@ from pointsman.dataplane.xdp.rosters import (
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.totals import Totals
 from pointsman.model.service import (
+    Forwarding,
     RealServer,
     ServerKey,
     ServiceEntry,
     ServiceKey,
     ServiceTable,
     Transport,
+    Tunnel,
     VirtualService,
 )
 from pointsman.model.traffic import Signs
@@ -206,9 +208,11 @@ class Store:
         return ServerKey(address_at(self._tables.remotes[index]), self._tables.dests[index].port)
 
     def _server_of(self, index: int) -> RealServer:
-        dest = self._tables.dests[index]
+        dest, tunnel = self._tables.dests[index], tunnel_of(self._tables.remotes[index])
         return RealServer(
             key=self.server_key(index),
+            forwarding=Forwarding.TUNNEL if tunnel else Forwarding.ROUTE,
+            tunnel=tunnel or Tunnel(),
             weight=dest.weight,
             upper_threshold=dest.upper,
             lower_threshold=dest.lower,
@@ -381,6 +385,7 @@ class Store:
         self._trash.discard(index)
         dest = self._tables.dests[index]
         dest.sequence, dest.last_weight = next(self._sequence), 0
+        self.hops.choose(index, server)
         self._write_limits(index, server, raised=True)
         self.hops.write(index)
         try:
@@ -391,9 +396,10 @@ class Store:
         self.totals.change(entry.service, index, -1)
 
     def _check(self, key: ServiceKey, server: RealServer) -> None:
-        if server.forwarding.value != "Route":
-            raise RefusedError("unsupported", "the XDP data plane forwards by direct routing only")
-        if key.ipv6 != (server.key.address.version == 6):
+        if server.forwarding not in (Forwarding.ROUTE, Forwarding.TUNNEL):
+            raise RefusedError("unsupported", "the XDP data plane forwards by direct routing or in tunnels")
+        mixed = key.ipv6 != (server.key.address.version == 6)
+        if mixed and server.forwarding is not Forwarding.TUNNEL:
             raise RefusedError("system", NOT_THIS_FAMILY)
         if not 0 <= server.weight < 1 << 31:
             raise RefusedError("unsupported", f"weight {server.weight}")
@@ -421,6 +427,7 @@ class Store:
             self._tables.loads[index].overloaded = 0
         after = [Place(index, server.weight) if place.dest == index else place for place in before]
         self.lists.switch(service, after)
+        self.hops.choose(index, server)
         self._write_limits(index, server, raised)
 
     def delete_server(self, key: ServiceKey, server: ServerKey) -> None:

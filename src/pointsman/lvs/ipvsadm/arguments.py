@@ -35,7 +35,17 @@ from pointsman.model.operations import (
     SetTimeouts,
     ZeroCounters,
 )
-from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.service import (
+    Forwarding,
+    RealServer,
+    ServerKey,
+    ServiceKey,
+    Transport,
+    Tunnel,
+    TunnelChecksum,
+    TunnelType,
+    VirtualService,
+)
 
 VIEWS = {
     "stats": View.STATS,
@@ -45,6 +55,13 @@ VIEWS = {
     "tun-info": View.TUNNEL,
 }
 """Options of -L; when several are given the first of these wins."""
+
+_TUNNEL_CHECKSUMS = {f"tun-{checksum.value}": checksum for checksum in TunnelChecksum}
+_TUNNEL_OPTIONS = {
+    TunnelType.IPIP: frozenset[str](),
+    TunnelType.GUE: frozenset({"tun-port", *_TUNNEL_CHECKSUMS}),
+    TunnelType.GRE: frozenset({"tun-nocsum", "tun-csum"}),
+}
 
 
 def parse(words: Sequence[str], resolver: values.Resolver) -> Command:
@@ -90,7 +107,8 @@ class _Line:
         self._server: ServerKey | None = None
         self._forwarding = Forwarding.ROUTE
         self._numbers = {"weight": 1, "u-threshold": 0, "l-threshold": 0}
-        self._tunnel_type = "ipip"
+        self._tunnel_type = TunnelType.IPIP
+        self._tunnel_port = 0
         self._timeouts: list[int] = []
         self._check_daemon_state(first.value)
 
@@ -174,22 +192,34 @@ class _Line:
                 raise CommandError("Different address family is allowed only for tunneling servers")
             if any(kind.startswith("tun-") for kind in self.kinds):
                 raise CommandError("Tunnel options conflict with forward method")
-        self._check_tunnel()
         server = RealServer(
             key=key,
             forwarding=self._forwarding,
+            tunnel=self._tunnel(),
             weight=self._numbers["weight"],
             upper_threshold=self._numbers["u-threshold"],
             lower_threshold=self._numbers["l-threshold"],
         )
         return Apply((AddServer if self.command == "add-server" else EditServer)(service, server))
 
-    def _check_tunnel(self) -> None:
-        if self._tunnel_type != "ipip":
-            raise CommandError(f"tunnel type `{self._tunnel_type}' is not supported; use ipip")
-        for kind in ("tun-port", "tun-nocsum", "tun-csum", "tun-remcsum"):
-            if kind in self.kinds:
-                raise CommandError(f"Illegal '{kind}' option with the 'ipip' tunnel type")
+    def _tunnel(self) -> Tunnel:
+        """The tunnel's type and options, checked in ipvsadm's order (tunnel_opt_check())."""
+        called, checksum = self._tunnel_type.value, ""
+        for kind in ("tun-port", *_TUNNEL_CHECKSUMS):
+            allowed = kind in _TUNNEL_OPTIONS[self._tunnel_type]
+            if kind == "tun-port" and allowed and kind not in self.kinds:
+                raise CommandError(f"You need to supply the '{kind}' option for the '{called}' tunnel type")
+            if kind not in self.kinds:
+                continue
+            if not allowed:
+                raise CommandError(f"Illegal '{kind}' option with the '{called}' tunnel type")
+            if checksum:
+                both = f"'{kind}' conflicts with the '{checksum}' option"
+                raise CommandError(f"The option {both} in the '{called}' tunnel type")
+            checksum = kind if kind in _TUNNEL_CHECKSUMS else ""
+        return Tunnel(
+            self._tunnel_type, self._tunnel_port, _TUNNEL_CHECKSUMS.get(checksum, TunnelChecksum.NONE)
+        )
 
     def _list_command(self) -> Command:
         grammar.check_list_views(self.kinds)
@@ -285,9 +315,16 @@ class _Line:
         self._numbers[kind] = number
 
     def take_tunnel_type(self, text: str) -> None:
-        if text not in ("ipip", "gue", "gre"):
-            raise CommandError("illegal tunnel type specified")
-        self._tunnel_type = text
+        try:
+            self._tunnel_type = TunnelType(text)
+        except ValueError:
+            raise CommandError("illegal tunnel type specified") from None
+
+    def take_tunnel_port(self, text: str) -> None:
+        number = values.number(text, 1, 65535)
+        if number is None:
+            raise CommandError("illegal tunnel port specified")
+        self._tunnel_port = number
 
     def check_number(self, called: str, low: int, high: int, text: str) -> None:
         """For options whose value nothing here uses."""
@@ -317,7 +354,7 @@ _TAKERS: dict[str, Callable[[_Line, str], None]] = {
     "u-threshold": lambda line, text: line.take_number("u-threshold", "u_threshold", text),
     "l-threshold": lambda line, text: line.take_number("l-threshold", "l_threshold", text),
     "tun-type": _Line.take_tunnel_type,
-    "tun-port": lambda line, text: line.check_number("tunnel port", 1, 65535, text),
+    "tun-port": _Line.take_tunnel_port,
     "syncid": lambda line, text: line.check_number("syncid", 0, 255, text),
     "sync-maxlen": lambda line, text: line.check_number("sync-maxlen", 1, 65535 - 28, text),
     "mcast-port": lambda line, text: line.check_number("mcast-port", 1, 65535, text),

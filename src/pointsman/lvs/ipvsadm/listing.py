@@ -19,6 +19,8 @@ from pointsman.model.service import (
     ServiceEntry,
     ServiceTable,
     Transport,
+    TunnelChecksum,
+    TunnelType,
     VirtualService,
 )
 from pointsman.model.traffic import Connection, Counters, ServerCounters, Traffic
@@ -62,6 +64,7 @@ METHOD_OPTION = {
     Forwarding.TUNNEL: "-i",
     Forwarding.MASQ: "-m",
 }
+CHECKSUM_MARK = {TunnelChecksum.NONE: "-c", TunnelChecksum.FULL: "+c", TunnelChecksum.REMOTE: "r+c"}
 SERVICE_OPTION = {Transport.TCP: "-t", Transport.UDP: "-u", Transport.SCTP: "--sctp-service"}
 
 
@@ -170,8 +173,8 @@ def _server_line(server: RealServer, counted: ServerCounters, name: str, view: V
         case View.PERSISTENT:
             return f"{head} {server.weight:<9} {counted.persistent:<11} {connected}"
         case View.TUNNEL:
-            tunnel = "ipip" if server.forwarding is Forwarding.TUNNEL else "n/a"
-            return f"{head} {server.forwarding.value:<7} {tunnel:<13} {server.weight:<6} {connected}"
+            info = _tunnel_info(server)
+            return f"{head} {server.forwarding.value:<7} {info:<13} {server.weight:<6} {connected}"
         case View.TABLE:
             return f"{head} {server.forwarding.value:<7} {server.weight:<6} {connected}"
 
@@ -192,8 +195,28 @@ def _rules(table: ServiceTable, names: Names | None) -> Iterator[str]:
         yield rule + (f" -b {flags}" if flags else "") + "\n"
         for server in sort_servers(list(reversed(entry.servers))):
             place = _place(server.key.address, server.key.port, key.transport, names)
-            tunnel = " --tun-type ipip" if server.forwarding is Forwarding.TUNNEL else ""
-            yield f"-a {where} -r {place} {METHOD_OPTION[server.forwarding]} -w {server.weight}{tunnel}\n"
+            method = METHOD_OPTION[server.forwarding]
+            yield f"-a {where} -r {place} {method} -w {server.weight}{_tunnel_options(server)}\n"
+
+
+def _tunnel_info(server: RealServer) -> str:
+    if server.forwarding is not Forwarding.TUNNEL:
+        return "n/a"
+    parts = [server.tunnel.type.value]
+    if server.tunnel.type is TunnelType.GUE:
+        parts.append(str(server.tunnel.port))
+    if server.tunnel.type is not TunnelType.IPIP:
+        parts.append(CHECKSUM_MARK[server.tunnel.checksum])
+    return ":".join(parts)
+
+
+def _tunnel_options(server: RealServer) -> str:
+    if server.forwarding is not Forwarding.TUNNEL:
+        return ""
+    tunnel = server.tunnel
+    options = f" --tun-type {tunnel.type.value}"
+    options += f" --tun-port {tunnel.port}" if tunnel.type is TunnelType.GUE else ""
+    return options + (f" --tun-{tunnel.checksum.value}" if tunnel.type is not TunnelType.IPIP else "")
 
 
 def _connection(item: Connection, names: Names | None) -> str:

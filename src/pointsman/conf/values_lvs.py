@@ -1,0 +1,86 @@
+"""The value of lvs_method: a forwarding method, and with TUN how packets travel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pointsman.conf.values import BadValueError, parse_port
+from pointsman.model.service import Forwarding, Tunnel, TunnelChecksum, TunnelType
+
+
+class LvsMethod(NamedTuple):
+    """What stands behind lvs_method."""
+
+    forwarding: Forwarding
+    tunnel: Tunnel = Tunnel()
+
+
+_METHODS = {"DR": Forwarding.ROUTE, "TUN": Forwarding.TUNNEL, "NAT": Forwarding.MASQ}
+_TYPES = {kind.value: kind for kind in TunnelType}
+_CHECKSUMS = {checksum.value: checksum for checksum in TunnelChecksum}
+
+
+class Method(NamedTuple):
+    """DR, or TUN with its options in any order, as keepalived reads them; NAT, which is refused elsewhere."""
+
+    wants: str = "DR or TUN [type ipip|gue port NUMBER|gre] [nocsum|csum|remcsum]"
+    words: int = 64
+    choices: tuple[str, ...] = ("DR", "TUN")
+    """What a misspelt method may have been meant for."""
+
+    def read(self, words: Sequence[str]) -> object:
+        if not words:
+            raise BadValueError(f"the value is missing; it wants {self.wants}")
+        if words[0] not in _METHODS:
+            raise BadValueError(f"it wants {' or '.join(self.choices)}")
+        method = _METHODS[words[0]]
+        if method is Forwarding.MASQ:
+            return LvsMethod(method)
+        if method is Forwarding.ROUTE and len(words) > 1:
+            raise BadValueError("it is an option of TUN", 1)
+        return LvsMethod(method, _tunnel(words))
+
+
+def _tunnel(words: Sequence[str]) -> Tunnel:
+    """The options behind TUN; the last of each kind counts."""
+    kind, port, checksum = TunnelType.IPIP, 0, TunnelChecksum.NONE
+    at = 1
+    while at < len(words):
+        word, behind = words[at], words[at + 1 : at + 2]
+        if word in _CHECKSUMS:
+            checksum = _CHECKSUMS[word]
+            at += 1
+            continue
+        if word not in ("type", "port"):
+            raise BadValueError("it wants type, port, nocsum, csum or remcsum", at)
+        if not behind:
+            raise BadValueError("its value is missing", at)
+        if word == "port":
+            port = _port(behind[0], at + 1)
+        elif behind[0] in _TYPES:
+            kind = _TYPES[behind[0]]
+        else:
+            raise BadValueError(f"it wants one of {' '.join(_TYPES)}", at + 1)
+        at += 2
+    if problem := _contradiction(kind, port, checksum):
+        raise BadValueError(problem)
+    return Tunnel(kind, port, checksum)
+
+
+def _port(text: str, index: int) -> int:
+    try:
+        return parse_port(text)
+    except BadValueError as error:
+        raise BadValueError(str(error), index) from None
+
+
+def _contradiction(kind: TunnelType, port: int, checksum: TunnelChecksum) -> str:
+    """What keepalived refuses, too; empty: nothing."""
+    if (kind is TunnelType.GUE) != bool(port):
+        return "type gue needs a port, such as port 6080; the other types have none"
+    if kind is TunnelType.IPIP and checksum is not TunnelChecksum.NONE:
+        return f"type ipip has no {checksum.value}"
+    if kind is TunnelType.GRE and checksum is TunnelChecksum.REMOTE:
+        return "type gre has no remcsum"
+    return ""
