@@ -1,4 +1,4 @@
-"""Each checker and a real server of its kind: it passes, fails in each way that the check sees, comes back."""
+"""Each checker and a real server of its kind: it passes, fails in each way that it sees, comes back."""
 
 from __future__ import annotations
 

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pointsman.daemon.messages import ErrorReply, TableRequest
 from pointsman.insight.hops import Trace
-from pointsman.lab import dual_homed, ha_pair, services
+from pointsman.lab import dual_homed, ha_pair, services, tracing
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.tracing import trace
@@ -122,6 +124,21 @@ def test_no_lab_and_no_address_are_said_plainly(homes: Lab) -> None:
         trace(homes, dual_homed.VIP, 80, client="nobody")
     with pytest.raises(LabError, match="client is not up: there is no namespace"):
         trace(Lab("dual-homed", prefix=f"{PREFIX}x"), dual_homed.VIP, 80)
+
+
+def test_a_director_with_too_many_connections_to_list_is_traced_without_its_decision(
+    homes: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[TableRequest] = []
+
+    def refuse(message: TableRequest, _socket: Path) -> ErrorReply:
+        asked.append(message)
+        return ErrorReply("more than 10000 connections")
+
+    monkeypatch.setattr(tracing, "request", refuse)
+    traced = trace(homes, dual_homed.VIP, dual_homed.PORT)
+    assert traced.trace.request and not traced.trace.decisions
+    assert [message.connections for message in asked].count(True) == 1
 
 
 def test_the_command_line_speaks_json_and_its_exit_code_is_the_verdict(homes: Lab) -> None:

@@ -7,7 +7,7 @@ import random
 import socket
 
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, Result
-from pointsman.daemon.probes.sockets import connected, failure, source_of
+from pointsman.daemon.probes.sockets import connected, failure, received, source_of
 from pointsman.health import dns, tcp, udp
 from pointsman.model.checks import DnsCheck, NetworkCheck, UdpCheck
 
@@ -53,8 +53,7 @@ class _Exchange:
         self._latest = 0.0
 
     async def __aenter__(self) -> _Exchange:
-        self._loop = asyncio.get_running_loop()
-        self._latest = self._loop.time() + self._check.connect_timeout
+        self._latest = asyncio.get_running_loop().time() + self._check.connect_timeout
         self._socket = await connected(self._check, socket.SOCK_DGRAM)
         try:
             self._socket.send(self._payload)
@@ -70,7 +69,7 @@ class _Exchange:
         """The next datagram; None when none has come within `connect_timeout` of the start."""
         try:
             async with asyncio.timeout_at(self._latest):
-                return await self._loop.sock_recv(self._socket, LARGEST)
+                return await received(self._socket, LARGEST)
         except TimeoutError:
             return None
         except OSError as error:

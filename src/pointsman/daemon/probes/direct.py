@@ -15,6 +15,7 @@ import struct
 
 from pointsman.daemon.probes.http import WHOLE, judged, read_answer
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
+from pointsman.daemon.probes.sockets import received
 from pointsman.health import direct, http, segments
 from pointsman.health.exchange import Exchange, Phase
 from pointsman.health.segments import Ends
@@ -108,7 +109,6 @@ class _Connection:
     def __init__(self, tap: socket.socket, exchange: Exchange) -> None:
         self._tap = tap
         self._exchange = exchange
-        self._loop = asyncio.get_running_loop()
 
     async def shake_hands(self, latest: float) -> Phase:
         """How far it has come at the end; OPENING when nothing has answered in time. Raises OSError."""
@@ -134,7 +134,7 @@ class _Connection:
         """Take in the next frame, or say again what has not been answered."""
         try:
             async with asyncio.timeout(_AGAIN):
-                frame = await self._loop.sock_recv(self._tap, segments.LARGEST)
+                frame = await received(self._tap, segments.LARGEST)
         except TimeoutError:
             answers = self._exchange.again()
         else:

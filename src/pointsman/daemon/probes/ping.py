@@ -10,7 +10,7 @@ import struct
 import msgspec
 
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, Result
-from pointsman.daemon.probes.sockets import failure, no_socket, opened, source_of
+from pointsman.daemon.probes.sockets import failure, no_socket, opened, received, source_of
 from pointsman.health import tcp
 from pointsman.model.checks import PingCheck
 from pointsman.model.checksum import internet_checksum
@@ -26,14 +26,13 @@ async def probe(check: PingCheck) -> Result:
     """Send one echo request and wait for its reply. Raises ProbeFailedError and ProbeUnableError."""
     target = str(check.connect_address)
     six = check.connect_address.version == 6
-    loop = asyncio.get_running_loop()
     pattern = random.randbytes(PATTERN)
     sock = _socket(check)
     try:
         sock.connect((target, 0))
         sock.send(request(six, random.randrange(65536), pattern))
         async with asyncio.timeout(check.connect_timeout):
-            while not is_reply(six, await loop.sock_recv(sock, LARGEST), pattern):
+            while not is_reply(six, await received(sock, LARGEST), pattern):
                 pass
     except TimeoutError:
         raise ProbeFailedError(tcp.silence(check, source_of(sock), "echo", target)) from None

@@ -36,6 +36,15 @@ def _prepare(sock: socket.socket, check: NetworkCheck) -> None:
     sock.bind((str(check.bind_address or wildcard), check.bind_port))
 
 
+async def received(sock: socket.socket, most: int) -> bytes:
+    """The next datagram, once everybody else has had a turn: a flood must not hold up other checks.
+
+    Raises OSError.
+    """
+    await asyncio.sleep(0)
+    return await asyncio.get_running_loop().sock_recv(sock, most)
+
+
 def source_of(sock: socket.socket) -> str:
     """The address that the check's packets come from, as far as the system has chosen one."""
     return str(sock.getsockname()[0])
