@@ -124,8 +124,22 @@ CHECKS: list[Keyword] = [
         "url",
         "regex_options",
         Texts(
-            ("caseless", "dotall", "extended", "multiline"),
+            (
+                "alt_circumflex",
+                "caseless",
+                "dollar_endonly",
+                "dotall",
+                "extended",
+                "firstline",
+                "multiline",
+            ),
             [
+                "alt_verbnames",
+                "dupnames",
+                "never_backslash_c",
+                "no_auto_capture",
+                "ungreedy",
+                "use_offset_limit",
                 "auto_callout",
                 "no_auto_possess",
                 "no_dotstar_anchor",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 import regex
@@ -25,7 +27,10 @@ _OPTIONS = {
     "multiline": regex.MULTILINE,
     "extended": regex.VERBOSE,
 }
-"""PCRE2 options by keepalived's names; those that only tune its matcher are left out by the configuration."""
+"""PCRE2 options by keepalived's names, beside those that are done below. The configuration leaves out those that do
+not change whether there is a match."""
+_ANCHOR = re.compile(rb"\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[$^]", re.DOTALL)
+"""An anchor of an expression, and before it what hides the same sign: an escape, a class."""
 
 
 class BadAnswerError(Exception):
@@ -215,10 +220,20 @@ def compiled(pattern: Pattern) -> regex.Pattern[bytes]:
     flags = regex.VERSION0
     for option in pattern.options:
         flags |= _OPTIONS.get(option, 0)
+    text = pattern.text.encode("utf-8", "surrogateescape")
+    anchors = _anchors(pattern.options)
     try:
-        return regex.compile(pattern.text.encode("utf-8", "surrogateescape"), flags)
+        return regex.compile(_ANCHOR.sub(lambda found: anchors.get(found[0], found[0]), text), flags)
     except regex.error as error:
         raise ValueError(str(error)) from None
+
+
+def _anchors(options: Collection[str]) -> dict[bytes, bytes]:
+    """What stands for ^ and $ where PCRE2 means something else by them: pcre2pattern(3), "Circumflex and dollar"."""
+    if "multiline" not in options:
+        return {b"$": rb"\Z"} if "dollar_endonly" in options else {}
+    # No line begins behind the last newline of all, unless one asks for it.
+    return {} if "alt_circumflex" in options else {b"^": rb"(?:\A|^(?!\Z))"}
 
 
 def mismatch(pattern: Pattern, expression: regex.Pattern[bytes], body: bytes) -> str:
@@ -227,10 +242,17 @@ def mismatch(pattern: Pattern, expression: regex.Pattern[bytes], body: bytes) ->
         match = expression.search(body, pattern.min_offset, timeout=MATCH_TIME, concurrent=True)
     except TimeoutError:
         return f"the search for regex {pattern.text!r} took longer than {MATCH_TIME:g} s"
-    found = match is not None and (not pattern.max_offset or match.start() < pattern.max_offset)
+    found = match is not None and match.start() <= _latest(pattern, body)
     if found is pattern.wanted:
         return ""
     return f"regex {pattern.text!r} {'matches' if found else 'does not match'}"
+
+
+def _latest(pattern: Pattern, body: bytes) -> int:
+    """The last byte where a match may start."""
+    latest = pattern.max_offset - 1 if pattern.max_offset else len(body)
+    first_line = body.find(b"\n", pattern.min_offset) if "firstline" in pattern.options else -1
+    return latest if first_line < 0 else min(latest, first_line)
 
 
 def _header_end(data: bytes) -> tuple[int, int]:

@@ -60,7 +60,7 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     options: tuple[str, ...] = ()
-    """Those of PCRE2 by keepalived's names: caseless, dotall, multiline, extended."""
+    """Those of PCRE2 by keepalived's names, as far as they change whether there is a match."""
     wanted: bool = True
     """False (`regex_no_match`): a match is the failure."""
     min_offset: int = 0
