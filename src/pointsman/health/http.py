@@ -27,8 +27,8 @@ _OPTIONS = {
     "multiline": regex.MULTILINE,
     "extended": regex.VERBOSE,
 }
-"""PCRE2 options by keepalived's names, beside those that are done below. The configuration leaves out those that do
-not change whether there is a match."""
+"""PCRE2 options by keepalived's names, beside those that are done below. The configuration leaves out those that
+do not change whether there is a match."""
 _ANCHOR = re.compile(rb"\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[$^]", re.DOTALL)
 """An anchor of an expression, and before it what hides the same sign: an escape, a class."""
 
@@ -229,7 +229,7 @@ def compiled(pattern: Pattern) -> regex.Pattern[bytes]:
 
 
 def _anchors(options: Collection[str]) -> dict[bytes, bytes]:
-    """What stands for ^ and $ where PCRE2 means something else by them: pcre2pattern(3), "Circumflex and dollar"."""
+    """What stands for ^ and $ where PCRE2 means something else (pcre2pattern(3), "Circumflex and dollar")."""
     if "multiline" not in options:
         return {b"$": rb"\Z"} if "dollar_endonly" in options else {}
     # No line begins behind the last newline of all, unless one asks for it.
