@@ -15,10 +15,12 @@ import pytest
 from tests.lab.checker_process import CheckerProcess, until
 
 from pointsman.daemon import messages
+from pointsman.daemon.generations import hand_over
 from pointsman.model.checks import MiscCheck
+from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
-from pointsman.model.tracking import Command
+from pointsman.model.tracking import Command, NotifyFifo
 
 pytestmark = [
     pytest.mark.root,
@@ -138,6 +140,27 @@ def test_what_others_can_change_is_not_run_as_root(script: Script, tmp_path: Pat
         process.wait_for_log("enable_script_security")
     assert not (tmp_path / "out" / "ran").exists()
     assert first(misc(path, user="root"))[0].up
+
+
+def test_a_reload_brings_script_security_to_the_readers_of_fifos(script: Script, tmp_path: Path) -> None:
+    reader = script("touch ran")
+    os.chown(reader, pwd.getpwnam("nobody").pw_uid, -1)
+    fifo = NotifyFifo(
+        word="lvs_notify_fifo", path=str(tmp_path / "fifo"), reader=Command((str(reader),), "root")
+    )
+    before = service(misc(script("exit 0")))
+    after = Config(
+        router_id="lb-01",
+        virtual_servers=(msgspec.structs.replace(before, secure_commands=True),),
+        server_fifos=(fifo,),
+    )
+    with CheckerProcess([before], programs=True) as process:
+        assert process.verdict().up
+        hand_over(process.channel, after)
+        process.wait_for_log("lvs_notify_fifo_script: ")
+        process.wait_for_log("enable_script_security")
+        assert process.stop()[0] == 0
+    assert not (tmp_path / "out" / "ran").exists()
 
 
 def test_a_weight_that_changes_is_told_although_the_server_stays_up(script: Script, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import pwd
 import stat
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -36,10 +36,14 @@ class Fifos:
         """Descriptor, and whether the pipe was made here."""
         self._readers: dict[NotifyFifo, asyncio.Task[None]] = {}
         self._full: set[str] = set()
+        self._changing = asyncio.Lock()
 
     async def use(self, wanted: Iterable[NotifyFifo]) -> None:
         """Write to these from now on; those that were open already stay open."""
-        chosen = dict.fromkeys(wanted)
+        async with self._changing:  # reloads may come faster than a reader ends
+            await self._use(dict.fromkeys(wanted))
+
+    async def _use(self, chosen: Collection[NotifyFifo]) -> None:
         for fifo in [fifo for fifo in self._open if fifo not in chosen]:
             await self._close(fifo)
         for fifo in chosen:

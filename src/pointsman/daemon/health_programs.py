@@ -12,7 +12,6 @@ import collections
 import logging
 import socket
 from collections.abc import Iterable
-from functools import partial
 
 from pointsman.daemon import messages, programs
 from pointsman.daemon.checker import Checker, check_until_stopped
@@ -21,7 +20,7 @@ from pointsman.daemon.reporter import Reporter
 from pointsman.health import kinds
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
-from pointsman.model.tracking import NotifyFifo
+from pointsman.model.tracking import Command, NotifyFifo
 
 log = logging.getLogger("programs")
 
@@ -97,16 +96,27 @@ def run(
         loop = asyncio.get_running_loop()
         reporter, queue = Reporter(channel, loop), NotifyQueue()
         reporter.on_program = queue.put
-        secure = any(virtual.secure_commands for virtual in virtual_servers)
-        fifos = Fifos(partial(programs.start, security=secure))
+        secure = False
+
+        async def start(command: Command) -> asyncio.subprocess.Process:
+            return await programs.start(command, security=secure)
+
+        async def use(services: Iterable[VirtualServer], wanted: Iterable[NotifyFifo]) -> None:
+            nonlocal secure
+            secure = any(virtual.secure_commands for virtual in services)
+            await fifos.use(wanted)
+
+        fifos = Fifos(start)
         reporter.on_line = fifos.write
-        await fifos.use(pipes)
+        await use(virtual_servers, pipes)
         checker = Checker(virtual_servers, reporter, loop, programs=True)
         tasks: set[asyncio.Task[None]] = set()
 
         def adopt(config: Config) -> None:
             checker.adopt(config.virtual_servers)
-            tasks.add(loop.create_task(fifos.use(config.server_fifos)))
+            task = loop.create_task(use(config.virtual_servers, config.server_fifos))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
         code = await check_until_stopped(checker, reporter, adopt)
         await queue.finish()
