@@ -13,7 +13,7 @@ import pytest
 
 from pointsman.daemon.director_memory import NAME, MemoryFile
 from pointsman.daemon.keeper import Keeper, foreign_services
-from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram
+from pointsman.daemon.messages import CheckResult, OverrideRequest, RunProgram, TellServers
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
@@ -29,7 +29,7 @@ from pointsman.model.operations import (
 )
 from pointsman.model.override import Override
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
-from pointsman.model.tracking import Command
+from pointsman.model.tracking import Command, NotifyFifo
 
 VIP = ServiceKey.of(Transport.TCP, ipaddress.ip_address("192.168.100.9"), 80)
 WEB = [ServerKey(ipaddress.ip_address(f"192.168.100.{last}"), 80) for last in (20, 21)]
@@ -202,6 +202,33 @@ def test_programs_are_asked_for_in_the_order_of_what_happened(plane: MemoryDataP
     keeper.take(verdict(WEB[0], False))
     keeper.settle()
     assert keeper.programs == [RunProgram(down, True), RunProgram(lost, True)]
+
+
+def test_programs_and_fifos_hear_of_the_start_only_when_asked_to(plane: MemoryDataPlane) -> None:
+    up, gained = Command(("/bin/up",)), Command(("/bin/gained",))
+    made = config(quorum_up_command=gained, initial_notifies=True)
+    (virtual,) = made.virtual_servers
+    members = tuple(
+        msgspec.structs.replace(member, notify_up=up, slow_start=9.0) for member in virtual.members
+    )
+    asked = msgspec.structs.replace(virtual, members=members)
+    pipes = (NotifyFifo(word="lvs_notify_fifo", path="/run/fifo"),)
+    keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(asked,), server_fifos=pipes), plane)
+    keeper.settle()
+    where = "[192.168.100.9]:tcp:80"
+    assert keeper.programs == [
+        RunProgram(up),
+        TellServers(f"RS [192.168.100.20]:tcp:80 {where} UP"),
+        RunProgram(up),
+        TellServers(f"RS [192.168.100.21]:tcp:80 {where} UP"),
+        RunProgram(gained),
+        TellServers(f"VS {where} UP"),
+    ]
+    assert set(weights(plane).values()) == {1}, "they are there from the start, not on their way back"
+    silent = msgspec.structs.replace(asked, initial_notifies=False)
+    other = Keeper(msgspec.structs.replace(made, virtual_servers=(silent,)), MemoryDataPlane())
+    other.settle()
+    assert other.programs == [RunProgram(gained)]
 
 
 def test_omega_says_goodbye_for_who_is_alive(plane: MemoryDataPlane) -> None:

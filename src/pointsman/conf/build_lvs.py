@@ -134,6 +134,7 @@ def _virtual_server(setting: Setting, scope: _Service, findings: Findings) -> Vi
         hysteresis=_hysteresis(block, quorum, findings),
         alpha=block.has("alpha"),
         omega=block.has("omega"),
+        initial_notifies=globals_.get("rs_init_notifies", bool) or False,
         smtp_alert=_alerts(block, globals_, otherwise=False),
         quorum_up_command=_program("quorum_up", block, globals_, findings),
         quorum_down_command=_program("quorum_down", block, globals_, findings),

@@ -16,6 +16,7 @@ _HOMES = (
     (_GLOBAL, r".*fifo.*", "daemon.fifos"),
     (_GLOBAL, r"script_user|enable_script_security", "daemon.programs"),
     (_GLOBAL, r"checker_.*", "health.schedule"),
+    (_GLOBAL, r"rs_init_notifies", "lvs.transitions"),
     (_GLOBAL, r"nftables_.*", "dataplane.xdp.marks"),
     (_GLOBAL, r"vrrp_startup_delay", "daemon.vrrp_router"),
     (_GLOBAL, r"vrrp_(garp|gna)_interval", "daemon.vrrp_pacing"),

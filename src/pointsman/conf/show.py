@@ -51,6 +51,8 @@ def _global_defs(config: Config) -> Iterator[str]:
     if marks:
         yield "nftables_ipvs"
         yield f"nftables_ipvs_start_fwmark {min(marks)}"
+    if any(each.initial_notifies for each in config.virtual_servers):
+        yield "rs_init_notifies"
     yield f"smtp_tls {mail.tls.value}"
     yield f"smtp_tls_verify {on(mail.tls_verify)}"
     if mail.tls_authority:

@@ -198,10 +198,8 @@ GLOBAL: list[Keyword] = [
     ),
     honoured(_G, "vrrp_notify_priority_changes", Boolean(), "Default of notify_priority_changes."),
     honoured(_G, "fifo_write_vrrp_states_on_reload", Flag(), "The pipes are told all states at a reload."),
-    *accepted(
-        _G,
-        "rs_init_notifies",
-        "programs and FIFOs are told of changes, not of how real servers start",
+    honoured(
+        _G, "rs_init_notifies", Boolean(), "notify_up and FIFOs hear of real servers at the start, too.", False
     ),
     honoured(_G, "vrrp_mcast_group4", Ip(), "Default of mcast_dst_ip over IPv4.", "224.0.0.18"),
     honoured(_G, "vrrp_mcast_group6", Ip(), "Default of mcast_dst_ip over IPv6.", "ff02::12"),

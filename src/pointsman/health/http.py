@@ -27,8 +27,10 @@ _OPTIONS = {
     "multiline": regex.MULTILINE,
     "extended": regex.VERBOSE,
 }
-"""PCRE2 options by keepalived's names, beside those that are done below. The configuration leaves out those that
-do not change whether there is a match."""
+"""PCRE2 options by keepalived's names, beside those that are done below.
+
+The configuration leaves out those that do not change whether there is a match.
+"""
 _ANCHOR = re.compile(rb"\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[$^]", re.DOTALL)
 """An anchor of an expression, and before it what hides the same sign: an escape, a class."""
 

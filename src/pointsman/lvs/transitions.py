@@ -27,6 +27,8 @@ class Change(enum.Enum):
     QUORUM_LOST = "quorum lost"
     SORRY_ADDED = "sorry server added"
     SORRY_REMOVED = "sorry server removed"
+    BEGUN = "begun"
+    """A new service has it from the start."""
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,11 +47,14 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolState) -> list[Transition]:
     """From one state of `virtual`'s pool to the next; `before` None: the service is new.
 
-    Of a new service only a quorum and a sorry server are news: its real servers are where they start.
+    Of a new service only a quorum and a sorry server are news: its real servers are where they start. With
+    `initial_notifies` they are told as well, but not as arrivals.
     """
+    begun: list[Transition] = []
     if before is None:
+        begun = _beginnings(virtual, after) if virtual.initial_notifies else []
         before = PoolState(quorum_up=False, living=after.living, inhibited=after.inhibited)
-    told = [*_departures(virtual, before, after), *_arrivals(virtual, before, after)]
+    told = [*begun, *_departures(virtual, before, after), *_arrivals(virtual, before, after)]
     if before.quorum_up is not after.quorum_up:
         told.append(_quorum(virtual, after))
     return [*told, *_sorry(virtual, before.sorry_server, after.sorry_server)]
@@ -58,6 +63,8 @@ def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolSta
 UP = frozenset({Change.ADDED, Change.ENABLED})
 """Changes that begin a real server's life, and those that end it."""
 DOWN = frozenset({Change.REMOVED, Change.DISABLED})
+_TOLD_UP = UP | {Change.BEGUN}
+"""Changes of which programs and FIFOs hear that a real server is up."""
 
 
 def notify_command(virtual: VirtualServer, transition: Transition) -> Command | None:
@@ -67,9 +74,9 @@ def notify_command(virtual: VirtualServer, transition: Transition) -> Command | 
     if transition.change is Change.QUORUM_LOST:
         return virtual.quorum_down_command
     member = next((each for each in virtual.members if each.server.key == transition.server), None)
-    if member is None or transition.change not in UP | DOWN:
+    if member is None or transition.change not in _TOLD_UP | DOWN:
         return None
-    return member.notify_up if transition.change in UP else member.notify_down
+    return member.notify_up if transition.change in _TOLD_UP else member.notify_down
 
 
 def fifo_line(virtual: VirtualServer, transition: Transition) -> str | None:
@@ -77,10 +84,23 @@ def fifo_line(virtual: VirtualServer, transition: Transition) -> str | None:
     where = virtual_name(virtual)
     if transition.change in (Change.QUORUM_GAINED, Change.QUORUM_LOST):
         return f"VS {where} {'UP' if transition.change is Change.QUORUM_GAINED else 'DOWN'}"
-    if transition.server is None or transition.change not in UP | DOWN:
+    if transition.server is None or transition.change not in _TOLD_UP | DOWN:
         return None
     name = server_name(virtual.service.key, transition.server)
-    return f"RS {name} {where} {'UP' if transition.change in UP else 'DOWN'}"
+    return f"RS {name} {where} {'UP' if transition.change in _TOLD_UP else 'DOWN'}"
+
+
+def _beginnings(virtual: VirtualServer, after: PoolState) -> list[Transition]:
+    key, where = virtual.service.key, virtual_name(virtual)
+    return [
+        Transition(
+            change=Change.BEGUN,
+            service=key,
+            server=server.key,
+            text=f"Starting with service {server_name(key, server.key)} in VS {where}",
+        )
+        for server in after.living
+    ]
 
 
 def _departures(virtual: VirtualServer, before: PoolState, after: PoolState) -> list[Transition]:

@@ -71,6 +71,8 @@ class VirtualServer(msgspec.Struct, frozen=True, kw_only=True):
     hysteresis: int = 0
     alpha: bool = False
     omega: bool = False
+    initial_notifies: bool = False
+    """rs_init_notifies: programs and FIFOs hear of the real servers that it begins with, too."""
     smtp_alert: bool = False
     quorum_up_command: Command | None = None
     quorum_down_command: Command | None = None
