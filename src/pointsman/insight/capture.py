@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from pointsman.insight import tunnelled
 from pointsman.insight.frames import NUMBERS, SNAP_LENGTH, TCP, FrameError, decode
 from pointsman.insight.hops import Place, Sighting
 from pointsman.model.address import Address
@@ -51,17 +52,20 @@ class CapturePoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def service_filter(vip: Address, port: int, protocol: str = TCP) -> bytes:
-    """Classic BPF (`struct sock_filter`s): TCP (or UDP) to VIP:port, or from port `port`; no later fragments.
+    """Classic BPF (`struct sock_filter`s): TCP (or UDP) to VIP:port, in a tunnel too, or from port `port`; no
+    later fragments.
 
     Answers are not held to the VIP: a real server that answers from its own address shall be seen doing so.
     """
     words = struct.unpack(f"!{vip.max_prefixlen // 32}I", vip.packed)
     number = NUMBERS[protocol]
-    program = _over_ipv4(number, port, words) if vip.version == 4 else _over_ipv6(number, port, words)
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    plain = _over_ipv4(number, port, words) if vip.version == 4 else _over_ipv6(number, port, words)
+    # What these drop is looked at once more; loads beyond a short frame's end drop it for good.
+    whole = [*plain[:-1], *tunnelled.program(tunnelled.tests(vip, port, number), SNAP_LENGTH)]
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in whole)
 
 
-def _over_ipv4(number: int, port: int, words: Sequence[int]) -> list[tuple[int, int, int, int]]:
+def _over_ipv4(number: int, port: int, words: Sequence[int]) -> list[tunnelled.Instruction]:
     accept, drop = 13, 14
     return [
         (0x28, 0, 0, 12),  # 0: A = EtherType
@@ -82,7 +86,7 @@ def _over_ipv4(number: int, port: int, words: Sequence[int]) -> list[tuple[int, 
     ]
 
 
-def _over_ipv6(number: int, port: int, words: Sequence[int]) -> list[tuple[int, int, int, int]]:
+def _over_ipv6(number: int, port: int, words: Sequence[int]) -> list[tunnelled.Instruction]:
     accept, drop = 16, 17
     program = [
         (0x28, 0, 0, 12),  # 0: A = EtherType

@@ -1,4 +1,7 @@
-"""What a captured Ethernet frame says, as far as a hop table needs it: TCP and UDP over IPv4 and IPv6."""
+"""What a captured Ethernet frame says, as far as a hop table needs it: TCP and UDP over IPv4 and IPv6.
+
+Of a packet in a tunnel to its real server that is what the packet says, and which tunnel it is in.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,16 @@ import zlib
 
 import msgspec
 
-SNAP_LENGTH = 128
-"""Bytes of a frame that are enough: Ethernet 14, IPv4 at most 60 or IPv6 40, the fixed part of TCP 20."""
+from pointsman.insight.tunnelled import IPV4, IPV6, open_tunnel
+
+SNAP_LENGTH = 192
+"""Bytes of a frame that are enough: Ethernet 14, a tunnel's header at most 52, IPv4 at most 60 or IPv6 40,
+the fixed part of TCP 20, or UDP and what tells datagrams apart."""
+_TELLING = 64
+"""Bytes of a datagram's payload that tell it from another."""
 
 TCP, UDP = "TCP", "UDP"
 NUMBERS = {TCP: 6, UDP: 17}
-_ETHERTYPE_IPV4, _ETHERTYPE_IPV6 = 0x0800, 0x86DD
 _FLAGS = (
     (0x02, "S"),
     (0x01, "F"),
@@ -50,6 +57,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     length: int
     """Bytes of payload."""
     protocol: str = TCP
+    tunnel: str = ""
+    """The tunnel that the packet is in: its kind and its ends."""
 
 
 class _Packet(msgspec.Struct, frozen=True):
@@ -75,12 +84,11 @@ def decode(data: bytes) -> Frame:
 
 def _decode(data: bytes) -> Frame:
     destination_mac, source_mac, ethertype = struct.unpack_from("!6s6sH", data)
-    if ethertype == _ETHERTYPE_IPV4:
-        packet = _ipv4(data)
-    elif ethertype == _ETHERTYPE_IPV6:
-        packet = _ipv6(data)
-    else:
-        raise FrameError(f"EtherType {ethertype:#06x} is not IP")
+    packet, tunnel = _packet(data, ethertype, 14), ""
+    if found := open_tunnel(data, packet.protocol, packet.start):
+        kind, ethertype, start = found
+        tunnel = f"{kind} {packet.source} > {packet.destination}"
+        packet = _packet(data, ethertype, start)
     source_port, destination_port = struct.unpack_from("!HH", data, packet.start)
     if packet.protocol == NUMBERS[TCP]:
         protocol = TCP
@@ -88,7 +96,8 @@ def _decode(data: bytes) -> Frame:
         header = (offset >> 4) * 4
     elif packet.protocol == NUMBERS[UDP]:
         protocol, header, bits, acknowledgement = UDP, 8, 0, 0
-        sequence = zlib.crc32(data[packet.start + 8 : packet.start + packet.length])
+        end = packet.start + min(packet.length, 8 + _TELLING)
+        sequence = zlib.crc32(data[packet.start + 8 : end])
     else:
         raise FrameError(f"protocol {packet.protocol} is neither TCP nor UDP")
     letters = "".join(letter for bit, letter in _FLAGS if bits & bit)
@@ -105,25 +114,34 @@ def _decode(data: bytes) -> Frame:
         acknowledgement=acknowledgement if bits & 0x10 else 0,
         length=max(0, packet.length - header),
         protocol=protocol,
+        tunnel=tunnel,
     )
 
 
-def _ipv4(data: bytes) -> _Packet:
-    version_length, total, fragment, ttl, protocol = struct.unpack_from("!BxHxxHBB", data, 14)
+def _packet(data: bytes, ethertype: int, at: int) -> _Packet:
+    if ethertype == IPV4:
+        return _ipv4(data, at)
+    if ethertype == IPV6:
+        return _ipv6(data, at)
+    raise FrameError(f"EtherType {ethertype:#06x} is not IP")
+
+
+def _ipv4(data: bytes, at: int) -> _Packet:
+    version_length, total, fragment, ttl, protocol = struct.unpack_from("!BxHxxHBB", data, at)
     header = (version_length & 0xF) * 4
     if version_length >> 4 != 4 or header < 20:
         raise FrameError(f"not an IPv4 header: first byte {version_length:#04x}")
     if fragment & 0x1FFF:
         raise FrameError(f"fragment offset {fragment & 0x1FFF}: not the start of a packet")
     source, destination = (
-        str(ipaddress.IPv4Address(each)) for each in struct.unpack_from("!4s4s", data, 14 + 12)
+        str(ipaddress.IPv4Address(each)) for each in struct.unpack_from("!4s4s", data, at + 12)
     )
-    return _Packet(source, destination, ttl, protocol, 14 + header, total - header)
+    return _Packet(source, destination, ttl, protocol, at + header, total - header)
 
 
-def _ipv6(data: bytes) -> _Packet:
-    first, length, protocol, ttl, source, destination = struct.unpack_from("!BxxxHBB16s16s", data, 14)
+def _ipv6(data: bytes, at: int) -> _Packet:
+    first, length, protocol, ttl, source, destination = struct.unpack_from("!BxxxHBB16s16s", data, at)
     if first >> 4 != 6:
         raise FrameError(f"not an IPv6 header: first byte {first:#04x}")
     addresses = str(ipaddress.IPv6Address(source)), str(ipaddress.IPv6Address(destination))
-    return _Packet(*addresses, ttl, protocol, 14 + 40, length)
+    return _Packet(*addresses, ttl, protocol, at + 40, length)

@@ -16,7 +16,7 @@ DIRECTOR, REAL_SERVER, CLIENT = "director", "real server", "client"
 
 ADDRESS_FIELDS = ("source", "source_port", "destination", "destination_port")
 MAC_FIELDS = ("source_mac", "destination_mac")
-FIELDS = (*MAC_FIELDS, *ADDRESS_FIELDS, "ttl", "flags", "sequence", "acknowledgement", "length")
+FIELDS = (*MAC_FIELDS, *ADDRESS_FIELDS, "tunnel", "ttl", "flags", "sequence", "acknowledgement", "length")
 NAMES = {"source_mac": "source MAC", "destination_mac": "destination MAC", "ttl": "TTL"}
 
 
@@ -48,6 +48,8 @@ class Change(msgspec.Struct, frozen=True):
     after: str
 
     def __str__(self) -> str:
+        if self.field == "tunnel":
+            return f"in {self.after}" if self.after else f"out of {self.before}"
         return f"{NAMES.get(self.field, self.field.replace('_', ' '))} {self.before} -> {self.after}"
 
 

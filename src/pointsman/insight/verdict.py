@@ -1,8 +1,8 @@
 """What the hops of a connection mean: is this direct routing as it should be, and if not, where it breaks.
 
 The rules are those of the second document's tcpdump analysis: the director changes the MAC addresses of the
-request and (as IPVS does) takes one off its TTL, nothing else; the real server answers the client itself,
-with the VIP as source, past the director.
+request and (as IPVS does) takes one off its TTL, nothing else, or puts what is so into a tunnel; the real server
+answers the client itself, with the VIP as source, past the director.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _not_forwarded(trace: Trace, arrival: Hop, hosts: dict[str, str]) -> Iterabl
 def _director_finding(arrival: Hop, departure: Hop, hosts: dict[str, str]) -> Finding:
     director = departure.place.host
     changed = {change.field: change for change in changes(arrival.frame, departure.frame)}
-    wrong = [change for name, change in changed.items() if name not in (*MAC_FIELDS, "ttl")]
+    wrong = [change for name, change in changed.items() if name not in (*MAC_FIELDS, "ttl", "tunnel")]
     if "ttl" in changed and departure.frame.ttl != arrival.frame.ttl - 1:
         wrong.append(changed["ttl"])
     if wrong:
@@ -172,12 +172,17 @@ def _director_finding(arrival: Hop, departure: Hop, hosts: dict[str, str]) -> Fi
         return Finding(
             False, f"the director {director} sent the request on without a real server's MAC as destination"
         )
+    tunnel = departure.frame.tunnel
     target = hosts.get(departure.frame.destination_mac, departure.frame.destination_mac)
     ttl = (
         f" (and the TTL {arrival.frame.ttl} -> {departure.frame.ttl}, as IPVS does)"
         if "ttl" in changed
         else ""
     )
+    if tunnel:
+        chosen = tunnel.rpartition(" ")[2]
+        way = f"{tunnel} through {target}; it chose {chosen}"
+        return Finding(True, f"the director {director} put it into a tunnel{ttl}: {way}")
     return Finding(True, f"the director {director} changed only the MACs{ttl}; it chose {target}")
 
 

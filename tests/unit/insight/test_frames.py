@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import struct
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -106,6 +107,7 @@ def passes(program: bytes, data: bytes) -> int:
 
 
 VIP = ipaddress.IPv4Address("192.168.7.33")
+VIP6 = ipaddress.IPv6Address("2001:db8:1:2:3:4:5:9")
 CLIENT, RIP = "192.168.7.2", "192.168.88.20"
 
 
@@ -126,7 +128,49 @@ def test_the_kernels_filter_passes_only_the_service(packet: IP, wanted: bool) ->
     assert passes(service_filter(VIP, 8000), bytes(ETHERNET / packet)) == (SNAP_LENGTH if wanted else 0)
 
 
-VIP6 = ipaddress.IPv6Address("2001:db8:1:2:3:4:5:9")
+def tunnelled(kind: str, packet: IP | IPv6, outer: str) -> Ether:
+    """The packet in the tunnel that IPVS puts it in."""
+    six = isinstance(packet, IPv6)
+    header = IP(src="10.2.0.1", dst="10.3.0.11") if outer == "4" else IPv6(src="fd00:2::1", dst="fd00:3::11")
+    inside = 41 if six else 4
+    ether = 0x86DD if six else 0x0800
+    between = {
+        "ipip": b"",
+        "gre": struct.pack("!HH", 0, ether),
+        "gre csum": struct.pack("!HHHH", 0x8000, ether, 7, 0),
+        "gue": struct.pack("!HHHHBBH", 40000, 6080, 12 + len(bytes(packet)), 0, 0, inside, 0),
+    }[kind]
+    number = {"ipip": inside, "gue": 17}.get(kind, 47)
+    if outer == "4":
+        header.proto = number
+    else:
+        header.nh = number
+    return ETHERNET / header / (between + bytes(packet))
+
+
+@pytest.mark.parametrize("kind", ["ipip", "gre", "gre csum", "gue"])
+@pytest.mark.parametrize("outer", ["4", "6"])
+@pytest.mark.parametrize("six", [False, True])
+def test_a_packet_in_a_tunnel_is_passed_and_read(kind: str, outer: str, six: bool) -> None:
+    vip = VIP6 if six else VIP
+    header = IPv6(src="fd00::2", dst=str(vip), hlim=9) if six else IP(src=CLIENT, dst=str(vip), ttl=9)
+    packet = header / TCP(sport=51091, dport=8000, flags="S", seq=7)
+    frame = bytes(tunnelled(kind, packet, outer))
+    assert passes(service_filter(vip, 8000), frame) == SNAP_LENGTH
+    assert not passes(service_filter(vip, 8001), frame)
+    assert not passes(service_filter(vip, 8000, "UDP"), frame)
+    assert not passes(service_filter(vip + 1, 8000), frame)
+    plain, found = decode(bytes(ETHERNET / packet)), decode(frame)
+    ends = "10.2.0.1 > 10.3.0.11" if outer == "4" else "fd00:2::1 > fd00:3::11"
+    assert found.tunnel == f"{kind.split()[0]} {ends}"
+    assert msgspec.structs.replace(found, tunnel="") == plain
+
+
+def test_a_datagram_is_known_again_in_its_tunnel() -> None:
+    packet = IP(src=CLIENT, dst=str(VIP)) / UDP(sport=51091, dport=53) / (b"x" * 300)
+    plain = decode(bytes(ETHERNET / packet)[:SNAP_LENGTH])
+    found = decode(bytes(tunnelled("gue", packet, "6"))[:SNAP_LENGTH])
+    assert msgspec.structs.replace(found, tunnel="") == plain
 
 
 @pytest.mark.parametrize(

@@ -345,3 +345,20 @@ def test_the_director_itself_may_be_the_real_server() -> None:
     ]
     other = analyse(dated, VIP, PORT, HOSTS, decisions=[chosen])
     assert texts(other) == ["the director lvs answered itself and forwarded nothing"]
+
+
+def test_a_tunnel_is_named_and_is_no_mistake() -> None:
+    tunnel = {"tunnel": "ipip 10.2.0.1 > 10.3.0.11", "ttl": 63}
+    sightings = [
+        *DOCUMENT[:2],
+        at("lvs", "eth8", "director", True, SYN, **TO_SERVER, **tunnel),
+        at("server", "eth12", "real server", False, SYN, **TO_SERVER, **tunnel),
+        *DOCUMENT[4:],
+    ]
+    trace = follow(sightings)
+    assert trace.ok
+    assert "in ipip 10.2.0.1 > 10.3.0.11" in [str(change) for change in trace.request[2].changes]
+    assert texts(trace)[0] == (
+        "the director lvs put it into a tunnel (and the TTL 64 -> 63, as IPVS does): "
+        "ipip 10.2.0.1 > 10.3.0.11 through server; it chose 10.3.0.11"
+    )
