@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from tests.interop.switch import Host, Switch, switch
 
 from pointsman.dataplane.interface import NextHop
 from pointsman.lab import namespace
+from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress
 from pointsman.net.addresses import assign, withdraw
 from pointsman.net.links import links
@@ -36,6 +37,9 @@ class Follower:
 
     def watch(self, *addresses: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
         self._take(self.watcher.watch(addresses))
+
+    def watch_tunnels(self, *addresses: Address, direct: Sequence[Address] = ()) -> None:
+        self._take(self.watcher.watch(direct, addresses))
 
     def until(self, what: str, condition: Callable[[], bool], seconds: float = 15.0) -> None:
         end = time.monotonic() + seconds
@@ -152,6 +156,35 @@ def test_a_real_server_behind_a_router_is_a_problem_with_a_way_out(
     assert f"real server {FAR} is not on-link: the route goes through {RIP} by eth0" in problem
     assert "prefix that holds both" in problem
     assert follower.destination(FAR) is None
+
+
+def test_a_tunnel_goes_through_the_gateway_wherever_the_route_leads(
+    made: Switch, director: Host, server: Host, follower: Follower
+) -> None:
+    """The gateway's MAC address, its changes, another gateway, the route's MTU; and no problem is told."""
+    other = made.host("other", f"{NOBODY}/24")
+    director.ip("route", "add", "default", "via", str(RIP))
+    follower.watch_tunnels(FAR)
+    follower.until("the gateway is known", lambda: follower.destination(FAR) == server.mac())
+    hop = follower.hops[FAR]
+    assert (hop.gateway, str(hop.own_address), hop.source) == (RIP, "10.9.0.1", director.mac())
+    assert follower.watcher.problems() == {}
+    server.ip("link", "set", "eth0", "address", "02:00:00:00:00:20")
+    director.ip("neigh", "change", str(RIP), "dev", "eth0", "nud", "stale")
+    follower.until("its new MAC", lambda: follower.destination(FAR) == bytes.fromhex("020000000020"), 30.0)
+    director.ip("route", "replace", "default", "via", str(NOBODY), "mtu", "1400")
+    follower.until("the other gateway", lambda: follower.destination(FAR) == other.mac(), 30.0)
+    assert (follower.hops[FAR].gateway, follower.hops[FAR].route_mtu) == (NOBODY, 1400)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_server_of_both_kinds_is_reached_by_its_tunnel_and_told_of(
+    director: Host, follower: Follower
+) -> None:
+    director.ip("route", "add", "default", "via", str(RIP))
+    follower.watch_tunnels(FAR, direct=[FAR])
+    follower.until("the gateway is known", lambda: follower.destination(FAR) is not None)
+    assert "is not on-link" in follower.watcher.problems()[FAR]
 
 
 def test_a_real_server_without_route_is_a_problem_until_there_is_one(
