@@ -59,6 +59,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     lower: str = ""
     """Of a macvlan, as use_vmac makes them: the interface below it."""
+    tunnel: bool = False
+    """Packets of IPv4 come out of tunnels there."""
     xdp: bool = False
     """An XDP program is attached."""
     moving: tuple[Address, ...] = ()

@@ -23,6 +23,8 @@ _MAIN_TABLE, _UNICAST = 254, 1
 _IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x8, 0x40, 0x80
 _NUD_VALID, _NUD_PERMANENT = 0xDE, 0x80
 _LISTEN = "0A"
+TUNNELS = ("ipip", "gre", "ip6tnl", "ip6gre")
+"""Kinds of links out of which IPv4 packets come."""
 
 
 def cards(route: IPRoute) -> Iterable[Card]:
@@ -38,7 +40,7 @@ def cards(route: IPRoute) -> Iterable[Card]:
     names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
     for link in links:
         information = link.get_attr("IFLA_LINKINFO")
-        macvlan = information is not None and information.get_attr("IFLA_INFO_KIND") == "macvlan"
+        kind = information.get_attr("IFLA_INFO_KIND") if information is not None else None
         flags, xdp = link["flags"], link.get_attr("IFLA_XDP")
         loopback = bool(flags & _IFF_LOOPBACK)
         mac = str(link.get_attr("IFLA_ADDRESS") or "")
@@ -51,7 +53,8 @@ def cards(route: IPRoute) -> Iterable[Card]:
             arp=not flags & (_IFF_NOARP | _IFF_LOOPBACK),
             loopback=loopback,
             mtu=int(link.get_attr("IFLA_MTU") or 0),
-            lower=names.get(link.get_attr("IFLA_LINK"), "") if macvlan else "",
+            lower=names.get(link.get_attr("IFLA_LINK"), "") if kind == "macvlan" else "",
+            tunnel=kind in TUNNELS,
             xdp=bool(xdp and xdp.get_attr("IFLA_XDP_ATTACHED")),
             addresses=tuple(addresses.get(link["index"], ())),
             moving=tuple(moving.get(link["index"], ())),

@@ -200,7 +200,8 @@ def _own_addresses(facts: RealServerFacts) -> Iterable[Finding]:
 
 def _reverse_path(facts: RealServerFacts) -> Iterable[Finding]:
     """Strict rp_filter drops a request whose source is routed back through another interface (RFC 3704)."""
-    for card in _ethernets(facts):
+    ends = [card for card in facts.host.cards if card.tunnel and card.up]
+    for card in [*_ethernets(facts), *ends]:
         value = facts.host.effective(card.name, "rp_filter")
         elsewhere = [
             route
@@ -219,7 +220,8 @@ def _reverse_path(facts: RealServerFacts) -> Iterable[Finding]:
             yield fault(
                 "rp-filter",
                 f"rp_filter on {card.name} is strict, and these sources are routed elsewhere: {networks}",
-                f"requests that the director sends to {card.name} from clients there are dropped silently",
+                f"requests that the director sends {'through' if card.tunnel else 'to'} {card.name} from "
+                "clients there are dropped silently",
                 remedy=[f"sysctl -w net.ipv4.conf.{place}.rp_filter=2" for place in places],
                 safe=True,
             )

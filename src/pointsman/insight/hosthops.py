@@ -16,6 +16,7 @@ DROPPED = {
     "connection_reset": "the connection's real server was deleted (reset_on_removal)",
     "server_removed": "the connection's real server was deleted",
     "no_neighbour": "the real server's MAC address is not known: pointsman doctor",
+    "not_tunnelled": "it could not be put into the tunnel to the real server",
     "ttl_exceeded": "the TTL was used up",
     "too_big": "larger than the way to the real server takes: the client is told",
 }
@@ -41,7 +42,8 @@ def _server(trace: Trace, hosts: Mapping[str, str], _exits: Mapping[str, int]) -
         )
         return
     origin = _named(arrival.frame.source_mac, hosts)
-    yield Finding(True, f"the request arrived on {arrival.place.interface} from {origin}")
+    tunnel = arrival.frame.tunnel
+    yield Finding(True, f"the request arrived on {arrival.place.interface} from {origin}{_within(tunnel)}")
     departure = next((hop for hop in trace.answer if hop.place.sends), None)
     if departure is None:
         yield Finding(False, "no answer left this host")
@@ -51,7 +53,7 @@ def _server(trace: Trace, hosts: Mapping[str, str], _exits: Mapping[str, int]) -
         yield Finding(
             False, f"the answer left with the source {departure.frame.source}, which is not the VIP"
         )
-    elif departure.frame.destination_mac == arrival.frame.source_mac:
+    elif departure.frame.destination_mac == arrival.frame.source_mac and not tunnel:
         yield Finding(
             False,
             f"the answer left on {departure.place.interface} to {origin}, which the request came from: the "
@@ -62,6 +64,10 @@ def _server(trace: Trace, hosts: Mapping[str, str], _exits: Mapping[str, int]) -
         yield Finding(True, f"the answer left on {departure.place.interface} to {target}")
 
 
+def _within(tunnel: str) -> str:
+    return f" in {tunnel}" if tunnel else ""
+
+
 def _director(trace: Trace, hosts: Mapping[str, str], exits: Mapping[str, int]) -> Iterable[Finding]:
     departure = next((hop for hop in trace.request if hop.place.sends), None)
     lost = {name: text for name, text in DROPPED.items() if exits.get(name)}
@@ -69,7 +75,8 @@ def _director(trace: Trace, hosts: Mapping[str, str], exits: Mapping[str, int]) 
         lost |= {name: text for name, text in UNDECIDED.items() if exits.get(name)}
     if departure is not None:
         target = _named(departure.frame.destination_mac, hosts)
-        yield Finding(True, f"the request left on {departure.place.interface} to {target}")
+        within = _within(departure.frame.tunnel)
+        yield Finding(True, f"the request left on {departure.place.interface} to {target}{within}")
     elif trace.decisions and not lost:
         yield Finding(
             True,

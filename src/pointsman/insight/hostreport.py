@@ -248,14 +248,20 @@ def _chosen(trace: Trace, reports: Iterable[HostReport]) -> set[str]:
     }
 
 
+_DIRECTED = ("source_mac", "destination_mac", "ttl", "tunnel")
+"""What a director may change."""
+
+
 def _changed(before: Hop, after: Hop) -> Finding:
     found = {change.field: change for change in changes(before.frame, after.frame)}
-    wrong = [change for name, change in found.items() if name not in ("source_mac", "destination_mac", "ttl")]
+    wrong = [change for name, change in found.items() if name not in _DIRECTED]
     if "ttl" in found and after.frame.ttl != before.frame.ttl - 1:
         wrong.append(found["ttl"])
     if wrong or "destination_mac" not in found:
         what = "; ".join(map(str, wrong)) or "no MAC address"
         return Finding(False, f"on its way through {before.place.host} the request changed: {what}")
+    if after.frame.tunnel:
+        return Finding(True, f"{before.place.host} put the request into a tunnel: {after.frame.tunnel}")
     return Finding(True, f"{before.place.host} changed only the MACs and the TTL of the request")
 
 

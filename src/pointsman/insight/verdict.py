@@ -1,7 +1,7 @@
 """What the hops of a connection mean: is this direct routing as it should be, and if not, where it breaks.
 
 The rules are those of the second document's tcpdump analysis: the director changes the MAC addresses of the
-request and (as IPVS does) takes one off its TTL, nothing else, or puts what is so into a tunnel; the real server
+request and (as IPVS does) takes one off its TTL, nothing else, or puts that into a tunnel; the real server
 answers the client itself, with the VIP as source, past the director.
 """
 

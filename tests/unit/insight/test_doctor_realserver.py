@@ -183,6 +183,17 @@ def test_strict_rp_filter_matters_only_when_sources_are_routed_elsewhere() -> No
     assert "10.0.0.0/24 (eth1)" in finding.found
 
 
+@pytest.mark.parametrize(
+    ("up", "value", "wrong_there"), [(True, 1, True), (True, 0, False), (False, 1, False)]
+)
+def test_strict_rp_filter_on_the_end_of_a_tunnel(up: bool, value: int, wrong_there: bool) -> None:
+    """Clients are never routed back into it; one that only the module has made is no matter."""
+    end = Card(name="tunl0", arp=False, up=up, tunnel=True)
+    facts = server(cards=(LO, ETH0, end), settings={**SILENT, "tunl0.rp_filter": value})
+    found = [item.remedy for item in wrong(facts)]
+    assert found == ([("sysctl -w net.ipv4.conf.tunl0.rp_filter=2",)] if wrong_there else [])
+
+
 def test_loose_rp_filter_wins_over_strict_because_the_maximum_counts() -> None:
     second = Card(name="eth1", mac=OTHER, addresses=(ipaddress.ip_interface("10.0.0.2/24"),))
     routes = (*ROUTES, HostRoute(interface="eth1", network=ipaddress.ip_network("10.0.0.0/24")))

@@ -94,6 +94,17 @@ def test_a_real_server_that_refuses_or_answers_wrongly() -> None:
     assert "which the request came from" in bad(server(ARRIVAL, back))[0]
 
 
+def test_what_comes_out_of_a_tunnel_may_go_back_to_the_same_router() -> None:
+    within = "ipip 10.2.0.1 > 10.3.0.11"
+    arrival = seen("eth12", "real server", False, SYN, tunnel=within)
+    back = seen("eth12", "real server", True, SYN_ACK, destination_mac=DIRECTOR)
+    found = server(arrival, back)
+    assert bad(found) == []
+    assert found.findings[0].text == f"the request arrived on eth12 from {DIRECTOR} in {within}"
+    left = director(seen("eth8", "director", True, SYN, tunnel=within))
+    assert left.findings[0].text == f"the request left on eth8 to {SERVER} (server) in {within}"
+
+
 def test_nothing_arrived() -> None:
     assert bad(server())[0].startswith("no request arrived here")
     assert bad(director()) == ["no new connection to this service was seen"]

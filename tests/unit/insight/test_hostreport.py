@@ -104,6 +104,21 @@ def test_a_director_that_changes_more_is_found_out() -> None:
     )
 
 
+def test_a_tunnel_on_the_way_is_no_mistake() -> None:
+    within = {**ON, "tunnel": "gue 10.2.0.1 > 10.3.0.11"}
+    sender = director(sightings=(
+        seen("lb", "eth7", "director", False, 10.0, SYN),
+        seen("lb", "eth8", "director", True, 10.001, SYN, **within),
+    ))  # fmt: skip
+    merged = merge(
+        [sender, server(sightings=(seen("web", "eth12", "real server", False, 10.002, SYN, **within),))]
+    )
+    assert "lb put the request into a tunnel: gue 10.2.0.1 > 10.3.0.11" in [
+        finding.text for finding in merged.trace.findings
+    ]
+    assert not [text for text in bad(merged) if "changed" in text]
+
+
 def test_the_drop_of_another_connection_is_not_told() -> None:
     drop = Drop(host="web", interface="eth12", reason="NETFILTER_DROP", function="", answer=False)
     mine = msgspec.structs.replace(drop, client="192.168.7.2", client_port=5000)
