@@ -83,7 +83,7 @@ def test_an_interface_that_comes_back_is_attached_again() -> None:
     assert plane.follow_interfaces() == []
     run("ip link delete v0")
     assert plane.follow_interfaces() == [
-        "interface v0 is gone: no packets are taken from it until it is back"
+        "interface v0 is not there: no packets are taken from it until it is"
     ]
     assert list(listed(plane)) == ["v1"]
     assert plane.capabilities().interfaces == ("v0", "v1")

@@ -313,6 +313,7 @@ def surroundings(
         fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("lvs_")),
         pauses=pauses(top, defaults, findings),
         states_on_reload=defaults.has("fifo_write_vrrp_states_on_reload"),
+        dynamic_interfaces=defaults.has("dynamic_interfaces"),
     )
     return shared, tuple(_grouped(each, groups, findings) for each in instances)
 

@@ -30,20 +30,25 @@ Host = Mapping[str, HostInterface]
 def check_live(config: Config, host: Host, findings: Findings) -> None:
     """Report what this host lacks, as it is now, to run the configuration."""
     for instance in config.instances:
-        _interfaces(instance, host, findings)
+        _interfaces(instance, host, config.vrrp.dynamic_interfaces, findings)
         _own_address(instance, host, findings)
         for address in instance.addresses:
             _virtual_address(instance, address, host, findings)
     _on_link(config, host, findings)
 
 
-def _interfaces(instance: VrrpInstance, host: Host, findings: Findings) -> None:
+def _interfaces(instance: VrrpInstance, host: Host, dynamic: bool, findings: Findings) -> None:
     place, width = findings.inside(instance.location, "interface")
     for name in instance.arrivals:
         if name not in host:
             text = f"{instance.name}: there is no interface {name} here"
-            listed = ", ".join(sorted(host)) or "none"
-            findings.error(place, text, f"the interfaces are: {listed}", width)
+            listed = f"the interfaces are: {', '.join(sorted(host)) or 'none'}"
+            if dynamic:
+                findings.warning(
+                    place, f"{text}: the instance would be in FAULT until it comes", listed, width
+                )
+            else:
+                findings.error(place, text, listed, width)
         elif not host[name].up:
             text = f"{instance.name}: the interface {name} is down: the instance would be in FAULT"
             findings.warning(place, text, f"ip link set {name} up", width)

@@ -19,6 +19,7 @@ _HOMES = (
     (_GLOBAL, r"rs_init_notifies", "lvs.transitions"),
     (_GLOBAL, r"nftables_.*", "dataplane.xdp.marks"),
     (_GLOBAL, r"vrrp_startup_delay", "daemon.vrrp_router"),
+    (_GLOBAL, r"dynamic_interfaces", "daemon.start"),
     (_GLOBAL, r"vrrp_(garp|gna)_interval", "daemon.vrrp_pacing"),
     (_GLOBAL, r"default_interface", "conf.build_vrrp"),
     (_VRRP, r".*strict.*", "conf.build_strict"),

@@ -34,6 +34,8 @@ def global_words(shared: VrrpSurroundings) -> Iterator[str]:
             yield f"vrrp_gna_interval {number(each.na)}"
     if shared.states_on_reload:
         yield "fifo_write_vrrp_states_on_reload"
+    if shared.dynamic_interfaces:
+        yield "dynamic_interfaces"
 
 
 def fifo_words(config: Config) -> Iterator[str]:

@@ -199,7 +199,11 @@ GLOBAL: list[Keyword] = [
     honoured(_G, "vrrp_notify_priority_changes", Boolean(), "Default of notify_priority_changes."),
     honoured(_G, "fifo_write_vrrp_states_on_reload", Flag(), "The pipes are told all states at a reload."),
     honoured(
-        _G, "rs_init_notifies", Boolean(), "notify_up and FIFOs hear of real servers at the start, too.", False
+        _G,
+        "rs_init_notifies",
+        Boolean(),
+        "notify_up and FIFOs hear of real servers at the start, too.",
+        False,
     ),
     honoured(_G, "vrrp_mcast_group4", Ip(), "Default of mcast_dst_ip over IPv4.", "224.0.0.18"),
     honoured(_G, "vrrp_mcast_group6", Ip(), "Default of mcast_dst_ip over IPv6.", "ff02::12"),
@@ -258,8 +262,11 @@ GLOBAL: list[Keyword] = [
     honoured(_G, "vmac_prefix", Text("a word", 8), "Names of virtual MAC interfaces begin so.", "vrrp"),
     honoured(_G, "vmac_addr_prefix", Text("a word", 8), "The same for those of single addresses."),
     *accepted(_G, "disable_local_igmp", "virtual MAC interfaces send no group reports here"),
-    *refused(
-        _G, "dynamic_interfaces", "every interface has to be there when the director starts", Anything()
+    honoured(
+        _G,
+        "dynamic_interfaces",
+        Anything("[allow_if_changes]", words=1),
+        "Interfaces of instances may come after the start; they may always be made anew as something else.",
     ),
     *accepted(
         _G,

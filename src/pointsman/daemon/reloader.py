@@ -96,7 +96,7 @@ class Reloader:
         """
         attached = set(self._plane.capabilities().interfaces)
         if attached and attached != set(planned.interfaces):
-            self._plane.attach(planned.interfaces)
+            self._plane.attach(planned.interfaces, planned.config.vrrp.dynamic_interfaces)
         if planned.rollback:
             self._generations.back()
         else:

@@ -145,7 +145,10 @@ def _await_interfaces(config: Config, options: Options) -> list[str]:
 
 
 def _interfaces(config: Config, options: Options) -> list[str]:
-    """Where packets for the VIPs arrive. Raises EnvironmentProblem for one that does not exist."""
+    """Where packets for the VIPs arrive. Raises EnvironmentProblem for one that does not exist.
+
+    With dynamic_interfaces those of the configuration may.
+    """
     with NetlinkSocket() as netlink:
         present = links(netlink)
     wanted: dict[str, str] = {}
@@ -155,7 +158,8 @@ def _interfaces(config: Config, options: Options) -> list[str]:
             wanted.setdefault(name, where)
     for name in options.interfaces:
         wanted.setdefault(name, " (--interface)")
-    missing = [f"{name}{where}" for name, where in wanted.items() if name not in present]
+    needed = options.interfaces if config.vrrp.dynamic_interfaces else wanted
+    missing = [f"{name}{wanted[name]}" for name in needed if name not in present]
     if missing:
         here = ", ".join(sorted(present)) or "none"
         raise EnvironmentProblem(
@@ -282,7 +286,8 @@ def _director(
     try:
         interfaces = interfaces if generations.number == 1 else survey(generations.current)
         limits = options.connection_limit, options.connection6_limit
-        plane = XdpDataPlane.open(pin_directory(), interfaces, options.xdp_mode, *limits)
+        patient = generations.current.vrrp.dynamic_interfaces
+        plane = XdpDataPlane.open(pin_directory(), interfaces, options.xdp_mode, *limits, patient=patient)
         plane.tune(options.tunables)
     except (OSError, CannotReloadError) as error:
         return _refuse(f"the data plane cannot be set up: {error}")

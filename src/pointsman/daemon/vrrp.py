@@ -88,7 +88,7 @@ def run(
     """Run the instances until SIGTERM. The exit code: 0 stopped in order, 3 this host lacks something.
 
     An instance that has no address to send adverts from waits for it, in FAULT, and the others work;
-    `patient`: one whose interface is missing does so, too.
+    `patient`, or dynamic_interfaces: one whose interface is missing does so, too.
 
     `channel` (SOCK_SEQPACKET) carries an InstanceChanged for every instance at the start and at every change;
     a HandOver received on it is carried out, any other datagram asks for all of them again. `helper` leads to
@@ -146,7 +146,7 @@ class VrrpProcess:
             raise EnvironmentProblemError(
                 f"cannot use netlink and packet sockets: {way_out(error)}"
             ) from error
-        if not patient:
+        if not (patient or surroundings.dynamic_interfaces):
             check_devices(instances, self._links)
             check_kinds(instances, self._links, self._netlink)
         self._agenda: Agenda[Router] = Agenda()
@@ -367,7 +367,8 @@ class VrrpProcess:
         """Go on with another configuration. One that this host cannot run changes nothing."""
         self._present = addresses(self._netlink)
         try:
-            complete = self._crew.adopt(config.instances, self._present, self._readings)
+            patient = config.vrrp.dynamic_interfaces
+            complete = self._crew.adopt(config.instances, self._present, self._readings, patient)
         except (EnvironmentProblemError, OSError) as problem:
             log.error("VRRP goes on as it was: %s", problem)
             return

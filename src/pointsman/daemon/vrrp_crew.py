@@ -99,17 +99,22 @@ class Crew:
                 log.info("(%s) sends from %s now", instance.name, found)
 
     def adopt(
-        self, instances: Sequence[VrrpInstance], present: list[InterfaceAddress], readings: Readings
+        self,
+        instances: Sequence[VrrpInstance],
+        present: list[InterfaceAddress],
+        readings: Readings,
+        patient: bool,
     ) -> bool:
         """Go on with these instances: those that stay the same virtual router change in place.
 
         Addresses that leave an instance are taken away before others take any, so that one may move.
-        Whether every socket could be had (`reopen`).
+        Whether every socket could be had (`reopen`). `patient`: interfaces may be missing.
         Raises EnvironmentProblemError when this host cannot run them; then nothing has changed.
         """
         self._check_shield(instances)
-        interfaces = {router.instance.interface for router in self.routers}
-        check_devices((each for each in instances if each.interface not in interfaces), self._host.links)
+        if not patient:
+            known = {router.instance.interface for router in self.routers}
+            check_devices((each for each in instances if each.interface not in known), self._host.links)
         check_kinds(instances, self._host.links, self._host.netlink)
         wanted = {instance.name: instance for instance in instances}
         for router in list(self.routers):

@@ -86,8 +86,11 @@ class DataPlane(Protocol):
     def timeouts(self) -> tuple[int, int, int]:
         """Seconds: tcp, tcpfin, udp (ipvsadm -L --timeout)."""
 
-    def attach(self, names: Sequence[str]) -> None:
-        """Take packets from exactly these interfaces. Raises OSError; then nothing has changed."""
+    def attach(self, names: Sequence[str], patient: bool = False) -> None:
+        """Take packets from exactly these interfaces. Raises OSError; then nothing has changed.
+
+        `patient`: those that do not exist yet are waited for (`follow_interfaces`).
+        """
 
     def follow_interfaces(self) -> list[str]:
         """Attach again to interfaces that went and came back, follow their MAC addresses; what is amiss."""

@@ -88,7 +88,7 @@ class MemoryDataPlane:
     def timeouts(self) -> tuple[int, int, int]:
         return self._timeouts
 
-    def attach(self, names: Sequence[str]) -> None:
+    def attach(self, names: Sequence[str], patient: bool = False) -> None:
         self.interfaces = tuple(names)
 
     def follow_interfaces(self) -> list[str]:

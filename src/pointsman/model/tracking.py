@@ -149,3 +149,5 @@ class VrrpSurroundings(msgspec.Struct, frozen=True, kw_only=True):
     pauses: tuple[AnnouncementPauses, ...] = ()
     states_on_reload: bool = False
     """The pipes are told all states again at a reload (fifo_write_vrrp_states_on_reload)."""
+    dynamic_interfaces: bool = False
+    """Instances whose interface does not exist wait for it, in FAULT; otherwise nothing starts."""

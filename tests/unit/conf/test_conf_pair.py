@@ -6,6 +6,7 @@ import ipaddress
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +18,7 @@ from pointsman.conf.check_programs import Program, check_programs
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import Findings, Severity
 from pointsman.model.config import Config
+from pointsman.model.tracking import VrrpSurroundings
 
 FIRST = """
 global_defs {
@@ -155,6 +157,17 @@ def test_a_host_that_has_everything_is_silent() -> None:
 )
 def test_what_the_host_lacks(here: Host, severity: str, text: str) -> None:
     assert any(kind == severity and text in said for kind, said in lived(here)), lived(here)
+
+
+def test_an_interface_that_may_come_later_is_a_warning() -> None:
+    findings = Findings({})
+    dynamic = msgspec.structs.replace(config(), vrrp=VrrpSurroundings(dynamic_interfaces=True))
+    check_live(dynamic, host(eth1="10.0.0.11/24"), findings)
+    found = [(problem.severity.value, problem.text) for problem in findings.problems()]
+    assert (
+        "warning",
+        "A: there is no interface eth0 here: the instance would be in FAULT till it comes",
+    ) in found
 
 
 SCRIPTED = FIRST.replace("state MASTER", 'state MASTER\n    notify_master "/usr/local/bin/master now"')

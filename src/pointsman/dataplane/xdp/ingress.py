@@ -33,14 +33,16 @@ class Ingress:
         """From which packets are to be taken; `attachments` are those from which they can."""
         self.attachments: list[Attachment] = []
 
-    def attach(self, names: Sequence[str]) -> None:
+    def attach(self, names: Sequence[str], patient: bool) -> None:
         """Be on exactly these interfaces; where the program is already, packets do not notice.
 
+        `patient`: on those that do not exist yet as soon as they do (`follow`).
         Raises DataPlaneError; then it is still where it was.
         """
+        there = [name for name in names if not patient or _indexes(name)]
         before = self._hosts.prepare(_hardware_addresses(names))
         try:
-            self.attachments = self._links.replace(self._programs, names, self._mode)
+            self.attachments = self._links.replace(self._programs, there, self._mode)
         except OSError:
             self._hosts.undo(before)
             raise
@@ -48,7 +50,7 @@ class Ingress:
         self.follow_addresses()
 
     def follow(self, ways_out: Iterable[int]) -> list[str]:
-        """Attach again to interfaces that went and came back, give up native XDP where it would lose packets.
+        """Attach to interfaces that have come (back), give up native XDP where it would lose packets.
 
         `ways_out` are the indexes of the interfaces to real servers. Returns what is amiss.
         """
@@ -61,7 +63,7 @@ class Ingress:
         ]
         for name, index in there.items():
             if index not in live:
-                problems += self._attach_again(name, index)
+                problems += self._attach_late(name, index)
         problems += self._avoid_losses(ways_out)
         self.follow_addresses()
         self._follow_virtual_macs()
@@ -73,15 +75,15 @@ class Ingress:
             try:
                 there[name] = interfaces.index_of(name)
             except OSError:
-                problems.append(f"interface {name} is gone: no packets are taken from it until it is back")
+                problems.append(f"interface {name} is not there: no packets are taken from it until it is")
         return there, problems
 
-    def _attach_again(self, name: str, index: int) -> list[str]:
+    def _attach_late(self, name: str, index: int) -> list[str]:
         try:
             self.attachments.append(self._links.add(self._programs, name, index, self._mode))
         except OSError as error:
-            return [f"no packets are taken from {name}, which was deleted and made anew: {error.strerror}"]
-        log.warning("attached again to %s, which was deleted and made anew", name)
+            return [f"no packets are taken from {name}, which has come meanwhile: {error.strerror}"]
+        log.warning("attached to %s, which has come meanwhile", name)
         return []
 
     def _avoid_losses(self, ways_out: Iterable[int]) -> list[str]:

@@ -91,11 +91,12 @@ class XdpDataPlane:
         mode: str = "auto",
         connection_limit: int = 1 << 20,
         connection6_limit: int | None = None,
+        patient: bool = False,
     ) -> XdpDataPlane:
         """Put the program on these interfaces, with the tables that are pinned there if they fit.
 
         `mode` is auto, native, generic or tc. `connection_limit` and `connection6_limit`, of
-        IPv6 (a quarter of the first if none is given), count for new tables only.
+        IPv6 (a quarter of the first if none is given), count for new tables only. `patient`: see `attach`.
         Raises DataPlaneError; then what was in force still is.
         """
         if mode not in MODES:
@@ -104,7 +105,7 @@ class XdpDataPlane:
         pins.ensure_bpf_file_system(pin_directory)
         sizes = Sizes.for_limit(connection_limit, connection6_limit)
         try:
-            return cls._open(pin_directory, interfaces, mode, sizes, words, abi)
+            return cls._open(pin_directory, interfaces, mode, sizes, words, abi, patient)
         except PermissionError as error:
             raise DataPlaneError(
                 error.errno or errno.EPERM,
@@ -113,7 +114,14 @@ class XdpDataPlane:
 
     @classmethod
     def _open(
-        cls, directory: Path, names: Sequence[str], mode: str, sizes: Sizes, words: Vocabulary, abi: str
+        cls,
+        directory: Path,
+        names: Sequence[str],
+        mode: str,
+        sizes: Sizes,
+        words: Vocabulary,
+        abi: str,
+        patient: bool,
     ) -> XdpDataPlane:
         pinned = pins.open_maps(directory, abi)
         try:
@@ -131,7 +139,7 @@ class XdpDataPlane:
         hosts = Hosts(plane.tables.hosts, plane.tables.descriptors["virtual_macs"])
         plane._ingress = Ingress(plane.programs, hosts, directory, mode)
         try:
-            plane.attach(names)
+            plane.attach(names, patient)
         except OSError:
             plane.close(keep_forwarding=True)
             if not pinned:
@@ -177,16 +185,17 @@ class XdpDataPlane:
         Links(pins.links_directory(pin_directory)).remove_all()
         pins.remove_all(pin_directory)
 
-    def attach(self, names: Sequence[str]) -> None:
+    def attach(self, names: Sequence[str], patient: bool = False) -> None:
         """Be on exactly these interfaces; where the program is already, packets do not notice.
 
+        `patient`: on those that do not exist yet as soon as they do.
         Raises DataPlaneError; then it is still where it was.
         """
         assert self._ingress is not None
-        self._ingress.attach(names)
+        self._ingress.attach(names, patient)
 
     def follow_interfaces(self) -> list[str]:
-        """Attach again to interfaces that went and came back, and follow their MAC addresses.
+        """Attach to interfaces that have come, or come back, and follow their MAC addresses.
 
         Returns what is amiss; to be called now and then, in the network namespace of the interfaces.
         """

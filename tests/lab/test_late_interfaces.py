@@ -1,0 +1,151 @@
+"""dynamic_interfaces: an interface that comes after the start, for VRRP and for the data plane."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+NAME = f"pmt-late-{os.getpid()}"
+POINTSMAN = (sys.executable, "-m", "pointsman.cli.main")
+SECONDS = 60.0
+CONF = """
+global_defs {
+    router_id lb-01
+    dynamic_interfaces
+}
+vrrp_instance VI_1 {
+    interface eth0
+    virtual_router_id 51
+    virtual_ipaddress {
+        10.9.0.100/24
+    }
+}
+vrrp_instance VI_2 {
+    interface eth1
+    virtual_router_id 52
+    virtual_ipaddress {
+        10.8.0.100/24
+    }
+}
+"""
+
+
+def command(*words: str) -> list[str]:
+    return ["nsenter", f"--net=/run/netns/{NAME}", *words]
+
+
+def ip(words: str) -> str:
+    return subprocess.run(command("ip", *words.split()), check=True, capture_output=True, text=True).stdout
+
+
+def until(condition: Callable[[], object], log: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+
+
+def cable(name: str, address: str) -> None:
+    ip(f"link add {name} type veth peer name far-{name}")
+    ip(f"addr add {address} dev {name}")
+    ip(f"link set far-{name} up")
+    ip(f"link set {name} up")
+
+
+def status() -> dict[str, object]:
+    done = subprocess.run(command(*POINTSMAN, "status", "--json"), capture_output=True, text=True)
+    found: dict[str, object] = json.loads(done.stdout) if done.returncode == 0 else {}
+    return found
+
+
+@pytest.fixture(autouse=True)
+def network() -> Iterator[None]:
+    subprocess.run(["ip", "netns", "add", NAME], check=True)
+    try:
+        ip("link set lo up")
+        cable("eth0", "10.9.0.1/24")
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "del", NAME], check=True)
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    path = tmp_path / "keepalived.conf"
+    path.write_text(CONF)
+    return path
+
+
+def run(words: list[str], log: Path, story: Callable[[], None]) -> None:
+    with log.open("w") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=output)
+    try:
+        story()
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+
+
+def test_an_instance_waits_for_its_interface_and_so_does_the_data_plane(conf: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def states() -> list[str]:
+        return [each["state"] for each in status().get("instances", [])]  # type: ignore[attr-defined]
+
+    def attached() -> list[str]:
+        plane = status()["data_plane"]
+        return [each["interface"] for each in plane["attachments"]]  # type: ignore[index]
+
+    def story() -> None:
+        until(lambda: states() == ["MASTER", "FAULT"], log)
+        assert attached() == ["eth0"]
+        cable("eth1", "10.8.0.1/24")
+        until(lambda: states() == ["MASTER", "MASTER"], log)
+        assert "10.8.0.100/24" in ip("addr show dev eth1")
+        until(lambda: attached() == ["eth0", "eth1"], log)
+
+    run(command(*POINTSMAN, "run", "-f", str(conf)), log, story)
+
+
+def test_keepalived_does_the_same_with_this_file(conf: Path, tmp_path: Path) -> None:
+    if shutil.which("keepalived") is None:
+        pytest.skip("Debian's keepalived is not installed")
+    log = tmp_path / "log"
+
+    def story() -> None:
+        until(lambda: "(VI_1) Entering MASTER STATE" in log.read_text(), log)
+        assert "(VI_2) Entering MASTER STATE" not in log.read_text()
+        cable("eth1", "10.8.0.1/24")
+        until(lambda: "(VI_2) Entering MASTER STATE" in log.read_text(), log)
+
+    files = ("-f", str(conf), "-p", str(tmp_path / "pid"), "-r", str(tmp_path / "vrrp"))
+    run(command("keepalived", "-n", "-l", "-G", "-D", "-P", *files), log, story)
+
+
+def test_a_reload_may_name_an_interface_that_is_to_come(conf: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    conf.write_text(CONF.partition("vrrp_instance VI_2")[0])
+
+    def states() -> list[str]:
+        return [each["state"] for each in status().get("instances", [])]  # type: ignore[attr-defined]
+
+    def story() -> None:
+        until(lambda: states() == ["MASTER"], log)
+        conf.write_text(CONF)
+        subprocess.run(command(*POINTSMAN, "reload"), check=True, capture_output=True)
+        until(lambda: states() == ["MASTER", "FAULT"], log)
+        cable("eth1", "10.8.0.1/24")
+        until(lambda: states() == ["MASTER", "MASTER"], log)
+
+    run(command(*POINTSMAN, "run", "-f", str(conf)), log, story)
