@@ -36,8 +36,8 @@ LOAD_TIME = 20.0
 """Seconds over which CPU time is taken."""
 
 
-def cycle(who: str, mode: Mode, _run: int = 0) -> dict[str, float]:
-    """Every event once, on fresh hosts; milliseconds."""
+def cycle(who: str, mode: Mode, phase: float) -> dict[str, float]:
+    """Every event once, on fresh hosts; milliseconds. `phase`: see `_unplug`."""
     with tempfile.TemporaryDirectory() as directory, switch(Path(directory)) as made:
         pair = Pair(made, STARTERS[who], mode)
         pair.probe()
@@ -56,12 +56,30 @@ def cycle(who: str, mode: Mode, _run: int = 0) -> dict[str, float]:
         found["killed, restarted after 0.2 s"] = pair.blackout(restart, 2 * mode.down + 1)
         until("the restarted one is master", lambda: pair.best.state() == "MASTER", 30.0)
         pair.wait_for(pair.a)
-        found["link down"] = pair.blackout(lambda: pair.a.plug(False), mode.down)
-        pair.a.plug(True)
-        pair.wait_for(pair.a)
+        return found | _unplug(pair, phase)
+
+
+def unplugged(who: str, mode: Mode, phase: float) -> dict[str, float]:
+    """Only what nobody can be told of before."""
+    with tempfile.TemporaryDirectory() as directory, switch(Path(directory)) as made:
+        pair = Pair(made, STARTERS[who], mode)
+        pair.probe()
         time.sleep(1.0)
-        found["power off"] = pair.blackout(pair.power_off, mode.down)
-        return found
+        return _unplug(pair, phase)
+
+
+def _unplug(pair: Pair, phase: float) -> dict[str, float]:
+    """The wait ends at a fixed time after the last advert: how long it is depends on when the plug is pulled.
+
+    So it is pulled at this part of the interval behind an advert, and runs of both makes have the same ones.
+    """
+    seconds = pair.mode.down + 2 * pair.mode.interval
+    found = {"link down": pair.blackout(partial(pair.unplug, phase, power=False), seconds)}
+    pair.a.plug(True)
+    pair.wait_for(pair.a)
+    time.sleep(1.0)
+    found["power off"] = pair.blackout(partial(pair.unplug, phase, power=True), seconds)
+    return found
 
 
 def healing(who: str, mode: Mode, count: int) -> list[float]:
@@ -130,23 +148,35 @@ def load(who: str, count: int) -> dict[str, tuple[float, float]]:
 
 
 def main() -> None:
-    """Print medians and worst cases. PART=blackouts, healing, many or load: only this."""
+    """Print medians and worst cases. PART=blackouts, unplugged, healing, many or load: only this."""
     runs, jobs = int(os.environ.get("RUNS", "3")), int(os.environ.get("JOBS", "2"))
     part = os.environ.get("PART", "")
     version = subprocess.run(["keepalived", "--version"], capture_output=True, text=True, check=False).stderr
     keepalived = version.split("\n")[0].split("(")[0].strip()
     console = Console(highlight=False)
-    parts = {"blackouts": blackouts, "healing": healings, "many": hundreds, "load": loads}
+    parts: dict[str, Callable[[Console, str, int, ProcessPoolExecutor], None]] = {
+        "blackouts": partial(blackouts, cycle),
+        "unplugged": partial(blackouts, unplugged),
+        "healing": healings,
+        "many": hundreds,
+        "load": loads,
+    }
     for name, work in parts.items():
-        if part in ("", name):
+        if part == name or (not part and name != "unplugged"):
             with ProcessPoolExecutor(1 if name == "load" else jobs) as pool:
                 work(console, keepalived, runs, pool)
 
 
-def blackouts(console: Console, keepalived: str, runs: int, pool: ProcessPoolExecutor) -> None:
-    """A table for each version, interval and kind of adverts."""
+def blackouts(
+    once: Callable[[str, Mode, float], dict[str, float]],
+    console: Console,
+    keepalived: str,
+    runs: int,
+    pool: ProcessPoolExecutor,
+) -> None:
+    """A table for each version, interval and kind of adverts; the phases of the runs spread evenly."""
     coming = {
-        (who, mode): [pool.submit(cycle, who, mode, run) for run in range(runs)]
+        (who, mode): [pool.submit(once, who, mode, (run + 0.5) / runs) for run in range(runs)]
         for mode in MODES
         for who in STARTERS
     }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import os
+import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +16,18 @@ import msgspec
 from tests.interop.switch import Host, Keepalived, Ours, Switch, until
 
 from pointsman.daemon.vrrp_notices import HandOver
+from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
+from pointsman.net import virtual_links
+from pointsman.net.links import links
+from pointsman.net.netlink import NetlinkSocket
+from pointsman.vrrp.wire import PROTOCOL
 
 VIP = ipaddress.IPv4Address("10.9.1.1")
 PREFIX = 16
 PORT = 9999
 PRIORITIES = {"a": 150, "b": 100}
+_ETH_P_ALL, _ETH_P_IP = 0x0003, 0x0800
 
 ECHO = f"""
 import os, socket, sys
@@ -173,9 +182,24 @@ class Pair:
         time.sleep(seconds)
         self.start_best()
 
-    def power_off(self) -> None:
-        self.best.kill()
-        self.a.isolate(True)
+    def unplug(self, phase: float, power: bool) -> None:
+        """Pull a's plug (and end it: `power`) when this part of an interval has passed since an advert of a.
+
+        Punctually: at 10 ms an interval is over before a program has been started.
+        """
+        with namespace.entered(self._made.namespace):
+            port = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
+            netlink = NetlinkSocket()
+        with port, netlink, _punctual():
+            index = links(netlink)[self.a.port].index
+            port.bind((self.a.port, _ETH_P_ALL))  # a bridge takes the frames before any single protocol
+            port.settimeout(30.0)
+            while not _is_advert(*port.recvfrom(64)):
+                pass
+            time.sleep(phase * self.mode.interval)
+            virtual_links.switch(netlink, index, up=False)
+        if power:
+            self.best.kill()
 
     def as_at_first(self) -> None:
         """A new process on a, and the addresses there."""
@@ -187,6 +211,22 @@ class Pair:
         self.restart()
         self.wait_for(self.a)
         time.sleep(1.0)
+
+
+def _is_advert(packet: bytes, sender: tuple[str, int, int]) -> bool:
+    """Whether what a packet socket has seen has come as an advert."""
+    return sender[1] == _ETH_P_IP and sender[2] != socket.PACKET_OUTGOING and packet[9] == PROTOCOL
+
+
+@contextlib.contextmanager
+def _punctual() -> Iterator[None]:
+    """Before everything else on this machine, where that is allowed."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(45))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def longest_gap(record: bytes, began: float, end: float) -> float:
