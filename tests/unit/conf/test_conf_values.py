@@ -183,7 +183,7 @@ def test_the_frames_are_fine(frame: str) -> None:
         (URL, "status_code ^300-200", "status_code 300-200: it wants numbers or ranges"),
         (URL, "digest ^1234", "digest 1234: it wants an MD5 digest of 32 hexadecimal digits"),
         (URL, 'regex ^"(open"', "regex (open: missing )"),
-        (URL, "regex_options caseless ^ucp", "regex_options ucp: it wants some of caseless"),
+        (URL, "regex_options caseless ^ucp", "regex_options ucp: it wants some of alt_circumflex caseless"),
         (CHECK, "connect_port ^65536", "connect_port 65536: it wants a whole number from 1 to 65535"),
         (CHECK, "connect_timeout ^fast", "connect_timeout fast: it wants seconds from"),
         (CHECK, "connect_ip ^web", "connect_ip web: web is not an IP address"),
