@@ -105,6 +105,12 @@ struct front6_bucket {
 	struct front6 way[WAYS];
 };
 
+/* The service of a firewall mark, and the number that stands for a front's in its connections. */
+struct mark {
+	__u32 service;
+	__u32 front;
+};
+
 #define FRONT_DELETED 0xffffffffffffffffULL
 /* In a key: another front stands for the same (a mark before an address), this one is kept for its connections. */
 #define FRONT_HIDDEN (1ULL << 57)

@@ -9,6 +9,7 @@
 #include "forward.h"
 #include "fragments.h"
 #include "maps.h"
+#include "marks.h"
 #include "parse.h"
 #include "services.h"
 #include "tunnel.h"
@@ -141,7 +142,7 @@ __noinline __u32 find_flow(struct flow *flow)
 
 	if (!flow)
 		return NOBODY;
-	if (!flow->ipv6)
+	if (!flow->wide)
 		flow->hash = spread(flow->key, flow->front);
 	entry = find_entry(flow, &word);
 	if (entry && !starts_anew(word, flow->flags)) {
@@ -156,13 +157,16 @@ __noinline __u32 find_flow(struct flow *flow)
 
 /*
  * Returns EXIT_COUNT when *dest is the server of what was read. A later fragment has one already, and what is read of
- * IPv6 has its service.
+ * IPv6 has its service. `mark` is 0 or one that a service has.
  */
-static __always_inline enum exit_reason serve_unusual(struct flow *flow, enum exit_reason reason, __u32 *dest)
+static __always_inline enum exit_reason serve_unusual(struct flow *flow, enum exit_reason reason, __u32 mark,
+						      __u32 *dest)
 {
 	if (reason == EXIT_COUNT && *dest == NOBODY) {
-		if (!flow->ipv6)
+		if (!flow->wide)
 			reason = find_service(flow);
+		if (mark)
+			reason = find_marked_service(flow, mark);
 		if (reason == EXIT_COUNT)
 			*dest = find_flow(flow);
 	}
@@ -180,6 +184,7 @@ static __always_inline enum verdict finish_unusual(void *data, void *end, __u32 
 	if ((void *)(ip + 1) > end)
 		return PASS;
 	packet.length = bpf_ntohs(ip->tot_len);
+	packet.transport_header = ip->protocol == IPPROTO_TCP ? TCP_HEADER : 0;
 	kind = kind_of(ip);
 	if (kind == FIRST_FRAGMENT && (reason == EXIT_COUNT || reason == EXIT_NO_DESTINATION))
 		remember_fragments(name_fragments(ip), dest);
@@ -240,14 +245,14 @@ __noinline int read_unusual6_xdp(struct xdp_md *context, struct flow *flow, __u3
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_unusual6(data, end, end - data, context->ingress_ifindex, flow, dest);
+	return read_unusual6(data, end, end - data, context->ingress_ifindex, 0, flow, dest);
 }
 
 __noinline int finish_unusual6_xdp(struct xdp_md *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
 	enum verdict verdict = finish_unusual6((void *)(long)context->data, (void *)(long)context->data_end,
-					       context->ingress_ifindex, reason, dest, &out);
+					       context->ingress_ifindex, 0, reason, dest, &out);
 
 	return xdp_action(context, verdict, out);
 }
@@ -264,7 +269,7 @@ static __always_inline int direct_unusual_xdp(struct xdp_md *context, int ipv6)
 		reason = read_unusual6_xdp(context, flow, &dest);
 	else
 		reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, flow, &dest);
-	reason = serve_unusual(flow, reason, &dest);
+	reason = serve_unusual(flow, reason, 0, &dest);
 	return ipv6 ? finish_unusual6_xdp(context, reason, dest) : finish_unusual_xdp(context, reason, dest);
 }
 
@@ -361,25 +366,25 @@ static __always_inline void pull(struct __sk_buff *context, __u32 length)
 		bpf_skb_pull_data(context, context->len < length ? context->len : length);
 }
 
-__noinline int read_unusual6_tc(struct __sk_buff *context, struct flow *flow, __u32 *dest)
+__noinline int read_unusual6_tc(struct __sk_buff *context, struct flow *flow, __u32 mark, __u32 *dest)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_unusual6(data, end, context->len, context->ingress_ifindex, flow, dest);
+	return read_unusual6(data, end, context->len, context->ingress_ifindex, mark, flow, dest);
 }
 
 __noinline int finish_unusual6_tc(struct __sk_buff *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
 	enum verdict verdict = finish_unusual6((void *)(long)context->data, (void *)(long)context->data_end,
-					       context->ingress_ifindex, reason, dest, &out);
+					       context->ingress_ifindex, context->gso_size, reason, dest, &out);
 
 	return tc_action(context, verdict, out);
 }
 
-static __always_inline int direct_unusual_tc(struct __sk_buff *context, int ipv6)
+static __always_inline int direct_unusual_tc(struct __sk_buff *context, int ipv6, __u32 mark)
 {
 	struct flow *flow = blank_flow();
 	__u32 dest = NOBODY;
@@ -389,10 +394,10 @@ static __always_inline int direct_unusual_tc(struct __sk_buff *context, int ipv6
 		return TC_ACT_UNSPEC;
 	pull(context, LONGEST_ERROR);
 	if (ipv6)
-		reason = read_unusual6_tc(context, flow, &dest);
+		reason = read_unusual6_tc(context, flow, mark, &dest);
 	else
 		reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, flow, &dest);
-	reason = serve_unusual(flow, reason, &dest);
+	reason = serve_unusual(flow, reason, mark, &dest);
 	return ipv6 ? finish_unusual6_tc(context, reason, dest) : finish_unusual_tc(context, reason, dest);
 }
 
@@ -436,6 +441,14 @@ static __always_inline int start_flow6_tc(struct __sk_buff *context)
 	return tc_action(context, verdict, out);
 }
 
+/* Is it an IP packet with a mark that stands for a service? */
+static __always_inline int bears_mark(struct __sk_buff *context)
+{
+	if (context->protocol == bpf_htons(ETH_P_IP))
+		return find_mark(context->mark, 0) != 0;
+	return context->protocol == bpf_htons(ETH_P_IPV6) && find_mark(context->mark, 1);
+}
+
 SEC("tc")
 int direct_tc(struct __sk_buff *context)
 {
@@ -446,6 +459,8 @@ int direct_tc(struct __sk_buff *context)
 		count_exit(EXIT_NOT_IP);
 		return TC_ACT_UNSPEC;
 	}
+	if (context->mark && bears_mark(context))
+		return direct_unusual_tc(context, context->protocol == bpf_htons(ETH_P_IPV6), context->mark);
 	pull(context, LONGEST_HEADERS);
 
 	enum verdict verdict = direct((void *)(long)context->data, (void *)(long)context->data_end, context->len,
@@ -456,7 +471,7 @@ int direct_tc(struct __sk_buff *context)
 	if (verdict == NEW_FLOW)
 		return start_flow6_tc(context);
 	if (verdict == UNUSUAL || verdict == UNUSUAL6)
-		return direct_unusual_tc(context, verdict == UNUSUAL6);
+		return direct_unusual_tc(context, verdict == UNUSUAL6, 0);
 	return tc_action(context, verdict, out);
 }
 

@@ -63,7 +63,7 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 		.client_port = packet.client_port,
 		.protocol = packet.protocol,
 		.flags = packet.flags,
-		.ipv6 = 1,
+		.wide = 1,
 	};
 	return NEW_FLOW;
 }

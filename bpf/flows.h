@@ -22,7 +22,7 @@ struct flow {
 	__u16 virtual_port;
 	__u8 protocol;
 	__u8 flags;
-	__u8 ipv6;
+	__u8 wide;     /* its connection is in the table of IPv6 */
 	__u8 is_error; /* an ICMP error about a connection */
 	__u8 exit;     /* why no server was found */
 };
@@ -53,13 +53,13 @@ static __always_inline struct flow *blank_flow(void)
 
 static __always_inline struct connection *find_entry(struct flow *flow, __u64 *word)
 {
-	return flow->ipv6 ? find_connection6(flow->hash, flow->client, flow->key, flow->front, word)
+	return flow->wide ? find_connection6(flow->hash, flow->client, flow->key, flow->front, word)
 			  : find_connection(flow->hash, flow->key, flow->front, word);
 }
 
 static __always_inline int add_entry(struct flow *flow, __u64 word)
 {
-	return flow->ipv6 ? add_connection6(flow->hash, flow->client, flow->key, word)
+	return flow->wide ? add_connection6(flow->hash, flow->client, flow->key, word)
 			  : add_connection(flow->hash, flow->key, word);
 }
 

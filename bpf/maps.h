@@ -55,6 +55,15 @@ struct {
 	__type(value, __u8);
 } virtual_macs SEC(".maps");
 
+/* By mark, for IPv6 with 1 << 32. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct mark);
+} marks SEC(".maps");
+
 /* Ways out other than the one a packet came in by. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);

@@ -71,32 +71,33 @@ static __always_inline enum exit_reason parse_error6(struct packet6 *p, struct i
 	return parse_quoted6(p, quoted, length - sizeof(*icmp), end);
 }
 
-/* Which connection it is about. */
-static __always_inline enum exit_reason describe_flow6(struct packet6 *p, struct flow *flow, int is_error)
+/* Which connection it is about. Where it may be a mark's there need be no front. */
+static __always_inline enum exit_reason describe_flow6(struct packet6 *p, struct flow *flow, int is_error, int marked)
 {
 	__u64 sum = front6_sum(p->virtual[0], p->virtual[1], front6_key(p)), hash = connection6_hash(p, sum);
 	__u64 front = find_front6_elsewhere(p->virtual[0], p->virtual[1], front6_key(p));
 
-	if (front == FRONT_NONE)
+	if (front == FRONT_NONE && !marked)
 		return EXIT_NO_SERVICE;
 	*flow = (struct flow){
 		.client = { p->client[0], p->client[1] },
 		.key = connection6_key(p, hash),
 		.hash = hash,
-		.service = FRONT_SERVICE(front),
+		.service = front == FRONT_NONE ? 0 : FRONT_SERVICE(front),
 		.hashed_client = fold_address(p->client),
 		.hashed_virtual = fold_address(p->virtual),
 		.front = FRONT_NUMBER(front),
 		.client_port = p->client_port,
 		.protocol = p->protocol,
 		.flags = p->flags,
-		.ipv6 = 1,
+		.wide = 1,
 		.is_error = is_error,
 	};
 	return EXIT_COUNT;
 }
 
-static __always_inline enum exit_reason read_unusual6(void *data, void *end, __u32 length, __u32 ingress,
+/* With `marked` whole packets, too. */
+static __always_inline enum exit_reason read_unusual6(void *data, void *end, __u32 length, __u32 ingress, int marked,
 						      struct flow *flow, __u32 *dest)
 {
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
@@ -107,21 +108,23 @@ static __always_inline enum exit_reason read_unusual6(void *data, void *end, __u
 	if ((void *)(ip + 1) > end)
 		return EXIT_MALFORMED;
 	kind = kind6_of(ip, end);
-	if (kind == WHOLE)
+	if (kind == WHOLE && !marked)
 		return EXIT_NOT_TRANSPORT;
 	if (kind == LATER_FRAGMENT)
 		reason = follow_first6(ip, end, length, dest);
 	else if (kind == ERROR)
 		reason = parse_error6(&packet, ip, end, length);
+	else if (kind == WHOLE)
+		reason = parse6(&packet, data, end, length);
 	else
 		reason = parse_first_fragment6(&packet, ip, end, length);
 	if (reason == EXIT_COUNT && kind != LATER_FRAGMENT)
-		reason = describe_flow6(&packet, flow, kind == ERROR);
+		reason = describe_flow6(&packet, flow, kind == ERROR, marked);
 	return reason == EXIT_COUNT && !addressed_to_us(data, ingress) ? EXIT_OTHER_HOST : reason;
 }
 
-static __always_inline enum verdict finish_unusual6(void *data, void *end, __u32 ingress, enum exit_reason reason,
-						    __u32 dest, __u32 *out)
+static __always_inline enum verdict finish_unusual6(void *data, void *end, __u32 ingress, __u32 joined,
+						    enum exit_reason reason, __u32 dest, __u32 *out)
 {
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
 	struct fragment_header *fragment = (void *)(ip + 1);
@@ -132,12 +135,13 @@ static __always_inline enum verdict finish_unusual6(void *data, void *end, __u32
 	if ((void *)(ip + 1) > end)
 		return PASS;
 	packet.length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	packet.headers = sizeof(*ip) + TCP_HEADER;
 	kind = kind6_of(ip, end);
 	if (kind == FIRST_FRAGMENT && (reason == EXIT_COUNT || reason == EXIT_NO_DESTINATION) &&
 	    (void *)(fragment + 1) <= end)
 		remember_fragments(name_fragments6(ip, fragment->identification), dest);
 	if (reason == EXIT_COUNT)
-		reason = forward6(&packet, dest, ingress, 0, out);
+		reason = forward6(&packet, dest, ingress, joined, out);
 	if (reason == EXIT_COUNT)
 		return SEND;
 	verdict = leave6(reason, out);

@@ -40,6 +40,7 @@ NAMES = {f"rs{n}": f"192.168.100.{10 + n}" for n in range(1, 6)}
 LOOPBACK = 1
 """The interface from which BPF_PROG_TEST_RUN lets frames come."""
 XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = 1, 2, 3, 4
+TC_VERDICTS = {0xFFFFFFFF: XDP_PASS, 2: XDP_DROP, 7: XDP_TX}
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32, "E": 64, "C": 128}
 SMALL = Sizes(connections=4096, connections6=4096, templates=256, services=64, dests=512, members=4096)
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -191,14 +192,18 @@ class Director:
         )
         assert not self.plane.apply([EditService(msgspec.structs.replace(entry.service, fronts=found))])
 
-    def send(self, frame: bytes) -> tuple[int, bytes]:
-        """Verdict and frame as they leave the program."""
+    def send(self, frame: bytes, mark: int = 0) -> tuple[int, bytes]:
+        """Verdict and frame as they leave the program; what bears a mark comes by tc (struct __sk_buff)."""
+        if mark:
+            context = struct.pack("=8xI180x", mark)
+            result = syscalls.run_program(self.plane.programs["direct_tc"], frame, context=context)
+            return TC_VERDICTS[result.verdict], result.data
         result = syscalls.run_program(self.plane.programs["direct_xdp"], frame)
         return result.verdict, result.data
 
-    def server_of(self, frame: bytes) -> str | None:
+    def server_of(self, frame: bytes, mark: int = 0) -> str | None:
         """The real server it went to, 'refused', 'pass' for the local stack, None when it was dropped."""
-        verdict, sent = self.send(frame)
+        verdict, sent = self.send(frame, mark)
         if verdict == XDP_TX and sent[:6] == frame[6:12]:
             refusals = {b"\x08\x00": (3, 3), b"\x86\xdd": (1, 4)}
             answer = answer_of(sent) if sent[12:14] == b"\x08\x00" else answer6_of(sent)

@@ -25,11 +25,12 @@ def test_nothing_is_left_out_in_silence() -> None:
     assert len(REPLAYED) == 22
 
 
-def went_to(director: Director, event: list[Any]) -> str | None:
+def went_to(director: Director, event: list[Any], mark: int) -> str | None:
     kind, client, client_port, port = event[:4]
+    mark *= port in (80, 443)  # as iptables had it in the recording
     if kind == "udp":
-        return director.server_of(udp(client, client_port, port))
-    return director.server_of(tcp(LETTERS[kind], client, client_port, port))
+        return director.server_of(udp(client, client_port, port), mark)
+    return director.server_of(tcp(LETTERS[kind], client, client_port, port), mark)
 
 
 def without_times(lines: list[str]) -> list[str]:
@@ -40,13 +41,29 @@ def without_spare_blanks(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines()[1:]]
 
 
+def needs_a_mark(case: dict[str, Any]) -> bool:
+    return any("-f 5" in command for command in case["setup"])
+
+
 @pytest.mark.parametrize("case", REPLAYED, ids=lambda case: case["name"])
 def test_every_choice_and_every_entry(case: dict[str, Any]) -> None:
+    """Where there is a mark the configuration says what bears it."""
+    replay(case, borne=0)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in REPLAYED if needs_a_mark(case)], ids=lambda case: case["name"]
+)
+def test_the_same_of_packets_that_bear_the_mark(case: dict[str, Any]) -> None:
+    replay(case, borne=5)
+
+
+def replay(case: dict[str, Any], borne: int) -> None:
     settings: dict[str, int] = {}
     with Director() as director:
         director.setup(case["setup"])
-        if any("-f 5" in command for command in case["setup"]):
-            director.mark(5, [(VIP, 80), (VIP, 443)])  # as iptables had it in the recording
+        if needs_a_mark(case) and not borne:
+            director.mark(5, [(VIP, 80), (VIP, 443)])
         for number, event in enumerate(case["events"]):
             where = f"event {number} {event}"
             match event:
@@ -72,7 +89,7 @@ def test_every_choice_and_every_entry(case: dict[str, Any]) -> None:
                     assert printed == text, where
                 case _:
                     expected = event[4]
-                    assert agrees(went_to(director, event), expected, event[0]), where
+                    assert agrees(went_to(director, event, borne), expected, event[0]), where
 
 
 def agrees(went: str | None, result: str | None, kind: str) -> bool:
@@ -110,7 +127,7 @@ def test_a_template_that_is_held_is_given_sixty_seconds_more() -> None:
             if event[0] == "cmd":
                 director.ipvsadm(event[1])
             elif event[0] in LETTERS:
-                assert went_to(director, event) == event[4]
+                assert went_to(director, event, 0) == event[4]
         assert len(director.plane.counters().services[0].servers) == 3
         gone = leaving(director, 70)
     assert set(gone) == set(recorded)

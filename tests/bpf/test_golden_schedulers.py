@@ -49,6 +49,12 @@ def test_every_choice_and_every_count(case: dict[str, Any]) -> None:
         replay(director, case)
 
 
+@pytest.mark.parametrize("case", MARKED, ids=lambda case: case["name"])
+def test_the_same_of_packets_that_bear_the_mark(case: dict[str, Any]) -> None:
+    with Director(ROOMY) as director:
+        replay_marked(director, case, borne=True)
+
+
 def replay(director: Director, case: dict[str, Any]) -> None:
     """Every event of a recorded case; fails at the first that goes otherwise."""
     if needs_a_mark(case):
@@ -77,11 +83,12 @@ def replay(director: Director, case: dict[str, Any]) -> None:
                 assert agrees(director.server_of(frame), expected), where
 
 
-def replay_marked(director: Director, case: dict[str, Any]) -> None:
-    """The mark stands for many destinations: every address that the events name."""
+def replay_marked(director: Director, case: dict[str, Any], borne: bool = False) -> None:
+    """The mark stands for many destinations: every address that the events name. Or packets bear it."""
     mark = int(case["virtual"].split()[1])
     director.setup(case["setup"])
-    director.mark(mark, {(event[4], 0) for event in case["events"] if event[0] in LETTERS})
+    if not borne:
+        director.mark(mark, {(event[4], 0) for event in case["events"] if event[0] in LETTERS})
     for number, event in enumerate(case["events"]):
         where = f"event {number} {event}"
         match event:
@@ -92,7 +99,7 @@ def replay_marked(director: Director, case: dict[str, Any]) -> None:
                 assert director.held(ServiceKey.mark(mark)) == held, where
             case [kind, client, client_port, expected, destination]:
                 frame = tcp(LETTERS[kind], client, client_port, 80, target=destination)
-                assert agrees(director.server_of(frame), expected), where
+                assert agrees(director.server_of(frame, mark * borne), expected), where
 
 
 def agrees(went: str | None, result: str | None) -> bool:

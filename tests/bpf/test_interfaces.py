@@ -9,19 +9,20 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.bpf.harness import tcp
 from tests.bpf.test_attach import until
 
-from pointsman.dataplane.interface import DataPlaneError
+from pointsman.dataplane.interface import DataPlaneError, NextHop
 from pointsman.dataplane.xdp import interfaces, pins, syscalls
 from pointsman.dataplane.xdp.attach import Links
 from pointsman.dataplane.xdp.layout import HOSTS
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.lab import namespace
-from pointsman.model.operations import AddServer, AddService
-from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.operations import AddServer, AddService, EditService
+from pointsman.model.service import Front, RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 pytestmark = pytest.mark.root
 
@@ -205,3 +206,46 @@ def test_interfaces_that_share_a_place_take_any_unicast_frame() -> None:
     assert plane.tables.hosts[2007 % HOSTS] == 0
     plane.attach(["b0"])
     assert host(plane, "b0") == interfaces.hardware_address("b0")
+
+
+def test_packets_that_bear_a_mark_come_by_tc() -> None:
+    """One that the socket has set; on a cable within a namespace it stays with the packet."""
+    plane = XdpDataPlane.open(PINS, ["v0"], "tc", 1024)
+    marked = VirtualService(key=ServiceKey.mark(7), scheduler="rr")
+    address = ipaddress.ip_address("10.9.9.1")
+    assert not plane.apply(
+        [AddService(marked), AddServer(marked.key, RealServer(key=ServerKey(address, 80)))]
+    )
+    out, server = interfaces.index_of("v1"), bytes.fromhex("020000000011")
+    plane.set_next_hops([NextHop(address, out, interfaces.hardware_address("v1"), server)])
+    frame = tcp("S", "10.9.9.2", 1000, 80, target="10.9.9.9")
+    frame = interfaces.hardware_address("v0") + frame[6:]
+    with (
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender,
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)) as receiver,
+    ):
+        sender.bind(("pv0", 0))
+        receiver.bind(("pv1", 0x0800))
+        receiver.settimeout(30)
+        sender.send(frame)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 7)
+        sender.send(frame)
+        arrived = receiver.recv(2000)
+    assert (arrived[:6], arrived[26:]) == (server, frame[26:])
+    assert plane.counters().of(marked.key).traffic.connections == 1
+    assert plane.counters().exits["no_service"] == 1
+    assert [str(item.virtual) for item in plane.connections()] == ["10.9.9.9"]
+    assert plane.follow_interfaces() == []
+
+
+@pytest.mark.parametrize("mode", ["native", "generic"])
+def test_marks_that_xdp_does_not_see_are_told_of(mode: str) -> None:
+    plane = XdpDataPlane.open(PINS, ["v0"], mode, 1024)
+    marked = VirtualService(key=ServiceKey.mark(7), scheduler="rr")
+    assert not plane.apply([AddService(SERVICE), AddService(marked)])
+    assert plane.follow_interfaces() == [
+        f"v0 has {mode} XDP, which comes before marks are set: FWM 7 gets nothing from there: use mode tc"
+    ]
+    front = Front(Transport.TCP, ipaddress.ip_address("10.9.9.9"), 81)
+    assert not plane.apply([EditService(msgspec.structs.replace(marked, fronts=frozenset({front})))])
+    assert plane.follow_interfaces() == []

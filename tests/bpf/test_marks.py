@@ -6,7 +6,7 @@ import ipaddress
 
 import msgspec
 import pytest
-from tests.bpf.harness import NAMES, VIP, Director, tcp
+from tests.bpf.harness import NAMES, SERVERS6, VIP, VIP6, XDP_PASS, Director, framed, tcp, udp
 
 from pointsman.dataplane.xdp.store import Store
 from pointsman.model.operations import EditService, Refusal
@@ -14,6 +14,7 @@ from pointsman.model.service import Front, ServiceKey, Transport
 
 pytestmark = pytest.mark.root
 
+OTHER6 = "fd00:100::a"
 OTHER = "192.168.100.10"
 RS1, RS2 = NAMES["rs1"], NAMES["rs2"]
 MARKED = ["-A -f 7 -s rr", f"-a -f 7 -r {RS1} -g"]
@@ -90,3 +91,99 @@ def test_one_destination_bears_one_mark() -> None:
         refused = Refusal(wanted, "exists", f"TCP {VIP}:80 bears mark 7 already")
         assert director.plane.apply([wanted]) == [refused]
         assert director.server_of(tcp("S", "10.0.0.1", 2, 81)) == "pass"
+
+
+def test_a_borne_mark_goes_before_an_address_and_gives_it_back() -> None:
+    """As IPVS has it; packets of marks that no service has, and of other marks, go by their address."""
+    with Director() as director:
+        director.setup([*PLAIN, *MARKED])
+        assert director.server_of(tcp("S", "10.0.0.1", 1, 80), mark=7) == RS1
+        assert director.server_of(tcp("S", "10.0.0.1", 2, 81), mark=7) == RS1
+        assert director.server_of(tcp("S", "10.0.0.1", 3, 80), mark=8) == RS2
+        assert director.server_of(tcp("S", "10.0.0.1", 4, 81), mark=8) == "pass"
+        director.ipvsadm("-D -f 7")
+        assert director.server_of(tcp("S", "10.0.0.1", 5, 80), mark=7) == RS2
+        assert director.server_of(tcp("S", "10.0.0.1", 6, 81), mark=7) == "pass"
+        director.setup(MARKED)
+        assert director.server_of(tcp("S", "10.0.0.1", 7, 80), mark=7) == RS1
+
+
+def test_a_destination_of_the_mark_has_its_connections_with_and_without_it() -> None:
+    with Director() as director:
+        director.setup([*PLAIN, "-A -f 7 -s rr", f"-a -f 7 -r {RS1} -g", f"-a -f 7 -r {NAMES['rs3']} -g"])
+        director.mark(7, [(VIP, 80)])
+        for flags, mark in (("S", 7), ("A", 0), ("PA", 7), ("FA", 0)):
+            assert director.server_of(tcp(flags, "10.0.0.1", 1, 80), mark) == NAMES["rs3"]
+        assert director.held(ServiceKey.mark(7)) == {RS1: (0, 0), NAMES["rs3"]: (0, 1)}
+        assert director.server_of(tcp("S", "10.0.0.1", 1, 81), mark=7) == RS1
+
+
+def test_connections_of_one_mark_are_told_apart_by_all_they_have() -> None:
+    """One client's port, two virtual addresses, two transports; listed, and expired, each on its own."""
+    with Director() as director:
+        director.setup(["-A -f 7 -s rr -p 100 -M 255.255.255.0", f"-a -f 7 -r {RS1} -g"])
+        frames = [
+            tcp("S", "10.0.0.1", 1, 80),
+            tcp("S", "10.0.0.1", 1, 80, target=OTHER),
+            udp("10.0.0.1", 1, 80),
+        ]
+        for frame in frames:
+            assert director.server_of(frame, mark=7) == RS1
+        director.send(tcp("A", "10.0.0.1", 1, 80, target=OTHER), mark=7)
+        listed = sorted(line.split() for line in director.ipvsadm("-Lcn").splitlines()[2:])
+        assert [(row[0], row[2], row[3], row[4]) for row in listed] == [
+            ("IP", "ASSURED", "10.0.0.0:0", "0.0.0.7:0"),
+            ("TCP", "ESTABLISHED", "10.0.0.1:1", f"{OTHER}:80"),
+            ("TCP", "SYN_RECV", "10.0.0.1:1", f"{VIP}:80"),
+            ("UDP", "UDP", "10.0.0.1:1", f"{VIP}:80"),
+        ]
+        director.wait(62)
+        assert director.held(ServiceKey.mark(7)) == {RS1: (1, 1)}
+        director.wait(900)
+        assert director.ipvsadm("-Lcn").splitlines()[2:] == []
+
+
+def test_marks_of_ipv6_are_others() -> None:
+    with Director() as director:
+        rs1, rs2 = list(SERVERS6)[:2]
+        director.setup([*MARKED, "-A -f 7 -6 -s sh", f"-a -f 7 -6 -r {rs1} -g"])
+        director.setup([f"-A -t [{VIP6}]:80 -s rr", f"-a -t [{VIP6}]:80 -r {rs2} -g"])
+        for target, port in ((VIP6, 80), (VIP6, 81), (OTHER6, 80)):
+            for flags in "SA":
+                assert director.server_of(tcp(flags, "fd00::1", 1, port, target=target), mark=7) == rs1
+        assert director.server_of(tcp("S", "fd00::1", 1, 80, target=VIP6)) == rs2
+        assert director.server_of(tcp("S", "fd00::1", 2, 80, target=OTHER6), mark=8) == "pass"
+        assert director.server_of(tcp("S", "10.0.0.1", 1, 80), mark=7) == RS1
+        assert director.held(ServiceKey.mark(7, ipv6=True)) == {rs1: (0, 3)}
+
+
+def test_the_next_director_finds_connections_of_a_mark() -> None:
+    with Director() as director:
+        director.setup(MARKED)
+        director.send(tcp("S", "10.0.0.1", 1, 80), mark=7)
+        plane = director.plane
+        plane.store = Store(plane.tables, plane._words)
+        assert f"{VIP}:80" in director.ipvsadm("-Lcn")
+        director.ipvsadm(f"-a -f 7 -r {RS2} -g")
+        assert director.server_of(tcp("A", "10.0.0.1", 1, 80), mark=7) == RS1
+        director.ipvsadm("-C")
+        assert director.server_of(tcp("A", "10.0.0.1", 1, 80), mark=7) == "pass"
+
+
+def test_what_a_mark_forwards_is_checked_and_answered_as_by_an_address() -> None:
+    with Director() as director:
+        director.setup(["-A -f 7 -s rr"])
+        assert director.server_of(tcp("S", "10.0.0.1", 1, 80), mark=7) == "refused"
+        director.ipvsadm(f"-a -f 7 -r {RS1} -g")
+        frame = tcp("S", "10.0.0.1", 2, 80)
+        broken = frame[:24] + b"\xff\xff" + frame[26:]
+        assert director.send(broken, mark=7) == (XDP_PASS, broken)
+        assert director.server_of(tcp("A", "10.0.0.1", 3, 80), mark=7) == "pass"
+        echo = framed("10.0.0.1", None, 1, bytes.fromhex("0800f7ff00000000"))
+        assert director.send(echo, mark=7) == (XDP_PASS, echo)
+        assert director.exits() == {
+            "no_destination": 1,
+            "malformed": 1,
+            "no_connection": 1,
+            "not_transport": 1,
+        }

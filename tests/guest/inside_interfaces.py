@@ -20,6 +20,8 @@ from pointsman.dataplane.xdp import attach, interfaces
 from pointsman.dataplane.xdp.attach import hidden_vlans
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
+from pointsman.model.operations import AddServer, AddService
+from pointsman.model.service import ServiceKey, VirtualService
 
 pytestmark = pytest.mark.root
 
@@ -239,3 +241,25 @@ def test_a_program_above_is_named_when_it_is_in_the_way(stacked: Stacked) -> Non
                 plane = XdpDataPlane.open(stacked.pins, names, "generic", 4096)
                 assert attached(plane) == {"d0": "generic", "in0": "generic"}
                 plane.close(keep_forwarding=False)
+
+
+@needs_vlan
+def test_a_mark_that_a_filter_of_the_interface_below_has_set(stacked: Stacked) -> None:
+    """The program on the VLAN comes after the filters of the interface below."""
+    stacked.build("vlan")
+    if not HAS_TCX:
+        with pytest.raises(DataPlaneError, match="not tc: tcx needs"):
+            stacked.open("tc")
+        return
+    stacked.run(stacked.director, "tc qdisc add dev d0 clsact")
+    stacked.run(stacked.director, "tc filter add dev d0 ingress matchall action skbedit mark 7")
+    plane, hop, marked = stacked.open("tc"), stacked.hop(), ServiceKey.mark(7)
+    assert not plane.apply(
+        [AddService(VirtualService(key=marked, scheduler="rr")), AddServer(marked, SERVER)]
+    )
+    with namespace.entered(stacked.director):
+        plane.set_next_hops([hop])
+    stacked.carries("x0")
+    assert plane.counters().of(marked).traffic.octets > 4 * CHUNK
+    assert [str(item.virtual) for item in plane.connections()] == [VIP]
+    plane.close(keep_forwarding=False)

@@ -158,9 +158,9 @@ def _service(server: VirtualServer, findings: Findings) -> None:
         text = f"{key}: scheduler {server.service.scheduler} is not implemented yet"
         findings.error(server.location, text, f"use one of {' '.join(sorted(SCHEDULERS))}", _SERVICE)
     if key.fwmark and not server.service.fronts:
-        text = f"{key}: marks that nftables or iptables set are not seen by the data plane"
-        way = "use virtual_server_group with addresses; with nftables_ipvs they are one service"
-        findings.error(server.location, text, way, _SERVICE)
+        text = f"{key}: marks that nftables or iptables set are not seen; those of tc are, with --xdp-mode tc"
+        way = "else use virtual_server_group with addresses; with nftables_ipvs they are one service"
+        findings.warning(server.location, text, way, _SERVICE)
     if not server.members and server.sorry_server is None:
         findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
 

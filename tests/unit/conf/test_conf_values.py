@@ -206,11 +206,6 @@ def test_the_frames_are_fine(frame: str) -> None:
             "virtual_server_group g has no address; add lines with IP [port]",
         ),
         ("@@", "^virtual_server { }", "virtual_server wants an address and a port"),
-        (
-            "@@",
-            "^virtual_server fwmark 3 {\nlvs_method DR\n}",
-            "FWM 3: marks that nftables or iptables set are not seen",
-        ),
         ("@@", "virtual_server ^www 80 {\nlvs_method DR\n}", "virtual_server www: www is not an IP address"),
         ("@@", "^vrrp_instance A {\ninterface eth0\n}", "vrrp_instance A has no virtual_router_id"),
         ("@@", "^vrrp_instance A {\nvirtual_router_id 1\n}", "vrrp_instance A has no interface"),
@@ -267,6 +262,11 @@ def test_error_at_its_word(frame: str, statement: str, text: str) -> None:
             "direct routing does not change ports: 10.0.0.9 gets packets at port 80",
         ),
         (CHECK, "nb_get_retry 3", "keepalived 2.x does not know nb_get_retry in TCP_CHECK"),
+        (
+            "@@",
+            "virtual_server fwmark 3 {\nlvs_method DR\nprotocol TCP\nreal_server 10.0.0.2 53 {\n}\n}",
+            "FWM 3: marks that nftables or iptables set are not seen; those of tc are, with --xdp-mode tc",
+        ),
         (
             "@@",
             "virtual_server 10.0.0.1 53 {\nlvs_method DR\nreal_server 10.0.0.2 53 {\n}\n}",

@@ -56,6 +56,10 @@ class Front6(ctypes.Structure):
     flags: int
 
 
+class Mark(ctypes.Structure):
+    _fields_ = (("service", u32), ("front", u32))
+
+
 class Service(ctypes.Structure):
     _fields_ = (
         ("list", u64),
@@ -237,6 +241,7 @@ class Limits(ctypes.Structure):
 STRUCTS: dict[str, type[ctypes.Structure]] = {
     "front": Front,
     "front6": Front6,
+    "mark": Mark,
     "service": Service,
     "dest": Dest,
     "remote": Remote,

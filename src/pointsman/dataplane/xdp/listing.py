@@ -89,7 +89,8 @@ def connections(tables: Tables, store: Store, words: Vocabulary, now: float) -> 
         service = keys.get(word >> 48)
         if service is not None and word != WORD_DYING:
             ports = key & 0xFFFF, key >> 16 & 0xFFFF
-            yield _connection(tables, words, service, (first, rest), ports, word, now)
+            virtual = _marked(service, words, first, rest, word) if service.fwmark else service
+            yield _connection(tables, words, virtual, (first, rest), ports, word, now)
     for first, rest, key, word in _entries(tables.templates, "=QQQQ"):
         service = keys.get(key >> 32 & 0xFFFF)
         if service is not None and word != WORD_DYING:
@@ -109,26 +110,37 @@ def _state_name(name: str) -> str:
     return {"COOKIE_ECHOED": "C-ECHOED", "SHUTDOWN_RECEIVED": "S-RECEIVED"}.get(bare, bare)
 
 
+def _marked(service: ServiceKey, words: Vocabulary, first: int, rest: int, word: int) -> ServiceKey:
+    """What a connection that bore its mark was to (bpf/marks.h); of IPv6 the virtual address is not kept."""
+    if not service.ipv6:
+        return ServiceKey.of(Transport(rest), address_of(first >> 32, 0, ipv6=False), 0)
+    state = words.states[word >> 26 & 15]
+    transport = (
+        Transport.SCTP if state.startswith("SCTP_") else Transport.UDP if state == "UDP" else Transport.TCP
+    )
+    return ServiceKey.of(transport, ipaddress.IPv6Address(0), 0)
+
+
 def _connection(
     tables: Tables,
     words: Vocabulary,
-    service: ServiceKey,
+    virtual: ServiceKey,
     client: tuple[int, int],
     ports: tuple[int, int],
     word: int,
     now: float,
 ) -> Connection:
-    assert service.address is not None and service.transport is not None
+    assert virtual.address is not None and virtual.transport is not None
     index = word >> 30 & 0x3FFFF
     virtual_port = socket.ntohs(ports[1])
     return Connection(
-        transport=service.transport,
-        client=address_of(*client, ipv6=service.ipv6),
+        transport=virtual.transport,
+        client=address_of(*client, ipv6=virtual.ipv6),
         client_port=socket.ntohs(ports[0]),
-        virtual=service.address,
+        virtual=virtual.address,
         virtual_port=virtual_port,
         server=address_at(tables.remotes[index]),
-        server_port=_server_port(service, tables.dests[index].port, virtual_port),
+        server_port=_server_port(virtual, tables.dests[index].port, virtual_port),
         state=_state_name(words.states[word >> 26 & 15]),
         expires=_seconds_left(word, now),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 
+from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.fronts import FrontTable
-from pointsman.dataplane.xdp.layout import SERVICE_DELETED
+from pointsman.dataplane.xdp.layout import SERVICE_DELETED, SERVICE_IPV6, Mark
 from pointsman.dataplane.xdp.lists import RefusedError
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.service import Front, ServiceKey
@@ -96,9 +98,23 @@ class MarkedFronts:
             self.settle(key)
 
     def settle_all(self, service: int) -> None:
-        """The service was deleted, or is back."""
+        """The service was deleted, or is back. Raises OSError."""
+        self._announce(service)
         for key in self._live.get(service, ()):
             self.settle(key)
+
+    def _announce(self, service: int) -> None:
+        """Let packets that bear the mark find the service, whatever their destination, or no more."""
+        entry = self._tables.services[service]
+        if not entry.mark:
+            return
+        table, ipv6 = self._tables.descriptors["marks"], bool(entry.flags & SERVICE_IPV6)
+        key = (entry.mark | ipv6 << 32).to_bytes(8, "little")
+        if not entry.flags & SERVICE_DELETED:
+            syscalls.map_update(table, key, bytes(Mark(service, entry.group)))
+            return
+        with contextlib.suppress(FileNotFoundError):
+            syscalls.map_delete(table, key)
 
     def settle(self, key: ServiceKey) -> None:
         """Let packets to this address find a mark, else an address service, else a deleted one."""

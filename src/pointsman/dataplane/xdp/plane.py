@@ -199,7 +199,10 @@ class XdpDataPlane:
 
         Returns what is amiss; to be called now and then, in the network namespace of the interfaces.
         """
-        return self._ingress.follow(self.store.hops.ways_out()) if self._ingress else []
+        if self._ingress is None:
+            return []
+        problems = self._ingress.follow(self.store.hops.ways_out())
+        return problems + _unseen(self.store.borne_marks(), self._ingress.attachments)
 
     def start_clock(self) -> None:
         """Let the kernel's timer run with this program: it ticks and sweeps from now on, whoever lives."""
@@ -309,6 +312,17 @@ class XdpDataPlane:
             self.remove(self._directory)
         self.tables.close()
         self.programs.close()
+
+
+def _unseen(marks: Sequence[ServiceKey], attachments: Iterable[Attachment]) -> list[str]:
+    """Services that packets can bear the mark of only, on interfaces where nothing can have set it."""
+    names = ", ".join(map(str, marks))
+    return [
+        f"{each.interface} has {each.mode} XDP, which comes before marks are set: "
+        f"{names} gets nothing from there: use mode tc"
+        for each in attachments
+        if names and each.mode != "tc"
+    ]
 
 
 def _tell_of_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) -> None:

@@ -168,6 +168,10 @@ class Store:
         ]
         return sorted(found, key=lambda item: self._tables.services[item[1].service].sequence)
 
+    def borne_marks(self) -> list[ServiceKey]:
+        """Marks that stand for no address: packets have to bear them."""
+        return [key for key, entry in self.entries() if key.fwmark and not self.marks.of(entry.service)]
+
     def servers_of(self, service: int) -> list[int]:
         """Indexes of a service's servers, in the order in which they were added."""
         return [place.dest for place in reversed(self.lists.places(service))]

@@ -68,6 +68,7 @@ class Sizes:
         return {
             "fronts": fronts,
             "fronts6": fronts,
+            "marks": self.services,
             "services": self.services,
             "service_origins": self.services,
             "members": _power_of_two(self.members),

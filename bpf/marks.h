@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * Firewall marks, where there are any: at the tc hook, set by what comes before it. A mark goes before an address, as in
+ * IPVS (ip_vs_service_find), unless that is one of the mark's own.
+ *
+ * Such a connection has no front of its own that would tell its virtual address and protocol. Its entry is among those
+ * of IPv6, in which there is room for them.
+ */
+#ifndef POINTSMAN_MARKS_H
+#define POINTSMAN_MARKS_H
+
+#include "flows.h"
+
+static __always_inline struct mark *find_mark(__u32 mark, int ipv6)
+{
+	__u64 key = mark | (__u64)(ipv6 != 0) << 32;
+
+	return bpf_map_lookup_elem(&marks, &key);
+}
+
+static __always_inline void widen_flow(struct flow *flow)
+{
+	__u32 ports = flow->client_port | (__u32)flow->virtual_port << 16;
+
+	flow->client[0] |= (__u64)flow->hashed_virtual << 32;
+	flow->client[1] = flow->protocol;
+	flow->hash = spread(flow->client[0], (__u64)flow->protocol << 32 | ports);
+	flow->key = ports | flow->hash >> 32 << 32 | 1ULL << 63;
+	flow->wide = 1;
+}
+
+/* The service of a packet that bears this mark; flow->service is that of its address, or 0. Returns as find_service(). */
+__noinline int find_marked_service(struct flow *flow, __u32 number)
+{
+	struct mark *mark = flow ? find_mark(number, flow->wide) : 0;
+
+	if (!flow || !(mark || flow->service))
+		return EXIT_NO_SERVICE;
+	if (!mark || mark->service == flow->service)
+		return EXIT_COUNT;
+	flow->service = mark->service;
+	flow->front = mark->front;
+	if (!flow->wide)
+		widen_flow(flow);
+	return EXIT_COUNT;
+}
+
+#endif
