@@ -154,7 +154,7 @@ def test_marks_of_ipv6_are_others() -> None:
         assert director.server_of(tcp("S", "fd00::1", 1, 80, target=VIP6)) == rs2
         assert director.server_of(tcp("S", "fd00::1", 2, 80, target=OTHER6), mark=8) == "pass"
         assert director.server_of(tcp("S", "10.0.0.1", 1, 80), mark=7) == RS1
-        assert director.held(ServiceKey.mark(7, ipv6=True)) == {rs1: (0, 3)}
+        assert director.held(ServiceKey.mark(7, ipv6=True)) == {rs1: (3, 0)}
 
 
 def test_the_next_director_finds_connections_of_a_mark() -> None:
