@@ -130,8 +130,8 @@ def test_connections_of_one_mark_are_told_apart_by_all_they_have() -> None:
         for frame in frames:
             assert director.server_of(frame, mark=7) == RS1
         director.send(tcp("A", "10.0.0.1", 1, 80, target=OTHER), mark=7)
-        listed = sorted(line.split() for line in director.ipvsadm("-Lcn").splitlines()[2:])
-        assert [(row[0], row[2], row[3], row[4]) for row in listed] == [
+        rows = [line.split() for line in director.ipvsadm("-Lcn").splitlines()[2:]]
+        assert sorted((row[0], row[2], row[3], row[4]) for row in rows) == [
             ("IP", "ASSURED", "10.0.0.0:0", "0.0.0.7:0"),
             ("TCP", "ESTABLISHED", "10.0.0.1:1", f"{OTHER}:80"),
             ("TCP", "SYN_RECV", "10.0.0.1:1", f"{VIP}:80"),
