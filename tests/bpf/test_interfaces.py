@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -131,6 +132,36 @@ def test_a_refused_start_leaves_nothing() -> None:
     assert modes() == {}
     assert not PINS.exists()
     os.close(foreign)
+
+
+def test_the_folder_of_all_directors_goes_with_the_last() -> None:
+    above = PINS
+    planes = [XdpDataPlane.open(above / name, [name], "tc", 1024) for name in ("v0", "v1")]
+    planes[0].close(keep_forwarding=False)
+    assert [path.name for path in above.iterdir()] == ["v1"]
+    planes[1].close(keep_forwarding=True)
+    XdpDataPlane.remove(above / "v1")
+    assert not PINS.exists()
+    foreign = occupied("v1")
+    with pytest.raises(DataPlaneError, match="another XDP program"):
+        XdpDataPlane.open(above / "v1", ["v1"], "generic", 1024)
+    assert not PINS.exists()
+    os.close(foreign)
+
+
+def test_a_director_that_starts_while_the_last_one_ends_has_its_folder() -> None:
+    """What both do to the folder above, a thousand times at once."""
+
+    def starts_and_ends(name: str) -> int:
+        for _ in range(1000):
+            pins.make_directory(PINS / name / "links")
+            assert (PINS / name / "links").is_dir()
+            pins.remove_all(PINS / name)
+        return 1000
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(starts_and_ends, ["a", "b", "c"])) == [1000] * 3
+    assert not PINS.exists()
 
 
 @pytest.mark.parametrize("first", ["tc", "native"])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, DataPlaneError
-from pointsman.dataplane.xdp import interfaces, syscalls
+from pointsman.dataplane.xdp import interfaces, pins, syscalls
 
 MODES = ("auto", "native", "generic", "tc")
 _XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
@@ -68,7 +68,7 @@ class Links:
         Raises DataPlaneError; then what was attached before still is, and nothing else.
         """
         wanted = {name: _index_of(name) for name in names}
-        self._directory.mkdir(parents=True, exist_ok=True)
+        pins.make_directory(self._directory)
         present = self.present()
         kept = {
             pin.index: pin for pin in present if pin.index in wanted.values() and mode in ("auto", pin.mode)
@@ -117,7 +117,7 @@ class Links:
 
     def add(self, programs: dict[str, int], name: str, index: int, mode: str) -> Attachment:
         """Put the programs on one more interface. Raises OSError."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        pins.make_directory(self._directory)
         return self._attach(programs, name, index, mode)
 
     def _restore(self, programs: dict[str, int], pin: Pinned) -> None:

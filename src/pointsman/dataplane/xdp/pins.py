@@ -14,6 +14,7 @@ from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import syscalls
 
 _BPF_FS_MAGIC = 0xCAFE4A11
+_TRIES = 100
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,6 +43,22 @@ def ensure_bpf_file_system(directory: Path) -> None:
         )
 
 
+def make_directory(path: Path) -> None:
+    """With its parents, of which another director may be taking away those that are empty. Raises OSError."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            path.mkdir(parents=True, exist_ok=True)
+            return
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _remove_if_empty(*paths: Path) -> None:
+    """In this order. The mount point itself is busy."""
+    with contextlib.suppress(OSError):
+        for path in paths:
+            path.rmdir()
+
+
 def links_directory(directory: Path) -> Path:
     return directory / "links"
 
@@ -66,7 +83,7 @@ def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
     unfinished = directory / f"new-{abi}"
     if unfinished.is_dir():
         shutil.rmtree(unfinished)
-    unfinished.mkdir(parents=True)
+    make_directory(unfinished)
     for name, fd in maps.items():
         syscalls.pin(fd, unfinished / _file_name(name))
     unfinished.rename(directory / f"abi-{abi}")
@@ -88,17 +105,16 @@ def remove_other_maps(directory: Path, abi: str) -> None:
 
 
 def remove_maps(directory: Path, abi: str) -> None:
-    """Give up the maps of this ABI, and the folder if nothing else is in it."""
+    """Give up the maps of this ABI, and the folder and the one above if nothing else is in them."""
     shutil.rmtree(directory / f"abi-{abi}", ignore_errors=True)
-    with contextlib.suppress(OSError):
-        links_directory(directory).rmdir()
-        directory.rmdir()
+    _remove_if_empty(links_directory(directory), directory, directory.parent)
 
 
 def remove_all(directory: Path) -> None:
-    """Take the whole folder away; links must be gone before."""
+    """Take the whole folder away, and the one above with the last in it; links must be gone before."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(directory)
+        _remove_if_empty(directory.parent)
 
 
 def _file_name(map_name: str) -> str:
