@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* IPv4: the steps of a whole packet of TCP or UDP without options. Whatever else there is takes those of unusual.h. */
+#ifndef POINTSMAN_DIRECTOR4_H
+#define POINTSMAN_DIRECTOR4_H
+
+#include "flows.h"
+#include "forward.h"
+#include "verdicts.h"
+
+/*
+ * Returns EXIT_COUNT when there is a service for the packet. Then *dest is the server of its connection; or else *first
+ * becomes what first_packet() has to know.
+ */
+static __always_inline enum exit_reason find_server(struct packet *p, struct flow **first, __u32 *dest)
+{
+	__u64 front = find_front(p->virtual, p->virtual_port, p->protocol);
+
+	if (front == FRONT_NONE)
+		return EXIT_NO_SERVICE;
+	if (!addressed_to_us(p->ethernet, ingress_of(p)))
+		return EXIT_OTHER_HOST;
+
+	__u64 key = connection_key(p), hash = spread(key, FRONT_NUMBER(front)), word = 0;
+	struct connection *entry = find_connection(hash, key, FRONT_NUMBER(front), &word);
+
+	if (entry && !starts_anew(word, p->flags)) {
+		*dest = WORD_DEST_OF(word);
+		continue_connection(entry, word, p->flags, p->client, 0);
+	} else {
+		struct flow *flow = hold_flow();
+
+		if (!flow)
+			return EXIT_NO_CONNECTION;
+		*first = flow;
+		*flow = (struct flow){
+			.key = key,
+			.hash = hash,
+			.ended = entry ? word : 0,
+			.front = FRONT_NUMBER(front),
+			.service = FRONT_SERVICE(front),
+			.client = { p->client },
+			.hashed_client = p->client,
+			.hashed_virtual = p->virtual,
+			.client_port = p->client_port,
+			.protocol = p->protocol,
+			.flags = p->flags,
+		};
+	}
+	return EXIT_COUNT;
+}
+
+/* The server of a new connection. Returns EXIT_COUNT, or why there is none. */
+static __always_inline enum exit_reason start_flow(struct flow *flow, __u32 *dest)
+{
+	*dest = first_packet(flow);
+	return *dest == NOBODY ? flow->exit : EXIT_COUNT;
+}
+
+static __always_inline enum verdict direct(void *data, void *end, __u32 length, void *context, int tc, __u32 *out)
+{
+	struct packet packet = { .context = context, .tc = tc };
+	struct flow *flow = 0;
+	enum exit_reason reason = parse(&packet, data, end, length);
+	__u32 dest = NOBODY;
+
+	if (reason == EXIT_NOT_IP)
+		return OTHER_FAMILY;
+	if (reason == EXIT_NOT_TRANSPORT)
+		return UNUSUAL;
+	if (reason == EXIT_COUNT) {
+		reason = find_server(&packet, &flow, &dest);
+		if (flow)
+			reason = start_flow(flow, &dest);
+	}
+	if (reason == EXIT_COUNT)
+		reason = forward(&packet, dest, out);
+	return reason == EXIT_COUNT ? SEND : leave(reason, out);
+}
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* What tc does with each verdict, and its side of every step that needs the frame again. */
+#ifndef POINTSMAN_HOOK_TC_H
+#define POINTSMAN_HOOK_TC_H
+
+#include <linux/pkt_cls.h>
+
+#include "director6.h"
+#include "tunnel.h"
+#include "unusual.h"
+#include "unusual6.h"
+
+static __always_inline int tc_action(struct __sk_buff *context, enum verdict verdict, __u32 out)
+{
+	switch (verdict) {
+	case SEND:
+		return bpf_redirect(out, 0);
+	case ANSWER:
+		return answer_tc(context, out);
+	case ANSWER6:
+		return answer6_tc(context, out);
+	case TUNNEL:
+		out = tunnel_tc(context, out);
+		return out ? bpf_redirect(out, 0) : TC_ACT_SHOT;
+	case DROP:
+		return TC_ACT_SHOT;
+	default:
+		return TC_ACT_UNSPEC;
+	}
+}
+
+__noinline int read_unusual_tc(struct __sk_buff *context, struct flow *flow, __u32 *dest)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+
+	if (!flow || !dest)
+		return EXIT_MALFORMED;
+	return read_unusual(data, end, context->len, context->ingress_ifindex, flow, dest);
+}
+
+__noinline int finish_unusual_tc(struct __sk_buff *context, int reason, __u32 dest)
+{
+	__u32 out = 0;
+	enum verdict verdict = finish_unusual((void *)(long)context->data, (void *)(long)context->data_end,
+					      context->ingress_ifindex, context->gso_size, reason, dest, &out);
+
+	return tc_action(context, verdict, out);
+}
+
+#define LONGEST_HEADERS (14 + 60 + 20)
+#define LONGEST_HEADERS6 (14 + 40 + LONGEST_EXTENSIONS + 20)
+#define LONGEST_ERROR (14 + 60 + MOST_SUMMED)
+
+/* Makes this many bytes of the frame readable, if it has them. */
+static __always_inline void pull(struct __sk_buff *context, __u32 length)
+{
+	if (context->data_end - context->data < length)
+		bpf_skb_pull_data(context, context->len < length ? context->len : length);
+}
+
+__noinline int read_unusual6_tc(struct __sk_buff *context, struct flow *flow, __u32 mark, __u32 *dest)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+
+	if (!flow || !dest)
+		return EXIT_MALFORMED;
+	return read_unusual6(data, end, context->len, context->ingress_ifindex, mark, flow, dest);
+}
+
+__noinline int finish_unusual6_tc(struct __sk_buff *context, int reason, __u32 dest)
+{
+	__u32 out = 0;
+	enum verdict verdict = finish_unusual6((void *)(long)context->data, (void *)(long)context->data_end,
+					       context->ingress_ifindex, context->gso_size, reason, dest, &out);
+
+	return tc_action(context, verdict, out);
+}
+
+static __always_inline int direct_unusual_tc(struct __sk_buff *context, int ipv6, __u32 mark)
+{
+	struct flow *flow = blank_flow();
+	__u32 dest = NOBODY;
+	int reason;
+
+	if (!flow)
+		return TC_ACT_UNSPEC;
+	pull(context, LONGEST_ERROR);
+	if (ipv6)
+		reason = read_unusual6_tc(context, flow, mark, &dest);
+	else
+		reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, flow, &dest);
+	reason = serve_unusual(flow, reason, mark, &dest);
+	return ipv6 ? finish_unusual6_tc(context, reason, dest) : finish_unusual_tc(context, reason, dest);
+}
+
+static __always_inline int has_extensions(struct __sk_buff *context)
+{
+	struct ipv6hdr *ip = (void *)(long)context->data + sizeof(struct ethhdr);
+
+	return (void *)(ip + 1) <= (void *)(long)context->data_end && is_extension(ip->nexthdr);
+}
+
+static __always_inline enum verdict direct6_tc(struct __sk_buff *context, __u32 *out)
+{
+	if (has_extensions(context))
+		pull(context, LONGEST_HEADERS6);
+	return direct6((void *)(long)context->data, (void *)(long)context->data_end, context->len,
+		       context->ingress_ifindex, context->gso_size, out);
+}
+
+__noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
+{
+	__u32 out = 0;
+	enum verdict verdict = direct_first6((void *)(long)context->data, (void *)(long)context->data_end,
+					     context->ingress_ifindex, context->gso_size, dest, &out);
+
+	return tc_action(context, verdict, out);
+}
+
+static __always_inline int start_flow6_tc(struct __sk_buff *context)
+{
+	struct flow *flow = hold_flow();
+	__u32 dest, out = 0;
+
+	if (!flow)
+		return TC_ACT_UNSPEC;
+	dest = first_packet(flow);
+	if (dest != NOBODY)
+		return forward6_tc(context, dest);
+
+	enum verdict verdict = leave6(flow->exit, &out);
+
+	return tc_action(context, verdict, out);
+}
+
+/* Is it an IP packet with a mark that stands for a service? */
+static __always_inline int bears_mark(struct __sk_buff *context)
+{
+	if (context->protocol == bpf_htons(ETH_P_IP))
+		return find_mark(context->mark, 0) != 0;
+	return context->protocol == bpf_htons(ETH_P_IPV6) && find_mark(context->mark, 1);
+}
+
+#endif

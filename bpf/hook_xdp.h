@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* What XDP does with each verdict, and its side of every step that needs the frame again. */
+#ifndef POINTSMAN_HOOK_XDP_H
+#define POINTSMAN_HOOK_XDP_H
+
+#include "director6.h"
+#include "tunnel.h"
+#include "unusual.h"
+#include "unusual6.h"
+
+static __always_inline int send_xdp(struct xdp_md *context, __u32 out)
+{
+	return out == context->ingress_ifindex ? XDP_TX : bpf_redirect_map(&ports, out, XDP_DROP);
+}
+
+static __always_inline int xdp_action(struct xdp_md *context, enum verdict verdict, __u32 out)
+{
+	switch (verdict) {
+	case SEND:
+		return send_xdp(context, out);
+	case ANSWER:
+		return answer_xdp(context, out);
+	case ANSWER6:
+		return answer6_xdp(context, out);
+	case TUNNEL:
+		out = tunnel_xdp(context, out);
+		return out ? send_xdp(context, out) : XDP_DROP;
+	case DROP:
+		return XDP_DROP;
+	default:
+		return XDP_PASS;
+	}
+}
+
+__noinline int read_unusual_xdp(struct xdp_md *context, struct flow *flow, __u32 *dest)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+
+	if (!flow || !dest)
+		return EXIT_MALFORMED;
+	return read_unusual(data, end, end - data, context->ingress_ifindex, flow, dest);
+}
+
+__noinline int finish_unusual_xdp(struct xdp_md *context, int reason, __u32 dest)
+{
+	__u32 out = 0;
+	enum verdict verdict = finish_unusual((void *)(long)context->data, (void *)(long)context->data_end,
+					      context->ingress_ifindex, 0, reason, dest, &out);
+
+	return xdp_action(context, verdict, out);
+}
+
+__noinline int read_unusual6_xdp(struct xdp_md *context, struct flow *flow, __u32 *dest)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+
+	if (!flow || !dest)
+		return EXIT_MALFORMED;
+	return read_unusual6(data, end, end - data, context->ingress_ifindex, 0, flow, dest);
+}
+
+__noinline int finish_unusual6_xdp(struct xdp_md *context, int reason, __u32 dest)
+{
+	__u32 out = 0;
+	enum verdict verdict = finish_unusual6((void *)(long)context->data, (void *)(long)context->data_end,
+					       context->ingress_ifindex, 0, reason, dest, &out);
+
+	return xdp_action(context, verdict, out);
+}
+
+static __always_inline int direct_unusual_xdp(struct xdp_md *context, int ipv6)
+{
+	struct flow *flow = blank_flow();
+	__u32 dest = NOBODY;
+	int reason;
+
+	if (!flow)
+		return XDP_PASS;
+	if (ipv6)
+		reason = read_unusual6_xdp(context, flow, &dest);
+	else
+		reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, flow, &dest);
+	reason = serve_unusual(flow, reason, 0, &dest);
+	return ipv6 ? finish_unusual6_xdp(context, reason, dest) : finish_unusual_xdp(context, reason, dest);
+}
+
+__noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	__u32 out = 0;
+	enum verdict verdict = direct_first6(data, end, context->ingress_ifindex, 0, dest, &out);
+
+	return xdp_action(context, verdict, out);
+}
+
+static __always_inline int start_flow6_xdp(struct xdp_md *context)
+{
+	struct flow *flow = hold_flow();
+	__u32 dest, out = 0;
+
+	if (!flow)
+		return XDP_PASS;
+	dest = first_packet(flow);
+	if (dest != NOBODY)
+		return forward6_xdp(context, dest);
+
+	enum verdict verdict = leave6(flow->exit, &out);
+
+	return xdp_action(context, verdict, out);
+}
+
+#endif

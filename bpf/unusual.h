@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/*
+ * SCTP, ICMP errors, fragments, headers with options and packets that bear a mark go the same way in small steps. They
+ * are functions of their own: the verifier goes through each once and by itself, and the stack has no room for all of
+ * them at once.
+ */
+#ifndef POINTSMAN_UNUSUAL_H
+#define POINTSMAN_UNUSUAL_H
+
+#include "director4.h"
+#include "errors.h"
+#include "fragments.h"
+#include "marks.h"
+
+static __always_inline enum exit_reason read_unusual(void *data, void *end, __u32 length, __u32 ingress,
+						     struct flow *flow, __u32 *dest)
+{
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct packet packet = {};
+	enum exit_reason reason;
+	enum kind kind;
+
+	if ((void *)(ip + 1) > end)
+		return EXIT_MALFORMED;
+	kind = kind_of(ip);
+	if (kind == LATER_FRAGMENT)
+		reason = follow_first(ip, end, length, dest);
+	else
+		reason = kind == ERROR ? parse_error(&packet, ip, end, length) : parse_rest(&packet, ip, end, length);
+	*flow = (struct flow){
+		.key = connection_key(&packet),
+		.client = { packet.client },
+		.hashed_client = packet.client,
+		.hashed_virtual = packet.virtual,
+		.client_port = packet.client_port,
+		.virtual_port = packet.virtual_port,
+		.protocol = packet.protocol,
+		.flags = packet.flags,
+		.is_error = kind == ERROR,
+	};
+	return reason == EXIT_COUNT && !addressed_to_us(data, ingress) ? EXIT_OTHER_HOST : reason;
+}
+
+__noinline int find_service(struct flow *flow)
+{
+	__u64 front;
+
+	if (!flow)
+		return EXIT_NO_SERVICE;
+	front = find_front_elsewhere(flow->hashed_virtual, flow->virtual_port, flow->protocol);
+	if (front == FRONT_NONE)
+		return EXIT_NO_SERVICE;
+	flow->front = FRONT_NUMBER(front);
+	flow->service = FRONT_SERVICE(front);
+	return EXIT_COUNT;
+}
+
+/* The server of a flow's connection, if there is one. */
+__noinline __u32 find_flow(struct flow *flow)
+{
+	struct connection *entry;
+	__u64 word = 0;
+
+	if (!flow)
+		return NOBODY;
+	if (!flow->wide)
+		flow->hash = spread(flow->key, flow->front);
+	entry = find_entry(flow, &word);
+	if (entry && !starts_anew(word, flow->flags)) {
+		/* An error does not keep the connection alive it is about. */
+		if (!flow->is_error)
+			continue_connection(entry, word, flow->flags, flow->client[0], flow->client[1]);
+		return WORD_DEST_OF(word);
+	}
+	flow->ended = entry ? word : 0;
+	return NOBODY;
+}
+
+/*
+ * Returns EXIT_COUNT when *dest is the server of what was read. A later fragment has one already, and what is read of
+ * IPv6 has its service. `mark` is 0 or one that a service has.
+ */
+static __always_inline enum exit_reason serve_unusual(struct flow *flow, enum exit_reason reason, __u32 mark,
+						      __u32 *dest)
+{
+	if (reason == EXIT_COUNT && *dest == NOBODY) {
+		if (!flow->wide)
+			reason = find_service(flow);
+		if (mark)
+			reason = find_marked_service(flow, mark);
+		if (reason == EXIT_COUNT)
+			*dest = find_flow(flow);
+	}
+	return reason == EXIT_COUNT && *dest == NOBODY ? start_flow(flow, dest) : reason;
+}
+
+static __always_inline enum verdict finish_unusual(void *data, void *end, __u32 ingress, __u32 joined,
+						   enum exit_reason reason, __u32 dest, __u32 *out)
+{
+	struct iphdr *ip = data + sizeof(struct ethhdr);
+	struct packet packet = { .ethernet = data, .ip = ip, .ingress = ingress, .joined = joined };
+	enum verdict verdict;
+	enum kind kind;
+
+	if ((void *)(ip + 1) > end)
+		return PASS;
+	packet.length = bpf_ntohs(ip->tot_len);
+	packet.transport_header = ip->protocol == IPPROTO_TCP ? TCP_HEADER : 0;
+	kind = kind_of(ip);
+	if (kind == FIRST_FRAGMENT && (reason == EXIT_COUNT || reason == EXIT_NO_DESTINATION))
+		remember_fragments(name_fragments(ip), dest);
+	if (reason == EXIT_COUNT)
+		reason = forward(&packet, dest, out);
+	if (reason == EXIT_COUNT)
+		return SEND;
+	verdict = leave(reason, out);
+	/* No error about an error, and none without ports. */
+	return verdict == ANSWER && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : verdict;
+}
+
+#endif
