@@ -125,6 +125,23 @@ __noinline int sum_tc(struct __sk_buff *context, __u32 offset, __u32 length)
 	return sum_bytes((void *)(long)context->data, (void *)(long)context->data_end, offset, length);
 }
 
+/* Back to where the frame came from. */
+static __always_inline void return_frame(struct ethhdr *ethernet, struct ethhdr *frame, __u16 protocol)
+{
+	__builtin_memcpy(ethernet->h_dest, frame->h_source, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, frame->h_dest, ETH_ALEN);
+	ethernet->h_proto = bpf_htons(protocol);
+}
+
+static __always_inline void write_message(struct icmp *icmp, __u32 answer)
+{
+	icmp->type = answer >> 24;
+	icmp->code = answer >> 16;
+	icmp->unused = 0;
+	icmp->mtu = bpf_htons(answer & 0xffff);
+	icmp->checksum = 0;
+}
+
 /* Fills in what stands before the quoted packet; `frame` is the header of the frame that is answered. */
 static __always_inline int write_answer(void *data, void *end, struct ethhdr *frame, __u32 answer)
 {
@@ -135,9 +152,7 @@ static __always_inline int write_answer(void *data, void *end, struct ethhdr *fr
 	quoted = (void *)(icmp + 1);
 	if ((void *)(quoted + 1) > end)
 		return -1;
-	__builtin_memcpy(ethernet->h_dest, frame->h_source, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_source, frame->h_dest, ETH_ALEN);
-	ethernet->h_proto = bpf_htons(ETH_P_IP);
+	return_frame(ethernet, frame, ETH_P_IP);
 	*(__u16 *)ip = bpf_htons(0x4500 | INTERNETWORK_CONTROL | (quoted->tos & TYPE_OF_SERVICE));
 	ip->tot_len = bpf_htons(end - (void *)ip);
 	ip->id = bpf_get_prandom_u32() & 0xffff;
@@ -148,11 +163,7 @@ static __always_inline int write_answer(void *data, void *end, struct ethhdr *fr
 	ip->daddr = quoted->saddr;
 	ip->check = 0;
 	ip->check = ~fold(sum_header(ip));
-	icmp->type = answer >> 24;
-	icmp->code = answer >> 16;
-	icmp->unused = 0;
-	icmp->mtu = bpf_htons(answer & 0xffff);
-	icmp->checksum = 0;
+	write_message(icmp, answer);
 	return 0;
 }
 
@@ -182,14 +193,28 @@ static __always_inline __u32 quoted_length(void *data, void *end, struct ethhdr 
 	return length < MOST_QUOTED ? length : MOST_QUOTED;
 }
 
+/* Cuts the frame to what is quoted and makes room before that. Returns 0, or that it cannot be done. */
+static __always_inline int cut_and_lengthen_xdp(struct xdp_md *context, int length, __u32 quoted, __u32 headers)
+{
+	return bpf_xdp_adjust_tail(context, (int)(sizeof(struct ethhdr) + quoted) - length) ||
+	       bpf_xdp_adjust_head(context, -(int)headers);
+}
+
+/* The same. Cutting makes one packet of segments that were joined, too. */
+static __always_inline int cut_and_lengthen_tc(struct __sk_buff *context, __u32 quoted, __u32 headers)
+{
+	return bpf_skb_change_tail(context, sizeof(struct ethhdr) + quoted, 0) ||
+	       bpf_skb_adjust_room(context, headers, BPF_ADJ_ROOM_MAC, 0) ||
+	       bpf_skb_pull_data(context, sizeof(struct ethhdr) + headers + quoted);
+}
+
 __noinline int answer_xdp(struct xdp_md *context, __u32 answer)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	struct ethhdr frame;
 	__u32 quoted = quoted_length(data, end, &frame, answer);
 
-	if (!quoted || bpf_xdp_adjust_tail(context, (int)(sizeof(frame) + quoted) - (int)(end - data)) ||
-	    bpf_xdp_adjust_head(context, -(int)ANSWER_HEADERS))
+	if (!quoted || cut_and_lengthen_xdp(context, end - data, quoted, ANSWER_HEADERS))
 		goto none;
 	data = (void *)(long)context->data;
 	end = (void *)(long)context->data_end;
@@ -208,10 +233,7 @@ __noinline int answer_tc(struct __sk_buff *context, __u32 answer)
 	struct ethhdr frame;
 	__u32 quoted = quoted_length(data, end, &frame, answer);
 
-	/* Cutting makes one packet of segments that were joined, too. */
-	if (!quoted || bpf_skb_change_tail(context, sizeof(frame) + quoted, 0) ||
-	    bpf_skb_adjust_room(context, ANSWER_HEADERS, BPF_ADJ_ROOM_MAC, 0) ||
-	    bpf_skb_pull_data(context, sizeof(frame) + ANSWER_HEADERS + quoted))
+	if (!quoted || cut_and_lengthen_tc(context, quoted, ANSWER_HEADERS))
 		goto none;
 	data = (void *)(long)context->data;
 	end = (void *)(long)context->data_end;

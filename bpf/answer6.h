@@ -37,20 +37,14 @@ static __always_inline int write_answer6(void *data, void *end, struct ethhdr *f
 	quoted = (void *)(icmp + 1);
 	if ((void *)(quoted + 1) > end)
 		return -1;
-	__builtin_memcpy(ethernet->h_dest, frame->h_source, ETH_ALEN);
-	__builtin_memcpy(ethernet->h_source, frame->h_dest, ETH_ALEN);
-	ethernet->h_proto = bpf_htons(ETH_P_IPV6);
+	return_frame(ethernet, frame, ETH_P_IPV6);
 	*(__u32 *)ip = bpf_htonl(6 << 28);
 	ip->payload_len = bpf_htons(end - (void *)icmp);
 	ip->nexthdr = IPPROTO_ICMPV6;
 	ip->hop_limit = ANSWER_TTL;
 	ip->saddr = quoted->daddr;
 	ip->daddr = quoted->saddr;
-	icmp->type = answer >> 24;
-	icmp->code = answer >> 16;
-	icmp->unused = 0;
-	icmp->mtu = bpf_htons(answer & 0xffff);
-	icmp->checksum = 0;
+	write_message(icmp, answer);
 	return 0;
 }
 
@@ -92,8 +86,7 @@ __noinline int answer6_xdp(struct xdp_md *context, __u32 answer)
 	struct ethhdr frame;
 	__u32 quoted = quoted_length6(data, end, &frame, answer);
 
-	if (!quoted || bpf_xdp_adjust_tail(context, (int)(sizeof(frame) + quoted) - (int)(end - data)) ||
-	    bpf_xdp_adjust_head(context, -(int)ANSWER6_HEADERS))
+	if (!quoted || cut_and_lengthen_xdp(context, end - data, quoted, ANSWER6_HEADERS))
 		goto none;
 	data = (void *)(long)context->data;
 	end = (void *)(long)context->data_end;
@@ -112,9 +105,7 @@ __noinline int answer6_tc(struct __sk_buff *context, __u32 answer)
 	struct ethhdr frame;
 	__u32 quoted = quoted_length6(data, end, &frame, answer);
 
-	if (!quoted || bpf_skb_change_tail(context, sizeof(frame) + quoted, 0) ||
-	    bpf_skb_adjust_room(context, ANSWER6_HEADERS, BPF_ADJ_ROOM_MAC, 0) ||
-	    bpf_skb_pull_data(context, sizeof(frame) + ANSWER6_HEADERS + quoted))
+	if (!quoted || cut_and_lengthen_tc(context, quoted, ANSWER6_HEADERS))
 		goto none;
 	data = (void *)(long)context->data;
 	end = (void *)(long)context->data_end;
