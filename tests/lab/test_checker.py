@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.lab.checker_process import CheckerProcess, check, until, virtual_server
 
@@ -210,6 +211,42 @@ def test_the_bind_address_is_used() -> None:
         connection.close()
     server.close()
     assert source == "127.0.0.77"
+
+
+def test_the_bind_port_is_used_by_every_probe() -> None:
+    """One that has just been closed, too: its last connection waits at one of the two ends."""
+    server = socket.create_server((HOST, 0))
+    server.settimeout(30.0)
+    with socket.create_server((HOST, 0)) as other:
+        port = other.getsockname()[1]
+    probed = msgspec.structs.replace(check(HOST, server.getsockname()[1]), bind_port=port)
+    ports = []
+    with CheckerProcess([virtual_server(probed)]) as checker:
+        for _ in range(3):
+            connection, (_, source) = server.accept()
+            connection.close()
+            ports.append(source)
+        assert checker.verdict().up
+        code, log = checker.stop()
+    server.close()
+    assert (ports, code) == ([port] * 3, 0)
+    assert "trying again" not in log
+
+
+def test_each_probe_that_fails_is_logged_when_asked_for(listener: Listener) -> None:
+    """Not only verdicts, and those before them."""
+    quiet = check(HOST, listener.port)
+    for told in (False, True):
+        listener.close()
+        listener.open()
+        probed = msgspec.structs.replace(quiet, log_all_failures=told)
+        with CheckerProcess([virtual_server(probed)]) as checker:
+            assert checker.verdict().up
+            listener.close()
+            assert not checker.verdict().up
+            log = checker.stop()[1]
+        refused = log.count(f"connection refused by {HOST}:{listener.port}")
+        assert refused >= 3 if told else refused == 1, log
 
 
 @pytest.mark.root
