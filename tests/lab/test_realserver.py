@@ -239,9 +239,12 @@ virtual_server 192.168.7.34 80 {
 """
 
 
-def test_the_vips_of_a_directors_configuration_that_this_host_serves(host: Host, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["DR", "TUN"])
+def test_the_vips_of_a_directors_configuration_that_this_host_serves(
+    host: Host, tmp_path: Path, method: str
+) -> None:
     file = tmp_path / "keepalived.conf"
-    file.write_text(CONFIGURATION)
+    file.write_text(CONFIGURATION.replace("lvs_method DR", f"lvs_method {method}"))
     host.realserver("up", "--from", str(file))
     on_lo = host.sh("ip -o address show dev lo")
     assert "192.168.7.33/32" in on_lo

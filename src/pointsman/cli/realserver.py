@@ -61,6 +61,10 @@ def from_option(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
+_WITH_VIP = (Forwarding.ROUTE, Forwarding.TUNNEL)
+"""What reaches a real server so has the VIP as its destination there."""
+
+
 def vips_of(vips: tuple[Address, ...], configuration: Path | None) -> tuple[Address, ...]:
     """Those named, and those of the directors' configuration that send to an address of this host.
 
@@ -78,13 +82,13 @@ def vips_of(vips: tuple[Address, ...], configuration: Path | None) -> tuple[Addr
         for virtual in load_or_exit(configuration).virtual_servers
         if virtual.service.key.address is not None
         and any(
-            member.server.key.address in own and member.server.forwarding is Forwarding.ROUTE
+            member.server.key.address in own and member.server.forwarding in _WITH_VIP
             for member in virtual.members
         )
     ]
     if not found:
         raise SetupError(
-            f"{configuration} sends nothing to an address of this host by direct routing; "
+            f"{configuration} sends nothing to an address of this host by direct routing or a tunnel; "
             f"its addresses: {', '.join(sorted(map(str, own)))}"
         )
     return tuple(dict.fromkeys([*vips, *found]))

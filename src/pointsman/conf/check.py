@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pointsman.conf.check_onlink import check_on_link
 from pointsman.conf.problems import Findings
 from pointsman.model.address import Address
-from pointsman.model.checks import NetworkCheck
+from pointsman.model.checks import DirectCheck, NetworkCheck
 from pointsman.model.config import Config, MailTls
 from pointsman.model.health import VirtualServer
 from pointsman.model.service import SCHEDULERS, Forwarding, ServiceKey
@@ -184,6 +184,9 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
             text = f"{member.server.key} is real server and sorry server of {server.service.key}"
             findings.warning(place, text, "a sorry server should be another one", width)
         for probe in member.checks:
+            if isinstance(probe, DirectCheck) and not direct:
+                text = f"DR_CHECK wants {address} on-link with the VIP; it does not go through the tunnel"
+                findings.warning(probe.location, text, "use another checker behind a router", len("DR_CHECK"))
             if isinstance(probe, NetworkCheck) and probe.connect_timeout > probe.delay_loop:
                 text = (
                     f"connect_timeout {probe.connect_timeout:g} exceeds delay_loop {probe.delay_loop:g}; "

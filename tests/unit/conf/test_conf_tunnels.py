@@ -84,3 +84,14 @@ def test_a_server_in_a_tunnel_need_not_be_on_the_link() -> None:
 
     assert about_links("lvs_method TUN") == []
     assert len(about_links("lvs_method DR")) == 2
+
+
+def test_dr_check_does_not_go_through_a_tunnel() -> None:
+    def about_checks(service: str) -> list[str]:
+        found = load_text(SERVICE % (service, "10.0.0.200", "DR_CHECK {\n}")).problems
+        return [problem.text for problem in found if "DR_CHECK" in problem.text]
+
+    assert about_checks("lvs_method DR") == []
+    assert about_checks("lvs_method TUN") == [
+        "DR_CHECK wants 10.0.0.200 on-link with the VIP; it does not go through the tunnel"
+    ]
