@@ -252,6 +252,15 @@ def test_what_does_not_fit_is_answered_with_what_fits(
     assert director.exits() == {"too_big": 1}
 
 
+def test_ipv6_in_less_than_its_least_mtu(director: Director) -> None:
+    """IPVS forwards nothing then (docs/data-plane.md)."""
+    director.plane.set_next_hops([far_hop(FAR6, mtu=1300)])
+    serve(director, server=FAR6, six=True)
+    sent(director, "direct_xdp", tcp("S", CLIENT6, 4000, 80))
+    assert open_outer(sent(director, "direct_xdp", large(CLIENT6, 1260))).outer["target"] == FAR6
+    assert answer6_of(sent(director, "direct_xdp", large(CLIENT6, 1261)))[:3] == (2, 0, 1260)
+
+
 def test_the_last_hop_is_answered(director: Director) -> None:
     serve(director)
     answer = sent(director, "direct_xdp", tcp("S", CLIENT, 4000, 80, ttl=1))

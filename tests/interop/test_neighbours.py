@@ -177,6 +177,14 @@ def test_a_tunnel_goes_through_the_gateway_wherever_the_route_leads(
     assert (follower.hops[FAR].gateway, follower.hops[FAR].route_mtu) == (NOBODY, 1400)
 
 
+def test_a_tunnel_wants_an_address_of_its_own_family(director: Host, follower: Follower) -> None:
+    far = ipaddress.IPv6Address("2001:db8::1")
+    director.ip("-6", "address", "flush", "dev", "eth0")
+    director.ip("-6", "route", "add", "2001:db8::/64", "dev", "eth0")
+    follower.watch_tunnels(far)
+    assert "no address of this host" in follower.watcher.problems()[far]
+
+
 @pytest.mark.usefixtures("server")
 def test_a_server_of_both_kinds_is_reached_by_its_tunnel_and_told_of(
     director: Host, follower: Follower

@@ -82,6 +82,13 @@ def _address(packed: bytes) -> Address | None:
     return ipaddress.ip_address(packed) if len(packed) in (4, 16) else None
 
 
+def _source(own: Address | None, target: Address) -> Address | None:
+    """What the kernel would send from, if that can be answered: where it has nothing better it takes ::1."""
+    if own is None or own.is_loopback or own.is_unspecified:
+        return None
+    return own if target.is_link_local or not own.is_link_local else None
+
+
 class NeighbourWatcher:
     """Follows the next hops of a set of addresses in this network namespace.
 
@@ -179,6 +186,13 @@ class NeighbourWatcher:
             path = self._paths.get(address, _Path())
             if path.gateway is not None:
                 found[address] = self._off_link(address, path)
+        for address in sorted(self._tunnelled, key=str):
+            path = self._paths.get(address, _Path())
+            if path.index and path.own_address is None:
+                found[address] = (
+                    f"no address of this host to send tunnels to real server {address} from: "
+                    f"give it one of IPv{address.version}"
+                )
         return found
 
     def _read_everything(self) -> None:
@@ -224,7 +238,7 @@ class NeighbourWatcher:
             mtu=int.from_bytes(metrics.get(_RTAX_MTU, b""), sys.byteorder),
             # RTA_VIA: the gateway's family in two bytes, then its address.
             gateway=_address(found.get(_RTA_GATEWAY, b"") or found.get(_RTA_VIA, b"")[2:]),
-            own_address=_address(found.get(_RTA_PREFSRC, b"")),
+            own_address=_source(_address(found.get(_RTA_PREFSRC, b"")), address),
         )
 
     def _off_link(self, address: Address, path: _Path) -> str:
