@@ -166,7 +166,7 @@ def test_an_interface_that_may_come_later_is_a_warning() -> None:
     found = [(problem.severity.value, problem.text) for problem in findings.problems()]
     assert (
         "warning",
-        "A: there is no interface eth0 here: the instance would be in FAULT till it comes",
+        "A: there is no interface eth0 here: the instance would be in FAULT until it comes",
     ) in found
 
 
