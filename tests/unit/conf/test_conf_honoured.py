@@ -148,6 +148,7 @@ CASES: dict[str, Case] = {
         "vrrp_garp_extra_if all 5",
         "vrrp_vmac_garp_intvl all 5",
     ),
+    "global_defs.dynamic_interfaces": ("global_defs", "dynamic_interfaces allow_if_changes", ""),
     "global_defs.script_user": ("global_defs", "script_user web", "script_user data"),
     **{
         f"global_defs.{word}_script": ("global_defs", FIFO.format(word), f"{word} /run/f")
