@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from pointsman.conf.build_encap import encapsulation
+from pointsman.conf.line_words import Words, number, realms
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Settings
-from pointsman.conf.values import BadValueError, Interface, parse_address
+from pointsman.conf.values import BadValueError
 from pointsman.model.address import Address, Network
 from pointsman.model.routing import METRICS, RouteHop, VirtualRoute
 
@@ -45,67 +47,6 @@ _SAME |= {"dsfield": "tos"}
 _TIMES = {"rtt": 8, "rttvar": 4, "rto_min": 1}
 """Metrics that are times; with a unit they are written in ms and kept in such parts of one."""
 _FEATURES = {"ecn": 1}
-
-
-class Words:
-    """The words of a line, one after the other."""
-
-    def __init__(self, words: list[str]) -> None:
-        self.words = words
-        self.at = 0
-
-    @property
-    def left(self) -> bool:
-        return self.at < len(self.words)
-
-    def take(self) -> str:
-        """Raises BadValueError at the word before when there is none."""
-        if not self.left:
-            raise BadValueError("its value is missing", self.at - 1)
-        self.at += 1
-        return self.words[self.at - 1]
-
-    def peek(self) -> str:
-        return self.words[self.at] if self.left else ""
-
-    def number(self, low: int, high: int) -> int:
-        return number(self.take(), low, high, self.at - 1)
-
-    def interface(self) -> str:
-        name = self.take()
-        try:
-            Interface().read([name])
-        except BadValueError as error:
-            raise BadValueError(str(error), self.at - 1) from None
-        return name
-
-    def address(self) -> Address:
-        if self.peek() in ("inet", "inet6"):
-            self.take()
-        text = self.take()
-        return parse_address(text, self.at - 1)
-
-    def network(self) -> Network:
-        text = self.take()
-        try:
-            return ipaddress.ip_network(text)
-        except ValueError:
-            raise BadValueError(f"{text} is no network, such as 192.0.2.0/24", self.at - 1) from None
-
-
-def number(text: str, low: int, high: int, at: int) -> int:
-    """A decimal or hexadecimal number. Raises BadValueError."""
-    if not re.fullmatch(r"[0-9]{1,10}|0[xX][0-9a-fA-F]{1,8}", text) or not low <= int(text, 0) <= high:
-        raise BadValueError(f"it wants a number from {low} to {high}", at)
-    return int(text, 0)
-
-
-def realms(text: str, at: int) -> int:
-    """`[FROM/]TO` as the kernel has it."""
-    first, slash, second = text.partition("/")
-    if not slash:
-        return number(first, 1, 0xFFFF, at)
-    return number(first, 0, 0xFFFF, at) << 16 | number(second, 0, 0xFFFF, at)
 
 
 def routes(block: Settings, word: str, findings: Findings, static: bool = False) -> tuple[VirtualRoute, ...]:
@@ -155,6 +96,8 @@ class _Route:
             self._gateways.append(words.address())
         elif name == "onlink":
             self._fields["on_link"] = True
+        elif name == "encap":
+            self._fields["encapsulation"] = encapsulation(words)
         elif name in ("add", "append", "prepend"):
             self._fields["placing"] = name
         elif name == "nexthop":
@@ -163,6 +106,8 @@ class _Route:
             self._fields["tracked"] = False
         elif name == "track_group" and self._static:
             self._fields["track_group"] = words.take()
+        elif name == "vrf":
+            raise BadValueError("write the table of the VRF: table NUMBER (see: ip vrf show)", words.at - 1)
         elif name == "to" or self._destination is None:
             self._destination = (words.take(), words.at - 1) if name == "to" else (written, words.at - 1)
         else:
@@ -198,8 +143,11 @@ class _Route:
                 hop = msgspec.structs.replace(hop, weight=words.number(1, 256))
             elif name == "onlink":
                 hop = msgspec.structs.replace(hop, on_link=True)
+            elif name == "encap":
+                hop = msgspec.structs.replace(hop, encapsulation=encapsulation(words))
             else:
-                raise BadValueError("a nexthop has via, dev, weight and onlink; it stands last", words.at - 1)
+                text = "a nexthop has via, dev, weight, onlink and encap; it stands last"
+                raise BadValueError(text, words.at - 1)
         if hop.gateway is None and not hop.device:
             raise BadValueError("a nexthop wants via or dev", words.at - 1)
         self._hops.append(hop)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pointsman.conf.build_routes import Words, number, protocol, realms, table
+from pointsman.conf.build_routes import protocol, table
+from pointsman.conf.line_words import Words, number, realms
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Settings
 from pointsman.conf.values import BadValueError

@@ -6,11 +6,12 @@ import ipaddress
 from typing import TypeVar, cast
 
 from pointsman.conf.build_auth import KeyFiles, authentication, signing
-from pointsman.conf.build_routes import number, routes
+from pointsman.conf.build_routes import routes
 from pointsman.conf.build_rules import Preferences, rules
 from pointsman.conf.build_strict import held_to_the_rules, strict
 from pointsman.conf.build_tracking import Trackers, notify, tracked
 from pointsman.conf.build_vmac import Bearers, Names, bearers
+from pointsman.conf.line_words import number
 from pointsman.conf.problems import Findings
 from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.tree import Node

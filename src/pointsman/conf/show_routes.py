@@ -3,7 +3,30 @@
 from __future__ import annotations
 
 from pointsman.conf.layout import text
-from pointsman.model.routing import RouteHop, VirtualRoute, VirtualRule
+from pointsman.model.routing import Encapsulation, RouteHop, VirtualRoute, VirtualRule
+
+
+def _encapsulation(around: Encapsulation | None) -> list[str]:
+    """Last of all, as it takes every word behind it that it knows."""
+    if around is None:
+        return []
+    ttl, tos = ("hoplimit", "tc") if around.kind == "ip6" else ("ttl", "tos")
+    parts = ["encap", around.kind]
+    if around.labels:
+        parts.append("/".join(map(str, around.labels)))
+    if around.segments:
+        parts.append(f"mode {around.mode} segs {','.join(map(str, around.segments))}")
+    for word, value in (
+        ("id", around.identifier),
+        ("dst", around.destination),
+        ("src", around.source),
+        (ttl, around.ttl),
+        (tos, around.tos),
+        ("flags", around.flags),
+    ):
+        if value is not None:
+            parts.append(f"{word} {value}")
+    return parts
 
 
 def route_line(route: VirtualRoute) -> str:
@@ -39,7 +62,7 @@ def route_line(route: VirtualRoute) -> str:
     parts += ["onlink"] if route.on_link else []
     parts += [route.placing] if route.placing != "prepend" else []
     parts += [] if route.tracked else ["no_track"]
-    return " ".join([*parts, *(_hop(each) for each in route.hops)])
+    return " ".join([*parts, *_encapsulation(route.encapsulation), *(_hop(each) for each in route.hops)])
 
 
 def _hop(hop: RouteHop) -> str:
@@ -49,7 +72,7 @@ def _hop(hop: RouteHop) -> str:
     if hop.device:
         parts.append(f"dev {text(hop.device)}")
     parts.append(f"weight {hop.weight}")
-    return " ".join([*parts, *(["onlink"] if hop.on_link else [])])
+    return " ".join([*parts, *(["onlink"] if hop.on_link else []), *_encapsulation(hop.encapsulation)])
 
 
 def _realms(number: int) -> str:

@@ -6,6 +6,31 @@ import msgspec
 
 from pointsman.model.address import Address, Network
 
+SEGMENT_MODES = {"inline": 0, "encap": 1, "l2encap": 2, "encap.red": 3, "l2encap.red": 4}
+"""SEG6_IPTUN_MODE_... of linux/seg6_iptunnel.h."""
+
+
+class Encapsulation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a route puts around the packets that it leads (`encap`); what is None is left to the kernel."""
+
+    kind: str
+    """ip, ip6: a tunnel's, for an interface that takes it from here; mpls; seg6."""
+    identifier: int | None = None
+    """Of the tunnel (`id`)."""
+    destination: Address | None = None
+    source: Address | None = None
+    ttl: int | None = None
+    """Or the hop limit."""
+    tos: int | None = None
+    """Or the traffic class."""
+    flags: int | None = None
+    labels: tuple[int, ...] = ()
+    """Of MPLS, the outermost first."""
+    mode: str = ""
+    """Of seg6: one of SEGMENT_MODES."""
+    segments: tuple[Address, ...] = ()
+    """Of seg6, in the order in which they are visited."""
+
 
 class RouteHop(msgspec.Struct, frozen=True, kw_only=True):
     """One of several next hops."""
@@ -15,6 +40,7 @@ class RouteHop(msgspec.Struct, frozen=True, kw_only=True):
     weight: int = 1
     on_link: bool = False
     """The gateway is taken to be on the link, whatever the addresses say."""
+    encapsulation: Encapsulation | None = None
 
 
 class VirtualRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +79,7 @@ class VirtualRoute(msgspec.Struct, frozen=True, kw_only=True):
     expires: int = 0
     """IPv6: seconds."""
     ttl_propagate: bool | None = None
+    encapsulation: Encapsulation | None = None
     hops: tuple[RouteHop, ...] = ()
     """Instead of gateway and device."""
     placing: str = "prepend"

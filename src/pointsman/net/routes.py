@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pointsman.model.address import Address
 from pointsman.model.routing import METRICS, RouteHop, VirtualRoute
 from pointsman.net.addresses import scope_number
+from pointsman.net.encapsulations import encapsulate
 from pointsman.net.links import Link
 from pointsman.net.netlink import (
     NLM_F_APPEND,
@@ -141,6 +142,8 @@ def _payload(route: VirtualRoute, indexes: Mapping[str, int]) -> bytes:
         data += attribute(_RTA_EXPIRES, struct.pack("=I", route.expires))
     if route.ttl_propagate is not None:
         data += attribute(_RTA_TTL_PROPAGATE, bytes([route.ttl_propagate]))
+    if route.encapsulation is not None:
+        data += encapsulate(route.encapsulation)
     if route.hops:
         data += attribute(_RTA_MULTIPATH, b"".join(_hop(hop, family, indexes) for hop in route.hops))
     return data
@@ -180,6 +183,8 @@ def _metrics(route: VirtualRoute) -> bytes:
 
 def _hop(hop: RouteHop, family: int, indexes: Mapping[str, int]) -> bytes:
     data = _gateway(hop.gateway, family) if hop.gateway is not None else b""
+    if hop.encapsulation is not None:
+        data += encapsulate(hop.encapsulation)
     flags = _RTNH_F_ONLINK if hop.on_link else 0
     index = indexes[hop.device] if hop.device else 0
     return _NEXT_HOP.pack(_NEXT_HOP.size + len(data), flags, hop.weight - 1, index) + data

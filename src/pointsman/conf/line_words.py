@@ -1,0 +1,70 @@
+"""The words of a line in iproute2's language, one after the other."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from pointsman.conf.values import BadValueError, Interface, parse_address
+from pointsman.model.address import Address, Network
+
+
+class Words:
+    """The words of a line, one after the other."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = words
+        self.at = 0
+
+    @property
+    def left(self) -> bool:
+        return self.at < len(self.words)
+
+    def take(self) -> str:
+        """Raises BadValueError at the word before when there is none."""
+        if not self.left:
+            raise BadValueError("its value is missing", self.at - 1)
+        self.at += 1
+        return self.words[self.at - 1]
+
+    def peek(self) -> str:
+        return self.words[self.at] if self.left else ""
+
+    def number(self, low: int, high: int) -> int:
+        return number(self.take(), low, high, self.at - 1)
+
+    def interface(self) -> str:
+        name = self.take()
+        try:
+            Interface().read([name])
+        except BadValueError as error:
+            raise BadValueError(str(error), self.at - 1) from None
+        return name
+
+    def address(self) -> Address:
+        if self.peek() in ("inet", "inet6"):
+            self.take()
+        text = self.take()
+        return parse_address(text, self.at - 1)
+
+    def network(self) -> Network:
+        text = self.take()
+        try:
+            return ipaddress.ip_network(text)
+        except ValueError:
+            raise BadValueError(f"{text} is no network, such as 192.0.2.0/24", self.at - 1) from None
+
+
+def number(text: str, low: int, high: int, at: int) -> int:
+    """A decimal or hexadecimal number. Raises BadValueError."""
+    if not re.fullmatch(r"[0-9]{1,10}|0[xX][0-9a-fA-F]{1,8}", text) or not low <= int(text, 0) <= high:
+        raise BadValueError(f"it wants a number from {low} to {high}", at)
+    return int(text, 0)
+
+
+def realms(text: str, at: int) -> int:
+    """`[FROM/]TO` as the kernel has it."""
+    first, slash, second = text.partition("/")
+    if not slash:
+        return number(first, 1, 0xFFFF, at)
+    return number(first, 0, 0xFFFF, at) << 16 | number(second, 0, 0xFFFF, at)
