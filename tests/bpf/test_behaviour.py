@@ -172,10 +172,11 @@ def test_a_director_killed_in_the_middle_of_a_change_leaves_a_table_that_can_be_
 
             setattr(owner, name, step)
 
-        for name in ("_new_dest", "_write_limits", "_discard"):
-            dying(plane.store, name)
+        servers = plane.store.servers
+        for name in ("_make", "_write_limits", "_discard"):
+            dying(servers, name)
         dying(plane.store.lists, "switch")
-        dying(plane.store.hops, "write")
+        dying(servers.hops, "write")
         dying(plane.store.totals, "change")
         try:
             plane.store.add_server(KEY, server)

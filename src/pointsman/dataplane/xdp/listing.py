@@ -30,7 +30,7 @@ _EMPTY_PAGE = bytes(mmap.PAGESIZE)
 
 def counters(tables: Tables, store: Store, words: Vocabulary) -> Counters:
     """Everything at one moment."""
-    raw = tables.traffic_of(store.highest_dest)
+    raw = tables.traffic_of(store.servers.highest)
     services = tuple(_service(tables, store, raw, key, entry) for key, entry in store.entries())
     exits = {name: count for name, count in zip(words.exits, tables.exits(), strict=False) if count}
     return Counters(services, exits)
@@ -39,14 +39,14 @@ def counters(tables: Tables, store: Store, words: Vocabulary) -> Counters:
 def _service(
     tables: Tables, store: Store, raw: list[tuple[int, int, int]], key: ServiceKey, entry: Entry
 ) -> ServiceCounters:
-    servers = store.servers_of(entry.service)
+    servers = store.servers.of(entry.service)
     origin = tables.service_origins[entry.service]
     totals = (origin.connections, origin.packets, origin.octets)
     summed = [sum(column) & _ONES for column in zip(totals, *(raw[index] for index in servers), strict=True)]
     return ServiceCounters(
         key,
         Traffic(*summed),
-        tuple(_server(tables, raw[index], index, store.server_key(index)) for index in servers),
+        tuple(_server(tables, raw[index], index, store.servers.key(index)) for index in servers),
     )
 
 

@@ -201,7 +201,7 @@ class XdpDataPlane:
         """
         if self._ingress is None:
             return []
-        problems = self._ingress.follow(self.store.hops.ways_out())
+        problems = self._ingress.follow(self.store.servers.hops.ways_out())
         return problems + _unseen(self.store.borne_marks(), self._ingress.attachments)
 
     def start_clock(self) -> None:
@@ -290,7 +290,7 @@ class XdpDataPlane:
 
         To be called in the network namespace the interfaces are in: indexes are looked up there.
         """
-        self.store.hops.tell(hops, self._announce)
+        self.store.servers.hops.tell(hops, self._announce)
         if self._ingress:
             self._ingress.follow_addresses()
 

@@ -15,11 +15,7 @@ from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.addresses import mask_bits, prefix_of
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.fronts import FrontTable
-from pointsman.dataplane.xdp.hops import NextHops
 from pointsman.dataplane.xdp.layout import (
-    DEST_AVAILABLE,
-    DEST_RESETS,
-    DEST_WATCHED,
     NO_PREFIX,
     SERVICE_DELETED,
     SERVICE_HASH_FALLBACK,
@@ -32,33 +28,23 @@ from pointsman.dataplane.xdp.layout import (
 )
 from pointsman.dataplane.xdp.lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.marks import MarkedFronts
-from pointsman.dataplane.xdp.remotes import address_at, tunnel_of, write_address
-from pointsman.dataplane.xdp.rosters import (
-    MAX_COUNT,
-    Place,
-    Roster,
-)
+from pointsman.dataplane.xdp.rosters import Roster
+from pointsman.dataplane.xdp.servers import Servers
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.totals import Totals
 from pointsman.model.service import (
-    Forwarding,
     RealServer,
     ServerKey,
     ServiceEntry,
     ServiceKey,
     ServiceTable,
     Transport,
-    Tunnel,
     VirtualService,
 )
 from pointsman.model.traffic import Signs
 
-TRASH_PERIOD = 120
-"""Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
 _FRONT_NUMBERS = 65535
 FTP = 21
-NOT_THIS_FAMILY = "Invalid operation.  Possibly wrong module version, address not unicast, ..."
-"""ipvsadm's text for EINVAL: families are mixed by tunnels only (ip_vs_add_dest)."""
 
 
 class Entry(NamedTuple):
@@ -75,14 +61,11 @@ class Store:
         self._tables = tables
         self._words = words
         self.fronts = FrontTable(tables)
-        self.hops = NextHops(tables)
         self.totals = Totals(tables)
         self.lists = ServerLists(tables, words)
+        self.servers = Servers(tables, self.lists, self.totals)
         self.marks = MarkedFronts(tables, self.fronts, lambda: self._front_numbers)
         self._entries: dict[ServiceKey, Entry] = {}
-        self._servers: dict[int, dict[ServerKey, int]] = {}
-        self._trash: set[int] = set()
-        self._watched: set[int] = set()
         self._deleted: set[ServiceKey] = set()
         self._rebuild()
 
@@ -95,35 +78,21 @@ class Store:
                 self.marks.adopt(service, key, number)
             else:
                 self._entries[key] = Entry(service, number)
-                self._servers[service] = {}
         for index in range(1, len(tables.services)):
             marked = tables.services[index]
             if marked.mark and marked.flags:
                 key = ServiceKey.mark(marked.mark, bool(marked.flags & SERVICE_IPV6))
                 self._entries[key] = Entry(index, marked.group)
-                self._servers[index] = {}
+        services = {entry.service for entry in self._entries.values()}
         for index in range(1, len(tables.services)):
-            if tables.services[index].flags and index not in self._servers:
+            if tables.services[index].flags and index not in services:
                 tables.services[index].flags = 0
-        used_dests = [index for index in range(1, len(tables.dests)) if tables.dests[index].sequence]
-        for index in used_dests:
-            self._adopt_dest(index)
-        self._service_numbers = Numbers(1, len(tables.services), self._servers)
-        numbers = itertools.chain(
-            (entry.front for entry in self._entries.values()), self.marks.numbers_in_use()
-        )
-        self._front_numbers = Numbers(1, _FRONT_NUMBERS, numbers)
-        self._dest_numbers = Numbers(
-            1, len(tables.dests), (i for i in used_dests if tables.dests[i].sequence)
-        )
-        self.lists.adopt(self._servers)
-        highest = max(
-            itertools.chain(
-                (tables.services[index].sequence for index in self._servers),
-                (tables.dests[index].sequence for index in used_dests),
-            ),
-            default=0,
-        )
+        fronts = (entry.front for entry in self._entries.values())
+        self._service_numbers = Numbers(1, len(tables.services), services)
+        self._front_numbers = Numbers(1, _FRONT_NUMBERS, itertools.chain(fronts, self.marks.numbers_in_use()))
+        highest = max((tables.services[index].sequence for index in services), default=0)
+        highest = max(highest, self.servers.adopt(services))
+        self.lists.adopt(services)
         self._sequence = itertools.count(highest + 1)
         for key, entry in list(self._entries.items()):
             if tables.services[entry.service].flags & SERVICE_DELETED:
@@ -147,18 +116,6 @@ class Store:
             dest.last_weight = dest.weight or dest.last_weight
         self.lists.correct(index)
 
-    def _adopt_dest(self, index: int) -> None:
-        dest = self._tables.dests[index]
-        if dest.service not in self._servers:
-            self._tables.dests[index].sequence = 0
-            return
-        self._servers[dest.service][self.server_key(index)] = index
-        self.hops.add_user(index)
-        if dest.way & DEST_WATCHED:
-            self._watched.add(index)
-        if index not in {place.dest for place in self.lists.places(dest.service)}:
-            self._discard(index)
-
     def entries(self) -> list[tuple[ServiceKey, Entry]]:
         """Services in force, in the order in which they were added."""
         found = [
@@ -172,10 +129,6 @@ class Store:
         """Marks that stand for no address: packets have to bear them."""
         return [key for key, entry in self.entries() if key.fwmark and not self.marks.of(entry.service)]
 
-    def servers_of(self, service: int) -> list[int]:
-        """Indexes of a service's servers, in the order in which they were added."""
-        return [place.dest for place in reversed(self.lists.places(service))]
-
     def front_keys(self) -> dict[int, ServiceKey]:
         """What fronts stand for, by their numbers, and marks by those of their templates."""
         keys = {entry.front: key for key, entry in self._entries.items()}
@@ -187,7 +140,7 @@ class Store:
             tuple(
                 ServiceEntry(
                     self._service_of(key, self._tables.services[entry.service]),
-                    tuple(self._server_of(index) for index in self.servers_of(entry.service)),
+                    tuple(self.servers.server(index) for index in self.servers.of(entry.service)),
                 )
                 for key, entry in self.entries()
             )
@@ -207,37 +160,11 @@ class Store:
     def _scheduler_name(self, service: Service) -> str:
         return self._words.scheduler_names[Roster.of(service.list).scheduler]
 
-    def server_key(self, index: int) -> ServerKey:
-        """The key of the server at this index of `dests`."""
-        return ServerKey(address_at(self._tables.remotes[index]), self._tables.dests[index].port)
-
-    def _server_of(self, index: int) -> RealServer:
-        dest, tunnel = self._tables.dests[index], tunnel_of(self._tables.remotes[index])
-        return RealServer(
-            key=self.server_key(index),
-            forwarding=Forwarding.TUNNEL if tunnel else Forwarding.ROUTE,
-            tunnel=tunnel or Tunnel(),
-            weight=dest.weight,
-            upper_threshold=dest.upper,
-            lower_threshold=dest.lower,
-            resets_clients=bool(dest.way & DEST_RESETS),
-            is_watched=bool(dest.way & DEST_WATCHED),
-        )
-
-    @property
-    def highest_dest(self) -> int:
-        return self._dest_numbers.top
-
     def signs(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
         """Of the servers in force that are watched."""
-        if not self._watched:
+        if not self.servers.watches:
             return {}
-        keys = {entry.service: key for key, entry in self.entries()}
-        return {
-            (keys[dest.service], self.server_key(index)): self.totals.signs(index)
-            for index in self._watched
-            if (dest := self._tables.dests[index]).service in keys and index not in self._trash
-        }
+        return self.servers.signs({entry.service: key for key, entry in self.entries()})
 
     # Services
 
@@ -293,7 +220,7 @@ class Store:
                 raise
             raise RefusedError("full", "the table of services") from None
         self._entries[key] = Entry(index, number)
-        self._servers[index] = {}
+        self.servers.open(index)
 
     def _change_fronts(self, service: VirtualService, index: int) -> None:
         if service.key.fwmark:
@@ -350,18 +277,13 @@ class Store:
         """Empty a deleted service, and forget it unless connections live on it."""
         self._deleted.add(key)
         index = self._entries[key].service
-        for place in self.lists.places(index):
-            self._discard(place.dest)
-        self.lists.switch(index, [], Roster.of(self._tables.services[index].list).scheduler)
+        self.servers.bury(index, Roster.of(self._tables.services[index].list).scheduler)
         self._forget_if_idle(key)
 
     def _forget_if_idle(self, key: ServiceKey) -> None:
         entry = self._entries[key]
-        servers = self._servers[entry.service]
-        if any(self._is_held(index) for index in servers.values()):
+        if not self.servers.close(entry.service):
             return
-        for index in list(servers.values()):
-            self._forget_dest(index)
         service = self._tables.services[entry.service]
         service.flags = 0
         if key.fwmark:
@@ -369,7 +291,7 @@ class Store:
         else:
             self.fronts.remove(entry.front)
             self.marks.settle(key)
-        del self._entries[key], self._servers[entry.service]
+        del self._entries[key]
         self._deleted.discard(key)
         self._service_numbers.give_back(entry.service)
         self._front_numbers.give_back(entry.front)
@@ -378,112 +300,17 @@ class Store:
 
     def add_server(self, key: ServiceKey, server: RealServer) -> None:
         entry = self._entry(key)
-        self._check(key, server)
-        index = self._servers[entry.service].get(server.key)
-        if index is not None and index not in self._trash:
-            raise RefusedError("server-exists")
-        places = self.lists.places(entry.service)
-        if len(places) >= MAX_COUNT:
-            raise RefusedError("full", f"a service has at most {MAX_COUNT} servers")
-        index = self._new_dest(entry, server) if index is None else index
-        self._trash.discard(index)
-        dest = self._tables.dests[index]
-        dest.sequence, dest.last_weight = next(self._sequence), 0
-        self.hops.choose(index, server)
-        self._write_limits(index, server, raised=True)
-        self.hops.write(index)
-        try:
-            self.lists.switch(entry.service, [Place(index, server.weight), *places])
-        except RefusedError:
-            self._discard(index)
-            raise
-        self.totals.change(entry.service, index, -1)
-
-    def _check(self, key: ServiceKey, server: RealServer) -> None:
-        if server.forwarding not in (Forwarding.ROUTE, Forwarding.TUNNEL):
-            raise RefusedError("unsupported", "the XDP data plane forwards by direct routing or in tunnels")
-        mixed = key.ipv6 != (server.key.address.version == 6)
-        if mixed and server.forwarding is not Forwarding.TUNNEL:
-            raise RefusedError("system", NOT_THIS_FAMILY)
-        if not 0 <= server.weight < 1 << 31:
-            raise RefusedError("unsupported", f"weight {server.weight}")
-
-    def _new_dest(self, entry: Entry, server: RealServer) -> int:
-        index = self._take(self._dest_numbers)
-        dest, load = self._tables.dests[index], self._tables.loads[index]
-        write_address(self._tables.remotes[index], server.key.address)
-        dest.port = server.key.port
-        dest.service, dest.front, dest.frame, dest.way = entry.service, entry.front, 0, 0
-        load.held, load.persistent, load.overloaded = 0, 0, 0
-        self.totals.start_server(index)
-        self._servers[entry.service][server.key] = index
-        self.hops.add_user(index)
-        return index
+        self.servers.add(entry.service, entry.front, key.ipv6, server, next(self._sequence))
 
     def edit_server(self, key: ServiceKey, server: RealServer) -> None:
-        service = self._entry(key).service
-        index = self._server(service, server.key)
-        self._check(key, server)
-        before = self.lists.places(service)
-        upper = self._tables.dests[index].upper
-        raised = server.upper_threshold == 0 or server.upper_threshold > upper
-        if raised:  # before the new list is looked through
-            self._tables.loads[index].overloaded = 0
-        after = [Place(index, server.weight) if place.dest == index else place for place in before]
-        self.lists.switch(service, after)
-        self.hops.choose(index, server)
-        self._write_limits(index, server, raised)
+        self.servers.edit(self._entry(key).service, key.ipv6, server)
 
     def delete_server(self, key: ServiceKey, server: ServerKey) -> None:
-        service = self._entry(key).service
-        index = self._server(service, server)
-        self.lists.switch(service, [place for place in self.lists.places(service) if place.dest != index])
-        self.totals.change(service, index, +1)
-        self._discard(index)
-
-    def _server(self, service: int, key: ServerKey) -> int:
-        index = self._servers[service].get(key)
-        if index is None or index in self._trash:
-            raise RefusedError("no-server")
-        return index
-
-    def _write_limits(self, index: int, server: RealServer, raised: bool) -> None:
-        dest = self._tables.dests[index]
-        dest.weight, dest.upper, dest.lower = server.weight, server.upper_threshold, server.lower_threshold
-        dest.last_weight = server.weight or dest.last_weight
-        choices = server.resets_clients * DEST_RESETS | server.is_watched * DEST_WATCHED
-        dest.way = dest.way & ~(DEST_RESETS | DEST_WATCHED) | choices
-        (self._watched.add if server.is_watched else self._watched.discard)(index)
-        if raised:
-            self._tables.loads[index].overloaded = 0
-
-    def _discard(self, index: int) -> None:
-        dest = self._tables.dests[index]
-        if dest.way & DEST_AVAILABLE:
-            dest.deleted_at = self._tables.control.now
-            dest.way &= ~DEST_AVAILABLE
-        self._trash.add(index)
-
-    def _is_held(self, index: int) -> bool:
-        load = self._tables.loads[index]
-        return bool(load.held or load.persistent)
-
-    def _forget_dest(self, index: int) -> None:
-        dest = self._tables.dests[index]
-        self._trash.discard(index)
-        self._watched.discard(index)
-        del self._servers[dest.service][self.server_key(index)]
-        self.hops.remove_user(index)
-        dest.sequence = 0
-        self._dest_numbers.give_back(index)
+        self.servers.delete(self._entry(key).service, server)
 
     def empty_trash(self) -> None:
         """Forget deleted servers and services that no connection needs any more."""
-        now = self._tables.control.now
-        for index in list(self._trash):
-            dest = self._tables.dests[index]
-            if not self._is_held(index) and now - dest.deleted_at >= TRASH_PERIOD:
-                self._forget_dest(index)
+        self.servers.empty_trash()
         for key in list(self._deleted):
             self._forget_if_idle(key)
 
@@ -491,10 +318,10 @@ class Store:
         try:
             return numbers.take()
         except FullError:
-            raise RefusedError("full", "the table of services or servers") from None
+            raise RefusedError("full", "the table of services") from None
 
     def zero_counters(self, key: ServiceKey | None) -> None:
         """Count from here on, for one service or for all."""
         entries = [self._entry(key)] if key else [entry for _, entry in self.entries()]
         for entry in entries:
-            self.totals.start_service(entry.service, self.servers_of(entry.service))
+            self.totals.start_service(entry.service, self.servers.of(entry.service))

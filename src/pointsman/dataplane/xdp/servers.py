@@ -1,0 +1,225 @@
+"""The real servers in the maps: added, edited, deleted, kept while connections live on them (IPVS's trash)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pointsman.dataplane.xdp.allocation import FullError, Numbers
+from pointsman.dataplane.xdp.hops import NextHops
+from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_RESETS, DEST_WATCHED
+from pointsman.dataplane.xdp.lists import RefusedError, ServerLists
+from pointsman.dataplane.xdp.remotes import address_at, tunnel_of, write_address
+from pointsman.dataplane.xdp.rosters import MAX_COUNT, Place
+from pointsman.dataplane.xdp.tables import Tables
+from pointsman.dataplane.xdp.totals import Totals
+from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Tunnel
+from pointsman.model.traffic import Signs
+
+TRASH_PERIOD = 120
+"""Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
+NOT_THIS_FAMILY = "Invalid operation.  Possibly wrong module version, address not unicast, ..."
+"""ipvsadm's text for EINVAL: families are mixed by tunnels only (ip_vs_add_dest)."""
+
+
+class Servers:
+    """Services and servers go by their indexes. What is refused is a RefusedError."""
+
+    def __init__(self, tables: Tables, lists: ServerLists, totals: Totals) -> None:
+        self._tables = tables
+        self._lists = lists
+        self._totals = totals
+        self.hops = NextHops(tables)
+        self._by_service: dict[int, dict[ServerKey, int]] = {}
+        self._trash: set[int] = set()
+        self._watched: set[int] = set()
+        self._numbers = Numbers(1, len(tables.dests), ())
+
+    def adopt(self, services: Iterable[int]) -> int:
+        """What an earlier director has left of these services. Returns the highest sequence number."""
+        self._by_service = {service: {} for service in services}
+        used = [index for index in range(1, len(self._tables.dests)) if self._tables.dests[index].sequence]
+        highest = max((self._tables.dests[index].sequence for index in used), default=0)
+        kept = [index for index in used if self._adopt(index)]
+        self._numbers = Numbers(1, len(self._tables.dests), kept)
+        return highest
+
+    def _adopt(self, index: int) -> bool:
+        dest = self._tables.dests[index]
+        if dest.service not in self._by_service:
+            dest.sequence = 0
+            return False
+        self._by_service[dest.service][self.key(index)] = index
+        self.hops.add_user(index)
+        if dest.way & DEST_WATCHED:
+            self._watched.add(index)
+        if index not in {place.dest for place in self._lists.places(dest.service)}:
+            self._discard(index)
+        return True
+
+    def of(self, service: int) -> list[int]:
+        """The servers in force, in the order in which they were added."""
+        return [place.dest for place in reversed(self._lists.places(service))]
+
+    def key(self, index: int) -> ServerKey:
+        return ServerKey(address_at(self._tables.remotes[index]), self._tables.dests[index].port)
+
+    def server(self, index: int) -> RealServer:
+        dest, tunnel = self._tables.dests[index], tunnel_of(self._tables.remotes[index])
+        return RealServer(
+            key=self.key(index),
+            forwarding=Forwarding.TUNNEL if tunnel else Forwarding.ROUTE,
+            tunnel=tunnel or Tunnel(),
+            weight=dest.weight,
+            upper_threshold=dest.upper,
+            lower_threshold=dest.lower,
+            resets_clients=bool(dest.way & DEST_RESETS),
+            is_watched=bool(dest.way & DEST_WATCHED),
+        )
+
+    @property
+    def highest(self) -> int:
+        """Index of the last one."""
+        return self._numbers.top
+
+    @property
+    def watches(self) -> bool:
+        """Is there any that is watched?"""
+        return bool(self._watched)
+
+    def signs(self, keys: Mapping[int, ServiceKey]) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+        """Of the servers in force that are watched, of these services."""
+        return {
+            (keys[dest.service], self.key(index)): self._totals.signs(index)
+            for index in self._watched
+            if (dest := self._tables.dests[index]).service in keys and index not in self._trash
+        }
+
+    def open(self, service: int) -> None:
+        """This service may have servers from now on."""
+        self._by_service[service] = {}
+
+    def add(self, service: int, front: int, ipv6: bool, server: RealServer, sequence: int) -> None:
+        _check(ipv6, server)
+        index = self._by_service[service].get(server.key)
+        if index is not None and index not in self._trash:
+            raise RefusedError("server-exists")
+        places = self._lists.places(service)
+        if len(places) >= MAX_COUNT:
+            raise RefusedError("full", f"a service has at most {MAX_COUNT} servers")
+        index = self._make(service, front, server) if index is None else index
+        self._trash.discard(index)
+        dest = self._tables.dests[index]
+        dest.sequence, dest.last_weight = sequence, 0
+        self.hops.choose(index, server)
+        self._write_limits(index, server, raised=True)
+        self.hops.write(index)
+        try:
+            self._lists.switch(service, [Place(index, server.weight), *places])
+        except RefusedError:
+            self._discard(index)
+            raise
+        self._totals.change(service, index, -1)
+
+    def _make(self, service: int, front: int, server: RealServer) -> int:
+        try:
+            index = self._numbers.take()
+        except FullError:
+            raise RefusedError("full", "the table of servers") from None
+        dest, load = self._tables.dests[index], self._tables.loads[index]
+        write_address(self._tables.remotes[index], server.key.address)
+        dest.port = server.key.port
+        dest.service, dest.front, dest.frame, dest.way = service, front, 0, 0
+        load.held, load.persistent, load.overloaded = 0, 0, 0
+        self._totals.start_server(index)
+        self._by_service[service][server.key] = index
+        self.hops.add_user(index)
+        return index
+
+    def edit(self, service: int, ipv6: bool, server: RealServer) -> None:
+        index = self._present(service, server.key)
+        _check(ipv6, server)
+        before = self._lists.places(service)
+        upper = self._tables.dests[index].upper
+        raised = server.upper_threshold == 0 or server.upper_threshold > upper
+        if raised:  # before the new list is looked through
+            self._tables.loads[index].overloaded = 0
+        after = [Place(index, server.weight) if place.dest == index else place for place in before]
+        self._lists.switch(service, after)
+        self.hops.choose(index, server)
+        self._write_limits(index, server, raised)
+
+    def delete(self, service: int, key: ServerKey) -> None:
+        index = self._present(service, key)
+        self._lists.switch(service, [place for place in self._lists.places(service) if place.dest != index])
+        self._totals.change(service, index, +1)
+        self._discard(index)
+
+    def _present(self, service: int, key: ServerKey) -> int:
+        index = self._by_service[service].get(key)
+        if index is None or index in self._trash:
+            raise RefusedError("no-server")
+        return index
+
+    def _write_limits(self, index: int, server: RealServer, raised: bool) -> None:
+        dest = self._tables.dests[index]
+        dest.weight, dest.upper, dest.lower = server.weight, server.upper_threshold, server.lower_threshold
+        dest.last_weight = server.weight or dest.last_weight
+        choices = server.resets_clients * DEST_RESETS | server.is_watched * DEST_WATCHED
+        dest.way = dest.way & ~(DEST_RESETS | DEST_WATCHED) | choices
+        (self._watched.add if server.is_watched else self._watched.discard)(index)
+        if raised:
+            self._tables.loads[index].overloaded = 0
+
+    def bury(self, service: int, scheduler: int) -> None:
+        """The service was deleted: all its servers are, too."""
+        for place in self._lists.places(service):
+            self._discard(place.dest)
+        self._lists.switch(service, [], scheduler)
+
+    def close(self, service: int) -> bool:
+        """Forget a deleted service's servers; False when connections live on any of them."""
+        servers = self._by_service[service]
+        if any(self._is_held(index) for index in servers.values()):
+            return False
+        for index in list(servers.values()):
+            self._forget(index)
+        del self._by_service[service]
+        return True
+
+    def empty_trash(self) -> None:
+        """Forget deleted servers that no connection needs any more."""
+        now = self._tables.control.now
+        for index in list(self._trash):
+            if not self._is_held(index) and now - self._tables.dests[index].deleted_at >= TRASH_PERIOD:
+                self._forget(index)
+
+    def _discard(self, index: int) -> None:
+        dest = self._tables.dests[index]
+        if dest.way & DEST_AVAILABLE:
+            dest.deleted_at = self._tables.control.now
+            dest.way &= ~DEST_AVAILABLE
+        self._trash.add(index)
+
+    def _is_held(self, index: int) -> bool:
+        load = self._tables.loads[index]
+        return bool(load.held or load.persistent)
+
+    def _forget(self, index: int) -> None:
+        dest = self._tables.dests[index]
+        self._trash.discard(index)
+        self._watched.discard(index)
+        del self._by_service[dest.service][self.key(index)]
+        self.hops.remove_user(index)
+        dest.sequence = 0
+        self._numbers.give_back(index)
+
+
+def _check(ipv6: bool, server: RealServer) -> None:
+    """May a service of this family have such a server?"""
+    if server.forwarding not in (Forwarding.ROUTE, Forwarding.TUNNEL):
+        raise RefusedError("unsupported", "the XDP data plane forwards by direct routing or in tunnels")
+    mixed = ipv6 != (server.key.address.version == 6)
+    if mixed and server.forwarding is not Forwarding.TUNNEL:
+        raise RefusedError("system", NOT_THIS_FAMILY)
+    if not 0 <= server.weight < 1 << 31:
+        raise RefusedError("unsupported", f"weight {server.weight}")
