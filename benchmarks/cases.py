@@ -40,47 +40,32 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 def established(bench: Bench) -> Iterator[Row]:
     """A packet of a known connection; and rr's first packet, with as many flows."""
-    many = bench.scale.many
-    plane = director(connections=many)
-    program = plane.programs["direct_xdp"]
-    for flows in (1, many):
-        forget(plane)
-        bench.establish(program, flows)
-        yield bench.measure("established_tcp4", program, flows, ACK)
-    renew = partial(forget, plane)
-    yield bench.measure("first_tcp4_rr_16", program, many, SYN, renew, sequential=True, repeat=many // 2)
-    tolerate(plane, many * bench.scale.runs)
-    plane.close(keep_forwarding=False)
+    yield from _known_and_first(bench, director(connections=bench.scale.many), "tcp4", SYN, ACK)
 
 
 def established6(bench: Bench) -> Iterator[Row]:
     """The same over IPv6, where an entry takes 32 bytes."""
-    many = bench.scale.many
-    plane = director6(connections=many)
-    program = plane.programs["direct_xdp"]
     with bench.sending(ipv6=1):
-        for flows in (1, many):
-            forget(plane)
-            bench.establish(program, flows)
-            yield bench.measure("established_tcp6", program, flows, ACK)
-        renew = partial(forget, plane)
-        yield bench.measure("first_tcp6_rr_16", program, many, SYN, renew, sequential=True, repeat=many // 2)
-    tolerate(plane, many * bench.scale.runs)
-    plane.close(keep_forwarding=False)
+        yield from _known_and_first(bench, director6(connections=bench.scale.many), "tcp6", SYN, ACK)
 
 
 def udp(bench: Bench) -> Iterator[Row]:
     """The same with datagrams."""
-    many = bench.scale.many
-    plane = director(connections=many, transport=Transport.UDP)
-    program = plane.programs["direct_xdp"]
+    plane = director(connections=bench.scale.many, transport=Transport.UDP)
     with bench.sending(udp=1):
-        for flows in (1, many):
-            forget(plane)
-            bench.establish(program, flows)
-            yield bench.measure("established_udp4", program, flows, 0)
-        renew = partial(forget, plane)
-        yield bench.measure("first_udp4_rr_16", program, many, 0, renew, sequential=True, repeat=many // 2)
+        yield from _known_and_first(bench, plane, "udp4", 0, 0)
+
+
+def _known_and_first(bench: Bench, plane: XdpDataPlane, kind: str, first: int, later: int) -> Iterator[Row]:
+    """`first` and `later` are the TCP flags of packets that start a connection and that go on with one."""
+    many = bench.scale.many
+    program = plane.programs["direct_xdp"]
+    for flows in (1, many):
+        forget(plane)
+        bench.establish(program, flows)
+        yield bench.measure(f"established_{kind}", program, flows, later)
+    renew = partial(forget, plane)
+    yield bench.measure(f"first_{kind}_rr_16", program, many, first, renew, sequential=True, repeat=many // 2)
     tolerate(plane, many * bench.scale.runs)
     plane.close(keep_forwarding=False)
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -105,14 +106,23 @@ class Cluster:
         return plane
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    made = Cluster()
+AnyCluster = TypeVar("AnyCluster", bound=Cluster)
+
+
+@contextlib.contextmanager
+def standing(made: AnyCluster) -> Iterator[AnyCluster]:
+    """Up, and taken down whatever happens."""
     try:
         made.up()
         yield made
     finally:
         made.down()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    with standing(Cluster()) as made:
+        yield made
 
 
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.bpf.test_attach import KEY, OPERATIONS, RIP, SERVER, VIP, Cluster, connected, exchange
+from tests.bpf.test_attach import KEY, OPERATIONS, RIP, SERVER, VIP, Cluster, connected, exchange, standing
 
 from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp import interfaces
@@ -17,12 +17,8 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    try:
-        made.up()
+    with standing(Cluster()) as made:
         yield made
-    finally:
-        made.down()
 
 
 def put_on(cluster: Cluster, kind: str, parent: str, name: str, address: str) -> None:

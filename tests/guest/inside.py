@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.bpf.harness import Director
-from tests.bpf.test_attach import CLIENT, KEY, PORT, SERVER, VIP, Cluster, connected, exchange
+from tests.bpf.test_attach import CLIENT, KEY, PORT, SERVER, VIP, Cluster, connected, exchange, standing
 from tests.bpf.test_golden_schedulers import CASES, HASHED_IN_SCOPE, replay
 
 from pointsman.dataplane.interface import DataPlaneError
@@ -39,12 +39,8 @@ def cases() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    made = Cluster()
-    try:
-        made.up()
+    with standing(Cluster()) as made:
         yield made
-    finally:
-        made.down()
 
 
 def test_real_servers_are_chosen_as_recorded() -> None:

@@ -12,7 +12,19 @@ from unittest import mock
 
 import pytest
 from tests.bpf.harness import tcp
-from tests.bpf.test_attach import CLIENT, KEY, PORT, RIP, SERVER, VIP, Cluster, connected, exchange, until
+from tests.bpf.test_attach import (
+    CLIENT,
+    KEY,
+    PORT,
+    RIP,
+    SERVER,
+    VIP,
+    Cluster,
+    connected,
+    exchange,
+    standing,
+    until,
+)
 from tests.guest.inside_vrrp import has_kind
 
 from pointsman.dataplane.interface import DataPlaneError, NextHop
@@ -122,12 +134,8 @@ class Stacked(Cluster):
 
 @pytest.fixture
 def stacked() -> Iterator[Stacked]:
-    made = Stacked()
-    try:
-        made.up()
+    with standing(Stacked()) as made:
         yield made
-    finally:
-        made.down()
 
 
 def attached(plane: XdpDataPlane) -> dict[str, str]:

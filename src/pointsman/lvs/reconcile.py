@@ -23,7 +23,6 @@ from pointsman.model.operations import (
 )
 from pointsman.model.service import (
     RealServer,
-    ServerKey,
     ServiceEntry,
     ServiceKey,
     ServiceTable,
@@ -37,7 +36,7 @@ NOT_UNICAST = "Invalid operation.  Possibly wrong module version, address not un
 def reconcile(
     desired: ServiceTable, actual: ServiceTable, managed: Set[ServiceKey] | None = None
 ) -> list[Operation]:
-    """The operations that turn `actual` into `desired`; none when they are `in_sync`.
+    """The operations that turn `actual` into `desired`; none when they say the same in any order.
 
     Whatever serves is added or raised before anything is lowered or removed, so that on the way no service is
     left without weight that has some both before and after. New services and real servers are added in the
@@ -60,11 +59,6 @@ def reconcile(
         DeleteService(key) for key in present if key not in wanted and (managed is None or key in managed)
     ]
     return operations
-
-
-def in_sync(one: ServiceTable, other: ServiceTable) -> bool:
-    """Whether two tables say the same: services, settings, real servers; the order is left out of account."""
-    return _unordered(one) == _unordered(other)
 
 
 def apply_operations(
@@ -106,13 +100,6 @@ def _change(wanted: ServiceEntry, present: ServiceEntry) -> Iterator[Operation]:
 
 def _by_key(table: ServiceTable) -> dict[ServiceKey, ServiceEntry]:
     return {entry.service.key: entry for entry in table}
-
-
-def _unordered(table: ServiceTable) -> dict[ServiceKey, tuple[VirtualService, dict[ServerKey, RealServer]]]:
-    return {
-        entry.service.key: (entry.service, {server.key: server for server in entry.servers})
-        for entry in table
-    }
 
 
 def _apply(

@@ -1,4 +1,4 @@
-"""The real servers in the maps: added, edited, deleted, kept while connections live on them (IPVS's trash)."""
+"""The real servers in the maps: added, edited, deleted, and kept for their connections (IPVS's trash)."""
 
 from __future__ import annotations
 
