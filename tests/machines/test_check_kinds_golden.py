@@ -24,8 +24,8 @@ SLOW = 0.8
 WHOLE = 1.0
 """The resolution of keepalived's log."""
 SPINS = {("HTTP_GET, fast_recovery", 22)}
-"""Where we differ: with fast_recovery keepalived repeats what fails on the way back without any pause, as fast
-as it can, until it passes; we wait for delay_before_retry."""
+"""Where we differ: with fast_recovery keepalived repeats what fails on the way back without any pause, again
+and again until it passes; we wait for delay_before_retry."""
 
 
 class Predicted(NamedTuple):
