@@ -6,7 +6,18 @@ import ipaddress
 from collections.abc import Iterator
 
 import pytest
-from tests.bpf.harness import NAMES, SERVERS, VIP, XDP_DROP, XDP_PASS, XDP_TX, Director, tcp
+from tests.bpf.harness import (
+    NAMES,
+    SERVERS,
+    SERVERS6,
+    VIP,
+    VIP6,
+    XDP_DROP,
+    XDP_PASS,
+    XDP_TX,
+    Director,
+    tcp,
+)
 
 from pointsman.model.operations import AddServer, AddService, DeleteServer, EditServer, Operation
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
@@ -100,3 +111,26 @@ def test_who_is_not_watched_shows_no_signs(director: Director) -> None:
         send(director, flags)
     apply(director, EditServer(KEY, RealServer(key=FIRST, is_watched=True)))
     assert director.plane.signs() == {(KEY, FIRST): Signs(1, 0, 0)}
+
+
+def test_signs_and_resets_of_ipv6(director: Director) -> None:
+    """The same, in the tables of the other family."""
+    director.resolve(SERVERS6)
+    key = ServiceKey.of(Transport.TCP, ipaddress.ip_address(VIP6), 80)
+    first, second = (ServerKey(ipaddress.ip_address(name), 80) for name in list(SERVERS6)[:2])
+    apply(
+        director,
+        AddService(VirtualService(key=key, scheduler="rr")),
+        AddServer(key, RealServer(key=first, resets_clients=True, is_watched=True)),
+    )
+
+    def say(flags: str, port: int) -> int:
+        return director.send(tcp(flags, "2001:db8::7", port, 80))[0]
+
+    for port, flags in ((1000, "SA"), (1001, "SSS"), (1002, "SAR"), (1003, "SR")):
+        for flag in flags:
+            assert say(flag, port) == XDP_TX
+    assert director.plane.signs() == {(key, first): Signs(4, 2, 1)}
+    apply(director, AddServer(key, RealServer(key=second)), DeleteServer(key, first))
+    assert say("A", 1000) == XDP_PASS
+    assert director.exits() == {"connection_reset": 1}
