@@ -48,9 +48,14 @@ async def start(
 
 
 async def finish(process: asyncio.subprocess.Process, timeout: float) -> int | None:
-    """Its exit code; None when it had to be ended because it took longer than `timeout` seconds."""
+    """Its exit code; None when it had to be ended because it took longer than `timeout` seconds.
+
+    By asyncio.timeout, here and below: before Python 3.12 wait_for forgets that it was cancelled when what it
+    waits for comes at the same time, and whoever cancelled it waits for ever.
+    """
     try:
-        return await asyncio.wait_for(process.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            return await process.wait()
     except TimeoutError:
         await end(process)
         return None
@@ -62,7 +67,8 @@ async def end(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _TERM_TIME)
+            async with asyncio.timeout(_TERM_TIME):
+                await process.wait()
             return
 
 

@@ -189,7 +189,8 @@ class Helper:
             while True:
                 held_back = self._judge(watches, table)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(news.wait(), held_back)
+                    async with asyncio.timeout(held_back):  # wait_for could forget that it was cancelled
+                        await news.wait()
                 news.clear()
                 _follow(events, table)
         finally:
