@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
 from tests.interop.test_vrrp_pair import instance
+
+from pointsman.model.vrrp import VirtualAddress
 
 pytestmark = pytest.mark.root
 
@@ -125,6 +128,24 @@ def test_a_backup_whose_source_goes_makes_no_second_master(host: tuple[Switch, H
     change(b, "add", PEER)
     until("b is backup again", lambda: second.state() == "BACKUP")
     assert "MASTER" not in [report.state for report in second.heard]
+
+
+def test_what_moves_with_another_instance_is_no_source(host: tuple[Switch, Host]) -> None:
+    """It would go with that one's mastership, and the peers would take it for another router's."""
+    made, a = host
+    a.ip("addr", "add", f"{SOURCE}/32", "dev", "lo")
+    vip = VirtualAddress(address=ipaddress.ip_address("10.9.0.102"), prefix_length=24, device="eth0")
+    other = instance(name="VI_2", virtual_router_id=52, addresses=(vip,), multicast_source=SOURCE)
+    process = Ours(a, made.directory, instance(), other)
+    until("both are masters", lambda: process.state() == process.state("VI_2") == "MASTER")
+    a.ip("addr", "del", "10.9.0.1/24", "dev", "eth0")
+    until("it has no source", lambda: process.state() == "FAULT")
+    until("the other one has its address again", lambda: "10.9.0.102/24" in a.addresses())
+    time.sleep(1.0)  # time in which nothing may happen
+    assert (process.state(), process.state("VI_2")) == ("FAULT", "MASTER")
+    assert process.heard[-1].reason == "eth0 has no address to send adverts from"
+    a.ip("addr", "add", "10.9.0.1/24", "dev", "eth0")
+    until("it is master again", lambda: process.state() == "MASTER")
 
 
 def test_without_a_configured_source_another_address_of_the_interface_serves(

@@ -152,6 +152,7 @@ class VrrpProcess:
         self._agenda: Agenda[Router] = Agenda()
         self._crew = Crew(self._host, run_directory, self._selector, self._outbox.report, self._agenda)
         self._routers = self._crew.routers
+        self._crew.expect(instances)
         for instance in instances:
             self._crew.add(instance, self._present)
         self._groups = Groups(self._agenda, self._outbox)

@@ -49,8 +49,13 @@ class Crew:
         self._report = report
         self._agenda = agenda
         self._endpoints: dict[tuple[str, Address | None, int, int, Address | None], Endpoint] = {}
+        self._virtual: frozenset[Address] = frozenset()
         self._problems: list[str] = []
         """Of the last time that sockets were opened, told already."""
+
+    def expect(self, instances: Iterable[VrrpInstance]) -> None:
+        """What moves with these instances is the source of nobody's adverts, also when it is here."""
+        self._virtual = frozenset(entry.address for each in instances for entry in each.moving_addresses)
 
     def add(self, instance: VrrpInstance, present: list[InterfaceAddress]) -> Router:
         """A router for this instance, not yet started. Raises EnvironmentProblemError."""
@@ -116,6 +121,7 @@ class Crew:
             known = {router.instance.interface for router in self.routers}
             check_devices((each for each in instances if each.interface not in known), self._host.links)
         check_kinds(instances, self._host.links, self._host.netlink)
+        self.expect(instances)
         wanted = {instance.name: instance for instance in instances}
         for router in list(self.routers):
             after = wanted.get(router.instance.name)
@@ -192,7 +198,8 @@ class Crew:
     ) -> Address:
         """Where its adverts come from; unspecified as long as there is nothing; `quiet`: unsaid."""
         try:
-            return find_own_address(instance, self._host.links.get(instance.interface), present)
+            link = self._host.links.get(instance.interface)
+            return find_own_address(instance, link, present, self._virtual)
         except EnvironmentProblemError as problem:
             if not quiet:
                 log.warning("%s", problem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VrrpInstance
@@ -58,15 +58,15 @@ def _devices(instance: VrrpInstance) -> list[str]:
 
 
 def find_own_address(
-    instance: VrrpInstance, link: Link | None, present: Iterable[InterfaceAddress]
+    instance: VrrpInstance, link: Link | None, present: Iterable[InterfaceAddress], virtual: Set[Address]
 ) -> Address:
     """The source of this instance's adverts: as configured, else the first real address of its interface.
 
-    Over IPv6 it is the link-local address (RFC 5798 section 5.1.2.1). Raises EnvironmentProblemError.
+    Over IPv6 it is the link-local address (RFC 5798 section 5.1.2.1). `virtual`: those that are none.
+    Raises EnvironmentProblemError.
     """
     if instance.source is not None:
         return instance.source
-    virtual = {entry.address for entry in instance.moving_addresses}
     for found in present:
         if (
             link is not None
