@@ -269,3 +269,24 @@ def test_the_doctor_finds_a_small_mtu_and_a_gateway_that_is_not_there(lab: Lab) 
     finally:
         web.run(["ip", "-6", "route", "replace", "default", "via", f"{INSIDE}2"])
     assert gone == [f"the default gateway {INSIDE}50 on ens224 does not answer neighbour discovery"]
+
+
+def test_a_real_server_without_the_vip_is_out_although_its_own_address_answers(lab: Lab) -> None:
+    """DR_CHECK over IPv6, by a director that bears the VIP. The last test: the servers change their order."""
+    director, web = lab.node("lb-01"), lab.node("web-01")
+    file = lab.directory / "six.conf"
+    own = f"real_server {INSIDE}20 80 {{\n"
+    check = "        DR_CHECK {\n            url {\n                path /\n            }\n        }\n"
+    file.write_text(file.read_text().replace(own, own + check))
+    director.run(["pointsman", "reload"])
+    service = ["pointsman", "ipvsadm", "-Ln", "-t", f"[{VIP6}]:80"]
+
+    def is_in() -> bool:
+        return f"[{INSIDE}20]:80" in director.run(service).stdout
+
+    web.run(["ip", "-6", "address", "del", f"{VIP6}/128", "dev", "lo"])
+    waiting.until(lambda: not is_in(), 90, "the real server without the VIP is out")
+    status = " ".join(director.run(["pointsman", "status"]).stdout.split())
+    assert f"no answer to {INSIDE}10 within 5.0 s from [{VIP6}]:80 at {INSIDE}20" in status
+    web.run(["ip", "-6", "address", "add", f"{VIP6}/128", "dev", "lo"])
+    waiting.until(is_in, 90, "it is back with the VIP")

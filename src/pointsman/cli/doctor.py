@@ -235,7 +235,7 @@ def _json(diagnoses: Sequence[Diagnosis]) -> str:
 
 
 def _show(diagnoses: Sequence[Diagnosis], everything: bool) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     for diagnosis in diagnoses:
         console.print(_summary(diagnosis))
         bad = diagnosis.having(Verdict.FAULT) + diagnosis.having(Verdict.WARNING)

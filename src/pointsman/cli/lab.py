@@ -19,7 +19,7 @@ from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, checked_prefix, none_running, running
 from pointsman.lab.node import Node, environment
 
-_console = Console(highlight=False)
+_console = Console(highlight=False, emoji=False)
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """Exit codes of a command that did not come to run, as of a shell."""

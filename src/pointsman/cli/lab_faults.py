@@ -145,7 +145,7 @@ def _list(chosen: Sequence[Fault], as_json: bool) -> None:
         table.add_column(heading, no_wrap=heading != "what")
     for fault in chosen:
         table.add_row(fault.name, fault.topology, fault.node, fault.text, fault.check)
-    Console(highlight=False).print(table)
+    Console(highlight=False, emoji=False).print(table)
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:

@@ -58,7 +58,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(reply.status, indent=2))
     else:
-        show(reply.status, Console(highlight=False, soft_wrap=True))
+        show(reply.status, Console(highlight=False, soft_wrap=True, emoji=False))
 
 
 def _left_in_force() -> str:

@@ -19,7 +19,7 @@ _CHANGED = "bold yellow"
 
 def wide_console() -> Console:
     """The console a trace is printed on: on a narrower terminal lines wrap, but nothing is cut off."""
-    return Console(highlight=False, width=WIDTH)
+    return Console(highlight=False, width=WIDTH, emoji=False)
 
 
 def show(trace: Trace, hosts: dict[str, str], console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -222,3 +223,11 @@ def test_somebody_else_than_root_gets_one_message(words: list[str]) -> None:
     assert ended.returncode in (1, 2) and ended.stderr.count("\n") == 1, ended.stderr
     assert ended.stderr.startswith(f"pointsman {words[0]}: ")
     assert "root" in ended.stderr and "Errno" not in ended.stderr
+
+
+def test_an_address_is_never_shown_as_a_picture() -> None:
+    """rich would make one of the `:100:` in fd00:100::9."""
+    sources = Path(doctor.__file__).parents[1].rglob("*.py")
+    made = [call for source in sources for call in re.findall(r"\bConsole\(.*\)", source.read_text())]
+    assert len(made) >= 5
+    assert [call for call in made if "emoji=False" not in call] == []
