@@ -15,7 +15,7 @@ from tests.guest.record_checks import CASES, GOLDEN, OUTCOMES, block
 from pointsman.conf.load import load_text
 from pointsman.health import kinds
 from pointsman.health.schedule import StartProbe, Verdict
-from pointsman.model.checks import HttpCheck, UdpCheck
+from pointsman.model.checks import HttpCheck, PingCheck, UdpCheck
 from pointsman.model.health import AnyCheck
 
 RECORDING: dict[str, dict[str, list[Any]]] = json.loads(GOLDEN.read_text())
@@ -46,6 +46,11 @@ def check_of(name: str) -> AnyCheck:
     return check
 
 
+def silence(check: AnyCheck) -> float:
+    """Seconds that a probe takes to fail: where no answer is the failure, all that it may take."""
+    return check.connect_timeout if isinstance(check, UdpCheck | PingCheck) else 0.0
+
+
 def predict(check: AnyCheck, probes: int) -> Predicted:
     schedule = kinds.schedule(check)
     schedule.started(-1.0, 0.0)
@@ -59,8 +64,7 @@ def predict(check: AnyCheck, probes: int) -> Predicted:
         found.starts.append(now)
         found.what.append(check.urls[probe.step].path if isinstance(check, HttpCheck) else "")
         good = number >= len(OUTCOMES) or OUTCOMES[number] == "p"
-        # A datagram without an answer takes connect_timeout to be a failure; all others fail at once.
-        took = check.connect_timeout if isinstance(check, UdpCheck) and not good else 0.0
+        took = 0.0 if good else silence(check)
         schedule.result(now + took, good, "")
         for verdict in schedule.effects():
             assert isinstance(verdict, Verdict)
@@ -94,6 +98,5 @@ def test_every_verdict_follows_the_probe_that_keepalived_s_followed(name: str) -
     assert first == "Adding"
     assert [word for _, word in predicted] == [word for _, word in recorded["verdicts"]]
     for (number, word), (when, _) in zip(predicted, recorded["verdicts"], strict=True):
-        silent = check.connect_timeout if isinstance(check, UdpCheck) and word == "Removing" else 0.0
-        probed = recorded["asked"][number][0] + silent
+        probed = recorded["asked"][number][0] + (silence(check) if word == "Removing" else 0.0)
         assert probed - WHOLE <= when <= probed + SLOW, (number, word, probed, when)
