@@ -139,10 +139,11 @@ class Pair:
         return self.best
 
     def probe(self) -> None:
-        """Have the client ask, once a has its addresses."""
+        """Have the client ask, once a has its addresses and b waits behind it."""
         for host in (self.a, self.b):
             host.start(sys.executable, "-c", ECHO)
         self.wait_for(self.a)
+        until("b is backup", lambda: self.other.state() == "BACKUP")
         self._results = self._made.directory / "probes"
         self.client.start(sys.executable, "-c", PROBE, str(self._results))
         until("the probe runs", lambda: self._results.exists() and self._results.stat().st_size > 2000)

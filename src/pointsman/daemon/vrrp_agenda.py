@@ -9,6 +9,9 @@ import heapq
 import itertools
 from typing import Generic, Protocol, TypeVar
 
+TOGETHER = 0.5
+"""Seconds; to wake up costs more than to ask twenty of them."""
+
 
 class Timed(Protocol):
     """Something that wants to be called at `deadline` (seconds); None: not at all."""
@@ -73,7 +76,8 @@ class Agenda(Generic[T]):
     def due(self, now: float) -> list[T]:
         """Those whose deadline has come, the earliest first.
 
-        Whose deadline has moved away meanwhile need not have been touched for it: it is asked.
+        Whose deadline has moved away meanwhile need not have been touched for it: it is asked. It is asked
+        again together with others, at the last full TOGETHER before the deadline.
         """
         due: list[T] = []
         while (at := self.first()) is not None and at <= now:
@@ -81,8 +85,9 @@ class Agenda(Generic[T]):
             del self._entries[timed]
             deadline = timed.deadline
             if deadline is not None and deadline > now:
-                self._deadlines[timed] = deadline
-                self._enter(timed, deadline)
+                again = deadline // TOGETHER * TOGETHER
+                self._deadlines[timed] = again if again > now else deadline
+                self._enter(timed, self._deadlines[timed])
             else:
                 due.append(timed)
         self._touched.update(due)  # whoever does nothing now is asked again

@@ -72,6 +72,32 @@ def test_deadlines_that_move_away_for_ever_take_no_memory() -> None:
     assert len(agenda._heap) <= 2
 
 
+def test_those_that_move_away_untouched_are_looked_at_together_and_never_late() -> None:
+    agenda: Agenda[Clock] = Agenda()
+    clocks = [Clock() for _ in range(100)]
+    for number, clock in enumerate(clocks):
+        clock.wanted = 3.0 + number / 100
+        agenda.touch(clock)
+    agenda.first()
+    looks = 0
+    while (at := agenda.first()) is not None and at < 60.0:
+        looks += 1
+        heard = int(at)  # all of them are put off by 3.6 s once a second, as by a master's adverts
+        for number, clock in enumerate(clocks):
+            clock.wanted = heard + 3.6 + number / 1000
+        assert agenda.due(at) == []
+    assert looks <= 100 + 2 * 60, "the first time one by one"
+    due: dict[Clock, float] = {}
+    while len(due) < 100:
+        at = agenda.first()
+        assert at is not None
+        for clock in agenda.due(at):
+            due[clock] = at
+            clock.wanted = None
+            agenda.touch(clock)
+    assert [due[clock] for clock in clocks] == [heard + 3.6 + number / 1000 for number in range(100)]
+
+
 def test_changes_are_told_once() -> None:
     agenda: Agenda[Clock] = Agenda()
     clock = Clock()

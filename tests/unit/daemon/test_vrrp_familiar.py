@@ -100,6 +100,8 @@ def test_the_agenda_finds_the_deadline_that_it_was_not_told(make: Callable[..., 
     assert agenda.changed() == set()
     assert agenda.first() == pytest.approx(first)
     assert agenda.due(first) == []
+    assert agenda.first() == 6.5, "looked at once more, with others"
+    assert agenda.due(6.5) == []
     assert router.machine.state is VrrpState.BACKUP
     assert agenda.first() == pytest.approx(6 + 156 / 256)
 
