@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.checker_process import QUICK, CheckerProcess, virtual_server
+from tests.lab.checker_process import QUICK, CheckerProcess, until, virtual_server
 from tests.lab.nginx import HOST, Nginx
 from tests.lab.test_service_checks import verdicts
 
 from pointsman.daemon import checker
+from pointsman.lab import namespace
 from pointsman.model.checks import ClientCertificate, HttpCheck, Url
 
 pytestmark = [
@@ -113,3 +115,73 @@ def test_a_checker_has_to_start_anew_when_a_file_is_another_one(nginx: Nginx, di
     assert checker.fixed(plain) != before
     os.utime(directory / "own.pem", ns=(1, 1))
     assert checker.fixed(services) != before
+
+
+CONFIGURATION = """
+SSL {{
+    certificate {directory}/shown.pem
+    key {directory}/shown.key
+    password "{password}"
+}}
+virtual_server 192.168.100.9 443 {{
+    delay_loop 1
+    protocol TCP
+    lb_kind DR
+    real_server 192.168.100.20 443 {{
+        SSL_GET {{
+            url {{
+                path /
+            }}
+            connect_ip 127.0.0.1
+            connect_port {port}
+            connect_timeout 5
+        }}
+    }}
+}}
+"""
+
+
+def test_a_reload_takes_files_that_have_changed(directory: Path, tmp_path: Path) -> None:
+    """With the configuration as it was; keys stay root's all the time."""
+    name = f"pmt-tls-{os.getpid()}"
+    inside = ["nsenter", f"--net=/run/netns/{name}", sys.executable, "-m", "pointsman.cli.main"]
+    log = tmp_path / "log"
+
+    def show(certificate: str, key: str) -> None:
+        for source, target in ((certificate, "shown.pem"), (key, "shown.key")):
+            shutil.copy(directory / source, directory / target)
+            (directory / target).chmod(0o600)
+
+    def status() -> str:
+        return subprocess.run([*inside, "status"], capture_output=True, text=True, check=False).stdout
+
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    made: list[Nginx] = []
+    director: subprocess.Popen[bytes] | None = None
+    try:
+        with namespace.entered(name):
+            for words in ("link set lo up", "link add ens224 type veth peer name wire", "link set ens224 up"):
+                subprocess.run(["ip", *words.split()], check=True)
+            wanted = f"ssl_verify_client on; ssl_client_certificate {directory}/ca.pem;"
+            made.append(Nginx(tmp_path, wanted))
+        show("own.pem", "own.key")
+        file = tmp_path / "pointsman.conf"
+        file.write_text(CONFIGURATION.format(directory=directory, password=PASSWORD, port=made[0].tls))
+        with log.open("wb") as out:
+            director = subprocess.Popen([*inside, "run", "-f", str(file)], stdout=out, stderr=out)
+        until(lambda: "succeed on service" in log.read_text(), 60.0)
+        show("other.pem", "other.pem")
+        subprocess.run([*inside, "reload"], check=True, capture_output=True)
+        until(lambda: "status 400 instead of 200-299" in status(), 60.0)
+        show("own.pem", "own.key")
+        subprocess.run([*inside, "reload"], check=True, capture_output=True)
+        until(lambda: log.read_text().count("succeed on service") == 2, 60.0)
+        assert "status 400" not in status()
+        assert log.read_text().count("checker needs other privileges or files now") == 2
+    finally:
+        if director is not None:
+            director.terminate()
+            director.wait(30)
+        for nginx in made:
+            nginx.stop()
+        subprocess.run(["ip", "netns", "del", name], check=True)
