@@ -349,7 +349,7 @@ def test_errors_and_fragments_of_a_connection_go_the_same_way(director: Director
 
 
 def test_an_error_about_the_tunnels_own_packet_is_left_to_the_stack(director: Director, hook: str) -> None:
-    """IPVS takes the MTU out of it; here the route says it (docs/data-plane.md)."""
+    """IPVS answers the client with it; here the host's route learns the MTU (docs/data-plane.md)."""
     serve(director)
     outer = sent(director, hook, tcp("S", CLIENT, 4000, 80))[14:]
     message = struct.pack("!BBHHH", 3, 4, 0, 0, 1300) + outer[:48]

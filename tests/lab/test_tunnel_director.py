@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.guest.tunnel_place import FAR, VIP, Place
+from tests.bpf.harness import answer6_of, answer_of, ipv4, ipv6, segment
+from tests.guest.tunnel_place import CLIENT, CLIENT6, FAR, FAR6, VIP, VIP6, Place
 
+from pointsman.dataplane.xdp import interfaces
 from pointsman.insight.frames import Frame, FrameError, decode
 from pointsman.lab import namespace
 
@@ -26,6 +28,13 @@ virtual_server {VIP} 80 {{
     lvs_method TUN
     protocol TCP
     real_server {FAR} 80 {{
+    }}
+}}
+virtual_server {VIP6} 80 {{
+    lvs_sched rr
+    lvs_method TUN
+    protocol TCP
+    real_server {FAR6} 80 {{
     }}
 }}
 """
@@ -92,7 +101,12 @@ def running(tmp_path: Path) -> Iterator[Running]:
         place.up()
         made = Running(place, tmp_path)
         try:
-            made.until(lambda: "through 10.2.0.254" in made.says("status"), "the gateway is resolved")
+            made.until(
+                lambda: all(
+                    each in made.says("status") for each in ("through 10.2.0.254", "through fd00:2::fe")
+                ),
+                "the gateways are resolved",
+            )
             yield made
         finally:
             made.stop()
@@ -114,3 +128,37 @@ def test_the_file_the_reload_and_the_hand(running: Running) -> None:
     assert running.sent_on(f"gue 10.2.0.1 > {FAR}").ttl == 63
     running.says("ipvsadm", "-e", "-t", f"{VIP}:80", "-r", f"{FAR}:80", "-i", "--tun-type", "gre")
     assert running.sent_on(f"gre 10.2.0.1 > {FAR}").ttl == 63
+
+
+@pytest.mark.parametrize("six", [False, True])
+def test_a_narrower_path_behind_the_router_reaches_the_client_as_an_mtu(running: Running, six: bool) -> None:
+    """The router's answer about the tunnel's packet becomes the director's about the client's."""
+    place = running.place
+    place.run(place.router, "ip link set g1 mtu 1400")
+    place.run(place.far, "ip link set s0 mtu 1400")
+    with namespace.entered(place.client):
+        own = interfaces.hardware_address("c0")
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    with namespace.entered(place.director):
+        other = interfaces.hardware_address("d0")
+    with wire:
+        wire.bind(("c0", 0))
+        head = other + own + (b"\x86\xdd" if six else b"\x08\x00")
+        first, later = segment("S", 7000, 80), segment("A", 7000, 80) + bytes(1400)
+        syn, large = (
+            head + (ipv6(CLIENT6, VIP6, 6, body) if six else ipv4(CLIENT, VIP, 6, body))
+            for body in (first, later)
+        )
+        wire.send(syn)
+        told: set[int] = set()
+        deadline = time.monotonic() + 60
+        while not told:
+            assert time.monotonic() < deadline, (told, running.says("status"))
+            wire.send(large)
+            while select.select([wire], [], [], 0.5)[0]:
+                frame = wire.recv(2048)
+                if not six and frame[12:14] == b"\x08\x00" and frame[23] == 1:
+                    told.add(answer_of(frame)[2])
+                if six and frame[12:14] == b"\x86\xdd" and frame[20] == 58 and frame[54] == 2:
+                    told.add(answer6_of(frame)[2])
+    assert told == {1400 - 40 if six else 1400 - 20}

@@ -29,6 +29,7 @@ from pointsman.net.netlink import (
     attribute,
     attributes,
 )
+from pointsman.net.path_mtu import PathErrors
 
 REFRESH_INTERVAL = 2.0
 """Seconds between looks for entries that need to be asked for (again)."""
@@ -112,6 +113,7 @@ class NeighbourWatcher:
         self._tunnelled: frozenset[Address] = frozenset()
         self._neighbours: frozenset[tuple[int, Address]] = frozenset()
         """Whose MAC addresses are wanted, and on which interface."""
+        self._errors: PathErrors | None = None
         self._links: dict[int, Link] = {}
         self._paths: dict[Address, _Path] = {}
         self._entries: dict[tuple[int, Address], _Entry] = {}
@@ -119,6 +121,8 @@ class NeighbourWatcher:
         self._deadline: float | None = None
 
     def close(self) -> None:
+        if self._errors is not None:
+            self._errors.close()
         self._monitor.close()
         self._netlink.close()
 
@@ -138,6 +142,8 @@ class NeighbourWatcher:
         """
         self._direct, self._tunnelled = frozenset(direct), frozenset(tunnelled)
         self._watched = self._direct | self._tunnelled
+        if self._tunnelled and self._errors is None:
+            self._errors = PathErrors()
         self._reported = {key: hop for key, hop in self._reported.items() if key in self._watched}
         if not self._watched:
             self._deadline = None
@@ -175,8 +181,11 @@ class NeighbourWatcher:
         """Ask again for what is stale or unknown; the next hops that have changed since the last report."""
         changed = self.process()
         if self._deadline is not None and now >= self._deadline:
+            # Nobody tells of an MTU that a route has learned (path_mtu.py), or of one that has had its time.
+            self._paths |= {address: self._look_up(address) for address in self._tunnelled}
             self._ask()
             self._deadline = now + REFRESH_INTERVAL
+            changed += self._changes()
         return changed
 
     def problems(self) -> dict[Address, str]:

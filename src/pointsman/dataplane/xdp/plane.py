@@ -221,7 +221,7 @@ class XdpDataPlane:
         return Capabilities(
             name="xdp",
             schedulers=frozenset(self._words.schedulers),
-            forwarding=frozenset({"Route"}),
+            forwarding=frozenset({"Route", "Tunnel"}),
             attachments=tuple(self._ingress.attachments) if self._ingress else self._found,
             interfaces=self._ingress.names if self._ingress else (),
             connection_limit=self.tables.connection_limit,

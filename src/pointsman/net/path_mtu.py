@@ -1,0 +1,52 @@
+"""ICMP errors about tunnels: their packets leave past the kernel's IP stack, whose routes shall know of them.
+
+The kernel takes the MTU out of an error (fragmentation needed, packet too big) when there is a socket of the
+protocol that the error is about, and keeps it with the route for ten minutes (mtu_expires; never less than
+min_pmtu, or 1280 for IPv6): raw_err() in net/ipv4/raw.c, rawv6_err() in net/ipv6/raw.c. So here are such
+sockets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import socket
+import struct
+
+_IPIP, _IPV6, _GRE = 4, 41, 47
+_PROTOCOLS = (_IPIP, _IPV6, _GRE, socket.IPPROTO_UDP)
+_SO_ATTACH_FILTER, _IPV6_RECVERR = 26, 25
+_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)
+"""Classic BPF: every packet is dropped, none is queued."""
+
+
+class PathErrors:
+    """While it is there, errors about tunnels from this network namespace teach the routes here their MTU."""
+
+    def __init__(self) -> None:
+        """Raises OSError (EPERM without CAP_NET_RAW)."""
+        self._sockets: list[socket.socket] = []
+        try:
+            for protocol in _PROTOCOLS:
+                self._open(socket.AF_INET, protocol)
+            with contextlib.suppress(OSError):  # a kernel without IPv6
+                for protocol in _PROTOCOLS:
+                    self._open(socket.AF_INET6, protocol)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, family: int, protocol: int) -> None:
+        made = socket.socket(family, socket.SOCK_RAW, protocol)
+        self._sockets.append(made)
+        code = ctypes.create_string_buffer(_NOTHING, len(_NOTHING))
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        if (
+            family == socket.AF_INET6
+        ):  # IPv6 tells only those that want to know; few find room, nobody reads them
+            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(code)))
+
+    def close(self) -> None:
+        while self._sockets:
+            self._sockets.pop().close()
