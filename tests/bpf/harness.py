@@ -6,6 +6,7 @@ import gzip
 import io
 import ipaddress
 import json
+import random
 import shlex
 import struct
 from collections.abc import Iterable
@@ -105,6 +106,18 @@ def tcp(
 ) -> bytes:
     """A frame with a TCP segment."""
     return framed(source, target, 6, segment(flags, source_port, port), ttl)
+
+
+def damaged(generator: random.Random, frame: bytes) -> bytes:
+    """The frame, with some of its bytes changed, cut or lengthened; or as it is."""
+    data = bytearray(frame)
+    for _ in range(generator.choice([0, 0, 1, 1, 2, 8])):
+        data[generator.randrange(len(data))] = generator.randrange(256)
+    if generator.random() < 0.2:
+        del data[generator.randrange(15, len(data)) :]
+    elif generator.random() < 0.2:
+        data += generator.randbytes(generator.randrange(1, 200))
+    return bytes(data)
 
 
 def udp(source: str, source_port: int, port: int, target: str | None = None) -> bytes:

@@ -17,6 +17,7 @@ from tests.bpf.harness import (
     XDP_REDIRECT,
     XDP_TX,
     Director,
+    damaged,
     tcp,
     udp,
 )
@@ -253,16 +254,10 @@ def mutated(generator: random.Random) -> bytes:
     """A frame to one of the services, with some of its bytes changed, cut or lengthened."""
     source = client(generator.randrange(1, 50))
     if generator.random() < 0.5:
-        frame = bytearray(tcp(generator.choice(["S", "A", "FA", "R", ""]), source, 1000, 80))
+        frame = tcp(generator.choice(["S", "A", "FA", "R", ""]), source, 1000, 80)
     else:
-        frame = bytearray(udp(source, 1000, 53))
-    for _ in range(generator.choice([0, 0, 1, 1, 2, 8])):
-        frame[generator.randrange(len(frame))] = generator.randrange(256)
-    if generator.random() < 0.2:
-        del frame[generator.randrange(15, len(frame)) :]
-    elif generator.random() < 0.2:
-        frame += generator.randbytes(generator.randrange(1, 200))
-    return bytes(frame)
+        frame = udp(source, 1000, 53)
+    return damaged(generator, frame)
 
 
 @pytest.mark.parametrize("program", ["direct_xdp", "direct_tc"])

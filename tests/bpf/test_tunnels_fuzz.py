@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.bpf.harness import VIP, VIP6, XDP_DROP, XDP_PASS, XDP_TX, Director, checksum, tcp, udp
+from tests.bpf.harness import VIP, VIP6, XDP_DROP, XDP_PASS, XDP_TX, Director, checksum, damaged, tcp, udp
 from tests.bpf.tunnels import FAR, FAR6, far_hop, open_gre, open_gue, open_outer
 
 from pointsman.dataplane.xdp import syscalls
@@ -28,16 +28,10 @@ def mutated(generator: random.Random) -> bytes:
     number = generator.randrange(1, 40)
     source = generator.choice([f"10.3.0.{number}", f"fd00:3::{number}"])
     if generator.random() < 0.5:
-        frame = bytearray(tcp(generator.choice(["S", "S", "A", "FA", ""]), source, 1000, 80))
+        frame = tcp(generator.choice(["S", "S", "A", "FA", ""]), source, 1000, 80)
     else:
-        frame = bytearray(udp(source, 1000, 80))
-    for _ in range(generator.choice([0, 0, 1, 1, 2, 8])):
-        frame[generator.randrange(len(frame))] = generator.randrange(256)
-    if generator.random() < 0.2:
-        del frame[generator.randrange(15, len(frame)) :]
-    elif generator.random() < 0.2:
-        frame += generator.randbytes(generator.randrange(1, 200))
-    return bytes(frame)
+        frame = udp(source, 1000, 80)
+    return damaged(generator, frame)
 
 
 def payload(kind: str, body: bytes) -> bytes:
