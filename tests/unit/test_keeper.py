@@ -26,6 +26,7 @@ from pointsman.model.operations import (
     EditServer,
     Operation,
     Refusal,
+    SetTimeouts,
 )
 from pointsman.model.override import Override
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
@@ -390,3 +391,23 @@ def test_describing_many_real_servers_takes_time_in_proportion(plane: MemoryData
     assert time.process_time() - started < 1.0, "every real server against every result took seconds"
     first, second = service["servers"][:2]
     assert (first["up"], first["reason"], second["up"]) == (False, "connection refused", True)
+
+
+def test_timeouts_follow_the_configuration_and_stay_when_it_says_nothing_of_them() -> None:
+    plane = MemoryDataPlane()
+    stated = msgspec.structs.replace(config(), timeouts=SetTimeouts(tcp=7200, udp=30))
+    keeper = Keeper(stated, plane)
+    keeper.settle()
+    assert plane.timeouts() == (7200, 120, 30)
+    keeper.apply([SetTimeouts(tcp=60)])
+    keeper.settle()
+    assert plane.timeouts() == (60, 120, 30), "by hand, until the configuration says something new"
+    keeper.adopt(msgspec.structs.replace(stated, router_id="other"))
+    keeper.settle()
+    assert plane.timeouts() == (60, 120, 30)
+    keeper.adopt(msgspec.structs.replace(stated, timeouts=SetTimeouts(tcp=3600)))
+    keeper.settle()
+    assert plane.timeouts() == (3600, 120, 300), "what is no longer configured is IPVS's default again"
+    keeper.adopt(config())
+    keeper.settle()
+    assert plane.timeouts() == (900, 120, 300)

@@ -25,6 +25,7 @@ from pointsman.conf.source import Chunk
 from pointsman.conf.tree import Node, opened
 from pointsman.model.config import Config, Mail, MailTls
 from pointsman.model.health import VirtualServer
+from pointsman.model.operations import SetTimeouts
 
 MAX_SERVERS = 150_000
 """Virtual servers, real servers and checks together; 10,000 services with four real servers are 90,000."""
@@ -74,6 +75,7 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: K
         vrrp=shared,
         bfd=tuple(heard.values()),
         server_fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("vrrp_")),
+        timeouts=defaults.get("lvs_timeouts", SetTimeouts) or SetTimeouts(),
         virtual_servers=tuple(servers),
     )
 

@@ -11,6 +11,7 @@ from pointsman.conf.show_vrrp import instance_lines, static_blocks, virtual_inte
 from pointsman.model.checks import ClientCertificate, HttpCheck
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.operations import SetTimeouts
 from pointsman.model.service import Forwarding, RealServer, ServerKey, TunnelChecksum, VirtualService
 
 
@@ -51,6 +52,8 @@ def _global_defs(config: Config) -> Iterator[str]:
     if marks:
         yield "nftables_ipvs"
         yield f"nftables_ipvs_start_fwmark {min(marks)}"
+    if config.timeouts != SetTimeouts():
+        yield f"lvs_timeouts {_timeouts(config.timeouts)}"
     if any(each.initial_notifies for each in config.virtual_servers):
         yield "rs_init_notifies"
     yield f"smtp_tls {mail.tls.value}"
@@ -65,6 +68,11 @@ def _global_defs(config: Config) -> Iterator[str]:
     delays = {instance.startup_delay for instance in config.instances}
     if delays - {0.0}:
         yield f"vrrp_startup_delay {number(max(delays))}"
+
+
+def _timeouts(timeouts: SetTimeouts) -> str:
+    words = (("tcp", timeouts.tcp), ("tcpfin", timeouts.tcp_fin), ("udp", timeouts.udp))
+    return " ".join(f"{word} {seconds}" for word, seconds in words if seconds)
 
 
 def _certificates(servers: Sequence[VirtualServer]) -> set[ClientCertificate]:

@@ -1,11 +1,12 @@
-"""The value of lvs_method: a forwarding method, and with TUN how packets travel."""
+"""The values of lvs_method (a forwarding method, and with TUN how packets travel) and of lvs_timeouts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pointsman.conf.values import BadValueError, parse_port
+from pointsman.conf.values import BadValueError, Integer, parse_port
+from pointsman.model.operations import SetTimeouts
 from pointsman.model.service import Forwarding, Tunnel, TunnelChecksum, TunnelType
 
 
@@ -84,3 +85,29 @@ def _contradiction(kind: TunnelType, port: int, checksum: TunnelChecksum) -> str
     if kind is TunnelType.GRE and checksum is TunnelChecksum.REMOTE:
         return "type gre has no remcsum"
     return ""
+
+
+_TIMEOUTS = {"tcp": "tcp", "tcpfin": "tcp_fin", "udp": "udp"}
+_SECONDS = Integer(1, 31 * 86_400, "s")
+
+
+class Timeouts(NamedTuple):
+    """Connection timeouts by protocol, in any order; at least one."""
+
+    wants: str = "tcp SECONDS, tcpfin SECONDS, udp SECONDS"
+    words: int = 6
+
+    def read(self, words: Sequence[str]) -> object:
+        if not words:
+            raise BadValueError(f"the value is missing; it wants {self.wants}")
+        found: dict[str, int] = {}
+        for at in range(0, len(words), 2):
+            if words[at] not in _TIMEOUTS:
+                raise BadValueError("it wants tcp, tcpfin or udp", at)
+            try:
+                seconds = _SECONDS.read(words[at + 1 : at + 2])
+            except BadValueError as error:
+                raise BadValueError(str(error), at + 1) from None
+            assert isinstance(seconds, int)
+            found[_TIMEOUTS[words[at]]] = seconds
+        return SetTimeouts(**found)

@@ -15,6 +15,7 @@ from pointsman.conf.values import (
     Seconds,
     Text,
 )
+from pointsman.conf.values_lvs import Timeouts
 
 _G = "global_defs"
 _SCRIPTS = "let the unit run it, by ExecStartPre= and ExecStopPost= of pointsman.service, and remove it here"
@@ -284,7 +285,12 @@ GLOBAL: list[Keyword] = [
     *refused(
         _G, "lvs_sync_daemon", "connections are not synchronized yet; after a fail-over they would break"
     ),
-    *refused(_G, "lvs_timeouts", "use `pointsman ipvsadm --set TCP TCPFIN UDP`"),
+    honoured(
+        _G,
+        "lvs_timeouts",
+        Timeouts(),
+        "How long connections are kept that nobody uses: TCP's, TCP's after a FIN, UDP's.",
+    ),
     *accepted(_G, "lvs_flush", "the table in force is always brought in line with the configuration"),
     *accepted(_G, "lvs_flush_on_stop lvs_flush_onstop", "a stop that is asked for takes the table away"),
     *accepted(

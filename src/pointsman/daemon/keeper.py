@@ -27,7 +27,7 @@ from pointsman.lvs.transitions import DOWN, UP, Change, Transition, fifo_line, n
 from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.naming import server_name, service_name
-from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal
+from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal, SetTimeouts
 from pointsman.model.override import Override
 from pointsman.model.service import Forwarding, ServiceEntry, ServiceKey, ServiceTable
 
@@ -54,6 +54,8 @@ class Keeper:
         self.managed = service_keys(config)
         self._leaving: frozenset[ServiceKey] = frozenset()
         """Services of a former configuration that are still to be taken out of the table."""
+        self._timeouts = config.timeouts
+        """Those that are still to be set."""
         self._verdicts: dict[CheckKey, bool] = {}
         self._known: dict[CheckKey, CheckResult] = {}
         self._overrides = OverrideBook()
@@ -163,10 +165,14 @@ class Keeper:
             times.forget_arrived(self._clock())
         self._pools = wanted.pools
         plan = reconcile(wanted.table, self._plane.read(), managed=self.managed | self._leaving)
+        if self._timeouts != SetTimeouts():
+            plan.append(self._timeouts)
         before = {refusal.operation for refusal in self.refusals}
         self.refusals = tuple(self._plane.apply(plan))
         if not self.refusals:
             self._leaving = frozenset()
+        if self._timeouts not in {refusal.operation for refusal in self.refusals}:
+            self._timeouts = SetTimeouts()
         leading = {virtual.service.key for virtual in self._config.virtual_servers if virtual.leads}
         for transition in told:
             if transition.service in leading:
@@ -251,6 +257,8 @@ class Keeper:
         self._ramps.keep_only(known)
         self._drains.keep_only(known)
         self._leaving |= self.managed - service_keys(config)
+        if config.timeouts != self._config.timeouts:
+            self._timeouts = config.timeouts.instead_of(self._config.timeouts)
         self._config = config
         self.managed = service_keys(config)
 

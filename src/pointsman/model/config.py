@@ -9,6 +9,7 @@ import msgspec
 from pointsman.model.bfd import BfdSession
 from pointsman.model.health import VirtualServer
 from pointsman.model.location import Location
+from pointsman.model.operations import SetTimeouts
 from pointsman.model.tracking import NotifyFifo, VrrpSurroundings
 from pointsman.model.vrrp import StaticSettings, VrrpInstance
 
@@ -57,4 +58,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     bfd: tuple[BfdSession, ...] = ()
     server_fifos: tuple[NotifyFifo, ...] = ()
     """Pipes that are told of virtual and real servers; those of VRRP are in `vrrp`."""
+    timeouts: SetTimeouts = SetTimeouts()
+    """lvs_timeouts; 0: what is in force stays."""
     virtual_servers: tuple[VirtualServer, ...] = ()

@@ -82,6 +82,18 @@ class SetTimeouts(msgspec.Struct, frozen=True, tag=True):
     def text(self) -> str:
         return f"set timeouts tcp {self.tcp} tcpfin {self.tcp_fin} udp {self.udp}"
 
+    def instead_of(self, before: SetTimeouts) -> SetTimeouts:
+        """What sets these where `before` was configured: what only that one stated is the default again."""
+        return SetTimeouts(
+            self.tcp or (DEFAULT_TIMEOUTS.tcp if before.tcp else 0),
+            self.tcp_fin or (DEFAULT_TIMEOUTS.tcp_fin if before.tcp_fin else 0),
+            self.udp or (DEFAULT_TIMEOUTS.udp if before.udp else 0),
+        )
+
+
+DEFAULT_TIMEOUTS = SetTimeouts(tcp=15 * 60, tcp_fin=2 * 60, udp=5 * 60)
+"""Those of IPVS (tcp_timeouts and udp_timeouts in net/netfilter/ipvs/ip_vs_proto_{tcp,udp}.c)."""
+
 
 Operation = (
     AddService

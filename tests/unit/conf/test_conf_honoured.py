@@ -155,6 +155,7 @@ CASES: dict[str, Case] = {
         for word in ("notify_fifo", "vrrp_notify_fifo", "lvs_notify_fifo")
     },
     "global_defs.nftables_ipvs": ("", f"global_defs {{\nnftables_ipvs\n}}\n{MARKED}", MARKED),
+    **block("global_defs", "lvs_timeouts tcp 7200 tcpfin 60"),
     "global_defs.nftables_ipvs_start_fwmark": (
         "",
         f"global_defs {{\nnftables_ipvs\nnftables_ipvs_start_fwmark 7\n}}\n{MARKED}",

@@ -55,6 +55,8 @@ def test_the_frames_are_fine(frame: str) -> None:
     ("frame", "statement", "text"),
     [
         (INSTANCE, "priority ^300", "priority 300: it wants a whole number from 1 to 255"),
+        (GLOBAL, "lvs_timeouts tcp ^0", "lvs_timeouts 0: it wants a whole number from 1 to 2678400 (s)"),
+        (GLOBAL, "lvs_timeouts tcp 9 ^icmp 9", "lvs_timeouts icmp: it wants tcp, tcpfin or udp"),
         (INSTANCE, "priority ^0x10", "priority 0x10: it wants a whole number from 1 to 255"),
         (INSTANCE, "^priority", "priority: the value is missing; it wants a whole number from 1 to 255"),
         (INSTANCE, "advert_int ^1s", "advert_int 1s: it wants seconds from 0.01 to 255"),
