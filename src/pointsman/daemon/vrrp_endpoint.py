@@ -22,7 +22,9 @@ FLOOD = 2000.0
 BREATH, WINDOW = 0.001, 0.02
 """Seconds; and over how many the rate is taken."""
 CROWD = 16
-"""Routers on one socket above which reading always waits so: their adverts come one close upon the other."""
+"""Routers on one socket above which reading always waits: their adverts come one close upon the other."""
+LONG_BREATH, SHARE = 0.005, 50
+"""Seconds that it then waits, and part of the shortest advert interval that this must not exceed."""
 
 
 class Endpoint:
@@ -103,7 +105,10 @@ class Endpoint:
             self._drain(self._socket)
 
     def _drain(self, advert_socket: AdvertSocket) -> None:
-        if len(self.routers) > CROWD or self._pressed():
+        if len(self.routers) > CROWD:
+            shortest = min(router.instance.advert_interval for router in self.routers.values())
+            time.sleep(min(LONG_BREATH, shortest / SHARE))
+        elif self._pressed():
             time.sleep(BREATH)
         for arrival in advert_socket.receive(self._takes, self._refuses):
             datagram = arrival.datagram
