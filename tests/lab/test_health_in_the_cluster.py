@@ -36,6 +36,7 @@ SERVER = """
         MISC_CHECK {{
             misc_path "/bin/sh -c 'exit $(cat {weight})'"
             misc_dynamic
+            misc_timeout 10
             user nobody
         }}
     }}

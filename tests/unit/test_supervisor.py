@@ -28,18 +28,22 @@ def log(text):
         file.write(text + "\\n")
 
 def director():
+    tell_of_stop("director")
     log(f"director {os.getpid()}")
     beat.send(b"+")
-    return sleep("director")
+    sleep()
 
-def sleep(name, code=0):
+def tell_of_stop(name, code=0):
     signal.signal(signal.SIGTERM, lambda *_: (log(f"{name} stopped"), os._exit(code)))
+
+def sleep():
     while True:
         time.sleep(60)
 
 def helper():
+    tell_of_stop("helper")
     log(f"helper {os.getpid()}")
-    return sleep("helper")
+    sleep()
 
 boss = Child('director', director, keeps=(beat,))
 """
@@ -162,15 +166,18 @@ def director():
     beat.send(b"+")
     signal.signal(signal.SIGUSR1, lambda *_: hand_over(beat, second))
     signal.signal(signal.SIGUSR2, lambda *_: hand_over(beat, second, rollback=True))
-    return sleep("director")
+    tell_of_stop("director")
+    sleep()
 
 def helper():
     log(f"helper {generations.current.router_id}")
-    return sleep("helper")
+    tell_of_stop("helper")
+    sleep()
 
 def late():
     log(f"late {generations.current.router_id}")
-    return sleep("late")
+    tell_of_stop("late")
+    sleep()
 
 def reload():
     log(f"reload {generations.current.router_id}")
@@ -225,7 +232,8 @@ def test_a_helper_has_only_its_own_files_open(tmp_path: Path) -> None:
             found = sorted(int(name) for name in os.listdir("/proc/self/fd"))
             alive = [number for number in found if os.path.exists(f"/proc/self/fd/{number}")]
             log(f"helper {alive == [0, 1, 2, mine.fileno()]}")
-            return sleep("helper")
+            tell_of_stop("helper")
+            sleep()
 
         sys.exit(Supervisor(boss, [Child('helper', helper, keeps=(mine,))], heard).run())
         """,

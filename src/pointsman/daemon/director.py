@@ -119,7 +119,9 @@ class Director:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK)
         for channel in channels:
+            loop.remove_reader(channel)
             self._hear(channel)
+        await asyncio.sleep(0)  # what they said last is carried out; nobody comes or goes after the farewell
         await control.close()
         if not self._keep_forwarding:
             for alert in self._keeper.farewell():
