@@ -109,7 +109,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_has_started(script: Scri
 
 
 def test_it_runs_as_its_user_with_its_arguments(script: Script, tmp_path: Path) -> None:
-    tells = script('id -un > who; echo "$1" >> who; grep CapEff /proc/self/status >> who')
+    tells = script('{ id -un; echo "$1"; grep CapEff /proc/self/status; } > whole && mv whole who')
     (result,) = first(misc(tells))
     assert result.up
     who = (tmp_path / "out" / "who").read_text().split("\n")

@@ -77,7 +77,11 @@ def test_a_process_is_known_by_its_name_and_arguments(
 
 
 def test_a_running_process_is_found_with_its_arguments() -> None:
-    with subprocess.Popen(["cat", "-", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(["cat", "-", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        process.stdout.read(1)  # it is no longer the one that has started it
         assert list(command_lines()[process.pid]) == ["cat", "cat", "-", "-"]  # its name, and its arguments
         assert command_line(process.pid) == command_lines()[process.pid]
     assert command_line(1 << 30) is None
