@@ -244,12 +244,21 @@ static __always_inline int untunnelled(void)
 	return 0;
 }
 
+/* Its room is made. Returns the interface by which the packet leaves; 0: it does not. */
+static __always_inline int leave_in_tunnel(void *data, void *end, struct dest *dest, struct remote *remote,
+					   struct inner *inner)
+{
+	if (write_outer(data, end, dest, remote, inner))
+		return untunnelled();
+	return DEST_INTERFACE(*(volatile __u64 *)&dest->way);
+}
+
 static __always_inline int wants_sum(struct remote *remote)
 {
 	return remote->tunnel & TUNNEL_CHECKSUM;
 }
 
-/* Returns the interface by which the packet leaves; 0: it does not. */
+/* These two return what leave_in_tunnel() does. */
 __noinline int tunnel_xdp(struct xdp_md *context, __u32 index)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
@@ -263,11 +272,7 @@ __noinline int tunnel_xdp(struct xdp_md *context, __u32 index)
 		return untunnelled();
 	if (bpf_xdp_adjust_head(context, -(int)outer_room(remote)))
 		return untunnelled();
-	data = (void *)(long)context->data;
-	end = (void *)(long)context->data_end;
-	if (write_outer(data, end, dest, remote, &inner))
-		return untunnelled();
-	return DEST_INTERFACE(*(volatile __u64 *)&dest->way);
+	return leave_in_tunnel((void *)(long)context->data, (void *)(long)context->data_end, dest, remote, &inner);
 }
 
 static __always_inline __u64 room_flags(struct remote *remote)
@@ -299,11 +304,7 @@ __noinline int tunnel_tc(struct __sk_buff *context, __u32 index)
 	}
 	if (bpf_skb_adjust_room(context, outer_room(remote), BPF_ADJ_ROOM_MAC, room_flags(remote)))
 		return untunnelled();
-	data = (void *)(long)context->data;
-	end = (void *)(long)context->data_end;
-	if (write_outer(data, end, dest, remote, &inner))
-		return untunnelled();
-	return DEST_INTERFACE(*(volatile __u64 *)&dest->way);
+	return leave_in_tunnel((void *)(long)context->data, (void *)(long)context->data_end, dest, remote, &inner);
 }
 
 #endif
