@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.vrrp.machines import DOWN, HIGHER, INSTANCE, LOWER, OWN, VIP, advert, backup
 
+from pointsman.model.vrrp import VrrpInstance
 from pointsman.vrrp.groups import SyncGroup
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.transitions import Residual
@@ -18,26 +19,27 @@ STEP = st.tuples(
     st.sampled_from([1, 100, 400]),
     st.booleans(),
 )
+INSTANCES = st.fixed_dictionaries(
+    {
+        "version": st.sampled_from([2, 3]),
+        "nopreempt": st.booleans(),
+        "preempt_delay": st.sampled_from([0.0, 2.0]),
+    }
+).map(lambda settings: msgspec.structs.replace(INSTANCE, addresses=(VIP,), **settings))
 
 
 @given(
     story=st.lists(STEP, max_size=20),
-    version=st.sampled_from([2, 3]),
+    instance=INSTANCES,
     grouped=st.booleans(),
     residual=st.booleans(),
-    nopreempt=st.booleans(),
-    preempt_delay=st.sampled_from([0.0, 2.0]),
 )
 def test_what_is_quiet_changes_nothing_but_a_later_deadline(
     story: list[tuple[float, object, int, int, bool]],
-    version: int,
+    instance: VrrpInstance,
     grouped: bool,
     residual: bool,
-    nopreempt: bool,
-    preempt_delay: float,
 ) -> None:
-    settings = {"version": version, "nopreempt": nopreempt, "preempt_delay": preempt_delay}
-    instance = msgspec.structs.replace(INSTANCE, addresses=(VIP,), **settings)
     router = VrrpMachine(instance, OWN)
     if grouped:
         SyncGroup("VG", [router, VrrpMachine(instance, OWN)])
@@ -61,23 +63,17 @@ def test_what_is_quiet_changes_nothing_but_a_later_deadline(
 
 @given(
     story=st.lists(st.tuples(STEP, st.integers(0, 3), st.sampled_from([0, 1, 2])), max_size=20),
-    version=st.sampled_from([2, 3]),
+    instance=INSTANCES,
     grouped=st.booleans(),
     residual=st.booleans(),
-    nopreempt=st.booleans(),
-    preempt_delay=st.sampled_from([0.0, 2.0]),
 )
 def test_what_was_heard_again_is_as_if_it_had_been_received(
     story: list[tuple[tuple[float, object, int, int, bool], int, int]],
-    version: int,
+    instance: VrrpInstance,
     grouped: bool,
     residual: bool,
-    nopreempt: bool,
-    preempt_delay: float,
 ) -> None:
     """Two machines live the same story; one takes repeated adverts the quick way, whenever it may."""
-    settings = {"version": version, "nopreempt": nopreempt, "preempt_delay": preempt_delay}
-    instance = msgspec.structs.replace(INSTANCE, addresses=(VIP,), **settings)
     quick, thorough = VrrpMachine(instance, OWN), VrrpMachine(instance, OWN)
     for router in (quick, thorough):
         router.grouped = grouped
