@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /*
- * IPv6: the steps of director.bpf.c. A packet that starts a connection comes back to the caller with its flow in hand;
+ * IPv6: the steps of director4.h. A packet that starts a connection comes back to the caller with its flow in hand;
  * the caller has first_packet() choose a server, and sends it on. A known connection's is spared every call: one and its
  * return can cost as much as the rest of the way.
  */

@@ -93,7 +93,7 @@ class DataPlane(Protocol):
         """
 
     def follow_interfaces(self) -> list[str]:
-        """Attach again to interfaces that went and came back, follow their MAC addresses; what is amiss."""
+        """Attach to interfaces that have come, or come back; follow their MAC addresses; what is amiss."""
 
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
         """Tell how real servers are reached; data planes that ask the kernel themselves ignore it."""

@@ -8,7 +8,6 @@ them, so an interface with an XDP program is watched at its link partner, the ot
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import selectors
 import socket
@@ -22,12 +21,12 @@ from pointsman.insight import tunnelled
 from pointsman.insight.frames import NUMBERS, SNAP_LENGTH, TCP, FrameError, decode
 from pointsman.insight.hops import Place, Sighting
 from pointsman.model.address import Address
+from pointsman.net.socket_filter import assembled, attach_filter
 
 MAX_FRAMES = 2000
 """Frames of one capture; what comes later is left out."""
 
 _ETH_P_ALL = 0x0003
-_SO_ATTACH_FILTER = 26
 _SO_TIMESTAMPNS = 35
 _PACKET_OTHERHOST, _PACKET_OUTGOING = 3, 4
 _ANCILLARY = socket.CMSG_SPACE(16)
@@ -62,7 +61,7 @@ def service_filter(vip: Address, port: int, protocol: str = TCP) -> bytes:
     plain = _over_ipv4(number, port, words) if vip.version == 4 else _over_ipv6(number, port, words)
     # What these drop is looked at once more; loads beyond a short frame's end drop it for good.
     whole = [*plain[:-1], *tunnelled.program(tunnelled.tests(vip, port, number), SNAP_LENGTH)]
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in whole)
+    return assembled(whole)
 
 
 def _over_ipv4(number: int, port: int, words: Sequence[int]) -> list[tunnelled.Instruction]:
@@ -148,9 +147,7 @@ def _open(point: CapturePoint, program: bytes) -> socket.socket:
     with point.enter():
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:
-        code = ctypes.create_string_buffer(program, len(program))
-        attach = struct.pack("HP", len(program) // 8, ctypes.addressof(code))
-        tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attach)
+        attach_filter(tap, program)
         tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         tap.setblocking(False)
         tap.bind(

@@ -7,7 +7,6 @@ All of them raise OSError (EPERM without CAP_NET_RAW).
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ipaddress
 import os
 import selectors
@@ -21,12 +20,12 @@ from pointsman.insight.doctor_facts import Answer, Answers, Echo, SeenAdvert
 from pointsman.model.address import Address
 from pointsman.model.checksum import internet_checksum
 from pointsman.net.ndisc import advertised, neighbour_solicitation
+from pointsman.net.socket_filter import assembled, attach_filter
 from pointsman.vrrp import wire
 
 _ETH_P_ARP, _ETH_P_IP, _ETH_P_IPV6 = 0x0806, 0x0800, 0x86DD
 _LINK_SCOPE = 0x20
 _PACKET_OUTGOING = 4
-_SO_ATTACH_FILTER = 26
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_PROMISC = 263, 1, 1
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE, _IPV6_DONTFRAG = 10, 23, 3, 62
 _ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
@@ -303,9 +302,7 @@ def taps(interfaces: Iterable[str], protocol: int, accepted: bytes) -> Iterator[
         for name in sorted(set(interfaces)):
             tap = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
             if accepted:
-                code = ctypes.create_string_buffer(accepted, len(accepted))
-                attach = struct.pack("HP", len(accepted) // 8, ctypes.addressof(code))
-                tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attach)
+                attach_filter(tap, accepted)
             tap.setblocking(False)
             tap.bind((name, protocol))
             opened[name] = tap
@@ -319,7 +316,7 @@ def _of_protocol(place: int) -> bytes:
 
 def program(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
     """Classic BPF as SO_ATTACH_FILTER takes it."""
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
+    return assembled(instructions)
 
 
 _OF_ADVERTISEMENTS = program(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import socket
 import struct
@@ -14,6 +13,7 @@ import msgspec
 from pointsman.model.address import Address
 from pointsman.net.links import Link
 from pointsman.net.packet_batch import MOST, PacketBatch
+from pointsman.net.socket_filter import assembled, attach_filter
 from pointsman.vrrp.wire import GROUP, GROUP6, PROTOCOL, TTL, Datagram, WireError, decode_ipv4
 
 LARGEST_ADVERT = 8192
@@ -28,7 +28,6 @@ _SO_TIMESTAMPNS = 35
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 _IP_PKTINFO, _IPV6_FREEBIND = 8, 78
-_SO_ATTACH_FILTER = 26
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
 _LINK_LAYER = 0xFFE00000
 """SKF_LL_OFF: where the Ethernet header is for classic BPF."""
@@ -214,9 +213,7 @@ def _hear_only(advert_socket: socket.socket, mac: bytes) -> None:
         (_RETURN, 0, 0, 0xFFFF),
         (_RETURN, 0, 0, 0),
     )
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in program))
-    filter_program = struct.pack("@HP", len(program), ctypes.addressof(code))  # struct sock_fprog
-    advert_socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_program)
+    attach_filter(advert_socket, assembled(program))
 
 
 def _ipv6(payload: bytes, control: _Control, sender: str) -> Datagram:

@@ -6,7 +6,6 @@ And the other way round: asking the segment whether somebody else answers for an
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import ipaddress
 import socket
 import struct
@@ -19,6 +18,7 @@ from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress
 from pointsman.net.links import Link
 from pointsman.net.ndisc import neighbour_advertisement
+from pointsman.net.socket_filter import assembled, attach_filter
 
 BROADCAST = b"\xff" * 6
 _ETH_P_ARP = 0x0806
@@ -27,7 +27,6 @@ _REQUEST, _REPLY = 1, 2
 _FRAME = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 
-_SO_ATTACH_FILTER = 26
 _REPLIES_TO_US = (
     (0x28, 0, 0, 0xFFFFF004),  # ldh the packet's type (SKF_AD_PKTTYPE)
     (0x15, 0, 3, 0),  # to this host
@@ -133,16 +132,10 @@ class AnswerSocket:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_ARP))
         try:
-            self._filter()
+            attach_filter(self._socket, assembled(_REPLIES_TO_US))
         except OSError:
             self._socket.close()
             raise
-
-    def _filter(self) -> None:
-        program = b"".join(struct.pack("=HBBI", *instruction) for instruction in _REPLIES_TO_US)
-        buffer = ctypes.create_string_buffer(program)
-        head = struct.pack("@HP", len(_REPLIES_TO_US), ctypes.addressof(buffer))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -9,15 +9,15 @@ sockets.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import socket
-import struct
+
+from pointsman.net.socket_filter import assembled, attach_filter
 
 _IPIP, _IPV6, _GRE = 4, 41, 47
 _PROTOCOLS = (_IPIP, _IPV6, _GRE, socket.IPPROTO_UDP)
-_SO_ATTACH_FILTER, _IPV6_RECVERR = 26, 25
-_NOTHING = struct.pack("=HBBI", 0x06, 0, 0, 0)
-"""Classic BPF: every packet is dropped, none is queued."""
+_IPV6_RECVERR = 25
+_NOTHING = assembled([(0x06, 0, 0, 0)])
+"""Every packet is dropped, none is queued."""
 
 
 class PathErrors:
@@ -39,13 +39,11 @@ class PathErrors:
     def _open(self, family: int, protocol: int) -> None:
         made = socket.socket(family, socket.SOCK_RAW, protocol)
         self._sockets.append(made)
-        code = ctypes.create_string_buffer(_NOTHING, len(_NOTHING))
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        if (
-            family == socket.AF_INET6
-        ):  # IPv6 tells only those that want to know; few find room, nobody reads them
+        # IPv6 tells only those that want to know; few find room, nobody reads them.
+        if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
-        made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(code)))
+        attach_filter(made, _NOTHING)
 
     def close(self) -> None:
         while self._sockets:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import random
 import socket
-import struct
 
 from pointsman.daemon.probes.http import WHOLE, judged, read_answer
 from pointsman.daemon.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
@@ -23,8 +21,8 @@ from pointsman.model.address import Address
 from pointsman.model.checks import DirectCheck
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.net.onlink import NotOnLinkError, OnLink, mac_of, way_to
+from pointsman.net.socket_filter import assembled, attach_filter
 
-_SO_ATTACH_FILTER = 26
 _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73
 _DISCARD = 9
 """A datagram to this port makes the kernel ask for the MAC address."""
@@ -176,10 +174,7 @@ def _packet_socket(ends: Ends, way: OnLink) -> socket.socket:
     """Sends frames by the interface and hears what the VIP answers; needs CAP_NET_RAW. Raises OSError."""
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
-        program = segments.filter_program(ends)
-        code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
-        attach = struct.pack("@HP", len(program), ctypes.addressof(code))
-        tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, attach)
+        attach_filter(tap, assembled(segments.filter_program(ends)))
         tap.bind((way.interface, ends.ether_type))
     except OSError:
         tap.close()

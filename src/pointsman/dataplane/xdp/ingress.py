@@ -88,7 +88,7 @@ class Ingress:
 
     def _avoid_losses(self, ways_out: Iterable[int]) -> list[str]:
         """In mode auto native XDP gives way; in the others it is told what goes wrong."""
-        mute = _mute(ways_out)
+        mute = _mute(ways_out) if any(each.mode == "native" for each in self.attachments) else {}
         problems = []
         for place, attached in enumerate(self.attachments):
             why = _hazard(attached, mute)

@@ -39,11 +39,12 @@ class Servers:
         self._by_service = {service: {} for service in services}
         used = [index for index in range(1, len(self._tables.dests)) if self._tables.dests[index].sequence]
         highest = max((self._tables.dests[index].sequence for index in used), default=0)
-        kept = [index for index in used if self._adopt(index)]
+        in_force = {service: set(self.of(service)) for service in self._by_service}
+        kept = [index for index in used if self._adopt(index, in_force)]
         self._numbers = Numbers(1, len(self._tables.dests), kept)
         return highest
 
-    def _adopt(self, index: int) -> bool:
+    def _adopt(self, index: int, in_force: Mapping[int, set[int]]) -> bool:
         dest = self._tables.dests[index]
         if dest.service not in self._by_service:
             dest.sequence = 0
@@ -52,7 +53,7 @@ class Servers:
         self.hops.add_user(index)
         if dest.way & DEST_WATCHED:
             self._watched.add(index)
-        if index not in {place.dest for place in self._lists.places(dest.service)}:
+        if index not in in_force[dest.service]:
             self._discard(index)
         return True
 

@@ -15,19 +15,21 @@ class Totals:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
+    def _entry(self, index: int) -> memoryview:
+        """What every CPU has counted for this entry ever (struct traffic)."""
+        traffic, size = self._tables.descriptors["traffic"], 32 * self._tables.cpus
+        return memoryview(syscalls.map_lookup(traffic, index.to_bytes(4, "little"), size))
+
     def _raw(self, index: int) -> tuple[int, int, int]:
         """What the packet path has counted for this entry ever: connections, packets, octets."""
-        key = index.to_bytes(4, "little")
-        raw = syscalls.map_lookup(self._tables.descriptors["traffic"], key, 32 * self._tables.cpus)
-        values = memoryview(raw).cast("Q")
+        values = self._entry(index).cast("Q")
         return sum(values[0::4]), sum(values[1::4]), sum(values[2::4])
 
     def signs(self, index: int) -> Signs:
         """What a server that is watched has shown ever."""
-        key = index.to_bytes(4, "little")
-        raw = syscalls.map_lookup(self._tables.descriptors["traffic"], key, 32 * self._tables.cpus)
-        values = memoryview(raw).cast("I")
-        return Signs(sum(memoryview(raw).cast("Q")[0::4]), sum(values[6::8]), sum(values[7::8]))
+        entry = self._entry(index)
+        values = entry.cast("I")
+        return Signs(sum(entry.cast("Q")[0::4]), sum(values[6::8]), sum(values[7::8]))
 
     def start_server(self, index: int) -> None:
         """The server counts from here on."""
