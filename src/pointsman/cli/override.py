@@ -63,6 +63,8 @@ class _WithNumber(click.Command):
     """Takes -1 for a number, which is out of range, and not for an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            return super().parse_args(ctx, args)
         below = [word for word in args if re.fullmatch(r"-[0-9]+", word)]
         return super().parse_args(ctx, [*(word for word in args if word not in below), "--", *below])
 

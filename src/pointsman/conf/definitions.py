@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from pointsman.conf.problems import Findings
+from pointsman.conf.sequences import START
 from pointsman.conf.source import MAX_LINE, Chunk, Line
 
 MAX_STEPS = 1000
@@ -93,7 +94,7 @@ class Definitions:
             name = found[1] or found[3]
             if name in self._values or name == "_PWD" or (name in _COMPUTED and found[1]):
                 return found
-            if found[1] and "~" not in line.text and line.text.count('"', 0, found.start()) % 2 == 0:
+            if found[1] and not START.search(line.text) and line.text.count('"', 0, found.start()) % 2 == 0:
                 self._undefined(line, found)
         return None
 

@@ -15,7 +15,8 @@ from pointsman.conf.source import MAX_LINE, Line
 MAX_UNROLLED = 65_536
 """Lines that one line may become: a /16 of addresses."""
 
-_START = re.compile(r"~(SEQx?|LST)\(([^)]*)\)\s*", re.ASCII)
+START = re.compile(r"~(SEQx?|LST)\(([^)]*)\)\s*", re.ASCII)
+"""Where a sequence begins."""
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _ARGUMENT = re.compile(r"\s*(\{[^{}]*\}|[^,{}]*)\s*(?:,|$)")
 _NUMBER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,10}|[1-9][0-9]{0,9})")
@@ -33,7 +34,7 @@ class _BadSequenceError(Exception):
 
 def unroll(line: Line, findings: Findings) -> Iterator[Line]:
     """The lines that `line` stands for: itself when it has no sequence."""
-    if "~" not in line.text or _START.search(line.text) is None:
+    if "~" not in line.text or START.search(line.text) is None:
         yield line
         return
     too_many = _too_many(line.text)
@@ -44,7 +45,7 @@ def unroll(line: Line, findings: Findings) -> Iterator[Line]:
     waiting, produced = [line], 0
     while waiting:
         current = waiting.pop()
-        found = _START.search(current.text)
+        found = START.search(current.text)
         if found is None:
             produced += 1
             yield current
@@ -65,7 +66,7 @@ def unroll(line: Line, findings: Findings) -> Iterator[Line]:
 def _too_many(text: str) -> re.Match[str] | None:
     """The sequence of a line that makes it too many lines together with those before it."""
     lines = 1
-    for found in _START.finditer(text):
+    for found in START.finditer(text):
         with contextlib.suppress(_BadSequenceError):
             given = _arguments(found)[1:]
             lines *= max(1, len(given if found[1] == "LST" else _numbers(found[1], given)))
@@ -100,14 +101,15 @@ def _rounds(line: Line, found: re.Match[str]) -> list[Line]:
     if not all(map(_NAME.fullmatch, names)) or not given:
         raise _BadSequenceError(f"~{kind} wants a name and values")
     rounds = list(map(_listed, given if kind == "LST" else _numbers(kind, given)))
-    before, after = line.cut(0, found.start()), line.cut(found.end())
+    whole = line.cut(0, found.start()).followed_by(line.cut(found.end()))
+    use = re.compile(rf"\$(?:\{{({'|'.join(names)})\}}|({'|'.join(names)})(?=\s|$))", re.ASCII)
     made = []
     for values in rounds:
         if len(values) != len(names):
             raise _BadSequenceError(f"~{kind} has {len(names)} names, but values {', '.join(values)}")
         pairs = dict(zip(names, values, strict=True))
         told = ", ".join(f"{name} = {value}" for name, value in pairs.items())
-        made.append(_with_values(before.followed_by(after), pairs, f"~{kind}, {told}"))
+        made.append(_with_values(whole, use, pairs, f"~{kind}, {told}"))
     return made
 
 
@@ -141,9 +143,7 @@ def _number(text: str) -> int:
     return int(digits, base) * (-1 if text.startswith("-") else 1)
 
 
-def _with_values(line: Line, values: dict[str, str], through: str) -> Line:
-    names = "|".join(values)
-    use = re.compile(rf"\$(?:\{{({names})\}}|({names})(?=\s|$))", re.ASCII)
+def _with_values(line: Line, use: re.Pattern[str], values: dict[str, str], through: str) -> Line:
     position = 0
     while found := use.search(line.text, position):
         value = values[found[1] or found[2]]

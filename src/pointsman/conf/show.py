@@ -126,7 +126,8 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
         yield "ip_family inet6"
     yield f"lvs_sched {service.scheduler}"
     yield from sorted(service.flags)
-    yield f"lvs_method {_method(_usual_method(server))}"
+    usual = _method(_usual_method(server))
+    yield f"lvs_method {usual}"
     if service.persistence is not None:
         yield f"persistence_timeout {service.persistence}"
     if service.persistence_prefix is not None:
@@ -154,13 +155,13 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
         yield "sorry_server_inhibit"
     if server.sorry_server is not None:
         yield f"sorry_server {_server(server, server.sorry_server.key)}"
-        if _method(server.sorry_server) != _method(_usual_method(server)):
+        if _method(server.sorry_server) != usual:
             yield f"sorry_server_lvs_method {_method(server.sorry_server)}"
     for member in server.members:
         own = _method(member.server)
         yield from block(
             f"real_server {_server(server, member.server.key)}",
-            _member(member, "" if own == _method(_usual_method(server)) else own),
+            _member(member, "" if own == usual else own),
         )
 
 

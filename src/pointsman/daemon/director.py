@@ -202,8 +202,10 @@ class Director:
                 self._settle_soon()
 
     def _instance_changed(self, report: messages.InstanceChanged) -> None:
+        before = self._states.told.get(report.instance)
         alert = self._states.take(report, time.monotonic())
-        self._remember()
+        if self._states.told.get(report.instance) != before:
+            self._remember()
         self._send(alert)
 
     def _stand(self) -> None:

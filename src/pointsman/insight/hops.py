@@ -16,6 +16,8 @@ DIRECTOR, REAL_SERVER, CLIENT = "director", "real server", "client"
 
 ADDRESS_FIELDS = ("source", "source_port", "destination", "destination_port")
 MAC_FIELDS = ("source_mac", "destination_mac")
+DIRECTED_FIELDS = (*MAC_FIELDS, "ttl", "tunnel")
+"""What a director may change."""
 FIELDS = (*MAC_FIELDS, *ADDRESS_FIELDS, "tunnel", "ttl", "flags", "sequence", "acknowledgement", "length")
 NAMES = {"source_mac": "source MAC", "destination_mac": "destination MAC", "ttl": "TTL"}
 

@@ -14,6 +14,7 @@ import msgspec
 from pointsman.insight import dropreasons
 from pointsman.insight.frames import TCP, Frame
 from pointsman.insight.hops import (
+    DIRECTED_FIELDS,
     DIRECTOR,
     REAL_SERVER,
     Decision,
@@ -248,13 +249,9 @@ def _chosen(trace: Trace, reports: Iterable[HostReport]) -> set[str]:
     }
 
 
-_DIRECTED = ("source_mac", "destination_mac", "ttl", "tunnel")
-"""What a director may change."""
-
-
 def _changed(before: Hop, after: Hop) -> Finding:
     found = {change.field: change for change in changes(before.frame, after.frame)}
-    wrong = [change for name, change in found.items() if name not in _DIRECTED]
+    wrong = [change for name, change in found.items() if name not in DIRECTED_FIELDS]
     if "ttl" in found and after.frame.ttl != before.frame.ttl - 1:
         wrong.append(found["ttl"])
     if wrong or "destination_mac" not in found:

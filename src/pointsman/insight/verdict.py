@@ -15,8 +15,8 @@ import msgspec
 from pointsman.insight import dropreasons
 from pointsman.insight.hops import (
     CLIENT,
+    DIRECTED_FIELDS,
     DIRECTOR,
-    MAC_FIELDS,
     REAL_SERVER,
     Decision,
     Drop,
@@ -161,7 +161,7 @@ def _not_forwarded(trace: Trace, arrival: Hop, hosts: dict[str, str]) -> Iterabl
 def _director_finding(arrival: Hop, departure: Hop, hosts: dict[str, str]) -> Finding:
     director = departure.place.host
     changed = {change.field: change for change in changes(arrival.frame, departure.frame)}
-    wrong = [change for name, change in changed.items() if name not in (*MAC_FIELDS, "ttl", "tunnel")]
+    wrong = [change for name, change in changed.items() if name not in DIRECTED_FIELDS]
     if "ttl" in changed and departure.frame.ttl != arrival.frame.ttl - 1:
         wrong.append(changed["ttl"])
     if wrong:

@@ -27,6 +27,8 @@ def test_a_honoured_word_names_the_module_that_implements_it(row: Keyword) -> No
         ("virtual_server_group", ["pointsman.dataplane.xdp.marks"]),
         ("vrrp_instance", ["pointsman.vrrp.machine"]),
         ("global_defs", ["pointsman.conf.build"]),
+        ("lvs_timeouts", ["pointsman.daemon.keeper"]),
+        ("uthreshold", ["pointsman.dataplane.xdp.servers"]),
     ],
 )
 def test_help_names_it(word: str, modules: list[str]) -> None:

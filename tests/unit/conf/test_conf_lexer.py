@@ -155,6 +155,8 @@ def test_definitions(text: str, expected: Shape) -> None:
     ("text", "problem"),
     [
         ("x ${A} y", "f:1:3: error: ${A} is not defined"),
+        ("x y~${A}", "f:1:5: error: ${A} is not defined"),
+        ("~LST(V, a) x ${A}~${V}", "f:1:14: error: ${A} is not defined"),
         ("x ${_RANDOM 2 1}", "f:1:3: error: there is no number from 2 to 1"),
         ("x ${_RANDOM a}", "f:1:3: error: ${_RANDOM} wants at most two numbers"),
         ("x ${_ENV GONE}", "f:1:3: error: GONE is not in the environment; set GONE, or write the value"),

@@ -1,4 +1,4 @@
-"""Thousands of TCP handshakes at once: one epoll descriptor and one timer, where asyncio has some for each.
+"""Thousands of TCP handshakes at once: one epoll descriptor, a timer a timeout; asyncio has some for each.
 
 Sockets are closed when their handshake has ended; the kernel then forgets them in the epoll set, too.
 """
