@@ -107,6 +107,7 @@ def test_a_weight_that_is_none_is_told_its_range(number: str) -> None:
     outcome = CliRunner().invoke(main, ["weight", "192.0.2.20", number])
     assert outcome.exit_code == 2
     assert f"{number} is not in the range 0<=x<=2147483647" in outcome.output
+    assert CliRunner().invoke(main, ["weight", "--", "192.0.2.20", number]).output == outcome.output
     mistyped = CliRunner().invoke(main, ["weight", "192.0.2.20", "3", "--sevice", "192.0.2.9:80"])
     assert "Did you mean" in mistyped.output and "--service" in mistyped.output
 
