@@ -143,8 +143,9 @@ def test_a_stop_waits_for_keepalived_and_leaves_nobody_without_the_address(
     """keepalived's own stop costs the skew of the backup: 122 ms here, 610 ms at one advert per second."""
     made, a, b = pair
     first = ours(made, a, b, 200, 4, unicast=False)
-    keepalived(made, b, a, 100, 4, unicast=False)
+    other = keepalived(made, b, a, 100, 4, unicast=False)
     until("ours is master", lambda: first.state() == "MASTER")
+    until("keepalived is the backup", lambda: other.state() == "BACKUP")
     client = made.host("c", "10.9.0.50/24")
     log = made.directory / "ping.log"
     ping = client.start("ping", "-i", "0.01", "-c", "200", VIPS[4].partition("/")[0], log=log)
