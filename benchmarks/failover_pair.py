@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 from tests.interop.switch import Host, Keepalived, Ours, Switch, until
 
-from pointsman.daemon.vrrp_notices import HandOver
+from pointsman.control.vrrp_messages import HandOver
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 from pointsman.net import virtual_links

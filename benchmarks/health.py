@@ -18,9 +18,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from pointsman.daemon import checker
-from pointsman.daemon.reporter import Reporter
-from pointsman.daemon.runner import Runner
+from pointsman.daemon.checker import process as checker
+from pointsman.daemon.checker.director_channel import Reporter
+from pointsman.daemon.checker.runner import Runner
 from pointsman.daemon.start import CHECKER_NICE
 from pointsman.model.checks import TcpCheck
 from pointsman.model.health import PoolMember, VirtualServer

@@ -28,9 +28,10 @@ from typing import Any
 from tests.guest import machine
 
 from pointsman.conf.load import load_text
-from pointsman.daemon import checker, messages
-from pointsman.daemon.keeper import Keeper
-from pointsman.daemon.reporter import Reporter
+from pointsman.control import messages
+from pointsman.daemon.checker import process as checker
+from pointsman.daemon.checker.director_channel import Reporter
+from pointsman.daemon.director.table_sync import Keeper
 from pointsman.dataplane.memory import MemoryDataPlane
 
 RESULT = Path("build/bench/removal.json")

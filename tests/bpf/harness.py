@@ -17,7 +17,7 @@ import msgspec
 from tests.bpf.blank import blank_plane
 
 from pointsman.cli.ipvsadm import Session, SystemNames
-from pointsman.daemon.messages import (
+from pointsman.control.messages import (
     ApplyReply,
     ApplyRequest,
     ErrorReply,

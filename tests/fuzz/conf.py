@@ -12,9 +12,9 @@ import atheris
 with atheris.instrument_imports(include=["pointsman.conf"]):
     from pointsman.conf.load import load
     from pointsman.conf.problems import ConfError
-    from pointsman.conf.show import show
-    from pointsman.conf.source import TextReader
+    from pointsman.conf.show.config import show
     from pointsman.conf.table import TABLE
+    from pointsman.conf.text.source import TextReader
 
 
 def one(data: bytes) -> None:

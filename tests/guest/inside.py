@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.bpf.golden.test_schedulers import CASES, HASHED_IN_SCOPE, replay
 from tests.bpf.harness import Director
 from tests.bpf.test_attach import CLIENT, KEY, PORT, SERVER, VIP, Cluster, connected, exchange, standing
-from tests.bpf.test_golden_schedulers import CASES, HASHED_IN_SCOPE, replay
 
 from pointsman.dataplane.interface import DataPlaneError
 from pointsman.lab import namespace

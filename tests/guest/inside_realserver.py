@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from tests.lab.test_realserver_methods import SECOND, VIP, VIP6, Place, fresh
+from tests.lab.realserver.test_methods import SECOND, VIP, VIP6, Place, fresh
 
 pytestmark = pytest.mark.root
 

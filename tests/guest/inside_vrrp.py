@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.interop.switch import Host, Ours, Switch, switch, until
-from tests.interop.test_vrrp_process import instance, refused
+from tests.interop.vrrp.test_process import instance, refused
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance

@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from pointsman.daemon.bfd import Channels, run
+from pointsman.daemon.bfd.process import Channels, run
 
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")

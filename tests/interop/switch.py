@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.daemon.messages import InstanceChanged, decode_report
+from pointsman.control.messages import InstanceChanged, decode_report
 from pointsman.lab import namespace
 from pointsman.lab.node import forget
 from pointsman.model.vrrp import StaticSettings, VrrpInstance

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 from tests.interop.switch import ROOT, Capture, Host, Keepalived, Switch, switch, until
-from tests.interop.test_vrrp_surroundings import START, Director, configuration
+from tests.interop.vrrp.test_surroundings import START, Director, configuration
 
 from pointsman.bfd.wire import Packet, State, encode
-from pointsman.daemon.messages import SendVerdicts, SessionChanged, decode_report
-from pointsman.daemon.messages import encode as encode_message
+from pointsman.control.messages import SendVerdicts, SessionChanged, decode_report
+from pointsman.control.messages import encode as encode_message
 from pointsman.lab import namespace
 from pointsman.model.bfd import BfdSession
 

@@ -13,10 +13,10 @@ import msgspec
 import pytest
 from tests.interop.switch import Capture, Host, Switch, switch, until
 
+from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress
 from pointsman.net.addresses import VRRP_MARK, InterfaceAddress, addresses, assign, remove, withdraw
-from pointsman.net.advert_socket import AdvertSocket
 from pointsman.net.arp import Announcer, gratuitous_arp
 from pointsman.net.links import Link, links
 from pointsman.net.netlink import NetlinkSocket

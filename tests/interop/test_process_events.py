@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.daemon import vrrp_scripts, vrrp_watches
-from pointsman.daemon.vrrp_notices import decode_reading
-from pointsman.daemon.vrrp_scripts import Helper
+from pointsman.control.vrrp_messages import decode_reading
+from pointsman.daemon.scripts import proc_connector, tracked
+from pointsman.daemon.scripts import process as vrrp_scripts
+from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent, ProcessEvents, parse
+from pointsman.daemon.scripts.process import Helper
 from pointsman.model.tracking import TrackProcess, VrrpSurroundings
-from pointsman.net import process_events
 from pointsman.net.netlink import NetlinkOverrunError
-from pointsman.net.process_events import ProcessChange, ProcessEvent, ProcessEvents, parse
 
 pytestmark = pytest.mark.root
 
@@ -121,13 +121,13 @@ needs_events = pytest.mark.skipif(not have_events(), reason="no proc connector h
 @needs_events
 def test_processes_are_followed_without_looking_again(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[dict[int, list[str]]] = []
-    original = vrrp_watches.command_lines
+    original = tracked.command_lines
 
     def looking() -> dict[int, list[str]]:
         looks.append(original())
         return looks[-1]
 
-    monkeypatch.setattr(vrrp_watches, "command_lines", looking)
+    monkeypatch.setattr(tracked, "command_lines", looking)
     asyncio.run(story(program))
     assert len(looks) == 1
 
@@ -144,14 +144,14 @@ def test_where_there_are_no_events_they_are_looked_at_every_second(
 
 
 def test_in_a_network_namespace_of_ones_own_there_are_no_events() -> None:
-    code = "from pointsman.net.process_events import ProcessEvents; ProcessEvents()"
+    code = "from pointsman.daemon.scripts.proc_connector import ProcessEvents; ProcessEvents()"
     done = subprocess.run(["unshare", "--net", sys.executable, "-c", code], capture_output=True, text=True)
     assert "ConnectionRefusedError" in done.stderr
 
 
 @needs_events
 def test_what_is_lost_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_events, "_BUFFER", 2048)
+    monkeypatch.setattr(proc_connector, "_BUFFER", 2048)
     with contextlib.closing(ProcessEvents()) as events:
         subprocess.run(["sh", "-c", "for i in $(seq 300); do true & done; wait"], check=True)
         with pytest.raises(NetlinkOverrunError):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from types import TracebackType
 
-from pointsman.daemon import messages
+from pointsman.control import messages
 from pointsman.model.checks import NetworkCheck, TcpCheck
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
@@ -22,7 +22,9 @@ from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport
 BODY = """
 import logging, pickle, socket, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-from pointsman.daemon import checker, health_programs, privileges
+from pointsman.daemon.checker import process as checker
+from pointsman.daemon.scripts import health as health_programs
+from pointsman.daemon import privileges
 virtual_servers = pickle.load(sys.stdin.buffer)
 if sys.argv[2] == "nobody":
     checker.load_certificates(virtual_servers)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.daemon import paths
+from pointsman.control import paths
 from pointsman.lab import namespace, processes
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from pointsman.daemon import paths
+from pointsman.control import paths
 from pointsman.lab import dual_homed, ha_pair, namespace, processes, waiting
 from pointsman.lab.arp import who_has
 from pointsman.lab.errors import LabError

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pointsman.lab import faultrun, waiting
+from pointsman.lab import waiting
+from pointsman.lab.faults import runner as fault_runner
 from pointsman.lab.lab import Lab
 from pointsman.lab.tracing import trace
 from pointsman.lab.two_box import BOXES, PORT, VIP
@@ -66,7 +67,7 @@ def test_neither_doctor_nor_realserver_has_anything_against_either_box(lab: Lab)
         box.run(["pointsman", "realserver", "up", VIP])
         roles = json.loads(box.run(["pointsman", "doctor", "--json"], check=False).stdout)["diagnoses"]
         assert [item["role"] for item in roles] == ["director", "real server"]
-        assert faultrun.complaints(lab, name) == []
+        assert fault_runner.complaints(lab, name) == []
 
 
 def test_the_other_box_balances_from_the_moment_it_holds_the_vip(lab: Lab) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.guest.record_checks import CASES, GOLDEN, OUTCOMES, block
 
 from pointsman.conf.load import load_text
-from pointsman.health import kinds
+from pointsman.health import check_types
 from pointsman.health.schedule import StartProbe, Verdict
 from pointsman.model.checks import HttpCheck, PingCheck, UdpCheck
 from pointsman.model.health import AnyCheck
@@ -52,7 +52,7 @@ def silence(check: AnyCheck) -> float:
 
 
 def predict(check: AnyCheck, probes: int) -> Predicted:
-    schedule = kinds.schedule(check)
+    schedule = check_types.schedule(check)
     schedule.started(-1.0, 0.0)
     found = Predicted([], [], [])
     for number in range(probes):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from pointsman.conf.load import load, load_text
 from pointsman.conf.problems import ConfError, Severity
-from pointsman.conf.show import show
-from pointsman.conf.source import TextReader
+from pointsman.conf.show.config import show
 from pointsman.conf.table import TABLE
+from pointsman.conf.text.source import TextReader
 from pointsman.model.checks import (
     DnsCheck,
     HttpCheck,

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pointsman.conf.build_shapes
-import pointsman.conf.source
-from pointsman.conf.build_parts import NUMBERS
-from pointsman.conf.build_shapes import Shapes
+import pointsman.conf.build.fast_path.cache
+import pointsman.conf.text.source
+from pointsman.conf.build.fast_path.cache import Shapes
+from pointsman.conf.build.fast_path.split import NUMBERS
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError, Problem
 from pointsman.conf.table import TABLE
@@ -171,8 +171,8 @@ def outcome(text: str) -> Outcome:
 def long_way(text: str, monkeypatch: pytest.MonkeyPatch) -> Outcome:
     """Every line read on its own."""
     with monkeypatch.context() as patch:
-        patch.setattr(pointsman.conf.build_shapes, "MAX_SHAPES", 0)
-        patch.setattr(pointsman.conf.source, "_CHUNK", re.compile(rb"(?!)"))
+        patch.setattr(pointsman.conf.build.fast_path.cache, "MAX_SHAPES", 0)
+        patch.setattr(pointsman.conf.text.source, "_CHUNK", re.compile(rb"(?!)"))
         return outcome(text)
 
 

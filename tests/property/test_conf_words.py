@@ -12,7 +12,7 @@ from tests.property.test_conf_laws import plain
 from pointsman.conf.keywords import Keyword, Status
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError
-from pointsman.conf.show import show
+from pointsman.conf.show.config import show
 from pointsman.conf.table import TABLE
 from pointsman.conf.values import (
     Boolean,

@@ -12,8 +12,8 @@ import msgspec
 
 from pointsman.cli.loading import EXIT_ERRORS, EXIT_WARNINGS, load_file, print_problems, summary
 from pointsman.cli.run import DEFAULT_FILE
-from pointsman.conf.check_live import HostInterface, check_live
-from pointsman.conf.check_pair import check_pair
+from pointsman.conf.check.live import HostInterface, check_live
+from pointsman.conf.check.pair import check_pair
 from pointsman.conf.load import MoreChecks
 from pointsman.conf.problems import ConfError, Findings, Problem, Severity
 from pointsman.model.config import Config

@@ -13,7 +13,7 @@ from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summar
 from pointsman.cli.run import DEFAULT_FILE
 from pointsman.conf.problems import ConfError
 from pointsman.conf.reference import explain, reference, suggestion, words
-from pointsman.conf.show import show as canonical
+from pointsman.conf.show.config import show as canonical
 
 
 @click.group()

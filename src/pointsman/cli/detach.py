@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from pointsman.cli.wording import fail, said
-from pointsman.daemon.paths import pin_directory, run_directory
+from pointsman.control.paths import pin_directory, run_directory
 from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_lock
-from pointsman.daemon.vrrp_interfaces import remove_remains
+from pointsman.daemon.vrrp.vmac import remove_remains
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 
 

@@ -20,10 +20,13 @@ from rich.text import Text
 
 from pointsman import __version__
 from pointsman.cli import wording
-from pointsman.daemon import paths
-from pointsman.insight import doctor_director, doctor_gather, doctor_peer, doctor_realserver
-from pointsman.insight.doctor import Diagnosis, Finding, Verdict
-from pointsman.insight.doctor_peer import PeerFacts
+from pointsman.control import paths
+from pointsman.doctor.finding import Diagnosis, Finding, Verdict
+from pointsman.doctor.gather import read_facts
+from pointsman.doctor.rules import director as director_rules
+from pointsman.doctor.rules import peer as peer_rules
+from pointsman.doctor.rules import realserver as real_server_rules
+from pointsman.doctor.rules.peer import PeerFacts
 from pointsman.model.address import Address
 from pointsman.realserver import host, state
 from pointsman.realserver.facts import SetupError, parse_vip
@@ -106,11 +109,11 @@ def _examinations(vips: Vips, role: str) -> list[Examination]:
     """What there is to look at on this host."""
     found: list[Examination] = []
     if role == "director" or (role == "auto" and _has_director()):
-        found.append(lambda: doctor_director.examine(doctor_gather.director()))
+        found.append(lambda: director_rules.examine(read_facts.director()))
     if role == "realserver" or (role == "auto" and vips):
         if not vips:
             wording.fail("no VIP is set up here by pointsman; name it: pointsman doctor VIP[:PORT]", USAGE)
-        found.append(lambda: doctor_realserver.examine(doctor_gather.real_server(list(vips), vips)))
+        found.append(lambda: real_server_rules.examine(read_facts.real_server(list(vips), vips)))
     if not found:
         wording.fail(
             "no director runs here and no VIP is set up here. On a real server name the VIP: "
@@ -121,12 +124,12 @@ def _examinations(vips: Vips, role: str) -> list[Examination]:
 
 
 def _own_facts() -> PeerFacts:
-    facts = doctor_gather.director(probing=False)
-    return doctor_peer.of_director(facts, __version__, time.time())
+    facts = read_facts.director(probing=False)
+    return peer_rules.of_director(facts, __version__, time.time())
 
 
 def _compared(peer: PeerFacts) -> Diagnosis:
-    return doctor_peer.compare(_own_facts(), peer)
+    return peer_rules.compare(_own_facts(), peer)
 
 
 def _words(peer: str) -> list[str]:

@@ -8,8 +8,8 @@ import ipaddress
 import click
 
 from pointsman.cli.wording import fail
-from pointsman.daemon.probes import http
-from pointsman.daemon.probes.probe import ProbeFailedError, ProbeUnableError
+from pointsman.daemon.checker.probes import http
+from pointsman.daemon.checker.probes.probe import ProbeFailedError, ProbeUnableError
 from pointsman.model.checks import HttpCheck, HttpVersion, Url
 
 VERSIONS = {"1.0": HttpVersion.V1_0, "1.0c": HttpVersion.V1_0C, "1.1": HttpVersion.V1_1}

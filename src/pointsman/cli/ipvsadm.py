@@ -14,8 +14,8 @@ from typing import TextIO, TypeVar
 import click
 import msgspec
 
-from pointsman.daemon.client import ControlError, DirectorNotRunning, ProtocolError, request
-from pointsman.daemon.messages import (
+from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolError, request
+from pointsman.control.messages import (
     ApplyReply,
     ApplyRequest,
     ErrorReply,
@@ -24,8 +24,8 @@ from pointsman.daemon.messages import (
     TableReply,
     TableRequest,
 )
-from pointsman.daemon.paths import control_socket, pin_directory
-from pointsman.daemon.pinned import pinned_plane, read_table
+from pointsman.control.paths import control_socket, pin_directory
+from pointsman.control.pinned import pinned_plane, read_table
 from pointsman.lvs.ipvsadm import listing
 from pointsman.lvs.ipvsadm.arguments import parse
 from pointsman.lvs.ipvsadm.commands import (

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from pointsman.cli.lab_faults import FAILED, break_lab, list_faults, mend, reported
 from pointsman.cli.wording import fail
-from pointsman.insight import hoptable
-from pointsman.lab import verdicts
 from pointsman.lab.demo import CHAPTERS, tell
 from pointsman.lab.errors import LabError
+from pointsman.lab.faults import check_timing
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, checked_prefix, none_running, running
 from pointsman.lab.node import Node, environment
+from pointsman.trace import hop_table
 
 _console = Console(highlight=False, emoji=False)
 
@@ -147,7 +147,7 @@ def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
     Exit code 0: every expectation held; 1: one did not.
     """
     with reported():
-        console = hoptable.wide_console()
+        console = hop_table.wide_console()
         if not tell(console, [topology] if topology else list(CHAPTERS), xdp_mode, prefix):
             sys.exit(FAILED)
 
@@ -161,9 +161,9 @@ def show_verdicts(prefix: str, xdp_mode: str) -> None:
     Exit code 0: each said what it should; 1: one did not.
     """
     with reported(), Lab("ha-pair", prefix=prefix, xdp_mode=xdp_mode) as made:
-        verdicts.configure(made)
-        findings = list(verdicts.run(made))
-        click.echo(verdicts.table(findings))
+        check_timing.configure(made)
+        findings = list(check_timing.run(made))
+        click.echo(check_timing.table(findings))
         if not all(finding.right for finding in findings):
             sys.exit(FAILED)
 

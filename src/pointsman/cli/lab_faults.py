@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from pointsman.cli.wording import fail
-from pointsman.insight import hoptable
-from pointsman.lab import faultrun, interrupts
+from pointsman.lab import interrupts
 from pointsman.lab.errors import LabError
-from pointsman.lab.fault import Fault
-from pointsman.lab.faultrun import Outcome
-from pointsman.lab.faults import FAULTS, named
+from pointsman.lab.faults import runner as fault_runner
+from pointsman.lab.faults.cluster import FAULTS, named
+from pointsman.lab.faults.fault import Fault
+from pointsman.lab.faults.runner import Outcome
 from pointsman.lab.lab import TOPOLOGIES, XDP_MODES, Lab, running
+from pointsman.trace import hop_table
 
 FAILED, INTERRUPTED = 1, 130
 _SHOWN = 100
@@ -39,11 +40,11 @@ def break_lab(prefix: str, fault: str) -> None:
     with reported():
         chosen = named(fault)
         made = _lab_for(prefix, chosen)
-        faultrun.break_(made, chosen)
+        fault_runner.break_(made, chosen)
         click.echo(f"{chosen.node}: {chosen.text}")
         for command in chosen.commands:
-            click.echo(_one_line(*faultrun.typed(made, chosen.node, command)))
-        click.echo(f"next: {faultrun.question(made, chosen)}")
+            click.echo(_one_line(*fault_runner.typed(made, chosen.node, command)))
+        click.echo(f"next: {fault_runner.question(made, chosen)}")
         click.echo(f"back: {made.command} mend {chosen.name}")
 
 
@@ -63,9 +64,9 @@ def mend(prefix: str, fault: str | None) -> None:
         if fault:
             chosen = [(_lab_for(prefix, named(fault)), named(fault))]
         else:
-            chosen = [(made, item) for made in running(prefix) for item in faultrun.broken(made)]
+            chosen = [(made, item) for made in running(prefix) for item in fault_runner.broken(made)]
         for made, item in chosen:
-            faultrun.mend(made, item)
+            fault_runner.mend(made, item)
             click.echo(f"{item.name}: taken back")
         if not chosen:
             click.echo("nothing is broken")
@@ -108,11 +109,11 @@ def list_faults(
                     f"{'✓' if outcome.ok else '✗'} {outcome.fault} ({outcome.seconds:.1f} s)", err=True
                 )
 
-        outcomes = faultrun.run_all(chosen, prefix, xdp_mode, tell, traced=True)
+        outcomes = fault_runner.run_all(chosen, prefix, xdp_mode, tell, traced=True)
         if as_json:
             click.echo(msgspec.json.format(msgspec.json.encode(outcomes)).decode())
         else:
-            hoptable.wide_console().print(_table(outcomes))
+            hop_table.wide_console().print(_table(outcomes))
         sys.exit(0 if all(outcome.ok for outcome in outcomes) else FAILED)
 
 
@@ -124,7 +125,7 @@ def _examine_healthy(prefix: str, runs: int, xdp_mode: str, as_json: bool) -> No
             click.echo(f"✗ run {number}: {text}", err=True)
 
     with reported():
-        found = [faultrun.false_alarms(name, runs, prefix, xdp_mode, tell) for name in TOPOLOGIES]
+        found = [fault_runner.false_alarms(name, runs, prefix, xdp_mode, tell) for name in TOPOLOGIES]
         if as_json:
             click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
         else:

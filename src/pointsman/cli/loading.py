@@ -17,8 +17,8 @@ from pathlib import Path
 
 import click
 
-from pointsman.conf.check_programs import Program, check_programs
-from pointsman.conf.emptiness import warn_if_empty
+from pointsman.conf.check.empty_config import warn_if_empty
+from pointsman.conf.check.programs import Program, check_programs
 from pointsman.conf.load import Loaded, MoreChecks, load
 from pointsman.conf.problems import ConfError, Findings, Problem, Severity
 from pointsman.model.config import Config

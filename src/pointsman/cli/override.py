@@ -8,9 +8,9 @@ import click
 
 from pointsman.cli.wording import fail
 from pointsman.conf.values import BadValueError, parse_address, parse_port
-from pointsman.daemon.client import ControlError, ProtocolError, request
-from pointsman.daemon.messages import ErrorReply, OverrideReply, OverrideRequest
-from pointsman.daemon.paths import control_socket
+from pointsman.control.client import ControlError, ProtocolError, request
+from pointsman.control.messages import ErrorReply, OverrideReply, OverrideRequest
+from pointsman.control.paths import control_socket
 from pointsman.model.address import Address
 from pointsman.model.override import Override
 

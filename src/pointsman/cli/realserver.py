@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from pointsman.cli.wording import fail
-from pointsman.daemon.paths import run_directory
+from pointsman.control.paths import run_directory
 from pointsman.model.address import Address
 from pointsman.model.service import Forwarding
 from pointsman.realserver import host, nft, persist, plan, setup, state, status, sysctl, unit

@@ -11,8 +11,8 @@ import click
 from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summary
 from pointsman.cli.wording import complain
 from pointsman.conf.problems import ConfError, Severity
-from pointsman.daemon.client import ControlError, ProtocolError, request
-from pointsman.daemon.messages import (
+from pointsman.control.client import ControlError, ProtocolError, request
+from pointsman.control.messages import (
     ErrorReply,
     ReloadRefused,
     ReloadReply,
@@ -20,7 +20,7 @@ from pointsman.daemon.messages import (
     StatusReply,
     StatusRequest,
 )
-from pointsman.daemon.paths import control_socket
+from pointsman.control.paths import control_socket
 
 EXIT_NOT_TAKEN = 1
 """No director runs here, or it cannot take the configuration."""

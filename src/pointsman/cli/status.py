@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from pointsman.cli.wording import complain, fail, said
-from pointsman.daemon.client import ControlError, DirectorNotRunning, ProtocolError, request
-from pointsman.daemon.messages import ErrorReply, StatusReply, StatusRequest, TableRequest
-from pointsman.daemon.paths import control_socket, pin_directory
-from pointsman.daemon.pinned import pinned_plane, read_table
+from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolError, request
+from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, TableRequest
+from pointsman.control.paths import control_socket, pin_directory
+from pointsman.control.pinned import pinned_plane, read_table
 from pointsman.dataplane.xdp.pins import map_directories
 
 LOST = {

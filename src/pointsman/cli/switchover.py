@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from pointsman.cli.wording import complain, fail
-from pointsman.daemon.client import ControlError, ProtocolError, request
-from pointsman.daemon.messages import ErrorReply, StatusReply, StatusRequest, SwitchoverRequest
-from pointsman.daemon.paths import control_socket
+from pointsman.control.client import ControlError, ProtocolError, request
+from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, SwitchoverRequest
+from pointsman.control.paths import control_socket
 
 _PATIENCE = 6.0
 """Seconds; VRRP gives up waiting for another router after three."""

@@ -18,17 +18,18 @@ import click
 import msgspec
 
 from pointsman.cli.wording import fail, said
-from pointsman.insight import hoptable, hostreport, pcapng
-from pointsman.insight.frames import TCP, UDP
-from pointsman.insight.hostgroup import SAW, WAITING, GroupError, gather
-from pointsman.insight.hostreport import HostReport
-from pointsman.insight.livetrace import watch
 from pointsman.lab.errors import LabError
-from pointsman.lab.faultrun import broken, question
+from pointsman.lab.faults.runner import broken, question
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running
 from pointsman.lab.tracing import Traced
 from pointsman.lab.tracing import trace as trace_lab
 from pointsman.model.address import Address, bracketed
+from pointsman.trace import hop_table, pcapng
+from pointsman.trace import report as host_report
+from pointsman.trace.frames import TCP, UDP
+from pointsman.trace.live import watch
+from pointsman.trace.multi_host import SAW, WAITING, GroupError, gather
+from pointsman.trace.report import HostReport
 
 FAILED = 1
 NOTHING_CAME = "nothing came"
@@ -161,8 +162,8 @@ def _tell(traced: Traced, pcap: Path | None, as_json: bool) -> bool:
             document["report"] = msgspec.to_builtins(traced.report)
         click.echo(json.dumps(document, indent=2))
         return traced.trace.ok
-    console = hoptable.wide_console()
-    hoptable.show(traced.trace, traced.hosts, console)
+    console = hop_table.wide_console()
+    hop_table.show(traced.trace, traced.hosts, console)
     for text in (f"the client got: {traced.outcome}" if traced.outcome else "", traced.remark):
         if text and traced.outcome != NOTHING_CAME:
             console.print(f"  {text}", markup=False)
@@ -193,7 +194,7 @@ def _host(wanted: Wanted, until_eof: bool) -> Traced:
     )
     came = report.sightings or report.decisions or report.drops
     return Traced(
-        hostreport.alone(report),
+        host_report.alone(report),
         "" if came else NOTHING_CAME,
         report.sightings,
         report.remark,
@@ -224,13 +225,13 @@ def _merged(wanted: Wanted, files: tuple[str, ...]) -> Traced:
             raise LabError(f"{path} is not what `pointsman trace --here --json` writes: {error}") from error
         if (report.vip, report.port) != (str(wanted.vip), wanted.port):
             raise LabError(f"{path} is about {report.vip}, port {report.port}")
-        reports.append(hostreport.renamed(report, name) if name else report)
+        reports.append(host_report.renamed(report, name) if name else report)
     return _together(reports)
 
 
 def _together(reports: list[HostReport]) -> Traced:
     try:
-        merged = hostreport.merge(reports)
+        merged = host_report.merge(reports)
     except ValueError as error:
         raise LabError(f"{error}; name them: NAME=FILE") from error
     came = any(report.sightings or report.decisions or report.drops for report in reports)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from pointsman.conf.build import build
-from pointsman.conf.build_auth import KeyFiles
-from pointsman.conf.check import check
+from pointsman.conf.build.auth import KeyFiles
+from pointsman.conf.build.config import build
+from pointsman.conf.check.semantics import check
 from pointsman.conf.problems import ConfError, Findings, Problem, TooManyProblemsError
-from pointsman.conf.reading import Reading
-from pointsman.conf.source import Reader, Sources, TextReader
-from pointsman.conf.tree import tree
+from pointsman.conf.text.reading import Reading
+from pointsman.conf.text.source import Reader, Sources, TextReader
+from pointsman.conf.text.tree import tree
 from pointsman.model.config import Config
 
 

@@ -11,7 +11,7 @@ import msgspec
 from pointsman.model.location import Location
 
 if TYPE_CHECKING:
-    from pointsman.conf.source import Sources
+    from pointsman.conf.text.source import Sources
 
 MAX_PROBLEMS = 500
 """After so many errors reading stops, after so many warnings and notes the others are only counted."""

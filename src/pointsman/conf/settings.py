@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeVar, cast
 from pointsman.conf.keywords import Keyword, Status
 from pointsman.conf.problems import Findings
 from pointsman.conf.table import TABLE, closest, homes
-from pointsman.conf.tokens import Word
-from pointsman.conf.tree import Node
+from pointsman.conf.text.tokens import Word
+from pointsman.conf.text.tree import Node
 from pointsman.conf.values import Anything, BadValueError, Choice
 from pointsman.conf.values_lvs import Method
 from pointsman.model.address import Address

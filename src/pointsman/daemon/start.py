@@ -14,16 +14,20 @@ from functools import partial
 
 import msgspec
 
-from pointsman.daemon import bfd, checker, director, health_programs, vrrp, vrrp_scripts
-from pointsman.daemon.generations import Generations, fifos_of_servers
-from pointsman.daemon.paths import forget_predecessors, pin_directory, run_directory
+from pointsman.control.paths import forget_predecessors, pin_directory, run_directory
+from pointsman.daemon.bfd import process as bfd
+from pointsman.daemon.checker import process as checker
+from pointsman.daemon.config_history import Generations, fifos_of_servers
+from pointsman.daemon.director import process as director
+from pointsman.daemon.director.reload import CannotReloadError
 from pointsman.daemon.privileges import (
     Capability,
     become_nobody,
     effective_capabilities,
     keep_only,
 )
-from pointsman.daemon.reloader import CannotReloadError
+from pointsman.daemon.scripts import health as health_programs
+from pointsman.daemon.scripts import process as vrrp_scripts
 from pointsman.daemon.supervisor import (
     EXIT_ENVIRONMENT,
     EXIT_OK,
@@ -33,9 +37,10 @@ from pointsman.daemon.supervisor import (
     release_lock,
     take_lock,
 )
+from pointsman.daemon.vrrp import process as vrrp
 from pointsman.dataplane.xdp.pins import ensure_bpf_file_system
 from pointsman.dataplane.xdp.plane import XdpDataPlane
-from pointsman.health import kinds
+from pointsman.health import check_types
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
 from pointsman.model.vrrp import wants_helper
@@ -261,7 +266,7 @@ def _become_checker(virtual_servers: Iterable[VirtualServer]) -> None:
 def has_checks(config: Config) -> bool:
     """Whether any real server is to be checked by the checker."""
     members = (member for virtual in config.virtual_servers for member in virtual.members)
-    return any(not kinds.runs_programs(check) for member in members for check in member.checks)
+    return any(not check_types.runs_programs(check) for member in members for check in member.checks)
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

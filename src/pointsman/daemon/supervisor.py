@@ -21,10 +21,10 @@ from pathlib import Path
 
 import msgspec
 
+from pointsman.control.messages import NewConfiguration, decode_order
 from pointsman.daemon import privileges
-from pointsman.daemon.generations import Generations, receive
-from pointsman.daemon.messages import NewConfiguration, decode_order
-from pointsman.daemon.notify import notify, watchdog_interval
+from pointsman.daemon.config_history import Generations, receive
+from pointsman.daemon.systemd import notify, watchdog_interval
 
 log = logging.getLogger("supervisor")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pointsman.health import kinds
+from pointsman.health import check_types
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.naming import server_name, virtual_name
@@ -58,7 +58,7 @@ def check_alert(
     if not (member.smtp_alert and virtual.leads) or up is (presumed if was_up is None else was_up):
         return None
     names = f"Realserver {server_name(service, server)} of virtual server {virtual_name(virtual)}"
-    words = kinds.words(member.checks[check])
+    words = check_types.words(member.checks[check])
     return Alert(
         f"[{config.router_id}] {names} - {'UP' if up else 'DOWN'}",
         _body(words.mail_up if up else words.mail_down, reason),

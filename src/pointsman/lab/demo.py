@@ -9,14 +9,14 @@ from functools import partial
 
 from rich.console import Console
 
-from pointsman.daemon import paths
-from pointsman.daemon.client import ControlError, request
-from pointsman.daemon.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
-from pointsman.insight import hoptable
+from pointsman.control import paths
+from pointsman.control.client import ControlError, request
+from pointsman.control.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
 from pointsman.lab import arp, dual_homed, ha_pair, mailsink, namespace, processes, tracing, traffic, waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, Lab
-from pointsman.lab.story import Story
+from pointsman.lab.scripted_demo import Story
+from pointsman.trace import hop_table
 
 VIP = ha_pair.VIP
 REMOVAL_SECONDS = 25.0
@@ -268,7 +268,7 @@ def _dual_homed(story: Story, lab: Lab) -> None:
         story.expect(page == "server", "the page came from the server behind br_lvs")
         story.command("client", f"pointsman trace {service}")
         traced = tracing.trace(lab, dual_homed.VIP, dual_homed.PORT)
-        hoptable.show(traced.trace, lab.topology.hosts_by_mac(), story.console)
+        hop_table.show(traced.trace, lab.topology.hosts_by_mac(), story.console)
         story.expect(traced.trace.ok, "direct routing, as in the document's six lines of tcpdump")
 
 

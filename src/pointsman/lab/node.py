@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from pointsman.daemon import paths
+from pointsman.control import paths
 from pointsman.lab import namespace, network, processes
 from pointsman.lab.errors import LabError
 from pointsman.lab.topology import NodeSpec

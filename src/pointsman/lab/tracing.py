@@ -11,21 +11,22 @@ from collections.abc import Iterator
 
 import msgspec
 
-from pointsman.daemon.client import ControlError, ProtocolError, request
-from pointsman.daemon.messages import TableReply, TableRequest
-from pointsman.insight import doctor_probe, drops, hosthops
-from pointsman.insight.capture import CapturePoint, capture
-from pointsman.insight.decisions import decided
-from pointsman.insight.doctor_facts import joined
-from pointsman.insight.frames import TCP, UDP
-from pointsman.insight.hops import DIRECTOR, REAL_SERVER, Decision, Drop, Finding, Sighting, Trace
-from pointsman.insight.hostreport import HostReport
-from pointsman.insight.verdict import analyse
+from pointsman.control.client import ControlError, ProtocolError, request
+from pointsman.control.messages import TableReply, TableRequest
+from pointsman.doctor.facts import joined
+from pointsman.doctor.gather import probe as wire_probe
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
 from pointsman.lab.topology import Role
 from pointsman.model.address import Address, bracketed, resolution
+from pointsman.trace import drops, host_verdict
+from pointsman.trace.capture import CapturePoint, capture
+from pointsman.trace.connection import DIRECTOR, REAL_SERVER, Decision, Drop, Finding, Sighting, Trace
+from pointsman.trace.decisions import decided
+from pointsman.trace.frames import TCP, UDP
+from pointsman.trace.report import HostReport
+from pointsman.trace.verdict import analyse
 
 _PAGE = "GET / HTTP/1.0\r\nHost: {}\r\n\r\n"
 _NOBODY = bytes.fromhex("02000000beef")
@@ -149,7 +150,7 @@ def _with_counts(found: Trace, before: dict[str, dict[str, int]], after: dict[st
     kept = [
         hop.place.host for hop in found.request[-1:] if hop.place.role == DIRECTOR and not hop.place.sends
     ]
-    reasons = hosthops.DROPPED | ({} if found.decisions else hosthops.UNDECIDED)
+    reasons = host_verdict.DROPPED | ({} if found.decisions else host_verdict.UNDECIDED)
     more = [
         Finding(False, f"the data plane of {name} counted {reason} {times} times meanwhile: {text}")
         for name in kept
@@ -169,7 +170,7 @@ def _with_rivals(found: Trace, lab: Lab, vip: Address) -> Trace:
         return found
     sender = found.request[arrival - 1].place
     with lab.node(sender.host).entered():
-        macs = doctor_probe.who_has([(sender.interface, vip)], {vip}, disguise=_NOBODY).macs(vip)
+        macs = wire_probe.who_has([(sender.interface, vip)], {vip}, disguise=_NOBODY).macs(vip)
     if len(macs) == 1:
         return found
     names = lab.topology.hosts_by_mac()

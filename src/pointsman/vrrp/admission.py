@@ -10,7 +10,7 @@ import msgspec
 from pointsman.model.address import Address
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, PassAuthentication, VrrpInstance
 from pointsman.vrrp.ah import AH_PROTOCOL, AuthenticationError, Wrapper
-from pointsman.vrrp.signing import TRAILER_SIZE, ReplayError, SignatureError, Signer, Verifier
+from pointsman.vrrp.hmac_auth import TRAILER_SIZE, ReplayError, SignatureError, Signer, Verifier
 from pointsman.vrrp.wire import (
     AH,
     MAX_ADDRESSES,

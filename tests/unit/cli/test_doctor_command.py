@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from pointsman.cli import doctor
-from pointsman.insight.doctor import fault
+from pointsman.doctor.finding import fault
 
 COMMAND = "pointsman ipvsadm -e -t 192.168.100.9:80 -r 192.168.100.20:80 -g -w 1 && ip link set ens224 arp on"
 

@@ -12,8 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pointsman.cli.main import main
-from pointsman.daemon.control import ControlServer
-from pointsman.daemon.messages import (
+from pointsman.control.messages import (
     ApplyReply,
     ApplyRequest,
     ErrorReply,
@@ -22,6 +21,7 @@ from pointsman.daemon.messages import (
     TableReply,
     TableRequest,
 )
+from pointsman.control.server import ControlServer
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable, Transport, VirtualService
 from pointsman.model.traffic import Connection

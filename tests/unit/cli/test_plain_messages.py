@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from pointsman.cli import doctor, lab_faults, override, status, trace
 from pointsman.cli.main import VERBS, main
 from pointsman.cli.wording import said
-from pointsman.daemon import paths
-from pointsman.daemon.messages import OverrideReply, OverrideRequest
-from pointsman.insight.doctor_peer import PeerFacts
+from pointsman.control import paths
+from pointsman.control.messages import OverrideReply, OverrideRequest
+from pointsman.doctor.rules.peer import PeerFacts
 from pointsman.model.tunables import TUNABLES
 
 LAB = [

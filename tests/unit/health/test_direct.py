@@ -15,8 +15,8 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from pointsman.health import segments
-from pointsman.health.exchange import Exchange, Phase
 from pointsman.health.segments import Ends, Segment
+from pointsman.health.tcp_client import Exchange, Phase
 
 OURS, THEIRS, OTHER = (bytes.fromhex(f"02000000000{last}") for last in "123")
 ENDS = Ends(

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from pointsman.health import kinds, tcp
+from pointsman.health import check_types, tcp
 from pointsman.model.checks import TcpCheck
 from pointsman.model.location import Location
 
@@ -40,13 +40,13 @@ def test_ipv6_targets_are_bracketed() -> None:
 
 
 def test_several_attempts_are_counted() -> None:
-    assert kinds.repeated("refused", 1) == "refused"
-    assert kinds.repeated("refused", 5) == "5 of 5 failed: refused"
+    assert check_types.repeated("refused", 1) == "refused"
+    assert check_types.repeated("refused", 5) == "5 of 5 failed: refused"
 
 
 def test_equal_checks_at_different_places_are_one_probe() -> None:
     here = TcpCheck(connect_address=CHECK.connect_address, connect_port=80, location=Location("a", 1, 1))
     there = TcpCheck(connect_address=CHECK.connect_address, connect_port=80, location=Location("a", 9, 1))
     assert here != there
-    assert kinds.sharable(here) == kinds.sharable(there)
-    assert kinds.sharable(here) != kinds.sharable(CHECK)
+    assert check_types.sharable(here) == check_types.sharable(there)
+    assert check_types.sharable(here) != check_types.sharable(CHECK)

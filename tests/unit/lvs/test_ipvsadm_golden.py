@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from pointsman.cli.ipvsadm import Session, SystemNames
-from pointsman.daemon.messages import (
+from pointsman.control.messages import (
     ApplyReply,
     ApplyRequest,
     ErrorReply,

@@ -14,7 +14,7 @@ from pointsman.model.address import Address
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance
 from pointsman.vrrp.admission import Drop, Guard, Verdict, admit, own_advert
 from pointsman.vrrp.ah import AuthenticationError, Wrapper
-from pointsman.vrrp.signing import MOST_SENDERS, Signer
+from pointsman.vrrp.hmac_auth import MOST_SENDERS, Signer
 from pointsman.vrrp.wire import GROUP, GROUP6, Datagram, decode_ipv4, encode
 
 MULTICAST = bytes.fromhex(

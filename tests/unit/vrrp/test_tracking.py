@@ -6,7 +6,7 @@ import pytest
 
 from pointsman.model.tracking import Tracked, TrackKind
 from pointsman.model.vrrp import VrrpInstance
-from pointsman.vrrp.rising import RiseAndFall
+from pointsman.vrrp.rise_fall import RiseAndFall
 from pointsman.vrrp.tracking import Judgement, judge
 
 SCRIPT, FILE, INTERFACE = TrackKind.SCRIPT, TrackKind.FILE, TrackKind.INTERFACE

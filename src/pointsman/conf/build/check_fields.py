@@ -1,0 +1,118 @@
+"""What checkers have in common: where they belong, their times, how they connect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from pointsman.conf.build.groups import Groups
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, inherited
+from pointsman.model.bfd import BfdSession
+from pointsman.model.checks import ClientCertificate
+from pointsman.model.service import ServerKey, ServiceKey
+from pointsman.model.tracking import TrackFile
+
+T = TypeVar("T")
+
+
+class Tls(NamedTuple):
+    """The SSL block."""
+
+    shown: ClientCertificate | None = None
+    authority: str = ""
+    """File with the certificates to trust; empty: those of the system."""
+
+
+class Named(NamedTuple):
+    """What virtual servers refer to by name."""
+
+    files: Mapping[str, TrackFile]
+    sessions: Mapping[str, BfdSession]
+    groups: Groups
+    marks: Iterator[int] | None = None
+    """Firewall marks for groups that are one service each (nftables_ipvs)."""
+    tls: Tls = Tls()
+
+
+class Surroundings(NamedTuple):
+    """What a checker needs to know of the real server it belongs to."""
+
+    virtual: ServiceKey
+    key: ServerKey
+    weight: int
+    member: Settings
+    service: Settings
+    globals: Settings
+    named: Named
+
+
+def alpha(own: Settings) -> bool | None:
+    """The checker's own word, if it has one."""
+    return own.get("alpha", bool)
+
+
+def either(value: T | None, default: T) -> T:
+    """The value, or the default where nobody has given one."""
+    return default if value is None else value
+
+
+def timing(
+    own: Settings, place: Surroundings, *, retry: int = 1, before_retry: float | None = 1.0
+) -> dict[str, Any]:
+    """The fields that every check has; `retry` and `before_retry` (None: delay_loop) when nobody says."""
+    blocks = (own, place.member, place.service)
+    delay_loop = either(inherited("delay_loop", float, *blocks), 60.0)
+    return {
+        "delay_loop": delay_loop,
+        "delay_before_retry": either(
+            inherited("delay_before_retry", float, *blocks), either(before_retry, delay_loop)
+        ),
+        "retry": either(_retry(*blocks), retry),
+        "rise": either(inherited("rise", int, *blocks), 1),
+        "warmup": either(inherited("warmup", float, *blocks), delay_loop),
+        "log_all_failures": either(
+            inherited("log_all_failures", bool, own, place.member),
+            place.globals.get("checker_log_all_failures", bool) or False,
+        ),
+    }
+
+
+def _retry(*blocks: Settings) -> int | None:
+    """Repetitions, as the innermost block says; `fall` counts the first attempt, too, and wins over retry."""
+    for block in blocks:
+        fall = block.get("fall", int)
+        if fall is not None:
+            return fall - 1
+        if block.has("retry"):
+            return block.get("retry", int)
+    return None
+
+
+def connection(
+    setting: Setting, own: Settings, place: Surroundings, findings: Findings, *, port: bool = True
+) -> dict[str, Any]:
+    """The fields of a check that connects; `port`: whether it needs one."""
+    blocks = (own, place.member, place.service)
+    address, written = own.address("connect_ip"), own.get("connect_port", int)
+    if port and written is None and not place.key.port:
+        keyword = setting.node.keyword
+        text = "the service has no port, so the check needs one"
+        findings.error(keyword.location, text, "add connect_port", keyword.width)
+    return {
+        "connect_address": either(address, place.key.address),
+        "connect_port": either(written, place.key.port),
+        "bind_address": own.address("bindto"),
+        "bind_port": own.get("bind_port", int) or 0,
+        "bind_interface": own.get("bind_if", str) or "",
+        "fwmark": own.get("fwmark", int) or 0,
+        "connect_timeout": either(inherited("connect_timeout", float, *blocks), 5.0),
+        "location": setting.location,
+    }
+
+
+def header_value(setting: Setting | None, findings: Findings) -> None:
+    """Finds what would break a line of a protocol."""
+    if setting is not None and any(sign < " " or sign == "\x7f" for sign in str(setting.value)):
+        word = setting.node.values[0]
+        findings.error(word.location, "a header cannot hold control characters", "remove them", word.width)

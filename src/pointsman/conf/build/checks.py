@@ -1,0 +1,245 @@
+"""Checkers of a real server as model types; values are inherited virtual_server -> real_server -> checker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import msgspec
+
+from pointsman.conf.build.check_fields import Surroundings, alpha, connection, either, header_value, timing
+from pointsman.conf.build.tracking import command
+from pointsman.conf.build.urls import http_check, urls_of
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, inherited, read_block, unknown_name
+from pointsman.model.checks import (
+    BfdCheck,
+    DirectCheck,
+    DnsCheck,
+    FileCheck,
+    HttpVersion,
+    MiscCheck,
+    PingCheck,
+    SmtpCheck,
+    TcpCheck,
+    UdpCheck,
+)
+from pointsman.model.health import AnyCheck
+from pointsman.model.service import Transport
+from pointsman.model.tracking import Command, TrackFile
+
+
+def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool | None]]:
+    """The checks of a real server, each with its own `alpha` if it has one, by keyword and in their order."""
+    found: list[tuple[AnyCheck, bool | None]] = []
+    for setting in place.member.all("TCP_CHECK"):
+        own = read_block(setting.block, "TCP_CHECK", findings)
+        common = timing(own, place, retry=_old_retry(own, findings))
+        found.append((TcpCheck(**connection(setting, own, place, findings), **common), alpha(own)))
+    for word in ("HTTP_GET", "SSL_GET"):
+        for setting in place.member.all(word):
+            own = read_block(setting.block, word, findings)
+            found.append((http_check(setting, own, place, findings), alpha(own)))
+    for word, build in _BUILDERS.items():
+        for setting in place.member.all(word):
+            own = read_block(setting.block, word, findings)
+            found.append((build(setting, own, place, findings), alpha(own)))
+    for setting in place.member.all("SMTP_CHECK"):
+        own = read_block(setting.block, "SMTP_CHECK", findings)
+        found += [(check, alpha(own)) for check in _smtp_checks(setting, own, place, findings)]
+    return found
+
+
+def _old_retry(own: Settings, findings: Findings) -> int:
+    """What nb_get_retry says in a TCP_CHECK, which is nothing to keepalived; a retry beside it wins."""
+    old = own.last("nb_get_retry")
+    if old is None:
+        return 1
+    findings.warning(
+        old.location,
+        "keepalived 2.x does not know nb_get_retry in TCP_CHECK and ignores it; here it counts as retry",
+        "write retry",
+        len("nb_get_retry"),
+    )
+    if not own.has("retry"):
+        own.add("retry", old)
+    return cast(int, old.value)
+
+
+def _smtp_checks(
+    setting: Setting, own: Settings, place: Surroundings, findings: Findings
+) -> Iterator[SmtpCheck]:
+    """One check, or one for each `host` block."""
+    name = own.get("helo_name", str) or "smtpchecker.keepalived.org"
+    header_value(own.last("helo_name"), findings)
+    hosts = [read_block(host.block, "host", findings) for host in own.all("host")]
+    for host in hosts or [own]:
+        where = connection(setting, host, place, findings)
+        if not host.has("connect_timeout"):
+            where["connect_timeout"] = either(
+                inherited("connect_timeout", float, own, place.member, place.service), 5.0
+            )
+        yield SmtpCheck(helo_name=name, **where, **timing(own, place))
+
+
+def _dns_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DnsCheck:
+    from pointsman.health import dns  # takes longer to import than all that is imported above
+
+    name = own.get("name", str) or "."
+    if not dns.valid_name(name):
+        word = cast(Setting, own.last("name")).node.values[0]
+        findings.error(word.location, f"name {name} is no domain name", width=word.width)
+    return DnsCheck(
+        name=name,
+        record=own.get("type", str) or "SOA",
+        **connection(setting, own, place, findings),
+        **timing(own, place, retry=3, before_retry=None),
+    )
+
+
+def _udp_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> UdpCheck:
+    payload = own.get("payload", tuple)
+    reply, mask = own.get("require_reply", tuple) or (b"", b"")
+    shortest = own.get("min_reply_length", int) or 0
+    longest = either(own.get("max_reply_length", int), 255)
+    if shortest > longest:
+        word = cast(Setting, own.last("min_reply_length")).node.keyword
+        text = f"min_reply_length {shortest} is above max_reply_length {longest}: the check always fails"
+        findings.error(word.location, text, "lower it, or raise the other", word.width)
+    return UdpCheck(
+        payload=None if payload is None else payload[0],
+        require_reply=own.has("require_reply"),
+        reply=reply,
+        reply_mask=mask,
+        min_reply_length=shortest,
+        max_reply_length=longest,
+        **connection(setting, own, place, findings),
+        **timing(own, place),
+    )
+
+
+def _ping_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> PingCheck:
+    return PingCheck(**connection(setting, own, place, findings, port=False), **timing(own, place))
+
+
+def _misc_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> MiscCheck:
+    path, user = own.last("misc_path"), cast("tuple[str, ...]", own.get("user", tuple) or ())
+    if path is None:
+        keyword = setting.node.keyword
+        findings.error(
+            keyword.location, "MISC_CHECK without misc_path checks nothing", "add misc_path", keyword.width
+        )
+    made = command(path, findings) or Command(("/",))
+    times = timing(own, place, retry=0)
+    return MiscCheck(
+        command=owned(Command(made.words, *(user[:2] or (made.user, made.group))), place.globals),
+        secure=place.globals.has("enable_script_security"),
+        timeout=either(own.get("misc_timeout", float), times["delay_loop"]),
+        dynamic=own.has("misc_dynamic"),
+        weight=place.weight,
+        location=setting.location,
+        **times,
+    )
+
+
+def owned(made: Command, globals_: Settings) -> Command:
+    """The command with the user of all scripts (script_user) when it names none."""
+    user = cast("tuple[str, ...]", globals_.get("script_user", tuple) or ())
+    return made if made.user or not user else Command(made.words, *user[:2])
+
+
+_FILE_SPACING = 0.2
+"""Seconds between two looks at a file."""
+
+
+def _file_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> FileCheck:
+    keyword, written = setting.node.keyword, own.last("track_file")
+    if written is None:
+        findings.error(
+            keyword.location, "FILE_CHECK without track_file checks nothing", "add track_file", keyword.width
+        )
+    file = place.named.files.get(str(written.value)) if written else None
+    if written is not None and file is None:
+        word = written.node.values[0]
+        unknown_name(word, f"there is no track_file {word.text}", place.named.files, findings)
+    file = file or TrackFile(name="", path="")
+    weight, reverse = _file_weight(own, file, findings)
+    return FileCheck(
+        file=msgspec.structs.replace(file, location=None),
+        weight=weight,
+        reverse=reverse,
+        delay_loop=_FILE_SPACING,
+        retry=0,
+        warmup=0.0,
+        location=setting.location,
+    )
+
+
+def _file_weight(own: Settings, file: TrackFile, findings: Findings) -> tuple[int, bool]:
+    """What the number is multiplied by, and whether with the other sign."""
+    setting = own.last("weight")
+    if setting is None:
+        return file.weight, file.reverse
+    number, *more = cast("tuple[str, ...]", setting.value) or ("",)
+    if (
+        not re.fullmatch(r"[+-]?[0-9]{1,10}", number)
+        or abs(int(number)) >= 2**31
+        or more[:1]
+        not in (
+            [],
+            ["reverse"],
+            ["noreverse"],
+        )
+    ):
+        text = "weight wants a number from -2147483647 to 2147483647, and perhaps reverse"
+        findings.error(setting.location, text, width=len("weight"))
+        return file.weight, file.reverse
+    return int(number), more[:1] == ["reverse"] if more else file.reverse
+
+
+def _bfd_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> BfdCheck:
+    keyword, written = setting.node.keyword, own.last("name")
+    session = place.named.sessions.get(str(written.value)) if written else None
+    if written is None:
+        text = "BFD_CHECK without name checks nothing"
+        findings.error(keyword.location, text, "add name BFD_INSTANCE", keyword.width)
+    elif session is None or not session.for_checker:
+        word = written.node.values[0]
+        text = f"bfd_instance {word.text} {'hears of VRRP alone (vrrp)' if session else 'is not there'}"
+        heard = [name for name, each in place.named.sessions.items() if each.for_checker]
+        unknown_name(word, text, heard, findings)
+    return BfdCheck(
+        session=str(written.value) if written else "",
+        delay_loop=0.0,
+        retry=0,
+        warmup=0.0,
+        location=setting.location,
+    )
+
+
+def _direct_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DirectCheck:
+    virtual = place.virtual
+    if virtual.transport is not Transport.TCP or virtual.address is None:
+        keyword = setting.node.keyword
+        text = "DR_CHECK shakes hands over TCP with the address of a service, and this one has none"
+        findings.error(keyword.location, text, "use another checker", keyword.width)
+    return DirectCheck(
+        virtual_address=virtual.address or place.key.address,
+        urls=urls_of(own, place, findings),
+        version=HttpVersion(own.get("http_protocol", str) or "1.0"),
+        **connection(setting, own, place, findings),
+        **timing(own, place),
+    )
+
+
+_Builder = Callable[[Setting, Settings, Surroundings, Findings], AnyCheck]
+_BUILDERS: dict[str, _Builder] = {
+    "DNS_CHECK": _dns_check,
+    "UDP_CHECK": _udp_check,
+    "PING_CHECK": _ping_check,
+    "MISC_CHECK": _misc_check,
+    "DR_CHECK": _direct_check,
+    "FILE_CHECK": _file_check,
+    "BFD_CHECK": _bfd_check,
+}

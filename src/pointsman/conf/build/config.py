@@ -1,0 +1,134 @@
+"""From the tree of a configuration to the model: global_defs, then instances, then virtual servers."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from pointsman.conf.build.auth import KeyFiles
+from pointsman.conf.build.bfd import sessions
+from pointsman.conf.build.check_fields import Named
+from pointsman.conf.build.fast_path.cache import Shapes
+from pointsman.conf.build.groups import groups
+from pointsman.conf.build.lvs import virtual_servers
+from pointsman.conf.build.rules import Preferences
+from pointsman.conf.build.static import static_settings, with_groups
+from pointsman.conf.build.tracking import notify_fifos, surroundings, trackers
+from pointsman.conf.build.urls import tls_of
+from pointsman.conf.build.vmac import Names
+from pointsman.conf.build.vrrp import instance
+from pointsman.conf.problems import Findings, TooManyProblemsError
+from pointsman.conf.settings import Setting, Settings, read_block
+from pointsman.conf.text.source import Chunk
+from pointsman.conf.text.tree import Node, opened
+from pointsman.model.config import Config, Mail, MailTls
+from pointsman.model.health import VirtualServer
+from pointsman.model.operations import SetTimeouts
+
+MAX_SERVERS = 150_000
+"""Virtual servers, real servers and checks together; 10,000 services with four real servers are 90,000."""
+
+_SERVICE = len("virtual_server")
+_MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
+
+
+def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: KeyFiles) -> Config:
+    """The configuration; what could not be read is left out, and reported."""
+    top = read_block((node for node in nodes if isinstance(node, Node)), "", findings)
+    defaults = read_block(
+        [node for setting in top.all("global_defs") for node in setting.block], "global_defs", findings
+    )
+    heard = sessions(top.all("bfd_instance"), findings)
+    known = trackers(top, findings)._replace(sessions=heard)
+    names = Names(defaults)
+    preferences = Preferences()
+    static = static_settings(top, defaults, preferences, findings)
+    complete = tuple(
+        instance(setting, defaults, known, names, preferences, keys, findings)
+        for setting in top.all("vrrp_instance")
+    )
+    fifos = notify_fifos(defaults, findings)
+    shared, instances = surroundings(top, defaults, known, complete, fifos, findings)
+    named = Named(
+        known.files,
+        heard,
+        groups(top.all("virtual_server_group"), findings),
+        _marks(defaults),
+        tls_of(top.all("SSL"), findings),
+    )
+
+    def services(chunk: Chunk, told: Findings) -> list[VirtualServer]:
+        """What a block stands for, read the long way."""
+        setting = read_block(opened(chunk, told), "", told).last("virtual_server")
+        return list(_bounded(virtual_servers(setting, defaults, named, told), told)) if setting else []
+
+    shapes = Shapes(services, findings)
+    chunks = (node for node in nodes if isinstance(node, Chunk))
+    servers = _bounded((server for chunk in chunks for server in shapes.virtual_servers(chunk)), findings)
+    return Config(
+        router_id=defaults.get("router_id", str) or host_name,
+        mail=_mail(defaults, findings),
+        instances=instances,
+        static=with_groups(static, top, complete, findings),
+        vrrp=shared,
+        bfd=tuple(heard.values()),
+        server_fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("vrrp_")),
+        timeouts=defaults.get("lvs_timeouts", SetTimeouts) or SetTimeouts(),
+        virtual_servers=tuple(servers),
+    )
+
+
+def _bounded(servers: Iterable[VirtualServer], findings: Findings) -> Iterator[VirtualServer]:
+    """The same as long as memory lasts: a small text can stand for very many of them."""
+    count = 0
+    for server in servers:
+        count += 1 + sum([1 + len(member.checks) for member in server.members])
+        if count > MAX_SERVERS:
+            text = f"more than {MAX_SERVERS} virtual servers, real servers and checks, all together"
+            findings.error(server.location, text, "split it between several directors", _SERVICE)
+            raise TooManyProblemsError
+        yield server
+
+
+def _marks(defaults: Settings) -> Iterator[int] | None:
+    if not defaults.has("nftables_ipvs"):
+        return None
+    return itertools.count(defaults.get("nftables_ipvs_start_fwmark", int) or 1000)
+
+
+def _mail(defaults: Settings, findings: Findings) -> Mail:
+    server = defaults.last("smtp_server")
+    host, port = server.value if server and isinstance(server.value, tuple) else ("", None)
+    credentials = cast("tuple[str, ...]", defaults.get("smtp_auth", tuple) or ("", ""))
+    if len(credentials) != 2:
+        word = cast(Setting, defaults.last("smtp_auth")).node.keyword
+        findings.error(word.location, "smtp_auth wants USER PASSWORD", width=word.width)
+        credentials = ("", "")
+    stated = [setting for setting in (defaults.last("notification_email"), server) if setting]
+    return Mail(
+        recipients=tuple(_recipients(defaults.all("notification_email"), findings)),
+        sender=defaults.get("notification_email_from", str) or "",
+        server=host,
+        port=25 if port is None else port,
+        helo_name=defaults.get("smtp_helo_name", str) or "",
+        tls=MailTls(defaults.get("smtp_tls", str) or "none"),
+        tls_verify=defaults.get("smtp_tls_verify", bool) is not False,
+        tls_authority=defaults.get("smtp_tls_ca", str) or "",
+        user=credentials[0],
+        password=credentials[1],
+        timeout=float(defaults.get("smtp_connect_timeout", int) or 30),
+        location=stated[0].location if stated else None,
+    )
+
+
+def _recipients(settings: list[Setting], findings: Findings) -> dict[str, None]:
+    """All words of the block are addresses, several in a line too."""
+    found: dict[str, None] = {}
+    for word in (word for setting in settings for node in setting.block for word in node.words):
+        if not _MAIL_ADDRESS.fullmatch(word.text):
+            text = f"{word.text} is not a mail address"
+            findings.error(word.location, text, "write name@host", word.width)
+        found[word.text] = None
+    return found

@@ -1,0 +1,97 @@
+"""`encap` of a route or a next hop: ip-route(8)'s language, as far as keepalived reads it, and seg6."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from pointsman.conf.text.iproute_words import Words, number
+from pointsman.conf.values import BadValueError
+from pointsman.model.address import Address
+from pointsman.model.routing import SEGMENT_MODES, Encapsulation
+
+_MOST_LABELS = 16
+_MOST_SEGMENTS = 16
+
+
+def encapsulation(words: Words) -> Encapsulation:
+    """What stands behind `encap`. Raises BadValueError."""
+    kind = words.take()
+    if kind not in _KINDS:
+        raise BadValueError(f"{kind} is none of {' '.join(_KINDS)}", words.at - 1)
+    return _KINDS[kind](words)
+
+
+def _mpls(words: Words) -> Encapsulation:
+    labels = words.take().split("/")
+    if len(labels) > _MOST_LABELS:
+        raise BadValueError(f"at most {_MOST_LABELS} labels", words.at - 1)
+    stack = tuple(number(label, 0, 2**20 - 1, words.at - 1) for label in labels)
+    fields: dict[str, object] = {}
+    if words.peek() == "ttl":
+        words.take()
+        fields["ttl"] = words.number(1, 255)
+    return Encapsulation(kind="mpls", labels=stack, **fields)  # type: ignore[arg-type]
+
+
+def _tunnel(words: Words, version: int) -> Encapsulation:
+    """The words that follow are the tunnel's, as long as it knows them."""
+    byte = _number(0, 255)
+    readers: dict[str, tuple[str, Callable[[Words], object]]] = {
+        "id": ("identifier", _number(0, 2**64 - 1)),
+        "dst": ("destination", _of_version(version)),
+        "src": ("source", _of_version(version)),
+        "flags": ("flags", _number(0, 0xFFFF)),
+        **({"ttl": ("ttl", byte), "tos": ("tos", byte), "dsfield": ("tos", byte)} if version == 4 else {}),
+        **({"hoplimit": ("ttl", byte), "tc": ("tos", byte)} if version == 6 else {}),
+    }
+    fields: dict[str, object] = {}
+    kind = "ip" if version == 4 else "ip6"
+    at = words.at - 1
+    while words.peek() in readers:
+        field, read = readers[words.take()]
+        fields[field] = read(words)
+    if "destination" not in fields and "identifier" not in fields:
+        raise BadValueError(f"encap {kind} wants dst or id", at)
+    return Encapsulation(kind=kind, **fields)  # type: ignore[arg-type]
+
+
+def _number(low: int, high: int) -> Callable[[Words], int]:
+    return lambda words: words.number(low, high)
+
+
+def _of_version(version: int) -> Callable[[Words], Address]:
+    def read(words: Words) -> Address:
+        found = words.address()
+        if found.version != version:
+            raise BadValueError(f"{found} is no IPv{version} address", words.at - 1)
+        return found
+
+    return read
+
+
+def _seg6(words: Words) -> Encapsulation:
+    mode, segments = "encap", ""
+    while words.peek() in ("mode", "segs"):
+        if words.take() == "mode":
+            mode = words.take()
+            if mode not in SEGMENT_MODES:
+                raise BadValueError(f"a mode is one of {' '.join(SEGMENT_MODES)}", words.at - 1)
+        else:
+            segments = words.take()
+    listed = segments.split(",")
+    if not segments or len(listed) > _MOST_SEGMENTS:
+        raise BadValueError(f"encap seg6 wants segs with 1 to {_MOST_SEGMENTS} addresses", words.at - 1)
+    try:
+        found = tuple(ipaddress.IPv6Address(each) for each in listed)
+    except ValueError:
+        raise BadValueError("segments are IPv6 addresses with commas between them", words.at - 1) from None
+    return Encapsulation(kind="seg6", mode=mode, segments=found)
+
+
+_KINDS: dict[str, Callable[[Words], Encapsulation]] = {
+    "ip": lambda words: _tunnel(words, 4),
+    "ip6": lambda words: _tunnel(words, 6),
+    "mpls": _mpls,
+    "seg6": _seg6,
+}

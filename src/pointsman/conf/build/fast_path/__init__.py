@@ -1,0 +1,1 @@
+"""Build many alike virtual servers by a compiled pattern."""

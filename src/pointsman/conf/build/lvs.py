@@ -1,0 +1,390 @@
+"""virtual_server blocks as model types; values are inherited virtual_server -> real_server -> checker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import msgspec
+
+from pointsman.conf.build.check_fields import Named, Surroundings
+from pointsman.conf.build.checks import checks, owned
+from pointsman.conf.build.groups import Target, head
+from pointsman.conf.build.tracking import command
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, inherited, read_block
+from pointsman.conf.table import closest
+from pointsman.conf.text.tokens import Word
+from pointsman.conf.values import BadValueError
+from pointsman.conf.values_lvs import LvsMethod
+from pointsman.model.address import Address
+from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.service import (
+    Forwarding,
+    Front,
+    RealServer,
+    ServerKey,
+    ServiceKey,
+    Transport,
+    VirtualService,
+)
+from pointsman.model.tracking import Command
+
+PERSISTENCE = 360
+"""Seconds of persistence when nobody says how many (ipvsadm(8), option -p)."""
+
+_FLAGS = {
+    "sh-port": ("sh",),
+    "sh-fallback": ("sh",),
+    "mh-port": ("mh",),
+    "mh-fallback": ("mh",),
+    "flag-1": (),
+    "flag-2": (),
+    "flag-3": (),
+}
+"""Scheduler flags, and the schedulers they belong to; none: any."""
+
+
+DIRECT = LvsMethod(Forwarding.ROUTE)
+
+
+class _Service(NamedTuple):
+    """What the real servers of a service need to know of it."""
+
+    block: Settings
+    key: ServiceKey
+    port: int
+    in_group: bool
+    check_port: int
+    """Where checks of a real server that names no port connect to: the same for a whole group."""
+    globals: Settings
+    named: Named
+    method: LvsMethod = DIRECT
+
+
+def virtual_servers(
+    setting: Setting, globals_: Settings, named: Named, findings: Findings
+) -> Iterator[VirtualServer]:
+    """The services of one block: several for a group, none when its head cannot be read."""
+    block = read_block(setting.block, "virtual_server", findings)
+    group, targets = _head(setting, named, findings)
+    transport = None
+    if not targets or any(target.address for target in targets):
+        transport = _transport(setting, block, findings)
+    shared_port = next((target.port for target in targets if target.port), 0) if group else 0
+    fronts: dict[Target, frozenset[Front]] = {}
+    if group and named.marks is not None and transport is not None:
+        fronts = _marked(targets, transport, named.marks)
+        targets = (*fronts, *(target for target in targets if target.fwmark))
+    for number, target in enumerate(targets or (Target(None),)):
+        key = _key(target, transport, block)
+        scope = _Service(block, key, key.port, bool(group), shared_port or key.port, globals_, named)
+        found = _virtual_server(setting, scope, findings)
+        if targets:
+            service = msgspec.structs.replace(found.service, fronts=fronts.get(target, frozenset()))
+            yield msgspec.structs.replace(found, service=service, group=group, leads=number == 0)
+
+
+def _marked(
+    targets: tuple[Target, ...], transport: Transport, marks: Iterator[int]
+) -> dict[Target, frozenset[Front]]:
+    """A mark in the place of all addresses of a family, and what is marked with it."""
+    found: dict[Target, frozenset[Front]] = {}
+    for version in (4, 6):
+        fronts = frozenset(
+            Front(transport, target.address, target.port)
+            for target in targets
+            if target.address is not None and target.address.version == version
+        )
+        if fronts:
+            found[Target(None, fwmark=next(marks), ipv6=version == 6)] = fronts
+    return found
+
+
+def _key(target: Target, transport: Transport | None, block: Settings) -> ServiceKey:
+    if target.address is not None and transport is not None:
+        return ServiceKey.of(transport, target.address, target.port)
+    ipv6 = target.ipv6
+    if ipv6 is None:
+        family = block.get("ip_family", str)
+        reals = [cast("tuple[Address, int | None]", each.value)[0] for each in block.all("real_server")]
+        ipv6 = family == "inet6" if family else any(address.version == 6 for address in reals)
+    return ServiceKey.mark(target.fwmark, ipv6)
+
+
+def _virtual_server(setting: Setting, scope: _Service, findings: Findings) -> VirtualServer:
+    block, key, globals_ = scope.block, scope.key, scope.globals
+    scope = scope._replace(method=_method(block, setting.node.keyword, findings))
+    members = _members(scope, findings)
+    quorum = _quorum(block, members, findings)
+    return VirtualServer(
+        service=VirtualService(
+            key=key,
+            scheduler=block.get("lvs_sched", str) or "wlc",
+            persistence=_persistence(block, setting.node.keyword, key, findings),
+            persistence_prefix=_persistence_prefix(block, key, findings),
+            one_packet=_one_packet(block, key, findings),
+            flags=_flags(block, findings),
+        ),
+        members=members,
+        sorry_server=_sorry_server(scope, findings),
+        sorry_inhibit=block.has("sorry_server_inhibit"),
+        ha_suspend=block.has("ha_suspend"),
+        quorum=quorum,
+        hysteresis=_hysteresis(block, quorum, findings),
+        alpha=block.has("alpha"),
+        omega=block.has("omega"),
+        initial_notifies=globals_.get("rs_init_notifies", bool) or False,
+        smtp_alert=_alerts(block, globals_, otherwise=False),
+        quorum_up_command=_program("quorum_up", block, globals_, findings),
+        quorum_down_command=_program("quorum_down", block, globals_, findings),
+        secure_commands=globals_.has("enable_script_security"),
+        location=setting.location,
+    )
+
+
+def _head(setting: Setting, named: Named, findings: Findings) -> tuple[str, tuple[Target, ...]]:
+    keyword, words = setting.node.keyword, setting.node.values
+    if not words:
+        findings.error(keyword.location, "virtual_server wants an address and a port", width=keyword.width)
+        return "", ()
+    try:
+        group, targets = head(words, named.groups)
+    except BadValueError as error:
+        word = words[min(error.index, len(words) - 1)]
+        likely = closest(word.text, named.groups) if words[0].text == "group" else ""
+        remedy = f"did you mean {likely}?" if likely else ""
+        findings.error(word.location, f"virtual_server {word.text}: {error}", remedy, word.width)
+        return "", ()
+    if len(words) > 2:
+        text = f"{words[2].text} behind the port has no effect"
+        findings.warning(words[2].location, text, "remove it", words[2].width)
+    return group, targets
+
+
+def _transport(setting: Setting, block: Settings, findings: Findings) -> Transport:
+    written = block.get("protocol", str)
+    if block.absent("protocol"):
+        keyword = setting.node.keyword
+        findings.warning(
+            keyword.location,
+            "no protocol: it is UDP, as in keepalived",
+            "add a line with protocol TCP or UDP",
+            keyword.width,
+        )
+    return Transport[written or "UDP"]
+
+
+def _method(block: Settings, keyword: Word, findings: Findings) -> LvsMethod:
+    """The service's method; NAT, which is keepalived's default too, is an error."""
+    setting = block.last("lvs_method")
+    if setting is not None:
+        return _done(setting, findings)
+    if not block.absent("lvs_method"):
+        return DIRECT
+    reals = block.all("real_server")
+    sorry = block.has("sorry_server") and not block.has("sorry_server_lvs_method")
+    if sorry or not reals or not all(_own_method(real) for real in reals):
+        text = "no lvs_method: keepalived takes NAT then, which is not supported"
+        findings.error(keyword.location, text, "add a line with lvs_method DR", keyword.width)
+    return DIRECT
+
+
+def _own_method(real: Setting) -> bool:
+    return any(node.keyword.text == "lvs_method" for node in real.block)
+
+
+def _done(setting: Setting, findings: Findings) -> LvsMethod:
+    """The method that is written here, if it is done."""
+    method = cast(LvsMethod, setting.value)
+    if method.forwarding is not Forwarding.MASQ:
+        return method
+    word = setting.node.values[0]
+    text = (
+        f"{setting.node.keyword.text} {word.text} is not supported; Pointsman does direct routing and tunnels"
+    )
+    findings.error(word.location, text, "write lvs_method DR, and set the real servers up for it", word.width)
+    return DIRECT
+
+
+def _persistence(block: Settings, keyword: Word, key: ServiceKey, findings: Findings) -> int | None:
+    """Seconds; a service on every port is always persistent (ip_vs_ctl.c refuses it otherwise)."""
+    written = block.get("persistence_timeout", int)
+    if key.port or key.fwmark or not block.absent("persistence_timeout"):
+        return written
+    text = f"a service on every port has to be persistent: {PERSISTENCE} s are taken, as in keepalived"
+    findings.warning(keyword.location, text, "name a port, or add persistence_timeout", keyword.width)
+    return PERSISTENCE
+
+
+def _persistence_prefix(block: Settings, key: ServiceKey, findings: Findings) -> int | None:
+    setting = block.last("persistence_granularity")
+    if setting is None:
+        return None
+    length = cast(int, setting.value)
+    word = setting.node.values[0]
+    if length > (128 if key.ipv6 else 32):
+        text = f"persistence_granularity {length} is longer than an IPv{6 if key.ipv6 else 4} address"
+        findings.error(word.location, text, width=word.width)
+    if block.absent("persistence_timeout"):
+        text = "persistence_granularity has no effect without persistence_timeout"
+        findings.warning(word.location, text, "add persistence_timeout", word.width)
+    return length
+
+
+def _one_packet(block: Settings, key: ServiceKey, findings: Findings) -> bool:
+    setting = block.last("ops")
+    if setting is not None and key.transport not in (Transport.UDP, None):
+        findings.error(setting.location, "ops is for UDP only (ipvsadm(8))", "remove it", 3)
+    return setting is not None
+
+
+def _flags(block: Settings, findings: Findings) -> frozenset[str]:
+    scheduler = block.get("lvs_sched", str) or "wlc"
+    flags = [flag for flag in _FLAGS if block.has(flag)]
+    for flag in flags:
+        if _FLAGS[flag] and scheduler not in _FLAGS[flag]:
+            setting = block.all(flag)[0]
+            text = f"{flag} is a flag of lvs_sched {_FLAGS[flag][0]}, not of {scheduler}"
+            findings.error(setting.location, text, "remove it", len(flag))
+    return frozenset(flags)
+
+
+def _quorum(block: Settings, members: tuple[PoolMember, ...], findings: Findings) -> int:
+    """As written, or what the real servers can reach when that is less (keepalived lowers it, too)."""
+    setting = block.last("quorum")
+    if setting is None:
+        return 1
+    value = cast(int, setting.value)
+    weight = sum(member.server.weight for member in members)
+    if value <= max(weight, 1):
+        return value
+    word = setting.node.values[0]
+    text = f"quorum {value} is above {weight}, the weight of all real servers; {max(weight, 1)} is taken"
+    findings.warning(word.location, text, "lower it, or add real servers", word.width)
+    return max(weight, 1)
+
+
+def _hysteresis(block: Settings, quorum: int, findings: Findings) -> int:
+    setting = block.last("hysteresis")
+    if setting is None:
+        return 0
+    value = cast(int, setting.value)
+    if value >= quorum:
+        word = setting.node.values[0]
+        text = f"hysteresis {value} is not below the quorum ({quorum})"
+        findings.error(word.location, text, "lower it, or raise the quorum", word.width)
+    return value
+
+
+def _alerts(block: Settings, globals_: Settings, otherwise: bool) -> bool:
+    if globals_.has("no_checker_emails"):
+        return False
+    for value in (
+        block.get("smtp_alert", bool),
+        globals_.get("smtp_alert_checker", bool),
+        globals_.get("smtp_alert", bool),
+    ):
+        if value is not None:
+            return value
+    return otherwise
+
+
+def _sorry_server(scope: _Service, findings: Findings) -> RealServer | None:
+    setting = scope.block.last("sorry_server")
+    written = scope.block.last("sorry_server_lvs_method")
+    method = _done(written, findings) if written is not None else scope.method
+    if setting is None:
+        return None
+    key = _server_key(setting, scope, method, findings)
+    return RealServer(key=key, forwarding=method.forwarding, tunnel=method.tunnel)
+
+
+def _server_key(setting: Setting, scope: _Service, method: LvsMethod, findings: Findings) -> ServerKey:
+    """The real server's key; its port is the service's."""
+    address, port = cast("tuple[Address, int | None]", setting.value)
+    if port is not None and port != scope.port and _forced(scope):
+        word = setting.node.values[1]
+        findings.warning(
+            word.location,
+            f"{_WAYS[method.forwarding]} not change ports: "
+            f"{address} gets packets at port {scope.port}, not {port}",
+            f"write {scope.port}, and let the server listen there",
+            word.width,
+        )
+    return ServerKey(address, scope.port)
+
+
+_WAYS = {Forwarding.ROUTE: "direct routing does", Forwarding.TUNNEL: "tunnels do"}
+
+
+def _forced(scope: _Service) -> bool:
+    """Whether real servers have the service's own port, whatever they say."""
+    return scope.key.address is not None and not scope.in_group
+
+
+def _members(scope: _Service, findings: Findings) -> tuple[PoolMember, ...]:
+    members: dict[ServerKey, PoolMember] = {}
+    for setting in scope.block.all("real_server"):
+        member = _member(setting, scope, findings)
+        key = member.server.key
+        if key in members:
+            word = setting.node.values[0]
+            first = members[key].location
+            text = f"real server {key} stands here again" + (
+                f" (first in line {first.line})" if first else ""
+            )
+            findings.error(word.location, text, "remove one of them", word.width)
+        members.setdefault(key, member)
+    return tuple(members.values())
+
+
+def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember:
+    own = read_block(setting.block, "real_server", findings)
+    method_written = own.last("lvs_method")
+    method = _done(method_written, findings) if method_written is not None else scope.method
+    key = _server_key(setting, scope, method, findings)
+    written = inherited("weight", int, own, scope.block)
+    weight = 1 if written is None else written
+    port = cast("tuple[Address, int | None]", setting.value)[1]
+    checked = ServerKey(key.address, key.port if _forced(scope) else port or scope.check_port)
+    found = checks(
+        Surroundings(scope.key, checked, weight, own, scope.block, scope.globals, scope.named), findings
+    )
+    alpha = inherited("alpha", bool, own, scope.block) or False
+    return PoolMember(
+        server=RealServer(
+            key=key,
+            forwarding=method.forwarding,
+            tunnel=method.tunnel,
+            weight=weight,
+            upper_threshold=own.get("uthreshold", int) or 0,
+            lower_threshold=_lower_threshold(own, findings),
+            resets_clients=inherited("reset_on_removal", bool, own, scope.block) or False,
+            is_watched=scope.block.has("passive_check"),
+        ),
+        checks=tuple(check for check, _ in found),
+        alpha=any(alpha if written is None else written for _, written in found),
+        inhibit_on_failure=inherited("inhibit_on_failure", bool, own, scope.block) or False,
+        drain=inherited("drain", float, own, scope.block) or 0.0,
+        slow_start=inherited("slow_start", float, own, scope.block) or 0.0,
+        smtp_alert=_alerts(own, scope.globals, otherwise=True),
+        notify_up=_program("notify_up", own, scope.globals, findings),
+        notify_down=_program("notify_down", own, scope.globals, findings),
+        location=setting.location,
+    )
+
+
+def _program(name: str, block: Settings, globals_: Settings, findings: Findings) -> Command | None:
+    made = command(block.last(name), findings)
+    return owned(made, globals_) if made else None
+
+
+def _lower_threshold(own: Settings, findings: Findings) -> int:
+    lower, upper = own.get("lthreshold", int) or 0, own.get("uthreshold", int) or 0
+    setting = own.last("lthreshold")
+    if setting is not None and lower > upper:
+        word = setting.node.values[0]
+        text = f"lthreshold {lower} is above uthreshold {upper}, which IPVS refuses"
+        findings.error(word.location, text, "lower it, or raise uthreshold", word.width)
+    return lower

@@ -1,0 +1,163 @@
+"""Lines of virtual_rules and static_rules as model types: ip-rule(8) as keepalived reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from pointsman.conf.build.routes import protocol, table
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Settings
+from pointsman.conf.text.iproute_words import Words, number, realms
+from pointsman.conf.values import BadValueError
+from pointsman.model.address import Network
+from pointsman.model.routing import VirtualRule
+
+FIRST_PREFERENCE = 16384
+"""keepalived's for the first rule that names none; each further one has one less."""
+_IP_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "icmpv6": 58, "ipv6-icmp": 58, "sctp": 132}
+_SAME = {"lookup": "table", "order": "preference", "priority": "preference", "pref": "preference"}
+_SAME |= {"dsfield": "tos", "ip_proto": "ipproto", "sup_pl": "suppress_prefixlength"}
+_SAME |= {"sup_group": "suppress_ifgroup", "proto": "protocol"}
+
+
+class Preferences:
+    """Gives rules that name no preference one, in the order of the file."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_PREFERENCE
+
+    def take(self) -> int:
+        self._next -= 1
+        return self._next + 1
+
+
+def rules(
+    block: Settings, word: str, preferences: Preferences, findings: Findings, static: bool = False
+) -> tuple[VirtualRule, ...]:
+    """What stands in the blocks of this word, in its order."""
+    found: list[VirtualRule] = []
+    for setting in block.all(word):
+        for node in setting.block:
+            try:
+                found.append(_rule([each.text for each in node.words], preferences, static))
+            except BadValueError as error:
+                wrong = node.words[min(error.index, len(node.words) - 1)]
+                findings.error(wrong.location, f"{word} {wrong.text}: {error}", width=wrong.width)
+    return tuple(found)
+
+
+def _rule(texts: list[str], preferences: Preferences, static: bool) -> VirtualRule:
+    """Raises BadValueError."""
+    words = Words(texts)
+    fields: dict[str, object] = {}
+    version = 0
+    while words.left:
+        name = words.take()
+        name = _SAME.get(name, name)
+        if name in ("inet", "inet6"):
+            version = 4 if name == "inet" else 6
+        elif name in _READERS:
+            fields[_FIELDS.get(name, name)] = _READERS[name](words)
+        elif name == "fwmark":
+            text, _, mask = words.take().partition("/")
+            fields["mark"] = number(text, 0, 2**32 - 1, words.at - 1)
+            fields["mask"] = number(mask, 0, 2**32 - 1, words.at - 1) if mask else None
+        elif name == "goto":
+            fields |= {"action": "goto", "target": words.number(1, 2**32 - 1)}
+        elif name in ("nop", "blackhole", "unreachable", "prohibit"):
+            fields["action"] = name
+        elif name == "type":
+            fields["action"] = _action(words)
+        elif name in ("not", "l3mdev"):
+            fields["inverted" if name == "not" else name] = True
+        elif name == "no_track" and not static:
+            fields["tracked"] = False
+        elif name == "track_group" and static:
+            fields["track_group"] = words.take()
+        else:
+            raise BadValueError("a rule knows no such word here", words.at - 1)
+    family = _family(fields, version)
+    if not any(name in fields for name in ("table", "action", "l3mdev")):
+        raise BadValueError("a rule wants table, goto, nop, l3mdev, blackhole, unreachable or prohibit")
+    if "preference" not in fields:
+        fields["preference"] = preferences.take()
+    return VirtualRule(family=family, **fields)  # type: ignore[arg-type]
+
+
+def _family(fields: dict[str, object], version: int) -> int:
+    families: set[int] = {
+        each.version
+        for each in (fields.get("source"), fields.get("destination"))
+        if isinstance(each, Network)
+    }
+    if version:
+        families.add(version)
+    if len(families) > 1:
+        raise BadValueError("addresses of one rule are of one family")
+    return families.pop() if families else 4
+
+
+def _network(words: Words) -> Network | None:
+    if words.peek() in ("all", "any", "default"):
+        words.take()
+        return None
+    return words.network()
+
+
+def _span(highest: int) -> Callable[[Words], tuple[int, int]]:
+    def read(words: Words) -> tuple[int, int]:
+        found = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", words.take())
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not 0 <= first <= last <= highest:
+            raise BadValueError(f"it wants numbers such as 10-20, up to {highest}", words.at - 1)
+        return first, last
+
+    return read
+
+
+def _ip_protocol(words: Words) -> int:
+    text = words.take().lower()
+    return _IP_PROTOCOLS[text] if text in _IP_PROTOCOLS else number(text, 1, 255, words.at - 1)
+
+
+def _action(words: Words) -> str:
+    text = words.take()
+    if text not in ("blackhole", "unreachable", "prohibit", "nop"):
+        raise BadValueError("it wants blackhole, unreachable, prohibit or nop", words.at - 1)
+    return text
+
+
+_FIELDS = {
+    "from": "source",
+    "to": "destination",
+    "iif": "incoming",
+    "dev": "incoming",
+    "oif": "outgoing",
+    "tunnel-id": "tunnel",
+    "uidrange": "users",
+    "ipproto": "ip_protocol",
+    "sport": "source_ports",
+    "dport": "destination_ports",
+    "suppress_prefixlength": "suppress_prefix_length",
+    "suppress_ifgroup": "suppress_group",
+}
+_READERS: dict[str, Callable[[Words], object]] = {
+    "from": _network,
+    "to": _network,
+    "iif": Words.interface,
+    "dev": Words.interface,
+    "oif": Words.interface,
+    "tos": lambda words: words.number(0, 255),
+    "table": table,
+    "preference": lambda words: words.number(1, 2**32 - 1),
+    "realms": lambda words: realms(words.take(), words.at - 1),
+    "tunnel-id": lambda words: words.number(0, 2**32 - 1),
+    "uidrange": _span(2**32 - 2),
+    "protocol": protocol,
+    "ipproto": _ip_protocol,
+    "sport": _span(65535),
+    "dport": _span(65535),
+    "suppress_prefixlength": lambda words: words.number(0, 128),
+    "suppress_ifgroup": lambda words: words.number(0, 2**31 - 1),
+}

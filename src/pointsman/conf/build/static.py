@@ -1,0 +1,61 @@
+"""static_ipaddress, static_routes, static_rules and the track groups that they name."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pointsman.conf.build.addresses import address_lines
+from pointsman.conf.build.routes import routes
+from pointsman.conf.build.rules import Preferences, rules
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Settings, read_block, unknown_name
+from pointsman.conf.text.tokens import Word
+from pointsman.model.vrrp import StaticSettings, TrackGroup, VrrpInstance
+
+
+def static_settings(
+    top: Settings, defaults: Settings, preferences: Preferences, findings: Findings
+) -> StaticSettings:
+    """All but the groups, which name instances. An address without `dev` is on default_interface."""
+    usual = defaults.get("default_interface", str) or "eth0"
+    lines = address_lines(top, "static_ipaddress", findings, static=True)
+    return StaticSettings(
+        addresses=tuple(msgspec.structs.replace(each.entry, device=each.device or usual) for each in lines),
+        routes=routes(top, "static_routes", findings, static=True),
+        rules=rules(top, "static_rules", preferences, findings, static=True),
+    )
+
+
+def with_groups(
+    static: StaticSettings, top: Settings, instances: tuple[VrrpInstance, ...], findings: Findings
+) -> StaticSettings:
+    """The same with its track groups; names of groups and instances that do not exist are reported."""
+    names = {instance.name for instance in instances}
+    groups: list[TrackGroup] = []
+    for setting in top.all("track_group"):
+        block = read_block(setting.block, "track_group", findings)
+        members: dict[str, None] = {}
+        for word in (word for each in block.all("group") for node in each.block for word in node.words):
+            if word.text not in names:
+                text = f"track_group {setting.value}: there is no vrrp_instance {word.text}"
+                unknown_name(word, text, names, findings)
+            members[word.text] = None
+        groups.append(TrackGroup(name=str(setting.value), members=tuple(members), location=setting.location))
+    known = {group.name for group in groups}
+    for node, name in _named(top):
+        if name not in known:
+            text = f"there is no track_group {name}"
+            findings.error(node.location, text, "define it, or remove the word", node.width)
+    return msgspec.structs.replace(static, groups=tuple(groups))
+
+
+def _named(top: Settings) -> list[tuple[Word, str]]:
+    """Every track_group behind something static: the word and the name."""
+    found = []
+    for word in ("static_ipaddress", "static_routes", "static_rules"):
+        for node in (node for setting in top.all(word) for node in setting.block):
+            texts = [each.text for each in node.words]
+            if "track_group" in texts[:-1]:
+                at = texts.index("track_group") + 1
+                found.append((node.words[at], texts[at]))
+    return found

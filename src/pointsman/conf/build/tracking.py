@@ -1,0 +1,401 @@
+"""Trackers, sync groups, and programs to run, as model types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import msgspec
+
+from pointsman.conf.build.pauses import pauses
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, read_block, unknown_name
+from pointsman.conf.text.commands import split
+from pointsman.conf.text.tree import Node
+from pointsman.conf.values import BadValueError, Interface
+from pointsman.model.bfd import BfdSession
+from pointsman.model.tracking import (
+    Command,
+    Notify,
+    NotifyFifo,
+    SyncGroupSettings,
+    Tracked,
+    TrackFile,
+    TrackKind,
+    TrackProcess,
+    TrackScript,
+    VrrpSurroundings,
+)
+from pointsman.model.vrrp import VrrpInstance
+
+_LARGEST = {
+    TrackKind.FILE: 254,
+    TrackKind.PROCESS: 254,
+    TrackKind.SCRIPT: 253,
+    TrackKind.INTERFACE: 253,
+    TrackKind.BFD: 253,
+}
+_BLOCKS = {
+    TrackKind.SCRIPT: "track_script",
+    TrackKind.INTERFACE: "track_interface",
+    TrackKind.FILE: "track_file",
+    TrackKind.PROCESS: "track_process",
+    TrackKind.BFD: "track_bfd",
+}
+_DEFINED_BY = {
+    TrackKind.SCRIPT: "vrrp_script",
+    TrackKind.FILE: "track_file",
+    TrackKind.PROCESS: "vrrp_track_process",
+    TrackKind.BFD: "bfd_instance that VRRP hears of, named",
+}
+
+
+_FIFOS = {
+    "vrrp_notify_fifo": "vrrp_notify_fifo_script",
+    "lvs_notify_fifo": "lvs_notify_fifo_script",
+    "notify_fifo": "notify_fifo_script",
+}
+
+
+class Trackers(NamedTuple):
+    """What is defined outside the instances; a name gives the weight that holds unless another is written."""
+
+    scripts: dict[str, TrackScript]
+    files: dict[str, TrackFile]
+    processes: dict[str, TrackProcess]
+    sessions: dict[str, BfdSession]
+
+    def usual(self, kind: TrackKind) -> dict[str, tuple[int, bool]]:
+        """(weight, reverse) of all trackers of a kind, but for interfaces, by name."""
+        known: dict[TrackKind, list[TrackScript | TrackFile | TrackProcess | BfdSession]] = {
+            TrackKind.SCRIPT: [*self.scripts.values()],
+            TrackKind.FILE: [*self.files.values()],
+            TrackKind.PROCESS: [*self.processes.values()],
+            TrackKind.BFD: [each for each in self.sessions.values() if each.for_vrrp],
+        }
+        return {each.name: (each.weight, each.reverse) for each in known[kind]}
+
+
+def command(setting: Setting | None, findings: Findings) -> Command | None:
+    """`"PROGRAM ARGUMENTS" [USER [GROUP]]`. None: nothing is written, or an error, which is reported."""
+    if setting is None:
+        return None
+    words = cast("tuple[str, ...]", setting.value)
+    keyword = setting.node.keyword
+    try:
+        parts = split(words[0]) if words else ()
+    except ValueError as error:
+        findings.error(
+            keyword.location, f"{keyword.text}: {error}", "mend the quotes and escapes", keyword.width
+        )
+        return None
+    if not parts or not parts[0].startswith("/"):
+        text = f"{keyword.text} wants the path of a program, from / on"
+        findings.error(keyword.location, text, "write it with its whole path", keyword.width)
+        return None
+    return Command(parts, *words[1:3])
+
+
+def notify(block: Settings, findings: Findings) -> Notify:
+    """The programs of an instance or a group."""
+    return Notify(
+        every=command(block.last("notify"), findings),
+        master=command(block.last("notify_master"), findings),
+        backup=command(block.last("notify_backup"), findings),
+        fault=command(block.last("notify_fault"), findings),
+        stop=command(block.last("notify_stop"), findings),
+        lower_priority=command(block.last("notify_master_rx_lower_pri"), findings),
+        deleted=_when_deleted(block, findings),
+        tells_deleted=block.has("notify_deleted"),
+    )
+
+
+def _when_deleted(block: Settings, findings: Findings) -> Command | None:
+    """The program of notify_deleted, which may stand alone."""
+    setting = block.last("notify_deleted")
+    return command(setting, findings) if setting is not None and setting.value else None
+
+
+def trackers(top: Settings, findings: Findings) -> Trackers:
+    """Everything that can be tracked by name."""
+    found = Trackers({}, {}, {}, {})
+    for setting in top.all("vrrp_script"):
+        script = _script(setting, findings)
+        if script is not None:
+            found.scripts[script.name] = script
+    for setting in top.all("track_file"):
+        file = _file(setting, findings)
+        if file is not None:
+            found.files[file.name] = file
+    for setting in top.all("vrrp_track_process"):
+        process = _process(setting, findings)
+        if process is not None:
+            found.processes[process.name] = process
+    return found
+
+
+def _script(setting: Setting, findings: Findings) -> TrackScript | None:
+    block = read_block(setting.block, "vrrp_script", findings)
+    program = _needed(setting, block, "script", findings)
+    run = command(program, findings)
+    if run is None:
+        return None
+    user = cast("tuple[str, ...]", block.get("user", tuple) or ())
+    interval = block.get("interval", float) or 1.0
+    added, reverse = weight(block, TrackKind.SCRIPT, 0, findings)
+    return TrackScript(
+        name=str(setting.value),
+        command=Command(run.words, *(user[:2] or (run.user, run.group))),
+        interval=interval,
+        timeout=block.get("timeout", float) or interval,
+        weight=added,
+        reverse=reverse,
+        rise=block.get("rise", int) or 1,
+        fall=block.get("fall", int) or 1,
+        init_fail=block.has("init_fail"),
+        location=setting.location,
+    )
+
+
+def _file(setting: Setting, findings: Findings) -> TrackFile | None:
+    block = read_block(setting.block, "track_file", findings)
+    if _needed(setting, block, "file", findings) is None:
+        return None
+    added, reverse = weight(block, TrackKind.FILE, 1, findings)
+    initial: int | None = None
+    words = cast("tuple[str, ...]", block.get("init_file", tuple) or ())
+    if block.has("init_file"):
+        numbers = [word for word in words if re.fullmatch(r"-?[0-9]{1,10}", word)]
+        initial = int(numbers[0]) if numbers else 0
+    return TrackFile(
+        name=str(setting.value),
+        path=block.get("file", str) or "",
+        weight=added,
+        reverse=reverse,
+        initial=initial,
+        overwrite="overwrite" in words,
+        location=setting.location,
+    )
+
+
+def _process(setting: Setting, findings: Findings) -> TrackProcess | None:
+    block = read_block(setting.block, "vrrp_track_process", findings)
+    program = _needed(setting, block, "process", findings)
+    if program is None:
+        return None
+    words = tuple(part for word in cast("tuple[str, ...]", program.value) for part in word.split())
+    added, reverse = weight(block, TrackKind.PROCESS, 0, findings)
+    both = block.get("delay", float) or 0.0
+    fork, terminate = block.get("fork_delay", float), block.get("terminate_delay", float)
+    return TrackProcess(
+        name=str(setting.value),
+        words=words,
+        arguments=block.get("param_match", str) or "exact",
+        full_command=block.has("full_command"),
+        weight=added,
+        reverse=reverse,
+        quorum=block.get("quorum", int) or 1,
+        quorum_max=block.get("quorum_max", int),
+        fork_delay=both if fork is None else fork,
+        terminate_delay=both if terminate is None else terminate,
+        location=setting.location,
+    )
+
+
+def _needed(setting: Setting, block: Settings, word: str, findings: Findings) -> Setting | None:
+    found = block.last(word)
+    if found is None or found.value == ():
+        keyword = setting.node.keyword
+        text = f"{keyword.text} {setting.value} has no {word}"
+        findings.error(keyword.location, text, f"add a line with {word}", keyword.width)
+        return None
+    return found
+
+
+def weight(block: Settings, kind: TrackKind, usual: int, findings: Findings) -> tuple[int, bool]:
+    """The `weight N [reverse]` of a block, or (usual, False)."""
+    setting = block.last("weight")
+    if setting is None:
+        return usual, False
+    words = ["weight", *cast("tuple[str, ...]", setting.value)]
+    try:
+        return _options(words, 0, kind, (usual, False))
+    except BadValueError as error:
+        word = setting.node.words[error.index]
+        findings.error(word.location, f"weight: {error}", width=word.width)
+        return usual, False
+
+
+def _options(words: list[str], start: int, kind: TrackKind, usual: tuple[int, bool]) -> tuple[int, bool]:
+    """`[weight N] [reverse|noreverse]`. Raises BadValueError."""
+    added, reverse = usual
+    most = _LARGEST[kind]
+    position = start
+    while position < len(words):
+        word = words[position]
+        if word == "weight":
+            text = words[position + 1] if position + 1 < len(words) else ""
+            if not re.fullmatch(r"[+-]?[0-9]{1,4}", text) or abs(int(text)) > most:
+                index = min(position + 1, len(words) - 1)
+                raise BadValueError(f"a weight is a number from -{most} to {most}", index)
+            added, position = int(text), position + 1
+        elif word in ("reverse", "noreverse"):
+            reverse = word == "reverse"
+        else:
+            raise BadValueError(
+                f"{word} is not an option; there are weight N, reverse and noreverse", position
+            )
+        position += 1
+    return added, reverse
+
+
+def tracked(block: Settings, known: Trackers, findings: Findings) -> tuple[Tracked, ...]:
+    """What the track_ blocks of an instance or a group name."""
+    found: dict[tuple[TrackKind, str], Tracked] = {}
+    for kind, word in _BLOCKS.items():
+        for node in _lines(block, word):
+            one = _tracked(node, kind, known, findings)
+            if one is not None:
+                found[kind, one.name] = one
+    return tuple(found.values())
+
+
+def _lines(block: Settings, name: str) -> Iterator[Node]:
+    return (node for setting in block.all(name) for node in setting.block)
+
+
+def _tracked(node: Node, kind: TrackKind, known: Trackers, findings: Findings) -> Tracked | None:
+    words = [word.text for word in node.words]
+    name = words[0]
+    try:
+        if kind is TrackKind.INTERFACE:
+            Interface().read(words[:1])
+        usual = {name: (0, False)} if kind is TrackKind.INTERFACE else known.usual(kind)
+        if name not in usual:
+            text = f"{_BLOCKS[kind]}: there is no {_DEFINED_BY[kind]} {name}"
+            unknown_name(node.words[0], text, usual, findings)
+            return None
+        added, reverse = _options(words, 1, kind, usual[name])
+    except BadValueError as error:
+        word = node.words[error.index]
+        findings.error(word.location, f"{_BLOCKS[kind]} {name}: {error}", width=word.width)
+        return None
+    return Tracked(kind=kind, name=name, weight=added, reverse=reverse)
+
+
+class _Group(NamedTuple):
+    settings: SyncGroupSettings
+    tracked: tuple[Tracked, ...]
+    with_weights: bool
+
+
+def surroundings(
+    top: Settings,
+    defaults: Settings,
+    known: Trackers,
+    instances: tuple[VrrpInstance, ...],
+    fifos: tuple[NotifyFifo, ...],
+    findings: Findings,
+) -> tuple[VrrpSurroundings, tuple[VrrpInstance, ...]]:
+    """What the instances share; and the instances, with the trackers of their sync groups."""
+    groups = [_group(setting, defaults, known, instances, findings) for setting in top.all("vrrp_sync_group")]
+    _members_of_two(groups, findings)
+    user = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
+    shared = VrrpSurroundings(
+        scripts=tuple(known.scripts.values()),
+        files=tuple(known.files.values()),
+        processes=tuple(known.processes.values()),
+        groups=tuple(group.settings for group in groups),
+        script_user=user[0] if user else "",
+        script_group=user[1] if len(user) > 1 else "",
+        script_security=defaults.has("enable_script_security"),
+        fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("lvs_")),
+        pauses=pauses(top, defaults, findings),
+        states_on_reload=defaults.has("fifo_write_vrrp_states_on_reload"),
+        dynamic_interfaces=defaults.has("dynamic_interfaces"),
+    )
+    return shared, tuple(_grouped(each, groups, findings) for each in instances)
+
+
+def notify_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...]:
+    """The pipes of global_defs: of VRRP, of servers, of both."""
+    found: dict[str, NotifyFifo] = {}
+    who = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
+    for word, script in _FIFOS.items():
+        reader = defaults.last(script)
+        written = cast("tuple[str, ...]", defaults.get(word, tuple) or ())
+        if written:
+            path, user, group = (*written, "", "")[:3]
+            run = command(reader, findings)
+            if run is not None and not run.user:
+                run = Command(run.words, *who[:2])
+            found[word] = NotifyFifo(word=word, path=path, user=user, group=group, reader=run)
+        elif reader is not None:
+            findings.error(reader.location, f"{script} without {word}", f"add {word} PATH", len(script))
+    return tuple(found.values())
+
+
+def _group(
+    setting: Setting,
+    defaults: Settings,
+    known: Trackers,
+    instances: tuple[VrrpInstance, ...],
+    findings: Findings,
+) -> _Group:
+    block = read_block(setting.block, "vrrp_sync_group", findings)
+    names = {instance.name for instance in instances}
+    members: dict[str, None] = {}
+    for node in _lines(block, "group"):
+        for word in node.words:
+            if word.text in names:
+                members[word.text] = None
+            else:
+                unknown_name(word, f"group: there is no vrrp_instance {word.text}", names, findings)
+    if not members:
+        keyword = setting.node.keyword
+        text = f"vrrp_sync_group {setting.value} has no members"
+        findings.error(keyword.location, text, "add group { INSTANCES }", keyword.width)
+    settings = SyncGroupSettings(
+        name=str(setting.value),
+        members=tuple(members),
+        notify=notify(block, findings),
+        smtp_alert=_alert(block, defaults),
+        location=setting.location,
+    )
+    return _Group(settings, tracked(block, known, findings), block.has("sync_group_tracking_weight"))
+
+
+def _alert(block: Settings, defaults: Settings) -> bool:
+    """Whether changes of a group are mailed; as for instances, off unless it is written somewhere."""
+    own, vrrp = block.get("smtp_alert", bool), defaults.get("smtp_alert_vrrp", bool)
+    written = (own, vrrp, defaults.get("smtp_alert", bool))
+    return bool(next((each for each in written if each is not None), False))
+
+
+def _members_of_two(groups: list[_Group], findings: Findings) -> None:
+    homes: dict[str, str] = {}
+    for group in groups:
+        for member in group.settings.members:
+            home = homes.setdefault(member, group.settings.name)
+            if home != group.settings.name:
+                text = f"{member} is in the sync groups {home} and {group.settings.name}"
+                findings.error(
+                    group.settings.location, text, "leave it in one of them", len("vrrp_sync_group")
+                )
+
+
+def _grouped(instance: VrrpInstance, groups: list[_Group], findings: Findings) -> VrrpInstance:
+    for group in groups:
+        if instance.name not in group.settings.members:
+            continue
+        every = {(each.kind, each.name): each for each in (*group.tracked, *instance.tracked)}
+        kept = tuple(each for each in every.values() if group.with_weights or not each.weight)
+        if len(kept) < len(every):
+            text = (
+                f"trackers with a weight have no effect on {instance.name}, a member of {group.settings.name}"
+            )
+            way = "write weight 0, or sync_group_tracking_weight in the group"
+            findings.warning(instance.location, text, way, len("vrrp_instance"))
+        return msgspec.structs.replace(instance, tracked=kept)
+    return instance

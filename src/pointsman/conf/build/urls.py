@@ -1,0 +1,98 @@
+"""HTTP_GET and SSL_GET, and the url blocks of checkers."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from pointsman.conf.build.check_fields import Surroundings, Tls, connection, header_value, timing
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, read_block
+from pointsman.model.checks import ClientCertificate, HttpCheck, HttpVersion, Pattern, Url
+
+
+def tls_of(settings: list[Setting], findings: Findings) -> Tls:
+    """What the SSL blocks say; the last word of each kind counts."""
+    block = read_block([node for setting in settings for node in setting.block], "SSL", findings)
+    certificate = block.get("certificate", str) or ""
+    if not certificate:
+        for name in ("key", "password"):
+            if alone := block.last(name):
+                word = alone.node.keyword
+                text = f"{name} without a certificate shows nothing"
+                findings.error(word.location, text, "add certificate FILE", word.width)
+    shown = ClientCertificate(
+        certificate=certificate,
+        key=block.get("key", str) or "",
+        password=block.get("password", str) or "",
+    )
+    return Tls(shown if certificate else None, block.get("ca", str) or "")
+
+
+def http_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> HttpCheck:
+    """One HTTP_GET or SSL_GET block."""
+    keyword = setting.node.keyword
+    urls = urls_of(own, place, findings)
+    if not urls:
+        text = f"{keyword.text} without a url checks nothing"
+        findings.error(keyword.location, text, "add url { path / }", keyword.width)
+    tls, verify = own.block == "SSL_GET", own.get("tls_verify", bool) or False
+    return HttpCheck(
+        urls=urls or (Url(),),
+        version=HttpVersion(own.get("http_protocol", str) or "1.0"),
+        tls=tls,
+        server_name=own.get("sni_name", str) or "",
+        sni_from_host=own.get("enable_sni", bool) or False,
+        verify=verify,
+        authority=own.get("tls_ca", str) or (place.named.tls.authority if verify else ""),
+        shown=place.named.tls.shown if tls else None,
+        fast_recovery=own.get("fast_recovery", bool) or False,
+        **connection(setting, own, place, findings),
+        **timing(own, place, before_retry=3.0),
+    )
+
+
+def urls_of(own: Settings, place: Surroundings, findings: Findings) -> tuple[Url, ...]:
+    """The url blocks of a checker."""
+    outer = [block.get("virtualhost", str) for block in (own, place.member, place.service)]
+    host = next((each for each in outer if each), "")
+    return tuple(_url(each, host, findings) for each in own.all("url"))
+
+
+def _url(setting: Setting, host: str, findings: Findings) -> Url:
+    block = read_block(setting.block, "url", findings)
+    path = block.get("path", str) or "/"
+    if not path.startswith("/") or any(sign <= " " or sign == "\x7f" for sign in path):
+        word = cast(Setting, block.last("path")).node.values[0]
+        text = f"path {path} is no path of a URL"
+        findings.error(word.location, text, "begin with /, without blanks", word.width)
+    header_value(block.last("virtualhost"), findings)
+    codes = cast("tuple[tuple[int, int], ...] | None", block.get("status_code", tuple))
+    return Url(
+        path=path,
+        virtualhost=block.get("virtualhost", str) or host,
+        status=codes or ((200, 299),),
+        digest=block.get("digest", str) or "",
+        pattern=_pattern(block, findings),
+    )
+
+
+def _pattern(block: Settings, findings: Findings) -> Pattern | None:
+    setting = block.last("regex")
+    if setting is None:
+        return None
+    pattern = Pattern(
+        text=str(setting.value),
+        options=cast("tuple[str, ...]", block.get("regex_options", tuple) or ()),
+        wanted=not (block.get("regex_no_match", bool) or False),
+        min_offset=block.get("regex_min_offset", int) or 0,
+        max_offset=block.get("regex_max_offset", int) or 0,
+    )
+    # Here, because most configurations have no regex, and the module takes long to import.
+    from pointsman.health.http import compiled
+
+    try:
+        compiled(pattern)
+    except ValueError as error:
+        word = setting.node.values[0]
+        findings.error(word.location, f"regex {pattern.text}: {error}", width=word.width)
+    return pattern

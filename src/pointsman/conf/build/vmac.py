@@ -1,0 +1,195 @@
+"""use_vmac, use_ipvlan and so on: which virtual interfaces an instance has, and which addresses they bear."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pointsman.conf.build.addresses import Line, address_lines
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Settings
+from pointsman.conf.text.tokens import Word
+from pointsman.conf.values import BadValueError, Interface, parse_address
+from pointsman.model.vrrp import VirtualAddress, VirtualInterface
+
+_MODES = ("bridge", "private", "vepa")
+_MAC = re.compile(r"[0-9a-fA-F]{1,2}([:-][0-9a-fA-F]{1,2}){4,5}")
+
+
+class Bearers(NamedTuple):
+    """What a configuration says about addresses and the interfaces that bear them."""
+
+    addresses: tuple[VirtualAddress, ...]
+    excluded: tuple[VirtualAddress, ...]
+    own: VirtualInterface | None
+    others: tuple[VirtualInterface, ...]
+
+
+class Names:
+    """Names of virtual interfaces, each given once in a configuration; `used` are those of real ones."""
+
+    def __init__(self, defaults: Settings) -> None:
+        self._prefix = defaults.get("vmac_prefix", str) or "vrrp"
+        self._address_prefix = defaults.get("vmac_addr_prefix", str) or self._prefix
+        self._given: set[str] = set()
+
+    def take(self, name: str) -> bool:
+        """Whether a written name is still to be had."""
+        free = name not in self._given
+        self._given.add(name)
+        return free
+
+    def make(self, router: int, family: int, of_address: bool = False) -> str:
+        """keepalived's name, with a number behind it when there is one already."""
+        prefix = self._address_prefix if of_address else self._prefix
+        first = f"{prefix}{'6' if family == 6 else ''}.{router}"
+        name, number = first, 0
+        while name in self._given:
+            number += 1
+            name = f"{first}.{number}"
+        self._given.add(name)
+        return name
+
+
+def bearers(
+    block: Settings, interface: str, router: int, family: int | None, names: Names, findings: Findings
+) -> Bearers:
+    """`family`: that of the adverts; None: it follows from the first address."""
+    lines = address_lines(block, "virtual_ipaddress", findings)
+    excluded = address_lines(block, "virtual_ipaddress_excluded", findings)
+    family = family or (lines[0].entry.address.version if lines else 4)
+    own = _own(block, interface, router, family, names, findings)
+    others: dict[tuple[str, int], VirtualInterface] = {}
+    every = block.has("use_vmac_addr")
+
+    def bear(line: Line) -> VirtualAddress:
+        version = line.entry.address.version
+        elsewhere = line.device not in ("", interface) or (own is not None and version != family)
+        device = line.device or interface
+        if line.use_vmac and own is None and not elsewhere:
+            elsewhere = True
+        if (line.use_vmac or every) and elsewhere:
+            made = others.get((device, version)) or VirtualInterface(
+                name=names.make(router, version, of_address=True),
+                base=device,
+                mac=_mac(router, version),
+            )
+            others[device, version] = made
+            return msgspec.structs.replace(line.entry, device=made.name)
+        if own is not None and (not line.device or line.use_vmac):
+            device = own.name
+        return msgspec.structs.replace(line.entry, device=device)
+
+    return Bearers(
+        addresses=tuple(bear(line) for line in lines),
+        excluded=tuple(bear(line) for line in excluded),
+        own=own,
+        others=tuple(others.values()),
+    )
+
+
+def _mac(router: int, family: int) -> bytes:
+    """RFC 5798 section 7.3."""
+    return bytes((0, 0, 0x5E, 0, 2 if family == 6 else 1, router))
+
+
+def _own(
+    block: Settings, interface: str, router: int, family: int, names: Names, findings: Findings
+) -> VirtualInterface | None:
+    setting = block.last("use_vmac") or block.last("use_ipvlan")
+    if setting is None:
+        return None
+    keyword, values = setting.node.keyword, setting.node.values
+    is_ipvlan = keyword.text == "use_ipvlan"
+    if not is_ipvlan and block.has("use_ipvlan"):
+        text = "use_vmac and use_ipvlan contradict each other"
+        findings.error(keyword.location, text, "remove one of them", keyword.width)
+    try:
+        options = _ipvlan_options(values, router, findings) if is_ipvlan else _options(values, router)
+    except BadValueError as error:
+        word = values[min(error.index, len(values) - 1)]
+        findings.error(word.location, f"{keyword.text} {word.text}: {error}", width=word.width)
+        return None
+    if options.name and not names.take(options.name):
+        text = f"{keyword.text} {options.name}: another instance has it"
+        findings.error(values[0].location, text, width=values[0].width)
+    return VirtualInterface(
+        name=options.name or names.make(router, family),
+        base=interface,
+        mac=b"" if is_ipvlan else options.mac or _mac(router, family),
+        mode=options.mode,
+        group=options.group,
+    )
+
+
+class _Options(NamedTuple):
+    name: str
+    mac: bytes
+    group: int
+    mode: str = "private"
+
+
+def _ipvlan_options(words: Sequence[Word], router: int, findings: Findings) -> _Options:
+    """`[[name] IF] [IP] [bridge|private|vepa] [group N]`. Raises BadValueError."""
+    mode, left = "bridge", []
+    for position, word in enumerate(words):
+        named = position > 0 and words[position - 1].text in ("name", "group")
+        if word.text in _MODES and not named:
+            mode = word.text
+        elif not named and _is_address(word.text):
+            text = "the address is not needed: adverts leave by the interface, with its address"
+            findings.warning(word.location, text, "remove it", word.width)
+        elif _MAC.fullmatch(word.text):
+            raise BadValueError("an ipvlan has no MAC address of its own; that is use_vmac", position)
+        else:
+            left.append(word)
+    return _options(left, router)._replace(mode=mode)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parse_address(text.partition("/")[0])
+    except BadValueError:
+        return False
+    return True
+
+
+def _options(words: Sequence[Word], router: int) -> _Options:
+    """`[[name] IF] [MAC] [netlink_notify_msg] [group N]`. Raises BadValueError."""
+    name, mac, group = "", b"", 0
+    texts = [word.text for word in words]
+    position = 0
+    while position < len(texts):
+        text = texts[position]
+        if text in ("name", "group"):
+            position += 1
+            if position == len(texts):
+                raise BadValueError("its value is missing", position - 1)
+        if text == "group":
+            if not re.fullmatch(r"[0-9]{1,10}", texts[position]):
+                raise BadValueError("it wants a number", position)
+            group = int(texts[position])
+        elif text == "name":
+            name = _name(texts[position], position)
+        elif _MAC.fullmatch(text):
+            octets = bytes(int(part, 16) for part in re.split("[:-]", text))
+            mac = octets if len(octets) == 6 else octets + bytes([router])
+            if mac[0] & 1 or not any(mac):
+                raise BadValueError("it wants the address of one interface, not of a group", position)
+        elif text != "netlink_notify_msg":
+            if name:
+                raise BadValueError("a name stands there already", position)
+            name = _name(text, position)
+        position += 1
+    return _Options(name, mac, group)
+
+
+def _name(text: str, position: int) -> str:
+    try:
+        Interface().read([text])
+    except BadValueError as error:
+        raise BadValueError(str(error), position) from None
+    return text

@@ -1,0 +1,291 @@
+"""vrrp_instance blocks as model types, defaults resolved as keepalived does."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TypeVar, cast
+
+from pointsman.conf.build.auth import KeyFiles, authentication, signing
+from pointsman.conf.build.routes import routes
+from pointsman.conf.build.rules import Preferences, rules
+from pointsman.conf.build.strict import held_to_the_rules, strict
+from pointsman.conf.build.tracking import Trackers, notify, tracked
+from pointsman.conf.build.vmac import Bearers, Names, bearers
+from pointsman.conf.problems import Findings
+from pointsman.conf.settings import Setting, Settings, read_block
+from pointsman.conf.text.iproute_words import number
+from pointsman.conf.text.tree import Node
+from pointsman.conf.values import BadValueError, parse_address
+from pointsman.model.address import Address
+from pointsman.model.vrrp import TtlLimits, VrrpInstance, VrrpState
+
+GROUP, GROUP6 = ipaddress.IPv4Address("224.0.0.18"), ipaddress.IPv6Address("ff02::12")
+
+T = TypeVar("T")
+
+
+def instance(
+    setting: Setting,
+    defaults: Settings,
+    known: Trackers,
+    names: Names,
+    preferences: Preferences,
+    keys: KeyFiles,
+    findings: Findings,
+) -> VrrpInstance:
+    """The instance of one block; `?` and 0 stand for an interface and a number that cannot be read.
+
+    `defaults` is global_defs; `known` is what may be tracked by name; `names` gives those of interfaces,
+    `preferences` those of rules; `keys` reads what stands in files.
+    """
+    block = read_block(setting.block, "vrrp_instance", findings)
+    name = str(setting.value)
+    interface = block.get("interface", str)
+    virtual_router_id = block.get("virtual_router_id", int)
+    _required(setting, ("interface", "virtual_router_id"), findings)
+    state, priority = _state_and_priority(block, findings)
+    nopreempt = _nopreempt(block, state, priority, findings)
+    peers, limits = _peers(block, findings)
+    transport = (block.address("unicast_src_ip"), *peers, block.address("mcast_src_ip"))
+    family = next((address.version for address in transport if address is not None), None)
+    borne = bearers(block, interface or "?", virtual_router_id or 1, family, names, findings)
+    over_ipv6 = bool(borne.addresses) and borne.addresses[0].address.version == 6
+    version = _first(block.get("version", int), defaults.get("vrrp_version", int), 3 if over_ipv6 else 2)
+    master_delay = _announcement("garp_master_delay", block, defaults, 5)
+    master_repeat = _announcement("garp_master_repeat", block, defaults, 5)
+    extra = _extra_announcements(block, defaults, findings)
+    built = VrrpInstance(
+        name=name,
+        interface=interface or "?",
+        virtual_router_id=virtual_router_id or 0,
+        initial_state=state,
+        priority=priority,
+        version=version,
+        advert_interval=_first(block.get("advert_int", float), 1.0),
+        addresses=borne.addresses,
+        excluded_addresses=borne.excluded,
+        own_interface=borne.own,
+        advertises_by_base=_by_base(block, borne, peers, findings),
+        other_interfaces=borne.others,
+        extra_announcements=extra[0],
+        extra_everywhere=extra[1],
+        promote_secondaries=block.has("promote_secondaries"),
+        unicast_source=block.address("unicast_src_ip"),
+        unicast_peers=peers,
+        multicast_source=block.address("mcast_src_ip"),
+        track_source=block.has("track_src_ip"),
+        authentication=authentication(block, version, findings),
+        hmac=signing(block, _first(block.get("advert_int", float), 1.0), keys, findings),
+        nopreempt=nopreempt,
+        preempt_delay=_preempt_delay(block, state, nopreempt, findings),
+        garp_master_delay=float(master_delay),
+        garp_master_repeat=master_repeat,
+        garp_master_refresh=float(_announcement("garp_master_refresh", block, defaults, 0)),
+        garp_master_refresh_repeat=_announcement("garp_master_refresh_repeat", block, defaults, 1),
+        garp_lower_prio_delay=float(_announcement("garp_lower_prio_delay", block, defaults, master_delay)),
+        garp_lower_prio_repeat=_announcement("garp_lower_prio_repeat", block, defaults, master_repeat),
+        lower_prio_no_advert=_switch("lower_prio_no_advert", block, defaults),
+        down_timer_adverts=_announcement("down_timer_adverts", block, defaults, 3),
+        startup_delay=_first(defaults.get("vrrp_startup_delay", float), 0.0),
+        unicast_ttl=_first(block.get("unicast_ttl", int), 255),
+        check_unicast_source=(
+            block.has("check_unicast_src") or defaults.has("vrrp_check_unicast_src") or bool(limits)
+        ),
+        ttl_limits=limits,
+        multicast_group=_group(
+            block, defaults, 6 if (family == 6 or (family is None and over_ipv6)) else 4, findings
+        ),
+        owner_ignores_adverts=_switch("owner_ignore_adverts", block, defaults),
+        no_accept=_no_accept(block, findings),
+        vrf=block.get("vrf", str) or "",
+        old_unicast_checksum=block.has("old_unicast_checksum")
+        and "never" not in (block.get("old_unicast_checksum", tuple) or ()),
+        checksum_without_pseudo_header=_first(
+            block.get("v3_checksum_as_v2", bool), defaults.get("v3_checksum_as_v2", bool), False
+        ),
+        routes=routes(block, "virtual_routes", findings),
+        rules=rules(block, "virtual_rules", preferences, findings),
+        tracked=tracked(block, known, findings),
+        notify=notify(block, findings),
+        notify_priority_changes=_switch("notify_priority_changes", block, defaults),
+        smtp_alert=_first(
+            block.get("smtp_alert", bool),
+            defaults.get("smtp_alert_vrrp", bool),
+            defaults.get("smtp_alert", bool),
+            False,
+        ),
+        location=setting.location,
+    )
+    return held_to_the_rules(built, setting, block, findings) if strict(block, defaults) else built
+
+
+def _by_base(block: Settings, borne: Bearers, peers: tuple[Address, ...], findings: Findings) -> bool:
+    """Whether adverts of an instance with a virtual MAC address leave by the base interface."""
+    written = block.has("vmac_xmit_base")
+    if borne.own is not None and not borne.own.has_mac:
+        return True
+    setting = block.last("use_vmac")
+    if borne.own is None or setting is None or not peers or written:
+        return written and borne.own is not None
+    keyword = setting.node.keyword
+    text = "unicast adverts leave by the interface itself, not by that of the virtual MAC address"
+    findings.warning(
+        keyword.location, text, "write vmac_xmit_base, too, as keepalived wants it", keyword.width
+    )
+    return True
+
+
+def _group(block: Settings, defaults: Settings, family: int, findings: Findings) -> Address | None:
+    """The multicast group, where it is not the RFC's."""
+    usual = "vrrp_mcast_group4" if family == 4 else "vrrp_mcast_group6"
+    setting = block.last("mcast_dst_ip") or defaults.last(usual)
+    if setting is None:
+        return None
+    group = cast(Address, setting.value)
+    word = setting.node.keyword
+    if not group.is_multicast or group.version != family:
+        text = f"{word.text} {group} is no IPv{family} multicast address"
+        findings.error(word.location, text, "write one, or remove it", word.width)
+        return None
+    return None if group in (GROUP, GROUP6) else group
+
+
+def _extra_announcements(block: Settings, defaults: Settings, findings: Findings) -> tuple[int, bool]:
+    """`[all] SECONDS`, and whether `all` is there."""
+    setting = block.last("garp_extra_if") or defaults.last("vrrp_garp_extra_if")
+    if setting is None:
+        return 0, False
+    words = [word.text for word in setting.node.values]
+    everywhere = words[:1] == ["all"]
+    keyword = setting.node.keyword
+    try:
+        if len(words) <= everywhere:
+            raise BadValueError("it wants [all] and seconds")
+        return number(words[everywhere], 0, 86400, int(everywhere)), everywhere
+    except BadValueError as error:
+        findings.error(keyword.location, f"{keyword.text}: {error}", width=keyword.width)
+        return 0, False
+
+
+def _first(*values: T | None) -> T:
+    return next(value for value in values if value is not None)
+
+
+def _required(setting: Setting, words: tuple[str, ...], findings: Findings) -> None:
+    """Report words that are missing; one with a bad value has its error already."""
+    present = {node.keyword.text for node in setting.block}
+    keyword = setting.node.keyword
+    for word in words:
+        if word not in present:
+            text = f"vrrp_instance {setting.value} has no {word}"
+            findings.error(keyword.location, text, f"add a line with {word}", keyword.width)
+
+
+def _announcement(name: str, block: Settings, defaults: Settings, otherwise: int) -> int:
+    return _first(block.get(name, int), defaults.get(f"vrrp_{name}", int), otherwise)
+
+
+def _switch(name: str, block: Settings, defaults: Settings) -> bool:
+    return _first(block.get(name, bool), defaults.get(f"vrrp_{name}", bool), False)
+
+
+def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState, int]:
+    written = block.get("state", str)
+    priority = block.get("priority", int)
+    if priority is None and not block.absent("priority"):
+        priority = 100
+    if priority is None:
+        if written == "MASTER":
+            setting = block.last("state")
+            assert setting is not None
+            findings.warning(
+                setting.location,
+                "state MASTER without a priority means priority 255, the address owner, as in keepalived",
+                "add a priority",
+            )
+        priority = 255 if written == "MASTER" else 100
+    if priority == 255 and written == "BACKUP":
+        setting = block.last("state")
+        assert setting is not None
+        text = "priority 255 is the owner of the addresses, which starts as MASTER (RFC 3768 section 6.4.1)"
+        findings.warning(setting.location, text, "write state MASTER, or a priority up to 254", len("state"))
+    owner = written is None and priority == 255
+    return (VrrpState.MASTER if written == "MASTER" or owner else VrrpState.BACKUP), priority
+
+
+def _nopreempt(block: Settings, state: VrrpState, priority: int, findings: Findings) -> bool:
+    setting = block.last("nopreempt")
+    if setting is None:
+        return False
+    if block.has("preempt"):
+        findings.error(
+            setting.location, "preempt and nopreempt contradict each other", "remove one of them", 9
+        )
+    if state is VrrpState.MASTER or priority == 255:
+        why = "state MASTER" if state is VrrpState.MASTER else "priority 255"
+        text = f"nopreempt has no effect with {why}, as in keepalived"
+        findings.warning(
+            setting.location, text, "write state BACKUP and priorities up to 254", len("nopreempt")
+        )
+        return False
+    return True
+
+
+def _no_accept(block: Settings, findings: Findings) -> bool:
+    setting = block.last("no_accept")
+    if setting is not None and block.has("accept"):
+        text = "accept and no_accept contradict each other"
+        findings.error(setting.location, text, "remove one of them", len("no_accept"))
+    return setting is not None
+
+
+def _preempt_delay(block: Settings, state: VrrpState, nopreempt: bool, findings: Findings) -> float:
+    setting = block.last("preempt_delay")
+    delay = _first(block.get("preempt_delay", float), 0.0)
+    if setting is None or not delay or not (nopreempt or state is VrrpState.MASTER):
+        return delay
+    why = "nopreempt" if nopreempt else "state MASTER"
+    text = f"preempt_delay has no effect with {why}, as in keepalived"
+    findings.warning(setting.location, text, "remove it, or write state BACKUP", len("preempt_delay"))
+    return 0.0
+
+
+def _lines(block: Settings, name: str) -> list[Node]:
+    return [node for setting in block.all(name) for node in setting.block]
+
+
+def _peers(block: Settings, findings: Findings) -> tuple[tuple[Address, ...], tuple[TtlLimits, ...]]:
+    peers: dict[Address, TtlLimits] = {}
+    for node in _lines(block, "unicast_peer"):
+        words = [word.text for word in node.words]
+        try:
+            peer = parse_address(words[0])
+            limits = _ttl_limits(peer, words)
+        except BadValueError as error:
+            word = node.words[error.index]
+            findings.error(word.location, f"unicast_peer {word.text}: {error}", width=word.width)
+            continue
+        if peer in peers:
+            findings.warning(
+                node.keyword.location, f"peer {peer} is listed twice", "remove it", node.keyword.width
+            )
+        peers[peer] = limits
+    setting = block.last("unicast_peer")
+    if setting is not None and not setting.block:
+        keyword = setting.node.keyword
+        findings.error(
+            keyword.location, "unicast_peer names no peer", "add the other director's address", keyword.width
+        )
+    return tuple(peers), tuple(each for each in peers.values() if (each.low, each.high) != (0, 255))
+
+
+def _ttl_limits(peer: Address, words: list[str]) -> TtlLimits:
+    """`IP [min_ttl N] [max_ttl N]`. Raises BadValueError."""
+    found = {"min_ttl": 0, "max_ttl": 255}
+    for at in range(1, len(words), 2):
+        if words[at] not in found:
+            raise BadValueError("one peer in a line", at)
+        if at + 1 == len(words):
+            raise BadValueError("its value is missing", at)
+        found[words[at]] = number(words[at + 1], 0, 255, at + 1)
+    return TtlLimits(peer, found["min_ttl"], found["max_ttl"])

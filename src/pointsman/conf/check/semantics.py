@@ -1,0 +1,230 @@
+"""What a configuration means, beyond its words: contradictions, and what cannot work with direct routing.
+
+Works on the model alone, so it needs neither root nor the interfaces.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from pointsman.conf.check.onlink import check_on_link
+from pointsman.conf.problems import Findings
+from pointsman.model.address import Address
+from pointsman.model.checks import DirectCheck, NetworkCheck
+from pointsman.model.config import Config, MailTls
+from pointsman.model.health import VirtualServer
+from pointsman.model.service import SCHEDULERS, Forwarding, ServiceKey
+from pointsman.model.vrrp import VrrpInstance
+
+_INSTANCE = len("vrrp_instance")
+_SERVICE = len("virtual_server")
+_MEMBER = len("real_server")
+
+
+def check(config: Config, findings: Findings) -> None:
+    """Report what is wrong with the meaning of a configuration."""
+    _instances_among_each_other(config, findings)
+    for instance in config.instances:
+        _adverts(instance, findings)
+        _unicast(instance, findings)
+        _addresses(instance, findings)
+    _services_among_each_other(config, findings)
+    for server in config.virtual_servers:
+        _service(server, findings)
+        _real_servers(server, findings)
+    _carried(config, findings)
+    check_on_link(config, findings)
+    _mail(config, findings)
+
+
+def _instances_among_each_other(config: Config, findings: Findings) -> None:
+    names: dict[str, VrrpInstance] = {}
+    routers: dict[tuple[str, int], VrrpInstance] = {}
+    for instance in config.instances:
+        same_name = names.setdefault(instance.name.lower(), instance)
+        if same_name.name == instance.name and same_name is not instance:
+            text = f"vrrp_instance {instance.name} stands here again{_first_seen(same_name)}"
+            findings.error(instance.location, text, "give each instance its own name", _INSTANCE)
+        elif same_name is not instance:
+            text = f"vrrp_instance {instance.name} differs from {same_name.name} only by case"
+            findings.warning(instance.location, text, "choose names that nobody confuses", _INSTANCE)
+        if not instance.virtual_router_id or instance.interface == "?":
+            continue
+        same_router = routers.setdefault((instance.interface, instance.virtual_router_id), instance)
+        if same_router is not instance:
+            place, width = findings.inside(instance.location, "virtual_router_id")
+            findings.error(
+                place,
+                f"virtual_router_id {instance.virtual_router_id} on {instance.interface} is already that of "
+                f"{same_router.name}{_first_seen(same_router)}; their adverts would be mixed up",
+                "give one of them another virtual_router_id, on all routers",
+                width,
+            )
+
+
+def _first_seen(item: VrrpInstance | VirtualServer) -> str:
+    return f" (line {item.location.line})" if item.location else ""
+
+
+def _adverts(instance: VrrpInstance, findings: Findings) -> None:
+    interval = instance.advert_interval
+    place, width = findings.inside(instance.location, "advert_int")
+    if instance.version == 2 and interval != int(interval):
+        findings.error(
+            place,
+            f"{instance.name}: advert_int {interval:g}: VRRP version 2 counts whole seconds (RFC 3768)",
+            f"write advert_int {max(1, round(interval))}, or version 3 on all routers",
+            width,
+        )
+    if instance.version == 3 and (interval > 40.95 or round(interval * 100, 6) % 1):
+        findings.error(
+            place,
+            f"{instance.name}: advert_int {interval:g}: VRRP version 3 counts 1/100 s up to 40.95 s",
+            "",
+            width,
+        )
+
+
+def _unicast(instance: VrrpInstance, findings: Findings) -> None:
+    source = instance.unicast_source
+    own: dict[Address | None, str] = {address.address: "a virtual address" for address in instance.addresses}
+    own[source] = "its own address"
+    for peer in instance.unicast_peers:
+        place, width = findings.inside(instance.location, "unicast_peer", str(peer))
+        if peer in own:
+            text = f"{instance.name} lists {peer}, {own[peer]}, among its unicast peers"
+            findings.error(place, text, "list only the other routers", width)
+        elif source is not None and peer.version != source.version:
+            text = (
+                f"{instance.name}: unicast peer {peer} and unicast_src_ip {source} are of different families"
+            )
+            findings.error(place, text, "use addresses of one family", width)
+    _own_network(instance, findings)
+    if source is not None and not instance.unicast_peers:
+        place, width = findings.inside(instance.location, "unicast_src_ip")
+        text = f"{instance.name} has a unicast_src_ip but no unicast_peer, so it sends multicast"
+        findings.warning(place, text, "add unicast_peer, or write mcast_src_ip", width)
+
+
+def _own_network(instance: VrrpInstance, findings: Findings) -> None:
+    """Whether virtual addresses with a prefix are of the network in which the director has its address."""
+    source = instance.unicast_source or instance.multicast_source
+    networks = {
+        str(address.address): ipaddress.ip_network((address.address, address.prefix_length), strict=False)
+        for address in instance.addresses
+        if address.device == instance.interface
+        and address.prefix_length < address.address.max_prefixlen
+        and source is not None
+        and address.address.version == source.version
+    }
+    if source is None or any(source in network for network in networks.values()):
+        return
+    for address, network in networks.items():
+        place, width = findings.inside(instance.location, address)
+        text = (
+            f"{instance.name}: the virtual address {address} is of {network}, and {source}, the director's "
+            f"own address on {instance.interface}, is not"
+        )
+        findings.warning(place, text, "correct the address or its prefix, or name another dev", width)
+        return
+
+
+def _addresses(instance: VrrpInstance, findings: Findings) -> None:
+    if not instance.addresses:
+        text = f"{instance.name} has no virtual_ipaddress, so nothing moves with it"
+        findings.warning(instance.location, text, "add a virtual_ipaddress block", _INSTANCE)
+    every: Iterator[Address | None] = (address.address for address in instance.addresses)
+    for address in (*every, instance.unicast_source, instance.multicast_source, *instance.unicast_peers):
+        if address is not None and address.version == 6 and instance.version == 2:
+            place, width = findings.inside(instance.location, str(address))
+            text = f"{instance.name}: {address}: VRRP version 2 knows no IPv6 (RFC 3768)"
+            findings.error(place, text, "write version 3 on all routers", width)
+            return
+
+
+def _services_among_each_other(config: Config, findings: Findings) -> None:
+    seen: dict[ServiceKey, VirtualServer] = {}
+    for server in config.virtual_servers:
+        first = seen.setdefault(server.service.key, server)
+        if first is not server:
+            text = f"virtual server {server.service.key} stands here again{_first_seen(first)}"
+            findings.error(server.location, text, "put all its real servers into one block", _SERVICE)
+
+
+def _service(server: VirtualServer, findings: Findings) -> None:
+    key = server.service.key
+    if server.service.scheduler not in SCHEDULERS:
+        text = f"{key}: scheduler {server.service.scheduler} is not implemented yet"
+        findings.error(server.location, text, f"use one of {' '.join(sorted(SCHEDULERS))}", _SERVICE)
+    if key.fwmark and not server.service.fronts:
+        text = f"{key}: marks that nftables or iptables set are not seen; those of tc are, with --xdp-mode tc"
+        way = "else use virtual_server_group with addresses; with nftables_ipvs they are one service"
+        findings.warning(server.location, text, way, _SERVICE)
+    if not server.members and server.sorry_server is None:
+        findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
+
+
+def _real_servers(server: VirtualServer, findings: Findings) -> None:
+    virtual = server.service.key.address
+    for member in server.members:
+        address = member.server.key.address
+        direct = member.server.forwarding is not Forwarding.TUNNEL
+        if direct and virtual is not None and type(address) is not type(virtual):
+            text = f"real server {address} and virtual server {server.service.key} are of different families"
+            findings.error(member.location, text, "use addresses of one family, or lvs_method TUN", _MEMBER)
+        if _not_unicast(address):
+            text = f"the real server {address} is no unicast address"
+            findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
+        if address == virtual:
+            text = f"the real server {address} is the virtual address itself"
+            findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
+        if server.sorry_server is not None and member.server.key == server.sorry_server.key:
+            place, width = findings.inside(server.location, "sorry_server")
+            text = f"{member.server.key} is real server and sorry server of {server.service.key}"
+            findings.warning(place, text, "a sorry server should be another one", width)
+        for probe in member.checks:
+            if isinstance(probe, DirectCheck) and not direct:
+                text = f"DR_CHECK wants {address} on-link with the VIP; it does not go through the tunnel"
+                findings.warning(probe.location, text, "use another checker behind a router", len("DR_CHECK"))
+            if isinstance(probe, NetworkCheck) and probe.connect_timeout > probe.delay_loop:
+                text = (
+                    f"connect_timeout {probe.connect_timeout:g} exceeds delay_loop {probe.delay_loop:g}; "
+                    "checks of a silent server take longer than the time between them"
+                )
+                place, width = findings.inside(probe.location, "connect_timeout")
+                findings.warning(place, text, "lower connect_timeout, or raise delay_loop", width)
+
+
+def _not_unicast(address: Address) -> bool:
+    """Multicast, broadcast or unspecified; the properties of ipaddress take too long for thousands."""
+    number = int(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return 0xE0000000 <= number <= 0xEFFFFFFF or number in (0, 0xFFFFFFFF)
+    return number >> 120 == 0xFF or number == 0
+
+
+def _carried(config: Config, findings: Findings) -> None:
+    """Virtual servers whose address no instance bears; without instances that is somebody else's task."""
+    if not config.instances:
+        return
+    carried = {address.address for instance in config.instances for address in instance.addresses}
+    for server in config.virtual_servers:
+        key = server.service.key
+        if key.address is not None and key.address not in carried:
+            text = f"no vrrp_instance carries {key.address}: unless something else does, {key} is dead"
+            findings.warning(server.location, text, "add it to a virtual_ipaddress block", _SERVICE)
+
+
+def _mail(config: Config, findings: Findings) -> None:
+    mail = config.mail
+    if mail.recipients and not mail.server:
+        text = "notification_email without smtp_server: no mail is sent"
+        findings.warning(mail.location, text, "add smtp_server to global_defs", len("notification_email"))
+    if mail.user and mail.tls is MailTls.NONE:
+        text = "smtp_auth without smtp_tls: the password goes over the network as it is"
+        findings.warning(mail.location, text, "add smtp_tls starttls", len("notification_email"))
+    if mail.server and not mail.recipients:
+        text = "smtp_server without notification_email: no mail is sent"
+        remedy = "add notification_email { name@host } to global_defs"
+        findings.warning(mail.location, text, remedy, len("smtp_server"))

@@ -1,0 +1,1 @@
+"""From files to a tree of blocks: lines, tokens, definitions, sequences."""

@@ -1,0 +1,155 @@
+"""`~SEQ(var, [start, [step,]] end) text`, `~SEQx` (hexadecimal), `~LST(var, v1, v2 ...) text`.
+
+A list may have several variables at once: `~LST({a, b}, {1, 2}, {3, 4}) text`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from pointsman.conf.problems import Findings
+from pointsman.conf.text.source import MAX_LINE, Line
+
+MAX_UNROLLED = 65_536
+"""Lines that one line may become: a /16 of addresses."""
+
+START = re.compile(r"~(SEQx?|LST)\(([^)]*)\)\s*", re.ASCII)
+"""Where a sequence begins."""
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_ARGUMENT = re.compile(r"\s*(\{[^{}]*\}|[^,{}]*)\s*(?:,|$)")
+_NUMBER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,10}|[1-9][0-9]{0,9})")
+"""As in C: what begins with 0x is hexadecimal, what begins with 0 octal."""
+_FORMS = {
+    "SEQ": "~SEQ(name, start, step, end)",
+    "SEQx": "~SEQx(name, start, step, end)",
+    "LST": "~LST(name, a, b) or ~LST({name, other}, {a, 1}, {b, 2})",
+}
+
+
+class _BadSequenceError(Exception):
+    """Text of what is wrong with a `~SEQ(...)` or `~LST(...)`."""
+
+
+def unroll(line: Line, findings: Findings) -> Iterator[Line]:
+    """The lines that `line` stands for: itself when it has no sequence."""
+    if "~" not in line.text or START.search(line.text) is None:
+        yield line
+        return
+    too_many = _too_many(line.text)
+    if too_many is not None:
+        text = f"{too_many[0].rstrip()} makes more than {MAX_UNROLLED} lines"
+        findings.error(line.at(too_many.start()), text)
+        return
+    waiting, produced = [line], 0
+    while waiting:
+        current = waiting.pop()
+        found = START.search(current.text)
+        if found is None:
+            produced += 1
+            yield current
+            continue
+        try:
+            pieces = _rounds(current, found)
+        except _BadSequenceError as error:
+            findings.error(current.at(found.start()), str(error), _FORMS[found[1]], len(found[0].rstrip()))
+            return
+        if produced + len(waiting) + len(pieces) > MAX_UNROLLED:
+            findings.error(
+                current.at(found.start()), f"{found[0].rstrip()} makes more than {MAX_UNROLLED} lines"
+            )
+            return
+        waiting += reversed(pieces)
+
+
+def _too_many(text: str) -> re.Match[str] | None:
+    """The sequence of a line that makes it too many lines together with those before it."""
+    lines = 1
+    for found in START.finditer(text):
+        with contextlib.suppress(_BadSequenceError):
+            given = _arguments(found)[1:]
+            lines *= max(1, len(given if found[1] == "LST" else _numbers(found[1], given)))
+        if lines > MAX_UNROLLED:
+            return found
+    return None
+
+
+def _arguments(found: re.Match[str]) -> list[str]:
+    """What is between the parentheses; a list in braces is one of them."""
+    arguments: list[str] = []
+    position = 0
+    while position < len(found[2]):
+        argument = _ARGUMENT.match(found[2], position)
+        if argument is None:
+            raise _BadSequenceError(f"~{found[1]} cannot be read from {found[2][position:]} on")
+        arguments.append(argument[1].strip())
+        position = argument.end()
+    return arguments
+
+
+def _listed(text: str) -> list[str]:
+    """`{a, b}` or `a` as a list."""
+    return [each.strip() for each in text[1:-1].split(",")] if text.startswith("{") else [text]
+
+
+def _rounds(line: Line, found: re.Match[str]) -> list[Line]:
+    """The line once for each value of its first sequence."""
+    kind = found[1]
+    first, *given = _arguments(found) or [""]
+    names = _listed(first) if kind == "LST" else [first]
+    if not all(map(_NAME.fullmatch, names)) or not given:
+        raise _BadSequenceError(f"~{kind} wants a name and values")
+    rounds = list(map(_listed, given if kind == "LST" else _numbers(kind, given)))
+    whole = line.cut(0, found.start()).followed_by(line.cut(found.end()))
+    use = re.compile(rf"\$(?:\{{({'|'.join(names)})\}}|({'|'.join(names)})(?=\s|$))", re.ASCII)
+    made = []
+    for values in rounds:
+        if len(values) != len(names):
+            raise _BadSequenceError(f"~{kind} has {len(names)} names, but values {', '.join(values)}")
+        pairs = dict(zip(names, values, strict=True))
+        told = ", ".join(f"{name} = {value}" for name, value in pairs.items())
+        made.append(_with_values(whole, use, pairs, f"~{kind}, {told}"))
+    return made
+
+
+def _numbers(kind: str, given: list[str]) -> list[str]:
+    bad = next((text for text in given if not _NUMBER.fullmatch(text)), None)
+    if bad is not None:
+        raise _BadSequenceError(
+            f"~{kind} wants numbers such as 10, 0xa (hexadecimal) or 012 (octal), not {bad}"
+        )
+    numbers = [_number(text) for text in given]
+    if not 1 <= len(numbers) <= 3:
+        raise _BadSequenceError(f"~{kind} takes at most start, step and end")
+    end = numbers[-1]
+    start = numbers[0] if len(numbers) > 1 else 1
+    step = numbers[1] if len(numbers) == 3 else (1 if end >= start else -1)
+    if kind == "SEQx" and min(start, end) < 0:
+        raise _BadSequenceError("~SEQx has no numbers below 0")
+    if step == 0 or (end - start) * step < 0:
+        raise _BadSequenceError(f"~{kind} never gets from {start} to {end} by steps of {step}")
+    if (end - start) // step >= MAX_UNROLLED:
+        raise _BadSequenceError(f"~{kind} makes more than {MAX_UNROLLED} lines")
+    return [
+        format(number, "x" if kind == "SEQx" else "d")
+        for number in range(start, end + (1 if step > 0 else -1), step)
+    ]
+
+
+def _number(text: str) -> int:
+    digits = text.lstrip("+-").lower()
+    base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
+    return int(digits, base) * (-1 if text.startswith("-") else 1)
+
+
+def _with_values(line: Line, use: re.Pattern[str], values: dict[str, str], through: str) -> Line:
+    position = 0
+    while found := use.search(line.text, position):
+        value = values[found[1] or found[2]]
+        middle = line.standing_for(found.start(), value, through)
+        line = line.cut(0, found.start()).followed_by(middle).followed_by(line.cut(found.end()))
+        position = found.start() + len(value)
+        if len(line.text) > MAX_LINE:
+            raise _BadSequenceError(f"the sequence makes a line of more than {MAX_LINE} bytes")
+    return line

@@ -1,0 +1,122 @@
+"""Words and braces of a line. Words end at blanks, quotes and braces; `"..."` is one word (lib/parser.c)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pointsman.conf.problems import Findings
+from pointsman.conf.text.commands import WORD, escapes, unescaped
+from pointsman.conf.text.source import Line
+from pointsman.model.location import Location
+
+OPEN, CLOSE = "{", "}"
+
+_BRACE = re.compile(r"[{}]")
+_PLAIN = re.compile(r"\S+", re.ASCII)
+_ANY = re.compile(r'[{}]|"[^"]*"|"|[^\s{}"]+', re.ASCII)
+_COMMAND = re.compile(rf"[{{}}]|(?:{WORD}|[^\s{{}}\"'\\])+|[\"'\\]", re.ASCII)
+
+
+class Word:
+    """A word of the file and where it stands."""
+
+    __slots__ = ("_index", "_line", "quoted", "text")
+
+    def __init__(self, text: str, line: Line, index: int, quoted: bool = False) -> None:
+        self.text = text
+        self.quoted = quoted
+        self._line = line
+        self._index = index
+
+    @property
+    def location(self) -> Location:
+        return self._line.at(self._index)
+
+    @property
+    def width(self) -> int:
+        """Characters it takes in the file, quotes included."""
+        return len(self.text) + 2 * self.quoted
+
+    @property
+    def brace(self) -> str:
+        """`{`, `}` or nothing."""
+        return self.text if self.text in (OPEN, CLOSE) and not self.quoted else ""
+
+    def __repr__(self) -> str:
+        return f"Word({self.text!r}, {self.location})"
+
+
+class _Escaped(Word):
+    """A word that has quotes or escapes of a command line in the file."""
+
+    __slots__ = ("_width",)
+
+    def __init__(self, text: str, line: Line, index: int, width: int) -> None:
+        super().__init__(text, line, index, quoted=True)
+        self._width = width
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+
+def _has_quotes(text: str) -> bool:
+    """Whether there is a quote or an escape, as in few lines."""
+    return '"' in text or "'" in text or "\\" in text
+
+
+def braces(text: str) -> Iterator[tuple[int, str]]:
+    """The braces of a line that are not inside quotes, and where they are."""
+    command = _has_quotes(text) and escapes(text)
+    if '"' not in text and not command:
+        yield from ((found.start(), found[0]) for found in _BRACE.finditer(text))
+        return
+    for found in (_COMMAND if command else _ANY).finditer(text):
+        if found[0] == '"' or (command and found[0] in ("'", "\\")):
+            return
+        if found[0] in (OPEN, CLOSE):
+            yield found.start(), found[0]
+
+
+def tokens(line: Line, findings: Findings) -> Iterator[Word]:
+    """The words and braces of one line, in order; a quote that is never closed is an error."""
+    text = line.text
+    if _has_quotes(text) and escapes(text):
+        yield from _command(line, findings)
+        return
+    if '"' not in text and OPEN not in text and CLOSE not in text:
+        for found in _PLAIN.finditer(text):
+            yield Word(found[0], line, found.start())
+        return
+    for found in _ANY.finditer(text):
+        piece = found[0]
+        if piece == '"':
+            findings.error(line.at(found.start()), "this quote is never closed", 'write the closing "')
+            yield Word(text[found.end() :].rstrip(), line, found.start(), quoted=True)
+            return
+        if piece[0] == '"':
+            yield Word(piece[1:-1], line, found.start(), quoted=True)
+        else:
+            yield Word(piece, line, found.start())
+
+
+def _command(line: Line, findings: Findings) -> Iterator[Word]:
+    """The same of a line with a command line."""
+    for found in _COMMAND.finditer(line.text):
+        piece, start = found[0], found.start()
+        if piece in ("'", '"', "\\"):
+            what = "this \\ escapes nothing" if piece == "\\" else "this quote is never closed"
+            findings.error(
+                line.at(start), what, "remove it" if piece == "\\" else f"write the closing {piece}"
+            )
+            yield Word(line.text[found.end() :].rstrip(), line, start, quoted=True)
+            return
+        if not _has_quotes(piece):
+            yield Word(piece, line, start)
+            continue
+        try:
+            yield _Escaped(unescaped(piece), line, start, len(piece))
+        except ValueError as error:
+            findings.error(line.at(start), str(error), width=len(piece))
+            yield _Escaped(piece, line, start, len(piece))

@@ -1,0 +1,1 @@
+"""The checker process: runs probes, reports results."""

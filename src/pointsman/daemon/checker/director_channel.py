@@ -1,0 +1,107 @@
+"""The checker's end of the channel to the director: verdicts out, orders in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from pointsman.control import messages
+from pointsman.daemon.config_history import receive
+from pointsman.lvs.desired import CheckKey
+from pointsman.model.config import Config
+
+log = logging.getLogger("checker")
+
+
+class Reporter:
+    """Sends verdicts to the director; never blocks, never loses the latest verdict of a check."""
+
+    def __init__(self, channel: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self._channel = channel
+        self._loop = loop
+        self._waiting: dict[CheckKey, messages.CheckResult] = {}
+        self._latest: dict[CheckKey, messages.CheckResult] = {}
+        self.on_configuration: Callable[[Config], None] = lambda _config: None
+        """Called when the director hands over another configuration."""
+        self.on_program: Callable[[messages.RunProgram], None] = lambda _order: None
+        """Called when the director wants a program to be run."""
+        self.on_line: Callable[[str], None] = lambda _line: None
+        """Called when the director wants a line to be written into the notify FIFOs."""
+        self.on_suspicion: Callable[[messages.CheckNow], None] = lambda _order: None
+        """Called when the director suspects a real server."""
+        self.closed = asyncio.Event()
+        channel.setblocking(False)
+        loop.add_reader(channel, self._on_order)
+
+    def report(self, result: messages.CheckResult) -> None:
+        """Send a verdict now, or as soon as the channel has room."""
+        key = (result.service, result.server, result.check)
+        self._latest[key] = result
+        self._waiting[key] = result
+        self._flush()
+
+    def forget(self, keys: Iterable[CheckKey]) -> None:
+        """These checks are no more, or others now."""
+        for key in keys:
+            self._latest.pop(key, None)
+            self._waiting.pop(key, None)
+
+    def _flush(self) -> None:
+        while self._waiting:
+            key = next(iter(self._waiting))
+            try:
+                self._channel.send(messages.encode(self._waiting[key]))
+            except BlockingIOError:
+                self._loop.add_writer(self._channel, self._flush)
+                return
+            except OSError as error:
+                self._close(f"cannot report to the director: {error.strerror}")
+                return
+            del self._waiting[key]
+        self._loop.remove_writer(self._channel)
+
+    def _on_order(self) -> None:
+        try:
+            data, config = receive(self._channel)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._close(f"cannot hear the director: {error.strerror}")
+            return
+        except msgspec.MsgspecError as error:
+            log.error("configuration not understood, the former one stays: %s", error)
+            return
+        if config is not None:
+            self.on_configuration(config)
+            return
+        if not data:
+            self._close("the director has closed the channel")
+            return
+        try:
+            order = messages.decode_order(data)
+        except msgspec.DecodeError as error:
+            log.error("message of the director not understood: %s", error)
+            return
+        if isinstance(order, messages.RunProgram):
+            self.on_program(order)
+            return
+        if isinstance(order, messages.CheckNow):
+            self.on_suspicion(order)
+            return
+        if isinstance(order, messages.TellServers):
+            self.on_line(order.line)
+            return
+        self._waiting = dict(self._latest)
+        self._flush()
+
+    def _close(self, why: str) -> None:
+        if self.closed.is_set():
+            return
+        log.error("%s", why)
+        self._loop.remove_reader(self._channel)
+        self._loop.remove_writer(self._channel)
+        self.closed.set()

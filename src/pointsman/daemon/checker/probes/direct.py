@@ -1,0 +1,182 @@
+"""DR_CHECK: TCP with the VIP, sent to one real server's MAC address past our own IP stack.
+
+The answer comes to our own address, where a listener that takes nothing holds the port, so that the kernel
+does not refuse it. (IPv4 on a director that bears the VIP drops it as a martian before that.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+
+from pointsman.daemon.checker.probes.http import WHOLE, judged, read_answer
+from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
+from pointsman.daemon.checker.probes.sockets import received
+from pointsman.health import direct, http, segments
+from pointsman.health.segments import Ends
+from pointsman.health.tcp_client import Exchange, Phase
+from pointsman.model.address import Address
+from pointsman.model.checks import DirectCheck
+from pointsman.net.netlink import NetlinkSocket
+from pointsman.net.onlink import NotOnLinkError, OnLink, mac_of, way_to
+from pointsman.net.socket_filter import assembled, attach_filter
+
+_IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73
+_DISCARD = 9
+"""A datagram to this port makes the kernel ask for the MAC address."""
+_LOOK = 0.02
+"""Seconds between looks at the neighbour table while it asks."""
+_AGAIN = 1.0
+"""Seconds before what has not been answered is sent again."""
+
+
+async def probe(check: DirectCheck, step: int) -> Result:
+    """Shake hands with the VIP on this real server, and fetch the URL of this index if the check has any.
+
+    Raises ProbeFailedError and ProbeUnableError.
+    """
+    latest = asyncio.get_running_loop().time() + check.connect_timeout
+    real, virtual = check.connect_address, check.virtual_address
+    try:
+        with NetlinkSocket() as netlink:
+            way = way_to(netlink, real, virtual)
+            mac = await _mac(netlink, way, real, latest)
+        if mac is None:
+            raise ProbeFailedError(direct.unresolved(check))
+        return await _talk(check, step, way, mac, latest)
+    except NotOnLinkError as error:
+        raise ProbeUnableError(f"{error}; direct routing needs it there") from None
+    except OSError as error:
+        raise ProbeUnableError(f"no handshake with {virtual} at {real}: {error.strerror}") from None
+
+
+async def _mac(netlink: NetlinkSocket, way: OnLink, address: Address, latest: float) -> bytes | None:
+    """The real server's MAC address; the kernel is made to ask for one that it does not know."""
+    loop = asyncio.get_running_loop()
+    mac = mac_of(netlink, way, address)
+    if mac is None:
+        with socket.socket(_family(address), socket.SOCK_DGRAM) as asking:
+            asking.setblocking(False)
+            with contextlib.suppress(OSError):
+                asking.sendto(b"", (str(address), _DISCARD))
+    while mac is None and loop.time() < latest:
+        await asyncio.sleep(_LOOK)
+        mac = mac_of(netlink, way, address)
+    return mac
+
+
+async def _talk(check: DirectCheck, step: int, way: OnLink, mac: bytes, latest: float) -> Result:
+    """Raises ProbeFailedError, ProbeUnableError, and OSError for what our own host lacks."""
+    source = check.bind_address or way.source
+    url = check.urls[step] if check.urls else None
+    request = http.request(url, direct.host_of(check, url), check.version) if url else b""
+    with _held_port(source, check.bind_port) as held:
+        ends = Ends(
+            our_mac=way.mac,
+            their_mac=mac,
+            source=source,
+            source_port=held.getsockname()[1],
+            virtual=check.virtual_address,
+            virtual_port=check.connect_port,
+        )
+        with _packet_socket(ends, way) as tap:
+            connection = _Connection(tap, Exchange(ends, random.randrange(1 << 32), request))
+            try:
+                found = await connection.shake_hands(latest)
+                if found is Phase.REFUSED:
+                    raise ProbeFailedError(direct.refused(check, mac))
+                if found is Phase.OPENING:
+                    raise ProbeFailedError(direct.silence(check, mac, source))
+                if url is None:
+                    return Result(Outcome.PASSED, direct.success(check, mac))
+                whole = asyncio.get_running_loop().time() + WHOLE * check.connect_timeout
+                where = direct.where(check, mac)
+                answer = await read_answer(connection, url, check.connect_timeout, whole, where)
+                return await judged(url, answer, f"http://{where}{url.path}")
+            except ConnectionResetError:
+                raise ProbeFailedError(f"connection reset by {direct.where(check, mac)}") from None
+            finally:
+                connection.close()
+
+
+class _Connection:
+    """An Exchange on the wire."""
+
+    def __init__(self, tap: socket.socket, exchange: Exchange) -> None:
+        self._tap = tap
+        self._exchange = exchange
+
+    async def shake_hands(self, latest: float) -> Phase:
+        """How far it has come at the end; OPENING when nothing has answered in time. Raises OSError."""
+        self._tap.send(self._exchange.syn())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(latest):
+                while self._exchange.phase is Phase.OPENING:
+                    await self._step()
+        return self._exchange.phase
+
+    async def read(self, _most: int) -> bytes:
+        """The next bytes of the answer, none at its end. Raises ConnectionResetError and OSError."""
+        while True:
+            if data := self._exchange.received():
+                return data
+            if self._exchange.phase is Phase.RESET:
+                raise ConnectionResetError
+            if self._exchange.phase is Phase.ENDED:
+                return b""
+            await self._step()
+
+    async def _step(self) -> None:
+        """Take in the next frame, or say again what has not been answered."""
+        try:
+            async with asyncio.timeout(_AGAIN):
+                frame = await received(self._tap, segments.LARGEST)
+        except TimeoutError:
+            answers = self._exchange.again()
+        else:
+            answers = self._exchange.take(frame)
+        for answer in answers:
+            self._tap.send(answer)
+
+    def close(self) -> None:
+        """Leave nothing behind at the real server."""
+        with contextlib.suppress(OSError):
+            for frame in self._exchange.close():
+                self._tap.send(frame)
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+def _held_port(source: Address, port: int) -> socket.socket:
+    """A listener that drops in silence whatever has a TTL below 255 (RFC 5082): without it the kernel would
+    answer the VIP with a reset. Raises OSError.
+    """
+    held = socket.socket(_family(source), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if source.version == 4:
+            held.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 255)
+        else:
+            held.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, 255)
+        held.bind((str(source), port))
+        held.listen(1)
+    except OSError:
+        held.close()
+        raise
+    return held
+
+
+def _packet_socket(ends: Ends, way: OnLink) -> socket.socket:
+    """Sends frames by the interface and hears what the VIP answers; needs CAP_NET_RAW. Raises OSError."""
+    tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    try:
+        attach_filter(tap, assembled(segments.filter_program(ends)))
+        tap.bind((way.interface, ends.ether_type))
+    except OSError:
+        tap.close()
+        raise
+    return tap

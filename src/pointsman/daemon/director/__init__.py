@@ -1,0 +1,1 @@
+"""The director process: service table, data plane, status, reload, mail."""

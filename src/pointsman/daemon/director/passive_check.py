@@ -1,0 +1,50 @@
+"""Hands suspicions of the data plane over to whoever checks (`passive_check`)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Sequence
+
+from pointsman.control import messages
+from pointsman.dataplane.interface import DataPlane
+from pointsman.health import check_types
+from pointsman.health.passive_check import Suspicion, Suspicions
+from pointsman.model.config import Config
+from pointsman.model.naming import server_name, service_name
+
+log = logging.getLogger("director")
+
+
+class Watchman:
+    """Of one data plane."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._suspicions = Suspicions()
+        self.checkers: Sequence[socket.socket] = ()
+        """The channels to the checker and to the process that runs programs."""
+
+    def look(self, now: float, config: Config) -> None:
+        """To be called once a second or so."""
+        for found in self._suspicions.look(now, self._plane.signs()):
+            name, vs = server_name(found.service, found.server), service_name(found.service)
+            log.info("%s of %s is suspected: %s; it is checked now", name, vs, found.reason)
+            order = messages.encode(messages.CheckNow(found.service, found.server))
+            for runs_programs, channel in zip((False, True), self.checkers, strict=False):
+                if runs_programs in _processes(config, found):
+                    with contextlib.suppress(OSError):  # if it has no room, the next suspicion may find some
+                        channel.send(order)
+
+
+def _processes(config: Config, found: Suspicion) -> set[bool]:
+    """Whether the real server's checks run in the process for programs, and whether in the checker."""
+    return {
+        check_types.runs_programs(check)
+        for virtual in config.virtual_servers
+        if virtual.service.key == found.service
+        for member in virtual.members
+        if member.server.key == found.server
+        for check in member.checks
+    }

@@ -1,0 +1,1 @@
+"""The VRRP process: instances, adverts, addresses that move."""

@@ -1,0 +1,1 @@
+"""Find what is wrong with direct routing on this host, and what mends it."""

@@ -1,0 +1,1 @@
+"""Read the facts of this host, its director and its network."""

@@ -1,0 +1,332 @@
+"""Asking the wire: who has an address, how long packets may be, who sends VRRP adverts; and what doctor_knock
+needs for its question. Each probe is a few frames, bounded in time, and changes nobody's tables.
+
+All of them raise OSError (EPERM without CAP_NET_RAW).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+
+from pointsman.doctor.facts import Answer, Answers, Echo, SeenAdvert
+from pointsman.model.address import Address
+from pointsman.model.checksum import internet_checksum
+from pointsman.net.ndisc import advertised, neighbour_solicitation
+from pointsman.net.socket_filter import assembled, attach_filter
+from pointsman.vrrp import wire
+
+_ETH_P_ARP, _ETH_P_IP, _ETH_P_IPV6 = 0x0806, 0x0800, 0x86DD
+_LINK_SCOPE = 0x20
+_PACKET_OUTGOING = 4
+_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_PROMISC = 263, 1, 1
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE, _IPV6_DONTFRAG = 10, 23, 3, 62
+_ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
+_BROADCAST = b"\xff" * 6
+_ARP_REQUEST, _ARP_REPLY = 1, 2
+_ECHO = struct.Struct("!BBHHH")
+_ECHO_REQUEST, _ECHO_REQUEST_6 = 8, 128
+_ECHO_REPLIES = (0, 129)
+_SMALL = 64
+REPEAT = 0.25
+"""Seconds after which an unanswered question is asked again."""
+PATIENCE = 2.0
+"""Seconds until silence counts as an answer, where one is expected."""
+SHORT = 0.6
+"""Seconds to listen where silence is what is hoped for."""
+
+
+def who_has(
+    asked: Iterable[tuple[str, Address]], expected: Collection[Address], *, disguise: bytes = b""
+) -> Answers:
+    """Ask by these interfaces who has the addresses; collect whoever answers.
+
+    IPv4: ARP probes (RFC 5227 section 2.1.1). IPv6: neighbour solicitations from the interface's own
+    link-local address, where it has one. Waits for a moment, and longer while one of the `expected` has not
+    answered. With `disguise`, a MAC address that nobody has, ARP's answers are not for this host's own kernel
+    (which would believe the last of several); where no switch objects to a second MAC address.
+    """
+    questions = list(dict.fromkeys(asked))
+    own = _link_locals()
+    over_ipv6: list[tuple[str, Address]] = [
+        (name, address) for name, address in questions if address.version == 6 and name in own
+    ]
+    over_ipv4: list[tuple[str, Address]] = [
+        (name, address) for name, address in questions if address.version == 4
+    ]
+
+    def probe(mac: bytes, address: Address) -> bytes:
+        mac = disguise or mac
+        frame = (_BROADCAST, mac, _ETH_P_ARP, 1, _ETH_P_IP, 6, 4, _ARP_REQUEST)
+        return _ARP.pack(*frame, mac, bytes(4), bytes(6), address.packed)
+
+    found = _ask_around(
+        over_ipv4, expected, _ETH_P_ARP, b"", lambda _name: probe, _replied, everything=bool(disguise)
+    )
+    found += _ask_around(
+        over_ipv6,
+        expected,
+        _ETH_P_IPV6,
+        _OF_ADVERTISEMENTS,
+        lambda name: _solicitation(own[name]),
+        advertised,
+    )
+    return Answers(asked=frozenset(over_ipv4 + over_ipv6), answers=tuple(sorted(found, key=str)))
+
+
+def _ask_around(
+    questions: list[tuple[str, Address]],
+    expected: Collection[Address],
+    protocol: int,
+    accepted: bytes,
+    question: Callable[[str], Callable[[bytes, Address], bytes]],
+    answer: Callable[[bytes], tuple[Address, str] | None],
+    *,
+    everything: bool = False,
+) -> list[Answer]:
+    """Send the questions (made of the interface's MAC and the address) until there is nothing to wait for.
+
+    With `everything` answers to other MAC addresses than the interface's are taken, too.
+    """
+    found: set[Answer] = set()
+    if not questions:
+        return []
+
+    def missing() -> set[tuple[str, Address]]:
+        known = {(item.interface, item.address) for item in found}
+        return {question for question in questions if question not in known}
+
+    with taps({name for name, _ in questions}, protocol, accepted) as opened:
+        for name, tap in opened.items():
+            if everything:
+                wanted = struct.pack("iHH8x", socket.if_nametoindex(name), _PACKET_MR_PROMISC, 0)
+                tap.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, wanted)
+
+        def ask() -> None:
+            for name, address in missing():
+                opened[name].send(question(name)(opened[name].getsockname()[4], address))
+
+        def take(name: str, data: bytes) -> None:
+            said = answer(data)
+            if said is not None and (name, said[0]) in questions:
+                found.add(Answer(interface=name, address=said[0], mac=said[1]))
+
+        begun = time.monotonic()
+        converse(
+            opened,
+            ask,
+            take,
+            done=lambda: (
+                time.monotonic() - begun > SHORT and not any(address in expected for _, address in missing())
+            ),
+        )
+    return list(found)
+
+
+def _replied(data: bytes) -> tuple[Address, str] | None:
+    if len(data) < _ARP.size:
+        return None
+    *_, operation, mac, sender, _, _ = _ARP.unpack_from(data)
+    return (ipaddress.IPv4Address(sender), mac.hex(":")) if operation == _ARP_REPLY else None
+
+
+def _solicitation(source: ipaddress.IPv6Address) -> Callable[[bytes, Address], bytes]:
+    def frame(mac: bytes, address: Address) -> bytes:
+        assert isinstance(address, ipaddress.IPv6Address)
+        return neighbour_solicitation(mac, source, address)
+
+    return frame
+
+
+def _link_locals() -> dict[str, ipaddress.IPv6Address]:
+    """The link-local address of each interface that has one; proc(5), /proc/net/if_inet6."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines():
+            digits, _, _, scope, _, name = line.split()
+            if int(scope, 16) == _LINK_SCOPE:
+                found[name] = ipaddress.IPv6Address(bytes.fromhex(digits))
+    return found
+
+
+def echo(targets: dict[Address, tuple[str, int]]) -> dict[Address, Echo]:
+    """Ping each address, behind this interface, unfragmented: a small packet, and one of so many bytes."""
+    identifier = os.getpid() & 0xFFFF
+    wanted = {(address, length) for address, (_, size) in targets.items() for length in (_SMALL, size)}
+    back: set[tuple[Address, int]] = set()
+    with contextlib.ExitStack() as stack:
+        pings = {version: stack.enter_context(_pinger(version)) for version in {a.version for a in targets}}
+
+        def ask() -> None:
+            for address, length in wanted - back:
+                with contextlib.suppress(OSError):  # EMSGSIZE and unreachable: counted as no answer
+                    ping, place = pings[address.version], _destination(address, targets[address][0])
+                    ping.sendto(_echo_request(identifier, address, length), place)
+
+        def take(version: str, data: bytes) -> None:
+            header = (data[0] & 0xF) * 4 if version == "4" else 0  # the kernel keeps IPv6's to itself
+            if len(data) < header + _ECHO.size + 16:
+                return
+            kind, _, _, number, length = _ECHO.unpack_from(data, header)
+            if kind in _ECHO_REPLIES and number == identifier:
+                text = data[header + _ECHO.size : header + _ECHO.size + 16]
+                back.add((ipaddress.ip_address(text[: 4 if version == "4" else 16]), length))
+
+        opened = {str(version): ping for version, ping in pings.items()}
+        converse(opened, ask, take, done=lambda: back >= wanted, size=65535)
+    return {
+        address: Echo(size=size, small=(address, _SMALL) in back, large=(address, size) in back)
+        for address, (_, size) in targets.items()
+    }
+
+
+def _pinger(version: int) -> socket.socket:
+    """A raw socket of ICMP that neither fragments nor goes by what it has learnt of the path's MTU."""
+    if version == 4:
+        ping = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        ping.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+    else:
+        ping = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        ping.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+        ping.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
+    ping.setblocking(False)
+    return ping
+
+
+def _destination(address: Address, interface: str) -> tuple[str, int] | tuple[str, int, int, int]:
+    scope = socket.if_nametoindex(interface) if address.is_link_local else 0
+    return (str(address), 0) if address.version == 4 else (str(address), 0, 0, scope)
+
+
+def _echo_request(identifier: int, address: Address, length: int) -> bytes:
+    """An ICMP echo of `length` bytes with its IP header. The length is its sequence number, and its data
+    begins with whom it is for: both come back. The checksum of ICMPv6 is the kernel's affair."""
+    kind, header = (_ECHO_REQUEST, 20) if address.version == 4 else (_ECHO_REQUEST_6, 40)
+    body = (_ECHO.pack(kind, 0, 0, identifier, length) + address.packed).ljust(length - header, b"\0")
+    return body[:2] + struct.pack("!H", internet_checksum(body)) + body[4:]
+
+
+def adverts(
+    waits: dict[str, float], enough: Callable[[list[SeenAdvert]], bool] = lambda _seen: False
+) -> list[SeenAdvert]:
+    """The VRRP adverts that come in by these interfaces within so many seconds, or until `enough`."""
+    seen: dict[tuple[str, Address, int], SeenAdvert] = {}
+
+    def take(key: str, data: bytes) -> None:
+        name = key.partition(" ")[0]
+        with contextlib.suppress(wire.WireError):
+            source, destination, payload = _datagram(data)
+            advert = wire.decode(payload, source, destination)
+            seen[name, source, advert.virtual_router_id] = SeenAdvert(
+                interface=name,
+                source=source,
+                virtual_router_id=advert.virtual_router_id,
+                priority=advert.priority,
+                addresses=advert.addresses,
+            )
+
+    with (
+        taps(waits, _ETH_P_IP, _of_protocol(23)) as over_ipv4,
+        taps(waits, _ETH_P_IPV6, _of_protocol(20)) as over_ipv6,
+    ):
+        converse(
+            over_ipv4 | {f"{name} over IPv6": tap for name, tap in over_ipv6.items()},
+            lambda: None,
+            take,
+            done=lambda: enough(list(seen.values())),
+            seconds=max(waits.values(), default=0.0),
+        )
+    return list(seen.values())
+
+
+def _datagram(data: bytes) -> tuple[Address, Address, bytes]:
+    """Source, destination and payload of a frame with IP. Raises wire.WireError."""
+    if data[12:14] != b"\x86\xdd":
+        datagram = wire.decode_ipv4(data[14:])
+        return datagram.source, datagram.destination, datagram.payload
+    if len(data) < 54:
+        raise wire.WireError("an IPv6 header that ends early")
+    (length,) = struct.unpack_from("!H", data, 18)
+    source, destination = ipaddress.IPv6Address(data[22:38]), ipaddress.IPv6Address(data[38:54])
+    return source, destination, data[54 : 54 + length]
+
+
+def converse(
+    opened: dict[str, socket.socket],
+    ask: Callable[[], None],
+    take: Callable[[str, bytes], None],
+    done: Callable[[], bool],
+    *,
+    seconds: float = PATIENCE,
+    size: int = 2048,
+) -> None:
+    """Ask, again and again, and take what comes in, until `done` or the time is over."""
+    deadline = time.monotonic() + seconds
+    following = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for name, tap in opened.items():
+            selector.register(tap, selectors.EVENT_READ, name)
+        while opened and (now := time.monotonic()) < deadline and not done():
+            if now >= following:
+                ask()
+                following = now + REPEAT
+            for key, _ in selector.select(min(following, deadline) - now if following > now else 0):
+                assert isinstance(key.fileobj, socket.socket)
+                for data in _drain(key.fileobj, size):
+                    take(key.data, data)
+
+
+def _drain(tap: socket.socket, size: int) -> Iterator[bytes]:
+    """What has come in, without what this host sent itself."""
+    for _ in range(256):
+        try:
+            data, origin = tap.recvfrom(size)
+        except OSError:  # nothing more, or the interface has gone down
+            return
+        if len(data) >= 20 and not (len(origin) > 2 and origin[2] == _PACKET_OUTGOING):
+            yield data
+
+
+@contextlib.contextmanager
+def taps(interfaces: Iterable[str], protocol: int, accepted: bytes) -> Iterator[dict[str, socket.socket]]:
+    """Packet sockets, one an interface, that pass what the classic BPF program accepts; empty: all of it."""
+    with contextlib.ExitStack() as stack:
+        opened = {}
+        for name in sorted(set(interfaces)):
+            tap = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+            if accepted:
+                attach_filter(tap, accepted)
+            tap.setblocking(False)
+            tap.bind((name, protocol))
+            opened[name] = tap
+        yield opened
+
+
+def _of_protocol(place: int) -> bytes:
+    """Classic BPF: packets with VRRP's number at this place of the frame."""
+    return program([(0x30, 0, 0, place), (0x15, 0, 1, wire.PROTOCOL), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)])
+
+
+def program(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
+    """Classic BPF as SO_ATTACH_FILTER takes it."""
+    return assembled(instructions)
+
+
+_OF_ADVERTISEMENTS = program(
+    [
+        (0x30, 0, 0, 20),  # A = next header
+        (0x15, 0, 3, 58),
+        (0x30, 0, 0, 54),  # A = ICMPv6 type
+        (0x15, 0, 1, 136),
+        (0x06, 0, 0, 0xFFFF),
+        (0x06, 0, 0, 0),
+    ]
+)
+"""Classic BPF: neighbour advertisements."""

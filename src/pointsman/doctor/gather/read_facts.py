@@ -1,0 +1,333 @@
+"""Gathers what the doctor looks at: from the kernel, the running director, and the wire.
+
+Acts on the network namespace of the calling thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from pyroute2 import IPRoute
+
+from pointsman.control import paths
+from pointsman.control.client import ControlError, ProtocolError, request
+from pointsman.control.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
+from pointsman.doctor.facts import (
+    DirectorFacts,
+    Host,
+    HostRoute,
+    InstanceFact,
+    RealServerFacts,
+    SeenAdvert,
+    ServerFact,
+    ServiceFact,
+    VirtualFact,
+)
+from pointsman.doctor.gather import firewall as firewall_facts
+from pointsman.doctor.gather import kernel as kernel_facts
+from pointsman.doctor.gather import probe as wire_probe
+from pointsman.doctor.gather import system as system_facts
+from pointsman.doctor.gather.syn_probe import Knock, knock
+from pointsman.model.address import Address, bracketed
+from pointsman.model.service import ServiceEntry, Transport
+from pointsman.model.traffic import Counters
+
+Kind = TypeVar("Kind", bound=Reply)
+
+_SETTINGS = ("arp_ignore", "arp_announce", "rp_filter")
+_CONF = Path("/proc/sys/net/ipv4/conf")
+_LONGEST_LISTEN = 5.0
+"""Seconds that are listened for adverts at most."""
+_MOST_PROBES = 256
+"""Real servers, and services of each, beyond these are not probed one by one."""
+
+
+def host() -> Host:
+    """This host as its kernel describes it. Raises OSError."""
+    with IPRoute() as route:
+        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in route.get_links()}
+        cards = tuple(
+            card
+            if card.loopback
+            else msgspec.structs.replace(card, offloads=system_facts.offloads(card.name))
+            for card in kernel_facts.cards(route)
+        )
+        routes = tuple(kernel_facts.routes(route, names))
+        neighbours = tuple(kernel_facts.neighbours(route, names))
+    firewall = firewall_facts.read()
+    limit = kernel_facts.number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
+    return Host(
+        name=socket.gethostname(),
+        cards=cards,
+        routes=routes,
+        neighbours=neighbours,
+        settings={
+            f"{place}.{key}": kernel_facts.number(_CONF / place / key)
+            for place in ("all", *names.values())
+            for key in _SETTINGS
+        },
+        rules=firewall.rules,
+        rules_problem=firewall.problem,
+        neighbour_limit=limit,
+        system=system_facts.system(),
+        redirected=firewall.redirected,
+        undiscovered=firewall.undiscovered,
+    )
+
+
+def director(probing: bool = True) -> DirectorFacts:
+    """This host as a director: what the running one says, and what the wire says. Raises OSError."""
+    offset = system_facts.clock_offset()
+    here = host()
+    try:
+        status = _ask(StatusRequest(), StatusReply)
+        table = _ask(TableRequest(), TableReply)
+    except (ControlError, ProtocolError) as error:
+        pins = paths.pin_directory()
+        left = pins.is_dir() and any(pins.iterdir())
+        return DirectorFacts(host=here, problem=str(error), left_in_force=left)
+    known = _from_replies(here, status.status, table)
+    if not probing:
+        return known
+    known = _probe(known)
+    return msgspec.structs.replace(
+        known,
+        clock_jump=system_facts.clock_offset() - offset,
+        lacks=system_facts.director_lacks(),
+        vrrp_is_slow=system_facts.slow_vrrp() if known.instances else None,
+    )
+
+
+def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) -> RealServerFacts:
+    """This host as a real server of these VIPs. Raises OSError."""
+    offset, (_, wrong_before) = system_facts.clock_offset(), kernel_facts.checksums()
+    here = host()
+    asked = [(card.name, vip) for vip in vips for card in here.links_of(vip)]
+    asked += [
+        (card.name, held.ip)
+        for card in here.cards
+        if card.running and card.mac and not card.loopback
+        for held in card.addresses
+    ]
+    gateways = [
+        (item.interface, item.gateway) for item in here.routes if item.gateway is not None and _up(here, item)
+    ]
+    answers = wire_probe.who_has([*asked, *gateways], {*vips, *(address for _, address in gateways)})
+    mtus = {card.name: card.mtu for card in here.cards}
+    echoes = wire_probe.echo(
+        {
+            address: (name, mtus[name])
+            for name, address in gateways
+            if address is not None and answers.macs(address, name)
+        }
+    )
+    segments, wrong = kernel_facts.checksums()
+    return RealServerFacts(
+        host=here,
+        vips=tuple(vips),
+        ports=ports,
+        listeners=frozenset(kernel_facts.listeners()),
+        answers=answers,
+        segments_in=segments,
+        bad_checksums=wrong,
+        fresh_bad_checksums=wrong - wrong_before,
+        echoes=echoes,
+        clock_jump=system_facts.clock_offset() - offset,
+    )
+
+
+def _ask(message: Request, kind: type[Kind]) -> Kind:
+    reply = request(message, paths.control_socket())
+    if not isinstance(reply, kind):
+        raise ProtocolError(f"the director answered {reply}")
+    return reply
+
+
+def _from_replies(here: Host, status: dict[str, Any], table: TableReply) -> DirectorFacts:
+    plane = status["data_plane"]
+    described = {item["service"]: item for item in status["services"]}
+    return DirectorFacts(
+        host=here,
+        services=tuple(_service(entry, described.get(str(entry.service.key), {})) for entry in table.table),
+        instances=tuple(_instance(item) for item in status["instances"]),
+        attachments={item["interface"]: (item["mode"], item["reason"]) for item in plane["attachments"]},
+        standby=tuple(item["service"] for item in status["services"] if item.get("standby")),
+        problems=tuple(status["problems"]),
+        connections=_connections(table.counters),
+        connection_limit=table.connection_table_size,
+        exits=status["exits"],
+    )
+
+
+def _connections(counters: Counters) -> int:
+    return sum(server.active + server.inactive for service in counters.services for server in service.servers)
+
+
+def _service(entry: ServiceEntry, described: dict[str, Any]) -> ServiceFact:
+    key = entry.service.key
+    option = f"-f {key.fwmark}" + (" -6" if key.ipv6 else "")
+    if key.address is not None and key.transport is not None:
+        letter = {Transport.TCP: "-t", Transport.UDP: "-u"}.get(key.transport, "--sctp-service")
+        option = f"{letter} {bracketed(key.address, key.port)}"
+    forwarding = {str(server.key): server.forwarding.value for server in entry.servers}
+    listed = described.get("servers") or [
+        {"server": str(server.key), "weight": server.weight, "up": None, "reason": ""}
+        for server in entry.servers
+    ]
+    return ServiceFact(
+        name=str(key),
+        option=option,
+        address=key.address,
+        port=key.port,
+        tcp=key.transport is Transport.TCP,
+        managed=bool(described.get("managed")),
+        scheduler=entry.service.scheduler,
+        persistence=entry.service.persistence,
+        servers=tuple(
+            _server(item, forwarding.get(item["server"], item.get("forwarding", "Route"))) for item in listed
+        ),
+    )
+
+
+def _server(item: dict[str, Any], forwarding: str) -> ServerFact:
+    address, _, port = item["server"].rpartition(":")
+    return ServerFact(
+        address=ipaddress.ip_address(address.strip("[]")),
+        port=int(port),
+        forwarding=forwarding,
+        weight=item["weight"],
+        up=item["up"],
+        reason=item["reason"],
+    )
+
+
+def _instance(item: dict[str, Any]) -> InstanceFact:
+    return InstanceFact(
+        name=item["instance"],
+        state=item["state"],
+        reason=item["reason"],
+        interface=item.get("interface", ""),
+        virtual_router_id=item.get("virtual_router_id", 0),
+        priority=item.get("priority", 0),
+        advert_interval=item.get("advert_interval", 1.0),
+        peers=tuple(map(ipaddress.ip_address, item.get("unicast_peers", ()))),
+        virtual=tuple(
+            VirtualFact(
+                address=ipaddress.ip_address(held["address"]),
+                prefix_length=held["prefix_length"],
+                device=held["device"],
+            )
+            for held in item.get("addresses", ())
+        ),
+    )
+
+
+def _probe(known: DirectorFacts) -> DirectorFacts:
+    """Ask the wire: adverts are listened for while the other questions are asked one after the other."""
+    here = known.host
+    heard: list[SeenAdvert] = []
+    with _listening(known, heard):
+        servers = [
+            (route.interface, address)
+            for address in known.real_servers()[:_MOST_PROBES]
+            if not here.holders(address)
+            and (route := here.route(address)) is not None
+            and route.gateway is None
+            and _up(here, route)
+        ]
+        gateways = [
+            (route.interface, route.gateway)
+            for route in here.routes
+            if route.gateway is not None and _up(here, route)
+        ]
+        vips = [(card.name, vip) for vip in known.vips() for card in here.links_of(vip)]
+        answers = wire_probe.who_has(
+            [*servers, *gateways, *vips], {address for _, address in [*servers, *gateways]}
+        )
+        reached = {address: name for name, address in servers if len(answers.macs(address, name)) == 1}
+        knocks = [
+            item
+            for address, name in reached.items()
+            for item in _knocks(known, address, name, answers.macs(address, name)[0])
+        ]
+        ethernets = [card.name for card in here.cards if card.running and card.mac and not card.loopback]
+        responses = knock(knocks[:_MOST_PROBES], ethernets)
+        mtus = {card.name: card.mtu for card in here.cards}
+        echoes = wire_probe.echo({address: (name, mtus[name]) for address, name in reached.items()})
+    return msgspec.structs.replace(
+        known, answers=answers, responses=responses, echoes=echoes, adverts=tuple(heard)
+    )
+
+
+@contextlib.contextmanager
+def _listening(known: DirectorFacts, heard: list[SeenAdvert]) -> Any:
+    """Listen for adverts in a thread of this namespace meanwhile."""
+    instances = [item for item in known.instances if item.interface and known.host.card(item.interface)]
+    waits = {
+        item.interface: min(_LONGEST_LISTEN, item.advert_interval * (3.5 if item.state == "BACKUP" else 1.3))
+        for item in instances
+    }
+    backups = {item.virtual_router_id for item in instances if item.state == "BACKUP"}
+    only_backups = bool(instances) and all(item.state == "BACKUP" for item in instances)
+
+    def enough(seen: list[SeenAdvert]) -> bool:
+        return only_backups and backups <= {advert.virtual_router_id for advert in seen}
+
+    def listen() -> None:
+        heard.extend(wire_probe.adverts(waits, enough))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) -> Iterable[Knock]:
+    """One SYN for every TCP service in whose table this real server is."""
+    card = known.host.card(interface)
+    vips = known.vips()
+    own = next(
+        (
+            held.ip
+            for held in (card.addresses if card else ())
+            if address in held.network and held.ip not in vips and not held.ip.is_link_local
+        ),
+        None,
+    )
+    if card is None or own is None:
+        return
+    for service in known.services:
+        member = next((server for server in service.servers if server.address == address), None)
+        if (
+            member is not None
+            and member.weight is not None
+            and member.forwarding == "Route"
+            and service.tcp
+            and service.port
+            and service.address is not None
+            and service.address.version == own.version
+        ):
+            yield Knock(
+                service=service.name,
+                vip=service.address,
+                port=service.port,
+                server=address,
+                mac=mac,
+                interface=interface,
+                own_mac=card.mac,
+                own_address=own,
+            )
+
+
+def _up(here: Host, route: HostRoute) -> bool:
+    card = here.card(route.interface)
+    return card is not None and card.running and bool(card.mac) and not card.loopback

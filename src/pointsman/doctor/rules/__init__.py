@@ -1,0 +1,1 @@
+"""The rules of the doctor: facts in, findings out. Pure."""

@@ -1,0 +1,392 @@
+"""What is wrong with a director: its program, its services, its VRRP. Pure: facts in, findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from pointsman.doctor.facts import Card, DirectorFacts, InstanceFact, SeenAdvert, ServiceFact, joined
+from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unknown, warning
+from pointsman.doctor.rules import host as host_rules
+from pointsman.doctor.rules.firewall import blocking_adverts
+from pointsman.doctor.rules.servers import CHECKS as SERVER_CHECKS
+from pointsman.model.address import Address, bracketed, resolution
+
+NEARLY_FULL = 0.9
+"""Of a table, from which on it is worth a warning."""
+ETHERNET_MTU = 1500
+
+
+def examine(facts: DirectorFacts) -> Diagnosis:
+    """Every check; only the first, when no director answers."""
+    if facts.problem:
+        return Diagnosis(role="director", findings=(_not_running(facts),))
+    findings = [finding for check in (*_CHECKS, *SERVER_CHECKS) for finding in check(facts)]
+    return Diagnosis(role="director", findings=tuple(findings))
+
+
+def _not_running(facts: DirectorFacts) -> Finding:
+    if facts.left_in_force:
+        return fault(
+            "director",
+            f"the director does not answer; what it left in the kernel forwards on: {facts.problem}",
+            "health, VRRP and MAC addresses are frozen as they were when it ended",
+            advice="start it again; it adopts what is in force: systemctl restart pointsman",
+        )
+    return fault(
+        "director",
+        facts.problem,
+        "requests for the VIP are not forwarded by this host",
+        advice="start it: systemctl start pointsman, or pointsman run -f keepalived.conf",
+    )
+
+
+def _links(facts: DirectorFacts) -> Iterable[Finding]:
+    for name in facts.attachments:
+        card = facts.host.card(name)
+        if card is None:
+            yield fault(
+                "link",
+                f"there is no interface {name} any more",
+                "what came by it is not forwarded",
+                advice="restart the director when the interface is back",
+            )
+        elif not card.up:
+            yield fault(
+                "link",
+                f"{name} is switched off",
+                "no packet comes or goes by it",
+                remedy=[f"ip link set {name} up"],
+            )
+        elif not card.running:
+            yield fault(
+                "link",
+                f"{name} has no carrier",
+                "no packet comes or goes by it",
+                advice="look at the cable, or at the switch port",
+            )
+        elif not card.arp:
+            yield fault(
+                "link",
+                f"{name} is set to NOARP",
+                "nobody learns where the VIP is, nor the director where the real servers are",
+                remedy=[f"ip link set {name} arp on"],
+                safe=True,
+            )
+        elif card.mtu < ETHERNET_MTU:
+            yield warning(
+                "mtu",
+                f"the MTU of {name} is {card.mtu}, below Ethernet's {ETHERNET_MTU}",
+                "longer requests that come by another interface are dropped here without an ICMP message",
+                remedy=[f"ip link set {name} mtu {ETHERNET_MTU}"],
+            )
+        else:
+            yield right("link", f"{name} is up")
+
+
+def _program(facts: DirectorFacts) -> Iterable[Finding]:
+    for name, (mode, reason) in facts.attachments.items():
+        card = facts.host.card(name)
+        if card is not None and mode != "tc" and not card.xdp:
+            yield fault(
+                "program",
+                f"the director's program is no longer on {name}",
+                "requests that come by it reach this host's own stack, which refuses them",
+                advice="attach it again: systemctl restart pointsman",
+            )
+        elif mode == "native":
+            yield right("program", f"{name}: native XDP")
+        else:
+            yield note("program", f"{name}: {mode}, slower than native XDP{f' ({reason})' if reason else ''}")
+    if not facts.attachments:
+        yield fault(
+            "program",
+            "the director's program is on no interface",
+            "no request is forwarded",
+            advice="name the interfaces: pointsman run --interface IF",
+        )
+
+
+def _services(facts: DirectorFacts) -> Iterable[Finding]:
+    for service in facts.services:
+        usable = [server for server in service.servers if server.weight]
+        if usable:
+            yield right("service", f"{service.name} has {len(usable)} real servers in use")
+        else:
+            yield _nobody(service)
+    if not facts.services:
+        yield note("service", "there is no virtual service in the table")
+
+
+def _nobody(service: ServiceFact) -> Finding:
+    why = "every new connection is refused"
+    quiesced = [server for server in service.servers if server.weight == 0]
+    if not service.servers:
+        return fault(
+            "service",
+            f"{service.name} has no real server",
+            why,
+            advice=f"add one: pointsman ipvsadm -a {service.option} -r RIP:{service.port} -g",
+        )
+    if quiesced and not service.managed:
+        return fault(
+            "service",
+            f"every real server of {service.name} has weight 0",
+            why,
+            remedy=[
+                f"pointsman ipvsadm -e {service.option} -r {bracketed(server.address, server.port)} -g -w 1"
+                for server in quiesced
+            ],
+        )
+    return fault(
+        "service",
+        f"no real server of {service.name} is in use",
+        why,
+        advice="see the findings about its real servers, or give them a weight above 0 in the configuration",
+    )
+
+
+def _refusals(facts: DirectorFacts) -> Iterable[Finding]:
+    for problem in facts.problems:
+        if problem.startswith("cannot "):
+            yield warning(
+                "data-plane",
+                problem,
+                "the table in force is not the configured one",
+                advice="mend the configuration; `pointsman check` explains it",
+            )
+        elif problem.startswith("the table differs "):
+            what, _, mend = problem.partition("; mend: ")
+            yield fault("table", what, "clients are not served as configured", remedy=[mend])
+
+
+def _instances(facts: DirectorFacts) -> Iterable[Finding]:
+    for instance in facts.instances:
+        if instance.state == "FAULT":
+            yield fault(
+                "vrrp",
+                f"VRRP {instance.name} is in FAULT: {instance.reason}",
+                "this director cannot take over",
+                advice="remove the cause; it leaves FAULT by itself",
+            )
+        else:
+            yield right("vrrp", f"VRRP {instance.name} is {instance.state}")
+
+
+def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
+    for vip in facts.vips():
+        held = [card for card in facts.host.holders(vip) if not card.loopback]  # on lo: as a real server
+        instance = _instance_of(facts, vip)
+        wanted = instance is None or instance.state == "MASTER"
+        if held and not wanted:
+            assert instance is not None
+            length = next(item.network.prefixlen for item in held[0].addresses if item.ip == vip)
+            yield fault(
+                "vip-held",
+                f"{vip} is on {held[0].name} although VRRP {instance.name} is {instance.state}",
+                "two hosts answer for the VIP, each gets a part of the clients",
+                remedy=[f"ip address del {vip}/{length} dev {held[0].name}"],
+            )
+        elif wanted and not held:
+            known = (
+                next((item for item in instance.virtual if item.address == vip), None) if instance else None
+            )
+            yield fault(
+                "vip-held",
+                f"{vip} is on no interface of this director"
+                + (f" although VRRP {instance.name} is MASTER" if instance else ""),
+                f"nobody answers {resolution(vip)} for it, and no request arrives",
+                remedy=[f"ip address add {vip}/{known.prefix_length} dev {known.device}"] if known else [],
+                advice=""
+                if known
+                else f"give it to the interface that faces the clients: "
+                f"ip address add {vip}/PREFIX dev INTERFACE",
+            )
+        else:
+            yield right("vip-held", f"{vip} is {'on ' + held[0].name if held else 'not here, as a backup'}")
+
+
+def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
+    for vip in facts.vips():
+        macs = facts.answers.macs(vip)
+        held = [card for card in facts.host.holders(vip) if not card.loopback]
+        here = bool(held)
+        if not facts.answers.was_asked(vip):
+            yield note("vip-unique", f"{vip} is in no network of this host's interfaces: nobody was asked")
+        elif len(macs) + here > 1:
+            yield fault(
+                "vip-unique",
+                f"{vip} is answered by {joined(_who(facts, mac) for mac in macs)}"
+                + (", and this director holds it too" if here else ""),
+                "clients and routers go to whoever answers last or first: some miss the director",
+                advice=f"on a real server: pointsman realserver up {vip}; on another director: see its VRRP; "
+                f"on any other host: take {vip} off its interface"
+                + (_announcement(held[0], vip) if held and vip.version == 4 else ""),
+            )
+        elif not macs and not here:
+            yield warning(
+                "vip-unique",
+                f"nobody answers {resolution(vip)} for {vip}",
+                "no request arrives at any director",
+                advice="look at the other director: `pointsman doctor` there",
+            )
+        else:
+            yield right("vip-unique", f"{vip} is answered by one host")
+
+
+def _announcement(card: Card, vip: Address) -> str:
+    """What tells the neighbours at once where the VIP is, when nobody else has it any more."""
+    return f"; then here, lest anybody remembers the other: arping -U -c 3 -I {card.name} {vip}"
+
+
+def _below_virtual_macs(facts: DirectorFacts) -> Iterable[Finding]:
+    """With use_vmac the VIP is on a macvlan; the interface below it must leave the answers to that one."""
+    for card in facts.host.cards:
+        vips = [vip for vip in facts.vips() if vip.version == 4 and card in facts.host.holders(vip)]
+        if not (card.lower and vips):
+            continue
+        if facts.host.effective(card.lower, "arp_ignore"):
+            yield right("vmac", f"{card.lower} leaves ARP for {joined(vips)} to {card.name}")
+            continue
+        below = facts.host.card(card.lower)
+        yield fault(
+            "vmac",
+            f"{joined(vips)} is on {card.name} ({card.mac}), and {card.lower} below it answers ARP for it too"
+            + (f" ({below.mac})" if below else ""),
+            "whoever learns that MAC address keeps sending here after another director has taken over",
+            remedy=[f"sysctl -w net.ipv4.conf.{card.lower}.arp_ignore=1"],
+            safe=True,
+        )
+
+
+def _who(facts: DirectorFacts, mac: str) -> str:
+    """A MAC address, with the real server it belongs to."""
+    owners = [str(address) for address in facts.real_servers() if mac in facts.answers.macs(address)]
+    return f"{mac} (real server {joined(owners)})" if owners else mac
+
+
+def _adverts(facts: DirectorFacts) -> Iterable[Finding]:
+    own = {held.ip for card in facts.host.cards for held in card.addresses}
+    for instance in facts.instances:
+        heard = [
+            advert
+            for advert in facts.adverts
+            if (advert.interface, advert.virtual_router_id)
+            == (instance.interface, instance.virtual_router_id)
+            and advert.source.version == _family(instance)
+            and advert.source not in own
+        ]
+        strangers = sorted({str(advert.source) for advert in heard if _is_strange(instance, advert)})
+        if strangers:
+            yield warning(
+                "vrid-unique",
+                f"{joined(strangers)} sends adverts of virtual router {instance.virtual_router_id} on "
+                f"{instance.interface} and does not belong to {instance.name}",
+                "two groups of directors with one virtual_router_id take each other for masters",
+                advice="give one of them another virtual_router_id, or name it as unicast_peer",
+            )
+        yield from _masters(instance, {str(advert.source) for advert in heard if advert.priority}, strangers)
+
+
+def _family(instance: InstanceFact) -> int:
+    """IPv4 and IPv6 each have virtual routers of their own, with the same numbers."""
+    return next((item.version for item in (*instance.peers, *instance.addresses)), 4)
+
+
+def _is_strange(instance: InstanceFact, advert: SeenAdvert) -> bool:
+    """Whether an advert is none of the instance's own group: from no peer, or, with multicast, about none of
+    its addresses."""
+    if instance.peers:
+        return advert.source not in instance.peers
+    return bool(advert.addresses) and not set(advert.addresses) & set(instance.addresses)
+
+
+def _masters(instance: InstanceFact, senders: set[str], strangers: list[str]) -> Iterable[Finding]:
+    others = sorted(senders - set(strangers))
+    if instance.state == "MASTER" and others:
+        yield fault(
+            "one-master",
+            f"{joined(others)} is master of {instance.name} too: its adverts arrive here",
+            "both hold the VIP",
+            advice="compare priority, authentication and advert_int of both; "
+            "`pointsman run` logs why it drops an advert",
+        )
+    elif instance.state == "BACKUP" and not senders:
+        yield warning(
+            "one-master",
+            f"no advert of the master of {instance.name} arrives on {instance.interface}",
+            "this director will take the VIP while the master still holds it",
+            advice="look for a filter of IP protocol 112 on the way",
+        )
+    else:
+        yield right("one-master", f"VRRP {instance.name} has one master")
+
+
+def _firewall(facts: DirectorFacts) -> Iterable[Finding]:
+    if not facts.instances:
+        return
+    if facts.host.rules_problem:
+        yield unknown("firewall", facts.host.rules_problem)
+    rules = blocking_adverts(facts.host.rules)
+    for rule in rules:
+        yield fault(
+            "firewall",
+            f"{rule} drops VRRP",
+            "a director that does not hear the master makes itself master: two hosts hold the VIP",
+            remedy=[rule.removal],
+        )
+    if not rules and not facts.host.rules_problem:
+        yield right("firewall", "no firewall rule drops VRRP")
+
+
+def _tables(facts: DirectorFacts) -> Iterable[Finding]:
+    fill = f"{facts.connections} of {facts.connection_limit} connections"
+    if facts.connection_limit and facts.connections >= NEARLY_FULL * facts.connection_limit:
+        yield warning(
+            "connection-table",
+            f"the connection table is nearly full: {fill}",
+            "new connections that find no room are served by hash: they break when the list of real servers "
+            "changes",
+            advice="restart with more: pointsman run --connections "
+            f"{min(1 << 24, 4 * facts.connection_limit)}",
+        )
+    else:
+        yield right("connection-table", f"room in the connection table: {fill}")
+
+
+def _host(facts: DirectorFacts) -> Iterable[Finding]:
+    modes = {name: mode for name, (mode, _) in facts.attachments.items()}
+    yield from host_rules.forwarding(facts.host.system, _routed(facts))
+    yield from host_rules.neighbours(facts.host)
+    yield from host_rules.offload_traps(facts.host.cards, modes)
+    yield from host_rules.kernel(facts.host.system, facts.lacks)
+    yield from host_rules.engine(facts.host.system, facts.vrrp_is_slow)
+    yield from host_rules.clock(facts.host.system, facts.clock_jump)
+
+
+def _routed(facts: DirectorFacts) -> list[str]:
+    """The services whose packets the kernel itself has to route on: those with NAT."""
+    return [
+        service.name
+        for service in facts.services
+        if any(server.forwarding == "Masq" for server in service.servers)
+    ]
+
+
+def _instance_of(facts: DirectorFacts, vip: object) -> InstanceFact | None:
+    return next((instance for instance in facts.instances if vip in instance.addresses), None)
+
+
+_CHECKS: tuple[Callable[[DirectorFacts], Iterable[Finding]], ...] = (
+    _links,
+    _program,
+    _services,
+    _refusals,
+    _instances,
+    _vip_held,
+    _vip_unique,
+    _below_virtual_macs,
+    _adverts,
+    _firewall,
+    _tables,
+    _host,
+)

@@ -1,1 +1,0 @@
-"""Seeing what happens: one connection hop by hop."""

@@ -1,0 +1,1 @@
+"""Faults that the laboratory can make, and their runner."""

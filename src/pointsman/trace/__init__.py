@@ -1,0 +1,1 @@
+"""Follow one connection hop by hop."""

@@ -1,0 +1,232 @@
+"""One connection, hop by hop: what each place saw, and what changed on the way.
+
+Pure: sightings in, hops out; what they mean is said in `verdict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from pointsman.trace.frames import UDP, Frame
+
+DIRECTOR, REAL_SERVER, CLIENT = "director", "real server", "client"
+"""Roles with a part in the verdict; any other (router, gateway) only forwards."""
+
+ADDRESS_FIELDS = ("source", "source_port", "destination", "destination_port")
+MAC_FIELDS = ("source_mac", "destination_mac")
+DIRECTED_FIELDS = (*MAC_FIELDS, "ttl", "tunnel")
+"""What a director may change."""
+FIELDS = (*MAC_FIELDS, *ADDRESS_FIELDS, "tunnel", "ttl", "flags", "sequence", "acknowledgement", "length")
+NAMES = {"source_mac": "source MAC", "destination_mac": "destination MAC", "ttl": "TTL"}
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a frame was seen: an interface of a host, and which way it went."""
+
+    host: str
+    interface: str
+    role: str
+    sends: bool
+    """True: the host sent it; False: the host received it."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.interface} {'sends' if self.sends else 'receives'}"
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    place: Place
+    time: float
+    """Seconds of one clock for all places."""
+    frame: Frame
+    data: bytes = b""
+    """The frame's first bytes as they were captured."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    field: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        if self.field == "tunnel":
+            return f"in {self.after}" if self.after else f"out of {self.before}"
+        return f"{NAMES.get(self.field, self.field.replace('_', ' '))} {self.before} -> {self.after}"
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """A sighting, and what differs from the hop before it."""
+
+    number: int
+    place: Place
+    elapsed: float
+    """Seconds since the first hop of the connection."""
+    frame: Frame
+    changes: tuple[Change, ...]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One sentence of the verdict."""
+
+    ok: bool
+    text: str
+
+
+class Drop(msgspec.Struct, frozen=True, kw_only=True):
+    """The kernel of a host has given up a packet of the connection."""
+
+    host: str
+    interface: str
+    """By which it came in; empty for a packet of its own."""
+    reason: str
+    """The kernel's name: IP_RPFILTER, NETFILTER_DROP ..."""
+    function: str
+    """Where in the kernel; may be empty."""
+    answer: bool
+    """It was on its way to the client."""
+    client: str = ""
+    client_port: int = 0
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What the data plane of a director has noted about the connection."""
+
+    director: str
+    client: str = ""
+    client_port: int = 0
+    server: str
+    """Address and port of the real server it chose."""
+    state: str
+    scheduler: str
+    persistent: bool
+    """The service is persistent: a template of the client's may have chosen instead of the scheduler."""
+    expires: float = 0.0
+    """Seconds until the entry leaves, if nothing more comes."""
+    why: str = ""
+    """Why this real server; empty: only the scheduler is known."""
+    local: bool = False
+    """The real server is the director itself."""
+
+    def __str__(self) -> str:
+        by = self.why or f"by {self.scheduler}{' or by persistence' if self.persistent else ''}"
+        left = f" for {self.expires:.0f} s" if self.expires else ""
+        return (
+            f"the data plane of {self.director} has it: {self.server}, now {self.state}{left}; chosen: {by}"
+        )
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    request: tuple[Hop, ...]
+    """The way of the client's SYN."""
+    answer: tuple[Hop, ...]
+    """The way of the SYN-ACK, or of the RST that came instead."""
+    findings: tuple[Finding, ...]
+    drops: tuple[Drop, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether this is direct routing as it should be."""
+        return all(finding.ok for finding in self.findings)
+
+
+def changes(before: Frame, after: Frame) -> tuple[Change, ...]:
+    """The fields in which two sightings of one packet differ."""
+    return tuple(
+        Change(name, str(getattr(before, name)), str(getattr(after, name)))
+        for name in FIELDS
+        if getattr(before, name) != getattr(after, name)
+    )
+
+
+def follow(
+    sightings: Iterable[Sighting], vip: str, port: int, client_port: int | None = None
+) -> tuple[tuple[Hop, ...], tuple[Hop, ...]]:
+    """The way of the first SYN to VIP:port (of the one from `client_port`, if given), and of its answer."""
+    ordered = sorted(sightings, key=lambda sighting: (sighting.time, not sighting.place.sends))
+    request = _request(ordered, vip, port, client_port)
+    answer = _answer(ordered, request)
+    hops = _hops([*request, *answer], starts=len(request))
+    return tuple(hops[: len(request)]), tuple(hops[len(request) :])
+
+
+def opens(frame: Frame, vip: str, port: int) -> bool:
+    """Whether this is how a client begins: a SYN to VIP:port, or a datagram to it."""
+    begins = frame.protocol == UDP or (frame.flags.startswith("S") and "." not in frame.flags)
+    return begins and (frame.destination, frame.destination_port) == (vip, port)
+
+
+def _request(ordered: Sequence[Sighting], vip: str, port: int, client_port: int | None) -> list[Sighting]:
+    """Every place the client's SYN was seen at. A retransmission counts where the first one did not come."""
+    opening = next(
+        (
+            item.frame
+            for item in ordered
+            if opens(item.frame, vip, port) and client_port in (None, item.frame.source_port)
+        ),
+        None,
+    )
+    if opening is None:
+        return []
+    flow = (opening.source, opening.source_port, opening.sequence, opening.length, opening.flags)
+    return _first_at_each_place(
+        item
+        for item in ordered
+        if (
+            item.frame.source,
+            item.frame.source_port,
+            item.frame.sequence,
+            item.frame.length,
+            item.frame.flags,
+        )
+        == flow
+    )
+
+
+def _answer(ordered: Sequence[Sighting], request: Sequence[Sighting]) -> list[Sighting]:
+    """Every place the reply to that SYN was seen at: whatever acknowledges it first, from whoever sent it."""
+    if not request:
+        return []
+    opening = request[0].frame
+    expected = (opening.sequence + 1) % (1 << 32)
+    replies = [
+        item
+        for item in ordered
+        if (item.frame.destination, item.frame.destination_port) == (opening.source, opening.source_port)
+        and (
+            opening.protocol == UDP
+            or (
+                item.frame.acknowledgement == expected
+                and ("S" in item.frame.flags or "R" in item.frame.flags)
+            )
+        )
+    ]
+    if not replies:
+        return []
+    first = replies[0].frame
+    return _first_at_each_place(item for item in replies if item.frame.sequence == first.sequence)
+
+
+def _first_at_each_place(sightings: Iterable[Sighting]) -> list[Sighting]:
+    seen: dict[Place, Sighting] = {}
+    for sighting in sightings:
+        seen.setdefault(sighting.place, sighting)
+    return list(seen.values())
+
+
+def _hops(sightings: Sequence[Sighting], starts: int) -> list[Hop]:
+    """Number the sightings; the first of the request, and of the answer, has no hop before it."""
+    hops = []
+    for number, item in enumerate(sightings):
+        first = number in (0, starts)
+        hops.append(
+            Hop(
+                number=number + 1,
+                place=item.place,
+                elapsed=item.time - sightings[0].time,
+                frame=item.frame,
+                changes=() if first else changes(sightings[number - 1].frame, item.frame),
+            )
+        )
+    return hops

@@ -1,0 +1,126 @@
+"""Where and why the kernel drops packets of one service: the tracepoint skb:kfree_skb, read by a program.
+
+It hears of all network namespaces of the machine, and costs nothing when no trace runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import ipaddress
+import os
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from pointsman.dataplane.xdp import layout, syscalls
+from pointsman.dataplane.xdp.btf import TypeInformation
+from pointsman.dataplane.xdp.loader import load
+from pointsman.model.address import Address
+from pointsman.trace.frames import NUMBERS, TCP
+
+OBJECT = layout.OBJECT.with_name("drops.bpf.o")
+_PROGRAM = "note_drop"
+_RECORD = struct.Struct("=QIII16s16s2s2s")
+_PREFIX = "SKB_DROP_REASON_"
+
+
+class KernelDrop(msgspec.Struct, frozen=True, kw_only=True):
+    """A packet that the kernel gave up."""
+
+    reason: str
+    """The kernel's own name, without its prefix: IP_RPFILTER, NETFILTER_DROP ..."""
+    function: str
+    """Where in the kernel; empty when addresses are hidden from us."""
+    namespace: int
+    """Inode number of the network namespace; 0: not known."""
+    interface: int
+    """Index of the interface it came in by; 0: this host sent it."""
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+
+
+class DropWatcher:
+    """Notes the drops between `watching` and `collect`."""
+
+    def __init__(self, queue: int, version: int) -> None:
+        self._queue = queue
+        self._version = version
+
+    def collect(self) -> list[KernelDrop]:
+        """The drops so far, each once, in order (at most 256)."""
+        found = []
+        while (data := syscalls.queue_pop(self._queue, _RECORD.size)) is not None:
+            found.append(_decode(data, self._version))
+        return found
+
+
+@contextlib.contextmanager
+def watching(vip: Address, port: int, protocol: str = TCP) -> Iterator[DropWatcher]:
+    """Watch packets to or from VIP:port. Raises OSError: no BTF in the kernel, or no CAP_PERFMON."""
+    constants = vip.packed.ljust(16, b"\0") + struct.pack("!HBB", port, NUMBERS[protocol], vip.version)
+    loaded = load(OBJECT, {}, constants, {}, frozenset({_PROGRAM}))
+    descriptors = [*loaded.programs.values(), *loaded.maps.values()]
+    try:
+        descriptors.append(syscalls.attach_tracepoint(loaded.programs[_PROGRAM]))
+        yield DropWatcher(loaded.maps["drops"], vip.version)
+    finally:
+        for descriptor in reversed(descriptors):
+            os.close(descriptor)
+
+
+def _decode(data: bytes, version: int) -> KernelDrop:
+    size = 4 if version == 4 else 16
+    location, reason, namespace, interface, source, destination, *ports = _RECORD.unpack(data)
+    return KernelDrop(
+        reason=_reasons().get(reason, f"reason {reason}"),
+        function=_function(location),
+        namespace=namespace,
+        interface=interface,
+        source=str(ipaddress.ip_address(source[:size])),
+        source_port=int.from_bytes(ports[0], "big"),
+        destination=str(ipaddress.ip_address(destination[:size])),
+        destination_port=int.from_bytes(ports[1], "big"),
+    )
+
+
+@functools.cache
+def _reasons() -> dict[int, str]:
+    """Names of enum skb_drop_reason by value: they differ from kernel to kernel."""
+    try:
+        kernel = TypeInformation(Path("/sys/kernel/btf/vmlinux").read_bytes())
+        names = kernel.enumeration("skb_drop_reason")
+    except (OSError, ValueError, struct.error):
+        return {}
+    return {value: name.removeprefix(_PREFIX) for name, value in names.items()}
+
+
+@functools.cache
+def _symbols() -> tuple[list[int], list[str]]:
+    """Addresses of the kernel's functions, and their names; none where they are hidden (kptr_restrict)."""
+    pairs = []
+    with contextlib.suppress(OSError), Path("/proc/kallsyms").open() as lines:
+        for line in lines:
+            address, kind, name, *_ = line.split()
+            if kind in "tT" and (value := int(address, 16)):
+                pairs.append((value, name))
+    pairs.sort()
+    return [value for value, _ in pairs], [name for _, name in pairs]
+
+
+def _function(location: int) -> str:
+    addresses, names = _symbols()
+    place = bisect_right(addresses, location)
+    return names[place - 1].partition(".")[0] if place else ""  # without the compiler's .constprop.0
+
+
+def reason_not_to(error: OSError) -> str:
+    """Why drops cannot be watched, for a person."""
+    hint = "run as root" if error.errno in (errno.EPERM, errno.EACCES) else "the kernel lacks what it needs"
+    return f"drop reasons are not shown ({error.strerror or error}): {hint}"

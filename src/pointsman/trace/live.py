@@ -1,0 +1,206 @@
+"""Waits on this host for one connection to VIP:port, and gathers what the host saw of it.
+
+Acts on the network namespace of the calling thread. The filter is in the kernel; nothing is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable
+
+from pointsman.control import paths
+from pointsman.control.client import ControlError, ProtocolError, request
+from pointsman.control.messages import StatusReply, StatusRequest, TableRequest
+from pointsman.control.pinned import pinned_plane, read_table
+from pointsman.doctor.gather import read_facts
+from pointsman.model.address import Address
+from pointsman.trace import drops
+from pointsman.trace.capture import CapturePoint, capture
+from pointsman.trace.connection import DIRECTOR, REAL_SERVER, Decision, Drop, Sighting, opens
+from pointsman.trace.decisions import decided
+from pointsman.trace.frames import TCP
+from pointsman.trace.report import HostReport
+
+_AFTER_SYN = 1.5
+"""Seconds to wait for the answer to a SYN."""
+_POLL = 1.0
+"""Seconds between looks at the connection table."""
+_LARGE_TABLE = 20_000
+"""Connections above which the table is looked at only once, at the end."""
+
+
+class _Table:
+    """The running director's connection table, looked at now and then; empty where none runs."""
+
+    def __init__(self, vip: Address, port: int, client: str, protocol: str) -> None:
+        self._wanted = (vip, port, protocol)
+        self._client = client
+        self._old: set[tuple[str, int]] = set()
+        self._following = 0.0
+        self.runs = False
+        self.fresh: list[Decision] = []
+        self._exits: dict[str, int] = {}
+
+    def start(self) -> None:
+        with contextlib.suppress(ControlError, ProtocolError):
+            self._exits = self._read_exits()
+            self._old = {(item.client, item.client_port) for item in self._read()}
+            self.runs = True
+
+    def look(self, last: bool = False) -> bool:
+        """Whether a new connection has come since the start."""
+        now = time.monotonic()
+        if (
+            (self.fresh and not last)
+            or not self.runs
+            or (not last and (now < self._following or len(self._old) > _LARGE_TABLE))
+        ):
+            return bool(self.fresh)
+        self._following = now + _POLL
+        with contextlib.suppress(ControlError, ProtocolError):
+            self.fresh = [
+                item for item in self._read() if (item.client, item.client_port) not in self._old
+            ] or self.fresh
+        return bool(self.fresh)
+
+    def exits(self) -> dict[str, int]:
+        """How often each exit was taken since the start."""
+        if not self.runs:
+            return {}
+        with contextlib.suppress(ControlError, ProtocolError):
+            now = self._read_exits()
+            return {name: count - self._exits.get(name, 0) for name, count in now.items()}
+        return {}
+
+    def _read_exits(self) -> dict[str, int]:
+        reply = request(StatusRequest(), paths.control_socket())
+        return dict(reply.status["exits"]) if isinstance(reply, StatusReply) else {}
+
+    def _read(self) -> list[Decision]:
+        try:
+            reply = read_table(pinned_plane(), TableRequest(connections=True))
+        except OSError:
+            return []
+        found = decided(reply.table, reply.counters, reply.connections, socket.gethostname(), *self._wanted)
+        return [item for item in found if self._client in ("", item.client)]
+
+
+class _Seen:
+    """The connections that this host's interfaces have seen begin, and whether one has been answered."""
+
+    def __init__(self, vip: str, port: int, client: str, told: Callable[[str, int], None]) -> None:
+        self._service = (vip, port)
+        self._client = client
+        self._told = told
+        self._begun: dict[tuple[str, int], float] = {}
+        self._taken = 0
+        self.mine: list[Sighting] = []
+
+    def take(self, sightings: list[Sighting]) -> None:
+        """What is new since the last call."""
+        for item in sightings[self._taken :]:
+            frame = item.frame
+            if self._client not in ("", frame.source, frame.destination):
+                continue
+            self.mine.append(item)
+            key = (frame.source, frame.source_port)
+            if opens(frame, *self._service) and key not in self._begun:
+                self._begun[key] = item.time
+                self._told(*key)
+        self._taken = len(sightings)
+
+    def enough(self, sightings: list[Sighting]) -> bool:
+        """A connection has begun, and was answered or has waited long enough."""
+        self.take(sightings)
+        if not self._begun:
+            return False
+        answered = any(
+            (item.frame.destination, item.frame.destination_port) in self._begun for item in self.mine
+        )
+        return answered or time.time() - min(self._begun.values()) > _AFTER_SYN
+
+
+def watch(
+    vip: Address,
+    port: int,
+    client: str,
+    seconds: float,
+    waiting: Callable[[], None],
+    protocol: str = TCP,
+    told: Callable[[str, int], None] = lambda _client, _port: None,
+    stopped: Callable[[], bool] | None = None,
+) -> HostReport:
+    """Wait at most `seconds` for a connection (of `client`, if given); `waiting` is called when all is ready,
+    `told` for each connection that begins. With `stopped`: go on, whatever comes, until it says so.
+
+    Raises OSError when an interface cannot be watched (EPERM without CAP_NET_RAW).
+    """
+    here = read_facts.host()
+    table = _Table(vip, port, client, protocol)
+    table.start()
+    role = DIRECTOR if table.runs else REAL_SERVER
+    points = [
+        CapturePoint(host=here.name, interface=card.name, role=role)
+        for card in here.cards
+        if card.running and card.mac and not card.loopback
+    ]
+    seen = _Seen(str(vip), port, client, told)
+
+    def enough(sightings: list[Sighting]) -> bool:
+        found = seen.enough(sightings)
+        return found if stopped is None else stopped()
+
+    with contextlib.ExitStack() as stack:
+        remark = ""
+        try:
+            watcher = stack.enter_context(drops.watching(vip, port, protocol))
+        except OSError as error:
+            watcher, remark = None, drops.reason_not_to(error)
+        ended = table.look if stopped is None else stopped
+        sightings = capture(points, vip, port, waiting, ended, seconds, enough, protocol)
+        dropped = watcher.collect() if watcher else []
+    seen.take(sightings)
+    table.look(last=True)
+    names = {entry.mac: str(entry.address) for entry in here.neighbours if entry.mac}
+    names |= {card.mac: here.name for card in here.cards if card.mac}
+    return HostReport(
+        host=here.name,
+        role=role,
+        vip=str(vip),
+        port=port,
+        protocol=protocol,
+        sightings=tuple(sorted(seen.mine, key=lambda item: item.time)),
+        drops=tuple(
+            drop
+            for drop in (_local(item, str(vip), port) for item in dropped)
+            if drop is not None and client in ("", drop.client)
+        ),
+        decisions=tuple(table.fresh),
+        exits=table.exits(),
+        hosts=names,
+        own=tuple(card.mac for card in here.cards if card.mac),
+        remark=remark,
+    )
+
+
+def _local(item: drops.KernelDrop, vip: str, port: int) -> Drop | None:
+    """A drop in this network namespace; the tracepoint hears of all of them."""
+    if item.namespace != os.stat("/proc/thread-self/ns/net").st_ino:
+        return None
+    try:
+        interface = socket.if_indextoname(item.interface) if item.interface else ""
+    except OSError:
+        interface = ""
+    answer = (item.source, item.source_port) == (vip, port)
+    return Drop(
+        host=socket.gethostname(),
+        interface=interface,
+        reason=item.reason,
+        function=item.function,
+        answer=answer,
+        client=item.destination if answer else item.source,
+        client_port=item.destination_port if answer else item.source_port,
+    )

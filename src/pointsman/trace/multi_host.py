@@ -1,0 +1,141 @@
+"""One trace on several hosts at once: a command (ssh) starts `pointsman trace --here` on each, and it is told
+to end when all of them have seen the same connection. Reports come back as JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO
+
+import msgspec
+
+from pointsman.trace.report import HostReport, renamed
+
+WAITING, SAW = "waiting for a connection", "saw "
+"""What a host says on standard error when it is ready, and for each connection that begins."""
+_READY_SECONDS = 60.0
+_AFTER_FIRST = 2.0
+"""Seconds that the others have after the first host saw a connection: those it never comes to see nothing."""
+_END_SECONDS = 60.0
+
+
+class GroupError(Exception):
+    """A host could not be asked; the text says which and why."""
+
+
+class _Member:
+    """A host that watches."""
+
+    def __init__(self, name: str, command: Sequence[str], output: IO[bytes]) -> None:
+        self.name = name
+        self.output = output
+        self.said = b""
+        try:
+            self.child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.PIPE, start_new_session=True
+            )
+        except OSError as error:
+            raise GroupError(f"{name}: {command[0]}: {error.strerror}") from error
+
+    @property
+    def waits(self) -> bool:
+        return WAITING.encode() in self.said
+
+    def saw(self) -> set[str]:
+        """The connections it has seen begin, as it writes them."""
+        lines = self.said.decode(errors="replace").splitlines()
+        return {line.removeprefix(SAW) for line in lines if line.startswith(SAW)}
+
+    def report(self) -> HostReport:
+        """End it and take what it has found."""
+        assert self.child.stdin is not None
+        with contextlib.suppress(OSError):
+            self.child.stdin.close()
+        try:
+            self.child.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise GroupError(f"{self.name}: it does not end") from error
+        self.output.seek(0)
+        try:
+            document = json.loads(self.output.read())
+            return renamed(msgspec.convert(document["report"], HostReport), self.name)
+        except (ValueError, KeyError, TypeError) as error:
+            raise GroupError(f"{self.name}: {self.complaint() or error}") from error
+
+    def complaint(self) -> str:
+        lines = [line for line in self.said.decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else ""
+
+    def end(self) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+        for stream in (self.child.stdin, self.child.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def gather(
+    hosts: Mapping[str, str], words: Sequence[str], seconds: float, waiting: Callable[[], None]
+) -> list[HostReport]:
+    """Watch on all hosts (name: the command that reaches it, empty for this one) until each has seen the
+    connection, or a moment after the first did, or for `seconds`; `waiting` is called when all are ready.
+
+    `words`: arguments of `pointsman trace`. Raises GroupError.
+    """
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        members = []
+        for name, reach in hosts.items():
+            output = stack.enter_context(tempfile.TemporaryFile())
+            members.append(_Member(name, _command(reach, words), output))
+            stack.callback(members[-1].end)
+            selector.register(members[-1].child.stderr or 0, selectors.EVENT_READ, members[-1])
+        for _ in _listen(selector, members, _READY_SECONDS):
+            if all(member.waits for member in members):
+                break
+        late = [member for member in members if not member.waits]
+        if late:
+            raise GroupError(f"{late[0].name}: not ready: {late[0].complaint() or 'it says nothing'}")
+        early = {item for member in members for item in member.saw()}
+        waiting()
+        first = 0.0
+        for _ in _listen(selector, members, seconds):
+            seen = [member.saw() - early for member in members]
+            first = first or (time.monotonic() if any(seen) else 0.0)
+            if set.intersection(*seen) or (first and time.monotonic() - first > _AFTER_FIRST):
+                break
+        time.sleep(0.5)  # the answer, the end of the handshake
+        return [member.report() for member in members]
+
+
+def _command(reach: str, words: Sequence[str]) -> list[str]:
+    program = ["pointsman"] if reach else [sys.executable, "-m", "pointsman"]
+    return [*shlex.split(reach), *program, "trace", "--here", "--until-eof", "--json", *words]
+
+
+def _listen(selector: selectors.BaseSelector, members: Sequence[_Member], seconds: float) -> Iterator[None]:
+    """Take what they say, again and again. Raises GroupError when one ends too early."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended = [member for member in members if member.child.poll() is not None]  # has said all that it will
+        for key, _ in selector.select(0.1):
+            member: _Member = key.data
+            assert member.child.stderr is not None
+            data = member.child.stderr.read1(65536)  # type: ignore[attr-defined]
+            member.said = (member.said + data)[-1 << 20 :]
+            if not data:
+                selector.unregister(key.fileobj)
+        yield
+        for member in ended:
+            why = f"its command ended too early, with exit code {member.child.returncode}"
+            raise GroupError(f"{member.name}: {member.complaint() or why}")

@@ -1,0 +1,139 @@
+"""Floods of adverts that are wrong: nothing changes, adverts are on time, the CPU time has a bound."""
+
+from __future__ import annotations
+
+import ipaddress
+import pickle
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.interop.switch import ROOT, Host, Ours, Switch, switch, until
+from tests.interop.vrrp.test_pair import instance, master_and_backup
+
+from pointsman.lab import namespace
+from pointsman.model.checksum import internet_checksum
+from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.wire import GROUP, encode
+
+pytestmark = pytest.mark.root
+
+RATE, SECONDS = 50_000, 2.0
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[tuple[Switch, Host, Host, Host]]:
+    with switch(tmp_path) as made:
+        a, b, c = (made.host(name, f"10.9.0.{number}/24") for number, name in enumerate("abc", 1))
+        yield made, a, b, c
+
+
+def frame(host: Host, payload: bytes, ttl: int = 255, source: str = "") -> bytes:
+    packed = ipaddress.ip_address(source).packed if source else host.address.packed
+    head = struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(payload), 0, 0, ttl, 112, 0)
+    packet = head + packed + GROUP.packed
+    packet = packet[:10] + struct.pack("!H", internet_checksum(packet)) + packet[12:] + payload
+    return bytes.fromhex("01005e000012") + host.mac() + b"\x08\x00" + packet
+
+
+def bad_frames(host: Host) -> dict[str, list[bytes]]:
+    """By what they are counted as. All say priority 255: the end of the master, if one were taken."""
+    good = encode(own_advert(instance(), 255), host.address, GROUP)
+    old = encode(own_advert(instance(version=2, advert_interval=1.0), 255), host.address, GROUP)
+    spoofed = encode(own_advert(instance(), 255), ipaddress.ip_address("10.9.0.1"), GROUP)
+    flipped = bytes([good[-1] ^ 1])
+    return {
+        "malformed": [
+            frame(host, good[:-1] + flipped),
+            frame(host, good[:11]),
+            frame(host, b"\x32" + good[1:]),
+            frame(host, good[:3] + b"\xff" + good[4:] + bytes(400)),
+        ],
+        "ttl": [frame(host, good, 254)],
+        "version": [frame(host, old)],
+        "own_packet": [frame(host, spoofed, source="10.9.0.1")],
+        "unknown": [frame(host, good[:1] + b"\x63" + good[2:])],
+    }
+
+
+def cpu(process: Ours) -> float:
+    """Seconds of CPU time so far."""
+    return (
+        sum(
+            int(each.read_text().split()[0])
+            for each in Path(f"/proc/{process.process.pid}/task").glob("*/schedstat")
+        )
+        / 1e9
+    )
+
+
+def flood(host: Host, frames: list[bytes], seconds: float = SECONDS) -> int:
+    """How many were sent."""
+    with namespace.entered(host.namespace):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.interop.flooder", str(seconds), str(RATE)],
+            input=pickle.dumps(frames),
+            capture_output=True,
+            check=True,
+            cwd=ROOT,
+        )
+    return int(done.stdout)
+
+
+def counted(process: Ours) -> dict[str, int]:
+    """The counters that it logs at its end."""
+    line = process.log.read_text().rpartition("adverts: ")[2].splitlines()[0]
+    return {name: int(count) for name, count in (part.rsplit(" ", 1) for part in line.split(", "))}
+
+
+def test_a_flood_of_bad_adverts_changes_nothing_and_costs_what_it_may(
+    hosts: tuple[Switch, Host, Host, Host],
+) -> None:
+    made, a, b, c = hosts
+    first, second = master_and_backup(
+        made, a, b, down_timer_adverts=1
+    )  # 160 ms without an advert are too long
+    frames = bad_frames(c)
+    before, began = {each: cpu(each) for each in (first, second)}, time.monotonic()
+    sent = flood(c, [each for kind in frames.values() for each in kind])
+    spent = {each: cpu(each) - before[each] for each in (first, second)}
+    elapsed = time.monotonic() - began
+    shares = [f"{each / elapsed:.0%}" for each in spent.values()]
+    print(f"{sent / SECONDS:.0f} a second; CPU of a core: {shares}")
+    assert (first.state(), second.state()) == ("MASTER", "BACKUP")
+    assert [report.state for report in first.heard] == ["BACKUP", "MASTER"]
+    assert [report.state for report in second.heard] == ["BACKUP"], "adverts are on time"
+    assert sent > 10 * 1000
+    for each in (first, second):
+        assert spent[each] < 0.8 * elapsed
+        assert spent[each] / sent < 40e-6
+    assert second.stop() == 0
+    counts = counted(second)
+    text = second.log.read_text()
+    print(f"{counts['received']} of {sent} counted: {counts}")
+    for kind in ("malformed", "ttl", "version"):
+        assert counts[kind] > 10, counts
+    assert sum(line.count("(VI_1) from ") for line in text.splitlines()) <= 2 * len(frames), (
+        "each kind is logged once"
+    )
+
+
+def test_a_flood_of_strangers_does_not_drown_the_master(hosts: tuple[Switch, Host, Host, Host]) -> None:
+    """Packets that are right in all that can be seen at once, of ever other senders, for another version."""
+    made, a, b, c = hosts
+    first, second = master_and_backup(made, a, b)
+    old = msgspec.structs.replace(instance(), version=2, advert_interval=1.0)
+    payload = encode(own_advert(old, 255), c.address, GROUP)
+    sent = flood(c, [frame(c, payload, source=f"10.9.{number}.77") for number in range(1, 200)])
+    until("it has been logged", lambda: "more packets of strangers" in second.log.read_text())
+    assert (first.state(), second.state()) == ("MASTER", "BACKUP")
+    assert [report.state for report in second.heard] == ["BACKUP"]
+    assert second.stop() == 0
+    counts = counted(second)
+    assert counts["flood"] > counts["version"] > 100
+    assert counts["received"] > sent / 3

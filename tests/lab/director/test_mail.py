@@ -1,0 +1,293 @@
+"""Mails against a real SMTP server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from email import message_from_bytes
+from email.message import Message
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP
+
+from pointsman.daemon.director import mail as mail_module
+from pointsman.daemon.director.mail import MailQueue
+from pointsman.health.alerts import Alert
+from pointsman.model.config import Mail
+
+HOST = "127.0.0.1"
+DOWN = Alert(
+    "[lb-01] Realserver [192.168.100.20]:tcp:80 - DOWN", "=> TCP CHECK failed on service <=\nrefused\n"
+)
+
+
+class Mailbox:
+    """What an SMTP server has taken; `answers` to the next DATA commands, answers to `refused` recipients."""
+
+    def __init__(self, utf8: bool) -> None:
+        self._utf8 = utf8
+        self.envelopes: list[Any] = []
+        self.helo = ""
+        self.answers: list[str] = []
+        self.refused: dict[str, str] = {}
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def handle_RCPT(  # noqa: N802
+        self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
+    ) -> str:
+        if address in self.refused:
+            return self.refused[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        answer = self.answers.pop(0) if self.answers else "250 OK"
+        if answer.startswith("250"):
+            self.helo = session.host_name
+            self.envelopes.append(envelope)
+        return answer
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: SMTP(self, enable_SMTPUTF8=self._utf8, loop=loop), HOST, self.port
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def messages(self) -> list[Message]:
+        return [message_from_bytes(envelope.content) for envelope in self.envelopes]
+
+    async def holds(self, count: int, within: float = 6.0) -> None:
+        end = time.monotonic() + within
+        while len(self.envelopes) < count:
+            assert time.monotonic() < end, f"{len(self.envelopes)} of {count} mails within {within} s"
+            await asyncio.sleep(0.01)
+
+
+def config(port: int, **changes: Any) -> Mail:
+    given: dict[str, Any] = {
+        "recipients": ("admin@mydomain.org", "second@mydomain.org"),
+        "sender": "dmz-lb-keepalived@mydomain.org",
+        "server": HOST,
+        "port": port,
+        "helo_name": "lb-01.mydomain.org",
+        "timeout": 2.0,
+    }
+    return Mail(**{**given, **changes})
+
+
+def against(scenario: Callable[[Mailbox], Awaitable[None]], utf8: bool = True) -> Mailbox:
+    """Run a scenario with a mail server at hand."""
+    mailbox = Mailbox(utf8)
+
+    async def whole() -> None:
+        await mailbox.open()
+        try:
+            await scenario(mailbox)
+        finally:
+            mailbox.close()
+
+    asyncio.run(whole())
+    return mailbox
+
+
+def test_an_alert_arrives_with_the_headers_of_keepalived() -> None:
+    async def scenario(mailbox: Mailbox) -> None:
+        queue = MailQueue(config(mailbox.port))
+        queue.start()
+        queue.put(DOWN)
+        await queue.close()
+
+    mailbox = against(scenario)
+    (message,) = mailbox.messages()
+    envelope = mailbox.envelopes[0]
+    assert envelope.mail_from == "dmz-lb-keepalived@mydomain.org"
+    assert envelope.rcpt_tos == ["admin@mydomain.org", "second@mydomain.org"]
+    assert mailbox.helo == "lb-01.mydomain.org"
+    assert message["From"] == "dmz-lb-keepalived@mydomain.org"
+    assert message["To"] == "admin@mydomain.org, second@mydomain.org"
+    assert message["Subject"] == DOWN.subject
+    assert message["X-Mailer"] == "Pointsman"
+    assert abs(email.utils.parsedate_to_datetime(message["Date"]).timestamp() - time.time()) < 60
+    assert str(message.get_payload()).replace("\r\n", "\n") == DOWN.body
+
+
+def test_one_message_an_alert_in_their_order() -> None:
+    async def scenario(mailbox: Mailbox) -> None:
+        queue = MailQueue(config(mailbox.port))
+        queue.start()
+        for number in range(20):
+            queue.put(Alert(f"number {number}", "text\n"))
+        await queue.close()
+
+    subjects = [message["Subject"] for message in against(scenario).messages()]
+    assert subjects == [f"number {number}" for number in range(20)]
+
+
+def test_a_server_that_is_down_is_tried_again_and_complained_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_module, "FIRST_PAUSE", 0.1)
+
+    async def scenario(mailbox: Mailbox) -> None:
+        mailbox.close()
+        queue = MailQueue(config(mailbox.port))
+        queue.start()
+        before = time.monotonic()
+        queue.put(DOWN)
+        queue.put(Alert("second", "text\n"))
+        assert time.monotonic() - before < 0.05
+        await asyncio.sleep(0.5)
+        await mailbox.open()
+        await mailbox.holds(2)
+        await queue.close()
+
+    with caplog.at_level(logging.ERROR):
+        mailbox = against(scenario)
+    assert [message["Subject"] for message in mailbox.messages()] == [DOWN.subject, "second"]
+    complaints = [record.message for record in caplog.records if record.name == "mail"]
+    assert len(complaints) == 1
+    assert complaints[0].startswith(f"cannot send mail through {HOST}:{mailbox.port}: ")
+
+
+def test_later_means_later_and_never_means_never(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail_module, "FIRST_PAUSE", 0.05)
+
+    async def scenario(mailbox: Mailbox) -> None:
+        mailbox.answers = ["451 try later", "451 try later", "250 OK", "550 no", "250 OK"]
+        queue = MailQueue(config(mailbox.port))
+        queue.start()
+        for subject in ("greylisted", "unwanted", "fine"):
+            queue.put(Alert(subject, "text\n"))
+        await mailbox.holds(2)
+        await queue.close()
+
+    with caplog.at_level(logging.ERROR):
+        mailbox = against(scenario)
+    assert [message["Subject"] for message in mailbox.messages()] == ["greylisted", "fine"]
+    complaints = [record.message for record in caplog.records if record.name == "mail"]
+    assert complaints == [
+        f"the mail server {HOST} answers 451 try later: trying again",
+        f"the mail server {HOST} answers 550 no: this mail is given up",
+    ]
+
+
+def test_a_server_that_hangs_holds_up_nobody_and_the_queue_is_bounded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    silent = socket.create_server((HOST, 0))
+
+    async def scenario() -> float:
+        queue = MailQueue(config(silent.getsockname()[1], timeout=30.0))
+        queue.start()
+        for number in range(mail_module.MOST_WAITING + 100):
+            queue.put(Alert(f"number {number}", "text\n"))
+        await asyncio.sleep(0.2)
+        before = time.monotonic()
+        await queue.close(deadline=0.5)
+        return time.monotonic() - before
+
+    with caplog.at_level(logging.WARNING):
+        took = asyncio.run(scenario())
+    silent.close()
+    assert took < 2.0
+    told = [record.message for record in caplog.records if record.name == "mail"]
+    assert told[0] == f"more than {mail_module.MOST_WAITING} mails wait: the oldest are given up"
+    assert told[-1] == f"{mail_module.MOST_WAITING} mails were not sent before the stop"
+
+
+def test_a_stop_gives_a_waiting_mail_its_last_chance() -> None:
+    """Between two attempts, far apart, the server comes back and the queue is closed."""
+
+    async def scenario(mailbox: Mailbox) -> None:
+        mailbox.answers = ["451 try later"]
+        queue = MailQueue(config(mailbox.port))
+        queue.start()
+        queue.put(DOWN)
+        while mailbox.answers:
+            await asyncio.sleep(0.01)
+        before = time.monotonic()
+        await queue.close()
+        assert time.monotonic() - before < 0.9
+
+    assert len(against(scenario).envelopes) == 1
+
+
+@pytest.mark.parametrize("changes", [{"server": ""}, {"recipients": ()}])
+def test_without_a_server_or_a_recipient_nothing_is_sent(changes: dict[str, Any]) -> None:
+    async def scenario(mailbox: Mailbox) -> None:
+        queue = MailQueue(config(mailbox.port, **changes))
+        assert not queue.wanted
+        queue.start()
+        queue.put(DOWN)
+        await queue.close()
+
+    assert against(scenario).envelopes == []
+
+
+def test_a_long_subject_stays_on_one_line_as_keepalived_writes_it() -> None:
+    subject = "[lb-01] Realserver [192.168.100.20]:tcp:80 of virtual server [192.168.100.9]:tcp:80 - DOWN"
+
+    async def scenario(mailbox: Mailbox) -> None:
+        queue = MailQueue(config(mailbox.port))
+        queue.start()
+        queue.put(Alert(subject, "text\n"))
+        await queue.close()
+
+    (envelope,) = against(scenario).envelopes
+    assert f"\r\nSubject: {subject}\r\n".encode() in envelope.content
+
+
+def test_a_mail_that_cannot_be_written_down_does_not_stop_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An address outside ASCII needs an extension that this server does not offer."""
+
+    async def scenario(mailbox: Mailbox) -> None:
+        queue = MailQueue(config(mailbox.port, sender="wächter@mydomain.org"))
+        queue.start()
+        queue.put(DOWN)
+        queue.put(DOWN)
+        await queue.close(deadline=3.0)
+
+    with caplog.at_level(logging.WARNING):
+        mailbox = against(scenario, utf8=False)
+    assert mailbox.envelopes == []
+    complaints = [record.message for record in caplog.records if record.name == "mail"]
+    assert len(complaints) == 1
+    assert "this mail is given up" in complaints[0]
+
+
+@pytest.mark.parametrize("refused", [1, 2])
+def test_refused_recipients_are_told_and_the_others_get_their_mail(
+    refused: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(mailbox: Mailbox) -> None:
+        mail = config(mailbox.port)
+        mailbox.refused = dict.fromkeys(mail.recipients[:refused], "550 unknown user")
+        queue = MailQueue(mail)
+        queue.start()
+        queue.put(DOWN)
+        queue.put(DOWN)
+        await queue.close(deadline=3.0)
+
+    with caplog.at_level(logging.WARNING):
+        mailbox = against(scenario)
+    taken = [envelope.rcpt_tos for envelope in mailbox.envelopes]
+    assert taken == ([["second@mydomain.org"]] * 2 if refused == 1 else [])
+    complaints = [record.message for record in caplog.records if record.name == "mail"]
+    assert len(complaints) == 1
+    assert "550" in complaints[0]
+    assert "unknown user" in complaints[0]

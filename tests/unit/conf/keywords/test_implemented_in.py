@@ -1,0 +1,36 @@
+"""Every honoured word names a module that there is."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from pointsman.conf.homes import home
+from pointsman.conf.keywords import Keyword, Status
+from pointsman.conf.reference import explain
+from pointsman.conf.table import TABLE
+
+HONOURED = [row for rows in TABLE.values() for row in rows.values() if row.status is Status.HONOURED]
+
+
+@pytest.mark.parametrize("row", HONOURED, ids=lambda row: f"{row.block}-{row.name}")
+def test_a_honoured_word_names_the_module_that_implements_it(row: Keyword) -> None:
+    assert find_spec(home(row)) is not None
+
+
+@pytest.mark.parametrize(
+    ("word", "modules"),
+    [
+        ("quorum", ["pointsman.daemon.scripts.tracked", "pointsman.lvs.desired"]),
+        ("no_accept", ["pointsman.daemon.vrrp.no_accept"]),
+        ("virtual_server_group", ["pointsman.dataplane.xdp.marks"]),
+        ("vrrp_instance", ["pointsman.vrrp.machine"]),
+        ("global_defs", ["pointsman.conf.build.config"]),
+        ("lvs_timeouts", ["pointsman.daemon.director.table_sync"]),
+        ("uthreshold", ["pointsman.dataplane.xdp.servers"]),
+    ],
+)
+def test_help_names_it(word: str, modules: list[str]) -> None:
+    told = [line for line in explain(word).splitlines() if "honoured" in line]
+    assert told == [f"    Pointsman: honoured, in {module}" for module in modules]

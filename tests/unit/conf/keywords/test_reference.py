@@ -1,0 +1,59 @@
+"""`pointsman conf help`: the keyword table for people, and for the shell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from pointsman.cli.conf import conf
+from pointsman.conf.reference import reference, words
+
+
+def test_a_word_is_explained_in_each_of_its_blocks() -> None:
+    done = CliRunner().invoke(conf, ["help", "weight"])
+    assert done.exit_code == 0
+    heads = [line for line in done.output.splitlines() if not line.startswith(" ")]
+    assert "weight, in real_server: share of the connections" in heads
+    assert "weight, in vrrp_script: added to the priority; 0: a failure means FAULT" in heads
+    assert "a whole number from 0 to 2147483647" in done.output
+
+
+def test_a_word_without_effect_says_why() -> None:
+    output = CliRunner().invoke(conf, ["help", "enable_snmp_vrrp"]).output
+    assert "accepted, without effect" in output and "there is no SNMP agent" in output
+
+
+def test_a_typo_gets_a_suggestion_and_an_exit_code() -> None:
+    done = CliRunner().invoke(conf, ["help", "wieght"])
+    assert (done.exit_code, done.output) == (
+        1,
+        "wieght is no word of keepalived.conf; did you mean weight?\n",
+    )
+
+
+def test_the_reference_has_every_word() -> None:
+    output = CliRunner().invoke(conf, ["help", "--all"]).output
+    assert [word for word in words() if f"| `{word}`" not in output] == []
+
+
+def test_the_shell_completes_words() -> None:
+    environment = {
+        **os.environ,
+        "_POINTSMAN_COMPLETE": "bash_complete",
+        "COMP_WORDS": "pointsman conf help virtual_ip",
+        "COMP_CWORD": "3",
+    }
+    program = "from pointsman.cli.main import main; main(prog_name='pointsman')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["plain,virtual_ipaddress", "plain,virtual_ipaddress_excluded"]
+
+
+def test_the_page_of_all_words_is_up_to_date() -> None:
+    page = Path(__file__).parents[4] / "docs" / "keywords.md"
+    assert page.read_text() == reference(), "pointsman conf help --all > docs/keywords.md"

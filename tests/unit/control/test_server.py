@@ -1,0 +1,150 @@
+"""The control socket, both sides for real: framing, rights, nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pointsman.control import messages
+from pointsman.control import server as control_server
+from pointsman.control.client import DirectorNotRunning, request
+from pointsman.control.server import ControlServer
+
+
+def handler(asked: messages.Request, _uid: int) -> messages.Reply:
+    if isinstance(asked, messages.TableRequest):
+        return messages.StatusReply({"much": "x" * (1 << 20)})
+    if isinstance(asked, messages.StatusRequest):
+        return messages.StatusReply({"router_id": "lb-01"})
+    return messages.ApplyReply()
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """A served control socket, where other users can reach it."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    where = folder / "control.sock"
+    loop = asyncio.new_event_loop()
+    server = ControlServer(where, handler)
+    loop.run_until_complete(server.start())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield where
+    asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+    loop.close()
+    folder.rmdir()
+
+
+def test_a_request_gets_its_reply(path: Path) -> None:
+    reply = request(messages.StatusRequest(), path)
+    assert isinstance(reply, messages.StatusReply) and reply.status == {"router_id": "lb-01"}
+
+
+def test_nobody_there_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DirectorNotRunning, match="pointsman run"):
+        request(messages.StatusRequest(), tmp_path / "control.sock")
+
+
+def test_nonsense_gets_an_error_and_the_next_client_is_served(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(struct.pack("!I", 7) + b"{'no': 1"[:7])
+        length = struct.unpack("!I", client.recv(4))[0]
+        reply = messages.decode_reply(client.recv(length))
+    assert isinstance(reply, messages.ErrorReply) and "not a request" in reply.error
+    assert isinstance(request(messages.StatusRequest(), path), messages.StatusReply)
+
+
+def test_a_length_beyond_the_bound_ends_the_connection(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(struct.pack("!I", messages.MAX_MESSAGE + 1))
+        assert client.recv(4) == b""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "change", ["ApplyRequest(())", "SwitchoverRequest('')", "ReloadRequest(None, False)"]
+)
+def test_somebody_else_may_look_but_not_change(change: str, path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from pointsman.control import messages as m\n"
+        "from pointsman.control.client import request; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "path = Path(sys.argv[1])\n"
+        f"print(type(request(m.StatusRequest(), path)).__name__, request(m.{change}, path))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert "StatusReply ErrorReply" in done.stdout, done.stderr
+    assert "permission denied: only root may change what this director does" in done.stdout
+
+
+HOSTILE = """
+import os, socket, struct, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+what, path = sys.argv[1:]
+held = []
+for _ in range(64):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)
+    client.settimeout(5)
+    held.append(client)
+    try:
+        if what == "deaf":
+            request = b'{"type":"TableRequest"}'
+            client.sendall(struct.pack("!I", len(request)) + request)
+        else:
+            client.sendall(struct.pack("!I", 1 << 20) + b"x" * (1 << 20))
+    except OSError:
+        pass
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("what", ["deaf", "long"])
+def test_another_user_cannot_take_the_place_of_root(path: Path, what: str) -> None:
+    command = [sys.executable, "-c", HOSTILE, what, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hostile:
+        assert hostile.stdout is not None and hostile.stdout.readline() == b"there\n"
+        reply = request(messages.StatusRequest(), path)
+        assert isinstance(reply, messages.StatusReply) and reply.status == {"router_id": "lb-01"}
+
+
+@pytest.mark.root
+def test_a_client_that_does_not_take_its_answer_is_let_go(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_server, "WRITE_LIMIT", 0.2)
+    asked = messages.encode(messages.TableRequest())
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(path))
+        client.sendall(struct.pack("!I", len(asked)) + asked)
+        poll = select.poll()
+        poll.register(client, select.POLLHUP)
+        assert poll.poll(10_000), "the director still waits for it"
+
+
+@pytest.mark.root
+def test_somebody_who_may_only_look_cannot_send_much(path: Path) -> None:
+    script = (
+        "import os, socket, struct, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "client = socket.socket(socket.AF_UNIX); client.connect(sys.argv[1]); client.settimeout(10)\n"
+        "client.sendall(struct.pack('!I', 65537)); print(client.recv(4))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
+    assert done.stdout == "b''\n", done.stderr

@@ -1,0 +1,111 @@
+"""Many handshakes that wait at one place: who is told what, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from pointsman.daemon.checker.probes.handshakes import doorstep
+
+SOON = 0.2
+
+
+class Noting:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, float]] = []
+
+    def answered(self) -> None:
+        self.told.append(("answered", asyncio.get_running_loop().time()))
+
+    def timed_out(self) -> None:
+        self.told.append(("timed out", asyncio.get_running_loop().time()))
+
+    async def until_told(self, times: int = 1) -> str:
+        async with asyncio.timeout(30):
+            while len(self.told) < times:
+                await asyncio.sleep(0.01)
+        return self.told[-1][0]
+
+
+def full_pipe() -> tuple[int, int]:
+    """Its second descriptor never is ready to be written to, as a socket nobody answers."""
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writing, bytes(65536))
+    return reading, writing
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    reading, writing = full_pipe()
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.fixture
+def open_() -> Iterator[int]:
+    """A descriptor that is ready at once."""
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+def test_who_is_answered_is_told_once_and_who_is_not_after_its_time(silent: int, open_: int) -> None:
+    async def body() -> None:
+        step, patient, quick = doorstep(asyncio.get_running_loop()), Noting(), Noting()
+        began = step.loop.time()
+        step.wait(silent, SOON, patient)
+        step.wait(open_, SOON, quick)
+        assert await quick.until_told() == "answered"
+        assert await patient.until_told() == "timed out"
+        assert patient.told[0][1] >= began + SOON
+        await asyncio.sleep(SOON)
+        assert (len(patient.told), len(quick.told)) == (1, 1)
+
+    asyncio.run(body())
+
+
+def test_who_begins_again_with_the_same_descriptor_has_its_whole_time_again(silent: int) -> None:
+    """Also behind one who waits for longer, so that what came to an end in between is still in the queue."""
+
+    async def body() -> None:
+        step, again = doorstep(asyncio.get_running_loop()), Noting()
+        step.wait(silent, SOON, Noting())
+        first, number = full_pipe()
+        step.wait(number, SOON, again)
+        step.forget(number)
+        await asyncio.sleep(SOON / 2)
+        second, writing = full_pipe()
+        os.dup2(writing, number)  # closes what it was before
+        os.close(writing)
+        began = step.loop.time()
+        step.wait(number, SOON, again)
+        assert await again.until_told() == "timed out"
+        assert again.told[0][1] >= began + SOON
+        for each in (first, second, number):
+            os.close(each)
+
+    asyncio.run(body())
+
+
+def test_nobody_is_told_who_has_given_up(silent: int) -> None:
+    async def body() -> None:
+        step, gone, last = doorstep(asyncio.get_running_loop()), Noting(), Noting()
+        step.wait(silent, SOON, gone)
+        step.forget(silent)
+        reading, writing = full_pipe()
+        step.wait(writing, 2 * SOON, last)
+        assert await last.until_told() == "timed out"
+        assert gone.told == []
+        os.close(reading)
+        os.close(writing)
+
+    asyncio.run(body())

@@ -1,0 +1,134 @@
+"""The director without its processes: what it mails about VRRP, what it answers, what its log says."""
+
+from __future__ import annotations
+
+import itertools
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pointsman.conf.load import load_text
+from pointsman.control.messages import ApplyRequest, ErrorReply, InstanceChanged, ReloadRequest, TableRequest
+from pointsman.daemon.config_history import Generations
+from pointsman.daemon.director import process as module
+from pointsman.daemon.director.process import Director
+from pointsman.dataplane.memory import MemoryDataPlane
+from pointsman.health.alerts import Alert
+from pointsman.model.config import Config, Mail
+from pointsman.model.operations import AddService
+from pointsman.model.service import ServiceKey, Transport, VirtualService
+
+TEXT = """
+vrrp_instance A {
+    interface eth0
+    virtual_router_id 5
+    priority 100
+    smtp_alert
+    virtual_ipaddress {
+        10.0.0.1/24
+    }
+}
+"""
+
+
+class Mails:
+    """Takes them in place of a queue."""
+
+    def __init__(self) -> None:
+        self.subjects: list[str] = []
+
+    def use(self, wanted: Mail) -> None:
+        pass
+
+    def put(self, alert: Alert) -> None:
+        self.subjects.append(alert.subject.rpartition(" - ")[2])
+
+
+@pytest.fixture(autouse=True)
+def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(module, "run_directory", lambda: tmp_path)
+    return tmp_path
+
+
+def started(plane: MemoryDataPlane | None = None) -> tuple[Any, Mails]:
+    """A director that has begun, as after a crash of the one before if there was one."""
+    made: Any = Director(
+        Generations(load_text(TEXT).config),
+        plane or MemoryDataPlane(),
+        False,
+        lambda config: [instance.interface for instance in config.instances],
+        {"file": "", "config_id": None},
+    )
+    made._mail = mails = Mails()
+    return made, mails
+
+
+def entered(state: str) -> InstanceChanged:
+    return InstanceChanged(
+        instance="A", state=state, priority=100, reason="", holds_addresses=state == "MASTER"
+    )
+
+
+def test_a_restart_mails_a_state_only_when_it_is_another() -> None:
+    director, mails = started()
+    director._instance_changed(entered("BACKUP"))
+    assert mails.subjects == ["Entering BACKUP state"]
+    director, mails = started()
+    director._instance_changed(entered("BACKUP"))
+    assert mails.subjects == []
+    director, mails = started()
+    director._instance_changed(entered("MASTER"))
+    assert mails.subjects == ["Entering MASTER state"]
+
+
+def test_an_instance_that_a_reload_removes_mails_that_it_is_deleted() -> None:
+    director, mails = started()
+    director._instance_changed(entered("BACKUP"))
+    assert not isinstance(director._reload(ReloadRequest(Config(router_id="lb-01"), force=True)), ErrorReply)
+    for _ in range(2):
+        director._instance_changed(entered("INIT"))
+    assert mails.subjects == ["Entering BACKUP state", "Deleted"]
+    assert director._status(None).status["instances"] == []
+
+
+def test_a_rollback_with_nothing_to_go_back_to_is_no_refused_reload() -> None:
+    director, _ = started()
+    assert isinstance(director._reload(ReloadRequest(None)), ErrorReply)
+    assert director._status(None).status["problems"] == []
+
+
+def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    director, _ = started()
+    director._instance_changed(entered("MASTER"))
+    clock[0] = 160.0
+    director._instance_changed(entered("MASTER"))
+    (instance,) = director._status(None).status["instances"]
+    assert instance["for"] == 60.0
+    director, _ = started()
+    director._instance_changed(entered("MASTER"))
+    (instance,) = director._status(None).status["instances"]
+    assert instance["for"] == 60.0
+
+
+def test_the_log_says_what_was_done_by_hand_and_what_was_refused(caplog: pytest.LogCaptureFixture) -> None:
+    director, _ = started()
+    add = AddService(VirtualService(key=ServiceKey.of(Transport.TCP, ip_address("10.0.0.1"), 80)))
+    caplog.set_level("INFO")
+    for _ in range(2):
+        director._answer(ApplyRequest((add,)), 0)
+    assert caplog.messages[-2:] == [
+        "by hand: add service TCP 10.0.0.1:80 wlc",
+        "refused by hand (uid 0): add service TCP 10.0.0.1:80 wlc: exists",
+    ]
+
+
+def test_more_connections_than_there_is_time_to_list_are_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plane = MemoryDataPlane()
+    director, _ = started(plane)
+    monkeypatch.setattr(plane, "connections", lambda: itertools.repeat(None))
+    reply = director._answer(TableRequest(connections=True), 65534)
+    assert isinstance(reply, ErrorReply) and "pointsman ipvsadm -Lc" in reply.error

@@ -1,0 +1,218 @@
+"""The director's part of a reload on the memory data plane: plan, adoption, generations, who is told."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_address
+
+import pytest
+
+from pointsman.conf.load import load_text
+from pointsman.control.messages import CheckResult, NewConfiguration, decode_order
+from pointsman.daemon.config_history import MOST_KEPT, Generations, receive
+from pointsman.daemon.director.reload import CannotReloadError, Reloader
+from pointsman.daemon.director.table_sync import Keeper
+from pointsman.dataplane.memory import MemoryDataPlane
+from pointsman.model.config import Config
+from pointsman.model.diff import changes
+from pointsman.model.service import ServerKey
+
+TEXT = """
+vrrp_instance A {
+    interface eth0
+    virtual_router_id 5
+    priority 100
+    authentication {
+        auth_type PASS
+        auth_pass secret
+    }
+    virtual_ipaddress {
+        10.0.0.1/24
+    }
+}
+virtual_server 10.0.0.1 80 {
+    lvs_method DR
+    lvs_sched rr
+    protocol TCP
+    real_server 10.0.0.20 80 {
+        TCP_CHECK {
+            connect_port 80
+        }
+    }
+    real_server 10.0.0.21 80 {
+        TCP_CHECK {
+            connect_port 80
+        }
+    }
+}
+"""
+WEB = [ServerKey(ip_address(f"10.0.0.{last}"), 80) for last in (20, 21)]
+
+
+def config(*replaced: tuple[str, str]) -> Config:
+    text = TEXT
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, new)
+    return load_text(text).config
+
+
+class Desk:
+    """A reloader with everything around it."""
+
+    def __init__(self) -> None:
+        self.generations = Generations(config())
+        self.plane = MemoryDataPlane()
+        self.keeper = Keeper(config(), self.plane)
+        self.keeper.settle()
+        self.reloader = Reloader(self.generations, self.keeper, self.plane, self.survey)
+        self.missing = ""
+
+    def survey(self, wanted: Config) -> list[str]:
+        if self.missing:
+            raise CannotReloadError(self.missing)
+        return [instance.interface for instance in wanted.instances]
+
+    def take(self, wanted: Config | None) -> tuple[str, ...]:
+        planned = self.reloader.plan(wanted)
+        self.reloader.adopt(planned)
+        self.keeper.settle()
+        return planned.steps
+
+    def weights(self) -> dict[ServerKey, int]:
+        return {server.key: server.weight for entry in self.plane.read() for server in entry.servers}
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_the_same_file_changes_nothing(desk: Desk) -> None:
+    assert desk.take(load_text("\n\n" + TEXT).config) == ()
+
+
+def test_a_plan_does_nothing_by_itself(desk: Desk) -> None:
+    wanted = config(("real_server 10.0.0.21 80 {", "real_server 10.0.0.21 80 {\nweight 9"))
+    assert desk.reloader.plan(wanted).steps == (
+        "edit server 10.0.0.21:80 weight 9 of TCP 10.0.0.1:80: weight 1 -> 9",
+    )
+    assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
+
+
+def test_a_service_that_is_gone_leaves_the_table_and_a_rollback_brings_it_back(desk: Desk) -> None:
+    without = TEXT[: TEXT.index("virtual_server")]
+    assert "delete service TCP 10.0.0.1:80" in desk.take(load_text(without).config)
+    assert desk.weights() == {}
+    assert "add service TCP 10.0.0.1:80 rr" in desk.take(None)
+    assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
+    with pytest.raises(CannotReloadError, match="no earlier configuration"):
+        desk.reloader.plan(None)
+
+
+@pytest.mark.parametrize(
+    "change", [("connect_port 80", "connect_port 81"), ("lvs_sched rr", "lvs_sched wrr")]
+)
+def test_a_server_that_is_down_stays_down_whether_its_check_changes_or_not(
+    desk: Desk, change: tuple[str, str]
+) -> None:
+    key = next(iter(desk.plane.read())).service.key
+    desk.keeper.take(CheckResult(service=key, server=WEB[0], check=0, up=False, reason="refused"))
+    desk.keeper.settle()
+    desk.take(config(change))
+    assert desk.weights() == {WEB[1]: 1}
+
+
+def test_a_verdict_follows_its_check_to_another_place(desk: Desk) -> None:
+    key = next(iter(desk.plane.read())).service.key
+    desk.keeper.take(CheckResult(service=key, server=WEB[0], check=0, up=False, reason="refused"))
+    more = "real_server 10.0.0.20 80 {\n TCP_CHECK {\nconnect_port 99\n}"
+    desk.take(config(("real_server 10.0.0.20 80 {", more)))
+    assert desk.weights() == {WEB[1]: 1}
+    desk.keeper.take(CheckResult(service=key, server=WEB[0], check=1, up=True, reason=""))
+    desk.keeper.settle()
+    assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
+
+
+def test_the_plan_says_what_of_a_service_changes(desk: Desk) -> None:
+    wanted = config(("lvs_sched rr", "lvs_sched wlc\n persistence_timeout 50"))
+    assert desk.reloader.plan(wanted).steps == (
+        "edit service TCP 10.0.0.1:80 wlc: scheduler rr -> wlc, persistence none -> 50",
+    )
+
+
+def test_a_configuration_without_anything_is_not_taken_by_mistake(desk: Desk) -> None:
+    empty = load_text("global_defs {\n}\n").config
+    with pytest.raises(CannotReloadError, match="pointsman reload --force"):
+        desk.reloader.plan(empty)
+    assert desk.reloader.plan(empty, force=True).steps
+    desk.generations.push(empty)
+    assert desk.reloader.plan(empty) is not None
+
+
+def test_the_file_in_force_is_named_also_after_a_rollback(desk: Desk) -> None:
+    def file() -> object:
+        return desk.reloader.describe(0.0).get("file")
+
+    assert file() is None
+    desk.reloader.adopt(desk.reloader.plan(config(("priority 100", "priority 101"))), "/etc/other.conf")
+    assert file() == "/etc/other.conf"
+    desk.take(config(("priority 100", "priority 102")))
+    assert file() == "/etc/other.conf"
+    desk.take(None)
+    desk.take(None)
+    assert file() is None
+
+
+def test_what_this_host_cannot_run_changes_nothing(desk: Desk) -> None:
+    desk.missing = "no such interface: eth9"
+    with pytest.raises(CannotReloadError, match="no such interface"):
+        desk.reloader.plan(config(("priority 100", "priority 101")))
+    assert desk.generations.number == 1
+
+
+def test_every_process_is_told_its_part_even_when_it_is_busy(desk: Desk) -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    here.setblocking(False)
+    there.setblocking(False)
+    desk.reloader.audience = [(here, lambda config: config)]
+    filled = 0
+    try:
+        while True:
+            here.send(b"x" * 1000)
+            filled += 1
+    except BlockingIOError:
+        pass
+    wanted = config(("priority 100", "priority 101"))
+    desk.take(wanted)
+    for _ in range(filled):
+        there.recv(65536)
+    desk.reloader.tell()
+    order, arrived = receive(there)
+    assert decode_order(order) == NewConfiguration(rollback=False)
+    assert arrived == wanted
+    here.close()
+    there.close()
+
+
+def test_changes_in_words() -> None:
+    after = config(
+        ("priority 100", "priority 150"),
+        ("auth_pass secret", "auth_pass other"),
+        ("10.0.0.1/24", "10.0.0.1/25"),
+    )
+    (said,) = changes(config(), after)
+    assert said.startswith("change instance A in place: ") and "priority 100 -> 150" in said
+    assert "secret" not in said and "other" not in said
+
+
+def test_generations_are_bounded_and_numbered() -> None:
+    generations = Generations(config())
+    for number in range(30):
+        generations.push(config(("priority 100", f"priority {number + 1}")))
+    assert generations.number == 31
+    backs = 0
+    while generations.previous is not None:
+        generations.back()
+        backs += 1
+    assert backs == MOST_KEPT - 1 and generations.number == 31 - backs

@@ -1,0 +1,156 @@
+"""slow_start: the weight of a real server that has come back."""
+
+from __future__ import annotations
+
+import logging
+from ipaddress import ip_address
+
+import msgspec
+import pytest
+
+from pointsman.control.messages import CheckResult
+from pointsman.daemon.director.table_sync import Keeper
+from pointsman.dataplane.memory import MemoryDataPlane
+from pointsman.lvs.slow_start import Ramps
+from pointsman.model.checks import TcpCheck
+from pointsman.model.config import Config
+from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.operations import EditServer
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+
+VIP = ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80)
+WEB = [ServerKey(ip_address(f"192.0.2.{last}"), 80) for last in (20, 21)]
+
+
+def config(seconds: float = 10.0, quorum: int = 1) -> Config:
+    members = tuple(
+        PoolMember(
+            server=RealServer(key=key, weight=100),
+            checks=(TcpCheck(connect_address=key.address, connect_port=80),),
+            slow_start=seconds,
+        )
+        for key in WEB
+    )
+    virtual = VirtualServer(service=VirtualService(key=VIP), members=members, quorum=quorum)
+    return Config(router_id="lb-01", virtual_servers=(virtual,))
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def verdict(server: ServerKey, up: bool) -> CheckResult:
+    return CheckResult(service=VIP, server=server, check=0, up=up, reason="")
+
+
+def weights(plane: MemoryDataPlane) -> list[int]:
+    (entry,) = plane.read()
+    return [server.weight for server in entry.servers]
+
+
+def returned(clock: Clock, **changes: float) -> tuple[Keeper, MemoryDataPlane]:
+    """A keeper whose second real server has just come back."""
+    plane = MemoryDataPlane()
+    keeper = Keeper(config(**changes), plane, clock=clock)  # type: ignore[arg-type]
+    keeper.settle()
+    assert weights(plane) == [100, 100]
+    keeper.take(verdict(WEB[1], False))
+    keeper.settle()
+    assert weights(plane) == [100] and not keeper.unsettled
+    keeper.take(verdict(WEB[1], True))
+    keeper.settle()
+    return keeper, plane
+
+
+def test_the_weight_grows_in_a_straight_line_and_arrives() -> None:
+    clock = Clock()
+    keeper, plane = returned(clock)
+    seen = [weights(plane)[1]]
+    for _ in range(4):
+        assert keeper.unsettled
+        clock.now += 2.5
+        keeper.problems()
+        keeper.settle()
+        seen.append(weights(plane)[1])
+    assert seen == [1, 25, 50, 75, 100]
+    assert not keeper.unsettled and not keeper.problems()
+
+
+def test_a_quorum_is_measured_by_full_weights() -> None:
+    clock = Clock()
+    keeper, _ = returned(clock, quorum=200)
+    assert keeper.remember().quorums == ((VIP, True),)
+
+
+def test_one_that_goes_again_begins_again() -> None:
+    clock = Clock()
+    keeper, plane = returned(clock)
+    clock.now += 9
+    keeper.take(verdict(WEB[1], False))
+    keeper.settle()
+    keeper.take(verdict(WEB[1], True))
+    keeper.settle()
+    assert weights(plane) == [100, 1]
+
+
+def test_a_weight_by_hand_counts_at_once() -> None:
+    clock = Clock()
+    keeper, plane = returned(clock)
+    keeper.apply([EditServer(VIP, RealServer(key=WEB[1], weight=70))])
+    keeper.settle()
+    assert weights(plane) == [100, 70]
+
+
+def test_a_director_that_was_killed_goes_on_with_it() -> None:
+    clock = Clock()
+    keeper, plane = returned(clock)
+    clock.now += 5
+    again = Keeper(config(), plane, keeper.remember(), clock=clock)
+    again.settle()
+    assert weights(plane) == [100, 50]
+
+
+def test_a_reload_forgets_servers_that_are_no_more() -> None:
+    ramps = Ramps()
+    ramps.begin((VIP, WEB[0]), 0.0, 5.0)
+    ramps.begin((VIP, WEB[1]), 0.0, 5.0)
+    ramps.keep_only({(VIP, WEB[0])})
+    assert ramps.shares(1.0) == {(VIP, WEB[0]): 0.2}
+    ramps.begin((VIP, WEB[0]), 1.0, 0.0)
+    assert not ramps.under_way
+
+
+def test_a_dead_server_drains_for_its_time_and_is_then_removed(caplog: pytest.LogCaptureFixture) -> None:
+    clock, plane = Clock(), MemoryDataPlane()
+    made = config(0.0)
+    members = tuple(msgspec.structs.replace(member, drain=30.0) for member in made.virtual_servers[0].members)
+    virtual = msgspec.structs.replace(made.virtual_servers[0], members=members)
+    made = msgspec.structs.replace(made, virtual_servers=(virtual,))
+    keeper = Keeper(made, plane, clock=clock)
+    keeper.settle()
+    with caplog.at_level(logging.INFO):
+        keeper.take(verdict(WEB[1], False))
+        keeper.settle()
+        assert weights(plane) == [100, 0] and keeper.unsettled
+        clock.now += 29
+        again = Keeper(made, plane, keeper.remember(), clock=clock)
+        again.settle()
+        assert weights(plane) == [100, 0] and not again.problems()
+        clock.now += 2
+        again.settle()
+        assert weights(plane) == [100] and not again.unsettled
+        keeper.take(verdict(WEB[1], True))
+        keeper.settle()
+        assert weights(plane) == [100, 100] and not keeper.unsettled
+    words = [record.message.split()[0] for record in caplog.records]
+    assert words == ["Disabling", "Removing", "Enabling"]
+
+
+def test_without_the_word_the_whole_weight_is_there_at_once() -> None:
+    clock = Clock()
+    _, plane = returned(clock, seconds=0.0)
+    assert weights(plane) == [100, 100]
+    assert msgspec.structs.asdict(config(0.0).virtual_servers[0].members[0])["slow_start"] == 0.0

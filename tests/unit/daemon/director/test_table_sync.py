@@ -1,0 +1,413 @@
+"""The keeper on the memory data plane: verdicts, an administrator's hand, refusals, a restart."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
+from pointsman.daemon.director.state_file import NAME, MemoryFile
+from pointsman.daemon.director.table_sync import Keeper, foreign_services
+from pointsman.dataplane.memory import MemoryDataPlane
+from pointsman.model.checks import TcpCheck
+from pointsman.model.config import Config
+from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.operations import (
+    AddServer,
+    AddService,
+    DeleteServer,
+    DeleteService,
+    EditServer,
+    Operation,
+    Refusal,
+    SetTimeouts,
+)
+from pointsman.model.override import Override
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.tracking import Command, NotifyFifo
+
+VIP = ServiceKey.of(Transport.TCP, ipaddress.ip_address("192.168.100.9"), 80)
+WEB = [ServerKey(ipaddress.ip_address(f"192.168.100.{last}"), 80) for last in (20, 21)]
+HAND = ServiceKey.of(Transport.TCP, ipaddress.ip_address("192.168.100.9"), 8000)
+
+
+def config(**options: object) -> Config:
+    members = tuple(
+        PoolMember(
+            server=RealServer(key=key),
+            checks=(TcpCheck(connect_address=key.address, connect_port=80),),
+        )
+        for key in WEB
+    )
+    virtual = VirtualServer(service=VirtualService(key=VIP, scheduler="rr"), members=members, **options)  # type: ignore[arg-type]
+    return Config(router_id="lb-01", virtual_servers=(virtual,))
+
+
+def verdict(server: ServerKey, up: bool) -> CheckResult:
+    return CheckResult(service=VIP, server=server, check=0, up=up, reason="" if up else "connection refused")
+
+
+def weights(plane: MemoryDataPlane, key: ServiceKey = VIP) -> dict[ServerKey, int]:
+    entry = plane.read().get(key)
+    assert entry is not None
+    return {server.key: server.weight for server in entry.servers}
+
+
+@pytest.fixture
+def plane() -> MemoryDataPlane:
+    return MemoryDataPlane()
+
+
+def test_a_start_puts_the_configured_table_in_force(plane: MemoryDataPlane) -> None:
+    Keeper(config(), plane).settle()
+    assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
+
+
+def test_a_dead_server_leaves_and_comes_back_with_one_mail_each(plane: MemoryDataPlane) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    assert keeper.take(verdict(WEB[0], True)) is None
+    down = keeper.take(verdict(WEB[0], False))
+    keeper.settle()
+    assert weights(plane) == {WEB[1]: 1}
+    up = keeper.take(verdict(WEB[0], True))
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
+    assert down is not None and up is not None
+    assert [down.subject[-4:], up.subject[-4:]] == ["DOWN", "- UP"]
+    assert "connection refused" in down.body
+
+
+def test_services_put_in_by_hand_stay_until_their_owner_takes_them(plane: MemoryDataPlane) -> None:
+    plane.apply([AddService(VirtualService(key=HAND))])
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    assert foreign_services(plane, keeper.managed)
+    keeper.withdraw()
+    assert [entry.service.key for entry in plane.read()] == [HAND]
+
+
+def test_a_weight_given_by_hand_outlives_health_events(plane: MemoryDataPlane) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    assert keeper.apply([EditServer(VIP, RealServer(key=WEB[0], weight=0))]) == []
+    keeper.take(verdict(WEB[1], False))
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 0}
+
+
+def test_a_server_added_by_hand_to_a_configured_service_lasts_until_the_next_event(
+    plane: MemoryDataPlane,
+) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    extra = ServerKey(ipaddress.ip_address("192.168.100.22"), 80)
+    keeper.apply([AddServer(VIP, RealServer(key=extra))])
+    assert extra in weights(plane)
+    keeper.settle()
+    assert extra not in weights(plane)
+
+
+def test_a_restarted_director_does_not_bring_a_dead_server_back(plane: MemoryDataPlane) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    keeper.take(verdict(WEB[0], False))
+    keeper.settle()
+    again = Keeper(config(), plane)
+    again.settle()
+    assert weights(plane) == {WEB[1]: 1}
+    again.take(verdict(WEB[0], True))
+    again.settle()
+    assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
+
+
+class Reluctant(MemoryDataPlane):
+    """Refuses every operation until told otherwise."""
+
+    reluctant = True
+
+    def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
+        if self.reluctant:
+            return [Refusal(operation, "full", "no room") for operation in operations]
+        return super().apply(operations)
+
+
+def test_what_was_refused_is_done_by_the_next_settle() -> None:
+    plane = Reluctant()
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    assert len(keeper.refusals) == 3 and len(plane.read()) == 0
+    plane.reluctant = False
+    keeper.settle()
+    assert not keeper.refusals
+    assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
+
+
+def by_hand(server: ServerKey, override: Override | None, **more: Any) -> OverrideRequest:
+    return OverrideRequest(server=server.address, override=override, **more)
+
+
+def test_the_administrator_s_word_beats_verdicts_until_it_is_over(plane: MemoryDataPlane) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    keeper.take(verdict(WEB[1], False))
+    assert keeper.override(by_hand(WEB[1], Override(up=True), seconds=5.0), now=100.0)
+    assert keeper.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
+    (service,) = keeper.describe({}, 102.0)
+    assert [server["by_hand"] for server in service["servers"]] == ["weight 0", "up for another 3 s"]
+    assert not keeper.expire(104.9)
+    assert keeper.expire(105.0)
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 0}
+    keeper.override(by_hand(WEB[0], None), now=106.0)
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({}, True),
+        ({"port": 80}, True),
+        ({"port": 81}, False),
+        ({"service": "192.168.100.9:80"}, True),
+        ({"service": "[192.168.100.9]:tcp:80"}, True),
+        ({"service": "192.168.100.9:81"}, False),
+    ],
+)
+def test_a_word_by_hand_finds_its_server(plane: MemoryDataPlane, more: dict[str, Any], found: bool) -> None:
+    keeper = Keeper(config(), plane)
+    names = keeper.override(by_hand(WEB[0], Override(up=False), **more), now=0.0)
+    assert names == (["[192.168.100.20]:tcp:80 of [192.168.100.9]:tcp:80"] if found else [])
+    keeper.settle()
+    assert (WEB[0] in weights(plane)) is not found
+
+
+def test_programs_are_asked_for_in_the_order_of_what_happened(plane: MemoryDataPlane) -> None:
+    down, lost = Command(("/bin/down",)), Command(("/bin/lost",))
+    made = config(quorum=2, quorum_down_command=lost, secure_commands=True)
+    (virtual,) = made.virtual_servers
+    members = tuple(msgspec.structs.replace(member, notify_down=down) for member in virtual.members)
+    virtual = msgspec.structs.replace(virtual, members=members)
+    keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
+    keeper.settle()
+    assert keeper.programs == []
+    keeper.take(verdict(WEB[0], False))
+    keeper.settle()
+    assert keeper.programs == [RunProgram(down, True), RunProgram(lost, True)]
+
+
+def test_programs_and_fifos_hear_of_the_start_only_when_asked_to(plane: MemoryDataPlane) -> None:
+    up, gained = Command(("/bin/up",)), Command(("/bin/gained",))
+    made = config(quorum_up_command=gained, initial_notifies=True)
+    (virtual,) = made.virtual_servers
+    members = tuple(
+        msgspec.structs.replace(member, notify_up=up, slow_start=9.0) for member in virtual.members
+    )
+    asked = msgspec.structs.replace(virtual, members=members)
+    pipes = (NotifyFifo(word="lvs_notify_fifo", path="/run/fifo"),)
+    keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(asked,), server_fifos=pipes), plane)
+    keeper.settle()
+    where = "[192.168.100.9]:tcp:80"
+    assert keeper.programs == [
+        RunProgram(up),
+        TellServers(f"RS [192.168.100.20]:tcp:80 {where} UP"),
+        RunProgram(up),
+        TellServers(f"RS [192.168.100.21]:tcp:80 {where} UP"),
+        RunProgram(gained),
+        TellServers(f"VS {where} UP"),
+    ]
+    assert set(weights(plane).values()) == {1}, "they are there from the start, not on their way back"
+    silent = msgspec.structs.replace(asked, initial_notifies=False)
+    other = Keeper(msgspec.structs.replace(made, virtual_servers=(silent,)), MemoryDataPlane())
+    other.settle()
+    assert other.programs == [RunProgram(gained)]
+
+
+def test_omega_says_goodbye_for_who_is_alive(plane: MemoryDataPlane) -> None:
+    down, lost = Command(("/bin/down",)), Command(("/bin/lost",))
+    made = config(quorum_down_command=lost, smtp_alert=True)
+    (virtual,) = made.virtual_servers
+    members = tuple(msgspec.structs.replace(member, notify_down=down) for member in virtual.members)
+    for omega in (True, False):
+        service = msgspec.structs.replace(virtual, members=members, omega=omega)
+        keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(service,)), plane)
+        keeper.take(verdict(WEB[0], False))
+        keeper.settle()
+        keeper.programs.clear()
+        alerts = keeper.farewell()
+        if not omega:
+            assert (alerts, keeper.programs) == ([], [])
+            continue
+        assert [alert.subject for alert in alerts] == [
+            "[lb-01] Realserver [192.168.100.21]:tcp:80 of virtual server [192.168.100.9]:tcp:80 - DOWN",
+            "[lb-01] Virtualserver [192.168.100.9]:tcp:80 - DOWN",
+        ]
+        assert {alert.body for alert in alerts} == {"=> Shutting down <=\n"}
+        assert keeper.programs == [RunProgram(down), RunProgram(lost)]
+
+
+def test_a_measured_weight_is_in_the_table(plane: MemoryDataPlane) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.take(msgspec.structs.replace(verdict(WEB[0], True), weight_change=4))
+    keeper.settle()
+    assert weights(plane) == {WEB[0]: 5, WEB[1]: 1}
+
+
+def test_a_restart_between_the_thresholds_of_the_hysteresis_keeps_the_pool(plane: MemoryDataPlane) -> None:
+    sorry = RealServer(key=ServerKey(ipaddress.ip_address("192.168.100.99"), 80))
+    made = config(quorum=2, hysteresis=1, sorry_server=sorry)
+    (virtual,) = made.virtual_servers
+    heavy = tuple(
+        msgspec.structs.replace(member, server=RealServer(key=member.server.key, weight=2))
+        for member in virtual.members
+    )
+    made = msgspec.structs.replace(made, virtual_servers=(msgspec.structs.replace(virtual, members=heavy),))
+    keeper = Keeper(made, plane)
+    keeper.settle()
+    keeper.take(verdict(WEB[0], False))
+    keeper.settle()
+    assert weights(plane) == {WEB[1]: 2}
+    Keeper(made, plane).settle()
+    assert weights(plane) == {WEB[1]: 2}
+
+
+def test_a_lost_quorum_stays_lost_over_a_restart(plane: MemoryDataPlane) -> None:
+    sorry = RealServer(key=ServerKey(ipaddress.ip_address("192.168.100.99"), 80))
+    made = config(quorum=1, hysteresis=1, sorry_server=sorry)
+    keeper = Keeper(made, plane)
+    keeper.settle()
+    for server in WEB:
+        keeper.take(verdict(server, False))
+    keeper.settle()
+    again = Keeper(made, plane)
+    again.take(verdict(WEB[0], True))
+    again.settle()
+    assert weights(plane) == {sorry.key: 1}
+
+
+def again(keeper: Keeper, plane: MemoryDataPlane, tmp_path: Path, made: Config) -> Keeper:
+    """The keeper of a director that starts after a crash of the one before."""
+    MemoryFile(tmp_path).write(keeper.remember(), {})
+    remembered = MemoryFile(tmp_path).read()
+    assert remembered is not None
+    return Keeper(made, plane, remembered.keeper)
+
+
+def test_a_restart_keeps_what_was_said_by_hand(plane: MemoryDataPlane, tmp_path: Path) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    keeper.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
+    keeper.override(by_hand(WEB[1], Override(weight=7), seconds=5.0), now=100.0)
+    keeper.settle()
+    after = again(keeper, plane, tmp_path, config())
+    after.settle()
+    assert weights(plane) == {WEB[0]: 0, WEB[1]: 7}
+    assert not after.expire(104.0) and after.expire(105.0)
+    after.settle()
+    assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
+
+
+def test_a_restart_mails_what_has_changed_meanwhile_and_nothing_else(
+    plane: MemoryDataPlane, tmp_path: Path
+) -> None:
+    made = config(smtp_alert=True, alpha=True)
+    keeper = Keeper(made, plane)
+    for server in WEB:
+        keeper.take(verdict(server, True))
+    assert [alert.subject[-4:] for alert in keeper.settle()] == ["- UP"]
+    keeper.take(verdict(WEB[0], False))
+    keeper.settle()
+    after = again(keeper, plane, tmp_path, made)
+    assert after.settle() == []
+    assert [after.take(verdict(server, server is WEB[1])) for server in WEB] == [None, None]
+    assert after.settle() == []
+    down = after.take(verdict(WEB[1], False))
+    assert down is not None and down.subject.endswith("DOWN")
+    assert [alert.subject[-4:] for alert in after.settle()] == ["DOWN"]
+    assert weights(plane) == {}
+
+
+def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, plane: MemoryDataPlane) -> None:
+    file = MemoryFile(tmp_path)
+    assert file.read() is None
+    file.write(Keeper(config(), plane).remember(), {"A": ("MASTER", 1.5)})
+    remembered = MemoryFile(tmp_path).read()
+    assert remembered is not None and remembered.instances == {"A": ("MASTER", 1.5)}
+    (tmp_path / NAME).write_bytes(b'{"boot": 7')
+    assert MemoryFile(tmp_path).read() is None
+    (tmp_path / NAME).write_bytes(b'{"boot": "another"}')
+    assert MemoryFile(tmp_path).read() is None
+    file.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_changed_behind_our_back_is_told(plane: MemoryDataPlane) -> None:
+    keeper = Keeper(config(), plane)
+    keeper.settle()
+    keeper.override(by_hand(WEB[0], Override(weight=0)), now=0.0)
+    keeper.settle()
+    plane.apply([AddService(VirtualService(key=HAND))])
+    assert keeper.problems() == []
+    plane.apply([DeleteServer(VIP, WEB[1])])
+    (problem,) = keeper.problems()
+    assert problem == (
+        "the table differs from the configuration: real server 192.168.100.21:80 of TCP 192.168.100.9:80 "
+        "is missing; mend: pointsman reload"
+    )
+    plane.apply([DeleteService(VIP)])
+    (problem,) = keeper.problems()
+    assert "service TCP 192.168.100.9:80 is missing; mend: pointsman reload" in problem
+
+
+def test_what_was_refused_is_told_once() -> None:
+    keeper = Keeper(config(), Reluctant())
+    keeper.settle()
+    assert [problem.split()[0] for problem in keeper.problems()] == ["cannot"] * 3
+
+
+def test_describing_many_real_servers_takes_time_in_proportion(plane: MemoryDataPlane) -> None:
+    many = [ServerKey(ipaddress.ip_address(0x0A000000 + number), 80) for number in range(5000)]
+    made = config()
+    (virtual,) = made.virtual_servers
+    members = tuple(
+        msgspec.structs.replace(virtual.members[0], server=RealServer(key=server)) for server in many
+    )
+    virtual = msgspec.structs.replace(virtual, members=members)
+    keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
+    keeper.settle()
+    for server in many:
+        keeper.take(verdict(server, server is not many[0]))
+    started = time.process_time()
+    (service,) = keeper.describe({}, 0.0)
+    assert time.process_time() - started < 1.0, "every real server against every result took seconds"
+    first, second = service["servers"][:2]
+    assert (first["up"], first["reason"], second["up"]) == (False, "connection refused", True)
+
+
+def test_timeouts_follow_the_configuration_and_stay_when_it_says_nothing_of_them() -> None:
+    plane = MemoryDataPlane()
+    stated = msgspec.structs.replace(config(), timeouts=SetTimeouts(tcp=7200, udp=30))
+    keeper = Keeper(stated, plane)
+    keeper.settle()
+    assert plane.timeouts() == (7200, 120, 30)
+    keeper.apply([SetTimeouts(tcp=60)])
+    keeper.settle()
+    assert plane.timeouts() == (60, 120, 30), "by hand, until the configuration says something new"
+    keeper.adopt(msgspec.structs.replace(stated, router_id="other"))
+    keeper.settle()
+    assert plane.timeouts() == (60, 120, 30)
+    keeper.adopt(msgspec.structs.replace(stated, timeouts=SetTimeouts(tcp=3600)))
+    keeper.settle()
+    assert plane.timeouts() == (3600, 120, 300), "what is no longer configured is IPVS's default again"
+    keeper.adopt(config())
+    keeper.settle()
+    assert plane.timeouts() == (900, 120, 300)

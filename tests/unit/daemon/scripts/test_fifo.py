@@ -1,0 +1,35 @@
+"""Notify FIFOs under reloads."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from pointsman.daemon.scripts import run as run_program
+from pointsman.daemon.scripts.fifo import Fifos
+from pointsman.model.tracking import Command, NotifyFifo
+
+
+def test_reloads_that_come_faster_than_readers_end(tmp_path: Path) -> None:
+    reader = Command(("/bin/sleep", "60"))
+    first, second = (
+        NotifyFifo(word=word, path=str(tmp_path / word), reader=reader)
+        for word in ("notify_fifo", "lvs_notify_fifo")
+    )
+
+    async def start(command: Command) -> asyncio.subprocess.Process:
+        return await run_program.start(Command(command.words[:-1]))  # sleep(1) wants no path
+
+    async def body() -> None:
+        fifos = Fifos(start)
+        await fifos.use([first, second])
+        await asyncio.sleep(0)
+        await asyncio.gather(fifos.use([]), fifos.use([second]), fifos.use([]))
+        assert list(tmp_path.iterdir()) == []
+        await fifos.use([first])
+        fifos.write("still there")
+        assert [path.name for path in tmp_path.iterdir()] == ["notify_fifo"]
+        await fifos.close()
+
+    asyncio.run(body())
+    assert list(tmp_path.iterdir()) == []

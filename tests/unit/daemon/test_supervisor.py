@@ -1,0 +1,273 @@
+"""The supervisor with real processes: restart, hopeless exits, order of stopping, death with the parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_lock
+
+PRELUDE = """
+import os, signal, socket, sys, time
+from pathlib import Path
+from pointsman.daemon.supervisor import Child, Supervisor
+here = Path(sys.argv[1])
+heard, beat = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+def log(text):
+    with open(here / "log", "a") as file:
+        file.write(text + "\\n")
+
+def director():
+    tell_of_stop("director")
+    log(f"director {os.getpid()}")
+    beat.send(b"+")
+    sleep()
+
+def tell_of_stop(name, code=0):
+    signal.signal(signal.SIGTERM, lambda *_: (log(f"{name} stopped"), os._exit(code)))
+
+def sleep():
+    while True:
+        time.sleep(60)
+
+def helper():
+    tell_of_stop("helper")
+    log(f"helper {os.getpid()}")
+    sleep()
+
+boss = Child('director', director, keeps=(beat,))
+"""
+
+
+def start(tmp_path: Path, body: str) -> subprocess.Popen[bytes]:
+    script = tmp_path / "script.py"
+    script.write_text(PRELUDE + textwrap.dedent(body))
+    return subprocess.Popen([sys.executable, str(script), str(tmp_path)], stderr=subprocess.DEVNULL)
+
+
+def lines(tmp_path: Path, wanted: int, seconds: float = 10.0) -> list[str]:
+    """The log, once it has this many lines."""
+    deadline = time.monotonic() + seconds
+    while True:
+        path = tmp_path / "log"
+        found = path.read_text().splitlines() if path.exists() else []
+        if len(found) >= wanted:
+            return found
+        assert time.monotonic() < deadline, f"only {found}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> subprocess.Popen[bytes]:
+    return start(
+        tmp_path,
+        "sys.exit(Supervisor(boss, [Child('helper', helper)], heard).run())",
+    )
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends soon."""
+    for _ in range(200):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_helper_starts_after_the_director_is_ready_and_stops_before_it(
+    pair: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    assert [line.split()[0] for line in lines(tmp_path, 2)] == ["director", "helper"]
+    pair.terminate()
+    assert pair.wait(10) == 0
+    assert lines(tmp_path, 4)[2:] == ["helper stopped", "director stopped"]
+
+
+def test_a_killed_helper_is_started_again(pair: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    first = lines(tmp_path, 2)[1]
+    os.kill(int(first.split()[1]), signal.SIGKILL)
+    again = lines(tmp_path, 3)[2]
+    assert again.startswith("helper ") and again != first
+    pair.terminate()
+    assert pair.wait(10) == 0
+
+
+def test_children_do_not_outlive_a_killed_supervisor(pair: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    children = [int(line.split()[1]) for line in lines(tmp_path, 2)]
+    pair.kill()
+    pair.wait(10)
+    assert all(gone(pid) for pid in children)
+
+
+def test_an_exit_that_no_restart_mends_ends_everything_with_its_code(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        "sys.exit(Supervisor(boss, [Child('helper', lambda: 3)], heard).run())",
+    )
+    assert process.wait(10) == 3
+    assert lines(tmp_path, 2)[1] == "director stopped"
+
+
+def test_a_second_lock_names_the_holder(tmp_path: Path) -> None:
+    handle = take_lock(tmp_path)
+    with pytest.raises(AlreadyRunningError, match=str(os.getpid())):
+        take_lock(tmp_path)
+    release_lock(handle, tmp_path)
+    assert not tmp_path.exists()
+    os.close(take_lock(tmp_path))
+
+
+def test_systemd_is_told_over_its_socket(tmp_path: Path) -> None:
+    from pointsman.daemon.systemd import notify
+
+    path = str(tmp_path / "notify")
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as server:
+        server.bind(path)
+        assert notify("READY=1", {"NOTIFY_SOCKET": path})
+        assert server.recv(64) == b"READY=1"
+    assert not notify("READY=1", {})
+
+
+def test_a_director_that_never_got_ready_ends_the_supervisor(tmp_path: Path) -> None:
+    process = start(tmp_path, "sys.exit(Supervisor(Child('director', lambda: 1), [], heard).run())")
+    assert process.wait(10) == 1
+
+
+def test_a_director_that_crashes_later_is_started_again(
+    pair: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    os.kill(int(lines(tmp_path, 2)[0].split()[1]), signal.SIGKILL)
+    assert lines(tmp_path, 3)[2].startswith("director ")
+    pair.terminate()
+    assert pair.wait(10) == 0
+
+
+RELOADING = """
+from pointsman.conf.load import load_text
+from pointsman.daemon.config_history import Generations, hand_over
+first, second = (load_text(f"global_defs {{\\nrouter_id {name}\\n}}").config for name in ("one", "two"))
+generations = Generations(first)
+
+def director():
+    log("director")
+    beat.send(b"+")
+    signal.signal(signal.SIGUSR1, lambda *_: hand_over(beat, second))
+    signal.signal(signal.SIGUSR2, lambda *_: hand_over(beat, second, rollback=True))
+    tell_of_stop("director")
+    sleep()
+
+def helper():
+    log(f"helper {generations.current.router_id}")
+    tell_of_stop("helper")
+    sleep()
+
+def late():
+    log(f"late {generations.current.router_id}")
+    tell_of_stop("late")
+    sleep()
+
+def reload():
+    log(f"reload {generations.current.router_id}")
+    os.kill(boss.pid, signal.SIGUSR1)
+    return 0
+
+boss = Child('director', director, keeps=(beat,))
+helpers = [
+    Child('helper', helper, fixed=lambda: generations.current.router_id),
+    Child('late', late, wanted=lambda: generations.current.router_id == 'two'),
+]
+supervisor = Supervisor(boss, helpers, heard, generations, Child('reload', reload))
+sys.exit(supervisor.run())
+"""
+
+
+def test_sighup_runs_the_reload_and_children_start_with_what_the_director_took(tmp_path: Path) -> None:
+    process = start(tmp_path, RELOADING)
+    assert lines(tmp_path, 2) == ["director", "helper one"]
+    process.send_signal(signal.SIGHUP)
+    found = lines(tmp_path, 6)
+    assert found[2] == "reload one"
+    assert sorted(found[3:]) == ["helper stopped", "helper two", "late two"]
+    process.send_signal(signal.SIGHUP)
+    assert lines(tmp_path, 7)[6] == "reload two"
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def test_sighup_without_a_file_changes_nothing(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        "sys.exit(Supervisor(boss, [Child('helper', helper)], heard).run())",
+    )
+    lines(tmp_path, 2)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(10) == 0
+    assert len(lines(tmp_path, 4)) == 4
+
+
+def test_a_helper_has_only_its_own_files_open(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        mine, yours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        secret = open(here / "secret", "w")
+
+        def helper():
+            found = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+            alive = [number for number in found if os.path.exists(f"/proc/self/fd/{number}")]
+            log(f"helper {alive == [0, 1, 2, mine.fileno()]}")
+            tell_of_stop("helper")
+            sleep()
+
+        sys.exit(Supervisor(boss, [Child('helper', helper, keeps=(mine,))], heard).run())
+        """,
+    )
+    assert lines(tmp_path, 2)[1] == "helper True"
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def test_a_helper_that_once_ran_may_lack_something_and_is_tried_again(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        def helper():
+            log("helper")
+            return 1 if len((here / "log").read_text().split("helper")) == 2 else 3
+
+        sys.exit(Supervisor(boss, [Child('helper', helper)], heard).run())
+        """,
+    )
+    assert lines(tmp_path, 4)[1:] == ["helper", "helper", "helper"]
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def test_a_director_that_hangs_at_its_start_is_killed(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        import pointsman.daemon.supervisor as module
+        module.START_LIMIT = 0.3
+        boss = Child('director', lambda: (log("director"), time.sleep(60))[0])
+        sys.exit(Supervisor(boss, [], heard).run())
+        """,
+    )
+    assert process.wait(10) == 1

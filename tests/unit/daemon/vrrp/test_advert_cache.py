@@ -1,0 +1,163 @@
+"""A packet like the last accepted one is taken undecoded, and nothing else is."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import msgspec
+import pytest
+
+from pointsman.daemon.vrrp import instance as instance_module
+from pointsman.daemon.vrrp.addresses import Host
+from pointsman.daemon.vrrp.deadlines import Agenda
+from pointsman.daemon.vrrp.instance import Router
+from pointsman.daemon.vrrp.state_file import Memory
+from pointsman.model.vrrp import HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance, VrrpState
+from pointsman.net.links import Link
+from pointsman.vrrp.admission import admit, own_advert
+from pointsman.vrrp.hmac_auth import Signer
+from pointsman.vrrp.wire import GROUP, decode_ipv4, encode
+
+OWN, OTHER = (ipaddress.IPv4Address(f"10.9.0.{number}") for number in (1, 2))
+INSTANCE = VrrpInstance(
+    name="VI_1",
+    interface="eth0",
+    virtual_router_id=7,
+    version=3,
+    addresses=(VirtualAddress(address=ipaddress.ip_address("10.9.0.100"), prefix_length=24, device="eth0"),),
+)
+HMAC = HmacAuthentication(keys=(HmacKey(1, bytes(32)),), active_key=1)
+
+
+def packet(
+    priority: int = 150, number: int = 0, ttl: int = 255, source: ipaddress.IPv4Address = OTHER
+) -> bytes:
+    payload = encode(own_advert(INSTANCE, priority), source, GROUP)
+    head = struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(payload), number, 0, ttl, 112, 0xFFFF - number)
+    return head + source.packed + GROUP.packed + payload
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One item for every packet that is looked at closely."""
+    found: list[int] = []
+    original: Callable[..., object] = admit
+
+    def counting(*arguments: object) -> object:
+        found.append(len(found))
+        return original(*arguments)
+
+    monkeypatch.setattr(instance_module, "admit", counting)
+    return found
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[VrrpInstance], Router]:
+    links = {"eth0": Link(index=1, name="eth0", mac=bytes(6), up=True, running=True)}
+    sysctls = SimpleNamespace(wish=lambda *_: None)
+    host = SimpleNamespace(netlink=None, links=links, sysctls=sysctls, clock=float, tell=lambda _: None)
+
+    def made(instance: VrrpInstance, agenda: Agenda[Router] | None = None) -> Router:
+        memory = Memory(tmp_path, "eth0", 7)
+        router = Router(instance, OWN, cast(Host, host), memory, lambda _: None, agenda or Agenda())
+        router.machine.start(0.0, True)
+        router.carry_out()
+        return router
+
+    return made
+
+
+def arrives(router: Router, data: bytes, at: float) -> None:
+    if not router.received_again(data, at):
+        router.received(decode_ipv4(data), at, data)
+
+
+def test_the_same_advert_again_is_not_decoded_and_counts_as_any(
+    make: Callable[[VrrpInstance], Router], judged: list[int]
+) -> None:
+    router = make(INSTANCE)
+    for number in range(10):
+        arrives(router, packet(number=number), float(number))
+    assert len(judged) == 1
+    assert router.counters["received"] == 10
+    assert router.deadline == pytest.approx(9 + 3 + 156 / 256)
+
+
+def test_the_agenda_finds_the_deadline_that_it_was_not_told(make: Callable[..., Router]) -> None:
+    agenda: Agenda[Router] = Agenda()
+    router = make(INSTANCE, agenda)
+    arrives(router, packet(), 0.0)
+    first = 3 + 156 / 256
+    assert agenda.first() == pytest.approx(first)
+    agenda.changed()
+    arrives(router, packet(), 3.0)
+    assert agenda.changed() == set()
+    assert agenda.first() == pytest.approx(first)
+    assert agenda.due(first) == []
+    assert agenda.first() == 6.5, "looked at once more, with others"
+    assert agenda.due(6.5) == []
+    assert router.machine.state is VrrpState.BACKUP
+    assert agenda.first() == pytest.approx(6 + 156 / 256)
+
+
+@pytest.mark.parametrize(
+    ("other", "dropped"),
+    [
+        (packet(151), ""),
+        (packet(source=ipaddress.IPv4Address("10.9.0.3")), ""),
+        (packet(ttl=254), "ttl"),
+        (packet()[:-1] + b"\0", "malformed"),
+        (packet() + bytes(8), ""),
+    ],
+)
+def test_whatever_differs_is_looked_at(
+    make: Callable[[VrrpInstance], Router], judged: list[int], other: bytes, dropped: str
+) -> None:
+    router = make(INSTANCE)
+    arrives(router, packet(), 0.0)
+    arrives(router, other, 1.0)
+    assert len(judged) == 2
+    assert [name for name in router.counters if name != "received"] == ([dropped] if dropped else [])
+
+
+def test_what_another_router_says_meanwhile_is_not_forgotten(
+    make: Callable[[VrrpInstance], Router], judged: list[int]
+) -> None:
+    """With another list of addresses, and at another interval, which a backup of version 3 learns."""
+    router = make(INSTANCE)
+    arrives(router, packet(), 0.0)
+    strange = msgspec.structs.replace(INSTANCE, addresses=(), advert_interval=5.0)
+    payload = encode(own_advert(strange, 160), OTHER, GROUP)
+    head = packet()[:2] + struct.pack("!H", 20 + len(payload)) + packet()[4:20]
+    arrives(router, head + payload, 1.0)
+    assert router.deadline == pytest.approx(1 + 15 + 5 * 156 / 256)
+    arrives(router, packet(), 2.0)
+    assert router.deadline == pytest.approx(2 + 3 + 156 / 256)
+    assert len(judged) == 3
+
+
+def test_other_settings_judge_anew(make: Callable[[VrrpInstance], Router], judged: list[int]) -> None:
+    router = make(INSTANCE)
+    arrives(router, packet(), 0.0)
+    router.adopt(msgspec.structs.replace(INSTANCE, unicast_peers=(OTHER,)), OWN)
+    arrives(router, packet(), 1.0)
+    assert len(judged) == 2
+    assert router.counters["multicast_unicast_mode"] == 1
+
+
+def test_an_advert_that_is_signed_is_never_taken_for_granted(
+    make: Callable[[VrrpInstance], Router], judged: list[int]
+) -> None:
+    router = make(msgspec.structs.replace(INSTANCE, hmac=HMAC))
+    signed = Signer(HMAC).sign(packet()[20:], OTHER, GROUP, time.time())
+    data = packet()[:2] + struct.pack("!H", 20 + len(signed)) + packet()[4:20] + signed
+    for at in (0.0, 1.0):
+        arrives(router, data, at)
+    assert len(judged) == 2
+    assert router.counters["replay"] == 1

@@ -1,0 +1,302 @@
+"""What the doctor says about a director, from facts written down by hand."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+
+from pointsman.doctor.facts import (
+    Answer,
+    Answers,
+    Card,
+    DirectorFacts,
+    Echo,
+    FirewallRule,
+    Host,
+    HostRoute,
+    InstanceFact,
+    Neighbour,
+    Response,
+    SeenAdvert,
+    ServerFact,
+    ServiceFact,
+    VirtualFact,
+)
+from pointsman.doctor.finding import Finding, Verdict
+from pointsman.doctor.rules.director import examine
+
+VIP = ipaddress.ip_address("192.168.100.9")
+WEB = ipaddress.ip_address("192.168.100.20")
+PEER = ipaddress.ip_address("192.168.100.11")
+GATEWAY = ipaddress.ip_address("192.168.100.1")
+OWN, WEB_MAC, PEER_MAC, ROUTER = (f"02:00:00:00:00:0{number}" for number in range(4))
+NAME = f"TCP {VIP}:80"
+
+ETH0 = Card(
+    name="eth0",
+    mac=OWN,
+    xdp=True,
+    addresses=(ipaddress.ip_interface("192.168.100.10/24"), ipaddress.ip_interface("192.168.100.9/24")),
+)
+BACKUP_ETH0 = Card(name="eth0", mac=OWN, xdp=True, addresses=ETH0.addresses[:1])
+ROUTES = (
+    HostRoute(interface="eth0", network=ipaddress.ip_network("192.168.100.0/24")),
+    HostRoute(interface="eth0", network=ipaddress.ip_network("0.0.0.0/0"), gateway=GATEWAY),
+)
+INSTANCE: dict[str, Any] = {
+    "name": "VI_1",
+    "state": "MASTER",
+    "interface": "eth0",
+    "virtual_router_id": 51,
+    "peers": (PEER,),
+    "virtual": (VirtualFact(address=VIP, prefix_length=24, device="eth0"),),
+}
+SERVICE: dict[str, Any] = {
+    "name": NAME,
+    "option": f"-t {VIP}:80",
+    "address": VIP,
+    "port": 80,
+    "tcp": True,
+    "servers": (ServerFact(address=WEB, port=80),),
+}
+
+
+def answers(*more: tuple[Any, str], without: Any = None) -> Answers:
+    pairs = [pair for pair in ((WEB, WEB_MAC), (GATEWAY, ROUTER)) if pair[0] != without]
+    return Answers(
+        asked=frozenset(("eth0", address) for address in (VIP, WEB, GATEWAY)),
+        answers=tuple(Answer(interface="eth0", address=address, mac=mac) for address, mac in [*pairs, *more]),
+    )
+
+
+def director(**changes: Any) -> DirectorFacts:
+    """A healthy master, but for the changes."""
+    host: dict[str, Any] = {"name": "lb", "cards": (ETH0,), "routes": ROUTES}
+    host |= {name: changes.pop(name) for name in list(changes) if name in Host.__struct_fields__}
+    fields: dict[str, Any] = {
+        "services": (ServiceFact(**(SERVICE | changes.pop("service", {}))),),
+        "instances": (InstanceFact(**(INSTANCE | changes.pop("instance", {}))),),
+        "attachments": {"eth0": ("native", "")},
+        "connections": 10,
+        "connection_limit": 1000,
+        "answers": answers(),
+        "responses": {(NAME, WEB): Response.ACCEPTED},
+        "echoes": {WEB: Echo(size=1500, small=True, large=True)},
+    }
+    return DirectorFacts(host=Host(**host), **(fields | changes))
+
+
+def backup(**changes: Any) -> DirectorFacts:
+    fields: dict[str, Any] = {
+        "cards": (BACKUP_ETH0,),
+        "instance": {"state": "BACKUP"},
+        "answers": answers((VIP, PEER_MAC)),
+        "adverts": (advert(PEER),),
+    }
+    return director(**(fields | changes))
+
+
+def advert(source: Any, priority: int = 100, router: int = 51) -> SeenAdvert:
+    return SeenAdvert(interface="eth0", source=source, virtual_router_id=router, priority=priority)
+
+
+def wrong(facts: DirectorFacts) -> list[Finding]:
+    return examine(facts).having(Verdict.FAULT, Verdict.WARNING)
+
+
+def only(facts: DirectorFacts) -> Finding:
+    (finding,) = wrong(facts)
+    return finding
+
+
+@pytest.mark.parametrize(
+    "facts", [director(), backup(), director(instances=())], ids=["master", "backup", "hand"]
+)
+def test_nothing_is_said_against_a_healthy_one(facts: DirectorFacts) -> None:
+    diagnosis = examine(facts)
+    assert diagnosis.ok
+    assert {finding.verdict for finding in diagnosis.findings} == {Verdict.RIGHT}
+
+
+def test_a_director_that_does_not_run_is_the_only_finding() -> None:
+    finding = only(director(problem="no director is running here"))
+    assert (finding.check, finding.verdict) == ("director", Verdict.FAULT)
+    assert "forwards on" in only(director(problem="no director", left_in_force=True)).found
+
+
+def test_the_program_has_gone_from_an_interface() -> None:
+    bare = Card(name="eth0", mac=OWN, addresses=ETH0.addresses)
+    assert only(director(cards=(bare,))).check == "program"
+    assert wrong(director(cards=(bare,), attachments={"eth0": ("tc", "")})) == []
+
+
+def test_a_service_without_anyone_to_serve_it() -> None:
+    assert only(director(service={"servers": ()}, responses={}, echoes={})).check == "service"
+    quiesced = (ServerFact(address=WEB, port=80, weight=0),)
+    finding = only(director(service={"servers": quiesced, "managed": False}))
+    assert finding.remedy == (f"pointsman ipvsadm -e -t {VIP}:80 -r {WEB}:80 -g -w 1",)
+
+
+def test_a_failed_check_is_told_with_its_reason() -> None:
+    servers = (
+        ServerFact(address=WEB, port=80, up=False, weight=None, reason="connection refused"),
+        ServerFact(address=WEB, port=80, up=True),
+    )
+    finding = only(director(service={"servers": servers}))
+    assert finding.check == "health"
+    assert "connection refused" in finding.found
+
+
+def test_a_real_server_with_another_port() -> None:
+    servers = (ServerFact(address=WEB, port=8080),)
+    finding = only(director(service={"servers": servers, "managed": False}))
+    assert finding.check == "port"
+    assert finding.remedy == (
+        f"pointsman ipvsadm -a -t {VIP}:80 -r {WEB}:80 -g -w 1",
+        f"pointsman ipvsadm -d -t {VIP}:80 -r {WEB}:8080",
+    )
+    assert only(director(service={"servers": servers})).remedy == ()
+    assert wrong(director(service={"servers": servers, "port": 0})) == []
+
+
+def test_a_real_server_behind_a_router() -> None:
+    far = ipaddress.ip_address("203.0.113.5")
+    facts = director(service={"servers": (ServerFact(address=far, port=80),)}, responses={}, echoes={})
+    finding = only(facts)
+    assert (finding.check, finding.found) == ("on-link", f"{far} is behind the gateway {GATEWAY}")
+
+
+def test_the_neighbour_table_against_the_wire() -> None:
+    known = Neighbour(interface="eth0", address=WEB, mac=ROUTER, permanent=True)
+    finding = only(director(neighbours=(known,)))
+    assert (finding.check, finding.remedy, finding.safe) == ("mac", (f"ip neigh del {WEB} dev eth0",), True)
+    right = Neighbour(interface="eth0", address=WEB, mac=WEB_MAC)
+    assert wrong(director(neighbours=(right,))) == []
+
+
+def test_a_real_server_that_does_not_answer_arp_or_is_two_hosts() -> None:
+    assert "does not answer ARP" in only(director(answers=answers(without=WEB))).found
+    assert only(director(answers=answers((WEB, PEER_MAC)))).check == "rip-unique"
+
+
+def test_a_router_that_answers_for_the_real_server() -> None:
+    assert only(director(answers=answers((WEB, ROUTER), without=WEB))).check == "mac"
+
+
+@pytest.mark.parametrize("response", [Response.REFUSED, Response.SILENT])
+def test_a_syn_for_the_vip_must_be_accepted(response: Response) -> None:
+    finding = only(director(responses={(NAME, WEB): response}))
+    assert (finding.check, finding.verdict) == ("delivery", Verdict.FAULT)
+    assert ("refuses" in finding.found) is (response is Response.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "verdict"),
+    [(True, True, Verdict.RIGHT), (True, False, Verdict.FAULT), (False, False, Verdict.UNKNOWN)],
+)
+def test_long_packets_must_arrive_where_short_ones_do(small: bool, large: bool, verdict: Verdict) -> None:
+    echoes = {WEB: Echo(size=1500, small=small, large=large)}
+    (finding,) = [item for item in examine(director(echoes=echoes)).findings if item.check == "mtu"]
+    assert finding.verdict is verdict
+
+
+def test_the_vip_has_exactly_one_holder() -> None:
+    finding = only(director(answers=answers((VIP, WEB_MAC))))
+    assert finding.check == "vip-unique"
+    assert f"real server {WEB}" in finding.found
+    assert only(backup(answers=answers((VIP, PEER_MAC), (VIP, WEB_MAC)))).check == "vip-unique"
+    assert only(backup(answers=answers())).verdict is Verdict.WARNING
+
+
+def test_a_master_bears_its_addresses_and_a_backup_does_not() -> None:
+    lacking = wrong(director(cards=(BACKUP_ETH0,)))
+    assert [(item.check, item.verdict) for item in lacking] == [
+        ("vip-held", Verdict.FAULT),
+        ("vip-unique", Verdict.WARNING),
+    ]
+    assert lacking[0].remedy == (f"ip address add {VIP}/24 dev eth0",)
+    having = wrong(backup(cards=(ETH0,)))
+    assert having[0].remedy == (f"ip address del {VIP}/24 dev eth0",)
+
+
+def test_a_second_master_is_heard() -> None:
+    assert only(director(adverts=(advert(PEER),))).check == "one-master"
+    assert wrong(director(adverts=(advert(PEER, priority=0),))) == []
+    assert wrong(director(adverts=(advert(PEER, router=52),))) == []
+
+
+def test_a_backup_must_hear_its_master() -> None:
+    assert only(backup(adverts=())).check == "one-master"
+
+
+def test_a_stranger_with_our_router_id() -> None:
+    stranger = ipaddress.ip_address("192.168.100.77")
+    assert only(director(adverts=(advert(stranger),))).check == "vrid-unique"
+    assert wrong(director(adverts=(advert(ipaddress.ip_address("192.168.100.10")),))) == []
+
+
+def test_a_rule_that_drops_vrrp() -> None:
+    rule = FirewallRule(
+        family="inet", table="f", chain="in", handle=3, hook="input", protocols=("vrrp",)
+    )  # fmt: skip
+    assert only(director(rules=(rule,))).remedy == ("nft delete rule inet f in handle 3",)
+    assert wrong(director(rules=(rule,), instances=())) == []
+
+
+def test_an_instance_in_fault_tells_why() -> None:
+    found = wrong(backup(instance={"state": "FAULT", "reason": "eth0 is down"}))
+    assert [item.check for item in found] == ["vrrp"]
+    assert "eth0 is down" in found[0].found
+
+
+@pytest.mark.parametrize(("connections", "check"), [(899, []), (900, ["connection-table"])])
+def test_a_connection_table_that_is_nearly_full(connections: int, check: list[str]) -> None:
+    assert [item.check for item in wrong(director(connections=connections))] == check
+
+
+def test_a_neighbour_table_that_is_nearly_full() -> None:
+    entries = tuple(
+        Neighbour(interface="eth0", address=ipaddress.ip_address(number), mac="") for number in range(95)
+    )
+    assert wrong(director(neighbours=entries, neighbour_limit=1000)) == []
+    assert only(director(neighbours=entries, neighbour_limit=100)).check == "neighbour-table"
+
+
+def test_what_the_data_plane_refused() -> None:
+    assert only(director(problems=("cannot -A -t 192.0.2.1:80: no such scheduler",))).check == "data-plane"
+
+
+def test_a_table_that_is_not_the_configured_one() -> None:
+    problem = "the table differs from the configuration: service X is missing; mend: pointsman reload"
+    found = only(director(problems=(problem,)))
+    assert (found.check, found.remedy) == ("table", ("pointsman reload",))
+
+
+def with_virtual_mac(**settings: int) -> DirectorFacts:
+    virtual = Card(name="vrrp.51", mac="00:00:5e:00:01:33", lower="eth0", addresses=ETH0.addresses[1:])
+    return director(cards=(BACKUP_ETH0, virtual), settings={"all.arp_ignore": 0} | settings)
+
+
+def test_an_interface_below_a_virtual_mac_leaves_arp_to_it() -> None:
+    finding = only(with_virtual_mac(**{"eth0.arp_ignore": 0}))
+    assert finding.check == "vmac"
+    assert finding.found == (
+        f"{VIP} is on vrrp.51 (00:00:5e:00:01:33), and eth0 below it answers ARP for it too ({OWN})"
+    )
+    assert (finding.safe, finding.remedy) == (True, ("sysctl -w net.ipv4.conf.eth0.arp_ignore=1",))
+    assert wrong(with_virtual_mac(**{"eth0.arp_ignore": 1})) == []
+    assert wrong(with_virtual_mac(**{"eth0.arp_ignore": 0, "all.arp_ignore": 2})) == []
+
+
+def test_a_firewall_that_could_be_read_in_part_is_told_in_full() -> None:
+    rule = FirewallRule(
+        family="ip", table="filter", chain="INPUT", handle=4, hook="input", protocols=("vrrp",)
+    )
+    found = examine(director(rules=(rule,), rules_problem="iptables-legacy-save is not installed"))
+    told = [(item.verdict, item.found) for item in found.findings if item.check == "firewall"]
+    assert told == [
+        (Verdict.UNKNOWN, "iptables-legacy-save is not installed"),
+        (Verdict.FAULT, "an nftables rule in ip filter INPUT (input) drops VRRP"),
+    ]

@@ -1,0 +1,152 @@
+"""What the doctor says about a host as a whole, from facts written down by hand; and that facts are read."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+
+import pytest
+
+from pointsman.doctor.facts import Card, FirewallRule, Host, Neighbour, Offloads, System
+from pointsman.doctor.finding import Finding, Verdict
+from pointsman.doctor.gather import system as system_facts
+from pointsman.doctor.rules import firewall as firewall_rules
+from pointsman.doctor.rules import host as host_rules
+
+ETH0 = Card(name="eth0", mac="02:00:00:00:00:01")
+
+
+def bad(findings: Any) -> list[str]:
+    listed: list[Finding] = list(findings)
+    return [item.check for item in listed if item.verdict in (Verdict.FAULT, Verdict.WARNING)]
+
+
+@pytest.mark.parametrize(("jump", "said"), [(0.0, []), (0.2, []), (-3600.0, ["clock"]), (0.7, ["clock"])])
+def test_a_clock_that_jumps(jump: float, said: list[str]) -> None:
+    assert bad(host_rules.clock(System(clock_synchronised=True), jump)) == said
+
+
+def test_connection_tracking_that_is_nearly_full() -> None:
+    assert bad(host_rules.conntrack(System(conntrack=10, conntrack_limit=100))) == []
+    assert bad(host_rules.conntrack(System(conntrack=95, conntrack_limit=100))) == ["conntrack"]
+    assert list(host_rules.conntrack(System())) == [], "no conntrack in this kernel"
+
+
+def test_neighbours() -> None:
+    entries = tuple(
+        Neighbour(interface="eth0", address=ipaddress.IPv4Address(number), mac="") for number in range(95)
+    )
+    assert bad(host_rules.neighbours(Host(name="a", neighbours=entries, neighbour_limit=1000))) == []
+    assert bad(host_rules.neighbours(Host(name="a", neighbours=entries, neighbour_limit=100))) == [
+        "neighbour-table"
+    ]
+    (once,) = host_rules.neighbours(Host(name="a", system=System(neighbour_overflows=7)))
+    assert (once.verdict, "7 times" in once.found) == (Verdict.NOTE, True)
+
+
+@pytest.mark.parametrize(
+    ("offloads", "mode", "said"),
+    [
+        (Offloads(lro=True), "tc", ["lro"]),
+        (Offloads(lro=True), "generic", ["lro"]),
+        (Offloads(driver="virtio_net", receive_checksum=True), "native", ["guest-csum"]),
+        (Offloads(driver="virtio_net", receive_checksum=True), "generic", []),
+        (Offloads(driver="virtio_net"), "native", []),
+        (Offloads(driver="ixgbe", receive_checksum=True), "native", []),
+    ],
+)
+def test_offloads_that_spoil_what_is_passed_on(offloads: Offloads, mode: str, said: list[str]) -> None:
+    card = Card(name="eth0", mac=ETH0.mac, offloads=offloads)
+    assert bad(host_rules.offload_traps([card], {"eth0": mode})) == said
+    assert bad(host_rules.offload_traps([card], {})) == [], "the director is not attached there"
+
+
+def test_what_a_director_needs_of_the_kernel() -> None:
+    assert bad(host_rules.engine(System(bpf_jit=1), vrrp_is_slow=False)) == []
+    assert bad(host_rules.engine(System(bpf_jit=0), vrrp_is_slow=True)) == ["bpf-jit", "real-time"]
+
+
+def test_a_kernel_that_is_too_old_and_capabilities_that_are_missing() -> None:
+    assert bad(host_rules.kernel(System(kernel=(6, 1), types=True), [])) == []
+    assert bad(host_rules.kernel(System(), [])) == []
+    assert bad(host_rules.kernel(System(kernel=(5, 15)), [])) == ["kernel"]
+    (*_, lacking) = host_rules.kernel(System(kernel=(6, 12)), ["CAP_BPF", "CAP_PERFMON"])
+    assert lacking.found == "the director runs without CAP_BPF and CAP_PERFMON"
+    without_types = list(host_rules.kernel(System(kernel=(6, 12), types=False), []))
+    assert [item.verdict for item in without_types].count(Verdict.NOTE) == 1
+
+
+def test_only_nat_needs_the_kernel_to_route() -> None:
+    assert bad(host_rules.forwarding(System(forwarding=0), [])) == []
+    assert bad(host_rules.forwarding(System(forwarding=0), ["TCP 10.0.0.9:80"])) == ["ip-forward"]
+    assert bad(host_rules.forwarding(System(forwarding=1), ["TCP 10.0.0.9:80"])) == []
+
+
+def match(protocol: str, field: str, value: Any) -> dict[str, Any]:
+    left = {"payload": {"protocol": protocol, "field": field}}
+    return {"match": {"op": "==", "left": left, "right": value}}
+
+
+def ruleset(*expressions: Any, table: str = "filter", chain: str = "input") -> str:
+    items = [
+        {"chain": {"family": "inet", "table": table, "name": chain, "hook": chain}},
+        *(
+            {"rule": {"family": "inet", "table": table, "chain": chain, "handle": 1, "expr": item}}
+            for item in expressions
+        ),
+    ]
+    return json.dumps({"nftables": items})
+
+
+@pytest.mark.parametrize(
+    ("expression", "blocked"),
+    [
+        ([match("ip", "protocol", "icmp"), {"drop": None}], True),
+        ([match("icmp", "type", "destination-unreachable"), {"drop": None}], True),
+        ([match("icmpv6", "type", {"set": ["packet-too-big"]}), {"drop": None}], True),
+        ([match("icmp", "type", "echo-request"), {"drop": None}], False),
+        ([match("ip", "protocol", "icmp"), {"limit": {"rate": 4}}, {"drop": None}], False),
+        ([match("ip", "protocol", "icmp"), {"accept": None}], False),
+        ([match("ip", "protocol", "tcp"), {"drop": None}], False),
+    ],
+)
+def test_rules_that_drop_messages_about_the_mtu(expression: Any, blocked: bool) -> None:
+    host = Host(name="a", rules=firewall_rules.parse(ruleset(expression)))
+    assert bad(host_rules.path_mtu(host)) == (["path-mtu"] if blocked else [])
+
+
+def test_what_realserver_redirects_is_known() -> None:
+    rule = [match("ip", "daddr", {"set": ["192.168.7.33", "192.168.7.34"]}), {"redirect": None}]
+    text = ruleset(rule, table="pointsman_redirect", chain="prerouting")
+    assert [str(network) for network in firewall_rules.redirected(text)] == [
+        "192.168.7.33/32",
+        "192.168.7.34/32",
+    ]
+    assert firewall_rules.redirected(ruleset(rule)) == (), "somebody else's redirect is none of ours"
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_realserver_keeps_out_of_neighbour_discovery_is_known(several: bool) -> None:
+    left = {"payload": {"base": "th", "offset": 64, "len": 128}}
+    number = "0xfd000000000000000000000000000033"
+    value: Any = {"set": [number, "0xfd000000000000000000000000000034"]} if several else number
+    rule = [{"match": {"op": "==", "left": left, "right": value}}, {"drop": None}]
+    found = firewall_rules.undiscovered(ruleset(rule, table="pointsman_nd"))
+    assert list(map(str, found)) == ["fd00::33", "fd00::34"][: 1 + several]
+    assert firewall_rules.undiscovered(ruleset(rule)) == ()
+
+
+def test_this_machine_is_read() -> None:
+    found = system_facts.system()
+    assert found.bpf_jit in (0, 1, 2)
+    assert found.clock_synchronised in (True, False, None)
+    assert system_facts.offloads("lo").lro is False
+    assert found.kernel is not None
+    assert found.kernel > (6, 0)
+    assert abs(system_facts.clock_offset() - system_facts.clock_offset()) < 0.1
+
+
+def test_rules_of_other_hooks_are_not_accused() -> None:
+    rule = FirewallRule(family="inet", table="t", chain="c", handle=1, hook="forward", protocols=("icmp",))
+    assert firewall_rules.blocking_icmp([rule]) == []

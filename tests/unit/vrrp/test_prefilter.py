@@ -1,0 +1,96 @@
+"""The first look at packets agrees with the thorough one, and closer looks are counted out."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.model.checksum import internet_checksum
+from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance
+from pointsman.vrrp.admission import Drop, admit, own_advert
+from pointsman.vrrp.prefilter import Budget, refusal, router_of
+from pointsman.vrrp.wire import GROUP, ChecksumForm, WireError, decode_ipv4, encode
+
+SOURCE = ipaddress.IPv4Address("10.9.0.2")
+OWN = ipaddress.IPv4Address("10.9.0.1")
+
+
+def instance(version: int, addresses: int = 1) -> VrrpInstance:
+    return VrrpInstance(
+        name="VI_1",
+        interface="eth0",
+        virtual_router_id=7,
+        version=version,
+        authentication=PassAuthentication("secret") if version == 2 else None,
+        addresses=tuple(
+            VirtualAddress(address=OWN + number, prefix_length=24, device="eth0")
+            for number in range(addresses)
+        ),
+    )
+
+
+def packet(payload: bytes, ttl: int = 255, destination: ipaddress.IPv4Address = GROUP) -> bytes:
+    head = struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(payload), 0, 0, ttl, 112, 0)
+    head += SOURCE.packed + destination.packed
+    return head[:10] + struct.pack("!H", internet_checksum(head)) + head[12:] + payload
+
+
+@given(
+    version=st.sampled_from([2, 3]),
+    addresses=st.integers(0, 255),
+    form=st.sampled_from(ChecksumForm),
+    padding=st.integers(0, 46),
+    unicast=st.booleans(),
+)
+def test_what_is_right_passes(
+    version: int, addresses: int, form: ChecksumForm, padding: int, unicast: bool
+) -> None:
+    destination = OWN if unicast else GROUP
+    advert = own_advert(instance(version, addresses), 100, form)
+    whole = packet(encode(advert, SOURCE, destination), 64 if unicast else 255, destination)
+    assert router_of(whole) == 7
+    assert refusal(whole + bytes(padding)) is None
+
+
+@given(
+    version=st.sampled_from([2, 3]),
+    addresses=st.integers(0, 3),
+    changes=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 255)), max_size=3),
+    cut=st.integers(0, 60),
+    more=st.binary(max_size=8),
+)
+def test_what_is_refused_here_is_refused_there(
+    version: int, addresses: int, changes: list[tuple[int, int]], cut: int, more: bytes
+) -> None:
+    """Whatever happens to a packet on its way."""
+    broken = bytearray(packet(encode(own_advert(instance(version, addresses), 100), SOURCE, GROUP)))
+    for at, value in changes:
+        if at < len(broken):
+            broken[at] = value
+    data = bytes(broken[: len(broken) - cut] + more) if cut < len(broken) else more
+    if router_of(data) is None or refusal(data) is None:
+        return
+    try:
+        datagram = decode_ipv4(data)
+    except WireError:
+        return
+    assert admit(instance(version, addresses), OWN, datagram).drop is not None
+
+
+def test_each_kind_has_its_name() -> None:
+    good = encode(own_advert(instance(3), 100), SOURCE, GROUP)
+    assert refusal(packet(good, 254)) is Drop.TTL
+    assert refusal(packet(good[:-1] + bytes([good[-1] ^ 1]))) is Drop.MALFORMED
+    assert refusal(packet(b"\x32" + good[1:])) is Drop.MALFORMED
+    assert refusal(packet(good)[:-1]) is Drop.MALFORMED
+    assert router_of(packet(good)[:27]) is None
+
+
+def test_a_budget_is_a_second_s_worth_and_fills_again() -> None:
+    budget = Budget(10)
+    assert [budget.spend(5.0) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert [budget.spend(5.25) for _ in range(3)] == [True, True, False]
+    assert sum(budget.spend(100.0) for _ in range(50)) == 10
