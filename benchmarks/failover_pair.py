@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 from tests.interop.switch import Host, Keepalived, Ours, Switch, until
 
-from pointsman.control.vrrp_messages import HandOver
+from pointsman.control.vrrp_messages import YieldMaster
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 from pointsman.net import virtual_links
@@ -176,7 +176,7 @@ class Pair:
     def switch_over(self) -> None:
         """Only ours has it."""
         assert isinstance(self.best, Ours)
-        self.best.channel.send(msgspec.json.encode(HandOver("")))
+        self.best.channel.send(msgspec.json.encode(YieldMaster("")))
 
     def kill_and_restart(self, seconds: float) -> None:
         self.best.kill()

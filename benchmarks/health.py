@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.checker.director_channel import Reporter
+from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.runner import Runner
 from pointsman.daemon.start import CHECKER_NICE
 from pointsman.model.checks import TcpCheck
@@ -73,7 +73,7 @@ async def measure(number: int) -> dict[str, Any]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     loop.add_reader(ours, lambda: ours.recv(65536))
-    running = checker.Checker(services(number), Reporter(theirs, loop), loop)
+    running = checker.Checker(services(number), DirectorChannel(theirs, loop), loop)
     late: list[float] = []
     for runner in running.runners.values():
         _watch(runner, late, loop)

@@ -30,8 +30,8 @@ from tests.guest import machine
 from pointsman.conf.load import load_text
 from pointsman.control import messages
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.checker.director_channel import Reporter
-from pointsman.daemon.director.table_sync import Keeper
+from pointsman.daemon.checker.director_channel import DirectorChannel
+from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
 
 RESULT = Path("build/bench/removal.json")
@@ -175,12 +175,14 @@ class Ours:
         self._loop = asyncio.new_event_loop()
         config = load_text(configuration(checks)).config
         self.plane = MemoryDataPlane()
-        self._keeper = Keeper(config, self.plane)
+        self._keeper = TableSync(config, self.plane)
         self._keeper.settle()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         self._loop.add_reader(self._channel, self._hear)
-        self._checker = checker.Checker(config.virtual_servers, Reporter(theirs, self._loop), self._loop)
+        self._checker = checker.Checker(
+            config.virtual_servers, DirectorChannel(theirs, self._loop), self._loop
+        )
         self._checker.start()
 
     def _hear(self) -> None:

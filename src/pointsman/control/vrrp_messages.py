@@ -10,7 +10,7 @@ from pointsman.model.vrrp import VrrpState
 # vrrp -> scripts
 
 
-class Notice(msgspec.Struct, frozen=True, tag=True):
+class NotifyEvent(msgspec.Struct, frozen=True, tag=True):
     """Something has happened that programs and FIFOs want to know."""
 
     kind: str
@@ -25,7 +25,7 @@ class Notice(msgspec.Struct, frozen=True, tag=True):
     """Run with kind, name, state and priority behind its own arguments."""
 
 
-class TellReadings(msgspec.Struct, frozen=True, tag=True):
+class ResendTrackers(msgspec.Struct, frozen=True, tag=True):
     """VRRP has just started and knows no reading."""
 
 
@@ -36,7 +36,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
 # scripts -> vrrp
 
 
-class Reading(msgspec.Struct, frozen=True, tag=True):
+class TrackerValue(msgspec.Struct, frozen=True, tag=True):
     """What a tracker has found out: 1 good, 0 bad; for a file its number."""
 
     kind: TrackKind
@@ -47,31 +47,31 @@ class Reading(msgspec.Struct, frozen=True, tag=True):
 # director -> vrrp
 
 
-class HandOver(msgspec.Struct, frozen=True, tag=True):
+class YieldMaster(msgspec.Struct, frozen=True, tag=True):
     """Let another router be master, without losing a packet."""
 
     instance: str
     """Empty: every instance that is master here."""
 
 
-Message = Notice | TellReadings | Finished
+Message = NotifyEvent | ResendTrackers | Finished
 
 _notice_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
-_reading_decoder: msgspec.json.Decoder[Reading] = msgspec.json.Decoder(Reading)
-_hand_over_decoder: msgspec.json.Decoder[HandOver] = msgspec.json.Decoder(HandOver)
+_reading_decoder: msgspec.json.Decoder[TrackerValue] = msgspec.json.Decoder(TrackerValue)
+_hand_over_decoder: msgspec.json.Decoder[YieldMaster] = msgspec.json.Decoder(YieldMaster)
 
 
-def decode_notice(data: bytes) -> Message:
+def decode_notify_event(data: bytes) -> Message:
     """Raises msgspec.MsgspecError."""
     return _notice_decoder.decode(data)
 
 
-def decode_reading(data: bytes) -> Reading:
+def decode_tracker_value(data: bytes) -> TrackerValue:
     """Raises msgspec.MsgspecError."""
     return _reading_decoder.decode(data)
 
 
-def decode_hand_over(data: bytes) -> HandOver | None:
+def decode_yield_master(data: bytes) -> YieldMaster | None:
     """None for a datagram that is none: it asks for all states again."""
     try:
         return _hand_over_decoder.decode(data)
@@ -79,7 +79,7 @@ def decode_hand_over(data: bytes) -> HandOver | None:
         return None
 
 
-def group_notice(settings: SyncGroupSettings, state: VrrpState) -> Notice:
+def group_event(settings: SyncGroupSettings, state: VrrpState) -> NotifyEvent:
     """What programs and FIFOs are told about a sync group."""
     wanted = settings.notify
     special = {
@@ -88,7 +88,7 @@ def group_notice(settings: SyncGroupSettings, state: VrrpState) -> Notice:
         VrrpState.FAULT: wanted.fault,
         VrrpState.INIT: wanted.stop,
     }[state]
-    return Notice(
+    return NotifyEvent(
         kind="GROUP",
         name=settings.name,
         state="STOP" if state is VrrpState.INIT else state.value,

@@ -22,7 +22,7 @@ MOST_KEPT = 10
 LARGEST_MESSAGE = 65536
 
 
-class Generations:
+class ConfigHistory:
     """The configuration in force, with its number, on top of the ones it has replaced."""
 
     def __init__(self, config: Config) -> None:
@@ -52,7 +52,7 @@ class Generations:
         self._kept.pop()
 
 
-def hand_over(channel: socket.socket, config: Config, rollback: bool = False) -> None:
+def send_config(channel: socket.socket, config: Config, rollback: bool = False) -> None:
     """Send a configuration over a SOCK_SEQPACKET channel. Raises OSError, BlockingIOError among them."""
     descriptor = os.memfd_create("configuration", os.MFD_CLOEXEC)
     try:
@@ -63,7 +63,7 @@ def hand_over(channel: socket.socket, config: Config, rollback: bool = False) ->
         os.close(descriptor)
 
 
-def receive(channel: socket.socket, flags: int = 0) -> tuple[bytes, Config | None]:
+def receive_config(channel: socket.socket, flags: int = 0) -> tuple[bytes, Config | None]:
     """The next message (empty: the channel is closed), and the configuration that came with it.
 
     Raises OSError; msgspec.MsgspecError when what came is no configuration.

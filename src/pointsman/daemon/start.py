@@ -17,7 +17,7 @@ import msgspec
 from pointsman.control.paths import forget_predecessors, pin_directory, run_directory
 from pointsman.daemon.bfd import process as bfd
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.config_history import Generations, fifos_of_servers
+from pointsman.daemon.config_history import ConfigHistory, fifos_of_servers
 from pointsman.daemon.director import process as director
 from pointsman.daemon.director.reload import CannotReloadError
 from pointsman.daemon.privileges import (
@@ -187,7 +187,7 @@ def _supervisor(
     bfd_vrrp_end, vrrp_bfd_end = _pair()
     bfd_checker_end, checker_bfd_end = _pair()
     channels = [from_vrrp, from_checker, from_scripts, from_programs, from_bfd]
-    generations = Generations(config)
+    generations = ConfigHistory(config)
     director_child = Child(
         "director",
         partial(_director, generations, options, interfaces, channels, beat),
@@ -274,7 +274,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 
 
 def _director(
-    generations: Generations,
+    generations: ConfigHistory,
     options: Options,
     interfaces: list[str],
     channels: list[socket.socket],

@@ -23,7 +23,7 @@ import msgspec
 
 from pointsman.control.messages import NewConfiguration, decode_order
 from pointsman.daemon import privileges
-from pointsman.daemon.config_history import Generations, receive
+from pointsman.daemon.config_history import ConfigHistory, receive_config
 from pointsman.daemon.systemd import notify, watchdog_interval
 
 log = logging.getLogger("supervisor")
@@ -124,7 +124,7 @@ class Supervisor:
         director: Child,
         helpers: list[Child],
         ready: socket.socket,
-        generations: Generations | None = None,
+        generations: ConfigHistory | None = None,
         reload: Child | None = None,
     ) -> None:
         self._director = director
@@ -223,7 +223,7 @@ class Supervisor:
     def _take_sign(self) -> bool:
         """Read one sign of life; with it may come a configuration, for children that start from now on."""
         try:
-            data, config = receive(self._ready)
+            data, config = receive_config(self._ready)
             if config is not None and self._generations is not None:
                 order = decode_order(data)
                 if isinstance(order, NewConfiguration) and order.rollback:

@@ -33,7 +33,7 @@ class Suspicion(NamedTuple):
     """For people."""
 
 
-class Suspicions:
+class PassiveChecks:
     """Looks at what was counted now and then, once a second or so."""
 
     def __init__(self) -> None:

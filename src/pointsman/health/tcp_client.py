@@ -35,7 +35,7 @@ def _later(one: int, other: int) -> int:
     return (one - other + _HALF & 0xFFFFFFFF) - _HALF
 
 
-class Exchange:
+class TcpClient:
     """One connection. Every method returns the frames to send."""
 
     def __init__(self, ends: Ends, sequence: int, request: bytes = b"") -> None:

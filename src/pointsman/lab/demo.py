@@ -15,7 +15,7 @@ from pointsman.control.messages import Reply, Request, StatusReply, StatusReques
 from pointsman.lab import arp, dual_homed, ha_pair, mailsink, namespace, processes, tracing, traffic, waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, Lab
-from pointsman.lab.scripted_demo import Story
+from pointsman.lab.scripted_demo import ScriptedDemo
 from pointsman.trace import hop_table
 
 VIP = ha_pair.VIP
@@ -37,7 +37,7 @@ def tell(console: Console, topologies: Sequence[str], xdp_mode: str = "auto", pr
 
     Leaves nothing of its own in any case. Raises LabError before the first step when a lab is up already.
     """
-    story = Story(console)
+    story = ScriptedDemo(console)
     labs = [Lab(name, prefix=prefix, xdp_mode=xdp_mode, progress=story.tell) for name in topologies]
     for lab in labs:
         lab.require_free()
@@ -67,7 +67,7 @@ def _clean_up(lab: Lab) -> None:
         lab.down()
 
 
-def _expect_nothing_left(story: Story, lab: Lab, inodes: set[int]) -> None:
+def _expect_nothing_left(story: ScriptedDemo, lab: Lab, inodes: set[int]) -> None:
     left = [node.namespace for node in lab.nodes.values() if namespace.exists(node.namespace)]
     left += list(processes.living_in(inodes).values())
     for inode in inodes:
@@ -76,7 +76,7 @@ def _expect_nothing_left(story: Story, lab: Lab, inodes: set[int]) -> None:
     story.expect(not left, f"left behind: {', '.join(left) or 'no namespace, no process, no pin, no file'}")
 
 
-def _show_listing(story: Story, lab: Lab, director: str) -> str:
+def _show_listing(story: ScriptedDemo, lab: Lab, director: str) -> str:
     story.command(director, "pointsman ipvsadm -Ln")
     text = lab.node(director).run(["pointsman", "ipvsadm", "-Ln"]).stdout
     story.output(text)
@@ -120,20 +120,20 @@ def _ask_all(lab: Lab, rounds: int) -> dict[str, Counter[str]]:
     return served
 
 
-def _expect_one_voice(story: Story, lab: Lab, director: str) -> None:
+def _expect_one_voice(story: ScriptedDemo, lab: Lab, director: str) -> None:
     """Direct routing stands and falls with this: the web servers bear the VIP, too, and must keep silent."""
     hosts = lab.topology.hosts_by_mac()
     voices = sorted(hosts.get(mac, mac) for mac in arp.who_has(lab.node("router"), "ens224", VIP))
     story.expect(voices == [director], f"ARP who-has {VIP} is answered by: {', '.join(voices) or 'nobody'}")
 
 
-def _show_served(story: Story, served: dict[str, Counter[str]]) -> None:
+def _show_served(story: ScriptedDemo, served: dict[str, Counter[str]]) -> None:
     story.command("client", f"curl --interface {ha_pair.CLIENT_ADDRESSES[0]} http://{VIP}/   # and so on")
     for source, answers in served.items():
         story.output(f"{source}  " + ", ".join(f"{count} x {name}" for name, count in answers.items()))
 
 
-def _expect_mail(story: Story, lab: Lab, what: str, *words: str) -> None:
+def _expect_mail(story: ScriptedDemo, lab: Lab, what: str, *words: str) -> None:
     """A mail whose subject holds all these words."""
 
     def arrived() -> str:
@@ -148,7 +148,7 @@ def _expect_mail(story: Story, lab: Lab, what: str, *words: str) -> None:
         story.expect(True, f"mail: {subject}")
 
 
-def _listing_and_requests(story: Story, lab: Lab) -> None:
+def _listing_and_requests(story: ScriptedDemo, lab: Lab) -> None:
     with story.step("the table of the master, before any request"):
         text = _show_listing(story, lab, "lb-01")
         story.expect(lab.masters() == ["lb-01"], f"lb-01 is master and alone holds {VIP}")
@@ -175,7 +175,7 @@ def _listing_and_requests(story: Story, lab: Lab) -> None:
         _show_listing(story, lab, "lb-01")
 
 
-def _web_server_dies(story: Story, lab: Lab) -> None:
+def _web_server_dies(story: ScriptedDemo, lab: Lab) -> None:
     name, address = "web-02", ha_pair.WEB_SERVERS["web-02"]
     with story.step(f"the web service on {name} dies"):
         story.command(name, "kill -9 $(pidof nginx)")
@@ -201,7 +201,7 @@ def _web_server_dies(story: Story, lab: Lab) -> None:
         _expect_mail(story, lab, "its return", "lb-01", address, "UP")
 
 
-def _master_dies(story: Story, lab: Lab) -> None:
+def _master_dies(story: ScriptedDemo, lab: Lab) -> None:
     with story.step("the master dies: every process of lb-01 killed, its cable pulled"):
         client = lab.node("client")
         story.tell(f"client: a new connection to {VIP}:80 every 10 ms")
@@ -230,7 +230,7 @@ def _master_dies(story: Story, lab: Lab) -> None:
         _expect_mail(story, lab, "the new master", "lb-02", "MASTER")
 
 
-def _master_returns(story: Story, lab: Lab) -> None:
+def _master_returns(story: ScriptedDemo, lab: Lab) -> None:
     client = lab.node("client")
     with story.step("lb-01 comes back"):
         with traffic.Prober(client, VIP, 80) as prober:
@@ -258,7 +258,7 @@ def _master_returns(story: Story, lab: Lab) -> None:
         )
 
 
-def _dual_homed(story: Story, lab: Lab) -> None:
+def _dual_homed(story: ScriptedDemo, lab: Lab) -> None:
     service = f"{dual_homed.VIP}:{dual_homed.PORT}"
     with story.step("the second document's experiment, hop by hop"):
         _show_listing(story, lab, "lvs")
@@ -272,7 +272,7 @@ def _dual_homed(story: Story, lab: Lab) -> None:
         story.expect(traced.trace.ok, "direct routing, as in the document's six lines of tcpdump")
 
 
-CHAPTERS: dict[str, tuple[Callable[[Story, Lab], None], ...]] = {
+CHAPTERS: dict[str, tuple[Callable[[ScriptedDemo, Lab], None], ...]] = {
     "ha-pair": (_listing_and_requests, _web_server_dies, _master_dies, _master_returns),
     "dual-homed": (_dual_homed,),
 }

@@ -15,7 +15,7 @@ _WORTH_TELLING = 0.05
 """Seconds; less is written as 0.0."""
 
 
-class Story:
+class ScriptedDemo:
     """Prints as it goes and remembers whether every expectation held."""
 
     def __init__(self, console: Console) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, PassAuthentication, VrrpInstance
-from pointsman.vrrp.ah import AH_PROTOCOL, AuthenticationError, Wrapper
+from pointsman.vrrp.ah import AH_PROTOCOL, AhCodec, AuthenticationError
 from pointsman.vrrp.hmac_auth import TRAILER_SIZE, ReplayError, SignatureError, Signer, Verifier
 from pointsman.vrrp.wire import (
     AH,
@@ -67,7 +67,7 @@ class Guard:
     def __init__(self, instance: VrrpInstance) -> None:
         authentication = instance.authentication
         is_ah = isinstance(authentication, AhAuthentication) and instance.version == 2
-        self.wrapper = Wrapper(password_bytes(authentication.password)) if authentication and is_ah else None
+        self.wrapper = AhCodec(password_bytes(authentication.password)) if authentication and is_ah else None
         self.signer = Signer(instance.hmac) if instance.hmac else None
         self.verifier = Verifier(instance.hmac) if instance.hmac else None
 

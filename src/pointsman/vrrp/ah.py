@@ -28,7 +28,7 @@ class AuthenticationError(Exception):
     """An authentication header that is not to be trusted; the text says why."""
 
 
-class Wrapper:
+class AhCodec:
     """Makes and opens packets of one instance."""
 
     def __init__(self, password: bytes) -> None:

@@ -26,12 +26,12 @@ def router_of(packet: bytes) -> int | None:
     return packet[_HEADER + 1]
 
 
-def likeness(packet: bytes) -> bytes:
+def fingerprint(packet: bytes) -> bytes:
     """An IPv4 packet without what differs in every one: identification and header checksum."""
     return packet[:4] + packet[6:10] + packet[12:]
 
 
-def refusal(packet: bytes) -> Drop | None:
+def cheap_reject(packet: bytes) -> Drop | None:
     """What is plainly wrong with such a packet; None: nothing that can be seen so quickly."""
     length = packet[2] << 8 | packet[3]
     version, count = packet[_HEADER], packet[_HEADER + 3]
@@ -56,7 +56,7 @@ def _has_checksum(packet: bytes) -> bool:
     return 0 in (advert % _ALL_ONES, (rest + destination) % _ALL_ONES, (rest + int(GROUP)) % _ALL_ONES)
 
 
-class Budget:
+class TokenBucket:
     """So many closer looks a second, and not more than a second's worth at once."""
 
     def __init__(self, rate: float = STRANGERS_A_SECOND) -> None:

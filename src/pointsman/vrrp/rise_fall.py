@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class RiseAndFall:
+class RiseFall:
     """`rise` successes in a row make it good, `fall` failures in a row bad; the very first result counts.
 
     With `init_fail` it is bad until `rise` successes have come.

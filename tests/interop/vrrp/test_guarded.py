@@ -28,7 +28,7 @@ from pointsman.model.vrrp import (
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.vrrp.admission import own_advert
-from pointsman.vrrp.ah import Wrapper
+from pointsman.vrrp.ah import AhCodec
 from pointsman.vrrp.hmac_auth import Signer
 from pointsman.vrrp.wire import GROUP, encode
 
@@ -147,7 +147,7 @@ def attack(enemy: Host, capture: Capture) -> None:
         plain.send(payload, mine, GROUP)
     plain.send(sixth, mine, ipaddress.IPv4Address("10.9.0.2"))
     fourth = encode(own_advert(several(255)[3], 255), mine, GROUP)
-    wrapped.send_packet(Wrapper(b"wrong").wrap(fourth, mine, GROUP, 255, now), GROUP)
+    wrapped.send_packet(AhCodec(b"wrong").wrap(fourth, mine, GROUP, 255, now), GROUP)
     plain.close()
     wrapped.close()
     replay(enemy, heard)

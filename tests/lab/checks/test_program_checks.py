@@ -15,7 +15,7 @@ import pytest
 from tests.lab.checker_process import CheckerProcess, until
 
 from pointsman.control import messages
-from pointsman.daemon.config_history import hand_over
+from pointsman.daemon.config_history import send_config
 from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
@@ -156,7 +156,7 @@ def test_a_reload_brings_script_security_to_the_readers_of_fifos(script: Script,
     )
     with CheckerProcess([before], programs=True) as process:
         assert process.verdict().up
-        hand_over(process.channel, after)
+        send_config(process.channel, after)
         process.wait_for_log("lvs_notify_fifo_script: ")
         process.wait_for_log("enable_script_security")
         assert process.stop()[0] == 0

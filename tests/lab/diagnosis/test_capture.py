@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from pointsman.doctor.gather.syn_probe import Knock, segment
+from pointsman.doctor.gather.syn_probe import SynProbe, segment
 from pointsman.lab import namespace
 from pointsman.trace.capture import MAX_FRAMES, CapturePoint, _drain, capture
 from pointsman.trace.frames import UDP
@@ -107,7 +107,7 @@ def knock() -> bytes:
     """A SYN for the VIP."""
     source = ipaddress.ip_address("192.168.7.1")
     return segment(
-        Knock(
+        SynProbe(
             service="", vip=VIP, port=5000, server=VIP, mac="02:00:00:00:00:09", interface="eth0",
             own_mac="02:00:00:00:00:01", own_address=source,
         ),

@@ -21,7 +21,7 @@ import pytest
 
 from pointsman.doctor.facts import Response
 from pointsman.doctor.gather.probe import who_has
-from pointsman.doctor.gather.syn_probe import Knock, knock
+from pointsman.doctor.gather.syn_probe import SynProbe, probe_all
 from pointsman.lab import namespace, waiting
 
 pytestmark = pytest.mark.root
@@ -195,7 +195,7 @@ def knocks(pair: Pair, port: int) -> dict[str, Response]:
     """What the doctor hears when it knocks at both VIPs, as from a director."""
     own = {VIP: "192.168.7.2", VIP6: "fd00:100::1"}
     asked = [
-        Knock(
+        SynProbe(
             service=vip,
             vip=ipaddress.ip_address(vip),
             port=port,
@@ -208,7 +208,7 @@ def knocks(pair: Pair, port: int) -> dict[str, Response]:
         for vip, address in own.items()
     ]
     with namespace.entered(f"{pair.prefix}-client"):
-        return {name: response for (name, _), response in knock(asked, ["cable"]).items()}
+        return {name: response for (name, _), response in probe_all(asked, ["cable"]).items()}
 
 
 def test_the_doctor_hears_who_takes_a_syn_for_the_vip_over_both_families(pair: Pair) -> None:

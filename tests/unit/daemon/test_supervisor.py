@@ -157,15 +157,15 @@ def test_a_director_that_crashes_later_is_started_again(
 
 RELOADING = """
 from pointsman.conf.load import load_text
-from pointsman.daemon.config_history import Generations, hand_over
+from pointsman.daemon.config_history import ConfigHistory, send_config
 first, second = (load_text(f"global_defs {{\\nrouter_id {name}\\n}}").config for name in ("one", "two"))
-generations = Generations(first)
+generations = ConfigHistory(first)
 
 def director():
     log("director")
     beat.send(b"+")
-    signal.signal(signal.SIGUSR1, lambda *_: hand_over(beat, second))
-    signal.signal(signal.SIGUSR2, lambda *_: hand_over(beat, second, rollback=True))
+    signal.signal(signal.SIGUSR1, lambda *_: send_config(beat, second))
+    signal.signal(signal.SIGUSR2, lambda *_: send_config(beat, second, rollback=True))
     tell_of_stop("director")
     sleep()
 

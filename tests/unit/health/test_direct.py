@@ -16,7 +16,7 @@ from scapy.layers.l2 import Ether
 
 from pointsman.health import segments
 from pointsman.health.segments import Ends, Segment
-from pointsman.health.tcp_client import Exchange, Phase
+from pointsman.health.tcp_client import Phase, TcpClient
 
 OURS, THEIRS, OTHER = (bytes.fromhex(f"02000000000{last}") for last in "123")
 ENDS = Ends(
@@ -53,8 +53,8 @@ def answer(
     return bytes(Ether(src=mac.hex(":"), dst=OURS.hex(":")) / ip / segment / data)
 
 
-def opened(request: bytes = REQUEST, ends: Ends = ENDS) -> Exchange:
-    exchange = Exchange(ends, 7, request)
+def opened(request: bytes = REQUEST, ends: Ends = ENDS) -> TcpClient:
+    exchange = TcpClient(ends, 7, request)
     exchange.take(answer(ends=ends))
     assert exchange.phase is Phase.OPEN
     return exchange
@@ -67,7 +67,7 @@ def told(frame: bytes) -> tuple[str, int, int, bytes]:
 
 
 def test_frames_are_what_scapy_reads_and_their_checksums_are_right() -> None:
-    for frame in (Exchange(ENDS, 7).syn(), segments.written(ENDS, segments.ACK, 8, 100, b"odd")):
+    for frame in (TcpClient(ENDS, 7).syn(), segments.written(ENDS, segments.ACK, 8, 100, b"odd")):
         read = Ether(frame)
         assert (read.src, read.dst) == (OURS.hex(":"), THEIRS.hex(":"))
         assert (read[IP].src, read[IP].dst, read[IP].ttl) == ("192.0.2.10", "192.0.2.9", 1)
@@ -76,12 +76,12 @@ def test_frames_are_what_scapy_reads_and_their_checksums_are_right() -> None:
         del read[IP].chksum, read[TCP].chksum
         again = Ether(bytes(read))
         assert (again[IP].chksum, again[TCP].chksum) == sums
-    syn = Ether(Exchange(ENDS, 7).syn())
+    syn = Ether(TcpClient(ENDS, 7).syn())
     assert (syn[TCP].flags, syn[TCP].seq, syn[TCP].options) == ("S", 7, [("MSS", 1200)])
 
 
 def test_frames_of_ipv6_are_what_scapy_reads_and_their_checksum_is_right() -> None:
-    for frame in (Exchange(ENDS_6, 7).syn(), segments.written(ENDS_6, segments.ACK, 8, 100, b"odd")):
+    for frame in (TcpClient(ENDS_6, 7).syn(), segments.written(ENDS_6, segments.ACK, 8, 100, b"odd")):
         read = Ether(frame)
         assert (read.src, read.dst, read.type) == (OURS.hex(":"), THEIRS.hex(":"), 0x86DD)
         assert (read[IPv6].src, read[IPv6].dst, read[IPv6].hlim) == (
@@ -113,7 +113,7 @@ def test_frames_of_ipv6_are_what_scapy_reads_and_their_checksum_is_right() -> No
     ],
 )
 def test_only_the_answer_to_this_handshake_counts_over_ipv6(frame: bytes, phase: Phase) -> None:
-    exchange = Exchange(ENDS_6, 7)
+    exchange = TcpClient(ENDS_6, 7)
     exchange.take(frame)
     assert exchange.phase is phase
 
@@ -136,22 +136,22 @@ def test_only_the_answer_to_this_handshake_counts_over_ipv6(frame: bytes, phase:
     ],
 )
 def test_only_the_real_server_s_own_answer_to_this_handshake_counts(frame: bytes, phase: Phase) -> None:
-    exchange = Exchange(ENDS, 7)
+    exchange = TcpClient(ENDS, 7)
     exchange.take(frame)
     assert exchange.phase is phase
 
 
 def test_a_handshake_alone_ends_with_a_reset_at_the_number_the_other_end_expects() -> None:
-    exchange = Exchange(ENDS, 7)
+    exchange = TcpClient(ENDS, 7)
     assert exchange.take(answer()) == []
     assert [told(frame)[:2] for frame in exchange.close()] == [("R", 8)]
-    refused = Exchange(ENDS, 7)
+    refused = TcpClient(ENDS, 7)
     refused.take(answer("RA"))
     assert refused.close() == []
 
 
 def test_the_request_goes_out_with_the_third_segment_in_pieces_that_anybody_takes() -> None:
-    exchange = Exchange(ENDS, 7, bytes(700))
+    exchange = TcpClient(ENDS, 7, bytes(700))
     assert [told(frame) for frame in exchange.take(answer())] == [
         ("PA", 8, 100, bytes(536)),
         ("PA", 544, 100, bytes(164)),
@@ -237,7 +237,7 @@ def test_the_answer_arrives_whole_whatever_the_network_does(
 ) -> None:
     """Sequence numbers wrap around on the way, too."""
     chance = random.Random(seed)
-    exchange, peer = Exchange(ENDS, ours, bytes(length + 1)), Peer(body, theirs, length + 1)
+    exchange, peer = TcpClient(ENDS, ours, bytes(length + 1)), Peer(body, theirs, length + 1)
     found, wire = b"", [exchange.syn()]
     for _ in range(400):
         if exchange.phase is Phase.ENDED:
@@ -255,7 +255,7 @@ def test_the_answer_arrives_whole_whatever_the_network_does(
 
 @given(st.binary(max_size=80), st.integers(0, 74), st.booleans(), st.sampled_from([ENDS, ENDS_6]))
 def test_any_bytes_are_survived(noise: bytes, at: int, is_open: bool, ends: Ends) -> None:
-    exchange = opened(ends=ends) if is_open else Exchange(ends, 7, REQUEST)
+    exchange = opened(ends=ends) if is_open else TcpClient(ends, 7, REQUEST)
     frame = answer(ends=ends)
     for each in (noise, frame[:at] + noise + frame[at + len(noise) :]):
         assert len(exchange.take(each)) <= 1

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from pointsman.health.passive_check import PAUSE, Suspicions
+from pointsman.health.passive_check import PAUSE, PassiveChecks
 from pointsman.health.schedule import CheckSchedule, Schedule, StartProbe, Timing
 from pointsman.health.urls import UrlSchedule
 from pointsman.model.service import ServerKey, ServiceKey, Transport
@@ -16,7 +16,7 @@ KEY = (ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80), ServerKey(ip_a
 
 
 def reasons(*looks: tuple[float, Signs]) -> list[list[str]]:
-    suspicions = Suspicions()
+    suspicions = PassiveChecks()
     return [[found.reason for found in suspicions.look(now, {KEY: signs})] for now, signs in looks]
 
 
@@ -46,7 +46,7 @@ def test_counters_wrap_around() -> None:
 
 
 def test_a_server_that_comes_anew_is_not_held_against_its_former_life() -> None:
-    suspicions = Suspicions()
+    suspicions = PassiveChecks()
     assert suspicions.look(0.0, {KEY: Signs()}) == suspicions.look(1.0, {}) == []
     assert suspicions.look(2.0, {KEY: Signs(5, 5, 5)}) == []
 

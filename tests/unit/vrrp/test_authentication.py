@@ -13,7 +13,7 @@ import pytest
 from pointsman.model.address import Address
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance
 from pointsman.vrrp.admission import Drop, Guard, Verdict, admit, own_advert
-from pointsman.vrrp.ah import AuthenticationError, Wrapper
+from pointsman.vrrp.ah import AhCodec, AuthenticationError
 from pointsman.vrrp.hmac_auth import MOST_SENDERS, Signer
 from pointsman.vrrp.wire import GROUP, GROUP6, Datagram, decode_ipv4, encode
 
@@ -53,7 +53,7 @@ def test_keepalived_is_understood_and_spoken(packet: bytes, target: Address) -> 
     verdict = admit(with_ah, B, decode_ipv4(packet, 51), Guard(with_ah), 100.0)
     assert verdict.advert == own_advert(with_ah, 255), verdict.text
     # Sequence and identification begin with 1, as keepalived's do, when the clock stands at 0.
-    ours = Wrapper(b"secret12").wrap(encode(own_advert(with_ah, 255), A, target), A, target, 255, 0.0)
+    ours = AhCodec(b"secret12").wrap(encode(own_advert(with_ah, 255), A, target), A, target, 255, 0.0)
     assert ours[:10] + b"--" + ours[12:] == packet[:10] + b"--" + packet[12:]
 
 
@@ -69,7 +69,7 @@ def test_every_byte_of_it_counts(at: int) -> None:
 
 
 def test_an_old_packet_is_refused_until_the_sender_may_have_been_started_anew() -> None:
-    wrapper = Wrapper(b"secret12")
+    wrapper = AhCodec(b"secret12")
     datagram = decode_ipv4(MULTICAST, 51)
     wrapper.open(datagram.header, datagram.payload, A, 100.0, 3.0)
     with pytest.raises(AuthenticationError, match="received before"):

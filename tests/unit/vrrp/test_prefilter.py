@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pointsman.model.checksum import internet_checksum
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance
 from pointsman.vrrp.admission import Drop, admit, own_advert
-from pointsman.vrrp.prefilter import Budget, refusal, router_of
+from pointsman.vrrp.prefilter import TokenBucket, cheap_reject, router_of
 from pointsman.vrrp.wire import GROUP, ChecksumForm, WireError, decode_ipv4, encode
 
 SOURCE = ipaddress.IPv4Address("10.9.0.2")
@@ -52,7 +52,7 @@ def test_what_is_right_passes(
     advert = own_advert(instance(version, addresses), 100, form)
     whole = packet(encode(advert, SOURCE, destination), 64 if unicast else 255, destination)
     assert router_of(whole) == 7
-    assert refusal(whole + bytes(padding)) is None
+    assert cheap_reject(whole + bytes(padding)) is None
 
 
 @given(
@@ -71,7 +71,7 @@ def test_what_is_refused_here_is_refused_there(
         if at < len(broken):
             broken[at] = value
     data = bytes(broken[: len(broken) - cut] + more) if cut < len(broken) else more
-    if router_of(data) is None or refusal(data) is None:
+    if router_of(data) is None or cheap_reject(data) is None:
         return
     try:
         datagram = decode_ipv4(data)
@@ -82,15 +82,15 @@ def test_what_is_refused_here_is_refused_there(
 
 def test_each_kind_has_its_name() -> None:
     good = encode(own_advert(instance(3), 100), SOURCE, GROUP)
-    assert refusal(packet(good, 254)) is Drop.TTL
-    assert refusal(packet(good[:-1] + bytes([good[-1] ^ 1]))) is Drop.MALFORMED
-    assert refusal(packet(b"\x32" + good[1:])) is Drop.MALFORMED
-    assert refusal(packet(good)[:-1]) is Drop.MALFORMED
+    assert cheap_reject(packet(good, 254)) is Drop.TTL
+    assert cheap_reject(packet(good[:-1] + bytes([good[-1] ^ 1]))) is Drop.MALFORMED
+    assert cheap_reject(packet(b"\x32" + good[1:])) is Drop.MALFORMED
+    assert cheap_reject(packet(good)[:-1]) is Drop.MALFORMED
     assert router_of(packet(good)[:27]) is None
 
 
 def test_a_budget_is_a_second_s_worth_and_fills_again() -> None:
-    budget = Budget(10)
+    budget = TokenBucket(10)
     assert [budget.spend(5.0) for _ in range(12)] == [True] * 10 + [False] * 2
     assert [budget.spend(5.25) for _ in range(3)] == [True, True, False]
     assert sum(budget.spend(100.0) for _ in range(50)) == 10

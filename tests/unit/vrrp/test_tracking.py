@@ -6,7 +6,7 @@ import pytest
 
 from pointsman.model.tracking import Tracked, TrackKind
 from pointsman.model.vrrp import VrrpInstance
-from pointsman.vrrp.rise_fall import RiseAndFall
+from pointsman.vrrp.rise_fall import RiseFall
 from pointsman.vrrp.tracking import Judgement, judge
 
 SCRIPT, FILE, INTERFACE = TrackKind.SCRIPT, TrackKind.FILE, TrackKind.INTERFACE
@@ -79,7 +79,7 @@ def test_an_address_owner_keeps_its_priority() -> None:
 
 
 def test_the_first_result_counts_at_once_and_later_ones_after_rise_or_fall() -> None:
-    counter = RiseAndFall(rise=2, fall=3, init_fail=False)
+    counter = RiseFall(rise=2, fall=3, init_fail=False)
     results = [True, False, False, True, False, False, False, True, False, True, True]
     assert [counter.result(good) for good in results] == [
         *(True, None, None, None, None, None),
@@ -88,5 +88,5 @@ def test_the_first_result_counts_at_once_and_later_ones_after_rise_or_fall() -> 
 
 
 def test_with_init_fail_successes_must_rise_first() -> None:
-    counter = RiseAndFall(rise=2, fall=1, init_fail=True)
+    counter = RiseFall(rise=2, fall=1, init_fail=True)
     assert [counter.result(good) for good in (True, True, False)] == [None, True, False]

@@ -25,9 +25,9 @@ import msgspec
 from pointsman.bfd.machine import BfdMachine, Changed, Transmit
 from pointsman.bfd.wire import MULTIHOP_PORT, PORT, TTL, BadPacketError, Packet, decode, encode
 from pointsman.control import messages
-from pointsman.control.vrrp_messages import Reading
+from pointsman.control.vrrp_messages import TrackerValue
 from pointsman.daemon.bfd.socket import Receiver, Sender
-from pointsman.daemon.config_history import receive
+from pointsman.daemon.config_history import receive_config
 from pointsman.daemon.realtime import become_punctual
 from pointsman.model.bfd import BfdSession
 from pointsman.model.tracking import TrackKind
@@ -62,8 +62,8 @@ class Channels(msgspec.Struct, frozen=True):
 def run(sessions: tuple[BfdSession, ...], channels: Channels, run_directory: Path) -> int:
     """Run the sessions until SIGTERM. The exit code: 0 stopped in order, 3 the ports cannot be had.
 
-    Director and checker hear SessionChanged, VRRP a Reading; anything that they send asks for all again. From
-    the director come configurations.
+    Director and checker hear SessionChanged, VRRP a TrackerValue; anything that they send asks for all again.
+    From the director come configurations.
     """
     try:
         process = BfdProcess(sessions, channels, run_directory)
@@ -238,7 +238,7 @@ class BfdProcess:
     def _hear(self, channel: socket.socket) -> None:
         """Whoever speaks wants to know everything; the director may have a configuration."""
         try:
-            data, config = receive(channel, socket.MSG_DONTWAIT)
+            data, config = receive_config(channel, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except (OSError, msgspec.MsgspecError) as error:
@@ -318,7 +318,7 @@ class BfdProcess:
             return
         if channel is self._channels.vrrp:
             if session.for_vrrp:
-                reading = Reading(TrackKind.BFD, session.name, int(told.up))
+                reading = TrackerValue(TrackKind.BFD, session.name, int(told.up))
                 self._pending[channel].append(msgspec.json.encode(reading))
         elif channel is self._channels.director or session.for_checker:
             self._pending[channel].append(messages.encode(told))

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from pointsman.control import messages
-from pointsman.daemon.config_history import receive
+from pointsman.daemon.config_history import receive_config
 from pointsman.lvs.desired import CheckKey
 from pointsman.model.config import Config
 
 log = logging.getLogger("checker")
 
 
-class Reporter:
+class DirectorChannel:
     """Sends verdicts to the director; never blocks, never loses the latest verdict of a check."""
 
     def __init__(self, channel: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
@@ -66,7 +66,7 @@ class Reporter:
 
     def _on_order(self) -> None:
         try:
-            data, config = receive(self._channel)
+            data, config = receive_config(self._channel)
         except BlockingIOError:
             return
         except OSError as error:

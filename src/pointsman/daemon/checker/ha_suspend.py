@@ -16,7 +16,7 @@ from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSo
 log = logging.getLogger("checker")
 
 
-class Suspension:
+class HaSuspend:
     """Services with `ha_suspend`, and which of them wait for their address."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:

@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from pointsman.control import messages
-from pointsman.daemon.checker.director_channel import Reporter
-from pointsman.daemon.checker.ha_suspend import Suspension
+from pointsman.daemon.checker.director_channel import DirectorChannel
+from pointsman.daemon.checker.ha_suspend import HaSuspend
 from pointsman.daemon.checker.probes import tls
 from pointsman.daemon.checker.runner import Runner, SessionRunner
 from pointsman.daemon.privileges import Capability
@@ -70,7 +70,7 @@ class Checker:
     def __init__(
         self,
         virtual_servers: Iterable[VirtualServer],
-        reporter: Reporter,
+        reporter: DirectorChannel,
         loop: asyncio.AbstractEventLoop,
         programs: bool = False,
     ) -> None:
@@ -79,7 +79,7 @@ class Checker:
         self._programs = programs
         services = tuple(virtual_servers)
         self._subscribed = _wanted(services, programs)
-        self._suspension = Suspension(loop, self._suspend)
+        self._suspension = HaSuspend(loop, self._suspend)
         self._suspension.use(services)
         self.runners: dict[AnyCheck, Runner] = {}
         self._sessions: dict[str, messages.SessionChanged] = {}
@@ -192,7 +192,7 @@ def _log_servers(keys: Iterable[CheckKey]) -> None:
 
 
 async def check_until_stopped(
-    checker: Checker, reporter: Reporter, adopt: Callable[[Config], None] | None = None
+    checker: Checker, reporter: DirectorChannel, adopt: Callable[[Config], None] | None = None
 ) -> int:
     """Run these probes until SIGTERM or the end of the channel; the exit code of the process.
 
@@ -243,7 +243,7 @@ def run(
 
     async def body() -> int:
         loop = asyncio.get_running_loop()
-        reporter = Reporter(channel, loop)
+        reporter = DirectorChannel(channel, loop)
         checker = Checker(virtual_servers, reporter, loop)
         if bfd is not None:
             bfd.setblocking(False)

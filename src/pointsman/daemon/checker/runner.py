@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterable
 
 from pointsman.control import messages
-from pointsman.daemon.checker.director_channel import Reporter
+from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.probes.choice import probe_for
 from pointsman.daemon.checker.probes.probe import Outcome, Probe, Result
 from pointsman.daemon.checker.probes.tcp import TcpProbe
@@ -24,7 +24,7 @@ log = logging.getLogger("checker")
 class Runner:
     """One probe target with its schedule, on behalf of every check that is equal to it."""
 
-    def __init__(self, check: AnyCheck, reporter: Reporter, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, check: AnyCheck, reporter: DirectorChannel, loop: asyncio.AbstractEventLoop) -> None:
         self._check = check
         self._reporter = reporter
         self._loop = loop

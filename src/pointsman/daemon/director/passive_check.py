@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from pointsman.control import messages
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health import check_types
-from pointsman.health.passive_check import Suspicion, Suspicions
+from pointsman.health.passive_check import PassiveChecks, Suspicion
 from pointsman.model.config import Config
 from pointsman.model.naming import server_name, service_name
 
 log = logging.getLogger("director")
 
 
-class Watchman:
+class PassiveCheck:
     """Of one data plane."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._suspicions = Suspicions()
+        self._suspicions = PassiveChecks()
         self.checkers: Sequence[socket.socket] = ()
         """The channels to the checker and to the process that runs programs."""
 

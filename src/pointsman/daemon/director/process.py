@@ -23,15 +23,15 @@ import msgspec
 from pointsman.control import messages
 from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
-from pointsman.control.vrrp_messages import HandOver
-from pointsman.daemon.config_history import Generations, for_bfd, for_checker, for_vrrp
+from pointsman.control.vrrp_messages import YieldMaster
+from pointsman.daemon.config_history import ConfigHistory, for_bfd, for_checker, for_vrrp
 from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.mail import MailQueue
-from pointsman.daemon.director.passive_check import Watchman
-from pointsman.daemon.director.reload import CannotReloadError, Reloader, Survey
-from pointsman.daemon.director.state_file import DirectorMemory, MemoryFile
-from pointsman.daemon.director.table_sync import Keeper, foreign_services
-from pointsman.daemon.director.vrrp_states import InstanceStates
+from pointsman.daemon.director.passive_check import PassiveCheck
+from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
+from pointsman.daemon.director.state_file import DirectorState, StateFile
+from pointsman.daemon.director.table_sync import TableSync, foreign_services
+from pointsman.daemon.director.vrrp_states import VrrpStates
 from pointsman.dataplane.interface import DataPlane, NextHop
 from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator
@@ -56,7 +56,7 @@ class Director:
 
     def __init__(
         self,
-        generations: Generations,
+        generations: ConfigHistory,
         plane: DataPlane,
         keep_forwarding: bool,
         survey: Survey,
@@ -65,16 +65,16 @@ class Director:
         self._config = generations.current
         self._plane = plane
         self._keep_forwarding = keep_forwarding
-        self._memory = MemoryFile(run_directory())
-        remembered = self._memory.read() or DirectorMemory()
+        self._memory = StateFile(run_directory())
+        remembered = self._memory.read() or DirectorState()
         if remembered.boot:
             log.info("going on where the director before this one ended")
-        self._keeper = Keeper(self._config, plane, remembered.keeper if remembered.boot else None)
+        self._keeper = TableSync(self._config, plane, remembered.keeper if remembered.boot else None)
         self._origin = origin
-        self._reloader = Reloader(generations, self._keeper, plane, survey)
+        self._reloader = Reload(generations, self._keeper, plane, survey)
         self._watcher = NeighbourWatcher()
         self._hops: dict[str, NextHop] = {}
-        self._states = InstanceStates(self._config, remembered.instances)
+        self._states = VrrpStates(self._config, remembered.instances)
         self._sessions: dict[str, messages.SessionChanged] = {}
         """Of BFD, by name."""
         self._started = time.monotonic()
@@ -84,7 +84,7 @@ class Director:
         self._settling = False
         self._interface_problems: list[str] = []
         self._estimator = Estimator()
-        self._watchman = Watchman(plane)
+        self._watchman = PassiveCheck(plane)
 
     async def run(self, channels: list[socket.socket], ready: socket.socket) -> int:
         """Work until SIGTERM; always 0. `ready` gets a byte when the table is in force and then each tick."""
@@ -307,7 +307,7 @@ class Director:
         """Whether it succeeds is up to another router; the state of the instance tells."""
         try:
             if self._vrrp is not None:
-                self._vrrp.send(msgspec.json.encode(HandOver(request.instance)))
+                self._vrrp.send(msgspec.json.encode(YieldMaster(request.instance)))
         except OSError as error:
             return messages.ErrorReply(f"VRRP does not listen: {error}")
         return messages.SwitchoverReply()
@@ -393,7 +393,7 @@ class Director:
 
 
 def run(
-    generations: Generations,
+    generations: ConfigHistory,
     plane: DataPlane,
     channels: list[socket.socket],
     ready: socket.socket,

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pointsman.conf.check.empty_config import EMPTY, is_empty
-from pointsman.daemon.config_history import MOST_KEPT, Generations, hand_over
-from pointsman.daemon.director.table_sync import Keeper
+from pointsman.daemon.config_history import MOST_KEPT, ConfigHistory, send_config
+from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.config import Config
 from pointsman.model.diff import changes
@@ -42,10 +42,12 @@ class Planned(NamedTuple):
     steps: tuple[str, ...]
 
 
-class Reloader:
+class Reload:
     """Takes configurations. `audience`: the channels of the processes that need to know, and what of it."""
 
-    def __init__(self, generations: Generations, keeper: Keeper, plane: DataPlane, survey: Survey) -> None:
+    def __init__(
+        self, generations: ConfigHistory, keeper: TableSync, plane: DataPlane, survey: Survey
+    ) -> None:
         self.audience: Sequence[tuple[socket.socket, Part]] = ()
         self._generations = generations
         self._keeper = keeper
@@ -123,7 +125,7 @@ class Reloader:
                 waiting.append((channel, config, rollback))
                 continue
             try:
-                hand_over(channel, config, rollback)
+                send_config(channel, config, rollback)
             except BlockingIOError:
                 waiting.append((channel, config, rollback))
             except OSError as error:

@@ -33,7 +33,7 @@ class KeptOverride(msgspec.Struct, frozen=True):
     until: float | None = None
 
 
-class KeeperMemory(msgspec.Struct, frozen=True):
+class TableState(msgspec.Struct, frozen=True):
     """What a keeper goes on with."""
 
     overrides: tuple[KeptOverride, ...] = ()
@@ -46,20 +46,20 @@ class KeeperMemory(msgspec.Struct, frozen=True):
     """Dead real servers that keep their connections for a while, in the same way."""
 
 
-class DirectorMemory(msgspec.Struct, frozen=True):
+class DirectorState(msgspec.Struct, frozen=True):
     """Everything in the file."""
 
     boot: str = ""
     """CLOCK_MONOTONIC begins anew with each boot, and so does the table in the kernel."""
-    keeper: KeeperMemory = KeeperMemory()
+    keeper: TableState = TableState()
     instances: dict[str, tuple[str, float]] = {}
     """State of each VRRP instance, and since when (CLOCK_MONOTONIC)."""
 
 
-_decoder = decoder(DirectorMemory)
+_decoder = decoder(DirectorState)
 
 
-class MemoryFile:
+class StateFile:
     """The file in the run directory; replaced as a whole, so that a kill leaves the old or the new one."""
 
     def __init__(self, run_directory: Path) -> None:
@@ -67,7 +67,7 @@ class MemoryFile:
         self._boot = _BOOT.read_text().strip()
         self._written = b""
 
-    def read(self) -> DirectorMemory | None:
+    def read(self) -> DirectorState | None:
         """What the former process knew; None: nothing that is of use."""
         try:
             with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
@@ -81,9 +81,9 @@ class MemoryFile:
             return None
         return found if found.boot == self._boot else None
 
-    def write(self, keeper: KeeperMemory, instances: dict[str, tuple[str, float]]) -> None:
+    def write(self, keeper: TableState, instances: dict[str, tuple[str, float]]) -> None:
         """Keep this from now on; a disk that is full is logged and costs no more than the memory."""
-        data = encoder.encode(DirectorMemory(self._boot, keeper, instances))
+        data = encoder.encode(DirectorState(self._boot, keeper, instances))
         if data == self._written:
             return
         fresh = self._path.with_suffix(".new")

@@ -14,7 +14,7 @@ from typing import Any
 
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
 from pointsman.daemon.director.carry_over import carried_over, members_of, service_keys
-from pointsman.daemon.director.state_file import KeeperMemory, KeptOverride
+from pointsman.daemon.director.state_file import KeptOverride, TableState
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_alert
 from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down, found_pools
@@ -37,14 +37,14 @@ MOST_TOLD = 10
 """Differences between the table and the configuration that are told one by one."""
 
 
-class Keeper:
+class TableSync:
     """The table of one configuration on one data plane. Services that it does not name are left alone."""
 
     def __init__(
         self,
         config: Config,
         plane: DataPlane,
-        memory: KeeperMemory | None = None,
+        memory: TableState | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`memory`: what an earlier keeper of this data plane has known; None: the table must tell."""
@@ -68,14 +68,14 @@ class Keeper:
         """Notify programs that are to be run, and lines for FIFOs; whoever runs them empties it."""
         self.refusals: tuple[Refusal, ...] = ()
 
-    def _recall(self, memory: KeeperMemory | None) -> dict[ServiceKey, PoolState]:
+    def _recall(self, memory: TableState | None) -> dict[ServiceKey, PoolState]:
         """Go on where an earlier keeper ended; the states that its services were in."""
         actual = self._plane.read()
         present = {entry.service.key for entry in actual}
         places = {key: len(member.checks) for key, member in members_of(self._config)}
         if memory is None:
             self._verdicts = found_down(self._config.virtual_servers, actual)
-            memory = KeeperMemory()
+            memory = TableState()
         for kept in memory.overrides:
             key = (kept.service, kept.server)
             if key in places:
@@ -103,7 +103,7 @@ class Keeper:
             dict(memory.quorums),
         )
 
-    def remember(self) -> KeeperMemory:
+    def remember(self) -> TableState:
         """What a keeper after this one needs to know to go on as if nothing had happened."""
         presumed = {
             key: not (virtual.alpha or member.alpha)
@@ -114,7 +114,7 @@ class Keeper:
         results = [
             self._known.get(key) or CheckResult(*key, up=up, reason="") for key, up in self._verdicts.items()
         ]
-        return KeeperMemory(
+        return TableState(
             overrides=tuple(
                 KeptOverride(*key, override, self._overrides.until(key))
                 for key, override in self._overrides.active.items()

@@ -10,7 +10,7 @@ from pointsman.model.config import Config
 from pointsman.model.vrrp import VrrpInstance, VrrpState
 
 
-class InstanceStates:
+class VrrpStates:
     """States of the configured instances. Times are of CLOCK_MONOTONIC."""
 
     def __init__(self, config: Config, remembered: Mapping[str, tuple[str, float]]) -> None:

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterable
 
 from pointsman.control import messages
-from pointsman.daemon.checker.director_channel import Reporter
+from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.process import Checker, check_until_stopped
 from pointsman.daemon.scripts import run as run_program
 from pointsman.daemon.scripts.fifo import Fifos
@@ -95,7 +95,7 @@ def run(
 
     async def body() -> int:
         loop = asyncio.get_running_loop()
-        reporter, queue = Reporter(channel, loop), NotifyQueue()
+        reporter, queue = DirectorChannel(channel, loop), NotifyQueue()
         reporter.on_program = queue.put
         secure = False
 

@@ -17,8 +17,14 @@ from collections.abc import Coroutine, Sequence
 
 import msgspec
 
-from pointsman.control.vrrp_messages import Finished, Notice, Reading, TellReadings, decode_notice
-from pointsman.daemon.config_history import receive
+from pointsman.control.vrrp_messages import (
+    Finished,
+    NotifyEvent,
+    ResendTrackers,
+    TrackerValue,
+    decode_notify_event,
+)
+from pointsman.daemon.config_history import receive_config
 from pointsman.daemon.scripts import run as run_program
 from pointsman.daemon.scripts.fifo import Fifos
 from pointsman.daemon.scripts.proc_connector import ProcessEvents
@@ -26,7 +32,7 @@ from pointsman.daemon.scripts.tracked import ProcessTable, ProcessWatch, file_va
 from pointsman.model.diff import same
 from pointsman.model.tracking import Command, TrackKind, TrackScript, VrrpSurroundings
 from pointsman.net.netlink import NetlinkOverrunError
-from pointsman.vrrp.rise_fall import RiseAndFall
+from pointsman.vrrp.rise_fall import RiseFall
 
 log = logging.getLogger("scripts")
 
@@ -58,7 +64,7 @@ class Helper:
         self._channel = channel
         self._orders = orders
         self._said: dict[tuple[TrackKind, str], int] = {}
-        self._queues: dict[tuple[str, str], collections.deque[Notice]] = {}
+        self._queues: dict[tuple[str, str], collections.deque[NotifyEvent]] = {}
         self._turns: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._fifos = Fifos(self._start)
         self._states: dict[tuple[str, str], str] = {}
@@ -99,7 +105,7 @@ class Helper:
     def _take_order(self, changed: asyncio.Event) -> None:
         """A new configuration; what is not about VRRP's surroundings changes nothing here."""
         try:
-            data, config = receive(self._orders)
+            data, config = receive_config(self._orders)
         except BlockingIOError:
             return
         except (OSError, msgspec.MsgspecError) as error:
@@ -138,11 +144,11 @@ class Helper:
 
     def _send(self, kind: TrackKind, name: str, value: int) -> None:
         with contextlib.suppress(OSError):
-            self._channel.send(msgspec.json.encode(Reading(kind, name, value)))
+            self._channel.send(msgspec.json.encode(TrackerValue(kind, name, value)))
 
     async def _watch(self, script: TrackScript) -> None:
         """Run a tracked script every interval; it never overlaps itself."""
-        counter = RiseAndFall(script.rise, script.fall, script.init_fail)
+        counter = RiseFall(script.rise, script.fall, script.init_fail)
         while True:
             began = time.monotonic()
             try:
@@ -214,19 +220,19 @@ class Helper:
         with contextlib.suppress(OSError):
             while data := self._channel.recv(_LARGEST_NOTICE):
                 try:
-                    message = decode_notice(data)
+                    message = decode_notify_event(data)
                 except msgspec.MsgspecError as error:
                     log.error("a notice that is none: %s", error)
                     continue
                 match message:
                     case Finished():
                         self._finished.set()
-                    case TellReadings():
+                    case ResendTrackers():
                         self._tell_all()
-                    case Notice():
+                    case NotifyEvent():
                         self._take(message)
 
-    def _take(self, notice: Notice) -> None:
+    def _take(self, notice: NotifyEvent) -> None:
         line = f'{notice.kind} "{notice.name}" {notice.state} {notice.priority}'
         self._fifos.write(line)
         if notice.state in _STATES:

@@ -6,9 +6,9 @@ import errno
 import logging
 from collections.abc import Callable
 
-from pointsman.control.vrrp_messages import Notice
-from pointsman.daemon.vrrp.garp_pacing import Pacer
-from pointsman.daemon.vrrp.no_accept import Shield
+from pointsman.control.vrrp_messages import NotifyEvent
+from pointsman.daemon.vrrp.garp_pacing import GarpPacer
+from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.daemon.vrrp.routes import RoutesAndRules
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import InterfaceAddress, addresses, assign, withdraw
@@ -32,7 +32,7 @@ CONFLICT_SPACING = 1.0
 log = logging.getLogger("vrrp")
 
 
-class Host:
+class Context:
     """What all instances of a process share."""
 
     def __init__(
@@ -40,9 +40,9 @@ class Host:
         netlink: NetlinkSocket,
         links: dict[str, Link],
         clock: Callable[[], float],
-        tell: Callable[[Notice], None],
+        tell: Callable[[NotifyEvent], None],
         sysctls: Sysctls,
-        shield: Shield,
+        shield: AcceptFilter,
     ) -> None:
         self.netlink = netlink
         self.links = links
@@ -50,15 +50,15 @@ class Host:
         self.tell = tell
         """Hands a notice to the process that runs programs; never waits."""
         self.announcer = Announcer()
-        self.pacer = Pacer(self.announcer, links, clock)
+        self.pacer = GarpPacer(self.announcer, links, clock)
         self.sysctls = sysctls
         self.shield = shield
 
 
-class Belongings:
+class VirtualAddresses:
     """The addresses of one instance."""
 
-    def __init__(self, instance: VrrpInstance, host: Host) -> None:
+    def __init__(self, instance: VrrpInstance, host: Context) -> None:
         self._instance = instance
         self._entries = instance.moving_addresses
         self._host = host

@@ -8,7 +8,7 @@ import time
 from functools import partial
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
-from pointsman.daemon.vrrp.instance import Router
+from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.model.address import Address
 from pointsman.net.links import Link
 from pointsman.vrrp import prefilter
@@ -27,7 +27,7 @@ LONG_BREATH, SHARE = 0.005, 50
 """Seconds that it then waits, and part of the shortest advert interval that this must not exceed."""
 
 
-class Endpoint:
+class AdvertReceiver:
     """One socket and the routers that share it, by virtual router id."""
 
     def __init__(
@@ -45,12 +45,12 @@ class Endpoint:
         """4 or 6."""
         self._protocol = protocol
         self._group = group
-        self.routers: dict[int, Router] = {}
+        self.routers: dict[int, InstanceController] = {}
         self.unknown = 0
         """Packets for virtual router ids that nobody here has; other routers may well use them."""
         self.malformed = 0
         """Packets for nobody at all, because they are none of this protocol."""
-        self._strangers = prefilter.Budget()
+        self._strangers = prefilter.TokenBucket()
         self._refused = 0
         self._since = 0.0
         self._pressing = False
@@ -73,12 +73,12 @@ class Endpoint:
             self._index = link.index
             self._share(opened)
 
-    def take(self, router: Router) -> None:
+    def take(self, router: InstanceController) -> None:
         """This router sends and receives here."""
         self.routers[router.instance.virtual_router_id] = router
         router.socket, router.ear = self._socket, self
 
-    def release(self, router: Router) -> None:
+    def release(self, router: InstanceController) -> None:
         """This router does so no more; one that never did is no matter."""
         if self.routers.get(router.instance.virtual_router_id) is router:
             del self.routers[router.instance.virtual_router_id]
@@ -148,7 +148,7 @@ class Endpoint:
             return True
         if router.received_again(packet, time):
             return True
-        drop = prefilter.refusal(packet)
+        drop = prefilter.cheap_reject(packet)
         if drop is None or not router.counts(drop):
             return False
         self._refused += 1

@@ -23,7 +23,7 @@ class Timed(Protocol):
 T = TypeVar("T", bound=Timed)
 
 
-class Agenda(Generic[T]):
+class DeadlineQueue(Generic[T]):
     """Deadlines of those that were touched at least once and not forgotten since.
 
     The heap has one valid entry each, never later than the deadline. Most deadlines move away again and

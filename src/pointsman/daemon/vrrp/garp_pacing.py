@@ -14,7 +14,7 @@ _Lane = tuple[str, int]
 """What shares a pause: an interface, or the first of a group; and the IP version."""
 
 
-class Pacer:
+class GarpPacer:
     """Sends at once what needs no pause, and the rest one by one; each address first once, then again."""
 
     def __init__(self, announcer: Announcer, links: Mapping[str, Link], clock: Callable[[], float]) -> None:

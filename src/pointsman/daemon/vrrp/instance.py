@@ -9,12 +9,12 @@ from collections.abc import Callable
 from time import time as wall_clock
 
 from pointsman.control.messages import InstanceChanged
-from pointsman.control.vrrp_messages import Notice
-from pointsman.daemon.vrrp.addresses import Belongings, Host
+from pointsman.control.vrrp_messages import NotifyEvent
+from pointsman.daemon.vrrp.addresses import Context, VirtualAddresses
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
-from pointsman.daemon.vrrp.deadlines import Agenda
-from pointsman.daemon.vrrp.state_file import Memory
-from pointsman.daemon.vrrp.vmac import Ear, VirtualInterfaces
+from pointsman.daemon.vrrp.deadlines import DeadlineQueue
+from pointsman.daemon.vrrp.state_file import StateFile
+from pointsman.daemon.vrrp.vmac import Ear, Macvlans
 from pointsman.model.address import Address
 from pointsman.model.tracking import Command
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
@@ -45,7 +45,7 @@ RIVAL_SPACING = 0.1
 """Seconds between two notices of a lower priority, however many adverts of it come."""
 
 
-class Router:
+class InstanceController:
     """Connects a machine with sockets, addresses, programs and the director.
 
     `report` is called at every change of state; `agenda` hears whenever the deadline may be another one.
@@ -56,10 +56,10 @@ class Router:
         self,
         instance: VrrpInstance,
         own_address: Address,
-        host: Host,
-        memory: Memory,
+        host: Context,
+        memory: StateFile,
         report: Callable[[InstanceChanged], None],
-        agenda: Agenda[Router],
+        agenda: DeadlineQueue[InstanceController],
     ) -> None:
         self.instance = instance
         self.socket: AdvertSocket | None = None
@@ -69,10 +69,10 @@ class Router:
         self.source_here = True
         """This host has the address that adverts are sent from."""
         self.machine = VrrpMachine(instance, own_address)
-        self._belongings = Belongings(instance, host)
+        self._belongings = VirtualAddresses(instance, host)
         self.ear: Ear | None = None
         """Where adverts to it are heard."""
-        self._virtual = VirtualInterfaces(instance, host.netlink, host.links, host.sysctls, lambda: self.ear)
+        self._virtual = Macvlans(instance, host.netlink, host.links, host.sysctls, lambda: self.ear)
         self._guard = Guard(instance)
         self._host = host
         self._memory = memory
@@ -203,7 +203,7 @@ class Router:
 
     def received_again(self, packet: bytes, time: float) -> bool:
         """Take a packet that is like the last accepted one, as most are, undecoded. False: it is not."""
-        if self._familiar is None or prefilter.likeness(packet) != self._familiar[0]:
+        if self._familiar is None or prefilter.fingerprint(packet) != self._familiar[0]:
             return False
         self.counters["received"] += 1
         if not self.machine.heard_again(time):
@@ -223,7 +223,9 @@ class Router:
             if len(self._acquaintances) < MOST_ACQUAINTANCES:
                 self._acquaintances.add(datagram.source)
             plain = packet and not verdict.oddities and self._guard.is_stateless
-            self._familiar = (prefilter.likeness(packet), datagram.source, verdict.advert) if plain else None
+            self._familiar = (
+                (prefilter.fingerprint(packet), datagram.source, verdict.advert) if plain else None
+            )
             self._hear(datagram.source, verdict.advert, time)
 
     def _hear(self, source: Address, advert: Advert, time: float) -> None:
@@ -412,7 +414,7 @@ class Router:
 
     def _notify(self, word: str, special: Command | None, every: Command | None) -> None:
         self._host.tell(
-            Notice(
+            NotifyEvent(
                 kind="INSTANCE",
                 name=self.instance.name,
                 state=word,

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pointsman.control.messages import InstanceChanged
-from pointsman.daemon.vrrp.addresses import Host
-from pointsman.daemon.vrrp.advert_receiver import Endpoint
-from pointsman.daemon.vrrp.deadlines import Agenda
-from pointsman.daemon.vrrp.instance import Router
+from pointsman.daemon.vrrp.addresses import Context
+from pointsman.daemon.vrrp.advert_receiver import AdvertReceiver
+from pointsman.daemon.vrrp.deadlines import DeadlineQueue
+from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.daemon.vrrp.preflight import (
     EnvironmentProblemError,
     check_devices,
@@ -20,7 +20,7 @@ from pointsman.daemon.vrrp.preflight import (
     find_own_address,
     way_out,
 )
-from pointsman.daemon.vrrp.state_file import Memory
+from pointsman.daemon.vrrp.state_file import StateFile
 from pointsman.model.address import Address
 from pointsman.model.diff import same
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
@@ -31,24 +31,24 @@ from pointsman.vrrp.tracking import Readings
 log = logging.getLogger("vrrp")
 
 
-class Crew:
+class InstanceSet:
     """`routers` is one list for ever; `report` is what each of them calls at a change of state."""
 
     def __init__(
         self,
-        host: Host,
+        host: Context,
         run_directory: Path,
         selector: selectors.BaseSelector,
         report: Callable[[InstanceChanged], None],
-        agenda: Agenda[Router],
+        agenda: DeadlineQueue[InstanceController],
     ) -> None:
-        self.routers: list[Router] = []
+        self.routers: list[InstanceController] = []
         self._host = host
         self._run_directory = run_directory
         self._selector = selector
         self._report = report
         self._agenda = agenda
-        self._endpoints: dict[tuple[str, Address | None, int, int, Address | None], Endpoint] = {}
+        self._endpoints: dict[tuple[str, Address | None, int, int, Address | None], AdvertReceiver] = {}
         self._virtual: frozenset[Address] = frozenset()
         self._problems: list[str] = []
         """Of the last time that sockets were opened, told already."""
@@ -57,7 +57,7 @@ class Crew:
         """What moves with these instances is the source of nobody's adverts, also when it is here."""
         self._virtual = frozenset(entry.address for each in instances for entry in each.moving_addresses)
 
-    def add(self, instance: VrrpInstance, present: list[InterfaceAddress]) -> Router:
+    def add(self, instance: VrrpInstance, present: list[InterfaceAddress]) -> InstanceController:
         """A router for this instance, not yet started. Raises EnvironmentProblemError."""
         self._check_shield([instance])
         own_address = self._own_address(instance, present)
@@ -69,13 +69,13 @@ class Crew:
             )
         try:
             self._run_directory.mkdir(parents=True, exist_ok=True)
-            memory = Memory(
+            memory = StateFile(
                 self._run_directory, instance.interface, instance.virtual_router_id, instance.family
             )
         except OSError as error:
             text = f"cannot write in {self._run_directory}: {error.strerror}"
             raise EnvironmentProblemError(text) from error
-        router = Router(instance, own_address, self._host, memory, self._report, self._agenda)
+        router = InstanceController(instance, own_address, self._host, memory, self._report, self._agenda)
         router.source_here = _is_here(own_address, present)
         endpoint.take(router)
         self.routers.append(router)
@@ -153,13 +153,13 @@ class Crew:
             text = f"vrrp_instance {names[0]}: no_accept needs nf_tables in the kernel: {way_out(error)}"
             raise EnvironmentProblemError(text) from error
 
-    def _endpoint(self, instance: VrrpInstance, own_address: Address) -> Endpoint:
+    def _endpoint(self, instance: VrrpInstance, own_address: Address) -> AdvertReceiver:
         source = own_address if instance.unicast_peers else None
         group = instance.multicast_group if source is None else None
         key = (instance.interface, source, instance.family, protocol_of(instance), group)
-        return self._endpoints.setdefault(key, Endpoint(*key))
+        return self._endpoints.setdefault(key, AdvertReceiver(*key))
 
-    def _open(self, endpoint: Endpoint) -> str:
+    def _open(self, endpoint: AdvertReceiver) -> str:
         """Have its socket. What is in the way; empty: nothing."""
         try:
             endpoint.open(self._host.links.get(endpoint.interface), self._selector)
@@ -168,7 +168,7 @@ class Crew:
             return f"cannot open a VRRP socket on {endpoint.interface}{at}: {way_out(error)}"
         return ""
 
-    def _dismiss(self, router: Router) -> None:
+    def _dismiss(self, router: InstanceController) -> None:
         log.info("(%s) is no more in the configuration", router.instance.name)
         router.stop(deleted=True)
         self.routers.remove(router)
@@ -176,7 +176,9 @@ class Crew:
         for endpoint in self._endpoints.values():
             endpoint.release(router)
 
-    def _change(self, router: Router, after: VrrpInstance, present: list[InterfaceAddress]) -> None:
+    def _change(
+        self, router: InstanceController, after: VrrpInstance, present: list[InterfaceAddress]
+    ) -> None:
         """In place; another source, or unicast in place of multicast, is another socket."""
         before = router.instance
         own_address = router.machine.own_address
@@ -185,7 +187,7 @@ class Crew:
         self._move(router, after, own_address)
         router.source_here = _is_here(own_address, present)
 
-    def _move(self, router: Router, after: VrrpInstance, own_address: Address) -> None:
+    def _move(self, router: InstanceController, after: VrrpInstance, own_address: Address) -> None:
         for endpoint in self._endpoints.values():
             endpoint.release(router)
         endpoint = self._endpoint(after, own_address)

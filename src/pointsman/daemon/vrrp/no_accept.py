@@ -13,7 +13,7 @@ from pointsman.net.nftables import TABLE, Shielded, ShieldSocket
 log = logging.getLogger("vrrp")
 
 
-class Shield:
+class AcceptFilter:
     """The addresses that no_accept is about, of all instances, and the table that drops packets to them.
 
     A file says that there is a table, so that a host that never wanted one is not asked about nf_tables.

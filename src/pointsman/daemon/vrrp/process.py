@@ -22,25 +22,25 @@ import msgspec
 
 from pointsman.control.vrrp_messages import (
     Finished,
-    TellReadings,
-    decode_hand_over,
-    decode_reading,
+    ResendTrackers,
+    decode_tracker_value,
+    decode_yield_master,
 )
-from pointsman.daemon.config_history import receive
+from pointsman.daemon.config_history import receive_config
 from pointsman.daemon.realtime import become_punctual
-from pointsman.daemon.vrrp.addresses import Host
-from pointsman.daemon.vrrp.deadlines import Agenda
-from pointsman.daemon.vrrp.instance import Router
-from pointsman.daemon.vrrp.instances import Crew
+from pointsman.daemon.vrrp.addresses import Context
+from pointsman.daemon.vrrp.deadlines import DeadlineQueue
+from pointsman.daemon.vrrp.instance import InstanceController
+from pointsman.daemon.vrrp.instances import InstanceSet
 from pointsman.daemon.vrrp.preflight import (
     EnvironmentProblemError,
     check_devices,
     check_kinds,
     way_out,
 )
-from pointsman.daemon.vrrp.reports import Outbox
-from pointsman.daemon.vrrp.static import Statics
-from pointsman.daemon.vrrp.sync_groups import Groups
+from pointsman.daemon.vrrp.reports import ReportChannel
+from pointsman.daemon.vrrp.static import StaticObjects
+from pointsman.daemon.vrrp.sync_groups import SyncGroups
 from pointsman.daemon.vrrp.vmac import remove_strays, shield, sysctls
 from pointsman.model.config import Config
 from pointsman.model.tracking import TrackKind, VrrpSurroundings
@@ -126,7 +126,7 @@ class VrrpProcess:
         self._channel = channel
         self._helper = helper
         self._bfd = bfd
-        self._outbox = Outbox(channel, helper)
+        self._outbox = ReportChannel(channel, helper)
         self._readings: dict[tuple[TrackKind, str], int] = {}
         self._selector = selectors.DefaultSelector()
         self._stopping = False
@@ -139,9 +139,9 @@ class VrrpProcess:
             self._links = links(self._netlink)
             self._present = addresses(self._netlink)
             lent = sysctls(run_directory), shield(run_directory)
-            self._host = Host(self._netlink, self._links, clock, self._outbox.notify, *lent)
+            self._host = Context(self._netlink, self._links, clock, self._outbox.notify, *lent)
             self._answers = AnswerSocket()
-            self._statics = Statics(static, self._netlink, self._links, clock)
+            self._statics = StaticObjects(static, self._netlink, self._links, clock)
         except OSError as error:
             raise EnvironmentProblemError(
                 f"cannot use netlink and packet sockets: {way_out(error)}"
@@ -149,13 +149,13 @@ class VrrpProcess:
         if not (patient or surroundings.dynamic_interfaces):
             check_devices(instances, self._links)
             check_kinds(instances, self._links, self._netlink)
-        self._agenda: Agenda[Router] = Agenda()
-        self._crew = Crew(self._host, run_directory, self._selector, self._outbox.report, self._agenda)
+        self._agenda: DeadlineQueue[InstanceController] = DeadlineQueue()
+        self._crew = InstanceSet(self._host, run_directory, self._selector, self._outbox.report, self._agenda)
         self._routers = self._crew.routers
         self._crew.expect(instances)
         for instance in instances:
             self._crew.add(instance, self._present)
-        self._groups = Groups(self._agenda, self._outbox)
+        self._groups = SyncGroups(self._agenda, self._outbox)
         self._surround(tuple(instances), surroundings)
         self._look_again: float | None = None
         self._reopen()
@@ -164,9 +164,9 @@ class VrrpProcess:
         """Start every instance, work until SIGTERM or SIGINT, stop every instance."""
         self._prepare()
         self._remove_strays()
-        self._outbox.notify(TellReadings())
+        self._outbox.notify(ResendTrackers())
         if self._bfd is not None:
-            self._bfd.send(msgspec.json.encode(TellReadings()))
+            self._bfd.send(msgspec.json.encode(ResendTrackers()))
         self._statics.start(self._present)
         self._take_static_faults()
         for router in self._routers:
@@ -342,7 +342,7 @@ class VrrpProcess:
     def _on_channel(self) -> None:
         """The director asks for all states, or has a configuration; that it is gone is for the supervisor."""
         try:
-            asked, config = receive(self._channel, socket.MSG_DONTWAIT)
+            asked, config = receive_config(self._channel, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except msgspec.MsgspecError as error:
@@ -356,7 +356,7 @@ class VrrpProcess:
         if not asked:
             self._selector.unregister(self._channel)
             return
-        order = decode_hand_over(asked)
+        order = decode_yield_master(asked)
         for router in self._routers:
             if order is None:
                 self._outbox.report(router.status())
@@ -385,7 +385,7 @@ class VrrpProcess:
         with contextlib.suppress(BlockingIOError, ConnectionError):
             while data := tracker.recv(_LONGEST_QUESTION):
                 with contextlib.suppress(msgspec.MsgspecError):
-                    reading = decode_reading(data)
+                    reading = decode_tracker_value(data)
                     self._readings[reading.kind, reading.name] = reading.value
             self._selector.unregister(tracker)
         for router in self._routers:

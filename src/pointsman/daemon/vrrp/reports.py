@@ -18,7 +18,7 @@ _MOST_PENDING = 1024
 _T = TypeVar("_T")
 
 
-class Outbox:
+class ReportChannel:
     """Two queues, and the channels that they go to when these have room."""
 
     def __init__(self, director: socket.socket, helper: socket.socket | None) -> None:

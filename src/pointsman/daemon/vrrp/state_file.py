@@ -11,7 +11,7 @@ _RECORD = struct.Struct("=8sd")
 _NOT_MASTER = -1.0
 
 
-class Memory:
+class StateFile:
     """A record of 16 bytes in the run directory, written with every advert by one system call.
 
     Times are CLOCK_BOOTTIME; the run directory does not survive a boot. Raises OSError when it is opened.

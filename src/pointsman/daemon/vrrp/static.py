@@ -22,7 +22,7 @@ RECHECK_SPACING = 1.0
 log = logging.getLogger("vrrp")
 
 
-class Statics:
+class StaticObjects:
     """Of one process. `faults` tells which instances cannot work without what cannot be had."""
 
     def __init__(

@@ -6,25 +6,25 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from pointsman.control.messages import GroupChanged
-from pointsman.control.vrrp_messages import group_notice
-from pointsman.daemon.vrrp.deadlines import Agenda
-from pointsman.daemon.vrrp.instance import Router
-from pointsman.daemon.vrrp.reports import Outbox
+from pointsman.control.vrrp_messages import group_event
+from pointsman.daemon.vrrp.deadlines import DeadlineQueue
+from pointsman.daemon.vrrp.instance import InstanceController
+from pointsman.daemon.vrrp.reports import ReportChannel
 from pointsman.model.tracking import SyncGroupSettings
 from pointsman.vrrp.groups import SyncGroup
 
 log = logging.getLogger("vrrp")
 
 
-class Groups:
+class SyncGroups:
     """Of one configuration at a time."""
 
-    def __init__(self, agenda: Agenda[Router], outbox: Outbox) -> None:
+    def __init__(self, agenda: DeadlineQueue[InstanceController], outbox: ReportChannel) -> None:
         self._agenda = agenda
         self._outbox = outbox
-        self._groups: list[tuple[SyncGroup, SyncGroupSettings, list[Router]]] = []
+        self._groups: list[tuple[SyncGroup, SyncGroupSettings, list[InstanceController]]] = []
 
-    def form(self, wanted: Iterable[SyncGroupSettings], routers: Sequence[Router]) -> None:
+    def form(self, wanted: Iterable[SyncGroupSettings], routers: Sequence[InstanceController]) -> None:
         """These from now on, in place of those before."""
         for group, _, _ in self._groups:
             group.dissolve()
@@ -46,6 +46,6 @@ class Groups:
                 router.carry_out()
             if state is not None:
                 log.info("VRRP_Group(%s) Entering %s STATE", group.name, state.value)
-                self._outbox.notify(group_notice(settings, state))
+                self._outbox.notify(group_event(settings, state))
                 self._outbox.report(GroupChanged(group.name, state.value))
         self._agenda.changed()  # by the settling itself

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
-from pointsman.daemon.vrrp.no_accept import Shield
+from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.model.vrrp import VirtualInterface, VrrpInstance
 from pointsman.net import virtual_links
 from pointsman.net.addresses import VRRP_MARK, addresses, remove
@@ -33,7 +33,7 @@ class Ear(Protocol):
     def ignore(self, advert_socket: AdvertSocket) -> None: ...
 
 
-class VirtualInterfaces:
+class Macvlans:
     """Of one instance; without any, every method does nothing."""
 
     def __init__(
@@ -236,6 +236,6 @@ def sysctls(run_directory: Path) -> Sysctls:
     return Sysctls(run_directory / "sysctls.state")
 
 
-def shield(run_directory: Path) -> Shield:
+def shield(run_directory: Path) -> AcceptFilter:
     """The addresses here that drop what is sent to them."""
-    return Shield(run_directory / "shield.state")
+    return AcceptFilter(run_directory / "shield.state")

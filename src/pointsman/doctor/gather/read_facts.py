@@ -34,7 +34,7 @@ from pointsman.doctor.gather import firewall as firewall_facts
 from pointsman.doctor.gather import kernel as kernel_facts
 from pointsman.doctor.gather import probe as wire_probe
 from pointsman.doctor.gather import system as system_facts
-from pointsman.doctor.gather.syn_probe import Knock, knock
+from pointsman.doctor.gather.syn_probe import SynProbe, probe_all
 from pointsman.model.address import Address, bracketed
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
@@ -258,7 +258,7 @@ def _probe(known: DirectorFacts) -> DirectorFacts:
             for item in _knocks(known, address, name, answers.macs(address, name)[0])
         ]
         ethernets = [card.name for card in here.cards if card.running and card.mac and not card.loopback]
-        responses = knock(knocks[:_MOST_PROBES], ethernets)
+        responses = probe_all(knocks[:_MOST_PROBES], ethernets)
         mtus = {card.name: card.mtu for card in here.cards}
         echoes = wire_probe.echo({address: (name, mtus[name]) for address, name in reached.items()})
     return msgspec.structs.replace(
@@ -291,7 +291,7 @@ def _listening(known: DirectorFacts, heard: list[SeenAdvert]) -> Any:
         thread.join()
 
 
-def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) -> Iterable[Knock]:
+def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) -> Iterable[SynProbe]:
     """One SYN for every TCP service in whose table this real server is."""
     card = known.host.card(interface)
     vips = known.vips()
@@ -316,7 +316,7 @@ def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) ->
             and service.address is not None
             and service.address.version == own.version
         ):
-            yield Knock(
+            yield SynProbe(
                 service=service.name,
                 vip=service.address,
                 port=service.port,

@@ -26,7 +26,7 @@ _TCP_NUMBER = 6
 _SYN, _RST = 0x02, 0x04
 
 
-class Knock(msgspec.Struct, frozen=True, kw_only=True):
+class SynProbe(msgspec.Struct, frozen=True, kw_only=True):
     """A SYN for VIP:port to be sent to a real server's MAC address."""
 
     service: str
@@ -40,7 +40,9 @@ class Knock(msgspec.Struct, frozen=True, kw_only=True):
     """Where the answer is to go: an address of this host that is no VIP."""
 
 
-def knock(knocks: Collection[Knock], interfaces: Collection[str]) -> dict[tuple[str, Address], Response]:
+def probe_all(
+    knocks: Collection[SynProbe], interfaces: Collection[str]
+) -> dict[tuple[str, Address], Response]:
     """Send each SYN, and see what comes back by any of the interfaces. Raises OSError."""
     responses: dict[tuple[str, Address], Response] = {}
     for version in (4, 6):
@@ -51,7 +53,7 @@ def knock(knocks: Collection[Knock], interfaces: Collection[str]) -> dict[tuple[
 
 
 def _knock(
-    knocks: Collection[Knock], interfaces: Collection[str], version: int
+    knocks: Collection[SynProbe], interfaces: Collection[str], version: int
 ) -> dict[tuple[str, Address], Response]:
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     responses: dict[tuple[str, Address], Response] = {}
@@ -85,7 +87,7 @@ def _knock(
     return responses | {(item.service, item.server): Response.SILENT for item in pending.values()}
 
 
-def segment(item: Knock, port: int, sequence: int, flags: int) -> bytes:
+def segment(item: SynProbe, port: int, sequence: int, flags: int) -> bytes:
     """A TCP segment without payload from `port`, in IP and Ethernet, addressed as a director would."""
     source, destination = item.own_address.packed, item.vip.packed
     bare = _TCP.pack(port, item.port, sequence, 0, 5 << 4, flags, 64240, 0, 0)

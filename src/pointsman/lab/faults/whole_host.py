@@ -29,12 +29,12 @@ _FEW = 1024
 """Connections of the small table."""
 _STRANGERS = f"""
 import socket, struct
-from pointsman.doctor.gather.syn_probe import Knock, segment
+from pointsman.doctor.gather.syn_probe import SynProbe, segment
 import ipaddress
 out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 out.bind(("br_e", 0))
 for number in range({_FEW}):
-    knock = Knock(service="", vip=ipaddress.ip_address("{dual_homed.VIP}"), port={dual_homed.PORT},
+    knock = SynProbe(service="", vip=ipaddress.ip_address("{dual_homed.VIP}"), port={dual_homed.PORT},
                   server=ipaddress.ip_address("{dual_homed.REAL_SERVER}"), mac="de:ad:be:ef:24:46",
                   interface="br_e", own_mac="00:1a:a0:21:21:65",
                   own_address=ipaddress.ip_address("192.168.7.128") + number % 100)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pointsman.daemon.checker.probes.handshakes import doorstep
+from pointsman.daemon.checker.probes.handshakes import handshake_poller
 
 SOON = 0.2
 
@@ -60,7 +60,7 @@ def open_() -> Iterator[int]:
 
 def test_who_is_answered_is_told_once_and_who_is_not_after_its_time(silent: int, open_: int) -> None:
     async def body() -> None:
-        step, patient, quick = doorstep(asyncio.get_running_loop()), Noting(), Noting()
+        step, patient, quick = handshake_poller(asyncio.get_running_loop()), Noting(), Noting()
         began = step.loop.time()
         step.wait(silent, SOON, patient)
         step.wait(open_, SOON, quick)
@@ -77,7 +77,7 @@ def test_who_begins_again_with_the_same_descriptor_has_its_whole_time_again(sile
     """Also behind one who waits for longer, so that what came to an end in between is still in the queue."""
 
     async def body() -> None:
-        step, again = doorstep(asyncio.get_running_loop()), Noting()
+        step, again = handshake_poller(asyncio.get_running_loop()), Noting()
         step.wait(silent, SOON, Noting())
         first, number = full_pipe()
         step.wait(number, SOON, again)
@@ -98,7 +98,7 @@ def test_who_begins_again_with_the_same_descriptor_has_its_whole_time_again(sile
 
 def test_nobody_is_told_who_has_given_up(silent: int) -> None:
     async def body() -> None:
-        step, gone, last = doorstep(asyncio.get_running_loop()), Noting(), Noting()
+        step, gone, last = handshake_poller(asyncio.get_running_loop()), Noting(), Noting()
         step.wait(silent, SOON, gone)
         step.forget(silent)
         reading, writing = full_pipe()

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from pointsman.control import messages
-from pointsman.daemon.checker.director_channel import Reporter
+from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.process import Checker
-from pointsman.daemon.config_history import hand_over
+from pointsman.daemon.config_history import send_config
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
@@ -61,7 +61,7 @@ def test_unchanged_checks_keep_their_verdict_and_their_time(listener: socket.soc
     async def scenario() -> None:
         director, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         director.setblocking(False)
-        reporter = Reporter(end, asyncio.get_running_loop())
+        reporter = DirectorChannel(end, asyncio.get_running_loop())
         checker = Checker(
             config((tcp(port),), (tcp(port, 1800.0),)).virtual_servers, reporter, asyncio.get_running_loop()
         )
@@ -70,7 +70,7 @@ def test_unchanged_checks_keep_their_verdict_and_their_time(listener: socket.soc
         assert await verdicts(director, 2) == [(SERVERS[0], 0, True), (SERVERS[1], 0, True)]
         kept = checker.runners[tcp(port)]
         # The second server goes, a third one shares the first one's check, the first gets another one too.
-        hand_over(director, config((tcp(port), tcp(1)), (), (tcp(port),)))
+        send_config(director, config((tcp(port), tcp(1)), (), (tcp(port),)))
         assert await verdicts(director, 2) == [(SERVERS[0], 1, False), (SERVERS[2], 0, True)]
         assert checker.runners[tcp(port)] is kept
         assert set(checker.runners) == {tcp(port), tcp(1)}

@@ -7,7 +7,7 @@ import ipaddress
 import socket
 
 from pointsman.control import messages
-from pointsman.daemon.checker.director_channel import Reporter
+from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.process import Checker
 from pointsman.model.checks import BfdCheck
 from pointsman.model.health import PoolMember, VirtualServer
@@ -32,7 +32,7 @@ def test_each_change_of_a_session_is_a_verdict_and_repetitions_are_none() -> Non
     async def scenario() -> None:
         director, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         loop = asyncio.get_running_loop()
-        checker = Checker(service("one", "two", "one"), Reporter(end, loop), loop)
+        checker = Checker(service("one", "two", "one"), DirectorChannel(end, loop), loop)
         checker.start()
         tell = [("one", True), ("one", True), ("two", False), ("other", False), ("one", False)]
         for session, up in tell:
@@ -65,7 +65,7 @@ def test_a_check_that_comes_with_a_reload_knows_what_was_told_before() -> None:
     async def scenario() -> None:
         director, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         loop = asyncio.get_running_loop()
-        checker = Checker(service(), Reporter(end, loop), loop)
+        checker = Checker(service(), DirectorChannel(end, loop), loop)
         checker.start()
         checker.hear(messages.SessionChanged("one", False, "nothing heard"))
         checker.adopt(service("one"))

@@ -11,7 +11,7 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.control.messages import ApplyRequest, ErrorReply, InstanceChanged, ReloadRequest, TableRequest
-from pointsman.daemon.config_history import Generations
+from pointsman.daemon.config_history import ConfigHistory
 from pointsman.daemon.director import process as module
 from pointsman.daemon.director.process import Director
 from pointsman.dataplane.memory import MemoryDataPlane
@@ -55,7 +55,7 @@ def run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def started(plane: MemoryDataPlane | None = None) -> tuple[Any, Mails]:
     """A director that has begun, as after a crash of the one before if there was one."""
     made: Any = Director(
-        Generations(load_text(TEXT).config),
+        ConfigHistory(load_text(TEXT).config),
         plane or MemoryDataPlane(),
         False,
         lambda config: [instance.interface for instance in config.instances],

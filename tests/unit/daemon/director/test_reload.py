@@ -9,9 +9,9 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.control.messages import CheckResult, NewConfiguration, decode_order
-from pointsman.daemon.config_history import MOST_KEPT, Generations, receive
-from pointsman.daemon.director.reload import CannotReloadError, Reloader
-from pointsman.daemon.director.table_sync import Keeper
+from pointsman.daemon.config_history import MOST_KEPT, ConfigHistory, receive_config
+from pointsman.daemon.director.reload import CannotReloadError, Reload
+from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.config import Config
 from pointsman.model.diff import changes
@@ -61,11 +61,11 @@ class Desk:
     """A reloader with everything around it."""
 
     def __init__(self) -> None:
-        self.generations = Generations(config())
+        self.generations = ConfigHistory(config())
         self.plane = MemoryDataPlane()
-        self.keeper = Keeper(config(), self.plane)
+        self.keeper = TableSync(config(), self.plane)
         self.keeper.settle()
-        self.reloader = Reloader(self.generations, self.keeper, self.plane, self.survey)
+        self.reloader = Reload(self.generations, self.keeper, self.plane, self.survey)
         self.missing = ""
 
     def survey(self, wanted: Config) -> list[str]:
@@ -188,7 +188,7 @@ def test_every_process_is_told_its_part_even_when_it_is_busy(desk: Desk) -> None
     for _ in range(filled):
         there.recv(65536)
     desk.reloader.tell()
-    order, arrived = receive(there)
+    order, arrived = receive_config(there)
     assert decode_order(order) == NewConfiguration(rollback=False)
     assert arrived == wanted
     here.close()
@@ -207,7 +207,7 @@ def test_changes_in_words() -> None:
 
 
 def test_generations_are_bounded_and_numbered() -> None:
-    generations = Generations(config())
+    generations = ConfigHistory(config())
     for number in range(30):
         generations.push(config(("priority 100", f"priority {number + 1}")))
     assert generations.number == 31

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from pointsman.control.messages import CheckResult
-from pointsman.daemon.director.table_sync import Keeper
+from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.lvs.slow_start import Ramps
 from pointsman.model.checks import TcpCheck
@@ -51,10 +51,10 @@ def weights(plane: MemoryDataPlane) -> list[int]:
     return [server.weight for server in entry.servers]
 
 
-def returned(clock: Clock, **changes: float) -> tuple[Keeper, MemoryDataPlane]:
+def returned(clock: Clock, **changes: float) -> tuple[TableSync, MemoryDataPlane]:
     """A keeper whose second real server has just come back."""
     plane = MemoryDataPlane()
-    keeper = Keeper(config(**changes), plane, clock=clock)  # type: ignore[arg-type]
+    keeper = TableSync(config(**changes), plane, clock=clock)  # type: ignore[arg-type]
     keeper.settle()
     assert weights(plane) == [100, 100]
     keeper.take(verdict(WEB[1], False))
@@ -108,7 +108,7 @@ def test_a_director_that_was_killed_goes_on_with_it() -> None:
     clock = Clock()
     keeper, plane = returned(clock)
     clock.now += 5
-    again = Keeper(config(), plane, keeper.remember(), clock=clock)
+    again = TableSync(config(), plane, keeper.remember(), clock=clock)
     again.settle()
     assert weights(plane) == [100, 50]
 
@@ -129,14 +129,14 @@ def test_a_dead_server_drains_for_its_time_and_is_then_removed(caplog: pytest.Lo
     members = tuple(msgspec.structs.replace(member, drain=30.0) for member in made.virtual_servers[0].members)
     virtual = msgspec.structs.replace(made.virtual_servers[0], members=members)
     made = msgspec.structs.replace(made, virtual_servers=(virtual,))
-    keeper = Keeper(made, plane, clock=clock)
+    keeper = TableSync(made, plane, clock=clock)
     keeper.settle()
     with caplog.at_level(logging.INFO):
         keeper.take(verdict(WEB[1], False))
         keeper.settle()
         assert weights(plane) == [100, 0] and keeper.unsettled
         clock.now += 29
-        again = Keeper(made, plane, keeper.remember(), clock=clock)
+        again = TableSync(made, plane, keeper.remember(), clock=clock)
         again.settle()
         assert weights(plane) == [100, 0] and not again.problems()
         clock.now += 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.daemon.director.table_sync import Keeper
+from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.lvs.standby import on_standby
 from pointsman.model.config import Config
@@ -71,7 +71,7 @@ def test_a_mark_stands_for_the_addresses_of_its_fronts() -> None:
 def test_the_keeper_puts_them_in_force_with_the_vip_and_out_without() -> None:
     plane = MemoryDataPlane()
     config = Config(router_id="box", virtual_servers=(service(BOX, PEER),), instances=(INSTANCE,))
-    keeper = Keeper(config, plane)
+    keeper = TableSync(config, plane)
     for holds in (False, True, False):
         keeper.stand(frozenset({BOX}), {"VI_1": holds})
         keeper.settle()

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
-from pointsman.daemon.director.state_file import NAME, MemoryFile
-from pointsman.daemon.director.table_sync import Keeper, foreign_services
+from pointsman.daemon.director.state_file import NAME, StateFile
+from pointsman.daemon.director.table_sync import TableSync, foreign_services
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
@@ -65,12 +65,12 @@ def plane() -> MemoryDataPlane:
 
 
 def test_a_start_puts_the_configured_table_in_force(plane: MemoryDataPlane) -> None:
-    Keeper(config(), plane).settle()
+    TableSync(config(), plane).settle()
     assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
 
 
 def test_a_dead_server_leaves_and_comes_back_with_one_mail_each(plane: MemoryDataPlane) -> None:
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.settle()
     assert keeper.take(verdict(WEB[0], True)) is None
     down = keeper.take(verdict(WEB[0], False))
@@ -86,7 +86,7 @@ def test_a_dead_server_leaves_and_comes_back_with_one_mail_each(plane: MemoryDat
 
 def test_services_put_in_by_hand_stay_until_their_owner_takes_them(plane: MemoryDataPlane) -> None:
     plane.apply([AddService(VirtualService(key=HAND))])
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.settle()
     assert foreign_services(plane, keeper.managed)
     keeper.withdraw()
@@ -94,7 +94,7 @@ def test_services_put_in_by_hand_stay_until_their_owner_takes_them(plane: Memory
 
 
 def test_a_weight_given_by_hand_outlives_health_events(plane: MemoryDataPlane) -> None:
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.settle()
     assert keeper.apply([EditServer(VIP, RealServer(key=WEB[0], weight=0))]) == []
     keeper.take(verdict(WEB[1], False))
@@ -105,7 +105,7 @@ def test_a_weight_given_by_hand_outlives_health_events(plane: MemoryDataPlane) -
 def test_a_server_added_by_hand_to_a_configured_service_lasts_until_the_next_event(
     plane: MemoryDataPlane,
 ) -> None:
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.settle()
     extra = ServerKey(ipaddress.ip_address("192.168.100.22"), 80)
     keeper.apply([AddServer(VIP, RealServer(key=extra))])
@@ -115,11 +115,11 @@ def test_a_server_added_by_hand_to_a_configured_service_lasts_until_the_next_eve
 
 
 def test_a_restarted_director_does_not_bring_a_dead_server_back(plane: MemoryDataPlane) -> None:
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.settle()
     keeper.take(verdict(WEB[0], False))
     keeper.settle()
-    again = Keeper(config(), plane)
+    again = TableSync(config(), plane)
     again.settle()
     assert weights(plane) == {WEB[1]: 1}
     again.take(verdict(WEB[0], True))
@@ -140,7 +140,7 @@ class Reluctant(MemoryDataPlane):
 
 def test_what_was_refused_is_done_by_the_next_settle() -> None:
     plane = Reluctant()
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.settle()
     assert len(keeper.refusals) == 3 and len(plane.read()) == 0
     plane.reluctant = False
@@ -154,7 +154,7 @@ def by_hand(server: ServerKey, override: Override | None, **more: Any) -> Overri
 
 
 def test_the_administrator_s_word_beats_verdicts_until_it_is_over(plane: MemoryDataPlane) -> None:
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.settle()
     keeper.take(verdict(WEB[1], False))
     assert keeper.override(by_hand(WEB[1], Override(up=True), seconds=5.0), now=100.0)
@@ -184,7 +184,7 @@ def test_the_administrator_s_word_beats_verdicts_until_it_is_over(plane: MemoryD
     ],
 )
 def test_a_word_by_hand_finds_its_server(plane: MemoryDataPlane, more: dict[str, Any], found: bool) -> None:
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     names = keeper.override(by_hand(WEB[0], Override(up=False), **more), now=0.0)
     assert names == (["[192.168.100.20]:tcp:80 of [192.168.100.9]:tcp:80"] if found else [])
     keeper.settle()
@@ -197,7 +197,7 @@ def test_programs_are_asked_for_in_the_order_of_what_happened(plane: MemoryDataP
     (virtual,) = made.virtual_servers
     members = tuple(msgspec.structs.replace(member, notify_down=down) for member in virtual.members)
     virtual = msgspec.structs.replace(virtual, members=members)
-    keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
+    keeper = TableSync(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
     keeper.settle()
     assert keeper.programs == []
     keeper.take(verdict(WEB[0], False))
@@ -214,7 +214,7 @@ def test_programs_and_fifos_hear_of_the_start_only_when_asked_to(plane: MemoryDa
     )
     asked = msgspec.structs.replace(virtual, members=members)
     pipes = (NotifyFifo(word="lvs_notify_fifo", path="/run/fifo"),)
-    keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(asked,), server_fifos=pipes), plane)
+    keeper = TableSync(msgspec.structs.replace(made, virtual_servers=(asked,), server_fifos=pipes), plane)
     keeper.settle()
     where = "[192.168.100.9]:tcp:80"
     assert keeper.programs == [
@@ -227,7 +227,7 @@ def test_programs_and_fifos_hear_of_the_start_only_when_asked_to(plane: MemoryDa
     ]
     assert set(weights(plane).values()) == {1}, "they are there from the start, not on their way back"
     silent = msgspec.structs.replace(asked, initial_notifies=False)
-    other = Keeper(msgspec.structs.replace(made, virtual_servers=(silent,)), MemoryDataPlane())
+    other = TableSync(msgspec.structs.replace(made, virtual_servers=(silent,)), MemoryDataPlane())
     other.settle()
     assert other.programs == [RunProgram(gained)]
 
@@ -239,7 +239,7 @@ def test_omega_says_goodbye_for_who_is_alive(plane: MemoryDataPlane) -> None:
     members = tuple(msgspec.structs.replace(member, notify_down=down) for member in virtual.members)
     for omega in (True, False):
         service = msgspec.structs.replace(virtual, members=members, omega=omega)
-        keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(service,)), plane)
+        keeper = TableSync(msgspec.structs.replace(made, virtual_servers=(service,)), plane)
         keeper.take(verdict(WEB[0], False))
         keeper.settle()
         keeper.programs.clear()
@@ -256,7 +256,7 @@ def test_omega_says_goodbye_for_who_is_alive(plane: MemoryDataPlane) -> None:
 
 
 def test_a_measured_weight_is_in_the_table(plane: MemoryDataPlane) -> None:
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.take(msgspec.structs.replace(verdict(WEB[0], True), weight_change=4))
     keeper.settle()
     assert weights(plane) == {WEB[0]: 5, WEB[1]: 1}
@@ -271,39 +271,39 @@ def test_a_restart_between_the_thresholds_of_the_hysteresis_keeps_the_pool(plane
         for member in virtual.members
     )
     made = msgspec.structs.replace(made, virtual_servers=(msgspec.structs.replace(virtual, members=heavy),))
-    keeper = Keeper(made, plane)
+    keeper = TableSync(made, plane)
     keeper.settle()
     keeper.take(verdict(WEB[0], False))
     keeper.settle()
     assert weights(plane) == {WEB[1]: 2}
-    Keeper(made, plane).settle()
+    TableSync(made, plane).settle()
     assert weights(plane) == {WEB[1]: 2}
 
 
 def test_a_lost_quorum_stays_lost_over_a_restart(plane: MemoryDataPlane) -> None:
     sorry = RealServer(key=ServerKey(ipaddress.ip_address("192.168.100.99"), 80))
     made = config(quorum=1, hysteresis=1, sorry_server=sorry)
-    keeper = Keeper(made, plane)
+    keeper = TableSync(made, plane)
     keeper.settle()
     for server in WEB:
         keeper.take(verdict(server, False))
     keeper.settle()
-    again = Keeper(made, plane)
+    again = TableSync(made, plane)
     again.take(verdict(WEB[0], True))
     again.settle()
     assert weights(plane) == {sorry.key: 1}
 
 
-def again(keeper: Keeper, plane: MemoryDataPlane, tmp_path: Path, made: Config) -> Keeper:
+def again(keeper: TableSync, plane: MemoryDataPlane, tmp_path: Path, made: Config) -> TableSync:
     """The keeper of a director that starts after a crash of the one before."""
-    MemoryFile(tmp_path).write(keeper.remember(), {})
-    remembered = MemoryFile(tmp_path).read()
+    StateFile(tmp_path).write(keeper.remember(), {})
+    remembered = StateFile(tmp_path).read()
     assert remembered is not None
-    return Keeper(made, plane, remembered.keeper)
+    return TableSync(made, plane, remembered.keeper)
 
 
 def test_a_restart_keeps_what_was_said_by_hand(plane: MemoryDataPlane, tmp_path: Path) -> None:
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.settle()
     keeper.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
     keeper.override(by_hand(WEB[1], Override(weight=7), seconds=5.0), now=100.0)
@@ -320,7 +320,7 @@ def test_a_restart_mails_what_has_changed_meanwhile_and_nothing_else(
     plane: MemoryDataPlane, tmp_path: Path
 ) -> None:
     made = config(smtp_alert=True, alpha=True)
-    keeper = Keeper(made, plane)
+    keeper = TableSync(made, plane)
     for server in WEB:
         keeper.take(verdict(server, True))
     assert [alert.subject[-4:] for alert in keeper.settle()] == ["- UP"]
@@ -337,21 +337,21 @@ def test_a_restart_mails_what_has_changed_meanwhile_and_nothing_else(
 
 
 def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, plane: MemoryDataPlane) -> None:
-    file = MemoryFile(tmp_path)
+    file = StateFile(tmp_path)
     assert file.read() is None
-    file.write(Keeper(config(), plane).remember(), {"A": ("MASTER", 1.5)})
-    remembered = MemoryFile(tmp_path).read()
+    file.write(TableSync(config(), plane).remember(), {"A": ("MASTER", 1.5)})
+    remembered = StateFile(tmp_path).read()
     assert remembered is not None and remembered.instances == {"A": ("MASTER", 1.5)}
     (tmp_path / NAME).write_bytes(b'{"boot": 7')
-    assert MemoryFile(tmp_path).read() is None
+    assert StateFile(tmp_path).read() is None
     (tmp_path / NAME).write_bytes(b'{"boot": "another"}')
-    assert MemoryFile(tmp_path).read() is None
+    assert StateFile(tmp_path).read() is None
     file.forget()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_changed_behind_our_back_is_told(plane: MemoryDataPlane) -> None:
-    keeper = Keeper(config(), plane)
+    keeper = TableSync(config(), plane)
     keeper.settle()
     keeper.override(by_hand(WEB[0], Override(weight=0)), now=0.0)
     keeper.settle()
@@ -369,7 +369,7 @@ def test_a_table_changed_behind_our_back_is_told(plane: MemoryDataPlane) -> None
 
 
 def test_what_was_refused_is_told_once() -> None:
-    keeper = Keeper(config(), Reluctant())
+    keeper = TableSync(config(), Reluctant())
     keeper.settle()
     assert [problem.split()[0] for problem in keeper.problems()] == ["cannot"] * 3
 
@@ -382,7 +382,7 @@ def test_describing_many_real_servers_takes_time_in_proportion(plane: MemoryData
         msgspec.structs.replace(virtual.members[0], server=RealServer(key=server)) for server in many
     )
     virtual = msgspec.structs.replace(virtual, members=members)
-    keeper = Keeper(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
+    keeper = TableSync(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
     keeper.settle()
     for server in many:
         keeper.take(verdict(server, server is not many[0]))
@@ -396,7 +396,7 @@ def test_describing_many_real_servers_takes_time_in_proportion(plane: MemoryData
 def test_timeouts_follow_the_configuration_and_stay_when_it_says_nothing_of_them() -> None:
     plane = MemoryDataPlane()
     stated = msgspec.structs.replace(config(), timeouts=SetTimeouts(tcp=7200, udp=30))
-    keeper = Keeper(stated, plane)
+    keeper = TableSync(stated, plane)
     keeper.settle()
     assert plane.timeouts() == (7200, 120, 30)
     keeper.apply([SetTimeouts(tcp=60)])

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from pointsman.daemon.vrrp import instance as instance_module
-from pointsman.daemon.vrrp.addresses import Host
-from pointsman.daemon.vrrp.deadlines import Agenda
-from pointsman.daemon.vrrp.instance import Router
-from pointsman.daemon.vrrp.state_file import Memory
+from pointsman.daemon.vrrp.addresses import Context
+from pointsman.daemon.vrrp.deadlines import DeadlineQueue
+from pointsman.daemon.vrrp.instance import InstanceController
+from pointsman.daemon.vrrp.state_file import StateFile
 from pointsman.model.vrrp import HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.links import Link
 from pointsman.vrrp.admission import admit, own_advert
@@ -58,14 +58,18 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Callable[[VrrpInstance], Router]:
+def make(tmp_path: Path) -> Callable[[VrrpInstance], InstanceController]:
     links = {"eth0": Link(index=1, name="eth0", mac=bytes(6), up=True, running=True)}
     sysctls = SimpleNamespace(wish=lambda *_: None)
     host = SimpleNamespace(netlink=None, links=links, sysctls=sysctls, clock=float, tell=lambda _: None)
 
-    def made(instance: VrrpInstance, agenda: Agenda[Router] | None = None) -> Router:
-        memory = Memory(tmp_path, "eth0", 7)
-        router = Router(instance, OWN, cast(Host, host), memory, lambda _: None, agenda or Agenda())
+    def made(
+        instance: VrrpInstance, agenda: DeadlineQueue[InstanceController] | None = None
+    ) -> InstanceController:
+        memory = StateFile(tmp_path, "eth0", 7)
+        router = InstanceController(
+            instance, OWN, cast(Context, host), memory, lambda _: None, agenda or DeadlineQueue()
+        )
         router.machine.start(0.0, True)
         router.carry_out()
         return router
@@ -73,13 +77,13 @@ def make(tmp_path: Path) -> Callable[[VrrpInstance], Router]:
     return made
 
 
-def arrives(router: Router, data: bytes, at: float) -> None:
+def arrives(router: InstanceController, data: bytes, at: float) -> None:
     if not router.received_again(data, at):
         router.received(decode_ipv4(data), at, data)
 
 
 def test_the_same_advert_again_is_not_decoded_and_counts_as_any(
-    make: Callable[[VrrpInstance], Router], judged: list[int]
+    make: Callable[[VrrpInstance], InstanceController], judged: list[int]
 ) -> None:
     router = make(INSTANCE)
     for number in range(10):
@@ -89,8 +93,8 @@ def test_the_same_advert_again_is_not_decoded_and_counts_as_any(
     assert router.deadline == pytest.approx(9 + 3 + 156 / 256)
 
 
-def test_the_agenda_finds_the_deadline_that_it_was_not_told(make: Callable[..., Router]) -> None:
-    agenda: Agenda[Router] = Agenda()
+def test_the_agenda_finds_the_deadline_that_it_was_not_told(make: Callable[..., InstanceController]) -> None:
+    agenda: DeadlineQueue[InstanceController] = DeadlineQueue()
     router = make(INSTANCE, agenda)
     arrives(router, packet(), 0.0)
     first = 3 + 156 / 256
@@ -117,7 +121,7 @@ def test_the_agenda_finds_the_deadline_that_it_was_not_told(make: Callable[..., 
     ],
 )
 def test_whatever_differs_is_looked_at(
-    make: Callable[[VrrpInstance], Router], judged: list[int], other: bytes, dropped: str
+    make: Callable[[VrrpInstance], InstanceController], judged: list[int], other: bytes, dropped: str
 ) -> None:
     router = make(INSTANCE)
     arrives(router, packet(), 0.0)
@@ -127,7 +131,7 @@ def test_whatever_differs_is_looked_at(
 
 
 def test_what_another_router_says_meanwhile_is_not_forgotten(
-    make: Callable[[VrrpInstance], Router], judged: list[int]
+    make: Callable[[VrrpInstance], InstanceController], judged: list[int]
 ) -> None:
     """With another list of addresses, and at another interval, which a backup of version 3 learns."""
     router = make(INSTANCE)
@@ -142,7 +146,9 @@ def test_what_another_router_says_meanwhile_is_not_forgotten(
     assert len(judged) == 3
 
 
-def test_other_settings_judge_anew(make: Callable[[VrrpInstance], Router], judged: list[int]) -> None:
+def test_other_settings_judge_anew(
+    make: Callable[[VrrpInstance], InstanceController], judged: list[int]
+) -> None:
     router = make(INSTANCE)
     arrives(router, packet(), 0.0)
     router.adopt(msgspec.structs.replace(INSTANCE, unicast_peers=(OTHER,)), OWN)
@@ -152,7 +158,7 @@ def test_other_settings_judge_anew(make: Callable[[VrrpInstance], Router], judge
 
 
 def test_an_advert_that_is_signed_is_never_taken_for_granted(
-    make: Callable[[VrrpInstance], Router], judged: list[int]
+    make: Callable[[VrrpInstance], InstanceController], judged: list[int]
 ) -> None:
     router = make(msgspec.structs.replace(INSTANCE, hmac=HMAC))
     signed = Signer(HMAC).sign(packet()[20:], OTHER, GROUP, time.time())

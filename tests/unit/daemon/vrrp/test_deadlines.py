@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.daemon.vrrp.deadlines import Agenda
+from pointsman.daemon.vrrp.deadlines import DeadlineQueue
 
 TIMES = st.one_of(st.none(), st.integers(0, 30).map(float))
 
@@ -25,7 +25,7 @@ class Clock:
 
 @given(st.lists(st.tuples(st.integers(0, 4), TIMES, st.booleans(), st.booleans()), max_size=60))
 def test_it_is_what_asking_everybody_would_be(story: list[tuple[int, float | None, bool, bool]]) -> None:
-    agenda: Agenda[Clock] = Agenda()
+    agenda: DeadlineQueue[Clock] = DeadlineQueue()
     clocks = [Clock() for _ in range(5)]
     gone: set[Clock] = set()
     for now, (number, wanted, look, leaves) in enumerate(story):
@@ -49,7 +49,7 @@ def test_it_is_what_asking_everybody_would_be(story: list[tuple[int, float | Non
 
 
 def test_only_those_that_were_touched_are_asked() -> None:
-    agenda: Agenda[Clock] = Agenda()
+    agenda: DeadlineQueue[Clock] = DeadlineQueue()
     clocks = [Clock() for _ in range(100)]
     for number, clock in enumerate(clocks):
         clock.wanted = 10.0 + number
@@ -63,7 +63,7 @@ def test_only_those_that_were_touched_are_asked() -> None:
 
 
 def test_deadlines_that_move_away_for_ever_take_no_memory() -> None:
-    agenda: Agenda[Clock] = Agenda()
+    agenda: DeadlineQueue[Clock] = DeadlineQueue()
     clock = Clock()
     for number in range(1000):
         clock.wanted = float(number % 3 + number)
@@ -73,7 +73,7 @@ def test_deadlines_that_move_away_for_ever_take_no_memory() -> None:
 
 
 def test_those_that_move_away_untouched_are_looked_at_together_and_never_late() -> None:
-    agenda: Agenda[Clock] = Agenda()
+    agenda: DeadlineQueue[Clock] = DeadlineQueue()
     clocks = [Clock() for _ in range(100)]
     for number, clock in enumerate(clocks):
         clock.wanted = 3.0 + number / 100
@@ -99,7 +99,7 @@ def test_those_that_move_away_untouched_are_looked_at_together_and_never_late() 
 
 
 def test_changes_are_told_once() -> None:
-    agenda: Agenda[Clock] = Agenda()
+    agenda: DeadlineQueue[Clock] = DeadlineQueue()
     clock = Clock()
     agenda.touch(clock)
     agenda.first()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import cast
 
-from pointsman.daemon.vrrp.garp_pacing import Pacer
+from pointsman.daemon.vrrp.garp_pacing import GarpPacer
 from pointsman.model.tracking import AnnouncementPauses
 from pointsman.model.vrrp import VirtualAddress
 from pointsman.net.arp import Announcer
@@ -24,7 +24,7 @@ class Wire:
     def __init__(self, *pauses: AnnouncementPauses) -> None:
         self.now = 0.0
         self.sent: list[tuple[float, str, int]] = []
-        self.pacer = Pacer(cast(Announcer, self), {}, lambda: self.now)
+        self.pacer = GarpPacer(cast(Announcer, self), {}, lambda: self.now)
         self.pacer.use(pauses)
 
     def announce(self, _links: object, entries: list[VirtualAddress], repeat: int) -> None:

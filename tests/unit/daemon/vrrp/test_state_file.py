@@ -6,34 +6,34 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.daemon.vrrp.state_file import Memory
+from pointsman.daemon.vrrp.state_file import StateFile
 
 
 def test_a_new_process_finds_the_last_advert_of_the_former(tmp_path: Path) -> None:
-    former = Memory(tmp_path, "eth0", 51)
+    former = StateFile(tmp_path, "eth0", 51)
     assert former.last_advert() is None
     former.advertised(1000.25)
     former.advertised(1001.25)
-    assert Memory(tmp_path, "eth0", 51).last_advert() == 1001.25
-    assert Memory(tmp_path, "eth0", 52).last_advert() is None
+    assert StateFile(tmp_path, "eth0", 51).last_advert() == 1001.25
+    assert StateFile(tmp_path, "eth0", 52).last_advert() is None
 
 
 def test_whoever_is_no_longer_master_has_nothing_to_go_on_with(tmp_path: Path) -> None:
-    memory = Memory(tmp_path, "eth0", 51)
+    memory = StateFile(tmp_path, "eth0", 51)
     memory.advertised(1000.0)
     memory.not_master()
-    assert Memory(tmp_path, "eth0", 51).last_advert() is None
+    assert StateFile(tmp_path, "eth0", 51).last_advert() is None
 
 
 def test_a_stop_in_order_leaves_no_file(tmp_path: Path) -> None:
-    Memory(tmp_path, "eth0", 51).forget()
+    StateFile(tmp_path, "eth0", 51).forget()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"another!" + bytes(8), b"PMVRRP1\0" + b"\xff" * 8])
 def test_a_damaged_record_counts_as_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "vrrp-eth0-51.state").write_bytes(content)
-    assert Memory(tmp_path, "eth0", 51).last_advert() is None
+    assert StateFile(tmp_path, "eth0", 51).last_advert() is None
 
 
 def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
@@ -41,5 +41,5 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     target.write_text("unharmed")
     (tmp_path / "vrrp-eth0-51.state").symlink_to(target)
     with pytest.raises(OSError, match="symbolic links"):
-        Memory(tmp_path, "eth0", 51)
+        StateFile(tmp_path, "eth0", 51)
     assert target.read_text() == "unharmed"

@@ -16,7 +16,7 @@ from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, Pro
 from pointsman.daemon.checker.probes.sockets import received
 from pointsman.health import direct, http, segments
 from pointsman.health.segments import Ends
-from pointsman.health.tcp_client import Exchange, Phase
+from pointsman.health.tcp_client import Phase, TcpClient
 from pointsman.model.address import Address
 from pointsman.model.checks import DirectCheck
 from pointsman.net.netlink import NetlinkSocket
@@ -82,7 +82,7 @@ async def _talk(check: DirectCheck, step: int, way: OnLink, mac: bytes, latest: 
             virtual_port=check.connect_port,
         )
         with _packet_socket(ends, way) as tap:
-            connection = _Connection(tap, Exchange(ends, random.randrange(1 << 32), request))
+            connection = _Connection(tap, TcpClient(ends, random.randrange(1 << 32), request))
             try:
                 found = await connection.shake_hands(latest)
                 if found is Phase.REFUSED:
@@ -102,9 +102,9 @@ async def _talk(check: DirectCheck, step: int, way: OnLink, mac: bytes, latest: 
 
 
 class _Connection:
-    """An Exchange on the wire."""
+    """An TcpClient on the wire."""
 
-    def __init__(self, tap: socket.socket, exchange: Exchange) -> None:
+    def __init__(self, tap: socket.socket, exchange: TcpClient) -> None:
         self._tap = tap
         self._exchange = exchange
 

@@ -14,7 +14,7 @@ _MOST_AT_ONCE = 256
 """Answers that are taken in before the loop sees to others."""
 
 
-class Knock(Protocol):
+class Handshake(Protocol):
     """A handshake that waits for its answer."""
 
     def answered(self) -> None:
@@ -27,10 +27,10 @@ class Knock(Protocol):
 class _Wait(NamedTuple):
     deadline: float
     descriptor: int
-    knock: Knock
+    knock: Handshake
 
 
-class Doorstep:
+class HandshakePoller:
     """The handshakes of one event loop that wait."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -42,7 +42,7 @@ class Doorstep:
         self._armed: set[float] = set()
         loop.add_reader(self._poll.fileno(), self._take)
 
-    def wait(self, descriptor: int, patience: float, knock: Knock) -> None:
+    def wait(self, descriptor: int, patience: float, knock: Handshake) -> None:
         """Tell `knock` when the socket is answered, or `patience` seconds are over. Not from `answered`."""
         wait = self._waits[descriptor] = _Wait(self.loop.time() + patience, descriptor, knock)
         self._poll.register(descriptor, select.EPOLLOUT)
@@ -87,13 +87,13 @@ class Doorstep:
             self._arm(patience, queue)
 
 
-_doorsteps: list[Doorstep] = []
+_doorsteps: list[HandshakePoller] = []
 
 
-def doorstep(loop: asyncio.AbstractEventLoop) -> Doorstep:
+def handshake_poller(loop: asyncio.AbstractEventLoop) -> HandshakePoller:
     """The one of this loop, which is the only one of its process at a time."""
     if _doorsteps and _doorsteps[0].loop is not loop:
         _doorsteps.pop().close()
     if not _doorsteps:
-        _doorsteps.append(Doorstep(loop))
+        _doorsteps.append(HandshakePoller(loop))
     return _doorsteps[0]

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 
-from pointsman.daemon.checker.probes.handshakes import doorstep
+from pointsman.daemon.checker.probes.handshakes import handshake_poller
 from pointsman.daemon.checker.probes.probe import Finished, Outcome, Result
 from pointsman.daemon.checker.probes.sockets import opened, source_of
 from pointsman.health import tcp
@@ -22,7 +22,7 @@ class TcpProbe:
 
     def __init__(self, check: TcpCheck, loop: asyncio.AbstractEventLoop, finished: Finished) -> None:
         self._check = check
-        self._doorstep = doorstep(loop)
+        self._doorstep = handshake_poller(loop)
         self._finished = finished
         self._socket: socket.socket | None = None
         self._address = (str(check.connect_address), check.connect_port)
