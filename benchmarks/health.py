@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.runner import Runner
+from pointsman.daemon.director_channel import DirectorChannel
 from pointsman.daemon.start import CHECKER_NICE
 from pointsman.model.checks import TcpCheck
 from pointsman.model.health import PoolMember, VirtualServer

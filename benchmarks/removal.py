@@ -30,8 +30,8 @@ from tests.guest import machine
 from pointsman.conf.load import load_text
 from pointsman.control import messages
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.director.table_sync import TableSync
+from pointsman.daemon.director_channel import DirectorChannel
 from pointsman.dataplane.memory import MemoryDataPlane
 
 RESULT = Path("build/bench/removal.json")

@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 
 from pointsman.control import messages
-from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.ha_suspend import HaSuspend
 from pointsman.daemon.checker.probes import tls
 from pointsman.daemon.checker.runner import Runner, SessionRunner
+from pointsman.daemon.director_channel import DirectorChannel
 from pointsman.daemon.privileges import Capability
 from pointsman.daemon.scripts.tracked import prepare
 from pointsman.health import check_types

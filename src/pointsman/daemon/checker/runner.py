@@ -8,10 +8,10 @@ import random
 from collections.abc import Callable, Iterable
 
 from pointsman.control import messages
-from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.probes.choice import probe_for
 from pointsman.daemon.checker.probes.probe import Outcome, Probe, Result
 from pointsman.daemon.checker.probes.tcp import TcpProbe
+from pointsman.daemon.director_channel import DirectorChannel
 from pointsman.health import check_types
 from pointsman.health.schedule import StartProbe, Verdict
 from pointsman.lvs.desired import CheckKey

@@ -14,8 +14,8 @@ import socket
 from collections.abc import Iterable
 
 from pointsman.control import messages
-from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.process import Checker, check_until_stopped
+from pointsman.daemon.director_channel import DirectorChannel
 from pointsman.daemon.scripts import run as run_program
 from pointsman.daemon.scripts.fifo import Fifos
 from pointsman.health import check_types

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from pointsman.control import messages
-from pointsman.daemon.checker.director_channel import DirectorChannel
 from pointsman.daemon.checker.process import Checker
 from pointsman.daemon.config_history import send_config
+from pointsman.daemon.director_channel import DirectorChannel
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
