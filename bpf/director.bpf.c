@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
 /*
  * The four ways in. Packets come by one of the first two; the order of their steps is in director4.h and director6.h, of
- * what is neither a whole packet of TCP nor one of UDP in unusual.h and unusual6.h.
+ * what is neither a whole packet of TCP nor one of UDP in slow_path.h and slow_path6.h.
  */
 #include "expiry.h"
 #include "hook_tc.h"

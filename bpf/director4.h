@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
-/* IPv4: the steps of a whole packet of TCP or UDP without options. Whatever else there is takes those of unusual.h. */
+/* IPv4: the steps of a whole packet of TCP or UDP without options. Whatever else there is takes those of slow_path.h. */
 #ifndef POINTSMAN_DIRECTOR4_H
 #define POINTSMAN_DIRECTOR4_H
 
 #include "flows.h"
-#include "forward.h"
-#include "verdicts.h"
+#include "xmit_dr.h"
+#include "action.h"
 
 /*
  * Returns EXIT_COUNT when there is a service for the packet. Then *dest is the server of its connection; or else *first

@@ -8,8 +8,8 @@
 #define POINTSMAN_DIRECTOR6_H
 
 #include "flows.h"
-#include "forward.h"
-#include "verdicts.h"
+#include "xmit_dr.h"
+#include "action.h"
 
 static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 joined, __u32 *out)
 {

@@ -3,7 +3,7 @@
 #ifndef POINTSMAN_EXPIRY_H
 #define POINTSMAN_EXPIRY_H
 
-#include "templates.h"
+#include "persistence.h"
 
 #define TICK_NS 10000000ULL
 #define SWEEP_TICKS 200 /* ticks in which the whole table is swept once; short, since packets wait meanwhile */

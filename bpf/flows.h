@@ -4,9 +4,9 @@
 #define POINTSMAN_FLOWS_H
 
 #include "connections6.h"
-#include "schedulers.h"
+#include "sched.h"
 #include "services.h"
-#include "templates.h"
+#include "persistence.h"
 
 /* What the slow path needs of a packet. Functions that are not static are verified once, not once a call. */
 struct flow {

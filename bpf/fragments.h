@@ -7,7 +7,7 @@
 #ifndef POINTSMAN_FRAGMENTS_H
 #define POINTSMAN_FRAGMENTS_H
 
-#include "lists.h"
+#include "server_list.h"
 #include "parse6.h"
 
 #define FRAGMENT_SECONDS 30 /* net.ipv4.ipfrag_time */

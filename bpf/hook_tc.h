@@ -6,9 +6,9 @@
 #include <linux/pkt_cls.h>
 
 #include "director6.h"
-#include "tunnel.h"
-#include "unusual.h"
-#include "unusual6.h"
+#include "xmit_tunnel.h"
+#include "slow_path.h"
+#include "slow_path6.h"
 
 static __always_inline int tc_action(struct __sk_buff *context, enum verdict verdict, __u32 out)
 {

@@ -4,9 +4,9 @@
 #define POINTSMAN_HOOK_XDP_H
 
 #include "director6.h"
-#include "tunnel.h"
-#include "unusual.h"
-#include "unusual6.h"
+#include "xmit_tunnel.h"
+#include "slow_path.h"
+#include "slow_path6.h"
 
 static __always_inline int send_xdp(struct xdp_md *context, __u32 out)
 {

@@ -106,7 +106,7 @@ struct {
 
 #define QUOTAS 4096
 
-/* When answers are free again (answer.h): to all, then by client. */
+/* When answers are free again (icmp_reply.h): to all, then by client. */
 TABLE(quotas, __u64, QUOTAS);
 
 struct control control SEC(".data.control");

@@ -16,7 +16,7 @@ from pointsman.model.address import Address, bracketed
 SCHEDULERS = frozenset(
     {"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "dh", "mh", "twos", "lblc", "lblcr"}
 )
-"""What Pointsman's packet path can do (bpf/schedulers.h; a test compares the two)."""
+"""What Pointsman's packet path can do (bpf/sched.h; a test compares the two)."""
 
 
 class Transport(enum.IntEnum):

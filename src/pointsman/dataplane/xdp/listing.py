@@ -111,7 +111,7 @@ def _state_name(name: str) -> str:
 
 
 def _marked(service: ServiceKey, words: Vocabulary, first: int, rest: int, word: int) -> ServiceKey:
-    """What a connection that bore its mark was to (bpf/marks.h); of IPv6 the virtual address is not kept."""
+    """What a connection that bore its mark was to (bpf/fwmark.h); of IPv6 the virtual address is not kept."""
     if not service.ipv6:
         return ServiceKey.of(Transport(rest), address_of(first >> 32, 0, ipv6=False), 0)
     state = words.states[word >> 26 & 15]

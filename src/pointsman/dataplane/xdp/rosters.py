@@ -1,6 +1,6 @@
 """The list of a service's servers as the packet path reads it, and where a scheduler goes on after an edit.
 
-Pure: what comes out is written to `members` and switched in by one store (bpf/schedulers.h). The rules are
+Pure: what comes out is written to `members` and switched in by one store (bpf/sched.h). The rules are
 those of ip_vs_rr.c and ip_vs_wrr.c; lists are newest first, as the kernel's.
 """
 
@@ -15,7 +15,7 @@ _GENERATIONS = 1 << 16
 SHORT = 8
 """Servers that are looked at one by one as fast as in blocks."""
 LEAST_COST = frozenset({"lc", "wlc", "sed", "nq", "fo", "ovf", "lblc", "lblcr"})
-"""Schedulers whose lists are divided into blocks (bpf/leastcost.h)."""
+"""Schedulers whose lists are divided into blocks (bpf/sched_wlc.h)."""
 
 
 class Place(NamedTuple):

@@ -1,6 +1,6 @@
 """The slots of sh, dh and mh: which server a hash leads to, as the kernel fills its tables.
 
-Pure. The packet path looks a slot up (bpf/hashing.h); here the slots are filled, by the rules of
+Pure. The packet path looks a slot up (bpf/sched_hash.h); here the slots are filled, by the rules of
 ip_vs_sh.c, ip_vs_dh.c and ip_vs_mh.c (Maglev: Eisenbud et al., NSDI 2016), with the kernel's fixed keys.
 Servers are given newest first; a slot is the place of its server in that list.
 """

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /* Which real server takes a new connection: IPVS's choice, in IPVS's list order (newest first). */
-#ifndef POINTSMAN_SCHEDULERS_H
-#define POINTSMAN_SCHEDULERS_H
+#ifndef POINTSMAN_SCHED_H
+#define POINTSMAN_SCHED_H
 
-#include "chance.h"
-#include "hashing.h"
-#include "leastcost.h"
-#include "locality.h"
-#include "rounds.h"
+#include "sched_twos.h"
+#include "sched_hash.h"
+#include "sched_wlc.h"
+#include "sched_lblc.h"
+#include "sched_rr.h"
 
 /* `index` is the service's; `client` and `virtual` are addresses, `port` is the client's. */
 static __always_inline __u32 schedule(struct service *service, __u32 index, __u32 client, __u32 virtual,

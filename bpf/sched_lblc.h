@@ -7,10 +7,10 @@
  * of servers, of which wlc chooses; when the chosen one is too busy, wlc's choice among all joins the set. A set that
  * has not grown for a day gives up its busiest server.
  */
-#ifndef POINTSMAN_LOCALITY_H
-#define POINTSMAN_LOCALITY_H
+#ifndef POINTSMAN_SCHED_LBLC_H
+#define POINTSMAN_SCHED_LBLC_H
 
-#include "leastcost.h"
+#include "sched_wlc.h"
 
 #define SET 16 /* servers of a destination; a further one takes the oldest one's place */
 #define SET_LIFETIME 86400 /* seconds (net.ipv4.vs.lblcr_expiration) */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /* The list of a service's servers, as user space has written it (rosters.py): newest first, as IPVS's. */
-#ifndef POINTSMAN_LISTS_H
-#define POINTSMAN_LISTS_H
+#ifndef POINTSMAN_SERVER_LIST_H
+#define POINTSMAN_SERVER_LIST_H
 
-#include "loads.h"
+#include "dest_load.h"
 #include "states.h"
 
 #define NOBODY 0 /* no real server has index 0 */

@@ -5,10 +5,10 @@
  * A list and what a scheduler needs to start on it are written by user space as a whole (rosters.py) and switched with
  * one store of service.list. The cursor carries its list's generation, so one that is left from an older list is void.
  */
-#ifndef POINTSMAN_ROUNDS_H
-#define POINTSMAN_ROUNDS_H
+#ifndef POINTSMAN_SCHED_RR_H
+#define POINTSMAN_SCHED_RR_H
 
-#include "lists.h"
+#include "server_list.h"
 
 #define CURSOR_TRIES 4
 

@@ -4,8 +4,8 @@
  * connection, TTL used up, packet too big. The packet itself becomes its answer: cut to what an answer quotes, moved
  * behind new headers, and sent back to where its frame came from.
  */
-#ifndef POINTSMAN_ANSWER_H
-#define POINTSMAN_ANSWER_H
+#ifndef POINTSMAN_ICMP_REPLY_H
+#define POINTSMAN_ICMP_REPLY_H
 
 #include "icmp.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /* Persistence templates: which server a client (or its network) stays with (ip_vs_core.c, ip_vs_sched_persist). */
-#ifndef POINTSMAN_TEMPLATES_H
-#define POINTSMAN_TEMPLATES_H
+#ifndef POINTSMAN_PERSISTENCE_H
+#define POINTSMAN_PERSISTENCE_H
 
 #include "connections.h"
-#include "loads.h"
+#include "dest_load.h"
 
 #define SWAP_TRIES 4
 #define TEMPLATE_DEST_OF(word) ((__u32)((word) >> TEMPLATE_DEST))

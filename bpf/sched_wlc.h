@@ -7,10 +7,10 @@
  * cheapest of each is remembered until a load in it changes, so that a connection looks at the blocks and at the servers
  * of those few in which something has changed. The choice is the same.
  */
-#ifndef POINTSMAN_LEASTCOST_H
-#define POINTSMAN_LEASTCOST_H
+#ifndef POINTSMAN_SCHED_WLC_H
+#define POINTSMAN_SCHED_WLC_H
 
-#include "lists.h"
+#include "server_list.h"
 
 /* Many of these are on the stack at once: no wider than it must be. */
 struct scan {

@@ -4,10 +4,10 @@
  * checksum makes it and its pseudo header all ones (the kernel's local checksum offload), also when offload has still to
  * fill that in. Who has got it wrong gets a wrong one outside, too, and is dropped there instead of behind.
  */
-#ifndef POINTSMAN_TUNNELSUM_H
-#define POINTSMAN_TUNNELSUM_H
+#ifndef POINTSMAN_XMIT_TUNNEL_SUM_H
+#define POINTSMAN_XMIT_TUNNEL_SUM_H
 
-#include "answer.h"
+#include "icmp_reply.h"
 #include "parse6.h"
 
 static __always_inline int has_checksum(__u8 protocol, struct udphdr *udp, void *end)

@@ -6,8 +6,8 @@
  * Such a connection has no front of its own that would tell its virtual address and protocol. Its entry is among those
  * of IPv6, in which there is room for them.
  */
-#ifndef POINTSMAN_MARKS_H
-#define POINTSMAN_MARKS_H
+#ifndef POINTSMAN_FWMARK_H
+#define POINTSMAN_FWMARK_H
 
 #include "flows.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /* What becomes of a packet, and that every end of a way is counted. */
-#ifndef POINTSMAN_VERDICTS_H
-#define POINTSMAN_VERDICTS_H
+#ifndef POINTSMAN_ACTION_H
+#define POINTSMAN_ACTION_H
 
-#include "answer6.h"
-#include "forward.h"
+#include "icmp_reply6.h"
+#include "xmit_dr.h"
 
 enum verdict { PASS, DROP, SEND, ANSWER, ANSWER6, TUNNEL, UNUSUAL, UNUSUAL6, OTHER_FAMILY, NEW_FLOW };
 

@@ -6,10 +6,10 @@
  * list. Both sides have the kernel's own hashes (ip_vs_sh.c, ip_vs_dh.c, ip_vs_mh.c), so that a client meets the same
  * server at every director, whether it runs Pointsman or IPVS.
  */
-#ifndef POINTSMAN_HASHING_H
-#define POINTSMAN_HASHING_H
+#ifndef POINTSMAN_SCHED_HASH_H
+#define POINTSMAN_SCHED_HASH_H
 
-#include "lists.h"
+#include "server_list.h"
 
 #define SH_SLOTS 256
 #define MH_SLOTS 4093

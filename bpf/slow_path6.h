@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /*
- * ICMPv6 errors and fragments, when nothing stands between the IPv6 header and theirs: as errors.h and fragments.h.
+ * ICMPv6 errors and fragments, when nothing stands between the IPv6 header and theirs: as icmp_error.h and fragments.h.
  * IPVS: ip_vs_in_icmp_v6(). Like it, the director leaves the checksum of an error to the real server.
  */
-#ifndef POINTSMAN_UNUSUAL6_H
-#define POINTSMAN_UNUSUAL6_H
+#ifndef POINTSMAN_SLOW_PATH6_H
+#define POINTSMAN_SLOW_PATH6_H
 
 #include "flows.h"
-#include "forward.h"
+#include "xmit_dr.h"
 #include "fragments.h"
-#include "verdicts.h"
+#include "action.h"
 
 static __always_inline enum kind kind6_of(struct ipv6hdr *ip, void *end)
 {

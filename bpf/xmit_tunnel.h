@@ -4,11 +4,11 @@
  * ip_vs_tunnel_xmit() makes it (net/netfilter/ipvs/ip_vs_xmit.c): by itself (IPIP), behind UDP and GUE, or behind GRE.
  * The outer header has the TTL, the type of service and the DF of the inner one.
  */
-#ifndef POINTSMAN_TUNNEL_H
-#define POINTSMAN_TUNNEL_H
+#ifndef POINTSMAN_XMIT_TUNNEL_H
+#define POINTSMAN_XMIT_TUNNEL_H
 
-#include "forward.h"
-#include "tunnelsum.h"
+#include "xmit_dr.h"
+#include "xmit_tunnel_sum.h"
 
 #define GRE_CHECKSUM 0x8000
 #define ECN_BITS 3

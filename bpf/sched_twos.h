@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /* twos chooses by chance, and so does, by the flow's hash, what serves flows that found no room. */
-#ifndef POINTSMAN_CHANCE_H
-#define POINTSMAN_CHANCE_H
+#ifndef POINTSMAN_SCHED_TWOS_H
+#define POINTSMAN_SCHED_TWOS_H
 
-#include "lists.h"
+#include "server_list.h"
 
 /*
  * twos (ip_vs_twos.c): two servers by weighted chance, then the one with the least overhead for its weight. With the

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
-/* ICMPv6 answers (net/ipv6/icmp.c): as answer.h's, but that they quote more, and their checksum holds the addresses. */
-#ifndef POINTSMAN_ANSWER6_H
-#define POINTSMAN_ANSWER6_H
+/* ICMPv6 answers (net/ipv6/icmp.c): as icmp_reply.h's, but that they quote more, and their checksum holds the addresses. */
+#ifndef POINTSMAN_ICMP_REPLY6_H
+#define POINTSMAN_ICMP_REPLY6_H
 
-#include "answer.h"
+#include "icmp_reply.h"
 #include "parse6.h"
 
 #define ANSWER6_HEADERS (sizeof(struct ipv6hdr) + sizeof(struct icmp))

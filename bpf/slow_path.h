@@ -4,13 +4,13 @@
  * are functions of their own: the verifier goes through each once and by itself, and the stack has no room for all of
  * them at once.
  */
-#ifndef POINTSMAN_UNUSUAL_H
-#define POINTSMAN_UNUSUAL_H
+#ifndef POINTSMAN_SLOW_PATH_H
+#define POINTSMAN_SLOW_PATH_H
 
 #include "director4.h"
-#include "errors.h"
+#include "icmp_error.h"
 #include "fragments.h"
-#include "marks.h"
+#include "fwmark.h"
 
 static __always_inline enum exit_reason read_unusual(void *data, void *end, __u32 length, __u32 ingress,
 						     struct flow *flow, __u32 *dest)

@@ -3,10 +3,10 @@
  * ICMP errors about what a real server has sent: from virtual address and port to a client. They go to that server,
  * which needs them: path MTU discovery stands and falls with it. IPVS: ip_vs_in_icmp().
  */
-#ifndef POINTSMAN_ERRORS_H
-#define POINTSMAN_ERRORS_H
+#ifndef POINTSMAN_ICMP_ERROR_H
+#define POINTSMAN_ICMP_ERROR_H
 
-#include "answer.h"
+#include "icmp_reply.h"
 #include "parse.h"
 
 static __always_inline int is_relayed(__u8 type)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
 /* Direct routing: both MAC addresses, the TTL (hop limit) and IPv4's header checksum change, nothing else. */
-#ifndef POINTSMAN_FORWARD_H
-#define POINTSMAN_FORWARD_H
+#ifndef POINTSMAN_XMIT_DR_H
+#define POINTSMAN_XMIT_DR_H
 
 #include "parse6.h"
 
@@ -26,7 +26,7 @@ static __always_inline void decrement_ttl(struct iphdr *ip)
 	ip->ttl--;
 }
 
-/* Not a way out that is counted: the packet leaves in a tunnel (tunnel.h). */
+/* Not a way out that is counted: the packet leaves in a tunnel (xmit_tunnel.h). */
 #define EXIT_TUNNEL ((enum exit_reason)(EXIT_COUNT + 1))
 
 /* What came in by an interface can leave by it, as far as the interface is concerned. */
