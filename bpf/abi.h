@@ -142,7 +142,7 @@ struct service {
 	__u8 prefix;   /* persistence_prefix; 255: none was given */
 	__u64 sequence; /* the order in which services were added */
 	__u32 deleted_at;
-	__u32 options; /* scheduler flags by name (hashing.py) */
+	__u32 options; /* scheduler flags by name (slots.py) */
 	__u32 group;   /* names the service in templates: the number of its front, or one that is no front's */
 	__u32 spare;
 };

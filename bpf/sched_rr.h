@@ -2,7 +2,7 @@
 /*
  * rr and wrr: the servers take turns.
  *
- * A list and what a scheduler needs to start on it are written by user space as a whole (rosters.py) and switched with
+ * A list and what a scheduler needs to start on it are written by user space as a whole (server_list_format.py) and switched with
  * one store of service.list. The cursor carries its list's generation, so one that is left from an older list is void.
  */
 #ifndef POINTSMAN_SCHED_RR_H

@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 from tests.bpf.harness import VIP, Director, tcp
 
-from pointsman.dataplane.xdp.rosters import SHORT, Blocks
+from pointsman.dataplane.xdp.server_list_format import SHORT, Blocks
 from pointsman.model.service import ServiceKey, Transport
 
 pytestmark = pytest.mark.root

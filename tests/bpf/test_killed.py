@@ -11,7 +11,7 @@ from tests.bpf.harness import NAMES, VIP, Director
 
 from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.layout import LIST_HEAD, SERVICE_HASH_FALLBACK, SERVICE_HASH_PORT
-from pointsman.dataplane.xdp.rosters import Roster, elements
+from pointsman.dataplane.xdp.server_list_format import Roster, elements
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.lvs.reconcile import reconcile

@@ -16,8 +16,8 @@ from pointsman.dataplane.xdp.layout import (
     DEST_WATCHED,
     LARGEST_PACKET,
 )
-from pointsman.dataplane.xdp.remotes import address_at, tunnel_bits, tunnel_of, write_source
 from pointsman.dataplane.xdp.tables import Tables
+from pointsman.dataplane.xdp.tunnel_endpoint import address_at, tunnel_bits, tunnel_of, write_source
 from pointsman.model.address import Address
 from pointsman.model.service import RealServer
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pointsman.dataplane.interface import Attachment
 from pointsman.dataplane.xdp import interfaces, pins
 from pointsman.dataplane.xdp.attach import Links, hidden_vlans
-from pointsman.dataplane.xdp.hosts import Hosts
+from pointsman.dataplane.xdp.local_macs import Hosts
 
 log = logging.getLogger("director")
 

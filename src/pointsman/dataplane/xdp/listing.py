@@ -16,9 +16,9 @@ from pointsman.dataplane.xdp.layout import (
     WORD_DYING,
     Vocabulary,
 )
-from pointsman.dataplane.xdp.remotes import address_at
 from pointsman.dataplane.xdp.store import FTP, Entry, Store
 from pointsman.dataplane.xdp.tables import Tables
+from pointsman.dataplane.xdp.tunnel_endpoint import address_at
 from pointsman.model.service import ServerKey, ServiceKey, Transport
 from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters, Traffic
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
-from pointsman.dataplane.xdp.fronts import FrontTable
+from pointsman.dataplane.xdp.frontends import FrontTable
 from pointsman.dataplane.xdp.layout import SERVICE_DELETED, SERVICE_IPV6, Mark
-from pointsman.dataplane.xdp.lists import RefusedError
+from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.service import Front, ServiceKey
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, NextHop
 from pointsman.dataplane.xdp import btf, layout, listing, pins, syscalls
 from pointsman.dataplane.xdp.attach import MODES, Links
-from pointsman.dataplane.xdp.hosts import Hosts
 from pointsman.dataplane.xdp.ingress import Ingress
 from pointsman.dataplane.xdp.layout import LONGEST_TIMEOUT, WAYS, Vocabulary
-from pointsman.dataplane.xdp.lists import RefusedError
 from pointsman.dataplane.xdp.loader import Loaded, load
+from pointsman.dataplane.xdp.local_macs import Hosts
 from pointsman.dataplane.xdp.programs import Load, Programs
+from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import CONTROL, SPARE, Sizes, Tables, limits_of
 from pointsman.model.operations import (

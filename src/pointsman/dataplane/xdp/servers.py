@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
+from pointsman.dataplane.xdp.counter_base import Totals
 from pointsman.dataplane.xdp.hops import NextHops
 from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_RESETS, DEST_WATCHED
-from pointsman.dataplane.xdp.lists import RefusedError, ServerLists
-from pointsman.dataplane.xdp.remotes import address_at, tunnel_of, write_address
-from pointsman.dataplane.xdp.rosters import MAX_COUNT, Place
+from pointsman.dataplane.xdp.server_list_format import MAX_COUNT, Place
+from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.tables import Tables
-from pointsman.dataplane.xdp.totals import Totals
+from pointsman.dataplane.xdp.tunnel_endpoint import address_at, tunnel_of, write_address
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Tunnel
 from pointsman.model.traffic import Signs
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.addresses import mask_bits, prefix_of
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
-from pointsman.dataplane.xdp.fronts import FrontTable
+from pointsman.dataplane.xdp.counter_base import Totals
+from pointsman.dataplane.xdp.frontends import FrontTable
 from pointsman.dataplane.xdp.layout import (
     NO_PREFIX,
     SERVICE_DELETED,
@@ -26,12 +27,11 @@ from pointsman.dataplane.xdp.layout import (
     Service,
     Vocabulary,
 )
-from pointsman.dataplane.xdp.lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.marks import MarkedFronts
-from pointsman.dataplane.xdp.rosters import Roster
+from pointsman.dataplane.xdp.server_list_format import Roster
+from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.servers import Servers
 from pointsman.dataplane.xdp.tables import Tables
-from pointsman.dataplane.xdp.totals import Totals
 from pointsman.model.service import (
     RealServer,
     ServerKey,

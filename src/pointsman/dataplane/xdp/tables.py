@@ -35,7 +35,7 @@ SPARE = 2
 
 
 SERVERS_A_BLOCK = 8
-"""Blocks have more, and only long lists have any (rosters.py): the table does not fill up."""
+"""Blocks have more, and only long lists have any (server_list_format.py): the table does not fill up."""
 
 
 @dataclass(frozen=True)

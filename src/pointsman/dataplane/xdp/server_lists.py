@@ -8,8 +8,7 @@ from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.addresses import hashed
 from pointsman.dataplane.xdp.allocation import FullError, Ranges
 from pointsman.dataplane.xdp.layout import LIST_HEAD, Service, Vocabulary
-from pointsman.dataplane.xdp.remotes import address_at
-from pointsman.dataplane.xdp.rosters import (
+from pointsman.dataplane.xdp.server_list_format import (
     LEAST_COST,
     Blocks,
     Cursor,
@@ -20,6 +19,7 @@ from pointsman.dataplane.xdp.rosters import (
     start_of,
 )
 from pointsman.dataplane.xdp.tables import Tables
+from pointsman.dataplane.xdp.tunnel_endpoint import address_at
 
 _NO_BLOCK = (0, 1)
 """Number 0 names no block."""
