@@ -27,7 +27,7 @@ def director(
 
     For ovf a weight is a number of connections, so there they are larger.
     """
-    plane = XdpDataPlane.unattached(Sizes(connections=connections))
+    plane = XdpDataPlane.for_tests(Sizes(connections=connections))
     fill(plane, scheduler, servers, services, transport)
     return plane
 
@@ -63,7 +63,7 @@ def fill(
 
 def director6(servers: int = 16, connections: int = 1 << 20) -> XdpDataPlane:
     """One service of rr over IPv6, and no room for connections of IPv4."""
-    plane = XdpDataPlane.unattached(Sizes(connections=8, connections6=connections))
+    plane = XdpDataPlane.for_tests(Sizes(connections=8, connections6=connections))
     addresses = [ipaddress.IPv6Address("fd00:100::100") + number for number in range(servers)]
     operations: list[Operation] = [AddService(VirtualService(key=KEY6, scheduler="rr"))]
     operations += [AddServer(KEY6, RealServer(key=ServerKey(address, 80))) for address in addresses]

@@ -20,21 +20,21 @@ _last: dict[Sizes, XdpDataPlane] = {}
 
 
 def blank_plane(sizes: Sizes) -> XdpDataPlane:
-    """As XdpDataPlane.unattached; if the last one of these sizes is closed, with its maps, emptied."""
+    """As XdpDataPlane.for_tests; if the last one of these sizes is closed, with its maps, emptied."""
     last = _last.get(sizes)
     if last is not None and last.programs:
-        return XdpDataPlane.unattached(sizes)
+        return XdpDataPlane.for_tests(sizes)
     loaded = _loaded(sizes)
     for name, fd in loaded.maps.items():
         if name != TIMERS:
             _empty(fd)
-    _last[sizes] = XdpDataPlane.unattached(sizes, loaded=_copy(loaded))
+    _last[sizes] = XdpDataPlane.for_tests(sizes, loaded=_copy(loaded))
     return _last[sizes]
 
 
 @cache
 def _loaded(sizes: Sizes) -> Loaded:
-    plane = XdpDataPlane.unattached(sizes)
+    plane = XdpDataPlane.for_tests(sizes)
     kept = _copy(Loaded(plane.programs, plane.tables.descriptors))
     plane.close(keep_forwarding=False)
     return kept

@@ -13,7 +13,7 @@ from pointsman.dataplane.xdp.tables import CONTROL, HOSTS_DATA
 @pytest.mark.root
 def test_the_object_tells_of_its_maps_as_the_kernel_does() -> None:
     told = btf.read_object(layout.OBJECT).maps()
-    plane = XdpDataPlane.unattached(SMALL)
+    plane = XdpDataPlane.for_tests(SMALL)
     descriptors = plane.tables.descriptors
     made = {
         name: syscalls.map_info(fd) for name, fd in descriptors.items() if name not in (CONTROL, HOSTS_DATA)

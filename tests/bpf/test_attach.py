@@ -237,7 +237,7 @@ def test_a_connection_survives_the_death_and_return_of_its_director(cluster: Clu
             exchange(caller, answerer, b"director is back")
             assert plane.counters().of(KEY).servers[0].active == 1
             plane.close(keep_forwarding=True)
-    listed = XdpDataPlane.adopt_readonly(cluster.pins)
+    listed = XdpDataPlane.open_readonly(cluster.pins)
     assert listed.read().get(KEY) is not None
     assert [item.reason for item in listed.capabilities().attachments] == ["adopted"]
     listed.close(keep_forwarding=True)
@@ -250,7 +250,7 @@ def test_the_clock_runs_and_sweeps_without_a_director(cluster: Cluster) -> None:
     with namespace.entered(cluster.client), socket.socket(socket.AF_INET, socket.SOCK_RAW, 6) as raw:
         segment = bytes.fromhex("03e8 0050 00000001 00000000 5002 ffff 0000 0000")
         raw.sendto(segment, (VIP, 0))
-    listed = XdpDataPlane.adopt_readonly(cluster.pins)
+    listed = XdpDataPlane.open_readonly(cluster.pins)
     until(lambda: listed.counters().of(KEY).traffic.connections == 1)
     until(lambda: not list(listed.connections()))
     assert listed.counters().of(KEY).servers[0].active == 0
@@ -340,4 +340,4 @@ def test_mistakes_are_explained(cluster: Cluster) -> None:
             XdpDataPlane.open(Path("/tmp/pmt-nowhere"), ["d0"])
     shutil.rmtree(cluster.pins)
     with pytest.raises(DataPlaneError, match="nothing pinned"):
-        XdpDataPlane.adopt_readonly(cluster.pins)
+        XdpDataPlane.open_readonly(cluster.pins)

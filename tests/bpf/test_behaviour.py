@@ -150,7 +150,7 @@ def test_a_store_rebuilt_from_the_maps_is_the_same_and_goes_on() -> None:
 def test_a_director_killed_in_the_middle_of_a_change_leaves_a_table_that_can_be_read(
     killed_after: int,
 ) -> None:
-    """Every step of a change that writes to the roster is interrupted once."""
+    """Every step of a change that writes to the list is interrupted once."""
 
     class KilledError(Exception):
         pass
@@ -178,7 +178,7 @@ def test_a_director_killed_in_the_middle_of_a_change_leaves_a_table_that_can_be_
             dying(servers, name)
         dying(plane.store.lists, "switch")
         dying(servers.hops, "write")
-        dying(plane.store.totals, "change")
+        dying(plane.store.counter_base, "change")
         try:
             plane.store.add_server(KEY, server)
             plane.store.edit_server(KEY, RealServer(key=server.key, weight=5))
@@ -295,7 +295,7 @@ def check_rewritten(frame: bytes, sent: bytes) -> None:
 
 def test_ten_thousand_services_are_found_and_can_go() -> None:
     sizes = Sizes(connections=4096, templates=64, services=16384, dests=20000, members=1 << 16)
-    plane = XdpDataPlane.unattached(sizes)
+    plane = XdpDataPlane.for_tests(sizes)
     keys = [
         ServiceKey.of(Transport.TCP, ipaddress.IPv4Address(0x0A000000 + n // 100), 1 + n % 100)
         for n in range(10000)

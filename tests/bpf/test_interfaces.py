@@ -69,12 +69,12 @@ def listed(plane: XdpDataPlane) -> dict[str, int]:
 
 
 def host(plane: XdpDataPlane, name: str) -> bytes:
-    return int(plane.tables.hosts[interfaces.index_of(name) % HOSTS]).to_bytes(8, "little")[:6]
+    return int(plane.tables.local_macs[interfaces.index_of(name) % HOSTS]).to_bytes(8, "little")[:6]
 
 
 def occupied(name: str) -> int:
     """Somebody else's XDP program on it; the link's descriptor."""
-    other = XdpDataPlane.unattached(SMALL)
+    other = XdpDataPlane.for_tests(SMALL)
     return syscalls.link_create(
         other.programs["direct_xdp"], interfaces.index_of(name), syscalls.ATTACH_XDP, 1 << 1
     )
@@ -168,15 +168,15 @@ def test_a_director_that_starts_while_the_last_one_ends_has_its_folder() -> None
 def test_a_refused_change_of_mode_leaves_what_was(first: str) -> None:
     plane = XdpDataPlane.open(PINS, ["v0"], first, 1024)
     assert not plane.apply([AddService(SERVICE)])
-    addresses = list(plane.tables.hosts)
+    addresses = list(plane.tables.local_macs)
     plane.close(keep_forwarding=True)
     foreign = occupied("v1")
     with pytest.raises(DataPlaneError, match="another XDP program is attached to v1"):
         XdpDataPlane.open(PINS, ["v0", "v1"], "generic", 1024)
     assert modes() == {"v0": first}
-    again = XdpDataPlane.adopt_readonly(PINS)
+    again = XdpDataPlane.open_readonly(PINS)
     assert [entry.service for entry in again.read()] == [SERVICE]
-    assert list(again.tables.hosts) == addresses
+    assert list(again.tables.local_macs) == addresses
     os.close(foreign)
     plane = XdpDataPlane.open(PINS, ["v0", "v1"], "generic", 1024)
     assert modes() == {"v0": "generic", "v1": "generic"}
@@ -234,7 +234,7 @@ def test_interfaces_that_share_a_place_take_any_unicast_frame() -> None:
     for name, index in (("a0", 2007), ("b0", 2007 + HOSTS)):
         cable(name, f"index {index}")
     plane = XdpDataPlane.open(PINS, ["a0", "b0"], "tc", 1024)
-    assert plane.tables.hosts[2007 % HOSTS] == 0
+    assert plane.tables.local_macs[2007 % HOSTS] == 0
     plane.attach(["b0"])
     assert host(plane, "b0") == interfaces.hardware_address("b0")
 

@@ -11,7 +11,7 @@ from tests.bpf.harness import NAMES, VIP, Director
 
 from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.layout import LIST_HEAD, SERVICE_HASH_FALLBACK, SERVICE_HASH_PORT
-from pointsman.dataplane.xdp.server_list_format import Roster, elements
+from pointsman.dataplane.xdp.server_list_format import ListWord, elements
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.lvs.reconcile import reconcile
@@ -118,10 +118,10 @@ def in_force(director: Director) -> list[tuple[int, list[int], int]]:
     """What the packet path reads of each service: servers with their weights, and how it hashes."""
     tables, found = director.plane.tables, []
     for _, entry in director.plane.store.entries():
-        roster = Roster.of(tables.services[entry.service].list)
-        start = roster.first + LIST_HEAD
+        list_word = ListWord.of(tables.services[entry.service].list)
+        start = list_word.first + LIST_HEAD
         flags = tables.services[entry.service].flags & (SERVICE_HASH_PORT | SERVICE_HASH_FALLBACK)
-        found.append((roster.scheduler, tables.members[start : start + roster.length], flags))
+        found.append((list_word.scheduler, tables.members[start : start + list_word.length], flags))
     return found
 
 

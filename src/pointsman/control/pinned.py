@@ -10,7 +10,7 @@ from pointsman.dataplane.xdp.plane import XdpDataPlane
 
 def pinned_plane() -> DataPlane:
     """The data plane in force in this network namespace, to read only; needs root. Raises OSError."""
-    return XdpDataPlane.adopt_readonly(pin_directory())
+    return XdpDataPlane.open_readonly(pin_directory())
 
 
 def read_table(plane: DataPlane, message: TableRequest) -> TableReply:

@@ -78,7 +78,7 @@ class DataPlane(Protocol):
 
     def counters(self) -> Counters: ...
 
-    def signs(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+    def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
         """Of the real servers in force that are watched."""
 
     def connections(self) -> Iterable[Connection]: ...

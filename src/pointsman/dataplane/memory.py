@@ -38,7 +38,7 @@ class MemoryDataPlane:
         self._timeouts = TIMEOUTS
         self._counted: dict[ServerCell, ServerCounters] = {}
         self.seen: dict[ServerCell, Signs] = {}
-        """What `signs` tells; for whoever plays the packets."""
+        """What `passive_counters` tells; for whoever plays the packets."""
         self.next_hops: tuple[NextHop, ...] = ()
         self.virtual_macs: frozenset[tuple[str, bytes]] = frozenset()
         self.closed = False
@@ -76,7 +76,7 @@ class MemoryDataPlane:
     def counters(self) -> Counters:
         return Counters(services=tuple(self._service_counters(entry) for entry in self._table))
 
-    def signs(self) -> dict[ServerCell, Signs]:
+    def passive_counters(self) -> dict[ServerCell, Signs]:
         present = {
             (entry.service.key, server.key): server for entry in self._table for server in entry.servers
         }

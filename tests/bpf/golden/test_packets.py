@@ -9,7 +9,7 @@ from tests.bpf.golden import test_icmp as test_golden_icmp
 from tests.bpf.golden import test_icmp6 as test_golden_icmp6
 from tests.bpf.harness import NAMES, SERVERS, XDP_DROP, XDP_PASS, XDP_TX, Director, golden, tcp, udp
 
-from pointsman.dataplane.xdp.local_macs import Hosts
+from pointsman.dataplane.xdp.local_macs import LocalMacs
 
 pytestmark = pytest.mark.root
 
@@ -137,7 +137,7 @@ def test_left_to_the_stack_as_it_is(director: Director, name: str) -> None:
 def test_a_frame_for_another_host_is_not_touched(director: Director) -> None:
     """Switches flood frames: two directors must not both forward one."""
     tables = director.plane.tables
-    Hosts(tables.hosts, tables.descriptors["virtual_macs"]).write({1: bytes.fromhex("020000000002")})
+    LocalMacs(tables.local_macs, tables.descriptors["virtual_macs"]).write({1: bytes.fromhex("020000000002")})
     frame = tcp("S", "10.0.0.1", 1000, 80)
     foreign = bytes.fromhex("020000000099") + frame[6:]
     assert director.send(foreign) == (XDP_PASS, foreign)

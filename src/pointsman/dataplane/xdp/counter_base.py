@@ -9,7 +9,7 @@ from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.traffic import Signs
 
 
-class Totals:
+class CounterBase:
     """A service's totals are its origin plus its present servers'; so they outlive a server that goes."""
 
     def __init__(self, tables: Tables) -> None:
@@ -25,7 +25,7 @@ class Totals:
         values = self._entry(index).cast("Q")
         return sum(values[0::4]), sum(values[1::4]), sum(values[2::4])
 
-    def signs(self, index: int) -> Signs:
+    def passive_counters(self, index: int) -> Signs:
         """What a server that is watched has shown ever."""
         entry = self._entry(index)
         values = entry.cast("I")

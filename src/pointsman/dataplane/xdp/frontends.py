@@ -39,7 +39,7 @@ class _Place(NamedTuple):
     key: ServiceKey
 
 
-class FrontTable:
+class FrontendTable:
     """Buckets of four, of each family; a key lies in its own, or in one of the next when that is full.
 
     A hidden front keeps its number for the connections that bear it; packets do not find it.

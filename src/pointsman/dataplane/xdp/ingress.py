@@ -11,7 +11,7 @@ from pathlib import Path
 from pointsman.dataplane.interface import Attachment
 from pointsman.dataplane.xdp import interfaces, pins
 from pointsman.dataplane.xdp.attach import Links, hidden_vlans
-from pointsman.dataplane.xdp.local_macs import Hosts
+from pointsman.dataplane.xdp.local_macs import LocalMacs
 
 log = logging.getLogger("director")
 
@@ -22,10 +22,10 @@ _SEND_NO_FRAMES = ("802.1Q VLAN Support", "macvlan", "bridge")
 class Ingress:
     """The interfaces of one director. Its methods are called in their network namespace."""
 
-    def __init__(self, programs: dict[str, int], hosts: Hosts, directory: Path, mode: str) -> None:
+    def __init__(self, programs: dict[str, int], local_macs: LocalMacs, directory: Path, mode: str) -> None:
         """`directory` is the director's own; its links are in there. `mode` as in XdpDataPlane.open()."""
         self._programs = programs
-        self._hosts = hosts
+        self._local_macs = local_macs
         self._links = Links(pins.links_directory(directory))
         self._mode = mode
         self._virtual_macs: frozenset[tuple[str, bytes]] | None = None
@@ -40,11 +40,11 @@ class Ingress:
         Raises DataPlaneError; then it is still where it was.
         """
         there = [name for name in names if not patient or _indexes(name)]
-        before = self._hosts.prepare(_hardware_addresses(names))
+        before = self._local_macs.prepare(_hardware_addresses(names))
         try:
             self.attachments = self._links.replace(self._programs, there, self._mode)
         except OSError:
-            self._hosts.undo(before)
+            self._local_macs.undo(before)
             raise
         self.names = tuple(names)
         self.follow_addresses()
@@ -108,7 +108,7 @@ class Ingress:
     def follow_addresses(self) -> None:
         """Frames must be addressed to the interface they came in by."""
         if self.names:
-            self._hosts.write(_hardware_addresses(self.names))
+            self._local_macs.write(_hardware_addresses(self.names))
 
     def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
         """Take frames to these, too, by interface. Until it is told for the first time, those of an earlier
@@ -119,7 +119,7 @@ class Ingress:
     def _follow_virtual_macs(self) -> None:
         if self._virtual_macs is None:
             return
-        self._hosts.write_virtual(
+        self._local_macs.write_virtual(
             (index, mac) for name, mac in self._virtual_macs for index in _indexes(name)
         )
 

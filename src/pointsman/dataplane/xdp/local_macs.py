@@ -9,7 +9,7 @@ from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.layout import HOSTS
 
 
-class Hosts:
+class LocalMacs:
     """Which frames are for us, by interface index."""
 
     def __init__(self, words: ctypes.Array[ctypes.c_uint64], virtual_macs: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
-from pointsman.dataplane.xdp.frontends import FrontTable
+from pointsman.dataplane.xdp.frontends import FrontendTable
 from pointsman.dataplane.xdp.layout import SERVICE_DELETED, SERVICE_IPV6, Mark
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.tables import Tables
@@ -21,7 +21,7 @@ class MarkedFronts:
     connections that came by it, until its service is idle.
     """
 
-    def __init__(self, tables: Tables, fronts: FrontTable, numbers: Callable[[], Numbers]) -> None:
+    def __init__(self, tables: Tables, fronts: FrontendTable, numbers: Callable[[], Numbers]) -> None:
         self._tables = tables
         self._fronts = fronts
         self._numbers = numbers

@@ -17,7 +17,7 @@ from pointsman.dataplane.xdp.attach import MODES, Links
 from pointsman.dataplane.xdp.ingress import Ingress
 from pointsman.dataplane.xdp.layout import LONGEST_TIMEOUT, WAYS, Vocabulary
 from pointsman.dataplane.xdp.loader import Loaded, load
-from pointsman.dataplane.xdp.local_macs import Hosts
+from pointsman.dataplane.xdp.local_macs import LocalMacs
 from pointsman.dataplane.xdp.programs import Load, Programs
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.store import Store
@@ -136,8 +136,8 @@ class XdpDataPlane:
         else:
             pins.pin_maps(directory, abi, loaded.maps)
         plane.start_clock()
-        hosts = Hosts(plane.tables.hosts, plane.tables.descriptors["virtual_macs"])
-        plane._ingress = Ingress(plane.programs, hosts, directory, mode)
+        local_macs = LocalMacs(plane.tables.local_macs, plane.tables.descriptors["virtual_macs"])
+        plane._ingress = Ingress(plane.programs, local_macs, directory, mode)
         try:
             plane.attach(names, patient)
         except OSError:
@@ -149,7 +149,7 @@ class XdpDataPlane:
         return plane
 
     @classmethod
-    def unattached(
+    def for_tests(
         cls,
         sizes: Sizes = Sizes(),  # noqa: B008
         now: int = 1000,
@@ -167,7 +167,7 @@ class XdpDataPlane:
         return plane
 
     @classmethod
-    def adopt_readonly(cls, pin_directory: Path) -> XdpDataPlane:
+    def open_readonly(cls, pin_directory: Path) -> XdpDataPlane:
         """What an earlier director has left in force there, to be listed. Raises DataPlaneError."""
         words, abi = _read_object()
         pinned = pins.open_maps(pin_directory, abi)
@@ -279,8 +279,8 @@ class XdpDataPlane:
     def counters(self) -> Counters:
         return listing.counters(self.tables, self.store, self._words)
 
-    def signs(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
-        return self.store.signs()
+    def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+        return self.store.passive_counters()
 
     def connections(self) -> Iterable[Connection]:
         return listing.connections(self.tables, self.store, self._words, self._clock())

@@ -39,7 +39,7 @@ class Cursor(NamedTuple):
         return cls(word & 0xFFFF, word >> 16 & 0xFFFFFFFF)
 
 
-class Roster(NamedTuple):
+class ListWord(NamedTuple):
     """The word of service.list, taken apart."""
 
     first: int
@@ -51,7 +51,7 @@ class Roster(NamedTuple):
         return self.first | self.length << 28 | self.generation << 44 | self.scheduler << 60
 
     @classmethod
-    def of(cls, word: int) -> Roster:
+    def of(cls, word: int) -> ListWord:
         return cls(word & 0xFFFFFFF, word >> 28 & 0xFFFF, word >> 44 & 0xFFFF, word >> 60)
 
     @property

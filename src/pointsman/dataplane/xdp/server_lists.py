@@ -12,8 +12,8 @@ from pointsman.dataplane.xdp.server_list_format import (
     LEAST_COST,
     Blocks,
     Cursor,
+    ListWord,
     Place,
-    Roster,
     after_edit,
     elements,
     start_of,
@@ -41,14 +41,14 @@ class ServerLists:
 
     def adopt(self, services: Iterable[int]) -> None:
         """The lists of these services lie in `members` already."""
-        rosters = [Roster.of(self._tables.services[index].list) for index in services]
+        list_words = [ListWord.of(self._tables.services[index].list) for index in services]
         self._ranges = Ranges(
             len(self._tables.members),
-            [(roster.first, self._extent(roster)) for roster in rosters if roster.length],
+            [(list_word.first, self._extent(list_word)) for list_word in list_words if list_word.length],
         )
         self._blocks = Ranges(
             len(self._tables.blocks),
-            [_NO_BLOCK, *(range_ for roster in rosters if (range_ := self._blocks_of(roster)))],
+            [_NO_BLOCK, *(range_ for list_word in list_words if (range_ := self._blocks_of(list_word)))],
         )
 
     def places(self, service: int) -> list[Place]:
@@ -57,20 +57,20 @@ class ServerLists:
         return [Place(index, self._tables.dests[index].weight) for index in dests]
 
     def _members(self, service: int) -> list[int]:
-        roster = Roster.of(self._tables.services[service].list)
-        start = roster.first + LIST_HEAD
-        return self._tables.members[start : start + roster.length]
+        list_word = ListWord.of(self._tables.services[service].list)
+        start = list_word.first + LIST_HEAD
+        return self._tables.members[start : start + list_word.length]
 
     def correct(self, service: int) -> None:
         """Write the list anew if its weights are not those its servers are to have. Raises RefusedError."""
-        places, name = self.places(service), self._name(Roster.of(self._tables.services[service].list))
+        places, name = self.places(service), self._name(ListWord.of(self._tables.services[service].list))
         wrong = elements(places, name == "wrr", 0)[LIST_HEAD:] != self._members(service)
         if wrong or not self._blocks_fit(service, places):
             self.switch(service, places)
 
     def _blocks_fit(self, service: int, places: list[Place]) -> bool:
         """Whether the servers tell this list's blocks of changes; not so after a kill in an edit."""
-        found = self._blocks_of(Roster.of(self._tables.services[service].list))
+        found = self._blocks_of(ListWord.of(self._tables.services[service].list))
         if found is None:
             return True
         shift = Blocks.of(len(places)).shift
@@ -79,12 +79,12 @@ class ServerLists:
             for number, place in enumerate(places)
         )
 
-    def _blocks_of(self, roster: Roster) -> tuple[int, int] | None:
+    def _blocks_of(self, list_word: ListWord) -> tuple[int, int] | None:
         """The first block of a list, and how many there are."""
-        if not roster.length or self._name(roster) not in LEAST_COST:
+        if not list_word.length or self._name(list_word) not in LEAST_COST:
             return None
-        first = self._tables.members[roster.first + 1] & 0xFFFFFFFF
-        return (first, Blocks.of(roster.length).total) if first else None
+        first = self._tables.members[list_word.first + 1] & 0xFFFFFFFF
+        return (first, Blocks.of(list_word.length).total) if first else None
 
     def _divide(self, name: str, places: list[Place]) -> int:
         """Give a list blocks, all of them to be looked through; the second word of its head."""
@@ -109,7 +109,7 @@ class ServerLists:
         Raises RefusedError; then the old list is in force.
         """
         entry = self._tables.services[service]
-        old = Roster.of(entry.list)
+        old = ListWord.of(entry.list)
         number = old.scheduler if scheduler is None else scheduler
         name = self._words.scheduler_names[number]
         if scheduler is None:
@@ -127,18 +127,18 @@ class ServerLists:
         else:
             entry.cursor = cursor.word(generation)
         old_blocks = self._blocks_of(old)
-        entry.list = Roster(first, len(after), generation, number).word()
+        entry.list = ListWord(first, len(after), generation, number).word()
         if old_blocks:
             self._blocks.give_back(*old_blocks)
         if old.length:
             self._ranges.give_back(old.first, self._extent(old))
 
-    def _name(self, roster: Roster) -> str:
-        return self._words.scheduler_names[roster.scheduler]
+    def _name(self, list_word: ListWord) -> str:
+        return self._words.scheduler_names[list_word.scheduler]
 
-    def _extent(self, roster: Roster) -> int:
+    def _extent(self, list_word: ListWord) -> int:
         """How many elements of `members` a list takes."""
-        return LIST_HEAD + roster.length + slots.length_of(self._name(roster))
+        return LIST_HEAD + list_word.length + slots.length_of(self._name(list_word))
 
     def _candidate(self, place: Place) -> slots.Candidate:
         dest = self._tables.dests[place.dest]
@@ -149,10 +149,10 @@ class ServerLists:
             place.weight or dest.last_weight,
         )
 
-    def _cursor(self, entry: Service, roster: Roster) -> Cursor:
+    def _cursor(self, entry: Service, list_word: ListWord) -> Cursor:
         word = entry.cursor
-        if word >> 48 != roster.generation and roster.length:
-            word = self._tables.members[roster.first]
+        if word >> 48 != list_word.generation and list_word.length:
+            word = self._tables.members[list_word.first]
         return Cursor.of(word)
 
     def _take(self, length: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
-from pointsman.dataplane.xdp.counter_base import Totals
+from pointsman.dataplane.xdp.counter_base import CounterBase
 from pointsman.dataplane.xdp.hops import NextHops
 from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_RESETS, DEST_WATCHED
 from pointsman.dataplane.xdp.server_list_format import MAX_COUNT, Place
@@ -24,10 +24,10 @@ NOT_THIS_FAMILY = "Invalid operation.  Possibly wrong module version, address no
 class Servers:
     """Services and servers go by their indexes. What is refused is a RefusedError."""
 
-    def __init__(self, tables: Tables, lists: ServerLists, totals: Totals) -> None:
+    def __init__(self, tables: Tables, lists: ServerLists, counter_base: CounterBase) -> None:
         self._tables = tables
         self._lists = lists
-        self._totals = totals
+        self._counter_base = counter_base
         self.hops = NextHops(tables)
         self._by_service: dict[int, dict[ServerKey, int]] = {}
         self._trash: set[int] = set()
@@ -87,10 +87,10 @@ class Servers:
         """Is there any that is watched?"""
         return bool(self._watched)
 
-    def signs(self, keys: Mapping[int, ServiceKey]) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+    def passive_counters(self, keys: Mapping[int, ServiceKey]) -> dict[tuple[ServiceKey, ServerKey], Signs]:
         """Of the servers in force that are watched, of these services."""
         return {
-            (keys[dest.service], self.key(index)): self._totals.signs(index)
+            (keys[dest.service], self.key(index)): self._counter_base.passive_counters(index)
             for index in self._watched
             if (dest := self._tables.dests[index]).service in keys and index not in self._trash
         }
@@ -119,7 +119,7 @@ class Servers:
         except RefusedError:
             self._discard(index)
             raise
-        self._totals.change(service, index, -1)
+        self._counter_base.change(service, index, -1)
 
     def _make(self, service: int, front: int, server: RealServer) -> int:
         try:
@@ -131,7 +131,7 @@ class Servers:
         dest.port = server.key.port
         dest.service, dest.front, dest.frame, dest.way = service, front, 0, 0
         load.held, load.persistent, load.overloaded = 0, 0, 0
-        self._totals.start_server(index)
+        self._counter_base.start_server(index)
         self._by_service[service][server.key] = index
         self.hops.add_user(index)
         return index
@@ -152,7 +152,7 @@ class Servers:
     def delete(self, service: int, key: ServerKey) -> None:
         index = self._present(service, key)
         self._lists.switch(service, [place for place in self._lists.places(service) if place.dest != index])
-        self._totals.change(service, index, +1)
+        self._counter_base.change(service, index, +1)
         self._discard(index)
 
     def _present(self, service: int, key: ServerKey) -> int:

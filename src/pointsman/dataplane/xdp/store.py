@@ -1,7 +1,7 @@
 """The service table in the maps: reading it, and changing it so that packets see the old or the new.
 
-What is in force is decided by the roster (service.list), so a director that is killed at any moment leaves a
-table that can be read: a server outside its service's roster is a deleted one, a service without a front
+What is in force is decided by the word service.list, so a director that is killed at any moment leaves a
+table that can be read: a server that is not in its service's list is a deleted one, a service without a front
 is none. Deleted servers and services are kept while connections live on them, and come back with them
 (IPVS's trash).
 """
@@ -14,8 +14,8 @@ from typing import NamedTuple
 from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.addresses import mask_bits, prefix_of
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
-from pointsman.dataplane.xdp.counter_base import Totals
-from pointsman.dataplane.xdp.frontends import FrontTable
+from pointsman.dataplane.xdp.counter_base import CounterBase
+from pointsman.dataplane.xdp.frontends import FrontendTable
 from pointsman.dataplane.xdp.layout import (
     NO_PREFIX,
     SERVICE_DELETED,
@@ -28,7 +28,7 @@ from pointsman.dataplane.xdp.layout import (
     Vocabulary,
 )
 from pointsman.dataplane.xdp.marks import MarkedFronts
-from pointsman.dataplane.xdp.server_list_format import Roster
+from pointsman.dataplane.xdp.server_list_format import ListWord
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.servers import Servers
 from pointsman.dataplane.xdp.tables import Tables
@@ -60,10 +60,10 @@ class Store:
     def __init__(self, tables: Tables, words: Vocabulary) -> None:
         self._tables = tables
         self._words = words
-        self.fronts = FrontTable(tables)
-        self.totals = Totals(tables)
+        self.fronts = FrontendTable(tables)
+        self.counter_base = CounterBase(tables)
         self.lists = ServerLists(tables, words)
-        self.servers = Servers(tables, self.lists, self.totals)
+        self.servers = Servers(tables, self.lists, self.counter_base)
         self.marks = MarkedFronts(tables, self.fronts, lambda: self._front_numbers)
         self._entries: dict[ServiceKey, Entry] = {}
         self._deleted: set[ServiceKey] = set()
@@ -158,13 +158,13 @@ class Store:
         )
 
     def _scheduler_name(self, service: Service) -> str:
-        return self._words.scheduler_names[Roster.of(service.list).scheduler]
+        return self._words.scheduler_names[ListWord.of(service.list).scheduler]
 
-    def signs(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+    def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
         """Of the servers in force that are watched."""
         if not self.servers.watches:
             return {}
-        return self.servers.signs({entry.service: key for key, entry in self.entries()})
+        return self.servers.passive_counters({entry.service: key for key, entry in self.entries()})
 
     # Services
 
@@ -192,8 +192,8 @@ class Store:
         entry.port, entry.protocol, entry.mark = key.port, key.transport or 0, key.fwmark
         entry.sequence = next(self._sequence)
         entry.cursor, entry.previous_mask = 0, 0
-        entry.list = Roster(0, 0, 0, scheduler).word()
-        self.totals.start_service(index)
+        entry.list = ListWord(0, 0, 0, scheduler).word()
+        self.counter_base.start_service(index)
         if not known:
             self._make_known(service, index)
         else:
@@ -239,7 +239,7 @@ class Store:
         index, scheduler = self._entry(service.key).service, self._scheduler(service)
         entry = self._tables.services[index]
         self._change_fronts(service, index)
-        if scheduler != Roster.of(entry.list).scheduler:
+        if scheduler != ListWord.of(entry.list).scheduler:
             self.lists.switch(index, self.lists.places(index), scheduler)
         mask = mask_bits(service.persistence_prefix, service.key.ipv6)
         if mask != entry.mask:
@@ -277,7 +277,7 @@ class Store:
         """Empty a deleted service, and forget it unless connections live on it."""
         self._deleted.add(key)
         index = self._entries[key].service
-        self.servers.bury(index, Roster.of(self._tables.services[index].list).scheduler)
+        self.servers.bury(index, ListWord.of(self._tables.services[index].list).scheduler)
         self._forget_if_idle(key)
 
     def _forget_if_idle(self, key: ServiceKey) -> None:
@@ -324,4 +324,4 @@ class Store:
         """Count from here on, for one service or for all."""
         entries = [self._entry(key)] if key else [entry for _, entry in self.entries()]
         for entry in entries:
-            self.totals.start_service(entry.service, self.servers.of(entry.service))
+            self.counter_base.start_service(entry.service, self.servers.of(entry.service))

@@ -124,7 +124,7 @@ class Tables:
             self._array("service_origins", 32)
         )
         self.members = (ctypes.c_uint64 * self.entries["members"]).from_buffer(self._array("members", 8))
-        self.hosts = (ctypes.c_uint64 * HOSTS).from_buffer(self._map_memory(HOSTS_DATA, HOSTS * 8))
+        self.local_macs = (ctypes.c_uint64 * HOSTS).from_buffer(self._map_memory(HOSTS_DATA, HOSTS * 8))
         self.connections = self._array("connections", ctypes.sizeof(ConnectionEntry) * WAYS)
         self.connections6 = self._array("connections6", ctypes.sizeof(ConnectionEntry6) * WAYS)
         self.templates = self._array("templates", ctypes.sizeof(Template) * WAYS)
