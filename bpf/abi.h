@@ -11,36 +11,49 @@
 
 #include <linux/types.h>
 
-#define WAYS 4 /* entries of one bucket */
+/* Numbers that both sides count by. */
+enum layout_number {
+	WAYS = 4,	  /* entries of one bucket */
+	FRONT_PROBES = 4, /* buckets in which a front is looked for */
+	LIST_HEAD =
+		2, /* elements before the servers: [0]: cursor to start from; [1]: highest level (wrr), or see BLOCKS_* */
+	NO_PREFIX = 255, /* service.prefix: none was given */
+	DEADLINE_BITS = 22,
+	LOCAL_MACS = 1024, /* places of `local_macs`, by interface index */
+};
 
 /* Raise it when the meaning of a number changes and its layout does not. */
 enum abi { ABI_REVISION = 3 };
 
 /* Why a packet's way ended here. User space takes the names from BTF: lower case, without EXIT_. */
 enum exit_reason {
-	EXIT_NOT_IP,        /* passed: neither IPv4 nor IPv6 (ARP, VLAN) */
-	EXIT_NOT_TRANSPORT, /* passed: neither TCP nor UDP */
-	EXIT_NO_SERVICE,    /* passed: nothing is configured for this address and port */
-	EXIT_MALFORMED,     /* passed: header cut short, wrong length, checksum or source; the stack drops it */
-	EXIT_FRAGMENT,      /* passed: an IP fragment */
-	EXIT_OTHER_HOST,    /* passed: the frame is not addressed to this host */
-	EXIT_NO_CONNECTION, /* passed: not the first packet of a connection and none is known; the stack refuses */
-	EXIT_FTP_DATA,      /* passed: from source port 20, which is never scheduled */
-	EXIT_LOCAL,	    /* passed: the connection's real server is this host itself */
+	EXIT_NOT_IP,	       /* passed: neither IPv4 nor IPv6 (ARP, VLAN) */
+	EXIT_NOT_TRANSPORT,    /* passed: neither TCP nor UDP */
+	EXIT_NO_SERVICE,       /* passed: nothing is configured for this address and port */
+	EXIT_MALFORMED,	       /* passed: header cut short, wrong length, checksum or source; the stack drops it */
+	EXIT_FRAGMENT,	       /* passed: an IP fragment */
+	EXIT_OTHER_HOST,       /* passed: the frame is not addressed to this host */
+	EXIT_NO_CONNECTION,    /* passed: not the first packet of a connection and none is known; the stack refuses */
+	EXIT_FTP_DATA,	       /* passed: from source port 20, which is never scheduled */
+	EXIT_LOCAL,	       /* passed: the connection's real server is this host itself */
 	EXIT_CONNECTION_RESET, /* passed: its real server was deleted, and clients are to be told; the stack refuses */
-	EXIT_SERVER_REMOVED, /* dropped: the connection's real server was deleted */
-	EXIT_NO_NEIGHBOUR,  /* dropped: the real server's MAC address is not known (yet) */
-	EXIT_DROP_PACKET,   /* dropped: drop_packet, one of several that would have started a connection */
-	EXIT_NOT_TUNNELLED, /* dropped: no room for a tunnel's header, or its checksum cannot be had */
-	EXIT_NO_DESTINATION, /* answered: no real server can take a new connection; port unreachable */
-	EXIT_TTL_EXCEEDED,  /* answered: TTL or hop limit 1 or less; time exceeded */
-	EXIT_TOO_BIG,	    /* answered: larger than the way out takes; fragmentation needed */
-	EXIT_UNANSWERED,    /* counted besides one of these: answers are limited, and some packets get none */
-	EXIT_TABLE_FULL,    /* forwarded all the same: no room for a new connection, served by hash */
-	EXIT_UNTRACKED,     /* forwarded all the same: packet of a connection that found no room, served by hash */
-	EXIT_TEMPLATES_FULL, /* forwarded all the same: no room for a persistent client, who is served by hash */
-	EXIT_COUNT,
+	EXIT_SERVER_REMOVED,   /* dropped: the connection's real server was deleted */
+	EXIT_NO_NEIGHBOUR,     /* dropped: the real server's MAC address is not known (yet) */
+	EXIT_DROP_PACKET,      /* dropped: drop_packet, one of several that would have started a connection */
+	EXIT_NOT_TUNNELLED,    /* dropped: no room for a tunnel's header, or its checksum cannot be had */
+	EXIT_NO_DESTINATION,   /* answered: no real server can take a new connection; port unreachable */
+	EXIT_TTL_EXCEEDED,     /* answered: TTL or hop limit 1 or less; time exceeded */
+	EXIT_TOO_BIG,	       /* answered: larger than the way out takes; fragmentation needed */
+	EXIT_UNANSWERED,       /* counted besides one of these: answers are limited, and some packets get none */
+	EXIT_TABLE_FULL,       /* forwarded all the same: no room for a new connection, served by hash */
+	EXIT_UNTRACKED,	       /* forwarded all the same: packet of a connection that found no room, served by hash */
+	EXIT_TEMPLATES_FULL,   /* forwarded all the same: no room for a persistent client, who is served by hash */
+	/* No exits, and not counted: what a step returns when the packet goes on. */
+	GO_ON,	      /* to the next step */
+	GO_ON_TUNNEL, /* into a tunnel (xmit_tunnel.h) */
 };
+
+#define EXITS GO_ON /* how many counters there are */
 
 enum scheduler {
 	SCHEDULER_NONE,
@@ -112,19 +125,29 @@ struct mark {
 };
 
 #define FRONT_DELETED 0xffffffffffffffffULL
-/* In a key: another front stands for the same (a mark before an address), this one is kept for its connections. */
-#define FRONT_HIDDEN (1ULL << 57)
-#define FRONT6_HIDDEN (1ULL << 25)
-#define FRONT_FTP 1 /* port 21 of a persistent service, which takes data connections, too */
-#define FRONT_PROBES 4 /* buckets */
 #define FRONT_HASH 0x9e3779b97f4a7c15ULL
 
-#define SERVICE_USED 1
-#define SERVICE_DELETED 2 /* kept for its live connections, whose packets are dropped */
-#define SERVICE_ONE_PACKET 4
-#define SERVICE_HASH_PORT 8	 /* sh-port, mh-port */
-#define SERVICE_HASH_FALLBACK 16 /* sh-fallback, mh-fallback */
-#define SERVICE_IPV6 32		 /* of a mark */
+/* In a key: another front stands for the same (a mark before an address), this one is kept for its connections. */
+enum front_bit {
+	FRONT_HIDDEN_BIT = 57,
+	FRONT6_HIDDEN_BIT = 25,
+};
+
+#define FRONT_HIDDEN (1ULL << FRONT_HIDDEN_BIT)
+#define FRONT6_HIDDEN (1ULL << FRONT6_HIDDEN_BIT)
+
+enum front_flag {
+	FRONT_FTP = 1, /* port 21 of a persistent service, which takes data connections, too */
+};
+
+enum service_flag {
+	SERVICE_USED = 1,
+	SERVICE_DELETED = 2, /* kept for its live connections, whose packets are dropped */
+	SERVICE_ONE_PACKET = 4,
+	SERVICE_HASH_PORT = 8,	    /* sh-port, mh-port */
+	SERVICE_HASH_FALLBACK = 16, /* sh-fallback, mh-fallback */
+	SERVICE_IPV6 = 32,	    /* of a mark */
+};
 
 struct service {
 	/* The real servers in force, switched with one store; see LIST_*. */
@@ -133,13 +156,13 @@ struct service {
 	__u64 cursor;
 	__u32 flags;
 	__u32 persistence;   /* seconds; 0: not persistent */
-	__u32 mask;          /* leading bits of a client's address that count for persistence */
+	__u32 mask;	     /* leading bits of a client's address that count for persistence */
 	__u32 previous_mask; /* templates made before the last edit */
 	/* For user space: */
 	__u32 mark; /* the firewall mark; 0: an address service */
 	__u16 port;
 	__u8 protocol;
-	__u8 prefix;   /* persistence_prefix; 255: none was given */
+	__u8 prefix;	/* persistence_prefix; 255: none was given */
 	__u64 sequence; /* the order in which services were added */
 	__u32 deleted_at;
 	__u32 options; /* scheduler flags by name (slots.py) */
@@ -152,7 +175,6 @@ struct service {
 #define LIST_COUNT(list) ((__u32)(((list) >> 28) & 0xffff))
 #define LIST_GENERATION(list) ((__u32)(((list) >> 44) & 0xffff))
 #define LIST_SCHEDULER(list) ((__u32)((list) >> 60))
-#define LIST_HEAD 2 /* [0]: cursor to start from; [1]: highest level (wrr), or see BLOCKS_* */
 
 /* service.cursor: a cursor of another generation than the list's is void, the list's own start counts. */
 #define CURSOR_POSITION(cursor) ((__u32)((cursor)&0xffff)) /* 0: before the first; n: at the n-th server */
@@ -167,9 +189,9 @@ struct member {
 
 /* One real server of one service. */
 struct dest {
-	__u64 frame; /* destination MAC and the first two bytes of the source MAC, as on the wire */
-	__u64 way;   /* bits 0-31: the rest of the source MAC; 32-55: interface index of the way out; DEST_* */
-	__u32 upper; /* connections from which on it takes no more; 0: no limit */
+	__u64 frame;  /* destination MAC and the first two bytes of the source MAC, as on the wire */
+	__u64 egress; /* bits 0-31: the rest of the source MAC; 32-55: interface index of the way out; DEST_* */
+	__u32 upper;  /* connections from which on it takes no more; 0: no limit */
 	__u32 lower;
 	__u32 service;
 	/* For user space: */
@@ -188,32 +210,45 @@ struct dest {
 
 /* Where a real server is: of the same index as its `dest`. */
 struct remote {
-	__u8 address[16]; /* IPv4: the first four bytes */
-	__u8 source[16];  /* of the outer header of a tunnel */
-	__u8 family;	  /* 4 or 6 */
-	__u8 tunnel;	  /* TUNNEL_*; 0: direct routing */
+	__u8 address[16];  /* IPv4: the first four bytes */
+	__u8 source[16];   /* of the outer header of a tunnel */
+	__u8 family;	   /* 4 or 6 */
+	__u8 tunnel;	   /* TUNNEL_*; 0: direct routing */
 	__u16 tunnel_port; /* of GUE */
 	__u32 spare[7];
 };
 
-#define TUNNEL_KIND 0x0f
-#define TUNNEL_IPIP 1
-#define TUNNEL_GUE 2
-#define TUNNEL_GRE 3
-#define TUNNEL_CHECKSUM 0x10
-#define TUNNEL_REMOTE_CHECKSUM 0x20 /* besides: what it asks for concerns no packet from outside; for user space */
+/* remote.tunnel: a kind, and flags. */
+enum tunnel_flag {
+	TUNNEL_IPIP = 1,
+	TUNNEL_GUE = 2,
+	TUNNEL_GRE = 3,
+	TUNNEL_KIND = 0x0f,
+	TUNNEL_CHECKSUM = 0x10,
+	TUNNEL_REMOTE_CHECKSUM = 0x20, /* with TUNNEL_CHECKSUM: packets from outside have a full checksum anyway */
+};
 
-#define DEST_AVAILABLE (1ULL << 63) /* configured; else deleted, kept while connections live */
-#define DEST_RESOLVED (1ULL << 62)  /* `frame` and the way out are known */
-#define DEST_LOCAL (1ULL << 61)	   /* the server is this host: its own stack gets the packets */
-#define DEST_RESETS (1ULL << 60)    /* once deleted, what comes for its connections is refused, not dropped */
-#define DEST_WATCHED (1ULL << 59)   /* signs that it does not answer are counted */
-#define DEST_TUNNEL (1ULL << 58)    /* instead of DEST_RESOLVED: known, and the packet goes into a tunnel */
-#define DEST_INTERFACE(way) ((__u32)(((way) >> 32) & 0xffffff))
+/* Flags of dest.egress, by bit: an enumerator of 64 bits is not in the BTF of older compilers. */
+enum dest_bit {
+	DEST_TUNNEL_BIT = 58,	 /* instead of DEST_RESOLVED: known, and the packet goes into a tunnel */
+	DEST_WATCHED_BIT = 59,	 /* signs that it does not answer are counted */
+	DEST_RESETS_BIT = 60,	 /* once deleted, what comes for its connections is refused, not dropped */
+	DEST_LOCAL_BIT = 61,	 /* the server is this host: its own stack gets the packets */
+	DEST_RESOLVED_BIT = 62,	 /* `frame` and the interface are known */
+	DEST_AVAILABLE_BIT = 63, /* configured; else deleted, kept while connections live */
+};
+
+#define DEST_TUNNEL (1ULL << DEST_TUNNEL_BIT)
+#define DEST_WATCHED (1ULL << DEST_WATCHED_BIT)
+#define DEST_RESETS (1ULL << DEST_RESETS_BIT)
+#define DEST_LOCAL (1ULL << DEST_LOCAL_BIT)
+#define DEST_RESOLVED (1ULL << DEST_RESOLVED_BIT)
+#define DEST_AVAILABLE (1ULL << DEST_AVAILABLE_BIT)
+#define DEST_INTERFACE(egress) ((__u32)(((egress) >> 32) & 0xffffff))
 
 /* What a real server holds; written on connection events only, atomically. */
 struct load {
-	__u64 held;       /* active connections | inactive << 32 */
+	__u64 held;	  /* active connections | inactive << 32 */
 	__u32 persistent; /* templates */
 	__u32 overloaded; /* 1 since `upper` was reached, until few enough are left */
 };
@@ -251,20 +286,24 @@ struct connection6_bucket {
 	struct connection6 way[WAYS];
 };
 
-#define DEADLINE_BITS 22
 #define DEADLINE_MASK ((1ULL << DEADLINE_BITS) - 1)
 #define LONGEST_TIMEOUT ((1U << (DEADLINE_BITS - 1)) - 1) /* seconds, about 24 days */
 
-#define WORD_FLAGS 22
-#define WORD_STATE 26
-#define WORD_DEST 30
-#define WORD_FRONT 48
+/* connection.word: the deadline, and from these bits on: */
+enum connection_word {
+	WORD_FLAGS = DEADLINE_BITS,
+	WORD_STATE = 26,
+	WORD_DEST = 30,
+	WORD_FRONT = 48,
+};
+
 #define WORD_CONTROLLED (1ULL << WORD_FLAGS) /* counted on a template */
 #define WORD_DYING (~0ULL)		     /* being removed */
 #define NO_FRONT 0xffff			     /* never a front's number, so that WORD_DYING matches none */
 
 /* A client that stays with its server (persistence). */
-struct template {
+struct template
+{
 	__u64 client[2]; /* masked; IPv4: the lower half of the first */
 	__u64 key;	 /* timeout in seconds | front << 32 | 1 << 48; 0: empty; written last */
 	__u64 word;	 /* deadline | controls << 22 | assured << 45 | dest << 46; 0: free */
@@ -274,11 +313,21 @@ struct template_bucket {
 	struct template way[WAYS];
 };
 
-#define TEMPLATE_CONTROLS 22 /* how many connections hold this template */
+/* template.word: the deadline, and from these bits on: */
+enum template_word {
+	TEMPLATE_CONTROLS = DEADLINE_BITS, /* how many connections hold this template */
+	TEMPLATE_ASSURED_BIT = 45,
+	TEMPLATE_DEST = 46,
+};
+
+/* In template.key: its server was deleted, new connections do not find it. */
+enum template_key {
+	TEMPLATE_PARKED_BIT = 49,
+};
+
 #define TEMPLATE_CONTROLS_MAX ((1ULL << 23) - 1)
-#define TEMPLATE_ASSURED (1ULL << 45)
-#define TEMPLATE_DEST 46
-#define TEMPLATE_PARKED (1ULL << 49) /* in the key: its server was deleted, new connections do not find it */
+#define TEMPLATE_ASSURED (1ULL << TEMPLATE_ASSURED_BIT)
+#define TEMPLATE_PARKED (1ULL << TEMPLATE_PARKED_BIT)
 #define TEMPLATE_REARM 60 /* seconds more when the timer fires while connections hold it (IPVS: 60 s) */
 
 /* Per CPU and real server. */
@@ -299,7 +348,7 @@ struct control {
 	__u32 any_port;	      /* fronts with port 0; if none, the second look-up is left out */
 	__u32 connection_sweep;
 	__u32 template_sweep;
-	__u32 spare; /* stays 0 */
+	__u32 spare;		    /* stays 0 */
 	__u32 timeout[STATE_COUNT]; /* seconds, by state */
 	/* IPVS's sysctls of the same names (model/tunables.py): */
 	__u32 conn_reuse_mode;
@@ -329,9 +378,10 @@ struct limits {
 	__u32 connection6_buckets;
 };
 
-/* The addresses of the interfaces the program is attached to: [ifindex % HOSTS]. */
-#define HOSTS 1024
-/* value: MAC as a little-endian number | (ifindex & 0xffff) << 48; 0: any destination MAC is taken */
+/*
+ * `local_macs`: the addresses of the interfaces the program is attached to: [ifindex % LOCAL_MACS].
+ * value: MAC as a little-endian number | (ifindex & 0xffff) << 48; 0: any destination MAC is taken
+ */
 
 /* Keys of `virtual_macs` have the same form: further addresses of an interface, those of VRRP while it is master. */
 #define VIRTUAL_MACS 4096
@@ -342,6 +392,15 @@ struct vocabulary {
 	enum exit_reason exit_reason;
 	enum scheduler scheduler;
 	enum connection_state connection_state;
+	enum layout_number layout_number;
+	enum front_bit front_bit;
+	enum front_flag front_flag;
+	enum service_flag service_flag;
+	enum tunnel_flag tunnel_flag;
+	enum dest_bit dest_bit;
+	enum connection_word connection_word;
+	enum template_word template_word;
+	enum template_key template_key;
 };
 
 #endif

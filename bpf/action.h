@@ -6,29 +6,29 @@
 #include "icmp_reply6.h"
 #include "xmit_dr.h"
 
-enum verdict { PASS, DROP, SEND, ANSWER, ANSWER6, TUNNEL, UNUSUAL, UNUSUAL6, OTHER_FAMILY, NEW_FLOW };
+enum action { PASS, DROP, SEND, REPLY, REPLY6, TUNNEL, SLOW_PATH, SLOW_PATH6, OTHER_FAMILY, NEW_FLOW };
 
-/* *out is read for EXIT_TOO_BIG, and written when the packet is to be answered; for EXIT_TUNNEL it is the server. */
-static __always_inline enum verdict leave(enum exit_reason reason, __u32 *out)
+/* *out is read for EXIT_TOO_BIG, and written when the packet is to be answered; for GO_ON_TUNNEL it is the server. */
+static __always_inline enum action exit_action(enum exit_reason reason, __u32 *out)
 {
-	if (reason == EXIT_TUNNEL)
+	if (reason == GO_ON_TUNNEL)
 		return TUNNEL;
 	count_exit(reason);
 	if (reason >= EXIT_NO_DESTINATION) {
-		*out = answer_to(reason, *out);
-		return ANSWER;
+		*out = reply_to(reason, *out);
+		return REPLY;
 	}
 	return reason >= EXIT_SERVER_REMOVED ? DROP : PASS;
 }
 
-static __always_inline enum verdict leave6(enum exit_reason reason, __u32 *out)
+static __always_inline enum action exit_action6(enum exit_reason reason, __u32 *out)
 {
-	if (reason == EXIT_TUNNEL)
+	if (reason == GO_ON_TUNNEL)
 		return TUNNEL;
 	count_exit(reason);
 	if (reason >= EXIT_NO_DESTINATION) {
-		*out = answer6_to(reason, *out);
-		return ANSWER6;
+		*out = reply6_to(reason, *out);
+		return REPLY6;
 	}
 	return reason >= EXIT_SERVER_REMOVED ? DROP : PASS;
 }

@@ -34,7 +34,7 @@ static __always_inline __u64 spread(__u64 key, __u64 salt)
 
 static __always_inline struct connection *find_in_bucket(__u32 index, __u64 key, __u32 front, __u64 *word)
 {
-	struct connection_bucket *bucket = bpf_map_lookup_elem(&connections, &index);
+	struct connection_bucket *bucket = bpf_map_lookup_elem(&pm_connections, &index);
 
 	if (!bucket)
 		return 0;
@@ -58,7 +58,7 @@ static __always_inline struct connection *find_connection(__u64 hash, __u64 key,
 
 static __always_inline int claim_in_bucket(__u32 index, __u64 key, __u64 word)
 {
-	struct connection_bucket *bucket = bpf_map_lookup_elem(&connections, &index);
+	struct connection_bucket *bucket = bpf_map_lookup_elem(&pm_connections, &index);
 
 	if (!bucket)
 		return 0;
@@ -73,7 +73,7 @@ static __always_inline int claim_in_bucket(__u32 index, __u64 key, __u64 word)
 
 static __always_inline __u32 used_in_bucket(__u32 index)
 {
-	struct connection_bucket *bucket = bpf_map_lookup_elem(&connections, &index);
+	struct connection_bucket *bucket = bpf_map_lookup_elem(&pm_connections, &index);
 	__u32 used = 0;
 
 	if (!bucket)
@@ -90,7 +90,8 @@ static __always_inline __u32 used_in_bucket(__u32 index)
  */
 static __always_inline int add_connection(__u64 hash, __u64 key, __u64 word)
 {
-	__u32 first = bucket_of(hash, limits.connection_buckets), second = bucket_of(hash >> 32, limits.connection_buckets);
+	__u32 first = bucket_of(hash, limits.connection_buckets),
+	      second = bucket_of(hash >> 32, limits.connection_buckets);
 	__u32 used = used_in_bucket(first);
 
 	if (used > EASY_LOAD && used > used_in_bucket(second)) {

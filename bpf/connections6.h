@@ -35,7 +35,7 @@ static __always_inline __u32 fold_address(__u64 *address)
 static __always_inline struct connection *find_in_bucket6(__u32 index, __u64 *client, __u64 key, __u32 front,
 							  __u64 *word)
 {
-	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
+	struct connection6_bucket *bucket = bpf_map_lookup_elem(&pm_connections6, &index);
 
 	if (!bucket)
 		return 0;
@@ -56,14 +56,16 @@ static __always_inline struct connection *find_in_bucket6(__u32 index, __u64 *cl
 static __always_inline struct connection *find_connection6(__u64 hash, __u64 *client, __u64 key, __u32 front,
 							   __u64 *word)
 {
-	struct connection *found = find_in_bucket6(bucket_of(hash, limits.connection6_buckets), client, key, front, word);
+	struct connection *found =
+		find_in_bucket6(bucket_of(hash, limits.connection6_buckets), client, key, front, word);
 
-	return found ? found : find_in_bucket6(bucket_of(hash >> 32, limits.connection6_buckets), client, key, front, word);
+	return found ? found
+		     : find_in_bucket6(bucket_of(hash >> 32, limits.connection6_buckets), client, key, front, word);
 }
 
 static __always_inline int claim_in_bucket6(__u32 index, __u64 *client, __u64 key, __u64 word)
 {
-	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
+	struct connection6_bucket *bucket = bpf_map_lookup_elem(&pm_connections6, &index);
 
 	if (!bucket)
 		return 0;
@@ -83,7 +85,7 @@ static __always_inline int claim_in_bucket6(__u32 index, __u64 *client, __u64 ke
 
 static __always_inline __u32 used_in_bucket6(__u32 index)
 {
-	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
+	struct connection6_bucket *bucket = bpf_map_lookup_elem(&pm_connections6, &index);
 	__u32 used = 0;
 
 	if (!bucket)
@@ -97,7 +99,8 @@ static __always_inline __u32 used_in_bucket6(__u32 index)
 /* Where it goes, as add_connection(). */
 static __always_inline int add_connection6(__u64 hash, __u64 *client, __u64 key, __u64 word)
 {
-	__u32 first = bucket_of(hash, limits.connection6_buckets), second = bucket_of(hash >> 32, limits.connection6_buckets);
+	__u32 first = bucket_of(hash, limits.connection6_buckets),
+	      second = bucket_of(hash >> 32, limits.connection6_buckets);
 	__u32 used = used_in_bucket6(first);
 
 	if (used > EASY_LOAD && used > used_in_bucket6(second)) {

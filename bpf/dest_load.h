@@ -12,41 +12,41 @@
 
 static __always_inline int is_active(__u32 state)
 {
-	return 1 << (state & 15) & (1 << STATE_SYN_RECV | 1 << STATE_ESTABLISHED | 1 << STATE_SYNACK |
-				    1 << STATE_SCTP_ESTABLISHED);
+	return 1 << (state & 15) &
+	       (1 << STATE_SYN_RECV | 1 << STATE_ESTABLISHED | 1 << STATE_SYNACK | 1 << STATE_SCTP_ESTABLISHED);
 }
 
 static __always_inline int is_available(__u32 index)
 {
-	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
 
-	return dest && dest->way & DEST_AVAILABLE;
+	return dest && dest->egress & DEST_AVAILABLE;
 }
 
 /* Deleted, and its clients are told. */
 static __always_inline int refuses_clients(__u32 index)
 {
-	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
 
-	return dest && (dest->way & (DEST_AVAILABLE | DEST_RESETS)) == DEST_RESETS;
+	return dest && (dest->egress & (DEST_AVAILABLE | DEST_RESETS)) == DEST_RESETS;
 }
 
 /* A sign that this server may not answer; for the director, which then has it checked at once. */
-static __always_inline void note_sign(__u32 index, __u32 repeated, __u32 aborted)
+static __always_inline void count_passive(__u32 index, __u32 repeated, __u32 aborted)
 {
-	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
-	struct traffic *signs = bpf_map_lookup_elem(&traffic, &index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
+	struct traffic *counters = bpf_map_lookup_elem(&pm_traffic, &index);
 
-	if (!dest || !signs || !(dest->way & DEST_WATCHED))
+	if (!dest || !counters || !(dest->egress & DEST_WATCHED))
 		return;
-	signs->repeated += repeated;
-	signs->aborted += aborted;
+	counters->repeated += repeated;
+	counters->aborted += aborted;
 }
 
 /* Quiesced: configured, with weight 0. */
 static __always_inline int is_quiescent(__u32 index)
 {
-	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
 
 	return dest && !dest->weight;
 }
@@ -73,7 +73,7 @@ static __always_inline __u64 total_held(struct load *load)
 static __always_inline void tell_block(struct dest *dest)
 {
 	__u32 index = dest->block;
-	struct block *block = bpf_map_lookup_elem(&blocks, &index);
+	struct block *block = bpf_map_lookup_elem(&pm_blocks, &index);
 
 	if (index && block)
 		__sync_fetch_and_add(&block->changes, 1);
@@ -82,8 +82,8 @@ static __always_inline void tell_block(struct dest *dest)
 /* A connection is bound; the limit is looked at afterwards, so `upper` connections fit. */
 static __always_inline void bind_load(__u32 dest_index, __u32 state)
 {
-	struct load *load = bpf_map_lookup_elem(&loads, &dest_index);
-	struct dest *dest = bpf_map_lookup_elem(&dests, &dest_index);
+	struct load *load = bpf_map_lookup_elem(&pm_loads, &dest_index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &dest_index);
 
 	if (!load || !dest)
 		return;
@@ -95,8 +95,8 @@ static __always_inline void bind_load(__u32 dest_index, __u32 state)
 
 static __always_inline void move_load(__u32 dest_index, __u32 before, __u32 after)
 {
-	struct load *load = bpf_map_lookup_elem(&loads, &dest_index);
-	struct dest *dest = bpf_map_lookup_elem(&dests, &dest_index);
+	struct load *load = bpf_map_lookup_elem(&pm_loads, &dest_index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &dest_index);
 
 	if (!load || !dest || is_active(before) == is_active(after))
 		return;
@@ -107,8 +107,8 @@ static __always_inline void move_load(__u32 dest_index, __u32 before, __u32 afte
 /* A connection has left: the only moment at which an overloaded server may become available again. */
 static __always_inline void release_load(__u32 dest_index, __u32 state)
 {
-	struct load *load = bpf_map_lookup_elem(&loads, &dest_index);
-	struct dest *dest = bpf_map_lookup_elem(&dests, &dest_index);
+	struct load *load = bpf_map_lookup_elem(&pm_loads, &dest_index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &dest_index);
 	__u64 total;
 
 	if (!load || !dest)
@@ -123,7 +123,7 @@ static __always_inline void release_load(__u32 dest_index, __u32 state)
 
 static __always_inline void count_template(__u32 dest_index, __s32 change)
 {
-	struct load *load = bpf_map_lookup_elem(&loads, &dest_index);
+	struct load *load = bpf_map_lookup_elem(&pm_loads, &dest_index);
 
 	if (load)
 		__sync_fetch_and_add(&load->persistent, change);

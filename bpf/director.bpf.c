@@ -14,19 +14,19 @@ int direct_xdp(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	__u32 out = 0;
-	enum verdict verdict = direct(data, end, end - data, context, 0, &out);
+	enum action action = direct(data, end, end - data, context, 0, &out);
 
-	if (verdict == SEND)
+	if (action == SEND)
 		return send_xdp(context, out);
-	if (verdict == OTHER_FAMILY)
-		verdict = direct6(data, end, end - data, context->ingress_ifindex, 0, &out);
-	if (verdict == SEND)
+	if (action == OTHER_FAMILY)
+		action = direct6(data, end, end - data, context->ingress_ifindex, 0, &out);
+	if (action == SEND)
 		return send_xdp(context, out);
-	if (verdict == NEW_FLOW)
+	if (action == NEW_FLOW)
 		return start_flow6_xdp(context);
-	if (verdict == UNUSUAL || verdict == UNUSUAL6)
-		return direct_unusual_xdp(context, verdict == UNUSUAL6);
-	return xdp_action(context, verdict, out);
+	if (action == SLOW_PATH || action == SLOW_PATH6)
+		return direct_slow_xdp(context, action == SLOW_PATH6);
+	return xdp_action(context, action, out);
 }
 
 SEC("tc")
@@ -40,19 +40,19 @@ int direct_tc(struct __sk_buff *context)
 		return TC_ACT_UNSPEC;
 	}
 	if (context->mark && bears_mark(context))
-		return direct_unusual_tc(context, context->protocol == bpf_htons(ETH_P_IPV6), context->mark);
+		return direct_slow_tc(context, context->protocol == bpf_htons(ETH_P_IPV6), context->mark);
 	pull(context, LONGEST_HEADERS);
 
-	enum verdict verdict = direct((void *)(long)context->data, (void *)(long)context->data_end, context->len,
-				      context, 1, &out);
+	enum action action =
+		direct((void *)(long)context->data, (void *)(long)context->data_end, context->len, context, 1, &out);
 
-	if (verdict == OTHER_FAMILY)
-		verdict = direct6_tc(context, &out);
-	if (verdict == NEW_FLOW)
+	if (action == OTHER_FAMILY)
+		action = direct6_tc(context, &out);
+	if (action == NEW_FLOW)
 		return start_flow6_tc(context);
-	if (verdict == UNUSUAL || verdict == UNUSUAL6)
-		return direct_unusual_tc(context, verdict == UNUSUAL6, 0);
-	return tc_action(context, verdict, out);
+	if (action == SLOW_PATH || action == SLOW_PATH6)
+		return direct_slow_tc(context, action == SLOW_PATH6, 0);
+	return tc_action(context, action, out);
 }
 
 /* Run once by user space: from then on the clock ticks for as long as the maps are held or pinned. */
@@ -60,12 +60,12 @@ SEC("syscall")
 int start_clock(void *context)
 {
 	__u32 key = 0;
-	struct alarm *alarm = bpf_map_lookup_elem(&alarms, &key);
+	struct alarm *alarm = bpf_map_lookup_elem(&pm_alarms, &key);
 
 	if (!alarm)
 		return 1;
 	control.now = bpf_ktime_get_boot_ns() / 1000000000ULL;
-	bpf_timer_init(&alarm->timer, &alarms, CLOCK_MONOTONIC);
+	bpf_timer_init(&alarm->timer, &pm_alarms, CLOCK_MONOTONIC);
 	if (bpf_timer_set_callback(&alarm->timer, tick))
 		return 2;
 	return bpf_timer_start(&alarm->timer, TICK_NS, 0) ? 3 : 0;

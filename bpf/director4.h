@@ -8,7 +8,7 @@
 #include "action.h"
 
 /*
- * Returns EXIT_COUNT when there is a service for the packet. Then *dest is the server of its connection; or else *first
+ * Returns GO_ON when there is a service for the packet. Then *dest is the server of its connection; or else *first
  * becomes what first_packet() has to know.
  */
 static __always_inline enum exit_reason find_server(struct packet *p, struct flow **first, __u32 *dest)
@@ -46,17 +46,17 @@ static __always_inline enum exit_reason find_server(struct packet *p, struct flo
 			.flags = p->flags,
 		};
 	}
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
-/* The server of a new connection. Returns EXIT_COUNT, or why there is none. */
+/* The server of a new connection. Returns GO_ON, or why there is none. */
 static __always_inline enum exit_reason start_flow(struct flow *flow, __u32 *dest)
 {
 	*dest = first_packet(flow);
-	return *dest == NOBODY ? flow->exit : EXIT_COUNT;
+	return *dest == NOBODY ? flow->exit : GO_ON;
 }
 
-static __always_inline enum verdict direct(void *data, void *end, __u32 length, void *context, int tc, __u32 *out)
+static __always_inline enum action direct(void *data, void *end, __u32 length, void *context, int tc, __u32 *out)
 {
 	struct packet packet = { .context = context, .tc = tc };
 	struct flow *flow = 0;
@@ -66,15 +66,15 @@ static __always_inline enum verdict direct(void *data, void *end, __u32 length, 
 	if (reason == EXIT_NOT_IP)
 		return OTHER_FAMILY;
 	if (reason == EXIT_NOT_TRANSPORT)
-		return UNUSUAL;
-	if (reason == EXIT_COUNT) {
+		return SLOW_PATH;
+	if (reason == GO_ON) {
 		reason = find_server(&packet, &flow, &dest);
 		if (flow)
 			reason = start_flow(flow, &dest);
 	}
-	if (reason == EXIT_COUNT)
+	if (reason == GO_ON)
 		reason = forward(&packet, dest, out);
-	return reason == EXIT_COUNT ? SEND : leave(reason, out);
+	return reason == GO_ON ? SEND : exit_action(reason, out);
 }
 
 #endif

@@ -11,33 +11,32 @@
 #include "xmit_dr.h"
 #include "action.h"
 
-static __always_inline enum verdict send6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 joined, __u32 *out)
+static __always_inline enum action send6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 joined, __u32 *out)
 {
 	enum exit_reason reason = forward6(p, dest, ingress, joined, out);
 
-	return reason == EXIT_COUNT ? SEND : leave6(reason, out);
+	return reason == GO_ON ? SEND : exit_action6(reason, out);
 }
 
 /*
- * Sends the packet on; or returns NEW_FLOW, and the flow in hand is what first_packet() has to know; or UNUSUAL6: it may
+ * Sends the packet on; or returns NEW_FLOW, and the flow in hand is what first_packet() has to know; or SLOW_PATH6: it may
  * be an ICMPv6 error or a fragment.
  */
-static __always_inline enum verdict direct6(void *data, void *end, __u32 length, __u32 ingress, __u32 joined,
-					    __u32 *out)
+static __always_inline enum action direct6(void *data, void *end, __u32 length, __u32 ingress, __u32 joined, __u32 *out)
 {
 	struct packet6 packet = {};
 	enum exit_reason reason = parse6(&packet, data, end, length);
 
-	if (reason != EXIT_COUNT)
-		return reason == EXIT_NOT_TRANSPORT || reason == EXIT_FRAGMENT ? UNUSUAL6 : leave6(reason, out);
+	if (reason != GO_ON)
+		return reason == EXIT_NOT_TRANSPORT || reason == EXIT_FRAGMENT ? SLOW_PATH6 : exit_action6(reason, out);
 
 	__u64 sum = front6_sum(packet.virtual[0], packet.virtual[1], front6_key(&packet));
 	__u64 front = find_front6(&packet, sum);
 
 	if (front == FRONT_NONE)
-		return leave6(EXIT_NO_SERVICE, out);
+		return exit_action6(EXIT_NO_SERVICE, out);
 	if (!addressed_to_us(packet.ethernet, ingress))
-		return leave6(EXIT_OTHER_HOST, out);
+		return exit_action6(EXIT_OTHER_HOST, out);
 
 	__u64 hash = connection6_hash(&packet, sum), key = connection6_key(&packet, hash), word = 0;
 	struct connection *entry = find_connection6(hash, packet.client, key, FRONT_NUMBER(front), &word);
@@ -50,7 +49,7 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 	struct flow *flow = hold_flow();
 
 	if (!flow)
-		return leave6(EXIT_NO_CONNECTION, out);
+		return exit_action6(EXIT_NO_CONNECTION, out);
 	*flow = (struct flow){
 		.client = { packet.client[0], packet.client[1] },
 		.key = key,
@@ -69,14 +68,14 @@ static __always_inline enum verdict direct6(void *data, void *end, __u32 length,
 }
 
 /* The first packet of a flow, which has been parsed before, goes to its server. */
-static __always_inline enum verdict direct_first6(void *data, void *end, __u32 ingress, __u32 joined, __u32 dest,
-						  __u32 *out)
+static __always_inline enum action direct_first6(void *data, void *end, __u32 ingress, __u32 joined, __u32 dest,
+						 __u32 *out)
 {
 	struct packet6 packet = { .ethernet = data, .ip = data + sizeof(struct ethhdr) };
 
 	packet.headers = sizeof(*packet.ip) + TCP_HEADER;
 	if ((void *)(packet.ip + 1) > end)
-		return leave6(EXIT_MALFORMED, out);
+		return exit_action6(EXIT_MALFORMED, out);
 	packet.length = bpf_ntohs(packet.ip->payload_len) + sizeof(*packet.ip);
 	return send6(&packet, dest, ingress, joined, out);
 }

@@ -48,12 +48,12 @@ struct {
 	__u8 address[16];
 	__u16 port;
 	__u8 protocol, version;
-} const volatile limits SEC(".rodata.limits");
+} const volatile limits SEC(".rodata.pm_lim");
 
 struct drop {
-	__u64 location; /* the function in the kernel that gave the packet up */
-	__u32 reason;   /* enum skb_drop_reason */
-	__u32 netns;    /* inode number of the network namespace; 0: not known */
+	__u64 location;	 /* the function in the kernel that gave the packet up */
+	__u32 reason;	 /* enum skb_drop_reason */
+	__u32 netns;	 /* inode number of the network namespace; 0: not known */
 	__u32 interface; /* index of the interface it came in by; 0: it was sent by this host */
 	__u8 source[16], destination[16];
 	__u16 source_port, destination_port;
@@ -63,7 +63,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_QUEUE);
 	__uint(max_entries, MAX_DROPS);
 	__uint(value_size, sizeof(struct drop));
-} drops SEC(".maps");
+} pm_drops SEC(".maps");
 
 struct ports {
 	__u16 source, destination;
@@ -130,8 +130,7 @@ int BPF_PROG(note_drop, struct sk_buff *skb, void *location, __u32 reason)
 {
 	struct drop drop = {};
 
-	if (reason <= CONSUMED ||
-	    !read_packet(BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header), &drop))
+	if (reason <= CONSUMED || !read_packet(BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header), &drop))
 		return 0;
 	if (!(drop.destination_port == limits.port && is_virtual(drop.destination)) &&
 	    !(drop.source_port == limits.port && is_virtual(drop.source)))
@@ -143,10 +142,10 @@ int BPF_PROG(note_drop, struct sk_buff *skb, void *location, __u32 reason)
 
 	drop.location = (__u64)location;
 	drop.reason = reason;
-	drop.netns = device ? BPF_CORE_READ(device, nd_net.net, ns.inum)
+	drop.netns = device   ? BPF_CORE_READ(device, nd_net.net, ns.inum)
 		     : socket ? BPF_CORE_READ(socket, __sk_common.skc_net.net, ns.inum)
 			      : 0;
 	drop.interface = BPF_CORE_READ(skb, skb_iif);
-	bpf_map_push_elem(&drops, &drop, 0);
+	bpf_map_push_elem(&pm_drops, &drop, 0);
 	return 0;
 }

@@ -52,7 +52,7 @@ static __always_inline __u32 wrap(__u32 index, __u32 buckets)
 static int sweep_connections(__u32 step, __u32 *start)
 {
 	__u32 index = wrap(*start + step, limits.connection_buckets);
-	struct connection_bucket *bucket = bpf_map_lookup_elem(&connections, &index);
+	struct connection_bucket *bucket = bpf_map_lookup_elem(&pm_connections, &index);
 
 	if (!bucket)
 		return 1;
@@ -64,7 +64,7 @@ static int sweep_connections(__u32 step, __u32 *start)
 static int sweep_connections6(__u32 step, __u32 *start)
 {
 	__u32 index = wrap(*start + step, limits.connection6_buckets);
-	struct connection6_bucket *bucket = bpf_map_lookup_elem(&connections6, &index);
+	struct connection6_bucket *bucket = bpf_map_lookup_elem(&pm_connections6, &index);
 
 	if (!bucket)
 		return 1;
@@ -77,7 +77,7 @@ static int sweep_connections6(__u32 step, __u32 *start)
 static __always_inline int is_held(__u64 word)
 {
 	__u32 index = TEMPLATE_DEST_OF(word);
-	struct load *load = bpf_map_lookup_elem(&loads, &index);
+	struct load *load = bpf_map_lookup_elem(&pm_loads, &index);
 
 	return TEMPLATE_CONTROLS_OF(word) && load && total_held(load);
 }
@@ -104,7 +104,7 @@ static __always_inline void expire_template(struct template *t)
 static int sweep_templates(__u32 step, __u32 *start)
 {
 	__u32 index = wrap(*start + step, limits.template_buckets);
-	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
+	struct template_bucket *bucket = bpf_map_lookup_elem(&pm_templates, &index);
 
 	if (!bucket)
 		return 1;

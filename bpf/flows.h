@@ -4,6 +4,7 @@
 #define POINTSMAN_FLOWS_H
 
 #include "connections6.h"
+#include "overflow.h"
 #include "sched.h"
 #include "services.h"
 #include "persistence.h"
@@ -33,13 +34,13 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct flow);
-} flow_in_hand SEC(".maps");
+} pm_flow_in_hand SEC(".maps");
 
 static __always_inline struct flow *hold_flow(void)
 {
 	__u32 key = 0;
 
-	return bpf_map_lookup_elem(&flow_in_hand, &key);
+	return bpf_map_lookup_elem(&pm_flow_in_hand, &key);
 }
 
 static __always_inline struct flow *blank_flow(void)
@@ -63,14 +64,14 @@ static __always_inline int add_entry(struct flow *flow, __u64 word)
 			  : add_connection(flow->hash, flow->key, word);
 }
 
-static __always_inline struct patron patron_of_flow(struct flow *flow, struct service *service)
+static __always_inline struct persist_key persist_key_of(struct flow *flow, struct service *service)
 {
-	return patron_of(flow->client[0], flow->client[1], service->mask, service->group);
+	return make_persist_key(flow->client[0], flow->client[1], service->mask, service->group);
 }
 
 static __always_inline void count_connection(__u32 dest)
 {
-	struct traffic *counters = bpf_map_lookup_elem(&traffic, &dest);
+	struct traffic *counters = bpf_map_lookup_elem(&pm_traffic, &dest);
 
 	if (counters)
 		counters->connections += 1;
@@ -90,22 +91,22 @@ static __always_inline __u32 schedule_flow(struct flow *flow, struct service *se
 /* A persistent client's server: its template's, mostly whatever its weight and load, else a scheduled one. */
 static __always_inline __u32 choose_persistent(struct flow *flow, struct service *service, struct template **held)
 {
-	struct patron patron = patron_of_flow(flow, service);
-	struct template *t = find_template(&patron);
+	struct persist_key persist = persist_key_of(flow, service);
+	struct template *t = find_template(&persist);
 	__u32 dest = t ? TEMPLATE_DEST_OF(t->word) : NOBODY;
 
 	if (!t || !is_served(dest)) {
 		dest = schedule_flow(flow, service);
 		if (dest == NOBODY)
 			return NOBODY;
-		t = t ? replace_template(t, &patron, dest, service->persistence)
-		      : add_template(&patron, dest, service->persistence);
+		t = t ? replace_template(t, &persist, dest, service->persistence)
+		      : add_template(&persist, dest, service->persistence);
 	}
 	*held = t;
 	if (t)
 		return dest;
 	count_exit(EXIT_TEMPLATES_FULL);
-	return choose_by_hash(service, template_hash(&patron));
+	return choose_by_hash(service, template_hash(&persist));
 }
 
 /* The entry's ports start a new connection: the old one ends here, its place is taken over. */
@@ -134,14 +135,14 @@ static __always_inline void expect_untracked(void)
 /* Without an entry in the table: a persistent client's server, else the one the flow's hash leads to. */
 static __always_inline __u32 choose_untracked(struct flow *flow, struct service *service)
 {
-	struct patron patron = patron_of_flow(flow, service);
+	struct persist_key persist = persist_key_of(flow, service);
 	struct template *t;
 
 	if (!service->persistence)
 		return choose_by_hash(service, flow->hash);
-	t = find_template(&patron);
+	t = find_template(&persist);
 	if (!t || !is_served(TEMPLATE_DEST_OF(t->word)))
-		return choose_by_hash(service, template_hash(&patron));
+		return choose_by_hash(service, template_hash(&persist));
 	hold_template(t, 0);
 	return TEMPLATE_DEST_OF(t->word);
 }
@@ -235,7 +236,7 @@ __noinline __u32 first_packet(struct flow *flow)
 	if (!flow)
 		return NOBODY;
 	index = flow->service;
-	service = bpf_map_lookup_elem(&services, &index);
+	service = bpf_map_lookup_elem(&pm_services, &index);
 	flow->exit = EXIT_NO_SERVICE;
 	if (!service)
 		return NOBODY;
@@ -262,7 +263,7 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 		if (found == word) {
 			move_load(WORD_DEST_OF(word), before, after);
 			if (flags & RST && before == STATE_ESTABLISHED)
-				note_sign(WORD_DEST_OF(word), 0, 1);
+				count_passive(WORD_DEST_OF(word), 0, 1);
 			if (word & WORD_CONTROLLED && (after == STATE_ESTABLISHED || after == STATE_SCTP_ESTABLISHED))
 				assure_template(client, rest, word);
 			return 0;
@@ -295,7 +296,7 @@ static __always_inline void continue_connection(struct connection *entry, __u64 
 static __always_inline int has_lost_its_server(__u64 word)
 {
 	if (WORD_STATE_OF(word) == STATE_SYN_RECV)
-		note_sign(WORD_DEST_OF(word), 1, 0);
+		count_passive(WORD_DEST_OF(word), 1, 0);
 	return refuses_clients(WORD_DEST_OF(word));
 }
 

@@ -36,18 +36,18 @@ static __always_inline void remember_fragments(struct fragment_key key, __u32 de
 {
 	struct fragment fragment = { .dest = dest, .until = control.now + FRAGMENT_SECONDS };
 
-	bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
+	bpf_map_update_elem(&pm_fragments, &key, &fragment, BPF_ANY);
 }
 
-/* Where the first fragment went. Returns EXIT_COUNT, or why this one goes nowhere. */
+/* Where the first fragment went. Returns GO_ON, or why this one goes nowhere. */
 static __always_inline enum exit_reason find_first(struct fragment_key key, __u32 *dest)
 {
-	struct fragment *first = bpf_map_lookup_elem(&fragments, &key);
+	struct fragment *first = bpf_map_lookup_elem(&pm_fragments, &key);
 
 	if (!first || (__s32)(first->until - control.now) <= 0)
 		return EXIT_FRAGMENT;
 	*dest = first->dest;
-	return *dest == NOBODY ? EXIT_NO_DESTINATION : EXIT_COUNT;
+	return *dest == NOBODY ? EXIT_NO_DESTINATION : GO_ON;
 }
 
 static __always_inline enum exit_reason follow_first(struct iphdr *ip, void *end, __u32 frame, __u32 *dest)

@@ -15,7 +15,7 @@ static __always_inline struct mark *find_mark(__u32 mark, int ipv6)
 {
 	__u64 key = mark | (__u64)(ipv6 != 0) << 32;
 
-	return bpf_map_lookup_elem(&marks, &key);
+	return bpf_map_lookup_elem(&pm_marks, &key);
 }
 
 static __always_inline void widen_flow(struct flow *flow)
@@ -37,12 +37,12 @@ __noinline int find_marked_service(struct flow *flow, __u32 number)
 	if (!flow || !(mark || flow->service))
 		return EXIT_NO_SERVICE;
 	if (!mark || mark->service == flow->service)
-		return EXIT_COUNT;
+		return GO_ON;
 	flow->service = mark->service;
 	flow->front = mark->front;
 	if (!flow->wide)
 		widen_flow(flow);
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
 #endif

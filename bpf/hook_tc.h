@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
-/* What tc does with each verdict, and its side of every step that needs the frame again. */
+/* What tc does with each action, and its side of every step that needs the frame again. */
 #ifndef POINTSMAN_HOOK_TC_H
 #define POINTSMAN_HOOK_TC_H
 
@@ -10,15 +10,15 @@
 #include "slow_path.h"
 #include "slow_path6.h"
 
-static __always_inline int tc_action(struct __sk_buff *context, enum verdict verdict, __u32 out)
+static __always_inline int tc_action(struct __sk_buff *context, enum action action, __u32 out)
 {
-	switch (verdict) {
+	switch (action) {
 	case SEND:
 		return bpf_redirect(out, 0);
-	case ANSWER:
-		return answer_tc(context, out);
-	case ANSWER6:
-		return answer6_tc(context, out);
+	case REPLY:
+		return icmp_reply_tc(context, out);
+	case REPLY6:
+		return icmp_reply6_tc(context, out);
 	case TUNNEL:
 		out = tunnel_tc(context, out);
 		return out ? bpf_redirect(out, 0) : TC_ACT_SHOT;
@@ -29,22 +29,22 @@ static __always_inline int tc_action(struct __sk_buff *context, enum verdict ver
 	}
 }
 
-__noinline int read_unusual_tc(struct __sk_buff *context, struct flow *flow, __u32 *dest)
+__noinline int read_slow_tc(struct __sk_buff *context, struct flow *flow, __u32 *dest)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_unusual(data, end, context->len, context->ingress_ifindex, flow, dest);
+	return read_slow(data, end, context->len, context->ingress_ifindex, flow, dest);
 }
 
-__noinline int finish_unusual_tc(struct __sk_buff *context, int reason, __u32 dest)
+__noinline int finish_slow_tc(struct __sk_buff *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
-	enum verdict verdict = finish_unusual((void *)(long)context->data, (void *)(long)context->data_end,
-					      context->ingress_ifindex, context->gso_size, reason, dest, &out);
+	enum action action = finish_slow((void *)(long)context->data, (void *)(long)context->data_end,
+					 context->ingress_ifindex, context->gso_size, reason, dest, &out);
 
-	return tc_action(context, verdict, out);
+	return tc_action(context, action, out);
 }
 
 #define LONGEST_HEADERS (14 + 60 + 20)
@@ -58,25 +58,25 @@ static __always_inline void pull(struct __sk_buff *context, __u32 length)
 		bpf_skb_pull_data(context, context->len < length ? context->len : length);
 }
 
-__noinline int read_unusual6_tc(struct __sk_buff *context, struct flow *flow, __u32 mark, __u32 *dest)
+__noinline int read_slow6_tc(struct __sk_buff *context, struct flow *flow, __u32 mark, __u32 *dest)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_unusual6(data, end, context->len, context->ingress_ifindex, mark, flow, dest);
+	return read_slow6(data, end, context->len, context->ingress_ifindex, mark, flow, dest);
 }
 
-__noinline int finish_unusual6_tc(struct __sk_buff *context, int reason, __u32 dest)
+__noinline int finish_slow6_tc(struct __sk_buff *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
-	enum verdict verdict = finish_unusual6((void *)(long)context->data, (void *)(long)context->data_end,
-					       context->ingress_ifindex, context->gso_size, reason, dest, &out);
+	enum action action = finish_slow6((void *)(long)context->data, (void *)(long)context->data_end,
+					  context->ingress_ifindex, context->gso_size, reason, dest, &out);
 
-	return tc_action(context, verdict, out);
+	return tc_action(context, action, out);
 }
 
-static __always_inline int direct_unusual_tc(struct __sk_buff *context, int ipv6, __u32 mark)
+static __always_inline int direct_slow_tc(struct __sk_buff *context, int ipv6, __u32 mark)
 {
 	struct flow *flow = blank_flow();
 	__u32 dest = NOBODY;
@@ -86,11 +86,11 @@ static __always_inline int direct_unusual_tc(struct __sk_buff *context, int ipv6
 		return TC_ACT_UNSPEC;
 	pull(context, LONGEST_ERROR);
 	if (ipv6)
-		reason = read_unusual6_tc(context, flow, mark, &dest);
+		reason = read_slow6_tc(context, flow, mark, &dest);
 	else
-		reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_unusual_tc(context, flow, &dest);
-	reason = serve_unusual(flow, reason, mark, &dest);
-	return ipv6 ? finish_unusual6_tc(context, reason, dest) : finish_unusual_tc(context, reason, dest);
+		reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_slow_tc(context, flow, &dest);
+	reason = serve_slow(flow, reason, mark, &dest);
+	return ipv6 ? finish_slow6_tc(context, reason, dest) : finish_slow_tc(context, reason, dest);
 }
 
 static __always_inline int has_extensions(struct __sk_buff *context)
@@ -100,7 +100,7 @@ static __always_inline int has_extensions(struct __sk_buff *context)
 	return (void *)(ip + 1) <= (void *)(long)context->data_end && is_extension(ip->nexthdr);
 }
 
-static __always_inline enum verdict direct6_tc(struct __sk_buff *context, __u32 *out)
+static __always_inline enum action direct6_tc(struct __sk_buff *context, __u32 *out)
 {
 	if (has_extensions(context))
 		pull(context, LONGEST_HEADERS6);
@@ -111,10 +111,10 @@ static __always_inline enum verdict direct6_tc(struct __sk_buff *context, __u32 
 __noinline int forward6_tc(struct __sk_buff *context, __u32 dest)
 {
 	__u32 out = 0;
-	enum verdict verdict = direct_first6((void *)(long)context->data, (void *)(long)context->data_end,
-					     context->ingress_ifindex, context->gso_size, dest, &out);
+	enum action action = direct_first6((void *)(long)context->data, (void *)(long)context->data_end,
+					   context->ingress_ifindex, context->gso_size, dest, &out);
 
-	return tc_action(context, verdict, out);
+	return tc_action(context, action, out);
 }
 
 static __always_inline int start_flow6_tc(struct __sk_buff *context)
@@ -128,9 +128,9 @@ static __always_inline int start_flow6_tc(struct __sk_buff *context)
 	if (dest != NOBODY)
 		return forward6_tc(context, dest);
 
-	enum verdict verdict = leave6(flow->exit, &out);
+	enum action action = exit_action6(flow->exit, &out);
 
-	return tc_action(context, verdict, out);
+	return tc_action(context, action, out);
 }
 
 /* Is it an IP packet with a mark that stands for a service? */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
-/* What XDP does with each verdict, and its side of every step that needs the frame again. */
+/* What XDP does with each action, and its side of every step that needs the frame again. */
 #ifndef POINTSMAN_HOOK_XDP_H
 #define POINTSMAN_HOOK_XDP_H
 
@@ -10,18 +10,18 @@
 
 static __always_inline int send_xdp(struct xdp_md *context, __u32 out)
 {
-	return out == context->ingress_ifindex ? XDP_TX : bpf_redirect_map(&ports, out, XDP_DROP);
+	return out == context->ingress_ifindex ? XDP_TX : bpf_redirect_map(&pm_tx_devices, out, XDP_DROP);
 }
 
-static __always_inline int xdp_action(struct xdp_md *context, enum verdict verdict, __u32 out)
+static __always_inline int xdp_action(struct xdp_md *context, enum action action, __u32 out)
 {
-	switch (verdict) {
+	switch (action) {
 	case SEND:
 		return send_xdp(context, out);
-	case ANSWER:
-		return answer_xdp(context, out);
-	case ANSWER6:
-		return answer6_xdp(context, out);
+	case REPLY:
+		return icmp_reply_xdp(context, out);
+	case REPLY6:
+		return icmp_reply6_xdp(context, out);
 	case TUNNEL:
 		out = tunnel_xdp(context, out);
 		return out ? send_xdp(context, out) : XDP_DROP;
@@ -32,43 +32,43 @@ static __always_inline int xdp_action(struct xdp_md *context, enum verdict verdi
 	}
 }
 
-__noinline int read_unusual_xdp(struct xdp_md *context, struct flow *flow, __u32 *dest)
+__noinline int read_slow_xdp(struct xdp_md *context, struct flow *flow, __u32 *dest)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_unusual(data, end, end - data, context->ingress_ifindex, flow, dest);
+	return read_slow(data, end, end - data, context->ingress_ifindex, flow, dest);
 }
 
-__noinline int finish_unusual_xdp(struct xdp_md *context, int reason, __u32 dest)
+__noinline int finish_slow_xdp(struct xdp_md *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
-	enum verdict verdict = finish_unusual((void *)(long)context->data, (void *)(long)context->data_end,
-					      context->ingress_ifindex, 0, reason, dest, &out);
+	enum action action = finish_slow((void *)(long)context->data, (void *)(long)context->data_end,
+					 context->ingress_ifindex, 0, reason, dest, &out);
 
-	return xdp_action(context, verdict, out);
+	return xdp_action(context, action, out);
 }
 
-__noinline int read_unusual6_xdp(struct xdp_md *context, struct flow *flow, __u32 *dest)
+__noinline int read_slow6_xdp(struct xdp_md *context, struct flow *flow, __u32 *dest)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_unusual6(data, end, end - data, context->ingress_ifindex, 0, flow, dest);
+	return read_slow6(data, end, end - data, context->ingress_ifindex, 0, flow, dest);
 }
 
-__noinline int finish_unusual6_xdp(struct xdp_md *context, int reason, __u32 dest)
+__noinline int finish_slow6_xdp(struct xdp_md *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
-	enum verdict verdict = finish_unusual6((void *)(long)context->data, (void *)(long)context->data_end,
-					       context->ingress_ifindex, 0, reason, dest, &out);
+	enum action action = finish_slow6((void *)(long)context->data, (void *)(long)context->data_end,
+					  context->ingress_ifindex, 0, reason, dest, &out);
 
-	return xdp_action(context, verdict, out);
+	return xdp_action(context, action, out);
 }
 
-static __always_inline int direct_unusual_xdp(struct xdp_md *context, int ipv6)
+static __always_inline int direct_slow_xdp(struct xdp_md *context, int ipv6)
 {
 	struct flow *flow = blank_flow();
 	__u32 dest = NOBODY;
@@ -77,20 +77,20 @@ static __always_inline int direct_unusual_xdp(struct xdp_md *context, int ipv6)
 	if (!flow)
 		return XDP_PASS;
 	if (ipv6)
-		reason = read_unusual6_xdp(context, flow, &dest);
+		reason = read_slow6_xdp(context, flow, &dest);
 	else
-		reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_unusual_xdp(context, flow, &dest);
-	reason = serve_unusual(flow, reason, 0, &dest);
-	return ipv6 ? finish_unusual6_xdp(context, reason, dest) : finish_unusual_xdp(context, reason, dest);
+		reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_slow_xdp(context, flow, &dest);
+	reason = serve_slow(flow, reason, 0, &dest);
+	return ipv6 ? finish_slow6_xdp(context, reason, dest) : finish_slow_xdp(context, reason, dest);
 }
 
 __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	__u32 out = 0;
-	enum verdict verdict = direct_first6(data, end, context->ingress_ifindex, 0, dest, &out);
+	enum action action = direct_first6(data, end, context->ingress_ifindex, 0, dest, &out);
 
-	return xdp_action(context, verdict, out);
+	return xdp_action(context, action, out);
 }
 
 static __always_inline int start_flow6_xdp(struct xdp_md *context)
@@ -104,9 +104,9 @@ static __always_inline int start_flow6_xdp(struct xdp_md *context)
 	if (dest != NOBODY)
 		return forward6_xdp(context, dest);
 
-	enum verdict verdict = leave6(flow->exit, &out);
+	enum action action = exit_action6(flow->exit, &out);
 
-	return xdp_action(context, verdict, out);
+	return xdp_action(context, action, out);
 }
 
 #endif

@@ -68,7 +68,7 @@ static __always_inline enum exit_reason parse_quoted(struct packet *p, struct ip
 	p->client_port = ports->dest;
 	p->virtual_port = ports->source;
 	p->protocol = quoted->protocol;
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
 /* Returns as parse(); EXIT_NOT_TRANSPORT: nothing that is relayed. */

@@ -11,30 +11,30 @@
 
 #include "parse.h"
 
-#define ANSWER_HEADERS (sizeof(struct iphdr) + sizeof(struct icmp))
-#define MOST_QUOTED (576 - ANSWER_HEADERS) /* bytes: no answer is larger than 576 (RFC 1812, 4.3.2.3) */
-#define ANSWER_TTL 64
+#define REPLY_HEADERS (sizeof(struct iphdr) + sizeof(struct icmp))
+#define MOST_QUOTED (576 - REPLY_HEADERS) /* bytes: no answer is larger than 576 (RFC 1812, 4.3.2.3) */
+#define REPLY_TTL 64
 #define INTERNETWORK_CONTROL 0xc0 /* precedence, and below it the packet's own type of service */
 #define TYPE_OF_SERVICE 0x1e
 
 /* What is to be answered, in one number. */
-#define ANSWER(type, code, mtu) ((type) << 24 | (code) << 16 | (mtu))
+#define REPLY(type, code, mtu) ((type) << 24 | (code) << 16 | (mtu))
 
-static __always_inline __u32 answer_to(enum exit_reason reason, __u32 mtu)
+static __always_inline __u32 reply_to(enum exit_reason reason, __u32 mtu)
 {
 	switch (reason) {
 	case EXIT_TTL_EXCEEDED:
-		return ANSWER(ICMP_TIME_EXCEEDED, ICMP_IN_TRANSIT, 0);
+		return REPLY(ICMP_TIME_EXCEEDED, ICMP_IN_TRANSIT, 0);
 	case EXIT_TOO_BIG:
-		return ANSWER(ICMP_UNREACHABLE, ICMP_TOO_BIG, mtu);
+		return REPLY(ICMP_UNREACHABLE, ICMP_TOO_BIG, mtu);
 	default:
-		return ANSWER(ICMP_UNREACHABLE, ICMP_PORT_UNREACHABLE, 0);
+		return REPLY(ICMP_UNREACHABLE, ICMP_PORT_UNREACHABLE, 0);
 	}
 }
 
-static __always_inline int is_limited(__u32 answer)
+static __always_inline int is_limited(__u32 reply)
 {
-	return answer >> 16 != ANSWER(ICMP_UNREACHABLE, ICMP_TOO_BIG, 0) >> 16;
+	return reply >> 16 != REPLY(ICMP_UNREACHABLE, ICMP_TOO_BIG, 0) >> 16;
 }
 
 /*
@@ -42,14 +42,14 @@ static __always_inline int is_limited(__u32 answer)
  * then a thousand a second (icmp_msgs_per_sec, icmp_msgs_burst). A quota is the moment at which it is used up no more;
  * one that is wanted by several CPUs at once may give a few answers more.
  */
-#define CLIENT_BURST 6 /* seconds, an answer each */
+#define CLIENT_BURST 6	      /* seconds, an answer each */
 #define ALL_BURST 50000000ULL /* nanoseconds */
 #define ALL_INTERVAL 1000000ULL
 #define QUOTA_OF_ALL 0
 
 static __always_inline int take_quota(__u32 place, __u64 now, __u64 interval, __u64 burst)
 {
-	__u64 *quota = bpf_map_lookup_elem(&quotas, &place), free_at;
+	__u64 *quota = bpf_map_lookup_elem(&pm_quotas, &place), free_at;
 
 	if (!quota)
 		return 0;
@@ -63,7 +63,7 @@ static __always_inline int take_quota(__u32 place, __u64 now, __u64 interval, __
 }
 
 /* Clients share places: two in four thousand may share their quota. `client` is any number made of its address. */
-static __always_inline int may_answer(__u64 client)
+static __always_inline int may_reply(__u64 client)
 {
 	__u32 place = 1 + (client * control.seed >> 32) % (QUOTAS - 1);
 
@@ -72,7 +72,7 @@ static __always_inline int may_answer(__u64 client)
 }
 
 /* Of packets from addresses that nobody can have, and of later fragments, nobody wants to hear. */
-static __always_inline int is_answerable(struct iphdr *ip)
+static __always_inline int is_repliable(struct iphdr *ip)
 {
 	__u8 first = ip->saddr & 255;
 
@@ -133,17 +133,17 @@ static __always_inline void return_frame(struct ethhdr *ethernet, struct ethhdr 
 	ethernet->h_proto = bpf_htons(protocol);
 }
 
-static __always_inline void write_message(struct icmp *icmp, __u32 answer)
+static __always_inline void write_message(struct icmp *icmp, __u32 reply)
 {
-	icmp->type = answer >> 24;
-	icmp->code = answer >> 16;
+	icmp->type = reply >> 24;
+	icmp->code = reply >> 16;
 	icmp->unused = 0;
-	icmp->mtu = bpf_htons(answer & 0xffff);
+	icmp->mtu = bpf_htons(reply & 0xffff);
 	icmp->checksum = 0;
 }
 
 /* Fills in what stands before the quoted packet; `frame` is the header of the frame that is answered. */
-static __always_inline int write_answer(void *data, void *end, struct ethhdr *frame, __u32 answer)
+static __always_inline int write_reply(void *data, void *end, struct ethhdr *frame, __u32 reply)
 {
 	struct ethhdr *ethernet = data;
 	struct iphdr *ip = (void *)(ethernet + 1), *quoted;
@@ -157,13 +157,13 @@ static __always_inline int write_answer(void *data, void *end, struct ethhdr *fr
 	ip->tot_len = bpf_htons(end - (void *)ip);
 	ip->id = bpf_get_prandom_u32() & 0xffff;
 	ip->frag_off = 0;
-	ip->ttl = ANSWER_TTL;
+	ip->ttl = REPLY_TTL;
 	ip->protocol = IPPROTO_ICMP;
 	ip->saddr = quoted->daddr;
 	ip->daddr = quoted->saddr;
 	ip->check = 0;
 	ip->check = ~fold(sum_header(ip));
-	write_message(icmp, answer);
+	write_message(icmp, reply);
 	return 0;
 }
 
@@ -178,7 +178,7 @@ static __always_inline void write_sum(void *data, void *end, __u32 sum)
 }
 
 /* How long the quoted packet is; 0: no answer. Leaves its frame's header in `frame`. */
-static __always_inline __u32 quoted_length(void *data, void *end, struct ethhdr *frame, __u32 answer)
+static __always_inline __u32 quoted_length(void *data, void *end, struct ethhdr *frame, __u32 reply)
 {
 	struct ethhdr *ethernet = data;
 	struct iphdr *ip = (void *)(ethernet + 1);
@@ -187,7 +187,7 @@ static __always_inline __u32 quoted_length(void *data, void *end, struct ethhdr 
 	if ((void *)(ip + 1) > end)
 		return 0;
 	*frame = *ethernet;
-	if (!is_answerable(ip) || (is_limited(answer) && !may_answer(ip->saddr)))
+	if (!is_repliable(ip) || (is_limited(reply) && !may_reply(ip->saddr)))
 		return 0;
 	length = bpf_ntohs(ip->tot_len);
 	return length < MOST_QUOTED ? length : MOST_QUOTED;
@@ -208,17 +208,17 @@ static __always_inline int cut_and_lengthen_tc(struct __sk_buff *context, __u32 
 	       bpf_skb_pull_data(context, sizeof(struct ethhdr) + headers + quoted);
 }
 
-__noinline int answer_xdp(struct xdp_md *context, __u32 answer)
+__noinline int icmp_reply_xdp(struct xdp_md *context, __u32 reply)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	struct ethhdr frame;
-	__u32 quoted = quoted_length(data, end, &frame, answer);
+	__u32 quoted = quoted_length(data, end, &frame, reply);
 
-	if (!quoted || cut_and_lengthen_xdp(context, end - data, quoted, ANSWER_HEADERS))
+	if (!quoted || cut_and_lengthen_xdp(context, end - data, quoted, REPLY_HEADERS))
 		goto none;
 	data = (void *)(long)context->data;
 	end = (void *)(long)context->data_end;
-	if (write_answer(data, end, &frame, answer))
+	if (write_reply(data, end, &frame, reply))
 		goto none;
 	write_sum(data, end, sum_xdp(context, MESSAGE, quoted + sizeof(struct icmp)));
 	return XDP_TX;
@@ -227,17 +227,17 @@ none:
 	return XDP_DROP;
 }
 
-__noinline int answer_tc(struct __sk_buff *context, __u32 answer)
+__noinline int icmp_reply_tc(struct __sk_buff *context, __u32 reply)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	struct ethhdr frame;
-	__u32 quoted = quoted_length(data, end, &frame, answer);
+	__u32 quoted = quoted_length(data, end, &frame, reply);
 
-	if (!quoted || cut_and_lengthen_tc(context, quoted, ANSWER_HEADERS))
+	if (!quoted || cut_and_lengthen_tc(context, quoted, REPLY_HEADERS))
 		goto none;
 	data = (void *)(long)context->data;
 	end = (void *)(long)context->data_end;
-	if (write_answer(data, end, &frame, answer))
+	if (write_reply(data, end, &frame, reply))
 		goto none;
 	write_sum(data, end, sum_tc(context, MESSAGE, quoted + sizeof(struct icmp)));
 	return bpf_redirect(context->ingress_ifindex, 0);

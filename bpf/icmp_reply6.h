@@ -6,29 +6,29 @@
 #include "icmp_reply.h"
 #include "parse6.h"
 
-#define ANSWER6_HEADERS (sizeof(struct ipv6hdr) + sizeof(struct icmp))
+#define REPLY6_HEADERS (sizeof(struct ipv6hdr) + sizeof(struct icmp))
 #define MOST_QUOTED6 (LONGEST_MESSAGE - sizeof(struct icmp))
 #define MESSAGE6 (sizeof(struct ethhdr) + sizeof(struct ipv6hdr))
 
-static __always_inline __u32 answer6_to(enum exit_reason reason, __u32 mtu)
+static __always_inline __u32 reply6_to(enum exit_reason reason, __u32 mtu)
 {
 	switch (reason) {
 	case EXIT_TTL_EXCEEDED:
-		return ANSWER(ICMP6_TIME_EXCEEDED, ICMP_IN_TRANSIT, 0);
+		return REPLY(ICMP6_TIME_EXCEEDED, ICMP_IN_TRANSIT, 0);
 	case EXIT_TOO_BIG:
-		return ANSWER(ICMP6_TOO_BIG, 0, mtu);
+		return REPLY(ICMP6_TOO_BIG, 0, mtu);
 	default:
-		return ANSWER(ICMP6_UNREACHABLE, ICMP6_PORT_UNREACHABLE, 0);
+		return REPLY(ICMP6_UNREACHABLE, ICMP6_PORT_UNREACHABLE, 0);
 	}
 }
 
-static __always_inline int is_limited6(__u32 answer)
+static __always_inline int is_limited6(__u32 reply)
 {
-	return answer >> 24 != ICMP6_TOO_BIG;
+	return reply >> 24 != ICMP6_TOO_BIG;
 }
 
 /* Fills in what stands before the quoted packet; `frame` is the header of the frame that is answered. */
-static __always_inline int write_answer6(void *data, void *end, struct ethhdr *frame, __u32 answer)
+static __always_inline int write_reply6(void *data, void *end, struct ethhdr *frame, __u32 reply)
 {
 	struct ethhdr *ethernet = data;
 	struct ipv6hdr *ip = (void *)(ethernet + 1), *quoted;
@@ -41,10 +41,10 @@ static __always_inline int write_answer6(void *data, void *end, struct ethhdr *f
 	*(__u32 *)ip = bpf_htonl(6 << 28);
 	ip->payload_len = bpf_htons(end - (void *)icmp);
 	ip->nexthdr = IPPROTO_ICMPV6;
-	ip->hop_limit = ANSWER_TTL;
+	ip->hop_limit = REPLY_TTL;
 	ip->saddr = quoted->daddr;
 	ip->daddr = quoted->saddr;
-	write_message(icmp, answer);
+	write_message(icmp, reply);
 	return 0;
 }
 
@@ -65,7 +65,7 @@ static __always_inline void write_sum6(void *data, void *end, __u64 sum)
 }
 
 /* How long the quoted packet is; 0: no answer. Leaves its frame's header in `frame`. */
-static __always_inline __u32 quoted_length6(void *data, void *end, struct ethhdr *frame, __u32 answer)
+static __always_inline __u32 quoted_length6(void *data, void *end, struct ethhdr *frame, __u32 reply)
 {
 	struct ethhdr *ethernet = data;
 	struct ipv6hdr *ip = (void *)(ethernet + 1);
@@ -74,23 +74,23 @@ static __always_inline __u32 quoted_length6(void *data, void *end, struct ethhdr
 	if ((void *)(ip + 1) > end)
 		return 0;
 	*frame = *ethernet;
-	if (is_limited6(answer) && !may_answer(half_of(&ip->saddr, 0) * 31 + half_of(&ip->saddr, 1)))
+	if (is_limited6(reply) && !may_reply(half_of(&ip->saddr, 0) * 31 + half_of(&ip->saddr, 1)))
 		return 0;
 	length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	return length < MOST_QUOTED6 ? length : MOST_QUOTED6;
 }
 
-__noinline int answer6_xdp(struct xdp_md *context, __u32 answer)
+__noinline int icmp_reply6_xdp(struct xdp_md *context, __u32 reply)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	struct ethhdr frame;
-	__u32 quoted = quoted_length6(data, end, &frame, answer);
+	__u32 quoted = quoted_length6(data, end, &frame, reply);
 
-	if (!quoted || cut_and_lengthen_xdp(context, end - data, quoted, ANSWER6_HEADERS))
+	if (!quoted || cut_and_lengthen_xdp(context, end - data, quoted, REPLY6_HEADERS))
 		goto none;
 	data = (void *)(long)context->data;
 	end = (void *)(long)context->data_end;
-	if (write_answer6(data, end, &frame, answer))
+	if (write_reply6(data, end, &frame, reply))
 		goto none;
 	write_sum6(data, end, (__u32)sum_xdp(context, MESSAGE6, quoted + sizeof(struct icmp)));
 	return XDP_TX;
@@ -99,17 +99,17 @@ none:
 	return XDP_DROP;
 }
 
-__noinline int answer6_tc(struct __sk_buff *context, __u32 answer)
+__noinline int icmp_reply6_tc(struct __sk_buff *context, __u32 reply)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 	struct ethhdr frame;
-	__u32 quoted = quoted_length6(data, end, &frame, answer);
+	__u32 quoted = quoted_length6(data, end, &frame, reply);
 
-	if (!quoted || cut_and_lengthen_tc(context, quoted, ANSWER6_HEADERS))
+	if (!quoted || cut_and_lengthen_tc(context, quoted, REPLY6_HEADERS))
 		goto none;
 	data = (void *)(long)context->data;
 	end = (void *)(long)context->data_end;
-	if (write_answer6(data, end, &frame, answer))
+	if (write_reply6(data, end, &frame, reply))
 		goto none;
 	write_sum6(data, end, (__u32)sum_tc(context, MESSAGE6, quoted + sizeof(struct icmp)));
 	return bpf_redirect(context->ingress_ifindex, 0);

@@ -28,14 +28,14 @@ struct packet {
 	__u32 virtual;
 	__u16 client_port;
 	__u16 virtual_port;
-	__u16 length; /* of the IP packet, host order */
+	__u16 length;		/* of the IP packet, host order */
 	__u16 transport_header; /* its length */
 	__u8 protocol;
-	__u8 flags; /* TCP's, or what stands for them */
-	void *context;	/* of XDP or tc: what is read from it when it is wanted takes no place on the stack */
+	__u8 flags;    /* TCP's, or what stands for them */
+	void *context; /* of XDP or tc: what is read from it when it is wanted takes no place on the stack */
 	__u8 tc;
-	__u32 ingress;	/* interface, without a context */
-	__u32 joined;	/* bytes in each segment that offload has joined; 0: none are joined, or nobody can tell */
+	__u32 ingress; /* interface, without a context */
+	__u32 joined;  /* bytes in each segment that offload has joined; 0: none are joined, or nobody can tell */
 };
 
 /* The rest of a header with options. The loop is counted down on a second reading of its length, lest the verifier
@@ -127,14 +127,14 @@ static __always_inline enum exit_reason parse_rest(struct packet *p, struct iphd
 	p->client_port = ports->source;
 	p->virtual_port = ports->dest;
 	p->protocol = ip->protocol;
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
 /* The first byte of a header without options. */
 #define PLAIN_HEADER 0x45
 
 /*
- * Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. What it
+ * Returns GO_ON when the packet may concern a service, else why not. `frame` is the frame's whole length. What it
  * calls EXIT_NOT_TRANSPORT goes the longer way of SCTP, ICMP errors, fragments and headers with options. Of all others
  * every place and length but the packet's own is known here when the program is compiled.
  */
@@ -173,7 +173,7 @@ static __always_inline enum exit_reason parse(struct packet *p, void *data, void
 	p->ip = ip;
 	p->client_port = ports->source;
 	p->virtual_port = ports->dest;
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
 static __always_inline __u32 ingress_of(struct packet *p)
@@ -192,13 +192,14 @@ static __always_inline __u32 joined_of(struct packet *p)
 /* Frames flooded to us, or taken in promiscuous mode, belong to another host. */
 static __always_inline int addressed_to_us(struct ethhdr *ethernet, __u32 ingress)
 {
-	__u64 host = *(volatile __u64 *)&hosts[ingress % HOSTS];
-	__u64 mac = *(__u64 *)ethernet & ((1ULL << 48) - 1); /* one load; clang reads the fields of packed structs by bytes */
+	__u64 host = *(volatile __u64 *)&local_macs[ingress % LOCAL_MACS];
+	__u64 mac = *(__u64 *)ethernet &
+		    ((1ULL << 48) - 1); /* one load; clang reads the fields of packed structs by bytes */
 
 	if (!host)
 		return !(mac & 1);
 	mac |= (__u64)ingress << 48;
-	return host == mac || bpf_map_lookup_elem(&virtual_macs, &mac);
+	return host == mac || bpf_map_lookup_elem(&pm_virtual_macs, &mac);
 }
 
 #endif

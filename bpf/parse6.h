@@ -24,7 +24,7 @@ struct packet6 {
 	__u64 virtual[2];
 	__u16 client_port;
 	__u16 virtual_port;
-	__u32 length; /* of the IP packet, host order */
+	__u32 length;  /* of the IP packet, host order */
 	__u32 headers; /* of which all headers, the transport's too */
 	__u8 protocol;
 	__u8 flags; /* TCP's, or what stands for them */
@@ -72,7 +72,7 @@ static __always_inline enum exit_reason skip_extensions(struct ipv6hdr *ip, void
 		if (*offset > sizeof(*ip) + LONGEST_EXTENSIONS)
 			return EXIT_NOT_TRANSPORT;
 	}
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
 static __always_inline enum exit_reason read_ports(struct packet6 *p, void *end, __u32 offset)
@@ -97,7 +97,7 @@ static __always_inline enum exit_reason read_ports(struct packet6 *p, void *end,
 	}
 	p->client_port = ports->source;
 	p->virtual_port = ports->dest;
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
 /* No host sends from the unspecified address or from a group. */
@@ -128,7 +128,7 @@ static __always_inline enum exit_reason read_fields(struct packet6 *p, void *end
 }
 
 /*
- * Returns EXIT_COUNT when the packet may concern a service, else why not. `frame` is the frame's whole length. Of TCP
+ * Returns GO_ON when the packet may concern a service, else why not. `frame` is the frame's whole length. Of TCP
  * and UDP without extension headers every place is known here when the program is compiled.
  */
 static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, void *end, __u32 frame)
@@ -146,7 +146,7 @@ static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, vo
 	if (is_transport(p->protocol))
 		return read_fields(p, end, sizeof(*ip), frame);
 	reason = skip_extensions(ip, end, bpf_htons(FRAGMENT6_BITS), &p->protocol, &offset);
-	if (reason != EXIT_COUNT)
+	if (reason != GO_ON)
 		return reason;
 	return is_balanced(p->protocol) ? read_fields(p, end, offset, frame) : EXIT_NOT_TRANSPORT;
 }

@@ -15,7 +15,7 @@
 #define WITHOUT_TIMEOUT (~0ULL << 32)
 
 /* Whom a template is for. */
-struct patron {
+struct persist_key {
 	__u64 client[2]; /* masked */
 	__u64 key;	 /* a template's, without the timeout */
 };
@@ -26,97 +26,98 @@ static __always_inline __u64 leading(__u32 bits)
 	return bits >= 64 ? ~0ULL : bits ? bpf_cpu_to_be64(~0ULL << (64 - bits)) : 0;
 }
 
-static __always_inline struct patron patron_of(__u64 client, __u64 rest, __u32 bits, __u32 front)
+static __always_inline struct persist_key make_persist_key(__u64 client, __u64 rest, __u32 bits, __u32 front)
 {
-	struct patron patron = {
+	struct persist_key persist = {
 		.client = { client & leading(bits), rest & leading(bits > 64 ? bits - 64 : 0) },
 		.key = (__u64)front << 32 | 1ULL << 48,
 	};
 
-	return patron;
+	return persist;
 }
 
-static __always_inline __u64 template_hash(struct patron *patron)
+static __always_inline __u64 template_hash(struct persist_key *persist)
 {
-	return spread(patron->client[1] ^ spread(patron->client[0], 1), patron->key);
+	return spread(persist->client[1] ^ spread(persist->client[0], 1), persist->key);
 }
 
-static __always_inline int is_for(struct template *t, struct patron *patron, __u64 looked_at)
+static __always_inline int is_for(struct template *t, struct persist_key *persist, __u64 looked_at)
 {
-	return (t->key & looked_at) == patron->key && t->client[0] == patron->client[0] &&
-	       t->client[1] == patron->client[1];
+	return (t->key & looked_at) == persist->key && t->client[0] == persist->client[0] &&
+	       t->client[1] == persist->client[1];
 }
 
-static __always_inline struct template *find_template_in(__u32 index, struct patron *patron)
+static __always_inline struct template *find_template_in(__u32 index, struct persist_key *persist)
 {
-	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
+	struct template_bucket *bucket = bpf_map_lookup_elem(&pm_templates, &index);
 
 	if (!bucket)
 		return 0;
 	for (int way = 0; way < WAYS; way++)
-		if (is_for(&bucket->way[way], patron, WITHOUT_TIMEOUT))
+		if (is_for(&bucket->way[way], persist, WITHOUT_TIMEOUT))
 			return &bucket->way[way];
 	return 0;
 }
 
-static __always_inline struct template *find_template(struct patron *patron)
+static __always_inline struct template *find_template(struct persist_key *persist)
 {
-	__u64 hash = template_hash(patron);
-	struct template *found = find_template_in(bucket_of(hash, limits.template_buckets), patron);
+	__u64 hash = template_hash(persist);
+	struct template *found = find_template_in(bucket_of(hash, limits.template_buckets), persist);
 
-	return found ? found : find_template_in(bucket_of(hash >> 32, limits.template_buckets), patron);
+	return found ? found : find_template_in(bucket_of(hash >> 32, limits.template_buckets), persist);
 }
 
 /* The client's, parked or not, that leads to this server. */
-static __always_inline struct template *find_template_to(__u32 index, struct patron *patron, __u32 dest)
+static __always_inline struct template *find_template_to(__u32 index, struct persist_key *persist, __u32 dest)
 {
-	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
+	struct template_bucket *bucket = bpf_map_lookup_elem(&pm_templates, &index);
 
 	if (!bucket)
 		return 0;
 	for (int way = 0; way < WAYS; way++)
-		if (is_for(&bucket->way[way], patron, WITHOUT_TIMEOUT & ~TEMPLATE_PARKED) &&
+		if (is_for(&bucket->way[way], persist, WITHOUT_TIMEOUT & ~TEMPLATE_PARKED) &&
 		    TEMPLATE_DEST_OF(bucket->way[way].word) == dest)
 			return &bucket->way[way];
 	return 0;
 }
 
-static __always_inline struct template *find_holder(struct patron *patron, __u32 dest)
+static __always_inline struct template *find_holder(struct persist_key *persist, __u32 dest)
 {
-	__u64 hash = template_hash(patron);
-	struct template *found = find_template_to(bucket_of(hash, limits.template_buckets), patron, dest);
+	__u64 hash = template_hash(persist);
+	struct template *found = find_template_to(bucket_of(hash, limits.template_buckets), persist, dest);
 
-	return found ? found : find_template_to(bucket_of(hash >> 32, limits.template_buckets), patron, dest);
+	return found ? found : find_template_to(bucket_of(hash >> 32, limits.template_buckets), persist, dest);
 }
 
-static __always_inline struct template *claim_template_in(__u32 index, struct patron *patron, __u64 word, __u32 timeout)
+static __always_inline struct template *claim_template_in(__u32 index, struct persist_key *persist, __u64 word,
+							  __u32 timeout)
 {
-	struct template_bucket *bucket = bpf_map_lookup_elem(&templates, &index);
+	struct template_bucket *bucket = bpf_map_lookup_elem(&pm_templates, &index);
 
 	if (!bucket)
 		return 0;
 	for (int way = 0; way < WAYS; way++)
 		if (!bucket->way[way].word && !__sync_val_compare_and_swap(&bucket->way[way].word, 0, word)) {
-			bucket->way[way].client[0] = patron->client[0];
-			bucket->way[way].client[1] = patron->client[1];
+			bucket->way[way].client[0] = persist->client[0];
+			bucket->way[way].client[1] = persist->client[1];
 			barrier();
-			*(volatile __u64 *)&bucket->way[way].key = patron->key | timeout;
+			*(volatile __u64 *)&bucket->way[way].key = persist->key | timeout;
 			return &bucket->way[way];
 		}
 	return 0;
 }
 
-static __always_inline struct template *add_template(struct patron *patron, __u32 dest, __u32 timeout)
+static __always_inline struct template *add_template(struct persist_key *persist, __u32 dest, __u32 timeout)
 {
 	if (timeout > LONGEST_TIMEOUT)
 		timeout = LONGEST_TIMEOUT;
 
-	__u64 hash = template_hash(patron);
+	__u64 hash = template_hash(persist);
 	__u64 word = (__u64)dest << TEMPLATE_DEST | deadline_in(timeout);
-	struct template *made = claim_template_in(bucket_of(hash, limits.template_buckets), patron, word, timeout);
+	struct template *made = claim_template_in(bucket_of(hash, limits.template_buckets), persist, word, timeout);
 
 	if (!made)
-		made = claim_template_in(bucket_of(hash >> 32, limits.template_buckets), patron, word, timeout);
+		made = claim_template_in(bucket_of(hash >> 32, limits.template_buckets), persist, word, timeout);
 	if (made)
 		count_template(dest, 1);
 	return made;
@@ -138,34 +139,34 @@ static __always_inline void hold_template(struct template *t, __u64 controls)
 }
 
 /* The template's server was deleted: its client gets another one, and the old one is left to its connections. */
-static __always_inline struct template *replace_template(struct template *t, struct patron *patron, __u32 dest,
+static __always_inline struct template *replace_template(struct template *t, struct persist_key *persist, __u32 dest,
 							 __u32 timeout)
 {
 	*(volatile __u64 *)&t->key = t->key | TEMPLATE_PARKED;
-	return add_template(patron, dest, timeout);
+	return add_template(persist, dest, timeout);
 }
 
 /* The template a controlled connection holds, found again by its client and front. */
 static __always_inline struct template *controlling_template(__u64 client, __u64 rest, __u64 connection)
 {
 	__u32 index = WORD_DEST_OF(connection);
-	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
 	struct service *service;
 	struct template *found;
-	struct patron patron;
+	struct persist_key persist;
 
 	if (!dest)
 		return 0;
 	index = dest->service;
-	service = bpf_map_lookup_elem(&services, &index);
+	service = bpf_map_lookup_elem(&pm_services, &index);
 	if (!service)
 		return 0;
-	patron = patron_of(client, rest, service->mask, service->group);
-	found = find_holder(&patron, WORD_DEST_OF(connection));
+	persist = make_persist_key(client, rest, service->mask, service->group);
+	found = find_holder(&persist, WORD_DEST_OF(connection));
 	if (found)
 		return found;
-	patron = patron_of(client, rest, service->previous_mask, service->group);
-	return find_holder(&patron, WORD_DEST_OF(connection));
+	persist = make_persist_key(client, rest, service->previous_mask, service->group);
+	return find_holder(&persist, WORD_DEST_OF(connection));
 }
 
 /* `client` and `rest` are the halves of its address; IPv4 has no rest. */

@@ -10,8 +10,7 @@
 #include "sched_rr.h"
 
 /* `index` is the service's; `client` and `virtual` are addresses, `port` is the client's. */
-static __always_inline __u32 schedule(struct service *service, __u32 index, __u32 client, __u32 virtual,
-					__u16 port)
+static __always_inline __u32 schedule(struct service *service, __u32 index, __u32 client, __u32 virtual, __u16 port)
 {
 	__u64 list = *(volatile __u64 *)&service->list;
 

@@ -19,18 +19,18 @@
 struct hashed {
 	struct list list;
 	__u32 number; /* an address, and with sh-port or mh-port the client's port, in host order */
-	__u32 start; /* the slot it comes to at first */
+	__u32 start;  /* the slot it comes to at first */
 	__u32 dest;
 };
 
 #define ROTATE(x, bits) ((x) << (bits) | (x) >> (64 - (bits)))
 
-#define SIP_ROUND(v0, v1, v2, v3)                                                                                 \
-	do {                                                                                                      \
-		v0 += v1, v1 = ROTATE(v1, 13), v1 ^= v0, v0 = ROTATE(v0, 32);                                     \
-		v2 += v3, v3 = ROTATE(v3, 16), v3 ^= v2;                                                          \
-		v0 += v3, v3 = ROTATE(v3, 21), v3 ^= v0;                                                          \
-		v2 += v1, v1 = ROTATE(v1, 17), v1 ^= v2, v2 = ROTATE(v2, 32);                                     \
+#define SIP_ROUND(v0, v1, v2, v3)                                                                                      \
+	do {                                                                                                           \
+		v0 += v1, v1 = ROTATE(v1, 13), v1 ^= v0, v0 = ROTATE(v0, 32);                                          \
+		v2 += v3, v3 = ROTATE(v3, 16), v3 ^= v2;                                                               \
+		v0 += v3, v3 = ROTATE(v3, 21), v3 ^= v0;                                                               \
+		v2 += v1, v1 = ROTATE(v1, 17), v1 ^= v2, v2 = ROTATE(v2, 32);                                          \
 	} while (0)
 
 /* SipHash-1-3 of one 32-bit number: hsiphash() of a 64-bit kernel (lib/siphash.c). */
@@ -61,7 +61,7 @@ static __always_inline __u32 slot_of(struct hashed *hashed, __u32 offset)
 static __always_inline int try_slot(struct hashed *hashed, __u32 slot)
 {
 	__u32 index = hashed->list.first + hashed->list.count + slot / 4, place, dest = NOBODY;
-	__u64 *places = bpf_map_lookup_elem(&members, &index);
+	__u64 *places = bpf_map_lookup_elem(&pm_members, &index);
 
 	if (!places)
 		return 0;

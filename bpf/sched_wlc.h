@@ -26,7 +26,7 @@ struct scan {
 	__u64 cost;
 };
 
-static __always_inline void price(struct scan *scan)
+static __always_inline void set_costs(struct scan *scan)
 {
 	switch (scan->list.scheduler) {
 	case SCHEDULER_LC:
@@ -47,16 +47,16 @@ static __always_inline void price(struct scan *scan)
 }
 
 /* Returns 1 when nobody after it can be cheaper. */
-static __always_inline int consider(__u32 place, struct scan *scan)
+static __always_inline int compare_cost(__u32 place, struct scan *scan)
 {
 	__u32 index = scan->list.first + place, divisor;
-	struct member *member = bpf_map_lookup_elem(&members, &index);
+	struct member *member = bpf_map_lookup_elem(&pm_members, &index);
 	__u64 held, cost;
 	struct load *load;
 
 	if (!member || !member->weight)
 		return 0;
-	load = bpf_map_lookup_elem(&loads, &member->dest);
+	load = bpf_map_lookup_elem(&pm_loads, &member->dest);
 	if (!load || load->overloaded)
 		return 0;
 	held = *(volatile __u64 *)&load->held;
@@ -78,10 +78,10 @@ static __always_inline int consider(__u32 place, struct scan *scan)
 
 static int try_scan(__u32 step, struct scan *scan)
 {
-	return consider(scan->start + step, scan);
+	return compare_cost(scan->start + step, scan);
 }
 
-struct contest {
+struct block_scan {
 	struct scan scan; /* of the blocks' best */
 	__u64 word;	  /* service.list */
 	__u32 blocks;	  /* the first of them */
@@ -89,10 +89,10 @@ struct contest {
 };
 
 /* Find the best of a block anew; returns what the block is to remember. A function of its own, verified once. */
-__noinline __u64 look_through(__u64 word, __u32 index, __u32 number, __u32 shift)
+__noinline __u64 scan_block(__u64 word, __u32 index, __u32 number, __u32 shift)
 {
 	struct scan scan = { .dest = NOBODY + opaque_zero() };
-	struct block *block = bpf_map_lookup_elem(&blocks, &index);
+	struct block *block = bpf_map_lookup_elem(&pm_blocks, &index);
 	__u32 servers = 1 << (shift & 15);
 	__u64 changes;
 
@@ -100,7 +100,7 @@ __noinline __u64 look_through(__u64 word, __u32 index, __u32 number, __u32 shift
 		return BLOCK_NOBODY;
 	changes = __sync_fetch_and_add(&block->changes, 0); /* before the loads are read, on every machine */
 	open_list(&scan.list, word);
-	price(&scan);
+	set_costs(&scan);
 	scan.start = number << (shift & 15);
 	if (scan.start + servers > scan.list.count)
 		servers = scan.list.count - scan.start;
@@ -108,46 +108,46 @@ __noinline __u64 look_through(__u64 word, __u32 index, __u32 number, __u32 shift
 	return (scan.dest == NOBODY ? BLOCK_NOBODY : scan.place) | changes << 32;
 }
 
-static int try_block(__u32 number, struct contest *contest)
+static int try_block(__u32 number, struct block_scan *block_scan)
 {
-	__u32 index = contest->blocks + number, place;
-	struct block *block = bpf_map_lookup_elem(&blocks, &index);
+	__u32 index = block_scan->blocks + number, place;
+	struct block *block = bpf_map_lookup_elem(&pm_blocks, &index);
 	__u64 best;
 
 	if (!block)
 		return 0;
 	best = *(volatile __u64 *)&block->best;
 	if (best >> 32 != *(volatile __u32 *)&block->changes) {
-		best = look_through(contest->word, index, number, contest->shift);
+		best = scan_block(block_scan->word, index, number, block_scan->shift);
 		/* If another CPU was faster this is as old as its count says, and looked through again. */
 		*(volatile __u64 *)&block->best = best;
 	}
 	place = best & BLOCK_NOBODY;
 	if (place == BLOCK_NOBODY)
 		return 0;
-	return consider(place, &contest->scan);
+	return compare_cost(place, &block_scan->scan);
 }
 
 /* {server, place << 32}. A function of its own for the verifier's sake. */
 __noinline __u64 find_cheapest(struct service *service)
 {
-	struct contest contest = {};
-	struct scan *scan = &contest.scan;
+	struct block_scan block_scan = {};
+	struct scan *scan = &block_scan.scan;
 	__u64 head;
 
 	if (!service)
 		return NOBODY;
-	contest.word = *(volatile __u64 *)&service->list;
-	open_list(&scan->list, contest.word);
+	block_scan.word = *(volatile __u64 *)&service->list;
+	open_list(&scan->list, block_scan.word);
 	scan->dest = NOBODY + opaque_zero();
-	price(scan);
+	set_costs(scan);
 	head = list_head(&scan->list, 1);
-	contest.blocks = BLOCKS_FIRST(head);
-	contest.shift = BLOCKS_SHIFT(head);
-	if (!contest.blocks)
+	block_scan.blocks = BLOCKS_FIRST(head);
+	block_scan.shift = BLOCKS_SHIFT(head);
+	if (!block_scan.blocks)
 		bpf_loop(scan->list.count, try_scan, scan, 0);
 	else
-		bpf_loop(((scan->list.count - 1) >> (contest.shift & 15)) + 1, try_block, &contest, 0);
+		bpf_loop(((scan->list.count - 1) >> (block_scan.shift & 15)) + 1, try_block, &block_scan, 0);
 	return scan->dest | (__u64)scan->place << 32;
 }
 

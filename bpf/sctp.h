@@ -9,7 +9,7 @@
 #define SYN 2
 #define RST 4
 #define ACK 16
-#define FLAGS_SEEN 31 /* FIN SYN RST PSH ACK */
+#define FLAGS_SEEN 31	/* FIN SYN RST PSH ACK */
 #define FLAGS_MEANT 127 /* these, and what stands for other protocols' packets (below) */
 
 /*

@@ -28,7 +28,7 @@ static __always_inline void open_list(struct list *list, __u64 word)
 static __always_inline __u64 list_head(struct list *list, __u32 which)
 {
 	__u32 index = list->first - LIST_HEAD + which;
-	__u64 *head = bpf_map_lookup_elem(&members, &index);
+	__u64 *head = bpf_map_lookup_elem(&pm_members, &index);
 
 	return head ? *head : 0;
 }
@@ -37,13 +37,13 @@ static __always_inline __u64 list_head(struct list *list, __u32 which)
 static __always_inline __u32 weight_at(struct list *list, __u32 place, __u32 *dest)
 {
 	__u32 index = list->first + place;
-	struct member *member = bpf_map_lookup_elem(&members, &index);
+	struct member *member = bpf_map_lookup_elem(&pm_members, &index);
 	struct load *load;
 
 	if (!member || !member->weight)
 		return 0;
 	*dest = member->dest;
-	load = bpf_map_lookup_elem(&loads, dest);
+	load = bpf_map_lookup_elem(&pm_loads, dest);
 	return load && !load->overloaded ? member->weight : 0;
 }
 

@@ -28,7 +28,7 @@ static __always_inline __u32 front_hash(__u64 key)
 static __always_inline __u64 find_in_front_bucket(__u32 hash, __u64 key)
 {
 	__u32 index = hash & limits.front_mask;
-	struct front_bucket *bucket = bpf_map_lookup_elem(&fronts, &index);
+	struct front_bucket *bucket = bpf_map_lookup_elem(&pm_fronts, &index);
 
 	if (!bucket)
 		return FRONT_NONE;
@@ -82,7 +82,7 @@ static __always_inline __u64 find_front(__u32 address, __u16 port, __u8 protocol
 static __always_inline __u64 find_in_front6_bucket(__u32 hash, __u64 address, __u64 rest, __u64 key)
 {
 	__u32 index = hash & limits.front6_mask;
-	struct front6_bucket *bucket = bpf_map_lookup_elem(&fronts6, &index);
+	struct front6_bucket *bucket = bpf_map_lookup_elem(&pm_fronts6, &index);
 
 	if (!bucket)
 		return FRONT_NONE;

@@ -12,8 +12,8 @@
 #include "fragments.h"
 #include "fwmark.h"
 
-static __always_inline enum exit_reason read_unusual(void *data, void *end, __u32 length, __u32 ingress,
-						     struct flow *flow, __u32 *dest)
+static __always_inline enum exit_reason read_slow(void *data, void *end, __u32 length, __u32 ingress, struct flow *flow,
+						  __u32 *dest)
 {
 	struct iphdr *ip = data + sizeof(struct ethhdr);
 	struct packet packet = {};
@@ -38,7 +38,7 @@ static __always_inline enum exit_reason read_unusual(void *data, void *end, __u3
 		.flags = packet.flags,
 		.is_error = kind == ERROR,
 	};
-	return reason == EXIT_COUNT && !addressed_to_us(data, ingress) ? EXIT_OTHER_HOST : reason;
+	return reason == GO_ON && !addressed_to_us(data, ingress) ? EXIT_OTHER_HOST : reason;
 }
 
 __noinline int find_service(struct flow *flow)
@@ -52,7 +52,7 @@ __noinline int find_service(struct flow *flow)
 		return EXIT_NO_SERVICE;
 	flow->front = FRONT_NUMBER(front);
 	flow->service = FRONT_SERVICE(front);
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
 /* The server of a flow's connection, if there is one. */
@@ -77,29 +77,28 @@ __noinline __u32 find_flow(struct flow *flow)
 }
 
 /*
- * Returns EXIT_COUNT when *dest is the server of what was read. A later fragment has one already, and what is read of
+ * Returns GO_ON when *dest is the server of what was read. A later fragment has one already, and what is read of
  * IPv6 has its service. `mark` is 0 or one that a service has.
  */
-static __always_inline enum exit_reason serve_unusual(struct flow *flow, enum exit_reason reason, __u32 mark,
-						      __u32 *dest)
+static __always_inline enum exit_reason serve_slow(struct flow *flow, enum exit_reason reason, __u32 mark, __u32 *dest)
 {
-	if (reason == EXIT_COUNT && *dest == NOBODY) {
+	if (reason == GO_ON && *dest == NOBODY) {
 		if (!flow->wide)
 			reason = find_service(flow);
 		if (mark)
 			reason = find_marked_service(flow, mark);
-		if (reason == EXIT_COUNT)
+		if (reason == GO_ON)
 			*dest = find_flow(flow);
 	}
-	return reason == EXIT_COUNT && *dest == NOBODY ? start_flow(flow, dest) : reason;
+	return reason == GO_ON && *dest == NOBODY ? start_flow(flow, dest) : reason;
 }
 
-static __always_inline enum verdict finish_unusual(void *data, void *end, __u32 ingress, __u32 joined,
-						   enum exit_reason reason, __u32 dest, __u32 *out)
+static __always_inline enum action finish_slow(void *data, void *end, __u32 ingress, __u32 joined,
+					       enum exit_reason reason, __u32 dest, __u32 *out)
 {
 	struct iphdr *ip = data + sizeof(struct ethhdr);
 	struct packet packet = { .ethernet = data, .ip = ip, .ingress = ingress, .joined = joined };
-	enum verdict verdict;
+	enum action action;
 	enum kind kind;
 
 	if ((void *)(ip + 1) > end)
@@ -107,15 +106,15 @@ static __always_inline enum verdict finish_unusual(void *data, void *end, __u32 
 	packet.length = bpf_ntohs(ip->tot_len);
 	packet.transport_header = ip->protocol == IPPROTO_TCP ? TCP_HEADER : 0;
 	kind = kind_of(ip);
-	if (kind == FIRST_FRAGMENT && (reason == EXIT_COUNT || reason == EXIT_NO_DESTINATION))
+	if (kind == FIRST_FRAGMENT && (reason == GO_ON || reason == EXIT_NO_DESTINATION))
 		remember_fragments(name_fragments(ip), dest);
-	if (reason == EXIT_COUNT)
+	if (reason == GO_ON)
 		reason = forward(&packet, dest, out);
-	if (reason == EXIT_COUNT)
+	if (reason == GO_ON)
 		return SEND;
-	verdict = leave(reason, out);
+	action = exit_action(reason, out);
 	/* No error about an error, and none without ports. */
-	return verdict == ANSWER && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : verdict;
+	return action == REPLY && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : action;
 }
 
 #endif

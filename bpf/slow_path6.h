@@ -31,18 +31,20 @@ static __always_inline enum exit_reason parse_first_fragment6(struct packet6 *p,
 		return EXIT_MALFORMED;
 	p->ip = ip;
 	p->protocol = fragment->next;
-	return is_balanced(p->protocol) ? read_fields(p, end, sizeof(*ip) + sizeof(*fragment), frame) : EXIT_NOT_TRANSPORT;
+	return is_balanced(p->protocol) ? read_fields(p, end, sizeof(*ip) + sizeof(*fragment), frame)
+					: EXIT_NOT_TRANSPORT;
 }
 
 /* The quoted packet, of which there are `length` bytes, read as if the client had sent it. */
-static __always_inline enum exit_reason parse_quoted6(struct packet6 *p, struct ipv6hdr *quoted, __u32 length, void *end)
+static __always_inline enum exit_reason parse_quoted6(struct packet6 *p, struct ipv6hdr *quoted, __u32 length,
+						      void *end)
 {
 	__u32 offset = sizeof(*quoted);
 	struct udphdr *ports;
 
 	p->protocol = quoted->nexthdr;
 	if (quoted->version != 6 ||
-	    skip_extensions(quoted, end, bpf_htons(FRAGMENT6_OFFSET), &p->protocol, &offset) != EXIT_COUNT)
+	    skip_extensions(quoted, end, bpf_htons(FRAGMENT6_OFFSET), &p->protocol, &offset) != GO_ON)
 		return EXIT_NOT_TRANSPORT;
 	ports = (void *)quoted + offset;
 	if (!is_balanced(p->protocol) || (void *)&ports->len > end || length < offset + 4)
@@ -53,7 +55,7 @@ static __always_inline enum exit_reason parse_quoted6(struct packet6 *p, struct 
 	}
 	p->client_port = ports->dest;
 	p->virtual_port = ports->source;
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
 /* Returns as parse6(); EXIT_NOT_TRANSPORT: nothing that is relayed. */
@@ -74,8 +76,8 @@ static __always_inline enum exit_reason parse_error6(struct packet6 *p, struct i
 /* Which connection it is about. Where it may be a mark's there need be no front. */
 static __always_inline enum exit_reason describe_flow6(struct packet6 *p, struct flow *flow, int is_error, int marked)
 {
-	__u64 sum = front6_sum(p->virtual[0], p->virtual[1], front6_key(p)), hash = connection6_hash(p, sum);
-	__u64 front = find_front6_elsewhere(p->virtual[0], p->virtual[1], front6_key(p));
+	__u64 sum = front6_sum(p->virtual[0], p -> virtual[1], front6_key(p)), hash = connection6_hash(p, sum);
+	__u64 front = find_front6_elsewhere(p->virtual[0], p -> virtual[1], front6_key(p));
 
 	if (front == FRONT_NONE && !marked)
 		return EXIT_NO_SERVICE;
@@ -93,12 +95,12 @@ static __always_inline enum exit_reason describe_flow6(struct packet6 *p, struct
 		.wide = 1,
 		.is_error = is_error,
 	};
-	return EXIT_COUNT;
+	return GO_ON;
 }
 
 /* With `marked` whole packets, too. */
-static __always_inline enum exit_reason read_unusual6(void *data, void *end, __u32 length, __u32 ingress, int marked,
-						      struct flow *flow, __u32 *dest)
+static __always_inline enum exit_reason read_slow6(void *data, void *end, __u32 length, __u32 ingress, int marked,
+						   struct flow *flow, __u32 *dest)
 {
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
 	struct packet6 packet = { .ethernet = data };
@@ -118,18 +120,18 @@ static __always_inline enum exit_reason read_unusual6(void *data, void *end, __u
 		reason = parse6(&packet, data, end, length);
 	else
 		reason = parse_first_fragment6(&packet, ip, end, length);
-	if (reason == EXIT_COUNT && kind != LATER_FRAGMENT)
+	if (reason == GO_ON && kind != LATER_FRAGMENT)
 		reason = describe_flow6(&packet, flow, kind == ERROR, marked);
-	return reason == EXIT_COUNT && !addressed_to_us(data, ingress) ? EXIT_OTHER_HOST : reason;
+	return reason == GO_ON && !addressed_to_us(data, ingress) ? EXIT_OTHER_HOST : reason;
 }
 
-static __always_inline enum verdict finish_unusual6(void *data, void *end, __u32 ingress, __u32 joined,
-						    enum exit_reason reason, __u32 dest, __u32 *out)
+static __always_inline enum action finish_slow6(void *data, void *end, __u32 ingress, __u32 joined,
+						enum exit_reason reason, __u32 dest, __u32 *out)
 {
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
 	struct fragment_header *fragment = (void *)(ip + 1);
 	struct packet6 packet = { .ethernet = data, .ip = ip };
-	enum verdict verdict;
+	enum action action;
 	enum kind kind;
 
 	if ((void *)(ip + 1) > end)
@@ -137,16 +139,16 @@ static __always_inline enum verdict finish_unusual6(void *data, void *end, __u32
 	packet.length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
 	packet.headers = sizeof(*ip) + TCP_HEADER;
 	kind = kind6_of(ip, end);
-	if (kind == FIRST_FRAGMENT && (reason == EXIT_COUNT || reason == EXIT_NO_DESTINATION) &&
+	if (kind == FIRST_FRAGMENT && (reason == GO_ON || reason == EXIT_NO_DESTINATION) &&
 	    (void *)(fragment + 1) <= end)
 		remember_fragments(name_fragments6(ip, fragment->identification), dest);
-	if (reason == EXIT_COUNT)
+	if (reason == GO_ON)
 		reason = forward6(&packet, dest, ingress, joined, out);
-	if (reason == EXIT_COUNT)
+	if (reason == GO_ON)
 		return SEND;
-	verdict = leave6(reason, out);
+	action = exit_action6(reason, out);
 	/* No error about an error, and none without ports. */
-	return verdict == ANSWER6 && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : verdict;
+	return action == REPLY6 && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : action;
 }
 
 #endif

@@ -29,6 +29,8 @@ enum event {
 #define TRANSITIONS (STATE_COUNT * EVENTS) /* of a table */
 #define SECURE TRANSITIONS
 
+/* clang-format off */
+
 #define AT(table, state, event) [table + STATE_##state * EVENTS + event]
 
 #define TCP(table, event, no, sr, es, fw, tw, cl, sa)                                                             \
@@ -101,6 +103,8 @@ const volatile __u8 events[FLAGS_MEANT + 1] = {
 	[FLAGS_SCTP_ERROR] = EVENT_SCTP_ERROR,
 	[FLAGS_SCTP_ABORT] = EVENT_SCTP_ABORT,
 };
+
+/* clang-format on */
 
 /* Is a defence of this mode up (ip_vs_ctl.c: update_defense_level)? IPVS looks at free memory instead. */
 static __always_inline int is_defending(__u32 mode)

@@ -9,7 +9,7 @@
 
 static __always_inline void count_packet(__u32 dest, __u32 length)
 {
-	struct traffic *counters = bpf_map_lookup_elem(&traffic, &dest);
+	struct traffic *counters = bpf_map_lookup_elem(&pm_traffic, &dest);
 
 	if (counters) {
 		counters->packets += 1;
@@ -26,66 +26,63 @@ static __always_inline void decrement_ttl(struct iphdr *ip)
 	ip->ttl--;
 }
 
-/* Not a way out that is counted: the packet leaves in a tunnel (xmit_tunnel.h). */
-#define EXIT_TUNNEL ((enum exit_reason)(EXIT_COUNT + 1))
-
 /* What came in by an interface can leave by it, as far as the interface is concerned. */
-static __always_inline __u32 largest_allowed(struct dest *dest, __u64 way, __u32 ingress)
+static __always_inline __u32 largest_allowed(struct dest *dest, __u64 egress, __u32 ingress)
 {
-	return DEST_INTERFACE(way) == ingress ? dest->route_mtu : dest->mtu;
+	return DEST_INTERFACE(egress) == ingress ? dest->route_mtu : dest->mtu;
 }
 
-/* Why a packet does not leave after all; EXIT_COUNT: it does. */
-static __always_inline enum exit_reason hindrance(struct dest *dest, __u32 dest_index, __u64 way, __u32 largest,
-						  __u8 ttl, __u32 ingress, __u32 *out)
+/* Why a packet does not leave after all; GO_ON: it does. */
+static __always_inline enum exit_reason check_egress(struct dest *dest, __u32 dest_index, __u64 egress, __u32 largest,
+						     __u8 ttl, __u32 ingress, __u32 *out)
 {
-	__u32 allowed = largest_allowed(dest, way, ingress);
+	__u32 allowed = largest_allowed(dest, egress, ingress);
 
-	if (!(way & DEST_AVAILABLE))
-		return way & DEST_RESETS ? EXIT_CONNECTION_RESET : EXIT_SERVER_REMOVED;
-	if (way & DEST_LOCAL)
+	if (!(egress & DEST_AVAILABLE))
+		return egress & DEST_RESETS ? EXIT_CONNECTION_RESET : EXIT_SERVER_REMOVED;
+	if (egress & DEST_LOCAL)
 		return EXIT_LOCAL;
 	if (ttl <= 1)
 		return EXIT_TTL_EXCEEDED;
-	if (!(way & (DEST_RESOLVED | DEST_TUNNEL)))
+	if (!(egress & (DEST_RESOLVED | DEST_TUNNEL)))
 		return EXIT_NO_NEIGHBOUR;
 	if (largest > allowed) {
 		*out = allowed;
 		return EXIT_TOO_BIG;
 	}
 	*out = dest_index;
-	return way & DEST_TUNNEL ? EXIT_TUNNEL : EXIT_COUNT;
+	return egress & DEST_TUNNEL ? GO_ON_TUNNEL : GO_ON;
 }
 
 #define DEST_USABLE (DEST_AVAILABLE | DEST_RESOLVED)
 
 /*
- * The new frame header. Returns EXIT_COUNT when the packet may leave by interface *out; with EXIT_TOO_BIG, *out is the
- * MTU, with EXIT_TUNNEL it is the server. `largest` is the packet's length, or that of the segments that offload has made one packet of.
+ * The new frame header. Returns GO_ON when the packet may leave by interface *out; with EXIT_TOO_BIG, *out is the
+ * MTU, with GO_ON_TUNNEL it is the server. `largest` is the packet's length, or that of the segments that offload has made one packet of.
  */
 static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, __u32 dest_index, __u32 length,
 						      __u32 largest, __u8 ttl, __u32 ingress, __u32 *out)
 {
-	struct dest *dest = bpf_map_lookup_elem(&dests, &dest_index);
-	enum exit_reason reason = EXIT_COUNT;
-	__u64 way;
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &dest_index);
+	enum exit_reason reason = GO_ON;
+	__u64 egress;
 
 	if (!dest)
 		return EXIT_SERVER_REMOVED;
-	way = *(volatile __u64 *)&dest->way;
-	if ((way & DEST_USABLE) != DEST_USABLE || ttl <= 1 || largest > dest->mtu) {
-		reason = hindrance(dest, dest_index, way, largest, ttl, ingress, out);
+	egress = *(volatile __u64 *)&dest->egress;
+	if ((egress & DEST_USABLE) != DEST_USABLE || ttl <= 1 || largest > dest->mtu) {
+		reason = check_egress(dest, dest_index, egress, largest, ttl, ingress, out);
 		if (reason == EXIT_SERVER_REMOVED || reason == EXIT_CONNECTION_RESET)
 			return reason;
 	}
 	/* As IPVS, before it looks whether the packet can leave. */
 	count_packet(dest_index, length);
-	if (reason != EXIT_COUNT)
+	if (reason != GO_ON)
 		return reason;
 	*(__u64 *)ethernet = *(volatile __u64 *)&dest->frame;
-	*(__u32 *)((void *)ethernet + 8) = way;
-	*out = DEST_INTERFACE(way);
-	return EXIT_COUNT;
+	*(__u32 *)((void *)ethernet + 8) = egress;
+	*out = DEST_INTERFACE(egress);
+	return GO_ON;
 }
 
 /* As it will be on the wire. */
@@ -102,25 +99,23 @@ static __always_inline enum exit_reason forward(struct packet *p, __u32 dest, __
 	enum exit_reason reason =
 		address_frame(p->ethernet, dest, p->length, largest_length(p), p->ip->ttl, ingress_of(p), out);
 
-	if (LIKELY(reason == EXIT_COUNT)) {
+	if (LIKELY(reason == GO_ON)) {
 		decrement_ttl(p->ip);
-		return EXIT_COUNT;
+		return GO_ON;
 	}
 	if (reason == EXIT_TOO_BIG)
 		decrement_ttl(p->ip);
 	return reason;
 }
 
-static __always_inline enum exit_reason forward6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 joined,
-						 __u32 *out)
+static __always_inline enum exit_reason forward6(struct packet6 *p, __u32 dest, __u32 ingress, __u32 joined, __u32 *out)
 {
 	__u32 largest = joined ? joined + p->headers : p->length;
-	enum exit_reason reason =
-		address_frame(p->ethernet, dest, p->length, largest, p->ip->hop_limit, ingress, out);
+	enum exit_reason reason = address_frame(p->ethernet, dest, p->length, largest, p->ip->hop_limit, ingress, out);
 
-	if (LIKELY(reason == EXIT_COUNT)) {
+	if (LIKELY(reason == GO_ON)) {
 		p->ip->hop_limit--;
-		return EXIT_COUNT;
+		return GO_ON;
 	}
 	if (reason == EXIT_TOO_BIG)
 		p->ip->hop_limit--;

@@ -12,7 +12,7 @@
 
 #define GRE_CHECKSUM 0x8000
 #define ECN_BITS 3
-#define ECN_CAPABLE 2	     /* ECT(0) */
+#define ECN_CAPABLE 2	      /* ECT(0) */
 #define FIRST_FLOW_PORT 32768 /* net.ipv4.ip_local_port_range, from which udp_flow_src_port() takes its ports */
 #define FLOW_PORTS (60999 - FIRST_FLOW_PORT)
 #define DONT_FRAGMENT 0x4000
@@ -77,7 +77,7 @@ static __always_inline __u32 flow_of(__u32 addresses, __u8 protocol, void *ports
 	__u64 flow = addresses;
 
 	if (is_balanced(protocol) && ports + 4 <= end)
-		flow |= (__u64)*(__u32 *)ports << 32;
+		flow |= (__u64) * (__u32 *)ports << 32;
 	return flow * FRONT_HASH >> 32;
 }
 
@@ -228,7 +228,7 @@ static __always_inline int write_outer(void *data, void *end, struct dest *dest,
 	if ((void *)(ethernet + 1) > end)
 		return -1;
 	*(__u64 *)ethernet = *(volatile __u64 *)&dest->frame;
-	*(__u32 *)((void *)ethernet + 8) = *(volatile __u64 *)&dest->way;
+	*(__u32 *)((void *)ethernet + 8) = *(volatile __u64 *)&dest->egress;
 	if (remote->family == 6) {
 		ethernet->h_proto = bpf_htons(ETH_P_IPV6);
 		return write_outer6((void *)(ethernet + 1), end, remote, inner);
@@ -238,7 +238,7 @@ static __always_inline int write_outer(void *data, void *end, struct dest *dest,
 }
 
 /* Counts and drops what cannot be put into its tunnel. */
-static __always_inline int untunnelled(void)
+static __always_inline int not_tunnelled(void)
 {
 	count_exit(EXIT_NOT_TUNNELLED);
 	return 0;
@@ -249,8 +249,8 @@ static __always_inline int leave_in_tunnel(void *data, void *end, struct dest *d
 					   struct inner *inner)
 {
 	if (write_outer(data, end, dest, remote, inner))
-		return untunnelled();
-	return DEST_INTERFACE(*(volatile __u64 *)&dest->way);
+		return not_tunnelled();
+	return DEST_INTERFACE(*(volatile __u64 *)&dest->egress);
 }
 
 static __always_inline int wants_sum(struct remote *remote)
@@ -262,16 +262,16 @@ static __always_inline int wants_sum(struct remote *remote)
 __noinline int tunnel_xdp(struct xdp_md *context, __u32 index)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
-	struct remote *remote = bpf_map_lookup_elem(&remotes, &index);
-	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+	struct remote *remote = bpf_map_lookup_elem(&pm_remotes, &index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
 	struct inner inner = {};
 
 	if (!remote || !dest || read_inner(data, end, &inner))
-		return untunnelled();
+		return not_tunnelled();
 	if (wants_sum(remote) && !(inner.sum = sum_packet_xdp(context, inner.length)))
-		return untunnelled();
+		return not_tunnelled();
 	if (bpf_xdp_adjust_head(context, -(int)outer_room(remote)))
-		return untunnelled();
+		return not_tunnelled();
 	return leave_in_tunnel((void *)(long)context->data, (void *)(long)context->data_end, dest, remote, &inner);
 }
 
@@ -289,21 +289,21 @@ static __always_inline __u64 room_flags(struct remote *remote)
 __noinline int tunnel_tc(struct __sk_buff *context, __u32 index)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
-	struct remote *remote = bpf_map_lookup_elem(&remotes, &index);
-	struct dest *dest = bpf_map_lookup_elem(&dests, &index);
+	struct remote *remote = bpf_map_lookup_elem(&pm_remotes, &index);
+	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
 	struct inner inner = {};
 
 	if (!remote || !dest || read_inner(data, end, &inner))
-		return untunnelled();
+		return not_tunnelled();
 	if (wants_sum(remote)) {
 		/* Segments that offload has joined have a sum each: UDP can do without. */
 		if (!context->gso_size)
 			inner.sum = sum_packet_tc(context, inner.length);
 		if (!inner.sum && !(context->gso_size && is_gue(remote)))
-			return untunnelled();
+			return not_tunnelled();
 	}
 	if (bpf_skb_adjust_room(context, outer_room(remote), BPF_ADJ_ROOM_MAC, room_flags(remote)))
-		return untunnelled();
+		return not_tunnelled();
 	return leave_in_tunnel((void *)(long)context->data, (void *)(long)context->data_end, dest, remote, &inner);
 }
 

@@ -13,7 +13,7 @@ from pointsman.dataplane.xdp.tables import Sizes
 
 HASHES = 1, 9, 25
 PER_CPU_ARRAY = 6
-TIMERS = "alarms"
+TIMERS = "pm_alarms"
 """An array that cannot be mapped; nothing starts its timers where no clock runs."""
 
 _last: dict[Sizes, XdpDataPlane] = {}

@@ -188,7 +188,7 @@ class Interpreter:
             high: int = struct.unpack_from("<I", self._code, place * 8 + 12)[0]
             return (low & 0xFFFFFFFF) | high << 32
         symbol, section, value = named
-        holder = self._elf.sections[section].name
+        holder = self._elf.sections[section].name.removeprefix(".data.")
         return self._place(symbol) if holder == ".maps" else self._place(holder) + value + low
 
     def _look_up(self, name: str, index: int) -> int:

@@ -7,7 +7,7 @@ from tests.bpf.harness import SMALL
 
 from pointsman.dataplane.xdp import btf, layout, syscalls
 from pointsman.dataplane.xdp.plane import XdpDataPlane
-from pointsman.dataplane.xdp.tables import CONTROL, HOSTS_DATA
+from pointsman.dataplane.xdp.tables import CONTROL, LOCAL_MACS_MAP
 
 
 @pytest.mark.root
@@ -16,12 +16,14 @@ def test_the_object_tells_of_its_maps_as_the_kernel_does() -> None:
     plane = XdpDataPlane.for_tests(SMALL)
     descriptors = plane.tables.descriptors
     made = {
-        name: syscalls.map_info(fd) for name, fd in descriptors.items() if name not in (CONTROL, HOSTS_DATA)
+        name: syscalls.map_info(fd)
+        for name, fd in descriptors.items()
+        if name not in (CONTROL, LOCAL_MACS_MAP)
     }
     assert {name: (shape["type"], shape["key"], shape["value"]) for name, shape in told.items()} == {
         name: (info.kind, info.key_size, info.value_size) for name, info in made.items()
     }
-    assert syscalls.map_info(descriptors[HOSTS_DATA]).value_size == 8 * layout.HOSTS
+    assert syscalls.map_info(descriptors[LOCAL_MACS_MAP]).value_size == 8 * layout.LOCAL_MACS
     plane.close(keep_forwarding=False)
 
 
@@ -30,10 +32,10 @@ def test_other_maps_are_another_abi(change: str, monkeypatch: pytest.MonkeyPatch
     types = btf.read_object(layout.OBJECT)
     before, maps = layout.check(types), types.maps()
     if change == "more":
-        maps["queue"] = maps["ports"]
+        maps["queue"] = maps["pm_tx_devices"]
     elif change == "fewer":
-        del maps["ports"]
+        del maps["pm_tx_devices"]
     else:
-        maps["ports"] = maps["ports"] | {"max_entries": 2048}
+        maps["pm_tx_devices"] = maps["pm_tx_devices"] | {"max_entries": 2048}
     monkeypatch.setattr(types, "maps", lambda: maps)
     assert layout.check(types) != before

@@ -302,7 +302,7 @@ def test_a_map_whose_pin_was_removed_is_made_and_pinned_anew(cluster: Cluster) -
     cluster.start().close(keep_forwarding=True)
     present = next(path for path in cluster.pins.iterdir() if path.name.startswith("abi-"))
     names = {path.name for path in present.iterdir()}
-    for gone in ("ports", "_data_control"):
+    for gone in ("pm_tx_devices", "pm_ctl"):
         (present / gone).unlink()
     plane = cluster.open()
     assert {path.name for path in present.iterdir()} == names

@@ -47,7 +47,7 @@ def test_a_full_table_serves_new_flows_by_hash_and_leaves_old_ones_alone() -> No
         director.setup(RR)
         went = {number: director.server_of(tcp("S", client(number), 1000, 80)) for number in range(1, 201)}
         entries = {str(item.client) for item in director.plane.connections()}
-        ways = director.plane.tables.entries["connections"] * WAYS
+        ways = director.plane.tables.entries["pm_connections"] * WAYS
         assert len(entries) <= ways
         exits = director.exits()
         assert exits == {"table_full": 200 - len(entries)}

@@ -48,7 +48,7 @@ def test_a_flood_from_ten_million_sources_costs_no_established_connection() -> N
             assert director.server_of(tcp("A", client, 1000, 80)) == went[client]
         director.wait(61)
         assert len(list(director.plane.connections())) == ESTABLISHED
-        assert director.plane.tables.entries["connections"] * WAYS == 2 << 14
+        assert director.plane.tables.entries["pm_connections"] * WAYS == 2 << 14
 
 
 def test_persistent_clients_stay_with_their_server_when_both_tables_are_full() -> None:

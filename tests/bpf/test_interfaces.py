@@ -1,4 +1,4 @@
-"""Interfaces that go, come back, change their MAC address, are taken or share a place of `hosts`."""
+"""Interfaces that go, come back, change their MAC address, are taken or share a place of `local_macs`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.bpf.test_attach import until
 from pointsman.dataplane.interface import DataPlaneError, NextHop
 from pointsman.dataplane.xdp import interfaces, pins, syscalls
 from pointsman.dataplane.xdp.attach import Links
-from pointsman.dataplane.xdp.layout import HOSTS
+from pointsman.dataplane.xdp.layout import LOCAL_MACS
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.lab import namespace
@@ -69,7 +69,7 @@ def listed(plane: XdpDataPlane) -> dict[str, int]:
 
 
 def host(plane: XdpDataPlane, name: str) -> bytes:
-    return int(plane.tables.local_macs[interfaces.index_of(name) % HOSTS]).to_bytes(8, "little")[:6]
+    return int(plane.tables.local_macs[interfaces.index_of(name) % LOCAL_MACS]).to_bytes(8, "little")[:6]
 
 
 def occupied(name: str) -> int:
@@ -231,10 +231,10 @@ def test_frames_to_a_virtual_mac_are_for_us_as_long_as_we_are_master(mode: str) 
 
 
 def test_interfaces_that_share_a_place_take_any_unicast_frame() -> None:
-    for name, index in (("a0", 2007), ("b0", 2007 + HOSTS)):
+    for name, index in (("a0", 2007), ("b0", 2007 + LOCAL_MACS)):
         cable(name, f"index {index}")
     plane = XdpDataPlane.open(PINS, ["a0", "b0"], "tc", 1024)
-    assert plane.tables.local_macs[2007 % HOSTS] == 0
+    assert plane.tables.local_macs[2007 % LOCAL_MACS] == 0
     plane.attach(["b0"])
     assert host(plane, "b0") == interfaces.hardware_address("b0")
 

@@ -43,16 +43,16 @@ def way_of(director: Director, frame: bytes) -> Way:
         memory = tables._memory.get(name)
         size = info.entries * info.value_size if memory is None else len(memory)
         known[name] = (bytearray(size) if memory is None else memoryview(memory), info.value_size)
-    known[".rodata.limits"] = (bytearray(limits_of(SMALL.entries())), ctypes.sizeof(layout.Limits))
+    known[".rodata.pm_lim"] = (bytearray(limits_of(SMALL.entries())), ctypes.sizeof(layout.Limits))
     return Interpreter(layout.OBJECT, "xdp", known).run(frame, LOOPBACK)
 
 
 @pytest.mark.parametrize(
     ("first", "later", "table"),
     [
-        (tcp("S", CLIENT, 4000, 80), tcp("A", CLIENT, 4000, 80), "connections"),
-        (udp(CLIENT, 4001, 80), udp(CLIENT, 4001, 80), "connections"),
-        (tcp("S", CLIENT6, 4000, 80), tcp("A", CLIENT6, 4000, 80), "connections6"),
+        (tcp("S", CLIENT, 4000, 80), tcp("A", CLIENT, 4000, 80), "pm_connections"),
+        (udp(CLIENT, 4001, 80), udp(CLIENT, 4001, 80), "pm_connections"),
+        (tcp("S", CLIENT6, 4000, 80), tcp("A", CLIENT6, 4000, 80), "pm_connections6"),
     ],
     ids=["tcp", "udp", "tcp6"],
 )
@@ -65,10 +65,10 @@ def test_an_established_packet_calls_nothing(
     way = way_of(director, later)
     assert (way.verdict, way.packet) == (XDP_TX, forwarded[1]) == forwarded
     kinds = {name: syscalls.map_info(director.plane.tables.descriptors[name]).kind for name in way.asked}
-    assert {kinds.pop("traffic")} == {PERCPU_ARRAY}
+    assert {kinds.pop("pm_traffic")} == {PERCPU_ARRAY}
     assert set(kinds.values()) == {ARRAY}
-    fronts = "fronts6" if table == "connections6" else "fronts"
-    assert way.asked == (fronts, table, "dests", "traffic"), "one look into each"
+    fronts = "pm_fronts6" if table == "pm_connections6" else "pm_fronts"
+    assert way.asked == (fronts, table, "pm_dests", "pm_traffic"), "one look into each"
     assert way.instructions <= MOST_INSTRUCTIONS
 
 

@@ -69,7 +69,7 @@ def watching(vip: Address, port: int, protocol: str = TCP) -> Iterator[DropWatch
     descriptors = [*loaded.programs.values(), *loaded.maps.values()]
     try:
         descriptors.append(syscalls.attach_tracepoint(loaded.programs[_PROGRAM]))
-        yield DropWatcher(loaded.maps["drops"], vip.version)
+        yield DropWatcher(loaded.maps["pm_drops"], vip.version)
     finally:
         for descriptor in reversed(descriptors):
             os.close(descriptor)

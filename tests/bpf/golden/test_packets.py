@@ -137,7 +137,9 @@ def test_left_to_the_stack_as_it_is(director: Director, name: str) -> None:
 def test_a_frame_for_another_host_is_not_touched(director: Director) -> None:
     """Switches flood frames: two directors must not both forward one."""
     tables = director.plane.tables
-    LocalMacs(tables.local_macs, tables.descriptors["virtual_macs"]).write({1: bytes.fromhex("020000000002")})
+    LocalMacs(tables.local_macs, tables.descriptors["pm_virtual_macs"]).write(
+        {1: bytes.fromhex("020000000002")}
+    )
     frame = tcp("S", "10.0.0.1", 1000, 80)
     foreign = bytes.fromhex("020000000099") + frame[6:]
     assert director.send(foreign) == (XDP_PASS, foreign)

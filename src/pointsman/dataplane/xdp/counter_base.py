@@ -17,7 +17,7 @@ class CounterBase:
 
     def _entry(self, index: int) -> memoryview:
         """What every CPU has counted for this entry ever (struct traffic)."""
-        traffic, size = self._tables.descriptors["traffic"], 32 * self._tables.cpus
+        traffic, size = self._tables.descriptors["pm_traffic"], 32 * self._tables.cpus
         return memoryview(syscalls.map_lookup(traffic, index.to_bytes(4, "little"), size))
 
     def _raw(self, index: int) -> tuple[int, int, int]:

@@ -60,25 +60,25 @@ class NextHops:
         dest, remote = self._tables.dests[index], self._tables.remotes[index]
         wanted = tunnel_bits(server)
         if (remote.tunnel, remote.tunnel_port) != wanted:
-            dest.way &= ~(DEST_RESOLVED | DEST_TUNNEL)  # nothing is sent in between
+            dest.egress &= ~(DEST_RESOLVED | DEST_TUNNEL)  # nothing is sent in between
             remote.tunnel, remote.tunnel_port = wanted
             self.write(index, keep_availability=True)
 
     def write(self, index: int, keep_availability: bool = False) -> None:
         """Fill the entry in; without `keep_availability` its server is in force from now on."""
         dest = self._tables.dests[index]
-        available = dest.way & DEST_AVAILABLE if keep_availability else DEST_AVAILABLE
-        available |= dest.way & (DEST_RESETS | DEST_WATCHED)
+        available = dest.egress & DEST_AVAILABLE if keep_availability else DEST_AVAILABLE
+        available |= dest.egress & (DEST_RESETS | DEST_WATCHED)
         hop = self._hops.get(address_at(self._tables.remotes[index]))
         if hop is None:
-            dest.way = dest.way & ~DEST_AVAILABLE | available
+            dest.egress = dest.egress & ~DEST_AVAILABLE | available
         elif hop.local:
-            dest.way = DEST_LOCAL | available
+            dest.egress = DEST_LOCAL | available
         else:
-            dest.way = self._route(index, hop) | available
+            dest.egress = self._route(index, hop) | available
 
     def _route(self, index: int, hop: NextHop) -> int:
-        """Fill in how the server is reached; its `way`, 0 when it is not."""
+        """Fill in how the server is reached; its `egress`, 0 when it is not."""
         dest, remote = self._tables.dests[index], self._tables.remotes[index]
         tunnel = tunnel_of(remote)
         if hop.destination is None or (hop.gateway if tunnel is None else not hop.own_address):

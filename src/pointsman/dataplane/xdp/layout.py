@@ -32,7 +32,7 @@ LONGEST_TIMEOUT = (1 << 21) - 1
 WORD_DYING = (1 << 64) - 1
 TEMPLATE_ASSURED = 1 << 45
 TEMPLATE_PARKED = 1 << 49
-HOSTS = 1024
+LOCAL_MACS = 1024
 LARGEST_PACKET = 65535
 STATES = 16
 
@@ -97,7 +97,7 @@ class Service(ctypes.Structure):
 class Dest(ctypes.Structure):
     _fields_ = (
         ("frame", u64),
-        ("way", u64),
+        ("egress", u64),
         ("upper", u32),
         ("lower", u32),
         ("service", u32),
@@ -113,7 +113,7 @@ class Dest(ctypes.Structure):
         ("route_mtu", u16),
     )
     frame: int
-    way: int
+    egress: int
     upper: int
     lower: int
     service: int
@@ -262,7 +262,7 @@ class Vocabulary:
 
     def __init__(self, types: btf.TypeInformation) -> None:
         exits = types.enumeration("exit_reason")
-        self.exits = [name.removeprefix("EXIT_").lower() for name in exits if name != "EXIT_COUNT"]
+        self.exits = [name.removeprefix("EXIT_").lower() for name in exits if name.startswith("EXIT_")]
         self.schedulers = _lower(types.enumeration("scheduler"), "SCHEDULER_")
         self.states = {
             value: name for name, value in _strip(types.enumeration("connection_state"), "STATE_").items()

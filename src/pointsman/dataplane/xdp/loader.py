@@ -109,9 +109,9 @@ def _items(library: ctypes.CDLL, kind: str, loaded_object: int) -> list[tuple[st
     found: list[tuple[str, int]] = []
     item = following(loaded_object, None)
     while item:
-        # Sections of global data are maps called .data.control or, in short, director.rodata.
+        # Sections of global data are maps called .data.pm_ctl or, in short, director.rodata.
         name, dot, section = name_of(item).decode().partition(".")
-        found.append((dot + section if dot else name, item))
+        found.append(((dot + section).removeprefix(".data.") if dot else name, item))
         item = following(loaded_object, item)
     return found
 
@@ -124,7 +124,7 @@ def _prepare_maps(
     pinned: Mapping[str, int],
 ) -> None:
     for name, item in _items(library, "map", loaded_object):
-        if name == ".rodata.limits":
+        if name == ".rodata.pm_lim":
             length = ctypes.c_size_t()
             place = library.bpf_map__initial_value(item, ctypes.byref(length))
             ctypes.memmove(place, constants, min(len(constants), length.value))

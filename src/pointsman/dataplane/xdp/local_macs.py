@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Iterable, Mapping, Sequence
 
 from pointsman.dataplane.xdp import syscalls
-from pointsman.dataplane.xdp.layout import HOSTS
+from pointsman.dataplane.xdp.layout import LOCAL_MACS
 
 
 class LocalMacs:
@@ -23,7 +23,7 @@ class LocalMacs:
         Interfaces whose indexes share a place take any unicast frame.
         """
         wanted = _words_of(addresses)
-        for place in range(HOSTS):
+        for place in range(LOCAL_MACS):
             if self._words[place] != wanted.get(place, 0):
                 self._words[place] = wanted.get(place, 0)
 
@@ -51,7 +51,7 @@ class LocalMacs:
 def _words_of(addresses: Mapping[int, bytes]) -> dict[int, int]:
     found: dict[int, int] = {}
     for index, mac in addresses.items():
-        place = index % HOSTS
+        place = index % LOCAL_MACS
         found[place] = 0 if place in found else _word(index, mac)
     return found
 

@@ -108,7 +108,7 @@ class MarkedFronts:
         entry = self._tables.services[service]
         if not entry.mark:
             return
-        table, ipv6 = self._tables.descriptors["marks"], bool(entry.flags & SERVICE_IPV6)
+        table, ipv6 = self._tables.descriptors["pm_marks"], bool(entry.flags & SERVICE_IPV6)
         key = (entry.mark | ipv6 << 32).to_bytes(8, "little")
         if not entry.flags & SERVICE_DELETED:
             syscalls.map_update(table, key, bytes(Mark(service, entry.group)))

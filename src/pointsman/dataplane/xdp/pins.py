@@ -75,7 +75,7 @@ def open_maps(directory: Path, abi: str) -> dict[str, int]:
     folder = directory / f"abi-{abi}"
     if not folder.is_dir():
         return {}
-    return {_map_name(path.name): syscalls.open_pinned(path) for path in folder.iterdir()}
+    return {path.name: syscalls.open_pinned(path) for path in folder.iterdir()}
 
 
 def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
@@ -85,14 +85,14 @@ def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
         shutil.rmtree(unfinished)
     make_directory(unfinished)
     for name, fd in maps.items():
-        syscalls.pin(fd, unfinished / _file_name(name))
+        syscalls.pin(fd, unfinished / name)
     unfinished.rename(directory / f"abi-{abi}")
 
 
 def pin_missing(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
     """Pin those of the maps whose pins somebody has removed."""
     for name, fd in maps.items():
-        path = directory / f"abi-{abi}" / _file_name(name)
+        path = directory / f"abi-{abi}" / name
         if not path.exists():
             syscalls.pin(fd, path)
 
@@ -115,12 +115,3 @@ def remove_all(directory: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(directory)
         _remove_if_empty(directory.parent)
-
-
-def _file_name(map_name: str) -> str:
-    """bpffs allows no dot in a name."""
-    return map_name.replace(".", "_")
-
-
-def _map_name(file_name: str) -> str:
-    return file_name.replace("_", ".") if file_name.startswith("_") else file_name

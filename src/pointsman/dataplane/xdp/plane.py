@@ -136,7 +136,7 @@ class XdpDataPlane:
         else:
             pins.pin_maps(directory, abi, loaded.maps)
         plane.start_clock()
-        local_macs = LocalMacs(plane.tables.local_macs, plane.tables.descriptors["virtual_macs"])
+        local_macs = LocalMacs(plane.tables.local_macs, plane.tables.descriptors["pm_virtual_macs"])
         plane._ingress = Ingress(plane.programs, local_macs, directory, mode)
         try:
             plane.attach(names, patient)
@@ -297,7 +297,7 @@ class XdpDataPlane:
     def _announce(self, hop: NextHop) -> bool:
         number = hop.index.to_bytes(4, "little")
         try:
-            syscalls.map_update(self.tables.descriptors["ports"], number, number)
+            syscalls.map_update(self.tables.descriptors["pm_tx_devices"], number, number)
         except OSError:
             return False
         return True
@@ -332,9 +332,9 @@ def _tell_of_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) ->
             "the tables in force are another version's: connections begin anew, and until "
             "the new ones are filled packets for the services are left to this host's own stack"
         )
-    if "connections" in pinned:
-        held = syscalls.map_info(pinned["connections"]).entries
-        if held != sizes.entries()["connections"]:
+    if "pm_connections" in pinned:
+        held = syscalls.map_info(pinned["pm_connections"]).entries
+        if held != sizes.entries()["pm_connections"]:
             log.warning(
                 "--connections %d counts for new tables only: those in force have room for %d and are kept",
                 sizes.connections,

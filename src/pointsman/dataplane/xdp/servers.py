@@ -51,7 +51,7 @@ class Servers:
             return False
         self._by_service[dest.service][self.key(index)] = index
         self.hops.add_user(index)
-        if dest.way & DEST_WATCHED:
+        if dest.egress & DEST_WATCHED:
             self._watched.add(index)
         if index not in in_force[dest.service]:
             self._discard(index)
@@ -73,8 +73,8 @@ class Servers:
             weight=dest.weight,
             upper_threshold=dest.upper,
             lower_threshold=dest.lower,
-            resets_clients=bool(dest.way & DEST_RESETS),
-            is_watched=bool(dest.way & DEST_WATCHED),
+            resets_clients=bool(dest.egress & DEST_RESETS),
+            is_watched=bool(dest.egress & DEST_WATCHED),
         )
 
     @property
@@ -129,7 +129,7 @@ class Servers:
         dest, load = self._tables.dests[index], self._tables.loads[index]
         write_address(self._tables.remotes[index], server.key.address)
         dest.port = server.key.port
-        dest.service, dest.front, dest.frame, dest.way = service, front, 0, 0
+        dest.service, dest.front, dest.frame, dest.egress = service, front, 0, 0
         load.held, load.persistent, load.overloaded = 0, 0, 0
         self._counter_base.start_server(index)
         self._by_service[service][server.key] = index
@@ -166,7 +166,7 @@ class Servers:
         dest.weight, dest.upper, dest.lower = server.weight, server.upper_threshold, server.lower_threshold
         dest.last_weight = server.weight or dest.last_weight
         choices = server.resets_clients * DEST_RESETS | server.is_watched * DEST_WATCHED
-        dest.way = dest.way & ~(DEST_RESETS | DEST_WATCHED) | choices
+        dest.egress = dest.egress & ~(DEST_RESETS | DEST_WATCHED) | choices
         (self._watched.add if server.is_watched else self._watched.discard)(index)
         if raised:
             self._tables.loads[index].overloaded = 0
@@ -196,9 +196,9 @@ class Servers:
 
     def _discard(self, index: int) -> None:
         dest = self._tables.dests[index]
-        if dest.way & DEST_AVAILABLE:
+        if dest.egress & DEST_AVAILABLE:
             dest.deleted_at = self._tables.control.now
-            dest.way &= ~DEST_AVAILABLE
+            dest.egress &= ~DEST_AVAILABLE
         self._trash.add(index)
 
     def _is_held(self, index: int) -> bool:

@@ -8,10 +8,11 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pointsman.dataplane.xdp import syscalls
 from pointsman.dataplane.xdp.layout import (
-    HOSTS,
+    LOCAL_MACS,
     WAYS,
     Block,
     ConnectionEntry,
@@ -28,11 +29,13 @@ from pointsman.dataplane.xdp.layout import (
     TrafficEntry,
 )
 
-CONTROL, HOSTS_DATA = ".data.control", ".data.hosts"
-"""Global data of the program, which are maps of one entry."""
+CONTROL, LOCAL_MACS_MAP = "pm_ctl", "pm_macs"
+"""Global data of the program: maps of one entry."""
 SPARE = 2
 """Ways for each connection: at half its load the table refuses next to none (docs/data-plane.md)."""
 
+
+Element = TypeVar("Element", Front, Front6, Service, Dest, Remote, Load, Block, TrafficEntry, ctypes.c_uint64)
 
 SERVERS_A_BLOCK = 8
 """Blocks have more, and only long lists have any (server_list_format.py): the table does not fill up."""
@@ -66,21 +69,21 @@ class Sizes:
         """Map sizes as the kernel counts them."""
         fronts = _power_of_two(max(self.services, 16))
         return {
-            "fronts": fronts,
-            "fronts6": fronts,
-            "marks": self.services,
-            "services": self.services,
-            "service_origins": self.services,
-            "members": _power_of_two(self.members),
-            "dests": self.dests,
-            "remotes": self.dests,
-            "loads": self.dests,
-            "blocks": _power_of_two(max(self.dests // SERVERS_A_BLOCK, 16)),
-            "dest_origins": self.dests,
-            "traffic": self.dests,
-            "connections": -(-max(self.connections, 8) * SPARE // WAYS),
-            "connections6": -(-max(self.connections6, 8) * SPARE // WAYS),
-            "templates": -(-max(self.templates, 8) // WAYS),
+            "pm_fronts": fronts,
+            "pm_fronts6": fronts,
+            "pm_marks": self.services,
+            "pm_services": self.services,
+            "pm_svc_origins": self.services,
+            "pm_members": _power_of_two(self.members),
+            "pm_dests": self.dests,
+            "pm_remotes": self.dests,
+            "pm_loads": self.dests,
+            "pm_blocks": _power_of_two(max(self.dests // SERVERS_A_BLOCK, 16)),
+            "pm_dest_origins": self.dests,
+            "pm_traffic": self.dests,
+            "pm_connections": -(-max(self.connections, 8) * SPARE // WAYS),
+            "pm_connections6": -(-max(self.connections6, 8) * SPARE // WAYS),
+            "pm_templates": -(-max(self.templates, 8) // WAYS),
         }
 
 
@@ -92,11 +95,11 @@ def limits_of(entries: Mapping[str, int]) -> bytes:
     """struct limits for maps of these sizes."""
     return bytes(
         Limits(
-            entries["fronts"] - 1,
-            entries["connections"],
-            entries["templates"],
-            entries["fronts6"] - 1,
-            entries["connections6"],
+            entries["pm_fronts"] - 1,
+            entries["pm_connections"],
+            entries["pm_templates"],
+            entries["pm_fronts6"] - 1,
+            entries["pm_connections6"],
         )
     )
 
@@ -110,24 +113,25 @@ class Tables:
         self._memory: dict[str, mmap.mmap] = {}
         self.cpus = syscalls.possible_cpus()
         self.control: Control = Control.from_buffer(self._map_memory(CONTROL, ctypes.sizeof(Control)))
-        self.fronts = (Front * (self.entries["fronts"] * WAYS)).from_buffer(self._array("fronts", 64))
-        self.fronts6 = (Front6 * (self.entries["fronts6"] * WAYS)).from_buffer(self._array("fronts6", 128))
-        self.services = (Service * self.entries["services"]).from_buffer(self._array("services", 64))
-        self.dests = (Dest * self.entries["dests"]).from_buffer(self._array("dests", 64))
-        self.remotes = (Remote * self.entries["remotes"]).from_buffer(self._array("remotes", 64))
-        self.loads = (Load * self.entries["loads"]).from_buffer(self._array("loads", 16))
-        self.blocks = (Block * self.entries["blocks"]).from_buffer(self._array("blocks", 16))
-        self.dest_origins = (TrafficEntry * self.entries["dests"]).from_buffer(
-            self._array("dest_origins", 32)
-        )
-        self.service_origins = (TrafficEntry * self.entries["services"]).from_buffer(
-            self._array("service_origins", 32)
-        )
-        self.members = (ctypes.c_uint64 * self.entries["members"]).from_buffer(self._array("members", 8))
-        self.local_macs = (ctypes.c_uint64 * HOSTS).from_buffer(self._map_memory(HOSTS_DATA, HOSTS * 8))
-        self.connections = self._array("connections", ctypes.sizeof(ConnectionEntry) * WAYS)
-        self.connections6 = self._array("connections6", ctypes.sizeof(ConnectionEntry6) * WAYS)
-        self.templates = self._array("templates", ctypes.sizeof(Template) * WAYS)
+        self.fronts = self._structs(Front, "pm_fronts", WAYS)
+        self.fronts6 = self._structs(Front6, "pm_fronts6", WAYS)
+        self.services = self._structs(Service, "pm_services")
+        self.dests = self._structs(Dest, "pm_dests")
+        self.remotes = self._structs(Remote, "pm_remotes")
+        self.loads = self._structs(Load, "pm_loads")
+        self.blocks = self._structs(Block, "pm_blocks")
+        self.dest_origins = self._structs(TrafficEntry, "pm_dest_origins")
+        self.service_origins = self._structs(TrafficEntry, "pm_svc_origins")
+        self.members = self._structs(ctypes.c_uint64, "pm_members")
+        self.local_macs = self._structs(ctypes.c_uint64, LOCAL_MACS_MAP, LOCAL_MACS)
+        self.connections = self._array("pm_connections", ctypes.sizeof(ConnectionEntry) * WAYS)
+        self.connections6 = self._array("pm_connections6", ctypes.sizeof(ConnectionEntry6) * WAYS)
+        self.templates = self._array("pm_templates", ctypes.sizeof(Template) * WAYS)
+
+    def _structs(self, kind: type[Element], name: str, each: int = 1) -> ctypes.Array[Element]:
+        """A map of the program as an array; `each` is how many elements an entry of the map has."""
+        count = self.entries[name] * each
+        return (kind * count).from_buffer(self._map_memory(name, ctypes.sizeof(kind) * count))
 
     def _array(self, name: str, size: int) -> mmap.mmap:
         return self._map_memory(name, self.entries[name] * size)
@@ -140,11 +144,11 @@ class Tables:
 
     @property
     def connection_limit(self) -> int:
-        return self.entries["connections"] * WAYS // SPARE
+        return self.entries["pm_connections"] * WAYS // SPARE
 
     def traffic_of(self, last: int) -> list[tuple[int, int, int]]:
         """Connections, packets, octets of the dests 0..last, summed over the CPUs."""
-        raw = syscalls.map_lookup_batch(self.descriptors["traffic"], last + 1, 32 * self.cpus)
+        raw = syscalls.map_lookup_batch(self.descriptors["pm_traffic"], last + 1, 32 * self.cpus)
         columns = struct.unpack(f"={4 * self.cpus * (last + 1)}Q", raw)
         step = 4 * self.cpus
         return [
@@ -158,8 +162,8 @@ class Tables:
 
     def exits(self) -> list[int]:
         """Packets by exit reason, summed over the CPUs."""
-        count = self.entries["exits"]
-        raw = syscalls.map_lookup_batch(self.descriptors["exits"], count, 8 * self.cpus)
+        count = self.entries["pm_exits"]
+        raw = syscalls.map_lookup_batch(self.descriptors["pm_exits"], count, 8 * self.cpus)
         columns = struct.unpack(f"={self.cpus * count}Q", raw)
         return [sum(columns[at : at + self.cpus]) for at in range(0, len(columns), self.cpus)]
 
