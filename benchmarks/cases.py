@@ -9,7 +9,7 @@ from functools import partial
 
 from benchmarks.directors import director, director6, fill, forget
 from benchmarks.probe import ACK, SYN, Bench, Row
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.model.operations import Flush
 from pointsman.model.service import Transport
@@ -168,7 +168,7 @@ def sweep(bench: Bench) -> Row:
     times = []
     for _ in range(bench.scale.runs):
         start = time.perf_counter_ns()
-        syscalls.run_program(plane.programs["sweep_now"])
+        libbpf.run_program(plane.programs["sweep_now"])
         times.append(time.perf_counter_ns() - start)
     plane.close(keep_forwarding=False)
     return Row("sweep_per_connection", many, round(statistics.median(times) / many, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from pointsman.dataplane.interface import NextHop
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.model.operations import AddServer, AddService, Operation
@@ -80,4 +80,4 @@ def forget(plane: XdpDataPlane) -> None:
     """All connections end."""
     plane.tables.control.now += max(plane.tables.control.timeout) + 1
     plane.tables.control.overflow_until = 0
-    syscalls.run_program(plane.programs["sweep_now"])
+    libbpf.run_program(plane.programs["sweep_now"])

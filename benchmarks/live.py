@@ -15,7 +15,6 @@ import mmap
 import os
 import platform
 import shutil
-import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from pathlib import Path
 from benchmarks.counting import HardwareCounters
 from benchmarks.probe import Settings
 from pointsman.dataplane.interface import DataPlaneError, NextHop
-from pointsman.dataplane.xdp import interfaces, syscalls
+from pointsman.dataplane.xdp import interfaces, libbpf
 from pointsman.dataplane.xdp.loader import load
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
@@ -37,9 +36,7 @@ DIRECTOR_MAC = "02:00:00:00:00:02"
 """The destination that `prepare` writes."""
 NATIVE = 1 << 2
 """XDP_FLAGS_DRV_MODE."""
-_PROG_TEST_RUN, _LIVE_FRAMES, _BATCH = 10, 2, 64
-_NUMBER = {"x86_64": 321, "aarch64": 280}
-_libc = ctypes.CDLL(None, use_errno=True)
+_BATCH = 64
 
 
 class TrackState(ctypes.Structure):
@@ -75,11 +72,11 @@ class Track:
         frames = load(BUILD / "track-frames.bpf.o", {}, b"", {}, frozenset({"prepare", "floor_of"}))
         ends = load(BUILD / "track-live.bpf.o", {}, b"", {}, frozenset({"hand_over", "sink_xdp", "sink_tc"}))
         self.programs = frames.programs | ends.programs
-        self.settings = Settings.from_buffer(mmap.mmap(frames.maps[".data.settings"], mmap.PAGESIZE))
-        self.state = TrackState.from_buffer(mmap.mmap(ends.maps[".data.track"], mmap.PAGESIZE))
+        self.settings = Settings.from_buffer(mmap.mmap(frames.maps["settings"], mmap.PAGESIZE))
+        self.state = TrackState.from_buffer(mmap.mmap(ends.maps["track"], mmap.PAGESIZE))
         self.settings.vip = int.from_bytes(VIP.packed, "little")
         hand_over = self.programs["hand_over"].to_bytes(4, "little")
-        syscalls.map_update(frames.maps["target"], bytes(4), hand_over)
+        libbpf.map_update(frames.maps["target"], bytes(4), hand_over)
 
     def __enter__(self) -> Track:
         for name in (self.source, self.middle):
@@ -123,7 +120,7 @@ class Track:
     @contextlib.contextmanager
     def discard(self) -> Iterator[None]:
         """Frames end where they arrive: what the source and the cable cost."""
-        with self._attached(self.middle, self._inner, "sink_xdp", syscalls.ATTACH_XDP, NATIVE):
+        with self._attached(self.middle, self._inner, "sink_xdp", libbpf.ATTACH_XDP, NATIVE):
             yield
 
     @contextlib.contextmanager
@@ -131,7 +128,7 @@ class Track:
         """A bare program that writes the MACs and sends back."""
         with (
             self._sink("native"),
-            self._attached(self.middle, self._inner, "floor_of", syscalls.ATTACH_XDP, NATIVE),
+            self._attached(self.middle, self._inner, "floor_of", libbpf.ATTACH_XDP, NATIVE),
         ):
             yield
 
@@ -177,16 +174,16 @@ class Track:
 
     @contextlib.contextmanager
     def _sink(self, mode: str) -> Iterator[None]:
-        kinds = {"native": ("sink_xdp", syscalls.ATTACH_XDP, NATIVE)}
+        kinds = {"native": ("sink_xdp", libbpf.ATTACH_XDP, NATIVE)}
         with self._attached(
-            self.source, self.state.way, *kinds.get(mode, ("sink_tc", syscalls.ATTACH_TCX_INGRESS, 0))
+            self.source, self.state.way, *kinds.get(mode, ("sink_tc", libbpf.ATTACH_TCX_INGRESS, 0))
         ):
             yield
 
     @contextlib.contextmanager
     def _attached(self, name: str, index: int, program: str, attach: int, flags: int) -> Iterator[None]:
         with namespace.entered(name):
-            link = syscalls.link_create(self.programs[program], index, attach, flags)
+            link = libbpf.link_create(self.programs[program], index, attach, flags)
         try:
             yield
         finally:
@@ -225,11 +222,4 @@ def server_mac(address: ipaddress.IPv4Address) -> bytes:
 
 
 def _run_live(program: int, packets: int) -> None:
-    """BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES: frames go where the program sends them."""
-    frame = ctypes.create_string_buffer(bytes(54), 54)
-    head = struct.pack("=IIIIQQII", program, 0, 54, 0, ctypes.addressof(frame), 0, packets, 0)
-    rest = struct.pack("=IIQQIII", 0, 0, 0, 0, _LIVE_FRAMES, 0, _BATCH)
-    attributes = ctypes.create_string_buffer(head + rest, 144)
-    if _libc.syscall(_NUMBER[platform.machine()], _PROG_TEST_RUN, attributes, len(attributes)) < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"BPF_PROG_TEST_RUN with live frames: {os.strerror(code)}")
+    libbpf.run_live(program, bytes(54), packets, _BATCH)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.counting import EVENTS, HardwareCounters
 from benchmarks.directors import VIP
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.loader import Loaded, load
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 
@@ -93,7 +93,7 @@ class Bench:
         self._counters = counters
         programs = frozenset({"prepare", "prepare6", "empty", "floor_of", "lru_of"})
         self.loaded: Loaded = load(OBJECT, {}, b"", {}, programs)
-        memory = mmap.mmap(self.loaded.maps[".data.settings"], mmap.PAGESIZE)
+        memory = mmap.mmap(self.loaded.maps["settings"], mmap.PAGESIZE)
         self.settings = Settings.from_buffer(memory)
         self.settings.vip = int.from_bytes(VIP.packed, "little")
         self.settings.port_bits = 2
@@ -112,7 +112,7 @@ class Bench:
 
     def aim(self, program: int) -> None:
         """Choose the program under test."""
-        syscalls.map_update(self.loaded.maps["target"], bytes(4), program.to_bytes(4, "little"))
+        libbpf.map_update(self.loaded.maps["target"], bytes(4), program.to_bytes(4, "little"))
 
     def run(
         self, flows: int, flags: int, sequential: bool = False, repeat: int = 0
@@ -123,7 +123,7 @@ class Bench:
         self.settings.sequential, self.settings.counter = sequential, 0
         before = self._counters.read()
         name, length = ("prepare6", 74) if self.settings.ipv6 else ("prepare", 54)
-        result = syscalls.run_program(self.loaded.programs[name], bytes(length), repeat)
+        result = libbpf.run_program(self.loaded.programs[name], bytes(length), repeat)
         after = self._counters.read()
         if result.verdict != XDP_TX:
             raise RuntimeError(f"the program returned {result.verdict}, not XDP_TX")

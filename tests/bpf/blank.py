@@ -6,7 +6,7 @@ import mmap
 import os
 from functools import cache
 
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.loader import Loaded
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
@@ -48,14 +48,14 @@ def _copy(loaded: Loaded) -> Loaded:
 
 
 def _empty(fd: int) -> None:
-    info = syscalls.map_info(fd)
+    info = libbpf.map_info(fd)
     if info.kind in HASHES:
-        for key in syscalls.map_keys(fd, info.key_size):
-            syscalls.map_delete(fd, key)
+        for key in libbpf.map_keys(fd, info.key_size):
+            libbpf.map_delete(fd, key)
     elif info.kind == PER_CPU_ARRAY:
-        nothing = bytes(-(-info.value_size // 8) * 8 * syscalls.possible_cpus())
+        nothing = bytes(-(-info.value_size // 8) * 8 * libbpf.possible_cpus())
         for index in range(info.entries):
-            syscalls.map_update(fd, index.to_bytes(4, "little"), nothing)
+            libbpf.map_update(fd, index.to_bytes(4, "little"), nothing)
     else:
         size = -(-info.value_size // 8) * 8 * info.entries
         with mmap.mmap(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE) as memory:

@@ -27,7 +27,7 @@ from pointsman.control.messages import (
     TableRequest,
 )
 from pointsman.dataplane.interface import NextHop
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.model.operations import EditService
 from pointsman.model.service import Front, ServiceKey, Transport
@@ -209,9 +209,9 @@ class Director:
         """Verdict and frame as they leave the program; what bears a mark comes by tc (struct __sk_buff)."""
         if mark:
             context = struct.pack("=8xI180x", mark)
-            result = syscalls.run_program(self.plane.programs["direct_tc"], frame, context=context)
+            result = libbpf.run_program(self.plane.programs["direct_tc"], frame, context=context)
             return TC_VERDICTS[result.verdict], result.data
-        result = syscalls.run_program(self.plane.programs["direct_xdp"], frame)
+        result = libbpf.run_program(self.plane.programs["direct_xdp"], frame)
         return result.verdict, result.data
 
     def server_of(self, frame: bytes, mark: int = 0) -> str | None:
@@ -235,7 +235,7 @@ class Director:
             self.sweep()
 
     def sweep(self) -> None:
-        syscalls.run_program(self.plane.programs["sweep_now"])
+        libbpf.run_program(self.plane.programs["sweep_now"])
 
     def exits(self) -> dict[str, int]:
         return self.plane.counters().exits

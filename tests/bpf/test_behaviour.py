@@ -22,7 +22,7 @@ from tests.bpf.harness import (
     udp,
 )
 
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.allocation import FullError, Numbers, Ranges
 from pointsman.dataplane.xdp.layout import WAYS
 from pointsman.dataplane.xdp.plane import XdpDataPlane
@@ -272,7 +272,7 @@ def test_any_frame_is_passed_unchanged_or_only_macs_ttl_and_checksum_change(prog
             frame = mutated(generator)
             if program == "direct_tc" and len(frame) < 34:
                 continue  # the kernel's test runner refuses socket buffers without a whole IP header
-            result = syscalls.run_program(descriptor, frame)
+            result = libbpf.run_program(descriptor, frame)
             seen.add(result.verdict)
             if result.verdict == passed:
                 assert result.data == frame
@@ -305,7 +305,7 @@ def test_ten_thousand_services_are_found_and_can_go() -> None:
         assert not plane.apply([AddService(VirtualService(key=key, scheduler="rr")), AddServer(key, server)])
     for key in keys[::97]:
         frame = tcp("S", "172.16.0.1", 1000, key.port, target=str(key.address))
-        assert syscalls.run_program(plane.programs["direct_xdp"], frame).verdict == XDP_DROP  # not resolved
+        assert libbpf.run_program(plane.programs["direct_xdp"], frame).verdict == XDP_DROP  # not resolved
     assert plane.counters().exits == {"no_neighbour": len(keys[::97])}
     plane.close(keep_forwarding=False)
 

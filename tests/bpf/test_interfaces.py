@@ -16,7 +16,7 @@ from tests.bpf.harness import tcp
 from tests.bpf.test_attach import until
 
 from pointsman.dataplane.interface import DataPlaneError, NextHop
-from pointsman.dataplane.xdp import interfaces, pins, syscalls
+from pointsman.dataplane.xdp import interfaces, libbpf, pins
 from pointsman.dataplane.xdp.attach import Links
 from pointsman.dataplane.xdp.layout import LOCAL_MACS
 from pointsman.dataplane.xdp.plane import XdpDataPlane
@@ -75,8 +75,8 @@ def host(plane: XdpDataPlane, name: str) -> bytes:
 def occupied(name: str) -> int:
     """Somebody else's XDP program on it; the link's descriptor."""
     other = XdpDataPlane.for_tests(SMALL)
-    return syscalls.link_create(
-        other.programs["direct_xdp"], interfaces.index_of(name), syscalls.ATTACH_XDP, 1 << 1
+    return libbpf.link_create(
+        other.programs["direct_xdp"], interfaces.index_of(name), libbpf.ATTACH_XDP, 1 << 1
     )
 
 

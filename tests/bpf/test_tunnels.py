@@ -42,7 +42,7 @@ from tests.bpf.tunnels import (
     pseudo_header,
 )
 
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.model.service import Forwarding, Tunnel, TunnelChecksum, TunnelType
 
 pytestmark = pytest.mark.root
@@ -80,7 +80,7 @@ def serve(director: Director, *options: str, server: str = FAR, six: bool = Fals
 
 
 def sent(director: Director, hook: str, frame: bytes) -> bytes:
-    result = syscalls.run_program(director.plane.programs[hook], frame)
+    result = libbpf.run_program(director.plane.programs[hook], frame)
     assert result.verdict == HOOKS[hook]
     return result.data
 
@@ -270,7 +270,7 @@ def test_the_last_hop_is_answered(director: Director) -> None:
 def test_without_the_gateways_mac_it_is_dropped_and_counted(director: Director, hook: str) -> None:
     serve(director, server="10.99.0.12")
     frame = tcp("S", CLIENT, 4000, 80)
-    result = syscalls.run_program(director.plane.programs[hook], frame)
+    result = libbpf.run_program(director.plane.programs[hook], frame)
     assert (result.verdict, result.data) == ({"direct_xdp": XDP_DROP, "direct_tc": TC_SHOT}[hook], frame)
     assert director.exits() == {"no_neighbour": 1}
 
@@ -355,5 +355,5 @@ def test_an_error_about_the_tunnels_own_packet_is_left_to_the_stack(director: Di
     message = struct.pack("!BBHHH", 3, 4, 0, 0, 1300) + outer[:48]
     message = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
     frame = DIRECTOR_MAC + ROUTER_MAC + b"\x08\x00" + ipv4("10.9.9.9", DIRECTOR, 1, message)
-    result = syscalls.run_program(director.plane.programs[hook], frame)
+    result = libbpf.run_program(director.plane.programs[hook], frame)
     assert (result.verdict, result.data) == ({"direct_xdp": XDP_PASS, "direct_tc": TC_UNSPEC}[hook], frame)

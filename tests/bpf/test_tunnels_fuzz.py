@@ -8,7 +8,7 @@ import pytest
 from tests.bpf.harness import VIP, VIP6, XDP_DROP, XDP_PASS, XDP_TX, Director, checksum, damaged, tcp, udp
 from tests.bpf.tunnels import FAR, FAR6, far_hop, open_gre, open_gue, open_outer
 
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 
 pytestmark = pytest.mark.root
 
@@ -79,7 +79,7 @@ def test_any_frame_leaves_whole_or_not_at_all(kind: str, server: str, hook: str)
             frame = mutated(generator)
             if hook == "direct_tc" and len(frame) < 54:
                 continue  # the kernel's test runner refuses socket buffers without a whole IP header
-            result = syscalls.run_program(director.plane.programs[hook], frame)
+            result = libbpf.run_program(director.plane.programs[hook], frame)
             seen[result.verdict] += 1
             if result.verdict in (passed, dropped):
                 assert result.data == frame

@@ -9,7 +9,7 @@ import pytest
 from tests.bpf.harness import LOOPBACK, SMALL, VIP, VIP6, XDP_TX, Director, tcp, udp
 from tests.bpf.interpreter import Interpreter, Memory, Way
 
-from pointsman.dataplane.xdp import layout, syscalls
+from pointsman.dataplane.xdp import layout, libbpf
 from pointsman.dataplane.xdp.tables import limits_of
 
 pytestmark = pytest.mark.root
@@ -39,7 +39,7 @@ def way_of(director: Director, frame: bytes) -> Way:
     tables = director.plane.tables
     known: dict[str, tuple[Memory, int]] = {}
     for name, descriptor in tables.descriptors.items():
-        info = syscalls.map_info(descriptor)
+        info = libbpf.map_info(descriptor)
         memory = tables._memory.get(name)
         size = info.entries * info.value_size if memory is None else len(memory)
         known[name] = (bytearray(size) if memory is None else memoryview(memory), info.value_size)
@@ -64,7 +64,7 @@ def test_an_established_packet_calls_nothing(
     forwarded = director.send(later)
     way = way_of(director, later)
     assert (way.verdict, way.packet) == (XDP_TX, forwarded[1]) == forwarded
-    kinds = {name: syscalls.map_info(director.plane.tables.descriptors[name]).kind for name in way.asked}
+    kinds = {name: libbpf.map_info(director.plane.tables.descriptors[name]).kind for name in way.asked}
     assert {kinds.pop("pm_traffic")} == {PERCPU_ARRAY}
     assert set(kinds.values()) == {ARRAY}
     fronts = "pm_fronts6" if table == "pm_connections6" else "pm_fronts"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.dataplane.xdp import layout, syscalls
+from pointsman.dataplane.xdp import layout, libbpf
 from pointsman.dataplane.xdp.btf import TypeInformation
 from pointsman.dataplane.xdp.loader import load
 from pointsman.model.address import Address
@@ -56,7 +56,7 @@ class DropWatcher:
     def collect(self) -> list[KernelDrop]:
         """The drops so far, each once, in order (at most 256)."""
         found = []
-        while (data := syscalls.queue_pop(self._queue, _RECORD.size)) is not None:
+        while (data := libbpf.queue_pop(self._queue, _RECORD.size)) is not None:
             found.append(_decode(data, self._version))
         return found
 
@@ -68,7 +68,7 @@ def watching(vip: Address, port: int, protocol: str = TCP) -> Iterator[DropWatch
     loaded = load(OBJECT, {}, constants, {}, frozenset({_PROGRAM}))
     descriptors = [*loaded.programs.values(), *loaded.maps.values()]
     try:
-        descriptors.append(syscalls.attach_tracepoint(loaded.programs[_PROGRAM]))
+        descriptors.append(libbpf.attach_tracepoint(loaded.programs[_PROGRAM]))
         yield DropWatcher(loaded.maps["pm_drops"], vip.version)
     finally:
         for descriptor in reversed(descriptors):
@@ -94,9 +94,9 @@ def _decode(data: bytes, version: int) -> KernelDrop:
 def _reasons() -> dict[int, str]:
     """Names of enum skb_drop_reason by value: they differ from kernel to kernel."""
     try:
-        kernel = TypeInformation(Path("/sys/kernel/btf/vmlinux").read_bytes())
+        kernel = TypeInformation(Path("/sys/kernel/btf/vmlinux"))
         names = kernel.enumeration("skb_drop_reason")
-    except (OSError, ValueError, struct.error):
+    except (OSError, ValueError):
         return {}
     return {value: name.removeprefix(_PREFIX) for name, value in names.items()}
 

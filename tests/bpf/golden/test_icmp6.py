@@ -28,7 +28,7 @@ from tests.bpf.harness import (
 )
 
 from pointsman.dataplane.interface import NextHop
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 
 pytestmark = pytest.mark.root
 
@@ -244,7 +244,7 @@ def test_what_offload_has_joined_is_measured_by_its_segments(
     frame = framed(CLIENT, None, 6, segment("A", 1000, 80) + bytes(1400))
     program = director.plane.programs["direct_tc"]
     context = bytes(GSO_SIZE) + size.to_bytes(4, "little")
-    left = syscalls.run_program(program, frame, context=context).data
+    left = libbpf.run_program(program, frame, context=context).data
     assert (left[:6] in SERVERS6.values()) == fits
     if not fits:
         assert answer6_of(left)[:3] == (TOO_BIG, 0, 1000)

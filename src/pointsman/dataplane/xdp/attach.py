@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, DataPlaneError
-from pointsman.dataplane.xdp import interfaces, pins, syscalls
+from pointsman.dataplane.xdp import interfaces, libbpf, pins
 
 MODES = ("auto", "native", "generic", "tc")
 _XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
@@ -41,9 +41,9 @@ class Links:
         found: list[Pinned] = []
         for pin in sorted(self._directory.iterdir()) if self._directory.is_dir() else []:
             number, _, mode = pin.name.partition("-")
-            link = syscalls.open_pinned(pin)
+            link = libbpf.open_pinned(pin)
             try:
-                if syscalls.link_interface(link) == int(number):
+                if libbpf.link_interface(link) == int(number):
                     found.append(Pinned(int(number), mode, pin))
                 else:
                     pin.unlink()
@@ -125,9 +125,9 @@ class Links:
             self._pin(_create(programs[PROGRAM_OF[pin.mode]], pin.index, pin.mode), pin.path)
 
     def _update(self, pin: Path, program: int) -> None:
-        link = syscalls.open_pinned(pin)
+        link = libbpf.open_pinned(pin)
         try:
-            syscalls.link_update(link, program)
+            libbpf.link_update(link, program)
         finally:
             os.close(link)
 
@@ -158,7 +158,7 @@ class Links:
 
     def _pin(self, link: int, path: Path) -> None:
         try:
-            syscalls.pin(link, path)
+            libbpf.pin(link, path)
         finally:
             os.close(link)
 
@@ -172,10 +172,10 @@ class Links:
         return ["native", *_WITHOUT_NATIVE]
 
     def _remove(self, pin: Path) -> None:
-        link = syscalls.open_pinned(pin)
+        link = libbpf.open_pinned(pin)
         try:
             with contextlib.suppress(OSError):  # the interface may have gone just now
-                syscalls.link_detach(link)
+                libbpf.link_detach(link)
         finally:
             os.close(link)
             pin.unlink()
@@ -226,5 +226,5 @@ def _index_of(name: str) -> int:
 
 def _create(program: int, index: int, mode: str) -> int:
     if mode == "tc":
-        return syscalls.link_create(program, index, syscalls.ATTACH_TCX_INGRESS, 0)
-    return syscalls.link_create(program, index, syscalls.ATTACH_XDP, _XDP_FLAGS[mode])
+        return libbpf.link_create(program, index, libbpf.ATTACH_TCX_INGRESS, 0)
+    return libbpf.link_create(program, index, libbpf.ATTACH_XDP, _XDP_FLAGS[mode])

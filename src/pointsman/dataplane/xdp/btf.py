@@ -1,125 +1,108 @@
-"""The type information of a BPF object: sizes and offsets of structs, names of enumerations.
+"""The type information (BTF) of a BPF object or of the kernel: structs, enumerations, maps.
 
-Format: Documentation/bpf/btf.rst and the ELF specification. Only what shared structs need is read.
+libbpf parses it and resolves sizes; here the members that follow a type are read (linux/btf.h,
+Documentation/bpf/btf.rst).
 """
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import struct
+import weakref
 from pathlib import Path
 from typing import NamedTuple
 
-_INT, _ARRAY, _STRUCT, _UNION, _ENUM, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = 1, 3, 4, 5, 6, 8, 9, 10, 11
-_FUNC_PROTO, _VAR, _DATASEC, _DECL_TAG, _ENUM64, _POINTER = 13, 14, 15, 17, 19, 2
-_TRANSPARENT = {_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, 18}
+from pointsman.dataplane.interface import DataPlaneError
+from pointsman.dataplane.xdp.libbpf import library
+
+_STRUCT, _ENUM, _DATASEC = 4, 6, 15
+"""BTF_KIND_*."""
+_MEMBER, _ENUMERATOR = struct.Struct("=III"), struct.Struct("=Ii")
 
 
 class Field(NamedTuple):
+    """Where a member of a struct lies, in bytes."""
+
     offset: int
     size: int
 
 
-class _Type(NamedTuple):
-    name: str
-    kind: int
-    length: int
+class _Type(ctypes.Structure):
+    """struct btf_type; its members, enumerators or elements follow it in memory."""
+
+    _fields_ = (("name", ctypes.c_uint32), ("info", ctypes.c_uint32), ("size_or_type", ctypes.c_uint32))
+    name: int
+    info: int
     size_or_type: int
-    extra: bytes
+
+    def following(self, form: struct.Struct, count: int | None = None) -> list[tuple[int, ...]]:
+        """Return what follows; as many as the type tells unless `count` is given."""
+        number = self.info & 0xFFFF if count is None else count
+        place = ctypes.addressof(self) + ctypes.sizeof(_Type)
+        return list(form.iter_unpack(ctypes.string_at(place, form.size * number)))
 
 
 class TypeInformation:
-    """Structs and enumerations by name. Raises ValueError when the data is not BTF."""
+    """Structs and enumerations by name. What is not there is a ValueError."""
 
-    def __init__(self, data: bytes) -> None:
-        if len(data) < 24 or struct.unpack_from("<H", data)[0] != 0xEB9F:
-            raise ValueError("not BTF")
-        header, types_at, types_length, strings_at, _length = struct.unpack_from("<IIIII", data, 4)
-        self._strings = data[header + strings_at :]
-        self._types: list[_Type] = [_Type("void", 0, 0, 0, b"")]
-        position, end = header + types_at, header + types_at + types_length
-        while position < end:
-            name, info, size = struct.unpack_from("<III", data, position)
-            kind, length = info >> 24 & 31, info & 0xFFFF
-            extra = _extra_size(kind, length)
-            body = data[position + 12 : position + 12 + extra]
-            self._types.append(_Type(self._string(name), kind, length, size, body))
-            position += 12 + extra
+    def __init__(self, path: Path) -> None:
+        """Read an object file, or raw BTF such as the kernel's.
 
-    def _string(self, offset: int) -> str:
-        return self._strings[offset : self._strings.index(0, offset)].decode()
+        Raises FileNotFoundError, ValueError when there is no BTF in it, DataPlaneError without libbpf.
+        """
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+        try:
+            self._btf = library().btf__parse(bytes(path), None)
+        except DataPlaneError:
+            raise
+        except OSError as error:
+            raise ValueError(f"{path} carries no BTF ({error.strerror})") from error
+        weakref.finalize(self, library().btf__free, self._btf)
+
+    def _type(self, number: int) -> _Type:
+        return _Type.from_address(library().btf__type_by_id(self._btf, number))
 
     def _named(self, name: str, kind: int) -> _Type:
-        for entry in self._types:
-            if entry.name == name and entry.kind == kind:
-                return entry
-        raise ValueError(f"the object has no type {name}")
+        try:
+            return self._type(library().btf__find_by_name_kind(self._btf, name.encode(), kind))
+        except FileNotFoundError:
+            raise ValueError(f"the object has no type {name}") from None
+
+    def _string(self, offset: int) -> str:
+        return str(library().btf__name_by_offset(self._btf, offset).decode())
 
     def _size(self, number: int) -> int:
-        entry = self._types[number]
-        if entry.kind in _TRANSPARENT:
-            return self._size(entry.size_or_type)
-        if entry.kind == _POINTER:
-            return 8
-        if entry.kind == _ARRAY:
-            element, _index, count = struct.unpack("<III", entry.extra)
-            return self._size(element) * int(count)
-        return entry.size_or_type
+        return int(library().btf__resolve_size(self._btf, number))
 
     def struct_size(self, name: str) -> int:
+        """Return the size of a struct in bytes. Raises ValueError."""
         return self._named(name, _STRUCT).size_or_type
 
     def fields(self, name: str) -> dict[str, Field]:
-        """Offset and size in bytes of a struct's members."""
-        entry = self._named(name, _STRUCT)
-        members = struct.iter_unpack("<III", entry.extra)
+        """Return offset and size of a struct's members. Raises ValueError."""
         return {
             self._string(text): Field((bits & 0xFFFFFF) // 8, self._size(kind))
-            for text, kind, bits in members
+            for text, kind, bits in self._named(name, _STRUCT).following(_MEMBER)
         }
 
-    def maps(self) -> dict[str, dict[str, int]]:
-        """What the object says of its maps: type, flags, default size, sizes of key and value."""
-        variables = struct.iter_unpack("<III", self._named(".maps", _DATASEC).extra)
-        return {self._types[number].name: self._map(number) for number, _offset, _size in variables}
+    def enumeration(self, name: str) -> dict[str, int]:
+        """Return names and values, in the order in which they are written. Raises ValueError."""
+        return {self._string(text): value for text, value in self._named(name, _ENUM).following(_ENUMERATOR)}
 
-    def _map(self, variable: int) -> dict[str, int]:
+    def maps(self) -> dict[str, dict[str, int]]:
+        """Return what the object says of its maps: type, flags, default size, sizes of key and value."""
+        variables = [self._type(number) for number, _, _ in self._named(".maps", _DATASEC).following(_MEMBER)]
+        return {self._string(each.name): self._map(each) for each in variables}
+
+    def _map(self, variable: _Type) -> dict[str, int]:
         """Types are told by a pointer to them, numbers by one to an array of that length (__uint)."""
         facts = {}
-        definition = self._types[self._types[variable].size_or_type]
-        for text, pointer, _bits in struct.iter_unpack("<III", definition.extra):
-            name, target = self._string(text), self._types[pointer].size_or_type
-            told = self._types[target]
-            facts[name] = (
-                self._size(target) if name in ("key", "value") else struct.unpack("<III", told.extra)[2]
-            )
+        for text, pointer, _bits in self._type(variable.size_or_type).following(_MEMBER):
+            name, target = self._string(text), self._type(pointer).size_or_type
+            if name in ("key", "value"):
+                facts[name] = self._size(target)
+            else:
+                ((_element, _index, facts[name]),) = self._type(target).following(_MEMBER, 1)
         return facts
-
-    def enumeration(self, name: str) -> dict[str, int]:
-        """Names and values, in the order in which they are written."""
-        entry = self._named(name, _ENUM)
-        return {self._string(text): value for text, value in struct.iter_unpack("<Ii", entry.extra)}
-
-
-def _extra_size(kind: int, length: int) -> int:
-    if kind in (_INT, _VAR, _DECL_TAG):
-        return 4
-    if kind in (_STRUCT, _UNION, _DATASEC, _ENUM64):
-        return 12 * length
-    if kind in (_ENUM, _FUNC_PROTO):
-        return 8 * length
-    return 12 if kind == _ARRAY else 0
-
-
-def read_object(path: Path) -> TypeInformation:
-    """The BTF of a 64-bit little-endian ELF file. Raises OSError, or ValueError when there is none."""
-    data = path.read_bytes()
-    if data[:6] != b"\x7fELF\x02\x01":
-        raise ValueError(f"{path} is not a BPF object")
-    table = struct.unpack_from("<Q", data, 40)[0]
-    size, count, names = struct.unpack_from("<HHH", data, 58)
-    sections = [struct.unpack_from("<IIQQQQ", data, table + size * number) for number in range(count)]
-    names_at = sections[names][4]
-    for name, _kind, _flags, _address, offset, length in sections:
-        if data[names_at + name : names_at + name + 5] == b".BTF\x00":
-            return TypeInformation(data[offset : offset + length])
-    raise ValueError(f"{path} carries no BTF")

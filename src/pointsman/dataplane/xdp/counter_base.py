@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.traffic import Signs
 
@@ -18,7 +18,7 @@ class CounterBase:
     def _entry(self, index: int) -> memoryview:
         """What every CPU has counted for this entry ever (struct traffic)."""
         traffic, size = self._tables.descriptors["pm_traffic"], 32 * self._tables.cpus
-        return memoryview(syscalls.map_lookup(traffic, index.to_bytes(4, "little"), size))
+        return memoryview(libbpf.map_lookup(traffic, index.to_bytes(4, "little"), size))
 
     def _raw(self, index: int) -> tuple[int, int, int]:
         """What the packet path has counted for this entry ever: connections, packets, octets."""

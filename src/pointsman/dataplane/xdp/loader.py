@@ -1,48 +1,24 @@
-"""Loads the BPF object with libbpf, onto new maps or onto those that an earlier director has pinned."""
+"""Load a BPF object onto new maps, or onto those that an earlier director has pinned."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.dataplane.interface import DataPlaneError
+from pointsman.dataplane.xdp.libbpf import OpenOptions, library
 
-_void = ctypes.c_void_p
-_SIGNATURES = {
-    "bpf_object__open_file": (_void, [ctypes.c_char_p, _void]),
-    "bpf_object__load": (ctypes.c_int, [_void]),
-    "bpf_object__close": (None, [_void]),
-    "bpf_object__next_map": (_void, [_void, _void]),
-    "bpf_object__next_program": (_void, [_void, _void]),
-    "bpf_map__name": (ctypes.c_char_p, [_void]),
-    "bpf_map__fd": (ctypes.c_int, [_void]),
-    "bpf_map__reuse_fd": (ctypes.c_int, [_void, ctypes.c_int]),
-    "bpf_map__set_max_entries": (ctypes.c_int, [_void, ctypes.c_uint32]),
-    "bpf_map__initial_value": (_void, [_void, ctypes.POINTER(ctypes.c_size_t)]),
-    "bpf_program__name": (ctypes.c_char_p, [_void]),
-    "bpf_program__fd": (ctypes.c_int, [_void]),
-    "bpf_program__set_autoload": (ctypes.c_int, [_void, ctypes.c_bool]),
-    "libbpf_set_print": (_void, [_void]),
-}
-
-
-def _library() -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
-    except OSError as error:
-        raise DataPlaneError(
-            errno.ENOENT, "libbpf.so.1 is not installed: install the package libbpf1"
-        ) from error
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    # Failures come back as errno; the verifier's log is for developers (bpftool -d prog load).
-    library.libbpf_set_print(None)
-    return library
+_LIMITS = ".rodata.pm_lim"
+"""The section of struct limits."""
+_OBJECT_NAME = b"pm"
+"""The prefix of maps that libbpf names itself: pm.rodata."""
+_GLOBAL_DATA = ".data."
+"""What libbpf puts before the names of the sections of global data."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +27,40 @@ class Loaded:
 
     programs: dict[str, int]
     maps: dict[str, int]
+
+
+class _Object:
+    """An object file. Maps and programs are libbpf's pointers, by name."""
+
+    def __init__(self, content: bytes) -> None:
+        """Open it. Raises OSError when the content is not a BPF object."""
+        self._content = content  # libbpf reads it until the object is loaded
+        options = OpenOptions(object_name=_OBJECT_NAME)
+        self._object = library().bpf_object__open_mem(content, len(content), ctypes.byref(options))
+
+    def maps(self) -> Iterator[tuple[str, int]]:
+        """Yield every map; those of global data are called .data.NAME or, in short, pm.rodata."""
+        return self._each("map")
+
+    def programs(self) -> Iterator[tuple[str, int]]:
+        """Yield every program."""
+        return self._each("program")
+
+    def _each(self, kind: str) -> Iterator[tuple[str, int]]:
+        following = getattr(library(), f"bpf_object__next_{kind}")
+        name_of = getattr(library(), f"bpf_{kind}__name")
+        item = following(self._object, None)
+        while item:
+            yield name_of(item).decode(), item
+            item = following(self._object, item)
+
+    def load(self) -> None:
+        """Create the maps and have the kernel verify the programs. Raises OSError."""
+        library().bpf_object__load(self._object)
+
+    def close(self) -> None:
+        """Give up the object, and every descriptor that was not duplicated."""
+        library().bpf_object__close(self._object)
 
 
 def load(
@@ -67,30 +77,35 @@ def load(
     """
     if not path.exists():
         raise DataPlaneError(errno.ENOENT, f"the BPF object {path} is missing: build it with `make -C bpf`")
-    library = _library()
-    loaded_object = library.bpf_object__open_file(os.fsencode(path), None)
-    if not loaded_object:
-        raise DataPlaneError(ctypes.get_errno(), f"{path} cannot be read as a BPF object")
-    try:
-        _prepare_maps(library, loaded_object, sizes, constants, pinned)
-        _choose_programs(library, loaded_object, programs)
-        failure = library.bpf_object__load(loaded_object)
-        if failure:
-            raise _load_failure(-failure, path)
+    with closing(_open(path)) as opened:
+        _prepare_maps(opened, sizes, constants, pinned)
+        for name, item in opened.programs():
+            library().bpf_program__set_autoload(item, name in programs)
+        try:
+            opened.load()
+        except OSError as error:
+            raise _load_failure(error.errno or errno.EINVAL, path) from error
         return Loaded(
             {
-                name: os.dup(library.bpf_program__fd(item))
-                for name, item in _items(library, "program", loaded_object)
+                name: os.dup(library().bpf_program__fd(item))
+                for name, item in opened.programs()
                 if name in programs
             },
             {
-                name: os.dup(library.bpf_map__fd(item))
-                for name, item in _items(library, "map", loaded_object)
-                if not name.startswith(".rodata")
+                name.removeprefix(_GLOBAL_DATA): os.dup(library().bpf_map__fd(item))
+                for name, item in opened.maps()
+                if ".rodata" not in name
             },
         )
-    finally:
-        library.bpf_object__close(loaded_object)
+
+
+def _open(path: Path) -> _Object:
+    try:
+        return _Object(path.read_bytes())
+    except DataPlaneError:
+        raise
+    except OSError as error:
+        raise DataPlaneError(error.errno or errno.EINVAL, f"{path} cannot be read as a BPF object") from error
 
 
 def _load_failure(code: int, path: Path) -> DataPlaneError:
@@ -103,38 +118,28 @@ def _load_failure(code: int, path: Path) -> DataPlaneError:
     return DataPlaneError(code, f"the kernel refuses the BPF object {path} ({os.strerror(code)}): {advice}")
 
 
-def _items(library: ctypes.CDLL, kind: str, loaded_object: int) -> list[tuple[str, int]]:
-    following = getattr(library, f"bpf_object__next_{kind}")
-    name_of = getattr(library, f"bpf_{kind}__name")
-    found: list[tuple[str, int]] = []
-    item = following(loaded_object, None)
-    while item:
-        # Sections of global data are maps called .data.pm_ctl or, in short, director.rodata.
-        name, dot, section = name_of(item).decode().partition(".")
-        found.append(((dot + section).removeprefix(".data.") if dot else name, item))
-        item = following(loaded_object, item)
-    return found
-
-
 def _prepare_maps(
-    library: ctypes.CDLL,
-    loaded_object: int,
-    sizes: Mapping[str, int],
-    constants: bytes,
-    pinned: Mapping[str, int],
+    opened: _Object, sizes: Mapping[str, int], constants: bytes, pinned: Mapping[str, int]
 ) -> None:
-    for name, item in _items(library, "map", loaded_object):
-        if name == ".rodata.pm_lim":
-            length = ctypes.c_size_t()
-            place = library.bpf_map__initial_value(item, ctypes.byref(length))
-            ctypes.memmove(place, constants, min(len(constants), length.value))
+    for section, item in opened.maps():
+        name = section.removeprefix(_GLOBAL_DATA)
+        if name == _LIMITS:
+            _write(item, constants)
         elif name in pinned:
-            if library.bpf_map__reuse_fd(item, pinned[name]):
-                raise DataPlaneError(errno.EINVAL, f"the pinned map {name} does not fit the BPF object")
+            _reuse(name, item, pinned[name])
         elif name in sizes:
-            library.bpf_map__set_max_entries(item, sizes[name])
+            library().bpf_map__set_max_entries(item, sizes[name])
 
 
-def _choose_programs(library: ctypes.CDLL, loaded_object: int, programs: frozenset[str]) -> None:
-    for name, item in _items(library, "program", loaded_object):
-        library.bpf_program__set_autoload(item, name in programs)
+def _reuse(name: str, item: int, fd: int) -> None:
+    try:
+        library().bpf_map__reuse_fd(item, fd)
+    except OSError as error:
+        raise DataPlaneError(errno.EINVAL, f"the pinned map {name} does not fit the BPF object") from error
+
+
+def _write(item: int, content: bytes) -> None:
+    """Write the first bytes of global data that is not loaded yet."""
+    length = ctypes.c_size_t()
+    place = library().bpf_map__initial_value(item, ctypes.byref(length))
+    ctypes.memmove(place, content, min(len(content), length.value))

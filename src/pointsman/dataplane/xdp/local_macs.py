@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Mapping, Sequence
 
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.layout import LOCAL_MACS
 
 
@@ -37,11 +37,11 @@ class LocalMacs:
     def write_virtual(self, wanted: Iterable[tuple[int, bytes]]) -> None:
         """Take frames to exactly these further addresses, by interface index. Raises OSError."""
         keys = {_word(index, mac).to_bytes(8, "little") for index, mac in wanted}
-        present = set(syscalls.map_keys(self._virtual_macs, 8))
+        present = set(libbpf.map_keys(self._virtual_macs, 8))
         for key in keys - present:
-            syscalls.map_update(self._virtual_macs, key, b"\1")
+            libbpf.map_update(self._virtual_macs, key, b"\1")
         for key in present - keys:
-            syscalls.map_delete(self._virtual_macs, key)
+            libbpf.map_delete(self._virtual_macs, key)
 
     def undo(self, before: Sequence[int]) -> None:
         for place, word in enumerate(before):

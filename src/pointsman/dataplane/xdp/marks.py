@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.frontends import FrontendTable
 from pointsman.dataplane.xdp.layout import SERVICE_DELETED, SERVICE_IPV6, Mark
@@ -111,10 +111,10 @@ class MarkedFronts:
         table, ipv6 = self._tables.descriptors["pm_marks"], bool(entry.flags & SERVICE_IPV6)
         key = (entry.mark | ipv6 << 32).to_bytes(8, "little")
         if not entry.flags & SERVICE_DELETED:
-            syscalls.map_update(table, key, bytes(Mark(service, entry.group)))
+            libbpf.map_update(table, key, bytes(Mark(service, entry.group)))
             return
         with contextlib.suppress(FileNotFoundError):
-            syscalls.map_delete(table, key)
+            libbpf.map_delete(table, key)
 
     def settle(self, key: ServiceKey) -> None:
         """Let packets to this address find a mark, else an address service, else a deleted one."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pointsman.dataplane.interface import DataPlaneError
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 
 _BPF_FS_MAGIC = 0xCAFE4A11
 _TRIES = 100
@@ -75,7 +75,7 @@ def open_maps(directory: Path, abi: str) -> dict[str, int]:
     folder = directory / f"abi-{abi}"
     if not folder.is_dir():
         return {}
-    return {path.name: syscalls.open_pinned(path) for path in folder.iterdir()}
+    return {path.name: libbpf.open_pinned(path) for path in folder.iterdir()}
 
 
 def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
@@ -85,7 +85,7 @@ def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
         shutil.rmtree(unfinished)
     make_directory(unfinished)
     for name, fd in maps.items():
-        syscalls.pin(fd, unfinished / name)
+        libbpf.pin(fd, unfinished / name)
     unfinished.rename(directory / f"abi-{abi}")
 
 
@@ -94,7 +94,7 @@ def pin_missing(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
     for name, fd in maps.items():
         path = directory / f"abi-{abi}" / name
         if not path.exists():
-            syscalls.pin(fd, path)
+            libbpf.pin(fd, path)
 
 
 def remove_other_maps(directory: Path, abi: str) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, NextHop
-from pointsman.dataplane.xdp import btf, layout, listing, pins, syscalls
+from pointsman.dataplane.xdp import btf, layout, libbpf, listing, pins
 from pointsman.dataplane.xdp.attach import MODES, Links
 from pointsman.dataplane.xdp.ingress import Ingress
 from pointsman.dataplane.xdp.layout import LONGEST_TIMEOUT, WAYS, Vocabulary
@@ -206,7 +206,7 @@ class XdpDataPlane:
 
     def start_clock(self) -> None:
         """Let the kernel's timer run with this program: it ticks and sweeps from now on, whoever lives."""
-        failure = syscalls.run_program(self.programs["start_clock"]).verdict
+        failure = libbpf.run_program(self.programs["start_clock"]).verdict
         if failure:
             raise DataPlaneError(errno.EIO, f"the kernel's BPF timer cannot be started (step {failure})")
 
@@ -297,7 +297,7 @@ class XdpDataPlane:
     def _announce(self, hop: NextHop) -> bool:
         number = hop.index.to_bytes(4, "little")
         try:
-            syscalls.map_update(self.tables.descriptors["pm_tx_devices"], number, number)
+            libbpf.map_update(self.tables.descriptors["pm_tx_devices"], number, number)
         except OSError:
             return False
         return True
@@ -333,7 +333,7 @@ def _tell_of_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) ->
             "the new ones are filled packets for the services are left to this host's own stack"
         )
     if "pm_connections" in pinned:
-        held = syscalls.map_info(pinned["pm_connections"]).entries
+        held = libbpf.map_info(pinned["pm_connections"]).entries
         if held != sizes.entries()["pm_connections"]:
             log.warning(
                 "--connections %d counts for new tables only: those in force have room for %d and are kept",
@@ -348,7 +348,7 @@ def _seconds_since_boot() -> float:
 
 def _read_object() -> tuple[Vocabulary, str]:
     try:
-        types = btf.read_object(layout.OBJECT)
+        types = btf.TypeInformation(layout.OBJECT)
         return Vocabulary(types), layout.check(types)
     except FileNotFoundError as error:
         raise DataPlaneError(
@@ -363,7 +363,7 @@ def _read_object() -> tuple[Vocabulary, str]:
 
 def _load(sizes: Sizes, pinned: Mapping[str, int], programs: frozenset[str]) -> Loaded:
     entries = sizes.entries()
-    entries.update({name: syscalls.map_info(fd).entries for name, fd in pinned.items() if name in entries})
+    entries.update({name: libbpf.map_info(fd).entries for name, fd in pinned.items() if name in entries})
     return load(layout.OBJECT, entries, limits_of(entries), pinned, programs)
 
 

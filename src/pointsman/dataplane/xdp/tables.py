@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pointsman.dataplane.xdp import syscalls
+from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.layout import (
     LOCAL_MACS,
     WAYS,
@@ -109,9 +109,9 @@ class Tables:
 
     def __init__(self, maps: Mapping[str, int]) -> None:
         self.descriptors = dict(maps)
-        self.entries = {name: syscalls.map_info(fd).entries for name, fd in maps.items()}
+        self.entries = {name: libbpf.map_info(fd).entries for name, fd in maps.items()}
         self._memory: dict[str, mmap.mmap] = {}
-        self.cpus = syscalls.possible_cpus()
+        self.cpus = libbpf.possible_cpus()
         self.control: Control = Control.from_buffer(self._map_memory(CONTROL, ctypes.sizeof(Control)))
         self.fronts = self._structs(Front, "pm_fronts", WAYS)
         self.fronts6 = self._structs(Front6, "pm_fronts6", WAYS)
@@ -148,7 +148,7 @@ class Tables:
 
     def traffic_of(self, last: int) -> list[tuple[int, int, int]]:
         """Connections, packets, octets of the dests 0..last, summed over the CPUs."""
-        raw = syscalls.map_lookup_batch(self.descriptors["pm_traffic"], last + 1, 32 * self.cpus)
+        raw = libbpf.map_lookup_batch(self.descriptors["pm_traffic"], last + 1, 32 * self.cpus)
         columns = struct.unpack(f"={4 * self.cpus * (last + 1)}Q", raw)
         step = 4 * self.cpus
         return [
@@ -163,7 +163,7 @@ class Tables:
     def exits(self) -> list[int]:
         """Packets by exit reason, summed over the CPUs."""
         count = self.entries["pm_exits"]
-        raw = syscalls.map_lookup_batch(self.descriptors["pm_exits"], count, 8 * self.cpus)
+        raw = libbpf.map_lookup_batch(self.descriptors["pm_exits"], count, 8 * self.cpus)
         columns = struct.unpack(f"={self.cpus * count}Q", raw)
         return [sum(columns[at : at + self.cpus]) for at in range(0, len(columns), self.cpus)]
 
