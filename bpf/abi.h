@@ -130,11 +130,11 @@ struct mark {
 /* In a key: another front stands for the same (a mark before an address), this one is kept for its connections. */
 enum front_bit {
 	FRONT_HIDDEN_BIT = 57,
-	FRONT6_HIDDEN_BIT = 25,
+	FRONT_HIDDEN6_BIT = 25,
 };
 
 #define FRONT_HIDDEN (1ULL << FRONT_HIDDEN_BIT)
-#define FRONT6_HIDDEN (1ULL << FRONT6_HIDDEN_BIT)
+#define FRONT6_HIDDEN (1ULL << FRONT_HIDDEN6_BIT)
 
 enum front_flag {
 	FRONT_FTP = 1, /* port 21 of a persistent service, which takes data connections, too */

@@ -37,3 +37,37 @@ def test_other_maps_are_another_abi(change: str, monkeypatch: pytest.MonkeyPatch
         maps["pm_tx_devices"] = maps["pm_tx_devices"] | {"max_entries": 2048}
     monkeypatch.setattr(types, "maps", lambda: maps)
     assert layout.check(types) != before
+
+
+@pytest.mark.root
+def test_bpftool_on_a_shared_host_tells_whose_every_map_is() -> None:
+    plane = XdpDataPlane.for_tests(SMALL)
+    names = {name: libbpf.map_info(fd).name for name, fd in plane.tables.descriptors.items()}
+    plane.close(keep_forwarding=False)
+    assert all(name.startswith("pm_") for name in names)
+    assert {name: kept.removeprefix(".data.") for name, kept in names.items()} == {n: n for n in names}, (
+        "the kernel keeps 15 characters: none is cut off"
+    )
+
+
+@pytest.mark.parametrize("enumeration", [*layout.ENUMS, "layout_number"])
+def test_a_flag_or_number_that_differs_is_refused(enumeration: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    types = btf.TypeInformation(layout.OBJECT)
+    read = types.enumeration
+
+    def changed(name: str) -> dict[str, int]:
+        values = read(name)
+        if name == enumeration:
+            values[next(iter(values))] += 1
+        return values
+
+    monkeypatch.setattr(types, "enumeration", changed)
+    with pytest.raises(ValueError, match="the BPF object"):
+        layout.check(types)
+
+
+def test_a_packet_that_goes_on_is_no_exit() -> None:
+    types = btf.TypeInformation(layout.OBJECT)
+    reasons, exits = types.enumeration("exit_reason"), layout.Vocabulary(types).exits
+    assert len(exits) == reasons["GO_ON"] == types.maps()["pm_exits"]["max_entries"]
+    assert not any("go_on" in name for name in exits)

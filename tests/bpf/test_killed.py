@@ -10,7 +10,7 @@ import pytest
 from tests.bpf.harness import NAMES, VIP, Director
 
 from pointsman.dataplane.xdp import slots
-from pointsman.dataplane.xdp.layout import LIST_HEAD, SERVICE_HASH_FALLBACK, SERVICE_HASH_PORT
+from pointsman.dataplane.xdp.layout import LIST_HEAD, ServiceFlag
 from pointsman.dataplane.xdp.server_list_format import ListWord, elements
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import Sizes
@@ -120,7 +120,7 @@ def in_force(director: Director) -> list[tuple[int, list[int], int]]:
     for _, entry in director.plane.store.entries():
         list_word = ListWord.of(tables.services[entry.service].list)
         start = list_word.first + LIST_HEAD
-        flags = tables.services[entry.service].flags & (SERVICE_HASH_PORT | SERVICE_HASH_FALLBACK)
+        flags = tables.services[entry.service].flags & (ServiceFlag.HASH_PORT | ServiceFlag.HASH_FALLBACK)
         found.append((list_word.scheduler, tables.members[start : start + list_word.length], flags))
     return found
 
@@ -132,8 +132,8 @@ def told(director: Director) -> list[tuple[int, list[int], int]]:
         name, flags = listed.service.scheduler, listed.service.flags
         places = director.plane.store.lists.places(entry.service)
         assert [place.weight for place in reversed(places)] == [item.weight for item in listed.servers]
-        hashing = SERVICE_HASH_PORT if slots.hashes_port(name, flags) else 0
-        hashing |= SERVICE_HASH_FALLBACK if slots.falls_back(name, flags) else 0
+        hashing = ServiceFlag.HASH_PORT if slots.hashes_port(name, flags) else 0
+        hashing |= ServiceFlag.HASH_FALLBACK if slots.falls_back(name, flags) else 0
         members = elements(places, name == "wrr", 0)[LIST_HEAD:]
         found.append((words.schedulers[name], members, hashing))
     return found

@@ -16,16 +16,7 @@ from pointsman.dataplane.xdp.addresses import (
     service_key_of,
 )
 from pointsman.dataplane.xdp.allocation import FullError
-from pointsman.dataplane.xdp.layout import (
-    FRONT6_HIDDEN,
-    FRONT_DELETED,
-    FRONT_HIDDEN,
-    FRONT_PROBES,
-    WAYS,
-    Control,
-    Front,
-    Front6,
-)
+from pointsman.dataplane.xdp.layout import FRONT_DELETED, FRONT_PROBES, WAYS, Control, Front, Front6, FrontKey
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.address import Address
 from pointsman.model.service import ServiceKey, Transport
@@ -141,13 +132,13 @@ class FrontendTable:
     def _write_key(self, place: _Place, hidden: bool) -> None:
         front = place.table[place.at]
         if isinstance(front, Front6):
-            front.key = front6_key(place.key) | (FRONT6_HIDDEN if hidden else 0)
+            front.key = front6_key(place.key) | (FrontKey.HIDDEN6 if hidden else 0)
         else:
-            front.key = front_key(place.key) | (FRONT_HIDDEN if hidden else 0)
+            front.key = front_key(place.key) | (FrontKey.HIDDEN if hidden else 0)
 
     def _is_seen(self, place: _Place) -> bool:
         front = place.table[place.at]
-        return not front.key & (FRONT6_HIDDEN if isinstance(front, Front6) else FRONT_HIDDEN)
+        return not front.key & (FrontKey.HIDDEN6 if isinstance(front, Front6) else FrontKey.HIDDEN)
 
     def _vacancy(self, key: ServiceKey) -> _Place:
         table: Row = self._six if key.ipv6 else self._four

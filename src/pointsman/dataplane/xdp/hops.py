@@ -7,15 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from pointsman.dataplane.interface import NextHop
-from pointsman.dataplane.xdp.layout import (
-    DEST_AVAILABLE,
-    DEST_LOCAL,
-    DEST_RESETS,
-    DEST_RESOLVED,
-    DEST_TUNNEL,
-    DEST_WATCHED,
-    LARGEST_PACKET,
-)
+from pointsman.dataplane.xdp.layout import LARGEST_PACKET, DestFlag
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at, tunnel_bits, tunnel_of, write_source
 from pointsman.model.address import Address
@@ -60,20 +52,20 @@ class NextHops:
         dest, remote = self._tables.dests[index], self._tables.remotes[index]
         wanted = tunnel_bits(server)
         if (remote.tunnel, remote.tunnel_port) != wanted:
-            dest.egress &= ~(DEST_RESOLVED | DEST_TUNNEL)  # nothing is sent in between
+            dest.egress &= ~(DestFlag.RESOLVED | DestFlag.TUNNEL)  # nothing is sent in between
             remote.tunnel, remote.tunnel_port = wanted
             self.write(index, keep_availability=True)
 
     def write(self, index: int, keep_availability: bool = False) -> None:
         """Fill the entry in; without `keep_availability` its server is in force from now on."""
         dest = self._tables.dests[index]
-        available = dest.egress & DEST_AVAILABLE if keep_availability else DEST_AVAILABLE
-        available |= dest.egress & (DEST_RESETS | DEST_WATCHED)
+        available = dest.egress & DestFlag.AVAILABLE if keep_availability else DestFlag.AVAILABLE
+        available |= dest.egress & (DestFlag.RESETS | DestFlag.WATCHED)
         hop = self._hops.get(address_at(self._tables.remotes[index]))
         if hop is None:
-            dest.egress = dest.egress & ~DEST_AVAILABLE | available
+            dest.egress = dest.egress & ~DestFlag.AVAILABLE | available
         elif hop.local:
-            dest.egress = DEST_LOCAL | available
+            dest.egress = DestFlag.LOCAL | available
         else:
             dest.egress = self._route(index, hop) | available
 
@@ -84,11 +76,11 @@ class NextHops:
         if hop.destination is None or (hop.gateway if tunnel is None else not hop.own_address):
             return 0
         route_mtu = min(hop.route_mtu or LARGEST_PACKET, LARGEST_PACKET)
-        mtu, known = min(hop.mtu or LARGEST_PACKET, route_mtu), DEST_RESOLVED
+        mtu, known = min(hop.mtu or LARGEST_PACKET, route_mtu), DestFlag.RESOLVED
         if tunnel is not None:
             write_source(remote, hop.own_address)
             mtu = max(mtu - tunnel.overhead(hop.address.version), 0)
-            route_mtu, known = mtu, DEST_TUNNEL
+            route_mtu, known = mtu, DestFlag.TUNNEL
         dest.frame = int.from_bytes(hop.destination + hop.source[:2], "little")
         dest.mtu, dest.route_mtu = mtu, route_mtu
         return int.from_bytes(hop.source[2:], "little") | hop.index << 32 | known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +12,90 @@ from pointsman.dataplane.xdp import btf
 
 OBJECT = Path(__file__).with_name("director.bpf.o")
 
-WAYS = 4
-FRONT_DELETED = (1 << 64) - 1
-FRONT_PROBES = 4
-FRONT_HASH = 0x9E3779B97F4A7C15
-SERVICE_USED, SERVICE_DELETED, SERVICE_ONE_PACKET = 1, 2, 4
-SERVICE_HASH_PORT, SERVICE_HASH_FALLBACK, SERVICE_IPV6 = 8, 16, 32
-FRONT_HIDDEN, FRONT6_HIDDEN = 1 << 57, 1 << 25
+WAYS, FRONT_PROBES, LIST_HEAD, LOCAL_MACS = 4, 4, 2, 1024
 NO_PREFIX = 255
-LIST_HEAD = 2
-DEST_AVAILABLE = 1 << 63
-DEST_RESOLVED = 1 << 62
-DEST_LOCAL = 1 << 61
-DEST_RESETS = 1 << 60
-DEST_WATCHED = 1 << 59
-DEST_TUNNEL = 1 << 58
-TUNNEL_KIND, TUNNEL_CHECKSUM, TUNNEL_REMOTE_CHECKSUM = 0x0F, 0x10, 0x20
-DEADLINE_MASK = (1 << 22) - 1
-LONGEST_TIMEOUT = (1 << 21) - 1
-WORD_DYING = (1 << 64) - 1
-TEMPLATE_ASSURED = 1 << 45
-TEMPLATE_PARKED = 1 << 49
-LOCAL_MACS = 1024
+DEADLINE_BITS = 22
+DEADLINE_MASK = (1 << DEADLINE_BITS) - 1
+LONGEST_TIMEOUT = (1 << DEADLINE_BITS - 1) - 1
+FRONT_DELETED = WORD_DYING = (1 << 64) - 1
+FRONT_HASH = 0x9E3779B97F4A7C15
 LARGEST_PACKET = 65535
 STATES = 16
+
+
+class ServiceFlag(IntEnum):
+    """service.flags."""
+
+    USED = 1
+    DELETED = 2
+    ONE_PACKET = 4
+    HASH_PORT = 8
+    HASH_FALLBACK = 16
+    IPV6 = 32
+
+
+class FrontKey(IntEnum):
+    """Flags in front.key and front6.key."""
+
+    HIDDEN = 1 << 57
+    HIDDEN6 = 1 << 25
+
+
+class DestFlag(IntEnum):
+    """Flags in dest.egress."""
+
+    TUNNEL = 1 << 58
+    WATCHED = 1 << 59
+    RESETS = 1 << 60
+    LOCAL = 1 << 61
+    RESOLVED = 1 << 62
+    AVAILABLE = 1 << 63
+
+
+class TunnelFlag(IntEnum):
+    """remote.tunnel: a kind, and flags."""
+
+    IPIP = 1
+    GUE = 2
+    GRE = 3
+    KIND = 0x0F
+    CHECKSUM = 0x10
+    REMOTE_CHECKSUM = 0x20
+
+
+class ConnectionWord(IntEnum):
+    """connection.word: the bits at which its parts begin."""
+
+    FLAGS = 22
+    STATE = 26
+    DEST = 30
+    FRONT = 48
+
+
+class TemplateWord(IntEnum):
+    """template.word: the bits at which its parts begin, and a flag."""
+
+    CONTROLS = 22
+    ASSURED = 1 << 45
+    DEST = 46
+
+
+class TemplateKey(IntEnum):
+    """A flag in template.key."""
+
+    PARKED = 1 << 49
+
+
+ENUMS: dict[str, tuple[str, type[IntEnum]]] = {
+    "service_flag": ("SERVICE_", ServiceFlag),
+    "front_bit": ("FRONT_", FrontKey),
+    "dest_bit": ("DEST_", DestFlag),
+    "tunnel_flag": ("TUNNEL_", TunnelFlag),
+    "connection_word": ("WORD_", ConnectionWord),
+    "template_word": ("TEMPLATE_", TemplateWord),
+    "template_key": ("TEMPLATE_", TemplateKey),
+}
+"""By their names in bpf/abi.h, with the prefix that the members have there; NAME_BIT stands for 1 << bit."""
 
 u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 
@@ -279,20 +340,51 @@ def _lower(names: dict[str, int], prefix: str) -> dict[str, int]:
 
 
 def check(types: btf.TypeInformation) -> str:
-    """Compare every struct with the object's BTF. Returns the ABI's hash; ValueError if one differs."""
+    """Compare every struct, flag and number with the object's BTF. Return the ABI's hash.
+
+    Raises ValueError where both sides differ.
+    """
     facts: list[Any] = [
         types.enumeration(name) for name in ("abi", "exit_reason", "scheduler", "connection_state")
     ]
     facts += sorted((name, sorted(shape.items())) for name, shape in types.maps().items())
-    for name, structure in STRUCTS.items():
-        if types.struct_size(name) != ctypes.sizeof(structure):
-            raise ValueError(f"struct {name} has another size in the BPF object")
-        ours = {
-            field[0]: (getattr(structure, field[0]).offset, getattr(structure, field[0]).size)
-            for field in structure._fields_
-        }
-        theirs = {field: tuple(place) for field, place in types.fields(name).items()}
-        if ours != theirs:
-            raise ValueError(f"struct {name} is laid out otherwise in the BPF object: {theirs}, not {ours}")
-        facts.append((name, sorted(ours.items())))
+    facts += [_checked_enumeration(types, name, *ours) for name, ours in ENUMS.items()]
+    facts.append(_checked_numbers(types))
+    facts += [_checked_struct(types, name, structure) for name, structure in STRUCTS.items()]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def _checked_enumeration(
+    types: btf.TypeInformation, name: str, prefix: str, ours: type[IntEnum]
+) -> tuple[str, dict[str, int]]:
+    theirs = dict(map(_flag, _strip(types.enumeration(name), prefix).items()))
+    if theirs != {member.name: member.value for member in ours}:
+        raise ValueError(f"enum {name} has other values in the BPF object: {theirs}")
+    return name, theirs
+
+
+def _flag(named: tuple[str, int]) -> tuple[str, int]:
+    name, value = named
+    return (name.removesuffix("_BIT"), 1 << value) if name.endswith("_BIT") else named
+
+
+def _checked_numbers(types: btf.TypeInformation) -> dict[str, int]:
+    theirs = types.enumeration("layout_number")
+    if theirs != {name: globals().get(name) for name in theirs}:
+        raise ValueError(f"the BPF object has other numbers: {theirs}")
+    return theirs
+
+
+def _checked_struct(
+    types: btf.TypeInformation, name: str, structure: type[ctypes.Structure]
+) -> tuple[str, list[Any]]:
+    if types.struct_size(name) != ctypes.sizeof(structure):
+        raise ValueError(f"struct {name} has another size in the BPF object")
+    ours = {
+        field[0]: (getattr(structure, field[0]).offset, getattr(structure, field[0]).size)
+        for field in structure._fields_
+    }
+    theirs = {field: tuple(place) for field, place in types.fields(name).items()}
+    if ours != theirs:
+        raise ValueError(f"struct {name} is laid out otherwise in the BPF object: {theirs}, not {ours}")
+    return name, sorted(ours.items())

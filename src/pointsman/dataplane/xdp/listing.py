@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pointsman.dataplane.xdp.addresses import address_of
 from pointsman.dataplane.xdp.layout import (
     DEADLINE_MASK,
-    TEMPLATE_ASSURED,
-    TEMPLATE_PARKED,
     WORD_DYING,
+    ConnectionWord,
+    TemplateKey,
+    TemplateWord,
     Vocabulary,
 )
 from pointsman.dataplane.xdp.store import FTP, Entry, Store
@@ -81,12 +82,12 @@ def connections(tables: Tables, store: Store, words: Vocabulary, now: float) -> 
     """
     keys = store.front_keys()
     for key, word in _entries(tables.connections, "=QQ"):
-        service = keys.get(word >> 48)
+        service = keys.get(word >> ConnectionWord.FRONT)
         if service is not None and word != WORD_DYING:
             ports = key >> 32 & 0xFFFF, key >> 48
             yield _connection(tables, words, service, (key, 0), ports, word, now)
     for first, rest, key, word in _entries(tables.connections6, "=QQQQ"):
-        service = keys.get(word >> 48)
+        service = keys.get(word >> ConnectionWord.FRONT)
         if service is not None and word != WORD_DYING:
             ports = key & 0xFFFF, key >> 16 & 0xFFFF
             virtual = _marked(service, words, first, rest, word) if service.fwmark else service
@@ -114,7 +115,7 @@ def _marked(service: ServiceKey, words: Vocabulary, first: int, rest: int, word:
     """What a connection that bore its mark was to (bpf/fwmark.h); of IPv6 the virtual address is not kept."""
     if not service.ipv6:
         return ServiceKey.of(Transport(rest), address_of(first >> 32, 0, ipv6=False), 0)
-    state = words.states[word >> 26 & 15]
+    state = words.states[word >> ConnectionWord.STATE & 15]
     transport = (
         Transport.SCTP if state.startswith("SCTP_") else Transport.UDP if state == "UDP" else Transport.TCP
     )
@@ -131,7 +132,7 @@ def _connection(
     now: float,
 ) -> Connection:
     assert virtual.address is not None and virtual.transport is not None
-    index = word >> 30 & 0x3FFFF
+    index = word >> ConnectionWord.DEST & 0x3FFFF
     virtual_port = socket.ntohs(ports[1])
     return Connection(
         transport=virtual.transport,
@@ -141,7 +142,7 @@ def _connection(
         virtual_port=virtual_port,
         server=address_at(tables.remotes[index]),
         server_port=_server_port(virtual, tables.dests[index].port, virtual_port),
-        state=_state_name(words.states[word >> 26 & 15]),
+        state=_state_name(words.states[word >> ConnectionWord.STATE & 15]),
         expires=_seconds_left(word, now),
     )
 
@@ -154,9 +155,9 @@ def _server_port(service: ServiceKey, port: int, virtual_port: int) -> int:
 def _template(
     tables: Tables, service: ServiceKey, client: tuple[int, int], key: int, word: int, now: float
 ) -> Connection:
-    index = word >> 46
-    parked = bool(key & TEMPLATE_PARKED)
-    assured = word & TEMPLATE_ASSURED and service.transport is not Transport.UDP
+    index = word >> TemplateWord.DEST
+    parked = bool(key & TemplateKey.PARKED)
+    assured = word & TemplateWord.ASSURED and service.transport is not Transport.UDP
     every_port = service.port == FTP and service.transport is Transport.TCP
     return Connection(
         transport=service.transport or Transport.TCP,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.frontends import FrontendTable
-from pointsman.dataplane.xdp.layout import SERVICE_DELETED, SERVICE_IPV6, Mark
+from pointsman.dataplane.xdp.layout import Mark, ServiceFlag
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.service import Front, ServiceKey
@@ -108,9 +108,9 @@ class MarkedFronts:
         entry = self._tables.services[service]
         if not entry.mark:
             return
-        table, ipv6 = self._tables.descriptors["pm_marks"], bool(entry.flags & SERVICE_IPV6)
+        table, ipv6 = self._tables.descriptors["pm_marks"], bool(entry.flags & ServiceFlag.IPV6)
         key = (entry.mark | ipv6 << 32).to_bytes(8, "little")
-        if not entry.flags & SERVICE_DELETED:
+        if not entry.flags & ServiceFlag.DELETED:
             libbpf.map_update(table, key, bytes(Mark(service, entry.group)))
             return
         with contextlib.suppress(FileNotFoundError):
@@ -139,7 +139,7 @@ class MarkedFronts:
         service = self._fronts.service_of(number)
         if any(number in retired for retired in self._retired.values()):
             return 0
-        if self._tables.services[service].flags & SERVICE_DELETED:
+        if self._tables.services[service].flags & ServiceFlag.DELETED:
             return 1
         return 3 if self._tables.services[service].mark else 2
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.counter_base import CounterBase
 from pointsman.dataplane.xdp.hops import NextHops
-from pointsman.dataplane.xdp.layout import DEST_AVAILABLE, DEST_RESETS, DEST_WATCHED
+from pointsman.dataplane.xdp.layout import DestFlag
 from pointsman.dataplane.xdp.server_list_format import MAX_COUNT, Place
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.tables import Tables
@@ -51,7 +51,7 @@ class Servers:
             return False
         self._by_service[dest.service][self.key(index)] = index
         self.hops.add_user(index)
-        if dest.egress & DEST_WATCHED:
+        if dest.egress & DestFlag.WATCHED:
             self._watched.add(index)
         if index not in in_force[dest.service]:
             self._discard(index)
@@ -73,8 +73,8 @@ class Servers:
             weight=dest.weight,
             upper_threshold=dest.upper,
             lower_threshold=dest.lower,
-            resets_clients=bool(dest.egress & DEST_RESETS),
-            is_watched=bool(dest.egress & DEST_WATCHED),
+            resets_clients=bool(dest.egress & DestFlag.RESETS),
+            is_watched=bool(dest.egress & DestFlag.WATCHED),
         )
 
     @property
@@ -165,8 +165,8 @@ class Servers:
         dest = self._tables.dests[index]
         dest.weight, dest.upper, dest.lower = server.weight, server.upper_threshold, server.lower_threshold
         dest.last_weight = server.weight or dest.last_weight
-        choices = server.resets_clients * DEST_RESETS | server.is_watched * DEST_WATCHED
-        dest.egress = dest.egress & ~(DEST_RESETS | DEST_WATCHED) | choices
+        choices = server.resets_clients * DestFlag.RESETS | server.is_watched * DestFlag.WATCHED
+        dest.egress = dest.egress & ~(DestFlag.RESETS | DestFlag.WATCHED) | choices
         (self._watched.add if server.is_watched else self._watched.discard)(index)
         if raised:
             self._tables.loads[index].overloaded = 0
@@ -196,9 +196,9 @@ class Servers:
 
     def _discard(self, index: int) -> None:
         dest = self._tables.dests[index]
-        if dest.egress & DEST_AVAILABLE:
+        if dest.egress & DestFlag.AVAILABLE:
             dest.deleted_at = self._tables.control.now
-            dest.egress &= ~DEST_AVAILABLE
+            dest.egress &= ~DestFlag.AVAILABLE
         self._trash.add(index)
 
     def _is_held(self, index: int) -> bool:

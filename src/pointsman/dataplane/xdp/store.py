@@ -16,17 +16,7 @@ from pointsman.dataplane.xdp.addresses import mask_bits, prefix_of
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.counter_base import CounterBase
 from pointsman.dataplane.xdp.frontends import FrontendTable
-from pointsman.dataplane.xdp.layout import (
-    NO_PREFIX,
-    SERVICE_DELETED,
-    SERVICE_HASH_FALLBACK,
-    SERVICE_HASH_PORT,
-    SERVICE_IPV6,
-    SERVICE_ONE_PACKET,
-    SERVICE_USED,
-    Service,
-    Vocabulary,
-)
+from pointsman.dataplane.xdp.layout import NO_PREFIX, Service, ServiceFlag, Vocabulary
 from pointsman.dataplane.xdp.marks import MarkedFronts
 from pointsman.dataplane.xdp.server_list_format import ListWord
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
@@ -81,7 +71,7 @@ class Store:
         for index in range(1, len(tables.services)):
             marked = tables.services[index]
             if marked.mark and marked.flags:
-                key = ServiceKey.mark(marked.mark, bool(marked.flags & SERVICE_IPV6))
+                key = ServiceKey.mark(marked.mark, bool(marked.flags & ServiceFlag.IPV6))
                 self._entries[key] = Entry(index, marked.group)
         services = {entry.service for entry in self._entries.values()}
         for index in range(1, len(tables.services)):
@@ -95,7 +85,7 @@ class Store:
         self.lists.adopt(services)
         self._sequence = itertools.count(highest + 1)
         for key, entry in list(self._entries.items()):
-            if tables.services[entry.service].flags & SERVICE_DELETED:
+            if tables.services[entry.service].flags & ServiceFlag.DELETED:
                 self._bury(key)
             else:
                 self._finish_edits(entry.service, key)
@@ -109,8 +99,8 @@ class Store:
         service.flags = self._flags(
             self._scheduler_name(service),
             slots.flags_of(service.options),
-            bool(service.flags & SERVICE_ONE_PACKET),
-        ) | (service.flags & SERVICE_IPV6)
+            bool(service.flags & ServiceFlag.ONE_PACKET),
+        ) | (service.flags & ServiceFlag.IPV6)
         for place in self.lists.places(index):
             dest = self._tables.dests[place.dest]
             dest.last_weight = dest.weight or dest.last_weight
@@ -121,7 +111,7 @@ class Store:
         found = [
             (key, entry)
             for key, entry in self._entries.items()
-            if not self._tables.services[entry.service].flags & SERVICE_DELETED
+            if not self._tables.services[entry.service].flags & ServiceFlag.DELETED
         ]
         return sorted(found, key=lambda item: self._tables.services[item[1].service].sequence)
 
@@ -152,7 +142,7 @@ class Store:
             scheduler=self._scheduler_name(service),
             persistence=service.persistence or None,
             persistence_prefix=prefix_of(service.prefix),
-            one_packet=bool(service.flags & SERVICE_ONE_PACKET),
+            one_packet=bool(service.flags & ServiceFlag.ONE_PACKET),
             flags=slots.flags_of(service.options),
             fronts=self.marks.of(self._entries[key].service) if key.fwmark else frozenset(),
         )
@@ -170,7 +160,7 @@ class Store:
 
     def _entry(self, key: ServiceKey) -> Entry:
         entry = self._entries.get(key)
-        if entry is None or self._tables.services[entry.service].flags & SERVICE_DELETED:
+        if entry is None or self._tables.services[entry.service].flags & ServiceFlag.DELETED:
             raise RefusedError("no-service")
         return entry
 
@@ -185,7 +175,7 @@ class Store:
         if not key.fwmark and key.transport is None:
             raise RefusedError("unsupported", "the XDP data plane balances TCP, UDP and SCTP")
         known = self._entries.get(key)
-        if known and not self._tables.services[known.service].flags & SERVICE_DELETED:
+        if known and not self._tables.services[known.service].flags & ServiceFlag.DELETED:
             raise RefusedError("exists")
         index = known.service if known else self._take(self._service_numbers)
         entry = self._tables.services[index]
@@ -206,7 +196,7 @@ class Store:
         """Give a new service its number and its fronts; packets wait for its flags and servers."""
         key, entry = service.key, self._tables.services[index]
         number = self._take(self._front_numbers)
-        entry.group, entry.flags = number, SERVICE_DELETED
+        entry.group, entry.flags = number, ServiceFlag.DELETED
         try:
             if key.fwmark:
                 self._change_fronts(service, index)
@@ -251,7 +241,7 @@ class Store:
         entry.mask = mask_bits(service.persistence_prefix, service.key.ipv6)
         entry.prefix = NO_PREFIX if service.persistence_prefix is None else service.persistence_prefix
         entry.options = slots.number_of_flags(service.flags)
-        family = SERVICE_IPV6 if service.key.fwmark and service.key.ipv6 else 0
+        family = ServiceFlag.IPV6 if service.key.fwmark and service.key.ipv6 else 0
         entry.flags = self._flags(service.scheduler, service.flags, service.one_packet) | family
         self._note_ftp(service.key, entry)
 
@@ -261,15 +251,15 @@ class Store:
 
     def _flags(self, scheduler: str, flags: frozenset[str], one_packet: bool) -> int:
         return (
-            SERVICE_USED
-            | (SERVICE_ONE_PACKET if one_packet else 0)
-            | (SERVICE_HASH_PORT if slots.hashes_port(scheduler, flags) else 0)
-            | (SERVICE_HASH_FALLBACK if slots.falls_back(scheduler, flags) else 0)
+            ServiceFlag.USED
+            | (ServiceFlag.ONE_PACKET if one_packet else 0)
+            | (ServiceFlag.HASH_PORT if slots.hashes_port(scheduler, flags) else 0)
+            | (ServiceFlag.HASH_FALLBACK if slots.falls_back(scheduler, flags) else 0)
         )
 
     def delete_service(self, key: ServiceKey) -> None:
         service = self._tables.services[self._entry(key).service]
-        service.flags |= SERVICE_DELETED
+        service.flags |= ServiceFlag.DELETED
         self._settle(key, self._entries[key].service)
         self._bury(key)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from pointsman.dataplane.xdp.layout import TUNNEL_CHECKSUM, TUNNEL_KIND, TUNNEL_REMOTE_CHECKSUM, Remote
+from pointsman.dataplane.xdp.layout import Remote, TunnelFlag
 from pointsman.model.address import Address
 from pointsman.model.service import Forwarding, RealServer, Tunnel, TunnelChecksum, TunnelType
 
-_KINDS = {TunnelType.IPIP: 1, TunnelType.GUE: 2, TunnelType.GRE: 3}
-_TYPES = {number: kind for kind, number in _KINDS.items()}
+_KINDS = {TunnelType.IPIP: TunnelFlag.IPIP, TunnelType.GUE: TunnelFlag.GUE, TunnelType.GRE: TunnelFlag.GRE}
+_TYPES = {int(number): kind for kind, number in _KINDS.items()}
 _CHECKSUMS = {
     TunnelChecksum.NONE: 0,
-    TunnelChecksum.FULL: TUNNEL_CHECKSUM,
+    TunnelChecksum.FULL: TunnelFlag.CHECKSUM,
     # What comes from outside has its checksum already: IPVS computes the outer one then (ipvs_gue_encap()).
-    TunnelChecksum.REMOTE: TUNNEL_CHECKSUM | TUNNEL_REMOTE_CHECKSUM,
+    TunnelChecksum.REMOTE: TunnelFlag.CHECKSUM | TunnelFlag.REMOTE_CHECKSUM,
 }
 _WORDS = {flags: checksum for checksum, flags in _CHECKSUMS.items()}
 
@@ -50,5 +50,5 @@ def tunnel_of(remote: Remote) -> Tunnel | None:
     """None: the server is reached by direct routing."""
     if not remote.tunnel:
         return None
-    checksum = _WORDS[remote.tunnel & (TUNNEL_CHECKSUM | TUNNEL_REMOTE_CHECKSUM)]
-    return Tunnel(_TYPES[remote.tunnel & TUNNEL_KIND], socket.ntohs(remote.tunnel_port), checksum)
+    checksum = _WORDS[remote.tunnel & (TunnelFlag.CHECKSUM | TunnelFlag.REMOTE_CHECKSUM)]
+    return Tunnel(_TYPES[remote.tunnel & TunnelFlag.KIND], socket.ntohs(remote.tunnel_port), checksum)
