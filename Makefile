@@ -1,6 +1,6 @@
 # make demo    set everything up, run the documents' clusters on this machine, show what happens
 # make test    set everything up, run every test
-# make lint    ruff and mypy
+# make lint    ruff and mypy; clang-format and clang for BPF
 # make bench   what the data plane costs per packet     (BENCH=name runs one)
 # make install the program and its systemd units        (make uninstall takes them away)
 
@@ -22,10 +22,11 @@ ALL_TESTS := -n $(JOBS) --dist loadfile --no-loadscope-reorder $(addprefix tests
 test: setup build/guest/.ready
 	@$(BIN)/pytest $(or $(TESTS),$(ALL_TESTS))
 
-lint: $(VENV)/.ready
+lint: build/.packages $(VENV)/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory -C bpf lint
 
 bench: setup build/guest/.ready
 	@$(BIN)/python -m benchmarks $(BENCH)

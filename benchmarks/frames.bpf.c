@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
  * Gives the program under test a fresh frame of some flow at every repetition: BPF_PROG_TEST_RUN does not restore the
  * frame that the last one has changed. Also the yardsticks: a program that does nothing, and one that only parses,

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /* The ends of the track on which whole frames are measured: the source's way out, and the sink. */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>

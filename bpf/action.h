@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* What becomes of a packet, and that every end of a way is counted. */
 #ifndef POINTSMAN_ACTION_H
 #define POINTSMAN_ACTION_H

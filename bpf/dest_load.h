@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* ActiveConn, InActConn and the overload rule of a real server (ip_vs_conn.c, ip_vs_dest_update_overload). */
 #ifndef POINTSMAN_DEST_LOAD_H
 #define POINTSMAN_DEST_LOAD_H

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
  * The four ways in. Packets come by one of the first two; the order of their steps is in director4.h and director6.h, of
  * what is neither a whole packet of TCP nor one of UDP in slow_path.h and slow_path6.h.

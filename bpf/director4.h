@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* IPv4: the steps of a whole packet of TCP or UDP without options. Whatever else there is takes those of slow_path.h. */
 #ifndef POINTSMAN_DIRECTOR4_H
 #define POINTSMAN_DIRECTOR4_H

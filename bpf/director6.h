@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * IPv6: the steps of director4.h. A packet that starts a connection comes back to the caller with its flow in hand;
  * the caller has first_packet() choose a server, and sends it on. A known connection's is spared every call: one and its

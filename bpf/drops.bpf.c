@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /* Where and why the kernel drops packets of one service: the tracepoint skb:kfree_skb, for `pointsman trace`.
  * Loaded only while a trace runs. */
 #include <linux/bpf.h>

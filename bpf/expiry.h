@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* The clock, and the sweep that removes connections and templates whose time is over. All of it runs in the kernel. */
 #ifndef POINTSMAN_EXPIRY_H
 #define POINTSMAN_EXPIRY_H

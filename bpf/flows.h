@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* The life of a connection: first packet, every later packet, and what happens when the table is full. */
 #ifndef POINTSMAN_FLOWS_H
 #define POINTSMAN_FLOWS_H

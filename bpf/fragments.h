@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * Fragments. The first one has the ports: it takes the way of a whole packet, and what it has found out is kept for
  * the others. One that comes before the first is passed on, as those of packets for the host itself must be: nothing

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * Firewall marks, where there are any: at the tc hook, set by what comes before it. A mark goes before an address, as in
  * IPVS (ip_vs_service_find), unless that is one of the mark's own.

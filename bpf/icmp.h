@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* ICMP (RFC 792, RFC 4443), as far as it is needed here; linux/icmp.h wants the C library's headers. */
 #ifndef POINTSMAN_ICMP_H
 #define POINTSMAN_ICMP_H

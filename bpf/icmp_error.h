@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * ICMP errors about what a real server has sent: from virtual address and port to a client. They go to that server,
  * which needs them: path MTU discovery stands and falls with it. IPVS: ip_vs_in_icmp().

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * ICMP answers from the virtual address, as IPVS has the kernel send them (net/ipv4/icmp.c): no server for a new
  * connection, TTL used up, packet too big. The packet itself becomes its answer: cut to what an answer quotes, moved

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* ICMPv6 answers (net/ipv6/icmp.c): as icmp_reply.h's, but that they quote more, and their checksum holds the addresses. */
 #ifndef POINTSMAN_ICMP_REPLY6_H
 #define POINTSMAN_ICMP_REPLY6_H

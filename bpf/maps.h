@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* The maps. Sizes given here are the defaults; user space sets them before loading. */
 #ifndef POINTSMAN_MAPS_H
 #define POINTSMAN_MAPS_H

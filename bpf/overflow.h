@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * Flows for which the connection table has no room: the highest random weight of the flow's hash and the server, so
  * that every packet of a flow meets the same server and a change of the list moves only the flows it must.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* From a frame to the fields that decide its way. */
 #ifndef POINTSMAN_PARSE_H
 #define POINTSMAN_PARSE_H

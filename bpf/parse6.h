@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* IPv6: from a frame to the fields that decide its way, past extension headers. */
 #ifndef POINTSMAN_PARSE6_H
 #define POINTSMAN_PARSE6_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* Persistence templates: which server a client (or its network) stays with (ip_vs_core.c, ip_vs_sched_persist). */
 #ifndef POINTSMAN_PERSISTENCE_H
 #define POINTSMAN_PERSISTENCE_H

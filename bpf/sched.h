@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* Which real server takes a new connection: IPVS's choice, in IPVS's list order (newest first). */
 #ifndef POINTSMAN_SCHED_H
 #define POINTSMAN_SCHED_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * lc, wlc, sed, nq, fo, ovf: the server with the least cost, the first of the list among equals. A cost is a fraction,
  * compared by multiplying crosswise as the kernel does.

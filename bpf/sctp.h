@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* What a packet means for its connection, as TCP flags: TCP's own, and what stands for them in UDP and SCTP. */
 #ifndef POINTSMAN_SCTP_H
 #define POINTSMAN_SCTP_H

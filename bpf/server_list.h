@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* The list of a service's servers, as user space has written it (server_list_format.py): newest first, as IPVS's. */
 #ifndef POINTSMAN_SERVER_LIST_H
 #define POINTSMAN_SERVER_LIST_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* From virtual address, port and protocol to the service. */
 #ifndef POINTSMAN_SERVICES_H
 #define POINTSMAN_SERVICES_H

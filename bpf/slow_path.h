@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * SCTP, ICMP errors, fragments, headers with options and packets that bear a mark go the same way in small steps. They
  * are functions of their own: the verifier goes through each once and by itself, and the stack has no room for all of

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * ICMPv6 errors and fragments, when nothing stands between the IPv6 header and theirs: as icmp_error.h and fragments.h.
  * IPVS: ip_vs_in_icmp_v6(). Like it, the director leaves the checksum of an error to the real server.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* The states of TCP, SCTP and UDP as a director sees them: only the client's packets (ip_vs_proto_*.c, INPUT_ONLY). */
 #ifndef POINTSMAN_STATES_H
 #define POINTSMAN_STATES_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /* Direct routing: both MAC addresses, the TTL (hop limit) and IPv4's header checksum change, nothing else. */
 #ifndef POINTSMAN_XMIT_DR_H
 #define POINTSMAN_XMIT_DR_H

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * Tunnels: the packet, its TTL decremented, becomes the payload of one from this host to its server, as
  * ip_vs_tunnel_xmit() makes it (net/netfilter/ipvs/ip_vs_xmit.c): by itself (IPIP), behind UDP and GUE, or behind GRE.

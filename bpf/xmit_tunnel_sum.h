@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-3-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * The sum of a packet that goes into a tunnel with a checksum. A TCP or UDP segment need not be read for it: its own
  * checksum makes it and its pseudo header all ones (the kernel's local checksum offload), also when offload has still to
