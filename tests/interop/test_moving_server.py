@@ -16,8 +16,8 @@ from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace
 from pointsman.model.operations import AddServer, AddService
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
-from pointsman.net.arp import gratuitous_arp
 from pointsman.net.neighbours import NeighbourWatcher
+from pointsman.packets.arp import gratuitous_arp
 
 pytestmark = pytest.mark.root
 
@@ -88,7 +88,7 @@ class Segment:
             socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as raw,
         ):
             raw.bind(("eth0", 0))
-            raw.send(gratuitous_arp(self.new.mac(), RIP))
+            raw.send(gratuitous_arp(self.new.mac(), RIP.packed))
 
     def close(self) -> None:
         for each in (self.caller, *self.sockets.values()):

@@ -17,9 +17,10 @@ from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress
 from pointsman.net.addresses import VRRP_MARK, InterfaceAddress, addresses, assign, remove, withdraw
-from pointsman.net.arp import Announcer, gratuitous_arp
+from pointsman.net.arp import Announcer
 from pointsman.net.links import Link, links
 from pointsman.net.netlink import NetlinkSocket
+from pointsman.packets.arp import gratuitous_arp
 from pointsman.vrrp.wire import GROUP
 
 pytestmark = pytest.mark.root
@@ -114,7 +115,7 @@ def test_gratuitous_arp_reaches_everybody(pair: tuple[Switch, Host, Host], netli
     on_loopback = msgspec.structs.replace(ENTRY, device="lo")
     assert announcer.announce(present, [ENTRY, on_loopback], 3) is None
     announcer.close()
-    until("three are on the wire", lambda: capture.frames().count(gratuitous_arp(a.mac(), VIP)) == 3)
+    until("three are on the wire", lambda: capture.frames().count(gratuitous_arp(a.mac(), VIP.packed)) == 3)
     until("the other host has learnt it", lambda: b.neighbour(str(VIP)) == a.mac())
 
 

@@ -9,12 +9,12 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.model.checksum import internet_checksum
+from pointsman.packets.checksum import internet_checksum
+from pointsman.packets.errors import WireError
 from pointsman.vrrp.wire import (
     GROUP,
     PASSWORD_SIZE,
     Advert,
-    WireError,
     decode,
     decode_ipv4,
     encode,

@@ -10,7 +10,8 @@ import enum
 import struct
 
 from pointsman.health import segments
-from pointsman.health.segments import ACK, FIN, PUSH, RST, SYN, Ends, Segment
+from pointsman.health.segments import Ends, Segment
+from pointsman.packets.tcp import ACK, FIN, PUSH, RST, SYN
 
 PIECE = 536
 """Bytes of the request in one segment: what every IPv4 host takes (RFC 9293 section 3.7.1)."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -17,25 +16,15 @@ import msgspec
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress
 from pointsman.net.links import Link
-from pointsman.net.ndisc import neighbour_advertisement
-from pointsman.net.socket_filter import assembled, attach_filter
+from pointsman.net.socket_filter import attach_filter
+from pointsman.packets import arp, ndisc
+from pointsman.packets.classic_bpf import PACKET_TYPE, Program
+from pointsman.packets.errors import WireError
+from pointsman.packets.ethernet import ETH_P_ARP, ETH_P_IPV6
 
-BROADCAST = b"\xff" * 6
-_ETH_P_ARP = 0x0806
-_ETH_P_IPV6 = 0x86DD
-_REQUEST, _REPLY = 1, 2
-_FRAME = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 
-_REPLIES_TO_US = (
-    (0x28, 0, 0, 0xFFFFF004),  # ldh the packet's type (SKF_AD_PKTTYPE)
-    (0x15, 0, 3, 0),  # to this host
-    (0x28, 0, 0, 20),  # ldh the ARP operation
-    (0x15, 0, 1, _REPLY),
-    (0x06, 0, 0, 64),  # take 64 bytes
-    (0x06, 0, 0, 0),  # drop
-)
-"""A classic BPF program: the kernel drops the segment's other ARP traffic before it costs us anything."""
+_LONGEST_FRAME = 64
 _MOST_ANSWERS = 256
 
 
@@ -45,24 +34,6 @@ class Answer(msgspec.Struct, frozen=True):
     index: int
     address: ipaddress.IPv4Address
     mac: bytes
-
-
-def gratuitous_arp(mac: bytes, address: ipaddress.IPv4Address) -> bytes:
-    """The frame as keepalived sends it: a broadcast request, sender and target both `address` (RFC 5227)."""
-    return _request(mac, address.packed, BROADCAST, address)
-
-
-def arp_probe(mac: bytes, address: ipaddress.IPv4Address) -> bytes:
-    """A question for `address` that fills nobody's table: the sender's address is 0.0.0.0 (RFC 5227)."""
-    return _request(mac, bytes(4), bytes(6), address)
-
-
-def _request(mac: bytes, sender: bytes, target_mac: bytes, address: ipaddress.IPv4Address) -> bytes:
-    return _FRAME.pack(
-        *(BROADCAST, mac, _ETH_P_ARP),
-        *(1, 0x0800, 6, 4, _REQUEST),
-        *(mac, sender, target_mac, address.packed),
-    )
 
 
 class Announcer:
@@ -102,7 +73,7 @@ class Announcer:
         for entry in entries:
             link = links.get(entry.device)
             if link is not None and len(link.mac) == 6 and isinstance(entry.address, ipaddress.IPv4Address):
-                self._send(arp_probe(link.mac, entry.address), link, _ETH_P_ARP)
+                self._send(arp.arp_probe(link.mac, entry.address.packed), link, ETH_P_ARP)
 
     def _send(self, frame: bytes, link: Link, protocol: int) -> OSError | None:
         try:
@@ -114,8 +85,8 @@ class Announcer:
 
 def _announcement(mac: bytes, address: Address, router: bool) -> tuple[bytes, int]:
     if isinstance(address, ipaddress.IPv4Address):
-        return gratuitous_arp(mac, address), _ETH_P_ARP
-    return neighbour_advertisement(mac, address, router), _ETH_P_IPV6
+        return arp.gratuitous_arp(mac, address.packed), ETH_P_ARP
+    return ndisc.neighbour_advertisement(mac, address.packed, router), ETH_P_IPV6
 
 
 def _forwards_ipv6() -> bool:
@@ -130,9 +101,9 @@ class AnswerSocket:
 
     def __init__(self) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(_ETH_P_ARP))
+        self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ARP))
         try:
-            attach_filter(self._socket, assembled(_REPLIES_TO_US))
+            attach_filter(self._socket, _replies_to_us())
         except OSError:
             self._socket.close()
             raise
@@ -148,11 +119,22 @@ class AnswerSocket:
         found: list[Answer] = []
         with contextlib.suppress(OSError):
             for _ in range(_MOST_ANSWERS):
-                frame, sender = self._socket.recvfrom(64)
-                if len(frame) < _FRAME.size:
-                    continue
-                _, _, protocol, _, _, _, _, operation, mac, address, _, _ = _FRAME.unpack_from(frame)
-                if (protocol, operation) == (_ETH_P_ARP, _REPLY):
+                frame, sender = self._socket.recvfrom(_LONGEST_FRAME)
+                with contextlib.suppress(WireError):
+                    reply = arp.decode_reply(frame)
                     index = socket.if_nametoindex(sender[0])
-                    found.append(Answer(index, ipaddress.IPv4Address(address), mac))
+                    found.append(Answer(index, ipaddress.IPv4Address(reply.sender), reply.sender_mac))
         return found
+
+
+def _replies_to_us() -> bytes:
+    """Return a filter that drops the segment's other ARP traffic in the kernel, before it costs anything."""
+    program = Program()
+    program.load_half(PACKET_TYPE)
+    program.unless_equal(socket.PACKET_HOST, "drop")
+    program.load_half(arp.OPERATION_AT)
+    program.unless_equal(arp.REPLY, "drop")
+    program.take(_LONGEST_FRAME)
+    program.label("drop")
+    program.take(0)
+    return program.assembled()

@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from pointsman.net.socket_filter import assembled, attach_filter
+from pointsman.net.socket_filter import attach_filter
+from pointsman.packets import ip
+from pointsman.packets.classic_bpf import Program
 
-_IPIP, _IPV6, _GRE = 4, 41, 47
-_PROTOCOLS = (_IPIP, _IPV6, _GRE, socket.IPPROTO_UDP)
+_PROTOCOLS = (ip.IPIP, ip.IN_IPV6, ip.GRE, ip.UDP)
 _IPV6_RECVERR = 25
-_NOTHING = assembled([(0x06, 0, 0, 0)])
-"""Every packet is dropped, none is queued."""
 
 
 class PathErrors:
@@ -43,8 +42,15 @@ class PathErrors:
         # IPv6 tells only those that want to know; few find room, nobody reads them.
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
-        attach_filter(made, _NOTHING)
+        attach_filter(made, _nothing())
 
     def close(self) -> None:
         while self._sockets:
             self._sockets.pop().close()
+
+
+def _nothing() -> bytes:
+    """Return a program that drops every packet, so that none is queued."""
+    program = Program()
+    program.take(0)
+    return program.assembled()

@@ -5,18 +5,12 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-from collections.abc import Iterable
 
 _SO_ATTACH_FILTER = 26
 
 
-def assembled(program: Iterable[tuple[int, int, int, int]]) -> bytes:
-    """The code of (operation, jump if true, jump if false, operand): struct sock_filter, linux/filter.h."""
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-
-
 def attach_filter(hearing: socket.socket, code: bytes) -> None:
-    """Let in what this code accepts (socket(7), SO_ATTACH_FILTER). Raises OSError."""
+    """Let in what this code of `packets.classic_bpf` takes (socket(7), SO_ATTACH_FILTER). Raises OSError."""
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))  # struct sock_fprog
     hearing.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)

@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from pointsman.model.address import Address
-from pointsman.net.socket_filter import assembled, attach_filter
+from pointsman.net.socket_filter import attach_filter
+from pointsman.packets import ethernet, ip, tcp
+from pointsman.packets.classic_bpf import Program
+from pointsman.packets.errors import WireError
 from pointsman.trace import tunnel as tunnel_filter
 from pointsman.trace.connection import Place, Sighting
-from pointsman.trace.frames import NUMBERS, SNAP_LENGTH, TCP, FrameError, decode
+from pointsman.trace.frames import NUMBERS, SNAP_LENGTH, TCP, decode
 
 MAX_FRAMES = 2000
 """Frames of one capture; what comes later is left out."""
@@ -51,55 +54,52 @@ class CapturePoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def service_filter(vip: Address, port: int, protocol: str = TCP) -> bytes:
-    """Classic BPF (`struct sock_filter`s): TCP (or UDP) to VIP:port, in a tunnel too, or from port `port`; no
+    """Classic BPF: TCP (or UDP) to VIP:port, in a tunnel too, or from port `port`; no
     later fragments.
 
     Answers are not held to the VIP: a real server that answers from its own address shall be seen doing so.
     """
-    words = struct.unpack(f"!{vip.max_prefixlen // 32}I", vip.packed)
-    number = NUMBERS[protocol]
-    plain = _over_ipv4(number, port, words) if vip.version == 4 else _over_ipv6(number, port, words)
-    # What these drop is looked at once more; loads beyond a short frame's end drop it for good.
-    whole = [*plain[:-1], *tunnel_filter.program(tunnel_filter.tests(vip, port, number), SNAP_LENGTH)]
-    return assembled(whole)
+    number, program = NUMBERS[protocol], Program()
+    if vip.version == 4:
+        _over_ipv4(program, number, port, vip)
+    else:
+        _over_ipv6(program, number, port, vip)
+    program.label("take")
+    program.take(SNAP_LENGTH)
+    # Loads beyond a short frame's end drop it for good.
+    program.label("other")
+    tunnel_filter.take_requests(program, vip, port, number, SNAP_LENGTH)
+    program.take(0)
+    return program.assembled()
 
 
-def _over_ipv4(number: int, port: int, words: Sequence[int]) -> list[tunnel_filter.Instruction]:
-    accept, drop = 13, 14
-    return [
-        (0x28, 0, 0, 12),  # 0: A = EtherType
-        (0x15, 0, drop - 2, 0x0800),
-        (0x30, 0, 0, 23),  # 2: A = protocol
-        (0x15, 0, drop - 4, number),
-        (0x28, 0, 0, 20),  # 4: A = flags and fragment offset
-        (0x45, drop - 6, 0, 0x1FFF),
-        (0xB1, 0, 0, 14),  # 6: X = length of the IPv4 header
-        (0x48, 0, 0, 14),  # 7: A = source port
-        (0x15, accept - 9, 0, port),
-        (0x48, 0, 0, 16),  # 9: A = destination port
-        (0x15, 0, drop - 11, port),
-        (0x20, 0, 0, 30),  # 11: A = destination address
-        (0x15, accept - 13, drop - 13, words[0]),
-        (0x06, 0, 0, SNAP_LENGTH),
-        (0x06, 0, 0, 0),
-    ]
+def _over_ipv4(program: Program, number: int, port: int, vip: Address) -> None:
+    start = ethernet.HEADER_SIZE
+    program.load_half(ethernet.TYPE_AT)
+    program.unless_equal(ethernet.ETH_P_IP, "other")
+    program.load_byte(start + ip.protocol_at(ethernet.ETH_P_IP))
+    program.unless_equal(number, "other")
+    program.load_half(start + ip.IPV4_FRAGMENT_AT)
+    program.if_any_bit(ip.FRAGMENT_OFFSET, "other")
+    program.load_ipv4_size(start)
+    program.load_half_indexed(start + tcp.SOURCE_PORT_AT)
+    program.if_equal(port, "take")
+    program.load_half_indexed(start + tcp.DESTINATION_PORT_AT)
+    program.unless_equal(port, "other")
+    program.unless_words(start + ip.destination_at(ethernet.ETH_P_IP), vip.packed, "other")
 
 
-def _over_ipv6(number: int, port: int, words: Sequence[int]) -> list[tunnel_filter.Instruction]:
-    accept, drop = 16, 17
-    program = [
-        (0x28, 0, 0, 12),  # 0: A = EtherType
-        (0x15, 0, drop - 2, 0x86DD),
-        (0x30, 0, 0, 20),  # 2: A = next header
-        (0x15, 0, drop - 4, number),
-        (0x28, 0, 0, 54),  # 4: A = source port
-        (0x15, accept - 6, 0, port),
-        (0x28, 0, 0, 56),  # 6: A = destination port
-        (0x15, 0, drop - 8, port),
-    ]
-    for place, word in enumerate(words):  # 8 to 15: the destination address
-        program += [(0x20, 0, 0, 38 + 4 * place), (0x15, 0, drop - 10 - 2 * place, word)]
-    return [*program, (0x06, 0, 0, SNAP_LENGTH), (0x06, 0, 0, 0)]
+def _over_ipv6(program: Program, number: int, port: int, vip: Address) -> None:
+    start = ethernet.HEADER_SIZE
+    program.load_half(ethernet.TYPE_AT)
+    program.unless_equal(ethernet.ETH_P_IPV6, "other")
+    program.load_byte(start + ip.protocol_at(ethernet.ETH_P_IPV6))
+    program.unless_equal(number, "other")
+    program.load_half(start + ip.IPV6_SIZE + tcp.SOURCE_PORT_AT)
+    program.if_equal(port, "take")
+    program.load_half(start + ip.IPV6_SIZE + tcp.DESTINATION_PORT_AT)
+    program.unless_equal(port, "other")
+    program.unless_words(start + ip.destination_at(ethernet.ETH_P_IPV6), vip.packed, "other")
 
 
 def capture(
@@ -173,7 +173,7 @@ def _drain(tap: socket.socket, point: CapturePoint) -> Iterable[Sighting]:
         place = _place(point, kind, data)
         if place is None:
             continue
-        with contextlib.suppress(FrameError):
+        with contextlib.suppress(WireError):
             yield Sighting(place, _stamp(ancillary), decode(data), data)
 
 

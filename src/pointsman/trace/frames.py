@@ -8,34 +8,35 @@ from __future__ import annotations
 import ipaddress
 import struct
 import zlib
+from typing import NamedTuple
 
 import msgspec
 
-from pointsman.trace.tunnel import IPV4, IPV6, open_tunnel
+from pointsman.packets import ethernet, ip, tcp
+from pointsman.packets.errors import WireError
+from pointsman.trace.tunnel import open_tunnel
 
 SNAP_LENGTH = 192
 """Bytes of a frame that are enough: Ethernet 14, a tunnel's header at most 52, IPv4 at most 60 or IPv6 40,
 the fixed part of TCP 20, or UDP and what tells datagrams apart."""
+_PORTS = struct.Struct("!HH")
+_UDP_HEADER = 8
 _TELLING = 64
 """Bytes of a datagram's payload that tell it from another."""
 
 TCP, UDP = "TCP", "UDP"
-NUMBERS = {TCP: 6, UDP: 17}
+NUMBERS = {TCP: ip.TCP, UDP: ip.UDP}
 _FLAGS = (
-    (0x02, "S"),
-    (0x01, "F"),
-    (0x04, "R"),
-    (0x08, "P"),
-    (0x20, "U"),
-    (0x40, "E"),
-    (0x80, "W"),
-    (0x10, "."),
+    (tcp.SYN, "S"),
+    (tcp.FIN, "F"),
+    (tcp.RST, "R"),
+    (tcp.PUSH, "P"),
+    (tcp.URG, "U"),
+    (tcp.ECE, "E"),
+    (tcp.CWR, "W"),
+    (tcp.ACK, "."),
 )
 """Bits of the TCP header with tcpdump's letters, in tcpdump's order."""
-
-
-class FrameError(ValueError):
-    """The bytes are not the start of TCP or UDP over IP over Ethernet, or end too early."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,87 +62,61 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """The tunnel that the packet is in: its kind and its ends."""
 
 
-class _Packet(msgspec.Struct, frozen=True):
-    """The network layer of a frame."""
+class _Transport(NamedTuple):
+    """What tells the packets of a connection apart."""
 
-    source: str
-    destination: str
-    ttl: int
-    protocol: int
-    start: int
-    """Where the transport header begins."""
+    flags: int
+    sequence: int
+    acknowledged: int
     length: int
-    """Bytes of it with its payload."""
 
 
 def decode(data: bytes) -> Frame:
-    """A frame from its first SNAP_LENGTH bytes. Raises FrameError, and nothing else, whatever the bytes."""
-    try:
-        return _decode(data)
-    except struct.error as error:
-        raise FrameError(f"{len(data)} bytes end inside a header") from error
-
-
-def _decode(data: bytes) -> Frame:
-    destination_mac, source_mac, ethertype = struct.unpack_from("!6s6sH", data)
-    packet, tunnel = _packet(data, ethertype, 14), ""
-    if found := open_tunnel(data, packet.protocol, packet.start):
-        kind, ethertype, start = found
-        tunnel = f"{kind} {packet.source} > {packet.destination}"
-        packet = _packet(data, ethertype, start)
-    source_port, destination_port = struct.unpack_from("!HH", data, packet.start)
-    if packet.protocol == NUMBERS[TCP]:
-        protocol = TCP
-        sequence, acknowledgement, offset, bits = struct.unpack_from("!IIBB", data, packet.start + 4)
-        header = (offset >> 4) * 4
-    elif packet.protocol == NUMBERS[UDP]:
-        protocol, header, bits, acknowledgement = UDP, 8, 0, 0
-        end = packet.start + min(packet.length, 8 + _TELLING)
-        sequence = zlib.crc32(data[packet.start + 8 : end])
-    else:
-        raise FrameError(f"protocol {packet.protocol} is neither TCP nor UDP")
-    letters = "".join(letter for bit, letter in _FLAGS if bits & bit)
+    """A frame from its first SNAP_LENGTH bytes. Raises WireError, and nothing else, whatever the bytes."""
+    ether = ethernet.decode(data)
+    at = ethernet.HEADER_SIZE
+    packet, tunnel = ip.decode(ether.ether_type, data, at), ""
+    if found := open_tunnel(data, packet.protocol, at + packet.size):
+        kind, ether_type, at = found
+        tunnel = f"{kind} {_text(packet.source)} > {_text(packet.destination)}"
+        packet = ip.decode(ether_type, data, at)
+    if offset := packet.fragment & ip.FRAGMENT_OFFSET:
+        raise WireError(f"fragment offset {offset}: not the start of a packet")
+    at += packet.size
+    protocol, transport = _transport(data, at, packet)
+    source_port, destination_port = _PORTS.unpack_from(data, at)
+    letters = "".join(letter for bit, letter in _FLAGS if transport.flags & bit)
     return Frame(
-        source_mac=source_mac.hex(":"),
-        destination_mac=destination_mac.hex(":"),
-        source=packet.source,
+        source_mac=ether.source.hex(":"),
+        destination_mac=ether.destination.hex(":"),
+        source=_text(packet.source),
         source_port=source_port,
-        destination=packet.destination,
+        destination=_text(packet.destination),
         destination_port=destination_port,
         ttl=packet.ttl,
         flags=letters or ("none" if protocol == TCP else ""),
-        sequence=sequence,
-        acknowledgement=acknowledgement if bits & 0x10 else 0,
-        length=max(0, packet.length - header),
+        sequence=transport.sequence,
+        acknowledgement=transport.acknowledged,
+        length=max(0, transport.length),
         protocol=protocol,
         tunnel=tunnel,
     )
 
 
-def _packet(data: bytes, ethertype: int, at: int) -> _Packet:
-    if ethertype == IPV4:
-        return _ipv4(data, at)
-    if ethertype == IPV6:
-        return _ipv6(data, at)
-    raise FrameError(f"EtherType {ethertype:#06x} is not IP")
+def _transport(data: bytes, at: int, packet: ip.IpHeader) -> tuple[str, _Transport]:
+    """Raises WireError."""
+    if packet.protocol == ip.TCP:
+        segment = tcp.decode(data, at)
+        acknowledged = segment.acknowledged if segment.flags & tcp.ACK else 0
+        length = packet.length - segment.size
+        return TCP, _Transport(segment.flags, segment.sequence, acknowledged, length)
+    if packet.protocol != ip.UDP:
+        raise WireError(f"protocol {packet.protocol} is neither TCP nor UDP")
+    if len(data) < at + _PORTS.size:
+        raise WireError(f"{len(data)} bytes end inside a UDP header")
+    end = at + min(packet.length, _UDP_HEADER + _TELLING)
+    return UDP, _Transport(0, zlib.crc32(data[at + _UDP_HEADER : end]), 0, packet.length - _UDP_HEADER)
 
 
-def _ipv4(data: bytes, at: int) -> _Packet:
-    version_length, total, fragment, ttl, protocol = struct.unpack_from("!BxHxxHBB", data, at)
-    header = (version_length & 0xF) * 4
-    if version_length >> 4 != 4 or header < 20:
-        raise FrameError(f"not an IPv4 header: first byte {version_length:#04x}")
-    if fragment & 0x1FFF:
-        raise FrameError(f"fragment offset {fragment & 0x1FFF}: not the start of a packet")
-    source, destination = (
-        str(ipaddress.IPv4Address(each)) for each in struct.unpack_from("!4s4s", data, at + 12)
-    )
-    return _Packet(source, destination, ttl, protocol, at + header, total - header)
-
-
-def _ipv6(data: bytes, at: int) -> _Packet:
-    first, length, protocol, ttl, source, destination = struct.unpack_from("!BxxxHBB16s16s", data, at)
-    if first >> 4 != 6:
-        raise FrameError(f"not an IPv6 header: first byte {first:#04x}")
-    addresses = str(ipaddress.IPv6Address(source)), str(ipaddress.IPv6Address(destination))
-    return _Packet(*addresses, ttl, protocol, at + 40, length)
+def _text(address: bytes) -> str:
+    return str(ipaddress.ip_address(address))

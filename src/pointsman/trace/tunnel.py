@@ -3,74 +3,76 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 from pointsman.model.address import Address
+from pointsman.packets import ethernet, ip, tcp
+from pointsman.packets.classic_bpf import Program
+from pointsman.packets.errors import WireError
+from pointsman.packets.ethernet import ETH_P_IP, ETH_P_IPV6
 
-IPV4, IPV6 = 0x0800, 0x86DD
-_IPIP, _UDP, _IN_IPV6, _GRE = 4, 17, 41, 47
+_VERSIONS = {ip.IPIP: ETH_P_IP, ip.IN_IPV6: ETH_P_IPV6}
 _GUE = 12
 """Bytes of UDP and of GUE without options (draft-ietf-intarea-gue)."""
-Instruction = tuple[int, int, int, int]
-Test = tuple[int, int, int]
-"""A load of classic BPF, its offset, and what must be there."""
-WORD, HALF, BYTE = 0x20, 0x28, 0x30
+_GRE_CHECKSUM = 0x8000
+_TWO, _THREE = struct.Struct("!HH"), struct.Struct("!BBH")
 
 
 def open_tunnel(data: bytes, protocol: int, start: int) -> tuple[str, int, int] | None:
     """What stands behind an outer IP header: the tunnel's kind, its packet's EtherType, where that begins.
 
-    None: no tunnel, or one that is not IPVS's. Raises struct.error when the bytes end too early.
+    None: no tunnel, or one that is not IPVS's. Raises WireError when the bytes end too early.
     """
-    if protocol in (_IPIP, _IN_IPV6):
-        return "ipip", IPV4 if protocol == _IPIP else IPV6, start
-    if protocol == _GRE:
-        flags, kind = struct.unpack_from("!HH", data, start)
-        known = flags in (0, 0x8000) and kind in (IPV4, IPV6)
+    if protocol in _VERSIONS:
+        return "ipip", _VERSIONS[protocol], start
+    if protocol == ip.GRE:
+        if len(data) < start + _TWO.size:
+            raise WireError(f"{len(data)} bytes end inside a GRE header")
+        flags, kind = _TWO.unpack_from(data, start)
+        known = flags in (0, _GRE_CHECKSUM) and kind in _VERSIONS.values()
         return ("gre", kind, start + (8 if flags else 4)) if known else None
-    if protocol == _UDP and len(data) > start + _GUE:
-        length, inner, flags = struct.unpack_from("!BBH", data, start + 8)
-        version = data[start + _GUE] >> 4
-        if (length, flags) == (0, 0) and (inner, version) in ((_IPIP, 4), (_IN_IPV6, 6)):
-            return "gue", IPV4 if version == 4 else IPV6, start + _GUE
+    if protocol == ip.UDP and len(data) > start + _GUE:
+        length, inner, flags = _THREE.unpack_from(data, start + 8)
+        version = {4: ETH_P_IP, 6: ETH_P_IPV6}.get(data[start + _GUE] >> 4)
+        if (length, flags) == (0, 0) and version is not None and _VERSIONS.get(inner) == version:
+            return "gue", version, start + _GUE
     return None
 
 
-def tests(vip: Address, port: int, number: int) -> Iterator[list[Test]]:
-    """For each kind of tunnel what a frame has to have that bears a request for VIP:port; IP without options.
+def take_requests(program: Program, vip: Address, port: int, number: int, taken: int) -> None:
+    """Go on with a program: take so many bytes of a frame with a request for VIP:port in a tunnel.
 
-    `number` is that of TCP or UDP.
+    IP without options; `number` is that of TCP or UDP. Other frames go on to the next instruction.
     """
-    for ethertype, place, header in ((IPV4, 23, 20), (IPV6, 20, 40)):
-        inside = _IPIP if vip.version == 4 else _IN_IPV6
-        start = 14 + header
-        ether = IPV4 if vip.version == 4 else IPV6
-        for protocol, between, more in (
-            (inside, 0, []),
-            (_GRE, 4, [(HALF, start, 0), (HALF, start + 2, ether)]),
-            (_GRE, 8, [(HALF, start, 0x8000), (HALF, start + 2, ether)]),
-            (_UDP, _GUE, [(BYTE, start + 8, 0), (BYTE, start + 9, inside), (HALF, start + 10, 0)]),
+    ether = ip.ether_type(vip.packed)
+    inside = next(protocol for protocol, version in _VERSIONS.items() if version == ether)
+    for outer, size in ((ETH_P_IP, ip.IPV4_SIZE), (ETH_P_IPV6, ip.IPV6_SIZE)):
+        start = ethernet.HEADER_SIZE + size
+        gue = [(program.load_byte, 8, 0), (program.load_byte, 9, inside), (program.load_half, 10, 0)]
+        for name, protocol, between, tests in (
+            ("ipip", inside, 0, []),
+            ("gre", ip.GRE, 4, [(program.load_half, 0, 0), (program.load_half, 2, ether)]),
+            ("gre csum", ip.GRE, 8, [(program.load_half, 0, _GRE_CHECKSUM), (program.load_half, 2, ether)]),
+            ("gue", ip.UDP, _GUE, gue),
         ):
-            outer = [(HALF, 12, ethertype), (BYTE, place, protocol), *more]
-            yield [*outer, *_request(vip, port, number, start + between)]
+            other = f"not {name} in {outer:#06x}"
+            program.load_half(ethernet.TYPE_AT)
+            program.unless_equal(outer, other)
+            program.load_byte(ethernet.HEADER_SIZE + ip.protocol_at(outer))
+            program.unless_equal(protocol, other)
+            for load, at, value in tests:
+                load(start + at)
+                program.unless_equal(value, other)
+            _unless_request(program, vip, port, number, start + between, other)
+            program.take(taken)
+            program.label(other)
 
 
-def _request(vip: Address, port: int, number: int, at: int) -> list[Test]:
-    words = struct.unpack(f"!{vip.max_prefixlen // 32}I", vip.packed)
-    protocol, target, ports = (9, 16, 20) if vip.version == 4 else (6, 24, 40)
-    return [
-        (BYTE, at + protocol, number),
-        *((WORD, at + target + 4 * n, word) for n, word in enumerate(words)),
-        (HALF, at + ports + 2, port),
-    ]
-
-
-def program(blocks: Iterator[list[Test]], taken: int) -> list[Instruction]:
-    """Classic BPF that takes so many bytes of a frame that passes all tests of a block, and else none."""
-    found: list[Instruction] = []
-    for block in blocks:
-        for number, (load, offset, value) in enumerate(block):
-            left = 2 * (len(block) - number) - 1
-            found += [(load, 0, 0, offset), (0x15, 0, left, value)]
-        found.append((0x06, 0, 0, taken))
-    return [*found, (0x06, 0, 0, 0)]
+def _unless_request(program: Program, vip: Address, port: int, number: int, at: int, other: str) -> None:
+    """Jump if no IP packet without options begins here that bears a request for VIP:port."""
+    ether = ip.ether_type(vip.packed)
+    size = ip.IPV4_SIZE if vip.version == 4 else ip.IPV6_SIZE
+    program.load_byte(at + ip.protocol_at(ether))
+    program.unless_equal(number, other)
+    program.unless_words(at + ip.destination_at(ether), vip.packed, other)
+    program.load_half(at + size + tcp.DESTINATION_PORT_AT)
+    program.unless_equal(port, other)

@@ -9,6 +9,7 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, PassAuthentication, VrrpInstance
+from pointsman.packets.errors import WireError
 from pointsman.vrrp.ah import AH_PROTOCOL, AhCodec, AuthenticationError
 from pointsman.vrrp.hmac_auth import TRAILER_SIZE, ReplayError, SignatureError, Signer, Verifier
 from pointsman.vrrp.wire import (
@@ -21,7 +22,6 @@ from pointsman.vrrp.wire import (
     Advert,
     ChecksumForm,
     Datagram,
-    WireError,
     advert_size,
     decode,
     password_bytes,

@@ -12,14 +12,14 @@ import hmac
 import struct
 
 from pointsman.model.address import Address
+from pointsman.packets import ip
 from pointsman.vrrp.wire import PROTOCOL
 
-AH_PROTOCOL = 51
+AH_PROTOCOL = ip.AH
 HEADER_SIZE = 24
 
 _HEADER = struct.Struct("!BBHII12s")
 _WORDS = HEADER_SIZE // 4 - 2
-_IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _TOS = 0xC0
 _ICV_SIZE = 12
 
@@ -41,10 +41,15 @@ class AhCodec:
         """The IPv4 packet. The sequence begins with the clock, so that it grows over restarts, too."""
         self._sequence = max(self._sequence + 1, int(wall)) & 0xFFFFFFFF
         self._identification = self._identification % 0xFFFF + 1
-        length = _IPV4.size + HEADER_SIZE + len(advert)
-        packet = _IPV4.pack(
-            *(0x45, _TOS, length, self._identification, 0, ttl, AH_PROTOCOL, 0),
-            *(source.packed, destination.packed),
+        packet = ip.encode_ipv4(
+            source.packed,
+            destination.packed,
+            AH_PROTOCOL,
+            HEADER_SIZE + len(advert),
+            ttl=ttl,
+            tos=_TOS,
+            identification=self._identification,
+            fragment=0,
         )
         head = _HEADER.pack(
             PROTOCOL, _WORDS, 0, int.from_bytes(source.packed, "big"), self._sequence, bytes(_ICV_SIZE)

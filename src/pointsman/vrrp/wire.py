@@ -9,7 +9,9 @@ import struct
 import msgspec
 
 from pointsman.model.address import Address
-from pointsman.model.checksum import internet_checksum
+from pointsman.packets import ip
+from pointsman.packets.checksum import internet_checksum, pseudo_header
+from pointsman.packets.errors import WireError
 
 PROTOCOL = 112
 """IP protocol number."""
@@ -28,7 +30,6 @@ CHECKSUM_AT = 6
 
 _ADVERTISEMENT = 1
 _HEADER = struct.Struct("!BBBBHH")
-_IPV4 = struct.Struct("!BBHHHBBH4s4s")
 
 
 class ChecksumForm(enum.Enum):
@@ -40,10 +41,6 @@ class ChecksumForm(enum.Enum):
     """RFC 9568 section 5.2.8, several makes of routers, keepalived's v3_checksum_as_v2."""
     GROUP = "with a pseudo header of the multicast group"
     """keepalived before 1.3.7, to unicast peers."""
-
-
-class WireError(Exception):
-    """Bytes of a peer that are not an advert. The only exception that decoding raises."""
 
 
 class Advert(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,25 +156,18 @@ def decode(data: bytes, source: Address, destination: Address, extra: int = 0) -
 
 
 def decode_ipv4(packet: bytes, expected: int = PROTOCOL) -> Datagram:
-    """An IPv4 packet as a raw socket delivers it; Ethernet padding behind it is cut off. Raises WireError."""
-    if len(packet) < _IPV4.size:
-        raise WireError(f"{len(packet)} bytes are too few for an IPv4 header")
-    first, _, total, _, fragment, ttl, protocol, _, source, destination = _IPV4.unpack_from(packet)
-    header = (first & 0xF) * 4
-    if first >> 4 != 4 or header < _IPV4.size:
-        raise WireError("not an IPv4 header")
-    if protocol != expected:
-        raise WireError(f"IP protocol {protocol} is not VRRP")
-    if fragment & 0x3FFF:
+    """Return what is in an IPv4 packet as a raw socket delivers it; padding is cut off. Raises WireError."""
+    header = ip.decode_ipv4(packet)
+    if header.protocol != expected:
+        raise WireError(f"IP protocol {header.protocol} is not VRRP")
+    if header.fragment & ip.IS_FRAGMENT:
         raise WireError("an IP fragment")
-    if not header <= total <= len(packet):
-        raise WireError(f"IP length {total} in a packet of {len(packet)} bytes")
     return Datagram(
-        source=ipaddress.IPv4Address(source),
-        destination=ipaddress.IPv4Address(destination),
-        ttl=ttl,
-        payload=packet[header:total],
-        header=packet[:header],
+        source=ipaddress.IPv4Address(header.source),
+        destination=ipaddress.IPv4Address(header.destination),
+        ttl=header.ttl,
+        payload=ip.payload(header, packet),
+        header=packet[: header.size],
     )
 
 
@@ -198,9 +188,7 @@ def _check_ranges(advert: Advert) -> None:
 
 
 def _pseudo_header(source: Address, destination: Address, length: int) -> bytes:
-    if source.version == 6:
-        return struct.pack("!16s16sIxxxB", source.packed, destination.packed, length, PROTOCOL)
-    return struct.pack("!4s4sxBH", source.packed, destination.packed, PROTOCOL, length)
+    return pseudo_header(source.packed, destination.packed, PROTOCOL, length)
 
 
 def _form_header(form: ChecksumForm, source: Address, destination: Address, length: int) -> bytes:

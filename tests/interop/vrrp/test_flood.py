@@ -17,7 +17,7 @@ from tests.interop.switch import ROOT, Host, Ours, Switch, switch, until
 from tests.interop.vrrp.test_pair import instance, master_and_backup
 
 from pointsman.lab import namespace
-from pointsman.model.checksum import internet_checksum
+from pointsman.packets.checksum import internet_checksum
 from pointsman.vrrp.admission import own_advert
 from pointsman.vrrp.wire import GROUP, encode
 

@@ -16,7 +16,6 @@ from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace
-from pointsman.model.checksum import internet_checksum
 from pointsman.model.vrrp import (
     AhAuthentication,
     HmacAuthentication,
@@ -27,6 +26,7 @@ from pointsman.model.vrrp import (
 )
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
+from pointsman.packets.checksum import internet_checksum
 from pointsman.vrrp.admission import own_advert
 from pointsman.vrrp.ah import AhCodec
 from pointsman.vrrp.hmac_auth import Signer

@@ -17,12 +17,12 @@ import pytest
 from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
-from pointsman.model.checksum import internet_checksum
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 from pointsman.net.addresses import addresses, assign
-from pointsman.net.arp import gratuitous_arp
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
+from pointsman.packets.arp import gratuitous_arp
+from pointsman.packets.checksum import internet_checksum
 from pointsman.vrrp.admission import own_advert
 from pointsman.vrrp.wire import GROUP, encode
 
@@ -87,7 +87,7 @@ def test_another_host_with_the_address_is_seen_told_and_outshouted(pair: tuple[S
     b.ip("addr", "add", f"{VIP}/32", "dev", "eth0")
     until("it is told", lambda: process.state() == "MASTER" and "answers" in process.heard[-1].reason, 15.0)
     assert process.heard[-1].reason == f"another host ({b.mac().hex(':')}) answers for {VIP}"
-    announcement = gratuitous_arp(a.mac(), VIP)
+    announcement = gratuitous_arp(a.mac(), VIP.packed)
     until("it has been announced again", lambda: capture.frames().count(announcement) >= 5)
 
 
@@ -109,7 +109,7 @@ def test_a_stalled_master_looks_before_it_speaks_and_does_not_fight(
     assert (first.state(), second.state()) == ("BACKUP", "MASTER")
     assert [report.state for report in second.heard] == ["BACKUP", "MASTER"]
     assert a.addresses() == ["10.9.0.1/24"]
-    assert gratuitous_arp(a.mac(), VIP) not in capture.frames()
+    assert gratuitous_arp(a.mac(), VIP.packed) not in capture.frames()
 
 
 @pytest.mark.parametrize("kind", ["ttl", "malformed"])

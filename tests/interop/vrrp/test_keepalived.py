@@ -15,8 +15,8 @@ from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, needs_
 from pointsman.lab import namespace
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance
 from pointsman.net.addresses import RTM_DELADDR
-from pointsman.net.arp import gratuitous_arp
 from pointsman.net.netlink import NetlinkMonitor
+from pointsman.packets.arp import gratuitous_arp
 from pointsman.vrrp.wire import Advert, decode, decode_ipv4
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, needs_keepalived]
@@ -184,7 +184,7 @@ def _ping(client: Host) -> bool:
 def assert_same_on_the_wire(captures: tuple[Capture, Capture], hosts: tuple[Host, Host]) -> None:
     """Both became master in the same way, and their adverts differ in nothing but the priority."""
     for capture, host in zip(captures, hosts, strict=True):
-        announcement = gratuitous_arp(host.mac(), VIP_ADDRESS)
+        announcement = gratuitous_arp(host.mac(), VIP_ADDRESS.packed)
         story = [
             "advert" if frame[23] == 112 else "announcement"
             for frame in capture.frames()

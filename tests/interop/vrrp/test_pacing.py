@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.interop.switch import ROOT, Capture, switch, until
 
-from pointsman.net.arp import gratuitous_arp
+from pointsman.packets.arp import gratuitous_arp
 
 pytestmark = pytest.mark.root
 
@@ -37,7 +37,7 @@ def test_the_packets_of_a_burst_leave_one_by_one(tmp_path: Path) -> None:
         conf = tmp_path / "keepalived.conf"
         conf.write_text(CONF)
         capture = Capture(made, host)
-        expected = gratuitous_arp(host.mac(), ipaddress.IPv4Address("10.9.0.100"))
+        expected = gratuitous_arp(host.mac(), ipaddress.IPv4Address("10.9.0.100").packed)
         command = (sys.executable, "-m", "pointsman.cli.main", "run", "-f", str(conf))
         director = host.start(*command, log=tmp_path / "director.log", cwd=ROOT)
         until("the first has left", lambda: capture.frames().count(expected) >= 1)

@@ -17,7 +17,7 @@ from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, needs_
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance
-from pointsman.net.arp import gratuitous_arp
+from pointsman.packets.arp import gratuitous_arp
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, needs_keepalived]
 
@@ -228,7 +228,7 @@ def test_adverts_by_the_base_interface(pair: tuple[Switch, Host, Host, Host]) ->
     adverts = {frame[6:12] for frame in frames if frame[12:14] == b"\x08\x00" and frame[23] == 112}
     assert adverts == {a.mac()}
     assert VMAC[4] in {frame[6:12] for frame in frames if frame[12:14] == b"\x08\x06"}
-    frame = gratuitous_arp(VMAC[4], ipaddress.IPv4Address("10.9.0.100"))
+    frame = gratuitous_arp(VMAC[4], ipaddress.IPv4Address("10.9.0.100").packed)
     until("it is announced again and again", lambda: capture.all_frames().count(frame) >= 5 + 2)
 
 

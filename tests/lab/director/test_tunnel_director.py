@@ -17,7 +17,8 @@ from tests.guest.tunnel_place import CLIENT, CLIENT6, FAR, FAR6, VIP, VIP6, Plac
 
 from pointsman.dataplane.xdp import interfaces
 from pointsman.lab import namespace
-from pointsman.trace.frames import Frame, FrameError, decode
+from pointsman.packets.errors import WireError
+from pointsman.trace.frames import Frame, decode
 
 pytestmark = pytest.mark.root
 
@@ -82,7 +83,7 @@ class Running:
                     while select.select([heard], [], [], 0.5)[0]:
                         try:
                             frame = decode(heard.recv(2048))
-                        except FrameError:
+                        except WireError:
                             continue
                         if frame.tunnel == tunnel:
                             return frame

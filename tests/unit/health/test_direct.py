@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import struct
 from ipaddress import ip_address
 
 import msgspec
@@ -13,10 +12,12 @@ from hypothesis import strategies as st
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from tests.support.classic_bpf import run
 
 from pointsman.health import segments
 from pointsman.health.segments import Ends, Segment
 from pointsman.health.tcp_client import Phase, TcpClient
+from pointsman.packets import tcp
 
 OURS, THEIRS, OTHER = (bytes.fromhex(f"02000000000{last}") for last in "123")
 ENDS = Ends(
@@ -67,7 +68,7 @@ def told(frame: bytes) -> tuple[str, int, int, bytes]:
 
 
 def test_frames_are_what_scapy_reads_and_their_checksums_are_right() -> None:
-    for frame in (TcpClient(ENDS, 7).syn(), segments.written(ENDS, segments.ACK, 8, 100, b"odd")):
+    for frame in (TcpClient(ENDS, 7).syn(), segments.written(ENDS, tcp.ACK, 8, 100, b"odd")):
         read = Ether(frame)
         assert (read.src, read.dst) == (OURS.hex(":"), THEIRS.hex(":"))
         assert (read[IP].src, read[IP].dst, read[IP].ttl) == ("192.0.2.10", "192.0.2.9", 1)
@@ -81,7 +82,7 @@ def test_frames_are_what_scapy_reads_and_their_checksums_are_right() -> None:
 
 
 def test_frames_of_ipv6_are_what_scapy_reads_and_their_checksum_is_right() -> None:
-    for frame in (TcpClient(ENDS_6, 7).syn(), segments.written(ENDS_6, segments.ACK, 8, 100, b"odd")):
+    for frame in (TcpClient(ENDS_6, 7).syn(), segments.written(ENDS_6, tcp.ACK, 8, 100, b"odd")):
         read = Ether(frame)
         assert (read.src, read.dst, read.type) == (OURS.hex(":"), THEIRS.hex(":"), 0x86DD)
         assert (read[IPv6].src, read[IPv6].dst, read[IPv6].hlim) == (
@@ -276,25 +277,4 @@ def test_the_filter_lets_exactly_such_segments_through(ends: Ends) -> None:
 
 
 def run_filter(ends: Ends, frame: bytes) -> bool:
-    """The classic BPF machine, as far as this program goes."""
-    program = segments.filter_program(ends)
-    accumulator = index = at = 0
-    while True:
-        code, if_true, if_false, value = program[at]
-        at += 1
-        if code == 0x06:
-            return value > 0
-        if code == 0x15:
-            at += if_true if accumulator == value else if_false
-        elif code == 0x28:
-            (accumulator,) = struct.unpack_from("!H", frame, value)
-        elif code == 0x30:
-            accumulator = frame[value]
-        elif code == 0x20:
-            (accumulator,) = struct.unpack_from("!I", frame, value)
-        elif code == 0xB1:
-            index = 4 * (frame[value] & 15)
-        elif code == 0x48:
-            (accumulator,) = struct.unpack_from("!H", frame, index + value)
-        else:
-            raise AssertionError(code)
+    return bool(run(segments.filter_program(ends), frame))

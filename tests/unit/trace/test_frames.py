@@ -1,4 +1,4 @@
-"""Frames from the wire: what scapy builds is read right, and any bytes at all raise FrameError at worst."""
+"""Frames from the wire: what scapy builds is read right, and any bytes at all raise WireError at worst."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import ARP, Ether
+from tests.support.classic_bpf import run
 
+from pointsman.packets.errors import WireError
 from pointsman.trace.capture import service_filter
-from pointsman.trace.frames import SNAP_LENGTH, Frame, FrameError, decode
+from pointsman.trace.frames import SNAP_LENGTH, Frame, decode
 
 ETHERNET = Ether(src="00:1a:a0:21:21:65", dst="de:ad:be:ef:24:46")
 
@@ -64,7 +66,7 @@ def test_flags_read_as_tcpdump_writes_them(flags: str, shown: str) -> None:
     ids=["arp", "icmp", "later-fragment", "icmpv6"],
 )
 def test_what_is_neither_tcp_nor_udp_is_refused(packet: Ether) -> None:
-    with pytest.raises(FrameError):
+    with pytest.raises(WireError):
         decode(bytes(packet))
 
 
@@ -78,32 +80,8 @@ def test_any_bytes_give_a_frame_or_a_frame_error(data: bytes) -> None:
         bytes(ETHERNET / IPv6() / UDP())[:54],
     )
     for candidate in [start + data for start in starts]:
-        with contextlib.suppress(FrameError):
+        with contextlib.suppress(WireError):
             assert 0 <= decode(candidate).ttl <= 255
-
-
-def passes(program: bytes, data: bytes) -> int:
-    """Run a classic BPF program as packet(7) does; enough of the machine for the programs made here."""
-    code = [struct.unpack_from("=HBBI", program, place) for place in range(0, len(program), 8)]
-    accumulator = index = counter = 0
-    while True:
-        operation, yes, no, constant = code[counter]
-        counter += 1
-        if operation == 0x06:
-            return int(constant)
-        if operation in (0x15, 0x45):
-            taken = accumulator == constant if operation == 0x15 else bool(accumulator & constant)
-            counter += yes if taken else no
-            continue
-        offset = constant + (index if operation == 0x48 else 0)
-        size = {0x28: 2, 0x48: 2, 0x30: 1, 0x20: 4, 0xB1: 1}[operation]
-        if offset + size > len(data):
-            return 0
-        value = int.from_bytes(data[offset : offset + size], "big")
-        if operation == 0xB1:
-            index = 4 * (value & 0xF)
-        else:
-            accumulator = value
 
 
 VIP = ipaddress.IPv4Address("192.168.7.33")
@@ -125,7 +103,7 @@ CLIENT, RIP = "192.168.7.2", "192.168.88.20"
     ],
 )
 def test_the_kernels_filter_passes_only_the_service(packet: IP, wanted: bool) -> None:
-    assert passes(service_filter(VIP, 8000), bytes(ETHERNET / packet)) == (SNAP_LENGTH if wanted else 0)
+    assert run(service_filter(VIP, 8000), bytes(ETHERNET / packet)) == (SNAP_LENGTH if wanted else 0)
 
 
 def tunnelled(kind: str, packet: IP | IPv6, outer: str) -> Ether:
@@ -156,10 +134,10 @@ def test_a_packet_in_a_tunnel_is_passed_and_read(kind: str, outer: str, six: boo
     header = IPv6(src="fd00::2", dst=str(vip), hlim=9) if six else IP(src=CLIENT, dst=str(vip), ttl=9)
     packet = header / TCP(sport=51091, dport=8000, flags="S", seq=7)
     frame = bytes(tunnelled(kind, packet, outer))
-    assert passes(service_filter(vip, 8000), frame) == SNAP_LENGTH
-    assert not passes(service_filter(vip, 8001), frame)
-    assert not passes(service_filter(vip, 8000, "UDP"), frame)
-    assert not passes(service_filter(vip + 1, 8000), frame)
+    assert run(service_filter(vip, 8000), frame) == SNAP_LENGTH
+    assert not run(service_filter(vip, 8001), frame)
+    assert not run(service_filter(vip, 8000, "UDP"), frame)
+    assert not run(service_filter(vip + 1, 8000), frame)
     plain, found = decode(bytes(ETHERNET / packet)), decode(frame)
     ends = "10.2.0.1 > 10.3.0.11" if outer == "4" else "fd00:2::1 > fd00:3::11"
     assert found.tunnel == f"{kind.split()[0]} {ends}"
@@ -186,4 +164,4 @@ def test_a_datagram_is_known_again_in_its_tunnel() -> None:
     ],
 )
 def test_and_so_over_ipv6(packet: IP, wanted: bool) -> None:
-    assert passes(service_filter(VIP6, 53, "UDP"), bytes(ETHERNET / packet)) == (SNAP_LENGTH if wanted else 0)
+    assert run(service_filter(VIP6, 53, "UDP"), bytes(ETHERNET / packet)) == (SNAP_LENGTH if wanted else 0)

@@ -8,11 +8,12 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pointsman.model.checksum import internet_checksum
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance
+from pointsman.packets.checksum import internet_checksum
+from pointsman.packets.errors import WireError
 from pointsman.vrrp.admission import Drop, admit, own_advert
 from pointsman.vrrp.prefilter import TokenBucket, cheap_reject, router_of
-from pointsman.vrrp.wire import GROUP, ChecksumForm, WireError, decode_ipv4, encode
+from pointsman.vrrp.wire import GROUP, ChecksumForm, decode_ipv4, encode
 
 SOURCE = ipaddress.IPv4Address("10.9.0.2")
 OWN = ipaddress.IPv4Address("10.9.0.1")

@@ -8,14 +8,14 @@ import struct
 import msgspec
 import pytest
 
-from pointsman.model.checksum import internet_checksum
+from pointsman.packets.checksum import internet_checksum
+from pointsman.packets.errors import WireError
 from pointsman.vrrp.wire import (
     GROUP,
     NO_AUTHENTICATION,
     PASS,
     Advert,
     ChecksumForm,
-    WireError,
     decode,
     decode_ipv4,
     encode,

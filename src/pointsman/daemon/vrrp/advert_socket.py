@@ -13,8 +13,10 @@ import msgspec
 from pointsman.model.address import Address
 from pointsman.net.links import Link
 from pointsman.net.packet_batch import MOST, PacketBatch
-from pointsman.net.socket_filter import assembled, attach_filter
-from pointsman.vrrp.wire import GROUP, GROUP6, PROTOCOL, TTL, Datagram, WireError, decode_ipv4
+from pointsman.net.socket_filter import attach_filter
+from pointsman.packets.classic_bpf import EVERYTHING, LINK_LAYER, Program
+from pointsman.packets.errors import WireError
+from pointsman.vrrp.wire import GROUP, GROUP6, PROTOCOL, TTL, Datagram, decode_ipv4
 
 LARGEST_ADVERT = 8192
 """Bytes; the longest advert (255 IPv6 addresses) has 4088 without its headers."""
@@ -29,9 +31,6 @@ _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 _IP_PKTINFO, _IPV6_FREEBIND = 8, 78
 _IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
-_LINK_LAYER = 0xFFE00000
-"""SKF_LL_OFF: where the Ethernet header is for classic BPF."""
-_LOAD_WORD, _LOAD_HALF, _JUMP_EQUAL, _RETURN = 0x20, 0x28, 0x15, 0x06
 _TIMESPEC = struct.Struct("@ll")
 _PKTINFO6 = struct.Struct("=16si")
 _RECEIVE_BUFFER = 1 << 20
@@ -204,16 +203,14 @@ class AdvertSocket:
 
 def _hear_only(advert_socket: socket.socket, mac: bytes) -> None:
     """Let frames from this MAC address in, and no others."""
-    first, second = struct.unpack("!IH", mac)
-    program = (
-        (_LOAD_WORD, 0, 0, _LINK_LAYER + 6),
-        (_JUMP_EQUAL, 0, 3, first),
-        (_LOAD_HALF, 0, 0, _LINK_LAYER + 10),
-        (_JUMP_EQUAL, 0, 1, second),
-        (_RETURN, 0, 0, 0xFFFF),
-        (_RETURN, 0, 0, 0),
-    )
-    attach_filter(advert_socket, assembled(program))
+    program = Program()
+    program.unless_words(LINK_LAYER + 6, mac[:4], "drop")
+    program.load_half(LINK_LAYER + 10)
+    program.unless_equal(int.from_bytes(mac[4:], "big"), "drop")
+    program.take(EVERYTHING)
+    program.label("drop")
+    program.take(0)
+    attach_filter(advert_socket, program.assembled())
 
 
 def _ipv6(payload: bytes, control: _Control, sender: str) -> Datagram:

@@ -18,22 +18,17 @@ from pathlib import Path
 
 from pointsman.doctor.facts import Answer, Answers, Echo, SeenAdvert
 from pointsman.model.address import Address
-from pointsman.model.checksum import internet_checksum
-from pointsman.net.ndisc import advertised, neighbour_solicitation
-from pointsman.net.socket_filter import assembled, attach_filter
+from pointsman.net.socket_filter import attach_filter
+from pointsman.packets import arp, ethernet, icmp, ip, ndisc
+from pointsman.packets.classic_bpf import EVERYTHING, Program
+from pointsman.packets.errors import WireError
+from pointsman.packets.ethernet import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6
 from pointsman.vrrp import wire
 
-_ETH_P_ARP, _ETH_P_IP, _ETH_P_IPV6 = 0x0806, 0x0800, 0x86DD
 _LINK_SCOPE = 0x20
 _PACKET_OUTGOING = 4
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_PROMISC = 263, 1, 1
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE, _IPV6_DONTFRAG = 10, 23, 3, 62
-_ARP = struct.Struct("!6s6sHHHBBH6s4s6s4s")
-_BROADCAST = b"\xff" * 6
-_ARP_REQUEST, _ARP_REPLY = 1, 2
-_ECHO = struct.Struct("!BBHHH")
-_ECHO_REQUEST, _ECHO_REQUEST_6 = 8, 128
-_ECHO_REPLIES = (0, 129)
 _SMALL = 64
 REPEAT = 0.25
 """Seconds after which an unanswered question is asked again."""
@@ -63,20 +58,18 @@ def who_has(
     ]
 
     def probe(mac: bytes, address: Address) -> bytes:
-        mac = disguise or mac
-        frame = (_BROADCAST, mac, _ETH_P_ARP, 1, _ETH_P_IP, 6, 4, _ARP_REQUEST)
-        return _ARP.pack(*frame, mac, bytes(4), bytes(6), address.packed)
+        return arp.arp_probe(disguise or mac, address.packed)
 
     found = _ask_around(
-        over_ipv4, expected, _ETH_P_ARP, b"", lambda _name: probe, _replied, everything=bool(disguise)
+        over_ipv4, expected, ETH_P_ARP, b"", lambda _name: probe, _replied, everything=bool(disguise)
     )
     found += _ask_around(
         over_ipv6,
         expected,
-        _ETH_P_IPV6,
-        _OF_ADVERTISEMENTS,
+        ETH_P_IPV6,
+        _of_advertisements(),
         lambda name: _solicitation(own[name]),
-        advertised,
+        _advertised,
     )
     return Answers(asked=frozenset(over_ipv4 + over_ipv6), answers=tuple(sorted(found, key=str)))
 
@@ -131,18 +124,23 @@ def _ask_around(
 
 
 def _replied(data: bytes) -> tuple[Address, str] | None:
-    if len(data) < _ARP.size:
+    try:
+        reply = arp.decode_reply(data)
+    except WireError:
         return None
-    *_, operation, mac, sender, _, _ = _ARP.unpack_from(data)
-    return (ipaddress.IPv4Address(sender), mac.hex(":")) if operation == _ARP_REPLY else None
+    return ipaddress.IPv4Address(reply.sender), reply.sender_mac.hex(":")
+
+
+def _advertised(data: bytes) -> tuple[Address, str] | None:
+    try:
+        found = ndisc.decode_advertisement(data)
+    except WireError:
+        return None
+    return ipaddress.IPv6Address(found.target), found.mac.hex(":")
 
 
 def _solicitation(source: ipaddress.IPv6Address) -> Callable[[bytes, Address], bytes]:
-    def frame(mac: bytes, address: Address) -> bytes:
-        assert isinstance(address, ipaddress.IPv6Address)
-        return neighbour_solicitation(mac, source, address)
-
-    return frame
+    return lambda mac, address: ndisc.neighbour_solicitation(mac, source.packed, address.packed)
 
 
 def _link_locals() -> dict[str, ipaddress.IPv6Address]:
@@ -171,13 +169,13 @@ def echo(targets: dict[Address, tuple[str, int]]) -> dict[Address, Echo]:
                     ping.sendto(_echo_request(identifier, address, length), place)
 
         def take(version: str, data: bytes) -> None:
-            header = (data[0] & 0xF) * 4 if version == "4" else 0  # the kernel keeps IPv6's to itself
-            if len(data) < header + _ECHO.size + 16:
-                return
-            kind, _, _, number, length = _ECHO.unpack_from(data, header)
-            if kind in _ECHO_REPLIES and number == identifier:
-                text = data[header + _ECHO.size : header + _ECHO.size + 16]
-                back.add((ipaddress.ip_address(text[: 4 if version == "4" else 16]), length))
+            with contextlib.suppress(WireError):
+                # The kernel keeps the header of IPv6 to itself.
+                packet = ip.payload(ip.decode_ipv4(data), data) if version == "4" else data
+                reply = icmp.decode_reply(int(version), packet)
+                asked = reply.data[: 4 if version == "4" else 16]
+                if reply.identifier == identifier and len(reply.data) >= 16:
+                    back.add((ipaddress.ip_address(asked), reply.sequence))
 
         opened = {str(version): ping for version, ping in pings.items()}
         converse(opened, ask, take, done=lambda: back >= wanted, size=65535)
@@ -208,9 +206,9 @@ def _destination(address: Address, interface: str) -> tuple[str, int] | tuple[st
 def _echo_request(identifier: int, address: Address, length: int) -> bytes:
     """An ICMP echo of `length` bytes with its IP header. The length is its sequence number, and its data
     begins with whom it is for: both come back. The checksum of ICMPv6 is the kernel's affair."""
-    kind, header = (_ECHO_REQUEST, 20) if address.version == 4 else (_ECHO_REQUEST_6, 40)
-    body = (_ECHO.pack(kind, 0, 0, identifier, length) + address.packed).ljust(length - header, b"\0")
-    return body[:2] + struct.pack("!H", internet_checksum(body)) + body[4:]
+    header = ip.IPV4_SIZE if address.version == 4 else ip.IPV6_SIZE
+    data = address.packed.ljust(length - header - icmp.HEADER_SIZE, b"\0")
+    return icmp.encode_request(address.version, identifier, length, data)
 
 
 def adverts(
@@ -221,7 +219,7 @@ def adverts(
 
     def take(key: str, data: bytes) -> None:
         name = key.partition(" ")[0]
-        with contextlib.suppress(wire.WireError):
+        with contextlib.suppress(WireError):
             source, destination, payload = _datagram(data)
             advert = wire.decode(payload, source, destination)
             seen[name, source, advert.virtual_router_id] = SeenAdvert(
@@ -233,8 +231,8 @@ def adverts(
             )
 
     with (
-        taps(waits, _ETH_P_IP, _of_protocol(23)) as over_ipv4,
-        taps(waits, _ETH_P_IPV6, _of_protocol(20)) as over_ipv6,
+        taps(waits, ETH_P_IP, _of_protocol(ETH_P_IP)) as over_ipv4,
+        taps(waits, ETH_P_IPV6, _of_protocol(ETH_P_IPV6)) as over_ipv6,
     ):
         converse(
             over_ipv4 | {f"{name} over IPv6": tap for name, tap in over_ipv6.items()},
@@ -247,15 +245,12 @@ def adverts(
 
 
 def _datagram(data: bytes) -> tuple[Address, Address, bytes]:
-    """Source, destination and payload of a frame with IP. Raises wire.WireError."""
-    if data[12:14] != b"\x86\xdd":
-        datagram = wire.decode_ipv4(data[14:])
-        return datagram.source, datagram.destination, datagram.payload
-    if len(data) < 54:
-        raise wire.WireError("an IPv6 header that ends early")
-    (length,) = struct.unpack_from("!H", data, 18)
-    source, destination = ipaddress.IPv6Address(data[22:38]), ipaddress.IPv6Address(data[38:54])
-    return source, destination, data[54 : 54 + length]
+    """Source, destination and payload of a frame with IP. Raises WireError."""
+    packet = ip.decode(ethernet.decode(data).ether_type, data, ethernet.HEADER_SIZE)
+    if packet.fragment & ip.IS_FRAGMENT or packet.protocol != wire.PROTOCOL:
+        raise WireError("a fragment, or not VRRP")
+    source, destination = ipaddress.ip_address(packet.source), ipaddress.ip_address(packet.destination)
+    return source, destination, ip.payload(packet, data, ethernet.HEADER_SIZE)
 
 
 def converse(
@@ -309,24 +304,25 @@ def taps(interfaces: Iterable[str], protocol: int, accepted: bytes) -> Iterator[
         yield opened
 
 
-def _of_protocol(place: int) -> bytes:
-    """Classic BPF: packets with VRRP's number at this place of the frame."""
-    return program([(0x30, 0, 0, place), (0x15, 0, 1, wire.PROTOCOL), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)])
+def _of_protocol(ether_type: int) -> bytes:
+    """Classic BPF for a socket of this EtherType: packets with VRRP's number."""
+    program = Program()
+    program.load_byte(ethernet.HEADER_SIZE + ip.protocol_at(ether_type))
+    program.unless_equal(wire.PROTOCOL, "drop")
+    program.take(EVERYTHING)
+    program.label("drop")
+    program.take(0)
+    return program.assembled()
 
 
-def program(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
-    """Classic BPF as SO_ATTACH_FILTER takes it."""
-    return assembled(instructions)
-
-
-_OF_ADVERTISEMENTS = program(
-    [
-        (0x30, 0, 0, 20),  # A = next header
-        (0x15, 0, 3, 58),
-        (0x30, 0, 0, 54),  # A = ICMPv6 type
-        (0x15, 0, 1, 136),
-        (0x06, 0, 0, 0xFFFF),
-        (0x06, 0, 0, 0),
-    ]
-)
-"""Classic BPF: neighbour advertisements."""
+def _of_advertisements() -> bytes:
+    """Classic BPF for a socket of IPv6: neighbour advertisements."""
+    program = Program()
+    program.load_byte(ethernet.HEADER_SIZE + ip.protocol_at(ETH_P_IPV6))
+    program.unless_equal(ip.ICMPV6, "drop")
+    program.load_byte(ndisc.ICMP_AT)
+    program.unless_equal(ndisc.ADVERTISEMENT, "drop")
+    program.take(EVERYTHING)
+    program.label("drop")
+    program.take(0)
+    return program.assembled()

@@ -5,25 +5,22 @@ The answer goes to an address of this host that is no VIP, and what was opened i
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
-import struct
 from collections.abc import Collection
 
 import msgspec
 
 from pointsman.doctor.facts import Response
-from pointsman.doctor.gather.probe import converse, program, taps
+from pointsman.doctor.gather.probe import converse, taps
 from pointsman.model.address import Address
-from pointsman.model.checksum import internet_checksum
+from pointsman.packets import ethernet, ip, tcp
+from pointsman.packets.classic_bpf import EVERYTHING, Program
+from pointsman.packets.errors import WireError
 
-_ETH_P = {4: 0x0800, 6: 0x86DD}
-_ETHERNET = struct.Struct("!6s6sH")
-_IPV4 = struct.Struct("!BBHHHBBH4s4s")
-_IPV6 = struct.Struct("!IHBB16s16s")
-_TCP = struct.Struct("!HHIIBBHHH")
-_TCP_NUMBER = 6
-_SYN, _RST = 0x02, 0x04
+_TTL, _WINDOW = 64, 64240
+"""As Linux sends them."""
 
 
 class SynProbe(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,33 +52,33 @@ def probe_all(
 def _knock(
     knocks: Collection[SynProbe], interfaces: Collection[str], version: int
 ) -> dict[tuple[str, Address], Response]:
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    family, ether_type = (
+        (socket.AF_INET, ethernet.ETH_P_IP) if version == 4 else (socket.AF_INET6, ethernet.ETH_P_IPV6)
+    )
     responses: dict[tuple[str, Address], Response] = {}
     with socket.socket(family, socket.SOCK_STREAM) as reserved:
         reserved.bind(("", 0))  # keeps the port ours; never connected
         port = int(reserved.getsockname()[1])
         first = random.getrandbits(31)
         pending = {first + 1000 * number: item for number, item in enumerate(knocks)}
-        with taps(interfaces, _ETH_P[version], _to_port(port, version)) as opened:
+        with taps(interfaces, ether_type, _to_port(port, ether_type)) as opened:
 
             def ask() -> None:
                 for sequence, item in pending.items():
-                    opened[item.interface].send(segment(item, port, sequence, _SYN))
+                    opened[item.interface].send(segment(item, port, sequence, tcp.SYN))
 
             def take(_name: str, data: bytes) -> None:
-                header = 14 + ((data[14] & 0xF) * 4 if version == 4 else 40)
-                if len(data) < header + 14:
-                    return
-                acknowledged, _, flags = struct.unpack_from("!IBB", data, header + 8)
-                item = pending.get(acknowledged - 1)
-                source = data[26:30] if version == 4 else data[22:38]
-                if item is None or source != item.vip.packed:
-                    return
-                del pending[acknowledged - 1]
-                refused = bool(flags & _RST)
-                responses[item.service, item.server] = Response.REFUSED if refused else Response.ACCEPTED
-                if not refused:
-                    opened[item.interface].send(segment(item, port, acknowledged, _RST))
+                with contextlib.suppress(WireError):
+                    packet = ip.decode(ether_type, data, ethernet.HEADER_SIZE)
+                    said = tcp.decode(data, ethernet.HEADER_SIZE + packet.size)
+                    item = pending.get(said.acknowledged - 1)
+                    if item is None or packet.source != item.vip.packed:
+                        return
+                    del pending[said.acknowledged - 1]
+                    refused = bool(said.flags & tcp.RST)
+                    responses[item.service, item.server] = Response.REFUSED if refused else Response.ACCEPTED
+                    if not refused:
+                        opened[item.interface].send(segment(item, port, said.acknowledged, tcp.RST))
 
             converse(opened, ask, take, done=lambda: not pending)
     return responses | {(item.service, item.server): Response.SILENT for item in pending.values()}
@@ -89,47 +86,29 @@ def _knock(
 
 def segment(item: SynProbe, port: int, sequence: int, flags: int) -> bytes:
     """A TCP segment without payload from `port`, in IP and Ethernet, addressed as a director would."""
-    source, destination = item.own_address.packed, item.vip.packed
-    bare = _TCP.pack(port, item.port, sequence, 0, 5 << 4, flags, 64240, 0, 0)
-    if item.vip.version == 4:
-        numbers = struct.pack("!HH", _TCP_NUMBER, len(bare))
-    else:
-        numbers = struct.pack("!II", len(bare), _TCP_NUMBER)
-    checksum = internet_checksum(source + destination + numbers + bare)
-    tcp = bare[:16] + struct.pack("!H", checksum) + bare[18:]
-    if item.vip.version == 4:
-        ip = _IPV4.pack(0x45, 0, 20 + len(tcp), 0, 0x4000, 64, _TCP_NUMBER, 0, source, destination)
-        ip = ip[:10] + struct.pack("!H", internet_checksum(ip)) + ip[12:]
-    else:
-        ip = _IPV6.pack(6 << 28, len(tcp), _TCP_NUMBER, 64, source, destination)
-    macs = bytes.fromhex(item.mac.replace(":", "")), bytes.fromhex(item.own_mac.replace(":", ""))
-    return _ETHERNET.pack(*macs, _ETH_P[item.vip.version]) + ip + tcp
-
-
-def _to_port(port: int, version: int) -> bytes:
-    """Classic BPF: unfragmented TCP to this port, directly behind the IP header."""
-    accept, refuse = (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)
-    if version == 6:
-        return program(
-            [
-                (0x30, 0, 0, 20),
-                (0x15, 0, 3, _TCP_NUMBER),
-                (0x28, 0, 0, 56),
-                (0x15, 0, 1, port),
-                accept,
-                refuse,
-            ]
-        )
-    return program(
-        [
-            (0x30, 0, 0, 23),  # A = protocol
-            (0x15, 0, 6, _TCP_NUMBER),
-            (0x28, 0, 0, 20),  # A = flags and fragment offset
-            (0x45, 4, 0, 0x1FFF),
-            (0xB1, 0, 0, 14),  # X = length of the IPv4 header
-            (0x48, 0, 0, 16),  # A = destination port
-            (0x15, 0, 1, port),
-            accept,
-            refuse,
-        ]
+    macs = bytes.fromhex(item.own_mac.replace(":", "")), bytes.fromhex(item.mac.replace(":", ""))
+    return tcp.encode_frame(
+        tcp.Ends(*macs, item.own_address.packed, item.vip.packed),
+        tcp.Segment(port, item.port, sequence, 0, flags),
+        ttl=_TTL,
+        window=_WINDOW,
     )
+
+
+def _to_port(port: int, ether_type: int) -> bytes:
+    """Classic BPF for a socket of this EtherType: unfragmented TCP to this port, behind the IP header."""
+    start, program = ethernet.HEADER_SIZE, Program()
+    program.load_byte(start + ip.protocol_at(ether_type))
+    program.unless_equal(ip.TCP, "drop")
+    if ether_type == ethernet.ETH_P_IP:
+        program.load_half(start + ip.IPV4_FRAGMENT_AT)
+        program.if_any_bit(ip.FRAGMENT_OFFSET, "drop")
+        program.load_ipv4_size(start)
+        program.load_half_indexed(start + tcp.DESTINATION_PORT_AT)
+    else:
+        program.load_half(start + ip.IPV6_SIZE + tcp.DESTINATION_PORT_AT)
+    program.unless_equal(port, "drop")
+    program.take(EVERYTHING)
+    program.label("drop")
+    program.take(0)
+    return program.assembled()

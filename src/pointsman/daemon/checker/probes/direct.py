@@ -21,7 +21,7 @@ from pointsman.model.address import Address
 from pointsman.model.checks import DirectCheck
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.net.onlink import NotOnLinkError, OnLink, mac_of, way_to
-from pointsman.net.socket_filter import assembled, attach_filter
+from pointsman.net.socket_filter import attach_filter
 
 _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73
 _DISCARD = 9
@@ -174,7 +174,7 @@ def _packet_socket(ends: Ends, way: OnLink) -> socket.socket:
     """Sends frames by the interface and hears what the VIP answers; needs CAP_NET_RAW. Raises OSError."""
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
-        attach_filter(tap, assembled(segments.filter_program(ends)))
+        attach_filter(tap, segments.filter_program(ends))
         tap.bind((way.interface, ends.ether_type))
     except OSError:
         tap.close()

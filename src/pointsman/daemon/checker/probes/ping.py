@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-import struct
 
 import msgspec
 
@@ -13,10 +12,9 @@ from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, Res
 from pointsman.daemon.checker.probes.sockets import failure, no_socket, opened, received, source_of
 from pointsman.health import tcp
 from pointsman.model.checks import PingCheck
-from pointsman.model.checksum import internet_checksum
+from pointsman.packets import icmp, ip
+from pointsman.packets.errors import WireError
 
-ECHO_REQUEST, ECHO_REPLY = 8, 0
-ECHO_REQUEST6, ECHO_REPLY6 = 128, 129
 LARGEST = 2048
 PATTERN = 32
 """Random bytes by which we know our own echo again."""
@@ -25,14 +23,14 @@ PATTERN = 32
 async def probe(check: PingCheck) -> Result:
     """Send one echo request and wait for its reply. Raises ProbeFailedError and ProbeUnableError."""
     target = str(check.connect_address)
-    six = check.connect_address.version == 6
+    version = check.connect_address.version
     pattern = random.randbytes(PATTERN)
     sock = _socket(check)
     try:
         sock.connect((target, 0))
-        sock.send(request(six, random.randrange(65536), pattern))
+        sock.send(icmp.encode_request(version, random.randrange(65536), 1, pattern))
         async with asyncio.timeout(check.connect_timeout):
-            while not is_reply(six, await received(sock, LARGEST), pattern):
+            while not is_reply(version, await received(sock, LARGEST), pattern):
                 pass
     except TimeoutError:
         raise ProbeFailedError(tcp.silence(check, source_of(sock), "echo", target)) from None
@@ -43,18 +41,14 @@ async def probe(check: PingCheck) -> Result:
     return Result(Outcome.PASSED, f"echo from {target}")
 
 
-def request(six: bool, number: int, pattern: bytes) -> bytes:
-    """An echo request (RFC 792, RFC 4443); the kernel fills the checksum of version 6 in."""
-    kind = ECHO_REQUEST6 if six else ECHO_REQUEST
-    bare = struct.pack("!BBHHH", kind, 0, 0, number, 1) + pattern
-    return bare if six else bare[:2] + struct.pack("!H", internet_checksum(bare)) + bare[4:]
-
-
-def is_reply(six: bool, data: bytes, pattern: bytes) -> bool:
-    """Whether this is the echo of `pattern`; a raw socket puts the IPv4 header in front."""
-    if not six and data[:1] and data[0] >> 4 == 4:
-        data = data[(data[0] & 15) * 4 :]
-    return data[:1] == bytes([ECHO_REPLY6 if six else ECHO_REPLY]) and data[8:] == pattern
+def is_reply(version: int, data: bytes, pattern: bytes) -> bool:
+    """True if this is the echo of `pattern`; a raw socket puts the IPv4 header in front."""
+    try:
+        if version == 4 and data[:1] and data[0] >> 4 == 4:
+            data = data[ip.decode_ipv4(data).size :]
+        return icmp.decode_reply(version, data).data == pattern
+    except WireError:
+        return False
 
 
 def _socket(check: PingCheck) -> socket.socket:
