@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 
-from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
+from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import AddServer, AddService, Operation
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 

@@ -21,11 +21,12 @@ from pathlib import Path
 
 from benchmarks.counting import HardwareCounters
 from benchmarks.probe import Settings
-from pointsman.dataplane.interface import DataPlaneError, NextHop
+from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import interfaces, libbpf
 from pointsman.dataplane.xdp.loader import load
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
+from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import AddServer, AddService, Operation
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 

@@ -26,9 +26,9 @@ from pointsman.control.messages import (
     TableReply,
     TableRequest,
 )
-from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.tables import Sizes
+from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import EditService
 from pointsman.model.service import Front, ServiceKey, Transport
 

@@ -25,7 +25,7 @@ from tests.bpf.harness import (
     segment,
 )
 
-from pointsman.dataplane.interface import NextHop
+from pointsman.model.next_hop import NextHop
 
 pytestmark = pytest.mark.root
 

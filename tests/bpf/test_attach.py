@@ -19,10 +19,11 @@ from typing import TypeVar
 
 import pytest
 
-from pointsman.dataplane.interface import DataPlaneError, NextHop
+from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
+from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import AddServer, AddService, DeleteService, Operation
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 

@@ -15,13 +15,14 @@ import pytest
 from tests.bpf.harness import tcp
 from tests.bpf.test_attach import until
 
-from pointsman.dataplane.interface import DataPlaneError, NextHop
+from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import interfaces, libbpf, pins
 from pointsman.dataplane.xdp.attach import Links
 from pointsman.dataplane.xdp.layout import LOCAL_MACS
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.lab import namespace
+from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import AddServer, AddService, EditService
 from pointsman.model.service import Front, RealServer, ServerKey, ServiceKey, Transport, VirtualService
 

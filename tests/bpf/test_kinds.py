@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from tests.bpf.test_attach import KEY, OPERATIONS, RIP, SERVER, VIP, Cluster, connected, exchange, standing
 
-from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace
+from pointsman.model.next_hop import NextHop
 
 pytestmark = pytest.mark.root
 

@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 from tests.bpf.harness import NAMES, VIP, VIP6, XDP_PASS, XDP_TX, Director, tcp
 
-from pointsman.dataplane.interface import NextHop
+from pointsman.model.next_hop import NextHop
 
 pytestmark = pytest.mark.root
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tests.bpf.harness import DIRECTOR_MAC, checksum
 
-from pointsman.dataplane.interface import NextHop
+from pointsman.model.next_hop import NextHop
 
 GATEWAY_MAC = bytes.fromhex("0200000000fe")
 DIRECTOR, DIRECTOR6 = "192.168.100.2", "fd00:100::2"

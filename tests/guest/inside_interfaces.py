@@ -27,11 +27,12 @@ from tests.bpf.test_attach import (
 )
 from tests.guest.inside_vrrp import has_kind
 
-from pointsman.dataplane.interface import DataPlaneError, NextHop
+from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import attach, interfaces
 from pointsman.dataplane.xdp.attach import hidden_vlans
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
+from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import AddServer, AddService
 from pointsman.model.service import ServiceKey, VirtualService
 

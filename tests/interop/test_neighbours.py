@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.interop.switch import Host, Switch, switch
 
-from pointsman.dataplane.interface import NextHop
 from pointsman.lab import namespace
 from pointsman.model.address import Address
+from pointsman.model.next_hop import NextHop
 from pointsman.model.vrrp import VirtualAddress
 from pointsman.net.addresses import assign, withdraw
 from pointsman.net.links import links

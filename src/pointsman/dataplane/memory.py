@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence, Set
 
-from pointsman.dataplane.interface import Capabilities, NextHop
+from pointsman.dataplane.interface import Capabilities
 from pointsman.lvs.reconcile import apply_operations
+from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import (
     DeleteServer,
     DeleteService,

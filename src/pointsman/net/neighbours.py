@@ -15,8 +15,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pointsman.dataplane.interface import NextHop
 from pointsman.model.address import Address
+from pointsman.model.next_hop import NextHop
 from pointsman.net.links import Link, links, parse_link
 from pointsman.net.netlink import (
     NLM_F_CREATE,

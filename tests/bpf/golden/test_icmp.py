@@ -23,7 +23,7 @@ from tests.bpf.harness import (
     udp,
 )
 
-from pointsman.dataplane.interface import NextHop
+from pointsman.model.next_hop import NextHop
 
 pytestmark = pytest.mark.root
 

@@ -27,8 +27,8 @@ from tests.bpf.harness import (
     udp,
 )
 
-from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp import libbpf
+from pointsman.model.next_hop import NextHop
 
 pytestmark = pytest.mark.root
 

@@ -32,10 +32,11 @@ from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
 from pointsman.daemon.director.state_file import DirectorState, StateFile
 from pointsman.daemon.director.table_sync import TableSync, foreign_services
 from pointsman.daemon.director.vrrp_states import VrrpStates
-from pointsman.dataplane.interface import DataPlane, NextHop
+from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator
 from pointsman.model.address import Address
+from pointsman.model.next_hop import NextHop
 from pointsman.model.service import Forwarding
 from pointsman.model.traffic import Connection
 from pointsman.net.addresses import addresses

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from pointsman.control.messages import InstanceChanged, SessionChanged
-from pointsman.dataplane.interface import Capabilities, NextHop
+from pointsman.dataplane.interface import Capabilities
 from pointsman.model.config import Config
+from pointsman.model.next_hop import NextHop
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 

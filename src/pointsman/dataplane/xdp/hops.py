@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp.layout import LARGEST_PACKET, DestFlag
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at, tunnel_bits, tunnel_of, write_source
 from pointsman.model.address import Address
+from pointsman.model.next_hop import NextHop
 from pointsman.model.service import RealServer
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError, NextHop
+from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError
 from pointsman.dataplane.xdp import btf, layout, libbpf, listing, pins
 from pointsman.dataplane.xdp.attach import MODES, Links
 from pointsman.dataplane.xdp.ingress import Ingress
@@ -22,6 +22,7 @@ from pointsman.dataplane.xdp.programs import Load, Programs
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import CONTROL, SPARE, Sizes, Tables, limits_of
+from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import (
     AddServer,
     AddService,
