@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("conf", "dataplane", "failover", "forwarding", "health", "removal")
+NAMES = ("conf", "dataplane", "failover", "forwarding", "health", "netlink", "removal")
 
 
 def main(words: list[str]) -> int:

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 
 import msgspec
-from pyroute2.netlink.exceptions import NetlinkError
 
 from pointsman.lab import (
     dual_homed,
@@ -129,7 +128,7 @@ class Lab:
         except BaseException as error:
             if self.claimed:
                 self.down()
-            if isinstance(error, (OSError, NetlinkError, LookupError)):
+            if isinstance(error, (OSError, LookupError)):
                 raise LabError(f"{self.topology.name} could not be built: {error}") from error
             raise
 

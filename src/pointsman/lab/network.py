@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import socket
+import subprocess
 from pathlib import Path
-
-from pyroute2 import IPRoute
 
 from pointsman.lab import namespace
 from pointsman.lab.topology import Interface, NodeSpec, Segment, Topology
+from pointsman.net import addresses, links, virtual_links
+from pointsman.net.netlink import NetlinkSocket
 
 _QUIET = {
     "net/ipv4/conf/{0}/rp_filter": "0",
@@ -21,41 +21,36 @@ _QUIET = {
 """A new namespace copies the host's own settings; a lab starts from the kernel's defaults instead."""
 
 
-@contextlib.contextmanager
-def netlink(name: str) -> Iterator[IPRoute]:
-    """A netlink socket inside the namespace."""
-    with namespace.entered(name):
-        route = IPRoute()
-    try:
-        yield route
-    finally:
-        route.close()
-
-
-def index_of(route: IPRoute, interface: str) -> int:
-    """Raises LookupError when there is no such interface."""
-    found = route.link_lookup(ifname=interface)
-    if not found:
-        raise LookupError(f"no interface {interface}")
-    return int(found[0])
-
-
 def addresses_of(name: str, interface: str) -> list[str]:
-    """The IPv4 addresses an interface bears now, with prefix length; none when it does not exist."""
-    with netlink(name) as route, contextlib.suppress(LookupError):
-        dump = route.get_addr(family=2, index=index_of(route, interface))
-        return [f"{item.get_attr('IFA_LOCAL')}/{item['prefixlen']}" for item in dump]
-    return []
+    """Return the IPv4 addresses an interface bears now, with prefix length; none when it does not exist."""
+    with namespace.entered(name), NetlinkSocket() as netlink:
+        link = links.links(netlink).get(interface)
+        held = addresses.addresses(netlink) if link else []
+    return [
+        f"{each.address}/{each.prefix_length}"
+        for each in held
+        if link and each.index == link.index and each.address.version == 4
+    ]
+
+
+def set_link(name: str, interface: str, up: bool) -> None:
+    """Pull the cable of an interface, or plug it in again. Raises OSError."""
+    with namespace.entered(name), NetlinkSocket() as netlink:
+        virtual_links.switch(netlink, socket.if_nametoindex(interface), up)
+
+
+def flush(name: str, interface: str) -> None:
+    """Take every address off an interface. Raises OSError."""
+    _ip(name, f"addr flush dev {interface}")
 
 
 def build(topology: Topology, prefix: str) -> None:
-    """Make everything of the topology that the kernel has to know. Raises OSError or NetlinkError."""
+    """Make everything of the topology that the kernel has to know. Raises OSError."""
     for node in topology.nodes:
         namespace.create(f"{prefix}-{node.name}")
         with namespace.entered(f"{prefix}-{node.name}"):
             _set_sysctls(node)
-        with netlink(f"{prefix}-{node.name}") as route:
-            route.link("set", index=1, state="up")
+        _ip(f"{prefix}-{node.name}", "link set lo up")
     for segment in topology.segments:
         _make_bridge(segment, prefix)
     for node in topology.nodes:
@@ -67,26 +62,15 @@ def build(topology: Topology, prefix: str) -> None:
 
 def configure(node: NodeSpec, prefix: str) -> None:
     """Bring a node's interfaces up with exactly its own addresses and routes, as a fresh boot does."""
-    with netlink(f"{prefix}-{node.name}") as route:
-        for interface in node.interfaces:
-            index = index_of(route, interface.name)
-            route.flush_addr(index=index)
-            _add_addresses(route, index, interface.addresses)
-            route.link("set", index=index, state="up")
-        for entry in node.routes:
-            route.route("replace", dst=entry.destination, gateway=entry.gateway)
-
-
-def set_link(name: str, interface: str, up: bool) -> None:
-    """Pull the cable of an interface, or plug it in again."""
-    with netlink(name) as route:
-        route.link("set", index=index_of(route, interface), state="up" if up else "down")
-
-
-def flush(name: str, interface: str) -> None:
-    """Take every address off an interface."""
-    with netlink(name) as route:
-        route.flush_addr(index=index_of(route, interface))
+    lines = []
+    for interface in node.interfaces:
+        lines += [
+            f"addr flush dev {interface.name}",
+            *(f"addr add {address} dev {interface.name}" for address in interface.addresses),
+            f"link set {interface.name} up",
+        ]
+    lines += [f"route replace {entry.destination} via {entry.gateway}" for entry in node.routes]
+    _ip(f"{prefix}-{node.name}", *lines)
 
 
 def _set_sysctls(node: NodeSpec) -> None:
@@ -98,26 +82,30 @@ def _set_sysctls(node: NodeSpec) -> None:
 
 
 def _make_bridge(segment: Segment, prefix: str) -> None:
-    with netlink(f"{prefix}-{segment.node}") as route:
-        settings = {"address": segment.mac} if segment.mac else {}
-        route.link("add", ifname=segment.name, kind="bridge", br_stp_state=0, br_mcast_snooping=0, **settings)
-        index = index_of(route, segment.name)
-        _add_addresses(route, index, segment.addresses)
-        route.link("set", index=index, state="up")
+    address = f"address {segment.mac}" if segment.mac else ""
+    _ip(
+        f"{prefix}-{segment.node}",
+        f"link add {segment.name} {address} type bridge stp_state 0 mcast_snooping 0",
+        *(f"addr add {each} dev {segment.name}" for each in segment.addresses),
+        f"link set {segment.name} up",
+    )
 
 
 def _plug_in(node: NodeSpec, interface: Interface, segment: Segment, prefix: str) -> None:
     port = node.port(interface)
-    with (
-        netlink(f"{prefix}-{segment.node}") as route,
-        namespace.path(f"{prefix}-{node.name}").open() as target,
-    ):
-        peer = {"ifname": interface.name, "address": interface.mac, "net_ns_fd": target.fileno()}
-        route.link("add", ifname=port, kind="veth", peer=peer)
-        route.link("set", index=index_of(route, port), master=index_of(route, segment.name), state="up")
+    peer = f"peer name {interface.name} address {interface.mac} netns {prefix}-{node.name}"
+    _ip(
+        f"{prefix}-{segment.node}",
+        f"link add {port} type veth {peer}",
+        f"link set {port} master {segment.name} up",
+    )
 
 
-def _add_addresses(route: IPRoute, index: int, addresses: tuple[str, ...]) -> None:
-    for address in addresses:
-        host, prefix_length = address.split("/")
-        route.addr("add", index=index, address=host, prefixlen=int(prefix_length))
+def _ip(name: str, *lines: str) -> None:
+    """Carry out commands of ip(8) in a namespace, up to the first that fails. Raises OSError."""
+    with namespace.entered(name):
+        done = subprocess.run(
+            ["ip", "-batch", "-"], input="\n".join(lines), capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise OSError(f"{name}: ip {'; ip '.join(lines)}: {done.stderr.strip()}")

@@ -9,10 +9,13 @@ import os
 import socket
 import struct
 
-from pointsman.lab import namespace, network
+from pointsman.lab import namespace
+from pointsman.net.links import INFO, RTM_NEWLINK
+from pointsman.net.netlink import NetlinkSocket, Request, attribute
 
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_STXCSUM = 0x17
+_IFLA_XDP, _IFLA_XDP_FD = 43, 1
 _BPF_PROG_LOAD = 5
 _BPF_PROG_TYPE_XDP = 6
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}
@@ -34,8 +37,12 @@ def accept_frames(name: str, interface: str) -> None:
     lose their frames silently. It ends with the interface. Raises OSError."""
     program = _load_pass()
     try:
-        with network.netlink(name) as route:
-            route.link("set", index=network.index_of(route, interface), xdp_fd=program)
+        with namespace.entered(name), NetlinkSocket() as netlink:
+            head = INFO.pack(0, 0, socket.if_nametoindex(interface), 0, 0)
+            attached = attribute(_IFLA_XDP, attribute(_IFLA_XDP_FD, struct.pack("=i", program)))
+            (error,) = netlink.batch([Request(RTM_NEWLINK, 0, head + attached)])
+        if error is not None:
+            raise error
     finally:
         os.close(program)
 

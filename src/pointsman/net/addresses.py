@@ -120,6 +120,23 @@ def withdraw(
     return _carry_out(netlink, links, unwanted, RTM_DELADDR, 0, _Terms(None, 0.0))
 
 
+def add(netlink: NetlinkSocket, new: InterfaceAddress) -> OSError | None:
+    """Put one address on an interface for good. Return the failure (EEXIST: it is there), or None.
+
+    An IPv6 address comes without duplicate address detection, and deprecated: this host never chooses it as
+    a source.
+    """
+    family = socket.AF_INET if new.address.version == 4 else socket.AF_INET6
+    data = _INFO.pack(family, new.prefix_length, 0, 0, new.index)
+    data += attribute(_IFA_LOCAL, new.address.packed) + attribute(_IFA_ADDRESS, new.address.packed)
+    if new.address.version == 6:
+        data += attribute(_IFA_FLAGS, struct.pack("=I", _IFA_F_NODAD))
+        data += attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(0, _FOREVER, 0, 0))
+    if new.mark:
+        data += attribute(_IFA_PROTO, bytes([new.mark]))
+    return netlink.batch([Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, data)])[0]
+
+
 def remove(netlink: NetlinkSocket, found: InterfaceAddress) -> OSError | None:
     """Take away one address exactly as it was listed. The failure, or None."""
     family = socket.AF_INET if found.address.version == 4 else socket.AF_INET6

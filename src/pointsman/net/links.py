@@ -10,9 +10,14 @@ import msgspec
 from pointsman.net.netlink import Message, NetlinkSocket, attributes
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU = 1, 3, 4
-_INFO = struct.Struct("=BxHiII")
+INFO = struct.Struct("=BxHiII")
+"""struct ifinfomsg: family, type, index, flags, change."""
+
+_IFF_UP, _IFF_LOOPBACK, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x8, 0x40, 0x80
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_XDP = 18, 20, 43
+_IFLA_INFO_KIND = 1
+_IFLA_XDP_ATTACHED = 2
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -30,29 +35,90 @@ class Link(msgspec.Struct, frozen=True):
     """Bytes of the largest IP packet; 0: not reported."""
 
 
+class LinkDetails(Link, frozen=True, kw_only=True):
+    """An interface with all that anybody asks of it. It changes more often than what `Link` tells."""
+
+    loopback: bool = False
+    arp: bool = True
+    """It speaks ARP: neither a loopback nor set to NOARP."""
+    kind: str = ""
+    """veth, macvlan, bond, vrf ...; empty for a network card."""
+    lower: int = 0
+    """Index of the interface that it stands on, in this namespace or another; 0: none."""
+    master: int = 0
+    """Index of the bridge, bond or VRF that it is in; 0: none."""
+    alias: str = ""
+    xdp: bool = False
+    """An XDP program is attached."""
+
+
 def parse_link(message: Message) -> Link | None:
-    """The link of an RTM_NEWLINK or RTM_DELLINK; None for any other message.
+    """Return the link of an RTM_NEWLINK or RTM_DELLINK; None for any other message.
 
     A deleted link is reported as neither up nor running.
     """
-    if message.type not in (RTM_NEWLINK, RTM_DELLINK) or len(message.payload) < _INFO.size:
+    if message.type not in (RTM_NEWLINK, RTM_DELLINK) or len(message.payload) < INFO.size:
         return None
-    family, _, index, flags, _ = _INFO.unpack_from(message.payload)
+    family, _, index, flags, _ = INFO.unpack_from(message.payload)
     if family != 0:  # bridge ports are reported a second time, in the bridge's family
         return None
-    found = attributes(message.payload, _INFO.size)
-    here = message.type == RTM_NEWLINK
-    return Link(
-        index=index,
-        name=found.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"),
-        mac=found.get(_IFLA_ADDRESS, b""),
-        up=here and bool(flags & _IFF_UP),
-        running=here and bool(flags & _IFF_UP and flags & _IFF_RUNNING),
-        mtu=int.from_bytes(found.get(_IFLA_MTU, b""), sys.byteorder),
+    found = attributes(message.payload, INFO.size)
+    return Link(*_fields(message.type, index, flags, found))
+
+
+def _fields(
+    kind: int, index: int, flags: int, found: dict[int, bytes]
+) -> tuple[int, str, bytes, bool, bool, int]:
+    """Return the fields of a Link, in its order."""
+    up = kind == RTM_NEWLINK and bool(flags & _IFF_UP)
+    return (
+        index,
+        _text(found.get(_IFLA_IFNAME, b"")),
+        found.get(_IFLA_ADDRESS, b""),
+        up,
+        up and bool(flags & _IFF_RUNNING),
+        _number(found.get(_IFLA_MTU, b"")),
     )
 
 
+def _details(message: Message) -> LinkDetails:
+    _, _, index, flags, _ = INFO.unpack_from(message.payload)
+    found = attributes(message.payload, INFO.size)
+    information = attributes(found.get(_IFLA_LINKINFO, b""), 0)
+    program = attributes(found.get(_IFLA_XDP, b""), 0)
+    loopback = bool(flags & _IFF_LOOPBACK)
+    return LinkDetails(
+        *_fields(message.type, index, flags, found),
+        loopback=loopback,
+        arp=not loopback and not flags & _IFF_NOARP,
+        kind=_text(information.get(_IFLA_INFO_KIND, b"")),
+        lower=_number(found.get(_IFLA_LINK, b"")),
+        master=_number(found.get(_IFLA_MASTER, b"")),
+        alias=_text(found.get(_IFLA_IFALIAS, b"")),
+        xdp=any(program.get(_IFLA_XDP_ATTACHED, b"")),
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
+
+
 def links(netlink: NetlinkSocket) -> dict[str, Link]:
-    """Every interface of this network namespace, by name. Raises OSError."""
-    messages = netlink.dump(RTM_GETLINK, _INFO.pack(0, 0, 0, 0, 0))
+    """Return every interface of this network namespace, by name. Raises OSError."""
+    messages = netlink.dump(RTM_GETLINK, INFO.pack(0, 0, 0, 0, 0))
     return {link.name: link for link in map(parse_link, messages) if link is not None}
+
+
+def detailed_links(netlink: NetlinkSocket) -> list[LinkDetails]:
+    """Return every interface of this network namespace with its details, by index. Raises OSError."""
+    return [_details(message) for message in netlink.dump(RTM_GETLINK, INFO.pack(0, 0, 0, 0, 0))]
+
+
+def details_of(netlink: NetlinkSocket, index: int) -> LinkDetails | None:
+    """Return the interface with this index. Raises OSError (ENODEV: there is none)."""
+    answer = netlink.get(RTM_GETLINK, INFO.pack(0, 0, index, 0, 0))
+    return _details(answer) if answer else None

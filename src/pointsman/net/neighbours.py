@@ -7,47 +7,43 @@ keeps the kernel's entries fresh. The watcher does all three through rtnetlink(7
 
 from __future__ import annotations
 
-import ipaddress
 import socket
-import struct
-import sys
 from collections.abc import Iterable
 
 import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.next_hop import NextHop
+from pointsman.net.addresses import RTM_DELADDR, RTM_NEWADDR
 from pointsman.net.links import Link, links, parse_link
+from pointsman.net.neighbour_table import (
+    MESSAGE,
+    NDA_DST,
+    NDA_LLADDR,
+    PROBE,
+    RTM_NEWNEIGH,
+    STALE,
+    Neighbour,
+    neighbours,
+    parse_neighbour,
+)
 from pointsman.net.netlink import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
-    Message,
     NetlinkMonitor,
     NetlinkOverrunError,
     NetlinkSocket,
     Request,
     attribute,
-    attributes,
 )
 from pointsman.net.path_mtu import PathErrors
+from pointsman.net.route_table import LOCAL, RTM_DELROUTE, RTM_NEWROUTE, UNICAST, route_to
 
 REFRESH_INTERVAL = 2.0
 """Seconds between looks for entries that need to be asked for (again)."""
 
-_RTM_NEWADDR, _RTM_DELADDR = 20, 21
-_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
-_RTM_NEWNEIGH, _RTM_DELNEIGH, _RTM_GETNEIGH = 28, 29, 30
-_PATH_CHANGES = {_RTM_NEWADDR, _RTM_DELADDR, _RTM_NEWROUTE, _RTM_DELROUTE}
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_METRICS, _RTA_VIA = 1, 4, 5, 7, 8, 18
-_RTAX_MTU = 2
-_RTN_UNICAST, _RTN_LOCAL = 1, 2
-_NDA_DST, _NDA_LLADDR = 1, 2
+_PATH_CHANGES = {RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE}
 _NTF_USE = 0x01
-_NUD_STALE, _NUD_PROBE = 0x04, 0x10
-_NUD_VALID = 0xDE
-"""PERMANENT NOARP REACHABLE PROBE STALE DELAY: states in which the kernel itself would use the address."""
-_ROUTE = struct.Struct("=BBBBBBBBI")
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _NO_MAC = bytes(6)
 
 
@@ -64,23 +60,8 @@ class _Path(msgspec.Struct, frozen=True):
     own_address: Address | None = None
 
 
-class _Entry(msgspec.Struct, frozen=True):
-    """What the neighbour table says about one address."""
-
-    state: int = 0
-    mac: bytes = b""
-
-    @property
-    def destination(self) -> bytes | None:
-        return self.mac if self.state & _NUD_VALID and len(self.mac) == 6 else None
-
-
 def _family(address: Address) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
-
-
-def _address(packed: bytes) -> Address | None:
-    return ipaddress.ip_address(packed) if len(packed) in (4, 16) else None
 
 
 def _source(own: Address | None, target: Address) -> Address | None:
@@ -116,7 +97,7 @@ class NeighbourWatcher:
         self._errors: PathErrors | None = None
         self._links: dict[int, Link] = {}
         self._paths: dict[Address, _Path] = {}
-        self._entries: dict[tuple[int, Address], _Entry] = {}
+        self._entries: dict[tuple[int, Address], Neighbour] = {}
         self._reported: dict[Address, NextHop] = {}
         self._deadline: float | None = None
 
@@ -167,8 +148,8 @@ class NeighbourWatcher:
                 self._links[link.index] = link
                 paths_changed = True
                 self._ask_soon()
-            elif message.type in (_RTM_NEWNEIGH, _RTM_DELNEIGH):
-                self._take_entry(message)
+            elif entry := parse_neighbour(message):
+                self._take_entry(entry, message.type == RTM_NEWNEIGH)
         if paths_changed:
             known = self._neighbours
             self._look_all_up()
@@ -219,35 +200,27 @@ class NeighbourWatcher:
 
     def _read_entries(self) -> None:
         self._entries.clear()
-        for family in {_family(address) for _, address in self._neighbours}:
-            for message in self._netlink.dump(_RTM_GETNEIGH, _NEIGHBOUR.pack(family, 0, 0, 0, 0)):
-                self._take_entry(message)
+        for entry in neighbours(self._netlink, {_family(address) for _, address in self._neighbours}):
+            self._take_entry(entry, is_there=True)
 
     def _look_up(self, address: Address) -> _Path:
-        bits = address.max_prefixlen
-        query = _ROUTE.pack(_family(address), bits, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed)
         try:
-            answer = self._netlink.get(_RTM_GETROUTE, query)
+            route = route_to(self._netlink, address)
         except OSError as error:
             return _Path(problem=f"no route to real server {address}: {error.strerror}; add its network")
-        if answer is None:
+        if route is None:
             return _Path(problem=f"no route to real server {address}: the kernel gave no answer")
-        kind = _ROUTE.unpack_from(answer.payload)[7]
-        found = attributes(answer.payload, _ROUTE.size)
-        index = int.from_bytes(found.get(_RTA_OIF, b""), sys.byteorder)
-        if kind == _RTN_LOCAL:
+        if route.kind == LOCAL:
             return _Path(local=True)
-        if kind != _RTN_UNICAST or not index:
+        if route.kind != UNICAST or not route.index:
             return _Path(
                 problem=f"no unicast route to real server {address}; add its network to an interface"
             )
-        metrics = attributes(found.get(_RTA_METRICS, b""), 0)
         return _Path(
-            index=index,
-            mtu=int.from_bytes(metrics.get(_RTAX_MTU, b""), sys.byteorder),
-            # RTA_VIA: the gateway's family in two bytes, then its address.
-            gateway=_address(found.get(_RTA_GATEWAY, b"") or found.get(_RTA_VIA, b"")[2:]),
-            own_address=_source(_address(found.get(_RTA_PREFSRC, b"")), address),
+            index=route.index,
+            mtu=route.mtu,
+            gateway=route.gateway,
+            own_address=_source(route.source, address),
         )
 
     def _off_link(self, address: Address, path: _Path) -> str:
@@ -260,22 +233,14 @@ class NeighbourWatcher:
             "or forward to it in a tunnel (lvs_method TUN)"
         )
 
-    def _take_entry(self, message: Message) -> None:
-        if len(message.payload) < _NEIGHBOUR.size:
-            return
-        _, index, state, _, _ = _NEIGHBOUR.unpack_from(message.payload)
-        found = attributes(message.payload, _NEIGHBOUR.size)
-        packed = found.get(_NDA_DST, b"")
-        if len(packed) not in (4, 16):
-            return
-        key = (index, ipaddress.ip_address(packed))
+    def _take_entry(self, entry: Neighbour, is_there: bool) -> None:
+        key = (entry.index, entry.address)
         if key not in self._neighbours:
             return
-        before = self._entries.pop(key, _Entry())
-        entry = _Entry()
-        if message.type == _RTM_NEWNEIGH:
-            entry = self._entries[key] = _Entry(state, found.get(_NDA_LLADDR, b""))
-        if before.destination and not entry.destination:
+        before = self._entries.pop(key, None)
+        if is_there:
+            self._entries[key] = entry
+        if before and before.mac and not (is_there and entry.mac):
             # It may have come back with another MAC address: ask everybody at once, not after the interval.
             self._ask_soon()
 
@@ -286,23 +251,23 @@ class NeighbourWatcher:
     def _ask(self) -> None:
         requests = []
         for index, address in self._neighbours:
-            entry = self._entries.get((index, address), _Entry())
+            entry = self._entries.get((index, address))
             link = self._links.get(index)
             if link is None or not link.running:
                 continue
-            if entry.destination is None:
+            if entry is None or entry.mac is None:
                 requests.append(self._request(address, index, 0, _NTF_USE, b""))
-            elif entry.state & _NUD_STALE:
-                requests.append(self._request(address, index, _NUD_PROBE, 0, entry.mac))
+            elif entry.state & STALE:
+                requests.append(self._request(address, index, PROBE, 0, entry.mac))
         # A refusal (the interface has just gone) is no matter: the next round asks again.
         self._netlink.batch(requests)
 
     def _request(self, address: Address, index: int, state: int, flags: int, mac: bytes) -> Request:
-        payload = _NEIGHBOUR.pack(_family(address), index, state, flags, 0)
-        payload += attribute(_NDA_DST, address.packed)
+        payload = MESSAGE.pack(_family(address), index, state, flags, 0)
+        payload += attribute(NDA_DST, address.packed)
         if mac:
-            payload += attribute(_NDA_LLADDR, mac)
-        return Request(_RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)
+            payload += attribute(NDA_LLADDR, mac)
+        return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)
 
     def _hop(self, address: Address) -> NextHop:
         path = self._paths.get(address, _Path())
@@ -312,12 +277,12 @@ class NeighbourWatcher:
         beyond = path.gateway is not None and address not in self._tunnelled
         if link is None or len(link.mac) != 6 or beyond:
             return NextHop(address, path.index, _NO_MAC, None)
-        entry = self._entries.get((path.index, path.gateway or address), _Entry())
+        entry = self._entries.get((path.index, path.gateway or address))
         return NextHop(
             address,
             path.index,
             link.mac,
-            entry.destination if link.running else None,
+            entry.mac if entry and link.running else None,
             mtu=link.mtu,
             route_mtu=path.mtu,
             gateway=path.gateway,

@@ -1,7 +1,7 @@
 """Just enough rtnetlink: messages, attributes, requests with acknowledgement, dumps and notifications.
 
-Written by hand because the VRRP process wants its answers within microseconds and a small memory footprint
-(importing pyroute2 alone takes 0.2 s, a fifth of an advert interval lost at every restart).
+Written by hand because the VRRP process wants to start and to act within milliseconds, and locks its memory:
+docs/decisions/netlink.md has the figures.
 Layouts: rtnetlink(7), netlink(7), include/uapi/linux/netlink.h.
 """
 

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
-import struct
-import sys
 
 import msgspec
 
 from pointsman.model.address import Address
 from pointsman.net.addresses import addresses
 from pointsman.net.links import links
-from pointsman.net.netlink import NetlinkSocket, attribute, attributes
-
-_RTM_GETROUTE, _RTM_GETNEIGH = 26, 30
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
-_NDA_DST, _NDA_LLADDR = 1, 2
-_NUD_VALID = 0xDE
-_RTN_UNICAST = 1
-_ROUTE = struct.Struct("=BBBBBBBBI")
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")
+from pointsman.net.neighbour_table import neighbour
+from pointsman.net.netlink import NetlinkSocket
+from pointsman.net.route_table import UNICAST, route_to
 
 
 class NotOnLinkError(Exception):
@@ -40,21 +31,16 @@ class OnLink(msgspec.Struct, frozen=True):
 
 def way_to(netlink: NetlinkSocket, address: Address, virtual: Address) -> OnLink:
     """The route to a neighbour, and an address of ours but not the VIP. Raises NotOnLinkError, OSError."""
-    head = _ROUTE.pack(_family(address), address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    query = head + attribute(_RTA_DST, address.packed)
-    answer = netlink.get(_RTM_GETROUTE, query)
-    if answer is None or _ROUTE.unpack_from(answer.payload)[7] != _RTN_UNICAST:
+    route = route_to(netlink, address)
+    if route is None or route.kind != UNICAST:
         raise NotOnLinkError(f"no unicast route to {address}")
-    found = attributes(answer.payload, _ROUTE.size)
-    index = int.from_bytes(found.get(_RTA_OIF, b""), sys.byteorder)
-    source = found.get(_RTA_PREFSRC, b"")
-    link = next((link for link in links(netlink).values() if link.index == index), None)
-    if _RTA_GATEWAY in found or link is None or len(link.mac) != 6 or not source:
+    link = next((link for link in links(netlink).values() if link.index == route.index), None)
+    if route.gateway is not None or link is None or len(link.mac) != 6 or route.source is None:
         raise NotOnLinkError(f"{address} is not on-link")
-    own = ipaddress.ip_address(source)
+    own = route.source
     if address.version == 6:
-        own = _lasting(netlink, index, address, virtual) or own
-    return OnLink(link.name, index, link.mac, own)
+        own = _lasting(netlink, link.index, address, virtual) or own
+    return OnLink(link.name, link.index, link.mac, own)
 
 
 def _lasting(netlink: NetlinkSocket, index: int, neighbour: Address, virtual: Address) -> Address | None:
@@ -76,18 +62,7 @@ def _lasting(netlink: NetlinkSocket, index: int, neighbour: Address, virtual: Ad
     return found[-1] if found else None
 
 
-def _family(address: Address) -> socket.AddressFamily:
-    return socket.AF_INET if address.version == 4 else socket.AF_INET6
-
-
 def mac_of(netlink: NetlinkSocket, way: OnLink, address: Address) -> bytes | None:
     """The neighbour's MAC address as the kernel knows it now; None: it does not. Raises OSError."""
-    query = _NEIGHBOUR.pack(_family(address), way.index, 0, 0, 0) + attribute(_NDA_DST, address.packed)
-    try:
-        answer = netlink.get(_RTM_GETNEIGH, query)
-    except FileNotFoundError:
-        return None
-    if answer is None or not _NEIGHBOUR.unpack_from(answer.payload)[2] & _NUD_VALID:
-        return None
-    mac = attributes(answer.payload, _NEIGHBOUR.size).get(_NDA_LLADDR, b"")
-    return mac if len(mac) == 6 else None
+    found = neighbour(netlink, way.index, address)
+    return None if found is None else found.mac

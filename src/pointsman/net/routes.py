@@ -22,8 +22,7 @@ from pointsman.net.netlink import (
     attribute,
     attributes,
 )
-
-RTM_NEWROUTE, RTM_DELROUTE = 24, 25
+from pointsman.net.route_table import RTM_DELROUTE, RTM_NEWROUTE
 
 _RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 2, 4, 5, 6, 7
 _RTA_METRICS, _RTA_MULTIPATH, _RTA_FLOW, _RTA_TABLE, _RTA_VIA = 8, 9, 11, 15, 18

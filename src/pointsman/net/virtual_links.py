@@ -10,12 +10,20 @@ import errno
 import struct
 
 from pointsman.model.vrrp import VirtualInterface
-from pointsman.net.links import RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, Link, links
-from pointsman.net.netlink import NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket, Request, attribute, attributes
+from pointsman.net.links import (
+    INFO,
+    RTM_DELLINK,
+    RTM_NEWLINK,
+    Link,
+    LinkDetails,
+    detailed_links,
+    details_of,
+    links,
+)
+from pointsman.net.netlink import NLM_F_CREATE, NLM_F_EXCL, NetlinkSocket, Request, attribute
 
-ALIAS = b"pointsman vrrp"
+ALIAS = "pointsman vrrp"
 
-_INFO = struct.Struct("=BxHiII")
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 5, 10, 18
 _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP = 20, 26, 27
@@ -45,8 +53,8 @@ def ensure(netlink: NetlinkSocket, wanted: VirtualInterface, base: Link) -> tupl
     made = links(netlink)[wanted.name]
     # No address of its own (fe80::...) for it: a backup must not send anything from the virtual MAC.
     mode = attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))
-    details = attribute(_IFLA_AF_SPEC, attribute(_AF_INET6, mode)) + attribute(_IFLA_IFALIAS, ALIAS)
-    _one(netlink, Request(RTM_NEWLINK, 0, _INFO.pack(0, 0, made.index, 0, 0) + details))
+    details = attribute(_IFLA_AF_SPEC, attribute(_AF_INET6, mode)) + attribute(_IFLA_IFALIAS, ALIAS.encode())
+    _one(netlink, Request(RTM_NEWLINK, 0, INFO.pack(0, 0, made.index, 0, 0) + details))
     _follow(netlink, made, base)
     return made, True
 
@@ -55,7 +63,7 @@ def has_kind(netlink: NetlinkSocket, kind: str) -> bool:
     """Whether this kernel can make interfaces of a kind that lie upon others; none is made. OSError."""
     unfinished = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind.encode()))
     try:
-        _one(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _INFO.pack(0, 0, 0, 0, 0) + unfinished))
+        _one(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, INFO.pack(0, 0, 0, 0, 0) + unfinished))
     except OSError as error:
         if error.errno == errno.EPERM:
             raise
@@ -65,8 +73,9 @@ def has_kind(netlink: NetlinkSocket, kind: str) -> bool:
 
 def vrf_of(netlink: NetlinkSocket, link: Link) -> int:
     """The index of the VRF that an interface is in; 0: none. Raises OSError."""
-    (master,) = struct.unpack("=I", _details(netlink, link.index).get(_IFLA_MASTER, bytes(4)))
-    return master if master and _kind(_details(netlink, master)) == b"vrf" else 0
+    found = details_of(netlink, link.index)
+    master = details_of(netlink, found.master) if found and found.master else None
+    return master.index if master and master.kind == "vrf" else 0
 
 
 def _follow(netlink: NetlinkSocket, link: Link, base: Link) -> None:
@@ -74,24 +83,29 @@ def _follow(netlink: NetlinkSocket, link: Link, base: Link) -> None:
     vrf = vrf_of(netlink, base)
     if vrf != vrf_of(netlink, link):
         master = attribute(_IFLA_MASTER, struct.pack("=I", vrf))
-        _one(netlink, Request(RTM_NEWLINK, 0, _INFO.pack(0, 0, link.index, 0, 0) + master))
+        _one(netlink, Request(RTM_NEWLINK, 0, INFO.pack(0, 0, link.index, 0, 0) + master))
 
 
 def switch(netlink: NetlinkSocket, index: int, up: bool) -> None:
     """Switch an interface on or off. Raises OSError."""
-    _one(netlink, Request(RTM_NEWLINK, 0, _INFO.pack(0, 0, index, _IFF_UP if up else 0, _IFF_UP)))
+    _one(netlink, Request(RTM_NEWLINK, 0, INFO.pack(0, 0, index, _IFF_UP if up else 0, _IFF_UP)))
+
+
+def make_dummy(netlink: NetlinkSocket, name: str) -> None:
+    """Make an interface of the kind dummy, switched off. Raises OSError (EOPNOTSUPP: the kernel has none)."""
+    kind = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"dummy"))
+    named = attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    _one(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, INFO.pack(0, 0, 0, 0, 0) + named + kind))
 
 
 def remove(netlink: NetlinkSocket, index: int) -> None:
     """Raises OSError (ENODEV: there is none)."""
-    _one(netlink, Request(RTM_DELLINK, 0, _INFO.pack(0, 0, index, 0, 0)))
+    _one(netlink, Request(RTM_DELLINK, 0, INFO.pack(0, 0, index, 0, 0)))
 
 
-def ours(netlink: NetlinkSocket) -> list[Link]:
+def ours(netlink: NetlinkSocket) -> list[LinkDetails]:
     """Every interface with our alias. Raises OSError."""
-    return [
-        link for link in links(netlink).values() if _details(netlink, link.index).get(_IFLA_IFALIAS) == ALIAS
-    ]
+    return [link for link in detailed_links(netlink) if link.alias == ALIAS]
 
 
 def _one(netlink: NetlinkSocket, request: Request) -> None:
@@ -106,7 +120,7 @@ def _creation(wanted: VirtualInterface, base: Link) -> bytes:
     else:
         kind, data = b"ipvlan", attribute(_IFLA_IPVLAN_MODE, struct.pack("=H", _IPVLAN_L2))
         data += attribute(_IFLA_IPVLAN_FLAGS, struct.pack("=H", _IPVLAN_FLAGS[wanted.mode]))
-    message = _INFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, wanted.name.encode() + b"\0")
+    message = INFO.pack(0, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, wanted.name.encode() + b"\0")
     message += attribute(_IFLA_LINK, struct.pack("=i", base.index))
     if wanted.has_mac:
         message += attribute(_IFLA_ADDRESS, wanted.mac)
@@ -117,22 +131,10 @@ def _creation(wanted: VirtualInterface, base: Link) -> bytes:
     )
 
 
-def _kind(details: dict[int, bytes]) -> bytes:
-    return attributes(details.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b"").rstrip(b"\0")
-
-
-def _details(netlink: NetlinkSocket, index: int) -> dict[int, bytes]:
-    answer = netlink.get(RTM_GETLINK, _INFO.pack(0, 0, index, 0, 0))
-    found = attributes(answer.payload, _INFO.size) if answer else {}
-    if _IFLA_IFALIAS in found:
-        found[_IFLA_IFALIAS] = found[_IFLA_IFALIAS].rstrip(b"\0")
-    return found
-
-
 def _is(netlink: NetlinkSocket, present: Link, wanted: VirtualInterface, base: Link) -> bool:
-    found = _details(netlink, present.index)
-    kind = _kind(found)
-    lower = found.get(_IFLA_LINK, b"") == struct.pack("=i", base.index)
+    found = details_of(netlink, present.index)
+    if found is None or found.lower != base.index:
+        return False
     if wanted.has_mac:
-        return kind == b"macvlan" and lower and present.mac == wanted.mac
-    return kind == b"ipvlan" and lower
+        return found.kind == "macvlan" and present.mac == wanted.mac
+    return found.kind == "ipvlan"

@@ -5,30 +5,23 @@ All of it acts on the network namespace of the calling process: so do rtnetlink 
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from pointsman.model.address import Address
-from pointsman.net.addresses import VRRP_MARKS
+from pointsman.net import addresses, virtual_links
+from pointsman.net.addresses import VRRP_MARKS, InterfaceAddress
+from pointsman.net.host import Host, read_host
+from pointsman.net.netlink import NetlinkSocket
 from pointsman.realserver.facts import ArpKey, Facts, HostAddress, Interface, Route, SetupError
 from pointsman.realserver.plan import REVERSE_PATH, WANTED
 
 _SO_NETNS_COOKIE = 71
-_MAIN_TABLE = 254
-_UNICAST = 1
-_IFF_UP = 0x1
-_IFF_LOOPBACK = 0x8
-_IFF_NOARP = 0x80
-_IFA_F_NODAD = 0x02
-_FOR_EVER = 0xFFFFFFFF
 
 
 def namespace_identity() -> str:
@@ -43,48 +36,30 @@ def namespace_identity() -> str:
 
 
 def read_facts() -> Facts:
-    """Interfaces, addresses, main routes and ARP settings as they are now."""
-    with IPRoute() as netlink:
-        names: dict[int, str] = {}
-        interfaces = []
-        for link in netlink.get_links():
-            names[link["index"]] = name = link.get_attr("IFLA_IFNAME")
-            speaks_arp = not link["flags"] & (_IFF_LOOPBACK | _IFF_NOARP)
-            interfaces.append(Interface(name, bool(link["flags"] & _IFF_UP), speaks_arp))
-        addresses = tuple(
+    """Interfaces, addresses, main routes and ARP settings as they are now. Raises OSError."""
+    return _facts(read_host(routes=True, settings=(*WANTED, REVERSE_PATH)))
+
+
+def _facts(host: Host) -> Facts:
+    names = host.names()
+    return Facts(
+        interfaces=tuple(Interface(link.name, link.up, link.arp) for link in host.links),
+        addresses=tuple(
             HostAddress(
-                names.get(item["index"], "?"),
-                # On a point-to-point link IFA_ADDRESS is the other end, IFA_LOCAL ours.
-                ipaddress.ip_address(item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS")),
-                item["prefixlen"],
-                by_vrrp=item.get_attr("IFA_PROTO") in VRRP_MARKS,
+                names.get(held.index, "?"),
+                held.address,
+                held.prefix_length,
+                by_vrrp=held.mark in VRRP_MARKS,
             )
-            for item in netlink.get_addr()
-        )
-        routes = tuple(_routes(netlink, names))
-    arp = {key: value for key in _arp_keys(names.values()) if (value := read_arp(key)) is not None}
-    places = ("all", *names.values())
-    reverse_path = {
-        place: value for place in places if (value := read_arp(ArpKey(place, REVERSE_PATH))) is not None
-    }
-    return Facts(tuple(interfaces), addresses, routes, arp, reverse_path)
-
-
-def _routes(netlink: IPRoute, names: dict[int, str]) -> list[Route]:
-    found = []
-    for item in netlink.get_routes(table=_MAIN_TABLE):
-        index = item.get_attr("RTA_OIF")
-        if item["type"] != _UNICAST or index is None:
-            continue
-        anywhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
-        network = ipaddress.ip_network(f"{item.get_attr('RTA_DST') or anywhere}/{item['dst_len']}")
-        gateway = item.get_attr("RTA_GATEWAY") or item.get_attr("RTA_VIA")
-        found.append(Route(names.get(index, "?"), network, on_link=gateway is None))
-    return found
-
-
-def _arp_keys(names: Iterable[str]) -> list[ArpKey]:
-    return [ArpKey(place, name) for place in ["all", *names] for name in WANTED]
+            for held in host.addresses
+        ),
+        routes=tuple(
+            Route(names.get(route.index, "?"), route.network, on_link=route.gateway is None)
+            for route in host.routes
+        ),
+        arp={ArpKey(*key): value for key, value in host.settings.items() if key[1] in WANTED},
+        reverse_path={place: value for (place, name), value in host.settings.items() if name == REVERSE_PATH},
+    )
 
 
 def _path(key: ArpKey) -> Path:
@@ -123,11 +98,8 @@ def write_arp(key: ArpKey, value: int) -> None:
 
 def set_lo(*, up: bool) -> None:
     """Bring lo up or down. Raises SetupError."""
-    with IPRoute() as netlink:
-        try:
-            netlink.link("set", index=_lo(netlink), state="up" if up else "down")
-        except NetlinkError as error:
-            raise SetupError(f"cannot set lo {'up' if up else 'down'}: {error.args[1]}") from error
+    with _changing(f"set lo {'up' if up else 'down'}") as netlink:
+        virtual_links.switch(netlink, socket.if_nametoindex("lo"), up)
 
 
 def add_address(interface: str, address: Address, prefix_length: int) -> None:
@@ -136,64 +108,61 @@ def add_address(interface: str, address: Address, prefix_length: int) -> None:
     IPv6: without duplicate address detection, which would find the director and give the address up (and
     would announce it); and deprecated, so that nothing this host begins itself has the VIP as its source.
     """
-    options: dict[str, object] = {}
-    if address.version == 6:
-        options = {"flags": _IFA_F_NODAD, "preferred_lft": 0, "valid_lft": _FOR_EVER}
-    _change_address("add", interface, address, prefix_length, errno.EEXIST, options)
+    with _changing(f"add {address} on {interface}") as netlink:
+        new = InterfaceAddress(_index(interface), address, prefix_length)
+        error = addresses.add(netlink, new)
+        if error is None or error.errno == errno.EEXIST:
+            return
+        if address.version == 6 and error.errno in (errno.EACCES, errno.EPERM):
+            why = f"IPv6 is disabled on {interface} (sysctl net.ipv6.conf.{interface}.disable_ipv6)"
+            raise OSError(error.errno, f"{error.strerror}: {why}")
+        raise error
 
 
 def remove_address(interface: str, address: Address, prefix_length: int) -> None:
     """Take an address off an interface; no error if it is not there. Raises SetupError."""
-    _change_address("del", interface, address, prefix_length, errno.EADDRNOTAVAIL, {})
-
-
-def _change_address(
-    command: str,
-    interface: str,
-    address: Address,
-    prefix_length: int,
-    tolerated: int,
-    options: Mapping[str, object],
-) -> None:
-    with IPRoute() as netlink:
-        found = netlink.link_lookup(ifname=interface)
-        if not found and command == "del":
-            return
-        try:
-            if not found:
-                raise NetlinkError(errno.ENODEV, "there is no such interface")
-            netlink.addr(command, index=found[0], address=str(address), prefixlen=prefix_length, **options)
-        except NetlinkError as error:
-            if error.code == tolerated:
-                return
-            hint = ""
-            if address.version == 6 and error.code in (errno.EACCES, errno.EPERM):
-                hint = f": IPv6 is disabled on {interface} (sysctl net.ipv6.conf.{interface}.disable_ipv6)"
-            raise SetupError(f"cannot {command} {address} on {interface}: {error.args[1]}{hint}") from error
+    with _changing(f"del {address} on {interface}") as netlink, contextlib.suppress(_NoInterfaceError):
+        error = addresses.remove(netlink, InterfaceAddress(_index(interface), address, prefix_length))
+        if error is not None and error.errno != errno.EADDRNOTAVAIL:
+            raise error
 
 
 def make_dummy(name: str) -> None:
     """Make a dummy interface and bring it up; no error if it is there. Raises SetupError."""
-    with IPRoute() as netlink:
+    with _changing(f"make {name}") as netlink:
         try:
-            if not netlink.link_lookup(ifname=name):
-                netlink.link("add", ifname=name, kind="dummy")
-            netlink.link("set", index=netlink.link_lookup(ifname=name)[0], state="up")
-        except NetlinkError as error:
-            hint = ": this kernel has no dummy interfaces; use lo" if error.code == errno.EOPNOTSUPP else ""
-            raise SetupError(f"cannot make {name}: {error.args[1]}{hint}") from error
+            with contextlib.suppress(FileExistsError):
+                virtual_links.make_dummy(netlink, name)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            hint = "this kernel has no dummy interfaces; use lo"
+            raise OSError(error.errno, f"{error.strerror}: {hint}") from None
+        virtual_links.switch(netlink, _index(name), up=True)
 
 
 def remove_dummy(name: str) -> None:
     """Take the interface away; no error if it is not there. Raises SetupError."""
-    with IPRoute() as netlink:
-        for index in netlink.link_lookup(ifname=name):
-            try:
-                netlink.link("del", index=index)
-            except NetlinkError as error:
-                raise SetupError(f"cannot remove {name}: {error.args[1]}") from error
+    with _changing(f"remove {name}") as netlink, contextlib.suppress(_NoInterfaceError):
+        virtual_links.remove(netlink, _index(name))
 
 
-def _lo(netlink: IPRoute) -> int:
-    found: list[int] = netlink.link_lookup(ifname="lo")
-    return found[0]
+class _NoInterfaceError(OSError):
+    """There is no such interface."""
+
+
+def _index(interface: str) -> int:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        raise _NoInterfaceError(errno.ENODEV, "there is no such interface") from None
+
+
+@contextlib.contextmanager
+def _changing(what: str) -> Iterator[NetlinkSocket]:
+    """Turn what the kernel refuses into SetupError: `cannot add 192.0.2.9 on lo: ...`."""
+    try:
+        with NetlinkSocket() as netlink:
+            yield netlink
+    except OSError as error:
+        raise SetupError(f"cannot {what}: {error.strerror}") from error

@@ -56,7 +56,7 @@ from pointsman.net.addresses import (
 from pointsman.net.arp import AnswerSocket
 from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
-from pointsman.net.routes import RTM_DELROUTE
+from pointsman.net.route_table import RTM_DELROUTE
 from pointsman.net.rules import RTM_DELRULE
 from pointsman.vrrp.machine import LONGEST_PATIENCE
 

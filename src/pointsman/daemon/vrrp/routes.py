@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Mapping
 
 from pointsman.model.routing import VirtualRoute, VirtualRule
-from pointsman.net import routes, rules
+from pointsman.net import route_table, routes, rules
 from pointsman.net.links import Link
 from pointsman.net.netlink import Message, NetlinkSocket
 
@@ -78,7 +78,7 @@ class RoutesAndRules:
     def removed(self, message: Message) -> bool:
         """Whether a notification tells that something tracked may have been removed."""
         gone: list[VirtualRoute | VirtualRule] = []
-        if message.type == routes.RTM_DELROUTE:
+        if message.type == route_table.RTM_DELROUTE:
             key = routes.parse_key(message)
             gone = [each for each in self._routes if routes.key_of(each) == key]
         elif message.type == rules.RTM_DELRULE:

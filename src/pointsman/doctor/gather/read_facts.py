@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from pyroute2 import IPRoute
 
 from pointsman.control import paths
 from pointsman.control.client import ControlError, ProtocolError, request
@@ -38,11 +37,11 @@ from pointsman.doctor.gather.syn_probe import SynProbe, probe_all
 from pointsman.model.address import Address, bracketed
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
+from pointsman.net.host import read_host
 
 Kind = TypeVar("Kind", bound=Reply)
 
 _SETTINGS = ("arp_ignore", "arp_announce", "rp_filter")
-_CONF = Path("/proc/sys/net/ipv4/conf")
 _LONGEST_LISTEN = 5.0
 """Seconds that are listened for adverts at most."""
 _MOST_PROBES = 256
@@ -51,28 +50,19 @@ _MOST_PROBES = 256
 
 def host() -> Host:
     """This host as its kernel describes it. Raises OSError."""
-    with IPRoute() as route:
-        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in route.get_links()}
-        cards = tuple(
-            card
-            if card.loopback
-            else msgspec.structs.replace(card, offloads=system_facts.offloads(card.name))
-            for card in kernel_facts.cards(route)
-        )
-        routes = tuple(kernel_facts.routes(route, names))
-        neighbours = tuple(kernel_facts.neighbours(route, names))
+    here = read_host(routes=True, neighbours_too=True, settings=_SETTINGS)
+    cards = tuple(
+        card if card.loopback else msgspec.structs.replace(card, offloads=system_facts.offloads(card.name))
+        for card in kernel_facts.cards(here)
+    )
     firewall = firewall_facts.read()
     limit = kernel_facts.number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
     return Host(
         name=socket.gethostname(),
         cards=cards,
-        routes=routes,
-        neighbours=neighbours,
-        settings={
-            f"{place}.{key}": kernel_facts.number(_CONF / place / key)
-            for place in ("all", *names.values())
-            for key in _SETTINGS
-        },
+        routes=tuple(kernel_facts.routes(here)),
+        neighbours=tuple(kernel_facts.neighbours(here)),
+        settings={f"{place}.{key}": value for (place, key), value in here.settings.items()},
         rules=firewall.rules,
         rules_problem=firewall.problem,
         neighbour_limit=limit,

@@ -1,0 +1,71 @@
+"""The kernel's neighbour table (ARP and neighbour discovery), as it is read."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable
+
+import msgspec
+
+from pointsman.model.address import Address
+from pointsman.net.netlink import Message, NetlinkSocket, attribute, attributes
+
+RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+STALE, PROBE, PERMANENT = 0x04, 0x10, 0x80
+"""Bits of Neighbour.state (NUD_...)."""
+MESSAGE = struct.Struct("=BxxxiHBB")
+"""struct ndmsg: family, index, state, flags, type."""
+NDA_DST, NDA_LLADDR = 1, 2
+
+_RTM_GETNEIGH = 30
+_VALID = 0xDE
+"""PERMANENT NOARP REACHABLE PROBE STALE DELAY: states in which the kernel itself would use the address."""
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+class Neighbour(msgspec.Struct, frozen=True):
+    """Who the kernel believes has an address."""
+
+    index: int
+    address: Address
+    state: int
+    lladdr: bytes
+
+    @property
+    def mac(self) -> bytes | None:
+        """Its MAC address; None: not known now."""
+        return self.lladdr if self.state & _VALID and len(self.lladdr) == 6 else None
+
+
+def parse_neighbour(message: Message) -> Neighbour | None:
+    """Return the entry of an RTM_NEWNEIGH or RTM_DELNEIGH; None for other messages and families."""
+    if message.type not in (RTM_NEWNEIGH, RTM_DELNEIGH) or len(message.payload) < MESSAGE.size:
+        return None
+    family, index, state, _, _ = MESSAGE.unpack_from(message.payload)
+    found = attributes(message.payload, MESSAGE.size)
+    packed = found.get(NDA_DST, b"")
+    if family not in _FAMILIES or len(packed) not in (4, 16):
+        return None
+    return Neighbour(index, ipaddress.ip_address(packed), state, found.get(NDA_LLADDR, b""))
+
+
+def neighbours(netlink: NetlinkSocket, families: Iterable[int] = _FAMILIES) -> list[Neighbour]:
+    """Return the entries of these families. Raises OSError."""
+    found: list[Neighbour] = []
+    for family in families:
+        messages = netlink.dump(_RTM_GETNEIGH, MESSAGE.pack(family, 0, 0, 0, 0))
+        found += filter(None, map(parse_neighbour, messages))
+    return found
+
+
+def neighbour(netlink: NetlinkSocket, index: int, address: Address) -> Neighbour | None:
+    """Return the entry of an address on an interface; None: there is none. Raises OSError."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    query = MESSAGE.pack(family, index, 0, 0, 0) + attribute(NDA_DST, address.packed)
+    try:
+        answer = netlink.get(_RTM_GETNEIGH, query)
+    except FileNotFoundError:
+        return None
+    return None if answer is None else parse_neighbour(answer)
