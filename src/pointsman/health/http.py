@@ -14,6 +14,8 @@ from pointsman.model.checks import HttpCheck, HttpVersion, Pattern, Url
 
 MOST_HEADER = 64 * 1024
 """Bytes of status line and header fields."""
+MOST_INTERIM = 16
+"""Interim answers before the final one."""
 MOST_BODY = 64 * 1024 * 1024
 """Bytes of a body; they are hashed as they come, not kept."""
 MOST_KEPT = 1024 * 1024
@@ -21,6 +23,8 @@ MOST_KEPT = 1024 * 1024
 MATCH_TIME = 1.0
 """Seconds that one search may take."""
 
+_SWITCHING_PROTOCOLS = 101
+"""The one status below 200 behind which no other answer comes."""
 _OPTIONS = {
     "caseless": regex.IGNORECASE,
     "dotall": regex.DOTALL,
@@ -74,6 +78,8 @@ class AnswerReader:
     def __init__(self, keep_body: bool) -> None:
         self._keep = MOST_KEPT if keep_body else 0
         self._head = b""
+        self._interim: list[int] = []
+        """Status of each interim answer that has come (RFC 9110 section 15.2)."""
         self._status = 0
         self._left: int | None = None
         """Bytes of the body, or of the present chunk, that are to come; None: until the end."""
@@ -90,27 +96,38 @@ class AnswerReader:
             self._take(data)
             return
         self._head += data
-        end, size = _header_end(self._head)
-        if end < 0:
-            if len(self._head) > MOST_HEADER:
-                raise BadAnswerError(f"a header of more than {MOST_HEADER >> 10} KiB")
-            if not _may_be_http(self._head):
-                raise BadAnswerError(f"no HTTP: {_shown(self._head)}")
-            return
-        rest = self._head[end + size :]
-        self._read_header(self._head[:end])
-        self._head = b""
+        while not self._status:
+            end, size = _header_end(self._head)
+            if end < 0:
+                self._check_unfinished()
+                return
+            head, self._head = self._head[:end], self._head[end + size :]
+            self._read_header(head)
+        rest, self._head = self._head, b""
         self._take(rest)
+
+    def _check_unfinished(self) -> None:
+        """Raises BadAnswerError: this is not going to be a header."""
+        if len(self._head) > MOST_HEADER:
+            raise BadAnswerError(f"a header of more than {MOST_HEADER >> 10} KiB")
+        if not _may_be_http(self._head):
+            raise BadAnswerError(f"no HTTP: {_shown(self._head)}")
 
     def finish(self) -> Answer:
         """The answer, once it is complete or the connection has ended. Raises BadAnswerError."""
         if not self._status:
-            raise BadAnswerError(
-                "the connection ended within the header" if self._head else "no data received"
-            )
+            raise BadAnswerError(self._missing())
         if not self.done and (self._left is not None or self._chunks is not None):
             raise BadAnswerError(f"the answer was cut off after {self._length} bytes")
         return Answer(self._status, self._hash.hexdigest(), bytes(self._body))
+
+    def _missing(self) -> str:
+        """Return why there is no answer at the end of the connection."""
+        if self._head:
+            return "the connection ended within the header"
+        if self._interim:
+            return f"no answer after an interim one (status {self._interim[-1]})"
+        return "no data received"
 
     def _read_header(self, head: bytes) -> None:
         lines = head.replace(b"\r\n", b"\n").split(b"\n")
@@ -128,8 +145,11 @@ class AnswerReader:
             for name, colon, value in (line.partition(b":") for line in lines[1:])
             if colon
         }
-        if 100 <= status < 200 and status != 101:
-            raise BadAnswerError(f"an interim answer ({status}) that nobody asked for")
+        if 100 <= status < 200 and status != _SWITCHING_PROTOCOLS:
+            self._interim.append(status)
+            if len(self._interim) > MOST_INTERIM:
+                raise BadAnswerError(f"more than {MOST_INTERIM} interim answers")
+            return
         self._status = status
         if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
             self._chunks = _Chunks()

@@ -228,6 +228,26 @@ def test_misbehaviour_has_its_reason_in_bounded_time(
     assert any(part in verdict.reason for part in reason.split("|")), verdict.reason
 
 
+def _hinting(connection: socket.socket) -> None:
+    """Send two interim answers, each in a segment of its own, and then the answer."""
+    connection.recv(65536)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+    connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n")
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    connection.recv(65536)
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_an_answer_counts_that_comes_after_interim_ones(secured: bool, context: ssl.SSLContext) -> None:
+    with serving(_hinting, context if secured else None) as port:
+        url = Url(digest=hashlib.md5(b"ok").hexdigest())
+        check = http_check(port, url, tls=secured, version=HttpVersion.V1_1)
+        with CheckerProcess([virtual_server(check)]) as checker:
+            verdict = checker.verdict()
+    assert verdict.up, verdict.reason
+
+
 @pytest.mark.parametrize("secured", [False, True])
 def test_endless_bodies_take_no_memory(secured: bool, context: ssl.SSLContext) -> None:
     """Five at once, of which an expression is to see the beginning."""

@@ -83,6 +83,12 @@ FORMS = [
     ),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n", b"hello"),
     (b"HTTP/1.1 200\r\n\r\n", b""),
+    (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", b"ok"),
+    (
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
+        b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n\r\nok",
+        b"ok",
+    ),
 ]
 
 
@@ -104,12 +110,19 @@ def test_answers_in_every_form_and_in_pieces(data: bytes, body: bytes, sizes: in
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "a Content-Length of '-1'"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "cut off after 3 bytes"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n", "a chunk's size of '-5'"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", r"an interim answer \(100\)"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", r"no answer after an interim one \(status 100\)"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200", "the connection ended within the header"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nhello", "no HTTP: 'hello'"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 17, "more than 16 interim answers"),
     ],
 )
 def test_what_is_no_answer(data: bytes, text: str) -> None:
     with pytest.raises(BadAnswerError, match=text):
         read(data)
+
+
+def test_switching_protocols_is_a_final_answer() -> None:
+    assert read(b"HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n\r\n").status == 101
 
 
 def test_an_endless_header_is_given_up() -> None:
