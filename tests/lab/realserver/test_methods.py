@@ -63,6 +63,11 @@ class Place:
         links = self.sh("ip -o link show type veth").splitlines()
         return len(links) == 4 and all(" state UP " in link for link in links)
 
+    def is_settled(self) -> bool:
+        """True if every link whose peer was switched off says so, which the kernel tells a moment later."""
+        links = self.sh("ip -o link show type veth").splitlines()
+        return not any("M-DOWN" in link and " state UP " in link for link in links)
+
     def snapshot(self) -> str:
         return self.sh(SNAPSHOT)
 
@@ -250,6 +255,7 @@ def test_what_cannot_work_is_refused_and_nothing_changed(
     place: Place, method: str, device: str, script: str, said: str
 ) -> None:
     place.sh(script)
+    waiting.until(place.is_settled, 30.0, "the links have the state of their peers")
     snapshot = place.snapshot()
     with pytest.raises(SetupError, match=said):
         place.up([VIP], method, device)
