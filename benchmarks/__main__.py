@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("conf", "dataplane", "failover", "forwarding", "health", "netlink", "removal")
+NAMES = ("conf", "dataplane", "failover", "forwarding", "health", "http_reader", "netlink", "removal")
 
 
 def main(words: list[str]) -> int:
