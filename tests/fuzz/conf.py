@@ -10,10 +10,10 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["pointsman.conf"]):
+    from pointsman.conf.keywords.table import TABLE
     from pointsman.conf.load import load
     from pointsman.conf.problems import ConfError
     from pointsman.conf.show.config import show
-    from pointsman.conf.table import TABLE
     from pointsman.conf.text.source import TextReader
 
 

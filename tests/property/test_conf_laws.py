@@ -10,10 +10,10 @@ import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load, load_text
 from pointsman.conf.problems import ConfError, Severity
 from pointsman.conf.show.config import show
-from pointsman.conf.table import TABLE
 from pointsman.conf.text.source import TextReader
 from pointsman.model.checks import (
     DnsCheck,

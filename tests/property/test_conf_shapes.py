@@ -14,9 +14,9 @@ import pointsman.conf.build.fast_path.cache
 import pointsman.conf.text.source
 from pointsman.conf.build.fast_path.cache import Shapes
 from pointsman.conf.build.fast_path.split import NUMBERS
+from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError, Problem
-from pointsman.conf.table import TABLE
 from pointsman.model.checks import HttpCheck
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer

@@ -9,12 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.property.test_conf_laws import plain
 
-from pointsman.conf.keywords import Keyword, Status
-from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError
-from pointsman.conf.show.config import show
-from pointsman.conf.table import TABLE
-from pointsman.conf.values import (
+from pointsman.conf.keywords.keyword import Keyword, Status
+from pointsman.conf.keywords.table import TABLE
+from pointsman.conf.keywords.values import (
     Boolean,
     Choice,
     Flag,
@@ -29,7 +26,10 @@ from pointsman.conf.values import (
     Text,
     Texts,
 )
-from pointsman.conf.values_lvs import Method
+from pointsman.conf.keywords.values_lvs import Method
+from pointsman.conf.load import load_text
+from pointsman.conf.problems import ConfError
+from pointsman.conf.show.config import show
 
 hosts = st.integers(1, 250).map(lambda n: f"10.0.0.{n}")
 

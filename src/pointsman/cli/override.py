@@ -7,7 +7,7 @@ import re
 import click
 
 from pointsman.cli.wording import fail
-from pointsman.conf.values import BadValueError, parse_address, parse_port
+from pointsman.conf.keywords.values import BadValueError, parse_address, parse_port
 from pointsman.control.client import ControlError, ProtocolError, request
 from pointsman.control.messages import ErrorReply, OverrideReply, OverrideRequest
 from pointsman.control.paths import control_socket

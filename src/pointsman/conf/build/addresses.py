@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pointsman.conf.keywords.settings import Settings
+from pointsman.conf.keywords.values import BadValueError, Interface, parse_address
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Settings
 from pointsman.conf.text.tree import Node
-from pointsman.conf.values import BadValueError, Interface, parse_address
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress
 

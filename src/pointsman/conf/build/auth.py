@@ -6,10 +6,10 @@ import math
 import re
 from pathlib import PurePosixPath
 
+from pointsman.conf.keywords.settings import Setting, Settings, read_block
+from pointsman.conf.keywords.values import BadValueError
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.text.source import Reader
-from pointsman.conf.values import BadValueError
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, PassAuthentication
 
 PASSWORD_BYTES = 8

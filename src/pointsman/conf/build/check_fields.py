@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from pointsman.conf.build.groups import Groups
+from pointsman.conf.keywords.settings import Setting, Settings, inherited
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting, Settings, inherited
 from pointsman.model.bfd import BfdSession
 from pointsman.model.checks import ClientCertificate
 from pointsman.model.service import ServerKey, ServiceKey

@@ -11,8 +11,8 @@ import msgspec
 from pointsman.conf.build.check_fields import Surroundings, alpha, connection, either, header_value, timing
 from pointsman.conf.build.tracking import command
 from pointsman.conf.build.urls import http_check, urls_of
+from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_block, unknown_name
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting, Settings, inherited, read_block, unknown_name
 from pointsman.model.checks import (
     BfdCheck,
     DirectCheck,

@@ -6,10 +6,10 @@ import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pointsman.conf.keywords.settings import Setting
+from pointsman.conf.keywords.values import BadValueError, parse_address, parse_port
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting
 from pointsman.conf.text.tokens import Word
-from pointsman.conf.values import BadValueError, parse_address, parse_port
 from pointsman.model.address import Address
 
 MOST_TARGETS = 65536

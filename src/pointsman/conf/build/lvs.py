@@ -11,12 +11,12 @@ from pointsman.conf.build.check_fields import Named, Surroundings
 from pointsman.conf.build.checks import checks, owned
 from pointsman.conf.build.groups import Target, head
 from pointsman.conf.build.tracking import command
+from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_block
+from pointsman.conf.keywords.table import closest
+from pointsman.conf.keywords.values import BadValueError
+from pointsman.conf.keywords.values_lvs import LvsMethod
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting, Settings, inherited, read_block
-from pointsman.conf.table import closest
 from pointsman.conf.text.tokens import Word
-from pointsman.conf.values import BadValueError
-from pointsman.conf.values_lvs import LvsMethod
 from pointsman.model.address import Address
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pointsman.conf.keywords.settings import Settings, read_block
+from pointsman.conf.keywords.values import BadValueError, Interface
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Settings, read_block
-from pointsman.conf.values import BadValueError, Interface
 from pointsman.model.tracking import AnnouncementPauses
 
 

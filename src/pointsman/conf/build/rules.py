@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 
 from pointsman.conf.build.routes import protocol, table
+from pointsman.conf.keywords.settings import Settings
+from pointsman.conf.keywords.values import BadValueError
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Settings
 from pointsman.conf.text.iproute_words import Words, number, realms
-from pointsman.conf.values import BadValueError
 from pointsman.model.address import Network
 from pointsman.model.routing import VirtualRule
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import cast
 
 from pointsman.conf.build.check_fields import Surroundings, Tls, connection, header_value, timing
+from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.model.checks import ClientCertificate, HttpCheck, HttpVersion, Pattern, Url
 
 

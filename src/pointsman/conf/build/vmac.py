@@ -9,10 +9,10 @@ from typing import NamedTuple
 import msgspec
 
 from pointsman.conf.build.addresses import Line, address_lines
+from pointsman.conf.keywords.settings import Settings
+from pointsman.conf.keywords.values import BadValueError, Interface, parse_address
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Settings
 from pointsman.conf.text.tokens import Word
-from pointsman.conf.values import BadValueError, Interface, parse_address
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface
 
 _MODES = ("bridge", "private", "vepa")

@@ -11,11 +11,11 @@ from pointsman.conf.build.rules import Preferences, rules
 from pointsman.conf.build.strict import held_to_the_rules, strict
 from pointsman.conf.build.tracking import Trackers, notify, tracked
 from pointsman.conf.build.vmac import Bearers, Names, bearers
+from pointsman.conf.keywords.settings import Setting, Settings, read_block
+from pointsman.conf.keywords.values import BadValueError, parse_address
 from pointsman.conf.problems import Findings
-from pointsman.conf.settings import Setting, Settings, read_block
 from pointsman.conf.text.iproute_words import number
 from pointsman.conf.text.tree import Node
-from pointsman.conf.values import BadValueError, parse_address
 from pointsman.model.address import Address
 from pointsman.model.vrrp import TtlLimits, VrrpInstance, VrrpState
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from pointsman.conf.values import BadValueError, Interface, parse_address
+from pointsman.conf.keywords.values import BadValueError, Interface, parse_address
 from pointsman.model.address import Address, Network
 
 

@@ -10,9 +10,9 @@ import pytest
 from tests.property.test_conf_laws import plain
 from tests.property.test_conf_words import MEANT, SILENT
 
-from pointsman.conf.keywords import Status
+from pointsman.conf.keywords.keyword import Status
+from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load_text
-from pointsman.conf.table import TABLE
 
 FRAME = """
 global_defs {

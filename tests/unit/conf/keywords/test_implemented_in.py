@@ -6,10 +6,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from pointsman.conf.homes import home
-from pointsman.conf.keywords import Keyword, Status
-from pointsman.conf.reference import explain
-from pointsman.conf.table import TABLE
+from pointsman.conf.keywords.implemented_in import home
+from pointsman.conf.keywords.keyword import Keyword, Status
+from pointsman.conf.keywords.reference import explain
+from pointsman.conf.keywords.table import TABLE
 
 HONOURED = [row for rows in TABLE.values() for row in rows.values() if row.status is Status.HONOURED]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from pointsman.cli.conf import conf
-from pointsman.conf.reference import reference, words
+from pointsman.conf.keywords.reference import reference, words
 
 
 def test_a_word_is_explained_in_each_of_its_blocks() -> None:

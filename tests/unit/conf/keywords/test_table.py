@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pointsman.conf.keywords import table_of
+from pointsman.conf.keywords.keyword import table_of
+from pointsman.conf.keywords.table import TABLE
+from pointsman.conf.keywords.vocabulary import entries
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError, Severity
-from pointsman.conf.table import TABLE
-from pointsman.conf.vocabulary import entries
 
 ROWS = [row for block in TABLE.values() for row in block.values()]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
-from pointsman.conf.table import TABLE
 from pointsman.conf.text.commands import COMMANDS
 
 SCRIPT = "vrrp_script s {\n script %s\n}\nvrrp_instance A {\n interface e\n virtual_router_id 5\n}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pointsman.conf.values import BadValueError, Integer, parse_port
+from pointsman.conf.keywords.values import BadValueError, Integer, parse_port
 from pointsman.model.operations import SetTimeouts
 from pointsman.model.service import Forwarding, Tunnel, TunnelChecksum, TunnelType
 

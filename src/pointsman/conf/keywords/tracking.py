@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords import Keyword, accepted, honoured
-from pointsman.conf.values import Anything, Boolean, Choice, Flag, Integer, Seconds, Text
+from pointsman.conf.keywords.keyword import Keyword, accepted, honoured
+from pointsman.conf.keywords.values import Anything, Boolean, Choice, Flag, Integer, Seconds, Text
 
 _S, _F, _P, _G = "vrrp_script", "track_file", "vrrp_track_process", "vrrp_sync_group"
 _WEIGHT = Anything("a number, and perhaps reverse", words=2)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords import Keyword, honoured
-from pointsman.conf.values import Anything, Boolean, Flag, Integer, Ip, Milliseconds, Text
+from pointsman.conf.keywords.keyword import Keyword, honoured
+from pointsman.conf.keywords.values import Anything, Boolean, Flag, Integer, Ip, Milliseconds, Text
 
 _B = "bfd_instance"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords import Keyword, accepted, honoured
-from pointsman.conf.values import (
+from pointsman.conf.keywords.keyword import Keyword, accepted, honoured
+from pointsman.conf.keywords.values import (
     Anything,
     Boolean,
     Choice,

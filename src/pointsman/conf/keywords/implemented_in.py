@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pointsman.conf.keywords import Keyword
+from pointsman.conf.keywords.keyword import Keyword
 
 _GLOBAL, _INSTANCE, _GROUP = "global_defs", "vrrp_instance", "vrrp_sync_group"
 _VRRP = "global_defs|vrrp_instance"

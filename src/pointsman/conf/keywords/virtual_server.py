@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords import Keyword, accepted, honoured, refused
-from pointsman.conf.values import (
+from pointsman.conf.keywords.checks import inherited_words, log_all_failures
+from pointsman.conf.keywords.keyword import Keyword, accepted, honoured, refused
+from pointsman.conf.keywords.values import (
     Anything,
     Boolean,
     Choice,
@@ -14,8 +15,7 @@ from pointsman.conf.values import (
     Seconds,
     Text,
 )
-from pointsman.conf.values_lvs import Method
-from pointsman.conf.words_checks import inherited_words, log_all_failures
+from pointsman.conf.keywords.values_lvs import Method
 
 _VS, _RS = "virtual_server", "real_server"
 _COMMAND = Anything("a command line, and perhaps USER [GROUP]", words=3)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar, cast
 
-from pointsman.conf.keywords import Keyword, Status
+from pointsman.conf.keywords.keyword import Keyword, Status
+from pointsman.conf.keywords.table import TABLE, closest, homes
+from pointsman.conf.keywords.values import Anything, BadValueError, Choice
+from pointsman.conf.keywords.values_lvs import Method
 from pointsman.conf.problems import Findings
-from pointsman.conf.table import TABLE, closest, homes
 from pointsman.conf.text.tokens import Word
 from pointsman.conf.text.tree import Node
-from pointsman.conf.values import Anything, BadValueError, Choice
-from pointsman.conf.values_lvs import Method
 from pointsman.model.address import Address
 from pointsman.model.location import Location
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords import Keyword, accepted, honoured, refused
-from pointsman.conf.values import (
+from pointsman.conf.keywords.keyword import Keyword, accepted, honoured, refused
+from pointsman.conf.keywords.values import (
     Anything,
     Boolean,
     Choice,
@@ -15,7 +15,7 @@ from pointsman.conf.values import (
     Seconds,
     Text,
 )
-from pointsman.conf.values_lvs import Timeouts
+from pointsman.conf.keywords.values_lvs import Timeouts
 
 _G = "global_defs"
 _SCRIPTS = "let the unit run it, by ExecStartPre= and ExecStopPost= of pointsman.service, and remove it here"

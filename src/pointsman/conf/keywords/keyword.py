@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pointsman.conf.values import Anything, Kind
+from pointsman.conf.keywords.values import Anything, Kind
 
 
 class Status(enum.Enum):

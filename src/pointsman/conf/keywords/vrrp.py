@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from pointsman.conf.keywords import Keyword, accepted, honoured, refused
-from pointsman.conf.values import Anything, Boolean, Choice, Flag, Integer, Interface, Ip, Seconds, Text
+from pointsman.conf.keywords.keyword import Keyword, accepted, honoured, refused
+from pointsman.conf.keywords.values import (
+    Anything,
+    Boolean,
+    Choice,
+    Flag,
+    Integer,
+    Interface,
+    Ip,
+    Seconds,
+    Text,
+)
 
 _V = "vrrp_instance"
 _A, _H = "authentication", "auth_hmac"

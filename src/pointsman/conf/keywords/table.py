@@ -6,15 +6,15 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pointsman.conf.keywords import Keyword, Status, Table, table_of
-from pointsman.conf.values import Anything
-from pointsman.conf.vocabulary import Entry, entries
-from pointsman.conf.words_bfd import BFD, BFD_TOP
-from pointsman.conf.words_checks import CHECKS
-from pointsman.conf.words_global import GLOBAL, TOP
-from pointsman.conf.words_lvs import LVS
-from pointsman.conf.words_tracking import TRACKING, TRACKING_TOP
-from pointsman.conf.words_vrrp import VRRP
+from pointsman.conf.keywords.bfd import BFD, BFD_TOP
+from pointsman.conf.keywords.checks import CHECKS
+from pointsman.conf.keywords.global_defs import GLOBAL, TOP
+from pointsman.conf.keywords.keyword import Keyword, Status, Table, table_of
+from pointsman.conf.keywords.tracking import TRACKING, TRACKING_TOP
+from pointsman.conf.keywords.values import Anything
+from pointsman.conf.keywords.virtual_server import LVS
+from pointsman.conf.keywords.vocabulary import Entry, entries
+from pointsman.conf.keywords.vrrp import VRRP
 
 
 def _whole(verdicts: Table) -> Table:

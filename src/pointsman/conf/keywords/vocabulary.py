@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from pointsman.conf.values import (
+from pointsman.conf.keywords.values import (
     Anything,
     Boolean,
     Choice,
@@ -32,9 +32,9 @@ from pointsman.conf.values import (
     Seconds,
     Text,
 )
-from pointsman.conf.vocabulary_global import GLOBAL
-from pointsman.conf.vocabulary_lvs import CONNECTING, LVS, RETRYING
-from pointsman.conf.vocabulary_vrrp import VRRP
+from pointsman.conf.keywords.vocabulary_global import GLOBAL
+from pointsman.conf.keywords.vocabulary_lvs import CONNECTING, LVS, RETRYING
+from pointsman.conf.keywords.vocabulary_vrrp import VRRP
 
 NEWER = "after 2.2.7"
 NEWER_WORDS = frozenset(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pointsman.conf.homes import home
-from pointsman.conf.keywords import Keyword, Status
-from pointsman.conf.table import TABLE, closest
+from pointsman.conf.keywords.implemented_in import home
+from pointsman.conf.keywords.keyword import Keyword, Status
+from pointsman.conf.keywords.table import TABLE, closest
 
 _VERDICT = {
     Status.HONOURED: "honoured",
