@@ -135,7 +135,7 @@ def _misc_check(setting: Setting, own: Settings, place: Surroundings, findings: 
     return MiscCheck(
         command=owned(Command(made.words, *(user[:2] or (made.user, made.group))), place.globals),
         secure=place.globals.has("enable_script_security"),
-        timeout=either(own.get("misc_timeout", float), times["delay_loop"]),
+        timeout=own.get("misc_timeout", float) or times["delay_loop"],
         dynamic=own.has("misc_dynamic"),
         weight=place.weight,
         location=setting.location,

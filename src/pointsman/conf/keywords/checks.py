@@ -1,9 +1,12 @@
-"""Rows of the keyword table: the checkers of a real server."""
+"""Rows of the keyword table: the checkers of a real server, and SSL."""
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.keyword import Keyword, accepted, honoured
+from pointsman.conf.keywords.keyword import NEWER, OURS, Keyword, accepted, honoured, in_block
 from pointsman.conf.keywords.values import (
+    EVERY_UNSIGNED,
+    OWNER,
+    PATH,
     Anything,
     Boolean,
     Choice,
@@ -17,111 +20,120 @@ from pointsman.conf.keywords.values import (
     Seconds,
     Text,
     Texts,
+    weight_up_to,
 )
 
-_RS = "real_server"
-_MONTH = 31 * 86400
+_INTERVAL = Seconds(1e-6, EVERY_UNSIGNED)
+_WAIT = Seconds(0, EVERY_UNSIGNED)
+_RETRY = Integer(0, EVERY_UNSIGNED)
+_MOST_KEPT = 1 << 20
+"""Bytes of an answer that a regular expression sees."""
+_MEMBERS = "that of the real server"
+_SERVICES = "the service's"
+_CUT_OFF = "an answer that is cut off is a failure in any case"
 
 
-def inherited_words(block: str) -> list[Keyword]:
-    """What a checker takes from its real server, and that from its virtual server."""
+def timing(delay_loop: str, retry: str, rise: str, fall: str, warmup: str) -> list[Keyword]:
+    """Return the words that say when checks are made, with where each value comes from."""
     return [
-        *_times(block),
-        honoured(block, "connect_timeout", Seconds(1e-6, 3600), "How long a connection may take.", 5.0),
-    ]
-
-
-def log_all_failures(block: str) -> Keyword:
-    """The word of real servers and checkers."""
-    return honoured(block, "log_all_failures", Boolean(), "Log each probe that fails.", False)
-
-
-def _times(block: str) -> list[Keyword]:
-    return [
-        honoured(block, "delay_loop", Seconds(1e-6, _MONTH), "Between two checks of a server.", 60.0),
+        honoured("delay_loop", _INTERVAL, "time between two checks", delay_loop),
+        honoured("retry", _RETRY, "failed checks that are repeated before the server is down", retry),
+        honoured("delay_before_retry", _WAIT, "wait before a failed check is repeated", retry),
         honoured(
-            block, "retry", Integer(0, 2**31 - 1), "Failed checks that are repeated before it is down.", 1
-        ),
-        honoured(block, "delay_before_retry", Seconds(0, _MONTH), "Before a failed check is repeated.", 1.0),
-        honoured(block, "rise", Integer(1, 1000), "Ours: successes in a row that bring a server back.", 1),
-        honoured(
-            block, "fall", Integer(1, 2**31 - 1), "Ours: failures in a row until a server is down: retry + 1."
+            "rise", Integer(1, 1000), "successes in a row that bring a server back", rise, known_to=OURS
         ),
         honoured(
-            block, "warmup", Seconds(0, _MONTH), "The first check comes within it; default: delay_loop."
+            "fall",
+            Integer(1, EVERY_UNSIGNED),
+            "failures in a row until the server is down: retry + 1",
+            fall,
+            known_to=OURS,
         ),
+        honoured("warmup", _WAIT, "the first check comes at a random moment of this time", warmup),
     ]
 
 
-def _timed(block: str) -> list[Keyword]:
-    return [
-        honoured(block, "alpha", Boolean(), "Down until this check succeeds."),
-        *_times(block),
-        log_all_failures(block),
-    ]
+def inherited_timing(origin: str) -> list[Keyword]:
+    """Return the same words, with all values inherited from one place."""
+    return timing(origin, origin, origin, origin, origin)
 
 
-def _connecting(block: str) -> list[Keyword]:
-    return [*_endpoint(block), *_timed(block)]
+def connect_timeout(default: str) -> Keyword:
+    """Return the word of services, servers and checkers."""
+    return honoured(
+        "connect_timeout", Seconds(1e-6, 4294.967295), "longest time for a connection or an answer", default
+    )
 
 
-def _endpoint(block: str) -> list[Keyword]:
-    return [
-        honoured(block, "connect_ip", Ip(), "Address to connect to; default: the real server's."),
-        honoured(block, "connect_port", Integer(1, 65535), "Port to connect to; default: the real server's."),
-        honoured(block, "bindto", Ip(), "Source address of the connection."),
-        honoured(block, "bind_port", Integer(1, 65535), "Source port of the connection."),
-        honoured(block, "bind_if", Interface(), "Interface that the connection goes through."),
-        honoured(block, "fwmark", Integer(0, 2**32 - 1), "Firewall mark of the probe's packets.", 0),
-        honoured(block, "connect_timeout", Seconds(1e-6, 3600), "How long a connection may take.", 5.0),
-    ]
+def log_all_failures(default: str) -> Keyword:
+    """Return the word of servers and checkers."""
+    return honoured("log_all_failures", Boolean(), "log every failed check", default)
 
 
-def _http(block: str) -> list[Keyword]:
-    return [
-        honoured(_RS, block, Flag(), f"Check by {block[:-4]} requests of URLs.", opens=block, repeats=True),
-        *_connecting(block),
-        *_urls(block),
-        honoured(block, "fast_recovery", Boolean(), "No pause between URLs until the server is up.", False),
-        honoured(block, "nb_get_retry", Integer(0, 2**31 - 1), "Old word for retry.", 1, same_as="retry"),
-        *accepted(block, "tls_compliant", "an answer that is cut off is a failure in any case"),
-    ]
+_REPEATING = [
+    honoured("alpha", Boolean(), "down until this check succeeds", _MEMBERS),
+    *inherited_timing(_MEMBERS),
+    log_all_failures(_MEMBERS),
+]
+"""Words of every checker that repeats its checks."""
 
+_CONNECTING = [
+    honoured("connect_ip", Ip(), "address to connect to", "the real server's"),
+    honoured("connect_port", Integer(1, 65535), "port to connect to", "the real server's"),
+    honoured("bindto", Ip(), "source address"),
+    honoured("bind_port", Integer(1, 65535), "source port"),
+    honoured("bind_if", Interface(), "interface to leave by"),
+    honoured("fwmark", Integer(0, EVERY_UNSIGNED), "firewall mark of the packets"),
+    connect_timeout(_MEMBERS),
+]
+"""Words of every checker that connects to something."""
 
-def _urls(block: str) -> list[Keyword]:
-    return [
-        honoured(block, "url", Flag(), "A URL; several are fetched in turn.", opens="url", repeats=True),
-        honoured(block, "virtualhost", Text(), "Host header of URLs that name none."),
-        honoured(block, "http_protocol", Choice(("1.0", "1.0C", "1.1")), "Version of the requests.", "1.0"),
-    ]
-
-
-CHECKS: list[Keyword] = [
-    honoured(_RS, "TCP_CHECK", Flag(), "Check by a TCP connection.", opens="TCP_CHECK", repeats=True),
-    *_connecting("TCP_CHECK"),
+_URLS = [
+    honoured("url", Flag(), "a page to get; several are fetched in turn", opens="url", repeats=True),
+    honoured("virtualhost", Text(), "Host header of pages that name none", _MEMBERS),
     honoured(
-        "TCP_CHECK",
-        "nb_get_retry",
-        Integer(0, 2**31 - 1),
-        "Old word of HTTP_GET for retry; keepalived 2.x does not know it in TCP_CHECK.",
+        "http_protocol",
+        Choice(("1.0", "1.0C", "1.1")),
+        "HTTP version; 1.0C: 1.0 with Connection: close",
+        "1.0",
     ),
-    *_http("HTTP_GET"),
-    *accepted("HTTP_GET", "enable_sni sni_name", "HTTP has no handshake that would carry it"),
-    *_http("SSL_GET"),
-    honoured("SSL_GET", "enable_sni", Boolean(), "Send the virtual host as server name.", False),
-    honoured("SSL_GET", "sni_name", Text(), "Send this server name in the handshake."),
-    honoured("SSL_GET", "tls_verify", Boolean(), "Ours: the certificate has to be good.", False),
-    honoured(
-        "SSL_GET", "tls_ca", Text("a path", 4095), "Ours: certificates to trust; default: the system's."
+]
+"""Words of every checker that gets pages."""
+
+_PAGES = [
+    *_CONNECTING,
+    *_REPEATING,
+    *_URLS,
+    honoured("fast_recovery", Boolean(), "no pause between pages until the server is up", "off"),
+    honoured("nb_get_retry", _RETRY, "old spelling of retry", same_as="retry"),
+    accepted(
+        "tls_compliant",
+        Boolean(),
+        "the server must end TLS properly (SSL_GET)",
+        "off",
+        why=_CUT_OFF,
+        known_to=NEWER,
     ),
-    honoured("url", "path", Text(longest=4096), "What to fetch.", "/"),
-    honoured("url", "digest", Md5(), "MD5 that the body has to have; see `pointsman genhash`."),
-    honoured("url", "status_code", Ranges(100, 999), "Status codes that count as success.", ((200, 299),)),
-    honoured("url", "virtualhost", Text(), "Host header; default: that of checker, real or virtual server."),
-    honoured("url", "regex", Text(longest=4096), "Regular expression that the body has to match."),
-    honoured("url", "regex_no_match", Boolean(), "A body that matches is the failure.", False),
+]
+"""Words of HTTP_GET and SSL_GET."""
+
+
+def _check(name: str, help: str, *words: Keyword, known_to: str = "") -> list[Keyword]:
+    """Return the row of the word that opens a checker, and those of the words inside."""
+    opening = honoured(name, Flag(), help, opens=name, repeats=True, known_to=known_to)
+    return [*in_block("real_server", opening), *in_block(name, *words)]
+
+
+_NO_HANDSHAKE = "HTTP has no handshake that would carry it"
+_URL = in_block(
+    "url",
+    honoured("path", Text(longest=4096), "path of the page", "/"),
+    honoured("digest", Md5(), "MD5 sum that the page must have; see `pointsman genhash`"),
+    honoured("status_code", Ranges(100, 999), "HTTP status that is success", "200-299"),
+    honoured("virtualhost", Text(), "Host header", "that of the checker"),
+    honoured("regex", Text(longest=4096), "regular expression that the page must match"),
+    honoured("regex_no_match", Boolean(), "the page must not match", "off"),
     honoured(
-        "url",
         "regex_options",
         Texts(
             (
@@ -148,87 +160,143 @@ CHECKS: list[Keyword] = [
                 "never_utf",
             ],
         ),
-        "Options of the regular expression, as in pcre2api(3).",
+        "options of the regular expression, as in pcre2api(3)",
     ),
-    honoured("url", "regex_min_offset", Integer(0, 1 << 20), "Byte of the body where the search begins.", 0),
-    honoured("url", "regex_max_offset", Integer(0, 1 << 20), "A match has to start before this byte.", 0),
-    *accepted("url", "regex_stack", "the search is bounded in time, not by its stack"),
-    *accepted("url", "tls_compliant", "an answer that is cut off is a failure in any case"),
-    honoured(_RS, "SMTP_CHECK", Flag(), "Check by SMTP: HELO, QUIT.", opens="SMTP_CHECK", repeats=True),
-    *_connecting("SMTP_CHECK"),
+    honoured("regex_min_offset", Integer(0, _MOST_KEPT), "byte of the page where the search begins", "0"),
     honoured(
-        "SMTP_CHECK", "helo_name", Text("a host name"), "Name said in HELO.", "smtpchecker.keepalived.org"
+        "regex_max_offset", Integer(0, _MOST_KEPT), "a match must begin before this byte; 0: anywhere", "0"
     ),
+    accepted(
+        "regex_stack",
+        Anything("start max"),
+        "memory for the regular expression",
+        why="the search is bounded in time, not by its stack",
+    ),
+    accepted("tls_compliant", Flag(), "the server must end TLS properly", why=_CUT_OFF, known_to=NEWER),
+)
+
+_SSL = in_block(
+    "SSL",
+    honoured("certificate", PATH, "certificate to show to real servers that ask for one (PEM)"),
+    honoured("key", PATH, "key of the certificate", "in the file of the certificate"),
+    honoured("password", Text(), "password of the key"),
     honoured(
+        "ca", PATH, "default of tls_ca where tls_verify is on; keepalived reads it and verifies nothing"
+    ),
+)
+
+CHECKS = [
+    *_SSL,
+    *_check(
+        "TCP_CHECK",
+        "check by a TCP connection",
+        *_CONNECTING,
+        *_REPEATING,
+        honoured("nb_get_retry", _RETRY, "old spelling of retry", known_to=OURS),
+    ),
+    *_check(
+        "HTTP_GET",
+        "check by pages over HTTP",
+        *_PAGES,
+        accepted("enable_sni", Flag(), "send the virtual host as server name (SSL_GET)", why=_NO_HANDSHAKE),
+        accepted("sni_name", Text(), "server name to send (SSL_GET)", why=_NO_HANDSHAKE, known_to=NEWER),
+    ),
+    *_check(
+        "SSL_GET",
+        "check by pages over HTTPS",
+        *_PAGES,
+        honoured("enable_sni", Boolean(), "send the virtual host as server name", "off"),
+        honoured("sni_name", Text(), "server name to send", known_to=NEWER),
+        honoured("tls_verify", Boolean(), "the certificate must be valid", "off", known_to=OURS),
+        honoured("tls_ca", PATH, "certificates to trust", "the system's", known_to=OURS),
+    ),
+    *_URL,
+    *_check(
         "SMTP_CHECK",
-        "host",
-        Flag(),
-        "An address to check; all of them have to pass.",
-        opens="host",
-        repeats=True,
+        "check by a dialogue with a mail server: HELO, QUIT",
+        *_CONNECTING,
+        *_REPEATING,
+        honoured(
+            "helo_name", Text("a host name"), "name said to the mail server", "smtpchecker.keepalived.org"
+        ),
+        honoured("host", Flag(), "another address to check; all must succeed", opens="host", repeats=True),
     ),
-    *_endpoint("host"),
-    honoured(_RS, "DNS_CHECK", Flag(), "Check by a question over UDP.", opens="DNS_CHECK", repeats=True),
-    *_connecting("DNS_CHECK"),
-    honoured(
+    *in_block("host", *_CONNECTING),
+    *_check(
         "DNS_CHECK",
-        "type",
-        Choice(("A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA"), any_case=True),
-        "Type of record asked for.",
-        "SOA",
+        "check by a DNS query over UDP",
+        *_CONNECTING,
+        *_REPEATING,
+        honoured(
+            "type",
+            Choice(("A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA"), any_case=True),
+            "type of the query",
+            "SOA",
+        ),
+        honoured("name", Text("a domain name"), "name to ask for", "."),
     ),
-    honoured("DNS_CHECK", "name", Text("a domain name"), "Name asked for.", "."),
-    honoured(_RS, "UDP_CHECK", Flag(), "Check by a datagram.", opens="UDP_CHECK", repeats=True),
-    *_connecting("UDP_CHECK"),
-    honoured("UDP_CHECK", "payload", Hexadecimal(), "Content of the datagram; default: random bytes."),
-    honoured(
+    *_check(
         "UDP_CHECK",
-        "require_reply",
-        Hexadecimal(wildcards=True, bare=True),
-        "A reply must come, and begin so; without the word, silence is success.",
+        "check by a UDP datagram",
+        *_CONNECTING,
+        *_REPEATING,
+        honoured("payload", Hexadecimal(), "bytes to send", "random bytes"),
+        honoured(
+            "require_reply",
+            Hexadecimal(wildcards=True, bare=True),
+            "a reply must come, and begin so; without the word, silence is success",
+        ),
+        honoured("min_reply_length", Integer(0, 65535, "bytes"), "shortest good reply", "0"),
+        honoured("max_reply_length", Integer(0, 65535, "bytes"), "longest good reply", "255"),
     ),
-    honoured("UDP_CHECK", "min_reply_length", Integer(0, 65535, "bytes"), "Shortest good reply.", 0),
-    honoured("UDP_CHECK", "max_reply_length", Integer(0, 65535, "bytes"), "Longest good reply.", 255),
-    honoured(_RS, "PING_CHECK", Flag(), "Check by an ICMP echo.", opens="PING_CHECK", repeats=True),
-    *_connecting("PING_CHECK"),
-    honoured(
-        _RS,
+    *_check("PING_CHECK", "check by ICMP echo", *_CONNECTING, *_REPEATING),
+    *_check(
         "DR_CHECK",
-        Flag(),
-        "Ours: check by TCP with the VIP itself, and HTTP over it, sent to the real server's MAC address.",
-        opens="DR_CHECK",
-        repeats=True,
+        "check by TCP to the VIP itself, and HTTP over it, sent to the MAC address of the real server",
+        honoured("connect_port", Integer(1, 65535), "port of the VIP", _SERVICES),
+        honoured("bindto", Ip(), "source address", "that of the route to the real server"),
+        connect_timeout(_MEMBERS),
+        *_URLS,
+        *_REPEATING,
+        known_to=OURS,
     ),
-    honoured("DR_CHECK", "connect_port", Integer(1, 65535), "Port of the VIP; default: the service's."),
-    honoured("DR_CHECK", "bindto", Ip(), "Source address; default: that of the route to the real server."),
-    honoured("DR_CHECK", "connect_timeout", Seconds(1e-6, 3600), "How long the handshake may take.", 5.0),
-    *_urls("DR_CHECK"),
-    *_timed("DR_CHECK"),
-    honoured(_RS, "MISC_CHECK", Flag(), "Check by a program.", opens="MISC_CHECK", repeats=True),
-    *_timed("MISC_CHECK"),
-    honoured("MISC_CHECK", "misc_path", Anything("a command line", words=1), "The program."),
-    honoured(
-        "MISC_CHECK", "misc_timeout", Seconds(1e-6, _MONTH), "How long it may run; default: delay_loop."
+    *_check(
+        "MISC_CHECK",
+        "check by a program",
+        *_REPEATING,
+        honoured("misc_path", Anything("a command line", words=1), "program to run; exit code 0 is success"),
+        honoured("misc_timeout", _WAIT, "longest run; 0: delay_loop", "delay_loop"),
+        honoured("misc_dynamic", Flag(), "exit codes 2 to 255 set the weight to 0 to 253"),
+        honoured("user", OWNER, "owner of the program", "script_user"),
     ),
-    honoured("MISC_CHECK", "misc_dynamic", Flag(), "Exit codes from 2 on are weights, plus 2."),
-    honoured("MISC_CHECK", "user", Anything("USER [GROUP]", words=2), "Who runs it; default: script_user."),
-    honoured(
-        _RS, "FILE_CHECK", Flag(), "Check by the number in a track_file.", opens="FILE_CHECK", repeats=True
-    ),
-    honoured("FILE_CHECK", "track_file", Text("the name of a track_file"), "The file with the number."),
-    honoured(
+    *_check(
         "FILE_CHECK",
-        "weight",
-        Anything("a number, and perhaps reverse", words=2),
-        "Times the number, added to the weight; 0: a number other than 0 means down.",
+        "check by the number in a file",
+        honoured("track_file", Text("the name of a track_file"), "file with the number"),
+        honoured(
+            "weight",
+            weight_up_to(2**31 - 1),
+            "factor of the number, which is added to the weight; 0: a number other than 0 means down",
+            "1",
+        ),
+        honoured("alpha", Boolean(), "down until this check succeeds", _MEMBERS, known_to=OURS),
+        *(
+            accepted(
+                word.name,
+                word.kind,
+                word.help,
+                _MEMBERS,
+                why="the file is read five times a second",
+                known_to=OURS,
+            )
+            for word in _REPEATING
+            if word.name in ("delay_loop", "retry", "delay_before_retry", "warmup", "log_all_failures")
+        ),
     ),
-    honoured("FILE_CHECK", "alpha", Boolean(), "Down until this check succeeds."),
-    *accepted(
-        "FILE_CHECK",
-        "delay_loop retry delay_before_retry warmup log_all_failures",
-        "the file is looked at five times a second",
+    *_check(
+        "BFD_CHECK",
+        "check by a BFD session",
+        honoured("name", Text("the name of a bfd_instance"), "session"),
+        honoured("alpha", Boolean(), "down until the session is up", "off"),
     ),
-    honoured(_RS, "BFD_CHECK", Flag(), "Check by a BFD session.", opens="BFD_CHECK", repeats=True),
-    honoured("BFD_CHECK", "name", Text("the name of a bfd_instance"), "The session."),
-    honoured("BFD_CHECK", "alpha", Boolean(), "Down until the session is up."),
 ]

@@ -1,4 +1,4 @@
-"""Where an honoured word does its work: the module to read, for whoever doubts or wants to know."""
+"""Name the module that implements an honoured word, for those who want to read the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _GLOBAL, _INSTANCE, _GROUP = "global_defs", "vrrp_instance", "vrrp_sync_group"
 _VRRP = "global_defs|vrrp_instance"
 _POOL = "virtual_server|real_server"
 
-_HOMES = (
+_MODULES = (
     (_GLOBAL, r"notification_.*|smtp_(?!alert).*", "daemon.director.mail"),
     (_GLOBAL, r"router_id|smtp_alert.*|no_checker_emails", "health.alerts"),
     (_GLOBAL, r".*fifo.*", "daemon.scripts.fifo"),
@@ -74,12 +74,12 @@ _HOMES = (
 """Blocks, words, module; the first row that fits counts. A word that opens a block alone has the block's."""
 
 
-def home(row: Keyword) -> str:
-    """The module, as `pointsman.lvs.desired`. Raises LookupError for a word that has none."""
-    for blocks, words, module in _HOMES:
+def implemented_in(row: Keyword) -> str:
+    """Return the module, as `pointsman.lvs.desired`. Raises LookupError for a word that has none."""
+    for blocks, words, module in _MODULES:
         if re.fullmatch(blocks, row.block) and re.fullmatch(words, row.name):
             return f"pointsman.{module}"
-    for blocks, words, module in _HOMES:
+    for blocks, words, module in _MODULES:
         if row.opens and words == ".*" and re.fullmatch(blocks, row.opens):
             return f"pointsman.{module}"
     raise LookupError(f"{row.block} {row.name}")

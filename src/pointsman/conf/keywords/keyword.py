@@ -1,22 +1,24 @@
-"""The keyword table: every word of keepalived.conf, block by block, and what becomes of it here.
+"""One row a keyword: what may be written, what it sets, and what becomes of it here.
 
-One row a keyword. Parser, checker, defaults and help read this table and nothing else. The rows are in
-`words_global`, `words_vrrp`, `words_lvs` and `words_checks`; facts are those of keepalived.conf(5) and of its
-parser.
+The rows are in the files named after blocks; `table` has all of them. Parser, checker, help and reference
+read these rows and nothing else. Facts are those of keepalived.conf(5), of keepalived's parser, and of
+`keepalived -t` (tests/interop/test_conf_ranges.py).
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
 
 import msgspec
 
-from pointsman.conf.keywords.values import Anything, Kind
+from pointsman.conf.keywords.values import Kind
+
+NEWER = "keepalived after 2.2.7"
+OURS = "Pointsman only"
 
 
 class Status(enum.Enum):
-    """HONOURED: does what keepalived does. ACCEPTED: without effect here, and harmless. REFUSED: an error."""
+    """HONOURED: works as in keepalived. ACCEPTED: has no effect here, and does no harm. REFUSED: an error."""
 
     HONOURED = "honoured"
     ACCEPTED = "accepted"
@@ -26,98 +28,85 @@ class Status(enum.Enum):
 class Keyword(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the table."""
 
-    block: str
-    """The block it stands in; empty: outside all blocks."""
+    block: str = ""
+    """The block in which it stands; empty: outside all blocks."""
     name: str
     kind: Kind
-    status: Status
+    """Type and range of the value."""
     help: str
-    """HONOURED: what it sets. ACCEPTED: why it has no effect. REFUSED: what to do instead."""
-    default: object = None
-    """keepalived's value when the word is missing; None: there is none, or it is inherited."""
+    """Its meaning, in one line without a full stop."""
+    default: str = ""
+    """For people: the value when the word is missing, or where it comes from; empty: there is none."""
+    status: Status
+    reason: str = ""
+    """ACCEPTED: why it has no effect. REFUSED: what to do instead. HONOURED: empty."""
     opens: str = ""
-    """The name of the block behind it, when one is wanted."""
+    """The name of the block that must follow; empty: none."""
     listing: bool = False
     """The block holds lines of values, not keywords."""
     repeats: bool = False
-    """May stand several times, each one counts."""
+    """It may stand several times, and each one counts."""
     canonical: str = ""
-    """The name under which the value is looked up; differs for old spellings."""
-    usual: str = ""
-    """The default as keepalived.conf(5) would name it."""
-    meaning: str = ""
-    """What the word means in keepalived."""
-    since: str = ""
+    """The name under which the value is looked up; another one for old spellings."""
+    known_to: str = ""
     """Empty: keepalived 2.2.7 knows it."""
 
 
 def honoured(
-    block: str,
     name: str,
     kind: Kind,
     help: str,
-    default: object = None,
+    default: str = "",
     *,
     opens: str = "",
     listing: bool = False,
     repeats: bool = False,
     same_as: str = "",
+    known_to: str = "",
 ) -> Keyword:
-    """A row of a word that does here what it does in keepalived."""
+    """Return the row of a word that does here what it does in keepalived."""
     return Keyword(
-        block=block,
         name=name,
         kind=kind,
-        status=Status.HONOURED,
         help=help,
         default=default,
+        status=Status.HONOURED,
         opens=opens,
         listing=listing,
         repeats=repeats,
         canonical=same_as or name,
+        known_to=known_to,
     )
 
 
-def _without_meaning(
-    status: Status, block: str, names: str, help: str, kind: Kind | None, default: object
-) -> list[Keyword]:
-    return [
-        Keyword(
-            block=block,
-            name=name,
-            kind=kind or Anything(),
-            status=status,
-            help=help,
-            default=default,
-            repeats=True,
-            canonical=name,
-        )
-        for name in names.split()
-    ]
-
-
-def accepted(block: str, names: str, help: str) -> list[Keyword]:
-    """Rows of words that change nothing here that anybody could miss; `help` says why."""
-    return _without_meaning(Status.ACCEPTED, block, names, help, None, None)
+def accepted(name: str, kind: Kind, help: str, default: str = "", *, why: str, known_to: str = "") -> Keyword:
+    """Return the row of a word whose absence nobody can notice; `why` says the reason."""
+    return _not_honoured(Status.ACCEPTED, name, kind, help, default, why, known_to)
 
 
 def refused(
-    block: str, names: str, help: str, kind: Kind | None = None, default: object = None
-) -> list[Keyword]:
-    """Rows of words that are dangerous to ignore; `help` says what to do. Writing the default is allowed."""
-    return _without_meaning(Status.REFUSED, block, names, help, kind, default)
+    name: str, kind: Kind, help: str, default: str = "", *, instead: str, known_to: str = ""
+) -> Keyword:
+    """Return the row of a word that is dangerous to ignore. Its default may be written."""
+    return _not_honoured(Status.REFUSED, name, kind, help, default, instead, known_to)
 
 
-Table = dict[str, dict[str, Keyword]]
-"""Block -> name -> row."""
+def _not_honoured(
+    status: Status, name: str, kind: Kind, help: str, default: str, reason: str, known_to: str
+) -> Keyword:
+    return Keyword(
+        name=name,
+        kind=kind,
+        help=help,
+        default=default,
+        status=status,
+        reason=reason,
+        repeats=True,
+        canonical=name,
+        known_to=known_to,
+    )
 
 
-def table_of(rows: Iterable[Keyword]) -> Table:
-    """The rows by block and name. Raises ValueError when a word stands twice in a block."""
-    table: Table = {}
-    for row in rows:
-        block = table.setdefault(row.block, {})
-        if row.name in block:
-            raise ValueError(f"{row.name} stands twice in block {row.block!r}")
-        block[row.name] = row
-    return table
+def in_block(block: str, *words: Keyword) -> list[Keyword]:
+    """Return the rows as those of a block; words that several blocks share are written once."""
+    return [msgspec.structs.replace(word, block=block) for word in words]

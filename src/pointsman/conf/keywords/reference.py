@@ -1,12 +1,13 @@
-"""What the keyword table says, for people: help on a word, and the reference of all words."""
+"""Write the keyword table for people: help on a word, and the page of all words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pointsman.conf.keywords.implemented_in import home
+from pointsman.conf.keywords.implemented_in import implemented_in
 from pointsman.conf.keywords.keyword import Keyword, Status
 from pointsman.conf.keywords.table import TABLE, closest
+from pointsman.conf.keywords.values import Flag
 
 _VERDICT = {
     Status.HONOURED: "honoured",
@@ -17,52 +18,47 @@ _MARK = {Status.HONOURED: "yes", Status.ACCEPTED: "no effect", Status.REFUSED: "
 
 
 def words() -> list[str]:
-    """Every word of the table, sorted."""
+    """Return every word of the table, sorted."""
     return sorted({name for rows in TABLE.values() for name in rows})
 
 
 def explain(word: str) -> str:
-    """All there is to say about a word, block by block; empty when nobody knows it."""
+    """Return the help on a word, block by block; empty for an unknown word."""
     return "\n".join(
         line for block, rows in TABLE.items() if word in rows for line in _explained(block, rows[word])
     )
 
 
 def suggestion(word: str) -> str:
-    """The word that was probably meant, or nothing."""
+    """Return the word that was probably meant, or nothing."""
     return closest(word, words())
 
 
 def _explained(block: str, row: Keyword) -> Iterator[str]:
-    yield f"{row.name}, {f'in {block}' if block else 'outside blocks'}: {_meaning(row)}"
-    yield f"    value:     {row.kind.wants}"
-    if default := _default(row):
-        yield f"    default:   {default}"
-    if row.since:
-        yield f"    since:     {row.since}"
+    yield f"{row.name}, {f'in {block}' if block else 'outside blocks'}: {row.help}"
+    yield f"    value:     {_value(row)}"
+    if row.default:
+        yield f"    default:   {row.default}"
+    if row.known_to:
+        yield f"    known to:  {row.known_to}"
     if row.opens and not row.listing:
         yield f"    inside:    {' '.join(TABLE[row.opens])}"
-    where = f", in {home(row)}" if row.status is Status.HONOURED else ""
+    where = f", in {implemented_in(row)}" if row.status is Status.HONOURED else ""
     yield f"    Pointsman: {_VERDICT[row.status]}{where}"
     if row.status is not Status.HONOURED:
-        yield f"               {row.help}"
+        yield f"               {row.reason}"
 
 
-def _meaning(row: Keyword) -> str:
-    return (row.meaning or row.help).rstrip(".")
-
-
-def _default(row: Keyword) -> str:
-    """As the language names it, else as the value says."""
-    if row.usual or row.default is None:
-        return row.usual
-    if isinstance(row.default, bool):
-        return "on" if row.default else "off"
-    return f"{row.default:g}" if isinstance(row.default, float) else str(row.default)
+def _value(row: Keyword) -> str:
+    """Return what is to be written behind the word, with its block."""
+    if not row.opens:
+        return row.kind.wants
+    block = "a block of values" if row.listing else "a block"
+    return block if isinstance(row.kind, Flag) else f"{row.kind.wants}, and {block}"
 
 
 def reference() -> str:
-    """The page `docs/keywords.md`: every word of every block, in Markdown."""
+    """Return the page `docs/keywords.md`: every word of every block, in Markdown."""
     return "\n".join(_page()) + "\n"
 
 
@@ -88,13 +84,13 @@ def _page() -> Iterator[str]:
 
 
 def _row(row: Keyword) -> str:
-    since = f" ({row.since})" if row.since else ""
-    why = "" if row.status is Status.HONOURED else f": {row.help}"
+    known_to = f" ({row.known_to})" if row.known_to else ""
+    why = f": {row.reason}" if row.reason else ""
     cells = (
-        f"`{row.name}`{since}",
-        row.kind.wants,
-        _default(row),
-        _meaning(row),
+        f"`{row.name}`{known_to}",
+        _value(row),
+        row.default,
+        row.help,
         _MARK[row.status] + why,
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

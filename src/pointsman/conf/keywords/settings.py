@@ -1,4 +1,4 @@
-"""A block read by the keyword table: every word known, every value of its type, everything else a problem."""
+"""Read a block by the keyword table: unknown words and values of a wrong type become problems."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar, cast
 
 from pointsman.conf.keywords.keyword import Keyword, Status
-from pointsman.conf.keywords.table import TABLE, closest, homes
-from pointsman.conf.keywords.values import Anything, BadValueError, Choice
+from pointsman.conf.keywords.table import TABLE, blocks_of, closest
+from pointsman.conf.keywords.values import BadValueError, Choice
 from pointsman.conf.keywords.values_lvs import Method
 from pointsman.conf.problems import Findings
 from pointsman.conf.text.tokens import Word
@@ -42,32 +42,32 @@ class Settings:
         self._refused: set[str] = set()
 
     def refuse(self, name: str) -> None:
-        """The word stands here with a value that was refused; that has its own error."""
+        """Note a word whose value was refused, which has its own error."""
         self._refused.add(name)
 
     def absent(self, name: str) -> bool:
-        """Whether the word stands nowhere in the block, not even with a bad value."""
+        """True if the word stands nowhere in the block, not even with a bad value."""
         return name not in self._settings and name not in self._refused
 
     def add(self, name: str, setting: Setting) -> None:
         self._settings.setdefault(name, []).append(setting)
 
     def all(self, name: str) -> list[Setting]:
-        """Every statement of this name, in the order of the file."""
+        """Return every statement of this name, in the order of the file."""
         return self._settings.get(name, [])
 
     def last(self, name: str) -> Setting | None:
-        """The statement that counts when a word stands once."""
+        """Return the last statement of this name, which is the one that counts."""
         settings = self._settings.get(name)
         return settings[-1] if settings else None
 
     def get(self, name: str, kind: type[T]) -> T | None:
-        """The value of a word, or None when it is missing."""
+        """Return the value of a word, or None when it is missing."""
         setting = self.last(name)
         return cast(T, setting.value) if setting else None
 
     def address(self, name: str) -> Address | None:
-        """The value of a word that wants an address."""
+        """Return the value of a word that wants an address."""
         setting = self.last(name)
         return cast(Address, setting.value) if setting else None
 
@@ -76,12 +76,12 @@ class Settings:
 
 
 def inherited(name: str, kind: type[T], *blocks: Settings) -> T | None:
-    """The value of the first block that has the word."""
+    """Return the value of the first block that has the word."""
     return next((block.get(name, kind) for block in blocks if block.has(name)), None)
 
 
 def read_block(nodes: Iterable[Node], block: str, findings: Findings) -> Settings:
-    """The settings of a block; what cannot be read is reported and left out."""
+    """Return the settings of a block; words that cannot be read are reported and left out."""
     settings = Settings(block)
     for node in nodes:
         row = TABLE[block].get(node.keyword.text)
@@ -156,13 +156,14 @@ def _superfluous(words: Sequence[Word], keyword: Word, block: str, findings: Fin
 
 
 def _is_default(node: Node, row: Keyword) -> bool:
-    """Whether a word that is not honoured says what happens anyway."""
-    if isinstance(row.kind, Anything) or row.default is None:
+    """True if a word that is refused says what happens anyway."""
+    if row.status is not Status.REFUSED or not row.default:
         return False
     try:
-        return row.kind.read([word.text for word in node.values[: row.kind.words]]) == row.default
+        written = row.kind.read([word.text for word in node.values[: row.kind.words]])
     except BadValueError:
         return False
+    return written == row.kind.read([row.default])
 
 
 def _without_meaning(node: Node, row: Keyword, findings: Findings) -> None:
@@ -174,15 +175,15 @@ def _without_meaning(node: Node, row: Keyword, findings: Findings) -> None:
             bad = node.values[error.index] if error.index < len(node.values) else word
             text = f"{word.text} {bad.text if bad is not word else ''}".rstrip()
             findings.warning(bad.location, f"{text}: {error}; keepalived ignores it", width=bad.width)
-        findings.note(word.location, f"{word.text} has no effect here: {row.help}", width=word.width)
+        findings.note(word.location, f"{word.text} has no effect here: {row.reason}", width=word.width)
     else:
-        findings.error(word.location, f"{word.text} is not supported", row.help, word.width)
+        findings.error(word.location, f"{word.text} is not supported", row.reason, word.width)
 
 
 def _unknown(node: Node, block: str, findings: Findings) -> None:
     word = node.keyword
     where = f"in {block}" if block else "outside a block"
-    elsewhere = homes(word.text)
+    elsewhere = blocks_of(word.text)
     likely = closest(word.text, TABLE[block])
     if elsewhere:
         text = f"{word.text} does not belong {where}, but in {' or '.join(elsewhere)}"
@@ -199,4 +200,4 @@ def _unknown(node: Node, block: str, findings: Findings) -> None:
 
 def _somewhere_else(text: str) -> str:
     likely = closest(text, {name for rows in TABLE.values() for name in rows})
-    return f"did you mean {likely}, which belongs in {' or '.join(homes(likely))}?" if likely else ""
+    return f"did you mean {likely}, which belongs in {' or '.join(blocks_of(likely))}?" if likely else ""

@@ -1,57 +1,120 @@
-"""Rows of the keyword table: scripts, files and processes that VRRP tracks, and sync groups."""
+"""Rows of the keyword table: scripts, files and processes that VRRP tracks, and groups of instances."""
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.keyword import Keyword, accepted, honoured
-from pointsman.conf.keywords.values import Anything, Boolean, Choice, Flag, Integer, Seconds, Text
+from pointsman.conf.keywords.keyword import accepted, honoured, in_block
+from pointsman.conf.keywords.values import (
+    COMMAND,
+    OWNER,
+    PATH,
+    Anything,
+    Boolean,
+    Choice,
+    Flag,
+    Integer,
+    Seconds,
+    weight_up_to,
+)
 
-_S, _F, _P, _G = "vrrp_script", "track_file", "vrrp_track_process", "vrrp_sync_group"
-_WEIGHT = Anything("a number, and perhaps reverse", words=2)
-_COMMAND = Anything("a command line, in quotes when it has arguments", words=3)
-_NAME = Text("a name", 255)
-
-TRACKING_TOP: list[Keyword] = [
-    honoured("", _S, _NAME, "A program whose exit code says whether to be master.", opens=_S, repeats=True),
-    honoured("", _F, _NAME, "A file whose number changes priorities.", opens=_F, repeats=True),
-    honoured("", "vrrp_track_file", _NAME, "The old word.", opens=_F, repeats=True, same_as="track_file"),
-    honoured("", _P, _NAME, "Processes that must run.", opens=_P, repeats=True),
-    honoured("", _G, _NAME, "Instances that are master together or not at all.", opens=_G, repeats=True),
+TRACKED = [
+    honoured(
+        "track_script",
+        Flag(),
+        "scripts that must succeed: NAME [weight N] [reverse]",
+        opens="tracked",
+        listing=True,
+    ),
+    honoured(
+        "track_interface",
+        Flag(),
+        "interfaces that must be up: IF [weight N] [reverse]",
+        opens="tracked",
+        listing=True,
+    ),
+    honoured(
+        "track_file",
+        Flag(),
+        "files that change the priority: NAME [weight N] [reverse]",
+        opens="tracked",
+        listing=True,
+    ),
+    honoured(
+        "track_process",
+        Flag(),
+        "processes that must run: NAME [weight N] [reverse]",
+        opens="tracked",
+        listing=True,
+    ),
+    honoured(
+        "track_bfd",
+        Flag(),
+        "BFD sessions that must be up: NAME [weight N] [reverse]",
+        opens="tracked",
+        listing=True,
+    ),
 ]
+"""Words of instances and of groups."""
 
-TRACKING: list[Keyword] = [
-    honoured(_S, "script", _COMMAND, "The program; exit code 0 is success."),
-    honoured(_S, "interval", Seconds(0.001, 4294967), "Between two runs; they never overlap.", 1.0),
-    honoured(_S, "timeout", Seconds(0.001, 4294967), "Longest run; then it has failed. Default: interval."),
-    honoured(_S, "weight", _WEIGHT, "Added to the priority on success, or on failure when negative."),
-    honoured(_S, "rise", Integer(1, 2147483647), "Successes in a row until it is good.", 1),
-    honoured(_S, "fall", Integer(1, 2147483647), "Failures in a row until it is bad.", 1),
-    honoured(_S, "user", Anything("USER [GROUP]", words=2), "Who runs it; default: script_user."),
-    honoured(_S, "init_fail", Flag(), "Bad until the first success."),
-    honoured(_F, "file", Text("a path", 4095), "The file with the number."),
-    honoured(_F, "weight", _WEIGHT, "Times the number in the file, added to the priority."),
-    honoured(_F, "init_file", Anything("[VALUE] [overwrite]", words=2), "The number written at the start."),
-    honoured(_P, "process", Anything("PROGRAM [ARGUMENTS]"), "The program, and arguments it must have."),
-    honoured(_P, "param_match", Choice(("initial", "partial")), "Arguments may go on behind those written."),
-    honoured(_P, "weight", _WEIGHT, "Added to the priority while enough run, or do not when negative."),
-    honoured(_P, "quorum", Integer(1, 65535), "At least so many must run.", 1),
-    honoured(_P, "quorum_max", Integer(0, 65535), "At most so many may run."),
-    honoured(_P, "fork_delay", Seconds(0, 3600), "Wait after enough have started.", 0.0),
-    honoured(_P, "terminate_delay", Seconds(0, 3600), "Wait after too many have ended.", 0.0),
-    honoured(_P, "delay", Seconds(0, 3600), "Both waits."),
-    honoured(_P, "full_command", Flag(), "Compare program and arguments as a whole."),
-    honoured(_G, "group", Flag(), "Names of the instances.", opens="names", listing=True),
-    honoured(_G, "track_script", Flag(), "For every member.", opens="tracked", listing=True),
-    honoured(_G, "track_interface", Flag(), "For every member.", opens="tracked", listing=True),
-    honoured(_G, "track_file", Flag(), "For every member.", opens="tracked", listing=True),
-    honoured(_G, "track_process", Flag(), "For every member.", opens="tracked", listing=True),
-    honoured(_G, "track_bfd", Flag(), "For every member.", opens="tracked", listing=True),
-    honoured(_G, "notify", _COMMAND, "Run at every change with GROUP, name, state and priority 0."),
-    honoured(_G, "notify_master", _COMMAND, "Run when all have become master."),
-    honoured(_G, "notify_backup", _COMMAND, "Run when they have become backup."),
-    honoured(_G, "notify_fault", _COMMAND, "Run when one cannot work."),
-    honoured(_G, "notify_stop", _COMMAND, "Run at the end."),
-    honoured(_G, "sync_group_tracking_weight", Flag(), "Weights of trackers count in the group, too."),
-    honoured(_G, "smtp_alert", Boolean(), "Mail when the state of the group changes."),
-    *accepted(_G, "notify_priority_changes", "a group has no priority"),
-    *accepted(_G, "global_tracking", "trackers of a group are those of its members anyway"),
+TRACKING = [
+    *in_block(
+        "vrrp_script",
+        honoured("script", COMMAND, "program to run; exit code 0 is success"),
+        honoured("interval", Seconds(0.001, 4294967), "time between two runs, which never overlap", "1"),
+        honoured("timeout", Seconds(0.001, 4294967), "longest run; then it has failed", "interval"),
+        honoured("weight", weight_up_to(253), "added to the priority; 0: a failure means FAULT", "0"),
+        honoured("rise", Integer(1, 2147483647), "successes in a row until it is good", "1"),
+        honoured("fall", Integer(1, 2147483647), "failures in a row until it is bad", "1"),
+        honoured("user", OWNER, "owner of the program", "script_user"),
+        honoured("init_fail", Flag(), "bad until the first success"),
+    ),
+    *in_block(
+        "track_file",
+        honoured("file", PATH, "file with the number"),
+        honoured("weight", weight_up_to(254), "factor of the number, which is added to the priority", "1"),
+        honoured("init_file", Anything("[VALUE] [overwrite]", words=2), "number to write at the start", "0"),
+    ),
+    *in_block(
+        "vrrp_track_process",
+        honoured("process", Anything("PROGRAM [ARGUMENTS]"), "program, and arguments it must have"),
+        honoured(
+            "param_match",
+            Choice(("initial", "partial")),
+            "initial: more arguments may follow; partial: the last one may be longer, too",
+        ),
+        honoured("weight", weight_up_to(254), "added to the priority; 0: too few processes mean FAULT", "0"),
+        honoured("quorum", Integer(1, 65535), "fewest processes that must run", "1"),
+        honoured("quorum_max", Integer(0, 65535), "most processes that may run"),
+        honoured("fork_delay", Seconds(0, 3600), "wait after enough processes have started", "0"),
+        honoured("terminate_delay", Seconds(0, 3600), "wait after too many processes have ended", "0"),
+        honoured("delay", Seconds(0, 3600), "both waits", "0"),
+        honoured("full_command", Flag(), "compare program and arguments as a whole"),
+    ),
+    *in_block(
+        "vrrp_sync_group",
+        honoured("group", Flag(), "names of the instances", opens="names", listing=True),
+        *TRACKED,
+        honoured("notify", COMMAND, "program to run at every change: GROUP, name, state and priority 0"),
+        honoured("notify_master", COMMAND, "program to run when all have become master"),
+        honoured("notify_backup", COMMAND, "program to run when they have become backup"),
+        honoured("notify_fault", COMMAND, "program to run when one is in FAULT"),
+        honoured("notify_stop", COMMAND, "program to run at the stop"),
+        honoured("sync_group_tracking_weight", Flag(), "weights of trackers count in the group, too"),
+        honoured("smtp_alert", Boolean(), "mail at a change of state", "smtp_alert_vrrp"),
+        accepted(
+            "notify_priority_changes",
+            Boolean(),
+            "changes of priority are told to scripts and pipes",
+            "off",
+            why="a group has no priority",
+        ),
+        accepted(
+            "global_tracking",
+            Flag(),
+            "old, without effect",
+            why="trackers of a group are those of its members anyway",
+        ),
+    ),
+    *in_block(
+        "track_group", honoured("group", Flag(), "names of the instances", opens="names", listing=True)
+    ),
 ]

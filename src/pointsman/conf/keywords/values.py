@@ -1,4 +1,4 @@
-"""Types of values: each reads the words behind a keyword, and says what it wants when it cannot."""
+"""Types of values: each reads the words behind a keyword, or says which value it wants."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Kind(Protocol):
 
     @property
     def wants(self) -> str:
-        """What is to be written behind the keyword, for people."""
+        """The value that must follow the keyword, for people."""
 
     @property
     def words(self) -> int:
-        """Words it takes at most."""
+        """The highest number of words that it takes."""
 
     def read(self, words: Sequence[str]) -> object:
-        """The value of at most `words` words. Raises BadValueError."""
+        """Return the value of at most `words` words. Raises BadValueError."""
 
 
 def _one(words: Sequence[str], wants: str) -> str:
@@ -89,6 +89,10 @@ class Integer(NamedTuple):
         return int(text)
 
 
+def _decimal(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
 class Seconds(NamedTuple):
     """A time in seconds, with a fraction down to the microsecond."""
 
@@ -98,7 +102,7 @@ class Seconds(NamedTuple):
 
     @property
     def wants(self) -> str:
-        return f"seconds from {self.low:g} to {self.high:g}"
+        return f"seconds from {_decimal(self.low)} to {_decimal(self.high)}"
 
     def read(self, words: Sequence[str]) -> object:
         text = _one(words, self.wants)
@@ -119,7 +123,7 @@ class Milliseconds(NamedTuple):
 
     @property
     def wants(self) -> str:
-        return f"milliseconds from {self.low:g} to {self.high:g}"
+        return f"milliseconds from {_decimal(self.low)} to {_decimal(self.high)}"
 
     def read(self, words: Sequence[str]) -> object:
         text = _one(words, self.wants)
@@ -284,9 +288,9 @@ class Hexadecimal(NamedTuple):
     """Bytes in hexadecimal, as free in form as keepalived's; the value is bytes, and the bits that count."""
 
     wildcards: bool = False
-    """Whether x stands for four bits that do not count."""
+    """True if x stands for four bits that do not count."""
     bare: bool = False
-    """Whether nothing at all may be written."""
+    """True if the value may be missing."""
     words: int = 1000
 
     @property
@@ -311,7 +315,7 @@ class Hexadecimal(NamedTuple):
 
 
 class Anything(NamedTuple):
-    """Whatever stands there: for words whose values nothing here reads."""
+    """Any words, unread: the code of the block reads them, or nothing does."""
 
     wants: str = "its value"
     words: int = 1_000_000
@@ -320,8 +324,22 @@ class Anything(NamedTuple):
         return tuple(words)
 
 
+NAME = Text("a name")
+PATH = Text("a path", 4095)
+OWNER = Anything("USER [GROUP]", words=2)
+COMMAND = Anything("a command line, in quotes when it has arguments, and perhaps USER [GROUP]", words=3)
+BLOCK_OF_VALUES = Anything("a block of values")
+EVERY_UNSIGNED = 2**32 - 1
+"""The highest number of an `unsigned`."""
+
+
+def weight_up_to(most: int) -> Anything:
+    """Return the type of `weight`, whose words the block's own code reads."""
+    return Anything(f"a number from -{most} to {most}, and perhaps reverse", words=2)
+
+
 def parse_address(text: str, index: int = 0) -> Address:
-    """An address as written. Raises BadValueError."""
+    """Return the address as written. Raises BadValueError."""
     try:
         return ipaddress.ip_address(text)
     except ValueError:
@@ -329,7 +347,7 @@ def parse_address(text: str, index: int = 0) -> Address:
 
 
 def parse_port(text: str) -> int:
-    """A port, 1 to 65535. Raises BadValueError."""
+    """Return a port, 1 to 65535. Raises BadValueError."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise BadValueError(f"{text} is not a port from 1 to 65535", 1)
     return int(text)

@@ -11,7 +11,7 @@ from pointsman.model.service import Forwarding, Tunnel, TunnelChecksum, TunnelTy
 
 
 class LvsMethod(NamedTuple):
-    """What stands behind lvs_method."""
+    """The value of lvs_method."""
 
     forwarding: Forwarding
     tunnel: Tunnel = Tunnel()
@@ -28,7 +28,7 @@ class Method(NamedTuple):
     wants: str = "DR or TUN [type ipip|gue port NUMBER|gre] [nocsum|csum|remcsum]"
     words: int = 64
     choices: tuple[str, ...] = ("DR", "TUN")
-    """What a misspelt method may have been meant for."""
+    """The methods that a misspelt one may mean."""
 
     def read(self, words: Sequence[str]) -> object:
         if not words:
@@ -77,7 +77,7 @@ def _port(text: str, index: int) -> int:
 
 
 def _contradiction(kind: TunnelType, port: int, checksum: TunnelChecksum) -> str:
-    """What keepalived refuses, too; empty: nothing."""
+    """Return what contradicts what, as keepalived refuses it, too; empty: nothing."""
     if (kind is TunnelType.GUE) != bool(port):
         return "type gue needs a port, such as port 6080; the other types have none"
     if kind is TunnelType.IPIP and checksum is not TunnelChecksum.NONE:

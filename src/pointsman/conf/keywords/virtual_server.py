@@ -1,11 +1,12 @@
-"""Rows of the keyword table: virtual_server and real_server; their checkers are in words_checks."""
+"""Rows of the keyword table: virtual_server and real_server; checkers are in `checks`."""
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.checks import inherited_words, log_all_failures
-from pointsman.conf.keywords.keyword import Keyword, accepted, honoured, refused
+from pointsman.conf.keywords.checks import connect_timeout, inherited_timing, log_all_failures, timing
+from pointsman.conf.keywords.keyword import OURS, accepted, honoured, in_block, refused
 from pointsman.conf.keywords.values import (
-    Anything,
+    COMMAND,
+    EVERY_UNSIGNED,
     Boolean,
     Choice,
     Endpoint,
@@ -17,99 +18,138 @@ from pointsman.conf.keywords.values import (
 )
 from pointsman.conf.keywords.values_lvs import Method
 
-_VS, _RS = "virtual_server", "real_server"
-_COMMAND = Anything("a command line, and perhaps USER [GROUP]", words=3)
-_MONTH = 31 * 86400
-
-SCHEDULERS = Choice(
+_SCHEDULERS = Choice(
     ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos")
 )
-METHODS = Method()
-TRANSPORTS = Choice(("TCP", "UDP", "SCTP"), any_case=True)
+_METHODS = Method()
+_MOST_WEIGHT = 2**31 - 1
+_MONTH = 31 * 86400
+_SERVICES = "that of the virtual server"
+_SNMP = "there is no SNMP agent here"
 
-
-LVS: list[Keyword] = [
-    honoured(_VS, "lvs_sched", SCHEDULERS, "Scheduler.", "wlc"),
-    honoured(_VS, "lb_algo", SCHEDULERS, "Old spelling of lvs_sched.", "wlc", same_as="lvs_sched"),
-    honoured(_VS, "lvs_method", METHODS, "Forwarding method; Pointsman does DR and TUN.", "NAT"),
-    honoured(_VS, "lb_kind", METHODS, "Old spelling of lvs_method.", "NAT", same_as="lvs_method"),
-    honoured(_VS, "protocol", TRANSPORTS, "Transport; UDP if missing!", "UDP"),
+_REMOVAL = [
     honoured(
-        _VS,
+        "slow_start",
+        Seconds(0, _MONTH),
+        "time in which a server that comes back gets its full weight",
+        "0",
+        known_to=OURS,
+    ),
+    honoured(
+        "drain",
+        Seconds(0, _MONTH),
+        "time that a failed server stays with weight 0, for its connections, before it is removed",
+        "0",
+        known_to=OURS,
+    ),
+]
+
+_SCHEDULING = [
+    honoured("lvs_sched", _SCHEDULERS, "scheduler", "wlc"),
+    honoured("lb_algo", _SCHEDULERS, "old spelling of lvs_sched", "wlc", same_as="lvs_sched"),
+    honoured("lvs_method", _METHODS, "how packets reach the real server; NAT is refused here", "NAT"),
+    honoured("lb_kind", _METHODS, "old spelling of lvs_method", "NAT", same_as="lvs_method"),
+    honoured("protocol", Choice(("TCP", "UDP", "SCTP"), any_case=True), "transport", "UDP"),
+    honoured(
         "persistence_timeout",
         Integer(1, _MONTH, "seconds", bare=360),
-        "A client stays with its real server so long; without the word it does not.",
+        "time that a client stays with its real server",
+        "off; bare: 360",
     ),
-    honoured(_VS, "persistence_granularity", Granularity(), "Clients of a network so large count as one."),
-    honoured(_VS, "ops", Flag(), "Each UDP packet is scheduled for itself."),
-    *(
-        honoured(_VS, flag, Flag(), "Flag of the scheduler, as in ipvsadm(8).")
-        for flag in ("sh-port", "sh-fallback", "mh-port", "mh-fallback", "flag-1", "flag-2", "flag-3")
-    ),
-    honoured(_VS, "alpha", Flag(), "Real servers are down until their first check succeeds."),
-    honoured(_VS, "omega", Flag(), "Mails and programs about servers going down at the stop, too."),
-    honoured(_VS, "quorum", Integer(1, 2**31 - 1), "Weight of living servers that a service needs.", 1),
-    honoured(_VS, "hysteresis", Integer(0, 2**31 - 1), "By so much around the quorum nothing changes.", 0),
     honoured(
-        _VS, "inhibit_on_failure", Flag(), "A failed real server gets weight 0 instead of being removed."
+        "persistence_granularity",
+        Granularity(),
+        "size of a network whose clients count as one",
+        "the whole address",
     ),
-    honoured(_VS, "smtp_alert", Boolean(), "Mail when the service loses or gains its quorum."),
-    honoured(_VS, "weight", Integer(0, 2**31 - 1), "Weight of real servers that name none.", 1),
-    honoured(_VS, "sorry_server", Endpoint(), "Serves when too few real servers live."),
-    *inherited_words(_VS),
-    *(
+    honoured("ops", Flag(), "schedule each UDP packet for itself"),
+    honoured("sh-port", Flag(), "source hashing includes the port"),
+    honoured("sh-fallback", Flag(), "source hashing goes on to another server when its own is down"),
+    honoured("mh-port", Flag(), "Maglev hashing includes the port"),
+    honoured("mh-fallback", Flag(), "Maglev hashing goes on to another server when its own is down"),
+    honoured("flag-1", Flag(), "first flag of the scheduler"),
+    honoured("flag-2", Flag(), "second flag of the scheduler"),
+    honoured("flag-3", Flag(), "third flag of the scheduler"),
+]
+
+VIRTUAL_SERVER = [
+    *in_block(
+        "virtual_server",
+        *_SCHEDULING,
+        honoured("alpha", Flag(), "real servers are down until their first check succeeds", "off"),
+        honoured("omega", Flag(), "programs and mails about servers going down at the stop, too", "off"),
         honoured(
-            block,
-            "slow_start",
-            Seconds(0, _MONTH),
-            "Ours: in so many seconds a server that comes back gets its weight.",
-            0.0,
-        )
-        for block in (_VS, _RS)
-    ),
-    honoured(_VS, _RS, Endpoint(), "A real server.", opens=_RS, repeats=True),
-    honoured(_VS, "quorum_up", _COMMAND, "Run when the quorum is reached."),
-    honoured(_VS, "quorum_down", _COMMAND, "Run when the quorum is lost."),
-    honoured(_VS, "ha_suspend", Flag(), "No checks while the service's address is not on this host."),
-    honoured(_VS, "virtualhost", Text(), "Host header of HTTP checks that name none."),
-    *accepted(_VS, "snmp_name", "there is no SNMP agent here"),
-    honoured(_VS, "ip_family", Choice(("inet", "inet6")), "Family of a firewall mark."),
-    *accepted(_VS, "hashed", "an old name without effect"),
-    *refused(_VS, "persistence_engine", "there are no persistence engines but source addresses; remove it"),
-    honoured(
-        _VS, "sorry_server_inhibit", Flag(), "The sorry server stays, with weight 0, while it is not needed."
-    ),
-    honoured(_VS, "sorry_server_lvs_method", METHODS, "Forwarding method of the sorry server."),
-    *(
+            "quorum", Integer(1, EVERY_UNSIGNED), "weight of living servers that the service needs", "1"
+        ),
         honoured(
-            block,
-            "drain",
-            Seconds(0, _MONTH),
-            "Ours: a failed server keeps its connections so long, with weight 0, before it is removed.",
-            0.0,
-        )
-        for block in (_VS, _RS)
+            "hysteresis",
+            Integer(0, EVERY_UNSIGNED),
+            "the quorum is gained at quorum + N, and lost below quorum - N",
+            "0",
+        ),
+        honoured(
+            "inhibit_on_failure", Flag(), "a failed real server gets weight 0, and is not removed", "off"
+        ),
+        honoured("smtp_alert", Boolean(), "mail when the quorum is gained or lost", "off"),
+        honoured("weight", Integer(0, _MOST_WEIGHT), "weight of real servers that name none", "1"),
+        honoured("sorry_server", Endpoint(), "server to use when too few real servers live"),
+        *timing("60", "that of the checker", "1", "retry + 1", "delay_loop"),
+        connect_timeout("5"),
+        *_REMOVAL,
+        honoured("real_server", Endpoint(), "a real server", opens="real_server", repeats=True),
+        honoured("quorum_up", COMMAND, "program to run when the quorum is gained"),
+        honoured("quorum_down", COMMAND, "program to run when the quorum is lost"),
+        honoured("ha_suspend", Flag(), "no checks while the address of the service is not on this host"),
+        honoured("virtualhost", Text(), "Host header of HTTP checks that name none"),
+        accepted("snmp_name", Text(), "name in SNMP", why=_SNMP),
+        honoured("ip_family", Choice(("inet", "inet6")), "family of a firewall mark"),
+        accepted("hashed", Flag(), "old, without effect", why="an old name without effect"),
+        refused(
+            "persistence_engine",
+            Text(),
+            "another criterion of persistence than the address",
+            instead="there are no persistence engines but source addresses; remove it",
+        ),
+        honoured(
+            "sorry_server_inhibit", Flag(), "the sorry server stays, with weight 0, while it is not needed"
+        ),
+        honoured("sorry_server_lvs_method", _METHODS, "how packets reach the sorry server", "lvs_method"),
+        honoured(
+            "passive_check",
+            Flag(),
+            "check a server at once when clients get no answer from it",
+            known_to=OURS,
+        ),
+        honoured(
+            "reset_on_removal", Flag(), "clients of a removed server get a reset at once", known_to=OURS
+        ),
     ),
-    honoured(
-        _VS, "passive_check", Flag(), "Ours: when clients wait in vain, their server is checked at once."
+    *in_block(
+        "real_server",
+        *_REMOVAL,
+        honoured(
+            "reset_on_removal", Boolean(), "clients of a removed server get a reset at once", known_to=OURS
+        ),
+        honoured(
+            "weight", Integer(0, _MOST_WEIGHT), "share of the connections", "weight of the virtual server"
+        ),
+        honoured(
+            "inhibit_on_failure",
+            Boolean(),
+            "on failure: weight 0, and no removal",
+            _SERVICES,
+        ),
+        honoured("uthreshold", Integer(0, EVERY_UNSIGNED), "most connections; 0: no limit", "0"),
+        honoured("lthreshold", Integer(0, EVERY_UNSIGNED), "new connections again below so many", "0"),
+        honoured("lvs_method", _METHODS, "how packets reach it", _SERVICES),
+        honoured("alpha", Boolean(), "down until the first check succeeds", _SERVICES),
+        honoured("smtp_alert", Boolean(), "mail when it goes down or comes back", "on"),
+        *inherited_timing(_SERVICES),
+        connect_timeout(_SERVICES),
+        log_all_failures("checker_log_all_failures"),
+        honoured("notify_up", COMMAND, "program to run when it comes up"),
+        honoured("notify_down", COMMAND, "program to run when it goes down"),
+        honoured("virtualhost", Text(), "Host header of HTTP checks that name none", _SERVICES),
+        accepted("snmp_name", Text(), "name in SNMP", why=_SNMP),
     ),
-    *(
-        honoured(block, "reset_on_removal", kind, "Ours: clients of a removed server get a reset at once.")
-        for block, kind in ((_VS, Flag()), (_RS, Boolean()))
-    ),
-    honoured(_RS, "weight", Integer(0, 2**31 - 1), "Share of the connections.", 1),
-    honoured(_RS, "inhibit_on_failure", Boolean(), "On failure: weight 0 instead of removal."),
-    honoured(_RS, "uthreshold", Integer(0, 2**31 - 1), "No new connections above so many; 0: no limit.", 0),
-    honoured(_RS, "lthreshold", Integer(0, 2**31 - 1), "New connections again below so many.", 0),
-    honoured(
-        _RS, "lvs_method", METHODS, "Forwarding method of this real server.", "that of the virtual server"
-    ),
-    honoured(_RS, "alpha", Boolean(), "Down until the first check succeeds."),
-    honoured(_RS, "smtp_alert", Boolean(), "Mail when it goes down or comes back.", True),
-    *inherited_words(_RS),
-    log_all_failures(_RS),
-    honoured(_RS, "notify_up", _COMMAND, "Run when it comes up."),
-    honoured(_RS, "notify_down", _COMMAND, "Run when it goes down."),
-    honoured(_RS, "virtualhost", Text(), "Host header of HTTP checks that name none."),
-    *accepted(_RS, "snmp_name", "there is no SNMP agent here"),
 ]

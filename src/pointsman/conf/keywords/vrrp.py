@@ -1,9 +1,12 @@
-"""Rows of the keyword table: vrrp_instance and the blocks inside."""
+"""Rows of the keyword table: vrrp_instance and the blocks inside, and garp_group."""
 
 from __future__ import annotations
 
-from pointsman.conf.keywords.keyword import Keyword, accepted, honoured, refused
+from pointsman.conf.keywords.keyword import NEWER, accepted, honoured, in_block, refused
+from pointsman.conf.keywords.tracking import TRACKED
 from pointsman.conf.keywords.values import (
+    COMMAND,
+    EVERY_UNSIGNED,
     Anything,
     Boolean,
     Choice,
@@ -15,218 +18,317 @@ from pointsman.conf.keywords.values import (
     Text,
 )
 
-_V = "vrrp_instance"
-_A, _H = "authentication", "auth_hmac"
-_COMMAND = Anything("a command line, in quotes when it has arguments", words=3)
+_EXTRA = Anything("[all] SECONDS", words=2)
+_NOTHING = "nothing here depends on it"
+_LATE = "a master that was stalled looks before it speaks, always"
 
-VRRP: list[Keyword] = [
+_BASICS = [
+    honoured("state", Choice(("MASTER", "BACKUP")), "state at the start, until adverts decide", "BACKUP"),
+    honoured("interface", Interface(), "interface that speaks VRRP"),
+    honoured("virtual_router_id", Integer(1, 255), "number of the virtual router on its link (VRID)"),
+    honoured("priority", Integer(1, 255), "the highest one is master", "100, with state MASTER 255"),
+    honoured("advert_int", Seconds(0.01, 255), "time between two adverts; whole seconds in version 2", "1"),
+    honoured("version", Integer(2, 3), "VRRP version", "vrrp_version"),
     honoured(
-        _V, "state", Choice(("MASTER", "BACKUP")), "State at the start, until adverts decide.", "BACKUP"
+        "virtual_ipaddress", Flag(), "addresses that move with mastership", opens="addresses", listing=True
     ),
-    honoured(_V, "interface", Interface(), "The interface that speaks VRRP."),
-    honoured(_V, "virtual_router_id", Integer(1, 255), "Number of the virtual router on its link (VRID)."),
+    honoured("authentication", Flag(), "authentication of version 2", opens="authentication"),
+    honoured("unicast_src_ip", Ip(), "source address of unicast adverts", "the interface's address"),
     honoured(
-        _V, "priority", Integer(1, 255), "The highest one is master; default 100, with state MASTER 255.", 100
+        "unicast_peer", Flag(), "who gets the adverts, in place of multicast", opens="peers", listing=True
     ),
-    honoured(_V, "advert_int", Seconds(0.01, 255), "Between two adverts; whole seconds in version 2.", 1.0),
-    honoured(_V, "version", Integer(2, 3), "VRRP version; default: vrrp_version."),
+    honoured("mcast_src_ip", Ip(), "source address of multicast adverts", "the interface's address"),
+    honoured("nopreempt", Flag(), "do not take over from a lower priority"),
+    honoured("preempt", Flag(), "the opposite of nopreempt"),
+    honoured("preempt_delay", Seconds(0, 1000), "wait before taking over from a lower priority", "0"),
+]
+
+_ANNOUNCING = [
     honoured(
-        _V,
-        "virtual_ipaddress",
-        Flag(),
-        "Addresses that move with mastership.",
-        opens="addresses",
-        listing=True,
-    ),
-    honoured(_V, _A, Flag(), "Authentication of VRRP version 2.", opens=_A),
-    honoured(
-        _A,
-        "auth_type",
-        Choice(("PASS", "AH")),
-        "PASS: a password in clear text. AH: an IPsec authentication header, HMAC-MD5-96.",
-    ),
-    honoured(_A, "auth_pass", Text("a password of up to 8 characters"), "The password; only 8 bytes travel."),
-    honoured(_V, "unicast_src_ip", Ip(), "Source address of unicast adverts; default: the interface's own."),
-    honoured(
-        _V, "unicast_peer", Flag(), "Who gets the adverts, instead of multicast.", opens="peers", listing=True
-    ),
-    honoured(_V, "mcast_src_ip", Ip(), "Source address of multicast adverts."),
-    honoured(_V, "nopreempt", Flag(), "A router with a higher priority lets the present master be."),
-    honoured(_V, "preempt", Flag(), "The opposite of nopreempt, and the default."),
-    honoured(
-        _V,
-        "preempt_delay",
-        Seconds(0, 1000),
-        "Seconds to wait before taking over from a lower priority.",
-        0.0,
-    ),
-    honoured(
-        _V,
         "garp_master_delay",
-        Integer(0, 3600, "seconds"),
-        "Until the second burst of gratuitous ARP; 0: none. Default: vrrp_garp_master_delay.",
-    ),
-    honoured(
-        _V, "garp_master_repeat", Integer(1, 255), "Gratuitous ARP packets of a burst, for each address."
-    ),
-    honoured(
-        _V,
-        "garp_master_refresh",
         Integer(0, 86400, "seconds"),
-        "Between announcements while master; 0: none.",
-    ),
-    honoured(_V, "garp_master_refresh_repeat", Integer(1, 255), "Packets of such an announcement."),
-    honoured(_V, "smtp_alert", Boolean(), "Mail when the state changes."),
-    honoured(
-        _V,
-        "virtual_ipaddress_excluded",
-        Flag(),
-        "The same, but no advert names them.",
-        opens="addresses",
-        listing=True,
-    ),
-    honoured(_V, "virtual_routes", Flag(), "Routes that move with mastership.", opens="routes", listing=True),
-    honoured(
-        _V,
-        "virtual_rules",
-        Flag(),
-        "Routing rules that move with mastership.",
-        opens="rules",
-        listing=True,
-    ),
-    honoured(_V, "track_script", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
-    honoured(_V, "track_interface", Flag(), "IF [weight N] [reverse] lines.", opens="tracked", listing=True),
-    honoured(_V, "track_file", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
-    honoured(_V, "track_process", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
-    honoured(_V, "track_bfd", Flag(), "NAME [weight N] [reverse] lines.", opens="tracked", listing=True),
-    honoured(
-        _V,
-        "track_src_ip",
-        Flag(),
-        "A master is in FAULT while unicast_src_ip or mcast_src_ip is no address of this host.",
-    ),
-    honoured(_V, "notify", _COMMAND, "Run at every change with INSTANCE, name, state and priority."),
-    honoured(_V, "notify_master", _COMMAND, "Run when it has become master."),
-    honoured(_V, "notify_backup", _COMMAND, "Run when it has become backup."),
-    honoured(_V, "notify_fault", _COMMAND, "Run when it cannot work."),
-    honoured(_V, "notify_stop", _COMMAND, "Run at the end."),
-    honoured(
-        _V, "notify_master_rx_lower_pri", _COMMAND, "Run when a master hears an advert of a lower priority."
-    ),
-    honoured(_V, "notify_deleted", _COMMAND, "Told as DELETED when a reload removes it; may name a program."),
-    honoured(_V, "notify_priority_changes", Boolean(), "FIFOs are told changes of priority, too."),
-    honoured(
-        _V,
-        "use_vmac",
-        Anything("[NAME] [MAC] [group N]", words=8),
-        "The addresses live on a macvlan with the virtual router's MAC address (RFC 5798 section 7.3).",
-    ),
-    honoured(_V, "vmac_xmit_base", Flag(), "Adverts leave by the interface, not by that of use_vmac."),
-    honoured(_V, "use_vmac_addr", Flag(), "The same for addresses on other interfaces (dev)."),
-    honoured(
-        _V,
-        "use_ipvlan",
-        Anything("[NAME] [bridge|private|vepa] [group N]", words=8),
-        "The addresses live on an ipvlan, with the interface's MAC address; adverts leave by the interface.",
+        "time until the second burst of gratuitous ARP; 0: none",
+        "vrrp_garp_master_delay",
     ),
     honoured(
-        _V, "vrf", Interface(), "The interface has to be in this VRF; virtual ones follow it by themselves."
-    ),
-    *accepted(_V, "dont_track_primary", "an interface that is down cannot speak VRRP; it is always watched"),
-    *(
-        honoured(
-            _V,
-            word,
-            Anything("[all] SECONDS", words=2),
-            "Between announcements on virtual interfaces (all: any) that no adverts leave by; 0: none.",
-            same_as="garp_extra_if",
-        )
-        for word in ("garp_extra_if", "vmac_garp_intvl")
+        "garp_master_repeat",
+        Integer(1, 1000),
+        "packets of a burst, for each address; keepalived takes more than 1000",
+        "vrrp_garp_master_repeat",
     ),
     honoured(
-        _V,
+        "garp_master_refresh",
+        Integer(0, EVERY_UNSIGNED, "seconds"),
+        "time between announcements while master; 0: none",
+        "vrrp_garp_master_refresh",
+    ),
+    honoured(
+        "garp_master_refresh_repeat",
+        Integer(1, 1000),
+        "packets of such an announcement; keepalived takes more than 1000",
+        "vrrp_garp_master_refresh_repeat",
+    ),
+    honoured(
         "garp_lower_prio_delay",
         Integer(0, 86400, "seconds"),
-        "Until the second burst after an advert of a lower priority; default: garp_master_delay.",
+        "time until the second burst after an advert of a lower priority",
+        "vrrp_garp_lower_prio_delay, else garp_master_delay",
     ),
     honoured(
-        _V,
         "garp_lower_prio_repeat",
         Integer(0, 1000),
-        "Packets of a burst after an advert of a lower priority; default: garp_master_repeat.",
+        "packets of a burst after an advert of a lower priority; keepalived takes more than 1000",
+        "vrrp_garp_lower_prio_repeat, else garp_master_repeat",
     ),
-    honoured(_V, "accept", Flag(), "The master takes packets to the addresses, also in strict mode; usual."),
     honoured(
-        _V,
-        "no_accept",
+        "garp_extra_if",
+        _EXTRA,
+        "time between announcements on virtual interfaces (all: any) that send no adverts; 0: none",
+        "vrrp_garp_extra_if",
+    ),
+    honoured("vmac_garp_intvl", _EXTRA, "old spelling of garp_extra_if", same_as="garp_extra_if"),
+]
+
+_MORE_TO_MOVE = [
+    honoured("smtp_alert", Boolean(), "mail at a change of state", "smtp_alert_vrrp"),
+    honoured(
+        "virtual_ipaddress_excluded",
         Flag(),
-        "Packets to the addresses that are not forwarded are dropped, unless the priority is 255.",
+        "addresses that move with mastership, but are not in the adverts",
+        opens="addresses",
+        listing=True,
     ),
-    honoured(_V, "strict_mode", Boolean(), "What the RFC does not know is an error."),
-    honoured(_V, "check_unicast_src", Flag(), "Drop unicast adverts of hosts that are not in unicast_peer."),
-    *accepted(_V, "skip_check_adv_addr", "an advert with other addresses is accepted, and logged"),
+    honoured("virtual_routes", Flag(), "routes that move with mastership", opens="routes", listing=True),
+    honoured("virtual_rules", Flag(), "routing rules that move with mastership", opens="rules", listing=True),
+    *TRACKED,
     honoured(
-        _V,
+        "track_src_ip",
+        Flag(),
+        "a master is in FAULT while unicast_src_ip or mcast_src_ip is not on this host",
+    ),
+]
+
+_PROGRAMS = [
+    honoured("notify", COMMAND, "program to run at every change: INSTANCE, name, state and priority"),
+    honoured("notify_master", COMMAND, "program to run on becoming master"),
+    honoured("notify_backup", COMMAND, "program to run on becoming backup"),
+    honoured("notify_fault", COMMAND, "program to run on entering FAULT"),
+    honoured("notify_stop", COMMAND, "program to run at the stop"),
+    honoured("notify_master_rx_lower_pri", COMMAND, "program to run when a master hears a lower priority"),
+    honoured(
+        "notify_deleted",
+        COMMAND,
+        "DELETED is told when a reload removes the instance; the program is optional",
+    ),
+    honoured(
+        "notify_priority_changes",
+        Boolean(),
+        "changes of priority are told to the pipes",
+        "vrrp_notify_priority_changes",
+    ),
+]
+
+_INTERFACES = [
+    honoured(
+        "use_vmac",
+        Anything("[NAME] [MAC] [group N]", words=8),
+        "the addresses are on a macvlan with the MAC address of the virtual router (RFC 5798 section 7.3)",
+    ),
+    honoured("vmac_xmit_base", Flag(), "adverts leave by the interface, not by that of use_vmac"),
+    honoured("use_vmac_addr", Flag(), "use_vmac for addresses on other interfaces (dev), too"),
+    honoured(
+        "use_ipvlan",
+        Anything("[NAME] [bridge|private|vepa] [group N]", words=8),
+        "the addresses are on an ipvlan with the MAC address of the interface, by which adverts leave",
+    ),
+    honoured("vrf", Interface(), "VRF that the interface must be in"),
+    accepted(
+        "dont_track_primary",
+        Flag(),
+        "go on when the interface is down",
+        why="an interface that is down cannot speak VRRP; it is always watched",
+    ),
+    honoured(
         "promote_secondaries",
         Flag(),
-        "Sets the interface's sysctl: an address that goes does not take others of its network along.",
+        "set the sysctl of the interface: an address that goes takes no others along",
     ),
-    honoured(_V, "lower_prio_no_advert", Boolean(), "A master does not answer adverts of a lower priority."),
-    *accepted(_V, "higher_prio_send_advert", "the winner of a split always announces itself again here"),
-    honoured(_V, "down_timer_adverts", Integer(1, 100), "Adverts to miss before the master counts as gone."),
-    *accepted(_V, "unicast_fault_no_peer", "unicast_peer without a peer is an error here"),
-    honoured(_V, "unicast_ttl", Integer(1, 255), "TTL of unicast adverts; multicast ones have 255.", 255),
+]
+
+_ADVERTS = [
+    honoured("accept", Flag(), "a master accepts packets to the addresses, also in strict mode; the default"),
     honoured(
-        _V,
+        "no_accept",
+        Flag(),
+        "a master drops packets to the addresses unless they are forwarded or it owns them",
+    ),
+    honoured("strict_mode", Boolean(), "only what the RFC allows", "vrrp_strict"),
+    honoured("check_unicast_src", Flag(), "unicast adverts are accepted from peers only"),
+    accepted(
+        "skip_check_adv_addr",
+        Boolean(),
+        "compare addresses in adverts once for each master",
+        "vrrp_skip_check_adv_addr",
+        why="an advert with other addresses is accepted, and logged",
+    ),
+    honoured(
+        "lower_prio_no_advert",
+        Boolean(),
+        "a master does not answer a lower priority",
+        "vrrp_lower_prio_no_advert",
+    ),
+    accepted(
+        "higher_prio_send_advert",
+        Boolean(),
+        "a master that gives way sends one more advert",
+        "vrrp_higher_prio_send_advert",
+        why="the winner of a split always announces itself again here",
+    ),
+    honoured(
+        "down_timer_adverts",
+        Integer(1, 100),
+        "adverts that must be missing before the master is down",
+        "vrrp_down_timer_adverts",
+    ),
+    accepted(
+        "unicast_fault_no_peer",
+        Flag(),
+        "FAULT when no unicast peer can be reached",
+        why="unicast_peer without a peer is an error here",
+    ),
+    honoured(
+        "unicast_ttl",
+        Integer(1, 255),
+        "TTL of unicast adverts; one with TTL 0 does not leave the host",
+        "255",
+    ),
+    honoured(
         "old_unicast_checksum",
         Anything("[never]", words=1),
-        "Begin with the checksum of keepalived before 1.3.7; what a peer sends is understood anyway.",
-    ),
-    honoured(_V, "v3_checksum_as_v2", Boolean(), "Version 3 over IPv4: checksums without pseudo header."),
-    honoured(_V, "mcast_dst_ip", Ip(), "The multicast group, in place of 224.0.0.18 or ff02::12."),
-    *accepted(_V, "no_virtual_ipaddress", "an instance without addresses is allowed"),
-    *accepted(_V, "native_ipv6", "adverts go over IPv6 when the first virtual address is one"),
-    *accepted(_V, "debug linkbeat_use_polling kernel_rx_buf_size", "nothing here depends on it"),
-    *accepted(
-        _V,
-        "timer_expired_backup thread_timer_expired",
-        "a master that was stalled looks before it speaks, always",
+        "begin with the checksum of keepalived before 1.3.7; both forms are understood",
     ),
     honoured(
-        _V, "owner_ignore_adverts", Boolean(), "A router of priority 255 ignores the adverts of others."
+        "v3_checksum_as_v2",
+        Boolean(),
+        "version 3 over IPv4: checksums without pseudo header",
+        "off",
+        known_to=NEWER,
     ),
-    *refused(
-        _V,
+    honoured("mcast_dst_ip", Ip(), "multicast group of the adverts", "vrrp_mcast_group4, vrrp_mcast_group6"),
+    honoured(
+        "owner_ignore_adverts",
+        Boolean(),
+        "the owner of the addresses ignores adverts of others",
+        "vrrp_owner_ignore_adverts",
+        known_to=NEWER,
+    ),
+]
+
+_NO_EFFECT = [
+    accepted(
+        "no_virtual_ipaddress",
+        Flag(),
+        "an instance without addresses is intended",
+        why="an instance without addresses is allowed",
+        known_to=NEWER,
+    ),
+    accepted(
+        "native_ipv6",
+        Flag(),
+        "VRRP over IPv6",
+        why="adverts go over IPv6 when the first virtual address is one",
+    ),
+    accepted("debug", Integer(0, 4), "level of messages", "0", why=_NOTHING),
+    accepted("linkbeat_use_polling", Flag(), "poll the interface for carrier", why=_NOTHING),
+    accepted(
+        "kernel_rx_buf_size", Integer(0, EVERY_UNSIGNED, "bytes"), "size of the receive buffer", why=_NOTHING
+    ),
+    accepted(
+        "timer_expired_backup",
+        Anything("[priority]"),
+        "a master whose timers are late becomes backup",
+        why=_LATE,
+        known_to=NEWER,
+    ),
+    accepted(
+        "thread_timer_expired",
+        Anything("[priority]"),
+        "old spelling of timer_expired_backup",
+        why=_LATE,
+        known_to=NEWER,
+    ),
+    refused(
         "lvs_sync_daemon_interface",
-        "connections are not synchronized yet; after a fail-over they would break",
+        Interface(),
+        "old way to write lvs_sync_daemon",
+        instead="connections are not synchronized yet; after a fail-over they would break",
     ),
-    honoured(_V, _H, Flag(), "Adverts with an HMAC-SHA256 against forgery and replay.", opens=_H),
-    honoured(
-        _H,
-        "key",
-        Anything("NUMBER KEY", words=2),
-        "A key of 32 to 64 bytes: in hexadecimal behind hex:, in a file behind file:, or as it is.",
-        repeats=True,
+]
+
+VRRP = [
+    *in_block(
+        "vrrp_instance",
+        *_BASICS,
+        *_ANNOUNCING,
+        *_MORE_TO_MOVE,
+        *_PROGRAMS,
+        *_INTERFACES,
+        *_ADVERTS,
+        *_NO_EFFECT,
+        honoured(
+            "auth_hmac",
+            Flag(),
+            "HMAC-SHA256 of adverts, against forgery and replay",
+            opens="auth_hmac",
+            known_to=NEWER,
+        ),
     ),
-    honoured(_H, "active_key", Integer(0, 255), "The number of the key to sign with."),
-    honoured(
-        _H,
-        "anti_replay",
-        Choice(("time", "monotonic")),
-        "time: old adverts are known by their time, so clocks must agree. monotonic: by order only.",
-        "time",
+    *in_block(
+        "authentication",
+        honoured(
+            "auth_type",
+            Choice(("PASS", "AH")),
+            "PASS: a password in clear text; AH: an IPsec authentication header, HMAC-MD5-96 (RFC 2402)",
+        ),
+        honoured("auth_pass", Text("a password of up to 8 characters"), "password; only 8 bytes are sent"),
     ),
-    honoured(
-        _H,
-        "time_window",
-        Integer(1, 300, "seconds"),
-        "How far clocks may differ; usual: 3 adverts, at least 5.",
+    *in_block(
+        "auth_hmac",
+        honoured(
+            "key",
+            Anything("NUMBER KEY", words=2),
+            "key of 32 to 64 bytes: hex:DIGITS, file:PATH, or the bytes themselves",
+            repeats=True,
+            known_to=NEWER,
+        ),
+        honoured("active_key", Integer(0, 255), "number of the key to sign with", known_to=NEWER),
+        honoured(
+            "anti_replay",
+            Choice(("time", "monotonic")),
+            "time: old adverts are known by their time, so clocks must agree; monotonic: by their order only",
+            "time",
+            known_to=NEWER,
+        ),
+        honoured(
+            "time_window",
+            Integer(1, 300, "seconds"),
+            "longest difference of clocks",
+            "3 adverts, at least 5",
+            known_to=NEWER,
+        ),
+        honoured(
+            "mode",
+            Choice(("enforce", "permissive", "receive-only")),
+            "permissive: adverts without HMAC are accepted; receive-only: and none is sent, either",
+            "enforce",
+            known_to=NEWER,
+        ),
     ),
-    honoured(
-        _H,
-        "mode",
-        Choice(("enforce", "permissive", "receive-only")),
-        "permissive: adverts without HMAC are listened to. receive-only: and none is sent, either.",
-        "enforce",
+    *in_block(
+        "garp_group",
+        honoured("garp_interval", Seconds(0, 1_000_000), "pause between gratuitous ARP packets", "0"),
+        honoured("gna_interval", Seconds(0, 1_000_000), "pause between unsolicited NA packets", "0"),
+        honoured("interface", Interface(), "one of the interfaces", repeats=True),
+        honoured("interfaces", Flag(), "several of the interfaces", opens="names", listing=True),
     ),
 ]

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from pointsman.conf.keywords.implemented_in import home
+from pointsman.conf.keywords.implemented_in import implemented_in
 from pointsman.conf.keywords.keyword import Keyword, Status
 from pointsman.conf.keywords.reference import explain
 from pointsman.conf.keywords.table import TABLE
@@ -16,7 +16,7 @@ HONOURED = [row for rows in TABLE.values() for row in rows.values() if row.statu
 
 @pytest.mark.parametrize("row", HONOURED, ids=lambda row: f"{row.block}-{row.name}")
 def test_a_honoured_word_names_the_module_that_implements_it(row: Keyword) -> None:
-    assert find_spec(home(row)) is not None
+    assert find_spec(implemented_in(row)) is not None
 
 
 @pytest.mark.parametrize(
