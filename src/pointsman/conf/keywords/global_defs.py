@@ -202,7 +202,7 @@ _LVS = [
         "copy connections to other directors",
         instead="connections are not synchronized yet; after a fail-over they would break",
     ),
-    honoured("lvs_timeouts", Timeouts(), "time after which an idle connection is forgotten"),
+    honoured("lvs_timeouts", Timeouts(), "time after which an idle connection is forgotten; 0: as it is"),
 ]
 
 GLOBAL_DEFS = in_block("global_defs", *_MAIL, *_PROGRAMS, *_VRRP, *_LVS)

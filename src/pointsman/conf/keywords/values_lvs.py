@@ -88,7 +88,8 @@ def _contradiction(kind: TunnelType, port: int, checksum: TunnelChecksum) -> str
 
 
 _TIMEOUTS = {"tcp": "tcp", "tcpfin": "tcp_fin", "udp": "udp"}
-_SECONDS = Integer(1, 31 * 86_400, "s")
+_SECONDS = Integer(0, 31 * 86_400, "seconds")
+"""0 keeps the present value."""
 
 
 class Timeouts(NamedTuple):

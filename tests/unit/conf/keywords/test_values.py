@@ -6,6 +6,7 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError, Problem, Severity
+from pointsman.model.checks import MiscCheck
 
 INSTANCE = """vrrp_instance A {
     interface eth0
@@ -55,7 +56,11 @@ def test_the_frames_are_fine(frame: str) -> None:
     ("frame", "statement", "text"),
     [
         (INSTANCE, "priority ^300", "priority 300: it wants a whole number from 1 to 255"),
-        (GLOBAL, "lvs_timeouts tcp ^0", "lvs_timeouts 0: it wants a whole number from 1 to 2678400 (s)"),
+        (
+            GLOBAL,
+            "lvs_timeouts tcp ^2678401",
+            "lvs_timeouts 2678401: it wants a whole number from 0 to 2678400 (seconds)",
+        ),
         (GLOBAL, "lvs_timeouts tcp 9 ^icmp 9", "lvs_timeouts icmp: it wants tcp, tcpfin or udp"),
         (INSTANCE, "priority ^0x10", "priority 0x10: it wants a whole number from 1 to 255"),
         (INSTANCE, "^priority", "priority: the value is missing; it wants a whole number from 1 to 255"),
@@ -320,3 +325,34 @@ def test_warnings_without_end_do_not_stop_reading_but_errors_do() -> None:
     assert found[-2].text.startswith("unknown keyword frob")
     assert found[-1].text == "899 more like these are not shown"
     assert len(problems("frob\n" * 5000)) == 501
+
+
+@pytest.mark.parametrize(
+    ("frame", "statement"),
+    [
+        (INSTANCE, "garp_master_repeat 1000"),
+        (INSTANCE, "garp_master_refresh_repeat 1000"),
+        (INSTANCE, "garp_master_refresh 4294967295"),
+        (INSTANCE, "garp_master_delay 86400"),
+        (GLOBAL, "vrrp_garp_master_repeat 1000"),
+        (GLOBAL, "vrrp_garp_master_refresh_repeat 1000"),
+        (GLOBAL, "vrrp_garp_master_refresh 4294967295"),
+        (GLOBAL, "vrrp_garp_master_delay 86400"),
+        (GLOBAL, "smtp_connect_timeout 4294"),
+        (GLOBAL, "lvs_timeouts tcp 0 tcpfin 5"),
+        (SERVICE, "delay_loop 4294967295"),
+        (MEMBER, "retry 4294967295"),
+        (MEMBER, "uthreshold 4294967295"),
+        (CHECK, "delay_loop 5000\nconnect_timeout 4294.967295"),
+    ],
+)
+def test_numbers_of_keepalived_that_were_once_too_high_are_taken(frame: str, statement: str) -> None:
+    assert problems(frame.replace("@@", statement)) == ()
+
+
+def test_a_misc_timeout_of_nothing_is_that_of_the_delay_loop() -> None:
+    check = "MISC_CHECK {\nmisc_path /bin/true\ndelay_loop 7\nmisc_timeout 0\n}"
+    (service,) = load_text(MEMBER.replace("@@", check), "f").config.virtual_servers
+    (made,) = service.members[0].checks
+    assert isinstance(made, MiscCheck)
+    assert made.timeout == 7.0
