@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from pointsman.conf.keywords.settings import Settings
@@ -67,30 +66,30 @@ def _line(node: Node, static: bool) -> Line:
     """Raises BadValueError."""
     words = [word.text for word in node.words]
     network = _interface_address(words[0])
-    options, flags = _options(words)
+    options = _options(words)
     for name in ("no_track", "use_vmac") if static else ("track_group",):
-        if name in words:
+        if name in options:
             where = "only moving addresses know it" if static else "only static addresses know it"
-            raise BadValueError(where, words.index(name))
+            raise BadValueError(where, options[name].at)
     ipv6 = network.ip.version == 6
     for name in _IPV6_ONLY:
-        if name in flags and not ipv6:
-            raise BadValueError("only IPv6 addresses know it", words.index(name))
-    peer, prefix_length = _peer(options, words, network.network.prefixlen)
+        if name in options and not ipv6:
+            raise BadValueError("only IPv6 addresses know it", options[name].at)
+    peer, prefix_length = _peer(options.get("peer"), network.network.prefixlen)
     entry = VirtualAddress(
         address=network.ip,
         prefix_length=prefix_length,
         device="",
-        broadcast=_broadcast(options, words, network),
-        scope=_scope(options, words),
-        label=_label(options, words),
+        broadcast=_broadcast(options.get("brd"), network),
+        scope=_scope(options.get("scope", _Option("global"))),
+        label=_label(options.get("label", _NOTHING)),
         peer=peer,
-        preferred=_preferred(options, words, ipv6 and prefix_length == 128),
-        flags=tuple(_FLAGS[name] for name in _FLAGS if name in flags),
-        tracked="no_track" not in flags,
-        track_group=options.get("track_group", ""),
+        preferred=_preferred(options.get("preferred_lft"), ipv6 and prefix_length == 128),
+        flags=tuple(_FLAGS[name] for name in _FLAGS if name in options),
+        tracked="no_track" not in options,
+        track_group=options.get("track_group", _NOTHING).value,
     )
-    return Line(node, entry, options.get("dev", ""), "use_vmac" in flags)
+    return Line(node, entry, options.get("dev", _NOTHING).value, "use_vmac" in options)
 
 
 def _interface_address(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
@@ -104,15 +103,24 @@ def _interface_address(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Int
         ) from None
 
 
-def _options(words: list[str]) -> tuple[dict[str, str], set[str]]:
-    """Options with a value, and those without."""
-    options: dict[str, str] = {}
-    flags: set[str] = set()
+class _Option(NamedTuple):
+    """The value of an option (empty: it takes none), and the index of its word in the line."""
+
+    value: str = ""
+    at: int = 0
+
+
+_NOTHING = _Option()
+
+
+def _options(words: list[str]) -> dict[str, _Option]:
+    """Return the options by name. A value may be like the name of an option: `label no_track`."""
+    options: dict[str, _Option] = {}
     position = 1
     while position < len(words):
         name = _WORDS.get(words[position], words[position])
         if name in _FLAGS or name in ("no_track", "use_vmac"):
-            flags.add(name)
+            options[name] = _Option("", position)
             position += 1
             continue
         if name not in _VALUES:
@@ -122,60 +130,51 @@ def _options(words: list[str]) -> tuple[dict[str, str], set[str]]:
             raise BadValueError("its value is missing", position)
         if name == "dev":
             Interface().read(words[position + 1 : position + 2])
-        options[name] = words[position + 1]
+        options[name] = _Option(words[position + 1], position)
         position += 2
-    return options, flags
-
-
-def _place(words: list[str], name: str) -> int:
-    """Of an option's value."""
-    return next(at for at, word in enumerate(words) if _WORDS.get(word, word) == name) + 1
+    return options
 
 
 def _broadcast(
-    options: Mapping[str, str],
-    words: list[str],
-    network: ipaddress.IPv4Interface | ipaddress.IPv6Interface,
+    option: _Option | None, network: ipaddress.IPv4Interface | ipaddress.IPv6Interface
 ) -> Address | None:
-    written = options.get("brd", "-")
-    if written == "-":
+    if option is None or option.value == "-":
         return None
-    if written == "+":
+    if option.value == "+":
         return network.network.broadcast_address
-    return parse_address(written, _place(words, "brd"))
+    return parse_address(option.value, option.at + 1)
 
 
-def _scope(options: Mapping[str, str], words: list[str]) -> str:
-    scope = options.get("scope", "global")
-    if scope not in _SCOPES and not re.fullmatch(r"[0-9]{1,3}", scope):
+def _scope(option: _Option) -> str:
+    if option.value not in _SCOPES and not re.fullmatch(r"[0-9]{1,3}", option.value):
         text = f"a scope is one of {' '.join(sorted(_SCOPES))}, or a number"
-        raise BadValueError(text, _place(words, "scope"))
-    return scope
+        raise BadValueError(text, option.at + 1)
+    return option.value
 
 
-def _label(options: Mapping[str, str], words: list[str]) -> str:
-    label = options.get("label", "")
-    if len(label.encode()) > 15:
-        raise BadValueError("a label has at most 15 characters", _place(words, "label"))
-    return label
+def _label(option: _Option) -> str:
+    if len(option.value.encode()) > 15:
+        raise BadValueError("a label has at most 15 characters", option.at + 1)
+    return option.value
 
 
-def _peer(options: Mapping[str, str], words: list[str], prefix_length: int) -> tuple[Address | None, int]:
+def _peer(option: _Option | None, prefix_length: int) -> tuple[Address | None, int]:
     """The prefix length belongs to the peer's address, when it has one."""
-    if "peer" not in options:
+    if option is None:
         return None, prefix_length
     try:
-        peer = _interface_address(options["peer"])
+        peer = _interface_address(option.value)
     except BadValueError as error:
-        raise BadValueError(str(error), _place(words, "peer")) from None
-    return peer.ip, peer.network.prefixlen if "/" in options["peer"] else prefix_length
+        raise BadValueError(str(error), option.at + 1) from None
+    return peer.ip, peer.network.prefixlen if "/" in option.value else prefix_length
 
 
-def _preferred(options: Mapping[str, str], words: list[str], single: bool) -> int | None:
+def _preferred(option: _Option | None, single: bool) -> int | None:
     """A single IPv6 address is deprecated unless it is said otherwise, so that it is no source by itself."""
-    written = options.get("preferred_lft", "0" if single else "forever")
-    if written == "forever":
+    if option is None:
+        return 0 if single else None
+    if option.value == "forever":
         return None
-    if not re.fullmatch(r"[0-9]{1,9}", written):
-        raise BadValueError("it wants seconds, or forever", _place(words, "preferred_lft"))
-    return int(written)
+    if not re.fullmatch(r"[0-9]{1,9}", option.value):
+        raise BadValueError("it wants seconds, or forever", option.at + 1)
+    return int(option.value)

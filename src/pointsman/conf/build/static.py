@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import msgspec
 
 from pointsman.conf.build.addresses import address_lines
@@ -42,20 +45,18 @@ def with_groups(
             members[word.text] = None
         groups.append(TrackGroup(name=str(setting.value), members=tuple(members), location=setting.location))
     known = {group.name for group in groups}
-    for node, name in _named(top):
-        if name not in known:
-            text = f"there is no track_group {name}"
-            findings.error(node.location, text, "define it, or remove the word", node.width)
+    named = {each.track_group for each in static.addresses}
+    named |= {each.track_group for each in static.routes} | {each.track_group for each in static.rules}
+    for word in _naming(top, named - known):
+        text = f"there is no track_group {word.text}"
+        findings.error(word.location, text, "define it, or remove the word", word.width)
     return msgspec.structs.replace(static, groups=tuple(groups))
 
 
-def _named(top: Settings) -> list[tuple[Word, str]]:
-    """Every track_group behind something static: the word and the name."""
-    found = []
-    for word in ("static_ipaddress", "static_routes", "static_rules"):
-        for node in (node for setting in top.all(word) for node in setting.block):
-            texts = [each.text for each in node.words]
-            if "track_group" in texts[:-1]:
-                at = texts.index("track_group") + 1
-                found.append((node.words[at], texts[at]))
-    return found
+def _naming(top: Settings, names: set[str]) -> Iterator[Word]:
+    """Yield the words that name one of these groups behind something static."""
+    for block in ("static_ipaddress", "static_routes", "static_rules"):
+        for node in (node for setting in top.all(block) for node in setting.block):
+            for before, word in pairwise(node.words):
+                if before.text == "track_group" and word.text in names:
+                    yield word

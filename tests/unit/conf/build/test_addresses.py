@@ -179,3 +179,23 @@ def test_announcements_where_no_adverts_leave() -> None:
     assert (other.extra_announcements, other.extra_everywhere, other.advert_device) == (30, True, "eth0")
     with pytest.raises(ConfError, match="it wants a number from 0 to 86400"):
         instance("192.0.2.9/24", "garp_extra_if soon")
+
+
+@pytest.mark.parametrize("name", ["track_group", "no_track", "use_vmac", "-nodad", "scope", "dev"])
+def test_a_device_or_label_may_be_called_like_an_option(name: str) -> None:
+    """`conf show` writes such lines, too."""
+    more = f"virtual_ipaddress_excluded {{\n192.0.2.7/24 dev {name} scope link label {name}\n}}"
+    (excluded,) = instance("192.0.2.9/24", more).excluded_addresses
+    assert (excluded.device, excluded.label, excluded.scope) == (name, name, "link")
+    assert (excluded.tracked, excluded.track_group, excluded.flags) == (True, "", ())
+
+
+def test_an_option_that_moving_addresses_lack_is_told_at_its_own_word() -> None:
+    with pytest.raises(ConfError, match=r"f:10:40: error: virtual_ipaddress track_group: only static"):
+        instance("192.0.2.9/24 label track_group track_group G")
+
+
+def test_a_static_address_on_a_device_called_track_group_is_of_no_group() -> None:
+    config = load_text("static_ipaddress {\n192.0.2.7/24 dev track_group scope link\n}", "f").config
+    (address,) = config.static.addresses
+    assert (address.device, address.track_group) == ("track_group", "")
