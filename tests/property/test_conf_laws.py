@@ -33,9 +33,24 @@ from pointsman.model.service import SCHEDULERS, RealServer, ServerKey, ServiceKe
 from pointsman.model.tracking import Command, Notify, Tracked, TrackKind
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance, VrrpState
 
+OPTIONS = [
+    "track_group",
+    "no_track",
+    "use_vmac",
+    "scope",
+    "dev",
+    "label",
+    "brd",
+    "weight",
+    "reverse",
+    "via",
+    "src",
+]
+"""Words of lines, which names may be like."""
+
 names = st.text(string.ascii_letters + string.digits + "_-.:", min_size=1, max_size=15).filter(
     lambda name: name not in (".", "..")
-)
+) | st.sampled_from(OPTIONS)
 texts = st.text(string.ascii_letters + string.digits + "_-.:#!{}' \\;äß$", min_size=1, max_size=30)
 seconds = st.integers(1, 10**9).map(lambda micros: micros / 10**6)
 unicast = st.integers(0x01000000, 0xDFFFFFFF).map(IPv4Address)
