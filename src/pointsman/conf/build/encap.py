@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
+from pointsman.conf.build.iproute_words import Words, number
 from pointsman.conf.keywords.values import BadValueError
-from pointsman.conf.text.iproute_words import Words, number
 from pointsman.model.address import Address
 from pointsman.model.routing import SEGMENT_MODES, Encapsulation
 

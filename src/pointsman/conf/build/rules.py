@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from pointsman.conf.build.iproute_words import Words, number, realms
 from pointsman.conf.build.routes import protocol, table
 from pointsman.conf.keywords.settings import Settings
 from pointsman.conf.keywords.values import BadValueError
 from pointsman.conf.problems import Findings
-from pointsman.conf.text.iproute_words import Words, number, realms
 from pointsman.model.address import Network
 from pointsman.model.routing import VirtualRule
 

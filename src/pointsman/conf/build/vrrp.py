@@ -6,6 +6,7 @@ import ipaddress
 from typing import TypeVar, cast
 
 from pointsman.conf.build.auth import KeyFiles, authentication, signing
+from pointsman.conf.build.iproute_words import number
 from pointsman.conf.build.routes import routes
 from pointsman.conf.build.rules import Preferences, rules
 from pointsman.conf.build.strict import held_to_the_rules, strict
@@ -14,7 +15,6 @@ from pointsman.conf.build.vmac import Bearers, Names, bearers
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.keywords.values import BadValueError, parse_address
 from pointsman.conf.problems import Findings
-from pointsman.conf.text.iproute_words import number
 from pointsman.conf.text.tree import Node
 from pointsman.model.address import Address
 from pointsman.model.vrrp import TtlLimits, VrrpInstance, VrrpState
