@@ -83,6 +83,7 @@ trouble = st.tuples(st.floats(0.0, 0.5), st.floats(0.0, 0.5), st.floats(0.0, 1.0
 rates = st.lists(st.floats(SLOWEST, FASTEST), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), trouble=trouble, rates=rates, story=stories(60), data=st.data())
 def test_a_day_of_three_routers(
@@ -125,6 +126,7 @@ def test_five_eventful_minutes(
     assert segment.watch.longest["none"] <= longest_none(instances, 1.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), rates=rates, story=stories(20))
 def test_a_day_of_255_routers(seed: int, rates: list[float], story: list[tuple[str, int, float]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from pathlib import Path
 
 import msgspec
@@ -197,7 +196,7 @@ def test_programs_are_looked_at(program: Program | None, text: str) -> None:
     assert all(text in problem.text for problem in found)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="files of root are made")
+@pytest.mark.root
 def test_what_the_file_system_says(tmp_path: Path) -> None:
     script = tmp_path / "script"
     assert inspect_program(str(script)) is None

@@ -160,6 +160,7 @@ def test_what_cannot_be_run_is_told(command: Command, text: str) -> None:
         asyncio.run(run_program.start(command))
 
 
+@pytest.mark.root
 def test_a_program_that_others_can_change_is_insecure(tmp_path: Path) -> None:
     assert run_program.why_insecure(Path("/bin/true")) == ""
     tmp_path.chmod(0o755)
