@@ -1,5 +1,7 @@
 # make demo    set everything up, run the documents' clusters on this machine, show what happens
 # make test    set everything up, run every test
+# make unit    the tests that need neither root nor packages, in less than a minute
+# make test-one T=tests/...::name    one test, one file or one folder, with its output
 # make lint    ruff and mypy; clang-format and clang for BPF
 # make bench   what the data plane costs per packet     (BENCH=name runs one)
 # make install the program and its systemd units        (make uninstall takes them away)
@@ -10,8 +12,9 @@ BIN    := $(VENV)/bin
 OBJECT := src/pointsman/dataplane/xdp/director.bpf.o
 BENCH  ?= all
 JOBS   ?= 4
+UNIT_JOBS ?= auto
 
-.PHONY: demo test lint bench setup install uninstall clean
+.PHONY: demo test test-one unit lint bench setup install uninstall clean
 
 demo: setup
 	@$(BIN)/pointsman lab demo
@@ -22,6 +25,13 @@ ALL_TESTS := -n $(JOBS) --dist loadfile --no-loadscope-reorder $(addprefix tests
 test: setup build/guest/.ready
 	@$(BIN)/pytest $(or $(TESTS),$(ALL_TESTS))
 
+test-one: setup
+	@[ -n "$(T)" ] || { echo "Say which: make test-one T=tests/unit/house/test_imports.py" >&2; exit 1; }
+	@$(BIN)/pytest -vv -s "$(T)"
+
+unit: $(VENV)/.ready
+	@$(BIN)/pytest -n $(UNIT_JOBS) -m "not root and not slow" $(addprefix tests/,unit property machines)
+
 lint: build/.packages $(VENV)/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -31,7 +41,9 @@ lint: build/.packages $(VENV)/.ready
 bench: setup build/guest/.ready
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-setup: root build/.packages $(VENV)/.ready $(OBJECT)
+# One after the other, with -j too: the environment and the object are made with what the packages bring.
+setup: root build/.packages
+	@$(MAKE) --no-print-directory $(VENV)/.ready $(OBJECT)
 
 .PHONY: root
 root:
@@ -46,13 +58,13 @@ build/.packages: scripts/packages
 build/guest/.ready: scripts/guest-kernels | build/.packages
 	@scripts/guest-kernels && touch $@ || echo "==> no kernels for guests: tests/guest will be skipped"
 
-$(VENV)/.ready: pyproject.toml | build/.packages
+$(VENV)/.ready: pyproject.toml
 	@echo "==> Python environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-$(OBJECT): $(wildcard bpf/*.c bpf/*.h bpf/Makefile) | build/.packages
+$(OBJECT): $(wildcard bpf/*.c bpf/*.h bpf/Makefile)
 	@echo "==> BPF object"
 	@$(MAKE) --no-print-directory -C bpf
 
