@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.interop.switch import Keepalived, Ours, switch, until
+from tests.support.switch import Keepalived, Ours, switch, until
 
 from benchmarks.failover_pair import VIP, Mode, Pair, Starter, cpu_and_memory, start_keepalived, start_ours
 

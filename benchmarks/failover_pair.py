@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from tests.interop.switch import Host, Keepalived, Ours, Switch, until
+from tests.support.switch import Host, Keepalived, Ours, Switch, until
 
 from pointsman.control.vrrp_messages import YieldMaster
 from pointsman.lab import namespace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.bpf.harness import SMALL
+from tests.support.program_run import SMALL
 
 from pointsman.dataplane.xdp import btf, layout, libbpf
 from pointsman.dataplane.xdp.plane import XdpDataPlane

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 
 import pytest
-from tests.bpf.harness import (
+from tests.support.program_run import (
     DIRECTOR_MAC,
     LOOPBACK,
     NAMES,

@@ -8,7 +8,7 @@ import random
 import threading
 
 import pytest
-from tests.bpf.harness import (
+from tests.support.program_run import (
     NAMES,
     SERVERS,
     VIP,

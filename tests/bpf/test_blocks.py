@@ -7,7 +7,7 @@ import random
 from fractions import Fraction
 
 import pytest
-from tests.bpf.harness import VIP, Director, tcp
+from tests.support.program_run import VIP, Director, tcp
 
 from pointsman.dataplane.xdp.server_list_format import SHORT, Blocks
 from pointsman.model.service import ServiceKey, Transport

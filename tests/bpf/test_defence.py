@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.bpf.harness import NAMES, VIP, Director, tcp
+from tests.support.program_run import NAMES, VIP, Director, tcp
 
 from pointsman.dataplane.xdp.tables import Sizes
 

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.counting import HardwareCounters
 from benchmarks.directors import KEY
 from benchmarks.probe import SYN, Bench, compile_frames
-from tests.bpf.harness import NAMES, VIP, Director, tcp
+from tests.support.program_run import NAMES, VIP, Director, tcp
 
 from pointsman.dataplane.xdp.layout import WAYS
 from pointsman.dataplane.xdp.tables import Sizes

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.bpf.harness import tcp
 from tests.bpf.test_attach import until
+from tests.support.program_run import tcp
 
 from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import interfaces, libbpf, pins

@@ -6,7 +6,7 @@ import random
 import struct
 
 import pytest
-from tests.bpf.harness import (
+from tests.support.program_run import (
     DIRECTOR_MAC,
     ROUTER_MAC,
     SERVERS6,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.bpf.harness import NAMES, VIP, Director
+from tests.support.program_run import NAMES, VIP, Director
 
 from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.layout import LIST_HEAD, ServiceFlag

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from tests.bpf.harness import NAMES, VIP, VIP6, XDP_PASS, XDP_TX, Director, tcp
+from tests.support.program_run import NAMES, VIP, VIP6, XDP_PASS, XDP_TX, Director, tcp
 
 from pointsman.model.next_hop import NextHop
 

@@ -6,7 +6,7 @@ import ipaddress
 
 import msgspec
 import pytest
-from tests.bpf.harness import NAMES, SERVERS6, VIP, VIP6, XDP_PASS, Director, framed, tcp, udp
+from tests.support.program_run import NAMES, SERVERS6, VIP, VIP6, XDP_PASS, Director, framed, tcp, udp
 
 from pointsman.dataplane.xdp.store import Store
 from pointsman.model.operations import EditService, Refusal

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator
 
 import pytest
-from tests.bpf.harness import (
+from tests.support.program_run import (
     NAMES,
     SERVERS,
     SERVERS6,

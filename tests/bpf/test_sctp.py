@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from tests.bpf.harness import (
+from tests.support.program_run import (
     DIRECTOR_MAC,
     NAMES,
     ROUTER_MAC,

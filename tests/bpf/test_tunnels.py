@@ -7,7 +7,22 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from tests.bpf.harness import (
+from tests.bpf.tunnels import (
+    DIRECTOR,
+    DIRECTOR6,
+    FAR,
+    FAR6,
+    GRE,
+    GUE,
+    IPIP,
+    far_hop,
+    open_gre,
+    open_gue,
+    open_outer,
+    passed_on,
+    pseudo_header,
+)
+from tests.support.program_run import (
     DIRECTOR_MAC,
     ROUTER_MAC,
     SERVERS,
@@ -25,21 +40,6 @@ from tests.bpf.harness import (
     segment,
     tcp,
     udp,
-)
-from tests.bpf.tunnels import (
-    DIRECTOR,
-    DIRECTOR6,
-    FAR,
-    FAR6,
-    GRE,
-    GUE,
-    IPIP,
-    far_hop,
-    open_gre,
-    open_gue,
-    open_outer,
-    passed_on,
-    pseudo_header,
 )
 
 from pointsman.dataplane.xdp import libbpf

@@ -5,8 +5,19 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.bpf.harness import VIP, VIP6, XDP_DROP, XDP_PASS, XDP_TX, Director, checksum, damaged, tcp, udp
 from tests.bpf.tunnels import FAR, FAR6, far_hop, open_gre, open_gue, open_outer
+from tests.support.program_run import (
+    VIP,
+    VIP6,
+    XDP_DROP,
+    XDP_PASS,
+    XDP_TX,
+    Director,
+    checksum,
+    damaged,
+    tcp,
+    udp,
+)
 
 from pointsman.dataplane.xdp import libbpf
 

@@ -6,8 +6,8 @@ import ctypes
 from collections.abc import Iterator
 
 import pytest
-from tests.bpf.harness import LOOPBACK, SMALL, VIP, VIP6, XDP_TX, Director, tcp, udp
 from tests.bpf.interpreter import Interpreter, Memory, Way
+from tests.support.program_run import LOOPBACK, SMALL, VIP, VIP6, XDP_TX, Director, tcp, udp
 
 from pointsman.dataplane.xdp import layout, libbpf
 from pointsman.dataplane.xdp.tables import limits_of

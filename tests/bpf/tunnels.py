@@ -6,7 +6,7 @@ import ipaddress
 import struct
 from typing import NamedTuple
 
-from tests.bpf.harness import DIRECTOR_MAC, checksum
+from tests.support.program_run import DIRECTOR_MAC, checksum
 
 from pointsman.model.next_hop import NextHop
 

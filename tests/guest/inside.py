@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from tests.bpf.golden.test_schedulers import CASES, HASHED_IN_SCOPE, replay
-from tests.bpf.harness import Director
 from tests.bpf.test_attach import CLIENT, KEY, PORT, SERVER, VIP, Cluster, connected, exchange, standing
+from tests.support.program_run import Director
 
 from pointsman.dataplane.interface import DataPlaneError
 from pointsman.lab import namespace

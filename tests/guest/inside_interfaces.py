@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from unittest import mock
 
 import pytest
-from tests.bpf.harness import tcp
 from tests.bpf.test_attach import (
     CLIENT,
     KEY,
@@ -26,6 +25,7 @@ from tests.bpf.test_attach import (
     until,
 )
 from tests.guest.inside_vrrp import has_kind
+from tests.support.program_run import tcp
 
 from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import attach, interfaces

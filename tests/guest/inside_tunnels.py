@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.bpf.harness import checksum, ipv4, ipv6
-from tests.guest.tunnel_place import (
+from tests.support.program_run import checksum, ipv4, ipv6
+from tests.support.tunnel_place import (
     CLIENT,
     CLIENT6,
     FAR,

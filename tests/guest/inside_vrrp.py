@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.interop.switch import Host, Ours, Switch, switch, until
 from tests.interop.vrrp.test_process import instance, refused
+from tests.support.switch import Host, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import ROOT, Capture, Host, Keepalived, Switch, switch, until
 from tests.interop.vrrp.test_surroundings import START, Director, configuration
+from tests.support.switch import ROOT, Capture, Host, Keepalived, Switch, switch, until
 
 from pointsman.bfd.wire import Packet, State, encode
 from pointsman.control.messages import SendVerdicts, SessionChanged, decode_report

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
-from tests.interop.switch import DEADLINE, Host, switch, until
+from tests.support.switch import DEADLINE, Host, switch, until
 
 from pointsman.conf.load import load_text
 from pointsman.lab import namespace

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import DEADLINE, Host, Switch, switch
+from tests.support.switch import DEADLINE, Host, Switch, switch
 
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 import pytest
-from tests.bpf.harness import (
+from tests.support.program_run import (
     DIRECTOR_MAC,
     LOOPBACK,
     NAMES,

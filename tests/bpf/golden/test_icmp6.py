@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.bpf.harness import (
+from tests.support.program_run import (
     DIRECTOR_MAC,
     LOOPBACK,
     NAMES,

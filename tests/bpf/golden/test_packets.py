@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.bpf.golden import test_icmp as test_golden_icmp
 from tests.bpf.golden import test_icmp6 as test_golden_icmp6
-from tests.bpf.harness import NAMES, SERVERS, XDP_DROP, XDP_PASS, XDP_TX, Director, golden, tcp, udp
+from tests.support.program_run import NAMES, SERVERS, XDP_DROP, XDP_PASS, XDP_TX, Director, golden, tcp, udp
 
 from pointsman.dataplane.xdp.local_macs import LocalMacs
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.bpf.harness import VIP, Director, golden, tcp, udp
+from tests.support.program_run import VIP, Director, golden, tcp, udp
 
 pytestmark = pytest.mark.root
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.bpf.harness import SMALL, Director, golden, tcp, udp
+from tests.support.program_run import SMALL, Director, golden, tcp, udp
 
 from pointsman.model.service import ServiceKey, Transport
 

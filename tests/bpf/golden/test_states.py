@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.bpf.harness import NAMES, VIP, Director, golden, tcp, udp
+from tests.support.program_run import NAMES, VIP, Director, golden, tcp, udp
 
 from pointsman.model.service import ServiceKey, Transport
 from pointsman.model.traffic import Connection

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.interop.switch import ROOT, Host, Ours, Switch, switch, until
 from tests.interop.vrrp.test_pair import instance, master_and_backup
+from tests.support.switch import ROOT, Host, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
 from pointsman.packets.checksum import internet_checksum

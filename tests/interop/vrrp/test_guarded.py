@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
+from tests.support.switch import Capture, Host, Ours, Switch, switch, until
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, needs_keepalived, switch, until
+from tests.support.switch import Capture, Host, Keepalived, Ours, Switch, needs_keepalived, switch, until
 
 from pointsman.lab import namespace
 from pointsman.model.tracking import Tracked, TrackKind

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import Capture, Switch, switch, until
 from tests.interop.vrrp.test_surroundings import START, VIP, Director, configuration
+from tests.support.switch import Capture, Switch, switch, until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

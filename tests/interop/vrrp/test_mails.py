@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import DEADLINE, ROOT, Host, Switch, switch, until
+from tests.support.switch import DEADLINE, ROOT, Host, Switch, switch, until
 
 from pointsman.lab import mailsink, namespace
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import ROOT, Host, Ours, Switch, switch, until
 from tests.interop.vrrp.test_process import instance
+from tests.support.switch import ROOT, Host, Ours, Switch, switch, until
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress

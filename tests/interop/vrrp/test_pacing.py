@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import ROOT, Capture, switch, until
+from tests.support.switch import ROOT, Capture, switch, until
 
 from pointsman.packets.arp import gratuitous_arp
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.interop.switch import Capture, Host, Ours, Switch, switch, until
+from tests.support.switch import Capture, Host, Ours, Switch, switch, until
 
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import Host, Ours, switch, until
+from tests.support.switch import Host, Ours, switch, until
 
 from pointsman.conf.load import load_text
 from pointsman.lab import namespace

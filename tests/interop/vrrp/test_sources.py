@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
 from tests.interop.vrrp.test_pair import instance
+from tests.support.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
 
 from pointsman.model.vrrp import VirtualAddress
 

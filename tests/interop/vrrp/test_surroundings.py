@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import DEADLINE, Host, Switch, switch, until
+from tests.support.switch import DEADLINE, Host, Switch, switch, until
 
 from pointsman.lab import namespace
 

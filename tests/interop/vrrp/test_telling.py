@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import Capture, Host, Keepalived, Switch, switch, until
 from tests.interop.vrrp.test_surroundings import START, Director, script
+from tests.support.switch import Capture, Host, Keepalived, Switch, switch, until
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.switch import Host, Ours, Switch, switch, until
 from tests.interop.vrrp.test_pair import instance
+from tests.support.switch import Host, Ours, Switch, switch, until
 
 from pointsman.model.tracking import Tracked, TrackKind
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.bpf.harness import answer6_of, answer_of, ipv4, ipv6, segment
-from tests.guest.tunnel_place import CLIENT, CLIENT6, FAR, FAR6, VIP, VIP6, Place
+from tests.support.program_run import answer6_of, answer_of, ipv4, ipv6, segment
+from tests.support.tunnel_place import CLIENT, CLIENT6, FAR, FAR6, VIP, VIP6, Place
 
 from pointsman.dataplane.xdp import interfaces
 from pointsman.lab import namespace

@@ -169,7 +169,7 @@ class Ours:
         self.states: dict[str, InstanceChanged] = {}
         self.heard: list[InstanceChanged] = []
         self.process = host.start(
-            *(sys.executable, "-m", "tests.interop.run_vrrp", str(theirs.fileno()), str(self.run_directory)),
+            *(sys.executable, "-m", "tests.support.run_vrrp", str(theirs.fileno()), str(self.run_directory)),
             *(("patient",) if patient else ()),
             log=self.log,
             stdin=subprocess.PIPE,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.bpf.blank import blank_plane
+from tests.support.blank import blank_plane
 
 from pointsman.cli.ipvsadm import Session, SystemNames
 from pointsman.control.messages import (
