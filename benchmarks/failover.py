@@ -18,7 +18,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.support.switch import Keepalived, Ours, switch, until
+from tests.support.keepalived import Keepalived
+from tests.support.switch import switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours
 
 from benchmarks.failover_pair import VIP, Mode, Pair, Starter, cpu_and_memory, start_keepalived, start_ours
 

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from tests.support.switch import Host, Keepalived, Ours, Switch, until
+from tests.support.keepalived import Keepalived
+from tests.support.switch import Host, Switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours
 
 from pointsman.control.vrrp_messages import YieldMaster
 from pointsman.lab import namespace

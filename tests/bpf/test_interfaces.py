@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.bpf.test_attach import until
 from tests.support.program_run import tcp
+from tests.support.until import until
 
 from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import interfaces, libbpf, pins
@@ -194,10 +194,10 @@ def test_frames_of_a_vlan_are_left_to_its_interface(mode: str) -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
         sender.bind(("pv0", 0))
         sender.send(head + bytes.fromhex("81000064") + rest)
-        until(lambda: "not_ip" in plane.counters().exits)
+        until("the frame is counted", lambda: "not_ip" in plane.counters().exits)
         assert plane.counters().services[0].traffic.connections == 0
         sender.send(head + rest)
-        until(lambda: plane.counters().services[0].traffic.connections == 1)
+        until("the connection is counted", lambda: plane.counters().services[0].traffic.connections == 1)
 
 
 @pytest.mark.parametrize("mode", ["tc", "generic"])
@@ -214,7 +214,7 @@ def test_frames_to_a_virtual_mac_are_for_us_as_long_as_we_are_master(mode: str) 
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
             sender.bind(("pv0", 0))
             sender.send(mac + frame[6:])
-        until(lambda: sum(plane.counters().exits.values()) > sum(before.values()))
+        until("a frame is counted", lambda: sum(plane.counters().exits.values()) > sum(before.values()))
         return plane.counters().exits.get("other_host", 0) - before.get("other_host", 0)
 
     assert other_hosts(virtual) == 1

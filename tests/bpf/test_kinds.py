@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.bpf.test_attach import KEY, OPERATIONS, RIP, SERVER, VIP, Cluster, connected, exchange, standing
+from tests.support.cluster import KEY, OPERATIONS, RIP, SERVER, VIP, Cluster, connected, exchange, standing
 
 from pointsman.dataplane.xdp import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.bpf.golden.test_schedulers import CASES, HASHED_IN_SCOPE, replay
-from tests.bpf.test_attach import CLIENT, KEY, PORT, SERVER, VIP, Cluster, connected, exchange, standing
+from tests.support.cluster import CLIENT, KEY, PORT, SERVER, VIP, Cluster, connected, exchange, standing
+from tests.support.golden_schedulers import CASES, HASHED_IN_SCOPE, replay
 from tests.support.program_run import Director
 
 from pointsman.dataplane.interface import DataPlaneError

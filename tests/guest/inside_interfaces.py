@@ -11,21 +11,10 @@ from collections.abc import Iterator
 from unittest import mock
 
 import pytest
-from tests.bpf.test_attach import (
-    CLIENT,
-    KEY,
-    PORT,
-    RIP,
-    SERVER,
-    VIP,
-    Cluster,
-    connected,
-    exchange,
-    standing,
-    until,
-)
 from tests.guest.inside_vrrp import has_kind
+from tests.support.cluster import CLIENT, KEY, PORT, RIP, SERVER, VIP, Cluster, connected, exchange, standing
 from tests.support.program_run import tcp
+from tests.support.until import until
 
 from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import attach, interfaces
@@ -177,9 +166,9 @@ def test_a_bond(stacked: Stacked, kind: str, mode: str) -> None:
     with namespace.entered(stacked.director):
         plane.set_virtual_macs({("in0", virtual)})
     stacked.send_frame(bytes.fromhex("02000000aaaa"))
-    until(lambda: plane.counters().exits.get("other_host") == 1, 30)
+    until("the frame for another host is counted", lambda: plane.counters().exits.get("other_host") == 1)
     stacked.send_frame(virtual)
-    until(lambda: plane.counters().of(KEY).traffic.connections == 2, 30)
+    until("both connections are counted", lambda: plane.counters().of(KEY).traffic.connections == 2)
     plane.close(keep_forwarding=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from tests.lab.realserver.test_methods import SECOND, VIP, VIP6, Place, fresh
+from tests.support.realserver_place import SECOND, VIP, VIP6, Place, fresh
 
 pytestmark = pytest.mark.root
 

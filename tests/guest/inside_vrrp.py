@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.interop.vrrp.test_process import instance, refused
-from tests.support.switch import Host, Ours, Switch, switch, until
+from tests.support.switch import Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours, instance, refused
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance

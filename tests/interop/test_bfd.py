@@ -17,8 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.vrrp.test_surroundings import START, Director, configuration
-from tests.support.switch import ROOT, Capture, Host, Keepalived, Switch, switch, until
+from tests.support.director_process import START, Director, configuration
+from tests.support.keepalived import Keepalived
+from tests.support.project import ROOT
+from tests.support.switch import Capture, Host, Switch, switch
+from tests.support.until import until
 
 from pointsman.bfd.wire import Packet, State, encode
 from pointsman.control.messages import SendVerdicts, SessionChanged, decode_report

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
-from tests.support.switch import DEADLINE, Host, switch, until
+from tests.support.switch import Host, switch
+from tests.support.until import DEADLINE, until
 
 from pointsman.conf.load import load_text
 from pointsman.lab import namespace

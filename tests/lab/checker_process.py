@@ -13,6 +13,9 @@ import time
 from collections.abc import Sequence
 from ipaddress import ip_address
 from types import TracebackType
+from typing import Any
+
+import msgspec
 
 from pointsman.control import messages
 from pointsman.model.checks import NetworkCheck, TcpCheck
@@ -135,10 +138,35 @@ class CheckerProcess:
         return code, (self._log + self.process.stderr.read()).decode()
 
 
-def until(condition: object, within: float = 30.0) -> None:
-    """Poll a callable until it is true; fails after `within` seconds."""
-    assert callable(condition)
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
+def steady(kind: type[NetworkCheck], port: int, address: str = "127.0.0.1", **changes: Any) -> Any:
+    fields = {**QUICK, "retry": 1, "connect_timeout": 1.0, **changes}
+    return kind(connect_address=ip_address(address), connect_port=port, **fields)
+
+
+def verdicts(*checks: AnyCheck, namespace: str | None = None) -> list[tuple[bool, str]]:
+    """What each check says first, in the order of the arguments."""
+    service = virtual_server(*checks)
+    members = tuple(
+        msgspec.structs.replace(
+            member,
+            server=msgspec.structs.replace(
+                member.server, key=msgspec.structs.replace(member.server.key, port=number)
+            ),
+        )
+        for number, member in enumerate(service.members)
+    )
+    numbered = [msgspec.structs.replace(service, members=members)]
+    with CheckerProcess(numbered, nobody=True, namespace=namespace) as checker:
+        found = {verdict.server.port: verdict for verdict in (checker.verdict() for _ in checks)}
+        assert checker.stop()[0] == 0
+    return [(found[number].up, found[number].reason) for number in range(len(checks))]
+
+
+def numbered_service(*checks: AnyCheck) -> VirtualServer:
+    """A service with one real server a check."""
+    members = tuple(
+        PoolMember(server=RealServer(key=ServerKey(ip_address("192.0.2.20"), number)), checks=(check,))
+        for number, check in enumerate(checks, 1)
+    )
+    key = ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80)
+    return VirtualServer(service=VirtualService(key=key), members=members)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-import time
 from pathlib import Path
+
+from tests.support.until import until
 
 HOST = "127.0.0.1"
 PAGE = b"hello from nginx\n"
@@ -43,12 +44,12 @@ class Nginx:
         self.process = subprocess.Popen(
             ["nginx", "-c", self.directory / "conf", "-e", self.directory / "error"]
         )
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self.tls), 1):
-                return
-            time.sleep(0.02)
-        raise AssertionError("nginx does not start")
+        until("nginx listens", self._listens)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, self.tls), 1):
+            return True
+        return False
 
     def stop(self) -> None:
         if self.process is not None:

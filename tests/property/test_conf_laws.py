@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.support.plain_config import plain
 
 from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load, load_text
@@ -335,17 +336,6 @@ def configs(draw: st.DrawFn) -> Config:
             draw(st.lists(virtual_servers(), max_size=3, unique_by=lambda each: each.service.key))
         ),
     )
-
-
-def unlocated(item: Any) -> Any:
-    """A model item as plain data without locations."""
-    if isinstance(item, dict):
-        return {key: unlocated(value) for key, value in item.items() if key != "location"}
-    return [unlocated(value) for value in item] if isinstance(item, list) else item
-
-
-def plain(config: Config) -> Any:
-    return unlocated(msgspec.json.decode(msgspec.json.encode(config, enc_hook=str, order="deterministic")))
 
 
 @given(configs())

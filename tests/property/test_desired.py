@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import msgspec
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tests.property.test_reconcile import unordered
+from tests.support.unordered import unordered
 
 from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down
 from pointsman.lvs.reconcile import apply_operations, reconcile

@@ -6,6 +6,7 @@ import ipaddress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.unordered import unordered
 
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.lvs.reconcile import apply_operations, reconcile
@@ -32,16 +33,6 @@ SERVICE_KEYS = [
     ServiceKey.mark(7, ipv6=True),
 ]
 SERVER_KEYS = [ServerKey(ipaddress.ip_address(f"192.168.100.{host}"), 80) for host in (11, 12, 13, 14)]
-
-
-def unordered(
-    table: ServiceTable,
-) -> dict[ServiceKey, tuple[VirtualService, dict[ServerKey, RealServer]]]:
-    """What a table says, whatever the order of services and of servers."""
-    return {
-        entry.service.key: (entry.service, {server.key: server for server in entry.servers})
-        for entry in table
-    }
 
 
 services = st.builds(

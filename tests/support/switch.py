@@ -5,39 +5,16 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
-import pickle
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from pointsman.control.messages import InstanceChanged, decode_report
 from pointsman.lab import namespace
 from pointsman.lab.node import forget
-from pointsman.model.vrrp import StaticSettings, VrrpInstance
 
-ROOT = Path(__file__).parents[2]
 _SO_RCVBUFFORCE = 33
-DEADLINE = 30.0
-"""Seconds after which what a test waits for counts as not happening."""
-KEEPALIVED = shutil.which("keepalived") or "/usr/sbin/keepalived"
-needs_keepalived = pytest.mark.skipif(not Path(KEEPALIVED).exists(), reason="keepalived is not installed")
-
-
-def until(what: str, condition: Callable[[], bool], seconds: float = DEADLINE) -> float:
-    """Wait for a condition; how long it took, in seconds. Fails the test when it does not come."""
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > seconds:
-            raise AssertionError(f"waited {seconds:g} s in vain until {what}")
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 class Host:
@@ -148,88 +125,6 @@ def switch(directory: Path) -> Iterator[Switch]:
         yield made
     finally:
         made.close()
-
-
-class Ours:
-    """The VRRP process of this project on a host."""
-
-    def __init__(
-        self,
-        host: Host,
-        directory: Path,
-        *instances: VrrpInstance,
-        patient: bool = False,
-        static: StaticSettings | None = None,
-    ) -> None:
-        self.host = host
-        self.run_directory = directory / f"run-{host.name}"
-        self.log = directory / f"ours-{host.name}.log"
-        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.channel.setblocking(False)
-        self.states: dict[str, InstanceChanged] = {}
-        self.heard: list[InstanceChanged] = []
-        self.process = host.start(
-            *(sys.executable, "-m", "tests.support.run_vrrp", str(theirs.fileno()), str(self.run_directory)),
-            *(("patient",) if patient else ()),
-            log=self.log,
-            stdin=subprocess.PIPE,
-            pass_fds=(theirs.fileno(),),
-            cwd=ROOT,
-        )
-        theirs.close()
-        assert self.process.stdin is not None
-        self.process.stdin.write(pickle.dumps((instances, static)))
-        self.process.stdin.close()
-
-    def state(self, instance: str = "VI_1") -> str:
-        """The state that was reported last; empty before the first report."""
-        with contextlib.suppress(BlockingIOError):
-            while data := self.channel.recv(65536):
-                report = decode_report(data)
-                assert isinstance(report, InstanceChanged)
-                self.heard.append(report)
-                self.states[report.instance] = report
-        return self.states[instance].state if instance in self.states else ""
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.process.wait(DEADLINE)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-class Keepalived:
-    """Debian's keepalived on a host."""
-
-    def __init__(self, host: Host, directory: Path, configuration: str) -> None:
-        base = directory / f"keepalived-{host.name}"
-        base.with_suffix(".conf").write_text(configuration)
-        self.log = base.with_suffix(".log")
-        self.process = host.start(
-            *(KEEPALIVED, "-n", "-l", "-G", "-D", "-P", "-f", str(base.with_suffix(".conf"))),
-            *("-p", str(base.with_suffix(".pid")), "-r", str(base.with_suffix(".vrrp"))),
-            log=self.log,
-        )
-
-    def state(self) -> str:
-        """The state that it logged last; empty before the first."""
-        lines = [line for line in self.log.read_text().splitlines() if " Entering " in line]
-        return lines[-1].split(" Entering ")[1].split()[0] if lines else ""
-
-    def entered(self, state: str) -> int:
-        """How often it entered a state."""
-        return self.log.read_text().count(f"Entering {state} STATE")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(DEADLINE)
-
-    def kill(self) -> None:
-        """All its processes at once, without a chance to say goodbye."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 class Capture:

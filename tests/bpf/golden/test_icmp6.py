@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.bpf.golden_icmp6 import ANSWERED, ERROR, FRAGMENT
 from tests.support.program_run import (
     DIRECTOR_MAC,
     LOOPBACK,
@@ -35,10 +36,6 @@ pytestmark = pytest.mark.root
 RECORDED = golden("6_packets")
 CASES: dict[str, dict[str, Any]] = {case["name"]: case for case in RECORDED["cases"]}
 SETUP = [line for line in RECORDED["director"]["setup"].splitlines() if "[" in line]
-ANSWERED = ["IPv6 hop limit 1", "IPv6 SYN, service without servers"]
-ERROR = "ICMPv6 packet too big (mtu 1280) for the connection"
-FRAGMENT = "IPv6 UDP fragment 2/2"
-REPLAYED = [*ANSWERED, ERROR, FRAGMENT]
 CLIENT, ROUTER = "fd10::1", "fd00:100::1"
 UNREACHABLE, TOO_BIG, TIME_EXCEEDED, PARAMETER, ECHO, SOLICITATION = 1, 2, 3, 4, 128, 135
 ICMP, FRAGMENTS, UDP, OPTIONS = 58, 44, 17, 60

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.bpf.golden import test_icmp as test_golden_icmp
-from tests.bpf.golden import test_icmp6 as test_golden_icmp6
+from tests.bpf import golden_icmp, golden_icmp6
 from tests.support.program_run import NAMES, SERVERS, XDP_DROP, XDP_PASS, XDP_TX, Director, golden, tcp, udp
 
 from pointsman.dataplane.xdp.local_macs import LocalMacs
@@ -83,7 +82,7 @@ def elsewhere(name: str) -> bool:
 
 def test_nothing_is_left_out_in_silence() -> None:
     replayed = {*FORWARDED, *CONTINUED, *TO_THE_STACK, *IN_STORIES}
-    there = {*test_golden_icmp.REPLAYED, *test_golden_icmp6.REPLAYED}
+    there = {*golden_icmp.REPLAYED, *golden_icmp6.REPLAYED}
     left = {name for name in CASES if elsewhere(name)}
     assert not replayed & there
     assert not (replayed | there) & left

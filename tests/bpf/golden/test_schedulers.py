@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.program_run import SMALL, Director, golden, tcp, udp
-
-from pointsman.model.service import ServiceKey, Transport
+from tests.support.golden_schedulers import (
+    CASES,
+    HASHED,
+    HASHED_IN_SCOPE,
+    MARKED,
+    ROOMY,
+    replay,
+    replay_marked,
+)
+from tests.support.program_run import Director
 
 pytestmark = pytest.mark.root
-
-CASES = golden("1_schedulers_order")["cases"]
-HASHED = golden("1_schedulers_hash")["cases"]
-ROOMY = replace(SMALL, connections=1 << 16)
-"""For thousands of connections none of which may be without an entry."""
-
-LETTERS = {"syn": "S", "ack": "A", "fin": "FA", "rst": "R"}
 
 
 def test_every_case_is_replayed() -> None:
@@ -27,14 +25,6 @@ def test_every_case_is_replayed() -> None:
         "rr": 35, "wrr": 31, "lc": 33, "wlc": 33, "sed": 33, "nq": 32, "fo": 14, "ovf": 33,
         "sh": 3, "mh": 2,
     }  # fmt: skip
-
-
-def needs_a_mark(case: dict[str, Any]) -> bool:
-    return "virtual" in case and case["virtual"].startswith("fwmark")
-
-
-HASHED_IN_SCOPE = [case for case in HASHED if "virtual" in case and not needs_a_mark(case)]
-MARKED = [case for case in HASHED if needs_a_mark(case)]
 
 
 def test_what_is_left_out_of_the_hashing_schedulers() -> None:
@@ -53,60 +43,3 @@ def test_every_choice_and_every_count(case: dict[str, Any]) -> None:
 def test_the_same_of_packets_that_bear_the_mark(case: dict[str, Any]) -> None:
     with Director(ROOMY) as director:
         replay_marked(director, case, borne=True)
-
-
-def replay(director: Director, case: dict[str, Any]) -> None:
-    """Every event of a recorded case; fails at the first that goes otherwise."""
-    if needs_a_mark(case):
-        replay_marked(director, case)
-        return
-    transport, place = case["virtual"].split()
-    address, port = place.rsplit(":", 1)
-    key = ServiceKey.of(Transport[transport.upper()], ipaddress.ip_address(address.strip("[]")), int(port))
-    director.setup(case["setup"])
-    for number, event in enumerate(case["events"]):
-        where = f"event {number} {event}"
-        match event:
-            case ["cmd", command]:
-                director.ipvsadm(command)
-            case ["wait_s", seconds]:
-                director.wait(round(seconds))
-            case ["table", rows]:
-                held = director.held(key)
-                assert held == {
-                    row["dest"].rsplit(":", 1)[0].strip("[]"): (row["active"], row["inact"]) for row in rows
-                }, where
-            case ["udp", client, client_port, expected]:
-                assert agrees(director.server_of(udp(client, client_port, int(port))), expected), where
-            case [kind, client, client_port, expected]:
-                frame = tcp(LETTERS[kind], client, client_port, int(port))
-                assert agrees(director.server_of(frame), expected), where
-
-
-def replay_marked(director: Director, case: dict[str, Any], borne: bool = False) -> None:
-    """The mark stands for many destinations: every address that the events name. Or packets bear it."""
-    mark = int(case["virtual"].split()[1])
-    director.setup(case["setup"])
-    if not borne:
-        director.mark(mark, {(event[4], 0) for event in case["events"] if event[0] in LETTERS})
-    for number, event in enumerate(case["events"]):
-        where = f"event {number} {event}"
-        match event:
-            case ["cmd", command]:
-                director.ipvsadm(command)
-            case ["table", rows]:
-                held = {row["dest"].rsplit(":", 1)[0]: (row["active"], row["inact"]) for row in rows}
-                assert director.held(ServiceKey.mark(mark)) == held, where
-            case [kind, client, client_port, expected, destination]:
-                frame = tcp(LETTERS[kind], client, client_port, 80, target=destination)
-                assert agrees(director.server_of(frame, mark * borne), expected), where
-
-
-def agrees(went: str | None, result: str | None) -> bool:
-    """What the director's own stack answered in the recording, it answers to the packet passed to it.
-
-    Refusals by ICMP are limited, in the recording and here, but time passes otherwise here.
-    """
-    if result is None or result.startswith("icmp"):
-        return went in ("refused", None)
-    return went == ("pass" if result.startswith("tcp") else result)

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.unit.conf.text.test_commands import WORDS
+from tests.support.command_words import WORDS
 
 from pointsman.conf.load import load_text
 from pointsman.lab import waiting

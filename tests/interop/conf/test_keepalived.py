@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
-import threading
 from pathlib import Path
 
 import pytest
+from tests.support.keepalived import keepalived
 
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError, Severity
@@ -22,7 +20,6 @@ pytestmark = [
 ]
 
 LAB = Path(__file__).parents[3] / "examples" / "lab"
-IN_A_NAMESPACE = "ip link set lo up; ip link add eth0 type veth peer name eth1; exec "
 
 INSTANCE = (
     "vrrp_instance A {\n  interface eth0\n  virtual_router_id 5\n  @@\n"
@@ -128,38 +125,6 @@ INVALID = {
     "two addresses in a line": INSTANCE.replace("10.0.0.1/24", "10.0.0.1/24 10.0.0.2/24"),
     "old word for retry": SERVICE.replace("TCP_CHECK {", "TCP_CHECK {\nnb_get_retry 3"),
 }
-
-
-def keepalived(tmp_path: Path, text: str, *options: str, until: str = "") -> tuple[int, str]:
-    """Exit code and output of keepalived with this file, in a network namespace with eth0 and eth1.
-
-    It is stopped when the line `until` has come, at the latest after a minute. It logs to nobody else (-G):
-    without a syslog each line would go to the console, which all of them share, and which may stand still.
-    """
-    file = tmp_path / "keepalived.conf"
-    file.write_text(text, newline="")
-    command = ["keepalived", "-G", "-f", str(file), "-i", "one", *options]
-    process = subprocess.Popen(
-        ["unshare", "-n", "sh", "-c", IN_A_NAMESPACE + '"$@"', "sh", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    deadline = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))
-    deadline.start()
-    lines: list[str] = []
-    try:
-        for line in process.stdout:
-            lines.append(line)
-            if until and until in line:
-                os.killpg(process.pid, signal.SIGKILL)
-                break
-        return process.wait(), "".join(lines)
-    finally:
-        deadline.cancel()
-        process.stdout.close()
 
 
 @pytest.mark.parametrize("name", VALID)

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.interop.conf.test_keepalived import keepalived
-from tests.property.test_conf_laws import plain
+from tests.support.keepalived import keepalived
+from tests.support.plain_config import plain
 
 from pointsman.conf.load import load_text
 from pointsman.conf.show.config import show

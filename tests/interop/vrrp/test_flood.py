@@ -13,8 +13,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.interop.vrrp.test_pair import instance, master_and_backup
-from tests.support.switch import ROOT, Host, Ours, Switch, switch, until
+from tests.support.project import ROOT
+from tests.support.switch import Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours, instance, master_and_backup
 
 from pointsman.lab import namespace
 from pointsman.packets.checksum import internet_checksum

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.switch import Capture, Host, Ours, Switch, switch, until
+from tests.support.switch import Capture, Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.switch import Capture, Host, Ours, Switch, switch, until
+from tests.support.switch import Capture, Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance

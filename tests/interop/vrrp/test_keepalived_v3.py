@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.switch import Capture, Host, Keepalived, Ours, Switch, needs_keepalived, switch, until
+from tests.support.keepalived import Keepalived, needs_keepalived
+from tests.support.switch import Capture, Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours
 
 from pointsman.lab import namespace
 from pointsman.model.tracking import Tracked, TrackKind

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.vrrp.test_surroundings import START, VIP, Director, configuration
-from tests.support.switch import Capture, Switch, switch, until
+from tests.support.director_process import START, VIP, Director, configuration
+from tests.support.switch import Capture, Switch, switch
+from tests.support.until import until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.switch import DEADLINE, ROOT, Host, Switch, switch, until
+from tests.support.project import ROOT
+from tests.support.switch import Host, Switch, switch
+from tests.support.until import DEADLINE, until
 
 from pointsman.lab import mailsink, namespace
 

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.vrrp.test_process import instance
-from tests.support.switch import ROOT, Host, Ours, Switch, switch, until
+from tests.support.project import ROOT
+from tests.support.switch import Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours, instance
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.switch import ROOT, Capture, switch, until
+from tests.support.project import ROOT
+from tests.support.switch import Capture, switch
+from tests.support.until import until
 
 from pointsman.packets.arp import gratuitous_arp
 

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
-from tests.support.switch import Capture, Host, Ours, Switch, switch, until
+from tests.support.switch import Capture, Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours, instance, master_and_backup
 
-from pointsman.model.vrrp import VirtualAddress, VrrpInstance
+from pointsman.model.vrrp import VirtualAddress
 
 pytestmark = pytest.mark.root
 
@@ -26,27 +27,6 @@ VIP = ipaddress.IPv4Address("10.9.0.100")
 def pair(tmp_path: Path) -> Iterator[tuple[Switch, Host, Host]]:
     with switch(tmp_path) as made:
         yield made, made.host("a", "10.9.0.1/24"), made.host("b", "10.9.0.2/24")
-
-
-def instance(**changes: object) -> VrrpInstance:
-    quick = VrrpInstance(
-        name="VI_1",
-        interface="eth0",
-        virtual_router_id=51,
-        version=3,
-        priority=200,
-        advert_interval=0.1,
-        addresses=(VirtualAddress(address=VIP, prefix_length=24, device="eth0"),),
-    )
-    return msgspec.structs.replace(quick, **changes)
-
-
-def master_and_backup(made: Switch, a: Host, b: Host, **changes: object) -> tuple[Ours, Ours]:
-    first = Ours(a, made.directory, instance(**changes))
-    until("a is master", lambda: first.state() == "MASTER")
-    second = Ours(b, made.directory, instance(priority=100, **changes))
-    until("b is backup", lambda: second.state() == "BACKUP")
-    return first, second
 
 
 def test_after_a_healed_split_the_client_has_the_winner_at_once(pair: tuple[Switch, Host, Host]) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.switch import Capture, Host, Ours, Switch, switch, until
+from tests.support.switch import Capture, Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours, instance, refused
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace
 from pointsman.model.routing import VirtualRoute
-from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance
+from pointsman.model.vrrp import VirtualInterface, VrrpInstance
 from pointsman.net import virtual_links
 from pointsman.net.addresses import VRRP_MARK, addresses
 from pointsman.net.links import links
@@ -26,21 +28,6 @@ from pointsman.vrrp.admission import own_advert
 from pointsman.vrrp.wire import GROUP, encode
 
 pytestmark = pytest.mark.root
-
-
-def instance(number: int = 1, **changes: object) -> VrrpInstance:
-    """Version 3 at 100 ms, so that the tests are quick; 10.9.0.100 and so on."""
-    address = ipaddress.IPv4Address("10.9.0.99") + number
-    quick = VrrpInstance(
-        name=f"VI_{number}",
-        interface="eth0",
-        virtual_router_id=number,
-        version=3,
-        priority=200,
-        advert_interval=0.1,
-        addresses=(VirtualAddress(address=address, prefix_length=24, device="eth0"),),
-    )
-    return msgspec.structs.replace(quick, **changes)
 
 
 @pytest.fixture
@@ -61,12 +48,6 @@ def advertise(host: Host, priority: int, rival: VrrpInstance) -> None:
         sender = AdvertSocket(links(netlink)["eth0"], None)
     sender.send(encode(own_advert(rival, priority), host.address, GROUP), host.address, GROUP)
     sender.close()
-
-
-def refused(process: Ours) -> str:
-    """What a process said that ended at once with the code for a host that lacks something."""
-    assert process.process.wait(10) == 3
-    return process.log.read_text()
 
 
 def test_master_bears_marked_addresses_and_a_stop_removes_them(pair: tuple[Switch, Host, Host]) -> None:

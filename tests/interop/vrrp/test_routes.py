@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.switch import Host, Ours, switch, until
+from tests.support.switch import Host, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours
 
 from pointsman.conf.load import load_text
 from pointsman.lab import namespace

@@ -7,10 +7,13 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.interop.vrrp.test_pair import instance
-from tests.support.switch import Capture, Host, Keepalived, Ours, Switch, switch, until
+from tests.support.keepalived import Keepalived
+from tests.support.switch import Capture, Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours, instance
 
 from pointsman.model.vrrp import VirtualAddress
 
@@ -41,7 +44,7 @@ def change(host: Host, action: str, address: object = SOURCE) -> None:
     ids=["unicast", "unicast6", "multicast"],
 )
 def test_a_source_that_comes_late_is_a_fault_of_its_instance_until_it_comes(
-    host: tuple[Switch, Host], source: dict[str, object]
+    host: tuple[Switch, Host], source: dict[str, Any]
 ) -> None:
     made, a = host
     late = instance(name="VI_2", virtual_router_id=52, addresses=(), **source)
@@ -79,7 +82,7 @@ def test_keepalived_begins_in_fault_just_so_but_does_not_see_the_address_come(
 @pytest.mark.parametrize(
     "source", [{"unicast_peers": (PEER,), "unicast_source": SOURCE}, {"multicast_source": SOURCE}]
 )
-def test_a_tracked_source_that_goes_is_a_fault(host: tuple[Switch, Host], source: dict[str, object]) -> None:
+def test_a_tracked_source_that_goes_is_a_fault(host: tuple[Switch, Host], source: dict[str, Any]) -> None:
     made, a = host
     change(a, "add")
     process = Ours(a, made.directory, instance(track_source=True, **source))

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.vrrp.test_surroundings import START, Director, script
-from tests.support.switch import Capture, Host, Keepalived, Switch, switch, until
+from tests.support.director_process import START, Director, script
+from tests.support.keepalived import Keepalived
+from tests.support.switch import Capture, Host, Switch, switch
+from tests.support.until import until
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace

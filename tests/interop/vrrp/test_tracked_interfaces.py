@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.interop.vrrp.test_pair import instance
-from tests.support.switch import Host, Ours, Switch, switch, until
+from tests.support.switch import Host, Switch, switch
+from tests.support.until import until
+from tests.support.vrrp_process import Ours, instance
 
 from pointsman.model.tracking import Tracked, TrackKind
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.checker_process import QUICK
-from tests.lab.checks.test_service_checks import verdicts
+from tests.lab.checker_process import QUICK, verdicts
 
 from pointsman.model.checks import HttpCheck, Url
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.lab.checker_process import CheckerProcess, check, until, virtual_server
+from tests.lab.checker_process import CheckerProcess, check, virtual_server
+from tests.support.until import until
 
 from pointsman.control import messages
 
@@ -126,7 +127,7 @@ def test_equal_checks_of_several_services_are_one_probe(listener: Listener) -> N
         verdicts = [checker.verdict() for _ in services]
         assert {verdict.service for verdict in verdicts} == {item.service.key for item in services}
         assert all(verdict.up for verdict in verdicts)
-        until(lambda: listener.accepted == 1)
+        until("one probe has come", lambda: listener.accepted == 1)
 
 
 def test_a_full_channel_never_loses_the_latest_verdict(listener: Listener) -> None:
@@ -134,7 +135,7 @@ def test_a_full_channel_never_loses_the_latest_verdict(listener: Listener) -> No
     last = Listener()
     services.append(virtual_server(check(HOST, last.port), vip="192.0.2.200"))
     with CheckerProcess(services, send_buffer=4096) as checker:
-        until(lambda: listener.accepted >= 2 and last.accepted >= 2)
+        until("both are probed", lambda: listener.accepted >= 2 and last.accepted >= 2)
         # The channel holds a few dozen messages and nobody reads: the others wait, and change meanwhile.
         for server in (listener, last):
             server.close()

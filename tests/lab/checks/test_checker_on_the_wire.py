@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from tests.lab.checker_process import CheckerProcess, check, until, virtual_server
+from tests.lab.checker_process import CheckerProcess, check, virtual_server
+from tests.support.until import until
 
 from pointsman.lab import namespace
 
@@ -153,6 +154,9 @@ def test_a_passed_probe_leaves_no_connection_behind(wire: Wire) -> None:
     wire.serve()
     with CheckerProcess([virtual_server(check(SERVER, 80))], namespace=wire.director) as checker:
         checker.verdict()
-        until(lambda: wire.probes() >= 3)
+        until("three probes have begun", lambda: wire.probes() >= 3)
         established = f"nsenter --net=/run/netns/{wire.director} ss -Htn state established".split()
-        until(lambda: subprocess.run(established, capture_output=True, check=True).stdout == b"")
+        until(
+            "no connection is left",
+            lambda: subprocess.run(established, capture_output=True, check=True).stdout == b"",
+        )

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from tests.lab.cable import REAL, Cable
-from tests.lab.checker_process import CheckerProcess, until, virtual_server
-from tests.lab.checks.test_checks_recover import quick
-from tests.lab.checks.test_service_checks import verdicts
+from tests.lab.checker_process import CheckerProcess, steady, verdicts, virtual_server
 from tests.lab.nginx import HOST
+from tests.support.until import until
 
 from pointsman.model.checks import DnsCheck, HttpCheck, SmtpCheck, UdpCheck, Url
 
@@ -83,7 +82,7 @@ def test_mail_servers_end_in_time_wherever_they_hang() -> None:
     bodies = (dripping, mute_after(b"220 x\r\n"), mute_after(b"220 x\r\n", b"250 y\r\n"), resetting)
     with contextlib.ExitStack() as stack:
         ports = [stack.enter_context(tcp_server(body)) for body in bodies]
-        found = verdicts(*(quick(SmtpCheck, port, connect_timeout=0.5) for port in ports))
+        found = verdicts(*(steady(SmtpCheck, port, connect_timeout=0.5) for port in ports))
     assert found == [
         (False, f"no greeting within 0.5 s from {HOST}:{ports[0]}"),
         (False, f"no answer to HELO within 0.5 s from {HOST}:{ports[1]}"),
@@ -110,9 +109,9 @@ def test_a_flood_of_wrong_answers_ends_in_time() -> None:
     with tcp_server(mute_after(b"220 x\r\n", b"250 y\r\n", b"221 bye\r\n")) as mail:
         began = time.monotonic()
         found = verdicts(
-            quick(DnsCheck, port, connect_timeout=1.0),
-            quick(UdpCheck, port, connect_timeout=1.0, require_reply=True, reply=b"\0", reply_mask=b"\xff"),
-            quick(SmtpCheck, mail, connect_timeout=5.0),
+            steady(DnsCheck, port, connect_timeout=1.0),
+            steady(UdpCheck, port, connect_timeout=1.0, require_reply=True, reply=b"\0", reply_mask=b"\xff"),
+            steady(SmtpCheck, mail, connect_timeout=5.0),
         )
         took = time.monotonic() - began
     stop.set()
@@ -131,13 +130,13 @@ def test_a_connection_that_is_half_open_ends_in_time_and_leaves_nothing() -> Non
     def connections() -> str:
         return subprocess.run(established, check=True, capture_output=True, text=True).stdout
 
-    check = quick(HttpCheck, 80, REAL, retry=0, urls=(Url(),), connect_timeout=3.0, delay_loop=60.0)
+    check = steady(HttpCheck, 80, REAL, retry=0, urls=(Url(),), connect_timeout=3.0, delay_loop=60.0)
     try:
         with CheckerProcess([virtual_server(check)], namespace=cable.director, nobody=True) as checker:
-            until(lambda: f"{REAL}:80" in connections())
+            until("a connection is held", lambda: f"{REAL}:80" in connections())
             cable.run(cable.real, "ip link set eth0 down")
             verdict = checker.verdict()
             assert (verdict.up, verdict.reason) == (False, f"read timeout after 3.0 s from {REAL}:80")
-            until(lambda: not connections())
+            until("no connection is left", lambda: not connections())
     finally:
         cable.close()

@@ -9,14 +9,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.lab.cable import REAL, Cable
-from tests.lab.checker_process import QUICK, CheckerProcess, virtual_server
-from tests.lab.checks.test_program_checks import service as served_by_programs
+from tests.lab.checker_process import CheckerProcess, numbered_service, steady, virtual_server
 from tests.lab.nginx import HOST, Nginx
 
 from pointsman.model.checks import (
@@ -24,7 +21,6 @@ from pointsman.model.checks import (
     FileCheck,
     HttpCheck,
     MiscCheck,
-    NetworkCheck,
     PingCheck,
     UdpCheck,
     Url,
@@ -107,11 +103,6 @@ def killed_and_frozen(server: Server, silent: str) -> list[Step]:
     ]
 
 
-def quick(kind: type[NetworkCheck], port: int, address: str = HOST, **changes: Any) -> Any:
-    fields = {**QUICK, "retry": 1, "connect_timeout": 1.0, **changes}
-    return kind(connect_address=ip_address(address), connect_port=port, **fields)
-
-
 def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((HOST, 0))
@@ -131,14 +122,14 @@ def test_dns(tmp_path: Path) -> None:
     port = free_port()
     words = f"dnsmasq -k -p {port} -a {HOST} -z -R -h -C /dev/null --host-record=web.test,192.0.2.1 -x"
     server = Server([*words.split(), tmp_path / "pid"])
-    check = quick(DnsCheck, port, name="web.test", record="A")
+    check = steady(DnsCheck, port, name="web.test", record="A")
     from_the_start(server, killed_and_frozen(server, "no answer to"), check)
 
 
 def test_udp() -> None:
     port = free_port()
     server = Server([sys.executable, "-c", ECHO.replace("PORT", str(port))])
-    check = quick(UdpCheck, port, require_reply=True)
+    check = steady(UdpCheck, port, require_reply=True)
     from_the_start(server, killed_and_frozen(server, "no reply to"), check)
 
 
@@ -166,7 +157,7 @@ def test_http(tmp_path: Path, tls: bool, silent: str) -> None:
         (lambda: page.write_text("again"), ""),
     ]
     try:
-        story(steps, [virtual_server(quick(HttpCheck, port, tls=tls, urls=(Url(),)))])
+        story(steps, [virtual_server(steady(HttpCheck, port, tls=tls, urls=(Url(),)))])
     finally:
         nginx.stop()
 
@@ -183,7 +174,7 @@ def test_ping(cable: Cable) -> None:
         (lambda: cable.run(cable.real, "ip link set eth0 down"), REAL),
         (lambda: cable.run(cable.real, "ip link set eth0 up"), ""),
     ]
-    story(steps, [virtual_server(quick(PingCheck, 0, REAL))], namespace=cable.director)
+    story(steps, [virtual_server(steady(PingCheck, 0, REAL))], namespace=cable.director)
 
 
 def test_programs(tmp_path: Path) -> None:
@@ -217,7 +208,7 @@ def test_programs(tmp_path: Path) -> None:
         (now("kill -9 $$\n"), "ended by signal 9"),
         (now("exit 0\n"), ""),
     ]
-    story(steps, [served_by_programs(check)], programs=True)
+    story(steps, [numbered_service(check)], programs=True)
 
 
 def test_files(tmp_path: Path) -> None:
@@ -235,4 +226,4 @@ def test_files(tmp_path: Path) -> None:
         (lambda: path.write_text("3"), "3"),
         (lambda: path.write_text("no number"), ""),
     ]
-    story(steps, [served_by_programs(check)], programs=True)
+    story(steps, [numbered_service(check)], programs=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.checker_process import QUICK, CheckerProcess, until, virtual_server
-from tests.lab.checks.test_service_checks import verdicts
+from tests.lab.checker_process import QUICK, CheckerProcess, verdicts, virtual_server
 from tests.lab.nginx import HOST, Nginx
+from tests.support.until import until
 
 from pointsman.daemon.checker import process as checker
 from pointsman.lab import namespace
@@ -169,13 +169,13 @@ def test_a_reload_takes_files_that_have_changed(directory: Path, tmp_path: Path)
         file.write_text(CONFIGURATION.format(directory=directory, password=PASSWORD, port=made[0].tls))
         with log.open("wb") as out:
             director = subprocess.Popen([*inside, "run", "-f", str(file)], stdout=out, stderr=out)
-        until(lambda: "succeed on service" in log.read_text(), 60.0)
+        until("the check succeeds", lambda: "succeed on service" in log.read_text())
         show("other.pem", "other.pem")
         subprocess.run([*inside, "reload"], check=True, capture_output=True)
-        until(lambda: "status 400 instead of 200-299" in status(), 60.0)
+        until("the check fails", lambda: "status 400 instead of 200-299" in status())
         show("own.pem", "own.key")
         subprocess.run([*inside, "reload"], check=True, capture_output=True)
-        until(lambda: log.read_text().count("succeed on service") == 2, 60.0)
+        until("the check succeeds again", lambda: log.read_text().count("succeed on service") == 2)
         assert "status 400" not in status()
         assert log.read_text().count("checker needs other privileges or files now") == 2
     finally:

@@ -11,7 +11,8 @@ from ipaddress import ip_address
 
 import pytest
 from tests.lab.cable import BOTH, IPV4, IPV6, Cable, Way
-from tests.lab.checker_process import QUICK, CheckerProcess, until
+from tests.lab.checker_process import QUICK, CheckerProcess
+from tests.support.until import until
 
 from pointsman.control import messages
 from pointsman.model.checks import DirectCheck, Pattern, Url
@@ -150,7 +151,7 @@ def test_it_sees_what_a_client_would_get_and_leaves_nothing_behind(
         while len(found) < len(wanted):
             verdict = checker.verdict(30.0)
             found[verdict.check] = verdict
-        until(lambda: not connections(cable.real), 30.0)
+        until("no connection is left", lambda: not connections(cable.real))
         assert checker.stop()[0] == 0
     for number, (url, reason) in enumerate(wanted):
         verdict = found[number]
@@ -165,7 +166,7 @@ def test_an_endless_body_ends_at_a_bound(cable: Cable) -> None:
         [service(IPV4, (Url(path="/endless"),))], namespace=cable.director, nobody=True
     ) as checker:
         verdict = checker.verdict(60.0)
-        until(lambda: not connections(cable.real), 30.0)
+        until("no connection is left", lambda: not connections(cable.real))
     assert not verdict.up
     assert "a body of more than 64 MiB" in verdict.reason or "answer not complete" in verdict.reason
 
@@ -179,6 +180,6 @@ def test_all_urls_have_to_pass(cable: Cable) -> None:
     with CheckerProcess(
         [service(IPV4, (Url(path="/hang"),), connect_timeout=60.0)], namespace=cable.director, nobody=True
     ) as checker:
-        until(lambda: "ESTAB" in connections(cable.real), 30.0)
+        until("a connection is there", lambda: "ESTAB" in connections(cable.real))
         assert checker.stop()[0] == 0
-    until(lambda: not connections(cable.real), 30.0)
+    until("no connection is left", lambda: not connections(cable.real))

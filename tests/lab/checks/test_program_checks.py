@@ -6,20 +6,18 @@ import os
 import pwd
 import time
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.lab.checker_process import CheckerProcess, until
+from tests.lab.checker_process import CheckerProcess, numbered_service
+from tests.support.until import until
 
 from pointsman.control import messages
 from pointsman.daemon.config_history import send_config
 from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config
-from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
-from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 from pointsman.model.tracking import Command, NotifyFifo
 
 pytestmark = [
@@ -53,19 +51,9 @@ def misc(path: Path, user: str = "nobody", **changes: Any) -> MiscCheck:
     return MiscCheck(command=Command((str(path), "an argument"), user), **{**QUICK, **changes})
 
 
-def service(*checks: AnyCheck) -> VirtualServer:
-    """A service with one real server a check."""
-    members = tuple(
-        PoolMember(server=RealServer(key=ServerKey(ip_address("192.0.2.20"), number)), checks=(check,))
-        for number, check in enumerate(checks, 1)
-    )
-    key = ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80)
-    return VirtualServer(service=VirtualService(key=key), members=members)
-
-
 def first(*checks: MiscCheck) -> list[messages.CheckResult]:
     """What each check says first."""
-    with CheckerProcess([service(*checks)], programs=True) as process:
+    with CheckerProcess([numbered_service(*checks)], programs=True) as process:
         found = {verdict.server.port: verdict for verdict in (process.verdict() for _ in checks)}
         assert process.stop()[0] == 0
     return [found[number] for number in range(1, len(checks) + 1)]
@@ -102,10 +90,12 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_has_started(script: Scri
     hangs = script(
         "trap '' TERM\n(echo $$ > pids; exec sleep 61) &\necho $! >> pids\nwhile :; do sleep 62; done"
     )
-    with CheckerProcess([service(misc(hangs, timeout=0.3, delay_loop=30.0))], programs=True) as process:
+    with CheckerProcess(
+        [numbered_service(misc(hangs, timeout=0.3, delay_loop=30.0))], programs=True
+    ) as process:
         assert process.verdict().reason.endswith("timed out after 0.3 s")
-        for pid in (tmp_path / "out" / "pids").read_text().split():
-            until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
+        places = [Path("/proc") / pid for pid in (tmp_path / "out" / "pids").read_text().split()]
+        until("all of it is gone", lambda: not any(place.exists() for place in places))
 
 
 def test_it_runs_as_its_user_with_its_arguments(script: Script, tmp_path: Path) -> None:
@@ -128,7 +118,7 @@ def test_what_cannot_be_run_is_not_held_against_the_real_server(
     script: Script, change: dict[str, Any], reason: str
 ) -> None:
     broken = msgspec.structs.replace(misc(script("exit 0")), **change)
-    with CheckerProcess([service(broken)], programs=True) as process:
+    with CheckerProcess([numbered_service(broken)], programs=True) as process:
         process.wait_for_log(reason)
         assert process.verdict_or_none(0.5) is None
 
@@ -136,7 +126,7 @@ def test_what_cannot_be_run_is_not_held_against_the_real_server(
 def test_what_others_can_change_is_not_run_as_root(script: Script, tmp_path: Path) -> None:
     path = script("touch ran")
     os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
-    with CheckerProcess([service(misc(path, user="root", secure=True))], programs=True) as process:
+    with CheckerProcess([numbered_service(misc(path, user="root", secure=True))], programs=True) as process:
         process.wait_for_log("enable_script_security")
     assert not (tmp_path / "out" / "ran").exists()
     assert first(misc(path, user="root"))[0].up
@@ -148,7 +138,7 @@ def test_a_reload_brings_script_security_to_the_readers_of_fifos(script: Script,
     fifo = NotifyFifo(
         word="lvs_notify_fifo", path=str(tmp_path / "fifo"), reader=Command((str(reader),), "root")
     )
-    before = service(misc(script("exit 0")))
+    before = numbered_service(misc(script("exit 0")))
     after = Config(
         router_id="lb-01",
         virtual_servers=(msgspec.structs.replace(before, secure_commands=True),),
@@ -166,7 +156,7 @@ def test_a_reload_brings_script_security_to_the_readers_of_fifos(script: Script,
 def test_a_weight_that_changes_is_told_although_the_server_stays_up(script: Script, tmp_path: Path) -> None:
     follows = script("exit $(cat weight)")
     (tmp_path / "out" / "weight").write_text("5")
-    with CheckerProcess([service(misc(follows, dynamic=True))], programs=True) as process:
+    with CheckerProcess([numbered_service(misc(follows, dynamic=True))], programs=True) as process:
         assert process.verdict().weight_change == 2
         assert process.verdict_or_none(0.7) is None
         (tmp_path / "out" / "weight").write_text("9")
@@ -181,7 +171,7 @@ def test_notify_programs_run_in_turn_and_are_ended_at_the_stop(script: Script, t
             order = messages.RunProgram(Command((str(path),), "nobody"))
             process.channel.send(messages.encode(order))
         order_of = tmp_path / "out" / "order"
-        until(lambda: order_of.exists() and "two" in order_of.read_text())
+        until("both have told", lambda: order_of.exists() and "two" in order_of.read_text())
         assert order_of.read_text() == "one\ntwo\n"
         began = time.monotonic()
         assert process.stop()[0] == 0

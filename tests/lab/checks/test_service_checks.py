@@ -18,10 +18,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.lab.checker_process import QUICK, CheckerProcess, virtual_server
+from tests.lab.checker_process import QUICK, CheckerProcess, verdicts, virtual_server
 
 from pointsman.model.checks import DnsCheck, NetworkCheck, PingCheck, SmtpCheck, TcpCheck, UdpCheck
-from pointsman.model.health import AnyCheck
 
 HOST = "127.0.0.1"
 SMTPD = Path("/usr/sbin/smtpd")
@@ -35,25 +34,6 @@ pytestmark = [
 
 def quick(kind: type[NetworkCheck], port: int, **changes: Any) -> Any:
     return kind(connect_address=ip_address(HOST), connect_port=port, **{**QUICK, "retry": 0, **changes})
-
-
-def verdicts(*checks: AnyCheck, namespace: str | None = None) -> list[tuple[bool, str]]:
-    """What each check says first, in the order of the arguments."""
-    service = virtual_server(*checks)
-    members = tuple(
-        msgspec.structs.replace(
-            member,
-            server=msgspec.structs.replace(
-                member.server, key=msgspec.structs.replace(member.server.key, port=number)
-            ),
-        )
-        for number, member in enumerate(service.members)
-    )
-    numbered = [msgspec.structs.replace(service, members=members)]
-    with CheckerProcess(numbered, nobody=True, namespace=namespace) as checker:
-        found = {verdict.server.port: verdict for verdict in (checker.verdict() for _ in checks)}
-        assert checker.stop()[0] == 0
-    return [(found[number].up, found[number].reason) for number in range(len(checks))]
 
 
 class UdpServer:

@@ -7,11 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.until import until
 
 pytestmark = pytest.mark.root
 
@@ -46,13 +46,6 @@ def command(*words: str) -> list[str]:
 
 def ip(words: str) -> str:
     return subprocess.run(command("ip", *words.split()), check=True, capture_output=True, text=True).stdout
-
-
-def until(condition: Callable[[], object], log: Path) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
 
 
 def cable(name: str, address: str) -> None:
@@ -108,12 +101,16 @@ def test_an_instance_waits_for_its_interface_and_so_does_the_data_plane(conf: Pa
         return [each["interface"] for each in plane["attachments"]]  # type: ignore[index]
 
     def story() -> None:
-        until(lambda: states() == ["MASTER", "FAULT"], log)
+        until(
+            "one is master and the other waits",
+            lambda: states() == ["MASTER", "FAULT"],
+            explain=log.read_text,
+        )
         assert attached() == ["eth0"]
         cable("eth1", "10.8.0.1/24")
-        until(lambda: states() == ["MASTER", "MASTER"], log)
+        until("both are masters", lambda: states() == ["MASTER", "MASTER"], explain=log.read_text)
         assert "10.8.0.100/24" in ip("addr show dev eth1")
-        until(lambda: attached() == ["eth0", "eth1"], log)
+        until("both interfaces are attached", lambda: attached() == ["eth0", "eth1"], explain=log.read_text)
 
     run(command(*POINTSMAN, "run", "-f", str(conf)), log, story)
 
@@ -124,10 +121,14 @@ def test_keepalived_does_the_same_with_this_file(conf: Path, tmp_path: Path) -> 
     log = tmp_path / "log"
 
     def story() -> None:
-        until(lambda: "(VI_1) Entering MASTER STATE" in log.read_text(), log)
+        until(
+            "VI_1 is master", lambda: "(VI_1) Entering MASTER STATE" in log.read_text(), explain=log.read_text
+        )
         assert "(VI_2) Entering MASTER STATE" not in log.read_text()
         cable("eth1", "10.8.0.1/24")
-        until(lambda: "(VI_2) Entering MASTER STATE" in log.read_text(), log)
+        until(
+            "VI_2 is master", lambda: "(VI_2) Entering MASTER STATE" in log.read_text(), explain=log.read_text
+        )
 
     files = ("-f", str(conf), "-p", str(tmp_path / "pid"), "-r", str(tmp_path / "vrrp"))
     run(command("keepalived", "-n", "-l", "-G", "-D", "-P", *files), log, story)
@@ -141,11 +142,11 @@ def test_a_reload_may_name_an_interface_that_is_to_come(conf: Path, tmp_path: Pa
         return [each["state"] for each in status().get("instances", [])]  # type: ignore[attr-defined]
 
     def story() -> None:
-        until(lambda: states() == ["MASTER"], log)
+        until("VI_1 is master", lambda: states() == ["MASTER"], explain=log.read_text)
         conf.write_text(CONF)
         subprocess.run(command(*POINTSMAN, "reload"), check=True, capture_output=True)
-        until(lambda: states() == ["MASTER", "FAULT"], log)
+        until("the other waits", lambda: states() == ["MASTER", "FAULT"], explain=log.read_text)
         cable("eth1", "10.8.0.1/24")
-        until(lambda: states() == ["MASTER", "MASTER"], log)
+        until("both are masters", lambda: states() == ["MASTER", "MASTER"], explain=log.read_text)
 
     run(command(*POINTSMAN, "run", "-f", str(conf)), log, story)

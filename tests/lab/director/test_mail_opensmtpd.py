@@ -21,7 +21,7 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
-from tests.lab.director.test_mail import DOWN, HOST, config
+from tests.support.mailbox import DOWN, HOST, config
 
 from pointsman.daemon.director.mail import MailQueue
 

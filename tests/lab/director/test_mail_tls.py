@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult
-from tests.lab.director.test_mail import DOWN, HOST, Mailbox, config
+from tests.support.mailbox import DOWN, HOST, Mailbox, config
 
 from pointsman.daemon.director import mail as mail_module
 from pointsman.daemon.director.mail import MailQueue

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.until import until
 
 pytestmark = pytest.mark.root
 
@@ -38,13 +38,6 @@ def pointsman(*words: str, code: int = 0) -> str:
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def child(parent: int, name: str) -> int:
@@ -87,7 +80,11 @@ class Running:
 
     def ready(self) -> None:
         status = ["nsenter", f"--net={NETNS}", *POINTSMAN, "status"]
-        until(lambda: subprocess.run(status, capture_output=True).returncode == 0, self.log())
+        until(
+            "it answers",
+            lambda: subprocess.run(status, capture_output=True).returncode == 0,
+            explain=self.log,
+        )
 
     def log(self) -> str:
         return self._log.read_text()
@@ -95,7 +92,7 @@ class Running:
     def kill_director(self) -> None:
         before = child(self.process.pid, "pm-director")
         os.kill(before, 9)
-        until(lambda: child(self.process.pid, "pm-director") not in (0, before), "a new director starts")
+        until("a new director starts", lambda: child(self.process.pid, "pm-director") not in (0, before))
         self.ready()
 
     def stop(self) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.program_run import answer6_of, answer_of, ipv4, ipv6, segment
 from tests.support.tunnel_place import CLIENT, CLIENT6, FAR, FAR6, VIP, VIP6, Place
+from tests.support.until import until
 
 from pointsman.dataplane.xdp import interfaces
 from pointsman.lab import namespace
@@ -63,11 +64,11 @@ class Running:
         return done.stdout + done.stderr
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
+        def holds() -> bool:
             assert self.process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, f"{what}: {self._log.read_text()}"
-            time.sleep(0.1)
+            return condition()
+
+        until(what, holds, explain=self._log.read_text)
 
     def sent_on(self, tunnel: str) -> Frame:
         """A client begins until the router hears of it in this tunnel."""

@@ -7,8 +7,8 @@ those with command lines, endpoints, lists and blocks, and those of blocks that 
 from __future__ import annotations
 
 import pytest
-from tests.property.test_conf_laws import plain
-from tests.property.test_conf_words import MEANT, SILENT
+from tests.support.keyword_values import MEANT, SILENT
+from tests.support.plain_config import plain
 
 from pointsman.conf.keywords.keyword import Status
 from pointsman.conf.keywords.table import TABLE

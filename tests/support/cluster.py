@@ -1,0 +1,131 @@
+"""Client, director and real server in namespaces, with the program on the director's interface."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pointsman.dataplane.interface import NextHop
+from pointsman.dataplane.xdp import interfaces
+from pointsman.dataplane.xdp.plane import XdpDataPlane
+from pointsman.lab import namespace, offload
+from pointsman.model.operations import AddServer, AddService, Operation
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+
+VIP, CLIENT, RIP, PORT = "10.9.0.9", "10.9.0.2", "10.8.0.2", 80
+KEY = ServiceKey.of(Transport.TCP, ipaddress.ip_address(VIP), PORT)
+SERVER = RealServer(key=ServerKey(ipaddress.ip_address(RIP), PORT))
+OPERATIONS: list[Operation] = [AddService(VirtualService(key=KEY, scheduler="rr")), AddServer(KEY, SERVER)]
+
+
+class Cluster:
+    """client -c0-d0- director -d1-s0- server -s1-c1- client: answers go past the director."""
+
+    def __init__(self) -> None:
+        stem = f"pmt-attach-{os.getpid()}"
+        self.client, self.director, self.server = (f"{stem}-{role}" for role in "cds")
+        self.pins = Path(f"/sys/fs/bpf/{stem}")
+
+    def up(self) -> None:
+        for name in (self.client, self.director, self.server):
+            namespace.create(name)
+            self.run(name, "ip link set lo up")
+        self._cable(self.client, "c0", self.director, "d0")
+        self._cable(self.director, "d1", self.server, "s0")
+        self._cable(self.server, "s1", self.client, "c1")
+        for name, interface, address in (
+            (self.client, "c0", f"{CLIENT}/24"),
+            (self.director, "d0", f"{VIP}/24"),
+            (self.director, "d1", "10.8.0.1/24"),
+            (self.server, "s0", f"{RIP}/24"),
+            (self.server, "lo", f"{VIP}/32"),
+        ):
+            self.run(name, f"ip address add {address} dev {interface}")
+        self.run(self.server, f"ip route add {CLIENT}/32 dev s1")
+        self.run(
+            self.server, f"ip neighbour add {CLIENT} lladdr {self.mac(self.client, 'c1').hex(':')} dev s1"
+        )
+
+    def _cable(self, one: str, first: str, other: str, second: str) -> None:
+        self.run(one, f"ip link add {first} type veth peer name {second} netns {other}")
+        for name, interface in ((one, first), (other, second)):
+            self.run(name, f"ip link set {interface} up")
+            for place in ("all", interface):
+                self.run(name, f"sysctl -qw net.ipv4.conf.{place}.rp_filter=0")
+
+    def down(self) -> None:
+        XdpDataPlane.remove(self.pins)
+        for name in (self.client, self.director, self.server):
+            namespace.delete(name)
+
+    def run(self, name: str, command: str) -> str:
+        with namespace.entered(name):
+            return subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
+
+    def mac(self, name: str, interface: str) -> bytes:
+        with namespace.entered(name):
+            return interfaces.hardware_address(interface)
+
+    def hop(self) -> NextHop:
+        with namespace.entered(self.director):
+            index = interfaces.index_of("d1")
+        return NextHop(SERVER.key.address, index, self.mac(self.director, "d1"), self.mac(self.server, "s0"))
+
+    def prepare_native(self) -> None:
+        offload.complete_checksums(self.client, "c0")
+        offload.accept_frames(self.client, "c0")
+        offload.accept_frames(self.server, "s0")
+
+    def open(self, mode: str = "auto") -> XdpDataPlane:
+        with namespace.entered(self.director):
+            return XdpDataPlane.open(self.pins, ["d0"], mode, 4096)
+
+    def start(self, mode: str = "auto") -> XdpDataPlane:
+        plane = self.open(mode)
+        assert not plane.apply(OPERATIONS)
+        hop = self.hop()
+        with namespace.entered(self.director):
+            plane.set_next_hops([hop])
+        return plane
+
+
+AnyCluster = TypeVar("AnyCluster", bound=Cluster)
+
+
+@contextlib.contextmanager
+def standing(made: AnyCluster) -> Iterator[AnyCluster]:
+    """Up, and taken down whatever happens."""
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+@contextlib.contextmanager
+def connected(cluster: Cluster) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connection of the client to the VIP, and the real server's end of it."""
+    with contextlib.ExitStack() as stack:
+        with namespace.entered(cluster.server):
+            listener = stack.enter_context(socket.create_server((VIP, PORT)))
+        with namespace.entered(cluster.client):
+            caller = stack.enter_context(socket.socket())
+        for end in (listener, caller):
+            end.settimeout(10)
+        caller.connect((VIP, PORT))
+        answerer = stack.enter_context(listener.accept()[0])
+        answerer.settimeout(10)
+        yield caller, answerer
+
+
+def exchange(caller: socket.socket, answerer: socket.socket, text: bytes) -> None:
+    caller.sendall(text)
+    assert answerer.recv(100) == text
+    answerer.sendall(text)
+    assert caller.recv(100) == text

@@ -1,0 +1,84 @@
+"""Debian's keepalived: as a router on a host, and asked what it thinks of a file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from tests.support.switch import Host
+from tests.support.until import DEADLINE
+
+KEEPALIVED = shutil.which("keepalived") or "/usr/sbin/keepalived"
+needs_keepalived = pytest.mark.skipif(not Path(KEEPALIVED).exists(), reason="keepalived is not installed")
+
+
+class Keepalived:
+    """Debian's keepalived on a host."""
+
+    def __init__(self, host: Host, directory: Path, configuration: str) -> None:
+        base = directory / f"keepalived-{host.name}"
+        base.with_suffix(".conf").write_text(configuration)
+        self.log = base.with_suffix(".log")
+        self.process = host.start(
+            *(KEEPALIVED, "-n", "-l", "-G", "-D", "-P", "-f", str(base.with_suffix(".conf"))),
+            *("-p", str(base.with_suffix(".pid")), "-r", str(base.with_suffix(".vrrp"))),
+            log=self.log,
+        )
+
+    def state(self) -> str:
+        """The state that it logged last; empty before the first."""
+        lines = [line for line in self.log.read_text().splitlines() if " Entering " in line]
+        return lines[-1].split(" Entering ")[1].split()[0] if lines else ""
+
+    def entered(self, state: str) -> int:
+        """How often it entered a state."""
+        return self.log.read_text().count(f"Entering {state} STATE")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(DEADLINE)
+
+    def kill(self) -> None:
+        """All its processes at once, without a chance to say goodbye."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+IN_A_NAMESPACE = "ip link set lo up; ip link add eth0 type veth peer name eth1; exec "
+
+
+def keepalived(tmp_path: Path, text: str, *options: str, until: str = "") -> tuple[int, str]:
+    """Exit code and output of keepalived with this file, in a network namespace with eth0 and eth1.
+
+    It is stopped when the line `until` has come, at the latest after a minute. It logs to nobody else (-G):
+    without a syslog each line would go to the console, which all of them share, and which may stand still.
+    """
+    file = tmp_path / "keepalived.conf"
+    file.write_text(text, newline="")
+    command = ["keepalived", "-G", "-f", str(file), "-i", "one", *options]
+    process = subprocess.Popen(
+        ["unshare", "-n", "sh", "-c", IN_A_NAMESPACE + '"$@"', "sh", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    deadline = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))
+    deadline.start()
+    lines: list[str] = []
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if until and until in line:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+        return process.wait(), "".join(lines)
+    finally:
+        deadline.cancel()
+        process.stdout.close()

@@ -1,0 +1,20 @@
+"""A configuration as plain data, without the places in the file, to be compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pointsman.model.config import Config
+
+
+def unlocated(item: Any) -> Any:
+    """A model item as plain data without locations."""
+    if isinstance(item, dict):
+        return {key: unlocated(value) for key, value in item.items() if key != "location"}
+    return [unlocated(value) for value in item] if isinstance(item, list) else item
+
+
+def plain(config: Config) -> Any:
+    return unlocated(msgspec.json.decode(msgspec.json.encode(config, enc_hook=str, order="deterministic")))

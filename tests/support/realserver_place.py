@@ -1,0 +1,122 @@
+"""A host in a namespace that is set up as a real server, and restored."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pointsman.lab import namespace, waiting
+from pointsman.realserver import host, nft, setup, state, watch
+
+VIP, SECOND, VIP6 = map(ipaddress.ip_address, ("192.168.7.33", "192.168.7.34", "fd00::33"))
+BUILD = """
+ip link set lo up
+ip link add eth14 type veth peer name wire14; ip link add quiet type veth peer name wire1
+ip link set quiet arp off
+for nic in eth14 wire14 quiet wire1; do ip link set $nic up; done
+ip address add 192.168.7.99/24 dev eth14; ip -6 address add fd00::99/64 dev eth14 nodad
+"""
+SNAPSHOT = """
+ip -o address | sed 's/ *valid_lft.*//' | grep -v ' fe80' | sort
+ip -o link | sort
+for way in -4 -6; do ip $way rule; ip $way route show table all | grep -v fe80 | sort; done
+grep -rs . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_forward | sort
+nft list ruleset
+"""
+STEPS = ((host, "write_arp add_address remove_address set_lo"), (state, "save forget"), (nft, "replace"))
+numbers = itertools.count()
+
+
+class Place:
+    """A host in a namespace, and where `realserver` notes what it did there."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name, self.directory = name, directory
+
+    def sh(self, script: str) -> str:
+        inside = ["nsenter", f"--net=/run/netns/{self.name}", "sh", "-euc", script]
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def has_carriers(self) -> bool:
+        """Whether the kernel is done with bringing the links up, which it is some time after `ip` is."""
+        links = self.sh("ip -o link show type veth").splitlines()
+        return len(links) == 4 and all(" state UP " in link for link in links)
+
+    def is_settled(self) -> bool:
+        """True if every link whose peer was switched off says so, which the kernel tells a moment later."""
+        links = self.sh("ip -o link show type veth").splitlines()
+        return not any("M-DOWN" in link and " state UP " in link for link in links)
+
+    def snapshot(self) -> str:
+        return self.sh(SNAPSHOT)
+
+    def call(self, action: Callable[[], Any]) -> Any:
+        with namespace.entered(self.name):
+            return action()
+
+    def up(self, vips: list[Any], method: str, device: str = "") -> list[setup.Step]:
+        return self.call(lambda: setup.up(self.directory, vips, None, method, device))  # type: ignore[no-any-return]
+
+    def down(self, vips: list[Any] | None = None) -> list[setup.Step]:
+        return self.call(lambda: setup.down(self.directory, vips or []))  # type: ignore[no-any-return]
+
+    def look(self) -> list[str]:
+        """The settings that are not right."""
+        report = self.call(lambda: watch.look(self.directory, self.vips(), None))
+        return [f"{row.setting}: {row.value}" for row in report.settings if not row.ok]
+
+    def vips(self) -> list[Any]:
+        known = state.load(self.directory, self.call(host.namespace_identity))
+        return [ipaddress.ip_address(text) for text in known.was_there]
+
+    def killed_before(self, step: int, action: Callable[[], Any]) -> bool:
+        """Run it in a child that is killed (SIGKILL) before its change number `step`; whether it was."""
+        child = os.fork()
+        if child == 0:
+            left = itertools.count(step, -1)
+
+            def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+                def wrapped(*arguments: Any, **options: Any) -> Any:
+                    if next(left) == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return real(*arguments, **options)
+
+                return wrapped
+
+            try:
+                for module, names in STEPS:
+                    for name in names.split():
+                        setattr(module, name, counted(getattr(module, name)))
+                action()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in (0, -signal.SIGKILL), "it ended with an error"
+        return code != 0
+
+
+@contextmanager
+def fresh() -> Iterator[Place]:
+    name = f"pmt-methods-{os.getpid()}-{next(numbers)}"
+    directory = Path(tempfile.mkdtemp())
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        place = Place(name, directory / "run")
+        place.sh(BUILD)
+        waiting.until(place.has_carriers, 30.0, "every link has its carrier: a snapshot shows it")
+        yield place
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+        shutil.rmtree(directory)
