@@ -104,8 +104,6 @@ def start_ours(made: Switch, host: Host, peer: Host, mode: Mode, count: int) -> 
 
 
 def start_keepalived(made: Switch, host: Host, peer: Host, mode: Mode, count: int) -> Router:
-    for kind in ("pid", "vrrp"):  # after a SIGKILL it would take them, and zombies, for running daemons
-        (made.directory / f"keepalived-{host.name}.{kind}").unlink(missing_ok=True)
     unicast = f"unicast_src_ip {host.address}\nunicast_peer {{\n{peer.address}\n}}" if mode.unicast else ""
     blocks = [
         f"""vrrp_instance VI_{number + 1} {{

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from tests.support.keepalived import own_files
 from tests.support.switch import Host, switch
 from tests.support.until import DEADLINE, until
 
@@ -72,8 +73,9 @@ def test_keepalived_gives_it_the_same(host: Host, tmp_path: Path) -> None:
     conf = tmp_path / "keepalived.conf"
     instance = ("vrrp_instance A {", "interface eth0", "virtual_router_id 5", "}", "")
     conf.write_text("\n".join(("static_routes {", *BY_KEEPALIVED, "}", *instance)))
-    files = ("-f", str(conf), "-p", str(tmp_path / "pid"), "-r", str(tmp_path / "vrrp"))
-    process = host.start("keepalived", "-n", "-l", "-G", "-P", *files, log=tmp_path / "log")
+    process = host.start(
+        "keepalived", "-n", "-l", "-G", "-P", "-f", str(conf), *own_files(conf), log=tmp_path / "log"
+    )
     until("it has set them", lambda: all("encap" in listed(host, line) for line in BY_KEEPALIVED))
     theirs = [listed(host, line) for line in BY_KEEPALIVED]
     process.terminate()

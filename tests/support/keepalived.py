@@ -17,6 +17,15 @@ KEEPALIVED = shutil.which("keepalived") or "/usr/sbin/keepalived"
 needs_keepalived = pytest.mark.skipif(not Path(KEEPALIVED).exists(), reason="keepalived is not installed")
 
 
+def own_files(base: Path) -> list[str]:
+    """Return the options that give keepalived pid files of its own.
+
+    All four: it looks into each of them, and "is already running" where a stranger's, or a dead one's, is.
+    """
+    kinds = {"-p": "pid", "-r": "vrrp", "-c": "checkers", "-b": "bfd"}
+    return [word for option, kind in kinds.items() for word in (option, str(base.with_suffix(f".{kind}")))]
+
+
 class Keepalived:
     """Debian's keepalived on a host."""
 
@@ -24,9 +33,11 @@ class Keepalived:
         base = directory / f"keepalived-{host.name}"
         base.with_suffix(".conf").write_text(configuration)
         self.log = base.with_suffix(".log")
+        for left in own_files(base)[1::2]:  # by one that was killed; its number may be another process's now
+            Path(left).unlink(missing_ok=True)
         self.process = host.start(
             *(KEEPALIVED, "-n", "-l", "-G", "-D", "-P", "-f", str(base.with_suffix(".conf"))),
-            *("-p", str(base.with_suffix(".pid")), "-r", str(base.with_suffix(".vrrp"))),
+            *own_files(base),
             log=self.log,
         )
 
@@ -55,12 +66,12 @@ IN_A_NAMESPACE = "ip link set lo up; ip link add eth0 type veth peer name eth1; 
 def keepalived(tmp_path: Path, text: str, *options: str, until: str = "") -> tuple[int, str]:
     """Exit code and output of keepalived with this file, in a network namespace with eth0 and eth1.
 
-    It is stopped when the line `until` has come, at the latest after a minute. It logs to nobody else (-G):
+    It is stopped when the line `until` has come, at the latest after DEADLINE. It logs to nobody else (-G):
     without a syslog each line would go to the console, which all of them share, and which may stand still.
     """
     file = tmp_path / "keepalived.conf"
     file.write_text(text, newline="")
-    command = ["keepalived", "-G", "-f", str(file), "-i", "one", *options]
+    command = ["keepalived", "-G", "-f", str(file), "-i", "one", *own_files(file), *options]
     process = subprocess.Popen(
         ["unshare", "-n", "sh", "-c", IN_A_NAMESPACE + '"$@"', "sh", *command],
         stdout=subprocess.PIPE,
@@ -69,7 +80,7 @@ def keepalived(tmp_path: Path, text: str, *options: str, until: str = "") -> tup
         start_new_session=True,
     )
     assert process.stdout is not None
-    deadline = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))
+    deadline = threading.Timer(DEADLINE, os.killpg, (process.pid, signal.SIGKILL))
     deadline.start()
     lines: list[str] = []
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.command_words import WORDS
+from tests.support.keepalived import own_files
 
 from pointsman.conf.load import load_text
 from pointsman.lab import waiting
@@ -47,8 +48,7 @@ def test_keepalived_hands_the_same_words_to_a_program(tmp_path: Path) -> None:
     file.write_text(text)
     scripts = {script.name: script.command.words for script in load_text(text).config.vrrp.scripts}
 
-    files = [f"--{name}={tmp_path}/{name}" for name in ("pid", "vrrp_pid")]
-    command = ["keepalived", "-n", "-l", "-G", "-P", "-f", str(file), *files]
+    command = ["keepalived", "-n", "-l", "-G", "-P", "-f", str(file), *own_files(file)]
     process = subprocess.Popen(
         ["unshare", "-n", "sh", "-c", HOST + '"$@"', "sh", *command],
         stdout=subprocess.DEVNULL,

@@ -85,9 +85,8 @@ def expected(instance: VrrpInstance) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if "vrrp_instance" in SAMPLES[name]])
 def test_keepalived_understands_the_instances_alike(tmp_path: Path, name: str) -> None:
-    files = ("-p", str(tmp_path / "pid"), "-r", str(tmp_path / "vrrp.pid"))
     text = SAMPLES[name]
-    _, output = keepalived(tmp_path, text, "-n", "-l", "-d", "-P", *files, until="< Interfaces")
+    _, output = keepalived(tmp_path, text, "-n", "-l", "-d", "-P", until="< Interfaces")
     theirs = instances(output)
     assert theirs, output
     ours = load_text(text, config_id="one").config.instances

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.keepalived import own_files
 from tests.support.project import ROOT
 from tests.support.switch import Host, Switch, switch
 from tests.support.until import DEADLINE, until
@@ -95,9 +96,8 @@ class Told:
 def test_mails_about_a_group_and_its_instances_are_those_of_keepalived(made: Switch, tmp_path: Path) -> None:
     """Start, a pulled cable, its return, a stop; of the stop keepalived ends before it has told."""
     pointsman = (sys.executable, "-m", "pointsman.cli.main", "run")
-    files = ("-p", str(tmp_path / "keepalived.pid"), "-r", str(tmp_path / "keepalived.vrrp"))
     ours = Told(made, "ours", *pointsman)
-    theirs = Told(made, "theirs", "keepalived", "-n", "-l", "-G", "-P", *files)
+    theirs = Told(made, "theirs", "keepalived", "-n", "-l", "-G", "-P", *own_files(tmp_path / "keepalived"))
     for told in (ours, theirs):
         told.await_group(2)
         told.host.plug(False)

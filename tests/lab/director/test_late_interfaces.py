@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.keepalived import own_files
 from tests.support.until import until
 
 pytestmark = pytest.mark.root
@@ -130,8 +131,7 @@ def test_keepalived_does_the_same_with_this_file(conf: Path, tmp_path: Path) -> 
             "VI_2 is master", lambda: "(VI_2) Entering MASTER STATE" in log.read_text(), explain=log.read_text
         )
 
-    files = ("-f", str(conf), "-p", str(tmp_path / "pid"), "-r", str(tmp_path / "vrrp"))
-    run(command("keepalived", "-n", "-l", "-G", "-D", "-P", *files), log, story)
+    run(command("keepalived", "-n", "-l", "-G", "-D", "-P", "-f", str(conf), *own_files(conf)), log, story)
 
 
 def test_a_reload_may_name_an_interface_that_is_to_come(conf: Path, tmp_path: Path) -> None:
