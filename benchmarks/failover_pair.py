@@ -121,7 +121,7 @@ def start_keepalived(made: Switch, host: Host, peer: Host, mode: Mode, count: in
     """
         for number in range(count)
     ]
-    return Keepalived(host, made.directory, "".join(blocks))
+    return Keepalived(host, made.directory, "".join(blocks), punctual=False)
 
 
 class Pair:

@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.director_process import START, Director, configuration
+from tests.support.director_process import Director, configuration
 from tests.support.keepalived import Keepalived
 from tests.support.project import ROOT
 from tests.support.switch import Capture, Host, Switch, switch
-from tests.support.until import until
+from tests.support.until import DEADLINE, until
 
 from pointsman.bfd.wire import Packet, State, encode
 from pointsman.control.messages import SendVerdicts, SessionChanged, decode_report
@@ -80,7 +80,7 @@ class Ours:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(DEADLINE)
 
 
 def reports(channel: socket.socket) -> list[SessionChanged]:
@@ -252,9 +252,9 @@ def test_vrrp_follows_a_session_within_its_detection_time(pair: tuple[Switch, Ho
     }
     """
     director = Director(a, made.directory, configuration(150, "track_bfd {\n gateway\n }", gateway))
-    until("without its session it cannot work", lambda: director.state() == "FAULT", START)
+    until("without its session it cannot work", lambda: director.state() == "FAULT")
     far = Ours(b, made.directory, session("10.9.0.1", name="near"))
-    until("it is master", lambda: director.state() == "MASTER", START)
+    until("it is master", lambda: director.state() == "MASTER")
     assert "BFD gateway  up  10.9.0.2" in director.ask("status").stdout
     far.process.kill()
     until("the address is gone", lambda: a.addresses() == ["10.9.0.1/24"])
@@ -294,7 +294,7 @@ def test_bfd_check_follows_bfdd_and_takes_its_real_server_out_and_in(
         lines = [line.split() for line in done.stdout.splitlines() if "10.9.0.2:80" in line]
         return [int(words[3]) for words in lines] if done.returncode == 0 else [-1]
 
-    until("it starts without its real server (alpha)", lambda: weights() == [], START)
+    until("it starts without its real server (alpha)", lambda: weights() == [])
     frr = Frr(b, made.directory, " peer 10.9.0.1", " receive-interval 50", " transmit-interval 50")
     until("bfdd's session brings the real server in", lambda: weights() == [1])
     for _ in range(5):  # a machine that stands still may lose the session before bfdd can say so

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.until import DEADLINE
 
 from pointsman.cli.ipvsadm import SystemNames
 from pointsman.lvs.ipvsadm.arguments import parse
@@ -95,7 +96,7 @@ def ipvsadm(tmp_path_factory: pytest.TempPathFactory) -> Ipvsadm:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=DEADLINE,
         )
         requests = [line for line in done.stdout.splitlines() if line[:1].isdigit()]
         return Answer(done.stderr, done.returncode, requests)

@@ -171,9 +171,9 @@ def test_a_tunnel_goes_through_the_gateway_wherever_the_route_leads(
     assert follower.watcher.problems() == {}
     server.ip("link", "set", "eth0", "address", "02:00:00:00:00:20")
     director.ip("neigh", "change", str(RIP), "dev", "eth0", "nud", "stale")
-    follower.until("its new MAC", lambda: follower.destination(FAR) == bytes.fromhex("020000000020"), 30.0)
+    follower.until("its new MAC", lambda: follower.destination(FAR) == bytes.fromhex("020000000020"))
     director.ip("route", "replace", "default", "via", str(NOBODY), "mtu", "1400")
-    follower.until("the other gateway", lambda: follower.destination(FAR) == other.mac(), 30.0)
+    follower.until("the other gateway", lambda: follower.destination(FAR) == other.mac())
     assert (follower.hops[FAR].gateway, follower.hops[FAR].route_mtu) == (NOBODY, 1400)
 
 
@@ -201,7 +201,7 @@ def test_a_real_server_without_route_is_a_problem_until_there_is_one(
     follower.watch(FAR)
     assert "no route to real server 192.0.2.1" in follower.watcher.problems()[FAR]
     director.ip("route", "add", "192.0.2.0/24", "dev", "eth0")
-    follower.until("the problem is gone", lambda: follower.watcher.problems() == {}, 3.0)
+    follower.until("the problem is gone", lambda: follower.watcher.problems() == {})
     assert follower.hops[FAR].source == director.mac()
 
 
@@ -223,7 +223,7 @@ def test_an_interface_that_is_down_leads_nowhere(director: Host, server: Host, f
     follower.watch(RIP)
     follower.until("it is resolved", lambda: follower.destination() is not None)
     director.ip("link", "set", "eth0", "down")
-    follower.until("it has no destination", lambda: follower.destination() is None, 3.0)
+    follower.until("it has no destination", lambda: follower.destination() is None)
     director.ip("link", "set", "eth0", "up")
     follower.until("it is resolved again", lambda: follower.destination() == server.mac())
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import msgspec
+from tests.support.until import DEADLINE
 
 from pointsman.control import messages
 from pointsman.model.checks import NetworkCheck, TcpCheck
@@ -133,7 +134,7 @@ class CheckerProcess:
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end; exit code and log."""
-        code = self.process.wait(15.0)
+        code = self.process.wait(DEADLINE)
         assert self.process.stderr is not None
         return code, (self._log + self.process.stderr.read()).decode()
 

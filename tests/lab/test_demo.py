@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.control import paths
 from pointsman.lab import namespace, processes
@@ -50,7 +51,7 @@ def assert_nothing_is_left(inodes: set[int]) -> None:
 def test_the_demo_holds_what_it_promises_within_two_minutes() -> None:
     told = started()
     try:
-        said, _ = told.communicate(timeout=150)
+        said, _ = told.communicate(timeout=2 * DEADLINE)
     finally:
         told.kill()
     assert told.returncode == 0, said
@@ -91,7 +92,7 @@ def test_broken_off_it_leaves_nothing(topology: str, moment: str, number: signal
                     break
             inodes = hold(held)
             told.send_signal(number)
-            rest, _ = told.communicate(timeout=30)
+            rest, _ = told.communicate(timeout=2 * DEADLINE)
         finally:
             told.kill()
         assert moment in said, said + rest

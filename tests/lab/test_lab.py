@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.control import paths
 from pointsman.lab import dual_homed, ha_pair, namespace, processes, waiting
@@ -34,7 +35,7 @@ def test_no_process_namespace_or_file_is_left_after_down() -> None:
             [sys.executable, "-c", "import signal,time; signal.signal(15, 1); time.sleep(99)"]
         )
         foreign = subprocess.Popen(["nsenter", f"--net={namespace.path(node.namespace)}", "sleep", "99"])
-        waiting.until(lambda: len(node.processes()) == 2, 5, "both processes run in the node")
+        waiting.until(lambda: len(node.processes()) == 2, DEADLINE, "both processes run in the node")
         node.run_directory.mkdir(parents=True)
     assert processes.living_in([inode]) == {}
     assert stubborn.wait(1) == foreign.wait(1) == -signal.SIGKILL
@@ -107,7 +108,7 @@ Lab("ha-pair", prefix="{PREFIX}", directors=False).up()
     assert child.stdout is not None
     assert child.stdout.readline() == b"building\n"
     child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=20)
+    _, said = child.communicate(timeout=DEADLINE)
     assert b"KeyboardInterrupt" in said
     assert not [name for name in namespace.names() if name.startswith(PREFIX)]
 
@@ -168,7 +169,7 @@ def test_a_socket_belongs_to_its_node() -> None:
         with lab.node("lvs").socket() as listener, lab.node("server").socket() as caller:
             listener.bind((dual_homed.VIP, 5000))
             listener.listen()
-            caller.settimeout(5)
+            caller.settimeout(DEADLINE)
             caller.connect((dual_homed.VIP, 5000))
             assert caller.getpeername() == (dual_homed.VIP, 5000)
         with socket.socket() as own, pytest.raises(OSError, match="Cannot assign"):

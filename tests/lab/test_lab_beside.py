@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import namespace
 from pointsman.lab.errors import LabError
@@ -24,7 +25,7 @@ def bare(topology: str, prefix: str = PREFIX) -> Lab:
 
 def pointsman_lab(*words: str, prefix: str = PREFIX) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pointsman.cli.main", "lab", "--prefix", prefix, *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE)
 
 
 @pytest.mark.parametrize("topology", ["dual-homed", "ha-pair"])

@@ -9,6 +9,7 @@ import socket
 import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
+from tests.support.until import DEADLINE
 
 from pointsman.lab import dual_homed, services
 from pointsman.lab.lab import Lab
@@ -24,8 +25,8 @@ def first_segment(lab: Lab) -> Ether:
     tap = lab.node("lvs").socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IP))
     with tap, lab.node("client").socket() as caller:
         tap.bind(("eth7", ETH_P_IP))
-        tap.settimeout(5)
-        caller.settimeout(5)
+        tap.settimeout(DEADLINE)
+        caller.settimeout(DEADLINE)
         caller.connect_ex((dual_homed.VIP, dual_homed.PORT))
         while True:
             frame = Ether(tap.recv(2048))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import dual_homed, waiting
 from pointsman.lab.lab import Lab
@@ -56,7 +57,7 @@ class Conversation(threading.Thread):
     def goes_on(self) -> bool:
         """Whether another 20 answers come within five seconds."""
         wanted = self.answers + 20
-        waiting.until(lambda: self.answers >= wanted or self.trouble, 5, "the conversation goes on")
+        waiting.until(lambda: self.answers >= wanted or self.trouble, DEADLINE, "the conversation goes on")
         return not self.trouble
 
     def end(self) -> None:
@@ -75,7 +76,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with Lab("dual-homed", prefix=f"pmt-restart-{os.getpid()}", xdp_mode=request.param) as made:
         server, director = made.node("server"), made.node("lvs")
         server.popen(["python3", "-c", ECHO_SERVER], log="echo")
-        waiting.until(lambda: listens(server, PORT), 5, "the echo server listens")
+        waiting.until(lambda: listens(server, PORT), DEADLINE, "the echo server listens")
         director.run(["pointsman", "ipvsadm", "-A", "-t", SERVICE, "-s", "rr"])
         director.run(
             ["pointsman", "ipvsadm", "-a", "-t", SERVICE, "-r", f"{dual_homed.REAL_SERVER}:{PORT}", "-g"]
@@ -86,7 +87,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def test_data_flows_on_while_the_director_is_killed_and_started_again(lab: Lab) -> None:
     director = lab.node("lvs")
     with lab.node("client").socket() as connection:
-        connection.settimeout(5)
+        connection.settimeout(DEADLINE)
         connection.connect((dual_homed.VIP, PORT))
         conversation = Conversation(connection)
         conversation.start()
@@ -114,7 +115,7 @@ def test_new_connections_are_served_while_no_director_runs(lab: Lab) -> None:
     director = lab.node("lvs")
     director.kill()
     with lab.node("client").socket() as connection:
-        connection.settimeout(5)
+        connection.settimeout(DEADLINE)
         connection.connect((dual_homed.VIP, PORT))
         connection.sendall(b"still there?")
         assert connection.recv(100) == b"still there?"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import dual_homed, mailsink, services, waiting
 from pointsman.lab.lab import Lab
@@ -28,7 +29,9 @@ def test_a_request_bears_the_source_asked_for(lab: Lab) -> None:
     client = lab.node("client")
     client.run(["ip", "address", "add", "192.168.7.3/24", "dev", "br_e"])
     assert fetch(client, SERVER, dual_homed.PORT, source="192.168.7.3") == "server"
-    said = waiting.until(lambda: lab.node("server").log("http").read_text(), 5, "the request is logged")
+    said = waiting.until(
+        lambda: lab.node("server").log("http").read_text(), DEADLINE, "the request is logged"
+    )
     assert re.search(r'^192\.168\.7\.3 .*"GET / HTTP/1.0" 200', said, re.MULTILINE)
 
 
@@ -40,13 +43,13 @@ def test_a_request_to_nobody_raises(lab: Lab) -> None:
 def test_the_probe_measures_how_long_a_host_was_silent(lab: Lab) -> None:
     server = lab.node("server")
     with Prober(lab.node("client"), SERVER, dual_homed.PORT) as prober:
-        waiting.until(lambda: prober.answered_since(0), 5, "the first probe is answered")
+        waiting.until(lambda: prober.answered_since(0), DEADLINE, "the first probe is answered")
         server.set_link("eth14", up=False)
         pulled = time.monotonic()
         assert not waiting_shows_answer(prober, pulled + 0.05, seconds=0.6)
         server.set_link("eth14", up=True)
         plugged = time.monotonic()
-        waiting.until(lambda: prober.answered_since(plugged), 10, "the host answers again")
+        waiting.until(lambda: prober.answered_since(plugged), DEADLINE, "the host answers again")
         back = time.monotonic()
     assert plugged - pulled - 0.05 <= prober.longest_silence() <= back - pulled + 0.1
 
@@ -63,7 +66,7 @@ def waiting_shows_answer(prober: Prober, moment: float, seconds: float) -> bool:
 def test_the_probe_of_a_steady_host_sees_no_silence(lab: Lab) -> None:
     with Prober(lab.node("client"), SERVER, dual_homed.PORT) as prober:
         begun = time.monotonic()
-        waiting.until(lambda: prober.answered_since(begun + 0.3), 5, "probes for 0.3 s are answered")
+        waiting.until(lambda: prober.answered_since(begun + 0.3), DEADLINE, "probes for 0.3 s are answered")
     assert prober.longest_silence() < 0.15
 
 
@@ -81,5 +84,5 @@ def test_the_mail_server_keeps_what_it_is_sent(lab: Lab) -> None:
         "s.sendmail('a@example.org', ['admin@mydomain.org'], 'Subject: [lb-01] down\\r\\n\\r\\nweb-02\\r\\n')"
     )
     lab.node("lvs").run(["python3", "-c", code])
-    (mail,) = waiting.until(lambda: mailsink.mails(directory), 5, "the mail is stored")
+    (mail,) = waiting.until(lambda: mailsink.mails(directory), DEADLINE, "the mail is stored")
     assert (mail["Subject"], mail.get_content().strip()) == ("[lb-01] down", "web-02")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import waiting
 from pointsman.lab.faults import runner as fault_runner
@@ -36,7 +37,7 @@ def in_force(lab: Lab, name: str) -> bool:
 
 
 def test_the_backup_serves_what_the_master_sends_and_balances_nothing(lab: Lab) -> None:
-    waiting.until(lambda: in_force(lab, "box-01"), 30.0, "the service is in force on the master")
+    waiting.until(lambda: in_force(lab, "box-01"), DEADLINE, "the service is in force on the master")
     assert not in_force(lab, "box-02")
     said = [page(lab, "client") for _ in range(6)]
     assert sorted(said) == ["box-01"] * 3 + ["box-02"] * 3, "turn by turn, the master's own among them"
@@ -72,11 +73,13 @@ def test_neither_doctor_nor_realserver_has_anything_against_either_box(lab: Lab)
 
 def test_the_other_box_balances_from_the_moment_it_holds_the_vip(lab: Lab) -> None:
     lab.node("box-01").run(["pointsman", "switchover"])
-    waiting.until(lambda: holds(lab, "box-02"), 30.0, "box-02 holds the VIP")
-    waiting.until(lambda: in_force(lab, "box-02") and not in_force(lab, "box-01"), 30.0, "the service moves")
+    waiting.until(lambda: holds(lab, "box-02"), DEADLINE, "box-02 holds the VIP")
+    waiting.until(
+        lambda: in_force(lab, "box-02") and not in_force(lab, "box-01"), DEADLINE, "the service moves"
+    )
     assert page(lab, "box-01") == "box-01", "the former master serves itself"
 
     def both_serve() -> bool:
         return {page(lab, "client") for _ in range(4)} == set(BOXES)
 
-    waiting.until(both_serve, 30.0, "the new master sends to both")
+    waiting.until(both_serve, DEADLINE, "the new master sends to both")

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.until import DEADLINE
+
 from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
@@ -117,10 +119,10 @@ def connected(cluster: Cluster) -> Iterator[tuple[socket.socket, socket.socket]]
         with namespace.entered(cluster.client):
             caller = stack.enter_context(socket.socket())
         for end in (listener, caller):
-            end.settimeout(10)
+            end.settimeout(DEADLINE)
         caller.connect((VIP, PORT))
         answerer = stack.enter_context(listener.accept()[0])
-        answerer.settimeout(10)
+        answerer.settimeout(DEADLINE)
         yield caller, answerer
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
+from tests.support.project import POINTSMAN
 from tests.support.switch import Host
 from tests.support.until import DEADLINE
 
 from pointsman.lab import namespace
 
-POINTSMAN = [sys.executable, "-m", "pointsman.cli.main"]
 VIP = "10.9.0.100"
-START = 60.0
-"""Seconds that a whole director may take to be at work; on a busy machine it is far more than one."""
 
 
 class Director:

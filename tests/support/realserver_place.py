@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.until import DEADLINE
+
 from pointsman.lab import namespace, waiting
 from pointsman.realserver import host, nft, setup, state, watch
 
@@ -44,7 +46,7 @@ class Place:
 
     def sh(self, script: str) -> str:
         inside = ["nsenter", f"--net=/run/netns/{self.name}", "sh", "-euc", script]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=DEADLINE, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -115,7 +117,7 @@ def fresh() -> Iterator[Place]:
     try:
         place = Place(name, directory / "run")
         place.sh(BUILD)
-        waiting.until(place.has_carriers, 30.0, "every link has its carrier: a snapshot shows it")
+        waiting.until(place.has_carriers, DEADLINE, "every link has its carrier: a snapshot shows it")
         yield place
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from pointsman.lab import namespace
 from pointsman.lab.node import forget
 
 _SO_RCVBUFFORCE = 33
+_SO_TIMESTAMPNS = 35
+_TIMESTAMP = (socket.SOL_SOCKET, _SO_TIMESTAMPNS)
 
 
 class Host:
@@ -134,27 +139,54 @@ class Capture:
         with namespace.entered(made.namespace):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 25)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._socket.bind((host.port, 3))
         self._socket.setblocking(False)
         self._mac = host.mac()
-        self._frames: list[bytes] = []
+        self._arrivals: list[tuple[float, bytes]] = []
+
+    def arrivals(self) -> list[tuple[float, bytes]]:
+        """Return every frame with the time (of day, in seconds) at which the kernel saw it.
+
+        However late a test reads: an interval between two frames is what it was on the wire.
+        """
+        while True:
+            try:
+                frame, extra, _, sender = self._socket.recvmsg(2048, 64)
+            except BlockingIOError:
+                return self._arrivals
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:  # told once, when the port goes down
+                    raise
+                continue
+            if sender[2] != socket.PACKET_OUTGOING:
+                (seen,) = [data for level, kind, data in extra if (level, kind) == _TIMESTAMP]
+                seconds, nanoseconds = struct.unpack("@ll", seen)
+                self._arrivals.append((seconds + nanoseconds / 1e9, frame))
 
     def all_frames(self) -> list[bytes]:
-        """From any MAC address."""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                frame, sender = self._socket.recvfrom(2048)
-                if sender[2] != socket.PACKET_OUTGOING:
-                    self._frames.append(frame)
-        return self._frames
+        """Return the frames from any MAC address."""
+        return [frame for _, frame in self.arrivals()]
 
     def frames(self) -> list[bytes]:
-        """From the MAC address that the host's eth0 had at the beginning."""
+        """Return those from the MAC address that the host's eth0 had at the beginning."""
         return [frame for frame in self.all_frames() if frame[6:12] == self._mac]
 
     def adverts(self) -> list[bytes]:
-        """The IP packets of protocol 112."""
-        return [f[14:] for f in self.frames() if f[12:14] == b"\x08\x00" and f[23] == 112]
+        """Return the IP packets of protocol 112."""
+        return [packet for _, packet in self.timed_adverts()]
+
+    def timed_adverts(self) -> list[tuple[float, bytes]]:
+        """Return the IP packets of protocol 112, with their times."""
+        return [
+            (seen, frame[14:])
+            for seen, frame in self.arrivals()
+            if frame[6:12] == self._mac and frame[12:14] == b"\x08\x00" and frame[23] == 112
+        ]
+
+    def longest_pause(self) -> float:
+        """Return the longest time between two adverts, in seconds."""
+        return max(later - earlier for (earlier, _), (later, _) in pairwise(self.timed_adverts()))
 
     def close(self) -> None:
         self._socket.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.command_words import WORDS
 from tests.support.keepalived import own_files
+from tests.support.until import DEADLINE
 
 from pointsman.conf.load import load_text
 from pointsman.lab import waiting
@@ -60,7 +61,7 @@ def test_keepalived_hands_the_same_words_to_a_program(tmp_path: Path) -> None:
         waiting.until(lambda: all(path.exists() for path in told), 180, "every program has run")
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        process.wait(DEADLINE)
     for number, written in enumerate(asked):
         given = told[number].read_bytes().decode().split("\0")[:-1]
         assert given == list(scripts[f"s{number}"][2:]) == WORDS[written]

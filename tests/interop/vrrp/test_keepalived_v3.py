@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.keepalived import Keepalived, needs_keepalived
 from tests.support.switch import Capture, Host, Switch, switch
-from tests.support.until import until
+from tests.support.until import DEADLINE, until
 from tests.support.vrrp_process import Ours
 
 from pointsman.lab import namespace
@@ -154,7 +154,7 @@ def test_a_stop_waits_for_keepalived_and_leaves_nobody_without_the_address(
     ping = client.start("ping", "-i", "0.01", "-c", "200", VIPS[4].partition("/")[0], log=log)
     until("the client is answered", lambda: "icmp_seq=20" in log.read_text())
     first.stop()
-    assert ping.wait(20) == 0
+    assert ping.wait(DEADLINE) == 0
     assert " 200 received, 0% packet loss" in log.read_text()
     assert holds(b, 4)
 

@@ -132,7 +132,7 @@ def settled(a: Host, b: Host, expected: set[int], alone: bool = False) -> None:
         return masters(a) == expected and masters(b) == rest
 
     try:
-        until("they agree", agree, 20.0)
+        until("they agree", agree)
     except AssertionError as error:
         wrong = (masters(a) ^ expected) | (masters(b) ^ rest)
         raise AssertionError([way for way in WAYS if way.router in wrong]) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.project import ROOT
 from tests.support.switch import Host, Switch, switch
-from tests.support.until import until
+from tests.support.until import DEADLINE, until
 from tests.support.vrrp_process import Ours, instance
 
 from pointsman.lab import namespace
@@ -129,7 +129,7 @@ def fetched(host: Host) -> bytes:
     with namespace.entered(host.namespace):
         caller = socket.socket()
     with caller:
-        caller.settimeout(5)
+        caller.settimeout(DEADLINE)
         try:
             caller.connect((VIP, 80))
             return caller.recv(100)

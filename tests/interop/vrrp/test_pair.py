@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.switch import Capture, Host, Switch, switch
-from tests.support.until import until
+from tests.support.until import DEADLINE, until
 from tests.support.vrrp_process import Ours, instance, master_and_backup
 
 from pointsman.model.vrrp import VirtualAddress
@@ -42,7 +42,7 @@ def test_after_a_healed_split_the_client_has_the_winner_at_once(pair: tuple[Swit
         time.sleep(phase)
         a.isolate(False)
         until("b has given way", lambda: second.state() == "BACKUP")
-        until("the client has a", lambda: client.neighbour(str(VIP)) == a.mac(), 3.0)
+        until("the client has a", lambda: client.neighbour(str(VIP)) == a.mac(), 15.0)
         assert first.state() == "MASTER"
     assert b.addresses() == ["10.9.0.2/24"]
 
@@ -86,7 +86,7 @@ def busy(seconds: float) -> Iterator[list[float]]:
     standstills: list[float] = []
     try:
         yield standstills
-        standstills += [float(witness.communicate(timeout=60)[0]) for witness in witnesses]
+        standstills += [float(witness.communicate(timeout=DEADLINE)[0]) for witness in witnesses]
     finally:
         for each in (*hogs, *witnesses):
             each.kill()

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.director_process import START, VIP, Director, configuration, script
+from tests.support.director_process import VIP, Director, configuration, script
 from tests.support.switch import Switch, switch
-from tests.support.until import until
+from tests.support.until import DEADLINE, until
 
 from pointsman.lab import namespace
 
@@ -67,9 +67,9 @@ def test_programs_and_the_fifo_are_told_with_keepalived_s_words_and_readings_dec
             """,
         ),
     )
-    until("the FIFO is there", fifo.exists, START)
+    until("the FIFO is there", fifo.exists)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
-    until("it is master", lambda: director.state() == "MASTER", START)
+    until("it is master", lambda: director.state() == "MASTER")
     load.write_text("-7")
     until("the file counts", lambda: director.instance().get("priority") == 86)
     fit.unlink()
@@ -124,7 +124,7 @@ def test_a_sync_group_fails_and_comes_back_as_one(made: Switch, tmp_path: Path) 
     """
     director = Director(a, tmp_path, configuration(100, outside=second))
     both = ["VI_1", "VI_2"]
-    until("both are master", lambda: [director.state(name) for name in both] == ["MASTER"] * 2, START)
+    until("both are master", lambda: [director.state(name) for name in both] == ["MASTER"] * 2)
     a.ip("link", "set", "far1", "down")
     until("both are in FAULT", lambda: [director.state(name) for name in both] == ["FAULT"] * 2)
     assert director.instance("VI_1")["reason"] == "VI_2 of sync group G: interface down"
@@ -143,9 +143,9 @@ def test_adverts_and_addresses_of_ipv6(made: Switch, tmp_path: Path) -> None:
         host.ip("addr", "add", f"fd00::{number}/64", "dev", "eth0", "nodad")
     six = configuration(200).replace(f"{VIP}/24", "fd00::100/64")
     first = Director(a, tmp_path, six)
-    until("a is master", lambda: first.state() == "MASTER", START)
+    until("a is master", lambda: first.state() == "MASTER")
     second = Director(b, tmp_path, six.replace("priority 200", "priority 100"))
-    until("b is backup", lambda: second.state() == "BACKUP", START)
+    until("b is backup", lambda: second.state() == "BACKUP")
     time.sleep(1.5)  # longer than the master-down interval: time in which nothing may happen
     assert (first.state(), second.state()) == ("MASTER", "BACKUP")
     with namespace.entered(client.namespace):
@@ -159,9 +159,9 @@ def test_adverts_and_addresses_of_ipv6(made: Switch, tmp_path: Path) -> None:
 def test_switchover_loses_nothing_and_stays(made: Switch, tmp_path: Path) -> None:
     a, b, client = (made.host(name, f"10.9.0.{n}/24") for n, name in enumerate("abc", 1))
     first = Director(a, tmp_path, configuration(200))
-    until("a is master", lambda: first.state() == "MASTER", START)
+    until("a is master", lambda: first.state() == "MASTER")
     second = Director(b, tmp_path, configuration(100))
-    until("b is backup", lambda: second.state() == "BACKUP", START)
+    until("b is backup", lambda: second.state() == "BACKUP")
     ping = client.start("ping", "-i", "0.01", "-c", "400", VIP, log=tmp_path / "ping.log")
     until("the client is answered", lambda: "icmp_seq=20" in (tmp_path / "ping.log").read_text())
     done = first.ask("switchover")
@@ -170,7 +170,7 @@ def test_switchover_loses_nothing_and_stays(made: Switch, tmp_path: Path) -> Non
         "VI_1: handed over; priority 200 stands back until it is needed\n",
     )
     assert second.state() == "MASTER"
-    assert ping.wait(20) == 0
+    assert ping.wait(DEADLINE) == 0
     assert " 400 received, 0% packet loss" in (tmp_path / "ping.log").read_text()
     assert (first.state(), second.state()) == ("BACKUP", "MASTER")
     refused = first.ask("switchover", "VI_1")
@@ -204,7 +204,7 @@ def test_a_reload_brings_and_takes_trackers_and_a_killed_vrrp_process_asks_again
         """,
     )
     director = Director(a, tmp_path, plain)
-    until("it is master", lambda: director.state() == "MASTER", START)
+    until("it is master", lambda: director.state() == "MASTER")
     director.conf.write_text(tracking)
     assert director.ask("reload", "-f", str(director.conf)).returncode == 0
     fit.touch()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.director_process import START, Director, script
+from tests.support.director_process import Director, script
 from tests.support.keepalived import Keepalived
 from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import until
@@ -110,7 +110,7 @@ class Ear:
 
     def listen(self) -> None:
         for name in FIFOS:
-            until(f"the FIFO {name} is there", (self.folder / name).exists, START)
+            until(f"the FIFO {name} is there", (self.folder / name).exists)
             self._pipes[name] = os.open(self.folder / name, os.O_RDONLY | os.O_NONBLOCK)
 
     def hears(self, line: str, times: int = 1) -> bool:
@@ -149,7 +149,7 @@ def advertise(host: Host, priority: int) -> None:
 def tell_the_story(ear: Ear, rival: Host, director: Director | Keepalived) -> None:
     """Everything that there is to tell; the end included."""
     both = 'INSTANCE "VI_2" MASTER 100', 'GROUP "G" MASTER 0'
-    until("all are masters", lambda: ear.hears(both[0]) and ear.hears(both[1]), START)
+    until("all are masters", lambda: ear.hears(both[0]) and ear.hears(both[1]))
     for times in (1, 2):
         time.sleep(0.2)  # ours tells of ten a second at most
         advertise(rival, 50)
@@ -233,7 +233,7 @@ def test_hanging_programs_delay_no_advert(made: Switch, tmp_path: Path) -> None:
         """,
     )
     capture = Capture(made, a)
-    until("it is master", lambda: director.state() == "MASTER", START)
+    until("it is master", lambda: director.state() == "MASTER")
     began, before = time.monotonic(), len(capture.adverts())
     while time.monotonic() < began + 2.0:
         advertise(b, 50)
@@ -257,7 +257,7 @@ def test_a_reload_tells_what_it_deletes_and_all_states_where_that_is_wanted(
     text = configuration(ear.folder)
     director = Director(a, tmp_path, text.replace("script_user root", "fifo_write_vrrp_states_on_reload"))
     ear.listen()
-    until("all are masters", lambda: ear.hears('GROUP "G" MASTER 0'), START)
+    until("all are masters", lambda: ear.hears('GROUP "G" MASTER 0'))
     until("all are masters", lambda: ear.hears('INSTANCE "VI_2" MASTER 100'))
     without = re.sub(r"vrrp_instance VI_2 .*", "", director.conf.read_text(), flags=re.DOTALL)
     director.conf.write_text(without)
@@ -306,7 +306,7 @@ def test_a_pipe_for_all_is_told_of_servers_too(made: Switch, tmp_path: Path) -> 
         return lines[pipes[0]][-1:] == [line] and lines[pipes[1]][-1:] == [line]
 
     for pipe in pipes:
-        until("the pipe is there", pipe.exists, START)
+        until("the pipe is there", pipe.exists)
     descriptors = {pipe: os.open(pipe, os.O_RDONLY | os.O_NONBLOCK) for pipe in pipes}
     service, server = "VS [10.9.0.200]:tcp:80", "RS [10.9.0.2]:tcp:80 [10.9.0.200]:tcp:80"
     until("nobody listens", lambda: heard(f"{service} DOWN"))

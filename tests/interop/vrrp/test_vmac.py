@@ -193,7 +193,7 @@ def test_after_a_crash_the_interface_is_adopted_and_a_stranger_is_not(
     index = a.ip("-o", "link", "show", "vrrp.51").split(":")[0]
     doomed.kill()
     heir = Ours(a, made.directory, instance(4, 200))
-    until("the next one goes on", lambda: heir.state("V4") == "MASTER", 5.0)
+    until("the next one goes on", lambda: heir.state("V4") == "MASTER")
     assert a.ip("-o", "link", "show", "vrrp.51").split(":")[0] == index
     a.ip("link", "del", "vrrp.51")
     until("what somebody has deleted is made again", lambda: "vrrp.51" in a.ip("link", "show") and has(a, 4))

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.lab.checker_process import CheckerProcess, check, virtual_server
-from tests.support.until import until
+from tests.support.until import DEADLINE, until
 
 from pointsman.control import messages
 
@@ -206,7 +206,7 @@ def test_an_error_of_our_own_is_not_held_against_the_real_server(listener: Liste
 
 def test_the_bind_address_is_used() -> None:
     server = socket.create_server((HOST, 0))
-    server.settimeout(8.0)
+    server.settimeout(DEADLINE)
     with CheckerProcess([virtual_server(check(HOST, server.getsockname()[1], "127.0.0.77"))]):
         connection, (source, _port) = server.accept()
         connection.close()
@@ -217,7 +217,7 @@ def test_the_bind_address_is_used() -> None:
 def test_the_bind_port_is_used_by_every_probe() -> None:
     """One that has just been closed, too: its last connection waits at one of the two ends."""
     server = socket.create_server((HOST, 0))
-    server.settimeout(30.0)
+    server.settimeout(DEADLINE)
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
     probed = msgspec.structs.replace(check(HOST, server.getsockname()[1]), bind_port=port)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.lab.checker_process import QUICK, CheckerProcess, verdicts, virtual_server
 from tests.lab.nginx import HOST, Nginx
-from tests.support.until import until
+from tests.support.until import DEADLINE, until
 
 from pointsman.daemon.checker import process as checker
 from pointsman.lab import namespace
@@ -181,7 +181,7 @@ def test_a_reload_takes_files_that_have_changed(directory: Path, tmp_path: Path)
     finally:
         if director is not None:
             director.terminate()
-            director.wait(30)
+            director.wait(DEADLINE)
         for nginx in made:
             nginx.stop()
         subprocess.run(["ip", "netns", "del", name], check=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import waiting
 from pointsman.lab.lab import Lab
@@ -132,7 +133,7 @@ def lab() -> Iterator[Lab]:
         )
         pointsman(made, "reload")
         waiting.until(
-            lambda: all(server["up"] for server in found(made).values()), 20, "all checks have passed"
+            lambda: all(server["up"] for server in found(made).values()), DEADLINE, "all checks have passed"
         )
         yield made
 
@@ -161,7 +162,7 @@ def notified(lab: Lab) -> list[str]:
 
 
 def until_weights(lab: Lab, expected: dict[str, int | None]) -> None:
-    waiting.until(lambda: weights(lab) == expected, 20, f"the weights are {expected}")
+    waiting.until(lambda: weights(lab) == expected, DEADLINE, f"the weights are {expected}")
 
 
 def test_a_program_s_exit_code_is_the_weight_in_the_table(lab: Lab) -> None:
@@ -188,7 +189,7 @@ def test_programs_are_told_in_the_order_of_what_happens(lab: Lab) -> None:
         told = notified(lab)[-6:]
         return told[:3] == ["down 20", "down 21", "lost"] and sorted(told[3:]) == ["gained", "up 20", "up 21"]
 
-    waiting.until(told_in_order, 20, "all programs have run, in order")
+    waiting.until(told_in_order, DEADLINE, "all programs have run, in order")
     lines = [line for line in (lab.directory / "told").read_text().splitlines() if ":80" in line]
     names = {last: f"RS [192.168.100.{last}]:tcp:80 [192.168.100.9]:tcp:80" for last in (20, 21)}
     quorum = "VS [192.168.100.9]:tcp:80"
@@ -245,17 +246,17 @@ def test_genhash_gives_the_digest_that_the_check_compares(lab: Lab) -> None:
 def test_a_file_takes_a_server_out_and_its_weight_comes_back_slowly(lab: Lab) -> None:
     assert weights(lab, 8081) == {"30": 100, "21": 0}
     (lab.directory / "load").write_text("1")
-    waiting.until(lambda: weights(lab, 8081) == {"30": None, "21": 1}, 10, "the sorry server serves")
+    waiting.until(lambda: weights(lab, 8081) == {"30": None, "21": 1}, DEADLINE, "the sorry server serves")
     assert found(lab, 8081)["30"]["reason"].endswith("/load says 1")
     (lab.directory / "load").write_text("0")
-    waiting.until(lambda: weights(lab, 8081)["30"] is not None, 10, "the real server is back")
+    waiting.until(lambda: weights(lab, 8081)["30"] is not None, DEADLINE, "the real server is back")
     seen = set()
 
     def whole() -> bool:
         seen.add(weights(lab, 8081)["30"])
         return 100 in seen
 
-    waiting.until(whole, 20, "it has its whole weight")
+    waiting.until(whole, DEADLINE, "it has its whole weight")
     assert len(seen) >= 3 and min(filter(None, seen)) < 60
     assert weights(lab, 8081)["21"] == 0
 
@@ -272,9 +273,9 @@ def test_a_group_s_services_share_their_checks_and_speak_with_one_voice(lab: Lab
     before = len(log.read_text())
     assert serving() == 4
     (lab.directory / "load").write_text("1")
-    waiting.until(lambda: serving() == 0, 10, "it has left all services")
+    waiting.until(lambda: serving() == 0, DEADLINE, "it has left all services")
     (lab.directory / "load").write_text("0")
-    waiting.until(lambda: serving() == 4, 10, "it is back in all services")
+    waiting.until(lambda: serving() == 4, DEADLINE, "it is back in all services")
     told = log.read_text()[before:]
     assert told.count("Removing service [192.168.100.30]:tcp:8090 from VS [many]:0") == 1
     assert "Removing service [192.168.100.30]:tcp:8091" not in told
@@ -298,13 +299,13 @@ def test_ha_suspend_waits_for_the_address(lab: Lab) -> None:
     lb = lab.node("lb-01")
     assert found(lab, 8082)["30"]["up"] is None
     lb.run(["ip", "address", "add", "192.168.100.8/32", "dev", "lo"])
-    waiting.until(lambda: weights(lab, 8082)["30"] is None, 10, "the check runs, and fails")
+    waiting.until(lambda: weights(lab, 8082)["30"] is None, DEADLINE, "the check runs, and fails")
     assert found(lab, 8082)["30"]["reason"].startswith("connection refused")
     log = lab.node("lb-01").log("director")
     suspended = "Suspending healthchecker for service [192.168.100.30]:tcp:8082"
     before = log.read_text().count(suspended)
     lb.run(["ip", "address", "del", "192.168.100.8/32", "dev", "lo"])
-    waiting.until(lambda: log.read_text().count(suspended) > before, 10, "it is suspended again")
+    waiting.until(lambda: log.read_text().count(suspended) > before, DEADLINE, "it is suspended again")
 
 
 def test_a_checker_that_is_killed_comes_back_and_no_server_changes_state(lab: Lab) -> None:
@@ -317,13 +318,13 @@ def test_a_checker_that_is_killed_comes_back_and_no_server_changes_state(lab: La
         return {pid for pid in lb.processes() if _comm(pid) in ("pm-checker", "pm-programs")}
 
     # A program that is just being started has the name of the process that starts it.
-    waiting.until(lambda: len(checkers()) == 2, 20, "nothing is being started")
+    waiting.until(lambda: len(checkers()) == 2, DEADLINE, "nothing is being started")
     killed = checkers()
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
-    waiting.until(lambda: len(checkers() - killed) == 2, 20, "both have been started again")
+    waiting.until(lambda: len(checkers() - killed) == 2, DEADLINE, "both have been started again")
     passed = "Remote Web server [192.168.100.20]:tcp:80 succeed on service."
-    waiting.until(lambda: passed in log.read_text()[before:], 20, "the new one has checked")
+    waiting.until(lambda: passed in log.read_text()[before:], DEADLINE, "the new one has checked")
     assert weights(lab) == {"20": 3, "21": 3}
     told = log.read_text()[before:]
     assert not [word for word in ("Removing service", "Disabling service", "Lost quorum") if word in told]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import ha_pair, traffic, waiting
 from pointsman.lab.faults import check_timing
@@ -184,7 +185,7 @@ def test_clients_of_a_removed_server_are_reset_at_their_next_packet(healthy: Lab
         connections = []
         for _ in range(4):
             connection = stack.enter_context(client.socket())
-            connection.settimeout(30.0)
+            connection.settimeout(DEADLINE)
             connection.connect((ha_pair.VIP, 80))
             connections.append((connection, page(connection)))
         assert {text for _, text in connections} == {"web-01", "web-02"}

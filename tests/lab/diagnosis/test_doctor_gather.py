@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.doctor.facts import DirectorFacts, InstanceFact, VirtualFact
 from pointsman.doctor.finding import Verdict
@@ -113,7 +114,7 @@ ip address add {VIP}/32 dev vrrp.51
 
 def test_an_interface_below_a_virtual_mac_that_answers_too_is_found_and_mended() -> None:
     assert sh(f"set -e; {BUILD}").returncode == 0
-    waiting.until(lambda: "state UP" in sh("ip link show vrrp.51").stdout, 30.0, "the links are up")
+    waiting.until(lambda: "state UP" in sh("ip link show vrrp.51").stdout, DEADLINE, "the links are up")
 
     def answering() -> list[str]:
         return wire_probe.who_has([("wire", VIP)], {VIP}).macs(VIP)

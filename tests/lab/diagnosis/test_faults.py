@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import dual_homed, ha_pair, waiting
 from pointsman.lab.faults import runner as fault_runner
@@ -78,7 +79,7 @@ def test_the_doctor_names_it_and_its_remedy_mends_it(labs: dict[str, Lab], name:
 @pytest.mark.parametrize("topology", ["ha-pair", "dual-homed"])
 def test_no_complaint_about_any_node_after_all_that(labs: dict[str, Lab], topology: str) -> None:
     lab = labs[topology]
-    waiting.until(lambda: fault_runner.healthy(lab), 60.0, "the doctor is content")
+    waiting.until(lambda: fault_runner.healthy(lab), DEADLINE, "the doctor is content")
 
 
 def test_fix_does_what_is_safe_and_says_so(labs: dict[str, Lab]) -> None:
@@ -202,9 +203,9 @@ def test_both_hosts_tell_their_part_of_the_next_connection(labs: dict[str, Lab],
     for name, log in told.items():
         line = [*words, "--pcap", str(tmp_path / name), service]
         waits.append(lab.node(name).popen(line, log="here"))
-        waiting.until(partial(_says, log, "waiting for a connection"), 30.0, f"{name} waits")
+        waiting.until(partial(_says, log, "waiting for a connection"), DEADLINE, f"{name} waits")
     lab.node("client").run(["curl", "-s", f"http://{service}/"])
-    codes = [child.wait(30) for child in waits]
+    codes = [child.wait(DEADLINE) for child in waits]
     text = {name: log.read_text() for name, log in told.items()}
     assert codes == [0, 0], text
     assert f"has it: {dual_homed.REAL_SERVER}:{dual_homed.PORT}, now " in text["lvs"]

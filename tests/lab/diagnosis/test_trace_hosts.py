@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import dual_homed, waiting
 from pointsman.lab.lab import Lab
@@ -72,7 +73,7 @@ class Waiting:
         self.client.run(["curl", "-s", "-m", "2", f"http://{SERVICE}/"], check=False)
 
     def end(self) -> tuple[int, str]:
-        code = self.child.wait(60)
+        code = self.child.wait(DEADLINE)
         return code, self.output.read_text() + self.log.read_text()
 
 
@@ -147,7 +148,7 @@ def test_files_of_several_hosts_are_merged(lab: Lab, tmp_path: Path) -> None:
         )
         for name in ("server", "lvs")
     ]
-    waiting.until(lambda: "waiting" in gathering[0].log.read_text(), 60.0, "the first one waits")
+    waiting.until(lambda: "waiting" in gathering[0].log.read_text(), DEADLINE, "the first one waits")
     gathering[1].connect()
     assert [each.end()[0] for each in gathering] == [0, 0]
     files = [word for name in ("lvs", "server") for word in ("--merge", f"{name}={tmp_path / name}")]
@@ -166,7 +167,7 @@ def test_follow_tells_one_connection_after_the_other(lab: Lab, tmp_path: Path) -
     waits = Waiting(lab, tmp_path / "out", arguments, lab.node("server"))
     for number in (1, 2):
         waits.connect(number)
-    waiting.until(lambda: waits.log.read_text().count("waiting") == 3, 60.0, "it waits for the third")
+    waiting.until(lambda: waits.log.read_text().count("waiting") == 3, DEADLINE, "it waits for the third")
     waits.child.send_signal(signal.SIGINT)
     code, text = waits.end()
     assert code == 0, text
@@ -180,7 +181,7 @@ def places(followed: Trace) -> list[str]:
 def echo_at(node: Node, address: str, port: int) -> None:
     node.popen([sys.executable, "-c", ECHO, address, str(port)], log="echo")
     listens = f"sport = :{port}"
-    waiting.until(lambda: "UNCONN" in node.run(["ss", "-Hlun", listens]).stdout, 30.0, "it listens")
+    waiting.until(lambda: "UNCONN" in node.run(["ss", "-Hlun", listens]).stdout, DEADLINE, "it listens")
 
 
 def test_a_datagram_is_followed_like_a_connection(lab: Lab) -> None:

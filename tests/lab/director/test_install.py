@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.until import DEADLINE
 
 INSTALL = Path(__file__).parents[3] / "scripts/install"
 ENVIRONMENT = Path(sys.prefix)
@@ -110,7 +111,7 @@ def test_an_environment_of_its_own_holds_the_program(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
         check=False,
     )
     if reachable.returncode != 0:

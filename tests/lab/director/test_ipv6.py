@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import ha_pair, services, waiting
 from pointsman.lab.errors import LabError
@@ -112,7 +113,7 @@ def lab() -> Iterator[Lab]:
         build(made)
         client = made.node("client")
         for vip in (ha_pair.VIP, f"[{VIP6}]"):
-            waiting.until(partial(answers, client, vip), 30, f"{vip} answers")
+            waiting.until(partial(answers, client, vip), DEADLINE, f"{vip} answers")
         yield made
 
 
@@ -175,7 +176,7 @@ def test_the_director_itself_serves_when_it_is_one_of_the_servers(lab: Lab) -> N
         director.run(["pointsman", "ipvsadm", "-a", *words])
         director.popen(["python3", "-m", "http.server", "8080", "--bind", vip.strip("[]")], log="own",
                        directory=lab.directory / "own-six")  # fmt: skip
-        waiting.until(partial(answers, client, f"{vip}:8080"), 30, f"{vip}:8080 answers")
+        waiting.until(partial(answers, client, f"{vip}:8080"), DEADLINE, f"{vip}:8080 answers")
         assert get(client, f"http://{vip}:8080/") == "lb-01"
         connections = director.run(["pointsman", "ipvsadm", "-Lcn"]).stdout
         assert f"{own}:8080" in connections
@@ -186,13 +187,13 @@ def test_a_dead_server_of_ipv6_leaves_that_familys_service_only(lab: Lab) -> Non
     director, web = lab.node("lb-01"), lab.node("web-01")
     web.run(["ip", "-6", "address", "del", f"{INSIDE}20/64", "dev", "ens224"])
     try:
-        waiting.until(lambda: f"[{INSIDE}20]" not in table(director), 30, "it is taken out")
+        waiting.until(lambda: f"[{INSIDE}20]" not in table(director), DEADLINE, "it is taken out")
         assert "192.168.100.20:80" in table(director)
         pages = {get(lab.node("client"), f"http://[{VIP6}]/") for _ in range(4)}
         assert pages == {"web-02"}
     finally:
         address(web, f"{INSIDE}20/64", "ens224")
-    waiting.until(lambda: f"[{INSIDE}20]" in table(director), 30, "it is put in again")
+    waiting.until(lambda: f"[{INSIDE}20]" in table(director), DEADLINE, "it is put in again")
 
 
 def table(director: Node) -> str:
@@ -249,7 +250,9 @@ def test_a_trace_and_the_doctor_find_the_missing_vip(lab: Lab) -> None:
 
 def test_the_doctor_finds_a_small_mtu_and_a_gateway_that_is_not_there(lab: Lab) -> None:
     director, web = lab.node("lb-01"), lab.node("web-01")
-    waiting.until(lambda: doctors_words(director) == doctors_words(web, VIP6) == {}, 60, "nothing is wrong")
+    waiting.until(
+        lambda: doctors_words(director) == doctors_words(web, VIP6) == {}, DEADLINE, "nothing is wrong"
+    )
     web.run(["ip", "link", "set", "ens224", "mtu", "1400"])
     try:
         small = doctors_words(director)["mtu"]
@@ -285,8 +288,8 @@ def test_a_real_server_without_the_vip_is_out_although_its_own_address_answers(l
         return f"[{INSIDE}20]:80" in director.run(service).stdout
 
     web.run(["ip", "-6", "address", "del", f"{VIP6}/128", "dev", "lo"])
-    waiting.until(lambda: not is_in(), 90, "the real server without the VIP is out")
+    waiting.until(lambda: not is_in(), DEADLINE, "the real server without the VIP is out")
     status = " ".join(director.run(["pointsman", "status"]).stdout.split())
     assert f"no answer to {INSIDE}10 within 5.0 s from [{VIP6}]:80 at {INSIDE}20" in status
     web.run(["ip", "-6", "address", "add", f"{VIP6}/128", "dev", "lo"])
-    waiting.until(is_in, 90, "it is back with the VIP")
+    waiting.until(is_in, DEADLINE, "it is back with the VIP")

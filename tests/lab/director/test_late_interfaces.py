@@ -6,18 +6,17 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.keepalived import own_files
+from tests.support.project import POINTSMAN
 from tests.support.until import until
 
 pytestmark = pytest.mark.root
 
 NAME = f"pmt-late-{os.getpid()}"
-POINTSMAN = (sys.executable, "-m", "pointsman.cli.main")
 SECONDS = 60.0
 CONF = """
 global_defs {

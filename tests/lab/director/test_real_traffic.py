@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.lab import ha_pair, services, waiting
 from pointsman.lab.lab import Lab
@@ -113,7 +114,9 @@ def serve(node: Node, place: Path) -> None:
     node.popen(["iperf3", "--server", "--bind", VIP], log="iperf3")
     node.popen(["python3", "-c", ECHO_SERVER, VIP, str(ECHO)], log="echo")
     for port in (HTTP, IPERF):
-        waiting.until(partial(services.listens, node, port, VIP), 30, f"{node.name} listens on port {port}")
+        waiting.until(
+            partial(services.listens, node, port, VIP), DEADLINE, f"{node.name} listens on port {port}"
+        )
 
 
 def page(client: Node, words: list[str]) -> str:
@@ -127,7 +130,7 @@ def lab() -> Iterator[Lab]:
         client = made.node("client")
         for host in (VIP, f"[{VIP6}]"):
             words = ["curl", "--silent", "--fail", "--max-time", "1", f"http://{host}/"]
-            waiting.until(partial(page, client, words), 60, f"{host} answers")
+            waiting.until(partial(page, client, words), DEADLINE, f"{host} answers")
         yield made
 
 
@@ -231,7 +234,7 @@ def test_a_datagram_of_any_length_is_answered_whole(lab: Lab, length: int) -> No
     payload = os.urandom(length)
     before = counted(lab, "-u", f"{VIP}:{ECHO}")
     with lab.node("client").socket(kind=socket.SOCK_DGRAM) as caller:
-        caller.settimeout(30)
+        caller.settimeout(DEADLINE)
         caller.sendto(payload, (VIP, ECHO))
         assert caller.recvfrom(65535) == (payload, (VIP, ECHO))
     assert sum(gained(lab, "-u", f"{VIP}:{ECHO}", before, "connections").values()) == 1
@@ -269,7 +272,7 @@ def test_packets_of_sctp_reach_one_real_server(lab: Lab) -> None:
         for server in servers:
             server.settimeout(0.2)
         client.sendto(init, (VIP, 0))
-        waiting.until(lambda: any(heard(server, init) for server in servers), 30, "INIT arrives")
+        waiting.until(lambda: any(heard(server, init) for server in servers), DEADLINE, "INIT arrives")
     for server in servers:
         server.close()
     connections = lab.node("lb-01").run(["pointsman", "ipvsadm", "-Lcn"]).stdout

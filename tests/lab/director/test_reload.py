@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.control.client import request
 from pointsman.control.messages import StatusReply, StatusRequest
@@ -45,7 +46,9 @@ virtual_server 192.168.100.8 8080 {
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab("ha-pair", prefix=f"pmt-reload-{os.getpid()}") as made:
-        waiting.until(lambda: all(server["up"] for server in servers(made)), 20, "all checks have passed")
+        waiting.until(
+            lambda: all(server["up"] for server in servers(made)), DEADLINE, "all checks have passed"
+        )
         yield made
 
 
@@ -126,7 +129,7 @@ class Wrk:
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(60)
+        self._process.wait(DEADLINE)
 
     @property
     def answered(self) -> int:
@@ -196,13 +199,17 @@ def test_weights_a_service_and_a_virtual_address_change_in_place_and_back(lab: L
         assert "change instance VI_1_IPv4 in place: addresses + 192.168.100.8" in said
         assert "add service TCP 192.168.100.8:8080 rr" in said
         waiting.until(
-            lambda: "192.168.100.8/26" in lab.node("lb-01").addresses("ens224"), 5, "the second VIP is there"
+            lambda: "192.168.100.8/26" in lab.node("lb-01").addresses("ens224"),
+            DEADLINE,
+            "the second VIP is there",
         )
         assert {server["weight"] for server in servers(lab)} == {7, 1}
         said = pointsman(lab, "rollback")
         assert "delete service TCP 192.168.100.8:8080" in said
         waiting.until(
-            lambda: "192.168.100.8/26" not in lab.node("lb-01").addresses("ens224"), 5, "it is gone again"
+            lambda: "192.168.100.8/26" not in lab.node("lb-01").addresses("ens224"),
+            DEADLINE,
+            "it is gone again",
         )
         assert {server["weight"] for server in servers(lab)} == {1}
     assert load.failed == [] and load.answered > 10
@@ -232,7 +239,7 @@ def test_fifty_reloads_under_wrk_lose_nothing(lab: Lab, conf: Path, tmp_path: Pa
                 f"reload {number}",
             )
             assert {server["weight"] for server in servers(lab)} == {number + 1}
-        waiting.until(lambda: len(adverts.times()) > 3, 20, "adverts have come, however fast that was")
+        waiting.until(lambda: len(adverts.times()) > 3, DEADLINE, "adverts have come, however fast that was")
     assert lasting.failed == brief.failed == []
     assert min(lasting.answered, brief.answered) > RELOADS
     times = adverts.times()

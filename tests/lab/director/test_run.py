@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.project import POINTSMAN
+from tests.support.until import DEADLINE
 
 from pointsman.control import paths
 
@@ -17,7 +19,6 @@ pytestmark = pytest.mark.root
 
 NAME = f"pmt-run-{os.getpid()}"
 NETNS = Path("/run/netns") / NAME
-POINTSMAN = [sys.executable, "-m", "pointsman.cli.main"]
 CONF = """
 global_defs {
     router_id lb-01
@@ -85,7 +86,7 @@ def conf(tmp_path: Path) -> Path:
 def refused(*words: str, code: int, program: list[str] = POINTSMAN) -> str:
     """Run it, expect this exit code and an untouched host; what it said."""
     before = snapshot()
-    done = subprocess.run(inside(*program, *words), capture_output=True, text=True, timeout=30)
+    done = subprocess.run(inside(*program, *words), capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert snapshot() == before
@@ -134,12 +135,12 @@ def test_a_second_director_names_the_first(conf: Path, tmp_path: Path) -> None:
         assert f"already runs in this network namespace (pid {first.pid})" in done.stderr
     finally:
         first.terminate()
-        assert first.wait(20) == 0
+        assert first.wait(DEADLINE) == 0
     assert paths.places_of(NETNS.stat().st_ino) == []
 
 
 def test_status_and_ipvsadm_without_a_director_say_what_to_do() -> None:
     for verb in (["status"], ["ipvsadm", "-Ln"]):
-        done = subprocess.run(inside(*POINTSMAN, *verb), capture_output=True, text=True, timeout=30)
+        done = subprocess.run(inside(*POINTSMAN, *verb), capture_output=True, text=True, timeout=DEADLINE)
         assert done.returncode != 0
         assert "pointsman run" in done.stderr and "Traceback" not in done.stderr

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.until import until
+from tests.support.project import POINTSMAN
+from tests.support.until import DEADLINE, until
 
 pytestmark = pytest.mark.root
 
 NAME = f"pmt-memory-{os.getpid()}"
 NETNS = Path("/run/netns") / NAME
-POINTSMAN = [sys.executable, "-m", "pointsman.cli.main"]
 CONF = """
 global_defs {
     router_id lb-01
@@ -34,7 +33,7 @@ virtual_server 192.168.100.9 80 {
 
 def pointsman(*words: str, code: int = 0) -> str:
     done = subprocess.run(
-        ["nsenter", f"--net={NETNS}", *POINTSMAN, *words], capture_output=True, text=True, timeout=60
+        ["nsenter", f"--net={NETNS}", *POINTSMAN, *words], capture_output=True, text=True, timeout=DEADLINE
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -98,7 +97,7 @@ class Running:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            assert self.process.wait(20) == 0
+            assert self.process.wait(DEADLINE) == 0
 
 
 @pytest.fixture
@@ -116,7 +115,7 @@ def test_a_drain_outlives_a_crash_of_the_director_and_of_everything(running: Run
     assert "by hand: weight 0" in pointsman("status")
     assert "still by hand: [192.168.100.20]:tcp:80" in running.log()
     running.process.kill()
-    running.process.wait(10)
+    running.process.wait(DEADLINE)
     running.start()
     assert "by hand: weight 0" in pointsman("status")
     running.stop()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.until import DEADLINE
 
 PROJECT = Path(__file__).parents[3]
 BOOT = Path(__file__).with_name("boot-systemd")
@@ -102,7 +103,7 @@ class Machine:
             env={**os.environ, "PATH": PATH},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=DEADLINE,
         )
 
     def ok(self, command: str) -> str:

@@ -6,15 +6,15 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.program_run import answer6_of, answer_of, ipv4, ipv6, segment
+from tests.support.project import POINTSMAN
 from tests.support.tunnel_place import CLIENT, CLIENT6, FAR, FAR6, VIP, VIP6, Place
-from tests.support.until import until
+from tests.support.until import DEADLINE, until
 
 from pointsman.dataplane.xdp import interfaces
 from pointsman.lab import namespace
@@ -23,7 +23,6 @@ from pointsman.trace.frames import Frame, decode
 
 pytestmark = pytest.mark.root
 
-POINTSMAN = [sys.executable, "-m", "pointsman.cli.main"]
 CONF = f"""
 virtual_server {VIP} 80 {{
     lvs_sched rr
@@ -93,7 +92,7 @@ class Running:
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
+            self.process.wait(DEADLINE)
 
 
 @pytest.fixture

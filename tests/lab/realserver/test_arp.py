@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.until import DEADLINE
 
 pytestmark = pytest.mark.root
 
@@ -107,7 +108,7 @@ class Scene:
 
     def call(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
         inside = ["nsenter", f"--net=/run/netns/{self.prefix}-{name}", *command]
-        return subprocess.run(inside, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(inside, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
     def sh(self, name: str, script: str) -> str:
         done = self.call(name, "sh", "-euc", script)

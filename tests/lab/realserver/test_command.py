@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.project import POINTSMAN
+from tests.support.until import DEADLINE
 
 from pointsman.control import paths
 from pointsman.lab import namespace
@@ -23,7 +25,6 @@ pytestmark = pytest.mark.root
 
 VIP = "192.168.7.33"
 VIP6 = "fd00::33"
-POINTSMAN = [sys.executable, "-m", "pointsman.cli.main"]
 SNAPSHOT = """
 ip -o address | sed 's/ *valid_lft.*//' | grep -v fe80 | sort
 ip -o link | grep -v link-netns
@@ -47,7 +48,7 @@ class Host:
 
     def call(self, *command: str) -> subprocess.CompletedProcess[str]:
         inside = ["nsenter", f"--net=/run/netns/{self.name}", *command]
-        return subprocess.run(inside, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(inside, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
     def sh(self, script: str) -> str:
         done = self.call("sh", "-euc", script)
@@ -288,7 +289,7 @@ def test_watch_puts_back_what_has_drifted_and_tells_it(host: Host, tmp_path: Pat
         host.realserver("up", VIP)
     finally:
         watcher.terminate()
-    assert watcher.wait(30) == 0
+    assert watcher.wait(DEADLINE) == 0
     host.realserver("down")
     assert host.snapshot() == before
 

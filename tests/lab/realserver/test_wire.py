@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.doctor.facts import Response
 from pointsman.doctor.gather.probe import who_has
@@ -50,7 +51,7 @@ class Pair:
         for name in ("server", "client"):
             self.sh(name, BUILD[name])
         for name, nic in (("client", "cable"), ("server", "eth0")):
-            waiting.until(partial(self.has_link_local, name, nic), 15, "link-local addresses")
+            waiting.until(partial(self.has_link_local, name, nic), DEADLINE, "link-local addresses")
 
     def has_link_local(self, name: str, nic: str) -> bool:
         said = self.sh(name, f"ip -o -6 address show dev {nic} scope link")
@@ -58,7 +59,7 @@ class Pair:
 
     def sh(self, name: str, script: str) -> str:
         inside = ["nsenter", f"--net=/run/netns/{self.prefix}-{name}", "sh", "-euc", script]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=DEADLINE, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -175,11 +176,11 @@ def test_before_the_network_nft_bears_no_address_and_its_own_later(pair: Pair) -
         pair.realserver("up", VIP, "--method", "nft")
         pair.sh("server", "ip address add 192.168.7.99/24 dev eth0")
         assert senders() == {"0.0.0.0"}
-        waiting.until(knows_the_client, 15, "the client answered all the same")
+        waiting.until(knows_the_client, DEADLINE, "the client answered all the same")
         pair.realserver("status")
         pair.realserver("up", VIP)
         assert senders() == {"192.168.7.99"}
-        waiting.until(knows_the_client, 15, "the client answered")
+        waiting.until(knows_the_client, DEADLINE, "the client answered")
         pair.sh("server", "ip address del 192.168.7.99/24 dev eth0; ip address add 192.168.7.98/24 dev eth0")
         said = pair.realserver("status", "|| true")
         assert "bears 192.168.7.99, which this host has no more" in said

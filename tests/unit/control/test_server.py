@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.control import messages
 from pointsman.control import server as control_server
@@ -99,7 +100,7 @@ held = []
 for _ in range(64):
     client = socket.socket(socket.AF_UNIX)
     client.connect(path)
-    client.settimeout(5)
+    client.settimeout(DEADLINE)
     held.append(client)
     try:
         if what == "deaf":
@@ -131,7 +132,7 @@ def test_a_client_that_does_not_take_its_answer_is_let_go(
     monkeypatch.setattr(control_server, "WRITE_LIMIT", 0.2)
     asked = messages.encode(messages.TableRequest())
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(DEADLINE)
         client.connect(str(path))
         client.sendall(struct.pack("!I", len(asked)) + asked)
         poll = select.poll()
@@ -143,7 +144,7 @@ def test_a_client_that_does_not_take_its_answer_is_let_go(
 def test_somebody_who_may_only_look_cannot_send_much(path: Path) -> None:
     script = (
         "import os, socket, struct, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "client = socket.socket(socket.AF_UNIX); client.connect(sys.argv[1]); client.settimeout(10)\n"
+        "client = socket.socket(socket.AF_UNIX); client.connect(sys.argv[1]); client.settimeout(60)\n"
         "client.sendall(struct.pack('!I', 65537)); print(client.recv(4))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.until import DEADLINE
 
 from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_lock
 
@@ -92,7 +93,7 @@ def test_helper_starts_after_the_director_is_ready_and_stops_before_it(
 ) -> None:
     assert [line.split()[0] for line in lines(tmp_path, 2)] == ["director", "helper"]
     pair.terminate()
-    assert pair.wait(10) == 0
+    assert pair.wait(DEADLINE) == 0
     assert lines(tmp_path, 4)[2:] == ["helper stopped", "director stopped"]
 
 
@@ -102,13 +103,13 @@ def test_a_killed_helper_is_started_again(pair: subprocess.Popen[bytes], tmp_pat
     again = lines(tmp_path, 3)[2]
     assert again.startswith("helper ") and again != first
     pair.terminate()
-    assert pair.wait(10) == 0
+    assert pair.wait(DEADLINE) == 0
 
 
 def test_children_do_not_outlive_a_killed_supervisor(pair: subprocess.Popen[bytes], tmp_path: Path) -> None:
     children = [int(line.split()[1]) for line in lines(tmp_path, 2)]
     pair.kill()
-    pair.wait(10)
+    pair.wait(DEADLINE)
     assert all(gone(pid) for pid in children)
 
 
@@ -117,7 +118,7 @@ def test_an_exit_that_no_restart_mends_ends_everything_with_its_code(tmp_path: P
         tmp_path,
         "sys.exit(Supervisor(boss, [Child('helper', lambda: 3)], heard).run())",
     )
-    assert process.wait(10) == 3
+    assert process.wait(DEADLINE) == 3
     assert lines(tmp_path, 2)[1] == "director stopped"
 
 
@@ -143,7 +144,7 @@ def test_systemd_is_told_over_its_socket(tmp_path: Path) -> None:
 
 def test_a_director_that_never_got_ready_ends_the_supervisor(tmp_path: Path) -> None:
     process = start(tmp_path, "sys.exit(Supervisor(Child('director', lambda: 1), [], heard).run())")
-    assert process.wait(10) == 1
+    assert process.wait(DEADLINE) == 1
 
 
 def test_a_director_that_crashes_later_is_started_again(
@@ -152,7 +153,7 @@ def test_a_director_that_crashes_later_is_started_again(
     os.kill(int(lines(tmp_path, 2)[0].split()[1]), signal.SIGKILL)
     assert lines(tmp_path, 3)[2].startswith("director ")
     pair.terminate()
-    assert pair.wait(10) == 0
+    assert pair.wait(DEADLINE) == 0
 
 
 RELOADING = """
@@ -204,7 +205,7 @@ def test_sighup_runs_the_reload_and_children_start_with_what_the_director_took(t
     process.send_signal(signal.SIGHUP)
     assert lines(tmp_path, 7)[6] == "reload two"
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(DEADLINE) == 0
 
 
 def test_sighup_without_a_file_changes_nothing(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_sighup_without_a_file_changes_nothing(tmp_path: Path) -> None:
     time.sleep(0.2)
     assert process.poll() is None
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(DEADLINE) == 0
     assert len(lines(tmp_path, 4)) == 4
 
 
@@ -240,7 +241,7 @@ def test_a_helper_has_only_its_own_files_open(tmp_path: Path) -> None:
     )
     assert lines(tmp_path, 2)[1] == "helper True"
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(DEADLINE) == 0
 
 
 def test_a_helper_that_once_ran_may_lack_something_and_is_tried_again(tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_a_helper_that_once_ran_may_lack_something_and_is_tried_again(tmp_path: 
     assert lines(tmp_path, 4)[1:] == ["helper", "helper", "helper"]
     assert process.poll() is None
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(DEADLINE) == 0
 
 
 def test_a_director_that_hangs_at_its_start_is_killed(tmp_path: Path) -> None:
@@ -270,4 +271,4 @@ def test_a_director_that_hangs_at_its_start_is_killed(tmp_path: Path) -> None:
         sys.exit(Supervisor(boss, [], heard).run())
         """,
     )
-    assert process.wait(10) == 1
+    assert process.wait(DEADLINE) == 1
