@@ -52,7 +52,8 @@ def packet(generator: random.Random) -> bytes:
     else:
         payload = struct.pack("!HHHH", 1000, port, 8 + len(data), 0) + data
     options = b"\x01" * (generator.choice((0, 0, 0, 1, 5, 10)) * 4)
-    source = f"10.0.{generator.randrange(4)}.{generator.randrange(1, 200)}"
+    # So few that each asks for more than its burst: how long the machine needs for all is of no importance.
+    source = f"10.0.{generator.randrange(2)}.{generator.randrange(1, 200)}"
     header = struct.pack(
         "!BBHHHBBH4s4s",
         0x45 + len(options) // 4,

@@ -51,7 +51,7 @@ def test_the_probe_measures_how_long_a_host_was_silent(lab: Lab) -> None:
         plugged = time.monotonic()
         waiting.until(lambda: prober.answered_since(plugged), DEADLINE, "the host answers again")
         back = time.monotonic()
-    assert plugged - pulled - 0.05 <= prober.longest_silence() <= back - pulled + 0.1
+    assert plugged - pulled - 0.05 <= prober.longest_silence() <= back - pulled + prober.longest_pause()
 
 
 def waiting_shows_answer(prober: Prober, moment: float, seconds: float) -> bool:
@@ -63,11 +63,12 @@ def waiting_shows_answer(prober: Prober, moment: float, seconds: float) -> bool:
     return False
 
 
-def test_the_probe_of_a_steady_host_sees_no_silence(lab: Lab) -> None:
-    with Prober(lab.node("client"), SERVER, dual_homed.PORT) as prober:
+def test_the_probe_of_a_steady_host_sees_no_silence_but_its_own(lab: Lab) -> None:
+    """None is longer than what a busy machine has kept the probe itself from probing."""
+    with Prober(lab.node("client"), SERVER, dual_homed.PORT, patience=DEADLINE) as prober:
         begun = time.monotonic()
         waiting.until(lambda: prober.answered_since(begun + 0.3), DEADLINE, "probes for 0.3 s are answered")
-    assert prober.longest_silence() < 0.15
+    assert 0.0 < prober.longest_silence() == prober.longest_pause()
 
 
 def test_the_probe_without_any_answer_reports_endless_silence(lab: Lab) -> None:

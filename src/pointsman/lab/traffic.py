@@ -50,6 +50,7 @@ class Prober:
         self._patience = patience
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
+        self._begun: list[float] = []
         self._answered: list[float] = []
         self._waiting: dict[socket.socket, float] = {}
 
@@ -72,6 +73,16 @@ class Prober:
         begun = sorted(self._answered)
         return max((later - earlier for earlier, later in pairwise(begun)), default=float("inf"))
 
+    def longest_pause(self) -> float:
+        """Seconds between the two successive probes that lie farthest apart: how late they were made.
+
+        Of those up to the last accepted one. As long as every probe is accepted, no silence is longer.
+        """
+        last = max(self._answered, default=0.0)
+        return max(
+            (later - earlier for earlier, later in pairwise(self._begun) if later <= last), default=0.0
+        )
+
     def _work(self) -> None:
         with self._node.entered(), selectors.DefaultSelector() as selector:
             following = time.monotonic()
@@ -80,10 +91,10 @@ class Prober:
                 if now >= following:
                     self._begin(selector, now)
                     following = max(following + self._interval, now)
-                self._give_up(selector, now)
                 for key, _ in selector.select(max(0.0, following - time.monotonic())):
                     assert isinstance(key.fileobj, socket.socket)
                     self._finish(selector, key.fileobj)
+                self._give_up(selector, now)
             for probe in list(self._waiting):
                 self._close(selector, probe)
 
@@ -91,6 +102,7 @@ class Prober:
         probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         probe.setblocking(False)
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._begun.append(now)
         self._waiting[probe] = now
         selector.register(probe, selectors.EVENT_WRITE)
         if probe.connect_ex(self._target) not in (0, errno.EINPROGRESS):

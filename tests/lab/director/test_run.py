@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.project import POINTSMAN
-from tests.support.until import DEADLINE
+from tests.support.until import DEADLINE, until
 
 from pointsman.control import paths
 
@@ -55,8 +54,14 @@ def inside(*words: str) -> list[str]:
 def snapshot() -> str:
     """What must not change: addresses and attached programs."""
     shown = subprocess.run(inside("ip", "-d", "addr"), capture_output=True, text=True, check=True).stdout
-    lines = shown.replace(" tentative", "").splitlines()  # the kernel's own detection of duplicates goes on
-    return "\n".join(line for line in lines if "valid_lft" not in line)
+    return "\n".join(line for line in shown.splitlines() if "valid_lft" not in line)
+
+
+def settled() -> bool:
+    """True when both ends are up and have link-local addresses that nobody else has: a snapshot shows all."""
+    shown = subprocess.run(inside("ip", "-o", "addr"), capture_output=True, text=True, check=True).stdout
+    links = subprocess.run(inside("ip", "-o", "link"), capture_output=True, text=True, check=True).stdout
+    return shown.count(" fe80::") == 2 and " tentative" not in shown and links.count(" state UP ") == 2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -71,6 +76,7 @@ def network() -> Iterator[None]:
             "link set wire up",
         ):
             subprocess.run(inside("ip", *words.split()), check=True)
+        until("the kernel has nothing more to do with the interface", settled)
         yield
     finally:
         subprocess.run(["ip", "netns", "del", NAME], check=True)
@@ -126,10 +132,11 @@ def test_a_second_director_names_the_first(conf: Path, tmp_path: Path) -> None:
         first = subprocess.Popen(inside(*POINTSMAN, "run", "-f", str(conf)), stderr=log)
     try:
         status = inside(*POINTSMAN, "status")
-        deadline = time.monotonic() + 20
-        while subprocess.run(status, capture_output=True).returncode != 0:
-            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-            time.sleep(0.1)
+        until(
+            "the first one answers",
+            lambda: subprocess.run(status, capture_output=True).returncode == 0,
+            explain=(tmp_path / "log").read_text,
+        )
         done = subprocess.run(inside(*POINTSMAN, "run", "-f", str(conf)), capture_output=True, text=True)
         assert done.returncode == 3
         assert f"already runs in this network namespace (pid {first.pid})" in done.stderr
