@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+from tests.support.tcp_info import retransmitted
 from tests.support.until import DEADLINE
 
 from pointsman.lab import dual_homed, waiting
@@ -55,7 +55,7 @@ class Conversation(threading.Thread):
             self.trouble = repr(error)
 
     def goes_on(self) -> bool:
-        """Whether another 20 answers come within five seconds."""
+        """True if another 20 answers come."""
         wanted = self.answers + 20
         waiting.until(lambda: self.answers >= wanted or self.trouble, DEADLINE, "the conversation goes on")
         return not self.trouble
@@ -63,12 +63,6 @@ class Conversation(threading.Thread):
     def end(self) -> None:
         self._ending.set()
         self.join(10)
-
-
-def retransmitted(connection: socket.socket) -> int:
-    """Segments the kernel had to send again: tcpi_total_retrans of `struct tcp_info` (linux/tcp.h)."""
-    (count,) = struct.unpack_from("=I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)
-    return int(count)
 
 
 @pytest.fixture(scope="module", params=["generic", "native", "tc"])

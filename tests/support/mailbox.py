@@ -10,6 +10,7 @@ from email.message import Message
 from typing import Any
 
 from aiosmtpd.smtp import SMTP
+from tests.support.until import DEADLINE
 
 from pointsman.health.alerts import Alert
 from pointsman.model.config import Mail
@@ -61,7 +62,7 @@ class Mailbox:
     def messages(self) -> list[Message]:
         return [message_from_bytes(envelope.content) for envelope in self.envelopes]
 
-    async def holds(self, count: int, within: float = 6.0) -> None:
+    async def holds(self, count: int, within: float = DEADLINE) -> None:
         end = time.monotonic() + within
         while len(self.envelopes) < count:
             assert time.monotonic() < end, f"{len(self.envelopes)} of {count} mails within {within} s"

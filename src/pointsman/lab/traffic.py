@@ -79,9 +79,8 @@ class Prober:
         Of those up to the last accepted one. As long as every probe is accepted, no silence is longer.
         """
         last = max(self._answered, default=0.0)
-        return max(
-            (later - earlier for earlier, later in pairwise(self._begun) if later <= last), default=0.0
-        )
+        begun = [moment for moment in self._begun if moment <= last]
+        return max((later - earlier for earlier, later in pairwise(begun)), default=0.0)
 
     def _work(self) -> None:
         with self._node.entered(), selectors.DefaultSelector() as selector:

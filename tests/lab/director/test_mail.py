@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.mailbox import DOWN, HOST, Mailbox, against, config
+from tests.support.until import DEADLINE
 
 from pointsman.daemon.director import mail as mail_module
 from pointsman.daemon.director.mail import MailQueue
@@ -59,10 +60,9 @@ def test_a_server_that_is_down_is_tried_again_and_complained_of_once(
         mailbox.close()
         queue = MailQueue(config(mailbox.port))
         queue.start()
-        before = time.monotonic()
         queue.put(DOWN)
         queue.put(Alert("second", "text\n"))
-        assert time.monotonic() - before < 0.05
+        assert caplog.records == [], "whoever puts a mail in has already gone on when it is tried"
         await asyncio.sleep(0.5)
         await mailbox.open()
         await mailbox.holds(2)
@@ -118,14 +118,15 @@ def test_a_server_that_hangs_holds_up_nobody_and_the_queue_is_bounded(
     with caplog.at_level(logging.WARNING):
         took = asyncio.run(scenario())
     silent.close()
-    assert took < 2.0
+    assert took < 25.0, "not the 30 s that it would wait for the server"
     told = [record.message for record in caplog.records if record.name == "mail"]
     assert told[0] == f"more than {mail_module.MOST_WAITING} mails wait: the oldest are given up"
     assert told[-1] == f"{mail_module.MOST_WAITING} mails were not sent before the stop"
 
 
-def test_a_stop_gives_a_waiting_mail_its_last_chance() -> None:
+def test_a_stop_gives_a_waiting_mail_its_last_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two attempts, far apart, the server comes back and the queue is closed."""
+    monkeypatch.setattr(mail_module, "FIRST_PAUSE", 3600.0)
 
     async def scenario(mailbox: Mailbox) -> None:
         mailbox.answers = ["451 try later"]
@@ -134,9 +135,7 @@ def test_a_stop_gives_a_waiting_mail_its_last_chance() -> None:
         queue.put(DOWN)
         while mailbox.answers:
             await asyncio.sleep(0.01)
-        before = time.monotonic()
-        await queue.close()
-        assert time.monotonic() - before < 0.9
+        await queue.close(deadline=DEADLINE)
 
     assert len(against(scenario).envelopes) == 1
 

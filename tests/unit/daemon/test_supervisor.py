@@ -56,7 +56,7 @@ def start(tmp_path: Path, body: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, str(script), str(tmp_path)], stderr=subprocess.DEVNULL)
 
 
-def lines(tmp_path: Path, wanted: int, seconds: float = 10.0) -> list[str]:
+def lines(tmp_path: Path, wanted: int, seconds: float = DEADLINE) -> list[str]:
     """The log, once it has this many lines."""
     deadline = time.monotonic() + seconds
     while True:
@@ -77,8 +77,8 @@ def pair(tmp_path: Path) -> subprocess.Popen[bytes]:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process ends soon."""
-    for _ in range(200):
+    """True if a process ends soon."""
+    for _ in range(3000):
         try:
             if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
                 return True

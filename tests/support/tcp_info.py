@@ -1,0 +1,12 @@
+"""What the kernel tells of a TCP connection."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+
+def retransmitted(connection: socket.socket) -> int:
+    """Segments the kernel had to send again: tcpi_total_retrans of `struct tcp_info` (linux/tcp.h)."""
+    (count,) = struct.unpack_from("=I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)
+    return int(count)
