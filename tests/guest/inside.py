@@ -17,6 +17,7 @@ import pytest
 from tests.support.cluster import CLIENT, KEY, PORT, SERVER, VIP, Cluster, connected, exchange, standing
 from tests.support.golden_schedulers import CASES, HASHED_IN_SCOPE, replay
 from tests.support.program_run import Director
+from tests.support.until import DEADLINE
 
 from pointsman.dataplane.interface import DataPlaneError
 from pointsman.lab import namespace
@@ -74,7 +75,7 @@ def test_a_connection_is_forwarded(cluster: Cluster, mode: str) -> None:
     plane = cluster.start(mode)
     assert [item.mode for item in plane.capabilities().attachments] == [mode]
     with connected(cluster) as (caller, answerer):
-        caller.settimeout(30)
+        caller.settimeout(DEADLINE)
         exchange(caller, answerer, b"through the director and past it")
         for _ in range(CHUNKS):
             caller.sendall(bytes(CHUNK))
@@ -110,13 +111,13 @@ def test_an_association_of_sctp_is_forwarded(cluster: Cluster) -> None:
         with namespace.entered(cluster.director):
             plane.set_next_hops([hop])
         for end in (listener, caller):
-            end.settimeout(30)
+            end.settimeout(DEADLINE)
         listener.bind((VIP, PORT))
         listener.listen()
         caller.bind((CLIENT, 0))
         caller.connect((VIP, PORT))
         answerer = stack.enter_context(listener.accept()[0])
-        answerer.settimeout(30)
+        answerer.settimeout(DEADLINE)
         exchange(caller, answerer, b"chunks of data")
         assert [item.state for item in plane.connections()] == ["ESTABLISHED"]
         assert plane.counters().of(key).traffic.connections == 1

@@ -14,7 +14,7 @@ import pytest
 from tests.guest.inside_vrrp import has_kind
 from tests.support.cluster import CLIENT, KEY, PORT, RIP, SERVER, VIP, Cluster, connected, exchange, standing
 from tests.support.program_run import tcp
-from tests.support.until import until
+from tests.support.until import DEADLINE, until
 
 from pointsman.dataplane.interface import DataPlaneError
 from pointsman.dataplane.xdp import attach, interfaces
@@ -106,7 +106,7 @@ class Stacked(Cluster):
         offload.complete_checksums(self.client, interface)
         with connected(self) as (caller, answerer):
             for end in (caller, answerer):
-                end.settimeout(60)
+                end.settimeout(DEADLINE)
             exchange(caller, answerer, b"small")
             for _ in range(4):
                 caller.sendall(bytes(CHUNK))

@@ -33,6 +33,7 @@ from tests.support.tunnel_place import (
     VIP6,
     Place,
 )
+from tests.support.until import DEADLINE
 
 from pointsman.cli.ipvsadm import SystemNames
 from pointsman.dataplane.xdp import interfaces
@@ -105,7 +106,7 @@ class Running:
         )
         with namespace.entered(self._place.director):
             hops = {hop.address: hop for hop in self.watcher.watch(near, far)}
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + DEADLINE
             while not all(hop.destination for hop in hops.values()):
                 assert time.monotonic() < deadline, hops
                 hops |= {hop.address: hop for hop in self.watcher.refresh(time.monotonic())}
@@ -148,12 +149,12 @@ def exchange(place: Place, address: str, servers: list[str]) -> None:
         for _ in servers:
             with namespace.entered(place.client):
                 caller = stack.enter_context(socket.socket(family))
-            caller.settimeout(60)
+            caller.settimeout(DEADLINE)
             caller.connect((address, PORT))
             ready, _, _ = select.select(listeners, [], [], 60)
             met.append(listeners.index(ready[0]))
             answerer = stack.enter_context(ready[0].accept()[0])
-            answerer.settimeout(60)
+            answerer.settimeout(DEADLINE)
             whole = bytes(range(256)) * (CHUNK * CHUNKS // 256)
             sender = threading.Thread(target=caller.sendall, args=(whole,), daemon=True)
             sender.start()
@@ -214,15 +215,15 @@ def test_joined_segments_have_no_sum_for_gre(place: Place) -> None:
             listener = stack.enter_context(socket.create_server((address, PORT)))
         with namespace.entered(place.client):
             caller = stack.enter_context(socket.socket())
-        caller.settimeout(60)
+        caller.settimeout(DEADLINE)
         caller.connect((address, PORT))
-        listener.settimeout(60)
+        listener.settimeout(DEADLINE)
         answerer = stack.enter_context(listener.accept()[0])
-        answerer.settimeout(60)
+        answerer.settimeout(DEADLINE)
         caller.sendall(b"short")
         assert answerer.recv(100) == b"short"
         caller.sendall(bytes(CHUNK // 2))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + DEADLINE
         while not director.plane.counters().exits.get("not_tunnelled"):
             assert time.monotonic() < deadline, director.plane.counters()
             time.sleep(0.05)
@@ -317,7 +318,7 @@ def passed(place: Place, cases: list[Case], hears: tuple[str, str]) -> list[byte
 
 def _next(heard: socket.socket, case: Case) -> bytes:
     """The next frame that comes in and is no business of the neighbours'."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + DEADLINE
     while True:
         assert select.select([heard], [], [], max(0.0, deadline - time.monotonic()))[0], case.name
         frame, address = heard.recvfrom(4096)
