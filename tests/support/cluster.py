@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from tests.support.until import DEADLINE
 
-from pointsman.dataplane.interface import NextHop
 from pointsman.dataplane.xdp import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
+from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import AddServer, AddService, Operation
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 

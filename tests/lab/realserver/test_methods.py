@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.realserver_place import SECOND, VIP, VIP6, Place, fresh
 
+from pointsman.lab import waiting
 from pointsman.realserver import setup
 from pointsman.realserver.facts import SetupError
 
