@@ -172,6 +172,13 @@ def test_the_log_of_the_pool_is_keepalived_s(name: str) -> None:
     assert [when for when, _ in lines[1:]] == pytest.approx([w for w, _ in expected[1:]], abs=TOLERANCE)
 
 
+def check_key(virtual: VirtualServer, name: str) -> CheckKey:
+    """The one check of this real server."""
+    key = ServerKey(ip_address(NAMES[name]), 80)
+    (check,) = next(member.checks for member in virtual.members if member.server.key == key)
+    return SERVICE, key, check.identity
+
+
 def pool_story(scenario: dict[str, Any]) -> list[tuple[float, str]]:
     """What our director would log about the pool, and when."""
     virtual = virtual_server(scenario["config"])
@@ -183,7 +190,7 @@ def pool_story(scenario: dict[str, Any]) -> list[tuple[float, str]]:
     )
     for when, name, verdict in [(0.0, "", None), *arrivals]:
         if verdict is not None:
-            verdicts[SERVICE, ServerKey(ip_address(NAMES[name]), 80), 0] = verdict.up
+            verdicts[check_key(virtual, name)] = verdict.up
         after = desired([virtual], verdicts, None, {SERVICE: before} if before else None).pools[SERVICE]
         lines += [(when, item.text) for item in transitions(virtual, before, after)]
         before = after
@@ -212,7 +219,7 @@ def table_at(scenario: dict[str, Any], moment: float) -> list[str]:
         (when, name, verdict) for name, seen in run_all(scenario).items() for when, verdict in seen.verdicts
     ):
         if when <= moment:
-            verdicts[SERVICE, ServerKey(ip_address(NAMES[name]), 80), 0] = verdict.up
+            verdicts[check_key(virtual, name)] = verdict.up
             wanted = desired([virtual], verdicts, None, wanted.pools)
     entry = wanted.table.get(SERVICE)
     assert entry is not None

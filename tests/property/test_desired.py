@@ -39,10 +39,10 @@ def server_key(number: int) -> ServerKey:
 @st.composite
 def members(draw: st.DrawFn, number: int) -> PoolMember:
     key = server_key(number)
-    check = TcpCheck(connect_address=key.address, connect_port=80)
+    ports = range(80, 80 + draw(st.integers(0, 2)))
     return PoolMember(
         server=RealServer(key=key, weight=draw(st.integers(0, 5))),
-        checks=(check,) * draw(st.integers(0, 2)),
+        checks=tuple(TcpCheck(connect_address=key.address, connect_port=port) for port in ports),
         alpha=draw(st.booleans()),
         inhibit_on_failure=draw(st.booleans()),
     )
@@ -65,9 +65,9 @@ def virtual_servers(draw: st.DrawFn, number: int = 0) -> VirtualServer:
 @st.composite
 def verdicts_of(draw: st.DrawFn, virtual: VirtualServer) -> dict[CheckKey, bool]:
     keys = [
-        (virtual.service.key, member.server.key, index)
+        (virtual.service.key, member.server.key, check.identity)
         for member in virtual.members
-        for index in range(len(member.checks))
+        for check in member.checks
     ]
     return {
         key: verdict for key in keys if (verdict := draw(st.sampled_from([True, False, None]))) is not None
@@ -95,7 +95,7 @@ def run(virtual: VirtualServer, history: list[dict[CheckKey, bool]]) -> list[Des
 
 def lives(virtual: VirtualServer, member: PoolMember, verdicts: dict[CheckKey, bool]) -> bool:
     known = [
-        verdicts.get((virtual.service.key, member.server.key, index)) for index in range(len(member.checks))
+        verdicts.get((virtual.service.key, member.server.key, check.identity)) for check in member.checks
     ]
     return False not in known and not (None in known and (virtual.alpha or member.alpha))
 
@@ -286,11 +286,12 @@ def test_what_a_check_measures_is_added_to_the_weight_within_bounds(
     virtual: VirtualServer, change: int
 ) -> None:
     up = {
-        (virtual.service.key, member.server.key, index): True
+        (virtual.service.key, member.server.key, check.identity): True
         for member in virtual.members
-        for index in range(len(member.checks))
+        for check in member.checks
     }
-    changes = {key: change for key in up if key[2] == 0}
+    first = {member.checks[0].identity for member in virtual.members if member.checks}
+    changes = {key: change for key in up if key[2] in first}
     pool = desired([virtual], up, weight_changes=changes).pools[virtual.service.key]
     for member, living in zip(virtual.members, pool.living, strict=True):
         expected = member.server.weight + (change if member.checks else 0)

@@ -50,12 +50,14 @@ class CheckResult(msgspec.Struct, frozen=True, tag=True):
 
     service: ServiceKey
     server: ServerKey
-    check: int
-    """Index of the check in PoolMember.checks."""
+    check: str
+    """Check.identity of the check."""
     up: bool
     reason: str
     weight_change: int = 0
     """What the check adds to the real server's weight."""
+    weight: int | None = None
+    """What the check sets in place of the configured weight (misc_dynamic); None: nothing."""
 
 
 # bfd -> director, checker

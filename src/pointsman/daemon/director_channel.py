@@ -45,7 +45,7 @@ class DirectorChannel:
         self._flush()
 
     def forget(self, keys: Iterable[CheckKey]) -> None:
-        """These checks are no more, or others now."""
+        """These checks are no more."""
         for key in keys:
             self._latest.pop(key, None)
             self._waiting.pop(key, None)

@@ -37,7 +37,7 @@ def check_alert(
     config: Config,
     service: ServiceKey,
     server: ServerKey,
-    check: int,
+    check: str,
     *,
     up: bool,
     reason: str,
@@ -45,20 +45,23 @@ def check_alert(
 ) -> Alert | None:
     """The mail about a check's new verdict; None when nobody wants it or nothing changed.
 
-    `check` is its index in PoolMember.checks.
+    `check` is its Check.identity.
 
     `was_up` is the check's verdict before, None for the first one: a real server that started as up and is up
     is no news, one that starts down until it passes (`alpha`) is.
     """
     found = _member(config, service, server)
-    if found is None or check >= len(found[1].checks):
+    if found is None:
         return None
     virtual, member = found
+    meant = next((each for each in member.checks if each.identity == check), None)
+    if meant is None:
+        return None
     presumed = not (virtual.alpha or member.alpha)
     if not (member.smtp_alert and virtual.leads) or up is (presumed if was_up is None else was_up):
         return None
     names = f"Realserver {server_name(service, server)} of virtual server {virtual_name(virtual)}"
-    words = check_types.words(member.checks[check])
+    words = check_types.words(meant)
     return Alert(
         f"[{config.router_id}] {names} - {'UP' if up else 'DOWN'}",
         _body(words.mail_up if up else words.mail_down, reason),

@@ -20,8 +20,8 @@ from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.override import Override
 from pointsman.model.service import RealServer, ServerKey, ServiceEntry, ServiceKey, ServiceTable
 
-CheckKey = tuple[ServiceKey, ServerKey, int]
-"""A check: its service, its real server, its index in PoolMember.checks."""
+CheckKey = tuple[ServiceKey, ServerKey, str]
+"""A check: its service, its real server, Check.identity. It is the same in all processes and generations."""
 
 Verdicts = Mapping[CheckKey, bool]
 WeightChanges = Mapping[CheckKey, int]
@@ -132,7 +132,7 @@ def _drains(
 def _weight(virtual: VirtualServer, member: PoolMember, changes: WeightChanges) -> int:
     """The configured weight and what its checks add to it, within what IPVS can hold."""
     key = (virtual.service.key, member.server.key)
-    added = sum(changes.get((*key, index), 0) for index in range(len(member.checks)))
+    added = sum(changes.get((*key, check.identity), 0) for check in member.checks)
     return min(max(member.server.weight + added, 0), MOST_WEIGHT)
 
 
@@ -140,8 +140,8 @@ def passes(virtual: VirtualServer, member: PoolMember, verdicts: Verdicts) -> bo
     """Whether all checks of a real server pass."""
     unknown = not (virtual.alpha or member.alpha)
     return all(
-        verdicts.get((virtual.service.key, member.server.key, index), unknown)
-        for index in range(len(member.checks))
+        verdicts.get((virtual.service.key, member.server.key, check.identity), unknown)
+        for check in member.checks
     )
 
 
@@ -162,8 +162,7 @@ def found_down(virtual_servers: Iterable[VirtualServer], actual: ServiceTable) -
             inhibited = found is not None and member.inhibit_on_failure and found.weight == 0
             if found is None or (inhibited and member.server.weight > 0):
                 verdicts |= {
-                    (virtual.service.key, member.server.key, index): False
-                    for index in range(len(member.checks))
+                    (virtual.service.key, member.server.key, check.identity): False for check in member.checks
                 }
     return verdicts
 

@@ -6,12 +6,18 @@ All times are seconds. Types are tagged, so that a configuration can travel betw
 from __future__ import annotations
 
 import enum
+import hashlib
+from functools import lru_cache
 
 import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.location import Location
 from pointsman.model.tracking import Command, TrackFile
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_DIGEST_SIZE = 8
+"""Bytes; no more than a few checks of one real server have to differ."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -28,6 +34,21 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     log_all_failures: bool = False
     """Log each probe that fails, not only verdicts."""
     location: Location | None = None
+
+    @property
+    def identity(self) -> str:
+        """A digest of everything that is checked, and how: equal in every process and after a restart.
+
+        The place in the file does not count.
+        """
+        return _identity(self)
+
+
+@lru_cache(maxsize=1 << 16)
+def _identity(check: Check) -> str:
+    """Return Check.identity; kept, because every change of the table needs those of all checks."""
+    plain = msgspec.structs.replace(check, location=None)
+    return hashlib.blake2b(_encoder.encode(plain), digest_size=_DIGEST_SIZE).hexdigest()
 
 
 class NetworkCheck(Check, frozen=True, kw_only=True):
@@ -166,8 +187,6 @@ class MiscCheck(Check, frozen=True, kw_only=True, tag=True):
     """Seconds after which it is ended and has failed."""
     dynamic: bool = False
     """misc_dynamic: exit code n from 2 on means good, with a weight of n - 2."""
-    weight: int = 1
-    """The configured weight of the real server, which `dynamic` is measured by."""
 
 
 class FileCheck(Check, frozen=True, kw_only=True, tag=True):

@@ -146,15 +146,15 @@ def test_it_sees_what_a_client_would_get_and_leaves_nothing_behind(
     if bears_the_vip:
         cable.bear(cable.director, way, "eth0")
     once = service(way, *((url,) for url, _ in wanted), delay_loop=60.0)
-    found: dict[int, messages.CheckResult] = {}
+    found: dict[str, messages.CheckResult] = {}
     with CheckerProcess([once], namespace=cable.director, nobody=True) as checker:
         while len(found) < len(wanted):
             verdict = checker.verdict(30.0)
             found[verdict.check] = verdict
         until("no connection is left", lambda: not connections(cable.real))
         assert checker.stop()[0] == 0
-    for number, (url, reason) in enumerate(wanted):
-        verdict = found[number]
+    for check, (url, reason) in zip(once.members[0].checks, wanted, strict=True):
+        verdict = found[check.identity]
         assert verdict.up is (not reason), (url, verdict.reason)
         assert (reason or "status ") in verdict.reason
     assert (resets_sent(cable.director), connections(cable.director)) == (0, "")

@@ -66,23 +66,23 @@ def test_exit_codes_signals_time_and_weights(script: Script) -> None:
         misc(quits[0]),
         misc(quits[1]),
         misc(quits[10]),
-        misc(quits[10], dynamic=True, weight=3),
-        misc(quits[2], dynamic=True, weight=3),
-        misc(quits[0], dynamic=True, weight=3),
+        misc(quits[10], dynamic=True),
+        misc(quits[2], dynamic=True),
+        misc(quits[0], dynamic=True),
         misc(quits[1], dynamic=True),
         misc(killed),
         misc(slow, timeout=0.3),
     )
-    assert [(result.up, result.reason, result.weight_change) for result in results] == [
-        (True, f"{quits[0]} exited with status 0", 0),
-        (False, f"{quits[1]} exited with status 1", 0),
-        (False, f"{quits[10]} exited with status 10", 0),
-        (True, f"{quits[10]} asks for weight 8", 5),
-        (True, f"{quits[2]} asks for weight 0", -3),
-        (True, f"{quits[0]} exited with status 0", 0),
-        (False, f"{quits[1]} exited with status 1", 0),
-        (False, f"{killed} ended by signal 9", 0),
-        (False, f"{slow} timed out after 0.3 s", 0),
+    assert [(result.up, result.reason, result.weight) for result in results] == [
+        (True, f"{quits[0]} exited with status 0", None),
+        (False, f"{quits[1]} exited with status 1", None),
+        (False, f"{quits[10]} exited with status 10", None),
+        (True, f"{quits[10]} asks for weight 8", 8),
+        (True, f"{quits[2]} asks for weight 0", 0),
+        (True, f"{quits[0]} exited with status 0", None),
+        (False, f"{quits[1]} exited with status 1", None),
+        (False, f"{killed} ended by signal 9", None),
+        (False, f"{slow} timed out after 0.3 s", None),
     ]
 
 
@@ -157,11 +157,11 @@ def test_a_weight_that_changes_is_told_although_the_server_stays_up(script: Scri
     follows = script("exit $(cat weight)")
     (tmp_path / "out" / "weight").write_text("5")
     with CheckerProcess([numbered_service(misc(follows, dynamic=True))], programs=True) as process:
-        assert process.verdict().weight_change == 2
+        assert process.verdict().weight == 3
         assert process.verdict_or_none(0.7) is None
         (tmp_path / "out" / "weight").write_text("9")
         second = process.verdict()
-        assert (second.up, second.weight_change) == (True, 6)
+        assert (second.up, second.weight) == (True, 7)
 
 
 def test_notify_programs_run_in_turn_and_are_ended_at_the_stop(script: Script, tmp_path: Path) -> None:

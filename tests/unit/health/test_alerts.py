@@ -29,7 +29,7 @@ def config(*, member_mail: bool = True, service_mail: bool = False, alpha: bool 
 
 
 def test_a_real_server_goes_down_in_keepalived_s_words() -> None:
-    alert = check_alert(config(), SERVICE, SERVER, 0, up=False, reason=REASON, was_up=True)
+    alert = check_alert(config(), SERVICE, SERVER, CHECK.identity, up=False, reason=REASON, was_up=True)
     assert alert == Alert(
         "[lb-01] Realserver [192.168.100.20]:tcp:80 of virtual server [192.168.100.9]:tcp:80 - DOWN",
         f"=> TCP CHECK failed on service <=\n{REASON}\n",
@@ -37,13 +37,13 @@ def test_a_real_server_goes_down_in_keepalived_s_words() -> None:
 
 
 def test_every_kind_of_check_has_its_words() -> None:
-    alert = check_alert(config(), SERVICE, SERVER, 1, up=False, reason=REASON, was_up=True)
+    alert = check_alert(config(), SERVICE, SERVER, WEB.identity, up=False, reason=REASON, was_up=True)
     assert alert is not None
     assert alert.body == f"=> CHECK failed on service : HTTP request failed <=\n{REASON}\n"
 
 
 def test_a_real_server_comes_back() -> None:
-    alert = check_alert(config(), SERVICE, SERVER, 0, up=True, reason="connected", was_up=False)
+    alert = check_alert(config(), SERVICE, SERVER, CHECK.identity, up=True, reason="connected", was_up=False)
     assert alert is not None
     assert alert.subject.endswith("[192.168.100.9]:tcp:80 - UP")
     assert alert.body.startswith("=> TCP CHECK succeed on service <=\n")
@@ -65,16 +65,15 @@ def test_a_real_server_comes_back() -> None:
 def test_only_a_change_is_news_and_alpha_decides_what_it_was_before(
     alpha: bool, was_up: bool | None, up: bool, sent: bool
 ) -> None:
-    alert = check_alert(config(alpha=alpha), SERVICE, SERVER, 0, up=up, reason="", was_up=was_up)
+    alert = check_alert(config(alpha=alpha), SERVICE, SERVER, CHECK.identity, up=up, reason="", was_up=was_up)
     assert (alert is not None) is sent
 
 
 def test_no_mail_about_a_real_server_that_has_them_off_or_is_unknown() -> None:
-    assert (
-        check_alert(config(member_mail=False), SERVICE, SERVER, 0, up=False, reason="", was_up=True) is None
-    )
+    silent = config(member_mail=False)
+    assert check_alert(silent, SERVICE, SERVER, CHECK.identity, up=False, reason="", was_up=True) is None
     other = ServerKey(ip_address("192.168.100.99"), 80)
-    assert check_alert(config(), SERVICE, other, 0, up=False, reason="", was_up=True) is None
+    assert check_alert(config(), SERVICE, other, CHECK.identity, up=False, reason="", was_up=True) is None
 
 
 def test_a_service_mails_its_quorum_only_when_asked() -> None:

@@ -40,7 +40,6 @@ class Surroundings(NamedTuple):
 
     virtual: ServiceKey
     key: ServerKey
-    weight: int
     member: Settings
     service: Settings
     globals: Settings

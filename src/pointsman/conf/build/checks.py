@@ -137,7 +137,6 @@ def _misc_check(setting: Setting, own: Settings, place: Surroundings, findings: 
         secure=place.globals.has("enable_script_security"),
         timeout=own.get("misc_timeout", float) or times["delay_loop"],
         dynamic=own.has("misc_dynamic"),
-        weight=place.weight,
         location=setting.location,
         **times,
     )

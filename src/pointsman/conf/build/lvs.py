@@ -348,9 +348,7 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
     weight = 1 if written is None else written
     port = cast("tuple[Address, int | None]", setting.value)[1]
     checked = ServerKey(key.address, key.port if _forced(scope) else port or scope.check_port)
-    found = checks(
-        Surroundings(scope.key, checked, weight, own, scope.block, scope.globals, scope.named), findings
-    )
+    found = checks(Surroundings(scope.key, checked, own, scope.block, scope.globals, scope.named), findings)
     alpha = inherited("alpha", bool, own, scope.block) or False
     return PoolMember(
         server=RealServer(

@@ -119,12 +119,12 @@ class Checker:
         """Go on with another configuration: checks that are in both do not notice."""
         services = tuple(virtual_servers)
         wanted = _wanted(services, self._programs)
-        before = {key: probe for probe, keys in self._subscribed.items() for key in keys}
-        after = {key: probe for probe, keys in wanted.items() for key in keys}
+        before = {key for keys in self._subscribed.values() for key in keys}
+        after = [key for keys in wanted.values() for key in keys]
         for probe in self._subscribed:
             if probe not in wanted:
                 self.runners.pop(probe).stop()
-        self._reporter.forget(key for key, probe in before.items() if after.get(key) != probe)
+        self._reporter.forget(before.difference(after))
         fresh: dict[AnyCheck, Runner] = {}
         for probe, keys in wanted.items():
             if probe not in self.runners:
@@ -174,11 +174,10 @@ def _wanted(virtual_servers: Iterable[VirtualServer], programs: bool) -> dict[An
     wanted: dict[AnyCheck, list[CheckKey]] = {}
     for virtual in virtual_servers:
         for member in virtual.members:
-            for index, check in enumerate(member.checks):
-                if check_types.runs_programs(check) is not programs:
-                    continue
-                key = (virtual.service.key, member.server.key, index)
-                wanted.setdefault(check_types.sharable(check), []).append(key)
+            for check in dict.fromkeys(map(check_types.sharable, member.checks)):
+                if check_types.runs_programs(check) is programs:
+                    key = (virtual.service.key, member.server.key, check.identity)
+                    wanted.setdefault(check, []).append(key)
     return wanted
 
 

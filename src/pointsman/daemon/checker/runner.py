@@ -35,7 +35,8 @@ class Runner:
         """One that has been used before."""
         self._timer: asyncio.TimerHandle | None = None
         self._unable = ""
-        self._weight_change = 0
+        self._measured: tuple[int, int | None] = (0, None)
+        """Weight change and weight of the last success (Result)."""
         self._reason = ""
         self._suspended = False
 
@@ -113,9 +114,9 @@ class Runner:
         else:
             self._unable = ""
             passed = result.outcome is Outcome.PASSED
-            changed = passed and result.weight_change != self._weight_change
-            if passed:
-                self._weight_change = result.weight_change
+            measured = (result.weight_change, result.weight) if passed else self._measured
+            changed = measured != self._measured
+            self._measured = measured
             if not passed and self._check.log_all_failures:
                 log.info("%s: %s", check_types.words(self._check).keyword, result.reason)
             self._schedule.result(now, passed, result.reason)
@@ -151,13 +152,9 @@ class Runner:
         self._tell(self._subscribers, up, reason)
 
     def _tell(self, keys: Iterable[CheckKey], up: bool, reason: str) -> None:
-        change = self._weight_change if up else 0
-        for service, server, index in keys:
-            self._reporter.report(
-                messages.CheckResult(
-                    service=service, server=server, check=index, up=up, reason=reason, weight_change=change
-                )
-            )
+        change, weight = self._measured if up else (0, None)
+        for service, server, check in keys:
+            self._reporter.report(messages.CheckResult(service, server, check, up, reason, change, weight))
 
     def _tell_unable(self, reason: str) -> None:
         """Say it once, not at every attempt."""

@@ -1,12 +1,14 @@
-"""What of the verdicts is still true under another configuration."""
+"""What of the results is still true under another configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
+from pointsman.control.messages import CheckResult
 from pointsman.lvs.desired import CheckKey
 from pointsman.model.config import Config
-from pointsman.model.diff import same
 from pointsman.model.health import AnyCheck, PoolMember
 from pointsman.model.service import ServerKey, ServiceKey
 
@@ -23,26 +25,36 @@ def members_of(config: Config) -> Iterator[tuple[tuple[ServiceKey, ServerKey], P
             yield (virtual.service.key, member.server.key), member
 
 
-def carried_over(old: Config, new: Config, verdicts: dict[CheckKey, bool]) -> dict[CheckKey, bool]:
-    """The verdicts for the new checks: that of the equal old check, else that of the one in its place.
+def checks_of(config: Config) -> dict[CheckKey, PoolMember]:
+    """Return every check of a configuration, with the real server that it is about."""
+    return {(*key, check.identity): member for key, member in members_of(config) for check in member.checks}
 
-    A changed check says nothing until it has run; taking the server out, or back, meanwhile would be a guess.
+
+def carried_over(
+    old: Config, new: Config, results: Mapping[CheckKey, CheckResult]
+) -> dict[CheckKey, CheckResult]:
+    """Return the results to go on with: each stays with its check, and those of removed checks go.
+
+    A changed check takes the result of the one that was in its place, until it has run itself: to take the
+    server out, or back, meanwhile would be a guess.
     """
     before = {key: member.checks for key, member in members_of(old)}
-    carried: dict[CheckKey, bool] = {}
+    carried: dict[CheckKey, CheckResult] = {}
     for key, member in members_of(new):
-        checks = before.get(key, ())
-        for index, check in enumerate(member.checks):
-            place = _former_place(index, check, checks, member.checks)
-            if place is not None and (*key, place) in verdicts:
-                carried[(*key, index)] = verdicts[(*key, place)]
+        former = _former_identities(before.get(key, ()), member.checks)
+        for check in member.checks:
+            found = results.get((*key, former.get(check.identity, "")))
+            if found is not None:
+                carried[(*key, check.identity)] = msgspec.structs.replace(found, check=check.identity)
     return carried
 
 
-def _former_place(
-    index: int, check: AnyCheck, old: Sequence[AnyCheck], new: Sequence[AnyCheck]
-) -> int | None:
-    """Where among the old checks this one was; None: it is new."""
-    equal = (place for place, other in enumerate(old) if same(check, other))
-    changed = index < len(old) and not any(same(old[index], other) for other in new)
-    return next(equal, index if changed else None)
+def _former_identities(old: Sequence[AnyCheck], new: Sequence[AnyCheck]) -> dict[str, str]:
+    """Return by the identity of each new check that of the old one which it goes on for."""
+    gone = {check.identity for check in old} - {check.identity for check in new}
+    former = {
+        check.identity: before.identity
+        for before, check in zip(old, new, strict=False)  # either may have more
+        if before.identity in gone
+    }
+    return former | {check.identity: check.identity for check in old}

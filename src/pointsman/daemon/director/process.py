@@ -37,7 +37,7 @@ from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator
 from pointsman.model.address import Address
 from pointsman.model.next_hop import NextHop
-from pointsman.model.service import Forwarding
+from pointsman.model.service import Forwarding, ServiceTable
 from pointsman.model.traffic import Connection
 from pointsman.net.addresses import addresses
 from pointsman.net.neighbours import NeighbourWatcher
@@ -246,7 +246,7 @@ class Director:
             self._send(alert)
         self._remember()
         self._run_programs()
-        self._watch()
+        self._watch(self._keeper.table)
 
     def _remember(self) -> None:
         """Keep what a restart of this process needs."""
@@ -261,10 +261,10 @@ class Director:
                 return
             self._keeper.programs.pop(0)
 
-    def _watch(self) -> None:
-        """Follow the neighbours of whoever is in the table now."""
+    def _watch(self, table: ServiceTable) -> None:
+        """Follow the neighbours of whoever is in this table."""
         found: defaultdict[Forwarding, set[Address]] = defaultdict(set)
-        for entry in self._plane.read():
+        for entry in table:
             for server in entry.servers:
                 found[server.forwarding].add(server.key.address)
         self._apply_hops(self._watcher.watch(found[Forwarding.ROUTE], found[Forwarding.TUNNEL]))
@@ -323,7 +323,7 @@ class Director:
         for refusal in refusals:
             why = refusal.detail or refusal.reason
             log.warning("refused by hand (uid %d): %s: %s", uid, refusal.operation.text(), why)
-        self._watch()
+        self._watch(self._plane.read())
         return messages.ApplyReply(tuple(refusals))
 
     def _reload(self, request: messages.ReloadRequest) -> messages.Reply:
@@ -368,6 +368,7 @@ class Director:
     def _status(self, _request: messages.StatusRequest) -> messages.Reply:
         now = time.monotonic()
         self._follow_interfaces()
+        table = self._plane.read()
         return messages.StatusReply(
             {
                 "router_id": self._config.router_id,
@@ -381,12 +382,12 @@ class Director:
                 ],
                 "sessions": status_report.sessions(self._config, self._sessions),
                 "services": self._keeper.describe(
-                    {address: status_report.hop_text(hop) for address, hop in self._hops.items()}, now
+                    table, {address: status_report.hop_text(hop) for address, hop in self._hops.items()}, now
                 ),
                 "problems": [
                     *self._interface_problems,
                     *self._watcher.problems().values(),
-                    *self._keeper.problems(),
+                    *self._keeper.problems(table),
                     *self._reloader.problems(),
                 ],
             }

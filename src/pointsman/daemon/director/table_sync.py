@@ -1,7 +1,7 @@
 """Keeps a data plane's table as configuration, checks and administrator want it.
 
-Every change takes the same way: verdicts -> desired table -> reconcile with the actual one -> apply. What was
-refused is planned again at the next `settle`.
+Every change takes the same way: results of checks -> desired table -> reconcile with the actual one -> apply.
+What was refused is planned again at the next `settle`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
-from pointsman.daemon.director.carry_over import carried_over, members_of, service_keys
+from pointsman.daemon.director.carry_over import carried_over, checks_of, members_of, service_keys
 from pointsman.daemon.director.state_file import KeptOverride, TableState
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_alert
@@ -26,6 +26,7 @@ from pointsman.lvs.standby import on_standby
 from pointsman.lvs.transitions import DOWN, UP, Change, Transition, fifo_line, notify_command, transitions
 from pointsman.model.address import Address
 from pointsman.model.config import Config
+from pointsman.model.health import PoolMember
 from pointsman.model.naming import server_name, service_name
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal, SetTimeouts
 from pointsman.model.override import Override
@@ -35,6 +36,7 @@ log = logging.getLogger("director")
 
 MOST_TOLD = 10
 """Differences between the table and the configuration that are told one by one."""
+FOUND_OUT = "it was not in the table when the director started, and has not been checked since"
 
 
 class TableSync:
@@ -56,13 +58,16 @@ class TableSync:
         """Services of a former configuration that are still to be taken out of the table."""
         self._timeouts = config.timeouts
         """Those that are still to be set."""
-        self._verdicts: dict[CheckKey, bool] = {}
-        self._known: dict[CheckKey, CheckResult] = {}
+        self._checks = checks_of(config)
+        self._results: dict[CheckKey, CheckResult] = {}
+        """The latest of each check; one that is not here has not run."""
         self._overrides = OverrideBook()
         self._ramps = Ramps()
         self._drains = Ramps()
         self._own: frozenset[Address] = frozenset()
         self._held: dict[str, bool] = {}
+        self.table = plane.read()
+        """The table as the last `settle` has left it."""
         self._pools = self._recall(memory)
         self.programs: list[RunProgram | TellServers] = []
         """Notify programs that are to be run, and lines for FIFOs; whoever runs them empties it."""
@@ -70,15 +75,14 @@ class TableSync:
 
     def _recall(self, memory: TableState | None) -> dict[ServiceKey, PoolState]:
         """Go on where an earlier keeper ended; the states that its services were in."""
-        actual = self._plane.read()
-        present = {entry.service.key for entry in actual}
-        places = {key: len(member.checks) for key, member in members_of(self._config)}
+        present = {entry.service.key for entry in self.table}
+        members = {key for key, _ in members_of(self._config)}
         if memory is None:
-            self._verdicts = found_down(self._config.virtual_servers, actual)
-            memory = TableState()
+            down = found_down(self._config.virtual_servers, self.table)
+            memory = TableState(results=tuple(CheckResult(*key, up=False, reason=FOUND_OUT) for key in down))
         for kept in memory.overrides:
             key = (kept.service, kept.server)
-            if key in places:
+            if key in members:
                 self._overrides.put(key, kept.override, kept.until)
                 log.info(
                     "still by hand: %s of %s: %s",
@@ -86,34 +90,30 @@ class TableSync:
                     service_name(kept.service),
                     kept.override.text(),
                 )
-        for times, found in ((self._ramps, memory.ramps), (self._drains, memory.drains)):
-            for service, server, began, seconds in found:
-                if (service, server) in places:
+        for times, kept_times in ((self._ramps, memory.ramps), (self._drains, memory.drains)):
+            for service, server, began, seconds in kept_times:
+                if (service, server) in members:
                     times.begin((service, server), began, seconds)
         for result in memory.results:
-            if result.service in present and result.check < places.get((result.service, result.server), 0):
-                check = (result.service, result.server, result.check)
-                self._verdicts[check], self._known[check] = result.up, result
+            check = (result.service, result.server, result.check)
+            if result.service in present and check in self._checks:
+                self._results[check] = result
         return found_pools(
             self._config.virtual_servers,
-            actual,
-            self._verdicts,
+            self.table,
+            _verdicts(self._results),
             self._overrides.active,
-            self._weight_changes(),
+            _weight_changes(self._checks, self._results),
             dict(memory.quorums),
         )
 
     def remember(self) -> TableState:
         """What a keeper after this one needs to know to go on as if nothing had happened."""
         presumed = {
-            key: not (virtual.alpha or member.alpha)
+            (virtual.service.key, member.server.key): not (virtual.alpha or member.alpha)
             for virtual in self._config.virtual_servers
             for member in virtual.members
-            for key in [(virtual.service.key, member.server.key)]
         }
-        results = [
-            self._known.get(key) or CheckResult(*key, up=up, reason="") for key, up in self._verdicts.items()
-        ]
         return TableState(
             overrides=tuple(
                 KeptOverride(*key, override, self._overrides.until(key))
@@ -121,8 +121,10 @@ class TableSync:
             ),
             results=tuple(
                 each
-                for each in results
-                if each.up is not presumed.get((each.service, each.server)) or each.weight_change
+                for each in self._results.values()
+                if each.up is not presumed[each.service, each.server]
+                or each.weight_change
+                or each.weight is not None
             ),
             quorums=tuple((key, pool.quorum_up) for key, pool in self._pools.items()),
             ramps=tuple((*key, *ramp) for key, ramp in self._ramps.under_way.items()),
@@ -130,11 +132,17 @@ class TableSync:
         )
 
     def take(self, result: CheckResult) -> Alert | None:
-        """Take in a check's verdict; the mail about it, if anybody wants one. `settle` carries it out."""
+        """Take in a check's result; the mail about it, if anybody wants one. `settle` carries it out.
+
+        A result of a check that the configuration in force does not have is dropped: it was sent before a
+        reload.
+        """
         key = (result.service, result.server, result.check)
-        was_up = self._verdicts.get(key)
-        self._verdicts[key] = result.up
-        self._known[key] = result
+        if key not in self._checks:
+            log.debug("dropped a result of a check that is no more: %s", result)
+            return None
+        before = self._results.get(key)
+        self._results[key] = result
         return check_alert(
             self._config,
             result.service,
@@ -142,7 +150,7 @@ class TableSync:
             result.check,
             up=result.up,
             reason=result.reason,
-            was_up=was_up,
+            was_up=before.up if before else None,
         )
 
     def stand(self, own: frozenset[Address], held: dict[str, bool]) -> None:
@@ -151,7 +159,8 @@ class TableSync:
 
     def settle(self) -> list[Alert]:
         """Bring the actual table to the desired one; mails about what this did to the services."""
-        wanted = self._wanted(self._config, self._verdicts)
+        actual = self._plane.read()
+        wanted = self._wanted(self._config, self._results, actual)
         told = [
             transition
             for virtual in self._config.virtual_servers
@@ -160,17 +169,22 @@ class TableSync:
             )
         ]
         if self._start_slowly(told):
-            wanted = self._wanted(self._config, self._verdicts)
+            wanted = self._wanted(self._config, self._results, actual)
         for times in (self._ramps, self._drains):
             times.forget_arrived(self._clock())
         self._pools = wanted.pools
-        plan = reconcile(wanted.table, self._plane.read(), managed=self.managed | self._leaving)
+        ours = self.managed | self._leaving
+        plan = reconcile(wanted.table, actual, managed=ours)
         if self._timeouts != SetTimeouts():
             plan.append(self._timeouts)
         before = {refusal.operation for refusal in self.refusals}
         self.refusals = tuple(self._plane.apply(plan))
-        if not self.refusals:
+        if self.refusals:
+            self.table = self._plane.read()
+        else:
             self._leaving = frozenset()
+            foreign = (entry for entry in actual if entry.service.key not in ours)
+            self.table = ServiceTable.of([*foreign, *wanted.table])
         if self._timeouts not in {refusal.operation for refusal in self.refusals}:
             self._timeouts = SetTimeouts()
         leading = {virtual.service.key for virtual in self._config.virtual_servers if virtual.leads}
@@ -184,7 +198,9 @@ class TableSync:
         self.programs += self._programs(heard)
         return self._alerts(heard)
 
-    def _wanted(self, config: Config, verdicts: dict[CheckKey, bool]) -> Desired:
+    def _wanted(
+        self, config: Config, results: Mapping[CheckKey, CheckResult], actual: ServiceTable
+    ) -> Desired:
         overrides = self._overrides.active
         draining = {key for key, share in self._drains.shares(self._clock()).items() if share < 1.0}
         shares = {
@@ -192,17 +208,24 @@ class TableSync:
             for key, share in self._ramps.shares(self._clock()).items()
             if key not in overrides or overrides[key].weight is None
         }
+        checks = self._checks if config is self._config else checks_of(config)
         wanted = desired(
-            config.virtual_servers, verdicts, overrides, self._pools, self._weight_changes(), shares, draining
+            config.virtual_servers,
+            _verdicts(results),
+            overrides,
+            self._pools,
+            _weight_changes(checks, results),
+            shares,
+            draining,
         )
-        away = self._on_standby(config)
+        away = self._on_standby(config, actual)
         table = ServiceTable.of(entry for entry in wanted.table if entry.service.key not in away)
         return Desired(table, wanted.pools) if away else wanted
 
-    def _on_standby(self, config: Config) -> frozenset[ServiceKey]:
+    def _on_standby(self, config: Config, actual: ServiceTable) -> frozenset[ServiceKey]:
         if not self._own:
             return frozenset()
-        present = {entry.service.key for entry in self._plane.read()}
+        present = {entry.service.key for entry in actual}
         return on_standby(config.virtual_servers, self._own, config.instances, self._held, present)
 
     def _start_slowly(self, told: Iterable[Transition]) -> bool:
@@ -222,22 +245,19 @@ class TableSync:
         """Whether the table has to be gone over again by and by: something was refused, or starts slowly."""
         return bool(self.refusals or self._ramps.under_way or self._drains.under_way)
 
-    def _weight_changes(self) -> dict[CheckKey, int]:
-        return {key: result.weight_change for key, result in self._known.items()}
-
     def plan(self, config: Config) -> list[str]:
         """What `adopt` of this configuration and the next `settle` would do to the table, in words."""
-        wanted = self._wanted(config, carried_over(self._config, config, self._verdicts))
         actual = self._plane.read()
+        wanted = self._wanted(config, carried_over(self._config, config, self._results), actual)
         return step_texts(
             reconcile(wanted.table, actual, managed=self.managed | service_keys(config)), actual
         )
 
-    def problems(self) -> list[str]:
+    def problems(self, actual: ServiceTable) -> list[str]:
         """For `status`: what was refused, and where somebody has changed the table behind our back."""
-        actual = self._plane.read()
         refused = {refusal.operation for refusal in self.refusals}
-        plan = reconcile(self._wanted(self._config, self._verdicts).table, actual, managed=self.managed)
+        wanted = self._wanted(self._config, self._results, actual).table
+        plan = reconcile(wanted, actual, managed=self.managed)
         found = list(differences([each for each in plan if each not in refused], actual))
         more = [f"and {len(found) - MOST_TOLD} more differences"] if len(found) > MOST_TOLD else []
         return [
@@ -249,10 +269,10 @@ class TableSync:
         ]
 
     def adopt(self, config: Config) -> None:
-        """Keep another configuration from now on; checks that stay, or change, keep their verdicts."""
-        self._verdicts = carried_over(self._config, config, self._verdicts)
+        """Keep another configuration from now on; checks that stay, or change, keep their results."""
+        self._results = carried_over(self._config, config, self._results)
+        self._checks = checks_of(config)
         known = {key for key, _ in members_of(config)}
-        self._known = {key: result for key, result in self._known.items() if key[:2] in known}
         self._overrides.keep_only(known)
         self._ramps.keep_only(known)
         self._drains.keep_only(known)
@@ -321,15 +341,14 @@ class TableSync:
         present = {entry.service.key for entry in self._plane.read()}
         self._plane.apply([DeleteService(key) for key in self.managed if key in present])
 
-    def describe(self, next_hops: dict[str, str], now: float) -> list[dict[str, Any]]:
+    def describe(self, table: ServiceTable, next_hops: dict[str, str], now: float) -> list[dict[str, Any]]:
         """The services for `status`; `next_hops` by address of the real server."""
         health: defaultdict[MemberKey, list[CheckResult]] = defaultdict(list)
-        for (service, member, _), result in self._known.items():
+        for (service, member, _), result in self._results.items():
             health[service, member].append(result)
         configured = {virtual.service.key: virtual for virtual in self._config.virtual_servers}
         rows = []
-        table = self._plane.read()
-        away = self._on_standby(self._config) - {entry.service.key for entry in table}
+        away = self._on_standby(self._config, table) - {entry.service.key for entry in table}
         waiting = [ServiceEntry(configured[key].service) for key in configured if key in away]
         for entry in (*table, *waiting):
             key = entry.service.key
@@ -388,6 +407,23 @@ class TableSync:
             if item.change in changes
         ]
         return [alert for alert in found if alert is not None]
+
+
+def _verdicts(results: Mapping[CheckKey, CheckResult]) -> dict[CheckKey, bool]:
+    return {key: result.up for key, result in results.items()}
+
+
+def _weight_changes(
+    checks: Mapping[CheckKey, PoolMember], results: Mapping[CheckKey, CheckResult]
+) -> dict[CheckKey, int]:
+    """What each check adds to the configured weight of its real server."""
+    changes: dict[CheckKey, int] = {}
+    for key, result in results.items():
+        if result.weight is not None:
+            changes[key] = result.weight - checks[key].server.weight + result.weight_change
+        elif result.weight_change:
+            changes[key] = result.weight_change
+    return changes
 
 
 def _health(results: list[CheckResult]) -> dict[str, Any]:

@@ -268,7 +268,6 @@ def test_programs_of_servers_and_services() -> None:
     assert isinstance(two, MiscCheck)
     assert (one.command, one.timeout, one.dynamic) == (Command(("/bin/check", "-x"), "sys"), 6.0, True)
     assert (two.command, two.timeout) == (Command(("/bin/other",), "nobody", "daemon"), 2.0)
-    assert one.weight == 5
     assert two.secure
     assert not two.dynamic
     again = load_text(show(loaded)).config

@@ -44,7 +44,7 @@ def tcp(port: int, loop: float = 3600.0) -> TcpCheck:
     return TcpCheck(connect_address=LOCAL, connect_port=port, delay_loop=loop, warmup=0.0, retry=0)
 
 
-async def verdicts(channel: socket.socket, wanted: int) -> list[tuple[ServerKey, int, bool]]:
+async def verdicts(channel: socket.socket, wanted: int) -> list[tuple[ServerKey, str, bool]]:
     """The next so many reports."""
     found = []
     for _ in range(wanted):
@@ -52,11 +52,12 @@ async def verdicts(channel: socket.socket, wanted: int) -> list[tuple[ServerKey,
         report = messages.decode_report(data)
         assert isinstance(report, messages.CheckResult)
         found.append((report.server, report.check, report.up))
-    return sorted(found, key=str)
+    return sorted(found, key=lambda each: (str(each[0]), not each[2]))
 
 
 def test_unchanged_checks_keep_their_verdict_and_their_time(listener: socket.socket) -> None:
     port = listener.getsockname()[1]
+    good, bad = tcp(port).identity, tcp(1).identity
 
     async def scenario() -> None:
         director, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -67,16 +68,18 @@ def test_unchanged_checks_keep_their_verdict_and_their_time(listener: socket.soc
         )
         reporter.on_configuration = lambda new: checker.adopt(new.virtual_servers)
         checker.start()
-        assert await verdicts(director, 2) == [(SERVERS[0], 0, True), (SERVERS[1], 0, True)]
+        assert await verdicts(director, 2) == [
+            *((SERVERS[0], good, True), (SERVERS[1], tcp(port, 1800.0).identity, True)),
+        ]
         kept = checker.runners[tcp(port)]
         # The second server goes, a third one shares the first one's check, the first gets another one too.
         send_config(director, config((tcp(port), tcp(1)), (), (tcp(port),)))
-        assert await verdicts(director, 2) == [(SERVERS[0], 1, False), (SERVERS[2], 0, True)]
+        assert await verdicts(director, 2) == [(SERVERS[0], bad, False), (SERVERS[2], good, True)]
         assert checker.runners[tcp(port)] is kept
         assert set(checker.runners) == {tcp(port), tcp(1)}
         director.send(messages.encode(messages.SendVerdicts()))
         assert await verdicts(director, 3) == [
-            *((SERVERS[0], 0, True), (SERVERS[0], 1, False), (SERVERS[2], 0, True)),
+            *((SERVERS[0], good, True), (SERVERS[0], bad, False), (SERVERS[2], good, True)),
         ]
         checker.stop()
         director.close()

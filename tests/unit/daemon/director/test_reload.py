@@ -13,6 +13,7 @@ from pointsman.daemon.config_history import MOST_KEPT, ConfigHistory, receive_co
 from pointsman.daemon.director.reload import CannotReloadError, Reload
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
+from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
 from pointsman.model.diff import changes
 from pointsman.model.service import ServerKey
@@ -79,6 +80,12 @@ class Desk:
         self.keeper.settle()
         return planned.steps
 
+    def check(self, port: int) -> str:
+        """Return the identity of the first real server's check of this port."""
+        (virtual,) = self.generations.current.virtual_servers
+        checks = (each for each in virtual.members[0].checks if isinstance(each, TcpCheck))
+        return next(each.identity for each in checks if each.connect_port == port)
+
     def weights(self) -> dict[ServerKey, int]:
         return {server.key: server.weight for entry in self.plane.read() for server in entry.servers}
 
@@ -117,7 +124,7 @@ def test_a_server_that_is_down_stays_down_whether_its_check_changes_or_not(
     desk: Desk, change: tuple[str, str]
 ) -> None:
     key = next(iter(desk.plane.read())).service.key
-    desk.keeper.take(CheckResult(service=key, server=WEB[0], check=0, up=False, reason="refused"))
+    desk.keeper.take(CheckResult(key, WEB[0], desk.check(80), up=False, reason="refused"))
     desk.keeper.settle()
     desk.take(config(change))
     assert desk.weights() == {WEB[1]: 1}
@@ -125,11 +132,11 @@ def test_a_server_that_is_down_stays_down_whether_its_check_changes_or_not(
 
 def test_a_verdict_follows_its_check_to_another_place(desk: Desk) -> None:
     key = next(iter(desk.plane.read())).service.key
-    desk.keeper.take(CheckResult(service=key, server=WEB[0], check=0, up=False, reason="refused"))
+    desk.keeper.take(CheckResult(key, WEB[0], desk.check(80), up=False, reason="refused"))
     more = "real_server 10.0.0.20 80 {\n TCP_CHECK {\nconnect_port 99\n}"
     desk.take(config(("real_server 10.0.0.20 80 {", more)))
     assert desk.weights() == {WEB[1]: 1}
-    desk.keeper.take(CheckResult(service=key, server=WEB[0], check=1, up=True, reason=""))
+    desk.keeper.take(CheckResult(key, WEB[0], desk.check(80), up=True, reason=""))
     desk.keeper.settle()
     assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
 

@@ -22,11 +22,15 @@ VIP = ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80)
 WEB = [ServerKey(ip_address(f"192.0.2.{last}"), 80) for last in (20, 21)]
 
 
+def check(server: ServerKey) -> TcpCheck:
+    return TcpCheck(connect_address=server.address, connect_port=80)
+
+
 def config(seconds: float = 10.0, quorum: int = 1) -> Config:
     members = tuple(
         PoolMember(
             server=RealServer(key=key, weight=100),
-            checks=(TcpCheck(connect_address=key.address, connect_port=80),),
+            checks=(check(key),),
             slow_start=seconds,
         )
         for key in WEB
@@ -43,7 +47,7 @@ class Clock:
 
 
 def verdict(server: ServerKey, up: bool) -> CheckResult:
-    return CheckResult(service=VIP, server=server, check=0, up=up, reason="")
+    return CheckResult(VIP, server, check(server).identity, up, "")
 
 
 def weights(plane: MemoryDataPlane) -> list[int]:
@@ -72,11 +76,11 @@ def test_the_weight_grows_in_a_straight_line_and_arrives() -> None:
     for _ in range(4):
         assert keeper.unsettled
         clock.now += 2.5
-        keeper.problems()
+        keeper.problems(plane.read())
         keeper.settle()
         seen.append(weights(plane)[1])
     assert seen == [1, 25, 50, 75, 100]
-    assert not keeper.unsettled and not keeper.problems()
+    assert not keeper.unsettled and not keeper.problems(plane.read())
 
 
 def test_a_quorum_is_measured_by_full_weights() -> None:
@@ -138,7 +142,7 @@ def test_a_dead_server_drains_for_its_time_and_is_then_removed(caplog: pytest.Lo
         clock.now += 29
         again = TableSync(made, plane, keeper.remember(), clock=clock)
         again.settle()
-        assert weights(plane) == [100, 0] and not again.problems()
+        assert weights(plane) == [100, 0] and not again.problems(plane.read())
         clock.now += 2
         again.settle()
         assert weights(plane) == [100] and not again.unsettled

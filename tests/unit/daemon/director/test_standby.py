@@ -76,8 +76,8 @@ def test_the_keeper_puts_them_in_force_with_the_vip_and_out_without() -> None:
         keeper.stand(frozenset({BOX}), {"VI_1": holds})
         keeper.settle()
         assert [entry.service.key for entry in plane.read()] == ([KEY] if holds else [])
-        assert keeper.problems() == [], "that is no difference between table and configuration"
-        (row,) = keeper.describe({}, 0.0)
+        assert keeper.problems(plane.read()) == [], "that is no difference between table and configuration"
+        (row,) = keeper.describe(plane.read(), {}, 0.0)
         assert (row["standby"], [item["weight"] for item in row["servers"]]) == (
             not holds,
             [1, 1] if holds else [None, None],

@@ -37,11 +37,15 @@ WEB = [ServerKey(ipaddress.ip_address(f"192.168.100.{last}"), 80) for last in (2
 HAND = ServiceKey.of(Transport.TCP, ipaddress.ip_address("192.168.100.9"), 8000)
 
 
+def check(server: ServerKey) -> TcpCheck:
+    return TcpCheck(connect_address=server.address, connect_port=80)
+
+
 def config(**options: object) -> Config:
     members = tuple(
         PoolMember(
             server=RealServer(key=key),
-            checks=(TcpCheck(connect_address=key.address, connect_port=80),),
+            checks=(check(key),),
         )
         for key in WEB
     )
@@ -50,7 +54,7 @@ def config(**options: object) -> Config:
 
 
 def verdict(server: ServerKey, up: bool) -> CheckResult:
-    return CheckResult(service=VIP, server=server, check=0, up=up, reason="" if up else "connection refused")
+    return CheckResult(VIP, server, check(server).identity, up, "" if up else "connection refused")
 
 
 def weights(plane: MemoryDataPlane, key: ServiceKey = VIP) -> dict[ServerKey, int]:
@@ -161,7 +165,7 @@ def test_the_administrator_s_word_beats_verdicts_until_it_is_over(plane: MemoryD
     assert keeper.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
     keeper.settle()
     assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
-    (service,) = keeper.describe({}, 102.0)
+    (service,) = keeper.describe(plane.read(), {}, 102.0)
     assert [server["by_hand"] for server in service["servers"]] == ["weight 0", "up for another 3 s"]
     assert not keeper.expire(104.9)
     assert keeper.expire(105.0)
@@ -356,22 +360,23 @@ def test_a_table_changed_behind_our_back_is_told(plane: MemoryDataPlane) -> None
     keeper.override(by_hand(WEB[0], Override(weight=0)), now=0.0)
     keeper.settle()
     plane.apply([AddService(VirtualService(key=HAND))])
-    assert keeper.problems() == []
+    assert keeper.problems(plane.read()) == []
     plane.apply([DeleteServer(VIP, WEB[1])])
-    (problem,) = keeper.problems()
+    (problem,) = keeper.problems(plane.read())
     assert problem == (
         "the table differs from the configuration: real server 192.168.100.21:80 of TCP 192.168.100.9:80 "
         "is missing; mend: pointsman reload"
     )
     plane.apply([DeleteService(VIP)])
-    (problem,) = keeper.problems()
+    (problem,) = keeper.problems(plane.read())
     assert "service TCP 192.168.100.9:80 is missing; mend: pointsman reload" in problem
 
 
 def test_what_was_refused_is_told_once() -> None:
-    keeper = TableSync(config(), Reluctant())
+    plane = Reluctant()
+    keeper = TableSync(config(), plane)
     keeper.settle()
-    assert [problem.split()[0] for problem in keeper.problems()] == ["cannot"] * 3
+    assert [problem.split()[0] for problem in keeper.problems(plane.read())] == ["cannot"] * 3
 
 
 def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane: MemoryDataPlane) -> None:
@@ -388,9 +393,10 @@ def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane:
         keeper = TableSync(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
         keeper.settle()
         for server in many:
-            keeper.take(verdict(server, server is not many[0]))
-        lines = lines_run(lambda: keeper.describe({}, 0.0))
-        (service,) = keeper.describe({}, 0.0)
+            up = server is not many[0]
+            keeper.take(CheckResult(VIP, server, check(WEB[0]).identity, up, "" if up else "connection refused"))
+        lines = lines_run(lambda: keeper.describe(plane.read(), {}, 0.0))
+        (service,) = keeper.describe(plane.read(), {}, 0.0)
         first, second = service["servers"][:2]
         assert (first["up"], first["reason"], second["up"]) == (False, "connection refused", True)
         return lines

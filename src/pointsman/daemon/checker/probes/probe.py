@@ -28,6 +28,8 @@ class Result(NamedTuple):
     """For people."""
     weight_change: int = 0
     """What a check that measures adds to the real server's weight."""
+    weight: int | None = None
+    """What takes the place of the configured weight; None: the configured one holds."""
 
 
 Finished = Callable[[Result], None]

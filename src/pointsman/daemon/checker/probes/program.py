@@ -28,6 +28,6 @@ async def probe(check: MiscCheck) -> Result:
         return Result(Outcome.PASSED, f"{name} exited with status 0")
     if check.dynamic and code >= LOWEST_DYNAMIC:
         weight = code - LOWEST_DYNAMIC
-        return Result(Outcome.PASSED, f"{name} asks for weight {weight}", weight - check.weight)
+        return Result(Outcome.PASSED, f"{name} asks for weight {weight}", weight=weight)
     how = f"exited with status {code}" if code > 0 else f"ended by signal {-code}"
     raise ProbeFailedError(f"{name} {how}")

@@ -1,0 +1,188 @@
+"""A check is what it checks: its results follow it, and nothing else, over reloads and restarts."""
+
+from __future__ import annotations
+
+import logging
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pointsman.control.messages import CheckResult
+from pointsman.daemon.director.state_file import StateFile
+from pointsman.daemon.director.table_sync import TableSync
+from pointsman.dataplane.memory import MemoryDataPlane
+from pointsman.model.checks import MiscCheck, TcpCheck
+from pointsman.model.config import Config
+from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
+from pointsman.model.location import Location
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, ServiceTable, Transport, VirtualService
+from pointsman.model.tracking import Command
+
+VIP = ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80)
+WEB = ServerKey(ip_address("192.0.2.20"), 80)
+OTHER = ServerKey(ip_address("192.0.2.21"), 80)
+DYNAMIC = MiscCheck(command=Command(("/usr/local/bin/load",)), dynamic=True)
+
+
+def tcp(port: int) -> TcpCheck:
+    return TcpCheck(connect_address=WEB.address, connect_port=port)
+
+
+def config(*checks: AnyCheck, weight: int = 1) -> Config:
+    """A service of two real servers; the first has these checks."""
+    members = (
+        PoolMember(server=RealServer(key=WEB, weight=weight), checks=checks),
+        PoolMember(server=RealServer(key=OTHER)),
+    )
+    virtual = VirtualServer(service=VirtualService(key=VIP, scheduler="rr"), members=members)
+    return Config(router_id="lb-01", virtual_servers=(virtual,))
+
+
+def result(check: AnyCheck, up: bool, reason: str = "refused", weight: int | None = None) -> CheckResult:
+    return CheckResult(service=VIP, server=WEB, check=check.identity, up=up, reason=reason, weight=weight)
+
+
+class CountingPlane(MemoryDataPlane):
+    """Counts how often its table is read."""
+
+    reads = 0
+
+    def read(self) -> ServiceTable:
+        self.reads += 1
+        return super().read()
+
+
+@pytest.fixture
+def plane() -> CountingPlane:
+    return CountingPlane()
+
+
+def weights(plane: MemoryDataPlane) -> dict[ServerKey, int]:
+    return {server.key: server.weight for entry in plane.read() for server in entry.servers}
+
+
+def reloaded(keeper: TableSync, new: Config) -> None:
+    keeper.adopt(new)
+    keeper.settle()
+
+
+def shown(keeper: TableSync, plane: MemoryDataPlane) -> tuple[bool | None, str]:
+    """What status says of the first real server's health."""
+    (service,) = keeper.describe(plane.read(), {}, 0.0)
+    (server,) = [each for each in service["servers"] if each["server"] == str(WEB)]
+    return server["up"], server["reason"]
+
+
+def test_an_identity_is_what_is_checked_and_not_where_it_is_written() -> None:
+    placed = msgspec.structs.replace(tcp(80), location=Location("a.conf", 7, 1))
+    assert placed.identity == tcp(80).identity
+    assert tcp(81).identity != tcp(80).identity
+    assert msgspec.structs.replace(tcp(80), retry=3).identity != tcp(80).identity
+
+
+def test_a_removed_check_is_no_longer_shown_as_failing(plane: CountingPlane) -> None:
+    keeper = TableSync(config(tcp(80), tcp(81)), plane)
+    keeper.take(result(tcp(80), True, "connected"))
+    keeper.take(result(tcp(81), False))
+    keeper.settle()
+    assert OTHER in weights(plane) and WEB not in weights(plane)
+    assert shown(keeper, plane) == (False, "refused")
+    reloaded(keeper, config(tcp(80)))
+    assert weights(plane) == {WEB: 1, OTHER: 1}
+    assert shown(keeper, plane) == (True, "")
+
+
+def test_a_late_verdict_about_a_former_check_counts_for_no_other(
+    plane: CountingPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = TableSync(config(tcp(80), tcp(81)), plane)
+    keeper.settle()
+    reloaded(keeper, config(tcp(81), tcp(99)))
+    with caplog.at_level(logging.DEBUG, "director"):
+        assert keeper.take(result(tcp(80), False)) is None
+    keeper.settle()
+    assert weights(plane) == {WEB: 1, OTHER: 1}
+    assert shown(keeper, plane) == (None, "")
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+    keeper.take(result(tcp(99), False))
+    keeper.settle()
+    assert weights(plane) == {OTHER: 1}
+
+
+def test_a_check_that_comes_back_has_to_run_first(plane: CountingPlane) -> None:
+    keeper = TableSync(config(tcp(80), tcp(81)), plane)
+    keeper.take(result(tcp(81), False))
+    keeper.settle()
+    reloaded(keeper, config(tcp(80)))
+    reloaded(keeper, config(tcp(80), tcp(81)))
+    assert weights(plane) == {WEB: 1, OTHER: 1}
+
+
+def test_a_result_follows_its_check_to_another_place_with_its_reason(plane: CountingPlane) -> None:
+    keeper = TableSync(config(tcp(80), tcp(81)), plane)
+    keeper.take(result(tcp(80), True, "connected"))
+    keeper.take(result(tcp(81), False, "port 81 refused"))
+    keeper.settle()
+    reloaded(keeper, config(tcp(81), tcp(80)))
+    assert weights(plane) == {OTHER: 1}
+    assert shown(keeper, plane) == (False, "port 81 refused")
+
+
+def test_a_changed_check_is_shown_with_what_its_server_is_treated_by(plane: CountingPlane) -> None:
+    keeper = TableSync(config(tcp(80)), plane)
+    keeper.take(result(tcp(80), False))
+    keeper.settle()
+    reloaded(keeper, config(tcp(81)))
+    assert weights(plane) == {OTHER: 1}
+    assert shown(keeper, plane) == (False, "refused")
+
+
+def test_a_restart_takes_over_results_of_checks_that_still_are_and_no_others(
+    plane: CountingPlane, tmp_path: Path
+) -> None:
+    keeper = TableSync(config(tcp(80), tcp(81)), plane)
+    keeper.take(result(tcp(80), False, "port 80 refused"))
+    keeper.settle()
+    StateFile(tmp_path).write(keeper.remember(), {})
+    remembered = StateFile(tmp_path).read()
+    assert remembered is not None
+    moved = TableSync(config(tcp(81), tcp(80)), plane, remembered.keeper)
+    moved.settle()
+    assert shown(moved, plane) == (False, "port 80 refused")
+    other = TableSync(config(tcp(90), tcp(81)), plane, remembered.keeper)
+    other.settle()
+    assert weights(plane) == {WEB: 1, OTHER: 1}
+    assert shown(other, plane) == (None, "")
+
+
+@pytest.mark.parametrize("asked", [0, 3])
+def test_a_weight_that_a_program_asks_for_outlives_a_new_configured_weight(
+    plane: CountingPlane, tmp_path: Path, asked: int
+) -> None:
+    keeper = TableSync(config(DYNAMIC, weight=5), plane)
+    keeper.take(result(DYNAMIC, True, f"asks for weight {asked}", weight=asked))
+    keeper.settle()
+    assert weights(plane)[WEB] == asked
+    reloaded(keeper, config(DYNAMIC, weight=10))
+    assert weights(plane)[WEB] == asked
+    StateFile(tmp_path).write(keeper.remember(), {})
+    remembered = StateFile(tmp_path).read()
+    assert remembered is not None
+    TableSync(config(DYNAMIC, weight=20), plane, remembered.keeper).settle()
+    assert weights(plane)[WEB] == asked
+    keeper.take(result(DYNAMIC, True, "exited with status 0"))
+    keeper.settle()
+    assert weights(plane)[WEB] == 10
+
+
+def test_the_table_is_read_once_a_sync(plane: CountingPlane) -> None:
+    keeper = TableSync(config(tcp(80)), plane)
+    keeper.settle()
+    keeper.stand(frozenset({WEB.address}), {})
+    plane.reads = 0
+    keeper.take(result(tcp(80), False))
+    keeper.settle()
+    assert plane.reads == 1
+    assert keeper.table == plane.read()
