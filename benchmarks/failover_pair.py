@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 from tests.support.keepalived import Keepalived
 from tests.support.switch import Host, Switch
 from tests.support.until import until
 from tests.support.vrrp_process import Ours
 
-from pointsman.control.vrrp_messages import YieldMaster
+from pointsman.control.messages import HandOver, encode
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 from pointsman.net import virtual_links
@@ -177,7 +176,7 @@ class Pair:
     def switch_over(self) -> None:
         """Only ours has it."""
         assert isinstance(self.best, Ours)
-        self.best.channel.send(msgspec.json.encode(YieldMaster("")))
+        self.best.channel.send(encode(HandOver("")))
 
     def kill_and_restart(self, seconds: float) -> None:
         self.best.kill()

@@ -24,7 +24,7 @@ from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import DEADLINE, until
 
 from pointsman.bfd.wire import Packet, State, encode
-from pointsman.control.messages import SendVerdicts, SessionChanged, decode_report
+from pointsman.control.messages import Resync, SessionChanged, decode_report
 from pointsman.control.messages import encode as encode_message
 from pointsman.lab import namespace
 from pointsman.model.bfd import BfdSession
@@ -228,7 +228,7 @@ def test_three_hear_of_it_and_a_killed_process_that_comes_back_has_changed_nothi
     Ours(b, made.directory, session("10.9.0.1", name="near"))
     until("the session is up", lambda: first.up() is True)
     assert b'"value":1' in first.vrrp.recv(4096) + first.vrrp.recv(4096)
-    first.checker.send(encode_message(SendVerdicts()))
+    first.checker.send(encode_message(Resync()))
     until(
         "the checker is told all",
         lambda: {each.session for each in reports(first.checker)} == {"far", "for checks"},

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.control.vrrp_messages import decode_tracker_value
+from pointsman.control.vrrp_messages import reading_decoder
 from pointsman.daemon.scripts import proc_connector, tracked
 from pointsman.daemon.scripts import process as vrrp_scripts
 from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent, ProcessEvents, parse
@@ -69,7 +69,7 @@ async def helped(*tracked: TrackProcess) -> AsyncIterator[Callable[[str, int], A
     loop = asyncio.get_running_loop()
 
     async def told(name: str, value: int) -> None:
-        reading = decode_tracker_value(await asyncio.wait_for(loop.sock_recv(ours, 1000), 30))
+        reading = reading_decoder.decode(await asyncio.wait_for(loop.sock_recv(ours, 1000), 30))
         assert (reading.name, reading.value) == (name, value)
 
     try:

@@ -66,7 +66,7 @@ class CheckResult(msgspec.Struct, frozen=True, tag=True):
 class SessionChanged(msgspec.Struct, frozen=True, tag=True):
     """A BFD session has gone up, is no longer up, or is told for the first time.
 
-    The checker hears it on a channel of its own. It asks once (SendVerdicts, there); bfd then tells all.
+    The checker hears it on a channel of its own. It asks once (Resync, there); bfd then tells all.
     """
 
     session: str
@@ -75,17 +75,43 @@ class SessionChanged(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-# director -> checker
+# to every process that reports
 
 
-class SendVerdicts(msgspec.Struct, frozen=True, tag=True):
-    """Report everything in force again: who asks has (re)started and knows nothing. Also to bfd."""
+class Resync(msgspec.Struct, frozen=True, tag=True):
+    """Report everything in force again: the sender has (re)started and knows nothing."""
 
 
-class NewConfiguration(msgspec.Struct, frozen=True, tag=True):
-    """A configuration comes with it, as a file descriptor (generations.py); to vrrp and supervisor, too."""
+# director -> all others
+
+
+class NewConfiguration(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Another configuration is in force."""
 
     rollback: bool = False
+    """True: it is the one before the last."""
+    config: Config | None = None
+    """Never on the wire: it comes beside the message, as a file descriptor (generations.py)."""
+
+
+# director -> supervisor
+
+
+class Alive(msgspec.Struct, frozen=True, tag=True):
+    """The director is ready, and not hung: sent when the table is in force and then each second."""
+
+
+# director -> vrrp
+
+
+class HandOver(msgspec.Struct, frozen=True, tag=True):
+    """Let another router be master, without losing a packet."""
+
+    instance: str
+    """Empty: every instance that is master here."""
+
+
+# director -> checker, programs
 
 
 class CheckNow(msgspec.Struct, frozen=True, tag=True):
@@ -209,7 +235,11 @@ class ErrorReply(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
-Report = InstanceChanged | GroupChanged | CheckResult | SessionChanged
+VrrpReport = InstanceChanged | GroupChanged
+"""From vrrp to the director."""
+Report = VrrpReport | CheckResult | SessionChanged
+"""From any process to the director: the checker and the one that runs programs send CheckResult, bfd
+SessionChanged."""
 Request = (
     StatusRequest
     | TableRequest
@@ -219,7 +249,13 @@ Request = (
     | SwitchoverRequest
     | OverrideRequest
 )
-Order = SendVerdicts | NewConfiguration | CheckNow | RunProgram | TellServers
+BfdOrder = Resync | NewConfiguration
+"""From the director to bfd; scripts gets NewConfiguration and nothing else."""
+VrrpOrder = Resync | NewConfiguration | HandOver
+CheckerOrder = Resync | NewConfiguration | CheckNow | RunProgram | TellServers
+"""From the director to the checker and to the process that runs programs."""
+Sign = Alive | NewConfiguration
+"""From the director to the supervisor."""
 Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply | OverrideReply
 
 
@@ -242,26 +278,33 @@ def decoder(kind: type[_Kind]) -> msgspec.json.Decoder[_Kind]:
     return msgspec.json.Decoder(kind, dec_hook=_decode_custom)
 
 
-def encode(message: Report | Order | Request | Reply) -> bytes:
+def encode(message: Report | VrrpOrder | CheckerOrder | Sign | Request | Reply) -> bytes:
     """One message as bytes."""
     return encoder.encode(message)
 
 
-_report_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report, dec_hook=_decode_custom)
-_order_decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order, dec_hook=_decode_custom)
+report_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report, dec_hook=_decode_custom)
+vrrp_report_decoder: msgspec.json.Decoder[VrrpReport] = msgspec.json.Decoder(VrrpReport)
+result_decoder = decoder(CheckResult)
+session_decoder = decoder(SessionChanged)
+"""From bfd, to the director and to the checker."""
+vrrp_order_decoder: msgspec.json.Decoder[VrrpOrder] = msgspec.json.Decoder(VrrpOrder, dec_hook=_decode_custom)
+checker_order_decoder: msgspec.json.Decoder[CheckerOrder] = msgspec.json.Decoder(
+    CheckerOrder, dec_hook=_decode_custom
+)
+scripts_order_decoder = decoder(NewConfiguration)
+bfd_order_decoder: msgspec.json.Decoder[BfdOrder] = msgspec.json.Decoder(BfdOrder, dec_hook=_decode_custom)
+resync_decoder: msgspec.json.Decoder[Resync] = decoder(Resync)
+"""From vrrp and the checker to bfd."""
+sign_decoder: msgspec.json.Decoder[Sign] = msgspec.json.Decoder(Sign, dec_hook=_decode_custom)
 _request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request, dec_hook=_decode_custom)
 _config_decoder: msgspec.json.Decoder[Config] = msgspec.json.Decoder(Config, dec_hook=_decode_custom)
 _reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_hook=_decode_custom)
 
 
 def decode_report(data: bytes) -> Report:
-    """A message of vrrp or checker to the director. Raises msgspec.DecodeError."""
-    return _report_decoder.decode(data)
-
-
-def decode_order(data: bytes) -> Order:
-    """A message of the director to the checker. Raises msgspec.DecodeError."""
-    return _order_decoder.decode(data)
+    """A message of any process to the director. Raises msgspec.DecodeError."""
+    return report_decoder.decode(data)
 
 
 def decode_request(data: bytes) -> Request:

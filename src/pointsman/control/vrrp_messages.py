@@ -1,9 +1,10 @@
-"""What the VRRP process is told, and what it tells the process that runs programs; JSON, one per datagram."""
+"""What the VRRP process and the one that runs programs tell each other; JSON, one per datagram."""
 
 from __future__ import annotations
 
 import msgspec
 
+from pointsman.control.messages import Resync
 from pointsman.model.tracking import Command, SyncGroupSettings, TrackKind
 from pointsman.model.vrrp import VrrpState
 
@@ -25,10 +26,6 @@ class NotifyEvent(msgspec.Struct, frozen=True, tag=True):
     """Run with kind, name, state and priority behind its own arguments."""
 
 
-class ResendTrackers(msgspec.Struct, frozen=True, tag=True):
-    """VRRP has just started and knows no reading."""
-
-
 class Finished(msgspec.Struct, frozen=True, tag=True):
     """No notice will come any more."""
 
@@ -44,39 +41,11 @@ class TrackerValue(msgspec.Struct, frozen=True, tag=True):
     value: int
 
 
-# director -> vrrp
+Message = NotifyEvent | Resync | Finished
+"""From vrrp to scripts; Resync: VRRP has just started and knows no reading."""
 
-
-class YieldMaster(msgspec.Struct, frozen=True, tag=True):
-    """Let another router be master, without losing a packet."""
-
-    instance: str
-    """Empty: every instance that is master here."""
-
-
-Message = NotifyEvent | ResendTrackers | Finished
-
-_notice_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
-_reading_decoder: msgspec.json.Decoder[TrackerValue] = msgspec.json.Decoder(TrackerValue)
-_hand_over_decoder: msgspec.json.Decoder[YieldMaster] = msgspec.json.Decoder(YieldMaster)
-
-
-def decode_notify_event(data: bytes) -> Message:
-    """Raises msgspec.MsgspecError."""
-    return _notice_decoder.decode(data)
-
-
-def decode_tracker_value(data: bytes) -> TrackerValue:
-    """Raises msgspec.MsgspecError."""
-    return _reading_decoder.decode(data)
-
-
-def decode_yield_master(data: bytes) -> YieldMaster | None:
-    """None for a datagram that is none: it asks for all states again."""
-    try:
-        return _hand_over_decoder.decode(data)
-    except msgspec.MsgspecError:
-        return None
+notice_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+reading_decoder: msgspec.json.Decoder[TrackerValue] = msgspec.json.Decoder(TrackerValue)
 
 
 def group_event(settings: SyncGroupSettings, state: VrrpState) -> NotifyEvent:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 
 import msgspec
 
@@ -20,6 +21,7 @@ MOST_KEPT = 10
 """Configurations that `pointsman rollback` can go back through."""
 
 LARGEST_MESSAGE = 65536
+_INT = struct.Struct("i")
 
 
 class ConfigHistory:
@@ -68,7 +70,14 @@ def receive_config(channel: socket.socket, flags: int = 0) -> tuple[bytes, Confi
 
     Raises OSError; msgspec.MsgspecError when what came is no configuration.
     """
-    data, descriptors, _, _ = socket.recv_fds(channel, LARGEST_MESSAGE, 1, flags)
+    # Not by socket.recv_fds, which does not pass its flags on.
+    data, ancillary, _, _ = channel.recvmsg(LARGEST_MESSAGE, socket.CMSG_LEN(_INT.size), flags)
+    descriptors = [
+        number
+        for level, kind, content in ancillary
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        for (number,) in _INT.iter_unpack(content[: len(content) - len(content) % _INT.size])
+    ]
     if not descriptors:
         return data, None
     try:

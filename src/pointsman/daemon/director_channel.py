@@ -7,10 +7,8 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from pointsman.control import messages
-from pointsman.daemon.config_history import receive_config
+from pointsman.daemon.channels import Inbox
 from pointsman.lvs.desired import CheckKey
 from pointsman.model.config import Config
 
@@ -22,6 +20,7 @@ class DirectorChannel:
 
     def __init__(self, channel: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._channel = channel
+        self._orders = Inbox(channel, messages.checker_order_decoder, "director", log)
         self._loop = loop
         self._waiting: dict[CheckKey, messages.CheckResult] = {}
         self._latest: dict[CheckKey, messages.CheckResult] = {}
@@ -65,38 +64,20 @@ class DirectorChannel:
         self._loop.remove_writer(self._channel)
 
     def _on_order(self) -> None:
-        try:
-            data, config = receive_config(self._channel)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._close(f"cannot hear the director: {error.strerror}")
-            return
-        except msgspec.MsgspecError as error:
-            log.error("configuration not understood, the former one stays: %s", error)
-            return
-        if config is not None:
-            self.on_configuration(config)
-            return
-        if not data:
+        match self._orders.receive():
+            case messages.NewConfiguration(config=Config() as config):
+                self.on_configuration(config)
+            case messages.RunProgram() as order:
+                self.on_program(order)
+            case messages.CheckNow() as order:
+                self.on_suspicion(order)
+            case messages.TellServers(line=line):
+                self.on_line(line)
+            case messages.Resync():
+                self._waiting = dict(self._latest)
+                self._flush()
+        if self._orders.closed:
             self._close("the director has closed the channel")
-            return
-        try:
-            order = messages.decode_order(data)
-        except msgspec.DecodeError as error:
-            log.error("message of the director not understood: %s", error)
-            return
-        if isinstance(order, messages.RunProgram):
-            self.on_program(order)
-            return
-        if isinstance(order, messages.CheckNow):
-            self.on_suspicion(order)
-            return
-        if isinstance(order, messages.TellServers):
-            self.on_line(order.line)
-            return
-        self._waiting = dict(self._latest)
-        self._flush()
 
     def _close(self, why: str) -> None:
         if self.closed.is_set():

@@ -16,6 +16,7 @@ import msgspec
 
 from pointsman.control.paths import forget_predecessors, pin_directory, run_directory
 from pointsman.daemon.bfd import process as bfd
+from pointsman.daemon.channels import Channels
 from pointsman.daemon.checker import process as checker
 from pointsman.daemon.config_history import ConfigHistory, fifos_of_servers
 from pointsman.daemon.director import process as director
@@ -186,13 +187,15 @@ def _supervisor(
     bfd_end, from_bfd = _pair()
     bfd_vrrp_end, vrrp_bfd_end = _pair()
     bfd_checker_end, checker_bfd_end = _pair()
-    channels = [from_vrrp, from_checker, from_scripts, from_programs, from_bfd]
+    channels = Channels(
+        vrrp=from_vrrp, checker=from_checker, scripts=from_scripts, programs=from_programs, bfd=from_bfd
+    )
     generations = ConfigHistory(config)
     director_child = Child(
         "director",
         partial(_director, generations, options, interfaces, channels, beat),
         partial(keep_only, DIRECTOR_KEEPS),
-        keeps=(*channels, beat),
+        keeps=(*channels.all(), beat),
     )
     vrrp_child = Child(
         "vrrp",
@@ -222,7 +225,7 @@ def _supervisor(
             "bfd",
             lambda: bfd.run(
                 generations.current.bfd,
-                bfd.Channels(bfd_end, bfd_vrrp_end, bfd_checker_end),
+                bfd.Channels(director=bfd_end, vrrp=bfd_vrrp_end, checker=bfd_checker_end),
                 run_directory(),
             ),
             partial(keep_only, BFD_KEEPS),
@@ -277,7 +280,7 @@ def _director(
     generations: ConfigHistory,
     options: Options,
     interfaces: list[str],
-    channels: list[socket.socket],
+    channels: Channels,
     beat: socket.socket,
 ) -> int:
     def survey(config: Config) -> list[str]:

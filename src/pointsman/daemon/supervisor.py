@@ -19,12 +19,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
-from pointsman.control.messages import NewConfiguration, decode_order
+from pointsman.control.messages import NewConfiguration, sign_decoder
 from pointsman.daemon import privileges
-from pointsman.daemon.config_history import ConfigHistory, receive_config
+from pointsman.daemon.channels import Inbox
+from pointsman.daemon.config_history import ConfigHistory
 from pointsman.daemon.systemd import notify, watchdog_interval
+from pointsman.model.config import Config
 
 log = logging.getLogger("supervisor")
 
@@ -132,8 +132,8 @@ class Supervisor:
         self._generations = generations
         self._reload = reload
         self._reload_wanted = False
-        self._ready = ready
-        """The director writes one byte here when it is ready and then as a sign of life."""
+        self._signs = Inbox(ready, sign_decoder, "director", log)
+        """Alive when the director is ready and then as a sign of life; new configurations."""
         self._patience_ends: float | None = None
         """When a director without a (further) sign of life counts as hung; None: none runs."""
         self._is_ready = False
@@ -150,8 +150,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._selector.register(self._wake, selectors.EVENT_READ, "signal")
-        self._ready.setblocking(False)
-        self._selector.register(self._ready, selectors.EVENT_READ, "ready")
+        self._selector.register(self._signs.channel, selectors.EVENT_READ, "signs")
         try:
             self._start(self._director)
             while not self._stopping:
@@ -214,28 +213,23 @@ class Supervisor:
         return [self._director, *self._helpers, *([self._reload] if self._reload else [])]
 
     def _hear(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._take_sign():
-                self._patience_ends = time.monotonic() + HEARTBEAT_LIMIT
-                if not self._is_ready:
-                    self._director_ready()
+        while (sign := self._signs.receive()) is not None:
+            if isinstance(sign, NewConfiguration) and sign.config is not None:
+                self._take_configuration(sign.config, sign.rollback)
+            self._patience_ends = time.monotonic() + HEARTBEAT_LIMIT
+            if not self._is_ready:
+                self._director_ready()
 
-    def _take_sign(self) -> bool:
-        """Read one sign of life; with it may come a configuration, for children that start from now on."""
-        try:
-            data, config = receive_config(self._ready)
-            if config is not None and self._generations is not None:
-                order = decode_order(data)
-                if isinstance(order, NewConfiguration) and order.rollback:
-                    self._generations.back()
-                else:
-                    self._generations.push(config)
-                self._start_helpers()
-                self._replace_helpers()
-        except msgspec.MsgspecError as error:
-            log.error("what the director says is not understood: %s", error)
-            return True
-        return bool(data)
+    def _take_configuration(self, config: Config, rollback: bool) -> None:
+        """Keep it for children that start from now on."""
+        if self._generations is None:
+            return
+        if rollback:
+            self._generations.back()
+        else:
+            self._generations.push(config)
+        self._start_helpers()
+        self._replace_helpers()
 
     def _start_helpers(self) -> None:
         for child in self._helpers:

@@ -16,6 +16,7 @@ from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import until
 from tests.support.vrrp_process import Ours, instance, refused
 
+from pointsman.control import messages
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace
 from pointsman.model.routing import VirtualRoute
@@ -70,7 +71,7 @@ def test_the_director_hears_every_change_and_may_ask_again(pair: tuple[Switch, H
         ("BACKUP", False),
         ("MASTER", True),
     ]
-    process.channel.send(b"?")
+    process.channel.send(messages.encode(messages.Resync()))
     until("it has told again", lambda: process.state() == "MASTER" and len(process.heard) == 3)
     assert process.heard[2] == process.heard[1]
     process.stop()
@@ -83,7 +84,7 @@ def test_a_director_that_does_not_listen_delays_no_advert(pair: tuple[Switch, Ho
     capture = Capture(made, a)
     until("it has taken its address", lambda: "10.9.0.100/24" in a.addresses())
     for _ in range(300):
-        process.channel.send(b"?")  # each is answered, nothing is read
+        process.channel.send(messages.encode(messages.Resync()))  # each is answered, nothing is read
         time.sleep(0.002)
     count = len(capture.adverts())
     until("adverts go on", lambda: len(capture.adverts()) > count + 5)

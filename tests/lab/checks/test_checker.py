@@ -164,7 +164,7 @@ def test_a_director_that_has_restarted_gets_every_verdict_again(listener: Listen
         first = {verdict.server: verdict for verdict in (checker.verdict(), checker.verdict())}
         assert sorted(verdict.up for verdict in first.values()) == [False, True]
         assert checker.verdict_or_none(0.5) is None
-        checker.channel.send(messages.encode(messages.SendVerdicts()))
+        checker.channel.send(messages.encode(messages.Resync()))
         again = {verdict.server: verdict for verdict in (checker.verdict(), checker.verdict())}
         assert again == first
 

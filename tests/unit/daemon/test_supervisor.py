@@ -20,6 +20,7 @@ from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_
 PRELUDE = """
 import os, signal, socket, sys, time
 from pathlib import Path
+from pointsman.control.messages import Alive, encode
 from pointsman.daemon.supervisor import Child, Supervisor
 here = Path(sys.argv[1])
 heard, beat = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -31,7 +32,7 @@ def log(text):
 def director():
     tell_of_stop("director")
     log(f"director {os.getpid()}")
-    beat.send(b"+")
+    beat.send(encode(Alive()))
     sleep()
 
 def tell_of_stop(name, code=0):
@@ -164,7 +165,7 @@ generations = ConfigHistory(first)
 
 def director():
     log("director")
-    beat.send(b"+")
+    beat.send(encode(Alive()))
     signal.signal(signal.SIGUSR1, lambda *_: send_config(beat, second))
     signal.signal(signal.SIGUSR2, lambda *_: send_config(beat, second, rollback=True))
     tell_of_stop("director")

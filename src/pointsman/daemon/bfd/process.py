@@ -27,9 +27,10 @@ from pointsman.bfd.wire import MULTIHOP_PORT, PORT, TTL, BadPacketError, Packet,
 from pointsman.control import messages
 from pointsman.control.vrrp_messages import TrackerValue
 from pointsman.daemon.bfd.socket import Receiver, Sender
-from pointsman.daemon.config_history import receive_config
+from pointsman.daemon.channels import Inbox
 from pointsman.daemon.realtime import become_punctual
 from pointsman.model.bfd import BfdSession
+from pointsman.model.config import Config
 from pointsman.model.tracking import TrackKind
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
@@ -62,8 +63,8 @@ class Channels(msgspec.Struct, frozen=True):
 def run(sessions: tuple[BfdSession, ...], channels: Channels, run_directory: Path) -> int:
     """Run the sessions until SIGTERM. The exit code: 0 stopped in order, 3 the ports cannot be had.
 
-    Director and checker hear SessionChanged, VRRP a TrackerValue; anything that they send asks for all again.
-    From the director come configurations.
+    Director and checker hear SessionChanged, VRRP a TrackerValue; a Resync of theirs asks for all again. From the
+    director come configurations.
     """
     try:
         process = BfdProcess(sessions, channels, run_directory)
@@ -158,13 +159,16 @@ class BfdProcess:
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_signal)
         self._selector.register(wake_read, selectors.EVENT_READ, lambda: os.read(wake_read, 512))
-        for channel in self._pending:
-            channel.setblocking(False)
-            self._selector.register(
-                channel, selectors.EVENT_READ, lambda channel=channel: self._hear(channel)
-            )
+        ends = self._channels
+        self._listen_to(Inbox(ends.director, messages.bfd_order_decoder, "director", log))
+        for channel, name in ((ends.vrrp, "VRRP process"), (ends.checker, "checker")):
+            asking: Inbox[messages.Resync] = Inbox(channel, messages.resync_decoder, name, log)
+            self._listen_to(asking)
         if refused := become_punctual():
             log.warning("BFD may be late under load, refused: %s", ", ".join(refused))
+
+    def _listen_to(self, inbox: Inbox[messages.BfdOrder]) -> None:
+        self._selector.register(inbox.channel, selectors.EVENT_READ, lambda: self._hear(inbox))
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._stopping = True
@@ -235,24 +239,18 @@ class BfdProcess:
             self._selector.unregister(self._receivers[key])
             self._receivers.pop(key).close()
 
-    def _hear(self, channel: socket.socket) -> None:
-        """Whoever speaks wants to know everything; the director may have a configuration."""
-        try:
-            data, config = receive_config(channel, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except (OSError, msgspec.MsgspecError) as error:
-            log.error("not understood, all goes on as it was: %s", error)
-            return
-        if config is not None:
-            try:
-                self._adopt(config.bfd)
-            except OSError as error:
-                log.error("BFD goes on as it was: %s", error)
-        elif not data:
-            self._selector.unregister(channel)
-        else:
-            self._tell_all(channel)
+    def _hear(self, inbox: Inbox[messages.BfdOrder]) -> None:
+        """Carry out one order."""
+        match inbox.receive():
+            case messages.NewConfiguration(config=Config() as config):
+                try:
+                    self._adopt(config.bfd)
+                except OSError as error:
+                    log.error("BFD goes on as it was: %s", error)
+            case messages.Resync():
+                self._tell_all(inbox.channel)
+        if inbox.closed:
+            self._selector.unregister(inbox.channel)
 
     # packets
 

@@ -18,9 +18,8 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import msgspec
-
 from pointsman.control import messages
+from pointsman.daemon.channels import Inbox
 from pointsman.daemon.checker.ha_suspend import HaSuspend
 from pointsman.daemon.checker.probes import tls
 from pointsman.daemon.checker.runner import Runner, SessionRunner
@@ -39,8 +38,6 @@ log = logging.getLogger("checker")
 
 EXIT_STOPPED = 0
 EXIT_CHANNEL_CLOSED = 1
-_LARGEST_NEWS = 65536
-"""Bytes of a message of the BFD process."""
 
 
 def capabilities(virtual_servers: Iterable[VirtualServer]) -> set[Capability]:
@@ -210,23 +207,12 @@ async def check_until_stopped(
     return EXIT_STOPPED if stopped.is_set() else EXIT_CHANNEL_CLOSED
 
 
-def _hear_sessions(channel: socket.socket, checker: Checker) -> None:
-    """Everything that the BFD process has said."""
-    while True:
-        try:
-            data = channel.recv(_LARGEST_NEWS)
-        except OSError:
-            return
-        if not data:
-            asyncio.get_running_loop().remove_reader(channel)
-            return
-        try:
-            told = messages.decode_report(data)
-        except msgspec.MsgspecError as error:
-            log.error("news of BFD that is none: %s", error)
-            continue
-        if isinstance(told, messages.SessionChanged):
-            checker.hear(told)
+def _hear_sessions(inbox: Inbox[messages.SessionChanged], checker: Checker) -> None:
+    """Take in everything that the BFD process has said."""
+    while (told := inbox.receive()) is not None:
+        checker.hear(told)
+    if inbox.closed:
+        asyncio.get_running_loop().remove_reader(inbox.channel)
 
 
 def run(
@@ -235,7 +221,7 @@ def run(
     """Check until SIGTERM (exit code 0) or until the director closes `channel` (exit code 1).
 
     `channel` is a connected SOCK_SEQPACKET socket. Reports the first verdict of each check and each change; a
-    `messages.SendVerdicts` from the director brings all verdicts in force again, a configuration changes the
+    `messages.Resync` from the director brings all verdicts in force again, a configuration changes the
     checks. Checks that run programs are not its business (health_programs.py).
     `bfd` leads to the BFD process.
     """
@@ -246,9 +232,10 @@ def run(
         checker = Checker(virtual_servers, reporter, loop)
         if bfd is not None:
             bfd.setblocking(False)
-            loop.add_reader(bfd, _hear_sessions, bfd, checker)
+            sessions = Inbox(bfd, messages.session_decoder, "BFD process", log)
+            loop.add_reader(bfd, _hear_sessions, sessions, checker)
             with contextlib.suppress(OSError):
-                bfd.send(messages.encode(messages.SendVerdicts()))
+                bfd.send(messages.encode(messages.Resync()))
         return await check_until_stopped(checker, reporter)
 
     # Every silent real server holds a descriptor for connect_timeout.

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
-from collections.abc import Sequence
 
 from pointsman.control import messages
+from pointsman.daemon.channels import Channels
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health import check_types
 from pointsman.health.passive_check import PassiveChecks, Suspicion
@@ -23,19 +22,17 @@ class PassiveCheck:
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         self._suspicions = PassiveChecks()
-        self.checkers: Sequence[socket.socket] = ()
-        """The channels to the checker and to the process that runs programs."""
 
-    def look(self, now: float, config: Config) -> None:
+    def look(self, now: float, config: Config, channels: Channels) -> None:
         """To be called once a second or so."""
         for found in self._suspicions.look(now, self._plane.passive_counters()):
             name, vs = server_name(found.service, found.server), service_name(found.service)
             log.info("%s of %s is suspected: %s; it is checked now", name, vs, found.reason)
             order = messages.encode(messages.CheckNow(found.service, found.server))
-            for runs_programs, channel in zip((False, True), self.checkers, strict=False):
-                if runs_programs in _processes(config, found):
-                    with contextlib.suppress(OSError):  # if it has no room, the next suspicion may find some
-                        channel.send(order)
+            for runs_programs in _processes(config, found):
+                channel = channels.programs if runs_programs else channels.checker
+                with contextlib.suppress(OSError):  # if it has no room, the next suspicion may find some
+                    channel.send(order)
 
 
 def _processes(config: Config, found: Suspicion) -> set[bool]:

@@ -18,12 +18,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from pointsman.control import messages
 from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
-from pointsman.control.vrrp_messages import YieldMaster
+from pointsman.daemon.channels import Channels, Inbox
 from pointsman.daemon.config_history import ConfigHistory, for_bfd, for_checker, for_vrrp
 from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.mail import MailQueue
@@ -47,7 +45,8 @@ log = logging.getLogger("director")
 
 TICK = 1.0
 """Seconds between signs of life, refreshes of neighbours and retries of what was refused."""
-LARGEST_REPORT = 65536
+MOST_AT_ONCE = 1024
+"""Reports of one process that are read before anything else is done."""
 MOST_LISTED = 10_000
 """Connections in an answer: listing them takes 10 us each, and nothing else is done meanwhile."""
 
@@ -80,49 +79,57 @@ class Director:
         """Of BFD, by name."""
         self._started = time.monotonic()
         self._mail: MailQueue | None = None
-        self._vrrp: socket.socket | None = None
-        self._programs: socket.socket | None = None
+        self._channels: Channels | None = None
         self._settling = False
         self._interface_problems: list[str] = []
         self._estimator = Estimator()
         self._watchman = PassiveCheck(plane)
 
-    async def run(self, channels: list[socket.socket], ready: socket.socket) -> int:
-        """Work until SIGTERM; always 0. `ready` gets a byte when the table is in force and then each tick."""
+    async def run(self, channels: Channels, ready: socket.socket) -> int:
+        """Work until SIGTERM; always 0. `ready` gets Alive when the table is in force and then each tick."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self._mail = MailQueue(self._config.mail)
         self._mail.start()
-        self._reloader.audience = [
-            *zip(channels, (for_vrrp, for_checker, for_vrrp, for_checker, for_bfd), strict=False),
+        self._channels = channels
+        self._reloader.audience = (
+            (channels.vrrp, for_vrrp),
+            (channels.checker, for_checker),
+            (channels.scripts, for_vrrp),
+            (channels.programs, for_checker),
+            (channels.bfd, for_bfd),
             (ready, lambda config: config),
-        ]
-        self._vrrp = channels[0] if channels else None
-        self._programs = channels[3] if len(channels) > 3 else None
-        self._watchman.checkers = channels[1:4:2]
+        )
+        inboxes = (
+            Inbox(channels.vrrp, messages.vrrp_report_decoder, "VRRP process", log),
+            Inbox(channels.checker, messages.result_decoder, "checker", log),
+            Inbox(channels.programs, messages.result_decoder, "process that runs programs", log),
+            Inbox(channels.bfd, messages.session_decoder, "BFD process", log),
+        )
         self._stand()
         self._settle()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
         loop.add_reader(self._watcher.fileno(), self._follow_neighbours)
-        for channel in channels:
+        for channel in channels.all():
             channel.setblocking(False)
-            loop.add_reader(channel, self._hear, channel)
+        for inbox in inboxes:
+            loop.add_reader(inbox.channel, self._hear, inbox)
             with contextlib.suppress(OSError):
-                channel.send(messages.encode(messages.SendVerdicts()))
+                inbox.channel.send(messages.encode(messages.Resync()))
         self._estimate()
         ready.setblocking(False)
         while not stop.is_set():
             with contextlib.suppress(OSError):
-                ready.send(b".")
-            self._tick()
+                ready.send(messages.encode(messages.Alive()))
+            self._tick(channels)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK)
-        for channel in channels:
-            loop.remove_reader(channel)
-            self._hear(channel)
+        for inbox in inboxes:
+            loop.remove_reader(inbox.channel)
+            self._hear(inbox)
         await asyncio.sleep(0)  # what they said last is carried out; nobody comes or goes after the farewell
         await control.close()
         if not self._keep_forwarding:
@@ -148,10 +155,10 @@ class Director:
         self._plane.close(keep_forwarding=keep)
         self._watcher.close()
 
-    def _tick(self) -> None:
+    def _tick(self, channels: Channels) -> None:
         self._follow_neighbours()
         self._follow_interfaces()
-        self._watchman.look(time.monotonic(), self._config)
+        self._watchman.look(time.monotonic(), self._config, channels)
         self._reloader.tell()
         self._run_programs()
         if self._keeper.expire(time.monotonic()) or self._keeper.unsettled:
@@ -176,32 +183,26 @@ class Director:
                 log.error("%s", problem)
         self._interface_problems = problems
 
-    def _hear(self, channel: socket.socket) -> None:
-        """Everything a process has to say; what cannot be understood is logged and dropped."""
-        while True:
-            try:
-                data = channel.recv(LARGEST_REPORT)
-            except OSError:
-                return
-            if not data:
-                return
-            try:
-                report = messages.decode_report(data)
-            except msgspec.MsgspecError as error:
-                log.error("a report that is none: %s", error)
-                continue
-            if isinstance(report, messages.CheckResult):
-                self._send(self._keeper.take(report))
-                self._settle_soon()
-            elif isinstance(report, messages.GroupChanged):
-                self._send(self._states.take_group(report))
-            elif isinstance(report, messages.SessionChanged):
-                self._sessions[report.session] = report
-            else:
-                self._instance_changed(report)
-                self._take_virtual_macs()
-                self._stand()
-                self._settle_soon()
+    def _hear(self, inbox: Inbox[messages.Report]) -> None:
+        """Take in everything that a process has to say."""
+        for _ in range(MOST_AT_ONCE):
+            match inbox.receive():
+                case messages.CheckResult() as result:
+                    self._send(self._keeper.take(result))
+                    self._settle_soon()
+                case messages.GroupChanged() as group:
+                    self._send(self._states.take_group(group))
+                case messages.SessionChanged() as session:
+                    self._sessions[session.session] = session
+                case messages.InstanceChanged() as instance:
+                    self._instance_changed(instance)
+                    self._take_virtual_macs()
+                    self._stand()
+                    self._settle_soon()
+                case None:
+                    break
+        if inbox.closed:
+            asyncio.get_running_loop().remove_reader(inbox.channel)
 
     def _instance_changed(self, report: messages.InstanceChanged) -> None:
         before = self._states.told.get(report.instance)
@@ -254,9 +255,9 @@ class Director:
 
     def _run_programs(self) -> None:
         """Hand notify programs over; those that find no room are tried again at the next tick."""
-        while self._programs is not None and self._keeper.programs:
+        while self._channels is not None and self._keeper.programs:
             try:
-                self._programs.send(messages.encode(self._keeper.programs[0]))
+                self._channels.programs.send(messages.encode(self._keeper.programs[0]))
             except OSError:
                 return
             self._keeper.programs.pop(0)
@@ -307,8 +308,8 @@ class Director:
     def _switch_over(self, request: messages.SwitchoverRequest) -> messages.Reply:
         """Whether it succeeds is up to another router; the state of the instance tells."""
         try:
-            if self._vrrp is not None:
-                self._vrrp.send(msgspec.json.encode(YieldMaster(request.instance)))
+            if self._channels is not None:
+                self._channels.vrrp.send(messages.encode(messages.HandOver(request.instance)))
         except OSError as error:
             return messages.ErrorReply(f"VRRP does not listen: {error}")
         return messages.SwitchoverReply()
@@ -397,7 +398,7 @@ class Director:
 def run(
     generations: ConfigHistory,
     plane: DataPlane,
-    channels: list[socket.socket],
+    channels: Channels,
     ready: socket.socket,
     keep_forwarding: bool,
     survey: Survey,

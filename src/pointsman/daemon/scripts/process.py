@@ -17,14 +17,9 @@ from collections.abc import Coroutine, Sequence
 
 import msgspec
 
-from pointsman.control.vrrp_messages import (
-    Finished,
-    NotifyEvent,
-    ResendTrackers,
-    TrackerValue,
-    decode_notify_event,
-)
-from pointsman.daemon.config_history import receive_config
+from pointsman.control.messages import Resync, scripts_order_decoder
+from pointsman.control.vrrp_messages import Finished, NotifyEvent, TrackerValue, notice_decoder
+from pointsman.daemon.channels import Inbox
 from pointsman.daemon.scripts import run as run_program
 from pointsman.daemon.scripts.fifo import Fifos
 from pointsman.daemon.scripts.proc_connector import ProcessEvents
@@ -42,7 +37,6 @@ NOTIFY_TURN = 30.0
 """Seconds that a notify script may take before the next one of the same instance is started beside it."""
 STOP_TIME = 4.0
 """Seconds for VRRP to say its last word at a stop, and again for the programs that this starts."""
-_LARGEST_NOTICE = 65536
 _STATES = {"MASTER", "BACKUP", "FAULT"}
 _ENDS = {"STOP", "DELETED"}
 
@@ -62,7 +56,8 @@ class Helper:
     def __init__(self, surroundings: VrrpSurroundings, channel: socket.socket, orders: socket.socket) -> None:
         self._settings = surroundings
         self._channel = channel
-        self._orders = orders
+        self._notices = Inbox(channel, notice_decoder, "VRRP process", log)
+        self._orders = Inbox(orders, scripts_order_decoder, "director", log)
         self._said: dict[tuple[TrackKind, str], int] = {}
         self._queues: dict[tuple[str, str], collections.deque[NotifyEvent]] = {}
         self._turns: dict[tuple[str, str], asyncio.Task[None]] = {}
@@ -76,10 +71,9 @@ class Helper:
         loop = asyncio.get_running_loop()
         stop, changed = asyncio.Event(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
-        for each in (self._channel, self._orders):
-            each.setblocking(False)
+        self._channel.setblocking(False)
         loop.add_reader(self._channel, self._hear)
-        loop.add_reader(self._orders, self._take_order, changed)
+        loop.add_reader(self._orders.channel, self._take_order, changed)
         while not stop.is_set():
             changed.clear()
             await self._work_until(stop, changed)
@@ -104,22 +98,18 @@ class Helper:
 
     def _take_order(self, changed: asyncio.Event) -> None:
         """A new configuration; what is not about VRRP's surroundings changes nothing here."""
-        try:
-            data, config = receive_config(self._orders)
-        except BlockingIOError:
-            return
-        except (OSError, msgspec.MsgspecError) as error:
-            log.error("configuration not understood, the former one stays: %s", error)
-            return
-        if config is not None and config.vrrp.states_on_reload:
-            for line in self._states.values():
-                self._fifos.write(line)
-        if config is not None and not same(config.vrrp, self._settings):
-            self._settings = config.vrrp
-            self._said.clear()
-            changed.set()
-        elif not data:
-            asyncio.get_running_loop().remove_reader(self._orders)
+        order = self._orders.receive()
+        if order is not None and order.config is not None:
+            settings = order.config.vrrp
+            if settings.states_on_reload:
+                for line in self._states.values():
+                    self._fifos.write(line)
+            if not same(settings, self._settings):
+                self._settings = settings
+                self._said.clear()
+                changed.set()
+        elif self._orders.closed:
+            asyncio.get_running_loop().remove_reader(self._orders.channel)
 
     async def _start(self, command: Command, more: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
         return await run_program.start(
@@ -217,20 +207,16 @@ class Helper:
     # notices
 
     def _hear(self) -> None:
-        with contextlib.suppress(OSError):
-            while data := self._channel.recv(_LARGEST_NOTICE):
-                try:
-                    message = decode_notify_event(data)
-                except msgspec.MsgspecError as error:
-                    log.error("a notice that is none: %s", error)
-                    continue
-                match message:
-                    case Finished():
-                        self._finished.set()
-                    case ResendTrackers():
-                        self._tell_all()
-                    case NotifyEvent():
-                        self._take(message)
+        while (message := self._notices.receive()) is not None:
+            match message:
+                case Finished():
+                    self._finished.set()
+                case Resync():
+                    self._tell_all()
+                case NotifyEvent():
+                    self._take(message)
+        if self._notices.closed:
+            asyncio.get_running_loop().remove_reader(self._channel)
 
     def _take(self, notice: NotifyEvent) -> None:
         line = f'{notice.kind} "{notice.name}" {notice.state} {notice.priority}'

@@ -18,15 +18,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
-from pointsman.control.vrrp_messages import (
-    Finished,
-    ResendTrackers,
-    decode_tracker_value,
-    decode_yield_master,
-)
-from pointsman.daemon.config_history import receive_config
+from pointsman.control.messages import HandOver, NewConfiguration, Resync, encode, vrrp_order_decoder
+from pointsman.control.vrrp_messages import Finished, TrackerValue, reading_decoder
+from pointsman.daemon.channels import Inbox
 from pointsman.daemon.realtime import become_punctual
 from pointsman.daemon.vrrp.addresses import Context
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
@@ -62,7 +56,6 @@ from pointsman.vrrp.machine import LONGEST_PATIENCE
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 
-_LONGEST_QUESTION = 256
 _LOOK_AGAIN = 1.0
 """Seconds until sockets that could not be had are tried for again: of a new address the kernel tells a moment
 before anything can be bound to it (net/ipv4/devinet.c: __inet_insert_ifa)."""
@@ -91,9 +84,8 @@ def run(
     `patient`, or dynamic_interfaces: one whose interface is missing does so, too.
 
     `channel` (SOCK_SEQPACKET) carries an InstanceChanged for every instance at the start and at every change;
-    a HandOver received on it is carried out, any other datagram asks for all of them again. `helper` leads to
-    the process that runs programs (vrrp_scripts): notices go there, readings of trackers come from it, and
-    from `bfd`.
+    the director's orders (VrrpOrder) come on it. `helper` leads to the process that runs programs
+    (vrrp_scripts): notices go there, readings of trackers come from it, and from `bfd`.
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
@@ -123,7 +115,7 @@ class VrrpProcess:
         bfd: socket.socket | None = None,
         static: StaticSettings = StaticSettings(),  # noqa: B008
     ) -> None:
-        self._channel = channel
+        self._orders = Inbox(channel, vrrp_order_decoder, "director", log)
         self._helper = helper
         self._bfd = bfd
         self._outbox = ReportChannel(channel, helper)
@@ -164,9 +156,9 @@ class VrrpProcess:
         """Start every instance, work until SIGTERM or SIGINT, stop every instance."""
         self._prepare()
         self._remove_strays()
-        self._outbox.notify(ResendTrackers())
+        self._outbox.notify(Resync())
         if self._bfd is not None:
-            self._bfd.send(msgspec.json.encode(ResendTrackers()))
+            self._bfd.send(encode(Resync()))
         self._statics.start(self._present)
         self._take_static_faults()
         for router in self._routers:
@@ -223,12 +215,13 @@ class VrrpProcess:
             signal.signal(signal.SIGINT, self._on_signal)
         self._selector.register(wake_read, selectors.EVENT_READ, lambda: _empty(wake_read))
         self._selector.register(self._monitor, selectors.EVENT_READ, self._read_monitor)
-        self._selector.register(self._channel, selectors.EVENT_READ, self._on_channel)
+        self._selector.register(self._orders.channel, selectors.EVENT_READ, self._on_order)
         self._selector.register(self._answers, selectors.EVENT_READ, self._on_answers)
-        for tracker in (self._helper, self._bfd):
+        for name, tracker in (("process that runs scripts", self._helper), ("BFD process", self._bfd)):
             if tracker is not None:
                 tracker.setblocking(False)
-                self._selector.register(tracker, selectors.EVENT_READ, partial(self._on_readings, tracker))
+                inbox = Inbox(tracker, reading_decoder, name, log)
+                self._selector.register(tracker, selectors.EVENT_READ, partial(self._on_readings, inbox))
         if refused := become_punctual():
             log.warning("Adverts may be late under load, refused: %s", ", ".join(refused))
 
@@ -339,28 +332,23 @@ class VrrpProcess:
         for router in self._routers:
             router.judge(self._readings)
 
-    def _on_channel(self) -> None:
-        """The director asks for all states, or has a configuration; that it is gone is for the supervisor."""
-        try:
-            asked, config = receive_config(self._channel, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except msgspec.MsgspecError as error:
-            log.error("configuration not understood, the former one stays: %s", error)
-            return
-        except OSError:
-            asked, config = b"", None
-        if config is not None:
-            self._adopt(config)
-            return
-        if not asked:
-            self._selector.unregister(self._channel)
-            return
-        order = decode_yield_master(asked)
+    def _on_order(self) -> None:
+        """Carry out what the director wants; that it is gone is for the supervisor."""
+        match self._orders.receive():
+            case NewConfiguration(config=Config() as config):
+                self._adopt(config)
+            case HandOver(instance=name):
+                self._hand_over(name)
+            case Resync():
+                for router in self._routers:
+                    self._outbox.report(router.status())
+        if self._orders.closed:
+            self._selector.unregister(self._orders.channel)
+
+    def _hand_over(self, name: str) -> None:
+        """Let another router be master of this instance; empty: of all."""
         for router in self._routers:
-            if order is None:
-                self._outbox.report(router.status())
-            elif order.instance in ("", router.instance.name) and router.machine.hand_over(clock()):
+            if name in ("", router.instance.name) and router.machine.hand_over(clock()):
                 log.info("(%s) handing over, as asked", router.instance.name)
                 router.carry_out()
 
@@ -380,14 +368,12 @@ class VrrpProcess:
         for router in self._routers:
             router.judge(self._readings)
 
-    def _on_readings(self, tracker: socket.socket) -> None:
-        """What the trackers have found out."""
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            while data := tracker.recv(_LONGEST_QUESTION):
-                with contextlib.suppress(msgspec.MsgspecError):
-                    reading = decode_tracker_value(data)
-                    self._readings[reading.kind, reading.name] = reading.value
-            self._selector.unregister(tracker)
+    def _on_readings(self, inbox: Inbox[TrackerValue]) -> None:
+        """Take in what the trackers have found out."""
+        while (reading := inbox.receive()) is not None:
+            self._readings[reading.kind, reading.name] = reading.value
+        if inbox.closed:
+            self._selector.unregister(inbox.channel)
         for router in self._routers:
             router.judge(self._readings)
 

@@ -77,7 +77,7 @@ def test_unchanged_checks_keep_their_verdict_and_their_time(listener: socket.soc
         assert await verdicts(director, 2) == [(SERVERS[0], bad, False), (SERVERS[2], good, True)]
         assert checker.runners[tcp(port)] is kept
         assert set(checker.runners) == {tcp(port), tcp(1)}
-        director.send(messages.encode(messages.SendVerdicts()))
+        director.send(messages.encode(messages.Resync()))
         assert await verdicts(director, 3) == [
             *((SERVERS[0], good, True), (SERVERS[0], bad, False), (SERVERS[2], good, True)),
         ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from ipaddress import ip_address
 
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.control.messages import CheckResult, NewConfiguration, decode_order
-from pointsman.daemon.config_history import MOST_KEPT, ConfigHistory, receive_config
+from pointsman.control.messages import CheckResult, NewConfiguration, vrrp_order_decoder
+from pointsman.daemon.channels import Inbox
+from pointsman.daemon.config_history import MOST_KEPT, ConfigHistory
 from pointsman.daemon.director.reload import CannotReloadError, Reload
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
@@ -195,9 +197,8 @@ def test_every_process_is_told_its_part_even_when_it_is_busy(desk: Desk) -> None
     for _ in range(filled):
         there.recv(65536)
     desk.reloader.tell()
-    order, arrived = receive_config(there)
-    assert decode_order(order) == NewConfiguration(rollback=False)
-    assert arrived == wanted
+    inbox = Inbox(there, vrrp_order_decoder, "director", logging.getLogger("test"))
+    assert inbox.receive() == NewConfiguration(rollback=False, config=wanted)
     here.close()
     there.close()
 
