@@ -99,10 +99,10 @@ def _own_file() -> tuple[Path, str | None] | int:
         return _failed(str(error))
     if not isinstance(reply, StatusReply):
         return _failed("the director does not say which file is its own; name one with -f")
-    configuration = reply.status["configuration"]
-    if not configuration["file"]:
+    configuration = reply.status.configuration
+    if not configuration.file:
         return _failed("this director was started without a configuration file; name one with -f")
-    return Path(configuration["file"]), configuration["config_id"]
+    return Path(configuration.file), configuration.config_id
 
 
 def _tell_refused(error: ConfError) -> None:

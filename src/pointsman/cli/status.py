@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
 
 import click
 from rich.console import Console
@@ -16,6 +15,7 @@ from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolE
 from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, TableRequest
 from pointsman.control.paths import control_socket, pin_directory
 from pointsman.control.pinned import pinned_plane, read_table
+from pointsman.control.status import ServerStatus, Status
 from pointsman.dataplane.xdp.pins import map_directories
 
 LOST = {
@@ -56,7 +56,7 @@ def status(as_json: bool) -> None:
         fail(reply.error)
     assert isinstance(reply, StatusReply)
     if as_json:
-        click.echo(json.dumps(reply.status, indent=2))
+        click.echo(json.dumps(reply.status.document(), indent=2))
     else:
         show(reply.status, Console(highlight=False, soft_wrap=True, emoji=False))
 
@@ -80,52 +80,50 @@ def _left_in_force() -> str:
     )
 
 
-def show(state: dict[str, Any], console: Console) -> None:
+def show(state: Status, console: Console) -> None:
     """Print the status for a person."""
-    plane = state["data_plane"]
+    plane = state.data_plane
+    console.print(f"[bold]{escape(state.router_id)}[/]  up {state.uptime:.0f} s, data plane {plane.name}")
+    configuration = state.configuration
     console.print(
-        f"[bold]{escape(state['router_id'])}[/]  up {state['uptime']:.0f} s, data plane {plane['name']}"
+        f"  configuration {configuration.generation} for {configuration.seconds:.0f} s"
+        + (f", {escape(configuration.file)}" if configuration.file else "")
     )
-    configuration = state["configuration"]
-    console.print(
-        f"  configuration {configuration['generation']} for {configuration['for']:.0f} s"
-        + (f", {escape(configuration['file'])}" if configuration["file"] else "")
-    )
-    for attachment in plane["attachments"]:
-        reason = f"  ({escape(attachment['reason'])})" if attachment["reason"] else ""
-        link = f"  [bold red]{escape(attachment['link'])}[/]" if attachment["link"] else ""
-        console.print(f"  {attachment['interface']}: {attachment['mode']}{reason}{link}")
+    for attachment in plane.attachments:
+        reason = f"  ({escape(attachment.reason)})" if attachment.reason else ""
+        link = f"  [bold red]{escape(attachment.link)}[/]" if attachment.link else ""
+        console.print(f"  {attachment.interface}: {attachment.mode}{reason}{link}")
     for name, text in LOST.items():
-        if count := state["exits"].get(name, 0):
+        if count := state.exits.get(name, 0):
             console.print(f"  {count} packets {name}: {text}")
-    for item in state["instances"]:
-        style = STATE_STYLE.get(item["state"], "")
-        name = f"[{style}]{item['state']}[/]" if style else item["state"]
-        since = f"for {item['for']:.0f} s" + (f": {escape(item['reason'])}" if item["reason"] else "")
-        console.print(f"\nVRRP {escape(item['instance'])}  {name}  priority {item['priority']}  {since}")
-    for session in state.get("sessions", ()):
-        name = "[bold green]up[/]" if session["up"] else "[bold red]DOWN[/]"
-        console.print(f"\nBFD {session['name']}  {name}  {session['neighbour']}  {escape(session['reason'])}")
-    for service in state["services"]:
-        persistent = f" persistent {service['persistence']} s" if service["persistence"] is not None else ""
-        by_hand = "" if service["managed"] else "  [cyan]by hand[/]"
-        if service.get("standby"):
+    for item in state.instances:
+        style = STATE_STYLE.get(item.state, "")
+        name = f"[{style}]{item.state}[/]" if style else item.state
+        since = f"for {item.seconds:.0f} s" + (f": {escape(item.reason)}" if item.reason else "")
+        console.print(f"\nVRRP {escape(item.instance)}  {name}  priority {item.priority}  {since}")
+    for session in state.sessions:
+        name = "[bold green]up[/]" if session.up else "[bold red]DOWN[/]"
+        console.print(f"\nBFD {session.name}  {name}  {session.neighbour}  {escape(session.reason)}")
+    for service in state.services:
+        persistent = f" persistent {service.persistence} s" if service.persistence is not None else ""
+        by_hand = "" if service.managed else "  [cyan]by hand[/]"
+        if service.standby:
             by_hand = "  [yellow]not in force here while another director holds its VIP[/]"
-        console.print(f"\n{escape(service['service'])} {service['scheduler']}{persistent}{by_hand}")
-        for server in service["servers"]:
-            _show_server(server, service["managed"], console)
-        if not service["servers"]:
+        console.print(f"\n{escape(service.service)} {service.scheduler}{persistent}{by_hand}")
+        for server in service.servers:
+            _show_server(server, service.managed, console)
+        if not service.servers:
             console.print("  [bold red]no real server[/]")
-    for problem in state["problems"]:
+    for problem in state.problems:
         console.print(f"\n[bold red]![/] {escape(problem)}")
 
 
-def _show_server(server: dict[str, Any], managed: bool, console: Console) -> None:
+def _show_server(server: ServerStatus, managed: bool, console: Console) -> None:
     unknown = ("unchecked", "yellow") if managed else ("by hand", "cyan")
-    health, style = {True: ("up", "green"), False: ("DOWN", "bold red"), None: unknown}[server["up"]]
-    weight = "out" if server["weight"] is None else f"weight {server['weight']}"
-    by_hand = f"by hand: {server['by_hand']}" if server["by_hand"] else ""
-    tunnel = f"in {server['tunnel']}" if server.get("tunnel") else ""
-    rest = "  ".join(text for text in (tunnel, server["next_hop"], server["reason"], by_hand) if text)
-    address = escape(f"{server['server']:24}")
+    health, style = {True: ("up", "green"), False: ("DOWN", "bold red"), None: unknown}[server.up]
+    weight = "out" if server.weight is None else f"weight {server.weight}"
+    by_hand = f"by hand: {server.by_hand}" if server.by_hand else ""
+    tunnel = f"in {server.tunnel}" if server.tunnel else ""
+    rest = "  ".join(text for text in (tunnel, server.next_hop, server.reason, by_hand) if text)
+    address = escape(f"{server.server:24}")
     console.print(f"  -> {address} [{style}]{health:9}[/] {weight:9} {escape(rest)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
 import click
 
@@ -12,6 +11,7 @@ from pointsman.cli.wording import complain, fail
 from pointsman.control.client import ControlError, ProtocolError, request
 from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, SwitchoverRequest
 from pointsman.control.paths import control_socket
+from pointsman.control.status import InstanceStatus
 
 _PATIENCE = 6.0
 """Seconds; VRRP gives up waiting for another router after three."""
@@ -46,12 +46,12 @@ def _chosen(instance: str) -> list[tuple[str, int]]:
     found = _instances()
     if instance and instance not in found:
         fail(f"there is no vrrp_instance {instance}; there are: {', '.join(found) or 'none'}")
-    if instance and found[instance]["state"] != "MASTER":
-        fail(f"{instance} is {found[instance]['state']} here; only a master hands over")
+    if instance and found[instance].state != "MASTER":
+        fail(f"{instance} is {found[instance].state} here; only a master hands over")
     masters = [
-        (name, each["priority"])
+        (name, each.priority)
         for name, each in found.items()
-        if each["state"] == "MASTER" and instance in ("", name)
+        if each.state == "MASTER" and instance in ("", name)
     ]
     if not masters:
         fail("no instance is master here")
@@ -64,15 +64,15 @@ def _wait(masters: list[tuple[str, int]]) -> set[str]:
     names = {name for name, _ in masters}
     while True:
         found = _instances()
-        left = {name for name in names if found.get(name, {}).get("state") == "MASTER"}
+        left = {name for name in names if name in found and found[name].state == "MASTER"}
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.05)
 
 
-def _instances() -> dict[str, dict[str, Any]]:
+def _instances() -> dict[str, InstanceStatus]:
     reply = request(StatusRequest(), control_socket())
     if isinstance(reply, ErrorReply):
         fail(reply.error)
     assert isinstance(reply, StatusReply)
-    return {each["instance"]: each for each in reply.status["instances"]}
+    return {each.instance: each for each in reply.status.instances}

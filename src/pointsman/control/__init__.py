@@ -1,1 +1,1 @@
-"""How a running director is asked: messages, framing, socket, client."""
+"""How a running director is asked."""

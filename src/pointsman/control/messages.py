@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pointsman.control.status import Status
 from pointsman.model.address import Address, Network
 from pointsman.model.config import Config
 from pointsman.model.operations import Operation, Refusal
@@ -197,7 +198,7 @@ class OverrideRequest(msgspec.Struct, frozen=True, tag=True):
 
 
 class StatusReply(msgspec.Struct, frozen=True, tag=True):
-    status: dict[str, Any]
+    status: Status
 
 
 class TableReply(msgspec.Struct, frozen=True, tag=True):

@@ -105,7 +105,7 @@ def _all_checked(lab: Lab, director: str) -> bool:
     reply = _asked(lab, director, StatusRequest())
     if not isinstance(reply, StatusReply):
         raise LabError(f"{director}: {reply}")
-    return all(server["up"] for service in reply.status["services"] for server in service["servers"])
+    return all(server.up for service in reply.status.services for server in service.servers)
 
 
 def _ask_all(lab: Lab, rounds: int) -> dict[str, Counter[str]]:

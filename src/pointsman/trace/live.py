@@ -77,7 +77,7 @@ class _Table:
 
     def _read_exits(self) -> dict[str, int]:
         reply = request(StatusRequest(), paths.control_socket())
-        return dict(reply.status["exits"]) if isinstance(reply, StatusReply) else {}
+        return reply.status.exits if isinstance(reply, StatusReply) else {}
 
     def _read(self) -> list[Decision]:
         try:

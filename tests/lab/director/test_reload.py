@@ -72,7 +72,7 @@ def pointsman(lab: Lab, *words: str, code: int = 0) -> str:
 def status(lab: Lab) -> dict[str, Any]:
     reply = request(StatusRequest(), lab.node("lb-01").run_directory / "control.sock", timeout=30)
     assert isinstance(reply, StatusReply), reply
-    return dict(reply.status)
+    return reply.status.document()
 
 
 def servers(lab: Lab) -> list[dict[str, Any]]:

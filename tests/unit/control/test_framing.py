@@ -16,11 +16,13 @@ from pointsman.control.framing import ProtocolError, frame, read_frame, receive_
 from pointsman.control.messages import (
     MAX_MESSAGE,
     ErrorReply,
-    StatusReply,
     StatusRequest,
+    TableReply,
     decode_request,
     encode,
 )
+from pointsman.model.service import ServiceTable
+from pointsman.model.traffic import Counters
 
 
 @pytest.fixture
@@ -115,10 +117,12 @@ def director(path: Path, answer: Callable[[bytes], bytes]) -> threading.Thread:
 def test_a_request_gets_its_reply(tmp_path: Path) -> None:
     def answer(received: bytes) -> bytes:
         assert decode_request(received) == StatusRequest()
-        return frame(encode(StatusReply({"instances": 2})))
+        return frame(encode(TableReply(ServiceTable(), Counters(), (1, 2, 3), 4)))
 
     director(tmp_path / "control.sock", answer)
-    assert request(StatusRequest(), tmp_path / "control.sock", 5) == StatusReply({"instances": 2})
+    assert request(StatusRequest(), tmp_path / "control.sock", 5) == TableReply(
+        ServiceTable(), Counters(), (1, 2, 3), 4
+    )
 
 
 def test_the_directors_own_error_comes_back_as_it_is(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.until import DEADLINE
 
@@ -20,13 +21,21 @@ from pointsman.control import messages
 from pointsman.control import server as control_server
 from pointsman.control.client import DirectorNotRunning, request
 from pointsman.control.server import ControlServer
+from pointsman.control.status import ConfigurationStatus, DataPlaneStatus, Status
+
+STATUS = Status(
+    router_id="lb-01",
+    uptime=1.5,
+    data_plane=DataPlaneStatus(name="memory"),
+    configuration=ConfigurationStatus(file=None, config_id=None, generation=1, seconds=1.0),
+)
 
 
 def handler(asked: messages.Request, _uid: int) -> messages.Reply:
     if isinstance(asked, messages.TableRequest):
-        return messages.StatusReply({"much": "x" * (1 << 20)})
+        return messages.StatusReply(msgspec.structs.replace(STATUS, problems=("x" * (1 << 20),)))
     if isinstance(asked, messages.StatusRequest):
-        return messages.StatusReply({"router_id": "lb-01"})
+        return messages.StatusReply(STATUS)
     return messages.ApplyReply()
 
 
@@ -51,7 +60,7 @@ def path() -> Iterator[Path]:
 
 def test_a_request_gets_its_reply(path: Path) -> None:
     reply = request(messages.StatusRequest(), path)
-    assert isinstance(reply, messages.StatusReply) and reply.status == {"router_id": "lb-01"}
+    assert isinstance(reply, messages.StatusReply) and reply.status == STATUS
 
 
 def test_nobody_there_says_what_to_do(tmp_path: Path) -> None:
@@ -122,7 +131,7 @@ def test_another_user_cannot_take_the_place_of_root(path: Path, what: str) -> No
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as hostile:
         assert hostile.stdout is not None and hostile.stdout.readline() == b"there\n"
         reply = request(messages.StatusRequest(), path)
-        assert isinstance(reply, messages.StatusReply) and reply.status == {"router_id": "lb-01"}
+        assert isinstance(reply, messages.StatusReply) and reply.status == STATUS
 
 
 @pytest.mark.root

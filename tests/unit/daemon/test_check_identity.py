@@ -71,8 +71,8 @@ def reloaded(keeper: TableSync, new: Config) -> None:
 def shown(keeper: TableSync, plane: MemoryDataPlane) -> tuple[bool | None, str]:
     """What status says of the first real server's health."""
     (service,) = keeper.describe(plane.read(), {}, 0.0)
-    (server,) = [each for each in service["servers"] if each["server"] == str(WEB)]
-    return server["up"], server["reason"]
+    (server,) = [each for each in service.servers if each.server == str(WEB)]
+    return server.up, server.reason
 
 
 def test_an_identity_is_what_is_checked_and_not_where_it_is_written() -> None:

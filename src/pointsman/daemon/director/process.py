@@ -21,6 +21,7 @@ from typing import Any
 from pointsman.control import messages
 from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
+from pointsman.control.status import Status
 from pointsman.daemon.channels import Channels, Inbox
 from pointsman.daemon.config_history import ConfigHistory, for_bfd, for_checker, for_vrrp
 from pointsman.daemon.director import status as status_report
@@ -370,28 +371,29 @@ class Director:
         now = time.monotonic()
         self._follow_interfaces()
         table = self._plane.read()
+        hops = {address: status_report.hop_text(hop) for address, hop in self._hops.items()}
         return messages.StatusReply(
-            {
-                "router_id": self._config.router_id,
-                "uptime": now - self._started,
-                "data_plane": status_report.data_plane(self._plane.capabilities()),
-                "configuration": {**self._origin, **self._reloader.describe(now)},
-                "exits": self._plane.counters().exits,
-                "instances": [
+            Status(
+                router_id=self._config.router_id,
+                uptime=now - self._started,
+                data_plane=status_report.data_plane(self._plane.capabilities()),
+                configuration=self._reloader.describe(
+                    now, self._origin.get("file"), self._origin.get("config_id")
+                ),
+                exits=self._plane.counters().exits,
+                instances=tuple(
                     status_report.instance(self._config, report, now - since)
                     for report, since in self._states.listed()
-                ],
-                "sessions": status_report.sessions(self._config, self._sessions),
-                "services": self._keeper.describe(
-                    table, {address: status_report.hop_text(hop) for address, hop in self._hops.items()}, now
                 ),
-                "problems": [
+                sessions=status_report.sessions(self._config, self._sessions),
+                services=self._keeper.describe(table, hops, now),
+                problems=(
                     *self._interface_problems,
                     *self._watcher.problems().values(),
                     *self._keeper.problems(table),
                     *self._reloader.problems(),
-                ],
-            }
+                ),
+            )
         )
 
 

@@ -10,9 +10,10 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pointsman.conf.check.empty_config import EMPTY, is_empty
+from pointsman.control.status import ConfigurationStatus
 from pointsman.daemon.config_history import MOST_KEPT, ConfigHistory, send_config
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.interface import DataPlane
@@ -146,12 +147,13 @@ class Reload:
         more = f" (and {len(self._refused) - 1} more)" if len(self._refused) > 1 else ""
         return [f"the last reload was refused, nothing was changed: {self._refused[0]}{more}"]
 
-    def describe(self, now: float) -> dict[str, Any]:
-        """For `status`."""
+    def describe(self, now: float, first_file: str | None, config_id: str | None) -> ConfigurationStatus:
+        """Return what `status` says of the configuration; `first_file` is that of the start."""
         earlier = self._generations.previous
-        return {
-            "generation": self.number,
-            "for": now - self._since,
-            "rollback_to": earlier[0] if earlier else None,
-            **({"file": self._files[self.number]} if self.number in self._files else {}),
-        }
+        return ConfigurationStatus(
+            file=self._files.get(self.number, first_file),
+            config_id=config_id,
+            generation=self.number,
+            seconds=now - self._since,
+            rollback_to=earlier[0] if earlier else None,
+        )

@@ -4,60 +4,85 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
 from pointsman.control.messages import InstanceChanged, SessionChanged
+from pointsman.control.status import (
+    AddressStatus,
+    AttachmentStatus,
+    DataPlaneStatus,
+    InstanceStatus,
+    SessionStatus,
+)
 from pointsman.dataplane.interface import Capabilities
 from pointsman.model.config import Config
 from pointsman.model.next_hop import NextHop
-from pointsman.net.links import links
+from pointsman.net.links import Link, links
 from pointsman.net.netlink import NetlinkSocket
 
 
-def data_plane(capabilities: Capabilities) -> dict[str, Any]:
-    """The data plane, and with each interface what keeps packets from coming by it: `link`."""
+def data_plane(capabilities: Capabilities) -> DataPlaneStatus:
+    """Return the data plane, and with each interface what keeps packets from coming by it."""
     try:
         with NetlinkSocket() as netlink:
             here = links(netlink)
     except OSError:
         here = {}
-    found: dict[str, Any] = msgspec.to_builtins(capabilities)
-    for attachment in found["attachments"]:
-        link = here.get(attachment["interface"])
-        attachment["link"] = ""
-        if link is not None and not link.running:
-            attachment["link"] = "no carrier" if link.up else "down"
-    return found
+    return DataPlaneStatus(
+        name=capabilities.name,
+        schedulers=tuple(sorted(capabilities.schedulers)),
+        forwarding=tuple(sorted(capabilities.forwarding)),
+        attachments=tuple(
+            AttachmentStatus(
+                each.interface, each.index, each.mode, each.reason, _trouble(here.get(each.interface))
+            )
+            for each in capabilities.attachments
+        ),
+        connection_limit=capabilities.connection_limit,
+        interfaces=capabilities.interfaces,
+    )
 
 
-def instance(config: Config, report: InstanceChanged, seconds: float) -> dict[str, Any]:
-    """A VRRP instance that has been in its state for so long; anyone may look, so no password."""
-    told = {**msgspec.to_builtins(report), "for": seconds}
+def _trouble(link: Link | None) -> str:
+    if link is None or link.running:
+        return ""
+    return "no carrier" if link.up else "down"
+
+
+def instance(config: Config, report: InstanceChanged, seconds: float) -> InstanceStatus:
+    """Return a VRRP instance that has been in its state for so long; anyone may look, so no password."""
+    told = InstanceStatus(
+        instance=report.instance,
+        state=report.state,
+        priority=report.priority,
+        reason=report.reason,
+        holds_addresses=report.holds_addresses,
+        seconds=seconds,
+    )
     known = next((item for item in config.instances if item.name == report.instance), None)
     if known is None:
         return told
-    return told | {
-        "interface": known.interface,
-        "virtual_router_id": known.virtual_router_id,
-        "advert_interval": known.advert_interval,
-        "unicast_peers": [str(peer) for peer in known.unicast_peers],
-        "addresses": [
-            {"address": str(item.address), "prefix_length": item.prefix_length, "device": item.device}
-            for item in known.addresses
-        ],
-    }
+    return msgspec.structs.replace(
+        told,
+        interface=known.interface,
+        virtual_router_id=known.virtual_router_id,
+        advert_interval=known.advert_interval,
+        unicast_peers=known.unicast_peers,
+        addresses=tuple(
+            AddressStatus(item.address, item.prefix_length, item.device) for item in known.addresses
+        ),
+    )
 
 
-def sessions(config: Config, told: Mapping[str, SessionChanged]) -> list[dict[str, object]]:
-    """The BFD sessions; one that has not been heard of yet is not up."""
-    found: list[dict[str, object]] = []
+def sessions(config: Config, told: Mapping[str, SessionChanged]) -> tuple[SessionStatus, ...]:
+    """Return the BFD sessions; one that has not been heard of yet is not up."""
+    found: list[SessionStatus] = []
     for each in config.bfd:
         last = told.get(each.name)
         up, reason = (last.up, last.reason) if last else (False, "not started yet")
-        found.append({"name": each.name, "neighbour": str(each.neighbour), "up": up, "reason": reason})
-    return found
+        found.append(SessionStatus(each.name, each.neighbour, up, reason))
+    return tuple(found)
 
 
 def hop_text(hop: NextHop) -> str:

@@ -10,9 +10,9 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
+from pointsman.control.status import ServerStatus, ServiceStatus
 from pointsman.daemon.director.carry_over import carried_over, checks_of, members_of, service_keys
 from pointsman.daemon.director.state_file import KeptOverride, TableState
 from pointsman.dataplane.interface import DataPlane
@@ -341,7 +341,9 @@ class TableSync:
         present = {entry.service.key for entry in self._plane.read()}
         self._plane.apply([DeleteService(key) for key in self.managed if key in present])
 
-    def describe(self, table: ServiceTable, next_hops: dict[str, str], now: float) -> list[dict[str, Any]]:
+    def describe(
+        self, table: ServiceTable, next_hops: dict[str, str], now: float
+    ) -> tuple[ServiceStatus, ...]:
         """The services for `status`; `next_hops` by address of the real server."""
         health: defaultdict[MemberKey, list[CheckResult]] = defaultdict(list)
         for (service, member, _), result in self._results.items():
@@ -358,27 +360,28 @@ class TableSync:
                 wanted = (member.server for member in configured[key].members)
                 servers += [server for server in wanted if server.key not in present]
             rows.append(
-                {
-                    "service": str(key),
-                    "scheduler": entry.service.scheduler,
-                    "managed": key in self.managed,
-                    "standby": key in away,
-                    "persistence": entry.service.persistence,
-                    "servers": [
-                        {
-                            "server": str(server.key),
-                            "weight": server.weight if server.key in present else None,
-                            "forwarding": server.forwarding.value,
-                            "tunnel": str(server.tunnel) if server.forwarding is Forwarding.TUNNEL else "",
-                            "next_hop": next_hops.get(str(server.key.address), ""),
-                            **_health(health[key, server.key]),
-                            "by_hand": self._by_hand((key, server.key), now),
-                        }
+                ServiceStatus(
+                    service=str(key),
+                    scheduler=entry.service.scheduler,
+                    managed=key in self.managed,
+                    standby=key in away,
+                    persistence=entry.service.persistence,
+                    servers=tuple(
+                        ServerStatus(
+                            server=str(server.key),
+                            weight=server.weight if server.key in present else None,
+                            forwarding=server.forwarding.value,
+                            tunnel=str(server.tunnel) if server.forwarding is Forwarding.TUNNEL else "",
+                            next_hop=next_hops.get(str(server.key.address), ""),
+                            up=_up(health[key, server.key]),
+                            reason="; ".join(each.reason for each in health[key, server.key] if not each.up),
+                            by_hand=self._by_hand((key, server.key), now),
+                        )
                         for server in servers
-                    ],
-                }
+                    ),
+                )
             )
-        return rows
+        return tuple(rows)
 
     def _programs(self, told: Iterable[Transition]) -> list[RunProgram | TellServers]:
         """What the configuration wants to have run and told at these transitions, in their order."""
@@ -426,10 +429,9 @@ def _weight_changes(
     return changes
 
 
-def _health(results: list[CheckResult]) -> dict[str, Any]:
-    """What the checks of one real server say together."""
-    failed = [result.reason for result in results if not result.up]
-    return {"up": not failed if results else None, "reason": "; ".join(failed)}
+def _up(results: list[CheckResult]) -> bool | None:
+    """Return what the checks of one real server say together; None: nothing."""
+    return all(result.up for result in results) if results else None
 
 
 def foreign_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> list[ServiceKey]:

@@ -18,6 +18,7 @@ import msgspec
 from pointsman.control import paths
 from pointsman.control.client import ControlError, ProtocolError, request
 from pointsman.control.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
+from pointsman.control.status import InstanceStatus, ServerStatus, ServiceStatus, Status
 from pointsman.doctor.facts import (
     DirectorFacts,
     Host,
@@ -140,19 +141,18 @@ def _ask(message: Request, kind: type[Kind]) -> Kind:
     return reply
 
 
-def _from_replies(here: Host, status: dict[str, Any], table: TableReply) -> DirectorFacts:
-    plane = status["data_plane"]
-    described = {item["service"]: item for item in status["services"]}
+def _from_replies(here: Host, status: Status, table: TableReply) -> DirectorFacts:
+    described = {item.service: item for item in status.services}
     return DirectorFacts(
         host=here,
-        services=tuple(_service(entry, described.get(str(entry.service.key), {})) for entry in table.table),
-        instances=tuple(_instance(item) for item in status["instances"]),
-        attachments={item["interface"]: (item["mode"], item["reason"]) for item in plane["attachments"]},
-        standby=tuple(item["service"] for item in status["services"] if item.get("standby")),
-        problems=tuple(status["problems"]),
+        services=tuple(_service(entry, described.get(str(entry.service.key))) for entry in table.table),
+        instances=tuple(_instance(item) for item in status.instances),
+        attachments={item.interface: (item.mode, item.reason) for item in status.data_plane.attachments},
+        standby=tuple(item.service for item in status.services if item.standby),
+        problems=status.problems,
         connections=_connections(table.counters),
         connection_limit=table.connection_table_size,
-        exits=status["exits"],
+        exits=status.exits,
     )
 
 
@@ -160,61 +160,59 @@ def _connections(counters: Counters) -> int:
     return sum(server.active + server.inactive for service in counters.services for server in service.servers)
 
 
-def _service(entry: ServiceEntry, described: dict[str, Any]) -> ServiceFact:
+def _service(entry: ServiceEntry, described: ServiceStatus | None) -> ServiceFact:
     key = entry.service.key
     option = f"-f {key.fwmark}" + (" -6" if key.ipv6 else "")
     if key.address is not None and key.transport is not None:
         letter = {Transport.TCP: "-t", Transport.UDP: "-u"}.get(key.transport, "--sctp-service")
         option = f"{letter} {bracketed(key.address, key.port)}"
     forwarding = {str(server.key): server.forwarding.value for server in entry.servers}
-    listed = described.get("servers") or [
-        {"server": str(server.key), "weight": server.weight, "up": None, "reason": ""}
+    listed = (described.servers if described else ()) or tuple(
+        ServerStatus(server=str(server.key), weight=server.weight, up=None, reason="")
         for server in entry.servers
-    ]
+    )
     return ServiceFact(
         name=str(key),
         option=option,
         address=key.address,
         port=key.port,
         tcp=key.transport is Transport.TCP,
-        managed=bool(described.get("managed")),
+        managed=described is not None and described.managed,
         scheduler=entry.service.scheduler,
         persistence=entry.service.persistence,
-        servers=tuple(
-            _server(item, forwarding.get(item["server"], item.get("forwarding", "Route"))) for item in listed
-        ),
+        servers=tuple(_server(item, forwarding.get(item.server, item.forwarding)) for item in listed),
     )
 
 
-def _server(item: dict[str, Any], forwarding: str) -> ServerFact:
-    address, _, port = item["server"].rpartition(":")
+def _server(item: ServerStatus, forwarding: str) -> ServerFact:
+    address, _, port = item.server.rpartition(":")
     return ServerFact(
         address=ipaddress.ip_address(address.strip("[]")),
         port=int(port),
         forwarding=forwarding,
-        weight=item["weight"],
-        up=item["up"],
-        reason=item["reason"],
+        weight=item.weight,
+        up=item.up,
+        reason=item.reason,
     )
 
 
-def _instance(item: dict[str, Any]) -> InstanceFact:
+def _instance(item: InstanceStatus) -> InstanceFact:
     return InstanceFact(
-        name=item["instance"],
-        state=item["state"],
-        reason=item["reason"],
-        interface=item.get("interface", ""),
-        virtual_router_id=item.get("virtual_router_id", 0),
-        priority=item.get("priority", 0),
-        advert_interval=item.get("advert_interval", 1.0),
-        peers=tuple(map(ipaddress.ip_address, item.get("unicast_peers", ()))),
+        name=item.instance,
+        state=item.state,
+        reason=item.reason,
+        interface=item.interface or "",
+        virtual_router_id=item.virtual_router_id or 0,
+        priority=item.priority,
+        advert_interval=1.0 if item.advert_interval is None else item.advert_interval,
+        peers=item.unicast_peers or (),
         virtual=tuple(
             VirtualFact(
-                address=ipaddress.ip_address(held["address"]),
-                prefix_length=held["prefix_length"],
-                device=held["device"],
+                address=held.address,
+                prefix_length=held.prefix_length,
+                device=held.device,
             )
-            for held in item.get("addresses", ())
+            for held in item.addresses or ()
         ),
     )
 

@@ -90,13 +90,13 @@ def test_an_instance_that_a_reload_removes_mails_that_it_is_deleted() -> None:
     for _ in range(2):
         director._instance_changed(entered("INIT"))
     assert mails.subjects == ["Entering BACKUP state", "Deleted"]
-    assert director._status(None).status["instances"] == []
+    assert director._status(None).status.instances == ()
 
 
 def test_a_rollback_with_nothing_to_go_back_to_is_no_refused_reload() -> None:
     director, _ = started()
     assert isinstance(director._reload(ReloadRequest(None)), ErrorReply)
-    assert director._status(None).status["problems"] == []
+    assert director._status(None).status.problems == ()
 
 
 def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +106,12 @@ def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.
     director._instance_changed(entered("MASTER"))
     clock[0] = 160.0
     director._instance_changed(entered("MASTER"))
-    (instance,) = director._status(None).status["instances"]
-    assert instance["for"] == 60.0
+    (instance,) = director._status(None).status.instances
+    assert instance.seconds == 60.0
     director, _ = started()
     director._instance_changed(entered("MASTER"))
-    (instance,) = director._status(None).status["instances"]
-    assert instance["for"] == 60.0
+    (instance,) = director._status(None).status.instances
+    assert instance.seconds == 60.0
 
 
 def test_the_log_says_what_was_done_by_hand_and_what_was_refused(caplog: pytest.LogCaptureFixture) -> None:

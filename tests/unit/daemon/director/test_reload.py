@@ -161,7 +161,7 @@ def test_a_configuration_without_anything_is_not_taken_by_mistake(desk: Desk) ->
 
 def test_the_file_in_force_is_named_also_after_a_rollback(desk: Desk) -> None:
     def file() -> object:
-        return desk.reloader.describe(0.0).get("file")
+        return desk.reloader.describe(0.0, None, None).file
 
     assert file() is None
     desk.reloader.adopt(desk.reloader.plan(config(("priority 100", "priority 101"))), "/etc/other.conf")

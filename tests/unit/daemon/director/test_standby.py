@@ -78,7 +78,7 @@ def test_the_keeper_puts_them_in_force_with_the_vip_and_out_without() -> None:
         assert [entry.service.key for entry in plane.read()] == ([KEY] if holds else [])
         assert keeper.problems(plane.read()) == [], "that is no difference between table and configuration"
         (row,) = keeper.describe(plane.read(), {}, 0.0)
-        assert (row["standby"], [item["weight"] for item in row["servers"]]) == (
+        assert (row.standby, [item.weight for item in row.servers]) == (
             not holds,
             [1, 1] if holds else [None, None],
         )

@@ -166,7 +166,7 @@ def test_the_administrator_s_word_beats_verdicts_until_it_is_over(plane: MemoryD
     keeper.settle()
     assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
     (service,) = keeper.describe(plane.read(), {}, 102.0)
-    assert [server["by_hand"] for server in service["servers"]] == ["weight 0", "up for another 3 s"]
+    assert [server.by_hand for server in service.servers] == ["weight 0", "up for another 3 s"]
     assert not keeper.expire(104.9)
     assert keeper.expire(105.0)
     keeper.settle()
@@ -397,8 +397,8 @@ def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane:
             keeper.take(CheckResult(VIP, server, check(WEB[0]).identity, up, "" if up else "connection refused"))
         lines = lines_run(lambda: keeper.describe(plane.read(), {}, 0.0))
         (service,) = keeper.describe(plane.read(), {}, 0.0)
-        first, second = service["servers"][:2]
-        assert (first["up"], first["reason"], second["up"]) == (False, "connection refused", True)
+        first, second = service.servers[:2]
+        assert (first.up, first.reason, second.up) == (False, "connection refused", True)
         return lines
 
     assert work(400) < 2.5 * work(200)
