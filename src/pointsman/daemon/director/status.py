@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from pointsman.control.messages import InstanceChanged, SessionChanged
+from pointsman.control.messages import CheckResult, InstanceChanged, SessionChanged
 from pointsman.control.status import (
     AddressStatus,
     AttachmentStatus,
     DataPlaneStatus,
     InstanceStatus,
+    ServerStatus,
+    ServiceStatus,
     SessionStatus,
 )
 from pointsman.dataplane.interface import Capabilities
+from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.model.config import Config
 from pointsman.model.next_hop import NextHop
+from pointsman.model.service import Forwarding, ServiceEntry, ServiceKey, ServiceTable
 from pointsman.net.links import Link, links
 from pointsman.net.netlink import NetlinkSocket
 
@@ -95,3 +100,63 @@ def hop_text(hop: NextHop) -> str:
         name = f"interface {hop.index}"
     through = f" through {hop.gateway}" if hop.gateway is not None else ""
     return f"{hop.destination.hex(':')} {name}{through}"
+
+
+def services(
+    config: Config,
+    table: ServiceTable,
+    away: Collection[ServiceKey],
+    results: Iterable[CheckResult],
+    overrides: OverrideBook,
+    next_hops: Mapping[str, str],
+    now: float,
+) -> tuple[ServiceStatus, ...]:
+    """Return the services in the table, and those `away` from it: another director has their address."""
+    health: defaultdict[MemberKey, list[CheckResult]] = defaultdict(list)
+    for result in results:
+        health[result.service, result.server].append(result)
+    configured = {virtual.service.key: virtual for virtual in config.virtual_servers}
+    present = {entry.service.key for entry in table}
+    waiting = [key for key in configured if key in away and key not in present]
+    rows = []
+    for entry in (*table, *(ServiceEntry(configured[key].service) for key in waiting)):
+        key = entry.service.key
+        inside = {server.key for server in entry.servers}
+        members = configured[key].members if key in configured else ()
+        outside = [member.server for member in members if member.server.key not in inside]
+        rows.append(
+            ServiceStatus(
+                service=str(key),
+                scheduler=entry.service.scheduler,
+                managed=key in configured,
+                standby=key in waiting,
+                persistence=entry.service.persistence,
+                servers=tuple(
+                    ServerStatus(
+                        server=str(server.key),
+                        weight=server.weight if server.key in inside else None,
+                        forwarding=server.forwarding.value,
+                        tunnel=str(server.tunnel) if server.forwarding is Forwarding.TUNNEL else "",
+                        next_hop=next_hops.get(str(server.key.address), ""),
+                        up=_up(health[key, server.key]),
+                        reason="; ".join(each.reason for each in health[key, server.key] if not each.up),
+                        by_hand=_by_hand(overrides, (key, server.key), now),
+                    )
+                    for server in (*entry.servers, *outside)
+                ),
+            )
+        )
+    return tuple(rows)
+
+
+def _up(results: Sequence[CheckResult]) -> bool | None:
+    """Return what the checks of one real server say together; None: nothing."""
+    return all(result.up for result in results) if results else None
+
+
+def _by_hand(overrides: OverrideBook, key: MemberKey, now: float) -> str:
+    override = overrides.active.get(key)
+    left = overrides.left(key, now)
+    if override is None:
+        return ""
+    return override.text() + (f" for another {left:.0f} s" if left is not None else "")

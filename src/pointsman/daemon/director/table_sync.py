@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
-from pointsman.control.status import ServerStatus, ServiceStatus
+from pointsman.control.status import ServiceStatus
+from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.carry_over import carried_over, checks_of, members_of, service_keys
 from pointsman.daemon.director.state_file import KeptOverride, TableState
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_alert
 from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down, found_pools
-from pointsman.lvs.overrides import MemberKey, OverrideBook
+from pointsman.lvs.overrides import OverrideBook
 from pointsman.lvs.plan_text import differences, step_texts
 from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.slow_start import Ramps
@@ -30,7 +30,7 @@ from pointsman.model.health import PoolMember
 from pointsman.model.naming import server_name, service_name
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal, SetTimeouts
 from pointsman.model.override import Override
-from pointsman.model.service import Forwarding, ServiceEntry, ServiceKey, ServiceTable
+from pointsman.model.service import ServiceKey, ServiceTable
 
 log = logging.getLogger("director")
 
@@ -345,43 +345,10 @@ class TableSync:
         self, table: ServiceTable, next_hops: dict[str, str], now: float
     ) -> tuple[ServiceStatus, ...]:
         """The services for `status`; `next_hops` by address of the real server."""
-        health: defaultdict[MemberKey, list[CheckResult]] = defaultdict(list)
-        for (service, member, _), result in self._results.items():
-            health[service, member].append(result)
-        configured = {virtual.service.key: virtual for virtual in self._config.virtual_servers}
-        rows = []
-        away = self._on_standby(self._config, table) - {entry.service.key for entry in table}
-        waiting = [ServiceEntry(configured[key].service) for key in configured if key in away]
-        for entry in (*table, *waiting):
-            key = entry.service.key
-            servers = list(entry.servers)
-            present = {server.key for server in entry.servers}
-            if key in configured:
-                wanted = (member.server for member in configured[key].members)
-                servers += [server for server in wanted if server.key not in present]
-            rows.append(
-                ServiceStatus(
-                    service=str(key),
-                    scheduler=entry.service.scheduler,
-                    managed=key in self.managed,
-                    standby=key in away,
-                    persistence=entry.service.persistence,
-                    servers=tuple(
-                        ServerStatus(
-                            server=str(server.key),
-                            weight=server.weight if server.key in present else None,
-                            forwarding=server.forwarding.value,
-                            tunnel=str(server.tunnel) if server.forwarding is Forwarding.TUNNEL else "",
-                            next_hop=next_hops.get(str(server.key.address), ""),
-                            up=_up(health[key, server.key]),
-                            reason="; ".join(each.reason for each in health[key, server.key] if not each.up),
-                            by_hand=self._by_hand((key, server.key), now),
-                        )
-                        for server in servers
-                    ),
-                )
-            )
-        return tuple(rows)
+        away = self._on_standby(self._config, table)
+        return status_report.services(
+            self._config, table, away, self._results.values(), self._overrides, next_hops, now
+        )
 
     def _programs(self, told: Iterable[Transition]) -> list[RunProgram | TellServers]:
         """What the configuration wants to have run and told at these transitions, in their order."""
@@ -394,13 +361,6 @@ class TableSync:
             if self._config.server_fifos and (line := fifo_line(virtual, item)) is not None:
                 found.append(TellServers(line))
         return found
-
-    def _by_hand(self, key: MemberKey, now: float) -> str:
-        override = self._overrides.active.get(key)
-        left = self._overrides.left(key, now)
-        if override is None:
-            return ""
-        return override.text() + (f" for another {left:.0f} s" if left is not None else "")
 
     def _alerts(self, told: Iterable[Transition]) -> list[Alert]:
         changes = {Change.QUORUM_GAINED: True, Change.QUORUM_LOST: False}
@@ -427,11 +387,6 @@ def _weight_changes(
         elif result.weight_change:
             changes[key] = result.weight_change
     return changes
-
-
-def _up(results: list[CheckResult]) -> bool | None:
-    """Return what the checks of one real server say together; None: nothing."""
-    return all(result.up for result in results) if results else None
 
 
 def foreign_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> list[ServiceKey]:
