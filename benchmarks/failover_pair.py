@@ -17,7 +17,7 @@ from tests.support.switch import Host, Switch
 from tests.support.until import until
 from tests.support.vrrp_process import Ours
 
-from pointsman.control.messages import HandOver, encode
+from pointsman.control.messages import YieldMaster, encode
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 from pointsman.net import virtual_links
@@ -176,7 +176,7 @@ class Pair:
     def switch_over(self) -> None:
         """Only ours has it."""
         assert isinstance(self.best, Ours)
-        self.best.channel.send(encode(HandOver("")))
+        self.best.channel.send(encode(YieldMaster("")))
 
     def kill_and_restart(self, seconds: float) -> None:
         self.best.kill()

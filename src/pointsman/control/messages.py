@@ -105,7 +105,7 @@ class Alive(msgspec.Struct, frozen=True, tag=True):
 # director -> vrrp
 
 
-class HandOver(msgspec.Struct, frozen=True, tag=True):
+class YieldMaster(msgspec.Struct, frozen=True, tag=True):
     """Let another router be master, without losing a packet."""
 
     instance: str
@@ -252,7 +252,7 @@ Request = (
 )
 BfdOrder = Resync | NewConfiguration
 """From the director to bfd; scripts gets NewConfiguration and nothing else."""
-VrrpOrder = Resync | NewConfiguration | HandOver
+VrrpOrder = Resync | NewConfiguration | YieldMaster
 CheckerOrder = Resync | NewConfiguration | CheckNow | RunProgram | TellServers
 """From the director to the checker and to the process that runs programs."""
 Sign = Alive | NewConfiguration

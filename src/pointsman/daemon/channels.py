@@ -53,7 +53,7 @@ class Inbox(Generic[_Message]):
         self._log = log
         self._complained = False
 
-    def receive_config(self) -> _Message | None:
+    def receive(self) -> _Message | None:
         """Return the next message; None: there is none at present, or the other end is gone (`closed`).
 
         A NewConfiguration bears its configuration. One that cannot be read is logged and dropped.

@@ -65,7 +65,7 @@ def test_a_new_configuration_bears_its_configuration(pair: Pair) -> None:
         b"\xff garbage",
         b'{"type":"Boom"}',
         b'{"type":"CheckNow","service":7}',
-        messages.encode(messages.HandOver("VI_1")),
+        messages.encode(messages.YieldMaster("VI_1")),
         messages.encode(messages.NewConfiguration()),
     ],
     ids=["a byte", "no JSON", "no such message", "wrong fields", "not for it", "nothing comes with it"],

@@ -63,8 +63,8 @@ class Channels(msgspec.Struct, frozen=True):
 def run(sessions: tuple[BfdSession, ...], channels: Channels, run_directory: Path) -> int:
     """Run the sessions until SIGTERM. The exit code: 0 stopped in order, 3 the ports cannot be had.
 
-    Director and checker hear SessionChanged, VRRP a TrackerValue; a Resync of theirs asks for all again. From the
-    director come configurations.
+    Director and checker hear SessionChanged, VRRP a TrackerValue; a Resync of theirs asks for all again.
+    From the director come configurations.
     """
     try:
         process = BfdProcess(sessions, channels, run_directory)

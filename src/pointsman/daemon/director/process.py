@@ -310,7 +310,7 @@ class Director:
         """Whether it succeeds is up to another router; the state of the instance tells."""
         try:
             if self._channels is not None:
-                self._channels.vrrp.send(messages.encode(messages.HandOver(request.instance)))
+                self._channels.vrrp.send(messages.encode(messages.YieldMaster(request.instance)))
         except OSError as error:
             return messages.ErrorReply(f"VRRP does not listen: {error}")
         return messages.SwitchoverReply()

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from pointsman.control.messages import HandOver, NewConfiguration, Resync, encode, vrrp_order_decoder
+from pointsman.control.messages import NewConfiguration, Resync, YieldMaster, encode, vrrp_order_decoder
 from pointsman.control.vrrp_messages import Finished, TrackerValue, reading_decoder
 from pointsman.daemon.channels import Inbox
 from pointsman.daemon.realtime import become_punctual
@@ -337,7 +337,7 @@ class VrrpProcess:
         match self._orders.receive():
             case NewConfiguration(config=Config() as config):
                 self._adopt(config)
-            case HandOver(instance=name):
+            case YieldMaster(instance=name):
                 self._hand_over(name)
             case Resync():
                 for router in self._routers:

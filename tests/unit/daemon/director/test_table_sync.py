@@ -394,7 +394,9 @@ def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane:
         keeper.settle()
         for server in many:
             up = server is not many[0]
-            keeper.take(CheckResult(VIP, server, check(WEB[0]).identity, up, "" if up else "connection refused"))
+            keeper.take(
+                CheckResult(VIP, server, check(WEB[0]).identity, up, "" if up else "connection refused")
+            )
         lines = lines_run(lambda: keeper.describe(plane.read(), {}, 0.0))
         (service,) = keeper.describe(plane.read(), {}, 0.0)
         first, second = service.servers[:2]
