@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.until import DEADLINE
 
 from pointsman.control import messages
 from pointsman.control import server as control_server
