@@ -9,7 +9,6 @@ import glob
 import os
 import re
 import socket
-import stat
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from pointsman.conf.check.empty_config import warn_if_empty
 from pointsman.conf.check.programs import Program, check_programs
 from pointsman.conf.load import Loaded, MoreChecks, load
 from pointsman.conf.problems import ConfError, Findings, Problem, Severity
+from pointsman.daemon.scripts.ownership import find_weakness
 from pointsman.model.config import Config
 
 EXIT_WARNINGS = 1
@@ -108,15 +108,8 @@ def inspect_program(path: str) -> Program | None:
     file = Path(path)
     if not file.is_file():
         return None
-    real = file.resolve()
-    open_to_others = ""
-    for place in (real, *real.parents):
-        status = place.stat()
-        sticky = place.is_dir() and status.st_mode & stat.S_ISVTX
-        if status.st_uid != 0 or (status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky):
-            open_to_others = str(place)
-            break
-    return Program(os.access(file, os.X_OK), open_to_others)
+    weakness = find_weakness(file)
+    return Program(os.access(file, os.X_OK), str(weakness.place) if weakness else "")
 
 
 def load_or_exit(path: Path, config_id: str | None = None) -> Config:

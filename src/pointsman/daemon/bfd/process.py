@@ -1,7 +1,7 @@
 """The BFD process: sessions with neighbours, and nothing else; VRRP, checker and director hear of changes.
 
 A process of its own, punctual like VRRP's, because sessions may run at 10 ms. As there, whatever arrived
-before a timer was due is read before that timer fires.
+before a timer was due is read before that timer fires (event_loop.py).
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import collections
 import contextlib
 import json
 import logging
-import os
 import random
-import selectors
 import signal
 import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -28,6 +27,8 @@ from pointsman.control import messages
 from pointsman.control.vrrp_messages import TrackerValue
 from pointsman.daemon.bfd.socket import Receiver, Sender
 from pointsman.daemon.channels import Inbox
+from pointsman.daemon.event_loop import EventLoop
+from pointsman.daemon.log_once import LogOnce
 from pointsman.daemon.realtime import become_punctual
 from pointsman.model.bfd import BfdSession
 from pointsman.model.config import Config
@@ -88,7 +89,7 @@ class Neighbour:
         """When a session that does not come up is told of, at the first time."""
         self._sender: Sender | None = None
         self._sender_not_before = float("-inf")
-        self._complaint = ""
+        self._once = LogOnce(log)
 
     @property
     def session(self) -> BfdSession:
@@ -110,13 +111,10 @@ class Neighbour:
                 self._sender = Sender(self.session.neighbour, self.session.source, self.session.ttl, port)
             self._sender.send(encode(packet))
         except OSError as error:
-            if error.strerror != self._complaint:
-                self._complaint = error.strerror or "cannot send"
-                log.warning(
-                    "(%s) cannot send to %s: %s", self.session.name, self.session.neighbour, self._complaint
-                )
+            name, neighbour = self.session.name, self.session.neighbour
+            self._once.warning(error.errno, "(%s) cannot send to %s: %s", name, neighbour, error.strerror)
         else:
-            self._complaint = ""
+            self._once.clear()
 
     def close(self) -> None:
         if self._sender is not None:
@@ -125,29 +123,30 @@ class Neighbour:
 
 
 class BfdProcess:
-    """The loop. Raises OSError when the ports cannot be had."""
+    """The sessions at work. Raises OSError when the ports cannot be had."""
 
     def __init__(self, sessions: Sequence[BfdSession], channels: Channels, run_directory: Path) -> None:
         self._channels = channels
         self._memory = run_directory / MEMORY
-        self._selector = selectors.DefaultSelector()
+        self._loop = EventLoop(clock, log)
         self._receivers: dict[tuple[int, int], Receiver] = {}
         self._neighbours: dict[int, Neighbour] = {}
         """By our discriminator."""
         self._discriminators = iter(random.sample(range(1, 1 << 31), 1 << 12))
         self._counters: collections.Counter[str] = collections.Counter()
+        self._once = LogOnce(log)
         self._pending: dict[socket.socket, collections.deque[bytes]] = {
             channel: collections.deque(maxlen=_MOST_PENDING)
             for channel in (channels.director, channels.vrrp, channels.checker)
         }
-        self._stopping = False
         self._adopt(sessions, self._remembered())
 
     def run(self) -> None:
         """Work until SIGTERM, then tell every neighbour that this end is switched off."""
         self._prepare()
-        while not self._stopping:
-            self._turn()
+        while not self._loop.stopping:
+            self._loop.turn(self)
+            self._flush()
         for neighbour in self._neighbours.values():
             neighbour.machine.stop(clock())
             self._carry_out(neighbour)
@@ -155,10 +154,7 @@ class BfdProcess:
         log.info("Stopped; packets dropped: %s", dict(self._counters) or "none")
 
     def _prepare(self) -> None:
-        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._on_signal)
-        self._selector.register(wake_read, selectors.EVENT_READ, lambda: os.read(wake_read, 512))
+        self._loop.stop_on(signal.SIGTERM, signal.SIGINT)
         ends = self._channels
         self._listen_to(Inbox(ends.director, messages.bfd_order_decoder, "director", log))
         for channel, name in ((ends.vrrp, "VRRP process"), (ends.checker, "checker")):
@@ -168,32 +164,23 @@ class BfdProcess:
             log.warning("BFD may be late under load, refused: %s", ", ".join(refused))
 
     def _listen_to(self, inbox: Inbox[messages.BfdOrder]) -> None:
-        self._selector.register(inbox.channel, selectors.EVENT_READ, lambda: self._hear(inbox))
+        self._loop.watch(inbox.channel, partial(self._hear, inbox))
 
-    def _on_signal(self, _number: int, _frame: object) -> None:
-        self._stopping = True
-
-    def _turn(self) -> None:
-        """Wait, read, let timers fire: `now` is taken before the last reading."""
+    @property
+    def deadline(self) -> float | None:
+        """Return when the first session wants to be called."""
         deadlines = [neighbour.deadline for neighbour in self._neighbours.values()]
-        first = min((deadline for deadline in deadlines if deadline is not None), default=None)
-        self._handle(None if first is None else max(0.0, first - clock()))
-        now = clock()
-        due = [
-            each for each in self._neighbours.values() if each.deadline is not None and each.deadline <= now
-        ]
-        if due:
-            self._handle(0)
-        for neighbour in due:
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def advance(self, now: float) -> None:
+        """Let every session whose time has come send, or give its neighbour up."""
+        for neighbour in self._neighbours.values():
+            if neighbour.deadline is None or neighbour.deadline > now:
+                continue
             neighbour.machine.advance(now)
             self._carry_out(neighbour)
             if neighbour.told is None and now >= neighbour.told_down_at:
                 self._tell(neighbour, False, "the neighbour has not answered yet")
-        self._flush()
-
-    def _handle(self, timeout: float | None) -> None:
-        for key, _ in self._selector.select(timeout):
-            key.data()
 
     # configuration
 
@@ -230,13 +217,9 @@ class BfdProcess:
             receiver = Receiver(*key)
             self._receivers[key] = receiver
             multihop = key[1] == MULTIHOP_PORT
-            self._selector.register(
-                receiver,
-                selectors.EVENT_READ,
-                lambda receiver=receiver, far=multihop: self._drain(receiver, far),
-            )
+            self._loop.watch(receiver, partial(self._drain, receiver, multihop))
         for key in self._receivers.keys() - wanted:
-            self._selector.unregister(self._receivers[key])
+            self._loop.unwatch(self._receivers[key])
             self._receivers.pop(key).close()
 
     def _hear(self, inbox: Inbox[messages.BfdOrder]) -> None:
@@ -250,7 +233,7 @@ class BfdProcess:
             case messages.Resync():
                 self._tell_all(inbox.channel)
         if inbox.closed:
-            self._selector.unregister(inbox.channel)
+            self._loop.unwatch(inbox.channel)
 
     # packets
 
@@ -279,8 +262,7 @@ class BfdProcess:
     def _drop(self, reason: str, source: object) -> None:
         kind = reason if len(self._counters) < 64 else "other"
         self._counters[kind] += 1
-        if self._counters[kind] == 1:
-            log.warning("a packet from %s is dropped: %s (logged once)", source, kind)
+        self._once.warning(kind, "a packet from %s is dropped: %s (logged once)", source, kind)
 
     def _carry_out(self, neighbour: Neighbour) -> None:
         for effect in neighbour.machine.effects():

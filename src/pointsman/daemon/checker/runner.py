@@ -12,6 +12,7 @@ from pointsman.daemon.checker.probes.choice import probe_for
 from pointsman.daemon.checker.probes.probe import Outcome, Probe, Result
 from pointsman.daemon.checker.probes.tcp import TcpProbe
 from pointsman.daemon.director_channel import DirectorChannel
+from pointsman.daemon.log_once import LogOnce
 from pointsman.health import check_types
 from pointsman.health.schedule import StartProbe, Verdict
 from pointsman.lvs.desired import CheckKey
@@ -34,7 +35,7 @@ class Runner:
         self._again: TcpProbe | None = None
         """One that has been used before."""
         self._timer: asyncio.TimerHandle | None = None
-        self._unable = ""
+        self._once = LogOnce(log)
         self._measured: tuple[int, int | None] = (0, None)
         """Weight change and weight of the last success (Result)."""
         self._reason = ""
@@ -109,10 +110,11 @@ class Runner:
         self._probe = None
         now = self._loop.time()
         if result.outcome is Outcome.UNABLE:
-            self._tell_unable(result.reason)
+            text = "%s; this says nothing about the real server, trying again"
+            self._once.warning(result.reason, text, result.reason)
             self._schedule.unable(now)
         else:
-            self._unable = ""
+            self._once.clear()
             passed = result.outcome is Outcome.PASSED
             measured = (result.weight_change, result.weight) if passed else self._measured
             changed = measured != self._measured
@@ -155,12 +157,6 @@ class Runner:
         change, weight = self._measured if up else (0, None)
         for service, server, check in keys:
             self._reporter.report(messages.CheckResult(service, server, check, up, reason, change, weight))
-
-    def _tell_unable(self, reason: str) -> None:
-        """Say it once, not at every attempt."""
-        if reason != self._unable:
-            log.warning("%s; this says nothing about the real server, trying again", reason)
-            self._unable = reason
 
 
 class SessionRunner(Runner):

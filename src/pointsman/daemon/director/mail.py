@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import aiosmtplib
 
+from pointsman.daemon.log_once import LogOnce
 from pointsman.health.alerts import Alert
 from pointsman.model.config import Mail, MailTls
 
@@ -82,7 +83,7 @@ class MailQueue:
     """
 
     def __init__(self, mail: Mail) -> None:
-        self._told: set[str] = set()
+        self._once = LogOnce(log)
         self.use(mail)
         self._waiting: deque[Waiting] = deque()
         self._news = asyncio.Event()
@@ -99,7 +100,7 @@ class MailQueue:
         self._mail = mail
         self._host_name = mail.helo_name or socket.gethostname()
         self._sender = mail.sender or f"pointsman@{self._host_name}"
-        self._told.clear()
+        self._once.clear()
 
     def start(self) -> None:
         """Begin to send, on the running loop."""
@@ -111,7 +112,7 @@ class MailQueue:
             return
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
-            self._tell("full", f"more than {MOST_WAITING} mails wait: the oldest are given up")
+            self._once.error("full", f"more than {MOST_WAITING} mails wait: the oldest are given up")
         self._waiting.append(Waiting(alert, datetime.datetime.now(datetime.UTC).astimezone()))
         self._news.set()
 
@@ -166,15 +167,15 @@ class MailQueue:
         except aiosmtplib.SMTPRecipientsRefused as error:
             return self._answered(min(each.code for each in error.recipients), str(error.recipients[0]))
         except (aiosmtplib.SMTPNotSupported, UnicodeError) as error:
-            self._tell(type(error).__name__, f"cannot write a mail: {error}; this mail is given up")
+            self._once.error(type(error).__name__, f"cannot write a mail: {error}; this mail is given up")
             return True
         except (aiosmtplib.SMTPException, OSError) as error:
             self._unreachable(error)
             return False
         for recipient, response in refused.items():
-            self._tell(f"refused {recipient}", f"the mail server refuses {recipient}: {response}")
+            self._once.error(f"refused {recipient}", f"the mail server refuses {recipient}: {response}")
         if not refused:
-            self._told.clear()
+            self._once.clear()
         return True
 
     def _client(self) -> aiosmtplib.SMTP:
@@ -200,12 +201,12 @@ class MailQueue:
     def _unreachable(self, error: Exception) -> None:
         """No connection, or none that may be used: the mail is as good as it was."""
         where = f"{self._mail.server}:{self._mail.port}"
-        self._tell(type(error).__name__, f"cannot send mail through {where}: {error}; trying again")
+        self._once.error(type(error).__name__, f"cannot send mail through {where}: {error}; trying again")
 
     def _answered(self, code: int, text: str) -> bool:
         permanent = code >= 500
         then = "this mail is given up" if permanent else "trying again"
-        self._tell(f"code {code}", f"the mail server {self._mail.server} answers {code} {text}: {then}")
+        self._once.error(f"code {code}", f"the mail server {self._mail.server} answers {code} {text}: {then}")
         return permanent
 
     async def _pause(self, seconds: float) -> None:
@@ -215,8 +216,3 @@ class MailQueue:
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), seconds)
-
-    def _tell(self, kind: str, text: str) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
-            log.error("%s", text)

@@ -31,6 +31,7 @@ from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
 from pointsman.daemon.director.state_file import DirectorState, StateFile
 from pointsman.daemon.director.table_sync import TableSync, foreign_services
 from pointsman.daemon.director.vrrp_states import VrrpStates
+from pointsman.daemon.log_once import LogOnce
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator
@@ -83,6 +84,7 @@ class Director:
         self._channels: Channels | None = None
         self._settling = False
         self._interface_problems: list[str] = []
+        self._once = LogOnce(log)
         self._estimator = Estimator()
         self._watchman = PassiveCheck(plane)
 
@@ -180,8 +182,8 @@ class Director:
         except OSError as error:
             problems = [f"the interfaces cannot be followed: {error}"]
         for problem in problems:
-            if problem not in self._interface_problems:
-                log.error("%s", problem)
+            self._once.error(problem, "%s", problem)
+        self._once.keep_only(problems)
         self._interface_problems = problems
 
     def _hear(self, inbox: Inbox[messages.Report]) -> None:

@@ -1,1 +1,1 @@
-"""The process that runs administrators' programs."""
+"""The process that runs administrators' programs: its loop, and each kind of program it runs."""

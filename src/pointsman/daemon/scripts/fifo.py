@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from pointsman.daemon.log_once import LogOnce
 from pointsman.daemon.scripts import run as run_program
 from pointsman.model.tracking import Command, NotifyFifo
 
@@ -35,7 +36,7 @@ class Fifos:
         self._open: dict[NotifyFifo, tuple[int, bool]] = {}
         """Descriptor, and whether the pipe was made here."""
         self._readers: dict[NotifyFifo, asyncio.Task[None]] = {}
-        self._full: set[str] = set()
+        self._once = LogOnce(log)
         self._changing = asyncio.Lock()
 
     async def use(self, wanted: Iterable[NotifyFifo]) -> None:
@@ -63,12 +64,12 @@ class Fifos:
             try:
                 os.write(descriptor, f"{line}\n".encode())
             except OSError as error:
-                if fifo.path not in self._full:
-                    self._full.add(fifo.path)
-                    why = "nobody reads it" if error.errno == errno.EAGAIN else error.strerror
-                    log.warning("%s %s takes no more: %s; lines are lost", fifo.word, fifo.path, why)
+                why = "nobody reads it" if error.errno == errno.EAGAIN else error.strerror
+                self._once.warning(
+                    fifo.path, "%s %s takes no more: %s; lines are lost", fifo.word, fifo.path, why
+                )
             else:
-                self._full.discard(fifo.path)
+                self._once.forget(fifo.path)
 
     async def close(self) -> None:
         """Close them, and end their readers."""

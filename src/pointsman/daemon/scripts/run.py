@@ -8,9 +8,9 @@ import grp
 import os
 import pwd
 import signal
-import stat
 from pathlib import Path
 
+from pointsman.daemon.scripts.ownership import find_weakness
 from pointsman.model.tracking import Command
 
 DEFAULT_USER = "keepalived_script"
@@ -32,9 +32,11 @@ async def start(
     can change (enable_script_security).
     """
     identity = _identity(command.user or user, command.group or group)
-    if security and identity["user"] == 0 and (why := why_insecure(Path(command.words[0]))):
-        raise CannotRunError(f"{command.words[0]}: {why}, so it is not run as root (enable_script_security)")
     try:
+        if security and identity["user"] == 0 and (weakness := find_weakness(Path(command.words[0]))):
+            raise CannotRunError(
+                f"{command.words[0]}: {weakness}, so it is not run as root (enable_script_security)"
+            )
         return await asyncio.create_subprocess_exec(
             *command.words,
             *more,
@@ -86,19 +88,3 @@ def _default_user() -> pwd.struct_passwd:
         return pwd.getpwnam(DEFAULT_USER)
     except KeyError:
         return pwd.getpwuid(0)
-
-
-def why_insecure(program: Path) -> str:
-    """How somebody who is not root could change what is run; empty: nobody can."""
-    try:
-        real = program.resolve(strict=True)
-        for part in (real, *real.parents):
-            status = part.stat()
-            sticky_folder = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-            if status.st_uid != 0:
-                return f"{part} belongs to user {status.st_uid}"
-            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky_folder:
-                return f"{part} can be written by others"
-    except OSError as error:
-        return f"{error.filename}: {error.strerror}"
-    return ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import selectors
 import time
 from functools import partial
 
+from pointsman.daemon.event_loop import EventLoop
+from pointsman.daemon.log_once import LogOnce
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.model.address import Address
@@ -51,25 +52,26 @@ class AdvertReceiver:
         self.malformed = 0
         """Packets for nobody at all, because they are none of this protocol."""
         self._strangers = prefilter.TokenBucket()
+        self._once = LogOnce(log)
         self._refused = 0
         self._since = 0.0
         self._pressing = False
         self._socket: AdvertSocket | None = None
         self._index = 0
-        self._selector: selectors.BaseSelector | None = None
+        self._loop: EventLoop | None = None
 
-    def open(self, link: Link | None, selector: selectors.BaseSelector) -> None:
+    def open(self, link: Link | None, loop: EventLoop) -> None:
         """Have a socket on the interface as it is now (it may have been made anew). Raises OSError."""
-        self._selector = selector
+        self._loop = loop
         if link is not None and self._socket is not None and link.index == self._index:
             return
         if self._socket is not None:
-            selector.unregister(self._socket)
+            loop.unwatch(self._socket)
             self._socket.close()
             self._share(None)
         if link is not None:
             opened = AdvertSocket(link, self.source, self.family, protocol=self._protocol, group=self._group)
-            selector.register(opened, selectors.EVENT_READ, self.drain)
+            loop.watch(opened, self.drain)
             self._index = link.index
             self._share(opened)
 
@@ -91,13 +93,13 @@ class AdvertReceiver:
 
     def listen(self, advert_socket: AdvertSocket) -> None:
         """On this one, too."""
-        if self._selector is not None:
-            self._selector.register(advert_socket, selectors.EVENT_READ, partial(self._drain, advert_socket))
+        if self._loop is not None:
+            self._loop.watch(advert_socket, partial(self._drain, advert_socket))
 
     def ignore(self, advert_socket: AdvertSocket) -> None:
         """This one no more."""
-        if self._selector is not None:
-            self._selector.unregister(advert_socket)
+        if self._loop is not None:
+            self._loop.unwatch(advert_socket)
 
     def drain(self) -> None:
         """Hand every waiting packet to its router."""
@@ -125,8 +127,9 @@ class AdvertReceiver:
     def _refuses(self, text: str) -> None:
         self._refused += 1
         self.malformed += 1
-        if self.malformed == 1:
-            log.warning("%s: a packet that is no VRRP packet was dropped: %s", self.interface, text)
+        self._once.warning(
+            "malformed", "%s: a packet that is no VRRP packet was dropped: %s", self.interface, text
+        )
 
     def _pressed(self) -> bool:
         """Whether so much has been refused lately that packets are better read many at a time."""

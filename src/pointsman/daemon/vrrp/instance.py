@@ -10,6 +10,7 @@ from time import time as wall_clock
 
 from pointsman.control.messages import InstanceChanged
 from pointsman.control.vrrp_messages import NotifyEvent
+from pointsman.daemon.log_once import LogOnce
 from pointsman.daemon.vrrp.addresses import Context, VirtualAddresses
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
@@ -88,8 +89,8 @@ class InstanceController:
         self._acquaintances: set[Address] = set()
         self._deleted = False
         self._rival_told = float("-inf")
-        self._said: set[str] = set()
-        """Complaints that were logged since the last change of state; each is logged once."""
+        self._once = LogOnce(log)
+        """Forgets at every change of state."""
 
     @property
     def deadline(self) -> float | None:
@@ -160,7 +161,7 @@ class InstanceController:
         self._virtual.adopt(instance)
         self.machine.adopt(self._host.clock(), instance, own_address)
         self._familiar = None
-        self._said.clear()
+        self._once.clear()
         self.carry_out()
 
     def retire(self) -> None:
@@ -189,7 +190,7 @@ class InstanceController:
 
     def counts(self, drop: Drop) -> bool:
         """Count one more packet of a kind that has been logged; False: it has not."""
-        if drop.value not in self._said:
+        if drop.value not in self._once:
             return False
         self.counters["received"] += 1
         self.counters[drop.value] += 1
@@ -331,12 +332,8 @@ class InstanceController:
             self._rival_told = now
             self._notify("MASTER_RX_LOWER_PRI", self.instance.notify.lower_priority, None)
 
-    def _complain(self, kind: str, text: str) -> bool:
-        if kind in self._said:
-            return False
-        self._said.add(kind)
-        log.warning("(%s) %s", self.instance.name, text)
-        return True
+    def _complain(self, kind: str, text: str) -> None:
+        self._once.warning(kind, "(%s) %s", self.instance.name, text)
 
     def _send(self, priority: int) -> None:
         if self.machine.holds_addresses:
@@ -393,7 +390,7 @@ class InstanceController:
 
     def _changed(self, change: StateChanged) -> None:
         self._reason = change.reason
-        self._said.clear()
+        self._once.clear()
         if change.state is not VrrpState.MASTER:
             with contextlib.suppress(OSError):
                 self._memory.not_master()

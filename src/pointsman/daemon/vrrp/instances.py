@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import selectors
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pointsman.control.messages import InstanceChanged
+from pointsman.daemon.event_loop import EventLoop
+from pointsman.daemon.log_once import LogOnce
 from pointsman.daemon.vrrp.addresses import Context
 from pointsman.daemon.vrrp.advert_receiver import AdvertReceiver
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
@@ -38,20 +39,19 @@ class InstanceSet:
         self,
         host: Context,
         run_directory: Path,
-        selector: selectors.BaseSelector,
+        loop: EventLoop,
         report: Callable[[InstanceChanged], None],
         agenda: DeadlineQueue[InstanceController],
     ) -> None:
         self.routers: list[InstanceController] = []
         self._host = host
         self._run_directory = run_directory
-        self._selector = selector
+        self._loop = loop
         self._report = report
         self._agenda = agenda
         self._endpoints: dict[tuple[str, Address | None, int, int, Address | None], AdvertReceiver] = {}
         self._virtual: frozenset[Address] = frozenset()
-        self._problems: list[str] = []
-        """Of the last time that sockets were opened, told already."""
+        self._once = LogOnce(log)
 
     def expect(self, instances: Iterable[VrrpInstance]) -> None:
         """What moves with these instances is the source of nobody's adverts, also when it is here."""
@@ -85,9 +85,8 @@ class InstanceSet:
         """Have every socket that can be had now; what is not possible is logged. Whether all was possible."""
         problems = [problem for each in self._endpoints.values() if (problem := self._open(each))]
         for text in problems:
-            if text not in self._problems:
-                log.error("%s", text)
-        self._problems = problems
+            self._once.error(text, "%s", text)
+        self._once.keep_only(problems)
         return not problems
 
     def find_sources(self, present: list[InterfaceAddress]) -> None:
@@ -162,7 +161,7 @@ class InstanceSet:
     def _open(self, endpoint: AdvertReceiver) -> str:
         """Have its socket. What is in the way; empty: nothing."""
         try:
-            endpoint.open(self._host.links.get(endpoint.interface), self._selector)
+            endpoint.open(self._host.links.get(endpoint.interface), self._loop)
         except OSError as error:
             at = f" for {endpoint.source}" if endpoint.source else ""
             return f"cannot open a VRRP socket on {endpoint.interface}{at}: {way_out(error)}"
@@ -210,7 +209,7 @@ class InstanceSet:
     def _close_unused(self) -> None:
         for key, endpoint in list(self._endpoints.items()):
             if not endpoint.routers:
-                endpoint.open(None, self._selector)
+                endpoint.open(None, self._loop)
                 del self._endpoints[key]
 
 

@@ -1,15 +1,12 @@
 """The VRRP process: adverts, virtual addresses and gratuitous ARP of all instances, and nothing else.
 
-It has a process of its own because nothing may delay it, and a loop of its own because of one rule: whatever
-arrived before a timer was due is read before that timer fires. A stalled backup thus makes no false master.
+It has a process of its own because nothing may delay it. Its loop (event_loop.py) reads whatever arrived
+before a timer was due before that timer fires: a stalled backup thus makes no false master.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import selectors
 import signal
 import socket
 import sys
@@ -21,6 +18,7 @@ from pathlib import Path
 from pointsman.control.messages import NewConfiguration, Resync, YieldMaster, encode, vrrp_order_decoder
 from pointsman.control.vrrp_messages import Finished, TrackerValue, reading_decoder
 from pointsman.daemon.channels import Inbox
+from pointsman.daemon.event_loop import EventLoop
 from pointsman.daemon.realtime import become_punctual
 from pointsman.daemon.vrrp.addresses import Context
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
@@ -102,7 +100,10 @@ def run(
 
 
 class VrrpProcess:
-    """The loop. Making it checks everything and changes nothing; raises EnvironmentProblemError."""
+    """All instances at work. Making it checks everything and changes nothing.
+
+    Raises EnvironmentProblemError.
+    """
 
     def __init__(
         self,
@@ -120,8 +121,7 @@ class VrrpProcess:
         self._bfd = bfd
         self._outbox = ReportChannel(channel, helper)
         self._readings: dict[tuple[TrackKind, str], int] = {}
-        self._selector = selectors.DefaultSelector()
-        self._stopping = False
+        self._loop = EventLoop(clock, log)
         try:
             # Listening begins before the first look, so that no change falls between the two.
             self._monitor = NetlinkMonitor(
@@ -142,7 +142,7 @@ class VrrpProcess:
             check_devices(instances, self._links)
             check_kinds(instances, self._links, self._netlink)
         self._agenda: DeadlineQueue[InstanceController] = DeadlineQueue()
-        self._crew = InstanceSet(self._host, run_directory, self._selector, self._outbox.report, self._agenda)
+        self._crew = InstanceSet(self._host, run_directory, self._loop, self._outbox.report, self._agenda)
         self._routers = self._crew.routers
         self._crew.expect(instances)
         for instance in instances:
@@ -165,7 +165,7 @@ class VrrpProcess:
             router.start(self._present, self._readings)
         self._host.sysctls.put_back_unwanted()
         self._host.shield.begin()
-        while not self._stopping:
+        while not self._loop.stopping:
             self._turn()
         self._retire()
         for router in self._routers:
@@ -178,11 +178,11 @@ class VrrpProcess:
 
     def _retire(self) -> None:
         """Let the others take over before anything is given up; a second signal cuts this short."""
-        self._stopping = False
+        self._loop.stopping = False
         deadline = clock() + LONGEST_PATIENCE
         for router in self._routers:
             router.retire()
-        while not self._stopping and clock() < deadline:
+        while not self._loop.stopping and clock() < deadline:
             if all(router.machine.state is VrrpState.INIT for router in self._routers):
                 return
             self._turn()
@@ -208,46 +208,43 @@ class VrrpProcess:
                     self._readings[tracked.kind, tracked.name] = int(link is not None and link.running)
 
     def _prepare(self) -> None:
-        wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._on_signal)
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, self._on_signal)
-        self._selector.register(wake_read, selectors.EVENT_READ, lambda: _empty(wake_read))
-        self._selector.register(self._monitor, selectors.EVENT_READ, self._read_monitor)
-        self._selector.register(self._orders.channel, selectors.EVENT_READ, self._on_order)
-        self._selector.register(self._answers, selectors.EVENT_READ, self._on_answers)
+        self._loop.stop_on(signal.SIGTERM, signal.SIGINT)
+        self._loop.watch(self._monitor, self._read_monitor)
+        self._loop.watch(self._orders.channel, self._on_order)
+        self._loop.watch(self._answers, self._on_answers)
         for name, tracker in (("process that runs scripts", self._helper), ("BFD process", self._bfd)):
             if tracker is not None:
                 tracker.setblocking(False)
                 inbox = Inbox(tracker, reading_decoder, name, log)
-                self._selector.register(tracker, selectors.EVENT_READ, partial(self._on_readings, inbox))
+                self._loop.watch(tracker, partial(self._on_readings, inbox))
         if refused := become_punctual():
             log.warning("Adverts may be late under load, refused: %s", ", ".join(refused))
 
-    def _on_signal(self, _number: int, _frame: object) -> None:
-        self._stopping = True
-
     def _turn(self) -> None:
-        """Wait, read, let timers fire. `now` is taken before the last reading: see the top of the file."""
-        self._handle(self._timeout())
-        now = clock()
+        self._loop.turn(self)
+        self._groups.settle(clock())
+        self._outbox.flush()
+
+    @property
+    def deadline(self) -> float | None:
+        """Return when the first timer here is due."""
+        mine = (self._agenda.first(), self._look_again)
+        deadlines = (*mine, self._statics.deadline, self._host.pacer.deadline)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def advance(self, now: float) -> None:
+        """Let every timer that is due fire. All adverts go out before any address is touched."""
         self._statics_due(now)
         self._host.pacer.advance(now)
         if self._look_again is not None and self._look_again <= now:
             self._after_link_change()
-        first = self._agenda.first()
-        if first is not None and first <= now:
-            self._handle(0)
-            due = self._agenda.due(now)
-            for router in due:
-                router.advance(now)
-            for router in due:
-                router.speak()
-            for router in due:
-                router.carry_out()
-        self._groups.settle(clock())
-        self._outbox.flush()
+        due = self._agenda.due(now)
+        for router in due:
+            router.advance(now)
+        for router in due:
+            router.speak()
+        for router in due:
+            router.carry_out()
 
     def _statics_due(self, now: float) -> None:
         if self._statics.deadline is not None and self._statics.deadline <= now:
@@ -260,16 +257,6 @@ class VrrpProcess:
         faults = self._statics.faults
         for router in self._routers:
             router.static_fault = faults.get(router.instance.name, "")
-
-    def _timeout(self) -> float | None:
-        mine = (self._agenda.first(), self._look_again)
-        deadlines = (*mine, self._statics.deadline, self._host.pacer.deadline)
-        first = min((deadline for deadline in deadlines if deadline is not None), default=None)
-        return None if first is None else max(0.0, first - clock())
-
-    def _handle(self, timeout: float | None) -> None:
-        for key, _ in self._selector.select(timeout):
-            key.data()
 
     def _remove_strays(self) -> None:
         """What bears our mark and no instance of this configuration has: a former process left it."""
@@ -343,7 +330,7 @@ class VrrpProcess:
                 for router in self._routers:
                     self._outbox.report(router.status())
         if self._orders.closed:
-            self._selector.unregister(self._orders.channel)
+            self._loop.unwatch(self._orders.channel)
 
     def _hand_over(self, name: str) -> None:
         """Let another router be master of this instance; empty: of all."""
@@ -373,7 +360,7 @@ class VrrpProcess:
         while (reading := inbox.receive()) is not None:
             self._readings[reading.kind, reading.name] = reading.value
         if inbox.closed:
-            self._selector.unregister(inbox.channel)
+            self._loop.unwatch(inbox.channel)
         for router in self._routers:
             router.judge(self._readings)
 
@@ -381,9 +368,3 @@ class VrrpProcess:
         for answer in self._answers.receive():
             for router in self._routers:
                 router.answered(answer)
-
-
-def _empty(descriptor: int) -> None:
-    with contextlib.suppress(BlockingIOError):
-        while os.read(descriptor, 512):
-            pass

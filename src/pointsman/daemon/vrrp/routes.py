@@ -6,6 +6,7 @@ import errno
 import logging
 from collections.abc import Collection, Mapping
 
+from pointsman.daemon.log_once import LogOnce
 from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.net import route_table, routes, rules
 from pointsman.net.links import Link
@@ -35,7 +36,7 @@ class RoutesAndRules:
         self._rules = tuple(wanted_rules)
         self._given_up: set[VirtualRoute | VirtualRule] = set()
         """Somebody else has removed them, and they do not come back before the next master (no_track)."""
-        self._said: set[str] = set()
+        self._once = LogOnce(log)
 
     def take(self) -> None:
         """All of them, also those that were given up."""
@@ -49,7 +50,8 @@ class RoutesAndRules:
             if error.errno == errno.EEXIST:
                 continue
             failures.append(each)
-            self._complain(f"({self._owner}) cannot add {_name(each)}: {error}")
+            text = f"({self._owner}) cannot add {_name(each)}: {error}"
+            self._once.error(text, "%s", text)
         return failures
 
     def put_back(self) -> list[VirtualRoute | VirtualRule]:
@@ -73,7 +75,7 @@ class RoutesAndRules:
     def release(self) -> None:
         """Take them away; rules first, so that none leads into an empty table."""
         self._withdraw(self._routes, self._rules)
-        self._said.clear()
+        self._once.clear()
 
     def removed(self, message: Message) -> bool:
         """Whether a notification tells that something tracked may have been removed."""
@@ -105,11 +107,6 @@ class RoutesAndRules:
         for each, error in failures:
             if error.errno not in _GONE:
                 log.error("(%s) cannot remove %s: %s", self._owner, _name(each), error)
-
-    def _complain(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            log.error("%s", text)
 
 
 def _name(each: VirtualRoute | VirtualRule) -> str:

@@ -9,6 +9,7 @@ import errno
 import logging
 from collections.abc import Callable, Mapping
 
+from pointsman.daemon.log_once import LogOnce
 from pointsman.daemon.vrrp.routes import RoutesAndRules
 from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.model.vrrp import StaticSettings, VirtualAddress
@@ -39,7 +40,7 @@ class StaticObjects:
         self._routes = RoutesAndRules("static", netlink, links, settings.routes, settings.rules)
         self._strangers: set[VirtualAddress] = set()
         self._lost: list[VirtualAddress | VirtualRoute | VirtualRule] = []
-        self._said: set[str] = set()
+        self._once = LogOnce(log)
         self._recheck_at: float | None = None
         self._not_before = float("-inf")
 
@@ -115,11 +116,12 @@ class StaticObjects:
         for entry, error in assign_new(self._netlink, self._links, self._settings.addresses):
             if error.errno != errno.EEXIST:
                 self._lost.append(entry)
-                self._complain(f"cannot add static {_name(entry)}: {error}")
+                text = f"cannot add static {_name(entry)}: {error}"
+                self._once.error(text, "%s", text)
         self._lost += self._routes.put_back() if self._not_before > 0 else self._routes.renew()
         for name in before - {_name(each) for each in self._lost}:
             log.info("static %s is there again", name)
-            self._said.clear()
+            self._once.clear()
 
     def _withdraw(self, entries: list[VirtualAddress]) -> None:
         for entry, error in withdraw(self._netlink, self._links, entries):
@@ -129,11 +131,6 @@ class StaticObjects:
     def _is(self, entry: VirtualAddress, found: InterfaceAddress) -> bool:
         link = self._links.get(entry.device)
         return link is not None and (found.index, found.address) == (link.index, entry.address)
-
-    def _complain(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
-            log.error("%s", text)
 
 
 def _name(each: VirtualAddress | VirtualRoute | VirtualRule) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from pointsman.daemon.log_once import LogOnce
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.model.vrrp import VirtualInterface, VrrpInstance
@@ -55,7 +56,7 @@ class Macvlans:
         self._up = False
         self._socket: AdvertSocket | None = None
         self._socket_index = 0
-        self._said = ""
+        self._once = LogOnce(log)
 
     @property
     def _owner(self) -> str:
@@ -71,8 +72,9 @@ class Macvlans:
             try:
                 link, new = virtual_links.ensure(self._netlink, wanted, base)
             except (OSError, virtual_links.NotOursError) as problem:
-                self._complain(f"({self._instance.name}) cannot make {wanted.name}: {problem}")
+                self._complain(("make", wanted.name), f"cannot make {wanted.name}: {problem}")
                 continue
+            self._once.forget(("make", wanted.name))
             made = made or new
             self._links[link.name] = link
             self._indexes[link.name] = link.index
@@ -137,8 +139,9 @@ class Macvlans:
                     group=self._instance.multicast_group,
                 )
             except OSError as error:
-                self._complain(f"({self._instance.name}) cannot send on {link.name}: {error.strerror}")
+                self._complain(("send", link.name), f"cannot send on {link.name}: {error.strerror}")
                 return None
+            self._once.forget(("send", link.name))
             self._socket_index = link.index
             self._listener = self._ear()
             if self._listener is not None:
@@ -162,7 +165,9 @@ class Macvlans:
             try:
                 virtual_links.switch(self._netlink, self._links[name].index, up)
             except OSError as error:
-                self._complain(f"({self._instance.name}) cannot switch {name}: {error}")
+                self._complain(("switch", name), f"cannot switch {name}: {error}")
+            else:
+                self._once.forget(("switch", name))
 
     def _wishes(self) -> list[Wish]:
         wishes: list[Wish] = []
@@ -177,10 +182,8 @@ class Macvlans:
         found = {entry.address.version for entry in entries if entry.device == interface.name}
         return found | ({self._instance.family} if interface is self._instance.own_interface else set())
 
-    def _complain(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
-            log.error("%s", text)
+    def _complain(self, key: tuple[str, str], text: str) -> None:
+        self._once.error(key, "(%s) %s", self._instance.name, text)
 
 
 def _settings(interface: VirtualInterface, families: set[int]) -> list[Wish]:

@@ -158,16 +158,3 @@ def test_a_program_gets_its_arguments_and_those_behind(tmp_path: Path) -> None:
 def test_what_cannot_be_run_is_told(command: Command, text: str) -> None:
     with pytest.raises(run_program.CannotRunError, match=text):
         asyncio.run(run_program.start(command))
-
-
-@pytest.mark.root
-def test_a_program_that_others_can_change_is_insecure(tmp_path: Path) -> None:
-    assert run_program.why_insecure(Path("/bin/true")) == ""
-    tmp_path.chmod(0o755)
-    program = tmp_path / "program"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o775)
-    assert run_program.why_insecure(program) == f"{program} can be written by others"
-    program.chmod(0o755)
-    tmp_path.chmod(0o777)
-    assert run_program.why_insecure(program) == f"{tmp_path} can be written by others"
