@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import struct
 import subprocess
 import sys
@@ -15,11 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.control.vrrp_messages import reading_decoder
-from pointsman.daemon.scripts import proc_connector, tracked
-from pointsman.daemon.scripts import process as vrrp_scripts
+from pointsman.control.vrrp_messages import TrackerValue
+from pointsman.daemon.scripts import proc_connector, tracked, tracked_process
 from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent, ProcessEvents, parse
-from pointsman.daemon.scripts.process import Helper
+from pointsman.daemon.scripts.tracked import Trackers
 from pointsman.model.tracking import TrackProcess, VrrpSurroundings
 from pointsman.net.netlink import NetlinkOverrunError
 
@@ -59,27 +57,20 @@ def program(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def helped(*tracked: TrackProcess) -> AsyncIterator[Callable[[str, int], Awaitable[None]]]:
-    """A helper that looks at processes; what waits for a reading of it."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    orders, _orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    helper = Helper(VrrpSurroundings(processes=tracked), theirs, orders)
-    work = asyncio.create_task(helper._look_at_processes())
-    loop = asyncio.get_running_loop()
+async def watched(*processes: TrackProcess) -> AsyncIterator[Callable[[str, int], Awaitable[None]]]:
+    """Trackers that follow processes; yields what waits for their next reading."""
+    readings: asyncio.Queue[TrackerValue] = asyncio.Queue()
+    trackers = Trackers(readings.put_nowait)
+    trackers.start(VrrpSurroundings(processes=processes))
 
     async def told(name: str, value: int) -> None:
-        reading = reading_decoder.decode(await asyncio.wait_for(loop.sock_recv(ours, 1000), 30))
+        reading = await asyncio.wait_for(readings.get(), 30)
         assert (reading.name, reading.value) == (name, value)
 
     try:
         yield told
     finally:
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
-        for each in (ours, theirs, orders, _orders):
-            each.close()
+        await trackers.stop()
 
 
 @contextlib.contextmanager
@@ -96,7 +87,7 @@ async def story(program: Path) -> None:
     """One, two, one, none; each is told before the next happens."""
     one = TrackProcess(name="one", words=(program.name,))
     two = TrackProcess(name="two", words=(program.name, "601"), quorum=1, quorum_max=1)
-    async with helped(one, two) as told:
+    async with watched(one, two) as told:
         await told("one", 0)
         await told("two", 0)
         with running(program):
@@ -121,13 +112,13 @@ needs_events = pytest.mark.skipif(not have_events(), reason="no proc connector h
 @needs_events
 def test_processes_are_followed_without_looking_again(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[dict[int, list[str]]] = []
-    original = tracked.command_lines
+    original = tracked_process.command_lines
 
     def looking() -> dict[int, list[str]]:
         looks.append(original())
         return looks[-1]
 
-    monkeypatch.setattr(tracked, "command_lines", looking)
+    monkeypatch.setattr(tracked_process, "command_lines", looking)
     asyncio.run(story(program))
     assert len(looks) == 1
 
@@ -138,8 +129,8 @@ def test_where_there_are_no_events_they_are_looked_at_every_second(
     def refused() -> ProcessEvents:
         raise OSError(111, "Connection refused")
 
-    monkeypatch.setattr(vrrp_scripts, "ProcessEvents", refused)
-    monkeypatch.setattr(vrrp_scripts, "PROCESS_SPACING", 0.05)
+    monkeypatch.setattr(tracked, "ProcessEvents", refused)
+    monkeypatch.setattr(tracked, "PROCESS_SPACING", 0.05)
     asyncio.run(story(program))
 
 

@@ -27,14 +27,20 @@ BODY = """
 import logging, pickle, socket, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.scripts import health as health_programs
+from pointsman.daemon import config_history as generations
 from pointsman.daemon import privileges
+from pointsman.daemon.scripts import process
+from pointsman.model.config import Config
 virtual_servers = pickle.load(sys.stdin.buffer)
 if sys.argv[2] == "nobody":
     checker.load_certificates(virtual_servers)
     privileges.become_nobody(checker.capabilities(virtual_servers))
-run = health_programs.run if sys.argv[3] == "programs" else checker.run
-sys.exit(run(virtual_servers, socket.socket(fileno=int(sys.argv[1]))))
+director = socket.socket(fileno=int(sys.argv[1]))
+if sys.argv[3] != "programs":
+    sys.exit(checker.run(virtual_servers, director))
+vrrp, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+config = Config(router_id="lb", virtual_servers=virtual_servers)
+sys.exit(process.run(generations.for_scripts(config), vrrp, director))
 """
 
 QUICK = {"delay_loop": 0.2, "delay_before_retry": 0.1, "retry": 2, "connect_timeout": 0.3, "warmup": 0.0}

@@ -112,7 +112,7 @@ class YieldMaster(msgspec.Struct, frozen=True, tag=True):
     """Empty: every instance that is master here."""
 
 
-# director -> checker, programs
+# director -> checker, scripts
 
 
 class CheckNow(msgspec.Struct, frozen=True, tag=True):
@@ -239,8 +239,7 @@ class ErrorReply(msgspec.Struct, frozen=True, tag=True):
 VrrpReport = InstanceChanged | GroupChanged
 """From vrrp to the director."""
 Report = VrrpReport | CheckResult | SessionChanged
-"""From any process to the director: the checker and the one that runs programs send CheckResult, bfd
-SessionChanged."""
+"""From any process to the director: checker and scripts send CheckResult, bfd SessionChanged."""
 Request = (
     StatusRequest
     | TableRequest
@@ -251,10 +250,10 @@ Request = (
     | OverrideRequest
 )
 BfdOrder = Resync | NewConfiguration
-"""From the director to bfd; scripts gets NewConfiguration and nothing else."""
+"""From the director to bfd."""
 VrrpOrder = Resync | NewConfiguration | YieldMaster
 CheckerOrder = Resync | NewConfiguration | CheckNow | RunProgram | TellServers
-"""From the director to the checker and to the process that runs programs."""
+"""From the director to checker and scripts."""
 Sign = Alive | NewConfiguration
 """From the director to the supervisor."""
 Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply | OverrideReply
@@ -293,7 +292,6 @@ vrrp_order_decoder: msgspec.json.Decoder[VrrpOrder] = msgspec.json.Decoder(VrrpO
 checker_order_decoder: msgspec.json.Decoder[CheckerOrder] = msgspec.json.Decoder(
     CheckerOrder, dec_hook=_decode_custom
 )
-scripts_order_decoder = decoder(NewConfiguration)
 bfd_order_decoder: msgspec.json.Decoder[BfdOrder] = msgspec.json.Decoder(BfdOrder, dec_hook=_decode_custom)
 resync_decoder: msgspec.json.Decoder[Resync] = decoder(Resync)
 """From vrrp and the checker to bfd."""

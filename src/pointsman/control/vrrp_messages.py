@@ -1,4 +1,4 @@
-"""What the VRRP process and the one that runs programs tell each other; JSON, one per datagram."""
+"""Messages between VRRP and pm-scripts, which runs programs; JSON, one per datagram."""
 
 from __future__ import annotations
 
@@ -26,10 +26,6 @@ class NotifyEvent(msgspec.Struct, frozen=True, tag=True):
     """Run with kind, name, state and priority behind its own arguments."""
 
 
-class Finished(msgspec.Struct, frozen=True, tag=True):
-    """No notice will come any more."""
-
-
 # scripts -> vrrp
 
 
@@ -41,7 +37,7 @@ class TrackerValue(msgspec.Struct, frozen=True, tag=True):
     value: int
 
 
-Message = NotifyEvent | Resync | Finished
+Message = NotifyEvent | Resync
 """From vrrp to scripts; Resync: VRRP has just started and knows no reading."""
 
 notice_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)

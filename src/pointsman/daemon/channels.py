@@ -23,12 +23,11 @@ class Channels(msgspec.Struct, frozen=True):
     vrrp: socket.socket
     checker: socket.socket
     scripts: socket.socket
-    programs: socket.socket
     bfd: socket.socket
 
     def all(self) -> tuple[socket.socket, ...]:
         """Return every channel."""
-        return self.vrrp, self.checker, self.scripts, self.programs, self.bfd
+        return self.vrrp, self.checker, self.scripts, self.bfd
 
 
 class Inbox(Generic[_Message]):

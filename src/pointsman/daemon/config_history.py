@@ -15,7 +15,6 @@ import msgspec
 
 from pointsman.control.messages import NewConfiguration, decode_config, encode, encode_config
 from pointsman.model.config import Config, Mail
-from pointsman.model.tracking import NotifyFifo
 
 MOST_KEPT = 10
 """Configurations that `pointsman rollback` can go back through."""
@@ -106,12 +105,12 @@ def for_bfd(config: Config) -> Config:
 
 def for_checker(config: Config) -> Config:
     """What the checker needs; it is told no passwords but that of the key that it shows."""
-    return msgspec.structs.replace(config, instances=(), mail=Mail(), server_fifos=fifos_of_servers(config))
+    return msgspec.structs.replace(config, instances=(), mail=Mail(), server_fifos=())
 
 
-def fifos_of_servers(config: Config) -> tuple[NotifyFifo, ...]:
-    """The pipes that are told of servers; VRRP's process keeps the readers of those that it has, too."""
-    shared = config.vrrp.fifos if config.instances else ()
-    return tuple(
-        msgspec.structs.replace(fifo, reader=None) if fifo in shared else fifo for fifo in config.server_fifos
-    )
+def for_scripts(config: Config) -> Config:
+    """Return what pm-scripts needs; without instances there is nothing to watch or to tell for VRRP."""
+    vrrp = config.vrrp
+    if not config.instances:
+        vrrp = msgspec.structs.replace(vrrp, scripts=(), files=(), processes=(), fifos=())
+    return msgspec.structs.replace(config, instances=(), mail=Mail(), vrrp=vrrp)

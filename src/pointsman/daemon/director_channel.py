@@ -34,7 +34,7 @@ class DirectorChannel:
         """Called when the director suspects a real server."""
         self.closed = asyncio.Event()
         channel.setblocking(False)
-        loop.add_reader(channel, self._on_order)
+        loop.add_reader(channel, self.drain)
 
     def report(self, result: messages.CheckResult) -> None:
         """Send a verdict now, or as soon as the channel has room."""
@@ -63,21 +63,26 @@ class DirectorChannel:
             del self._waiting[key]
         self._loop.remove_writer(self._channel)
 
-    def _on_order(self) -> None:
-        match self._orders.receive():
+    def drain(self) -> None:
+        """Carry out every order that has come."""
+        while (order := self._orders.receive()) is not None:
+            self._carry_out(order)
+        if self._orders.closed:
+            self._close("the director has closed the channel")
+
+    def _carry_out(self, order: messages.CheckerOrder) -> None:
+        match order:
             case messages.NewConfiguration(config=Config() as config):
                 self.on_configuration(config)
-            case messages.RunProgram() as order:
+            case messages.RunProgram():
                 self.on_program(order)
-            case messages.CheckNow() as order:
+            case messages.CheckNow():
                 self.on_suspicion(order)
             case messages.TellServers(line=line):
                 self.on_line(line)
             case messages.Resync():
                 self._waiting = dict(self._latest)
                 self._flush()
-        if self._orders.closed:
-            self._close("the director has closed the channel")
 
     def _close(self, why: str) -> None:
         if self.closed.is_set():

@@ -18,7 +18,7 @@ from pointsman.control.paths import forget_predecessors, pin_directory, run_dire
 from pointsman.daemon.bfd import process as bfd
 from pointsman.daemon.channels import Channels
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.config_history import ConfigHistory, fifos_of_servers
+from pointsman.daemon.config_history import ConfigHistory, for_scripts
 from pointsman.daemon.director import process as director
 from pointsman.daemon.director.reload import CannotReloadError
 from pointsman.daemon.privileges import (
@@ -27,8 +27,7 @@ from pointsman.daemon.privileges import (
     effective_capabilities,
     keep_only,
 )
-from pointsman.daemon.scripts import health as health_programs
-from pointsman.daemon.scripts import process as vrrp_scripts
+from pointsman.daemon.scripts import process as scripts
 from pointsman.daemon.supervisor import (
     EXIT_ENVIRONMENT,
     EXIT_OK,
@@ -44,7 +43,6 @@ from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.health import check_types
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
-from pointsman.model.vrrp import wants_helper
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 
@@ -183,13 +181,10 @@ def _supervisor(
     checker_end, from_checker = _pair()
     scripts_end, from_scripts = _pair()
     vrrp_helper_end, helper_end = _pair()
-    programs_end, from_programs = _pair()
     bfd_end, from_bfd = _pair()
     bfd_vrrp_end, vrrp_bfd_end = _pair()
     bfd_checker_end, checker_bfd_end = _pair()
-    channels = Channels(
-        vrrp=from_vrrp, checker=from_checker, scripts=from_scripts, programs=from_programs, bfd=from_bfd
-    )
+    channels = Channels(vrrp=from_vrrp, checker=from_checker, scripts=from_scripts, bfd=from_bfd)
     generations = ConfigHistory(config)
     director_child = Child(
         "director",
@@ -216,12 +211,6 @@ def _supervisor(
     helpers = [
         vrrp_child,
         Child(
-            "scripts",
-            lambda: vrrp_scripts.run(generations.current.vrrp, helper_end, scripts_end),
-            keeps=(helper_end, scripts_end),
-            wanted=lambda: wants_helper(generations.current.instances, generations.current.vrrp),
-        ),
-        Child(
             "bfd",
             lambda: bfd.run(
                 generations.current.bfd,
@@ -241,15 +230,10 @@ def _supervisor(
             fixed=lambda: checker.fixed(generations.current.virtual_servers),
         ),
         Child(
-            "programs",
-            lambda: health_programs.run(
-                generations.current.virtual_servers, programs_end, fifos_of_servers(generations.current)
-            ),
-            keeps=(programs_end,),
-            wanted=lambda: (
-                health_programs.has_work(generations.current.virtual_servers)
-                or bool(generations.current.virtual_servers and generations.current.server_fifos)
-            ),
+            "scripts",
+            lambda: scripts.run(for_scripts(generations.current), helper_end, scripts_end),
+            keeps=(helper_end, scripts_end),
+            wanted=lambda: scripts.has_work(generations.current),
             last=True,
         ),
     ]

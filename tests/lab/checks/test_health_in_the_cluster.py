@@ -315,7 +315,7 @@ def test_a_checker_that_is_killed_comes_back_and_no_server_changes_state(lab: La
     before = len(log.read_text())
 
     def checkers() -> set[int]:
-        return {pid for pid in lb.processes() if _comm(pid) in ("pm-checker", "pm-programs")}
+        return {pid for pid in lb.processes() if _comm(pid) in ("pm-checker", "pm-scripts")}
 
     # A program that is just being started has the name of the process that starts it.
     waiting.until(lambda: len(checkers()) == 2, DEADLINE, "nothing is being started")

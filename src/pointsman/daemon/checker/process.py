@@ -25,7 +25,7 @@ from pointsman.daemon.checker.probes import tls
 from pointsman.daemon.checker.runner import Runner, SessionRunner
 from pointsman.daemon.director_channel import DirectorChannel
 from pointsman.daemon.privileges import Capability
-from pointsman.daemon.scripts.tracked import prepare
+from pointsman.daemon.scripts.tracked_file import prepare
 from pointsman.health import check_types
 from pointsman.health.schedule import phases
 from pointsman.lvs.desired import CheckKey
@@ -222,7 +222,7 @@ def run(
 
     `channel` is a connected SOCK_SEQPACKET socket. Reports the first verdict of each check and each change; a
     `messages.Resync` from the director brings all verdicts in force again, a configuration changes the
-    checks. Checks that run programs are not its business (health_programs.py).
+    checks. Checks that run programs are not its business (scripts/process.py).
     `bfd` leads to the BFD process.
     """
 

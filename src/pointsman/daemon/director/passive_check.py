@@ -30,13 +30,13 @@ class PassiveCheck:
             log.info("%s of %s is suspected: %s; it is checked now", name, vs, found.reason)
             order = messages.encode(messages.CheckNow(found.service, found.server))
             for runs_programs in _processes(config, found):
-                channel = channels.programs if runs_programs else channels.checker
+                channel = channels.scripts if runs_programs else channels.checker
                 with contextlib.suppress(OSError):  # if it has no room, the next suspicion may find some
                     channel.send(order)
 
 
 def _processes(config: Config, found: Suspicion) -> set[bool]:
-    """Whether the real server's checks run in the process for programs, and whether in the checker."""
+    """Return True if checks of the real server run in pm-scripts, False if some run in the checker."""
     return {
         check_types.runs_programs(check)
         for virtual in config.virtual_servers

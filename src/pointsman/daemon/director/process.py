@@ -23,7 +23,7 @@ from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
 from pointsman.control.status import Status
 from pointsman.daemon.channels import Channels, Inbox
-from pointsman.daemon.config_history import ConfigHistory, for_bfd, for_checker, for_vrrp
+from pointsman.daemon.config_history import ConfigHistory, for_bfd, for_checker, for_scripts, for_vrrp
 from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.mail import MailQueue
 from pointsman.daemon.director.passive_check import PassiveCheck
@@ -100,15 +100,14 @@ class Director:
         self._reloader.audience = (
             (channels.vrrp, for_vrrp),
             (channels.checker, for_checker),
-            (channels.scripts, for_vrrp),
-            (channels.programs, for_checker),
+            (channels.scripts, for_scripts),
             (channels.bfd, for_bfd),
             (ready, lambda config: config),
         )
         inboxes = (
             Inbox(channels.vrrp, messages.vrrp_report_decoder, "VRRP process", log),
             Inbox(channels.checker, messages.result_decoder, "checker", log),
-            Inbox(channels.programs, messages.result_decoder, "process that runs programs", log),
+            Inbox(channels.scripts, messages.result_decoder, "process that runs programs", log),
             Inbox(channels.bfd, messages.session_decoder, "BFD process", log),
         )
         self._stand()
@@ -260,7 +259,7 @@ class Director:
         """Hand notify programs over; those that find no room are tried again at the next tick."""
         while self._channels is not None and self._keeper.programs:
             try:
-                self._channels.programs.send(messages.encode(self._keeper.programs[0]))
+                self._channels.scripts.send(messages.encode(self._keeper.programs[0]))
             except OSError:
                 return
             self._keeper.programs.pop(0)

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from pointsman.daemon.log_once import LogOnce
-from pointsman.daemon.scripts import run as run_program
+from pointsman.daemon.scripts.run import CannotRunError, end_program
 from pointsman.model.tracking import Command, NotifyFifo
 
 READER_PAUSE = 1.0
@@ -25,11 +25,11 @@ READER_PAUSE = 1.0
 log = logging.getLogger("fifo")
 
 Start = Callable[[Command], Awaitable[asyncio.subprocess.Process]]
-"""Starts a program; raises run_program.CannotRunError."""
+"""Starts a program; raises CannotRunError."""
 
 
 class Fifos:
-    """Every write returns at once: what a full pipe cannot take is lost, and said once."""
+    """The open pipes. Every write returns at once: what a full pipe cannot take is lost, and logged once."""
 
     def __init__(self, start: Start) -> None:
         self._start = start
@@ -58,11 +58,13 @@ class Fifos:
             if fifo.reader is not None:
                 self._readers[fifo] = asyncio.create_task(self._read(fifo, fifo.reader))
 
-    def write(self, line: str) -> None:
-        """One line to each."""
-        for fifo, (descriptor, _) in self._open.items():
+    def write(self, line: str, fifos: Iterable[NotifyFifo]) -> None:
+        """Write one line to those of these that are open."""
+        for fifo in fifos:
+            if fifo not in self._open:
+                continue
             try:
-                os.write(descriptor, f"{line}\n".encode())
+                os.write(self._open[fifo][0], f"{line}\n".encode())
             except OSError as error:
                 why = "nobody reads it" if error.errno == errno.EAGAIN else error.strerror
                 self._once.warning(
@@ -73,8 +75,8 @@ class Fifos:
 
     async def close(self) -> None:
         """Close them, and end their readers."""
-        for fifo in list(self._open):
-            await self._close(fifo)
+        async with self._changing:
+            await asyncio.gather(*map(self._close, list(self._open)))
 
     async def _close(self, fifo: NotifyFifo) -> None:
         descriptor, made = self._open.pop(fifo)
@@ -91,13 +93,13 @@ class Fifos:
         while True:
             try:
                 process = await self._start(command)
-            except run_program.CannotRunError as problem:
+            except CannotRunError as problem:
                 log.error("%s_script: %s", fifo.word, problem)
                 return
             try:
                 code = await process.wait()
             except asyncio.CancelledError:
-                await run_program.end(process)
+                await end_program(process)
                 raise
             log.warning("%s_script ended with code %d; starting it again", fifo.word, code)
             await asyncio.sleep(READER_PAUSE)

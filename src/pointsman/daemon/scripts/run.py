@@ -1,4 +1,4 @@
-"""Running an administrator's program as the user it is meant for, with an end."""
+"""Run an administrator's program: as which user, in a session of its own, and not for ever."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CannotRunError(Exception):
     """A program that is not started; the text says why and what to do."""
 
 
-async def start(
+async def start_program(
     command: Command, more: tuple[str, ...] = (), *, user: str = "", group: str = "", security: bool = False
 ) -> asyncio.subprocess.Process:
     """Start a program with `more` behind its own arguments, in a session of its own. Raises CannotRunError.
@@ -49,8 +49,23 @@ async def start(
         raise CannotRunError(f"cannot run {command.words[0]}: {error.strerror}") from error
 
 
-async def finish(process: asyncio.subprocess.Process, timeout: float) -> int | None:
-    """Its exit code; None when it had to be ended because it took longer than `timeout` seconds.
+async def run_program(
+    command: Command, timeout: float, *, user: str = "", group: str = "", security: bool = False
+) -> int | None:
+    """Run a program to its end and return its exit code; None: it was ended after `timeout` seconds.
+
+    Whoever cancels this ends the program. Arguments and errors are those of `start_program`.
+    """
+    process = await start_program(command, user=user, group=group, security=security)
+    try:
+        return await finish_program(process, timeout)
+    finally:
+        if process.returncode is None:
+            await end_program(process)
+
+
+async def finish_program(process: asyncio.subprocess.Process, timeout: float) -> int | None:
+    """Wait for its end and return its exit code; None: it was ended after `timeout` seconds.
 
     By asyncio.timeout, here and below: before Python 3.12 wait_for forgets that it was cancelled when what it
     waits for comes at the same time, and whoever cancelled it waits for ever.
@@ -59,12 +74,12 @@ async def finish(process: asyncio.subprocess.Process, timeout: float) -> int | N
         async with asyncio.timeout(timeout):
             return await process.wait()
     except TimeoutError:
-        await end(process)
+        await end_program(process)
         return None
 
 
-async def end(process: asyncio.subprocess.Process) -> None:
-    """SIGTERM to it and what it has started, and SIGKILL if that is not enough."""
+async def end_program(process: asyncio.subprocess.Process) -> None:
+    """Send SIGTERM to it and to what it has started, and SIGKILL if that is not enough."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)

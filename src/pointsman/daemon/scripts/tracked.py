@@ -1,135 +1,136 @@
-"""What tracked files and processes are like at present: looked at, again and again."""
+"""Watch what VRRP tracks: run scripts, look at files, follow processes; report values that have changed."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Collection, Sequence
-from pathlib import Path
+import time
+from collections.abc import Callable, Coroutine, Sequence
 
-from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent
-from pointsman.model.tracking import TrackFile, TrackProcess
-
-LARGEST_FILE = 128
-"""Bytes read of a tracked file; it holds one number."""
+from pointsman.control.vrrp_messages import TrackerValue
+from pointsman.daemon.scripts.proc_connector import ProcessEvents
+from pointsman.daemon.scripts.run import CannotRunError, run_program
+from pointsman.daemon.scripts.tracked_file import file_value, prepare
+from pointsman.daemon.scripts.tracked_process import ProcessTable, ProcessWatch
+from pointsman.model.tracking import TrackKind, TrackProcess, TrackScript, VrrpSurroundings
+from pointsman.net.netlink import NetlinkOverrunError
+from pointsman.vrrp.rise_fall import RiseFall
 
 log = logging.getLogger("scripts")
 
+FILE_SPACING, PROCESS_SPACING = 0.2, 1.0
+"""Seconds between two looks at the tracked files, and at all processes where the kernel tells nothing."""
 
-def prepare(tracked: TrackFile) -> None:
-    """Give a tracked file its initial number, where it is wanted (init_file)."""
-    path = Path(tracked.path)
-    if tracked.initial is not None and (tracked.overwrite or not path.exists()):
+
+class Trackers:
+    """All trackers of a configuration; `report` gets every value at first and when it changes."""
+
+    def __init__(self, report: Callable[[TrackerValue], None]) -> None:
+        self._report = report
+        self._values: dict[tuple[TrackKind, str], int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, settings: VrrpSurroundings) -> None:
+        """Watch what these settings name, on the running loop."""
+        work: list[Coroutine[None, None, None]] = [
+            self._watch_script(script, settings) for script in settings.scripts
+        ]
+        work += [self._watch_files(settings), self._watch_processes(settings.processes)]
+        self._tasks = [asyncio.create_task(each) for each in work]
+
+    async def stop(self) -> None:
+        """Watch nothing any more, and forget all values; scripts that run are ended."""
+        self._values.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def report_all(self) -> None:
+        """Report every value again."""
+        for (kind, name), value in self._values.items():
+            self._report(TrackerValue(kind, name, value))
+
+    def _found(self, kind: TrackKind, name: str, value: int) -> None:
+        if self._values.get((kind, name)) != value:
+            self._values[kind, name] = value
+            log.info("tracked %s %s: %d", kind.value, name, value)
+            self._report(TrackerValue(kind, name, value))
+
+    async def _watch_script(self, script: TrackScript, settings: VrrpSurroundings) -> None:
+        """Run a tracked script every interval; it never overlaps itself."""
+        counter = RiseFall(script.rise, script.fall, script.init_fail)
+        while True:
+            began = time.monotonic()
+            try:
+                code = await run_program(
+                    script.command,
+                    script.timeout,
+                    user=settings.script_user,
+                    group=settings.script_group,
+                    security=settings.script_security,
+                )
+            except CannotRunError as problem:
+                log.error("vrrp_script %s: %s", script.name, problem)
+                return
+            verdict = counter.result(code == 0)
+            if verdict is not None:
+                self._found(TrackKind.SCRIPT, script.name, int(verdict))
+            await asyncio.sleep(max(0.0, began + script.interval - time.monotonic()))
+
+    async def _watch_files(self, settings: VrrpSurroundings) -> None:
+        for tracked in settings.files:
+            prepare(tracked)
+        while settings.files:
+            for tracked in settings.files:
+                self._found(TrackKind.FILE, tracked.name, file_value(tracked))
+            await asyncio.sleep(FILE_SPACING)
+
+    async def _watch_processes(self, tracked: Sequence[TrackProcess]) -> None:
+        """Follow the kernel's events; where there are none, look again and again."""
+        if not tracked:
+            return
+        table, watches = ProcessTable(tracked), [ProcessWatch(each) for each in tracked]
         try:
-            path.write_text(f"{tracked.initial}\n")
+            events = ProcessEvents()
         except OSError as error:
-            log.error("tracked file %s: cannot write %s: %s", tracked.name, path, error.strerror)
+            log.info("processes are looked at every %g s, no events: %s", PROCESS_SPACING, error.strerror)
+            while True:
+                table.look()
+                self._judge(watches, table)
+                await asyncio.sleep(PROCESS_SPACING)
+        table.look()
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(events, news.set)
+        try:
+            while True:
+                held_back = self._judge(watches, table)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(held_back):  # wait_for could forget that it was cancelled
+                        await news.wait()
+                news.clear()
+                _follow(events, table)
+        finally:
+            loop.remove_reader(events)
+            events.close()
+
+    def _judge(self, watches: Sequence[ProcessWatch], table: ProcessTable) -> float | None:
+        """Report what has changed. Return the seconds until a change that is held back is due, or None."""
+        now = time.monotonic()
+        for watch in watches:
+            verdict = watch.look(now, table.lines)
+            if verdict is not None:
+                self._found(TrackKind.PROCESS, watch.tracked.name, int(verdict))
+        deadlines = (watch.deadline for watch in watches)
+        first = min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return None if first is None else max(0.0, first - now)
 
 
-def file_value(tracked: TrackFile) -> int:
-    """The number in a tracked file; 0 when there is no such file or no number in it, as in keepalived."""
+def _follow(events: ProcessEvents, table: ProcessTable) -> None:
     try:
-        with Path(tracked.path).open("rb") as opened:
-            return int(opened.read(LARGEST_FILE).split()[0])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def command_line(process: int) -> list[str] | None:
-    """The words of a running process, with its short name (comm) in front; None: it is gone."""
-    entry = Path("/proc") / str(process)
-    try:
-        words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-        return [(entry / "comm").read_text(errors="replace").rstrip("\n"), *words]
-    except OSError:
-        return None
-
-
-def command_lines() -> dict[int, list[str]]:
-    """Those of every running process."""
-    processes = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return {process: line for process in processes if (line := command_line(process)) is not None}
-
-
-def matches(tracked: TrackProcess, line: list[str]) -> bool:
-    """Whether a process is one of those that are tracked."""
-    name, *wanted = tracked.words
-    comm, *words = line
-    program = words[0] if words else comm
-    if name not in (program, program.rpartition("/")[2]) and (tracked.full_command or name[:15] != comm):
-        return False
-    given = words[1:]
-    if not wanted and not tracked.full_command:
-        return True
-    if tracked.arguments == "exact":
-        return given == wanted
-    if tracked.arguments == "initial" or not wanted:
-        return given[: len(wanted)] == wanted
-    count = len(wanted) - 1
-    return given[:count] == wanted[:-1] and len(given) > count and given[count].startswith(wanted[-1])
-
-
-class ProcessTable:
-    """The running processes of which one or another is tracked."""
-
-    def __init__(self, tracked: Sequence[TrackProcess]) -> None:
-        self._tracked = tracked
-        self._lines: dict[int, list[str]] = {}
-
-    @property
-    def lines(self) -> Collection[list[str]]:
-        """Their command lines."""
-        return self._lines.values()
-
-    def look(self) -> None:
-        """See all processes anew."""
-        self._lines = {process: line for process, line in command_lines().items() if self._counts(line)}
-
-    def follow(self, event: ProcessEvent) -> None:
-        """Something has happened to one of them."""
-        match event.change:
-            case ProcessChange.STARTED if event.parent in self._lines:
-                self._lines[event.process] = self._lines[event.parent]
-            case ProcessChange.ENDED:
-                self._lines.pop(event.process, None)
-            case ProcessChange.BECAME | ProcessChange.RENAMED:
-                line = command_line(event.process)
-                self._lines.pop(event.process, None)
-                if line is not None and self._counts(line):
-                    self._lines[event.process] = line
-
-    def _counts(self, line: list[str]) -> bool:
-        return any(matches(tracked, line) for tracked in self._tracked)
-
-
-class ProcessWatch:
-    """Counts processes, and holds a change back for fork_delay or terminate_delay."""
-
-    def __init__(self, tracked: TrackProcess) -> None:
-        self.tracked = tracked
-        self._verdict: bool | None = None
-        self._changing_since: float | None = None
-
-    @property
-    def deadline(self) -> float | None:
-        """When a change that is held back will be the verdict; None: there is none."""
-        if self._changing_since is None:
-            return None
-        return self._changing_since + (
-            self.tracked.terminate_delay if self._verdict else self.tracked.fork_delay
-        )
-
-    def look(self, now: float, lines: Collection[list[str]]) -> bool | None:
-        """The new verdict, or None when it has not changed."""
-        count = sum(matches(self.tracked, line) for line in lines)
-        most = self.tracked.quorum_max
-        good = count >= self.tracked.quorum and (most is None or count <= most)
-        if good is self._verdict:
-            self._changing_since = None
-            return None
-        if self._changing_since is None:
-            self._changing_since = now
-        delay = self.tracked.fork_delay if good else self.tracked.terminate_delay
-        if self._verdict is not None and now - self._changing_since < delay:
-            return None
-        self._verdict, self._changing_since = good, None
-        return good
+        for event in events.read():
+            table.follow(event)
+    except NetlinkOverrunError:
+        log.info("more happened to processes than could be followed: looking at all of them")
+        table.look()

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from pointsman.control.messages import NewConfiguration, Resync, YieldMaster, encode, vrrp_order_decoder
-from pointsman.control.vrrp_messages import Finished, TrackerValue, reading_decoder
+from pointsman.control.vrrp_messages import TrackerValue, reading_decoder
 from pointsman.daemon.channels import Inbox
 from pointsman.daemon.event_loop import EventLoop
 from pointsman.daemon.realtime import become_punctual
@@ -83,7 +83,7 @@ def run(
 
     `channel` (SOCK_SEQPACKET) carries an InstanceChanged for every instance at the start and at every change;
     the director's orders (VrrpOrder) come on it. `helper` leads to the process that runs programs
-    (vrrp_scripts): notices go there, readings of trackers come from it, and from `bfd`.
+    (scripts/process.py): notices go there, readings of trackers come from it, and from `bfd`.
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
@@ -172,7 +172,6 @@ class VrrpProcess:
             router.stop()
         self._statics.stop()
         self._groups.settle(clock())
-        self._outbox.notify(Finished())
         self._outbox.flush()
         log.info("Stopped")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from pointsman.daemon.scripts import run as run_program
 from pointsman.daemon.scripts.fifo import Fifos
+from pointsman.daemon.scripts.run import start_program
 from pointsman.model.tracking import Command, NotifyFifo
 
 
@@ -18,7 +18,7 @@ def test_reloads_that_come_faster_than_readers_end(tmp_path: Path) -> None:
     )
 
     async def start(command: Command) -> asyncio.subprocess.Process:
-        return await run_program.start(Command(command.words[:-1]))  # sleep(1) wants no path
+        return await start_program(Command(command.words[:-1]))  # sleep(1) wants no path
 
     async def body() -> None:
         fifos = Fifos(start)
@@ -27,7 +27,7 @@ def test_reloads_that_come_faster_than_readers_end(tmp_path: Path) -> None:
         await asyncio.gather(fifos.use([]), fifos.use([second]), fifos.use([]))
         assert list(tmp_path.iterdir()) == []
         await fifos.use([first])
-        fifos.write("still there")
+        fifos.write("still there", [first])
         assert [path.name for path in tmp_path.iterdir()] == ["notify_fifo"]
         await fifos.close()
 

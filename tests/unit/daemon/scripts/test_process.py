@@ -1,160 +1,283 @@
-"""Tracked files and processes, programs and who may change them."""
+"""The process that runs programs: no program waits for another kind, and what was said last is done."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from pointsman.daemon.scripts import run as run_program
-from pointsman.daemon.scripts import tracked
-from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent
-from pointsman.daemon.scripts.tracked import (
-    ProcessTable,
-    ProcessWatch,
-    command_line,
-    command_lines,
-    file_value,
-    matches,
-    prepare,
-)
-from pointsman.model.tracking import Command, TrackFile, TrackProcess
+from pointsman.control import messages
+from pointsman.control.vrrp_messages import NotifyEvent, reading_decoder
+from pointsman.daemon.config_history import for_scripts, send_config
+from pointsman.daemon.scripts.process import ScriptsProcess, has_work
+from pointsman.model.checks import MiscCheck
+from pointsman.model.config import Config
+from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.tracking import Command, NotifyFifo, TrackFile, TrackKind, VrrpSurroundings
+from pointsman.model.vrrp import VrrpInstance
+
+configured = partial(Config, router_id="lb-01")
+INSTANCE = VrrpInstance(name="VI_1", interface="eth0", virtual_router_id=51)
+ENOUGH = 20.0
+"""Seconds that anything here may take on a busy machine."""
 
 
-@pytest.mark.parametrize(
-    ("content", "value"),
-    [
-        (b"7\n", 7),
-        (b" -12 and more", -12),
-        (b"", 0),
-        (b"many", 0),
-        (b"\xff", 0),
-        (b"9" * 500, int("9" * 128)),
-    ],
-)
-def test_the_number_in_a_file(tmp_path: Path, content: bytes, value: int) -> None:
-    path = tmp_path / "load"
-    path.write_bytes(content)
-    assert file_value(TrackFile(name="f", path=str(path))) == value
+def server(*checks: MiscCheck, quorum_up: Command | None = None) -> VirtualServer:
+    member = PoolMember(server=RealServer(key=ServerKey(ip_address("10.9.0.7"), 80)), checks=checks)
+    service = VirtualService(key=ServiceKey.of(Transport.TCP, ip_address("10.9.0.1"), 80))
+    return VirtualServer(service=service, members=(member,), quorum_up_command=quorum_up)
 
 
-def test_a_file_that_is_missing_counts_0_unless_it_is_given_a_number(tmp_path: Path) -> None:
-    path = tmp_path / "load"
-    tracked = TrackFile(name="f", path=str(path), initial=5)
-    assert file_value(tracked) == 0
-    prepare(tracked)
-    assert file_value(tracked) == 5
-    path.write_text("6")
-    prepare(tracked)
-    assert file_value(tracked) == 6
-    prepare(TrackFile(name="f", path=str(path), initial=5, overwrite=True))
-    assert file_value(tracked) == 5
+def shell(script: str) -> Command:
+    return Command(("/bin/sh", "-c", script))
 
 
-LINE = ["nginx", "/usr/sbin/nginx", "-g", "daemon off;"]
+class Running:
+    """The process as a task, with the other ends of its channels."""
+
+    def __init__(self, config: Config) -> None:
+        self.vrrp, of_vrrp = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.director, of_director = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.vrrp.setblocking(False)
+        self.director.setblocking(False)
+        self._ends = (self.vrrp, self.director, of_vrrp, of_director)
+        self._task = asyncio.create_task(ScriptsProcess(for_scripts(config), of_vrrp, of_director).run())
+
+    def notice(self, name: str, *commands: Command) -> None:
+        """VRRP says that an instance is master."""
+        self.vrrp.send(msgspec.json.encode(NotifyEvent("INSTANCE", name, "MASTER", 100, commands)))
+
+    def order(self, order: messages.RunProgram | messages.TellServers) -> None:
+        """The director wants something to be done."""
+        self.director.send(messages.encode(order))
+
+    def reload(self, config: Config) -> None:
+        send_config(self.director, for_scripts(config))
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        return await asyncio.wait_for(self._task, ENOUGH)
+
+    def close(self) -> None:
+        self._task.cancel()
+        for each in self._ends:
+            each.close()
 
 
-@pytest.mark.parametrize(
-    ("words", "arguments", "expected"),
-    [
-        (("nginx",), "exact", True),
-        (("/usr/sbin/nginx",), "exact", True),
-        (("/sbin/nginx",), "exact", False),
-        (("ngin",), "exact", False),
-        (("nginx", "-g"), "exact", False),
-        (("nginx", "-g", "daemon off;"), "exact", True),
-        (("nginx", "-g"), "initial", True),
-        (("nginx", "-g", "dae"), "partial", True),
-        (("nginx", "-g", "dea"), "partial", False),
-        (("nginx", "-g", "daemon off;", "x"), "partial", False),
-    ],
-)
-def test_a_process_is_known_by_its_name_and_arguments(
-    words: tuple[str, ...], arguments: str, expected: bool
-) -> None:
-    assert matches(TrackProcess(name="p", words=words, arguments=arguments), LINE) is expected
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[Running]:
+    """Ready to be told and to be stopped."""
+    before = signal.getsignal(signal.SIGTERM)
+    process = Running(config)
+    try:
+        await until(lambda: signal.getsignal(signal.SIGTERM) is not before)
+        yield process
+    finally:
+        process.close()
+        signal.signal(signal.SIGTERM, before)
 
 
-def test_a_running_process_is_found_with_its_arguments() -> None:
-    with subprocess.Popen(["cat", "-", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(b"x")
-        process.stdin.flush()
-        process.stdout.read(1)  # it is no longer the one that has started it
-        assert list(command_lines()[process.pid]) == ["cat", "cat", "-", "-"]  # its name, and its arguments
-        assert command_line(process.pid) == command_lines()[process.pid]
-    assert command_line(1 << 30) is None
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(ENOUGH):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
-def test_enough_and_not_too_many_processes_for_long_enough() -> None:
-    tracked = TrackProcess(name="p", words=("nginx",), quorum=2, quorum_max=3, terminate_delay=5.0)
-    watch = ProcessWatch(tracked)
-    looks = [(0, 2), (1, 1), (3, 2), (4, 1), (8, 1), (9, 1), (10, 2), (11, 4), (16, 4)]
-    assert [watch.look(now, [LINE] * count) for now, count in looks] == [
-        *(True, None, None, None, None),
-        *(False, True, None, False),
+def lines(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
+
+
+def fifo(word: str, tmp_path: Path, reader: Command | None = None) -> NotifyFifo:
+    return NotifyFifo(word=word, path=str(tmp_path / word), reader=reader)
+
+
+def test_what_was_said_last_is_done_at_the_stop(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    config = configured(instances=(INSTANCE,), virtual_servers=(server(quorum_up=shell("true")),))
+
+    async def body() -> None:
+        async with running(config) as process:
+            for number in range(5):
+                process.order(messages.RunProgram(shell(f"echo server{number} >> {said}")))
+                process.notice(f"VI_{number}", shell(f"echo vrrp{number} >> {said}"))
+            assert await process.stop() == 0
+
+    asyncio.run(body())
+    assert [line for line in lines(said) if "server" in line] == [f"server{number}" for number in range(5)]
+    assert sorted(line for line in lines(said) if "vrrp" in line) == [f"vrrp{number}" for number in range(5)]
+
+
+def test_no_program_waits_for_one_of_another_kind(tmp_path: Path) -> None:
+    """Each of them runs until all of them run: with any delay none would ever end."""
+    here = tmp_path / "here"
+    here.mkdir()
+
+    def meets(name: str) -> Command:
+        return shell(f"touch {here}/{name}; until [ $(ls {here} | wc -l) = 4 ]; do sleep 0.02; done; exit 0")
+
+    check = MiscCheck(
+        command=meets("check"), timeout=ENOUGH, delay_loop=60.0, delay_before_retry=1.0, retry=0
+    )
+    config = configured(
+        instances=(INSTANCE,), virtual_servers=(server(msgspec.structs.replace(check, warmup=0.0)),)
+    )
+
+    async def body() -> None:
+        async with running(config) as process:
+            process.order(messages.RunProgram(meets("server")))
+            process.notice("VI_1", meets("one"))
+            process.notice("VI_2", meets("two"))
+            loop = asyncio.get_running_loop()
+            report = await asyncio.wait_for(loop.sock_recv(process.director, 65536), ENOUGH)
+            result = messages.decode_report(report)
+            assert isinstance(result, messages.CheckResult)
+            assert result.up
+            assert await process.stop() == 0
+
+    asyncio.run(body())
+
+
+def test_the_scripts_of_one_instance_run_in_their_order(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+
+    async def body() -> None:
+        async with running(configured(instances=(INSTANCE,))) as process:
+            process.notice("VI_1", shell(f"sleep 0.2; echo first >> {said}"), shell(f"echo second >> {said}"))
+            process.notice("VI_1", shell(f"echo third >> {said}"))
+            await until(lambda: len(lines(said)) == 3)
+            await process.stop()
+
+    asyncio.run(body())
+    assert lines(said) == ["first", "second", "third"]
+
+
+def test_each_pipe_gets_its_own_lines_and_the_common_one_all(tmp_path: Path) -> None:
+    def reader(word: str) -> Command:
+        return Command(
+            ("/bin/sh", "-c", f'while read -r line; do echo "$line"; done < "$0" >> {tmp_path}/of_{word}')
+        )
+
+    common, of_vrrp, of_servers = (
+        fifo(word, tmp_path, reader(word)) for word in ("notify_fifo", "vrrp_notify_fifo", "lvs_notify_fifo")
+    )
+    config = configured(
+        instances=(INSTANCE,),
+        virtual_servers=(server(),),
+        server_fifos=(common, of_servers),
+        vrrp=VrrpSurroundings(fifos=(common, of_vrrp)),
+    )
+
+    async def body() -> None:
+        async with running(config) as process:
+            process.notice("VI_1")
+            process.order(messages.TellServers("VS one UP"))
+            process.reload(msgspec.structs.replace(config, virtual_servers=()))
+            process.order(messages.TellServers("VS two DOWN"))
+            names = ("notify_fifo", "vrrp_notify_fifo", "lvs_notify_fifo")
+            wanted = (3, 1, 2)
+            await until(
+                lambda: all(
+                    len(text(tmp_path / f"of_{name}")) == count
+                    for name, count in zip(names, wanted, strict=True)
+                )
+            )
+            await process.stop()
+
+    asyncio.run(body())
+    vrrp, one, two = 'INSTANCE "VI_1" MASTER 100', "VS one UP", "VS two DOWN"
+    assert sorted(text(tmp_path / "of_notify_fifo")) == [vrrp, one, two]
+    assert text(tmp_path / "of_vrrp_notify_fifo") == [vrrp]
+    assert text(tmp_path / "of_lvs_notify_fifo") == [one, two]
+
+
+def text(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_without_instances_nothing_of_vrrp_is_opened_or_watched(tmp_path: Path) -> None:
+    watched = TrackFile(name="load", path=str(tmp_path / "load"), initial=5)
+    config = configured(
+        virtual_servers=(server(),),
+        server_fifos=(fifo("lvs_notify_fifo", tmp_path),),
+        vrrp=VrrpSurroundings(fifos=(fifo("vrrp_notify_fifo", tmp_path),), files=(watched,)),
+    )
+
+    async def body() -> list[str]:
+        async with running(config) as process:
+            names = [path.name for path in tmp_path.iterdir()]
+            await process.stop()
+            return names
+
+    assert asyncio.run(body()) == ["lvs_notify_fifo"]
+
+
+def test_a_reload_changes_what_is_tracked(tmp_path: Path) -> None:
+    one, two = (tmp_path / name for name in ("one", "two"))
+    one.write_text("1")
+    two.write_text("2")
+    before, after = (
+        configured(
+            instances=(INSTANCE,),
+            vrrp=VrrpSurroundings(files=(TrackFile(name=path.name, path=str(path)),)),
+        )
+        for path in (one, two)
+    )
+
+    async def body() -> list[tuple[TrackKind, str, int]]:
+        async with running(before) as process:
+            loop = asyncio.get_running_loop()
+            found = []
+            for config in (after, after):
+                data = await asyncio.wait_for(loop.sock_recv(process.vrrp, 65536), ENOUGH)
+                reading = reading_decoder.decode(data)
+                found.append((reading.kind, reading.name, reading.value))
+                process.reload(config)
+            process.vrrp.send(msgspec.json.encode(messages.Resync()))
+            data = await asyncio.wait_for(loop.sock_recv(process.vrrp, 65536), ENOUGH)
+            reading = reading_decoder.decode(data)
+            found.append((reading.kind, reading.name, reading.value))
+            await process.stop()
+            return found
+
+    assert asyncio.run(body()) == [
+        (TrackKind.FILE, "one", 1),
+        (TrackKind.FILE, "two", 2),
+        (TrackKind.FILE, "two", 2),
     ]
 
 
-def test_events_keep_the_table_of_tracked_processes_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    present = {1: ["init", "/sbin/init"], 7: LINE}
-    monkeypatch.setattr(tracked, "command_lines", lambda: present)
-    monkeypatch.setattr(tracked, "command_line", present.get)
-    table = ProcessTable([TrackProcess(name="p", words=("nginx",))])
-    table.look()
-    counts = [len(table.lines)]
-    for change, process, parent, line in (
-        (ProcessChange.STARTED, 8, 7, LINE),
-        (ProcessChange.STARTED, 9, 1, present[1]),
-        (ProcessChange.BECAME, 9, 0, LINE),
-        (ProcessChange.BECAME, 8, 0, ["sh", "/bin/sh"]),
-        (ProcessChange.RENAMED, 8, 0, LINE),
-        (ProcessChange.ENDED, 7, 0, None),
-        (ProcessChange.BECAME, 9, 0, None),
-    ):
-        present[process] = line  # type: ignore[assignment]
-        table.follow(ProcessEvent(change, process, parent))
-        counts.append(len(table.lines))
-    assert counts == [1, 2, 2, 3, 2, 3, 2, 1]
-
-
-def test_a_change_that_is_held_back_has_a_deadline() -> None:
-    watch = ProcessWatch(TrackProcess(name="p", words=("nginx",), fork_delay=2.0, terminate_delay=5.0))
-    assert watch.look(0.0, []) is False
-    assert watch.deadline is None
-    assert watch.look(1.0, [LINE]) is None
-    assert watch.deadline == 3.0
-    assert watch.look(3.0, [LINE]) is True
-    assert watch.deadline is None
-    assert watch.look(4.0, []) is None
-    assert watch.deadline == 9.0
-
-
-def test_a_program_that_takes_too_long_is_ended() -> None:
-    async def run() -> int | None:
-        return await run_program.finish(await run_program.start(Command(("/bin/sleep", "60"))), 0.05)
-
-    assert asyncio.run(run()) is None
-
-
-def test_a_program_gets_its_arguments_and_those_behind(tmp_path: Path) -> None:
-    async def run() -> int | None:
-        command = Command(("/bin/sh", "-c", f'echo "$0 $1" > {tmp_path}/said', "own"))
-        return await run_program.finish(await run_program.start(command, ("more",), user="root"), 10)
-
-    assert asyncio.run(run()) == 0
-    assert (tmp_path / "said").read_text() == "own more\n"
+SERVERS_FIFO = NotifyFifo(word="lvs_notify_fifo", path="/f")
 
 
 @pytest.mark.parametrize(
-    ("command", "text"),
+    ("config", "expected"),
     [
-        (Command(("/nowhere",)), "cannot run /nowhere: No such file or directory"),
-        (Command(("/bin/true",), "nobody-by-this-name"), "no such user or group"),
+        (configured(), False),
+        (configured(virtual_servers=(server(),)), False),
+        (configured(virtual_servers=(server(quorum_up=shell("true")),)), True),
+        (configured(virtual_servers=(server(MiscCheck(command=shell("true"))),)), True),
+        (configured(server_fifos=(SERVERS_FIFO,)), False),
+        (
+            configured(virtual_servers=(server(),), server_fifos=(SERVERS_FIFO,)),
+            True,
+        ),
+        (configured(vrrp=VrrpSurroundings(files=(TrackFile(name="f", path="/f"),))), False),
+        (
+            configured(instances=(INSTANCE,), vrrp=VrrpSurroundings(files=(TrackFile(name="f", path="/f"),))),
+            True,
+        ),
     ],
 )
-def test_what_cannot_be_run_is_told(command: Command, text: str) -> None:
-    with pytest.raises(run_program.CannotRunError, match=text):
-        asyncio.run(run_program.start(command))
+def test_it_runs_only_when_there_is_something_for_it(config: Config, expected: bool) -> None:
+    assert has_work(config) is expected

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.daemon.scripts import run as run_program
+from pointsman.daemon.scripts.run import finish_program
 
 
 class Program:
@@ -24,7 +24,7 @@ class Program:
 def test_who_waits_for_a_program_can_be_cancelled_whenever_it_ends(later: int) -> None:
     async def body() -> None:
         program: Any = Program()
-        task = asyncio.create_task(run_program.finish(program, 60.0))
+        task = asyncio.create_task(finish_program(program, 60.0))
         for _ in range(4):
             await asyncio.sleep(0)
         program.code.set_result(0)

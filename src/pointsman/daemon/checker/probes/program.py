@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
-from pointsman.daemon.scripts import run as run_program
+from pointsman.daemon.scripts.run import CannotRunError, run_program
 from pointsman.model.checks import MiscCheck
 
 LOWEST_DYNAMIC = 2
@@ -14,14 +14,9 @@ async def probe(check: MiscCheck) -> Result:
     """Run the program to its end, or to that of its time. Raises ProbeFailedError and ProbeUnableError."""
     name = check.command.words[0]
     try:
-        process = await run_program.start(check.command, security=check.secure)
-    except run_program.CannotRunError as error:
+        code = await run_program(check.command, check.timeout, security=check.secure)
+    except CannotRunError as error:
         raise ProbeUnableError(str(error)) from None
-    try:
-        code = await run_program.finish(process, check.timeout)
-    finally:
-        if process.returncode is None:
-            await run_program.end(process)
     if code is None:
         raise ProbeFailedError(f"{name} timed out after {check.timeout:g} s")
     if code == 0:

@@ -1,0 +1,32 @@
+"""Look at the number in a tracked file."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from pointsman.model.tracking import TrackFile
+
+LARGEST_FILE = 128
+"""Bytes read of a tracked file; it holds one number."""
+
+log = logging.getLogger("scripts")
+
+
+def prepare(tracked: TrackFile) -> None:
+    """Give a tracked file its initial number, where it is wanted (init_file)."""
+    path = Path(tracked.path)
+    if tracked.initial is not None and (tracked.overwrite or not path.exists()):
+        try:
+            path.write_text(f"{tracked.initial}\n")
+        except OSError as error:
+            log.error("tracked file %s: cannot write %s: %s", tracked.name, path, error.strerror)
+
+
+def file_value(tracked: TrackFile) -> int:
+    """The number in a tracked file; 0 when there is no such file or no number in it, as in keepalived."""
+    try:
+        with Path(tracked.path).open("rb") as opened:
+            return int(opened.read(LARGEST_FILE).split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
