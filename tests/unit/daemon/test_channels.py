@@ -131,7 +131,7 @@ def test_nobody_reports_in_the_name_of_another_process(pair: Pair, caplog: pytes
     ("check", "asked"),
     [
         (TcpCheck(connect_address=WEB.address, connect_port=80), "checker"),
-        (MiscCheck(command=Command(("/bin/true",))), "programs"),
+        (MiscCheck(command=Command(("/bin/true",))), "scripts"),
     ],
 )
 def test_a_suspicion_goes_to_the_process_that_has_the_check(
