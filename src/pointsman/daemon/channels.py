@@ -10,6 +10,7 @@ import msgspec
 
 from pointsman.control.messages import NewConfiguration
 from pointsman.daemon.config_history import receive_config
+from pointsman.daemon.log_once import LogOnce
 
 MOST_DROPPED = 100
 """Datagrams that are no message, and that one call of Inbox.receive drops."""
@@ -50,7 +51,7 @@ class Inbox(Generic[_Message]):
         self._decoder = decoder
         self._sender = sender
         self._log = log
-        self._complained = False
+        self._once = LogOnce(log)
 
     def receive(self) -> _Message | None:
         """Return the next message; None: there is none at present, or the other end is gone (`closed`).
@@ -85,8 +86,5 @@ class Inbox(Generic[_Message]):
         return None
 
     def _complain(self, why: str) -> None:
-        if not self._complained:
-            self._complained = True
-            self._log.error(
-                "message of the %s not understood and dropped: %s (logged once)", self._sender, why
-            )
+        text = "message of the %s not understood and dropped: %s (logged once)"
+        self._once.error("not understood", text, self._sender, why)
