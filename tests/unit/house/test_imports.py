@@ -42,7 +42,7 @@ STAGES = {
 APART = {"daemon": {"director", "checker", "vrrp", "bfd", "scripts"}}
 """Inner rooms that do not import each other: processes, which talk by messages only."""
 
-USES = {("scripts", "checker"), ("checker", "scripts")}
+USES = {("scripts", "checker")}
 """Inner rooms that use another's classes all the same: MISC_CHECK has the checker's schedule."""
 
 MOST_FILES = 25

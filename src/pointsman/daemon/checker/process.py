@@ -25,7 +25,7 @@ from pointsman.daemon.checker.probes import tls
 from pointsman.daemon.checker.runner import Runner, SessionRunner
 from pointsman.daemon.director_channel import DirectorChannel
 from pointsman.daemon.privileges import Capability
-from pointsman.daemon.scripts.tracked_file import prepare
+from pointsman.daemon.tracked_file import prepare
 from pointsman.health import check_types
 from pointsman.health.schedule import phases
 from pointsman.lvs.desired import CheckKey

@@ -11,7 +11,6 @@ import pytest
 from pointsman.daemon.scripts import tracked_process
 from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent
 from pointsman.daemon.scripts.run import CannotRunError, finish_program, run_program, start_program
-from pointsman.daemon.scripts.tracked_file import file_value, prepare
 from pointsman.daemon.scripts.tracked_process import (
     ProcessTable,
     ProcessWatch,
@@ -19,6 +18,7 @@ from pointsman.daemon.scripts.tracked_process import (
     command_lines,
     matches,
 )
+from pointsman.daemon.tracked_file import file_value, prepare
 from pointsman.model.tracking import Command, TrackFile, TrackProcess
 
 
