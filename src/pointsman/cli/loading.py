@@ -20,7 +20,7 @@ from pointsman.conf.check.empty_config import warn_if_empty
 from pointsman.conf.check.programs import Program, check_programs
 from pointsman.conf.load import Loaded, MoreChecks, load
 from pointsman.conf.problems import ConfError, Findings, Problem, Severity
-from pointsman.daemon.scripts.ownership import find_weakness
+from pointsman.daemon.ownership import find_weakness
 from pointsman.model.config import Config
 
 EXIT_WARNINGS = 1

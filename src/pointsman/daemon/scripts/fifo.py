@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from pointsman.daemon.log_once import LogOnce
-from pointsman.daemon.scripts.run import CannotRunError, end_program
+from pointsman.daemon.run_program import CannotRunError, end_program
 from pointsman.model.tracking import Command, NotifyFifo
 
 READER_PAUSE = 1.0

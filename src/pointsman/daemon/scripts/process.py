@@ -22,9 +22,9 @@ from pointsman.control.vrrp_messages import NotifyEvent, TrackerValue, notice_de
 from pointsman.daemon.channels import Inbox
 from pointsman.daemon.checker.process import Checker, check_until_stopped
 from pointsman.daemon.director_channel import DirectorChannel
+from pointsman.daemon.run_program import start_program
 from pointsman.daemon.scripts.fifo import Fifos
 from pointsman.daemon.scripts.notify import ServerNotifier, VrrpNotifier
-from pointsman.daemon.scripts.run import start_program
 from pointsman.daemon.scripts.tracked import Trackers
 from pointsman.health import check_types
 from pointsman.model.config import Config

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pointsman.daemon.run_program import CannotRunError, finish_program, run_program, start_program
 from pointsman.daemon.scripts import tracked_process
 from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent
-from pointsman.daemon.scripts.run import CannotRunError, finish_program, run_program, start_program
 from pointsman.daemon.scripts.tracked_process import (
     ProcessTable,
     ProcessWatch,
