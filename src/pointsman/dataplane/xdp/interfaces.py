@@ -13,9 +13,8 @@ _SIOCGIFHWADDR = 0x8927
 _SIOCETHTOOL = 0x8946
 _SIOCBONDSLAVEINFOQUERY = 0x8993
 _SIOCBONDINFOQUERY = 0x8994
-_ETHTOOL_GDRVINFO = 3
-_ETHTOOL_GFLAGS = 0x25
-_ETH_FLAG_RXVLAN = 1 << 8
+_ETHTOOL_GDRVINFO, _ETHTOOL_GRXCSUM, _ETHTOOL_GFLAGS = 0x03, 0x14, 0x25
+_ETH_FLAG_RXVLAN, _ETH_FLAG_LRO = 1 << 8, 1 << 15
 _VLANS = Path("/proc/thread-self/net/vlan/config")
 
 
@@ -71,12 +70,27 @@ def vlans(name: str) -> list[str]:
 
 
 def strips_tags(name: str) -> bool:
-    """Are VLAN tags taken out of frames before XDP sees them (`ethtool -k`: rx-vlan-offload)?"""
+    """True if VLAN tags are taken out of frames before XDP sees them (`ethtool -k`: rx-vlan-offload)."""
+    return bool(_ethtool_number(name, _ETHTOOL_GFLAGS) & _ETH_FLAG_RXVLAN)
+
+
+def merges_received(name: str) -> bool:
+    """True if the network card makes one packet of several that it receives (large-receive-offload)."""
+    return bool(_ethtool_number(name, _ETHTOOL_GFLAGS) & _ETH_FLAG_LRO)
+
+
+def checks_received(name: str) -> bool:
+    """True if the network card vouches for the checksums of what it receives (rx-checksumming)."""
+    return bool(_ethtool_number(name, _ETHTOOL_GRXCSUM))
+
+
+def _ethtool_number(name: str, command: int) -> int:
+    """Return struct ethtool_value's number; 0 where the driver does not know the question."""
     try:
-        answer = _answer(_SIOCETHTOOL, name, struct.pack("2I", _ETHTOOL_GFLAGS, 0))
+        answer = _answer(_SIOCETHTOOL, name, struct.pack("2I", command, 0))
     except OSError:
-        return False
-    return bool(struct.unpack("2I", answer)[1] & _ETH_FLAG_RXVLAN)
+        return 0
+    return int(struct.unpack("2I", answer)[1])
 
 
 def _text(field: bytes) -> str:

@@ -5,25 +5,20 @@ Acts on the network namespace of the calling thread.
 
 from __future__ import annotations
 
-import array
 import contextlib
 import ctypes
-import fcntl
 import os
 import re
-import socket
 import struct
 import time
 from pathlib import Path
 
 from pointsman.daemon.privileges import Capability
+from pointsman.dataplane.xdp import interfaces
 from pointsman.doctor.facts import Offloads, System
 
 DIRECTOR_NEEDS = (Capability.NET_ADMIN, Capability.NET_RAW, Capability.BPF, Capability.PERFMON)
 
-_SIOCETHTOOL = 0x8946
-_GDRVINFO, _GRXCSUM, _GFLAGS = 0x03, 0x14, 0x25
-_FLAG_LRO = 1 << 15
 _SYS = Path("/proc/sys")
 _TYPES = Path("/sys/kernel/btf/vmlinux")
 _STA_UNSYNC = 0x0040
@@ -53,26 +48,12 @@ def clock_offset() -> float:
 
 
 def offloads(interface: str) -> Offloads:
-    """What the network card does to frames before anybody sees them; ethtool's old ioctls, still there."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        driver = _ethtool(control, interface, struct.pack("=I192x", _GDRVINFO))
-        checksum = _ethtool(control, interface, struct.pack("=II", _GRXCSUM, 0))
-        flags = _ethtool(control, interface, struct.pack("=II", _GFLAGS, 0))
+    """What the network card does to frames before anybody sees them."""
     return Offloads(
-        driver=driver[4:36].partition(b"\0")[0].decode(errors="replace"),
-        receive_checksum=bool(int.from_bytes(checksum[4:8], "little")),
-        lro=bool(int.from_bytes(flags[4:8], "little") & _FLAG_LRO),
+        driver=interfaces.driver(interface),
+        receive_checksum=interfaces.checks_received(interface),
+        lro=interfaces.merges_received(interface),
     )
-
-
-def _ethtool(control: socket.socket, interface: str, command: bytes) -> bytes:
-    data = array.array("B", command)
-    request = struct.pack("16sP", interface.encode()[:15], data.buffer_info()[0])
-    try:
-        fcntl.ioctl(control, _SIOCETHTOOL, request)
-    except OSError:  # a device without this question
-        return bytes(len(command))
-    return data.tobytes()
 
 
 def slow_vrrp() -> bool | None:
