@@ -5,7 +5,17 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("conf", "dataplane", "failover", "forwarding", "health", "http_reader", "netlink", "removal")
+NAMES = (
+    "conf",
+    "dataplane",
+    "failover",
+    "forwarding",
+    "health",
+    "http_reader",
+    "netlink",
+    "nftables",
+    "removal",
+)
 
 
 def main(words: list[str]) -> int:

@@ -1,6 +1,7 @@
 """Just enough nf_tables over netlink: one table that drops what goes to some addresses, or comes from them.
 
-Written by hand as netlink.py is: the VRRP process may not wait for a program of its own.
+The VRRP process may not wait for a program of its own: docs/decisions/nftables.md. The rules are text, as
+`nft list table inet pointsman_vrrp` prints them; nft_rules.py turns them into what the kernel takes.
 Layouts: include/uapi/linux/netfilter/nf_tables.h and nfnetlink.h.
 """
 
@@ -14,6 +15,7 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.net.netlink import NLM_F_APPEND, NLM_F_CREATE, NetlinkSocket, Request, attribute
+from pointsman.net.nft_rules import LIST_ELEMENT, compile_rule, nest, number_attribute, text_attribute
 
 NETLINK_NETFILTER = 12
 TABLE = "pointsman_vrrp"
@@ -23,18 +25,24 @@ _SUBSYSTEM, _INET = 10, 1
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEW_TABLE, _GET_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 1, 2, 3, 6
 _NEW_SET, _NEW_ELEMENT, _DEL_ELEMENT = 9, 12, 14
-_NESTED, _LIST_ELEMENT = 0x8000, 1
 _PRIORITY = -1
 """keepalived's, just before what an administrator usually writes."""
-_IIF, _OIF, _NFPROTO, _L4PROTO = 4, 5, 15, 16
-_EQUAL, _AT_MOST, _AT_LEAST = 0, 3, 5
-_NETWORK, _TRANSPORT = 1, 2
-_VERDICT, _FIRST, _SECOND = 0, 1, 2
-"""Registers."""
-_DROP, _ACCEPT = 0, 1
-_IPV4, _IPV6, _ICMPV6 = 2, 10, 58
-_SOLICITATION, _ADVERTISEMENT = 135, 136
 _HOOKS = {"in": 1, "out": 3}
+RULES = {
+    "in": (
+        "ip daddr @vips drop",
+        "icmpv6 type 135-136 accept",
+        "ip6 daddr @vips6 drop",
+        "ip6 daddr . iif @link_local drop",
+    ),
+    "out": (
+        "ip saddr @vips drop",
+        "icmpv6 type 135-136 accept",
+        "ip6 saddr @vips6 drop",
+        "ip6 saddr . oif @link_local drop",
+    ),
+}
+"""By chain. Neighbour discovery (types 135 and 136) goes on: addresses are to be found, not to be reached."""
 _SETS = {"vips": (7, 4), "vips6": (8, 16), "link_local": (8 << 6 | 20, 20)}
 """Name: type (nft's number of ipv4_addr, ipv6_addr, ipv6_addr . iface_index) and bytes."""
 
@@ -63,7 +71,7 @@ class ShieldSocket:
     def present(self) -> bool:
         """Whether the table is there. Raises OSError."""
         try:
-            self._socket.get(_SUBSYSTEM << 8 | _GET_TABLE, _header() + _text(1, TABLE))
+            self._socket.get(_SUBSYSTEM << 8 | _GET_TABLE, _header() + text_attribute(1, TABLE))
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -72,7 +80,7 @@ class ShieldSocket:
 
     def replace(self, shielded: Iterable[Shielded]) -> None:
         """The table anew, with these addresses. Raises OSError; then it is as it was."""
-        requests = [*_removal(), _request(_NEW_TABLE, _text(1, TABLE))]
+        requests = [*_removal(), _request(_NEW_TABLE, text_attribute(1, TABLE))]
         requests += [_set(number, name) for number, name in enumerate(_SETS, 1)]
         requests += [request for chain in _HOOKS for request in _chain(chain)]
         self._transaction([*requests, *_elements(_NEW_ELEMENT, shielded)])
@@ -100,27 +108,21 @@ def _request(kind: int, content: bytes) -> Request:
     return Request(_SUBSYSTEM << 8 | kind, flags, _header() + content)
 
 
-def _text(kind: int, text: str) -> bytes:
-    return attribute(kind, text.encode() + b"\0")
-
-
-def _number(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack("!I", value & 0xFFFFFFFF))
-
-
-def _nest(kind: int, *parts: bytes) -> bytes:
-    return attribute(kind | _NESTED, b"".join(parts))
-
-
 def _removal() -> list[Request]:
     """What is not there cannot be removed: so it is made first."""
-    return [_request(kind, _text(1, TABLE)) for kind in (_NEW_TABLE, _DEL_TABLE)]
+    return [_request(kind, text_attribute(1, TABLE)) for kind in (_NEW_TABLE, _DEL_TABLE)]
 
 
 def _set(number: int, name: str) -> Request:
     kind, size = _SETS[name]
-    content = _text(1, TABLE) + _text(2, name) + _number(3, 0) + _number(4, kind) + _number(5, size)
-    return _request(_NEW_SET, content + _number(10, number))
+    content = (
+        text_attribute(1, TABLE)
+        + text_attribute(2, name)
+        + number_attribute(3, 0)
+        + number_attribute(4, kind)
+        + number_attribute(5, size)
+    )
+    return _request(_NEW_SET, content + number_attribute(10, number))
 
 
 def _elements(kind: int, shielded: Iterable[Shielded]) -> list[Request]:
@@ -134,60 +136,23 @@ def _elements(kind: int, shielded: Iterable[Shielded]) -> list[Request]:
             key = each.address.packed + struct.pack("=I", each.index)
             by_set.setdefault("link_local", []).append(key)
     return [
-        _request(kind, _text(1, TABLE) + _text(2, name) + _nest(3, *map(_element, keys)))
+        _request(kind, text_attribute(1, TABLE) + text_attribute(2, name) + nest(3, *map(_element, keys)))
         for name, keys in by_set.items()
     ]
 
 
 def _element(key: bytes) -> bytes:
-    return _nest(_LIST_ELEMENT, _nest(1, attribute(1, key)))
+    return nest(LIST_ELEMENT, nest(1, attribute(1, key)))
 
 
 def _chain(name: str) -> list[Request]:
-    """Neighbour discovery goes on: the addresses are to be found, not to be reached."""
-    hook = _nest(4, _number(1, _HOOKS[name]), _number(2, _PRIORITY))
-    incoming = name == "in"
-    source_or_destination = _payload(_NETWORK, 16 if incoming else 12, 4)
-    source_or_destination6 = _payload(_NETWORK, 24 if incoming else 8, 16)
-    ipv4, ipv6 = ([_meta(_NFPROTO), _compare(_EQUAL, number)] for number in (_IPV4, _IPV6))
-    discovery = [
-        *(_meta(_L4PROTO), _compare(_EQUAL, _ICMPV6), _payload(_TRANSPORT, 0, 1)),
-        *(_compare(_AT_LEAST, _SOLICITATION), _compare(_AT_MOST, _ADVERTISEMENT)),
-    ]
-    interface = _meta(_IIF if incoming else _OIF, _SECOND)
-    rules = (
-        [*ipv4, source_or_destination, _lookup("vips"), _verdict(_DROP)],
-        [*ipv6, *discovery, _verdict(_ACCEPT)],
-        [*ipv6, source_or_destination6, _lookup("vips6"), _verdict(_DROP)],
-        [*ipv6, source_or_destination6, interface, _lookup("link_local"), _verdict(_DROP)],
-    )
+    hook = nest(4, number_attribute(1, _HOOKS[name]), number_attribute(2, _PRIORITY))
+    kind = text_attribute(7, "filter")
+    rules = [compile_rule(text) for text in RULES[name]]
     return [
-        _request(_NEW_CHAIN, _text(1, TABLE) + _text(3, name) + hook + _text(7, "filter")),
-        *(_request(_NEW_RULE, _text(1, TABLE) + _text(2, name) + _nest(4, *rule)) for rule in rules),
+        _request(_NEW_CHAIN, text_attribute(1, TABLE) + text_attribute(3, name) + hook + kind),
+        *(
+            _request(_NEW_RULE, text_attribute(1, TABLE) + text_attribute(2, name) + nest(4, *rule))
+            for rule in rules
+        ),
     ]
-
-
-def _expression(name: str, *content: bytes) -> bytes:
-    return _nest(_LIST_ELEMENT, _text(1, name), _nest(2, *content))
-
-
-def _meta(key: int, register: int = _FIRST) -> bytes:
-    return _expression("meta", _number(1, register), _number(2, key))
-
-
-def _payload(base: int, offset: int, size: int) -> bytes:
-    numbers = (_FIRST, base, offset, size)
-    return _expression("payload", *(_number(kind, value) for kind, value in enumerate(numbers, 1)))
-
-
-def _compare(how: int, value: int) -> bytes:
-    """The register's first byte."""
-    return _expression("cmp", _number(1, _FIRST), _number(2, how), _nest(3, attribute(1, bytes([value]))))
-
-
-def _lookup(name: str) -> bytes:
-    return _expression("lookup", _text(1, name), _number(2, _FIRST))
-
-
-def _verdict(code: int) -> bytes:
-    return _expression("immediate", _number(1, _VERDICT), _nest(2, _nest(2, _number(1, code))))

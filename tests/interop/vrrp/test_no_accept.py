@@ -19,6 +19,7 @@ from tests.support.vrrp_process import Ours, instance
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress
+from pointsman.net.nftables import RULES, TABLE, Shielded, ShieldSocket
 
 pytestmark = pytest.mark.root
 
@@ -93,6 +94,24 @@ def test_a_master_is_found_but_does_not_answer_until_it_stops(made: Switch) -> N
     assert [answers(b, address) for address in every] == [False] * 3
     assert ours.stop() == 0
     assert (tables(a), list(ours.run_directory.iterdir())) == ("", [])
+
+
+def test_nft_prints_the_rules_as_they_are_written(made: Switch) -> None:
+    host = made.host("a", "10.9.0.1/24")
+    with namespace.entered(host.namespace):
+        table = ShieldSocket()
+        try:
+            table.replace(Shielded(entry.address, 7) for entry in ADDRESSES)
+        finally:
+            table.close()
+        command = ["nft", "-n", "list", "table", "inet", TABLE]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for chain, rules in RULES.items():
+        lines = printed.partition(f"chain {chain} {{\n")[2].partition("}")[0].splitlines()
+        assert tuple(line.strip() for line in lines[1:] if line.strip()) == rules
+    assert "elements = { 10.9.0.100 }" in printed
+    assert "elements = { 2001:db8::100 }" in printed
+    assert "elements = { fe80::100 . 7 }" in printed
 
 
 def test_an_owner_and_who_does_not_ask_for_it_answer(made: Switch) -> None:
