@@ -33,7 +33,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     kind: int
     """rtm_type: `UNICAST`, `LOCAL` ..."""
     index: int = 0
-    """Of the interface it leaves by; 0: none, or several next hops."""
+    """The interface it leaves by; 0: none, or several next hops."""
     gateway: Address | None = None
     """None: on-link. May be of the other family (RTA_VIA)."""
     source: Address | None = None

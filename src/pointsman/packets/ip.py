@@ -30,7 +30,7 @@ _VERSION_4 = 0x45
 
 
 class IpHeader(msgspec.Struct, frozen=True, gc=False):
-    """What upper layers need to know of an IP header of either version."""
+    """An IP header of either version, as far as upper layers need it."""
 
     source: bytes
     destination: bytes

@@ -38,7 +38,7 @@ class Ends(NamedTuple):
     destination_mac: bytes
     source: bytes
     destination: bytes
-    """Of the same length as `source`."""
+    """It has the length of `source`."""
 
 
 def encode_frame(
