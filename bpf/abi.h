@@ -1,54 +1,54 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * Everything the packet path shares with user space (src/pointsman/dataplane/xdp/layout.py).
+ * Everything that the packet path shares with user space (src/pointsman/dataplane/xdp/layout.py).
  *
- * User space checks these layouts against the object's BTF when it loads it; a change here changes the ABI hash
- * under which maps and links are pinned. Addresses and ports are in network byte order, as on the wire, unless a
- * comment says otherwise.
+ * User space compares structs and enumerations with the object's BTF before it loads it. A change here changes the
+ * hash of the ABI under which maps are pinned. Addresses and ports are in network byte order unless a comment says
+ * otherwise.
  */
 #ifndef POINTSMAN_ABI_H
 #define POINTSMAN_ABI_H
 
 #include <linux/types.h>
 
-/* Numbers that both sides count by. */
+/* Numbers that both sides use. */
 enum layout_number {
 	WAYS = 4,	  /* entries of one bucket */
 	FRONT_PROBES = 4, /* buckets in which a front is looked for */
-	LIST_HEAD =
-		2, /* elements before the servers: [0]: cursor to start from; [1]: highest level (wrr), or see BLOCKS_* */
+	/* Elements before the servers of a list. [0]: cursor to start from; [1]: highest level (wrr), or see BLOCKS_*. */
+	LIST_HEAD = 2,
 	NO_PREFIX = 255, /* service.prefix: none was given */
 	DEADLINE_BITS = 22,
 	LOCAL_MACS = 1024, /* places of `local_macs`, by interface index */
 };
 
-/* Raise it when the meaning of a number changes and its layout does not. */
+/* Raise it when the meaning of a number changes, but not its layout. */
 enum abi { ABI_REVISION = 3 };
 
-/* Why a packet's way ended here. User space takes the names from BTF: lower case, without EXIT_. */
+/* Why a packet is not forwarded. User space takes the names from BTF: lower case, without EXIT_. */
 enum exit_reason {
 	EXIT_NOT_IP,	       /* passed: neither IPv4 nor IPv6 (ARP, VLAN) */
 	EXIT_NOT_TRANSPORT,    /* passed: neither TCP nor UDP */
-	EXIT_NO_SERVICE,       /* passed: nothing is configured for this address and port */
+	EXIT_NO_SERVICE,       /* passed: no service for this address and port */
 	EXIT_MALFORMED,	       /* passed: header cut short, wrong length, checksum or source; the stack drops it */
 	EXIT_FRAGMENT,	       /* passed: an IP fragment */
 	EXIT_OTHER_HOST,       /* passed: the frame is not addressed to this host */
-	EXIT_NO_CONNECTION,    /* passed: not the first packet of a connection and none is known; the stack refuses */
-	EXIT_FTP_DATA,	       /* passed: from source port 20, which is never scheduled */
-	EXIT_LOCAL,	       /* passed: the connection's real server is this host itself */
-	EXIT_CONNECTION_RESET, /* passed: its real server was deleted, and clients are to be told; the stack refuses */
-	EXIT_SERVER_REMOVED,   /* dropped: the connection's real server was deleted */
-	EXIT_NO_NEIGHBOUR,     /* dropped: the real server's MAC address is not known (yet) */
-	EXIT_DROP_PACKET,      /* dropped: drop_packet, one of several that would have started a connection */
-	EXIT_NOT_TUNNELLED,    /* dropped: no room for a tunnel's header, or its checksum cannot be had */
-	EXIT_NO_DESTINATION,   /* answered: no real server can take a new connection; port unreachable */
-	EXIT_TTL_EXCEEDED,     /* answered: TTL or hop limit 1 or less; time exceeded */
-	EXIT_TOO_BIG,	       /* answered: larger than the way out takes; fragmentation needed */
-	EXIT_UNANSWERED,       /* counted besides one of these: answers are limited, and some packets get none */
-	EXIT_TABLE_FULL,       /* forwarded all the same: no room for a new connection, served by hash */
-	EXIT_UNTRACKED,	       /* forwarded all the same: packet of a connection that found no room, served by hash */
-	EXIT_TEMPLATES_FULL,   /* forwarded all the same: no room for a persistent client, who is served by hash */
-	/* No exits, and not counted: what a step returns when the packet goes on. */
+	EXIT_NO_CONNECTION,    /* passed: no connection is known, and it cannot start one; the stack refuses */
+	EXIT_FTP_DATA,	       /* passed: source port 20 is never scheduled */
+	EXIT_LOCAL,	       /* passed: the real server is this host */
+	EXIT_CONNECTION_RESET, /* passed: the real server was deleted with reset_on_removal; the stack refuses */
+	EXIT_SERVER_REMOVED,   /* dropped: the real server was deleted */
+	EXIT_NO_NEIGHBOUR,     /* dropped: the MAC address of the real server is not known (yet) */
+	EXIT_DROP_PACKET,      /* dropped: drop_packet applied to a packet that would start a connection */
+	EXIT_NOT_TUNNELLED,    /* dropped: no room for the header of the tunnel, or no checksum */
+	EXIT_NO_DESTINATION,   /* replied to: no real server can take a new connection; port unreachable */
+	EXIT_TTL_EXCEEDED,     /* replied to: TTL or hop limit 1 or less; time exceeded */
+	EXIT_TOO_BIG,	       /* replied to: larger than the MTU; fragmentation needed */
+	EXIT_UNANSWERED,       /* counted in addition to one of these: no reply was sent (limit) */
+	EXIT_TABLE_FULL,       /* forwarded: no room for a new connection, served by hash */
+	EXIT_UNTRACKED,	       /* forwarded: packet of a connection that found no room, served by hash */
+	EXIT_TEMPLATES_FULL,   /* forwarded: no room for a template, the client is served by hash */
+	/* Not exits, and not counted: a step returns one of these when the packet goes on. */
 	GO_ON,	      /* to the next step */
 	GO_ON_TUNNEL, /* into a tunnel (xmit_tunnel.h) */
 };
@@ -73,7 +73,7 @@ enum scheduler {
 	SCHEDULER_LBLCR,
 };
 
-/* States of a connection; the names are IPVS's (ip_vs_proto_tcp.c). */
+/* States of a connection, with the names of IPVS (ip_vs_proto_tcp.c). */
 enum connection_state {
 	STATE_NONE,
 	STATE_SYN_RECV,
@@ -83,7 +83,7 @@ enum connection_state {
 	STATE_CLOSE,
 	STATE_UDP,
 	STATE_SYNACK, /* with secure_tcp only */
-	/* Those that a client's packets alone lead to (ip_vs_proto_sctp.c). */
+	/* Of SCTP those that are reached by the client's packets alone (ip_vs_proto_sctp.c). */
 	STATE_SCTP_INIT1,
 	STATE_SCTP_INIT,
 	STATE_SCTP_COOKIE_ECHOED,
@@ -93,11 +93,11 @@ enum connection_state {
 	STATE_COUNT = 16,
 };
 
-/* What clients address. Buckets are searched from the key's own on, up to the first that has an empty way. */
+/* A destination of clients. Search from the bucket of the key's hash up to the first bucket with an empty way. */
 struct front {
 	__u64 key;     /* address | port << 32 | protocol << 48 | 1 << 56; 0: empty; FRONT_DELETED */
 	__u32 service; /* index into services */
-	__u16 number;  /* names this front in connections; not reused while any of them lives */
+	__u16 number;  /* identifies this front in connections; not reused while one of them lives */
 	__u16 flags;   /* FRONT_FTP */
 };
 
@@ -105,7 +105,7 @@ struct front_bucket {
 	struct front way[WAYS];
 };
 
-/* The same for IPv6. Numbers are taken from one pool, so they tell the family, too. */
+/* The same for IPv6. Both families take their numbers from one pool, so a number also tells the family. */
 struct front6 {
 	__u64 address[2];
 	__u64 key; /* port | protocol << 16 | 1 << 24; 0: empty; FRONT_DELETED; written last */
@@ -118,7 +118,7 @@ struct front6_bucket {
 	struct front6 way[WAYS];
 };
 
-/* The service of a firewall mark, and the number that stands for a front's in its connections. */
+/* The service of a firewall mark, and the number that its connections have in place of a front's. */
 struct mark {
 	__u32 service;
 	__u32 front;
@@ -127,7 +127,10 @@ struct mark {
 #define FRONT_DELETED 0xffffffffffffffffULL
 #define FRONT_HASH 0x9e3779b97f4a7c15ULL
 
-/* In a key: another front stands for the same (a mark before an address), this one is kept for its connections. */
+/*
+ * Flags in a key: packets find another front for the same destination (a mark goes before an address); this one is
+ * kept for its connections.
+ */
 enum front_bit {
 	FRONT_HIDDEN_BIT = 57,
 	FRONT_HIDDEN6_BIT = 25,
@@ -137,12 +140,12 @@ enum front_bit {
 #define FRONT6_HIDDEN (1ULL << FRONT_HIDDEN6_BIT)
 
 enum front_flag {
-	FRONT_FTP = 1, /* port 21 of a persistent service, which takes data connections, too */
+	FRONT_FTP = 1, /* port 21 of a persistent service: data connections belong to it */
 };
 
 enum service_flag {
 	SERVICE_USED = 1,
-	SERVICE_DELETED = 2, /* kept for its live connections, whose packets are dropped */
+	SERVICE_DELETED = 2, /* kept while connections live; their packets are dropped */
 	SERVICE_ONE_PACKET = 4,
 	SERVICE_HASH_PORT = 8,	    /* sh-port, mh-port */
 	SERVICE_HASH_FALLBACK = 16, /* sh-fallback, mh-fallback */
@@ -150,14 +153,14 @@ enum service_flag {
 };
 
 struct service {
-	/* The real servers in force, switched with one store; see LIST_*. */
+	/* The list of servers in force, switched with one store; see LIST_*. */
 	__u64 list;
-	/* Where rr and wrr stand; see CURSOR_*. The packet path writes it by compare-and-swap. */
+	/* Position of rr and wrr; see CURSOR_*. The packet path writes it by compare-and-swap. */
 	__u64 cursor;
 	__u32 flags;
 	__u32 persistence;   /* seconds; 0: not persistent */
-	__u32 mask;	     /* leading bits of a client's address that count for persistence */
-	__u32 previous_mask; /* templates made before the last edit */
+	__u32 mask;	     /* leading bits of a client's address that persistence uses */
+	__u32 previous_mask; /* of templates made before the last edit */
 	/* For user space: */
 	__u32 mark; /* the firewall mark; 0: an address service */
 	__u16 port;
@@ -166,32 +169,35 @@ struct service {
 	__u64 sequence; /* the order in which services were added */
 	__u32 deleted_at;
 	__u32 options; /* scheduler flags by name (slots.py) */
-	__u32 group;   /* names the service in templates: the number of its front, or one that is no front's */
+	__u32 group;   /* identifies the service in templates: the number of its front, or one of no front */
 	__u32 spare;
 };
 
-/* service.list: elements of `members` from `first` on: a head of two, then the servers, newest first, then sh's, dh's or mh's slots. */
+/*
+ * service.list: elements of `pm_members` from `first` on: a head of two elements, the servers, newest first, then the
+ * slots of sh, dh or mh.
+ */
 #define LIST_FIRST(list) ((__u32)((list)&0xfffffff))
 #define LIST_COUNT(list) ((__u32)(((list) >> 28) & 0xffff))
 #define LIST_GENERATION(list) ((__u32)(((list) >> 44) & 0xffff))
 #define LIST_SCHEDULER(list) ((__u32)((list) >> 60))
 
-/* service.cursor: a cursor of another generation than the list's is void, the list's own start counts. */
+/* service.cursor. When its generation is not that of the list, the start in the head of the list counts. */
 #define CURSOR_POSITION(cursor) ((__u32)((cursor)&0xffff)) /* 0: before the first; n: at the n-th server */
 #define CURSOR_LEVEL(cursor) ((__u32)(((cursor) >> 16) & 0xffffffff))
 #define CURSOR_GENERATION(cursor) ((__u32)((cursor) >> 48))
 
-/* An element of `members`. */
+/* An element of `pm_members`. */
 struct member {
 	__u32 dest;   /* index into dests */
-	__u32 weight; /* for wrr divided by the greatest common divisor of the service's weights */
+	__u32 weight; /* for wrr divided by the greatest common divisor of all weights of the service */
 };
 
 /* One real server of one service. */
 struct dest {
 	__u64 frame;  /* destination MAC and the first two bytes of the source MAC, as on the wire */
-	__u64 egress; /* bits 0-31: the rest of the source MAC; 32-55: interface index of the way out; DEST_* */
-	__u32 upper;  /* connections from which on it takes no more; 0: no limit */
+	__u64 egress; /* bits 0-31: the rest of the source MAC; 32-55: interface index; from 58: enum dest_bit */
+	__u32 upper;  /* with so many connections it takes no more; 0: no limit */
 	__u32 lower;
 	__u32 service;
 	/* For user space: */
@@ -199,16 +205,16 @@ struct dest {
 	__u16 front;
 	__u32 weight;
 	__u32 deleted_at;
-	__u64 sequence; /* the order in which servers were added; 0: this entry is free */
+	__u64 sequence; /* the order in which servers were added; 0: the entry is free */
 	__u32 spare;
-	__u32 last_weight; /* the last but 0: what mh's table is made from */
-	__u32 block;	   /* the block it is in; 0: none */
+	__u32 last_weight; /* the last weight above 0, for the table of mh */
+	__u32 block;	   /* the block of the server; 0: none */
 	/* For the packet path again: */
-	__u16 mtu;	 /* the largest IP packet for the way out, or for the tunnel */
-	__u16 route_mtu; /* the same, when the route to the server says so and not the interface; else 65535 */
+	__u16 mtu;	 /* the largest IP packet for the interface or the tunnel */
+	__u16 route_mtu; /* the same from the route to the server; 65535 when the route has none */
 };
 
-/* Where a real server is: of the same index as its `dest`. */
+/* The address of a real server, with the same index as its `dest`. */
 struct remote {
 	__u8 address[16];  /* IPv4: the first four bytes */
 	__u8 source[16];   /* of the outer header of a tunnel */
@@ -230,12 +236,12 @@ enum tunnel_flag {
 
 /* Flags of dest.egress, by bit: an enumerator of 64 bits is not in the BTF of older compilers. */
 enum dest_bit {
-	DEST_TUNNEL_BIT = 58,	 /* instead of DEST_RESOLVED: known, and the packet goes into a tunnel */
+	DEST_TUNNEL_BIT = 58,	 /* resolved, and the packet goes into a tunnel; instead of DEST_RESOLVED */
 	DEST_WATCHED_BIT = 59,	 /* signs that it does not answer are counted */
-	DEST_RESETS_BIT = 60,	 /* once deleted, what comes for its connections is refused, not dropped */
-	DEST_LOCAL_BIT = 61,	 /* the server is this host: its own stack gets the packets */
+	DEST_RESETS_BIT = 60,	 /* once deleted, packets of its connections are refused, not dropped */
+	DEST_LOCAL_BIT = 61,	 /* the server is this host: packets are passed to its stack */
 	DEST_RESOLVED_BIT = 62,	 /* `frame` and the interface are known */
-	DEST_AVAILABLE_BIT = 63, /* configured; else deleted, kept while connections live */
+	DEST_AVAILABLE_BIT = 63, /* configured; else deleted, and kept while connections live */
 };
 
 #define DEST_TUNNEL (1ULL << DEST_TUNNEL_BIT)
@@ -246,25 +252,25 @@ enum dest_bit {
 #define DEST_AVAILABLE (1ULL << DEST_AVAILABLE_BIT)
 #define DEST_INTERFACE(egress) ((__u32)(((egress) >> 32) & 0xffffff))
 
-/* What a real server holds; written on connection events only, atomically. */
+/* The load of a real server, written atomically and on connection events only. */
 struct load {
 	__u64 held;	  /* active connections | inactive << 32 */
 	__u32 persistent; /* templates */
-	__u32 overloaded; /* 1 since `upper` was reached, until few enough are left */
+	__u32 overloaded; /* 1 from when `upper` is reached until few enough are left */
 };
 
 /*
- * A run of servers in a long list of a scheduler that looks for the least loaded one: who of them that is. It holds as
- * long as `changes` is what it was; whoever changes the load of one of them counts it up afterwards.
+ * A part of a long list of a least-cost scheduler, and its cheapest server. `best` is valid while `changes` has not
+ * changed; a change of the load of one of the servers increments it.
  */
 struct block {
 	__u32 changes;
 	__u32 spare;
-	__u64 best; /* place in the list, BLOCK_NOBODY | changes << 32 */
+	__u64 best; /* place in the list or BLOCK_NOBODY, | changes << 32 */
 };
 
 #define BLOCK_NOBODY 0xffff
-/* The second head element of such a list; 0: it is short and has no blocks. */
+/* The second head element of such a list; 0: a short list without blocks. */
 #define BLOCKS_FIRST(head) ((__u32)(head))
 #define BLOCKS_SHIFT(head) ((__u32)((head) >> 32)) /* 1 << shift servers to a block */
 
@@ -299,9 +305,9 @@ enum connection_word {
 
 #define WORD_CONTROLLED (1ULL << WORD_FLAGS) /* counted on a template */
 #define WORD_DYING (~0ULL)		     /* being removed */
-#define NO_FRONT 0xffff			     /* never a front's number, so that WORD_DYING matches none */
+#define NO_FRONT 0xffff			     /* never the number of a front, so that WORD_DYING matches none */
 
-/* A client that stays with its server (persistence). */
+/* A persistent client and its server. */
 struct template
 {
 	__u64 client[2]; /* masked; IPv4: the lower half of the first */
@@ -330,22 +336,22 @@ enum template_key {
 #define TEMPLATE_PARKED (1ULL << TEMPLATE_PARKED_BIT)
 #define TEMPLATE_REARM 60 /* seconds more when the timer fires while connections hold it (IPVS: 60 s) */
 
-/* Per CPU and real server. */
+/* Counters of a real server, per CPU. */
 struct traffic {
 	__u64 connections;
 	__u64 packets;
 	__u64 octets; /* IP lengths */
-	/* Of servers that are watched: */
-	__u32 repeated; /* SYNs of connections that are waiting for an answer already */
-	__u32 aborted;	/* established connections that their client has reset */
+	/* With DEST_WATCHED only: */
+	__u32 repeated; /* SYNs of connections that are in SYN_RECV already */
+	__u32 aborted;	/* established connections that the client has reset */
 };
 
-/* Settings and clock of the packet path: one line that is read by every packet and written once a second. */
+/* Settings and clock. Every packet reads the first line; it is written once a second. */
 struct control {
-	__u32 now;	      /* seconds since boot; ticked by the timer */
-	__u32 overflow_until; /* until then packets of unknown connections may belong to untracked ones; 0: no */
-	__u64 seed;	      /* odd, secret: the hash of connections and templates */
-	__u32 any_port;	      /* fronts with port 0; if none, the second look-up is left out */
+	__u32 now;	      /* seconds since boot, written by the timer */
+	__u32 overflow_until; /* until then a packet without a connection may be of an untracked one; 0: no */
+	__u64 seed;	      /* odd and secret, for the hash of connections and templates */
+	__u32 any_port;	      /* number of fronts with port 0; if 0, the second look-up is skipped */
 	__u32 connection_sweep;
 	__u32 template_sweep;
 	__u32 spare;		    /* stays 0 */
@@ -357,19 +363,22 @@ struct control {
 	__u32 sloppy_tcp;
 	__u32 secure_tcp;
 	__u32 connection6_sweep;
-	__u32 ftp; /* fronts with FRONT_FTP; if none, they are not looked for */
+	__u32 ftp; /* number of fronts with FRONT_FTP; if 0, they are not looked up */
 	__u32 drop_entry;
 	__u32 drop_packet;
 	__u32 am_droprate;
-	__u32 pressure; /* 1 while the connection table is nearly full: what modes 1 and 2 wait for */
-	__u32 occupied; /* entries that the sweep has met since it last began anew */
+	__u32 pressure; /* 1 while the connection table is nearly full: modes 1 and 2 are active */
+	__u32 occupied; /* entries that the sweep has seen in this round */
 	__u32 schedule_icmp;
 	__u32 sloppy_sctp;
 };
 
-#define DEFENCE_ALWAYS 3 /* of secure_tcp, drop_entry and drop_packet; 0: never, 1 and 2: under pressure */
+#define DEFENCE_ALWAYS 3 /* mode of secure_tcp, drop_entry, drop_packet; 0: never, 1 and 2: under pressure */
 
-/* Numbers of buckets; of fronts less one, since they are powers of two. Constants to the verifier, written before loading. */
+/*
+ * Numbers of buckets, written before loading, and so constants for the verifier. For fronts, which are powers of two,
+ * less one.
+ */
 struct limits {
 	__u32 front_mask;
 	__u32 connection_buckets;
@@ -383,10 +392,10 @@ struct limits {
  * value: MAC as a little-endian number | (ifindex & 0xffff) << 48; 0: any destination MAC is taken
  */
 
-/* Keys of `virtual_macs` have the same form: further addresses of an interface, those of VRRP while it is master. */
+/* Keys of `pm_virtual_macs` have the same form: further addresses of an interface, of VRRP while it is master. */
 #define VIRTUAL_MACS 4096
 
-/* Keeps the enumerations in the object's BTF, from which user space reads their names. */
+/* Keep the enumerations in the BTF of the object, where user space reads their names. */
 struct vocabulary {
 	enum abi abi;
 	enum exit_reason exit_reason;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* What becomes of a packet, and that every end of a way is counted. */
+/* Map an exit reason to an action, and count it. */
 #ifndef POINTSMAN_ACTION_H
 #define POINTSMAN_ACTION_H
 
@@ -8,7 +8,10 @@
 
 enum action { PASS, DROP, SEND, REPLY, REPLY6, TUNNEL, SLOW_PATH, SLOW_PATH6, OTHER_FAMILY, NEW_FLOW };
 
-/* *out is read for EXIT_TOO_BIG, and written when the packet is to be answered; for GO_ON_TUNNEL it is the server. */
+/*
+ * `*out`: with EXIT_TOO_BIG the MTU (in); when the action is REPLY, what to reply (out); with GO_ON_TUNNEL the
+ * server.
+ */
 static __always_inline enum action exit_action(enum exit_reason reason, __u32 *out)
 {
 	if (reason == GO_ON_TUNNEL)

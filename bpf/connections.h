@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * The connection table: buckets of one cache line, two for each key.
+ * The connection table. A bucket is one cache line; each key has two buckets.
  *
- * An entry is claimed by compare-and-swap of its word from 0, then its key is stored. It is given up by swapping
- * the word to WORD_DYING, clearing the key, then the word. A packet changes the word only by compare-and-swap, so it
- * cannot bring back what the sweep has removed, and who wins the swap does the counting. A live entry is never evicted.
+ * To claim an entry, swap its word from 0, then store its key. To free it, swap the word to WORD_DYING, clear the
+ * key, then clear the word. Packets change the word by compare-and-swap only. So a packet cannot restore an entry
+ * that the sweep has removed, and the one that wins the swap does the counting. A live entry is never evicted.
  */
 #ifndef POINTSMAN_CONNECTIONS_H
 #define POINTSMAN_CONNECTIONS_H
@@ -14,7 +14,7 @@
 #define WORD_STATE_OF(word) ((__u32)((word) >> WORD_STATE) & 15)
 #define WORD_DEST_OF(word) ((__u32)((word) >> WORD_DEST) & 0x3ffff)
 #define WORD_FRONT_OF(word) ((__u32)((word) >> WORD_FRONT))
-#define EASY_LOAD 1 /* ways in use up to which the first bucket is taken without looking at the second */
+#define EASY_LOAD 1 /* with at most so many ways in use, take the first bucket without reading the second */
 #define WORD_CHANGING ((15ULL << WORD_STATE) | DEADLINE_MASK)
 
 static __always_inline __u64 connection_key(struct packet *p)
@@ -22,7 +22,7 @@ static __always_inline __u64 connection_key(struct packet *p)
 	return p->client | (__u64)p->client_port << 32 | (__u64)p->virtual_port << 48;
 }
 
-/* The lower half names the first bucket, the upper half the second. */
+/* Hash a key. The lower half selects the first bucket, the upper half the second. */
 static __always_inline __u64 spread(__u64 key, __u64 salt)
 {
 	__u64 hash = (key + salt * 0xff51afd7ed558ccdULL) * control.seed;
@@ -42,7 +42,7 @@ static __always_inline struct connection *find_in_bucket(__u32 index, __u64 key,
 	for (int way = 0; way < WAYS; way++)
 		if (*(volatile __u64 *)&bucket->way[way].key == key) {
 			*word = *(volatile __u64 *)&bucket->way[way].word;
-			/* The key once more: meanwhile the entry may have become another connection's. */
+			/* Read the key again: the entry may have been reused for another connection. */
 			if (WORD_FRONT_OF(*word) == front && *(volatile __u64 *)&bucket->way[way].key == key)
 				return &bucket->way[way];
 		}
@@ -85,8 +85,8 @@ static __always_inline __u32 used_in_bucket(__u32 index)
 }
 
 /*
- * The first bucket while it is half empty, so that most look-ups read one line, then the emptier one: with twice as
- * many ways as connections practically none is refused (docs/data-plane.md). Returns 0 when both buckets are full.
+ * Use the first bucket while it is half empty, so that most look-ups read one line; else the emptier one. With twice
+ * as many ways as connections, both buckets are full for about 3 in 100,000 (docs/data-plane.md). Returns 0 then.
  */
 static __always_inline int add_connection(__u64 hash, __u64 key, __u64 word)
 {

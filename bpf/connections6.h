@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * The connection table of IPv6: as IPv4's, with the client's address in front of each entry.
+ * The connection table of IPv6: as in connections.h, with the client's address before each entry.
  *
- * The key is written last and cleared first, and read before and after the rest, as connections.h tells. It has a
- * part of the hash in it, so that other clients' entries are hardly ever looked at any further.
+ * The key is written last and cleared first, and is read before and after the rest. It contains a part of the hash,
+ * so that the entry of another client is almost always rejected by its key alone.
  */
 #ifndef POINTSMAN_CONNECTIONS6_H
 #define POINTSMAN_CONNECTIONS6_H
@@ -11,7 +11,7 @@
 #include "connections.h"
 #include "parse6.h"
 
-/* Of client, virtual address, ports and protocol; `sum` has what is not the client's (front6_sum). */
+/* Hash client, virtual address, ports and protocol. `sum` is front6_sum(): the part that is not the client's. */
 static __always_inline __u64 connection6_hash(struct packet6 *p, __u64 sum)
 {
 	__u64 half = (p->client[0] + sum + p->client_port * 0xff51afd7ed558ccdULL) * control.seed;
@@ -24,7 +24,7 @@ static __always_inline __u64 connection6_key(struct packet6 *p, __u64 hash)
 	return p->client_port | (__u32)p->virtual_port << 16 | hash >> 32 << 32 | 1ULL << 63;
 }
 
-/* The kernel's way to hash an address (ip_vs_sh.c and its like: the four words by exclusive or). */
+/* Fold an address as the kernel's schedulers do (ip_vs_sh.c): exclusive or of its four words. */
 static __always_inline __u32 fold_address(__u64 *address)
 {
 	__u64 both = address[0] ^ address[1];
@@ -96,7 +96,7 @@ static __always_inline __u32 used_in_bucket6(__u32 index)
 	return used;
 }
 
-/* Where it goes, as add_connection(). */
+/* Choose a bucket as add_connection() does. */
 static __always_inline int add_connection6(__u64 hash, __u64 *client, __u64 key, __u64 word)
 {
 	__u32 first = bucket_of(hash, limits.connection6_buckets),

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* ActiveConn, InActConn and the overload rule of a real server (ip_vs_conn.c, ip_vs_dest_update_overload). */
+/*
+ * The load of a real server: ActiveConn, InActConn, and the overload rule (ip_vs_dest_update_overload in
+ * ip_vs_conn.c).
+ */
 #ifndef POINTSMAN_DEST_LOAD_H
 #define POINTSMAN_DEST_LOAD_H
 
@@ -23,7 +26,7 @@ static __always_inline int is_available(__u32 index)
 	return dest && dest->egress & DEST_AVAILABLE;
 }
 
-/* Deleted, and its clients are told. */
+/* True if the server was deleted and packets of its connections are to be refused, not dropped. */
 static __always_inline int refuses_clients(__u32 index)
 {
 	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
@@ -31,7 +34,7 @@ static __always_inline int refuses_clients(__u32 index)
 	return dest && (dest->egress & (DEST_AVAILABLE | DEST_RESETS)) == DEST_RESETS;
 }
 
-/* A sign that this server may not answer; for the director, which then has it checked at once. */
+/* Count a sign that this server may not answer (passive_check). The director then checks it at once. */
 static __always_inline void count_passive(__u32 index, __u32 repeated, __u32 aborted)
 {
 	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
@@ -43,7 +46,7 @@ static __always_inline void count_passive(__u32 index, __u32 repeated, __u32 abo
 	counters->aborted += aborted;
 }
 
-/* Quiesced: configured, with weight 0. */
+/* True if the server is configured and has weight 0. */
 static __always_inline int is_quiescent(__u32 index)
 {
 	struct dest *dest = bpf_map_lookup_elem(&pm_dests, &index);
@@ -51,7 +54,7 @@ static __always_inline int is_quiescent(__u32 index)
 	return dest && !dest->weight;
 }
 
-/* expire_nodest_conn: what a deleted server leaves behind goes at once. */
+/* True if expire_nodest_conn is set and the server was deleted: its connections and templates end at once. */
 static __always_inline int is_orphan(__u32 index)
 {
 	return control.expire_nodest_conn && !is_available(index);
@@ -69,7 +72,10 @@ static __always_inline __u64 total_held(struct load *load)
 	return (__u64)ACTIVE(held) + INACTIVE(held);
 }
 
-/* Afterwards: who reads the count first and the load then cannot miss the change. */
+/*
+ * Call this after the load has changed: a reader that reads the count first and the load second cannot miss the
+ * change.
+ */
 static __always_inline void tell_block(struct dest *dest)
 {
 	__u32 index = dest->block;
@@ -79,7 +85,7 @@ static __always_inline void tell_block(struct dest *dest)
 		__sync_fetch_and_add(&block->changes, 1);
 }
 
-/* A connection is bound; the limit is looked at afterwards, so `upper` connections fit. */
+/* Count a new connection. The limit is checked afterwards, so that `upper` connections fit. */
 static __always_inline void bind_load(__u32 dest_index, __u32 state)
 {
 	struct load *load = bpf_map_lookup_elem(&pm_loads, &dest_index);
@@ -104,7 +110,7 @@ static __always_inline void move_load(__u32 dest_index, __u32 before, __u32 afte
 	tell_block(dest);
 }
 
-/* A connection has left: the only moment at which an overloaded server may become available again. */
+/* Count a connection that has ended. Only here an overloaded server may become available again. */
 static __always_inline void release_load(__u32 dest_index, __u32 state)
 {
 	struct load *load = bpf_map_lookup_elem(&pm_loads, &dest_index);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * The four ways in. Packets come by one of the first two; the order of their steps is in director4.h and director6.h, of
- * what is neither a whole packet of TCP nor one of UDP in slow_path.h and slow_path6.h.
+ * The four programs. The first two receive packets. The order of steps is in director4.h and director6.h, and for
+ * everything but whole TCP and UDP packets in slow_path.h and slow_path6.h. See README.md.
  */
 #include "expiry.h"
 #include "hook_tc.h"
@@ -34,7 +34,7 @@ int direct_tc(struct __sk_buff *context)
 {
 	__u32 out = 0;
 
-	/* The kernel has taken the tag out of the frame already: it belongs to a VLAN's interface, not to this one. */
+	/* The kernel has removed the tag from the frame: the packet belongs to a VLAN interface, not to this one. */
 	if (context->vlan_present) {
 		count_exit(EXIT_NOT_IP);
 		return TC_ACT_UNSPEC;
@@ -55,7 +55,7 @@ int direct_tc(struct __sk_buff *context)
 	return tc_action(context, action, out);
 }
 
-/* Run once by user space: from then on the clock ticks for as long as the maps are held or pinned. */
+/* Start the clock. User space runs this once; the clock then ticks for as long as the maps are held or pinned. */
 SEC("syscall")
 int start_clock(void *context)
 {
@@ -71,7 +71,7 @@ int start_clock(void *context)
 	return bpf_timer_start(&alarm->timer, TICK_NS, 0) ? 3 : 0;
 }
 
-/* Sweeps everything at the clock's present reading; for tests, which set the clock by hand. */
+/* Sweep all tables once. For tests, which set the clock by hand. */
 SEC("syscall")
 int sweep_now(void *context)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* IPv4: the steps of a whole packet of TCP or UDP without options. Whatever else there is takes those of slow_path.h. */
+/* IPv4: the steps for a whole TCP or UDP packet without IP options. All other packets: slow_path.h. */
 #ifndef POINTSMAN_DIRECTOR4_H
 #define POINTSMAN_DIRECTOR4_H
 
@@ -8,8 +8,8 @@
 #include "action.h"
 
 /*
- * Returns GO_ON when there is a service for the packet. Then *dest is the server of its connection; or else *first
- * becomes what first_packet() has to know.
+ * Find the service and the connection. Returns GO_ON when there is a service: then either *dest is the server of a
+ * known connection, or *first describes the flow for first_packet().
  */
 static __always_inline enum exit_reason find_server(struct packet *p, struct flow **first, __u32 *dest)
 {
@@ -49,7 +49,7 @@ static __always_inline enum exit_reason find_server(struct packet *p, struct flo
 	return GO_ON;
 }
 
-/* The server of a new connection. Returns GO_ON, or why there is none. */
+/* Choose the server of a new connection. Returns GO_ON, or why there is none. */
 static __always_inline enum exit_reason start_flow(struct flow *flow, __u32 *dest)
 {
 	*dest = first_packet(flow);

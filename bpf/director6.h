@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * IPv6: the steps of director4.h. A packet that starts a connection comes back to the caller with its flow in hand;
- * the caller has first_packet() choose a server, and sends it on. A known connection's is spared every call: one and its
- * return can cost as much as the rest of the way.
+ * IPv6: the steps of director4.h.
+ *
+ * A packet that may start a connection goes back to the caller with its flow in pm_flow_in_hand. The caller asks
+ * first_packet() for a server and sends the packet on. Packets of known connections make no BPF-to-BPF call: a call
+ * and its return can cost as much as the rest of the path.
  */
 #ifndef POINTSMAN_DIRECTOR6_H
 #define POINTSMAN_DIRECTOR6_H
@@ -19,8 +21,8 @@ static __always_inline enum action send6(struct packet6 *p, __u32 dest, __u32 in
 }
 
 /*
- * Sends the packet on; or returns NEW_FLOW, and the flow in hand is what first_packet() has to know; or SLOW_PATH6: it may
- * be an ICMPv6 error or a fragment.
+ * Send the packet on. Returns NEW_FLOW when the flow in hand is for first_packet(), and SLOW_PATH6 when the packet
+ * may be an ICMPv6 error or a fragment.
  */
 static __always_inline enum action direct6(void *data, void *end, __u32 length, __u32 ingress, __u32 joined, __u32 *out)
 {
@@ -67,7 +69,7 @@ static __always_inline enum action direct6(void *data, void *end, __u32 length, 
 	return NEW_FLOW;
 }
 
-/* The first packet of a flow, which has been parsed before, goes to its server. */
+/* Send the first packet of a flow to its server. It has been parsed before. */
 static __always_inline enum action direct_first6(void *data, void *end, __u32 ingress, __u32 joined, __u32 dest,
 						 __u32 *out)
 {

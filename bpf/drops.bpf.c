@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
-/* Where and why the kernel drops packets of one service: the tracepoint skb:kfree_skb, for `pointsman trace`.
- * Loaded only while a trace runs. */
+/*
+ * Record where and why the kernel drops packets of one service: tracepoint skb:kfree_skb, for `pointsman trace`.
+ * Loaded only while a trace runs.
+ */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 
@@ -14,7 +16,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The parts of the kernel's structs that are read; the offsets come from its BTF. */
+/* The fields of kernel structs that are read here; libbpf takes the offsets from the BTF of the kernel. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct ns_common {
 	unsigned int inum;
@@ -51,10 +53,10 @@ struct {
 } const volatile limits SEC(".rodata.pm_lim");
 
 struct drop {
-	__u64 location;	 /* the function in the kernel that gave the packet up */
+	__u64 location;	 /* the kernel function that dropped the packet */
 	__u32 reason;	 /* enum skb_drop_reason */
 	__u32 netns;	 /* inode number of the network namespace; 0: not known */
-	__u32 interface; /* index of the interface it came in by; 0: it was sent by this host */
+	__u32 interface; /* index of the ingress interface; 0: sent by this host */
 	__u8 source[16], destination[16];
 	__u16 source_port, destination_port;
 };
@@ -86,7 +88,7 @@ struct ipv6 {
 	__u8 source[16], destination[16];
 };
 
-/* Addresses and ports of the packet at `start`, if it is of the protocol asked for. */
+/* Read addresses and ports of the packet at `start`. Returns 0 if it is of another protocol. */
 static __always_inline int read_packet(const unsigned char *start, struct drop *drop)
 {
 	union {
@@ -136,7 +138,7 @@ int BPF_PROG(note_drop, struct sk_buff *skb, void *location, __u32 reason)
 	    !(drop.source_port == limits.port && is_virtual(drop.source)))
 		return 0;
 
-	/* A packet that this host makes belongs to a socket before it belongs to an interface. */
+	/* A packet of this host has a socket before it has an interface. */
 	struct net_device *device = BPF_CORE_READ(skb, dev);
 	struct sock *socket = BPF_CORE_READ(skb, sk);
 

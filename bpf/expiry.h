@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* The clock, and the sweep that removes connections and templates whose time is over. All of it runs in the kernel. */
+/* The clock, and the sweep that removes expired connections and templates. Both run in a BPF timer. */
 #ifndef POINTSMAN_EXPIRY_H
 #define POINTSMAN_EXPIRY_H
 
 #include "persistence.h"
 
 #define TICK_NS 10000000ULL
-#define SWEEP_TICKS 200 /* ticks in which the whole table is swept once; short, since packets wait meanwhile */
+#define SWEEP_TICKS                                                                                                    \
+	200 /* ticks in which every table is swept once; each part is short, because packets wait meanwhile */
 #define SWEEP_SECONDS 2
 #define CLOCK_MONOTONIC 1
 
 /*
- * drop_entry (ip_vs_conn.c: ip_vs_random_dropentry): of the connections that have not been established one in 32 ends
- * every second. IPVS ends established ones with few packets, too; here they are what is defended.
+ * drop_entry (ip_vs_random_dropentry in ip_vs_conn.c): one in 32 of the connections that are not established ends
+ * every second. IPVS also ends established connections with few packets; here established connections are kept.
  */
 static __always_inline int is_given_up(__u64 word)
 {
@@ -22,7 +23,7 @@ static __always_inline int is_given_up(__u64 word)
 	       bpf_get_prandom_u32() % (32 / SWEEP_SECONDS) == 0;
 }
 
-/* `address` is an IPv6 client's; an IPv4 client's is in the key. */
+/* `address` is the client's for IPv6, 0 for IPv4, where the key has it. */
 static __always_inline void expire_connection(struct connection *entry, __u64 *address)
 {
 	__u64 word = *(volatile __u64 *)&entry->word, client, rest;
@@ -73,7 +74,7 @@ static int sweep_connections6(__u32 step, __u32 *start)
 	return 0;
 }
 
-/* A server without connections cannot have any that hold the template. */
+/* True if connections hold the template. A server without connections has none that could. */
 static __always_inline int is_held(__u64 word)
 {
 	__u32 index = TEMPLATE_DEST_OF(word);
@@ -114,8 +115,8 @@ static int sweep_templates(__u32 step, __u32 *start)
 }
 
 /*
- * Once in every round: are there more than three quarters of the connections that were asked for? They have two ways
- * each (tables.py). Connections of IPv6 count, too.
+ * Once in every round, set `pressure` if more than three quarters of the configured number of connections are in use.
+ * Each configured connection has two ways (tables.py). Connections of IPv6 count as well.
  */
 static __always_inline void judge_pressure(void)
 {
@@ -128,7 +129,7 @@ static __always_inline __u32 part_of(__u32 buckets, __u32 parts)
 	return (buckets - 1) / parts + 1;
 }
 
-/* The n-th part of every table, from where the last sweep ended. */
+/* Sweep one of `parts` parts of every table, from where the last sweep ended. */
 static __always_inline void sweep(__u32 parts)
 {
 	__u32 start = control.connection_sweep, buckets = part_of(limits.connection_buckets, parts);

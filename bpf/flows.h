@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* The life of a connection: first packet, every later packet, and what happens when the table is full. */
+/* The life of a connection: its first packet, later packets, and what happens when the table is full. */
 #ifndef POINTSMAN_FLOWS_H
 #define POINTSMAN_FLOWS_H
 
@@ -9,14 +9,14 @@
 #include "services.h"
 #include "persistence.h"
 
-/* What the slow path needs of a packet. Functions that are not static are verified once, not once a call. */
+/* Description of a packet for the functions that are verified by themselves. */
 struct flow {
 	__u64 client[2]; /* its address; IPv4: the lower half of the first */
 	__u64 key;
 	__u64 hash;
-	__u64 ended; /* the word of an entry in a final state, whose ports start a new connection; or 0 */
+	__u64 ended; /* word of an entry in a final state whose ports start a new connection; else 0 */
 	__u32 service;
-	__u32 hashed_client; /* addresses as sh, mh and dh take them: of IPv6 the exclusive or of the four words */
+	__u32 hashed_client; /* addresses as sh, mh and dh hash them; IPv6: exclusive or of the four words */
 	__u32 hashed_virtual;
 	__u16 front;
 	__u16 client_port;
@@ -28,7 +28,7 @@ struct flow {
 	__u8 exit;     /* why no server was found */
 };
 
-/* Where one is described: there is no room for it on the stack. One packet at a time is on a CPU. */
+/* Per-CPU scratch: struct flow does not fit on the 512-byte stack, and a CPU handles one packet at a time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -77,7 +77,7 @@ static __always_inline void count_connection(__u32 dest)
 		counters->connections += 1;
 }
 
-/* May a template lead here (ip_vs_check_template)? */
+/* True if a template may select this server (ip_vs_check_template). */
 static __always_inline int is_served(__u32 dest)
 {
 	return is_available(dest) && !(control.expire_quiescent_template && is_quiescent(dest));
@@ -88,7 +88,7 @@ static __always_inline __u32 schedule_flow(struct flow *flow, struct service *se
 	return schedule(service, flow->service, flow->hashed_client, flow->hashed_virtual, flow->client_port);
 }
 
-/* A persistent client's server: its template's, mostly whatever its weight and load, else a scheduled one. */
+/* Choose a persistent client's server: the one of its template, whatever its load, else a scheduled one. */
 static __always_inline __u32 choose_persistent(struct flow *flow, struct service *service, struct template **held)
 {
 	struct persist_key persist = persist_key_of(flow, service);
@@ -109,7 +109,7 @@ static __always_inline __u32 choose_persistent(struct flow *flow, struct service
 	return choose_by_hash(service, template_hash(&persist));
 }
 
-/* The entry's ports start a new connection: the old one ends here, its place is taken over. */
+/* Reuse the entry of an ended connection with the same ports for the new one. Returns 0 if another CPU was faster. */
 static __always_inline int take_over(struct flow *flow, __u64 wanted)
 {
 	__u64 word = 0;
@@ -123,7 +123,7 @@ static __always_inline int take_over(struct flow *flow, __u64 wanted)
 	return 1;
 }
 
-/* Packets of flows without an entry may come for as long as such a flow lives. */
+/* Remember that flows without an entry exist; their packets may arrive until the longest timeout has passed. */
 static __always_inline void expect_untracked(void)
 {
 	__u32 until = control.now + control.timeout[STATE_ESTABLISHED];
@@ -132,7 +132,7 @@ static __always_inline void expect_untracked(void)
 		*(volatile __u32 *)&control.overflow_until = until ? until : 1;
 }
 
-/* Without an entry in the table: a persistent client's server, else the one the flow's hash leads to. */
+/* Choose a server for a flow without an entry: the one of the client's template, else one by the flow's hash. */
 static __always_inline __u32 choose_untracked(struct flow *flow, struct service *service)
 {
 	struct persist_key persist = persist_key_of(flow, service);
@@ -161,7 +161,7 @@ static __always_inline __u32 serve_untracked(struct flow *flow, struct service *
 	return dest;
 }
 
-/* Another packet of this connection was faster and has made the entry: its server is this packet's, too. */
+/* Another packet of this connection has made the entry first: use its server. */
 static __always_inline __u32 join_winner(struct flow *flow, struct service *service)
 {
 	__u64 word = 0;
@@ -180,7 +180,10 @@ static __always_inline int is_sloppy(__u8 protocol)
 	return protocol == IPPROTO_TCP ? control.sloppy_tcp : control.sloppy_sctp;
 }
 
-/* May this packet start a connection (ip_vs_core.c: ip_vs_try_to_schedule, ip_vs_schedule)? */
+/*
+ * Return 0 if this packet may start a connection, else why not (ip_vs_try_to_schedule, ip_vs_schedule in
+ * ip_vs_core.c).
+ */
 static __always_inline int refuses_to_start(struct flow *flow, struct service *service)
 {
 	if (service->flags & SERVICE_DELETED)
@@ -199,7 +202,7 @@ static __always_inline int refuses_to_start(struct flow *flow, struct service *s
 
 static __always_inline __u32 start_connection(struct flow *flow, struct service *service)
 {
-	/* An error leaves the state to the packets that follow. */
+	/* An ICMP error does not set the state; the next packet does. */
 	__u32 state = next_state(STATE_NONE, flow->flags) & (flow->is_error - 1U);
 	struct template *held = 0;
 	__u32 dest = service->persistence ? choose_persistent(flow, service, &held) : schedule_flow(flow, service);
@@ -227,7 +230,7 @@ static __always_inline __u32 start_connection(struct flow *flow, struct service 
 	return dest;
 }
 
-/* The server of a packet whose connection is unknown or has ended; NOBODY, and flow->exit says why. */
+/* Choose the server of a packet whose connection is unknown or has ended. With NOBODY, flow->exit is the reason. */
 __noinline __u32 first_packet(struct flow *flow)
 {
 	struct service *service;
@@ -249,7 +252,7 @@ __noinline __u32 first_packet(struct flow *flow)
 	return start_connection(flow, service);
 }
 
-/* The state changes: whoever wins the swap moves the counts. */
+/* Change the state of a connection. The CPU that wins the swap moves the counts. */
 __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __u64 client, __u64 rest)
 {
 	if (!entry)
@@ -275,7 +278,7 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 	return 0;
 }
 
-/* A packet of a known connection: the timer starts anew with its state's timeout. */
+/* Restart the timer of a known connection with the timeout of its state. */
 static __always_inline void continue_connection(struct connection *entry, __u64 word, __u8 flags, __u64 client,
 						__u64 rest)
 {
@@ -287,12 +290,12 @@ static __always_inline void continue_connection(struct connection *entry, __u64 
 		return;
 	}
 	wanted = (word & ~DEADLINE_MASK) | deadline_in(control.timeout[state]);
-	/* At most once a second; if another CPU was faster, it has done the same. */
+	/* This happens at most once a second. If another CPU was faster, it has stored the same word. */
 	if (wanted != word)
 		__sync_val_compare_and_swap(&entry->word, word, wanted);
 }
 
-/* A SYN on the ports of a known connection. Has its server been deleted, so that the client had better begin anew? */
+/* For a SYN on the ports of a known connection: true if its server was deleted and the client is to be refused. */
 static __always_inline int has_lost_its_server(__u64 word)
 {
 	if (WORD_STATE_OF(word) == STATE_SYN_RECV)
@@ -301,8 +304,8 @@ static __always_inline int has_lost_its_server(__u64 word)
 }
 
 /*
- * conn_reuse_mode: is a SYN on the ports of this connection the first of a new one (ip_vs_core.c: ip_vs_in,
- * is_new_conn_expected)? One that is persistent goes on, unless expire_nodest_conn finds its server gone or quiesced.
+ * True if a SYN on the ports of this connection starts a new one: conn_reuse_mode (ip_vs_in, is_new_conn_expected in
+ * ip_vs_core.c). A connection with a template goes on, unless expire_nodest_conn applies.
  */
 __noinline int may_start_anew(__u64 word, __u8 flags)
 {

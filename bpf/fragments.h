@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * Fragments. The first one has the ports: it takes the way of a whole packet, and what it has found out is kept for
- * the others. One that comes before the first is passed on, as those of packets for the host itself must be: nothing
- * can be held back here. IPVS has the host put packets together and takes them apart again.
+ * Fragments. The first fragment has the ports and is handled as a whole packet; its server is kept for the others. A
+ * fragment that arrives before the first is passed to the stack, because XDP cannot hold a packet back. IPVS
+ * reassembles packets and fragments them again.
  */
 #ifndef POINTSMAN_FRAGMENTS_H
 #define POINTSMAN_FRAGMENTS_H
@@ -31,7 +31,7 @@ static __always_inline struct fragment_key name_fragments6(struct ipv6hdr *ip, _
 	return key;
 }
 
-/* NOBODY: nobody takes the packet, its other fragments are dropped. */
+/* Keep the server of a first fragment. With NOBODY the other fragments are dropped. */
 static __always_inline void remember_fragments(struct fragment_key key, __u32 dest)
 {
 	struct fragment fragment = { .dest = dest, .until = control.now + FRAGMENT_SECONDS };
@@ -39,7 +39,7 @@ static __always_inline void remember_fragments(struct fragment_key key, __u32 de
 	bpf_map_update_elem(&pm_fragments, &key, &fragment, BPF_ANY);
 }
 
-/* Where the first fragment went. Returns GO_ON, or why this one goes nowhere. */
+/* Find the server of the first fragment. Returns GO_ON, or why this fragment ends here. */
 static __always_inline enum exit_reason find_first(struct fragment_key key, __u32 *dest)
 {
 	struct fragment *first = bpf_map_lookup_elem(&pm_fragments, &key);

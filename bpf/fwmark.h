@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * Firewall marks, where there are any: at the tc hook, set by what comes before it. A mark goes before an address, as in
- * IPVS (ip_vs_service_find), unless that is one of the mark's own.
+ * Firewall marks. Only the tc hook sees them; whatever runs before it may set them. A mark has priority over an
+ * address, as in IPVS (ip_vs_service_find), unless the address is one of the mark's own.
  *
- * Such a connection has no front of its own that would tell its virtual address and protocol. Its entry is among those
- * of IPv6, in which there is room for them.
+ * A connection found by its mark has no front that tells its virtual address and protocol. Its entry is in the table
+ * of IPv6, which has room for both.
  */
 #ifndef POINTSMAN_FWMARK_H
 #define POINTSMAN_FWMARK_H
@@ -29,7 +29,10 @@ static __always_inline void widen_flow(struct flow *flow)
 	flow->wide = 1;
 }
 
-/* The service of a packet that bears this mark; flow->service is that of its address, or 0. Returns as find_service(). */
+/*
+ * Find the service of a packet with this mark. flow->service is the service of its address, or 0. Returns as
+ * find_service().
+ */
 __noinline int find_marked_service(struct flow *flow, __u32 number)
 {
 	struct mark *mark = flow ? find_mark(number, flow->wide) : 0;

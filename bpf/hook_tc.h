@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* What tc does with each action, and its side of every step that needs the frame again. */
+/* The tc hook: carry out an action, and the steps that need the frame again. */
 #ifndef POINTSMAN_HOOK_TC_H
 #define POINTSMAN_HOOK_TC_H
 
@@ -51,7 +51,7 @@ __noinline int finish_slow_tc(struct __sk_buff *context, int reason, __u32 dest)
 #define LONGEST_HEADERS6 (14 + 40 + LONGEST_EXTENSIONS + 20)
 #define LONGEST_ERROR (14 + 60 + MOST_SUMMED)
 
-/* Makes this many bytes of the frame readable, if it has them. */
+/* Make the first `length` bytes of the frame readable, or all of a shorter frame. */
 static __always_inline void pull(struct __sk_buff *context, __u32 length)
 {
 	if (context->data_end - context->data < length)
@@ -133,7 +133,7 @@ static __always_inline int start_flow6_tc(struct __sk_buff *context)
 	return tc_action(context, action, out);
 }
 
-/* Is it an IP packet with a mark that stands for a service? */
+/* True if it is an IP packet with a mark that selects a service. */
 static __always_inline int bears_mark(struct __sk_buff *context)
 {
 	if (context->protocol == bpf_htons(ETH_P_IP))

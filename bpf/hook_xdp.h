@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* What XDP does with each action, and its side of every step that needs the frame again. */
+/* The XDP hook: carry out an action, and the steps that need the frame again. */
 #ifndef POINTSMAN_HOOK_XDP_H
 #define POINTSMAN_HOOK_XDP_H
 

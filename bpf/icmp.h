@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* ICMP (RFC 792, RFC 4443), as far as it is needed here; linux/icmp.h wants the C library's headers. */
+/* ICMP (RFC 792) and ICMPv6 (RFC 4443). linux/icmp.h would need the headers of the C library. */
 #ifndef POINTSMAN_ICMP_H
 #define POINTSMAN_ICMP_H
 
@@ -16,7 +16,7 @@
 #define ICMP6_PORT_UNREACHABLE 4 /* code */
 #define ICMP6_TOO_BIG 2
 #define ICMP6_TIME_EXCEEDED 3
-#define ICMP6_INFORMATION 128 /* types from here on are no errors */
+#define ICMP6_INFORMATION 128 /* types from here on are not errors */
 
 struct icmp {
 	__u8 type;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * ICMP errors about what a real server has sent: from virtual address and port to a client. They go to that server,
- * which needs them: path MTU discovery stands and falls with it. IPVS: ip_vs_in_icmp().
+ * ICMP errors about packets that a real server has sent, from virtual address and port to a client. Forward them to
+ * that server: path MTU discovery needs them. IPVS: ip_vs_in_icmp().
  */
 #ifndef POINTSMAN_ICMP_ERROR_H
 #define POINTSMAN_ICMP_ERROR_H
@@ -14,7 +14,10 @@ static __always_inline int is_relayed(__u8 type)
 	return type == ICMP_UNREACHABLE || type == ICMP_SOURCE_QUENCH || type == ICMP_TIME_EXCEEDED;
 }
 
-/* How long an ICMP error is whose checksum can be verified here; 0: there is none, or it is left to the real server. */
+/*
+ * Return the length of an ICMP error whose checksum is to be verified here. 0: it is no ICMP error, or too long, and
+ * the real server verifies it.
+ */
 static __always_inline __u32 error_length(void *data, void *end)
 {
 	struct iphdr *ip = data + sizeof(struct ethhdr);
@@ -37,7 +40,7 @@ static __always_inline __u32 error_place(void *data, void *end)
 	return (void *)(ip + 1) > end ? 0 : sizeof(struct ethhdr) + ip->ihl * 4;
 }
 
-/* Is this an ICMP error whose checksum does not hold? */
+/* True if this is an ICMP error with a wrong checksum. */
 static __always_inline int is_damaged_xdp(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
@@ -54,7 +57,7 @@ static __always_inline int is_damaged_tc(struct __sk_buff *context)
 	return length && sum_tc(context, error_place(data, end), length) != 0xffff;
 }
 
-/* The quoted packet, of which there are `length` bytes, read as if the client had sent it. */
+/* Read the quoted packet, of `length` bytes, as if the client had sent it. */
 static __always_inline enum exit_reason parse_quoted(struct packet *p, struct iphdr *quoted, __u32 length, void *end)
 {
 	struct udphdr *ports = (void *)quoted + quoted->ihl * 4;
@@ -71,7 +74,7 @@ static __always_inline enum exit_reason parse_quoted(struct packet *p, struct ip
 	return GO_ON;
 }
 
-/* Returns as parse(); EXIT_NOT_TRANSPORT: nothing that is relayed. */
+/* Read an ICMP error. Returns as parse(); EXIT_NOT_TRANSPORT when it is not an error to be forwarded. */
 static __always_inline enum exit_reason parse_error(struct packet *p, struct iphdr *ip, void *end, __u32 frame)
 {
 	__u32 header = ip->ihl * 4;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * ICMP answers from the virtual address, as IPVS has the kernel send them (net/ipv4/icmp.c): no server for a new
- * connection, TTL used up, packet too big. The packet itself becomes its answer: cut to what an answer quotes, moved
- * behind new headers, and sent back to where its frame came from.
+ * ICMP replies from the virtual address, as the kernel sends them for IPVS (net/ipv4/icmp.c): port unreachable, time
+ * exceeded, fragmentation needed. The packet itself is turned into the reply: it is cut to what a reply quotes, gets
+ * new headers in front, and goes back to where its frame came from.
  */
 #ifndef POINTSMAN_ICMP_REPLY_H
 #define POINTSMAN_ICMP_REPLY_H
@@ -12,12 +12,12 @@
 #include "parse.h"
 
 #define REPLY_HEADERS (sizeof(struct iphdr) + sizeof(struct icmp))
-#define MOST_QUOTED (576 - REPLY_HEADERS) /* bytes: no answer is larger than 576 (RFC 1812, 4.3.2.3) */
+#define MOST_QUOTED (576 - REPLY_HEADERS) /* bytes: a reply has at most 576 (RFC 1812, 4.3.2.3) */
 #define REPLY_TTL 64
-#define INTERNETWORK_CONTROL 0xc0 /* precedence, and below it the packet's own type of service */
+#define INTERNETWORK_CONTROL 0xc0 /* precedence; the bits below are the type of service of the packet */
 #define TYPE_OF_SERVICE 0x1e
 
-/* What is to be answered, in one number. */
+/* Type, code and MTU of a reply in one number. */
 #define REPLY(type, code, mtu) ((type) << 24 | (code) << 16 | (mtu))
 
 static __always_inline __u32 reply_to(enum exit_reason reason, __u32 mtu)
@@ -38,11 +38,11 @@ static __always_inline int is_limited(__u32 reply)
 }
 
 /*
- * The kernel's limits: six answers to one client at once, then one a second (icmp_ratelimit); fifty to all at once,
- * then a thousand a second (icmp_msgs_per_sec, icmp_msgs_burst). A quota is the moment at which it is used up no more;
- * one that is wanted by several CPUs at once may give a few answers more.
+ * The kernel's limits: to one client a burst of six, then one a second (icmp_ratelimit); to all clients a burst of
+ * fifty, then a thousand a second (icmp_msgs_per_sec, icmp_msgs_burst). A quota is the time at which it is full
+ * again. CPUs that take from one quota at once may get a few more.
  */
-#define CLIENT_BURST 6	      /* seconds, an answer each */
+#define CLIENT_BURST 6	      /* seconds, one reply each */
 #define ALL_BURST 50000000ULL /* nanoseconds */
 #define ALL_INTERVAL 1000000ULL
 #define QUOTA_OF_ALL 0
@@ -62,7 +62,10 @@ static __always_inline int take_quota(__u32 place, __u64 now, __u64 interval, __
 	return 1;
 }
 
-/* Clients share places: two in four thousand may share their quota. `client` is any number made of its address. */
+/*
+ * True if a reply is within the limits. `client` is a number made of the client's address. Clients whose numbers hash
+ * to the same of the 4,095 places share a quota.
+ */
 static __always_inline int may_reply(__u64 client)
 {
 	__u32 place = 1 + (client * control.seed >> 32) % (QUOTAS - 1);
@@ -71,7 +74,7 @@ static __always_inline int may_reply(__u64 client)
 	       take_quota(QUOTA_OF_ALL, bpf_ktime_get_ns(), ALL_INTERVAL, ALL_BURST);
 }
 
-/* Of packets from addresses that nobody can have, and of later fragments, nobody wants to hear. */
+/* True if the source is an address that a host can have. */
 static __always_inline int is_repliable(struct iphdr *ip)
 {
 	__u8 first = ip->saddr & 255;
@@ -89,11 +92,11 @@ static __always_inline __u32 fold(__u64 sum)
 
 #define MOST_SUMMED (MOST_QUOTED + sizeof(struct icmp))
 
-#define LONGEST_MESSAGE 1240 /* of ICMPv6, which is the longer one: 1280 bytes (RFC 4443, 2.4) less the IP header */
+#define LONGEST_MESSAGE 1240 /* of ICMPv6, the longer one: 1280 bytes (RFC 4443, 2.4) less the IP header */
 
-#define MOST_OFFSET 0x3fff /* a bound for the verifier, beyond jumbo frames */
+#define MOST_OFFSET 0x3fff /* a bound for the verifier, above the size of jumbo frames */
 
-/* The ones' complement sum of this many bytes from here on, or of the first LONGEST_MESSAGE. */
+/* Return the ones' complement sum of `length` bytes from `offset`, at most LONGEST_MESSAGE. */
 static __always_inline __u32 sum_bytes(void *data, void *end, __u32 offset, __u32 length)
 {
 	void *start = data + (offset & MOST_OFFSET);
@@ -125,7 +128,7 @@ __noinline int sum_tc(struct __sk_buff *context, __u32 offset, __u32 length)
 	return sum_bytes((void *)(long)context->data, (void *)(long)context->data_end, offset, length);
 }
 
-/* Back to where the frame came from. */
+/* Address the frame to the sender of `frame`. */
 static __always_inline void return_frame(struct ethhdr *ethernet, struct ethhdr *frame, __u16 protocol)
 {
 	__builtin_memcpy(ethernet->h_dest, frame->h_source, ETH_ALEN);
@@ -142,7 +145,7 @@ static __always_inline void write_message(struct icmp *icmp, __u32 reply)
 	icmp->checksum = 0;
 }
 
-/* Fills in what stands before the quoted packet; `frame` is the header of the frame that is answered. */
+/* Write the headers before the quoted packet. `frame` is the header of the frame that is replied to. */
 static __always_inline int write_reply(void *data, void *end, struct ethhdr *frame, __u32 reply)
 {
 	struct ethhdr *ethernet = data;
@@ -177,7 +180,7 @@ static __always_inline void write_sum(void *data, void *end, __u32 sum)
 		icmp->checksum = ~sum;
 }
 
-/* How long the quoted packet is; 0: no answer. Leaves its frame's header in `frame`. */
+/* Return how many bytes to quote; 0: no reply. Stores the header of the frame in `frame`. */
 static __always_inline __u32 quoted_length(void *data, void *end, struct ethhdr *frame, __u32 reply)
 {
 	struct ethhdr *ethernet = data;
@@ -193,14 +196,14 @@ static __always_inline __u32 quoted_length(void *data, void *end, struct ethhdr 
 	return length < MOST_QUOTED ? length : MOST_QUOTED;
 }
 
-/* Cuts the frame to what is quoted and makes room before that. Returns 0, or that it cannot be done. */
+/* Cut the frame to the quoted bytes and make room before them. Returns 0 on success. */
 static __always_inline int cut_and_lengthen_xdp(struct xdp_md *context, int length, __u32 quoted, __u32 headers)
 {
 	return bpf_xdp_adjust_tail(context, (int)(sizeof(struct ethhdr) + quoted) - length) ||
 	       bpf_xdp_adjust_head(context, -(int)headers);
 }
 
-/* The same. Cutting makes one packet of segments that were joined, too. */
+/* The same for tc. Cutting also turns a packet of joined segments into a single one. */
 static __always_inline int cut_and_lengthen_tc(struct __sk_buff *context, __u32 quoted, __u32 headers)
 {
 	return bpf_skb_change_tail(context, sizeof(struct ethhdr) + quoted, 0) ||

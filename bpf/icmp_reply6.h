@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* ICMPv6 answers (net/ipv6/icmp.c): as icmp_reply.h's, but that they quote more, and their checksum holds the addresses. */
+/* ICMPv6 replies (net/ipv6/icmp.c): as in icmp_reply.h. They quote more, and their checksum includes the addresses. */
 #ifndef POINTSMAN_ICMP_REPLY6_H
 #define POINTSMAN_ICMP_REPLY6_H
 
@@ -27,7 +27,7 @@ static __always_inline int is_limited6(__u32 reply)
 	return reply >> 24 != ICMP6_TOO_BIG;
 }
 
-/* Fills in what stands before the quoted packet; `frame` is the header of the frame that is answered. */
+/* Write the headers before the quoted packet. `frame` is the header of the frame that is replied to. */
 static __always_inline int write_reply6(void *data, void *end, struct ethhdr *frame, __u32 reply)
 {
 	struct ethhdr *ethernet = data;
@@ -48,7 +48,7 @@ static __always_inline int write_reply6(void *data, void *end, struct ethhdr *fr
 	return 0;
 }
 
-/* `sum` is the message's; that of the addresses, the length and the protocol is added (RFC 8200, 8.1). */
+/* Write the checksum. `sum` is the sum of the message; add addresses, length and protocol (RFC 8200, 8.1). */
 static __always_inline void write_sum6(void *data, void *end, __u64 sum)
 {
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
@@ -64,7 +64,7 @@ static __always_inline void write_sum6(void *data, void *end, __u64 sum)
 	icmp->checksum = ~fold(sum);
 }
 
-/* How long the quoted packet is; 0: no answer. Leaves its frame's header in `frame`. */
+/* Return how many bytes to quote; 0: no reply. Stores the header of the frame in `frame`. */
 static __always_inline __u32 quoted_length6(void *data, void *end, struct ethhdr *frame, __u32 reply)
 {
 	struct ethhdr *ethernet = data;

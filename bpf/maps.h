@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* The maps. Sizes given here are the defaults; user space sets them before loading. */
+/* The maps (README.md lists them). The sizes here are defaults; user space sets them before loading. */
 #ifndef POINTSMAN_MAPS_H
 #define POINTSMAN_MAPS_H
 
@@ -9,7 +9,7 @@
 
 #include "abi.h"
 
-/* Plain arrays are looked up without a helper call; mmapable ones start on a page, so that a bucket is one line. */
+/* An array is looked up without a helper call. An mmapable array starts on a page, so a bucket is one cache line. */
 #define TABLE(name, element, entries)                                                                                  \
 	struct {                                                                                                       \
 		__uint(type, BPF_MAP_TYPE_ARRAY);                                                                      \
@@ -30,7 +30,7 @@ TABLE(pm_blocks, struct block, 16384);
 TABLE(pm_connections, struct connection_bucket, 1 << 19);
 TABLE(pm_connections6, struct connection6_bucket, 1 << 17);
 TABLE(pm_templates, struct template_bucket, 1 << 14);
-/* What user space subtracts from `traffic` after ipvsadm -Z, and adds for servers that are gone. */
+/* Offsets of the counters: user space subtracts them after ipvsadm -Z, and adds those of deleted servers. */
 TABLE(pm_dest_origins, struct traffic, 131072);
 TABLE(pm_svc_origins, struct traffic, 16384);
 
@@ -55,7 +55,7 @@ struct {
 	__type(value, __u8);
 } pm_virtual_macs SEC(".maps");
 
-/* By mark, for IPv6 with 1 << 32. */
+/* Key: the mark, for IPv6 with 1 << 32. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -64,7 +64,7 @@ struct {
 	__type(value, struct mark);
 } pm_marks SEC(".maps");
 
-/* Ways out other than the one a packet came in by. */
+/* Interfaces to which XDP redirects. A packet that leaves by the interface it came in by needs none. */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
 	__uint(max_entries, 1024);
@@ -83,7 +83,7 @@ struct {
 	__type(value, struct alarm);
 } pm_alarms SEC(".maps");
 
-/* A packet in fragments; IPv4 addresses are in the first words. */
+/* A fragmented packet. An IPv4 address is in the first word. */
 struct fragment_key {
 	__u32 source[4];
 	__u32 target[4];
@@ -91,7 +91,7 @@ struct fragment_key {
 	__u32 protocol;
 };
 
-/* Where its first fragment went. */
+/* The server of the first fragment. */
 struct fragment {
 	__u32 dest;
 	__u32 until;
@@ -106,17 +106,18 @@ struct {
 
 #define QUOTAS 4096
 
-/* When answers are free again (icmp_reply.h): to all, then by client. */
+/* Limits of replies (icmp_reply.h): the first for all clients, the others by client. */
 TABLE(pm_quotas, __u64, QUOTAS);
 
 struct control control SEC(".data.pm_ctl");
 
-/* Not a table: of global data the place is known to the program, which every packet asks. */
+/* Global data and not a map that is looked up: its address is in the program, and every packet reads it. */
 __u64 local_macs[LOCAL_MACS] SEC(".data.pm_macs");
 
 /*
- * 0, but not to the verifier. Before Linux 6.7 it goes through the body of a bpf_loop() once only and removes the
- * branches that the values from before the loop rule out: what a body changes and then compares must start unknown.
+ * Return 0, whose value the verifier does not know. Before Linux 6.7 it verifies the body of a bpf_loop() once, and
+ * removes branches that are impossible with the values from before the loop. So what the body changes and then
+ * compares must start unknown.
  */
 static __always_inline __u32 opaque_zero(void)
 {
@@ -129,7 +130,7 @@ const volatile struct limits limits SEC(".rodata.pm_lim") = {
 	16383, 1 << 19, 1 << 14, 16383, 1 << 17,
 };
 
-/* Of any number of buckets, without a division. */
+/* Map a hash to any number of buckets without a division. */
 static __always_inline __u32 bucket_of(__u32 hash, __u32 buckets)
 {
 	return (__u64)hash * buckets >> 32;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * Flows for which the connection table has no room: the highest random weight of the flow's hash and the server, so
- * that every packet of a flow meets the same server and a change of the list moves only the flows it must.
+ * Flows without room in the connection table: highest random weight of the flow's hash and the server. So every
+ * packet of a flow goes to the same server, and a change of the list moves as few flows as possible.
  */
 #ifndef POINTSMAN_OVERFLOW_H
 #define POINTSMAN_OVERFLOW_H

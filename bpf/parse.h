@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* From a frame to the fields that decide its way. */
+/* Parse a frame: the fields that later steps need. */
 #ifndef POINTSMAN_PARSE_H
 #define POINTSMAN_PARSE_H
 
@@ -18,7 +18,7 @@
 #define FTP 21
 #define FIRST_FREE_PORT 1024 /* net.ipv4.ip_unprivileged_port_start */
 
-/* What there is besides whole packets of TCP and UDP. */
+/* What a packet is: an ICMP error (or another protocol), whole, or a fragment. */
 enum kind { ERROR, WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 
 struct packet {
@@ -32,14 +32,16 @@ struct packet {
 	__u16 transport_header; /* its length */
 	__u8 protocol;
 	__u8 flags;    /* TCP's, or what stands for them */
-	void *context; /* of XDP or tc: what is read from it when it is wanted takes no place on the stack */
+	void *context; /* of XDP or tc: fields are read when needed, so that they take no stack */
 	__u8 tc;
 	__u32 ingress; /* interface, without a context */
-	__u32 joined;  /* bytes in each segment that offload has joined; 0: none are joined, or nobody can tell */
+	__u32 joined;  /* bytes in each segment that offload has joined; 0: not joined, or not known */
 };
 
-/* The rest of a header with options. The loop is counted down on a second reading of its length, lest the verifier
- * follow the whole program once for each length. */
+/*
+ * Sum the options of a header. The loop uses a second reading of the length: else the verifier would follow the rest
+ * of the program once for each length.
+ */
 static __always_inline __u64 sum_options(struct iphdr *ip, void *end)
 {
 	__u32 *word = (void *)ip, words = *(volatile __u8 *)ip & 15;
@@ -48,13 +50,13 @@ static __always_inline __u64 sum_options(struct iphdr *ip, void *end)
 	for (__u32 i = 5; i < 15; i++) {
 		void *next = word + i + 1;
 
-		barrier_var(next); /* clang would compare with end + 1, which the verifier refuses */
+		barrier_var(next); /* else clang compares with end + 1, which the verifier refuses */
 		sum += i < words && next <= end ? word[i] : 0;
 	}
 	return sum;
 }
 
-/* Of a header without options. */
+/* Sum a header without its options. */
 static __always_inline __u64 sum_header(struct iphdr *ip)
 {
 	__u32 *word = (void *)ip;
@@ -63,8 +65,9 @@ static __always_inline __u64 sum_header(struct iphdr *ip)
 }
 
 /*
- * The ones' complement sum over the header must be all ones (RFC 1071): a multiple of 65535. The factor is the inverse of
- * 65535 modulo 2^64, and a sum has 36 bits: what is a multiple becomes the quotient, anything else a large number.
+ * True if the ones' complement sum over a header is all ones (RFC 1071), that is, a multiple of 65535. The factor is
+ * the inverse of 65535 modulo 2^64. A sum has 36 bits, so a multiple becomes its small quotient, and any other sum a
+ * large number.
  */
 static __always_inline int sum_holds(__u64 sum)
 {
@@ -94,7 +97,7 @@ static __always_inline enum kind kind_of(struct iphdr *ip)
 	return ip->frag_off & bpf_htons(FRAGMENT_OFFSET) ? LATER_FRAGMENT : FIRST_FRAGMENT;
 }
 
-/* What comes after the IP header of a whole packet or of a first fragment. Returns as parse(). */
+/* Parse a whole packet or a first fragment, with or without IP options. Returns as parse(). */
 static __always_inline enum exit_reason parse_rest(struct packet *p, struct iphdr *ip, void *end, __u32 frame)
 {
 	__u32 header = ip->ihl * 4;
@@ -134,9 +137,11 @@ static __always_inline enum exit_reason parse_rest(struct packet *p, struct iphd
 #define PLAIN_HEADER 0x45
 
 /*
- * Returns GO_ON when the packet may concern a service, else why not. `frame` is the frame's whole length. What it
- * calls EXIT_NOT_TRANSPORT goes the longer way of SCTP, ICMP errors, fragments and headers with options. Of all others
- * every place and length but the packet's own is known here when the program is compiled.
+ * Parse a whole TCP or UDP packet without IP options. Returns GO_ON when the packet may belong to a service, else why
+ * not. `frame` is the length of the whole frame.
+ *
+ * With EXIT_NOT_TRANSPORT the packet takes the slow path: SCTP, ICMP errors, fragments, IP options. For all other
+ * packets every offset is a constant here.
  */
 static __always_inline enum exit_reason parse(struct packet *p, void *data, void *end, __u32 frame)
 {
@@ -189,12 +194,12 @@ static __always_inline __u32 joined_of(struct packet *p)
 	return p->context && p->tc ? *(volatile __u32 *)&((struct __sk_buff *)p->context)->gso_size : p->joined;
 }
 
-/* Frames flooded to us, or taken in promiscuous mode, belong to another host. */
+/* True if the frame is addressed to this interface. Flooded frames, and frames seen in promiscuous mode, are not. */
 static __always_inline int addressed_to_us(struct ethhdr *ethernet, __u32 ingress)
 {
 	__u64 host = *(volatile __u64 *)&local_macs[ingress % LOCAL_MACS];
 	__u64 mac = *(__u64 *)ethernet &
-		    ((1ULL << 48) - 1); /* one load; clang reads the fields of packed structs by bytes */
+		    ((1ULL << 48) - 1); /* one load; clang reads fields of packed structs byte by byte */
 
 	if (!host)
 		return !(mac & 1);

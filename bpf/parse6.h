@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* IPv6: from a frame to the fields that decide its way, past extension headers. */
+/* Parse an IPv6 frame, including its extension headers. */
 #ifndef POINTSMAN_PARSE6_H
 #define POINTSMAN_PARSE6_H
 
@@ -25,7 +25,7 @@ struct packet6 {
 	__u16 client_port;
 	__u16 virtual_port;
 	__u32 length;  /* of the IP packet, host order */
-	__u32 headers; /* of which all headers, the transport's too */
+	__u32 headers; /* of all headers, including the transport header */
 	__u8 protocol;
 	__u8 flags; /* TCP's, or what stands for them */
 };
@@ -33,7 +33,7 @@ struct packet6 {
 struct fragment_header {
 	__u8 next;
 	__u8 reserved;
-	__u16 place; /* offset, and whether more come */
+	__u16 place; /* offset, and the flag for more fragments */
 	__u32 identification;
 };
 
@@ -49,8 +49,8 @@ static __always_inline int is_transport(__u8 protocol)
 }
 
 /*
- * Walks to the transport header: *next becomes its protocol, *offset its distance from the IPv6 header. A fragment
- * header that says that the packet is whole (RFC 6946) is passed over like any other; `bits` are those that say else.
+ * Find the transport header: *next becomes its protocol, *offset its distance from the IPv6 header. A fragment header
+ * with none of `bits` set is of a whole packet (RFC 6946) and is skipped like any other.
  */
 static __always_inline enum exit_reason skip_extensions(struct ipv6hdr *ip, void *end, __u16 bits, __u8 *next,
 							__u32 *offset)
@@ -100,19 +100,19 @@ static __always_inline enum exit_reason read_ports(struct packet6 *p, void *end,
 	return GO_ON;
 }
 
-/* No host sends from the unspecified address or from a group. */
+/* True for the unspecified address and for multicast addresses. */
 static __always_inline int is_impossible_source(struct packet6 *p)
 {
 	return !(p->client[0] | p->client[1]) || (__u8)p->client[0] == 0xff;
 }
 
-/* Eight bytes by one load: of the packed header's fields clang would make two. */
+/* Read eight bytes with one load; for fields of the packed header clang would use two. */
 static __always_inline __u64 half_of(struct in6_addr *address, int half)
 {
 	return ((volatile __u64 *)address)[half];
 }
 
-/* Everything but the frame's and the packet's kind; `offset` is the transport header's distance from the IPv6 header. */
+/* Read lengths, addresses and ports. `offset` is the distance of the transport header from the IPv6 header. */
 static __always_inline enum exit_reason read_fields(struct packet6 *p, void *end, __u32 offset, __u32 frame)
 {
 	struct ipv6hdr *ip = p->ip;
@@ -128,8 +128,8 @@ static __always_inline enum exit_reason read_fields(struct packet6 *p, void *end
 }
 
 /*
- * Returns GO_ON when the packet may concern a service, else why not. `frame` is the frame's whole length. Of TCP
- * and UDP without extension headers every place is known here when the program is compiled.
+ * Parse a frame. Returns GO_ON when the packet may belong to a service, else why not. `frame` is the length of the
+ * whole frame. For TCP and UDP without extension headers every offset is a constant here.
  */
 static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, void *end, __u32 frame)
 {

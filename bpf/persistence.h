@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* Persistence templates: which server a client (or its network) stays with (ip_vs_core.c, ip_vs_sched_persist). */
+/* Persistence templates: the server that a client, or its network, stays with (ip_vs_sched_persist in ip_vs_core.c). */
 #ifndef POINTSMAN_PERSISTENCE_H
 #define POINTSMAN_PERSISTENCE_H
 
@@ -14,13 +14,13 @@
 #define TIMEOUT_OF(t) ((__u32)(t)->key)
 #define WITHOUT_TIMEOUT (~0ULL << 32)
 
-/* Whom a template is for. */
+/* The key of a template: a client, or its network, and a service. */
 struct persist_key {
 	__u64 client[2]; /* masked */
-	__u64 key;	 /* a template's, without the timeout */
+	__u64 key;	 /* as template.key, without the timeout */
 };
 
-/* The first `bits` of eight bytes of an address. */
+/* Return a mask of the first `bits` bits of eight bytes of an address. */
 static __always_inline __u64 leading(__u32 bits)
 {
 	return bits >= 64 ? ~0ULL : bits ? bpf_cpu_to_be64(~0ULL << (64 - bits)) : 0;
@@ -67,7 +67,7 @@ static __always_inline struct template *find_template(struct persist_key *persis
 	return found ? found : find_template_in(bucket_of(hash >> 32, limits.template_buckets), persist);
 }
 
-/* The client's, parked or not, that leads to this server. */
+/* Find the client's template for this server, parked or not. */
 static __always_inline struct template *find_template_to(__u32 index, struct persist_key *persist, __u32 dest)
 {
 	struct template_bucket *bucket = bpf_map_lookup_elem(&pm_templates, &index);
@@ -123,7 +123,7 @@ static __always_inline struct template *add_template(struct persist_key *persist
 	return made;
 }
 
-/* A new connection starts the timer anew and holds the template. */
+/* Restart the timer of a template, and count connections that hold it. */
 static __always_inline void hold_template(struct template *t, __u64 controls)
 {
 	for (int i = 0; i < SWAP_TRIES; i++) {
@@ -138,7 +138,10 @@ static __always_inline void hold_template(struct template *t, __u64 controls)
 	}
 }
 
-/* The template's server was deleted: its client gets another one, and the old one is left to its connections. */
+/*
+ * Give the client another template, because the server of this one was deleted. The old one stays, parked, for its
+ * connections.
+ */
 static __always_inline struct template *replace_template(struct template *t, struct persist_key *persist, __u32 dest,
 							 __u32 timeout)
 {
@@ -146,7 +149,7 @@ static __always_inline struct template *replace_template(struct template *t, str
 	return add_template(persist, dest, timeout);
 }
 
-/* The template a controlled connection holds, found again by its client and front. */
+/* Find the template that a connection holds, by the client and the service. */
 static __always_inline struct template *controlling_template(__u64 client, __u64 rest, __u64 connection)
 {
 	__u32 index = WORD_DEST_OF(connection);
@@ -169,7 +172,10 @@ static __always_inline struct template *controlling_template(__u64 client, __u64
 	return find_holder(&persist, WORD_DEST_OF(connection));
 }
 
-/* `client` and `rest` are the halves of its address; IPv4 has no rest. */
+/*
+ * Count a connection that no longer holds its template. `client` and `rest` are the halves of the address; for IPv4
+ * `rest` is 0.
+ */
 __noinline int release_template(__u64 client, __u64 rest, __u64 connection)
 {
 	struct template *t = controlling_template(client, rest, connection);
@@ -187,7 +193,7 @@ __noinline int release_template(__u64 client, __u64 rest, __u64 connection)
 	return 0;
 }
 
-/* A connection of the client was established (IPVS: ASSURED). */
+/* Mark the template: a connection of the client was established (IPVS: ASSURED). */
 __noinline int assure_template(__u64 client, __u64 rest, __u64 connection)
 {
 	struct template *t = controlling_template(client, rest, connection);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* Which real server takes a new connection: IPVS's choice, in IPVS's list order (newest first). */
+/* Choose the real server for a new connection, as IPVS does, in the order of its lists: newest first. */
 #ifndef POINTSMAN_SCHED_H
 #define POINTSMAN_SCHED_H
 
@@ -9,7 +9,7 @@
 #include "sched_lblc.h"
 #include "sched_rr.h"
 
-/* `index` is the service's; `client` and `virtual` are addresses, `port` is the client's. */
+/* `index` is the index of the service, `client` and `virtual` are addresses, `port` is the client's port. */
 static __always_inline __u32 schedule(struct service *service, __u32 index, __u32 client, __u32 virtual, __u16 port)
 {
 	__u64 list = *(volatile __u64 *)&service->list;

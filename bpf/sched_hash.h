@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * sh, dh, mh: a hash names a slot, the slot names a place in the list of servers.
+ * sh, dh, mh: a hash selects a slot, and the slot has a place in the list of servers.
  *
- * User space writes the slots behind the servers (slots.py), four 16-bit places to an element, whenever it writes a
- * list. Both sides have the kernel's own hashes (ip_vs_sh.c, ip_vs_dh.c, ip_vs_mh.c), so that a client meets the same
- * server at every director, whether it runs Pointsman or IPVS.
+ * User space writes the slots behind the servers of a list (slots.py), four 16-bit places to an element. Both sides
+ * use the kernel's hashes (ip_vs_sh.c, ip_vs_dh.c, ip_vs_mh.c), so a client gets the same server from every director,
+ * with Pointsman or IPVS.
  */
 #ifndef POINTSMAN_SCHED_HASH_H
 #define POINTSMAN_SCHED_HASH_H
@@ -19,7 +19,7 @@
 struct hashed {
 	struct list list;
 	__u32 number; /* an address, and with sh-port or mh-port the client's port, in host order */
-	__u32 start;  /* the slot it comes to at first */
+	__u32 start;  /* the first slot */
 	__u32 dest;
 };
 
@@ -33,7 +33,7 @@ struct hashed {
 		v2 += v1, v1 = ROTATE(v1, 17), v1 ^= v2, v2 = ROTATE(v2, 32);                                          \
 	} while (0)
 
-/* SipHash-1-3 of one 32-bit number: hsiphash() of a 64-bit kernel (lib/siphash.c). */
+/* Return SipHash-1-3 of a 32-bit number: hsiphash() of a 64-bit kernel (lib/siphash.c). */
 static __always_inline __u32 half_sip(__u32 number)
 {
 	__u64 last = (__u64)number | 4ULL << 56;
@@ -57,7 +57,7 @@ static __always_inline __u32 slot_of(struct hashed *hashed, __u32 offset)
 	return (offset + (hashed->number * GOLDEN_RATIO >> 24)) & (SH_SLOTS - 1);
 }
 
-/* The server in this slot when it may take a connection. */
+/* Choose the server in this slot if it may take a connection. Returns 0 if not. */
 static __always_inline int try_slot(struct hashed *hashed, __u32 slot)
 {
 	__u32 index = hashed->list.first + hashed->list.count + slot / 4, place, dest = NOBODY;
@@ -79,7 +79,7 @@ static int try_fallback(__u32 step, struct hashed *hashed)
 	return try_slot(hashed, slot_of(hashed, (step + hashed->start) % slots));
 }
 
-/* `client` and `virtual` are addresses, `port` is the client's. */
+/* `client` and `virtual` are addresses, `port` is the client's port. */
 __noinline __u32 choose_by_slot(struct service *service, __u32 client, __u32 virtual, __u16 port)
 {
 	struct hashed hashed = { .dest = opaque_zero() };

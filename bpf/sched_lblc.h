@@ -1,28 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * lblc and lblcr: what goes to one destination address goes to the same servers, as long as they are not too busy.
+ * lblc and lblcr: connections to one destination address go to the same servers, as long as those are not too busy. A
+ * server is too busy when it has more active connections than its weight, and another server fewer than half of its
+ * own weight.
  *
- * lblc (ip_vs_lblc.c): a destination keeps its server until that one has weight 0, or more active connections than its
- * weight while another has less than half of its own; then wlc chooses. lblcr (ip_vs_lblcr.c): a destination has a set
- * of servers, of which wlc chooses; when the chosen one is too busy, wlc's choice among all joins the set. A set that
- * has not grown for a day gives up its busiest server.
+ * lblc (ip_vs_lblc.c): a destination has one server. When that has weight 0 or is too busy, wlc chooses another.
+ *
+ * lblcr (ip_vs_lblcr.c): a destination has a set of servers, and wlc chooses one of them. When that is too busy, the
+ * choice of wlc among all servers joins the set. A set that has not grown for a day loses its busiest server.
  */
 #ifndef POINTSMAN_SCHED_LBLC_H
 #define POINTSMAN_SCHED_LBLC_H
 
 #include "sched_wlc.h"
 
-#define SET 16		   /* servers of a destination; a further one takes the oldest one's place */
+#define SET 16		   /* servers of a destination; one more replaces the oldest */
 #define SET_LIFETIME 86400 /* seconds (net.ipv4.vs.lblcr_expiration) */
 
 struct destination {
 	__u32 service;
-	__u32 virtual; /* its address, as the hashing schedulers take it */
+	__u32 virtual; /* its address, folded as for the hashing schedulers */
 };
 
 struct locality {
-	__u32 dest[SET]; /* a ring; NOBODY: given up */
-	__u32 added;	 /* how many have ever been */
+	__u32 dest[SET]; /* a ring; NOBODY: removed */
+	__u32 added;	 /* how many were ever added */
 	__u32 modified;	 /* when the set last changed */
 };
 
@@ -63,11 +65,11 @@ static __always_inline int is_too_busy(struct service *service, __u32 index)
 	return idle.found != NOBODY;
 }
 
-/* The least and the most loaded of a set, the newest first among equals. */
+/* A scan for the least and the most loaded server of a set; among equals the newest. */
 struct set_scan {
 	struct destination destination;
-	__u32 newest; /* the ring's place after the newest */
-	__u32 sought; /* is this server in the set? */
+	__u32 newest; /* place in the ring after the newest */
+	__u32 sought; /* a server to look for: `holds_it` */
 	__u32 holds_it;
 	__u32 size;
 	__u32 least, least_weight;
@@ -122,7 +124,7 @@ static __always_inline void scan_set(struct set_scan *scan, struct locality *set
 	bpf_loop(set->added < SET ? set->added : SET, try_set_scan, scan, 0);
 }
 
-/* The server that the destination stays with; NOBODY when another one is to be found. */
+/* Return the server that the destination keeps; NOBODY when another is to be chosen. */
 __noinline __u32 stay_with_server(struct service *service, __u32 index, __u32 virtual, __u32 several)
 {
 	struct set_scan scan = { .destination = { index, virtual }, .least = opaque_zero(), .most = opaque_zero() };
@@ -135,14 +137,14 @@ __noinline __u32 stay_with_server(struct service *service, __u32 index, __u32 vi
 		set->dest[scan.most_place & (SET - 1)] = NOBODY;
 		set->modified = control.now;
 	}
-	if (!several) /* lblc does not ask whether it is overloaded */
+	if (!several) /* lblc ignores overload */
 		scan.least = scan.most;
 	if (scan.least == NOBODY || !is_available(scan.least) || is_too_busy(service, scan.least))
 		return NOBODY;
 	return scan.least;
 }
 
-/* Another server was found: it takes the place of the old one (lblc), or joins them. */
+/* Keep a newly chosen server: it replaces the old one (lblc) or joins the set (lblcr). */
 __noinline int remember_server(__u32 index, __u32 virtual, __u32 dest, __u32 several)
 {
 	struct set_scan scan = { .destination = { index, virtual }, .sought = dest, .least = opaque_zero() };

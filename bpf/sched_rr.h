@@ -2,8 +2,9 @@
 /*
  * rr and wrr: the servers take turns.
  *
- * A list and what a scheduler needs to start on it are written by user space as a whole (server_list_format.py) and switched with
- * one store of service.list. The cursor carries its list's generation, so one that is left from an older list is void.
+ * User space writes a list together with the start of its scheduler (server_list_format.py), and puts both in force
+ * with one store of service.list. A cursor carries the generation of its list, so the cursor of an older list is
+ * void.
  */
 #ifndef POINTSMAN_SCHED_RR_H
 #define POINTSMAN_SCHED_RR_H
@@ -24,7 +25,7 @@ static __always_inline __u64 make_cursor(struct list *list, __u32 position, __u3
 	return position | (__u64)level << 16 | (__u64)list->generation << 48;
 }
 
-/* rr (ip_vs_rr.c): the next server after the last one used that may take a connection. */
+/* rr (ip_vs_rr.c): take the next server after the last one that may take a connection. */
 
 struct round {
 	struct list list;
@@ -68,15 +69,15 @@ static __always_inline __u32 choose_rr(struct service *service, struct list *lis
 }
 
 /*
- * wrr (ip_vs_wrr.c): the list is walked at a falling level; a server is taken when its weight reaches the level.
- * Levels are weights divided by their greatest common divisor, and levels nobody has are skipped at once.
+ * wrr (ip_vs_wrr.c): walk the list at a falling level, and take a server whose weight reaches the level. Levels are
+ * weights divided by their greatest common divisor. Levels that no server has are skipped.
  */
 
 struct walk {
 	struct list list;
 	__u32 start;
 	__u32 level;
-	__u32 place; /* the first that reaches the level */
+	__u32 place; /* of the first that reaches the level */
 	__u32 dest;
 	__u32 best; /* the highest weight seen, and the first that has it */
 	__u32 best_place;
@@ -110,7 +111,7 @@ static __always_inline int walk_from(struct walk *walk, __u32 start)
 	return walk->place != MAX_SERVERS;
 }
 
-/* Returns 0 when nobody can be chosen. */
+/* Find the next server. Returns 0 when there is none. */
 static __always_inline int find_next_weighted(struct walk *walk, __u32 position, __u32 highest)
 {
 	if (walk_from(walk, position))
@@ -140,7 +141,7 @@ static __always_inline __u32 choose_wrr(struct service *service, struct list *li
 
 		walk.level = CURSOR_LEVEL(cursor);
 		found = find_next_weighted(&walk, position, highest);
-		/* All overloaded: the kernel has by then come down to the last level, or gone round once. */
+		/* All are overloaded: by then the kernel is at the last level, or has walked the list once. */
 		after = found ? make_cursor(list, walk.place + 1, walk.level)
 			      : make_cursor(list, position, position ? 1 : highest);
 		if (__sync_val_compare_and_swap(&service->cursor, before, after) == before)

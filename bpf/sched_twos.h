@@ -5,8 +5,8 @@
 #include "server_list.h"
 
 /*
- * twos (ip_vs_twos.c): two servers by weighted chance, then the one with the least overhead for its weight. With the
- * same server drawn twice, or equal overheads, it is the first draw.
+ * twos (ip_vs_twos.c): draw two servers at random, by weight, and take the one with the least overhead for its
+ * weight. If both draws are the same server, or the overheads are equal, take the first.
  */
 
 struct weighted_draw {
@@ -31,7 +31,7 @@ static int try_weighted_draw(__u32 place, struct weighted_draw *draw)
 
 #define COUNT_WEIGHTS (~0ULL)
 
-/* {server, weight << 32} of one draw, or the sum of the weights. A function of its own for the verifier's sake. */
+/* Return {server, weight << 32} of a draw, or with COUNT_WEIGHTS the sum of the weights. Not static: verified once. */
 __noinline __u64 draw_server(struct service *service, __u64 ticket)
 {
 	struct weighted_draw draw = { .ticket = ticket, .total = opaque_zero() };

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * lc, wlc, sed, nq, fo, ovf: the server with the least cost, the first of the list among equals. A cost is a fraction,
- * compared by multiplying crosswise as the kernel does.
+ * lc, wlc, sed, nq, fo, ovf: the server with the least cost, and among equals the first of the list. A cost is a
+ * fraction; two are compared by cross-multiplication, as in the kernel.
  *
- * The kernel looks at every server. A long list is divided into blocks, about as many as there are servers in one: the
- * cheapest of each is remembered until a load in it changes, so that a connection looks at the blocks and at the servers
- * of those few in which something has changed. The choice is the same.
+ * The kernel compares all servers. Here a long list is divided into blocks, about as many as a block has servers.
+ * Each block keeps its cheapest server until a load in it changes, so a connection reads all blocks, but only the
+ * servers of blocks that have changed. The choice is the same.
  */
 #ifndef POINTSMAN_SCHED_WLC_H
 #define POINTSMAN_SCHED_WLC_H
 
 #include "server_list.h"
 
-/* Many of these are on the stack at once: no wider than it must be. */
+/* Several of these are on the stack at once, so keep it small. */
 struct scan {
 	struct list list;
-	__u16 active_costs; /* what a connection of each kind costs, and a server without any */
+	__u16 active_costs; /* cost of an active and an inactive connection, and of the server itself */
 	__u8 inactive_costs;
 	__u8 server_costs;
-	__u32 start; /* the place to begin with */
+	__u32 start; /* the first place */
 	/* The cheapest so far: */
 	__u32 dest;
 	__u32 place;
@@ -46,7 +46,7 @@ static __always_inline void set_costs(struct scan *scan)
 	}
 }
 
-/* Returns 1 when nobody after it can be cheaper. */
+/* Compare one server with the cheapest so far. Returns 1 when no later one can be cheaper. */
 static __always_inline int compare_cost(__u32 place, struct scan *scan)
 {
 	__u32 index = scan->list.first + place, divisor;
@@ -82,13 +82,13 @@ static int try_scan(__u32 step, struct scan *scan)
 }
 
 struct block_scan {
-	struct scan scan; /* of the blocks' best */
+	struct scan scan; /* of the best of each block */
 	__u64 word;	  /* service.list */
-	__u32 blocks;	  /* the first of them */
+	__u32 blocks;	  /* index of the first */
 	__u32 shift;
 };
 
-/* Find the best of a block anew; returns what the block is to remember. A function of its own, verified once. */
+/* Find the cheapest server of a block again. Returns what to store in the block. Not static: verified once. */
 __noinline __u64 scan_block(__u64 word, __u32 index, __u32 number, __u32 shift)
 {
 	struct scan scan = { .dest = NOBODY + opaque_zero() };
@@ -98,7 +98,7 @@ __noinline __u64 scan_block(__u64 word, __u32 index, __u32 number, __u32 shift)
 
 	if (!block)
 		return BLOCK_NOBODY;
-	changes = __sync_fetch_and_add(&block->changes, 0); /* before the loads are read, on every machine */
+	changes = __sync_fetch_and_add(&block->changes, 0); /* before the loads are read, with a full barrier */
 	open_list(&scan.list, word);
 	set_costs(&scan);
 	scan.start = number << (shift & 15);
@@ -119,7 +119,7 @@ static int try_block(__u32 number, struct block_scan *block_scan)
 	best = *(volatile __u64 *)&block->best;
 	if (best >> 32 != *(volatile __u32 *)&block->changes) {
 		best = scan_block(block_scan->word, index, number, block_scan->shift);
-		/* If another CPU was faster this is as old as its count says, and looked through again. */
+		/* If another CPU was faster, the count in it is old, and the block is scanned again. */
 		*(volatile __u64 *)&block->best = best;
 	}
 	place = best & BLOCK_NOBODY;
@@ -128,7 +128,7 @@ static int try_block(__u32 number, struct block_scan *block_scan)
 	return compare_cost(place, &block_scan->scan);
 }
 
-/* {server, place << 32}. A function of its own for the verifier's sake. */
+/* Return {server, place << 32}. Not static: verified once. */
 __noinline __u64 find_cheapest(struct service *service)
 {
 	struct block_scan block_scan = {};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* What a packet means for its connection, as TCP flags: TCP's own, and what stands for them in UDP and SCTP. */
+/* The meaning of a packet for its connection as TCP flags: TCP's own, and their equivalents for UDP and SCTP. */
 #ifndef POINTSMAN_SCTP_H
 #define POINTSMAN_SCTP_H
 
@@ -10,11 +10,11 @@
 #define RST 4
 #define ACK 16
 #define FLAGS_SEEN 31	/* FIN SYN RST PSH ACK */
-#define FLAGS_MEANT 127 /* these, and what stands for other protocols' packets (below) */
+#define FLAGS_MEANT 127 /* these, and the values for other protocols below */
 
 /*
- * Flags of packets that have none. INIT has SYN's bit and ABORT RST's, since that is what they mean for a connection;
- * the other bits only tell chunks apart.
+ * Values for packets without TCP flags. INIT has the bit of SYN and ABORT the bit of RST, since they mean the same
+ * for a connection. The other bits only tell chunks apart.
  */
 #define FLAGS_UDP 64
 #define FLAGS_SCTP 32
@@ -41,7 +41,7 @@ struct chunk {
 	__u16 length;
 };
 
-/* By the type of a packet's first chunk (RFC 9260, 3.2); all others are as data. */
+/* By the type of the first chunk (RFC 9260, 3.2). All other types count as data. */
 const volatile __u8 chunk_meanings[CHUNK_TYPES] = {
 	[1] = FLAGS_SCTP_INIT,
 	[2] = FLAGS_SCTP_INIT_ACK,
@@ -54,7 +54,7 @@ const volatile __u8 chunk_meanings[CHUNK_TYPES] = {
 	[14] = FLAGS_SCTP_SHUTDOWN_COMPLETE,
 };
 
-/* An ABORT may come behind a cookie (ip_vs_proto_sctp.c: set_sctp_state). */
+/* True if an ABORT follows a cookie (set_sctp_state in ip_vs_proto_sctp.c). */
 static __always_inline int is_followed_by_abort(struct chunk *chunk, void *end)
 {
 	__u32 length = (bpf_ntohs(chunk->length) + 3) & 0x7fc;
@@ -63,7 +63,7 @@ static __always_inline int is_followed_by_abort(struct chunk *chunk, void *end)
 	return length >= sizeof(*chunk) && (void *)(next + 1) <= end && next->type == CHUNK_ABORT;
 }
 
-/* 0: the packet is cut short. `length` is the packet's without the IP header. */
+/* Return the flags of an SCTP packet; 0 if it is cut short. `length` is its length without the IP header. */
 static __always_inline __u8 chunk_flags(void *header, __u32 length, void *end)
 {
 	struct chunk *chunk = header + SCTP_HEADER;

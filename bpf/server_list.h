@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* The list of a service's servers, as user space has written it (server_list_format.py): newest first, as IPVS's. */
+/* The list of a service's servers, as user space writes it (server_list_format.py): newest first, as in IPVS. */
 #ifndef POINTSMAN_SERVER_LIST_H
 #define POINTSMAN_SERVER_LIST_H
 
@@ -24,7 +24,7 @@ static __always_inline void open_list(struct list *list, __u64 word)
 	list->generation = LIST_GENERATION(word);
 }
 
-/* The two head elements hold plain numbers. */
+/* Return one of the two head elements, which are plain numbers. */
 static __always_inline __u64 list_head(struct list *list, __u32 which)
 {
 	__u32 index = list->first - LIST_HEAD + which;
@@ -33,7 +33,7 @@ static __always_inline __u64 list_head(struct list *list, __u32 which)
 	return head ? *head : 0;
 }
 
-/* The weight of the server at this place when it may take a connection, else 0. */
+/* Return the weight of the server at this place if it may take a connection, else 0. */
 static __always_inline __u32 weight_at(struct list *list, __u32 place, __u32 *dest)
 {
 	__u32 index = list->first + place;

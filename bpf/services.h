@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* From virtual address, port and protocol to the service. */
+/* Find the service by virtual address, port and protocol. */
 #ifndef POINTSMAN_SERVICES_H
 #define POINTSMAN_SERVICES_H
 
 #include "parse6.h"
 
 /*
- * A front as a number, the second half of its entry: service, from bit 32 on the front's own number, then flags. The
- * verifier would follow all of what comes after once for each place in a bucket if it were a pointer.
+ * A found front is a number, the second half of its entry: service, then from bit 32 the number of the front, then
+ * flags. If it were a pointer, the verifier would follow the rest of the program once for each way of a bucket.
  */
 #define FRONT_SERVICE(found) ((__u32)(found))
 #define FRONT_NUMBER(found) ((__u32)((found) >> 32) & 0xffff)
 #define FRONT_FLAGS(found) ((__u32)((found) >> 48))
-#define FRONT_NONE (~0ULL)	/* no front has NO_FRONT for its number */
-#define FRONT_ELSEWHERE (~1ULL) /* not in this bucket, which is full */
+#define FRONT_NONE (~0ULL)	/* no front has the number NO_FRONT */
+#define FRONT_ELSEWHERE (~1ULL) /* not in this bucket, and the bucket is full */
 
 static __always_inline __u64 front_key(__u32 address, __u16 port, __u8 protocol)
 {
@@ -52,13 +52,13 @@ static __always_inline __u64 find_exact_front(__u32 address, __u16 port, __u8 pr
 	return found == FRONT_ELSEWHERE ? FRONT_NONE : found;
 }
 
-/* May a connection to this port be one of FTP's data (ip_vs_service_find)? */
+/* True if a connection to this port may be an FTP data connection (ip_vs_service_find). */
 static __always_inline int may_be_ftp_data(__u16 port)
 {
 	return port == bpf_htons(FTP_DATA) || bpf_ntohs(port) >= FIRST_FREE_PORT;
 }
 
-/* The front for this very port, else persistent FTP's, else the one for every port of the address. */
+/* Find the front for this port, else the front of persistent FTP, else the front for every port of the address. */
 __noinline __u64 find_front_elsewhere(__u32 address, __u16 port, __u8 protocol)
 {
 	__u64 found = find_exact_front(address, port, protocol);
@@ -71,7 +71,7 @@ __noinline __u64 find_front_elsewhere(__u32 address, __u16 port, __u8 protocol)
 	return found == FRONT_NONE && control.any_port ? find_exact_front(address, 0, protocol) : found;
 }
 
-/* Most are in the bucket in which they are looked for first. */
+/* Look into the first bucket here: most fronts are there. */
 static __always_inline __u64 find_front(__u32 address, __u16 port, __u8 protocol)
 {
 	__u64 key = front_key(address, port, protocol), found = find_in_front_bucket(front_hash(key), key);
@@ -100,7 +100,7 @@ static __always_inline __u64 find_in_front6_bucket(__u32 hash, __u64 address, __
 	return FRONT_ELSEWHERE;
 }
 
-/* What is hashed of a front; connections take it, too, so that their hash need not wait for the front. */
+/* Return the hashed part of a front. Connections use it too, so that their hash does not wait for the front. */
 static __always_inline __u64 front6_sum(__u64 address, __u64 rest, __u64 key)
 {
 	return address * FRONT_HASH + rest + key;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * SCTP, ICMP errors, fragments, headers with options and packets that bear a mark go the same way in small steps. They
- * are functions of their own: the verifier goes through each once and by itself, and the stack has no room for all of
- * them at once.
+ * The slow path: SCTP, ICMP errors, fragments, IP options and packets with a mark. The same steps as separate
+ * functions: each is verified once by itself, and the stack has no room for all of them at once.
  */
 #ifndef POINTSMAN_SLOW_PATH_H
 #define POINTSMAN_SLOW_PATH_H
@@ -55,7 +54,7 @@ __noinline int find_service(struct flow *flow)
 	return GO_ON;
 }
 
-/* The server of a flow's connection, if there is one. */
+/* Find the server of a flow's connection; NOBODY if there is none. */
 __noinline __u32 find_flow(struct flow *flow)
 {
 	struct connection *entry;
@@ -67,7 +66,7 @@ __noinline __u32 find_flow(struct flow *flow)
 		flow->hash = spread(flow->key, flow->front);
 	entry = find_entry(flow, &word);
 	if (entry && !starts_anew(word, flow->flags)) {
-		/* An error does not keep the connection alive it is about. */
+		/* An error does not restart the timer of the connection that it is about. */
 		if (!flow->is_error)
 			continue_connection(entry, word, flow->flags, flow->client[0], flow->client[1]);
 		return WORD_DEST_OF(word);
@@ -77,8 +76,8 @@ __noinline __u32 find_flow(struct flow *flow)
 }
 
 /*
- * Returns GO_ON when *dest is the server of what was read. A later fragment has one already, and what is read of
- * IPv6 has its service. `mark` is 0 or one that a service has.
+ * Find the server of a packet that was read. Returns GO_ON when *dest is the server. A later fragment has its server
+ * already, and an IPv6 packet its service. `mark` is 0, or a mark that selects a service.
  */
 static __always_inline enum exit_reason serve_slow(struct flow *flow, enum exit_reason reason, __u32 mark, __u32 *dest)
 {
@@ -113,7 +112,7 @@ static __always_inline enum action finish_slow(void *data, void *end, __u32 ingr
 	if (reason == GO_ON)
 		return SEND;
 	action = exit_action(reason, out);
-	/* No error about an error, and none without ports. */
+	/* Never reply to an error, or to a packet without ports. */
 	return action == REPLY && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : action;
 }
 

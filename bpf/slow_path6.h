@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * ICMPv6 errors and fragments, when nothing stands between the IPv6 header and theirs: as icmp_error.h and fragments.h.
- * IPVS: ip_vs_in_icmp_v6(). Like it, the director leaves the checksum of an error to the real server.
+ * The slow path of IPv6: ICMPv6 errors and fragments whose header directly follows the IPv6 header, and packets with
+ * a mark. IPVS: ip_vs_in_icmp_v6(). As there, the real server verifies the checksum of an error.
  */
 #ifndef POINTSMAN_SLOW_PATH6_H
 #define POINTSMAN_SLOW_PATH6_H
@@ -35,7 +35,7 @@ static __always_inline enum exit_reason parse_first_fragment6(struct packet6 *p,
 					: EXIT_NOT_TRANSPORT;
 }
 
-/* The quoted packet, of which there are `length` bytes, read as if the client had sent it. */
+/* Read the quoted packet, of `length` bytes, as if the client had sent it. */
 static __always_inline enum exit_reason parse_quoted6(struct packet6 *p, struct ipv6hdr *quoted, __u32 length,
 						      void *end)
 {
@@ -58,7 +58,7 @@ static __always_inline enum exit_reason parse_quoted6(struct packet6 *p, struct 
 	return GO_ON;
 }
 
-/* Returns as parse6(); EXIT_NOT_TRANSPORT: nothing that is relayed. */
+/* Read an ICMPv6 error. Returns as parse6(); EXIT_NOT_TRANSPORT when it is not an error to be forwarded. */
 static __always_inline enum exit_reason parse_error6(struct packet6 *p, struct ipv6hdr *ip, void *end, __u32 frame)
 {
 	struct icmp *icmp = (void *)(ip + 1);
@@ -73,7 +73,7 @@ static __always_inline enum exit_reason parse_error6(struct packet6 *p, struct i
 	return parse_quoted6(p, quoted, length - sizeof(*icmp), end);
 }
 
-/* Which connection it is about. Where it may be a mark's there need be no front. */
+/* Describe the flow of a packet or error. With `marked` it need not have a front. */
 static __always_inline enum exit_reason describe_flow6(struct packet6 *p, struct flow *flow, int is_error, int marked)
 {
 	__u64 sum = front6_sum(p->virtual[0], p -> virtual[1], front6_key(p)), hash = connection6_hash(p, sum);
@@ -98,7 +98,7 @@ static __always_inline enum exit_reason describe_flow6(struct packet6 *p, struct
 	return GO_ON;
 }
 
-/* With `marked` whole packets, too. */
+/* Read a packet. With `marked` whole packets are read too. */
 static __always_inline enum exit_reason read_slow6(void *data, void *end, __u32 length, __u32 ingress, int marked,
 						   struct flow *flow, __u32 *dest)
 {
@@ -147,7 +147,7 @@ static __always_inline enum action finish_slow6(void *data, void *end, __u32 ing
 	if (reason == GO_ON)
 		return SEND;
 	action = exit_action6(reason, out);
-	/* No error about an error, and none without ports. */
+	/* Never reply to an error, or to a packet without ports. */
 	return action == REPLY6 && (kind == ERROR || kind == LATER_FRAGMENT) ? DROP : action;
 }
 

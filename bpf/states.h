@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* The states of TCP, SCTP and UDP as a director sees them: only the client's packets (ip_vs_proto_*.c, INPUT_ONLY). */
+/*
+ * The states of TCP, SCTP and UDP as a director sees them, from the client's packets only (INPUT_ONLY in
+ * ip_vs_proto_*.c).
+ */
 #ifndef POINTSMAN_STATES_H
 #define POINTSMAN_STATES_H
 
 #include "parse.h"
 
-/* What a packet does to a state. Of TCP's flags, RST beats SYN beats FIN beats ACK; of SCTP, the first chunk counts. */
+/* The event that a packet is. Of TCP flags the first set one of RST, SYN, FIN, ACK counts; of SCTP the first chunk. */
 enum event {
 	EVENT_NONE,
 	EVENT_ACK,
@@ -69,7 +72,7 @@ const volatile __u8 transitions[2 * TRANSITIONS] = {
 	TCP(SECURE, EVENT_FIN,  CLOSE,       TIME_WAIT,   FIN_WAIT,    FIN_WAIT, TIME_WAIT, CLOSE,  TIME_WAIT),
 	TCP(SECURE, EVENT_SYN,  SYNACK,      SYN_RECV,    ESTABLISHED, SYNACK,   SYNACK,    SYNACK, SYNACK),
 	TCP(SECURE, EVENT_RST,  CLOSE,       SYN_RECV,    CLOSE,       CLOSE,    CLOSE,     CLOSE,  CLOSE),
-	/* UDP knows one state. */
+	/* UDP has one state. */
 	AT(0, NONE, EVENT_UDP) = STATE_UDP, AT(0, UDP, EVENT_UDP) = STATE_UDP,
 	AT(SECURE, NONE, EVENT_UDP) = STATE_UDP, AT(SECURE, UDP, EVENT_UDP) = STATE_UDP,
 	/* in:                  NONE INIT1 INIT COOKIE_ECHOED ESTABLISHED SHUTDOWN_RECEIVED CLOSED */
@@ -88,7 +91,7 @@ const volatile __u8 transitions[2 * TRANSITIONS] = {
 #define EVENT_OF(f) ((f)&RST ? EVENT_RST : (f)&SYN ? EVENT_SYN : (f)&FIN ? EVENT_FIN : (f)&ACK ? EVENT_ACK : EVENT_NONE)
 #define FOUR(f) EVENT_OF(f), EVENT_OF(f + 1), EVENT_OF(f + 2), EVENT_OF(f + 3)
 
-/* By a packet's flags; what is not listed is a chunk of data, whatever its type. */
+/* By the flags of a packet. SCTP chunks that are not listed count as data. */
 const volatile __u8 events[FLAGS_MEANT + 1] = {
 	FOUR(0), FOUR(4), FOUR(8), FOUR(12), FOUR(16), FOUR(20), FOUR(24), FOUR(28),
 	[FLAGS_UDP] = EVENT_UDP,
@@ -106,7 +109,10 @@ const volatile __u8 events[FLAGS_MEANT + 1] = {
 
 /* clang-format on */
 
-/* Is a defence of this mode up (ip_vs_ctl.c: update_defense_level)? IPVS looks at free memory instead. */
+/*
+ * True if a defence with this mode is active (update_defense_level in ip_vs_ctl.c). IPVS looks at free memory
+ * instead.
+ */
 static __always_inline int is_defending(__u32 mode)
 {
 	return mode == DEFENCE_ALWAYS || (mode && control.pressure);
@@ -117,11 +123,11 @@ static __always_inline __u32 next_state(__u32 state, __u8 flags)
 	__u32 table = is_defending(control.secure_tcp) ? SECURE : 0;
 	__u32 place = (state * EVENTS + events[flags & FLAGS_MEANT]) & (TRANSITIONS - 1);
 
-	barrier_var(place); /* clang would join the two by OR, whose bounds verifiers before Linux 6.10 forget */
+	barrier_var(place); /* else clang joins the two with OR, and verifiers before Linux 6.10 lose its bounds */
 	return transitions[table + place];
 }
 
-/* For most packets no table need be asked. */
+/* False if this packet cannot change the state; most packets need no look into the table. */
 static __always_inline int may_leave_state(__u32 state, __u8 flags)
 {
 	return state == STATE_ESTABLISHED ? (flags & (FIN | SYN | RST | ACK)) != ACK : state != STATE_UDP;

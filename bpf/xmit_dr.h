@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* Direct routing: both MAC addresses, the TTL (hop limit) and IPv4's header checksum change, nothing else. */
+/* Direct routing: change both MAC addresses, TTL or hop limit, and the IPv4 header checksum; nothing else. */
 #ifndef POINTSMAN_XMIT_DR_H
 #define POINTSMAN_XMIT_DR_H
 
@@ -26,13 +26,16 @@ static __always_inline void decrement_ttl(struct iphdr *ip)
 	ip->ttl--;
 }
 
-/* What came in by an interface can leave by it, as far as the interface is concerned. */
+/*
+ * Return the largest packet that may leave. A packet that leaves by its ingress interface fits the MTU of that
+ * interface.
+ */
 static __always_inline __u32 largest_allowed(struct dest *dest, __u64 egress, __u32 ingress)
 {
 	return DEST_INTERFACE(egress) == ingress ? dest->route_mtu : dest->mtu;
 }
 
-/* Why a packet does not leave after all; GO_ON: it does. */
+/* Return why a packet cannot leave to this server; GO_ON or GO_ON_TUNNEL when it can. */
 static __always_inline enum exit_reason check_egress(struct dest *dest, __u32 dest_index, __u64 egress, __u32 largest,
 						     __u8 ttl, __u32 ingress, __u32 *out)
 {
@@ -57,8 +60,9 @@ static __always_inline enum exit_reason check_egress(struct dest *dest, __u32 de
 #define DEST_USABLE (DEST_AVAILABLE | DEST_RESOLVED)
 
 /*
- * The new frame header. Returns GO_ON when the packet may leave by interface *out; with EXIT_TOO_BIG, *out is the
- * MTU, with GO_ON_TUNNEL it is the server. `largest` is the packet's length, or that of the segments that offload has made one packet of.
+ * Write the new frame header. Returns GO_ON when the packet may leave by interface *out. With EXIT_TOO_BIG *out is
+ * the MTU, with GO_ON_TUNNEL the server. `largest` is the length of the packet, or of one segment if offload has
+ * joined several.
  */
 static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, __u32 dest_index, __u32 length,
 						      __u32 largest, __u8 ttl, __u32 ingress, __u32 *out)
@@ -75,7 +79,7 @@ static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, _
 		if (reason == EXIT_SERVER_REMOVED || reason == EXIT_CONNECTION_RESET)
 			return reason;
 	}
-	/* As IPVS, before it looks whether the packet can leave. */
+	/* As IPVS does, count before checking whether the packet can leave. */
 	count_packet(dest_index, length);
 	if (reason != GO_ON)
 		return reason;
@@ -85,7 +89,7 @@ static __always_inline enum exit_reason address_frame(struct ethhdr *ethernet, _
 	return GO_ON;
 }
 
-/* As it will be on the wire. */
+/* Return the length on the wire: of one segment, if offload has joined several. */
 static __always_inline __u32 largest_length(struct packet *p)
 {
 	__u32 joined = joined_of(p);
@@ -93,7 +97,7 @@ static __always_inline __u32 largest_length(struct packet *p)
 	return joined ? joined + p->ip->ihl * 4 + p->transport_header : p->length;
 }
 
-/* Returns as address_frame(). What is too big has its TTL decremented by then. */
+/* Forward a packet. Returns as address_frame(). A packet that is too big has its TTL decremented. */
 static __always_inline enum exit_reason forward(struct packet *p, __u32 dest, __u32 *out)
 {
 	enum exit_reason reason =

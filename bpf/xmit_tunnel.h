@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * Tunnels: the packet, its TTL decremented, becomes the payload of one from this host to its server, as
- * ip_vs_tunnel_xmit() makes it (net/netfilter/ipvs/ip_vs_xmit.c): by itself (IPIP), behind UDP and GUE, or behind GRE.
- * The outer header has the TTL, the type of service and the DF of the inner one.
+ * Tunnels: the packet, with its TTL decremented, becomes the payload of a packet from this host to the server, as in
+ * ip_vs_tunnel_xmit() (ip_vs_xmit.c): directly (IPIP), behind UDP and GUE, or behind GRE. The outer header takes TTL,
+ * type of service and DF from the inner one.
  */
 #ifndef POINTSMAN_XMIT_TUNNEL_H
 #define POINTSMAN_XMIT_TUNNEL_H
@@ -30,10 +30,10 @@ struct gre {
 	__u16 reserved;
 };
 
-/* What an outer header has to know of the packet. */
+/* The fields of the packet that the outer header needs. */
 struct inner {
 	__u32 flow; /* a hash */
-	__u32 sum;  /* ones' complement, of the whole packet; 0: the outer checksum is left out */
+	__u32 sum;  /* ones' complement of the whole packet; 0: no outer checksum */
 	__u16 length;
 	__u16 protocol; /* of the frame, network order */
 	__u16 fragment; /* outer flags, network order */
@@ -66,7 +66,7 @@ static __always_inline __u32 outer_room(struct remote *remote)
 	return (remote->family == 6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + tunnel_header(remote);
 }
 
-/* INET_ECN_encapsulate() (include/net/inet_ecn.h): congestion that was met inside is not told outside. */
+/* As INET_ECN_encapsulate() (include/net/inet_ecn.h): CE inside becomes ECT(0) outside. */
 static __always_inline __u8 outer_tos(__u8 tos)
 {
 	return (tos & ECN_BITS) == ECN_BITS ? (tos & ~ECN_BITS) | ECN_CAPABLE : tos;
@@ -106,7 +106,7 @@ static __always_inline void read_inner6(struct ipv6hdr *ip, void *end, struct in
 			      ip->nexthdr, ip + 1, end);
 }
 
-/* Decrements the TTL. Returns 0, or -1 for what parse() has never let through. */
+/* Read the packet and decrement its TTL. Returns -1 for a packet that parse() rejects. */
 static __always_inline int read_inner(void *data, void *end, struct inner *inner)
 {
 	struct ethhdr *ethernet = data;
@@ -130,7 +130,7 @@ static __always_inline __u16 complete(__u64 sum)
 	return ~fold(sum);
 }
 
-/* `pseudo`: of the outer addresses. */
+/* `pseudo` is the sum of the outer addresses. */
 static __always_inline void write_gue(struct udphdr *udp, struct remote *remote, struct inner *inner, __u8 protocol,
 				      __u64 pseudo)
 {
@@ -162,7 +162,7 @@ static __always_inline void write_gre(struct gre *gre, struct remote *remote, st
 	}
 }
 
-/* What is between the IP headers. Returns the protocol of the outer one. */
+/* Write the headers between the two IP headers. Returns the protocol of the outer one. */
 static __always_inline __u8 write_between(void *header, struct remote *remote, struct inner *inner, __u64 pseudo)
 {
 	__u8 protocol = inner->protocol == bpf_htons(ETH_P_IP) ? IPPROTO_IPIP : IPPROTO_IPV6;
@@ -188,7 +188,7 @@ static __always_inline int write_outer4(struct iphdr *ip, void *end, struct remo
 		return -1;
 	*(__u16 *)ip = bpf_htons(0x4500 | inner->tos);
 	ip->tot_len = bpf_htons(outer_room(remote) + inner->length);
-	/* One that may be taken apart wants a number of its own. */
+	/* A packet that may be fragmented needs an identification. */
 	ip->id = inner->fragment ? 0 : bpf_get_prandom_u32();
 	ip->frag_off = inner->fragment;
 	ip->ttl = inner->ttl;
@@ -219,7 +219,7 @@ static __always_inline int write_outer6(struct ipv6hdr *ip, void *end, struct re
 	return 0;
 }
 
-/* Into the room that has been made. Returns 0, or -1. */
+/* Write all outer headers into the room before the packet. Returns 0, or -1. */
 static __always_inline int write_outer(void *data, void *end, struct dest *dest, struct remote *remote,
 				       struct inner *inner)
 {
@@ -237,14 +237,14 @@ static __always_inline int write_outer(void *data, void *end, struct dest *dest,
 	return write_outer4((void *)(ethernet + 1), end, remote, inner);
 }
 
-/* Counts and drops what cannot be put into its tunnel. */
+/* Count a packet that cannot be put into its tunnel, and drop it. */
 static __always_inline int not_tunnelled(void)
 {
 	count_exit(EXIT_NOT_TUNNELLED);
 	return 0;
 }
 
-/* Its room is made. Returns the interface by which the packet leaves; 0: it does not. */
+/* Write the outer headers. Returns the interface by which the packet leaves; 0: it is dropped. */
 static __always_inline int leave_in_tunnel(void *data, void *end, struct dest *dest, struct remote *remote,
 					   struct inner *inner)
 {
@@ -258,7 +258,7 @@ static __always_inline int wants_sum(struct remote *remote)
 	return remote->tunnel & TUNNEL_CHECKSUM;
 }
 
-/* These two return what leave_in_tunnel() does. */
+/* These two return as leave_in_tunnel(). */
 __noinline int tunnel_xdp(struct xdp_md *context, __u32 index)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
@@ -296,7 +296,7 @@ __noinline int tunnel_tc(struct __sk_buff *context, __u32 index)
 	if (!remote || !dest || read_inner(data, end, &inner))
 		return not_tunnelled();
 	if (wants_sum(remote)) {
-		/* Segments that offload has joined have a sum each: UDP can do without. */
+		/* Joined segments would need one sum each. UDP works without. */
 		if (!context->gso_size)
 			inner.sum = sum_packet_tc(context, inner.length);
 		if (!inner.sum && !(context->gso_size && is_gue(remote)))

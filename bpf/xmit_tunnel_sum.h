@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * The sum of a packet that goes into a tunnel with a checksum. A TCP or UDP segment need not be read for it: its own
- * checksum makes it and its pseudo header all ones (the kernel's local checksum offload), also when offload has still to
- * fill that in. Who has got it wrong gets a wrong one outside, too, and is dropped there instead of behind.
+ * The sum of a packet for a tunnel with a checksum. A TCP or UDP segment is not read for it: with its own checksum
+ * the segment and its pseudo header sum up to all ones (the kernel's local checksum offload), also when offload still
+ * has to fill the checksum in. A segment with a wrong checksum gets a wrong outer one and is dropped by the receiver
+ * of the tunnel.
  */
 #ifndef POINTSMAN_XMIT_TUNNEL_SUM_H
 #define POINTSMAN_XMIT_TUNNEL_SUM_H
@@ -15,7 +16,10 @@ static __always_inline int has_checksum(__u8 protocol, struct udphdr *udp, void 
 	return protocol == IPPROTO_TCP || (protocol == IPPROTO_UDP && (void *)(udp + 1) <= end && udp->check);
 }
 
-/* The sum, folded; or 0, which no IP packet has: it has to be read. A right IPv4 header is all ones itself. */
+/*
+ * Return the folded sum; 0, which no IP packet has, when the packet must be read. A valid IPv4 header sums up to all
+ * ones.
+ */
 static __always_inline __u32 known_sum4(struct iphdr *ip, void *end)
 {
 	__u32 header = ip->ihl * 4, length = bpf_ntohs(ip->tot_len) - header;
@@ -53,7 +57,7 @@ static __always_inline __u32 known_sum(void *data, void *end)
 #define SUMMED_AT_ONCE LONGEST_MESSAGE
 #define MOST_SUMMED_PARTS 8
 
-/* Reads the packet, which is in one piece. 0: it is too long. */
+/* Sum the whole packet, which is linear. Returns 0 when it is too long. */
 static __always_inline __u32 read_sum(void *context, int tc, __u32 length)
 {
 	__u32 offset = sizeof(struct ethhdr);
