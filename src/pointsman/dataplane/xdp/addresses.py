@@ -14,26 +14,26 @@ _ONES = (1 << 64) - 1
 
 
 def halves(address: Address) -> tuple[int, int]:
-    """The two 8-byte words of an address; an IPv4 one is the lower half of the first."""
+    """Return the two 8-byte words of an address. IPv4: the lower half of the first."""
     packed = address.packed.ljust(16, b"\0")
     return int.from_bytes(packed[:8], "little"), int.from_bytes(packed[8:], "little")
 
 
 def address_of(first: int, rest: int, ipv6: bool) -> Address:
-    """The address of two words."""
+    """Return the address that two words stand for."""
     if not ipv6:
         return ipaddress.IPv4Address((first & 0xFFFFFFFF).to_bytes(4, "little"))
     return ipaddress.IPv6Address(first.to_bytes(8, "little") + rest.to_bytes(8, "little"))
 
 
 def hashed(address: Address) -> int:
-    """As sh, dh and mh take it: of IPv6 the exclusive or of the four words."""
+    """Return an address as sh, dh and mh hash it. IPv6: the exclusive or of its four words."""
     number = int(address)
     return (number ^ number >> 32 ^ number >> 64 ^ number >> 96) & 0xFFFFFFFF
 
 
 def mask_bits(prefix: int | None, ipv6: bool) -> int:
-    """How many leading bits of a client's address count; None: all."""
+    """Return how many leading bits of a client's address count. Without a prefix: all."""
     longest = 128 if ipv6 else 32
     return longest if prefix is None else min(prefix, longest)
 
@@ -43,19 +43,19 @@ def prefix_of(stored: int) -> int | None:
 
 
 def front_key(key: ServiceKey) -> int:
-    """struct front.key of an IPv4 service."""
+    """Return front.key of an IPv4 service."""
     assert key.address is not None and key.transport is not None
     return halves(key.address)[0] | socket.htons(key.port) << 32 | key.transport << 48 | 1 << 56
 
 
 def front6_key(key: ServiceKey) -> int:
-    """struct front6.key."""
+    """Return front6.key of an IPv6 service."""
     assert key.transport is not None
     return socket.htons(key.port) | key.transport << 16 | 1 << 24
 
 
 def service_key_of(key: int) -> ServiceKey:
-    """The IPv4 service a front stands for."""
+    """Return the IPv4 service of a front."""
     return ServiceKey.of(
         Transport(key >> 48 & 0xFF),
         address_of(key & 0xFFFFFFFF, 0, ipv6=False),
@@ -64,7 +64,7 @@ def service_key_of(key: int) -> ServiceKey:
 
 
 def service6_key_of(first: int, rest: int, key: int) -> ServiceKey:
-    """The IPv6 service a front stands for."""
+    """Return the IPv6 service of a front."""
     return ServiceKey.of(
         Transport(key >> 16 & 0xFF), address_of(first, rest, ipv6=True), socket.ntohs(key & 0xFFFF)
     )

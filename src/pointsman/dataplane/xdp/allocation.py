@@ -1,4 +1,4 @@
-"""Who has which index: free lists that can be rebuilt from the tables."""
+"""Allocation of indexes and ranges: free lists that can be rebuilt from the tables."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Numbers:
     def __init__(self, first: int, end: int, used: Iterable[int] = ()) -> None:
         taken = set(used)
         self.top = max(taken, default=first - 1)
-        """The highest index ever used."""
+        """Return the highest index that was ever used."""
         self._end = end
         self._free = deque(number for number in range(first, self.top) if number not in taken)
 
     def take(self) -> int:
-        """An index; one that was given back rests before it is used again. Raises FullError."""
+        """Allocate an index. One that was given back rests before it is used again. Raises FullError."""
         if len(self._free) <= QUARANTINE and self.top + 1 < self._end:
             self.top += 1
             return self.top
@@ -49,7 +49,7 @@ class Ranges:
             self._reserve(first, _order(length))
 
     def take(self, length: int) -> int:
-        """The first of `length` elements. Raises FullError."""
+        """Allocate `length` elements; return the first. Raises FullError."""
         order = _order(length)
         found = self._find(order)
         while found is None and self._resting:

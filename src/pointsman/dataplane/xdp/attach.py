@@ -37,7 +37,7 @@ class Links:
         self._directory = directory
 
     def present(self) -> list[Pinned]:
-        """The links in force; pins of interfaces that are gone are removed."""
+        """Return the links in force, and remove pins of interfaces that are gone."""
         found: list[Pinned] = []
         for pin in sorted(self._directory.iterdir()) if self._directory.is_dir() else []:
             number, _, mode = pin.name.partition("-")
@@ -52,7 +52,7 @@ class Links:
         return found
 
     def attachments(self) -> list[Attachment]:
-        """What is attached, as far as this network namespace knows the interfaces' names."""
+        """Return what is attached, with the interface names of this network namespace."""
         listed = []
         for pin in self.present():
             try:
@@ -139,7 +139,7 @@ class Links:
     def _attach_one_of(
         self, modes: Sequence[str], programs: dict[str, int], name: str, index: int, reasons: list[str]
     ) -> Attachment:
-        """In the first of these modes in which it can be. `reasons` has why not in those before."""
+        """Attach in the first of these modes that works. `reasons` gets why each earlier one did not."""
         for mode in modes:
             try:
                 link = _create(programs[PROGRAM_OF[mode]], index, mode)
@@ -194,7 +194,7 @@ def _is_veth(name: str) -> bool:
 
 
 def hidden_vlans(name: str) -> str:
-    """Why XDP would take frames of VLANs for this interface's own; empty when it would not."""
+    """Return why XDP would see frames of VLANs without their tags; empty when it would not."""
     vlans = interfaces.vlans(name)
     if not vlans or not interfaces.strips_tags(name):
         return ""
@@ -205,7 +205,7 @@ def hidden_vlans(name: str) -> str:
 
 
 def _why(error: OSError, mode: str) -> str:
-    """What the kernel means by it (dev_xdp_attach in net/core/dev.c, tcx_link_attach)."""
+    """Explain an error of attaching (dev_xdp_attach in net/core/dev.c, tcx_link_attach)."""
     if mode == "tc" and error.errno == errno.EINVAL:
         return "tcx needs Linux 6.6"
     if error.errno == errno.EEXIST:

@@ -22,7 +22,7 @@ _MEMBER, _ENUMERATOR = struct.Struct("=III"), struct.Struct("=Ii")
 
 
 class Field(NamedTuple):
-    """Where a member of a struct lies, in bytes."""
+    """The place of a member in its struct, in bytes."""
 
     offset: int
     size: int

@@ -1,4 +1,4 @@
-"""What counters count from (ipvsadm -Z), and the share of servers that are gone."""
+"""Offsets of counters: the start after `ipvsadm -Z`, and the share of deleted servers."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from pointsman.model.traffic import Signs
 
 
 class CounterBase:
-    """A service's totals are its origin plus its present servers'; so they outlive a server that goes."""
+    """A service's totals are its origin plus those of its servers, so they outlive a deleted server."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def _entry(self, index: int) -> memoryview:
-        """What every CPU has counted for this entry ever (struct traffic)."""
+        """Return struct traffic of this entry, one for each CPU."""
         traffic, size = self._tables.descriptors["pm_traffic"], 32 * self._tables.cpus
         return memoryview(libbpf.map_lookup(traffic, index.to_bytes(4, "little"), size))
 
     def _raw(self, index: int) -> tuple[int, int, int]:
-        """What the packet path has counted for this entry ever: connections, packets, octets."""
+        """Return connections, packets and octets of this entry, from its beginning on."""
         values = self._entry(index).cast("Q")
         return sum(values[0::4]), sum(values[1::4]), sum(values[2::4])
 
     def passive_counters(self, index: int) -> Signs:
-        """What a server that is watched has shown ever."""
+        """Return the passive counters of a server, from its beginning on."""
         entry = self._entry(index)
         values = entry.cast("I")
         return Signs(sum(entry.cast("Q")[0::4]), sum(values[6::8]), sum(values[7::8]))
 
     def start_server(self, index: int) -> None:
-        """The server counts from here on."""
+        """Let the server count from here on."""
         origin = self._tables.dest_origins[index]
         origin.connections, origin.packets, origin.octets = self._raw(index)
 
     def start_service(self, service: int, servers: Iterable[int] = ()) -> None:
-        """The service and these servers of it count from here on."""
+        """Let the service and these servers of it count from here on."""
         origin = self._tables.service_origins[service]
         origin.connections, origin.packets, origin.octets = 0, 0, 0
         for index in servers:
@@ -45,7 +45,7 @@ class CounterBase:
             self.change(service, index, -1)
 
     def change(self, service: int, dest: int, sign: int) -> None:
-        """A server leaves the service (+1: what it has counted stays) or comes (-1)."""
+        """Account for a server that leaves the service (+1: its counts stay) or joins it (-1)."""
         origin = self._tables.service_origins[service]
         connections, packets, octets = self._raw(dest)
         origin.connections += sign * connections

@@ -1,4 +1,4 @@
-"""The tables of what clients address, as user space writes them (bpf/services.h searches them)."""
+"""The tables of frontends (virtual addresses and ports), which bpf/services.h searches."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ class FrontendTable:
         self._control.ftp = sum(table[index].flags for table, index, _ in self._places.values())
 
     def __iter__(self) -> Iterator[tuple[ServiceKey, int, int]]:
-        """Key, service and number of every front, hidden ones included."""
+        """Yield key, service and number of every front, hidden ones included."""
         for number, (table, index, key) in self._places.items():
             yield key, table[index].service, number
 
     def visible(self, key: ServiceKey) -> int | None:
-        """The number of the front that packets to this destination find."""
+        """Return the number of the front that packets to this destination find."""
         return self._visible.get(key)
 
     def beside(self, key: ServiceKey) -> list[int]:
-        """The fronts of this address and transport, whatever their port."""
+        """Return the fronts of this address and transport, whatever their port."""
         return list(self._beside.get((key.transport, key.address), ()))
 
     def service_of(self, number: int) -> int:
@@ -74,7 +74,7 @@ class FrontendTable:
         return int(place.table[place.at].service)
 
     def key_of(self, number: int) -> ServiceKey:
-        """What a front stands for."""
+        """Return the service key of a front."""
         return self._places[number].key
 
     def add(self, key: ServiceKey, service: int, number: int) -> None:
@@ -110,7 +110,7 @@ class FrontendTable:
             self._control.any_port -= not place.key.port
 
     def mark_ftp(self, number: int, persistent: bool) -> None:
-        """Whether data connections (ip_vs_service_find: port 20, or 1024 and above) belong to this front."""
+        """Let FTP data connections (ip_vs_service_find: port 20, or 1024 and above) belong to this front."""
         front = self._places[number].table[self._places[number].at]
         self._control.ftp += int(persistent) - front.flags
         front.flags = int(persistent)

@@ -1,4 +1,4 @@
-"""How real servers are reached: the frame header and the way out in every server's entry."""
+"""How real servers are reached: the frame header and the interface in every server's entry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pointsman.model.service import RealServer
 
 
 class NextHops:
-    """What was told last about each address, and the entries it concerns."""
+    """The last next hop of each address, and the entries of `pm_dests` that use it."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -23,7 +23,7 @@ class NextHops:
         self._users: dict[Address, set[int]] = {}
 
     def add_user(self, index: int) -> None:
-        """This entry of `dests` sends to its address."""
+        """Note that this entry of `pm_dests` sends to its address."""
         self._users.setdefault(address_at(self._tables.remotes[index]), set()).add(index)
 
     def remove_user(self, index: int) -> None:
@@ -33,12 +33,12 @@ class NextHops:
             del self._users[address]
 
     def ways_out(self) -> set[int]:
-        """The indexes of the interfaces by which real servers are reached."""
+        """Return the indexes of the interfaces by which real servers are reached."""
         hops = (self._hops.get(address) for address in self._users)
         return {hop.index for hop in hops if hop and hop.destination is not None}
 
     def tell(self, hops: Iterable[NextHop], announce: Callable[[NextHop], bool]) -> None:
-        """Write how real servers are reached; `announce` makes a way out known, if it exists."""
+        """Write how real servers are reached. `announce` registers the interface; False if it is gone."""
         for hop in hops:
             address = hop.address
             if hop.destination is not None and not announce(hop):
@@ -48,7 +48,7 @@ class NextHops:
                 self.write(index, keep_availability=True)
 
     def choose(self, index: int, server: RealServer) -> None:
-        """The entry's server is reached by direct routing, or in this tunnel, from now on."""
+        """Reach the entry's server by direct routing, or in this tunnel, from now on."""
         dest, remote = self._tables.dests[index], self._tables.remotes[index]
         wanted = tunnel_bits(server)
         if (remote.tunnel, remote.tunnel_port) != wanted:
@@ -57,7 +57,7 @@ class NextHops:
             self.write(index, keep_availability=True)
 
     def write(self, index: int, keep_availability: bool = False) -> None:
-        """Fill the entry in; without `keep_availability` its server is in force from now on."""
+        """Fill in the entry. Without `keep_availability` its server is in force from now on."""
         dest = self._tables.dests[index]
         available = dest.egress & DestFlag.AVAILABLE if keep_availability else DestFlag.AVAILABLE
         available |= dest.egress & (DestFlag.RESETS | DestFlag.WATCHED)
@@ -70,7 +70,7 @@ class NextHops:
             dest.egress = self._route(index, hop) | available
 
     def _route(self, index: int, hop: NextHop) -> int:
-        """Fill in how the server is reached; its `egress`, 0 when it is not."""
+        """Fill in how the server is reached. Return its `egress`; 0 when it cannot be reached."""
         dest, remote = self._tables.dests[index], self._tables.remotes[index]
         tunnel = tunnel_of(remote)
         if hop.destination is None or (hop.gateway if tunnel is None else not hop.own_address):

@@ -1,4 +1,4 @@
-"""Where packets are taken from: the interfaces, how the program is on each, and which frames are for us."""
+"""The interfaces that packets are taken from: how the program is attached, and their MAC addresses."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Ingress:
         self._mode = mode
         self._virtual_macs: frozenset[tuple[str, bytes]] | None = None
         self.names: tuple[str, ...] = ()
-        """From which packets are to be taken; `attachments` are those from which they can."""
+        """The wanted interfaces; `attachments` are those to which the program is attached."""
         self.attachments: list[Attachment] = []
 
     def attach(self, names: Sequence[str], patient: bool) -> None:
-        """Be on exactly these interfaces; where the program is already, packets do not notice.
+        """Attach to exactly these interfaces. Where the program is attached already, no packet is lost.
 
         `patient`: on those that do not exist yet as soon as they do (`follow`).
         Raises DataPlaneError; then it is still where it was.
@@ -87,7 +87,7 @@ class Ingress:
         return []
 
     def _avoid_losses(self, ways_out: Iterable[int]) -> list[str]:
-        """In mode auto native XDP gives way; in the others it is told what goes wrong."""
+        """In mode auto replace native XDP where it would lose packets; in other modes report it."""
         mute = _mute(ways_out) if any(each.mode == "native" for each in self.attachments) else {}
         problems = []
         for place, attached in enumerate(self.attachments):
@@ -106,7 +106,7 @@ class Ingress:
         return problems
 
     def follow_addresses(self) -> None:
-        """Frames must be addressed to the interface they came in by."""
+        """Write the MAC addresses of the interfaces: frames must be addressed to their ingress interface."""
         if self.names:
             self._local_macs.write(_hardware_addresses(self.names))
 
@@ -125,7 +125,7 @@ class Ingress:
 
 
 def _hazard(attached: Attachment, mute: Mapping[int, str]) -> str:
-    """What goes wrong in silence with this program on this interface; empty: nothing."""
+    """Return what this attachment would silently lose; empty: nothing."""
     if attached.mode == "native" and mute:
         return (
             f"{', '.join(sorted(mute.values()))} cannot send what it redirects: "
@@ -135,7 +135,7 @@ def _hazard(attached: Attachment, mute: Mapping[int, str]) -> str:
 
 
 def _mute(ways_out: Iterable[int]) -> dict[int, str]:
-    """Those that cannot send what native XDP redirects."""
+    """Return the interfaces that cannot send what native XDP redirects, by index."""
     found = {}
     for index in ways_out:
         with contextlib.suppress(OSError):
@@ -146,7 +146,7 @@ def _mute(ways_out: Iterable[int]) -> dict[int, str]:
 
 
 def _indexes(name: str) -> list[int]:
-    """What the program finds a frame to have come in by; with native XDP on a bond that is the slave."""
+    """Return the ingress indexes that the program may see; with native XDP on a bond, those of its slaves."""
     found = []
     for each in (name, *interfaces.slaves(name)):
         with contextlib.suppress(OSError):
@@ -155,7 +155,7 @@ def _indexes(name: str) -> list[int]:
 
 
 def _hardware_addresses(names: Iterable[str]) -> dict[int, bytes]:
-    """By index; names that do not exist are reported elsewhere."""
+    """Return MAC addresses by index. Names that do not exist are reported elsewhere."""
     found: dict[int, bytes] = {}
     for name in names:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the kernel tells about an interface of this network namespace (netdevice(7), linux/ethtool.h)."""
+"""Facts about an interface of this network namespace (netdevice(7), linux/ethtool.h)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VLANS = Path("/proc/thread-self/net/vlan/config")
 
 
 def index_of(name: str) -> int:
-    """Raises OSError (ENODEV) when there is no such interface."""
+    """Return the index of an interface. Raises OSError (ENODEV) when there is none of this name."""
     return socket.if_nametoindex(name)
 
 
@@ -29,12 +29,12 @@ def _request(number: int, payload: bytes) -> bytes:
 
 
 def hardware_address(name: str) -> bytes:
-    """The interface's MAC address, 6 bytes."""
+    """Return the interface's MAC address, 6 bytes."""
     return _request(_SIOCGIFHWADDR, struct.pack("16s24x", os.fsencode(name)))[18:24]
 
 
 def _answer(number: int, name: str, question: bytes) -> bytes:
-    """What the kernel writes over the question. Raises OSError when it has no answer."""
+    """Return what the kernel writes over the question. Raises OSError when it has no answer."""
     buffer = array.array("B", question)
     address, _length = buffer.buffer_info()
     _request(number, struct.pack("16sP16x", os.fsencode(name), address))
@@ -42,7 +42,7 @@ def _answer(number: int, name: str, question: bytes) -> bytes:
 
 
 def driver(name: str) -> str:
-    """The driver's name as `ethtool -i` shows it; empty when it tells none."""
+    """Return the driver's name as in `ethtool -i`; empty when there is none."""
     try:
         answer = _answer(_SIOCETHTOOL, name, struct.pack("I", _ETHTOOL_GDRVINFO) + bytes(192))
     except OSError:
@@ -51,7 +51,7 @@ def driver(name: str) -> str:
 
 
 def slaves(name: str) -> list[str]:
-    """The interfaces that a bond is made of; of anything else none (linux/if_bonding.h)."""
+    """Return the slaves of a bond; of anything else none (linux/if_bonding.h)."""
     try:
         _mode, count, _interval = struct.unpack("3i", _answer(_SIOCBONDINFOQUERY, name, bytes(12)))
         questions = (struct.pack("i24x", number) for number in range(count))
@@ -61,7 +61,7 @@ def slaves(name: str) -> list[str]:
 
 
 def vlans(name: str) -> list[str]:
-    """The VLAN interfaces that stand on this one."""
+    """Return the VLAN interfaces on top of this one."""
     try:
         rows = [line.split("|") for line in _VLANS.read_text().splitlines()]
     except OSError:  # the kernel has no VLANs
@@ -70,7 +70,7 @@ def vlans(name: str) -> list[str]:
 
 
 def strips_tags(name: str) -> bool:
-    """True if VLAN tags are taken out of frames before XDP sees them (`ethtool -k`: rx-vlan-offload)."""
+    """True if VLAN tags are removed from frames before XDP sees them (`ethtool -k`: rx-vlan-offload)."""
     return bool(_ethtool_number(name, _ETHTOOL_GFLAGS) & _ETH_FLAG_RXVLAN)
 
 

@@ -319,7 +319,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
 
 
 class Vocabulary:
-    """The names both sides use, read from the object."""
+    """Names of exits, schedulers and states, read from the object."""
 
     def __init__(self, types: btf.TypeInformation) -> None:
         exits = types.enumeration("exit_reason")

@@ -1,7 +1,7 @@
 """The one binding to libbpf (libbpf.so.1, Debian's libbpf1, 1.1 or later) by ctypes.
 
-All prototypes and the handling of errors are here, and the functions of maps, links and programs; btf.py
-reads types, loader.py loads objects. libbpf is loaded at the first call, so that importing this needs none.
+All prototypes and the handling of errors are here, and the functions of maps, pins, links, programs. btf.py
+reads types, loader.py loads objects. libbpf is loaded at the first call, so an import works without it.
 Every function raises OSError with the errno that libbpf returns, and DataPlaneError when libbpf is not
 installed. Sources: tools/lib/bpf/{bpf,btf,libbpf}.h of Linux, bpf(2).
 
@@ -317,7 +317,7 @@ def attach_tracepoint(program: int) -> int:
 
 
 class RunResult(NamedTuple):
-    """What a test run of a program gave."""
+    """The result of a test run of a program."""
 
     verdict: int
     data: bytes

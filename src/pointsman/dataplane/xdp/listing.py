@@ -25,12 +25,12 @@ from pointsman.model.traffic import Connection, Counters, ServerCounters, Servic
 
 _ONES = (1 << 64) - 1
 PARKED_PORT = 65535
-"""What IPVS shows for a template whose server was deleted (ip_vs_check_template)."""
+"""The port that IPVS shows for a template whose server was deleted (ip_vs_check_template)."""
 _EMPTY_PAGE = bytes(mmap.PAGESIZE)
 
 
 def counters(tables: Tables, store: Store, words: Vocabulary) -> Counters:
-    """Everything at one moment."""
+    """Return all counters."""
     raw = tables.traffic_of(store.servers.highest)
     services = tuple(_service(tables, store, raw, key, entry) for key, entry in store.entries())
     exits = {name: count for name, count in zip(words.exits, tables.exits(), strict=False) if count}
@@ -68,7 +68,7 @@ def _server(tables: Tables, raw: tuple[int, int, int], index: int, key: ServerKe
 
 
 def _entries(memory: mmap.mmap, form: str) -> Iterator[tuple[int, ...]]:
-    """Entries in use, whose last fields are key and word. Empty pages are passed over at once."""
+    """Yield entries in use, whose last fields are key and word. Empty pages are skipped at once."""
     for start in range(0, len(memory), mmap.PAGESIZE):
         page = memory[start : start + mmap.PAGESIZE]
         if page != _EMPTY_PAGE:
@@ -76,7 +76,7 @@ def _entries(memory: mmap.mmap, form: str) -> Iterator[tuple[int, ...]]:
 
 
 def connections(tables: Tables, store: Store, words: Vocabulary, now: float) -> Iterator[Connection]:
-    """Connections and persistence templates. Entries that come or go meanwhile may be missing.
+    """Yield connections and persistence templates. Entries that come or go meanwhile may be missing.
 
     `now` is the precise time on the packet path's clock, seconds since boot.
     """
@@ -99,20 +99,20 @@ def connections(tables: Tables, store: Store, words: Vocabulary, now: float) -> 
 
 
 def _seconds_left(word: int, now: float) -> float:
-    """Deadlines count from the second a packet came in, so right after it a whole second has been begun."""
+    """Return the seconds left. A deadline counts from the second in which the last packet came."""
     second = int(now)
     left = (word - second) & DEADLINE_MASK
     return max(0.0, left - (now - second)) if left <= DEADLINE_MASK // 2 else 0.0
 
 
 def _state_name(name: str) -> str:
-    """What IPVS calls it (ip_vs_proto_sctp.c: sctp_state_name_table)."""
+    """Return the name that IPVS has for a state (sctp_state_name_table in ip_vs_proto_sctp.c)."""
     bare = name.removeprefix("SCTP_")
     return {"COOKIE_ECHOED": "C-ECHOED", "SHUTDOWN_RECEIVED": "S-RECEIVED"}.get(bare, bare)
 
 
 def _marked(service: ServiceKey, words: Vocabulary, first: int, rest: int, word: int) -> ServiceKey:
-    """What a connection that bore its mark was to (bpf/fwmark.h); of IPv6 the virtual address is not kept."""
+    """Return the destination of a connection with a mark (bpf/fwmark.h). IPv6: its address is not kept."""
     if not service.ipv6:
         return ServiceKey.of(Transport(rest), address_of(first >> 32, 0, ipv6=False), 0)
     state = words.states[word >> ConnectionWord.STATE & 15]
@@ -148,7 +148,7 @@ def _connection(
 
 
 def _server_port(service: ServiceKey, port: int, virtual_port: int) -> int:
-    """Nothing is translated; the kernel shows the server's own port where a front stands for one only."""
+    """Return the server's port as the kernel shows it: its own, unless the front has several ports."""
     return virtual_port if service.port == FTP else port or virtual_port
 
 

@@ -18,7 +18,7 @@ _LIMITS = ".rodata.pm_lim"
 _OBJECT_NAME = b"pm"
 """The prefix of maps that libbpf names itself: pm.rodata."""
 _GLOBAL_DATA = ".data."
-"""What libbpf puts before the names of the sections of global data."""
+"""The prefix of sections of global data."""
 
 
 @dataclass(frozen=True)

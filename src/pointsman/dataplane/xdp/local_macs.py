@@ -1,4 +1,4 @@
-"""The MAC addresses of the interfaces that packets come in by, as bpf/parse.h compares them."""
+"""The MAC addresses of the ingress interfaces, which bpf/parse.h compares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pointsman.dataplane.xdp.layout import LOCAL_MACS
 
 
 class LocalMacs:
-    """Which frames are for us, by interface index."""
+    """The MAC addresses to which frames are taken, by interface index."""
 
     def __init__(self, words: ctypes.Array[ctypes.c_uint64], virtual_macs: int) -> None:
         """`virtual_macs` is the descriptor of the map of that name."""
@@ -28,7 +28,7 @@ class LocalMacs:
                 self._words[place] = wanted.get(place, 0)
 
     def prepare(self, addresses: Mapping[int, bytes]) -> list[int]:
-        """Take frames to these, too. Returns what `undo` needs."""
+        """Take frames to these as well. Return what `undo` needs."""
         before = list(self._words)
         for place, word in _words_of(addresses).items():
             self._words[place] = word

@@ -1,4 +1,4 @@
-"""Firewall-mark services: the fronts that stand for a mark, and who is found where there are several."""
+"""Firewall-mark services: the fronts of a mark, and which of several fronts packets find."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class MarkedFronts:
         self._retired: dict[int, set[int]] = {}
 
     def adopt(self, service: int, key: ServiceKey, number: int) -> None:
-        """A front of this service is in the table already."""
+        """Note a front of this service that is in the table already."""
         if self._fronts.visible(key) == number:
             self._live.setdefault(service, {})[key] = number
         else:
             self._retired.setdefault(service, set()).add(number)
 
     def of(self, service: int) -> frozenset[Front]:
-        """What counts as marked for this service."""
+        """Return the destinations that count as marked for this service."""
         return frozenset(_front_of(key) for key in self._live.get(service, ()))
 
     def numbers_in_use(self) -> Iterable[int]:
@@ -46,7 +46,7 @@ class MarkedFronts:
             yield from retired
 
     def change(self, service: int, wanted: frozenset[Front], ipv6: bool) -> None:
-        """Have exactly these fronts. Raises RefusedError; then those before are in force."""
+        """Change to exactly these fronts. Raises RefusedError; then the old ones are in force."""
         live = self._live.setdefault(service, {})
         keys = {ServiceKey.of(front.transport, front.address, front.port) for front in wanted}
         self._check(service, keys, ipv6)
@@ -90,7 +90,7 @@ class MarkedFronts:
         self._numbers().give_back(number)
 
     def forget(self, service: int) -> None:
-        """The service is no more."""
+        """Remove all fronts of a service that is gone."""
         keys = list(self._live.get(service, ()))
         for number in [*self._live.pop(service, {}).values(), *self._retired.pop(service, ())]:
             self._give_up(number)
@@ -98,13 +98,13 @@ class MarkedFronts:
             self.settle(key)
 
     def settle_all(self, service: int) -> None:
-        """The service was deleted, or is back. Raises OSError."""
+        """Update which fronts are found after the service was deleted, or is back. Raises OSError."""
         self._announce(service)
         for key in self._live.get(service, ()):
             self.settle(key)
 
     def _announce(self, service: int) -> None:
-        """Let packets that bear the mark find the service, whatever their destination, or no more."""
+        """Let packets with the mark find the service, whatever their destination, or stop that."""
         entry = self._tables.services[service]
         if not entry.mark:
             return
@@ -135,7 +135,7 @@ class MarkedFronts:
                 self._fronts.show(best)
 
     def _rank(self, number: int) -> int:
-        """3: a mark in force, 2: an address service in force, 1: a deleted service, 0: taken away."""
+        """Return 3 for a mark in force, 2 for an address in force, 1 for a deleted service, else 0."""
         service = self._fronts.service_of(number)
         if any(number in retired for retired in self._retired.values()):
             return 0

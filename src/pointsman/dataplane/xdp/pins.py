@@ -44,7 +44,7 @@ def ensure_bpf_file_system(directory: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """With its parents, of which another director may be taking away those that are empty. Raises OSError."""
+    """Create a directory with its parents, also while another director removes empty ones. Raises OSError."""
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):
             path.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def make_directory(path: Path) -> None:
 
 
 def _remove_if_empty(*paths: Path) -> None:
-    """In this order. The mount point itself is busy."""
+    """Remove empty directories, in this order. The mount point itself is busy and stays."""
     with contextlib.suppress(OSError):
         for path in paths:
             path.rmdir()
@@ -64,14 +64,14 @@ def links_directory(directory: Path) -> Path:
 
 
 def map_directories(directory: Path) -> list[Path]:
-    """Folders of pinned maps, of any ABI; unfinished ones are left out."""
+    """Return the folders of pinned maps of any ABI, without unfinished ones."""
     if not directory.is_dir():
         return []
     return [path for path in directory.iterdir() if path.name.startswith("abi-") and path.is_dir()]
 
 
 def open_maps(directory: Path, abi: str) -> dict[str, int]:
-    """Descriptors of the maps pinned for this ABI; empty when there are none."""
+    """Return descriptors of the maps that are pinned for this ABI, by name."""
     folder = directory / f"abi-{abi}"
     if not folder.is_dir():
         return {}
@@ -79,7 +79,7 @@ def open_maps(directory: Path, abi: str) -> dict[str, int]:
 
 
 def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
-    """Pin all maps; they appear at once, so that a director killed in between leaves nothing half done."""
+    """Pin all maps. The folder appears at once: a director that is killed leaves nothing half done."""
     unfinished = directory / f"new-{abi}"
     if unfinished.is_dir():
         shutil.rmtree(unfinished)
@@ -90,7 +90,7 @@ def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
 
 
 def pin_missing(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
-    """Pin those of the maps whose pins somebody has removed."""
+    """Pin the maps whose pins were removed."""
     for name, fd in maps.items():
         path = directory / f"abi-{abi}" / name
         if not path.exists():
@@ -98,20 +98,20 @@ def pin_missing(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
 
 
 def remove_other_maps(directory: Path, abi: str) -> None:
-    """Give up the maps of any other ABI, and unfinished ones."""
+    """Remove the pins of any other ABI, and unfinished ones."""
     for path in directory.iterdir():
         if path.is_dir() and path.name != f"abi-{abi}" and path.name.startswith(("abi-", "new-")):
             shutil.rmtree(path)
 
 
 def remove_maps(directory: Path, abi: str) -> None:
-    """Give up the maps of this ABI, and the folder and the one above if nothing else is in them."""
+    """Remove the pins of this ABI, and the folder and the one above if they are empty then."""
     shutil.rmtree(directory / f"abi-{abi}", ignore_errors=True)
     _remove_if_empty(links_directory(directory), directory, directory.parent)
 
 
 def remove_all(directory: Path) -> None:
-    """Take the whole folder away, and the one above with the last in it; links must be gone before."""
+    """Remove the whole folder, and the one above if it is empty then. Links must be removed before."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(directory)
         _remove_if_empty(directory.parent)

@@ -94,7 +94,7 @@ class XdpDataPlane:
         connection6_limit: int | None = None,
         patient: bool = False,
     ) -> XdpDataPlane:
-        """Put the program on these interfaces, with the tables that are pinned there if they fit.
+        """Attach the program to these interfaces, with the pinned tables if they fit.
 
         `mode` is auto, native, generic or tc. `connection_limit` and `connection6_limit`, of
         IPv6 (a quarter of the first if none is given), count for new tables only. `patient`: see `attach`.
@@ -156,7 +156,7 @@ class XdpDataPlane:
         now: int = 1000,
         loaded: Loaded | None = None,
     ) -> XdpDataPlane:
-        """A data plane on no interface and with a clock that stands at `now`, for tests and measurements.
+        """Return a data plane on no interface, whose clock stands at `now`, for tests and measurements.
 
         `loaded`: programs and empty maps that are there already, and the plane's from now on.
         """
@@ -169,7 +169,7 @@ class XdpDataPlane:
 
     @classmethod
     def open_readonly(cls, pin_directory: Path) -> XdpDataPlane:
-        """What an earlier director has left in force there, to be listed. Raises DataPlaneError."""
+        """Open the tables that an earlier director has pinned, for listing. Raises DataPlaneError."""
         words, abi = _read_object()
         pinned = pins.open_maps(pin_directory, abi)
         if not pinned:
@@ -182,12 +182,12 @@ class XdpDataPlane:
 
     @classmethod
     def remove(cls, pin_directory: Path) -> None:
-        """Detach whatever is pinned there and remove it; nothing happens when there is nothing."""
+        """Detach all links that are pinned there, and remove all pins, if there are any."""
         Links(pins.links_directory(pin_directory)).remove_all()
         pins.remove_all(pin_directory)
 
     def attach(self, names: Sequence[str], patient: bool = False) -> None:
-        """Be on exactly these interfaces; where the program is already, packets do not notice.
+        """Attach to exactly these interfaces. Where the program is attached already, no packet is lost.
 
         `patient`: on those that do not exist yet as soon as they do.
         Raises DataPlaneError; then it is still where it was.
@@ -206,13 +206,13 @@ class XdpDataPlane:
         return problems + _unseen(self.store.borne_marks(), self._ingress.attachments)
 
     def start_clock(self) -> None:
-        """Let the kernel's timer run with this program: it ticks and sweeps from now on, whoever lives."""
+        """Start the kernel's timer: it ticks and sweeps from now on, with or without a director."""
         failure = libbpf.run_program(self.programs["start_clock"]).verdict
         if failure:
             raise DataPlaneError(errno.EIO, f"the kernel's BPF timer cannot be started (step {failure})")
 
     def tune(self, settings: Mapping[str, int]) -> None:
-        """Put these settings of model.tunables in force, at once, and the defaults of the others."""
+        """Apply these settings of model.tunables at once, and the defaults of all others."""
         for name, tunable in TUNABLES.items():
             setattr(self.tables.control, name, settings.get(name, tunable.default))
 
@@ -287,7 +287,7 @@ class XdpDataPlane:
         return listing.connections(self.tables, self.store, self._words, self._clock())
 
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
-        """By the real server's address; addresses left out keep what was told before.
+        """Set how real servers are reached, by address. Addresses that are left out keep their next hop.
 
         To be called in the network namespace the interfaces are in: indexes are looked up there.
         """
@@ -304,7 +304,7 @@ class XdpDataPlane:
         return True
 
     def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
-        """Until it is told for the first time, those of an earlier director count. Raises OSError."""
+        """Take frames to these, too. Before the first call an earlier director's count. Raises OSError."""
         if self._ingress:
             self._ingress.set_virtual_macs(wanted)
 
@@ -316,7 +316,7 @@ class XdpDataPlane:
 
 
 def _unseen(marks: Sequence[ServiceKey], attachments: Iterable[Attachment]) -> list[str]:
-    """Services that packets can bear the mark of only, on interfaces where nothing can have set it."""
+    """Return warnings about marks that no packet can have, because XDP comes before all that sets marks."""
     names = ", ".join(map(str, marks))
     return [
         f"{each.interface} has {each.mode} XDP, which comes before marks are set: "
@@ -327,7 +327,7 @@ def _unseen(marks: Sequence[ServiceKey], attachments: Iterable[Attachment]) -> l
 
 
 def _tell_of_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) -> None:
-    """Say what an operator would not expect of the tables that are used."""
+    """Log what an operator would not expect of the tables in use."""
     if not pinned and pins.map_directories(directory):
         log.warning(
             "the tables in force are another version's: connections begin anew, and until "

@@ -33,7 +33,7 @@ class Programs(dict[str, int]):
         return loaded.programs[name]
 
     def close(self) -> None:
-        """Give up the descriptors; a program that is attached stays so."""
+        """Close the descriptors. An attached program stays attached."""
         self._load = None
         for fd in self.values():
             os.close(fd)

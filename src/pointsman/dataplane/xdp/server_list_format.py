@@ -1,6 +1,6 @@
-"""The list of a service's servers as the packet path reads it, and where a scheduler goes on after an edit.
+"""The format of a list of servers, and where a scheduler continues after an edit.
 
-Pure: what comes out is written to `members` and switched in by one store (bpf/sched.h). The rules are
+Pure: the result is written to `pm_members` and put in force by one store (bpf/sched.h). The rules are
 those of ip_vs_rr.c and ip_vs_wrr.c; lists are newest first, as the kernel's.
 """
 
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Where a scheduler stands: `position` 0 is before the first server, n at the n-th; `level` is wrr's."""
+    """Position of a scheduler: 0 is before the first server, n at the n-th; `level` is for wrr."""
 
     position: int = 0
     level: int = 0
@@ -40,7 +40,7 @@ class Cursor(NamedTuple):
 
 
 class ListWord(NamedTuple):
-    """The word of service.list, taken apart."""
+    """The parts of service.list."""
 
     first: int
     length: int
@@ -60,19 +60,19 @@ class ListWord(NamedTuple):
 
 
 def scale(weights: Sequence[int]) -> int:
-    """wrr's step: the greatest common divisor of the weights above 0; 1 if there is none."""
+    """Return the step of wrr: the greatest common divisor of all weights above 0; 1 if there is none."""
     return math.gcd(*weights) or 1
 
 
 def elements(places: Sequence[Place], weighted: bool, start: int, blocks: int = 0) -> list[int]:
-    """What is written to `members`: the head, then the servers. `weighted`: for wrr; `blocks`: for others."""
+    """Return the elements of `pm_members`: head, then servers. `weighted`: for wrr; `blocks`: for others."""
     step = scale([place.weight for place in places]) if weighted else 1
     head = max((place.weight // step for place in places), default=0) if weighted else blocks
     return [start, head, *(place.dest | place.weight // step << 32 for place in places)]
 
 
 class Blocks(NamedTuple):
-    """How a long list is divided, so that the least loaded server is found without looking at all of them."""
+    """The division of a long list into blocks (bpf/sched_wlc.h)."""
 
     total: int
     shift: int
@@ -80,7 +80,7 @@ class Blocks(NamedTuple):
 
     @classmethod
     def of(cls, length: int) -> Blocks:
-        """About as many blocks as a block has servers; short lists have none."""
+        """Divide a list into about as many blocks as a block has servers; a short list has none."""
         if length <= SHORT:
             return cls(0, 0)
         shift = (length.bit_length() - 1) // 2
@@ -88,7 +88,7 @@ class Blocks(NamedTuple):
 
 
 def start_of(weighted: bool, places: Sequence[Place]) -> Cursor:
-    """Where a scheduler begins with a service (rr: list head; wrr: the highest level)."""
+    """Return where a scheduler begins with a service (rr: list head; wrr: the highest level)."""
     if not weighted:
         return Cursor()
     weights = [place.weight for place in places]
@@ -96,7 +96,7 @@ def start_of(weighted: bool, places: Sequence[Place]) -> Cursor:
 
 
 def after_edit(weighted: bool, cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
-    """Where a scheduler goes on when servers were added, edited or deleted and it stays the same.
+    """Return where the same scheduler continues after servers were added, edited or deleted.
 
     rr steps back when the server it stands at is deleted (ip_vs_rr_del_dest); wrr goes back to the head and
     keeps its level as far as the new weights have it (ip_vs_wrr_dest_changed).

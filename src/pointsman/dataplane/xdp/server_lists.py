@@ -1,4 +1,4 @@
-"""The lists of servers in `members`: where they lie, and how a new one takes the place of an old one."""
+"""The lists of servers in `pm_members`: allocate them, and replace one by another."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class ServerLists:
     """The lists in force, one of each service."""
 
     def __init__(self, tables: Tables, words: Vocabulary) -> None:
-        """`adopt` is to be called before the first change."""
+        """Call `adopt` before the first change."""
         self._tables = tables
         self._words = words
         self._ranges = Ranges(len(tables.members))
         self._blocks = Ranges(len(tables.blocks), [_NO_BLOCK])
 
     def adopt(self, services: Iterable[int]) -> None:
-        """The lists of these services lie in `members` already."""
+        """Note the lists of these services that are in `pm_members` already."""
         list_words = [ListWord.of(self._tables.services[index].list) for index in services]
         self._ranges = Ranges(
             len(self._tables.members),
@@ -52,7 +52,7 @@ class ServerLists:
         )
 
     def places(self, service: int) -> list[Place]:
-        """The servers in force, newest first, with the weights they are to have."""
+        """Return the servers in force, newest first, with their configured weights."""
         dests = [element & 0xFFFFFFFF for element in self._members(service)]
         return [Place(index, self._tables.dests[index].weight) for index in dests]
 
@@ -62,14 +62,14 @@ class ServerLists:
         return self._tables.members[start : start + list_word.length]
 
     def correct(self, service: int) -> None:
-        """Write the list anew if its weights are not those its servers are to have. Raises RefusedError."""
+        """Write the list again if its weights are not the configured ones. Raises RefusedError."""
         places, name = self.places(service), self._name(ListWord.of(self._tables.services[service].list))
         wrong = elements(places, name == "wrr", 0)[LIST_HEAD:] != self._members(service)
         if wrong or not self._blocks_fit(service, places):
             self.switch(service, places)
 
     def _blocks_fit(self, service: int, places: list[Place]) -> bool:
-        """Whether the servers tell this list's blocks of changes; not so after a kill in an edit."""
+        """True if the servers belong to the blocks of this list; False after a kill during an edit."""
         found = self._blocks_of(ListWord.of(self._tables.services[service].list))
         if found is None:
             return True
@@ -80,14 +80,14 @@ class ServerLists:
         )
 
     def _blocks_of(self, list_word: ListWord) -> tuple[int, int] | None:
-        """The first block of a list, and how many there are."""
+        """Return the first block of a list, and the number of blocks."""
         if not list_word.length or self._name(list_word) not in LEAST_COST:
             return None
         first = self._tables.members[list_word.first + 1] & 0xFFFFFFFF
         return (first, Blocks.of(list_word.length).total) if first else None
 
     def _divide(self, name: str, places: list[Place]) -> int:
-        """Give a list blocks, all of them to be looked through; the second word of its head."""
+        """Allocate blocks for a list, all of them to be scanned. Return the second word of its head."""
         blocks = Blocks.of(len(places)) if name in LEAST_COST else Blocks(0, 0)
         if not blocks.total:
             return 0
@@ -104,7 +104,7 @@ class ServerLists:
         return first | blocks.shift << 32
 
     def switch(self, service: int, after: list[Place], scheduler: int | None = None) -> None:
-        """Put a new list in force; `scheduler` starts anew with it, otherwise the present one goes on.
+        """Put a new list in force. A new `scheduler` starts at the beginning, the present one continues.
 
         Raises RefusedError; then the old list is in force.
         """
@@ -137,7 +137,7 @@ class ServerLists:
         return self._words.scheduler_names[list_word.scheduler]
 
     def _extent(self, list_word: ListWord) -> int:
-        """How many elements of `members` a list takes."""
+        """Return how many elements of `pm_members` a list takes."""
         return LIST_HEAD + list_word.length + slots.length_of(self._name(list_word))
 
     def _candidate(self, place: Place) -> slots.Candidate:

@@ -22,7 +22,7 @@ NOT_THIS_FAMILY = "Invalid operation.  Possibly wrong module version, address no
 
 
 class Servers:
-    """Services and servers go by their indexes. What is refused is a RefusedError."""
+    """Services and servers are identified by their indexes. A refused operation raises RefusedError."""
 
     def __init__(self, tables: Tables, lists: ServerLists, counter_base: CounterBase) -> None:
         self._tables = tables
@@ -35,7 +35,7 @@ class Servers:
         self._numbers = Numbers(1, len(tables.dests), ())
 
     def adopt(self, services: Iterable[int]) -> int:
-        """What an earlier director has left of these services. Returns the highest sequence number."""
+        """Take over the servers of these services from an earlier director. Return the highest sequence."""
         self._by_service = {service: {} for service in services}
         used = [index for index in range(1, len(self._tables.dests)) if self._tables.dests[index].sequence]
         highest = max((self._tables.dests[index].sequence for index in used), default=0)
@@ -58,7 +58,7 @@ class Servers:
         return True
 
     def of(self, service: int) -> list[int]:
-        """The servers in force, in the order in which they were added."""
+        """Return the servers in force, in the order in which they were added."""
         return [place.dest for place in reversed(self._lists.places(service))]
 
     def key(self, index: int) -> ServerKey:
@@ -79,16 +79,16 @@ class Servers:
 
     @property
     def highest(self) -> int:
-        """Index of the last one."""
+        """Return the highest index in use."""
         return self._numbers.top
 
     @property
     def watches(self) -> bool:
-        """Is there any that is watched?"""
+        """True if any server is watched (passive_check)."""
         return bool(self._watched)
 
     def passive_counters(self, keys: Mapping[int, ServiceKey]) -> dict[tuple[ServiceKey, ServerKey], Signs]:
-        """Of the servers in force that are watched, of these services."""
+        """Return the passive counters of watched servers in force, of these services."""
         return {
             (keys[dest.service], self.key(index)): self._counter_base.passive_counters(index)
             for index in self._watched
@@ -96,7 +96,7 @@ class Servers:
         }
 
     def open(self, service: int) -> None:
-        """This service may have servers from now on."""
+        """Let this service have servers from now on."""
         self._by_service[service] = {}
 
     def add(self, service: int, front: int, ipv6: bool, server: RealServer, sequence: int) -> None:
@@ -172,7 +172,7 @@ class Servers:
             self._tables.loads[index].overloaded = 0
 
     def bury(self, service: int, scheduler: int) -> None:
-        """The service was deleted: all its servers are, too."""
+        """Delete all servers of a deleted service."""
         for place in self._lists.places(service):
             self._discard(place.dest)
         self._lists.switch(service, [], scheduler)
@@ -216,7 +216,7 @@ class Servers:
 
 
 def _check(ipv6: bool, server: RealServer) -> None:
-    """May a service of this family have such a server?"""
+    """Raise RefusedError if a service of this family cannot have such a server."""
     if server.forwarding not in (Forwarding.ROUTE, Forwarding.TUNNEL):
         raise RefusedError("unsupported", "the XDP data plane forwards by direct routing or in tunnels")
     mixed = ipv6 != (server.key.address.version == 6)

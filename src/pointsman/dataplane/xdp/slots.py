@@ -1,4 +1,4 @@
-"""The slots of sh, dh and mh: which server a hash leads to, as the kernel fills its tables.
+"""The slots of sh, dh and mh: the server for each hash, filled as the kernel fills its tables.
 
 Pure. The packet path looks a slot up (bpf/sched_hash.h); here the slots are filled, by the rules of
 ip_vs_sh.c, ip_vs_dh.c and ip_vs_mh.c (Maglev: Eisenbud et al., NSDI 2016), with the kernel's fixed keys.
@@ -26,7 +26,7 @@ _NAMES = ("flag-1", "flag-2", "flag-3", "sh-fallback", "sh-port", "mh-fallback",
 
 
 class Candidate(NamedTuple):
-    """What a server's slots depend on."""
+    """The facts of a server that its slots depend on."""
 
     address: int
     """As a number, most significant byte first; of an IPv6 address the exclusive or of its four words."""
@@ -37,12 +37,12 @@ class Candidate(NamedTuple):
 
 
 def length_of(scheduler: str) -> int:
-    """How many elements of `members` the slots take."""
+    """Return how many elements of `pm_members` the slots take."""
     return -(-SLOTS.get(scheduler, 0) // _IN_ELEMENT)
 
 
 def elements_of(scheduler: str, servers: Sequence[Candidate]) -> list[int]:
-    """The slots as they are written to `members`: four to an element, the first in the lowest bits."""
+    """Return the slots as elements of `pm_members`: four to an element, the first in the lowest bits."""
     if scheduler not in SLOTS:
         return []
     places = slots_of(scheduler, servers)
@@ -54,7 +54,7 @@ def elements_of(scheduler: str, servers: Sequence[Candidate]) -> list[int]:
 
 
 def slots_of(scheduler: str, servers: Sequence[Candidate]) -> list[int]:
-    """The place of the server in each slot."""
+    """Return the place of the server in each slot."""
     if not servers:
         return [NONE] * SLOTS[scheduler]
     if scheduler == "mh":
@@ -66,7 +66,7 @@ def slots_of(scheduler: str, servers: Sequence[Candidate]) -> list[int]:
 
 
 def _mh_slots(servers: Sequence[Candidate]) -> list[int]:
-    """ip_vs_mh_populate(): the servers take turns at the first free slot of their own permutation."""
+    """Fill slots as ip_vs_mh_populate(): servers in turn take the first free slot of their permutation."""
     slots = [NONE] * _MH
     turns = _turns([server.last_weight for server in servers])
     numbers = [server.address + server.port & 0xFFFFFFFF for server in servers]
@@ -91,7 +91,7 @@ def _turns(weights: Sequence[int]) -> list[int]:
 
 
 def half_sip(number: int, key: int) -> int:
-    """hsiphash() of a 32-bit number on a 64-bit kernel: SipHash-1-3, both halves of the key alike."""
+    """Return hsiphash() of a 32-bit number on a 64-bit kernel: SipHash-1-3 with both key halves equal."""
     last = number | 4 << 56
     v0, v1 = 0x736F6D6570736575 ^ key, 0x646F72616E646F6D ^ key
     v2, v3 = 0x6C7967656E657261 ^ key, 0x7465646279746573 ^ key ^ last
@@ -116,20 +116,20 @@ def _rotate(number: int, bits: int) -> int:
 
 
 def number_of_flags(flags: frozenset[str]) -> int:
-    """Scheduler flags as service.options keeps them. Raises ValueError for one that does not exist."""
+    """Return scheduler flags as in service.options. Raises ValueError for a flag that does not exist."""
     return sum(1 << _NAMES.index(flag) for flag in flags)
 
 
 def flags_of(number: int) -> frozenset[str]:
-    """The flags of service.options, by the names they were given."""
+    """Return the names of the flags in service.options."""
     return frozenset(name for bit, name in enumerate(_NAMES) if number >> bit & 1)
 
 
 def hashes_port(scheduler: str, flags: frozenset[str]) -> bool:
-    """Does the client's port count (IP_VS_SVC_F_SCHED2 of sh and mh)?"""
+    """True if the client's port is hashed (IP_VS_SVC_F_SCHED2 of sh and mh)."""
     return scheduler in ("sh", "mh") and not flags.isdisjoint({f"{scheduler}-port", "flag-2"})
 
 
 def falls_back(scheduler: str, flags: frozenset[str]) -> bool:
-    """Is another slot tried when the server cannot take the connection (IP_VS_SVC_F_SCHED1 of sh and mh)?"""
+    """True if another slot is tried when the server is not available (IP_VS_SVC_F_SCHED1 of sh and mh)."""
     return scheduler in ("sh", "mh") and not flags.isdisjoint({f"{scheduler}-fallback", "flag-1"})

@@ -1,8 +1,8 @@
-"""The service table in the maps: reading it, and changing it so that packets see the old or the new.
+"""The service table in the maps: read it, and change it so that packets see the old or the new one.
 
 What is in force is decided by the word service.list, so a director that is killed at any moment leaves a
 table that can be read: a server that is not in its service's list is a deleted one, a service without a front
-is none. Deleted servers and services are kept while connections live on them, and come back with them
+is none. Deleted servers and services are kept while connections live on them, and can come back
 (IPVS's trash).
 """
 
@@ -38,7 +38,7 @@ FTP = 21
 
 
 class Entry(NamedTuple):
-    """Where a service is."""
+    """The index of a service, and the number of its front."""
 
     service: int
     front: int
@@ -92,7 +92,7 @@ class Store:
             self.marks.settle_all(entry.service)
 
     def _finish_edits(self, index: int, key: ServiceKey) -> None:
-        """A director killed in an edit has written some of it: the packet path gets what `table` shows."""
+        """Complete an edit that a killed director has begun: the packet path gets what `table` shows."""
         service = self._tables.services[index]
         service.mask = mask_bits(prefix_of(service.prefix), key.ipv6)
         self._note_ftp(key, service)
@@ -107,7 +107,7 @@ class Store:
         self.lists.correct(index)
 
     def entries(self) -> list[tuple[ServiceKey, Entry]]:
-        """Services in force, in the order in which they were added."""
+        """Return the services in force, in the order in which they were added."""
         found = [
             (key, entry)
             for key, entry in self._entries.items()
@@ -116,16 +116,16 @@ class Store:
         return sorted(found, key=lambda item: self._tables.services[item[1].service].sequence)
 
     def borne_marks(self) -> list[ServiceKey]:
-        """Marks that stand for no address: packets have to bear them."""
+        """Return marks without addresses: packets must have the mark themselves."""
         return [key for key, entry in self.entries() if key.fwmark and not self.marks.of(entry.service)]
 
     def front_keys(self) -> dict[int, ServiceKey]:
-        """What fronts stand for, by their numbers, and marks by those of their templates."""
+        """Return service keys by the numbers of fronts, and of marks by the numbers of their templates."""
         keys = {entry.front: key for key, entry in self._entries.items()}
         return keys | {number: key for key, _, number in self.fronts}
 
     def table(self) -> ServiceTable:
-        """The table in force."""
+        """Return the table in force."""
         return ServiceTable(
             tuple(
                 ServiceEntry(
@@ -151,7 +151,7 @@ class Store:
         return self._words.scheduler_names[ListWord.of(service.list).scheduler]
 
     def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
-        """Of the servers in force that are watched."""
+        """Return the passive counters of all watched servers in force."""
         if not self.servers.watches:
             return {}
         return self.servers.passive_counters({entry.service: key for key, entry in self.entries()})
@@ -193,7 +193,7 @@ class Store:
         self._settle(key, index)
 
     def _make_known(self, service: VirtualService, index: int) -> None:
-        """Give a new service its number and its fronts; packets wait for its flags and servers."""
+        """Allocate the number and fronts of a new service. Packets use it when its flags are written."""
         key, entry = service.key, self._tables.services[index]
         number = self._take(self._front_numbers)
         entry.group, entry.flags = number, ServiceFlag.DELETED
@@ -219,7 +219,7 @@ class Store:
             raise RefusedError("unsupported", "fronts of a service that is not a firewall mark's")
 
     def _settle(self, key: ServiceKey, index: int) -> None:
-        """Who is found where a mark and an address stand for the same."""
+        """Update which front packets find where a mark and an address have the same destination."""
         if key.fwmark:
             self.marks.settle_all(index)
         else:
@@ -311,7 +311,7 @@ class Store:
             raise RefusedError("full", "the table of services") from None
 
     def zero_counters(self, key: ServiceKey | None) -> None:
-        """Count from here on, for one service or for all."""
+        """Let the counters of one service, or of all, count from here on."""
         entries = [self._entry(key)] if key else [entry for _, entry in self.entries()]
         for entry in entries:
             self.counter_base.start_service(entry.service, self.servers.of(entry.service))

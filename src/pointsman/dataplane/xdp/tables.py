@@ -43,7 +43,7 @@ SERVERS_A_BLOCK = 8
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much the tables hold."""
+    """The sizes of the tables."""
 
     connections: int = 1 << 20
     connections6: int = 1 << 18
@@ -54,7 +54,7 @@ class Sizes:
 
     @classmethod
     def for_limit(cls, connections: int, connections6: int | None = None) -> Sizes:
-        """A director's tables, with a persistent client for every four connections.
+        """Return the sizes for a director, with a persistent client for every four connections.
 
         IPv6 has a quarter of the connections when nothing else is said.
         """
@@ -66,7 +66,7 @@ class Sizes:
         )
 
     def entries(self) -> dict[str, int]:
-        """Map sizes as the kernel counts them."""
+        """Return the number of entries of each map."""
         fronts = _power_of_two(max(self.services, 16))
         return {
             "pm_fronts": fronts,
@@ -92,7 +92,7 @@ def _power_of_two(number: int) -> int:
 
 
 def limits_of(entries: Mapping[str, int]) -> bytes:
-    """struct limits for maps of these sizes."""
+    """Return struct limits for maps of these sizes."""
     return bytes(
         Limits(
             entries["pm_fronts"] - 1,
@@ -129,7 +129,7 @@ class Tables:
         self.templates = self._array("pm_templates", ctypes.sizeof(Template) * WAYS)
 
     def _structs(self, kind: type[Element], name: str, each: int = 1) -> ctypes.Array[Element]:
-        """A map of the program as an array; `each` is how many elements an entry of the map has."""
+        """Return a map as an array; an entry of the map has `each` elements."""
         count = self.entries[name] * each
         return (kind * count).from_buffer(self._map_memory(name, ctypes.sizeof(kind) * count))
 
@@ -147,7 +147,7 @@ class Tables:
         return self.entries["pm_connections"] * WAYS // SPARE
 
     def traffic_of(self, last: int) -> list[tuple[int, int, int]]:
-        """Connections, packets, octets of the dests 0..last, summed over the CPUs."""
+        """Return connections, packets and octets of the servers 0..last, summed over all CPUs."""
         raw = libbpf.map_lookup_batch(self.descriptors["pm_traffic"], last + 1, 32 * self.cpus)
         columns = struct.unpack(f"={4 * self.cpus * (last + 1)}Q", raw)
         step = 4 * self.cpus
@@ -161,14 +161,14 @@ class Tables:
         ]
 
     def exits(self) -> list[int]:
-        """Packets by exit reason, summed over the CPUs."""
+        """Return packets by exit reason, summed over all CPUs."""
         count = self.entries["pm_exits"]
         raw = libbpf.map_lookup_batch(self.descriptors["pm_exits"], count, 8 * self.cpus)
         columns = struct.unpack(f"={self.cpus * count}Q", raw)
         return [sum(columns[at : at + self.cpus]) for at in range(0, len(columns), self.cpus)]
 
     def close(self) -> None:
-        """Give up the descriptors; memory goes when the last view of it does."""
+        """Close the descriptors. The memory is unmapped with its last view."""
         for fd in self.descriptors.values():
             os.close(fd)
         self.descriptors.clear()

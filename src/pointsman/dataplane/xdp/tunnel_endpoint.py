@@ -1,4 +1,4 @@
-"""Where a real server is and what its packets travel in, as struct remote keeps it."""
+"""The endpoint of a tunnel, or the address of a real server: struct remote."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def address_at(remote: Remote) -> Address:
 
 
 def write_source(remote: Remote, address: Address | None) -> None:
-    """Where a tunnel's packets come from."""
+    """Write the source address of a tunnel's packets."""
     packed = address.packed if address is not None else b""
     remote.source[:] = list(packed.ljust(16, b"\0"))
 
 
 def tunnel_bits(server: RealServer) -> tuple[int, int]:
-    """The fields `tunnel` and `tunnel_port` of this server."""
+    """Return the fields `tunnel` and `tunnel_port` of this server."""
     if server.forwarding is not Forwarding.TUNNEL:
         return 0, 0
     tunnel = server.tunnel
@@ -47,7 +47,7 @@ def tunnel_bits(server: RealServer) -> tuple[int, int]:
 
 
 def tunnel_of(remote: Remote) -> Tunnel | None:
-    """None: the server is reached by direct routing."""
+    """Return the tunnel of a server; None with direct routing."""
     if not remote.tunnel:
         return None
     checksum = _WORDS[remote.tunnel & (TunnelFlag.CHECKSUM | TunnelFlag.REMOTE_CHECKSUM)]
