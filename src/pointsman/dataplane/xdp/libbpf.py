@@ -15,6 +15,7 @@ import contextlib
 import ctypes
 import errno
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,6 @@ ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
 """enum bpf_attach_type."""
 TEST_XDP_LIVE_FRAMES = 1 << 1
 """BPF_F_TEST_XDP_LIVE_FRAMES: frames go where the program sends them."""
-_READ_ONLY = 1 << 3
 _ROOM = 512
 """Bytes by which a program may lengthen a frame in a test run."""
 
@@ -49,10 +49,6 @@ class OpenOptions(_Options):
     """The head of struct bpf_object_open_opts (loader.py)."""
 
     _fields_ = (("size", ctypes.c_size_t), ("object_name", _text))
-
-
-class _GetOptions(_Options):
-    _fields_ = (("size", ctypes.c_size_t), ("file_flags", _u32))
 
 
 class _LinkOptions(_Options):
@@ -102,51 +98,6 @@ class _LinkInfo(ctypes.Structure):
     _fields_ = (("type", _u32), ("id", _u32), ("prog_id", _u32), ("pad", _u32), ("ifindex", _u32))
 
 
-_STATUS: dict[str, list[Any]] = {
-    "bpf_map_lookup_elem": [_int, _pointer, _pointer],
-    "bpf_map_update_elem": [_int, _pointer, _pointer, _u64],
-    "bpf_map_delete_elem": [_int, _pointer],
-    "bpf_map_get_next_key": [_int, _pointer, _pointer],
-    "bpf_map_lookup_and_delete_elem": [_int, _pointer, _pointer],
-    "bpf_map_lookup_batch": [_int, _pointer, _pointer, _pointer, _pointer, ctypes.POINTER(_u32), _pointer],
-    "bpf_obj_pin": [_int, _text],
-    "bpf_obj_get_opts": [_text, ctypes.POINTER(_GetOptions)],
-    "bpf_obj_get_info_by_fd": [_int, _pointer, ctypes.POINTER(_u32)],
-    "bpf_link_create": [_int, _int, _int, ctypes.POINTER(_LinkOptions)],
-    "bpf_link_update": [_int, _int, _pointer],
-    "bpf_link_detach": [_int],
-    "bpf_prog_test_run_opts": [_int, ctypes.POINTER(_RunOptions)],
-    "bpf_raw_tracepoint_open": [_text, _int],
-    "bpf_object__load": [_pointer],
-    "bpf_map__fd": [_pointer],
-    "bpf_map__reuse_fd": [_pointer, _int],
-    "bpf_map__set_max_entries": [_pointer, _u32],
-    "bpf_program__fd": [_pointer],
-    "bpf_program__set_autoload": [_pointer, ctypes.c_bool],
-    "btf__find_by_name_kind": [_pointer, _text, _u32],
-    "libbpf_num_possible_cpus": [],
-}
-"""Functions that return a number, or -errno."""
-_POINTERS: dict[str, list[Any]] = {
-    "bpf_object__open_mem": [_pointer, ctypes.c_size_t, ctypes.POINTER(OpenOptions)],
-    "bpf_map__initial_value": [_pointer, ctypes.POINTER(ctypes.c_size_t)],
-    "btf__parse": [_text, _pointer],
-    "btf__type_by_id": [_pointer, _u32],
-}
-"""Functions that return a pointer, or NULL and errno."""
-_OTHERS: dict[str, tuple[Any, list[Any]]] = {
-    "bpf_object__close": (None, [_pointer]),
-    "bpf_object__next_map": (_pointer, [_pointer, _pointer]),
-    "bpf_object__next_program": (_pointer, [_pointer, _pointer]),
-    "bpf_map__name": (_text, [_pointer]),
-    "bpf_program__name": (_text, [_pointer]),
-    "btf__free": (None, [_pointer]),
-    "btf__name_by_offset": (_text, [_pointer, _u32]),
-    "btf__resolve_size": (ctypes.c_int64, [_pointer, _u32]),
-    "libbpf_set_print": (_pointer, [_pointer]),
-}
-
-
 def _checked_status(result: int, *_: object) -> int:
     if result < 0:
         raise OSError(-result, os.strerror(-result))
@@ -160,6 +111,62 @@ def _checked_pointer(result: int | None, *_: object) -> int:
     return result
 
 
+class _Result(NamedTuple):
+    """The type of a result, and the check of it."""
+
+    kind: Any
+    check: Callable[..., int] | None = None
+
+
+_STATUS = _Result(_int, _checked_status)
+"""A number, or -errno."""
+_SIZE = _Result(ctypes.c_int64, _checked_status)
+_POINTER = _Result(_pointer, _checked_pointer)
+"""A pointer, or NULL and errno."""
+_OPTIONAL, _NAME, _NOTHING = _Result(_pointer), _Result(_text), _Result(None)
+
+_PROTOTYPES: dict[str, tuple[_Result, list[Any]]] = {
+    "bpf_map_lookup_elem": (_STATUS, [_int, _pointer, _pointer]),
+    "bpf_map_update_elem": (_STATUS, [_int, _pointer, _pointer, _u64]),
+    "bpf_map_delete_elem": (_STATUS, [_int, _pointer]),
+    "bpf_map_get_next_key": (_STATUS, [_int, _pointer, _pointer]),
+    "bpf_map_lookup_and_delete_elem": (_STATUS, [_int, _pointer, _pointer]),
+    "bpf_map_lookup_batch": (
+        _STATUS,
+        [_int, _pointer, _pointer, _pointer, _pointer, ctypes.POINTER(_u32), _pointer],
+    ),
+    "bpf_obj_pin": (_STATUS, [_int, _text]),
+    "bpf_obj_get": (_STATUS, [_text]),
+    "bpf_obj_get_info_by_fd": (_STATUS, [_int, _pointer, ctypes.POINTER(_u32)]),
+    "bpf_link_create": (_STATUS, [_int, _int, _int, ctypes.POINTER(_LinkOptions)]),
+    "bpf_link_update": (_STATUS, [_int, _int, _pointer]),
+    "bpf_link_detach": (_STATUS, [_int]),
+    "bpf_prog_test_run_opts": (_STATUS, [_int, ctypes.POINTER(_RunOptions)]),
+    "bpf_raw_tracepoint_open": (_STATUS, [_text, _int]),
+    "bpf_object__load": (_STATUS, [_pointer]),
+    "bpf_map__fd": (_STATUS, [_pointer]),
+    "bpf_map__reuse_fd": (_STATUS, [_pointer, _int]),
+    "bpf_map__set_max_entries": (_STATUS, [_pointer, _u32]),
+    "bpf_program__fd": (_STATUS, [_pointer]),
+    "bpf_program__set_autoload": (_STATUS, [_pointer, ctypes.c_bool]),
+    "btf__find_by_name_kind": (_STATUS, [_pointer, _text, _u32]),
+    "libbpf_num_possible_cpus": (_STATUS, []),
+    "bpf_object__open_mem": (_POINTER, [_pointer, ctypes.c_size_t, ctypes.POINTER(OpenOptions)]),
+    "bpf_map__initial_value": (_POINTER, [_pointer, ctypes.POINTER(ctypes.c_size_t)]),
+    "btf__parse": (_POINTER, [_text, _pointer]),
+    "btf__type_by_id": (_POINTER, [_pointer, _u32]),
+    "bpf_object__close": (_NOTHING, [_pointer]),
+    "bpf_object__next_map": (_OPTIONAL, [_pointer, _pointer]),
+    "bpf_object__next_program": (_OPTIONAL, [_pointer, _pointer]),
+    "bpf_map__name": (_NAME, [_pointer]),
+    "bpf_program__name": (_NAME, [_pointer]),
+    "btf__free": (_NOTHING, [_pointer]),
+    "btf__name_by_offset": (_NAME, [_pointer, _u32]),
+    "btf__resolve_size": (_SIZE, [_pointer, _u32]),
+    "libbpf_set_print": (_OPTIONAL, [_pointer]),
+}
+
+
 @cache
 def library() -> ctypes.CDLL:
     """Return libbpf with its prototypes. Raises DataPlaneError when it is not installed."""
@@ -169,15 +176,11 @@ def library() -> ctypes.CDLL:
         raise DataPlaneError(
             errno.ENOENT, "libbpf.so.1 is not installed: install the package libbpf1"
         ) from error
-    for name, arguments in _STATUS.items():
+    for name, (result, arguments) in _PROTOTYPES.items():
         function = getattr(loaded, name)
-        function.restype, function.argtypes, function.errcheck = _int, arguments, _checked_status
-    for name, arguments in _POINTERS.items():
-        function = getattr(loaded, name)
-        function.restype, function.argtypes, function.errcheck = _pointer, arguments, _checked_pointer
-    for name, (result, arguments) in _OTHERS.items():
-        function = getattr(loaded, name)
-        function.restype, function.argtypes = result, arguments
+        function.restype, function.argtypes = result.kind, arguments
+        if result.check is not None:
+            function.errcheck = result.check
     # Failures come back as errno; the verifier's log is for developers (bpftool -d prog load).
     loaded.libbpf_set_print(None)
     return loaded
@@ -273,10 +276,9 @@ def pin(fd: int, path: Path) -> None:
     library().bpf_obj_pin(fd, os.fsencode(path))
 
 
-def open_pinned(path: Path, read_only: bool = False) -> int:
+def open_pinned(path: Path) -> int:
     """Return a descriptor of what is pinned there; the caller owns it. Raises OSError."""
-    options = _GetOptions(file_flags=_READ_ONLY if read_only else 0)
-    return int(library().bpf_obj_get_opts(os.fsencode(path), ctypes.byref(options)))
+    return int(library().bpf_obj_get(os.fsencode(path)))
 
 
 # Links and programs
