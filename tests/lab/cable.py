@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import NamedTuple
 
 import pytest
+from tests.support.namespaces import Namespaces
 
 VIP, REAL = "192.0.2.9", "192.0.2.20"
 
@@ -42,16 +42,16 @@ while True:
 """
 
 
-class Cable:
+class Cable(Namespaces):
     """A director and a real server on one cable; the real server listens on every address of its own."""
 
     def __init__(self, program: str = LISTEN) -> None:
         """`program` is the real server's, in Python; it says when it is on."""
+        super().__init__("health", "d", "r")
         self._program = program
-        self.director, self.real = (f"pmt-health-{os.getpid()}-{end}" for end in ("d", "r"))
+        self.director, self.real = self.names.values()
+        self.make()
         for name in (self.director, self.real):
-            subprocess.run(["ip", "netns", "add", name], check=True)
-            self.run(name, "ip link set lo up")
             # Without an address of its own yet a host cannot ask for neighbours.
             self.run(name, "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0")
         self.run(self.director, f"ip link add eth0 type veth peer name eth0 netns {self.real}")
@@ -68,13 +68,9 @@ class Cable:
         """Give the VIP to a host."""
         self.run(namespace, f"{way.ip} addr add {way.vip}/{way.host} dev {device}")
 
-    def run(self, namespace: str, command: str) -> None:
-        subprocess.run(["nsenter", f"--net=/run/netns/{namespace}", *command.split()], check=True)
-
     def listen(self) -> None:
         self._listener = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{self.real}", "python3", "-c", self._program],
-            stdout=subprocess.PIPE,
+            self.command(self.real, "python3", "-c", self._program), stdout=subprocess.PIPE
         )
         assert self._listener.stdout is not None
         assert self._listener.stdout.readline() == b"on\n"
@@ -87,5 +83,4 @@ class Cable:
 
     def close(self) -> None:
         self.kill()
-        for name in (self.director, self.real):
-            subprocess.run(["ip", "netns", "del", name], check=False)
+        super().close()

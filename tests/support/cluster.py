@@ -6,11 +6,11 @@ import contextlib
 import ipaddress
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from tests.support.namespaces import Namespaces
 from tests.support.until import DEADLINE
 
 from pointsman.dataplane.xdp import interfaces
@@ -26,18 +26,16 @@ SERVER = RealServer(key=ServerKey(ipaddress.ip_address(RIP), PORT))
 OPERATIONS: list[Operation] = [AddService(VirtualService(key=KEY, scheduler="rr")), AddServer(KEY, SERVER)]
 
 
-class Cluster:
+class Cluster(Namespaces):
     """client -c0-d0- director -d1-s0- server -s1-c1- client: answers go past the director."""
 
     def __init__(self) -> None:
-        stem = f"pmt-attach-{os.getpid()}"
-        self.client, self.director, self.server = (f"{stem}-{role}" for role in "cds")
-        self.pins = Path(f"/sys/fs/bpf/{stem}")
+        super().__init__("attach", *"cds")
+        self.client, self.director, self.server = self.names.values()
+        self.pins = Path(f"/sys/fs/bpf/pmt-attach-{os.getpid()}")
 
     def up(self) -> None:
-        for name in (self.client, self.director, self.server):
-            namespace.create(name)
-            self.run(name, "ip link set lo up")
+        self.make()
         self._cable(self.client, "c0", self.director, "d0")
         self._cable(self.director, "d1", self.server, "s0")
         self._cable(self.server, "s1", self.client, "c1")
@@ -63,12 +61,7 @@ class Cluster:
 
     def down(self) -> None:
         XdpDataPlane.remove(self.pins)
-        for name in (self.client, self.director, self.server):
-            namespace.delete(name)
-
-    def run(self, name: str, command: str) -> str:
-        with namespace.entered(name):
-            return subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
+        self.close()
 
     def mac(self, name: str, interface: str) -> bytes:
         with namespace.entered(name):

@@ -7,21 +7,18 @@ import itertools
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.until import DEADLINE
+from tests.support.namespaces import Namespace
 
-from pointsman.lab import namespace, waiting
 from pointsman.realserver import host, nft, setup, state, watch
 
 VIP, SECOND, VIP6 = map(ipaddress.ip_address, ("192.168.7.33", "192.168.7.34", "fd00::33"))
 BUILD = """
-ip link set lo up
 ip link add eth14 type veth peer name wire14; ip link add quiet type veth peer name wire1
 ip link set quiet arp off
 for nic in eth14 wire14 quiet wire1; do ip link set $nic up; done
@@ -35,25 +32,14 @@ grep -rs . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip
 nft list ruleset
 """
 STEPS = ((host, "write_arp add_address remove_address set_lo"), (state, "save forget"), (nft, "replace"))
-numbers = itertools.count()
 
 
-class Place:
+class Place(Namespace):
     """A host in a namespace, and where `realserver` notes what it did there."""
 
-    def __init__(self, name: str, directory: Path) -> None:
-        self.name, self.directory = name, directory
-
-    def sh(self, script: str) -> str:
-        inside = ["nsenter", f"--net=/run/netns/{self.name}", "sh", "-euc", script]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=DEADLINE, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def has_carriers(self) -> bool:
-        """Whether the kernel is done with bringing the links up, which it is some time after `ip` is."""
-        links = self.sh("ip -o link show type veth").splitlines()
-        return len(links) == 4 and all(" state UP " in link for link in links)
+    def __init__(self, directory: Path) -> None:
+        super().__init__("methods")
+        self.directory = directory
 
     def is_settled(self) -> bool:
         """True if every link whose peer was switched off says so, which the kernel tells a moment later."""
@@ -63,23 +49,23 @@ class Place:
     def snapshot(self) -> str:
         return self.sh(SNAPSHOT)
 
-    def call(self, action: Callable[[], Any]) -> Any:
-        with namespace.entered(self.name):
+    def within(self, action: Callable[[], Any]) -> Any:
+        with self.entered():
             return action()
 
     def up(self, vips: list[Any], method: str, device: str = "") -> list[setup.Step]:
-        return self.call(lambda: setup.up(self.directory, vips, None, method, device))  # type: ignore[no-any-return]
+        return self.within(lambda: setup.up(self.directory, vips, None, method, device))  # type: ignore[no-any-return]
 
     def down(self, vips: list[Any] | None = None) -> list[setup.Step]:
-        return self.call(lambda: setup.down(self.directory, vips or []))  # type: ignore[no-any-return]
+        return self.within(lambda: setup.down(self.directory, vips or []))  # type: ignore[no-any-return]
 
     def look(self) -> list[str]:
         """The settings that are not right."""
-        report = self.call(lambda: watch.look(self.directory, self.vips(), None))
+        report = self.within(lambda: watch.look(self.directory, self.vips(), None))
         return [f"{row.setting}: {row.value}" for row in report.settings if not row.ok]
 
     def vips(self) -> list[Any]:
-        known = state.load(self.directory, self.call(host.namespace_identity))
+        known = state.load(self.directory, self.within(host.namespace_identity))
         return [ipaddress.ip_address(text) for text in known.was_there]
 
     def killed_before(self, step: int, action: Callable[[], Any]) -> bool:
@@ -111,14 +97,11 @@ class Place:
 
 @contextmanager
 def fresh() -> Iterator[Place]:
-    name = f"pmt-methods-{os.getpid()}-{next(numbers)}"
     directory = Path(tempfile.mkdtemp())
-    subprocess.run(["ip", "netns", "add", name], check=True)
     try:
-        place = Place(name, directory / "run")
-        place.sh(BUILD)
-        waiting.until(place.has_carriers, DEADLINE, "every link has its carrier: a snapshot shows it")
-        yield place
+        with Place(directory / "run") as place:
+            place.sh(BUILD)
+            place.settle()
+            yield place
     finally:
-        subprocess.run(["ip", "netns", "delete", name], check=True)
         shutil.rmtree(directory)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
+from tests.support.namespaces import Namespaces
+
 from pointsman.dataplane.xdp.plane import XdpDataPlane
-from pointsman.lab import namespace, offload
+from pointsman.lab import offload
 
 VIP, VIP6 = "10.1.0.9", "fd00:1::9"
 CLIENT, CLIENT6 = "10.1.0.2", "fd00:1::2"
@@ -17,19 +18,16 @@ TUNNEL_MODULES = ("ipip", "sit", "ip6_tunnel", "ip_gre", "ip6_gre", "fou", "fou6
 GUE_PORT = 6080
 
 
-class Place:
+class Place(Namespaces):
     """client -c0-d0- director -d1-g0- router -g1-s0- far, and director -d2-n0- near: they answer past it."""
 
     def __init__(self) -> None:
-        stem = f"pmt-tunnels-{os.getpid()}"
-        self.client, self.director, self.router, self.far, self.near = (f"{stem}-{role}" for role in "cdrfn")
-        self.names = (self.client, self.director, self.router, self.far, self.near)
-        self.pins = Path(f"/sys/fs/bpf/{stem}")
+        super().__init__("tunnels", *"cdrfn")
+        self.client, self.director, self.router, self.far, self.near = self.names.values()
+        self.pins = Path(f"/sys/fs/bpf/pmt-tunnels-{os.getpid()}")
 
     def up(self) -> None:
-        for name in self.names:
-            namespace.create(name)
-            self.run(name, "ip link set lo up")
+        self.make()
         self._cable(self.client, "c0", self.director, "d0")
         self._cable(self.director, "d1", self.router, "g0")
         self._cable(self.router, "g1", self.far, "s0")
@@ -106,12 +104,4 @@ class Place:
 
     def down(self) -> None:
         XdpDataPlane.remove(self.pins)
-        for name in self.names:
-            if namespace.exists(name):
-                namespace.delete(name)
-
-    def run(self, name: str, command: str) -> str:
-        with namespace.entered(name):
-            done = subprocess.run(command.split(), capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        return done.stdout
+        self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -12,9 +13,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.lab.checker_process import CheckerProcess, check, virtual_server
+from tests.support.namespaces import Namespaces
 from tests.support.until import until
-
-from pointsman.lab import namespace
 
 pytestmark = [
     pytest.mark.root,
@@ -30,16 +30,21 @@ ETH_P_ALL, ETH_P_IP, SYN, ACK = 0x0003, 0x0800, 0x02, 0x10
 class Wire:
     """A director and a real server in namespaces of their own, and a capture at the director."""
 
-    director: str
-    server: str
+    hosts: Namespaces
     capture: socket.socket
     listener: subprocess.Popen[bytes] | None = None
     ports: set[int] = field(default_factory=set)
 
+    @property
+    def director(self) -> str:
+        return self.hosts.names["d"]
+
+    @property
+    def server(self) -> str:
+        return self.hosts.names["s"]
+
     def run(self, where: str, command: str) -> None:
-        subprocess.run(
-            ["nsenter", f"--net=/run/netns/{where}", *command.split()], check=True, capture_output=True
-        )
+        self.hosts.run(where, command)
 
     def serve(self) -> None:
         """Start a listener on the real server; returns when it listens."""
@@ -50,7 +55,7 @@ class Wire:
             "while True:\n    listener.accept()[0].close()\n"
         )
         self.listener = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{self.server}", sys.executable, "-c", body], stdout=subprocess.PIPE
+            self.hosts.command("s", sys.executable, "-c", body), stdout=subprocess.PIPE
         )
         assert self.listener.stdout is not None
         assert self.listener.stdout.readline() == b"ready\n"
@@ -84,34 +89,21 @@ class Wire:
 
 @pytest.fixture
 def wire() -> Iterator[Wire]:
-    director, server = f"pmt-health-{os.getpid()}-d", f"pmt-health-{os.getpid()}-s"
-    made: list[str] = []
-    capture = None
-    found = None
-    try:
-        for name in (director, server):
-            namespace.create(name)
-            made.append(name)
-        with namespace.entered(director):
+    with Namespaces("health", "d", "s") as hosts, contextlib.ExitStack() as stack:
+        with hosts.entered("d"):
             capture = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        stack.enter_context(capture)
         capture.setblocking(False)
-        found = Wire(director, server, capture)
-        found.run(director, f"ip link add ens224 type veth peer name ens224 netns {server}")
-        found.run(server, f"ip link set ens224 address {SERVER_MAC}")
-        for name, address in ((director, DIRECTOR), (server, SERVER)):
-            found.run(name, "ip link set lo up")
-            found.run(name, f"ip address add {address}/24 dev ens224")
-            found.run(name, "ip link set ens224 up")
+        hosts.run("d", f"ip link add ens224 type veth peer name ens224 netns {hosts.names['s']}")
+        hosts.run("s", f"ip link set ens224 address {SERVER_MAC}")
+        for role, address in (("d", DIRECTOR), ("s", SERVER)):
+            hosts.run(role, f"ip address add {address}/24 dev ens224")
+            hosts.run(role, "ip link set ens224 up")
         # With the neighbour given, a real server that has lost its address is silent instead of unreachable.
-        found.run(director, f"ip neighbour replace {SERVER} lladdr {SERVER_MAC} dev ens224 nud permanent")
+        hosts.run("d", f"ip neighbour replace {SERVER} lladdr {SERVER_MAC} dev ens224 nud permanent")
+        found = Wire(hosts, capture)
+        stack.callback(found.kill)
         yield found
-    finally:
-        if found is not None:
-            found.kill()
-        if capture is not None:
-            capture.close()
-        for name in made:
-            namespace.delete(name)
 
 
 def test_refused_and_silent_take_retry_and_one_probes_and_one_brings_back(wire: Wire) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.lab.checker_process import QUICK, CheckerProcess, verdicts, virtual_server
+from tests.support.namespaces import Namespace
 
 from pointsman.model.checks import DnsCheck, NetworkCheck, PingCheck, SmtpCheck, TcpCheck, UdpCheck
 
@@ -259,20 +260,15 @@ def test_smtp_servers_that_misbehave() -> None:
 @pytest.fixture
 def namespace() -> Iterator[str]:
     """A network namespace with 192.0.2.1 on a cable, and a route to nobody at 192.0.2.99."""
-    name = f"pmt-health-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    try:
+    with Namespace("health") as made:
         for command in (
-            "ip link set lo up",
             "ip link add eth0 type veth peer name eth1",
             "ip addr add 192.0.2.1/24 dev eth0",
             "ip link set eth0 up",
             "ip link set eth1 up",
         ):
-            subprocess.run(["nsenter", f"--net=/run/netns/{name}", *command.split()], check=True)
-        yield name
-    finally:
-        subprocess.run(["ip", "netns", "del", name], check=True)
+            made.run(command)
+        yield made.name
 
 
 @pytest.mark.parametrize("allowed", ["1 0", "0 2147483647"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-import os
 import socket
 import subprocess
 import sys
@@ -13,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from tests.support.namespaces import Namespace
 
 from pointsman.doctor.gather.syn_probe import SynProbe, segment
-from pointsman.lab import namespace
 from pointsman.trace.capture import MAX_FRAMES, CapturePoint, _drain, capture
 from pointsman.trace.frames import UDP
 
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.root
 
 VIP = ipaddress.ip_address("192.168.7.33")
 PACKET_HOST = 0
-NAME = f"pmt-capture-{os.getpid()}"
 BUILD = f"""
 ip link add eth0 type veth peer name wire
 ip link set wire address 02:00:00:00:00:09
@@ -44,13 +42,9 @@ while True:
 
 @pytest.fixture(autouse=True)
 def _in_a_namespace() -> Iterator[None]:
-    subprocess.run(["ip", "netns", "add", NAME], check=True)
-    try:
-        with namespace.entered(NAME):
-            subprocess.run(["sh", "-ec", BUILD], check=True)
-            yield
-    finally:
-        subprocess.run(["ip", "netns", "delete", NAME], check=True)
+    with Namespace("capture") as made, made.entered():
+        made.sh(BUILD)
+        yield
 
 
 @pytest.fixture

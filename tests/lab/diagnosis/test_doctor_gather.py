@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+from tests.support.namespaces import Namespace
 from tests.support.until import DEADLINE
 
 from pointsman.doctor.facts import DirectorFacts, InstanceFact, VirtualFact
@@ -18,12 +18,11 @@ from pointsman.doctor.gather import probe as wire_probe
 from pointsman.doctor.gather import read_facts
 from pointsman.doctor.rules import director as director_rules
 from pointsman.doctor.rules.firewall import blocking_adverts, blocking_icmp, blocking_requests
-from pointsman.lab import namespace, waiting
+from pointsman.lab import waiting
 
 pytestmark = pytest.mark.root
 
 VIP, VIP6 = map(ipaddress.ip_address, ("192.168.7.33", "fd00::33"))
-NAME = f"pmt-gather-{os.getpid()}"
 needs_iptables = pytest.mark.skipif(
     shutil.which("iptables-legacy") is None, reason="iptables-legacy (Debian: iptables) is not installed"
 )
@@ -31,12 +30,8 @@ needs_iptables = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def _in_a_namespace() -> Iterator[None]:
-    subprocess.run(["ip", "netns", "add", NAME], check=True)
-    try:
-        with namespace.entered(NAME):
-            yield
-    finally:
-        subprocess.run(["ip", "netns", "delete", NAME], check=True)
+    with Namespace("gather") as made, made.entered():
+        yield
 
 
 def sh(command: str) -> subprocess.CompletedProcess[str]:

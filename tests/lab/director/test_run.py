@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.namespaces import Namespace
 from tests.support.project import POINTSMAN
 from tests.support.until import DEADLINE, until
 
 from pointsman.control import paths
+from pointsman.lab import namespace
 
 pytestmark = pytest.mark.root
 
-NAME = f"pmt-run-{os.getpid()}"
-NETNS = Path("/run/netns") / NAME
+HOST = Namespace("run")
 CONF = """
 global_defs {
     router_id lb-01
@@ -47,39 +47,23 @@ WITHOUT = (
 """A program that runs pointsman without some capabilities."""
 
 
-def inside(*words: str) -> list[str]:
-    return ["nsenter", f"--net={NETNS}", *words]
-
-
 def snapshot() -> str:
     """What must not change: addresses and attached programs."""
-    shown = subprocess.run(inside("ip", "-d", "addr"), capture_output=True, text=True, check=True).stdout
-    return "\n".join(line for line in shown.splitlines() if "valid_lft" not in line)
-
-
-def settled() -> bool:
-    """True when both ends are up and have link-local addresses that nobody else has: a snapshot shows all."""
-    shown = subprocess.run(inside("ip", "-o", "addr"), capture_output=True, text=True, check=True).stdout
-    links = subprocess.run(inside("ip", "-o", "link"), capture_output=True, text=True, check=True).stdout
-    return shown.count(" fe80::") == 2 and " tentative" not in shown and links.count(" state UP ") == 2
+    return "\n".join(line for line in HOST.run("ip -d addr").splitlines() if "valid_lft" not in line)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def network() -> Iterator[None]:
-    subprocess.run(["ip", "netns", "add", NAME], check=True)
-    try:
+    with HOST:
         for words in (
-            "link set lo up",
             "link add ens224 type veth peer name wire",
             "addr add 192.168.100.10/26 dev ens224",
             "link set ens224 up",
             "link set wire up",
         ):
-            subprocess.run(inside("ip", *words.split()), check=True)
-        until("the kernel has nothing more to do with the interface", settled)
+            HOST.run(f"ip {words}")
+        HOST.settle()
         yield
-    finally:
-        subprocess.run(["ip", "netns", "del", NAME], check=True)
 
 
 @pytest.fixture
@@ -92,7 +76,7 @@ def conf(tmp_path: Path) -> Path:
 def refused(*words: str, code: int, program: list[str] = POINTSMAN) -> str:
     """Run it, expect this exit code and an untouched host; what it said."""
     before = snapshot()
-    done = subprocess.run(inside(*program, *words), capture_output=True, text=True, timeout=DEADLINE)
+    done = HOST.call(*program, *words)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert snapshot() == before
@@ -129,25 +113,24 @@ def test_no_right_to_bpf_is_said_once(conf: Path) -> None:
 
 def test_a_second_director_names_the_first(conf: Path, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
-        first = subprocess.Popen(inside(*POINTSMAN, "run", "-f", str(conf)), stderr=log)
+        first = subprocess.Popen(HOST.command(*POINTSMAN, "run", "-f", str(conf)), stderr=log)
     try:
-        status = inside(*POINTSMAN, "status")
         until(
             "the first one answers",
-            lambda: subprocess.run(status, capture_output=True).returncode == 0,
+            lambda: HOST.call(*POINTSMAN, "status").returncode == 0,
             explain=(tmp_path / "log").read_text,
         )
-        done = subprocess.run(inside(*POINTSMAN, "run", "-f", str(conf)), capture_output=True, text=True)
+        done = HOST.call(*POINTSMAN, "run", "-f", str(conf))
         assert done.returncode == 3
         assert f"already runs in this network namespace (pid {first.pid})" in done.stderr
     finally:
         first.terminate()
         assert first.wait(DEADLINE) == 0
-    assert paths.places_of(NETNS.stat().st_ino) == []
+    assert paths.places_of(namespace.inode(HOST.name)) == []
 
 
 def test_status_and_ipvsadm_without_a_director_say_what_to_do() -> None:
     for verb in (["status"], ["ipvsadm", "-Ln"]):
-        done = subprocess.run(inside(*POINTSMAN, *verb), capture_output=True, text=True, timeout=DEADLINE)
+        done = HOST.call(*POINTSMAN, *verb)
         assert done.returncode != 0
         assert "pointsman run" in done.stderr and "Traceback" not in done.stderr

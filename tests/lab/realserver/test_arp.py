@@ -7,7 +7,6 @@ another.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.until import DEADLINE
+from tests.support.namespaces import Namespaces
 
 pytestmark = pytest.mark.root
 
@@ -74,12 +73,13 @@ class Arp:
         return header + mac + b"".join(addresses)
 
 
-class Scene:
+class Scene(Namespaces):
     """The namespaces, and a socket on the nic of each host."""
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.wire = f"{prefix}-wire"
+    def __init__(self) -> None:
+        super().__init__("arp", "wire", *HOSTS)
+
+    def build(self) -> None:
         self.sh(
             "wire",
             "for bridge in br_e br_i; do ip link add $bridge type bridge; ip link set $bridge up; done",
@@ -95,25 +95,16 @@ class Scene:
 
     def _plug(self, name: str, nic: str, bridge: str, mac: str, address: str) -> None:
         port = f"{name}-{nic}"
-        self.sh("wire", f"ip link add {port} type veth peer name {nic} netns {self.prefix}-{name}")
+        self.sh("wire", f"ip link add {port} type veth peer name {nic} netns {self.names[name]}")
         self.sh("wire", f"ip link set {port} master {bridge} up")
         self.sh(
             name,
-            f"ip link set lo up; ip link set {nic} address {mac} up; ip address add {address} dev {nic};"
+            f"ip link set {nic} address {mac} up; ip address add {address} dev {nic};"
             f"for kind in all {nic}; do cd /proc/sys/net/ipv4/conf/$kind; "
             f"for key in rp_filter arp_ignore arp_announce arp_filter; do echo 0 > $key; done; done; "
             # Recorded less than a second, the default, after the entries were learnt: hold that for a minute.
             f"echo 6000 > /proc/sys/net/ipv4/neigh/{nic}/locktime",
         )
-
-    def call(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
-        inside = ["nsenter", f"--net=/run/netns/{self.prefix}-{name}", *command]
-        return subprocess.run(inside, capture_output=True, text=True, timeout=DEADLINE, check=False)
-
-    def sh(self, name: str, script: str) -> str:
-        done = self.call(name, "sh", "-euc", script)
-        assert done.returncode == 0, f"{name}: {script}: {done.stderr}"
-        return done.stdout
 
     def realserver(self, name: str, *arguments: str) -> str:
         done = self.call(name, sys.executable, "-m", "pointsman.cli.main", "realserver", *arguments)
@@ -125,25 +116,11 @@ class Scene:
 
     @contextmanager
     def listen(self, name: str) -> Iterator[socket.socket]:
-        with self.inside(name):
+        with self.entered(name):
             nic = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ARP))
             nic.bind(("eth0", ETH_P_ARP))
         with nic:
             yield nic
-
-    @contextmanager
-    def inside(self, name: str) -> Iterator[None]:
-        """Sockets made here belong to the host's namespace, also later."""
-        libc = ctypes.CDLL(None, use_errno=True)
-        with (
-            Path("/proc/self/ns/net").open() as home,
-            Path(f"/run/netns/{self.prefix}-{name}").open() as there,
-        ):
-            assert libc.setns(there.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
-            try:
-                yield
-            finally:
-                assert libc.setns(home.fileno(), 0) == 0, os.strerror(ctypes.get_errno())
 
     def replies(self, *questions: tuple[str, str]) -> list[Arp]:
         """What the client hears when it asks (sender, target) of everybody."""
@@ -175,15 +152,9 @@ def heard(nic: socket.socket) -> list[Arp]:
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    prefix = f"pmt-arp-{os.getpid()}"
-    names = [f"{prefix}-{name}" for name in ("wire", *HOSTS)]
-    try:
-        for name in names:
-            subprocess.run(["ip", "netns", "add", name], check=True)
-        yield Scene(prefix)
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+    with Scene() as made:
+        made.build()
+        yield made
 
 
 def test_only_the_director_answers_when_the_real_servers_are_set_up(scene: Scene) -> None:
@@ -223,8 +194,7 @@ def test_not_one_request_is_answered_between_the_steps_of_up_and_down(scene: Sce
     """The rules come before the address and go after it."""
     for action in (["up", VIP], ["down"]):
         inside = [
-            "nsenter",
-            f"--net=/run/netns/{scene.prefix}-rs1",
+            *scene.command("rs1"),
             sys.executable,
             "-c",
             STOPPED_AFTER_EACH_CHANGE,
@@ -297,7 +267,7 @@ def test_arp_announce_agrees_with_the_recorded_kernel(scene: Scene, case: dict[s
 
 
 def answer_from_vip(scene: Scene, client: str) -> None:
-    with scene.inside("rs1"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    with scene.entered("rs1"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind((VIP, 0))
         sender.sendto(b"answer", (client, 9))
 

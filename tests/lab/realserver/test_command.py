@@ -6,7 +6,6 @@ Killed half way: test_realserver_methods.py.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.namespaces import Namespace
 from tests.support.project import POINTSMAN
 from tests.support.until import DEADLINE
 
 from pointsman.control import paths
-from pointsman.lab import namespace
 
 pytestmark = pytest.mark.root
 
@@ -32,28 +31,26 @@ grep -H . /proc/sys/net/ipv4/conf/*/arp_ignore /proc/sys/net/ipv4/conf/*/arp_ann
 """
 
 
-class Host:
+class Host(Namespace):
     """A namespace with eth14 (192.168.7.99/24) and eth12 (192.168.88.20/24), as in the second document."""
 
-    def __init__(self, name: str, run_directory: Path) -> None:
-        self.name = name
-        self.run_directory = run_directory
+    def __init__(self) -> None:
+        super().__init__("realserver")
+
+    def build(self) -> None:
+        self.run_directory = self._run_directory()
         self.sh(
             "for nic in eth14 eth12; do ip link add $nic type veth peer name $nic-wire; "
-            "ip link set $nic up; ip link set $nic-wire up; done; ip link set lo up; "
+            "ip link set $nic up; ip link set $nic-wire up; done; "
             "ip address add 192.168.7.99/24 dev eth14; ip address add 192.168.88.20/24 dev eth12; "
             "for file in /proc/sys/net/ipv4/conf/*/arp_ignore /proc/sys/net/ipv4/conf/*/arp_announce; do "
             "echo 0 > $file; done"
         )
+        self.settle()
 
-    def call(self, *command: str) -> subprocess.CompletedProcess[str]:
-        inside = ["nsenter", f"--net=/run/netns/{self.name}", *command]
-        return subprocess.run(inside, capture_output=True, text=True, timeout=DEADLINE, check=False)
-
-    def sh(self, script: str) -> str:
-        done = self.call("sh", "-euc", script)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def _run_directory(self) -> Path:
+        with self.entered():
+            return paths.run_directory()
 
     def realserver(self, *arguments: str, exit_code: int = 0) -> str:
         done = self.call(*POINTSMAN, "realserver", *arguments)
@@ -69,15 +66,12 @@ class Host:
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    name = f"pmt-realserver-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    with namespace.entered(name):
-        directory = paths.run_directory()
-    try:
-        yield Host(name, directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        subprocess.run(["ip", "netns", "delete", name], check=True)
+    with Host() as made:
+        made.build()
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made.run_directory, ignore_errors=True)
 
 
 def test_up_sets_what_the_documents_ask_for_and_down_restores(host: Host) -> None:

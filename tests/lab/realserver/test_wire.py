@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import subprocess
 import sys
 import time
@@ -18,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.namespaces import Namespaces
 from tests.support.until import DEADLINE
 
 from pointsman.doctor.facts import Response
 from pointsman.doctor.gather.probe import who_has
 from pointsman.doctor.gather.syn_probe import SynProbe, probe_all
-from pointsman.lab import namespace, waiting
+from pointsman.lab import waiting
 
 pytestmark = pytest.mark.root
 
@@ -42,12 +42,12 @@ BUILD = {
 }
 
 
-class Pair:
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        for name in BUILD:
-            subprocess.run(["ip", "netns", "add", f"{prefix}-{name}"], check=True)
-        self.sh("client", f"ip link add cable type veth peer name eth0 netns {prefix}-server")
+class Pair(Namespaces):
+    def __init__(self) -> None:
+        super().__init__("wire", *BUILD)
+
+    def build(self) -> None:
+        self.sh("client", f"ip link add cable type veth peer name eth0 netns {self.names['server']}")
         for name in ("server", "client"):
             self.sh(name, BUILD[name])
         for name, nic in (("client", "cable"), ("server", "eth0")):
@@ -57,27 +57,20 @@ class Pair:
         said = self.sh(name, f"ip -o -6 address show dev {nic} scope link")
         return "fe80" in said and "tentative" not in said
 
-    def sh(self, name: str, script: str) -> str:
-        inside = ["nsenter", f"--net=/run/netns/{self.prefix}-{name}", "sh", "-euc", script]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=DEADLINE, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     def realserver(self, *words: str) -> str:
         return self.sh("server", f"{sys.executable} -m pointsman.cli.main realserver {' '.join(words)}")
 
     def who_has(self, *texts: str) -> set[str]:
         """Which of these addresses the server answers for."""
         addresses = [ipaddress.ip_address(text) for text in texts]
-        with namespace.entered(f"{self.prefix}-client"):
+        with self.entered("client"):
             answers = who_has([("cable", address) for address in addresses], set())
         assert {answer.mac for answer in answers.answers} <= {SERVER_MAC}
         return {str(answer.address) for answer in answers.answers}
 
     def listener(self) -> list[str]:
         """What hears the cable at the client, for a moment."""
-        inside = ["nsenter", f"--net=/run/netns/{self.prefix}-client"]
-        return [*inside, "timeout", "10", "tcpdump", "-lni", "cable"]
+        return self.command("client", "timeout", f"{DEADLINE:.0f}", "tcpdump", "-lni", "cable")
 
     def asks_as(self, target: str) -> list[str]:
         """The senders of the server's own questions when it answers a client at `target` from the VIP."""
@@ -97,20 +90,12 @@ class Pair:
         assert heard.stdout is not None
         return [line.split()[2] for line in heard.stdout.read().splitlines() if "who has" in line]
 
-    def close(self) -> None:
-        for name in BUILD:
-            subprocess.run(
-                ["ip", "netns", "delete", f"{self.prefix}-{name}"], check=False, capture_output=True
-            )
-
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
-    made = Pair(f"pmt-wire-{os.getpid()}")
-    try:
+    with Pair() as made:
+        made.build()
         yield made
-    finally:
-        made.close()
 
 
 def recorded(place: str) -> bool:
@@ -208,7 +193,7 @@ def knocks(pair: Pair, port: int) -> dict[str, Response]:
         )
         for vip, address in own.items()
     ]
-    with namespace.entered(f"{pair.prefix}-client"):
+    with pair.entered("client"):
         return {name: response for (name, _), response in probe_all(asked, ["cable"]).items()}
 
 
@@ -225,9 +210,7 @@ def test_redirect_serves_the_vip_on_a_host_that_has_it_not(pair: Pair) -> None:
     web = f"{sys.executable} -m http.server --bind :: --directory /sys/class/net 8000 >/dev/null 2>&1"
     pair.realserver("up", VIP, VIP6, "--method", "redirect")
     listens = "for try in $(seq 300); do ss -Hltn 'sport = 8000' | grep -q . && exit; sleep 0.1; done; exit 1"
-    server = subprocess.Popen(
-        ["nsenter", f"--net=/run/netns/{pair.prefix}-server", "sh", "-c", f"exec {web}"]
-    )
+    server = subprocess.Popen(pair.command("server", "sh", "-c", f"exec {web}"))
     try:
         pair.sh("server", listens)
         assert knocks(pair, 8000) == {VIP: Response.ACCEPTED, VIP6: Response.ACCEPTED}
