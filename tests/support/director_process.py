@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import stat
 import subprocess
 from pathlib import Path
 
+from tests.support.control import socket_of, status_at
 from tests.support.project import POINTSMAN
 from tests.support.switch import Host
 from tests.support.until import DEADLINE
@@ -31,8 +31,7 @@ class Director:
             return subprocess.run([*POINTSMAN, *words], capture_output=True, text=True, check=False)
 
     def instance(self, name: str = "VI_1") -> dict[str, object]:
-        answer = self.ask("status", "--json")
-        found = json.loads(answer.stdout)["instances"] if answer.returncode == 0 else []
+        found = status_at(socket_of(self.host.namespace)).get("instances", [])
         return next((each for each in found if each["instance"] == name), {})
 
     def state(self, name: str = "VI_1") -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.control import status_at
 from tests.support.until import DEADLINE
 
 from pointsman.lab import waiting
@@ -146,7 +146,7 @@ def pointsman(lab: Lab, *words: str, code: int = 0) -> str:
 
 def found(lab: Lab, port: int = 80) -> dict[str, dict[str, Any]]:
     """The real servers of a service, by the last number of their address."""
-    services = json.loads(pointsman(lab, "status", "--json"))["services"]
+    services = status_at(lab.node("lb-01").run_directory / "control.sock")["services"]
     (service,) = (each for each in services if each["service"].endswith(f":{port}"))
     return {server["server"].partition(":")[0].rpartition(".")[2]: server for server in service["servers"]}
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 import pytest
+from tests.support.control import status_at
 from tests.support.until import DEADLINE
 
 from pointsman.lab import ha_pair, traffic, waiting
@@ -74,8 +75,7 @@ def healthy(lab: Lab) -> Lab:
 
 
 def states(lab: Lab) -> dict[str, bool | None]:
-    status = json.loads(lab.node("lb-01").run(["pointsman", "status", "--json"]).stdout)
-    (service,) = status["services"]
+    (service,) = status_at(lab.node("lb-01").run_directory / "control.sock")["services"]
     return {server["server"].partition(":")[0]: server["up"] for server in service["servers"]}
 
 

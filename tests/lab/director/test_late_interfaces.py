@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.support.control import socket_of, status_at
 from tests.support.keepalived import own_files
+from tests.support.namespaces import Namespace
 from tests.support.project import POINTSMAN
 from tests.support.until import until
 
 pytestmark = pytest.mark.root
 
-NAME = f"pmt-late-{os.getpid()}"
+HOST = Namespace("late")
 SECONDS = 60.0
 CONF = """
 global_defs {
@@ -40,12 +41,8 @@ vrrp_instance VI_2 {
 """
 
 
-def command(*words: str) -> list[str]:
-    return ["nsenter", f"--net=/run/netns/{NAME}", *words]
-
-
 def ip(words: str) -> str:
-    return subprocess.run(command("ip", *words.split()), check=True, capture_output=True, text=True).stdout
+    return HOST.run(f"ip {words}")
 
 
 def cable(name: str, address: str) -> None:
@@ -55,21 +52,15 @@ def cable(name: str, address: str) -> None:
     ip(f"link set {name} up")
 
 
-def status() -> dict[str, object]:
-    done = subprocess.run(command(*POINTSMAN, "status", "--json"), capture_output=True, text=True)
-    found: dict[str, object] = json.loads(done.stdout) if done.returncode == 0 else {}
-    return found
+def status() -> dict[str, Any]:
+    return status_at(socket_of(HOST.name))
 
 
 @pytest.fixture(autouse=True)
 def network() -> Iterator[None]:
-    subprocess.run(["ip", "netns", "add", NAME], check=True)
-    try:
-        ip("link set lo up")
+    with HOST:
         cable("eth0", "10.9.0.1/24")
         yield
-    finally:
-        subprocess.run(["ip", "netns", "del", NAME], check=True)
 
 
 @pytest.fixture
@@ -94,11 +85,11 @@ def test_an_instance_waits_for_its_interface_and_so_does_the_data_plane(conf: Pa
     log = tmp_path / "log"
 
     def states() -> list[str]:
-        return [each["state"] for each in status().get("instances", [])]  # type: ignore[attr-defined]
+        return [each["state"] for each in status().get("instances", [])]
 
     def attached() -> list[str]:
         plane = status()["data_plane"]
-        return [each["interface"] for each in plane["attachments"]]  # type: ignore[index]
+        return [each["interface"] for each in plane["attachments"]]
 
     def story() -> None:
         until(
@@ -112,7 +103,7 @@ def test_an_instance_waits_for_its_interface_and_so_does_the_data_plane(conf: Pa
         assert "10.8.0.100/24" in ip("addr show dev eth1")
         until("both interfaces are attached", lambda: attached() == ["eth0", "eth1"], explain=log.read_text)
 
-    run(command(*POINTSMAN, "run", "-f", str(conf)), log, story)
+    run(HOST.command(*POINTSMAN, "run", "-f", str(conf)), log, story)
 
 
 def test_keepalived_does_the_same_with_this_file(conf: Path, tmp_path: Path) -> None:
@@ -130,7 +121,11 @@ def test_keepalived_does_the_same_with_this_file(conf: Path, tmp_path: Path) -> 
             "VI_2 is master", lambda: "(VI_2) Entering MASTER STATE" in log.read_text(), explain=log.read_text
         )
 
-    run(command("keepalived", "-n", "-l", "-G", "-D", "-P", "-f", str(conf), *own_files(conf)), log, story)
+    run(
+        HOST.command("keepalived", "-n", "-l", "-G", "-D", "-P", "-f", str(conf), *own_files(conf)),
+        log,
+        story,
+    )
 
 
 def test_a_reload_may_name_an_interface_that_is_to_come(conf: Path, tmp_path: Path) -> None:
@@ -138,14 +133,14 @@ def test_a_reload_may_name_an_interface_that_is_to_come(conf: Path, tmp_path: Pa
     conf.write_text(CONF.partition("vrrp_instance VI_2")[0])
 
     def states() -> list[str]:
-        return [each["state"] for each in status().get("instances", [])]  # type: ignore[attr-defined]
+        return [each["state"] for each in status().get("instances", [])]
 
     def story() -> None:
         until("VI_1 is master", lambda: states() == ["MASTER"], explain=log.read_text)
         conf.write_text(CONF)
-        subprocess.run(command(*POINTSMAN, "reload"), check=True, capture_output=True)
+        subprocess.run(HOST.command(*POINTSMAN, "reload"), check=True, capture_output=True)
         until("the other waits", lambda: states() == ["MASTER", "FAULT"], explain=log.read_text)
         cable("eth1", "10.8.0.1/24")
         until("both are masters", lambda: states() == ["MASTER", "MASTER"], explain=log.read_text)
 
-    run(command(*POINTSMAN, "run", "-f", str(conf)), log, story)
+    run(HOST.command(*POINTSMAN, "run", "-f", str(conf)), log, story)

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.control import status_at
 from tests.support.until import DEADLINE
 
-from pointsman.control.client import request
-from pointsman.control.messages import StatusReply, StatusRequest
 from pointsman.lab import ha_pair, namespace, waiting
 from pointsman.lab.lab import Lab
 from pointsman.lab.traffic import fetch
@@ -70,9 +69,7 @@ def pointsman(lab: Lab, *words: str, code: int = 0) -> str:
 
 
 def status(lab: Lab) -> dict[str, Any]:
-    reply = request(StatusRequest(), lab.node("lb-01").run_directory / "control.sock", timeout=30)
-    assert isinstance(reply, StatusReply), reply
-    return reply.status.document()
+    return status_at(lab.node("lb-01").run_directory / "control.sock")
 
 
 def servers(lab: Lab) -> list[dict[str, Any]]:

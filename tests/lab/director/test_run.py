@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.control import socket_of, status_at
 from tests.support.namespaces import Namespace
 from tests.support.project import POINTSMAN
 from tests.support.until import DEADLINE, until
@@ -117,7 +118,7 @@ def test_a_second_director_names_the_first(conf: Path, tmp_path: Path) -> None:
     try:
         until(
             "the first one answers",
-            lambda: HOST.call(*POINTSMAN, "status").returncode == 0,
+            lambda: status_at(socket_of(HOST.name)),
             explain=(tmp_path / "log").read_text,
         )
         done = HOST.call(*POINTSMAN, "run", "-f", str(conf))

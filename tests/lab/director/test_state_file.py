@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.control import socket_of, status_at
+from tests.support.namespaces import Namespace
 from tests.support.project import POINTSMAN
 from tests.support.until import DEADLINE, until
 
 pytestmark = pytest.mark.root
 
-NAME = f"pmt-memory-{os.getpid()}"
-NETNS = Path("/run/netns") / NAME
+HOST = Namespace("memory")
 CONF = """
 global_defs {
     router_id lb-01
@@ -32,9 +33,7 @@ virtual_server 192.168.100.9 80 {
 
 
 def pointsman(*words: str, code: int = 0) -> str:
-    done = subprocess.run(
-        ["nsenter", f"--net={NETNS}", *POINTSMAN, *words], capture_output=True, text=True, timeout=DEADLINE
-    )
+    done = HOST.call(*POINTSMAN, *words)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -47,19 +46,15 @@ def child(parent: int, name: str) -> int:
 
 @pytest.fixture(autouse=True)
 def network() -> Iterator[None]:
-    subprocess.run(["ip", "netns", "add", NAME], check=True)
-    try:
+    with HOST:
         for words in (
-            "link set lo up",
             "link add ens224 type veth peer name wire",
             "addr add 192.168.100.10/26 dev ens224",
             "link set ens224 up",
             "link set wire up",
         ):
-            subprocess.run(["ip", "-n", NAME, *words.split()], check=True)
+            HOST.run(f"ip {words}")
         yield
-    finally:
-        subprocess.run(["ip", "netns", "del", NAME], check=True)
 
 
 class Running:
@@ -72,16 +67,15 @@ class Running:
         self.start()
 
     def start(self) -> None:
-        command = ["nsenter", f"--net={NETNS}", *POINTSMAN, "run", "-f", str(self.conf)]
+        command = HOST.command(*POINTSMAN, "run", "-f", str(self.conf))
         with self._log.open("a") as log:
             self.process = subprocess.Popen(command, stderr=log)
         self.ready()
 
     def ready(self) -> None:
-        status = ["nsenter", f"--net={NETNS}", *POINTSMAN, "status"]
         until(
             "it answers",
-            lambda: subprocess.run(status, capture_output=True).returncode == 0,
+            lambda: status_at(socket_of(HOST.name)),
             explain=self.log,
         )
 
@@ -164,7 +158,7 @@ def test_what_is_left_in_the_kernel_is_told_and_can_be_taken_out(running: Runnin
 @pytest.mark.usefixtures("running")
 def test_an_interface_that_is_down_is_shown_as_down() -> None:
     assert "  down\n" not in pointsman("status")
-    subprocess.run(["ip", "-n", NAME, "link", "set", "ens224", "down"], check=True)
+    HOST.run("ip link set ens224 down")
     assert "  down\n" in pointsman("status")
 
 

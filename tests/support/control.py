@@ -1,0 +1,28 @@
+"""What a director says of itself, asked from this process: a program for each look costs half a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.support.until import DEADLINE
+
+from pointsman.control import paths
+from pointsman.control.client import ControlError, ProtocolError, request
+from pointsman.control.messages import StatusReply, StatusRequest
+from pointsman.lab import namespace
+
+
+def socket_of(name: str) -> Path:
+    """Return the control socket of a director in a namespace."""
+    with namespace.entered(name):
+        return paths.control_socket()
+
+
+def status_at(socket: Path) -> dict[str, Any]:
+    """Return what `status --json` shows of a director; nothing when none answers yet."""
+    try:
+        reply = request(StatusRequest(), socket, timeout=DEADLINE)
+    except (ControlError, ProtocolError):
+        return {}
+    return dict(reply.status) if isinstance(reply, StatusReply) else {}
