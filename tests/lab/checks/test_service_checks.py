@@ -34,7 +34,11 @@ pytestmark = [
 
 
 def quick(kind: type[NetworkCheck], port: int, **changes: Any) -> Any:
-    return kind(connect_address=ip_address(HOST), connect_port=port, **{**QUICK, "retry": 0, **changes})
+    return kind(
+        connect_address=ip_address(HOST),
+        connect_port=port,
+        **{**QUICK, "retry": 0, "connect_timeout": 1.0, **changes},
+    )
 
 
 class UdpServer:
@@ -96,7 +100,7 @@ def test_udp(udp: Callable[[Callable[[bytes], bytes | None]], int]) -> None:
         (True, f"not refused by {HOST}:{mute}"),
         (False, f"connection refused by {HOST}:{closed}"),
         (True, f"reply of 2 bytes by {HOST}:{echo}"),
-        (False, f"no reply to {HOST} within 0.3 s from {HOST}:{mute}"),
+        (False, f"no reply to {HOST} within 1.0 s from {HOST}:{mute}"),
         (True, f"reply of 2 bytes by {HOST}:{echo}"),
         (False, f"byte 1 of the reply is 02 instead of fx from {HOST}:{echo}"),
         (False, f"a reply of 2 bytes instead of 3 to 255 from {HOST}:{echo}"),
@@ -143,9 +147,9 @@ def test_dns_answers_that_are_none(udp: Callable[[Callable[[bytes], bytes | None
     failing = udp(lambda data: data[:2] + b"\x81\x82" + data[4:])
     good = udp(lambda data: data[:2] + b"\x81\x80" + data[4:])
     assert verdicts(*(quick(DnsCheck, port) for port in (garbage, question, foreign, failing, good))) == [
-        (False, f"no answer to {HOST} within 0.3 s from {HOST}:{garbage}"),
-        (False, f"no answer to {HOST} within 0.3 s from {HOST}:{question}"),
-        (False, f"no answer to {HOST} within 0.3 s from {HOST}:{foreign}"),
+        (False, f"no answer to {HOST} within 1.0 s from {HOST}:{garbage}"),
+        (False, f"no answer to {HOST} within 1.0 s from {HOST}:{question}"),
+        (False, f"no answer to {HOST} within 1.0 s from {HOST}:{foreign}"),
         (False, f"SERVFAIL for SOA of . from {HOST}:{failing}"),
         (True, f"answer for SOA of . from {HOST}:{good}"),
     ]
@@ -252,7 +256,7 @@ def test_smtp_servers_that_misbehave() -> None:
         (False, f"answer to HELO '502 no' instead of 250 {where[2]}"),
     ]
     assert found[3] == (False, f"connection closed by {HOST}:{servers[3].port} before its greeting")
-    assert found[4] == (False, f"no greeting within 0.3 s {where[4]}")
+    assert found[4] == (False, f"no greeting within 1.0 s {where[4]}")
     assert found[5] == (False, f"a line of more than 64 KiB as greeting {where[5]}")
     assert found[6] == (False, f"more than 64 lines as greeting {where[6]}")
 
@@ -302,7 +306,7 @@ def test_mark_and_interface_of_a_probe_decide_its_route(namespace: str) -> None:
         here, msgspec.structs.replace(here, bind_interface="eth1"), there, namespace=namespace
     )
     assert plain == (False, "connection refused by 192.0.2.1:8080")
-    assert elsewhere == (False, "connect timeout after 0.3 s from 192.0.2.1 to 192.0.2.1:8080")
-    assert unmarked == (False, "connect timeout after 0.3 s from 192.0.2.1 to 192.0.2.99:8080")
+    assert elsewhere == (False, "connect timeout after 1.0 s from 192.0.2.1 to 192.0.2.1:8080")
+    assert unmarked == (False, "connect timeout after 1.0 s from 192.0.2.1 to 192.0.2.99:8080")
     with CheckerProcess([virtual_server(marked)], nobody=True, namespace=namespace) as checker:
         checker.wait_for_log("Permission denied; this says nothing about the real server")
