@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from tests.lab.checker_process import QUICK, CheckerProcess, verdicts, virtual_server
 from tests.lab.nginx import HOST, Nginx
+from tests.support.namespaces import Namespace
+from tests.support.project import POINTSMAN
 from tests.support.until import DEADLINE, until
 
 from pointsman.daemon.checker import process as checker
-from pointsman.lab import namespace
 from pointsman.model.checks import ClientCertificate, HttpCheck, Url
 
 pytestmark = [
@@ -143,8 +144,6 @@ virtual_server 192.168.100.9 443 {{
 
 def test_a_reload_takes_files_that_have_changed(directory: Path, tmp_path: Path) -> None:
     """With the configuration as it was; keys stay root's all the time."""
-    name = f"pmt-tls-{os.getpid()}"
-    inside = ["nsenter", f"--net=/run/netns/{name}", sys.executable, "-m", "pointsman.cli.main"]
     log = tmp_path / "log"
 
     def show(certificate: str, key: str) -> None:
@@ -153,35 +152,29 @@ def test_a_reload_takes_files_that_have_changed(directory: Path, tmp_path: Path)
             (directory / target).chmod(0o600)
 
     def status() -> str:
-        return subprocess.run([*inside, "status"], capture_output=True, text=True, check=False).stdout
+        return host.call(*POINTSMAN, "status").stdout
 
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    made: list[Nginx] = []
-    director: subprocess.Popen[bytes] | None = None
-    try:
-        with namespace.entered(name):
-            for words in ("link set lo up", "link add ens224 type veth peer name wire", "link set ens224 up"):
-                subprocess.run(["ip", *words.split()], check=True)
-            wanted = f"ssl_verify_client on; ssl_client_certificate {directory}/ca.pem;"
-            made.append(Nginx(tmp_path, wanted))
+    host = Namespace("tls")
+    with host, contextlib.ExitStack() as stack:
+        host.run("ip link add ens224 type veth peer name wire")
+        host.run("ip link set ens224 up")
+        with host.entered():
+            nginx = Nginx(tmp_path, f"ssl_verify_client on; ssl_client_certificate {directory}/ca.pem;")
+        stack.callback(nginx.stop)
         show("own.pem", "own.key")
         file = tmp_path / "pointsman.conf"
-        file.write_text(CONFIGURATION.format(directory=directory, password=PASSWORD, port=made[0].tls))
+        file.write_text(CONFIGURATION.format(directory=directory, password=PASSWORD, port=nginx.tls))
         with log.open("wb") as out:
-            director = subprocess.Popen([*inside, "run", "-f", str(file)], stdout=out, stderr=out)
+            words = host.command(*POINTSMAN, "run", "-f", str(file))
+            director = subprocess.Popen(words, stdout=out, stderr=out)
+        stack.callback(director.wait, DEADLINE)
+        stack.callback(director.terminate)
         until("the check succeeds", lambda: "succeed on service" in log.read_text())
         show("other.pem", "other.pem")
-        subprocess.run([*inside, "reload"], check=True, capture_output=True)
+        assert host.call(*POINTSMAN, "reload").returncode == 0
         until("the check fails", lambda: "status 400 instead of 200-299" in status())
         show("own.pem", "own.key")
-        subprocess.run([*inside, "reload"], check=True, capture_output=True)
+        assert host.call(*POINTSMAN, "reload").returncode == 0
         until("the check succeeds again", lambda: log.read_text().count("succeed on service") == 2)
         assert "status 400" not in status()
         assert log.read_text().count("checker needs other privileges or files now") == 2
-    finally:
-        if director is not None:
-            director.terminate()
-            director.wait(DEADLINE)
-        for nginx in made:
-            nginx.stop()
-        subprocess.run(["ip", "netns", "del", name], check=True)
