@@ -25,7 +25,8 @@ class Namespace:
     def make(self) -> None:
         """Make it; whoever calls this calls `close`, too, whatever happens."""
         namespace.create(self.name)
-        self.run("ip link set lo up")
+        # Nobody else is there: link-local addresses need not wait until they have looked for each other.
+        self.sh("ip link set lo up; echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")
 
     def close(self) -> None:
         """Take it away if it is there."""
