@@ -25,4 +25,4 @@ def status_at(socket: Path) -> dict[str, Any]:
         reply = request(StatusRequest(), socket, timeout=DEADLINE)
     except (ControlError, ProtocolError):
         return {}
-    return dict(reply.status) if isinstance(reply, StatusReply) else {}
+    return reply.status.document() if isinstance(reply, StatusReply) else {}

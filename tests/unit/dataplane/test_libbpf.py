@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from pointsman.dataplane.xdp import layout, libbpf, loader
 from pointsman.dataplane.xdp.btf import Field, TypeInformation
 
 NO_DESCRIPTOR = -1
+
+pytestmark = pytest.mark.skipif(ctypes.util.find_library("bpf") is None, reason="libbpf is not installed")
 
 
 def test_libbpf_calls_no_python() -> None:
