@@ -109,11 +109,11 @@ def _examinations(vips: Vips, role: str) -> list[Examination]:
     """What there is to look at on this host."""
     found: list[Examination] = []
     if role == "director" or (role == "auto" and _has_director()):
-        found.append(lambda: director_rules.examine(read_facts.director()))
+        found.append(lambda: director_rules.examine(read_facts.read_director()))
     if role == "realserver" or (role == "auto" and vips):
         if not vips:
             wording.fail("no VIP is set up here by pointsman; name it: pointsman doctor VIP[:PORT]", USAGE)
-        found.append(lambda: real_server_rules.examine(read_facts.real_server(list(vips), vips)))
+        found.append(lambda: real_server_rules.examine(read_facts.read_real_server(list(vips), vips)))
     if not found:
         wording.fail(
             "no director runs here and no VIP is set up here. On a real server name the VIP: "
@@ -124,8 +124,8 @@ def _examinations(vips: Vips, role: str) -> list[Examination]:
 
 
 def _own_facts() -> PeerFacts:
-    facts = read_facts.director(probing=False)
-    return peer_rules.of_director(facts, __version__, time.time())
+    facts = read_facts.read_director(probing=False)
+    return peer_rules.describe_director(facts, __version__, time.time())
 
 
 def _compared(peer: PeerFacts) -> Diagnosis:

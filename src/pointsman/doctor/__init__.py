@@ -1,1 +1,1 @@
-"""Find what is wrong with direct routing on this host, and what mends it."""
+"""The doctor: find problems of direct routing on this host and their remedies."""

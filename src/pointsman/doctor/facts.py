@@ -1,6 +1,6 @@
-"""What the doctor looks at: a host and what answered its probes, as plain values.
+"""Facts that the doctor examines: a host and the answers to its probes, as plain values.
 
-doctor_gather fills them from the kernel, the wire and the director; tests write them down by hand.
+doctor/gather fills them from the kernel, the network and the director. Tests write them by hand.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from pointsman.model.address import Address, Network
 
 
 class Offloads(msgspec.Struct, frozen=True, kw_only=True):
-    """What a network card does to frames before anybody sees them."""
+    """Driver and receive offloads of a network interface (ethtool(8))."""
 
     driver: str = ""
     receive_checksum: bool = False
-    """It vouches for checksums; virtio's does so for packets that have none yet (guest_csum)."""
+    """The interface vouches for checksums. virtio_net does so even for packets without one (guest_csum)."""
     lro: bool = False
-    """It merges received packets (large receive offload)."""
+    """The interface merges received packets (large receive offload)."""
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits and states of the host as a whole; None: not known, or the kernel has no such thing."""
+    """Limits and states of the whole host. None: unknown, or the kernel does not have it."""
 
     conntrack: int | None = None
     conntrack_limit: int | None = None
     neighbour_overflows: int = 0
-    """How often the neighbour table was full since boot."""
+    """Number of times the neighbour table was full since boot."""
     kernel: tuple[int, int] | None = None
     """6.18 as (6, 18)."""
     types: bool | None = None
-    """It tells the types of its structs (BTF)."""
+    """True if the kernel describes the types of its structs (BTF)."""
     bpf_jit: int | None = None
     clock_synchronised: bool | None = None
     forwarding: int | None = None
@@ -52,19 +52,19 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     up: bool = True
     """Switched on by the administrator."""
     running: bool = True
-    """Switched on, and the carrier is there."""
+    """Switched on, with carrier."""
     arp: bool = True
-    """It speaks ARP: neither a loopback nor set to NOARP."""
+    """True if the interface uses ARP: it is neither a loopback nor set to NOARP."""
     loopback: bool = False
     mtu: int = 1500
     lower: str = ""
-    """Of a macvlan, as use_vmac makes them: the interface below it."""
+    """Interface below a macvlan (use_vmac creates these). Empty for other interfaces."""
     tunnel: bool = False
-    """Packets of IPv4 come out of tunnels there."""
+    """True if the interface decapsulates IPv4 packets."""
     xdp: bool = False
-    """An XDP program is attached."""
+    """True if an XDP program is attached."""
     moving: tuple[Address, ...] = ()
-    """Those of its addresses that VRRP has put there."""
+    """Addresses that VRRP added to the interface."""
     offloads: Offloads = Offloads()
     addresses: tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...] = ()
 
@@ -89,27 +89,27 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FirewallRule(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule of nftables or of iptables-legacy that ends in drop or reject."""
+    """An nftables or iptables-legacy rule that ends in drop or reject."""
 
     family: str
     table: str
     chain: str
     handle: int
     hook: str
-    """input, output, forward, prerouting, ingress ...; empty in a chain without one."""
+    """Hook of the chain: input, output, forward, prerouting, ingress ... Empty for a chain without a hook."""
     destinations: tuple[Network, ...] = ()
-    """Destination addresses it names; empty: any."""
+    """Destination addresses in the rule. Empty: any."""
     sources: tuple[Network, ...] = ()
     protocols: tuple[str, ...] = ()
-    """Transport protocols it names, by name or number; empty: any."""
+    """Transport protocols in the rule, by name or number. Empty: any."""
     ports: tuple[int, ...] = ()
-    """Destination ports it names; empty: any."""
+    """Destination ports in the rule. Empty: any."""
     conditional: bool = False
-    """It has matches that we do not understand (rates, states, interfaces ...)."""
+    """The rule has matches that the parser does not understand (rates, states, interfaces ...)."""
     legacy: str = ""
-    """The command of iptables-legacy that takes it away; empty for a rule of nftables."""
+    """The iptables-legacy command that deletes the rule. Empty for an nftables rule."""
     spares_icmp: bool = False
-    """An earlier rule of its chain lets ICMP's messages about the MTU pass."""
+    """An earlier rule of the chain accepts the ICMP messages about the MTU."""
 
     def __str__(self) -> str:
         kind = "iptables-legacy" if self.legacy else "nftables"
@@ -117,7 +117,7 @@ class FirewallRule(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def removal(self) -> str:
-        """The command that takes it away."""
+        """Command that deletes the rule."""
         return self.legacy or f"nft delete rule {self._place} handle {self.handle}"
 
     @property
@@ -126,40 +126,42 @@ class FirewallRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """The host as its kernel describes it."""
+    """A host, as its kernel describes it."""
 
     name: str
     cards: tuple[Card, ...] = ()
     routes: tuple[HostRoute, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     settings: dict[str, int] = {}
-    """net.ipv4.conf.*, as `eth0.rp_filter`, `all.arp_ignore`."""
+    """Values of net.ipv4.conf.*, by `eth0.rp_filter`, `all.arp_ignore` and so on."""
     rules: tuple[FirewallRule, ...] = ()
     rules_problem: str = ""
-    """Why the firewall could not be read."""
+    """Reason why the firewall rules are unknown. Empty: they were read."""
     neighbour_limit: int = 0
-    """gc_thresh3; 0: not known here."""
+    """gc_thresh3. 0: unknown."""
     system: System = System()
     redirected: tuple[Network, ...] = ()
-    """Destinations that nftables hands to this host's own address: realserver up --method redirect."""
+    """Destinations that nftables redirects to an address of this host (realserver up --method redirect)."""
 
     undiscovered: tuple[Address, ...] = ()
-    """IPv6 addresses that nftables keeps out of neighbour discovery."""
+    """IPv6 addresses for which nftables drops neighbour discovery."""
 
     def card(self, name: str) -> Card | None:
         return next((card for card in self.cards if card.name == name), None)
 
     def holders(self, address: Address) -> list[Card]:
-        """The interfaces that bear this address."""
+        """Return the interfaces that have this address."""
         return [card for card in self.cards if any(held.ip == address for held in card.addresses)]
 
     def effective(self, interface: str, setting: str) -> int:
-        """What the kernel goes by for arp_ignore, arp_announce and rp_filter: the maximum of `all` and the
-        interface (Documentation/networking/ip-sysctl.rst)."""
+        """Return the value the kernel uses for arp_ignore, arp_announce or rp_filter on an interface.
+
+        The value is the maximum of `all` and the interface (Documentation/networking/ip-sysctl.rst).
+        """
         return max(self.settings.get(f"all.{setting}", 0), self.settings.get(f"{interface}.{setting}", 0))
 
     def route(self, address: Address) -> HostRoute | None:
-        """The route packets to `address` take, going by the main table alone."""
+        """Return the route to `address` by the main table. None: there is none."""
         fitting = [
             route
             for route in self.routes
@@ -168,7 +170,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         return max(fitting, key=lambda route: route.network.prefixlen, default=None)
 
     def links_of(self, address: Address) -> list[Card]:
-        """The Ethernets on which `address` is at home: interfaces whose own network holds it."""
+        """Return the Ethernet interfaces whose network contains `address`."""
         return [
             card
             for card in self.cards
@@ -183,7 +185,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Someone has answered an ARP request of ours."""
+    """A reply to an ARP request or to a neighbour solicitation."""
 
     interface: str
     address: Address
@@ -191,14 +193,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
-    """What came back from asking who has what."""
+    """The questions for MAC addresses that were sent, and the replies."""
 
     asked: frozenset[tuple[str, Address]] = frozenset()
-    """Interface and address."""
+    """Pairs of interface and address."""
     answers: tuple[Answer, ...] = ()
 
     def macs(self, address: Address, interface: str | None = None) -> list[str]:
-        """Who answered for the address (there)."""
+        """Return the MAC addresses that answered for an address, on one interface or on all."""
         found = (
             answer.mac
             for answer in self.answers
@@ -211,25 +213,25 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response(enum.Enum):
-    """What a real server said to a TCP SYN for the VIP that was sent to its MAC address."""
+    """Response of a real server to a TCP SYN for the VIP that was sent to its MAC address."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
-    """RST: the VIP is there, no program listens."""
+    """RST: the host has the VIP, but no program listens."""
     SILENT = "silent"
 
 
 class Echo(msgspec.Struct, frozen=True, kw_only=True):
-    """Pings of one real server with the DF bit: a small one, and one that fills the interface's MTU."""
+    """Result of two pings with the DF bit: a small one, and one as large as the interface's MTU."""
 
     size: int
-    """Bytes of the large IP packet."""
+    """Length of the large IP packet in bytes."""
     small: bool
     large: bool
 
 
 class SeenAdvert(msgspec.Struct, frozen=True, kw_only=True):
-    """A VRRP advert on the wire."""
+    """A VRRP advert received from the network."""
 
     interface: str
     source: Address
@@ -239,32 +241,32 @@ class SeenAdvert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerFact(msgspec.Struct, frozen=True, kw_only=True):
-    """A real server as the director has it."""
+    """A real server, as the director reports it."""
 
     address: Address
     port: int
     forwarding: str = "Route"
     weight: int | None = 1
-    """None: it is configured but taken out of the table."""
+    """None: configured, but removed from the table."""
     up: bool | None = None
-    """The verdict of its checks; None: not checked."""
+    """Result of the health checks. None: there are no checks."""
     reason: str = ""
 
 
 class ServiceFact(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual service as the director has it."""
+    """A virtual service, as the director reports it."""
 
     name: str
-    """`TCP 192.168.7.33:8000`"""
+    """For example `TCP 192.168.7.33:8000`."""
     option: str
-    """How ipvsadm names it: `-t 192.168.7.33:8000`."""
+    """The service in ipvsadm's options, for example `-t 192.168.7.33:8000`."""
     address: Address | None
-    """None: a firewall mark."""
+    """None: the service is a firewall mark."""
     port: int
     tcp: bool
     servers: tuple[ServerFact, ...] = ()
     managed: bool = True
-    """Out of the configuration file; False: put in by hand."""
+    """True: the service comes from the configuration file. False: it was added by hand."""
     scheduler: str = ""
     persistence: int | None = None
 
@@ -297,21 +299,23 @@ class InstanceFact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about a director."""
+    """All facts about a director."""
 
     host: Host
     problem: str = ""
-    """Why the director could not be asked; then there is nothing below but the host."""
+    """Reason why the director could not be asked. If set, only `host` and `left_in_force` are filled."""
     left_in_force: bool = False
-    """No director runs, but one has left its program on the interfaces."""
+    """No director runs, but the program of an earlier one is still attached."""
     services: tuple[ServiceFact, ...] = ()
     instances: tuple[InstanceFact, ...] = ()
     attachments: dict[str, tuple[str, str]] = {}
-    """Interface: mode of the program there, and why it is not a better one."""
+    """Mode of the attached program by interface, and the reason why the mode is not a better one."""
     standby: tuple[str, ...] = ()
-    """Services not in force here while another director holds their VIP, as this one is a real server."""
+    """Services that are inactive here, because another director holds their VIP and this one is a real
+    server.
+    """
     problems: tuple[str, ...] = ()
-    """What the director itself complains about."""
+    """Problems that the director itself reports."""
     connections: int = 0
     connection_limit: int = 0
     exits: dict[str, int] = {}
@@ -321,20 +325,20 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
     echoes: dict[Address, Echo] = {}
     adverts: tuple[SeenAdvert, ...] = ()
     clock_jump: float = 0.0
-    """Seconds by which the wall clock was moved while all this was gathered."""
+    """Seconds by which the wall clock jumped while the facts were gathered."""
     lacks: tuple[str, ...] = ()
-    """Capabilities that its process should have and has not."""
+    """Capabilities that the director's process needs and does not have."""
     vrrp_is_slow: bool | None = None
-    """Its process has no real-time priority; None: there is none."""
+    """The VRRP process has no real-time priority. None: there is no VRRP process."""
 
     def vips(self) -> list[Address]:
-        """The addresses of services and VRRP instances, each once."""
+        """Return the addresses of services and VRRP instances without duplicates."""
         served = [service.address for service in self.services if service.address is not None]
         moving = [address for instance in self.instances for address in instance.addresses]
         return list(dict.fromkeys([*served, *moving]))
 
     def real_servers(self) -> list[Address]:
-        """The real servers reached by direct routing, each once, those out of the table too."""
+        """Return the real servers with direct routing without duplicates, also those with weight None."""
         return list(
             dict.fromkeys(
                 server.address
@@ -346,26 +350,26 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RealServerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything about a real server."""
+    """All facts about a real server."""
 
     host: Host
     vips: tuple[Address, ...]
     ports: dict[Address, tuple[int, ...]] = {}
-    """TCP ports that were named with a VIP."""
+    """TCP ports that the user gave with a VIP."""
     listeners: frozenset[tuple[str, int]] = frozenset()
-    """Address and port of TCP sockets that listen; `0.0.0.0` and `::` for any."""
+    """Address and port of listening TCP sockets. `0.0.0.0` and `::` stand for any address."""
     answers: Answers = Answers()
     segments_in: int = 0
     bad_checksums: int = 0
-    """TCP segments since boot, and how many of them had a wrong checksum."""
+    """TCP segments with a wrong checksum since boot, out of `segments_in`."""
     fresh_bad_checksums: int = 0
-    """Those of them that came while all this was gathered."""
+    """TCP segments with a wrong checksum that arrived while the facts were gathered."""
     echoes: dict[Address, Echo] = {}
-    """Of the default gateways."""
+    """Pings of the default gateways."""
     clock_jump: float = 0.0
 
 
-def joined(words: Iterable[object]) -> str:
-    """`a, b and c`."""
+def join_words(words: Iterable[object]) -> str:
+    """Return a list in words: `a, b and c`."""
     texts = [str(word) for word in words]
     return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else "".join(texts)

@@ -1,7 +1,6 @@
-"""What the doctor says: findings, each with its verdict, its reason to matter and its remedy.
+"""Findings of the doctor: a verdict, the facts, the consequence and the remedy.
 
-Pure. The checks are in doctor_director, doctor_servers and doctor_realserver; what they look at is in
-doctor_facts.
+Pure. The checks are in doctor/rules, the facts that they examine in doctor/facts.
 """
 
 from __future__ import annotations
@@ -13,66 +12,66 @@ import msgspec
 
 
 class Verdict(enum.Enum):
-    """What became of a check."""
+    """Verdict of a check."""
 
     RIGHT = "right"
     NOTE = "note"
-    """Worth knowing; nothing is wrong."""
+    """Useful to know. Nothing is wrong."""
     WARNING = "warning"
-    """Will go wrong, or goes wrong for some."""
+    """Something will go wrong, or goes wrong for some clients."""
     FAULT = "fault"
     """Packets are lost or reach the wrong host."""
     UNKNOWN = "unknown"
-    """Could not be looked at; the text says why."""
+    """The check was not possible. The text says why."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one check of one thing."""
+    """Result of one check of one object."""
 
     check: str
-    """A short name, for programs and for the table of docs/doctor.md: arp-ignore, vip-unique ..."""
+    """Short name for programs and for the table in docs/doctor.md: arp-ignore, vip-unique ..."""
     verdict: Verdict
     found: str
-    """The facts, in one sentence."""
+    """The facts in one sentence."""
     why: str = ""
-    """What happens to packets because of it."""
+    """The consequence for packets."""
     remedy: tuple[str, ...] = ()
-    """Commands for a shell of this host, in order; empty when the remedy lies elsewhere."""
+    """Shell commands for this host, in order. Empty if no command of this host is a remedy."""
     advice: str = ""
-    """What to do where no command of this host can do it."""
+    """Advice for a problem that no command of this host can solve."""
     safe: bool = False
-    """The commands change only what direct routing needs: `--fix` may run them unasked."""
+    """The commands change only what direct routing needs, so `--fix` may run them without asking."""
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the doctor found on one host in one role."""
+    """All findings about one host in one role."""
 
     role: str
-    """director or real server"""
+    """`director`, `real server` or `peer NAME`."""
     findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
-        """No fault. Warnings leave it true."""
+        """True if there is no fault. Warnings do not count."""
         return not self.having(Verdict.FAULT)
 
     def having(self, *verdicts: Verdict) -> list[Finding]:
-        """The findings with one of these verdicts, in order."""
+        """Return the findings with one of these verdicts, in order."""
         return [finding for finding in self.findings if finding.verdict in verdicts]
 
 
 def right(check: str, found: str) -> Finding:
-    """All is well with this."""
+    """Return a finding that all is well."""
     return Finding(check=check, verdict=Verdict.RIGHT, found=found)
 
 
 def note(check: str, found: str) -> Finding:
-    """Nothing wrong, but worth knowing."""
+    """Return a finding that is useful to know."""
     return Finding(check=check, verdict=Verdict.NOTE, found=found)
 
 
 def unknown(check: str, found: str) -> Finding:
-    """It could not be looked at."""
+    """Return a finding that the check was not possible."""
     return Finding(check=check, verdict=Verdict.UNKNOWN, found=found)
 
 
@@ -85,7 +84,7 @@ def warning(
     advice: str = "",
     safe: bool = False,
 ) -> Finding:
-    """Will go wrong, or goes wrong for some."""
+    """Return a finding that something will go wrong, or goes wrong for some clients."""
     return Finding(
         check=check,
         verdict=Verdict.WARNING,
@@ -106,7 +105,7 @@ def fault(
     advice: str = "",
     safe: bool = False,
 ) -> Finding:
-    """Packets are lost or reach the wrong host."""
+    """Return a finding that packets are lost or reach the wrong host."""
     return Finding(
         check=check,
         verdict=Verdict.FAULT,

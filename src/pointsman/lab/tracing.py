@@ -13,7 +13,7 @@ import msgspec
 
 from pointsman.control.client import ControlError, ProtocolError, request
 from pointsman.control.messages import TableReply, TableRequest
-from pointsman.doctor.facts import joined
+from pointsman.doctor.facts import join_words
 from pointsman.doctor.gather import probe as wire_probe
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
@@ -174,7 +174,7 @@ def _with_rivals(found: Trace, lab: Lab, vip: Address) -> Trace:
     if len(macs) == 1:
         return found
     names = lab.topology.hosts_by_mac()
-    who = joined(f"{mac} ({names[mac]})" if mac in names else mac for mac in macs) or "nobody"
+    who = join_words(f"{mac} ({names[mac]})" if mac in names else mac for mac in macs) or "nobody"
     place = f"{sender.host}:{sender.interface}"
     text = f"{who} answer ARP for {vip} at {place}: whoever asks next may miss the director"
     if not macs:

@@ -138,7 +138,7 @@ def watch(
 
     Raises OSError when an interface cannot be watched (EPERM without CAP_NET_RAW).
     """
-    here = read_facts.host()
+    here = read_facts.read_host()
     table = _Table(vip, port, client, protocol)
     table.start()
     role = DIRECTOR if table.runs else REAL_SERVER

@@ -46,7 +46,7 @@ def has_legacy_tables() -> bool:
 @needs_iptables
 def test_a_rule_of_iptables_legacy_is_found_and_its_remedy_takes_it_away() -> None:
     assert firewall_facts.read() == firewall_facts.Firewall()
-    assert not firewall_facts.tables("ip_tables_names"), "looking has made a table"
+    assert not firewall_facts.legacy_tables("ip_tables_names"), "looking has made a table"
     if not has_legacy_tables():
         pytest.skip("this kernel has no tables of iptables-legacy")
     for rule in (
@@ -75,8 +75,8 @@ def test_rules_that_cannot_be_looked_at_are_said(monkeypatch: pytest.MonkeyPatch
         pytest.skip("this kernel has no tables of iptables-legacy")
     monkeypatch.setenv("PATH", "/nowhere")
     assert firewall_facts.read().problem == (
-        "nft is not installed: its rules could not be looked at; "
-        "iptables-legacy-save is not installed: its rules could not be looked at (its tables: filter)"
+        "nft is not installed, so its rules are unknown; "
+        "iptables-legacy-save is not installed, so its rules are unknown (its tables: filter)"
     )
 
 
@@ -117,7 +117,7 @@ def test_an_interface_below_a_virtual_mac_that_answers_too_is_found_and_mended()
     def found() -> list[tuple[Verdict, tuple[str, ...]]]:
         virtual = VirtualFact(address=VIP, prefix_length=32, device="vrrp.51")
         instance = InstanceFact(name="VI_1", state="MASTER", interface="eth0", virtual=(virtual,))
-        facts = DirectorFacts(host=read_facts.host(), instances=(instance,))
+        facts = DirectorFacts(host=read_facts.read_host(), instances=(instance,))
         findings = director_rules.examine(facts).findings
         return [(item.verdict, item.remedy) for item in findings if item.check == "vmac"]
 

@@ -87,7 +87,7 @@ def test_fix_does_what_is_safe_and_says_so(labs: dict[str, Lab]) -> None:
     web.run(["ip", "address", "del", f"{ha_pair.VIP}/32", "dev", "lo"])
     found = web.run(["pointsman", "doctor"], check=False)
     assert found.returncode == 1
-    assert f"✗ vip-on-lo  {ha_pair.VIP} is no address of this host" in found.stdout
+    assert f"✗ vip-on-lo  {ha_pair.VIP} is not an address of this host" in found.stdout
     assert f"pointsman realserver up {ha_pair.VIP}" in found.stdout
     fixed = web.run(["pointsman", "doctor", "--fix"])
     assert fixed.stdout.startswith(f"fix: pointsman realserver up {ha_pair.VIP}\nreal server: nothing wrong")
@@ -220,7 +220,7 @@ def _says(log: Path, text: str) -> bool:
 
 
 PAIRS = (("MASTER", "BACKUP"), ("BACKUP", "MASTER"))
-"""With equal priorities whoever is master stays so; some of the faults above change it."""
+"""With equal priorities the present master stays master; some of the faults above change it."""
 
 
 def test_a_pair_of_directors_is_compared(labs: dict[str, Lab], tmp_path: Path) -> None:
@@ -237,6 +237,6 @@ def test_a_pair_of_directors_is_compared(labs: dict[str, Lab], tmp_path: Path) -
     (tmp_path / "lb-02").write_text(json.dumps(facts))
     differs = here.run(["pointsman", "doctor", "--peer", str(tmp_path / "lb-02")], check=False)
     assert differs.returncode == 1
-    assert f"✗ peer-services  TCP {ha_pair.VIP}:80 is in force only here" in differs.stdout
+    assert f"✗ peer-services  TCP {ha_pair.VIP}:80 is active only here" in differs.stdout
     unreachable = here.run(["pointsman", "doctor", "--peer", "false"], check=False)
     assert (unreachable.returncode, "--peer false: exit code 1" in unreachable.stderr) == (2, True)

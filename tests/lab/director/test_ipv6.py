@@ -235,7 +235,7 @@ def test_a_trace_and_the_doctor_find_the_missing_vip(lab: Lab) -> None:
     try:
         findings = [finding.text for finding in trace(lab, VIP6, 80).trace.findings]
         web = lab.node("web-01")
-        assert doctors_words(web, VIP6) == {"vip-on-lo": [f"{VIP6} is no address of this host"]}
+        assert doctors_words(web, VIP6) == {"vip-on-lo": [f"{VIP6} is not an address of this host"]}
         delivery = doctors_words(lab.node("lb-01"))["delivery"]
     finally:
         for name in NAMES.values():

@@ -123,7 +123,7 @@ def test_nothing_is_said_against_a_healthy_one(facts: DirectorFacts) -> None:
 def test_a_director_that_does_not_run_is_the_only_finding() -> None:
     finding = only(director(problem="no director is running here"))
     assert (finding.check, finding.verdict) == ("director", Verdict.FAULT)
-    assert "forwards on" in only(director(problem="no director", left_in_force=True)).found
+    assert "still forward packets" in only(director(problem="no director", left_in_force=True)).found
 
 
 def test_the_program_has_gone_from_an_interface() -> None:
@@ -283,7 +283,7 @@ def test_an_interface_below_a_virtual_mac_leaves_arp_to_it() -> None:
     finding = only(with_virtual_mac(**{"eth0.arp_ignore": 0}))
     assert finding.check == "vmac"
     assert finding.found == (
-        f"{VIP} is on vrrp.51 (00:00:5e:00:01:33), and eth0 below it answers ARP for it too ({OWN})"
+        f"{VIP} is on vrrp.51 (00:00:5e:00:01:33), and eth0 below it answers ARP too ({OWN})"
     )
     assert (finding.safe, finding.remedy) == (True, ("sysctl -w net.ipv4.conf.eth0.arp_ignore=1",))
     assert wrong(with_virtual_mac(**{"eth0.arp_ignore": 1})) == []

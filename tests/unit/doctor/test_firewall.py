@@ -12,8 +12,8 @@ from pointsman.doctor.rules.firewall import (
     blocking_adverts,
     blocking_icmp,
     blocking_requests,
+    drops_arp_requests,
     parse,
-    silencing,
 )
 
 VIP = ipaddress.ip_address("192.168.100.9")
@@ -67,8 +67,8 @@ def test_the_rule_of_realserver_up_method_nft() -> None:
     vips = match("arp", "daddr ip", {"set": ["192.168.100.9", "192.168.100.8"]})
     rule = {"family": "arp", "table": "pointsman", "chain": "input", "handle": 4, "expr": [vips, DROP]}
     rules = parse(json.dumps({"nftables": [{"chain": chain}, {"rule": rule}]}))
-    assert silencing(rules, VIP)
-    assert not silencing(rules, ipaddress.ip_address("192.168.100.7"))
+    assert drops_arp_requests(rules, VIP)
+    assert not drops_arp_requests(rules, ipaddress.ip_address("192.168.100.7"))
     assert not blocking_requests(rules, VIP)
 
 

@@ -58,13 +58,13 @@ def test_neighbours() -> None:
 )
 def test_offloads_that_spoil_what_is_passed_on(offloads: Offloads, mode: str, said: list[str]) -> None:
     card = Card(name="eth0", mac=ETH0.mac, offloads=offloads)
-    assert bad(host_rules.offload_traps([card], {"eth0": mode})) == said
-    assert bad(host_rules.offload_traps([card], {})) == [], "the director is not attached there"
+    assert bad(host_rules.offloads([card], {"eth0": mode})) == said
+    assert bad(host_rules.offloads([card], {})) == [], "the director is not attached there"
 
 
 def test_what_a_director_needs_of_the_kernel() -> None:
-    assert bad(host_rules.engine(System(bpf_jit=1), vrrp_is_slow=False)) == []
-    assert bad(host_rules.engine(System(bpf_jit=0), vrrp_is_slow=True)) == ["bpf-jit", "real-time"]
+    assert bad(host_rules.speed(System(bpf_jit=1), vrrp_is_slow=False)) == []
+    assert bad(host_rules.speed(System(bpf_jit=0), vrrp_is_slow=True)) == ["bpf-jit", "real-time"]
 
 
 def test_a_kernel_that_is_too_old_and_capabilities_that_are_missing() -> None:
@@ -119,11 +119,11 @@ def test_rules_that_drop_messages_about_the_mtu(expression: Any, blocked: bool) 
 def test_what_realserver_redirects_is_known() -> None:
     rule = [match("ip", "daddr", {"set": ["192.168.7.33", "192.168.7.34"]}), {"redirect": None}]
     text = ruleset(rule, table="pointsman_redirect", chain="prerouting")
-    assert [str(network) for network in firewall_rules.redirected(text)] == [
+    assert [str(network) for network in firewall_rules.parse_redirected(text)] == [
         "192.168.7.33/32",
         "192.168.7.34/32",
     ]
-    assert firewall_rules.redirected(ruleset(rule)) == (), "somebody else's redirect is none of ours"
+    assert firewall_rules.parse_redirected(ruleset(rule)) == (), "somebody else's redirect is none of ours"
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -132,19 +132,19 @@ def test_what_realserver_keeps_out_of_neighbour_discovery_is_known(several: bool
     number = "0xfd000000000000000000000000000033"
     value: Any = {"set": [number, "0xfd000000000000000000000000000034"]} if several else number
     rule = [{"match": {"op": "==", "left": left, "right": value}}, {"drop": None}]
-    found = firewall_rules.undiscovered(ruleset(rule, table="pointsman_nd"))
+    found = firewall_rules.parse_undiscovered(ruleset(rule, table="pointsman_nd"))
     assert list(map(str, found)) == ["fd00::33", "fd00::34"][: 1 + several]
-    assert firewall_rules.undiscovered(ruleset(rule)) == ()
+    assert firewall_rules.parse_undiscovered(ruleset(rule)) == ()
 
 
 def test_this_machine_is_read() -> None:
-    found = system_facts.system()
+    found = system_facts.read_system()
     assert found.bpf_jit in (0, 1, 2)
     assert found.clock_synchronised in (True, False, None)
-    assert system_facts.offloads("lo").lro is False
+    assert system_facts.read_offloads("lo").lro is False
     assert found.kernel is not None
     assert found.kernel > (6, 0)
-    assert abs(system_facts.clock_offset() - system_facts.clock_offset()) < 0.1
+    assert abs(system_facts.wall_clock_offset() - system_facts.wall_clock_offset()) < 0.1
 
 
 def test_rules_of_other_hooks_are_not_accused() -> None:

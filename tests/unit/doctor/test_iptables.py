@@ -101,5 +101,5 @@ def test_rules_that_drop_adverts() -> None:
 
 @pytest.mark.parametrize("text", ["iptables: no such table", "-A"])
 def test_what_is_no_such_text_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no line of iptables-save"):
+    with pytest.raises(ValueError, match=r"is not a line of iptables-save"):
         parse(text, "ip")

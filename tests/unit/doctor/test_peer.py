@@ -73,7 +73,7 @@ def test_a_pair_that_fits_gets_no_complaint() -> None:
             "peer-services",
             "192.168.100.20:80 weight 5",
         ),
-        (peer(services={}), "peer-services", f"{NAME} is in force only here"),
+        (peer(services={}), "peer-services", f"{NAME} is active only here"),
         (
             peer(service={"servers": WEB | {"192.168.100.21:80": None}, "down": ("192.168.100.21:80",)}),
             "peer-health",
@@ -103,7 +103,7 @@ def test_another_virtual_router_id_is_told_of_both() -> None:
 def test_nobody_is_master() -> None:
     here = msgspec.structs.replace(HERE, instances=(msgspec.structs.replace(INSTANCE, state="BACKUP"),))
     (finding,) = wrong(peer(), here)
-    assert finding.why == "nobody holds the VIP"
+    assert finding.why == "no director has the VIP"
 
 
 def test_a_service_that_waits_for_its_vip_is_no_difference() -> None:

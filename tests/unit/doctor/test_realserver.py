@@ -101,7 +101,7 @@ def test_without_a_port_it_is_said_that_no_program_was_looked_for(vip: Any, word
         item for item in examine(server(vips=(vip,), ports={})).findings if item.check == "listening"
     ]
     assert finding.verdict is Verdict.UNKNOWN
-    assert finding.found.endswith(f"no program was looked for: pointsman doctor {words}")
+    assert finding.found.endswith(f"listening programs were not checked: pointsman doctor {words}")
 
 
 def test_a_missing_vip_is_set_up() -> None:

@@ -1,1 +1,1 @@
-"""Read the facts of this host, its director and its network."""
+"""Readers of facts about this host, its director and its network."""

@@ -1,7 +1,7 @@
-"""Reads the host's firewall for the doctor: nftables, and the older tables of iptables-legacy beside it.
+"""Read the firewall rules of this host: nftables, and iptables-legacy beside it.
 
-Acts on the network namespace of the calling thread, and changes nothing: a table of iptables-legacy that is
-not there yet is not made by looking.
+Acts on the network namespace of the calling thread. Changes nothing: reading does not create a table of
+iptables-legacy that does not exist.
 """
 
 from __future__ import annotations
@@ -26,60 +26,62 @@ _NAMES = Path("/proc/thread-self/net")
 
 
 class Firewall(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found, and what could not be looked at."""
+    """The rules found, and the reason why some could not be read."""
 
     rules: tuple[FirewallRule, ...] = ()
     redirected: tuple[Network, ...] = ()
-    """Destinations that `realserver up --method redirect` hands to this host."""
+    """Destinations that `realserver up --method redirect` redirects to this host."""
     undiscovered: tuple[Address, ...] = ()
-    """IPv6 addresses that `realserver up --method nft` keeps out of neighbour discovery."""
+    """IPv6 addresses for which `realserver up --method nft` drops neighbour discovery."""
     problem: str = ""
 
 
 class _UnreadableError(Exception):
-    """Its text says why."""
+    """The rules cannot be read. The text says why."""
 
 
 def read() -> Firewall:
-    """The firewall of this namespace."""
+    """Read the firewall of this namespace."""
     found, problems = Firewall(), []
     try:
-        text = _output(["nft", "-j", "list", "ruleset"])
+        text = _run(["nft", "-j", "list", "ruleset"])
         found = Firewall(
             rules=firewall_rules.parse(text),
-            redirected=firewall_rules.redirected(text),
-            undiscovered=firewall_rules.undiscovered(text),
+            redirected=firewall_rules.parse_redirected(text),
+            undiscovered=firewall_rules.parse_undiscovered(text),
         )
     except _UnreadableError as error:
         problems.append(str(error))
     except (ValueError, KeyError, TypeError) as error:
-        problems.append(f"nft's rules could not be read: {error}")
+        problems.append(f"the output of nft cannot be parsed: {error}")
     rules = list(found.rules)
     for family, program, names in _LEGACY:
-        present = tables(names)
+        present = legacy_tables(names)
         try:
-            rules += iptables_rules.parse(_output([program]), family) if present else ()
+            rules += iptables_rules.parse(_run([program]), family) if present else ()
         except _UnreadableError as error:
             problems.append(f"{error} (its tables: {', '.join(present)})")
         except (ValueError, IndexError) as error:
-            problems.append(f"{program}: its rules could not be read: {error}")
+            problems.append(f"the output of {program} cannot be parsed: {error}")
     return msgspec.structs.replace(found, rules=tuple(rules), problem="; ".join(problems))
 
 
-def tables(name: str) -> list[str]:
-    """The tables of iptables-legacy that this namespace has; none where the kernel knows no such thing."""
+def legacy_tables(name: str) -> list[str]:
+    """Return the names of the iptables-legacy tables of this namespace. Empty if the kernel has no such
+    tables.
+    """
     try:
         return _NAMES.joinpath(name).read_text().split()
     except OSError:
         return []
 
 
-def _output(line: Sequence[str]) -> str:
-    """What a program prints. Raises _UnreadableError."""
+def _run(line: Sequence[str]) -> str:
+    """Return the output of a program. Raises _UnreadableError."""
     try:
         done = subprocess.run(line, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except FileNotFoundError as error:
-        raise _UnreadableError(f"{line[0]} is not installed: its rules could not be looked at") from error
+        raise _UnreadableError(f"{line[0]} is not installed, so its rules are unknown") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _UnreadableError(f"{line[0]} does not answer: {error}") from error
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""What the kernel says of interfaces, routes, neighbours and sockets, as the doctor's facts.
+"""Read interfaces, routes, neighbours and sockets from the kernel as the doctor's facts.
 
 Acts on the network namespace of the calling thread.
 """
@@ -18,11 +18,11 @@ from pointsman.net.neighbour_table import PERMANENT
 
 _LISTEN = "0A"
 TUNNELS = ("ipip", "gre", "ip6tnl", "ip6gre")
-"""Kinds of links out of which IPv4 packets come."""
+"""Kinds of interfaces that decapsulate IPv4 packets."""
 
 
-def cards(host: Host) -> Iterable[Card]:
-    """Every interface, with its addresses and those that VRRP has put on it."""
+def read_interfaces(host: Host) -> Iterable[Card]:
+    """Yield every interface with its addresses, including those that VRRP added."""
     names = host.names()
     by_link: dict[int, list[InterfaceAddress]] = {}
     for each in host.addresses:
@@ -46,15 +46,15 @@ def cards(host: Host) -> Iterable[Card]:
         )
 
 
-def routes(host: Host) -> Iterable[HostRoute]:
-    """The unicast routes of the main table."""
+def read_routes(host: Host) -> Iterable[HostRoute]:
+    """Yield the unicast routes of the main table."""
     names = host.names()
     for route in host.routes:
         yield HostRoute(interface=names.get(route.index, "?"), network=route.network, gateway=route.gateway)
 
 
-def neighbours(host: Host) -> Iterable[Neighbour]:
-    """Who the kernel believes has which address; without a MAC address where it does not know."""
+def read_neighbours(host: Host) -> Iterable[Neighbour]:
+    """Yield the neighbour table. The MAC address is empty where the kernel has not resolved it."""
     names = host.names()
     for each in host.neighbours:
         yield Neighbour(
@@ -65,8 +65,8 @@ def neighbours(host: Host) -> Iterable[Neighbour]:
         )
 
 
-def listeners() -> Iterable[tuple[str, int]]:
-    """Address and port of every listening TCP socket; proc(5), /proc/net/tcp."""
+def read_listeners() -> Iterable[tuple[str, int]]:
+    """Yield the address and port of every listening TCP socket (proc(5), /proc/net/tcp)."""
     for name in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):
             for line in Path("/proc/thread-self/net", name).read_text().splitlines()[1:]:
@@ -80,8 +80,8 @@ def listeners() -> Iterable[tuple[str, int]]:
                 yield str(ipaddress.ip_address(packed)), int(port, 16)
 
 
-def checksums() -> tuple[int, int]:
-    """TCP segments received, and those with a wrong checksum; /proc/net/snmp."""
+def read_tcp_checksums() -> tuple[int, int]:
+    """Return the number of received TCP segments and of those with a wrong checksum (/proc/net/snmp)."""
     rows = [
         line.split() for line in Path("/proc/thread-self/net/snmp").read_text().splitlines()
         if line.startswith("Tcp:")
@@ -90,8 +90,8 @@ def checksums() -> tuple[int, int]:
     return int(values.get("InSegs", 0)), int(values.get("InCsumErrors", 0))
 
 
-def number(path: Path) -> int:
-    """What a file of /proc has; 0 where there is none."""
+def read_number(path: Path) -> int:
+    """Return the number in a file of /proc. 0: there is no such file."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Asking the wire: who has an address, how long packets may be, who sends VRRP adverts; and what doctor_knock
-needs for its question. Each probe is a few frames, bounded in time, and changes nobody's tables.
+"""Active probes of the network: who has an address, how long packets may be, who sends VRRP adverts.
 
-All of them raise OSError (EPERM without CAP_NET_RAW).
+Also contains the sockets that gather/syn_probe uses. Each probe sends a few frames, has a time limit, and
+does not change the tables of other hosts. All probes raise OSError (EPERM without CAP_NET_RAW).
 """
 
 from __future__ import annotations
@@ -31,22 +31,25 @@ _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_MR_PROMISC = 263, 1, 1
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE, _IPV6_DONTFRAG = 10, 23, 3, 62
 _SMALL = 64
 REPEAT = 0.25
-"""Seconds after which an unanswered question is asked again."""
+"""Seconds until an unanswered question is sent again."""
 PATIENCE = 2.0
-"""Seconds until silence counts as an answer, where one is expected."""
+"""Seconds to wait for an answer that is expected."""
 SHORT = 0.6
-"""Seconds to listen where silence is what is hoped for."""
+"""Seconds to listen for answers that should not come."""
 
 
 def who_has(
     asked: Iterable[tuple[str, Address]], expected: Collection[Address], *, disguise: bytes = b""
 ) -> Answers:
-    """Ask by these interfaces who has the addresses; collect whoever answers.
+    """Ask on these interfaces who has the addresses, and collect all answers.
 
-    IPv4: ARP probes (RFC 5227 section 2.1.1). IPv6: neighbour solicitations from the interface's own
-    link-local address, where it has one. Waits for a moment, and longer while one of the `expected` has not
-    answered. With `disguise`, a MAC address that nobody has, ARP's answers are not for this host's own kernel
-    (which would believe the last of several); where no switch objects to a second MAC address.
+    IPv4: ARP probes (RFC 5227 section 2.1.1). IPv6: neighbour solicitations from the interface's
+    link-local address, if it has one. The wait is short, and longer while an address in `expected` has not
+    answered.
+
+    `disguise` is a sender MAC address that no host has. With it, the kernel of this host does not see the
+    ARP answers; otherwise it would keep the last of several. Use it only where no switch objects to a
+    second MAC address.
     """
     questions = list(dict.fromkeys(asked))
     own = _link_locals()
@@ -60,10 +63,10 @@ def who_has(
     def probe(mac: bytes, address: Address) -> bytes:
         return arp.arp_probe(disguise or mac, address.packed)
 
-    found = _ask_around(
-        over_ipv4, expected, ETH_P_ARP, b"", lambda _name: probe, _replied, everything=bool(disguise)
+    found = _ask_all(
+        over_ipv4, expected, ETH_P_ARP, b"", lambda _name: probe, _parse_arp_reply, everything=bool(disguise)
     )
-    found += _ask_around(
+    found += _ask_all(
         over_ipv6,
         expected,
         ETH_P_IPV6,
@@ -74,7 +77,7 @@ def who_has(
     return Answers(asked=frozenset(over_ipv4 + over_ipv6), answers=tuple(sorted(found, key=str)))
 
 
-def _ask_around(
+def _ask_all(
     questions: list[tuple[str, Address]],
     expected: Collection[Address],
     protocol: int,
@@ -84,9 +87,10 @@ def _ask_around(
     *,
     everything: bool = False,
 ) -> list[Answer]:
-    """Send the questions (made of the interface's MAC and the address) until there is nothing to wait for.
+    """Send the questions until there is nothing to wait for.
 
-    With `everything` answers to other MAC addresses than the interface's are taken, too.
+    `question` builds a frame from the interface's MAC address and the asked address. With `everything`,
+    answers to other MAC addresses than the interface's are accepted too.
     """
     found: set[Answer] = set()
     if not questions:
@@ -96,7 +100,7 @@ def _ask_around(
         known = {(item.interface, item.address) for item in found}
         return {question for question in questions if question not in known}
 
-    with taps({name for name, _ in questions}, protocol, accepted) as opened:
+    with open_taps({name for name, _ in questions}, protocol, accepted) as opened:
         for name, tap in opened.items():
             if everything:
                 wanted = struct.pack("iHH8x", socket.if_nametoindex(name), _PACKET_MR_PROMISC, 0)
@@ -106,16 +110,16 @@ def _ask_around(
             for name, address in missing():
                 opened[name].send(question(name)(opened[name].getsockname()[4], address))
 
-        def take(name: str, data: bytes) -> None:
+        def on_frame(name: str, data: bytes) -> None:
             said = answer(data)
             if said is not None and (name, said[0]) in questions:
                 found.add(Answer(interface=name, address=said[0], mac=said[1]))
 
         begun = time.monotonic()
-        converse(
+        ask_until(
             opened,
             ask,
-            take,
+            on_frame,
             done=lambda: (
                 time.monotonic() - begun > SHORT and not any(address in expected for _, address in missing())
             ),
@@ -123,7 +127,7 @@ def _ask_around(
     return list(found)
 
 
-def _replied(data: bytes) -> tuple[Address, str] | None:
+def _parse_arp_reply(data: bytes) -> tuple[Address, str] | None:
     try:
         reply = arp.decode_reply(data)
     except WireError:
@@ -144,7 +148,7 @@ def _solicitation(source: ipaddress.IPv6Address) -> Callable[[bytes, Address], b
 
 
 def _link_locals() -> dict[str, ipaddress.IPv6Address]:
-    """The link-local address of each interface that has one; proc(5), /proc/net/if_inet6."""
+    """Return the link-local address of each interface that has one (proc(5), /proc/net/if_inet6)."""
     found = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines():
@@ -154,13 +158,16 @@ def _link_locals() -> dict[str, ipaddress.IPv6Address]:
     return found
 
 
-def echo(targets: dict[Address, tuple[str, int]]) -> dict[Address, Echo]:
-    """Ping each address, behind this interface, unfragmented: a small packet, and one of so many bytes."""
+def ping(targets: dict[Address, tuple[str, int]]) -> dict[Address, Echo]:
+    """Ping each address on its interface unfragmented: one small packet, and one of the given size."""
     identifier = os.getpid() & 0xFFFF
     wanted = {(address, length) for address, (_, size) in targets.items() for length in (_SMALL, size)}
     back: set[tuple[Address, int]] = set()
     with contextlib.ExitStack() as stack:
-        pings = {version: stack.enter_context(_pinger(version)) for version in {a.version for a in targets}}
+        pings = {
+            version: stack.enter_context(_open_ping_socket(version))
+            for version in {a.version for a in targets}
+        }
 
         def ask() -> None:
             for address, length in wanted - back:
@@ -168,9 +175,9 @@ def echo(targets: dict[Address, tuple[str, int]]) -> dict[Address, Echo]:
                     ping, place = pings[address.version], _destination(address, targets[address][0])
                     ping.sendto(_echo_request(identifier, address, length), place)
 
-        def take(version: str, data: bytes) -> None:
+        def on_frame(version: str, data: bytes) -> None:
             with contextlib.suppress(WireError):
-                # The kernel keeps the header of IPv6 to itself.
+                # The kernel removes an IPv6 header.
                 packet = ip.payload(ip.decode_ipv4(data), data) if version == "4" else data
                 reply = icmp.decode_reply(int(version), packet)
                 asked = reply.data[: 4 if version == "4" else 16]
@@ -178,15 +185,15 @@ def echo(targets: dict[Address, tuple[str, int]]) -> dict[Address, Echo]:
                     back.add((ipaddress.ip_address(asked), reply.sequence))
 
         opened = {str(version): ping for version, ping in pings.items()}
-        converse(opened, ask, take, done=lambda: back >= wanted, size=65535)
+        ask_until(opened, ask, on_frame, done=lambda: back >= wanted, size=65535)
     return {
         address: Echo(size=size, small=(address, _SMALL) in back, large=(address, size) in back)
         for address, (_, size) in targets.items()
     }
 
 
-def _pinger(version: int) -> socket.socket:
-    """A raw socket of ICMP that neither fragments nor goes by what it has learnt of the path's MTU."""
+def _open_ping_socket(version: int) -> socket.socket:
+    """Open a raw ICMP socket that does not fragment and ignores the learnt path MTU."""
     if version == 4:
         ping = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         ping.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
@@ -204,23 +211,26 @@ def _destination(address: Address, interface: str) -> tuple[str, int] | tuple[st
 
 
 def _echo_request(identifier: int, address: Address, length: int) -> bytes:
-    """An ICMP echo of `length` bytes with its IP header. The length is its sequence number, and its data
-    begins with whom it is for: both come back. The checksum of ICMPv6 is the kernel's affair."""
+    """Return an ICMP echo request, `length` bytes long with its IP header.
+
+    The sequence number is the length and the data starts with the target address, so that a reply tells
+    both. The kernel fills in the checksum of ICMPv6.
+    """
     header = ip.IPV4_SIZE if address.version == 4 else ip.IPV6_SIZE
     data = address.packed.ljust(length - header - icmp.HEADER_SIZE, b"\0")
     return icmp.encode_request(address.version, identifier, length, data)
 
 
-def adverts(
+def listen_for_adverts(
     waits: dict[str, float], enough: Callable[[list[SeenAdvert]], bool] = lambda _seen: False
 ) -> list[SeenAdvert]:
-    """The VRRP adverts that come in by these interfaces within so many seconds, or until `enough`."""
+    """Return the VRRP adverts that arrive on these interfaces within the given seconds, or until `enough`."""
     seen: dict[tuple[str, Address, int], SeenAdvert] = {}
 
-    def take(key: str, data: bytes) -> None:
+    def on_frame(key: str, data: bytes) -> None:
         name = key.partition(" ")[0]
         with contextlib.suppress(WireError):
-            source, destination, payload = _datagram(data)
+            source, destination, payload = _parse_ip(data)
             advert = wire.decode(payload, source, destination)
             seen[name, source, advert.virtual_router_id] = SeenAdvert(
                 interface=name,
@@ -231,21 +241,21 @@ def adverts(
             )
 
     with (
-        taps(waits, ETH_P_IP, _of_protocol(ETH_P_IP)) as over_ipv4,
-        taps(waits, ETH_P_IPV6, _of_protocol(ETH_P_IPV6)) as over_ipv6,
+        open_taps(waits, ETH_P_IP, _of_protocol(ETH_P_IP)) as over_ipv4,
+        open_taps(waits, ETH_P_IPV6, _of_protocol(ETH_P_IPV6)) as over_ipv6,
     ):
-        converse(
+        ask_until(
             over_ipv4 | {f"{name} over IPv6": tap for name, tap in over_ipv6.items()},
             lambda: None,
-            take,
+            on_frame,
             done=lambda: enough(list(seen.values())),
             seconds=max(waits.values(), default=0.0),
         )
     return list(seen.values())
 
 
-def _datagram(data: bytes) -> tuple[Address, Address, bytes]:
-    """Source, destination and payload of a frame with IP. Raises WireError."""
+def _parse_ip(data: bytes) -> tuple[Address, Address, bytes]:
+    """Return source, destination and payload of an IP frame. Raises WireError."""
     packet = ip.decode(ethernet.decode(data).ether_type, data, ethernet.HEADER_SIZE)
     if packet.fragment & ip.IS_FRAGMENT or packet.protocol != wire.PROTOCOL:
         raise WireError("a fragment, or not VRRP")
@@ -253,16 +263,16 @@ def _datagram(data: bytes) -> tuple[Address, Address, bytes]:
     return source, destination, ip.payload(packet, data, ethernet.HEADER_SIZE)
 
 
-def converse(
+def ask_until(
     opened: dict[str, socket.socket],
     ask: Callable[[], None],
-    take: Callable[[str, bytes], None],
+    on_frame: Callable[[str, bytes], None],
     done: Callable[[], bool],
     *,
     seconds: float = PATIENCE,
     size: int = 2048,
 ) -> None:
-    """Ask, again and again, and take what comes in, until `done` or the time is over."""
+    """Ask repeatedly and handle the frames that arrive, until `done` or the time is over."""
     deadline = time.monotonic() + seconds
     following = time.monotonic()
     with selectors.DefaultSelector() as selector:
@@ -274,24 +284,26 @@ def converse(
                 following = now + REPEAT
             for key, _ in selector.select(min(following, deadline) - now if following > now else 0):
                 assert isinstance(key.fileobj, socket.socket)
-                for data in _drain(key.fileobj, size):
-                    take(key.data, data)
+                for data in _receive(key.fileobj, size):
+                    on_frame(key.data, data)
 
 
-def _drain(tap: socket.socket, size: int) -> Iterator[bytes]:
-    """What has come in, without what this host sent itself."""
+def _receive(tap: socket.socket, size: int) -> Iterator[bytes]:
+    """Yield the received frames, except those that this host sent."""
     for _ in range(256):
         try:
             data, origin = tap.recvfrom(size)
-        except OSError:  # nothing more, or the interface has gone down
+        except OSError:  # no more frames, or the interface is down
             return
         if len(data) >= 20 and not (len(origin) > 2 and origin[2] == _PACKET_OUTGOING):
             yield data
 
 
 @contextlib.contextmanager
-def taps(interfaces: Iterable[str], protocol: int, accepted: bytes) -> Iterator[dict[str, socket.socket]]:
-    """Packet sockets, one an interface, that pass what the classic BPF program accepts; empty: all of it."""
+def open_taps(
+    interfaces: Iterable[str], protocol: int, accepted: bytes
+) -> Iterator[dict[str, socket.socket]]:
+    """Open one packet socket per interface. `accepted`: a classic BPF filter; empty: all frames."""
     with contextlib.ExitStack() as stack:
         opened = {}
         for name in sorted(set(interfaces)):
@@ -305,7 +317,7 @@ def taps(interfaces: Iterable[str], protocol: int, accepted: bytes) -> Iterator[
 
 
 def _of_protocol(ether_type: int) -> bytes:
-    """Classic BPF for a socket of this EtherType: packets with VRRP's number."""
+    """Return a classic BPF filter for VRRP on a socket of this EtherType."""
     program = Program()
     program.load_byte(ethernet.HEADER_SIZE + ip.protocol_at(ether_type))
     program.unless_equal(wire.PROTOCOL, "drop")
@@ -316,7 +328,7 @@ def _of_protocol(ether_type: int) -> bytes:
 
 
 def _of_advertisements() -> bytes:
-    """Classic BPF for a socket of IPv6: neighbour advertisements."""
+    """Return a classic BPF filter for neighbour advertisements on a socket of IPv6."""
     program = Program()
     program.load_byte(ethernet.HEADER_SIZE + ip.protocol_at(ETH_P_IPV6))
     program.unless_equal(ip.ICMPV6, "drop")

@@ -1,4 +1,4 @@
-"""Gathers what the doctor looks at: from the kernel, the running director, and the wire.
+"""Gather the doctor's facts from the kernel, the running director and the network.
 
 Acts on the network namespace of the calling thread.
 """
@@ -38,45 +38,49 @@ from pointsman.doctor.gather.syn_probe import SynProbe, probe_all
 from pointsman.model.address import Address, bracketed
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
-from pointsman.net.host import read_host
+from pointsman.net.host import read_host as read_network
 
 Kind = TypeVar("Kind", bound=Reply)
 
 _SETTINGS = ("arp_ignore", "arp_announce", "rp_filter")
 _LONGEST_LISTEN = 5.0
-"""Seconds that are listened for adverts at most."""
+"""Longest time in seconds to listen for adverts."""
 _MOST_PROBES = 256
-"""Real servers, and services of each, beyond these are not probed one by one."""
+"""Most real servers, and most SYNs, that are probed."""
 
 
-def host() -> Host:
-    """This host as its kernel describes it. Raises OSError."""
-    here = read_host(routes=True, neighbours_too=True, settings=_SETTINGS)
+def read_host() -> Host:
+    """Read this host from its kernel. Raises OSError."""
+    here = read_network(routes=True, neighbours_too=True, settings=_SETTINGS)
     cards = tuple(
-        card if card.loopback else msgspec.structs.replace(card, offloads=system_facts.offloads(card.name))
-        for card in kernel_facts.cards(here)
+        card
+        if card.loopback
+        else msgspec.structs.replace(card, offloads=system_facts.read_offloads(card.name))
+        for card in kernel_facts.read_interfaces(here)
     )
     firewall = firewall_facts.read()
-    limit = kernel_facts.number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
+    limit = kernel_facts.read_number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
     return Host(
         name=socket.gethostname(),
         cards=cards,
-        routes=tuple(kernel_facts.routes(here)),
-        neighbours=tuple(kernel_facts.neighbours(here)),
+        routes=tuple(kernel_facts.read_routes(here)),
+        neighbours=tuple(kernel_facts.read_neighbours(here)),
         settings={f"{place}.{key}": value for (place, key), value in here.settings.items()},
         rules=firewall.rules,
         rules_problem=firewall.problem,
         neighbour_limit=limit,
-        system=system_facts.system(),
+        system=system_facts.read_system(),
         redirected=firewall.redirected,
         undiscovered=firewall.undiscovered,
     )
 
 
-def director(probing: bool = True) -> DirectorFacts:
-    """This host as a director: what the running one says, and what the wire says. Raises OSError."""
-    offset = system_facts.clock_offset()
-    here = host()
+def read_director(probing: bool = True) -> DirectorFacts:
+    """Gather the facts about this host as a director, from the running director and the network. Raises
+    OSError.
+    """
+    offset = system_facts.wall_clock_offset()
+    here = read_host()
     try:
         status = _ask(StatusRequest(), StatusReply)
         table = _ask(TableRequest(), TableReply)
@@ -90,16 +94,16 @@ def director(probing: bool = True) -> DirectorFacts:
     known = _probe(known)
     return msgspec.structs.replace(
         known,
-        clock_jump=system_facts.clock_offset() - offset,
-        lacks=system_facts.director_lacks(),
-        vrrp_is_slow=system_facts.slow_vrrp() if known.instances else None,
+        clock_jump=system_facts.wall_clock_offset() - offset,
+        lacks=system_facts.missing_capabilities(),
+        vrrp_is_slow=system_facts.is_vrrp_slow() if known.instances else None,
     )
 
 
-def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) -> RealServerFacts:
-    """This host as a real server of these VIPs. Raises OSError."""
-    offset, (_, wrong_before) = system_facts.clock_offset(), kernel_facts.checksums()
-    here = host()
+def read_real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) -> RealServerFacts:
+    """Gather the facts about this host as a real server of these VIPs. Raises OSError."""
+    offset, (_, wrong_before) = system_facts.wall_clock_offset(), kernel_facts.read_tcp_checksums()
+    here = read_host()
     asked = [(card.name, vip) for vip in vips for card in here.links_of(vip)]
     asked += [
         (card.name, held.ip)
@@ -108,29 +112,31 @@ def real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) 
         for held in card.addresses
     ]
     gateways = [
-        (item.interface, item.gateway) for item in here.routes if item.gateway is not None and _up(here, item)
+        (item.interface, item.gateway)
+        for item in here.routes
+        if item.gateway is not None and _is_usable(here, item)
     ]
     answers = wire_probe.who_has([*asked, *gateways], {*vips, *(address for _, address in gateways)})
     mtus = {card.name: card.mtu for card in here.cards}
-    echoes = wire_probe.echo(
+    echoes = wire_probe.ping(
         {
             address: (name, mtus[name])
             for name, address in gateways
             if address is not None and answers.macs(address, name)
         }
     )
-    segments, wrong = kernel_facts.checksums()
+    segments, wrong = kernel_facts.read_tcp_checksums()
     return RealServerFacts(
         host=here,
         vips=tuple(vips),
         ports=ports,
-        listeners=frozenset(kernel_facts.listeners()),
+        listeners=frozenset(kernel_facts.read_listeners()),
         answers=answers,
         segments_in=segments,
         bad_checksums=wrong,
         fresh_bad_checksums=wrong - wrong_before,
         echoes=echoes,
-        clock_jump=system_facts.clock_offset() - offset,
+        clock_jump=system_facts.wall_clock_offset() - offset,
     )
 
 
@@ -218,7 +224,7 @@ def _instance(item: InstanceStatus) -> InstanceFact:
 
 
 def _probe(known: DirectorFacts) -> DirectorFacts:
-    """Ask the wire: adverts are listened for while the other questions are asked one after the other."""
+    """Probe the network. A thread listens for adverts while the other probes run one after the other."""
     here = known.host
     heard: list[SeenAdvert] = []
     with _listening(known, heard):
@@ -228,27 +234,27 @@ def _probe(known: DirectorFacts) -> DirectorFacts:
             if not here.holders(address)
             and (route := here.route(address)) is not None
             and route.gateway is None
-            and _up(here, route)
+            and _is_usable(here, route)
         ]
         gateways = [
             (route.interface, route.gateway)
             for route in here.routes
-            if route.gateway is not None and _up(here, route)
+            if route.gateway is not None and _is_usable(here, route)
         ]
         vips = [(card.name, vip) for vip in known.vips() for card in here.links_of(vip)]
         answers = wire_probe.who_has(
             [*servers, *gateways, *vips], {address for _, address in [*servers, *gateways]}
         )
         reached = {address: name for name, address in servers if len(answers.macs(address, name)) == 1}
-        knocks = [
+        probes = [
             item
             for address, name in reached.items()
-            for item in _knocks(known, address, name, answers.macs(address, name)[0])
+            for item in _syn_probes(known, address, name, answers.macs(address, name)[0])
         ]
         ethernets = [card.name for card in here.cards if card.running and card.mac and not card.loopback]
-        responses = probe_all(knocks[:_MOST_PROBES], ethernets)
+        responses = probe_all(probes[:_MOST_PROBES], ethernets)
         mtus = {card.name: card.mtu for card in here.cards}
-        echoes = wire_probe.echo({address: (name, mtus[name]) for address, name in reached.items()})
+        echoes = wire_probe.ping({address: (name, mtus[name]) for address, name in reached.items()})
     return msgspec.structs.replace(
         known, answers=answers, responses=responses, echoes=echoes, adverts=tuple(heard)
     )
@@ -256,7 +262,7 @@ def _probe(known: DirectorFacts) -> DirectorFacts:
 
 @contextlib.contextmanager
 def _listening(known: DirectorFacts, heard: list[SeenAdvert]) -> Any:
-    """Listen for adverts in a thread of this namespace meanwhile."""
+    """Listen for adverts in a thread of this namespace."""
     instances = [item for item in known.instances if item.interface and known.host.card(item.interface)]
     waits = {
         item.interface: min(_LONGEST_LISTEN, item.advert_interval * (3.5 if item.state == "BACKUP" else 1.3))
@@ -269,7 +275,7 @@ def _listening(known: DirectorFacts, heard: list[SeenAdvert]) -> Any:
         return only_backups and backups <= {advert.virtual_router_id for advert in seen}
 
     def listen() -> None:
-        heard.extend(wire_probe.adverts(waits, enough))
+        heard.extend(wire_probe.listen_for_adverts(waits, enough))
 
     thread = threading.Thread(target=listen)
     thread.start()
@@ -279,8 +285,8 @@ def _listening(known: DirectorFacts, heard: list[SeenAdvert]) -> Any:
         thread.join()
 
 
-def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) -> Iterable[SynProbe]:
-    """One SYN for every TCP service in whose table this real server is."""
+def _syn_probes(known: DirectorFacts, address: Address, interface: str, mac: str) -> Iterable[SynProbe]:
+    """Yield one SYN for every TCP service that has this real server in its table."""
     card = known.host.card(interface)
     vips = known.vips()
     own = next(
@@ -316,6 +322,6 @@ def _knocks(known: DirectorFacts, address: Address, interface: str, mac: str) ->
             )
 
 
-def _up(here: Host, route: HostRoute) -> bool:
+def _is_usable(here: Host, route: HostRoute) -> bool:
     card = here.card(route.interface)
     return card is not None and card.running and bool(card.mac) and not card.loopback

@@ -1,6 +1,6 @@
-"""What a real server says to a SYN for the VIP that is sent to its MAC address, as a director would send it.
+"""Send a SYN for the VIP to a real server's MAC address, as a director would, and read the response.
 
-The answer goes to an address of this host that is no VIP, and what was opened is reset again.
+The source is an address of this host that is not a VIP. Accepted connections are reset.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Collection
 import msgspec
 
 from pointsman.doctor.facts import Response
-from pointsman.doctor.gather.probe import converse, taps
+from pointsman.doctor.gather.probe import ask_until, open_taps
 from pointsman.model.address import Address
 from pointsman.packets import ethernet, ip, tcp
 from pointsman.packets.classic_bpf import EVERYTHING, Program
@@ -24,7 +24,7 @@ _TTL, _WINDOW = 64, 64240
 
 
 class SynProbe(msgspec.Struct, frozen=True, kw_only=True):
-    """A SYN for VIP:port to be sent to a real server's MAC address."""
+    """A SYN for VIP:port to send to a real server's MAC address."""
 
     service: str
     vip: Address
@@ -34,40 +34,40 @@ class SynProbe(msgspec.Struct, frozen=True, kw_only=True):
     interface: str
     own_mac: str
     own_address: Address
-    """Where the answer is to go: an address of this host that is no VIP."""
+    """Source address of the SYN: an address of this host that is not a VIP."""
 
 
 def probe_all(
-    knocks: Collection[SynProbe], interfaces: Collection[str]
+    probes: Collection[SynProbe], interfaces: Collection[str]
 ) -> dict[tuple[str, Address], Response]:
-    """Send each SYN, and see what comes back by any of the interfaces. Raises OSError."""
+    """Send each SYN and return the responses that arrive on any of the interfaces. Raises OSError."""
     responses: dict[tuple[str, Address], Response] = {}
     for version in (4, 6):
-        of_version = [item for item in knocks if item.vip.version == version]
+        of_version = [item for item in probes if item.vip.version == version]
         if of_version:
-            responses |= _knock(of_version, interfaces, version)
+            responses |= _probe_version(of_version, interfaces, version)
     return responses
 
 
-def _knock(
-    knocks: Collection[SynProbe], interfaces: Collection[str], version: int
+def _probe_version(
+    probes: Collection[SynProbe], interfaces: Collection[str], version: int
 ) -> dict[tuple[str, Address], Response]:
     family, ether_type = (
         (socket.AF_INET, ethernet.ETH_P_IP) if version == 4 else (socket.AF_INET6, ethernet.ETH_P_IPV6)
     )
     responses: dict[tuple[str, Address], Response] = {}
     with socket.socket(family, socket.SOCK_STREAM) as reserved:
-        reserved.bind(("", 0))  # keeps the port ours; never connected
+        reserved.bind(("", 0))  # reserves the port, is never connected
         port = int(reserved.getsockname()[1])
         first = random.getrandbits(31)
-        pending = {first + 1000 * number: item for number, item in enumerate(knocks)}
-        with taps(interfaces, ether_type, _to_port(port, ether_type)) as opened:
+        pending = {first + 1000 * number: item for number, item in enumerate(probes)}
+        with open_taps(interfaces, ether_type, _to_port(port, ether_type)) as opened:
 
             def ask() -> None:
                 for sequence, item in pending.items():
                     opened[item.interface].send(segment(item, port, sequence, tcp.SYN))
 
-            def take(_name: str, data: bytes) -> None:
+            def on_frame(_name: str, data: bytes) -> None:
                 with contextlib.suppress(WireError):
                     packet = ip.decode(ether_type, data, ethernet.HEADER_SIZE)
                     said = tcp.decode(data, ethernet.HEADER_SIZE + packet.size)
@@ -80,12 +80,12 @@ def _knock(
                     if not refused:
                         opened[item.interface].send(segment(item, port, said.acknowledged, tcp.RST))
 
-            converse(opened, ask, take, done=lambda: not pending)
+            ask_until(opened, ask, on_frame, done=lambda: not pending)
     return responses | {(item.service, item.server): Response.SILENT for item in pending.values()}
 
 
 def segment(item: SynProbe, port: int, sequence: int, flags: int) -> bytes:
-    """A TCP segment without payload from `port`, in IP and Ethernet, addressed as a director would."""
+    """Return an Ethernet frame with an empty TCP segment from `port`, addressed as a director would."""
     macs = bytes.fromhex(item.own_mac.replace(":", "")), bytes.fromhex(item.mac.replace(":", ""))
     return tcp.encode_frame(
         tcp.Ends(*macs, item.own_address.packed, item.vip.packed),

@@ -1,4 +1,4 @@
-"""Gathers what the doctor looks at in the host as a whole: clock, conntrack, offloads, BPF, priorities.
+"""Read facts about the whole host: clock, conntrack, offloads, BPF, priorities.
 
 Acts on the network namespace of the calling thread.
 """
@@ -24,31 +24,31 @@ _TYPES = Path("/sys/kernel/btf/vmlinux")
 _STA_UNSYNC = 0x0040
 _TIMEX_SIZE = 208
 _TIMEX_STATUS = 40
-"""Offset of `status` in struct timex on 64-bit machines; modes, offset, freq and two errors come before."""
+"""Offset of `status` in struct timex on 64-bit machines (after modes, offset, freq and two errors)."""
 
 
-def system() -> System:
-    """The host's present limits and states; what this kernel does not have is left as unknown."""
+def read_system() -> System:
+    """Read the host's limits and states. Values that this kernel does not have are None."""
     return System(
-        conntrack=_number("net/netfilter/nf_conntrack_count"),
-        conntrack_limit=_number("net/netfilter/nf_conntrack_max"),
-        neighbour_overflows=_table_fulls(),
-        kernel=_kernel(),
+        conntrack=_read_number("net/netfilter/nf_conntrack_count"),
+        conntrack_limit=_read_number("net/netfilter/nf_conntrack_max"),
+        neighbour_overflows=_neighbour_overflows(),
+        kernel=_kernel_version(),
         types=_TYPES.exists(),
-        bpf_jit=_number("net/core/bpf_jit_enable"),
-        clock_synchronised=_synchronised(),
-        forwarding=_number("net/ipv4/ip_forward"),
-        mtu_probing=_number("net/ipv4/tcp_mtu_probing"),
+        bpf_jit=_read_number("net/core/bpf_jit_enable"),
+        clock_synchronised=_is_synchronised(),
+        forwarding=_read_number("net/ipv4/ip_forward"),
+        mtu_probing=_read_number("net/ipv4/tcp_mtu_probing"),
     )
 
 
-def clock_offset() -> float:
-    """Seconds between the wall clock and the one that never jumps; changes when the wall clock is set."""
+def wall_clock_offset() -> float:
+    """Return the wall clock minus CLOCK_BOOTTIME in seconds. It changes only if the wall clock is set."""
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def offloads(interface: str) -> Offloads:
-    """What the network card does to frames before anybody sees them."""
+def read_offloads(interface: str) -> Offloads:
+    """Read the offloads of an interface by ethtool's ioctls."""
     return Offloads(
         driver=interfaces.driver(interface),
         receive_checksum=interfaces.checks_received(interface),
@@ -56,21 +56,21 @@ def offloads(interface: str) -> Offloads:
     )
 
 
-def slow_vrrp() -> bool | None:
-    """Whether this namespace's VRRP process has no real-time priority; None: there is none."""
-    process = _process("pm-vrrp")
+def is_vrrp_slow() -> bool | None:
+    """True if this namespace's VRRP process has no real-time priority. None: there is no such process."""
+    process = _find_process("pm-vrrp")
     if process is None:
         return None
     try:
         policy = os.sched_getscheduler(int(process.name)) & ~os.SCHED_RESET_ON_FORK
-    except OSError:  # it has ended just now
+    except OSError:  # the process has just ended
         return None
     return policy not in (os.SCHED_FIFO, os.SCHED_RR)
 
 
-def director_lacks() -> tuple[str, ...]:
-    """The capabilities that this namespace's director works with and has not (capabilities(7))."""
-    process = _process("pm-director")
+def missing_capabilities() -> tuple[str, ...]:
+    """Return the capabilities that this namespace's director needs and does not have (capabilities(7))."""
+    process = _find_process("pm-director")
     try:
         lines = process.joinpath("status").read_text().splitlines() if process else []
     except OSError:
@@ -79,8 +79,8 @@ def director_lacks() -> tuple[str, ...]:
     return tuple(f"CAP_{item.name}" for item in DIRECTOR_NEEDS if masks and not masks[0] >> item & 1)
 
 
-def _process(name: str) -> Path | None:
-    """The process of this namespace that is called so."""
+def _find_process(name: str) -> Path | None:
+    """Return the /proc directory of the process of this namespace with this name."""
     here = os.stat("/proc/thread-self/ns/net").st_ino
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -90,13 +90,13 @@ def _process(name: str) -> Path | None:
     return None
 
 
-def _kernel() -> tuple[int, int] | None:
+def _kernel_version() -> tuple[int, int] | None:
     found = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _synchronised() -> bool | None:
-    """What the kernel's clock discipline says (adjtimex(2)); None: not known on this machine."""
+def _is_synchronised() -> bool | None:
+    """True if the kernel's clock is synchronised (adjtimex(2)). None: unknown on this machine."""
     timex = ctypes.create_string_buffer(_TIMEX_SIZE)
     if struct.calcsize("P") != 8 or ctypes.CDLL(None).adjtimex(timex) < 0:
         return None
@@ -104,8 +104,8 @@ def _synchronised() -> bool | None:
     return not status & _STA_UNSYNC
 
 
-def _table_fulls() -> int:
-    """How often the kernel found its neighbour table full since boot (its log: neighbour table overflow)."""
+def _neighbour_overflows() -> int:
+    """Return how often the neighbour table was full since boot (kernel log: neighbour table overflow)."""
     try:
         names, *rows = Path("/proc/thread-self/net/stat/arp_cache").read_text().splitlines()
         place = names.split().index("table_fulls")
@@ -114,7 +114,7 @@ def _table_fulls() -> int:
         return 0
 
 
-def _number(name: str) -> int | None:
+def _read_number(name: str) -> int | None:
     try:
         return int((_SYS / name).read_text())
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""The rules of the doctor: facts in, findings out. Pure."""
+"""Rules of the doctor. Pure: facts in, findings out."""

@@ -1,10 +1,10 @@
-"""What is wrong with a director: its program, its services, its VRRP. Pure: facts in, findings out."""
+"""Rules for a director: its program, services and VRRP. Pure: facts in, findings out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from pointsman.doctor.facts import Card, DirectorFacts, InstanceFact, SeenAdvert, ServiceFact, joined
+from pointsman.doctor.facts import Card, DirectorFacts, InstanceFact, SeenAdvert, ServiceFact, join_words
 from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unknown, warning
 from pointsman.doctor.rules import host as host_rules
 from pointsman.doctor.rules.firewall import blocking_adverts
@@ -12,12 +12,12 @@ from pointsman.doctor.rules.servers import CHECKS as SERVER_CHECKS
 from pointsman.model.address import Address, bracketed, resolution
 
 NEARLY_FULL = 0.9
-"""Of a table, from which on it is worth a warning."""
+"""Share of a table's entries in use from which the doctor warns."""
 ETHERNET_MTU = 1500
 
 
 def examine(facts: DirectorFacts) -> Diagnosis:
-    """Every check; only the first, when no director answers."""
+    """Run every check. If no director answers, run only the first."""
     if facts.problem:
         return Diagnosis(role="director", findings=(_not_running(facts),))
     findings = [finding for check in (*_CHECKS, *SERVER_CHECKS) for finding in check(facts)]
@@ -28,9 +28,10 @@ def _not_running(facts: DirectorFacts) -> Finding:
     if facts.left_in_force:
         return fault(
             "director",
-            f"the director does not answer; what it left in the kernel forwards on: {facts.problem}",
-            "health, VRRP and MAC addresses are frozen as they were when it ended",
-            advice="start it again; it adopts what is in force: systemctl restart pointsman",
+            "no director runs; the program and table of an earlier one still forward packets: "
+            f"{facts.problem}",
+            "health, VRRP states and MAC addresses do not change any more since it ended",
+            advice="start it again; it takes over the table in the kernel: systemctl restart pointsman",
         )
     return fault(
         "director",
@@ -46,29 +47,29 @@ def _links(facts: DirectorFacts) -> Iterable[Finding]:
         if card is None:
             yield fault(
                 "link",
-                f"there is no interface {name} any more",
-                "what came by it is not forwarded",
+                f"the interface {name} does not exist any more",
+                "requests that arrived on it are not forwarded",
                 advice="restart the director when the interface is back",
             )
         elif not card.up:
             yield fault(
                 "link",
-                f"{name} is switched off",
-                "no packet comes or goes by it",
+                f"{name} is down",
+                "no packet is received or sent on it",
                 remedy=[f"ip link set {name} up"],
             )
         elif not card.running:
             yield fault(
                 "link",
                 f"{name} has no carrier",
-                "no packet comes or goes by it",
-                advice="look at the cable, or at the switch port",
+                "no packet is received or sent on it",
+                advice="check the cable and the switch port",
             )
         elif not card.arp:
             yield fault(
                 "link",
                 f"{name} is set to NOARP",
-                "nobody learns where the VIP is, nor the director where the real servers are",
+                "other hosts cannot find the VIP, and the director cannot find the real servers",
                 remedy=[f"ip link set {name} arp on"],
                 safe=True,
             )
@@ -76,7 +77,7 @@ def _links(facts: DirectorFacts) -> Iterable[Finding]:
             yield warning(
                 "mtu",
                 f"the MTU of {name} is {card.mtu}, below Ethernet's {ETHERNET_MTU}",
-                "longer requests that come by another interface are dropped here without an ICMP message",
+                "longer requests from another interface are dropped here without an ICMP message",
                 remedy=[f"ip link set {name} mtu {ETHERNET_MTU}"],
             )
         else:
@@ -90,8 +91,8 @@ def _program(facts: DirectorFacts) -> Iterable[Finding]:
             yield fault(
                 "program",
                 f"the director's program is no longer on {name}",
-                "requests that come by it reach this host's own stack, which refuses them",
-                advice="attach it again: systemctl restart pointsman",
+                "requests that arrive on it go to this host's own network stack, which refuses them",
+                advice="restart the director to attach it again: systemctl restart pointsman",
             )
         elif mode == "native":
             yield right("program", f"{name}: native XDP")
@@ -100,8 +101,8 @@ def _program(facts: DirectorFacts) -> Iterable[Finding]:
     if not facts.attachments:
         yield fault(
             "program",
-            "the director's program is on no interface",
-            "no request is forwarded",
+            "the director's program is not attached to any interface",
+            "no requests are forwarded",
             advice="name the interfaces: pointsman run --interface IF",
         )
 
@@ -112,12 +113,12 @@ def _services(facts: DirectorFacts) -> Iterable[Finding]:
         if usable:
             yield right("service", f"{service.name} has {len(usable)} real servers in use")
         else:
-            yield _nobody(service)
+            yield _no_server_in_use(service)
     if not facts.services:
-        yield note("service", "there is no virtual service in the table")
+        yield note("service", "there are no virtual services in the table")
 
 
-def _nobody(service: ServiceFact) -> Finding:
+def _no_server_in_use(service: ServiceFact) -> Finding:
     why = "every new connection is refused"
     quiesced = [server for server in service.servers if server.weight == 0]
     if not service.servers:
@@ -141,18 +142,18 @@ def _nobody(service: ServiceFact) -> Finding:
         "service",
         f"no real server of {service.name} is in use",
         why,
-        advice="see the findings about its real servers, or give them a weight above 0 in the configuration",
+        advice="see the findings about its real servers, or configure a weight above 0",
     )
 
 
-def _refusals(facts: DirectorFacts) -> Iterable[Finding]:
+def _data_plane_problems(facts: DirectorFacts) -> Iterable[Finding]:
     for problem in facts.problems:
         if problem.startswith("cannot "):
             yield warning(
                 "data-plane",
                 problem,
                 "the table in force is not the configured one",
-                advice="mend the configuration; `pointsman check` explains it",
+                advice="correct the configuration; `pointsman check` explains the problem",
             )
         elif problem.startswith("the table differs "):
             what, _, mend = problem.partition("; mend: ")
@@ -166,7 +167,7 @@ def _instances(facts: DirectorFacts) -> Iterable[Finding]:
                 "vrrp",
                 f"VRRP {instance.name} is in FAULT: {instance.reason}",
                 "this director cannot take over",
-                advice="remove the cause; it leaves FAULT by itself",
+                advice="remove the cause; the instance then leaves FAULT by itself",
             )
         else:
             yield right("vrrp", f"VRRP {instance.name} is {instance.state}")
@@ -183,7 +184,7 @@ def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
             yield fault(
                 "vip-held",
                 f"{vip} is on {held[0].name} although VRRP {instance.name} is {instance.state}",
-                "two hosts answer for the VIP, each gets a part of the clients",
+                "two hosts answer for the VIP, and each gets a part of the clients",
                 remedy=[f"ip address del {vip}/{length} dev {held[0].name}"],
             )
         elif wanted and not held:
@@ -194,11 +195,11 @@ def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
                 "vip-held",
                 f"{vip} is on no interface of this director"
                 + (f" although VRRP {instance.name} is MASTER" if instance else ""),
-                f"nobody answers {resolution(vip)} for it, and no request arrives",
+                f"no host answers {resolution(vip)} for it, so no requests arrive",
                 remedy=[f"ip address add {vip}/{known.prefix_length} dev {known.device}"] if known else [],
                 advice=""
                 if known
-                else f"give it to the interface that faces the clients: "
+                else f"add it to the interface that faces the clients: "
                 f"ip address add {vip}/PREFIX dev INTERFACE",
             )
         else:
@@ -211,57 +212,63 @@ def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
         held = [card for card in facts.host.holders(vip) if not card.loopback]
         here = bool(held)
         if not facts.answers.was_asked(vip):
-            yield note("vip-unique", f"{vip} is in no network of this host's interfaces: nobody was asked")
+            yield note(
+                "vip-unique", f"{vip} is in no network of this host's interfaces, so it was not probed"
+            )
         elif len(macs) + here > 1:
             yield fault(
                 "vip-unique",
-                f"{vip} is answered by {joined(_who(facts, mac) for mac in macs)}"
+                f"{vip} is answered by {join_words(_owner_of(facts, mac) for mac in macs)}"
                 + (", and this director holds it too" if here else ""),
-                "clients and routers go to whoever answers last or first: some miss the director",
-                advice=f"on a real server: pointsman realserver up {vip}; on another director: see its VRRP; "
-                f"on any other host: take {vip} off its interface"
-                + (_announcement(held[0], vip) if held and vip.version == 4 else ""),
+                "clients and routers use the first or the last answer, "
+                "so some requests do not reach the director",
+                advice=f"on a real server: pointsman realserver up {vip}; on another director: check "
+                f"its VRRP state; on any other host: remove {vip} from its interface"
+                + (_announce_advice(held[0], vip) if held and vip.version == 4 else ""),
             )
         elif not macs and not here:
             yield warning(
                 "vip-unique",
-                f"nobody answers {resolution(vip)} for {vip}",
-                "no request arrives at any director",
-                advice="look at the other director: `pointsman doctor` there",
+                f"no host answers {resolution(vip)} for {vip}",
+                "no requests arrive at any director",
+                advice="run `pointsman doctor` on the other director",
             )
         else:
-            yield right("vip-unique", f"{vip} is answered by one host")
+            yield right("vip-unique", f"{vip} is answered by one host only")
 
 
-def _announcement(card: Card, vip: Address) -> str:
-    """What tells the neighbours at once where the VIP is, when nobody else has it any more."""
-    return f"; then here, lest anybody remembers the other: arping -U -c 3 -I {card.name} {vip}"
+def _announce_advice(card: Card, vip: Address) -> str:
+    """Return advice to announce the VIP to the neighbours, after no other host has it any more."""
+    return f"; then announce it from here, to update ARP caches: arping -U -c 3 -I {card.name} {vip}"
 
 
-def _below_virtual_macs(facts: DirectorFacts) -> Iterable[Finding]:
-    """With use_vmac the VIP is on a macvlan; the interface below it must leave the answers to that one."""
+def _below_macvlans(facts: DirectorFacts) -> Iterable[Finding]:
+    """Check that the interface below a macvlan (use_vmac) does not answer ARP for the VIP on the macvlan."""
     for card in facts.host.cards:
         vips = [vip for vip in facts.vips() if vip.version == 4 and card in facts.host.holders(vip)]
         if not (card.lower and vips):
             continue
         if facts.host.effective(card.lower, "arp_ignore"):
-            yield right("vmac", f"{card.lower} leaves ARP for {joined(vips)} to {card.name}")
+            yield right(
+                "vmac", f"only {card.name} answers ARP for {join_words(vips)}, not {card.lower} below it"
+            )
             continue
         below = facts.host.card(card.lower)
         yield fault(
             "vmac",
-            f"{joined(vips)} is on {card.name} ({card.mac}), and {card.lower} below it answers ARP for it too"
+            f"{join_words(vips)} is on {card.name} ({card.mac}), and {card.lower} below it answers ARP too"
             + (f" ({below.mac})" if below else ""),
-            "whoever learns that MAC address keeps sending here after another director has taken over",
+            "hosts that learn that MAC address keep sending to this "
+            "host after another director has taken over",
             remedy=[f"sysctl -w net.ipv4.conf.{card.lower}.arp_ignore=1"],
             safe=True,
         )
 
 
-def _who(facts: DirectorFacts, mac: str) -> str:
-    """A MAC address, with the real server it belongs to."""
+def _owner_of(facts: DirectorFacts, mac: str) -> str:
+    """Return a MAC address with the real server that has it."""
     owners = [str(address) for address in facts.real_servers() if mac in facts.answers.macs(address)]
-    return f"{mac} (real server {joined(owners)})" if owners else mac
+    return f"{mac} (real server {join_words(owners)})" if owners else mac
 
 
 def _adverts(facts: DirectorFacts) -> Iterable[Finding]:
@@ -272,29 +279,33 @@ def _adverts(facts: DirectorFacts) -> Iterable[Finding]:
             for advert in facts.adverts
             if (advert.interface, advert.virtual_router_id)
             == (instance.interface, instance.virtual_router_id)
-            and advert.source.version == _family(instance)
+            and advert.source.version == _ip_version(instance)
             and advert.source not in own
         ]
         strangers = sorted({str(advert.source) for advert in heard if _is_strange(instance, advert)})
         if strangers:
             yield warning(
                 "vrid-unique",
-                f"{joined(strangers)} sends adverts of virtual router {instance.virtual_router_id} on "
+                f"{join_words(strangers)} sends adverts of virtual router {instance.virtual_router_id} on "
                 f"{instance.interface} and does not belong to {instance.name}",
-                "two groups of directors with one virtual_router_id take each other for masters",
-                advice="give one of them another virtual_router_id, or name it as unicast_peer",
+                "two groups of directors with the same virtual_router_id treat each other as master",
+                advice="give one of them another virtual_router_id, or configure it as unicast_peer",
             )
         yield from _masters(instance, {str(advert.source) for advert in heard if advert.priority}, strangers)
 
 
-def _family(instance: InstanceFact) -> int:
-    """IPv4 and IPv6 each have virtual routers of their own, with the same numbers."""
+def _ip_version(instance: InstanceFact) -> int:
+    """Return the IP version of an instance. IPv4 and IPv6 have separate virtual routers with the same
+    numbers.
+    """
     return next((item.version for item in (*instance.peers, *instance.addresses)), 4)
 
 
 def _is_strange(instance: InstanceFact, advert: SeenAdvert) -> bool:
-    """Whether an advert is none of the instance's own group: from no peer, or, with multicast, about none of
-    its addresses."""
+    """True if an advert does not belong to the instance's group.
+
+    With unicast, its sender is no peer. With multicast, it contains none of the instance's addresses.
+    """
     if instance.peers:
         return advert.source not in instance.peers
     return bool(advert.addresses) and not set(advert.addresses) & set(instance.addresses)
@@ -305,17 +316,17 @@ def _masters(instance: InstanceFact, senders: set[str], strangers: list[str]) ->
     if instance.state == "MASTER" and others:
         yield fault(
             "one-master",
-            f"{joined(others)} is master of {instance.name} too: its adverts arrive here",
-            "both hold the VIP",
-            advice="compare priority, authentication and advert_int of both; "
+            f"{join_words(others)} is also master of {instance.name}: its adverts arrive here",
+            "both have the VIP",
+            advice="compare priority, authentication and advert_int on both; "
             "`pointsman run` logs why it drops an advert",
         )
     elif instance.state == "BACKUP" and not senders:
         yield warning(
             "one-master",
-            f"no advert of the master of {instance.name} arrives on {instance.interface}",
+            f"no adverts from the master of {instance.name} arrive on {instance.interface}",
             "this director will take the VIP while the master still holds it",
-            advice="look for a filter of IP protocol 112 on the way",
+            advice="look for a firewall between them that drops IP protocol 112",
         )
     else:
         yield right("one-master", f"VRRP {instance.name} has one master")
@@ -331,7 +342,8 @@ def _firewall(facts: DirectorFacts) -> Iterable[Finding]:
         yield fault(
             "firewall",
             f"{rule} drops VRRP",
-            "a director that does not hear the master makes itself master: two hosts hold the VIP",
+            "a director that does not receive the master's adverts "
+            "becomes master too: two hosts have the VIP",
             remedy=[rule.removal],
         )
     if not rules and not facts.host.rules_problem:
@@ -344,9 +356,9 @@ def _tables(facts: DirectorFacts) -> Iterable[Finding]:
         yield warning(
             "connection-table",
             f"the connection table is nearly full: {fill}",
-            "new connections that find no room are served by hash: they break when the list of real servers "
-            "changes",
-            advice="restart with more: pointsman run --connections "
+            "new connections without an entry are scheduled by hash: "
+            "they break when the list of real servers changes",
+            advice="restart with a larger table: pointsman run --connections "
             f"{min(1 << 24, 4 * facts.connection_limit)}",
         )
     else:
@@ -355,16 +367,16 @@ def _tables(facts: DirectorFacts) -> Iterable[Finding]:
 
 def _host(facts: DirectorFacts) -> Iterable[Finding]:
     modes = {name: mode for name, (mode, _) in facts.attachments.items()}
-    yield from host_rules.forwarding(facts.host.system, _routed(facts))
+    yield from host_rules.forwarding(facts.host.system, _services_with_nat(facts))
     yield from host_rules.neighbours(facts.host)
-    yield from host_rules.offload_traps(facts.host.cards, modes)
+    yield from host_rules.offloads(facts.host.cards, modes)
     yield from host_rules.kernel(facts.host.system, facts.lacks)
-    yield from host_rules.engine(facts.host.system, facts.vrrp_is_slow)
+    yield from host_rules.speed(facts.host.system, facts.vrrp_is_slow)
     yield from host_rules.clock(facts.host.system, facts.clock_jump)
 
 
-def _routed(facts: DirectorFacts) -> list[str]:
-    """The services whose packets the kernel itself has to route on: those with NAT."""
+def _services_with_nat(facts: DirectorFacts) -> list[str]:
+    """Return the services whose packets the kernel itself has to forward: those with NAT."""
     return [
         service.name
         for service in facts.services
@@ -380,11 +392,11 @@ _CHECKS: tuple[Callable[[DirectorFacts], Iterable[Finding]], ...] = (
     _links,
     _program,
     _services,
-    _refusals,
+    _data_plane_problems,
     _instances,
     _vip_held,
     _vip_unique,
-    _below_virtual_macs,
+    _below_macvlans,
     _adverts,
     _firewall,
     _tables,

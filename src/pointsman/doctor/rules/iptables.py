@@ -1,4 +1,4 @@
-"""Which rules of iptables-legacy stand in the way: tables of the kernel that nft does not show.
+"""Find the blocking rules of iptables-legacy, whose tables nft does not show.
 
 Pure: the text of `iptables-legacy-save` in, rules out.
 """
@@ -19,15 +19,15 @@ from pointsman.model.address import Network
 
 _REFUSALS = ("DROP", "REJECT")
 _SILENT_MATCHES = ("tcp", "udp", "icmp", "icmp6", "comment")
-"""Matches that say nothing but what their own options say."""
+"""Matches without a meaning apart from their own options."""
 _SAY_NOTHING = ("--comment", "--reject-with")
 _TO_THE_MTU = {"--icmp-type": ("any", "3", "3/4"), "--icmpv6-type": ("1", "2")}
-"""Destination unreachable and packet too big, as iptables-save writes them."""
+"""ICMP types destination unreachable and packet too big, in the format of iptables-save."""
 _WORD = re.compile(r'"((?:\\.|[^"\\])*)"|(\S+)')
 
 
 class _Draft(msgspec.Struct):
-    """A rule while its words are read."""
+    """A rule during parsing."""
 
     destinations: list[Network] = []
     sources: list[Network] = []
@@ -38,15 +38,16 @@ class _Draft(msgspec.Struct):
     conditional: bool = False
 
     def spares_icmp(self) -> bool:
-        """Whether it accepts messages about the MTU: as ICMP, or as related to a connection."""
+        """True if the rule accepts the messages about the MTU: as ICMP, or as related to a connection."""
         of_icmp = not self.conditional and any(name in ICMP_NAMES for name in self.protocols)
         return self.target == "ACCEPT" and (self.related or of_icmp)
 
 
 def parse(text: str, family: str) -> tuple[FirewallRule, ...]:
-    """The rules that drop or reject; `family`: ip, or ip6 for what ip6tables-legacy-save prints.
+    """Return the rules that drop or reject.
 
-    Raises ValueError for text that is not of its format (iptables-save(8)).
+    `family` is `ip`, or `ip6` for the output of ip6tables-legacy-save. Raises ValueError for text that is
+    not in the format of iptables-save(8).
     """
     found = []
     table, own, sparing = "", set[str](), set[str]()
@@ -57,21 +58,21 @@ def parse(text: str, family: str) -> tuple[FirewallRule, ...]:
             chain, _, policy = line[1:].partition(" ")
             own |= {chain} if policy.startswith("-") else set()
         elif line.startswith("-A "):
-            _, chain, *words = _words(line)
-            draft = _read(words)
+            _, chain, *words = _split_words(line)
+            draft = _parse_words(words)
             if draft.spares_icmp():
                 sparing.add(chain)
             if draft.target in _REFUSALS:
-                rule = _rule(draft, family, table, chain, words)
+                rule = _to_rule(draft, family, table, chain, words)
                 hook = "" if chain in own else rule.hook
                 found.append(msgspec.structs.replace(rule, hook=hook, spares_icmp=chain in sparing))
         elif line and not line.startswith("#") and line != "COMMIT":
-            raise ValueError(f"{line!r} is no line of iptables-save")
+            raise ValueError(f"{line!r} is not a line of iptables-save")
     return tuple(found)
 
 
-def _rule(draft: _Draft, family: str, table: str, chain: str, words: Sequence[str]) -> FirewallRule:
-    """As one of the kernel's own chains, which are called like the hooks."""
+def _to_rule(draft: _Draft, family: str, table: str, chain: str, words: Sequence[str]) -> FirewallRule:
+    """Return the draft as a rule of one of the kernel's own chains, whose names are the hooks."""
     command = {"ip": "iptables-legacy", "ip6": "ip6tables-legacy"}[family]
     return FirewallRule(
         family=family,
@@ -88,19 +89,22 @@ def _rule(draft: _Draft, family: str, table: str, chain: str, words: Sequence[st
     )
 
 
-def _words(line: str) -> list[str]:
-    """The words of a line. Within quotes, quotes of either kind and backslashes have a backslash before them:
-    almost as in a shell, but not quite."""
+def _split_words(line: str) -> list[str]:
+    """Return the words of a line.
+
+    A backslash precedes quotes of either kind and backslashes within quotes. A shell's rules differ
+    slightly.
+    """
     found = _WORD.findall(line)
     return [plain or re.sub(r"\\(.)", r"\1", quoted) for quoted, plain in found]
 
 
-def _read(words: Sequence[str]) -> _Draft:
-    """What a rule's words say, as far as they are understood."""
+def _parse_words(words: Sequence[str]) -> _Draft:
+    """Parse the words of a rule. Words that are not understood make it conditional."""
     draft = _Draft()
     for option, value in _options(words, draft):
         if option in ("-d", "-s"):
-            networks = list(_networks(value))
+            networks = list(_parse_network(value))
             draft.conditional |= not networks
             (draft.destinations if option == "-d" else draft.sources).extend(networks)
         elif option == "-p":
@@ -118,7 +122,7 @@ def _read(words: Sequence[str]) -> _Draft:
 
 
 def _options(words: Sequence[str], draft: _Draft) -> Iterator[tuple[str, str]]:
-    """Option and value, pair by pair; one that is turned round (!) or has another form is a condition."""
+    """Yield pairs of option and value. A negated option (!) or another form makes the rule conditional."""
     rest = list(words)
     while rest:
         option = rest.pop(0)
@@ -129,6 +133,6 @@ def _options(words: Sequence[str], draft: _Draft) -> Iterator[tuple[str, str]]:
         yield option, rest.pop(0) if follows else ""
 
 
-def _networks(text: str) -> Iterator[Network]:
+def _parse_network(text: str) -> Iterator[Network]:
     with contextlib.suppress(ValueError):
         yield ipaddress.ip_network(text, strict=False)

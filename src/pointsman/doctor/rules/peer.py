@@ -1,6 +1,6 @@
-"""Two directors of one service compared: what each says of itself, side by side. Pure.
+"""Rules for two directors of one service: compare what each reports about itself. Pure.
 
-`pointsman doctor --facts` prints a director's PeerFacts; `--peer` takes those of the other one.
+`pointsman doctor --facts` prints a director's PeerFacts; `--peer` reads those of the other one.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pointsman.doctor.facts import DirectorFacts, InstanceFact, ServiceFact, joined
+from pointsman.doctor.facts import DirectorFacts, InstanceFact, ServiceFact, join_words
 from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, warning
 from pointsman.model.address import bracketed
 
 SKEW = 5.0
-"""Seconds by which the clocks of two directors may differ; asking takes a while, too."""
+"""Seconds by which the clocks of two directors may differ. It includes the time of the request."""
 
 
 class PeerInstance(msgspec.Struct, frozen=True, kw_only=True):
-    """A VRRP instance, as one director has it."""
+    """A VRRP instance, as one director reports it."""
 
     name: str
     state: str
@@ -30,35 +30,35 @@ class PeerInstance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PeerService(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual service, as one director has it."""
+    """A virtual service, as one director reports it."""
 
     scheduler: str
     persistence: int | None
     servers: dict[str, int | None] = {}
-    """Weight by address and port; None: out of the table."""
+    """Weight by address and port. None: out of the table."""
     down: tuple[str, ...] = ()
-    """Real servers that fail their checks, seen from this director."""
+    """Real servers that fail their checks on this director."""
 
 
 class PeerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What two directors of one service should have in common, and what they must not."""
+    """Facts about one director that its peer is compared with."""
 
     host: str
     version: str
     time: float
-    """Seconds since 1970; 0: not known any more."""
+    """Seconds since 1970. 0: unknown."""
     problem: str = ""
-    """Why the director could not be asked."""
+    """Reason why the director could not be asked."""
     instances: tuple[PeerInstance, ...] = ()
     services: dict[str, PeerService] = {}
     """By name."""
     standby: tuple[str, ...] = ()
-    """Services that wait for their VIP, on a director that is a real server of them."""
+    """Services that wait for their VIP, on a director that is also a real server of them."""
     connection_limit: int = 0
 
 
-def of_director(facts: DirectorFacts, version: str, time: float) -> PeerFacts:
-    """What a director tells its peer."""
+def describe_director(facts: DirectorFacts, version: str, time: float) -> PeerFacts:
+    """Return the facts about a director in the form for its peer."""
     return PeerFacts(
         host=facts.host.name,
         version=version,
@@ -94,13 +94,13 @@ def _service(service: ServiceFact) -> PeerService:
 
 
 def compare(here: PeerFacts, peer: PeerFacts) -> Diagnosis:
-    """Every difference that matters; `peer.host` should be the name by which the user knows it."""
+    """Return every difference that matters. `peer.host` should be the name the user knows the peer by."""
     if peer.problem:
         found = fault(
             "peer",
             f"on {peer.host}: {peer.problem}",
-            "nobody takes over when this director fails",
-            advice=f"start it there: systemctl start pointsman; see pointsman doctor on {peer.host}",
+            "no director takes over when this one fails",
+            advice=f"start it there: systemctl start pointsman; then run pointsman doctor on {peer.host}",
         )
         return Diagnosis(role=f"peer {peer.host}", findings=(found,))
     findings = [finding for check in _CHECKS for finding in check(here, peer)]
@@ -112,8 +112,8 @@ def _version(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
         yield warning(
             "peer-version",
             f"this is pointsman {here.version}, {peer.host} has {peer.version}",
-            "the two may decide differently about the same configuration",
-            advice="install the same version on both; the backup first",
+            "the two may treat the same configuration differently",
+            advice="install the same version on both, on the backup first",
         )
     else:
         yield right("peer-version", f"both have pointsman {here.version}")
@@ -127,8 +127,8 @@ def _clocks(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
         yield warning(
             "peer-clock",
             f"the clock of {peer.host} is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}",
-            "the logs of both cannot be read side by side, and times of a trace do not fit",
-            advice="timedatectl on both; let chronyd or systemd-timesyncd keep them",
+            "times in the logs and traces of the two do not match",
+            advice="run timedatectl on both, and let chronyd or systemd-timesyncd synchronise the clocks",
         )
     else:
         yield right("peer-clock", "the clocks agree")
@@ -142,8 +142,8 @@ def _vrrp(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
             yield fault(
                 "peer-vrrp",
                 f"{peer.host} has no instance with virtual_router_id {item.virtual_router_id} ({item.name})",
-                "the two do not hear each other: both become master, or nobody takes over",
-                advice=f"write {item.name} with the same virtual_router_id in both configurations",
+                "the two do not receive each other's adverts: both become master, or neither takes over",
+                advice=f"configure {item.name} with the same virtual_router_id on both",
             )
         else:
             yield from _states(item, other, peer.host)
@@ -152,13 +152,13 @@ def _vrrp(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
         yield fault(
             "peer-vrrp",
             f"only {peer.host} has {other.name}, virtual_router_id {other.virtual_router_id}",
-            "nobody takes its addresses over when it fails",
-            advice="write it in both configurations",
+            "no director takes over its addresses when it fails",
+            advice="configure it on both",
         )
 
 
 def _group(item: PeerInstance) -> tuple[int, bool]:
-    """What adverts are known by: IPv4 and IPv6 each have virtual routers of their own."""
+    """Return the key of a virtual router in adverts: its number, and True for IPv6."""
     return item.virtual_router_id, any(":" in address for address in item.addresses[:1])
 
 
@@ -169,23 +169,23 @@ def _states(item: PeerInstance, other: PeerInstance, host: str) -> Iterable[Find
         yield fault(
             "peer-vrrp",
             what,
-            "both hold the VIP: each gets a part of the clients, and connections break",
-            advice="their adverts do not reach each other: look for a filter of IP protocol 112 on either, "
-            "compare authentication and interface",
+            "both have the VIP: each gets a part of the clients, and connections break",
+            advice="their adverts do not reach each other: look for a firewall that drops IP protocol 112 on "
+            "either, and compare authentication and interface",
         )
     elif "MASTER" not in states:
         yield fault(
             "peer-vrrp",
             what,
-            "nobody holds the VIP",
-            advice="see why an instance is in FAULT: pointsman status on both",
+            "no director has the VIP",
+            advice="run pointsman status on both to see why an instance is in FAULT",
         )
     elif "FAULT" in states:
         yield warning(
             "peer-vrrp",
             what,
-            "nobody takes over when the master fails",
-            advice="remove the cause: pointsman status there",
+            "no director takes over when the master fails",
+            advice="remove the cause; pointsman status there shows it",
         )
     else:
         yield right("peer-vrrp", what)
@@ -194,25 +194,25 @@ def _states(item: PeerInstance, other: PeerInstance, host: str) -> Iterable[Find
 def _settings(item: PeerInstance, other: PeerInstance, host: str) -> Iterable[Finding]:
     pairs = (
         ("advert_int", item.advert_interval, other.advert_interval),
-        ("virtual_ipaddress", joined(item.addresses), joined(other.addresses)),
+        ("virtual_ipaddress", join_words(item.addresses), join_words(other.addresses)),
     )
     for word, mine, yours in pairs:
         if mine != yours:
             yield fault(
                 "peer-settings",
                 f"{word} of {item.name} is {mine} here and {yours} on {host}",
-                "adverts that differ in it are dropped, or addresses change with the master",
-                advice=f"write the same {word} in both configurations",
+                "adverts with a different value are dropped, or the addresses change when the master changes",
+                advice=f"configure the same {word} on both",
             )
     if item.priority == other.priority:
         yield note(
             "peer-settings",
-            f"both have priority {item.priority} in {item.name}: whoever is master stays so",
+            f"both have priority {item.priority} in {item.name}: the present master stays master",
         )
 
 
 def _services(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
-    why = "clients are served differently after a take-over"
+    why = "clients are served differently after a failover"
     same = True
     waiting = {*here.standby, *peer.standby}
     for name in sorted((here.services.keys() | peer.services.keys()) - waiting):
@@ -222,8 +222,8 @@ def _services(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
             where = "here" if mine else f"on {peer.host}"
             yield fault(
                 "peer-services",
-                f"{name} is in force only {where}",
-                "its clients are refused after a take-over",
+                f"{name} is active only {where}",
+                "its clients are refused after a failover",
                 advice="use the same configuration on both: pointsman check --peer FILE compares them",
             )
             continue
@@ -234,7 +234,7 @@ def _services(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
         ):
             if one != two:
                 same = False
-                text = f"{word} of {name}: {_told(one)} here, {_told(two)} on {peer.host}"
+                text = f"{word} of {name}: {_in_words(one)} here, {_in_words(two)} on {peer.host}"
                 yield warning("peer-services", text, why, advice="use the same configuration on both")
         yield from _health(name, mine, yours, peer.host)
     if same:
@@ -242,7 +242,10 @@ def _services(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
 
 
 def _weights(one: PeerService, two: PeerService) -> list[str]:
-    """The real servers in use, without those that one of both finds down: that is told apart."""
+    """Return the real servers in use with their weights, except those that are down on either director.
+
+    _health reports these.
+    """
     down = {*one.down, *two.down}
     return sorted(
         f"{name} weight {weight}"
@@ -257,13 +260,13 @@ def _health(name: str, mine: PeerService, yours: PeerService, host: str) -> Iter
         yield warning(
             "peer-health",
             f"{server} of {name} fails its check {where} and passes {elsewhere}",
-            "one of the two cannot reach it: a cable, a VLAN, a firewall",
-            advice="pointsman doctor on the one that cannot",
+            "one of the two cannot reach it: check cable, VLAN and firewall",
+            advice="run pointsman doctor on the one that cannot reach it",
         )
 
 
-def _told(value: object) -> str:
-    return (joined(value) or "none") if isinstance(value, list) else str(value)
+def _in_words(value: object) -> str:
+    return (join_words(value) or "none") if isinstance(value, list) else str(value)
 
 
 def _sizes(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
@@ -271,7 +274,7 @@ def _sizes(here: PeerFacts, peer: PeerFacts) -> Iterable[Finding]:
         yield warning(
             "peer-table",
             f"room for {here.connection_limit} connections here, {peer.connection_limit} on {peer.host}",
-            "the smaller one may be full after a take-over",
+            "the smaller table may be full after a failover",
             advice="start both with the same --connections",
         )
 

@@ -1,16 +1,16 @@
-"""What is wrong between a director and its real servers, seen from the director. Pure."""
+"""Rules for the path between a director and its real servers, seen from the director. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from pointsman.doctor.facts import DirectorFacts, Response, ServerFact, ServiceFact, joined
+from pointsman.doctor.facts import DirectorFacts, Response, ServerFact, ServiceFact, join_words
 from pointsman.doctor.finding import Finding, fault, right, unknown, warning
 from pointsman.model.address import bracketed, resolution
 
 
 def _direct(facts: DirectorFacts) -> Iterator[tuple[ServiceFact, ServerFact]]:
-    """The real servers of direct routing, service by service."""
+    """Yield the real servers with direct routing, service by service."""
     for service in facts.services:
         for server in service.servers:
             if server.forwarding == "Route":
@@ -25,7 +25,7 @@ def _health(facts: DirectorFacts) -> Iterable[Finding]:
                 yield fault(
                     "health",
                     f"{name} of {service.name} failed its check: {server.reason}",
-                    "it is out of the table; the others carry its load",
+                    "it is out of the table, and the other real servers get its load",
                     advice=f"on {server.address}: start the program that listens at {name}",
                 )
             elif server.up:
@@ -40,16 +40,16 @@ def _ports(facts: DirectorFacts) -> Iterable[Finding]:
         target = bracketed(server.address, service.port)
         yield fault(
             "port",
-            f"{name} of {service.name} has another port than the service",
-            f"direct routing changes no port: requests arrive at port {service.port} of the real server, and "
-            f"nothing ever at {server.port}",
+            f"{name} of {service.name} has a different port than the service",
+            f"direct routing does not change ports: requests arrive at port {service.port} of the real "
+            f"server, never at {server.port}",
             remedy=[]
             if service.managed
             else [
                 f"pointsman ipvsadm -a {service.option} -r {target} -g -w {server.weight or 1}",
                 f"pointsman ipvsadm -d {service.option} -r {name}",
             ],
-            advice=f"write {target} in the configuration" if service.managed else "",
+            advice=f"configure {target} instead" if service.managed else "",
         )
 
 
@@ -70,12 +70,13 @@ def _on_link(facts: DirectorFacts) -> Iterable[Finding]:
             yield fault(
                 "on-link",
                 f"{address} is {how}",
-                "direct routing addresses the frame to the real server itself: both must be on one Ethernet",
+                "direct routing sends the frame to the real server's "
+                "MAC address: both must be on one Ethernet",
                 remedy=removals,
                 advice=""
                 if removals
-                else "give the director's interface an address in its network, or take "
-                "it out of the configuration",
+                else "add an address in its network to the director's interface, or remove "
+                "the real server from the configuration",
             )
 
 
@@ -103,15 +104,15 @@ def _macs(facts: DirectorFacts) -> Iterable[Finding]:
         if len(macs) > 1:
             yield fault(
                 "rip-unique",
-                f"{joined(macs)} all answer {resolution(address)} for {address}",
-                "requests go now to one, now to the other host",
-                advice="find the hosts in the switch's table of MAC addresses; give each its own address",
+                f"{join_words(macs)} all answer {resolution(address)} for {address}",
+                "requests go sometimes to one host, sometimes to the other",
+                advice="find the hosts in the switch's MAC address table, and give each its own address",
             )
         elif known is not None and macs and known.mac not in macs:
             yield fault(
                 "mac",
                 f"the neighbour table has {known.mac} for {address}"
-                f"{' for ever (permanent)' if known.permanent else ''}, but {macs[0]} answers",
+                f"{' (permanent)' if known.permanent else ''}, but {macs[0]} answers",
                 "requests are sent to a MAC address that is not the real server's",
                 remedy=[forget],
                 safe=True,
@@ -120,22 +121,23 @@ def _macs(facts: DirectorFacts) -> Iterable[Finding]:
             yield fault(
                 "mac",
                 f"{address} does not answer {resolution(address)} on {route.interface}",
-                "its MAC address is unknown or will soon be: requests for it are dropped",
-                advice=f"is the host up, is its interface? On it: pointsman doctor {_any_vip(facts)}",
+                "its MAC address is unknown, or will be soon: requests for it are dropped",
+                advice="check that the host and its interface are up; on it run: pointsman doctor "
+                f"{_any_vip(facts)}",
             )
         elif gateways & set(macs):
             yield warning(
                 "mac",
                 f"{address} has the MAC address of the gateway ({macs[0]})",
-                "a router that answers for others (proxy ARP) routes the request, back to the VIP",
-                advice="switch proxy_arp off on the gateway, or put the real server on this Ethernet",
+                "a router that answers for other hosts (proxy ARP) sends the request back to the VIP",
+                advice="disable proxy_arp on the gateway, or move the real server to this Ethernet",
             )
         else:
             yield right("mac", f"{address} is {macs[0]}")
 
 
 def _responses(facts: DirectorFacts) -> Iterable[Finding]:
-    """What the real server says to a SYN for the VIP that comes the way the director sends it."""
+    """Check the response of each real server to a SYN for the VIP that is sent to its MAC address."""
     services = {service.name: service for service in facts.services}
     for (name, address), response in facts.responses.items():
         service = services[name]
@@ -147,7 +149,7 @@ def _responses(facts: DirectorFacts) -> Iterable[Finding]:
             yield fault(
                 "delivery",
                 f"{address} has the VIP, but refuses connections to {target}",
-                "clients that are sent there get RST",
+                "clients that are scheduled to it get RST",
                 advice=f"on {address}: let the program listen at {target} or at every address; then: "
                 f"pointsman doctor {target}",
             )
@@ -155,9 +157,9 @@ def _responses(facts: DirectorFacts) -> Iterable[Finding]:
             yield fault(
                 "delivery",
                 f"{address} does not answer a SYN for {target} that is sent to its MAC address",
-                "the VIP is not on its lo, or a firewall or rp_filter drops the packet: clients sent there "
-                "wait in vain",
-                advice=f"on {address}: pointsman doctor {target}; most often it lacks: "
+                "the VIP is not on its lo, or a firewall or rp_filter drops the packet: clients scheduled to "
+                "it get no answer",
+                advice=f"on {address}: pointsman doctor {target}; the usual remedy is: "
                 f"pointsman realserver up {service.address}",
             )
 
@@ -168,15 +170,15 @@ def _mtu(facts: DirectorFacts) -> Iterable[Finding]:
             yield right("mtu", f"packets of {echo.size} bytes reach {address}")
         elif not echo.small:
             yield unknown(
-                "mtu", f"{address} answers no ping: whether {echo.size} bytes reach it is not known"
+                "mtu", f"{address} does not answer pings, so it is unknown if {echo.size} bytes reach it"
             )
         else:
             yield fault(
                 "mtu",
                 f"packets of {echo.size} bytes do not reach {address}; short ones do",
-                "large requests hang: they are dropped on the way without an ICMP message",
-                advice=f"the MTU of {address}, or of a switch on the way, is smaller than the director's: "
-                f"on {address}: pointsman doctor {_any_vip(facts)}",
+                "large requests hang: they are dropped on the path without an ICMP message",
+                advice=f"the MTU of {address}, or of a switch on the path, is smaller than the director's: "
+                f"on {address} run: pointsman doctor {_any_vip(facts)}",
             )
 
 
