@@ -61,7 +61,7 @@ def test_the_demo_holds_what_it_promises_within_two_minutes() -> None:
         "persistence holds",
         "mail: [lb-01] Realserver [192.168.100.21]",
         "the client saw nothing for",
-        "past the director",
+        "not through the director",
         "no namespace, no process, no pin, no file",
     ):
         assert promise in said, said

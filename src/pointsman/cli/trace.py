@@ -194,7 +194,7 @@ def _host(wanted: Wanted, until_eof: bool) -> Traced:
     )
     came = report.sightings or report.decisions or report.drops
     return Traced(
-        host_report.alone(report),
+        host_report.judge_report(report),
         "" if came else NOTHING_CAME,
         report.sightings,
         report.remark,
@@ -225,7 +225,7 @@ def _merged(wanted: Wanted, files: tuple[str, ...]) -> Traced:
             raise LabError(f"{path} is not what `pointsman trace --here --json` writes: {error}") from error
         if (report.vip, report.port) != (str(wanted.vip), wanted.port):
             raise LabError(f"{path} is about {report.vip}, port {report.port}")
-        reports.append(host_report.renamed(report, name) if name else report)
+        reports.append(host_report.rename_host(report, name) if name else report)
     return _together(reports)
 
 

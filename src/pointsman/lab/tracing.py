@@ -23,7 +23,7 @@ from pointsman.model.address import Address, bracketed, resolution
 from pointsman.trace import drops, host_verdict
 from pointsman.trace.capture import CapturePoint, capture
 from pointsman.trace.connection import DIRECTOR, REAL_SERVER, Decision, Drop, Finding, Sighting, Trace
-from pointsman.trace.decisions import decided
+from pointsman.trace.decisions import find_decisions
 from pointsman.trace.frames import TCP, UDP
 from pointsman.trace.report import HostReport
 from pointsman.trace.verdict import analyse
@@ -95,9 +95,9 @@ def trace(
     counted = _exits(lab)
     with contextlib.ExitStack() as stack:
         try:
-            watcher = stack.enter_context(drops.watching(address, port, protocol))
+            watcher = stack.enter_context(drops.watch_drops(address, port, protocol))
         except OSError as error:
-            watcher, remark = None, drops.reason_not_to(error)
+            watcher, remark = None, drops.explain_error(error)
         try:
             sightings = capture(
                 list(capture_points(lab)),
@@ -234,7 +234,7 @@ def _decisions(lab: Lab, vip: Address, port: int, client_port: int, protocol: st
         cards = [node.addresses(card.name) for card in node.spec.interfaces]
         own = {ipaddress.ip_interface(text).ip for addresses in cards for text in addresses}
         read = (reply.table, reply.counters, reply.connections)
-        for item in decided(*read, node.name, vip, port, protocol, own):
+        for item in find_decisions(*read, node.name, vip, port, protocol, own):
             if item.client_port == client_port:
                 yield item
 

@@ -1,1 +1,1 @@
-"""Follow one connection hop by hop."""
+"""Trace one connection hop by hop."""

@@ -1,8 +1,8 @@
-"""Frames of one service, captured at several interfaces at once through packet(7) sockets.
+"""Capture the frames of one service on several interfaces at once through packet(7) sockets.
 
-A program in the kernel (classic BPF) passes only TCP (or UDP) from or to the VIP and port, so nothing else
-costs more than a few instructions; count and time are bounded. XDP takes frames before packet sockets see
-them, so an interface with an XDP program is watched at its link partner, the other end of its cable.
+A classic BPF filter in the kernel passes only TCP (or UDP) from or to the VIP and port, so other traffic
+costs only a few instructions. Count and time are bounded. XDP takes frames before packet sockets see them,
+so an interface with an XDP program is captured at its link partner, the other end of its cable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pointsman.trace.connection import Place, Sighting
 from pointsman.trace.frames import NUMBERS, SNAP_LENGTH, TCP, decode
 
 MAX_FRAMES = 2000
-"""Frames of one capture; what comes later is left out."""
+"""Most frames of one capture. Later ones are not captured."""
 
 _ETH_P_ALL = 0x0003
 _SO_TIMESTAMPNS = 35
@@ -35,29 +35,30 @@ _PACKET_OTHERHOST, _PACKET_OUTGOING = 3, 4
 _ANCILLARY = socket.CMSG_SPACE(16)
 _AT_ONCE = 256
 _SETTLE_SECONDS = 0.15
-"""How long to go on after the connection has ended, for frames that are still on their way."""
+"""Seconds to continue after the connection has ended, for frames that are still in transit."""
 
 
 class CapturePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface to watch: whose it is, and where to tap it."""
+    """An interface to capture: its host, and the interface to listen on."""
 
     host: str
     interface: str
     role: str
     enter: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
-    """Moves the thread to where the tap is."""
+    """Context manager that moves the thread to the namespace of the tap."""
     tap: str = ""
-    """The interface to listen on, when it is the link partner of `interface`; what the partner sends, the
-    host receives."""
+    """Interface to listen on, if it is the link partner of `interface`. The host receives what the partner
+    sends."""
     mac: str = ""
-    """MAC address of `interface`, needed for a link partner: it also carries frames for others."""
+    """MAC address of `interface`. Needed for a link partner, which also carries frames for other hosts."""
 
 
 def service_filter(vip: Address, port: int, protocol: str = TCP) -> bytes:
-    """Classic BPF: TCP (or UDP) to VIP:port, in a tunnel too, or from port `port`; no
-    later fragments.
+    """Return a classic BPF filter (an array of `struct sock_filter`) for the frames of a service.
 
-    Answers are not held to the VIP: a real server that answers from its own address shall be seen doing so.
+    It accepts TCP (or UDP) to VIP:port, also in a tunnel, and from source port `port`, but no later
+    fragments. Answers need not have the VIP as source, so that an answer from a real server's own address
+    is visible.
     """
     number, program = NUMBERS[protocol], Program()
     if vip.version == 4:
@@ -112,10 +113,10 @@ def capture(
     enough: Callable[[list[Sighting]], bool] = lambda _sightings: False,
     protocol: str = TCP,
 ) -> list[Sighting]:
-    """Watch all points until `ended()`, or until the sightings are `enough`, or for `seconds`; `ready()` is
-    called when all of them are watched.
+    """Capture on all points until `ended()`, or until the sightings are `enough`, or for `seconds`.
 
-    Raises OSError when an interface cannot be watched (EPERM without CAP_NET_RAW).
+    `ready()` is called when all points are open. Raises OSError if an interface cannot be captured (EPERM
+    without CAP_NET_RAW).
     """
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         for point in points:
@@ -139,7 +140,7 @@ def _gather(
             settling, deadline = True, min(deadline, now + _SETTLE_SECONDS)
         for key, _ in selector.select(timeout=0.02):
             assert isinstance(key.fileobj, socket.socket)
-            sightings.extend(_drain(key.fileobj, key.data))
+            sightings.extend(_receive(key.fileobj, key.data))
     return sightings[:MAX_FRAMES]
 
 
@@ -152,15 +153,15 @@ def _open(point: CapturePoint, program: bytes) -> socket.socket:
         tap.setblocking(False)
         tap.bind(
             (point.tap or point.interface, _ETH_P_ALL)
-        )  # only now, so that no frame slips past the filter
+        )  # after the filter, so that all frames are filtered
     except BaseException:
         tap.close()
         raise
     return tap
 
 
-def _drain(tap: socket.socket, point: CapturePoint) -> Iterable[Sighting]:
-    """What has come in; no more than `_AT_ONCE`, because a flood can be faster than we read."""
+def _receive(tap: socket.socket, point: CapturePoint) -> Iterable[Sighting]:
+    """Yield the received frames, at most `_AT_ONCE`: a flood can arrive faster than this process reads."""
     for _ in range(_AT_ONCE):
         try:
             data, ancillary, _, (_, _, kind, _, _) = tap.recvmsg(SNAP_LENGTH, _ANCILLARY)
@@ -169,16 +170,16 @@ def _drain(tap: socket.socket, point: CapturePoint) -> Iterable[Sighting]:
         except OSError as error:
             if error.errno != errno.ENETDOWN:
                 raise
-            continue  # told once when an interface is down: there is nothing to see then
-        place = _place(point, kind, data)
+            continue  # reported once when an interface is down
+        place = _find_place(point, kind, data)
         if place is None:
             continue
         with contextlib.suppress(WireError):
-            yield Sighting(place, _stamp(ancillary), decode(data), data)
+            yield Sighting(place, _timestamp(ancillary), decode(data), data)
 
 
-def _place(point: CapturePoint, kind: int, data: bytes) -> Place | None:
-    """Which way the frame went, seen from the host; None when it was only flooded past it."""
+def _find_place(point: CapturePoint, kind: int, data: bytes) -> Place | None:
+    """Return host, interface and direction of the frame. None: it was only flooded to this interface."""
     outgoing = kind == _PACKET_OUTGOING
     if point.tap:
         if outgoing and data[:6].hex(":") != point.mac:
@@ -189,7 +190,7 @@ def _place(point: CapturePoint, kind: int, data: bytes) -> Place | None:
     return Place(point.host, point.interface, point.role, sends=outgoing)
 
 
-def _stamp(ancillary: Iterable[tuple[int, int, bytes]]) -> float:
+def _timestamp(ancillary: Iterable[tuple[int, int, bytes]]) -> float:
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
             seconds, nanoseconds = struct.unpack("=qq", data)

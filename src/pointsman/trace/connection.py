@@ -1,6 +1,6 @@
-"""One connection, hop by hop: what each place saw, and what changed on the way.
+"""One connection hop by hop: the sightings at each place, and the changes between them.
 
-Pure: sightings in, hops out; what they mean is said in `verdict`.
+Pure: sightings in, hops out. trace/verdict interprets them.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import msgspec
 from pointsman.trace.frames import UDP, Frame
 
 DIRECTOR, REAL_SERVER, CLIENT = "director", "real server", "client"
-"""Roles with a part in the verdict; any other (router, gateway) only forwards."""
+"""Roles that the verdict knows. All others (router, gateway) only forward."""
 
 ADDRESS_FIELDS = ("source", "source_port", "destination", "destination_port")
 MAC_FIELDS = ("source_mac", "destination_mac")
 DIRECTED_FIELDS = (*MAC_FIELDS, "ttl", "tunnel")
-"""What a director may change."""
+"""Fields that a director may change."""
 FIELDS = (*MAC_FIELDS, *ADDRESS_FIELDS, "tunnel", "ttl", "flags", "sequence", "acknowledgement", "length")
 NAMES = {"source_mac": "source MAC", "destination_mac": "destination MAC", "ttl": "TTL"}
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a frame was seen: an interface of a host, and which way it went."""
+    """Place of a sighting: an interface of a host, and the direction of the frame."""
 
     host: str
     interface: str
@@ -38,10 +38,10 @@ class Place(msgspec.Struct, frozen=True):
 class Sighting(msgspec.Struct, frozen=True):
     place: Place
     time: float
-    """Seconds of one clock for all places."""
+    """Seconds. All places use the same clock."""
     frame: Frame
     data: bytes = b""
-    """The frame's first bytes as they were captured."""
+    """The first bytes of the frame, as captured."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Hop(msgspec.Struct, frozen=True):
-    """A sighting, and what differs from the hop before it."""
+    """A sighting, and the changes since the hop before it."""
 
     number: int
     place: Place
@@ -74,65 +74,66 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True):
-    """The kernel of a host has given up a packet of the connection."""
+    """A packet of the connection that the kernel of a host dropped."""
 
     host: str
     interface: str
-    """By which it came in; empty for a packet of its own."""
+    """Interface on which the packet arrived. Empty for a packet that the host sent."""
     reason: str
-    """The kernel's name: IP_RPFILTER, NETFILTER_DROP ..."""
+    """Name in the kernel: IP_RPFILTER, NETFILTER_DROP ..."""
     function: str
-    """Where in the kernel; may be empty."""
+    """Function of the kernel that dropped the packet. May be empty."""
     answer: bool
-    """It was on its way to the client."""
+    """True if the packet was on its way to the client."""
     client: str = ""
     client_port: int = 0
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What the data plane of a director has noted about the connection."""
+    """Entry of the connection in a director's data plane."""
 
     director: str
     client: str = ""
     client_port: int = 0
     server: str
-    """Address and port of the real server it chose."""
+    """Address and port of the chosen real server."""
     state: str
     scheduler: str
     persistent: bool
-    """The service is persistent: a template of the client's may have chosen instead of the scheduler."""
+    """True if the service is persistent: a client's template can replace the scheduler."""
     expires: float = 0.0
-    """Seconds until the entry leaves, if nothing more comes."""
+    """Seconds until the entry expires if no packet arrives."""
     why: str = ""
-    """Why this real server; empty: only the scheduler is known."""
+    """Reason for the choice of this real server. Empty: only the scheduler is known."""
     local: bool = False
-    """The real server is the director itself."""
+    """True if the real server is the director itself."""
 
     def __str__(self) -> str:
         by = self.why or f"by {self.scheduler}{' or by persistence' if self.persistent else ''}"
         left = f" for {self.expires:.0f} s" if self.expires else ""
         return (
-            f"the data plane of {self.director} has it: {self.server}, now {self.state}{left}; chosen: {by}"
+            f"the data plane of {self.director} has an entry: "
+            f"{self.server}, now {self.state}{left}; chosen: {by}"
         )
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
     request: tuple[Hop, ...]
-    """The way of the client's SYN."""
+    """Path of the client's SYN."""
     answer: tuple[Hop, ...]
-    """The way of the SYN-ACK, or of the RST that came instead."""
+    """Path of the SYN-ACK, or of the RST in its place."""
     findings: tuple[Finding, ...]
     drops: tuple[Drop, ...] = ()
     decisions: tuple[Decision, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether this is direct routing as it should be."""
+        """True if this is correct direct routing."""
         return all(finding.ok for finding in self.findings)
 
 
 def changes(before: Frame, after: Frame) -> tuple[Change, ...]:
-    """The fields in which two sightings of one packet differ."""
+    """Return the fields in which two sightings of one packet differ."""
     return tuple(
         Change(name, str(getattr(before, name)), str(getattr(after, name)))
         for name in FIELDS
@@ -143,7 +144,7 @@ def changes(before: Frame, after: Frame) -> tuple[Change, ...]:
 def follow(
     sightings: Iterable[Sighting], vip: str, port: int, client_port: int | None = None
 ) -> tuple[tuple[Hop, ...], tuple[Hop, ...]]:
-    """The way of the first SYN to VIP:port (of the one from `client_port`, if given), and of its answer."""
+    """Return the paths of the first SYN to VIP:port (from `client_port`, if given) and of its answer."""
     ordered = sorted(sightings, key=lambda sighting: (sighting.time, not sighting.place.sends))
     request = _request(ordered, vip, port, client_port)
     answer = _answer(ordered, request)
@@ -151,19 +152,20 @@ def follow(
     return tuple(hops[: len(request)]), tuple(hops[len(request) :])
 
 
-def opens(frame: Frame, vip: str, port: int) -> bool:
-    """Whether this is how a client begins: a SYN to VIP:port, or a datagram to it."""
+def is_opening(frame: Frame, vip: str, port: int) -> bool:
+    """True if the frame starts a connection: a SYN to VIP:port, or a datagram to it."""
     begins = frame.protocol == UDP or (frame.flags.startswith("S") and "." not in frame.flags)
     return begins and (frame.destination, frame.destination_port) == (vip, port)
 
 
 def _request(ordered: Sequence[Sighting], vip: str, port: int, client_port: int | None) -> list[Sighting]:
-    """Every place the client's SYN was seen at. A retransmission counts where the first one did not come."""
+    """Return each sighting of the client's SYN. A retransmission counts where the first SYN did not
+    arrive."""
     opening = next(
         (
             item.frame
             for item in ordered
-            if opens(item.frame, vip, port) and client_port in (None, item.frame.source_port)
+            if is_opening(item.frame, vip, port) and client_port in (None, item.frame.source_port)
         ),
         None,
     )
@@ -185,7 +187,8 @@ def _request(ordered: Sequence[Sighting], vip: str, port: int, client_port: int 
 
 
 def _answer(ordered: Sequence[Sighting], request: Sequence[Sighting]) -> list[Sighting]:
-    """Every place the reply to that SYN was seen at: whatever acknowledges it first, from whoever sent it."""
+    """Return each sighting of the reply to that SYN: the first segment that acknowledges it, from any
+    sender."""
     if not request:
         return []
     opening = request[0].frame
@@ -216,7 +219,7 @@ def _first_at_each_place(sightings: Iterable[Sighting]) -> list[Sighting]:
 
 
 def _hops(sightings: Sequence[Sighting], starts: int) -> list[Hop]:
-    """Number the sightings; the first of the request, and of the answer, has no hop before it."""
+    """Number the sightings. The first of the request and the first of the answer have no changes."""
     hops = []
     for number, item in enumerate(sightings):
         first = number in (0, starts)

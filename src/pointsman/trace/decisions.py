@@ -1,4 +1,4 @@
-"""What a director's data plane has decided about a connection, and why: out of its tables. Pure."""
+"""Explain the choice of a director's data plane for a connection from its tables. Pure."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ _FEWEST = {
     "lc": "the fewest connections",
     "wlc": "the fewest connections for its weight",
     "sed": "the shortest expected delay",
-    "nq": "an idle one, else the shortest expected delay",
-    "lblc": "the one kept for this destination, else the fewest connections for its weight",
-    "lblcr": "of those kept for this destination, else of all, the fewest connections for its weight",
+    "nq": "an idle real server, else the shortest expected delay",
+    "lblc": "the real server of this destination, else the fewest connections for its weight",
+    "lblcr": "the fewest connections for its weight among the real servers of this destination, else among "
+    "all",
 }
 _OTHERS = {
     "rr": "one after the other",
-    "wrr": "one after the other, each as often as its weight",
+    "wrr": "one after the other in proportion to their weights",
     "sh": "by the client's address",
     "dh": "by the destination's address",
     "mh": "by a hash of the client",
-    "fo": "the one with the highest weight",
-    "ovf": "the one with the highest weight that has room",
-    "twos": "the better of two drawn by lot",
+    "fo": "the highest weight",
+    "ovf": "the highest weight whose connection limit is not reached",
+    "twos": "the better of two chosen at random",
 }
 
 
-def decided(
+def find_decisions(
     table: Iterable[ServiceEntry],
     counters: Counters,
     connections: Iterable[Connection],
@@ -41,13 +42,13 @@ def decided(
     protocol: str = TCP,
     own: Collection[Address] = (),
 ) -> Iterator[Decision]:
-    """One decision for each connection to VIP:port in the table; `own`: the director's addresses."""
+    """Yield one decision for each connection to VIP:port in the table. `own`: the director's addresses."""
     listed = [item for item in connections if int(item.transport) == NUMBERS[protocol] or item.fwmark]
     entries = list(table)
     for item in listed:
         if (item.virtual, item.virtual_port) != (vip, port) or not item.client_port:
             continue
-        entry = _service_of(entries, item)
+        entry = _find_service(entries, item)
         yield Decision(
             director=director,
             client=str(item.client),
@@ -57,13 +58,13 @@ def decided(
             scheduler=entry.service.scheduler if entry else "",
             persistent=entry is not None and entry.service.persistence is not None,
             expires=item.expires,
-            why=_why(entry, item, listed, counters) if entry else "",
+            why=_explain(entry, item, listed, counters) if entry else "",
             local=item.server in own,
         )
 
 
-def _service_of(entries: Iterable[ServiceEntry], item: Connection) -> ServiceEntry | None:
-    """The service with this very port, else the one for every port, else the firewall mark's."""
+def _find_service(entries: Iterable[ServiceEntry], item: Connection) -> ServiceEntry | None:
+    """Return the service with this port, else the one for every port, else the one of the firewall mark."""
     keys: dict[object, int] = {
         (item.virtual, item.virtual_port, item.transport, 0): 0,
         (item.virtual, 0, item.transport, 0): 1,
@@ -79,12 +80,12 @@ def _service_of(entries: Iterable[ServiceEntry], item: Connection) -> ServiceEnt
     return min(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def _why(entry: ServiceEntry, item: Connection, listed: Iterable[Connection], counters: Counters) -> str:
+def _explain(entry: ServiceEntry, item: Connection, listed: Iterable[Connection], counters: Counters) -> str:
     service = entry.service
     if service.persistence is not None:
-        template = _template(entry, item, listed)
+        template = _find_template(entry, item, listed)
         if template is not None:
-            return f"the client's persistence template says so, for {template.expires:.0f} s more"
+            return f"the client's persistence template, valid for {template.expires:.0f} s more"
     usable = [server for server in entry.servers if server.weight > 0]
     if len(usable) == 1:
         return f"{service.scheduler}, and it is the only real server with a weight"
@@ -104,8 +105,8 @@ def _why(entry: ServiceEntry, item: Connection, listed: Iterable[Connection], co
     return f"{service.scheduler}{f', {how}' if how else ''}, among {len(usable)} real servers"
 
 
-def _template(entry: ServiceEntry, item: Connection, listed: Iterable[Connection]) -> Connection | None:
-    """The persistence template that this client falls under, if it points to the same real server."""
+def _find_template(entry: ServiceEntry, item: Connection, listed: Iterable[Connection]) -> Connection | None:
+    """Return the persistence template that applies to this client, if it has the same real server."""
     width = entry.service.persistence_prefix or item.client.max_prefixlen
     network = ipaddress.ip_network(f"{item.client}/{width}", strict=False)
     return next(

@@ -1,6 +1,6 @@
-"""Where and why the kernel drops packets of one service: the tracepoint skb:kfree_skb, read by a program.
+"""Watch where and why the kernel drops packets of one service, by a BPF program on skb:kfree_skb.
 
-It hears of all network namespaces of the machine, and costs nothing when no trace runs.
+The tracepoint covers all network namespaces of the machine. It costs nothing when no trace runs.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _PREFIX = "SKB_DROP_REASON_"
 
 
 class KernelDrop(msgspec.Struct, frozen=True, kw_only=True):
-    """A packet that the kernel gave up."""
+    """A packet that the kernel dropped."""
 
     reason: str
-    """The kernel's own name, without its prefix: IP_RPFILTER, NETFILTER_DROP ..."""
+    """Name in the kernel without its prefix: IP_RPFILTER, NETFILTER_DROP ..."""
     function: str
-    """Where in the kernel; empty when addresses are hidden from us."""
+    """Function of the kernel. Empty if kernel addresses are hidden (kptr_restrict)."""
     namespace: int
-    """Inode number of the network namespace; 0: not known."""
+    """Inode number of the network namespace. 0: unknown."""
     interface: int
-    """Index of the interface it came in by; 0: this host sent it."""
+    """Index of the interface on which the packet arrived. 0: this host sent it."""
     source: str
     source_port: int
     destination: str
@@ -47,14 +47,14 @@ class KernelDrop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DropWatcher:
-    """Notes the drops between `watching` and `collect`."""
+    """Reader of the drops between `watch_drops` and `collect`."""
 
     def __init__(self, queue: int, version: int) -> None:
         self._queue = queue
         self._version = version
 
     def collect(self) -> list[KernelDrop]:
-        """The drops so far, each once, in order (at most 256)."""
+        """Return the drops so far in order (at most 256)."""
         found = []
         while (data := libbpf.queue_pop(self._queue, _RECORD.size)) is not None:
             found.append(_decode(data, self._version))
@@ -62,8 +62,8 @@ class DropWatcher:
 
 
 @contextlib.contextmanager
-def watching(vip: Address, port: int, protocol: str = TCP) -> Iterator[DropWatcher]:
-    """Watch packets to or from VIP:port. Raises OSError: no BTF in the kernel, or no CAP_PERFMON."""
+def watch_drops(vip: Address, port: int, protocol: str = TCP) -> Iterator[DropWatcher]:
+    """Watch packets to or from VIP:port. Raises OSError: the kernel has no BTF, or CAP_PERFMON is missing."""
     constants = vip.packed.ljust(16, b"\0") + struct.pack("!HBB", port, NUMBERS[protocol], vip.version)
     loaded = load(OBJECT, {}, constants, {}, frozenset({_PROGRAM}))
     descriptors = [*loaded.programs.values(), *loaded.maps.values()]
@@ -92,7 +92,7 @@ def _decode(data: bytes, version: int) -> KernelDrop:
 
 @functools.cache
 def _reasons() -> dict[int, str]:
-    """Names of enum skb_drop_reason by value: they differ from kernel to kernel."""
+    """Return the names of enum skb_drop_reason by value. They differ between kernels."""
     try:
         kernel = TypeInformation(Path("/sys/kernel/btf/vmlinux"))
         names = kernel.enumeration("skb_drop_reason")
@@ -103,7 +103,7 @@ def _reasons() -> dict[int, str]:
 
 @functools.cache
 def _symbols() -> tuple[list[int], list[str]]:
-    """Addresses of the kernel's functions, and their names; none where they are hidden (kptr_restrict)."""
+    """Return sorted addresses of the kernel's functions and their names. Empty if hidden (kptr_restrict)."""
     pairs = []
     with contextlib.suppress(OSError), Path("/proc/kallsyms").open() as lines:
         for line in lines:
@@ -117,10 +117,10 @@ def _symbols() -> tuple[list[int], list[str]]:
 def _function(location: int) -> str:
     addresses, names = _symbols()
     place = bisect_right(addresses, location)
-    return names[place - 1].partition(".")[0] if place else ""  # without the compiler's .constprop.0
+    return names[place - 1].partition(".")[0] if place else ""  # without the compiler's suffix .constprop.0
 
 
-def reason_not_to(error: OSError) -> str:
-    """Why drops cannot be watched, for a person."""
-    hint = "run as root" if error.errno in (errno.EPERM, errno.EACCES) else "the kernel lacks what it needs"
+def explain_error(error: OSError) -> str:
+    """Return the reason why drops cannot be watched, as text for the user."""
+    hint = "run as root" if error.errno in (errno.EPERM, errno.EACCES) else "the kernel does not support it"
     return f"drop reasons are not shown ({error.strerror or error}): {hint}"

@@ -1,6 +1,6 @@
-"""What a captured Ethernet frame says, as far as a hop table needs it: TCP and UDP over IPv4 and IPv6.
+"""Decode the fields of a captured Ethernet frame for the hop table: TCP and UDP over IPv4 and IPv6.
 
-Of a packet in a tunnel to its real server that is what the packet says, and which tunnel it is in.
+For a packet in a tunnel to its real server the fields are those of the inner packet, plus the tunnel.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from pointsman.packets.errors import WireError
 from pointsman.trace.tunnel import open_tunnel
 
 SNAP_LENGTH = 192
-"""Bytes of a frame that are enough: Ethernet 14, a tunnel's header at most 52, IPv4 at most 60 or IPv6 40,
-the fixed part of TCP 20, or UDP and what tells datagrams apart."""
+"""Bytes of a frame that are captured.
+
+Enough for Ethernet 14, a tunnel header up to 52, IPv4 up to 60 or IPv6 40, the fixed part of TCP 20, or
+UDP and the payload that identifies a datagram.
+"""
 _PORTS = struct.Struct("!HH")
 _UDP_HEADER = 8
 _TELLING = 64
-"""Bytes of a datagram's payload that tell it from another."""
+"""Bytes of a datagram's payload that identify it."""
 
 TCP, UDP = "TCP", "UDP"
 NUMBERS = {TCP: ip.TCP, UDP: ip.UDP}
@@ -36,11 +39,11 @@ _FLAGS = (
     (tcp.CWR, "W"),
     (tcp.ACK, "."),
 )
-"""Bits of the TCP header with tcpdump's letters, in tcpdump's order."""
+"""Bits of the TCP flags with tcpdump's letters, in tcpdump's order."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
-    """One TCP segment or UDP datagram on the wire."""
+    """A captured TCP segment or UDP datagram."""
 
     source_mac: str
     destination_mac: str
@@ -49,21 +52,21 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     destination: str
     destination_port: int
     ttl: int
-    """IPv6: the hop limit."""
+    """TTL, or the hop limit of IPv6."""
     flags: str
-    """As tcpdump writes them: S, S., P., R ...; empty for UDP."""
+    """Flags in tcpdump's form: S, S., P., R ... Empty for UDP."""
     sequence: int
-    """UDP: a checksum of the payload, which tells one datagram from another."""
+    """Sequence number. For UDP a checksum of the payload, which identifies the datagram."""
     acknowledgement: int
     length: int
     """Bytes of payload."""
     protocol: str = TCP
     tunnel: str = ""
-    """The tunnel that the packet is in: its kind and its ends."""
+    """Kind and ends of the tunnel that the packet is in."""
 
 
 class _Transport(NamedTuple):
-    """What tells the packets of a connection apart."""
+    """Fields that identify a packet of a connection."""
 
     flags: int
     sequence: int
@@ -72,7 +75,7 @@ class _Transport(NamedTuple):
 
 
 def decode(data: bytes) -> Frame:
-    """A frame from its first SNAP_LENGTH bytes. Raises WireError, and nothing else, whatever the bytes."""
+    """Decode a frame from its first SNAP_LENGTH bytes. Raises WireError for bytes that are no such frame."""
     ether = ethernet.decode(data)
     at = ethernet.HEADER_SIZE
     packet, tunnel = ip.decode(ether.ether_type, data, at), ""
@@ -104,7 +107,7 @@ def decode(data: bytes) -> Frame:
 
 
 def _transport(data: bytes, at: int, packet: ip.IpHeader) -> tuple[str, _Transport]:
-    """Raises WireError."""
+    """Decode the transport header. Raises WireError."""
     if packet.protocol == ip.TCP:
         segment = tcp.decode(data, at)
         acknowledged = segment.acknowledged if segment.flags & tcp.ACK else 0

@@ -1,5 +1,7 @@
-"""A trace as a table for people: at most 120 columns, changed fields marked with an asterisk and, where
-there is colour, in yellow."""
+"""Print a trace as a table of at most 120 columns.
+
+An asterisk marks changed fields. On a terminal with colour they are also yellow.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,12 @@ _CHANGED = "bold yellow"
 
 
 def wide_console() -> Console:
-    """The console a trace is printed on: on a narrower terminal lines wrap, but nothing is cut off."""
+    """Return the console for a trace. Lines wrap on a narrower terminal, but nothing is cut off."""
     return Console(highlight=False, width=WIDTH, emoji=False)
 
 
 def show(trace: Trace, hosts: dict[str, str], console: Console) -> None:
-    """Print the hops of the request, those of the answer, and the verdict."""
+    """Print the hops of the request, the hops of the answer, and the verdict."""
     if trace.request:
         console.print(_table(trace, hosts))
     for decision in trace.decisions:
@@ -55,25 +57,25 @@ def _row(hop: Hop, hosts: dict[str, str]) -> Iterable[Text]:
         (place.host, "bold cyan" if place.role == "director" else "bold"),
         f":{place.interface}\n{place.role} {'sends' if place.sends else 'receives'}",
     )
-    yield _pair(
-        _marked(_with_host(frame.source_mac, hosts), "source_mac" in changed),
-        _marked(_with_host(frame.destination_mac, hosts), "destination_mac" in changed),
+    yield _stack(
+        _mark(_with_host(frame.source_mac, hosts), "source_mac" in changed),
+        _mark(_with_host(frame.destination_mac, hosts), "destination_mac" in changed),
     )
     source, destination = (
         any(field in changed for field in fields) for fields in (ADDRESS_FIELDS[:2], ADDRESS_FIELDS[2:])
     )
-    yield _pair(
-        _marked(_endpoint(frame.source, frame.source_port), source),
-        _marked(_endpoint(frame.destination, frame.destination_port), destination),
+    yield _stack(
+        _mark(_endpoint(frame.source, frame.source_port), source),
+        _mark(_endpoint(frame.destination, frame.destination_port), destination),
     )
-    yield _marked(str(frame.ttl), "ttl" in changed)
+    yield _mark(str(frame.ttl), "ttl" in changed)
     what = f"UDP {frame.length}" if frame.protocol == UDP else f"[{frame.flags}]"
-    yield _marked(what, "flags" in changed)
+    yield _mark(what, "flags" in changed)
     yield _summary(hop)
 
 
 def _summary(hop: Hop) -> Text:
-    """Which fields changed; the MACs together, since they change together at every router."""
+    """Return the changed fields. Both MACs are one word, because they change together at every router."""
     changed = {change.field: change for change in hop.changes}
     words = []
     if all(name in changed for name in MAC_FIELDS):
@@ -92,9 +94,9 @@ def _with_host(mac: str, hosts: dict[str, str]) -> str:
     return f"{mac} {hosts[mac]}" if mac in hosts else mac
 
 
-def _marked(text: str, changed: bool) -> Text:
+def _mark(text: str, changed: bool) -> Text:
     return Text(f"{text} *", _CHANGED) if changed else Text(text)
 
 
-def _pair(source: Text, destination: Text) -> Text:
+def _stack(source: Text, destination: Text) -> Text:
     return Text.assemble("  ", source, "\n> ", destination)

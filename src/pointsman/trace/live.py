@@ -1,6 +1,6 @@
-"""Waits on this host for one connection to VIP:port, and gathers what the host saw of it.
+"""Wait on this host for one connection to VIP:port, and collect what the host saw of it.
 
-Acts on the network namespace of the calling thread. The filter is in the kernel; nothing is changed.
+Acts on the network namespace of the calling thread. The filter is in the kernel. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from pointsman.doctor.gather import read_facts
 from pointsman.model.address import Address
 from pointsman.trace import drops
 from pointsman.trace.capture import CapturePoint, capture
-from pointsman.trace.connection import DIRECTOR, REAL_SERVER, Decision, Drop, Sighting, opens
-from pointsman.trace.decisions import decided
+from pointsman.trace.connection import DIRECTOR, REAL_SERVER, Decision, Drop, Sighting, is_opening
+from pointsman.trace.decisions import find_decisions
 from pointsman.trace.frames import TCP
 from pointsman.trace.report import HostReport
 
 _AFTER_SYN = 1.5
 """Seconds to wait for the answer to a SYN."""
 _POLL = 1.0
-"""Seconds between looks at the connection table."""
+"""Seconds between two reads of the connection table."""
 _LARGE_TABLE = 20_000
-"""Connections above which the table is looked at only once, at the end."""
+"""Connections above which the table is read only once, at the end."""
 
 
 class _Table:
-    """The running director's connection table, looked at now and then; empty where none runs."""
+    """Connection table of the running director, read periodically. Empty if no director runs."""
 
     def __init__(self, vip: Address, port: int, client: str, protocol: str) -> None:
         self._wanted = (vip, port, protocol)
@@ -50,8 +50,8 @@ class _Table:
             self._old = {(item.client, item.client_port) for item in self._read()}
             self.runs = True
 
-    def look(self, last: bool = False) -> bool:
-        """Whether a new connection has come since the start."""
+    def poll(self, last: bool = False) -> bool:
+        """Read the table if it is time. True if there is a new connection since the start."""
         now = time.monotonic()
         if (
             (self.fresh and not last)
@@ -67,7 +67,7 @@ class _Table:
         return bool(self.fresh)
 
     def exits(self) -> dict[str, int]:
-        """How often each exit was taken since the start."""
+        """Return how often each exit was taken since the start."""
         if not self.runs:
             return {}
         with contextlib.suppress(ControlError, ProtocolError):
@@ -84,37 +84,39 @@ class _Table:
             reply = read_table(pinned_plane(), TableRequest(connections=True))
         except OSError:
             return []
-        found = decided(reply.table, reply.counters, reply.connections, socket.gethostname(), *self._wanted)
+        found = find_decisions(
+            reply.table, reply.counters, reply.connections, socket.gethostname(), *self._wanted
+        )
         return [item for item in found if self._client in ("", item.client)]
 
 
 class _Seen:
-    """The connections that this host's interfaces have seen begin, and whether one has been answered."""
+    """Connections that started on this host's interfaces during the trace, and their frames."""
 
-    def __init__(self, vip: str, port: int, client: str, told: Callable[[str, int], None]) -> None:
+    def __init__(self, vip: str, port: int, client: str, on_connection: Callable[[str, int], None]) -> None:
         self._service = (vip, port)
         self._client = client
-        self._told = told
+        self._on_connection = on_connection
         self._begun: dict[tuple[str, int], float] = {}
         self._taken = 0
         self.mine: list[Sighting] = []
 
-    def take(self, sightings: list[Sighting]) -> None:
-        """What is new since the last call."""
+    def on_sightings(self, sightings: list[Sighting]) -> None:
+        """Process the sightings that are new since the last call."""
         for item in sightings[self._taken :]:
             frame = item.frame
             if self._client not in ("", frame.source, frame.destination):
                 continue
             self.mine.append(item)
             key = (frame.source, frame.source_port)
-            if opens(frame, *self._service) and key not in self._begun:
+            if is_opening(frame, *self._service) and key not in self._begun:
                 self._begun[key] = item.time
-                self._told(*key)
+                self._on_connection(*key)
         self._taken = len(sightings)
 
     def enough(self, sightings: list[Sighting]) -> bool:
-        """A connection has begun, and was answered or has waited long enough."""
-        self.take(sightings)
+        """True if a connection has started, and was answered or has waited long enough."""
+        self.on_sightings(sightings)
         if not self._begun:
             return False
         answered = any(
@@ -130,13 +132,15 @@ def watch(
     seconds: float,
     waiting: Callable[[], None],
     protocol: str = TCP,
-    told: Callable[[str, int], None] = lambda _client, _port: None,
+    on_connection: Callable[[str, int], None] = lambda _client, _port: None,
     stopped: Callable[[], bool] | None = None,
 ) -> HostReport:
-    """Wait at most `seconds` for a connection (of `client`, if given); `waiting` is called when all is ready,
-    `told` for each connection that begins. With `stopped`: go on, whatever comes, until it says so.
+    """Wait at most `seconds` for a connection (from `client`, if given) and return what this host saw.
 
-    Raises OSError when an interface cannot be watched (EPERM without CAP_NET_RAW).
+    `waiting` is called when all interfaces are captured, `on_connection` for each connection that starts.
+    With `stopped`, capture until it returns True.
+
+    Raises OSError if an interface cannot be captured (EPERM without CAP_NET_RAW).
     """
     here = read_facts.read_host()
     table = _Table(vip, port, client, protocol)
@@ -147,7 +151,7 @@ def watch(
         for card in here.cards
         if card.running and card.mac and not card.loopback
     ]
-    seen = _Seen(str(vip), port, client, told)
+    seen = _Seen(str(vip), port, client, on_connection)
 
     def enough(sightings: list[Sighting]) -> bool:
         found = seen.enough(sightings)
@@ -156,14 +160,14 @@ def watch(
     with contextlib.ExitStack() as stack:
         remark = ""
         try:
-            watcher = stack.enter_context(drops.watching(vip, port, protocol))
+            watcher = stack.enter_context(drops.watch_drops(vip, port, protocol))
         except OSError as error:
-            watcher, remark = None, drops.reason_not_to(error)
-        ended = table.look if stopped is None else stopped
+            watcher, remark = None, drops.explain_error(error)
+        ended = table.poll if stopped is None else stopped
         sightings = capture(points, vip, port, waiting, ended, seconds, enough, protocol)
         dropped = watcher.collect() if watcher else []
-    seen.take(sightings)
-    table.look(last=True)
+    seen.on_sightings(sightings)
+    table.poll(last=True)
     names = {entry.mac: str(entry.address) for entry in here.neighbours if entry.mac}
     names |= {card.mac: here.name for card in here.cards if card.mac}
     return HostReport(
@@ -175,7 +179,7 @@ def watch(
         sightings=tuple(sorted(seen.mine, key=lambda item: item.time)),
         drops=tuple(
             drop
-            for drop in (_local(item, str(vip), port) for item in dropped)
+            for drop in (_to_drop(item, str(vip), port) for item in dropped)
             if drop is not None and client in ("", drop.client)
         ),
         decisions=tuple(table.fresh),
@@ -186,8 +190,8 @@ def watch(
     )
 
 
-def _local(item: drops.KernelDrop, vip: str, port: int) -> Drop | None:
-    """A drop in this network namespace; the tracepoint hears of all of them."""
+def _to_drop(item: drops.KernelDrop, vip: str, port: int) -> Drop | None:
+    """Return a drop of this network namespace. None: another namespace; the tracepoint covers all of them."""
     if item.namespace != os.stat("/proc/thread-self/ns/net").st_ino:
         return None
     try:

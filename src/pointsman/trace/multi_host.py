@@ -1,5 +1,7 @@
-"""One trace on several hosts at once: a command (ssh) starts `pointsman trace --here` on each, and it is told
-to end when all of them have seen the same connection. Reports come back as JSON.
+"""Run one trace on several hosts at once.
+
+A command (ssh) starts `pointsman trace --here` on each host. All of them end when every host has seen the
+same connection. Their reports are JSON.
 """
 
 from __future__ import annotations
@@ -17,22 +19,22 @@ from typing import IO
 
 import msgspec
 
-from pointsman.trace.report import HostReport, renamed
+from pointsman.trace.report import HostReport, rename_host
 
 WAITING, SAW = "waiting for a connection", "saw "
-"""What a host says on standard error when it is ready, and for each connection that begins."""
+"""Texts on a host's standard error: it is ready, and a connection has started."""
 _READY_SECONDS = 60.0
 _AFTER_FIRST = 2.0
-"""Seconds that the others have after the first host saw a connection: those it never comes to see nothing."""
+"""Seconds to wait for the other hosts after the first one saw a connection."""
 _END_SECONDS = 60.0
 
 
 class GroupError(Exception):
-    """A host could not be asked; the text says which and why."""
+    """A host could not be traced. The text says which one and why."""
 
 
 class _Member:
-    """A host that watches."""
+    """A traced host."""
 
     def __init__(self, name: str, command: Sequence[str], output: IO[bytes]) -> None:
         self.name = name
@@ -46,16 +48,16 @@ class _Member:
             raise GroupError(f"{name}: {command[0]}: {error.strerror}") from error
 
     @property
-    def waits(self) -> bool:
+    def is_ready(self) -> bool:
         return WAITING.encode() in self.said
 
-    def saw(self) -> set[str]:
-        """The connections it has seen begin, as it writes them."""
+    def connections(self) -> set[str]:
+        """Return the connections that the host has seen start, in the form of its output."""
         lines = self.said.decode(errors="replace").splitlines()
         return {line.removeprefix(SAW) for line in lines if line.startswith(SAW)}
 
-    def report(self) -> HostReport:
-        """End it and take what it has found."""
+    def finish(self) -> HostReport:
+        """End the host's trace and return its report. Raises GroupError."""
         assert self.child.stdin is not None
         with contextlib.suppress(OSError):
             self.child.stdin.close()
@@ -66,15 +68,15 @@ class _Member:
         self.output.seek(0)
         try:
             document = json.loads(self.output.read())
-            return renamed(msgspec.convert(document["report"], HostReport), self.name)
+            return rename_host(msgspec.convert(document["report"], HostReport), self.name)
         except (ValueError, KeyError, TypeError) as error:
-            raise GroupError(f"{self.name}: {self.complaint() or error}") from error
+            raise GroupError(f"{self.name}: {self.last_line() or error}") from error
 
-    def complaint(self) -> str:
+    def last_line(self) -> str:
         lines = [line for line in self.said.decode(errors="replace").splitlines() if line.strip()]
         return lines[-1] if lines else ""
 
-    def end(self) -> None:
+    def kill(self) -> None:
         if self.child.poll() is None:
             self.child.kill()
         self.child.wait()
@@ -87,10 +89,11 @@ class _Member:
 def gather(
     hosts: Mapping[str, str], words: Sequence[str], seconds: float, waiting: Callable[[], None]
 ) -> list[HostReport]:
-    """Watch on all hosts (name: the command that reaches it, empty for this one) until each has seen the
-    connection, or a moment after the first did, or for `seconds`; `waiting` is called when all are ready.
+    """Trace on all hosts and return their reports.
 
-    `words`: arguments of `pointsman trace`. Raises GroupError.
+    `hosts`: the command that reaches each host by name; empty for this host. `words`: arguments of
+    `pointsman trace`. `waiting` is called when all hosts are ready. The trace ends when every host has
+    seen the connection, or shortly after the first did, or after `seconds`. Raises GroupError.
     """
     with contextlib.ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
@@ -98,24 +101,24 @@ def gather(
         for name, reach in hosts.items():
             output = stack.enter_context(tempfile.TemporaryFile())
             members.append(_Member(name, _command(reach, words), output))
-            stack.callback(members[-1].end)
+            stack.callback(members[-1].kill)
             selector.register(members[-1].child.stderr or 0, selectors.EVENT_READ, members[-1])
         for _ in _listen(selector, members, _READY_SECONDS):
-            if all(member.waits for member in members):
+            if all(member.is_ready for member in members):
                 break
-        late = [member for member in members if not member.waits]
+        late = [member for member in members if not member.is_ready]
         if late:
-            raise GroupError(f"{late[0].name}: not ready: {late[0].complaint() or 'it says nothing'}")
-        early = {item for member in members for item in member.saw()}
+            raise GroupError(f"{late[0].name}: not ready: {late[0].last_line() or 'it prints nothing'}")
+        early = {item for member in members for item in member.connections()}
         waiting()
         first = 0.0
         for _ in _listen(selector, members, seconds):
-            seen = [member.saw() - early for member in members]
+            seen = [member.connections() - early for member in members]
             first = first or (time.monotonic() if any(seen) else 0.0)
             if set.intersection(*seen) or (first and time.monotonic() - first > _AFTER_FIRST):
                 break
-        time.sleep(0.5)  # the answer, the end of the handshake
-        return [member.report() for member in members]
+        time.sleep(0.5)  # time for the answer and the end of the handshake
+        return [member.finish() for member in members]
 
 
 def _command(reach: str, words: Sequence[str]) -> list[str]:
@@ -124,10 +127,10 @@ def _command(reach: str, words: Sequence[str]) -> list[str]:
 
 
 def _listen(selector: selectors.BaseSelector, members: Sequence[_Member], seconds: float) -> Iterator[None]:
-    """Take what they say, again and again. Raises GroupError when one ends too early."""
+    """Read the hosts' standard error repeatedly. Raises GroupError if a host's command ends too early."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        ended = [member for member in members if member.child.poll() is not None]  # has said all that it will
+        ended = [member for member in members if member.child.poll() is not None]  # its output is complete
         for key, _ in selector.select(0.1):
             member: _Member = key.data
             assert member.child.stderr is not None
@@ -138,4 +141,4 @@ def _listen(selector: selectors.BaseSelector, members: Sequence[_Member], second
         yield
         for member in ended:
             why = f"its command ended too early, with exit code {member.child.returncode}"
-            raise GroupError(f"{member.name}: {member.complaint() or why}")
+            raise GroupError(f"{member.name}: {member.last_line() or why}")

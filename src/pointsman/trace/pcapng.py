@@ -1,4 +1,4 @@
-"""A trace as a pcapng file: one interface a place, and a comment a packet that Wireshark shows.
+"""Encode a trace as a pcapng file: one interface per place, and a comment per packet that Wireshark shows.
 
 Format: draft-ietf-opsawg-pcapng. Pure: bytes out.
 """
@@ -20,7 +20,7 @@ _FLAGS, _INBOUND, _OUTBOUND = 2, 1, 2
 
 
 def encode(trace: Trace, sightings: Iterable[Sighting]) -> bytes:
-    """All frames in the order given; those that are hops say so, and what changed there."""
+    """Encode all frames in the given order. Comments of frames that are hops contain the changes."""
     listed = list(sightings)
     places = list(dict.fromkeys((item.place.host, item.place.interface, item.place.role) for item in listed))
     verdict = "\n".join(f"{'ok' if finding.ok else 'WRONG'}: {finding.text}" for finding in trace.findings)
@@ -35,24 +35,24 @@ def encode(trace: Trace, sightings: Iterable[Sighting]) -> bytes:
     hops = [*trace.request, *trace.answer]
     for item in listed:
         number = places.index((item.place.host, item.place.interface, item.place.role))
-        blocks.append(_block(_PACKET, _packet(number, item, _comment(item, hops))))
+        blocks.append(_block(_PACKET, _packet_block(number, item, _comment(item, hops))))
     return b"".join(blocks)
 
 
-def _packet(interface: int, item: Sighting, comment: str) -> bytes:
-    microseconds = round(item.time * 1e6)  # the format's own resolution, and about that of a float
+def _packet_block(interface: int, item: Sighting, comment: str) -> bytes:
+    microseconds = round(item.time * 1e6)  # the format's default resolution, and about that of a float
     length = max(len(item.data), _wire_length(item.data))
     head = (interface, microseconds >> 32, microseconds & 0xFFFFFFFF, len(item.data), length)
     flags = struct.pack("<I", _OUTBOUND if item.place.sends else _INBOUND)
     return (
         struct.pack("<IIIII", *head)
-        + _padded(item.data)
+        + _pad(item.data)
         + _options([(_COMMENT, comment.encode()), (_FLAGS, flags)])
     )
 
 
 def _wire_length(data: bytes) -> int:
-    """Of an IP frame whose end was cut off."""
+    """Return the length of an IP frame on the network, whose captured bytes may be fewer."""
     if len(data) < 20:
         return len(data)
     over_ipv6 = data[12:14] == b"\x86\xdd"
@@ -70,12 +70,12 @@ def _comment(item: Sighting, hops: Sequence[Hop]) -> str:
 
 def _options(options: Iterable[tuple[int, bytes]]) -> bytes:
     listed = [(code, value) for code, value in options if value]
-    return b"".join(struct.pack("<HH", code, len(value)) + _padded(value) for code, value in listed) + (
+    return b"".join(struct.pack("<HH", code, len(value)) + _pad(value) for code, value in listed) + (
         struct.pack("<HH", _END, 0)
     )
 
 
-def _padded(data: bytes) -> bytes:
+def _pad(data: bytes) -> bytes:
     return data + bytes(-len(data) % 4)
 
 

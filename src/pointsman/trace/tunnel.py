@@ -1,4 +1,4 @@
-"""Frames that bear a packet in a tunnel to its real server (IPVS's TUN): found, and taken apart."""
+"""Find and decode packets in tunnels to their real servers (IPVS's TUN)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TWO, _THREE = struct.Struct("!HH"), struct.Struct("!BBH")
 
 
 def open_tunnel(data: bytes, protocol: int, start: int) -> tuple[str, int, int] | None:
-    """What stands behind an outer IP header: the tunnel's kind, its packet's EtherType, where that begins.
+    """Return kind, EtherType and offset of the packet behind an outer IP header.
 
     None: no tunnel, or one that is not IPVS's. Raises WireError when the bytes end too early.
     """
@@ -39,9 +39,10 @@ def open_tunnel(data: bytes, protocol: int, start: int) -> tuple[str, int, int] 
 
 
 def take_requests(program: Program, vip: Address, port: int, number: int, taken: int) -> None:
-    """Go on with a program: take so many bytes of a frame with a request for VIP:port in a tunnel.
+    """Append to a filter: accept `taken` bytes of a frame with a request for VIP:port in a tunnel.
 
-    IP without options; `number` is that of TCP or UDP. Other frames go on to the next instruction.
+    `number` is the protocol number of TCP or UDP. Only outer headers without IP options match. Other frames
+    go on to the next instruction.
     """
     ether = ip.ether_type(vip.packed)
     inside = next(protocol for protocol, version in _VERSIONS.items() if version == ether)
@@ -68,7 +69,7 @@ def take_requests(program: Program, vip: Address, port: int, number: int, taken:
 
 
 def _unless_request(program: Program, vip: Address, port: int, number: int, at: int, other: str) -> None:
-    """Jump if no IP packet without options begins here that bears a request for VIP:port."""
+    """Append to a filter: jump unless an IP packet without options with a request for VIP:port begins at `at`."""
     ether = ip.ether_type(vip.packed)
     size = ip.IPV4_SIZE if vip.version == 4 else ip.IPV6_SIZE
     program.load_byte(at + ip.protocol_at(ether))

@@ -1,8 +1,8 @@
-"""What the hops of a connection mean: is this direct routing as it should be, and if not, where it breaks.
+"""Judge the hops of a connection: correct direct routing, or the hop where it fails.
 
-The rules are those of the second document's tcpdump analysis: the director changes the MAC addresses of the
-request and (as IPVS does) takes one off its TTL, nothing else, or puts that into a tunnel; the real server
-answers the client itself, with the VIP as source, past the director.
+The director changes the MAC addresses of the request and decrements its TTL as IPVS does, or puts the
+request into a tunnel. It changes nothing else. The real server sends the answer to the client without the
+director, with the VIP as source.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def analyse(
     drops: Iterable[Drop] = (),
     decisions: Iterable[Decision] = (),
 ) -> Trace:
-    """Follow the first connection to VIP:port that the sightings show (the one from `client_port`, if given).
+    """Follow the first connection to VIP:port in the sightings (from `client_port`, if given) and judge it.
 
-    `hosts` names MAC addresses.
+    `hosts`: names by MAC address.
     """
     request, answer = follow(sightings, vip, port, client_port)
     trace = Trace(
@@ -58,7 +58,7 @@ def analyse(
 
 
 def drop_findings(trace: Trace, vip: str) -> Iterable[Finding]:
-    """One sentence for each drop; none for what belongs to the end of a connection."""
+    """Yield one finding for each drop, except drops that belong to the end of a connection."""
     for drop in trace.drops:
         if drop.reason in drop_reasons.AFTER_THE_END and _has_begun(trace, drop):
             continue
@@ -67,19 +67,21 @@ def drop_findings(trace: Trace, vip: str) -> Iterable[Finding]:
         packet = "answer" if drop.answer else "request"
         place = f" on {drop.interface}" if drop.interface else ""
         function = f" (in {drop.function})" if drop.function else ""
-        reason = drop_reasons.explained(drop.reason, drop.function, drop.interface, vip, answer=drop.answer)
+        reason = drop_reasons.explain(drop.reason, drop.function, drop.interface, vip, answer=drop.answer)
         yield Finding(False, f"the kernel of {drop.host} dropped the {packet}{place}{function}: {reason}")
 
 
 def _has_answered(trace: Trace, drop: Drop) -> bool:
-    """Whether the same host answered the request, though the answer may have been lost, there or later."""
+    """True if the same host answered the request, even if the answer was lost later."""
     lost = any(other.answer and other.host == drop.host for other in trace.drops)
     return lost or any(hop.place.host == drop.host and hop.place.sends for hop in trace.answer)
 
 
 def _has_begun(trace: Trace, drop: Drop) -> bool:
-    """Whether the host that dropped the packet had its part of the connection, or has refused it openly: then
-    a late packet for a socket that is closed by now says nothing about the way."""
+    """True if the host that dropped the packet took part in the connection, or has refused it openly.
+
+    A late packet for a closed socket is then no fault of the path.
+    """
     if trace.answer and "R" in trace.answer[0].frame.flags:
         return True
     if drop.answer:
@@ -89,7 +91,7 @@ def _has_begun(trace: Trace, drop: Drop) -> bool:
 
 def _judge(trace: Trace, hosts: dict[str, str]) -> Iterable[Finding]:
     if not trace.request:
-        yield Finding(False, "no connection was seen: the client sent no SYN for this address and port")
+        yield Finding(False, "no connection was seen: the client sent no SYN to this address and port")
         return
     arrival = _find(trace.request, DIRECTOR, sends=False)
     if arrival is None:
@@ -109,7 +111,7 @@ def _judge(trace: Trace, hosts: dict[str, str]) -> Iterable[Finding]:
 
 
 def _delivery(request: Iterable[Hop], director: str) -> Hop | None:
-    """Where a real server received it; another director may be one."""
+    """Return the hop where a real server received the request. Another director can be the real server."""
     return next(
         (
             hop
@@ -128,16 +130,16 @@ def _not_directed(trace: Trace, hosts: dict[str, str]) -> Finding:
     if delivery is None and trace.answer and trace.answer[0].place.host == last.place.host:
         return Finding(
             False,
-            f"the request went past the directors, to {last.place.host} (hop {last.number}), which answered "
-            "itself: it has the VIP, too",
+            f"the request did not reach a director, but {last.place.host} (hop "
+            f"{last.number}), which answered itself: it has the VIP too",
         )
     if delivery is None:
         return _lost(last, "it did not reach a director", hosts)
     searched = resolution(ipaddress.ip_address(trace.request[0].frame.destination))
     return Finding(
         False,
-        f"the request went past the directors, straight to {delivery.place.host} (hop {delivery.number}): "
-        f"does that real server answer {searched} for the VIP?",
+        f"the request went directly to {delivery.place.host} (hop {delivery.number}), not to a director: "
+        f"check whether that real server answers {searched} for the VIP",
     )
 
 
@@ -145,9 +147,9 @@ def _not_forwarded(trace: Trace, arrival: Hop, hosts: dict[str, str]) -> Iterabl
     director = arrival.place.host
     reply = _find(trace.answer, DIRECTOR, sends=True)
     if reply is None:
-        yield _lost(arrival, f"the director {director} received it and sent nothing on", hosts)
+        yield _lost(arrival, f"the director {director} received it and did not forward it", hosts)
     elif _chose_itself(trace, director):
-        yield Finding(True, f"the director {director} chose itself, and changed nothing")
+        yield Finding(True, f"the director {director} chose itself and changed nothing")
         yield from _judge_answer(trace, arrival, hosts)
     elif "R" in reply.frame.flags:
         yield Finding(
@@ -170,7 +172,7 @@ def _director_finding(arrival: Hop, departure: Hop, hosts: dict[str, str]) -> Fi
         )
     if "destination_mac" not in changed:
         return Finding(
-            False, f"the director {director} sent the request on without a real server's MAC as destination"
+            False, f"the director {director} forwarded the request without a real server's MAC as destination"
         )
     tunnel = departure.frame.tunnel
     target = hosts.get(departure.frame.destination_mac, departure.frame.destination_mac)
@@ -198,18 +200,20 @@ def _judge_answer(trace: Trace, delivery: Hop, hosts: dict[str, str]) -> Iterabl
             + (
                 ""
                 if trace.drops
-                else ": is the VIP on its lo, does the service listen, does rp_filter drop it?"
+                else ": check that the VIP is on its lo, that the service listens, and rp_filter"
             ),
         )
         return
     if passed is not None:
-        yield Finding(False, f"the answer passed the director {passed.place.host} (hop {passed.number})")
+        yield Finding(
+            False, f"the answer went through the director {passed.place.host} (hop {passed.number})"
+        )
     first, opening = trace.answer[0], trace.request[0].frame
     if (first.frame.source, first.frame.source_port) != (opening.destination, opening.destination_port):
         yield Finding(
             False,
             f"{server} answered from {first.frame.source}:{first.frame.source_port}, which is not the VIP: "
-            "the client cannot know this connection",
+            "the client has no connection with this address",
         )
     if "R" in first.frame.flags:
         yield Finding(False, f"{first.place.host} refused the connection (RST): no program listens there")
@@ -219,7 +223,7 @@ def _judge_answer(trace: Trace, delivery: Hop, hosts: dict[str, str]) -> Iterabl
         yield Finding(
             True,
             f"the answer went from {server} to the client with the VIP as source"
-            + ("" if _chose_itself(trace, server) else ", past the director"),
+            + ("" if _chose_itself(trace, server) else ", not through the director"),
         )
 
 
@@ -235,5 +239,8 @@ def _lost(last: Hop, where: str, hosts: dict[str, str]) -> Finding:
     mac = last.frame.destination_mac
     target = f"{mac} ({hosts[mac]})" if mac in hosts else mac
     if last.place.sends and mac == last.frame.source_mac:
-        where += f"; it was sent to its own sender: does {last.place.interface} speak ARP? ip link set arp on"
+        where += (
+            f"; it was sent to its own sender: check that ARP is on for {last.place.interface} "
+            "(ip link set arp on)"
+        )
     return Finding(False, f"lost after hop {last.number} ({last.place}, to {target}): {where}")

@@ -15,7 +15,7 @@ import pytest
 from tests.support.namespaces import Namespace
 
 from pointsman.doctor.gather.syn_probe import SynProbe, segment
-from pointsman.trace.capture import MAX_FRAMES, CapturePoint, _drain, capture
+from pointsman.trace.capture import MAX_FRAMES, CapturePoint, _receive, capture
 from pointsman.trace.frames import UDP
 
 pytestmark = pytest.mark.root
@@ -111,5 +111,5 @@ def knock() -> bytes:
 
 def test_one_look_at_a_tap_ends_though_the_flood_does_not() -> None:
     point = CapturePoint(host="server", interface="wire", role="real server")
-    seen = list(itertools.islice(_drain(cast("socket.socket", Endless()), point), 10 * MAX_FRAMES))
+    seen = list(itertools.islice(_receive(cast("socket.socket", Endless()), point), 10 * MAX_FRAMES))
     assert 0 < len(seen) < MAX_FRAMES

@@ -38,17 +38,17 @@ DEMONSTRATED = (
 
 
 SHOWN = {
-    "no-vip-delivery": "dropped the request on ens224 (in ip_error): IP_INADDRERRORS, the VIP is no",
+    "no-vip-delivery": "dropped the request on ens224 (in ip_error): IP_INADDRERRORS, the VIP is not",
     "arp-conflict": "00:50:56:9f:be:0a (lb-01) and 00:50:56:9f:be:d6 (web-01) answer ARP for 192.168.100.9",
     "wrong-mac": "(lb-01:ens224 sends, to 02:00:00:00:00:66): no real server received it",
     "firewall-answers": "the kernel of web-01 dropped the answer (in nft_do_chain): NETFILTER_DROP",
     "weight-0": "counted no_destination",
-    "no-vip": "dropped the request on ens224 (in ip_error): IP_INADDRERRORS, the VIP is no",
+    "no-vip": "dropped the request on ens224 (in ip_error): IP_INADDRERRORS, the VIP is not",
     "arp-ignore": "(web-01) answer ARP for 192.168.100.9",
     "vip-on-nic": "(web-02) answer ARP for 192.168.100.9",
-    "noarp": "does ens224 speak ARP?",
+    "noarp": "check that ARP is on for ens224",
     "rp-filter": "the kernel of server dropped the request on eth12 (in ip_rcv_finish_core): IP_RPFILTER",
-    "director-as-gateway": "the answer passed the director lb-01",
+    "director-as-gateway": "the answer went through the director lb-01",
     "no-real-server": "counted no_destination",
     "vip-missing": "nobody answers ARP for 192.168.7.33",
 }
@@ -99,8 +99,8 @@ def test_a_trace_shows_where_strict_rp_filter_ends_the_way(labs: dict[str, Lab])
     assert outcome.ok
     assert outcome.trace == (
         "server received the request at hop 4 and sent no answer; the kernel of server dropped the request "
-        "on eth12 (in ip_rcv_finish_core): IP_RPFILTER, the client is routed back by another interface than "
-        "the request came in by. Remedy: sysctl -w net.ipv4.conf.eth12.rp_filter=2"
+        "on eth12 (in ip_rcv_finish_core): IP_RPFILTER, the route to the client uses another interface than "
+        "the one the request arrived on. Remedy: sysctl -w net.ipv4.conf.eth12.rp_filter=2"
     )
 
 
@@ -208,7 +208,7 @@ def test_both_hosts_tell_their_part_of_the_next_connection(labs: dict[str, Lab],
     codes = [child.wait(DEADLINE) for child in waits]
     text = {name: log.read_text() for name, log in told.items()}
     assert codes == [0, 0], text
-    assert f"has it: {dual_homed.REAL_SERVER}:{dual_homed.PORT}, now " in text["lvs"]
+    assert f"has an entry: {dual_homed.REAL_SERVER}:{dual_homed.PORT}, now " in text["lvs"]
     assert "chosen: rr, and it is the only real server" in text["lvs"]
     assert "✓ the request arrived on eth12 from 00:16:3e:5d:a6:b3" in text["server"]
     assert "✓ the answer left on eth14 to 00:1a:a0:21:21:65" in text["server"]

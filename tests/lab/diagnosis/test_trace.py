@@ -87,7 +87,7 @@ def test_the_arp_conflict_of_the_second_document_is_suspected(homes: Lab) -> Non
         homes.node("client").run(["ip", "neigh", "flush", "dev", "br_e"])
     assert traced.outcome == "HTTP/1.0 200 OK"
     (finding,) = traced.trace.findings
-    assert "straight to server" in finding.text
+    assert "went directly to server" in finding.text
 
 
 def test_a_dead_link_is_named_with_the_last_hop(pair: Lab) -> None:

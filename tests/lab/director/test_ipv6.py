@@ -241,7 +241,7 @@ def test_a_trace_and_the_doctor_find_the_missing_vip(lab: Lab) -> None:
         for name in NAMES.values():
             lab.node(name).run(["pointsman", "realserver", "up", VIP6, "--interface", "ens224"])
     assert findings[-1].endswith(
-        "IP_INADDRERRORS, the VIP is no address of this host. Remedy: if it is a real server, "
+        "IP_INADDRERRORS, the VIP is not an address of this host. Remedy: if it is a real server, "
         "pointsman realserver up fd00:100::9"
     )
     assert len([text for text in delivery if f"does not answer a SYN for [{VIP6}]:80" in text]) == 2

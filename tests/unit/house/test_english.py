@@ -26,7 +26,6 @@ NOT_DONE = {
     "model",
     "net",
     "realserver",
-    "trace",
     "vrrp",
 }
 """Rooms whose docstrings are still to be rewritten. A room without a fragment must not be here."""

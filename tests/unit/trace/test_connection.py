@@ -69,7 +69,7 @@ def test_the_documents_six_lines_are_direct_routing() -> None:
     ]  # fmt: skip
     assert texts(trace) == [
         "the director lvs changed only the MACs; it chose server",
-        "the answer went from server to the client with the VIP as source, past the director",
+        "the answer went from server to the client with the VIP as source, not through the director",
     ]
 
 
@@ -103,7 +103,7 @@ def test_a_director_that_changes_more_is_found_out(field: str, value: object, sa
 def test_a_request_sent_on_with_the_same_destination_mac_is_not_forwarded() -> None:
     trace = follow([*DOCUMENT[:2], at("lvs", "eth8", "director", True, SYN, source_mac=ETH8), *DOCUMENT[3:]])
     assert (
-        texts(trace)[0] == "the director lvs sent the request on without a real server's MAC as destination"
+        texts(trace)[0] == "the director lvs forwarded the request without a real server's MAC as destination"
     )
 
 
@@ -116,19 +116,19 @@ def test_an_answer_through_the_director_is_not_direct_routing() -> None:
     ]
     trace = follow([*DOCUMENT[:4], *detour])
     assert not trace.ok
-    assert texts(trace)[1:] == ["the answer passed the director lvs (hop 6)"]
+    assert texts(trace)[1:] == ["the answer went through the director lvs (hop 6)"]
 
 
 @pytest.mark.parametrize(
     ("seen", "said"),
     [
-        (0, "no connection was seen: the client sent no SYN for this address and port"),
+        (0, "no connection was seen: the client sent no SYN to this address and port"),
         (1, f"lost after hop 1 (client:br_e sends, to {ETH7} (lvs)): it did not reach a director"),
         (2, f"lost after hop 2 (lvs:eth7 receives, to {ETH7} (lvs)): "
-            "the director lvs received it and sent nothing on"),
+            "the director lvs received it and did not forward it"),
         (3, f"lost after hop 3 (lvs:eth8 sends, to {ETH12} (server)): no real server received it"),
         (4, "server received the request at hop 4 and sent no answer: "
-            "is the VIP on its lo, does the service listen, does rp_filter drop it?"),
+            "check that the VIP is on its lo, that the service listens, and rp_filter"),
         (5, f"lost after hop 5 (server:eth14 sends, to {CLIENT_MAC} (client)): "
             "the client did not receive the answer"),
     ],
@@ -170,8 +170,8 @@ def test_a_real_server_that_answers_arp_for_the_vip_is_suspected() -> None:
     past = at("server", "eth14", "real server", False, SYN, destination_mac=ETH14)
     trace = follow([DOCUMENT[0], past, *DOCUMENT[4:]])
     assert texts(trace) == [
-        "the request went past the directors, straight to server (hop 2): "
-        "does that real server answer ARP for the VIP?"
+        "the request went directly to server (hop 2), not to a director: "
+        "check whether that real server answers ARP for the VIP"
     ]
 
 
@@ -223,15 +223,15 @@ def test_a_drop_is_told_with_what_it_means_and_what_mends_it() -> None:
     )
     assert lost_at_the_server(drop) == [
         "server received the request at hop 4 and sent no answer",
-        "the kernel of server dropped the request on eth12 (in ip_rcv_finish_core): IP_RPFILTER, the client "
-        "is routed back by another interface than the request came in by. Remedy: "
+        "the kernel of server dropped the request on eth12 (in ip_rcv_finish_core): IP_RPFILTER, the route "
+        "to the client uses another interface than the one the request arrived on. Remedy: "
         "sysctl -w net.ipv4.conf.eth12.rp_filter=2",
     ]
 
 
 def test_without_a_drop_the_usual_causes_are_named() -> None:
     (text,) = lost_at_the_server()
-    assert text.endswith("is the VIP on its lo, does the service listen, does rp_filter drop it?")
+    assert text.endswith("check that the VIP is on its lo, that the service listens, and rp_filter")
 
 
 def test_drops_that_mean_nothing_are_not_told() -> None:
@@ -253,19 +253,21 @@ def test_another_host_that_has_the_vip_too() -> None:
         ]
     ).findings
     assert finding.text == (
-        "the request went past the directors, to mail (hop 2), which answered itself: it has the VIP, too"
+        "the request did not reach a director, but mail (hop 2), which answered itself: it has the VIP too"
     )
 
 
 def test_an_answer_that_is_sent_to_its_own_sender() -> None:
     itself = {"destination_mac": ETH14}
     found = texts(follow([*DOCUMENT[:4], at("server", "eth14", "real server", True, SYN_ACK, **itself)]))
-    assert found[-1].endswith("it was sent to its own sender: does eth14 speak ARP? ip link set arp on")
+    assert found[-1].endswith(
+        "it was sent to its own sender: check that ARP is on for eth14 (ip link set arp on)"
+    )
 
 
 def test_an_answer_that_a_host_does_not_route_on_is_told_otherwise_than_a_request() -> None:
     drop = Drop(host="lvs", interface="eth8", reason="IP_INADDRERRORS", function="ip_error", answer=True)
-    assert "this host does not route packets of others (ip_forward is 0)" in lost_at_the_server(drop)[1]
+    assert "this host does not forward packets (ip_forward is 0)" in lost_at_the_server(drop)[1]
     request = msgspec.structs.replace(drop, answer=False)
     assert "Remedy: if it is a real server, pointsman realserver up" in lost_at_the_server(request)[1]
 
@@ -276,8 +278,8 @@ def test_a_gateway_that_is_not_there_is_told_and_no_repeated_request(receiver: s
     again = Drop(host="web", interface="eth0", reason="NOT_SPECIFIED", function=receiver, answer=False)
     lost = Drop(host="web", interface="", reason="NOT_SPECIFIED", function="neigh_invalidate", answer=True)
     assert lost_at_the_server(again, lost)[1:] == [
-        "the kernel of web dropped the answer (in neigh_invalidate): NOT_SPECIFIED, nobody answers ARP or "
-        "neighbour discovery for the next hop. Remedy: ip neigh; is the gateway right?"
+        "the kernel of web dropped the answer (in neigh_invalidate): NOT_SPECIFIED, no host answers ARP or "
+        "neighbour discovery for the next hop. Remedy: ip neigh; check that the gateway is right"
     ]
     alone = f"the kernel of web dropped the request on eth0 (in {receiver}): NOT_SPECIFIED"
     assert lost_at_the_server(again)[1:] == [alone]
@@ -310,7 +312,9 @@ def test_the_decision_of_the_data_plane_is_shown() -> None:
         director="lvs", server="192.168.88.20:8000", state="SYN_RECV", scheduler="rr", persistent=False
     )
     traced = analyse(DOCUMENT, VIP, PORT, HOSTS, decisions=[decision])
-    assert str(decision) == ("the data plane of lvs has it: 192.168.88.20:8000, now SYN_RECV; chosen: by rr")
+    assert str(decision) == (
+        "the data plane of lvs has an entry: 192.168.88.20:8000, now SYN_RECV; chosen: by rr"
+    )
     console = Console(width=120, record=True, file=io.StringIO())
     hop_table.show(traced, HOSTS, console)
     assert str(decision) in console.export_text()
@@ -340,7 +344,7 @@ def test_the_director_itself_may_be_the_real_server() -> None:
     trace = analyse(dated, VIP, PORT, HOSTS, decisions=[itself])
     assert trace.ok
     assert texts(trace) == [
-        "the director lvs chose itself, and changed nothing",
+        "the director lvs chose itself and changed nothing",
         "the answer went from lvs to the client with the VIP as source",
     ]
     other = analyse(dated, VIP, PORT, HOSTS, decisions=[chosen])

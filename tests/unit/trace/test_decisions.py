@@ -17,7 +17,7 @@ from pointsman.model.service import (
 )
 from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters
 from pointsman.trace.connection import Decision
-from pointsman.trace.decisions import decided
+from pointsman.trace.decisions import find_decisions
 
 VIP, CLIENT, WEB, OTHER = map(
     ipaddress.ip_address, ("192.168.100.9", "203.0.113.77", "192.168.100.20", "192.168.100.21")
@@ -42,7 +42,7 @@ def entry(*weights: int, key: ServiceKey = KEY, **service: Any) -> ServiceEntry:
 
 
 def only(table: list[ServiceEntry], *connections: Connection, counters: Counters | None = None) -> Decision:
-    (found,) = decided(table, counters or Counters(), connections, "lb", VIP, 80)
+    (found,) = find_decisions(table, counters or Counters(), connections, "lb", VIP, 80)
     return found
 
 
@@ -53,7 +53,7 @@ def only(table: list[ServiceEntry], *connections: Connection, counters: Counters
         (entry(1, 0, scheduler="rr"), "rr, and it is the only real server with a weight"),
         (
             entry(3, 1, scheduler="wrr"),
-            "wrr, one after the other, each as often as its weight, among 2 real servers",
+            "wrr, one after the other in proportion to their weights, among 2 real servers",
         ),
         (entry(1, 1, scheduler="sh"), "sh, by the client's address, among 2 real servers"),
     ],
@@ -74,8 +74,7 @@ def test_by_the_clients_template() -> None:
     template = connection(client=ipaddress.ip_address("203.0.113.0"), client_port=0, expires=512.0)
     made = entry(1, 1, scheduler="rr", persistence=600, persistence_prefix=24)
     assert (
-        only([made], connection(), template).why
-        == "the client's persistence template says so, for 512 s more"
+        only([made], connection(), template).why == "the client's persistence template, valid for 512 s more"
     )
     elsewhere = connection(client=ipaddress.ip_address("203.0.114.0"), client_port=0)
     assert only([made], connection(), elsewhere).why.startswith("rr, one after the other")
@@ -90,8 +89,9 @@ def test_the_service_with_the_port_comes_before_the_one_for_every_port() -> None
 
 def test_connections_of_others_are_no_decision_about_this_one() -> None:
     others = [connection(virtual_port=81), connection(transport=Transport.UDP), connection(client_port=0)]
-    assert list(decided([entry(1)], Counters(), others, "lb", VIP, 80)) == []
+    assert list(find_decisions([entry(1)], Counters(), others, "lb", VIP, 80)) == []
     assert str(only([entry(1, 1, scheduler="rr")], connection())) == (
-        "the data plane of lb has it: 192.168.100.20:80, now ESTABLISHED for 900 s; chosen: rr, one after "
+        "the data plane of lb has an entry: 192.168.100.20:80, now ESTABLISHED for 900 s; chosen: rr, one "
+        "after "
         "the other, among 2 real servers"
     )

@@ -8,7 +8,7 @@ import msgspec
 
 from pointsman.trace.connection import Decision, Drop, Place, Sighting, Trace
 from pointsman.trace.frames import Frame
-from pointsman.trace.report import HostReport, alone
+from pointsman.trace.report import HostReport, judge_report
 
 VIP, PORT = "192.168.7.33", 8000
 ROUTER, DIRECTOR, SERVER, CLIENT = (f"02:00:00:00:00:0{number}" for number in range(4))
@@ -47,7 +47,7 @@ def alone_as(role: str, *sightings: Sighting, **more: Any) -> Trace:
         decisions=tuple(msgspec.structs.replace(item, director="host") for item in decisions),
         exits=more.get("exits", {}),
     )  # fmt: skip
-    return alone(report)
+    return judge_report(report)
 
 
 def server(*sightings: Sighting, **more: Any) -> Trace:
@@ -91,7 +91,7 @@ def test_a_real_server_that_refuses_or_answers_wrongly() -> None:
     wrong = seen("eth14", "real server", True, SYN_ACK, source="192.168.7.99")
     assert "192.168.7.99, which is not the VIP" in bad(server(ARRIVAL, wrong))[0]
     back = seen("eth12", "real server", True, SYN_ACK, destination_mac=DIRECTOR)
-    assert "which the request came from" in bad(server(ARRIVAL, back))[0]
+    assert "the sender of the request" in bad(server(ARRIVAL, back))[0]
 
 
 def test_what_comes_out_of_a_tunnel_may_go_back_to_the_same_router() -> None:
@@ -125,12 +125,15 @@ def test_a_director_in_xdp_mode_is_known_by_its_connection_table() -> None:
 def test_a_director_that_could_not_forward_says_why() -> None:
     found = bad(director(IN, decisions=[DECISION], exits={"no_neighbour": 2, "no_destination": 7}))
     assert found == [
-        "the data plane counted no_neighbour 2 times meanwhile: the real server's MAC address is not known: "
-        "pointsman doctor"
+        "the data plane counted no_neighbour 2 times during the trace: the real server's MAC address is "
+        "unknown: "
+        "run pointsman doctor"
     ]
-    assert "no real server can take" in bad(director(IN, exits={"no_destination": 1}))[0]
+    assert "no real server accepts new connections" in bad(director(IN, exits={"no_destination": 1}))[0]
 
 
 def test_answers_must_not_pass_a_director() -> None:
     passing = seen("eth7", "director", True, SYN_ACK)
-    assert "saw the answer pass" in bad(director(IN, OUT, passing, decisions=[DECISION]))[0]
+    assert (
+        "received the answer: answers should not" in bad(director(IN, OUT, passing, decisions=[DECISION]))[0]
+    )
