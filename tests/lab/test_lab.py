@@ -12,10 +12,11 @@ import pytest
 from tests.support.until import DEADLINE
 
 from pointsman.control import paths
-from pointsman.lab import dual_homed, ha_pair, namespace, processes, waiting
+from pointsman.lab import namespace, processes, waiting
 from pointsman.lab.arp import who_has
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab, running
+from pointsman.lab.topologies import dual_homed, ha_pair
 
 pytestmark = pytest.mark.root
 

@@ -11,8 +11,9 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 from tests.support.until import DEADLINE
 
-from pointsman.lab import dual_homed, services
+from pointsman.lab import services
 from pointsman.lab.lab import Lab
+from pointsman.lab.topologies import dual_homed
 
 pytestmark = pytest.mark.root
 

@@ -12,9 +12,10 @@ import pytest
 from tests.support.tcp_info import retransmitted
 from tests.support.until import DEADLINE
 
-from pointsman.lab import dual_homed, waiting
+from pointsman.lab import waiting
 from pointsman.lab.lab import Lab
 from pointsman.lab.services import listens
+from pointsman.lab.topologies import dual_homed
 
 pytestmark = pytest.mark.root
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 from tests.support.until import DEADLINE
 
-from pointsman.lab import dual_homed, mailsink, services, waiting
+from pointsman.lab import mailsink, services, waiting
 from pointsman.lab.lab import Lab
+from pointsman.lab.topologies import dual_homed
 from pointsman.lab.traffic import Prober, fetch
 
 pytestmark = pytest.mark.root

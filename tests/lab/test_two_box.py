@@ -12,8 +12,8 @@ from tests.support.until import DEADLINE
 from pointsman.lab import waiting
 from pointsman.lab.faults import runner as fault_runner
 from pointsman.lab.lab import Lab
+from pointsman.lab.topologies.two_box import BOXES, PORT, VIP
 from pointsman.lab.tracing import trace
-from pointsman.lab.two_box import BOXES, PORT, VIP
 
 pytestmark = pytest.mark.root
 

@@ -12,10 +12,11 @@ from rich.console import Console
 from pointsman.control import paths
 from pointsman.control.client import ControlError, request
 from pointsman.control.messages import Reply, Request, StatusReply, StatusRequest, TableReply, TableRequest
-from pointsman.lab import arp, dual_homed, ha_pair, mailsink, namespace, processes, tracing, traffic, waiting
+from pointsman.lab import arp, mailsink, namespace, processes, tracing, traffic, waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import PREFIX, Lab
 from pointsman.lab.scripted_demo import ScriptedDemo
+from pointsman.lab.topologies import dual_homed, ha_pair
 from pointsman.trace import hop_table
 
 VIP = ha_pair.VIP

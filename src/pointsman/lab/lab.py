@@ -19,22 +19,12 @@ from types import TracebackType
 
 import msgspec
 
-from pointsman.lab import (
-    dual_homed,
-    ha_pair,
-    interrupts,
-    namespace,
-    network,
-    offload,
-    processes,
-    services,
-    two_box,
-    waiting,
-)
+from pointsman.lab import interrupts, namespace, network, offload, processes, services, waiting
 from pointsman.lab import node as nodes
 from pointsman.lab.errors import LabError
 from pointsman.lab.node import Node
-from pointsman.lab.topology import Role, Topology
+from pointsman.lab.topologies import dual_homed, ha_pair, two_box
+from pointsman.lab.topologies.topology import Role, Topology
 
 TOPOLOGIES: dict[str, Topology] = {
     topology.name: topology for topology in (ha_pair.TOPOLOGY, dual_homed.TOPOLOGY, two_box.TOPOLOGY)

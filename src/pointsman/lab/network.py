@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from pointsman.lab import namespace
-from pointsman.lab.topology import Interface, NodeSpec, Segment, Topology
+from pointsman.lab.topologies.topology import Interface, NodeSpec, Segment, Topology
 from pointsman.net import addresses, links, virtual_links
 from pointsman.net.netlink import NetlinkSocket
 

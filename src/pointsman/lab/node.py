@@ -16,7 +16,7 @@ from typing import IO
 from pointsman.control import paths
 from pointsman.lab import namespace, network, processes
 from pointsman.lab.errors import LabError
-from pointsman.lab.topology import NodeSpec
+from pointsman.lab.topologies.topology import NodeSpec
 
 RUN_DIRECTORY = paths.RUN_DIRECTORY
 PIN_DIRECTORY = paths.PIN_DIRECTORY

@@ -18,7 +18,7 @@ from pointsman.doctor.gather import probe as wire_probe
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
-from pointsman.lab.topology import Role
+from pointsman.lab.topologies.topology import Role
 from pointsman.model.address import Address, bracketed, resolution
 from pointsman.trace import drops, host_verdict
 from pointsman.trace.capture import CapturePoint, capture

@@ -16,9 +16,10 @@ import pytest
 from tests.support.control import status_at
 from tests.support.until import DEADLINE
 
-from pointsman.lab import ha_pair, traffic, waiting
+from pointsman.lab import traffic, waiting
 from pointsman.lab.faults import check_timing
 from pointsman.lab.lab import Lab
+from pointsman.lab.topologies import ha_pair
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from tests.support.until import DEADLINE
 
-from pointsman.lab import dual_homed, ha_pair, waiting
+from pointsman.lab import waiting
 from pointsman.lab.faults import runner as fault_runner
 from pointsman.lab.faults.cluster import FAULTS, named
 from pointsman.lab.faults.fault import Fault
 from pointsman.lab.faults.runner import Outcome
 from pointsman.lab.lab import Lab
+from pointsman.lab.topologies import dual_homed, ha_pair
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

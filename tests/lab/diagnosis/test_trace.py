@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from pointsman.control.messages import ErrorReply, TableRequest
-from pointsman.lab import dual_homed, ha_pair, services, tracing
+from pointsman.lab import services, tracing
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
+from pointsman.lab.topologies import dual_homed, ha_pair
 from pointsman.lab.tracing import trace
 from pointsman.trace.connection import Trace
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from tests.support.until import DEADLINE
 
-from pointsman.lab import dual_homed, waiting
+from pointsman.lab import waiting
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node, environment
+from pointsman.lab.topologies import dual_homed
 from pointsman.lab.tracing import trace
 from pointsman.trace.connection import Trace
 

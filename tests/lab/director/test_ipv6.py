@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from tests.support.until import DEADLINE
 
-from pointsman.lab import ha_pair, services, waiting
+from pointsman.lab import services, waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
+from pointsman.lab.topologies import ha_pair
 from pointsman.lab.tracing import trace
 
 pytestmark = pytest.mark.root

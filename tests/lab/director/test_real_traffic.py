@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 from tests.support.until import DEADLINE
 
-from pointsman.lab import ha_pair, services, waiting
+from pointsman.lab import services, waiting
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
+from pointsman.lab.topologies import ha_pair
 
 pytestmark = pytest.mark.root
 

@@ -20,8 +20,9 @@ import pytest
 from tests.support.control import status_at
 from tests.support.until import DEADLINE
 
-from pointsman.lab import ha_pair, namespace, waiting
+from pointsman.lab import namespace, waiting
 from pointsman.lab.lab import Lab
+from pointsman.lab.topologies import ha_pair
 from pointsman.lab.traffic import fetch
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]

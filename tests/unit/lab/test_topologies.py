@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.lab import dual_homed, ha_pair
 from pointsman.lab.lab import TOPOLOGIES
-from pointsman.lab.topology import Topology
+from pointsman.lab.topologies import dual_homed, ha_pair
+from pointsman.lab.topologies.topology import Topology
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "lab"
 EVERY = pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=lambda topology: topology.name)

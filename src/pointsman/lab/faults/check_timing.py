@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pointsman.lab import ha_pair, services, waiting
+from pointsman.lab import services, waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
+from pointsman.lab.topologies import ha_pair
 
 CHECKS = {
     9001: ("TCP_CHECK", "connect_port 80"),

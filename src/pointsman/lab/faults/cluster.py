@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from pointsman.lab import dual_homed, ha_pair
 from pointsman.lab.faults.fault import Fault, dropping, sysctls
 from pointsman.lab.faults.whole_host import WHOLE
+from pointsman.lab.topologies import dual_homed, ha_pair
 
 _VIP = ha_pair.VIP
 _WEB = ha_pair.WEB_SERVERS["web-01"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pointsman.lab import ha_pair
+from pointsman.lab.topologies import ha_pair
 
 
 class Fault(msgspec.Struct, frozen=True):

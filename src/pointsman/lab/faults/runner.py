@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from pointsman.lab import ha_pair, waiting
+from pointsman.lab import waiting
 from pointsman.lab.errors import LabError
 from pointsman.lab.faults import cluster as cluster_faults
 from pointsman.lab.faults.fault import Fault
 from pointsman.lab.lab import Lab
-from pointsman.lab.topology import Role
+from pointsman.lab.topologies import ha_pair
+from pointsman.lab.topologies.topology import Role
 from pointsman.lab.tracing import trace
 from pointsman.lab.traffic import fetch
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from pointsman.lab import dual_homed
 from pointsman.lab.faults.fault import Fault, dropping
+from pointsman.lab.topologies import dual_homed
 
 _KILL = (
     "for pid in $(ip netns pids $(ip netns identify)); do "

@@ -11,7 +11,7 @@ MAC addresses are those of the document's own tcpdump.
 
 from __future__ import annotations
 
-from pointsman.lab.topology import Interface, NodeSpec, Role, Segment, Topology
+from pointsman.lab.topologies.topology import Interface, NodeSpec, Role, Segment, Topology
 
 VIP = "192.168.7.33"
 PORT = 8000

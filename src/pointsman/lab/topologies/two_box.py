@@ -6,7 +6,7 @@ client .1 ──┬── box-01 .10
 
 from __future__ import annotations
 
-from pointsman.lab.topology import Interface, NodeSpec, Role, Segment, Topology
+from pointsman.lab.topologies.topology import Interface, NodeSpec, Role, Segment, Topology
 
 VIP = "192.168.100.9"
 PORT = 8000

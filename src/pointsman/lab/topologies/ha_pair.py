@@ -10,7 +10,7 @@ The document's /28 does not hold its own hosts (see docs/lab.md), so the lab use
 
 from __future__ import annotations
 
-from pointsman.lab.topology import Interface, NodeSpec, Role, Route, Segment, Topology
+from pointsman.lab.topologies.topology import Interface, NodeSpec, Role, Route, Segment, Topology
 
 VIP = "192.168.100.9"
 WEB_SERVERS = {"web-01": "192.168.100.20", "web-02": "192.168.100.21"}

@@ -1,0 +1,1 @@
+"""The topologies of the lab, and the parts that they consist of."""
