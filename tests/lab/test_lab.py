@@ -15,7 +15,7 @@ from pointsman.control import paths
 from pointsman.lab import namespace, processes, waiting
 from pointsman.lab.arp import who_has
 from pointsman.lab.errors import LabError
-from pointsman.lab.lab import Lab, running
+from pointsman.lab.lab import Lab, running_labs
 from pointsman.lab.topologies import dual_homed, ha_pair
 
 pytestmark = pytest.mark.root
@@ -38,7 +38,7 @@ def test_no_process_namespace_or_file_is_left_after_down() -> None:
         foreign = subprocess.Popen(["nsenter", f"--net={namespace.path(node.namespace)}", "sleep", "99"])
         waiting.until(lambda: len(node.processes()) == 2, DEADLINE, "both processes run in the node")
         node.run_directory.mkdir(parents=True)
-    assert processes.living_in([inode]) == {}
+    assert processes.find_processes([inode]) == {}
     assert stubborn.wait(1) == foreign.wait(1) == -signal.SIGKILL
     assert not [name for name in namespace.names() if name.startswith(PREFIX)]
     assert not lab.directory.exists()
@@ -51,7 +51,7 @@ def test_a_failure_while_building_leaves_nothing(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("pointsman.lab.network.configure", fail)
     lab = bare("ha-pair")
-    with pytest.raises(LabError, match="ha-pair could not be built: the cable is too short"):
+    with pytest.raises(LabError, match="ha-pair cannot be built: the cable is too short"):
         lab.up()
     assert not [name for name in namespace.names() if name.startswith(PREFIX)]
     assert not lab.directory.exists()
@@ -75,8 +75,8 @@ def test_a_second_lab_of_the_same_prefix_is_refused_and_the_first_stays() -> Non
         ):
             bare("ha-pair").up()
         assert namespace.exists(lab.node("lvs").namespace)
-        assert [found.topology.name for found in running(PREFIX)] == ["dual-homed"]
-    assert list(running(PREFIX)) == []
+        assert [found.topology.name for found in running_labs(PREFIX)] == ["dual-homed"]
+    assert list(running_labs(PREFIX)) == []
 
 
 def test_down_takes_away_what_a_killed_lab_has_left() -> None:
@@ -91,7 +91,7 @@ os.kill(os.getpid(), 9)
     assert namespace.exists(lab.node("lb-01").namespace)
     lab.down()
     assert not [name for name in namespace.names() if name.startswith(PREFIX)]
-    assert list(running(PREFIX)) == []
+    assert list(running_labs(PREFIX)) == []
 
 
 def test_ctrl_c_while_building_leaves_nothing() -> None:

@@ -12,7 +12,7 @@ from tests.support.until import DEADLINE
 
 from pointsman.lab import namespace
 from pointsman.lab.errors import LabError
-from pointsman.lab.lab import Lab, running
+from pointsman.lab.lab import Lab, running_labs
 
 pytestmark = pytest.mark.root
 
@@ -34,7 +34,7 @@ def test_a_demo_beside_a_lab_is_refused_before_its_first_step_and_the_lab_stays(
         inodes = [node.inode for node in lab.nodes.values()]
         said = pointsman_lab("demo", topology)
         assert (said.returncode, said.stdout) == (1, ""), said.stdout
-        assert f"a lab is up already (namespace {PREFIX}-client exists)" in said.stderr
+        assert f"a lab is already up (namespace {PREFIX}-client exists)" in said.stderr
         assert f"pointsman lab --prefix {PREFIX} down" in said.stderr
         assert [node.inode for node in lab.nodes.values()] == inodes
 
@@ -80,4 +80,4 @@ def test_who_finds_no_lab_hears_of_those_under_other_prefixes() -> None:
             text = said.stdout + said.stderr
             assert "no lab is up" in text
             assert f"dual-homed is up with --prefix {PREFIX}-o" in text
-        assert list(running(PREFIX)) == []
+        assert list(running_labs(PREFIX)) == []

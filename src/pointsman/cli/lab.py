@@ -12,10 +12,10 @@ from rich.table import Table
 
 from pointsman.cli.lab_faults import FAILED, break_lab, list_faults, mend, reported
 from pointsman.cli.wording import fail
-from pointsman.lab.demo import CHAPTERS, tell
+from pointsman.lab.demo import CHAPTERS, run_demo
 from pointsman.lab.errors import LabError
 from pointsman.lab.faults import check_timing
-from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, checked_prefix, none_running, running
+from pointsman.lab.lab import PREFIX, TOPOLOGIES, XDP_MODES, Lab, check_prefix, explain_no_lab, running_labs
 from pointsman.lab.node import Node, environment
 from pointsman.trace import hop_table
 
@@ -37,7 +37,7 @@ _xdp_mode = click.option(
 
 def _prefix(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     try:
-        return checked_prefix(value)
+        return check_prefix(value)
     except LabError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -56,7 +56,7 @@ def lab(context: click.Context, prefix: str) -> None:
 
     ha-pair: two directors, two web servers, mail, clients beyond a router.
     dual-homed: one director and one real server on two bridges of a KVM node.
-    two-box: two directors that are the real servers, too.
+    two-box: two directors that are also the real servers.
 
     Nodes are network namespaces pm-NODE. Needs root.
     """
@@ -99,7 +99,7 @@ def down(prefix: str, topology: str | None) -> None:
 def status(prefix: str, as_json: bool) -> None:
     """Which lab is up, and what runs on its nodes. Exit code 1: none is up, or one is only half there."""
     with reported():
-        labs = list(running(prefix))
+        labs = list(running_labs(prefix))
         if as_json:
             click.echo(json.dumps({made.topology.name: _facts(made) for made in labs}, indent=2))
         for made in [] if as_json else labs:
@@ -111,7 +111,7 @@ def status(prefix: str, as_json: bool) -> None:
                     f"{made.topology.name} is half there ({lost}); run: {made.command} down", soft_wrap=True
                 )
         if not labs and not as_json:
-            _console.print(none_running(prefix), soft_wrap=True)
+            _console.print(explain_no_lab(prefix), soft_wrap=True)
         if not labs or any(made.missing() for made in labs):
             sys.exit(FAILED)
 
@@ -148,7 +148,7 @@ def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
     """
     with reported():
         console = hop_table.wide_console()
-        if not tell(console, [topology] if topology else list(CHAPTERS), xdp_mode, prefix):
+        if not run_demo(console, [topology] if topology else list(CHAPTERS), xdp_mode, prefix):
             sys.exit(FAILED)
 
 
@@ -169,9 +169,9 @@ def show_verdicts(prefix: str, xdp_mode: str) -> None:
 
 
 def _node(prefix: str, name: str) -> Node:
-    labs = list(running(prefix))
+    labs = list(running_labs(prefix))
     if not labs:
-        raise LabError(none_running(prefix))
+        raise LabError(explain_no_lab(prefix))
     found = [made.nodes[name] for made in labs if name in made.nodes]
     if not found:
         raise LabError(

@@ -17,10 +17,10 @@ from pointsman.cli.wording import fail
 from pointsman.lab import interrupts
 from pointsman.lab.errors import LabError
 from pointsman.lab.faults import runner as fault_runner
-from pointsman.lab.faults.cluster import FAULTS, named
+from pointsman.lab.faults.cluster import FAULTS, find_fault
 from pointsman.lab.faults.fault import Fault
 from pointsman.lab.faults.runner import Outcome
-from pointsman.lab.lab import TOPOLOGIES, XDP_MODES, Lab, running
+from pointsman.lab.lab import TOPOLOGIES, XDP_MODES, Lab, running_labs
 from pointsman.trace import hop_table
 
 FAILED, INTERRUPTED = 1, 130
@@ -38,13 +38,13 @@ def break_lab(prefix: str, fault: str) -> None:
     `pointsman lab faults` lists the faults.
     """
     with reported():
-        chosen = named(fault)
+        chosen = find_fault(fault)
         made = _lab_for(prefix, chosen)
         fault_runner.break_(made, chosen)
         click.echo(f"{chosen.node}: {chosen.text}")
         for command in chosen.commands:
-            click.echo(_one_line(*fault_runner.typed(made, chosen.node, command)))
-        click.echo(f"next: {fault_runner.question(made, chosen)}")
+            click.echo(_one_line(*fault_runner.shell_command(made, chosen.node, command)))
+        click.echo(f"next: {fault_runner.doctor_command(made, chosen)}")
         click.echo(f"back: {made.command} mend {chosen.name}")
 
 
@@ -62,9 +62,11 @@ def mend(prefix: str, fault: str | None) -> None:
     """Take a fault back, or all that were made in the labs that are up."""
     with reported():
         if fault:
-            chosen = [(_lab_for(prefix, named(fault)), named(fault))]
+            chosen = [(_lab_for(prefix, find_fault(fault)), find_fault(fault))]
         else:
-            chosen = [(made, item) for made in running(prefix) for item in fault_runner.broken(made)]
+            chosen = [
+                (made, item) for made in running_labs(prefix) for item in fault_runner.caused_faults(made)
+            ]
         for made, item in chosen:
             fault_runner.mend(made, item)
             click.echo(f"{item.name}: taken back")
@@ -97,7 +99,7 @@ def list_faults(
     if healthy is not None:
         _examine_healthy(prefix, healthy, xdp_mode, as_json)
         return
-    chosen = [named(name) for name in names] or list(FAULTS)
+    chosen = [find_fault(name) for name in names] or list(FAULTS)
     if not run:
         _list(chosen, as_json)
         return
@@ -167,7 +169,7 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def _lab_for(prefix: str, fault: Fault) -> Lab:
-    found = next((made for made in running(prefix) if made.topology.name == fault.topology), None)
+    found = next((made for made in running_labs(prefix) if made.topology.name == fault.topology), None)
     if found is None:
         raise LabError(
             f"{fault.name} needs {fault.topology}, which is not up: pointsman lab up {fault.topology}"

@@ -19,8 +19,8 @@ import msgspec
 
 from pointsman.cli.wording import fail, said
 from pointsman.lab.errors import LabError
-from pointsman.lab.faults.runner import broken, question
-from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running
+from pointsman.lab.faults.runner import caused_faults, doctor_command
+from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running_labs
 from pointsman.lab.tracing import Traced
 from pointsman.lab.tracing import trace as trace_lab
 from pointsman.model.address import Address, bracketed
@@ -173,9 +173,9 @@ def _tell(traced: Traced, pcap: Path | None, as_json: bool) -> bool:
 def _connect(lab: Lab, wanted: Wanted) -> Traced:
     client = wanted.client or "client"
     traced = trace_lab(lab, str(wanted.vip), wanted.port, client, protocol=wanted.protocol)
-    missed = broken(lab) if traced.trace.ok else []
+    missed = caused_faults(lab) if traced.trace.ok else []
     hints = [
-        f"{each.name} was broken here; this connection met nothing of it: {question(lab, each)}"
+        f"{each.name} was broken here; this connection met nothing of it: {doctor_command(lab, each)}"
         for each in missed
     ]
     return msgspec.structs.replace(traced, remark="; ".join(filter(None, (traced.remark, *hints))))
@@ -278,7 +278,7 @@ def _service(text: str) -> tuple[Address, int]:
 
 
 def _lab(topology: str | None, prefix: str, wanted: Wanted) -> Lab:
-    found = [lab for lab in running(prefix) if topology in (None, lab.topology.name)]
+    found = [lab for lab in running_labs(prefix) if topology in (None, lab.topology.name)]
     if not found:
         meant = (
             each.name

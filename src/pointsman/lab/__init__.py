@@ -1,4 +1,4 @@
-"""The documents' clusters on this one machine: namespaces, topologies, traffic, the demo. See docs/lab.md."""
+"""Laboratory on one machine: namespaces, topologies, traffic and a demo. See docs/lab.md."""
 
 from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab

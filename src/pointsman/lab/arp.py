@@ -1,4 +1,4 @@
-"""Asking an Ethernet who has an address."""
+"""ARP probes on an Ethernet."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from pointsman.packets.ethernet import ETH_P_ARP
 
 
 def who_has(node: Node, interface: str, address: str, seconds: float = 0.3) -> set[str]:
-    """The MAC addresses that answer an ARP probe (RFC 5227 section 2.1.1: no sender address, so that nobody's
-    neighbour table changes) sent from this interface, within `seconds`. Raises OSError."""
+    """Return the MAC addresses that answer an ARP probe from this interface within `seconds`.
+
+    The probe has no sender address (RFC 5227 section 2.1.1), so no neighbour table changes. Raises
+    OSError.
+    """
     wanted = ipaddress.IPv4Address(address).packed
     with node.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as tap:
         tap.bind((interface, ETH_P_ARP))

@@ -1,7 +1,7 @@
-"""What can go wrong with a lab."""
+"""Errors of the lab."""
 
 from __future__ import annotations
 
 
 class LabError(Exception):
-    """The lab cannot do what was asked; the text says what, where, and what to do."""
+    """The lab cannot do what was asked. The text says what failed, where, and what to do."""

@@ -1,4 +1,4 @@
-"""Signals around a lab: every request to stop unwinds it, and nothing interrupts its tear-down."""
+"""Signals of a lab: every request to stop unwinds the stack, and none interrupts the tear-down."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _unwind(_number: int, _frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def stopping_unwinds() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
+    """Raise KeyboardInterrupt for SIGTERM and SIGHUP, as for Ctrl-C."""
     with _handled(_unwind):
         yield
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Requests to stop wait for the end of the block, which is short; half of it would be worse."""
+    """Defer requests to stop until the end of the block. It is short, and must not be left half done."""
     waiting: list[int] = []
     try:
         with _handled(lambda number, _frame: waiting.append(number)):
@@ -38,7 +38,7 @@ def uninterrupted() -> Iterator[None]:
 @contextlib.contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals only ever reach the main thread
+        yield  # signals are handled in the main thread only
         return
     before: dict[signal.Signals, Any] = {number: signal.signal(number, handler) for number in _STOPPING}
     try:

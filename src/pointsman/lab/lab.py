@@ -1,9 +1,10 @@
-"""A lab: one topology, up or down as a whole.
+"""A lab: one topology that is up or down as a whole.
 
     with Lab("ha-pair", prefix="pmt-mine-1") as lab:
         lab.node("client").run(["curl", "-s", "http://192.168.100.9/"])
 
-Up is all or nothing, and leaving the block takes everything away: processes, pins, files, namespaces.
+If a part cannot be built, nothing stays. The end of the block removes everything: processes, pins, files,
+namespaces.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ TOPOLOGIES: dict[str, Topology] = {
     topology.name: topology for topology in (ha_pair.TOPOLOGY, dual_homed.TOPOLOGY, two_box.TOPOLOGY)
 }
 PREFIX = "pm"
-"""Of the namespaces' names: `pm-lb-01`. Tests use one of their own and so run beside a user's lab."""
+"""Prefix of the namespaces' names: `pm-lb-01`. Tests use other prefixes, so that a user's lab can run
+beside."""
 CONFIGURATIONS = {ha_pair.TOPOLOGY.name: ha_pair.configuration, two_box.TOPOLOGY.name: two_box.configuration}
-"""Of the directors, by their names; the others run without a file."""
+"""Configuration by topology, a function of the director's name. Other directors run without a file."""
 XDP_MODES = ("auto", "native", "generic", "tc")
 
 _DIRECTORY = nodes.RUN_DIRECTORY / "lab"
@@ -42,20 +44,21 @@ _STOP_SECONDS = 10.0
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """What a running lab remembers on disk, for the commands that come later."""
+    """State of a running lab on disk, for later commands."""
 
     topology: str
     prefix: str
     xdp_mode: str
     inodes: dict[str, int]
-    """Namespace numbers by node: which files and pins belong to the lab."""
+    """Namespace inodes by node. They identify the files and pins of the lab."""
 
 
 class Lab:
     """A topology with its nodes.
 
-    `directors=False` leaves `pointsman run` out (start something else in its place), `programs=False` every
-    program: bare hosts and cables. `progress` is told each step. All methods raise LabError.
+    With `directors=False` no `pointsman run` is started (something else can take its place). With
+    `programs=False` no program is started: the lab has only hosts and cables. `progress` is called with
+    the text of each step. All methods raise LabError.
     """
 
     def __init__(
@@ -69,34 +72,34 @@ class Lab:
         progress: Callable[[str], None] = lambda _text: None,
     ) -> None:
         if topology not in TOPOLOGIES:
-            raise LabError(f"no topology {topology!r}; there are: {', '.join(TOPOLOGIES)}")
+            raise LabError(f"no topology {topology!r}; choose from: {', '.join(TOPOLOGIES)}")
         if xdp_mode not in XDP_MODES:
-            raise LabError(f"no XDP mode {xdp_mode!r}; there are: {', '.join(XDP_MODES)}")
+            raise LabError(f"no XDP mode {xdp_mode!r}; choose from: {', '.join(XDP_MODES)}")
         self.topology = TOPOLOGIES[topology]
-        self.prefix = checked_prefix(prefix)
+        self.prefix = check_prefix(prefix)
         self.xdp_mode = xdp_mode
         self.directory = _directory(topology, prefix)
         self._directors = directors and programs
         self._programs = programs
         self.claimed = False
-        """Whether this object has built it (or begun to), and so may take it away."""
+        """True if this object has built the lab (or started to), and so may remove it."""
         self._progress = progress
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.nodes = {spec.name: Node(spec, prefix, self.directory / "logs") for spec in self.topology.nodes}
 
     def node(self, name: str) -> Node:
         if name not in self.nodes:
-            raise LabError(f"no node {name!r} in {self.topology.name}; there are: {', '.join(self.nodes)}")
+            raise LabError(f"no node {name!r} in {self.topology.name}; choose from: {', '.join(self.nodes)}")
         return self.nodes[name]
 
     @property
     def command(self) -> str:
-        """How this lab is spoken to on the command line."""
+        """Command line prefix that selects this lab."""
         return "pointsman lab" if self.prefix == PREFIX else f"pointsman lab --prefix {self.prefix}"
 
     @property
     def mail_directory(self) -> Path:
-        """Where the mails of the lab's mail server lie."""
+        """Directory with the mails of the lab's mail server."""
         return self.directory / "mails"
 
     def __enter__(self) -> Lab:
@@ -109,7 +112,7 @@ class Lab:
         self.down()
 
     def up(self) -> None:
-        """Build and start everything; when anything fails or a Ctrl-C comes, nothing is left of it."""
+        """Build and start everything. If anything fails or Ctrl-C is pressed, nothing stays."""
         try:
             with interrupts.uninterrupted():
                 self._claim()
@@ -119,13 +122,13 @@ class Lab:
             if self.claimed:
                 self.down()
             if isinstance(error, (OSError, LookupError)):
-                raise LabError(f"{self.topology.name} could not be built: {error}") from error
+                raise LabError(f"{self.topology.name} cannot be built: {error}") from error
             raise
 
     def down(self) -> None:
-        """Take everything away, also what an earlier, broken-off lab of this name has left. Idempotent.
+        """Remove everything, also the rest of an earlier lab of this name. Idempotent.
 
-        What another topology of the same prefix uses stays.
+        Namespaces of another topology with the same prefix stay.
         """
         with interrupts.uninterrupted():
             inodes = _inodes(self.directory)
@@ -147,16 +150,16 @@ class Lab:
             self.claimed = False
             for parent in (_DIRECTORY, nodes.RUN_DIRECTORY, nodes.PIN_DIRECTORY):
                 with contextlib.suppress(OSError):
-                    parent.rmdir()  # only when nobody else uses it
+                    parent.rmdir()  # only if no other lab uses it
             if not stopped:
-                raise LabError(f"processes that do not end: {processes.living_in(inodes)}")
+                raise LabError(f"these processes do not end: {processes.find_processes(inodes)}")
 
     def start_web_server(self, name: str) -> None:
-        """nginx on a web server of ha-pair."""
+        """Start nginx on a web server of ha-pair."""
         services.start_nginx(self.node(name), self.directory / name)
 
     def start_director(self, name: str) -> None:
-        """`pointsman run` on a director, as the topology configures it."""
+        """Start `pointsman run` on a director, as the topology configures it."""
         node = self.node(name)
         text = CONFIGURATIONS.get(self.topology.name)
         if text is not None:
@@ -169,20 +172,20 @@ class Lab:
         self._running[name] = services.start_director(node, arguments, self.xdp_mode)
 
     def director_pid(self, name: str) -> int:
-        """Process id of the `pointsman run` that this object has started."""
+        """Return the process id of the `pointsman run` that this object has started."""
         return self._running[name].pid
 
     def stop_director(self, name: str) -> None:
-        """A planned stop (SIGTERM) of a director that this object has started."""
+        """Stop a director that this object has started, with SIGTERM."""
         child = self._running.pop(name)
         child.terminate()
         try:
             child.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise LabError(f"{name}: the director has not stopped within {_STOP_SECONDS:g} s") from error
+            raise LabError(f"{name}: the director did not stop within {_STOP_SECONDS:g} s") from error
 
     def masters(self) -> list[str]:
-        """The directors that hold the VIP now, on a network card: on lo they would as real servers."""
+        """Return the directors that have the VIP on an Ethernet interface. On lo it is for a real server."""
         held = f"{self.topology.vip}/"
         return [
             spec.name
@@ -192,26 +195,26 @@ class Lab:
         ]
 
     def wait_for_master(self, name: str, seconds: float = _MASTER_SECONDS) -> None:
-        """Until this director, and no other, holds the VIP."""
+        """Wait until this director, and no other, has the VIP."""
         try:
-            what = f"{name} alone holds {self.topology.vip}"
+            what = f"only {name} has {self.topology.vip}"
             waiting.until(lambda: self.masters() == [name], seconds, what)
         except LabError as error:
             tail = services.log_tail(self.node(name), "director")
-            raise LabError(f"{error} (held by: {self.masters() or 'nobody'}); {tail}") from error
+            raise LabError(f"{error} (it is on: {self.masters() or 'none'}); {tail}") from error
 
     def require_free(self) -> None:
-        """Raise LabError when it could not be built: without root, or when a lab is up under this prefix."""
+        """Raise LabError if the lab cannot be built: without root, or if a lab is up with this prefix."""
         if os.geteuid() != 0:
-            raise LabError("the lab makes network namespaces and so needs root; run it with sudo")
+            raise LabError("the lab creates network namespaces, which needs root; run it with sudo")
         taken = [node.namespace for node in self.nodes.values() if namespace.exists(node.namespace)]
         if taken:
             raise LabError(
-                f"a lab is up already (namespace {taken[0]} exists); take it down first: {self.command} down"
+                f"a lab is already up (namespace {taken[0]} exists); remove it first: {self.command} down"
             )
 
     def missing(self) -> list[str]:
-        """The namespaces that it should have and has not; all of them when it is not up."""
+        """Return the namespaces of the lab that do not exist. All of them if it is not up."""
         return [node.namespace for node in self.nodes.values() if not namespace.exists(node.namespace)]
 
     def _others(self) -> list[str]:
@@ -224,8 +227,8 @@ class Lab:
             self.directory.mkdir()
         except FileExistsError:
             raise LabError(
-                f"{self.topology.name} is being built, or was broken off ({self.directory} exists); "
-                f"do: {self.command} down {self.topology.name}"
+                f"{self.topology.name} is being built, or its build was interrupted "
+                f"({self.directory} exists); remove it: {self.command} down {self.topology.name}"
             ) from None
 
     def _build(self) -> None:
@@ -245,7 +248,7 @@ class Lab:
         partial.rename(self.directory / "state.json")
 
     def _prepare_native(self) -> None:
-        """See offload: senders write checksums themselves, and the directors' link partners take frames."""
+        """Prepare the interfaces for native XDP (see offload)."""
         for node in self.topology.nodes:
             for card in node.interfaces:
                 offload.complete_checksums(self.node(node.name).namespace, card.name)
@@ -309,16 +312,16 @@ _START: dict[str, Callable[[Lab], None]] = {
 }
 
 
-def running(prefix: str = PREFIX) -> Iterator[Lab]:
-    """The labs that are up (or half up) under this prefix."""
+def running_labs(prefix: str = PREFIX) -> Iterator[Lab]:
+    """Yield the labs that are up (or partly up) with this prefix."""
     for name in TOPOLOGIES:
         state = _read_state(_directory(name, prefix))
         if state is not None:
             yield Lab(name, prefix=prefix, xdp_mode=state.xdp_mode)
 
 
-def none_running(prefix: str = PREFIX) -> str:
-    """What to tell somebody who looks for a lab under this prefix, where there is none."""
+def explain_no_lab(prefix: str = PREFIX) -> str:
+    """Return a message for a user whose prefix has no lab."""
     states = [_read_state(path) for path in sorted(_DIRECTORY.glob("*"))]
     elsewhere = [
         f"{state.topology} is up with --prefix {state.prefix}"
@@ -329,12 +332,12 @@ def none_running(prefix: str = PREFIX) -> str:
     return f"no lab is up{f' with --prefix {prefix}' if elsewhere else ''}; {hint}"
 
 
-def checked_prefix(prefix: str) -> str:
-    """The prefix, if it can stand in the names of namespaces and files. Raises LabError."""
+def check_prefix(prefix: str) -> str:
+    """Return the prefix if it is valid in names of namespaces and files. Raises LabError."""
     if not _PREFIX.fullmatch(prefix):
         raise LabError(
-            f"{prefix!r} cannot be a prefix: it takes letters, digits, '.', '_' and '-', 64 at most, "
-            "and begins with a letter or a digit"
+            f"{prefix!r} is not a valid prefix: use at most 64 letters, digits, '.', '_' and '-', "
+            "starting with a letter or a digit"
         )
     return prefix
 

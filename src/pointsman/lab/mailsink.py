@@ -1,4 +1,4 @@
-"""The lab's mail server: takes every mail and writes it to a folder. `python -m pointsman.lab.mailsink`."""
+"""Mail server of the lab: store every mail in a folder. Run as `python -m pointsman.lab.mailsink`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import sys
 from pathlib import Path
 
 MAX_MAIL = 1 << 20
-"""Bytes of one mail."""
+"""Most bytes of one mail."""
 
 
 class Sink:
-    """An aiosmtpd handler."""
+    """An aiosmtpd handler that stores mails."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._numbers = itertools.count(1)
 
     async def handle_DATA(self, _server: object, _session: object, envelope: object) -> str:  # noqa: N802
-        """Store one mail; the file appears under its name only when it is whole."""
+        """Store one mail. The file gets its name when it is complete."""
         target = self._directory / f"{next(self._numbers):04d}.eml"
         partial = target.with_suffix(".part")
         partial.write_bytes(envelope.content)  # type: ignore[attr-defined]
@@ -31,7 +31,7 @@ class Sink:
 
 
 def mails(directory: Path) -> list[email.message.EmailMessage]:
-    """The mails in the folder, oldest first."""
+    """Return the mails in the folder, oldest first."""
     found = []
     for path in sorted(directory.glob("*.eml")):
         message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
@@ -41,7 +41,7 @@ def mails(directory: Path) -> list[email.message.EmailMessage]:
 
 
 async def serve(address: str, port: int, directory: Path) -> None:
-    """Take mail until cancelled. Raises OSError when the port is taken, ImportError without aiosmtpd."""
+    """Accept mail until cancelled. Raises OSError if the port is in use, ImportError without aiosmtpd."""
     from aiosmtpd.smtp import SMTP  # a dependency of the lab only
 
     sink = Sink(directory)

@@ -1,7 +1,7 @@
-"""Named network namespaces, made and entered by unshare(2), mount(2) and setns(2).
+"""Create and enter named network namespaces by unshare(2), mount(2) and setns(2).
 
-`ip netns exec` is avoided on purpose: it mounts a fresh /sys and so hides the pins under /sys/fs/bpf.
-The names live where ip-netns(8) keeps them, so `ip netns list` and `nsenter --net=/run/netns/NAME` work.
+`ip netns exec` is avoided: it mounts a fresh /sys and so hides the pins under /sys/fs/bpf. The names are
+where ip-netns(8) keeps them, so `ip netns list` and `nsenter --net=/run/netns/NAME` work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _call(name: str, *arguments: object) -> None:
 
 
 def path(name: str) -> Path:
-    """The file that stands for the namespace."""
+    """Return the file of the namespace."""
     return DIRECTORY / name
 
 
@@ -39,17 +39,17 @@ def exists(name: str) -> bool:
 
 
 def names() -> list[str]:
-    """All named namespaces of this machine."""
+    """Return all named namespaces of this machine."""
     return sorted(entry.name for entry in DIRECTORY.iterdir()) if DIRECTORY.is_dir() else []
 
 
 def inode(name: str) -> int:
-    """The number by which the kernel, and everything named `net-<inode>-...`, knows the namespace."""
+    """Return the inode number of the namespace. Names `net-<inode>-...` contain it."""
     return path(name).stat().st_ino
 
 
 def create(name: str) -> None:
-    """Make a namespace with its loopback down. Raises FileExistsError, or OSError (EPERM without root)."""
+    """Create a namespace with its loopback down. Raises FileExistsError, or OSError (EPERM without root)."""
     _share_directory()
     path(name).touch(mode=0o444, exist_ok=False)
     try:
@@ -62,7 +62,7 @@ def create(name: str) -> None:
 
 
 def delete(name: str) -> None:
-    """Take the name away; the namespace ends with its last process and socket. Missing is fine."""
+    """Remove the name. The namespace ends with its last process and socket. A missing name is no error."""
     with contextlib.suppress(OSError):
         _call("umount2", bytes(path(name)), _MNT_DETACH)
     path(name).unlink(missing_ok=True)
@@ -70,9 +70,9 @@ def delete(name: str) -> None:
 
 @contextlib.contextmanager
 def entered(name: str) -> Iterator[None]:
-    """Let the calling thread live in the namespace: sockets opened and children started in here belong to it.
+    """Move the calling thread into the namespace. Sockets and children of the block belong to it.
 
-    Only the calling thread moves. Raises FileNotFoundError when there is no such namespace.
+    Other threads do not move. Raises FileNotFoundError if there is no such namespace.
     """
     with path(name).open("rb") as target, _returning():
         _call("setns", target.fileno(), _CLONE_NEWNET)
@@ -89,7 +89,8 @@ def _returning() -> Iterator[None]:
 
 
 def _share_directory() -> None:
-    """Make /run/netns a shared mount, as ip-netns does first, so that removing a name is seen everywhere."""
+    """Make /run/netns a shared mount, as ip-netns does, so that every mount namespace sees the removal of a
+    name."""
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     target = bytes(DIRECTORY)
     try:

@@ -1,4 +1,4 @@
-"""Builds a topology in the kernel: namespaces, bridges, virtual cables, addresses, routes."""
+"""Build a topology in the kernel: namespaces, bridges, veth pairs, addresses, routes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _QUIET = {
     "net/ipv4/conf/{0}/send_redirects": "0",
     "net/ipv4/conf/{0}/accept_redirects": "0",
 }
-"""A new namespace copies the host's own settings; a lab starts from the kernel's defaults instead."""
+"""Kernel defaults. A new namespace copies the host's own settings instead."""
 
 
 def addresses_of(name: str, interface: str) -> list[str]:
-    """Return the IPv4 addresses an interface bears now, with prefix length; none when it does not exist."""
+    """Return the IPv4 addresses of an interface with prefix length. Empty if it does not exist."""
     with namespace.entered(name), NetlinkSocket() as netlink:
         link = links.links(netlink).get(interface)
         held = addresses.addresses(netlink) if link else []
@@ -34,18 +34,18 @@ def addresses_of(name: str, interface: str) -> list[str]:
 
 
 def set_link(name: str, interface: str, up: bool) -> None:
-    """Pull the cable of an interface, or plug it in again. Raises OSError."""
+    """Set the link of an interface up or down. Raises OSError."""
     with namespace.entered(name), NetlinkSocket() as netlink:
         virtual_links.switch(netlink, socket.if_nametoindex(interface), up)
 
 
 def flush(name: str, interface: str) -> None:
-    """Take every address off an interface. Raises OSError."""
+    """Remove every address from an interface. Raises OSError."""
     _ip(name, f"addr flush dev {interface}")
 
 
 def build(topology: Topology, prefix: str) -> None:
-    """Make everything of the topology that the kernel has to know. Raises OSError."""
+    """Create all kernel objects of the topology. Raises OSError."""
     for node in topology.nodes:
         namespace.create(f"{prefix}-{node.name}")
         with namespace.entered(f"{prefix}-{node.name}"):

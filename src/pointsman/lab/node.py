@@ -23,9 +23,9 @@ PIN_DIRECTORY = paths.PIN_DIRECTORY
 
 
 def environment() -> dict[str, str]:
-    """The environment of lab commands: `pointsman` and `python3` are those of this installation.
+    """Return the environment of lab commands: `pointsman` and `python3` are those of this installation.
 
-    They write to files of the lab, not to the journal, so they date what they log.
+    Commands write to files and not to the journal, so that their log lines have dates.
     """
     here = str(Path(sys.executable).parent)
     inherited = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
 
 
 class Node:
-    """A running node. `run`, `popen`, `socket` and `entered` work as on a host of its own."""
+    """A running node. `run`, `popen`, `socket` and `entered` act in its namespace."""
 
     def __init__(self, spec: NodeSpec, prefix: str, log_directory: Path) -> None:
         self.spec = spec
@@ -45,33 +45,33 @@ class Node:
 
     @property
     def up(self) -> bool:
-        """Whether its namespace is there."""
+        """True if its namespace exists."""
         return namespace.exists(self.namespace)
 
     @property
     def inode(self) -> int:
-        """The number of its namespace."""
+        """Inode number of its namespace."""
         return namespace.inode(self.namespace)
 
     @property
     def run_directory(self) -> Path:
-        """Where Pointsman's daemons in this node keep their run-time files."""
+        """Run-time directory of Pointsman's daemons in this node."""
         with self.entered():
             return RUN_DIRECTORY / paths.namespace_name()
 
     def entered(self) -> contextlib.AbstractContextManager[None]:
-        """Move the calling thread into the node for the length of a `with` block.
+        """Move the calling thread into the node for a `with` block.
 
-        Raises LabError when the lab is not up.
+        Raises LabError if the lab is not up.
         """
         if not self.up:
-            raise LabError(f"{self.name} is not up: there is no namespace {self.namespace}")
+            raise LabError(f"{self.name} is not up: the namespace {self.namespace} does not exist")
         return namespace.entered(self.namespace)
 
     def socket(
         self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0
     ) -> socket.socket:
-        """A socket that belongs to the node, whoever uses it afterwards."""
+        """Open a socket in the node. It stays there, whichever thread uses it."""
         with self.entered():
             return socket.socket(family, kind, protocol)
 
@@ -80,8 +80,8 @@ class Node:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and return its output as text.
 
-        Raises LabError when it cannot be started, takes longer than `timeout` seconds, or (with `check`)
-        fails; the text holds what it wrote.
+        Raises LabError if the command cannot be started, takes longer than `timeout` seconds, or (with
+        `check`) fails. The text contains its output.
         """
         with self.entered():
             try:
@@ -110,10 +110,10 @@ class Node:
         directory: Path | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a command that goes on; what it writes is appended to the node's log of that name.
+        """Start a command in the background. Its output is appended to the node's log of that name.
 
-        It gets a session of its own, so that a Ctrl-C at the terminal reaches the lab and not its daemons.
-        Raises LabError when it cannot be started.
+        The command has its own session, so that Ctrl-C on the terminal does not reach it. Raises LabError
+        if it cannot be started.
         """
         with self.entered(), self._open_log(log or Path(command[0]).name) as output:
             try:
@@ -132,35 +132,35 @@ class Node:
         return child
 
     def log(self, name: str) -> Path:
-        """The file that holds what the command started under this log name has written."""
+        """Return the file with the output of the command that has this log name."""
         return self._logs / f"{self.name}-{name}.log"
 
     def addresses(self, interface: str) -> list[str]:
-        """IPv4 addresses of an interface at this moment, with prefix length."""
+        """Return the current IPv4 addresses of an interface with prefix length."""
         return network.addresses_of(self.namespace, interface)
 
     def set_link(self, interface: str, up: bool) -> None:
         network.set_link(self.namespace, interface, up)
 
     def sysctl(self, key: str, value: str) -> None:
-        """Set `net.ipv4.conf.all.arp_ignore` and the like. Raises OSError."""
+        """Set a sysctl such as `net.ipv4.conf.all.arp_ignore`. Raises OSError."""
         with self.entered():
             (Path("/proc/sys") / key.replace(".", "/")).write_text(value)
 
     def processes(self) -> dict[int, str]:
-        """Process ids and command lines of whatever runs in the node."""
-        return processes.living_in([self.inode])
+        """Return process ids and command lines of all processes in the node."""
+        return processes.find_processes([self.inode])
 
     def kill(self) -> None:
-        """End everything that runs in the node (SIGKILL). Raises LabError when something stays."""
+        """Kill all processes in the node (SIGKILL). Raises LabError if some do not end."""
         if not processes.kill([self.inode]):
-            raise LabError(f"{self.name}: processes that do not end: {self.processes()}")
+            raise LabError(f"{self.name}: these processes do not end: {self.processes()}")
         self.reap()
 
     def power_off(self) -> None:
-        """The host dies: from one moment to the next nothing runs, and its links are down.
+        """Simulate a power failure: all processes and links stop at the same moment.
 
-        Its processes are stopped first, so that none of them can notice and say goodbye.
+        The processes get SIGSTOP first, so that none of them can react and send a last advert.
         """
         processes.send([self.inode], signal.SIGSTOP)
         for interface in self.spec.interfaces:
@@ -170,7 +170,7 @@ class Node:
             network.flush(self.namespace, interface.name)
 
     def power_on(self) -> None:
-        """The host boots: its own addresses only, and nothing left of what was in its memory."""
+        """Simulate a boot: only the node's own addresses, and no run-time state."""
         forget(self.inode)
         network.configure(self.spec, self._prefix)
 

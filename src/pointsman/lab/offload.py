@@ -1,4 +1,4 @@
-"""What native XDP on veth needs of a lab's cables, and what generic XDP and tc do without."""
+"""Set up offloads of a lab's veth pairs for native XDP. Generic XDP and tc do not need this."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ _XDP_PASS = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 
 
 
 def complete_checksums(name: str, interface: str) -> None:
-    """Let the sender write TCP checksums itself: native XDP forwards frames, and a frame cannot carry the
-    promise that the hardware will do it. Raises OSError."""
+    """Make the sender compute TCP checksums itself.
+
+    Native XDP forwards frames, and a frame cannot tell that the hardware is to add the checksum. Raises
+    OSError.
+    """
     value = array.array("B", struct.pack("=II", _ETHTOOL_STXCSUM, 0))
     request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
     with namespace.entered(name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -33,8 +36,11 @@ def complete_checksums(name: str, interface: str) -> None:
 
 
 def accept_frames(name: str, interface: str) -> None:
-    """Put a program that passes everything on one end of a veth pair, or XDP_TX and redirect at its other end
-    lose their frames silently. It ends with the interface. Raises OSError."""
+    """Attach an XDP program that passes everything to one end of a veth pair.
+
+    Without it, XDP_TX and redirect at the other end lose their frames silently. The program ends with the
+    interface. Raises OSError.
+    """
     program = _load_pass()
     try:
         with namespace.entered(name), NetlinkSocket() as netlink:
@@ -50,7 +56,7 @@ def accept_frames(name: str, interface: str) -> None:
 def _load_pass() -> int:
     number = _SYS_BPF.get(os.uname().machine)
     if number is None:
-        raise OSError(f"native XDP in the lab is not known on {os.uname().machine}; use --xdp-mode generic")
+        raise OSError(f"the lab does not support native XDP on {os.uname().machine}; use --xdp-mode generic")
     code = ctypes.create_string_buffer(_XDP_PASS, len(_XDP_PASS))
     license_name = ctypes.create_string_buffer(b"Dual BSD/GPL")
     instructions = len(_XDP_PASS) // 8

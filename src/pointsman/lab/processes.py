@@ -1,4 +1,4 @@
-"""The processes of a namespace, found by the namespace they live in and not by what they are called."""
+"""Find and signal the processes of a network namespace. They are found by namespace, not by name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 _KILL_SECONDS = 5.0
 
 
-def living_in(inodes: Iterable[int]) -> dict[int, str]:
-    """Process ids and command lines of all processes in these network namespaces, this process excepted."""
+def find_processes(inodes: Iterable[int]) -> dict[int, str]:
+    """Return process ids and command lines of all processes in these namespaces, except this process."""
     wanted = set(inodes)
     found: dict[int, str] = {}
     for entry in Path("/proc").iterdir():
@@ -24,25 +24,25 @@ def living_in(inodes: Iterable[int]) -> dict[int, str]:
                 words = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
                 found[int(entry.name)] = words.decode(errors="replace").strip()
         except OSError:
-            continue  # it has ended meanwhile, or is a zombie, which has no namespace any more
+            continue  # it has ended, or is a zombie without a namespace
     return found
 
 
 def send(inodes: Iterable[int], number: signal.Signals) -> None:
-    """Send a signal once to everything that lives there now."""
-    for pid in living_in(inodes):
+    """Send a signal once to all processes that are now in these namespaces."""
+    for pid in find_processes(inodes):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
 def kill(inodes: Iterable[int]) -> bool:
-    """End all of them at once; False when some stay.
+    """Kill all processes in these namespaces. Return False if some stay.
 
-    More than one round, because a supervisor may start a child between our look and our signal.
+    Several rounds are needed, because a supervisor can start a child between the search and the signal.
     """
     wanted = set(inodes)
     deadline = time.monotonic() + _KILL_SECONDS
-    while living_in(wanted):
+    while find_processes(wanted):
         if time.monotonic() > deadline:
             return False
         send(wanted, signal.SIGKILL)

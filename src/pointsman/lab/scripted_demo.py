@@ -1,4 +1,4 @@
-"""A story on the terminal: numbered steps, real commands, what they show, expectations that hold or not."""
+"""Demo on the terminal: numbered steps, real commands, their output, and expectations."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.text import Text
 from pointsman.lab.errors import LabError
 
 _WORTH_TELLING = 0.05
-"""Seconds; less is written as 0.0."""
+"""Shortest time in seconds that is printed."""
 
 
 class ScriptedDemo:
-    """Prints as it goes and remembers whether every expectation held."""
+    """Printer of a demo. Remembers the expectations that were not met."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -26,7 +26,7 @@ class ScriptedDemo:
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """A numbered step. A LabError inside it is printed, counts as a failure, and goes on upwards."""
+        """Print a numbered step. A LabError inside is printed, counts as a failure, and is raised again."""
         self._steps += 1
         self.console.print()
         self.console.print(Text(f"{self._steps:2}  {title}", "bold"))
@@ -38,20 +38,20 @@ class ScriptedDemo:
             raise
 
     def command(self, where: str, text: str) -> None:
-        """A command as one could type it on that node."""
+        """Print a command in the form in which it can be typed on that node."""
         self.console.print(Text.assemble(("    ", ""), (f"{where}$ ", "cyan"), text))
 
     def tell(self, text: str) -> None:
-        """A remark on what is done."""
+        """Print a remark."""
         self.console.print(Text(f"    {text}", "dim"))
 
     def output(self, text: str) -> None:
-        """What a command has written."""
+        """Print the output of a command."""
         for line in text.rstrip("\n").splitlines():
             self.console.print(Text(f"    {line}"))
 
     def expect(self, held: bool, text: str) -> None:
-        """An expectation, with the seconds (if any) since the step, or the expectation before, began."""
+        """Print an expectation and the seconds since the previous line of the step."""
         now = time.monotonic()
         mark = ("✓ ", "bold green") if held else ("✗ ", "bold red")
         took = f"  {now - self._since:.1f} s" if now - self._since >= _WORTH_TELLING else ""
@@ -61,15 +61,15 @@ class ScriptedDemo:
             self.failed.append(f"step {self._steps}: {text.splitlines()[0]}")
 
     def end(self) -> bool:
-        """The last lines; True when every expectation held."""
+        """Print the summary. Return True if every expectation was met."""
         self.console.print()
         seconds = time.monotonic() - self._begun
         if self.failed:
             self.console.print(
-                Text(f"{len(self.failed)} expectations failed, after {seconds:.0f} s:", "bold red")
+                Text(f"{len(self.failed)} expectations were not met in {seconds:.0f} s:", "bold red")
             )
             for text in self.failed:
                 self.console.print(Text(f"  ✗ {text}", "red"))
         else:
-            self.console.print(Text(f"All expectations held, in {seconds:.0f} s.", "bold green"))
+            self.console.print(Text(f"All expectations were met in {seconds:.0f} s.", "bold green"))
         return not self.failed

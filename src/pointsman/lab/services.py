@@ -1,4 +1,4 @@
-"""The programs that make nodes what they are: web servers, mail, real-server set-up, directors."""
+"""Start the programs of nodes: web servers, mail, real-server set-up, directors."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ http {{
 
 
 def listens(node: Node, port: int, address: str = "127.0.0.1") -> bool:
-    """Whether something in the node accepts TCP connections there."""
+    """True if a program in the node accepts TCP connections on this port."""
     with node.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((address, port)) == 0
 
 
 def start_nginx(node: Node, directory: Path) -> None:
-    """nginx on ports 80 and 443 (TLS, self-signed); its page is the name of the node."""
+    """Start nginx on ports 80 and 443 (TLS, self-signed). Its page is the name of the node."""
     program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if program is None:
-        raise LabError("nginx is missing; do: apt-get install nginx-light")
+        raise LabError("nginx is not installed; install it: apt-get install nginx-light")
     directory.mkdir(parents=True, exist_ok=True)
     if not (directory / "key.pem").exists():
         _make_certificate(node.name, directory)
@@ -63,7 +63,7 @@ def start_nginx(node: Node, directory: Path) -> None:
 
 
 def start_http_server(node: Node, port: int, directory: Path) -> None:
-    """The second document's web service: Python's own, with a page that names the node."""
+    """Start the second document's web service: Python's HTTP server, with a page that names the node."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "index.html").write_text(f"{node.name}\n")
     child = node.popen(["python3", "-m", "http.server", str(port)], log="http", directory=directory)
@@ -71,7 +71,7 @@ def start_http_server(node: Node, port: int, directory: Path) -> None:
 
 
 def start_mail(node: Node, address: str, directory: Path) -> None:
-    """An SMTP server on port 25 that stores mails in the folder (see mailsink.mails)."""
+    """Start an SMTP server on port 25 that stores mails in the folder (see mailsink.mails)."""
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "pointsman.lab.mailsink", address, "25", str(directory)]
     child = node.popen(command, log="mail")
@@ -79,21 +79,21 @@ def start_mail(node: Node, address: str, directory: Path) -> None:
 
 
 def set_up_real_server(node: Node, vip: str, interfaces: Sequence[str]) -> None:
-    """`pointsman realserver up`: the VIP on lo, and no ARP for it."""
+    """Run `pointsman realserver up`: the VIP on lo, and no ARP for it."""
     named = [word for interface in interfaces for word in ("--interface", interface)]
     node.run(["pointsman", "realserver", "up", vip, *named])
 
 
 def start_director(node: Node, arguments: Sequence[str], xdp_mode: str) -> subprocess.Popen[bytes]:
-    """`pointsman run` with these arguments; returns when it takes commands."""
+    """Start `pointsman run` with these arguments. Return when it accepts commands."""
     child = node.popen(["pointsman", "run", *arguments, "--xdp-mode", xdp_mode], log="director")
     control = node.run_directory / "control.sock"
 
-    def takes_commands() -> bool:
+    def accepts_commands() -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(control)) == 0
 
-    _wait(node, child, "director", takes_commands, "takes commands")
+    _wait(node, child, "director", accepts_commands, "accepts commands")
     return child
 
 
@@ -105,9 +105,9 @@ def _make_certificate(name: str, directory: Path) -> None:
             [*words.split(), "-subj", f"/CN={name}", *files], check=True, capture_output=True, timeout=30
         )
     except FileNotFoundError as error:
-        raise LabError("openssl is missing; do: apt-get install openssl") from error
+        raise LabError("openssl is not installed; install it: apt-get install openssl") from error
     except subprocess.CalledProcessError as error:
-        raise LabError(f"openssl made no certificate: {error.stderr.decode(errors='replace')}") from error
+        raise LabError(f"openssl fails: {error.stderr.decode(errors='replace')}") from error
 
 
 def _wait_for_port(
@@ -117,7 +117,8 @@ def _wait_for_port(
 
 
 def _wait(node: Node, child: subprocess.Popen[bytes], log: str, ready: Callable[[], bool], what: str) -> None:
-    """Until the program is ready. Raises LabError with the end of its log when it ends or takes too long."""
+    """Wait until the program is ready. Raises LabError with the end of its log if it ends or takes too
+    long."""
 
     def ready_or_ended() -> bool:
         return child.poll() is not None or ready()
@@ -131,7 +132,7 @@ def _wait(node: Node, child: subprocess.Popen[bytes], log: str, ready: Callable[
 
 
 def log_tail(node: Node, log: str, lines: int = 12) -> str:
-    """The end of a log, as a piece of an error message."""
+    """Return the end of a log, as part of an error message."""
     path = node.log(log)
     text = path.read_text(errors="replace") if path.exists() else ""
     return f"the end of its log:\n{chr(10).join(text.splitlines()[-lines:])}"

@@ -1,4 +1,4 @@
-"""One connection through a lab, watched at every interface of every node."""
+"""Trace one connection through a lab, captured on every interface of every node."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ _PAGE = "GET / HTTP/1.0\r\nHost: {}\r\n\r\n"
 _NOBODY = bytes.fromhex("02000000beef")
 _CONNECT_SECONDS = 3.0
 _LINGER_SECONDS = 2.0
-"""How much longer than the connection attempt the capture may last."""
+"""Seconds that the capture may continue after the connection attempt."""
 
 
 class Traced(msgspec.Struct, frozen=True):
-    """A trace, and how the connection that was watched ended."""
+    """A trace, and the outcome of its connection."""
 
     trace: Trace
     outcome: str
     sightings: tuple[Sighting, ...] = ()
-    """Every frame that was captured, in the order of time."""
+    """Every captured frame in order of time."""
     remark: str = ""
-    """What could not be looked at, and why."""
+    """Parts of the trace that were not possible, and the reasons."""
     hosts: dict[str, str] = {}
     """Names by MAC address."""
     report: HostReport | None = None
-    """Everything a single host saw, for `--merge`."""
+    """Everything that a single host saw, for `--merge`."""
 
 
 class _Connection(threading.Thread):
-    """The client's connection: connect, ask for a page, read the first of the answer."""
+    """The client's connection: connect, send a request, read the start of the answer."""
 
     def __init__(self, lab: Lab, client: str, vip: Address, port: int, source: str, protocol: str) -> None:
         super().__init__(daemon=True)
@@ -71,7 +71,7 @@ class _Connection(threading.Thread):
                 connection.connect(self._target)
                 connection.sendall(self._asks)
                 said = connection.recv(4096)
-                self.outcome = said.split(b"\r\n", 1)[0].decode(errors="replace") or "closed without a word"
+                self.outcome = said.split(b"\r\n", 1)[0].decode(errors="replace") or "closed, no answer"
             except OSError as error:
                 self.outcome = error.strerror or str(error)
 
@@ -79,10 +79,10 @@ class _Connection(threading.Thread):
 def trace(
     lab: Lab, vip: str, port: int, client: str = "client", source: str = "", protocol: str = TCP
 ) -> Traced:
-    """Make one connection from the client node (from its address `source`, if given) and follow it; with UDP
-    one datagram and its answer.
+    """Make one connection from the client node (from its address `source`, if given) and trace it.
 
-    Raises LabError for what is no address, and when an interface cannot be watched.
+    With UDP: one datagram and its answer. Raises LabError if `vip` is not an address, or an interface
+    cannot be captured.
     """
     try:
         address = ipaddress.ip_address(vip)
@@ -92,7 +92,7 @@ def trace(
     connection = _Connection(lab, client, address, port, source, protocol)
     dropped: list[drops.KernelDrop] = []
     remark = ""
-    counted = _exits(lab)
+    counted = _read_exits(lab)
     with contextlib.ExitStack() as stack:
         try:
             watcher = stack.enter_context(drops.watch_drops(address, port, protocol))
@@ -120,22 +120,22 @@ def trace(
         port,
         lab.topology.hosts_by_mac(),
         connection.port,
-        _located(lab, dropped, vip, connection.port),
-        _decisions(lab, address, port, connection.port, protocol),
+        _locate_drops(lab, dropped, vip, connection.port),
+        _read_decisions(lab, address, port, connection.port, protocol),
     )
-    found = _with_counts(found, counted, _exits(lab))
-    found = _with_rivals(_with_silence(found, lab, client, vip), lab, address)
+    found = _add_counts(found, counted, _read_exits(lab))
+    found = _add_arp_conflict(_add_arp_failure(found, lab, client, vip), lab, address)
     ordered = sorted(sightings, key=lambda sighting: sighting.time)
     return Traced(found, connection.outcome, tuple(ordered), remark, lab.topology.hosts_by_mac())
 
 
-def _exits(lab: Lab) -> dict[str, dict[str, int]]:
-    """How often each director's data plane has given a packet up, by the name of its reason."""
-    return {name: dict(reply.counters.exits) for name, reply in _tables(lab, TableRequest())}
+def _read_exits(lab: Lab) -> dict[str, dict[str, int]]:
+    """Return how often each director's data plane dropped a packet, by the name of the exit."""
+    return {name: dict(reply.counters.exits) for name, reply in _read_tables(lab, TableRequest())}
 
 
-def _tables(lab: Lab, asked: TableRequest) -> Iterator[tuple[str, TableReply]]:
-    """What each running director has in its tables; nothing of one that has too many connections to list."""
+def _read_tables(lab: Lab, asked: TableRequest) -> Iterator[tuple[str, TableReply]]:
+    """Yield the tables of each running director, except those with too many connections to list."""
     for node in lab.nodes.values():
         if node.spec.role is not Role.DIRECTOR:
             continue
@@ -145,14 +145,14 @@ def _tables(lab: Lab, asked: TableRequest) -> Iterator[tuple[str, TableReply]]:
                 yield node.name, reply
 
 
-def _with_counts(found: Trace, before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> Trace:
-    """The trace; when a director kept the request, with what its data plane counted meanwhile."""
+def _add_counts(found: Trace, before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]) -> Trace:
+    """Add what the data plane counted, if a director kept the request."""
     kept = [
         hop.place.host for hop in found.request[-1:] if hop.place.role == DIRECTOR and not hop.place.sends
     ]
     reasons = host_verdict.DROPPED | ({} if found.decisions else host_verdict.UNDECIDED)
     more = [
-        Finding(False, f"the data plane of {name} counted {reason} {times} times meanwhile: {text}")
+        Finding(False, f"the data plane of {name} counted {reason} {times} times during the trace: {text}")
         for name in kept
         for reason, text in reasons.items()
         if (times := after.get(name, {}).get(reason, 0) - before.get(name, {}).get(reason, 0)) > 0
@@ -160,13 +160,16 @@ def _with_counts(found: Trace, before: dict[str, dict[str, int]], after: dict[st
     return msgspec.structs.replace(found, findings=(*found.findings, *more))
 
 
-def _with_rivals(found: Trace, lab: Lab, vip: Address) -> Trace:
-    """The trace, and whether others would have got the connection: who answers for the VIP where it was sent
-    to, besides the one that got it, or nobody any more."""
+def _add_arp_conflict(found: Trace, lab: Lab, vip: Address) -> Trace:
+    """Add a finding if other hosts would have got the connection, or none.
+
+    That is: other hosts than the receiver answer ARP for the VIP where the request was sent, or no host
+    does.
+    """
     arrival = next(
         (number for number, hop in enumerate(found.request) if hop.place.role in (DIRECTOR, REAL_SERVER)), 0
     )
-    if not arrival or vip.version == 6:  # a solicitation cannot be disguised: its answers would be believed
+    if not arrival or vip.version == 6:  # the kernel would use the answers
         return found
     sender = found.request[arrival - 1].place
     with lab.node(sender.host).entered():
@@ -174,43 +177,45 @@ def _with_rivals(found: Trace, lab: Lab, vip: Address) -> Trace:
     if len(macs) == 1:
         return found
     names = lab.topology.hosts_by_mac()
-    who = join_words(f"{mac} ({names[mac]})" if mac in names else mac for mac in macs) or "nobody"
+    who = join_words(f"{mac} ({names[mac]})" if mac in names else mac for mac in macs) or "no host"
     place = f"{sender.host}:{sender.interface}"
-    text = f"{who} answer ARP for {vip} at {place}: whoever asks next may miss the director"
+    text = f"{who} answer ARP for {vip} at {place}: the next request may not reach the director"
     if not macs:
-        text = f"nobody answers ARP for {vip}: {place} still knew where it was, and will forget it"
+        text = f"no host answers ARP for {vip}: the entry in the neighbour table of {place} will expire"
     return msgspec.structs.replace(found, findings=(*found.findings, Finding(False, text)))
 
 
-def _with_silence(found: Trace, lab: Lab, client: str, vip: str) -> Trace:
-    """The trace, and when the request got stuck before a director, whether nobody answered ARP there."""
+def _add_arp_failure(found: Trace, lab: Lab, client: str, vip: str) -> Trace:
+    """Add a finding if the request did not reach a director, because no host answered ARP there."""
     if any(hop.place.role == DIRECTOR for hop in found.request):
         return found
     node = lab.node(found.request[-1].place.host if found.request else client)
-    silence = _unanswered(node, vip)
+    silence = _find_unanswered_arp(node, vip)
     if not silence:
         return found
-    others = tuple(finding for finding in found.findings if found.request)  # else: only that nothing was seen
+    others = tuple(
+        finding for finding in found.findings if found.request
+    )  # otherwise the only finding is that nothing was seen
     return msgspec.structs.replace(found, findings=(*others, Finding(False, silence)))
 
 
-def _unanswered(node: Node, vip: str) -> str:
-    """Whom this host's ARP requests on the way to the VIP were for, when nobody has answered them."""
+def _find_unanswered_arp(node: Node, vip: str) -> str:
+    """Return a text about ARP requests on the path to the VIP that no host answered. Empty: none."""
     try:
         (route,) = json.loads(node.run(["ip", "-j", "route", "get", vip]).stdout)
         target, interface = route.get("gateway", vip), route["dev"]
         said = node.run(["ip", "-j", "neighbour", "show", "to", target, "dev", interface]).stdout
         states = {state for entry in json.loads(said) for state in entry["state"]}
     except (LabError, ValueError, KeyError):
-        return ""  # it has no route, or no address of the interface: its own error says so
+        return ""  # no route, or no address on the interface: another error reports it
     if not states & {"INCOMPLETE", "FAILED"}:
         return ""
     searched = resolution(ipaddress.ip_address(target))
-    return f"nobody answers {searched}: {node.name} asks for {target} on {interface} in vain"
+    return f"no host answers {searched}: {node.name} asks for {target} on {interface}"
 
 
-def _located(lab: Lab, dropped: list[drops.KernelDrop], vip: str, client_port: int) -> Iterator[Drop]:
-    """The drops of this connection, by node and interface; those outside the lab are not ours."""
+def _locate_drops(lab: Lab, dropped: list[drops.KernelDrop], vip: str, client_port: int) -> Iterator[Drop]:
+    """Yield the drops of this connection by node and interface. Drops outside the lab are not included."""
     nodes = {node.inode: node for node in lab.nodes.values()}
     for item in dropped:
         answer = (item.source, item.destination_port) == (vip, client_port)
@@ -227,9 +232,9 @@ def _located(lab: Lab, dropped: list[drops.KernelDrop], vip: str, client_port: i
         )
 
 
-def _decisions(lab: Lab, vip: Address, port: int, client_port: int, protocol: str) -> Iterator[Decision]:
-    """What each director has in its connection table about this connection."""
-    for name, reply in _tables(lab, TableRequest(connections=True)):
+def _read_decisions(lab: Lab, vip: Address, port: int, client_port: int, protocol: str) -> Iterator[Decision]:
+    """Yield the entries of each director's connection table for this connection."""
+    for name, reply in _read_tables(lab, TableRequest(connections=True)):
         node = lab.node(name)
         cards = [node.addresses(card.name) for card in node.spec.interfaces]
         own = {ipaddress.ip_interface(text).ip for addresses in cards for text in addresses}
@@ -240,8 +245,11 @@ def _decisions(lab: Lab, vip: Address, port: int, client_port: int, protocol: st
 
 
 def capture_points(lab: Lab) -> Iterator[CapturePoint]:
-    """Every interface of every node. A director's are watched at the bridge port they are plugged into, since
-    its XDP program takes frames before a packet socket sees them."""
+    """Yield every interface of every node as a capture point.
+
+    A director's interface is captured at its bridge port, because its XDP program takes frames before a
+    packet socket sees them.
+    """
     for node in lab.nodes.values():
         for card in node.spec.interfaces:
             director = node.spec.role is Role.DIRECTOR

@@ -1,4 +1,4 @@
-"""Clients: single requests, and a steady probe that measures how long a service was silent."""
+"""Clients: single requests, and a steady prober that measures how long a service does not answer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pointsman.lab.node import Node
 
 _MAX_PAGE = 65536
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-"""SO_LINGER that closes with RST: a probe shall not fill the client with TIME_WAIT."""
+"""SO_LINGER that closes with RST, so that probes do not fill the client with TIME_WAIT."""
 
 
 def fetch(node: Node, address: str, port: int = 80, source: str = "", timeout: float = 2.0) -> str:
-    """GET / over a connection of its own, from `source` if given; the page, stripped. Raises OSError."""
+    """Send GET / on a new connection, from `source` if given. Return the page, stripped. Raises OSError."""
     with node.socket() as connection:
         connection.settimeout(timeout)
         if source:
@@ -34,7 +34,7 @@ def fetch(node: Node, address: str, port: int = 80, source: str = "", timeout: f
 
 
 class Prober:
-    """Opens a connection every `interval` seconds and notes which are accepted within `patience` seconds.
+    """Prober: opens a connection every `interval` seconds, records those accepted within `patience` seconds.
 
     with Prober(client, VIP, 80) as prober:
         ...
@@ -65,11 +65,12 @@ class Prober:
         self._thread.join()
 
     def answered_since(self, moment: float) -> bool:
-        """Whether a probe begun after this moment (time.monotonic) was accepted."""
+        """True if a probe that began after this moment (time.monotonic) was accepted."""
         return bool(self._answered) and self._answered[-1] > moment
 
     def longest_silence(self) -> float:
-        """Seconds between the two successive accepted probes that lie farthest apart. Infinite below two."""
+        """Return the longest time in seconds between two successive accepted probes. Infinite for fewer than
+        two."""
         begun = sorted(self._answered)
         return max((later - earlier for earlier, later in pairwise(begun)), default=float("inf"))
 

@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a deadline and a reason."""
+"""Wait for a condition, with a deadline and a reason."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ STEP = 0.02
 
 
 def until(condition: Callable[[], Value], seconds: float, what: str) -> Value:
-    """The first true value of `condition`; LabError saying `what` was waited for when none comes in time."""
+    """Return the first true value of `condition`. Raises LabError with `what` if there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise LabError(f"waited {seconds:g} s in vain until {what}")
+            raise LabError(f"timeout: after {seconds:g} s this is still not true: {what}")
         time.sleep(STEP)

@@ -69,7 +69,7 @@ def take_requests(program: Program, vip: Address, port: int, number: int, taken:
 
 
 def _unless_request(program: Program, vip: Address, port: int, number: int, at: int, other: str) -> None:
-    """Append to a filter: jump unless an IP packet without options with a request for VIP:port begins at `at`."""
+    """Append to a filter: jump to `other` unless a request for VIP:port, without IP options, is at `at`."""
     ether = ip.ether_type(vip.packed)
     size = ip.IPV4_SIZE if vip.version == 4 else ip.IPV6_SIZE
     program.load_byte(at + ip.protocol_at(ether))

@@ -15,7 +15,7 @@ from tests.support.until import DEADLINE
 
 from pointsman.lab import waiting
 from pointsman.lab.faults import runner as fault_runner
-from pointsman.lab.faults.cluster import FAULTS, named
+from pointsman.lab.faults.cluster import FAULTS, find_fault
 from pointsman.lab.faults.fault import Fault
 from pointsman.lab.faults.runner import Outcome
 from pointsman.lab.lab import Lab
@@ -51,7 +51,7 @@ SHOWN = {
     "rp-filter": "the kernel of server dropped the request on eth12 (in ip_rcv_finish_core): IP_RPFILTER",
     "director-as-gateway": "the answer went through the director lb-01",
     "no-real-server": "counted no_destination",
-    "vip-missing": "nobody answers ARP for 192.168.7.33",
+    "vip-missing": "no host answers ARP for 192.168.7.33",
 }
 """What a trace shows of some of them."""
 
@@ -69,7 +69,7 @@ def test_there_are_enough_of_them() -> None:
 
 @pytest.mark.parametrize("name", DEMONSTRATED)
 def test_the_doctor_names_it_and_its_remedy_mends_it(labs: dict[str, Lab], name: str) -> None:
-    fault = named(name)
+    fault = find_fault(name)
     outcome = fault_runner.demonstrate(labs[fault.topology], fault, traced=name in SHOWN)
     assert SHOWN.get(name, "") in outcome.trace
     assert outcome.doctor.startswith(f"{fault.check}: "), outcome
@@ -80,7 +80,7 @@ def test_the_doctor_names_it_and_its_remedy_mends_it(labs: dict[str, Lab], name:
 @pytest.mark.parametrize("topology", ["ha-pair", "dual-homed"])
 def test_no_complaint_about_any_node_after_all_that(labs: dict[str, Lab], topology: str) -> None:
     lab = labs[topology]
-    waiting.until(lambda: fault_runner.healthy(lab), DEADLINE, "the doctor is content")
+    waiting.until(lambda: fault_runner.is_healthy(lab), DEADLINE, "the doctor finds nothing")
 
 
 def test_fix_does_what_is_safe_and_says_so(labs: dict[str, Lab]) -> None:
@@ -96,7 +96,7 @@ def test_fix_does_what_is_safe_and_says_so(labs: dict[str, Lab]) -> None:
 
 
 def test_a_trace_shows_where_strict_rp_filter_ends_the_way(labs: dict[str, Lab]) -> None:
-    outcome = fault_runner.demonstrate(labs["dual-homed"], named("rp-filter"), traced=True)
+    outcome = fault_runner.demonstrate(labs["dual-homed"], find_fault("rp-filter"), traced=True)
     assert outcome.ok
     assert outcome.trace == (
         "server received the request at hop 4 and sent no answer; the kernel of server dropped the request "
@@ -150,11 +150,11 @@ def test_a_trace_that_met_nothing_of_a_fault_says_who_finds_it(labs: dict[str, L
     hint = f"this connection met nothing of it: {lab.command} exec lvs -- pointsman doctor"
     with_faults = {}
     for name in ("director-mtu", "weight-0"):
-        fault_runner.break_(lab, named(name))
+        fault_runner.break_(lab, find_fault(name))
         try:
             done = subprocess.run(line, capture_output=True, text=True, check=False)
         finally:
-            fault_runner.mend(lab, named(name))
+            fault_runner.mend(lab, find_fault(name))
         with_faults[name] = (
             done.returncode,
             f"{name} was broken here; {hint}" in done.stdout.replace("\n", ""),
@@ -168,7 +168,7 @@ def test_a_fault_that_cannot_be_made_is_a_row_and_not_the_end() -> None:
         "hopeless", "server", "", "link", ("echo half way", "exit 7"), (), topology=dual_homed.TOPOLOGY.name
     )
     told: list[Outcome] = []
-    chosen = [hopeless, named("vip-missing")]
+    chosen = [hopeless, find_fault("vip-missing")]
     first, second = fault_runner.run_all(chosen, f"{PREFIX}h", "auto", told.append, traced=False)
     assert told == [first, second]
     assert (first.fault, first.ok, "exit code 7" in first.mended) == ("hopeless", False, True)

@@ -110,10 +110,10 @@ def test_a_dead_link_is_named_with_the_last_hop(pair: Lab) -> None:
 def test_nobody_who_answers_arp_is_named_with_who_asks(homes: Lab, pair: Lab) -> None:
     direct = trace(homes, "192.168.7.200", 80).trace
     (finding,) = direct.findings
-    assert finding.text == "nobody answers ARP: client asks for 192.168.7.200 on br_e in vain"
+    assert finding.text == "no host answers ARP: client asks for 192.168.7.200 on br_e"
     routed = trace(pair, ha_pair.VIP, 80).trace  # no director runs, so nobody bears the VIP
     assert routed.request[-1].place.host == "router"
-    assert routed.findings[-1].text == f"nobody answers ARP: router asks for {ha_pair.VIP} on ens224 in vain"
+    assert routed.findings[-1].text == f"no host answers ARP: router asks for {ha_pair.VIP} on ens224"
     assert not direct.ok
     assert not routed.ok
 
@@ -123,7 +123,7 @@ def test_no_lab_and_no_address_are_said_plainly(homes: Lab) -> None:
         trace(homes, "www", 80)
     with pytest.raises(LabError, match="no node 'nobody'"):
         trace(homes, dual_homed.VIP, 80, client="nobody")
-    with pytest.raises(LabError, match="client is not up: there is no namespace"):
+    with pytest.raises(LabError, match="client is not up: the namespace"):
         trace(Lab("dual-homed", prefix=f"{PREFIX}x"), dual_homed.VIP, 80)
 
 

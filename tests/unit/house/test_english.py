@@ -21,7 +21,6 @@ NOT_DONE = {
     "daemon",
     "dataplane",
     "health",
-    "lab",
     "lvs",
     "model",
     "net",

@@ -1,1 +1,1 @@
-"""Faults that the laboratory can make, and their runner."""
+"""Faults that the lab can cause, and their runner."""

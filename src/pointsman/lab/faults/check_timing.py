@@ -1,4 +1,4 @@
-"""What goes wrong with a real server, and which check finds it: made, and timed, in the ha-pair lab."""
+"""Cause faults of a real server in the ha-pair lab, and measure which check finds each and how fast."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CHECKS = {
     9004: ("DR_CHECK url", "connect_port 80\nurl {\npath /\n}"),
     9005: ("PING_CHECK", ""),
 }
-"""A service for each check, by its port: the check's word, perhaps with a remark, and its words."""
+"""Check keyword (with a remark) and parameters by the port of its service."""
 DELAY, TIMEOUT, BEFORE_RETRY = 0.5, 1.0, 0.2
 AT_ONCE = DELAY + BEFORE_RETRY
-"""Seconds from a fault to the verdict, at most, where probes are refused: docs/health.md, timing."""
+"""Most seconds from a fault to the verdict where probes are refused (docs/health.md, timing)."""
 BOUND = AT_ONCE + 2 * TIMEOUT
-"""The same where probes get no answer."""
+"""Most seconds from a fault to the verdict where probes get no answer."""
 SETTLED = 20.0
-"""Seconds that a busy machine may take for anything."""
+"""Seconds that any step may take on a busy machine."""
 _WEB = ha_pair.WEB_SERVERS["web-01"]
 _SERVICE = """
 virtual_server {vip} {port} {{
@@ -62,43 +62,43 @@ for each in waiting:
     each.connect_ex(("127.0.0.1", 80))
 time.sleep(3600)
 """
-"""A server that accepts nobody, and whose backlog is full."""
+"""A server that never accepts and whose backlog is full."""
 
 
 _FAILED = re.compile(
     rf"(?P<date>\S+ [\d:,]+) .* service \[{re.escape(_WEB)}\]:tcp:(?P<port>\d+) failed"
     r"(?P<again> after \d+ retries)?\. \((?P<reason>.*)\)"
 )
-"""A verdict in the director's log."""
+"""A failed check in the director's log."""
 
 
 class Case(NamedTuple):
-    """Something that goes wrong with web-01, and what each check says of it."""
+    """A fault of web-01 and the expected result of each check."""
 
     name: str
     cause: Callable[[Lab], None]
     undo: Callable[[Lab], None]
     expected: dict[str, str]
-    """A piece of the reason by check; the others pass."""
+    """Part of the expected reason by check. Checks that are not here pass."""
 
 
 class Finding(NamedTuple):
-    """What one check made of one case."""
+    """Result of one check for one case."""
 
     case: str
     check: str
     expected: str
-    """A piece of the reason; empty: it passes."""
+    """Part of the expected reason. Empty: the check should pass."""
     reason: str
-    """Empty: it passed."""
+    """Empty: the check passed."""
     seconds: float | None
-    """From the fault to the verdict in the director's log; None: there was none."""
+    """Seconds from the fault to the verdict in the director's log. None: there was no verdict."""
     bound: float | None
-    """Seconds that this may take; None: there is nothing to find."""
+    """Most seconds that the verdict may take. None: the check should pass."""
 
     @property
     def right(self) -> bool:
-        """Whether it is what was expected."""
+        """True if the result is the expected one."""
         return self.expected in self.reason if self.expected else not self.reason
 
 
@@ -114,21 +114,21 @@ def _web(lab: Lab) -> Node:
 
 def _kill(lab: Lab) -> None:
     _nginx(lab, signal.SIGKILL)
-    waiting.until(lambda: not services.listens(_web(lab), 80), SETTLED, "nginx is gone")
+    waiting.until(lambda: not services.listens(_web(lab), 80), SETTLED, "nginx has ended")
 
 
 def crowd(lab: Lab) -> None:
-    """Put a server in the place of web-01's that accepts nobody, with a full backlog."""
+    """Replace web-01's server by one that never accepts and has a full backlog."""
     _kill(lab)
     _web(lab).popen([sys.executable, "-c", _CROWDED], log="crowded")
 
 
 def uncrowd(lab: Lab) -> None:
-    """The way back."""
+    """Undo `crowd`."""
     for pid, words in _web(lab).processes().items():
         if "listener.listen(1)" in words:
             os.kill(pid, signal.SIGKILL)
-    waiting.until(lambda: not services.listens(_web(lab), 80), SETTLED, "the crowded server is gone")
+    waiting.until(lambda: not services.listens(_web(lab), 80), SETTLED, "the full server has ended")
     lab.start_web_server("web-01")
 
 
@@ -193,7 +193,7 @@ CASES = (
 
 
 def configure(lab: Lab) -> None:
-    """Give lb-01 the four services and wait until all checks pass."""
+    """Configure lb-01 with one service per check, and wait until all checks pass."""
     file = lab.directory / "lb-01.conf"
     text = ha_pair.configuration("lb-01")
     text = text[: text.index("virtual_server")]
@@ -214,7 +214,7 @@ def configure(lab: Lab) -> None:
 
 
 def reasons(lab: Lab) -> dict[str, str | None]:
-    """What each check says now, by its word: empty while it passes, None without a verdict."""
+    """Return the current reason of each check by its keyword. Empty: it passes. None: it has not run yet."""
     status = json.loads(lab.node("lb-01").run(["pointsman", "status", "--json"]).stdout)
     found: dict[str, str | None] = {}
     for service in status["services"]:
@@ -226,7 +226,7 @@ def reasons(lab: Lab) -> dict[str, str | None]:
 
 
 def run(lab: Lab) -> Iterator[Finding]:
-    """Make each case, take it back, and tell what each check has made of it."""
+    """Cause each case, undo it, and yield the result of each check."""
     for case in CASES:
         yield from _one(lab, case)
         _until_all_pass(lab)
@@ -237,7 +237,7 @@ def _one(lab: Lab, case: Case) -> list[Finding]:
     read = log.stat().st_size
     began, end = time.time(), time.monotonic() + SETTLED
     case.cause(lab)
-    # Whoever has not failed by then, and one round more, passes.
+    # A check without a failure until then, and one interval more, passes.
     enough = time.monotonic() + BOUND + DELAY
     seen: dict[str, tuple[str, float]] = {}
     try:
@@ -252,7 +252,7 @@ def _one(lab: Lab, case: Case) -> list[Finding]:
 
 
 def _failures(log: str, began: float) -> dict[str, tuple[str, float]]:
-    """The first failure of each check in a log, by its word: the reason, and when."""
+    """Return the first failure of each check in a log by its keyword: the reason and the seconds."""
     found: dict[str, tuple[str, float]] = {}
     for match in map(_FAILED.match, log.splitlines()):
         if match is not None:
@@ -274,11 +274,11 @@ def _until_all_pass(lab: Lab) -> None:
     try:
         waiting.until(lambda: set(reasons(lab).values()) == {""}, SETTLED, "all checks pass")
     except LabError as error:
-        raise LabError(f"{error}; they say: {reasons(lab)}") from error
+        raise LabError(f"{error}; their results: {reasons(lab)}") from error
 
 
 def table(findings: list[Finding]) -> str:
-    """The findings for people."""
+    """Return the results as a table for the terminal."""
     lines = [f"{'real server':18} {'check':12} {'verdict':8} {'after':>6} {'at most':>8}  reason"]
     for each in findings:
         verdict = "DOWN" if each.reason else "up"

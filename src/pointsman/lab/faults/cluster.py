@@ -1,10 +1,10 @@
-"""What goes wrong with direct routing in practice, as commands that bring it about in a lab."""
+"""Common faults of direct routing, as commands that cause them in a lab."""
 
 from __future__ import annotations
 
 import shlex
 
-from pointsman.lab.faults.fault import Fault, dropping, sysctls
+from pointsman.lab.faults.fault import Fault, nft_drop_commands, sysctl_commands
 from pointsman.lab.faults.whole_host import WHOLE
 from pointsman.lab.topologies import dual_homed, ha_pair
 
@@ -15,7 +15,7 @@ _UP_DUAL = f"pointsman realserver up {dual_homed.VIP} --interface eth14 --interf
 _SERVICE = f"{dual_homed.VIP}:{dual_homed.PORT}"
 _SERVER = f"{dual_homed.REAL_SERVER}:{dual_homed.PORT}"
 _FORGET = f"@router ip neigh flush to {_VIP} dev ens224"
-"""What the router may have learnt of a second host with the VIP."""
+"""Remove what the router may have learnt about a second host with the VIP."""
 _NGINX = "nginx -e {directory}/web-01/error.log -c {directory}/web-01/nginx.conf"
 _DROP_TABLE = ("nft delete table inet fault",)
 _STRANGER = """
@@ -69,7 +69,7 @@ FAULTS = (
     Fault(
         "vip-on-nic",
         "web-02",
-        "the VIP is on the real server's network card",
+        "the VIP is on the real server's Ethernet interface",
         "vip-on-lo",
         (f"ip address del {_VIP}/32 dev lo", f"ip address add {_VIP}/26 dev ens224"),
         (f"ip address del {_VIP}/26 dev ens224", _UP, _FORGET),
@@ -88,7 +88,7 @@ FAULTS = (
         "web-01",
         "arp_ignore is 0: the real server answers ARP for the VIP",
         "arp-ignore",
-        sysctls("arp_ignore=0", "all", "ens224"),
+        sysctl_commands("arp_ignore=0", "all", "ens224"),
         (_UP, _FORGET),
     ),
     Fault(
@@ -96,7 +96,7 @@ FAULTS = (
         "web-01",
         "the same, seen from the director",
         "vip-unique",
-        sysctls("arp_ignore=0", "all", "ens224"),
+        sysctl_commands("arp_ignore=0", "all", "ens224"),
         (_UP, _FORGET),
         seen_on="lb-01",
     ),
@@ -105,15 +105,15 @@ FAULTS = (
         "web-01",
         "arp_ignore is 8: the real server does not answer for its own address either",
         "arp-ignore",
-        sysctls("arp_ignore=8", "all", "ens224"),
-        (*sysctls("arp_ignore=1", "all", "ens224"), _UP),
+        sysctl_commands("arp_ignore=8", "all", "ens224"),
+        (*sysctl_commands("arp_ignore=1", "all", "ens224"), _UP),
     ),
     Fault(
         "arp-announce",
         "web-01",
-        "arp_announce is 0: the real server asks with the VIP as sender",
+        "arp_announce is 0: the real server sends ARP requests with the VIP as sender",
         "arp-announce",
-        sysctls("arp_announce=0", "all", "ens224"),
+        sysctl_commands("arp_announce=0", "all", "ens224"),
         (_UP, _FORGET),
     ),
     Fault(
@@ -147,7 +147,7 @@ FAULTS = (
         "web-01",
         "the real server's firewall drops requests for the VIP",
         "firewall",
-        dropping("input", f"ip daddr {_VIP}"),
+        nft_drop_commands("input", f"ip daddr {_VIP}"),
         _DROP_TABLE,
     ),
     Fault(
@@ -155,7 +155,7 @@ FAULTS = (
         "web-01",
         "the real server's firewall drops answers from the VIP",
         "firewall",
-        dropping("output", f"ip saddr {_VIP}"),
+        nft_drop_commands("output", f"ip saddr {_VIP}"),
         _DROP_TABLE,
     ),
     Fault(
@@ -170,7 +170,7 @@ FAULTS = (
     Fault(
         "wrong-gateway",
         "web-01",
-        "the real server's default gateway is not there",
+        "the real server's default gateway does not exist",
         "gateway",
         ("ip route replace default via 192.168.100.50",),
         ("ip route replace default via 192.168.100.2",),
@@ -196,7 +196,7 @@ FAULTS = (
     Fault(
         "second-holder",
         "mail",
-        "another host bears the VIP",
+        "another host has the VIP",
         "vip-unique",
         (f"ip address add {_VIP}/26 dev ens224",),
         (f"ip address del {_VIP}/26 dev ens224", _FORGET),
@@ -205,7 +205,7 @@ FAULTS = (
     Fault(
         "noarp",
         "web-01",
-        "the real server's network card does not speak ARP",
+        "ARP is off on the real server's interface",
         "link",
         ("ip link set ens224 arp off",),
         ("ip link set ens224 arp on",),
@@ -213,7 +213,7 @@ FAULTS = (
     Fault(
         "backup-holds-vip",
         "lb-02",
-        "the backup director bears the VIP too",
+        "the backup director has the VIP too",
         "vip-held",
         (f"ip address add {_VIP}/26 dev ens224",),
         (f"ip address del {_VIP}/26 dev ens224", _FORGET),
@@ -230,9 +230,9 @@ FAULTS = (
     Fault(
         "adverts-filtered",
         "lb-02",
-        "the backup director's firewall drops VRRP: it makes itself master",
+        "the backup director's firewall drops VRRP: it becomes master too",
         "firewall",
-        dropping("input", "ip protocol 112"),
+        nft_drop_commands("input", "ip protocol 112"),
         _DROP_TABLE,
     ),
     _dual(
@@ -240,13 +240,13 @@ FAULTS = (
         "server",
         "strict rp_filter where the director's requests arrive",
         "rp-filter",
-        sysctls("rp_filter=1", "eth12"),
-        sysctls("rp_filter=0", "eth12"),
+        sysctl_commands("rp_filter=1", "eth12"),
+        sysctl_commands("rp_filter=0", "eth12"),
     ),
     _dual(
         "real-server-link",
         "server",
-        "the real server's interface towards the director is off",
+        "the real server's interface to the director is down",
         "link",
         ("ip link set eth12 down",),
         ("ip link set eth12 up",),
@@ -254,7 +254,7 @@ FAULTS = (
     _dual(
         "director-link",
         "lvs",
-        "the director's interface towards the real server is off",
+        "the director's interface to the real server is down",
         "link",
         ("ip link set eth8 down",),
         ("ip link set eth8 up",),
@@ -262,7 +262,7 @@ FAULTS = (
     _dual(
         "director-noarp",
         "lvs",
-        "the director's interface does not speak ARP",
+        "ARP is off on the director's interface",
         "link",
         ("ip link set eth8 arp off",),
         ("ip link set eth8 arp on",),
@@ -270,7 +270,7 @@ FAULTS = (
     _dual(
         "director-mtu",
         "lvs",
-        "the MTU towards the real server is smaller than towards the clients",
+        "the director's MTU to the real server is smaller than to the clients",
         "mtu",
         ("ip link set eth8 mtu 1300",),
         ("ip link set eth8 mtu 1500",),
@@ -278,7 +278,7 @@ FAULTS = (
     _dual(
         "vip-missing",
         "lvs",
-        "the director itself lacks the VIP",
+        "the director does not have the VIP",
         "vip-held",
         (f"ip address del {dual_homed.VIP}/24 dev eth7",),
         (f"ip address add {dual_homed.VIP}/24 dev eth7",),
@@ -312,16 +312,16 @@ FAULTS = (
         "server",
         "the second document's conflict: director and real server answer ARP for the VIP",
         "arp-ignore",
-        sysctls("arp_ignore=0", "all", "eth14", "eth12"),
+        sysctl_commands("arp_ignore=0", "all", "eth14", "eth12"),
         (_UP_DUAL,),
     ),
     *WHOLE,
 )
-"""Every fault, in an order that lets one be made after the other."""
+"""Every fault, in an order in which one can follow the other."""
 
 
-def named(name: str) -> Fault:
-    """Raises KeyError."""
+def find_fault(name: str) -> Fault:
+    """Return the fault with this name. Raises KeyError."""
     found = next((fault for fault in FAULTS if fault.name == name), None)
     if found is None:
         raise KeyError(name)

@@ -1,7 +1,7 @@
-"""A fault: something that goes wrong in a lab, brought about and taken back by commands.
+"""A fault in a lab, with the commands that cause it and undo it.
 
-In a command {directory} stands for the lab's run-time directory, {xdp_mode} for how its directors are
-attached, {{ and }} for braces. One that begins with @NODE is run on that node.
+In a command {directory} stands for the lab's run-time directory, {xdp_mode} for the mode in which its
+directors are attached, {{ and }} for braces. A command that starts with @NODE runs on that node.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from pointsman.lab.topologies import ha_pair
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Something broken: where, how, and what the doctor must say."""
+    """A fault: where, how, and the doctor's check that must find it."""
 
     name: str
     node: str
-    """Where the commands are run."""
+    """Node on which the commands run."""
     text: str
     check: str
-    """The doctor's name for it."""
+    """Name of the doctor's check that finds the fault."""
     commands: tuple[str, ...]
     undo: tuple[str, ...]
-    """Takes it back, and what its remedy may have left over; each of them may fail."""
+    """Commands that undo the fault and what its remedy may have left. Each of them may fail."""
     seen_on: str = ""
-    """The node whose doctor names it; the node itself unless given."""
+    """Node whose doctor finds the fault. Empty: `node`."""
     arguments: tuple[str, ...] = ()
-    """Of `pointsman doctor` there."""
+    """Arguments of `pointsman doctor` there."""
     topology: str = ha_pair.TOPOLOGY.name
     xdp_mode: str = ""
-    """The mode in which the directors must be attached; empty: any."""
+    """Mode in which the directors must be attached. Empty: any."""
     through: str = ""
-    """The real server whose clients have the trouble; the node itself, if it is one, unless given."""
+    """Real server whose clients have the problem. Empty: `node`, if it is a real server."""
 
     @property
     def patient(self) -> str:
-        """The node whose doctor is asked."""
+        """Node on which the doctor runs."""
         return self.seen_on or self.node
 
 
-def dropping(hook: str, match: str) -> tuple[str, ...]:
-    """Commands that make an nftables rule which drops."""
+def nft_drop_commands(hook: str, match: str) -> tuple[str, ...]:
+    """Return commands that add an nftables rule with drop."""
     chain = f"type filter hook {hook} priority 0;"
     return (
         "nft add table inet fault",
@@ -49,6 +49,6 @@ def dropping(hook: str, match: str) -> tuple[str, ...]:
     )
 
 
-def sysctls(setting: str, *interfaces: str) -> tuple[str, ...]:
-    """Commands that set it on each of the interfaces."""
+def sysctl_commands(setting: str, *interfaces: str) -> tuple[str, ...]:
+    """Return commands that set a sysctl on each of the interfaces."""
     return tuple(f"sysctl -qw net.ipv4.conf.{interface}.{setting}" for interface in interfaces)

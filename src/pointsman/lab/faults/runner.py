@@ -1,4 +1,4 @@
-"""Makes faults in a lab, asks the doctor, follows its remedy, and looks whether all is well again."""
+"""Cause faults in a lab, run the doctor and its remedy, and check that the lab is healthy again."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from pointsman.lab.tracing import trace
 from pointsman.lab.traffic import fetch
 
 NAMING_SECONDS = 30.0
-"""Until the doctor names a fault, on a busy machine, too."""
+"""Seconds until the doctor must find a fault, also on a busy machine."""
 SETTLE_SECONDS = 60.0
-"""Until the doctor is silent after the remedy: VRRP and neighbour tables need their time."""
+"""Seconds until the doctor must find nothing after the remedy. VRRP and neighbour tables need time."""
 _LONGEST = 120.0
-"""Seconds that a command of a fault may take: some start a director and wait for it."""
+"""Most seconds for a command of a fault. Some start a director and wait for it."""
 BAD = ("fault", "warning")
 WENT_WELL = "this connection went well"
 
@@ -39,13 +39,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     fault: str
     node: str
     doctor: str
-    """What it said; empty when it did not name the fault."""
+    """Finding of the doctor. Empty: it did not find the fault."""
     trace: str = ""
-    """What the trace showed; empty when none was made."""
+    """Result of the trace. Empty: there was none."""
     mended: str
-    """`by the remedy`, `by hand` (the doctor could give advice only), or why not."""
+    """`by the remedy`, `by hand` (the doctor has only advice), or the reason why not."""
     healthy: bool
-    """The doctor had nothing to say afterwards."""
+    """True if the doctor found nothing afterwards."""
     seconds: float
 
     @property
@@ -54,7 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def examine(lab: Lab, node: str, arguments: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """What the doctor finds on a node, as in its --json. Raises LabError when it cannot be asked."""
+    """Return the doctor's findings on a node, from its --json. Raises LabError if it fails."""
     done = lab.node(node).run(["pointsman", "doctor", "--json", *arguments], check=False)
     try:
         document = json.loads(done.stdout)
@@ -64,7 +64,7 @@ def examine(lab: Lab, node: str, arguments: Iterable[str] = ()) -> list[dict[str
 
 
 def complaints(lab: Lab, node: str, arguments: Iterable[str] = ()) -> list[str]:
-    """Everything the doctor has against a node, one text each; empty on a healthy one."""
+    """Return the doctor's faults and warnings on a node, one text each. Empty on a healthy node."""
     return [
         f"{node}: {finding['check']}: {finding['found']}"
         for finding in examine(lab, node, arguments)
@@ -72,17 +72,17 @@ def complaints(lab: Lab, node: str, arguments: Iterable[str] = ()) -> list[str]:
     ]
 
 
-def patients(lab: Lab) -> list[str]:
-    """The nodes that the doctor can look at."""
+def examined_nodes(lab: Lab) -> list[str]:
+    """Return the nodes that the doctor can examine."""
     roles = (Role.DIRECTOR, Role.REAL_SERVER)
     return [spec.name for spec in lab.topology.nodes if spec.role in roles]
 
 
 def break_(lab: Lab, fault: Fault) -> None:
-    """Make it. Raises LabError when one of its commands fails; then what was done is undone."""
+    """Cause the fault. If a command fails, undo it and raise LabError."""
     _require(lab, fault)
-    _notes(lab).mkdir(exist_ok=True)
-    (_notes(lab) / fault.name).touch()
+    _marks_directory(lab).mkdir(exist_ok=True)
+    (_marks_directory(lab) / fault.name).touch()
     try:
         for command in fault.commands:
             _shell(lab, fault.node, command)
@@ -92,38 +92,40 @@ def break_(lab: Lab, fault: Fault) -> None:
 
 
 def mend(lab: Lab, fault: Fault) -> None:
-    """Take it back, whatever of it is left."""
+    """Undo what is left of the fault."""
     _require(lab, fault)
     for command in fault.undo:
         _shell(lab, fault.node, command, check=False)
-    (_notes(lab) / fault.name).unlink(missing_ok=True)
+    (_marks_directory(lab) / fault.name).unlink(missing_ok=True)
 
 
-def broken(lab: Lab) -> list[Fault]:
-    """The faults that were made with `break_` and not taken back with `mend`."""
-    names = {path.name for path in _notes(lab).iterdir()} if _notes(lab).is_dir() else set()
+def caused_faults(lab: Lab) -> list[Fault]:
+    """Return the faults that `break_` caused and `mend` has not undone."""
+    names = (
+        {path.name for path in _marks_directory(lab).iterdir()} if _marks_directory(lab).is_dir() else set()
+    )
     return [fault for fault in cluster_faults.FAULTS if fault.name in names]
 
 
-def question(lab: Lab, fault: Fault) -> str:
-    """The command that asks the doctor about it."""
+def doctor_command(lab: Lab, fault: Fault) -> str:
+    """Return the command that runs the doctor for this fault."""
     return f"{lab.command} exec {fault.patient} -- {' '.join(['pointsman doctor', *fault.arguments])}"
 
 
 def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
-    """Break, ask the doctor, follow its remedy, ask again. The fault is taken back in any case."""
+    """Cause the fault, run the doctor, apply its remedy, and run the doctor again. Always undo the fault."""
     begun = time.monotonic()
-    source = _client_of(lab, fault.through or fault.node) if traced else ""
+    source = _find_client(lab, fault.through or fault.node) if traced else ""
     break_(lab, fault)
     try:
-        finding = _named(lab, fault)
+        finding = _wait_for_finding(lab, fault)
         seen = _trace(lab, source) if traced else ""
         commands = finding["remedy"] if finding else []
         for command in commands:
             _shell(lab, fault.patient, command, check=False)
         if not commands:
             mend(lab, fault)
-        left = _settle(lab, fault)
+        left = _wait_for_silence(lab, fault)
     finally:
         mend(lab, fault)
     return Outcome(
@@ -140,9 +142,9 @@ def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
 def run_all(
     chosen: Iterable[Fault], prefix: str, xdp_mode: str, tell: Callable[[Outcome], None], *, traced: bool
 ) -> list[Outcome]:
-    """Demonstrate faults one after the other, on a fresh lab of each topology and mode they need.
+    """Demonstrate faults one after the other, in a fresh lab for each topology and mode.
 
-    One that could not be made or looked at is a row that is not right; the others go on in a new lab.
+    If one cannot be caused or examined, its row is a failure and the others continue in a new lab.
     """
     wanted = list(chosen)
     outcomes = []
@@ -150,17 +152,17 @@ def run_all(
         left = [fault for fault in wanted if (fault.topology, fault.xdp_mode) == (topology, mode)]
         while left:
             with Lab(topology, prefix=prefix, xdp_mode=mode or xdp_mode) as lab:
-                waiting.until(partial(healthy, lab), SETTLE_SECONDS, f"the doctor is content with {topology}")
+                _wait_until_healthy(lab)
                 usable = True
                 while left and usable:
-                    outcome, usable = _row(lab, left.pop(0), traced=traced)
+                    outcome, usable = _demonstrate_safely(lab, left.pop(0), traced=traced)
                     outcomes.append(outcome)
                     tell(outcome)
     return outcomes
 
 
-def _row(lab: Lab, fault: Fault, *, traced: bool) -> tuple[Outcome, bool]:
-    """The fault's row, and whether the lab can be used for others after it."""
+def _demonstrate_safely(lab: Lab, fault: Fault, *, traced: bool) -> tuple[Outcome, bool]:
+    """Return the fault's row, and True if the lab can be used for other faults."""
     begun = time.monotonic()
     try:
         outcome = demonstrate(lab, fault, traced=traced)
@@ -169,41 +171,41 @@ def _row(lab: Lab, fault: Fault, *, traced: bool) -> tuple[Outcome, bool]:
             fault=fault.name,
             node=fault.node,
             doctor="",
-            mended=f"not shown: {error}",
+            mended=f"not possible: {error}",
             healthy=False,
             seconds=time.monotonic() - begun,
         )
     return outcome, outcome.healthy
 
 
-class Quiet(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said against a healthy lab, in so many examinations of each of its nodes."""
+class HealthyRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Result of repeated examinations of a healthy lab."""
 
     topology: str
     runs: int
     examinations: int
     traces: int
     alarms: tuple[str, ...]
-    """Every fault and warning of the doctor, and everything a trace found wrong; all of them false."""
+    """All faults and warnings of the doctor, and all bad findings of traces. Each is a false alarm."""
     seconds: float
 
 
 def false_alarms(
     topology: str, runs: int, prefix: str, xdp_mode: str, tell: Callable[[int, list[str]], None]
-) -> Quiet:
-    """Examine every node of a fresh, healthy lab again and again, and trace a connection each time."""
+) -> HealthyRun:
+    """Examine every node of a fresh, healthy lab repeatedly, and trace a connection each time."""
     begun = time.monotonic()
     alarms: list[str] = []
     with Lab(topology, prefix=prefix, xdp_mode=xdp_mode) as lab, ThreadPoolExecutor() as pool:
-        waiting.until(partial(healthy, lab), SETTLE_SECONDS, f"the doctor is content with {topology}")
-        nodes = patients(lab)
+        _wait_until_healthy(lab)
+        nodes = examined_nodes(lab)
         for number in range(runs):
             said = [text for found in pool.map(partial(complaints, lab), nodes) for text in found]
             traced = _trace(lab, "")
             said += [f"trace: {traced}"] if traced != WENT_WELL else []
             alarms += said
             tell(number + 1, said)
-    return Quiet(
+    return HealthyRun(
         topology=topology,
         runs=runs,
         examinations=runs * len(nodes),
@@ -213,15 +215,21 @@ def false_alarms(
     )
 
 
-def healthy(lab: Lab) -> bool:
-    """The doctor has nothing to say about any node."""
-    return not any(complaints(lab, node) for node in patients(lab))
+def _wait_until_healthy(lab: Lab) -> None:
+    waiting.until(
+        partial(is_healthy, lab), SETTLE_SECONDS, f"the doctor finds nothing in {lab.topology.name}"
+    )
 
 
-def _named(lab: Lab, fault: Fault) -> dict[str, Any] | None:
-    """The doctor's finding about it; some come only after a moment (an advert, a state)."""
+def is_healthy(lab: Lab) -> bool:
+    """True if the doctor finds nothing on any node."""
+    return not any(complaints(lab, node) for node in examined_nodes(lab))
 
-    def look() -> list[dict[str, Any]]:
+
+def _wait_for_finding(lab: Lab, fault: Fault) -> dict[str, Any] | None:
+    """Wait for the doctor's finding about the fault. Some need a moment (an advert, a state)."""
+
+    def find() -> list[dict[str, Any]]:
         return [
             finding
             for finding in examine(lab, fault.patient, fault.arguments)
@@ -229,21 +237,21 @@ def _named(lab: Lab, fault: Fault) -> dict[str, Any] | None:
         ]
 
     try:
-        return waiting.until(look, NAMING_SECONDS, f"the doctor on {fault.patient} names {fault.name}")[0]
+        return waiting.until(find, NAMING_SECONDS, f"the doctor on {fault.patient} finds {fault.name}")[0]
     except LabError:
         return None
 
 
-def _settle(lab: Lab, fault: Fault) -> list[str]:
-    """What the doctor still has to say when it should be silent again."""
+def _wait_for_silence(lab: Lab, fault: Fault) -> list[str]:
+    """Wait until the doctor finds nothing, and return what is left when the time is over."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while (left := complaints(lab, fault.patient, fault.arguments)) and time.monotonic() < deadline:
         time.sleep(waiting.STEP)
     return left
 
 
-def _client_of(lab: Lab, node: str) -> str:
-    """The client address whose connections this web server gets (they persist); any, if none does."""
+def _find_client(lab: Lab, node: str) -> str:
+    """Return the client address whose connections this web server gets (they persist). Empty: none."""
     if lab.topology is not ha_pair.TOPOLOGY:
         return ""
     client = lab.node("client")
@@ -255,7 +263,7 @@ def _client_of(lab: Lab, node: str) -> str:
 
 
 def _trace(lab: Lab, source: str) -> str:
-    """What a trace of a connection from this client address finds wrong."""
+    """Return the bad findings of a trace of a connection from this client address."""
     found = trace(lab, lab.topology.vip, lab.topology.port, source=source)
     wrong = [finding.text for finding in found.trace.findings if not finding.ok]
     return "; ".join(wrong) or WENT_WELL
@@ -271,13 +279,13 @@ def _require(lab: Lab, fault: Fault) -> None:
         )
 
 
-def _notes(lab: Lab) -> Path:
-    """One empty file for each fault that was made and not taken back."""
+def _marks_directory(lab: Lab) -> Path:
+    """Return the directory with one empty file for each fault that is not undone."""
     return lab.directory / "faults"
 
 
-def typed(lab: Lab, node: str, command: str) -> tuple[str, str]:
-    """The node on which a fault's command is run, and the command as a shell gets it there."""
+def shell_command(lab: Lab, node: str, command: str) -> tuple[str, str]:
+    """Return the node on which a fault's command runs, and the command for its shell."""
     if command.startswith("@"):
         node, _, command = command.removeprefix("@").partition(" ")
     text = command.replace("{directory}", str(lab.directory)).replace("{xdp_mode}", lab.xdp_mode)
@@ -285,20 +293,20 @@ def typed(lab: Lab, node: str, command: str) -> tuple[str, str]:
 
 
 def _shell(lab: Lab, node: str, command: str, check: bool = True) -> None:
-    node, text = typed(lab, node, command)
+    node, text = shell_command(lab, node, command)
     lab.node(node).run(["sh", "-c", text], check=check, timeout=_LONGEST)
 
 
 __all__ = [
     "Outcome",
     "break_",
-    "broken",
+    "caused_faults",
     "complaints",
     "demonstrate",
+    "doctor_command",
     "examine",
     "false_alarms",
     "fetch",
     "mend",
-    "question",
     "run_all",
 ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shlex
 
-from pointsman.lab.faults.fault import Fault, dropping
+from pointsman.lab.faults.fault import Fault, nft_drop_commands
 from pointsman.lab.topologies import dual_homed
 
 _KILL = (
     "for pid in $(ip netns pids $(ip netns identify)); do "
     "if tr '\\0' ' ' < /proc/$pid/cmdline | grep -q 'pointsman [r]un'; then kill -9 $pid; fi; done"
 )
-"""The supervisor; the other processes end with it."""
+"""Kill the supervisor. The other processes end with it."""
 _RUN = (
     "setsid pointsman run --interface eth7 --interface eth8 --xdp-mode {xdp_mode} "
     "%s </dev/null >>{directory}/fault.log 2>&1 &"
@@ -19,7 +19,7 @@ _RUN = (
 _LISTENS = "ss -Hxl | grep -q pointsman/.*/control.sock"
 _READY = f"for try in $(seq 900); do {_LISTENS} && exit; sleep 0.1; done; exit 1"
 _GONE = f"for try in $(seq 900); do {_LISTENS} || exit 0; sleep 0.1; done; exit 1"
-_DEAF = dropping("input", "ip protocol 112")
+_DEAF = nft_drop_commands("input", "ip protocol 112")
 _SERVICE = f"{dual_homed.VIP}:{dual_homed.PORT}"
 _TABLE = (
     f"pointsman ipvsadm -A -t {_SERVICE} -s rr",
@@ -40,7 +40,7 @@ for number in range({_FEW}):
                   own_address=ipaddress.ip_address("192.168.7.128") + number % 100)
     out.send(segment(knock, 1024 + number, number, 2))
 """
-"""SYNs of clients that never answer: each takes a place in the table for a minute."""
+"""SYNs of clients that never answer. Each occupies a table entry for a minute."""
 _BROWSE = (
     f"(while :; do curl -s -m 1 -o /dev/null http://{_SERVICE}/; sleep 0.1; done) >/dev/null 2>&1 & "
     "echo $! > {directory}/browse.pid"
@@ -50,7 +50,7 @@ WHOLE = (
     Fault(
         "two-masters",
         "lb-01",
-        "no advert gets from one director to the other: both are master",
+        "the directors do not receive each other's adverts: both are master",
         "one-master",
         (*_DEAF, *(f"@lb-02 {line}" for line in _DEAF)),
         ("nft delete table inet fault", "@lb-02 nft delete table inet fault"),
@@ -58,7 +58,7 @@ WHOLE = (
     Fault(
         "gateway-mtu",
         "gw-01",
-        "the gateway of a real server takes shorter packets than the real server sends",
+        "the MTU of a real server's gateway is smaller than the real server's",
         "mtu",
         ("ip link set ens224 mtu 1400",),
         ("ip link set ens224 mtu 1500",),
@@ -67,15 +67,15 @@ WHOLE = (
     Fault(
         "icmp-dropped",
         "web-01",
-        "the real server's firewall drops ICMP: nothing tells it that a client's link is narrow",
+        "the real server's firewall drops ICMP, also the messages about a smaller MTU on the path",
         "path-mtu",
-        dropping("input", "ip protocol icmp"),
+        nft_drop_commands("input", "ip protocol icmp"),
         ("nft delete table inet fault",),
     ),
     Fault(
         "checksum-offload",
         "server",
-        "a client leaves checksums to hardware that is not there, and native XDP forwards them so",
+        "a client leaves checksums to absent hardware, and native XDP forwards its frames unchanged",
         "checksum",
         ("@client ethtool -K br_e tx on", f"@client {_BROWSE}", "sleep 1"),
         ("@client kill $(cat {directory}/browse.pid)", "@client ethtool -K br_e tx off"),
@@ -102,11 +102,11 @@ WHOLE = (
     Fault(
         "director-killed",
         "lvs",
-        "the director was killed; what it left in the kernel forwards on",
+        "the director was killed; its program and table in the kernel still forward",
         "director",
         (_KILL, _GONE),
         (_KILL, _GONE, _RUN % "", _READY),
         topology=dual_homed.TOPOLOGY.name,
     ),
 )
-"""They come last, because some of them restart the director."""
+"""These faults come last, because some of them restart the director."""

@@ -1,1 +1,1 @@
-"""The topologies of the lab, and the parts that they consist of."""
+"""Topologies of the lab, and the types that describe them."""

@@ -1,12 +1,12 @@
-"""The second document's experiment: a director and a real server on two bridges of one KVM node.
+"""Topology of the second document: a director and a real server on two bridges of one KVM host.
 
-    client, the KVM node: br_e 192.168.7.2, and br_lvs without an address
+    client, the KVM host: br_e 192.168.7.2, and br_lvs without an address
       |                              |
     eth7 192.168.7.33 (VIP)        eth14 192.168.7.99      on br_e
         lvs                           server
     eth8 192.168.88.10             eth12 192.168.88.20     on br_lvs
 
-MAC addresses are those of the document's own tcpdump.
+The MAC addresses are those in the document's tcpdump output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REAL_SERVER = "192.168.88.20"
 
 TOPOLOGY = Topology(
     name="dual-homed",
-    summary="one director and one real server, each on br_e and br_lvs; the client is the KVM node",
+    summary="one director and one real server, each on br_e and br_lvs; the client is the KVM host",
     vip=VIP,
     port=PORT,
     segments=(

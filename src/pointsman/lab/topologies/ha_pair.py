@@ -1,11 +1,11 @@
-"""The first document's cluster: two directors, two web servers, mail, and clients beyond a router.
+"""Topology of the first document: two directors, two web servers, mail, and clients behind a router.
 
     client (203.0.113.10 .. .13) --- br-out --- router .1, gw-01 .2, gw-02 .3
                                                    |
          lb-01 .10  lb-02 .11  web-01 .20  web-02 .21  mail .33   on br-lan, 192.168.100.0/26
 
-A request goes client, router, director, web server; the answer goes web server, its own gateway, client.
-The document's /28 does not hold its own hosts (see docs/lab.md), so the lab uses /26.
+A request takes the path client, router, director, web server. The answer takes the path web server, its own
+gateway, client. The document's /28 does not contain all of its hosts (see docs/lab.md), so the lab uses /26.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _outside(*numbers: int) -> Interface:
 
 TOPOLOGY = Topology(
     name="ha-pair",
-    summary="two directors, two web servers each with its own gateway, mail, clients beyond a router",
+    summary="two directors, two web servers each with its own gateway, mail, clients behind a router",
     vip=VIP,
     port=80,
     segments=(Segment(name="br-lan", node="switch"), Segment(name="br-out", node="switch")),
@@ -147,7 +147,7 @@ _REAL_SERVER = """
 
 
 def configuration(director: str) -> str:
-    """The document's keepalived.conf of `lb-01` or `lb-02`, with the lab's prefix length."""
+    """Return the document's keepalived.conf of `lb-01` or `lb-02`, with the lab's prefix length."""
     (peer,) = (address for name, address in DIRECTORS.items() if name != director)
     text = _CONFIGURATION.format(
         mail=MAIL_ADDRESS,

@@ -1,4 +1,4 @@
-"""What a lab consists of: nodes, their interfaces and routes, and the segments (bridges) they plug into."""
+"""Description of a lab: nodes, their interfaces and routes, and the segments (bridges) that connect them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Role(enum.Enum):
-    """What a node is for; the words of the hop table."""
+    """Role of a node, in the words of the hop table."""
 
     CLIENT = "client"
     ROUTER = "router"
@@ -20,17 +20,17 @@ class Role(enum.Enum):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """An Ethernet: a bridge that lives in one of the nodes."""
+    """An Ethernet: a bridge in one of the nodes."""
 
     name: str
     node: str
     mac: str = ""
     addresses: tuple[str, ...] = ()
-    """With prefix length, on the bridge itself: its node is then a host of this Ethernet."""
+    """Addresses of the bridge itself with prefix length. Its node is then a host of this Ethernet."""
 
 
 class Interface(msgspec.Struct, frozen=True, kw_only=True):
-    """A network card plugged into a segment."""
+    """A network interface that is connected to a segment."""
 
     name: str
     segment: str
@@ -53,7 +53,7 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     forwarding: bool = False
 
     def port(self, interface: Interface) -> str:
-        """The bridge port this interface is plugged into: `web-01.ens224`."""
+        """Return the bridge port of this interface, for example `web-01.ens224`."""
         return f"{self.name}.{interface.name}"
 
 
@@ -62,19 +62,19 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     vip: str = ""
     port: int = 0
-    """The service that it is about."""
+    """Port of the service that the topology demonstrates."""
     segments: tuple[Segment, ...]
     nodes: tuple[NodeSpec, ...]
 
     def node(self, name: str) -> NodeSpec:
-        """Raises KeyError."""
+        """Return the node with this name. Raises KeyError."""
         found = next((node for node in self.nodes if node.name == name), None)
         if found is None:
             raise KeyError(name)
         return found
 
     def segment(self, name: str) -> Segment:
-        """Raises KeyError."""
+        """Return the segment with this name. Raises KeyError."""
         found = next((segment for segment in self.segments if segment.name == name), None)
         if found is None:
             raise KeyError(name)
@@ -84,7 +84,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
         return [node for node in self.nodes if node.role is role]
 
     def hosts_by_mac(self) -> dict[str, str]:
-        """Node names by MAC address, bridges that are hosts included."""
+        """Return the node names by MAC address, including bridges that are hosts."""
         found = {card.mac: node.name for node in self.nodes for card in node.interfaces}
         found.update({segment.mac: segment.node for segment in self.segments if segment.mac})
         return found

@@ -1,4 +1,4 @@
-"""Two machines are the whole cluster: each is a director, and a real server of the same service.
+"""Topology of two machines: each is a director and a real server of the same service.
 
 client .1 ──┬── box-01 .10
             └── box-02 .11       on br, 192.168.100.0/26; VIP .9 on lo of both, and on eth0 of the master
@@ -21,7 +21,7 @@ def _node(name: str, role: Role, address: str) -> NodeSpec:
 
 TOPOLOGY = Topology(
     name="two-box",
-    summary="two directors that are the real servers, too",
+    summary="two directors that are also the real servers",
     vip=VIP,
     port=PORT,
     segments=(Segment(name="br", node="switch"),),
@@ -54,7 +54,7 @@ virtual_server {vip} {port} {{
 
 
 def configuration(director: str) -> str:
-    """The keepalived.conf of a box; they differ in the priority alone."""
+    """Return the keepalived.conf of a box. The two differ only in the priority."""
     priority = 200 - list(BOXES).index(director)
     servers = "".join(
         f"    real_server {box} {PORT} {{\n        weight 1\n    }}\n" for box in BOXES.values()
