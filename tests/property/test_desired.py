@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.support.unordered import unordered
 
-from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down
+from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, restore_verdicts
 from pointsman.lvs.reconcile import apply_operations, reconcile
 from pointsman.lvs.transitions import Change, transitions
 from pointsman.model.checks import TcpCheck
@@ -269,16 +269,16 @@ def test_a_restart_finds_the_table_as_it_left_it(
     )
     for step in run(virtual, history):
         if entry_of(virtual, step).servers:
-            verdicts = found_down([virtual], step.table)
+            verdicts = restore_verdicts([virtual], step.table)
             assert desired([virtual], verdicts).table == step.table
 
 
 @given(virtual_servers())
 def test_a_restart_over_an_empty_service_presumes_nothing(virtual: VirtualServer) -> None:
     table = desired([], {}).table
-    assert found_down([virtual], table) == {}
+    assert restore_verdicts([virtual], table) == {}
     empty = type(table)((ServiceEntry(virtual.service),))
-    assert found_down([virtual], empty) == {}
+    assert restore_verdicts([virtual], empty) == {}
 
 
 @given(virtual_servers(), st.integers(-(2**32), 2**32))

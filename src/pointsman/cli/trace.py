@@ -23,7 +23,7 @@ from pointsman.lab.faults.runner import caused_faults, doctor_command
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running_labs
 from pointsman.lab.tracing import Traced
 from pointsman.lab.tracing import trace as trace_lab
-from pointsman.model.address import Address, bracketed
+from pointsman.model.address import Address, format_endpoint
 from pointsman.trace import hop_table, pcapng
 from pointsman.trace import report as host_report
 from pointsman.trace.frames import TCP, UDP
@@ -46,7 +46,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     @property
     def service(self) -> str:
-        return bracketed(self.vip, self.port)
+        return format_endpoint(self.vip, self.port)
 
 
 @click.command()

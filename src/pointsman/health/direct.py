@@ -6,7 +6,7 @@ server without the VIP on lo, with nothing listening there, or with a firewall o
 
 from __future__ import annotations
 
-from pointsman.model.address import Address, bracketed, resolution
+from pointsman.model.address import Address, format_endpoint, resolution_protocol
 from pointsman.model.checks import DirectCheck, Url
 
 
@@ -26,7 +26,7 @@ def silence(check: DirectCheck, mac: bytes, source: Address) -> str:
 def unresolved(check: DirectCheck) -> str:
     """The reason when nobody has the real server's own address."""
     return (
-        f"no answer to {resolution(check.connect_address)} for {check.connect_address} "
+        f"no answer to {resolution_protocol(check.connect_address)} for {check.connect_address} "
         f"within {check.connect_timeout:.1f} s"
     )
 
@@ -38,10 +38,10 @@ def refused(check: DirectCheck, mac: bytes) -> str:
 
 def where(check: DirectCheck, mac: bytes) -> str:
     """`192.0.2.9:80 at 192.0.2.20 (02:00:00:00:00:02)`."""
-    virtual = bracketed(check.virtual_address, check.connect_port)
+    virtual = format_endpoint(check.virtual_address, check.connect_port)
     return f"{virtual} at {check.connect_address} ({mac.hex(':')})"
 
 
 def host_of(check: DirectCheck, url: Url) -> str:
     """The value of the Host header: what a client would send."""
-    return url.virtualhost or bracketed(check.virtual_address, check.connect_port)
+    return url.virtualhost or format_endpoint(check.virtual_address, check.connect_port)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import regex
 
-from pointsman.model.address import bracketed
+from pointsman.model.address import format_endpoint
 from pointsman.model.checks import HttpCheck, HttpVersion, Pattern, Url
 
 MOST_HEADER = 64 * 1024
@@ -55,7 +55,7 @@ class Answer(NamedTuple):
 
 def host_of(check: HttpCheck, url: Url) -> str:
     """The value of the Host header."""
-    return url.virtualhost or bracketed(check.connect_address, check.connect_port)
+    return url.virtualhost or format_endpoint(check.connect_address, check.connect_port)
 
 
 def tls_name(check: HttpCheck, url: Url) -> str:

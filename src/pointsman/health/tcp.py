@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-from pointsman.model.address import bracketed
+from pointsman.model.address import format_endpoint
 from pointsman.model.checks import NetworkCheck
 
 OUR_OWN_ERRORS = frozenset(
@@ -38,7 +38,7 @@ _WORDS = {
 
 def target(check: NetworkCheck) -> str:
     """`192.0.2.20:80`."""
-    return bracketed(check.connect_address, check.connect_port)
+    return format_endpoint(check.connect_address, check.connect_port)
 
 
 def success(check: NetworkCheck) -> str:

@@ -19,7 +19,7 @@ from pointsman.lab.errors import LabError
 from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
 from pointsman.lab.topologies.topology import Role
-from pointsman.model.address import Address, bracketed, resolution
+from pointsman.model.address import Address, format_endpoint, resolution_protocol
 from pointsman.trace import drops, host_verdict
 from pointsman.trace.capture import CapturePoint, capture
 from pointsman.trace.connection import DIRECTOR, REAL_SERVER, Decision, Drop, Finding, Sighting, Trace
@@ -56,7 +56,9 @@ class _Connection(threading.Thread):
     def __init__(self, lab: Lab, client: str, vip: Address, port: int, source: str, protocol: str) -> None:
         super().__init__(daemon=True)
         self._target = (str(vip), port)
-        self._asks = b"pointsman trace\n" if protocol == UDP else _PAGE.format(bracketed(vip, port)).encode()
+        self._asks = (
+            b"pointsman trace\n" if protocol == UDP else _PAGE.format(format_endpoint(vip, port)).encode()
+        )
         family = socket.AF_INET if vip.version == 4 else socket.AF_INET6
         kind = socket.SOCK_DGRAM if protocol == UDP else socket.SOCK_STREAM
         self._socket = lab.node(client).socket(family, kind)
@@ -210,7 +212,7 @@ def _find_unanswered_arp(node: Node, vip: str) -> str:
         return ""  # no route, or no address on the interface: another error reports it
     if not states & {"INCOMPLETE", "FAILED"}:
         return ""
-    searched = resolution(ipaddress.ip_address(target))
+    searched = resolution_protocol(ipaddress.ip_address(target))
     return f"no host answers {searched}: {node.name} asks for {target} on {interface}"
 
 

@@ -1,13 +1,16 @@
-"""The table a director wants: configuration, verdicts and the administrator's word, put together without I/O.
+"""Compute the table that a director wants from configuration, check results and overrides. No I/O.
 
 The rules are keepalived's (check/ipwrapper.c, update_quorum_state and perform_svr_state):
 
-- a real server is alive while all of its checks pass; one without a verdict yet counts as passing, unless the
-  real server or its service starts down (`alpha`);
-- a dead one leaves the table, or stays with weight 0 (`inhibit_on_failure`);
-- the quorum is up from the moment the weights of the living reach quorum + hysteresis, until they fall below
-  quorum - hysteresis or to nothing;
-- a lost quorum puts the sorry server in the place of the living; without one it changes nothing in the table.
+- A real server is alive while all of its checks pass. Without a result a check counts as passed, except
+with `alpha` on the real server or its service.
+
+- A dead real server is removed, or stays with weight 0 (`inhibit_on_failure`).
+
+- The quorum is gained when the weights of the alive servers reach quorum + hysteresis. It is lost when
+they fall below quorum - hysteresis or to 0.
+
+- A lost quorum replaces the alive servers by the sorry server. Without one the table does not change.
 """
 
 from __future__ import annotations
@@ -21,30 +24,31 @@ from pointsman.model.override import Override
 from pointsman.model.service import RealServer, ServerKey, ServiceEntry, ServiceKey, ServiceTable
 
 CheckKey = tuple[ServiceKey, ServerKey, str]
-"""A check: its service, its real server, Check.identity. It is the same in all processes and generations."""
+"""Key of a check: its service, its real server, Check.identity. All processes and configurations use it."""
 
 Verdicts = Mapping[CheckKey, bool]
 WeightChanges = Mapping[CheckKey, int]
 Shares = Mapping[tuple[ServiceKey, ServerKey], float]
-"""How much of its weight a real server gets, above 0 and below 1 (lvs/slow_start.py); missing: all of it."""
+"""Share of its weight that a real server gets, above 0 and below 1 (lvs/slow_start.py). Missing: all of
+it."""
 MOST_WEIGHT = 2**31 - 1
 Overrides = Mapping[tuple[ServiceKey, ServerKey], Override]
 
 
 class PoolState(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service's real servers amount to; the previous one decides where hysteresis lies."""
+    """State of a service's pool. The previous one is the memory of the hysteresis."""
 
     quorum_up: bool
     living: tuple[RealServer, ...] = ()
-    """Alive, with the weight in force, whether the quorum lets them serve or not."""
+    """Alive real servers with their present weight, with or without quorum."""
     inhibited: tuple[RealServer, ...] = ()
-    """Dead and kept at weight 0."""
+    """Dead real servers that stay with weight 0."""
     sorry_server: RealServer | None = None
-    """The sorry server, while it serves."""
+    """The sorry server while it is in use."""
 
     @property
     def weight(self) -> int:
-        """The sum the quorum is measured by."""
+        """Sum of the weights, which is compared with the quorum."""
         return sum(server.weight for server in self.living)
 
 
@@ -52,7 +56,7 @@ PoolStates = Mapping[ServiceKey, PoolState]
 
 
 class Desired(msgspec.Struct, frozen=True):
-    """The wanted table, and the state to hand in next time."""
+    """The wanted table, and the states for the next call."""
 
     table: ServiceTable
     pools: dict[ServiceKey, PoolState]
@@ -67,13 +71,15 @@ def desired(
     shares: Shares | None = None,
     draining: Collection[tuple[ServiceKey, ServerKey]] = (),
 ) -> Desired:
-    """The table that these verdicts ask for, services and real servers in the order of the configuration.
+    """Return the table for these check results, with services and real servers in the order of the
+    configuration.
 
-    `before` is `pools` of the previous call; a service it does not know starts without quorum.
-    `weight_changes`: what checks that measure add to the weight of their real server.
-    `draining`: dead real servers with `drain` whose time is not over. One that dies now begins its time.
-    `shares` lower weights in the table only: a quorum is measured by the full ones.
-    Raises ValueError when two virtual servers have the same key.
+    `before` is `pools` of the previous call. A service that is not in it starts without quorum.
+    `weight_changes`: weights that checks add to their real server's. `draining`: dead real servers with
+    `drain` whose time is not over; the time of one that dies now begins. `shares` lower weights in the
+    table only; the quorum uses the full weights.
+
+    Raises ValueError if two virtual servers have the same key.
     """
     pools: dict[ServiceKey, PoolState] = {}
     entries: list[ServiceEntry] = []
@@ -94,12 +100,12 @@ def pool_state(
     weight_changes: WeightChanges,
     draining: Collection[tuple[ServiceKey, ServerKey]] = (),
 ) -> PoolState:
-    """Who of one virtual server's pool lives, and whether that is a quorum."""
+    """Return the state of one virtual server's pool."""
     living: list[RealServer] = []
     inhibited: list[RealServer] = []
     for member in virtual.members:
         override = overrides.get((virtual.service.key, member.server.key), Override())
-        alive = override.up if override.up is not None else passes(virtual, member, verdicts)
+        alive = override.up if override.up is not None else passes_all_checks(virtual, member, verdicts)
         if alive:
             measured = _weight(virtual, member, weight_changes)
             weight = measured if override.weight is None else override.weight
@@ -121,7 +127,7 @@ def _drains(
     before: PoolState | None,
     draining: Collection[tuple[ServiceKey, ServerKey]],
 ) -> bool:
-    """Whether a dead real server is still to serve the connections that it has."""
+    """True if a dead real server stays in the table for its present connections."""
     if (virtual.service.key, member.server.key) in draining:
         return True
     return bool(member.drain and before) and any(
@@ -130,14 +136,14 @@ def _drains(
 
 
 def _weight(virtual: VirtualServer, member: PoolMember, changes: WeightChanges) -> int:
-    """The configured weight and what its checks add to it, within what IPVS can hold."""
+    """Return the configured weight plus the changes of its checks, within the range of IPVS."""
     key = (virtual.service.key, member.server.key)
     added = sum(changes.get((*key, check.identity), 0) for check in member.checks)
     return min(max(member.server.weight + added, 0), MOST_WEIGHT)
 
 
-def passes(virtual: VirtualServer, member: PoolMember, verdicts: Verdicts) -> bool:
-    """Whether all checks of a real server pass."""
+def passes_all_checks(virtual: VirtualServer, member: PoolMember, verdicts: Verdicts) -> bool:
+    """True if all checks of a real server pass."""
     unknown = not (virtual.alpha or member.alpha)
     return all(
         verdicts.get((virtual.service.key, member.server.key, check.identity), unknown)
@@ -145,11 +151,11 @@ def passes(virtual: VirtualServer, member: PoolMember, verdicts: Verdicts) -> bo
     )
 
 
-def found_down(virtual_servers: Iterable[VirtualServer], actual: ServiceTable) -> dict[CheckKey, bool]:
-    """Verdicts to begin with after a restart: what an earlier director had removed stays out until it passes.
+def restore_verdicts(virtual_servers: Iterable[VirtualServer], actual: ServiceTable) -> dict[CheckKey, bool]:
+    """Return check results to start with after a restart: failed servers stay out until their checks pass.
 
-    In a service that has any server, a checked real server that is missing, or that was kept at weight 0 by
-    `inhibit_on_failure`, counts as failing. A service without servers tells nothing, and nobody loses by it.
+    In a service with servers, a checked real server counts as failed if it is missing, or has weight 0
+    with `inhibit_on_failure`. A service without servers gives no information.
     """
     verdicts: dict[CheckKey, bool] = {}
     present = {entry.service.key: entry for entry in actual}
@@ -167,7 +173,7 @@ def found_down(virtual_servers: Iterable[VirtualServer], actual: ServiceTable) -
     return verdicts
 
 
-def found_pools(
+def restore_pools(
     virtual_servers: Iterable[VirtualServer],
     actual: ServiceTable,
     verdicts: Verdicts,
@@ -175,9 +181,10 @@ def found_pools(
     weight_changes: WeightChanges,
     quorums: Mapping[ServiceKey, bool],
 ) -> dict[ServiceKey, PoolState]:
-    """States to begin with after a restart, for `before`; a service that the table lacks has none: it is new.
+    """Return pool states to start with after a restart, for `before`.
 
-    `quorums`: those that are remembered. Any other is read off the table, as hysteresis has no other memory.
+    A service that is not in the table has none, because it is new. `quorums`: the remembered ones. Others
+    are derived from the table, because hysteresis has no other memory.
     """
     present = {entry.service.key: entry for entry in actual}
     pools: dict[ServiceKey, PoolState] = {}
@@ -193,7 +200,7 @@ def found_pools(
 
 
 def _members_serve(virtual: VirtualServer, entry: ServiceEntry) -> bool:
-    """Whether the table sends clients to real servers of the pool: the sorry server is not in their place."""
+    """True if the table sends clients to real servers of the pool, not to the sorry server in their place."""
     sorry = virtual.sorry_server
     members = {member.server.key for member in virtual.members} - {sorry.key if sorry else None}
     return any(server.weight > 0 for server in entry.servers if server.key in members)
@@ -206,7 +213,7 @@ def _quorum_up(virtual: VirtualServer, weight: int, before: PoolState | None) ->
 
 
 def _serving(virtual: VirtualServer, pool: PoolState, shares: Shares) -> tuple[RealServer, ...]:
-    """The real servers in the table, in the order of the configuration, the sorry server last."""
+    """Return the real servers of the table in the order of the configuration, the sorry server last."""
     sorry = pool.sorry_server
     inside = {server.key: server for server in pool.inhibited}
     if sorry is None:
@@ -220,7 +227,7 @@ def _serving(virtual: VirtualServer, pool: PoolState, shares: Shares) -> tuple[R
 
 
 def _started(virtual: VirtualServer, server: RealServer, shares: Shares) -> RealServer:
-    """The real server with as much of its weight as it has by now, but never none at all."""
+    """Return the real server with its present share of its weight, at least 1."""
     share = shares.get((virtual.service.key, server.key), 1.0)
     if share >= 1.0 or server.weight == 0:
         return server

@@ -1,4 +1,4 @@
-"""Rates as IPVS estimates them (net/netfilter/ipvs/ip_vs_est.c): averages that forget a quarter every 2 s."""
+"""Rates in the manner of IPVS (net/netfilter/ipvs/ip_vs_est.c): averages with a decay of 1/4 every 2 s."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pointsman.model.service import ServerKey, ServiceKey
 from pointsman.model.traffic import Counters, ServerCounters, ServiceCounters, Traffic
 
 PERIOD = 2.0
-"""Seconds from one `update` to the next."""
+"""Seconds between two calls of `update`."""
 
 PACKET_BITS = 10
-"""Fraction bits of the averages of connections and packets; octets have fewer, to leave room."""
+"""Fraction bits of the averages of connections and packets. Octets have fewer, to avoid overflow."""
 OCTET_BITS = 5
 FRACTION = Traffic(PACKET_BITS, PACKET_BITS, OCTET_BITS, PACKET_BITS, OCTET_BITS)
 
@@ -22,14 +22,14 @@ Place = tuple[ServiceKey, ServerKey | None]
 
 
 class Estimator:
-    """Turns totals, shown to it every PERIOD, into rates per second."""
+    """Estimator of rates per second from totals."""
 
     def __init__(self) -> None:
         self._totals: dict[Place, Traffic] = {}
         self._averages: dict[Place, Traffic] = {}
 
     def update(self, counters: Counters) -> None:
-        """Take in the totals of this moment. What was zeroed, or is new, starts from nothing."""
+        """Update the averages from the present totals, every PERIOD. New or zeroed totals start from 0."""
         totals = dict(_places(counters))
         averages: dict[Place, Traffic] = {}
         for place, total in totals.items():
@@ -48,7 +48,7 @@ class Estimator:
         self._totals, self._averages = totals, averages
 
     def rates(self) -> Counters:
-        """Per second, in the places of the totals: connections, packets, octets."""
+        """Return rates per second in the fields of the totals: connections, packets, octets."""
         found = {place: _per_second(average) for place, average in self._averages.items()}
         servers: dict[ServiceKey, list[ServerCounters]] = {}
         for (service, server), rate in found.items():
@@ -64,7 +64,7 @@ class Estimator:
 
 
 def _per_second(average: Traffic) -> Traffic:
-    """Without the fraction; the kernel rounds up by half a step less than one."""
+    """Return an average without its fraction, rounded as in the kernel (up by half a step less one)."""
     return Traffic(
         *(
             (mean + (1 << (bits - 1)) - 1) >> bits

@@ -1,4 +1,4 @@
-"""What the administrator has said about real servers by hand, and until when it holds."""
+"""Overrides of real servers by the administrator, and their expiry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MemberKey = tuple[ServiceKey, ServerKey]
 
 
 class OverrideBook:
-    """The overrides in force; `now` is a clock that never goes back, as in model/machine.py."""
+    """The active overrides. `now` is a monotonic clock in seconds, as in model/machine.py."""
 
     def __init__(self) -> None:
         self._kept: dict[MemberKey, Override] = {}
@@ -21,11 +21,11 @@ class OverrideBook:
 
     @property
     def active(self) -> dict[MemberKey, Override]:
-        """Every override in force."""
+        """All active overrides."""
         return self._kept
 
     def put(self, key: MemberKey, override: Override, until: float | None = None) -> None:
-        """Add to what was said before about this real server; None as `until`: for good."""
+        """Add to the override of this real server. `until` None: it does not expire."""
         known = self._kept.get(key, Override())
         self._kept[key] = msgspec.structs.replace(
             known,
@@ -37,26 +37,27 @@ class OverrideBook:
             self._until[key] = until
 
     def release(self, key: MemberKey) -> bool:
-        """Configuration and checks decide again; whether anything else did."""
+        """Remove the override of this real server. Return True if there was one."""
         self._until.pop(key, None)
         return self._kept.pop(key, None) is not None
 
     def expire(self, now: float) -> list[MemberKey]:
-        """Release those whose time is over."""
+        """Remove the expired overrides and return their keys."""
         over = [key for key, until in self._until.items() if until <= now]
         for key in over:
             self.release(key)
         return over
 
     def left(self, key: MemberKey, now: float) -> float | None:
-        """Seconds until the override of this real server ends; None: there is none, or it has no end."""
+        """Return the seconds until the override of this real server expires. None: it has no expiry, or does
+        not exist."""
         return max(0.0, self._until[key] - now) if key in self._until else None
 
     def until(self, key: MemberKey) -> float | None:
-        """When the override of this real server ends; None: there is none, or it has no end."""
+        """Return the time when the override of this real server expires. None: no expiry, or no override."""
         return self._until.get(key)
 
     def keep_only(self, keys: Collection[MemberKey]) -> None:
-        """Forget real servers that are no more."""
+        """Remove the overrides of real servers that do not exist any more."""
         for key in [key for key in self._kept if key not in keys]:
             self.release(key)

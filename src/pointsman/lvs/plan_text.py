@@ -1,4 +1,4 @@
-"""Steps of a plan in words: what an edit changes, and what a table that was changed by hand lacks."""
+"""Describe the steps of a plan, and the differences of a table that was changed by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pointsman.model.service import ServiceTable
 
 
 def step_texts(plan: Iterable[Operation], actual: ServiceTable) -> list[str]:
-    """A line for each operation; an edit names what it changes: `scheduler wlc -> rr`."""
+    """Return a line for each operation. An edit lists its changes: `scheduler wlc -> rr`."""
     present = {entry.service.key: entry for entry in actual}
     texts = []
     for operation in plan:
@@ -34,7 +34,7 @@ def step_texts(plan: Iterable[Operation], actual: ServiceTable) -> list[str]:
 
 
 def differences(plan: Sequence[Operation], actual: ServiceTable) -> Iterator[str]:
-    """What the table has otherwise than it should, when this plan would put it right."""
+    """Yield the differences of the table from the wanted one. `plan` is the plan that would correct them."""
     missing = {operation.service.key for operation in plan if isinstance(operation, AddService)}
     for operation, text in zip(plan, step_texts(plan, actual), strict=True):
         match operation:

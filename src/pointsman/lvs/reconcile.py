@@ -1,7 +1,7 @@
-"""From the table that is to the table that shall be: planning the steps, and what each step does.
+"""Plan the operations from the actual table to the desired one, and define the effect of each operation.
 
-Start, reload, crash recovery and drift repair are all `reconcile`. What an operation means, on any data
-plane, is written down once in `apply_operations`; the refusals are those of ip_vs_genl_set_cmd()
+Start, reload, crash recovery and drift repair all use `reconcile`. `apply_operations` defines the meaning
+of operations for all data planes. Its refusals are those of ip_vs_genl_set_cmd()
 (net/netfilter/ipvs/ip_vs_ctl.c).
 """
 
@@ -30,21 +30,21 @@ from pointsman.model.service import (
 )
 
 NOT_UNICAST = "Invalid operation.  Possibly wrong module version, address not unicast, ..."
-"""ipvsadm's text for EINVAL, which for a new real server can only mean its address."""
+"""ipvsadm's text for EINVAL. For a new real server its cause can only be the address."""
 
 
 def reconcile(
     desired: ServiceTable, actual: ServiceTable, managed: Set[ServiceKey] | None = None
 ) -> list[Operation]:
-    """The operations that turn `actual` into `desired`; none when they say the same in any order.
+    """Return the operations that turn `actual` into `desired`. Empty if they differ only in order.
 
-    Whatever serves is added or raised before anything is lowered or removed, so that on the way no service is
-    left without weight that has some both before and after. New services and real servers are added in the
-    desired order; those that stay keep their place, as an edit in the kernel does, so the order within the
-    table may end up different from the desired one.
+    Real servers are added and raised before others are lowered and removed. So a service that has weight
+    before and after has weight at each step. New services and real servers are added in the desired order.
+    Others keep their place, as an edit in the kernel does, so the final order can differ from the desired
+    one.
 
-    `managed`, when given, names the services that may be deleted when `desired` lacks them; any other service
-    is somebody else's (put in by hand) and stays. A service in `desired` is always managed.
+    `managed`: the services that may be deleted if they are not in `desired`. Others were added by hand and
+    stay. None: all services. A service in `desired` is always managed.
     """
     present = _by_key(actual)
     wanted = _by_key(desired)
@@ -64,9 +64,9 @@ def reconcile(
 def apply_operations(
     table: ServiceTable, operations: Sequence[Operation], schedulers: Set[str] | None = None
 ) -> tuple[ServiceTable, list[Refusal]]:
-    """The table after `operations`, and those of them that were refused; a refused one changes nothing.
+    """Return the table after `operations`, and the refused ones. A refused operation changes nothing.
 
-    `schedulers`: the names the data plane knows; None: any name.
+    `schedulers`: the names that the data plane knows. None: any name.
     """
     entries = _by_key(table)
     refusals: list[Refusal] = []
@@ -105,7 +105,7 @@ def _by_key(table: ServiceTable) -> dict[ServiceKey, ServiceEntry]:
 def _apply(
     entries: dict[ServiceKey, ServiceEntry], operation: Operation, schedulers: Set[str] | None
 ) -> None:
-    """Carry out one operation on `entries`, or raise _RefusedError and leave them as they are."""
+    """Apply one operation to `entries`, or raise _RefusedError and leave them unchanged."""
     match operation:
         case Flush():
             entries.clear()

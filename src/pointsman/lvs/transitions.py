@@ -1,4 +1,4 @@
-"""What has changed between two states of a pool, in the order and the words of keepalived's log."""
+"""Changes between two states of a pool, in the order and the words of keepalived's log."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ class Change(enum.Enum):
     DISABLED = "disabled"
     ENABLED = "enabled"
     DRAINED = "drained"
-    """Disabled for a while, and now removed."""
+    """Disabled for some time, and now removed."""
     WEIGHT = "weight"
     QUORUM_GAINED = "quorum gained"
     QUORUM_LOST = "quorum lost"
     SORRY_ADDED = "sorry server added"
     SORRY_REMOVED = "sorry server removed"
     BEGUN = "begun"
-    """A new service has it from the start."""
+    """Present in a new service from the start."""
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened to a service."""
+    """One change of a service."""
 
     change: Change
     service: ServiceKey
     server: ServerKey | None = None
-    """The real server or sorry server it happened to; None: the quorum."""
+    """The real server or sorry server that changed. None: the quorum."""
     text: str
     """keepalived's log line."""
     detail: str = ""
-    """For a quorum: the arithmetic, as the mail shows it: `Gained quorum 1+0=1 <= 2`."""
+    """For a quorum the calculation, as in the mail: `Gained quorum 1+0=1 <= 2`."""
 
 
 def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolState) -> list[Transition]:
-    """From one state of `virtual`'s pool to the next; `before` None: the service is new.
+    """Return the changes between two states of `virtual`'s pool. `before` None: the service is new.
 
-    Of a new service only a quorum and a sorry server are news: its real servers are where they start. With
-    `initial_notifies` they are told as well, but not as arrivals.
+    A new service has only a quorum and a sorry server as changes. With `initial_notifies` its real servers
+    are reported too, but not as added.
     """
     begun: list[Transition] = []
     if before is None:
@@ -61,14 +61,14 @@ def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolSta
 
 
 UP = frozenset({Change.ADDED, Change.ENABLED})
-"""Changes that begin a real server's life, and those that end it."""
+"""Changes that make a real server alive. `DOWN` has the opposite ones."""
 DOWN = frozenset({Change.REMOVED, Change.DISABLED})
 _TOLD_UP = UP | {Change.BEGUN}
-"""Changes of which programs and FIFOs hear that a real server is up."""
+"""Changes that programs and FIFOs get as `up`."""
 
 
 def notify_command(virtual: VirtualServer, transition: Transition) -> Command | None:
-    """The program that is to be run at this transition: notify_up, notify_down, quorum_up, quorum_down."""
+    """Return the program for this transition: notify_up, notify_down, quorum_up or quorum_down."""
     if transition.change is Change.QUORUM_GAINED:
         return virtual.quorum_up_command
     if transition.change is Change.QUORUM_LOST:
@@ -80,7 +80,7 @@ def notify_command(virtual: VirtualServer, transition: Transition) -> Command | 
 
 
 def fifo_line(virtual: VirtualServer, transition: Transition) -> str | None:
-    """What a notify FIFO is told of it, in keepalived's words; None: nothing."""
+    """Return the line for notify FIFOs in keepalived's words. None: there is none."""
     where = virtual_name(virtual)
     if transition.change in (Change.QUORUM_GAINED, Change.QUORUM_LOST):
         return f"VS {where} {'UP' if transition.change is Change.QUORUM_GAINED else 'DOWN'}"

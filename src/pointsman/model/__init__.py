@@ -1,1 +1,1 @@
-"""The frozen types everything else speaks: no I/O, no clock, no logic beyond their own invariants."""
+"""Frozen types that all other rooms use: no I/O, no clock, no logic except their own invariants."""

@@ -1,4 +1,4 @@
-"""IP addresses as the rest of the model uses them."""
+"""IP addresses for the other types of the model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 else:
 
     class Address(abc.ABC):  # noqa: B024
-        """IPv4 or IPv6; one nominal type, because msgspec decodes only one custom type per union."""
+        """IPv4 or IPv6 address. One nominal type, because msgspec decodes only one custom type per union."""
 
     class Network(abc.ABC):  # noqa: B024
-        """IPv4 or IPv6 network; see Address."""
+        """IPv4 or IPv6 network. See Address."""
 
     Address.register(ipaddress.IPv4Address)
     Address.register(ipaddress.IPv6Address)
@@ -23,11 +23,11 @@ else:
     Network.register(ipaddress.IPv6Network)
 
 
-def resolution(address: Address) -> str:
-    """What finds out who has an address, by name: ARP, or neighbour discovery (RFC 4861)."""
+def resolution_protocol(address: Address) -> str:
+    """Return the name of address resolution: ARP, or neighbour discovery (RFC 4861)."""
     return "ARP" if address.version == 4 else "neighbour discovery"
 
 
-def bracketed(address: Address, port: int) -> str:
-    """`192.0.2.1:80` or `[2001:db8::1]:80`."""
+def format_endpoint(address: Address, port: int) -> str:
+    """Return `192.0.2.1:80` or `[2001:db8::1]:80`."""
     return f"{address}:{port}" if address.version == 4 else f"[{address}]:{port}"

@@ -1,4 +1,4 @@
-"""A BFD session as configured (bfd_instance of keepalived.conf(5); RFC 5880, 5881, 5883)."""
+"""Configuration of a BFD session (bfd_instance of keepalived.conf(5); RFC 5880, 5881, 5883)."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from pointsman.model.location import Location
 
 
 class BfdSession(msgspec.Struct, frozen=True, kw_only=True):
-    """Packets to and from one neighbour, which say within milliseconds whether it can be reached."""
+    """A BFD session with one neighbour, which detects a broken path within milliseconds."""
 
     name: str
     neighbour: Address
     source: Address | None = None
     """None: the kernel chooses."""
     min_rx: float = 0.01
-    """Seconds; the neighbour shall not send more often."""
+    """Minimum seconds between two packets of the neighbour."""
     min_tx: float = 0.01
-    """Seconds between two packets of ours, unless the neighbour wants fewer."""
+    """Seconds between two packets of ours, unless the neighbour asks for fewer."""
     idle_tx: float = 1.0
     """Seconds between two packets while the session is not up."""
     multiplier: int = 5
-    """Packets of ours that must be missing before the neighbour takes the session down."""
+    """Number of our packets that must be missing until the neighbour takes the session down."""
     passive: bool = False
-    """The neighbour begins."""
+    """True: only the neighbour starts the session."""
     ttl: int = 255
     """TTL or hop limit of packets."""
     max_hops: int | None = 0
-    """Hops that the neighbour may be away; None: as many as there are."""
+    """Most hops to the neighbour. None: no limit."""
     multihop: bool = False
-    """RFC 5883: another port, so that the neighbour need not be on the link."""
+    """RFC 5883: uses another port, and the neighbour need not be on the link."""
     weight: int = 0
-    """What track_bfd adds to a priority unless it says otherwise."""
+    """Default weight of track_bfd."""
     reverse: bool = False
     for_vrrp: bool = True
     for_checker: bool = True

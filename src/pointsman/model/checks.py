@@ -1,6 +1,6 @@
-"""The checks of a real server, one type a keyword of keepalived.conf; every default is already resolved.
+"""Configuration of the checks of a real server: one type per keyword of keepalived.conf, with all defaults.
 
-All times are seconds. Types are tagged, so that a configuration can travel between processes.
+All times are in seconds. Types are tagged, so that a configuration can be sent between processes.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _DIGEST_SIZE = 8
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What every check has: when it runs, and how often it may fail."""
+    """Settings of every check: its schedule and its retries."""
 
     delay_loop: float = 60.0
     delay_before_retry: float = 1.0
     retry: int = 1
-    """Failed attempts that are repeated before the real server counts as down."""
+    """Number of failed attempts that are repeated before the real server counts as down."""
     rise: int = 1
-    """Ours: successes in a row (of all URLs) that bring a real server back."""
+    """Ours: number of consecutive successes (of all URLs) until the real server is up again."""
     warmup: float = 60.0
-    """The first check comes at a random moment of this span."""
+    """The first check starts at a random moment of this time span."""
     log_all_failures: bool = False
-    """Log each probe that fails, not only verdicts."""
+    """Log every failed probe, not only changes of the result."""
     location: Location | None = None
 
     @property
@@ -52,7 +52,7 @@ def _identity(check: Check) -> str:
 
 
 class NetworkCheck(Check, frozen=True, kw_only=True):
-    """A check that talks to an address and a port."""
+    """A check that connects to an address and a port."""
 
     connect_address: Address
     connect_port: int
@@ -60,16 +60,16 @@ class NetworkCheck(Check, frozen=True, kw_only=True):
     bind_port: int = 0
     bind_interface: str = ""
     fwmark: int = 0
-    """SO_MARK of the probe's packets; 0: none."""
+    """SO_MARK of the probe's packets. 0: none."""
     connect_timeout: float = 5.0
 
 
 class TcpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
-    """TCP_CHECK: a handshake with the real server, then close."""
+    """TCP_CHECK: a TCP handshake with the real server."""
 
 
 class HttpVersion(enum.Enum):
-    """http_protocol; 1.0C is 1.0 with `Connection: close`."""
+    """http_protocol. 1.0C is 1.0 with `Connection: close`."""
 
     V1_0 = "1.0"
     V1_0C = "1.0C"
@@ -77,58 +77,58 @@ class HttpVersion(enum.Enum):
 
 
 class Pattern(msgspec.Struct, frozen=True, kw_only=True):
-    """A regular expression that an answer's body has to match, or must not."""
+    """A regular expression for the body of an answer."""
 
     text: str
     options: tuple[str, ...] = ()
-    """Those of PCRE2 by keepalived's names, as far as they change whether there is a match."""
+    """Options of PCRE2 by keepalived's names, if they affect matching."""
     wanted: bool = True
-    """False (`regex_no_match`): a match is the failure."""
+    """False (`regex_no_match`): a match is a failure."""
     min_offset: int = 0
     max_offset: int = 0
-    """A match has to start in front of it; 0: anywhere."""
+    """A match must start before this offset. 0: no limit."""
 
 
 class Url(msgspec.Struct, frozen=True, kw_only=True):
-    """One `url` block."""
+    """A `url` block."""
 
     path: str = "/"
     virtualhost: str = ""
-    """Value of the Host header; empty: address and port."""
+    """Value of the Host header. Empty: address and port."""
     status: tuple[tuple[int, int], ...] = ((200, 299),)
     """Ranges of status codes, both ends included."""
     digest: str = ""
-    """MD5 of the body in hexadecimal; empty: not compared."""
+    """MD5 of the body in hexadecimal. Empty: not compared."""
     pattern: Pattern | None = None
 
 
 class ClientCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """The SSL block: what SSL_GET shows to a server that asks who is there. Files in PEM format."""
+    """The SSL block: client certificate of SSL_GET. The files are in PEM format."""
 
     certificate: str
     key: str = ""
-    """Empty: it is in the file of the certificate."""
+    """Empty: the key is in the certificate's file."""
     password: str = ""
-    """Of the key."""
+    """Password of the key."""
 
 
 class HttpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
-    """HTTP_GET, and with `tls` SSL_GET: one URL after the other, one a probe."""
+    """HTTP_GET, or SSL_GET with `tls`: one URL after the other, one per probe."""
 
     urls: tuple[Url, ...] = (Url(),)
     version: HttpVersion = HttpVersion.V1_0
     tls: bool = False
     server_name: str = ""
-    """The name sent in the TLS handshake (SNI); empty: none."""
+    """Server name of the TLS handshake (SNI). Empty: none."""
     sni_from_host: bool = False
-    """enable_sni without sni_name: the virtual host of the URL is sent."""
+    """enable_sni without sni_name: the virtual host of the URL is the server name."""
     fast_recovery: bool = False
     verify: bool = False
-    """Ours: the certificate has to be good for the server name, else for the address."""
+    """Ours: the certificate must be valid for the server name, or for the address if there is none."""
     authority: str = ""
-    """File with the certificates to trust; empty: those of the system."""
+    """File with the trusted certificates. Empty: those of the system."""
     shown: ClientCertificate | None = None
-    """With `tls`: for servers that ask for a certificate."""
+    """With `tls`: certificate for servers that request one."""
 
 
 class SmtpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
@@ -138,11 +138,11 @@ class SmtpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
 
 
 class DnsCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
-    """DNS_CHECK: one question over UDP, and an answer without an error code."""
+    """DNS_CHECK: one query over UDP, and an answer without an error code."""
 
     name: str = "."
     record: str = "SOA"
-    """Type of record asked for."""
+    """Record type of the query."""
 
 
 class UdpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
@@ -151,42 +151,42 @@ class UdpCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
     payload: bytes | None = None
     """None: a few random bytes."""
     require_reply: bool = False
-    """Without it, silence is success."""
+    """False: no answer is a success."""
     reply: bytes = b""
-    """What a reply has to begin with, as far as both are long."""
+    """Expected start of a reply. Only bytes that both have are compared."""
     reply_mask: bytes = b""
-    """The bits of `reply` that count, as long as `reply`."""
+    """Mask of the bits of `reply` that are compared. As long as `reply`."""
     min_reply_length: int = 0
     max_reply_length: int = 255
 
 
 class PingCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
-    """PING_CHECK: an ICMP echo; the port means nothing."""
+    """PING_CHECK: an ICMP echo. The port has no meaning."""
 
 
 class DirectCheck(NetworkCheck, frozen=True, kw_only=True, tag=True):
-    """DR_CHECK (ours): a TCP handshake with the VIP itself, sent to the real server's MAC address.
+    """DR_CHECK (ours): a TCP handshake with the VIP, sent to the real server's MAC address.
 
     `connect_address` is the real server's, `connect_port` the service's.
     """
 
     virtual_address: Address
     urls: tuple[Url, ...] = ()
-    """Fetched over that connection, one a probe; none: the handshake is all."""
+    """URLs that are fetched over that connection, one per probe. Empty: only the handshake."""
     version: HttpVersion = HttpVersion.V1_0
 
 
 class MiscCheck(Check, frozen=True, kw_only=True, tag=True):
-    """MISC_CHECK: a program whose exit code 0 means good."""
+    """MISC_CHECK: a program whose exit code 0 means success."""
 
     command: Command
-    """Its user is never empty when the configuration names one (user, script_user)."""
+    """Its user is set if the configuration names one (user, script_user)."""
     secure: bool = False
-    """enable_script_security: not run as root if others than root can change it."""
+    """enable_script_security: the program is not run as root if other users can change it."""
     timeout: float = 60.0
-    """Seconds after which it is ended and has failed."""
+    """Seconds after which the program is killed and has failed."""
     dynamic: bool = False
-    """misc_dynamic: exit code n from 2 on means good, with a weight of n - 2."""
+    """misc_dynamic: exit code n >= 2 is a success and sets the weight to n - 2."""
 
 
 class FileCheck(Check, frozen=True, kw_only=True, tag=True):
@@ -194,13 +194,13 @@ class FileCheck(Check, frozen=True, kw_only=True, tag=True):
 
     file: TrackFile
     weight: int = 1
-    """0: a number other than 0 in the file means down (`reverse`: 0 does)."""
+    """0: a number other than 0 in the file means down (with `reverse`: 0 means down)."""
     reverse: bool = False
-    """The product counts with the other sign."""
+    """The product is negated."""
 
 
 class BfdCheck(Check, frozen=True, kw_only=True, tag=True):
-    """BFD_CHECK: whether a BFD session is up; nothing is probed."""
+    """BFD_CHECK: the state of a BFD session. Nothing is probed."""
 
     session: str
-    """The name of its bfd_instance."""
+    """Name of the bfd_instance."""

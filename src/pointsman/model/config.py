@@ -1,4 +1,4 @@
-"""A whole configuration, every default resolved."""
+"""A whole configuration, with all defaults."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from pointsman.model.vrrp import StaticSettings, VrrpInstance
 
 
 class MailTls(enum.Enum):
-    """How a connection to the mail server is encrypted."""
+    """Encryption of the connection to the mail server."""
 
     NONE = "none"
     STARTTLS = "starttls"
-    """The server has to offer it."""
+    """The server must offer STARTTLS."""
     IMPLICIT = "implicit"
-    """From the first byte on (port 465)."""
+    """TLS from the first byte (port 465)."""
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True):
-    """Where alerts go (global_defs)."""
+    """Mail settings for alerts (global_defs)."""
 
     recipients: tuple[str, ...] = ()
     sender: str = ""
     server: str = ""
-    """Host name or address; empty: no mail is sent."""
+    """Host name or address. Empty: no mail is sent."""
     port: int = 25
     helo_name: str = ""
     timeout: float = 30.0
     """smtp_connect_timeout in seconds."""
     tls: MailTls = MailTls.NONE
     tls_verify: bool = True
-    """The server's certificate has to be good for its name."""
+    """The server's certificate must be valid for its name."""
     tls_authority: str = ""
-    """File with the certificates to trust; empty: those of the system."""
+    """File with the trusted certificates. Empty: those of the system."""
     user: str = ""
     """Empty: no AUTH."""
     password: str = ""
     location: Location | None = None
-    """Of the first of notification_email and smtp_server."""
+    """Place of the first of notification_email and smtp_server."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """What `pointsman run` runs."""
+    """Configuration of `pointsman run`."""
 
     router_id: str
     mail: Mail = Mail()
@@ -57,7 +57,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     vrrp: VrrpSurroundings = VrrpSurroundings()
     bfd: tuple[BfdSession, ...] = ()
     server_fifos: tuple[NotifyFifo, ...] = ()
-    """Pipes that are told of virtual and real servers; those of VRRP are in `vrrp`."""
+    """FIFOs for changes of virtual and real servers. Those for VRRP are in `vrrp`."""
     timeouts: SetTimeouts = SetTimeouts()
-    """lvs_timeouts; 0: what is in force stays."""
+    """lvs_timeouts. 0: the present value stays."""
     virtual_servers: tuple[VirtualServer, ...] = ()

@@ -1,4 +1,4 @@
-"""What differs between two configurations, in words: what of a reload's plan is no table operation."""
+"""Describe the differences between two configurations, except table operations, for the plan of a reload."""
 
 from __future__ import annotations
 
@@ -13,52 +13,53 @@ from pointsman.model.service import ServerKey, ServiceKey
 _SECRET = frozenset({"authentication", "hmac", "password"})
 """Fields whose values are not shown."""
 _ELSEWHERE = frozenset({"virtual_servers", "location"})
-"""Fields that are compared piece by piece."""
+"""Fields that are compared elsewhere."""
 
 
-def same(one: object, other: object) -> bool:
-    """Equal but for the places in the files they come from."""
-    return one == other or without_places(one) == without_places(other)
+def is_same(one: object, other: object) -> bool:
+    """True if the two are equal except for their places in configuration files."""
+    return one == other or without_locations(one) == without_locations(other)
 
 
-def without_places(value: object) -> object:
-    """The value as built-in types, locations left out."""
+def without_locations(value: object) -> object:
+    """Return the value as built-in types, without locations."""
     if isinstance(value, Location):
         return None
     if isinstance(value, msgspec.Struct):
-        fields = {name: without_places(getattr(value, name)) for name in value.__struct_fields__}
+        fields = {name: without_locations(getattr(value, name)) for name in value.__struct_fields__}
         return type(value).__name__, fields
     if isinstance(value, tuple):
-        return tuple(without_places(each) for each in value)
+        return tuple(without_locations(each) for each in value)
     return value
 
 
-def changes(old: Config, new: Config) -> list[str]:
-    """Every difference but those of services and real servers, a line each; empty: nothing differs."""
-    return [*_parts(old, new), *_checks(old, new)]
+def describe_changes(old: Config, new: Config) -> list[str]:
+    """Return every difference except services and real servers, a line each. Empty: there is none."""
+    return [*_compare_parts(old, new), *_compare_checks(old, new)]
 
 
-def _parts(old: Config, new: Config) -> Iterator[str]:
+def _compare_parts(old: Config, new: Config) -> Iterator[str]:
     for name in old.__struct_fields__:
         if name in _ELSEWHERE:
             continue
         before, after = getattr(old, name), getattr(new, name)
-        if _named(before) is not None or _named(after) is not None:
-            yield from _collection(name, _named(before) or {}, _named(after) or {})
+        if _by_name(before) is not None or _by_name(after) is not None:
+            yield from _compare_collection(name, _by_name(before) or {}, _by_name(after) or {})
         elif isinstance(before, msgspec.Struct) and isinstance(after, msgspec.Struct):
-            yield from (f"change {name}: {each}" for each in _fields(before, after))
-        elif not same(before, after):
+            yield from (f"change {name}: {each}" for each in _compare_fields(before, after))
+        elif not is_same(before, after):
             yield f"change {name}: {_text(before)} -> {_text(after)}"
 
 
-def _named(value: object) -> Mapping[str, msgspec.Struct] | None:
-    """The members of a collection of named things by name; None for anything else, and for an empty one."""
+def _by_name(value: object) -> Mapping[str, msgspec.Struct] | None:
+    """Return the members of a collection of named objects by name. None for anything else, or if it is
+    empty."""
     if not isinstance(value, tuple) or not value or not all(hasattr(each, "name") for each in value):
         return None
     return {each.name: each for each in value}
 
 
-def _collection(
+def _compare_collection(
     field: str, before: Mapping[str, msgspec.Struct], after: Mapping[str, msgspec.Struct]
 ) -> Iterator[str]:
     kind = field.removesuffix("s").replace("_", " ")
@@ -66,25 +67,25 @@ def _collection(
     for name, item in after.items():
         if name not in before:
             yield f"add {kind} {name}"
-        elif not same(before[name], item):
-            details = "; ".join(_fields(before[name], item))
+        elif not is_same(before[name], item):
+            details = "; ".join(_compare_fields(before[name], item))
             yield f"change {kind} {name} in place: {details}"
 
 
-def _fields(before: msgspec.Struct, after: msgspec.Struct) -> Iterator[str]:
+def _compare_fields(before: msgspec.Struct, after: msgspec.Struct) -> Iterator[str]:
     if type(before) is not type(after):
         yield f"{_text(before)} -> {_text(after)}"
         return
     for name in before.__struct_fields__:
         old, new = getattr(before, name), getattr(after, name)
-        if name == "location" or same(old, new):
+        if name == "location" or is_same(old, new):
             continue
         if name in _SECRET:
             yield f"{name} changed"
         elif isinstance(old, tuple) and isinstance(new, tuple):
-            gone = [f"- {_text(each)}" for each in old if not any(same(each, other) for other in new)]
-            come = [f"+ {_text(each)}" for each in new if not any(same(each, other) for other in old)]
-            yield f"{name} {', '.join([*gone, *come]) or 'in another order'}"
+            gone = [f"- {_text(each)}" for each in old if not any(is_same(each, other) for other in new)]
+            come = [f"+ {_text(each)}" for each in new if not any(is_same(each, other) for other in old)]
+            yield f"{name} {', '.join([*gone, *come]) or 'has another order'}"
         else:
             yield f"{name} {_text(old)} -> {_text(new)}"
 
@@ -100,16 +101,16 @@ def _text(value: object) -> str:
     return str(getattr(value, "value", value)) or "nothing"
 
 
-def _checks(old: Config, new: Config) -> Iterator[str]:
+def _compare_checks(old: Config, new: Config) -> Iterator[str]:
     before, after = _checks_by_server(old), _checks_by_server(new)
     for place, checks in after.items():
         old_checks = before.get(place, ())
-        kept = sum(any(same(check, other) for other in old_checks) for check in checks)
+        kept = sum(any(is_same(check, other) for other in old_checks) for check in checks)
         if kept < len(checks):
-            yield f"check {place[1]} of {place[0]}: {len(checks) - kept} new or changed, {kept} go on"
+            yield f"check {place[1]} of {place[0]}: {len(checks) - kept} new or changed, {kept} unchanged"
     for place, checks in before.items():
         if checks and not after.get(place):
-            yield f"no more checks of {place[1]} of {place[0]}"
+            yield f"remove all checks of {place[1]} of {place[0]}"
 
 
 def _checks_by_server(config: Config) -> dict[tuple[ServiceKey, ServerKey], tuple[msgspec.Struct, ...]]:

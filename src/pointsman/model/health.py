@@ -1,4 +1,4 @@
-"""Virtual servers as configured: services with the checks that decide who of their real servers may serve."""
+"""Configuration of virtual servers: services, their real servers and the checks of these."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ AnyCheck = (
 
 
 class PoolMember(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A real server of a virtual server, and how it is watched."""
+    """A real server of a virtual server, with its checks."""
 
     server: RealServer
     checks: tuple[AnyCheck, ...] = ()
     alpha: bool = False
     """Down until the first check has succeeded."""
     inhibit_on_failure: bool = False
-    """On failure: weight 0 instead of removal."""
+    """A failure sets weight 0 instead of removing the real server."""
     drain: float = 0.0
     """Ours: seconds that a failed real server stays with weight 0 before it is removed."""
     slow_start: float = 0.0
-    """Ours: seconds in which the weight grows to its full value after the real server has come back."""
+    """Ours: seconds until a returned real server has its full weight."""
     smtp_alert: bool = True
     notify_up: Command | None = None
     notify_down: Command | None = None
@@ -54,13 +54,13 @@ class PoolMember(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class VirtualServer(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual_server block; one that names a group gives a service for each address of the group."""
+    """A virtual_server block. One with a group gives a service for each address of the group."""
 
     service: VirtualService
     group: str = ""
-    """The virtual_server_group it is one of."""
+    """The virtual_server_group of the service."""
     leads: bool = True
-    """Speaks for its group: logs, mails and programs tell of a group once."""
+    """True for the one service that reports for its group in logs, mails and programs."""
     members: tuple[PoolMember, ...] = ()
     sorry_server: RealServer | None = None
     sorry_inhibit: bool = False
@@ -72,7 +72,7 @@ class VirtualServer(msgspec.Struct, frozen=True, kw_only=True):
     alpha: bool = False
     omega: bool = False
     initial_notifies: bool = False
-    """rs_init_notifies: programs and FIFOs hear of the real servers that it begins with, too."""
+    """rs_init_notifies: programs and FIFOs also get the real servers of the start."""
     smtp_alert: bool = False
     quorum_up_command: Command | None = None
     quorum_down_command: Command | None = None

@@ -1,4 +1,4 @@
-"""Where a piece of configuration was written."""
+"""Place of a piece of configuration in a file."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import msgspec
 
 
 class Location(msgspec.Struct, frozen=True, order=True, omit_defaults=True, gc=False):
-    """A place in a configuration file; line and column count from 1."""
+    """A place in a configuration file. Line and column start at 1."""
 
     file: str
     line: int
     column: int
     through: str = ""
-    """The definition or sequence that the text came from, when it does not stand there itself."""
+    """Definition or sequence that the text came from, if it is not in the file itself."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"

@@ -1,4 +1,4 @@
-"""The shape of every core that knows time: `now` comes in, effects and the next deadline go out."""
+"""Interface of the cores that depend on time: `now` goes in, effects and the next deadline come out."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ Effect = TypeVar("Effect")
 
 
 class Machine(Protocol[Effect]):
-    """A state machine without I/O. `now` is seconds of a clock that never goes back (CLOCK_MONOTONIC).
+    """A state machine without I/O. `now` is in seconds of a monotonic clock (CLOCK_MONOTONIC).
 
-    Typed inputs (methods of the implementing class) and `advance` change the state; whoever calls them takes
-    `effects()` afterwards and carries them out in order.
+    Typed inputs (methods of the implementing class) and `advance` change the state. After each of them the
+    caller executes `effects()` in order.
     """
 
     @property
     def deadline(self) -> float | None:
-        """When `advance` wants to be called; None: only an input can change anything."""
+        """Time of the next call of `advance`. None: only an input can change the state."""
 
     def advance(self, now: float) -> None:
-        """Let every timer that is due at `now` fire."""
+        """Fire every timer that is due at `now`."""
 
     def effects(self) -> list[Effect]:
-        """What is to be done since the last call, in order; taking it empties it."""
+        """Return the effects since the last call in order, and forget them."""

@@ -1,4 +1,4 @@
-"""How keepalived writes services and real servers in its log lines, mails and FIFO lines."""
+"""Names of services and real servers in keepalived's log lines, mails and FIFO lines."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ def _endpoint(address: Address, transport: Transport | None, port: int) -> str:
 
 
 def service_name(key: ServiceKey) -> str:
-    """`[192.0.2.9]:tcp:80`, or `FWM 5`."""
+    """Return `[192.0.2.9]:tcp:80`, or `FWM 5`."""
     if key.address is None:
         return f"FWM {key.fwmark}"
     return _endpoint(key.address, key.transport, key.port)
 
 
 def virtual_name(virtual: VirtualServer) -> str:
-    """As service_name, but a group has the name of the group: `[NAME]:0`."""
+    """Return the name of a service, or `[NAME]:0` for a group."""
     return f"[{virtual.group}]:0" if virtual.group else service_name(virtual.service.key)
 
 
 def server_name(service: ServiceKey, server: ServerKey) -> str:
-    """`[192.0.2.20]:tcp:80`; the transport is that of the service."""
+    """Return `[192.0.2.20]:tcp:80`, with the transport of the service."""
     return _endpoint(server.address, service.transport, server.port)

@@ -1,4 +1,4 @@
-"""The steps that change a service table: what reconcile plans, a data plane applies and a plan prints."""
+"""Operations that change a service table: planned by reconcile, applied by a data plane, printed in plans."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AddService(msgspec.Struct, frozen=True, tag=True):
 
 
 class EditService(msgspec.Struct, frozen=True, tag=True):
-    """Change a service in place; its key stays, its connections and real servers too."""
+    """Change a service in place. Its key, connections and real servers stay."""
 
     service: VirtualService
 
@@ -39,7 +39,7 @@ class AddServer(msgspec.Struct, frozen=True, tag=True):
 
 
 class EditServer(msgspec.Struct, frozen=True, tag=True):
-    """Change a real server in place; its key, its connections and its place in the list stay."""
+    """Change a real server in place. Its key, its connections and its place in the list stay."""
 
     service: ServiceKey
     server: RealServer
@@ -73,7 +73,7 @@ class ZeroCounters(msgspec.Struct, frozen=True, tag=True):
 
 
 class SetTimeouts(msgspec.Struct, frozen=True, tag=True):
-    """Connection timeouts in seconds (ipvsadm --set); 0 keeps the present value."""
+    """Set connection timeouts in seconds (ipvsadm --set). 0 keeps the present value."""
 
     tcp: int = 0
     tcp_fin: int = 0
@@ -83,7 +83,8 @@ class SetTimeouts(msgspec.Struct, frozen=True, tag=True):
         return f"set timeouts tcp {self.tcp} tcpfin {self.tcp_fin} udp {self.udp}"
 
     def instead_of(self, before: SetTimeouts) -> SetTimeouts:
-        """What sets these where `before` was configured: what only that one stated is the default again."""
+        """Return these timeouts as a change from `before`: a value that only `before` sets gets its
+        default."""
         return SetTimeouts(
             self.tcp or (DEFAULT_TIMEOUTS.tcp if before.tcp else 0),
             self.tcp_fin or (DEFAULT_TIMEOUTS.tcp_fin if before.tcp_fin else 0),
@@ -92,7 +93,7 @@ class SetTimeouts(msgspec.Struct, frozen=True, tag=True):
 
 
 DEFAULT_TIMEOUTS = SetTimeouts(tcp=15 * 60, tcp_fin=2 * 60, udp=5 * 60)
-"""Those of IPVS (tcp_timeouts and udp_timeouts in net/netfilter/ipvs/ip_vs_proto_{tcp,udp}.c)."""
+"""Defaults of IPVS (tcp_timeouts and udp_timeouts in net/netfilter/ipvs/ip_vs_proto_{tcp,udp}.c)."""
 
 
 Operation = (
@@ -109,9 +110,10 @@ Operation = (
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """One operation that a data plane did not carry out.
+    """An operation that a data plane refused.
 
-    `reason` is one of: exists, no-service, no-server, server-exists, no-scheduler, unsupported, full, system.
+    `reason` is one of: exists, no-service, no-server, server-exists, no-scheduler, unsupported, full,
+    system.
     """
 
     operation: Operation

@@ -1,4 +1,4 @@
-"""Routes and routing rules that VRRP sets: in the words of ip-route(8) and ip-rule(8)."""
+"""Routes and routing rules that VRRP sets, in the words of ip-route(8) and ip-rule(8)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ SEGMENT_MODES = {"inline": 0, "encap": 1, "l2encap": 2, "encap.red": 3, "l2encap
 
 
 class Encapsulation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a route puts around the packets that it leads (`encap`); what is None is left to the kernel."""
+    """Encapsulation of the packets of a route (`encap`). None: the kernel's default."""
 
     kind: str
-    """ip, ip6: a tunnel's, for an interface that takes it from here; mpls; seg6."""
+    """ip, ip6 (of a tunnel whose interface uses the route's settings), mpls, seg6."""
     identifier: int | None = None
-    """Of the tunnel (`id`)."""
+    """Identifier of the tunnel (`id`)."""
     destination: Address | None = None
     source: Address | None = None
     ttl: int | None = None
-    """Or the hop limit."""
+    """TTL or hop limit."""
     tos: int | None = None
-    """Or the traffic class."""
+    """TOS or traffic class."""
     flags: int | None = None
     labels: tuple[int, ...] = ()
-    """Of MPLS, the outermost first."""
+    """MPLS labels, the outermost first."""
     mode: str = ""
-    """Of seg6: one of SEGMENT_MODES."""
+    """Mode of seg6: one of SEGMENT_MODES."""
     segments: tuple[Address, ...] = ()
-    """Of seg6, in the order in which they are visited."""
+    """Segments of seg6 in the order of the path."""
 
 
 class RouteHop(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +39,7 @@ class RouteHop(msgspec.Struct, frozen=True, kw_only=True):
     device: str = ""
     weight: int = 1
     on_link: bool = False
-    """The gateway is taken to be on the link, whatever the addresses say."""
+    """Treat the gateway as on-link, whatever the addresses are."""
     encapsulation: Encapsulation | None = None
 
 
@@ -47,31 +47,31 @@ class VirtualRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A route that moves with mastership, or a static one."""
 
     kind: str = "unicast"
-    """Or blackhole, unreachable, prohibit, throw, local, broadcast, multicast."""
+    """unicast, blackhole, unreachable, prohibit, throw, local, broadcast or multicast."""
     destination: Address
     prefix_length: int
     gateway: Address | None = None
     """May be of the other family."""
     device: str = ""
-    """Empty: the kernel finds it by the gateway."""
+    """Empty: the kernel derives it from the gateway."""
     source: Address | None = None
-    """The address that this host prefers when it sends along the route."""
+    """Preferred source address for this route."""
     table: int = 254
     metric: int = 0
     scope: str = ""
     on_link: bool = False
-    """The gateway is taken to be on the link, whatever the addresses say."""
+    """Treat the gateway as on-link, whatever the addresses are."""
     source_network: Network | None = None
-    """IPv6: only for packets from there (`from`)."""
+    """IPv6: only for packets from this network (`from`)."""
     tos: int = 0
     protocol: int = 18
     """18: RTPROT_KEEPALIVED."""
     metrics: tuple[tuple[str, int], ...] = ()
     """Pairs of a word of `METRICS` and the kernel's value."""
     locked: tuple[str, ...] = ()
-    """Those of them that the kernel may not change (`lock`)."""
+    """Metrics that the kernel may not change (`lock`)."""
     congestion: str = ""
-    """The name of a congestion control algorithm (congctl)."""
+    """Name of a congestion control algorithm (congctl)."""
     realms: int = 0
     """(from << 16) | to."""
     preference: str = ""
@@ -81,11 +81,11 @@ class VirtualRoute(msgspec.Struct, frozen=True, kw_only=True):
     ttl_propagate: bool | None = None
     encapsulation: Encapsulation | None = None
     hops: tuple[RouteHop, ...] = ()
-    """Instead of gateway and device."""
+    """Replaces gateway and device."""
     placing: str = "prepend"
-    """Among routes to the same destination: prepend, append, or add (only if there is none)."""
+    """Place among routes to the same destination: prepend, append, or add (only if there is none)."""
     tracked: bool = True
-    """False: when somebody removes it, it is gone until the next master (no_track)."""
+    """False: if another program removes it, it is missing until the next master (no_track)."""
     track_group: str = ""
 
     def __str__(self) -> str:
@@ -119,12 +119,12 @@ class VirtualRule(msgspec.Struct, frozen=True, kw_only=True):
     """4 or 6."""
     preference: int
     action: str = "table"
-    """Or goto, nop, blackhole, unreachable, prohibit."""
+    """table, goto, nop, blackhole, unreachable or prohibit."""
     table: int = 254
     target: int = 0
-    """Of goto: the preference of another rule."""
+    """Target of goto: the preference of another rule."""
     inverted: bool = False
-    """It is for all packets that do not match (`not`)."""
+    """The rule is for all packets that do not match (`not`)."""
     source: Network | None = None
     destination: Network | None = None
     incoming: str = ""
@@ -132,7 +132,7 @@ class VirtualRule(msgspec.Struct, frozen=True, kw_only=True):
     tos: int = 0
     mark: int = 0
     mask: int | None = None
-    """Of the mark; None: all its bits."""
+    """Mask of the mark. None: all bits."""
     realms: int = 0
     tunnel: int = 0
     l3mdev: bool = False

@@ -1,7 +1,7 @@
-"""What IPVS calls a virtual service and its real servers, and the table that holds them.
+"""Virtual services and real servers in the terms of IPVS, and the table that contains them.
 
-Field semantics are those of ipvsadm(8) and of the kernel's `struct ip_vs_service_user` and
-`struct ip_vs_dest_user` (include/uapi/linux/ip_vs.h).
+Field semantics are those of ipvsadm(8) and of the kernel's `struct ip_vs_service_user` and `struct
+ip_vs_dest_user` (include/uapi/linux/ip_vs.h).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from pointsman.model.address import Address, bracketed
+from pointsman.model.address import Address, format_endpoint
 
 SCHEDULERS = frozenset(
     {"rr", "wrr", "lc", "wlc", "sed", "nq", "fo", "ovf", "sh", "dh", "mh", "twos", "lblc", "lblcr"}
 )
-"""What Pointsman's packet path can do (bpf/sched.h; a test compares the two)."""
+"""Schedulers of Pointsman's packet path. A test compares them with bpf/sched.h."""
 
 
 class Transport(enum.IntEnum):
@@ -28,7 +28,7 @@ class Transport(enum.IntEnum):
 
 
 class Forwarding(enum.Enum):
-    """How a packet reaches its real server; values are ipvsadm's words in the listing."""
+    """Forwarding method of a real server. Values are ipvsadm's words in listings."""
 
     ROUTE = "Route"
     TUNNEL = "Tunnel"
@@ -37,7 +37,7 @@ class Forwarding(enum.Enum):
 
 
 class TunnelType(enum.Enum):
-    """What is put around a packet for a tunnelled real server; values are ipvsadm's."""
+    """Type of a tunnel to a real server. Values are ipvsadm's words."""
 
     IPIP = "ipip"
     GUE = "gue"
@@ -45,7 +45,7 @@ class TunnelType(enum.Enum):
 
 
 class TunnelChecksum(enum.Enum):
-    """Of GUE's UDP header or of GRE; values are keepalived's words, and ipvsadm's behind `--tun-`."""
+    """Checksum of GUE's UDP header or of GRE. Values are keepalived's words, and ipvsadm's after `--tun-`."""
 
     NONE = "nocsum"
     FULL = "csum"
@@ -53,15 +53,16 @@ class TunnelChecksum(enum.Enum):
 
 
 class Tunnel(msgspec.Struct, frozen=True, gc=False):
-    """How packets travel to a real server with Forwarding.TUNNEL."""
+    """Tunnel to a real server with Forwarding.TUNNEL."""
 
     type: TunnelType = TunnelType.IPIP
     port: int = 0
-    """The real server's UDP port, of GUE only."""
+    """UDP port of the real server, for GUE only."""
     checksum: TunnelChecksum = TunnelChecksum.NONE
 
     def overhead(self, version: int) -> int:
-        """Bytes in front of a packet, when the real server's address is of this IP version."""
+        """Return the bytes that the tunnel adds to a packet. `version`: IP version of the real server's
+        address."""
         match self.type:
             case TunnelType.GUE:
                 between = 12
@@ -81,9 +82,9 @@ class Tunnel(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServiceKey(msgspec.Struct, frozen=True, gc=False):
-    """What a client addresses: transport + VIP + port (0: every port), or a firewall mark.
+    """Destination of clients: transport, VIP and port (0: every port), or a firewall mark.
 
-    For a mark, `transport` and `address` are None and `ipv6` tells the family.
+    For a mark, `transport` and `address` are None and `ipv6` is the family.
     """
 
     transport: Transport | None = None
@@ -94,18 +95,18 @@ class ServiceKey(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, transport: Transport, address: Address, port: int) -> ServiceKey:
-        """The key of an address service; `ipv6` follows the address."""
+        """Return the key of an address service. `ipv6` follows the address."""
         return cls(transport=transport, address=address, port=port, ipv6=address.version == 6)
 
     @classmethod
     def mark(cls, fwmark: int, ipv6: bool = False) -> ServiceKey:
-        """The key of a firewall-mark service."""
+        """Return the key of a firewall-mark service."""
         return cls(fwmark=fwmark, ipv6=ipv6)
 
     def __str__(self) -> str:
         if self.transport is None or self.address is None:
             return f"FWM {self.fwmark}" + (" IPv6" if self.ipv6 else "")
-        return f"{self.transport.name} {bracketed(self.address, self.port)}"
+        return f"{self.transport.name} {format_endpoint(self.address, self.port)}"
 
 
 class ServerKey(msgspec.Struct, frozen=True, gc=False):
@@ -115,11 +116,11 @@ class ServerKey(msgspec.Struct, frozen=True, gc=False):
     port: int
 
     def __str__(self) -> str:
-        return bracketed(self.address, self.port)
+        return format_endpoint(self.address, self.port)
 
 
 class Front(msgspec.Struct, frozen=True):
-    """One of the destinations of a firewall-mark service: packets to it count as marked."""
+    """A destination of a firewall-mark service: packets to it count as marked."""
 
     transport: Transport
     address: Address
@@ -127,24 +128,26 @@ class Front(msgspec.Struct, frozen=True):
     """0: every port."""
 
     def __str__(self) -> str:
-        return f"{self.transport.name} {bracketed(self.address, self.port)}"
+        return f"{self.transport.name} {format_endpoint(self.address, self.port)}"
 
 
 class VirtualService(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual service as the administrator wrote it."""
+    """Configuration of a virtual service."""
 
     key: ServiceKey
     scheduler: str = "wlc"
     persistence: int | None = None
-    """Persistence timeout in seconds; None: not persistent."""
+    """Persistence timeout in seconds. None: not persistent."""
     persistence_prefix: int | None = None
-    """Prefix length applied to the client address for persistence; None: the whole address."""
+    """Prefix length of the client address for persistence. None: the whole address."""
     one_packet: bool = False
     flags: frozenset[str] = frozenset()
     """Scheduler flags by their ipvsadm names: sh-fallback, sh-port, mh-fallback, mh-port, flag-1..3."""
     fronts: frozenset[Front] = frozenset()
-    """Of a firewall-mark service only: what keepalived's nftables_ipvs would mark for it. All of
-    it is one service, with one scheduler and one persistence, also where no mark can be seen (XDP)."""
+    """Destinations of a firewall-mark service, which keepalived's nftables_ipvs would mark.
+
+    They are one service with one scheduler and one persistence, also where marks are not visible (XDP).
+    """
 
 
 class RealServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -156,36 +159,36 @@ class RealServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """With Forwarding.TUNNEL only."""
     weight: int = 1
     upper_threshold: int = 0
-    """Connections above which no new one is sent here; 0: no limit."""
+    """Connections from which on no new ones are scheduled. 0: no limit."""
     lower_threshold: int = 0
     resets_clients: bool = False
-    """Ours: once it is removed, packets of its connections are refused, not dropped."""
+    """Ours: after its removal, packets of its connections are refused, not dropped."""
     is_watched: bool = False
     """Ours: signs that it does not answer are counted (passive_check)."""
 
 
 class ServiceEntry(msgspec.Struct, frozen=True):
-    """A service with its real servers, in the order in which they were added."""
+    """A service with its real servers in the order of their addition."""
 
     service: VirtualService
     servers: tuple[RealServer, ...] = ()
 
     def server(self, key: ServerKey) -> RealServer | None:
-        """The real server with this key, or None."""
+        """Return the real server with this key, or None."""
         return next((server for server in self.servers if server.key == key), None)
 
 
 class ServiceTable(msgspec.Struct, frozen=True):
-    """All services of a director: the one type for the desired and for the actual table.
+    """All services of a director. The type of both the desired and the actual table.
 
-    `entries` is in the order in which services were added; keys are unique.
+    `entries` are in the order of their addition. Keys are unique.
     """
 
     entries: tuple[ServiceEntry, ...] = ()
 
     @classmethod
     def of(cls, entries: Iterable[ServiceEntry]) -> ServiceTable:
-        """A table of these entries. Raises ValueError when two have the same key."""
+        """Return a table of these entries. Raises ValueError if two have the same key."""
         collected = tuple(entries)
         keys = {entry.service.key for entry in collected}
         if len(keys) != len(collected):
@@ -199,5 +202,5 @@ class ServiceTable(msgspec.Struct, frozen=True):
         return len(self.entries)
 
     def get(self, key: ServiceKey) -> ServiceEntry | None:
-        """The entry of this service, or None."""
+        """Return the entry of this service, or None."""
         return next((entry for entry in self.entries if entry.service.key == key), None)

@@ -1,4 +1,4 @@
-"""What a VRRP instance depends on besides its own interface, and who is told of its states."""
+"""Objects that VRRP instances track besides their interface, and the receivers of notifications."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class TrackKind(enum.Enum):
 
 
 class Tracked(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that one instance depends on."""
+    """A tracked object of one instance."""
 
     kind: TrackKind
     name: str
     weight: int = 0
-    """0: it must be good. Otherwise it changes the priority."""
+    """0: a failure of the object is a fault. Otherwise: change of the priority."""
     reverse: bool = False
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A program with its arguments, and as whom it runs."""
+    """A program with its arguments and its user."""
 
     words: tuple[str, ...]
     user: str = ""
@@ -37,44 +37,44 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class TrackScript(msgspec.Struct, frozen=True, kw_only=True):
-    """vrrp_script: a program whose exit code 0 means good."""
+    """vrrp_script: a program whose exit code 0 means success."""
 
     name: str
     command: Command
     interval: float = 1.0
     timeout: float = 1.0
-    """Seconds after which it is ended and has failed."""
+    """Seconds after which the program is killed and has failed."""
     weight: int = 0
     reverse: bool = False
     rise: int = 1
-    """Successes in a row until bad becomes good."""
+    """Consecutive successes until a failed script is good again."""
     fall: int = 1
     init_fail: bool = False
-    """Bad until the first success."""
+    """Failed until the first success."""
     location: Location | None = None
 
 
 class TrackFile(msgspec.Struct, frozen=True, kw_only=True):
-    """track_file: a file with a number in it."""
+    """track_file: a file that contains a number."""
 
     name: str
     path: str
     weight: int = 1
     reverse: bool = False
     initial: int | None = None
-    """Written into the file at the start when it does not exist (or `overwrite`)."""
+    """Written into the file at the start if it does not exist (or with `overwrite`)."""
     overwrite: bool = False
     location: Location | None = None
 
 
 class TrackProcess(msgspec.Struct, frozen=True, kw_only=True):
-    """vrrp_track_process: so many processes of this name must run."""
+    """vrrp_track_process: a minimum number of processes with this name."""
 
     name: str
     words: tuple[str, ...]
-    """The program (its name, or its path), and the arguments that it must have if any are written."""
+    """The program (name or path), and its required arguments if there are any."""
     arguments: str = "exact"
-    """How arguments are compared: exact, initial (they begin so) or partial (the last word begins so)."""
+    """Comparison of arguments: exact, initial (the first ones) or partial (the last one may be a prefix)."""
     full_command: bool = False
     weight: int = 0
     reverse: bool = False
@@ -86,10 +86,10 @@ class TrackProcess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notify(msgspec.Struct, frozen=True, kw_only=True):
-    """Programs that are run when a state is entered."""
+    """Programs that run when a state is entered."""
 
     every: Command | None = None
-    """Gets INSTANCE or GROUP, name, state and priority as arguments behind its own."""
+    """Gets INSTANCE or GROUP, name, state and priority after its own arguments."""
     master: Command | None = None
     backup: Command | None = None
     fault: Command | None = None
@@ -98,24 +98,24 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
     """notify_master_rx_lower_pri."""
     deleted: Command | None = None
     tells_deleted: bool = False
-    """notify_deleted: an instance that a reload removes is told of as DELETED, not as FAULT."""
+    """notify_deleted: an instance that a reload removes is reported as DELETED, not as FAULT."""
 
 
 class NotifyFifo(msgspec.Struct, frozen=True, kw_only=True):
-    """A named pipe that gets a line at every change."""
+    """A named pipe that gets a line for every change."""
 
     word: str
     """notify_fifo, vrrp_notify_fifo or lvs_notify_fifo."""
     path: str
     user: str = ""
-    """Who owns it, if it is made here; empty: whoever runs the director."""
+    """Owner of the pipe if it is created here. Empty: the user of the director."""
     group: str = ""
     reader: Command | None = None
-    """Started with the path as its last argument."""
+    """Program that is started with the path as its last argument."""
 
 
 class SyncGroupSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """vrrp_sync_group."""
+    """A vrrp_sync_group block."""
 
     name: str
     members: tuple[str, ...]
@@ -125,29 +125,29 @@ class SyncGroupSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnnouncementPauses(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds between two announcements on an interface (garp_interval, gna_interval); 0: none."""
+    """Seconds between two announcements on an interface (garp_interval, gna_interval). 0: none."""
 
     interfaces: tuple[str, ...] = ()
-    """A garp_group: they share the pauses. Empty: every other interface, each by itself."""
+    """Interfaces of a garp_group, which share the delays. Empty: every other interface on its own."""
     arp: float = 0.0
     na: float = 0.0
 
 
 class VrrpSurroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What all instances share."""
+    """Settings that all instances share."""
 
     scripts: tuple[TrackScript, ...] = ()
     files: tuple[TrackFile, ...] = ()
     processes: tuple[TrackProcess, ...] = ()
     groups: tuple[SyncGroupSettings, ...] = ()
     script_user: str = ""
-    """Empty: keepalived_script when there is such a user, else root."""
+    """Empty: keepalived_script if this user exists, otherwise root."""
     script_group: str = ""
     script_security: bool = False
-    """A program that others than root can change is not run as root."""
+    """A program that other users than root can change is not run as root."""
     fifos: tuple[NotifyFifo, ...] = ()
     pauses: tuple[AnnouncementPauses, ...] = ()
     states_on_reload: bool = False
-    """The pipes are told all states again at a reload (fifo_write_vrrp_states_on_reload)."""
+    """A reload writes all states to the pipes again (fifo_write_vrrp_states_on_reload)."""
     dynamic_interfaces: bool = False
-    """Instances whose interface does not exist wait for it, in FAULT; otherwise nothing starts."""
+    """An instance without its interface waits for it in FAULT. False: the start fails."""

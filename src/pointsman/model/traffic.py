@@ -1,4 +1,4 @@
-"""What a data plane has seen: counters of services and servers, connections, reasons of exits."""
+"""Counters and connections of a data plane."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pointsman.model.service import ServerKey, ServiceKey, Transport
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """Totals since the last zeroing. Packets and bytes are those from the client; bytes are IP lengths."""
+    """Totals since the last zeroing. Packets and octets are those from the client; octets are IP lengths."""
 
     connections: int = 0
     packets: int = 0
@@ -19,14 +19,14 @@ class Traffic(msgspec.Struct, frozen=True):
 
 
 class ServerCounters(msgspec.Struct, frozen=True):
-    """One real server of one service."""
+    """Counters of one real server of one service."""
 
     key: ServerKey
     active: int = 0
     """Connections in an active state (IPVS: SYN_RECV and ESTABLISHED)."""
     inactive: int = 0
     persistent: int = 0
-    """Persistence templates that point here."""
+    """Persistence templates of this real server."""
     traffic: Traffic = Traffic()
 
 
@@ -37,25 +37,25 @@ class ServiceCounters(msgspec.Struct, frozen=True):
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """Everything a data plane counts, at one moment."""
+    """All counters of a data plane at one moment."""
 
     services: tuple[ServiceCounters, ...] = ()
     exits: dict[str, int] = {}
-    """Packets by the name of the step that ended their way, e.g. no_service, no_destination, fragment."""
+    """Packets by the name of the exit that ended their path, e.g. no_service, no_destination, fragment."""
 
     def of(self, key: ServiceKey) -> ServiceCounters:
-        """The counters of one service; zeros when it is unknown."""
+        """Return the counters of one service. They are 0 if it is unknown."""
         return next((item for item in self.services if item.key == key), ServiceCounters(key))
 
 
 class Signs(msgspec.Struct, frozen=True):
-    """What a data plane has seen of a real server that may mean that it does not answer; counted ever."""
+    """Signs that a real server does not answer (passive_check). They are never zeroed."""
 
     connections: int = 0
     repeated: int = 0
-    """SYNs of clients who were waiting for an answer already; modulo 2^32 for each CPU."""
+    """SYNs of clients that were already waiting for an answer. Modulo 2^32 per CPU."""
     aborted: int = 0
-    """Established connections that were reset by their client; the same."""
+    """Established connections that their client reset. Modulo 2^32 per CPU."""
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,5 +71,5 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     """IPVS's name of the state: NONE, SYN_RECV, ESTABLISHED, FIN_WAIT, TIME_WAIT, CLOSE, UDP, ASSURED ..."""
     expires: float
-    """Seconds until the entry is due to leave."""
+    """Seconds until the entry expires."""
     fwmark: int = 0

@@ -1,4 +1,4 @@
-"""A VRRP instance as configured (keepalived.conf(5), RFC 3768, RFC 5798)."""
+"""Configuration of a VRRP instance (keepalived.conf(5), RFC 3768, RFC 5798)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.model.tracking import Notify, Tracked, VrrpSurroundings
 
 OWNER_PRIORITY = 255
-"""The priority of the router that really has the virtual addresses; it never waits (RFC 5798, 5.2.4)."""
+"""Priority of the router that owns the virtual addresses. It never waits (RFC 5798, 5.2.4)."""
 
 
 class VrrpState(enum.Enum):
@@ -30,41 +30,41 @@ class VirtualAddress(msgspec.Struct, frozen=True, kw_only=True):
     address: Address
     prefix_length: int
     device: str
-    """The interface that bears it; the instance's own unless `dev` was written."""
+    """Interface of the address: `dev`, or the interface of the instance."""
     broadcast: Address | None = None
     scope: str = "global"
     label: str = ""
     peer: Address | None = None
-    """The other end of a point-to-point link; the prefix length is then its."""
+    """Other end of a point-to-point link. The prefix length then belongs to it."""
     preferred: int | None = None
-    """Seconds from when it was taken until it is deprecated; 0: always, None: never (preferred_lft)."""
+    """Seconds until the address is deprecated. 0: always deprecated. None: never (preferred_lft)."""
     flags: tuple[str, ...] = ()
-    """Some of `home nodad mngtmpaddr noprefixroute autojoin`, as in ip-address(8)."""
+    """Any of `home nodad mngtmpaddr noprefixroute autojoin`, as in ip-address(8)."""
     tracked: bool = True
-    """False: when somebody removes it, it is gone until the next master (no_track)."""
+    """False: if another program removes it, it is missing until the next master (no_track)."""
     track_group: str = ""
-    """Of a static address: whose instances go into FAULT when it is removed and cannot be put back."""
+    """Group of a static address. Its instances go into FAULT if the address is lost."""
 
 
 class VirtualInterface(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface of an instance's own on top of another one (use_vmac, use_ipvlan)."""
+    """An interface that an instance creates on top of another one (use_vmac, use_ipvlan)."""
 
     name: str
     base: str
     mac: bytes = b""
-    """6 bytes: a macvlan with this address. Empty: an ipvlan, which has the base's."""
+    """6 bytes: a macvlan with this address. Empty: an ipvlan, which has the base's address."""
     mode: str = "private"
-    """Of an ipvlan: bridge, private or vepa. A macvlan is always private, as keepalived's."""
+    """Mode of an ipvlan: bridge, private or vepa. A macvlan is always private, as in keepalived."""
     group: int = 0
 
     @property
     def has_mac(self) -> bool:
-        """A macvlan."""
+        """True for a macvlan."""
         return bool(self.mac)
 
 
 class TtlLimits(msgspec.Struct, frozen=True):
-    """What TTL or hop limit the adverts of a unicast peer arrive with (min_ttl, max_ttl)."""
+    """Limits of the TTL or hop limit of a unicast peer's adverts (min_ttl, max_ttl)."""
 
     peer: Address
     low: int = 0
@@ -75,14 +75,14 @@ class PassAuthentication(msgspec.Struct, frozen=True, tag="pass"):
     """Simple text authentication of VRRPv2 (RFC 2338 section 5.3.6.2)."""
 
     password: str
-    """As written; only its first 8 bytes travel."""
+    """As configured. Only the first 8 bytes are sent."""
 
 
 class AhAuthentication(msgspec.Struct, frozen=True, tag="ah"):
     """IPsec authentication header of VRRPv2 (auth_type AH)."""
 
     password: str
-    """As written; only its first 8 bytes count."""
+    """As configured. Only the first 8 bytes are used."""
 
 
 class HmacKey(msgspec.Struct, frozen=True):
@@ -91,23 +91,23 @@ class HmacKey(msgspec.Struct, frozen=True):
     key: bytes
     """32 to 64 bytes."""
     file: str = ""
-    """Where it was read from; empty: it stands in the configuration."""
+    """File of the key. Empty: the key is in the configuration."""
 
 
 class HmacAuthentication(msgspec.Struct, frozen=True, kw_only=True):
-    """auth_hmac of keepalived 2.4."""
+    """Settings of auth_hmac of keepalived 2.4."""
 
     keys: tuple[HmacKey, ...]
     active_key: int
     by_time: bool = True
-    """Adverts whose time is off by more than `window` are refused (anti_replay time)."""
+    """Reject adverts whose time differs by more than `window` (anti_replay time)."""
     window: float = 5.0
     """Seconds."""
     mode: str = "enforce"
-    """permissive: adverts without HMAC are listened to; receive-only: and none is sent, either."""
+    """enforce. permissive: adverts without HMAC are accepted. receive-only: also none is sent."""
 
     def key(self, number: int) -> bytes:
-        """Raises KeyError."""
+        """Return the key with this number. Raises KeyError."""
         return {each.number: each.key for each in self.keys}[number]
 
 
@@ -126,62 +126,62 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     """Empty: multicast."""
     multicast_source: Address | None = None
     track_source: bool = False
-    """A master whose configured source goes is in FAULT (track_src_ip); others are so anyway."""
+    """A master whose configured source disappears goes into FAULT (track_src_ip). Other states always do."""
     authentication: PassAuthentication | AhAuthentication | None = None
     hmac: HmacAuthentication | None = None
     nopreempt: bool = False
     preempt_delay: float = 0.0
     garp_master_delay: float = 5.0
-    """Seconds until the second burst of gratuitous ARP; 0: no second burst."""
+    """Seconds until the second burst of gratuitous ARP. 0: no second burst."""
     garp_master_repeat: int = 5
     garp_master_refresh: float = 0.0
-    """Seconds between periodic announcements while master; 0: none."""
+    """Seconds between periodic announcements while master. 0: none."""
     garp_master_refresh_repeat: int = 1
     garp_lower_prio_delay: float = 5.0
-    """Seconds until the second burst after an advert of a lower priority; 0: no second burst."""
+    """Seconds until the second burst after an advert of a lower priority. 0: no second burst."""
     garp_lower_prio_repeat: int = 5
     lower_prio_no_advert: bool = False
-    """A master does not answer adverts of a lower priority (it still answers priority 0)."""
+    """A master does not answer adverts of a lower priority (except priority 0)."""
     owner_ignores_adverts: bool = False
-    """With priority 255 the adverts of others are of no account (owner_ignore_adverts)."""
+    """With priority 255 the adverts of others are ignored (owner_ignore_adverts)."""
     no_accept: bool = False
     """Packets to its addresses are dropped, unless it owns them (RFC 5798 section 6.1, Accept_Mode)."""
     strict: bool = False
-    """Checked to be as the RFC wants it (strict_mode)."""
+    """Check the instance strictly by the RFC (strict_mode)."""
     multicast_group: Address | None = None
-    """Instead of 224.0.0.18 or ff02::12 (mcast_dst_ip)."""
+    """Replaces 224.0.0.18 or ff02::12 (mcast_dst_ip)."""
     old_unicast_checksum: bool = False
-    """Version 3 to unicast peers: checksums of keepalived before 1.3.7 until a peer shows its own form."""
+    """Version 3 to unicast peers: checksum of keepalived before 1.3.7, until a peer uses another form."""
     ttl_limits: tuple[TtlLimits, ...] = ()
-    """Of unicast peers."""
+    """Limits for unicast peers."""
     down_timer_adverts: int = 3
-    """Adverts of the master that must be missing before it counts as gone."""
+    """Number of missing adverts after which the master is down."""
     startup_delay: float = 0.0
     """Seconds added to the first wait (vrrp_startup_delay)."""
     unicast_ttl: int = 255
-    """TTL or hop limit of unicast adverts; multicast ones always have 255."""
+    """TTL or hop limit of unicast adverts. Multicast ones always have 255."""
     check_unicast_source: bool = False
     """Drop adverts whose sender is not in `unicast_peers`."""
     checksum_without_pseudo_header: bool = False
-    """Version 3 over IPv4: the checksum of RFC 9568 (v3_checksum_as_v2) until a peer shows its own form."""
+    """Version 3 over IPv4: checksum of RFC 9568 (v3_checksum_as_v2), until a peer uses another form."""
     excluded_addresses: tuple[VirtualAddress, ...] = ()
-    """They move too, but no advert names them (virtual_ipaddress_excluded)."""
+    """Addresses that move too, but are not in adverts (virtual_ipaddress_excluded)."""
     routes: tuple[VirtualRoute, ...] = ()
     rules: tuple[VirtualRule, ...] = ()
     own_interface: VirtualInterface | None = None
-    """The virtual interface that bears the addresses without `dev`, and that adverts leave by."""
+    """Virtual interface for the addresses without `dev` and for adverts."""
     advertises_by_base: bool = False
-    """Adverts leave by `interface` all the same (vmac_xmit_base)."""
+    """Adverts are nevertheless sent on `interface` (vmac_xmit_base)."""
     vrf: str = ""
-    """The VRF that the interface has to be in; empty: whichever it is in, if any."""
+    """Required VRF of the interface. Empty: any or none."""
     other_interfaces: tuple[VirtualInterface, ...] = ()
-    """Virtual interfaces of single addresses (use_vmac_addr, use_vmac behind an address)."""
+    """Virtual interfaces of single addresses (use_vmac_addr, use_vmac after an address)."""
     extra_announcements: int = 0
-    """Seconds between announcements on interfaces that no adverts leave by (garp_extra_if); 0: none."""
+    """Seconds between announcements on interfaces without adverts (garp_extra_if). 0: none."""
     extra_everywhere: bool = False
-    """Not on virtual interfaces only (garp_extra_if all)."""
+    """Announce there on all interfaces, not only on virtual ones (garp_extra_if all)."""
     promote_secondaries: bool = False
-    """The interface's sysctl is set as long as this instance is there."""
+    """Set the interface's sysctl while the instance exists."""
     tracked: tuple[Tracked, ...] = ()
     notify: Notify = Notify()
     notify_priority_changes: bool = False
@@ -190,22 +190,23 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def accepts(self) -> bool:
-        """Whether a master answers for its addresses itself, besides what the data plane forwards."""
+        """True if a master itself answers for its addresses, besides the packets that the data plane
+        forwards."""
         return not self.no_accept or self.priority == OWNER_PRIORITY
 
     @property
     def source(self) -> Address | None:
-        """What adverts are to be sent from; None: an address of the interface."""
+        """Source address of adverts. None: an address of the interface."""
         return self.unicast_source if self.unicast_peers else self.multicast_source
 
     @property
     def moving_addresses(self) -> tuple[VirtualAddress, ...]:
-        """Everything that moves with mastership."""
+        """All addresses that move with mastership."""
         return self.addresses + self.excluded_addresses
 
     @property
     def advert_device(self) -> str:
-        """The interface that adverts leave by."""
+        """Interface on which adverts are sent."""
         own = self.own_interface
         return self.interface if own is None or self.advertises_by_base else own.name
 
@@ -215,14 +216,14 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def arrivals(self) -> tuple[str, ...]:
-        """The interfaces that packets for its addresses come in by: never a virtual one, but its base."""
+        """Interfaces on which packets for its addresses arrive: never a virtual one, but its base."""
         bases = {each.name: each.base for each in self.virtual_interfaces}
         devices = (bases.get(entry.device, entry.device) for entry in self.moving_addresses)
         return tuple(dict.fromkeys((self.interface, *devices)))
 
     @property
     def family(self) -> int:
-        """4 or 6: the IP version that adverts travel over."""
+        """IP version of adverts: 4 or 6."""
         for address in (self.unicast_source, *self.unicast_peers, self.multicast_source):
             if address is not None:
                 return address.version
@@ -230,7 +231,7 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrackGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """track_group: instances that go into FAULT when something static is lost that names the group."""
+    """A track_group block: instances that go into FAULT if a static object of the group is lost."""
 
     name: str
     members: tuple[str, ...]
@@ -238,7 +239,7 @@ class TrackGroup(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StaticSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Addresses, routes and rules that are there whoever is master (static_ipaddress and so on)."""
+    """Addresses, routes and rules that do not depend on mastership (static_ipaddress and so on)."""
 
     addresses: tuple[VirtualAddress, ...] = ()
     routes: tuple[VirtualRoute, ...] = ()
@@ -249,8 +250,8 @@ class StaticSettings(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.addresses or self.routes or self.rules)
 
 
-def wants_helper(instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> bool:
-    """Whether a process is needed that runs programs and looks at files."""
+def needs_scripts_process(instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> bool:
+    """True if a process is needed that runs programs and watches files."""
     watches = surroundings.scripts or surroundings.files or surroundings.processes
     notified = [each.notify for each in instances] + [each.notify for each in surroundings.groups]
     tells = surroundings.fifos or any(each != Notify() for each in notified)

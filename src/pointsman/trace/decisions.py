@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterable, Iterator
 
-from pointsman.model.address import Address, bracketed
+from pointsman.model.address import Address, format_endpoint
 from pointsman.model.service import RealServer, ServiceEntry
 from pointsman.model.traffic import Connection, Counters
 from pointsman.trace.connection import Decision
@@ -53,7 +53,7 @@ def find_decisions(
             director=director,
             client=str(item.client),
             client_port=item.client_port,
-            server=bracketed(item.server, item.server_port),
+            server=format_endpoint(item.server, item.server_port),
             state=item.state,
             scheduler=entry.service.scheduler if entry else "",
             persistent=entry is not None and entry.service.persistence is not None,

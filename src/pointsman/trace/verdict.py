@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from pointsman.model.address import resolution
+from pointsman.model.address import resolution_protocol
 from pointsman.trace import drop_reasons
 from pointsman.trace.connection import (
     CLIENT,
@@ -135,7 +135,7 @@ def _not_directed(trace: Trace, hosts: dict[str, str]) -> Finding:
         )
     if delivery is None:
         return _lost(last, "it did not reach a director", hosts)
-    searched = resolution(ipaddress.ip_address(trace.request[0].frame.destination))
+    searched = resolution_protocol(ipaddress.ip_address(trace.request[0].frame.destination))
     return Finding(
         False,
         f"the request went directly to {delivery.place.host} (hop {delivery.number}), not to a director: "

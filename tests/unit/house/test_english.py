@@ -21,8 +21,6 @@ NOT_DONE = {
     "daemon",
     "dataplane",
     "health",
-    "lvs",
-    "model",
     "net",
     "realserver",
     "vrrp",

@@ -20,11 +20,11 @@ def test_every_default_is_a_value() -> None:
 @pytest.mark.parametrize(
     ("word", "wrong"),
     [
-        ("sloppy=1", "no setting sloppy; there are conn_reuse_mode, "),
-        ("secure_tcp=4", "secure_tcp is one of 0, 1, 2, 3"),
-        ("am_droprate=0", "am_droprate is one of 1 to 1000"),
-        ("sloppy_tcp", "sloppy_tcp is one of 0, 1"),
-        ("sloppy_tcp= 1", "sloppy_tcp is one of 0, 1"),
+        ("sloppy=1", "no setting sloppy; choose from conn_reuse_mode, "),
+        ("secure_tcp=4", "secure_tcp must be one of 0, 1, 2, 3"),
+        ("am_droprate=0", "am_droprate must be one of 1 to 1000"),
+        ("sloppy_tcp", "sloppy_tcp must be one of 0, 1"),
+        ("sloppy_tcp= 1", "sloppy_tcp must be one of 0, 1"),
     ],
 )
 def test_a_mistake_is_told_before_anything_starts(word: str, wrong: str) -> None:

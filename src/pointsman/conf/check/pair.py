@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pointsman.conf.problems import Findings
 from pointsman.model.config import Config
-from pointsman.model.diff import same
+from pointsman.model.diff import is_same
 from pointsman.model.health import VirtualServer
 from pointsman.model.vrrp import PassAuthentication, VrrpInstance, VrrpState
 
@@ -144,7 +144,7 @@ def _services(own: Config, peer: Config, findings: Findings) -> None:
 
 def _service(own: VirtualServer, peer: VirtualServer, findings: Findings) -> None:
     key = own.service.key
-    if not same(own.service, peer.service):
+    if not is_same(own.service, peer.service):
         text = f"{key}: scheduler, persistence or flags differ from the peer's"
         findings.warning(own.location, text, "the same on both: clients may land elsewhere", _SERVICE)
     ours = {member.server.key: member for member in own.members}

@@ -18,7 +18,7 @@ from pointsman.daemon.config_history import MOST_KEPT, ConfigHistory, send_confi
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.config import Config
-from pointsman.model.diff import changes
+from pointsman.model.diff import describe_changes
 
 log = logging.getLogger("director")
 
@@ -87,7 +87,7 @@ class Reload:
         steps = [
             *(f"attach to {name}" for name in interfaces if attached and name not in attached),
             *(f"detach from {name}" for name in sorted(attached - set(interfaces))),
-            *changes(self._generations.current, config),
+            *describe_changes(self._generations.current, config),
             *self._keeper.plan(config),
         ]
         return Planned(config, rollback, interfaces, tuple(steps))

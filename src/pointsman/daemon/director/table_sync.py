@@ -17,12 +17,12 @@ from pointsman.daemon.director.carry_over import carried_over, checks_of, member
 from pointsman.daemon.director.state_file import KeptOverride, TableState
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_alert
-from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, found_down, found_pools
+from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, restore_pools, restore_verdicts
 from pointsman.lvs.overrides import OverrideBook
 from pointsman.lvs.plan_text import differences, step_texts
 from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.slow_start import Ramps
-from pointsman.lvs.standby import on_standby
+from pointsman.lvs.standby import find_standby_services
 from pointsman.lvs.transitions import DOWN, UP, Change, Transition, fifo_line, notify_command, transitions
 from pointsman.model.address import Address
 from pointsman.model.config import Config
@@ -78,7 +78,7 @@ class TableSync:
         present = {entry.service.key for entry in self.table}
         members = {key for key, _ in members_of(self._config)}
         if memory is None:
-            down = found_down(self._config.virtual_servers, self.table)
+            down = restore_verdicts(self._config.virtual_servers, self.table)
             memory = TableState(results=tuple(CheckResult(*key, up=False, reason=FOUND_OUT) for key in down))
         for kept in memory.overrides:
             key = (kept.service, kept.server)
@@ -98,7 +98,7 @@ class TableSync:
             check = (result.service, result.server, result.check)
             if result.service in present and check in self._checks:
                 self._results[check] = result
-        return found_pools(
+        return restore_pools(
             self._config.virtual_servers,
             self.table,
             _verdicts(self._results),
@@ -226,7 +226,7 @@ class TableSync:
         if not self._own:
             return frozenset()
         present = {entry.service.key for entry in actual}
-        return on_standby(config.virtual_servers, self._own, config.instances, self._held, present)
+        return find_standby_services(config.virtual_servers, self._own, config.instances, self._held, present)
 
     def _start_slowly(self, told: Iterable[Transition]) -> bool:
         """Begin and end the time of real servers that come and go slowly; whether there is any such news."""

@@ -28,10 +28,10 @@ from pointsman.daemon.scripts.notify import ServerNotifier, VrrpNotifier
 from pointsman.daemon.scripts.tracked import Trackers
 from pointsman.health import check_types
 from pointsman.model.config import Config
-from pointsman.model.diff import same
+from pointsman.model.diff import is_same
 from pointsman.model.health import VirtualServer
 from pointsman.model.tracking import Command, NotifyFifo, VrrpSurroundings
-from pointsman.model.vrrp import wants_helper
+from pointsman.model.vrrp import needs_scripts_process
 
 log = logging.getLogger("scripts")
 
@@ -43,7 +43,7 @@ def has_work(config: Config) -> bool:
     """True if this configuration has any program to run, or anything else that is done here."""
     servers = config.virtual_servers
     return (
-        wants_helper(config.instances, config.vrrp)
+        needs_scripts_process(config.instances, config.vrrp)
         or bool(servers and config.server_fifos)
         or any(map(_runs_programs, servers))
     )
@@ -117,7 +117,7 @@ class ScriptsProcess:
     async def _put_in_force(self, config: Config) -> None:
         """Open and watch what this configuration names. Equal settings of VRRP go on undisturbed."""
         async with self._changing:
-            restart = self._tracked is None or not same(self._tracked, config.vrrp)
+            restart = self._tracked is None or not is_same(self._tracked, config.vrrp)
             # When the last service goes there are lines about its end, so its pipes stay open.
             of_servers = config.server_fifos if config.virtual_servers else self._server_fifos
             if restart:

@@ -23,7 +23,7 @@ from pointsman.daemon.vrrp.preflight import (
 )
 from pointsman.daemon.vrrp.state_file import StateFile
 from pointsman.model.address import Address
-from pointsman.model.diff import same
+from pointsman.model.diff import is_same
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
 from pointsman.net.addresses import InterfaceAddress
 from pointsman.vrrp.admission import protocol_of
@@ -130,7 +130,7 @@ class InstanceSet:
         for router, after in staying:
             router.let_go_of(router.instance.moving_addresses, after.moving_addresses)
         for router, after in staying:
-            if not same(router.instance, after):
+            if not is_same(router.instance, after):
                 self._change(router, after, present)
         known = {router.instance.name for router in self.routers}
         new = [self.add(instance, present) for instance in instances if instance.name not in known]

@@ -36,7 +36,7 @@ from pointsman.daemon.vrrp.sync_groups import SyncGroups
 from pointsman.daemon.vrrp.vmac import remove_strays, shield, sysctls
 from pointsman.model.config import Config
 from pointsman.model.tracking import TrackKind, VrrpSurroundings
-from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, wants_helper
+from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, needs_scripts_process
 from pointsman.net.addresses import (
     RTM_DELADDR,
     RTM_NEWADDR,
@@ -195,7 +195,7 @@ class VrrpProcess:
         if self._statics.settings or any(each.routes or each.rules for each in instances):
             self._monitor.follow_routing()
         self._host.pacer.use(surroundings.pauses)
-        self._outbox.helped = wants_helper(instances, surroundings)
+        self._outbox.helped = needs_scripts_process(instances, surroundings)
         self._read_interfaces()
 
     def _read_interfaces(self) -> None:

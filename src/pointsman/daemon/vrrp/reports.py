@@ -23,7 +23,7 @@ class ReportChannel:
 
     def __init__(self, director: socket.socket, helper: socket.socket | None) -> None:
         self.helped = False
-        """Whether there is anybody who runs programs (`wants_helper`); else notices are for nobody."""
+        """True if a process runs programs (`needs_scripts_process`). Otherwise notices are not sent."""
         self._director = director
         self._helper = helper
         self._reports: collections.deque[InstanceChanged | GroupChanged] = collections.deque(

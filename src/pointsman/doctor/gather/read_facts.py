@@ -35,7 +35,7 @@ from pointsman.doctor.gather import kernel as kernel_facts
 from pointsman.doctor.gather import probe as wire_probe
 from pointsman.doctor.gather import system as system_facts
 from pointsman.doctor.gather.syn_probe import SynProbe, probe_all
-from pointsman.model.address import Address, bracketed
+from pointsman.model.address import Address, format_endpoint
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
 from pointsman.net.host import read_host as read_network
@@ -171,7 +171,7 @@ def _service(entry: ServiceEntry, described: ServiceStatus | None) -> ServiceFac
     option = f"-f {key.fwmark}" + (" -6" if key.ipv6 else "")
     if key.address is not None and key.transport is not None:
         letter = {Transport.TCP: "-t", Transport.UDP: "-u"}.get(key.transport, "--sctp-service")
-        option = f"{letter} {bracketed(key.address, key.port)}"
+        option = f"{letter} {format_endpoint(key.address, key.port)}"
     forwarding = {str(server.key): server.forwarding.value for server in entry.servers}
     listed = (described.servers if described else ()) or tuple(
         ServerStatus(server=str(server.key), weight=server.weight, up=None, reason="")

@@ -9,7 +9,7 @@ from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unk
 from pointsman.doctor.rules import host as host_rules
 from pointsman.doctor.rules.firewall import blocking_adverts
 from pointsman.doctor.rules.servers import CHECKS as SERVER_CHECKS
-from pointsman.model.address import Address, bracketed, resolution
+from pointsman.model.address import Address, format_endpoint, resolution_protocol
 
 NEARLY_FULL = 0.9
 """Share of a table's entries in use from which the doctor warns."""
@@ -134,7 +134,8 @@ def _no_server_in_use(service: ServiceFact) -> Finding:
             f"every real server of {service.name} has weight 0",
             why,
             remedy=[
-                f"pointsman ipvsadm -e {service.option} -r {bracketed(server.address, server.port)} -g -w 1"
+                f"pointsman ipvsadm -e {service.option} -r "
+                f"{format_endpoint(server.address, server.port)} -g -w 1"
                 for server in quiesced
             ],
         )
@@ -195,7 +196,7 @@ def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
                 "vip-held",
                 f"{vip} is on no interface of this director"
                 + (f" although VRRP {instance.name} is MASTER" if instance else ""),
-                f"no host answers {resolution(vip)} for it, so no requests arrive",
+                f"no host answers {resolution_protocol(vip)} for it, so no requests arrive",
                 remedy=[f"ip address add {vip}/{known.prefix_length} dev {known.device}"] if known else [],
                 advice=""
                 if known
@@ -229,7 +230,7 @@ def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
         elif not macs and not here:
             yield warning(
                 "vip-unique",
-                f"no host answers {resolution(vip)} for {vip}",
+                f"no host answers {resolution_protocol(vip)} for {vip}",
                 "no requests arrive at any director",
                 advice="run `pointsman doctor` on the other director",
             )

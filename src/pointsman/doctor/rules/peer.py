@@ -11,7 +11,7 @@ import msgspec
 
 from pointsman.doctor.facts import DirectorFacts, InstanceFact, ServiceFact, join_words
 from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, warning
-from pointsman.model.address import bracketed
+from pointsman.model.address import format_endpoint
 
 SKEW = 5.0
 """Seconds by which the clocks of two directors may differ. It includes the time of the request."""
@@ -84,7 +84,7 @@ def _instance(item: InstanceFact) -> PeerInstance:
 
 
 def _service(service: ServiceFact) -> PeerService:
-    names = {bracketed(server.address, server.port): server for server in service.servers}
+    names = {format_endpoint(server.address, server.port): server for server in service.servers}
     return PeerService(
         scheduler=service.scheduler,
         persistence=service.persistence,

@@ -8,7 +8,7 @@ from pointsman.doctor.facts import Card, Host, RealServerFacts, join_words
 from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unknown, warning
 from pointsman.doctor.rules import host as host_rules
 from pointsman.doctor.rules.firewall import blocking_requests, drops_arp_requests
-from pointsman.model.address import Address, bracketed, resolution
+from pointsman.model.address import Address, format_endpoint, resolution_protocol
 
 ETHERNET_MTU = 1500
 SILENT_IGNORE, SILENT_ANNOUNCE = (1, 2), (2,)
@@ -112,7 +112,8 @@ def _on_an_ethernet(card: Card, vip: Address, up: str) -> Finding:
     return fault(
         "vip-on-lo",
         f"{vip} is on {card.name}, not on lo",
-        f"this host answers {resolution(vip)} for it and so takes the clients away from the director",
+        f"this host answers {resolution_protocol(vip)} for it and "
+        "so takes the clients away from the director",
         remedy=[f"ip address del {vip}/{length} dev {card.name}", up],
     )
 
@@ -165,7 +166,7 @@ def _vip_unique(facts: RealServerFacts) -> Iterable[Finding]:
         elif len(macs) > 1:
             yield fault(
                 "vip-unique",
-                f"{len(macs)} hosts answer {resolution(vip)} for {vip}: {join_words(macs)}",
+                f"{len(macs)} hosts answer {resolution_protocol(vip)} for {vip}: {join_words(macs)}",
                 "clients use the first answer, and only one of the hosts is the director",
                 advice="run `pointsman doctor` on the hosts with these MAC addresses; all but the director "
                 f"must not answer: pointsman realserver up {vip}",
@@ -175,7 +176,7 @@ def _vip_unique(facts: RealServerFacts) -> Iterable[Finding]:
         elif not macs:
             yield warning(
                 "vip-unique",
-                f"no host answers {resolution(vip)} for {vip}",
+                f"no host answers {resolution_protocol(vip)} for {vip}",
                 "no requests from this network reach a director",
                 advice="check that a director runs; `pointsman doctor` "
                 "there says why it does not have the VIP",
@@ -245,7 +246,7 @@ def _gateways(facts: RealServerFacts) -> Iterable[Finding]:
             yield fault(
                 "gateway",
                 f"the default gateway {route.gateway} on {route.interface} does not answer "
-                f"{resolution(route.gateway)}",
+                f"{resolution_protocol(route.gateway)}",
                 "answers to clients beyond it are lost, although their requests arrive",
                 advice=f"set the right one: ip route replace default via GATEWAY dev {route.interface}",
             )
@@ -302,7 +303,7 @@ def _listening(facts: RealServerFacts) -> Iterable[Finding]:
             yield unknown(
                 "listening",
                 f"no port was given for {vip}, so listening programs were not checked: pointsman doctor "
-                f"{bracketed(vip, 0).removesuffix('0')}PORT",
+                f"{format_endpoint(vip, 0).removesuffix('0')}PORT",
             )
     for vip, ports in facts.ports.items():
         anywhere = {str(vip), "0.0.0.0", "::"} if vip.version == 4 else {str(vip), "::"}
@@ -310,7 +311,7 @@ def _listening(facts: RealServerFacts) -> Iterable[Finding]:
             anywhere |= {str(held.ip) for card in facts.host.cards for held in card.addresses}
         for port in ports:
             bound = sorted(address for address, number in facts.listeners if number == port)
-            target = bracketed(vip, port)
+            target = format_endpoint(vip, port)
             if anywhere & set(bound):
                 yield right("listening", f"a program listens at {target}")
                 continue

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pointsman.doctor.facts import DirectorFacts, Response, ServerFact, ServiceFact, join_words
 from pointsman.doctor.finding import Finding, fault, right, unknown, warning
-from pointsman.model.address import bracketed, resolution
+from pointsman.model.address import format_endpoint, resolution_protocol
 
 
 def _direct(facts: DirectorFacts) -> Iterator[tuple[ServiceFact, ServerFact]]:
@@ -20,7 +20,7 @@ def _direct(facts: DirectorFacts) -> Iterator[tuple[ServiceFact, ServerFact]]:
 def _health(facts: DirectorFacts) -> Iterable[Finding]:
     for service in facts.services:
         for server in service.servers:
-            name = bracketed(server.address, server.port)
+            name = format_endpoint(server.address, server.port)
             if server.up is False:
                 yield fault(
                     "health",
@@ -36,8 +36,8 @@ def _ports(facts: DirectorFacts) -> Iterable[Finding]:
     for service, server in _direct(facts):
         if not service.port or server.port == service.port:
             continue
-        name = bracketed(server.address, server.port)
-        target = bracketed(server.address, service.port)
+        name = format_endpoint(server.address, server.port)
+        target = format_endpoint(server.address, service.port)
         yield fault(
             "port",
             f"{name} of {service.name} has a different port than the service",
@@ -63,7 +63,7 @@ def _on_link(facts: DirectorFacts) -> Iterable[Finding]:
         else:
             how = f"behind the gateway {route.gateway}" if route else "in no network of this host"
             removals = [
-                f"pointsman ipvsadm -d {service.option} -r {bracketed(server.address, server.port)}"
+                f"pointsman ipvsadm -d {service.option} -r {format_endpoint(server.address, server.port)}"
                 for service, server in _direct(facts)
                 if server.address == address and not service.managed
             ]
@@ -104,7 +104,7 @@ def _macs(facts: DirectorFacts) -> Iterable[Finding]:
         if len(macs) > 1:
             yield fault(
                 "rip-unique",
-                f"{join_words(macs)} all answer {resolution(address)} for {address}",
+                f"{join_words(macs)} all answer {resolution_protocol(address)} for {address}",
                 "requests go sometimes to one host, sometimes to the other",
                 advice="find the hosts in the switch's MAC address table, and give each its own address",
             )
@@ -120,7 +120,7 @@ def _macs(facts: DirectorFacts) -> Iterable[Finding]:
         elif not macs:
             yield fault(
                 "mac",
-                f"{address} does not answer {resolution(address)} on {route.interface}",
+                f"{address} does not answer {resolution_protocol(address)} on {route.interface}",
                 "its MAC address is unknown, or will be soon: requests for it are dropped",
                 advice="check that the host and its interface are up; on it run: pointsman doctor "
                 f"{_any_vip(facts)}",
@@ -142,7 +142,7 @@ def _responses(facts: DirectorFacts) -> Iterable[Finding]:
     for (name, address), response in facts.responses.items():
         service = services[name]
         assert service.address is not None
-        target = bracketed(service.address, service.port)
+        target = format_endpoint(service.address, service.port)
         if response is Response.ACCEPTED:
             yield right("delivery", f"{address} accepts connections to {target}")
         elif response is Response.REFUSED:

@@ -1,1 +1,1 @@
-"""ipvsadm's own language: its command line (arguments), its errors and its listing, for any data plane."""
+"""ipvsadm's language for any data plane: command line, errors and listings."""

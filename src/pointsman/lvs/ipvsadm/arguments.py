@@ -1,6 +1,6 @@
-"""One line of ipvsadm's language, from words to the Command it stands for; ipvsadm(8), version 1.31.
+"""Parse one line of ipvsadm's language into a Command (ipvsadm(8), version 1.31).
 
-The order of all checks is ipvsadm's own, so that a line with two mistakes is answered as ipvsadm answers it.
+The checks have ipvsadm's order, so that a line with two mistakes gets the same error.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ VIEWS = {
     "persistent-conn": View.PERSISTENT,
     "tun-info": View.TUNNEL,
 }
-"""Options of -L; when several are given the first of these wins."""
+"""Options of -L. If there are several, the first in this order is used."""
 
 _TUNNEL_CHECKSUMS = {f"tun-{checksum.value}": checksum for checksum in TunnelChecksum}
 _TUNNEL_OPTIONS = {
@@ -65,7 +65,7 @@ _TUNNEL_OPTIONS = {
 
 
 def parse(words: Sequence[str], resolver: values.Resolver) -> Command:
-    """What the words after `ipvsadm` ask for. Raises CommandError with ipvsadm's message and exit code."""
+    """Parse the words after `ipvsadm`. Raises CommandError with ipvsadm's message and exit code."""
     if not words:
         return Listing()
     reader = OptionReader(words, grammar.OPTIONS)
@@ -82,13 +82,13 @@ def parse(words: Sequence[str], resolver: values.Resolver) -> Command:
     if line.command == "version":
         return Show(usage.VERSION)
     for given in options:
-        line.take(given)
+        line.read(given)
     line.finish(reader.leftover)
-    return line.meaning()
+    return line.to_command()
 
 
 class _Line:
-    """What has been read of a line so far."""
+    """Parser state of a line."""
 
     def __init__(self, first: Given, resolver: values.Resolver) -> None:
         self.command = grammar.COMMANDS[first.option.long]
@@ -112,7 +112,7 @@ class _Line:
         self._timeouts: list[int] = []
         self._check_daemon_state(first.value)
 
-    def take(self, given: Given) -> None:
+    def read(self, given: Given) -> None:
         """Read one option. Raises CommandError."""
         long = given.option.long
         if long in grammar.COMMANDS:
@@ -122,14 +122,14 @@ class _Line:
             if kind in self.kinds:
                 raise CommandError(f"multiple '{kind}' options specified")
             self.kinds.add(kind)
-        if long in _TAKERS:
-            _TAKERS[long](self, given.value or "")
+        if long in _READERS:
+            _READERS[long](self, given.value or "")
         elif long == "persistent":
             given_timeout = None if given.value is None else values.timeout(given.value, 1)
             self._persistence = given_timeout or values.DEFAULT_PERSISTENCE
 
     def finish(self, leftover: Sequence[str]) -> None:
-        """Check what only the whole line can tell. Raises CommandError."""
+        """Check the whole line. Raises CommandError."""
         if self.command == "set":
             if len(leftover) < 3:
                 raise CommandError("--set option requires 3 timeout values")
@@ -141,8 +141,8 @@ class _Line:
             self._flags = values.scheduler_flags(self._flags_text, self._scheduler)
         grammar.check_together(self.command, self.kinds)
 
-    def meaning(self) -> Command:
-        """The command that the line stands for. Raises CommandError."""
+    def to_command(self) -> Command:
+        """Return the command of the line. Raises CommandError."""
         match self.command:
             case "add-service" | "edit-service":
                 return self._service_command()
@@ -203,7 +203,7 @@ class _Line:
         return Apply((AddServer if self.command == "add-server" else EditServer)(service, server))
 
     def _tunnel(self) -> Tunnel:
-        """The tunnel's type and options, checked in ipvsadm's order (tunnel_opt_check())."""
+        """Return the tunnel's type and options, checked in ipvsadm's order (tunnel_opt_check())."""
         called, checksum = self._tunnel_type.value, ""
         for kind in ("tun-port", *_TUNNEL_CHECKSUMS):
             allowed = kind in _TUNNEL_OPTIONS[self._tunnel_type]
@@ -245,7 +245,7 @@ class _Line:
         return ServiceKey.of(self._transport, self._address, self._port)
 
     def _server_key(self) -> ServerKey:
-        """The real server; without port translation its port is the service's, whatever was written."""
+        """Return the real server. Without port translation its port is the service's, whatever was given."""
         assert self._server is not None
         translated = self._forwarding is Forwarding.MASQ or self._fwmark or self.command == "delete-server"
         return self._server if translated else ServerKey(self._server.address, self._port)
@@ -265,7 +265,7 @@ class _Line:
             REFUSED_BY_KERNEL,
         )
 
-    def take_service(self, transport: Transport, text: str) -> None:
+    def read_service(self, transport: Transport, text: str) -> None:
         self._transport = transport
         found = values.endpoint(text, transport, self._resolver)
         if found is None:
@@ -274,16 +274,16 @@ class _Line:
         self._port = found.port or 0
         self._set_family(found.address.version == 6)
 
-    def take_fwmark(self, text: str) -> None:
+    def read_fwmark(self, text: str) -> None:
         self._fwmark = values.fwmark(text)
         self._transport = Transport.TCP
 
-    def take_ipv6(self, _: str) -> None:
+    def read_ipv6(self, _: str) -> None:
         if not self._fwmark:
             raise CommandError("-6 used before -f\n")
         self._set_family(True)
 
-    def take_netmask(self, text: str) -> None:
+    def read_netmask(self, text: str) -> None:
         if not self._ipv6:
             prefix = values.prefix_of_mask(text)
             self._prefix = None if prefix == ipaddress.IPV4LENGTH else prefix
@@ -293,41 +293,41 @@ class _Line:
             raise CommandError("illegal ipv6 netmask specified")
         self._prefix = None if number == ipaddress.IPV6LENGTH else number
 
-    def take_scheduler(self, text: str) -> None:
+    def read_scheduler(self, text: str) -> None:
         self._scheduler = text
 
-    def take_flags(self, text: str) -> None:
+    def read_flags(self, text: str) -> None:
         self._flags_text = text
 
-    def take_server(self, text: str) -> None:
+    def read_server(self, text: str) -> None:
         found = values.endpoint(text, self._transport, self._resolver)
         if found is None:
             raise CommandError("illegal real server address[:port] specified")
         self._server = ServerKey(found.address, self._port if found.port is None else found.port)
 
-    def take_forwarding(self, method: Forwarding) -> None:
+    def read_forwarding(self, method: Forwarding) -> None:
         self._forwarding = method
 
-    def take_number(self, kind: str, called: str, text: str) -> None:
+    def read_number(self, kind: str, called: str, text: str) -> None:
         number = values.number(text, 0, values.MAX_INT)
         if number is None:
             raise CommandError(f"illegal {called} specified")
         self._numbers[kind] = number
 
-    def take_tunnel_type(self, text: str) -> None:
+    def read_tunnel_type(self, text: str) -> None:
         try:
             self._tunnel_type = TunnelType(text)
         except ValueError:
             raise CommandError("illegal tunnel type specified") from None
 
-    def take_tunnel_port(self, text: str) -> None:
+    def read_tunnel_port(self, text: str) -> None:
         number = values.number(text, 1, 65535)
         if number is None:
             raise CommandError("illegal tunnel port specified")
         self._tunnel_port = number
 
     def check_number(self, called: str, low: int, high: int, text: str) -> None:
-        """For options whose value nothing here uses."""
+        """Check the value of an option that has no effect here."""
         if values.number(text, low, high) is None:
             raise CommandError(f"illegal {called} specified")
 
@@ -337,24 +337,24 @@ class _Line:
             self._prefix = None
 
 
-_TAKERS: dict[str, Callable[[_Line, str], None]] = {
-    "tcp-service": lambda line, text: line.take_service(Transport.TCP, text),
-    "udp-service": lambda line, text: line.take_service(Transport.UDP, text),
-    "sctp-service": lambda line, text: line.take_service(Transport.SCTP, text),
-    "fwmark-service": _Line.take_fwmark,
-    "ipv6": _Line.take_ipv6,
-    "netmask": _Line.take_netmask,
-    "scheduler": _Line.take_scheduler,
-    "sched-flags": _Line.take_flags,
-    "real-server": _Line.take_server,
-    "gatewaying": lambda line, _: line.take_forwarding(Forwarding.ROUTE),
-    "ipip": lambda line, _: line.take_forwarding(Forwarding.TUNNEL),
-    "masquerading": lambda line, _: line.take_forwarding(Forwarding.MASQ),
-    "weight": lambda line, text: line.take_number("weight", "weight", text),
-    "u-threshold": lambda line, text: line.take_number("u-threshold", "u_threshold", text),
-    "l-threshold": lambda line, text: line.take_number("l-threshold", "l_threshold", text),
-    "tun-type": _Line.take_tunnel_type,
-    "tun-port": _Line.take_tunnel_port,
+_READERS: dict[str, Callable[[_Line, str], None]] = {
+    "tcp-service": lambda line, text: line.read_service(Transport.TCP, text),
+    "udp-service": lambda line, text: line.read_service(Transport.UDP, text),
+    "sctp-service": lambda line, text: line.read_service(Transport.SCTP, text),
+    "fwmark-service": _Line.read_fwmark,
+    "ipv6": _Line.read_ipv6,
+    "netmask": _Line.read_netmask,
+    "scheduler": _Line.read_scheduler,
+    "sched-flags": _Line.read_flags,
+    "real-server": _Line.read_server,
+    "gatewaying": lambda line, _: line.read_forwarding(Forwarding.ROUTE),
+    "ipip": lambda line, _: line.read_forwarding(Forwarding.TUNNEL),
+    "masquerading": lambda line, _: line.read_forwarding(Forwarding.MASQ),
+    "weight": lambda line, text: line.read_number("weight", "weight", text),
+    "u-threshold": lambda line, text: line.read_number("u-threshold", "u_threshold", text),
+    "l-threshold": lambda line, text: line.read_number("l-threshold", "l_threshold", text),
+    "tun-type": _Line.read_tunnel_type,
+    "tun-port": _Line.read_tunnel_port,
     "syncid": lambda line, text: line.check_number("syncid", 0, 255, text),
     "sync-maxlen": lambda line, text: line.check_number("sync-maxlen", 1, 65535 - 28, text),
     "mcast-port": lambda line, text: line.check_number("mcast-port", 1, 65535, text),

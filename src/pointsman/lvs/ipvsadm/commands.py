@@ -1,4 +1,4 @@
-"""What a line of ipvsadm's language asks for."""
+"""Commands of ipvsadm's language."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pointsman.model.service import ServiceKey
 
 
 class View(enum.Enum):
-    """What `-L` shows of each service and real server."""
+    """Columns of `-L`."""
 
     TABLE = enum.auto()
     STATS = enum.auto()
@@ -28,44 +28,44 @@ class Apply(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """-L of the table."""
+    """List the table (-L)."""
 
     view: View = View.TABLE
     service: ServiceKey | None = None
-    """Only this one."""
+    """List only this service."""
     numeric: bool = False
     exact: bool = False
     sort: bool = True
 
 
 class ConnectionListing(msgspec.Struct, frozen=True, kw_only=True):
-    """-L -c."""
+    """List connections (-L -c)."""
 
     numeric: bool = False
     engine_data: bool = False
-    """With the columns of a persistence engine (--persistent-conn)."""
+    """Add the columns of a persistence engine (--persistent-conn)."""
 
 
 class TimeoutListing(msgspec.Struct, frozen=True):
-    """-L --timeout."""
+    """List the timeouts (-L --timeout)."""
 
 
 class DaemonListing(msgspec.Struct, frozen=True):
-    """-L --daemon."""
+    """List the synchronization daemons (-L --daemon)."""
 
 
 class Save(msgspec.Struct, frozen=True):
-    """-S."""
+    """Save the table (-S)."""
 
     numeric: bool
 
 
 class Restore(msgspec.Struct, frozen=True):
-    """-R: more lines come from standard input."""
+    """Restore the table (-R): more lines follow on standard input."""
 
 
 class Show(msgspec.Struct, frozen=True):
-    """Text for standard output (-h, -v)."""
+    """Print a text on standard output (-h, -v)."""
 
     text: str
 

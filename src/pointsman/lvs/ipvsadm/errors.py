@@ -1,4 +1,4 @@
-"""What ipvsadm says when it, or the kernel, refuses; with its exit codes."""
+"""Errors of ipvsadm and of the kernel, in ipvsadm's words and with its exit codes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pointsman.model.operations import AddServer, DeleteServer, EditServer, Refu
 
 REFUSED_BY_IPVSADM = 2
 REFUSED_BY_KERNEL = 255
-"""ipvsadm returns -1; also what it returns for a command line that popt cannot read."""
+"""ipvsadm returns -1, also for a command line that popt cannot parse."""
 
 TRY_HELP = "Try `ipvsadm -h' or 'ipvsadm --help' for more information."
 NO_SUCH_SERVICE = "No such service"
 
 
 class CommandError(Exception):
-    """A command that is not carried out: what goes to stderr, and the exit code."""
+    """A command that is refused: text for standard error, and exit code."""
 
     def __init__(self, message: str, exit_code: int = REFUSED_BY_IPVSADM) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ def try_help() -> CommandError:
 
 
 def refusal_text(refusal: Refusal) -> str:
-    """ipvsadm's words for an operation that the data plane refused (its ipvs_strerror())."""
+    """Return ipvsadm's message for an operation that the data plane refused (its ipvs_strerror())."""
     on_server = isinstance(refusal.operation, AddServer | EditServer | DeleteServer)
     known = {
         "exists": "Service already exists",

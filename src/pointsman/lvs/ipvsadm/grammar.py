@@ -1,4 +1,4 @@
-"""ipvsadm's options and commands: how they are written, and which go together (ipvsadm(8), version 1.31)."""
+"""Options and commands of ipvsadm, and their permitted combinations (ipvsadm(8), version 1.31)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMANDS = {
     "help": "help",
     "version": "version",
 }
-"""Long option -> the name by which messages call the command."""
+"""Name of a command in messages, by long option."""
 
 OPTIONS = (
     Option("add-service", "A"),
@@ -98,7 +98,7 @@ _SHARED_KINDS = {
     "masquerading": "forwarding-method",
 }
 UNCOUNTED = frozenset({"sort", "ipv6"})
-"""Options that may come several times and with every command."""
+"""Options that may be repeated and are allowed with every command."""
 
 KINDS = [
     "numeric",
@@ -136,7 +136,7 @@ KINDS = [
     "tun-csum",
     "tun-remcsum",
 ]
-"""What options are called in messages, in the order in which ipvsadm examines them."""
+"""Names of options in messages, in the order of ipvsadm's checks."""
 
 _SERVICE = frozenset(["service-address", "scheduler", "persistent", "netmask", "ops", "pe", "sched-flags"])
 _SERVER = frozenset(
@@ -199,12 +199,12 @@ _LIST_VIEWS = frozenset({"stats", "rate", "thresholds"})
 
 
 def kind_of(option: Option) -> str:
-    """The name under which messages speak of an option."""
+    """Return the name of an option in messages."""
     return _SHARED_KINDS.get(option.long, option.long)
 
 
 def check_together(command: str, kinds: set[str]) -> None:
-    """Raise CommandError when an option is missing, does not belong, or excludes another."""
+    """Check the combination of options. Raises CommandError for a missing, illegal or conflicting one."""
     chosen = ""
     for kind in KINDS:
         if kind not in kinds:
@@ -221,7 +221,7 @@ def check_together(command: str, kinds: set[str]) -> None:
 
 
 def check_list_views(kinds: set[str]) -> None:
-    """Raise CommandError when -L is to show something that has no such columns."""
+    """Check that the columns of -L exist in the listing. Raises CommandError."""
     views = _LIST_VIEWS & kinds
     if {"timeout", "daemon"} & kinds and "persistent-conn" in kinds:
         views |= {"persistent-conn"}

@@ -1,6 +1,6 @@
-"""The table as ipvsadm 1.31 prints it, byte for byte: listings, connections, saved rules.
+"""Format listings, connections and saved rules exactly as ipvsadm 1.31 does.
 
-Where ipvsadm shows names instead of numbers it asks `Names`; None in place of it is -n.
+`Names` translates numbers to names. None in its place is ipvsadm's -n.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pointsman.model.service import (
 from pointsman.model.traffic import Connection, Counters, ServerCounters, Traffic
 
 IPVS_VERSION = "1.2.1"
-"""The IPVS whose behaviour and listing this is."""
+"""IPVS version whose behaviour and listing this is."""
 
 SERVER_COLUMN = 28
-"""An IPv4 real server's name is cut here, so that the columns stay."""
+"""Columns of an IPv4 real server's name. Longer names are cut."""
 SERVICE_COLUMN = 33
 
 HEADINGS = {
@@ -69,7 +69,7 @@ SERVICE_OPTION = {Transport.TCP: "-t", Transport.UDP: "-u", Transport.SCTP: "--s
 
 
 class Names(Protocol):
-    """Numbers to names, as gethostbyaddr(3) and getservbyport(3) do it."""
+    """Translation of numbers to names, as by gethostbyaddr(3) and getservbyport(3)."""
 
     def host(self, address: Address) -> str | None: ...
 
@@ -77,7 +77,7 @@ class Names(Protocol):
 
 
 def first_line(connection_table_size: int) -> str:
-    """The line above a listing of all services."""
+    """Return the line above a listing of all services."""
     return f"IP Virtual Server version {IPVS_VERSION} (size={connection_table_size})\n"
 
 
@@ -90,9 +90,10 @@ def listing(
     exact: bool = False,
     sort: bool = True,
 ) -> str:
-    """Headings, services and real servers. For View.RATE `counters` hold rates per second.
+    """Format headings, services and real servers.
 
-    Unsorted, the newest come first, as in the kernel's own lists.
+    For View.RATE, `counters` hold rates per second. Without `sort` the newest come first, as in the
+    kernel's lists.
     """
     lines = [HEADINGS[view]]
     for entry in _in_order(table, sort):
@@ -107,12 +108,12 @@ def listing(
 
 
 def saved_rules(table: ServiceTable, names: Names | None = None) -> str:
-    """The table as lines that -R understands (-S). As with ipvsadm, thresholds are not among them."""
+    """Format the table as lines for -R (-S). Thresholds are not included, as with ipvsadm."""
     return "".join(_rules(table, names))
 
 
 def connections(entries: Iterable[Connection], names: Names | None = None, engine_data: bool = False) -> str:
-    """Connections and persistence templates (-L -c), in the order in which they come."""
+    """Format connections and persistence templates (-L -c) in the given order."""
     heading = "pro expire state       source             virtual            destination"
     if engine_data:
         heading += "        pe name          pe_data"
@@ -122,7 +123,7 @@ def connections(entries: Iterable[Connection], names: Names | None = None, engin
 
 
 def timeouts(tcp: int, tcp_fin: int, udp: int) -> str:
-    """Seconds (-L --timeout)."""
+    """Format the timeouts in seconds (-L --timeout)."""
     return f"Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}\n"
 
 
@@ -222,7 +223,7 @@ def _tunnel_options(server: RealServer) -> str:
 def _connection(item: Connection, names: Names | None) -> str:
     minutes, seconds = divmod(int(item.expires), 60)
     if item.fwmark and item.client_port == 0:
-        # The template of a firewall mark: the kernel shows the mark where the virtual address would be.
+        # The template of a firewall mark: the kernel shows the mark in place of the virtual address.
         protocol, transport = "IP", None
         virtual: Address = ipaddress.IPv4Address(item.fwmark)
         if item.client.version == 6:
@@ -246,7 +247,7 @@ def _place(address: Address, port: int, transport: Transport | None, names: Name
 
 
 def _address(address: Address) -> str:
-    """As inet_ntop(3) writes it, which shows an IPv4-mapped address with dots."""
+    """Format an address as inet_ntop(3), which writes an IPv4-mapped address with dots."""
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return f"::ffff:{address.ipv4_mapped}"
     return str(address)
@@ -270,7 +271,7 @@ def _numbers(traffic: Traffic, exact: bool) -> str:
 
 
 def _large(number: int, exact: bool) -> str:
-    """A number in nine columns, shortened to K, M, G or T when it is 100 million or more."""
+    """Format a number in nine columns, with K, M, G or T from 100 million on."""
     if exact:
         return f"{number:>9}" if number < 10**8 else f" {number}"
     for limit, divisor, unit in (
@@ -285,5 +286,5 @@ def _large(number: int, exact: bool) -> str:
 
 
 def _signed(fwmark: int) -> int:
-    """ipvsadm prints a firewall mark as a signed number."""
+    """Return a firewall mark as a signed number, as ipvsadm prints it."""
     return fwmark - 2**32 if fwmark >= 2**31 else fwmark

@@ -1,8 +1,8 @@
-"""The order of a listing: ipvsadm's comparisons and sort, with their overflow.
+"""Sort services and real servers as ipvsadm does, with the overflow of its comparisons.
 
-ipvsadm compares addresses by a 32-bit subtraction, so that 192.0.2.1 comes before 8.8.8.8, which comes before
-127.0.0.1, which comes before 192.0.2.1. Such a ring has no right order: the one that appears is that of the
-merge sort in glibc's qsort(3) (before 2.37), which is therefore the one used here.
+ipvsadm compares addresses by a 32-bit subtraction. So 192.0.2.1 comes before 8.8.8.8, 8.8.8.8 before
+127.0.0.1, and 127.0.0.1 before 192.0.2.1. The result for such a ring depends on the algorithm, so this is
+the merge sort of glibc's qsort(3) (before 2.37).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Item = TypeVar("Item")
 
 
 def sort_services(entries: list[ServiceEntry]) -> list[ServiceEntry]:
-    """Address services by family, transport, address, port; then firewall marks."""
+    """Sort by family, transport, address and port, with firewall marks last."""
     return _merge_sort(entries, _compare_services)
 
 
 def sort_servers(servers: list[RealServer]) -> list[RealServer]:
-    """Real servers by family, address, port."""
+    """Sort by family, address and port."""
     return _merge_sort(servers, _compare_servers)
 
 
@@ -33,15 +33,15 @@ def _merge_sort(items: list[Item], compare: Callable[[Item, Item], int]) -> list
     left = _merge_sort(items[:middle], compare)
     right = _merge_sort(items[middle:], compare)
     merged: list[Item] = []
-    taken_left = taken_right = 0
-    while taken_left < len(left) and taken_right < len(right):
-        if compare(left[taken_left], right[taken_right]) <= 0:
-            merged.append(left[taken_left])
-            taken_left += 1
+    read_left = read_right = 0
+    while read_left < len(left) and read_right < len(right):
+        if compare(left[read_left], right[read_right]) <= 0:
+            merged.append(left[read_left])
+            read_left += 1
         else:
-            merged.append(right[taken_right])
-            taken_right += 1
-    return merged + left[taken_left:] + right[taken_right:]
+            merged.append(right[read_right])
+            read_right += 1
+    return merged + left[read_left:] + right[read_right:]
 
 
 def _compare_services(one: ServiceEntry, other: ServiceEntry) -> int:

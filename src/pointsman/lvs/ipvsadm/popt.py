@@ -1,4 +1,4 @@
-"""Splitting a command line the way the popt library does, which ipvsadm uses; popt(3)."""
+"""Split a command line as the popt library does, which ipvsadm uses (popt(3))."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Argument(enum.Enum):
     NONE = enum.auto()
     REQUIRED = enum.auto()
     OPTIONAL = enum.auto()
-    """Taken from the next word only when that does not begin with `-`."""
+    """The next word is the value, except if it begins with `-`."""
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -24,16 +24,16 @@ class Option(msgspec.Struct, frozen=True):
 
 
 class Given(msgspec.Struct, frozen=True):
-    """One option found on the command line."""
+    """An option found on the command line."""
 
     option: Option
     value: str | None
     word: str
-    """The word of the command line in which it was found, for messages."""
+    """Word of the command line that contains the option, for messages."""
 
 
 class OptionReader:
-    """Hands out the options of a command line one by one; `leftover` gathers the words that are none."""
+    """Iterator over the options of a command line. `leftover` collects the words that are not options."""
 
     def __init__(self, words: Sequence[str], options: Sequence[Option]) -> None:
         self._words = list(words)
@@ -43,9 +43,10 @@ class OptionReader:
         self.leftover: list[str] = []
 
     def __iter__(self) -> Iterator[Given]:
-        """Options in order. Raises CommandError when a word cannot be read, with popt's text."""
+        """Yield the options in order. Raises CommandError with popt's text for a word that cannot be
+        parsed."""
         while self._next < len(self._words):
-            word = self._take()
+            word = self._next_word()
             if word == "--":
                 self.leftover += self._words[self._next :]
                 return
@@ -56,7 +57,7 @@ class OptionReader:
             else:
                 yield from self._read_short(word)
 
-    def _take(self) -> str:
+    def _next_word(self) -> str:
         self._next += 1
         return self._words[self._next - 1]
 
@@ -64,10 +65,10 @@ class OptionReader:
         name, equals, value = word[2:].partition("=")
         option = self._long.get(name)
         if option is None:
-            raise _unreadable(word, "unknown option")
+            raise _parse_error(word, "unknown option")
         if option.argument is Argument.NONE:
             if equals:
-                raise _unreadable(word, "option does not take an argument")
+                raise _parse_error(word, "option does not take an argument")
             return Given(option, None, word)
         return self._with_value(option, value if equals else None, word)
 
@@ -76,7 +77,7 @@ class OptionReader:
         while rest:
             option, rest = self._short.get(rest[0]), rest[1:]
             if option is None:
-                raise _unreadable(word, "unknown option")
+                raise _parse_error(word, "unknown option")
             if option.argument is Argument.NONE:
                 yield Given(option, None, word)
             else:
@@ -88,13 +89,13 @@ class OptionReader:
             return Given(option, attached, word)
         if self._next == len(self._words):
             if option.argument is Argument.REQUIRED:
-                raise _unreadable(word, "missing argument")
+                raise _parse_error(word, "missing argument")
             return Given(option, None, word)
         if option.argument is Argument.OPTIONAL and self._words[self._next].startswith("-"):
             return Given(option, None, word)
-        value = self._take()
+        value = self._next_word()
         return Given(option, value, value)
 
 
-def _unreadable(word: str, why: str) -> CommandError:
+def _parse_error(word: str, why: str) -> CommandError:
     return CommandError(f"{word}: {why}", REFUSED_BY_KERNEL)

@@ -1,7 +1,7 @@
-"""ipvsadm's version line and help, word for word."""
+"""Version line and help of ipvsadm, word for word."""
 
 VERSION = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n"
-"""The ipvsadm whose language this is."""
+"""ipvsadm version whose language this is."""
 
 HELP = """\
 Usage:

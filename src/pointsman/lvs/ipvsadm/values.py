@@ -1,7 +1,7 @@
-"""The values of ipvsadm's options: numbers, addresses, masks, scheduler flags.
+"""Parse the values of ipvsadm's options: numbers, addresses, masks, scheduler flags.
 
-Whatever needs the system's databases (host names, /etc/services) goes through a Resolver, so that this
-stays pure.
+Look-ups in the system's databases (host names, /etc/services) go through a Resolver, so this module is
+pure.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from pointsman.model.service import Transport
 MAX_INT = 2**31 - 1
 MAX_PORT = 65535
 MAX_TIMEOUT = 31 * 24 * 3600
-"""Seconds that -p and --set accept at most."""
+"""Most seconds for -p and --set."""
 DEFAULT_PERSISTENCE = 360
-"""Seconds, for -p without a number (IPVS_SVC_PERSISTENT_TIMEOUT)."""
+"""Seconds for -p without a number (IPVS_SVC_PERSISTENT_TIMEOUT)."""
 
 SCHEDULER_FLAGS = {"sh": ("sh-fallback", "sh-port"), "mh": ("mh-fallback", "mh-port")}
-"""The schedulers that have names of their own for flag-1 and flag-2."""
+"""Names of flag-1 and flag-2 by scheduler. Other schedulers have no names for them."""
 PLAIN_FLAGS = ("flag-1", "flag-2", "flag-3")
 
 
 class Resolver(Protocol):
-    """Names to numbers, as inet_aton(3), gethostbyname(3) and getservbyname(3) do it."""
+    """Translation of names to numbers, as by inet_aton(3), gethostbyname(3) and getservbyname(3)."""
 
     def address(self, host: str) -> ipaddress.IPv4Address | None:
-        """The IPv4 address of a host name or of an unusual notation (10.1, 0x0a000001); None: unknown."""
+        """Return the IPv4 address of a host name or an unusual notation (10.1, 0x0a000001). None: unknown."""
 
     def port(self, service: str, transport: Transport) -> int | None:
-        """The port of a service name; None: unknown."""
+        """Return the port of a service name. None: unknown."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """`host[:port]` as given."""
+    """A parsed `host[:port]`."""
 
     address: Address
     port: int | None
 
 
 def number(text: str, low: int, high: int) -> int | None:
-    """A decimal number in a range, read as strtol(3) does; None when it is not one."""
+    """Parse a decimal number in a range, as strtol(3) does. None: the text is not one."""
     match = re.fullmatch(r"\s*([+-]?[0-9]{1,20})", text)
     if match is None or not low <= int(match[1]) <= high:
         return None
@@ -54,7 +54,7 @@ def number(text: str, low: int, high: int) -> int | None:
 
 
 def timeout(text: str, low: int) -> int:
-    """Seconds of -p or --set. Raises CommandError."""
+    """Parse the seconds of -p or --set. Raises CommandError."""
     seconds = number(text, low, MAX_TIMEOUT)
     if seconds is None:
         raise CommandError(f"invalid timeout value `{text}' specified")
@@ -62,7 +62,7 @@ def timeout(text: str, low: int) -> int:
 
 
 def fwmark(text: str) -> int:
-    """A firewall mark. Raises CommandError."""
+    """Parse a firewall mark. Raises CommandError."""
     mark = number(text, 1, 2**32 - 1)
     if mark is None:
         raise CommandError(f"invalid fwmark value `{text}' specified")
@@ -70,7 +70,7 @@ def fwmark(text: str) -> int:
 
 
 def endpoint(text: str, transport: Transport | None, resolver: Resolver) -> Endpoint | None:
-    """`host`, `host:port`, an IPv6 address, or `[address]:port`; None when it is none of these."""
+    """Parse `host`, `host:port`, an IPv6 address, or `[address]:port`. None: the text is none of these."""
     host, port_text = text, None
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
@@ -93,9 +93,9 @@ def endpoint(text: str, transport: Transport | None, resolver: Resolver) -> Endp
 
 
 def prefix_of_mask(text: str) -> int:
-    """The prefix length of a dotted IPv4 netmask. Raises CommandError, also for what is not contiguous.
+    """Return the prefix length of a dotted IPv4 netmask. Raises CommandError, also if it is not contiguous.
 
-    ipvsadm takes any 32 bits, `24` too (as 0.0.0.24); no data plane here groups clients by scattered bits.
+    ipvsadm accepts any 32 bits, also `24` (as 0.0.0.24). The data planes here need a prefix.
     """
     bad = "illegal virtual server persistent mask specified"
     mask = _ipv4(text)
@@ -108,7 +108,7 @@ def prefix_of_mask(text: str) -> int:
 
 
 def scheduler_flags(text: str, scheduler: str) -> frozenset[str]:
-    """The flags of -b by the names under which ipvsadm lists them for this scheduler. Raises CommandError."""
+    """Parse the flags of -b into ipvsadm's names for this scheduler. Raises CommandError."""
     flags: set[str] = set()
     own = SCHEDULER_FLAGS.get(scheduler, ())
     for name in filter(None, text.split(",")):

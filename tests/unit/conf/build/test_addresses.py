@@ -10,7 +10,7 @@ from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
 from pointsman.model.config import Config
-from pointsman.model.diff import without_places
+from pointsman.model.diff import without_locations
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance
 
 FRAME = """
@@ -37,7 +37,7 @@ def instance(line: str, more: str = "", top: str = "") -> VrrpInstance:
 
 
 def plain(config: Config) -> object:
-    return without_places(config)
+    return without_locations(config)
 
 
 def entry(line: str, more: str = "") -> VirtualAddress:

@@ -9,7 +9,7 @@ from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
 from pointsman.conf.text.source import TextReader
 from pointsman.model.config import Config
-from pointsman.model.diff import without_places
+from pointsman.model.diff import without_locations
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, VrrpInstance
 
 FRAME = """
@@ -35,7 +35,7 @@ def instance(more: str) -> VrrpInstance:
         return load(TextReader({"/etc/f": text, **FILES}), "/etc/f").config
 
     config = loaded(FRAME % more)
-    assert without_places(loaded(show(config))) == without_places(config)
+    assert without_locations(loaded(show(config))) == without_locations(config)
     return config.instances[0]
 
 

@@ -7,7 +7,7 @@ import pytest
 from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
-from pointsman.model.diff import without_places
+from pointsman.model.diff import without_locations
 
 FRAME = """
 track_group G {{
@@ -60,7 +60,7 @@ def test_routes_come_back_as_they_were(line: str) -> None:
     config = load_text(text("routes", line), "f").config
     assert config.static.routes == config.instances[0].routes != ()
     again = load_text(show(config), "f").config
-    assert without_places(again) == without_places(config), show(config)
+    assert without_locations(again) == without_locations(config), show(config)
 
 
 @pytest.mark.parametrize("line", RULES)
@@ -70,7 +70,7 @@ def test_rules_come_back_as_they_were(line: str) -> None:
     written = static.preference == moving.preference
     assert written or (static.preference, moving.preference) == (16384, 16383)
     again = load_text(show(config), "f").config
-    assert without_places(again) == without_places(config), show(config)
+    assert without_locations(again) == without_locations(config), show(config)
 
 
 def test_options_of_either_kind() -> None:
@@ -83,7 +83,7 @@ def test_options_of_either_kind() -> None:
     assert [each.device for each in config.static.addresses] == ["eth7", "eth1"]
     assert [each.track_group for each in config.static.addresses] == ["G", ""]
     assert [(group.name, group.members) for group in config.static.groups] == [("G", ("A",))]
-    assert without_places(load_text(show(config), "f").config) == without_places(config)
+    assert without_locations(load_text(show(config), "f").config) == without_locations(config)
 
 
 @pytest.mark.parametrize(

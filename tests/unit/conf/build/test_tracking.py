@@ -10,7 +10,7 @@ from pointsman.conf.load import load_text
 from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
 from pointsman.model.config import Config
-from pointsman.model.diff import without_places
+from pointsman.model.diff import without_locations
 from pointsman.model.routing import VirtualRoute
 from pointsman.model.tracking import (
     Command,
@@ -131,7 +131,7 @@ def whole() -> Config:
 
 def test_trackers_are_defined(whole: Config) -> None:
     (script,), (file,), (process,) = whole.vrrp.scripts, whole.vrrp.files, whole.vrrp.processes
-    assert without_places(script) == without_places(
+    assert without_locations(script) == without_locations(
         TrackScript(
             name="web",
             command=Command(("/usr/bin/curl", "-f", "http://127.0.0.1/a b"), "www-data"),
@@ -143,10 +143,10 @@ def test_trackers_are_defined(whole: Config) -> None:
             init_fail=True,
         )
     )
-    assert without_places(file) == without_places(
+    assert without_locations(file) == without_locations(
         TrackFile(name="load", path="/run/load", weight=2, reverse=True, initial=7, overwrite=True)
     )
-    assert without_places(process) == without_places(
+    assert without_locations(process) == without_locations(
         TrackProcess(
             name="nginx",
             words=("nginx", "-g"),
@@ -235,7 +235,7 @@ def test_a_sync_group_gives_its_trackers_to_its_members_and_takes_their_weights(
 
 def test_what_is_shown_can_be_read_again(whole: Config) -> None:
     again, problems = load_text(show(whole), "shown")
-    assert without_places(again) == without_places(whole)
+    assert without_locations(again) == without_locations(whole)
     assert not [
         problem for problem in problems if "eth9" not in problem.text and problem.severity.value == "error"
     ]

@@ -17,7 +17,7 @@ from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
-from pointsman.model.diff import changes
+from pointsman.model.diff import describe_changes
 from pointsman.model.service import ServerKey
 
 TEXT = """
@@ -209,7 +209,7 @@ def test_changes_in_words() -> None:
         ("auth_pass secret", "auth_pass other"),
         ("10.0.0.1/24", "10.0.0.1/25"),
     )
-    (said,) = changes(config(), after)
+    (said,) = describe_changes(config(), after)
     assert said.startswith("change instance A in place: ") and "priority 100 -> 150" in said
     assert "secret" not in said and "other" not in said
 
