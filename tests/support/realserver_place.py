@@ -61,7 +61,7 @@ class Place(Namespace):
 
     def look(self) -> list[str]:
         """The settings that are not right."""
-        report = self.within(lambda: watch.look(self.directory, self.vips(), None))
+        report = self.within(lambda: watch.read_report(self.directory, self.vips(), None))
         return [f"{row.setting}: {row.value}" for row in report.settings if not row.ok]
 
     def vips(self) -> list[Any]:

@@ -220,8 +220,8 @@ def show_status(vips: tuple[Address, ...], interfaces: tuple[str, ...], as_json:
             raise SetupError("no VIP is set up here by pointsman: name the VIP to look at")
         named = interfaces or tuple(known.interfaces) or tuple(setup.choose_interfaces(facts, asked))
         plan.require_interfaces(facts, interfaces)
-        rules = nft.listing() if known.method in (setup.NFT, setup.REDIRECT) else ""
-        found = status.report(facts, known, asked, named, sysctl.file_that_sets, rules)
+        rules = nft.list_tables() if known.method in (setup.NFT, setup.REDIRECT) else ""
+        found = status.build_report(facts, known, asked, named, sysctl.file_that_sets, rules)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
@@ -299,7 +299,7 @@ def persist_files(
         else:
             if not interfaces and root == Path("/"):
                 interfaces = tuple(setup.choose_interfaces(host.read_facts(), vips))
-            unit.refuse_beside(root)
+            unit.require_unused(root)
             changes = persist.add(root, vips, interfaces, chosen)
         for change in changes:
             click.echo(change.diff(), nl=False)
@@ -312,7 +312,7 @@ def persist_files(
     elif not remove:
         if by_unit and not unit.is_enabled(root):
             click.echo(f"{unit.UNIT} is not enabled: systemctl enable {unit.UNIT} (`make install` brings it)")
-        words = " ".join([*map(str, vips), *(unit.way(method or "", device) if by_unit else ())])
+        words = " ".join([*map(str, vips), *(unit.method_options(method or "", device) if by_unit else ())])
         click.echo(f"holds from the next boot on; for now: pointsman realserver up {words}")
 
 

@@ -1,1 +1,1 @@
-"""A real server of direct routing: the VIP on lo, ARP rules that keep it silent, and files to keep them."""
+"""Set-up of a real server for direct routing: the VIP on lo, ARP settings, and files for the next boot."""

@@ -1,4 +1,4 @@
-"""What a host is found to have: interfaces, addresses, routes and ARP settings, as plain values."""
+"""Facts about a host as plain values: interfaces, addresses, routes and ARP settings."""
 
 from __future__ import annotations
 
@@ -9,56 +9,57 @@ from pointsman.model.address import Address, Network
 
 
 class SetupError(Exception):
-    """The host cannot be set up, or undone, as asked; the text says what is wrong, where, and what to do."""
+    """The host cannot be set up or undone as asked. The text says what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True)
 class Interface:
-    """One network interface."""
+    """A network interface."""
 
     name: str
     up: bool = True
     arp: bool = True
-    """It speaks ARP: neither a loopback nor set to NOARP."""
+    """True if the interface uses ARP: it is neither a loopback nor set to NOARP."""
 
 
 @dataclass(frozen=True)
 class HostAddress:
-    """One address on one interface."""
+    """An address on an interface."""
 
     interface: str
     address: Address
     prefix_length: int
     by_vrrp: bool = False
-    """It comes and goes with mastership: this host is a director, too."""
+    """VRRP adds and removes the address, so this host is also a director."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """One unicast route of the main table."""
+    """A unicast route of the main table."""
 
     interface: str
     network: Network
     on_link: bool
-    """Without a gateway: neighbours in `network` are asked for by ARP on `interface`."""
+    """True without a gateway: hosts in `network` are found by ARP on `interface`."""
 
 
 @dataclass(frozen=True)
 class ArpKey:
-    """net.ipv4.conf.`interface`.`name`; `interface` may be `all`."""
+    """The sysctl net.ipv4.conf.`interface`.`name`. `interface` may be `all`."""
 
     interface: str
     name: str
 
     def __str__(self) -> str:
-        """As sysctl(8) writes it: slashes where the interface name itself holds a dot (eth0.100)."""
+        """Return the key in the form of sysctl(8), with slashes if the interface name has a dot
+        (eth0.100)."""
         if "." in self.interface:
             return f"net/ipv4/conf/{self.interface}/{self.name}"
         return f"net.ipv4.conf.{self.interface}.{self.name}"
 
     @classmethod
     def parse(cls, text: str) -> ArpKey:
-        """The inverse of str(); ValueError if it is not one of these keys."""
+        """Parse the result of str(). Raises ValueError if the text is not such a key."""
         separator = "/" if "/" in text else "."
         pieces = text.split(separator)
         if len(pieces) != 5 or pieces[:3] != ["net", "ipv4", "conf"]:
@@ -68,26 +69,27 @@ class ArpKey:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that `plan` needs to know of a host."""
+    """All facts about a host that `plan` needs."""
 
     interfaces: tuple[Interface, ...] = ()
     addresses: tuple[HostAddress, ...] = ()
     routes: tuple[Route, ...] = ()
     arp: dict[ArpKey, int] = field(default_factory=dict)
     reverse_path: dict[str, int] = field(default_factory=dict)
-    """rp_filter of each interface, and of `all`."""
+    """rp_filter of each interface and of `all`."""
 
     def interface(self, name: str) -> Interface | None:
-        """The interface of that name, if there is one."""
+        """Return the interface with this name, or None."""
         return next((interface for interface in self.interfaces if interface.name == name), None)
 
     def holders(self, address: Address) -> list[HostAddress]:
-        """Where `address` is now, not counting VRRP, which may have it on a network card as master."""
+        """Return the present places of `address`, except those of VRRP, which may have it on a master's
+        interface."""
         return [held for held in self.addresses if held.address == address and not held.by_vrrp]
 
 
 def parse_vip(text: str) -> Address:
-    """A VIP as typed: `192.168.7.33`, `192.168.7.33/32` or `2001:db8::9`.
+    """Parse a VIP: `192.168.7.33`, `192.168.7.33/32` or `2001:db8::9`.
 
     Raises SetupError for anything that cannot be a VIP on lo.
     """

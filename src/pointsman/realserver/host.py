@@ -1,6 +1,6 @@
-"""The host itself: read its facts, change an address, a link or an ARP setting.
+"""Read the facts of this host, and change an address, a link or an ARP setting.
 
-All of it acts on the network namespace of the calling process: so do rtnetlink and /proc/sys/net.
+All functions act on the network namespace of the calling process, as rtnetlink and /proc/sys/net do.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SO_NETNS_COOKIE = 71
 
 
 def namespace_identity() -> str:
-    """Boot id and network-namespace cookie: unlike the inode number never used twice (socket(7))."""
+    """Return boot id and network-namespace cookie, which unlike an inode is never reused (socket(7))."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -36,7 +36,7 @@ def namespace_identity() -> str:
 
 
 def read_facts() -> Facts:
-    """Interfaces, addresses, main routes and ARP settings as they are now. Raises OSError."""
+    """Read the present interfaces, addresses, main routes and ARP settings. Raises OSError."""
     return _facts(read_host(routes=True, settings=(*WANTED, REVERSE_PATH)))
 
 
@@ -67,7 +67,7 @@ def _path(key: ArpKey) -> Path:
 
 
 def read_arp(key: ArpKey) -> int | None:
-    """The present value; None if the interface is not there."""
+    """Return the present value. None: the interface does not exist."""
     try:
         return int(_path(key).read_text())
     except FileNotFoundError:
@@ -75,21 +75,21 @@ def read_arp(key: ArpKey) -> int | None:
 
 
 def check_writable(keys: list[ArpKey]) -> None:
-    """Raise SetupError if we may not change these settings, before anything is changed."""
+    """Raise SetupError if these settings cannot be changed. Changes nothing."""
     if os.geteuid() != 0:
         raise SetupError(
-            "changing addresses and sysctls needs root: run it as root or with sudo. Nothing changed"
+            "changing addresses and sysctls needs root: run this as root or with sudo. Nothing changed"
         )
     for key in keys:
         if not os.access(_path(key), os.W_OK):
             raise SetupError(
-                f"{_path(key)} cannot be written (a container with a read-only /proc/sys?). Nothing changed. "
-                f"Run this on the host, in the container's network namespace"
+                f"{_path(key)} cannot be written (perhaps a container with a read-only /proc/sys). "
+                "Nothing changed. Run this on the host in the container's network namespace"
             )
 
 
 def write_arp(key: ArpKey, value: int) -> None:
-    """Set one value. Raises SetupError."""
+    """Write one value. Raises SetupError."""
     try:
         _path(key).write_text(str(value))
     except OSError as error:
@@ -97,16 +97,16 @@ def write_arp(key: ArpKey, value: int) -> None:
 
 
 def set_lo(*, up: bool) -> None:
-    """Bring lo up or down. Raises SetupError."""
+    """Set lo up or down. Raises SetupError."""
     with _changing(f"set lo {'up' if up else 'down'}") as netlink:
         virtual_links.switch(netlink, socket.if_nametoindex("lo"), up)
 
 
 def add_address(interface: str, address: Address, prefix_length: int) -> None:
-    """Put an address on an interface; no error if it is there. Raises SetupError.
+    """Add an address to an interface. It is no error if it exists. Raises SetupError.
 
-    IPv6: without duplicate address detection, which would find the director and give the address up (and
-    would announce it); and deprecated, so that nothing this host begins itself has the VIP as its source.
+    An IPv6 address is added without duplicate address detection, which would find the director, remove the
+    address, and announce it. It is deprecated, so that this host does not use it as source.
     """
     with _changing(f"add {address} on {interface}") as netlink:
         new = InterfaceAddress(_index(interface), address, prefix_length)
@@ -120,7 +120,7 @@ def add_address(interface: str, address: Address, prefix_length: int) -> None:
 
 
 def remove_address(interface: str, address: Address, prefix_length: int) -> None:
-    """Take an address off an interface; no error if it is not there. Raises SetupError."""
+    """Remove an address from an interface. It is no error if it does not exist. Raises SetupError."""
     with _changing(f"del {address} on {interface}") as netlink, contextlib.suppress(_NoInterfaceError):
         error = addresses.remove(netlink, InterfaceAddress(_index(interface), address, prefix_length))
         if error is not None and error.errno != errno.EADDRNOTAVAIL:
@@ -128,7 +128,7 @@ def remove_address(interface: str, address: Address, prefix_length: int) -> None
 
 
 def make_dummy(name: str) -> None:
-    """Make a dummy interface and bring it up; no error if it is there. Raises SetupError."""
+    """Create a dummy interface and set it up. It is no error if it exists. Raises SetupError."""
     with _changing(f"make {name}") as netlink:
         try:
             with contextlib.suppress(FileExistsError):
@@ -142,13 +142,13 @@ def make_dummy(name: str) -> None:
 
 
 def remove_dummy(name: str) -> None:
-    """Take the interface away; no error if it is not there. Raises SetupError."""
+    """Delete an interface. It is no error if it does not exist. Raises SetupError."""
     with _changing(f"remove {name}") as netlink, contextlib.suppress(_NoInterfaceError):
         virtual_links.remove(netlink, _index(name))
 
 
 class _NoInterfaceError(OSError):
-    """There is no such interface."""
+    """The interface does not exist."""
 
 
 def _index(interface: str) -> int:

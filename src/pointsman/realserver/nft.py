@@ -1,12 +1,15 @@
-"""What nftables does for a real server, in tables of our own, made and replaced in one transaction.
+"""nftables rules of a real server, in tables of our own that are replaced in one transaction.
 
-- `nft`, the first document's other way: ARP requests for the VIP are not heard, and our own ARP packets that
-  would bear it as sender bear the real server's own address instead; where it has none yet, at boot, none:
-  0.0.0.0, as in a probe of RFC 5227, which is answered all the same. Where the VIP of IPv6 is on a network
-  card, the same for neighbour discovery (RFC 4861), which has no arp_ignore: solicitations for it are not
-  heard, it is not advertised, and our own solicitations do not bear it.
-- `redirect`: the VIP is no address of this host; what is sent to it is handed to this host's own address and
-  the same port, and conntrack gives the answers the VIP as source.
+- `nft`, the alternative of the first document: incoming ARP requests for the VIP are dropped. Outgoing ARP
+packets with the VIP as sender get the real server's own address. If it has none yet, as at boot, the
+sender is 0.0.0.0, as in a probe of RFC 5227, which is answered too.
+
+For an IPv6 VIP on an Ethernet interface the same is done for neighbour discovery (RFC 4861), which has no
+arp_ignore: solicitations and advertisements for the VIP are dropped, and our own solicitations do not have
+it as source.
+
+- `redirect`: the VIP is not an address of this host. Packets to it are redirected to this host's own
+address and the same port, and conntrack gives the answers the VIP as source.
 """
 
 from __future__ import annotations
@@ -24,14 +27,14 @@ TABLES = (ARP, ND, REDIRECT)
 _NOBODY = "0.0.0.0"
 _BORNE = re.compile(r"saddr (?:ip )?set (\S+)")
 Own = Mapping[str, Sequence[Address]]
-"""Interface: this host's own addresses there, IPv4 and IPv6, no VIP among them."""
+"""This host's own addresses (IPv4 and IPv6, without VIPs) by interface."""
 _FILTER = "    type filter hook {0} priority filter; policy accept;\n"
 _TARGET = "@th,64,128"
-"""The target of a solicitation or advertisement, behind 8 bytes of ICMPv6; nft 1.0.6 has no name for it."""
+"""Target of a solicitation or advertisement, after 8 bytes of ICMPv6. nft 1.0.6 has no name for it."""
 
 
 def own_addresses(facts: Facts, vips: Sequence[Address]) -> dict[str, list[Address]]:
-    """The addresses that each interface which speaks ARP can ask as: those that are no VIP."""
+    """Return for each interface with ARP its addresses that are not VIPs."""
     speaking = {interface.name for interface in facts.interfaces if interface.arp}
     found: dict[str, list[Address]] = {}
     for held in facts.addresses:
@@ -40,15 +43,15 @@ def own_addresses(facts: Facts, vips: Sequence[Address]) -> dict[str, list[Addre
     return found
 
 
-def silence(vips: Sequence[Address], on_the_wire: Sequence[Address], own: Own) -> str:
-    """The tables of the method `nft`; `on_the_wire`: the VIPs that are on an interface that speaks ND."""
+def build_silence(vips: Sequence[Address], on_the_wire: Sequence[Address], own: Own) -> str:
+    """Return the tables of the method `nft`. `on_the_wire`: the VIPs on an interface that uses ND."""
     return _arp_table([vip for vip in vips if vip.version == 4], own) + _nd_table(
         [vip for vip in on_the_wire if vip.version == 6], own
     )
 
 
 def lost_addresses(tables: str, facts: Facts) -> list[str]:
-    """The own addresses that these tables give to packets and that this host has no more."""
+    """Return the own addresses in these tables that this host does not have any more."""
     present = {str(held.address) for held in facts.addresses} | {_NOBODY}
     return sorted(set(_BORNE.findall(tables)) - present)
 
@@ -59,7 +62,7 @@ def _arp_table(vips: Sequence[Address], own: Own) -> str:
     listed = _set(vips)
     rewrites = "".join(
         f'    oifname "{interface}" arp saddr ip {listed} arp saddr ip set {address}\n'
-        for interface, address in _first(own, 4).items()
+        for interface, address in _first_addresses(own, 4).items()
     )
     rewrites += f"    arp saddr ip {listed} arp saddr ip set {_NOBODY}\n"
     return (
@@ -79,7 +82,7 @@ def _nd_table(vips: Sequence[Address], own: Own) -> str:
     rewrites = "".join(
         f'    oifname "{interface}" icmpv6 type nd-neighbor-solicit ip6 saddr {_set(vips)} '
         f"ip6 saddr set {address}\n"
-        for interface, address in _first(own, 6).items()
+        for interface, address in _first_addresses(own, 6).items()
     )
     return (
         f"table {ND} {{\n  chain input {{\n{_FILTER.format('input')}{drops['solicit']}{drops['advert']}  }}\n"
@@ -87,8 +90,8 @@ def _nd_table(vips: Sequence[Address], own: Own) -> str:
     )
 
 
-def redirect(vips: Sequence[Address]) -> str:
-    """The table of the method `redirect`: for what comes in, and for clients on this host itself."""
+def build_redirect(vips: Sequence[Address]) -> str:
+    """Return the table of the method `redirect`, for incoming packets and for clients on this host."""
     if not vips:
         return ""
     rules = "".join(
@@ -103,8 +106,8 @@ def redirect(vips: Sequence[Address]) -> str:
     )
 
 
-def _first(own: Own, version: int) -> dict[str, Address]:
-    """One address an interface: the first, or for IPv6 the first that is not link-local, if there is one."""
+def _first_addresses(own: Own, version: int) -> dict[str, Address]:
+    """Return one address per interface: the first, or for IPv6 preferably one that is not link-local."""
     found = {}
     for interface, addresses in own.items():
         of_version = sorted((item for item in addresses if item.version == version), key=_is_link_local)
@@ -121,8 +124,8 @@ def _set(vips: Sequence[Address]) -> str:
     return f"{{ {', '.join(map(str, vips))} }}"
 
 
-def replace(tables: str) -> None:
-    """Put these tables in force in the place of all of ours, whole or not at all. Raises SetupError."""
+def replace_tables(tables: str) -> None:
+    """Replace all of our tables by these in one transaction. Raises SetupError."""
     present = _present()
     wanted = [table for table in TABLES if f"table {table} " in tables]
     fresh = "".join(
@@ -132,8 +135,8 @@ def replace(tables: str) -> None:
         _run(["nft", "-f", "-"], fresh + tables)
 
 
-def listing() -> str:
-    """Our tables as nft lists them now; empty when there is none. Raises SetupError without nft."""
+def list_tables() -> str:
+    """Return our tables in the form of nft's listing. Empty: none. Raises SetupError without nft."""
     return "".join(_run(["nft", "list", "table", *table.split()], "") for table in _present())
 
 
@@ -147,10 +150,10 @@ def _run(command: Sequence[str], text: str) -> str:
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False)
     except FileNotFoundError:
         raise SetupError(
-            "nft is not installed; do: apt-get install nftables, or use --method sysctl"
+            "nft is not installed; install it (apt-get install nftables) or use --method sysctl"
         ) from None
     except subprocess.TimeoutExpired as error:
         raise SetupError(f"{' '.join(command)} does not end") from error
     if done.returncode != 0:
-        raise SetupError(f"{' '.join(command)} refuses: {done.stderr.strip()}")
+        raise SetupError(f"{' '.join(command)} fails: {done.stderr.strip()}")
     return done.stdout

@@ -1,5 +1,8 @@
-"""Files that set a real server up at boot: sysctl.d, and for the VIP on lo those of ifupdown,
-systemd-networkd, NetworkManager or netplan."""
+"""Write the files that set up a real server at boot.
+
+These are sysctl.d, and for the VIP on lo the files of ifupdown, systemd-networkd, NetworkManager or
+netplan.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,13 @@ NETWORKD = Path("etc/systemd/network/05-pointsman-lo.network")
 KEYFILE = Path("etc/NetworkManager/system-connections/pointsman-lo.nmconnection")
 NETPLAN = Path("etc/netplan/90-pointsman-lo.yaml")
 PRIVATE = (KEYFILE, NETPLAN)
-"""NetworkManager ignores files that others can read, netplan complains."""
+"""NetworkManager ignores these files if others can read them. netplan warns."""
 NETWORKD_FOLDERS = ("etc/systemd/network", "run/systemd/network", "usr/lib/systemd/network")
 DROP_IN = "pointsman.conf"
 
 
 class Backend(enum.Enum):
-    """Who puts addresses on lo at boot."""
+    """Program that configures addresses on lo at boot."""
 
     AUTO = "auto"
     IFUPDOWN = "ifupdown"
@@ -43,16 +46,16 @@ class Backend(enum.Enum):
 
 @dataclass(frozen=True)
 class FileChange:
-    """One file as it is and as it shall be; None: it does not exist."""
+    """Present and wanted content of a file. None: the file does not exist."""
 
     path: Path
     before: str | None
     after: str | None
     private: bool = False
-    """Nobody but root may read it."""
+    """Only root may read the file."""
 
     def diff(self) -> str:
-        """As diff -u shows it; empty if nothing changes."""
+        """Return the change in the form of diff -u. Empty: no change."""
         lines = difflib.unified_diff(
             (self.before or "").splitlines(keepends=True),
             (self.after or "").splitlines(keepends=True),
@@ -62,7 +65,7 @@ class FileChange:
         return "".join(lines)
 
     def apply(self) -> None:
-        """Write or delete it, in one step. Raises SetupError."""
+        """Write or delete the file in one step. Raises SetupError."""
         try:
             if self.after is None:
                 self.path.unlink(missing_ok=True)
@@ -79,7 +82,8 @@ class FileChange:
 
 
 def detect(root: Path) -> Backend:
-    """What this host runs: netplan over networkd, then who is enabled or active, then ifupdown.
+    """Find the network program of this host: netplan over networkd, then the enabled or active one, then
+    ifupdown.
 
     Raises SetupError if there is none of them.
     """
@@ -95,33 +99,35 @@ def detect(root: Path) -> Backend:
     if ifup and (root / "etc/network/interfaces").exists():
         return Backend.IFUPDOWN
     raise SetupError(
-        f"neither netplan, systemd-networkd (enabled), NetworkManager (enabled) nor ifupdown "
-        f"(/etc/network/interfaces) was found in {root}. "
+        f"found neither netplan, nor systemd-networkd (enabled), NetworkManager (enabled) or ifupdown "
+        f"(/etc/network/interfaces) in {root}. "
         f"Choose with --backend, or enable pointsman-realserver.service, which needs none of them"
     )
 
 
 def add(root: Path, vips: Sequence[Address], interfaces: Sequence[str], backend: Backend) -> list[FileChange]:
-    """The changes that make `vips` and `interfaces` last, beside those that are written already.
+    """Return the changes that add `vips` and `interfaces` to the files.
 
-    Raises SetupError where a file that is not ours stands in the way.
+    Raises SetupError if a file exists that is not ours.
     """
     known_vips = own_vips(root)
     all_vips = list(dict.fromkeys([*known_vips, *vips]))
     all_interfaces = list(dict.fromkeys([*_own_interfaces(root), *interfaces]))
-    return _changes(root, all_vips, all_interfaces, detect(root) if backend is Backend.AUTO else backend)
+    return _plan_changes(root, all_vips, all_interfaces, detect(root) if backend is Backend.AUTO else backend)
 
 
 def remove(root: Path, vips: Sequence[Address], backend: Backend) -> list[FileChange]:
-    """The changes that undo `add` for `vips`, or for all if none is named."""
+    """Return the changes that undo `add` for `vips`, or for all if `vips` is empty."""
     left = [vip for vip in own_vips(root) if vips and vip not in vips]
     if not left:
         return [FileChange(path, path.read_text(), None) for path in own_files(root)]
-    return _changes(root, left, _own_interfaces(root), detect(root) if backend is Backend.AUTO else backend)
+    return _plan_changes(
+        root, left, _own_interfaces(root), detect(root) if backend is Backend.AUTO else backend
+    )
 
 
 def own_files(root: Path) -> list[Path]:
-    """The files below `root` that bear our header."""
+    """Return the files below `root` that have our header."""
     drop_ins = sorted((root / NETWORKD.parent).glob(f"*.network.d/{DROP_IN}"))
     return [
         path
@@ -131,7 +137,7 @@ def own_files(root: Path) -> list[Path]:
 
 
 def own_vips(root: Path) -> list[Address]:
-    """The VIPs that our files put on lo."""
+    """Return the VIPs that our files add to lo."""
     found: dict[Address, None] = {}
     for path in own_files(root):
         for line in path.read_text().splitlines():
@@ -139,7 +145,7 @@ def own_vips(root: Path) -> list[Address]:
                 try:
                     found.update(dict.fromkeys(map(ipaddress.ip_address, line.removeprefix(VIPS).split())))
                 except ValueError as error:
-                    raise SetupError(f"{path}: {line!r} was changed by hand: {error}. Mend it") from error
+                    raise SetupError(f"{path}: {line!r} was changed by hand: {error}. Correct it") from error
     return list(found)
 
 
@@ -153,13 +159,13 @@ def _is_ours(path: Path) -> bool:
     return path.is_file() and path.read_text(errors="replace").startswith(HEADER)
 
 
-def _changes(
+def _plan_changes(
     root: Path, vips: Sequence[Address], interfaces: Sequence[str], backend: Backend
 ) -> list[FileChange]:
     wanted: dict[Path, str] = {}
     if any(vip.version == 4 for vip in vips):
-        _want_sysctl(root, interfaces, wanted)
-    _WANT[backend](root, vips, wanted)
+        _plan_sysctl(root, interfaces, wanted)
+    _PLANNERS[backend](root, vips, wanted)
     changes = []
     for path in dict.fromkeys([*wanted, *own_files(root)]):
         before = path.read_text() if path.exists() else None
@@ -168,10 +174,10 @@ def _changes(
     return changes
 
 
-def _want_sysctl(root: Path, interfaces: Sequence[str], wanted: dict[Path, str]) -> None:
+def _plan_sysctl(root: Path, interfaces: Sequence[str], wanted: dict[Path, str]) -> None:
     path = root / SYSCTL
     lines = {
-        # A minus: no error at boot where this interface is not there (yet).
+        # A minus: no error at boot if the interface does not exist (yet).
         key: f"{'-' if key.interface not in ('all', 'lo') else ''}{key} = {plan.WANTED[key.name]}"
         for key in plan.arp_keys(interfaces)
     }
@@ -182,12 +188,12 @@ def _want_sysctl(root: Path, interfaces: Sequence[str], wanted: dict[Path, str])
     missing = [line for key, line in lines.items() if not plan.is_silent(key, found.get(key, 0))]
     if missing:
         raise SetupError(
-            f"{path} is there and was not written by pointsman. Nothing changed. Put these lines into it, "
+            f"{path} exists and was not written by pointsman. Nothing changed. Add these lines to it, "
             f"or move it away: {'; '.join(missing)}"
         )
 
 
-def _want_ifupdown(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
+def _plan_ifupdown(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
     main = root / "etc/network/interfaces"
     text = main.read_text(errors="replace") if main.exists() else ""
     if not re.search(
@@ -199,7 +205,7 @@ def _want_ifupdown(root: Path, vips: Sequence[Address], wanted: dict[Path, str])
         )
     others = [main, *(path for path in (main.parent / "interfaces.d").glob("*") if path != root / IFUPDOWN)]
     written = "\n".join(path.read_text(errors="replace") for path in others if path.is_file())
-    absent = [vip for vip in vips if not _puts_on_lo(written, vip)]
+    absent = [vip for vip in vips if not _adds_to_lo(written, vip)]
     if not absent:
         return
     stanzas = [f"{HEADER}{VIPS} {' '.join(map(str, absent))}\n"]
@@ -210,8 +216,8 @@ def _want_ifupdown(root: Path, vips: Sequence[Address], wanted: dict[Path, str])
     wanted[root / IFUPDOWN] = "\n".join(stanzas)
 
 
-def _puts_on_lo(interfaces: str, vip: Address) -> bool:
-    """Whether the administrator's own `up` lines put the VIP there already."""
+def _adds_to_lo(interfaces: str, vip: Address) -> bool:
+    """True if the administrator's own `up` lines add the VIP to lo."""
     return any(
         str(vip) in re.split(r"[\s/]+", line) and "lo" in line.split()
         for line in interfaces.splitlines()
@@ -223,12 +229,12 @@ def _stanza(family: str, members: Iterable[str]) -> str:
     lines = [f"iface lo {family} manual"]
     for member in members:
         lines.append(f"    up ip address replace {member} dev lo")
-        # ifdown takes lo down first, and with it its IPv6 addresses: then there is nothing to remove.
+        # ifdown sets lo down first, which removes its IPv6 addresses. Then there is nothing to remove.
         lines.append(f"    down ip address del {member} dev lo || true")
     return "".join(f"{line}\n" for line in lines)
 
 
-def _want_networkd(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
+def _plan_networkd(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
     other = _network_file_of_lo(root)
     if other is None:
         path, match = root / NETWORKD, "[Match]\nName=lo\n\n"
@@ -239,7 +245,7 @@ def _want_networkd(root: Path, vips: Sequence[Address], wanted: dict[Path, str])
 
 
 def _network_file_of_lo(root: Path) -> str | None:
-    """The .network file that networkd takes for lo already; only the first one that matches counts."""
+    """Return the .network file that networkd uses for lo. It uses only the first one that matches."""
     by_name = {
         path.name: path for folder in reversed(NETWORKD_FOLDERS) for path in (root / folder).glob("*.network")
     }
@@ -263,8 +269,8 @@ def _match_names(path: Path) -> list[str]:
     return (parser.get("Match", "Name", fallback="") or "").split()
 
 
-def _want_keyfile(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
-    """A connection of type loopback (NetworkManager 1.42 or later), which keeps 127.0.0.1 and ::1."""
+def _plan_keyfile(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
+    """Add a connection of type loopback (NetworkManager 1.42 or later), which keeps 127.0.0.1 and ::1."""
     path = root / KEYFILE
     _require_ours(path)
     text = f"{HEADER}{VIPS} {' '.join(map(str, vips))}\n\n[connection]\nid=pointsman-lo\n"
@@ -278,8 +284,8 @@ def _want_keyfile(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) 
     wanted[path] = text
 
 
-def _want_netplan(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
-    """lo as one more Ethernet, as in netplan's own examples; its own addresses have to be named."""
+def _plan_netplan(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:
+    """Add lo as an Ethernet, as in netplan's own examples. Its own addresses must be listed."""
     path = root / NETPLAN
     _require_ours(path)
     own = ["127.0.0.1/8", "::1/128"]
@@ -294,12 +300,12 @@ def _want_netplan(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) 
 
 def _require_ours(path: Path) -> None:
     if path.exists() and not _is_ours(path):
-        raise SetupError(f"{path} is there and was not written by pointsman. Nothing changed. Move it away")
+        raise SetupError(f"{path} exists and was not written by pointsman. Nothing changed. Move it away")
 
 
-_WANT: dict[Backend, Callable[[Path, Sequence[Address], dict[Path, str]], None]] = {
-    Backend.IFUPDOWN: _want_ifupdown,
-    Backend.NETWORKD: _want_networkd,
-    Backend.NETWORK_MANAGER: _want_keyfile,
-    Backend.NETPLAN: _want_netplan,
+_PLANNERS: dict[Backend, Callable[[Path, Sequence[Address], dict[Path, str]], None]] = {
+    Backend.IFUPDOWN: _plan_ifupdown,
+    Backend.NETWORKD: _plan_networkd,
+    Backend.NETWORK_MANAGER: _plan_keyfile,
+    Backend.NETPLAN: _plan_netplan,
 }

@@ -1,4 +1,4 @@
-"""`up`, `down` and `status`: the order of the steps, and what is told about each."""
+"""`up` and `down`: the order of the steps, and the report on each."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pointsman.realserver.state import Change, State
 
 SYSCTL, NFT, REDIRECT = "sysctl", "nft", "redirect"
 METHODS = (SYSCTL, NFT, REDIRECT)
-"""What keeps the VIP out of ARP; with redirect the host does not even have it."""
+"""Ways to keep the VIP out of ARP. With redirect the host does not have the VIP at all."""
 DUMMY = "dummy"
-"""An interface whose name begins so is made when it is not there."""
+"""Prefix of interfaces that are created if they do not exist."""
 LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 
 
 class Outcome(enum.Enum):
-    """What became of one setting."""
+    """Result of one setting."""
 
     CHANGED = "changed"
     RIGHT = "already right"
@@ -31,7 +31,7 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """One setting and what was done about it."""
+    """A setting and its result."""
 
     setting: str
     outcome: Outcome
@@ -39,7 +39,7 @@ class Step:
 
 
 def choose_interfaces(facts: Facts, vips: Sequence[Address]) -> dict[str, str]:
-    """The interfaces on which the VIPs' networks are reached, each with the reason it was chosen."""
+    """Return the interfaces with routes to the VIPs' networks, each with the reason of the choice."""
     chosen: dict[str, str] = {}
     for vip in vips:
         if vip.version == 6:
@@ -57,117 +57,121 @@ def up(
     method: str = "",
     device: str = "",
 ) -> list[Step]:
-    """Make this host a real server for `vips`; `interfaces` None chooses them by route.
+    """Make this host a real server for `vips`. Idempotent.
 
-    `method` is one of METHODS; empty: the one in use, or sysctl. `device` is where the VIPs go; empty: where
-    they are by an earlier `up`, or lo.
-    ARP rules come before the address, so that not one ARP request is answered in between.
-    Idempotent. Raises SetupError; if it does so before the first change, nothing is changed.
+    `interfaces` None: choose them by route. `method` is one of METHODS; empty: the present one, or sysctl.
+    `device` is the interface for the VIPs; empty: the one of an earlier `up`, or lo.
+
+    ARP settings are changed before the address is added, so that no ARP request is answered in between.
+    Raises SetupError; before the first change, nothing is changed.
     """
     host.check_writable([])
     with state.locked(directory):
         facts = host.read_facts()
         known = state.load(directory, host.namespace_identity())
         known.method = _choose_method(known, method)
-        places = _places(known, vips, device)
-        to_make = _to_make(facts, known, places)
+        places = _choose_places(known, vips, device)
+        to_make = _dummy_to_create(facts, known, places)
         plan.validate(facts, places, interfaces or (), to_make, silenced=known.method == NFT)
         named = list(choose_interfaces(facts, vips)) if interfaces is None else list(interfaces)
         by_sysctl = known.method == SYSCTL and any(vip.version == 4 for vip in vips)
         keys = plan.arp_keys(named) if by_sysctl else []
         host.check_writable(keys)
         if known.method != SYSCTL:
-            nft.listing()  # or nft is not installed, and nothing shall be changed
+            nft.list_tables()  # raises if nft is not installed, before anything is changed
         wrong = [key for key in keys if not plan.is_silent(key, facts.arp[key])]
-        _remember(known, facts, vips, named, wrong)
+        _record(known, facts, vips, named, wrong)
         known.made = to_make or known.made
         known.places.update({str(vip): place for vip, place in places.items() if place not in ("", "lo")})
         state.save(directory, known)
         steps = [_set(facts, key, wrong) for key in keys]
         if known.method != SYSCTL:
-            steps += _put_rules(directory, known, facts)
+            steps += _install_rules(directory, known, facts)
         if known.method == REDIRECT:
             return steps
-        steps += _raise_lo(facts) + _make(facts, known)
+        steps += _set_lo_up(facts) + _create_dummy(facts, known)
         return steps + [_add(facts, vip, known.place(vip)) for vip in vips]
 
 
 def _choose_method(known: State, asked: str) -> str:
-    """Raises SetupError when the host was set up in the other way."""
+    """Return the method. Raises SetupError if the host was set up with another one."""
     if known.was_there and asked not in ("", known.method or SYSCTL):
         raise SetupError(
             f"this host was set up with --method {known.method or SYSCTL}. Nothing changed. "
-            f"To change it: pointsman realserver down, and then up with --method {asked}"
+            f"To change it: pointsman realserver down, then up with --method {asked}"
         )
     return known.method or asked or SYSCTL
 
 
-def _places(known: State, vips: Sequence[Address], device: str) -> dict[Address, str]:
-    """The interface each VIP shall be on; none with redirect. Raises SetupError."""
+def _choose_places(known: State, vips: Sequence[Address], device: str) -> dict[Address, str]:
+    """Return the interface of each VIP. Empty with redirect. Raises SetupError."""
     if known.method == REDIRECT:
         if device:
-            raise SetupError(f"with --method redirect no interface has the VIP: leave --dev {device} out")
+            raise SetupError(f"with --method redirect no interface has the VIP: omit --dev {device}")
         return dict.fromkeys(vips, "")
     return {vip: device or known.place(vip) for vip in vips}
 
 
-def _to_make(facts: Facts, known: State, places: Mapping[Address, str]) -> str:
-    """The dummy interface that is to be made for these VIPs, if any. Raises SetupError."""
+def _dummy_to_create(facts: Facts, known: State, places: Mapping[Address, str]) -> str:
+    """Return the dummy interface to create for these VIPs. Empty: none. Raises SetupError."""
     missing = [
         place for place in places.values() if place.startswith(DUMMY) and facts.interface(place) is None
     ]
     if missing and known.made not in ("", missing[0]):
         raise SetupError(
-            f"{known.made} was made for other VIPs: put these there too, or make {missing[0]} first"
+            f"{known.made} was created for other VIPs: use it for these too, or create {missing[0]} first"
         )
     return missing[0] if missing else ""
 
 
-def _put_rules(directory: Path, known: State, facts: Facts) -> list[Step]:
-    """Our nftables tables for all VIPs that are set up; remembered as nft lists them."""
-    told = _rules(known, facts)
+def _install_rules(directory: Path, known: State, facts: Facts) -> list[Step]:
+    """Replace our nftables tables by those for all VIPs. The state keeps them in the form of nft's
+    listing."""
+    told = _build_rules(known, facts)
     if not told and not known.rules:
         return []
-    if known.rules and told == known.told and nft.listing() == known.rules:
-        return [Step(_tables(told), Outcome.RIGHT, "present")]
+    if known.rules and told == known.told and nft.list_tables() == known.rules:
+        return [Step(_name_tables(told), Outcome.RIGHT, "present")]
     _replace(known, told)
     state.save(directory, known)
-    return [Step(_tables(told), Outcome.CHANGED, "made anew")]
+    return [Step(_name_tables(told), Outcome.CHANGED, "created")]
 
 
-def _take_rules(known: State, facts: Facts) -> list[Step]:
-    """Our tables for the VIPs that are left, or no table any more. What is there counts, not what was noted:
-    an earlier run may have been killed in between."""
-    present, told = nft.listing(), _rules(known, facts)
+def _remove_rules(known: State, facts: Facts) -> list[Step]:
+    """Replace our tables by those for the remaining VIPs, or remove them.
+
+    The kernel's tables count, not the state, because an earlier run may have been killed.
+    """
+    present, told = nft.list_tables(), _build_rules(known, facts)
     if not present and not told:
         return []
     _replace(known, told)
-    return [Step(_tables(told or present), Outcome.CHANGED, "made anew" if told else "removed")]
+    return [Step(_name_tables(told or present), Outcome.CHANGED, "created" if told else "removed")]
 
 
 def _replace(known: State, told: str) -> None:
-    nft.replace(told)
-    known.told, known.rules = told, nft.listing()
+    nft.replace_tables(told)
+    known.told, known.rules = told, nft.list_tables()
 
 
-def _rules(known: State, facts: Facts) -> str:
+def _build_rules(known: State, facts: Facts) -> str:
     vips = [ipaddress.ip_address(text) for text in known.was_there]
     if known.method == REDIRECT:
-        return nft.redirect(vips)
+        return nft.build_redirect(vips)
     speaking = {interface.name for interface in facts.interfaces if interface.arp}
     on_the_wire = [vip for vip in vips if known.place(vip) in speaking]
-    return nft.silence(vips, on_the_wire, nft.own_addresses(facts, vips))
+    return nft.build_silence(vips, on_the_wire, nft.own_addresses(facts, vips))
 
 
-def _tables(told: str) -> str:
+def _name_tables(told: str) -> str:
     names = [table for table in nft.TABLES if f"table {table} " in told]
     return f"nftables table {' and '.join(names)}"
 
 
-def _remember(
+def _record(
     known: State, facts: Facts, vips: Sequence[Address], named: list[str], wrong: list[ArpKey]
 ) -> None:
-    """Note the intent. What an earlier, perhaps unfinished, run noted as `before` stays the truth."""
+    """Record the changes before they are made. A `before` value that an earlier run recorded stays."""
     for key in wrong:
         before = known.change(key)
         value = before.before if before else facts.arp[key]
@@ -188,7 +192,7 @@ def _set(facts: Facts, key: ArpKey, wrong: list[ArpKey]) -> Step:
     return Step(str(key), Outcome.CHANGED, f"{facts.arp[key]} -> {plan.WANTED[key.name]}")
 
 
-def _raise_lo(facts: Facts) -> list[Step]:
+def _set_lo_up(facts: Facts) -> list[Step]:
     lo = facts.interface("lo")
     if lo is None or lo.up:
         return []
@@ -196,12 +200,12 @@ def _raise_lo(facts: Facts) -> list[Step]:
     return [Step("interface lo", Outcome.CHANGED, "down -> up")]
 
 
-def _make(facts: Facts, known: State) -> list[Step]:
+def _create_dummy(facts: Facts, known: State) -> list[Step]:
     card = facts.interface(known.made) if known.made else None
     if not known.made or (card is not None and card.up):
         return []
     host.make_dummy(known.made)
-    return [Step(f"interface {known.made}", Outcome.CHANGED, "made")]
+    return [Step(f"interface {known.made}", Outcome.CHANGED, "created")]
 
 
 def _add(facts: Facts, vip: Address, place: str) -> Step:
@@ -213,20 +217,20 @@ def _add(facts: Facts, vip: Address, place: str) -> Step:
 
 
 def down(directory: Path, vips: Sequence[Address]) -> list[Step]:
-    """Undo what `up` did for `vips`, or for all VIPs if none is given; nothing else is touched.
+    """Undo what `up` did for `vips`, or for all VIPs if `vips` is empty. Changes nothing else.
 
-    The ARP settings are restored with the last IPv4 VIP, and after it, so that the VIP never speaks.
-    Raises SetupError.
+    The ARP settings are restored after the last IPv4 VIP is removed, so that it is never answered. Raises
+    SetupError.
     """
     if not state.load(directory, host.namespace_identity()).was_there:
         state.tidy(directory)
-        return [_unknown(vip) for vip in vips]
+        return [_not_set_up(vip) for vip in vips]
     host.check_writable([])
     with state.locked(directory):
         known = state.load(directory, host.namespace_identity())
         facts = host.read_facts()
         wanted = [str(vip) for vip in vips] or list(known.was_there)
-        steps = [_unknown(vip) for vip in vips if not known.knows(vip)]
+        steps = [_not_set_up(vip) for vip in vips if not known.knows(vip)]
         going = [text for text in wanted if text in known.was_there]
         if known.method != REDIRECT:
             steps += [_remove(facts, text, known.place(text), known.was_there[text]) for text in going]
@@ -234,7 +238,7 @@ def down(directory: Path, vips: Sequence[Address]) -> list[Step]:
             del known.was_there[text]
             known.places.pop(text, None)
         if known.method != SYSCTL:
-            steps += _take_rules(known, facts)
+            steps += _remove_rules(known, facts)
         if not any(":" not in text for text in known.was_there):
             steps += [_restore(ArpKey.parse(text), change) for text, change in known.sysctls.items()]
             known.sysctls.clear()
@@ -255,7 +259,7 @@ def down(directory: Path, vips: Sequence[Address]) -> list[Step]:
         return steps
 
 
-def _unknown(vip: Address) -> Step:
+def _not_set_up(vip: Address) -> Step:
     return Step(f"{vip}/{vip.max_prefixlen} on lo", Outcome.LEFT, "not set up by pointsman")
 
 
@@ -264,7 +268,7 @@ def _remove(facts: Facts, text: str, place: str, was_there: bool) -> Step:
         (held for held in facts.addresses if held.interface == place and str(held.address) == text), None
     )
     if held is None:
-        return Step(f"{text} on {place}", Outcome.RIGHT, "gone before")
+        return Step(f"{text} on {place}", Outcome.RIGHT, "absent already")
     setting = f"{text}/{held.prefix_length} on {place}"
     if was_there:
         return Step(setting, Outcome.LEFT, "was there before pointsman")
@@ -275,10 +279,10 @@ def _remove(facts: Facts, text: str, place: str, was_there: bool) -> Step:
 def _restore(key: ArpKey, change: Change) -> Step:
     value = host.read_arp(key)
     if value is None:
-        return Step(str(key), Outcome.LEFT, "the interface is gone")
+        return Step(str(key), Outcome.LEFT, "the interface does not exist any more")
     if value == change.before:
         return Step(str(key), Outcome.RIGHT, str(value))
     if value != change.written:
-        return Step(str(key), Outcome.LEFT, f"someone set it to {value} since")
+        return Step(str(key), Outcome.LEFT, f"it was set to {value} since")
     host.write_arp(key, change.before)
     return Step(str(key), Outcome.CHANGED, f"{value} -> {change.before}")

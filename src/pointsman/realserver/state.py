@@ -1,4 +1,4 @@
-"""What `realserver up` changed, remembered so that `down` restores exactly that."""
+"""Record of the changes of `realserver up`, which `down` restores."""
 
 from __future__ import annotations
 
@@ -17,53 +17,53 @@ FILE_NAME = "realserver.json"
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One sysctl value: what it was before Pointsman, and what Pointsman wrote."""
+    """A sysctl value before Pointsman, and the value that Pointsman wrote."""
 
     before: int
     written: int
 
 
 class State(msgspec.Struct, forbid_unknown_fields=True):
-    """Everything `up` did in one network namespace. Written before the first change is made."""
+    """All changes of `up` in one network namespace. Written before the first change."""
 
     namespace: str
-    """The namespace's own name for this boot (host.namespace_identity): state of another one is stale."""
+    """Identity of the namespace in this boot (host.namespace_identity). The state of another one is stale."""
     was_there: dict[str, bool] = {}
-    """VIP: whether this host had it before."""
+    """True by VIP if this host had it before."""
     places: dict[str, str] = {}
-    """VIP: the interface it is on, where that is not lo."""
+    """Interface by VIP, if it is not lo."""
     made: str = ""
-    """The dummy interface that was made for VIPs."""
+    """Dummy interface that was created for VIPs."""
     sysctls: dict[str, Change] = {}
-    """Key as sysctl(8) writes it: what was done to it. Keys that were right before are not here."""
+    """Changes by key in the form of sysctl(8). Keys that were right before are not included."""
     interfaces: list[str] = []
-    """Interfaces named or chosen, beside lo."""
+    """Given or chosen interfaces except lo."""
     method: str = ""
-    """What keeps the VIPs out of ARP: sysctl, nft, or redirect. Empty: nothing yet."""
+    """Way to keep the VIPs out of ARP: sysctl, nft or redirect. Empty: none yet."""
     told: str = ""
-    """Our nftables tables as nft was told them."""
+    """Our nftables tables in the form of the input for nft."""
     rules: str = ""
-    """Our nftables tables as they were listed when they were made."""
+    """Our nftables tables in the form of nft's listing after their creation."""
     lo_was_down: bool = False
     loopback_was_absent: bool = False
-    """127.0.0.1 was not on lo before: the kernel put it there when lo came up."""
+    """127.0.0.1 was not on lo before. The kernel adds it when lo is set up."""
 
     def change(self, key: ArpKey) -> Change | None:
-        """What Pointsman did to `key`, if anything."""
+        """Return the change of `key`, or None."""
         return self.sysctls.get(str(key))
 
     def place(self, vip: Address | str) -> str:
-        """The interface that shall have this VIP."""
+        """Return the interface for this VIP."""
         return self.places.get(str(vip), "lo")
 
     def knows(self, vip: Address) -> bool:
-        """Whether `up` was run for this VIP."""
+        """True if `up` was run for this VIP."""
         return str(vip) in self.was_there
 
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Keep a second `up` or `down` of the same namespace waiting; leaves no empty directory behind."""
+    """Let a second `up` or `down` of the same namespace wait. Removes the directory if it is empty."""
     descriptor = _lock(directory)
     try:
         yield
@@ -73,31 +73,31 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def tidy(directory: Path) -> None:
-    """Remove the directory, if it is there and empty (a run that was killed early has left it)."""
+    """Remove the directory if it exists and is empty (after a run that was killed early)."""
     with contextlib.suppress(OSError):
         directory.rmdir()
 
 
 def _lock(directory: Path) -> int:
     while True:
-        # Not exist_ok: that looks at the directory a second time, when it may be gone.
+        # Not exist_ok: it checks the directory a second time, when it may be removed.
         with contextlib.suppress(FileExistsError):
             directory.mkdir(parents=True)
         try:
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
-            continue  # whoever had the lock removed the directory just now
+            continue  # the previous holder of the lock has just removed the directory
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(directory.stat(), os.fstat(descriptor)):
                 return descriptor
-        os.close(descriptor)  # a lock on a directory that was removed is none
+        os.close(descriptor)  # a lock on a removed directory has no effect
 
 
 def load(directory: Path, namespace: str) -> State:
-    """The state of this namespace; an empty one if there is none or it is of an earlier boot or namespace.
+    """Return the state of this namespace. It is empty if there is none, or one of another boot or namespace.
 
-    Raises SetupError if the file is there but not ours to read.
+    Raises SetupError if the file is damaged.
     """
     path = directory / FILE_NAME
     try:
@@ -108,14 +108,14 @@ def load(directory: Path, namespace: str) -> State:
         state = msgspec.json.decode(text, type=State)
     except msgspec.DecodeError as error:
         raise SetupError(
-            f"{path} is damaged ({error}): what was changed on this host is not known. "
-            f"Look at it, undo by hand, and delete it"
+            f"{path} is damaged ({error}): the changes on this host are unknown. "
+            f"Read it, undo the changes by hand, and delete it"
         ) from error
     return state if state.namespace == namespace else State(namespace=namespace)
 
 
 def save(directory: Path, state: State) -> None:
-    """Replace the file in one step; after a crash there is the old or the new one, never half of one."""
+    """Replace the file in one step. After a crash either the old or the new one exists."""
     path = directory / FILE_NAME
     fresh = path.with_suffix(".new")
     with fresh.open("wb") as file:
@@ -126,5 +126,5 @@ def save(directory: Path, state: State) -> None:
 
 
 def forget(directory: Path) -> None:
-    """Nothing of ours is left on this host."""
+    """Delete the file."""
     (directory / FILE_NAME).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How the settings of a real server stand now: wanted, effective, whose, right or drifted."""
+"""Compare the present settings of a real server with the wanted ones."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from pointsman.realserver.state import State
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One setting."""
+    """A setting."""
 
     setting: str
     wanted: str
     value: str
     effective: str
-    """For a sysctl the maximum of `all` and the interface: what the kernel goes by."""
+    """For a sysctl the value that the kernel uses: the maximum of `all` and the interface."""
     set_by: str
     ok: bool
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All settings of this host; `ok` if each one is. Warnings are about what `up` does not set."""
+    """All settings of this host. `ok` if each is right. Warnings are about settings that `up` does not
+    change."""
 
     vips: list[str]
     interfaces: list[str]
@@ -34,7 +35,7 @@ class Report(msgspec.Struct, frozen=True):
     warnings: list[str] = []
 
 
-def report(
+def build_report(
     facts: Facts,
     known: State,
     vips: Sequence[Address],
@@ -42,13 +43,16 @@ def report(
     file_that_sets: Callable[[ArpKey, int], str | None],
     rules: str = "",
 ) -> Report:
-    """Compare. `file_that_sets(key, value)` names the file that gives the key this value at boot, if any;
-    `rules` is our nftables table as it is listed now."""
+    """Return the report.
+
+    `file_that_sets(key, value)` returns the file that sets this value at boot, if any. `rules`: the
+    present listing of our nftables tables.
+    """
     rows = [row for vip in vips for row in _address_rows(facts, known, vip)]
     if known.method in ("nft", "redirect"):
         rows += _rules_rows(known, rules, nft.lost_addresses(known.told, facts))
     elif any(vip.version == 4 for vip in vips):
-        keys = plan.arp_keys(interfaces) + plan.loud_elsewhere(facts, interfaces)
+        keys = plan.arp_keys(interfaces) + plan.uncovered_keys(facts, interfaces)
         rows += [_arp_row(facts, known, key, file_that_sets) for key in keys]
     ok = all(row.ok for row in rows)
     over_ipv4 = any(vip.version == 4 for vip in vips)
@@ -57,18 +61,17 @@ def report(
 
 
 def _reverse_path(facts: Facts) -> Iterator[str]:
-    for name, places in plan.strict_against_others(facts):
+    for name, places in plan.strict_reverse_paths(facts):
         settings = " and ".join(f"{ArpKey(place, plan.REVERSE_PATH)} = {plan.STRICT}" for place in places)
         loose = ArpKey(name, plan.REVERSE_PATH)
         yield (
-            f"{settings}: requests that the director sends to {name} from clients that this host reaches by "
-            f"another interface are dropped silently; sysctl -w {loose}=2 lets them in, and pointsman doctor "
-            "tells which clients"
+            f"{settings}: requests on {name} are dropped silently if the route to their client uses "
+            f"another interface; sysctl -w {loose}=2 accepts them, and pointsman doctor lists these clients"
         )
 
 
 def _address_rows(facts: Facts, known: State, vip: Address) -> list[Row]:
-    """One row for where it shall be, one more for each other interface that bears the VIP."""
+    """Return a row for the wanted interface, and one for each other interface with the VIP."""
     place = known.place(vip)
     rows = [] if known.method == "redirect" else [_place_row(facts, known, vip, place)]
     for held in facts.holders(vip):
@@ -91,7 +94,7 @@ def _place_row(facts: Facts, known: State, vip: Address, place: str) -> Row:
 
 
 def _rules_rows(known: State, rules: str, lost: Sequence[str]) -> list[Row]:
-    """Each of our nftables tables, held to what it was when it was made, and to the host's own addresses."""
+    """Compare each of our nftables tables with its listing at creation, and with the host's own addresses."""
     made, present = _by_table(known.rules), _by_table(rules)
     rows = []
     for table, text in made.items():
@@ -99,13 +102,13 @@ def _rules_rows(known: State, rules: str, lost: Sequence[str]) -> list[Row]:
         value = "as made" if now == text else "changed" if now else "absent"
         gone = [address for address in lost if f" {address}\n" in text]
         if gone and now == text:
-            value = f"bears {' '.join(gone)}, which this host has no more"
+            value = f"contains {' '.join(gone)}, which this host does not have any more"
         rows.append(Row(f"nftables table {table}", "as made", value, value, "pointsman", value == "as made"))
     return rows
 
 
 def _by_table(listing: str) -> dict[str, str]:
-    """The tables of a listing by name, as in `arp pointsman`."""
+    """Return the tables of a listing by name, for example `arp pointsman`."""
     tables = [text for text in listing.split("table ") if text]
     return {text.partition(" {")[0]: text for text in tables}
 
@@ -116,7 +119,7 @@ def _arp_row(
     value = facts.arp.get(key)
     if value is None:
         return Row(str(key), str(plan.WANTED[key.name]), "no such interface", "-", "-", ok=False)
-    counts = plan.effective(facts, key)
+    counts = plan.effective_value(facts, key)
     change = known.change(key)
     if change is None:
         whose = file_that_sets(key, value) or ("kernel default" if value == 0 else "not pointsman")

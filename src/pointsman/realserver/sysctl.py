@@ -1,4 +1,4 @@
-"""sysctl.d files: which of them gives a key which value at boot (sysctl.d(5))."""
+"""Find the sysctl.d file that sets a key at boot (sysctl.d(5))."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FOLDERS = ("etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sy
 
 
 def parse(text: str) -> dict[ArpKey, int]:
-    """The ARP keys a sysctl.d file sets; its other lines are none of our business."""
+    """Return the ARP keys that a sysctl.d file sets. Other lines are ignored."""
     found = {}
     for line in text.splitlines():
         key, equals, value = line.partition("=")
@@ -24,7 +24,7 @@ def parse(text: str) -> dict[ArpKey, int]:
 
 
 def files(root: Path) -> list[Path]:
-    """All sysctl.d files below `root` in the order they take effect; a name in /etc hides one in /usr/lib."""
+    """Return all sysctl.d files below `root` in the order of effect. A name in /etc hides one in /usr/lib."""
     by_name: dict[str, Path] = {}
     for folder in reversed(FOLDERS):
         by_name.update({path.name: path for path in (root / folder).glob("*.conf")})
@@ -32,12 +32,12 @@ def files(root: Path) -> list[Path]:
 
 
 def file_that_sets(key: ArpKey, value: int, root: Path = Path("/")) -> str | None:
-    """The file whose setting of `key` holds at boot, if it is this value."""
+    """Return the file whose setting of `key` is in effect after boot, if it has this value."""
     last: str | None = None
     for path in files(root):
         try:
             found = parse(path.read_text(errors="replace")).get(key)
-        except OSError:  # a dangling link, or a file that went while we looked
+        except OSError:  # a dangling link, or a file removed meanwhile
             continue
         if found is not None:
             last = str(path) if found == value else None

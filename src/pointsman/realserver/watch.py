@@ -1,4 +1,4 @@
-"""Keeps a real server right: looks now and then, tells what has drifted, and puts it back."""
+"""Keep a real server right: check the settings repeatedly, report drift, and correct it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def watch(
     method: str = "",
     device: str = "",
 ) -> None:
-    """Set up, then look again each time `wait` returns, until it returns False.
+    """Set up, then check after each `wait` until it returns False.
 
-    What cannot be put back (the VIP is on a network card, say) is told once, and tried again in silence.
-    Raises SetupError only at the start.
+    A problem that cannot be corrected (for example the VIP on an Ethernet interface) is reported once and
+    tried again silently. Raises SetupError only at the start.
     """
     for step in setup.up(directory, vips, interfaces, method, device):
         if step.outcome is Outcome.CHANGED:
@@ -33,7 +33,7 @@ def watch(
     told: set[str] = set()
     while wait():
         left = set()
-        for text, mended in _round(directory, vips, interfaces):
+        for text, mended in _check_once(directory, vips, interfaces):
             if mended or text not in told:
                 tell(text)
             if not mended:
@@ -41,34 +41,34 @@ def watch(
         told = left
 
 
-def _round(
+def _check_once(
     directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | None
 ) -> list[tuple[str, bool]]:
-    """Put back what has drifted; what there is to tell of it, and whether it is right again."""
+    """Correct the drift. Return the texts to report, each with True if the setting is right again."""
     try:
-        drifted = _wrong(directory, vips, interfaces)
+        drifted = _drifted_rows(directory, vips, interfaces)
         if not drifted:
             return []
         setup.up(directory, vips, interfaces)
-        still = {row.setting for row in _wrong(directory, vips, interfaces)}
+        still = {row.setting for row in _drifted_rows(directory, vips, interfaces)}
     except SetupError as error:
-        return [(f"cannot be put back: {error}", False)]
+        return [(f"cannot be corrected: {error}", False)]
     return [
-        (f"drifted: {row.setting} is {row.effective}, wanted {row.wanted}; run up with its interface", False)
+        (f"drifted: {row.setting} is {row.effective}, wanted {row.wanted}; run up with this interface", False)
         if row.setting in still
-        else (f"drifted: {row.setting} was {row.effective}, wanted {row.wanted}; put back", True)
+        else (f"drifted: {row.setting} was {row.effective}, wanted {row.wanted}; corrected", True)
         for row in drifted
     ]
 
 
-def _wrong(directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | None) -> list[Row]:
-    return [row for row in look(directory, vips, interfaces).settings if not row.ok]
+def _drifted_rows(directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | None) -> list[Row]:
+    return [row for row in read_report(directory, vips, interfaces).settings if not row.ok]
 
 
-def look(directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | None) -> Report:
-    """How the settings stand now. Raises SetupError."""
+def read_report(directory: Path, vips: Sequence[Address], interfaces: Sequence[str] | None) -> Report:
+    """Return the present report. Raises SetupError."""
     facts = host.read_facts()
     known = state.load(directory, host.namespace_identity())
     named = interfaces or known.interfaces or list(setup.choose_interfaces(facts, vips))
-    rules = nft.listing() if known.method in (setup.NFT, setup.REDIRECT) else ""
-    return status.report(facts, known, vips, named, sysctl.file_that_sets, rules)
+    rules = nft.list_tables() if known.method in (setup.NFT, setup.REDIRECT) else ""
+    return status.build_report(facts, known, vips, named, sysctl.file_that_sets, rules)

@@ -134,7 +134,7 @@ def test_what_someone_else_set_since_is_left_alone(host: Host) -> None:
     host.sh("echo 8 > /proc/sys/net/ipv4/conf/eth14/arp_ignore")
     text = host.realserver("status", exit_code=1)
     assert "pointsman, changed since  DRIFT" in text
-    assert "someone set it to 8 since" in host.realserver("down")
+    assert "it was set to 8 since" in host.realserver("down")
     assert host.arp("eth14", "ignore") == 8
     assert host.arp("all", "ignore") == 0
 
@@ -272,13 +272,13 @@ def test_watch_puts_back_what_has_drifted_and_tells_it(host: Host, tmp_path: Pat
     try:
         said(f"watching {VIP}")
         host.sh("for place in all eth14; do echo 0 > /proc/sys/net/ipv4/conf/$place/arp_ignore; done")
-        said("drifted: net.ipv4.conf.eth14.arp_ignore was 0, wanted 1; put back")
+        said("drifted: net.ipv4.conf.eth14.arp_ignore was 0, wanted 1; corrected")
         assert host.arp("eth14", "ignore") == 1
         host.sh(f"ip address del {VIP}/32 dev lo")
-        said(f"drifted: {VIP} on lo was absent, wanted /32; put back")
+        said(f"drifted: {VIP} on lo was absent, wanted /32; corrected")
         host.sh(f"ip address del {VIP}/32 dev lo; ip address add {VIP}/24 dev eth14")
-        said(f"cannot be put back: {VIP} is on eth14")
-        assert log.read_text().count("cannot be put back") == 1
+        said(f"cannot be corrected: {VIP} is on eth14")
+        assert log.read_text().count("cannot be corrected") == 1
         host.sh(f"ip address del {VIP}/24 dev eth14")
         host.realserver("up", VIP)
     finally:
@@ -326,7 +326,7 @@ def test_nft_rules_that_drift_are_noticed_and_made_anew(host: Host) -> None:
     ):
         host.sh(f"nft {harm}")
         assert value in host.realserver("status", exit_code=1)
-        assert "made anew" in host.realserver("up", VIP)
+        assert "created" in host.realserver("up", VIP)
         assert host.sh("nft list ruleset") == made
     host.realserver("up", "192.168.7.34")
     assert "{ 192.168.7.33, 192.168.7.34 } drop" in host.sh("nft list ruleset")

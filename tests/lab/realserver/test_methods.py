@@ -126,7 +126,7 @@ def test_status_knows_which_table_has_drifted_and_up_puts_it_back(place: Place) 
 @pytest.mark.parametrize(
     ("method", "device", "script", "said"),
     [
-        ("sysctl", "eth14", "true", "eth14 speaks ARP, and answers for its own addresses"),
+        ("sysctl", "eth14", "true", "eth14 uses ARP and answers for its own addresses"),
         ("sysctl", "quiet", "ip link set quiet down", "quiet is down. Nothing changed"),
         ("sysctl", "quiet", f"ip address add {VIP}/32 dev lo", f"{VIP} is on lo, not on quiet"),
         (
@@ -135,7 +135,7 @@ def test_status_knows_which_table_has_drifted_and_up_puts_it_back(place: Place) 
             f"ip address add {VIP}/32 dev lo",
             "with --method redirect this host shall not have",
         ),
-        ("redirect", "quiet", "true", "no interface has the VIP: leave --dev quiet out"),
+        ("redirect", "quiet", "true", "no interface has the VIP: omit --dev quiet"),
         ("nft", "eth9", "true", "there is no interface eth9 here"),
     ],
 )

@@ -168,7 +168,7 @@ def test_before_the_network_nft_bears_no_address_and_its_own_later(pair: Pair) -
         waiting.until(knows_the_client, DEADLINE, "the client answered")
         pair.sh("server", "ip address del 192.168.7.99/24 dev eth0; ip address add 192.168.7.98/24 dev eth0")
         said = pair.realserver("status", "|| true")
-        assert "bears 192.168.7.99, which this host has no more" in said
+        assert "contains 192.168.7.99, which this host does not have any more" in said
         pair.realserver("up", VIP)
         assert senders() == {"192.168.7.98"}
     finally:

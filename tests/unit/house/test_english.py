@@ -22,7 +22,6 @@ NOT_DONE = {
     "dataplane",
     "health",
     "net",
-    "realserver",
     "vrrp",
 }
 """Rooms whose docstrings are still to be rewritten. A room without a fragment must not be here."""

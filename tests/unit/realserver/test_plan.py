@@ -18,7 +18,7 @@ from pointsman.realserver.facts import (
 )
 from pointsman.realserver.setup import choose_interfaces
 from pointsman.realserver.state import Change, State
-from pointsman.realserver.status import report
+from pointsman.realserver.status import build_report
 
 VIP = ipaddress.ip_address("192.168.7.33")
 INTERFACES = (
@@ -88,7 +88,7 @@ def test_a_vip_on_lo_already_and_an_interface_that_is_there_are_accepted() -> No
 
 
 def test_a_missing_interface_is_named_with_those_there_are() -> None:
-    with pytest.raises(SetupError, match=r"no interface eth9 here; there are: lo, eth14, eth12"):
+    with pytest.raises(SetupError, match=r"no interface eth9 here; choose from: lo, eth14, eth12"):
         plan.validate(Facts(INTERFACES), {VIP: "lo"}, ["eth9"])
 
 
@@ -103,13 +103,13 @@ def test_only_the_values_that_do_the_work_count(name: str, value: int, silent: b
 
 def test_a_higher_bad_value_on_an_interface_nobody_named_is_found() -> None:
     facts = Facts(INTERFACES, arp=arp(all_ignore=1, all_announce=2, eth12_ignore=3, tun0_ignore=3))
-    assert plan.loud_elsewhere(facts, ["eth14"]) == [ArpKey("eth12", "arp_ignore")]
-    assert plan.loud_elsewhere(facts, ["eth14", "eth12"]) == []
+    assert plan.uncovered_keys(facts, ["eth14"]) == [ArpKey("eth12", "arp_ignore")]
+    assert plan.uncovered_keys(facts, ["eth14", "eth12"]) == []
 
 
 def test_status_goes_by_the_maximum_of_all_and_interface() -> None:
     facts = Facts(INTERFACES, (HostAddress("lo", VIP, 32),), arp=arp(all_ignore=1, all_announce=2))
-    found = report(facts, State(namespace="x"), [VIP], ["eth14"], no_file)
+    found = build_report(facts, State(namespace="x"), [VIP], ["eth14"], no_file)
     assert found.ok
     row = next(row for row in found.settings if row.setting == "net.ipv4.conf.eth14.arp_announce")
     assert (row.value, row.effective, row.set_by, row.ok) == ("0", "2", "kernel default", True)
@@ -125,7 +125,7 @@ def test_status_tells_who_and_what_drifted() -> None:
         },
     )
     facts = Facts(INTERFACES[:1], arp=arp(all_announce=2, lo_ignore=1))
-    found = report(facts, known, [VIP], [], file_of_lo)
+    found = build_report(facts, known, [VIP], [], file_of_lo)
     rows = {row.setting: (row.set_by, row.ok) for row in found.settings}
     assert not found.ok
     assert rows == {
@@ -139,7 +139,7 @@ def test_status_tells_who_and_what_drifted() -> None:
 
 def test_a_vip_on_a_nic_too_is_not_right() -> None:
     both = (HostAddress("lo", VIP, 32), HostAddress("eth14", VIP, 24))
-    found = report(
+    found = build_report(
         Facts(INTERFACES[:1], both, arp=arp(all_ignore=1, all_announce=2)),
         State(namespace="x"),
         [VIP],
@@ -202,7 +202,7 @@ def test_status_warns_of_strict_rp_filter_where_it_can_drop_requests(
         arp=arp(all_ignore=1, all_announce=2),
         reverse_path={"all": everywhere, "eth12": there},
     )
-    found = report(facts, State(namespace="x"), [VIP], ["eth12"], no_file)
+    found = build_report(facts, State(namespace="x"), [VIP], ["eth12"], no_file)
     assert found.ok
     assert [text[: len(said)] for text in found.warnings] == ([said] if said else [])
     assert all("sysctl -w net.ipv4.conf.eth12.rp_filter=2" in text for text in found.warnings)

@@ -83,12 +83,17 @@ def test_what_was_there_is_there_again(
 @pytest.mark.parametrize(
     ("text", "method", "device", "said"),
     [
-        ('VIPS="192.168.7.34"\n', "nft", "", "names VIPs already, and not by this command"),
-        (None, "nft", "eth14", "eth14 is not up then"),
-        (None, "redirect", "dummy7", "leave --dev dummy7 out"),
+        ('VIPS="192.168.7.34"\n', "nft", "", "contains VIPs that this command did not write"),
+        (None, "nft", "eth14", "eth14 is down then"),
+        (None, "redirect", "dummy7", "omit --dev dummy7"),
         (persist.HEADER + "VIPS=x\n", "nft", "", "was changed by hand"),
         (persist.HEADER + 'VIPS="x"\nOPTIONS=""\n', "nft", "", "was changed by hand"),
-        (persist.HEADER + 'VIPS="fd00::1"\nOPTIONS="--method=redirect"\n', "nft", "", "one way for all"),
+        (
+            persist.HEADER + 'VIPS="fd00::1"\nOPTIONS="--method=redirect"\n',
+            "nft",
+            "",
+            "which apply to all VIPs",
+        ),
         ('OPTIONS="--method\n', "nft", "", "No closing quotation"),
     ],
 )
@@ -103,7 +108,7 @@ def test_what_cannot_work_is_refused(
 def test_the_two_ways_exclude_each_other(tmp_path: Path) -> None:
     (tmp_path / SYSCTL).parent.mkdir(parents=True)
     (tmp_path / SYSCTL).write_text(f"{persist.HEADER}net.ipv4.conf.all.arp_ignore = 1\n")
-    with pytest.raises(SetupError, match="sets VIPs up in another way"):
+    with pytest.raises(SetupError, match="sets up VIPs in another way"):
         unit.add(tmp_path, [VIP], "nft", "")
 
 
