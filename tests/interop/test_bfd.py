@@ -158,7 +158,7 @@ def test_bfdd_agrees_on_intervals_notices_and_is_noticed(pair: tuple[Switch, Hos
     answers.close()
     b.plug(False)
     until("the silence is noticed", lambda: ours.up() is False)
-    assert ours.heard[-1][2] == "nothing heard for 600 ms"
+    assert ours.heard[-1][2] == "no packet for 600 ms"
     b.plug(True)
     until("the session is up again", lambda: ours.up() is True)
     assert ours.stop() == 0
@@ -258,7 +258,7 @@ def test_vrrp_follows_a_session_within_its_detection_time(pair: tuple[Switch, Ho
     assert "BFD gateway  up  10.9.0.2" in director.ask("status").stdout
     far.process.kill()
     until("the address is gone", lambda: a.addresses() == ["10.9.0.1/24"])
-    assert "gateway) Down: nothing heard for 150 ms" in director.log.read_text()
+    assert "gateway) Down: no packet for 150 ms" in director.log.read_text()
     assert "bfd gateway is down" in str(director.instance()["reason"])
     assert director.stop() == 0
 
@@ -302,11 +302,11 @@ def test_bfd_check_follows_bfdd_and_takes_its_real_server_out_and_in(
         until("it is down", lambda: weights() == [])
         frr.order("peer 10.9.0.1", "no shutdown")
         until("it is back", lambda: weights() == [1])
-        if "RS(s) is DOWN. (the neighbour is off)" in director.log.read_text():
+        if "RS(s) is DOWN. (the neighbour is administratively down)" in director.log.read_text():
             break
     b.plug(False)
     until("its silence takes it out", lambda: weights() == [])
     said = director.log.read_text()
-    assert "RS(s) is DOWN. (the neighbour is off)" in said
-    assert "RS(s) is DOWN. (nothing heard for 150 ms)" in said  # its multiplier counts, not ours
+    assert "RS(s) is DOWN. (the neighbour is administratively down)" in said
+    assert "RS(s) is DOWN. (no packet for 150 ms)" in said  # its multiplier counts, not ours
     assert director.stop() == 0

@@ -10,7 +10,7 @@ import random
 import msgspec
 
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
-from pointsman.vrrp.admission import admit, own_advert
+from pointsman.vrrp.admission import admit, build_advert
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.transitions import Announce, SendAdvert, StateChanged
 from pointsman.vrrp.wire import GROUP, Advert, Datagram, encode
@@ -158,7 +158,7 @@ class Segment:
 
     def hand_over(self, number: int) -> None:
         station = self.stations[number]
-        station.machine.hand_over(self.now * station.rate)
+        station.machine.yield_master(self.now * station.rate)
         self.carry_out(number)
         self.watch.disturbed()
 
@@ -246,7 +246,7 @@ class Segment:
             verdict = admit(machine.instance, machine.own_address, datagram)
             assert verdict.advert is not None, verdict.text
             advert = self._adverts[datagram.payload] = verdict.advert
-        machine.advert_received(arrived * station.rate, datagram.source, advert)
+        machine.on_advert(arrived * station.rate, datagram.source, advert)
         self.carry_out(number)
 
     def _send(self, number: int, priority: int) -> None:
@@ -254,7 +254,7 @@ class Segment:
         source = sender.machine.own_address
         payload = self._payloads.get((number, priority))
         if payload is None:
-            payload = encode(own_advert(sender.machine.instance, priority), source, GROUP)
+            payload = encode(build_advert(sender.machine.instance, priority), source, GROUP)
             self._payloads[number, priority] = payload
         datagram = Datagram(source=source, destination=GROUP, ttl=255, payload=payload)
         heard_by = [n for n, each in enumerate(self.stations) if n != number and each.side == sender.side]

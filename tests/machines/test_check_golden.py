@@ -101,7 +101,7 @@ def state_at(world: list[tuple[float, str]], moment: float) -> str:
 def simulate(timing: Timing, first: float, world: list[tuple[float, str]], end: float) -> Simulated:
     """Run a schedule against a world; the first probe is given."""
     schedule, seen = CheckSchedule(timing), Simulated()
-    schedule.started(first - 1.0, 0.0)
+    schedule.start(first - 1.0, 0.0)
     while schedule.deadline is not None and schedule.deadline < end:
         now = schedule.deadline
         schedule.advance(now)
@@ -109,7 +109,7 @@ def simulate(timing: Timing, first: float, world: list[tuple[float, str]], end: 
         seen.probes.append(now)
         state = state_at(world, now)
         finished = now + CONNECT_TIMEOUT if state == "silent" else now
-        schedule.result(finished, state == "answers", state)
+        schedule.on_result(finished, state == "answers", state)
         seen.verdicts += [(finished, effect) for effect in schedule.effects() if isinstance(effect, Verdict)]
     return seen
 

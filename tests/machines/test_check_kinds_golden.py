@@ -52,8 +52,8 @@ def silence(check: AnyCheck) -> float:
 
 
 def predict(check: AnyCheck, probes: int) -> Predicted:
-    schedule = check_types.schedule(check)
-    schedule.started(-1.0, 0.0)
+    schedule = check_types.build_schedule(check)
+    schedule.start(-1.0, 0.0)
     found = Predicted([], [], [])
     for number in range(probes):
         now = schedule.deadline
@@ -65,7 +65,7 @@ def predict(check: AnyCheck, probes: int) -> Predicted:
         found.what.append(check.urls[probe.step].path if isinstance(check, HttpCheck) else "")
         good = number >= len(OUTCOMES) or OUTCOMES[number] == "p"
         took = 0.0 if good else silence(check)
-        schedule.result(now + took, good, "")
+        schedule.on_result(now + took, good, "")
         for verdict in schedule.effects():
             assert isinstance(verdict, Verdict)
             found.verdicts.append((number, "Adding" if verdict.up else "Removing"))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.machines.segment import BACKUP, DAY, MASTER, Segment, disturb, routers
 
-from pointsman.vrrp.machine import CALLS
+from pointsman.vrrp.machine import REANNOUNCE_REQUESTS
 
 
 def test_a_quiet_day_has_one_master_and_no_transition_after_the_start() -> None:
@@ -138,8 +138,8 @@ def test_loss_never_leaves_two_masters_or_none_for_long(
     assert len(masters) == 1
     segment.run_until(400.0)
     assert segment.masters() == masters
-    # A loser calls the winner with its farewell and CALLS adverts: one of them must not get lost.
-    assert segment.announced_by == masters[0] or segment.most_lost > CALLS
+    # A loser sends its farewell and REANNOUNCE_REQUESTS adverts to the winner: one of them must arrive.
+    assert segment.announced_by == masters[0] or segment.most_lost > REANNOUNCE_REQUESTS
     assert priorities[masters[0]] == max(priorities)
 
 
@@ -186,7 +186,7 @@ def test_everybody_retires_in_turn_and_somebody_always_serves() -> None:
     segment.start(0, 1, 2)
     segment.run_until(10.0)
     for number in (0, 1):
-        segment.stations[number].machine.retire(segment.now)
+        segment.stations[number].machine.yield_and_stop(segment.now)
         segment.carry_out(number)
         until = segment.now + 20.0
         while segment.now < until:

@@ -32,7 +32,7 @@ def verdicts_expected(retry: int, outcomes: list[bool]) -> list[bool]:
 @given(TIMINGS, OUTCOMES)
 def test_verdicts_follow_the_definition(timing: Timing, outcomes: list[tuple[bool | None, float]]) -> None:
     schedule = CheckSchedule(timing)
-    schedule.started(0.0, 0.0)
+    schedule.start(0.0, 0.0)
     seen: list[bool] = []
     row = 0
     for ok, took in outcomes:
@@ -42,10 +42,10 @@ def test_verdicts_follow_the_definition(timing: Timing, outcomes: list[tuple[boo
         assert schedule.effects() == [StartProbe()]
         assert schedule.deadline is None
         if ok is None:
-            schedule.unable(now + took)
+            schedule.on_unable(now + took)
         else:
             row = 0 if ok else row + 1
-            schedule.result(now + took, ok, "")
+            schedule.on_result(now + took, ok, "")
         told = [effect for effect in schedule.effects() if isinstance(effect, Verdict)]
         assert all(verdict.attempts == (1 if verdict.up else row) for verdict in told)
         seen += [verdict.up for verdict in told]
@@ -62,18 +62,18 @@ def test_a_dead_server_is_removed_within_the_promised_time(timing: Timing, healt
     """The bound of the manual: delay_loop + (retry + 1) timeouts + retry pauses, from death to verdict."""
     connect_timeout = 3.0
     schedule = CheckSchedule(timing)
-    schedule.started(0.0, 0.0)
+    schedule.start(0.0, 0.0)
     now = 0.0
     for _ in range(healthy + 1):
         now = schedule.deadline or 0.0
         schedule.advance(now)
-        schedule.result(now, True, "")
+        schedule.on_result(now, True, "")
     died = now
     while schedule.up:
         now = schedule.deadline or 0.0
         schedule.advance(now)
         now += connect_timeout
-        schedule.result(now, False, "")
+        schedule.on_result(now, False, "")
     bound = (
         timing.delay_loop + (timing.retry + 1) * connect_timeout + timing.retry * timing.delay_before_retry
     )

@@ -40,13 +40,13 @@ def bfd() -> Machine[Any]:
 
 def check() -> Machine[Any]:
     machine = CheckSchedule(TIMING)
-    machine.started(0.0, 0.0)
+    machine.start(0.0, 0.0)
     return machine
 
 
 def urls() -> Machine[Any]:
     machine = UrlSchedule(TIMING, 2, fast_recovery=False)
-    machine.started(0.0, 0.0)
+    machine.start(0.0, 0.0)
     return machine
 
 

@@ -1,9 +1,9 @@
-"""The state machine of one BFD session (RFC 5880 section 6): asynchronous mode here, any mode there.
+"""State machine of one BFD session (RFC 5880 section 6): asynchronous mode here, any mode at the neighbour.
 
     Down --neighbour Down--> Init --neighbour Init or Up--> Up
     Down --neighbour Init--> Up       Up --neighbour Down, or silent for the detection time--> Down
 
-No I/O, no clock, no chance: `now` and `jitter` come in, effects go out.
+No I/O, no clock, no randomness: `now` and `jitter` go in, effects come out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pointsman.bfd.wire import Diagnostic, Packet, State
 from pointsman.model.bfd import BfdSession
 
 SLOWEST_WHILE_DOWN = 1.0
-"""Seconds; no session sends faster before it is up (section 6.8.3)."""
+"""Seconds between packets until the session is up: no session may send faster (section 6.8.3)."""
 
 
 class Transmit(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Transmit(msgspec.Struct, frozen=True):
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """The session has gone up, or is no longer up."""
+    """The session is up, or is not up any more."""
 
     up: bool
     reason: str
@@ -34,9 +34,9 @@ Effect = Transmit | Changed
 
 
 class BfdMachine:
-    """One session. A `model.machine.Machine` of `Effect`.
+    """One BFD session. A `model.machine.Machine` of `Effect`.
 
-    `discriminator` is not 0 and no other session's here. `jitter` gives numbers from 0 to 1.
+    `discriminator` is not 0 and is unique on this host. `jitter` returns numbers from 0 to 1.
     """
 
     def __init__(self, session: BfdSession, discriminator: int, jitter: Callable[[], float]) -> None:
@@ -50,13 +50,13 @@ class BfdMachine:
         self._their_multiplier = 0
         self._their_min_tx = 0.0
         self._their_min_rx = 1e-6
-        """Seconds; section 6.8.1 begins with one microsecond. 0: they want none."""
+        """Seconds. Section 6.8.1 starts with one microsecond. 0: the neighbour wants no packets."""
         self._their_demand = False
         self._polling = False
         self._awaited_tx: float | None = None
-        """A longer interval counts when the neighbour has answered the poll (section 6.8.3)."""
+        """Present transmit interval, while a longer one waits for the answer to the poll (section 6.8.3)."""
         self._awaited_rx: float | None = None
-        """So does a shorter interval that we can receive at."""
+        """Present receive interval, while a shorter one waits for it."""
         self._transmit_at: float | None = None
         self._last_heard: float | None = None
         self._effects: list[Effect] = []
@@ -67,7 +67,7 @@ class BfdMachine:
 
     @property
     def transmit_interval(self) -> float | None:
-        """Seconds between two packets of ours, without jitter; None: none are sent now."""
+        """Seconds between two packets of ours, without jitter. None: none are sent now."""
         if self._their_min_rx == 0 or (self.session.passive and self._their_discriminator == 0):
             return None
         if self._their_demand and self.up and self._their_state is State.UP and not self._polling:
@@ -76,7 +76,7 @@ class BfdMachine:
 
     @property
     def detection_time(self) -> float:
-        """Seconds of silence after which the neighbour is gone; 0: it has not been heard yet."""
+        """Seconds without a packet after which the neighbour is down. 0: none was received yet."""
         own = self.session.min_rx if self._awaited_rx is None else self._awaited_rx
         return self._their_multiplier * max(own, self._their_min_tx)
 
@@ -94,22 +94,22 @@ class BfdMachine:
         return None if self._last_heard is None else self._last_heard + self.detection_time
 
     def effects(self) -> list[Effect]:
-        """What is to be done since the last call, in order."""
+        """Return the effects since the last call, in order."""
         taken, self._effects = self._effects, []
         return taken
 
     def start(self, now: float) -> None:
-        """Begin to look for the neighbour, unless it shall begin."""
+        """Start the session, unless only the neighbour may start it."""
         if self.state is not State.ADMIN_DOWN:
             self._transmit_at = now if self.transmit_interval is not None else None
 
     def stop(self, now: float) -> None:
-        """Tell the neighbour that this end is switched off, and be silent."""
-        self._enter(State.ADMIN_DOWN, Diagnostic.ADMINISTRATIVELY_DOWN, now, "stopping")
+        """Tell the neighbour that the session is administratively down, and stop sending."""
+        self._enter_state(State.ADMIN_DOWN, Diagnostic.ADMINISTRATIVELY_DOWN, now, "stopping")
         self._transmit_at = self._last_heard = None
 
-    def adopt(self, now: float, session: BfdSession) -> None:
-        """Go on with other settings of the same session; the neighbour has to agree (poll sequence)."""
+    def reconfigure(self, now: float, session: BfdSession) -> None:
+        """Use other settings for the same session. The neighbour must confirm them (poll sequence)."""
         before_tx, before_rx = self._desired, self.session.min_rx
         changed = (session.min_tx, session.min_rx) != (self.session.min_tx, before_rx)
         self.session = session
@@ -119,8 +119,8 @@ class BfdMachine:
             self._polling = True
             self._transmit(now)
 
-    def received(self, now: float, packet: Packet) -> None:
-        """A packet for this session that arrived at `now` (section 6.8.6, from "Else" on)."""
+    def on_packet(self, now: float, packet: Packet) -> None:
+        """Process a packet for this session that arrived at `now` (section 6.8.6, from "Else" on)."""
         if self.state is State.ADMIN_DOWN:
             return
         was_silent = self.transmit_interval is None
@@ -132,40 +132,43 @@ class BfdMachine:
         if packet.final and self._polling:
             self._polling = False
             self._awaited_tx = self._awaited_rx = None
-        self._follow(packet.state, now)
+        self._follow_neighbour(packet.state, now)
         if packet.poll:
             self._effects.append(Transmit(msgspec.structs.replace(self._packet(), poll=False, final=True)))
         self._reschedule(now, was_silent)
 
     def advance(self, now: float) -> None:
-        """Let the timers fire that are due. Detection first: no packet shall say Up any more then."""
+        """Fire the timers that are due. Detection is first, so that no later packet says Up."""
         if (due := self._detect_at) is not None and now >= due:
-            reason = f"nothing heard for {self.detection_time * 1000:.0f} ms"
+            reason = f"no packet for {self.detection_time * 1000:.0f} ms"
             self._last_heard = None
             self._their_discriminator, self._their_state = 0, State.DOWN
             self._their_demand, self._their_min_rx = False, 1e-6
             if self.state in (State.INIT, State.UP):
-                self._enter(State.DOWN, Diagnostic.DETECTION_TIME_EXPIRED, now, reason)
+                self._enter_state(State.DOWN, Diagnostic.DETECTION_TIME_EXPIRED, now, reason)
         if self.transmit_interval is None:
             self._transmit_at = None
         if self._transmit_at is not None and now >= self._transmit_at:
             self._transmit(now)
 
-    def _follow(self, theirs: State, now: float) -> None:
+    def _follow_neighbour(self, theirs: State, now: float) -> None:
         match self.state, theirs:
             case State.INIT | State.UP, State.ADMIN_DOWN:
-                self._enter(State.DOWN, Diagnostic.NEIGHBOUR_SIGNALED_DOWN, now, "the neighbour is off")
+                self._go_down(now, "the neighbour is administratively down")
             case State.DOWN, State.DOWN:
-                self._enter(State.INIT, self.diagnostic, now, "")
+                self._enter_state(State.INIT, self.diagnostic, now, "")
             case (State.DOWN, State.INIT) | (State.INIT, State.INIT | State.UP):
-                self._enter(State.UP, Diagnostic.NONE, now, "the neighbour answers")
+                self._enter_state(State.UP, Diagnostic.NONE, now, "the neighbour answers")
             case State.UP, State.DOWN:
-                self._enter(State.DOWN, Diagnostic.NEIGHBOUR_SIGNALED_DOWN, now, "the neighbour says Down")
+                self._go_down(now, "the neighbour says Down")
 
-    def _enter(self, state: State, diagnostic: Diagnostic, now: float, reason: str) -> None:
+    def _go_down(self, now: float, reason: str) -> None:
+        self._enter_state(State.DOWN, Diagnostic.NEIGHBOUR_SIGNALED_DOWN, now, reason)
+
+    def _enter_state(self, state: State, diagnostic: Diagnostic, now: float, reason: str) -> None:
         before, self.state, self.diagnostic = self.state, state, diagnostic
         self._awaited_tx = self._awaited_rx = None
-        # From the slow rate to the configured one: the neighbour has to know before it detects by it.
+        # The rate changes from slow to configured: the neighbour must know before it detects by it.
         self._polling = state is State.UP
         if (before is State.UP) is not self.up:
             self._effects.append(Changed(self.up, reason))
@@ -173,7 +176,7 @@ class BfdMachine:
             self._transmit(now)
 
     def _reschedule(self, now: float, was_silent: bool) -> None:
-        """A faster rate counts at once; it does not wait for the end of a slow interval."""
+        """Reschedule the next packet. A faster rate takes effect at once, not after a slow interval."""
         interval = self.transmit_interval
         if interval is None:
             self._transmit_at = None
@@ -188,8 +191,8 @@ class BfdMachine:
         if interval is None or self.state is State.ADMIN_DOWN:
             self._transmit_at = None
             return
-        # Section 6.8.7: up to a quarter less, so that many senders do not fall into step; never above
-        # nine tenths when a single missing packet ends the session.
+        # Section 6.8.7: up to a quarter less, so that many senders do not synchronize. At most nine tenths if
+        # a single missing packet ends the session.
         shortest, longest = (0.75, 0.9) if self.session.multiplier == 1 else (0.75, 1.0)
         self._transmit_at = now + interval * (longest - (longest - shortest) * self._jitter())
 

@@ -1,4 +1,4 @@
-"""BFD control packets as bytes (RFC 5880 section 4.1), without authentication."""
+"""Encode and decode BFD control packets (RFC 5880 section 4.1), without authentication."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class State(enum.IntEnum):
 
 
 class Diagnostic(enum.IntEnum):
-    """Why a session has left Up last; RFC 5880 section 4.1 has more, and others may come."""
+    """Reason why a session last left Up. RFC 5880 section 4.1 has more values, and others can be added."""
 
     NONE = 0
     DETECTION_TIME_EXPIRED = 1
@@ -35,11 +35,11 @@ class Diagnostic(enum.IntEnum):
 
 
 class BadPacketError(Exception):
-    """Bytes of a peer that are no BFD control packet for us. The only exception that decoding raises."""
+    """Received bytes are not a valid BFD control packet. The only exception that decoding raises."""
 
 
 class Packet(msgspec.Struct, frozen=True, kw_only=True):
-    """A control packet; times are microseconds."""
+    """A control packet. Times are in microseconds."""
 
     state: State
     diagnostic: int = 0
@@ -48,16 +48,16 @@ class Packet(msgspec.Struct, frozen=True, kw_only=True):
     demand: bool = False
     multiplier: int
     own: int
-    """The sender's discriminator."""
+    """Discriminator of the sender."""
     yours: int
-    """The receiver's, as far as the sender knows it; else 0."""
+    """Discriminator of the receiver, if the sender knows it. Otherwise 0."""
     min_tx: int
     min_rx: int
-    """0: send me none."""
+    """0: the sender wants no packets."""
 
 
 def encode(packet: Packet) -> bytes:
-    """The UDP payload. Raises struct.error for a field that does not fit."""
+    """Return the UDP payload. Raises struct.error for a field that does not fit."""
     flags = _POLL * packet.poll | _FINAL * packet.final | _DEMAND * packet.demand
     return _PACKET.pack(
         *(_VERSION << 5 | packet.diagnostic, packet.state << 6 | flags, packet.multiplier, _PACKET.size),
@@ -66,21 +66,21 @@ def encode(packet: Packet) -> bytes:
 
 
 def decode(data: bytes) -> Packet:
-    """What every receiver checks before it looks for the session (section 6.8.6). Raises BadPacketError."""
+    """Decode a packet, with the checks before the session is known (section 6.8.6). Raises BadPacketError."""
     if len(data) < _PACKET.size:
         raise BadPacketError(f"{len(data)} bytes are too few for a BFD control packet")
     first, second, multiplier, length, own, yours, min_tx, min_rx, _ = _PACKET.unpack_from(data)
     if first >> 5 != _VERSION:
         raise BadPacketError(f"BFD version {first >> 5} is not {_VERSION}")
     if second & _AUTHENTICATION:
-        raise BadPacketError("it is authenticated, and no authentication is in use here")
+        raise BadPacketError("it has authentication, which this session does not use")
     if not _PACKET.size <= length <= len(data):
-        raise BadPacketError(f"it says {length} bytes and has {len(data)}")
+        raise BadPacketError(f"its length field is {length}, but it has {len(data)} bytes")
     if multiplier == 0 or second & _MULTIPOINT or own == 0:
         raise BadPacketError("multiplier 0, the multipoint bit, or discriminator 0")
     state = State(second >> 6)
     if yours == 0 and state not in (State.DOWN, State.ADMIN_DOWN):
-        raise BadPacketError(f"it names no session and says {state.name}")
+        raise BadPacketError(f"it has no session (your discriminator is 0) in state {state.name}")
     return Packet(
         state=state,
         diagnostic=first & 31,

@@ -1,7 +1,7 @@
-"""Mails about real servers, services and VRRP instances: who wants them, and keepalived's own words.
+"""Mails about real servers, services and VRRP instances, in keepalived's words.
 
-Subjects and first body lines are those of keepalived (core/smtp.c and the checkers); the reason of a verdict,
-which keepalived does not tell, follows on a line of its own.
+Subjects and first body lines are those of keepalived (core/smtp.c and the checkers). The reason of a
+result, which keepalived does not give, follows on its own line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _VRRP_WORDS = {
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """One mail: its subject and its body."""
+    """A mail: its subject and its body."""
 
     subject: str
     body: str
@@ -43,7 +43,7 @@ def check_alert(
     reason: str,
     was_up: bool | None,
 ) -> Alert | None:
-    """The mail about a check's new verdict; None when nobody wants it or nothing changed.
+    """Return the mail about a check's new result. None: it is not wanted, or nothing changed.
 
     `check` is its Check.identity.
 
@@ -69,7 +69,7 @@ def check_alert(
 
 
 def quorum_alert(config: Config, service: ServiceKey, *, up: bool, detail: str) -> Alert | None:
-    """The mail about a gained or lost quorum; `detail` as in lvs.transitions. None when nobody wants it."""
+    """Return the mail about a gained or lost quorum. None: not wanted. `detail` as in lvs.transitions."""
     virtual = next((item for item in config.virtual_servers if item.service.key == service), None)
     if virtual is None or not (virtual.smtp_alert and virtual.leads):
         return None
@@ -78,7 +78,7 @@ def quorum_alert(config: Config, service: ServiceKey, *, up: bool, detail: str) 
 
 
 def farewell_alerts(config: Config, virtual: VirtualServer, living: Iterable[ServerKey]) -> list[Alert]:
-    """The mails of a service with `omega` at the stop: its living real servers and its quorum go."""
+    """Return the mails of a service with `omega` at the stop: its alive real servers and its quorum."""
     service = virtual.service.key
     wanted = {member.server.key for member in virtual.members if member.smtp_alert}
     names = [
@@ -93,9 +93,9 @@ def farewell_alerts(config: Config, virtual: VirtualServer, living: Iterable[Ser
 def instance_alert(
     router_id: str, instance: VrrpInstance, state: VrrpState, reason: str, *, deleted: bool = False
 ) -> Alert | None:
-    """The mail about a VRRP instance that has entered `state`; None without `smtp_alert`.
+    """Return the mail about a VRRP instance that has entered `state`. None without `smtp_alert`.
 
-    `deleted`: it has stopped because the configuration does not have it any more.
+    `deleted`: the instance has stopped because it was removed from the configuration.
     """
     if not instance.smtp_alert:
         return None
@@ -107,7 +107,7 @@ def instance_alert(
 
 
 def group_alert(router_id: str, group: SyncGroupSettings, state: VrrpState) -> Alert | None:
-    """The mail about a sync group that has entered `state`; None without `smtp_alert`."""
+    """Return the mail about a sync group that has entered `state`. None without `smtp_alert`."""
     if not group.smtp_alert:
         return None
     event, _ = _VRRP_WORDS[state]

@@ -1,4 +1,4 @@
-"""One row a kind of check: its keyword, its schedule, and keepalived's words about it in logs and mails."""
+"""Table of check types: keyword, schedule, and keepalived's words in logs and mails."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ C = TypeVar("C", bound=Check)
 
 
 class Words(msgspec.Struct, frozen=True, kw_only=True):
-    """How keepalived speaks of a kind of check; `{name}` is the real server, `{vs}` its service."""
+    """keepalived's words for a check type. `{name}` is the real server, `{vs}` its service."""
 
     keyword: str
-    """As in the configuration."""
+    """Keyword of the configuration."""
     success: str
-    """The log line of an up verdict."""
+    """Log line of a success."""
     failure: str
-    """The log line of a down verdict, up to how often it was tried."""
+    """Log line of a failure, without the number of attempts."""
     mail_up: str
     mail_down: str
 
@@ -131,14 +131,14 @@ _RETRIED_WHILE_DOWN = (TcpCheck, SmtpCheck)
 
 
 def words(check: Check) -> Words:
-    """keepalived's words for this check."""
+    """Return keepalived's words for this check."""
     if isinstance(check, HttpCheck):
         return _SSL if check.tls else _HTTP
     return _WORDS[type(check)]
 
 
-def schedule(check: Check) -> Schedule:
-    """A schedule with the times of this check."""
+def build_schedule(check: Check) -> Schedule:
+    """Return a schedule with the times of this check."""
     timing = Timing(
         delay_loop=check.delay_loop,
         delay_before_retry=check.delay_before_retry,
@@ -155,19 +155,21 @@ def schedule(check: Check) -> Schedule:
 
 
 def needs_raw_sockets(check: Check) -> bool:
-    """Whether a probe of this check wants CAP_NET_RAW: frames, SO_MARK, or no ping sockets allowed."""
+    """True if a probe of this check needs CAP_NET_RAW: for frames, SO_MARK, or where ping sockets are not
+    allowed."""
     return isinstance(check, PingCheck | DirectCheck) or (
         isinstance(check, NetworkCheck) and check.fwmark != 0
     )
 
 
 def runs_programs(check: Check) -> bool:
-    """Whether this check belongs into the process that is root: it runs programs, or reads anybody's file."""
+    """True if this check runs in the root process: it runs programs, or reads files of any user."""
     return isinstance(check, MiscCheck | FileCheck)
 
 
 def log_line(check: Check, name: str, vs: str, verdict: Verdict) -> str:
-    """keepalived's line, and after a failure the reason, which it only logs when asked to."""
+    """Return keepalived's log line. After a failure the reason follows, which keepalived logs only on
+    request."""
     program = check.command.words[0] if isinstance(check, MiscCheck) else ""
     names = {"name": name, "vs": vs, "program": program}
     if verdict.up:
@@ -176,11 +178,11 @@ def log_line(check: Check, name: str, vs: str, verdict: Verdict) -> str:
     return f"{words(check).failure.format(**names)}{retries}. ({verdict.reason})"
 
 
-def repeated(reason: str, attempts: int) -> str:
-    """The reason of a down verdict that several probes agree on."""
+def describe_failures(reason: str, attempts: int) -> str:
+    """Return the reason of a failure that several probes agree on."""
     return f"{attempts} of {attempts} failed: {reason}" if attempts > 1 else reason
 
 
-def sharable(check: C) -> C:
-    """The check without the place it was written at: equal ones are one probe."""
+def without_location(check: C) -> C:
+    """Return the check without its location. Equal checks share one probe."""
     return msgspec.structs.replace(check, location=None)

@@ -1,4 +1,4 @@
-"""DNS_CHECK: the question, and which datagrams answer it."""
+"""Encode the query of DNS_CHECK, and judge the answers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import dns.rdatatype
 from pointsman.model.checks import DnsCheck
 
 
-def question(check: DnsCheck, number: int) -> bytes:
-    """A query with this number (0 to 65535), recursion desired."""
+def build_query(check: DnsCheck, number: int) -> bytes:
+    """Return a query with this number (0 to 65535), recursion desired."""
     query = dns.message.make_query(
         dns.name.from_text(check.name), dns.rdatatype.from_text(check.record), id=number
     )
     return query.to_wire()
 
 
-def valid_name(name: str) -> bool:
-    """Whether this can be asked for."""
+def is_valid_name(name: str) -> bool:
+    """True if a query for this name is possible."""
     try:
         dns.name.from_text(name)
     except (dns.exception.DNSException, ValueError):
@@ -29,8 +29,8 @@ def valid_name(name: str) -> bool:
     return True
 
 
-def verdict(number: int, data: bytes) -> str | None:
-    """An error code's name, an empty text for success, or None: no answer to our question."""
+def parse_answer(number: int, data: bytes) -> str | None:
+    """Return the name of an error code, empty for success. None: the data is no answer to our query."""
     try:
         message = dns.message.from_wire(data, question_only=True, ignore_trailing=True)
     except (dns.exception.DNSException, ValueError):

@@ -1,4 +1,4 @@
-"""HTTP_GET and SSL_GET: the request, a reader of answers with bounds, and what an answer is worth."""
+"""HTTP_GET and SSL_GET: build the request, read the answer within bounds, and judge it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MOST_HEADER = 64 * 1024
 MOST_INTERIM = 16
 """Interim answers before the final one."""
 MOST_BODY = 64 * 1024 * 1024
-"""Bytes of a body; they are hashed as they come, not kept."""
+"""Most bytes of a body. They are hashed on arrival and not stored."""
 MOST_KEPT = 1024 * 1024
-"""Bytes of a body that a regular expression looks at."""
+"""Most bytes of a body that a regular expression can match."""
 MATCH_TIME = 1.0
-"""Seconds that one search may take."""
+"""Most seconds for one search."""
 
 _SWITCHING_PROTOCOLS = 101
 """The one status below 200 behind which no other answer comes."""
@@ -31,40 +31,40 @@ _OPTIONS = {
     "multiline": regex.MULTILINE,
     "extended": regex.VERBOSE,
 }
-"""PCRE2 options by keepalived's names, beside those that are done below.
+"""PCRE2 options by keepalived's names, except those that the code below implements.
 
-The configuration leaves out those that do not change whether there is a match.
+The configuration drops options that do not affect matching.
 """
 _ANCHOR = re.compile(rb"\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[$^]", re.DOTALL)
-"""An anchor of an expression, and before it what hides the same sign: an escape, a class."""
+"""An anchor of an expression, or an escape or class in which the same character is no anchor."""
 
 
 class BadAnswerError(Exception):
-    """What came is not an answer in HTTP, or is larger than the bounds; the text says how."""
+    """The data is not an HTTP answer, or exceeds the bounds. The text says why."""
 
 
 class Answer(NamedTuple):
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     digest: str
     """MD5 of the body in hexadecimal."""
     body: bytes
-    """Its first `MOST_KEPT` bytes, when they were asked for."""
+    """Its first `MOST_KEPT` bytes, if they were requested."""
 
 
-def host_of(check: HttpCheck, url: Url) -> str:
-    """The value of the Host header."""
+def host_header(check: HttpCheck, url: Url) -> str:
+    """Return the value of the Host header."""
     return url.virtualhost or format_endpoint(check.connect_address, check.connect_port)
 
 
 def tls_name(check: HttpCheck, url: Url) -> str:
-    """The server name for the TLS handshake; empty: none is sent."""
+    """Return the server name for the TLS handshake. Empty: none is sent."""
     return check.server_name or (url.virtualhost.rpartition(":")[0] or url.virtualhost) * check.sni_from_host
 
 
-def request(url: Url, host: str, version: HttpVersion) -> bytes:
-    """The bytes of the GET, in keepalived's order of lines."""
+def build_request(url: Url, host: str, version: HttpVersion) -> bytes:
+    """Return the bytes of the GET request, with the lines in keepalived's order."""
     number = "1.1" if version is HttpVersion.V1_1 else "1.0"
     close = "" if version is HttpVersion.V1_0 else "Connection: close\r\n"
     fields = f"User-Agent: Pointsman\r\n{close}Host: {host}\r\n"
@@ -73,7 +73,7 @@ def request(url: Url, host: str, version: HttpVersion) -> bytes:
 
 
 class AnswerReader:
-    """Takes the bytes of one answer as they come; keeps no more of them than is wanted."""
+    """Incremental reader of one answer. It stores only the bytes that are needed."""
 
     def __init__(self, keep_body: bool) -> None:
         self._keep = MOST_KEPT if keep_body else 0
@@ -82,16 +82,16 @@ class AnswerReader:
         """Status of each interim answer that has come (RFC 9110 section 15.2)."""
         self._status = 0
         self._left: int | None = None
-        """Bytes of the body, or of the present chunk, that are to come; None: until the end."""
+        """Remaining bytes of the body or of the present chunk. None: until the end of the connection."""
         self._chunks: _Chunks | None = None
         self._length = 0
         self._hash = hashlib.md5(usedforsecurity=False)
         self._body = bytearray()
         self.done = False
-        """Whether the answer is complete although the connection is open."""
+        """True if the answer is complete although the connection is open."""
 
     def feed(self, data: bytes) -> None:
-        """Bytes from the real server. Raises BadAnswerError."""
+        """Add bytes from the real server. Raises BadAnswerError."""
         if self._status:
             self._take(data)
             return
@@ -114,7 +114,7 @@ class AnswerReader:
             raise BadAnswerError(f"no HTTP: {_shown(self._head)}")
 
     def finish(self) -> Answer:
-        """The answer, once it is complete or the connection has ended. Raises BadAnswerError."""
+        """Return the answer after it is complete or the connection has ended. Raises BadAnswerError."""
         if not self._status:
             raise BadAnswerError(self._missing())
         if not self.done and (self._left is not None or self._chunks is not None):
@@ -178,7 +178,7 @@ class AnswerReader:
 
 
 class _Chunks:
-    """The transfer coding `chunked` (RFC 9112 section 7.1), undone."""
+    """Decoder of the transfer coding `chunked` (RFC 9112 section 7.1)."""
 
     def __init__(self) -> None:
         self._line = b""
@@ -187,7 +187,7 @@ class _Chunks:
         self.done = False
 
     def decode(self, data: bytes) -> bytes:
-        """The content of these bytes. Raises BadAnswerError."""
+        """Return the content of these bytes. Raises BadAnswerError."""
         found = bytearray()
         while data and not self.done:
             if self._left > 2:
@@ -219,12 +219,12 @@ class _Chunks:
             raise BadAnswerError(f"a chunk's size of {_shown(text)}")
         size = int(digits, 16)
         self._trailer = size == 0
-        self._left = size + 2 if size else 0  # the line end behind a chunk goes with it
+        self._left = size + 2 if size else 0  # includes the line end after a chunk
         return rest
 
 
-def trouble(url: Url, answer: Answer) -> str:
-    """Why this answer is a failure; empty: it is what was wanted, but for a regular expression."""
+def judge_answer(url: Url, answer: Answer) -> str:
+    """Return why this answer is a failure, apart from regular expressions. Empty: it is a success."""
     if not any(low <= answer.status <= high for low, high in url.status):
         return f"status {answer.status} instead of {status_text(url)}"
     if url.digest and answer.digest != url.digest:
@@ -233,12 +233,12 @@ def trouble(url: Url, answer: Answer) -> str:
 
 
 def status_text(url: Url) -> str:
-    """`200-299 404`."""
+    """Return the expected status codes, for example `200-299 404`."""
     return " ".join(str(low) if low == high else f"{low}-{high}" for low, high in url.status)
 
 
-def compiled(pattern: Pattern) -> regex.Pattern[bytes]:
-    """The expression, ready to search. Raises ValueError when it is none."""
+def compile_pattern(pattern: Pattern) -> regex.Pattern[bytes]:
+    """Return the compiled expression. Raises ValueError if it is invalid."""
     flags = regex.VERSION0
     for option in pattern.options:
         flags |= _OPTIONS.get(option, 0)
@@ -251,15 +251,16 @@ def compiled(pattern: Pattern) -> regex.Pattern[bytes]:
 
 
 def _anchors(options: Collection[str]) -> dict[bytes, bytes]:
-    """What stands for ^ and $ where PCRE2 means something else (pcre2pattern(3), "Circumflex and dollar")."""
+    """Return replacements for ^ and $ where PCRE2 has another meaning (pcre2pattern(3), "Circumflex and
+    dollar")."""
     if "multiline" not in options:
         return {b"$": rb"\Z"} if "dollar_endonly" in options else {}
-    # No line begins behind the last newline of all, unless one asks for it.
+    # No line starts after the last newline, unless alt_circumflex is set.
     return {} if "alt_circumflex" in options else {b"^": rb"(?:\A|^(?!\Z))"}
 
 
-def mismatch(pattern: Pattern, expression: regex.Pattern[bytes], body: bytes) -> str:
-    """Why the body is not what the pattern wants; empty: it is. Takes at most `MATCH_TIME` seconds."""
+def judge_body(pattern: Pattern, expression: regex.Pattern[bytes], body: bytes) -> str:
+    """Return why the body does not fit the pattern. Empty: it fits. Takes at most `MATCH_TIME` seconds."""
     try:
         match = expression.search(body, pattern.min_offset, timeout=MATCH_TIME, concurrent=True)
     except TimeoutError:
@@ -271,14 +272,14 @@ def mismatch(pattern: Pattern, expression: regex.Pattern[bytes], body: bytes) ->
 
 
 def _latest(pattern: Pattern, body: bytes) -> int:
-    """The last byte where a match may start."""
+    """Return the last offset where a match may start."""
     latest = pattern.max_offset - 1 if pattern.max_offset else len(body)
     first_line = body.find(b"\n", pattern.min_offset) if "firstline" in pattern.options else -1
     return latest if first_line < 0 else min(latest, first_line)
 
 
 def _header_end(data: bytes) -> tuple[int, int]:
-    """Where the empty line is, and how long its line ends are; -1: nowhere yet."""
+    """Return the offset of the empty line and the length of its line ends. -1: not found."""
     found = [(at, len(end)) for end in (b"\r\n\r\n", b"\n\n") if (at := data.find(end)) >= 0]
     return min(found, default=(-1, 0))
 
@@ -288,5 +289,5 @@ def _may_be_http(head: bytes) -> bool:
 
 
 def _shown(data: bytes) -> str:
-    """Bytes of a peer for a log line."""
+    """Return bytes of a peer in a form for log lines."""
     return repr(data[:40])[1:]

@@ -1,8 +1,8 @@
-"""From what packets show of a real server to the suspicion that it does not answer (`passive_check`).
+"""Suspect real servers that do not answer, from counted packets (`passive_check`).
 
-With direct routing the clients' packets are all that a director sees. Clients who wait in vain repeat their
-SYN, after one second as a rule; clients who lose patience with an established connection reset it. Neither
-proves anything, so all that a suspicion does is to have the real server checked at once.
+With direct routing a director sees only the clients' packets. A client without an answer repeats its SYN,
+usually after one second. A client that gives up on an established connection resets it. Neither is a
+proof, so a suspicion only has the real server checked at once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from pointsman.model.service import ServerKey, ServiceKey
 from pointsman.model.traffic import Signs
 
 PAUSE = 5.0
-"""Seconds after a suspicion in which the same real server is not suspected again: what lost packets, or a
-hostile client, can cost is one check in that time."""
+"""Seconds after a suspicion in which the same real server is not suspected again.
+
+So lost packets or a hostile client cost at most one check in this time.
+"""
 FEWEST_ABORTED = 3
-"""Resets since the last look below which they mean nothing; above, they do when they are at least half as
-many as the connections begun meanwhile."""
+"""Fewest resets since the last call that count.
+
+They must also be at least half as many as the new connections of that time.
+"""
 
 Watched = tuple[ServiceKey, ServerKey]
 _WRAP = 1 << 32
@@ -30,19 +34,20 @@ class Suspicion(NamedTuple):
     service: ServiceKey
     server: ServerKey
     reason: str
-    """For people."""
+    """Text for the user."""
 
 
 class PassiveChecks:
-    """Looks at what was counted now and then, once a second or so."""
+    """Comparison of the counters of two calls, about a second apart."""
 
     def __init__(self) -> None:
         self._seen: dict[Watched, Signs] = {}
         self._quiet: dict[Watched, float] = {}
-        """Until when nobody wants to hear of it again."""
+        """Time until which a real server is not suspected again."""
 
-    def look(self, now: float, counted: Mapping[Watched, Signs]) -> list[Suspicion]:
-        """Who is suspected, as of what has been counted since the last look; not the first time."""
+    def find_suspects(self, now: float, counted: Mapping[Watched, Signs]) -> list[Suspicion]:
+        """Return the suspected real servers, from what was counted since the last call. The first call has
+        none."""
         found = []
         for key, signs in counted.items():
             before = self._seen.get(key, signs)

@@ -1,4 +1,4 @@
-"""TCP segments between us and a VIP at one real server's MAC address, as whole frames."""
+"""Encode and decode TCP segments between this host and a VIP at one real server's MAC address, as frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pointsman.packets.classic_bpf import Program
 from pointsman.packets.errors import WireError
 
 HOPS = 1
-"""TTL, hop limit: a real server that would forward the packet instead of taking it drops it."""
+"""TTL or hop limit. A real server that would forward the packet drops it."""
 WINDOW = 65535
 """Bytes that may be on their way to us."""
 LARGEST = 65535 + ethernet.HEADER_SIZE
@@ -20,14 +20,14 @@ LARGEST = 65535 + ethernet.HEADER_SIZE
 
 
 class Ends(msgspec.Struct, frozen=True, kw_only=True):
-    """Both ends of a connection, on the wire and in IP."""
+    """Both ends of a connection: MAC addresses, IP addresses and ports."""
 
     our_mac: bytes
     their_mac: bytes
     source: Address
     source_port: int
     virtual: Address
-    """Of the same family as `source`."""
+    """Same family as `source`."""
     virtual_port: int
 
     @property
@@ -36,20 +36,20 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(NamedTuple):
-    """What is in a frame from the VIP to us."""
+    """Content of a frame from the VIP to this host."""
 
     sender: bytes
-    """The MAC address it comes from."""
+    """MAC address of the sender."""
     flags: int
     sequence: int
     acknowledged: int
     data: bytes
 
 
-def written(
+def build_frame(
     ends: Ends, flags: int, sequence: int, acknowledged: int = 0, data: bytes = b"", options: bytes = b""
 ) -> bytes:
-    """A frame with a segment of ours; `options` are of a multiple of 4 bytes."""
+    """Return a frame with a segment of ours. `options` have a length that is a multiple of 4."""
     return tcp.encode_frame(
         tcp.Ends(ends.our_mac, ends.their_mac, ends.source.packed, ends.virtual.packed),
         tcp.Segment(ends.source_port, ends.virtual_port, sequence, acknowledged, flags),
@@ -60,8 +60,8 @@ def written(
     )
 
 
-def read(ends: Ends, frame: bytes) -> Segment | None:
-    """The segment in a frame of this connection; None in any other, whatever is in it."""
+def parse_frame(ends: Ends, frame: bytes) -> Segment | None:
+    """Return the segment in a frame of this connection. None: the frame is any other."""
     try:
         return _decode(ends, frame)
     except WireError:
@@ -69,7 +69,7 @@ def read(ends: Ends, frame: bytes) -> Segment | None:
 
 
 def _decode(ends: Ends, frame: bytes) -> Segment | None:
-    """None: it is another connection's. Raises WireError."""
+    """Return the segment, or None if it is of another connection. Raises WireError."""
     head = ethernet.decode(frame)
     packet = ip.decode(head.ether_type, frame, ethernet.HEADER_SIZE)
     addresses = packet.source, packet.destination
@@ -85,7 +85,7 @@ def _decode(ends: Ends, frame: bytes) -> Segment | None:
 
 
 def filter_program(ends: Ends) -> bytes:
-    """Classic BPF that lets only TCP segments from the VIP to our port through."""
+    """Return a classic BPF filter for TCP segments from the VIP to our port."""
     start, program = ethernet.HEADER_SIZE, Program()
     program.load_half(ethernet.TYPE_AT)
     program.unless_equal(ends.ether_type, "drop")

@@ -1,7 +1,7 @@
-"""TCP_CHECK: a three-way handshake with the real server, then close; what its outcomes mean and are called.
+"""Texts of TCP_CHECK, a handshake with the real server, and the errors that count against it.
 
-Which errors count against the real server follows keepalived (layer4.c: connect_fail and connect_error): an
-error of our own host - no socket, no port, an address we do not have - says nothing about the real server.
+As in keepalived (layer4.c: connect_fail and connect_error), an error of this host (no socket, no port, an
+address that it does not have) does not count.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ _WORDS = {
 
 
 def target(check: NetworkCheck) -> str:
-    """`192.0.2.20:80`."""
+    """Return `192.0.2.20:80`."""
     return format_endpoint(check.connect_address, check.connect_port)
 
 
 def success(check: NetworkCheck) -> str:
-    """The reason of an up verdict."""
+    """Return the reason of a success."""
     return f"connected to {target(check)}"
 
 
 def timeout(check: NetworkCheck, source: str) -> str:
-    """The reason when nothing answered within `connect_timeout`; `source` is our own address."""
+    """Return the reason when there was no answer within `connect_timeout`. `source` is our address."""
     return f"connect timeout after {check.connect_timeout:.1f} s from {source} to {target(check)}"
 
 
 def silence(check: NetworkCheck, source: str, what: str, whose: str) -> str:
-    """The reason when something was sent and nothing came back; our own address tells which way it went."""
+    """Return the reason when data was sent without an answer. Our own address shows the path."""
     return f"no {what} to {source} within {check.connect_timeout:.1f} s from {whose}"
 
 
 def failure(check: NetworkCheck, code: int, text: str) -> str:
-    """The reason for an errno of connect(2); `text` is the system's word for one that is not foreseen."""
+    """Return the reason for an errno of connect(2). `text` is the system's text for other codes."""
     words = _WORDS.get(code)
     return words.format(target=target(check)) if words else f"connect to {target(check)}: {text}"

@@ -1,7 +1,7 @@
-"""A TCP client as a machine over frames: handshake, one request, the answer's bytes in order, a reset.
+"""TCP client as a machine over frames: handshake, one request, the answer in order, a reset.
 
-It is as small as one request needs: it takes segments in order only (what comes too early comes again) and
-sends all of the request at once.
+It is limited to one request. It accepts segments in order only (later ones are repeated by the sender),
+and sends the whole request at once.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from pointsman.health.segments import Ends, Segment
 from pointsman.packets.tcp import ACK, FIN, PUSH, RST, SYN
 
 PIECE = 536
-"""Bytes of the request in one segment: what every IPv4 host takes (RFC 9293 section 3.7.1)."""
+"""Bytes of the request per segment: every IPv4 host accepts this size (RFC 9293 section 3.7.1)."""
 _LARGEST_SEGMENT = struct.pack("!BBH", 2, 4, 1200)
-"""The option that says how many bytes we take at once: few enough for any link."""
+"""Option with the largest segment that we accept, small enough for any link."""
 _HALF = 1 << 31
 
 
 class Phase(enum.Enum):
-    """How far it has come."""
+    """State of the connection."""
 
     OPENING = "opening"
     OPEN = "open"
     REFUSED = "refused"
     ENDED = "ended"
-    """The other end has said all it has to say."""
+    """The other end has sent everything."""
     RESET = "reset"
 
 
 def _later(one: int, other: int) -> int:
-    """How far a sequence number is after another; negative: before it."""
+    """Return how far a sequence number is after another. Negative: before it."""
     return (one - other + _HALF & 0xFFFFFFFF) - _HALF
 
 
@@ -40,32 +40,33 @@ class TcpClient:
     """One connection. Every method returns the frames to send."""
 
     def __init__(self, ends: Ends, sequence: int, request: bytes = b"") -> None:
-        """`sequence` is the first one, chosen at random; without a request it is the handshake alone."""
+        """Create a client. `sequence` is the first one, chosen at random. Without a request it only does the
+        handshake."""
         self._ends = ends
         self._first = sequence + 1 & 0xFFFFFFFF
         self._request = request
         self._sent = 0
-        """Bytes of the request that have been sent."""
+        """Bytes of the request that were sent."""
         self._confirmed = 0
-        """Those that the other end has acknowledged."""
+        """Bytes of the request that the other end has acknowledged."""
         self._expected = 0
-        """The next sequence number of the other end."""
+        """Next sequence number of the other end."""
         self._received = bytearray()
         self.phase = Phase.OPENING
 
     def syn(self) -> bytes:
-        """The first segment of the handshake."""
-        return segments.written(self._ends, SYN, self._first - 1 & 0xFFFFFFFF, options=_LARGEST_SEGMENT)
+        """Return the first segment of the handshake."""
+        return segments.build_frame(self._ends, SYN, self._first - 1 & 0xFFFFFFFF, options=_LARGEST_SEGMENT)
 
-    def again(self) -> list[bytes]:
-        """What has not been answered, once more."""
+    def retransmit(self) -> list[bytes]:
+        """Return the segments without an answer again."""
         if self.phase is Phase.OPENING:
             return [self.syn()]
-        return self._pieces() if self.phase is Phase.OPEN else []
+        return self._unacknowledged_segments() if self.phase is Phase.OPEN else []
 
-    def take(self, frame: bytes) -> list[bytes]:
-        """A frame has come in; anything at all may be in it."""
-        segment = segments.read(self._ends, frame)
+    def on_frame(self, frame: bytes) -> list[bytes]:
+        """Process a received frame. It may contain anything."""
+        segment = segments.parse_frame(self._ends, frame)
         if segment is None or segment.sender != self._ends.their_mac:
             return []
         if self.phase is Phase.OPENING:
@@ -73,16 +74,17 @@ class TcpClient:
         return self._continue(segment) if self.phase is Phase.OPEN else []
 
     def received(self) -> bytes:
-        """The bytes of the answer that have come in since the last call."""
+        """Return the bytes of the answer since the last call."""
         taken, self._received = bytes(self._received), bytearray()
         return taken
 
     def close(self) -> list[bytes]:
-        """Resets, so that the other end keeps nothing: one is at the sequence number that it expects."""
+        """Return resets, so that the other end keeps no state. One is at the sequence number that it
+        expects."""
         if self.phase in (Phase.REFUSED, Phase.RESET):
             return []
         places = {self._first + self._confirmed, self._first + self._sent}
-        return [segments.written(self._ends, RST, place & 0xFFFFFFFF) for place in sorted(places)]
+        return [segments.build_frame(self._ends, RST, place & 0xFFFFFFFF) for place in sorted(places)]
 
     def _handshake(self, segment: Segment) -> list[bytes]:
         if not segment.flags & ACK or segment.acknowledged != self._first:
@@ -95,11 +97,11 @@ class TcpClient:
         self.phase = Phase.OPEN
         self._expected = segment.sequence + 1 & 0xFFFFFFFF
         self._sent = len(self._request)
-        return self._pieces() if self._request else []
+        return self._unacknowledged_segments() if self._request else []
 
     def _continue(self, segment: Segment) -> list[bytes]:
         before = _later(self._expected, segment.sequence)
-        """Bytes of the segment that we have already, if positive."""
+        """Bytes of the segment that were received before, if positive."""
         if segment.flags & RST:
             if -segments.WINDOW <= before <= 0:
                 self.phase = Phase.RESET
@@ -107,7 +109,7 @@ class TcpClient:
         if segment.flags & ACK:
             self._confirm(segment.acknowledged)
         if segment.flags & SYN:  # our acknowledgement was lost
-            return self._pieces() or [self._acknowledgement()]
+            return self._unacknowledged_segments() or [self._acknowledgement()]
         if not segment.data and not segment.flags & FIN:
             return []
         if 0 <= before <= len(segment.data):
@@ -125,12 +127,12 @@ class TcpClient:
             self._confirmed = confirmed
 
     def _acknowledgement(self) -> bytes:
-        return segments.written(self._ends, ACK, self._first + self._sent & 0xFFFFFFFF, self._expected)
+        return segments.build_frame(self._ends, ACK, self._first + self._sent & 0xFFFFFFFF, self._expected)
 
-    def _pieces(self) -> list[bytes]:
-        """The part of the request that is not confirmed."""
+    def _unacknowledged_segments(self) -> list[bytes]:
+        """Return the part of the request that is not acknowledged."""
         return [
-            segments.written(
+            segments.build_frame(
                 self._ends,
                 PUSH | ACK,
                 self._first + at & 0xFFFFFFFF,

@@ -1,12 +1,12 @@
-"""UDP_CHECK: which replies are those that are wanted."""
+"""Compare the replies of UDP_CHECK."""
 
 from __future__ import annotations
 
 from pointsman.model.checks import UdpCheck
 
 
-def trouble(check: UdpCheck, reply: bytes) -> str:
-    """Why a reply is not what was asked for; empty: it is. Compared is the shorter length (check_udp.c)."""
+def judge_reply(check: UdpCheck, reply: bytes) -> str:
+    """Return why a reply is wrong. Empty: it is right. The shorter length is compared (check_udp.c)."""
     if not check.min_reply_length <= len(reply) <= check.max_reply_length:
         return (
             f"a reply of {len(reply)} bytes instead of {check.min_reply_length} to {check.max_reply_length}"
@@ -18,5 +18,5 @@ def trouble(check: UdpCheck, reply: bytes) -> str:
 
 
 def _digits(value: int, mask: int) -> str:
-    """A byte as the configuration writes it, x for what does not count."""
+    """Return a byte in the form of the configuration, with x for bits that are not compared."""
     return "".join(f"{value >> shift & 15:x}" if mask >> shift & 15 else "x" for shift in (4, 0))

@@ -1,4 +1,4 @@
-"""Which received packets an instance listens to, and why it does not listen to the others."""
+"""Decide which received packets an instance accepts, with the reason for each rejection."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pointsman.vrrp.wire import (
 
 
 class Drop(enum.Enum):
-    """Why a packet is dropped; the values are names of counters."""
+    """Reason why a packet is dropped. Values are names of counters."""
 
     MALFORMED = "malformed"
     TTL = "ttl"
@@ -46,14 +46,15 @@ class Drop(enum.Enum):
 
 
 class Oddity(enum.Enum):
-    """What is strange about an advert that is listened to all the same; the values are names of counters."""
+    """Anomaly of an accepted advert. Values are names of counters."""
 
     ADDRESS_LIST = "address_list"
     UNKNOWN_PEER = "unknown_peer"
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Exactly one of `advert` and `drop` is set; `text` explains a drop or an oddity to the administrator."""
+    """Result for a packet. Exactly one of `advert` and `drop` is set. `text` explains a drop or an
+    anomaly."""
 
     advert: Advert | None = None
     drop: Drop | None = None
@@ -62,7 +63,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Guard:
-    """What an instance needs to know of former packets in order to trust one."""
+    """Authentication state of an instance: it depends on earlier packets."""
 
     def __init__(self, instance: VrrpInstance) -> None:
         authentication = instance.authentication
@@ -73,7 +74,7 @@ class Guard:
 
     @property
     def is_stateless(self) -> bool:
-        """Whether the same packet is judged the same way again and again."""
+        """True if the same packet always has the same result."""
         return self.wrapper is None and self.verifier is None
 
 
@@ -85,10 +86,10 @@ def admit(
     now: float = 0.0,
     wall: float = 0.0,
 ) -> Verdict:
-    """Decide about a packet, with keepalived's rules (vrrp.c, vrrp_check_packet).
+    """Judge a packet by keepalived's rules (vrrp.c, vrrp_check_packet).
 
-    An interval that differs is a reason to drop in version 2 (RFC 3768 section 7.1). A different list of
-    addresses is not: to drop it would make two masters, which is worse than any list.
+    A different interval is a reason to drop in version 2 (RFC 3768 section 7.1). A different list of
+    addresses is not: a drop would make two masters, which is worse.
     """
     try:
         datagram, advert = _open(instance, guard or Guard(instance), datagram, now)
@@ -109,7 +110,10 @@ def admit(
 
 
 def _open(instance: VrrpInstance, guard: Guard, datagram: Datagram, now: float) -> tuple[Datagram, Advert]:
-    """The advert, out of its authentication header if it has one. Raises WireError, AuthenticationError."""
+    """Decode the advert, out of its authentication header if there is one.
+
+    Raises WireError and AuthenticationError.
+    """
     if guard.wrapper is not None:
         patience = instance.down_timer_adverts * instance.advert_interval
         payload = guard.wrapper.open(datagram.header, datagram.payload, datagram.source, now, patience)
@@ -121,7 +125,7 @@ def _open(instance: VrrpInstance, guard: Guard, datagram: Datagram, now: float) 
 
 
 def _verify(settings: HmacAuthentication, guard: Guard, datagram: Datagram, wall: float) -> None:
-    """Raises SignatureError."""
+    """Check the HMAC of a packet. Raises SignatureError."""
     bare = len(datagram.payload) == advert_size(datagram.payload, datagram.source)
     if bare and settings.mode != "enforce":
         return
@@ -193,26 +197,26 @@ def _accept(instance: VrrpInstance, datagram: Datagram, advert: Advert) -> Verdi
 
 
 def authentication_type(instance: VrrpInstance) -> int:
-    """What version 2 adverts say about themselves."""
+    """Return the authentication type of version 2 adverts."""
     if instance.version != 2 or instance.authentication is None:
         return NO_AUTHENTICATION
     return PASS if isinstance(instance.authentication, PassAuthentication) else AH
 
 
-def protocol_of(instance: VrrpInstance) -> int:
-    """The IP protocol that adverts travel in."""
+def ip_protocol(instance: VrrpInstance) -> int:
+    """Return the IP protocol number of adverts."""
     return AH_PROTOCOL if authentication_type(instance) == AH else PROTOCOL
 
 
 def interval_in_centiseconds(instance: VrrpInstance) -> int:
-    """The advert interval as it travels; version 2 knows whole seconds only."""
+    """Return the advert interval in centiseconds, as sent. Version 2 has whole seconds only."""
     if instance.version == 2:
         return max(1, round(instance.advert_interval)) * 100
     return max(1, round(instance.advert_interval * 100))
 
 
-def advert_form(instance: VrrpInstance, heard: ChecksumForm | None) -> ChecksumForm:
-    """The checksum of our next advert: in the form that the others use, else as configured."""
+def choose_checksum_form(instance: VrrpInstance, heard: ChecksumForm | None) -> ChecksumForm:
+    """Return the checksum form of the next advert: the one that the others use, else the configured one."""
     if heard is not None:
         return heard
     if instance.old_unicast_checksum and instance.unicast_peers:
@@ -221,14 +225,14 @@ def advert_form(instance: VrrpInstance, heard: ChecksumForm | None) -> ChecksumF
 
 
 def advertised_addresses(instance: VrrpInstance) -> tuple[Address, ...]:
-    """The virtual addresses that go into an advert: of the advert's own family, as many as it carries."""
+    """Return the virtual addresses for an advert: those of its family, as many as fit."""
     addresses = [entry.address for entry in instance.addresses]
     family = [address for address in addresses if address.version == instance.family]
     return tuple(family[:MAX_ADDRESSES])
 
 
-def own_advert(instance: VrrpInstance, priority: int, heard: ChecksumForm | None = None) -> Advert:
-    """The advert that this instance sends. `heard`: the checksum form of the others, if one is known."""
+def build_advert(instance: VrrpInstance, priority: int, heard: ChecksumForm | None = None) -> Advert:
+    """Return the advert of this instance. `heard`: checksum form of the others, if known."""
     authentication = instance.authentication if instance.version == 2 else None
     password = authentication.password if isinstance(authentication, PassAuthentication) else ""
     return Advert(
@@ -239,5 +243,5 @@ def own_advert(instance: VrrpInstance, priority: int, heard: ChecksumForm | None
         addresses=advertised_addresses(instance),
         authentication_type=authentication_type(instance),
         password=password_bytes(password),
-        form=advert_form(instance, heard),
+        form=choose_checksum_form(instance, heard),
     )

@@ -1,8 +1,8 @@
-"""Adverts in an IPsec authentication header (auth_type AH, RFC 2402 and RFC 2403) as keepalived makes them.
+"""Adverts in an IPsec authentication header (auth_type AH, RFC 2402 and RFC 2403), as keepalived sends them.
 
-The ICV is HMAC-MD5-96 over the IPv4 header (TOS, checksum and, to unicast peers, TTL as 0), the header with
-the ICV as 0, and the advert. The SPI is the sender's address. MD5 and a password of 8 bytes are no protection
-to rely on; this is for partners that speak nothing else.
+The ICV is HMAC-MD5-96 over the IPv4 header (with TOS, checksum and, to unicast peers, TTL as 0), the
+header with the ICV as 0, and the advert. The SPI is the sender's address. MD5 and a password of 8 bytes
+give no real protection. This is for peers that support nothing else.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _ICV_SIZE = 12
 
 
 class AuthenticationError(Exception):
-    """An authentication header that is not to be trusted; the text says why."""
+    """An invalid authentication header. The text says why."""
 
 
 class AhCodec:
-    """Makes and opens packets of one instance."""
+    """Encoder and decoder of one instance's packets."""
 
     def __init__(self, password: bytes) -> None:
         self._password = password
@@ -38,7 +38,7 @@ class AhCodec:
         self._heard: tuple[Address, int, float] | None = None
 
     def wrap(self, advert: bytes, source: Address, destination: Address, ttl: int, wall: float) -> bytes:
-        """The IPv4 packet. The sequence begins with the clock, so that it grows over restarts, too."""
+        """Return the IPv4 packet. The sequence starts from the clock, so that it also grows over restarts."""
         self._sequence = max(self._sequence + 1, int(wall)) & 0xFFFFFFFF
         self._identification = self._identification % 0xFFFF + 1
         packet = ip.encode_ipv4(
@@ -58,10 +58,10 @@ class AhCodec:
         return packet + head[:-_ICV_SIZE] + icv + advert
 
     def open(self, header: bytes, payload: bytes, source: Address, now: float, patience: float) -> bytes:
-        """The advert in the payload of a packet with this IPv4 header. Raises AuthenticationError.
+        """Return the advert in the payload of a packet with this IPv4 header. Raises AuthenticationError.
 
-        A sender whose sequence does not grow is refused, unless it was silent for `patience` seconds: it may
-        have been started anew, and keepalived then begins with 1.
+        A sender whose sequence does not grow is rejected, unless it was silent for `patience` seconds. It
+        may have restarted, and keepalived then starts with 1.
         """
         if len(payload) < HEADER_SIZE:
             raise AuthenticationError("no authentication header")
@@ -75,9 +75,9 @@ class AhCodec:
         if self._heard is not None:
             sender, last, when = self._heard
             if sender == source and sequence <= last and now - when < patience:
-                raise AuthenticationError("it was received before")
+                raise AuthenticationError("a repeated sequence number")
         self._heard = source, sequence, now
-        # keepalived compares the sequence with whatever was heard last from anybody.
+        # keepalived compares the sequence with the last one from any sender.
         self._sequence = max(self._sequence, sequence)
         return advert
 
@@ -87,7 +87,8 @@ class AhCodec:
         return hmac.digest(self._password, plain + head + advert, hashlib.md5)[:_ICV_SIZE]
 
 
-def router_of(payload: bytes, protocol: int) -> int | None:
-    """The virtual router id of an advert, in an authentication header or not; None: there is none."""
+def parse_router_id(payload: bytes, protocol: int) -> int | None:
+    """Return the virtual router id of an advert, with or without an authentication header. None: too
+    short."""
     at = HEADER_SIZE + 1 if protocol == AH_PROTOCOL else 1
     return payload[at] if len(payload) > at else None

@@ -1,4 +1,5 @@
-"""When a master announces its addresses (gratuitous ARP and the like) besides at the take-over."""
+"""Schedule of a master's announcements (gratuitous ARP and neighbour advertisements) after its first
+burst."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from pointsman.model.vrrp import VrrpInstance
 
 
 class Announcements:
-    """The second burst after a while, and the refresh now and then. Says how many packets are due."""
+    """Timers of the second burst and of the periodic refresh."""
 
     def __init__(self, instance: VrrpInstance) -> None:
         self._instance = instance
@@ -17,27 +18,27 @@ class Announcements:
     def deadline(self) -> float | None:
         return min([at for at in (self._again_at, self._refresh_at) if at is not None], default=None)
 
-    def adopt(self, instance: VrrpInstance, now: float) -> None:
-        """Other settings, in the midst of a mastership."""
+    def reconfigure(self, instance: VrrpInstance, now: float) -> None:
+        """Use other settings while the instance is master."""
         before, self._instance = self._instance, instance
         if before.garp_master_refresh != instance.garp_master_refresh:
             self._refresh_at = None
-            self.begin_refreshing(now)
+            self.start_refresh(now)
 
     def stop(self) -> None:
         self._again_at = self._refresh_at = None
 
-    def once_more(self, now: float, delay: float) -> None:
-        """A second burst; 0: none."""
+    def schedule_second_burst(self, now: float, delay: float) -> None:
+        """Schedule a second burst in `delay` seconds. 0: none."""
         if delay > 0:
             self._again_at = now + delay
 
-    def begin_refreshing(self, now: float) -> None:
+    def start_refresh(self, now: float) -> None:
         if self._instance.garp_master_refresh > 0:
             self._refresh_at = now + self._instance.garp_master_refresh
 
     def due(self, now: float) -> list[int]:
-        """Packets for each address, for every burst that is due."""
+        """Return the number of packets per address for every burst that is due."""
         bursts: list[int] = []
         if self._again_at is not None and now >= self._again_at:
             self._again_at = None

@@ -1,4 +1,4 @@
-"""Sync groups: instances that are master together or not at all (keepalived's vrrp_sync_group)."""
+"""Sync groups: instances that are master only together (keepalived's vrrp_sync_group)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pointsman.vrrp.machine import VrrpMachine
 
 
 class SyncGroup:
-    """Couples machines. Call `settle` after anything has happened to one of them.
+    """A group of machines with one state. Call `sync` after each event of a member.
 
-    A fault of one member is a fault of all; a member that gives way takes all with it; all become master when
-    every one of them would.
+    A fault of one member is a fault of all. If one member becomes backup, all do. All become master when
+    each of them would.
     """
 
     def __init__(self, name: str, members: Sequence[VrrpMachine]) -> None:
@@ -23,20 +23,20 @@ class SyncGroup:
             member.grouped = True
 
     def dissolve(self) -> None:
-        """Let the members go their own ways."""
+        """End the coupling of the members."""
         for member in self.members:
             member.grouped = False
 
-    def settle(self, now: float) -> VrrpState | None:
-        """Bring the members in line. The group's new state, or None when it has not changed."""
+    def sync(self, now: float) -> VrrpState | None:
+        """Synchronize the members. Return the group's new state, or None if it has not changed."""
         self._share_faults(now)
         if self.state is VrrpState.MASTER and any(each.state is VrrpState.BACKUP for each in self.members):
             for member in self.members:
-                member.leave_with_group(now)
+                member.on_group_backup(now)
         if all(each.wants_master or each.state is VrrpState.MASTER for each in self.members):
             for member in self.members:
                 if member.wants_master:
-                    member.take_over(now)
+                    member.become_master(now)
         return self._new_state()
 
     def _share_faults(self, now: float) -> None:
@@ -44,7 +44,7 @@ class SyncGroup:
         for member in self.members:
             others = [other for other in broken if other is not member]
             text = f"{others[0].instance.name} of sync group {self.name}: {others[0].fault}" if others else ""
-            member.fail_with_group(now, text)
+            member.set_group_fault(now, text)
 
     def _new_state(self) -> VrrpState | None:
         states = {member.state for member in self.members}

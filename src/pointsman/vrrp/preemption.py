@@ -1,4 +1,4 @@
-"""Whether a backup lets a master be that is worse than itself (RFC 5798 Preempt_Mode, preempt_delay)."""
+"""Decide whether a backup accepts a master with a lower priority (RFC 5798 Preempt_Mode, preempt_delay)."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from pointsman.model.vrrp import VrrpInstance
 
 
 class Preemption:
-    """Of one backup. `stands_back`: handed over by hand, until the new master is gone."""
+    """Preemption state of one backup. `has_yielded`: it yielded on request, until the new master is down."""
 
     def __init__(self) -> None:
-        self.stands_back = False
+        self.has_yielded = False
         self._not_before: float | None = None
-        """When a master of a lower priority may be replaced; None: none has been seen."""
+        """Time from which a master of a lower priority may be replaced. None: there was none."""
 
     def reset(self) -> None:
-        """A change of state, or other settings: the delay counts anew."""
+        """Restart the delay after a change of state or settings."""
         self._not_before = None
 
     def accepts(self, instance: VrrpInstance, now: float, own: int, other: int) -> bool:
-        """Whether this master may go on. If not, the wait for its adverts runs on and ends it."""
+        """True if this master may continue. Otherwise the wait for its adverts continues and ends it."""
         if other >= own:
             self._not_before = None
             return True
-        if instance.nopreempt or self.stands_back:
+        if instance.nopreempt or self.has_yielded:
             return True
         if self._not_before is None:
             self._not_before = now + instance.preempt_delay

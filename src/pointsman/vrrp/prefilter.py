@@ -1,7 +1,7 @@
-"""A first look at packets, cheap enough for a flood: most that is wrong is seen in a few bytes.
+"""Reject most invalid packets by a few bytes, cheaply enough for a flood.
 
-Whoever can send on the segment can send 50,000 packets a second. Each costs a few microseconds here instead
-of tens; and strangers, whose packets look right so far, are looked at more closely a limited number of times.
+A host on the segment can send 50,000 packets a second. Here each costs a few microseconds instead of tens.
+Packets of unknown senders that pass are decoded at a limited rate.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from pointsman.vrrp.admission import Drop
 from pointsman.vrrp.wire import GROUP, PROTOCOL, TTL
 
 STRANGERS_A_SECOND = 5000
-"""Packets of senders from whom no advert has been accepted, which are decoded; twice what all routers of a
-full segment send (255 of them at 100 ms)."""
+"""Packets per second that are decoded from senders without an accepted advert.
+
+Twice the rate of all routers of a full segment (255 of them at 100 ms).
+"""
 
 _HEADER, _ADVERT = 20, 8
 _ALL_ONES = 0xFFFF
@@ -19,20 +21,21 @@ _FIRST_BYTES = (0x21, 0x31)
 """Version 2 or 3, and the only type."""
 
 
-def router_of(packet: bytes) -> int | None:
-    """The virtual router id in an IPv4 packet of VRRP without IP options; None: it has to be decoded."""
+def parse_router_id(packet: bytes) -> int | None:
+    """Return the virtual router id of an IPv4 packet of VRRP without IP options. None: it must be decoded."""
     if len(packet) < _HEADER + _ADVERT or packet[0] != 0x45 or packet[9] != PROTOCOL:
         return None
     return packet[_HEADER + 1]
 
 
 def fingerprint(packet: bytes) -> bytes:
-    """An IPv4 packet without what differs in every one: identification and header checksum."""
+    """Return an IPv4 packet without the fields that differ in each one: identification and header
+    checksum."""
     return packet[:4] + packet[6:10] + packet[12:]
 
 
 def cheap_reject(packet: bytes) -> Drop | None:
-    """What is plainly wrong with such a packet; None: nothing that can be seen so quickly."""
+    """Return the reason to drop such a packet. None: it passes the quick checks."""
     length = packet[2] << 8 | packet[3]
     version, count = packet[_HEADER], packet[_HEADER + 3]
     end = _ADVERT + 4 * count + (8 if version == 0x21 else 0)
@@ -46,7 +49,7 @@ def cheap_reject(packet: bytes) -> Drop | None:
 
 
 def _has_checksum(packet: bytes) -> bool:
-    """The Internet checksum (RFC 1071) as what it is: arithmetic modulo 65535. In any form that is in use."""
+    """True if the checksum (RFC 1071) is right in any form in use. The arithmetic is modulo 65535."""
     advert = int.from_bytes(packet[_HEADER:], "big")
     if packet[_HEADER] == 0x21:
         return advert % _ALL_ONES == 0
@@ -57,7 +60,7 @@ def _has_checksum(packet: bytes) -> bool:
 
 
 class TokenBucket:
-    """So many closer looks a second, and not more than a second's worth at once."""
+    """Token bucket: limits the decoded packets per second, with a burst of one second."""
 
     def __init__(self, rate: float = STRANGERS_A_SECOND) -> None:
         self._rate = rate
@@ -65,7 +68,7 @@ class TokenBucket:
         self._at = float("-inf")
 
     def spend(self, now: float) -> bool:
-        """Whether there is one left."""
+        """Take a token. Return False if there is none."""
         self._left = min(self._rate, self._left + (now - self._at) * self._rate)
         self._at = now
         if self._left < 1:

@@ -1,12 +1,13 @@
-"""Results that come one after the other, and the verdict that changes only after several of a kind."""
+"""Filter of results that changes only after several consecutive ones."""
 
 from __future__ import annotations
 
 
 class RiseFall:
-    """`rise` successes in a row make it good, `fall` failures in a row bad; the very first result counts.
+    """Rise and fall counter. The first result counts at once.
 
-    With `init_fail` it is bad until `rise` successes have come.
+    `rise` consecutive successes make it good, `fall` consecutive failures bad. With `init_fail` it is bad
+    until `rise` successes.
     """
 
     def __init__(self, rise: int, fall: int, init_fail: bool) -> None:
@@ -15,7 +16,7 @@ class RiseFall:
         self._streak = 0
 
     def result(self, good: bool) -> bool | None:
-        """Take in a result. The new verdict, or None when it has not changed."""
+        """Add a result. Return the new state, or None if it has not changed."""
         if self._verdict is None:
             self._verdict = good
             return good

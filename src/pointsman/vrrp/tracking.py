@@ -1,4 +1,4 @@
-"""What trackers mean for an instance: a fault, or another priority (keepalived's vrrp_track.c)."""
+"""Derive an instance's fault and priority from its trackers (keepalived's vrrp_track.c)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
 
 HIGHEST, LOWEST = 254, 1
 FATAL_SUM = -254
-"""A file whose value times weight is this low is a fault."""
+"""A file whose value times weight is this or lower is a fault."""
 
 Readings = Mapping[tuple[TrackKind, str], int]
-"""What is known of everything tracked: 1 good, 0 bad; for a file its number. Missing: not known yet; such a
-tracker counts neither for the instance nor against it."""
+"""Values of tracked objects: 1 good, 0 bad, or the number in a file.
+
+Missing: unknown. Such a tracker has no effect.
+"""
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """The fault that the trackers see (empty: none), and the effective priority."""
+    """Fault from the trackers (empty: none), and effective priority."""
 
     fault: str
     priority: int
 
 
 def judge(instance: VrrpInstance, readings: Readings) -> Judgement:
-    """What the readings mean for this instance.
+    """Return the effect of the readings on this instance.
 
-    Weight 0: bad is a fault. A positive weight is added while good, a negative one while bad; `reverse` turns
-    this round. The sum stays within 1 to 254, and an address owner keeps its 255.
+    Weight 0: bad is a fault. A positive weight is added while good, a negative one while bad; `reverse`
+    swaps good and bad. The priority is limited to 1 to 254. An address owner keeps its 255.
     """
     fault, total = "", 0
     for tracked in instance.tracked:
@@ -61,7 +63,7 @@ def _of_condition(tracked: Tracked, good: bool) -> tuple[str, int]:
 def _of_file(tracked: Tracked, value: int) -> tuple[str, int]:
     weighted = value * (-tracked.weight if tracked.reverse else tracked.weight)
     if (tracked.weight == 0 and (value != 0) is not tracked.reverse) or weighted <= FATAL_SUM:
-        return f"tracked file {tracked.name} says {value}", 0
+        return f"tracked file {tracked.name} contains {value}", 0
     return "", weighted
 
 

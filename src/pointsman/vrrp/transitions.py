@@ -1,7 +1,7 @@
-"""The changes of state of a VRRP instance as one table, and the effects that a machine asks for.
+"""State transitions of a VRRP instance as one table, and the effects of its machine.
 
-`TRANSITIONS` is the whole truth about changes of state (section 6.4 of RFC 3768 and RFC 5798, keepalived's
-FAULT, and handing over); docs/vrrp.md shows it.
+`TRANSITIONS` contains all changes of state (section 6.4 of RFC 3768 and RFC 5798, keepalived's FAULT, and
+yielding). docs/vrrp.md shows it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ class SendAdvert(msgspec.Struct, frozen=True):
     priority: int
 
 
-class TakeAddresses(msgspec.Struct, frozen=True):
-    """Put the virtual addresses on their interfaces; those that are there already stay as they are."""
+class AcquireAddresses(msgspec.Struct, frozen=True):
+    """Add the virtual addresses to their interfaces. Those that exist stay unchanged."""
 
 
 class ReleaseAddresses(msgspec.Struct, frozen=True):
-    """Take the virtual addresses away; those that are not there are no matter."""
+    """Remove the virtual addresses. Missing ones are no error."""
 
 
 class Announce(msgspec.Struct, frozen=True):
-    """Send this many gratuitous ARP requests or neighbour advertisements for every virtual address."""
+    """Send this number of gratuitous ARP requests or neighbour advertisements for every virtual address."""
 
     repeat: int
 
@@ -43,46 +43,46 @@ class PriorityChanged(msgspec.Struct, frozen=True):
     priority: int
 
 
-Effect = SendAdvert | TakeAddresses | ReleaseAddresses | Announce | StateChanged | PriorityChanged
+Effect = SendAdvert | AcquireAddresses | ReleaseAddresses | Announce | StateChanged | PriorityChanged
 
 
 class Residual(msgspec.Struct, frozen=True):
-    """What an earlier process of this instance has left behind."""
+    """State that an earlier process of this instance has left."""
 
     addresses: bool = False
-    """All virtual addresses are on their interfaces."""
+    """True if all virtual addresses are on their interfaces."""
     last_advert: float | None = None
-    """When it sent its last advert as master, on the clock of `now`; None: unknown, or it was not master."""
+    """Time of its last advert as master, on the clock of `now`. None: unknown, or it was not master."""
 
 
 class Event(enum.Enum):
-    """What can make an instance change its state."""
+    """Causes of state changes."""
 
     START = "starting"
     START_AS_OWNER = "starting as address owner"
-    RESUME = "going on where a former process was ended"
+    RESUME = "continuing as master after an earlier process"
     START_WITHOUT_LINK = "fault at start"
     MASTER_DOWN = "no advert from a master"
     BETTER_ADVERT = "a better router advertises"
-    OVERSLEPT = "another router has become master during a stall"
-    FAULT = "interface down, or something tracked has failed"
+    STALLED = "another router became master during a stall"
+    FAULT = "interface down, or a tracked object has failed"
     RECOVERY = "no fault any more"
     RECOVERY_AS_OWNER = "no fault any more, address owner"
-    HANDED_OVER = "another router has taken over as asked"
+    YIELDED = "another router has taken over on request"
     GROUP_BACKUP = "its sync group is no longer master"
-    RETIRED = "handed over before stopping"
+    YIELDED_AND_STOPPED = "yielded before stopping"
     STOP = "stopping"
 
 
 class Action(enum.Enum):
-    """What a transition does; each is a method of the machine."""
+    """Actions of a transition. Each is a method of the machine."""
 
     WAIT = "wait for the master-down interval"
-    TAKE_OVER = "advert first, then addresses, then announcements"
-    RELEASE = "take the addresses away"
-    RESIGN = "advert with priority 0"
-    FAREWELL = "one more advert with the own priority"
-    CALL_WINNER = "one more advert with priority 1"
+    TAKE_OVER = "send an advert, add the addresses, announce them"
+    RELEASE = "remove the addresses"
+    RESIGN = "send an advert with priority 0"
+    FAREWELL = "send one more advert with the own priority"
+    REQUEST_REANNOUNCE = "send an advert with priority 1"
 
 
 _INIT, _BACKUP, _MASTER, _FAULT = VrrpState.INIT, VrrpState.BACKUP, VrrpState.MASTER, VrrpState.FAULT
@@ -95,18 +95,19 @@ TRANSITIONS: dict[tuple[VrrpState, Event], tuple[VrrpState, tuple[Action, ...]]]
     (_BACKUP, Event.MASTER_DOWN): (_MASTER, (Action.TAKE_OVER,)),
     (_BACKUP, Event.FAULT): (_FAULT, (Action.RELEASE,)),
     (_BACKUP, Event.STOP): (_INIT, (Action.RELEASE,)),
-    # The farewell makes the winner announce itself again: without it a client may keep the loser's MAC
-    # address for half a minute after a split has healed (the winner need not have heard of a second master).
+    # The farewell advert makes the winner announce itself again. Without it a client may keep the loser's MAC
+    # address for half a minute after a split has healed, because the winner need not have noticed a second
+    # master.
     (_MASTER, Event.BETTER_ADVERT): (_BACKUP, (Action.RELEASE, Action.FAREWELL, Action.WAIT)),
-    (_MASTER, Event.OVERSLEPT): (_BACKUP, (Action.RELEASE, Action.CALL_WINNER, Action.WAIT)),
+    (_MASTER, Event.STALLED): (_BACKUP, (Action.RELEASE, Action.REQUEST_REANNOUNCE, Action.WAIT)),
     (_MASTER, Event.FAULT): (_FAULT, (Action.RESIGN, Action.RELEASE)),
-    # Whoever takes over as asked may have a lower priority than ours: the call must not beat it.
-    (_MASTER, Event.HANDED_OVER): (_BACKUP, (Action.RELEASE, Action.CALL_WINNER, Action.WAIT)),
+    # A router that takes over on request may have a lower priority: the request must not beat it.
+    (_MASTER, Event.YIELDED): (_BACKUP, (Action.RELEASE, Action.REQUEST_REANNOUNCE, Action.WAIT)),
     (_MASTER, Event.GROUP_BACKUP): (_BACKUP, (Action.RESIGN, Action.RELEASE, Action.WAIT)),
-    (_MASTER, Event.RETIRED): (_INIT, (Action.RELEASE,)),
+    (_MASTER, Event.YIELDED_AND_STOPPED): (_INIT, (Action.RELEASE,)),
     (_MASTER, Event.STOP): (_INIT, (Action.RESIGN, Action.RELEASE)),
     (_FAULT, Event.RECOVERY): (_BACKUP, (Action.WAIT,)),
     (_FAULT, Event.RECOVERY_AS_OWNER): (_MASTER, (Action.TAKE_OVER,)),
     (_FAULT, Event.STOP): (_INIT, ()),
 }
-"""(state, event) -> (next state, actions in order). A pair that is missing changes nothing."""
+"""(state, event) -> (next state, actions in order). Other pairs change nothing."""

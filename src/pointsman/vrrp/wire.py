@@ -1,4 +1,4 @@
-"""VRRP adverts as bytes: version 2 (RFC 3768, and PASS of RFC 2338) and version 3 (RFC 5798)."""
+"""Encode and decode VRRP adverts: version 2 (RFC 3768, and PASS of RFC 2338) and version 3 (RFC 5798)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROTOCOL = 112
 GROUP = ipaddress.IPv4Address("224.0.0.18")
 GROUP6 = ipaddress.IPv6Address("ff02::12")
 TTL = 255
-"""TTL or hop limit of adverts; a multicast one with less has come through a router and is a forgery."""
+"""TTL or hop limit of adverts. A multicast one with less was forwarded by a router, so it is forged."""
 
 NO_AUTHENTICATION, PASS, AH = 0, 1, 2
 """Authentication types of version 2."""
@@ -26,14 +26,14 @@ PASSWORD_SIZE = 8
 MAX_ADDRESSES = 255
 
 CHECKSUM_AT = 6
-"""Where the checksum of 2 bytes stands."""
+"""Offset of the checksum, which has 2 bytes."""
 
 _ADVERTISEMENT = 1
 _HEADER = struct.Struct("!BBBBHH")
 
 
 class ChecksumForm(enum.Enum):
-    """What goes into a version 3 checksum over IPv4 besides the advert; routers do not agree."""
+    """Data that a version 3 checksum over IPv4 covers besides the advert. Routers do not agree."""
 
     PSEUDO_HEADER = "with pseudo header"
     """RFC 5798 section 5.2.8, keepalived."""
@@ -49,36 +49,36 @@ class Advert(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     virtual_router_id: int
     priority: int
-    """0: the sender gives up being master."""
+    """0: the sender stops being master."""
     interval: int
     """Centiseconds; whole seconds in version 2."""
     addresses: tuple[Address, ...] = ()
     authentication_type: int = NO_AUTHENTICATION
     """Version 2 only."""
     password: bytes = bytes(PASSWORD_SIZE)
-    """Version 2 only: the authentication data, always 8 bytes."""
+    """Version 2 only: authentication data, always 8 bytes."""
     form: ChecksumForm = ChecksumForm.PSEUDO_HEADER
     """Version 3 over IPv4 only."""
 
 
 class Datagram(msgspec.Struct, frozen=True, kw_only=True):
-    """An IP packet of protocol 112, as far as VRRP looks at it."""
+    """Fields of an IP packet of protocol 112 that VRRP uses."""
 
     source: Address
     destination: Address
     ttl: int
     payload: bytes
     header: bytes = b""
-    """The IPv4 header, which an authentication header covers."""
+    """IPv4 header, which an authentication header covers."""
 
 
 def password_bytes(password: str) -> bytes:
-    """What travels of a password: its first 8 bytes, filled up with zeros (RFC 2338 section 5.3.6.2)."""
+    """Return a password as sent: its first 8 bytes, padded with zeros (RFC 2338 section 5.3.6.2)."""
     return password.encode()[:PASSWORD_SIZE].ljust(PASSWORD_SIZE, b"\0")
 
 
 def encode(advert: Advert, source: Address, destination: Address) -> bytes:
-    """The IP payload. The addresses go into the version 3 checksum (RFC 5798 section 5.2.8).
+    """Return the IP payload. The addresses are part of the version 3 checksum (RFC 5798 section 5.2.8).
 
     Raises ValueError for a field that does not fit.
     """
@@ -102,15 +102,15 @@ def encode(advert: Advert, source: Address, destination: Address) -> bytes:
     return _HEADER.pack(*head, checksum) + body
 
 
-def checksum_of_ipv6(data: bytes, source: Address, destination: Address) -> bytes:
-    """The same with a checksum over all of it, as the kernel computes it over IPv6."""
+def with_ipv6_checksum(data: bytes, source: Address, destination: Address) -> bytes:
+    """Return the data with a checksum over all of it, as the kernel computes it over IPv6."""
     blank = data[:CHECKSUM_AT] + b"\0\0" + data[CHECKSUM_AT + 2 :]
     checksum = internet_checksum(_pseudo_header(source, destination, len(data)) + blank)
     return data[:CHECKSUM_AT] + checksum.to_bytes(2, "big") + data[CHECKSUM_AT + 2 :]
 
 
 def advert_size(data: bytes, source: Address) -> int:
-    """How long the advert at the beginning of these bytes says it is. Raises WireError."""
+    """Return the length of the advert at the start of the data by its own header. Raises WireError."""
     if len(data) < _HEADER.size:
         raise WireError(f"{len(data)} bytes are too few for a VRRP header")
     trailer = PASSWORD_SIZE if data[0] >> 4 == 2 else 0
@@ -118,12 +118,12 @@ def advert_size(data: bytes, source: Address) -> int:
 
 
 def decode(data: bytes, source: Address, destination: Address, extra: int = 0) -> Advert:
-    """The advert in an IP payload that went from `source` to `destination`. Raises WireError.
+    """Decode the advert in an IP payload from `source` to `destination`. Raises WireError.
 
-    `extra` bytes follow the advert; over IPv6 its checksum takes them in.
+    `extra` bytes follow the advert. Over IPv6 its checksum includes them.
     """
     if len(data) < extra:
-        raise WireError(f"{len(data)} bytes are too few for an advert with {extra} bytes behind it")
+        raise WireError(f"{len(data)} bytes are too few for an advert with {extra} bytes after it")
     whole, data = data, data[: len(data) - extra]
     if len(data) < _HEADER.size:
         raise WireError(f"{len(data)} bytes are too few for a VRRP header")
@@ -198,7 +198,7 @@ def _form_header(form: ChecksumForm, source: Address, destination: Address, leng
 
 
 def _checksum_form(version: int, data: bytes, source: Address, destination: Address) -> ChecksumForm | None:
-    """The form in which the checksum is right; None: in no form that is in use."""
+    """Return the form in which the checksum is right. None: it is wrong in all forms."""
     if version == 2:
         return ChecksumForm.PSEUDO_HEADER if internet_checksum(data) == 0 else None
     forms = ChecksumForm if source.version == 4 else (ChecksumForm.PSEUDO_HEADER,)

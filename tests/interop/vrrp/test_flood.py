@@ -20,7 +20,7 @@ from tests.support.vrrp_process import Ours, instance, master_and_backup
 
 from pointsman.lab import namespace
 from pointsman.packets.checksum import internet_checksum
-from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.admission import build_advert
 from pointsman.vrrp.wire import GROUP, encode
 
 pytestmark = pytest.mark.root
@@ -45,9 +45,9 @@ def frame(host: Host, payload: bytes, ttl: int = 255, source: str = "") -> bytes
 
 def bad_frames(host: Host) -> dict[str, list[bytes]]:
     """By what they are counted as. All say priority 255: the end of the master, if one were taken."""
-    good = encode(own_advert(instance(), 255), host.address, GROUP)
-    old = encode(own_advert(instance(version=2, advert_interval=1.0), 255), host.address, GROUP)
-    spoofed = encode(own_advert(instance(), 255), ipaddress.ip_address("10.9.0.1"), GROUP)
+    good = encode(build_advert(instance(), 255), host.address, GROUP)
+    old = encode(build_advert(instance(version=2, advert_interval=1.0), 255), host.address, GROUP)
+    spoofed = encode(build_advert(instance(), 255), ipaddress.ip_address("10.9.0.1"), GROUP)
     flipped = bytes([good[-1] ^ 1])
     return {
         "malformed": [
@@ -130,7 +130,7 @@ def test_a_flood_of_strangers_does_not_drown_the_master(hosts: tuple[Switch, Hos
     made, a, b, c = hosts
     first, second = master_and_backup(made, a, b)
     old = msgspec.structs.replace(instance(), version=2, advert_interval=1.0)
-    payload = encode(own_advert(old, 255), c.address, GROUP)
+    payload = encode(build_advert(old, 255), c.address, GROUP)
     sent = flood(c, [frame(c, payload, source=f"10.9.{number}.77") for number in range(1, 200)])
     until("it has been logged", lambda: "more packets of strangers" in second.log.read_text())
     assert (first.state(), second.state()) == ("MASTER", "BACKUP")

@@ -29,7 +29,7 @@ from pointsman.model.vrrp import (
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.packets.checksum import internet_checksum
-from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.admission import build_advert
 from pointsman.vrrp.ah import AhCodec
 from pointsman.vrrp.hmac_auth import Signer
 from pointsman.vrrp.wire import GROUP, encode
@@ -102,7 +102,7 @@ def test_what_is_authenticated_is_understood_and_what_is_not_changes_nothing(
         "a wrong HMAC": 2,
         "an advert without HMAC": 0,
         "its time is": 1,
-        "it was received before": 0,
+        "a repeated sequence number": 0,
         "a wrong ICV": 1,
         "received an invalid password": 1,
         "received auth type 0, expecting 1": 1,
@@ -129,12 +129,12 @@ def attack(enemy: Host, capture: Capture) -> None:
         plain, wrapped = AdvertSocket(link, None), AdvertSocket(link, None, protocol=51)
     mine = enemy.address
     other = msgspec.structs.replace(HMAC, keys=(HmacKey(1, bytes(32)),))
-    bare = encode(own_advert(instance(1, 255), 255), mine, GROUP)
+    bare = encode(build_advert(instance(1, 255), 255), mine, GROUP)
     signed = Signer(other).sign(bare, mine, GROUP, now)
     good = Signer(HMAC)  # known to nobody: an old packet of a router that was there an hour ago
-    second = encode(own_advert(several(255)[2], 255), mine, GROUP)
-    third = encode(own_advert(several(255)[4], 255), mine, GROUP)
-    sixth = encode(own_advert(instance(6, 255), 255), mine, GROUP)
+    second = encode(build_advert(several(255)[2], 255), mine, GROUP)
+    third = encode(build_advert(several(255)[4], 255), mine, GROUP)
+    sixth = encode(build_advert(instance(6, 255), 255), mine, GROUP)
     heard = [packet for packet in capture.adverts() if packet[21] == 1][-1]
     plain.send(signed, mine, GROUP)
     plain.send(bare, mine, GROUP)
@@ -143,12 +143,12 @@ def attack(enemy: Host, capture: Capture) -> None:
     plain.send(third[:-1] + b"x", mine, GROUP)
     plain.send(_with_checksum(third[:-8] + b"wrong\0\0\0"), mine, GROUP)
     plain.send(
-        encode(own_advert(instance(5, 255, version=2, advert_interval=1.0), 255), mine, GROUP), mine, GROUP
+        encode(build_advert(instance(5, 255, version=2, advert_interval=1.0), 255), mine, GROUP), mine, GROUP
     )
     for payload in (sixth[:6] + b"\0\0" + sixth[8:], b"\x32" + sixth[1:], sixth[:5], sixth + bytes(7)):
         plain.send(payload, mine, GROUP)
     plain.send(sixth, mine, ipaddress.IPv4Address("10.9.0.2"))
-    fourth = encode(own_advert(several(255)[3], 255), mine, GROUP)
+    fourth = encode(build_advert(several(255)[3], 255), mine, GROUP)
     wrapped.send_packet(AhCodec(b"wrong").wrap(fourth, mine, GROUP, 255, now), GROUP)
     plain.close()
     wrapped.close()

@@ -25,7 +25,7 @@ from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.packets.arp import gratuitous_arp
 from pointsman.packets.checksum import internet_checksum
-from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.admission import build_advert
 from pointsman.vrrp.wire import GROUP, encode
 
 pytestmark = pytest.mark.root
@@ -120,7 +120,7 @@ def test_forged_adverts_take_nothing_away(pair: tuple[Switch, Host, Host], kind:
     made, a, b = pair
     process = Ours(a, made.directory, instance())
     until("it is master", lambda: process.state() == "MASTER")
-    payload = encode(own_advert(instance(), 255), b.address, GROUP)
+    payload = encode(build_advert(instance(), 255), b.address, GROUP)
     if kind == "malformed":
         payload = payload[:-1] + bytes([payload[-1] ^ 1])
     ttl = 254 if kind == "ttl" else 255

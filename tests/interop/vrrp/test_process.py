@@ -25,7 +25,7 @@ from pointsman.net import virtual_links
 from pointsman.net.addresses import VRRP_MARK, addresses
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
-from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.admission import build_advert
 from pointsman.vrrp.wire import GROUP, encode
 
 pytestmark = pytest.mark.root
@@ -47,7 +47,7 @@ def advertise(host: Host, priority: int, rival: VrrpInstance) -> None:
     """One advert from this host, as a router with this configuration sends it."""
     with namespace.entered(host.namespace), NetlinkSocket() as netlink:
         sender = AdvertSocket(links(netlink)["eth0"], None)
-    sender.send(encode(own_advert(rival, priority), host.address, GROUP), host.address, GROUP)
+    sender.send(encode(build_advert(rival, priority), host.address, GROUP), host.address, GROUP)
     sender.close()
 
 
@@ -217,8 +217,8 @@ def test_hostile_adverts_change_nothing_and_are_logged_once(pair: tuple[Switch, 
     process = master(made, a)
     with namespace.entered(b.namespace), NetlinkSocket() as netlink:
         sender = AdvertSocket(links(netlink)["eth0"], None)
-    good = encode(own_advert(instance(), 255), b.address, GROUP)
-    other = encode(own_advert(instance(version=2, advert_interval=1.0), 255), b.address, GROUP)
+    good = encode(build_advert(instance(), 255), b.address, GROUP)
+    other = encode(build_advert(instance(version=2, advert_interval=1.0), 255), b.address, GROUP)
     for count in range(2000):
         for payload in (good[:7], good[:-1], good + b"\0", b"\x31", b"", other, bytes([count % 256]) * 40):
             sender.send(payload, b.address, GROUP)

@@ -22,7 +22,7 @@ from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
-from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.admission import build_advert
 from pointsman.vrrp.wire import GROUP, encode
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -142,7 +142,7 @@ def advertise(host: Host, priority: int) -> None:
     )
     with namespace.entered(host.namespace), NetlinkSocket() as netlink:
         sender = AdvertSocket(links(netlink)["eth0"], None)
-    sender.send(encode(own_advert(rival, priority), host.address, GROUP), host.address, GROUP)
+    sender.send(encode(build_advert(rival, priority), host.address, GROUP), host.address, GROUP)
     sender.close()
 
 

@@ -73,7 +73,7 @@ def test_a_real_server_without_the_vip_is_found_although_its_own_address_answers
     assert not up
     told = f"no answer to {way.director} within 2.0 s from {way.at(way.vip, 80)} at {way.real} ("
     assert reason.startswith(told), reason
-    assert reason.endswith("is the VIP on its lo, and no firewall before it?")
+    assert reason.endswith("check that the VIP is on its lo, and that no firewall drops the packet")
 
 
 @BOTH
@@ -93,7 +93,7 @@ def test_nothing_listens_on_the_vip(cable: Cable, way: Way) -> None:
     up, reason = first(cable, direct(way))
     assert not up
     assert reason.startswith(f"connection refused by {way.at(way.vip, 80)} at {way.real} ("), reason
-    assert reason.endswith("nothing listens on the VIP")
+    assert reason.endswith("no program listens on the VIP")
 
 
 @pytest.mark.parametrize(

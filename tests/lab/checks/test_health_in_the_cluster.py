@@ -222,7 +222,7 @@ def test_a_real_server_that_loses_its_vip_is_out_although_its_pages_are_served(l
     web = lab.node("web-01")
     web.run(["ip", "address", "del", "192.168.100.9/32", "dev", "lo"])
     until_weights(lab, {"20": None, "21": 3})
-    assert "is the VIP on its lo" in found(lab)["20"]["reason"]
+    assert "check that the VIP is on its lo" in found(lab)["20"]["reason"]
     web.run(["ip", "address", "add", "192.168.100.9/32", "dev", "lo"])
     until_weights(lab, {"20": 3, "21": 3})
 

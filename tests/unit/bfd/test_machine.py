@@ -35,10 +35,10 @@ def sent(made: BfdMachine) -> list[Packet]:
 
 def brought_up(session: BfdSession = SESSION) -> BfdMachine:
     made = machine(session)
-    made.received(1.0, packet(State.DOWN))
-    made.received(1.1, packet(State.UP))
+    made.on_packet(1.0, packet(State.DOWN))
+    made.on_packet(1.1, packet(State.UP))
     assert made.up
-    made.received(1.1, packet(State.UP, final=True))
+    made.on_packet(1.1, packet(State.UP, final=True))
     made.effects()
     return made
 
@@ -63,22 +63,22 @@ def brought_up(session: BfdSession = SESSION) -> BfdMachine:
 def test_the_table_of_section_6_2(state: State, heard: State, after: State) -> None:
     made = machine()
     for way in {State.DOWN: (), State.INIT: (State.DOWN,), State.UP: (State.INIT,)}[state]:
-        made.received(0.5, packet(way))
+        made.on_packet(0.5, packet(way))
     assert made.state is state
-    made.received(0.6, packet(heard))
+    made.on_packet(0.6, packet(heard))
     assert made.state is after
 
 
 def test_a_silent_neighbour_is_gone_after_its_multiplier_times_the_slower_interval() -> None:
     made = brought_up()
-    made.received(2.0, packet(State.UP))
+    made.on_packet(2.0, packet(State.UP))
     assert made.detection_time == pytest.approx(4 * 0.06)
     made.advance(2.239)
     assert made.up
     made.effects()
     made.advance(2.241)
     (changed,) = [effect for effect in made.effects() if isinstance(effect, Changed)]
-    assert changed == Changed(False, "nothing heard for 240 ms")
+    assert changed == Changed(False, "no packet for 240 ms")
     assert made.diagnostic == 1
 
 
@@ -87,7 +87,7 @@ def test_it_is_slow_until_it_is_up_and_no_faster_than_the_neighbour_wants() -> N
     made.advance(0.0)
     assert [each.min_tx for each in sent(made)] == [1_000_000]
     assert made.deadline == 1.0
-    made.received(0.5, packet(State.INIT, min_rx=200_000))
+    made.on_packet(0.5, packet(State.INIT, min_rx=200_000))
     first = sent(made)[0]
     assert (first.state, first.min_tx, first.poll) == (State.UP, 50_000, True)
     assert made.transmit_interval == 0.2
@@ -103,14 +103,14 @@ def test_jitter_is_a_quarter_and_never_the_whole_interval_with_multiplier_1() ->
 
 def test_a_poll_is_answered_at_once_and_final_ends_our_own() -> None:
     made = machine()
-    made.received(0.5, packet(State.INIT))
+    made.on_packet(0.5, packet(State.INIT))
     assert sent(made)[-1].poll
-    made.received(0.6, packet(State.UP, poll=True))
+    made.on_packet(0.6, packet(State.UP, poll=True))
     (answer,) = sent(made)
     assert (answer.final, answer.poll) == (True, False)
     made.advance(made.deadline or 0)
     assert sent(made)[0].poll, "nobody has answered ours yet"
-    made.received(0.7, packet(State.UP, final=True))
+    made.on_packet(0.7, packet(State.UP, final=True))
     made.advance(made.deadline or 0)
     assert not sent(made)[0].poll
 
@@ -118,7 +118,7 @@ def test_a_poll_is_answered_at_once_and_final_ends_our_own() -> None:
 def test_a_passive_one_waits_and_falls_silent_again() -> None:
     made = machine(msgspec.structs.replace(SESSION, passive=True))
     assert made.deadline is None
-    made.received(5.0, packet(State.DOWN, yours=0))
+    made.on_packet(5.0, packet(State.DOWN, yours=0))
     assert [each.state for each in sent(made)] == [State.INIT]
     made.advance(5.0 + 4 * 0.06 + 0.01)
     assert made.state is State.DOWN
@@ -128,15 +128,15 @@ def test_a_passive_one_waits_and_falls_silent_again() -> None:
 
 def test_a_neighbour_that_wants_none_gets_none() -> None:
     made = brought_up()
-    made.received(2.0, packet(State.UP, min_rx=0))
+    made.on_packet(2.0, packet(State.UP, min_rx=0))
     assert made.transmit_interval is None
-    made.received(2.1, packet(State.UP))
+    made.on_packet(2.1, packet(State.UP))
     assert made.deadline == 2.1
 
 
 def test_demand_mode_of_the_neighbour_ends_our_periodic_packets_but_not_the_detection() -> None:
     made = brought_up()
-    made.received(2.0, packet(State.UP, demand=True))
+    made.on_packet(2.0, packet(State.UP, demand=True))
     assert made.transmit_interval is None
     made.advance(2.0 + 4 * 0.06)
     assert not made.up
@@ -145,12 +145,12 @@ def test_demand_mode_of_the_neighbour_ends_our_periodic_packets_but_not_the_dete
 def test_other_intervals_while_up_wait_for_the_neighbour_where_they_must() -> None:
     """Section 6.8.3: slower sending and faster detection only when the neighbour has answered the poll."""
     made = brought_up()
-    made.adopt(2.0, msgspec.structs.replace(SESSION, min_tx=0.5, min_rx=0.01))
+    made.reconfigure(2.0, msgspec.structs.replace(SESSION, min_tx=0.5, min_rx=0.01))
     (poll,) = sent(made)
     assert (poll.poll, poll.min_tx, poll.min_rx) == (True, 500_000, 10_000)
     assert made.transmit_interval == 0.05
     assert made.detection_time == pytest.approx(4 * 0.06)
-    made.received(2.1, packet(State.UP, final=True, min_tx=20_000))
+    made.on_packet(2.1, packet(State.UP, final=True, min_tx=20_000))
     assert made.transmit_interval == 0.5
     assert made.detection_time == pytest.approx(4 * 0.02)
 
@@ -161,7 +161,7 @@ def test_a_stop_says_so_and_nothing_moves_it_any_more() -> None:
     effects = made.effects()
     assert [each.packet.state for each in effects if isinstance(each, Transmit)] == [State.ADMIN_DOWN]
     assert made.deadline is None
-    made.received(3.1, packet(State.UP, poll=True))
+    made.on_packet(3.1, packet(State.UP, poll=True))
     assert made.effects() == []
 
 
@@ -198,7 +198,7 @@ def test_two_of_them_agree_soon_after_the_loss_has_ended_and_find_a_death_in_tim
                 for n in alive:
                     for each in sent(ends[n]):
                         if 1 - n in alive and not (way and way.pop(0)):
-                            ends[1 - n].received(now, each)
+                            ends[1 - n].on_packet(now, each)
 
     for end in ends:
         end.start(now)

@@ -56,7 +56,7 @@ def answer(
 
 def opened(request: bytes = REQUEST, ends: Ends = ENDS) -> TcpClient:
     exchange = TcpClient(ends, 7, request)
-    exchange.take(answer(ends=ends))
+    exchange.on_frame(answer(ends=ends))
     assert exchange.phase is Phase.OPEN
     return exchange
 
@@ -68,7 +68,7 @@ def told(frame: bytes) -> tuple[str, int, int, bytes]:
 
 
 def test_frames_are_what_scapy_reads_and_their_checksums_are_right() -> None:
-    for frame in (TcpClient(ENDS, 7).syn(), segments.written(ENDS, tcp.ACK, 8, 100, b"odd")):
+    for frame in (TcpClient(ENDS, 7).syn(), segments.build_frame(ENDS, tcp.ACK, 8, 100, b"odd")):
         read = Ether(frame)
         assert (read.src, read.dst) == (OURS.hex(":"), THEIRS.hex(":"))
         assert (read[IP].src, read[IP].dst, read[IP].ttl) == ("192.0.2.10", "192.0.2.9", 1)
@@ -82,7 +82,7 @@ def test_frames_are_what_scapy_reads_and_their_checksums_are_right() -> None:
 
 
 def test_frames_of_ipv6_are_what_scapy_reads_and_their_checksum_is_right() -> None:
-    for frame in (TcpClient(ENDS_6, 7).syn(), segments.written(ENDS_6, tcp.ACK, 8, 100, b"odd")):
+    for frame in (TcpClient(ENDS_6, 7).syn(), segments.build_frame(ENDS_6, tcp.ACK, 8, 100, b"odd")):
         read = Ether(frame)
         assert (read.src, read.dst, read.type) == (OURS.hex(":"), THEIRS.hex(":"), 0x86DD)
         assert (read[IPv6].src, read[IPv6].dst, read[IPv6].hlim) == (
@@ -115,7 +115,7 @@ def test_frames_of_ipv6_are_what_scapy_reads_and_their_checksum_is_right() -> No
 )
 def test_only_the_answer_to_this_handshake_counts_over_ipv6(frame: bytes, phase: Phase) -> None:
     exchange = TcpClient(ENDS_6, 7)
-    exchange.take(frame)
+    exchange.on_frame(frame)
     assert exchange.phase is phase
 
 
@@ -138,41 +138,41 @@ def test_only_the_answer_to_this_handshake_counts_over_ipv6(frame: bytes, phase:
 )
 def test_only_the_real_server_s_own_answer_to_this_handshake_counts(frame: bytes, phase: Phase) -> None:
     exchange = TcpClient(ENDS, 7)
-    exchange.take(frame)
+    exchange.on_frame(frame)
     assert exchange.phase is phase
 
 
 def test_a_handshake_alone_ends_with_a_reset_at_the_number_the_other_end_expects() -> None:
     exchange = TcpClient(ENDS, 7)
-    assert exchange.take(answer()) == []
+    assert exchange.on_frame(answer()) == []
     assert [told(frame)[:2] for frame in exchange.close()] == [("R", 8)]
     refused = TcpClient(ENDS, 7)
-    refused.take(answer("RA"))
+    refused.on_frame(answer("RA"))
     assert refused.close() == []
 
 
 def test_the_request_goes_out_with_the_third_segment_in_pieces_that_anybody_takes() -> None:
     exchange = TcpClient(ENDS, 7, bytes(700))
-    assert [told(frame) for frame in exchange.take(answer())] == [
+    assert [told(frame) for frame in exchange.on_frame(answer())] == [
         ("PA", 8, 100, bytes(536)),
         ("PA", 544, 100, bytes(164)),
     ]
     assert [told(frame)[:2] for frame in exchange.close()] == [("R", 8), ("R", 708)]
-    exchange.take(answer("A", seq=100, ack=544))
-    assert [told(frame)[1] for frame in exchange.again()] == [544]
-    exchange.take(answer("A", seq=100, ack=708))
-    assert exchange.again() == []
+    exchange.on_frame(answer("A", seq=100, ack=544))
+    assert [told(frame)[1] for frame in exchange.retransmit()] == [544]
+    exchange.on_frame(answer("A", seq=100, ack=708))
+    assert exchange.retransmit() == []
     assert [told(frame)[:2] for frame in exchange.close()] == [("R", 708)]
 
 
 def test_bytes_are_taken_in_order_and_once() -> None:
     exchange = opened()
     for sequence, data in ((103, b"def"), (100, b"abc"), (100, b"abc"), (102, b"cdef"), (90, b"old")):
-        (acknowledgement,) = exchange.take(answer("A", seq=sequence, ack=26, data=data))
+        (acknowledgement,) = exchange.on_frame(answer("A", seq=sequence, ack=26, data=data))
         assert told(acknowledgement)[0] == "A"
     assert told(acknowledgement)[2] == 106
     assert exchange.received() == b"abcdef"
-    exchange.take(answer("FA", seq=106, ack=26, data=b"!"))
+    exchange.on_frame(answer("FA", seq=106, ack=26, data=b"!"))
     assert (exchange.phase, exchange.received()) == (Phase.ENDED, b"!")
 
 
@@ -180,7 +180,7 @@ def test_a_reset_counts_only_within_the_window() -> None:
     exchange = opened()
     phases = []
     for sequence in (99, 100 + 65536, 100):
-        exchange.take(answer("R", seq=sequence))
+        exchange.on_frame(answer("R", seq=sequence))
         phases.append(exchange.phase)
     assert phases == [Phase.OPEN, Phase.OPEN, Phase.RESET]
     assert exchange.close() == []
@@ -244,11 +244,11 @@ def test_the_answer_arrives_whole_whatever_the_network_does(
         if exchange.phase is Phase.ENDED:
             break
         chance.shuffle(wire)
-        frames, wire = wire or [*exchange.again(), *peer.again()], []
+        frames, wire = wire or [*exchange.retransmit(), *peer.again()], []
         for frame in frames:
             for _ in range(chance.choice((0, 1, 1, 1, 2))):
                 ours_ = Ether(frame).src == OURS.hex(":")
-                wire += peer.take(frame) if ours_ else exchange.take(frame)
+                wire += peer.take(frame) if ours_ else exchange.on_frame(frame)
                 found += exchange.received()
         wire = wire[:20]
     assert (exchange.phase, found) == (Phase.ENDED, body)
@@ -259,8 +259,8 @@ def test_any_bytes_are_survived(noise: bytes, at: int, is_open: bool, ends: Ends
     exchange = opened(ends=ends) if is_open else TcpClient(ends, 7, REQUEST)
     frame = answer(ends=ends)
     for each in (noise, frame[:at] + noise + frame[at + len(noise) :]):
-        assert len(exchange.take(each)) <= 1
-    assert segments.read(ends, frame) == Segment(THEIRS, 18, 99, 8, b"")
+        assert len(exchange.on_frame(each)) <= 1
+    assert segments.parse_frame(ends, frame) == Segment(THEIRS, 18, 99, 8, b"")
 
 
 @BOTH

@@ -45,13 +45,13 @@ def md5(data: bytes) -> str:
 )
 def test_the_request(version: HttpVersion, lines: bytes) -> None:
     check = HttpCheck(connect_address=CHECK.connect_address, connect_port=80, version=version)
-    assert http.request(Url(path="/x"), http.host_of(check, Url()), check.version) == lines
+    assert http.build_request(Url(path="/x"), http.host_header(check, Url()), check.version) == lines
 
 
 def test_the_host_is_the_virtual_host_or_address_and_port() -> None:
     six = HttpCheck(connect_address=ip_address("2001:db8::1"), connect_port=8080)
-    assert http.host_of(six, Url()) == "[2001:db8::1]:8080"
-    assert http.host_of(six, Url(virtualhost="www.example.org")) == "www.example.org"
+    assert http.host_header(six, Url()) == "[2001:db8::1]:8080"
+    assert http.host_header(six, Url(virtualhost="www.example.org")) == "www.example.org"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_chunks_give_the_body_back(parts: list[bytes], sizes: int) -> None:
     ],
 )
 def test_status_and_digest(url: Url, trouble: str) -> None:
-    assert http.trouble(url, Answer(200, md5(b"hello"), b"")) == trouble
+    assert http.judge_answer(url, Answer(200, md5(b"hello"), b"")) == trouble
 
 
 @pytest.mark.parametrize(
@@ -191,11 +191,11 @@ def test_status_and_digest(url: Url, trouble: str) -> None:
     ],
 )
 def test_regular_expressions(pattern: Pattern, fits: bool) -> None:
-    assert (http.mismatch(pattern, http.compiled(pattern), b"hello\nworld") == "") is fits
+    assert (http.judge_body(pattern, http.compile_pattern(pattern), b"hello\nworld") == "") is fits
 
 
 def test_a_search_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MATCH_TIME", 0.05)
     pattern = Pattern(text=r"(a|aa|aaa)+$")
-    reason = http.mismatch(pattern, http.compiled(pattern), b"a" * 5000 + b"b")
+    reason = http.judge_body(pattern, http.compile_pattern(pattern), b"a" * 5000 + b"b")
     assert "took longer than 0.05 s" in reason

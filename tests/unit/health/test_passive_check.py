@@ -17,7 +17,7 @@ KEY = (ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80), ServerKey(ip_a
 
 def reasons(*looks: tuple[float, Signs]) -> list[list[str]]:
     suspicions = PassiveChecks()
-    return [[found.reason for found in suspicions.look(now, {KEY: signs})] for now, signs in looks]
+    return [[found.reason for found in suspicions.find_suspects(now, {KEY: signs})] for now, signs in looks]
 
 
 def test_what_was_counted_before_the_first_look_means_nothing() -> None:
@@ -47,8 +47,8 @@ def test_counters_wrap_around() -> None:
 
 def test_a_server_that_comes_anew_is_not_held_against_its_former_life() -> None:
     suspicions = PassiveChecks()
-    assert suspicions.look(0.0, {KEY: Signs()}) == suspicions.look(1.0, {}) == []
-    assert suspicions.look(2.0, {KEY: Signs(5, 5, 5)}) == []
+    assert suspicions.find_suspects(0.0, {KEY: Signs()}) == suspicions.find_suspects(1.0, {}) == []
+    assert suspicions.find_suspects(2.0, {KEY: Signs(5, 5, 5)}) == []
 
 
 TIMING = Timing(delay_loop=60.0, delay_before_retry=10.0, retry=1)
@@ -56,18 +56,18 @@ TIMING = Timing(delay_loop=60.0, delay_before_retry=10.0, retry=1)
 
 @pytest.mark.parametrize("schedule", [CheckSchedule(TIMING), UrlSchedule(TIMING, 1, False)])
 def test_a_check_hurries_only_when_all_seems_well(schedule: Schedule) -> None:
-    schedule.started(0.0, 0.0)
-    assert not schedule.hurried(0.5), "nothing is known yet"
+    schedule.start(0.0, 0.0)
+    assert not schedule.check_at_once(0.5), "nothing is known yet"
     schedule.advance(1.0)
-    assert not schedule.hurried(1.0), "a probe is under way"
-    schedule.result(1.0, True, "")
-    assert schedule.hurried(2.0) and schedule.deadline == 2.0
+    assert not schedule.check_at_once(1.0), "a probe is under way"
+    schedule.on_result(1.0, True, "")
+    assert schedule.check_at_once(2.0) and schedule.deadline == 2.0
     schedule.effects()
     schedule.advance(2.0)
     assert schedule.effects() == [StartProbe()]
-    schedule.result(2.0, False, "")
-    assert not schedule.hurried(3.0) and schedule.deadline == 12.0, "the repetition keeps its pause"
+    schedule.on_result(2.0, False, "")
+    assert not schedule.check_at_once(3.0) and schedule.deadline == 12.0, "the repetition keeps its pause"
     schedule.advance(12.0)
-    schedule.result(12.0, False, "")
+    schedule.on_result(12.0, False, "")
     assert schedule.up is False
-    assert not schedule.hurried(13.0)
+    assert not schedule.check_at_once(13.0)

@@ -40,13 +40,13 @@ def test_ipv6_targets_are_bracketed() -> None:
 
 
 def test_several_attempts_are_counted() -> None:
-    assert check_types.repeated("refused", 1) == "refused"
-    assert check_types.repeated("refused", 5) == "5 of 5 failed: refused"
+    assert check_types.describe_failures("refused", 1) == "refused"
+    assert check_types.describe_failures("refused", 5) == "5 of 5 failed: refused"
 
 
 def test_equal_checks_at_different_places_are_one_probe() -> None:
     here = TcpCheck(connect_address=CHECK.connect_address, connect_port=80, location=Location("a", 1, 1))
     there = TcpCheck(connect_address=CHECK.connect_address, connect_port=80, location=Location("a", 9, 1))
     assert here != there
-    assert check_types.sharable(here) == check_types.sharable(there)
-    assert check_types.sharable(here) != check_types.sharable(CHECK)
+    assert check_types.without_location(here) == check_types.without_location(there)
+    assert check_types.without_location(here) != check_types.without_location(CHECK)

@@ -15,7 +15,7 @@ class Walk:
 
     def __init__(self, urls: int = 3, fast: bool = False, timing: Timing = TIMING) -> None:
         self.schedule = UrlSchedule(timing, urls, fast)
-        self.schedule.started(-1.0, 0.0)
+        self.schedule.start(-1.0, 0.0)
         self.now = 0.0
 
     def fetch(self, ok: bool) -> tuple[int, float, list[bool]]:
@@ -25,7 +25,7 @@ class Walk:
         self.schedule.advance(self.now)
         (start,) = self.schedule.effects()
         assert isinstance(start, StartProbe)
-        self.schedule.result(self.now, ok, "why")
+        self.schedule.on_result(self.now, ok, "why")
         verdicts = [effect.up for effect in self.schedule.effects() if isinstance(effect, Verdict)]
         return start.step, self.schedule.deadline - self.now, verdicts
 
@@ -135,6 +135,6 @@ def test_an_error_of_our_own_changes_nothing() -> None:
     walk.now = walk.schedule.deadline or 0.0
     walk.schedule.advance(walk.now)
     walk.schedule.effects()
-    walk.schedule.unable(walk.now)
+    walk.schedule.on_unable(walk.now)
     assert walk.schedule.deadline == walk.now + 6.0
     assert walk.fetch(True) == (0, 6.0, [])

@@ -7,13 +7,13 @@ import ipaddress
 import msgspec
 
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
-from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.admission import build_advert
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.transitions import (
+    AcquireAddresses,
     Announce,
     Effect,
     SendAdvert,
-    TakeAddresses,
 )
 from pointsman.vrrp.wire import Advert
 
@@ -24,7 +24,7 @@ INSTANCE = VrrpInstance(name="VI_1", interface="eth0", virtual_router_id=51, pri
 SKEW = 0.5
 DOWN = 3.5
 """The master-down interval of priority 128 at one advert per second."""
-BECOMING_MASTER: list[Effect] = [SendAdvert(128), TakeAddresses(), Announce(5)]
+BECOMING_MASTER: list[Effect] = [SendAdvert(128), AcquireAddresses(), Announce(5)]
 
 
 def machine(**changes: object) -> VrrpMachine:
@@ -32,7 +32,7 @@ def machine(**changes: object) -> VrrpMachine:
 
 
 def advert(priority: int, interval: int = 100) -> Advert:
-    return msgspec.structs.replace(own_advert(INSTANCE, priority), interval=interval)
+    return msgspec.structs.replace(build_advert(INSTANCE, priority), interval=interval)
 
 
 def backup(now: float = 0.0, **changes: object) -> VrrpMachine:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance
-from pointsman.vrrp.admission import Drop, Oddity, Verdict, admit, own_advert
+from pointsman.vrrp.admission import Drop, Oddity, Verdict, admit, build_advert
 from pointsman.vrrp.wire import AH, GROUP, Datagram, encode
 
 OWN = ipaddress.IPv4Address("10.9.0.2")
@@ -39,7 +39,7 @@ def sent_by(
 ) -> Datagram:
     """A packet as a router with this configuration sends it, with fields of the advert changed."""
     destination = OWN if instance.unicast_peers else GROUP
-    advert = msgspec.structs.replace(own_advert(instance, 100), **changes)
+    advert = msgspec.structs.replace(build_advert(instance, 100), **changes)
     payload = encode(advert, source, destination)
     return Datagram(source=source, destination=destination, ttl=ttl, payload=payload)
 
@@ -51,7 +51,7 @@ def judge(instance: VrrpInstance, datagram: Datagram) -> Verdict:
 @pytest.mark.parametrize("instance", [UNICAST, MULTICAST, BARE, V3])
 def test_the_peer_s_advert_is_accepted(instance: VrrpInstance) -> None:
     verdict = judge(instance, sent_by(instance))
-    assert verdict.advert == own_advert(instance, 100)
+    assert verdict.advert == build_advert(instance, 100)
     assert verdict == Verdict(advert=verdict.advert)
 
 
@@ -99,7 +99,7 @@ def test_a_different_list_of_addresses_makes_no_second_master() -> None:
 
 
 def test_the_order_of_addresses_is_no_matter() -> None:
-    turned = tuple(reversed(own_advert(BARE, 100).addresses))
+    turned = tuple(reversed(build_advert(BARE, 100).addresses))
     assert judge(BARE, sent_by(BARE, addresses=turned)).oddities == ()
 
 
@@ -112,11 +112,11 @@ def test_an_unknown_unicast_sender_is_listened_to_and_counted() -> None:
 def test_more_addresses_than_an_advert_carries() -> None:
     many = tuple(vip(f"10.9.{index // 250}.{index % 250 + 1}") for index in range(300))
     crowded = msgspec.structs.replace(BARE, addresses=many)
-    assert len(own_advert(crowded, 100).addresses) == 255
+    assert len(build_advert(crowded, 100).addresses) == 255
     assert judge(crowded, sent_by(crowded)).oddities == ()
 
 
 def test_version_2_advertises_whole_seconds() -> None:
     half = msgspec.structs.replace(BARE, advert_interval=1.6)
-    assert own_advert(half, 100).interval == 200
-    assert own_advert(msgspec.structs.replace(half, version=3), 100).interval == 160
+    assert build_advert(half, 100).interval == 200
+    assert build_advert(msgspec.structs.replace(half, version=3), 100).interval == 160

@@ -12,7 +12,7 @@ import pytest
 
 from pointsman.model.address import Address
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance
-from pointsman.vrrp.admission import Drop, Guard, Verdict, admit, own_advert
+from pointsman.vrrp.admission import Drop, Guard, Verdict, admit, build_advert
 from pointsman.vrrp.ah import AhCodec, AuthenticationError
 from pointsman.vrrp.hmac_auth import MOST_SENDERS, Signer
 from pointsman.vrrp.wire import GROUP, GROUP6, Datagram, decode_ipv4, encode
@@ -51,9 +51,9 @@ def instance(**changes: object) -> VrrpInstance:
 def test_keepalived_is_understood_and_spoken(packet: bytes, target: Address) -> None:
     with_ah = instance(authentication=AhAuthentication("secret12"), unicast_peers=(A,) if target == B else ())
     verdict = admit(with_ah, B, decode_ipv4(packet, 51), Guard(with_ah), 100.0)
-    assert verdict.advert == own_advert(with_ah, 255), verdict.text
+    assert verdict.advert == build_advert(with_ah, 255), verdict.text
     # Sequence and identification begin with 1, as keepalived's do, when the clock stands at 0.
-    ours = AhCodec(b"secret12").wrap(encode(own_advert(with_ah, 255), A, target), A, target, 255, 0.0)
+    ours = AhCodec(b"secret12").wrap(encode(build_advert(with_ah, 255), A, target), A, target, 255, 0.0)
     assert ours[:10] + b"--" + ours[12:] == packet[:10] + b"--" + packet[12:]
 
 
@@ -82,7 +82,7 @@ def signed(
 ) -> bytes:
     group = GROUP if source.version == 4 else GROUP6
     mine = instance(version=version, hmac=settings, addresses=())
-    return Signer(settings).sign(encode(own_advert(mine, 100), source, group), source, group, wall)
+    return Signer(settings).sign(encode(build_advert(mine, 100), source, group), source, group, wall)
 
 
 def received(
@@ -129,7 +129,7 @@ def test_what_is_replayed_forged_or_of_another_time_is_dropped() -> None:
 
 
 def test_modes_let_a_pair_change_over() -> None:
-    bare = encode(own_advert(instance(version=3, addresses=()), 100), A, GROUP)
+    bare = encode(build_advert(instance(version=3, addresses=()), 100), A, GROUP)
     for mode, heard in (("enforce", False), ("permissive", True), ("receive-only", True)):
         mine = instance(version=3, hmac=msgspec.structs.replace(HMAC, mode=mode), addresses=())
         assert (received(bare, A, Guard(mine), mine).advert is not None) is heard
@@ -140,7 +140,7 @@ def test_modes_let_a_pair_change_over() -> None:
 
 def test_sequences_grow_whatever_the_clock_does_and_memory_is_bounded() -> None:
     signer = Signer(HMAC)
-    bare = encode(own_advert(instance(version=3, addresses=()), 100), A, GROUP)
+    bare = encode(build_advert(instance(version=3, addresses=()), 100), A, GROUP)
     mine = instance(version=3, hmac=HMAC, addresses=())
     guard = Guard(mine)
     for wall in (WALL, WALL, WALL - 2, WALL + 1):

@@ -7,7 +7,7 @@ import ipaddress
 import msgspec
 
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
-from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.admission import build_advert
 from pointsman.vrrp.groups import SyncGroup
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.transitions import ReleaseAddresses, SendAdvert, StateChanged
@@ -25,7 +25,7 @@ def group() -> tuple[SyncGroup, VrrpMachine, VrrpMachine]:
     made = SyncGroup("G", machines)
     for machine in machines:
         machine.start(0.0, link_up=True)
-    assert made.settle(0.0) is BACKUP
+    assert made.sync(0.0) is BACKUP
     return made, machines[0], machines[1]
 
 
@@ -34,7 +34,7 @@ def both_masters() -> tuple[SyncGroup, VrrpMachine, VrrpMachine]:
     for now in (DOWN, SECOND_DOWN):
         first.advance(now)
         second.advance(now)
-        made.settle(now)
+        made.sync(now)
     assert made.state is MASTER
     first.effects(), second.effects()
     return made, first, second
@@ -43,28 +43,28 @@ def both_masters() -> tuple[SyncGroup, VrrpMachine, VrrpMachine]:
 def test_nobody_is_master_before_all_would_be() -> None:
     made, first, second = group()
     first.advance(DOWN)
-    assert made.settle(DOWN) is None
+    assert made.sync(DOWN) is None
     assert (first.state, first.wants_master, first.deadline) == (BACKUP, True, None)
     second.advance(SECOND_DOWN)
-    assert made.settle(SECOND_DOWN) is MASTER
+    assert made.sync(SECOND_DOWN) is MASTER
     assert (first.state, second.state) == (MASTER, MASTER)
 
 
 def test_a_member_that_hears_a_master_wants_no_more() -> None:
     made, first, second = group()
     first.advance(DOWN)
-    first.advert_received(3.6, OTHER, own_advert(FIRST, 200))
+    first.on_advert(3.6, OTHER, build_advert(FIRST, 200))
     second.advance(SECOND_DOWN)
-    made.settle(SECOND_DOWN)
+    made.sync(SECOND_DOWN)
     assert (first.state, second.state) == (BACKUP, BACKUP)
     first.advance(3.6 + DOWN)
-    assert made.settle(3.6 + DOWN) is MASTER
+    assert made.sync(3.6 + DOWN) is MASTER
 
 
 def test_a_member_that_gives_way_takes_the_others_with_it_and_they_say_goodbye() -> None:
     made, first, second = both_masters()
-    first.advert_received(5.0, OTHER, own_advert(FIRST, 200))
-    assert made.settle(5.0) is BACKUP
+    first.on_advert(5.0, OTHER, build_advert(FIRST, 200))
+    assert made.sync(5.0) is BACKUP
     assert second.state is BACKUP
     assert second.effects()[:2] == [SendAdvert(0), ReleaseAddresses()]
 
@@ -72,10 +72,10 @@ def test_a_member_that_gives_way_takes_the_others_with_it_and_they_say_goodbye()
 def test_a_fault_of_one_is_a_fault_of_all_until_it_is_mended() -> None:
     made, first, second = both_masters()
     second.fail(5.0, "interface down")
-    assert made.settle(5.0) is FAULT
+    assert made.sync(5.0) is FAULT
     assert first.effects()[-1] == StateChanged(MASTER, FAULT, "VI_2 of sync group G: interface down")
     second.recover(6.0)
-    assert made.settle(6.0) is BACKUP
+    assert made.sync(6.0) is BACKUP
     assert (first.state, second.state) == (BACKUP, BACKUP)
 
 

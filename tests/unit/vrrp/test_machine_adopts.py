@@ -8,9 +8,9 @@ import msgspec
 
 from pointsman.model.routing import VirtualRoute
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
-from pointsman.vrrp.admission import own_advert
+from pointsman.vrrp.admission import build_advert
 from pointsman.vrrp.machine import VrrpMachine
-from pointsman.vrrp.transitions import Announce, SendAdvert, TakeAddresses
+from pointsman.vrrp.transitions import AcquireAddresses, Announce, SendAdvert
 
 OWN, OTHER = ipaddress.ip_address("10.9.0.2"), ipaddress.ip_address("10.9.0.3")
 VIP, SECOND = (
@@ -27,14 +27,16 @@ def started(master: bool) -> VrrpMachine:
     if master:
         machine.advance(10.0)
     else:
-        machine.advert_received(10.0, OTHER, own_advert(INSTANCE, 200))
+        machine.on_advert(10.0, OTHER, build_advert(INSTANCE, 200))
     machine.effects()
     return machine
 
 
 def test_a_master_stays_master_and_advertises_at_once_at_the_new_interval() -> None:
     machine = started(master=True)
-    machine.adopt(10.5, msgspec.structs.replace(INSTANCE, advert_interval=4.0, garp_master_delay=0.0), OWN)
+    machine.reconfigure(
+        10.5, msgspec.structs.replace(INSTANCE, advert_interval=4.0, garp_master_delay=0.0), OWN
+    )
     assert machine.state is VrrpState.MASTER
     assert machine.effects() == [SendAdvert(128)]
     machine.advance(14.4)
@@ -45,14 +47,14 @@ def test_a_master_stays_master_and_advertises_at_once_at_the_new_interval() -> N
 
 def test_a_new_address_is_taken_and_announced() -> None:
     machine = started(master=True)
-    machine.adopt(10.5, msgspec.structs.replace(INSTANCE, addresses=(VIP, SECOND)), OWN)
-    assert machine.effects() == [SendAdvert(128), TakeAddresses(), Announce(5)]
+    machine.reconfigure(10.5, msgspec.structs.replace(INSTANCE, addresses=(VIP, SECOND)), OWN)
+    assert machine.effects() == [SendAdvert(128), AcquireAddresses(), Announce(5)]
 
 
 def test_a_backup_goes_on_waiting_for_the_same_master() -> None:
     machine = started(master=False)
     before = machine.deadline
-    machine.adopt(11.0, msgspec.structs.replace(INSTANCE, addresses=(VIP, SECOND)), OWN)
+    machine.reconfigure(11.0, msgspec.structs.replace(INSTANCE, addresses=(VIP, SECOND)), OWN)
     assert machine.state is VrrpState.BACKUP
     assert machine.effects() == []
     assert machine.deadline == before
@@ -60,15 +62,15 @@ def test_a_backup_goes_on_waiting_for_the_same_master() -> None:
 
 def test_a_new_priority_counts_when_the_next_advert_comes() -> None:
     machine = started(master=False)
-    machine.adopt(11.0, msgspec.structs.replace(INSTANCE, priority=250), OWN)
+    machine.reconfigure(11.0, msgspec.structs.replace(INSTANCE, priority=250), OWN)
     machine.set_priority(11.0, 250)
     machine.effects()
-    machine.advert_received(11.0, OTHER, own_advert(INSTANCE, 200))
+    machine.on_advert(11.0, OTHER, build_advert(INSTANCE, 200))
     assert machine.deadline is not None and machine.deadline < 12, "the master is worse now: replaced at once"
 
 
 def test_a_new_route_is_set_at_once_without_announcing_anything() -> None:
     machine = started(master=True)
     route = VirtualRoute(destination=ipaddress.ip_address("10.1.0.0"), prefix_length=16, device="eth0")
-    machine.adopt(10.5, msgspec.structs.replace(INSTANCE, routes=(route,)), OWN)
-    assert machine.effects() == [SendAdvert(128), TakeAddresses()]
+    machine.reconfigure(10.5, msgspec.structs.replace(INSTANCE, routes=(route,)), OWN)
+    assert machine.effects() == [SendAdvert(128), AcquireAddresses()]

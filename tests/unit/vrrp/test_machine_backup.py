@@ -11,7 +11,7 @@ from pointsman.vrrp.transitions import StateChanged
 def test_every_advert_of_a_master_restarts_the_wait() -> None:
     router = backup()
     for second in range(1, 100):
-        router.advert_received(float(second), HIGHER, advert(200))
+        router.on_advert(float(second), HIGHER, advert(200))
         router.advance(float(second))
     assert router.state is BACKUP
     assert router.deadline == 99.0 + DOWN
@@ -25,15 +25,15 @@ def test_the_skew_lets_the_best_backup_be_first(priority: int, skew: float) -> N
 
 def test_a_master_that_gives_up_is_followed_after_the_skew() -> None:
     router = backup()
-    router.advert_received(1.0, HIGHER, advert(200))
-    router.advert_received(1.5, HIGHER, advert(0))
+    router.on_advert(1.0, HIGHER, advert(200))
+    router.on_advert(1.5, HIGHER, advert(0))
     assert router.deadline == 1.5 + SKEW
 
 
 def test_a_lower_master_is_replaced_when_the_running_wait_ends() -> None:
     router = backup()
     for second in (1.0, 2.0, 3.0):
-        router.advert_received(second, LOWER, advert(100))
+        router.on_advert(second, LOWER, advert(100))
     assert router.deadline == DOWN
     router.advance(DOWN)
     assert router.state is MASTER
@@ -42,7 +42,7 @@ def test_a_lower_master_is_replaced_when_the_running_wait_ends() -> None:
 def test_a_backup_never_replaces_an_equal_master() -> None:
     router = backup()
     for second in range(1, 20):
-        router.advert_received(float(second), LOWER, advert(128))
+        router.on_advert(float(second), LOWER, advert(128))
         router.advance(float(second))
     assert router.state is BACKUP
 
@@ -50,7 +50,7 @@ def test_a_backup_never_replaces_an_equal_master() -> None:
 def test_nopreempt_leaves_a_lower_master_alone_until_it_is_silent() -> None:
     router = backup(nopreempt=True)
     for second in range(1, 20):
-        router.advert_received(float(second), LOWER, advert(1))
+        router.on_advert(float(second), LOWER, advert(1))
         router.advance(float(second))
     assert router.state is BACKUP
     router.advance(19.0 + DOWN)
@@ -60,24 +60,24 @@ def test_nopreempt_leaves_a_lower_master_alone_until_it_is_silent() -> None:
 def test_preempt_delay_counts_from_the_first_lower_advert() -> None:
     router = backup(preempt_delay=10.0)
     for second in range(1, 11):
-        router.advert_received(float(second), LOWER, advert(100))
+        router.on_advert(float(second), LOWER, advert(100))
     assert router.deadline == 10.0 + DOWN
-    router.advert_received(11.0, LOWER, advert(100))
-    router.advert_received(12.0, LOWER, advert(100))
+    router.on_advert(11.0, LOWER, advert(100))
+    router.on_advert(12.0, LOWER, advert(100))
     assert router.deadline == 10.0 + DOWN
 
 
 def test_preempt_delay_begins_anew_after_a_higher_advert() -> None:
     router = backup(preempt_delay=2.0)
-    router.advert_received(1.0, LOWER, advert(100))
-    router.advert_received(2.0, HIGHER, advert(200))
-    router.advert_received(4.0, LOWER, advert(100))
+    router.on_advert(1.0, LOWER, advert(100))
+    router.on_advert(2.0, HIGHER, advert(200))
+    router.on_advert(4.0, LOWER, advert(100))
     assert router.deadline == 4.0 + DOWN
 
 
 def test_version_3_learns_the_interval_of_its_master_and_forgets_it_as_master() -> None:
     router = backup(version=3, advert_interval=1.0)
-    router.advert_received(0.5, HIGHER, advert(200, interval=10))
+    router.on_advert(0.5, HIGHER, advert(200, interval=10))
     assert router.deadline == pytest.approx(0.5 + 0.3 + 0.05)
     router.advance(1.0)
     assert router.state is MASTER
@@ -86,6 +86,6 @@ def test_version_3_learns_the_interval_of_its_master_and_forgets_it_as_master() 
 
 def test_link_down_in_backup_is_silent() -> None:
     router = backup()
-    router.interface_down(1.0)
+    router.fail(1.0, "interface down")
     assert router.effects() == [StateChanged(BACKUP, FAULT, "interface down")]
     assert router.deadline is None

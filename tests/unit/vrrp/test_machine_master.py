@@ -8,13 +8,13 @@ import pytest
 from tests.unit.vrrp.machines import BACKUP, DOWN, FAULT, HIGHER, INIT, LOWER, MASTER, advert, backup, master
 
 from pointsman.vrrp.transitions import (
+    AcquireAddresses,
     Announce,
     Effect,
     Event,
     ReleaseAddresses,
     SendAdvert,
     StateChanged,
-    TakeAddresses,
 )
 
 
@@ -57,7 +57,7 @@ def test_announcements_are_refreshed() -> None:
 @pytest.mark.parametrize(("source", "priority"), [(HIGHER, 129), (LOWER, 129), (HIGHER, 128)])
 def test_a_better_master_is_given_way_with_a_farewell(source: ipaddress.IPv4Address, priority: int) -> None:
     router = master()
-    router.advert_received(0.3, source, advert(priority))
+    router.on_advert(0.3, source, advert(priority))
     assert router.effects() == [
         ReleaseAddresses(),
         SendAdvert(128),
@@ -71,7 +71,7 @@ def test_a_worse_master_is_answered_with_advert_and_announcement(
     source: ipaddress.IPv4Address, priority: int
 ) -> None:
     router = master()
-    router.advert_received(0.3, source, advert(priority))
+    router.on_advert(0.3, source, advert(priority))
     assert router.effects() == [SendAdvert(128), Announce(5)]
     assert router.state is MASTER
     router.advance(5.3)
@@ -80,7 +80,7 @@ def test_a_worse_master_is_answered_with_advert_and_announcement(
 
 def test_a_master_that_gives_up_is_answered_with_an_advert_at_once() -> None:
     router = master()
-    router.advert_received(0.3, HIGHER, advert(0))
+    router.on_advert(0.3, HIGHER, advert(0))
     assert router.effects() == [SendAdvert(128)]
     assert router.deadline == 1.3
 
@@ -89,7 +89,7 @@ def test_a_flood_of_foreign_adverts_makes_no_flood_of_ours() -> None:
     router = master(garp_master_delay=0.0)
     for count in range(50_000):
         now = count / 50_000
-        router.advert_received(now, LOWER, advert(1))
+        router.on_advert(now, LOWER, advert(1))
         router.advance(now)
     assert router.effects().count(SendAdvert(128)) <= 3
     assert router.deadline is not None
@@ -109,34 +109,34 @@ def test_stopping_says_priority_0_and_takes_the_addresses_away() -> None:
 
 def test_link_down_resigns_and_link_up_waits_again() -> None:
     router = master()
-    router.interface_down(0.5)
+    router.fail(0.5, "interface down")
     assert router.effects() == [
         SendAdvert(0),
         ReleaseAddresses(),
         StateChanged(MASTER, FAULT, "interface down"),
     ]
-    router.advert_received(0.6, LOWER, advert(1))
+    router.on_advert(0.6, LOWER, advert(1))
     router.advance(100.0)
     assert router.effects() == []
-    router.interface_up(100.0)
+    router.recover(100.0)
     assert router.deadline == 100.0 + DOWN
 
 
 def test_lost_addresses_are_put_back_by_a_master_only() -> None:
     router = master()
-    router.addresses_lost()
-    assert router.effects() == [TakeAddresses(), Announce(5)]
+    router.on_addresses_lost()
+    assert router.effects() == [AcquireAddresses(), Announce(5)]
     waiting = backup()
-    waiting.addresses_lost()
+    waiting.on_addresses_lost()
     assert waiting.effects() == []
 
 
 def test_the_winner_of_a_split_is_called_twice_more_in_case_the_farewell_was_lost() -> None:
     router = master()
-    router.advert_received(0.5, HIGHER, advert(200))
+    router.on_advert(0.5, HIGHER, advert(200))
     router.effects()
     sent = []
     for now in (0.6, 1.5, 1.6, 2.5, 3.5):
-        router.advert_received(now, HIGHER, advert(200))
+        router.on_advert(now, HIGHER, advert(200))
         sent.append(router.effects())
     assert sent == [[], [SendAdvert(1)], [], [SendAdvert(1)], []]

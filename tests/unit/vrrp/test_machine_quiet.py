@@ -53,7 +53,7 @@ def test_what_is_quiet_changes_nothing_but_a_later_deadline(
             router.effects()
         before = (router.state, router.wants_master, router.holds_addresses)
         deadline = router.deadline
-        if router.advert_received(now, source, advert(priority, interval)):  # type: ignore[arg-type]
+        if router.on_advert(now, source, advert(priority, interval)):  # type: ignore[arg-type]
             assert router.effects() == []
             assert (router.state, router.wants_master, router.holds_addresses) == before
             assert deadline is not None and router.deadline is not None and router.deadline >= deadline
@@ -88,13 +88,13 @@ def test_what_was_heard_again_is_as_if_it_had_been_received(
             if other == 1:
                 router.set_priority(now, 200 if router.priority == 128 else 128)
             elif other == 2:
-                router.adopt(now, msgspec.structs.replace(instance, advert_interval=2.0), OWN)
-            router.advert_received(now, source, said)  # type: ignore[arg-type]
+                router.reconfigure(now, msgspec.structs.replace(instance, advert_interval=2.0), OWN)
+            router.on_advert(now, source, said)  # type: ignore[arg-type]
         for step in range(again):
             at = now + step / 8
-            if not quick.heard_again(at):
-                quick.advert_received(at, source, said)  # type: ignore[arg-type]
-            thorough.advert_received(at, source, said)  # type: ignore[arg-type]
+            if not quick.on_repeated_advert(at):
+                quick.on_advert(at, source, said)  # type: ignore[arg-type]
+            thorough.on_advert(at, source, said)  # type: ignore[arg-type]
         assert quick.deadline == thorough.deadline
         assert quick.effects() == thorough.effects()
         assert _inside(quick) == _inside(thorough)
@@ -110,16 +110,16 @@ def _inside(router: VrrpMachine) -> dict[str, object]:
 
 def test_a_backup_takes_its_masters_adverts_the_quick_way() -> None:
     router = backup()
-    assert not router.heard_again(0.1), "nothing has been heard"
-    router.advert_received(0.5, HIGHER, advert(200))
-    assert router.heard_again(1.5)
+    assert not router.on_repeated_advert(0.1), "nothing has been heard"
+    router.on_advert(0.5, HIGHER, advert(200))
+    assert router.on_repeated_advert(1.5)
     assert router.deadline == 1.5 + DOWN
-    assert not router.heard_again(1.4), "a clock that was set back: the agenda would not hear of it"
+    assert not router.on_repeated_advert(1.4), "a clock that was set back: the agenda would not hear of it"
     router.advance(1.5 + DOWN)
-    assert not router.heard_again(5.0)
+    assert not router.on_repeated_advert(5.0)
 
 
 def test_a_backup_that_hears_its_master_again_and_again_is_quiet() -> None:
     router = backup()
-    assert [router.advert_received(now, HIGHER, advert(200)) for now in (0.5, 1.5, 2.5)] == [True] * 3
-    assert not router.advert_received(3.0, HIGHER, advert(0)), "the wait is shorter now"
+    assert [router.on_advert(now, HIGHER, advert(200)) for now in (0.5, 1.5, 2.5)] == [True] * 3
+    assert not router.on_advert(3.0, HIGHER, advert(0)), "the wait is shorter now"

@@ -42,7 +42,7 @@ def test_start_without_link_is_fault_until_the_link_comes() -> None:
     router = machine()
     router.start(0.0, link_up=False)
     assert (router.state, router.deadline) == (FAULT, None)
-    router.interface_up(50.0)
+    router.recover(50.0)
     assert (router.state, router.deadline) == (BACKUP, 50.0 + DOWN)
 
 
@@ -74,9 +74,9 @@ def test_left_addresses_stay_until_another_master_is_heard() -> None:
     router = machine()
     router.start(0.0, link_up=True, residual=Residual(addresses=True))
     router.effects()
-    router.advert_received(1.0, HIGHER, advert(0))
+    router.on_advert(1.0, HIGHER, advert(0))
     assert router.effects() == []
-    router.advert_received(1.1, HIGHER, advert(50))
+    router.on_advert(1.1, HIGHER, advert(50))
     assert router.effects() == [ReleaseAddresses()]
     assert not router.holds_addresses
 

@@ -36,21 +36,21 @@ def provoke(router: VrrpMachine, event: Event) -> None:
         case Event.MASTER_DOWN:
             router.advance(now)
         case Event.BETTER_ADVERT:
-            router.advert_received(now, HIGHER, advert(255))
-        case Event.OVERSLEPT if router.state is MASTER:
-            router.advert_received(now, LOWER, advert(router.priority))
+            router.on_advert(now, HIGHER, advert(255))
+        case Event.STALLED if router.state is MASTER:
+            router.on_advert(now, LOWER, advert(router.priority))
         case Event.FAULT:
-            router.interface_down(now)
+            router.fail(now, "interface down")
         case Event.RECOVERY | Event.RECOVERY_AS_OWNER:
-            router.interface_up(now)
-        case Event.HANDED_OVER if router.hand_over(now):
-            router.advert_received(now, LOWER, advert(1))
+            router.recover(now)
+        case Event.YIELDED if router.yield_master(now):
+            router.on_advert(now, LOWER, advert(1))
             router.advance(now + GRACE)
         case Event.GROUP_BACKUP:
-            router.leave_with_group(now)
-        case Event.RETIRED if router.state is MASTER:
-            router.retire(now)
-            router.advert_received(now, LOWER, advert(1))
+            router.on_group_backup(now)
+        case Event.YIELDED_AND_STOPPED if router.state is MASTER:
+            router.yield_and_stop(now)
+            router.on_advert(now, LOWER, advert(1))
             router.advance(now + GRACE)
         case Event.STOP:
             router.stop(now)

@@ -30,37 +30,37 @@ from pointsman.vrrp.transitions import (
 
 def test_a_master_that_hands_over_serves_until_another_one_advertises_and_a_moment_longer() -> None:
     router = master()
-    assert router.hand_over(0.5)
+    assert router.yield_master(0.5)
     assert router.effects() == [SendAdvert(0)]
     router.advance(1.1)
-    router.advert_received(1.2, LOWER, advert(100))
+    router.on_advert(1.2, LOWER, advert(100))
     assert router.effects() == []
     assert router.deadline == pytest.approx(1.2 + GRACE)
     router.advance(1.2 + GRACE)
     assert router.effects() == [
         ReleaseAddresses(),
         SendAdvert(1),
-        StateChanged(MASTER, BACKUP, Event.HANDED_OVER.value),
+        StateChanged(MASTER, BACKUP, Event.YIELDED.value),
     ]
 
 
 def test_whoever_was_asked_to_take_over_is_not_preempted_until_it_is_gone() -> None:
     router = master()
-    router.hand_over(0.5)
-    router.advert_received(1.0, LOWER, advert(100))
+    router.yield_master(0.5)
+    router.on_advert(1.0, LOWER, advert(100))
     for second in range(1, 20):
-        router.advert_received(float(second), LOWER, advert(100))
+        router.on_advert(float(second), LOWER, advert(100))
         router.advance(second + 0.5)
     assert router.state is BACKUP
     router.advance(19.0 + DOWN)
     assert router.state is MASTER
-    router.advert_received(23.0, LOWER, advert(100))
+    router.on_advert(23.0, LOWER, advert(100))
     assert router.state is MASTER, "asked once, not for ever"
 
 
 def test_a_master_that_nobody_relieves_goes_on() -> None:
     router = master()
-    router.hand_over(0.5)
+    router.yield_master(0.5)
     router.advance(1.5)
     router.effects()
     router.advance(1.75)
@@ -72,24 +72,27 @@ def test_a_master_that_nobody_relieves_goes_on() -> None:
 @pytest.mark.parametrize(("relieved", "ends"), [(True, 0.6 + GRACE), (False, 1.75)])
 def test_a_master_that_retires_waits_for_its_successor_but_not_for_ever(relieved: bool, ends: float) -> None:
     router = master()
-    router.retire(0.5)
+    router.yield_and_stop(0.5)
     assert router.effects() == [SendAdvert(0)]
     if relieved:
-        router.advert_received(0.6, LOWER, advert(100))
+        router.on_advert(0.6, LOWER, advert(100))
     router.advance(ends - 0.01)
     assert (router.state, router.effects()) == (MASTER, [])
     router.advance(ends)
-    assert router.effects() == [ReleaseAddresses(), StateChanged(MASTER, INIT, Event.RETIRED.value)]
+    assert router.effects() == [
+        ReleaseAddresses(),
+        StateChanged(MASTER, INIT, Event.YIELDED_AND_STOPPED.value),
+    ]
 
 
 def test_a_demoted_master_hands_over_at_once_to_a_rival_it_knows_to_be_better() -> None:
     router = backup(-10.0)
-    router.advert_received(-8.0, LOWER, advert(100))  # a lower one that was master before it was preempted
+    router.on_advert(-8.0, LOWER, advert(100))  # a lower one that was master before it was preempted
     router.advance(0.0)
     router.effects()
     router.set_priority(0.5, 78)
     assert router.effects() == [PriorityChanged(78), SendAdvert(0)]
-    router.advert_received(1.0, LOWER, advert(100))
+    router.on_advert(1.0, LOWER, advert(100))
     router.advance(1.0 + GRACE)
     assert router.state is BACKUP
 
@@ -98,7 +101,7 @@ def test_a_demoted_master_hands_over_at_once_to_a_rival_it_knows_to_be_better() 
 def test_a_demoted_master_that_knows_no_better_one_advertises_its_new_priority_at_once(rival: int) -> None:
     router = backup(-10.0)
     if rival:
-        router.advert_received(-8.0, LOWER, advert(rival))
+        router.on_advert(-8.0, LOWER, advert(rival))
     router.advance(0.0)
     router.effects()
     router.set_priority(0.5, 78)
@@ -108,8 +111,8 @@ def test_a_demoted_master_that_knows_no_better_one_advertises_its_new_priority_a
 
 def test_a_backup_takes_over_from_a_master_that_was_demoted_without_three_intervals_of_waiting() -> None:
     router = backup()
-    router.advert_received(1.0, HIGHER, advert(200))
-    router.advert_received(2.0, HIGHER, advert(100))
+    router.on_advert(1.0, HIGHER, advert(200))
+    router.on_advert(2.0, HIGHER, advert(100))
     assert router.deadline == 2.0 + SKEW
     router.advance(2.0 + SKEW)
     assert router.state is MASTER
@@ -124,12 +127,12 @@ def test_an_address_owner_is_never_demoted() -> None:
 
 def test_a_master_that_was_stalled_leaves_an_equal_successor_alone() -> None:
     router = master()
-    router.advert_received(3.4, LOWER, advert(128))
+    router.on_advert(3.4, LOWER, advert(128))
     assert router.state is MASTER, "a healed split: the higher address stays"
     router = master()
-    router.advert_received(20.0, LOWER, advert(128))
+    router.on_advert(20.0, LOWER, advert(128))
     assert router.effects() == [
         ReleaseAddresses(),
         SendAdvert(1),  # its own priority would take the mastership back
-        StateChanged(MASTER, BACKUP, Event.OVERSLEPT.value),
+        StateChanged(MASTER, BACKUP, Event.STALLED.value),
     ]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from pointsman.model.vrrp import TtlLimits, VirtualAddress, VrrpInstance, VrrpState
-from pointsman.vrrp.admission import Drop, admit, advert_form, own_advert
+from pointsman.vrrp.admission import Drop, admit, build_advert, choose_checksum_form
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.wire import Advert, ChecksumForm, Datagram, encode
 
@@ -39,7 +39,7 @@ def test_of_two_owners_the_one_with_the_lower_address_gives_way_unless_it_ignore
     ignores: bool, state: VrrpState
 ) -> None:
     owner = machine(msgspec.structs.replace(PLAIN, owner_ignores_adverts=ignores))
-    owner.advert_received(1.0, B, other(255))
+    owner.on_advert(1.0, B, other(255))
     assert owner.state is state
 
 
@@ -47,7 +47,7 @@ def test_no_tracker_changes_an_owner() -> None:
     owner = machine(PLAIN)
     owner.set_priority(1.0, 100)
     assert owner.priority == 255
-    owner.advert_received(2.0, B, other(254))
+    owner.on_advert(2.0, B, other(254))
     assert owner.state is VrrpState.MASTER
 
 
@@ -56,18 +56,21 @@ def test_limits_of_a_peers_ttl(ttl: int, drop: Drop | None) -> None:
     instance = msgspec.structs.replace(
         PLAIN, priority=100, unicast_peers=(B,), ttl_limits=(TtlLimits(B, 254, 255),)
     )
-    payload = encode(own_advert(instance, 100), B, A)
+    payload = encode(build_advert(instance, 100), B, A)
     datagram = Datagram(source=B, destination=A, ttl=ttl, payload=payload)
     assert admit(instance, A, datagram).drop is drop
 
 
 def test_the_checksum_to_begin_with_and_the_one_that_is_answered() -> None:
     old = msgspec.structs.replace(PLAIN, unicast_peers=(B,), old_unicast_checksum=True)
-    assert advert_form(old, None) is ChecksumForm.GROUP
-    assert advert_form(msgspec.structs.replace(old, unicast_peers=()), None) is ChecksumForm.PSEUDO_HEADER
+    assert choose_checksum_form(old, None) is ChecksumForm.GROUP
+    assert (
+        choose_checksum_form(msgspec.structs.replace(old, unicast_peers=()), None)
+        is ChecksumForm.PSEUDO_HEADER
+    )
     for form in ChecksumForm:
-        assert advert_form(old, form) is form
-        payload = encode(own_advert(old, 100, form), B, A)
+        assert choose_checksum_form(old, form) is form
+        payload = encode(build_advert(old, 100, form), B, A)
         verdict = admit(old, A, Datagram(source=B, destination=A, ttl=255, payload=payload))
         assert verdict.advert is not None
         assert verdict.advert.form is form

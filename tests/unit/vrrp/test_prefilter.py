@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance
 from pointsman.packets.checksum import internet_checksum
 from pointsman.packets.errors import WireError
-from pointsman.vrrp.admission import Drop, admit, own_advert
-from pointsman.vrrp.prefilter import TokenBucket, cheap_reject, router_of
+from pointsman.vrrp.admission import Drop, admit, build_advert
+from pointsman.vrrp.prefilter import TokenBucket, cheap_reject, parse_router_id
 from pointsman.vrrp.wire import GROUP, ChecksumForm, decode_ipv4, encode
 
 SOURCE = ipaddress.IPv4Address("10.9.0.2")
@@ -50,9 +50,9 @@ def test_what_is_right_passes(
     version: int, addresses: int, form: ChecksumForm, padding: int, unicast: bool
 ) -> None:
     destination = OWN if unicast else GROUP
-    advert = own_advert(instance(version, addresses), 100, form)
+    advert = build_advert(instance(version, addresses), 100, form)
     whole = packet(encode(advert, SOURCE, destination), 64 if unicast else 255, destination)
-    assert router_of(whole) == 7
+    assert parse_router_id(whole) == 7
     assert cheap_reject(whole + bytes(padding)) is None
 
 
@@ -67,12 +67,12 @@ def test_what_is_refused_here_is_refused_there(
     version: int, addresses: int, changes: list[tuple[int, int]], cut: int, more: bytes
 ) -> None:
     """Whatever happens to a packet on its way."""
-    broken = bytearray(packet(encode(own_advert(instance(version, addresses), 100), SOURCE, GROUP)))
+    broken = bytearray(packet(encode(build_advert(instance(version, addresses), 100), SOURCE, GROUP)))
     for at, value in changes:
         if at < len(broken):
             broken[at] = value
     data = bytes(broken[: len(broken) - cut] + more) if cut < len(broken) else more
-    if router_of(data) is None or cheap_reject(data) is None:
+    if parse_router_id(data) is None or cheap_reject(data) is None:
         return
     try:
         datagram = decode_ipv4(data)
@@ -82,12 +82,12 @@ def test_what_is_refused_here_is_refused_there(
 
 
 def test_each_kind_has_its_name() -> None:
-    good = encode(own_advert(instance(3), 100), SOURCE, GROUP)
+    good = encode(build_advert(instance(3), 100), SOURCE, GROUP)
     assert cheap_reject(packet(good, 254)) is Drop.TTL
     assert cheap_reject(packet(good[:-1] + bytes([good[-1] ^ 1]))) is Drop.MALFORMED
     assert cheap_reject(packet(b"\x32" + good[1:])) is Drop.MALFORMED
     assert cheap_reject(packet(good)[:-1]) is Drop.MALFORMED
-    assert router_of(packet(good)[:27]) is None
+    assert parse_router_id(packet(good)[:27]) is None
 
 
 def test_a_budget_is_a_second_s_worth_and_fills_again() -> None:

@@ -44,10 +44,10 @@ def test_a_script(weight: int, reverse: bool, good: int, fault: str, priority: i
         (1, False, -30, "", 70),
         (2, False, 10, "", 120),
         (2, True, 10, "", 80),
-        (0, False, 1, "tracked file f says 1", 100),
+        (0, False, 1, "tracked file f contains 1", 100),
         (0, False, 0, "", 100),
-        (0, True, 0, "tracked file f says 0", 100),
-        (1, False, -254, "tracked file f says -254", 100),
+        (0, True, 0, "tracked file f contains 0", 100),
+        (1, False, -254, "tracked file f contains -254", 100),
         (1, False, 10**30, "", 254),
     ],
 )

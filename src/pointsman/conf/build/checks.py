@@ -87,7 +87,7 @@ def _dns_check(setting: Setting, own: Settings, place: Surroundings, findings: F
     from pointsman.health import dns  # takes longer to import than all that is imported above
 
     name = own.get("name", str) or "."
-    if not dns.valid_name(name):
+    if not dns.is_valid_name(name):
         word = cast(Setting, own.last("name")).node.values[0]
         findings.error(word.location, f"name {name} is no domain name", width=word.width)
     return DnsCheck(

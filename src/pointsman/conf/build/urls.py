@@ -88,10 +88,10 @@ def _pattern(block: Settings, findings: Findings) -> Pattern | None:
         max_offset=block.get("regex_max_offset", int) or 0,
     )
     # Here, because most configurations have no regex, and the module takes long to import.
-    from pointsman.health.http import compiled
+    from pointsman.health.http import compile_pattern
 
     try:
-        compiled(pattern)
+        compile_pattern(pattern)
     except ValueError as error:
         word = setting.node.values[0]
         findings.error(word.location, f"regex {pattern.text}: {error}", width=word.width)

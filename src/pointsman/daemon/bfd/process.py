@@ -198,7 +198,7 @@ class BfdProcess:
         for identity, session in wanted.items():
             now = clock()
             if identity in known:
-                known[identity].machine.adopt(now, session)
+                known[identity].machine.reconfigure(now, session)
                 self._carry_out(known[identity])
             else:
                 patience = PATIENCE if session.name in remembered else 0.0
@@ -246,7 +246,7 @@ class BfdProcess:
             except BadPacketError as error:
                 self._drop(str(error), arrival.source)
                 continue
-            neighbour.machine.received(arrival.time, packet)
+            neighbour.machine.on_packet(arrival.time, packet)
             self._carry_out(neighbour)
 
     def _find(self, packet: Packet, source: object, multihop: bool) -> Neighbour:

@@ -171,7 +171,7 @@ def _wanted(virtual_servers: Iterable[VirtualServer], programs: bool) -> dict[An
     wanted: dict[AnyCheck, list[CheckKey]] = {}
     for virtual in virtual_servers:
         for member in virtual.members:
-            for check in dict.fromkeys(map(check_types.sharable, member.checks)):
+            for check in dict.fromkeys(map(check_types.without_location, member.checks)):
                 if check_types.runs_programs(check) is programs:
                     key = (virtual.service.key, member.server.key, check.identity)
                     wanted.setdefault(check, []).append(key)

@@ -29,7 +29,7 @@ class Runner:
         self._check = check
         self._reporter = reporter
         self._loop = loop
-        self._schedule = check_types.schedule(check)
+        self._schedule = check_types.build_schedule(check)
         self._subscribers: list[CheckKey] = []
         self._probe: Probe | None = None
         self._again: TcpProbe | None = None
@@ -54,7 +54,7 @@ class Runner:
 
     def start(self, phase: float) -> None:
         """Begin; `phase` as in CheckSchedule.started."""
-        self._schedule.started(self._loop.time(), phase)
+        self._schedule.start(self._loop.time(), phase)
         if not self._suspended:
             self._arm()
 
@@ -76,13 +76,13 @@ class Runner:
             self.stop()
         else:
             # What it knows is old: look at once, but not all at the same moment.
-            self._schedule.resumed(self._loop.time(), random.random() * min(self._check.warmup, 1.0))
+            self._schedule.resume(self._loop.time(), random.random() * min(self._check.warmup, 1.0))
             self._arm()
         return True
 
     def hurry(self) -> None:
         """Probe now, if that is not under way and nothing is known to be wrong yet."""
-        if not self._suspended and self._schedule.hurried(self._loop.time()):
+        if not self._suspended and self._schedule.check_at_once(self._loop.time()):
             if self._timer is not None:
                 self._timer.cancel()
             self._arm()
@@ -112,7 +112,7 @@ class Runner:
         if result.outcome is Outcome.UNABLE:
             text = "%s; this says nothing about the real server, trying again"
             self._once.warning(result.reason, text, result.reason)
-            self._schedule.unable(now)
+            self._schedule.on_unable(now)
         else:
             self._once.clear()
             passed = result.outcome is Outcome.PASSED
@@ -121,7 +121,7 @@ class Runner:
             self._measured = measured
             if not passed and self._check.log_all_failures:
                 log.info("%s: %s", check_types.words(self._check).keyword, result.reason)
-            self._schedule.result(now, passed, result.reason)
+            self._schedule.on_result(now, passed, result.reason)
             if not self._carry_out() and changed and self._schedule.up:
                 self._report(True, result.reason)
         self._arm()
@@ -146,7 +146,9 @@ class Runner:
         )
         for line in dict.fromkeys(check_types.log_line(self._check, *name, verdict) for name in names):
             log.info("%s", line)
-        reason = verdict.reason if verdict.up else check_types.repeated(verdict.reason, verdict.attempts)
+        reason = (
+            verdict.reason if verdict.up else check_types.describe_failures(verdict.reason, verdict.attempts)
+        )
         self._report(verdict.up, reason)
 
     def _report(self, up: bool, reason: str) -> None:
@@ -171,5 +173,5 @@ class SessionRunner(Runner):
 
     def hear(self, up: bool, reason: str) -> None:
         """The session has changed."""
-        self._schedule.result(self._loop.time(), up, reason)
+        self._schedule.on_result(self._loop.time(), up, reason)
         self._carry_out()

@@ -25,7 +25,7 @@ class PassiveCheck:
 
     def look(self, now: float, config: Config, channels: Channels) -> None:
         """To be called once a second or so."""
-        for found in self._suspicions.look(now, self._plane.passive_counters()):
+        for found in self._suspicions.find_suspects(now, self._plane.passive_counters()):
             name, vs = server_name(found.service, found.server), service_name(found.service)
             log.info("%s of %s is suspected: %s; it is checked now", name, vs, found.reason)
             order = messages.encode(messages.CheckNow(found.service, found.server))

@@ -13,7 +13,7 @@ from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.model.address import Address
 from pointsman.net.links import Link
 from pointsman.vrrp import prefilter
-from pointsman.vrrp.ah import router_of
+from pointsman.vrrp.ah import parse_router_id
 from pointsman.vrrp.wire import PROTOCOL
 
 log = logging.getLogger("vrrp")
@@ -114,7 +114,7 @@ class AdvertReceiver:
             time.sleep(BREATH)
         for arrival in advert_socket.receive(self._takes, self._refuses):
             datagram = arrival.datagram
-            number = router_of(datagram.payload, self._protocol)
+            number = parse_router_id(datagram.payload, self._protocol)
             router = self.routers.get(number) if number is not None else None
             if router is None:
                 self.unknown += 1
@@ -141,7 +141,7 @@ class AdvertReceiver:
 
     def _takes(self, packet: bytes, time: float) -> bool:
         """Whether a packet is for nobody here, wrong in a way that has been told of already, or familiar."""
-        number = prefilter.router_of(packet)
+        number = prefilter.parse_router_id(packet)
         if number is None:
             return False
         router = self.routers.get(number)

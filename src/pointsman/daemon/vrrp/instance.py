@@ -23,10 +23,11 @@ from pointsman.net.addresses import InterfaceAddress
 from pointsman.net.arp import Answer
 from pointsman.net.netlink import Message
 from pointsman.vrrp import prefilter
-from pointsman.vrrp.admission import Drop, Guard, admit, own_advert
+from pointsman.vrrp.admission import Drop, Guard, admit, build_advert
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.tracking import Readings, judge
 from pointsman.vrrp.transitions import (
+    AcquireAddresses,
     Announce,
     Effect,
     PriorityChanged,
@@ -34,7 +35,6 @@ from pointsman.vrrp.transitions import (
     Residual,
     SendAdvert,
     StateChanged,
-    TakeAddresses,
 )
 from pointsman.vrrp.wire import GROUP, GROUP6, TTL, Advert, ChecksumForm, Datagram, encode
 
@@ -159,14 +159,14 @@ class InstanceController:
             self._guard = Guard(instance)
         self._belongings.adopt(instance)
         self._virtual.adopt(instance)
-        self.machine.adopt(self._host.clock(), instance, own_address)
+        self.machine.reconfigure(self._host.clock(), instance, own_address)
         self._familiar = None
         self._once.clear()
         self.carry_out()
 
     def retire(self) -> None:
         """Begin to stop: a master serves until another router does, or nobody comes."""
-        self.machine.retire(self._host.clock())
+        self.machine.yield_and_stop(self._host.clock())
         self.carry_out()
 
     def stop(self, deleted: bool = False) -> None:
@@ -207,7 +207,7 @@ class InstanceController:
         if self._familiar is None or prefilter.fingerprint(packet) != self._familiar[0]:
             return False
         self.counters["received"] += 1
-        if not self.machine.heard_again(time):
+        if not self.machine.on_repeated_advert(time):
             self._hear(*self._familiar[1:], time)
         return True
 
@@ -231,8 +231,8 @@ class InstanceController:
 
     def _hear(self, source: Address, advert: Advert, time: float) -> None:
         """An advert that was admitted."""
-        before, expected = self.machine.state, self.machine.handing_over
-        if self.machine.advert_received(time, source, advert):
+        before, expected = self.machine.state, self.machine.is_yielding
+        if self.machine.on_advert(time, source, advert):
             return  # the agenda finds a later deadline by itself
         if before is VrrpState.MASTER and advert.priority and not expected:
             self._rival(source, advert.priority)
@@ -242,7 +242,7 @@ class InstanceController:
         """Something that this instance depends on may have changed: its interface, or a tracker."""
         now = self._host.clock()
         if self._virtual.ensure() and self.machine.holds_addresses:
-            self.machine.addresses_lost()
+            self.machine.on_addresses_lost()
         judgement = judge(self.instance, readings)
         self.machine.set_priority(now, judgement.priority)
         if fault := self.hindrance or judgement.fault or self.static_fault:
@@ -277,7 +277,7 @@ class InstanceController:
     def advance(self, now: float) -> None:
         """Let the timers fire that are due at `now`; `speak` and `carry_out` do what follows from it."""
         if self._belongings.advance(now, self.machine.holds_addresses, self.machine.state):
-            self.machine.addresses_lost()
+            self.machine.on_addresses_lost()
         self.machine.advance(now)
         self._effects += self.machine.effects()
         self._agenda.touch(self)
@@ -295,7 +295,7 @@ class InstanceController:
             match effect:
                 case SendAdvert(priority):
                     self._send(priority)
-                case TakeAddresses():
+                case AcquireAddresses():
                     self._belongings.take()
                 case ReleaseAddresses():
                     self._belongings.release()
@@ -360,7 +360,7 @@ class InstanceController:
         if key not in self._worded:
             if len(self._worded) >= MOST_WORDINGS:
                 self._worded.clear()
-            advert = own_advert(self.instance, priority, self._heard_form)
+            advert = build_advert(self.instance, priority, self._heard_form)
             self._worded[key] = encode(advert, self.machine.own_address, destination)
         return self._worded[key]
 

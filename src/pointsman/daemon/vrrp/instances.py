@@ -26,7 +26,7 @@ from pointsman.model.address import Address
 from pointsman.model.diff import is_same
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
 from pointsman.net.addresses import InterfaceAddress
-from pointsman.vrrp.admission import protocol_of
+from pointsman.vrrp.admission import ip_protocol
 from pointsman.vrrp.tracking import Readings
 
 log = logging.getLogger("vrrp")
@@ -155,7 +155,7 @@ class InstanceSet:
     def _endpoint(self, instance: VrrpInstance, own_address: Address) -> AdvertReceiver:
         source = own_address if instance.unicast_peers else None
         group = instance.multicast_group if source is None else None
-        key = (instance.interface, source, instance.family, protocol_of(instance), group)
+        key = (instance.interface, source, instance.family, ip_protocol(instance), group)
         return self._endpoints.setdefault(key, AdvertReceiver(*key))
 
     def _open(self, endpoint: AdvertReceiver) -> str:

@@ -334,7 +334,7 @@ class VrrpProcess:
     def _hand_over(self, name: str) -> None:
         """Let another router be master of this instance; empty: of all."""
         for router in self._routers:
-            if name in ("", router.instance.name) and router.machine.hand_over(clock()):
+            if name in ("", router.instance.name) and router.machine.yield_master(clock()):
                 log.info("(%s) handing over, as asked", router.instance.name)
                 router.carry_out()
 

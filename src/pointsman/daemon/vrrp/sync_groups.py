@@ -41,7 +41,7 @@ class SyncGroups:
         for group, settings, members in self._groups:
             if changed.isdisjoint(members):
                 continue
-            state = group.settle(now)
+            state = group.sync(now)
             for router in members:
                 router.carry_out()
             if state is not None:

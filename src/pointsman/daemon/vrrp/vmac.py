@@ -21,7 +21,7 @@ from pointsman.net.addresses import VRRP_MARK, addresses, remove
 from pointsman.net.links import Link
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.net.sysctls import Sysctls, Wish
-from pointsman.vrrp.admission import protocol_of
+from pointsman.vrrp.admission import ip_protocol
 
 log = logging.getLogger("vrrp")
 
@@ -135,7 +135,7 @@ class Macvlans:
                 self._socket = AdvertSocket(
                     *(link, None, self._instance.family),
                     virtual=True,
-                    protocol=protocol_of(self._instance),
+                    protocol=ip_protocol(self._instance),
                     group=self._instance.multicast_group,
                 )
             except OSError as error:

@@ -145,7 +145,7 @@ def _vip(word: str) -> Callable[[Lab], None]:
     return change
 
 
-_REFUSED, _NOBODY_LISTENS = "connection refused", "nothing listens on the VIP"
+_REFUSED, _NOBODY_LISTENS = "connection refused", "no program listens on the VIP"
 _SILENT, _NO_VIP, _FROZEN = "connect timeout", "no answer to", "read timeout after 1.0 s"
 CASES = (
     Case(

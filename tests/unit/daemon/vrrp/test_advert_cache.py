@@ -20,7 +20,7 @@ from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.daemon.vrrp.state_file import StateFile
 from pointsman.model.vrrp import HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.links import Link
-from pointsman.vrrp.admission import admit, own_advert
+from pointsman.vrrp.admission import admit, build_advert
 from pointsman.vrrp.hmac_auth import Signer
 from pointsman.vrrp.wire import GROUP, decode_ipv4, encode
 
@@ -38,7 +38,7 @@ HMAC = HmacAuthentication(keys=(HmacKey(1, bytes(32)),), active_key=1)
 def packet(
     priority: int = 150, number: int = 0, ttl: int = 255, source: ipaddress.IPv4Address = OTHER
 ) -> bytes:
-    payload = encode(own_advert(INSTANCE, priority), source, GROUP)
+    payload = encode(build_advert(INSTANCE, priority), source, GROUP)
     head = struct.pack("!BBHHHBBH", 0x45, 0xC0, 20 + len(payload), number, 0, ttl, 112, 0xFFFF - number)
     return head + source.packed + GROUP.packed + payload
 
@@ -137,7 +137,7 @@ def test_what_another_router_says_meanwhile_is_not_forgotten(
     router = make(INSTANCE)
     arrives(router, packet(), 0.0)
     strange = msgspec.structs.replace(INSTANCE, addresses=(), advert_interval=5.0)
-    payload = encode(own_advert(strange, 160), OTHER, GROUP)
+    payload = encode(build_advert(strange, 160), OTHER, GROUP)
     head = packet()[:2] + struct.pack("!H", 20 + len(payload)) + packet()[4:20]
     arrives(router, head + payload, 1.0)
     assert router.deadline == pytest.approx(1 + 15 + 5 * 156 / 256)

@@ -20,9 +20,9 @@ async def ask_dns(check: DnsCheck) -> Result:
     """Ask the name server. Raises ProbeFailedError and ProbeUnableError."""
     number = random.randrange(65536)
     what = f"{check.record} of {check.name} from {tcp.target(check)}"
-    async with _Exchange(check, dns.question(check, number)) as exchange:
+    async with _Exchange(check, dns.build_query(check, number)) as exchange:
         while (answer := await exchange.receive()) is not None:
-            trouble = dns.verdict(number, answer)
+            trouble = dns.parse_answer(number, answer)
             if trouble:
                 raise ProbeFailedError(f"{trouble} for {what}")
             if trouble is not None:
@@ -37,7 +37,7 @@ async def ask_udp(check: UdpCheck) -> Result:
         reply = await exchange.receive()
         if reply is None and check.require_reply:
             raise exchange.silence("reply")
-        trouble = udp.trouble(check, reply) if check.require_reply and reply is not None else ""
+        trouble = udp.judge_reply(check, reply) if check.require_reply and reply is not None else ""
         if trouble:
             raise ProbeFailedError(f"{trouble} from {tcp.target(check)}")
     what = "not refused" if reply is None else f"reply of {len(reply)} bytes"

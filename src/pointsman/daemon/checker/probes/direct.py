@@ -71,7 +71,7 @@ async def _talk(check: DirectCheck, step: int, way: OnLink, mac: bytes, latest: 
     """Raises ProbeFailedError, ProbeUnableError, and OSError for what our own host lacks."""
     source = check.bind_address or way.source
     url = check.urls[step] if check.urls else None
-    request = http.request(url, direct.host_of(check, url), check.version) if url else b""
+    request = http.build_request(url, direct.host_header(check, url), check.version) if url else b""
     with _held_port(source, check.bind_port) as held:
         ends = Ends(
             our_mac=way.mac,
@@ -92,11 +92,11 @@ async def _talk(check: DirectCheck, step: int, way: OnLink, mac: bytes, latest: 
                 if url is None:
                     return Result(Outcome.PASSED, direct.success(check, mac))
                 whole = asyncio.get_running_loop().time() + WHOLE * check.connect_timeout
-                where = direct.where(check, mac)
+                where = direct.describe_target(check, mac)
                 answer = await read_answer(connection, url, check.connect_timeout, whole, where)
                 return await judged(url, answer, f"http://{where}{url.path}")
             except ConnectionResetError:
-                raise ProbeFailedError(f"connection reset by {direct.where(check, mac)}") from None
+                raise ProbeFailedError(f"connection reset by {direct.describe_target(check, mac)}") from None
             finally:
                 connection.close()
 
@@ -134,9 +134,9 @@ class _Connection:
             async with asyncio.timeout(_AGAIN):
                 frame = await received(self._tap, segments.LARGEST)
         except TimeoutError:
-            answers = self._exchange.again()
+            answers = self._exchange.retransmit()
         else:
-            answers = self._exchange.take(frame)
+            answers = self._exchange.on_frame(frame)
         for answer in answers:
             self._tap.send(answer)
 

@@ -31,10 +31,10 @@ async def probe(check: HttpCheck, step: int) -> Result:
 
 async def judged(url: Url, answer: Answer, where: str) -> Result:
     """Whether it is what was wanted. Raises ProbeFailedError and ProbeUnableError."""
-    trouble = http.trouble(url, answer)
+    trouble = http.judge_answer(url, answer)
     if not trouble and url.pattern is not None:
         expression = _compiled(url.pattern)
-        trouble = await asyncio.to_thread(http.mismatch, url.pattern, expression, answer.body)
+        trouble = await asyncio.to_thread(http.judge_body, url.pattern, expression, answer.body)
     if trouble:
         raise ProbeFailedError(f"{trouble} from {where}")
     return Result(Outcome.PASSED, f"status {answer.status} from {where}")
@@ -53,7 +53,7 @@ async def fetch(check: HttpCheck, url: Url) -> Answer:
     latest = loop.time() + WHOLE * check.connect_timeout
     reader, writer = await _connection(check, url)
     try:
-        writer.write(http.request(url, http.host_of(check, url), check.version))
+        writer.write(http.build_request(url, http.host_header(check, url), check.version))
         return await read_answer(reader, url, check.connect_timeout, latest, tcp.target(check))
     except ssl.SSLError as error:
         raise ProbeFailedError(f"TLS with {tcp.target(check)} failed: {_words(error)}") from None
@@ -118,7 +118,7 @@ async def read_answer(reader: Readable, url: Url, patience: float, latest: float
 @functools.lru_cache(maxsize=4096)
 def _compiled(pattern: Pattern) -> regex.Pattern[bytes]:
     try:
-        return http.compiled(pattern)
+        return http.compile_pattern(pattern)
     except ValueError as error:
         raise ProbeUnableError(f"regex {pattern.text!r}: {error}") from None
 
