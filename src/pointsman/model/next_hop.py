@@ -1,4 +1,4 @@
-"""How frames reach a real server."""
+"""Next hop of a real server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pointsman.model.address import Address
 
 
 class NextHop(msgspec.Struct, frozen=True):
-    """How frames for a real server leave: interface and both MAC addresses (6 bytes each).
+    """Next hop of a real server: interface and both MAC addresses (6 bytes each).
 
     With a `gateway` it is that one's MAC address, and only a tunnel reaches the server.
     """
@@ -17,14 +17,14 @@ class NextHop(msgspec.Struct, frozen=True):
     index: int
     source: bytes
     destination: bytes | None
-    """None: not resolved (yet); packets for it are counted and dropped."""
+    """None: not resolved yet. Packets for it are counted and dropped."""
     local: bool = False
-    """The real server is this host itself: its own stack gets the packets."""
+    """True if the real server is this host. Its own stack gets the packets."""
     mtu: int = 0
-    """The interface's; 0: not known, nothing is too big."""
+    """MTU of the interface. 0: unknown, so no packet is too big."""
     route_mtu: int = 0
-    """The route's to this address, where it has one."""
+    """MTU of the route to this address, if it has one."""
     gateway: Address | None = None
     """None: the real server is on-link."""
     own_address: Address | None = None
-    """What the kernel would send from; the outer source of a tunnel."""
+    """Source address the kernel would use. It is the outer source of a tunnel."""

@@ -31,13 +31,13 @@ def test_a_packet_byte_for_byte() -> None:
     [
         (BYTES[:23], "too few"),
         (b"\x43" + BYTES[1:], "version 2"),
-        (BYTES[:1] + b"\xe4" + BYTES[2:], "authenticated"),
+        (BYTES[:1] + b"\xe4" + BYTES[2:], "has authentication"),
         (BYTES[:1] + b"\xe1" + BYTES[2:], "multipoint"),
         (BYTES[:2] + b"\0" + BYTES[3:], "multiplier 0"),
-        (BYTES[:3] + b"\x17" + BYTES[4:], "says 23 bytes"),
-        (BYTES[:3] + b"\x19" + BYTES[4:], "says 25 bytes"),
+        (BYTES[:3] + b"\x17" + BYTES[4:], "length field is 23"),
+        (BYTES[:3] + b"\x19" + BYTES[4:], "length field is 25"),
         (BYTES[:4] + bytes(4) + BYTES[8:], "discriminator 0"),
-        (BYTES[:8] + bytes(4) + BYTES[12:], "says UP"),
+        (BYTES[:8] + bytes(4) + BYTES[12:], "in state UP"),
     ],
 )
 def test_what_is_thrown_away(changed: bytes, reason: str) -> None:
