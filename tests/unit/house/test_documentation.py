@@ -13,7 +13,7 @@ import pytest
 from pointsman.cli.main import VERBS
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "bpf/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "bpf" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PLACES = ("", "src/pointsman", "src/pointsman/dataplane/xdp", "src/pointsman/trace", "docs", "bpf")
 IPVSADM = "ipvsadm"
 """Has a grammar of its own, which its own tests hold to the real one."""
