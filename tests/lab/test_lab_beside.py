@@ -52,7 +52,7 @@ def test_status_of_a_lab_that_is_half_there_says_so_and_what_to_do() -> None:
         said = pointsman_lab("status")
         assert said.returncode == 1, said.stderr
         assert "Traceback" not in said.stderr
-        assert f"dual-homed is half there (no namespace {PREFIX}-server)" in said.stdout
+        assert f"dual-homed is incomplete (no namespace {PREFIX}-server)" in said.stdout
         assert f"pointsman lab --prefix {PREFIX} down" in said.stdout
         facts = json.loads(pointsman_lab("status", "--json").stdout)
         nodes = facts["dual-homed"]["nodes"]

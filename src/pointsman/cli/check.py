@@ -1,4 +1,4 @@
-"""`pointsman check`: every mistake of a configuration at once."""
+"""`pointsman check`: show every mistake of a configuration."""
 
 from __future__ import annotations
 
@@ -34,16 +34,18 @@ MOST_LISTED = 20
     type=click.Path(path_type=Path),
     help=f"keepalived.conf to check; - is standard input. [default: {DEFAULT_FILE}]",
 )
-@click.option("-i", "--config-id", help="Decides about lines with @id. [default: the short host name]")
-@click.option("--live", is_flag=True, help="Compare with the interfaces and addresses of this host, too.")
+@click.option(
+    "-i", "--config-id", help="Id that lines with @id are compared with. [default: the short host name]"
+)
+@click.option("--live", is_flag=True, help="Also compare with this host's interfaces and addresses.")
 @click.option(
     "--peer",
     type=click.Path(path_type=Path),
-    help="The other director's file: do the two match?",
+    help="Also compare with the other director's file.",
 )
-@click.option("--peer-id", help="The config id for --peer. [default: that of this file]")
-@click.option("--strict", is_flag=True, help="Warnings make the exit code 1.")
-@click.option("--json", "as_json", is_flag=True, help="All problems as JSON.")
+@click.option("--peer-id", help="Config id for --peer. [default: that of this file]")
+@click.option("--strict", is_flag=True, help="Exit with 1 if there are warnings.")
+@click.option("--json", "as_json", is_flag=True, help="Print all problems as JSON.")
 def check(
     argument: Path | None,
     option: Path | None,
@@ -54,11 +56,15 @@ def check(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Find every mistake in a keepalived.conf at once: words, values, and what cannot work.
+    """Show every mistake in a keepalived.conf: wrong keywords, wrong values, and what cannot work.
 
-    Needs neither root nor the interfaces (but for --live), and changes nothing.
+    It changes nothing. It needs no root. It needs the interfaces only with --live.
 
-    Exit codes: 0 the director would run with it; 1 there are warnings (only with --strict); 2 errors.
+    \b
+    Exit codes:
+      0  the director would run with this file
+      1  there are warnings (only with --strict)
+      2  there are errors
     """
     if argument is not None and option is not None:
         raise click.UsageError(f"one file at a time: {argument} or {option}; --peer compares two")
@@ -124,7 +130,7 @@ def _has(problems: Sequence[Problem], severity: Severity) -> bool:
 
 
 def _where(problems: Sequence[Problem]) -> str:
-    """The lines of errors, where they could be overlooked among warnings."""
+    """Return the lines of errors if they could be overlooked among warnings."""
     errors = [each.location for each in problems if each.severity is Severity.ERROR and each.location]
     if len(problems) < MANY or len(errors) == len(problems) or not errors:
         return ""

@@ -1,4 +1,4 @@
-"""`pointsman conf`: what a configuration comes down to."""
+"""`pointsman conf`: show the effective configuration, and explain keywords."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pointsman.conf.show.config import show as canonical
 
 @click.group()
 def conf() -> None:
-    """Look at a configuration, and at its language."""
+    """Show the effective configuration, and explain keywords."""
 
 
-@conf.command(short_help="What is in force, every default filled in.")
+@conf.command(short_help="Print the effective configuration.")
 @click.option(
     "-f",
     "--use-file",
@@ -31,12 +31,17 @@ def conf() -> None:
     show_default=True,
     help="keepalived.conf to show; - is standard input.",
 )
-@click.option("-i", "--config-id", help="Decides about lines with @id. [default: the short host name]")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with the place of each item.")
+@click.option(
+    "-i", "--config-id", help="Id that lines with @id are compared with. [default: the short host name]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the place of each item.")
 def show(file: Path, config_id: str | None, as_json: bool) -> None:
-    """Print the effective configuration, every default filled in, as canonical keepalived.conf.
+    """Print the effective configuration as keepalived.conf, with every default filled in.
 
-    Exit codes: 0 printed; 2 the configuration has errors.
+    \b
+    Exit codes:
+      0  printed
+      2  the configuration has errors
     """
     try:
         config = load_file(file, config_id).config
@@ -54,13 +59,18 @@ def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: 
     return [CompletionItem(word) for word in words() if word.startswith(incomplete)]
 
 
-@conf.command("help", short_help="What a WORD means, and what becomes of it here.")
+@conf.command("help", short_help="Explain a keyword.")
 @click.argument("word", required=False, shell_complete=_complete)
-@click.option("--all", "everything", is_flag=True, help="The reference of all words, in Markdown.")
+@click.option("--all", "everything", is_flag=True, help="Print the reference of all keywords, in Markdown.")
 def help_(word: str | None, everything: bool) -> None:
-    """What a WORD of keepalived.conf means: its blocks, value, default, and what becomes of it here.
+    """Explain a keyword of keepalived.conf: its blocks, value, default, and what it does here.
 
-    Without a WORD: all words. Exit codes: 0 explained; 1 nobody knows the word.
+    Without WORD, list all keywords.
+
+    \b
+    Exit codes:
+      0  explained
+      1  there is no such keyword
     """
     if everything:
         click.echo(reference(), nl=False)
@@ -71,5 +81,5 @@ def help_(word: str | None, everything: bool) -> None:
     else:
         likely = suggestion(word)
         more = f"; did you mean {likely}?" if likely else ""
-        click.echo(f"{word} is no word of keepalived.conf{more}", err=True)
+        click.echo(f"{word} is no keyword of keepalived.conf{more}", err=True)
         sys.exit(1)

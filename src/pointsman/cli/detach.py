@@ -1,4 +1,4 @@
-"""`pointsman detach`: the end of what a director has left in the kernel."""
+"""`pointsman detach`: remove what a dead director left in the kernel."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from pointsman.dataplane.xdp.plane import XdpDataPlane
 
 @click.command()
 def detach() -> None:
-    """Take out of the kernel what a director that is gone has left in force: program, services, connections;
-    and VRRP's virtual interfaces, addresses and sysctls.
+    """Remove what a dead director left in the kernel.
 
-    That is what a kill leaves, a stop with --keep-forwarding, and services put in by hand. Established
-    connections to the VIP end. `pointsman run` would adopt all of it instead.
+    Removed are the program, services and connections, and VRRP's virtual interfaces, addresses and sysctls.
+    They are left by a kill, by a stop with --keep-forwarding, and by services that were added by hand.
 
-    Exit codes: 0 nothing is left; 1 a director runs here (stop that), or it could not be taken out.
+    Established connections to the VIP end. `pointsman run` would adopt everything instead.
+
+    \b
+    Exit codes:
+      0  nothing is left
+      1  a director runs here (stop it first), or removing failed
     """
     try:
         lock = take_lock(run_directory())
     except AlreadyRunningError as error:
-        fail(f"a director runs here (pid {error}), and would lose its data plane; stop it first")
+        fail(f"a director runs here (pid {error}) and would lose its data plane; stop it first")
     except PermissionError as error:
         fail(f"{said(error)}; run it as root")
     except OSError as error:
@@ -37,7 +41,7 @@ def detach() -> None:
         for memory in (*run_directory().glob("*.state"), run_directory() / "control.sock"):
             memory.unlink(missing_ok=True)
     except OSError as error:
-        fail(f"cannot take out what is in {pin_directory()}: {said(error)}")
+        fail(f"cannot remove what is in {pin_directory()}: {said(error)}")
     finally:
         release_lock(lock, run_directory())
-    click.echo("nothing is forwarded here any more" if there else "nothing was left in the kernel here")
+    click.echo("removed; this host no longer forwards" if there else "there was nothing to remove")

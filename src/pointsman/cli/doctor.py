@@ -1,4 +1,4 @@
-"""`pointsman doctor`: is direct routing set up right on this host, and what to do if not."""
+"""`pointsman doctor`: find what is wrong with direct routing on this host, and how to correct it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from pointsman.realserver import host, state
 from pointsman.realserver.facts import SetupError, parse_vip
 
 FAULTY, USAGE = 1, 2
-NEEDS_ROOT = "the doctor sends ARP and reads other hosts' answers, and so needs root; run it with sudo"
+NEEDS_ROOT = "the doctor sends ARP and reads other hosts' answers. It needs root; run it with sudo"
 MANY = 4
-"""Faults and warnings from which on they are listed, a line each, before they are explained."""
+"""From this many faults and warnings on, a list with a line each comes before the explanations."""
 _PEER_SECONDS = 60
 ROLES = ("auto", "director", "realserver")
 MARKS = {
@@ -56,31 +56,35 @@ Vips = dict[Address, tuple[int, ...]]
     type=click.Choice(ROLES),
     default="auto",
     show_default=True,
-    help="What this host is; auto: a director if one runs here, a real server if VIPs are named or set up.",
+    help="Role of this host. auto: director if one runs here, real server if VIPs are named or set up.",
 )
-@click.option(
-    "--fix", is_flag=True, help="Run the remedies that change nothing but what direct routing needs."
-)
-@click.option("--all", "everything", is_flag=True, help="Show what is right, too.")
+@click.option("--fix", is_flag=True, help="Run the remedies that change only what direct routing needs.")
+@click.option("--all", "everything", is_flag=True, help="Also show what is right.")
 @click.option(
     "--peer",
     metavar="COMMAND|FILE",
     default="",
-    help="Compare with the other director: what reaches it (ssh lb-02), or what --facts wrote there.",
+    help="Compare with the other director. COMMAND reaches it (ssh lb-02); FILE holds its --facts.",
 )
-@click.option("--facts", is_flag=True, help="Print what the other director's --peer wants to know, as JSON.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--facts", is_flag=True, help="Print as JSON what --peer on the other director needs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(
     vips: tuple[str, ...], role: str, fix: bool, everything: bool, peer: str, facts: bool, as_json: bool
 ) -> None:
-    """Is direct routing set up right, here? If not: what is wrong, why it matters, and what to do.
+    """Find what is wrong with direct routing on this host, why it matters, and what to do.
 
-    On a director it asks the running one for its table and the wire for the rest: who answers ARP for the
-    VIP, whether each real server takes a SYN for the VIP, how long packets may be, who sends adverts.
-    On a real server it looks at the VIPs that `pointsman realserver up` has set up, or at those named;
-    with a port it also looks for the program that listens there.
+    On a director the doctor reads the table of the running director. It asks the network for the rest: who
+    answers ARP for the VIP, which real servers accept a SYN for the VIP, how long packets may be, who sends
+    adverts.
 
-    Exit codes: 0 no fault (there may be warnings); 1 a fault; 2 nothing to look at, or not root.
+    On a real server the doctor looks at the VIPs that `pointsman realserver up` has set up, or at the named
+    ones. With PORT it also looks for the program that listens there.
+
+    \b
+    Exit codes:
+      0  no fault (there may be warnings)
+      1  a fault
+      2  nothing to look at, or not root
     """
     if os.geteuid() != 0:
         wording.fail(NEEDS_ROOT, USAGE)
@@ -106,14 +110,14 @@ def doctor(
 
 
 def _examinations(vips: Vips, role: str) -> list[Examination]:
-    """What there is to look at on this host."""
+    """Return the examinations for this host. Exit if there are none."""
     found: list[Examination] = []
     if role == "director" or (role == "auto" and _has_director()):
         found.append(lambda: director_rules.examine(read_facts.read_director()))
     if role == "realserver" or (role == "auto" and vips):
         if not vips:
-            wording.fail("no VIP is set up here by pointsman; name it: pointsman doctor VIP[:PORT]", USAGE)
-        found.append(lambda: real_server_rules.examine(read_facts.read_real_server(list(vips), vips)))
+            wording.fail("pointsman has set up no VIP here; name it: pointsman doctor VIP[:PORT]", USAGE)
+        found.append(lambda: real_server_rules.examine(read_facts.real_server(list(vips), vips)))
     if not found:
         wording.fail(
             "no director runs here and no VIP is set up here. On a real server name the VIP: "
@@ -143,8 +147,11 @@ def _words(peer: str) -> list[str]:
 
 
 def _peer_facts(peer: str) -> PeerFacts:
-    """From a file, or from what a command says; `time` then lies at the end of the call, or as far from it as
-    the peer's clock is outside of the call. A file tells nothing about the clock. Raises OSError for both."""
+    """Return the peer's facts, from a file or from a command.
+
+    `time` is the end of the call. If the peer's clock lies outside of the call, `time` is off by as much. A
+    file tells nothing about the clock. Raises OSError.
+    """
     begun = time.time()
     from_file = Path(peer).is_file()
     if from_file:
@@ -155,7 +162,7 @@ def _peer_facts(peer: str) -> PeerFacts:
         try:
             done = subprocess.run(line, capture_output=True, text=True, timeout=_PEER_SECONDS, check=False)
         except FileNotFoundError as error:
-            raise OSError(f"--peer {peer}: neither a file nor a command that is here") from error
+            raise OSError(f"--peer {peer}: neither a file nor a command on this host") from error
         except subprocess.TimeoutExpired as error:
             raise OSError(f"--peer {peer}: no answer within {_PEER_SECONDS} s") from error
         if done.returncode != 0:
@@ -174,13 +181,13 @@ def _peer_facts(peer: str) -> PeerFacts:
 
 
 def _has_director() -> bool:
-    """One runs, or has left its program in force."""
+    """True if a director runs here, or has left its program in force."""
     pins = paths.pin_directory()
     return paths.control_socket().exists() or (pins.is_dir() and any(pins.iterdir()))
 
 
 def _parse(texts: Iterable[str]) -> Vips:
-    """`VIP` and `VIP:PORT`, several of one VIP taken together."""
+    """Parse `VIP` and `VIP:PORT`; gather the ports of each VIP."""
     found: Vips = {}
     for text in texts:
         name, port = text, ""
@@ -194,19 +201,19 @@ def _parse(texts: Iterable[str]) -> Vips:
         except SetupError as error:
             raise click.BadParameter(str(error)) from error
         if port and not (port.isdigit() and 0 < int(port) < 65536):
-            raise click.BadParameter(f"{port!r} in {text!r} is no port")
+            raise click.BadParameter(f"{port!r} in {text!r} is not a port")
         found[vip] = (*found.get(vip, ()), *([int(port)] if port else ()))
     return found
 
 
 def _known_vips() -> Vips:
-    """Those that `pointsman realserver up` has set up here."""
+    """Return the VIPs that `pointsman realserver up` has set up here."""
     known = state.load(paths.run_directory(), host.namespace_identity())
     return {ipaddress.ip_address(text): () for text in known.was_there}
 
 
 def _repair(diagnoses: Sequence[Diagnosis], quiet: bool) -> bool:
-    """Run every safe remedy, each command once; whether there was one."""
+    """Run every safe remedy, each command once. True if there was one."""
     commands = dict.fromkeys(
         command
         for diagnosis in diagnoses
@@ -252,7 +259,7 @@ def _show(diagnoses: Sequence[Diagnosis], everything: bool) -> None:
 
 
 def _summary(diagnosis: Diagnosis) -> Text:
-    """`director: 2 faults, 1 warning; 14 right`."""
+    """Return the first line: `director: 2 faults, 1 warning; 14 checks right`."""
     words = []
     for verdict, name in ((Verdict.FAULT, "fault"), (Verdict.WARNING, "warning")):
         number = len(diagnosis.having(verdict))
@@ -266,7 +273,7 @@ def _summary(diagnosis: Diagnosis) -> Text:
 
 
 def _overview(findings: Sequence[Finding]) -> Table:
-    """A screen at most: each check once, with its first finding cut to a line."""
+    """List each check once, with its first finding cut to a line: a screen at most."""
     table = Table.grid(padding=(0, 1))
     longest = max(len(finding.check) for finding in findings)
     table.add_column(no_wrap=True, min_width=longest + 2)
@@ -291,7 +298,7 @@ def _print(console: Console, finding: Finding) -> None:
 
 
 def _under(word: str, text: str) -> Table:
-    """A sentence below a finding, wrapped beside its word."""
+    """Return a sentence below a finding, wrapped beside its word."""
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(min_width=8)
     table.add_column(overflow="fold")

@@ -1,4 +1,4 @@
-"""`pointsman genhash`: the MD5 that `digest` of HTTP_GET and SSL_GET wants; options of genhash(1)."""
+"""`pointsman genhash`: print the MD5 for `digest` of HTTP_GET and SSL_GET; options of genhash(1)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ VERSIONS = {"1.0": HttpVersion.V1_0, "1.0c": HttpVersion.V1_0C, "1.1": HttpVersi
 
 
 @click.command()
-@click.option("-S", "--use-ssl", is_flag=True, help="Over TLS, as SSL_GET.")
+@click.option("-S", "--use-ssl", is_flag=True, help="Use TLS, as SSL_GET does.")
 @click.option("-s", "--server", required=True, metavar="IP", help="Address to connect to.")
 @click.option("-p", "--port", required=True, type=click.IntRange(1, 65535), help="Port to connect to.")
-@click.option("-u", "--url", required=True, metavar="PATH", help="What to fetch.")
-@click.option("-V", "--use-virtualhost", default="", metavar="HOST", help="Host header.")
+@click.option("-u", "--url", required=True, metavar="PATH", help="Path to fetch.")
+@click.option("-V", "--use-virtualhost", default="", metavar="HOST", help="Value of the Host header.")
 @click.option(
     "-P",
     "--protocol",
     type=click.Choice(list(VERSIONS), case_sensitive=False),
     default="1.0",
-    help="Version.",
+    help="HTTP version.",
 )
 @click.option("-t", "--timeout", type=click.FloatRange(0.001, 3600), default=5.0, help="Seconds to wait.")
 @click.option("-I", "--enable-sni", is_flag=True, help="Send the virtual host in the TLS handshake.")
-@click.option("-v", "--verbose", is_flag=True, help="The status too.")
+@click.option("-v", "--verbose", is_flag=True, help="Also print the status.")
 def genhash(
     use_ssl: bool,
     server: str,
@@ -44,7 +44,10 @@ def genhash(
 ) -> None:
     """Fetch a page as an HTTP check does, and print the MD5 of its body.
 
-    Exit code 0: printed; 1: the page cannot be had.
+    \b
+    Exit codes:
+      0  printed
+      1  the page cannot be fetched
     """
     try:
         address = ipaddress.ip_address(server)

@@ -1,4 +1,4 @@
-"""`pointsman ipvsadm`: ipvsadm's own arguments, output and exit codes, on the director's data plane."""
+"""`pointsman ipvsadm`: ipvsadm's arguments, output and exit codes for the director's data plane."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ Expected = TypeVar("Expected", TableReply, ApplyReply)
 
 
 class SystemNames:
-    """Host and service names as this host's resolver and /etc/services know them."""
+    """Look up host and service names with this host's resolver and in /etc/services."""
 
     def address(self, host: str) -> ipaddress.IPv4Address | None:
         return _address_of(host)
@@ -98,7 +98,7 @@ def _name_of(address: str) -> str | None:
 
 
 class Session:
-    """Carries out lines of ipvsadm's language; `ask` reaches the director."""
+    """Carry out lines of ipvsadm's language. `ask` reaches the director."""
 
     def __init__(self, ask: Ask, names: SystemNames, stdin: Iterable[str], out: TextIO, err: TextIO) -> None:
         self._ask = ask
@@ -108,7 +108,7 @@ class Session:
         self._err = err
 
     def run(self, words: Sequence[str]) -> int:
-        """One line; the exit code of ipvsadm. Raises ControlError, ProtocolError."""
+        """Carry out one line; return ipvsadm's exit code. Raises ControlError, ProtocolError."""
         try:
             command = parse(words, self._names)
             if isinstance(command, Restore):
@@ -160,7 +160,7 @@ class Session:
         )
 
     def _restore(self) -> int:
-        """Lines from standard input, up to the first that cannot be read; the exit code of the last one."""
+        """Carry out lines of standard input up to the first bad one; return the last exit code."""
         waiting: list[Operation] = []
         code = 0
         for line in self._stdin:
@@ -182,7 +182,7 @@ class Session:
         return self._apply(waiting[-1:]) if waiting else code
 
     def _apply(self, operations: list[Operation]) -> int:
-        """Have them carried out and report the refused; 255 when there are any."""
+        """Send the operations to the director and print the refused ones; return 255 if there are any."""
         if not operations:
             return 0
         asked = tuple(self._with_fronts(operation) for operation in operations)
@@ -192,7 +192,7 @@ class Session:
         return REFUSED_BY_KERNEL if refusals else 0
 
     def _with_fronts(self, operation: Operation) -> Operation:
-        """ipvsadm knows nothing of what is marked: an edit of a firewall-mark service keeps it."""
+        """Keep the fronts of a firewall-mark service in an edit; ipvsadm does not know them."""
         if not isinstance(operation, EditService) or not operation.service.key.fwmark:
             return operation
         entry = self._table().table.get(operation.service.key)
@@ -212,10 +212,9 @@ class Session:
 
 
 def ask_director(message: Request) -> Reply:
-    """The director's reply; when none runs, what the tables say that it left in force.
+    """Return the director's reply. If none runs, read the tables that it left in force.
 
-    Root reads connections from the tables in any case: there may be millions. Raises ControlError,
-    ProtocolError.
+    Root always reads connections from the tables: there may be millions. Raises ControlError, ProtocolError.
     """
     if isinstance(message, TableRequest) and message.connections and os.geteuid() == 0:
         with contextlib.suppress(OSError):
@@ -235,7 +234,7 @@ def ask_director(message: Request) -> Reply:
 
 
 class RawCommand(click.Command):
-    """A command whose arguments are not click's business, `-h` and `--` among them."""
+    """A command that gets its arguments unparsed, also `-h` and `--`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.args = list(args)
@@ -245,7 +244,7 @@ class RawCommand(click.Command):
 @click.command(cls=RawCommand, add_help_option=False)
 @click.pass_context
 def ipvsadm(ctx: click.Context) -> None:
-    """Work on the service table of this host's director in ipvsadm's own language (see docs/ipvsadm.md)."""
+    """Edit and list the service table of this host's director with ipvsadm's commands (docs/ipvsadm.md)."""
     session = Session(ask_director, SystemNames(), sys.stdin, sys.stdout, sys.stderr)
     try:
         code = session.run(ctx.args)

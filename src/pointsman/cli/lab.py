@@ -1,4 +1,4 @@
-"""`pointsman lab`: clusters on this one machine, with real packets."""
+"""`pointsman lab`: run clusters on this machine, with real packets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _xdp_mode = click.option(
     type=click.Choice(XDP_MODES),
     default="auto",
     show_default=True,
-    help="How the directors attach their program; native prepares the cables for it.",
+    help="How the directors attach their program. native: also prepares the veth cables for it.",
 )
 
 
@@ -48,27 +48,28 @@ def _prefix(_context: click.Context, _parameter: click.Parameter, value: str) ->
     default=PREFIX,
     callback=_prefix,
     show_default=True,
-    help="Of the namespaces' names; with one of its own, a lab runs beside another.",
+    help="Prefix of the namespaces. A lab with another prefix can run beside this one.",
 )
 @click.pass_context
 def lab(context: click.Context, prefix: str) -> None:
-    """Clusters on this one machine, the documents' two among them, with real packets.
+    """Run clusters on this machine, with real packets. Needs root.
 
-    ha-pair: two directors, two web servers, mail, clients beyond a router.
-    dual-homed: one director and one real server on two bridges of a KVM node.
-    two-box: two directors that are also the real servers.
+    \b
+    ha-pair     two directors, two web servers, mail, clients behind a router
+    dual-homed  one director and one real server on two bridges of a KVM node
+    two-box     two directors that are also the real servers
 
-    Nodes are network namespaces pm-NODE. Needs root.
+    Each node is a network namespace, pm-NODE.
     """
     context.obj = prefix
 
 
-@lab.command(short_help="Build a topology and start its programs.")
+@lab.command(short_help="Build a lab and start its programs.")
 @_topology
 @_xdp_mode
 @click.pass_obj
 def up(prefix: str, topology: str, xdp_mode: str) -> None:
-    """Build a topology and start its programs; when anything fails, nothing is left of it."""
+    """Build a lab and start its programs. If anything fails, remove all of it."""
     with reported():
         made = Lab(
             topology,
@@ -81,11 +82,11 @@ def up(prefix: str, topology: str, xdp_mode: str) -> None:
         _console.print(f"next: {made.command} status | exec NODE -- CMD | down", markup=False)
 
 
-@lab.command(short_help="Take a lab away, or all of them.")
+@lab.command(short_help="Remove a lab, or all of them.")
 @_optional_topology
 @click.pass_obj
 def down(prefix: str, topology: str | None) -> None:
-    """Take a lab away, or all of them: processes, pins, files, namespaces."""
+    """Remove a lab, or all of them: processes, pins, files, namespaces."""
     with reported():
         names = [topology] if topology else list(TOPOLOGIES)
         for name in names:
@@ -94,10 +95,16 @@ def down(prefix: str, topology: str | None) -> None:
 
 
 @lab.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def status(prefix: str, as_json: bool) -> None:
-    """Which lab is up, and what runs on its nodes. Exit code 1: none is up, or one is only half there."""
+    """Show which lab is up, and what runs on its nodes.
+
+    \b
+    Exit codes:
+      0  a lab is up
+      1  none is up, or a part of one is missing
+    """
     with reported():
         labs = list(running_labs(prefix))
         if as_json:
@@ -108,7 +115,7 @@ def status(prefix: str, as_json: bool) -> None:
             if missing := made.missing():
                 lost = f"no namespace {', '.join(missing)}"
                 _console.print(
-                    f"{made.topology.name} is half there ({lost}); run: {made.command} down", soft_wrap=True
+                    f"{made.topology.name} is incomplete ({lost}); run: {made.command} down", soft_wrap=True
                 )
         if not labs and not as_json:
             _console.print(explain_no_lab(prefix), soft_wrap=True)
@@ -125,7 +132,8 @@ def status(prefix: str, as_json: bool) -> None:
 def execute(prefix: str, node: str, command: tuple[str, ...]) -> None:
     """Run a command on a node: pointsman lab exec lb-01 -- pointsman ipvsadm -Ln.
 
-    Exit code: the command's; 127 and 126 as of a shell: it was not found, or cannot be executed.
+    The exit code is that of the command. As in a shell, 127 means that the command was not found, and 126
+    that it cannot be executed.
     """
     with reported():
         place = _node(prefix, node)
@@ -137,14 +145,19 @@ def execute(prefix: str, node: str, command: tuple[str, ...]) -> None:
                 fail(f"{node}: {command[0]}: {error.strerror}", code)
 
 
-@lab.command(short_help="The documents' clusters, told step by step.")
+@lab.command(short_help="Run two clusters and show what happens, step by step.")
 @click.argument("topology", type=click.Choice(list(CHAPTERS)), required=False)
 @_xdp_mode
 @click.pass_obj
 def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
-    """Both documents' clusters (or one), told step by step: each expectation is checked. About a minute.
+    """Run both clusters (or one) and show what happens, step by step. It takes about a minute.
 
-    Exit code 0: every expectation held; 1: one did not.
+    Each expectation is checked.
+
+    \b
+    Exit codes:
+      0  every expectation held
+      1  one did not hold
     """
     with reported():
         console = hop_table.wide_console()
@@ -152,13 +165,16 @@ def demo(prefix: str, topology: str | None, xdp_mode: str) -> None:
             sys.exit(FAILED)
 
 
-@lab.command(name="verdicts", short_help="Which check finds which failure, after how long.")
+@lab.command(name="verdicts", short_help="Measure which check finds which failure, and when.")
 @_xdp_mode
 @click.pass_obj
 def show_verdicts(prefix: str, xdp_mode: str) -> None:
-    """Kill, freeze, crowd, un-VIP and unplug a real server: which check finds it, and after how long.
+    """Make a real server fail in several ways; measure which check finds it, and after how long.
 
-    Exit code 0: each said what it should; 1: one did not.
+    \b
+    Exit codes:
+      0  each check gave the right result
+      1  one did not
     """
     with reported(), Lab("ha-pair", prefix=prefix, xdp_mode=xdp_mode) as made:
         check_timing.configure(made)
@@ -227,7 +243,7 @@ def _status_table(made: Lab) -> Table:
 
 
 def _program(words: str) -> str:
-    """What a process is, in a word or two, from its command line."""
+    """Return the name of a program, from its command line."""
     for known in ("mailsink", "http.server", "pointsman run", "nginx"):
         if known in words:
             return known

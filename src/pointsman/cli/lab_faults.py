@@ -1,4 +1,4 @@
-"""`pointsman lab break`, `mend` and `faults`: things that go wrong, made on purpose."""
+"""`pointsman lab break`, `mend` and `faults`: break things on purpose."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _names = click.Choice([fault.name for fault in FAULTS])
 @click.argument("fault", type=_names, metavar="FAULT")
 @click.pass_obj
 def break_lab(prefix: str, fault: str) -> None:
-    """Break something in the lab that is up; `pointsman doctor` on the node finds it.
+    """Break something in the running lab. `pointsman doctor` on the node finds it.
 
     `pointsman lab faults` lists the faults.
     """
@@ -49,17 +49,17 @@ def break_lab(prefix: str, fault: str) -> None:
 
 
 def _one_line(node: str, command: str) -> str:
-    """A command and where it was run; a whole program only by its first line."""
+    """Return a command and its node; of a script only the first line."""
     first, *more = command.splitlines()
     shown = first if len(first) <= _SHOWN else f"{first[:_SHOWN]}..."
     return f"  {node}: {shown}{f' ({len(more)} more lines)' if more else ''}"
 
 
-@click.command(short_help="Take a fault back, or all of them.")
+@click.command(short_help="Undo a fault, or all of them.")
 @click.argument("fault", type=_names, required=False, metavar="[FAULT]")
 @click.pass_obj
 def mend(prefix: str, fault: str | None) -> None:
-    """Take a fault back, or all that were made in the labs that are up."""
+    """Undo a fault, or all faults in the running labs."""
     with reported():
         if fault:
             chosen = [(_lab_for(prefix, find_fault(fault)), find_fault(fault))]
@@ -69,32 +69,47 @@ def mend(prefix: str, fault: str | None) -> None:
             ]
         for made, item in chosen:
             fault_runner.mend(made, item)
-            click.echo(f"{item.name}: taken back")
+            click.echo(f"{item.name}: undone")
         if not chosen:
             click.echo("nothing is broken")
 
 
-@click.command(name="faults", short_help="The faults there are; --run: does the doctor find them?")
+@click.command(name="faults", short_help="List the faults; --run: test if the doctor finds them.")
 @click.argument("names", type=_names, nargs=-1, metavar="[FAULT]...")
 @click.option(
-    "--run", is_flag=True, help="Make each one in a lab of its own, and see what doctor and trace say."
+    "--run", is_flag=True, help="Make each fault in a lab of its own, and see what doctor and trace say."
 )
 @click.option(
     "--healthy",
     metavar="N",
     type=click.IntRange(1, 10_000),
-    help="Examine each lab N times without any fault: whatever is said then is a false alarm.",
+    help="Examine each lab N times without a fault. Each finding is a false alarm.",
 )
-@click.option("--xdp-mode", type=click.Choice(XDP_MODES), default="auto", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option(
+    "--xdp-mode",
+    type=click.Choice(XDP_MODES),
+    default="auto",
+    show_default=True,
+    help="How the directors attach their program.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def list_faults(
     prefix: str, names: tuple[str, ...], run: bool, healthy: int | None, xdp_mode: str, as_json: bool
 ) -> None:
-    """The faults there are; with --run the fault table: fault, doctor, trace, mended by its remedy or not.
+    """List the faults.
 
-    Exit code of --run: 0 the doctor named every fault and was silent after its remedy; 1 not so. Of
-    --healthy: 0 not one false alarm; 1 some.
+    With --run, make each fault and show a table: fault, doctor, trace, and if the remedy corrected it.
+
+    \b
+    Exit codes of --run:
+      0  the doctor named every fault and was silent after its remedy
+      1  it did not
+
+    \b
+    Exit codes of --healthy:
+      0  no false alarm
+      1  at least one false alarm
     """
     if healthy is not None:
         _examine_healthy(prefix, healthy, xdp_mode, as_json)
@@ -120,7 +135,7 @@ def list_faults(
 
 
 def _examine_healthy(prefix: str, runs: int, xdp_mode: str, as_json: bool) -> None:
-    """Every topology, one after the other."""
+    """Examine every topology, one after the other, without a fault."""
 
     def tell(number: int, alarms: list[str]) -> None:
         for text in alarms:
@@ -179,10 +194,10 @@ def _lab_for(prefix: str, fault: Fault) -> Lab:
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """One clear message for what goes wrong; a Ctrl-C or a SIGTERM ends with the usual exit code."""
+    """Turn an error into one clear message. Ctrl-C and SIGTERM end with the usual exit code."""
     try:
         if os.geteuid() != 0:
-            raise LabError("the lab's nodes are network namespaces, and so need root; run it with sudo")
+            raise LabError("the lab's nodes are network namespaces, which need root; run it with sudo")
         with interrupts.stopping_unwinds():
             yield
     except LabError as error:

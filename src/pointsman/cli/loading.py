@@ -1,4 +1,4 @@
-"""Configuration files read from disk for the verbs, and their problems printed for people."""
+"""Read configuration files for the verbs, and print their problems."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ STANDARD_INPUT = "-"
 
 
 class FileReader:
-    """The reader for files on disk; `standard_input` is the name that stands for it, if any."""
+    """Read files on disk. `standard_input` is the name that stands for standard input, if any."""
 
     def __init__(self, standard_input: str = "") -> None:
         self._standard_input = standard_input
 
     def read(self, path: str, limit: int) -> bytes:
-        """At most `limit` bytes. Raises OSError, also for what is no regular file, as it may never end."""
+        """Return at most `limit` bytes. Raises OSError, also for a file that is not regular."""
         if path == self._standard_input:
             return sys.stdin.buffer.read(limit)
         file = Path(path)
@@ -60,7 +60,7 @@ class FileReader:
 
 
 def _braces(pattern: str) -> list[str]:
-    """`a{b,c}` as `ab` and `ac`, as glob(7) does with GLOB_BRACE."""
+    """Expand `a{b,c}` to `ab` and `ac`, as glob(7) does with GLOB_BRACE."""
     waiting = [pattern]
     done: list[str] = []
     while waiting and len(waiting) + len(done) < MAX_BRACES:
@@ -75,7 +75,7 @@ def _braces(pattern: str) -> list[str]:
 
 
 def load_file(path: Path, config_id: str | None = None, more: Iterable[MoreChecks] = ()) -> Loaded:
-    """The configuration in a file (`-`: on standard input); programs that it names are looked at.
+    """Load the configuration of a file (`-`: standard input), and check the programs that it names.
 
     Raises ConfError.
     """
@@ -104,7 +104,7 @@ def _without_collector() -> Iterator[None]:
 
 
 def inspect_program(path: str) -> Program | None:
-    """What the file system says of a program."""
+    """Return what the file system says about a program; None if there is no such file."""
     file = Path(path)
     if not file.is_file():
         return None
@@ -113,7 +113,7 @@ def inspect_program(path: str) -> Program | None:
 
 
 def load_or_exit(path: Path, config_id: str | None = None) -> Config:
-    """The configuration in a file; problems go to standard error, and with an error the program ends (2)."""
+    """Load the configuration of a file and print its problems to standard error. Exit with 2 on an error."""
     try:
         loaded = load_file(path, config_id)
     except ConfError as error:
@@ -125,7 +125,7 @@ def load_or_exit(path: Path, config_id: str | None = None) -> Config:
 
 
 def summary(problems: Iterable[Problem]) -> str:
-    """`2 errors, 1 warning`; or `no problem found`."""
+    """Return `2 errors, 1 warning`, or `no problem found`."""
     found = list(problems)
     parts = []
     for severity in Severity:
@@ -136,8 +136,10 @@ def summary(problems: Iterable[Problem]) -> str:
 
 
 def print_problems(problems: Iterable[Problem], err: bool = False) -> None:
-    """Each problem with its line and a caret; equal ones once, with the other lines named. Colour only on a
-    terminal."""
+    """Print each problem with its line and a caret. Print equal ones once, with the other lines named.
+
+    Colour is used on a terminal only.
+    """
     alike: dict[tuple[Severity, str, str], list[Problem]] = {}
     for problem in problems:
         alike.setdefault((problem.severity, problem.text, problem.remedy), []).append(problem)
@@ -176,7 +178,7 @@ def _wrapped(lead: str, text: str) -> list[str]:
 
 
 def _window(problem: Problem) -> tuple[str, str]:
-    """The part of the line around the place, and the caret line below it."""
+    """Return the part of the line around the place, and the caret line below it."""
     assert problem.location is not None
     column = problem.location.column - 1
     start = max(0, column - 60) if len(problem.excerpt) > _WIDTH else 0
@@ -186,7 +188,7 @@ def _window(problem: Problem) -> tuple[str, str]:
 
 
 def _visible(text: str, keep: str = "") -> str:
-    """Text that cannot play tricks on a terminal; the number of characters stays the same."""
+    """Replace control characters, which could trick a terminal; keep the number of characters."""
     return "".join(
         sign if sign.isprintable() or sign in keep else (" " if sign == "\t" else "\N{REPLACEMENT CHARACTER}")
         for sign in text

@@ -1,4 +1,4 @@
-"""Entry point of `pointsman`: the list of verbs. A verb's module is imported only when it is used."""
+"""Entry point of `pointsman`: the list of verbs. The module of a verb is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -10,24 +10,36 @@ import pointsman
 
 VERBS = {
     "run": ("pointsman.cli.run", "run", "Run the director: forward, fail over, check."),
-    "reload": ("pointsman.cli.reload", "reload", "Let the director take its changed configuration."),
-    "rollback": ("pointsman.cli.reload", "rollback", "Let the director go back to the configuration before."),
-    "check": ("pointsman.cli.check", "check", "Find every mistake in a keepalived.conf at once."),
-    "conf": ("pointsman.cli.conf", "conf", "What is in force, and what a word of the file means."),
-    "drain": ("pointsman.cli.override", "drain", "No new connections to a real server."),
+    "reload": ("pointsman.cli.reload", "reload", "Apply the changed configuration file."),
+    "rollback": ("pointsman.cli.reload", "rollback", "Go back to the configuration before."),
+    "check": ("pointsman.cli.check", "check", "Show every mistake in a keepalived.conf."),
+    "conf": ("pointsman.cli.conf", "conf", "Show the effective configuration; explain keywords."),
+    "drain": ("pointsman.cli.override", "drain", "Send no new connections to a real server."),
     "weight": ("pointsman.cli.override", "weight", "Give a real server another weight."),
-    "up": ("pointsman.cli.override", "up", "Let a real server serve, whatever its checks say."),
-    "down": ("pointsman.cli.override", "down", "Take a real server out, whatever its checks say."),
+    "up": ("pointsman.cli.override", "up", "Put a real server in service, although checks fail."),
+    "down": ("pointsman.cli.override", "down", "Take a real server out of service, although checks pass."),
     "release": ("pointsman.cli.override", "release", "Let configuration and checks decide again."),
-    "genhash": ("pointsman.cli.genhash", "genhash", "MD5 of a page, for HTTP_GET and SSL_GET."),
-    "ipvsadm": ("pointsman.cli.ipvsadm", "ipvsadm", "Work on the service table in ipvsadm's own language."),
-    "realserver": ("pointsman.cli.realserver", "realserver", "Make this host a real server: VIP, ARP rules."),
-    "status": ("pointsman.cli.status", "status", "What the director here does: VRRP, health, data plane."),
-    "detach": ("pointsman.cli.detach", "detach", "Take out what a director that is gone left in the kernel."),
-    "switchover": ("pointsman.cli.switchover", "switchover", "Hand mastership over without losing a packet."),
-    "doctor": ("pointsman.cli.doctor", "doctor", "Is direct routing set up right, here? What to do if not."),
-    "trace": ("pointsman.cli.trace", "trace", "Follow one connection hop by hop: which MAC changed where."),
-    "lab": ("pointsman.cli.lab", "lab", "The documents' clusters on this one machine, with real packets."),
+    "genhash": ("pointsman.cli.genhash", "genhash", "Print the MD5 of a page, for HTTP_GET and SSL_GET."),
+    "ipvsadm": (
+        "pointsman.cli.ipvsadm",
+        "ipvsadm",
+        "Edit and list the service table with ipvsadm's commands.",
+    ),
+    "realserver": (
+        "pointsman.cli.realserver",
+        "realserver",
+        "Make this host a real server: VIP and ARP rules.",
+    ),
+    "status": ("pointsman.cli.status", "status", "Show the director's state: VRRP, health, data plane."),
+    "detach": ("pointsman.cli.detach", "detach", "Remove what a dead director left in the kernel."),
+    "switchover": (
+        "pointsman.cli.switchover",
+        "switchover",
+        "Make the other director master without losing a packet.",
+    ),
+    "doctor": ("pointsman.cli.doctor", "doctor", "Find what is wrong with direct routing on this host."),
+    "trace": ("pointsman.cli.trace", "trace", "Follow one connection hop by hop."),
+    "lab": ("pointsman.cli.lab", "lab", "Run test clusters on this machine, with real packets."),
 }
 """Verb: module, attribute, one line of help."""
 
@@ -46,7 +58,7 @@ class Verbs(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of verbs, without importing any of them."""
+        """Write the list of verbs without importing any of them."""
         with formatter.section("Verbs"):
             formatter.write_dl([(name, text) for name, (_, _, text) in VERBS.items()])
 
@@ -54,7 +66,7 @@ class Verbs(click.Group):
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pointsman.__version__, prog_name="pointsman")
 def main() -> None:
-    """Pointsman: LVS direct routing, whole, with the packet path in the kernel."""
+    """Pointsman: an LVS direct-routing load balancer with its packet path in the kernel."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`pointsman drain`, `weight`, `up`, `down`, `release`: the administrator's word about a real server."""
+"""`pointsman drain`, `weight`, `up`, `down`, `release`: decide about a real server by hand."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    """30s, 10m, 2h, 1d; seconds without a unit; 0: for good."""
+    """Parse 30s, 10m, 2h, 1d; seconds without a unit; 0: no end."""
     match = re.fullmatch(r"([0-9]{1,8})([smhd]?)", value)
     if not match:
-        raise click.BadParameter(f"{value} is no time such as 30s, 10m, 2h or 1d")
+        raise click.BadParameter(f"{value} is not a time such as 30s, 10m, 2h or 1d")
     return float(int(match[1]) * UNITS[match[2]])
 
 
 def _real_server(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[Address, int]:
-    """`192.0.2.20`, `192.0.2.20:80`, `2001:db8::1`, `[2001:db8::1]:80`."""
+    """Parse `192.0.2.20`, `192.0.2.20:80`, `2001:db8::1`, `[2001:db8::1]:80`."""
     match = re.fullmatch(r"\[([^]]+)\](?::([0-9]+))?|([0-9.]+)(?::([0-9]+))?|([0-9a-fA-F:.]+)", value)
     try:
         if not match:
@@ -41,9 +41,16 @@ def _real_server(_context: click.Context, _parameter: click.Parameter, value: st
 
 
 _server = click.argument("server", callback=_real_server, metavar="RIP[:PORT]")
-_service = click.option("--service", default="", metavar="VIP:PORT", help="Only in this service.")
+_service = click.option(
+    "--service", default="", metavar="VIP:PORT", help="Only in this service. [default: all services]"
+)
 _for = click.option(
-    "--for", "seconds", default="0", callback=_duration, metavar="TIME", help="How long: 30s, 10m, 2h, 1d."
+    "--for",
+    "seconds",
+    default="0",
+    callback=_duration,
+    metavar="TIME",
+    help="End after this time: 30s, 10m, 2h, 1d. [default: no end]",
 )
 
 
@@ -52,15 +59,19 @@ _for = click.option(
 @_service
 @_for
 def drain(server: tuple[Address, int], service: str, seconds: float) -> None:
-    """No new connections to a real server; those it has go on (weight 0).
+    """Send no new connections to a real server (weight 0). Existing connections continue.
 
-    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    \b
+    Exit codes:
+      0  done
+      1  no director runs here, or it has no such real server
+      2  wrong arguments
     """
     _send(server, service, Override(weight=0), seconds)
 
 
 class _WithNumber(click.Command):
-    """Takes -1 for a number, which is out of range, and not for an option."""
+    """A command that reads -1 as a number (which is out of range) and not as an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
@@ -75,9 +86,13 @@ class _WithNumber(click.Command):
 @_service
 @_for
 def weight(server: tuple[Address, int], number: int, service: str, seconds: float) -> None:
-    """Give a real server another weight than the configured one.
+    """Give a real server another weight, in place of the configured one.
 
-    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    \b
+    Exit codes:
+      0  done
+      1  no director runs here, or it has no such real server
+      2  wrong arguments
     """
     _send(server, service, Override(weight=number), seconds)
 
@@ -87,9 +102,13 @@ def weight(server: tuple[Address, int], number: int, service: str, seconds: floa
 @_service
 @_for
 def up(server: tuple[Address, int], service: str, seconds: float) -> None:
-    """Let a real server serve, whatever its checks say.
+    """Put a real server in service, although its checks fail.
 
-    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    \b
+    Exit codes:
+      0  done
+      1  no director runs here, or it has no such real server
+      2  wrong arguments
     """
     _send(server, service, Override(up=True), seconds)
 
@@ -99,9 +118,13 @@ def up(server: tuple[Address, int], service: str, seconds: float) -> None:
 @_service
 @_for
 def down(server: tuple[Address, int], service: str, seconds: float) -> None:
-    """Take a real server out, whatever its checks say: as if they had failed.
+    """Take a real server out of service, as if its checks had failed.
 
-    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    \b
+    Exit codes:
+      0  done
+      1  no director runs here, or it has no such real server
+      2  wrong arguments
     """
     _send(server, service, Override(up=False), seconds)
 
@@ -110,15 +133,19 @@ def down(server: tuple[Address, int], service: str, seconds: float) -> None:
 @_server
 @_service
 def release(server: tuple[Address, int], service: str) -> None:
-    """End what was said by hand: configuration and checks decide again.
+    """Remove a decision by hand: configuration and checks decide again.
 
-    Exit codes: 0 done; 1 no director runs here, or it has no such real server; 2 wrong arguments.
+    \b
+    Exit codes:
+      0  done
+      1  no director runs here, or it has no such real server
+      2  wrong arguments
     """
     _send(server, service, None, 0.0)
 
 
 def _send(server: tuple[Address, int], service: str, override: Override | None, seconds: float) -> None:
-    """Exit code 0: done; 1: no director, or no such real server."""
+    """Send the override and print the real servers. Exit with 1 if there is no director or no such server."""
     wanted = OverrideRequest(server[0], server[1], service, override, seconds)
     try:
         reply = request(wanted, control_socket())
@@ -133,6 +160,6 @@ def _send(server: tuple[Address, int], service: str, override: Override | None, 
 
 
 def _spoken(seconds: float) -> str:
-    """` for 30m`, the way in which it is written; nothing when it has no end."""
+    """Return ` for 30m`; nothing if there is no end."""
     unit = next(unit for unit in "dhms" if seconds % UNITS[unit] == 0)
     return f" for {seconds / UNITS[unit]:.0f}{unit}" if seconds else ""

@@ -23,7 +23,7 @@ from pointsman.realserver.setup import Step
 
 
 def vip(text: str) -> Address:
-    """A VIP on the command line."""
+    """Parse a VIP on the command line."""
     try:
         return parse_vip(text)
     except SetupError as error:
@@ -32,7 +32,7 @@ def vip(text: str) -> Address:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """A SetupError becomes one line on stderr and exit code 1."""
+    """Turn a SetupError into one line on stderr and exit code 1."""
     try:
         yield
     except SetupError as error:
@@ -40,39 +40,39 @@ def told() -> Iterator[None]:
 
 
 def interface_option(command: Callable[..., None]) -> Callable[..., None]:
-    """`--interface IF`, several times."""
+    """Add `--interface IF`, which may be repeated."""
     return click.option(
         "--interface",
         "interfaces",
         metavar="IF",
         multiple=True,
-        help="Set the ARP rules on this interface too; default: those with a route to the VIP's network.",
+        help="Set the ARP rules on this interface. [default: those with a route to the VIP's network]",
     )(command)
 
 
 def from_option(command: Callable[..., None]) -> Callable[..., None]:
-    """`--from FILE`."""
+    """Add `--from FILE`."""
     return click.option(
         "--from",
         "configuration",
         metavar="FILE",
         type=click.Path(path_type=Path, dir_okay=False, exists=True),
-        help="Take the VIPs from a keepalived.conf: those for which this host is a real server.",
+        help="Take the VIPs from a keepalived.conf: those that have this host as a real server.",
     )(command)
 
 
 _WITH_VIP = (Forwarding.ROUTE, Forwarding.TUNNEL)
-"""What reaches a real server so has the VIP as its destination there."""
+"""Methods by which packets arrive at the real server with the VIP as destination."""
 
 
 def vips_of(vips: tuple[Address, ...], configuration: Path | None) -> tuple[Address, ...]:
-    """Those named, and those of the directors' configuration that send to an address of this host.
+    """Return the named VIPs, and those of the file whose real servers include an address of this host.
 
-    Raises SetupError when the file sends nothing here, UsageError when there is neither name nor file.
+    Raises SetupError if the file sends nothing here, UsageError if there is neither a VIP nor a file.
     """
     if configuration is None:
         if not vips:
-            raise click.UsageError("name at least one VIP, or --from a keepalived.conf")
+            raise click.UsageError("name at least one VIP, or a keepalived.conf with --from")
         return vips
     from pointsman.cli.loading import load_or_exit
 
@@ -95,35 +95,39 @@ def vips_of(vips: tuple[Address, ...], configuration: Path | None) -> tuple[Addr
 
 
 def method_option(command: Callable[..., None]) -> Callable[..., None]:
-    """`--method`."""
+    """Add `--method`."""
     return click.option(
         "--method",
         type=click.Choice(setup.METHODS),
-        help="What keeps the VIP out of ARP: the kernel's settings (default); nftables rules; or redirect, "
-        "where this host has no VIP and nftables hands what is sent to it to the host's own address.",
+        help="How to keep the VIP silent in ARP. sysctl: kernel settings (default). nft: nftables rules. "
+        "redirect: this host has no VIP, and nftables redirects its packets to the host's own address.",
     )(command)
 
 
 def device_option(command: Callable[..., None]) -> Callable[..., None]:
-    """`--dev`."""
+    """Add `--dev`."""
     return click.option(
         "--dev",
         "device",
         metavar="IF",
         default="",
-        help="The interface that gets the VIPs, lo unless given. One named dummy... is made if it is not "
-        "there; one that speaks ARP needs --method nft.",
+        help="Interface that gets the VIPs. [default: lo] dummy... is created if it is missing. "
+        "An interface with ARP needs --method nft.",
     )(command)
 
 
 @click.group()
 def realserver() -> None:
-    """Make this host a real server: VIP on lo, ARP rules that keep it silent.
+    """Make this host a real server: VIP on lo, silent in ARP.
 
-    A real server accepts packets for the VIP but must never answer ARP for it, nor bear it as sender of
-    its own ARP requests: arp_ignore 1, arp_announce 2. Acts on the network namespace it is run in.
+    A real server accepts packets for the VIP. It must never answer ARP for the VIP, and must not use it as
+    sender of its own ARP requests: arp_ignore 1, arp_announce 2. The command acts on its network namespace.
 
-    Exit codes: 0 all right, 1 refused or not right, 2 wrong command line.
+    \b
+    Exit codes:
+      0  all right
+      1  refused, or something is not right
+      2  wrong command line
     """
 
 
@@ -140,7 +144,7 @@ def up(
     device: str,
     interfaces: tuple[str, ...],
 ) -> None:
-    """Put the VIPs on lo and set the ARP rules, rules first. Can be repeated; `down` undoes it."""
+    """Set the ARP rules, then put the VIPs on lo. It can be repeated. `down` undoes it."""
     with told():
         vips = vips_of(vips, configuration)
         steps = setup.up(run_directory(), vips, interfaces or None, method or "", device)
@@ -157,17 +161,23 @@ def _say_choice(vips: Sequence[Address], interfaces: Sequence[str]) -> None:
         click.echo(f"interface {name}: {why}")
     if not chosen:
         click.echo(
-            "no interface has a route to the VIP's network: only `all` and `lo` are set; `all` holds for each"
+            "no interface has a route to the VIP's network. Only `all` and `lo` are set; `all` holds for each"
         )
 
 
-@realserver.command(short_help="Do `up`, and put back what drifts.")
+@realserver.command(short_help="Do `up`, then correct what drifts.")
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @from_option
 @method_option
 @device_option
 @interface_option
-@click.option("--every", type=click.FloatRange(0.1, 3600), default=5, show_default=True, help="Seconds.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1, 3600),
+    default=5,
+    show_default=True,
+    help="Seconds between two looks.",
+)
 def watch(
     vips: tuple[Address, ...],
     configuration: Path | None,
@@ -176,9 +186,9 @@ def watch(
     interfaces: tuple[str, ...],
     every: float,
 ) -> None:
-    """Do `up`, then look every few seconds, tell what has drifted and put it back, until SIGTERM or Ctrl-C.
+    """Do `up`, then look every few seconds. Report and correct what has drifted, until SIGTERM or Ctrl-C.
 
-    At its end everything stays set up; `down` undoes it.
+    Everything stays set up at the end. `down` undoes it.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -195,29 +205,35 @@ def watch(
         )
 
 
-@realserver.command(short_help="Undo `up`: what was there before is restored.")
+@realserver.command(short_help="Undo `up`: restore what was there before.")
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 def down(vips: tuple[Address, ...]) -> None:
-    """Undo `up` for the VIPs, or for all: what was there before is restored, nothing else is touched."""
+    """Undo `up` for the named VIPs, or for all. Restore what was there before; touch nothing else."""
     with told():
         steps = setup.down(run_directory(), vips)
     _show(steps)
     if not steps:
-        click.echo("nothing is set up here by pointsman")
+        click.echo("pointsman has set up nothing here")
 
 
-@realserver.command(name="status", short_help="Each setting: wanted, effective, set by whom.")
+@realserver.command(name="status", short_help="Show each setting: wanted, effective, set by whom.")
 @click.argument("vips", metavar="[VIP...]", type=vip, nargs=-1)
 @interface_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_status(vips: tuple[Address, ...], interfaces: tuple[str, ...], as_json: bool) -> None:
-    """Each setting: wanted, present, effective, who set it, right or drifted. Exit code 1 if not right."""
+    """Show each setting: wanted, present, effective, who set it, right or drifted.
+
+    \b
+    Exit codes:
+      0  all right
+      1  something has drifted
+    """
     with told():
         facts = host.read_facts()
         known = state.load(run_directory(), host.namespace_identity())
         asked = vips or tuple(parse_vip(text) for text in known.was_there)
         if not asked:
-            raise SetupError("no VIP is set up here by pointsman: name the VIP to look at")
+            raise SetupError("pointsman has set up no VIP here; name the VIP to look at")
         named = interfaces or tuple(known.interfaces) or tuple(setup.choose_interfaces(facts, asked))
         plan.require_interfaces(facts, interfaces)
         rules = nft.list_tables() if known.method in (setup.NFT, setup.REDIRECT) else ""
@@ -259,13 +275,13 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
     "--backend",
     type=click.Choice([backend.value for backend in persist.Backend]),
     default="auto",
-    help="Who puts the VIP on lo at boot; default: what this host runs.",
+    help="What puts the VIP on lo at boot. auto: what this host uses. [default: auto]",
 )
 @click.option(
     "--root", type=click.Path(path_type=Path, file_okay=False, exists=True), default="/", hidden=True
 )
-@click.option("--remove", is_flag=True, help="Undo: for the VIPs, or for all.")
-@click.option("--dry-run", is_flag=True, help="Show the changes, write nothing.")
+@click.option("--remove", is_flag=True, help="Remove the files, for the named VIPs or for all.")
+@click.option("--dry-run", is_flag=True, help="Show the changes and write nothing.")
 def persist_files(
     vips: tuple[Address, ...],
     configuration: Path | None,
@@ -277,14 +293,14 @@ def persist_files(
     remove: bool,
     dry_run: bool,
 ) -> None:
-    """Write the files that do `up` at boot, and show a diff: sysctl.d, and what puts the VIPs on lo.
+    """Write the files that do `up` at boot, and show a diff.
 
-    That is ifupdown, systemd-networkd, NetworkManager or netplan. With --method nft or redirect, or --dev, it
-    is the settings of pointsman-realserver.service. Where `up` was run, its method holds unless another is
-    named.
+    The files are in sysctl.d, and those of ifupdown, systemd-networkd, NetworkManager or netplan, which put
+    the VIPs on lo. With --method nft, --method redirect or --dev, they are the settings of
+    pointsman-realserver.service. The default method is that of `up`, if `up` was run here.
     """
     if not vips and not remove and configuration is None:
-        raise click.UsageError("name at least one VIP, or --from a keepalived.conf, or --remove")
+        raise click.UsageError("name at least one VIP, or a keepalived.conf with --from, or --remove")
     with told():
         if configuration is not None:
             vips = vips_of(vips, configuration)
@@ -312,12 +328,12 @@ def persist_files(
     elif not remove:
         if by_unit and not unit.is_enabled(root):
             click.echo(f"{unit.UNIT} is not enabled: systemctl enable {unit.UNIT} (`make install` brings it)")
-        words = " ".join([*map(str, vips), *(unit.method_options(method or "", device) if by_unit else ())])
-        click.echo(f"holds from the next boot on; for now: pointsman realserver up {words}")
+        words = " ".join([*map(str, vips), *(unit.way(method or "", device) if by_unit else ())])
+        click.echo(f"in force from the next boot on; for now: pointsman realserver up {words}")
 
 
 def _as_set_up(vips: Sequence[Address], method: str | None, device: str) -> tuple[str | None, str]:
-    """The way in which `up` was run here for these VIPs, where none is named."""
+    """Return the method and device of `up` here for these VIPs, unless they are named."""
     known = state.load(run_directory(), host.namespace_identity())
     places = {known.place(vip) for vip in vips if known.knows(vip)}
     return method or known.method or None, device or (places.pop() if len(places) == 1 else "")

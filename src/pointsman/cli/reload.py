@@ -1,4 +1,4 @@
-"""`pointsman reload` and `pointsman rollback`: the director takes its file again, or goes back."""
+"""`pointsman reload` and `pointsman rollback`: apply the file again, or go back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXIT_NOT_TAKEN = 1
 """No director runs here, or it cannot take the configuration."""
 
 PATIENCE = 60.0
-"""Seconds for a large configuration to be taken."""
+"""Seconds that applying a large configuration may take."""
 
 
 @click.command()
@@ -35,38 +35,44 @@ PATIENCE = 60.0
     "--use-file",
     "file",
     type=click.Path(path_type=Path),
-    help="keepalived.conf to take. [default: the director's own file]",
+    help="keepalived.conf to apply. [default: the director's own file]",
 )
-@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-@click.option("--force", is_flag=True, help="Take it even if it has neither virtual servers nor VRRP.")
-@click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+@click.option("--force", is_flag=True, help="Apply it even if it has neither virtual servers nor VRRP.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def reload(file: Path | None, dry_run: bool, force: bool, as_json: bool) -> None:
-    """Let the running director take its configuration file as it is now.
+    """Apply the configuration file to the running director.
 
-    The file is read and checked here, away from the director; with an error nothing changes. Otherwise the
-    plan is shown and carried out: what does not change is not touched, adverts go on, connections stay.
+    This command reads and checks the file. If there is an error, nothing changes. Otherwise it shows the plan
+    and carries it out. What is not in the plan is not touched: adverts and connections continue.
 
-    Exit codes: 0 taken (or nothing to do); 2 the configuration has errors; 1 no director, or it cannot take
-    the configuration.
+    \b
+    Exit codes:
+      0  applied, or nothing to do
+      1  no director runs here, or it cannot apply the file
+      2  the configuration has errors
     """
     sys.exit(_reload(file, dry_run, as_json, force=force))
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-@click.option("--json", "as_json", is_flag=True, help="The plan as JSON.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def rollback(dry_run: bool, as_json: bool) -> None:
-    """Let the running director go back to the configuration before the last reload.
+    """Go back to the configuration before the last reload.
 
-    Several times in a row goes back further. The file is left as it is: correct it before the next reload.
+    Repeat it to go back further. The file is not changed: correct it before the next reload.
 
-    Exit codes: 0 done; 1 no director, or no earlier configuration.
+    \b
+    Exit codes:
+      0  done
+      1  no director runs here, or there is no earlier configuration
     """
     sys.exit(_take(ReloadRequest(None, dry_run), as_json, "rolled back to"))
 
 
 def reload_at_signal(file: Path, config_id: str | None = None) -> int:
-    """What SIGHUP does: the same without a terminal; the log and `status` tell how it went."""
+    """Handle SIGHUP: reload without a terminal. The log and `status` tell the result."""
     return _reload(file, dry_run=False, as_json=False, config_id=config_id)
 
 
@@ -92,13 +98,13 @@ def _reload(
 
 
 def _own_file() -> tuple[Path, str | None] | int:
-    """The file that the director was started with, and its config id; or an exit code."""
+    """Return the file that the director was started with and its config id, or an exit code."""
     try:
         reply = request(StatusRequest(), control_socket())
     except (ControlError, ProtocolError) as error:
         return _failed(str(error))
     if not isinstance(reply, StatusReply):
-        return _failed("the director does not say which file is its own; name one with -f")
+        return _failed("the director does not know its file; name one with -f")
     configuration = reply.status.configuration
     if not configuration.file:
         return _failed("this director was started without a configuration file; name one with -f")

@@ -1,4 +1,4 @@
-"""`pointsman run`: the director."""
+"""`pointsman run`: run the director."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
     "--interface",
     "interfaces",
     multiple=True,
-    help="Take packets for virtual services from this interface too; several times for several.",
+    help="Also take packets for services from this interface. May be repeated.",
 )
 @click.option(
     "--xdp-mode",
     type=click.Choice(["auto", "native", "generic", "tc"]),
     default="auto",
     show_default=True,
-    help="Where the program is attached; auto takes the fastest that is safe on each interface.",
+    help="How the program is attached. auto: the fastest mode that is safe on each interface.",
 )
 @click.option(
     "--connections",
     type=click.IntRange(1 << 10, 1 << 24),
     default=1 << 20,
     show_default=True,
-    help="Connections the table is made for (32 bytes each, and 8 for persistence); for new tables only.",
+    help="Size of a new connection table (32 bytes each, and 8 for persistence).",
 )
 @click.option(
     "--connections6",
@@ -50,23 +50,25 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 @click.option(
     "--keep-forwarding",
     is_flag=True,
-    help="At a stop, leave services and connections in force; the next run adopts them.",
+    help="Leave services and connections in force at a stop. The next run adopts them.",
 )
 @click.option(
     "--sysctl",
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help=f"What IPVS has under net.ipv4.vs: {', '.join(TUNABLES)}. Several times for several.",
+    help=f"Set what IPVS has under net.ipv4.vs: {', '.join(TUNABLES)}. May be repeated.",
 )
 @click.option(
     "--wait",
     type=click.FloatRange(0, 3600),
     default=0.0,
     metavar="SECONDS",
-    help="Wait this long for interfaces that are not there yet, as at boot. [default: 0]",
+    help="Wait this long for interfaces that are missing, as at boot. [default: 0]",
 )
-@click.option("-i", "--config-id", help="Decides about lines with @id. [default: the short host name]")
+@click.option(
+    "-i", "--config-id", help="Id that lines with @id are compared with. [default: the short host name]"
+)
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 def run(
     file: Path | None,
@@ -80,16 +82,20 @@ def run(
     config_id: str | None,
     verbose: bool,
 ) -> None:
-    """Run the director in the foreground: forward, fail over, check, until SIGTERM or Ctrl-C.
+    """Run the director in the foreground until SIGTERM or Ctrl-C: forward, fail over, check.
 
-    With --interface and without -f it runs no VRRP and no checks: a data plane whose table is filled with
+    With --interface and without -f there is no VRRP and there are no checks. Fill the table with
     'pointsman ipvsadm'.
 
-    Killed hard (SIGKILL, crash) it goes on forwarding; the next run adopts services, connections and
-    addresses. Stopped in order it takes its own services away. SIGHUP is 'pointsman reload'.
+    After SIGKILL or a crash the kernel goes on forwarding. The next run adopts services, connections and
+    addresses. An orderly stop removes the configured services. SIGHUP does the same as 'pointsman reload'.
 
-    Exit codes: 0 stopped; 2 the configuration has errors; 3 this host cannot run it as it is (interface,
-    capability, BPF, another director); 1 anything else.
+    \b
+    Exit codes:
+      0  stopped
+      1  any other failure
+      2  the configuration has errors
+      3  this host cannot run it (interface, capability, BPF, other director)
     """
     from pointsman.cli.loading import load_or_exit
     from pointsman.cli.reload import reload_at_signal

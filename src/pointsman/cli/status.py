@@ -1,4 +1,4 @@
-"""`pointsman status`: one screen about the director of this host."""
+"""`pointsman status`: show the state of this host's director on one screen."""
 
 from __future__ import annotations
 
@@ -19,31 +19,34 @@ from pointsman.control.status import ServerStatus, Status
 from pointsman.dataplane.xdp.pins import map_directories
 
 LOST = {
-    "no_neighbour": "dropped, the real server's MAC address was not known",
-    "connection_reset": "reset by the stack, the connection's real server was deleted (reset_on_removal)",
-    "not_tunnelled": "dropped, they could not be put into the tunnel to their real server",
-    "server_removed": "dropped, the connection's real server was deleted",
-    "ttl_exceeded": "answered time exceeded, the TTL was used up",
-    "no_destination": "answered port unreachable, no real server could take a new connection",
-    "too_big": "answered fragmentation needed, larger than the way to the real server takes",
-    "unanswered": "of the last three, not answered: answers are limited",
-    "malformed": "left to the stack, cut short or with a wrong checksum",
-    "fragment": "left to the stack, a fragment that came before its packet's first one",
-    "table_full": "forwarded by hash, the connection table was full",
-    "untracked": "forwarded by hash, their connection had found no room",
-    "templates_full": "forwarded by hash, no room for a persistent client",
+    "no_neighbour": "dropped; the real server's MAC address was not known",
+    "connection_reset": "reset by the stack; the connection's real server was deleted (reset_on_removal)",
+    "not_tunnelled": "dropped; they could not be put into the tunnel to their real server",
+    "server_removed": "dropped; the connection's real server was deleted",
+    "ttl_exceeded": "answered by ICMP time exceeded; the TTL was used up",
+    "no_destination": "answered by ICMP port unreachable; no real server could take a new connection",
+    "too_big": "answered by ICMP fragmentation needed; too large for the path to the real server",
+    "unanswered": "of the last three: not answered; the rate of ICMP answers is limited",
+    "malformed": "left to the stack; cut short, or with a wrong checksum",
+    "fragment": "left to the stack; fragments that came before the first one of their packet",
+    "table_full": "forwarded by hash; the connection table was full",
+    "untracked": "forwarded by hash; their connection had found no room in the table",
+    "templates_full": "forwarded by hash; there was no room for a persistent client",
 }
-"""Ways of packets that are not as they should be, by the names of bpf/abi.h."""
+"""Exit reasons that an administrator should know about, by the names of bpf/abi.h."""
 
 STATE_STYLE = {"MASTER": "bold green", "BACKUP": "cyan", "FAULT": "bold red", "INIT": "yellow"}
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Everything, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def status(as_json: bool) -> None:
-    """What the director here does: VRRP, health of the real servers, data plane.
+    """Show the state of this host's director: VRRP, health of the real servers, data plane.
 
-    Exit code 0: answered; 1: no director runs here.
+    \b
+    Exit codes:
+      0  shown
+      1  no director runs here
     """
     try:
         reply = request(StatusRequest(), control_socket())
@@ -62,7 +65,7 @@ def status(as_json: bool) -> None:
 
 
 def _left_in_force() -> str:
-    """What a director that is gone has left in the kernel; empty: nothing."""
+    """Return a text about what a dead director left in the kernel; empty if nothing."""
     try:
         if not map_directories(pin_directory()):
             return ""
@@ -70,13 +73,13 @@ def _left_in_force() -> str:
         found = read_table(plane, TableRequest())
         names = ", ".join(each.interface for each in plane.capabilities().attachments)
     except OSError as error:
-        more = "" if os.geteuid() == 0 else "; look as root"
-        return f"Whether one has left services in force in the kernel is not known: {said(error)}{more}"
+        more = "" if os.geteuid() == 0 else "; run this as root"
+        return f"Cannot tell if a dead director left services in the kernel: {said(error)}{more}"
     services = ", ".join(str(entry.service.key) for entry in found.table) or "no service"
     return (
-        f"The kernel forwards on with what it left: {services}; from {names or 'no interface'}.\n"
-        "Health, VRRP and MAC addresses are frozen as they were when it ended.\n"
-        "To go on: pointsman run (it adopts all of it). To end it: pointsman detach"
+        f"The kernel still forwards what a dead director left: {services}; from {names or 'no interface'}.\n"
+        "Health, VRRP and MAC addresses stay as they were when it ended.\n"
+        "To continue: pointsman run (it adopts everything). To end it: pointsman detach"
     )
 
 
@@ -108,7 +111,7 @@ def show(state: Status, console: Console) -> None:
         persistent = f" persistent {service.persistence} s" if service.persistence is not None else ""
         by_hand = "" if service.managed else "  [cyan]by hand[/]"
         if service.standby:
-            by_hand = "  [yellow]not in force here while another director holds its VIP[/]"
+            by_hand = "  [yellow]not in force while another director holds its VIP[/]"
         console.print(f"\n{escape(service.service)} {service.scheduler}{persistent}{by_hand}")
         for server in service.servers:
             _show_server(server, service.managed, console)

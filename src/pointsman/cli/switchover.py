@@ -1,4 +1,4 @@
-"""`pointsman switchover`: let the other director be master, without losing a packet."""
+"""`pointsman switchover`: make the other director master without losing a packet."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ _PATIENCE = 6.0
 @click.command()
 @click.argument("instance", default="")
 def switchover(instance: str) -> None:
-    """Hand the mastership of INSTANCE (or of all that are master here) over to another router.
+    """Make another director master of INSTANCE, or of all instances that are master here.
 
-    The addresses stay until the other one has announced itself. This router then stands back, whatever its
-    priority, until the other one is gone. Exit code 0: handed over; 1: not, and why.
+    The addresses stay here until the other director has announced itself. Then this one remains backup,
+    whatever its priority, until the other one is gone.
+
+    \b
+    Exit codes:
+      0  the other director is master
+      1  not; the message says why
     """
     try:
         masters = _chosen(instance)
@@ -35,19 +40,21 @@ def switchover(instance: str) -> None:
         fail(str(error))
     for name, priority in masters:
         if name in left:
-            complain(f"{name}: no other router has taken over; still master")
+            complain(f"{name}: no other director has taken over; still master")
         else:
-            click.echo(f"{name}: handed over; priority {priority} stands back until it is needed")
+            click.echo(
+                f"{name}: handed over; this director (priority {priority}) is backup until the other is gone"
+            )
     sys.exit(1 if left else 0)
 
 
 def _chosen(instance: str) -> list[tuple[str, int]]:
-    """Names and priorities of the masters that are meant."""
+    """Return names and priorities of the chosen masters. Exit if there are none."""
     found = _instances()
     if instance and instance not in found:
         fail(f"there is no vrrp_instance {instance}; there are: {', '.join(found) or 'none'}")
     if instance and found[instance].state != "MASTER":
-        fail(f"{instance} is {found[instance].state} here; only a master hands over")
+        fail(f"{instance} is {found[instance].state} here; only a master can hand over")
     masters = [
         (name, each.priority)
         for name, each in found.items()
@@ -59,7 +66,7 @@ def _chosen(instance: str) -> list[tuple[str, int]]:
 
 
 def _wait(masters: list[tuple[str, int]]) -> set[str]:
-    """Which of them are still master when all that could has been done."""
+    """Wait for the switchover; return the names that are still master."""
     deadline = time.monotonic() + _PATIENCE
     names = {name for name, _ in masters}
     while True:

@@ -1,4 +1,4 @@
-"""`pointsman trace`: one connection, hop by hop."""
+"""`pointsman trace`: follow one connection, hop by hop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOTHING_CAME = "nothing came"
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What was asked for on the command line."""
+    """The service and the connection to wait for, from the command line."""
 
     vip: Address
     port: int
@@ -51,46 +51,48 @@ class Wanted(msgspec.Struct, frozen=True):
 
 @click.command()
 @click.argument("service", metavar="VIP:PORT")
-@click.option("--udp", is_flag=True, help="A UDP service: the first datagram of a client, and its answer.")
-@click.option("--here", is_flag=True, help="On this host (a director or a real server) instead of in a lab.")
+@click.option(
+    "--udp", is_flag=True, help="Follow the first datagram of a client of a UDP service, and its answer."
+)
+@click.option("--here", is_flag=True, help="Trace on this host (director or real server), not in a lab.")
 @click.option(
     "--host",
     "hosts",
     metavar="NAME[=COMMAND]",
     multiple=True,
-    help="On several hosts at once: COMMAND (ssh web-01) reaches the host; none: this one.",
+    help="Trace on several hosts. COMMAND (ssh web-01) reaches the host. Default: this host.",
 )
 @click.option(
     "--merge",
     "files",
     metavar="[NAME=]FILE",
     multiple=True,
-    help="Put together what `--here --json` wrote on several hosts.",
+    help="Merge what `--here --json` wrote on several hosts. May be repeated.",
 )
-@click.option("--follow", is_flag=True, help="With --here or --host: one connection after the other.")
+@click.option("--follow", is_flag=True, help="With --here or --host: trace one connection after the other.")
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 3600),
     default=30,
     show_default=True,
-    help="How long --here and --host wait for a connection.",
+    help="Time that --here and --host wait for a connection.",
 )
 @click.option(
-    "--lab", "topology", type=click.Choice(list(TOPOLOGIES)), help="Which lab; default: the one that is up."
+    "--lab", "topology", type=click.Choice(list(TOPOLOGIES)), help="Lab to use. [default: the one that is up]"
 )
 @click.option(
     "--client",
     default="",
-    help="The lab's node that connects, 'client' unless given; with --here: wait for this address only.",
+    help="In a lab: the node that connects. [default: client] With --here: wait for this address only.",
 )
-@click.option("--prefix", default=PREFIX, show_default=True, help="The lab's, when it has one of its own.")
+@click.option("--prefix", default=PREFIX, show_default=True, help="Prefix of the lab.")
 @click.option(
     "--pcap",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write every frame of the connection to this pcapng file, with comments that Wireshark shows.",
+    help="Write all frames to this pcapng file, with comments that Wireshark shows.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@click.option("--until-eof", is_flag=True, hidden=True, help="With --here: until standard input ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--until-eof", is_flag=True, hidden=True, help="With --here: trace until standard input ends.")
 def trace(
     service: str,
     udp: bool,
@@ -106,14 +108,20 @@ def trace(
     as_json: bool,
     until_eof: bool,
 ) -> None:
-    """Follow one connection: which MAC changed where, and is it direct routing?
+    """Follow one connection: show which MAC address changed where, and if this is direct routing.
 
-    In a lab it captures at every interface while the client connects to VIP:PORT. With --here it waits for
-    the next connection and tells what this host saw of it: a director its decision, a real server arrival
-    and answer, or why its kernel dropped the request. With --host it does so on several hosts at once, and
-    with --merge from what was gathered on each, and follows the connection through all of them.
+    In a lab, capture at every interface while the client connects to VIP:PORT.
 
-    Exit code 0: all as it should be; 1: not so, or no trace could be made.
+    With --here, wait for the next connection and show what this host saw. On a director: its decision. On a
+    real server: the request and the answer, or why its kernel dropped the request.
+
+    With --host, do this on several hosts, and follow the connection through all of them. With --merge, do the
+    same with files that were written on each host.
+
+    \b
+    Exit codes:
+      0  the connection is as it should be
+      1  it is not, or no trace could be made
     """
     if follow and not (here or hosts):
         raise click.UsageError("--follow goes with --here or --host")
@@ -143,12 +151,12 @@ def trace(
         fail(str(error))
     except OSError as error:
         captures = isinstance(error, PermissionError) and error.filename is None
-        fail("a trace captures packets, and so needs root; run it with sudo" if captures else said(error))
+        fail("a trace captures packets. It needs root; run it with sudo" if captures else said(error))
     sys.exit(0 if fine else FAILED)
 
 
 def _tell(traced: Traced, pcap: Path | None, as_json: bool) -> bool:
-    """Show it; whether all is as it should be."""
+    """Show the trace. True if all is as it should be."""
     if pcap:
         pcap.write_bytes(pcapng.encode(traced.trace, traced.sightings))
     if as_json:
@@ -175,7 +183,7 @@ def _connect(lab: Lab, wanted: Wanted) -> Traced:
     traced = trace_lab(lab, str(wanted.vip), wanted.port, client, protocol=wanted.protocol)
     missed = caused_faults(lab) if traced.trace.ok else []
     hints = [
-        f"{each.name} was broken here; this connection met nothing of it: {doctor_command(lab, each)}"
+        f"{each.name} is broken in this lab, but this connection did not meet it: {question(lab, each)}"
         for each in missed
     ]
     return msgspec.structs.replace(traced, remark="; ".join(filter(None, (traced.remark, *hints))))

@@ -1,4 +1,4 @@
-"""How errors are told: who says it, what is wrong, and without the operating system's numbers."""
+"""Print errors: the verb, what is wrong, and no error numbers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import click
 
 
 def said(error: OSError) -> str:
-    """`/tmp/x: Permission denied`, without the error's number."""
+    """Return `FILE: Permission denied`, without the error number."""
     if error.strerror is None:
         return str(error)
     return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
 
 
 def complain(why: str) -> None:
-    """Say on standard error what is wrong, as the verb that is running: `pointsman drain: ...`."""
+    """Print a message to standard error, with the running verb: `pointsman drain: ...`."""
     context = click.get_current_context(silent=True)
     while context and context.parent and context.parent.parent:
         context = context.parent
@@ -25,6 +25,6 @@ def complain(why: str) -> None:
 
 
 def fail(why: str, code: int = 1) -> NoReturn:
-    """Complain, and end with this exit code."""
+    """Print a message to standard error and exit with this code."""
     complain(why)
     sys.exit(code)

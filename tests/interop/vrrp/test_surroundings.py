@@ -167,7 +167,7 @@ def test_switchover_loses_nothing_and_stays(made: Switch, tmp_path: Path) -> Non
     done = first.ask("switchover")
     assert (done.returncode, done.stdout) == (
         0,
-        "VI_1: handed over; priority 200 stands back until it is needed\n",
+        "VI_1: handed over; this director (priority 200) is backup until the other is gone\n",
     )
     assert second.state() == "MASTER"
     assert ping.wait(DEADLINE) == 0
@@ -176,7 +176,7 @@ def test_switchover_loses_nothing_and_stays(made: Switch, tmp_path: Path) -> Non
     refused = first.ask("switchover", "VI_1")
     assert (refused.returncode, refused.stderr) == (
         1,
-        "pointsman switchover: VI_1 is BACKUP here; only a master hands over\n",
+        "pointsman switchover: VI_1 is BACKUP here; only a master can hand over\n",
     )
     assert second.stop() == 0
     until("a is needed", lambda: first.state() == "MASTER")

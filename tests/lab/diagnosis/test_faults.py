@@ -138,7 +138,7 @@ def test_break_and_mend_on_the_command_line(labs: dict[str, Lab]) -> None:
         (service,) = [item for item in fault_runner.examine(lab, "lvs") if item["check"] == "service"]
         assert f"TCP {dual_homed.VIP}:{dual_homed.PORT} has weight 0" in service["found"]
     finally:
-        assert command("mend").stdout == "weight-0: taken back\n"
+        assert command("mend").stdout == "weight-0: undone\n"
     assert fault_runner.complaints(lab, "lvs") == []
     assert command("break", "no-vip").returncode == 1  # ha-pair has another prefix here
 

@@ -169,7 +169,7 @@ def test_status_sees_the_effective_value_and_the_interface_nobody_named(host: Ho
         (["up", "192.168.7.99"], 1, "192.168.7.99 is on eth14: this host is the director"),
         (["up", VIP, "--interface", "eth9"], 1, "there is no interface eth9 here"),
         (["up", "nonsense"], 2, "'nonsense' is not an IPv4 or IPv6 address"),
-        (["up"], 2, "name at least one VIP, or --from a keepalived.conf"),
+        (["up"], 2, "name at least one VIP, or a keepalived.conf with --from"),
         (["status"], 1, "name the VIP to look at"),
     ],
 )

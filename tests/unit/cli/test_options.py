@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import pointsman
-from pointsman.cli.main import VERBS
+from pointsman.cli.main import VERBS, main
 
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
@@ -42,3 +43,14 @@ def test_the_package_is_a_program_too() -> None:
     command = [sys.executable, "-m", "pointsman", "--version"]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout) == (0, f"pointsman, version {pointsman.__version__}\n"), said.stderr
+
+
+NAMES = [name for name, _ in every_command() if name != "ipvsadm"]
+"""ipvsadm prints its own help."""
+
+
+@pytest.mark.parametrize("name", ["", *NAMES])
+def test_help_is_imperative_and_fits_on_eighty_columns(name: str) -> None:
+    told = CliRunner().invoke(main, [*name.split(), "--help"], terminal_width=80).output.splitlines()
+    assert [line for line in told if len(line) > 80] == []
+    assert told[2].split()[0] not in {"What", "Whether", "Which", "Is", "The", "Of"}

@@ -56,9 +56,7 @@ def test_a_trace_says_that_it_needs_root(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(trace, "watch", refused)
     outcome = CliRunner().invoke(main, ["trace", "--here", "192.0.2.9:80"])
     assert outcome.exit_code == trace.FAILED
-    assert outcome.output == (
-        "pointsman trace: a trace captures packets, and so needs root; run it with sudo\n"
-    )
+    assert outcome.output == ("pointsman trace: a trace captures packets. It needs root; run it with sudo\n")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -69,7 +67,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("peer", "why"),
     [
-        ("/no/such/file", "--peer /no/such/file: neither a file nor a command that is here"),
+        ("/no/such/file", "--peer /no/such/file: neither a file nor a command on this host"),
         ("ssh 'lb-02", "--peer ssh 'lb-02: a quote is not closed"),
         (" ", "--peer: neither a file nor a command"),
         (sys.executable, f"--peer {sys.executable}: not what `pointsman doctor --facts` prints"),
@@ -154,8 +152,8 @@ def test_status_says_when_it_cannot_know_what_is_left(
     monkeypatch.setattr(status, "pinned_plane", unreadable)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     told = CliRunner().invoke(main, ["status"]).output.splitlines()[1]
-    assert told.startswith("Whether one has left services in force in the kernel is not known: Permission")
-    assert ("look as root" in told) is (user != 0)
+    assert told.startswith("Cannot tell if a dead director left services in the kernel: Permission")
+    assert ("run this as root" in told) is (user != 0)
 
 
 @pytest.mark.parametrize(

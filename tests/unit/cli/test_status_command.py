@@ -30,7 +30,7 @@ def shown(**changes: Any) -> str:
 
 def test_lost_packets_are_counted_and_explained_others_are_not() -> None:
     said = shown(exits={"no_neighbour": 12, "ttl_exceeded": 0, "not_ip": 99})
-    assert "12 packets no_neighbour: dropped, the real server's MAC address was not known" in said
+    assert "12 packets no_neighbour: dropped; the real server's MAC address was not known" in said
     assert "ttl" not in said and "not_ip" not in said
 
 

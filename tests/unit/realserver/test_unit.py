@@ -128,7 +128,7 @@ def test_as_typed(tmp_path: Path) -> None:
     assert text.endswith(
         "pointsman-realserver.service is not enabled: systemctl enable pointsman-realserver.service "
         "(`make install` brings it)\n"
-        "holds from the next boot on; for now: pointsman realserver up 192.168.7.33 --method=nft\n"
+        "in force from the next boot on; for now: pointsman realserver up 192.168.7.33 --method=nft\n"
     )
     beside = ("192.168.7.33", "--backend", Backend.NETWORKD.value)
     assert typed(tmp_path, *beside)[0] == 1

@@ -31,7 +31,7 @@ def test_a_typo_gets_a_suggestion_and_an_exit_code() -> None:
     done = CliRunner().invoke(conf, ["help", "wieght"])
     assert (done.exit_code, done.output) == (
         1,
-        "wieght is no word of keepalived.conf; did you mean weight?\n",
+        "wieght is no keyword of keepalived.conf; did you mean weight?\n",
     )
 
 
