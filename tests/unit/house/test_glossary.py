@@ -12,85 +12,12 @@ ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "src" / "pointsman"
 FOLDERS = [*(PACKAGE / room for room in ("daemon", "doctor", "trace", "conf")), ROOT / "bpf"]
 PROGRAMS = {".py", ".c", ".h"}
-
-PLAIN = {
-    *(
-        "address",
-        "addresses",
-        "advert",
-        "choice",
-        "command",
-        "commands",
-        "config",
-        "connection",
-        "connections",
-    ),
-    *(
-        "datagrams",
-        "definitions",
-        "drops",
-        "empty",
-        "field",
-        "fields",
-        "file",
-        "firewall",
-        "flows",
-        "fragments",
-    ),
-    *(
-        "frames",
-        "global",
-        "group",
-        "groups",
-        "hash",
-        "health",
-        "history",
-        "host",
-        "icmp",
-        "iptables",
-        "kernel",
-    ),
-    *("layout", "log", "mail", "no", "effect", "parse", "pauses", "ping", "privileges", "process", "program"),
-    *("programs", "read", "reading", "realserver"),
-    *(
-        "receiver",
-        "reload",
-        "report",
-        "reports",
-        "route",
-        "routes",
-        "rule",
-        "rules",
-        "run",
-        "script",
-        "server",
-    ),
-    *(
-        "servers",
-        "show",
-        "socket",
-        "sockets",
-        "source",
-        "start",
-        "state",
-        "states",
-        "static",
-        "status",
-        "sum",
-    ),
-    *("system", "systemd", "table", "tcp", "text", "url", "urls", "value", "values"),
-}
-"""Words that any network engineer knows, one by one."""
-
-LEAVING = {"homes", "vocabulary"}
-"""Words of files that are about to be renamed."""
+EXPLAINED, _, PLAIN = (ROOT / "docs" / "glossary.md").read_text().partition("## Plain words")
 
 
-def terms() -> set[str]:
-    """Return the glossary's terms, in small letters."""
-    return {
-        term.lower() for term in re.findall(r"\*\*(.+?)\*\*", (ROOT / "docs" / "glossary.md").read_text())
-    }
+def terms() -> list[str]:
+    """Return the terms that are explained, in small letters."""
+    return [term.lower() for term in re.findall(r"\*\*(.+?)\*\*", EXPLAINED)]
 
 
 def singular(word: str) -> str:
@@ -99,9 +26,8 @@ def singular(word: str) -> str:
 
 def known_words() -> set[str]:
     """Return the single words that a name may consist of, without the s of a plural."""
-    return {singular(word) for term in terms() for word in re.split(r"[ _]", term)} | set(
-        map(singular, PLAIN | LEAVING)
-    )
+    words = [word for term in terms() for word in re.split(r"[ _]", term)]
+    return set(map(singular, [*words, *re.findall(r"[a-z]+", PLAIN)]))
 
 
 def strange(stem: str, known: Iterable[str]) -> list[str]:
@@ -130,8 +56,7 @@ def test_the_check_itself_finds_a_private_word() -> None:
 
 
 def test_no_term_is_explained_twice() -> None:
-    explained = re.findall(r"\*\*(.+?)\*\*", (ROOT / "docs" / "glossary.md").read_text())
-    assert sorted(term for term in set(explained) if explained.count(term) > 1) == []
+    assert sorted(term for term in set(terms()) if terms().count(term) > 1) == []
 
 
 def test_there_are_files_in_every_folder() -> None:
