@@ -77,4 +77,4 @@ uninstall:
 	@scripts/install --uninstall
 
 clean:
-	rm -rf build $(VENV) $(OBJECT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build $(VENV) .nox $(OBJECT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
