@@ -1,0 +1,1 @@
+"""The core of health checking: schedules, requests, answers, alerts."""

@@ -1,0 +1,1 @@
+"""The core of load balancing: desired table, reconcile, ipvsadm's language."""

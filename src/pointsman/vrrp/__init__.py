@@ -1,0 +1,1 @@
+"""The protocol core of VRRP: adverts and the state machine of an instance."""

@@ -1,0 +1,1 @@
+"""The table of keywords: types, ranges, defaults, help."""
