@@ -250,7 +250,7 @@ def test_the_vips_of_a_directors_configuration_that_this_host_serves(
     assert "sends nothing to an address of this host" in host.realserver(
         "up", "--from", str(file), exit_code=1
     )
-    assert "--from a keepalived.conf" in host.realserver("up", exit_code=2)
+    assert "a keepalived.conf with --from" in host.realserver("up", exit_code=2)
     assert host.snapshot() == before
 
 
