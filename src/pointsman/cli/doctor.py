@@ -117,7 +117,7 @@ def _examinations(vips: Vips, role: str) -> list[Examination]:
     if role == "realserver" or (role == "auto" and vips):
         if not vips:
             wording.fail("pointsman has set up no VIP here; name it: pointsman doctor VIP[:PORT]", USAGE)
-        found.append(lambda: real_server_rules.examine(read_facts.real_server(list(vips), vips)))
+        found.append(lambda: real_server_rules.examine(read_facts.read_real_server(list(vips), vips)))
     if not found:
         wording.fail(
             "no director runs here and no VIP is set up here. On a real server name the VIP: "

@@ -328,7 +328,7 @@ def persist_files(
     elif not remove:
         if by_unit and not unit.is_enabled(root):
             click.echo(f"{unit.UNIT} is not enabled: systemctl enable {unit.UNIT} (`make install` brings it)")
-        words = " ".join([*map(str, vips), *(unit.way(method or "", device) if by_unit else ())])
+        words = " ".join([*map(str, vips), *(unit.method_options(method or "", device) if by_unit else ())])
         click.echo(f"in force from the next boot on; for now: pointsman realserver up {words}")
 
 

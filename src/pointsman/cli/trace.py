@@ -183,7 +183,7 @@ def _connect(lab: Lab, wanted: Wanted) -> Traced:
     traced = trace_lab(lab, str(wanted.vip), wanted.port, client, protocol=wanted.protocol)
     missed = caused_faults(lab) if traced.trace.ok else []
     hints = [
-        f"{each.name} is broken in this lab, but this connection did not meet it: {question(lab, each)}"
+        f"{each.name} is broken in this lab, but this connection did not meet it: {doctor_command(lab, each)}"
         for each in missed
     ]
     return msgspec.structs.replace(traced, remark="; ".join(filter(None, (traced.remark, *hints))))

@@ -14,7 +14,6 @@ import pointsman
 ROOT = Path(pointsman.__file__).parent
 FRAGMENT = re.compile(r"(What|Whether|Of)\b")
 NOT_DONE = {
-    "cli",
     "conf",
     "control",
     "daemon",
