@@ -9,7 +9,7 @@ from functools import partial
 
 from benchmarks.directors import director, director6, fill, forget
 from benchmarks.probe import ACK, SYN, Bench, Row
-from pointsman.dataplane.xdp import libbpf
+from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.model.operations import Flush
 from pointsman.model.service import Transport

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from pointsman.dataplane.xdp import libbpf
+from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.model.next_hop import NextHop

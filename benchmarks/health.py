@@ -20,7 +20,7 @@ from typing import Any
 
 from pointsman.daemon.checker import process as checker
 from pointsman.daemon.checker.runner import Runner
-from pointsman.daemon.director_channel import DirectorChannel
+from pointsman.daemon.runtime.director_channel import DirectorChannel
 from pointsman.daemon.start import CHECKER_NICE
 from pointsman.model.checks import TcpCheck
 from pointsman.model.health import PoolMember, VirtualServer

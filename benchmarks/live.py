@@ -22,8 +22,8 @@ from pathlib import Path
 from benchmarks.counting import HardwareCounters
 from benchmarks.probe import Settings
 from pointsman.dataplane.interface import DataPlaneError
-from pointsman.dataplane.xdp import interfaces, libbpf
-from pointsman.dataplane.xdp.loader import load
+from pointsman.dataplane.xdp.kernel import interfaces, libbpf
+from pointsman.dataplane.xdp.kernel.loader import load
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
 from pointsman.model.next_hop import NextHop

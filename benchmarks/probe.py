@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks.counting import EVENTS, HardwareCounters
 from benchmarks.directors import VIP
-from pointsman.dataplane.xdp import libbpf
-from pointsman.dataplane.xdp.loader import Loaded, load
+from pointsman.dataplane.xdp.kernel import libbpf
+from pointsman.dataplane.xdp.kernel.loader import Loaded, load
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 
 SOURCE = Path(__file__).with_name("frames.bpf.c")

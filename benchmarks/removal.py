@@ -31,7 +31,7 @@ from pointsman.conf.load import load_text
 from pointsman.control import messages
 from pointsman.daemon.checker import process as checker
 from pointsman.daemon.director.table_sync import TableSync
-from pointsman.daemon.director_channel import DirectorChannel
+from pointsman.daemon.runtime.director_channel import DirectorChannel
 from pointsman.dataplane.memory import MemoryDataPlane
 
 RESULT = Path("build/bench/removal.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.program_run import SMALL
 
-from pointsman.dataplane.xdp import btf, layout, libbpf
+from pointsman.dataplane.xdp.kernel import btf, layout, libbpf
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import CONTROL, LOCAL_MACS_MAP
 

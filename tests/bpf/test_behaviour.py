@@ -22,9 +22,9 @@ from tests.support.program_run import (
     udp,
 )
 
-from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.allocation import FullError, Numbers, Ranges
-from pointsman.dataplane.xdp.layout import WAYS
+from pointsman.dataplane.xdp.kernel import libbpf
+from pointsman.dataplane.xdp.kernel.layout import WAYS
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import Sizes

@@ -8,7 +8,7 @@ from benchmarks.directors import KEY
 from benchmarks.probe import SYN, Bench, compile_frames
 from tests.support.program_run import NAMES, VIP, Director, tcp
 
-from pointsman.dataplane.xdp.layout import WAYS
+from pointsman.dataplane.xdp.kernel.layout import WAYS
 from pointsman.dataplane.xdp.tables import Sizes
 
 pytestmark = pytest.mark.root

@@ -16,9 +16,9 @@ from tests.support.program_run import tcp
 from tests.support.until import until
 
 from pointsman.dataplane.interface import DataPlaneError
-from pointsman.dataplane.xdp import interfaces, libbpf, pins
-from pointsman.dataplane.xdp.attach import Links
-from pointsman.dataplane.xdp.layout import LOCAL_MACS
+from pointsman.dataplane.xdp.kernel import interfaces, libbpf, pins
+from pointsman.dataplane.xdp.kernel.attach import Links
+from pointsman.dataplane.xdp.kernel.layout import LOCAL_MACS
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.lab import namespace

@@ -10,7 +10,7 @@ import pytest
 from tests.support.program_run import NAMES, VIP, Director
 
 from pointsman.dataplane.xdp import slots
-from pointsman.dataplane.xdp.layout import LIST_HEAD, ServiceFlag
+from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD, ServiceFlag
 from pointsman.dataplane.xdp.server_list_format import ListWord, elements
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import Sizes

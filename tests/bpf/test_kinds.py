@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.support.cluster import KEY, OPERATIONS, RIP, SERVER, VIP, Cluster, connected, exchange, standing
 
-from pointsman.dataplane.xdp import interfaces
+from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace
 from pointsman.model.next_hop import NextHop

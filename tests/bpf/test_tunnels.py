@@ -42,7 +42,7 @@ from tests.support.program_run import (
     udp,
 )
 
-from pointsman.dataplane.xdp import libbpf
+from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.model.service import Forwarding, Tunnel, TunnelChecksum, TunnelType
 
 pytestmark = pytest.mark.root

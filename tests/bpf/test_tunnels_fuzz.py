@@ -19,7 +19,7 @@ from tests.support.program_run import (
     udp,
 )
 
-from pointsman.dataplane.xdp import libbpf
+from pointsman.dataplane.xdp.kernel import libbpf
 
 pytestmark = pytest.mark.root
 

@@ -9,7 +9,7 @@ import pytest
 from tests.bpf.interpreter import Interpreter, Memory, Way
 from tests.support.program_run import LOOPBACK, SMALL, VIP, VIP6, XDP_TX, Director, tcp, udp
 
-from pointsman.dataplane.xdp import layout, libbpf
+from pointsman.dataplane.xdp.kernel import layout, libbpf
 from pointsman.dataplane.xdp.tables import limits_of
 
 pytestmark = pytest.mark.root

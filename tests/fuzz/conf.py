@@ -12,8 +12,8 @@ import atheris
 with atheris.instrument_imports(include=["pointsman.conf"]):
     from pointsman.conf.keywords.table import TABLE
     from pointsman.conf.load import load
-    from pointsman.conf.problems import ConfError
     from pointsman.conf.show.config import show
+    from pointsman.conf.text.problems import ConfError
     from pointsman.conf.text.source import TextReader
 
 

@@ -17,8 +17,8 @@ from tests.support.program_run import tcp
 from tests.support.until import DEADLINE, until
 
 from pointsman.dataplane.interface import DataPlaneError
-from pointsman.dataplane.xdp import attach, interfaces
-from pointsman.dataplane.xdp.attach import hidden_vlans
+from pointsman.dataplane.xdp.kernel import attach, interfaces
+from pointsman.dataplane.xdp.kernel.attach import hidden_vlans
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
 from pointsman.model.next_hop import NextHop

@@ -36,7 +36,7 @@ from tests.support.tunnel_place import (
 from tests.support.until import DEADLINE
 
 from pointsman.cli.ipvsadm import SystemNames
-from pointsman.dataplane.xdp import interfaces
+from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
 from pointsman.lvs.ipvsadm.arguments import parse

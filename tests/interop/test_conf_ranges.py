@@ -14,7 +14,7 @@ from pointsman.conf.keywords.keyword import Keyword
 from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.keywords.values import BadValueError, Integer, Milliseconds, Seconds
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError, Severity
+from pointsman.conf.text.problems import ConfError, Severity
 
 pytestmark = [
     pytest.mark.root,

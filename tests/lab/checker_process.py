@@ -27,8 +27,8 @@ BODY = """
 import logging, pickle, socket, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon import config_history as generations
-from pointsman.daemon import privileges
+from pointsman.daemon.runtime import config_history as generations
+from pointsman.daemon.runtime import privileges
 from pointsman.daemon.scripts import process
 from pointsman.model.config import Config
 virtual_servers = pickle.load(sys.stdin.buffer)

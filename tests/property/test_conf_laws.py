@@ -13,8 +13,8 @@ from tests.support.plain_config import plain
 
 from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load, load_text
-from pointsman.conf.problems import ConfError, Severity
 from pointsman.conf.show.config import show
+from pointsman.conf.text.problems import ConfError, Severity
 from pointsman.conf.text.source import TextReader
 from pointsman.model.checks import (
     DnsCheck,

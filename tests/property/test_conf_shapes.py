@@ -16,7 +16,7 @@ from pointsman.conf.build.fast_path.cache import Shapes
 from pointsman.conf.build.fast_path.split import NUMBERS
 from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError, Problem
+from pointsman.conf.text.problems import ConfError, Problem
 from pointsman.model.checks import HttpCheck
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer

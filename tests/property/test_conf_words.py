@@ -22,8 +22,8 @@ from pointsman.conf.keywords.values import (
 )
 from pointsman.conf.keywords.values_lvs import Method
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
+from pointsman.conf.text.problems import ConfError
 
 
 @st.composite

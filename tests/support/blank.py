@@ -6,8 +6,8 @@ import mmap
 import os
 from functools import cache
 
-from pointsman.dataplane.xdp import libbpf
-from pointsman.dataplane.xdp.loader import Loaded
+from pointsman.dataplane.xdp.kernel import libbpf
+from pointsman.dataplane.xdp.kernel.loader import Loaded
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.dataplane.xdp.tables import Sizes
 

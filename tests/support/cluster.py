@@ -13,7 +13,7 @@ from typing import TypeVar
 from tests.support.namespaces import Namespaces
 from tests.support.until import DEADLINE
 
-from pointsman.dataplane.xdp import interfaces
+from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace, offload
 from pointsman.model.next_hop import NextHop

@@ -26,7 +26,7 @@ from pointsman.control.messages import (
     TableReply,
     TableRequest,
 )
-from pointsman.dataplane.xdp import libbpf
+from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.tables import Sizes
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import EditService

@@ -15,7 +15,7 @@ from pointsman.cli.run import DEFAULT_FILE
 from pointsman.conf.check.live import HostInterface, check_live
 from pointsman.conf.check.pair import check_pair
 from pointsman.conf.load import MoreChecks
-from pointsman.conf.problems import ConfError, Findings, Problem, Severity
+from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
 from pointsman.model.config import Config
 
 MANY = 4

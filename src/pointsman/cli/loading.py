@@ -19,8 +19,8 @@ import click
 from pointsman.conf.check.empty_config import warn_if_empty
 from pointsman.conf.check.programs import Program, check_programs
 from pointsman.conf.load import Loaded, MoreChecks, load
-from pointsman.conf.problems import ConfError, Findings, Problem, Severity
-from pointsman.daemon.ownership import find_weakness
+from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
+from pointsman.daemon.runtime.ownership import find_weakness
 from pointsman.model.config import Config
 
 EXIT_WARNINGS = 1

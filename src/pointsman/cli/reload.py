@@ -10,7 +10,7 @@ import click
 
 from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summary
 from pointsman.cli.wording import complain
-from pointsman.conf.problems import ConfError, Severity
+from pointsman.conf.text.problems import ConfError, Severity
 from pointsman.control.client import ControlError, ProtocolError, request
 from pointsman.control.messages import (
     ErrorReply,

@@ -16,7 +16,7 @@ from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, T
 from pointsman.control.paths import control_socket, pin_directory
 from pointsman.control.pinned import pinned_plane, read_table
 from pointsman.control.status import ServerStatus, Status
-from pointsman.dataplane.xdp.pins import map_directories
+from pointsman.dataplane.xdp.kernel.pins import map_directories
 
 LOST = {
     "no_neighbour": "dropped; the real server's MAC address was not known",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pointsman.conf.build.auth import KeyFiles
 from pointsman.conf.build.config import build
 from pointsman.conf.check.semantics import check
-from pointsman.conf.problems import ConfError, Findings, Problem, TooManyProblemsError
+from pointsman.conf.text.problems import ConfError, Findings, Problem, TooManyProblemsError
 from pointsman.conf.text.reading import Reading
 from pointsman.conf.text.source import Reader, Sources, TextReader
 from pointsman.conf.text.tree import tree

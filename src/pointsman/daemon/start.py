@@ -16,12 +16,12 @@ import msgspec
 
 from pointsman.control.paths import forget_predecessors, pin_directory, run_directory
 from pointsman.daemon.bfd import process as bfd
-from pointsman.daemon.channels import Channels
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.config_history import ConfigHistory, for_scripts
 from pointsman.daemon.director import process as director
 from pointsman.daemon.director.reload import CannotReloadError
-from pointsman.daemon.privileges import (
+from pointsman.daemon.runtime.channels import Channels
+from pointsman.daemon.runtime.config_history import ConfigHistory, for_scripts
+from pointsman.daemon.runtime.privileges import (
     Capability,
     become_nobody,
     effective_capabilities,
@@ -38,7 +38,7 @@ from pointsman.daemon.supervisor import (
     take_lock,
 )
 from pointsman.daemon.vrrp import process as vrrp
-from pointsman.dataplane.xdp.pins import ensure_bpf_file_system
+from pointsman.dataplane.xdp.kernel.pins import ensure_bpf_file_system
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.health import check_types
 from pointsman.model.config import Config

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pointsman.control.messages import NewConfiguration, sign_decoder
-from pointsman.daemon import privileges
-from pointsman.daemon.channels import Inbox
-from pointsman.daemon.config_history import ConfigHistory
-from pointsman.daemon.systemd import notify, watchdog_interval
+from pointsman.daemon.runtime import privileges
+from pointsman.daemon.runtime.channels import Inbox
+from pointsman.daemon.runtime.config_history import ConfigHistory
+from pointsman.daemon.runtime.systemd import notify, watchdog_interval
 from pointsman.model.config import Config
 
 log = logging.getLogger("supervisor")

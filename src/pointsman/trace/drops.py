@@ -17,9 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.dataplane.xdp import layout, libbpf
-from pointsman.dataplane.xdp.btf import TypeInformation
-from pointsman.dataplane.xdp.loader import load
+from pointsman.dataplane.xdp.kernel import layout, libbpf
+from pointsman.dataplane.xdp.kernel.btf import TypeInformation
+from pointsman.dataplane.xdp.kernel.loader import load
 from pointsman.model.address import Address
 from pointsman.trace.frames import NUMBERS, TCP
 

@@ -28,7 +28,7 @@ from tests.support.program_run import (
     udp,
 )
 
-from pointsman.dataplane.xdp import libbpf
+from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.model.next_hop import NextHop
 
 pytestmark = pytest.mark.root

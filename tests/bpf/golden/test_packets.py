@@ -8,7 +8,7 @@ import pytest
 from tests.bpf import golden_icmp, golden_icmp6
 from tests.support.program_run import NAMES, SERVERS, XDP_DROP, XDP_PASS, XDP_TX, Director, golden, tcp, udp
 
-from pointsman.dataplane.xdp.local_macs import LocalMacs
+from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
 
 pytestmark = pytest.mark.root
 

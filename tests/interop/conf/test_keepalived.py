@@ -11,7 +11,7 @@ import pytest
 from tests.support.keepalived import keepalived
 
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError, Severity
+from pointsman.conf.text.problems import ConfError, Severity
 
 pytestmark = [
     pytest.mark.root,

@@ -15,7 +15,7 @@ from tests.lab.checker_process import CheckerProcess, numbered_service
 from tests.support.until import until
 
 from pointsman.control import messages
-from pointsman.daemon.config_history import send_config
+from pointsman.daemon.runtime.config_history import send_config
 from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config
 from pointsman.model.tracking import Command, NotifyFifo

@@ -41,7 +41,8 @@ virtual_server 192.168.100.9 80 {
 }
 """
 WITHOUT = (
-    "import sys; from pointsman.daemon.privileges import Capability, effective_capabilities, keep_only;"
+    "import sys;"
+    "from pointsman.daemon.runtime.privileges import Capability, effective_capabilities, keep_only;"
     "keep_only(effective_capabilities() - {Capability[name] for name in sys.argv[1].split(',')});"
     "sys.argv = ['pointsman', *sys.argv[2:]]; from pointsman.cli.main import main; main()"
 )

@@ -16,7 +16,7 @@ from tests.support.project import POINTSMAN
 from tests.support.tunnel_place import CLIENT, CLIENT6, FAR, FAR6, VIP, VIP6, Place
 from tests.support.until import DEADLINE, until
 
-from pointsman.dataplane.xdp import interfaces
+from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.lab import namespace
 from pointsman.packets.errors import WireError
 from pointsman.trace.frames import Frame, decode

@@ -13,7 +13,7 @@ from pointsman.cli.check import check
 from pointsman.cli.conf import conf
 from pointsman.cli.loading import FileReader, load_file, load_or_exit
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError
+from pointsman.conf.text.problems import ConfError
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DOCUMENT, LAB = EXAMPLES / "document" / "lb-01.conf", EXAMPLES / "lab" / "lb-01.conf"

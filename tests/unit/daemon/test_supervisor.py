@@ -133,7 +133,7 @@ def test_a_second_lock_names_the_holder(tmp_path: Path) -> None:
 
 
 def test_systemd_is_told_over_its_socket(tmp_path: Path) -> None:
-    from pointsman.daemon.systemd import notify
+    from pointsman.daemon.runtime.systemd import notify
 
     path = str(tmp_path / "notify")
     with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as server:
@@ -159,7 +159,7 @@ def test_a_director_that_crashes_later_is_started_again(
 
 RELOADING = """
 from pointsman.conf.load import load_text
-from pointsman.daemon.config_history import ConfigHistory, send_config
+from pointsman.daemon.runtime.config_history import ConfigHistory, send_config
 first, second = (load_text(f"global_defs {{\\nrouter_id {name}\\n}}").config for name in ("one", "two"))
 generations = ConfigHistory(first)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pointsman.dataplane.interface import DataPlaneError
-from pointsman.dataplane.xdp import layout, libbpf, loader
-from pointsman.dataplane.xdp.btf import Field, TypeInformation
+from pointsman.dataplane.xdp.kernel import layout, libbpf, loader
+from pointsman.dataplane.xdp.kernel.btf import Field, TypeInformation
 
 NO_DESCRIPTOR = -1
 

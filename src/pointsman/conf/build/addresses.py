@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pointsman.conf.keywords.settings import Settings
 from pointsman.conf.keywords.values import BadValueError, Interface, parse_address
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tree import Node
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress

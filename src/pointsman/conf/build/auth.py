@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.keywords.values import BadValueError
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.source import Reader
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, PassAuthentication
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pointsman.conf.build.tracking import weight
 from pointsman.conf.keywords.settings import Setting, read_block
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.bfd import BfdSession
 from pointsman.model.tracking import TrackKind
 

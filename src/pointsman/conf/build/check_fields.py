@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pointsman.conf.build.groups import Groups
 from pointsman.conf.keywords.settings import Setting, Settings, inherited
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.bfd import BfdSession
 from pointsman.model.checks import ClientCertificate
 from pointsman.model.service import ServerKey, ServiceKey

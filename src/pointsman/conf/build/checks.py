@@ -12,7 +12,7 @@ from pointsman.conf.build.check_fields import Surroundings, alpha, connection, e
 from pointsman.conf.build.tracking import command
 from pointsman.conf.build.urls import http_check, urls_of
 from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_block, unknown_name
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.checks import (
     BfdCheck,
     DirectCheck,

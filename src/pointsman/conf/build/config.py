@@ -20,7 +20,7 @@ from pointsman.conf.build.urls import tls_of
 from pointsman.conf.build.vmac import Names
 from pointsman.conf.build.vrrp import instance
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
-from pointsman.conf.problems import Findings, TooManyProblemsError
+from pointsman.conf.text.problems import Findings, TooManyProblemsError
 from pointsman.conf.text.source import Chunk
 from pointsman.conf.text.tree import Node, opened
 from pointsman.model.config import Config, Mail, MailTls

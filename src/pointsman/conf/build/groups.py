@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pointsman.conf.keywords.settings import Setting
 from pointsman.conf.keywords.values import BadValueError, parse_address, parse_port
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.model.address import Address
 

@@ -15,7 +15,7 @@ from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_
 from pointsman.conf.keywords.table import closest
 from pointsman.conf.keywords.values import BadValueError
 from pointsman.conf.keywords.values_lvs import LvsMethod
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.model.address import Address
 from pointsman.model.health import PoolMember, VirtualServer

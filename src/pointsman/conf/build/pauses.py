@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pointsman.conf.keywords.settings import Settings, read_block
 from pointsman.conf.keywords.values import BadValueError, Interface
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.tracking import AnnouncementPauses
 
 

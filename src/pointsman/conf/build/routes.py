@@ -12,7 +12,7 @@ from pointsman.conf.build.encap import encapsulation
 from pointsman.conf.build.iproute_words import Words, number, realms
 from pointsman.conf.keywords.settings import Settings
 from pointsman.conf.keywords.values import BadValueError
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.address import Address, Network
 from pointsman.model.routing import METRICS, RouteHop, VirtualRoute
 

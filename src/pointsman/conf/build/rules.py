@@ -9,7 +9,7 @@ from pointsman.conf.build.iproute_words import Words, number, realms
 from pointsman.conf.build.routes import protocol, table
 from pointsman.conf.keywords.settings import Settings
 from pointsman.conf.keywords.values import BadValueError
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.address import Network
 from pointsman.model.routing import VirtualRule
 

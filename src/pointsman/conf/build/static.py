@@ -11,7 +11,7 @@ from pointsman.conf.build.addresses import address_lines
 from pointsman.conf.build.routes import routes
 from pointsman.conf.build.rules import Preferences, rules
 from pointsman.conf.keywords.settings import Settings, read_block, unknown_name
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.model.vrrp import StaticSettings, TrackGroup, VrrpInstance
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from pointsman.conf.keywords.settings import Setting, Settings
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance, VrrpState
 
 

@@ -11,8 +11,8 @@ import msgspec
 from pointsman.conf.build.pauses import pauses
 from pointsman.conf.keywords.settings import Setting, Settings, read_block, unknown_name
 from pointsman.conf.keywords.values import BadValueError, Interface
-from pointsman.conf.problems import Findings
 from pointsman.conf.text.commands import split
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tree import Node
 from pointsman.model.bfd import BfdSession
 from pointsman.model.tracking import (

@@ -6,7 +6,7 @@ from typing import cast
 
 from pointsman.conf.build.check_fields import Surroundings, Tls, connection, header_value, timing
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.checks import ClientCertificate, HttpCheck, HttpVersion, Pattern, Url
 
 

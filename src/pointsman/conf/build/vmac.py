@@ -11,7 +11,7 @@ import msgspec
 from pointsman.conf.build.addresses import Line, address_lines
 from pointsman.conf.keywords.settings import Settings
 from pointsman.conf.keywords.values import BadValueError, Interface, parse_address
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface
 

@@ -14,7 +14,7 @@ from pointsman.conf.build.tracking import Trackers, notify, tracked
 from pointsman.conf.build.vmac import Bearers, Names, bearers
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.keywords.values import BadValueError, parse_address
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tree import Node
 from pointsman.model.address import Address
 from pointsman.model.vrrp import TtlLimits, VrrpInstance, VrrpState

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance

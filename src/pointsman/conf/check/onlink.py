@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.address import Address, Network
 from pointsman.model.config import Config
 from pointsman.model.location import Location

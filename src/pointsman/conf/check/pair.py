@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.config import Config
 from pointsman.model.diff import is_same
 from pointsman.model.health import VirtualServer

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer

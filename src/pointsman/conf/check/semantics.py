@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from pointsman.conf.check.onlink import check_on_link
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.model.address import Address
 from pointsman.model.checks import DirectCheck, NetworkCheck
 from pointsman.model.config import Config, MailTls

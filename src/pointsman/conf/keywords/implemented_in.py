@@ -14,7 +14,7 @@ _MODULES = (
     (_GLOBAL, r"notification_.*|smtp_(?!alert).*", "daemon.director.mail"),
     (_GLOBAL, r"router_id|smtp_alert.*|no_checker_emails", "health.alerts"),
     (_GLOBAL, r".*fifo.*", "daemon.scripts.fifo"),
-    (_GLOBAL, r"script_user|enable_script_security", "daemon.run_program"),
+    (_GLOBAL, r"script_user|enable_script_security", "daemon.runtime.run_program"),
     (_GLOBAL, r"checker_.*", "health.schedule"),
     (_GLOBAL, r"rs_init_notifies", "lvs.transitions"),
     (_GLOBAL, r"nftables_.*", "dataplane.xdp.marks"),

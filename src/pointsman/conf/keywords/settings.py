@@ -9,7 +9,7 @@ from pointsman.conf.keywords.keyword import Keyword, Status
 from pointsman.conf.keywords.table import TABLE, blocks_of, closest
 from pointsman.conf.keywords.values import BadValueError, Choice
 from pointsman.conf.keywords.values_lvs import Method
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.conf.text.tree import Node
 from pointsman.model.address import Address

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.sequences import START
 from pointsman.conf.text.source import MAX_LINE, Chunk, Line
 

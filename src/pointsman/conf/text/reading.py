@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-from pointsman.conf.problems import Findings, TooManyProblemsError
 from pointsman.conf.text.definitions import Definitions
+from pointsman.conf.text.problems import Findings, TooManyProblemsError
 from pointsman.conf.text.sequences import unroll
 from pointsman.conf.text.source import MAX_BYTES, Chunk, Line, Reader, Source, Sources, split, without_comment
 from pointsman.model.location import Location

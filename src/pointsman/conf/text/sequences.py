@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.source import MAX_LINE, Line
 
 MAX_UNROLLED = 65_536

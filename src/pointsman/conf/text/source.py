@@ -8,8 +8,8 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from pointsman.conf.problems import Findings
 from pointsman.conf.text.commands import escapes
+from pointsman.conf.text.problems import Findings
 from pointsman.model.location import Location
 
 MAX_BYTES = 64 * 1024 * 1024

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pointsman.conf.problems import Findings
 from pointsman.conf.text.commands import WORD, escapes, unescaped
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.source import Line
 from pointsman.model.location import Location
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pointsman.conf.problems import Findings, TooManyProblemsError
+from pointsman.conf.text.problems import Findings, TooManyProblemsError
 from pointsman.conf.text.source import MAX_BYTES, Chunk, Line
 from pointsman.conf.text.tokens import CLOSE, OPEN, Word, braces, tokens
 from pointsman.model.location import Location

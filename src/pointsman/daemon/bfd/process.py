@@ -26,10 +26,10 @@ from pointsman.bfd.wire import MULTIHOP_PORT, PORT, TTL, BadPacketError, Packet,
 from pointsman.control import messages
 from pointsman.control.vrrp_messages import TrackerValue
 from pointsman.daemon.bfd.socket import Receiver, Sender
-from pointsman.daemon.channels import Inbox
-from pointsman.daemon.event_loop import EventLoop
-from pointsman.daemon.log_once import LogOnce
-from pointsman.daemon.realtime import become_punctual
+from pointsman.daemon.runtime.channels import Inbox
+from pointsman.daemon.runtime.event_loop import EventLoop
+from pointsman.daemon.runtime.log_once import LogOnce
+from pointsman.daemon.runtime.realtime import become_punctual
 from pointsman.model.bfd import BfdSession
 from pointsman.model.config import Config
 from pointsman.model.tracking import TrackKind

@@ -19,13 +19,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from pointsman.control import messages
-from pointsman.daemon.channels import Inbox
 from pointsman.daemon.checker.ha_suspend import HaSuspend
 from pointsman.daemon.checker.probes import tls
 from pointsman.daemon.checker.runner import Runner, SessionRunner
-from pointsman.daemon.director_channel import DirectorChannel
-from pointsman.daemon.privileges import Capability
-from pointsman.daemon.tracked_file import prepare
+from pointsman.daemon.runtime.channels import Inbox
+from pointsman.daemon.runtime.director_channel import DirectorChannel
+from pointsman.daemon.runtime.privileges import Capability
+from pointsman.daemon.runtime.tracked_file import prepare
 from pointsman.health import check_types
 from pointsman.health.schedule import phases
 from pointsman.lvs.desired import CheckKey

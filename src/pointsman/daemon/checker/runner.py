@@ -11,8 +11,8 @@ from pointsman.control import messages
 from pointsman.daemon.checker.probes.choice import probe_for
 from pointsman.daemon.checker.probes.probe import Outcome, Probe, Result
 from pointsman.daemon.checker.probes.tcp import TcpProbe
-from pointsman.daemon.director_channel import DirectorChannel
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.director_channel import DirectorChannel
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.health import check_types
 from pointsman.health.schedule import StartProbe, Verdict
 from pointsman.lvs.desired import CheckKey

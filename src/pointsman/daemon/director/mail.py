@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import aiosmtplib
 
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.health.alerts import Alert
 from pointsman.model.config import Mail, MailTls
 

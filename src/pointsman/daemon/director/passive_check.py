@@ -6,7 +6,7 @@ import contextlib
 import logging
 
 from pointsman.control import messages
-from pointsman.daemon.channels import Channels
+from pointsman.daemon.runtime.channels import Channels
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health import check_types
 from pointsman.health.passive_check import PassiveChecks, Suspicion

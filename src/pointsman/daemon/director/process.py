@@ -22,8 +22,6 @@ from pointsman.control import messages
 from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
 from pointsman.control.status import Status
-from pointsman.daemon.channels import Channels, Inbox
-from pointsman.daemon.config_history import ConfigHistory, for_bfd, for_checker, for_scripts, for_vrrp
 from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.mail import MailQueue
 from pointsman.daemon.director.passive_check import PassiveCheck
@@ -31,7 +29,9 @@ from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
 from pointsman.daemon.director.state_file import DirectorState, StateFile
 from pointsman.daemon.director.table_sync import TableSync, foreign_services
 from pointsman.daemon.director.vrrp_states import VrrpStates
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.channels import Channels, Inbox
+from pointsman.daemon.runtime.config_history import ConfigHistory, for_bfd, for_checker, for_scripts, for_vrrp
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator

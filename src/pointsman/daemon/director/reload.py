@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from pointsman.conf.check.empty_config import EMPTY, is_empty
 from pointsman.control.status import ConfigurationStatus
-from pointsman.daemon.config_history import MOST_KEPT, ConfigHistory, send_config
 from pointsman.daemon.director.table_sync import TableSync
+from pointsman.daemon.runtime.config_history import MOST_KEPT, ConfigHistory, send_config
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.config import Config
 from pointsman.model.diff import describe_changes

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from pointsman.daemon.log_once import LogOnce
-from pointsman.daemon.run_program import CannotRunError, end_program
+from pointsman.daemon.runtime.log_once import LogOnce
+from pointsman.daemon.runtime.run_program import CannotRunError, end_program
 from pointsman.model.tracking import Command, NotifyFifo
 
 READER_PAUSE = 1.0

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from pointsman.control.messages import RunProgram
 from pointsman.control.vrrp_messages import NotifyEvent
-from pointsman.daemon.run_program import CannotRunError, run_program
+from pointsman.daemon.runtime.run_program import CannotRunError, run_program
 from pointsman.model.tracking import Command
 
 log = logging.getLogger("scripts")

@@ -19,10 +19,10 @@ import msgspec
 
 from pointsman.control.messages import Resync
 from pointsman.control.vrrp_messages import NotifyEvent, TrackerValue, notice_decoder
-from pointsman.daemon.channels import Inbox
 from pointsman.daemon.checker.process import Checker, check_until_stopped
-from pointsman.daemon.director_channel import DirectorChannel
-from pointsman.daemon.run_program import start_program
+from pointsman.daemon.runtime.channels import Inbox
+from pointsman.daemon.runtime.director_channel import DirectorChannel
+from pointsman.daemon.runtime.run_program import start_program
 from pointsman.daemon.scripts.fifo import Fifos
 from pointsman.daemon.scripts.notify import ServerNotifier, VrrpNotifier
 from pointsman.daemon.scripts.tracked import Trackers

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 
 from pointsman.control.vrrp_messages import TrackerValue
-from pointsman.daemon.run_program import CannotRunError, run_program
+from pointsman.daemon.runtime.run_program import CannotRunError, run_program
+from pointsman.daemon.runtime.tracked_file import file_value, prepare
 from pointsman.daemon.scripts.proc_connector import ProcessEvents
 from pointsman.daemon.scripts.tracked_process import ProcessTable, ProcessWatch
-from pointsman.daemon.tracked_file import file_value, prepare
 from pointsman.model.tracking import TrackKind, TrackProcess, TrackScript, VrrpSurroundings
 from pointsman.net.netlink import NetlinkOverrunError
 from pointsman.vrrp.rise_fall import RiseFall

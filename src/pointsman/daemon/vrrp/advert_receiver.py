@@ -6,8 +6,8 @@ import logging
 import time
 from functools import partial
 
-from pointsman.daemon.event_loop import EventLoop
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.event_loop import EventLoop
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.model.address import Address

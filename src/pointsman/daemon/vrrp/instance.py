@@ -10,7 +10,7 @@ from time import time as wall_clock
 
 from pointsman.control.messages import InstanceChanged
 from pointsman.control.vrrp_messages import NotifyEvent
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.vrrp.addresses import Context, VirtualAddresses
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue

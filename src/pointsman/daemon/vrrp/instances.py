@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pointsman.control.messages import InstanceChanged
-from pointsman.daemon.event_loop import EventLoop
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.event_loop import EventLoop
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.vrrp.addresses import Context
 from pointsman.daemon.vrrp.advert_receiver import AdvertReceiver
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from pointsman.control.messages import NewConfiguration, Resync, YieldMaster, encode, vrrp_order_decoder
 from pointsman.control.vrrp_messages import TrackerValue, reading_decoder
-from pointsman.daemon.channels import Inbox
-from pointsman.daemon.event_loop import EventLoop
-from pointsman.daemon.realtime import become_punctual
+from pointsman.daemon.runtime.channels import Inbox
+from pointsman.daemon.runtime.event_loop import EventLoop
+from pointsman.daemon.runtime.realtime import become_punctual
 from pointsman.daemon.vrrp.addresses import Context
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
 from pointsman.daemon.vrrp.instance import InstanceController

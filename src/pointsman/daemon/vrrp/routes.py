@@ -6,7 +6,7 @@ import errno
 import logging
 from collections.abc import Collection, Mapping
 
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.net import route_table, routes, rules
 from pointsman.net.links import Link

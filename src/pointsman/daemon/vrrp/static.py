@@ -9,7 +9,7 @@ import errno
 import logging
 from collections.abc import Callable, Mapping
 
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.vrrp.routes import RoutesAndRules
 from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.model.vrrp import StaticSettings, VirtualAddress

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.model.vrrp import VirtualInterface, VrrpInstance

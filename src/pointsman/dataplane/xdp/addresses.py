@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
-from pointsman.dataplane.xdp.layout import FRONT_HASH, NO_PREFIX
+from pointsman.dataplane.xdp.kernel.layout import FRONT_HASH, NO_PREFIX
 from pointsman.model.address import Address
 from pointsman.model.service import ServiceKey, Transport
 

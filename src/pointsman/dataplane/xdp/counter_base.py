@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pointsman.dataplane.xdp import libbpf
+from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.traffic import Signs
 

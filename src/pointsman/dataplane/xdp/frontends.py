@@ -16,7 +16,15 @@ from pointsman.dataplane.xdp.addresses import (
     service_key_of,
 )
 from pointsman.dataplane.xdp.allocation import FullError
-from pointsman.dataplane.xdp.layout import FRONT_DELETED, FRONT_PROBES, WAYS, Control, Front, Front6, FrontKey
+from pointsman.dataplane.xdp.kernel.layout import (
+    FRONT_DELETED,
+    FRONT_PROBES,
+    WAYS,
+    Control,
+    Front,
+    Front6,
+    FrontKey,
+)
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.address import Address
 from pointsman.model.service import ServiceKey, Transport

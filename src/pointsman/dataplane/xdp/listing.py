@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 
 from pointsman.dataplane.xdp.addresses import address_of
-from pointsman.dataplane.xdp.layout import (
+from pointsman.dataplane.xdp.kernel.layout import (
     DEADLINE_MASK,
     WORD_DYING,
     ConnectionWord,

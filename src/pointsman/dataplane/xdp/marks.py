@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 
-from pointsman.dataplane.xdp import libbpf
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.frontends import FrontendTable
-from pointsman.dataplane.xdp.layout import Mark, ServiceFlag
+from pointsman.dataplane.xdp.kernel import libbpf
+from pointsman.dataplane.xdp.kernel.layout import Mark, ServiceFlag
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.model.service import Front, ServiceKey

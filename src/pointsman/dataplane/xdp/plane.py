@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError
-from pointsman.dataplane.xdp import btf, layout, libbpf, listing, pins
-from pointsman.dataplane.xdp.attach import MODES, Links
-from pointsman.dataplane.xdp.ingress import Ingress
-from pointsman.dataplane.xdp.layout import LONGEST_TIMEOUT, WAYS, Vocabulary
-from pointsman.dataplane.xdp.loader import Loaded, load
-from pointsman.dataplane.xdp.local_macs import LocalMacs
-from pointsman.dataplane.xdp.programs import Load, Programs
+from pointsman.dataplane.xdp import listing
+from pointsman.dataplane.xdp.kernel import btf, layout, libbpf, pins
+from pointsman.dataplane.xdp.kernel.attach import MODES, Links
+from pointsman.dataplane.xdp.kernel.ingress import Ingress
+from pointsman.dataplane.xdp.kernel.layout import LONGEST_TIMEOUT, WAYS, Vocabulary
+from pointsman.dataplane.xdp.kernel.loader import Loaded, load
+from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
+from pointsman.dataplane.xdp.kernel.programs import Load, Programs
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.store import Store
 from pointsman.dataplane.xdp.tables import CONTROL, SPARE, Sizes, Tables, limits_of

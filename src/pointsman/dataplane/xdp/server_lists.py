@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.addresses import hashed
 from pointsman.dataplane.xdp.allocation import FullError, Ranges
-from pointsman.dataplane.xdp.layout import LIST_HEAD, Service, Vocabulary
+from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD, Service, Vocabulary
 from pointsman.dataplane.xdp.server_list_format import (
     LEAST_COST,
     Blocks,

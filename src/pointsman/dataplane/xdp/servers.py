@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.counter_base import CounterBase
 from pointsman.dataplane.xdp.hops import NextHops
-from pointsman.dataplane.xdp.layout import DestFlag
+from pointsman.dataplane.xdp.kernel.layout import DestFlag
 from pointsman.dataplane.xdp.server_list_format import MAX_COUNT, Place
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.tables import Tables

@@ -16,7 +16,7 @@ from pointsman.dataplane.xdp.addresses import mask_bits, prefix_of
 from pointsman.dataplane.xdp.allocation import FullError, Numbers
 from pointsman.dataplane.xdp.counter_base import CounterBase
 from pointsman.dataplane.xdp.frontends import FrontendTable
-from pointsman.dataplane.xdp.layout import NO_PREFIX, Service, ServiceFlag, Vocabulary
+from pointsman.dataplane.xdp.kernel.layout import NO_PREFIX, Service, ServiceFlag, Vocabulary
 from pointsman.dataplane.xdp.marks import MarkedFronts
 from pointsman.dataplane.xdp.server_list_format import ListWord
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pointsman.dataplane.xdp import libbpf
-from pointsman.dataplane.xdp.layout import (
+from pointsman.dataplane.xdp.kernel import libbpf
+from pointsman.dataplane.xdp.kernel.layout import (
     LOCAL_MACS,
     WAYS,
     Block,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-from pointsman.dataplane.xdp.layout import Remote, TunnelFlag
+from pointsman.dataplane.xdp.kernel.layout import Remote, TunnelFlag
 from pointsman.model.address import Address
 from pointsman.model.service import Forwarding, RealServer, Tunnel, TunnelChecksum, TunnelType
 

@@ -13,8 +13,8 @@ import struct
 import time
 from pathlib import Path
 
-from pointsman.daemon.privileges import Capability
-from pointsman.dataplane.xdp import interfaces
+from pointsman.daemon.runtime.privileges import Capability
+from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.doctor.facts import Offloads, System
 
 DIRECTOR_NEEDS = (Capability.NET_ADMIN, Capability.NET_RAW, Capability.BPF, Capability.PERFMON)

@@ -7,8 +7,8 @@ import ipaddress
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
+from pointsman.conf.text.problems import ConfError
 from pointsman.model.config import Config
 from pointsman.model.diff import without_locations
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError, Severity
+from pointsman.conf.text.problems import ConfError, Severity
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
+from pointsman.conf.text.problems import ConfError
 from pointsman.model.checks import BfdCheck, DirectCheck, FileCheck, HttpCheck, TcpCheck
 from pointsman.model.config import Config
 

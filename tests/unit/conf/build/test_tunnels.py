@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
+from pointsman.conf.text.problems import ConfError
 from pointsman.model.config import Config
 from pointsman.model.service import Forwarding, RealServer, Tunnel, TunnelChecksum, TunnelType
 

@@ -15,7 +15,7 @@ from pointsman.conf.check.live import Host, HostInterface, check_live
 from pointsman.conf.check.pair import check_pair
 from pointsman.conf.check.programs import Program, check_programs
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import Findings, Severity
+from pointsman.conf.text.problems import Findings, Severity
 from pointsman.model.config import Config
 from pointsman.model.tracking import VrrpSurroundings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError, Findings, Problem
+from pointsman.conf.text.problems import ConfError, Findings, Problem
 from pointsman.conf.text.source import Source
 from pointsman.model.location import Location
 

@@ -8,7 +8,7 @@ from pointsman.conf.keywords.keyword import OURS, Status
 from pointsman.conf.keywords.table import TABLE, table_of
 from pointsman.conf.keywords.values import Anything, Text
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError, Severity
+from pointsman.conf.text.problems import ConfError, Severity
 
 ROWS = [row for block in TABLE.values() for row in block.values()]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError, Problem, Severity
+from pointsman.conf.text.problems import ConfError, Problem, Severity
 from pointsman.model.checks import MiscCheck
 
 INSTANCE = """vrrp_instance A {

@@ -7,9 +7,9 @@ from tests.support.command_words import WORDS
 
 from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load_text
-from pointsman.conf.problems import ConfError
 from pointsman.conf.show.config import show
 from pointsman.conf.text.commands import COMMANDS
+from pointsman.conf.text.problems import ConfError
 
 SCRIPT = "vrrp_script s {\n script %s\n}\nvrrp_instance A {\n interface e\n virtual_router_id 5\n}\n"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from pointsman.conf.load import load
-from pointsman.conf.problems import ConfError, Findings
+from pointsman.conf.text.problems import ConfError, Findings
 from pointsman.conf.text.reading import Reading
 from pointsman.conf.text.source import Chunk, Sources, TextReader
 from pointsman.conf.text.tree import Node, tree

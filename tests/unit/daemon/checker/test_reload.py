@@ -12,8 +12,8 @@ import pytest
 
 from pointsman.control import messages
 from pointsman.daemon.checker.process import Checker
-from pointsman.daemon.config_history import send_config
-from pointsman.daemon.director_channel import DirectorChannel
+from pointsman.daemon.runtime.config_history import send_config
+from pointsman.daemon.runtime.director_channel import DirectorChannel
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer

@@ -8,7 +8,7 @@ import socket
 
 from pointsman.control import messages
 from pointsman.daemon.checker.process import Checker
-from pointsman.daemon.director_channel import DirectorChannel
+from pointsman.daemon.runtime.director_channel import DirectorChannel
 from pointsman.model.checks import BfdCheck
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService

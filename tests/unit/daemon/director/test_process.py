@@ -11,9 +11,9 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.control.messages import ApplyRequest, ErrorReply, InstanceChanged, ReloadRequest, TableRequest
-from pointsman.daemon.config_history import ConfigHistory
 from pointsman.daemon.director import process as module
 from pointsman.daemon.director.process import Director
+from pointsman.daemon.runtime.config_history import ConfigHistory
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.health.alerts import Alert
 from pointsman.model.config import Config, Mail

@@ -10,10 +10,10 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.control.messages import CheckResult, NewConfiguration, vrrp_order_decoder
-from pointsman.daemon.channels import Inbox
-from pointsman.daemon.config_history import MOST_KEPT, ConfigHistory
 from pointsman.daemon.director.reload import CannotReloadError, Reload
 from pointsman.daemon.director.table_sync import TableSync
+from pointsman.daemon.runtime.channels import Inbox
+from pointsman.daemon.runtime.config_history import MOST_KEPT, ConfigHistory
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from pointsman.daemon.run_program import start_program
+from pointsman.daemon.runtime.run_program import start_program
 from pointsman.daemon.scripts.fifo import Fifos
 from pointsman.model.tracking import Command, NotifyFifo
 

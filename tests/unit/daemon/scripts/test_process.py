@@ -17,7 +17,7 @@ import pytest
 
 from pointsman.control import messages
 from pointsman.control.vrrp_messages import NotifyEvent, reading_decoder
-from pointsman.daemon.config_history import for_scripts, send_config
+from pointsman.daemon.runtime.config_history import for_scripts, send_config
 from pointsman.daemon.scripts.process import ScriptsProcess, has_work
 from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.daemon.run_program import CannotRunError, finish_program, run_program, start_program
+from pointsman.daemon.runtime.run_program import CannotRunError, finish_program, run_program, start_program
+from pointsman.daemon.runtime.tracked_file import file_value, prepare
 from pointsman.daemon.scripts import tracked_process
 from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent
 from pointsman.daemon.scripts.tracked_process import (
@@ -18,7 +19,6 @@ from pointsman.daemon.scripts.tracked_process import (
     command_lines,
     matches,
 )
-from pointsman.daemon.tracked_file import file_value, prepare
 from pointsman.model.tracking import Command, TrackFile, TrackProcess
 
 

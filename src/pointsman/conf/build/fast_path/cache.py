@@ -20,7 +20,7 @@ from pointsman.conf.build.fast_path.compile import (
     server_maker,
 )
 from pointsman.conf.build.fast_path.split import MAX_REMEMBERED, Cuts, Parts, addresses, filled, split
-from pointsman.conf.problems import Findings
+from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.source import Chunk, bare
 from pointsman.model.address import Address
 from pointsman.model.health import VirtualServer

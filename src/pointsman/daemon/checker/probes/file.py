@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pointsman.daemon.checker.probes.probe import Finished, Outcome, Result
-from pointsman.daemon.tracked_file import file_value
+from pointsman.daemon.runtime.tracked_file import file_value
 from pointsman.lvs.desired import MOST_WEIGHT
 from pointsman.model.checks import FileCheck
 

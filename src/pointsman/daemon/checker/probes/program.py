@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
-from pointsman.daemon.run_program import CannotRunError, run_program
+from pointsman.daemon.runtime.run_program import CannotRunError, run_program
 from pointsman.model.checks import MiscCheck
 
 LOWEST_DYNAMIC = 2

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable, Iterable
 
 from pointsman.control import messages
-from pointsman.daemon.channels import Inbox
+from pointsman.daemon.runtime.channels import Inbox
 from pointsman.lvs.desired import CheckKey
 from pointsman.model.config import Config
 

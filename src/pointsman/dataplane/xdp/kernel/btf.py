@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pointsman.dataplane.interface import DataPlaneError
-from pointsman.dataplane.xdp.libbpf import library
+from pointsman.dataplane.xdp.kernel.libbpf import library
 
 _STRUCT, _ENUM, _DATASEC = 4, 6, 15
 """BTF_KIND_*."""

@@ -8,9 +8,9 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from pointsman.dataplane.xdp import btf
+from pointsman.dataplane.xdp.kernel import btf
 
-OBJECT = Path(__file__).with_name("director.bpf.o")
+OBJECT = Path(__file__).parents[1] / "director.bpf.o"
 
 WAYS, FRONT_PROBES, LIST_HEAD, LOCAL_MACS = 4, 4, 2, 1024
 NO_PREFIX = 255

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.log_once import LogOnce
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pwd
 import signal
 from pathlib import Path
 
-from pointsman.daemon.ownership import find_weakness
+from pointsman.daemon.runtime.ownership import find_weakness
 from pointsman.model.tracking import Command
 
 DEFAULT_USER = "keepalived_script"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pointsman.control import messages
-from pointsman.daemon.channels import MOST_DROPPED, Channels, Inbox
-from pointsman.daemon.config_history import send_config
 from pointsman.daemon.director.passive_check import PassiveCheck
+from pointsman.daemon.runtime.channels import MOST_DROPPED, Channels, Inbox
+from pointsman.daemon.runtime.config_history import send_config
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.health.passive_check import Suspicion
 from pointsman.model.checks import MiscCheck, TcpCheck

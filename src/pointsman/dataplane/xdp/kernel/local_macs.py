@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Mapping, Sequence
 
-from pointsman.dataplane.xdp import libbpf
-from pointsman.dataplane.xdp.layout import LOCAL_MACS
+from pointsman.dataplane.xdp.kernel import libbpf
+from pointsman.dataplane.xdp.kernel.layout import LOCAL_MACS
 
 
 class LocalMacs:

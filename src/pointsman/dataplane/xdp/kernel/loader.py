@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.dataplane.interface import DataPlaneError
-from pointsman.dataplane.xdp.libbpf import OpenOptions, library
+from pointsman.dataplane.xdp.kernel.libbpf import OpenOptions, library
 
 _LIMITS = ".rodata.pm_lim"
 """The section of struct limits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
-from pointsman.dataplane.xdp.loader import Loaded
+from pointsman.dataplane.xdp.kernel.loader import Loaded
 
 Load = Callable[[Mapping[str, int], frozenset[str]], Loaded]
 """Loads programs by name over maps that are there."""

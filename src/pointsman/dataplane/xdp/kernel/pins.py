@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pointsman.dataplane.interface import DataPlaneError
-from pointsman.dataplane.xdp import libbpf
+from pointsman.dataplane.xdp.kernel import libbpf
 
 _BPF_FS_MAGIC = 0xCAFE4A11
 _TRIES = 100

@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from pointsman.control.messages import NewConfiguration
-from pointsman.daemon.config_history import receive_config
-from pointsman.daemon.log_once import LogOnce
+from pointsman.daemon.runtime.config_history import receive_config
+from pointsman.daemon.runtime.log_once import LogOnce
 
 MOST_DROPPED = 100
 """Datagrams that are no message, and that one call of Inbox.receive drops."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, DataPlaneError
-from pointsman.dataplane.xdp import interfaces, libbpf, pins
+from pointsman.dataplane.xdp.kernel import interfaces, libbpf, pins
 
 MODES = ("auto", "native", "generic", "tc")
 _XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.daemon.ownership import Weakness, find_weakness
+from pointsman.daemon.runtime.ownership import Weakness, find_weakness
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of root are made")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pointsman.daemon.run_program import finish_program
+from pointsman.daemon.runtime.run_program import finish_program
 
 
 class Program:

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment
-from pointsman.dataplane.xdp import interfaces, pins
-from pointsman.dataplane.xdp.attach import Links, hidden_vlans
-from pointsman.dataplane.xdp.local_macs import LocalMacs
+from pointsman.dataplane.xdp.kernel import interfaces, pins
+from pointsman.dataplane.xdp.kernel.attach import Links, hidden_vlans
+from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
 
 log = logging.getLogger("director")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pointsman.daemon.event_loop import STALL, EventLoop
+from pointsman.daemon.runtime.event_loop import STALL, EventLoop
 
 
 class Clock:
