@@ -111,10 +111,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         by = self.why or f"by {self.scheduler}{' or by persistence' if self.persistent else ''}"
         left = f" for {self.expires:.0f} s" if self.expires else ""
-        return (
-            f"the data plane of {self.director} has an entry: "
-            f"{self.server}, now {self.state}{left}; chosen: {by}"
-        )
+        return f"data plane of {self.director}: {self.server}, now {self.state}{left}; chosen: {by}"
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

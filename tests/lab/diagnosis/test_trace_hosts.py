@@ -117,7 +117,7 @@ def test_several_hosts_tell_one_story(lab: Lab, tmp_path: Path) -> None:
     code, text = waits.end()
     assert code == 0, text
     for line in (
-        "has an entry: 192.168.88.20:8000, now ",
+        "data plane of lvs: 192.168.88.20:8000, now ",
         "chosen: rr, and it is the only real server",
         "✓ lvs: the request left on eth8 to 52:54:00:ba:3d:b9 (server)",
         "✓ server: the request arrived on eth12 from 00:16:3e:5d:a6:b3 (lvs)",

@@ -312,9 +312,7 @@ def test_the_decision_of_the_data_plane_is_shown() -> None:
         director="lvs", server="192.168.88.20:8000", state="SYN_RECV", scheduler="rr", persistent=False
     )
     traced = analyse(DOCUMENT, VIP, PORT, HOSTS, decisions=[decision])
-    assert str(decision) == (
-        "the data plane of lvs has an entry: 192.168.88.20:8000, now SYN_RECV; chosen: by rr"
-    )
+    assert str(decision) == ("data plane of lvs: 192.168.88.20:8000, now SYN_RECV; chosen: by rr")
     console = Console(width=120, record=True, file=io.StringIO())
     hop_table.show(traced, HOSTS, console)
     assert str(decision) in console.export_text()

@@ -91,7 +91,7 @@ def test_connections_of_others_are_no_decision_about_this_one() -> None:
     others = [connection(virtual_port=81), connection(transport=Transport.UDP), connection(client_port=0)]
     assert list(find_decisions([entry(1)], Counters(), others, "lb", VIP, 80)) == []
     assert str(only([entry(1, 1, scheduler="rr")], connection())) == (
-        "the data plane of lb has an entry: 192.168.100.20:80, now ESTABLISHED for 900 s; chosen: rr, one "
+        "data plane of lb: 192.168.100.20:80, now ESTABLISHED for 900 s; chosen: rr, one "
         "after "
         "the other, among 2 real servers"
     )
