@@ -133,7 +133,7 @@ def test_status_knows_which_table_has_drifted_and_up_puts_it_back(place: Place) 
             "redirect",
             "",
             f"ip address add {VIP}/32 dev lo",
-            "with --method redirect this host shall not have",
+            "with --method redirect this host must not have",
         ),
         ("redirect", "quiet", "true", "no interface has the VIP: omit --dev quiet"),
         ("nft", "eth9", "true", "there is no interface eth9 here"),
