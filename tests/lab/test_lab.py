@@ -71,7 +71,7 @@ def test_a_program_that_cannot_start_takes_the_lab_down_and_shows_its_log(
 def test_a_second_lab_of_the_same_prefix_is_refused_and_the_first_stays() -> None:
     with bare("dual-homed") as lab:
         with pytest.raises(
-            LabError, match=f"a lab is up already .* take it down first: pointsman lab --prefix {PREFIX} down"
+            LabError, match=f"a lab is already up .* remove it first: pointsman lab --prefix {PREFIX} down"
         ):
             bare("ha-pair").up()
         assert namespace.exists(lab.node("lvs").namespace)
@@ -186,7 +186,7 @@ def test_commands_that_fail_or_hang_are_reported_with_what_they_said() -> None:
             node.run(["sleep", "9"], timeout=0.1)
         with pytest.raises(LabError, match="no-such-program"):
             node.popen(["no-such-program"])
-        with pytest.raises(LabError, match="no node 'lb-03' in dual-homed; there are: client, lvs, server"):
+        with pytest.raises(LabError, match="no node 'lb-03' in dual-homed; choose from: client, lvs, server"):
             lab.node("lb-03")
 
 
