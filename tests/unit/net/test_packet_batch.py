@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from tests.support.until import until
 
 from pointsman.net.packet_batch import LARGEST, MOST, PacketBatch
 
@@ -20,7 +21,16 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         receiver.bind(("127.0.0.1", 0))
         receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sender.connect(receiver.getsockname())
+        until("the kernel stamps packets when they come", lambda: is_stamped(sender, receiver))
         yield sender, receiver
+
+
+def is_stamped(sender: socket.socket, receiver: socket.socket) -> bool:
+    """True if a packet has its arrival's time. The kernel turns time stamps on by deferred work."""
+    sender.send(b"probe")
+    arrived = time.time()
+    ((_, at),) = PacketBatch().receive(receiver.fileno())
+    return at <= arrived
 
 
 def test_every_packet_comes_once_in_its_order_however_many_wait(
