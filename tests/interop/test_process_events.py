@@ -32,12 +32,12 @@ def datagram(what: int, *details: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "event"),
     [
-        (datagram(0x1, 7, 7, 8, 8), ProcessEvent(ProcessChange.STARTED, 8, 7)),
-        (datagram(0x1, 9, 7, 8, 8), ProcessEvent(ProcessChange.STARTED, 8, 7)),
+        (datagram(0x1, 7, 7, 8, 8), ProcessEvent(ProcessChange.FORK, 8, 7)),
+        (datagram(0x1, 9, 7, 8, 8), ProcessEvent(ProcessChange.FORK, 8, 7)),
         (datagram(0x1, 7, 7, 8, 7), None),
-        (datagram(0x2, 8, 8, 0, 0), ProcessEvent(ProcessChange.BECAME, 8)),
-        (datagram(0x200, 8, 8, 0, 0), ProcessEvent(ProcessChange.RENAMED, 8)),
-        (datagram(0x80000000, 8, 8, 0, 17), ProcessEvent(ProcessChange.ENDED, 8)),
+        (datagram(0x2, 8, 8, 0, 0), ProcessEvent(ProcessChange.EXEC, 8)),
+        (datagram(0x200, 8, 8, 0, 0), ProcessEvent(ProcessChange.COMM, 8)),
+        (datagram(0x80000000, 8, 8, 0, 17), ProcessEvent(ProcessChange.EXIT, 8)),
         (datagram(0x80000000, 9, 8, 0, 17), None),
         (datagram(0x4, 8, 8, 0, 0), None),
         (datagram(0x2, 8, 8, 0, 0)[:50], None),
@@ -58,14 +58,14 @@ def program(tmp_path: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def watched(*processes: TrackProcess) -> AsyncIterator[Callable[[str, int], Awaitable[None]]]:
-    """Trackers that follow processes; yields what waits for their next reading."""
-    readings: asyncio.Queue[TrackerValue] = asyncio.Queue()
-    trackers = Trackers(readings.put_nowait)
+    """Trackers that follow processes; yields what waits for their next value."""
+    values: asyncio.Queue[TrackerValue] = asyncio.Queue()
+    trackers = Trackers(values.put_nowait)
     trackers.start(VrrpSurroundings(processes=processes))
 
     async def told(name: str, value: int) -> None:
-        reading = await asyncio.wait_for(readings.get(), 30)
-        assert (reading.name, reading.value) == (name, value)
+        found = await asyncio.wait_for(values.get(), 30)
+        assert (found.name, found.value) == (name, value)
 
     try:
         yield told
@@ -130,7 +130,7 @@ def test_where_there_are_no_events_they_are_looked_at_every_second(
         raise OSError(111, "Connection refused")
 
     monkeypatch.setattr(tracked, "ProcessEvents", refused)
-    monkeypatch.setattr(tracked, "PROCESS_SPACING", 0.05)
+    monkeypatch.setattr(tracked, "PROCESS_INTERVAL", 0.05)
     asyncio.run(story(program))
 
 

@@ -1,4 +1,4 @@
-"""Messages between VRRP and pm-scripts, which runs programs; JSON, one per datagram."""
+"""Messages between the VRRP process and pm-scripts, which runs programs. JSON, one per datagram."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pointsman.model.vrrp import VrrpState
 
 
 class NotifyEvent(msgspec.Struct, frozen=True, tag=True):
-    """Something has happened that programs and FIFOs want to know."""
+    """Event of an instance or sync group, for notify scripts and FIFOs."""
 
     kind: str
     """INSTANCE or GROUP."""
@@ -21,43 +21,43 @@ class NotifyEvent(msgspec.Struct, frozen=True, tag=True):
     """keepalived's word: MASTER, BACKUP, FAULT, STOP, MASTER_RX_LOWER_PRI, {MASTER,BACKUP}_PRIORITY."""
     priority: int
     commands: tuple[Command, ...] = ()
-    """Run with their own arguments only."""
+    """Commands that run with their own arguments only."""
     with_arguments: Command | None = None
-    """Run with kind, name, state and priority behind its own arguments."""
+    """Command that gets kind, name, state and priority behind its own arguments."""
 
 
 # scripts -> vrrp
 
 
 class TrackerValue(msgspec.Struct, frozen=True, tag=True):
-    """What a tracker has found out: 1 good, 0 bad; for a file its number."""
+    """Value of a tracked object: 1 good, 0 bad, or the number in a file."""
 
     kind: TrackKind
     name: str
     value: int
 
 
-Message = NotifyEvent | Resync
-"""From vrrp to scripts; Resync: VRRP has just started and knows no reading."""
+NotifyMessage = NotifyEvent | Resync
+"""Message from VRRP to pm-scripts. Resync: VRRP has just started and knows no tracker value."""
 
-notice_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
-reading_decoder: msgspec.json.Decoder[TrackerValue] = msgspec.json.Decoder(TrackerValue)
+notify_decoder: msgspec.json.Decoder[NotifyMessage] = msgspec.json.Decoder(NotifyMessage)
+tracker_value_decoder: msgspec.json.Decoder[TrackerValue] = msgspec.json.Decoder(TrackerValue)
 
 
 def group_event(settings: SyncGroupSettings, state: VrrpState) -> NotifyEvent:
-    """What programs and FIFOs are told about a sync group."""
-    wanted = settings.notify
-    special = {
-        VrrpState.MASTER: wanted.master,
-        VrrpState.BACKUP: wanted.backup,
-        VrrpState.FAULT: wanted.fault,
-        VrrpState.INIT: wanted.stop,
+    """Return the event for a new state of a sync group."""
+    notify = settings.notify
+    command = {
+        VrrpState.MASTER: notify.master,
+        VrrpState.BACKUP: notify.backup,
+        VrrpState.FAULT: notify.fault,
+        VrrpState.INIT: notify.stop,
     }[state]
     return NotifyEvent(
         kind="GROUP",
         name=settings.name,
         state="STOP" if state is VrrpState.INIT else state.value,
         priority=0,
-        commands=(special,) if special else (),
-        with_arguments=wanted.every,
+        commands=(command,) if command else (),
+        with_arguments=notify.every,
     )

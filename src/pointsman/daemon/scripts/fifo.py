@@ -1,4 +1,4 @@
-"""Notify FIFOs: named pipes that get a line at every change, and the programs that read them."""
+"""Notify FIFOs: named pipes that get one line per state change, and the programs that read them."""
 
 from __future__ import annotations
 
@@ -19,76 +19,77 @@ from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.runtime.run_program import CannotRunError, end_program
 from pointsman.model.tracking import Command, NotifyFifo
 
-READER_PAUSE = 1.0
+READER_RESTART_DELAY = 1.0
 """Seconds until a reader that has ended is started again."""
 
 log = logging.getLogger("fifo")
 
 Start = Callable[[Command], Awaitable[asyncio.subprocess.Process]]
-"""Starts a program; raises CannotRunError."""
+"""Function that starts a program. It raises CannotRunError."""
 
 
 class Fifos:
-    """The open pipes. Every write returns at once: what a full pipe cannot take is lost, and logged once."""
+    """Open FIFOs. A write never blocks: a line for a full pipe is lost, which is logged once."""
 
     def __init__(self, start: Start) -> None:
         self._start = start
         self._open: dict[NotifyFifo, tuple[int, bool]] = {}
-        """Descriptor, and whether the pipe was made here."""
+        """File descriptor, and True if this process has created the FIFO."""
         self._readers: dict[NotifyFifo, asyncio.Task[None]] = {}
         self._once = LogOnce(log)
         self._changing = asyncio.Lock()
 
-    async def use(self, wanted: Iterable[NotifyFifo]) -> None:
-        """Write to these from now on; those that were open already stay open."""
+    async def reconfigure(self, wanted: Iterable[NotifyFifo]) -> None:
+        """Open these FIFOs and close all others. A FIFO that is already open stays open."""
         async with self._changing:  # reloads may come faster than a reader ends
-            await self._use(dict.fromkeys(wanted))
+            await self._reconfigure(dict.fromkeys(wanted))
 
-    async def _use(self, chosen: Collection[NotifyFifo]) -> None:
-        for fifo in [fifo for fifo in self._open if fifo not in chosen]:
+    async def _reconfigure(self, wanted: Collection[NotifyFifo]) -> None:
+        for fifo in [fifo for fifo in self._open if fifo not in wanted]:
             await self._close(fifo)
-        for fifo in chosen:
+        for fifo in wanted:
             if fifo in self._open:
                 continue
             try:
-                self._open[fifo] = _opened(fifo)
+                self._open[fifo] = _open_fifo(fifo)
             except (OSError, KeyError) as error:
                 log.error("%s %s: %s", fifo.word, fifo.path, getattr(error, "strerror", None) or error)
                 continue
             if fifo.reader is not None:
-                self._readers[fifo] = asyncio.create_task(self._read(fifo, fifo.reader))
+                self._readers[fifo] = asyncio.create_task(self._run_reader(fifo, fifo.reader))
 
     def write(self, line: str, fifos: Iterable[NotifyFifo]) -> None:
-        """Write one line to those of these that are open."""
+        """Write one line to each of these FIFOs that is open."""
         for fifo in fifos:
             if fifo not in self._open:
                 continue
             try:
                 os.write(self._open[fifo][0], f"{line}\n".encode())
             except OSError as error:
-                why = "nobody reads it" if error.errno == errno.EAGAIN else error.strerror
-                self._once.warning(
-                    fifo.path, "%s %s takes no more: %s; lines are lost", fifo.word, fifo.path, why
+                reason = (
+                    "the pipe is full, no program reads it" if error.errno == errno.EAGAIN else error.strerror
                 )
+                text = "cannot write to %s %s: %s; lines are lost"
+                self._once.warning(fifo.path, text, fifo.word, fifo.path, reason)
             else:
                 self._once.forget(fifo.path)
 
     async def close(self) -> None:
-        """Close them, and end their readers."""
+        """Close all FIFOs and end their readers."""
         async with self._changing:
             await asyncio.gather(*map(self._close, list(self._open)))
 
     async def _close(self, fifo: NotifyFifo) -> None:
-        descriptor, made = self._open.pop(fifo)
+        descriptor, is_ours = self._open.pop(fifo)
         if reader := self._readers.pop(fifo, None):
             reader.cancel()
             await asyncio.wait([reader])
         os.close(descriptor)
-        if made:
+        if is_ours:
             Path(fifo.path).unlink(missing_ok=True)
 
-    async def _read(self, fifo: NotifyFifo, reader: Command) -> None:
-        """Keep its reader running, with the path as the last argument."""
+    async def _run_reader(self, fifo: NotifyFifo, reader: Command) -> None:
+        """Keep the reader of a FIFO running. Its last argument is the path."""
         command = msgspec.structs.replace(reader, words=(*reader.words, fifo.path))
         while True:
             try:
@@ -102,25 +103,28 @@ class Fifos:
                 await end_program(process)
                 raise
             log.warning("%s_script ended with code %d; starting it again", fifo.word, code)
-            await asyncio.sleep(READER_PAUSE)
+            await asyncio.sleep(READER_RESTART_DELAY)
 
 
-def _opened(fifo: NotifyFifo) -> tuple[int, bool]:
-    """The pipe, made where there is none. Raises OSError, KeyError (no such user or group)."""
-    made = False
+def _open_fifo(fifo: NotifyFifo) -> tuple[int, bool]:
+    """Open a FIFO; create it if it does not exist. Return its descriptor, and True if it was created.
+
+    Raises OSError, KeyError (no such user or group).
+    """
+    created = False
     user = pwd.getpwnam(fifo.user) if fifo.user else None
     group = grp.getgrnam(fifo.group).gr_gid if fifo.group else user.pw_gid if user else -1
     with contextlib.suppress(FileExistsError):
         os.mkfifo(fifo.path, 0o600)
-        made = True
-    # For reading too, so that a reader that goes away is no error.
+        created = True
+    # Open for reading, too: the end of a reader is then no error (EPIPE).
     descriptor = os.open(fifo.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is there, and no FIFO")
-        if made:
+            raise OSError(errno.EINVAL, "it exists and is not a FIFO")
+        if created:
             os.fchown(descriptor, user.pw_uid if user else -1, group)
     except OSError:
         os.close(descriptor)
         raise
-    return descriptor, made
+    return descriptor, created

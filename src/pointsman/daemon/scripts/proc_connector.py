@@ -1,4 +1,4 @@
-"""What processes begin and end, as the kernel tells it: the proc connector.
+"""The kernel's proc connector: events for processes that fork, exec, change their name and exit.
 
 Layouts: include/uapi/linux/cn_proc.h and connector.h.
 """
@@ -29,21 +29,24 @@ _FOUR = struct.Struct("=IIII")
 _SHORTEST = _DETAILS_AT + _FOUR.size
 _LONGEST = 512
 _ANSWER_TIMEOUT = 1.0
-"""Seconds; in a process namespace of one's own the kernel does not answer at all."""
+"""Seconds to wait for the kernel's answer. In a PID namespace other than the first there is none."""
 
 
 class ProcessChange(enum.Enum):
-    """The kernel's numbers (PROC_EVENT_...)."""
+    """Kind of event, with the kernel's number (PROC_EVENT_...)."""
 
-    STARTED = 0x1
-    """By fork: `parent` tells whose copy it is."""
-    BECAME = 0x2
-    """By exec: another program."""
-    RENAMED = 0x200
-    ENDED = 0x80000000
+    FORK = 0x1
+    """A new process. `parent` is the process that was copied."""
+    EXEC = 0x2
+    """The process runs another program."""
+    COMM = 0x200
+    """The short name (comm) has changed."""
+    EXIT = 0x80000000
 
 
 class ProcessEvent(msgspec.Struct, frozen=True):
+    """Event of one process, by process id."""
+
     change: ProcessChange
     process: int
     parent: int = 0
@@ -53,23 +56,23 @@ _CHANGES = {change.value: change for change in ProcessChange}
 
 
 def parse(data: bytes) -> ProcessEvent | None:
-    """The event in a datagram; None for one about a thread, or of a kind that is of no interest here."""
+    """Return the event in a datagram. None: it is about a thread, or of a kind that is not used here."""
     if len(data) < _SHORTEST:
         return None
     change = _CHANGES.get(struct.unpack_from("=I", data, _EVENT_AT)[0])
     if change is None:
         return None
     first, group, child, child_group = _FOUR.unpack_from(data, _DETAILS_AT)
-    if change is ProcessChange.STARTED:
+    if change is ProcessChange.FORK:
         return ProcessEvent(change, child, group) if child == child_group else None
     return ProcessEvent(change, first) if first == group else None
 
 
 class ProcessEvents:
-    """All processes of this host. Non-blocking once it is made.
+    """Socket of the proc connector, for all processes of this host. `read` does not block.
 
-    Raises OSError where this cannot be had: without CAP_NET_ADMIN, in another network namespace than the
-    host's first one (ECONNREFUSED), in another process namespace (ETIMEDOUT).
+    Raises OSError if there are no events: without CAP_NET_ADMIN, in a network namespace other than the
+    host's first one (ECONNREFUSED), in another PID namespace (ETIMEDOUT).
     """
 
     def __init__(self) -> None:
@@ -78,8 +81,8 @@ class ProcessEvents:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
             self._socket.bind((0, _GROUP))
-            order = _CONNECTOR.pack(1, 1, 0, 0, 4, 0) + struct.pack("=I", _LISTEN)
-            self._socket.send(_HEADER.pack(_HEADER.size + len(order), _DONE, 0, 0, os.getpid()) + order)
+            request = _CONNECTOR.pack(1, 1, 0, 0, 4, 0) + struct.pack("=I", _LISTEN)
+            self._socket.send(_HEADER.pack(_HEADER.size + len(request), _DONE, 0, 0, os.getpid()) + request)
             self._await_answer()
         except OSError:
             self._socket.close()
@@ -87,10 +90,10 @@ class ProcessEvents:
         self._socket.setblocking(False)
 
     def _await_answer(self) -> None:
-        """Raises OSError with what the kernel says about the order."""
+        """Wait for the kernel's answer to the request. Raises OSError with the error in it."""
         latest = time.monotonic() + _ANSWER_TIMEOUT
         while True:
-            left = latest - time.monotonic()  # events that others have asked for come all the time
+            left = latest - time.monotonic()  # other listeners cause events all the time
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
                 raise OSError(errno.ETIMEDOUT, "the kernel does not answer")
             data = self._socket.recv(_LONGEST)
@@ -107,7 +110,7 @@ class ProcessEvents:
         self._socket.close()
 
     def read(self) -> list[ProcessEvent]:
-        """Everything queued. Raises NetlinkOverrunError when some of it was lost."""
+        """Return all queued events. Raises NetlinkOverrunError if some were lost."""
         found: list[ProcessEvent] = []
         while True:
             try:

@@ -1,11 +1,11 @@
-"""The process that runs administrators' programs; ps(1) shows it as pm-scripts.
+"""The process that runs administrators' programs. ps(1) shows it as pm-scripts.
 
-VRRP: tracked scripts, notify scripts, FIFOs; tracked files and processes are watched here, too. Real servers:
-MISC_CHECK, notify_up and _down, quorum_up and _down, FIFOs.
+For VRRP: tracked scripts, notify scripts and FIFOs. It also watches tracked files and processes.
+For real servers: MISC_CHECK, notify_up and notify_down, quorum_up and quorum_down, FIFOs.
 
-It stays root, because programs run as users of their own. It does nothing else, and hears nobody but VRRP and
-the director. It is a process of its own, so that no program can delay an advert. It stops last, so that the
-programs of the stop itself are run.
+It stays root, because programs run as different users. It does nothing else and reads only the channels of
+VRRP and the director. It is a separate process, so that no program can delay an advert. It stops last, so
+that it can run the programs for the stop itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import socket
 import msgspec
 
 from pointsman.control.messages import Resync
-from pointsman.control.vrrp_messages import NotifyEvent, TrackerValue, notice_decoder
+from pointsman.control.vrrp_messages import NotifyEvent, TrackerValue, notify_decoder
 from pointsman.daemon.checker.process import Checker, check_until_stopped
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.director_channel import DirectorChannel
@@ -36,11 +36,13 @@ from pointsman.model.vrrp import needs_scripts_process
 log = logging.getLogger("scripts")
 
 _STATES = {"MASTER", "BACKUP", "FAULT"}
-_ENDS = {"STOP", "DELETED"}
+"""Words of a NotifyEvent that are a state. A reload can repeat them to FIFOs."""
+_FINAL_STATES = {"STOP", "DELETED"}
+"""Words of a NotifyEvent that end an instance or group."""
 
 
 def has_work(config: Config) -> bool:
-    """True if this configuration has any program to run, or anything else that is done here."""
+    """True if this configuration needs the process: programs, FIFOs, or tracked files and processes."""
     servers = config.virtual_servers
     return (
         needs_scripts_process(config.instances, config.vrrp)
@@ -59,40 +61,40 @@ def _runs_programs(virtual: VirtualServer) -> bool:
 def run(config: Config, vrrp: socket.socket, director: socket.socket) -> int:
     """Run programs until SIGTERM (exit code 0) or until the director closes its channel (exit code 1).
 
-    `config` as `generations.for_scripts` makes it; others come from the director.
+    `config` comes from `config_history.for_scripts`. The director sends later configurations.
     """
     return asyncio.run(ScriptsProcess(config, vrrp, director).run())
 
 
 class ScriptsProcess:
-    """Everything that runs programs, and the channels to VRRP and to the director."""
+    """All runners of programs, and the channels to VRRP and to the director."""
 
     def __init__(self, config: Config, vrrp: socket.socket, director: socket.socket) -> None:
         self._config = config
         self._vrrp = vrrp
         self._director = director
-        self._notices = Inbox(vrrp, notice_decoder, "VRRP process", log)
-        self._trackers = Trackers(self._report)
+        self._events = Inbox(vrrp, notify_decoder, "VRRP process", log)
+        self._trackers = Trackers(self._send_value)
         self._fifos = Fifos(self._start)
         self._vrrp_fifos: tuple[NotifyFifo, ...] = ()
         self._server_fifos: tuple[NotifyFifo, ...] = ()
-        self._of_instances = VrrpNotifier(self._start)
-        self._of_servers = ServerNotifier()
+        self._vrrp_notifier = VrrpNotifier(self._start)
+        self._server_notifier = ServerNotifier()
         self._states: dict[tuple[str, str], str] = {}
-        """The last line about each instance and group."""
-        self._tracked: VrrpSurroundings | None = None
-        """The settings that the trackers work by."""
+        """Last FIFO line of each instance and group, by kind and name."""
+        self._tracker_settings: VrrpSurroundings | None = None
+        """Settings of the running trackers. None: they have not been started."""
         self._changing = asyncio.Lock()
-        """Held while a configuration is put in force: others may come meanwhile."""
+        """Held while a configuration is applied, because the next one may come meanwhile."""
 
     async def run(self) -> int:
-        """Work until SIGTERM, then run what VRRP and the director have said last."""
+        """Work until SIGTERM, then run the programs of the last messages of VRRP and the director."""
         loop = asyncio.get_running_loop()
-        await self._put_in_force(self._config)
-        reporter = DirectorChannel(self._director, loop)
-        reporter.on_program = self._of_servers.put
-        reporter.on_line = lambda line: self._fifos.write(line, self._server_fifos)
-        checker = Checker(self._config.virtual_servers, reporter, loop, programs=True)
+        await self._apply(self._config)
+        channel = DirectorChannel(self._director, loop)
+        channel.on_program = self._server_notifier.put
+        channel.on_line = lambda line: self._fifos.write(line, self._server_fifos)
+        checker = Checker(self._config.virtual_servers, channel, loop, programs=True)
         self._vrrp.setblocking(False)
         loop.add_reader(self._vrrp, self._on_vrrp)
         reloads: set[asyncio.Task[None]] = set()
@@ -100,68 +102,73 @@ class ScriptsProcess:
         def reconfigure(config: Config) -> None:
             self._config = config
             checker.adopt(config.virtual_servers)
-            self._repeat_states()
-            task = loop.create_task(self._put_in_force(config))
+            self._write_states_again()
+            task = loop.create_task(self._apply(config))
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
-        code = await check_until_stopped(checker, reporter, reconfigure)
+        code = await check_until_stopped(checker, channel, reconfigure)
         self._on_vrrp()
-        reporter.on_configuration = lambda _config: None
-        reporter.drain()
+        channel.on_configuration = lambda _config: None
+        channel.drain()
         await asyncio.gather(*reloads)
-        await asyncio.gather(self._trackers.stop(), self._of_instances.finish(), self._of_servers.finish())
+        await asyncio.gather(
+            self._trackers.stop(), self._vrrp_notifier.finish(), self._server_notifier.finish()
+        )
         await self._fifos.close()
         return code
 
-    async def _put_in_force(self, config: Config) -> None:
-        """Open and watch what this configuration names. Equal settings of VRRP go on undisturbed."""
+    async def _apply(self, config: Config) -> None:
+        """Open the FIFOs and start the trackers of a configuration.
+
+        Trackers with equal settings keep running.
+        """
         async with self._changing:
-            restart = self._tracked is None or not is_same(self._tracked, config.vrrp)
-            # When the last service goes there are lines about its end, so its pipes stay open.
-            of_servers = config.server_fifos if config.virtual_servers else self._server_fifos
+            restart = self._tracker_settings is None or not is_same(self._tracker_settings, config.vrrp)
+            # When the last service is removed, its FIFOs stay open for the lines about its end.
+            server_fifos = config.server_fifos if config.virtual_servers else self._server_fifos
             if restart:
                 await self._trackers.stop()
-            await self._fifos.use((*config.vrrp.fifos, *of_servers))
-            self._vrrp_fifos, self._server_fifos = config.vrrp.fifos, of_servers
+            await self._fifos.reconfigure((*config.vrrp.fifos, *server_fifos))
+            self._vrrp_fifos, self._server_fifos = config.vrrp.fifos, server_fifos
             if restart:
                 self._trackers.start(config.vrrp)
-                self._tracked = config.vrrp
+                self._tracker_settings = config.vrrp
 
-    def _repeat_states(self) -> None:
+    def _write_states_again(self) -> None:
         if self._config.vrrp.states_on_reload:
             for line in self._states.values():
                 self._fifos.write(line, self._vrrp_fifos)
 
-    async def _start(self, command: Command, more: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
+    async def _start(self, command: Command, arguments: tuple[str, ...] = ()) -> asyncio.subprocess.Process:
         settings = self._config.vrrp
         return await start_program(
             command,
-            more,
+            arguments,
             user=settings.script_user,
             group=settings.script_group,
             security=settings.script_security,
         )
 
-    def _report(self, reading: TrackerValue) -> None:
+    def _send_value(self, value: TrackerValue) -> None:
         with contextlib.suppress(OSError):
-            self._vrrp.send(msgspec.json.encode(reading))
+            self._vrrp.send(msgspec.json.encode(value))
 
     def _on_vrrp(self) -> None:
-        while (message := self._notices.receive()) is not None:
+        while (message := self._events.receive()) is not None:
             match message:
                 case Resync():
                     self._trackers.report_all()
                 case NotifyEvent():
-                    self._on_notice(message)
-        if self._notices.closed:
+                    self._on_event(message)
+        if self._events.closed:
             asyncio.get_running_loop().remove_reader(self._vrrp)
 
-    def _on_notice(self, notice: NotifyEvent) -> None:
-        line = f'{notice.kind} "{notice.name}" {notice.state} {notice.priority}'
+    def _on_event(self, event: NotifyEvent) -> None:
+        line = f'{event.kind} "{event.name}" {event.state} {event.priority}'
         self._fifos.write(line, self._vrrp_fifos)
-        if notice.state in _STATES:
-            self._states[notice.kind, notice.name] = line
-        elif notice.state in _ENDS:
-            self._states.pop((notice.kind, notice.name), None)
-        self._of_instances.put(notice)
+        if event.state in _STATES:
+            self._states[event.kind, event.name] = line
+        elif event.state in _FINAL_STATES:
+            self._states.pop((event.kind, event.name), None)
+        self._vrrp_notifier.put(event)

@@ -1,4 +1,4 @@
-"""Watch what VRRP tracks: run scripts, look at files, follow processes; report values that have changed."""
+"""Trackers of VRRP: run scripts, read files, follow processes, and report values that have changed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from pointsman.vrrp.rise_fall import RiseFall
 
 log = logging.getLogger("scripts")
 
-FILE_SPACING, PROCESS_SPACING = 0.2, 1.0
-"""Seconds between two looks at the tracked files, and at all processes where the kernel tells nothing."""
+FILE_INTERVAL = 0.2
+"""Seconds between two reads of the tracked files."""
+PROCESS_INTERVAL = 1.0
+"""Seconds between two scans of all processes, if the kernel sends no events."""
 
 
 class Trackers:
-    """All trackers of a configuration; `report` gets every value at first and when it changes."""
+    """All trackers of a configuration. They call `report` with each first value and each change."""
 
     def __init__(self, report: Callable[[TrackerValue], None]) -> None:
         self._report = report
@@ -32,7 +34,7 @@ class Trackers:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, settings: VrrpSurroundings) -> None:
-        """Watch what these settings name, on the running loop."""
+        """Start the trackers of these settings on the running event loop."""
         work: list[Coroutine[None, None, None]] = [
             self._watch_script(script, settings) for script in settings.scripts
         ]
@@ -40,7 +42,7 @@ class Trackers:
         self._tasks = [asyncio.create_task(each) for each in work]
 
     async def stop(self) -> None:
-        """Watch nothing any more, and forget all values; scripts that run are ended."""
+        """Stop all trackers and forget all values. Scripts that run are ended."""
         self._values.clear()
         for task in self._tasks:
             task.cancel()
@@ -52,14 +54,14 @@ class Trackers:
         for (kind, name), value in self._values.items():
             self._report(TrackerValue(kind, name, value))
 
-    def _found(self, kind: TrackKind, name: str, value: int) -> None:
+    def _on_value(self, kind: TrackKind, name: str, value: int) -> None:
         if self._values.get((kind, name)) != value:
             self._values[kind, name] = value
             log.info("tracked %s %s: %d", kind.value, name, value)
             self._report(TrackerValue(kind, name, value))
 
     async def _watch_script(self, script: TrackScript, settings: VrrpSurroundings) -> None:
-        """Run a tracked script every interval; it never overlaps itself."""
+        """Run a tracked script every interval. It never runs twice at the same time."""
         counter = RiseFall(script.rise, script.fall, script.init_fail)
         while True:
             began = time.monotonic()
@@ -76,7 +78,7 @@ class Trackers:
                 return
             verdict = counter.result(code == 0)
             if verdict is not None:
-                self._found(TrackKind.SCRIPT, script.name, int(verdict))
+                self._on_value(TrackKind.SCRIPT, script.name, int(verdict))
             await asyncio.sleep(max(0.0, began + script.interval - time.monotonic()))
 
     async def _watch_files(self, settings: VrrpSurroundings) -> None:
@@ -84,53 +86,55 @@ class Trackers:
             prepare(tracked)
         while settings.files:
             for tracked in settings.files:
-                self._found(TrackKind.FILE, tracked.name, file_value(tracked))
-            await asyncio.sleep(FILE_SPACING)
+                self._on_value(TrackKind.FILE, tracked.name, file_value(tracked))
+            await asyncio.sleep(FILE_INTERVAL)
 
     async def _watch_processes(self, tracked: Sequence[TrackProcess]) -> None:
-        """Follow the kernel's events; where there are none, look again and again."""
+        """Follow the kernel's process events. If there are none, scan all processes at an interval."""
         if not tracked:
             return
         table, watches = ProcessTable(tracked), [ProcessWatch(each) for each in tracked]
         try:
             events = ProcessEvents()
         except OSError as error:
-            log.info("processes are looked at every %g s, no events: %s", PROCESS_SPACING, error.strerror)
+            log.info(
+                "no process events (%s): processes are scanned every %g s", error.strerror, PROCESS_INTERVAL
+            )
             while True:
-                table.look()
-                self._judge(watches, table)
-                await asyncio.sleep(PROCESS_SPACING)
-        table.look()
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_reader(events, news.set)
+                table.scan()
+                self._report_changes(watches, table)
+                await asyncio.sleep(PROCESS_INTERVAL)
+        table.scan()
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(events, readable.set)
         try:
             while True:
-                held_back = self._judge(watches, table)
+                delay = self._report_changes(watches, table)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(held_back):  # wait_for could forget that it was cancelled
-                        await news.wait()
-                news.clear()
-                _follow(events, table)
+                    async with asyncio.timeout(delay):  # wait_for can swallow a cancellation
+                        await readable.wait()
+                readable.clear()
+                _apply_events(events, table)
         finally:
             loop.remove_reader(events)
             events.close()
 
-    def _judge(self, watches: Sequence[ProcessWatch], table: ProcessTable) -> float | None:
-        """Report what has changed. Return the seconds until a change that is held back is due, or None."""
+    def _report_changes(self, watches: Sequence[ProcessWatch], table: ProcessTable) -> float | None:
+        """Report changed values. Return the seconds until a delayed change is due, or None."""
         now = time.monotonic()
         for watch in watches:
-            verdict = watch.look(now, table.lines)
+            verdict = watch.update(now, table.lines)
             if verdict is not None:
-                self._found(TrackKind.PROCESS, watch.tracked.name, int(verdict))
+                self._on_value(TrackKind.PROCESS, watch.tracked.name, int(verdict))
         deadlines = (watch.deadline for watch in watches)
         first = min((deadline for deadline in deadlines if deadline is not None), default=None)
         return None if first is None else max(0.0, first - now)
 
 
-def _follow(events: ProcessEvents, table: ProcessTable) -> None:
+def _apply_events(events: ProcessEvents, table: ProcessTable) -> None:
     try:
         for event in events.read():
-            table.follow(event)
+            table.on_event(event)
     except NetlinkOverrunError:
-        log.info("more happened to processes than could be followed: looking at all of them")
-        table.look()
+        log.info("process events were lost: scanning all processes")
+        table.scan()

@@ -1,4 +1,4 @@
-"""Find tracked processes among the running ones, and decide whether there are enough."""
+"""Find the running processes that are tracked, and compare their number with the quorum."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pointsman.model.tracking import TrackProcess
 
 
 def command_line(process: int) -> list[str] | None:
-    """Return the words of a running process, its short name (comm) in front; None: it is gone."""
+    """Return the short name (comm) of a process, followed by its command line. None: it has exited."""
     entry = Path("/proc") / str(process)
     try:
         words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
@@ -20,13 +20,13 @@ def command_line(process: int) -> list[str] | None:
 
 
 def command_lines() -> dict[int, list[str]]:
-    """Return those of every running process, by process id."""
+    """Return the command lines of all running processes, by process id."""
     processes = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return {process: line for process in processes if (line := command_line(process)) is not None}
 
 
 def matches(tracked: TrackProcess, line: list[str]) -> bool:
-    """True if a process is one of those that are tracked."""
+    """True if a command line is one of the tracked process."""
     name, *wanted = tracked.words
     comm, *words = line
     program = words[0] if words else comm
@@ -52,32 +52,32 @@ class ProcessTable:
 
     @property
     def lines(self) -> Collection[list[str]]:
-        """Return their command lines."""
+        """Command lines of the tracked processes."""
         return self._lines.values()
 
-    def look(self) -> None:
+    def scan(self) -> None:
         """Read all processes again."""
-        self._lines = {process: line for process, line in command_lines().items() if self._counts(line)}
+        self._lines = {process: line for process, line in command_lines().items() if self._is_tracked(line)}
 
-    def follow(self, event: ProcessEvent) -> None:
+    def on_event(self, event: ProcessEvent) -> None:
         """Apply one event of the kernel."""
         match event.change:
-            case ProcessChange.STARTED if event.parent in self._lines:
+            case ProcessChange.FORK if event.parent in self._lines:
                 self._lines[event.process] = self._lines[event.parent]
-            case ProcessChange.ENDED:
+            case ProcessChange.EXIT:
                 self._lines.pop(event.process, None)
-            case ProcessChange.BECAME | ProcessChange.RENAMED:
+            case ProcessChange.EXEC | ProcessChange.COMM:
                 line = command_line(event.process)
                 self._lines.pop(event.process, None)
-                if line is not None and self._counts(line):
+                if line is not None and self._is_tracked(line):
                     self._lines[event.process] = line
 
-    def _counts(self, line: list[str]) -> bool:
+    def _is_tracked(self, line: list[str]) -> bool:
         return any(matches(tracked, line) for tracked in self._tracked)
 
 
 class ProcessWatch:
-    """Counts processes, and holds a change back for fork_delay or terminate_delay."""
+    """Verdict on the number of processes. A change is delayed by fork_delay or terminate_delay."""
 
     def __init__(self, tracked: TrackProcess) -> None:
         self.tracked = tracked
@@ -86,18 +86,18 @@ class ProcessWatch:
 
     @property
     def deadline(self) -> float | None:
-        """Return when a change that is held back becomes the verdict; None: none is held back."""
+        """Time at which a delayed change becomes the verdict. None: no change is delayed."""
         if self._changing_since is None:
             return None
         return self._changing_since + (
             self.tracked.terminate_delay if self._verdict else self.tracked.fork_delay
         )
 
-    def look(self, now: float, lines: Collection[list[str]]) -> bool | None:
-        """Return the new verdict; None: it has not changed."""
+    def update(self, now: float, lines: Collection[list[str]]) -> bool | None:
+        """Return the new verdict: True if the quorum is met. None: it has not changed."""
         count = sum(matches(self.tracked, line) for line in lines)
-        most = self.tracked.quorum_max
-        good = count >= self.tracked.quorum and (most is None or count <= most)
+        maximum = self.tracked.quorum_max
+        good = count >= self.tracked.quorum and (maximum is None or count <= maximum)
         if good is self._verdict:
             self._changing_since = None
             return None

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from pointsman.control.messages import NewConfiguration, Resync, YieldMaster, encode, vrrp_order_decoder
-from pointsman.control.vrrp_messages import TrackerValue, reading_decoder
+from pointsman.control.vrrp_messages import TrackerValue, tracker_value_decoder
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.event_loop import EventLoop
 from pointsman.daemon.runtime.realtime import become_punctual
@@ -214,7 +214,7 @@ class VrrpProcess:
         for name, tracker in (("process that runs scripts", self._helper), ("BFD process", self._bfd)):
             if tracker is not None:
                 tracker.setblocking(False)
-                inbox = Inbox(tracker, reading_decoder, name, log)
+                inbox = Inbox(tracker, tracker_value_decoder, name, log)
                 self._loop.watch(tracker, partial(self._on_readings, inbox))
         if refused := become_punctual():
             log.warning("Adverts may be late under load, refused: %s", ", ".join(refused))

@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from pointsman.control.messages import GroupChanged, InstanceChanged, encode
-from pointsman.control.vrrp_messages import Message
+from pointsman.control.vrrp_messages import NotifyMessage
 
 _MOST_PENDING = 1024
 """Messages kept while nobody reads; the oldest go first, the director can ask again."""
@@ -29,14 +29,14 @@ class ReportChannel:
         self._reports: collections.deque[InstanceChanged | GroupChanged] = collections.deque(
             maxlen=_MOST_PENDING
         )
-        self._notices: collections.deque[Message] = collections.deque(maxlen=_MOST_PENDING)
+        self._notices: collections.deque[NotifyMessage] = collections.deque(maxlen=_MOST_PENDING)
 
     def report(self, message: InstanceChanged | GroupChanged) -> None:
         """To the director, at once."""
         self._reports.append(message)
         self.flush()
 
-    def notify(self, message: Message) -> None:
+    def notify(self, message: NotifyMessage) -> None:
         """To the helper, with the next `flush`: what is done first is said later."""
         self._notices.append(message)
 

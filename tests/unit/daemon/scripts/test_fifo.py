@@ -22,11 +22,11 @@ def test_reloads_that_come_faster_than_readers_end(tmp_path: Path) -> None:
 
     async def body() -> None:
         fifos = Fifos(start)
-        await fifos.use([first, second])
+        await fifos.reconfigure([first, second])
         await asyncio.sleep(0)
-        await asyncio.gather(fifos.use([]), fifos.use([second]), fifos.use([]))
+        await asyncio.gather(fifos.reconfigure([]), fifos.reconfigure([second]), fifos.reconfigure([]))
         assert list(tmp_path.iterdir()) == []
-        await fifos.use([first])
+        await fifos.reconfigure([first])
         fifos.write("still there", [first])
         assert [path.name for path in tmp_path.iterdir()] == ["notify_fifo"]
         await fifos.close()

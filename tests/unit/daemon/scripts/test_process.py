@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from pointsman.control import messages
-from pointsman.control.vrrp_messages import NotifyEvent, reading_decoder
+from pointsman.control.vrrp_messages import NotifyEvent, tracker_value_decoder
 from pointsman.daemon.runtime.config_history import for_scripts, send_config
 from pointsman.daemon.scripts.process import ScriptsProcess, has_work
 from pointsman.model.checks import MiscCheck
@@ -53,7 +53,7 @@ class Running:
         self._ends = (self.vrrp, self.director, of_vrrp, of_director)
         self._task = asyncio.create_task(ScriptsProcess(for_scripts(config), of_vrrp, of_director).run())
 
-    def notice(self, name: str, *commands: Command) -> None:
+    def notify(self, name: str, *commands: Command) -> None:
         """VRRP says that an instance is master."""
         self.vrrp.send(msgspec.json.encode(NotifyEvent("INSTANCE", name, "MASTER", 100, commands)))
 
@@ -110,7 +110,7 @@ def test_what_was_said_last_is_done_at_the_stop(tmp_path: Path) -> None:
         async with running(config) as process:
             for number in range(5):
                 process.order(messages.RunProgram(shell(f"echo server{number} >> {said}")))
-                process.notice(f"VI_{number}", shell(f"echo vrrp{number} >> {said}"))
+                process.notify(f"VI_{number}", shell(f"echo vrrp{number} >> {said}"))
             assert await process.stop() == 0
 
     asyncio.run(body())
@@ -136,8 +136,8 @@ def test_no_program_waits_for_one_of_another_kind(tmp_path: Path) -> None:
     async def body() -> None:
         async with running(config) as process:
             process.order(messages.RunProgram(meets("server")))
-            process.notice("VI_1", meets("one"))
-            process.notice("VI_2", meets("two"))
+            process.notify("VI_1", meets("one"))
+            process.notify("VI_2", meets("two"))
             loop = asyncio.get_running_loop()
             report = await asyncio.wait_for(loop.sock_recv(process.director, 65536), ENOUGH)
             result = messages.decode_report(report)
@@ -153,8 +153,8 @@ def test_the_scripts_of_one_instance_run_in_their_order(tmp_path: Path) -> None:
 
     async def body() -> None:
         async with running(configured(instances=(INSTANCE,))) as process:
-            process.notice("VI_1", shell(f"sleep 0.2; echo first >> {said}"), shell(f"echo second >> {said}"))
-            process.notice("VI_1", shell(f"echo third >> {said}"))
+            process.notify("VI_1", shell(f"sleep 0.2; echo first >> {said}"), shell(f"echo second >> {said}"))
+            process.notify("VI_1", shell(f"echo third >> {said}"))
             await until(lambda: len(lines(said)) == 3)
             await process.stop()
 
@@ -180,7 +180,7 @@ def test_each_pipe_gets_its_own_lines_and_the_common_one_all(tmp_path: Path) -> 
 
     async def body() -> None:
         async with running(config) as process:
-            process.notice("VI_1")
+            process.notify("VI_1")
             process.order(messages.TellServers("VS one UP"))
             process.reload(msgspec.structs.replace(config, virtual_servers=()))
             process.order(messages.TellServers("VS two DOWN"))
@@ -240,13 +240,13 @@ def test_a_reload_changes_what_is_tracked(tmp_path: Path) -> None:
             found = []
             for config in (after, after):
                 data = await asyncio.wait_for(loop.sock_recv(process.vrrp, 65536), ENOUGH)
-                reading = reading_decoder.decode(data)
-                found.append((reading.kind, reading.name, reading.value))
+                value = tracker_value_decoder.decode(data)
+                found.append((value.kind, value.name, value.value))
                 process.reload(config)
             process.vrrp.send(msgspec.json.encode(messages.Resync()))
             data = await asyncio.wait_for(loop.sock_recv(process.vrrp, 65536), ENOUGH)
-            reading = reading_decoder.decode(data)
-            found.append((reading.kind, reading.name, reading.value))
+            value = tracker_value_decoder.decode(data)
+            found.append((value.kind, value.name, value.value))
             await process.stop()
             return found
 

@@ -91,7 +91,7 @@ def test_enough_and_not_too_many_processes_for_long_enough() -> None:
     tracked = TrackProcess(name="p", words=("nginx",), quorum=2, quorum_max=3, terminate_delay=5.0)
     watch = ProcessWatch(tracked)
     looks = [(0, 2), (1, 1), (3, 2), (4, 1), (8, 1), (9, 1), (10, 2), (11, 4), (16, 4)]
-    assert [watch.look(now, [LINE] * count) for now, count in looks] == [
+    assert [watch.update(now, [LINE] * count) for now, count in looks] == [
         *(True, None, None, None, None),
         *(False, True, None, False),
     ]
@@ -102,32 +102,32 @@ def test_events_keep_the_table_of_tracked_processes_right(monkeypatch: pytest.Mo
     monkeypatch.setattr(tracked_process, "command_lines", lambda: present)
     monkeypatch.setattr(tracked_process, "command_line", present.get)
     table = ProcessTable([TrackProcess(name="p", words=("nginx",))])
-    table.look()
+    table.scan()
     counts = [len(table.lines)]
     for change, process, parent, line in (
-        (ProcessChange.STARTED, 8, 7, LINE),
-        (ProcessChange.STARTED, 9, 1, present[1]),
-        (ProcessChange.BECAME, 9, 0, LINE),
-        (ProcessChange.BECAME, 8, 0, ["sh", "/bin/sh"]),
-        (ProcessChange.RENAMED, 8, 0, LINE),
-        (ProcessChange.ENDED, 7, 0, None),
-        (ProcessChange.BECAME, 9, 0, None),
+        (ProcessChange.FORK, 8, 7, LINE),
+        (ProcessChange.FORK, 9, 1, present[1]),
+        (ProcessChange.EXEC, 9, 0, LINE),
+        (ProcessChange.EXEC, 8, 0, ["sh", "/bin/sh"]),
+        (ProcessChange.COMM, 8, 0, LINE),
+        (ProcessChange.EXIT, 7, 0, None),
+        (ProcessChange.EXEC, 9, 0, None),
     ):
         present[process] = line  # type: ignore[assignment]
-        table.follow(ProcessEvent(change, process, parent))
+        table.on_event(ProcessEvent(change, process, parent))
         counts.append(len(table.lines))
     assert counts == [1, 2, 2, 3, 2, 3, 2, 1]
 
 
 def test_a_change_that_is_held_back_has_a_deadline() -> None:
     watch = ProcessWatch(TrackProcess(name="p", words=("nginx",), fork_delay=2.0, terminate_delay=5.0))
-    assert watch.look(0.0, []) is False
+    assert watch.update(0.0, []) is False
     assert watch.deadline is None
-    assert watch.look(1.0, [LINE]) is None
+    assert watch.update(1.0, [LINE]) is None
     assert watch.deadline == 3.0
-    assert watch.look(3.0, [LINE]) is True
+    assert watch.update(3.0, [LINE]) is True
     assert watch.deadline is None
-    assert watch.look(4.0, []) is None
+    assert watch.update(4.0, []) is None
     assert watch.deadline == 9.0
 
 
