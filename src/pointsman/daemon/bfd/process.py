@@ -1,7 +1,7 @@
-"""The BFD process: sessions with neighbours, and nothing else; VRRP, checker and director hear of changes.
+"""The BFD process: runs the sessions, and reports changes to VRRP, checker and director.
 
-A process of its own, punctual like VRRP's, because sessions may run at 10 ms. As there, whatever arrived
-before a timer was due is read before that timer fires (event_loop.py).
+It is a separate process with real-time priority, like VRRP's, because sessions may run at 10 ms. A packet
+that arrived before a timer was due is read before that timer fires (event_loop.py).
 """
 
 from __future__ import annotations
@@ -36,25 +36,27 @@ from pointsman.model.tracking import TrackKind
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 
-PATIENCE = 3.0
-"""Seconds that a session which was up when a former process was killed has to come up again untold: who
-restarts within it has lost nothing."""
-SENDER_PAUSE = 1.0
-"""Seconds between attempts to have a sender (its source address may come later)."""
-MEMORY = "bfd.up"
-"""The file in the run directory with the names of the sessions that are up; an orderly stop removes it."""
-_MOST_PENDING = 1024
+RESTART_TIME = 3.0
+"""Seconds in which a session that was up before a crash may come up again. Until then no down is reported."""
+SENDER_RETRY = 1.0
+"""Seconds between two attempts to open a sender. Its source address may be added later."""
+STATE_FILE = "bfd.up"
+"""File in the run directory with the names of the sessions that are up. An orderly stop removes it."""
+_MAX_PENDING = 1024
+"""Reports that wait for one channel. If there are more, the oldest is dropped."""
+_MAX_REASONS = 64
+"""Different reasons that are counted separately for dropped packets."""
 
 log = logging.getLogger("bfd")
 
 
 def clock() -> float:
-    """Seconds since boot, suspension included."""
+    """Return the seconds since boot, suspension included."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Channels(msgspec.Struct, frozen=True):
-    """SOCK_SEQPACKET, each."""
+    """Sockets (SOCK_SEQPACKET) to the other processes, by their names."""
 
     director: socket.socket
     vrrp: socket.socket
@@ -62,16 +64,16 @@ class Channels(msgspec.Struct, frozen=True):
 
 
 def run(sessions: tuple[BfdSession, ...], channels: Channels, run_directory: Path) -> int:
-    """Run the sessions until SIGTERM. The exit code: 0 stopped in order, 3 the ports cannot be had.
+    """Run the sessions until SIGTERM. Return the exit code: 0 orderly stop, 3 a port cannot be opened.
 
-    Director and checker hear SessionChanged, VRRP a TrackerValue; a Resync of theirs asks for all again.
-    From the director come configurations.
+    Director and checker get a SessionChanged for each change, VRRP gets a TrackerValue. A Resync from one of
+    them requests all values again. The director sends configurations.
     """
     try:
         process = BfdProcess(sessions, channels, run_directory)
     except OSError as error:
         print(
-            f"pointsman bfd: cannot listen for BFD: {error.strerror}; is another BFD daemon here?",
+            f"pointsman bfd: cannot listen for BFD: {error.strerror}; is another BFD daemon running?",
             file=sys.stderr,
         )
         return EXIT_ENVIRONMENT
@@ -80,13 +82,13 @@ def run(sessions: tuple[BfdSession, ...], channels: Channels, run_directory: Pat
 
 
 class Neighbour:
-    """One session at work: machine, sender, and what was told of it."""
+    """One running session: its machine, its sender, and the last report about it."""
 
-    def __init__(self, session: BfdSession, discriminator: int, told_down_at: float) -> None:
+    def __init__(self, session: BfdSession, discriminator: int, report_down_at: float) -> None:
         self.machine = BfdMachine(session, discriminator, random.random)
-        self.told: messages.SessionChanged | None = None
-        self.told_down_at = told_down_at
-        """When a session that does not come up is told of, at the first time."""
+        self.reported: messages.SessionChanged | None = None
+        self.report_down_at = report_down_at
+        """Time of the first report about a session that does not come up."""
         self._sender: Sender | None = None
         self._sender_not_before = float("-inf")
         self._once = LogOnce(log)
@@ -97,16 +99,16 @@ class Neighbour:
 
     @property
     def deadline(self) -> float | None:
-        timers = (self.machine.deadline, self.told_down_at if self.told is None else None)
+        timers = (self.machine.deadline, self.report_down_at if self.reported is None else None)
         return min((timer for timer in timers if timer is not None), default=None)
 
     def transmit(self, packet: Packet, now: float) -> None:
-        """Send, if there is a way at present; a failure is logged once, until a packet goes out."""
+        """Send a packet if possible. A failure is logged once, and again only after a packet was sent."""
         try:
             if self._sender is None:
                 if now < self._sender_not_before:
                     return
-                self._sender_not_before = now + SENDER_PAUSE
+                self._sender_not_before = now + SENDER_RETRY
                 port = MULTIHOP_PORT if self.session.multihop else PORT
                 self._sender = Sender(self.session.neighbour, self.session.source, self.session.ttl, port)
             self._sender.send(encode(packet))
@@ -123,75 +125,78 @@ class Neighbour:
 
 
 class BfdProcess:
-    """The sessions at work. Raises OSError when the ports cannot be had."""
+    """All running sessions. Raises OSError if a port cannot be opened."""
 
     def __init__(self, sessions: Sequence[BfdSession], channels: Channels, run_directory: Path) -> None:
         self._channels = channels
-        self._memory = run_directory / MEMORY
+        self._state_file = run_directory / STATE_FILE
         self._loop = EventLoop(clock, log)
         self._receivers: dict[tuple[int, int], Receiver] = {}
         self._neighbours: dict[int, Neighbour] = {}
-        """By our discriminator."""
+        """Sessions by the local discriminator."""
         self._discriminators = iter(random.sample(range(1, 1 << 31), 1 << 12))
         self._counters: collections.Counter[str] = collections.Counter()
         self._once = LogOnce(log)
         self._pending: dict[socket.socket, collections.deque[bytes]] = {
-            channel: collections.deque(maxlen=_MOST_PENDING)
+            channel: collections.deque(maxlen=_MAX_PENDING)
             for channel in (channels.director, channels.vrrp, channels.checker)
         }
-        self._adopt(sessions, self._remembered())
+        self._reconfigure(sessions, self._read_state_file())
 
     def run(self) -> None:
-        """Work until SIGTERM, then tell every neighbour that this end is switched off."""
+        """Work until SIGTERM, then send AdminDown to every neighbour."""
         self._prepare()
         while not self._loop.stopping:
             self._loop.turn(self)
             self._flush()
         for neighbour in self._neighbours.values():
             neighbour.machine.stop(clock())
-            self._carry_out(neighbour)
-        self._memory.unlink(missing_ok=True)
+            self._apply_effects(neighbour)
+        self._state_file.unlink(missing_ok=True)
         log.info("Stopped; packets dropped: %s", dict(self._counters) or "none")
 
     def _prepare(self) -> None:
         self._loop.stop_on(signal.SIGTERM, signal.SIGINT)
-        ends = self._channels
-        self._listen_to(Inbox(ends.director, messages.bfd_order_decoder, "director", log))
-        for channel, name in ((ends.vrrp, "VRRP process"), (ends.checker, "checker")):
-            asking: Inbox[messages.Resync] = Inbox(channel, messages.resync_decoder, name, log)
-            self._listen_to(asking)
+        channels = self._channels
+        self._watch(Inbox(channels.director, messages.bfd_order_decoder, "director", log))
+        for channel, name in ((channels.vrrp, "VRRP process"), (channels.checker, "checker")):
+            resyncs: Inbox[messages.Resync] = Inbox(channel, messages.resync_decoder, name, log)
+            self._watch(resyncs)
         if refused := become_punctual():
-            log.warning("BFD may be late under load, refused: %s", ", ".join(refused))
+            log.warning("BFD packets may be late under load, refused by the kernel: %s", ", ".join(refused))
 
-    def _listen_to(self, inbox: Inbox[messages.BfdOrder]) -> None:
-        self._loop.watch(inbox.channel, partial(self._hear, inbox))
+    def _watch(self, inbox: Inbox[messages.BfdOrder]) -> None:
+        self._loop.watch(inbox.channel, partial(self._on_order, inbox))
 
     @property
     def deadline(self) -> float | None:
-        """Return when the first session wants to be called."""
+        """Time of the next call of `advance`. None: no timer runs."""
         deadlines = [neighbour.deadline for neighbour in self._neighbours.values()]
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def advance(self, now: float) -> None:
-        """Let every session whose time has come send, or give its neighbour up."""
+        """Fire the timers that are due: send packets, detect neighbours that are down."""
         for neighbour in self._neighbours.values():
             if neighbour.deadline is None or neighbour.deadline > now:
                 continue
             neighbour.machine.advance(now)
-            self._carry_out(neighbour)
-            if neighbour.told is None and now >= neighbour.told_down_at:
-                self._tell(neighbour, False, "the neighbour has not answered yet")
+            self._apply_effects(neighbour)
+            if neighbour.reported is None and now >= neighbour.report_down_at:
+                self._report(neighbour, False, "the neighbour has not answered yet")
 
     # configuration
 
-    def _adopt(self, sessions: Sequence[BfdSession], remembered: frozenset[str] = frozenset()) -> None:
-        """Go on with these sessions; those with the same neighbour, source and port change in place."""
-        self._listen(sessions)
+    def _reconfigure(self, sessions: Sequence[BfdSession], were_up: frozenset[str] = frozenset()) -> None:
+        """Run these sessions. A session with the same identity keeps its state.
+
+        Raises OSError if a port cannot be opened. Then the sessions are unchanged.
+        """
+        self._open_receivers(sessions)
         wanted = {_identity(session): session for session in sessions}
         for discriminator, neighbour in list(self._neighbours.items()):
             if _identity(neighbour.session) not in wanted:
                 neighbour.machine.stop(clock())
-                self._carry_out(neighbour)
+                self._apply_effects(neighbour)
                 neighbour.close()
                 del self._neighbours[discriminator]
         known = {_identity(neighbour.session): neighbour for neighbour in self._neighbours.values()}
@@ -199,17 +204,17 @@ class BfdProcess:
             now = clock()
             if identity in known:
                 known[identity].machine.reconfigure(now, session)
-                self._carry_out(known[identity])
+                self._apply_effects(known[identity])
             else:
-                patience = PATIENCE if session.name in remembered else 0.0
-                self._add(Neighbour(session, next(self._discriminators), now + patience), now)
+                delay = RESTART_TIME if session.name in were_up else 0.0
+                self._add(Neighbour(session, next(self._discriminators), now + delay), now)
 
     def _add(self, neighbour: Neighbour, now: float) -> None:
         self._neighbours[neighbour.machine.discriminator] = neighbour
         neighbour.machine.start(now)
-        self._carry_out(neighbour)
+        self._apply_effects(neighbour)
 
-    def _listen(self, sessions: Sequence[BfdSession]) -> None:
+    def _open_receivers(self, sessions: Sequence[BfdSession]) -> None:
         wanted: set[tuple[int, int]] = {
             (each.neighbour.version, MULTIHOP_PORT if each.multihop else PORT) for each in sessions
         }
@@ -217,27 +222,27 @@ class BfdProcess:
             receiver = Receiver(*key)
             self._receivers[key] = receiver
             multihop = key[1] == MULTIHOP_PORT
-            self._loop.watch(receiver, partial(self._drain, receiver, multihop))
+            self._loop.watch(receiver, partial(self._on_packets, receiver, multihop))
         for key in self._receivers.keys() - wanted:
             self._loop.unwatch(self._receivers[key])
             self._receivers.pop(key).close()
 
-    def _hear(self, inbox: Inbox[messages.BfdOrder]) -> None:
-        """Carry out one order."""
+    def _on_order(self, inbox: Inbox[messages.BfdOrder]) -> None:
+        """Execute one message of another process."""
         match inbox.receive():
             case messages.NewConfiguration(config=Config() as config):
                 try:
-                    self._adopt(config.bfd)
+                    self._reconfigure(config.bfd)
                 except OSError as error:
-                    log.error("BFD goes on as it was: %s", error)
+                    log.error("BFD keeps the old configuration: %s", error)
             case messages.Resync():
-                self._tell_all(inbox.channel)
+                self._report_all(inbox.channel)
         if inbox.closed:
             self._loop.unwatch(inbox.channel)
 
     # packets
 
-    def _drain(self, receiver: Receiver, multihop: bool) -> None:
+    def _on_packets(self, receiver: Receiver, multihop: bool) -> None:
         for arrival in receiver.receive():
             try:
                 packet = decode(arrival.payload)
@@ -247,10 +252,14 @@ class BfdProcess:
                 self._drop(str(error), arrival.source)
                 continue
             neighbour.machine.on_packet(arrival.time, packet)
-            self._carry_out(neighbour)
+            self._apply_effects(neighbour)
 
     def _find(self, packet: Packet, source: object, multihop: bool) -> Neighbour:
-        """By our discriminator, or before the neighbour knows that by its address (RFC 5881 section 3)."""
+        """Return the session of a packet. Raises BadPacketError if there is none.
+
+        The local discriminator selects it. Before the neighbour knows that, its address does (RFC 5881
+        section 3).
+        """
         for neighbour in [self._neighbours.get(packet.yours)] if packet.yours else self._neighbours.values():
             if neighbour is not None and (neighbour.session.neighbour, neighbour.session.multihop) == (
                 source,
@@ -260,69 +269,73 @@ class BfdProcess:
         raise BadPacketError("there is no such session")
 
     def _drop(self, reason: str, source: object) -> None:
-        kind = reason if len(self._counters) < 64 else "other"
+        kind = reason if len(self._counters) < _MAX_REASONS else "other"
         self._counters[kind] += 1
         self._once.warning(kind, "a packet from %s is dropped: %s (logged once)", source, kind)
 
-    def _carry_out(self, neighbour: Neighbour) -> None:
+    def _apply_effects(self, neighbour: Neighbour) -> None:
         for effect in neighbour.machine.effects():
             if isinstance(effect, Transmit):
                 neighbour.transmit(effect.packet, clock())
             else:
-                self._changed(neighbour, effect)
+                self._on_changed(neighbour, effect)
 
-    def _changed(self, neighbour: Neighbour, change: Changed) -> None:
-        if change.up or neighbour.told is not None or clock() >= neighbour.told_down_at:
-            self._tell(neighbour, change.up, change.reason)
+    def _on_changed(self, neighbour: Neighbour, change: Changed) -> None:
+        if change.up or neighbour.reported is not None or clock() >= neighbour.report_down_at:
+            self._report(neighbour, change.up, change.reason)
 
-    # telling
+    # reports
 
-    def _tell(self, neighbour: Neighbour, up: bool, reason: str) -> None:
+    def _report(self, neighbour: Neighbour, up: bool, reason: str) -> None:
         session = neighbour.session
         log.info("(%s) %s: %s", session.name, "Up" if up else "Down", reason)
-        neighbour.told = messages.SessionChanged(session.name, up, reason)
+        neighbour.reported = messages.SessionChanged(session.name, up, reason)
         for channel in self._pending:
             self._queue(channel, neighbour)
-        names = [each.told.session for each in self._neighbours.values() if each.told and each.told.up]
+        names = [
+            each.reported.session for each in self._neighbours.values() if each.reported and each.reported.up
+        ]
         with contextlib.suppress(OSError):
-            self._memory.write_text(json.dumps(names))
+            self._state_file.write_text(json.dumps(names))
 
-    def _tell_all(self, channel: socket.socket) -> None:
+    def _report_all(self, channel: socket.socket) -> None:
         self._pending[channel].clear()
         for neighbour in self._neighbours.values():
             self._queue(channel, neighbour)
 
     def _queue(self, channel: socket.socket, neighbour: Neighbour) -> None:
-        told, session = neighbour.told, neighbour.session
-        if told is None:
+        report, session = neighbour.reported, neighbour.session
+        if report is None:
             return
         if channel is self._channels.vrrp:
             if session.for_vrrp:
-                reading = TrackerValue(TrackKind.BFD, session.name, int(told.up))
-                self._pending[channel].append(msgspec.json.encode(reading))
+                value = TrackerValue(TrackKind.BFD, session.name, int(report.up))
+                self._pending[channel].append(msgspec.json.encode(value))
         elif channel is self._channels.director or session.for_checker:
-            self._pending[channel].append(messages.encode(told))
+            self._pending[channel].append(messages.encode(report))
 
     def _flush(self) -> None:
-        """Send what is pending; never waits. What does not fit goes with a later turn."""
+        """Send the pending reports without blocking. A report that does not fit waits for a later turn."""
         for channel, pending in self._pending.items():
             with contextlib.suppress(OSError):
                 while pending:
                     channel.send(pending[0], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
                     pending.popleft()
 
-    def _remembered(self) -> frozenset[str]:
+    def _read_state_file(self) -> frozenset[str]:
+        """Return the names of the sessions that were up before a crash."""
         try:
-            return frozenset(msgspec.json.decode(self._memory.read_bytes(), type=list[str]))
+            return frozenset(msgspec.json.decode(self._state_file.read_bytes(), type=list[str]))
         except (OSError, msgspec.MsgspecError):
             return frozenset()
 
 
 def _check_distance(session: BfdSession, ttl: int) -> None:
-    """RFC 5881 section 5: what has come through a router is no neighbour's. Raises BadPacketError."""
+    """Raise BadPacketError if the packet has passed too many routers (RFC 5881 section 5)."""
     if session.max_hops is not None and ttl < TTL - session.max_hops:
         raise BadPacketError(f"TTL {ttl}, and max_hops is {session.max_hops}")
 
 
 def _identity(session: BfdSession) -> tuple[object, ...]:
+    """Return the settings that cannot change while a session runs."""
     return session.name, session.neighbour, session.source, session.multihop, session.ttl, session.passive

@@ -1,4 +1,4 @@
-"""UDP sockets of BFD (RFC 5881 section 4): one a port to receive, one a session to send."""
+"""UDP sockets of BFD (RFC 5881 section 4): one receiver per port, one sender per session."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import msgspec
 from pointsman.bfd.wire import SOURCE_PORTS
 from pointsman.model.address import Address
 
-MOST_QUEUED = 1024
-"""Packets that one drain reads."""
-_LARGEST = 512
-"""Bytes; a packet with authentication is shorter."""
+MAX_PACKETS = 1024
+"""Maximum number of packets that one call of `receive` reads."""
+_MAX_SIZE = 512
+"""Bytes. A packet with authentication is shorter."""
 _TOS = 0xC0
 _IP_RECVTTL = 12
 _SO_TIMESTAMPNS = 35
@@ -29,7 +29,7 @@ _PORT_TRIES = 64
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A packet and when the kernel received it (CLOCK_BOOTTIME)."""
+    """A packet and its receive time in the kernel (CLOCK_BOOTTIME)."""
 
     source: Address
     ttl: int
@@ -38,7 +38,7 @@ class Arrival(msgspec.Struct, frozen=True):
 
 
 class Receiver:
-    """Hears everybody's packets to one port. Raises OSError (EADDRINUSE: another BFD daemon)."""
+    """Receiver of all packets to one port. Raises OSError (EADDRINUSE: another BFD daemon runs)."""
 
     def __init__(self, family: int, port: int) -> None:
         inet = socket.AF_INET if family == 4 else socket.AF_INET6
@@ -64,11 +64,11 @@ class Receiver:
         self._socket.close()
 
     def receive(self) -> Iterator[Arrival]:
-        """Every packet that is waiting, at most MOST_QUEUED."""
+        """Yield the waiting packets, at most MAX_PACKETS."""
         skew = time.clock_gettime(time.CLOCK_BOOTTIME) - time.time()
-        for _ in range(MOST_QUEUED):
+        for _ in range(MAX_PACKETS):
             try:
-                payload, control, _, sender = self._socket.recvmsg(_LARGEST, 256)
+                payload, control, _, sender = self._socket.recvmsg(_MAX_SIZE, 256)
             except OSError:
                 return
             ttl, when = 0, time.time()
@@ -83,11 +83,11 @@ class Receiver:
 
 
 class Sender:
-    """Sends the packets of one session, always from the same port."""
+    """Sender of the packets of one session, always from the same port."""
 
     def __init__(self, neighbour: Address, source: Address | None, ttl: int, port: int) -> None:
-        """Raises OSError (EADDRNOTAVAIL: the source is no address of this host)."""
-        self._to = (str(neighbour), port)
+        """Open the socket. Raises OSError (EADDRNOTAVAIL: the source is no address of this host)."""
+        self._destination = (str(neighbour), port)
         inet = socket.AF_INET if neighbour.version == 4 else socket.AF_INET6
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._socket = socket.socket(inet, kind)
@@ -119,6 +119,6 @@ class Sender:
         self._socket.close()
 
     def send(self, payload: bytes) -> None:
-        """Raises OSError. What the network says of an earlier packet (ICMP) is no error of this one."""
+        """Send a packet. Raises OSError, but not for an ICMP error that an earlier packet has caused."""
         with contextlib.suppress(ConnectionRefusedError):
-            self._socket.sendto(payload, self._to)
+            self._socket.sendto(payload, self._destination)

@@ -52,7 +52,7 @@ class VrrpNotifier:
             self._workers[key] = asyncio.create_task(self._work(key))
 
     async def finish(self) -> None:
-        """Wait at most `VRRP_STOP_TIMEOUT` seconds for the queued scripts. Then those that run are not ended."""
+        """Wait at most `VRRP_STOP_TIMEOUT` seconds for the queued scripts. Do not end those that run then."""
         if self._workers:
             await asyncio.wait(self._workers.values(), timeout=VRRP_STOP_TIMEOUT)
 
