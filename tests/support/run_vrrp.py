@@ -13,6 +13,6 @@ from pointsman.daemon.vrrp.process import run
 if __name__ == "__main__":
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     instances, static = pickle.load(sys.stdin.buffer)
-    patient = "patient" in sys.argv
     channel = socket.socket(fileno=int(sys.argv[1]))
-    sys.exit(run(instances, channel, Path(sys.argv[2]), patient=patient, static=static))
+    wait = "patient" in sys.argv
+    sys.exit(run(instances, channel, Path(sys.argv[2]), wait_for_interfaces=wait, static=static))

@@ -7,7 +7,7 @@ import click
 from pointsman.cli.wording import fail, said
 from pointsman.control.paths import pin_directory, run_directory
 from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_lock
-from pointsman.daemon.vrrp.vmac import remove_remains
+from pointsman.daemon.vrrp.vmac import clean_up
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 
 
@@ -37,7 +37,7 @@ def detach() -> None:
         pins = pin_directory()
         there = pins.is_dir()
         XdpDataPlane.remove(pins)
-        remove_remains(run_directory())
+        clean_up(run_directory())
         for memory in (*run_directory().glob("*.state"), run_directory() / "control.sock"):
             memory.unlink(missing_ok=True)
     except OSError as error:

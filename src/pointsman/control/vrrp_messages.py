@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from pointsman.control.messages import Resync
-from pointsman.model.tracking import Command, SyncGroupSettings, TrackKind
-from pointsman.model.vrrp import VrrpState
+from pointsman.model.tracking import Command, Notify, SyncGroupSettings, TrackKind
+from pointsman.model.vrrp import VrrpInstance, VrrpState
 
 # vrrp -> scripts
 
@@ -44,20 +44,47 @@ notify_decoder: msgspec.json.Decoder[NotifyMessage] = msgspec.json.Decoder(Notif
 tracker_value_decoder: msgspec.json.Decoder[TrackerValue] = msgspec.json.Decoder(TrackerValue)
 
 
-def group_event(settings: SyncGroupSettings, state: VrrpState) -> NotifyEvent:
+def group_event(group: SyncGroupSettings, state: VrrpState) -> NotifyEvent:
     """Return the event for a new state of a sync group."""
-    notify = settings.notify
-    command = {
-        VrrpState.MASTER: notify.master,
-        VrrpState.BACKUP: notify.backup,
-        VrrpState.FAULT: notify.fault,
-        VrrpState.INIT: notify.stop,
-    }[state]
-    return NotifyEvent(
-        kind="GROUP",
-        name=settings.name,
-        state="STOP" if state is VrrpState.INIT else state.value,
-        priority=0,
-        commands=(command,) if command else (),
-        with_arguments=notify.every,
+    notify = group.notify
+    return NotifyEvent("GROUP", group.name, _word(state), 0, _commands(notify, state), notify.every)
+
+
+def instance_event(instance: VrrpInstance, state: VrrpState, priority: int, deleted: bool) -> NotifyEvent:
+    """Return the event for a new state of an instance. `deleted`: a reload has removed the instance."""
+    notify = instance.notify
+    word, commands = _word(state), _commands(notify, state)
+    if deleted and state is VrrpState.INIT:
+        word = "DELETED" if notify.tells_deleted else VrrpState.FAULT.value
+        commands = _some(notify.deleted if notify.tells_deleted else notify.fault)
+    return NotifyEvent("INSTANCE", instance.name, word, priority, commands, notify.every)
+
+
+def lower_priority_event(instance: VrrpInstance, priority: int) -> NotifyEvent:
+    """Return the event for a master that received an advert with a lower priority."""
+    commands = _some(instance.notify.lower_priority)
+    return NotifyEvent("INSTANCE", instance.name, "MASTER_RX_LOWER_PRI", priority, commands)
+
+
+def priority_event(instance: VrrpInstance, state: VrrpState, priority: int) -> NotifyEvent:
+    """Return the event for a changed priority of a master or backup."""
+    return NotifyEvent("INSTANCE", instance.name, f"{state.value}_PRIORITY", priority)
+
+
+def _word(state: VrrpState) -> str:
+    return "STOP" if state is VrrpState.INIT else state.value
+
+
+def _commands(notify: Notify, state: VrrpState) -> tuple[Command, ...]:
+    return _some(
+        {
+            VrrpState.MASTER: notify.master,
+            VrrpState.BACKUP: notify.backup,
+            VrrpState.FAULT: notify.fault,
+            VrrpState.INIT: notify.stop,
+        }[state]
     )
+
+
+def _some(command: Command | None) -> tuple[Command, ...]:
+    return (command,) if command else ()

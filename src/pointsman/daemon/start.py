@@ -200,7 +200,7 @@ def _supervisor(
             run_directory(),
             generations.current.vrrp,
             vrrp_helper_end,
-            patient=vrrp_child.starts > 1,
+            wait_for_interfaces=vrrp_child.starts > 1,
             bfd=vrrp_bfd_end,
             static=generations.current.static,
         ),

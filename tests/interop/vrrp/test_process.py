@@ -99,7 +99,7 @@ def test_a_removed_address_is_put_back(pair: tuple[Switch, Host, Host]) -> None:
     until("it is back", lambda: "10.9.0.100/24" in a.addresses())
     a.ip("addr", "del", "10.9.0.100/24", "dev", "eth0")
     until("it is back again", lambda: "10.9.0.100/24" in a.addresses())
-    assert process.log.read_text().count("somebody has removed 10.9.0.100") == 2
+    assert process.log.read_text().count("another program has removed 10.9.0.100") == 2
 
 
 def test_routes_come_and_go_with_mastership(pair: tuple[Switch, Host, Host]) -> None:

@@ -1,4 +1,4 @@
-"""What moves with the mastership of one instance: its addresses, here and in the neighbours' tables."""
+"""Virtual addresses of one instance: on the interfaces of this host, and in the neighbours' ARP tables."""
 
 from __future__ import annotations
 
@@ -18,186 +18,192 @@ from pointsman.net.netlink import Message, NetlinkSocket
 from pointsman.net.nftables import Shielded
 from pointsman.net.sysctls import Sysctls
 
-RECHECK_SPACING = 1.0
-"""Seconds between two looks whether the virtual addresses are still there, however often they vanish."""
+RECHECK_INTERVAL = 1.0
+"""Minimum seconds between two checks for removed addresses, however often they are removed."""
 LIFETIME = 30
-"""Seconds that the kernel keeps virtual addresses of which nobody has taken care: after a crash without a
-restart they must not answer for ever beside those of the new master."""
-RENEWAL = 10.0
+"""Seconds after which the kernel removes virtual addresses that are not renewed.
+
+After a crash without a restart they must not stay beside those of the new master.
+"""
+RENEW_INTERVAL = 10.0
 """Seconds between two renewals."""
-FIRST_QUESTION, QUESTION_SPACING = 1.0, 10.0
-"""Seconds from taking over until the segment is asked who else has the addresses, and between questions."""
-CONFLICT_SPACING = 1.0
+FIRST_PROBE, PROBE_INTERVAL = 1.0, 10.0
+"""Seconds from takeover to the first probe for another host with the addresses, and between two probes."""
+CONFLICT_INTERVAL = 1.0
+"""Minimum seconds between two reported conflicts."""
 
 log = logging.getLogger("vrrp")
 
 
 class Context:
-    """What all instances of a process share."""
+    """Objects that all instances of a process share."""
 
     def __init__(
         self,
         netlink: NetlinkSocket,
         links: dict[str, Link],
         clock: Callable[[], float],
-        tell: Callable[[NotifyEvent], None],
+        notify: Callable[[NotifyEvent], None],
         sysctls: Sysctls,
-        shield: AcceptFilter,
+        accept_filter: AcceptFilter,
     ) -> None:
         self.netlink = netlink
         self.links = links
         self.clock = clock
-        self.tell = tell
-        """Hands a notice to the process that runs programs; never waits."""
+        self.notify = notify
+        """Queue an event for pm-scripts. Does not block."""
         self.announcer = Announcer()
-        self.pacer = GarpPacer(self.announcer, links, clock)
+        self.garp_pacer = GarpPacer(self.announcer, links, clock)
         self.sysctls = sysctls
-        self.shield = shield
+        self.accept_filter = accept_filter
 
 
 class VirtualAddresses:
-    """The addresses of one instance."""
+    """Virtual addresses of one instance, with its routes and rules."""
 
-    def __init__(self, instance: VrrpInstance, host: Context) -> None:
+    def __init__(self, instance: VrrpInstance, context: Context) -> None:
         self._instance = instance
         self._entries = instance.moving_addresses
-        self._host = host
+        self._context = context
         self._recheck_at: float | None = None
         self._recheck_not_before = float("-inf")
         self._renew_at: float | None = None
-        self._ask_at: float | None = None
+        self._probe_at: float | None = None
         self._extra_at: float | None = None
         self._conflict_not_before = float("-inf")
-        self._taken_at = host.clock()
+        self._acquired_at = context.clock()
         self._routes = RoutesAndRules(
-            instance.name, host.netlink, host.links, instance.routes, instance.rules
+            instance.name, context.netlink, context.links, instance.routes, instance.rules
         )
         self._routes_at: float | None = None
-        self._given_up: set[VirtualAddress] = set()
-        """Somebody else has removed them, and they do not come back before the next master (no_track)."""
+        self._not_restored: set[VirtualAddress] = set()
+        """Addresses with no_track that another program has removed. The next takeover adds them again."""
 
     @property
     def deadline(self) -> float | None:
-        timers = (self._recheck_at, self._routes_at, self._renew_at, self._ask_at, self._extra_at)
+        timers = (self._recheck_at, self._routes_at, self._renew_at, self._probe_at, self._extra_at)
         return min([timer for timer in timers if timer is not None], default=None)
 
     @property
     def _bases(self) -> dict[str, str]:
         return {each.name: each.base for each in self._instance.virtual_interfaces}
 
-    def left_behind(self, present: list[InterfaceAddress]) -> tuple[bool, bool]:
-        """(some are there, all are there and bear our mark)."""
+    def find_residual(self, present: list[InterfaceAddress]) -> tuple[bool, bool]:
+        """Find what an earlier process has left: (some are present, all are present and have our mark)."""
         found = [match for entry in self._entries if (match := self._find(entry, present))]
         complete = len(found) == len(self._entries) and all(match.mark for match in found)
         if found:
-            self._renew_at = self._host.clock() + RENEWAL
-            self._shield()
+            self._renew_at = self._context.clock() + RENEW_INTERVAL
+            self._update_filter()
         return bool(found), complete
 
-    def take(self) -> None:
-        """Put them on their interfaces, for a while: they are renewed as long as this process lives."""
-        now = self._host.clock()
+    def acquire(self) -> None:
+        """Add the addresses with a lifetime. `advance` renews them as long as this process runs."""
+        now = self._context.clock()
         if self._renew_at is None:
-            self._taken_at = now
-        self._given_up.clear()
-        self._shield()
+            self._acquired_at = now
+        self._not_restored.clear()
+        self._update_filter()
         self._assign()
-        self._routes.take()
-        self._renew_at = now + RENEWAL
-        self._ask_at = now + FIRST_QUESTION
-        self._extra_at = self._after_extra(now)
+        self._routes.acquire()
+        self._renew_at = now + RENEW_INTERVAL
+        self._probe_at = now + FIRST_PROBE
+        self._extra_at = self._next_extra(now)
 
-    def adopt(self, instance: VrrpInstance) -> None:
-        """Other addresses from now on; what leaves was withdrawn, what comes the machine takes."""
+    def reconfigure(self, instance: VrrpInstance) -> None:
+        """Use the addresses of a new configuration.
+
+        The caller has already removed those that are not in it. The machine acquires the new ones.
+        """
         if self._renew_at is not None:
-            self._routes.change(instance.routes, instance.rules)
+            self._routes.reconfigure(instance.routes, instance.rules)
         else:
             self._routes = RoutesAndRules(
-                instance.name, self._host.netlink, self._host.links, instance.routes, instance.rules
+                instance.name, self._context.netlink, self._context.links, instance.routes, instance.rules
             )
         self._instance = instance
         self._entries = instance.moving_addresses
         if self._renew_at is not None:
-            self._shield()
+            self._update_filter()
 
     def release(self) -> None:
-        """Take them away."""
-        self._recheck_at = self._routes_at = self._renew_at = self._ask_at = self._extra_at = None
+        """Remove all addresses, routes and rules."""
+        self._recheck_at = self._routes_at = self._renew_at = self._probe_at = self._extra_at = None
         self._routes.release()
-        self.withdraw(self._entries)
-        self._host.shield.want(self._instance.name, frozenset())
+        self.remove(self._entries)
+        self._context.accept_filter.set_addresses(self._instance.name, frozenset())
 
-    def withdraw(self, entries: tuple[VirtualAddress, ...]) -> None:
-        """Take some of them away."""
-        self._host.pacer.forget(entries)
-        for entry, error in withdraw(self._host.netlink, self._host.links, entries):
-            if error.errno != errno.EADDRNOTAVAIL and entry.device in self._host.links:
+    def remove(self, entries: tuple[VirtualAddress, ...]) -> None:
+        """Remove some of the addresses. Failures are logged."""
+        self._context.garp_pacer.cancel(entries)
+        for entry, error in withdraw(self._context.netlink, self._context.links, entries):
+            if error.errno != errno.EADDRNOTAVAIL and entry.device in self._context.links:
                 log.error(
                     "(%s) cannot remove %s from %s: %s",
                     *(self._instance.name, entry.address, entry.device, error),
                 )
 
     def announce(self, repeat: int) -> OSError | None:
-        """Tell the neighbours, unasked, that they are here. The last failure, or None."""
-        return self._host.pacer.announce(self._entries, repeat, self._bases)
+        """Send gratuitous ARP and unsolicited neighbour advertisements. Return the last failure, or None."""
+        return self._context.garp_pacer.announce(self._entries, repeat, self._bases)
 
-    def address_removed(self, removed: InterfaceAddress) -> None:
-        """Some address has vanished from this host; if it is one of these, `advance` will look."""
+    def on_address_removed(self, removed: InterfaceAddress) -> None:
+        """Schedule a check if the address that was removed from this host is one of these."""
         gone = [entry for entry in self._entries if self._is(entry, removed)]
-        self._given_up.update(entry for entry in gone if not entry.tracked)
+        self._not_restored.update(entry for entry in gone if not entry.tracked)
         if any(entry.tracked for entry in gone):
-            self._recheck_at = max(self._host.clock(), self._recheck_not_before)
+            self._recheck_at = max(self._context.clock(), self._recheck_not_before)
 
-    def route_removed(self, message: Message) -> None:
-        """Some route or rule has vanished from this host; if it is one of these, it is put back."""
-        if self._renew_at is not None and self._routes.removed(message):
-            self._routes_at = max(self._host.clock(), self._recheck_not_before)
+    def on_route_removed(self, message: Message) -> None:
+        """Schedule a restore if the route or rule that was removed from this host is one of these."""
+        if self._renew_at is not None and self._routes.on_removed(message):
+            self._routes_at = max(self._context.clock(), self._recheck_not_before)
 
     def is_conflict(self, answer: Answer) -> bool:
-        """Whether an answer shows another host with one of these addresses; at most once a second."""
-        now = self._host.clock()
-        own = {link.mac for link in self._host.links.values()}
+        """True if another host has answered for one of these addresses. At most once a second."""
+        now = self._context.clock()
+        own = {link.mac for link in self._context.links.values()}
         if answer.mac in own or now < self._conflict_not_before:
             return False
         if not any(
             entry.address == answer.address and self._index(entry) == answer.index for entry in self._entries
         ):
             return False
-        self._conflict_not_before = now + CONFLICT_SPACING
+        self._conflict_not_before = now + CONFLICT_INTERVAL
         return True
 
     def advance(self, now: float, held: bool, state: VrrpState) -> bool:
-        """Do what is due at `now`. True: a master has lost addresses to somebody else."""
+        """Fire the timers that are due. Return True if another program has removed addresses of a master."""
         lost = False
         if self._recheck_at is not None and now >= self._recheck_at:
             self._recheck_at = None
-            self._recheck_not_before = now + RECHECK_SPACING
+            self._recheck_not_before = now + RECHECK_INTERVAL
             lost = state is VrrpState.MASTER and self._some_are_missing()
         if self._routes_at is not None and now >= self._routes_at:
             self._routes_at = None
-            self._recheck_not_before = now + RECHECK_SPACING
+            self._recheck_not_before = now + RECHECK_INTERVAL
             if state is VrrpState.MASTER:
                 self._routes.put_back()
         if self._renew_at is not None and now >= self._renew_at:
-            self._renew_at = now + RENEWAL if held else None
+            self._renew_at = now + RENEW_INTERVAL if held else None
             if held:
                 self._assign()
                 self._routes.renew()
-                self._host.shield.verify()
-        if self._ask_at is not None and now >= self._ask_at:
-            self._ask_at = now + QUESTION_SPACING if state is VrrpState.MASTER else None
+                self._context.accept_filter.restore_table()
+        if self._probe_at is not None and now >= self._probe_at:
+            self._probe_at = now + PROBE_INTERVAL if state is VrrpState.MASTER else None
             if state is VrrpState.MASTER:
-                self._host.announcer.probe(self._host.links, self._entries)
+                self._context.announcer.probe(self._context.links, self._entries)
         if self._extra_at is not None and now >= self._extra_at:
-            self._extra_at = self._after_extra(now)
-            self._host.pacer.announce(self._quiet(), 1, self._bases)
+            self._extra_at = self._next_extra(now)
+            self._context.garp_pacer.announce(self._on_other_interfaces(), 1, self._bases)
         return lost
 
-    def _after_extra(self, now: float) -> float | None:
+    def _next_extra(self, now: float) -> float | None:
         return now + self._instance.extra_announcements if self._instance.extra_announcements else None
 
-    def _quiet(self) -> list[VirtualAddress]:
-        """Those on interfaces that no adverts leave by: a switch may forget their MAC address."""
+    def _on_other_interfaces(self) -> list[VirtualAddress]:
+        """Return the addresses on interfaces without adverts. A switch may forget their MAC address."""
         virtual = {each.name for each in self._instance.virtual_interfaces}
         return [
             entry
@@ -206,38 +212,38 @@ class VirtualAddresses:
             and (self._instance.extra_everywhere or entry.device in virtual)
         ]
 
-    def _shield(self) -> None:
-        """Before they are here: with no_accept nobody is to reach them for a moment."""
+    def _update_filter(self) -> None:
+        """Update the accept filter. Call it before addresses are added: no_accept has no gap then."""
         entries = () if self._instance.accepts else self._entries
         shielded = frozenset(
             Shielded(entry.address, self._index(entry) if entry.address.is_link_local else 0)
             for entry in entries
         )
-        self._host.shield.want(self._instance.name, shielded)
+        self._context.accept_filter.set_addresses(self._instance.name, shielded)
 
     def _assign(self) -> None:
-        entries = [entry for entry in self._entries if entry not in self._given_up]
-        age = self._host.clock() - self._taken_at
-        for entry, error in assign(self._host.netlink, self._host.links, entries, LIFETIME, age):
+        entries = [entry for entry in self._entries if entry not in self._not_restored]
+        age = self._context.clock() - self._acquired_at
+        for entry, error in assign(self._context.netlink, self._context.links, entries, LIFETIME, age):
             log.error("(%s) cannot add %s to %s: %s", self._instance.name, entry.address, entry.device, error)
 
     def _some_are_missing(self) -> bool:
-        present = addresses(self._host.netlink)
+        present = addresses(self._context.netlink)
         missing = [
             entry
             for entry in self._entries
-            if entry not in self._given_up and self._find(entry, present) is None
+            if entry not in self._not_restored and self._find(entry, present) is None
         ]
         if missing:
             names = ", ".join(str(entry.address) for entry in missing)
-            log.warning("(%s) somebody has removed %s: putting it back", self._instance.name, names)
+            log.warning("(%s) another program has removed %s: restoring it", self._instance.name, names)
         return bool(missing)
 
     def _find(self, entry: VirtualAddress, present: list[InterfaceAddress]) -> InterfaceAddress | None:
         return next((found for found in present if self._is(entry, found)), None)
 
     def _index(self, entry: VirtualAddress) -> int:
-        link = self._host.links.get(entry.device)
+        link = self._context.links.get(entry.device)
         return link.index if link else -1
 
     def _is(self, entry: VirtualAddress, found: InterfaceAddress) -> bool:

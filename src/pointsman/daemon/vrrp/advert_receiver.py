@@ -1,4 +1,4 @@
-"""One advert socket and the instances that share it."""
+"""Receiver of adverts: gives each packet of a socket to its instance, and limits floods."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ from pointsman.vrrp.wire import PROTOCOL
 
 log = logging.getLogger("vrrp")
 
-FLOOD = 2000.0
-"""Refused packets a second above which reading waits for BREATH: waking up costs more than ten packets."""
-BREATH, WINDOW = 0.001, 0.02
-"""Seconds; and over how many the rate is taken."""
-CROWD = 16
-"""Routers on one socket above which reading always waits: their adverts come one close upon the other."""
-LONG_BREATH, SHARE = 0.005, 50
-"""Seconds that it then waits, and part of the shortest advert interval that this must not exceed."""
+FLOOD_RATE = 2000.0
+"""Dropped packets per second above which each read waits for FLOOD_DELAY.
+
+A wakeup costs more than ten packets.
+"""
+FLOOD_DELAY, RATE_WINDOW = 0.001, 0.02
+"""Seconds of the delay, and seconds over which the rate is measured."""
+MANY_INSTANCES = 16
+"""Number of instances on one socket above which each read waits: their adverts arrive close together."""
+MANY_DELAY, DELAY_DIVISOR = 0.005, 50
+"""Seconds of that delay. It is at most the shortest advert interval divided by DELAY_DIVISOR."""
 
 
 class AdvertReceiver:
-    """One socket and the routers that share it, by virtual router id."""
+    """One socket, and the instances that use it, by virtual router id."""
 
     def __init__(
         self,
@@ -41,118 +44,120 @@ class AdvertReceiver:
     ) -> None:
         self.interface = interface
         self.source = source
-        """None: multicast."""
+        """Source address of unicast adverts. None: multicast."""
         self.family = family
-        """4 or 6."""
+        """IP version: 4 or 6."""
         self._protocol = protocol
         self._group = group
-        self.routers: dict[int, InstanceController] = {}
+        self.controllers: dict[int, InstanceController] = {}
         self.unknown = 0
-        """Packets for virtual router ids that nobody here has; other routers may well use them."""
+        """Packets for virtual router ids of no instance here. Other routers can use them."""
         self.malformed = 0
-        """Packets for nobody at all, because they are none of this protocol."""
-        self._strangers = prefilter.TokenBucket()
+        """Packets that are no packets of this protocol."""
+        self._unknown_senders = prefilter.TokenBucket()
         self._once = LogOnce(log)
-        self._refused = 0
-        self._since = 0.0
-        self._pressing = False
+        self._dropped = 0
+        self._window_start = 0.0
+        self._flooded = False
         self._socket: AdvertSocket | None = None
         self._index = 0
         self._loop: EventLoop | None = None
 
     def open(self, link: Link | None, loop: EventLoop) -> None:
-        """Have a socket on the interface as it is now (it may have been made anew). Raises OSError."""
+        """Open the socket, again if the interface was created anew. `link` None: close it. Raises OSError."""
         self._loop = loop
         if link is not None and self._socket is not None and link.index == self._index:
             return
         if self._socket is not None:
             loop.unwatch(self._socket)
             self._socket.close()
-            self._share(None)
+            self._set_socket(None)
         if link is not None:
             opened = AdvertSocket(link, self.source, self.family, protocol=self._protocol, group=self._group)
-            loop.watch(opened, self.drain)
+            loop.watch(opened, self.read)
             self._index = link.index
-            self._share(opened)
+            self._set_socket(opened)
 
-    def take(self, router: InstanceController) -> None:
-        """This router sends and receives here."""
-        self.routers[router.instance.virtual_router_id] = router
-        router.socket, router.ear = self._socket, self
+    def add(self, controller: InstanceController) -> None:
+        """Let an instance send and receive here."""
+        self.controllers[controller.instance.virtual_router_id] = controller
+        controller.socket, controller.receiver = self._socket, self
 
-    def release(self, router: InstanceController) -> None:
-        """This router does so no more; one that never did is no matter."""
-        if self.routers.get(router.instance.virtual_router_id) is router:
-            del self.routers[router.instance.virtual_router_id]
-            router.deafen()
+    def remove(self, controller: InstanceController) -> None:
+        """Remove an instance, if it is here."""
+        if self.controllers.get(controller.instance.virtual_router_id) is controller:
+            del self.controllers[controller.instance.virtual_router_id]
+            controller.detach_receiver()
 
-    def _share(self, advert_socket: AdvertSocket | None) -> None:
+    def _set_socket(self, advert_socket: AdvertSocket | None) -> None:
         self._socket = advert_socket
-        for router in self.routers.values():
-            router.socket = advert_socket
+        for controller in self.controllers.values():
+            controller.socket = advert_socket
 
-    def listen(self, advert_socket: AdvertSocket) -> None:
-        """On this one, too."""
+    def watch(self, advert_socket: AdvertSocket) -> None:
+        """Read this socket, too."""
         if self._loop is not None:
-            self._loop.watch(advert_socket, partial(self._drain, advert_socket))
+            self._loop.watch(advert_socket, partial(self._read, advert_socket))
 
-    def ignore(self, advert_socket: AdvertSocket) -> None:
-        """This one no more."""
+    def unwatch(self, advert_socket: AdvertSocket) -> None:
+        """Stop reading this socket."""
         if self._loop is not None:
             self._loop.unwatch(advert_socket)
 
-    def drain(self) -> None:
-        """Hand every waiting packet to its router."""
+    def read(self) -> None:
+        """Give every waiting packet to its instance."""
         if self._socket is not None:
-            self._drain(self._socket)
+            self._read(self._socket)
 
-    def _drain(self, advert_socket: AdvertSocket) -> None:
-        if len(self.routers) > CROWD:
-            shortest = min(router.instance.advert_interval for router in self.routers.values())
-            time.sleep(min(LONG_BREATH, shortest / SHARE))
-        elif self._pressed():
-            time.sleep(BREATH)
-        for arrival in advert_socket.receive(self._takes, self._refuses):
+    def _read(self, advert_socket: AdvertSocket) -> None:
+        if len(self.controllers) > MANY_INSTANCES:
+            shortest = min(controller.instance.advert_interval for controller in self.controllers.values())
+            time.sleep(min(MANY_DELAY, shortest / DELAY_DIVISOR))
+        elif self._is_flooded():
+            time.sleep(FLOOD_DELAY)
+        for arrival in advert_socket.receive(self._handle_cheaply, self._on_malformed):
             datagram = arrival.datagram
             number = parse_router_id(datagram.payload, self._protocol)
-            router = self.routers.get(number) if number is not None else None
-            if router is None:
+            controller = self.controllers.get(number) if number is not None else None
+            if controller is None:
                 self.unknown += 1
-            elif router.knows(datagram.source) or self._strangers.spend(arrival.time):
-                router.received(datagram, arrival.time, arrival.packet)
+            elif controller.has_accepted(datagram.source) or self._unknown_senders.spend(arrival.time):
+                controller.on_packet(datagram, arrival.time, arrival.packet)
             else:
-                router.ignored()
-                self._refused += 1
+                controller.on_unread_packet()
+                self._dropped += 1
 
-    def _refuses(self, text: str) -> None:
-        self._refused += 1
+    def _on_malformed(self, text: str) -> None:
+        self._dropped += 1
         self.malformed += 1
-        self._once.warning(
-            "malformed", "%s: a packet that is no VRRP packet was dropped: %s", self.interface, text
-        )
+        self._once.warning("malformed", "%s: a malformed VRRP packet was dropped: %s", self.interface, text)
 
-    def _pressed(self) -> bool:
-        """Whether so much has been refused lately that packets are better read many at a time."""
+    def _is_flooded(self) -> bool:
+        """True if the rate of dropped packets is high, so that it is better to read many at a time."""
         now = time.monotonic()
-        if now - self._since > WINDOW:
-            self._pressing = self._refused > FLOOD * (now - self._since)
-            self._since, self._refused = now, 0
-        return self._pressing
+        if now - self._window_start > RATE_WINDOW:
+            self._flooded = self._dropped > FLOOD_RATE * (now - self._window_start)
+            self._window_start, self._dropped = now, 0
+        return self._flooded
 
-    def _takes(self, packet: bytes, time: float) -> bool:
-        """Whether a packet is for nobody here, wrong in a way that has been told of already, or familiar."""
+    def _handle_cheaply(self, packet: bytes, time: float) -> bool:
+        """Handle a packet without decoding it. Return False if it must be decoded.
+
+        Handled are packets for no instance here, repeats of the last accepted packet, and packets with an
+        error that was logged.
+        """
         number = prefilter.parse_router_id(packet)
         if number is None:
             return False
-        router = self.routers.get(number)
-        if router is None:
+        controller = self.controllers.get(number)
+        if controller is None:
             self.unknown += 1
-            self._refused += 1
+            self._dropped += 1
             return True
-        if router.received_again(packet, time):
+        if controller.on_repeated_packet(packet, time):
             return True
         drop = prefilter.cheap_reject(packet)
-        if drop is None or not router.counts(drop):
+        if drop is None or not controller.count_logged_drop(drop):
             return False
-        self._refused += 1
+        self._dropped += 1
         return True

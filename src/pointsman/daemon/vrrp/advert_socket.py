@@ -1,4 +1,4 @@
-"""The raw socket of VRRP adverts: one per interface and family (multicast), or per source too (unicast)."""
+"""Raw sockets for VRRP adverts: one per interface and family (multicast), one per source (unicast)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from pointsman.packets.classic_bpf import EVERYTHING, LINK_LAYER, Program
 from pointsman.packets.errors import WireError
 from pointsman.vrrp.wire import GROUP, GROUP6, PROTOCOL, TTL, Datagram, decode_ipv4
 
-LARGEST_ADVERT = 8192
-"""Bytes; the longest advert (255 IPv6 addresses) has 4088 without its headers."""
-MOST_QUEUED = 1024
-"""Packets that one drain reads; more cannot have been waiting in a receive buffer of this size."""
+MAX_ADVERT = 8192
+"""Bytes. The longest advert (255 IPv6 addresses) has 4088 without its headers."""
+MAX_PACKETS = 1024
+"""Maximum number of packets in one call of `receive`. The receive buffer cannot contain more."""
 _BATCH = PacketBatch()
-"""Of all sockets: nothing stays in it from one call to the next."""
+"""Buffer that all sockets share. Nothing stays in it between two calls."""
 
 _TOS = 0xC0
 _SO_TIMESTAMPNS = 35
@@ -39,21 +39,22 @@ _Control = list[tuple[int, int, bytes]]
 
 
 class Arrival(msgspec.Struct, frozen=True):
-    """A packet and when the kernel received it (CLOCK_BOOTTIME)."""
+    """A packet and its receive time in the kernel (CLOCK_BOOTTIME)."""
 
     datagram: Datagram
     time: float
     packet: bytes = b""
-    """As it came, with its header; empty over IPv6."""
+    """Bytes of the whole packet, with its header. Empty for IPv6."""
 
 
 class AdvertSocket:
-    """Sends and receives packets of protocol 112 on one interface. Non-blocking.
+    """Non-blocking socket for the packets of protocol 112 (or AH) on one interface.
 
-    `source` None: multicast, member of 224.0.0.18, or ff02::12 when `family` is 6. A `virtual` one, on a
-    macvlan, sends from any address of this host, and hears only what has the macvlan's own MAC address as
-    source: another router's with the same virtual MAC address, which the kernel keeps from the interface
-    below. Raises OSError (EADDRNOTAVAIL: the source is no address of this host; EPERM: no CAP_NET_RAW).
+    `source` None: multicast, member of 224.0.0.18, or of ff02::12 if `family` is 6. With `virtual`, the
+    interface is a macvlan: the socket sends from any address of this host, and receives only packets with the
+    macvlan's own MAC address as source. These come from another router with the same virtual MAC address; the
+    kernel does not deliver them to the base interface.
+    Raises OSError (EADDRNOTAVAIL: the source is no address of this host; EPERM: no CAP_NET_RAW).
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class AdvertSocket:
         own.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         own.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, 6)
         if self._virtual:
-            _hear_only(own, link.mac)
+            _accept_only_source(own, link.mac)
         if self._version == 4:
             self._configure_ipv4(link, source)
         else:
@@ -105,9 +106,11 @@ class AdvertSocket:
         if source is None:
             membership = struct.pack("=4s4si", self._group.packed, bytes(4), link.index)
             own.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
-        # Bound to what adverts are sent to here, so that multicast and unicast do not hear each other's.
+        # The bound address is the destination of adverts: multicast and unicast sockets get only their own.
         own.bind((str(source or self._group), 0))
-        own.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)  # sends on when its source has gone meanwhile
+        own.setsockopt(
+            socket.IPPROTO_IP, _IP_TRANSPARENT, 1
+        )  # sends even after its source address was removed
 
     def _configure_ipv6(self, link: Link, source: Address | None) -> None:
         own = self._socket
@@ -119,7 +122,7 @@ class AdvertSocket:
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, TTL)
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
         if self._virtual:
-            # The link-local source is the base interface's: a virtual one has none.
+            # The link-local source is on the base interface. The virtual interface has none.
             own.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         if source is None:
             membership = self._group.packed + struct.pack("=i", link.index)
@@ -134,7 +137,7 @@ class AdvertSocket:
         self._socket.close()
 
     def send(self, payload: bytes, source: Address, destination: Address, ttl: int = TTL) -> None:
-        """Send one advert. `ttl` is for unicast: multicast always leaves with 255, as it must arrive so.
+        """Send one advert. `ttl` is for unicast. Multicast always has 255, because receivers require it.
 
         Raises OSError (the interface is down, the buffer is full).
         """
@@ -154,55 +157,55 @@ class AdvertSocket:
             self._socket.sendmsg([payload], control, 0, (str(destination), 0, 0, self._index))
 
     def send_packet(self, packet: bytes, destination: Address) -> None:
-        """Send an IPv4 packet as it is, on a socket of another protocol than VRRP's. Raises OSError."""
+        """Send a complete IPv4 packet, on a socket of another protocol than VRRP (AH). Raises OSError."""
         info = struct.pack("=i4s4s", self._index, bytes(4), bytes(4))
         self._socket.sendmsg([packet], [(socket.IPPROTO_IP, _IP_PKTINFO, info)], 0, (str(destination), 0))
 
     def receive(
         self,
-        takes: Callable[[bytes, float], bool] = lambda *_: False,
-        refuses: Callable[[str], None] = lambda _: None,
+        is_handled: Callable[[bytes, float], bool] = lambda *_: False,
+        on_malformed: Callable[[str], None] = lambda _: None,
     ) -> Iterable[Arrival]:
-        """Every packet that is waiting, at most MOST_QUEUED. Raises nothing: an error of the link ends it.
+        """Return the waiting packets, at most MAX_PACKETS. Raises nothing: an error of the link ends it.
 
-        `takes` sees IPv4 packets first, as they are, with their time; those that it takes are not handed on.
-        `refuses` is told why a packet is no IP packet of this protocol as we understand them.
+        `is_handled` gets the bytes and the time of each IPv4 packet first. If it returns True, the packet is
+        not decoded and not returned. `on_malformed` gets the reason why a packet cannot be decoded.
         """
         skew = time.clock_gettime(time.CLOCK_BOOTTIME) - time.time()
         if self._version == 4:
-            return self._receive_ipv4(takes, refuses, skew)
-        return self._receive_ipv6(refuses, skew)
+            return self._receive_ipv4(is_handled, on_malformed, skew)
+        return self._receive_ipv6(on_malformed, skew)
 
     def _receive_ipv4(
-        self, takes: Callable[[bytes, float], bool], refuses: Callable[[str], None], skew: float
+        self, is_handled: Callable[[bytes, float], bool], on_malformed: Callable[[str], None], skew: float
     ) -> Iterable[Arrival]:
         descriptor = self._socket.fileno()
-        for _ in range(MOST_QUEUED // MOST):
+        for _ in range(MAX_PACKETS // MOST):
             batch = _BATCH.receive(descriptor)
             for packet, at in batch:
-                if takes(packet, at + skew):
+                if is_handled(packet, at + skew):
                     continue
                 try:
                     yield Arrival(decode_ipv4(packet, self._protocol), at + skew, packet)
                 except WireError as error:
-                    refuses(str(error))
+                    on_malformed(str(error))
             if len(batch) < MOST:
                 return
 
-    def _receive_ipv6(self, refuses: Callable[[str], None], skew: float) -> Iterable[Arrival]:
-        for _ in range(MOST_QUEUED):
+    def _receive_ipv6(self, on_malformed: Callable[[str], None], skew: float) -> Iterable[Arrival]:
+        for _ in range(MAX_PACKETS):
             try:
-                payload, control, _, sender = self._socket.recvmsg(LARGEST_ADVERT, 256)
+                payload, control, _, sender = self._socket.recvmsg(MAX_ADVERT, 256)
             except OSError:
                 return
             try:
-                yield Arrival(_ipv6(payload, control, sender[0]), _arrival_time(control) + skew)
+                yield Arrival(_datagram_ipv6(payload, control, sender[0]), _arrival_time(control) + skew)
             except WireError as error:
-                refuses(str(error))
+                on_malformed(str(error))
 
 
-def _hear_only(advert_socket: socket.socket, mac: bytes) -> None:
-    """Let frames from this MAC address in, and no others."""
+def _accept_only_source(advert_socket: socket.socket, mac: bytes) -> None:
+    """Attach a filter that accepts only frames with this source MAC address."""
     program = Program()
     program.unless_words(LINK_LAYER + 6, mac[:4], "drop")
     program.load_half(LINK_LAYER + 10)
@@ -213,14 +216,14 @@ def _hear_only(advert_socket: socket.socket, mac: bytes) -> None:
     attach_filter(advert_socket, program.assembled())
 
 
-def _ipv6(payload: bytes, control: _Control, sender: str) -> Datagram:
-    """A raw IPv6 socket gives no header: it is put together from what the kernel tells. Raises WireError."""
+def _datagram_ipv6(payload: bytes, control: _Control, sender: str) -> Datagram:
+    """Return a datagram from the control messages. A raw IPv6 socket gives no header. Raises WireError."""
     found = {kind: data for level, kind, data in control if level == socket.IPPROTO_IPV6}
     try:
         destination, _ = _PKTINFO6.unpack_from(found[socket.IPV6_PKTINFO])
         (limit,) = struct.unpack_from("=i", found[socket.IPV6_HOPLIMIT])
     except (KeyError, struct.error):
-        raise WireError("the kernel did not tell destination and hop limit") from None
+        raise WireError("the kernel gave no destination or hop limit") from None
     return Datagram(
         source=ipaddress.IPv6Address(sender.partition("%")[0]),
         destination=ipaddress.IPv6Address(destination),
@@ -230,7 +233,7 @@ def _ipv6(payload: bytes, control: _Control, sender: str) -> Datagram:
 
 
 def _arrival_time(control: _Control) -> float:
-    """The kernel's receive time on the real-time clock; now, when it gives none or one of the future."""
+    """Return the kernel's receive time on the real-time clock. If it has none or a future one, return now."""
     now = time.time()
     for level, kind, data in control:
         if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) >= _TIMESPEC.size:

@@ -1,6 +1,7 @@
-"""Which routers something has happened to, and when the first of them wants to be called.
+"""Queue of the deadlines of all instances.
 
-Hundreds of routers are not asked in every turn: one that nothing has happened to has the deadline it had.
+With hundreds of instances it is too expensive to ask each one in every turn of the loop. An instance without
+an event has the same deadline as before.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import heapq
 import itertools
 from typing import Generic, Protocol, TypeVar
 
-TOGETHER = 0.5
-"""Seconds; to wake up costs more than to ask twenty of them."""
+COALESCE = 0.5
+"""Seconds. Deadlines that have moved are read again together: a wakeup costs more than to read twenty."""
 
 
 class Timed(Protocol):
-    """Something that wants to be called at `deadline` (seconds); None: not at all."""
+    """An object with a deadline in seconds. None: it has no timer."""
 
     @property
     def deadline(self) -> float | None: ...
@@ -24,10 +25,10 @@ T = TypeVar("T", bound=Timed)
 
 
 class DeadlineQueue(Generic[T]):
-    """Deadlines of those that were touched at least once and not forgotten since.
+    """Deadlines of all objects that were touched at least once and not removed since.
 
-    The heap has one valid entry each, never later than the deadline. Most deadlines move away again and
-    again (every advert of a master does that): then the entry stays, and is put right when it comes up.
+    The heap has one valid entry for each, never later than its deadline. Most deadlines move to a later time
+    again and again, with every advert of a master. The entry stays then. It is corrected when it is first.
     """
 
     def __init__(self) -> None:
@@ -35,29 +36,29 @@ class DeadlineQueue(Generic[T]):
         self._changed: set[T] = set()
         self._deadlines: dict[T, float] = {}
         self._entries: dict[T, float] = {}
-        """The time of the valid entry of each in the heap."""
+        """Time of the valid heap entry of each object."""
         self._heap: list[tuple[float, int, T]] = []
         self._numbers = itertools.count()
 
     def touch(self, timed: T) -> None:
-        """Something has happened to it: its deadline may be another one."""
+        """Mark an object as changed: its deadline may be different."""
         self._touched.add(timed)
         self._changed.add(timed)
 
-    def forget(self, timed: T) -> None:
-        """It is not called any more."""
+    def remove(self, timed: T) -> None:
+        """Remove an object. It is no longer called."""
         self._touched.discard(timed)
         self._changed.discard(timed)
         self._deadlines.pop(timed, None)
         self._entries.pop(timed, None)
 
     def changed(self) -> set[T]:
-        """Those touched since the last call."""
-        taken, self._changed = self._changed, set()
-        return taken
+        """Return the objects that were touched since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def first(self) -> float | None:
-        """The earliest deadline."""
+        """Return the earliest deadline. None: there is none."""
         self._refresh()
         while self._heap:
             at, _, timed = self._heap[0]
@@ -74,10 +75,10 @@ class DeadlineQueue(Generic[T]):
         return None
 
     def due(self, now: float) -> list[T]:
-        """Those whose deadline has come, the earliest first.
+        """Return the objects whose deadline is not later than `now`, the earliest first.
 
-        Whose deadline has moved away meanwhile need not have been touched for it: it is asked. It is asked
-        again together with others, at the last full TOGETHER before the deadline.
+        An object need not be touched when its deadline moves to a later time: the deadline is read again
+        here. Such objects are then read together, at the last multiple of COALESCE before their deadline.
         """
         due: list[T] = []
         while (at := self.first()) is not None and at <= now:
@@ -85,12 +86,12 @@ class DeadlineQueue(Generic[T]):
             del self._entries[timed]
             deadline = timed.deadline
             if deadline is not None and deadline > now:
-                again = deadline // TOGETHER * TOGETHER
+                again = deadline // COALESCE * COALESCE
                 self._deadlines[timed] = again if again > now else deadline
                 self._enter(timed, self._deadlines[timed])
             else:
                 due.append(timed)
-        self._touched.update(due)  # whoever does nothing now is asked again
+        self._touched.update(due)  # read their deadlines again, even if they do nothing now
         return due
 
     def _refresh(self) -> None:

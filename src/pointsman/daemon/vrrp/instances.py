@@ -1,4 +1,4 @@
-"""The routers of a VRRP process with their sockets, and how another configuration changes them in place."""
+"""All instances of the VRRP process and their receivers. A new configuration changes them in place."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.daemon.vrrp.preflight import (
     EnvironmentProblemError,
     check_devices,
-    check_kinds,
+    check_link_types,
+    explain,
     find_own_address,
-    way_out,
 )
 from pointsman.daemon.vrrp.state_file import StateFile
 from pointsman.model.address import Address
@@ -33,188 +33,199 @@ log = logging.getLogger("vrrp")
 
 
 class InstanceSet:
-    """`routers` is one list for ever; `report` is what each of them calls at a change of state."""
+    """All instances at work. Each calls `report` at a change of state."""
 
     def __init__(
         self,
-        host: Context,
+        context: Context,
         run_directory: Path,
         loop: EventLoop,
         report: Callable[[InstanceChanged], None],
-        agenda: DeadlineQueue[InstanceController],
+        deadlines: DeadlineQueue[InstanceController],
     ) -> None:
-        self.routers: list[InstanceController] = []
-        self._host = host
+        self.controllers: list[InstanceController] = []
+        """Controllers in the order of the configuration. It is always the same list object."""
+        self._context = context
         self._run_directory = run_directory
         self._loop = loop
         self._report = report
-        self._agenda = agenda
-        self._endpoints: dict[tuple[str, Address | None, int, int, Address | None], AdvertReceiver] = {}
-        self._virtual: frozenset[Address] = frozenset()
+        self._deadlines = deadlines
+        self._receivers: dict[tuple[str, Address | None, int, int, Address | None], AdvertReceiver] = {}
+        """Receivers by interface, source, IP version, protocol and multicast group."""
+        self._virtual_addresses: frozenset[Address] = frozenset()
         self._once = LogOnce(log)
 
-    def expect(self, instances: Iterable[VrrpInstance]) -> None:
-        """What moves with these instances is the source of nobody's adverts, also when it is here."""
-        self._virtual = frozenset(entry.address for each in instances for entry in each.moving_addresses)
+    def set_virtual_addresses(self, instances: Iterable[VrrpInstance]) -> None:
+        """Set the addresses that move with instances. They are never the source of adverts."""
+        self._virtual_addresses = frozenset(
+            entry.address for each in instances for entry in each.moving_addresses
+        )
 
     def add(self, instance: VrrpInstance, present: list[InterfaceAddress]) -> InstanceController:
-        """A router for this instance, not yet started. Raises EnvironmentProblemError."""
-        self._check_shield([instance])
+        """Add a controller for an instance and return it, not started. Raises EnvironmentProblemError."""
+        self._check_no_accept([instance])
         own_address = self._own_address(instance, present)
-        endpoint = self._endpoint(instance, own_address)
-        if instance.virtual_router_id in endpoint.routers:
+        receiver = self._find_receiver(instance, own_address)
+        if instance.virtual_router_id in receiver.controllers:
             raise EnvironmentProblemError(
                 f"virtual_router_id {instance.virtual_router_id} is used twice on {instance.interface}; "
                 f"give {instance.name} another one"
             )
         try:
             self._run_directory.mkdir(parents=True, exist_ok=True)
-            memory = StateFile(
+            state_file = StateFile(
                 self._run_directory, instance.interface, instance.virtual_router_id, instance.family
             )
         except OSError as error:
             text = f"cannot write in {self._run_directory}: {error.strerror}"
             raise EnvironmentProblemError(text) from error
-        router = InstanceController(instance, own_address, self._host, memory, self._report, self._agenda)
-        router.source_here = _is_here(own_address, present)
-        endpoint.take(router)
-        self.routers.append(router)
-        return router
+        controller = InstanceController(
+            instance, own_address, self._context, state_file, self._report, self._deadlines
+        )
+        controller.has_source = _is_here(own_address, present)
+        receiver.add(controller)
+        self.controllers.append(controller)
+        return controller
 
-    def reopen(self) -> bool:
-        """Have every socket that can be had now; what is not possible is logged. Whether all was possible."""
-        problems = [problem for each in self._endpoints.values() if (problem := self._open(each))]
+    def open_sockets(self) -> bool:
+        """Open every socket that is not open. Failures are logged. Return True if all sockets are open."""
+        problems = [problem for each in self._receivers.values() if (problem := self._open(each))]
         for text in problems:
             self._once.error(text, "%s", text)
         self._once.keep_only(problems)
         return not problems
 
     def find_sources(self, present: list[InterfaceAddress]) -> None:
-        """Routers whose source of adverts is not there, or not any more, look for another one."""
-        for router in self.routers:
-            before, instance = router.machine.own_address, router.instance
-            router.source_here = _is_here(before, present)
-            if router.source_here or instance.source is not None:
+        """Find another source address for each instance whose source is not on this host."""
+        for controller in self.controllers:
+            before, instance = controller.machine.own_address, controller.instance
+            controller.has_source = _is_here(before, present)
+            if controller.has_source or instance.source is not None:
                 continue
-            found = self._own_address(instance, present, quiet=router.waits_for_address)
+            found = self._own_address(instance, present, quiet=controller.is_waiting_for_address)
             if found != before:
-                self._move(router, instance, found)
-                router.source_here = not router.waits_for_address
-                log.info("(%s) sends from %s now", instance.name, found)
+                self._use_receiver(controller, instance, found)
+                controller.has_source = not controller.is_waiting_for_address
+                log.info("(%s) source address of adverts is %s now", instance.name, found)
 
-    def adopt(
+    def reconfigure(
         self,
         instances: Sequence[VrrpInstance],
         present: list[InterfaceAddress],
         readings: Readings,
-        patient: bool,
+        wait_for_interfaces: bool,
     ) -> bool:
-        """Go on with these instances: those that stay the same virtual router change in place.
+        """Run these instances. Those that are still the same virtual router change in place.
 
-        Addresses that leave an instance are taken away before others take any, so that one may move.
-        Whether every socket could be had (`reopen`). `patient`: interfaces may be missing.
-        Raises EnvironmentProblemError when this host cannot run them; then nothing has changed.
+        Removed addresses leave one instance before another acquires any, so that an address can move.
+        `wait_for_interfaces`: interfaces may be missing. Return True if all sockets are open.
+        Raises EnvironmentProblemError if this host cannot run the instances. Then nothing has changed.
         """
-        self._check_shield(instances)
-        if not patient:
-            known = {router.instance.interface for router in self.routers}
-            check_devices((each for each in instances if each.interface not in known), self._host.links)
-        check_kinds(instances, self._host.links, self._host.netlink)
-        self.expect(instances)
+        self._check_no_accept(instances)
+        if not wait_for_interfaces:
+            known = {controller.instance.interface for controller in self.controllers}
+            check_devices((each for each in instances if each.interface not in known), self._context.links)
+        check_link_types(instances, self._context.links, self._context.netlink)
+        self.set_virtual_addresses(instances)
         wanted = {instance.name: instance for instance in instances}
-        for router in list(self.routers):
-            after = wanted.get(router.instance.name)
-            if after is None or not goes_on(router.instance, after):
-                self._dismiss(router)
-        staying = [(router, wanted[router.instance.name]) for router in self.routers]
-        for router, after in staying:
-            router.let_go_of(router.instance.moving_addresses, after.moving_addresses)
-        for router, after in staying:
-            if not is_same(router.instance, after):
-                self._change(router, after, present)
-        known = {router.instance.name for router in self.routers}
+        for controller in list(self.controllers):
+            after = wanted.get(controller.instance.name)
+            if after is None or not is_same_virtual_router(controller.instance, after):
+                self._remove(controller)
+        staying = [(controller, wanted[controller.instance.name]) for controller in self.controllers]
+        for controller, after in staying:
+            controller.remove_addresses(controller.instance.moving_addresses, after.moving_addresses)
+        for controller, after in staying:
+            if not is_same(controller.instance, after):
+                self._reconfigure_one(controller, after, present)
+        known = {controller.instance.name for controller in self.controllers}
         new = [self.add(instance, present) for instance in instances if instance.name not in known]
         self._close_unused()
-        complete = self.reopen()
-        for router in new:
-            router.start(present, readings)
+        complete = self.open_sockets()
+        for controller in new:
+            controller.start(present, readings)
         order = [instance.name for instance in instances]
-        self.routers.sort(key=lambda router: order.index(router.instance.name))
+        self.controllers.sort(key=lambda controller: order.index(controller.instance.name))
         return complete
 
-    def _check_shield(self, instances: Iterable[VrrpInstance]) -> None:
-        """Raises EnvironmentProblemError where no_accept cannot be had."""
+    def _check_no_accept(self, instances: Iterable[VrrpInstance]) -> None:
+        """Raise EnvironmentProblemError if an instance has no_accept and the kernel does not support it."""
         names = [instance.name for instance in instances if not instance.accepts]
         try:
             if names:
-                self._host.shield.open()
+                self._context.accept_filter.open()
         except OSError as error:
-            text = f"vrrp_instance {names[0]}: no_accept needs nf_tables in the kernel: {way_out(error)}"
+            text = f"vrrp_instance {names[0]}: no_accept needs nf_tables in the kernel: {explain(error)}"
             raise EnvironmentProblemError(text) from error
 
-    def _endpoint(self, instance: VrrpInstance, own_address: Address) -> AdvertReceiver:
+    def _find_receiver(self, instance: VrrpInstance, own_address: Address) -> AdvertReceiver:
         source = own_address if instance.unicast_peers else None
         group = instance.multicast_group if source is None else None
         key = (instance.interface, source, instance.family, ip_protocol(instance), group)
-        return self._endpoints.setdefault(key, AdvertReceiver(*key))
+        return self._receivers.setdefault(key, AdvertReceiver(*key))
 
-    def _open(self, endpoint: AdvertReceiver) -> str:
-        """Have its socket. What is in the way; empty: nothing."""
+    def _open(self, receiver: AdvertReceiver) -> str:
+        """Open the socket of a receiver. Return the error text, or an empty one."""
         try:
-            endpoint.open(self._host.links.get(endpoint.interface), self._loop)
+            receiver.open(self._context.links.get(receiver.interface), self._loop)
         except OSError as error:
-            at = f" for {endpoint.source}" if endpoint.source else ""
-            return f"cannot open a VRRP socket on {endpoint.interface}{at}: {way_out(error)}"
+            at = f" for {receiver.source}" if receiver.source else ""
+            return f"cannot open a VRRP socket on {receiver.interface}{at}: {explain(error)}"
         return ""
 
-    def _dismiss(self, router: InstanceController) -> None:
-        log.info("(%s) is no more in the configuration", router.instance.name)
-        router.stop(deleted=True)
-        self.routers.remove(router)
-        self._agenda.forget(router)
-        for endpoint in self._endpoints.values():
-            endpoint.release(router)
+    def _remove(self, controller: InstanceController) -> None:
+        log.info("(%s) is no longer in the configuration", controller.instance.name)
+        controller.stop(deleted=True)
+        self.controllers.remove(controller)
+        self._deadlines.remove(controller)
+        for receiver in self._receivers.values():
+            receiver.remove(controller)
 
-    def _change(
-        self, router: InstanceController, after: VrrpInstance, present: list[InterfaceAddress]
+    def _reconfigure_one(
+        self, controller: InstanceController, after: VrrpInstance, present: list[InterfaceAddress]
     ) -> None:
-        """In place; another source, or unicast in place of multicast, is another socket."""
-        before = router.instance
-        own_address = router.machine.own_address
+        """Change an instance in place. It uses another receiver if its source or its peers need one."""
+        before = controller.instance
+        own_address = controller.machine.own_address
         if _sources(before) != _sources(after):
             own_address = self._own_address(after, present)
-        self._move(router, after, own_address)
-        router.source_here = _is_here(own_address, present)
+        self._use_receiver(controller, after, own_address)
+        controller.has_source = _is_here(own_address, present)
 
-    def _move(self, router: InstanceController, after: VrrpInstance, own_address: Address) -> None:
-        for endpoint in self._endpoints.values():
-            endpoint.release(router)
-        endpoint = self._endpoint(after, own_address)
-        endpoint.take(router)
-        self._open(endpoint)
-        router.adopt(after, own_address)
+    def _use_receiver(
+        self, controller: InstanceController, after: VrrpInstance, own_address: Address
+    ) -> None:
+        for receiver in self._receivers.values():
+            receiver.remove(controller)
+        receiver = self._find_receiver(after, own_address)
+        receiver.add(controller)
+        self._open(receiver)
+        controller.reconfigure(after, own_address)
 
     def _own_address(
         self, instance: VrrpInstance, present: list[InterfaceAddress], quiet: bool = False
     ) -> Address:
-        """Where its adverts come from; unspecified as long as there is nothing; `quiet`: unsaid."""
+        """Return the source of an instance's adverts, or the unspecified address if there is none.
+
+        `quiet`: do not log that there is none.
+        """
         try:
-            link = self._host.links.get(instance.interface)
-            return find_own_address(instance, link, present, self._virtual)
+            link = self._context.links.get(instance.interface)
+            return find_own_address(instance, link, present, self._virtual_addresses)
         except EnvironmentProblemError as problem:
             if not quiet:
                 log.warning("%s", problem)
             return ipaddress.ip_address(bytes(4 if instance.family == 4 else 16))
 
     def _close_unused(self) -> None:
-        for key, endpoint in list(self._endpoints.items()):
-            if not endpoint.routers:
-                endpoint.open(None, self._loop)
-                del self._endpoints[key]
+        for key, receiver in list(self._receivers.items()):
+            if not receiver.controllers:
+                receiver.open(None, self._loop)
+                del self._receivers[key]
 
 
-def goes_on(before: VrrpInstance, after: VrrpInstance) -> bool:
-    """Whether an instance is still the same virtual router, so that it can change while it works."""
+def is_same_virtual_router(before: VrrpInstance, after: VrrpInstance) -> bool:
+    """True if a changed instance is still the same virtual router, so that it can change in place."""
     return _identity(before) == _identity(after)
 
 
@@ -225,6 +236,7 @@ def _identity(instance: VrrpInstance) -> tuple[object, ...]:
 
 
 def _sources(instance: VrrpInstance) -> tuple[object, ...]:
+    """Return the settings that determine the source address."""
     return bool(instance.unicast_peers), instance.source
 
 

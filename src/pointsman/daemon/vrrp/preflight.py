@@ -1,4 +1,4 @@
-"""What a host must have before its VRRP process may change anything."""
+"""Requirements of a configuration on the host, checked before the VRRP process changes anything."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pointsman.net.netlink import NetlinkSocket
 
 
 class EnvironmentProblemError(Exception):
-    """This host lacks what the configuration needs; the text says what and what to do."""
+    """A requirement of the configuration is missing on this host. The text says which, and what to do."""
 
 
 def check_devices(instances: Iterable[VrrpInstance], present: dict[str, Link]) -> None:
-    """Raises EnvironmentProblemError for the first instance that this host cannot run."""
+    """Raise EnvironmentProblemError for the first interface that does not exist."""
     for instance in instances:
         own = {each.name for each in instance.virtual_interfaces}
         for device in (instance.interface, *_devices(instance)):
@@ -29,8 +29,10 @@ def check_devices(instances: Iterable[VrrpInstance], present: dict[str, Link]) -
                 )
 
 
-def check_kinds(instances: Iterable[VrrpInstance], present: dict[str, Link], netlink: NetlinkSocket) -> None:
-    """Raises EnvironmentProblemError: virtual interfaces that this kernel cannot make, another VRF."""
+def check_link_types(
+    instances: Iterable[VrrpInstance], present: dict[str, Link], netlink: NetlinkSocket
+) -> None:
+    """Raise EnvironmentProblemError if the kernel lacks a type of virtual interface, or if a VRF is wrong."""
     for instance in instances:
         for each in instance.virtual_interfaces:
             kind = "macvlan" if each.has_mac else "ipvlan"
@@ -38,7 +40,7 @@ def check_kinds(instances: Iterable[VrrpInstance], present: dict[str, Link], net
                 word, instead = ("use_vmac", "") if each.has_mac else ("use_ipvlan", ", or write use_vmac")
                 raise EnvironmentProblemError(
                     f"vrrp_instance {instance.name}: this kernel has no {kind} ({word}); "
-                    f"take one that has it (CONFIG_{kind.upper()}), or remove {word}{instead}"
+                    f"use a kernel with CONFIG_{kind.upper()}, or remove {word}{instead}"
                 )
         link, vrf = present.get(instance.interface), present.get(instance.vrf)
         if not instance.vrf or link is None:
@@ -51,19 +53,19 @@ def check_kinds(instances: Iterable[VrrpInstance], present: dict[str, Link], net
 
 
 def _devices(instance: VrrpInstance) -> list[str]:
-    """The interfaces of everything that moves with an instance."""
-    bearers = [entry.device for entry in instance.moving_addresses]
-    bearers += [each.base for each in instance.virtual_interfaces]
-    return [name for name in (*bearers, *(route.device for route in instance.routes)) if name]
+    """Return the interfaces of all addresses and routes of an instance."""
+    devices = [entry.device for entry in instance.moving_addresses]
+    devices += [each.base for each in instance.virtual_interfaces]
+    return [name for name in (*devices, *(route.device for route in instance.routes)) if name]
 
 
 def find_own_address(
     instance: VrrpInstance, link: Link | None, present: Iterable[InterfaceAddress], virtual: Set[Address]
 ) -> Address:
-    """The source of this instance's adverts: as configured, else the first real address of its interface.
+    """Return the source address of an instance's adverts.
 
-    Over IPv6 it is the link-local address (RFC 5798 section 5.1.2.1). `virtual`: those that are none.
-    Raises EnvironmentProblemError.
+    It is the configured one, otherwise the first address of the interface that is not in `virtual`. For IPv6
+    it is the link-local address (RFC 5798 section 5.1.2.1). Raises EnvironmentProblemError if there is none.
     """
     if instance.source is not None:
         return instance.source
@@ -87,8 +89,8 @@ def find_own_address(
     )
 
 
-def way_out(error: OSError) -> str:
-    """The error, and what to do about the frequent ones."""
+def explain(error: OSError) -> str:
+    """Return the text of an error, and for frequent ones what to do."""
     if isinstance(error, PermissionError):
         return "permission denied; VRRP needs root, or CAP_NET_ADMIN and CAP_NET_RAW"
     if error.errno == errno.EADDRNOTAVAIL:

@@ -1,7 +1,7 @@
 """The VRRP process: adverts, virtual addresses and gratuitous ARP of all instances, and nothing else.
 
-It has a process of its own because nothing may delay it. Its loop (event_loop.py) reads whatever arrived
-before a timer was due before that timer fires: a stalled backup thus makes no false master.
+It is a separate process because nothing may delay it. Its loop (event_loop.py) reads a packet that arrived
+before a timer was due before that timer fires. So a backup that was stalled does not become master.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pointsman.daemon.vrrp.instances import InstanceSet
 from pointsman.daemon.vrrp.preflight import (
     EnvironmentProblemError,
     check_devices,
-    check_kinds,
-    way_out,
+    check_link_types,
+    explain,
 )
 from pointsman.daemon.vrrp.reports import ReportChannel
 from pointsman.daemon.vrrp.static import StaticObjects
 from pointsman.daemon.vrrp.sync_groups import SyncGroups
-from pointsman.daemon.vrrp.vmac import remove_strays, shield, sysctls
+from pointsman.daemon.vrrp.vmac import accept_filter, remove_unconfigured, sysctls
 from pointsman.model.config import Config
 from pointsman.model.tracking import TrackKind, VrrpSurroundings
 from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, needs_scripts_process
@@ -54,15 +54,18 @@ from pointsman.vrrp.machine import LONGEST_PATIENCE
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 
-_LOOK_AGAIN = 1.0
-"""Seconds until sockets that could not be had are tried for again: of a new address the kernel tells a moment
-before anything can be bound to it (net/ipv4/devinet.c: __inet_insert_ifa)."""
+_RETRY_INTERVAL = 1.0
+"""Seconds until sockets that could not be opened are tried again.
+
+The kernel announces a new address a moment before a socket can be bound to it (net/ipv4/devinet.c:
+__inet_insert_ifa).
+"""
 
 log = logging.getLogger("vrrp")
 
 
 def clock() -> float:
-    """Seconds since boot, suspension included: the `now` of every machine here."""
+    """Return the seconds since boot, suspension included: the `now` of every machine here."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -71,38 +74,39 @@ def run(
     channel: socket.socket,
     run_directory: Path,
     surroundings: VrrpSurroundings | None = None,
-    helper: socket.socket | None = None,
-    patient: bool = False,
+    scripts: socket.socket | None = None,
+    wait_for_interfaces: bool = False,
     bfd: socket.socket | None = None,
     static: StaticSettings | None = None,
 ) -> int:
-    """Run the instances until SIGTERM. The exit code: 0 stopped in order, 3 this host lacks something.
+    """Run the instances until SIGTERM. Return the exit code: 0 orderly stop, 3 this host lacks something.
 
-    An instance that has no address to send adverts from waits for it, in FAULT, and the others work;
-    `patient`, or dynamic_interfaces: one whose interface is missing does so, too.
+    An instance without a source address for adverts waits for it in FAULT; the others work. With
+    `wait_for_interfaces` or dynamic_interfaces, an instance whose interface is missing waits, too.
 
-    `channel` (SOCK_SEQPACKET) carries an InstanceChanged for every instance at the start and at every change;
-    the director's orders (VrrpOrder) come on it. `helper` leads to the process that runs programs
-    (scripts/process.py): notices go there, readings of trackers come from it, and from `bfd`.
+    `channel` (SOCK_SEQPACKET) leads to the director. It carries an InstanceChanged for every instance at the
+    start and at every change, and the director's VrrpOrder messages. `scripts` leads to pm-scripts: notify
+    events go there, tracker values come from there. `bfd` carries the tracker values of BFD.
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
     try:
         process = VrrpProcess(
-            *(instances, channel, run_directory, surroundings or VrrpSurroundings(), helper, patient, bfd),
+            *(instances, channel, run_directory, surroundings or VrrpSurroundings(), scripts),
+            *(wait_for_interfaces, bfd),
             static or StaticSettings(),
         )
     except EnvironmentProblemError as problem:
-        sys.stderr.write(f"pointsman vrrp: {problem}\n")  # in one piece: others write there, too
+        sys.stderr.write(f"pointsman vrrp: {problem}\n")  # one write call: other processes write there, too
         return EXIT_ENVIRONMENT
     process.run()
     return EXIT_OK
 
 
 class VrrpProcess:
-    """All instances at work. Making it checks everything and changes nothing.
+    """All instances, their timers and their channels.
 
-    Raises EnvironmentProblemError.
+    The constructor checks the requirements and changes nothing. It raises EnvironmentProblemError.
     """
 
     def __init__(
@@ -111,259 +115,272 @@ class VrrpProcess:
         channel: socket.socket,
         run_directory: Path,
         surroundings: VrrpSurroundings,
-        helper: socket.socket | None,
-        patient: bool = False,
+        scripts: socket.socket | None,
+        wait_for_interfaces: bool = False,
         bfd: socket.socket | None = None,
         static: StaticSettings = StaticSettings(),  # noqa: B008
     ) -> None:
         self._orders = Inbox(channel, vrrp_order_decoder, "director", log)
-        self._helper = helper
+        self._scripts = scripts
         self._bfd = bfd
-        self._outbox = ReportChannel(channel, helper)
-        self._readings: dict[tuple[TrackKind, str], int] = {}
+        self._reports = ReportChannel(channel, scripts)
+        self._tracker_values: dict[tuple[TrackKind, str], int] = {}
         self._loop = EventLoop(clock, log)
         try:
-            # Listening begins before the first look, so that no change falls between the two.
+            # The monitor is opened before the first read, so that no change is missed between the two.
             self._monitor = NetlinkMonitor(
                 NetlinkMonitor.LINK | NetlinkMonitor.IPV4_ADDRESS | NetlinkMonitor.IPV6_ADDRESS
             )
             self._netlink = NetlinkSocket()
             self._links = links(self._netlink)
             self._present = addresses(self._netlink)
-            lent = sysctls(run_directory), shield(run_directory)
-            self._host = Context(self._netlink, self._links, clock, self._outbox.notify, *lent)
+            shared = sysctls(run_directory), accept_filter(run_directory)
+            self._context = Context(self._netlink, self._links, clock, self._reports.notify, *shared)
             self._answers = AnswerSocket()
-            self._statics = StaticObjects(static, self._netlink, self._links, clock)
+            self._static = StaticObjects(static, self._netlink, self._links, clock)
         except OSError as error:
             raise EnvironmentProblemError(
-                f"cannot use netlink and packet sockets: {way_out(error)}"
+                f"cannot use netlink and packet sockets: {explain(error)}"
             ) from error
-        if not (patient or surroundings.dynamic_interfaces):
+        if not (wait_for_interfaces or surroundings.dynamic_interfaces):
             check_devices(instances, self._links)
-            check_kinds(instances, self._links, self._netlink)
-        self._agenda: DeadlineQueue[InstanceController] = DeadlineQueue()
-        self._crew = InstanceSet(self._host, run_directory, self._loop, self._outbox.report, self._agenda)
-        self._routers = self._crew.routers
-        self._crew.expect(instances)
+            check_link_types(instances, self._links, self._netlink)
+        self._deadlines: DeadlineQueue[InstanceController] = DeadlineQueue()
+        self._instances = InstanceSet(
+            self._context, run_directory, self._loop, self._reports.send_report, self._deadlines
+        )
+        self._controllers = self._instances.controllers
+        self._instances.set_virtual_addresses(instances)
         for instance in instances:
-            self._crew.add(instance, self._present)
-        self._groups = SyncGroups(self._agenda, self._outbox)
-        self._surround(tuple(instances), surroundings)
-        self._look_again: float | None = None
-        self._reopen()
+            self._instances.add(instance, self._present)
+        self._groups = SyncGroups(self._deadlines, self._reports)
+        self._apply_surroundings(tuple(instances), surroundings)
+        self._retry_at: float | None = None
+        self._open_sockets()
 
     def run(self) -> None:
         """Start every instance, work until SIGTERM or SIGINT, stop every instance."""
         self._prepare()
-        self._remove_strays()
-        self._outbox.notify(Resync())
+        self._remove_unconfigured()
+        self._reports.notify(Resync())
         if self._bfd is not None:
             self._bfd.send(encode(Resync()))
-        self._statics.start(self._present)
-        self._take_static_faults()
-        for router in self._routers:
-            router.start(self._present, self._readings)
-        self._host.sysctls.put_back_unwanted()
-        self._host.shield.begin()
+        self._static.start(self._present)
+        self._update_static_faults()
+        for controller in self._controllers:
+            controller.start(self._present, self._tracker_values)
+        self._context.sysctls.put_back_unwanted()
+        self._context.accept_filter.activate()
         while not self._loop.stopping:
             self._turn()
-        self._retire()
-        for router in self._routers:
-            router.stop()
-        self._statics.stop()
-        self._groups.settle(clock())
-        self._outbox.flush()
+        self._yield_and_stop()
+        for controller in self._controllers:
+            controller.stop()
+        self._static.stop()
+        self._groups.sync(clock())
+        self._reports.flush()
         log.info("Stopped")
 
-    def _retire(self) -> None:
-        """Let the others take over before anything is given up; a second signal cuts this short."""
+    def _yield_and_stop(self) -> None:
+        """Let other routers take over before addresses are removed. A second signal ends the wait."""
         self._loop.stopping = False
         deadline = clock() + LONGEST_PATIENCE
-        for router in self._routers:
-            router.retire()
+        for controller in self._controllers:
+            controller.yield_and_stop()
         while not self._loop.stopping and clock() < deadline:
-            if all(router.machine.state is VrrpState.INIT for router in self._routers):
+            if all(controller.machine.state is VrrpState.INIT for controller in self._controllers):
                 return
             self._turn()
 
-    def _surround(self, instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> None:
-        """Sync groups and trackers as they are from now on."""
-        self._groups.form(surroundings.groups, self._routers)
+    def _apply_surroundings(
+        self, instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings
+    ) -> None:
+        """Use the sync groups, trackers and announcement pauses of a configuration."""
+        self._groups.reconfigure(surroundings.groups, self._controllers)
         for script in surroundings.scripts:
             if script.init_fail:
-                self._readings.setdefault((TrackKind.SCRIPT, script.name), 0)
-        if self._statics.settings or any(each.routes or each.rules for each in instances):
+                self._tracker_values.setdefault((TrackKind.SCRIPT, script.name), 0)
+        if self._static.settings or any(each.routes or each.rules for each in instances):
             self._monitor.follow_routing()
-        self._host.pacer.use(surroundings.pauses)
-        self._outbox.helped = needs_scripts_process(instances, surroundings)
+        self._context.garp_pacer.reconfigure(surroundings.pauses)
+        self._reports.has_scripts_process = needs_scripts_process(instances, surroundings)
         self._read_interfaces()
 
     def _read_interfaces(self) -> None:
-        """How the tracked interfaces are; one that does not exist is down."""
-        for router in self._routers:
-            for tracked in router.instance.tracked:
+        """Read the states of the tracked interfaces. One that does not exist is down."""
+        for controller in self._controllers:
+            for tracked in controller.instance.tracked:
                 if tracked.kind is TrackKind.INTERFACE:
                     link = self._links.get(tracked.name)
-                    self._readings[tracked.kind, tracked.name] = int(link is not None and link.running)
+                    self._tracker_values[tracked.kind, tracked.name] = int(link is not None and link.running)
 
     def _prepare(self) -> None:
         self._loop.stop_on(signal.SIGTERM, signal.SIGINT)
-        self._loop.watch(self._monitor, self._read_monitor)
+        self._loop.watch(self._monitor, self._on_netlink)
         self._loop.watch(self._orders.channel, self._on_order)
         self._loop.watch(self._answers, self._on_answers)
-        for name, tracker in (("process that runs scripts", self._helper), ("BFD process", self._bfd)):
+        for name, tracker in (("scripts process", self._scripts), ("BFD process", self._bfd)):
             if tracker is not None:
                 tracker.setblocking(False)
                 inbox = Inbox(tracker, tracker_value_decoder, name, log)
-                self._loop.watch(tracker, partial(self._on_readings, inbox))
+                self._loop.watch(tracker, partial(self._on_tracker_values, inbox))
         if refused := become_punctual():
-            log.warning("Adverts may be late under load, refused: %s", ", ".join(refused))
+            log.warning("Adverts may be late under load, refused by the kernel: %s", ", ".join(refused))
 
     def _turn(self) -> None:
         self._loop.turn(self)
-        self._groups.settle(clock())
-        self._outbox.flush()
+        self._groups.sync(clock())
+        self._reports.flush()
 
     @property
     def deadline(self) -> float | None:
-        """Return when the first timer here is due."""
-        mine = (self._agenda.first(), self._look_again)
-        deadlines = (*mine, self._statics.deadline, self._host.pacer.deadline)
-        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+        """Time of the first timer. None: no timer runs."""
+        timers = (
+            *(self._deadlines.first(), self._retry_at),
+            *(self._static.deadline, self._context.garp_pacer.deadline),
+        )
+        return min((timer for timer in timers if timer is not None), default=None)
 
     def advance(self, now: float) -> None:
-        """Let every timer that is due fire. All adverts go out before any address is touched."""
-        self._statics_due(now)
-        self._host.pacer.advance(now)
-        if self._look_again is not None and self._look_again <= now:
-            self._after_link_change()
-        due = self._agenda.due(now)
-        for router in due:
-            router.advance(now)
-        for router in due:
-            router.speak()
-        for router in due:
-            router.carry_out()
+        """Fire the timers that are due. All adverts are sent before any address changes."""
+        self._advance_static(now)
+        self._context.garp_pacer.advance(now)
+        if self._retry_at is not None and self._retry_at <= now:
+            self._on_link_change()
+        due = self._deadlines.due(now)
+        for controller in due:
+            controller.advance(now)
+        for controller in due:
+            controller.send_adverts()
+        for controller in due:
+            controller.apply_effects()
 
-    def _statics_due(self, now: float) -> None:
-        if self._statics.deadline is not None and self._statics.deadline <= now:
-            self._statics.advance(now)
-            self._take_static_faults()
-            for router in self._routers:
-                router.judge(self._readings)
+    def _advance_static(self, now: float) -> None:
+        if self._static.deadline is not None and self._static.deadline <= now:
+            self._static.advance(now)
+            self._update_static_faults()
+            for controller in self._controllers:
+                controller.update_faults(self._tracker_values)
 
-    def _take_static_faults(self) -> None:
-        faults = self._statics.faults
-        for router in self._routers:
-            router.static_fault = faults.get(router.instance.name, "")
+    def _update_static_faults(self) -> None:
+        faults = self._static.faults
+        for controller in self._controllers:
+            controller.static_fault = faults.get(controller.instance.name, "")
 
-    def _remove_strays(self) -> None:
-        """What bears our mark and no instance of this configuration has: a former process left it."""
-        virtual = {each.name for router in self._routers for each in router.instance.virtual_interfaces}
-        remove_strays(self._netlink, self._links, virtual)
+    def _remove_unconfigured(self) -> None:
+        """Remove interfaces and addresses with our mark that are not configured.
+
+        They are left from an earlier process.
+        """
+        virtual = {
+            each.name for controller in self._controllers for each in controller.instance.virtual_interfaces
+        }
+        remove_unconfigured(self._netlink, self._links, virtual)
         wanted = {
             (entry.device, entry.address)
-            for router in self._routers
-            for entry in router.instance.moving_addresses
-        } | {(entry.device, entry.address) for entry in self._statics.settings.addresses}
+            for controller in self._controllers
+            for entry in controller.instance.moving_addresses
+        } | {(entry.device, entry.address) for entry in self._static.settings.addresses}
         names = {link.index: link.name for link in self._links.values()}
         for found in self._present:
             if found.mark == VRRP_MARK and (names.get(found.index, ""), found.address) not in wanted:
-                log.info("removing %s: left by a former configuration", found.address)
+                log.info("removing %s: it is left from an earlier configuration", found.address)
                 if error := remove(self._netlink, found):
                     log.error("cannot remove %s: %s", found.address, error)
 
-    def _read_monitor(self) -> None:
+    def _on_netlink(self) -> None:
         try:
             messages = self._monitor.read()
         except NetlinkOverrunError:
             self._links.clear()
             self._links.update(links(self._netlink))
-            self._after_link_change()
+            self._on_link_change()
             return
-        changed, settled = False, all(router.settled for router in self._routers)
-        sources = {router.machine.own_address for router in self._routers}
+        changed, settled = False, all(controller.is_settled for controller in self._controllers)
+        sources = {controller.machine.own_address for controller in self._controllers}
         for message in messages:
             if message.type == RTM_DELADDR and (removed := parse_address(message)):
                 changed = changed or removed.address in sources
-                self._statics.address_removed(removed)
-                for router in self._routers:
-                    router.address_removed(removed)
+                self._static.on_address_removed(removed)
+                for controller in self._controllers:
+                    controller.on_address_removed(removed)
             elif message.type in (RTM_DELROUTE, RTM_DELRULE):
-                self._statics.route_removed(message)
-                for router in self._routers:
-                    router.route_removed(message)
+                self._static.on_route_removed(message)
+                for controller in self._controllers:
+                    controller.on_route_removed(message)
             elif message.type == RTM_NEWADDR:
                 changed = changed or not settled
             elif link := parse_link(message):
-                self._take_link(link, deleted=message.type == RTM_DELLINK)
+                self._update_link(link, deleted=message.type == RTM_DELLINK)
                 changed = True
         if changed:
-            self._after_link_change()
+            self._on_link_change()
 
-    def _take_link(self, link: Link, deleted: bool) -> None:
+    def _update_link(self, link: Link, deleted: bool) -> None:
         for name in [name for name, known in self._links.items() if known.index == link.index]:
             del self._links[name]
         if not deleted:
             self._links[link.name] = link
 
-    def _reopen(self) -> None:
-        self._look_again = None if self._crew.reopen() else clock() + _LOOK_AGAIN
+    def _open_sockets(self) -> None:
+        self._retry_at = None if self._instances.open_sockets() else clock() + _RETRY_INTERVAL
 
-    def _after_link_change(self) -> None:
-        self._crew.find_sources(addresses(self._netlink))
-        self._reopen()
-        self._statics.links_changed()
+    def _on_link_change(self) -> None:
+        self._instances.find_sources(addresses(self._netlink))
+        self._open_sockets()
+        self._static.on_links_changed()
         self._read_interfaces()
-        for router in self._routers:
-            router.judge(self._readings)
+        for controller in self._controllers:
+            controller.update_faults(self._tracker_values)
 
     def _on_order(self) -> None:
-        """Carry out what the director wants; that it is gone is for the supervisor."""
+        """Execute one order of the director. The supervisor handles the end of the director."""
         match self._orders.receive():
             case NewConfiguration(config=Config() as config):
-                self._adopt(config)
+                self._reconfigure(config)
             case YieldMaster(instance=name):
-                self._hand_over(name)
+                self._yield_master(name)
             case Resync():
-                for router in self._routers:
-                    self._outbox.report(router.status())
+                for controller in self._controllers:
+                    self._reports.send_report(controller.status())
         if self._orders.closed:
             self._loop.unwatch(self._orders.channel)
 
-    def _hand_over(self, name: str) -> None:
-        """Let another router be master of this instance; empty: of all."""
-        for router in self._routers:
-            if name in ("", router.instance.name) and router.machine.yield_master(clock()):
-                log.info("(%s) handing over, as asked", router.instance.name)
-                router.carry_out()
+    def _yield_master(self, name: str) -> None:
+        """Let another router become master of this instance. Empty `name`: of all instances."""
+        for controller in self._controllers:
+            if name in ("", controller.instance.name) and controller.machine.yield_master(clock()):
+                log.info("(%s) yielding mastership on request", controller.instance.name)
+                controller.apply_effects()
 
-    def _adopt(self, config: Config) -> None:
-        """Go on with another configuration. One that this host cannot run changes nothing."""
+    def _reconfigure(self, config: Config) -> None:
+        """Use another configuration. One that this host cannot run changes nothing."""
         self._present = addresses(self._netlink)
         try:
-            patient = config.vrrp.dynamic_interfaces
-            complete = self._crew.adopt(config.instances, self._present, self._readings, patient)
+            complete = self._instances.reconfigure(
+                *(config.instances, self._present, self._tracker_values),
+                wait_for_interfaces=config.vrrp.dynamic_interfaces,
+            )
         except (EnvironmentProblemError, OSError) as problem:
-            log.error("VRRP goes on as it was: %s", problem)
+            log.error("VRRP keeps the old configuration: %s", problem)
             return
-        self._look_again = None if complete else clock() + _LOOK_AGAIN
-        self._statics.adopt(config.static)
-        self._take_static_faults()
-        self._surround(config.instances, config.vrrp)
-        for router in self._routers:
-            router.judge(self._readings)
+        self._retry_at = None if complete else clock() + _RETRY_INTERVAL
+        self._static.reconfigure(config.static)
+        self._update_static_faults()
+        self._apply_surroundings(config.instances, config.vrrp)
+        for controller in self._controllers:
+            controller.update_faults(self._tracker_values)
 
-    def _on_readings(self, inbox: Inbox[TrackerValue]) -> None:
-        """Take in what the trackers have found out."""
-        while (reading := inbox.receive()) is not None:
-            self._readings[reading.kind, reading.name] = reading.value
+    def _on_tracker_values(self, inbox: Inbox[TrackerValue]) -> None:
+        """Store new tracker values, and update all instances."""
+        while (received := inbox.receive()) is not None:
+            self._tracker_values[received.kind, received.name] = received.value
         if inbox.closed:
             self._loop.unwatch(inbox.channel)
-        for router in self._routers:
-            router.judge(self._readings)
+        for controller in self._controllers:
+            controller.update_faults(self._tracker_values)
 
     def _on_answers(self) -> None:
         for answer in self._answers.receive():
-            for router in self._routers:
-                router.answered(answer)
+            for controller in self._controllers:
+                controller.on_answer(answer)

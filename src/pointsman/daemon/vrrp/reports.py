@@ -1,4 +1,4 @@
-"""What the VRRP process has to say to the director and to the process that runs programs; it never waits."""
+"""Non-blocking outgoing queues of the VRRP process: reports to the director, notify events to pm-scripts."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ import msgspec
 from pointsman.control.messages import GroupChanged, InstanceChanged, encode
 from pointsman.control.vrrp_messages import NotifyMessage
 
-_MOST_PENDING = 1024
-"""Messages kept while nobody reads; the oldest go first, the director can ask again."""
+_MAX_PENDING = 1024
+"""Messages in a queue while nobody reads. The oldest are dropped: the director can request all again."""
 
 _T = TypeVar("_T")
 
 
 class ReportChannel:
-    """Two queues, and the channels that they go to when these have room."""
+    """Two queues, and the channels to which they are sent."""
 
-    def __init__(self, director: socket.socket, helper: socket.socket | None) -> None:
-        self.helped = False
-        """True if a process runs programs (`needs_scripts_process`). Otherwise notices are not sent."""
+    def __init__(self, director: socket.socket, scripts: socket.socket | None) -> None:
+        self.has_scripts_process = False
+        """True if pm-scripts runs (`needs_scripts_process`). Otherwise notify events are dropped."""
         self._director = director
-        self._helper = helper
+        self._scripts = scripts
         self._reports: collections.deque[InstanceChanged | GroupChanged] = collections.deque(
-            maxlen=_MOST_PENDING
+            maxlen=_MAX_PENDING
         )
-        self._notices: collections.deque[NotifyMessage] = collections.deque(maxlen=_MOST_PENDING)
+        self._events: collections.deque[NotifyMessage] = collections.deque(maxlen=_MAX_PENDING)
 
-    def report(self, message: InstanceChanged | GroupChanged) -> None:
-        """To the director, at once."""
+    def send_report(self, message: InstanceChanged | GroupChanged) -> None:
+        """Send a report to the director, at once if the channel has room."""
         self._reports.append(message)
         self.flush()
 
     def notify(self, message: NotifyMessage) -> None:
-        """To the helper, with the next `flush`: what is done first is said later."""
-        self._notices.append(message)
+        """Queue a message for pm-scripts. `flush` sends it, after the work of this turn is done."""
+        self._events.append(message)
 
     def flush(self) -> None:
-        """Send what is waiting. What does not fit goes another time."""
+        """Send the queued messages. Those that do not fit into the channel stay queued."""
         _send_all(self._director, self._reports, encode)
-        if self._helper is None or not self.helped:
-            self._notices.clear()
+        if self._scripts is None or not self.has_scripts_process:
+            self._events.clear()
         else:
-            _send_all(self._helper, self._notices, msgspec.json.encode)
+            _send_all(self._scripts, self._events, msgspec.json.encode)
 
 
 def _send_all(channel: socket.socket, pending: collections.deque[_T], encoder: Callable[[_T], bytes]) -> None:
@@ -56,5 +56,5 @@ def _send_all(channel: socket.socket, pending: collections.deque[_T], encoder: C
         except BlockingIOError:
             return
         except OSError:
-            pass  # nobody is there to be told
+            pass  # the other end is closed
         pending.popleft()

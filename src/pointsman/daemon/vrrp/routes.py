@@ -1,4 +1,4 @@
-"""Routes and routing rules that somebody needs for a while: put there, put back, removed."""
+"""Virtual routes and routing rules of one owner: added, restored, removed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pointsman.net.netlink import Message, NetlinkSocket
 
 log = logging.getLogger("vrrp")
 
-_GONE = (errno.ESRCH, errno.ENOENT, errno.ENODEV, None)
-"""Errors of removing what is not there any more; None: the interface is gone, and its routes with it."""
+_ALREADY_GONE = (errno.ESRCH, errno.ENOENT, errno.ENODEV, None)
+"""Errors of removing what does not exist. None: the interface is gone, and its routes with it."""
 
 
 class RoutesAndRules:
-    """Of one owner, whose name is in the log."""
+    """Routes and rules of one owner. Log lines contain its name."""
 
     def __init__(
         self,
@@ -34,17 +34,17 @@ class RoutesAndRules:
         self._links = links
         self._routes = tuple(wanted_routes)
         self._rules = tuple(wanted_rules)
-        self._given_up: set[VirtualRoute | VirtualRule] = set()
-        """Somebody else has removed them, and they do not come back before the next master (no_track)."""
+        self._not_restored: set[VirtualRoute | VirtualRule] = set()
+        """Those with no_track that another program has removed. The next takeover adds them again."""
         self._once = LogOnce(log)
 
-    def take(self) -> None:
-        """All of them, also those that were given up."""
-        self._given_up.clear()
+    def acquire(self) -> None:
+        """Add all, also those with no_track that were removed."""
+        self._not_restored.clear()
         self.renew()
 
     def renew(self) -> list[VirtualRoute | VirtualRule]:
-        """Have those that were not given up. Which of them cannot be had."""
+        """Add the missing ones, except removed ones with no_track. Return those that cannot be added."""
         failures: list[VirtualRoute | VirtualRule] = []
         for each, error in self._assign():
             if error.errno == errno.EEXIST:
@@ -55,17 +55,19 @@ class RoutesAndRules:
         return failures
 
     def put_back(self) -> list[VirtualRoute | VirtualRule]:
-        """The same when somebody else has removed some of them."""
+        """Do the same as `renew`, and log those that another program has removed."""
         every: list[VirtualRoute | VirtualRule] = [*self._routes, *self._rules]
-        wanted = [each for each in every if each not in self._given_up]
+        wanted = [each for each in every if each not in self._not_restored]
         kept = {each: error.errno for each, error in self._assign()}
-        back = [_name(each) for each in wanted if each not in kept]
-        if back:
-            log.warning("(%s) somebody has removed %s: put back", self._owner, ", ".join(back))
+        restored = [_name(each) for each in wanted if each not in kept]
+        if restored:
+            log.warning("(%s) another program has removed %s: restored", self._owner, ", ".join(restored))
         return [each for each, code in kept.items() if code != errno.EEXIST]
 
-    def change(self, wanted_routes: Collection[VirtualRoute], wanted_rules: Collection[VirtualRule]) -> None:
-        """Others from now on: what is not wanted any more is removed, the rest is for `take`."""
+    def reconfigure(
+        self, wanted_routes: Collection[VirtualRoute], wanted_rules: Collection[VirtualRule]
+    ) -> None:
+        """Use other routes and rules. This removes the old ones only; `acquire` adds the new ones."""
         self._withdraw(
             [each for each in self._routes if each not in wanted_routes],
             [each for each in self._rules if each not in wanted_rules],
@@ -73,12 +75,12 @@ class RoutesAndRules:
         self._routes, self._rules = tuple(wanted_routes), tuple(wanted_rules)
 
     def release(self) -> None:
-        """Take them away; rules first, so that none leads into an empty table."""
+        """Remove all. Rules are removed first, so that no rule refers to an empty table."""
         self._withdraw(self._routes, self._rules)
         self._once.clear()
 
-    def removed(self, message: Message) -> bool:
-        """Whether a notification tells that something tracked may have been removed."""
+    def on_removed(self, message: Message) -> bool:
+        """Process a notification of the kernel. Return True if one of these may have been removed."""
         gone: list[VirtualRoute | VirtualRule] = []
         if message.type == route_table.RTM_DELROUTE:
             key = routes.parse_key(message)
@@ -86,12 +88,12 @@ class RoutesAndRules:
         elif message.type == rules.RTM_DELRULE:
             place = rules.parse_key(message)
             gone = [each for each in self._rules if rules.key_of(each) == place]
-        self._given_up.update(each for each in gone if not each.tracked)
+        self._not_restored.update(each for each in gone if not each.tracked)
         return any(each.tracked for each in gone)
 
     def _assign(self) -> list[tuple[VirtualRoute | VirtualRule, OSError]]:
-        wanted_routes = [each for each in self._routes if each not in self._given_up]
-        wanted_rules = [each for each in self._rules if each not in self._given_up]
+        wanted_routes = [each for each in self._routes if each not in self._not_restored]
+        wanted_rules = [each for each in self._rules if each not in self._not_restored]
         return [
             *routes.assign(self._netlink, self._links, wanted_routes),
             *rules.assign(self._netlink, wanted_rules),
@@ -105,7 +107,7 @@ class RoutesAndRules:
             *routes.withdraw(self._netlink, self._links, unwanted_routes),
         ]
         for each, error in failures:
-            if error.errno not in _GONE:
+            if error.errno not in _ALREADY_GONE:
                 log.error("(%s) cannot remove %s: %s", self._owner, _name(each), error)
 
 

@@ -1,6 +1,7 @@
-"""Static addresses, routes and rules: there from start to end, put back when somebody removes them.
+"""Static addresses, routes and rules: present from start to stop, restored if another program removes them.
 
-An address that was there before us without our mark is somebody else's: it is left alone, also at the end.
+An address that was present before the start and has no mark of ours belongs to another program. It is not
+changed, and not removed at the stop.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from pointsman.net.addresses import VRRP_MARK, InterfaceAddress, addresses, assi
 from pointsman.net.links import Link
 from pointsman.net.netlink import Message, NetlinkSocket
 
-RECHECK_SPACING = 1.0
-"""Seconds between two attempts to put something back, however often it vanishes."""
+RECHECK_INTERVAL = 1.0
+"""Minimum seconds between two attempts to restore something, however often it is removed."""
 
 log = logging.getLogger("vrrp")
 
 
 class StaticObjects:
-    """Of one process. `faults` tells which instances cannot work without what cannot be had."""
+    """All static objects of a process. `faults` contains the instances in FAULT for a missing one."""
 
     def __init__(
         self,
@@ -38,8 +39,8 @@ class StaticObjects:
         self._links = links
         self._clock = clock
         self._routes = RoutesAndRules("static", netlink, links, settings.routes, settings.rules)
-        self._strangers: set[VirtualAddress] = set()
-        self._lost: list[VirtualAddress | VirtualRoute | VirtualRule] = []
+        self._foreign: set[VirtualAddress] = set()
+        self._missing: list[VirtualAddress | VirtualRoute | VirtualRule] = []
         self._once = LogOnce(log)
         self._recheck_at: float | None = None
         self._not_before = float("-inf")
@@ -54,73 +55,74 @@ class StaticObjects:
 
     @property
     def faults(self) -> dict[str, str]:
-        """Why an instance is in FAULT, by its name."""
+        """Reasons of instances in FAULT, by the name of the instance (track_group)."""
         members = {group.name: group.members for group in self._settings.groups}
         return {
             name: f"static {_name(each)} is missing"
-            for each in self._lost
+            for each in self._missing
             if each.track_group
             for name in members.get(each.track_group, ())
         }
 
     def start(self, present: list[InterfaceAddress]) -> None:
-        """Have all of them."""
-        self._strangers = {
+        """Add all static objects. `present`: the addresses of this host before that."""
+        self._foreign = {
             entry
             for entry in self._settings.addresses
             if any(self._is(entry, each) and each.mark != VRRP_MARK for each in present)
         }
-        self._have()
+        self._restore()
 
-    def adopt(self, settings: StaticSettings) -> None:
+    def reconfigure(self, settings: StaticSettings) -> None:
+        """Use other static objects. Those that are not wanted any more are removed."""
         """Others from now on."""
         gone = [each for each in self._settings.addresses if each not in settings.addresses]
-        self._withdraw([each for each in gone if each not in self._strangers])
-        self._routes.change(settings.routes, settings.rules)
-        kept = self._strangers & set(settings.addresses)
+        self._withdraw([each for each in gone if each not in self._foreign])
+        self._routes.reconfigure(settings.routes, settings.rules)
+        kept = self._foreign & set(settings.addresses)
         self._settings = settings
         self.start(addresses(self._netlink))
-        self._strangers |= kept
+        self._foreign |= kept
 
     def stop(self) -> None:
-        """Take away what we have put there."""
+        """Remove the objects that this process has added."""
         self._recheck_at = None
         self._routes.release()
-        self._withdraw([each for each in self._settings.addresses if each not in self._strangers])
+        self._withdraw([each for each in self._settings.addresses if each not in self._foreign])
 
-    def address_removed(self, removed: InterfaceAddress) -> None:
+    def on_address_removed(self, removed: InterfaceAddress) -> None:
         if any(self._is(entry, removed) for entry in self._settings.addresses):
-            self._again()
+            self._schedule_recheck()
 
-    def route_removed(self, message: Message) -> None:
-        if self._routes.removed(message):
-            self._again()
+    def on_route_removed(self, message: Message) -> None:
+        if self._routes.on_removed(message):
+            self._schedule_recheck()
 
-    def links_changed(self) -> None:
-        """What could not be had may be possible now."""
-        if self._lost:
-            self._again()
+    def on_links_changed(self) -> None:
+        """Schedule another attempt for objects that could not be added."""
+        if self._missing:
+            self._schedule_recheck()
 
     def advance(self, now: float) -> None:
         if self._recheck_at is not None and now >= self._recheck_at:
             self._recheck_at = None
-            self._not_before = now + RECHECK_SPACING
-            self._have()
+            self._not_before = now + RECHECK_INTERVAL
+            self._restore()
 
-    def _again(self) -> None:
+    def _schedule_recheck(self) -> None:
         self._recheck_at = max(self._clock(), self._not_before)
 
-    def _have(self) -> None:
-        before = {_name(each) for each in self._lost}
-        self._lost = []
+    def _restore(self) -> None:
+        before = {_name(each) for each in self._missing}
+        self._missing = []
         for entry, error in assign_new(self._netlink, self._links, self._settings.addresses):
             if error.errno != errno.EEXIST:
-                self._lost.append(entry)
+                self._missing.append(entry)
                 text = f"cannot add static {_name(entry)}: {error}"
                 self._once.error(text, "%s", text)
-        self._lost += self._routes.put_back() if self._not_before > 0 else self._routes.renew()
-        for name in before - {_name(each) for each in self._lost}:
-            log.info("static %s is there again", name)
+        self._missing += self._routes.put_back() if self._not_before > 0 else self._routes.renew()
+        for name in before - {_name(each) for each in self._missing}:
+            log.info("static %s is present again", name)
             self._once.clear()
 
     def _withdraw(self, entries: list[VirtualAddress]) -> None:

@@ -1,4 +1,4 @@
-"""The sync groups of a VRRP process: settled whenever something has happened to a member, and told of."""
+"""Sync groups of the VRRP process: synchronized after each event of a member, with reports of their state."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ log = logging.getLogger("vrrp")
 
 
 class SyncGroups:
-    """Of one configuration at a time."""
+    """Sync groups of the current configuration."""
 
-    def __init__(self, agenda: DeadlineQueue[InstanceController], outbox: ReportChannel) -> None:
-        self._agenda = agenda
-        self._outbox = outbox
+    def __init__(self, deadlines: DeadlineQueue[InstanceController], reports: ReportChannel) -> None:
+        self._deadlines = deadlines
+        self._reports = reports
         self._groups: list[tuple[SyncGroup, SyncGroupSettings, list[InstanceController]]] = []
 
-    def form(self, wanted: Iterable[SyncGroupSettings], routers: Sequence[InstanceController]) -> None:
-        """These from now on, in place of those before."""
+    def reconfigure(
+        self, wanted: Iterable[SyncGroupSettings], controllers: Sequence[InstanceController]
+    ) -> None:
+        """Replace all groups by these."""
         for group, _, _ in self._groups:
             group.dissolve()
-        named = {router.instance.name: router for router in routers}
+        named = {each.instance.name: each for each in controllers}
         self._groups = []
         for settings in wanted:
             members = [named[name] for name in settings.members]
             group = SyncGroup(settings.name, [member.machine for member in members])
             self._groups.append((group, settings, members))
 
-    def settle(self, now: float) -> None:
-        """Bring those in line of which something has happened to a member."""
-        changed = self._agenda.changed()
+    def sync(self, now: float) -> None:
+        """Synchronize the groups with a changed member."""
+        changed = self._deadlines.changed()
         for group, settings, members in self._groups:
             if changed.isdisjoint(members):
                 continue
             state = group.sync(now)
-            for router in members:
-                router.carry_out()
+            for controller in members:
+                controller.apply_effects()
             if state is not None:
                 log.info("VRRP_Group(%s) Entering %s STATE", group.name, state.value)
-                self._outbox.notify(group_event(settings, state))
-                self._outbox.report(GroupChanged(group.name, state.value))
-        self._agenda.changed()  # by the settling itself
+                self._reports.notify(group_event(settings, state))
+                self._reports.send_report(GroupChanged(group.name, state.value))
+        self._deadlines.changed()  # discard the changes of the synchronization itself

@@ -1,8 +1,8 @@
-"""The virtual interfaces of one instance, and the sysctls it needs, from its start to its end.
+"""Virtual interfaces (macvlan, ipvlan) of one instance, and the sysctls that it needs.
 
-They are up as long as it is master. keepalived leaves them up all the time; here a backup's are down, so that
-nothing ever leaves it with the MAC address that the switch is to see at the master only, not even a listener
-report of the kernel.
+They are up while it is master. keepalived keeps them up all the time. Here a backup's interfaces are down, so
+that it sends nothing with the virtual MAC address, not even a multicast listener report of the kernel. The
+switch must see that address at the master only.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from pointsman.vrrp.admission import ip_protocol
 log = logging.getLogger("vrrp")
 
 
-class Ear(Protocol):
-    """What hands arriving packets to their routers."""
+class PacketReader(Protocol):
+    """An object that reads packets of a socket and gives them to their instances."""
 
-    def listen(self, advert_socket: AdvertSocket) -> None: ...
+    def watch(self, advert_socket: AdvertSocket) -> None: ...
 
-    def ignore(self, advert_socket: AdvertSocket) -> None: ...
+    def unwatch(self, advert_socket: AdvertSocket) -> None: ...
 
 
 class Macvlans:
-    """Of one instance; without any, every method does nothing."""
+    """Virtual interfaces of one instance. If it has none, every method does nothing."""
 
     def __init__(
         self,
@@ -43,16 +43,16 @@ class Macvlans:
         netlink: NetlinkSocket,
         links: dict[str, Link],
         sysctls: Sysctls,
-        ear: Callable[[], Ear | None],
+        reader: Callable[[], PacketReader | None],
     ) -> None:
         self._instance = instance
         self._netlink = netlink
         self._links = links
         self._sysctls = sysctls
-        self._ear = ear
-        self._listener: Ear | None = None
+        self._find_reader = reader
+        self._reader: PacketReader | None = None
         self._indexes: dict[str, int] = {}
-        """Of those that are there and are ours; a stranger of the same name is left alone."""
+        """Index of each present interface that is ours. A foreign one with the same name is not used."""
         self._up = False
         self._socket: AdvertSocket | None = None
         self._socket_index = 0
@@ -63,8 +63,8 @@ class Macvlans:
         return f"{self._instance.interface} {self._instance.virtual_router_id} {self._instance.family}"
 
     def ensure(self) -> bool:
-        """Have them all, as far as their bases are there. Whether one had to be made."""
-        made = False
+        """Create the missing interfaces whose base exists. Return True if one was created."""
+        created = False
         for wanted in self._instance.virtual_interfaces:
             base = self._links.get(wanted.base)
             if base is None:
@@ -72,44 +72,44 @@ class Macvlans:
             try:
                 link, new = virtual_links.ensure(self._netlink, wanted, base)
             except (OSError, virtual_links.NotOursError) as problem:
-                self._complain(("make", wanted.name), f"cannot make {wanted.name}: {problem}")
+                self._log_error(("create", wanted.name), f"cannot create {wanted.name}: {problem}")
                 continue
-            self._once.forget(("make", wanted.name))
-            made = made or new
+            self._once.forget(("create", wanted.name))
+            created = created or new
             self._links[link.name] = link
             self._indexes[link.name] = link.index
-        if made:
-            self._sysctls.wish(self._owner, self._wishes())
+        if created:
+            self._sysctls.wish(self._owner, self._sysctl_values())
             if self._up:
-                self._switch(True)
-        return made
+                self._switch_links(True)
+        return created
 
-    def begin(self, residual: bool) -> None:
-        """Have them: up, if a former process has left addresses on them; else down."""
+    def start(self, residual: bool) -> None:
+        """Create the interfaces: up if an earlier process has left addresses on them, otherwise down."""
         if self._instance.virtual_interfaces:
             self.ensure()
             self._up = residual
-            self._switch(residual)
-            self.voice()
-        if wishes := self._wishes():
+            self._switch_links(residual)
+            self.tx_socket()
+        if wishes := self._sysctl_values():
             self._sysctls.wish(self._owner, wishes)
 
-    def adopt(self, instance: VrrpInstance) -> None:
-        """The same virtual interfaces with other addresses."""
+    def reconfigure(self, instance: VrrpInstance) -> None:
+        """Use the addresses of a new configuration. The virtual interfaces are the same."""
         self._instance = instance
-        self._sysctls.wish(self._owner, self._wishes())
+        self._sysctls.wish(self._owner, self._sysctl_values())
 
-    def switch(self, up: bool) -> None:
-        """Up before the first advert as master, down when its addresses are gone."""
+    def set_up(self, up: bool) -> None:
+        """Switch up before the first advert as master, and down after its addresses were removed."""
         if self._instance.virtual_interfaces and up is not self._up:
             self._up = up
-            self._switch(up)
+            self._switch_links(up)
             if not up:
-                self.hush()
+                self.close_tx()
 
     def remove(self) -> None:
-        """For good."""
-        self.hush()
+        """Remove the interfaces, and restore the sysctls."""
+        self.close_tx()
         for name in self._present():
             try:
                 virtual_links.remove(self._netlink, self._links.pop(name).index)
@@ -118,10 +118,10 @@ class Macvlans:
         self._up = False
         self._sysctls.withdraw(self._owner)
 
-    def voice(self) -> AdvertSocket | None:
-        """What adverts are sent through while the interfaces are up; None: through the base.
+    def tx_socket(self) -> AdvertSocket | None:
+        """Return the socket for sending adverts while the interfaces are up. None: use the base interface.
 
-        It listens, too: what another master sends with the same MAC address comes in here, and not below.
+        It is also read: adverts of another master with the same MAC address arrive here, not at the base.
         """
         wanted = self._instance.own_interface
         if not self._up or wanted is None or self._instance.advertises_by_base:
@@ -130,7 +130,7 @@ class Macvlans:
             return None
         link = self._links[wanted.name]
         if self._socket is None or self._socket_index != link.index:
-            self.hush()
+            self.close_tx()
             try:
                 self._socket = AdvertSocket(
                     *(link, None, self._instance.family),
@@ -139,42 +139,42 @@ class Macvlans:
                     group=self._instance.multicast_group,
                 )
             except OSError as error:
-                self._complain(("send", link.name), f"cannot send on {link.name}: {error.strerror}")
+                self._log_error(("send", link.name), f"cannot send on {link.name}: {error.strerror}")
                 return None
             self._once.forget(("send", link.name))
             self._socket_index = link.index
-            self._listener = self._ear()
-            if self._listener is not None:
-                self._listener.listen(self._socket)
+            self._reader = self._find_reader()
+            if self._reader is not None:
+                self._reader.watch(self._socket)
         return self._socket
 
-    def hush(self) -> None:
-        """Close what adverts are sent through; it is opened again when it is needed."""
+    def close_tx(self) -> None:
+        """Close the socket for sending. `tx_socket` opens it again."""
         if self._socket is not None:
-            if self._listener is not None:
-                self._listener.ignore(self._socket)
+            if self._reader is not None:
+                self._reader.unwatch(self._socket)
             self._socket.close()
-            self._socket = self._listener = None
+            self._socket = self._reader = None
 
     def _present(self) -> list[str]:
         links = self._links
         return [name for name, index in self._indexes.items() if name in links and links[name].index == index]
 
-    def _switch(self, up: bool) -> None:
+    def _switch_links(self, up: bool) -> None:
         for name in self._present():
             try:
                 virtual_links.switch(self._netlink, self._links[name].index, up)
             except OSError as error:
-                self._complain(("switch", name), f"cannot switch {name}: {error}")
+                self._log_error(("switch", name), f"cannot switch {name}: {error}")
             else:
                 self._once.forget(("switch", name))
 
-    def _wishes(self) -> list[Wish]:
+    def _sysctl_values(self) -> list[Wish]:
         wishes: list[Wish] = []
         if self._instance.promote_secondaries:
             wishes.append(Wish(f"ipv4/conf/{self._instance.interface}/promote_secondaries", 1))
         for each in self._instance.virtual_interfaces:
-            wishes += _settings(each, self._families(each))
+            wishes += _sysctls_of(each, self._families(each))
         return wishes
 
     def _families(self, interface: VirtualInterface) -> set[int]:
@@ -182,18 +182,18 @@ class Macvlans:
         found = {entry.address.version for entry in entries if entry.device == interface.name}
         return found | ({self._instance.family} if interface is self._instance.own_interface else set())
 
-    def _complain(self, key: tuple[str, str], text: str) -> None:
+    def _log_error(self, key: tuple[str, str], text: str) -> None:
         self._once.error(key, "(%s) %s", self._instance.name, text)
 
 
-def _settings(interface: VirtualInterface, families: set[int]) -> list[Wish]:
-    """What the two interfaces of one segment need, so that each answers for its own addresses only.
+def _sysctls_of(interface: VirtualInterface, families: set[int]) -> list[Wish]:
+    """Return the sysctls with which a virtual interface and its base answer only for their own addresses.
 
-    The base: arp_ignore 1 as in keepalived, lest it answers for the virtual addresses with its own MAC
-    address; arp_announce 2, lest it teaches the neighbours so in its own questions, or asks with the address
-    of an ipvlan, to which the kernel then hands the answer. keepalived's arp_filter is left out: with it the
-    base may not answer for its own address. rp_filter 2 (loose) on the virtual one and not 0, because the
-    kernel takes the larger of this and all.rp_filter, which can then stay as it is.
+    The base gets arp_ignore 1, as in keepalived: it must not answer for the virtual addresses with its own
+    MAC address. It gets arp_announce 2: its ARP requests must not contain a virtual address. Neighbours would
+    learn the wrong MAC address, and the kernel would deliver the answer to an ipvlan. keepalived's arp_filter
+    is not set: with it the base may not answer for its own address. The virtual interface gets rp_filter 2
+    (loose) and not 0: the kernel uses the larger of it and all.rp_filter, which need not change then.
     """
     name, base = interface.name, interface.base
     wishes = [Wish(f"ipv4/conf/{base}/arp_ignore", 1), Wish(f"ipv4/conf/{base}/arp_announce", 2)]
@@ -207,12 +207,12 @@ def _settings(interface: VirtualInterface, families: set[int]) -> list[Wish]:
     return wishes + [Wish(f"ipv6/conf/{name}/{word}", value) for word, value in quiet]
 
 
-def remove_strays(netlink: NetlinkSocket, links: dict[str, Link], wanted: set[str]) -> None:
-    """Virtual interfaces that are ours and that no instance of this configuration has."""
+def remove_unconfigured(netlink: NetlinkSocket, links: dict[str, Link], wanted: set[str]) -> None:
+    """Remove our virtual interfaces that are not in `wanted`."""
     for link in virtual_links.ours(netlink):
         if link.name in wanted:
             continue
-        log.info("removing %s: left by a former configuration", link.name)
+        log.info("removing %s: it is left from an earlier configuration", link.name)
         links.pop(link.name, None)
         try:
             virtual_links.remove(netlink, link.index)
@@ -220,25 +220,25 @@ def remove_strays(netlink: NetlinkSocket, links: dict[str, Link], wanted: set[st
             log.error("cannot remove %s: %s", link.name, error)
 
 
-def remove_remains(run_directory: Path) -> None:
-    """What a VRRP process that is gone has left here: virtual interfaces, addresses, sysctls, a table.
+def clean_up(run_directory: Path) -> None:
+    """Remove what a dead VRRP process has left: virtual interfaces, addresses, the table. Restore sysctls.
 
     Raises OSError.
     """
     with NetlinkSocket() as netlink:
-        remove_strays(netlink, {}, set())
+        remove_unconfigured(netlink, {}, set())
         for found in addresses(netlink):
             if found.mark == VRRP_MARK and (error := remove(netlink, found)):
                 log.error("cannot remove %s: %s", found.address, error)
     sysctls(run_directory).put_back_unwanted()
-    shield(run_directory).begin()
+    accept_filter(run_directory).activate()
 
 
 def sysctls(run_directory: Path) -> Sysctls:
-    """The settings that the instances of this network namespace change."""
+    """Return the sysctls that instances change in this network namespace, with their old values on disk."""
     return Sysctls(run_directory / "sysctls.state")
 
 
-def shield(run_directory: Path) -> AcceptFilter:
-    """The addresses here that drop what is sent to them."""
+def accept_filter(run_directory: Path) -> AcceptFilter:
+    """Return the filter of addresses with no_accept in this network namespace."""
     return AcceptFilter(run_directory / "shield.state")

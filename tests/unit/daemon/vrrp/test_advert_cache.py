@@ -61,53 +61,53 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def make(tmp_path: Path) -> Callable[[VrrpInstance], InstanceController]:
     links = {"eth0": Link(index=1, name="eth0", mac=bytes(6), up=True, running=True)}
     sysctls = SimpleNamespace(wish=lambda *_: None)
-    host = SimpleNamespace(netlink=None, links=links, sysctls=sysctls, clock=float, tell=lambda _: None)
+    context = SimpleNamespace(netlink=None, links=links, sysctls=sysctls, clock=float, notify=lambda _: None)
 
     def made(
-        instance: VrrpInstance, agenda: DeadlineQueue[InstanceController] | None = None
+        instance: VrrpInstance, deadlines: DeadlineQueue[InstanceController] | None = None
     ) -> InstanceController:
-        memory = StateFile(tmp_path, "eth0", 7)
-        router = InstanceController(
-            instance, OWN, cast(Context, host), memory, lambda _: None, agenda or DeadlineQueue()
+        state_file = StateFile(tmp_path, "eth0", 7)
+        controller = InstanceController(
+            instance, OWN, cast(Context, context), state_file, lambda _: None, deadlines or DeadlineQueue()
         )
-        router.machine.start(0.0, True)
-        router.carry_out()
-        return router
+        controller.machine.start(0.0, True)
+        controller.apply_effects()
+        return controller
 
     return made
 
 
-def arrives(router: InstanceController, data: bytes, at: float) -> None:
-    if not router.received_again(data, at):
-        router.received(decode_ipv4(data), at, data)
+def arrives(controller: InstanceController, data: bytes, at: float) -> None:
+    if not controller.on_repeated_packet(data, at):
+        controller.on_packet(decode_ipv4(data), at, data)
 
 
 def test_the_same_advert_again_is_not_decoded_and_counts_as_any(
     make: Callable[[VrrpInstance], InstanceController], judged: list[int]
 ) -> None:
-    router = make(INSTANCE)
+    controller = make(INSTANCE)
     for number in range(10):
-        arrives(router, packet(number=number), float(number))
+        arrives(controller, packet(number=number), float(number))
     assert len(judged) == 1
-    assert router.counters["received"] == 10
-    assert router.deadline == pytest.approx(9 + 3 + 156 / 256)
+    assert controller.counters["received"] == 10
+    assert controller.deadline == pytest.approx(9 + 3 + 156 / 256)
 
 
-def test_the_agenda_finds_the_deadline_that_it_was_not_told(make: Callable[..., InstanceController]) -> None:
-    agenda: DeadlineQueue[InstanceController] = DeadlineQueue()
-    router = make(INSTANCE, agenda)
-    arrives(router, packet(), 0.0)
+def test_the_queue_finds_the_deadline_that_it_was_not_told(make: Callable[..., InstanceController]) -> None:
+    deadlines: DeadlineQueue[InstanceController] = DeadlineQueue()
+    controller = make(INSTANCE, deadlines)
+    arrives(controller, packet(), 0.0)
     first = 3 + 156 / 256
-    assert agenda.first() == pytest.approx(first)
-    agenda.changed()
-    arrives(router, packet(), 3.0)
-    assert agenda.changed() == set()
-    assert agenda.first() == pytest.approx(first)
-    assert agenda.due(first) == []
-    assert agenda.first() == 6.5, "looked at once more, with others"
-    assert agenda.due(6.5) == []
-    assert router.machine.state is VrrpState.BACKUP
-    assert agenda.first() == pytest.approx(6 + 156 / 256)
+    assert deadlines.first() == pytest.approx(first)
+    deadlines.changed()
+    arrives(controller, packet(), 3.0)
+    assert deadlines.changed() == set()
+    assert deadlines.first() == pytest.approx(first)
+    assert deadlines.due(first) == []
+    assert deadlines.first() == 6.5, "looked at once more, with others"
+    assert deadlines.due(6.5) == []
+    assert controller.machine.state is VrrpState.BACKUP
+    assert deadlines.first() == pytest.approx(6 + 156 / 256)
 
 
 @pytest.mark.parametrize(
@@ -123,47 +123,47 @@ def test_the_agenda_finds_the_deadline_that_it_was_not_told(make: Callable[..., 
 def test_whatever_differs_is_looked_at(
     make: Callable[[VrrpInstance], InstanceController], judged: list[int], other: bytes, dropped: str
 ) -> None:
-    router = make(INSTANCE)
-    arrives(router, packet(), 0.0)
-    arrives(router, other, 1.0)
+    controller = make(INSTANCE)
+    arrives(controller, packet(), 0.0)
+    arrives(controller, other, 1.0)
     assert len(judged) == 2
-    assert [name for name in router.counters if name != "received"] == ([dropped] if dropped else [])
+    assert [name for name in controller.counters if name != "received"] == ([dropped] if dropped else [])
 
 
 def test_what_another_router_says_meanwhile_is_not_forgotten(
     make: Callable[[VrrpInstance], InstanceController], judged: list[int]
 ) -> None:
     """With another list of addresses, and at another interval, which a backup of version 3 learns."""
-    router = make(INSTANCE)
-    arrives(router, packet(), 0.0)
+    controller = make(INSTANCE)
+    arrives(controller, packet(), 0.0)
     strange = msgspec.structs.replace(INSTANCE, addresses=(), advert_interval=5.0)
     payload = encode(build_advert(strange, 160), OTHER, GROUP)
     head = packet()[:2] + struct.pack("!H", 20 + len(payload)) + packet()[4:20]
-    arrives(router, head + payload, 1.0)
-    assert router.deadline == pytest.approx(1 + 15 + 5 * 156 / 256)
-    arrives(router, packet(), 2.0)
-    assert router.deadline == pytest.approx(2 + 3 + 156 / 256)
+    arrives(controller, head + payload, 1.0)
+    assert controller.deadline == pytest.approx(1 + 15 + 5 * 156 / 256)
+    arrives(controller, packet(), 2.0)
+    assert controller.deadline == pytest.approx(2 + 3 + 156 / 256)
     assert len(judged) == 3
 
 
 def test_other_settings_judge_anew(
     make: Callable[[VrrpInstance], InstanceController], judged: list[int]
 ) -> None:
-    router = make(INSTANCE)
-    arrives(router, packet(), 0.0)
-    router.adopt(msgspec.structs.replace(INSTANCE, unicast_peers=(OTHER,)), OWN)
-    arrives(router, packet(), 1.0)
+    controller = make(INSTANCE)
+    arrives(controller, packet(), 0.0)
+    controller.reconfigure(msgspec.structs.replace(INSTANCE, unicast_peers=(OTHER,)), OWN)
+    arrives(controller, packet(), 1.0)
     assert len(judged) == 2
-    assert router.counters["multicast_unicast_mode"] == 1
+    assert controller.counters["multicast_unicast_mode"] == 1
 
 
 def test_an_advert_that_is_signed_is_never_taken_for_granted(
     make: Callable[[VrrpInstance], InstanceController], judged: list[int]
 ) -> None:
-    router = make(msgspec.structs.replace(INSTANCE, hmac=HMAC))
+    controller = make(msgspec.structs.replace(INSTANCE, hmac=HMAC))
     signed = Signer(HMAC).sign(packet()[20:], OTHER, GROUP, time.time())
     data = packet()[:2] + struct.pack("!H", 20 + len(signed)) + packet()[4:20] + signed
     for at in (0.0, 1.0):
-        arrives(router, data, at)
+        arrives(controller, data, at)
     assert len(judged) == 2
-    assert router.counters["replay"] == 1
+    assert controller.counters["replay"] == 1

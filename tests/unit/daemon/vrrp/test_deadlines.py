@@ -1,4 +1,4 @@
-"""Deadlines of many: the agenda knows what asking all of them would."""
+"""Deadlines of many: the queue knows what asking all of them would."""
 
 from __future__ import annotations
 
@@ -25,83 +25,83 @@ class Clock:
 
 @given(st.lists(st.tuples(st.integers(0, 4), TIMES, st.booleans(), st.booleans()), max_size=60))
 def test_it_is_what_asking_everybody_would_be(story: list[tuple[int, float | None, bool, bool]]) -> None:
-    agenda: DeadlineQueue[Clock] = DeadlineQueue()
+    queue: DeadlineQueue[Clock] = DeadlineQueue()
     clocks = [Clock() for _ in range(5)]
     gone: set[Clock] = set()
     for now, (number, wanted, look, leaves) in enumerate(story):
         clock = clocks[number]
         clock.wanted = wanted
-        agenda.touch(clock)
+        queue.touch(clock)
         gone.discard(clock)
         if leaves:
-            agenda.forget(clock)
+            queue.remove(clock)
             gone.add(clock)
         deadlines = {each: each.wanted for each in clocks if each not in gone and each.wanted is not None}
         if look:
-            assert agenda.first() == min(deadlines.values(), default=None)
-        due = agenda.due(float(now))
+            assert queue.first() == min(deadlines.values(), default=None)
+        due = queue.due(float(now))
         assert set(due) == {each for each, at in deadlines.items() if at <= now}
         assert len(due) == len(set(due))
         assert [deadlines[each] for each in due] == sorted(deadlines[each] for each in due)
         for each in due[:1]:  # the others do nothing, and stay due
             each.wanted = now + 7.0
-            agenda.touch(each)
+            queue.touch(each)
 
 
 def test_only_those_that_were_touched_are_asked() -> None:
-    agenda: DeadlineQueue[Clock] = DeadlineQueue()
+    queue: DeadlineQueue[Clock] = DeadlineQueue()
     clocks = [Clock() for _ in range(100)]
     for number, clock in enumerate(clocks):
         clock.wanted = 10.0 + number
-        agenda.touch(clock)
-    assert agenda.first() == 10.0
+        queue.touch(clock)
+    assert queue.first() == 10.0
     clocks[0].wanted = 500.0
-    agenda.touch(clocks[0])
-    assert agenda.first() == 11.0
-    assert agenda.due(10.5) == []
+    queue.touch(clocks[0])
+    assert queue.first() == 11.0
+    assert queue.due(10.5) == []
     assert [clock.asked for clock in clocks] == [2] + [1] * 99
 
 
 def test_deadlines_that_move_away_for_ever_take_no_memory() -> None:
-    agenda: DeadlineQueue[Clock] = DeadlineQueue()
+    queue: DeadlineQueue[Clock] = DeadlineQueue()
     clock = Clock()
     for number in range(1000):
         clock.wanted = float(number % 3 + number)
-        agenda.touch(clock)
-        agenda.first()
-    assert len(agenda._heap) <= 2
+        queue.touch(clock)
+        queue.first()
+    assert len(queue._heap) <= 2
 
 
 def test_those_that_move_away_untouched_are_looked_at_together_and_never_late() -> None:
-    agenda: DeadlineQueue[Clock] = DeadlineQueue()
+    queue: DeadlineQueue[Clock] = DeadlineQueue()
     clocks = [Clock() for _ in range(100)]
     for number, clock in enumerate(clocks):
         clock.wanted = 3.0 + number / 100
-        agenda.touch(clock)
-    agenda.first()
+        queue.touch(clock)
+    queue.first()
     looks = 0
-    while (at := agenda.first()) is not None and at < 60.0:
+    while (at := queue.first()) is not None and at < 60.0:
         looks += 1
         heard = int(at)  # all of them are put off by 3.6 s once a second, as by a master's adverts
         for number, clock in enumerate(clocks):
             clock.wanted = heard + 3.6 + number / 1000
-        assert agenda.due(at) == []
+        assert queue.due(at) == []
     assert looks <= 100 + 2 * 60, "the first time one by one"
     due: dict[Clock, float] = {}
     while len(due) < 100:
-        at = agenda.first()
+        at = queue.first()
         assert at is not None
-        for clock in agenda.due(at):
+        for clock in queue.due(at):
             due[clock] = at
             clock.wanted = None
-            agenda.touch(clock)
+            queue.touch(clock)
     assert [due[clock] for clock in clocks] == [heard + 3.6 + number / 1000 for number in range(100)]
 
 
 def test_changes_are_told_once() -> None:
-    agenda: DeadlineQueue[Clock] = DeadlineQueue()
+    queue: DeadlineQueue[Clock] = DeadlineQueue()
     clock = Clock()
-    agenda.touch(clock)
-    agenda.first()
-    assert agenda.changed() == {clock}
-    assert agenda.changed() == set()
+    queue.touch(clock)
+    queue.first()
+    assert queue.changed() == {clock}
+    assert queue.changed() == set()

@@ -25,7 +25,7 @@ class Wire:
         self.now = 0.0
         self.sent: list[tuple[float, str, int]] = []
         self.pacer = GarpPacer(cast(Announcer, self), {}, lambda: self.now)
-        self.pacer.use(pauses)
+        self.pacer.reconfigure(pauses)
 
     def announce(self, _links: object, entries: list[VirtualAddress], repeat: int) -> None:
         self.sent += [(self.now, str(each.address), repeat) for each in entries]
@@ -66,7 +66,7 @@ def test_interfaces_of_a_group_share_the_pause_and_others_have_none() -> None:
 def test_what_has_gone_is_not_announced_and_a_new_burst_takes_the_place_of_an_old_one() -> None:
     wire = Wire(AnnouncementPauses(arp=1.0))
     wire.pacer.announce([ONE, TWO], 3, {})
-    wire.pacer.forget([ONE])
+    wire.pacer.cancel([ONE])
     wire.pacer.announce([TWO], 2, {})
     assert [address for _, address, _ in wire.run()] == ["10.0.0.1", "10.0.0.2", "10.0.0.2"]
     wire.now = 10.0

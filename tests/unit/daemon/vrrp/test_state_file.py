@@ -1,4 +1,4 @@
-"""What a VRRP instance remembers across a crash."""
+"""State file of a VRRP instance: the last advert before a crash."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pointsman.daemon.vrrp.state_file import StateFile
 def test_a_new_process_finds_the_last_advert_of_the_former(tmp_path: Path) -> None:
     former = StateFile(tmp_path, "eth0", 51)
     assert former.last_advert() is None
-    former.advertised(1000.25)
-    former.advertised(1001.25)
+    former.record_advert(1000.25)
+    former.record_advert(1001.25)
     assert StateFile(tmp_path, "eth0", 51).last_advert() == 1001.25
     assert StateFile(tmp_path, "eth0", 52).last_advert() is None
 
 
 def test_whoever_is_no_longer_master_has_nothing_to_go_on_with(tmp_path: Path) -> None:
-    memory = StateFile(tmp_path, "eth0", 51)
-    memory.advertised(1000.0)
-    memory.not_master()
+    state_file = StateFile(tmp_path, "eth0", 51)
+    state_file.record_advert(1000.0)
+    state_file.record_not_master()
     assert StateFile(tmp_path, "eth0", 51).last_advert() is None
 
 
 def test_a_stop_in_order_leaves_no_file(tmp_path: Path) -> None:
-    StateFile(tmp_path, "eth0", 51).forget()
+    StateFile(tmp_path, "eth0", 51).remove()
     assert list(tmp_path.iterdir()) == []
 
 
