@@ -94,7 +94,7 @@ def configuration(folder: Path) -> str:
     """
 
 
-class Ear:
+class NotifyRecorder:
     """Everything that a director in a folder of its own tells."""
 
     def __init__(self, folder: Path) -> None:
@@ -146,27 +146,27 @@ def advertise(host: Host, priority: int) -> None:
     sender.close()
 
 
-def tell_the_story(ear: Ear, rival: Host, director: Director | Keepalived) -> None:
+def tell_the_story(recorder: NotifyRecorder, rival: Host, director: Director | Keepalived) -> None:
     """Everything that there is to tell; the end included."""
     both = 'INSTANCE "VI_2" MASTER 100', 'GROUP "G" MASTER 0'
-    until("all are masters", lambda: ear.hears(both[0]) and ear.hears(both[1]))
+    until("all are masters", lambda: recorder.hears(both[0]) and recorder.hears(both[1]))
     for times in (1, 2):
         time.sleep(0.2)  # ours tells of ten a second at most
         advertise(rival, 50)
-        until("a rival is told", lambda t=times: ear.hears('INSTANCE "VI_1" MASTER_RX_LOWER_PRI 100', t))  # type: ignore[misc]
-    (ear.folder / "load").write_text("-7\n")
-    until("a priority is told", lambda: ear.hears('INSTANCE "VI_2" MASTER_PRIORITY 86'))
-    (ear.folder / "fit").unlink()
-    until("a fault is told", lambda: ear.hears('GROUP "G" FAULT 0'))
-    (ear.folder / "fit").touch()
-    until("a recovery is told", lambda: ear.hears(both[1], 2))
+        until("a rival is told", lambda t=times: recorder.hears('INSTANCE "VI_1" MASTER_RX_LOWER_PRI 100', t))  # type: ignore[misc]
+    (recorder.folder / "load").write_text("-7\n")
+    until("a priority is told", lambda: recorder.hears('INSTANCE "VI_2" MASTER_PRIORITY 86'))
+    (recorder.folder / "fit").unlink()
+    until("a fault is told", lambda: recorder.hears('GROUP "G" FAULT 0'))
+    (recorder.folder / "fit").touch()
+    until("a recovery is told", lambda: recorder.hears(both[1], 2))
     advertise(rival, 200)
-    until("a better router is told", lambda: ear.hears('GROUP "G" BACKUP 0', 3))
-    until("its end is told", lambda: ear.hears(both[1], 3))
-    (ear.folder / "load").write_text("0\n")
-    until("a priority is told again", lambda: ear.hears('INSTANCE "VI_2" MASTER_PRIORITY 100'))
+    until("a better router is told", lambda: recorder.hears('GROUP "G" BACKUP 0', 3))
+    until("its end is told", lambda: recorder.hears(both[1], 3))
+    (recorder.folder / "load").write_text("0\n")
+    until("a priority is told again", lambda: recorder.hears('INSTANCE "VI_2" MASTER_PRIORITY 100'))
     director.stop()
-    until("the end is told", lambda: ear.hears('GROUP "G" STOP 0'))
+    until("the end is told", lambda: recorder.hears('GROUP "G" STOP 0'))
 
 
 def by_name(lines: list[str]) -> dict[str, list[str]]:
@@ -175,26 +175,26 @@ def by_name(lines: list[str]) -> dict[str, list[str]]:
 
 
 def test_the_same_story_makes_the_same_lines_and_arguments(made: Switch, tmp_path: Path) -> None:
-    ears = {}
+    recorders = {}
     for who, number in (("ours", 1), ("theirs", 3)):
         host, rival = (
             made.host(f"d{number}", f"10.9.0.{number}/24"),
             made.host(f"r{number}", f"10.9.0.{number + 1}/24"),
         )
-        ear = ears[who] = Ear(tmp_path / who)
-        text = configuration(ear.folder)
+        recorder = recorders[who] = NotifyRecorder(tmp_path / who)
+        text = configuration(recorder.folder)
         started = Director(host, tmp_path, text) if who == "ours" else Keepalived(host, tmp_path, text)
-        ear.listen()
-        tell_the_story(ear, rival, started)
-    ours, theirs = ears["ours"], ears["theirs"]
+        recorder.listen()
+        tell_the_story(recorder, rival, started)
+    ours, theirs = recorders["ours"], recorders["theirs"]
     for name in FIFOS:
         assert by_name(ours.lines[name]) == by_name(theirs.lines[name])
         assert len(ours.lines[name]) == len(theirs.lines[name]) > 20
         until("the FIFO is gone", lambda path=ours.folder / name: not path.exists())  # type: ignore[misc]
     until("their programs have ended", lambda: len(theirs.told()) >= len(ours.told()))
     assert [line.rstrip() for line in ours.told()] == [line.rstrip() for line in theirs.told()]
-    for ear in ears.values():
-        ear.close()
+    for recorder in recorders.values():
+        recorder.close()
 
 
 def test_hanging_programs_delay_no_advert(made: Switch, tmp_path: Path) -> None:
@@ -253,20 +253,20 @@ def test_a_reload_tells_what_it_deletes_and_all_states_where_that_is_wanted(
     made: Switch, tmp_path: Path
 ) -> None:
     a = made.host("a", "10.9.0.1/24")
-    ear = Ear(tmp_path / "ours")
-    text = configuration(ear.folder)
+    recorder = NotifyRecorder(tmp_path / "ours")
+    text = configuration(recorder.folder)
     director = Director(a, tmp_path, text.replace("script_user root", "fifo_write_vrrp_states_on_reload"))
-    ear.listen()
-    until("all are masters", lambda: ear.hears('GROUP "G" MASTER 0'))
-    until("all are masters", lambda: ear.hears('INSTANCE "VI_2" MASTER 100'))
+    recorder.listen()
+    until("all are masters", lambda: recorder.hears('GROUP "G" MASTER 0'))
+    until("all are masters", lambda: recorder.hears('INSTANCE "VI_2" MASTER 100'))
     without = re.sub(r"vrrp_instance VI_2 .*", "", director.conf.read_text(), flags=re.DOTALL)
     director.conf.write_text(without)
     assert director.ask("reload").returncode == 0
-    until("the deleted one is told", lambda: ear.hears('INSTANCE "VI_2" FAULT 100'))
-    until("the state of the other is told again", lambda: ear.hears('INSTANCE "VI_1" MASTER 100', 2))
+    until("the deleted one is told", lambda: recorder.hears('INSTANCE "VI_2" FAULT 100'))
+    until("the state of the other is told again", lambda: recorder.hears('INSTANCE "VI_1" MASTER 100', 2))
     assert director.stop() == 0
-    assert ear.lines["all"] == ear.lines["vrrp"]
-    ear.close()
+    assert recorder.lines["all"] == recorder.lines["vrrp"]
+    recorder.close()
 
 
 def test_a_pipe_for_all_is_told_of_servers_too(made: Switch, tmp_path: Path) -> None:
