@@ -73,7 +73,7 @@ class Ours:
         self.heard: list[tuple[str, bool, str]] = []
 
     def up(self, name: str = "far") -> bool | None:
-        """What the director was told last; None: nothing yet."""
+        """Return the last state that was reported to the director. None: there was no report."""
         for report in reports(self.director):
             self.heard.append((report.session, report.up, report.reason))
         return next((up for told, up, _ in reversed(self.heard) if told == name), None)
@@ -138,7 +138,7 @@ class Frr:
 
 
 def _is_final(frame: bytes) -> bool:
-    """Whether it is a BFD packet over IPv4 that answers a poll (RFC 5880 section 4.1)."""
+    """True if this is a BFD packet over IPv4 that answers a poll (RFC 5880 section 4.1)."""
     return frame[23:24] == b"\x11" and frame[36:38] == (3784).to_bytes(2, "big") and bool(frame[43] & 0x10)
 
 

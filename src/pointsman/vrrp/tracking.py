@@ -13,7 +13,7 @@ HIGHEST, LOWEST = 254, 1
 FATAL_SUM = -254
 """A file whose value times weight is this or lower is a fault."""
 
-Readings = Mapping[tuple[TrackKind, str], int]
+TrackerValues = Mapping[tuple[TrackKind, str], int]
 """Values of tracked objects: 1 good, 0 bad, or the number in a file.
 
 Missing: unknown. Such a tracker has no effect.
@@ -27,15 +27,15 @@ class Judgement(msgspec.Struct, frozen=True):
     priority: int
 
 
-def judge(instance: VrrpInstance, readings: Readings) -> Judgement:
-    """Return the effect of the readings on this instance.
+def judge(instance: VrrpInstance, values: TrackerValues) -> Judgement:
+    """Return the effect of the tracker values on this instance.
 
     Weight 0: bad is a fault. A positive weight is added while good, a negative one while bad; `reverse`
     swaps good and bad. The priority is limited to 1 to 254. An address owner keeps its 255.
     """
     fault, total = "", 0
     for tracked in instance.tracked:
-        value = readings.get((tracked.kind, tracked.name))
+        value = values.get((tracked.kind, tracked.name))
         if value is None:
             continue
         if tracked.kind is TrackKind.FILE:

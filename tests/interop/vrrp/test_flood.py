@@ -75,7 +75,7 @@ def cpu(process: Ours) -> float:
 
 
 def flood(host: Host, frames: list[bytes], seconds: float = SECONDS) -> int:
-    """How many were sent."""
+    """Number of packets that were sent."""
     with namespace.entered(host.namespace):
         done = subprocess.run(
             [sys.executable, "-m", "tests.interop.flooder", str(seconds), str(RATE)],

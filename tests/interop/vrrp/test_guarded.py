@@ -122,7 +122,7 @@ def test_what_is_authenticated_is_understood_and_what_is_not_changes_nothing(
 
 
 def attack(enemy: Host, capture: Capture) -> None:
-    """What somebody on the segment can send who knows everything but the keys."""
+    """Packets of an attacker on the segment who knows everything but the keys."""
     now = time.time()
     with namespace.entered(enemy.namespace), NetlinkSocket() as netlink:
         link = links(netlink)["eth0"]
@@ -165,7 +165,7 @@ def replay(enemy: Host, packet: bytes) -> None:
 
 
 def _with_checksum(advert: bytes) -> bytes:
-    """Of version 2."""
+    """Adverts of version 2."""
     blank = advert[:6] + b"\0\0" + advert[8:]
     return blank[:6] + internet_checksum(blank).to_bytes(2, "big") + blank[8:]
 

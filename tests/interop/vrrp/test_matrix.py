@@ -172,7 +172,7 @@ def same_on_the_wire(ours_frames: Capture, its_frames: Capture) -> None:
 
 
 def adverts(capture: Capture) -> dict[int, set[bytes]]:
-    """What is left of the adverts of each virtual router."""
+    """Return the adverts of each virtual router without the fields that may differ."""
     left: dict[int, set[bytes]] = {}
     for frame in capture.all_frames():
         packet = frame[14:]

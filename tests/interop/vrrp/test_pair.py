@@ -70,13 +70,13 @@ while (before := time.monotonic()) < end:
     worst = max(worst, time.monotonic() - before - 0.002)
 print(worst)
 """
-"""How long a process that is nearly as urgent as VRRP had to wait at worst, on one CPU."""
+"""Program that prints the longest wait of a process with a priority just below VRRP's, on one CPU."""
 TRIES = 10
 
 
 @contextlib.contextmanager
 def busy(seconds: float) -> Iterator[list[float]]:
-    """All CPUs busy; at the end, how long each of them stood still for real-time processes, too."""
+    """Keep all CPUs busy. At the end, yield the longest stall of each for real-time processes."""
     cpus = sorted(os.sched_getaffinity(0))
     hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * len(cpus))]
     witnesses = [

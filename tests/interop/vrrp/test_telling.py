@@ -95,7 +95,7 @@ def configuration(folder: Path) -> str:
 
 
 class NotifyRecorder:
-    """Everything that a director in a folder of its own tells."""
+    """Recorder of the FIFO lines and program arguments of a director with its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -120,7 +120,7 @@ class NotifyRecorder:
         return self.lines["vrrp"].count(line) >= times
 
     def told(self) -> list[str]:
-        """What programs were given: sorted, as they may run side by side."""
+        """Return the arguments of the programs, sorted because programs may run in parallel."""
         path = self.folder / "told"
         return sorted(path.read_text().splitlines()) if path.exists() else []
 

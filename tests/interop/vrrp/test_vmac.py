@@ -287,7 +287,7 @@ def test_the_data_plane_takes_what_is_sent_to_the_virtual_mac_address(
 
 
 def answered(client: Host) -> bool:
-    """Whether a real server answers for the virtual service; the director itself has no such port."""
+    """True if a real server answers for the virtual service. The director itself has no such port."""
     with namespace.entered(client.namespace):
         try:
             with socket.create_connection(("10.9.0.100", 8000), 1.0) as connection:
@@ -306,7 +306,7 @@ def states(process: Ours) -> tuple[str, str]:
 def test_a_split_between_two_masters_with_one_mac_address_heals(
     pair: tuple[Switch, Host, Host, Host], rival: str, better: bool
 ) -> None:
-    """What one sends comes in at the other's macvlan then, and not at the interface below."""
+    """An advert of one then arrives at the macvlan of the other, not at the base interface."""
     made, a, b, c = pair
     ours = Ours(a, made.directory, instance(4, 200 if better else 50), instance(6, 200 if better else 50))
     if rival == "ours":

@@ -25,7 +25,7 @@ from pointsman.net.netlink import Message
 from pointsman.vrrp import prefilter
 from pointsman.vrrp.admission import Drop, Guard, admit
 from pointsman.vrrp.machine import VrrpMachine
-from pointsman.vrrp.tracking import Readings, judge
+from pointsman.vrrp.tracking import TrackerValues, judge
 from pointsman.vrrp.transitions import (
     AcquireAddresses,
     Announce,
@@ -129,14 +129,14 @@ class InstanceController:
         """True if the interface had no source address for adverts."""
         return self.machine.own_address.is_unspecified
 
-    def start(self, present: list[InterfaceAddress], readings: Readings) -> None:
+    def start(self, present: list[InterfaceAddress], values: TrackerValues) -> None:
         """Leave INIT. `present`: all addresses of this host, also those that an earlier process has left."""
         found, complete = self._addresses.find_residual(present)
         self._macvlans.start(found)
         residual = Residual(addresses=found, last_advert=self._state_file.last_advert() if complete else None)
         if found:
             log.info("(%s) found virtual addresses of an earlier process", self.instance.name)
-        judgement = judge(self.instance, readings)
+        judgement = judge(self.instance, values)
         now = self._context.clock()
         self.machine.set_priority(now, judgement.priority)
         network_fault = self.network_fault
@@ -245,12 +245,12 @@ class InstanceController:
             self._on_rival(source, advert.priority)
         self.apply_effects()
 
-    def update_faults(self, readings: Readings) -> None:
+    def update_faults(self, values: TrackerValues) -> None:
         """Update fault and priority after a change of the interface, a static object or a tracker."""
         now = self._context.clock()
         if self._macvlans.ensure() and self.machine.holds_addresses:
             self.machine.on_addresses_lost()
-        judgement = judge(self.instance, readings)
+        judgement = judge(self.instance, values)
         self.machine.set_priority(now, judgement.priority)
         if fault := self.network_fault or judgement.fault or self.static_fault:
             self.machine.fail(now, fault)

@@ -27,7 +27,7 @@ from pointsman.model.diff import is_same
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
 from pointsman.net.addresses import InterfaceAddress
 from pointsman.vrrp.admission import ip_protocol
-from pointsman.vrrp.tracking import Readings
+from pointsman.vrrp.tracking import TrackerValues
 
 log = logging.getLogger("vrrp")
 
@@ -112,7 +112,7 @@ class InstanceSet:
         self,
         instances: Sequence[VrrpInstance],
         present: list[InterfaceAddress],
-        readings: Readings,
+        values: TrackerValues,
         wait_for_interfaces: bool,
     ) -> bool:
         """Run these instances. Those that are still the same virtual router change in place.
@@ -143,7 +143,7 @@ class InstanceSet:
         self._close_unused()
         complete = self.open_sockets()
         for controller in new:
-            controller.start(present, readings)
+            controller.start(present, values)
         order = [instance.name for instance in instances]
         self.controllers.sort(key=lambda controller: order.index(controller.instance.name))
         return complete
