@@ -108,9 +108,8 @@ class AdvertSocket:
             own.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
         # The bound address is the destination of adverts: multicast and unicast sockets get only their own.
         own.bind((str(source or self._group), 0))
-        own.setsockopt(
-            socket.IPPROTO_IP, _IP_TRANSPARENT, 1
-        )  # sends even after its source address was removed
+        # Sending works even after the source address was removed.
+        own.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
 
     def _configure_ipv6(self, link: Link, source: Address | None) -> None:
         own = self._socket
