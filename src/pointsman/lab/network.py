@@ -67,7 +67,7 @@ def configure(node: NodeSpec, prefix: str) -> None:
         lines += [
             f"addr flush dev {interface.name}",
             *(f"addr add {address} dev {interface.name}" for address in interface.addresses),
-            f"link set {interface.name} up",
+            f"link set dev {interface.name} up",
         ]
     lines += [f"route replace {entry.destination} via {entry.gateway}" for entry in node.routes]
     _ip(f"{prefix}-{node.name}", *lines)
@@ -85,9 +85,9 @@ def _make_bridge(segment: Segment, prefix: str) -> None:
     address = f"address {segment.mac}" if segment.mac else ""
     _ip(
         f"{prefix}-{segment.node}",
-        f"link add {segment.name} {address} type bridge stp_state 0 mcast_snooping 0",
+        f"link add name {segment.name} {address} type bridge stp_state 0 mcast_snooping 0",
         *(f"addr add {each} dev {segment.name}" for each in segment.addresses),
-        f"link set {segment.name} up",
+        f"link set dev {segment.name} up",
     )
 
 
@@ -96,8 +96,8 @@ def _plug_in(node: NodeSpec, interface: Interface, segment: Segment, prefix: str
     peer = f"peer name {interface.name} address {interface.mac} netns {prefix}-{node.name}"
     _ip(
         f"{prefix}-{segment.node}",
-        f"link add {port} type veth {peer}",
-        f"link set {port} master {segment.name} up",
+        f"link add name {port} type veth {peer}",
+        f"link set dev {port} master {segment.name} up",
     )
 
 
