@@ -31,7 +31,11 @@ for way in -4 -6; do ip $way rule; ip $way route show table all | grep -v fe80 |
 grep -rs . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_forward | sort
 nft list ruleset
 """
-STEPS = ((host, "write_arp add_address remove_address set_lo"), (state, "save forget"), (nft, "replace_tables"))
+STEPS = (
+    (host, "write_arp add_address remove_address set_lo"),
+    (state, "save forget"),
+    (nft, "replace_tables"),
+)
 
 
 class Place(Namespace):

@@ -38,7 +38,9 @@ def pair(tmp_path: Path) -> Iterator[tuple[Switch, Host, Host]]:
         yield made, made.host("a", "10.9.0.1/24"), made.host("b", "10.9.0.2/24")
 
 
-def ours(made: Switch, host: Host, peer: Host, priority: int, mode: str = "unicast") -> Ours:
+def ours(
+    made: Switch, host: Host, peer: Host, priority: int, mode: str = "unicast", patience: int = 3
+) -> Ours:
     unicast = mode == "unicast"
     instance = VrrpInstance(
         name="VI_1",
@@ -49,6 +51,7 @@ def ours(made: Switch, host: Host, peer: Host, priority: int, mode: str = "unica
         unicast_source=host.address if unicast else None,
         unicast_peers=(peer.address,) if unicast else (),
         authentication=PassAuthentication("generate-a-pasword"),
+        down_timer_adverts=patience,
     )
     return Ours(host, made.directory, instance)
 
@@ -218,16 +221,17 @@ def _decoded(packet: bytes) -> Advert:
 
 def test_a_killed_process_goes_on_before_keepalived_notices(pair: tuple[Switch, Host, Host]) -> None:
     made, a, b = pair
+    patience = 30  # adverts: whoever waits for the start waits longer than any machine needs for it
     doomed = ours(made, a, b, 200)
     until("ours is master", lambda: doomed.state() == "MASTER")
-    other = keepalived(made, b, a, 100, patience=30)  # it waits longer than any machine needs for a start
+    other = keepalived(made, b, a, 100, patience=patience)
     until("keepalived is backup", lambda: other.state() == "BACKUP")
     with namespace.entered(a.namespace):
         monitor = NetlinkMonitor(NetlinkMonitor.IPV4_ADDRESS)
     doomed.kill()
     capture = Capture(made, a)
     assert holds(a)
-    heir = ours(made, a, b, 200)
+    heir = ours(made, a, b, 200, patience=patience)
     until("the new process is master", lambda: heir.state() == "MASTER")
     assert [report.state for report in heir.heard] == ["MASTER"]
     until("it has said so to keepalived, again and again", lambda: len(capture.adverts()) >= 3)

@@ -18,7 +18,7 @@ from pointsman.control import messages
 from pointsman.daemon.runtime.config_history import send_config
 from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config
-from pointsman.model.tracking import Command, NotifyFifo
+from pointsman.model.tracking import Command, NotifyFifo, VrrpSurroundings
 
 pytestmark = [
     pytest.mark.root,
@@ -143,6 +143,7 @@ def test_a_reload_brings_script_security_to_the_readers_of_fifos(script: Script,
         router_id="lb-01",
         virtual_servers=(msgspec.structs.replace(before, secure_commands=True),),
         server_fifos=(fifo,),
+        vrrp=VrrpSurroundings(script_security=True),
     )
     with CheckerProcess([before], programs=True) as process:
         assert process.verdict().up
