@@ -198,7 +198,7 @@ class Pair:
             while not _is_advert(*port.recvfrom(64)):
                 pass
             time.sleep(phase * self.mode.interval)
-            virtual_links.switch(netlink, index, up=False)
+            virtual_links.set_state(netlink, index, up=False)
         if power:
             self.best.kill()
 

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pointsman.net.nftables import TABLE, Shielded, ShieldSocket
+from pointsman.net.nftables import TABLE, FilteredAddress, FilterTable
 
 RUNS = 15
 ELEMENTS, RULES = 40_000, 5_000
-ADDRESSES = [Shielded(ipaddress.IPv4Address("10.1.0.0") + number, 1) for number in range(255)]
+ADDRESSES = [FilteredAddress(ipaddress.IPv4Address("10.1.0.0") + number, 1) for number in range(255)]
 LAST = ADDRESSES[-1].address
 ONE_MORE = f"add element inet {TABLE} vips {{ {LAST} }}\ndelete element inet {TABLE} vips {{ {LAST} }}\n"
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _inside() -> None:
-    own = ShieldSocket()
+    own = FilterTable()
     own.replace(ADDRESSES[:-1])
     library = Library()
     listing = subprocess.check_output(["nft", "list", "table", "inet", TABLE], text=True)
@@ -59,13 +59,13 @@ def _inside() -> None:
     print(f"libnftables takes {_resident() - before:.1f} MiB more")
 
 
-def _print(title: str, own: ShieldSocket, library: Library, whole: str) -> None:
+def _print(title: str, own: FilterTable, library: Library, whole: str) -> None:
     def replace() -> None:
         own.replace(ADDRESSES[:-1])
 
     def change() -> None:
-        own.change([], ADDRESSES[-1:])
-        own.change(ADDRESSES[-1:], [])
+        own.update([], ADDRESSES[-1:])
+        own.update(ADDRESSES[-1:], [])
 
     def program(text: str) -> Callable[[], object]:
         return lambda: subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)

@@ -27,7 +27,7 @@ MAC = bytes.fromhex("00005e000101")
 def has_kind(kind: str) -> bool:
     """Asked of this very kernel."""
     with NetlinkSocket() as netlink:
-        return virtual_links.has_kind(netlink, kind)
+        return virtual_links.supports_kind(netlink, kind)
 
 
 @pytest.fixture

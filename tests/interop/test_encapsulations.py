@@ -17,7 +17,7 @@ from pointsman.conf.load import load_text
 from pointsman.lab import namespace
 from pointsman.model.routing import Encapsulation, VirtualRoute
 from pointsman.net import routes
-from pointsman.net.encapsulations import encapsulate
+from pointsman.net.encapsulations import encapsulation_attributes
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 
@@ -113,4 +113,4 @@ def test_labels_are_as_another_library_writes_them() -> None:
     message.encode()
     header = 16 + 12  # struct nlmsghdr, struct rtmsg
     around = Encapsulation(kind="mpls", labels=(100, 200), ttl=9)
-    assert encapsulate(around) == bytes(message.data[header:])
+    assert encapsulation_attributes(around) == bytes(message.data[header:])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pointsman.lab import namespace
-from pointsman.net.addresses import VRRP_MARK, InterfaceAddress, add
+from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, add
 from pointsman.net.host import Host, read_host
 from pointsman.net.neighbour_table import PERMANENT
 from pointsman.net.netlink import NetlinkSocket
@@ -51,7 +51,8 @@ def inside() -> Iterator[None]:
                 subprocess.run(["ip", *command.split()], check=True)
             with NetlinkSocket() as netlink:
                 assert (
-                    add(netlink, InterfaceAddress(socket.if_nametoindex("over"), VIP, 32, VRRP_MARK)) is None
+                    add(netlink, InterfaceAddress(socket.if_nametoindex("over"), VIP, 32, IFA_PROTO_OURS))
+                    is None
                 )
             yield
     finally:
@@ -79,8 +80,8 @@ def test_addresses_with_their_marks() -> None:
     host = read_host()
     found = {str(each.address): each for each in host.addresses}
     over = index(host, "over")
-    assert found["192.0.2.9"] == InterfaceAddress(over, VIP, 32, VRRP_MARK)
-    assert (found["192.0.2.1"].mark, found["2001:db8::1"].prefix_length) == (0, 64)
+    assert found["192.0.2.9"] == InterfaceAddress(over, VIP, 32, IFA_PROTO_OURS)
+    assert (found["192.0.2.1"].proto, found["2001:db8::1"].prefix_length) == (0, 64)
 
 
 @INSIDE

@@ -17,7 +17,7 @@ from tests.support.until import until
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress
-from pointsman.net.addresses import VRRP_MARK, InterfaceAddress, addresses, assign, remove, withdraw
+from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, addresses, assign, remove, withdraw
 from pointsman.net.arp import Announcer
 from pointsman.net.links import Link, links
 from pointsman.net.netlink import NetlinkSocket
@@ -65,10 +65,12 @@ def test_assigning_twice_is_no_error_and_marks_an_address_of_others(
     pair: tuple[Switch, Host, Host], netlink: NetlinkSocket
 ) -> None:
     pair[1].ip("addr", "add", f"{VIP}/24", "dev", "eth0")
-    assert of_eth0(netlink)[1].mark == 0
+    assert of_eth0(netlink)[1].proto == 0
     for _ in range(2):
         assert assign(netlink, links(netlink), [ENTRY]) == []
-        assert of_eth0(netlink)[1:] == [InterfaceAddress(links(netlink)["eth0"].index, VIP, 24, VRRP_MARK)]
+        assert of_eth0(netlink)[1:] == [
+            InterfaceAddress(links(netlink)["eth0"].index, VIP, 24, IFA_PROTO_OURS)
+        ]
 
 
 def test_many_addresses_go_in_one_batch_and_each_failure_is_told(netlink: NetlinkSocket) -> None:

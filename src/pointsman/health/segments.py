@@ -98,7 +98,7 @@ def filter_program(ends: Ends) -> bytes:
     else:
         program.load_half(start + ip.IPV6_SIZE + tcp.DESTINATION_PORT_AT)
     program.unless_equal(ends.source_port, "drop")
-    program.take(LARGEST)
+    program.accept(LARGEST)
     program.label("drop")
-    program.take(0)
-    return program.assembled()
+    program.accept(0)
+    return program.assemble()

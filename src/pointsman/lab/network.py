@@ -36,7 +36,7 @@ def addresses_of(name: str, interface: str) -> list[str]:
 def set_link(name: str, interface: str, up: bool) -> None:
     """Set the link of an interface up or down. Raises OSError."""
     with namespace.entered(name), NetlinkSocket() as netlink:
-        virtual_links.switch(netlink, socket.if_nametoindex(interface), up)
+        virtual_links.set_state(netlink, socket.if_nametoindex(interface), up)
 
 
 def flush(name: str, interface: str) -> None:

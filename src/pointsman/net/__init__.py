@@ -1,1 +1,1 @@
-"""The kernel's network state over netlink, and raw sockets."""
+"""The kernel's network state over netlink, and raw packet sockets."""

@@ -1,7 +1,8 @@
-"""IP addresses on interfaces: add, remove, list, many in one system call.
+"""IP addresses on interfaces: add, remove and list them, many in one system call.
 
-Addresses that we add carry our mark in the kernel (IFA_PROTO, Linux 5.18), so that a process that comes after
-a crash knows which ones are ours. Older kernels ignore the mark.
+The kernel stores the origin of an address (IFA_PROTO, Linux 5.18; `ip address` shows it as `proto`). The
+addresses added here have their own origin, so a process that starts after a crash recognises them. Older
+kernels ignore the attribute.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from pointsman.net.netlink import (
 )
 
 RTM_NEWADDR, RTM_DELADDR = 20, 21
-VRRP_MARK = 112
-"""Our value of IFA_PROTO."""
-VRRP_MARKS = (VRRP_MARK, 18)
-"""Ours, and keepalived's: addresses that come and go with mastership."""
+IFA_PROTO_OURS = 112
+"""The value of IFA_PROTO that is written here."""
+IFA_PROTOS_OF_VRRP = (IFA_PROTO_OURS, 18)
+"""The values written here and by keepalived: these addresses come and go with mastership."""
 
 _RTM_GETADDR = 22
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_PROTO = 1, 2, 3, 4, 6, 11
@@ -51,36 +52,41 @@ class InterfaceAddress(msgspec.Struct, frozen=True):
     index: int
     address: Address
     prefix_length: int
-    mark: int = 0
+    proto: int = 0
     """IFA_PROTO; 0: none."""
 
 
-class _Terms(NamedTuple):
-    lifetime: int | None
+class _Lifetime(NamedTuple):
+    seconds: int | None
+    """None: forever."""
     age: float
+    """Seconds since the address was assigned first."""
+
+
+_UNLIMITED = _Lifetime(None, 0.0)
 
 
 def scope_number(scope: str) -> int:
-    """The kernel's number of a scope written as a word or as a number. Raises ValueError."""
+    """Return the kernel's number of a scope that is given as a word or as a number. Raises ValueError."""
     return _SCOPES[scope] if scope in _SCOPES else int(scope)
 
 
 def parse_address(message: Message) -> InterfaceAddress | None:
-    """The address of an RTM_NEWADDR or RTM_DELADDR; None for any other message."""
+    """Return the address of an RTM_NEWADDR or RTM_DELADDR; None for any other message."""
     if message.type not in (RTM_NEWADDR, RTM_DELADDR) or len(message.payload) < _INFO.size:
         return None
     _, prefix, _, _, index = _INFO.unpack_from(message.payload)
     found = attributes(message.payload, _INFO.size)
-    # On point-to-point links IFA_ADDRESS is the other end; the own address is then IFA_LOCAL.
+    # On point-to-point links IFA_ADDRESS is the peer's address, and IFA_LOCAL the interface's own.
     packed = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS, b"")
     if len(packed) not in (4, 16):
         return None
-    mark = found.get(_IFA_PROTO, b"\0")[0]
-    return InterfaceAddress(index, ipaddress.ip_address(packed), prefix, mark)
+    proto = found.get(_IFA_PROTO, b"\0")[0]
+    return InterfaceAddress(index, ipaddress.ip_address(packed), prefix, proto)
 
 
 def addresses(netlink: NetlinkSocket) -> list[InterfaceAddress]:
-    """Every address of this network namespace, in the kernel's order. Raises OSError."""
+    """Return every address of this network namespace, in the kernel's order. Raises OSError."""
     messages = netlink.dump(_RTM_GETADDR, _INFO.pack(0, 0, 0, 0, 0))
     return [found for found in map(parse_address, messages) if found is not None]
 
@@ -92,39 +98,40 @@ def assign(
     lifetime: int | None = None,
     age: float = 0.0,
 ) -> list[tuple[VirtualAddress, OSError]]:
-    """Put addresses on their interfaces with our mark; mark those that are there. What failed comes back.
+    """Add addresses to their interfaces, or take over existing ones. Return the failures.
 
-    `lifetime`: seconds after which the kernel takes them away unless they are assigned again. `age`: seconds
-    since they were assigned first, which count for those that are preferred for a while only.
+    All of them get the IFA_PROTO of this project. `lifetime`: seconds after which the kernel removes them
+    unless they are assigned again. `age`: seconds since they were assigned first; they are subtracted from
+    the preferred lifetime of addresses that have one.
     """
-    terms = _Terms(lifetime, age)
-    return _carry_out(netlink, links, list(wanted), RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, terms)
+    flags = NLM_F_CREATE | NLM_F_REPLACE
+    return _request_each(netlink, links, list(wanted), RTM_NEWADDR, flags, _Lifetime(lifetime, age))
 
 
 def assign_new(
     netlink: NetlinkSocket, links: Mapping[str, Link], wanted: Iterable[VirtualAddress]
 ) -> list[tuple[VirtualAddress, OSError]]:
-    """Put addresses there for good, with our mark, but leave alone those that are there (EEXIST)."""
+    """Add addresses without a lifetime. Return the failures; EEXIST: the address exists and is unchanged."""
     flags = NLM_F_CREATE | NLM_F_EXCL
-    return _carry_out(netlink, links, list(wanted), RTM_NEWADDR, flags, _Terms(None, 0.0))
+    return _request_each(netlink, links, list(wanted), RTM_NEWADDR, flags, _UNLIMITED)
 
 
 def withdraw(
     netlink: NetlinkSocket, links: Mapping[str, Link], unwanted: Iterable[VirtualAddress]
 ) -> list[tuple[VirtualAddress, OSError]]:
-    """Take addresses away. What failed comes back, also for an address that was not there (EADDRNOTAVAIL)."""
+    """Remove addresses. Return the failures; EADDRNOTAVAIL: there is no such address."""
     unwanted = list(unwanted)
-    # The kernel leaves the route to the network of an IPv6 address that has a lifetime until that is over.
-    lasting = [each for each in unwanted if each.address.version == 6 and each.prefix_length < 128]
-    assign(netlink, links, [msgspec.structs.replace(each, preferred=None) for each in lasting])
-    return _carry_out(netlink, links, unwanted, RTM_DELADDR, 0, _Terms(None, 0.0))
+    # The kernel keeps the prefix route of an IPv6 address with a lifetime until the lifetime ends.
+    with_route = [each for each in unwanted if each.address.version == 6 and each.prefix_length < 128]
+    assign(netlink, links, [msgspec.structs.replace(each, preferred=None) for each in with_route])
+    return _request_each(netlink, links, unwanted, RTM_DELADDR, 0, _UNLIMITED)
 
 
 def add(netlink: NetlinkSocket, new: InterfaceAddress) -> OSError | None:
-    """Put one address on an interface for good. Return the failure (EEXIST: it is there), or None.
+    """Add one address without a lifetime. Return the failure (EEXIST: it exists), or None.
 
-    An IPv6 address comes without duplicate address detection, and deprecated: this host never chooses it as
-    a source.
+    An IPv6 address is added without duplicate address detection, and deprecated, so this host never chooses
+    it as a source.
     """
     family = socket.AF_INET if new.address.version == 4 else socket.AF_INET6
     data = _INFO.pack(family, new.prefix_length, 0, 0, new.index)
@@ -132,32 +139,33 @@ def add(netlink: NetlinkSocket, new: InterfaceAddress) -> OSError | None:
     if new.address.version == 6:
         data += attribute(_IFA_FLAGS, struct.pack("=I", _IFA_F_NODAD))
         data += attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(0, _FOREVER, 0, 0))
-    if new.mark:
-        data += attribute(_IFA_PROTO, bytes([new.mark]))
+    if new.proto:
+        data += attribute(_IFA_PROTO, bytes([new.proto]))
     return netlink.batch([Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, data)])[0]
 
 
 def remove(netlink: NetlinkSocket, found: InterfaceAddress) -> OSError | None:
-    """Take away one address exactly as it was listed. The failure, or None."""
+    """Remove one address, given as it was listed. Return the failure, or None."""
     family = socket.AF_INET if found.address.version == 4 else socket.AF_INET6
     data = _INFO.pack(family, found.prefix_length, 0, 0, found.index)
     data += attribute(_IFA_LOCAL, found.address.packed)
     return netlink.batch([Request(RTM_DELADDR, 0, data)])[0]
 
 
-def _carry_out(
+def _request_each(
     netlink: NetlinkSocket,
     links: Mapping[str, Link],
     entries: Sequence[VirtualAddress],
     kind: int,
     flags: int,
-    terms: _Terms,
+    lifetime: _Lifetime,
 ) -> list[tuple[VirtualAddress, OSError]]:
     failures: list[tuple[VirtualAddress, OSError]] = []
     requests: list[tuple[VirtualAddress, Request]] = []
     for entry in entries:
         if entry.device in links:
-            requests.append((entry, Request(kind, flags, _payload(entry, links[entry.device].index, terms))))
+            payload = _payload(entry, links[entry.device].index, lifetime)
+            requests.append((entry, Request(kind, flags, payload)))
         else:
             failures.append((entry, OSError(f"interface {entry.device} does not exist")))
     results = netlink.batch([request for _, request in requests])
@@ -166,17 +174,17 @@ def _carry_out(
     ]
 
 
-def _payload(entry: VirtualAddress, index: int, terms: _Terms) -> bytes:
+def _payload(entry: VirtualAddress, index: int, lifetime: _Lifetime) -> bytes:
     address = entry.address
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     data = _INFO.pack(family, entry.prefix_length, 0, scope_number(entry.scope), index)
     data += attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, (entry.peer or address).packed)
     flags = sum(_FLAGS[flag] for flag in entry.flags if flag in _FLAGS)
-    # A virtual address was in use elsewhere a moment ago: duplicate detection would only keep it silent.
+    # Another host used this address a moment ago: duplicate address detection would only delay its use.
     if address.version == 6 and "dad" not in entry.flags:
         flags |= _IFA_F_NODAD
     if address.version == 6 and entry.prefix_length == 128:
-        # The route to itself would outlive an address that has a lifetime.
+        # The prefix route would outlive an address that has a lifetime.
         flags |= _FLAGS["noprefixroute"]
     if flags:
         data += attribute(_IFA_FLAGS, struct.pack("=I", flags))
@@ -184,8 +192,8 @@ def _payload(entry: VirtualAddress, index: int, terms: _Terms) -> bytes:
         data += attribute(_IFA_BROADCAST, entry.broadcast.packed)
     if entry.label:
         data += attribute(_IFA_LABEL, entry.label.encode() + b"\0")
-    valid = _FOREVER if terms.lifetime is None else terms.lifetime
-    preferred = valid if entry.preferred is None else max(0, entry.preferred - int(terms.age))
+    valid = _FOREVER if lifetime.seconds is None else lifetime.seconds
+    preferred = valid if entry.preferred is None else max(0, entry.preferred - int(lifetime.age))
     if (valid, preferred) != (_FOREVER, _FOREVER):
         data += attribute(_IFA_CACHEINFO, _CACHE_INFO.pack(min(preferred, valid), valid, 0, 0))
-    return data + attribute(_IFA_PROTO, bytes([VRRP_MARK]))
+    return data + attribute(_IFA_PROTO, bytes([IFA_PROTO_OURS]))

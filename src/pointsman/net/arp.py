@@ -1,6 +1,7 @@
-"""Gratuitous ARP: telling a whole segment, unasked, which MAC address now answers for an IP address.
+"""Gratuitous ARP and neighbour advertisements for virtual addresses, and ARP probes for address conflicts.
 
-And the other way round: asking the segment whether somebody else answers for an address that is ours.
+An announcement tells all hosts of a segment which MAC address an IP address has now. A probe asks whether
+another host has an address that is ours.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from pointsman.packets.ethernet import ETH_P_ARP, ETH_P_IPV6
 
 _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 
-_LONGEST_FRAME = 64
-_MOST_ANSWERS = 256
+_MAX_FRAME = 64
+_MAX_REPLIES = 256
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """Somebody has answered for an address."""
+class ArpReply(msgspec.Struct, frozen=True):
+    """A reply to an ARP request: the host with this MAC address has this IP address."""
 
     index: int
     address: ipaddress.IPv4Address
@@ -37,12 +38,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Announcer:
-    """Sends gratuitous ARP, neighbour advertisements and ARP probes on any interface.
-
-    Needs CAP_NET_RAW; raises OSError when it is opened.
-    """
+    """A packet socket that sends gratuitous ARP, neighbour advertisements and ARP probes on any interface."""
 
     def __init__(self) -> None:
+        """Open the socket. Raises OSError (EPERM without CAP_NET_RAW)."""
         # Protocol 0: the socket receives nothing.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._socket.setblocking(False)
@@ -53,9 +52,9 @@ class Announcer:
     def announce(
         self, links: Mapping[str, Link], entries: Iterable[VirtualAddress], repeat: int
     ) -> OSError | None:
-        """Send `repeat` announcements for each address by its device. The last failure, or None.
+        """Send `repeat` announcements for each address on its device. Return the last failure, or None.
 
-        Devices that are gone or have no Ethernet address (lo, tunnels) are passed over.
+        Devices that are gone or have no Ethernet address (lo, tunnels) are skipped.
         """
         failure: OSError | None = None
         router = _forwards_ipv6()
@@ -69,7 +68,7 @@ class Announcer:
         return failure
 
     def probe(self, links: Mapping[str, Link], entries: Iterable[VirtualAddress]) -> None:
-        """Ask once for each IPv4 address; `AnswerSocket` hears the answers. A failure is no matter."""
+        """Send one ARP probe for each IPv4 address; `ArpReplySocket` gets the replies. Errors are ignored."""
         for entry in entries:
             link = links.get(entry.device)
             if link is not None and len(link.mac) == 6 and isinstance(entry.address, ipaddress.IPv4Address):
@@ -96,10 +95,11 @@ def _forwards_ipv6() -> bool:
         return False
 
 
-class AnswerSocket:
-    """Hears ARP replies that are sent to this host. Needs CAP_NET_RAW; raises OSError when it is opened."""
+class ArpReplySocket:
+    """A packet socket that receives the ARP replies that are sent to this host."""
 
     def __init__(self) -> None:
+        """Open the socket. Raises OSError (EPERM without CAP_NET_RAW)."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ARP))
         try:
@@ -114,27 +114,27 @@ class AnswerSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def receive(self) -> list[Answer]:
-        """Every answer that is waiting, at most a few hundred. Raises nothing."""
-        found: list[Answer] = []
+    def receive(self) -> list[ArpReply]:
+        """Return the replies that are queued, at most a few hundred. Raises nothing."""
+        found: list[ArpReply] = []
         with contextlib.suppress(OSError):
-            for _ in range(_MOST_ANSWERS):
-                frame, sender = self._socket.recvfrom(_LONGEST_FRAME)
+            for _ in range(_MAX_REPLIES):
+                frame, sender = self._socket.recvfrom(_MAX_FRAME)
                 with contextlib.suppress(WireError):
                     reply = arp.decode_reply(frame)
                     index = socket.if_nametoindex(sender[0])
-                    found.append(Answer(index, ipaddress.IPv4Address(reply.sender), reply.sender_mac))
+                    found.append(ArpReply(index, ipaddress.IPv4Address(reply.sender), reply.sender_mac))
         return found
 
 
 def _replies_to_us() -> bytes:
-    """Return a filter that drops the segment's other ARP traffic in the kernel, before it costs anything."""
+    """Return a filter that accepts ARP replies to this host and drops other ARP frames in the kernel."""
     program = Program()
     program.load_half(PACKET_TYPE)
     program.unless_equal(socket.PACKET_HOST, "drop")
     program.load_half(arp.OPERATION_AT)
     program.unless_equal(arp.REPLY, "drop")
-    program.take(_LONGEST_FRAME)
+    program.accept(_MAX_FRAME)
     program.label("drop")
-    program.take(0)
-    return program.assembled()
+    program.accept(0)
+    return program.assemble()

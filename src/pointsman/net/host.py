@@ -1,7 +1,7 @@
-"""The state of this host's network as the kernel has it, read in one place.
+"""A snapshot of this host's network, as the kernel has it in the network namespace of the calling thread.
 
-It is that of the network namespace of the calling thread. Who follows changes (VRRP, the neighbour watcher)
-asks for the parts itself: links, addresses, route_table, neighbour_table.
+Code that follows changes (VRRP, the neighbour watcher) reads the parts itself: links, addresses, route_table,
+neighbour_table.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONF = Path("/proc/sys/net/ipv4/conf")
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """Links, addresses, and what else was asked for."""
+    """Links and addresses, and the parts that `read_host` was asked for."""
 
     links: tuple[LinkDetails, ...] = ()
     addresses: tuple[InterfaceAddress, ...] = ()
@@ -33,15 +33,15 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """The unicast routes of the main table that leave by one interface."""
     neighbours: tuple[Neighbour, ...] = ()
     settings: dict[tuple[str, str], int] = {}
-    """Interface, or `all`, and name below net.ipv4.conf; what the kernel does not have is left out."""
+    """Values by interface (or `all`) and name below net.ipv4.conf; missing settings are left out."""
 
     def names(self) -> dict[int, str]:
-        """Return the names of the interfaces by index. One that came while the host was read is not in it."""
+        """Return interface names by index. An interface created while the host was read may be missing."""
         return {link.index: link.name for link in self.links}
 
 
 def read_host(*, routes: bool = False, neighbours_too: bool = False, settings: Collection[str] = ()) -> Host:
-    """Read links and addresses, and the large parts that are asked for. Raises OSError."""
+    """Return links and addresses, and the parts that are asked for. Raises OSError."""
     with NetlinkSocket() as netlink:
         links = tuple(detailed_links(netlink))
         return Host(

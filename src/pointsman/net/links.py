@@ -36,17 +36,17 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class LinkDetails(Link, frozen=True, kw_only=True):
-    """An interface with all that anybody asks of it. It changes more often than what `Link` tells."""
+    """An interface with all facts that are read anywhere. They change more often than those of `Link`."""
 
     loopback: bool = False
     arp: bool = True
-    """It speaks ARP: neither a loopback nor set to NOARP."""
+    """True if the interface uses ARP: it is not a loopback and not set to NOARP."""
     kind: str = ""
     """veth, macvlan, bond, vrf ...; empty for a network card."""
     lower: int = 0
-    """Index of the interface that it stands on, in this namespace or another; 0: none."""
+    """Index of the interface below it (IFLA_LINK), in this namespace or another; 0: none."""
     master: int = 0
-    """Index of the bridge, bond or VRF that it is in; 0: none."""
+    """Index of the bridge, bond or VRF that it belongs to; 0: none."""
     alias: str = ""
     xdp: bool = False
     """An XDP program is attached."""

@@ -1,4 +1,4 @@
-"""The kernel's neighbour table (ARP and neighbour discovery), as it is read."""
+"""Reading the kernel's neighbour table (ARP and neighbour discovery)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NDA_DST, NDA_LLADDR = 1, 2
 
 _RTM_GETNEIGH = 30
 _VALID = 0xDE
-"""PERMANENT NOARP REACHABLE PROBE STALE DELAY: states in which the kernel itself would use the address."""
+"""PERMANENT NOARP REACHABLE PROBE STALE DELAY: states in which the kernel itself uses the MAC address."""
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 class Neighbour(msgspec.Struct, frozen=True):
-    """Who the kernel believes has an address."""
+    """An entry of the kernel's neighbour table: the MAC address of an IP address on one interface."""
 
     index: int
     address: Address
@@ -35,7 +35,7 @@ class Neighbour(msgspec.Struct, frozen=True):
 
     @property
     def mac(self) -> bytes | None:
-        """Its MAC address; None: not known now."""
+        """The MAC address; None: not known now."""
         return self.lladdr if self.state & _VALID and len(self.lladdr) == 6 else None
 
 

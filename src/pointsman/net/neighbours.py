@@ -1,8 +1,9 @@
-"""How real servers are reached: interface and MAC addresses, kept up to date from the kernel's own tables.
+"""Next hops of real servers (interface and MAC addresses), kept up to date from the kernel's own tables.
 
-Direct routing wants the real server itself on-link; a tunnel may go through its route's gateway. Both write
-MAC addresses outside the kernel's IP stack, so nobody else asks for them, notices that they have changed or
-keeps the kernel's entries fresh. The watcher does all three through rtnetlink(7).
+Direct routing needs a real server that is on-link itself; a tunnel may go through the gateway of its route.
+The packet path writes MAC addresses outside the kernel's IP stack. Therefore the kernel does not resolve
+them, does not report changes to the packet path, and lets its entries become stale. The watcher does all
+three through rtnetlink(7).
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ from pointsman.net.netlink import (
     Request,
     attribute,
 )
-from pointsman.net.path_mtu import PathErrors
+from pointsman.net.path_mtu import PathMtuSockets
 from pointsman.net.route_table import LOCAL, RTM_DELROUTE, RTM_NEWROUTE, UNICAST, route_to
 
 REFRESH_INTERVAL = 2.0
-"""Seconds between looks for entries that need to be asked for (again)."""
+"""Seconds between two searches for entries that have to be resolved or confirmed."""
 
 _PATH_CHANGES = {RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE}
 _NTF_USE = 0x01
@@ -48,14 +49,14 @@ _NO_MAC = bytes(6)
 
 
 class _Path(msgspec.Struct, frozen=True):
-    """What the routing table says about one address."""
+    """The routing table's answer for one address."""
 
     index: int = 0
     problem: str = ""
     local: bool = False
-    """An address of this host."""
+    """True for an address of this host."""
     mtu: int = 0
-    """The route's own; 0: it has none."""
+    """The MTU of the route itself; 0: it has none."""
     gateway: Address | None = None
     own_address: Address | None = None
 
@@ -64,19 +65,19 @@ def _family(address: Address) -> int:
     return socket.AF_INET if address.version == 4 else socket.AF_INET6
 
 
-def _source(own: Address | None, target: Address) -> Address | None:
-    """What the kernel would send from, if that can be answered: where it has nothing better it takes ::1."""
+def _usable_source(own: Address | None, target: Address) -> Address | None:
+    """Return the kernel's source address if replies can reach it. For lack of a better one it chooses ::1."""
     if own is None or own.is_loopback or own.is_unspecified:
         return None
     return own if target.is_link_local or not own.is_link_local else None
 
 
 class NeighbourWatcher:
-    """Follows the next hops of a set of addresses in this network namespace.
+    """A watcher of the next hops of a set of addresses in this network namespace.
 
-    Give `fileno()` to a selector and call `process()` when it is readable; call `refresh(now)` when
-    `deadline` has come. Both return the next hops that differ from what was returned last. `now` is seconds
-    of any clock that never goes back. Raises OSError only when netlink itself fails.
+    Give `fileno()` to a selector and call `process()` when it is readable. Call `refresh(now)` at `deadline`.
+    Both return the next hops that have changed since the last call. `now` is seconds of any clock that never
+    goes back. Raises OSError only when netlink itself fails.
     """
 
     def __init__(self) -> None:
@@ -93,8 +94,8 @@ class NeighbourWatcher:
         self._direct: frozenset[Address] = frozenset()
         self._tunnelled: frozenset[Address] = frozenset()
         self._neighbours: frozenset[tuple[int, Address]] = frozenset()
-        """Whose MAC addresses are wanted, and on which interface."""
-        self._errors: PathErrors | None = None
+        """Interface index and address of every neighbour whose MAC address is needed."""
+        self._path_mtu: PathMtuSockets | None = None
         self._links: dict[int, Link] = {}
         self._paths: dict[Address, _Path] = {}
         self._entries: dict[tuple[int, Address], Neighbour] = {}
@@ -102,8 +103,8 @@ class NeighbourWatcher:
         self._deadline: float | None = None
 
     def close(self) -> None:
-        if self._errors is not None:
-            self._errors.close()
+        if self._path_mtu is not None:
+            self._path_mtu.close()
         self._monitor.close()
         self._netlink.close()
 
@@ -112,30 +113,30 @@ class NeighbourWatcher:
 
     @property
     def deadline(self) -> float | None:
-        """When `refresh` wants to be called; None: nothing is watched."""
+        """The time of the next `refresh`; None: nothing is watched."""
         return self._deadline
 
     def watch(self, direct: Iterable[Address], tunnelled: Iterable[Address] = ()) -> list[NextHop]:
-        """Follow exactly these addresses from now on, and ask for those that are not known.
+        """Follow exactly these addresses from now on, and resolve those that are not known.
 
         `direct` are reached by direct routing, `tunnelled` may be behind a gateway.
-        Returns the next hop of every new one, as far as it is known already.
+        Return the next hop of every new address, as far as it is known already.
         """
         self._direct, self._tunnelled = frozenset(direct), frozenset(tunnelled)
         self._watched = self._direct | self._tunnelled
-        if self._tunnelled and self._errors is None:
-            self._errors = PathErrors()
+        if self._tunnelled and self._path_mtu is None:
+            self._path_mtu = PathMtuSockets()
         self._reported = {key: hop for key, hop in self._reported.items() if key in self._watched}
         if not self._watched:
             self._deadline = None
             return []
         self._read_everything()
-        self._ask()
+        self._request_entries()
         self._deadline = float("-inf") if self._deadline is None else self._deadline
         return self._changes()
 
     def process(self) -> list[NextHop]:
-        """Take in what the kernel has reported; the next hops that have changed by it."""
+        """Process the kernel's notifications. Return the next hops that they have changed."""
         try:
             messages = self._monitor.read()
         except NetlinkOverrunError:
@@ -147,35 +148,35 @@ class NeighbourWatcher:
             if link := parse_link(message):
                 self._links[link.index] = link
                 paths_changed = True
-                self._ask_soon()
+                self._refresh_soon()
             elif entry := parse_neighbour(message):
-                self._take_entry(entry, message.type == RTM_NEWNEIGH)
+                self._on_entry(entry, exists=message.type == RTM_NEWNEIGH)
         if paths_changed:
             known = self._neighbours
-            self._look_all_up()
+            self._look_up_all()
             if not self._neighbours <= known:
                 self._read_entries()
-                self._ask_soon()
+                self._refresh_soon()
         return self._changes()
 
     def refresh(self, now: float) -> list[NextHop]:
-        """Ask again for what is stale or unknown; the next hops that have changed since the last report."""
+        """Resolve entries that are stale or unknown. Return the next hops that have changed."""
         changed = self.process()
         if self._deadline is not None and now >= self._deadline:
-            # Nobody tells of an MTU that a route has learned (path_mtu.py), or of one that has had its time.
+            # The kernel does not report an MTU that a route has learned (path_mtu.py), or that has expired.
             self._paths |= {address: self._look_up(address) for address in self._tunnelled}
-            self._ask()
+            self._request_entries()
             self._deadline = now + REFRESH_INTERVAL
             changed += self._changes()
         return changed
 
     def problems(self) -> dict[Address, str]:
-        """Addresses that cannot be reached as they have to be, each with the reason and the way out."""
+        """Return the addresses that cannot be reached as required, with the reason and the remedy."""
         found = {address: path.problem for address, path in self._paths.items() if path.problem}
         for address in sorted(self._direct, key=str):
             path = self._paths.get(address, _Path())
             if path.gateway is not None:
-                found[address] = self._off_link(address, path)
+                found[address] = self._off_link_problem(address, path)
         for address in sorted(self._tunnelled, key=str):
             path = self._paths.get(address, _Path())
             if path.index and path.own_address is None:
@@ -187,10 +188,10 @@ class NeighbourWatcher:
 
     def _read_everything(self) -> None:
         self._links = {link.index: link for link in links(self._netlink).values()}
-        self._look_all_up()
+        self._look_up_all()
         self._read_entries()
 
-    def _look_all_up(self) -> None:
+    def _look_up_all(self) -> None:
         self._paths = {address: self._look_up(address) for address in self._watched}
         self._neighbours = frozenset(
             (path.index, path.gateway or address)
@@ -201,7 +202,7 @@ class NeighbourWatcher:
     def _read_entries(self) -> None:
         self._entries.clear()
         for entry in neighbours(self._netlink, {_family(address) for _, address in self._neighbours}):
-            self._take_entry(entry, is_there=True)
+            self._on_entry(entry, exists=True)
 
     def _look_up(self, address: Address) -> _Path:
         try:
@@ -220,10 +221,10 @@ class NeighbourWatcher:
             index=route.index,
             mtu=route.mtu,
             gateway=route.gateway,
-            own_address=_source(route.source, address),
+            own_address=_usable_source(route.source, address),
         )
 
-    def _off_link(self, address: Address, path: _Path) -> str:
+    def _off_link_problem(self, address: Address, path: _Path) -> str:
         link = self._links.get(path.index)
         name = link.name if link else f"interface {path.index}"
         return (
@@ -233,22 +234,23 @@ class NeighbourWatcher:
             "or forward to it in a tunnel (lvs_method TUN)"
         )
 
-    def _take_entry(self, entry: Neighbour, is_there: bool) -> None:
+    def _on_entry(self, entry: Neighbour, exists: bool) -> None:
         key = (entry.index, entry.address)
         if key not in self._neighbours:
             return
         before = self._entries.pop(key, None)
-        if is_there:
+        if exists:
             self._entries[key] = entry
-        if before and before.mac and not (is_there and entry.mac):
-            # It may have come back with another MAC address: ask everybody at once, not after the interval.
-            self._ask_soon()
+        if before and before.mac and not (exists and entry.mac):
+            # The host may have a new MAC address: resolve it at once, not after the interval.
+            self._refresh_soon()
 
-    def _ask_soon(self) -> None:
+    def _refresh_soon(self) -> None:
         if self._deadline is not None:
             self._deadline = float("-inf")
 
-    def _ask(self) -> None:
+    def _request_entries(self) -> None:
+        """Have the kernel resolve unknown entries and probe stale ones."""
         requests = []
         for index, address in self._neighbours:
             entry = self._entries.get((index, address))
@@ -259,7 +261,7 @@ class NeighbourWatcher:
                 requests.append(self._request(address, index, 0, _NTF_USE, b""))
             elif entry.state & STALE:
                 requests.append(self._request(address, index, PROBE, 0, entry.mac))
-        # A refusal (the interface has just gone) is no matter: the next round asks again.
+        # Errors (the interface has just gone) are ignored: the next refresh tries again.
         self._netlink.batch(requests)
 
     def _request(self, address: Address, index: int, state: int, flags: int, mac: bytes) -> Request:
@@ -274,8 +276,8 @@ class NeighbourWatcher:
         if path.local:
             return NextHop(address, 0, _NO_MAC, None, local=True)
         link = self._links.get(path.index)
-        beyond = path.gateway is not None and address not in self._tunnelled
-        if link is None or len(link.mac) != 6 or beyond:
+        is_off_link = path.gateway is not None and address not in self._tunnelled
+        if link is None or len(link.mac) != 6 or is_off_link:
             return NextHop(address, path.index, _NO_MAC, None)
         entry = self._entries.get((path.index, path.gateway or address))
         return NextHop(

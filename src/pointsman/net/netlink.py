@@ -1,6 +1,6 @@
-"""Just enough rtnetlink: messages, attributes, requests with acknowledgement, dumps and notifications.
+"""A small netlink client: messages, attributes, requests with acknowledgement, dumps and notifications.
 
-Written by hand because the VRRP process wants to start and to act within milliseconds, and locks its memory:
+It is written by hand because the VRRP process must start and react within milliseconds, and locks its memory:
 docs/decisions/netlink.md has the figures.
 Layouts: rtnetlink(7), netlink(7), include/uapi/linux/netlink.h.
 """
@@ -31,17 +31,16 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _ATTRIBUTE_TYPE_MASK = 0x3FFF
 _RECEIVE = 1 << 18
-"""Bytes asked of one recv; the kernel never makes a longer dump message."""
+"""Bytes of one recv(); the kernel never sends a longer dump message."""
 _ANSWER_TIMEOUT = 5.0
-"""Seconds; the kernel answers at once, so a longer wait is a defect and not a delay."""
+"""Seconds. The kernel answers at once, so a longer wait is a defect and not a delay."""
 _BATCH = 100
-"""Requests sent before their acknowledgements are read, so that these fit into the receive buffer."""
-
+"""Requests that are sent before their acknowledgements are read. These fit into the receive buffer."""
 _DUMP_TRIES = 10
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One netlink message: its type (RTM_...) and what follows the header."""
+    """A netlink message from the kernel: its type (RTM_...) and the bytes after the header."""
 
     type: int
     payload: bytes
@@ -56,16 +55,16 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class NetlinkOverrunError(Exception):
-    """The kernel has dropped notifications: whoever follows them must read the whole state again."""
+    """The kernel has dropped notifications, so the whole state must be read again."""
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """One attribute, padded to 4 bytes."""
+    """Return one attribute, padded to 4 bytes."""
     return _ATTRIBUTE.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def attributes(data: bytes, offset: int) -> dict[int, bytes]:
-    """The attributes from `offset` on, by type; the last of each type. Stops at a broken length."""
+    """Return the attributes from `offset` on, by type; the last of each type. A wrong length ends them."""
     found: dict[int, bytes] = {}
     while offset + 4 <= len(data):
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
@@ -77,7 +76,7 @@ def attributes(data: bytes, offset: int) -> dict[int, bytes]:
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(type, flags, sequence, payload) of each message of one datagram."""
+    """Yield type, flags, sequence number and payload of each message in one datagram."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
@@ -88,13 +87,13 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 
 
 def _error(flags: int, payload: bytes) -> OSError | None:
-    """What an NLMSG_ERROR says; None: it is an acknowledgement."""
+    """Return the error in an NLMSG_ERROR; None: it is an acknowledgement."""
     code = -struct.unpack_from("=i", payload)[0]
     if code == 0:
         return None
     text = os.strerror(code)
     if flags & _NLM_F_ACK_TLVS:
-        # With NETLINK_CAP_ACK the request comes back as its header only.
+        # With NETLINK_CAP_ACK the kernel returns only the header of the request.
         extra = attributes(payload, 4 + _HEADER.size).get(_NLMSGERR_ATTR_MSG)
         if extra:
             text += f" ({extra.rstrip(bytes(1)).decode(errors='replace')})"
@@ -107,7 +106,7 @@ def _packed(request: Request, sequence: int, flags: int) -> bytes:
 
 
 class NetlinkSocket:
-    """A netlink socket for requests, of NETLINK_ROUTE unless told otherwise. Not for several threads."""
+    """A netlink socket for requests; its default protocol is NETLINK_ROUTE. Not for several threads."""
 
     def __init__(self, protocol: int = 0) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
@@ -127,7 +126,7 @@ class NetlinkSocket:
         self._socket.close()
 
     def get(self, kind: int, payload: bytes) -> Message | None:
-        """Ask for one thing. None: the kernel acknowledged without an answer. Raises the kernel's OSError."""
+        """Return the answer to one request; None: only an acknowledgement. Raises the kernel's OSError."""
         sequence = self._send(kind, NLM_F_REQUEST | NLM_F_ACK, payload)
         answer: Message | None = None
         while True:
@@ -142,7 +141,10 @@ class NetlinkSocket:
                 return answer
 
     def dump(self, kind: int, payload: bytes) -> list[Message]:
-        """Every answer to a dump; asked again while the kernel calls it inconsistent. Raises OSError."""
+        """Return the messages of a dump. It is repeated while the kernel reports it inconsistent.
+
+        Raises OSError.
+        """
         for _ in range(_DUMP_TRIES):
             found, consistent = self._dump_once(kind, payload)
             if consistent:
@@ -165,7 +167,7 @@ class NetlinkSocket:
                 found.append(Message(got, body))
 
     def batch(self, requests: Sequence[Request]) -> list[OSError | None]:
-        """Carry out requests in order, many in one system call; for each None or the kernel's error."""
+        """Send requests in order, many in one system call. Return None or the kernel's error for each."""
         results: list[OSError | None] = []
         for start in range(0, len(requests), _BATCH):
             results += self._batch_once(requests[start : start + _BATCH])
@@ -187,7 +189,7 @@ class NetlinkSocket:
         return results
 
     def transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
-        """Carry out all requests or none, in the frame that nfnetlink wants. Raises the kernel's OSError."""
+        """Execute all requests or none, as an nfnetlink batch. Raises the kernel's OSError."""
         first = next(self._sequence) & 0xFFFFFFFF
         waiting = {next(self._sequence) & 0xFFFFFFFF: request for request in requests}
         data = _packed(begin, first, 0)
@@ -199,7 +201,7 @@ class NetlinkSocket:
                 if kind == _NLMSG_ERROR and (number == first or waiting.pop(number, None) is not None):
                     failure = failure or _error(flags, body)
                 if kind == _NLMSG_ERROR and number == first:
-                    waiting.clear()  # of a frame that is refused nothing more is heard
+                    waiting.clear()  # the kernel answers nothing else of a batch that it refuses
         if failure is not None:
             raise failure
 
@@ -210,7 +212,7 @@ class NetlinkSocket:
 
 
 class NetlinkMonitor:
-    """Notifications of the kernel for the given RTMGRP_ groups. Non-blocking."""
+    """A non-blocking netlink socket that receives the notifications of RTMGRP_ groups."""
 
     LINK, NEIGHBOUR = 0x1, 0x4
     IPV4_ADDRESS, IPV4_ROUTE = 0x10, 0x40
@@ -224,7 +226,10 @@ class NetlinkMonitor:
         self._socket.bind((0, groups))
 
     def follow_routing(self) -> None:
-        """Routes and rules, too. Not from the beginning, as a host may have a million routes that change."""
+        """Also receive notifications of routes and rules.
+
+        They are not part of the constructor's groups, as a host may have a million routes that change.
+        """
         for group in _ROUTING_GROUPS:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
@@ -235,7 +240,7 @@ class NetlinkMonitor:
         self._socket.close()
 
     def read(self) -> list[Message]:
-        """Everything queued. Raises NetlinkOverrunError when some of it was lost."""
+        """Return the messages that are queued. Raises NetlinkOverrunError when some were lost."""
         found: list[Message] = []
         while True:
             try:
@@ -244,5 +249,5 @@ class NetlinkMonitor:
                 return found
             except OSError as error:
                 raise NetlinkOverrunError from error
-            if sender[0] == 0:  # a local process may send here too; only the kernel has port 0
+            if sender[0] == 0:  # only the kernel has port 0; other processes can send here, too
                 found += [Message(kind, payload) for kind, _, _, payload in _messages(data)]

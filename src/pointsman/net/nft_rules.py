@@ -1,6 +1,7 @@
-"""Rules of nftables as text, as `nft list ruleset` prints them, turned into what the kernel takes.
+"""A compiler of nftables rules: from text as `nft list ruleset` prints it to netlink attributes.
 
-It knows the few phrases that our own rules are made of. Layouts: include/uapi/linux/netfilter/nf_tables.h.
+Only the phrases of this project's own rules are supported. Layouts:
+include/uapi/linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _IIF, _OIF, _NFPROTO, _L4PROTO = 4, 5, 15, 16
 _EQUAL, _AT_MOST, _AT_LEAST = 0, 3, 5
 _NETWORK, _TRANSPORT = 1, 2
 _VERDICT, _FIRST, _SECOND = 0, 1, 2
-"""Registers. The second one follows an address of IPv6 in the first: together they are one key of a set."""
+"""Registers. The second follows an IPv6 address in the first; together they are one key of a set."""
 _VERDICTS = {"drop": 0, "accept": 1}
 _IPV4, _IPV6 = 2, 10
 _ADDRESSES = {
@@ -33,7 +34,7 @@ _INTERFACES = {"iif": _IIF, "oif": _OIF}
 
 
 def compile_rule(text: str) -> list[bytes]:
-    """Return the expressions of a rule. Raises ValueError for a phrase that is not known here."""
+    """Return the expressions of a rule. Raises ValueError for a phrase that is not supported."""
     found: list[bytes] = []
     rest = text
     while rest:
@@ -43,7 +44,7 @@ def compile_rule(text: str) -> list[bytes]:
                 rest = rest[match.end() :]
                 break
         else:
-            raise ValueError(f"no rule of nftables that is known here: {rest!r} in {text!r}")
+            raise ValueError(f"unsupported phrase in an nftables rule: {rest!r} in {text!r}")
     return found
 
 
@@ -53,12 +54,12 @@ def text_attribute(kind: int, text: str) -> bytes:
 
 
 def number_attribute(kind: int, value: int) -> bytes:
-    """Return an attribute with a number of 4 bytes, as nf_tables has them: in network order."""
+    """Return an attribute with a 4-byte number in network byte order, as nf_tables has them."""
     return attribute(kind, struct.pack("!I", value & 0xFFFFFFFF))
 
 
 def nest(kind: int, *parts: bytes) -> bytes:
-    """Return an attribute made of attributes."""
+    """Return an attribute that contains attributes."""
     return attribute(kind | NESTED, b"".join(parts))
 
 
@@ -113,7 +114,7 @@ def _payload(base: int, offset: int, size: int) -> bytes:
     return _expression("payload", *(number_attribute(kind, value) for kind, value in enumerate(numbers, 1)))
 
 
-def _compare(how: int, value: int) -> bytes:
-    """Compare the register's first byte."""
+def _compare(operator: int, value: int) -> bytes:
+    """Return an expression that compares the first byte of the first register."""
     number = nest(3, attribute(1, bytes([value])))
-    return _expression("cmp", number_attribute(1, _FIRST), number_attribute(2, how), number)
+    return _expression("cmp", number_attribute(1, _FIRST), number_attribute(2, operator), number)

@@ -1,7 +1,7 @@
-"""Just enough nf_tables over netlink: one table that drops what goes to some addresses, or comes from them.
+"""One nftables table, over netlink, that drops packets to and from a set of addresses (`no_accept`).
 
-The VRRP process may not wait for a program of its own: docs/decisions/nftables.md. The rules are text, as
-`nft list table inet pointsman_vrrp` prints them; nft_rules.py turns them into what the kernel takes.
+The VRRP process must not wait for the program nft: docs/decisions/nftables.md. The rules are text, as
+`nft list table inet pointsman_vrrp` prints them; nft_rules.py compiles them.
 Layouts: include/uapi/linux/netfilter/nf_tables.h and nfnetlink.h.
 """
 
@@ -19,14 +19,14 @@ from pointsman.net.nft_rules import LIST_ELEMENT, compile_rule, nest, number_att
 
 NETLINK_NETFILTER = 12
 TABLE = "pointsman_vrrp"
-"""Of the family inet."""
+"""The table's name; its family is inet."""
 
 _SUBSYSTEM, _INET = 10, 1
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEW_TABLE, _GET_TABLE, _DEL_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 1, 2, 3, 6
 _NEW_SET, _NEW_ELEMENT, _DEL_ELEMENT = 9, 12, 14
 _PRIORITY = -1
-"""keepalived's, just before what an administrator usually writes."""
+"""The same as keepalived's: just before the chains that administrators usually write."""
 _HOOKS = {"in": 1, "out": 3}
 RULES = {
     "in": (
@@ -42,25 +42,27 @@ RULES = {
         "ip6 saddr . oif @link_local drop",
     ),
 }
-"""By chain. Neighbour discovery (types 135 and 136) goes on: addresses are to be found, not to be reached."""
+"""Rules by chain. Neighbour discovery (types 135 and 136) is accepted: addresses are still resolved."""
 _SETS = {"vips": (7, 4), "vips6": (8, 16), "link_local": (8 << 6 | 20, 20)}
-"""Name: type (nft's number of ipv4_addr, ipv6_addr, ipv6_addr . iface_index) and bytes."""
+"""Sets by name: type (nft's number for ipv4_addr, ipv6_addr, ipv6_addr . iface_index) and bytes of a key."""
 
 
-class Shielded(msgspec.Struct, frozen=True):
-    """An address that nobody reaches; one that is link-local on this interface only."""
+class FilteredAddress(msgspec.Struct, frozen=True):
+    """An address whose packets are dropped."""
 
     address: Address
     index: int
+    """Interface index, for a link-local address only; ignored for others."""
 
 
-class ShieldSocket:
-    """The table in the kernel. Making it raises OSError when the kernel has no nf_tables."""
+class FilterTable:
+    """The table in the kernel."""
 
     def __init__(self) -> None:
+        """Open a netlink socket; the table is not created. Raises OSError if the kernel has no nf_tables."""
         self._socket = NetlinkSocket(NETLINK_NETFILTER)
         try:
-            self.present()
+            self.exists()
         except OSError:
             self._socket.close()
             raise
@@ -68,8 +70,8 @@ class ShieldSocket:
     def close(self) -> None:
         self._socket.close()
 
-    def present(self) -> bool:
-        """Whether the table is there. Raises OSError."""
+    def exists(self) -> bool:
+        """Return True if the table is in the kernel. Raises OSError."""
         try:
             self._socket.get(_SUBSYSTEM << 8 | _GET_TABLE, _header() + text_attribute(1, TABLE))
         except OSError as error:
@@ -78,20 +80,23 @@ class ShieldSocket:
             return False
         return True
 
-    def replace(self, shielded: Iterable[Shielded]) -> None:
-        """The table anew, with these addresses. Raises OSError; then it is as it was."""
-        requests = [*_removal(), _request(_NEW_TABLE, text_attribute(1, TABLE))]
+    def replace(self, addresses: Iterable[FilteredAddress]) -> None:
+        """Create the table anew with these addresses. Raises OSError; then nothing has changed."""
+        requests = [*_removal_requests(), _request(_NEW_TABLE, text_attribute(1, TABLE))]
         requests += [_set(number, name) for number, name in enumerate(_SETS, 1)]
         requests += [request for chain in _HOOKS for request in _chain(chain)]
-        self._transaction([*requests, *_elements(_NEW_ELEMENT, shielded)])
+        self._transaction([*requests, *_elements(_NEW_ELEMENT, addresses)])
 
-    def change(self, gone: Iterable[Shielded], new: Iterable[Shielded]) -> None:
-        """Other addresses. Raises OSError; then it is as it was (ENOENT: no such table or address)."""
-        self._transaction([*_elements(_DEL_ELEMENT, gone), *_elements(_NEW_ELEMENT, new)])
+    def update(self, removed: Iterable[FilteredAddress], added: Iterable[FilteredAddress]) -> None:
+        """Remove and add addresses. Raises OSError (ENOENT: no such table, no such address).
+
+        Then nothing has changed.
+        """
+        self._transaction([*_elements(_DEL_ELEMENT, removed), *_elements(_NEW_ELEMENT, added)])
 
     def remove(self) -> None:
-        """The table is no more, if it ever was. Raises OSError."""
-        self._transaction(_removal())
+        """Remove the table if it exists. Raises OSError."""
+        self._transaction(_removal_requests())
 
     def _transaction(self, requests: Sequence[Request]) -> None:
         if requests:
@@ -108,8 +113,8 @@ def _request(kind: int, content: bytes) -> Request:
     return Request(_SUBSYSTEM << 8 | kind, flags, _header() + content)
 
 
-def _removal() -> list[Request]:
-    """What is not there cannot be removed: so it is made first."""
+def _removal_requests() -> list[Request]:
+    """Return requests that remove the table. It is created first, as removing a missing table is an error."""
     return [_request(kind, text_attribute(1, TABLE)) for kind in (_NEW_TABLE, _DEL_TABLE)]
 
 
@@ -125,9 +130,9 @@ def _set(number: int, name: str) -> Request:
     return _request(_NEW_SET, content + number_attribute(10, number))
 
 
-def _elements(kind: int, shielded: Iterable[Shielded]) -> list[Request]:
+def _elements(kind: int, addresses: Iterable[FilteredAddress]) -> list[Request]:
     by_set: dict[str, list[bytes]] = {}
-    for each in shielded:
+    for each in addresses:
         if each.address.version == 4:
             by_set.setdefault("vips", []).append(each.address.packed)
         elif not each.address.is_link_local:

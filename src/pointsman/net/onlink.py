@@ -1,4 +1,4 @@
-"""How an on-link neighbour is reached, asked once: interface, own address, MAC addresses."""
+"""The path to an on-link neighbour, looked up once: interface, own address, MAC addresses."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from pointsman.net.route_table import UNICAST, route_to
 
 
 class NotOnLinkError(Exception):
-    """This address cannot be reached without a router; the text says why."""
+    """An address that cannot be reached without a router; the text says why."""
 
 
-class OnLink(msgspec.Struct, frozen=True):
-    """The way to a neighbour."""
+class OnLinkPath(msgspec.Struct, frozen=True):
+    """The path to a neighbour."""
 
     interface: str
     index: int
     mac: bytes
-    """Our own on that interface."""
+    """MAC address of this host on that interface."""
     source: Address
-    """Our own, of the neighbour's family."""
+    """Address of this host, of the neighbour's family."""
 
 
-def way_to(netlink: NetlinkSocket, address: Address, virtual: Address) -> OnLink:
-    """The route to a neighbour, and an address of ours but not the VIP. Raises NotOnLinkError, OSError."""
+def path_to(netlink: NetlinkSocket, address: Address, virtual: Address) -> OnLinkPath:
+    """Return the path to a neighbour, with a source that is not the VIP. Raises NotOnLinkError, OSError."""
     route = route_to(netlink, address)
     if route is None or route.kind != UNICAST:
         raise NotOnLinkError(f"no unicast route to {address}")
@@ -39,15 +39,17 @@ def way_to(netlink: NetlinkSocket, address: Address, virtual: Address) -> OnLink
         raise NotOnLinkError(f"{address} is not on-link")
     own = route.source
     if address.version == 6:
-        own = _lasting(netlink, link.index, address, virtual) or own
-    return OnLink(link.name, link.index, link.mac, own)
+        own = _oldest_address(netlink, link.index, address, virtual) or own
+    return OnLinkPath(link.name, link.index, link.mac, own)
 
 
-def _lasting(netlink: NetlinkSocket, index: int, neighbour: Address, virtual: Address) -> Address | None:
-    """Our oldest address in the neighbour's network that is no VIP.
+def _oldest_address(
+    netlink: NetlinkSocket, index: int, neighbour: Address, virtual: Address
+) -> Address | None:
+    """Return this host's oldest address in the neighbour's network that is not a VIP.
 
-    The kernel's own choice for IPv6 is the address most like the destination (RFC 6724 section 5, rule 8).
-    That can be a VIP, which the real server has as well: it would never answer. It lists the newest first.
+    For IPv6 the kernel chooses the source with the longest prefix in common with the destination (RFC 6724
+    section 5, rule 8). That can be a VIP. The real server has the VIP too, so it would never reply.
     """
     found = [
         each.address
@@ -55,14 +57,14 @@ def _lasting(netlink: NetlinkSocket, index: int, neighbour: Address, virtual: Ad
         if each.index == index
         and each.address.version == 6
         and each.prefix_length < 128
-        and each.mark == 0
+        and each.proto == 0
         and each.address != virtual
         and neighbour in ipaddress.ip_network(f"{each.address}/{each.prefix_length}", strict=False)
     ]
-    return found[-1] if found else None
+    return found[-1] if found else None  # the kernel lists the newest first
 
 
-def mac_of(netlink: NetlinkSocket, way: OnLink, address: Address) -> bytes | None:
-    """The neighbour's MAC address as the kernel knows it now; None: it does not. Raises OSError."""
-    found = neighbour(netlink, way.index, address)
+def mac_of(netlink: NetlinkSocket, path: OnLinkPath, address: Address) -> bytes | None:
+    """Return the neighbour's MAC address; None if the kernel does not know it now. Raises OSError."""
+    found = neighbour(netlink, path.index, address)
     return None if found is None else found.mac

@@ -1,4 +1,4 @@
-"""The kernel's routes, as they are read: the main table, and the way to one address."""
+"""Reading the kernel's routes: the main table, and the route to one address."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     kind: int
     """rtm_type: `UNICAST`, `LOCAL` ..."""
     index: int = 0
-    """The interface it leaves by; 0: none, or several next hops."""
+    """Index of the outgoing interface; 0: none, or several next hops."""
     gateway: Address | None = None
-    """None: on-link. May be of the other family (RTA_VIA)."""
+    """The next router; None: on-link. It may be of the other family (RTA_VIA)."""
     source: Address | None = None
-    """The address of this host that the kernel would send from."""
+    """The address of this host that the kernel sends from."""
     mtu: int = 0
-    """The route's own; 0: it has none."""
+    """The MTU of the route itself; 0: it has none."""
 
 
 def main_routes(netlink: NetlinkSocket) -> list[Route]:
-    """Return the unicast routes of the main table that leave by one interface. Raises OSError."""
+    """Return the unicast routes of the main table that have one outgoing interface. Raises OSError."""
     table = attribute(_RTA_TABLE, struct.pack("=I", _MAIN_TABLE))
     found: list[Route] = []
     for family in _FAMILIES:
-        # The kernel leaves out what is of other tables (NETLINK_GET_STRICT_CHK).
+        # The kernel leaves out routes of other tables (NETLINK_GET_STRICT_CHK).
         query = _MESSAGE.pack(family, 0, 0, 0, 0, 0, 0, UNICAST, 0) + table
         with contextlib.suppress(FileNotFoundError):  # no route was ever in that table
             found += filter(None, map(parse_route, netlink.dump(_RTM_GETROUTE, query)))
@@ -55,7 +55,7 @@ def main_routes(netlink: NetlinkSocket) -> list[Route]:
 
 
 def route_to(netlink: NetlinkSocket, address: Address) -> Route | None:
-    """Return the way that the kernel would take to an address. Raises OSError (ENETUNREACH: none)."""
+    """Return the route that the kernel chooses for an address. Raises OSError (ENETUNREACH: no route)."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     query = _MESSAGE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     answer = netlink.get(_RTM_GETROUTE, query + attribute(_RTA_DST, address.packed))

@@ -1,4 +1,4 @@
-"""Routes that VRRP sets: add, remove, many in one system call; and which one a notification is about."""
+"""Routes of VRRP: add and remove many in one system call; recognise one in a kernel notification."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pointsman.model.address import Address
 from pointsman.model.routing import METRICS, RouteHop, VirtualRoute
 from pointsman.net.addresses import scope_number
-from pointsman.net.encapsulations import encapsulate
+from pointsman.net.encapsulations import encapsulation_attributes
 from pointsman.net.links import Link
 from pointsman.net.netlink import (
     NLM_F_APPEND,
@@ -50,33 +50,34 @@ _RTNH_F_ONLINK = 4
 _SCOPE_HOST, _SCOPE_LINK, _SCOPE_UNIVERSE = 254, 253, 0
 
 Key = tuple[Address | None, int, int, int, int]
-"""What tells routes apart: destination (None: default), prefix length, family, table, metric."""
+"""The identity of a route: destination (None: default), prefix length, family, table, metric."""
 
 
 def assign(
     netlink: NetlinkSocket, links: Mapping[str, Link], wanted: Iterable[VirtualRoute]
 ) -> list[tuple[VirtualRoute, OSError]]:
-    """Put routes into their tables. What failed comes back, also for those that are there (EEXIST)."""
-    return _carry_out(netlink, links, list(wanted), RTM_NEWROUTE)
+    """Add routes to their tables. Return the failures (EEXIST: the route exists)."""
+    return _request_each(netlink, links, list(wanted), RTM_NEWROUTE)
 
 
 def withdraw(
     netlink: NetlinkSocket, links: Mapping[str, Link], unwanted: Iterable[VirtualRoute]
 ) -> list[tuple[VirtualRoute, OSError]]:
-    """Take routes away. What failed comes back, also for one that was not there (ESRCH)."""
-    return _carry_out(netlink, links, list(unwanted), RTM_DELROUTE)
+    """Remove routes. Return the failures (ESRCH: there is no such route)."""
+    return _request_each(netlink, links, list(unwanted), RTM_DELROUTE)
 
 
 def key_of(route: VirtualRoute) -> Key:
+    """Return the identity of a route, as the kernel will report it."""
     family = route.destination.version
-    # IPv6 has no metric 0: the kernel takes 1024 then (IP6_RT_PRIO_USER).
+    # IPv6 has no metric 0: the kernel uses 1024 instead (IP6_RT_PRIO_USER).
     metric = route.metric or (1024 if family == 6 else 0)
     destination = route.destination if route.prefix_length else None
     return destination, route.prefix_length, family, route.table, metric
 
 
 def parse_key(message: Message) -> Key | None:
-    """Which route an RTM_NEWROUTE or RTM_DELROUTE is about; None for other messages and families."""
+    """Return the identity of the route in an RTM_NEWROUTE or RTM_DELROUTE; None for anything else."""
     if message.type not in (RTM_NEWROUTE, RTM_DELROUTE) or len(message.payload) < _MESSAGE.size:
         return None
     family, length, _, _, table, *_ = _MESSAGE.unpack_from(message.payload)
@@ -93,7 +94,7 @@ def parse_key(message: Message) -> Key | None:
     )
 
 
-def _carry_out(
+def _request_each(
     netlink: NetlinkSocket, links: Mapping[str, Link], routes: list[VirtualRoute], kind: int
 ) -> list[tuple[VirtualRoute, OSError]]:
     failures: list[tuple[VirtualRoute, OSError]] = []
@@ -115,7 +116,7 @@ def _payload(route: VirtualRoute, indexes: Mapping[str, int]) -> bytes:
     family = socket.AF_INET if route.destination.version == 4 else socket.AF_INET6
     flags = _RTNH_F_ONLINK if route.on_link else 0
     source_length = route.source_network.prefixlen if route.source_network else 0
-    # Tables above 255 do not fit into the header; the attribute always counts.
+    # Table numbers above 255 do not fit into the header; the attribute overrides it.
     head = (family, route.prefix_length, source_length, route.tos, 0, route.protocol)
     data = _MESSAGE.pack(*head, _scope(route), _TYPES[route.kind], flags)
     data += attribute(_RTA_TABLE, struct.pack("=I", route.table))
@@ -142,23 +143,23 @@ def _payload(route: VirtualRoute, indexes: Mapping[str, int]) -> bytes:
     if route.ttl_propagate is not None:
         data += attribute(_RTA_TTL_PROPAGATE, bytes([route.ttl_propagate]))
     if route.encapsulation is not None:
-        data += encapsulate(route.encapsulation)
+        data += encapsulation_attributes(route.encapsulation)
     if route.hops:
         data += attribute(_RTA_MULTIPATH, b"".join(_hop(hop, family, indexes) for hop in route.hops))
     return data
 
 
 def _scope(route: VirtualRoute) -> int:
-    """iproute2's: what is directly connected has scope link, what is local scope host (iproute.c)."""
+    """Return iproute2's default: link for directly connected routes, host for local ones (iproute.c)."""
     if route.scope:
         return scope_number(route.scope)
     if route.destination.version == 6:
         return _SCOPE_UNIVERSE
     if route.kind == "local":
         return _SCOPE_HOST
-    direct = route.gateway is None and not any(hop.gateway for hop in route.hops)
-    reaches = route.kind in ("unicast", "broadcast", "multicast")
-    return _SCOPE_LINK if direct and reaches else _SCOPE_UNIVERSE
+    is_direct = route.gateway is None and not any(hop.gateway for hop in route.hops)
+    delivers = route.kind in ("unicast", "broadcast", "multicast")
+    return _SCOPE_LINK if is_direct and delivers else _SCOPE_UNIVERSE
 
 
 def _gateway(gateway: Address, family: int) -> bytes:
@@ -183,7 +184,7 @@ def _metrics(route: VirtualRoute) -> bytes:
 def _hop(hop: RouteHop, family: int, indexes: Mapping[str, int]) -> bytes:
     data = _gateway(hop.gateway, family) if hop.gateway is not None else b""
     if hop.encapsulation is not None:
-        data += encapsulate(hop.encapsulation)
+        data += encapsulation_attributes(hop.encapsulation)
     flags = _RTNH_F_ONLINK if hop.on_link else 0
     index = indexes[hop.device] if hop.device else 0
     return _NEXT_HOP.pack(_NEXT_HOP.size + len(data), flags, hop.weight - 1, index) + data

@@ -1,4 +1,4 @@
-"""Routing rules that VRRP sets (linux/fib_rules.h): add, remove; and which one a notification is about."""
+"""Routing rules of VRRP (linux/fib_rules.h): add and remove; recognise one in a kernel notification."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _ACTIONS = {"table": 1, "goto": 2, "nop": 3, "blackhole": 6, "unreachable": 7, "
 _INVERT = 2
 
 Key = tuple[int, int]
-"""Family and preference."""
+"""The identity of a rule: family and preference."""
 
 
 def assign(netlink: NetlinkSocket, wanted: Iterable[VirtualRule]) -> list[tuple[VirtualRule, OSError]]:
-    """Put rules in force. What failed comes back, also for those that are there (EEXIST)."""
-    return _carry_out(netlink, list(wanted), RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL)
+    """Add rules. Return the failures (EEXIST: the rule exists)."""
+    return _request_each(netlink, list(wanted), RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL)
 
 
 def withdraw(netlink: NetlinkSocket, unwanted: Iterable[VirtualRule]) -> list[tuple[VirtualRule, OSError]]:
-    """Take rules away. What failed comes back, also for one that was not there (ENOENT)."""
-    return _carry_out(netlink, list(unwanted), RTM_DELRULE, 0)
+    """Remove rules. Return the failures (ENOENT: there is no such rule)."""
+    return _request_each(netlink, list(unwanted), RTM_DELRULE, 0)
 
 
 def key_of(rule: VirtualRule) -> Key:
@@ -46,7 +46,7 @@ def key_of(rule: VirtualRule) -> Key:
 
 
 def parse_key(message: Message) -> Key | None:
-    """Which rule an RTM_NEWRULE or RTM_DELRULE is about; None for other messages and families."""
+    """Return the identity of the rule in an RTM_NEWRULE or RTM_DELRULE; None for anything else."""
     if message.type not in (RTM_NEWRULE, RTM_DELRULE) or len(message.payload) < _MESSAGE.size:
         return None
     family = message.payload[0]
@@ -56,7 +56,7 @@ def parse_key(message: Message) -> Key | None:
     return (4 if family == socket.AF_INET else 6), *struct.unpack("=I", packed)
 
 
-def _carry_out(
+def _request_each(
     netlink: NetlinkSocket, rules: list[VirtualRule], kind: int, flags: int
 ) -> list[tuple[VirtualRule, OSError]]:
     results = netlink.batch([Request(kind, flags, _payload(rule)) for rule in rules])

@@ -1,4 +1,4 @@
-"""Classic BPF on a socket: which packets it hears, decided by the kernel before they cost anything."""
+"""Classic BPF filters on sockets: the kernel drops unwanted packets before they are queued."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import struct
 _SO_ATTACH_FILTER = 26
 
 
-def attach_filter(hearing: socket.socket, code: bytes) -> None:
-    """Let in what this code of `packets.classic_bpf` takes (socket(7), SO_ATTACH_FILTER). Raises OSError."""
+def attach_filter(receiver: socket.socket, code: bytes) -> None:
+    """Attach a program of `packets.classic_bpf` (socket(7), SO_ATTACH_FILTER). Raises OSError."""
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))  # struct sock_fprog
-    hearing.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    receiver.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)

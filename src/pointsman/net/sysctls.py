@@ -1,4 +1,4 @@
-"""Settings of the network stack in /proc/sys/net: changed for a while, and put back as they were."""
+"""Settings of the network stack in /proc/sys/net that are changed for a while and restored afterwards."""
 
 from __future__ import annotations
 
@@ -14,76 +14,76 @@ log = logging.getLogger("vrrp")
 ROOT = Path("/proc/sys/net")
 
 
-class Wish(msgspec.Struct, frozen=True):
-    """A setting below /proc/sys/net that somebody needs, such as ipv4/conf/eth0/arp_ignore."""
+class Setting(msgspec.Struct, frozen=True):
+    """A required value of a setting below /proc/sys/net, such as ipv4/conf/eth0/arp_ignore."""
 
     name: str
     value: int
 
 
-class _Kept(msgspec.Struct):
+class _Saved(msgspec.Struct):
     before: str
     ours: str
 
 
 class Sysctls:
-    """Carries out wishes. What was there before is kept in a file, so that it can be put back after a crash.
+    """The settings that owners require. Former values are saved in a file, so a crash does not lose them.
 
-    A setting is put back when nobody wishes it any more, unless somebody else has changed it meanwhile.
+    A setting is restored when no owner requires it any more, unless another program has changed it meanwhile.
     """
 
     def __init__(self, file: Path, root: Path = ROOT) -> None:
         self._file = file
         self._root = root
-        self._wishes: dict[str, tuple[Wish, ...]] = {}
-        self._kept: dict[str, _Kept] = {}
+        self._required: dict[str, tuple[Setting, ...]] = {}
+        self._saved: dict[str, _Saved] = {}
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            self._kept = msgspec.json.decode(file.read_bytes(), type=dict[str, _Kept])
+            self._saved = msgspec.json.decode(file.read_bytes(), type=dict[str, _Saved])
 
-    def wish(self, owner: str, wishes: Iterable[Wish]) -> None:
-        """`owner` needs these settings from now on, and no others. Failures are logged."""
-        self._wishes[owner] = tuple(wishes)
-        for wish in self._wishes[owner]:
-            self._change(wish)
+    def require(self, owner: str, settings: Iterable[Setting]) -> None:
+        """Change these settings for `owner`, in place of those it required before. Failures are logged."""
+        self._required[owner] = tuple(settings)
+        for setting in self._required[owner]:
+            self._change(setting)
         self._write()
 
-    def withdraw(self, owner: str) -> None:
-        """`owner` needs nothing any more."""
-        self._wishes.pop(owner, None)
-        self.put_back_unwanted()
+    def release(self, owner: str) -> None:
+        """Restore the settings that only `owner` required."""
+        self._required.pop(owner, None)
+        self.restore_unneeded()
 
-    def put_back_unwanted(self) -> None:
-        """What nobody wishes gets its former value; also what a process before this one has left changed."""
-        wanted = {wish.name for wishes in self._wishes.values() for wish in wishes}
-        for name in [name for name in self._kept if name not in wanted]:
-            kept = self._kept.pop(name)
+    def restore_unneeded(self) -> None:
+        """Restore the settings that no owner requires, also those that an earlier process has changed."""
+        required = {setting.name for settings in self._required.values() for setting in settings}
+        for name in [name for name in self._saved if name not in required]:
+            saved = self._saved.pop(name)
             with contextlib.suppress(OSError):  # the interface is gone, and the setting with it
-                if self._read(name) == kept.ours:
-                    (self._root / name).write_text(kept.before)
+                if self._read(name) == saved.ours:
+                    (self._root / name).write_text(saved.before)
         self._write()
 
-    def _change(self, wish: Wish) -> None:
-        ours = str(wish.value)
+    def _change(self, setting: Setting) -> None:
+        ours = str(setting.value)
         try:
-            before = self._read(wish.name)
+            before = self._read(setting.name)
             if before != ours:
-                (self._root / wish.name).write_text(ours)
-                # What was kept first is the host's own value; ours need not be kept.
-                if wish.name not in self._kept:
-                    self._kept[wish.name] = _Kept(before, ours)
+                (self._root / setting.name).write_text(ours)
+                # The first saved value is the host's own; later ones are ours.
+                if setting.name not in self._saved:
+                    self._saved[setting.name] = _Saved(before, ours)
         except OSError as error:
-            log.error("cannot set net.%s to %s: %s", wish.name.replace("/", "."), ours, error.strerror)
+            log.error("cannot set net.%s to %s: %s", setting.name.replace("/", "."), ours, error.strerror)
 
     def _read(self, name: str) -> str:
         return (self._root / name).read_text().strip()
 
     def _write(self) -> None:
         try:
-            if not self._kept:
+            if not self._saved:
                 self._file.unlink(missing_ok=True)
                 return
             new = self._file.with_suffix(".new")
-            new.write_bytes(msgspec.json.encode(self._kept))
+            new.write_bytes(msgspec.json.encode(self._saved))
             new.replace(self._file)
         except OSError as error:
-            log.error("cannot keep the former settings in %s: %s", self._file, error.strerror)
+            log.error("cannot save the former settings in %s: %s", self._file, error.strerror)

@@ -1,7 +1,7 @@
 """Virtual interfaces of VRRP: macvlan with the virtual router's MAC address (RFC 5798 section 7.3), ipvlan.
 
-Those that we make bear our alias (`ip link show`), so that whoever comes after a crash knows them. They are
-in the same VRF as the interface below.
+The interfaces created here have an alias (`ip link show`), so a process that starts after a crash recognises
+them. They are in the same VRF as the interface below.
 """
 
 from __future__ import annotations
@@ -35,35 +35,40 @@ _AF_INET6, _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_NONE = 10, 8, 1
 
 
 class NotOursError(Exception):
-    """There is an interface of this name that is something else."""
+    """An interface of this name exists, but is not the one that is configured."""
 
 
 def ensure(netlink: NetlinkSocket, wanted: VirtualInterface, base: Link) -> tuple[Link, bool]:
-    """The interface, and whether it had to be made; a new one is down. Raises OSError, NotOursError."""
+    """Return the interface, and True if it was created; a new one is down. Raises OSError, NotOursError."""
     present = links(netlink).get(wanted.name)
     if present is not None:
-        if not _is(netlink, present, wanted, base):
+        if not _is_as_configured(netlink, present, wanted, base):
             raise NotOursError(
                 f"interface {wanted.name} exists, but is no virtual interface on {wanted.base} as "
                 "configured; remove it, or write another name"
             )
-        _follow(netlink, present, base)
+        _join_vrf_of(netlink, present, base)
         return present, False
-    _one(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _creation(wanted, base)))
+    _request(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _creation_payload(wanted, base)))
     made = links(netlink)[wanted.name]
-    # No address of its own (fe80::...) for it: a backup must not send anything from the virtual MAC.
+    # No link-local address of its own (fe80::...): a backup must not send from the virtual MAC address.
     mode = attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE]))
     details = attribute(_IFLA_AF_SPEC, attribute(_AF_INET6, mode)) + attribute(_IFLA_IFALIAS, ALIAS.encode())
-    _one(netlink, Request(RTM_NEWLINK, 0, INFO.pack(0, 0, made.index, 0, 0) + details))
-    _follow(netlink, made, base)
+    _request(netlink, Request(RTM_NEWLINK, 0, INFO.pack(0, 0, made.index, 0, 0) + details))
+    _join_vrf_of(netlink, made, base)
     return made, True
 
 
-def has_kind(netlink: NetlinkSocket, kind: str) -> bool:
-    """Whether this kernel can make interfaces of a kind that lie upon others; none is made. OSError."""
-    unfinished = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind.encode()))
+def supports_kind(netlink: NetlinkSocket, kind: str) -> bool:
+    """Return True if this kernel knows interfaces of this kind (macvlan, vlan ...). Raises OSError.
+
+    The request is incomplete, so no interface is created: an unknown kind fails with EOPNOTSUPP, a known one
+    with another error.
+    """
+    incomplete = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, kind.encode()))
+    payload = INFO.pack(0, 0, 0, 0, 0) + incomplete
     try:
-        _one(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, INFO.pack(0, 0, 0, 0, 0) + unfinished))
+        _request(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload))
     except OSError as error:
         if error.errno == errno.EPERM:
             raise
@@ -72,49 +77,51 @@ def has_kind(netlink: NetlinkSocket, kind: str) -> bool:
 
 
 def vrf_of(netlink: NetlinkSocket, link: Link) -> int:
-    """The index of the VRF that an interface is in; 0: none. Raises OSError."""
+    """Return the index of the VRF that an interface belongs to; 0: none. Raises OSError."""
     found = details_of(netlink, link.index)
     master = details_of(netlink, found.master) if found and found.master else None
     return master.index if master and master.kind == "vrf" else 0
 
 
-def _follow(netlink: NetlinkSocket, link: Link, base: Link) -> None:
-    """Into the VRF of the base, or out of any. Raises OSError."""
+def _join_vrf_of(netlink: NetlinkSocket, link: Link, base: Link) -> None:
+    """Move an interface into the VRF of its base, or out of any VRF. Raises OSError."""
     vrf = vrf_of(netlink, base)
     if vrf != vrf_of(netlink, link):
         master = attribute(_IFLA_MASTER, struct.pack("=I", vrf))
-        _one(netlink, Request(RTM_NEWLINK, 0, INFO.pack(0, 0, link.index, 0, 0) + master))
+        _request(netlink, Request(RTM_NEWLINK, 0, INFO.pack(0, 0, link.index, 0, 0) + master))
 
 
-def switch(netlink: NetlinkSocket, index: int, up: bool) -> None:
-    """Switch an interface on or off. Raises OSError."""
-    _one(netlink, Request(RTM_NEWLINK, 0, INFO.pack(0, 0, index, _IFF_UP if up else 0, _IFF_UP)))
+def set_state(netlink: NetlinkSocket, index: int, up: bool) -> None:
+    """Set an interface up or down. Raises OSError."""
+    _request(netlink, Request(RTM_NEWLINK, 0, INFO.pack(0, 0, index, _IFF_UP if up else 0, _IFF_UP)))
 
 
 def make_dummy(netlink: NetlinkSocket, name: str) -> None:
-    """Make an interface of the kind dummy, switched off. Raises OSError (EOPNOTSUPP: the kernel has none)."""
+    """Create a dummy interface, which is down. Raises OSError (EOPNOTSUPP: the kernel has no such kind)."""
     kind = attribute(_IFLA_LINKINFO, attribute(_IFLA_INFO_KIND, b"dummy"))
     named = attribute(_IFLA_IFNAME, name.encode() + b"\0")
-    _one(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, INFO.pack(0, 0, 0, 0, 0) + named + kind))
+    payload = INFO.pack(0, 0, 0, 0, 0) + named + kind
+    _request(netlink, Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload))
 
 
 def remove(netlink: NetlinkSocket, index: int) -> None:
-    """Raises OSError (ENODEV: there is none)."""
-    _one(netlink, Request(RTM_DELLINK, 0, INFO.pack(0, 0, index, 0, 0)))
+    """Remove an interface. Raises OSError (ENODEV: there is none)."""
+    _request(netlink, Request(RTM_DELLINK, 0, INFO.pack(0, 0, index, 0, 0)))
 
 
-def ours(netlink: NetlinkSocket) -> list[LinkDetails]:
-    """Every interface with our alias. Raises OSError."""
+def list_ours(netlink: NetlinkSocket) -> list[LinkDetails]:
+    """Return every interface with the alias of this project. Raises OSError."""
     return [link for link in detailed_links(netlink) if link.alias == ALIAS]
 
 
-def _one(netlink: NetlinkSocket, request: Request) -> None:
+def _request(netlink: NetlinkSocket, request: Request) -> None:
+    """Send one request. Raises the kernel's OSError."""
     error = netlink.batch([request])[0]
     if error is not None:
         raise error
 
 
-def _creation(wanted: VirtualInterface, base: Link) -> bytes:
+def _creation_payload(wanted: VirtualInterface, base: Link) -> bytes:
     if wanted.has_mac:
         kind, data = b"macvlan", attribute(_IFLA_MACVLAN_MODE, struct.pack("=I", _MACVLAN_PRIVATE))
     else:
@@ -131,7 +138,7 @@ def _creation(wanted: VirtualInterface, base: Link) -> bytes:
     )
 
 
-def _is(netlink: NetlinkSocket, present: Link, wanted: VirtualInterface, base: Link) -> bool:
+def _is_as_configured(netlink: NetlinkSocket, present: Link, wanted: VirtualInterface, base: Link) -> bool:
     found = details_of(netlink, present.index)
     if found is None or found.lower != base.index:
         return False

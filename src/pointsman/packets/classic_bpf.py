@@ -3,10 +3,10 @@
     program = Program()
     program.load_half(12)
     program.unless_equal(0x0800, "drop")
-    program.take(0xFFFF)
+    program.accept(0xFFFF)
     program.label("drop")
-    program.take(0)
-    code = program.assembled()
+    program.accept(0)
+    code = program.assemble()
 
 Jumps go forward only, by at most 255 instructions.
 """
@@ -81,7 +81,7 @@ class Program:
         """Jump if A has one of these bits."""
         self._add(_JUMP_ANY_BIT, mask, if_true=label)
 
-    def take(self, size: int) -> None:
+    def accept(self, size: int) -> None:
         """End: take so many bytes of the frame; 0 drops it."""
         self._add(_RETURN, size)
 
@@ -97,14 +97,14 @@ class Program:
             self.load_word(at + place)
             self.unless_equal(int.from_bytes(value[place : place + 4], "big"), label)
 
-    def assembled(self) -> bytes:
+    def assemble(self) -> bytes:
         """Return the code as SO_ATTACH_FILTER takes it.
 
         Raises ValueError: a label is missing, stands before its jump or too far behind it, or the program is
-        empty, too long, or does not end with `take`.
+        empty, too long, or does not end with `accept`.
         """
         if not 1 <= len(self._instructions) <= MOST_INSTRUCTIONS or self._instructions[-1].code != _RETURN:
-            raise ValueError(f"a program of 1 to {MOST_INSTRUCTIONS} instructions ends with take")
+            raise ValueError(f"a program of 1 to {MOST_INSTRUCTIONS} instructions ends with accept")
         code = b""
         for place, each in enumerate(self._instructions):
             jumps = self._distance(place, each.if_true), self._distance(place, each.if_false)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pointsman.model.address import Address
 from pointsman.net import addresses, virtual_links
-from pointsman.net.addresses import VRRP_MARKS, InterfaceAddress
+from pointsman.net.addresses import IFA_PROTOS_OF_VRRP, InterfaceAddress
 from pointsman.net.host import Host, read_host
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.realserver.facts import ArpKey, Facts, HostAddress, Interface, Route, SetupError
@@ -49,7 +49,7 @@ def _facts(host: Host) -> Facts:
                 names.get(held.index, "?"),
                 held.address,
                 held.prefix_length,
-                by_vrrp=held.mark in VRRP_MARKS,
+                by_vrrp=held.proto in IFA_PROTOS_OF_VRRP,
             )
             for held in host.addresses
         ),
@@ -99,7 +99,7 @@ def write_arp(key: ArpKey, value: int) -> None:
 def set_lo(*, up: bool) -> None:
     """Set lo up or down. Raises SetupError."""
     with _changing(f"set lo {'up' if up else 'down'}") as netlink:
-        virtual_links.switch(netlink, socket.if_nametoindex("lo"), up)
+        virtual_links.set_state(netlink, socket.if_nametoindex("lo"), up)
 
 
 def add_address(interface: str, address: Address, prefix_length: int) -> None:
@@ -138,7 +138,7 @@ def make_dummy(name: str) -> None:
                 raise
             hint = "this kernel has no dummy interfaces; use lo"
             raise OSError(error.errno, f"{error.strerror}: {hint}") from None
-        virtual_links.switch(netlink, _index(name), up=True)
+        virtual_links.set_state(netlink, _index(name), up=True)
 
 
 def remove_dummy(name: str) -> None:

@@ -66,12 +66,12 @@ def service_filter(vip: Address, port: int, protocol: str = TCP) -> bytes:
     else:
         _over_ipv6(program, number, port, vip)
     program.label("take")
-    program.take(SNAP_LENGTH)
+    program.accept(SNAP_LENGTH)
     # Loads beyond a short frame's end drop it for good.
     program.label("other")
     tunnel_filter.take_requests(program, vip, port, number, SNAP_LENGTH)
-    program.take(0)
-    return program.assembled()
+    program.accept(0)
+    return program.assemble()
 
 
 def _over_ipv4(program: Program, number: int, port: int, vip: Address) -> None:

@@ -64,7 +64,7 @@ def take_requests(program: Program, vip: Address, port: int, number: int, taken:
                 load(start + at)
                 program.unless_equal(value, other)
             _unless_request(program, vip, port, number, start + between, other)
-            program.take(taken)
+            program.accept(taken)
             program.label(other)
 
 

@@ -19,7 +19,7 @@ from tests.support.vrrp_process import Ours, instance
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress
-from pointsman.net.nftables import RULES, TABLE, Shielded, ShieldSocket
+from pointsman.net.nftables import RULES, TABLE, FilteredAddress, FilterTable
 
 pytestmark = pytest.mark.root
 
@@ -99,9 +99,9 @@ def test_a_master_is_found_but_does_not_answer_until_it_stops(made: Switch) -> N
 def test_nft_prints_the_rules_as_they_are_written(made: Switch) -> None:
     host = made.host("a", "10.9.0.1/24")
     with namespace.entered(host.namespace):
-        table = ShieldSocket()
+        table = FilterTable()
         try:
-            table.replace(Shielded(entry.address, 7) for entry in ADDRESSES)
+            table.replace(FilteredAddress(entry.address, 7) for entry in ADDRESSES)
         finally:
             table.close()
         command = ["nft", "-n", "list", "table", "inet", TABLE]

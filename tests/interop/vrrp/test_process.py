@@ -22,7 +22,7 @@ from pointsman.lab import namespace
 from pointsman.model.routing import VirtualRoute
 from pointsman.model.vrrp import VirtualInterface, VrrpInstance
 from pointsman.net import virtual_links
-from pointsman.net.addresses import VRRP_MARK, addresses
+from pointsman.net.addresses import IFA_PROTO_OURS, addresses
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.vrrp.admission import build_advert
@@ -56,9 +56,9 @@ def test_master_bears_marked_addresses_and_a_stop_removes_them(pair: tuple[Switc
     process = master(made, a)
     assert a.addresses() == ["10.9.0.1/24", "10.9.0.100/24"]
     with namespace.entered(a.namespace), NetlinkSocket() as netlink:
-        marks = {str(found.address): found.mark for found in addresses(netlink)}
-    assert marks["10.9.0.100"] == VRRP_MARK
-    assert marks["10.9.0.1"] != VRRP_MARK
+        marks = {str(found.address): found.proto for found in addresses(netlink)}
+    assert marks["10.9.0.100"] == IFA_PROTO_OURS
+    assert marks["10.9.0.1"] != IFA_PROTO_OURS
     assert process.stop() == 0
     assert a.addresses() == ["10.9.0.1/24"]
     assert list(process.run_directory.iterdir()) == []
@@ -301,8 +301,8 @@ def test_what_this_kernel_cannot_make_is_told_before_anything_changes(
         Ours(a, made.directory, instance(vrf="red"))
     )
     with NetlinkSocket() as netlink:
-        assert virtual_links.has_kind(netlink, "macvlan")
-        if virtual_links.has_kind(netlink, "ipvlan"):
+        assert virtual_links.supports_kind(netlink, "macvlan")
+        if virtual_links.supports_kind(netlink, "ipvlan"):
             pytest.skip("this kernel has ipvlan")
     own = VirtualInterface(name="vrrp.1", base="eth0", mode="bridge")
     said = refused(Ours(a, made.directory, instance(own_interface=own)))

@@ -49,7 +49,7 @@ def number(value: int) -> bytes:
     ],
 )
 def test_what_is_not_known_is_refused(text: str, rest: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"known here: {rest!r}")):
+    with pytest.raises(ValueError, match=re.escape(f"nftables rule: {rest!r}")):
         compile_rule(text)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.support.until import until
 
-from pointsman.net.packet_batch import LARGEST, MOST, PacketBatch
+from pointsman.net.packet_batch import MAX_PACKETS, MAX_SIZE, PacketBatch
 
 _SO_TIMESTAMPNS = 35
 
@@ -37,12 +37,12 @@ def test_every_packet_comes_once_in_its_order_however_many_wait(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     sender, receiver = pair
-    sent = [bytes([number]) * (number + 1) for number in range(MOST + 30)]
+    sent = [bytes([number]) * (number + 1) for number in range(MAX_PACKETS + 30)]
     for packet in sent:
         sender.send(packet)
     batch = PacketBatch()
     first, second, third = (batch.receive(receiver.fileno()) for _ in range(3))
-    assert [len(first), len(second), third] == [MOST, 30, []]
+    assert [len(first), len(second), third] == [MAX_PACKETS, 30, []]
     assert [packet for packet, _ in first + second] == sent
 
 
@@ -75,9 +75,9 @@ def test_without_a_time_it_has_come_now(pair: tuple[socket.socket, socket.socket
 
 def test_what_is_too_long_is_cut_off_and_hurts_nobody(pair: tuple[socket.socket, socket.socket]) -> None:
     sender, receiver = pair
-    sender.send(b"x" * (LARGEST + 1000))
+    sender.send(b"x" * (MAX_SIZE + 1000))
     sender.send(b"y" * 10)
-    assert [packet for packet, _ in PacketBatch().receive(receiver.fileno())] == [b"x" * LARGEST, b"y" * 10]
+    assert [packet for packet, _ in PacketBatch().receive(receiver.fileno())] == [b"x" * MAX_SIZE, b"y" * 10]
 
 
 def test_a_socket_that_is_gone_has_nothing() -> None:

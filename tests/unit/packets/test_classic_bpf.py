@@ -15,12 +15,12 @@ def test_code_is_as_the_kernels_documentation_has_it() -> None:
     program = Program()
     program.load_half(12)
     program.unless_equal(0x0806, "drop")
-    program.take(0xFFFF)
+    program.accept(0xFFFF)
     program.label("drop")
-    program.take(0)
+    program.accept(0)
     # "ldh [12]; jne #0x806, drop; ret #-1; drop: ret #0" of Documentation/networking/filter.rst
     expected = [(0x28, 0, 0, 12), (0x15, 0, 1, 0x806), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)]
-    assert list(struct.iter_unpack("=HBBI", program.assembled())) == expected
+    assert list(struct.iter_unpack("=HBBI", program.assemble())) == expected
 
 
 def test_jumps_go_to_their_labels() -> None:
@@ -29,24 +29,24 @@ def test_jumps_go_to_their_labels() -> None:
     program.if_equal(1, "one")
     program.if_any_bit(0x80, "high")
     program.unless_equal(2, "other")
-    program.take(2)
+    program.accept(2)
     program.label("one")
-    program.take(1)
+    program.accept(1)
     program.label("high")
-    program.take(3)
+    program.accept(3)
     program.label("other")
-    program.take(0)
-    code = program.assembled()
+    program.accept(0)
+    code = program.assemble()
     assert [run(code, bytes([first])) for first in (1, 0x81, 2, 3)] == [1, 3, 2, 0]
 
 
 def test_words_are_compared_to_the_last_one() -> None:
     program = Program()
     program.unless_words(1, b"abcdefgh", "drop")
-    program.take(9)
+    program.accept(9)
     program.label("drop")
-    program.take(0)
-    code = program.assembled()
+    program.accept(0)
+    code = program.assemble()
     frames = (b".abcdefgh", b".abcdefgH", b".Abcdefgh", b".abcdefg")
     assert [run(code, frame) for frame in frames] == [9, 0, 0, 0]
 
@@ -56,10 +56,10 @@ def test_a_port_behind_options_is_found_by_the_headers_length() -> None:
     program.load_ipv4_size(0)
     program.load_half_indexed(2)
     program.unless_equal(80, "drop")
-    program.take(1)
+    program.accept(1)
     program.label("drop")
-    program.take(0)
-    code = program.assembled()
+    program.accept(0)
+    code = program.assemble()
     assert run(code, b"\x45" + bytes(19) + b"\0\0\0\x50") == 1
     assert run(code, b"\x46" + bytes(23) + b"\0\0\0\x50") == 1
     assert run(code, b"\x46" + bytes(19) + b"\0\0\0\x50" + bytes(4)) == 0
@@ -69,10 +69,10 @@ def test_the_packets_type_is_loaded_from_where_the_kernel_has_it() -> None:
     program = Program()
     program.load_half(PACKET_TYPE)
     program.unless_equal(0, "drop")
-    program.take(1)
+    program.accept(1)
     program.label("drop")
-    program.take(0)
-    assert [run(program.assembled(), b"", packet_type=kind) for kind in (0, 1, 4)] == [1, 0, 0]
+    program.accept(0)
+    assert [run(program.assemble(), b"", packet_type=kind) for kind in (0, 1, 4)] == [1, 0, 0]
 
 
 def jump_over(instructions: int) -> Program:
@@ -81,36 +81,36 @@ def jump_over(instructions: int) -> Program:
     for _ in range(instructions):
         program.load_byte(0)
     program.label("far")
-    program.take(0)
+    program.accept(0)
     return program
 
 
 def test_a_jump_reaches_255_instructions_far() -> None:
-    assert len(jump_over(255).assembled()) == 8 * 257
+    assert len(jump_over(255).assemble()) == 8 * 257
     with pytest.raises(ValueError, match="far is out of reach"):
-        jump_over(256).assembled()
+        jump_over(256).assemble()
 
 
 def backwards() -> Program:
     program = Program()
     program.label("start")
     program.if_equal(0, "start")
-    program.take(0)
+    program.accept(0)
     return program
 
 
 def without_label() -> Program:
     program = Program()
     program.if_equal(0, "nowhere")
-    program.take(0)
+    program.accept(0)
     return program
 
 
 def behind_the_end() -> Program:
     program = Program()
-    program.take(0)
+    program.accept(0)
     program.if_equal(0, "end")
-    program.take(0)
+    program.accept(0)
     program.label("end")
     return program
 
@@ -127,14 +127,14 @@ def without_end() -> Program:
         (backwards(), "label start is out of reach"),
         (without_label(), "there is no label nowhere"),
         (behind_the_end(), "label end is out of reach"),
-        (without_end(), "ends with take"),
+        (without_end(), "ends with accept"),
         (Program(), "a program of 1 to 4096 instructions"),
         (jump_over(4096), "a program of 1 to 4096 instructions"),
     ],
 )
 def test_what_the_kernel_would_refuse_is_refused(program: Program, complaint: str) -> None:
     with pytest.raises(ValueError, match=re.escape(complaint)):
-        program.assembled()
+        program.assemble()
 
 
 def test_a_label_stands_once() -> None:

@@ -12,10 +12,10 @@ from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.daemon.vrrp.routes import RoutesAndRules
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import InterfaceAddress, addresses, assign, withdraw
-from pointsman.net.arp import Announcer, Answer
+from pointsman.net.arp import Announcer, ArpReply
 from pointsman.net.links import Link
 from pointsman.net.netlink import Message, NetlinkSocket
-from pointsman.net.nftables import Shielded
+from pointsman.net.nftables import FilteredAddress
 from pointsman.net.sysctls import Sysctls
 
 RECHECK_INTERVAL = 1.0
@@ -91,7 +91,7 @@ class VirtualAddresses:
     def find_residual(self, present: list[InterfaceAddress]) -> tuple[bool, bool]:
         """Find what an earlier process has left: (some are present, all are present and have our mark)."""
         found = [match for entry in self._entries if (match := self._find(entry, present))]
-        complete = len(found) == len(self._entries) and all(match.mark for match in found)
+        complete = len(found) == len(self._entries) and all(match.proto for match in found)
         if found:
             self._renew_at = self._context.clock() + RENEW_INTERVAL
             self._update_filter()
@@ -159,7 +159,7 @@ class VirtualAddresses:
         if self._renew_at is not None and self._routes.on_removed(message):
             self._routes_at = max(self._context.clock(), self._recheck_not_before)
 
-    def is_conflict(self, answer: Answer) -> bool:
+    def is_conflict(self, answer: ArpReply) -> bool:
         """True if another host has answered for one of these addresses. At most once a second."""
         now = self._context.clock()
         own = {link.mac for link in self._context.links.values()}
@@ -216,7 +216,7 @@ class VirtualAddresses:
         """Update the accept filter. Call it before addresses are added: no_accept has no gap then."""
         entries = () if self._instance.accepts else self._entries
         shielded = frozenset(
-            Shielded(entry.address, self._index(entry) if entry.address.is_link_local else 0)
+            FilteredAddress(entry.address, self._index(entry) if entry.address.is_link_local else 0)
             for entry in entries
         )
         self._context.accept_filter.set_addresses(self._instance.name, shielded)

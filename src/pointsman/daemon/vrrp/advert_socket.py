@@ -12,7 +12,8 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.net.links import Link
-from pointsman.net.packet_batch import MOST, PacketBatch
+from pointsman.net.packet_batch import MAX_PACKETS as BATCH_SIZE
+from pointsman.net.packet_batch import PacketBatch
 from pointsman.net.socket_filter import attach_filter
 from pointsman.packets.classic_bpf import EVERYTHING, LINK_LAYER, Program
 from pointsman.packets.errors import WireError
@@ -20,7 +21,7 @@ from pointsman.vrrp.wire import GROUP, GROUP6, PROTOCOL, TTL, Datagram, decode_i
 
 MAX_ADVERT = 8192
 """Bytes. The longest advert (255 IPv6 addresses) has 4088 without its headers."""
-MAX_PACKETS = 1024
+MAX_QUEUED = 1024
 """Maximum number of packets in one call of `receive`. The receive buffer cannot contain more."""
 _BATCH = PacketBatch()
 """Buffer that all sockets share. Nothing stays in it between two calls."""
@@ -165,7 +166,7 @@ class AdvertSocket:
         is_handled: Callable[[bytes, float], bool] = lambda *_: False,
         on_malformed: Callable[[str], None] = lambda _: None,
     ) -> Iterable[Arrival]:
-        """Return the waiting packets, at most MAX_PACKETS. Raises nothing: an error of the link ends it.
+        """Return the waiting packets, at most MAX_QUEUED. Raises nothing: an error of the link ends it.
 
         `is_handled` gets the bytes and the time of each IPv4 packet first. If it returns True, the packet is
         not decoded and not returned. `on_malformed` gets the reason why a packet cannot be decoded.
@@ -179,7 +180,7 @@ class AdvertSocket:
         self, is_handled: Callable[[bytes, float], bool], on_malformed: Callable[[str], None], skew: float
     ) -> Iterable[Arrival]:
         descriptor = self._socket.fileno()
-        for _ in range(MAX_PACKETS // MOST):
+        for _ in range(MAX_QUEUED // BATCH_SIZE):
             batch = _BATCH.receive(descriptor)
             for packet, at in batch:
                 if is_handled(packet, at + skew):
@@ -188,11 +189,11 @@ class AdvertSocket:
                     yield Arrival(decode_ipv4(packet, self._protocol), at + skew, packet)
                 except WireError as error:
                     on_malformed(str(error))
-            if len(batch) < MOST:
+            if len(batch) < BATCH_SIZE:
                 return
 
     def _receive_ipv6(self, on_malformed: Callable[[str], None], skew: float) -> Iterable[Arrival]:
-        for _ in range(MAX_PACKETS):
+        for _ in range(MAX_QUEUED):
             try:
                 payload, control, _, sender = self._socket.recvmsg(MAX_ADVERT, 256)
             except OSError:
@@ -209,10 +210,10 @@ def _accept_only_source(advert_socket: socket.socket, mac: bytes) -> None:
     program.unless_words(LINK_LAYER + 6, mac[:4], "drop")
     program.load_half(LINK_LAYER + 10)
     program.unless_equal(int.from_bytes(mac[4:], "big"), "drop")
-    program.take(EVERYTHING)
+    program.accept(EVERYTHING)
     program.label("drop")
-    program.take(0)
-    attach_filter(advert_socket, program.assembled())
+    program.accept(0)
+    attach_filter(advert_socket, program.assemble())
 
 
 def _datagram_ipv6(payload: bytes, control: _Control, sender: str) -> Datagram:

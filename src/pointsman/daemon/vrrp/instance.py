@@ -20,7 +20,7 @@ from pointsman.daemon.vrrp.vmac import Macvlans, PacketReader
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import InterfaceAddress
-from pointsman.net.arp import Answer
+from pointsman.net.arp import ArpReply
 from pointsman.net.netlink import Message
 from pointsman.vrrp import prefilter
 from pointsman.vrrp.admission import Drop, Guard, admit
@@ -270,7 +270,7 @@ class InstanceController:
             self._addresses.on_route_removed(message)
             self._deadlines.touch(self)
 
-    def on_answer(self, answer: Answer) -> None:
+    def on_answer(self, answer: ArpReply) -> None:
         """Process an ARP or neighbour discovery answer of another host."""
         if self.machine.state is not VrrpState.MASTER or not self._addresses.is_conflict(answer):
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from pointsman.net.nftables import TABLE, Shielded, ShieldSocket
+from pointsman.net.nftables import TABLE, FilteredAddress, FilterTable
 
 log = logging.getLogger("vrrp")
 
@@ -21,15 +21,15 @@ class AcceptFilter:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._wanted: dict[str, frozenset[Shielded]] = {}
-        self._installed: frozenset[Shielded] = frozenset()
-        self._socket: ShieldSocket | None = None
+        self._wanted: dict[str, frozenset[FilteredAddress]] = {}
+        self._installed: frozenset[FilteredAddress] = frozenset()
+        self._socket: FilterTable | None = None
         self._active = False
 
     def open(self) -> None:
         """Open the nf_tables socket. Raises OSError if this kernel has no nf_tables."""
         if self._socket is None:
-            self._socket = ShieldSocket()
+            self._socket = FilterTable()
 
     def activate(self) -> None:
         """Install the table for the addresses so far. It replaces one that an earlier process has left."""
@@ -37,7 +37,7 @@ class AcceptFilter:
         if self._file.exists() or self._wanted:
             self._replace(self._union())
 
-    def set_addresses(self, owner: str, shielded: frozenset[Shielded]) -> None:
+    def set_addresses(self, owner: str, shielded: frozenset[FilteredAddress]) -> None:
         """Set the addresses of `owner` that drop packets. Failures are logged."""
         if self._wanted.get(owner, frozenset()) == shielded:
             return
@@ -49,11 +49,11 @@ class AcceptFilter:
 
     def restore_table(self) -> None:
         """Install the table again if another program has removed it, as a firewall reload does."""
-        if self._socket is not None and self._installed and not self._socket.present():
+        if self._socket is not None and self._installed and not self._socket.exists():
             log.warning("another program has removed the nf_tables table %s: restoring it", TABLE)
             self._replace(self._installed)
 
-    def _union(self) -> frozenset[Shielded]:
+    def _union(self) -> frozenset[FilteredAddress]:
         return frozenset().union(*self._wanted.values())
 
     def _apply(self) -> None:
@@ -63,12 +63,12 @@ class AcceptFilter:
             self._replace(wanted)
             return
         try:
-            self._socket.change(gone, new)
+            self._socket.update(gone, new)
             self._installed = wanted
         except OSError:
             self._replace(wanted)  # another program has removed the table, or part of it
 
-    def _replace(self, wanted: frozenset[Shielded]) -> None:
+    def _replace(self, wanted: frozenset[FilteredAddress]) -> None:
         try:
             self.open()
             assert self._socket is not None

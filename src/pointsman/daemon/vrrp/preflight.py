@@ -36,7 +36,7 @@ def check_link_types(
     for instance in instances:
         for each in instance.virtual_interfaces:
             kind = "macvlan" if each.has_mac else "ipvlan"
-            if not virtual_links.has_kind(netlink, kind):
+            if not virtual_links.supports_kind(netlink, kind):
                 word, instead = ("use_vmac", "") if each.has_mac else ("use_ipvlan", ", or write use_vmac")
                 raise EnvironmentProblemError(
                     f"vrrp_instance {instance.name}: this kernel has no {kind} ({word}); "

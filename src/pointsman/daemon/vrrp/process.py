@@ -38,14 +38,14 @@ from pointsman.model.config import Config
 from pointsman.model.tracking import TrackKind, VrrpSurroundings
 from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, needs_scripts_process
 from pointsman.net.addresses import (
+    IFA_PROTO_OURS,
     RTM_DELADDR,
     RTM_NEWADDR,
-    VRRP_MARK,
     addresses,
     parse_address,
     remove,
 )
-from pointsman.net.arp import AnswerSocket
+from pointsman.net.arp import ArpReplySocket
 from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 from pointsman.net.route_table import RTM_DELROUTE
@@ -136,7 +136,7 @@ class VrrpProcess:
             self._present = addresses(self._netlink)
             shared = sysctls(run_directory), accept_filter(run_directory)
             self._context = Context(self._netlink, self._links, clock, self._reports.notify, *shared)
-            self._answers = AnswerSocket()
+            self._answers = ArpReplySocket()
             self._static = StaticObjects(static, self._netlink, self._links, clock)
         except OSError as error:
             raise EnvironmentProblemError(
@@ -169,7 +169,7 @@ class VrrpProcess:
         self._update_static_faults()
         for controller in self._controllers:
             controller.start(self._present, self._tracker_values)
-        self._context.sysctls.put_back_unwanted()
+        self._context.sysctls.restore_unneeded()
         self._context.accept_filter.activate()
         while not self._loop.stopping:
             self._turn()
@@ -283,7 +283,7 @@ class VrrpProcess:
         } | {(entry.device, entry.address) for entry in self._static.settings.addresses}
         names = {link.index: link.name for link in self._links.values()}
         for found in self._present:
-            if found.mark == VRRP_MARK and (names.get(found.index, ""), found.address) not in wanted:
+            if found.proto == IFA_PROTO_OURS and (names.get(found.index, ""), found.address) not in wanted:
                 log.info("removing %s: it is left from an earlier configuration", found.address)
                 if error := remove(self._netlink, found):
                     log.error("cannot remove %s: %s", found.address, error)

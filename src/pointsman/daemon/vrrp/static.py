@@ -14,7 +14,7 @@ from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.vrrp.routes import RoutesAndRules
 from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.model.vrrp import StaticSettings, VirtualAddress
-from pointsman.net.addresses import VRRP_MARK, InterfaceAddress, addresses, assign_new, withdraw
+from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, addresses, assign_new, withdraw
 from pointsman.net.links import Link
 from pointsman.net.netlink import Message, NetlinkSocket
 
@@ -69,7 +69,7 @@ class StaticObjects:
         self._foreign = {
             entry
             for entry in self._settings.addresses
-            if any(self._is(entry, each) and each.mark != VRRP_MARK for each in present)
+            if any(self._is(entry, each) and each.proto != IFA_PROTO_OURS for each in present)
         }
         self._restore()
 

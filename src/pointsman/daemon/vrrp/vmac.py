@@ -17,10 +17,10 @@ from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.model.vrrp import VirtualInterface, VrrpInstance
 from pointsman.net import virtual_links
-from pointsman.net.addresses import VRRP_MARK, addresses, remove
+from pointsman.net.addresses import IFA_PROTO_OURS, addresses, remove
 from pointsman.net.links import Link
 from pointsman.net.netlink import NetlinkSocket
-from pointsman.net.sysctls import Sysctls, Wish
+from pointsman.net.sysctls import Setting, Sysctls
 from pointsman.vrrp.admission import ip_protocol
 
 log = logging.getLogger("vrrp")
@@ -79,7 +79,7 @@ class Macvlans:
             self._links[link.name] = link
             self._indexes[link.name] = link.index
         if created:
-            self._sysctls.wish(self._owner, self._sysctl_values())
+            self._sysctls.require(self._owner, self._sysctl_values())
             if self._up:
                 self._switch_links(True)
         return created
@@ -92,12 +92,12 @@ class Macvlans:
             self._switch_links(residual)
             self.tx_socket()
         if wishes := self._sysctl_values():
-            self._sysctls.wish(self._owner, wishes)
+            self._sysctls.require(self._owner, wishes)
 
     def reconfigure(self, instance: VrrpInstance) -> None:
         """Use the addresses of a new configuration. The virtual interfaces are the same."""
         self._instance = instance
-        self._sysctls.wish(self._owner, self._sysctl_values())
+        self._sysctls.require(self._owner, self._sysctl_values())
 
     def set_up(self, up: bool) -> None:
         """Switch up before the first advert as master, and down after its addresses were removed."""
@@ -116,7 +116,7 @@ class Macvlans:
             except OSError as error:
                 log.error("(%s) cannot remove %s: %s", self._instance.name, name, error)
         self._up = False
-        self._sysctls.withdraw(self._owner)
+        self._sysctls.release(self._owner)
 
     def tx_socket(self) -> AdvertSocket | None:
         """Return the socket for sending adverts while the interfaces are up. None: use the base interface.
@@ -163,16 +163,16 @@ class Macvlans:
     def _switch_links(self, up: bool) -> None:
         for name in self._present():
             try:
-                virtual_links.switch(self._netlink, self._links[name].index, up)
+                virtual_links.set_state(self._netlink, self._links[name].index, up)
             except OSError as error:
                 self._log_error(("switch", name), f"cannot switch {name}: {error}")
             else:
                 self._once.forget(("switch", name))
 
-    def _sysctl_values(self) -> list[Wish]:
-        wishes: list[Wish] = []
+    def _sysctl_values(self) -> list[Setting]:
+        wishes: list[Setting] = []
         if self._instance.promote_secondaries:
-            wishes.append(Wish(f"ipv4/conf/{self._instance.interface}/promote_secondaries", 1))
+            wishes.append(Setting(f"ipv4/conf/{self._instance.interface}/promote_secondaries", 1))
         for each in self._instance.virtual_interfaces:
             wishes += _sysctls_of(each, self._families(each))
         return wishes
@@ -186,7 +186,7 @@ class Macvlans:
         self._once.error(key, "(%s) %s", self._instance.name, text)
 
 
-def _sysctls_of(interface: VirtualInterface, families: set[int]) -> list[Wish]:
+def _sysctls_of(interface: VirtualInterface, families: set[int]) -> list[Setting]:
     """Return the sysctls with which a virtual interface and its base answer only for their own addresses.
 
     The base gets arp_ignore 1, as in keepalived: it must not answer for the virtual addresses with its own
@@ -196,20 +196,20 @@ def _sysctls_of(interface: VirtualInterface, families: set[int]) -> list[Wish]:
     (loose) and not 0: the kernel uses the larger of it and all.rp_filter, which need not change then.
     """
     name, base = interface.name, interface.base
-    wishes = [Wish(f"ipv4/conf/{base}/arp_ignore", 1), Wish(f"ipv4/conf/{base}/arp_announce", 2)]
+    wishes = [Setting(f"ipv4/conf/{base}/arp_ignore", 1), Setting(f"ipv4/conf/{base}/arp_announce", 2)]
     wishes += [
-        Wish(f"ipv4/conf/{name}/arp_ignore", 1),
-        Wish(f"ipv4/conf/{name}/accept_local", 1),
-        Wish(f"ipv4/conf/{name}/rp_filter", 2),
-        Wish(f"ipv4/conf/{name}/promote_secondaries", 1),
+        Setting(f"ipv4/conf/{name}/arp_ignore", 1),
+        Setting(f"ipv4/conf/{name}/accept_local", 1),
+        Setting(f"ipv4/conf/{name}/rp_filter", 2),
+        Setting(f"ipv4/conf/{name}/promote_secondaries", 1),
     ]
     quiet = [("disable_ipv6", 1)] if 6 not in families else [("accept_ra", 0), ("router_solicitations", 0)]
-    return wishes + [Wish(f"ipv6/conf/{name}/{word}", value) for word, value in quiet]
+    return wishes + [Setting(f"ipv6/conf/{name}/{word}", value) for word, value in quiet]
 
 
 def remove_unconfigured(netlink: NetlinkSocket, links: dict[str, Link], wanted: set[str]) -> None:
     """Remove our virtual interfaces that are not in `wanted`."""
-    for link in virtual_links.ours(netlink):
+    for link in virtual_links.list_ours(netlink):
         if link.name in wanted:
             continue
         log.info("removing %s: it is left from an earlier configuration", link.name)
@@ -228,9 +228,9 @@ def clean_up(run_directory: Path) -> None:
     with NetlinkSocket() as netlink:
         remove_unconfigured(netlink, {}, set())
         for found in addresses(netlink):
-            if found.mark == VRRP_MARK and (error := remove(netlink, found)):
+            if found.proto == IFA_PROTO_OURS and (error := remove(netlink, found)):
                 log.error("cannot remove %s: %s", found.address, error)
-    sysctls(run_directory).put_back_unwanted()
+    sysctls(run_directory).restore_unneeded()
     accept_filter(run_directory).activate()
 
 

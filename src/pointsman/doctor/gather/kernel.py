@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pointsman.doctor.facts import Card, HostRoute, Neighbour
-from pointsman.net.addresses import VRRP_MARKS, InterfaceAddress
+from pointsman.net.addresses import IFA_PROTOS_OF_VRRP, InterfaceAddress
 from pointsman.net.host import Host
 from pointsman.net.neighbour_table import PERMANENT
 
@@ -42,7 +42,7 @@ def read_interfaces(host: Host) -> Iterable[Card]:
             tunnel=link.kind in TUNNELS,
             xdp=link.xdp,
             addresses=tuple(ipaddress.ip_interface((each.address, each.prefix_length)) for each in held),
-            moving=tuple(each.address for each in held if each.mark in VRRP_MARKS),
+            moving=tuple(each.address for each in held if each.proto in IFA_PROTOS_OF_VRRP),
         )
 
 

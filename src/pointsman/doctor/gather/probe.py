@@ -321,10 +321,10 @@ def _of_protocol(ether_type: int) -> bytes:
     program = Program()
     program.load_byte(ethernet.HEADER_SIZE + ip.protocol_at(ether_type))
     program.unless_equal(wire.PROTOCOL, "drop")
-    program.take(EVERYTHING)
+    program.accept(EVERYTHING)
     program.label("drop")
-    program.take(0)
-    return program.assembled()
+    program.accept(0)
+    return program.assemble()
 
 
 def _of_advertisements() -> bytes:
@@ -334,7 +334,7 @@ def _of_advertisements() -> bytes:
     program.unless_equal(ip.ICMPV6, "drop")
     program.load_byte(ndisc.ICMP_AT)
     program.unless_equal(ndisc.ADVERTISEMENT, "drop")
-    program.take(EVERYTHING)
+    program.accept(EVERYTHING)
     program.label("drop")
-    program.take(0)
-    return program.assembled()
+    program.accept(0)
+    return program.assemble()

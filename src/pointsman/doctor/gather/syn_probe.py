@@ -108,7 +108,7 @@ def _to_port(port: int, ether_type: int) -> bytes:
     else:
         program.load_half(start + ip.IPV6_SIZE + tcp.DESTINATION_PORT_AT)
     program.unless_equal(port, "drop")
-    program.take(EVERYTHING)
+    program.accept(EVERYTHING)
     program.label("drop")
-    program.take(0)
-    return program.assembled()
+    program.accept(0)
+    return program.assemble()

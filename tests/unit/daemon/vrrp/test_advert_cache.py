@@ -60,7 +60,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[[VrrpInstance], InstanceController]:
     links = {"eth0": Link(index=1, name="eth0", mac=bytes(6), up=True, running=True)}
-    sysctls = SimpleNamespace(wish=lambda *_: None)
+    sysctls = SimpleNamespace(require=lambda *_: None)
     context = SimpleNamespace(netlink=None, links=links, sysctls=sysctls, clock=float, notify=lambda _: None)
 
     def made(

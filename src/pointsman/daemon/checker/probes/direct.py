@@ -20,7 +20,7 @@ from pointsman.health.tcp_client import Phase, TcpClient
 from pointsman.model.address import Address
 from pointsman.model.checks import DirectCheck
 from pointsman.net.netlink import NetlinkSocket
-from pointsman.net.onlink import NotOnLinkError, OnLink, mac_of, way_to
+from pointsman.net.onlink import NotOnLinkError, OnLinkPath, mac_of, path_to
 from pointsman.net.socket_filter import attach_filter
 
 _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73
@@ -41,7 +41,7 @@ async def probe(check: DirectCheck, step: int) -> Result:
     real, virtual = check.connect_address, check.virtual_address
     try:
         with NetlinkSocket() as netlink:
-            way = way_to(netlink, real, virtual)
+            way = path_to(netlink, real, virtual)
             mac = await _mac(netlink, way, real, latest)
         if mac is None:
             raise ProbeFailedError(direct.unresolved(check))
@@ -52,7 +52,7 @@ async def probe(check: DirectCheck, step: int) -> Result:
         raise ProbeUnableError(f"no handshake with {virtual} at {real}: {error.strerror}") from None
 
 
-async def _mac(netlink: NetlinkSocket, way: OnLink, address: Address, latest: float) -> bytes | None:
+async def _mac(netlink: NetlinkSocket, way: OnLinkPath, address: Address, latest: float) -> bytes | None:
     """The real server's MAC address; the kernel is made to ask for one that it does not know."""
     loop = asyncio.get_running_loop()
     mac = mac_of(netlink, way, address)
@@ -67,7 +67,7 @@ async def _mac(netlink: NetlinkSocket, way: OnLink, address: Address, latest: fl
     return mac
 
 
-async def _talk(check: DirectCheck, step: int, way: OnLink, mac: bytes, latest: float) -> Result:
+async def _talk(check: DirectCheck, step: int, way: OnLinkPath, mac: bytes, latest: float) -> Result:
     """Raises ProbeFailedError, ProbeUnableError, and OSError for what our own host lacks."""
     source = check.bind_address or way.source
     url = check.urls[step] if check.urls else None
@@ -170,7 +170,7 @@ def _held_port(source: Address, port: int) -> socket.socket:
     return held
 
 
-def _packet_socket(ends: Ends, way: OnLink) -> socket.socket:
+def _packet_socket(ends: Ends, way: OnLinkPath) -> socket.socket:
     """Sends frames by the interface and hears what the VIP answers; needs CAP_NET_RAW. Raises OSError."""
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
