@@ -21,7 +21,7 @@ from tests.support.program_run import (
 
 from pointsman.model.operations import AddServer, AddService, DeleteServer, EditServer, Operation
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
-from pointsman.model.traffic import Signs
+from pointsman.model.traffic import PassiveCounters
 
 pytestmark = pytest.mark.root
 KEY = ServiceKey.of(Transport.TCP, ipaddress.ip_address(VIP), 80)
@@ -95,14 +95,14 @@ def test_only_repeated_syns_and_resets_of_established_connections_are_signs(dire
     apply(director, AddServer(KEY, RealServer(key=SECOND, weight=0)))
     for flags in ("S", "A", "PA", "A", "FA", "A"):
         send(director, flags, 1000)
-    assert director.plane.passive_counters() == {(KEY, FIRST): Signs(1, 0, 0)}
+    assert director.plane.passive_counters() == {(KEY, FIRST): PassiveCounters(1, 0, 0)}
     for flags in ("S", "S", "S"):
         send(director, flags, 1001)
     for flags in ("S", "A", "R"):
         send(director, flags, 1002)
     for flags in ("S", "R"):
         send(director, flags, 1003)
-    assert director.plane.passive_counters() == {(KEY, FIRST): Signs(4, 2, 1)}
+    assert director.plane.passive_counters() == {(KEY, FIRST): PassiveCounters(4, 2, 1)}
 
 
 def test_who_is_not_watched_shows_no_signs(director: Director) -> None:
@@ -110,7 +110,7 @@ def test_who_is_not_watched_shows_no_signs(director: Director) -> None:
     for flags in ("S", "S", "A", "R"):
         send(director, flags)
     apply(director, EditServer(KEY, RealServer(key=FIRST, is_watched=True)))
-    assert director.plane.passive_counters() == {(KEY, FIRST): Signs(1, 0, 0)}
+    assert director.plane.passive_counters() == {(KEY, FIRST): PassiveCounters(1, 0, 0)}
 
 
 def test_signs_and_resets_of_ipv6(director: Director) -> None:
@@ -130,7 +130,7 @@ def test_signs_and_resets_of_ipv6(director: Director) -> None:
     for port, flags in ((1000, "SA"), (1001, "SSS"), (1002, "SAR"), (1003, "SR")):
         for flag in flags:
             assert say(flag, port) == XDP_TX
-    assert director.plane.passive_counters() == {(key, first): Signs(4, 2, 1)}
+    assert director.plane.passive_counters() == {(key, first): PassiveCounters(4, 2, 1)}
     apply(director, AddServer(key, RealServer(key=second)), DeleteServer(key, first))
     assert say("A", 1000) == XDP_PASS
     assert director.exits() == {"connection_reset": 1}

@@ -10,7 +10,7 @@ import msgspec
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import Operation, Refusal
 from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
-from pointsman.model.traffic import Connection, Counters, Signs
+from pointsman.model.traffic import Connection, Counters, PassiveCounters
 
 
 class DataPlaneError(OSError):
@@ -55,7 +55,7 @@ class DataPlane(Protocol):
 
     def counters(self) -> Counters: ...
 
-    def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+    def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
         """Of the real servers in force that are watched."""
 
     def connections(self) -> Iterable[Connection]: ...

@@ -17,7 +17,14 @@ from pointsman.model.operations import (
     ZeroCounters,
 )
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceEntry, ServiceKey, ServiceTable
-from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters, Signs, Traffic
+from pointsman.model.traffic import (
+    Connection,
+    Counters,
+    PassiveCounters,
+    ServerCounters,
+    ServiceCounters,
+    Traffic,
+)
 
 SCHEDULERS = frozenset(
     {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"}
@@ -38,7 +45,7 @@ class MemoryDataPlane:
         self._schedulers = frozenset(schedulers)
         self._timeouts = TIMEOUTS
         self._counted: dict[ServerCell, ServerCounters] = {}
-        self.seen: dict[ServerCell, Signs] = {}
+        self.seen: dict[ServerCell, PassiveCounters] = {}
         """What `passive_counters` tells; for whoever plays the packets."""
         self.next_hops: tuple[NextHop, ...] = ()
         self.virtual_macs: frozenset[tuple[str, bytes]] = frozenset()
@@ -77,11 +84,15 @@ class MemoryDataPlane:
     def counters(self) -> Counters:
         return Counters(services=tuple(self._service_counters(entry) for entry in self._table))
 
-    def passive_counters(self) -> dict[ServerCell, Signs]:
+    def passive_counters(self) -> dict[ServerCell, PassiveCounters]:
         present = {
             (entry.service.key, server.key): server for entry in self._table for server in entry.servers
         }
-        return {cell: self.seen.get(cell, Signs()) for cell, server in present.items() if server.is_watched}
+        return {
+            cell: self.seen.get(cell, PassiveCounters())
+            for cell, server in present.items()
+            if server.is_watched
+        }
 
     def connections(self) -> Iterable[Connection]:
         return ()

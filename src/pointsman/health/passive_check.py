@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from pointsman.model.service import ServerKey, ServiceKey
-from pointsman.model.traffic import Signs
+from pointsman.model.traffic import PassiveCounters
 
 PAUSE = 5.0
 """Seconds after a suspicion in which the same real server is not suspected again.
@@ -41,11 +41,11 @@ class PassiveChecks:
     """Comparison of the counters of two calls, about a second apart."""
 
     def __init__(self) -> None:
-        self._seen: dict[Watched, Signs] = {}
+        self._seen: dict[Watched, PassiveCounters] = {}
         self._quiet: dict[Watched, float] = {}
         """Time until which a real server is not suspected again."""
 
-    def find_suspects(self, now: float, counted: Mapping[Watched, Signs]) -> list[Suspicion]:
+    def find_suspects(self, now: float, counted: Mapping[Watched, PassiveCounters]) -> list[Suspicion]:
         """Return the suspected real servers, from what was counted since the last call. The first call has
         none."""
         found = []

@@ -48,8 +48,8 @@ class Counters(msgspec.Struct, frozen=True):
         return next((item for item in self.services if item.key == key), ServiceCounters(key))
 
 
-class Signs(msgspec.Struct, frozen=True):
-    """Signs that a real server does not answer (passive_check). They are never zeroed."""
+class PassiveCounters(msgspec.Struct, frozen=True):
+    """PassiveCounters that a real server does not answer (passive_check). They are never zeroed."""
 
     connections: int = 0
     repeated: int = 0

@@ -10,22 +10,24 @@ from pointsman.health.passive_check import PAUSE, PassiveChecks
 from pointsman.health.schedule import CheckSchedule, Schedule, StartProbe, Timing
 from pointsman.health.urls import UrlSchedule
 from pointsman.model.service import ServerKey, ServiceKey, Transport
-from pointsman.model.traffic import Signs
+from pointsman.model.traffic import PassiveCounters
 
 KEY = (ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80), ServerKey(ip_address("192.0.2.20"), 80))
 
 
-def reasons(*looks: tuple[float, Signs]) -> list[list[str]]:
+def reasons(*looks: tuple[float, PassiveCounters]) -> list[list[str]]:
     suspicions = PassiveChecks()
     return [[found.reason for found in suspicions.find_suspects(now, {KEY: signs})] for now, signs in looks]
 
 
 def test_what_was_counted_before_the_first_look_means_nothing() -> None:
-    assert reasons((0.0, Signs(9, 9, 9)), (1.0, Signs(9, 9, 9))) == [[], []]
+    assert reasons((0.0, PassiveCounters(9, 9, 9)), (1.0, PassiveCounters(9, 9, 9))) == [[], []]
 
 
 def test_one_repeated_syn_is_a_suspicion_once_in_a_while() -> None:
-    looks = [(now, Signs(0, round(now), 0)) for now in (0.0, 1.0, 2.0, PAUSE, PAUSE + 1.0, PAUSE + 2.0)]
+    looks = [
+        (now, PassiveCounters(0, round(now), 0)) for now in (0.0, 1.0, 2.0, PAUSE, PAUSE + 1.0, PAUSE + 2.0)
+    ]
     assert reasons(*looks) == [[], ["1 SYNs repeated by clients"], [], [], ["1 SYNs repeated by clients"], []]
 
 
@@ -36,19 +38,19 @@ def test_one_repeated_syn_is_a_suspicion_once_in_a_while() -> None:
 def test_resets_mean_something_when_they_are_many_beside_the_connections(
     begun: int, aborted: int, suspected: bool
 ) -> None:
-    _, found = reasons((0.0, Signs()), (1.0, Signs(begun, 0, aborted)))
+    _, found = reasons((0.0, PassiveCounters()), (1.0, PassiveCounters(begun, 0, aborted)))
     assert found == [f"{aborted} connections reset by clients"] * suspected
 
 
 def test_counters_wrap_around() -> None:
-    _, found = reasons((0.0, Signs(0, (1 << 32) - 1, 0)), (1.0, Signs(0, 1, 0)))
+    _, found = reasons((0.0, PassiveCounters(0, (1 << 32) - 1, 0)), (1.0, PassiveCounters(0, 1, 0)))
     assert found == ["2 SYNs repeated by clients"]
 
 
 def test_a_server_that_comes_anew_is_not_held_against_its_former_life() -> None:
     suspicions = PassiveChecks()
-    assert suspicions.find_suspects(0.0, {KEY: Signs()}) == suspicions.find_suspects(1.0, {}) == []
-    assert suspicions.find_suspects(2.0, {KEY: Signs(5, 5, 5)}) == []
+    assert suspicions.find_suspects(0.0, {KEY: PassiveCounters()}) == suspicions.find_suspects(1.0, {}) == []
+    assert suspicions.find_suspects(2.0, {KEY: PassiveCounters(5, 5, 5)}) == []
 
 
 TIMING = Timing(delay_loop=60.0, delay_before_retry=10.0, retry=1)

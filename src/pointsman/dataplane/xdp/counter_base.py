@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.tables import Tables
-from pointsman.model.traffic import Signs
+from pointsman.model.traffic import PassiveCounters
 
 
 class CounterBase:
@@ -25,11 +25,11 @@ class CounterBase:
         values = self._entry(index).cast("Q")
         return sum(values[0::4]), sum(values[1::4]), sum(values[2::4])
 
-    def passive_counters(self, index: int) -> Signs:
+    def passive_counters(self, index: int) -> PassiveCounters:
         """Return the passive counters of a server, from its beginning on."""
         entry = self._entry(index)
         values = entry.cast("I")
-        return Signs(sum(entry.cast("Q")[0::4]), sum(values[6::8]), sum(values[7::8]))
+        return PassiveCounters(sum(entry.cast("Q")[0::4]), sum(values[6::8]), sum(values[7::8]))
 
     def start_server(self, index: int) -> None:
         """Let the server count from here on."""

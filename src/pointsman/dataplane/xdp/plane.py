@@ -38,7 +38,7 @@ from pointsman.model.operations import (
     ZeroCounters,
 )
 from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
-from pointsman.model.traffic import Connection, Counters, Signs
+from pointsman.model.traffic import Connection, Counters, PassiveCounters
 from pointsman.model.tunables import TUNABLES
 
 log = logging.getLogger("director")
@@ -281,7 +281,7 @@ class XdpDataPlane:
     def counters(self) -> Counters:
         return listing.counters(self.tables, self.store, self._words)
 
-    def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+    def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
         return self.store.passive_counters()
 
     def connections(self) -> Iterable[Connection]:

@@ -13,7 +13,7 @@ from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at, tunnel_of, write_address
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Tunnel
-from pointsman.model.traffic import Signs
+from pointsman.model.traffic import PassiveCounters
 
 TRASH_PERIOD = 120
 """Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
@@ -87,7 +87,9 @@ class Servers:
         """True if any server is watched (passive_check)."""
         return bool(self._watched)
 
-    def passive_counters(self, keys: Mapping[int, ServiceKey]) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+    def passive_counters(
+        self, keys: Mapping[int, ServiceKey]
+    ) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
         """Return the passive counters of watched servers in force, of these services."""
         return {
             (keys[dest.service], self.key(index)): self._counter_base.passive_counters(index)

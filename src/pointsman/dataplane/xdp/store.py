@@ -31,7 +31,7 @@ from pointsman.model.service import (
     Transport,
     VirtualService,
 )
-from pointsman.model.traffic import Signs
+from pointsman.model.traffic import PassiveCounters
 
 _FRONT_NUMBERS = 65535
 FTP = 21
@@ -150,7 +150,7 @@ class Store:
     def _scheduler_name(self, service: Service) -> str:
         return self._words.scheduler_names[ListWord.of(service.list).scheduler]
 
-    def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], Signs]:
+    def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
         """Return the passive counters of all watched servers in force."""
         if not self.servers.watches:
             return {}
