@@ -22,7 +22,7 @@ from tests.support.program_run import (
     udp,
 )
 
-from pointsman.dataplane.xdp.allocation import FullError, Numbers, Ranges
+from pointsman.dataplane.xdp.allocation import FullError, IndexAllocator, RangeAllocator
 from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.kernel.layout import WAYS
 from pointsman.dataplane.xdp.plane import XdpDataPlane
@@ -174,11 +174,11 @@ def test_a_director_killed_in_the_middle_of_a_change_leaves_a_table_that_can_be_
             setattr(owner, name, step)
 
         servers = plane.store.servers
-        for name in ("_make", "_write_limits", "_discard"):
+        for name in ("_create", "_write_limits", "_move_to_trash"):
             dying(servers, name)
-        dying(plane.store.lists, "switch")
+        dying(plane.store.lists, "replace")
         dying(servers.hops, "write")
-        dying(plane.store.counter_base, "change")
+        dying(plane.store.counter_base, "account_for")
         try:
             plane.store.add_server(KEY, server)
             plane.store.edit_server(KEY, RealServer(key=server.key, weight=5))
@@ -366,42 +366,42 @@ def test_twos_draws_by_weight_and_takes_the_less_loaded_of_two() -> None:
 
 def test_ranges_neither_overlap_nor_get_lost() -> None:
     generator = random.Random(1)
-    ranges, taken = Ranges(1024), dict[int, int]()
+    ranges, taken = RangeAllocator(1024), dict[int, int]()
     for _ in range(3000):
         if taken and generator.random() < 0.5:
             first = generator.choice(list(taken))
-            ranges.give_back(first, taken.pop(first))
+            ranges.free(first, taken.pop(first))
             continue
         length = generator.randrange(1, 60)
         try:
-            first = ranges.take(length)
+            first = ranges.allocate(length)
         except FullError:
             continue
         assert all(first + length <= other or other + size <= first for other, size in taken.items())
         taken[first] = length
-    rebuilt = Ranges(1024, taken.items())
+    rebuilt = RangeAllocator(1024, taken.items())
     for first, length in taken.items():
-        rebuilt.give_back(first, length)
-    assert rebuilt.take(1024) == 0
+        rebuilt.free(first, length)
+    assert rebuilt.allocate(1024) == 0
 
 
 def test_numbers_are_used_again_after_a_rest() -> None:
-    numbers = Numbers(1, 131072)
-    kept = numbers.take()
+    numbers = IndexAllocator(1, 131072)
+    kept = numbers.allocate()
     freed: list[int] = []
     for _ in range(1000):
-        number = numbers.take()
+        number = numbers.allocate()
         assert number != kept
         assert number not in freed[-64:]
-        numbers.give_back(number)
+        numbers.free(number)
         freed.append(number)
     assert numbers.top < 70
 
 
 def test_numbers_come_back_when_all_others_are_used() -> None:
-    numbers = Numbers(1, 5, used=[3])
-    assert [numbers.take() for _ in range(3)] == [4, 1, 2]
+    numbers = IndexAllocator(1, 5, used=[3])
+    assert [numbers.allocate() for _ in range(3)] == [4, 1, 2]
     with pytest.raises(FullError):
-        numbers.take()
-    numbers.give_back(3)
-    assert numbers.take() == 3
+        numbers.allocate()
+    numbers.free(3)
+    assert numbers.allocate() == 3

@@ -59,7 +59,9 @@ def overloaded(director: Director) -> set[str]:
     """Servers that have reached their upper threshold, as the packet path has noted it."""
     store, tables = director.plane.store, director.plane.tables
     (_, entry), *_ = store.entries()
-    servers = zip(director.plane.read().entries[0].servers, store.servers.of(entry.service), strict=True)
+    servers = zip(
+        director.plane.read().entries[0].servers, store.servers.in_force(entry.service), strict=True
+    )
     return {str(server.key.address) for server, index in servers if tables.loads[index].overloaded}
 
 

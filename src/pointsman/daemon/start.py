@@ -278,8 +278,10 @@ def _director(
     try:
         interfaces = interfaces if generations.number == 1 else survey(generations.current)
         limits = options.connection_limit, options.connection6_limit
-        patient = generations.current.vrrp.dynamic_interfaces
-        plane = XdpDataPlane.open(pin_directory(), interfaces, options.xdp_mode, *limits, patient=patient)
+        dynamic = generations.current.vrrp.dynamic_interfaces
+        plane = XdpDataPlane.open(
+            pin_directory(), interfaces, options.xdp_mode, *limits, allow_missing=dynamic
+        )
         plane.tune(options.tunables)
     except (OSError, CannotReloadError) as error:
         return _refuse(f"the data plane cannot be set up: {error}")

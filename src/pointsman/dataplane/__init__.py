@@ -1,1 +1,1 @@
-"""Data planes: whatever carries out a service table on packets. `interface` is what all of them offer."""
+"""Data planes, which apply a service table to packets. All of them implement `interface.DataPlane`."""

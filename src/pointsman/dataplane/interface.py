@@ -1,4 +1,4 @@
-"""The one interface of all data planes (memory, XDP, kernel IPVS)."""
+"""The interface of all data planes (memory, XDP, kernel IPVS)."""
 
 from __future__ import annotations
 
@@ -14,69 +14,74 @@ from pointsman.model.traffic import Connection, Counters, PassiveCounters
 
 
 class DataPlaneError(OSError):
-    """The data plane itself is unusable: what, where, and what to do about it."""
+    """The data plane itself is unusable; the text says where, why and what to do."""
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """The program on one interface."""
+    """The attached program of one interface."""
 
     interface: str
     index: int
     mode: str
     """native, generic or tc."""
     reason: str = ""
-    """Why not a better mode, or what was found in place (e.g. 'adopted')."""
+    """The reason why a better mode is not used, or 'adopted' for a program that was attached already."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):
+    """The features and limits of a data plane, and its interfaces."""
+
     name: str
     schedulers: frozenset[str]
     forwarding: frozenset[str]
     attachments: tuple[Attachment, ...] = ()
     connection_limit: int = 0
     interfaces: tuple[str, ...] = ()
-    """From which it was told to take packets; `attachments` are those it can."""
+    """The interfaces that `attach` was called with; `attachments` are those that exist."""
 
 
 class DataPlane(Protocol):
-    """Carries out service tables.
+    """A forwarder of packets by a service table.
 
-    `apply` never raises for a single operation: what could not be done comes back as a Refusal, the rest is
-    done. OSError means the data plane itself is unusable.
+    `apply` never raises for a single operation: it returns a Refusal for each operation that failed, and does
+    the rest. OSError means that the data plane itself is unusable.
     """
 
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """Return the features, limits and interfaces."""
 
     def read(self) -> ServiceTable:
-        """The table as it is in force now."""
+        """Return the table in force."""
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
-        """Carry out operations in order."""
+        """Apply operations in order. Return those that failed."""
 
-    def counters(self) -> Counters: ...
+    def counters(self) -> Counters:
+        """Return the counters of services, real servers and exits."""
 
     def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
-        """Of the real servers in force that are watched."""
+        """Return the passive counters of the watched real servers in force."""
 
-    def connections(self) -> Iterable[Connection]: ...
+    def connections(self) -> Iterable[Connection]:
+        """Yield the connections and persistence templates."""
 
     def timeouts(self) -> tuple[int, int, int]:
-        """Seconds: tcp, tcpfin, udp (ipvsadm -L --timeout)."""
+        """Return seconds for tcp, tcpfin and udp (ipvsadm -L --timeout)."""
 
-    def attach(self, names: Sequence[str], patient: bool = False) -> None:
+    def attach(self, names: Sequence[str], allow_missing: bool = False) -> None:
         """Take packets from exactly these interfaces. Raises OSError; then nothing has changed.
 
-        `patient`: those that do not exist yet are waited for (`follow_interfaces`).
+        `allow_missing`: interfaces that do not exist yet are no error; `follow_interfaces` attaches later.
         """
 
     def follow_interfaces(self) -> list[str]:
-        """Attach to interfaces that have come, or come back; follow their MAC addresses; what is amiss."""
+        """Attach to interfaces that have appeared, and follow their MAC addresses. Return the problems."""
 
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
-        """Tell how real servers are reached; data planes that ask the kernel themselves ignore it."""
+        """Set the next hops of real servers. Data planes that use the kernel's routes ignore them."""
 
     def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
-        """Take frames to exactly these further MAC addresses, by interface: VRRP's, while it is master."""
+        """Take frames to exactly these further MAC addresses, by interface (VRRP's, while it is master)."""
 
     def close(self, keep_forwarding: bool) -> None:
-        """Let go: leave everything in force, or take the program and the tables away."""
+        """Release all resources. Without `keep_forwarding` also remove the program and the tables."""

@@ -1,4 +1,4 @@
-"""A data plane that forwards nothing: for tests and for showing what a plan would do."""
+"""A data plane in memory that forwards nothing: for tests and for dry runs of a plan."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from pointsman.model.traffic import (
 SCHEDULERS = frozenset(
     {"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"}
 )
-"""Those a Debian kernel offers."""
+"""The schedulers of Debian's kernel."""
 
 TIMEOUTS = (900, 120, 300)
-"""Seconds: tcp, tcpfin, udp; the kernel's defaults (ip_vs_proto_tcp.c, ip_vs_proto_udp.c)."""
+"""Seconds for tcp, tcpfin and udp: the kernel's defaults (ip_vs_proto_tcp.c, ip_vs_proto_udp.c)."""
 
 ServerCell = tuple[ServiceKey, ServerKey]
 
 
 class MemoryDataPlane:
-    """Keeps the table, and counts what `record` tells it; implements DataPlane."""
+    """A DataPlane that keeps the table, and the counters that `record` sets."""
 
     def __init__(self, table: ServiceTable | None = None, schedulers: Set[str] = SCHEDULERS) -> None:
         self._table = table or ServiceTable()
         self._schedulers = frozenset(schedulers)
         self._timeouts = TIMEOUTS
         self._counted: dict[ServerCell, ServerCounters] = {}
-        self.seen: dict[ServerCell, PassiveCounters] = {}
-        """What `passive_counters` tells; for whoever plays the packets."""
+        self.passive: dict[ServerCell, PassiveCounters] = {}
+        """The passive counters; tests set them in place of packets."""
         self.next_hops: tuple[NextHop, ...] = ()
         self.virtual_macs: frozenset[tuple[str, bytes]] = frozenset()
         self.closed = False
@@ -59,16 +59,16 @@ class MemoryDataPlane:
         )
 
     def read(self) -> ServiceTable:
-        """The table, services and real servers in the order in which they were added."""
+        """Return the table; services and real servers are in the order in which they were added."""
         return self._table
 
     def list_order(self, key: ServiceKey) -> tuple[RealServer, ...]:
-        """The real servers of a service as IPVS's schedulers walk them: the newest first."""
+        """Return the real servers of a service in the order of IPVS's schedulers: the newest first."""
         entry = self._table.get(key)
         return tuple(reversed(entry.servers)) if entry else ()
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
-        """Carry out operations in order; those that cannot be come back."""
+        """Apply operations in order. Return those that failed."""
         refusals: list[Refusal] = []
         for operation in operations:
             self._table, refused = apply_operations(self._table, [operation], self._schedulers)
@@ -78,7 +78,7 @@ class MemoryDataPlane:
         return refusals
 
     def record(self, service: ServiceKey, counted: ServerCounters) -> None:
-        """Set what is counted for one real server of a service."""
+        """Set the counters of one real server of a service."""
         self._counted[service, counted.key] = counted
 
     def counters(self) -> Counters:
@@ -89,7 +89,7 @@ class MemoryDataPlane:
             (entry.service.key, server.key): server for entry in self._table for server in entry.servers
         }
         return {
-            cell: self.seen.get(cell, PassiveCounters())
+            cell: self.passive.get(cell, PassiveCounters())
             for cell, server in present.items()
             if server.is_watched
         }
@@ -100,7 +100,7 @@ class MemoryDataPlane:
     def timeouts(self) -> tuple[int, int, int]:
         return self._timeouts
 
-    def attach(self, names: Sequence[str], patient: bool = False) -> None:
+    def attach(self, names: Sequence[str], allow_missing: bool = False) -> None:
         self.interfaces = tuple(names)
 
     def follow_interfaces(self) -> list[str]:
@@ -119,7 +119,7 @@ class MemoryDataPlane:
             self._counted.clear()
 
     def _account(self, operation: Operation) -> None:
-        """What an operation does beside the table: to counters and timeouts."""
+        """Apply an operation to counters and timeouts."""
         match operation:
             case SetTimeouts(tcp, tcp_fin, udp):
                 was = self._timeouts
@@ -134,7 +134,7 @@ class MemoryDataPlane:
                 self._counted.pop((key, server), None)
 
     def _zero(self, key: ServiceKey | None) -> None:
-        """Traffic back to zero; connections that exist go on being counted, as in ip_vs_zero_stats()."""
+        """Set traffic to zero, but not the numbers of present connections, as ip_vs_zero_stats() does."""
         for (service, server), value in self._counted.items():
             if key is None or service == key:
                 self._counted[service, server] = ServerCounters(

@@ -1,4 +1,4 @@
-"""Addresses, ports and keys as the packet path has them: in network byte order, read as numbers."""
+"""Addresses, ports and keys as in the packet path: network byte order, read as little-endian numbers."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def halves(address: Address) -> tuple[int, int]:
 
 
 def address_of(first: int, rest: int, ipv6: bool) -> Address:
-    """Return the address that two words stand for."""
+    """Return the address in two words."""
     if not ipv6:
         return ipaddress.IPv4Address((first & 0xFFFFFFFF).to_bytes(4, "little"))
     return ipaddress.IPv6Address(first.to_bytes(8, "little") + rest.to_bytes(8, "little"))
 
 
-def hashed(address: Address) -> int:
-    """Return an address as sh, dh and mh hash it. IPv6: the exclusive or of its four words."""
+def fold(address: Address) -> int:
+    """Return an address as the 32-bit number that sh, dh and mh hash. IPv6: the XOR of its four words."""
     number = int(address)
     return (number ^ number >> 32 ^ number >> 64 ^ number >> 96) & 0xFFFFFFFF
 
 
 def mask_bits(prefix: int | None, ipv6: bool) -> int:
-    """Return how many leading bits of a client's address count. Without a prefix: all."""
+    """Return the number of leading bits of a client's address that count; without a prefix, all."""
     longest = 128 if ipv6 else 32
     return longest if prefix is None else min(prefix, longest)
 

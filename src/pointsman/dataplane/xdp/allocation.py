@@ -1,4 +1,4 @@
-"""Allocation of indexes and ranges: free lists that can be rebuilt from the tables."""
+"""Allocators of indexes and ranges: free lists that are rebuilt from the tables after a restart."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections import deque
 from collections.abc import Iterable
 
 QUARANTINE = 64
-"""Freed numbers or ranges that rest before one is used again: a packet may still be reading it."""
+"""Freed indexes or ranges that are held back before one is reused: a packet may still be reading it."""
 
 
 class FullError(Exception):
-    """Nothing is left."""
+    """No index or range is free."""
 
 
-class Numbers:
+class IndexAllocator:
     """Indexes from `first` to `end` - 1."""
 
     def __init__(self, first: int, end: int, used: Iterable[int] = ()) -> None:
         taken = set(used)
         self.top = max(taken, default=first - 1)
-        """Return the highest index that was ever used."""
+        """The highest index that was ever used."""
         self._end = end
         self._free = deque(number for number in range(first, self.top) if number not in taken)
 
-    def take(self) -> int:
-        """Allocate an index. One that was given back rests before it is used again. Raises FullError."""
+    def allocate(self) -> int:
+        """Return a free index; a freed one is held back for a while. Raises FullError."""
         if len(self._free) <= QUARANTINE and self.top + 1 < self._end:
             self.top += 1
             return self.top
@@ -32,37 +32,40 @@ class Numbers:
             raise FullError
         return self._free.popleft()
 
-    def give_back(self, number: int) -> None:
+    def free(self, number: int) -> None:
         self._free.append(number)
 
 
-class Ranges:
-    """Contiguous elements in blocks of a power of two each (a buddy system without merging of the young)."""
+class RangeAllocator:
+    """Contiguous elements, in blocks whose size is a power of two (a buddy allocator).
+
+    A freed block is merged with its buddy only after its quarantine.
+    """
 
     def __init__(self, size: int, used: Iterable[tuple[int, int]] = ()) -> None:
-        """`size` is a power of two; `used` are (first, length) as taken before."""
+        """Manage `size` elements, a power of two. `used`: first element and length of allocated ranges."""
         self._orders = size.bit_length()
         self._free: list[set[int]] = [set() for _ in range(self._orders)]
         self._free[-1].add(0)
-        self._resting: deque[tuple[int, int]] = deque()
+        self._quarantine: deque[tuple[int, int]] = deque()
         for first, length in used:
             self._reserve(first, _order(length))
 
-    def take(self, length: int) -> int:
-        """Allocate `length` elements; return the first. Raises FullError."""
+    def allocate(self, length: int) -> int:
+        """Return the first of `length` free elements. Raises FullError."""
         order = _order(length)
         found = self._find(order)
-        while found is None and self._resting:
-            self._release(*self._resting.popleft())
+        while found is None and self._quarantine:
+            self._release(*self._quarantine.popleft())
             found = self._find(order)
         if found is None:
             raise FullError
         return found
 
-    def give_back(self, first: int, length: int) -> None:
-        self._resting.append((first, _order(length)))
-        if len(self._resting) > QUARANTINE:
-            self._release(*self._resting.popleft())
+    def free(self, first: int, length: int) -> None:
+        self._quarantine.append((first, _order(length)))
+        if len(self._quarantine) > QUARANTINE:
+            self._release(*self._quarantine.popleft())
 
     def _find(self, order: int) -> int | None:
         for larger in range(order, self._orders):

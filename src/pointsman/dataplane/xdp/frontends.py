@@ -39,9 +39,10 @@ class _Place(NamedTuple):
 
 
 class FrontendTable:
-    """Buckets of four, of each family; a key lies in its own, or in one of the next when that is full.
+    """Two hash tables of fronts, one for each family, with buckets of four.
 
-    A hidden front keeps its number for the connections that bear it; packets do not find it.
+    A key lies in its own bucket, or in one of the next when that is full. A hidden front keeps its number for
+    the connections that contain it, but packets do not find it.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -58,14 +59,14 @@ class FrontendTable:
                 key = service6_key_of(first, rest, front6.key)
                 self._places[front6.number] = _Place(self._six, index, key)
         self._visible = {place.key: number for number, place in self._places.items() if self._is_seen(place)}
-        self._beside: dict[tuple[Transport | None, Address | None], set[int]] = {}
+        self._by_address: dict[tuple[Transport | None, Address | None], set[int]] = {}
         for number, place in self._places.items():
-            self._beside.setdefault((place.key.transport, place.key.address), set()).add(number)
+            self._by_address.setdefault((place.key.transport, place.key.address), set()).add(number)
         self._control.any_port = sum(not key.port for key in self._visible)
         self._control.ftp = sum(table[index].flags for table, index, _ in self._places.values())
 
     def __iter__(self) -> Iterator[tuple[ServiceKey, int, int]]:
-        """Yield key, service and number of every front, hidden ones included."""
+        """Yield key, service and number of every front, also of hidden ones."""
         for number, (table, index, key) in self._places.items():
             yield key, table[index].service, number
 
@@ -73,9 +74,9 @@ class FrontendTable:
         """Return the number of the front that packets to this destination find."""
         return self._visible.get(key)
 
-    def beside(self, key: ServiceKey) -> list[int]:
+    def at_address(self, key: ServiceKey) -> list[int]:
         """Return the fronts of this address and transport, whatever their port."""
-        return list(self._beside.get((key.transport, key.address), ()))
+        return list(self._by_address.get((key.transport, key.address), ()))
 
     def service_of(self, number: int) -> int:
         place = self._places[number]
@@ -86,7 +87,7 @@ class FrontendTable:
         return self._places[number].key
 
     def add(self, key: ServiceKey, service: int, number: int) -> None:
-        """Make a front known, hidden while another one stands for the same. Raises FullError."""
+        """Add a front. It is hidden while another one has the same key. Raises FullError."""
         place = self._vacancy(key)
         front = place.table[place.at]
         front.service, front.number, front.flags = service, number, 0
@@ -94,13 +95,13 @@ class FrontendTable:
             assert key.address is not None
             front.address[:] = list(halves(key.address))
         self._places[number] = place
-        self._beside.setdefault((key.transport, key.address), set()).add(number)
+        self._by_address.setdefault((key.transport, key.address), set()).add(number)
         self._write_key(place, hidden=key in self._visible)
         if key not in self._visible:
             self._note_visible(key, number)
 
     def show(self, number: int) -> None:
-        """Let packets find this one of the fronts that stand for the same."""
+        """Let packets find this front and no other one with its key."""
         place = self._places[number]
         before = self._visible.get(place.key)
         if before == number:
@@ -118,7 +119,7 @@ class FrontendTable:
             self._control.any_port -= not place.key.port
 
     def mark_ftp(self, number: int, persistent: bool) -> None:
-        """Let FTP data connections (ip_vs_service_find: port 20, or 1024 and above) belong to this front."""
+        """Let a persistent front take FTP data connections (ip_vs_service_find: ports 20, 1024 and above)."""
         front = self._places[number].table[self._places[number].at]
         self._control.ftp += int(persistent) - front.flags
         front.flags = int(persistent)
@@ -127,10 +128,10 @@ class FrontendTable:
         self.hide(number)
         self.mark_ftp(number, persistent=False)
         table, index, key = self._places.pop(number)
-        self._beside[key.transport, key.address].discard(number)
+        self._by_address[key.transport, key.address].discard(number)
         bucket = index - index % WAYS
         holes = any(table[bucket + way].key == 0 for way in range(WAYS))
-        # A bucket without a hole may have sent keys on to the next: leave a mark that is not a hole.
+        # Keys of a full bucket may lie in the next one, so a search must not stop here: leave a tombstone.
         table[index].key = 0 if holes else FRONT_DELETED
 
     def _note_visible(self, key: ServiceKey, number: int) -> None:

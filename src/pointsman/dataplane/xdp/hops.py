@@ -1,4 +1,4 @@
-"""How real servers are reached: the frame header and the interface in every server's entry."""
+"""Next hops of real servers: the frame header and the interface in every server's entry."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NextHops:
         self._users: dict[Address, set[int]] = {}
 
     def add_user(self, index: int) -> None:
-        """Note that this entry of `pm_dests` sends to its address."""
+        """Note that this entry of `pm_dests` uses the next hop of its address."""
         self._users.setdefault(address_at(self._tables.remotes[index]), set()).add(index)
 
     def remove_user(self, index: int) -> None:
@@ -32,23 +32,23 @@ class NextHops:
         if not self._users[address]:
             del self._users[address]
 
-    def ways_out(self) -> set[int]:
-        """Return the indexes of the interfaces by which real servers are reached."""
+    def egress_indexes(self) -> set[int]:
+        """Return the indexes of the interfaces through which real servers are reached."""
         hops = (self._hops.get(address) for address in self._users)
         return {hop.index for hop in hops if hop and hop.destination is not None}
 
-    def tell(self, hops: Iterable[NextHop], announce: Callable[[NextHop], bool]) -> None:
-        """Write how real servers are reached. `announce` registers the interface; False if it is gone."""
+    def update(self, hops: Iterable[NextHop], register: Callable[[NextHop], bool]) -> None:
+        """Write next hops to the entries. `register` enables redirects; False: the interface is gone."""
         for hop in hops:
             address = hop.address
-            if hop.destination is not None and not announce(hop):
+            if hop.destination is not None and not register(hop):
                 hop = msgspec.structs.replace(hop, destination=None)
             self._hops[address] = hop
             for index in self._users.get(address, ()):
                 self.write(index, keep_availability=True)
 
-    def choose(self, index: int, server: RealServer) -> None:
-        """Reach the entry's server by direct routing, or in this tunnel, from now on."""
+    def set_tunnel(self, index: int, server: RealServer) -> None:
+        """Use the server's forwarding method and tunnel for this entry."""
         dest, remote = self._tables.dests[index], self._tables.remotes[index]
         wanted = tunnel_bits(server)
         if (remote.tunnel, remote.tunnel_port) != wanted:
@@ -57,7 +57,7 @@ class NextHops:
             self.write(index, keep_availability=True)
 
     def write(self, index: int, keep_availability: bool = False) -> None:
-        """Fill in the entry. Without `keep_availability` its server is in force from now on."""
+        """Write the next hop to the entry. Without `keep_availability` its server becomes available."""
         dest = self._tables.dests[index]
         available = dest.egress & DestFlag.AVAILABLE if keep_availability else DestFlag.AVAILABLE
         available |= dest.egress & (DestFlag.RESETS | DestFlag.WATCHED)
@@ -70,7 +70,7 @@ class NextHops:
             dest.egress = self._route(index, hop) | available
 
     def _route(self, index: int, hop: NextHop) -> int:
-        """Fill in how the server is reached. Return its `egress`; 0 when it cannot be reached."""
+        """Write frame header and MTU of the entry. Return its `egress`; 0 if the server is unreachable."""
         dest, remote = self._tables.dests[index], self._tables.remotes[index]
         tunnel = tunnel_of(remote)
         if hop.destination is None or (hop.gateway if tunnel is None else not hop.own_address):

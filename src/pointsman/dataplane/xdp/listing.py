@@ -1,4 +1,4 @@
-"""Counters and connections, read from the maps."""
+"""Listings of counters and connections, read from the maps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def counters(tables: Tables, store: Store, words: Vocabulary) -> Counters:
 def _service(
     tables: Tables, store: Store, raw: list[tuple[int, int, int]], key: ServiceKey, entry: Entry
 ) -> ServiceCounters:
-    servers = store.servers.of(entry.service)
+    servers = store.servers.in_force(entry.service)
     origin = tables.service_origins[entry.service]
     totals = (origin.connections, origin.packets, origin.octets)
     summed = [sum(column) & _ONES for column in zip(totals, *(raw[index] for index in servers), strict=True)]
@@ -76,9 +76,9 @@ def _entries(memory: mmap.mmap, form: str) -> Iterator[tuple[int, ...]]:
 
 
 def connections(tables: Tables, store: Store, words: Vocabulary, now: float) -> Iterator[Connection]:
-    """Yield connections and persistence templates. Entries that come or go meanwhile may be missing.
+    """Yield connections and persistence templates. Entries that change meanwhile may be missing.
 
-    `now` is the precise time on the packet path's clock, seconds since boot.
+    `now` is seconds since boot, with a fraction, on the packet path's clock.
     """
     keys = store.front_keys()
     for key, word in _entries(tables.connections, "=QQ"):
@@ -99,7 +99,7 @@ def connections(tables: Tables, store: Store, words: Vocabulary, now: float) -> 
 
 
 def _seconds_left(word: int, now: float) -> float:
-    """Return the seconds left. A deadline counts from the second in which the last packet came."""
+    """Return the seconds until the entry expires. Deadlines are whole seconds."""
     second = int(now)
     left = (word - second) & DEADLINE_MASK
     return max(0.0, left - (now - second)) if left <= DEADLINE_MASK // 2 else 0.0
@@ -112,7 +112,7 @@ def _state_name(name: str) -> str:
 
 
 def _marked(service: ServiceKey, words: Vocabulary, first: int, rest: int, word: int) -> ServiceKey:
-    """Return the destination of a connection with a mark (bpf/fwmark.h). IPv6: its address is not kept."""
+    """Return the destination of a connection with a mark (bpf/fwmark.h). An IPv6 address is not stored."""
     if not service.ipv6:
         return ServiceKey.of(Transport(rest), address_of(first >> 32, 0, ipv6=False), 0)
     state = words.states[word >> ConnectionWord.STATE & 15]
@@ -148,7 +148,7 @@ def _connection(
 
 
 def _server_port(service: ServiceKey, port: int, virtual_port: int) -> int:
-    """Return the server's port as the kernel shows it: its own, unless the front has several ports."""
+    """Return the server's port as ipvsadm shows it: its own, unless the front has several ports."""
     return virtual_port if service.port == FTP else port or virtual_port
 
 

@@ -1,11 +1,11 @@
-"""Firewall-mark services: the fronts of a mark, and which of several fronts packets find."""
+"""Firewall-mark services: the fronts of a mark, and the choice between several fronts with the same key."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
 
-from pointsman.dataplane.xdp.allocation import FullError, Numbers
+from pointsman.dataplane.xdp.allocation import FullError, IndexAllocator
 from pointsman.dataplane.xdp.frontends import FrontendTable
 from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.kernel.layout import Mark, ServiceFlag
@@ -17,26 +17,26 @@ from pointsman.model.service import Front, ServiceKey
 class MarkedFronts:
     """The fronts of firewall-mark services, by service.
 
-    A mark goes before an address and port, as in IPVS. A front that is taken away stays, hidden, for the
-    connections that came by it, until its service is idle.
+    A mark takes precedence over an address and port, as in IPVS. A removed front stays, hidden, for its
+    connections until its service is idle.
     """
 
-    def __init__(self, tables: Tables, fronts: FrontendTable, numbers: Callable[[], Numbers]) -> None:
+    def __init__(self, tables: Tables, fronts: FrontendTable, numbers: Callable[[], IndexAllocator]) -> None:
         self._tables = tables
         self._fronts = fronts
         self._numbers = numbers
         self._live: dict[int, dict[ServiceKey, int]] = {}
         self._retired: dict[int, set[int]] = {}
 
-    def adopt(self, service: int, key: ServiceKey, number: int) -> None:
-        """Note a front of this service that is in the table already."""
+    def restore(self, service: int, key: ServiceKey, number: int) -> None:
+        """Note a front of this service that an earlier director has added."""
         if self._fronts.visible(key) == number:
             self._live.setdefault(service, {})[key] = number
         else:
             self._retired.setdefault(service, set()).add(number)
 
-    def of(self, service: int) -> frozenset[Front]:
-        """Return the destinations that count as marked for this service."""
+    def fronts_of(self, service: int) -> frozenset[Front]:
+        """Return the destinations whose packets belong to this service."""
         return frozenset(_front_of(key) for key in self._live.get(service, ()))
 
     def numbers_in_use(self) -> Iterable[int]:
@@ -45,8 +45,8 @@ class MarkedFronts:
         for retired in self._retired.values():
             yield from retired
 
-    def change(self, service: int, wanted: frozenset[Front], ipv6: bool) -> None:
-        """Change to exactly these fronts. Raises RefusedError; then the old ones are in force."""
+    def set_fronts(self, service: int, wanted: frozenset[Front], ipv6: bool) -> None:
+        """Replace the fronts of a service. Raises RefusedError; then the old ones stay in force."""
         live = self._live.setdefault(service, {})
         keys = {ServiceKey.of(front.transport, front.address, front.port) for front in wanted}
         self._check(service, keys, ipv6)
@@ -57,13 +57,13 @@ class MarkedFronts:
                 added.append(key)
         except RefusedError:
             for key in added:
-                self._give_up(live.pop(key))
+                self._free(live.pop(key))
             raise
         for key in live.keys() - keys:
             self._retired.setdefault(service, set()).add(live.pop(key))
-            self.settle(key)
+            self.update_visible(key)
         for key in keys:
-            self.settle(key)
+            self.update_visible(key)
 
     def _check(self, service: int, keys: set[ServiceKey], ipv6: bool) -> None:
         for key in keys:
@@ -75,36 +75,36 @@ class MarkedFronts:
 
     def _add(self, service: int, key: ServiceKey) -> int:
         try:
-            number = self._numbers().take()
+            number = self._numbers().allocate()
         except FullError:
             raise RefusedError("full", "the table of services") from None
         try:
             self._fronts.add(key, service, number)
         except FullError:
-            self._numbers().give_back(number)
+            self._numbers().free(number)
             raise RefusedError("full", "the table of services") from None
         return number
 
-    def _give_up(self, number: int) -> None:
+    def _free(self, number: int) -> None:
         self._fronts.remove(number)
-        self._numbers().give_back(number)
+        self._numbers().free(number)
 
-    def forget(self, service: int) -> None:
+    def remove_service(self, service: int) -> None:
         """Remove all fronts of a service that is gone."""
         keys = list(self._live.get(service, ()))
         for number in [*self._live.pop(service, {}).values(), *self._retired.pop(service, ())]:
-            self._give_up(number)
+            self._free(number)
         for key in keys:
-            self.settle(key)
+            self.update_visible(key)
 
-    def settle_all(self, service: int) -> None:
-        """Update which fronts are found after the service was deleted, or is back. Raises OSError."""
-        self._announce(service)
+    def update_service(self, service: int) -> None:
+        """Update the mark and its fronts after the service was added or deleted. Raises OSError."""
+        self._write_mark(service)
         for key in self._live.get(service, ()):
-            self.settle(key)
+            self.update_visible(key)
 
-    def _announce(self, service: int) -> None:
-        """Let packets with the mark find the service, whatever their destination, or stop that."""
+    def _write_mark(self, service: int) -> None:
+        """Write the mark of a service to `pm_marks`; delete it there if the service is deleted."""
         entry = self._tables.services[service]
         if not entry.mark:
             return
@@ -116,16 +116,16 @@ class MarkedFronts:
         with contextlib.suppress(FileNotFoundError):
             libbpf.map_delete(table, key)
 
-    def settle(self, key: ServiceKey) -> None:
-        """Let packets to this address find a mark, else an address service, else a deleted one."""
+    def update_visible(self, key: ServiceKey) -> None:
+        """Let packets to this address find a mark, else an address service, else a deleted service."""
         if not self._live:
             return
-        beside: dict[ServiceKey, list[int]] = {}
-        for number in self._fronts.beside(key):
-            beside.setdefault(self._fronts.key_of(number), []).append(number)
-        of_every_port = [number for other, found in beside.items() if not other.port for number in found]
+        by_key: dict[ServiceKey, list[int]] = {}
+        for number in self._fronts.at_address(key):
+            by_key.setdefault(self._fronts.key_of(number), []).append(number)
+        of_every_port = [number for other, found in by_key.items() if not other.port for number in found]
         every_port = any(self._rank(number) == 3 for number in of_every_port)
-        for numbers in beside.values():
+        for numbers in by_key.values():
             best = max(numbers, key=self._rank)
             covered = every_port and self._rank(best) < 3
             for number in numbers:

@@ -1,4 +1,4 @@
-"""The XDP data plane: opens or adopts what is pinned, and carries out service tables on it."""
+"""The XDP data plane: load the programs, create or reuse the pinned maps, and apply operations to them."""
 
 from __future__ import annotations
 
@@ -64,18 +64,21 @@ TIMEOUTS = {
 
 
 class XdpDataPlane:
-    """DataPlane on BPF. One object at a time may write to a pin directory."""
+    """A DataPlane on BPF maps. Only one object at a time may write to a pin directory."""
 
     def __init__(
         self, loaded: Loaded, words: Vocabulary, directory: Path | None, fresh: bool, load: Load | None = None
     ) -> None:
-        """Use the named constructors. `fresh`: the maps are new; `load`: for programs not there yet."""
+        """Use `open`, `open_readonly` or `for_tests` instead.
+
+        `fresh`: the maps are new. `load` loads programs that are needed later.
+        """
         self.programs = Programs(loaded, load)
         self.tables = Tables(loaded.maps)
         self._words = words
         self._directory = directory
         self._ingress: Ingress | None = None
-        self._found: tuple[Attachment, ...] = ()
+        self._pinned: tuple[Attachment, ...] = ()
         self._clock: Callable[[], float] = _seconds_since_boot
         self._states = {name: number for number, name in words.states.items()}
         if fresh:
@@ -93,13 +96,13 @@ class XdpDataPlane:
         mode: str = "auto",
         connection_limit: int = 1 << 20,
         connection6_limit: int | None = None,
-        patient: bool = False,
+        allow_missing: bool = False,
     ) -> XdpDataPlane:
-        """Attach the program to these interfaces, with the pinned tables if they fit.
+        """Attach the program to these interfaces. Pinned tables are reused if their ABI fits.
 
-        `mode` is auto, native, generic or tc. `connection_limit` and `connection6_limit`, of
-        IPv6 (a quarter of the first if none is given), count for new tables only. `patient`: see `attach`.
-        Raises DataPlaneError; then what was in force still is.
+        `mode` is auto, native, generic or tc. `connection_limit` and `connection6_limit` (IPv6; by default a
+        quarter of the first) apply to new tables only. `allow_missing`: see `attach`.
+        Raises DataPlaneError; then nothing has changed.
         """
         if mode not in MODES:
             raise DataPlaneError(errno.EINVAL, f"unknown XDP mode {mode}: use one of {', '.join(MODES)}")
@@ -107,7 +110,7 @@ class XdpDataPlane:
         pins.ensure_bpf_file_system(pin_directory)
         sizes = Sizes.for_limit(connection_limit, connection6_limit)
         try:
-            return cls._open(pin_directory, interfaces, mode, sizes, words, abi, patient)
+            return cls._open(pin_directory, interfaces, mode, sizes, words, abi, allow_missing)
         except PermissionError as error:
             raise DataPlaneError(
                 error.errno or errno.EPERM,
@@ -123,11 +126,11 @@ class XdpDataPlane:
         sizes: Sizes,
         words: Vocabulary,
         abi: str,
-        patient: bool,
+        allow_missing: bool,
     ) -> XdpDataPlane:
         pinned = pins.open_maps(directory, abi)
         try:
-            _tell_of_tables(directory, pinned, sizes)
+            _log_about_tables(directory, pinned, sizes)
             hook = "direct_tc" if mode == "tc" else "direct_xdp"
             loaded = _load(sizes, pinned, frozenset({hook, "start_clock"}))
         finally:
@@ -141,7 +144,7 @@ class XdpDataPlane:
         local_macs = LocalMacs(plane.tables.local_macs, plane.tables.descriptors["pm_virtual_macs"])
         plane._ingress = Ingress(plane.programs, local_macs, directory, mode)
         try:
-            plane.attach(names, patient)
+            plane.attach(names, allow_missing)
         except OSError:
             plane.close(keep_forwarding=True)
             if not pinned:
@@ -157,9 +160,9 @@ class XdpDataPlane:
         now: int = 1000,
         loaded: Loaded | None = None,
     ) -> XdpDataPlane:
-        """Return a data plane on no interface, whose clock stands at `now`, for tests and measurements.
+        """Return a data plane on no interface, for tests and measurements. Its clock stands at `now`.
 
-        `loaded`: programs and empty maps that are there already, and the plane's from now on.
+        `loaded`: programs and empty maps to use; the data plane closes them.
         """
         words, _ = _read_object()
         loaded = loaded or _load(sizes, {}, HOOKS | {"sweep_now"})
@@ -170,7 +173,7 @@ class XdpDataPlane:
 
     @classmethod
     def open_readonly(cls, pin_directory: Path) -> XdpDataPlane:
-        """Open the tables that an earlier director has pinned, for listing. Raises DataPlaneError."""
+        """Open the tables that a director has pinned, for reading only. Raises DataPlaneError."""
         words, abi = _read_object()
         pinned = pins.open_maps(pin_directory, abi)
         if not pinned:
@@ -178,36 +181,36 @@ class XdpDataPlane:
             detail = "tables of another version of pointsman" if others else "nothing pinned"
             raise DataPlaneError(errno.ENOENT, f"no director's tables in {pin_directory}: {detail}")
         plane = cls(Loaded({}, pinned), words, None, fresh=False)
-        plane._found = tuple(Links(pins.links_directory(pin_directory)).attachments())
+        plane._pinned = tuple(Links(pins.links_directory(pin_directory)).attachments())
         return plane
 
     @classmethod
     def remove(cls, pin_directory: Path) -> None:
-        """Detach all links that are pinned there, and remove all pins, if there are any."""
+        """Detach all links that are pinned in this directory, and remove all pins."""
         Links(pins.links_directory(pin_directory)).remove_all()
         pins.remove_all(pin_directory)
 
-    def attach(self, names: Sequence[str], patient: bool = False) -> None:
+    def attach(self, names: Sequence[str], allow_missing: bool = False) -> None:
         """Attach to exactly these interfaces. Where the program is attached already, no packet is lost.
 
-        `patient`: on those that do not exist yet as soon as they do.
-        Raises DataPlaneError; then it is still where it was.
+        `allow_missing`: interfaces that do not exist yet are no error; `follow_interfaces` attaches later.
+        Raises DataPlaneError; then nothing has changed.
         """
         assert self._ingress is not None
-        self._ingress.attach(names, patient)
+        self._ingress.attach(names, allow_missing)
 
     def follow_interfaces(self) -> list[str]:
-        """Attach to interfaces that have come, or come back, and follow their MAC addresses.
+        """Attach to interfaces that have appeared, and follow their MAC addresses. Return the problems.
 
-        Returns what is amiss; to be called now and then, in the network namespace of the interfaces.
+        Call it periodically, in the network namespace of the interfaces.
         """
         if self._ingress is None:
             return []
-        problems = self._ingress.follow(self.store.servers.hops.ways_out())
-        return problems + _unseen(self.store.borne_marks(), self._ingress.attachments)
+        problems = self._ingress.follow(self.store.servers.hops.egress_indexes())
+        return problems + _warn_of_marks(self.store.marks_without_addresses(), self._ingress.attachments)
 
     def start_clock(self) -> None:
-        """Start the kernel's timer: it ticks and sweeps from now on, with or without a director."""
+        """Start the BPF timer that advances the clock and sweeps the tables, also without a director."""
         failure = libbpf.run_program(self.programs["start_clock"]).verdict
         if failure:
             raise DataPlaneError(errno.EIO, f"the kernel's BPF timer cannot be started (step {failure})")
@@ -224,7 +227,7 @@ class XdpDataPlane:
             name="xdp",
             schedulers=frozenset(self._words.schedulers),
             forwarding=frozenset({"Route", "Tunnel"}),
-            attachments=tuple(self._ingress.attachments) if self._ingress else self._found,
+            attachments=tuple(self._ingress.attachments) if self._ingress else self._pinned,
             interfaces=self._ingress.names if self._ingress else (),
             connection_limit=self.tables.connection_limit,
         )
@@ -288,15 +291,15 @@ class XdpDataPlane:
         return listing.connections(self.tables, self.store, self._words, self._clock())
 
     def set_next_hops(self, hops: Iterable[NextHop]) -> None:
-        """Set how real servers are reached, by address. Addresses that are left out keep their next hop.
+        """Set the next hops of real servers, by address. Other addresses keep their next hop.
 
-        To be called in the network namespace the interfaces are in: indexes are looked up there.
+        Call it in the network namespace of the interfaces: their indexes are looked up there.
         """
-        self.store.servers.hops.tell(hops, self._announce)
+        self.store.servers.hops.update(hops, self._register_device)
         if self._ingress:
             self._ingress.follow_addresses()
 
-    def _announce(self, hop: NextHop) -> bool:
+    def _register_device(self, hop: NextHop) -> bool:
         number = hop.index.to_bytes(4, "little")
         try:
             libbpf.map_update(self.tables.descriptors["pm_tx_devices"], number, number)
@@ -305,7 +308,10 @@ class XdpDataPlane:
         return True
 
     def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
-        """Take frames to these, too. Before the first call an earlier director's count. Raises OSError."""
+        """Take frames to exactly these further MAC addresses, by interface. Raises OSError.
+
+        Until the first call the addresses of an earlier director stay in force.
+        """
         if self._ingress:
             self._ingress.set_virtual_macs(wanted)
 
@@ -316,8 +322,8 @@ class XdpDataPlane:
         self.programs.close()
 
 
-def _unseen(marks: Sequence[ServiceKey], attachments: Iterable[Attachment]) -> list[str]:
-    """Return warnings about marks that no packet can have, because XDP comes before all that sets marks."""
+def _warn_of_marks(marks: Sequence[ServiceKey], attachments: Iterable[Attachment]) -> list[str]:
+    """Return warnings about marks that no packet has: XDP runs before netfilter and tc set them."""
     names = ", ".join(map(str, marks))
     return [
         f"{each.interface} has {each.mode} XDP, which comes before marks are set: "
@@ -327,8 +333,8 @@ def _unseen(marks: Sequence[ServiceKey], attachments: Iterable[Attachment]) -> l
     ]
 
 
-def _tell_of_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) -> None:
-    """Log what an operator would not expect of the tables in use."""
+def _log_about_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) -> None:
+    """Warn of tables that begin empty or have another size than configured."""
     if not pinned and pins.map_directories(directory):
         log.warning(
             "the tables in force are another version's: connections begin anew, and until "

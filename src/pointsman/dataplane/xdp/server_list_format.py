@@ -1,7 +1,7 @@
-"""The format of a list of servers, and where a scheduler continues after an edit.
+"""The format of a list of servers, and the position of a scheduler after an edit.
 
-Pure: the result is written to `pm_members` and put in force by one store (bpf/sched.h). The rules are
-those of ip_vs_rr.c and ip_vs_wrr.c; lists are newest first, as the kernel's.
+Pure functions. Their result is written to `pm_members` and put in force by one store (bpf/sched.h). The rules
+are those of ip_vs_rr.c and ip_vs_wrr.c. Lists are newest first, as in the kernel.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 MAX_COUNT = 0xFFFF
 _GENERATIONS = 1 << 16
 SHORT = 8
-"""Servers that are looked at one by one as fast as in blocks."""
+"""The longest list without blocks: a scan of its servers is as fast as a scan with blocks."""
 LEAST_COST = frozenset({"lc", "wlc", "sed", "nq", "fo", "ovf", "lblc", "lblcr"})
 """Schedulers whose lists are divided into blocks (bpf/sched_wlc.h)."""
 
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Position of a scheduler: 0 is before the first server, n at the n-th; `level` is for wrr."""
+    """Position of a scheduler: 0 is before the first server, n is at the n-th. Only wrr uses `level`."""
 
     position: int = 0
     level: int = 0
@@ -65,7 +65,7 @@ def scale(weights: Sequence[int]) -> int:
 
 
 def elements(places: Sequence[Place], weighted: bool, start: int, blocks: int = 0) -> list[int]:
-    """Return the elements of `pm_members`: head, then servers. `weighted`: for wrr; `blocks`: for others."""
+    """Return the elements of `pm_members`: head, then servers. `weighted` is for wrr, `blocks` for others."""
     step = scale([place.weight for place in places]) if weighted else 1
     head = max((place.weight // step for place in places), default=0) if weighted else blocks
     return [start, head, *(place.dest | place.weight // step << 32 for place in places)]
@@ -76,11 +76,11 @@ class Blocks(NamedTuple):
 
     total: int
     shift: int
-    """A block has 1 << shift servers, the last one the rest."""
+    """A block has 1 << shift servers; the last one has the rest."""
 
     @classmethod
     def of(cls, length: int) -> Blocks:
-        """Divide a list into about as many blocks as a block has servers; a short list has none."""
+        """Divide a list into about as many blocks as a block has servers. A short list has no blocks."""
         if length <= SHORT:
             return cls(0, 0)
         shift = (length.bit_length() - 1) // 2
@@ -88,7 +88,7 @@ class Blocks(NamedTuple):
 
 
 def start_of(weighted: bool, places: Sequence[Place]) -> Cursor:
-    """Return where a scheduler begins with a service (rr: list head; wrr: the highest level)."""
+    """Return the first position of a scheduler (rr: before the first server; wrr: the highest level)."""
     if not weighted:
         return Cursor()
     weights = [place.weight for place in places]
@@ -96,10 +96,10 @@ def start_of(weighted: bool, places: Sequence[Place]) -> Cursor:
 
 
 def after_edit(weighted: bool, cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
-    """Return where the same scheduler continues after servers were added, edited or deleted.
+    """Return the position of a scheduler after servers were added, edited or deleted.
 
-    rr steps back when the server it stands at is deleted (ip_vs_rr_del_dest); wrr goes back to the head and
-    keeps its level as far as the new weights have it (ip_vs_wrr_dest_changed).
+    rr steps back if the server at its position is deleted (ip_vs_rr_del_dest). wrr returns to the head; it
+    keeps its level, limited by the new weights (ip_vs_wrr_dest_changed).
     """
     if weighted:
         return _wrr_after_edit(cursor, before, after)

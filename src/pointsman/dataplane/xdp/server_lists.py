@@ -1,12 +1,12 @@
-"""The lists of servers in `pm_members`: allocate them, and replace one by another."""
+"""The lists of servers in `pm_members`: allocate lists, and replace one by another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from pointsman.dataplane.xdp import slots
-from pointsman.dataplane.xdp.addresses import hashed
-from pointsman.dataplane.xdp.allocation import FullError, Ranges
+from pointsman.dataplane.xdp.addresses import fold
+from pointsman.dataplane.xdp.allocation import FullError, RangeAllocator
 from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD, Service, Vocabulary
 from pointsman.dataplane.xdp.server_list_format import (
     LEAST_COST,
@@ -26,27 +26,27 @@ _NO_BLOCK = (0, 1)
 
 
 class RefusedError(Exception):
-    """An operation that cannot be done; `args[0]` is a reason of model.operations.Refusal."""
+    """An operation is refused; `args[0]` is a reason of model.operations.Refusal."""
 
 
 class ServerLists:
     """The lists in force, one of each service."""
 
     def __init__(self, tables: Tables, words: Vocabulary) -> None:
-        """Call `adopt` before the first change."""
+        """Call `restore` before the first change."""
         self._tables = tables
         self._words = words
-        self._ranges = Ranges(len(tables.members))
-        self._blocks = Ranges(len(tables.blocks), [_NO_BLOCK])
+        self._ranges = RangeAllocator(len(tables.members))
+        self._blocks = RangeAllocator(len(tables.blocks), [_NO_BLOCK])
 
-    def adopt(self, services: Iterable[int]) -> None:
-        """Note the lists of these services that are in `pm_members` already."""
+    def restore(self, services: Iterable[int]) -> None:
+        """Mark the parts of `pm_members` that the lists of these services use as allocated."""
         list_words = [ListWord.of(self._tables.services[index].list) for index in services]
-        self._ranges = Ranges(
+        self._ranges = RangeAllocator(
             len(self._tables.members),
             [(list_word.first, self._extent(list_word)) for list_word in list_words if list_word.length],
         )
-        self._blocks = Ranges(
+        self._blocks = RangeAllocator(
             len(self._tables.blocks),
             [_NO_BLOCK, *(range_ for list_word in list_words if (range_ := self._blocks_of(list_word)))],
         )
@@ -61,12 +61,12 @@ class ServerLists:
         start = list_word.first + LIST_HEAD
         return self._tables.members[start : start + list_word.length]
 
-    def correct(self, service: int) -> None:
-        """Write the list again if its weights are not the configured ones. Raises RefusedError."""
+    def repair(self, service: int) -> None:
+        """Write the list again if its weights or blocks are wrong. Raises RefusedError."""
         places, name = self.places(service), self._name(ListWord.of(self._tables.services[service].list))
-        wrong = elements(places, name == "wrr", 0)[LIST_HEAD:] != self._members(service)
-        if wrong or not self._blocks_fit(service, places):
-            self.switch(service, places)
+        is_wrong = elements(places, name == "wrr", 0)[LIST_HEAD:] != self._members(service)
+        if is_wrong or not self._blocks_fit(service, places):
+            self.replace(service, places)
 
     def _blocks_fit(self, service: int, places: list[Place]) -> bool:
         """True if the servers belong to the blocks of this list; False after a kill during an edit."""
@@ -86,27 +86,27 @@ class ServerLists:
         first = self._tables.members[list_word.first + 1] & 0xFFFFFFFF
         return (first, Blocks.of(list_word.length).total) if first else None
 
-    def _divide(self, name: str, places: list[Place]) -> int:
-        """Allocate blocks for a list, all of them to be scanned. Return the second word of its head."""
+    def _allocate_blocks(self, name: str, places: list[Place]) -> int:
+        """Allocate blocks for a list, and mark them for a scan. Return the second word of the list's head."""
         blocks = Blocks.of(len(places)) if name in LEAST_COST else Blocks(0, 0)
         if not blocks.total:
             return 0
         try:
-            first = self._blocks.take(blocks.total)
+            first = self._blocks.allocate(blocks.total)
         except FullError:
             return 0
         for number in range(first, first + blocks.total):
             block = self._tables.blocks[number]
             block.best = ((block.changes + (1 << 31)) & 0xFFFFFFFF) << 32
-        # Before the list is in force: from then on every change is told.
+        # Before the list is in force: from then on the packet path reports every change to its block.
         for number, place in enumerate(places):
             self._tables.dests[place.dest].block = first + (number >> blocks.shift)
         return first | blocks.shift << 32
 
-    def switch(self, service: int, after: list[Place], scheduler: int | None = None) -> None:
-        """Put a new list in force. A new `scheduler` starts at the beginning, the present one continues.
+    def replace(self, service: int, after: list[Place], scheduler: int | None = None) -> None:
+        """Put a new list in force. A new `scheduler` starts at the beginning; the present one continues.
 
-        Raises RefusedError; then the old list is in force.
+        Raises RefusedError; then the old list stays in force.
         """
         entry = self._tables.services[service]
         old = ListWord.of(entry.list)
@@ -120,8 +120,10 @@ class ServerLists:
         first = 0
         if after:
             slots_ = slots.elements_of(name, [self._candidate(place) for place in after])
-            first = self._take(LIST_HEAD + len(after) + len(slots_))
-            content = elements(after, name == "wrr", cursor.word(generation), self._divide(name, after))
+            first = self._allocate(LIST_HEAD + len(after) + len(slots_))
+            content = elements(
+                after, name == "wrr", cursor.word(generation), self._allocate_blocks(name, after)
+            )
             content += slots_
             self._tables.members[first : first + len(content)] = content  # type: ignore[assignment]
         else:
@@ -129,21 +131,21 @@ class ServerLists:
         old_blocks = self._blocks_of(old)
         entry.list = ListWord(first, len(after), generation, number).word()
         if old_blocks:
-            self._blocks.give_back(*old_blocks)
+            self._blocks.free(*old_blocks)
         if old.length:
-            self._ranges.give_back(old.first, self._extent(old))
+            self._ranges.free(old.first, self._extent(old))
 
     def _name(self, list_word: ListWord) -> str:
         return self._words.scheduler_names[list_word.scheduler]
 
     def _extent(self, list_word: ListWord) -> int:
-        """Return how many elements of `pm_members` a list takes."""
+        """Return the number of elements that a list occupies in `pm_members`."""
         return LIST_HEAD + list_word.length + slots.length_of(self._name(list_word))
 
     def _candidate(self, place: Place) -> slots.Candidate:
         dest = self._tables.dests[place.dest]
         return slots.Candidate(
-            hashed(address_at(self._tables.remotes[place.dest])),
+            fold(address_at(self._tables.remotes[place.dest])),
             dest.port,
             place.weight,
             place.weight or dest.last_weight,
@@ -155,8 +157,8 @@ class ServerLists:
             word = self._tables.members[list_word.first]
         return Cursor.of(word)
 
-    def _take(self, length: int) -> int:
+    def _allocate(self, length: int) -> int:
         try:
-            return self._ranges.take(length)
+            return self._ranges.allocate(length)
         except FullError:
             raise RefusedError("full", "the table of servers' lists") from None

@@ -1,10 +1,10 @@
-"""The real servers in the maps: added, edited, deleted, and kept for their connections (IPVS's trash)."""
+"""The real servers in the maps: add, edit, delete. Deleted ones are kept for their connections (trash)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pointsman.dataplane.xdp.allocation import FullError, Numbers
+from pointsman.dataplane.xdp.allocation import FullError, IndexAllocator
 from pointsman.dataplane.xdp.counter_base import CounterBase
 from pointsman.dataplane.xdp.hops import NextHops
 from pointsman.dataplane.xdp.kernel.layout import DestFlag
@@ -18,11 +18,11 @@ from pointsman.model.traffic import PassiveCounters
 TRASH_PERIOD = 120
 """Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
 NOT_THIS_FAMILY = "Invalid operation.  Possibly wrong module version, address not unicast, ..."
-"""ipvsadm's text for EINVAL: families are mixed by tunnels only (ip_vs_add_dest)."""
+"""ipvsadm's text for EINVAL: only a tunnel may have another family than its service (ip_vs_add_dest)."""
 
 
 class Servers:
-    """Services and servers are identified by their indexes. A refused operation raises RefusedError."""
+    """The real servers of all services, by their indexes. A refused operation raises RefusedError."""
 
     def __init__(self, tables: Tables, lists: ServerLists, counter_base: CounterBase) -> None:
         self._tables = tables
@@ -32,19 +32,22 @@ class Servers:
         self._by_service: dict[int, dict[ServerKey, int]] = {}
         self._trash: set[int] = set()
         self._watched: set[int] = set()
-        self._numbers = Numbers(1, len(tables.dests), ())
+        self._numbers = IndexAllocator(1, len(tables.dests), ())
 
-    def adopt(self, services: Iterable[int]) -> int:
-        """Take over the servers of these services from an earlier director. Return the highest sequence."""
+    def restore(self, services: Iterable[int]) -> int:
+        """Read the servers of these services from the maps of an earlier director.
+
+        Return the highest sequence number.
+        """
         self._by_service = {service: {} for service in services}
         used = [index for index in range(1, len(self._tables.dests)) if self._tables.dests[index].sequence]
         highest = max((self._tables.dests[index].sequence for index in used), default=0)
-        in_force = {service: set(self.of(service)) for service in self._by_service}
-        kept = [index for index in used if self._adopt(index, in_force)]
-        self._numbers = Numbers(1, len(self._tables.dests), kept)
+        in_force = {service: set(self.in_force(service)) for service in self._by_service}
+        kept = [index for index in used if self._restore_one(index, in_force)]
+        self._numbers = IndexAllocator(1, len(self._tables.dests), kept)
         return highest
 
-    def _adopt(self, index: int, in_force: Mapping[int, set[int]]) -> bool:
+    def _restore_one(self, index: int, in_force: Mapping[int, set[int]]) -> bool:
         dest = self._tables.dests[index]
         if dest.service not in self._by_service:
             dest.sequence = 0
@@ -54,10 +57,10 @@ class Servers:
         if dest.egress & DestFlag.WATCHED:
             self._watched.add(index)
         if index not in in_force[dest.service]:
-            self._discard(index)
+            self._move_to_trash(index)
         return True
 
-    def of(self, service: int) -> list[int]:
+    def in_force(self, service: int) -> list[int]:
         """Return the servers in force, in the order in which they were added."""
         return [place.dest for place in reversed(self._lists.places(service))]
 
@@ -79,26 +82,26 @@ class Servers:
 
     @property
     def highest(self) -> int:
-        """Return the highest index in use."""
+        """The highest index that was ever used."""
         return self._numbers.top
 
     @property
-    def watches(self) -> bool:
-        """True if any server is watched (passive_check)."""
+    def has_watched(self) -> bool:
+        """True if passive_check is on for any server."""
         return bool(self._watched)
 
     def passive_counters(
         self, keys: Mapping[int, ServiceKey]
     ) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
-        """Return the passive counters of watched servers in force, of these services."""
+        """Return the passive counters of the watched servers in force of these services."""
         return {
             (keys[dest.service], self.key(index)): self._counter_base.passive_counters(index)
             for index in self._watched
             if (dest := self._tables.dests[index]).service in keys and index not in self._trash
         }
 
-    def open(self, service: int) -> None:
-        """Let this service have servers from now on."""
+    def add_service(self, service: int) -> None:
+        """Note a new service, which has no servers."""
         self._by_service[service] = {}
 
     def add(self, service: int, front: int, ipv6: bool, server: RealServer, sequence: int) -> None:
@@ -109,23 +112,23 @@ class Servers:
         places = self._lists.places(service)
         if len(places) >= MAX_COUNT:
             raise RefusedError("full", f"a service has at most {MAX_COUNT} servers")
-        index = self._make(service, front, server) if index is None else index
+        index = self._create(service, front, server) if index is None else index
         self._trash.discard(index)
         dest = self._tables.dests[index]
         dest.sequence, dest.last_weight = sequence, 0
-        self.hops.choose(index, server)
+        self.hops.set_tunnel(index, server)
         self._write_limits(index, server, raised=True)
         self.hops.write(index)
         try:
-            self._lists.switch(service, [Place(index, server.weight), *places])
+            self._lists.replace(service, [Place(index, server.weight), *places])
         except RefusedError:
-            self._discard(index)
+            self._move_to_trash(index)
             raise
-        self._counter_base.change(service, index, -1)
+        self._counter_base.account_for(service, index, -1)
 
-    def _make(self, service: int, front: int, server: RealServer) -> int:
+    def _create(self, service: int, front: int, server: RealServer) -> int:
         try:
-            index = self._numbers.take()
+            index = self._numbers.allocate()
         except FullError:
             raise RefusedError("full", "the table of servers") from None
         dest, load = self._tables.dests[index], self._tables.loads[index]
@@ -133,31 +136,31 @@ class Servers:
         dest.port = server.key.port
         dest.service, dest.front, dest.frame, dest.egress = service, front, 0, 0
         load.held, load.persistent, load.overloaded = 0, 0, 0
-        self._counter_base.start_server(index)
+        self._counter_base.reset_server(index)
         self._by_service[service][server.key] = index
         self.hops.add_user(index)
         return index
 
     def edit(self, service: int, ipv6: bool, server: RealServer) -> None:
-        index = self._present(service, server.key)
+        index = self._index_in_force(service, server.key)
         _check(ipv6, server)
         before = self._lists.places(service)
         upper = self._tables.dests[index].upper
         raised = server.upper_threshold == 0 or server.upper_threshold > upper
-        if raised:  # before the new list is looked through
+        if raised:  # before a scheduler reads the new list
             self._tables.loads[index].overloaded = 0
         after = [Place(index, server.weight) if place.dest == index else place for place in before]
-        self._lists.switch(service, after)
-        self.hops.choose(index, server)
+        self._lists.replace(service, after)
+        self.hops.set_tunnel(index, server)
         self._write_limits(index, server, raised)
 
     def delete(self, service: int, key: ServerKey) -> None:
-        index = self._present(service, key)
-        self._lists.switch(service, [place for place in self._lists.places(service) if place.dest != index])
-        self._counter_base.change(service, index, +1)
-        self._discard(index)
+        index = self._index_in_force(service, key)
+        self._lists.replace(service, [place for place in self._lists.places(service) if place.dest != index])
+        self._counter_base.account_for(service, index, +1)
+        self._move_to_trash(index)
 
-    def _present(self, service: int, key: ServerKey) -> int:
+    def _index_in_force(self, service: int, key: ServerKey) -> int:
         index = self._by_service[service].get(key)
         if index is None or index in self._trash:
             raise RefusedError("no-server")
@@ -167,36 +170,36 @@ class Servers:
         dest = self._tables.dests[index]
         dest.weight, dest.upper, dest.lower = server.weight, server.upper_threshold, server.lower_threshold
         dest.last_weight = server.weight or dest.last_weight
-        choices = server.resets_clients * DestFlag.RESETS | server.is_watched * DestFlag.WATCHED
-        dest.egress = dest.egress & ~(DestFlag.RESETS | DestFlag.WATCHED) | choices
+        flags = server.resets_clients * DestFlag.RESETS | server.is_watched * DestFlag.WATCHED
+        dest.egress = dest.egress & ~(DestFlag.RESETS | DestFlag.WATCHED) | flags
         (self._watched.add if server.is_watched else self._watched.discard)(index)
         if raised:
             self._tables.loads[index].overloaded = 0
 
-    def bury(self, service: int, scheduler: int) -> None:
+    def delete_all(self, service: int, scheduler: int) -> None:
         """Delete all servers of a deleted service."""
         for place in self._lists.places(service):
-            self._discard(place.dest)
-        self._lists.switch(service, [], scheduler)
+            self._move_to_trash(place.dest)
+        self._lists.replace(service, [], scheduler)
 
-    def close(self, service: int) -> bool:
-        """Forget a deleted service's servers; False when connections live on any of them."""
+    def remove_if_idle(self, service: int) -> bool:
+        """Free the servers of a deleted service. Return False if connections use any of them."""
         servers = self._by_service[service]
         if any(self._is_held(index) for index in servers.values()):
             return False
         for index in list(servers.values()):
-            self._forget(index)
+            self._free(index)
         del self._by_service[service]
         return True
 
     def empty_trash(self) -> None:
-        """Forget deleted servers that no connection needs any more."""
+        """Free deleted servers that no connection uses any more."""
         now = self._tables.control.now
         for index in list(self._trash):
             if not self._is_held(index) and now - self._tables.dests[index].deleted_at >= TRASH_PERIOD:
-                self._forget(index)
+                self._free(index)
 
-    def _discard(self, index: int) -> None:
+    def _move_to_trash(self, index: int) -> None:
         dest = self._tables.dests[index]
         if dest.egress & DestFlag.AVAILABLE:
             dest.deleted_at = self._tables.control.now
@@ -207,14 +210,14 @@ class Servers:
         load = self._tables.loads[index]
         return bool(load.held or load.persistent)
 
-    def _forget(self, index: int) -> None:
+    def _free(self, index: int) -> None:
         dest = self._tables.dests[index]
         self._trash.discard(index)
         self._watched.discard(index)
         del self._by_service[dest.service][self.key(index)]
         self.hops.remove_user(index)
         dest.sequence = 0
-        self._numbers.give_back(index)
+        self._numbers.free(index)
 
 
 def _check(ipv6: bool, server: RealServer) -> None:

@@ -1,8 +1,8 @@
-"""The slots of sh, dh and mh: the server for each hash, filled as the kernel fills its tables.
+"""The slots of sh, dh and mh: the server for each hash value, assigned as the kernel assigns them.
 
-Pure. The packet path looks a slot up (bpf/sched_hash.h); here the slots are filled, by the rules of
+Pure functions. The packet path looks a slot up (bpf/sched_hash.h). Here the slots are filled by the rules of
 ip_vs_sh.c, ip_vs_dh.c and ip_vs_mh.c (Maglev: Eisenbud et al., NSDI 2016), with the kernel's fixed keys.
-Servers are given newest first; a slot is the place of its server in that list.
+Servers are given newest first. A slot contains the position of its server in that list.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from itertools import chain, repeat
 from typing import NamedTuple
 
 NONE = 0xFFFF
-"""The slot of nobody."""
+"""The value of a slot without a server."""
 SLOTS = {"sh": 256, "dh": 256, "mh": 4093}
-"""How many slots the schedulers have (CONFIG_IP_VS_SH_TAB_BITS, CONFIG_IP_VS_MH_TAB_INDEX: 8 and 12)."""
+"""Number of slots by scheduler (CONFIG_IP_VS_SH_TAB_BITS, CONFIG_IP_VS_MH_TAB_INDEX: 8 and 12)."""
 _IN_ELEMENT = 4
 _MH = SLOTS["mh"]
 _OFFSET_KEY, _SKIP_KEY = 2654435761, 2654446892
@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
     """The facts of a server that its slots depend on."""
 
     address: int
-    """As a number, most significant byte first; of an IPv6 address the exclusive or of its four words."""
+    """The address as a number, most significant byte first; for IPv6 the XOR of its four words."""
     port: int
     weight: int
     last_weight: int
@@ -37,7 +37,7 @@ class Candidate(NamedTuple):
 
 
 def length_of(scheduler: str) -> int:
-    """Return how many elements of `pm_members` the slots take."""
+    """Return the number of elements that the slots occupy in `pm_members`."""
     return -(-SLOTS.get(scheduler, 0) // _IN_ELEMENT)
 
 
@@ -54,7 +54,7 @@ def elements_of(scheduler: str, servers: Sequence[Candidate]) -> list[int]:
 
 
 def slots_of(scheduler: str, servers: Sequence[Candidate]) -> list[int]:
-    """Return the place of the server in each slot."""
+    """Return the position of the server in each slot."""
     if not servers:
         return [NONE] * SLOTS[scheduler]
     if scheduler == "mh":

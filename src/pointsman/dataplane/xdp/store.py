@@ -1,8 +1,8 @@
-"""The service table in the maps: read it, and change it so that packets see the old or the new one.
+"""The service table in the maps: read it, and change it so that packets see either the old or the new one.
 
-What is in force is decided by the word service.list, so a director that is killed at any moment leaves a
-table that can be read: a server that is not in its service's list is a deleted one, a service without a front
-is none. Deleted servers and services are kept while connections live on them, and can come back
+The word service.list decides which servers are in force. So a director that is killed at any moment leaves a
+table that can be read: a server that is not in its service's list is deleted, and a service without a front
+does not exist. Deleted servers and services are kept while connections use them, and can come back
 (IPVS's trash).
 """
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.addresses import mask_bits, prefix_of
-from pointsman.dataplane.xdp.allocation import FullError, Numbers
+from pointsman.dataplane.xdp.allocation import FullError, IndexAllocator
 from pointsman.dataplane.xdp.counter_base import CounterBase
 from pointsman.dataplane.xdp.frontends import FrontendTable
 from pointsman.dataplane.xdp.kernel.layout import NO_PREFIX, Service, ServiceFlag, Vocabulary
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 
 class Store:
-    """All services and servers of one director."""
+    """All services and real servers of one director."""
 
     def __init__(self, tables: Tables, words: Vocabulary) -> None:
         self._tables = tables
@@ -57,15 +57,15 @@ class Store:
         self.marks = MarkedFronts(tables, self.fronts, lambda: self._front_numbers)
         self._entries: dict[ServiceKey, Entry] = {}
         self._deleted: set[ServiceKey] = set()
-        self._rebuild()
+        self._restore()
 
-    # What is there
+    # Reading
 
-    def _rebuild(self) -> None:
+    def _restore(self) -> None:
         tables = self._tables
         for key, service, number in list(self.fronts):
             if tables.services[service].mark:
-                self.marks.adopt(service, key, number)
+                self.marks.restore(service, key, number)
             else:
                 self._entries[key] = Entry(service, number)
         for index in range(1, len(tables.services)):
@@ -78,21 +78,23 @@ class Store:
             if tables.services[index].flags and index not in services:
                 tables.services[index].flags = 0
         fronts = (entry.front for entry in self._entries.values())
-        self._service_numbers = Numbers(1, len(tables.services), services)
-        self._front_numbers = Numbers(1, _FRONT_NUMBERS, itertools.chain(fronts, self.marks.numbers_in_use()))
+        self._service_numbers = IndexAllocator(1, len(tables.services), services)
+        self._front_numbers = IndexAllocator(
+            1, _FRONT_NUMBERS, itertools.chain(fronts, self.marks.numbers_in_use())
+        )
         highest = max((tables.services[index].sequence for index in services), default=0)
-        highest = max(highest, self.servers.adopt(services))
-        self.lists.adopt(services)
+        highest = max(highest, self.servers.restore(services))
+        self.lists.restore(services)
         self._sequence = itertools.count(highest + 1)
         for key, entry in list(self._entries.items()):
             if tables.services[entry.service].flags & ServiceFlag.DELETED:
-                self._bury(key)
+                self._empty(key)
             else:
                 self._finish_edits(entry.service, key)
-            self.marks.settle_all(entry.service)
+            self.marks.update_service(entry.service)
 
     def _finish_edits(self, index: int, key: ServiceKey) -> None:
-        """Complete an edit that a killed director has begun: the packet path gets what `table` shows."""
+        """Complete an edit that a killed director has begun, so that the packet path agrees with `table`."""
         service = self._tables.services[index]
         service.mask = mask_bits(prefix_of(service.prefix), key.ipv6)
         self._note_ftp(key, service)
@@ -104,7 +106,7 @@ class Store:
         for place in self.lists.places(index):
             dest = self._tables.dests[place.dest]
             dest.last_weight = dest.weight or dest.last_weight
-        self.lists.correct(index)
+        self.lists.repair(index)
 
     def entries(self) -> list[tuple[ServiceKey, Entry]]:
         """Return the services in force, in the order in which they were added."""
@@ -115,12 +117,14 @@ class Store:
         ]
         return sorted(found, key=lambda item: self._tables.services[item[1].service].sequence)
 
-    def borne_marks(self) -> list[ServiceKey]:
+    def marks_without_addresses(self) -> list[ServiceKey]:
         """Return marks without addresses: packets must have the mark themselves."""
-        return [key for key, entry in self.entries() if key.fwmark and not self.marks.of(entry.service)]
+        return [
+            key for key, entry in self.entries() if key.fwmark and not self.marks.fronts_of(entry.service)
+        ]
 
     def front_keys(self) -> dict[int, ServiceKey]:
-        """Return service keys by the numbers of fronts, and of marks by the numbers of their templates."""
+        """Return service keys by front number; a mark has the number that its templates have."""
         keys = {entry.front: key for key, entry in self._entries.items()}
         return keys | {number: key for key, _, number in self.fronts}
 
@@ -130,7 +134,7 @@ class Store:
             tuple(
                 ServiceEntry(
                     self._service_of(key, self._tables.services[entry.service]),
-                    tuple(self.servers.server(index) for index in self.servers.of(entry.service)),
+                    tuple(self.servers.server(index) for index in self.servers.in_force(entry.service)),
                 )
                 for key, entry in self.entries()
             )
@@ -144,7 +148,7 @@ class Store:
             persistence_prefix=prefix_of(service.prefix),
             one_packet=bool(service.flags & ServiceFlag.ONE_PACKET),
             flags=slots.flags_of(service.options),
-            fronts=self.marks.of(self._entries[key].service) if key.fwmark else frozenset(),
+            fronts=self.marks.fronts_of(self._entries[key].service) if key.fwmark else frozenset(),
         )
 
     def _scheduler_name(self, service: Service) -> str:
@@ -152,7 +156,7 @@ class Store:
 
     def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
         """Return the passive counters of all watched servers in force."""
-        if not self.servers.watches:
+        if not self.servers.has_watched:
             return {}
         return self.servers.passive_counters({entry.service: key for key, entry in self.entries()})
 
@@ -177,25 +181,25 @@ class Store:
         known = self._entries.get(key)
         if known and not self._tables.services[known.service].flags & ServiceFlag.DELETED:
             raise RefusedError("exists")
-        index = known.service if known else self._take(self._service_numbers)
+        index = known.service if known else self._allocate(self._service_numbers)
         entry = self._tables.services[index]
         entry.port, entry.protocol, entry.mark = key.port, key.transport or 0, key.fwmark
         entry.sequence = next(self._sequence)
         entry.cursor, entry.previous_mask = 0, 0
         entry.list = ListWord(0, 0, 0, scheduler).word()
-        self.counter_base.start_service(index)
+        self.counter_base.reset_service(index)
         if not known:
-            self._make_known(service, index)
+            self._create_service(service, index)
         else:
             self._change_fronts(service, index)
         self._write_options(entry, service)
         self._deleted.discard(key)
-        self._settle(key, index)
+        self._update_visible(key, index)
 
-    def _make_known(self, service: VirtualService, index: int) -> None:
-        """Allocate the number and fronts of a new service. Packets use it when its flags are written."""
+    def _create_service(self, service: VirtualService, index: int) -> None:
+        """Allocate the number and fronts of a new service. It is in force when its flags are written."""
         key, entry = service.key, self._tables.services[index]
-        number = self._take(self._front_numbers)
+        number = self._allocate(self._front_numbers)
         entry.group, entry.flags = number, ServiceFlag.DELETED
         try:
             if key.fwmark:
@@ -204,33 +208,33 @@ class Store:
                 self.fronts.add(key, index, number)
         except (FullError, RefusedError) as error:
             entry.flags = 0
-            self._service_numbers.give_back(index)
-            self._front_numbers.give_back(number)
+            self._service_numbers.free(index)
+            self._front_numbers.free(number)
             if isinstance(error, RefusedError):
                 raise
             raise RefusedError("full", "the table of services") from None
         self._entries[key] = Entry(index, number)
-        self.servers.open(index)
+        self.servers.add_service(index)
 
     def _change_fronts(self, service: VirtualService, index: int) -> None:
         if service.key.fwmark:
-            self.marks.change(index, service.fronts, service.key.ipv6)
+            self.marks.set_fronts(index, service.fronts, service.key.ipv6)
         elif service.fronts:
             raise RefusedError("unsupported", "fronts of a service that is not a firewall mark's")
 
-    def _settle(self, key: ServiceKey, index: int) -> None:
-        """Update which front packets find where a mark and an address have the same destination."""
+    def _update_visible(self, key: ServiceKey, index: int) -> None:
+        """Select the front in force where a mark and an address have the same destination."""
         if key.fwmark:
-            self.marks.settle_all(index)
+            self.marks.update_service(index)
         else:
-            self.marks.settle(key)
+            self.marks.update_visible(key)
 
     def edit_service(self, service: VirtualService) -> None:
         index, scheduler = self._entry(service.key).service, self._scheduler(service)
         entry = self._tables.services[index]
         self._change_fronts(service, index)
         if scheduler != ListWord.of(entry.list).scheduler:
-            self.lists.switch(index, self.lists.places(index), scheduler)
+            self.lists.replace(index, self.lists.places(index), scheduler)
         mask = mask_bits(service.persistence_prefix, service.key.ipv6)
         if mask != entry.mask:
             entry.previous_mask = entry.mask
@@ -260,31 +264,31 @@ class Store:
     def delete_service(self, key: ServiceKey) -> None:
         service = self._tables.services[self._entry(key).service]
         service.flags |= ServiceFlag.DELETED
-        self._settle(key, self._entries[key].service)
-        self._bury(key)
+        self._update_visible(key, self._entries[key].service)
+        self._empty(key)
 
-    def _bury(self, key: ServiceKey) -> None:
-        """Empty a deleted service, and forget it unless connections live on it."""
+    def _empty(self, key: ServiceKey) -> None:
+        """Delete the servers of a deleted service, and remove it unless connections use it."""
         self._deleted.add(key)
         index = self._entries[key].service
-        self.servers.bury(index, ListWord.of(self._tables.services[index].list).scheduler)
-        self._forget_if_idle(key)
+        self.servers.delete_all(index, ListWord.of(self._tables.services[index].list).scheduler)
+        self._remove_if_idle(key)
 
-    def _forget_if_idle(self, key: ServiceKey) -> None:
+    def _remove_if_idle(self, key: ServiceKey) -> None:
         entry = self._entries[key]
-        if not self.servers.close(entry.service):
+        if not self.servers.remove_if_idle(entry.service):
             return
         service = self._tables.services[entry.service]
         service.flags = 0
         if key.fwmark:
-            self.marks.forget(entry.service)
+            self.marks.remove_service(entry.service)
         else:
             self.fronts.remove(entry.front)
-            self.marks.settle(key)
+            self.marks.update_visible(key)
         del self._entries[key]
         self._deleted.discard(key)
-        self._service_numbers.give_back(entry.service)
-        self._front_numbers.give_back(entry.front)
+        self._service_numbers.free(entry.service)
+        self._front_numbers.free(entry.front)
 
     # Servers
 
@@ -299,19 +303,19 @@ class Store:
         self.servers.delete(self._entry(key).service, server)
 
     def empty_trash(self) -> None:
-        """Forget deleted servers and services that no connection needs any more."""
+        """Remove deleted servers and services that no connection uses any more."""
         self.servers.empty_trash()
         for key in list(self._deleted):
-            self._forget_if_idle(key)
+            self._remove_if_idle(key)
 
-    def _take(self, numbers: Numbers) -> int:
+    def _allocate(self, numbers: IndexAllocator) -> int:
         try:
-            return numbers.take()
+            return numbers.allocate()
         except FullError:
             raise RefusedError("full", "the table of services") from None
 
     def zero_counters(self, key: ServiceKey | None) -> None:
-        """Let the counters of one service, or of all, count from here on."""
+        """Set the counters of one service, or of all, to zero (ipvsadm -Z)."""
         entries = [self._entry(key)] if key else [entry for _, entry in self.entries()]
         for entry in entries:
-            self.counter_base.start_service(entry.service, self.servers.of(entry.service))
+            self.counter_base.reset_service(entry.service, self.servers.in_force(entry.service))

@@ -1,4 +1,4 @@
-"""The maps as Python sees them: arrays in shared memory, per-CPU counters through bpf(2)."""
+"""The maps as Python objects: arrays in shared memory, and per-CPU counters through bpf(2)."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from pointsman.dataplane.xdp.kernel.layout import (
 CONTROL, LOCAL_MACS_MAP = "pm_ctl", "pm_macs"
 """Global data of the program: maps of one entry."""
 SPARE = 2
-"""Ways for each connection: at half its load the table refuses next to none (docs/data-plane.md)."""
+"""Ways per connection: a table that is half full refuses almost no connection (docs/data-plane.md)."""
 
 
 Element = TypeVar("Element", Front, Front6, Service, Dest, Remote, Load, Block, TrafficEntry, ctypes.c_uint64)
 
 SERVERS_A_BLOCK = 8
-"""Blocks have more, and only long lists have any (server_list_format.py): the table does not fill up."""
+"""A lower bound: blocks have more servers, and only long lists have blocks (server_list_format.py)."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Sizes:
 
     @classmethod
     def for_limit(cls, connections: int, connections6: int | None = None) -> Sizes:
-        """Return the sizes for a director, with a persistent client for every four connections.
+        """Return the sizes for a director: one persistence template for every four connections.
 
-        IPv6 has a quarter of the connections when nothing else is said.
+        `connections6` is for IPv6; by default a quarter of `connections`.
         """
         six = connections // 4 if connections6 is None else connections6
         return cls(

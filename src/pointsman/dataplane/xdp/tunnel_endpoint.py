@@ -14,20 +14,20 @@ _TYPES = {int(number): kind for kind, number in _KINDS.items()}
 _CHECKSUMS = {
     TunnelChecksum.NONE: 0,
     TunnelChecksum.FULL: TunnelFlag.CHECKSUM,
-    # What comes from outside has its checksum already: IPVS computes the outer one then (ipvs_gue_encap()).
+    # A packet from the network has its checksum already, so IPVS computes the outer one (ipvs_gue_encap()).
     TunnelChecksum.REMOTE: TunnelFlag.CHECKSUM | TunnelFlag.REMOTE_CHECKSUM,
 }
 _WORDS = {flags: checksum for checksum, flags in _CHECKSUMS.items()}
 
 
 def write_address(remote: Remote, address: Address) -> None:
-    """The server's address."""
+    """Write the server's address."""
     remote.address[:] = list(address.packed.ljust(16, b"\0"))
     remote.family = address.version
 
 
 def address_at(remote: Remote) -> Address:
-    """The server's address."""
+    """Return the server's address."""
     packed = bytes(remote.address)
     return ipaddress.IPv6Address(packed) if remote.family == 6 else ipaddress.IPv4Address(packed[:4])
 

@@ -1,1 +1,1 @@
-"""Between the data plane and the kernel: libbpf, BTF, layouts, loading, pins, attaching."""
+"""The data plane's access to the kernel: libbpf, BTF, layouts, loading, pins, attaching."""

@@ -1,4 +1,4 @@
-"""The program on the interfaces: links, pinned so that they outlive us and can be found again."""
+"""Attaching the programs to interfaces, by links that are pinned so that they outlive the process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MODES = ("auto", "native", "generic", "tc")
 _XDP_FLAGS = {"generic": 1 << 1, "native": 1 << 2}
 PROGRAM_OF = {"native": "direct_xdp", "generic": "direct_xdp", "tc": "direct_tc"}
 _WITHOUT_NATIVE = ("tc", "generic")
-"""tc first: when it redirects, generic XDP loses segments that offload has joined (docs/decisions)."""
+"""tc first: generic XDP loses segments that offload has merged when it redirects them (docs/decisions)."""
 _VETH_REASON = "on veth it needs prepared peers and loses checksum offload"
 
 
 @dataclass(frozen=True)
 class Pinned:
-    """A link in force."""
+    """A pinned link."""
 
     index: int
     mode: str
@@ -36,8 +36,8 @@ class Links:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def present(self) -> list[Pinned]:
-        """Return the links in force, and remove pins of interfaces that are gone."""
+    def list_pinned(self) -> list[Pinned]:
+        """Return the links in force. Pins of interfaces that are gone are removed."""
         found: list[Pinned] = []
         for pin in sorted(self._directory.iterdir()) if self._directory.is_dir() else []:
             number, _, mode = pin.name.partition("-")
@@ -52,9 +52,9 @@ class Links:
         return found
 
     def attachments(self) -> list[Attachment]:
-        """Return what is attached, with the interface names of this network namespace."""
+        """Return the attachments, with the interface names of this network namespace."""
         listed = []
-        for pin in self.present():
+        for pin in self.list_pinned():
             try:
                 name = socket.if_indextoname(pin.index)
             except OSError:
@@ -63,13 +63,13 @@ class Links:
         return listed
 
     def replace(self, programs: dict[str, int], names: Sequence[str], mode: str) -> list[Attachment]:
-        """Put the programs on exactly these interfaces; one that is attached already is replaced in one step.
+        """Attach the programs to exactly these interfaces. An attached program is replaced atomically.
 
-        Raises DataPlaneError; then what was attached before still is, and nothing else.
+        Raises DataPlaneError; then the former attachments stay in force.
         """
         wanted = {name: _index_of(name) for name in names}
         pins.make_directory(self._directory)
-        present = self.present()
+        present = self.list_pinned()
         kept = {
             pin.index: pin for pin in present if pin.index in wanted.values() and mode in ("auto", pin.mode)
         }
@@ -95,13 +95,13 @@ class Links:
         return listed
 
     def fall_back(self, programs: dict[str, int], attached: Attachment, why: str) -> Attachment:
-        """Give an interface that has native XDP the next best instead.
+        """Replace native XDP on an interface by the next best mode.
 
-        Raises DataPlaneError; then it has what it had.
+        Raises DataPlaneError; then native XDP stays in force.
         """
         reasons, native = [f"not native: {why}"], self._directory / f"{attached.index}-native"
         try:
-            # While both are there, packets meet the first only.
+            # While both are attached, the first one handles all packets.
             fallback = self._attach_one_of(["tc"], programs, attached.interface, attached.index, reasons)
         except DataPlaneError:
             self._remove(native)
@@ -116,12 +116,12 @@ class Links:
         return fallback
 
     def add(self, programs: dict[str, int], name: str, index: int, mode: str) -> Attachment:
-        """Put the programs on one more interface. Raises OSError."""
+        """Attach the programs to one more interface. Raises OSError."""
         pins.make_directory(self._directory)
         return self._attach(programs, name, index, mode)
 
     def _restore(self, programs: dict[str, int], pin: Pinned) -> None:
-        with contextlib.suppress(OSError):  # there is nothing more that could be done
+        with contextlib.suppress(OSError):  # nothing more can be done
             self._pin(_create(programs[PROGRAM_OF[pin.mode]], pin.index, pin.mode), pin.path)
 
     def _update(self, pin: Path, program: int) -> None:
@@ -139,7 +139,7 @@ class Links:
     def _attach_one_of(
         self, modes: Sequence[str], programs: dict[str, int], name: str, index: int, reasons: list[str]
     ) -> Attachment:
-        """Attach in the first of these modes that works. `reasons` gets why each earlier one did not."""
+        """Attach in the first of these modes that works. The failures of earlier ones go to `reasons`."""
         for mode in modes:
             try:
                 link = _create(programs[PROGRAM_OF[mode]], index, mode)
@@ -194,7 +194,7 @@ def _is_veth(name: str) -> bool:
 
 
 def hidden_vlans(name: str) -> str:
-    """Return why XDP would see frames of VLANs without their tags; empty when it would not."""
+    """Explain why XDP sees frames of VLANs without their tags; empty if it does not."""
     vlans = interfaces.vlans(name)
     if not vlans or not interfaces.strips_tags(name):
         return ""

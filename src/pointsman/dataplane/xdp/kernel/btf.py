@@ -37,19 +37,19 @@ class _Type(ctypes.Structure):
     size_or_type: int
 
     def following(self, form: struct.Struct, count: int | None = None) -> list[tuple[int, ...]]:
-        """Return what follows; as many as the type tells unless `count` is given."""
+        """Return the records after this one; their number is in the type unless `count` is given."""
         number = self.info & 0xFFFF if count is None else count
         place = ctypes.addressof(self) + ctypes.sizeof(_Type)
         return list(form.iter_unpack(ctypes.string_at(place, form.size * number)))
 
 
 class TypeInformation:
-    """Structs and enumerations by name. What is not there is a ValueError."""
+    """Structs and enumerations by name. A missing type is a ValueError."""
 
     def __init__(self, path: Path) -> None:
         """Read an object file, or raw BTF such as the kernel's.
 
-        Raises FileNotFoundError, ValueError when there is no BTF in it, DataPlaneError without libbpf.
+        Raises FileNotFoundError, ValueError if the file has no BTF, DataPlaneError without libbpf.
         """
         if not path.exists():
             raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
@@ -88,16 +88,16 @@ class TypeInformation:
         }
 
     def enumeration(self, name: str) -> dict[str, int]:
-        """Return names and values, in the order in which they are written. Raises ValueError."""
+        """Return names and values, in the order of the source. Raises ValueError."""
         return {self._string(text): value for text, value in self._named(name, _ENUM).following(_ENUMERATOR)}
 
     def maps(self) -> dict[str, dict[str, int]]:
-        """Return what the object says of its maps: type, flags, default size, sizes of key and value."""
+        """Return type, flags, default size, and sizes of key and value of every map."""
         variables = [self._type(number) for number, _, _ in self._named(".maps", _DATASEC).following(_MEMBER)]
         return {self._string(each.name): self._map(each) for each in variables}
 
     def _map(self, variable: _Type) -> dict[str, int]:
-        """Types are told by a pointer to them, numbers by one to an array of that length (__uint)."""
+        """Return the facts of one map. Types are pointers; numbers are lengths of arrays (__uint)."""
         facts = {}
         for text, pointer, _bits in self._type(variable.size_or_type).following(_MEMBER):
             name, target = self._string(text), self._type(pointer).size_or_type

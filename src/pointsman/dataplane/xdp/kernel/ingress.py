@@ -1,4 +1,4 @@
-"""The interfaces that packets are taken from: how the program is attached, and their MAC addresses."""
+"""Ingress interfaces: attach the program to them, and keep their MAC addresses up to date."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
 log = logging.getLogger("director")
 
 _SEND_NO_FRAMES = ("802.1Q VLAN Support", "macvlan", "bridge")
-"""Drivers without ndo_xdp_xmit: what native XDP redirects to them is lost without a word."""
+"""Drivers without ndo_xdp_xmit: packets that native XDP redirects to them are lost silently."""
 
 
 class Ingress:
-    """The interfaces of one director. Its methods are called in their network namespace."""
+    """The ingress interfaces of one director. Call its methods in their network namespace."""
 
     def __init__(self, programs: dict[str, int], local_macs: LocalMacs, directory: Path, mode: str) -> None:
-        """`directory` is the director's own; its links are in there. `mode` as in XdpDataPlane.open()."""
+        """Manage the pinned links in the director's own `directory`. `mode` is as in XdpDataPlane.open()."""
         self._programs = programs
         self._local_macs = local_macs
         self._links = Links(pins.links_directory(directory))
@@ -33,50 +33,50 @@ class Ingress:
         """The wanted interfaces; `attachments` are those to which the program is attached."""
         self.attachments: list[Attachment] = []
 
-    def attach(self, names: Sequence[str], patient: bool) -> None:
+    def attach(self, names: Sequence[str], allow_missing: bool) -> None:
         """Attach to exactly these interfaces. Where the program is attached already, no packet is lost.
 
-        `patient`: on those that do not exist yet as soon as they do (`follow`).
-        Raises DataPlaneError; then it is still where it was.
+        `allow_missing`: an interface that does not exist yet is no error; `follow` attaches to it later.
+        Raises DataPlaneError; then nothing has changed.
         """
-        there = [name for name in names if not patient or _indexes(name)]
-        before = self._local_macs.prepare(_hardware_addresses(names))
+        existing = [name for name in names if not allow_missing or _indexes(name)]
+        before = self._local_macs.add(_hardware_addresses(names))
         try:
-            self.attachments = self._links.replace(self._programs, there, self._mode)
+            self.attachments = self._links.replace(self._programs, existing, self._mode)
         except OSError:
-            self._local_macs.undo(before)
+            self._local_macs.restore(before)
             raise
         self.names = tuple(names)
         self.follow_addresses()
 
-    def follow(self, ways_out: Iterable[int]) -> list[str]:
-        """Attach to interfaces that have come (back), give up native XDP where it would lose packets.
+    def follow(self, egress_indexes: Iterable[int]) -> list[str]:
+        """Attach to interfaces that have appeared, and replace native XDP where it would lose packets.
 
-        `ways_out` are the indexes of the interfaces to real servers. Returns what is amiss.
+        `egress_indexes` are the indexes of the interfaces to real servers. Return the problems.
         """
-        there, problems = self._look()
-        live = {pin.index for pin in self._links.present()}
+        existing, problems = self._find_interfaces()
+        live = {pin.index for pin in self._links.list_pinned()}
         self.attachments = [
             each
             for each in self.attachments
-            if each.index in live and there.get(each.interface) == each.index
+            if each.index in live and existing.get(each.interface) == each.index
         ]
-        for name, index in there.items():
+        for name, index in existing.items():
             if index not in live:
                 problems += self._attach_late(name, index)
-        problems += self._avoid_losses(ways_out)
+        problems += self._avoid_losses(egress_indexes)
         self.follow_addresses()
         self._follow_virtual_macs()
         return problems
 
-    def _look(self) -> tuple[dict[str, int], list[str]]:
-        there, problems = {}, []
+    def _find_interfaces(self) -> tuple[dict[str, int], list[str]]:
+        existing, problems = {}, []
         for name in self.names:
             try:
-                there[name] = interfaces.index_of(name)
+                existing[name] = interfaces.index_of(name)
             except OSError:
                 problems.append(f"interface {name} is not there: no packets are taken from it until it is")
-        return there, problems
+        return existing, problems
 
     def _attach_late(self, name: str, index: int) -> list[str]:
         try:
@@ -86,12 +86,16 @@ class Ingress:
         log.warning("attached to %s, which has come meanwhile", name)
         return []
 
-    def _avoid_losses(self, ways_out: Iterable[int]) -> list[str]:
+    def _avoid_losses(self, egress_indexes: Iterable[int]) -> list[str]:
         """In mode auto replace native XDP where it would lose packets; in other modes report it."""
-        mute = _mute(ways_out) if any(each.mode == "native" for each in self.attachments) else {}
+        unable = (
+            _cannot_transmit(egress_indexes)
+            if any(each.mode == "native" for each in self.attachments)
+            else {}
+        )
         problems = []
         for place, attached in enumerate(self.attachments):
-            why = _hazard(attached, mute)
+            why = _hazard(attached, unable)
             if why and attached.mode == "native" and self._mode == "auto":
                 try:
                     attached = self._links.fall_back(self._programs, attached, why)
@@ -100,19 +104,21 @@ class Ingress:
                     continue
                 log.warning("%s has %s XDP now: %s", attached.interface, attached.mode, attached.reason)
                 self.attachments[place] = attached
-                why = _hazard(attached, mute)
+                why = _hazard(attached, unable)
             if why:
                 problems.append(f"{attached.interface} has {attached.mode} XDP, and {why}: use mode tc")
         return problems
 
     def follow_addresses(self) -> None:
-        """Write the MAC addresses of the interfaces: frames must be addressed to their ingress interface."""
+        """Write the MAC addresses of the interfaces: only frames to them are taken."""
         if self.names:
             self._local_macs.write(_hardware_addresses(self.names))
 
     def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
-        """Take frames to these, too, by interface. Until it is told for the first time, those of an earlier
-        director count. Raises OSError."""
+        """Take frames to exactly these further MAC addresses, by interface. Raises OSError.
+
+        Until the first call the addresses of an earlier director stay in force.
+        """
         self._virtual_macs = frozenset(wanted)
         self._follow_virtual_macs()
 
@@ -124,20 +130,20 @@ class Ingress:
         )
 
 
-def _hazard(attached: Attachment, mute: Mapping[int, str]) -> str:
-    """Return what this attachment would silently lose; empty: nothing."""
-    if attached.mode == "native" and mute:
+def _hazard(attached: Attachment, unable: Mapping[int, str]) -> str:
+    """Describe the packets that this attachment would silently lose; empty: none."""
+    if attached.mode == "native" and unable:
         return (
-            f"{', '.join(sorted(mute.values()))} cannot send what it redirects: "
+            f"{', '.join(sorted(unable.values()))} cannot send what it redirects: "
             "packets for the real servers there are lost"
         )
     return "" if attached.mode == "tc" else hidden_vlans(attached.interface)
 
 
-def _mute(ways_out: Iterable[int]) -> dict[int, str]:
-    """Return the interfaces that cannot send what native XDP redirects, by index."""
+def _cannot_transmit(egress_indexes: Iterable[int]) -> dict[int, str]:
+    """Return names by index of the interfaces that cannot send packets that native XDP redirects."""
     found = {}
-    for index in ways_out:
+    for index in egress_indexes:
         with contextlib.suppress(OSError):
             name = socket.if_indextoname(index)
             if interfaces.driver(name) in _SEND_NO_FRAMES:
@@ -146,7 +152,7 @@ def _mute(ways_out: Iterable[int]) -> dict[int, str]:
 
 
 def _indexes(name: str) -> list[int]:
-    """Return the ingress indexes that the program may see; with native XDP on a bond, those of its slaves."""
+    """Return the ingress indexes that the program may see. Native XDP on a bond sees those of its slaves."""
     found = []
     for each in (name, *interfaces.slaves(name)):
         with contextlib.suppress(OSError):
@@ -155,7 +161,7 @@ def _indexes(name: str) -> list[int]:
 
 
 def _hardware_addresses(names: Iterable[str]) -> dict[int, bytes]:
-    """Return MAC addresses by index. Names that do not exist are reported elsewhere."""
+    """Return MAC addresses by index. Interfaces that do not exist are left out; `follow` reports them."""
     found: dict[int, bytes] = {}
     for name in names:
         with contextlib.suppress(OSError):

@@ -34,7 +34,7 @@ def hardware_address(name: str) -> bytes:
 
 
 def _answer(number: int, name: str, question: bytes) -> bytes:
-    """Return what the kernel writes over the question. Raises OSError when it has no answer."""
+    """Return the buffer that the kernel has written its answer to. Raises OSError."""
     buffer = array.array("B", question)
     address, _length = buffer.buffer_info()
     _request(number, struct.pack("16sP16x", os.fsencode(name), address))
@@ -75,17 +75,17 @@ def strips_tags(name: str) -> bool:
 
 
 def merges_received(name: str) -> bool:
-    """True if the network card makes one packet of several that it receives (large-receive-offload)."""
+    """True if the network card merges received packets (large-receive-offload)."""
     return bool(_ethtool_number(name, _ETHTOOL_GFLAGS) & _ETH_FLAG_LRO)
 
 
 def checks_received(name: str) -> bool:
-    """True if the network card vouches for the checksums of what it receives (rx-checksumming)."""
+    """True if the network card verifies the checksums of received packets (rx-checksumming)."""
     return bool(_ethtool_number(name, _ETHTOOL_GRXCSUM))
 
 
 def _ethtool_number(name: str, command: int) -> int:
-    """Return struct ethtool_value's number; 0 where the driver does not know the question."""
+    """Return the number in struct ethtool_value; 0 if the driver does not support the command."""
     try:
         answer = _answer(_SIOCETHTOOL, name, struct.pack("2I", command, 0))
     except OSError:

@@ -1,4 +1,4 @@
-"""Python's view of bpf/abi.h, and the check that both sides agree."""
+"""The structs and numbers of bpf/abi.h in Python, and the check that both sides agree."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ ENUMS: dict[str, tuple[str, type[IntEnum]]] = {
     "template_word": ("TEMPLATE_", TemplateWord),
     "template_key": ("TEMPLATE_", TemplateKey),
 }
-"""By their names in bpf/abi.h, with the prefix that the members have there; NAME_BIT stands for 1 << bit."""
+"""Enums by their names in bpf/abi.h, with the prefix of their members there; NAME_BIT means 1 << bit."""
 
 u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 
@@ -319,7 +319,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
 
 
 class Vocabulary:
-    """Names of exits, schedulers and states, read from the object."""
+    """The names of exits, schedulers and states, read from the BPF object."""
 
     def __init__(self, types: btf.TypeInformation) -> None:
         exits = types.enumeration("exit_reason")

@@ -1,7 +1,7 @@
-"""The one binding to libbpf (libbpf.so.1, Debian's libbpf1, 1.1 or later) by ctypes.
+"""The only binding to libbpf (libbpf.so.1, Debian's libbpf1, 1.1 or later), by ctypes.
 
-All prototypes and the handling of errors are here, and the functions of maps, pins, links, programs. btf.py
-reads types, loader.py loads objects. libbpf is loaded at the first call, so an import works without it.
+All prototypes and the handling of errors are here, and the functions for maps, pins, links and programs.
+btf.py reads types, loader.py loads objects. libbpf is loaded at the first call; an import works without it.
 Every function raises OSError with the errno that libbpf returns, and DataPlaneError when libbpf is not
 installed. Sources: tools/lib/bpf/{bpf,btf,libbpf}.h of Linux, bpf(2).
 
@@ -25,7 +25,7 @@ from pointsman.dataplane.interface import DataPlaneError
 ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
 """enum bpf_attach_type."""
 TEST_XDP_LIVE_FRAMES = 1 << 1
-"""BPF_F_TEST_XDP_LIVE_FRAMES: frames go where the program sends them."""
+"""BPF_F_TEST_XDP_LIVE_FRAMES: the kernel really sends the frames that the program forwards."""
 _ROOM = 512
 """Bytes by which a program may lengthen a frame in a test run."""
 
@@ -39,7 +39,7 @@ _int, _u32, _u64, _pointer, _text = (
 
 
 class _Options(ctypes.Structure):
-    """The options of a libbpf function: each begins with its own size, and fields left out are 0."""
+    """The options of a libbpf function: the first field is their own size; omitted fields are 0."""
 
     def __init__(self, **fields: Any) -> None:
         super().__init__(size=ctypes.sizeof(self), **fields)
@@ -200,7 +200,7 @@ class MapInfo(NamedTuple):
 
 
 def possible_cpus() -> int:
-    """Return how many CPUs a per-CPU map has values for. Raises OSError."""
+    """Return the number of CPUs for which a per-CPU map has values. Raises OSError."""
     return int(library().libbpf_num_possible_cpus())
 
 
@@ -225,7 +225,7 @@ def map_delete(fd: int, key: bytes) -> None:
 
 
 def map_keys(fd: int, size: int) -> list[bytes]:
-    """Return every key of a hash that nobody else writes to meanwhile. Raises OSError."""
+    """Return every key of a hash. No other process may change its keys meanwhile. Raises OSError."""
     found: list[bytes] = []
     key, following = None, ctypes.create_string_buffer(size)
     next_key = library().bpf_map_get_next_key
@@ -242,7 +242,7 @@ def map_lookup_batch(fd: int, count: int, size: int) -> bytes:
     """Return the values of the first `count` entries of an array, one after the other. Raises OSError."""
     keys, values = ctypes.create_string_buffer(4 * count), ctypes.create_string_buffer(size * count)
     token, done = _u32(), _u32(count)
-    with contextlib.suppress(FileNotFoundError):  # the end of the map was reached: the values are there
+    with contextlib.suppress(FileNotFoundError):  # ENOENT: the end of the map, after all values
         library().bpf_map_lookup_batch(fd, None, ctypes.byref(token), keys, values, ctypes.byref(done), None)
     return values.raw
 
@@ -272,12 +272,12 @@ def _fill(fd: int, info: ctypes.Structure) -> None:
 
 
 def pin(fd: int, path: Path) -> None:
-    """Pin a map or link under a path of a bpf file system. Raises OSError (EEXIST: something is there)."""
+    """Pin a map or link to a path of a bpf file system. Raises OSError (EEXIST: the path exists)."""
     library().bpf_obj_pin(fd, os.fsencode(path))
 
 
 def open_pinned(path: Path) -> int:
-    """Return a descriptor of what is pinned there; the caller owns it. Raises OSError."""
+    """Return a descriptor of the pinned object; the caller owns it. Raises OSError."""
     return int(library().bpf_obj_get(os.fsencode(path)))
 
 
@@ -348,7 +348,7 @@ def run_program(program: int, data: bytes = b"", repeat: int = 1, context: bytes
 
 
 def run_live(program: int, data: bytes, repeat: int, batch: int) -> None:
-    """Run an XDP program on frames that then go where it sends them. Raises OSError."""
+    """Run an XDP program on frames that the kernel then really sends. Raises OSError."""
     options = _RunOptions(
         data_in=_address(data),
         data_size_in=len(data),
@@ -360,5 +360,5 @@ def run_live(program: int, data: bytes, repeat: int, batch: int) -> None:
 
 
 def _address(data: bytes) -> int | None:
-    """Return where the bytes lie; they must outlive the call."""
+    """Return the address of the bytes; they must outlive the call."""
     return ctypes.cast(ctypes.c_char_p(data), _pointer).value if data else None

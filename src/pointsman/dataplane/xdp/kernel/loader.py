@@ -1,4 +1,4 @@
-"""Load a BPF object onto new maps, or onto those that an earlier director has pinned."""
+"""Load a BPF object with new maps, or with those that an earlier director has pinned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GLOBAL_DATA = ".data."
 
 @dataclass(frozen=True)
 class Loaded:
-    """Descriptors of programs and maps, by name; the caller owns them."""
+    """Descriptors of loaded programs and maps, by name; the caller owns them."""
 
     programs: dict[str, int]
     maps: dict[str, int]
@@ -33,13 +33,13 @@ class _Object:
     """An object file. Maps and programs are libbpf's pointers, by name."""
 
     def __init__(self, content: bytes) -> None:
-        """Open it. Raises OSError when the content is not a BPF object."""
+        """Open the content of a file. Raises OSError if it is not a BPF object."""
         self._content = content  # libbpf reads it until the object is loaded
         options = OpenOptions(object_name=_OBJECT_NAME)
         self._object = library().bpf_object__open_mem(content, len(content), ctypes.byref(options))
 
     def maps(self) -> Iterator[tuple[str, int]]:
-        """Yield every map; those of global data are called .data.NAME or, in short, pm.rodata."""
+        """Yield every map. Maps of global data have the names .data.NAME and pm.rodata."""
         return self._each("map")
 
     def programs(self) -> Iterator[tuple[str, int]]:
@@ -59,7 +59,7 @@ class _Object:
         library().bpf_object__load(self._object)
 
     def close(self) -> None:
-        """Give up the object, and every descriptor that was not duplicated."""
+        """Free the object, and close every descriptor that was not duplicated."""
         library().bpf_object__close(self._object)
 
 

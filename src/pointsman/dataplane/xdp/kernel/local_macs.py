@@ -10,25 +10,25 @@ from pointsman.dataplane.xdp.kernel.layout import LOCAL_MACS
 
 
 class LocalMacs:
-    """The MAC addresses to which frames are taken, by interface index."""
+    """The destination MAC addresses whose frames are taken, by interface index."""
 
     def __init__(self, words: ctypes.Array[ctypes.c_uint64], virtual_macs: int) -> None:
-        """`virtual_macs` is the descriptor of the map of that name."""
+        """Write to `words`, the map pm_macs in memory, and to the map with the descriptor `virtual_macs`."""
         self._words = words
         self._virtual_macs = virtual_macs
 
     def write(self, addresses: Mapping[int, bytes]) -> None:
         """Take frames to exactly these MAC addresses, by interface index.
 
-        Interfaces whose indexes share a place take any unicast frame.
+        Interfaces whose indexes have the same place in the array take any unicast frame.
         """
         wanted = _words_of(addresses)
         for place in range(LOCAL_MACS):
             if self._words[place] != wanted.get(place, 0):
                 self._words[place] = wanted.get(place, 0)
 
-    def prepare(self, addresses: Mapping[int, bytes]) -> list[int]:
-        """Take frames to these as well. Return what `undo` needs."""
+    def add(self, addresses: Mapping[int, bytes]) -> list[int]:
+        """Take frames to these as well. Return what `restore` needs."""
         before = list(self._words)
         for place, word in _words_of(addresses).items():
             self._words[place] = word
@@ -43,7 +43,7 @@ class LocalMacs:
         for key in present - keys:
             libbpf.map_delete(self._virtual_macs, key)
 
-    def undo(self, before: Sequence[int]) -> None:
+    def restore(self, before: Sequence[int]) -> None:
         for place, word in enumerate(before):
             self._words[place] = word
 

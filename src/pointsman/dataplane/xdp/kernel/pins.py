@@ -1,4 +1,4 @@
-"""The director's folder on a bpf file system: maps under the hash of their ABI, links beside them."""
+"""The director's folder on a bpf file system: maps in a subfolder per ABI, and links."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _existing(path: Path) -> Path:
 
 
 def ensure_bpf_file_system(directory: Path) -> None:
-    """Mount one at /sys/fs/bpf if the directory lies there and it is not mounted. Raises DataPlaneError."""
+    """Mount /sys/fs/bpf if the directory is below it and it is not mounted. Raises DataPlaneError."""
     if _is_bpf_file_system(_existing(directory)):
         return
     mount_point = Path("/sys/fs/bpf")
@@ -44,7 +44,7 @@ def ensure_bpf_file_system(directory: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory with its parents, also while another director removes empty ones. Raises OSError."""
+    """Create a directory and its parents, even if another director removes empty ones. Raises OSError."""
     for _ in range(_TRIES):
         with contextlib.suppress(FileNotFoundError):
             path.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def make_directory(path: Path) -> None:
 
 
 def _remove_if_empty(*paths: Path) -> None:
-    """Remove empty directories, in this order. The mount point itself is busy and stays."""
+    """Remove empty directories, in this order. The mount point is busy and stays."""
     with contextlib.suppress(OSError):
         for path in paths:
             path.rmdir()
@@ -64,7 +64,7 @@ def links_directory(directory: Path) -> Path:
 
 
 def map_directories(directory: Path) -> list[Path]:
-    """Return the folders of pinned maps of any ABI, without unfinished ones."""
+    """Return the complete folders of pinned maps, of any ABI."""
     if not directory.is_dir():
         return []
     return [path for path in directory.iterdir() if path.name.startswith("abi-") and path.is_dir()]
@@ -79,7 +79,7 @@ def open_maps(directory: Path, abi: str) -> dict[str, int]:
 
 
 def pin_maps(directory: Path, abi: str, maps: Mapping[str, int]) -> None:
-    """Pin all maps. The folder appears at once: a director that is killed leaves nothing half done."""
+    """Pin all maps. The folder gets its name last, so a director that is killed leaves no partial folder."""
     unfinished = directory / f"new-{abi}"
     if unfinished.is_dir():
         shutil.rmtree(unfinished)

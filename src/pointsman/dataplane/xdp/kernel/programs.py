@@ -1,4 +1,4 @@
-"""The programs of one plane, loaded when they are asked for."""
+"""The programs of one data plane, loaded on demand."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping
 from pointsman.dataplane.xdp.kernel.loader import Loaded
 
 Load = Callable[[Mapping[str, int], frozenset[str]], Loaded]
-"""Loads programs by name over maps that are there."""
+"""A function that loads programs by name with existing maps."""
 
 
 class Programs(dict[str, int]):
-    """Descriptors by name.
+    """Descriptors of programs by name. A missing program is loaded with the same maps when it is looked up.
 
-    The verifier takes a good part of a second for each hook, and most directors need only one of them: one
-    that is not there is loaded over the same maps at the moment it is asked for.
+    The verifier takes a good part of a second for each hook, and most directors need only one hook.
     """
 
     def __init__(self, loaded: Loaded, load: Load | None = None) -> None:
