@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME]`: one module a benchmark, each with a `main()`."""
+"""Run benchmarks: `python -m benchmarks [NAME]`. Each is a module with a function `main()`."""
 
 from __future__ import annotations
 

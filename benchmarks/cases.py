@@ -1,4 +1,4 @@
-"""The cases of `make bench BENCH=dataplane`: on this machine in time, in a guest in instructions."""
+"""The cases of `make bench BENCH=dataplane`: measured in time here, and in instructions in a guest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from pointsman.model.operations import Flush
 from pointsman.model.service import Transport
 
 CURSORS = ("rr", "wrr", "sh", "mh")
-"""Schedulers that look at few servers, however many there are."""
+"""Schedulers that read few servers, even of many."""
 SCANS = ("lc", "wlc", "sed", "nq", "fo", "ovf")
+"""Schedulers that compare all servers."""
 TOLERATED = 1e-4
 """Share of packets that may find both their buckets full."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """All that cost packets."""
+    """Yield all cases that are measured per packet."""
     yield bench.measure("floor", bench.loaded.programs["floor_of"], 1, ACK)
     yield from established(bench)
     yield from established6(bench)
@@ -39,25 +40,25 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def established(bench: Bench) -> Iterator[Row]:
-    """A packet of a known connection; and rr's first packet, with as many flows."""
+    """Measure packets of known connections, and first packets with rr."""
     yield from _known_and_first(bench, director(connections=bench.scale.many), "tcp4", SYN, ACK)
 
 
 def established6(bench: Bench) -> Iterator[Row]:
-    """The same over IPv6, where an entry takes 32 bytes."""
+    """Measure the same over IPv6, where an entry has 32 bytes."""
     with bench.sending(ipv6=1):
         yield from _known_and_first(bench, director6(connections=bench.scale.many), "tcp6", SYN, ACK)
 
 
 def udp(bench: Bench) -> Iterator[Row]:
-    """The same with datagrams."""
+    """Measure the same with UDP."""
     plane = director(connections=bench.scale.many, transport=Transport.UDP)
     with bench.sending(udp=1):
         yield from _known_and_first(bench, plane, "udp4", 0, 0)
 
 
 def _known_and_first(bench: Bench, plane: XdpDataPlane, kind: str, first: int, later: int) -> Iterator[Row]:
-    """`first` and `later` are the TCP flags of packets that start a connection and that go on with one."""
+    """Measure both kinds of packets. `first` and `later` are their TCP flags."""
     many = bench.scale.many
     program = plane.programs["direct_xdp"]
     for flows in (1, many):
@@ -71,7 +72,7 @@ def _known_and_first(bench: Bench, plane: XdpDataPlane, kind: str, first: int, l
 
 
 def established_once(bench: Bench) -> Row:
-    """Each flow's packet once, as far from the caches as a first one, which is to be held against it."""
+    """Measure one packet of each flow. It finds the caches as cold as a first packet, to compare with it."""
     few = bench.scale.few
     plane = director(connections=few * 4)
     program = plane.programs["direct_xdp"]
@@ -82,17 +83,17 @@ def established_once(bench: Bench) -> Row:
 
 
 def tolerate(plane: XdpDataPlane, packets: int) -> None:
-    """Raises RuntimeError when packets took another way than the one that was to be measured."""
+    """Raise RuntimeError if too many packets were not forwarded on the path under test."""
     exits = plane.counters().exits
     if sum(exits.values()) > TOLERATED * packets + 10:
-        raise RuntimeError(f"not every packet took the way that was to be measured: {exits}")
+        raise RuntimeError(f"not every packet took the path that was to be measured: {exits}")
 
 
 def first_packet(bench: Bench, scheduler: str, servers: int) -> Row:
-    """SYNs of few connections: a table that fits a cache, so that the choice is what costs."""
+    """Measure SYNs with a table that fits a cache, so that the scheduler is most of the cost."""
     few = bench.scale.few
     plane = bench.planes.get(few)
-    if plane is None:  # loaded once: in a guest that takes longer than all measurements
+    if plane is None:  # loaded once: in a guest, loading takes longer than all measurements
         plane = bench.planes[few] = director(connections=few * 4)
     forget(plane)
     plane.apply([Flush()])
@@ -104,7 +105,7 @@ def first_packet(bench: Bench, scheduler: str, servers: int) -> Row:
 
 
 def established_among(bench: Bench, services: int) -> Row:
-    """One flow of one service among others."""
+    """Measure one flow of one service, among other services."""
     plane = director(services=services, connections=1 << 14)
     program = plane.programs["direct_xdp"]
     bench.establish(program, 1)
@@ -114,7 +115,7 @@ def established_among(bench: Bench, services: int) -> Row:
 
 
 def established_beside(bench: Bench, connections: int) -> Row:
-    """A thousand flows at random among so many that are established; only they are in the caches."""
+    """Measure a thousand flows in random order among many connections; only these flows are in the caches."""
     plane = director(connections=connections)
     program = plane.programs["direct_xdp"]
     bench.establish(program, connections)
@@ -124,7 +125,7 @@ def established_beside(bench: Bench, connections: int) -> Row:
 
 
 def flood(bench: Bench) -> Iterator[Row]:
-    """SYNs from random sources while the table fills, and when it is full; and one that was there before."""
+    """Measure a SYN flood while the table fills and when it is full, and known connections meanwhile."""
     plane = director(connections=bench.scale.many // 4)
     program = plane.programs["direct_xdp"]
     bench.establish(program, 1000)
@@ -152,7 +153,7 @@ def flood(bench: Bench) -> Iterator[Row]:
 
 
 def lru(bench: Bench) -> Iterator[Row]:
-    """The same path without states and services, on the kernel's LRU_HASH: known flows, then new ones."""
+    """Measure a table of the kernel (LRU_HASH) for comparison, without states and services."""
     program = bench.loaded.programs["lru_of"]
     for flows in (1, bench.scale.many):
         bench.aim(program)
@@ -162,7 +163,7 @@ def lru(bench: Bench) -> Iterator[Row]:
 
 
 def sweep(bench: Bench) -> Row:
-    """An entry of a table of live connections, looked at by the sweep; net of nothing."""
+    """Measure the sweep, per connection in the table. Nothing is subtracted."""
     many, plane = bench.scale.many, director()
     bench.establish(plane.programs["direct_xdp"], many)
     times = []
@@ -175,7 +176,7 @@ def sweep(bench: Bench) -> Row:
 
 
 def filling(services: int) -> Row:
-    """A service with a server put into the tables, program and all."""
+    """Measure loading of program and tables, per service with one server."""
     start = time.perf_counter_ns()
     plane = director(services=services)
     passed = time.perf_counter_ns() - start

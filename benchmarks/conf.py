@@ -1,7 +1,7 @@
-"""`pointsman check` beside `keepalived -t`: files of 10,000 virtual servers with four real servers each.
+"""Compare `pointsman check` with `keepalived -t` on files of 10,000 virtual servers with four real servers.
 
-CPU time (user and system; least of some rounds, by turns) and peak memory. keepalived runs in an empty
-network namespace, as it looks at interfaces; `check` needs none.
+The results are CPU time (user and system; the least of several alternating rounds) and peak memory.
+keepalived runs in an empty network namespace, because it reads the interfaces.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _REAL = """    real_server {rip} {port} {{
 
 
 def text(port: Callable[[int], int], weight: Callable[[int], int], more: Callable[[int], str]) -> str:
-    """A file; what differs from service to service is given by functions of their number."""
+    """Return a file. The functions return the parts that differ from service to service, by its number."""
     blocks = ["global_defs {\n    router_id lb-01\n}\n"]
     for number in range(SERVICES):
         reals = "\n".join(
@@ -79,7 +79,7 @@ _PAGE = """    real_server {rip} {port} {{
 
 
 def pages() -> str:
-    """One to seven real servers with weights, pages and programs of their own."""
+    """Return a file with one to seven real servers, each with its own weight, page and program."""
     blocks = ["global_defs {\n    script_user root\n    enable_script_security\n}\n"]
     index = 0
     for number in range(SERVICES):
@@ -108,7 +108,7 @@ FILES: dict[str, Callable[[], str]] = {
 
 
 def measured(command: Sequence[str]) -> tuple[float, int]:
-    """CPU seconds and peak memory in KiB of a program and what it starts; its exit code has to be 0."""
+    """Return CPU seconds and peak memory (KiB) of a program and its children. Its exit code must be 0."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -118,7 +118,7 @@ def measured(command: Sequence[str]) -> tuple[float, int]:
 
 
 def least(found: Sequence[tuple[float, int]]) -> dict[str, float]:
-    """The quickest round; memory of the largest."""
+    """Return the least CPU time and the largest memory of all rounds."""
     return {"seconds": round(min(each[0] for each in found), 3), "KiB": max(each[1] for each in found)}
 
 

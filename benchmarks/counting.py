@@ -1,4 +1,4 @@
-"""Hardware counters of this thread's kernel side (perf_event_open(2)); absent where there are none."""
+"""Hardware counters of this thread in the kernel (perf_event_open(2)). Most virtual machines have none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _open(configuration: int) -> int | None:
 
 
 class HardwareCounters:
-    """`with HardwareCounters() as counters: ...; counters.read()`: totals so far, None where absent."""
+    """The counters, open as a context manager. A counter that does not exist has the value None."""
 
     def __init__(self) -> None:
         self._open: dict[str, int | None] = {}
@@ -45,7 +45,7 @@ class HardwareCounters:
                 os.close(fd)
 
     def read(self) -> dict[str, float | None]:
-        """Scaled up where the kernel had to share a counter."""
+        """Return the totals so far. They are scaled up if the kernel had to share a counter."""
         return {name: _value(fd) for name, fd in self._open.items()}
 
 

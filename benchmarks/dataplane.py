@@ -24,9 +24,9 @@ from benchmarks.counting import HardwareCounters
 from benchmarks.probe import BUILD, COLUMNS, COUNTED, Bench, Row, compile_frames
 
 GUEST_SECONDS = 1200
-"""A bound for a loaded machine; it takes a minute or two of a processor."""
-MOST_INSTRUCTIONS = 350
-"""What an established TCP packet may take."""
+"""A bound for a busy machine; the guest needs one or two minutes of CPU time."""
+MAX_INSTRUCTIONS = 350
+"""The limit for an established TCP packet."""
 RIVALS = {
     "first_tcp4_rr_16": "established_tcp4",
     "first_udp4_rr_16": "established_udp4",
@@ -35,7 +35,7 @@ RIVALS = {
 
 
 def machine() -> str:
-    """CPU and kernel."""
+    """Return CPU and kernel of this machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next(
         (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
@@ -44,7 +44,7 @@ def machine() -> str:
 
 
 def measured_here() -> list[Row]:
-    """On one CPU of this machine."""
+    """Measure all cases on one CPU of this machine."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with HardwareCounters() as counters:
         bench = Bench(counters)
@@ -52,7 +52,7 @@ def measured_here() -> list[Row]:
 
 
 def counted_in_a_guest() -> tuple[dict[str, float], str]:
-    """Instructions by case, and the guest's kernel; none, and why."""
+    """Return instructions by case, and the guest's kernel; without a guest, an empty dict and the reason."""
     reason = guest.missing()
     if reason:
         return {}, reason
@@ -69,7 +69,7 @@ def counted_in_a_guest() -> tuple[dict[str, float], str]:
 
 
 def count() -> dict[str, float]:
-    """The guest's part: its clock ticks once an instruction. Of several sizes of a case the first counts."""
+    """Count instructions inside the guest, by its clock. Of several sizes of a case, keep the first."""
     found: dict[str, float] = {}
     with HardwareCounters() as counters:
         for row in cases.rows(Bench(counters, COUNTED)):
@@ -78,7 +78,7 @@ def count() -> dict[str, float]:
 
 
 def name_of(case: str) -> str:
-    """The case without a number of services or connections, on which no instruction depends."""
+    """Return the case without its number of services or connections: instructions do not depend on it."""
     return (
         case.rstrip("0123456789")
         if case.startswith(("established_services_", "established_among_"))
@@ -94,7 +94,7 @@ def combine(rows: Iterable[Row], counted: Mapping[str, float]) -> None:
 
 
 def show(found: list[Row]) -> str:
-    """The table as text."""
+    """Return the table as text."""
     header = f"{'case':<32}{'flows':>11}" + "".join(f"{name.replace('_', ' '):>15}" for name in COLUMNS)
     lines = [header, "-" * len(header)]
     for row in found:
@@ -105,7 +105,7 @@ def show(found: list[Row]) -> str:
 
 
 def verdict(found: Iterable[Row]) -> str:
-    """First packets and IPv6 beside established IPv4, like with like, and whether that keeps to its bound."""
+    """Compare first packets and IPv6 with established IPv4, and that with its limit."""
     ns = {(row.case, row.flows): row.ns for row in found}
     instructions = {row.case: row.instructions for row in found}
     lines = []
@@ -120,14 +120,13 @@ def verdict(found: Iterable[Row]) -> str:
             lines.append(f"{case}: {more / less:.1f} times {rival}'s instructions")
     taken = instructions.get("established_tcp4")
     if taken is not None:
-        kept = "at most" if taken <= MOST_INSTRUCTIONS else "MORE THAN"
-        lines.append(
-            f"established_tcp4: {taken:.0f} instructions, {kept} the {MOST_INSTRUCTIONS} it may take"
-        )
+        kept = "at most" if taken <= MAX_INSTRUCTIONS else "MORE THAN"
+        lines.append(f"established_tcp4: {taken:.0f} instructions, {kept} the {MAX_INSTRUCTIONS} it may take")
     return "\n".join(lines)
 
 
 def main() -> None:
+    """Measure, print, and write build/bench/dataplane.json."""
     compile_frames()
     found = measured_here()
     counted, where = counted_in_a_guest()
@@ -145,7 +144,7 @@ def main() -> None:
 
 
 def remember(result: Mapping[str, object]) -> None:
-    """Add this run to the history: a line of JSON with time and commit."""
+    """Append this run to the history, a line of JSON with time and commit."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )

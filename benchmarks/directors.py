@@ -1,4 +1,4 @@
-"""Directors to be measured: data planes on no interface, with services and servers made for the purpose."""
+"""Data planes to be measured: on no interface, with generated services and servers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def director(
     connections: int = 1 << 20,
     transport: Transport = Transport.TCP,
 ) -> XdpDataPlane:
-    """One service on VIP:80, with weights 1, 2, 3, 1, ...; `services` - 1 others stand beside it.
+    """Return a data plane with a service on VIP:80, with weights 1, 2, 3, 1, ..., and `services` - 1 others.
 
-    For ovf a weight is a number of connections, so there they are larger.
+    For ovf the weights are larger, because they are numbers of connections.
     """
     plane = XdpDataPlane.for_tests(Sizes(connections=connections))
     fill(plane, scheduler, servers, services, transport)
@@ -39,7 +39,7 @@ def fill(
     services: int = 1,
     transport: Transport = Transport.TCP,
 ) -> None:
-    """Put services into a data plane that has none. Raises RuntimeError when it refuses."""
+    """Add services to an empty data plane. Raises RuntimeError if it refuses."""
     unit = 1 << 20 if scheduler == "ovf" else 1
     addresses = [ipaddress.IPv4Address("192.168.96.1") + number for number in range(servers)]
     key = ServiceKey.of(transport, VIP, 80)
@@ -62,7 +62,7 @@ def fill(
 
 
 def director6(servers: int = 16, connections: int = 1 << 20) -> XdpDataPlane:
-    """One service of rr over IPv6, and no room for connections of IPv4."""
+    """Return a data plane with one IPv6 service (rr) and the smallest table for IPv4."""
     plane = XdpDataPlane.for_tests(Sizes(connections=8, connections6=connections))
     addresses = [ipaddress.IPv6Address("fd00:100::100") + number for number in range(servers)]
     operations: list[Operation] = [AddService(VirtualService(key=KEY6, scheduler="rr"))]
@@ -77,7 +77,7 @@ def director6(servers: int = 16, connections: int = 1 << 20) -> XdpDataPlane:
 
 
 def forget(plane: XdpDataPlane) -> None:
-    """All connections end."""
+    """Let all connections expire."""
     plane.tables.control.now += max(plane.tables.control.timeout) + 1
     plane.tables.control.overflow_until = 0
     libbpf.run_program(plane.programs["sweep_now"])

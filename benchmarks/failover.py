@@ -1,7 +1,7 @@
-"""What a client sees when a director goes: ours and Debian's keepalived, same segment, same probe.
+"""Measure failover as a client sees it, of Pointsman and of Debian's keepalived, with the same probe.
 
 A client sends a datagram to the virtual address every millisecond; both directors send it back. The blackout
-is the longest time without an answer around an event. RUNS=n: repetitions; JOBS=n: pairs that run at once.
+is the longest time without a reply around an event. RUNS=n: repetitions; JOBS=n: pairs that run at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LOAD_TIME = 20.0
 
 
 def cycle(who: str, mode: Mode, phase: float) -> dict[str, float]:
-    """Every event once, on fresh hosts; milliseconds. `phase`: see `_unplug`."""
+    """Return the blackout of every event in milliseconds, on new hosts. `phase`: see `_unplug`."""
     with tempfile.TemporaryDirectory() as directory, switch(Path(directory)) as made:
         pair = Pair(made, STARTERS[who], mode)
         pair.probe()
@@ -63,7 +63,7 @@ def cycle(who: str, mode: Mode, phase: float) -> dict[str, float]:
 
 
 def unplugged(who: str, mode: Mode, phase: float) -> dict[str, float]:
-    """Only what nobody can be told of before."""
+    """Return the blackouts of the events that the master cannot announce."""
     with tempfile.TemporaryDirectory() as directory, switch(Path(directory)) as made:
         pair = Pair(made, STARTERS[who], mode)
         pair.probe()
@@ -72,9 +72,10 @@ def unplugged(who: str, mode: Mode, phase: float) -> dict[str, float]:
 
 
 def _unplug(pair: Pair, phase: float) -> dict[str, float]:
-    """The wait ends at a fixed time after the last advert: how long it is depends on when the plug is pulled.
+    """Return the blackouts of a link that goes down and of a director without power.
 
-    So it is pulled at this part of the interval behind an advert, and runs of both makes have the same ones.
+    The backup waits from the last advert on, so the blackout depends on the moment of the event. `phase` is
+    that moment, as a fraction of the interval after an advert. Runs of both programs have the same phases.
     """
     seconds = pair.mode.down + 2 * pair.mode.interval
     found = {"link down": pair.blackout(partial(pair.unplug, phase, power=False), seconds)}
@@ -86,7 +87,7 @@ def _unplug(pair: Pair, phase: float) -> dict[str, float]:
 
 
 def healing(who: str, mode: Mode, count: int) -> list[float]:
-    """Milliseconds without an answer after a split has healed, `count` times on the same pair."""
+    """Return the blackouts in milliseconds after a healed split, `count` times on the same pair."""
     found = []
     with tempfile.TemporaryDirectory() as directory, switch(Path(directory)) as made:
         pair = Pair(made, STARTERS[who], mode)
@@ -100,7 +101,7 @@ def healing(who: str, mode: Mode, count: int) -> list[float]:
             until("one of them has given way", partial(_settled, pair), 30.0)
             time.sleep(2 * mode.interval + 0.3)
             while pair.gap(time.monotonic() - 0.3, time.monotonic() - 0.1) > 0.15:
-                time.sleep(0.5)  # the client still has the other one's MAC address
+                time.sleep(0.5)  # the client still has the MAC address of the other director
             found.append(pair.gap(began, time.monotonic() - 0.1) * 1000)
     return found
 
@@ -110,7 +111,7 @@ def _settled(pair: Pair) -> bool:
 
 
 def many(who: str, _run: int = 0) -> dict[str, float]:
-    """100 instances on each side, version 3 at 1 s: false masters at the start, seconds of a stop."""
+    """Measure 100 instances per side (version 3, 1 s): false masters at the start, seconds of a stop."""
     with tempfile.TemporaryDirectory() as directory, switch(Path(directory)) as made:
         pair = Pair(made, STARTERS[who], Mode(3, 1), 100)
         pair.wait_for(pair.a, 90.0)
@@ -126,7 +127,7 @@ def many(who: str, _run: int = 0) -> dict[str, float]:
 
 
 def _masters(pair: Pair) -> int:
-    """How often an instance of b has become master."""
+    """Return how often an instance of b has become master."""
     other = pair.other
     if isinstance(other, Keepalived):
         return other.entered("MASTER")
@@ -135,7 +136,7 @@ def _masters(pair: Pair) -> int:
 
 
 def load(who: str, count: int) -> dict[str, tuple[float, float]]:
-    """(CPU ms a minute, PSS in MiB) of a master and a backup with so many instances, version 2 at 1 s."""
+    """Return CPU ms per minute and PSS (MiB) of master and backup with `count` instances, version 2, 1 s."""
     with tempfile.TemporaryDirectory() as directory, switch(Path(directory)) as made:
         pair = Pair(made, STARTERS[who], Mode(2, 1), count)
         pair.wait_for(pair.a, 90.0)
@@ -151,7 +152,7 @@ def load(who: str, count: int) -> dict[str, tuple[float, float]]:
 
 
 def main() -> None:
-    """Print medians and worst cases. PART=blackouts, unplugged, healing, many or load: only this."""
+    """Print medians and worst cases. PART=blackouts, unplugged, healing, many or load selects one part."""
     runs, jobs = int(os.environ.get("RUNS", "3")), int(os.environ.get("JOBS", "2"))
     part = os.environ.get("PART", "")
     version = subprocess.run(["keepalived", "--version"], capture_output=True, text=True, check=False).stderr
@@ -177,7 +178,7 @@ def blackouts(
     runs: int,
     pool: ProcessPoolExecutor,
 ) -> None:
-    """A table for each version, interval and kind of adverts; the phases of the runs spread evenly."""
+    """Print a table for each version, interval and kind of adverts. The runs' phases are spread evenly."""
     coming = {
         (who, mode): [pool.submit(once, who, mode, (run + 0.5) / runs) for run in range(runs)]
         for mode in MODES
@@ -190,7 +191,7 @@ def blackouts(
 
 
 def healings(console: Console, keepalived: str, _runs: int, pool: ProcessPoolExecutor) -> None:
-    """The blackouts after healed splits."""
+    """Print the blackouts after healed splits."""
     parts = 10
     for mode in (Mode(3, 1), Mode(3, 0.1)):
         coming = {
@@ -205,7 +206,7 @@ def healings(console: Console, keepalived: str, _runs: int, pool: ProcessPoolExe
 
 
 def hundreds(console: Console, keepalived: str, runs: int, pool: ProcessPoolExecutor) -> None:
-    """100 instances on each side."""
+    """Print the results of 100 instances on each side."""
     coming = {who: [pool.submit(many, who, run) for run in range(runs)] for who in STARTERS}
     results = {who: [each.result() for each in coming[who]] for who in STARTERS}
     title = f"100 instances, started together: median (worst) of {runs}"
@@ -213,7 +214,7 @@ def hundreds(console: Console, keepalived: str, runs: int, pool: ProcessPoolExec
 
 
 def loads(console: Console, keepalived: str, _runs: int, pool: ProcessPoolExecutor) -> None:
-    """CPU and memory; one pair after the other, so that they do not disturb each other."""
+    """Print CPU time and memory. The pairs run one after the other, so they do not disturb each other."""
     title = (
         "CPU ms a minute / PSS in MiB: version 2, 1 s; our VRRP process, keepalived's parent and VRRP child"
     )

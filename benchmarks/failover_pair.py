@@ -1,4 +1,4 @@
-"""Two directors of one make and a client that probes them: what `failover` measures with."""
+"""The test bed of `failover`: two directors of the same program, and a client that probes them."""
 
 from __future__ import annotations
 
@@ -66,13 +66,15 @@ while True:
 
 
 class Mode(NamedTuple):
+    """Version, interval and kind of adverts."""
+
     version: int
     interval: float
     unicast: bool = False
 
     @property
     def down(self) -> float:
-        """Longest wait for a dead master, and a bit."""
+        """Seconds that a backup waits at most for a dead master, and a margin."""
         return 4 * self.interval + (1.0 if self.version == 2 else 0.0) + 0.5
 
     def __str__(self) -> str:
@@ -81,10 +83,12 @@ class Mode(NamedTuple):
 
 Router = Ours | Keepalived
 Starter = Callable[[Switch, Host, Host, Mode, int], Router]
-"""On the first host, with the second as its peer, so many instances."""
+"""A function that starts a director with a number of instances on the first host; the second is its peer."""
 
 
 def start_ours(made: Switch, host: Host, peer: Host, mode: Mode, count: int) -> Router:
+    """Start Pointsman's VRRP process."""
+
     def instance(number: int) -> VrrpInstance:
         address = VirtualAddress(address=VIP + number, prefix_length=PREFIX, device="eth0")
         return VrrpInstance(
@@ -103,6 +107,7 @@ def start_ours(made: Switch, host: Host, peer: Host, mode: Mode, count: int) -> 
 
 
 def start_keepalived(made: Switch, host: Host, peer: Host, mode: Mode, count: int) -> Router:
+    """Start keepalived with the same configuration."""
     unicast = f"unicast_src_ip {host.address}\nunicast_peer {{\n{peer.address}\n}}" if mode.unicast else ""
     blocks = [
         f"""vrrp_instance VI_{number + 1} {{
@@ -124,7 +129,7 @@ def start_keepalived(made: Switch, host: Host, peer: Host, mode: Mode, count: in
 
 
 class Pair:
-    """Director a is the better one; b takes over."""
+    """Director a with the higher priority, director b that takes over, and a client."""
 
     def __init__(self, made: Switch, starter: Starter, mode: Mode, count: int = 1) -> None:
         self._made, self._starter, self.mode, self.count = made, starter, mode, count
@@ -139,7 +144,7 @@ class Pair:
         return self.best
 
     def probe(self) -> None:
-        """Have the client ask, once a has its addresses and b waits behind it."""
+        """Start the client's probe, once a has its addresses and b is backup."""
         for host in (self.a, self.b):
             host.start(sys.executable, "-c", ECHO)
         self.wait_for(self.a)
@@ -153,7 +158,7 @@ class Pair:
         until(f"{host.name} has the addresses", lambda: wanted <= set(host.addresses()), seconds)
 
     def blackout(self, event: Callable[[], object], seconds: float) -> float:
-        """Milliseconds without an answer from just before the event until `seconds` after it."""
+        """Return the longest time without a reply (ms) from just before the event to `seconds` after it."""
         time.sleep(self.mode.interval + 0.3)
         began = time.monotonic()
         event()
@@ -161,10 +166,10 @@ class Pair:
         return self.gap(began - 0.1, time.monotonic() - 0.2) * 1000
 
     def gap(self, began: float, end: float) -> float:
-        """The longest time without an answer, in seconds."""
+        """Return the longest time without a reply, in seconds."""
         return longest_gap(self._results.read_bytes(), began, end)
 
-    # events
+    # Events
 
     def stop(self) -> None:
         self.best.process.terminate()
@@ -174,7 +179,7 @@ class Pair:
         self.start_best()
 
     def switch_over(self) -> None:
-        """Only ours has it."""
+        """Order a planned switch; keepalived has no such command."""
         assert isinstance(self.best, Ours)
         self.best.channel.send(encode(YieldMaster("")))
 
@@ -184,16 +189,17 @@ class Pair:
         self.start_best()
 
     def unplug(self, phase: float, power: bool) -> None:
-        """Pull a's plug (and end it: `power`) when this part of an interval has passed since an advert of a.
+        """Take a's link down at this fraction of an interval after an advert of a. `power`: also kill a.
 
-        Punctually: at 10 ms an interval is over before a program has been started.
+        It is done in this process, with real-time priority: an interval can be 10 ms, and starting a program
+        takes longer.
         """
         with namespace.entered(self._made.namespace):
             port = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
             netlink = NetlinkSocket()
         with port, netlink, _punctual():
             index = links(netlink)[self.a.port].index
-            port.bind((self.a.port, _ETH_P_ALL))  # a bridge takes the frames before any single protocol
+            port.bind((self.a.port, _ETH_P_ALL))  # a bridge takes frames before sockets of one protocol
             port.settimeout(30.0)
             while not _is_advert(*port.recvfrom(64)):
                 pass
@@ -203,7 +209,7 @@ class Pair:
             self.best.kill()
 
     def as_at_first(self) -> None:
-        """A new process on a, and the addresses there."""
+        """Restart the process on a, and wait until it has the addresses."""
         if self.best.process.poll() is None:
             self.best.kill()
         for number in range(self.count):
@@ -215,13 +221,13 @@ class Pair:
 
 
 def _is_advert(packet: bytes, sender: tuple[str, int, int]) -> bool:
-    """Whether what a packet socket has seen has come as an advert."""
+    """Return True if a packet socket has received a VRRP advert."""
     return sender[1] == _ETH_P_IP and sender[2] != socket.PACKET_OUTGOING and packet[9] == PROTOCOL
 
 
 @contextlib.contextmanager
 def _punctual() -> Iterator[None]:
-    """Before everything else on this machine, where that is allowed."""
+    """Run with real-time priority, if that is allowed."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(45))
     try:
@@ -231,7 +237,7 @@ def _punctual() -> Iterator[None]:
 
 
 def longest_gap(record: bytes, began: float, end: float) -> float:
-    """The longest time between the sending of one answered probe and that of the next."""
+    """Return the longest time between two answered probes with lost ones in between, in seconds."""
     size = 9
     usable = len(record) // size * size
     answered: set[bytes] = set()
@@ -252,7 +258,7 @@ def longest_gap(record: bytes, began: float, end: float) -> float:
 
 
 def cpu_and_memory(router: Router) -> tuple[float, float]:
-    """(CPU seconds so far, PSS in MiB) of a router's processes."""
+    """Return CPU seconds so far and PSS (MiB) of a router's processes."""
     seconds, memory = 0.0, 0.0
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

@@ -1,8 +1,8 @@
-"""What forwarding a frame costs, from a veth to a veth, on one core.
+"""Measure the cost of forwarding a frame, from veth to veth, on one CPU.
 
-On this kernel: packets per second beside a bare program that only writes MACs and sends back. In a guest
-with Debian's 6.12: beside the kernel's IPVS with the same traffic, in instructions. The guest's clock ticks
-once an instruction, so the numbers are the same on every machine and under any load.
+On this kernel the result is packets per second, compared with a bare program that only writes MAC addresses.
+In a guest with Debian's 6.12 it is instructions, compared with the kernel's IPVS under the same traffic. The
+guest's clock ticks once per instruction, so its numbers are the same on every machine and under any load.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ GUEST_PACKETS = 1 << 13
 GUEST_SECONDS = 300
 SYN, ACK = 2, 16
 ENDLESS = 1 << 31
-"""Flows, so many that none comes twice."""
+"""A number of flows so large that none is sent twice."""
 
 
 @dataclass
 class Row:
-    """The best of several runs, a packet, net of frames that are discarded where they arrive."""
+    """The best of several runs, per packet, less the cost of frames that are discarded on arrival."""
 
     case: str
     flows: int
@@ -41,19 +41,19 @@ class Row:
     instructions: float | None = None
     cycles: float | None = None
     packets_per_second: float | None = None
-    """Of the whole track: source, cable, program, cable, sink."""
+    """Packets per second of the whole track: source, cable, program, cable, sink."""
 
 
 Costs = dict[str, float | None]
 
 
 def best(run: Callable[[], Costs]) -> Costs:
-    """The cheapest run: what else the machine does only ever adds."""
+    """Return the cheapest run: other work on the machine can only add to the cost."""
     return min((run() for _ in range(RUNS)), key=lambda costs: costs["ns"] or 0)
 
 
 def net(case: str, flows: int, costs: Costs, base: Costs) -> Row:
-    """A row of the host's table."""
+    """Return a row of the host's table."""
 
     def less(name: str) -> float | None:
         cost, empty = costs[name], base[name]
@@ -64,7 +64,7 @@ def net(case: str, flows: int, costs: Costs, base: Costs) -> Row:
 
 
 def on_the_host(track: Track) -> list[Row]:
-    """Native XDP beside the bare program."""
+    """Measure native XDP and the bare program."""
     with track.discard():
         base = best(partial(track.send, PACKETS, 1, ACK))
     rows = [Row("veth_discard", 1, 0, 0, 0, round(1e9 / (base["ns"] or 1)))]
@@ -84,20 +84,20 @@ def on_the_host(track: Track) -> list[Row]:
         lost = sum(plane.counters().exits.values())
         if lost > PACKETS / 1000:
             raise RuntimeError(
-                f"not every packet took the way that was to be measured: {plane.counters().exits}"
+                f"not every packet took the path that was to be measured: {plane.counters().exits}"
             )
     return rows
 
 
 def establish(track: Track, flows: int) -> None:
-    """SYN and ACK of every flow."""
+    """Establish every flow by SYN and ACK."""
     for flags in (SYN, ACK):
         track.settings.counter = 0
         track.send(max(flows, 64), flows, flags, sequential=True)
 
 
 def in_the_guest(track: Track) -> list[Row]:
-    """Ours, on XDP and on tc, beside IPVS. Here a nanosecond is an instruction."""
+    """Measure the data plane in XDP and in tc, and IPVS. In the guest a nanosecond is an instruction."""
     with track.discard():
         base = best(partial(track.send, GUEST_PACKETS, 1, ACK))
     rows = []
@@ -121,7 +121,7 @@ def in_the_guest(track: Track) -> list[Row]:
 
 
 def from_a_guest() -> tuple[list[Row], str]:
-    """The guest's rows and its kernel, or none and the reason."""
+    """Return the guest's rows and its kernel; without a guest, no rows and the reason."""
     reason = machine.missing()
     if reason:
         return [], reason
@@ -136,7 +136,7 @@ def from_a_guest() -> tuple[list[Row], str]:
 
 
 def show(rows: list[Row]) -> str:
-    """The table as text."""
+    """Return the table as text."""
     names = ("ns", "instructions", "cycles", "packets_per_second")
     header = f"{'case':<32}{'flows':>10}" + "".join(f"{name.replace('_', ' '):>20}" for name in names)
     lines = [header, "-" * len(header)]
@@ -149,7 +149,7 @@ def show(rows: list[Row]) -> str:
 
 
 def verdict(rows: list[Row]) -> str:
-    """Theirs against ours."""
+    """Compare IPVS with the data plane under test."""
     cost = {row.case: row.instructions for row in rows}
     lines = []
     for case in ("established_tcp4", "first_tcp4_rr"):
@@ -162,13 +162,14 @@ def verdict(rows: list[Row]) -> str:
 
 
 def measure(rows_of: Callable[[Track], list[Row]]) -> list[Row]:
-    """On one CPU."""
+    """Measure on one CPU."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     with HardwareCounters() as counters, Track(counters) as track:
         return rows_of(track)
 
 
 def main() -> None:
+    """Measure, print, and write build/bench/forwarding.json."""
     compile_programs()
     rows = measure(on_the_host)
     print(f"A frame through a veth pair and back, less one that is discarded, on {describe()}:\n")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * Gives the program under test a fresh frame of some flow at every repetition: BPF_PROG_TEST_RUN does not restore the
- * frame that the last one has changed. Also the yardsticks: a program that does nothing, and one that only parses,
+ * Write a new frame of some flow for every run of the program under test, because BPF_PROG_TEST_RUN does not restore
+ * the frame that the last run has changed. Also two programs to compare with: one does nothing, the other only parses,
  * decrements the TTL and writes two MAC addresses.
  */
 #include <linux/bpf.h>
@@ -19,9 +19,9 @@ struct settings {
 	__u32 flows;
 	__u32 counter;
 	__u32 sequential; /* flows one after the other, else at random */
-	__u32 flags;	  /* of TCP */
+	__u32 flags;	  /* TCP flags */
 	__u32 vip;	  /* network order */
-	__u32 port_bits;  /* flows from one address differ in so many bits of their port */
+	__u32 port_bits;  /* number of bits in which the ports of one address differ */
 	__u32 udp;	  /* datagrams without content, else TCP segments */
 	__u32 ipv6;	  /* for user space, which then runs prepare6 */
 };
@@ -152,7 +152,7 @@ int floor_of(struct xdp_md *context)
 	return XDP_TX;
 }
 
-/* The same way on a map of the kernel: what the connection table is measured against. It knows no states. */
+/* A connection table that is a map of the kernel, to compare with. It has no states. */
 struct tuple {
 	__u32 client;
 	__u32 virtual;

@@ -1,6 +1,6 @@
-"""10,000 TCP checks at delay_loop 1 s against a real listener: is every probe on time, and what does it cost?
+"""Measure delay and cost of up to 10,000 TCP checks at delay_loop 1 s against a real listener.
 
-In a network namespace of its own; each check has its own target address (127.0.0.0/8), so none is shared.
+They run in a separate network namespace. Each check has its own target address (127.0.0.0/8).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport
 RESULT = Path("build/bench/health.json")
 SIZES = (1_000, 5_000, 10_000)
 BUSY = ((10_000, 0), (10_000, CHECKER_NICE))
-"""Sizes and niceness of runs beside a busy loop on each CPU."""
+"""Sizes and niceness of the runs with a busy loop on each CPU."""
 WARMUP, SECONDS = 3.0, 10.0
-"""Seconds before the measuring begins (the first round is spread over 1 s), and of the measuring."""
+"""Seconds before the measurement (the first round of checks is spread over 1 s), and of the measurement."""
 PORT = 8080
 POOL = 100
 """Real servers of one service."""
@@ -46,7 +46,7 @@ while True:
 
 
 def services(number: int) -> list[VirtualServer]:
-    """Services with so many real servers in all."""
+    """Return services that have `number` real servers in all."""
     targets = [IPv4Address("127.1.0.1") + index for index in range(number)]
     return [
         VirtualServer(
@@ -68,7 +68,7 @@ def services(number: int) -> list[VirtualServer]:
 
 
 async def measure(number: int) -> dict[str, Any]:
-    """Run the checks; the row of the result."""
+    """Run the checks. Return the row of the result."""
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
@@ -102,7 +102,7 @@ async def measure(number: int) -> dict[str, Any]:
 
 
 def _watch(runner: Runner, late: list[float], loop: asyncio.AbstractEventLoop) -> None:
-    """Note how much later than its deadline each probe of this runner begins."""
+    """Record the delay of each probe of this runner after its deadline."""
     due: Callable[[], None] = runner._due
 
     def noting() -> None:
@@ -113,7 +113,7 @@ def _watch(runner: Runner, late: list[float], loop: asyncio.AbstractEventLoop) -
 
 
 def inside(number: int, nice: int | None) -> None:
-    """The part in the namespace: one size in one process, so that its memory is its own."""
+    """Measure inside the namespace: one size per process, so that its memory can be measured."""
     loops: list[subprocess.Popen[bytes]] = []
     if nice is not None:
         loops = [

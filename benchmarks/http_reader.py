@@ -1,7 +1,8 @@
-"""What the reader of HTTP answers costs: our own beside one made of h11.
+"""Compare the reader of HTTP answers with a reader that uses h11.
 
-An answer: nginx's to a GET, in memory and in one piece. A probe: a whole HTTP_GET of the checker over the
-loopback interface. CPU time of the checker alone; the median of several runs in turn.
+An answer is nginx's reply to a GET, in memory and in one piece. A probe is a whole HTTP_GET of the checker
+over the loopback interface. The results are CPU time of the checker alone, the median of several alternating
+runs.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ asyncio.run(main())
 
 
 class H11Reader:
-    """AnswerReader by h11: the least that the checker needs, without a bound for the body."""
+    """A minimal AnswerReader with h11, without a limit for the body."""
 
     def __init__(self, keep_body: bool) -> None:
         import h11
@@ -61,7 +62,7 @@ class H11Reader:
         self.done = False
 
     def feed(self, data: bytes) -> None:
-        """Raises BadAnswerError."""
+        """Read more bytes. Raises BadAnswerError."""
         h11 = self._h11
         try:
             self._connection.receive_data(data)
@@ -88,7 +89,7 @@ READERS: dict[str, Callable[[bool], Any]] = {"own": AnswerReader, "h11": H11Read
 
 
 def main() -> None:
-    """Measure both readers and print what h11 would cost the checker."""
+    """Measure both readers and print the cost of h11 for the checker."""
     answers = _medians(_answers)
     server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE)
     try:

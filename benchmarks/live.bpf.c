@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
-/* The ends of the track on which whole frames are measured: the source's way out, and the sink. */
+/* The ends of the test track for whole frames: the source and the sink. */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_helpers.h>
@@ -10,7 +10,7 @@ struct track {
 	__u64 arrived;
 	__u64 first; /* ns, when the first frame left; 0: none has */
 	__u64 last;  /* ns, when the last one arrived */
-	__u32 way; /* interface index */
+	__u32 egress; /* interface index */
 };
 
 struct track track SEC(".data.track");
@@ -21,13 +21,13 @@ static __always_inline void arrive(void)
 	track.last = bpf_ktime_get_ns();
 }
 
-/* What `prepare` of frames.bpf.c leads to. */
+/* Send the frames that `prepare` in frames.bpf.c has written. */
 SEC("xdp")
 int hand_over(struct xdp_md *context)
 {
 	if (!track.first)
 		track.first = bpf_ktime_get_ns();
-	return bpf_redirect(track.way, 0);
+	return bpf_redirect(track.egress, 0);
 }
 
 SEC("xdp")

@@ -1,9 +1,9 @@
-"""A track for whole frames: a source that needs no sk_buff, a director behind a cable, a sink.
+"""A test track for whole frames: a source without sk_buffs, a director behind a cable, and a sink.
 
     source --redirect--> g0 ===cable=== l0: director        and back: l0 ===cable=== g0: sink
 
-All of it runs on the one CPU that the caller is pinned to: the source is BPF_PROG_TEST_RUN with live frames,
-the director's and the sink's parts run in that CPU's softirq.
+Everything runs on the one CPU that the caller is pinned to. The source is BPF_PROG_TEST_RUN with live frames;
+the director and the sink run in that CPU's softirq.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class TrackState(ctypes.Structure):
         ("arrived", ctypes.c_uint64),
         ("first", ctypes.c_uint64),
         ("last", ctypes.c_uint64),
-        ("way", ctypes.c_uint32),
+        ("egress", ctypes.c_uint32),
     )
 
 
 def compile_programs() -> None:
-    """Build what `Track` loads. Raises CalledProcessError."""
+    """Build the objects that `Track` loads. Raises CalledProcessError."""
     BUILD.mkdir(parents=True, exist_ok=True)
     compiler = shutil.which("clang-14") or "clang"
     include = f"/usr/include/{platform.machine()}-linux-gnu"
@@ -63,7 +63,7 @@ def compile_programs() -> None:
 
 
 class Track:
-    """Use as a context; then `floor`, `director`, `ipvs` or `discard` puts something on l0 to be measured."""
+    """The track, as a context manager. `floor`, `director`, `ipvs` or `discard` put a program on l0."""
 
     def __init__(self, counters: HardwareCounters) -> None:
         stem = f"pmt-bench-{os.getpid()}"
@@ -98,7 +98,7 @@ class Track:
                 f"ip neighbour add {address} lladdr {server_mac(address).hex(':')} dev l0 nud permanent",
             )
         with namespace.entered(self.source):
-            self.state.way = interfaces.index_of("g0")
+            self.state.egress = interfaces.index_of("g0")
         with namespace.entered(self.middle):
             self._inner = interfaces.index_of("l0")
         return self
@@ -112,21 +112,21 @@ class Track:
             os.close(fd)
 
     def run(self, name: str, command: str) -> None:
-        """In a namespace. Raises CalledProcessError."""
+        """Run a command in a namespace. Raises CalledProcessError."""
         with namespace.entered(name):
             subprocess.run(command.split(), check=True, capture_output=True)
 
-    # What stands on l0
+    # Programs under test on l0
 
     @contextlib.contextmanager
     def discard(self) -> Iterator[None]:
-        """Frames end where they arrive: what the source and the cable cost."""
+        """Discard frames on arrival, to measure the cost of source and cable."""
         with self._attached(self.middle, self._inner, "sink_xdp", libbpf.ATTACH_XDP, NATIVE):
             yield
 
     @contextlib.contextmanager
     def floor(self) -> Iterator[None]:
-        """A bare program that writes the MACs and sends back."""
+        """Attach a bare program that writes MAC addresses and sends the frame back."""
         with (
             self._sink("native"),
             self._attached(self.middle, self._inner, "floor_of", libbpf.ATTACH_XDP, NATIVE),
@@ -135,7 +135,7 @@ class Track:
 
     @contextlib.contextmanager
     def director(self, mode: str, connections: int) -> Iterator[XdpDataPlane]:
-        """The data plane under test, native or tc, with rr over sixteen servers."""
+        """Attach the data plane under test, native or tc, with rr and sixteen servers."""
         with self._sink(mode):
             if mode != "native":
                 offload.accept_frames(self.middle, "l0")
@@ -161,7 +161,7 @@ class Track:
 
     @contextlib.contextmanager
     def ipvs(self) -> Iterator[None]:
-        """The kernel's own, filled as the director is."""
+        """Configure the kernel's IPVS with the same service."""
         with self._sink("ipvs"):
             offload.accept_frames(self.middle, "l0")
             self.run(self.middle, f"ipvsadm -A -t {VIP}:80 -s rr")
@@ -177,7 +177,7 @@ class Track:
     def _sink(self, mode: str) -> Iterator[None]:
         kinds = {"native": ("sink_xdp", libbpf.ATTACH_XDP, NATIVE)}
         with self._attached(
-            self.source, self.state.way, *kinds.get(mode, ("sink_tc", libbpf.ATTACH_TCX_INGRESS, 0))
+            self.source, self.state.egress, *kinds.get(mode, ("sink_tc", libbpf.ATTACH_TCX_INGRESS, 0))
         ):
             yield
 
@@ -190,10 +190,10 @@ class Track:
         finally:
             os.close(link)
 
-    # The traffic
+    # Traffic
 
     def send(self, packets: int, flows: int, flags: int, sequential: bool = False) -> dict[str, float | None]:
-        """Costs of a packet, all of the track's together. Raises RuntimeError when frames were lost."""
+        """Return the costs per packet of the whole track. Raises RuntimeError if frames were lost."""
         self.settings.flows, self.settings.flags, self.settings.sequential = flows, flags, sequential
         self.state.arrived = self.state.first = 0
         with namespace.entered(self.source):
@@ -210,7 +210,7 @@ class Track:
 
 
 def operations() -> list[Operation]:
-    """One service, rr, all servers."""
+    """Return operations for one service with rr and all servers."""
     key = ServiceKey.of(Transport.TCP, VIP, 80)
     return [
         AddService(VirtualService(key=key, scheduler="rr")),

@@ -1,6 +1,6 @@
-"""Our own netlink beside pyroute2: what each costs at the start of a process, in memory, and at work.
+"""Compare `pointsman.net.netlink` with pyroute2: start of a process, memory, and requests.
 
-Each figure is of a fresh process in a network namespace of its own; the median of several.
+Each figure is the median of several new processes, each in its own network namespace.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ RUNS = 7
 LISTED = 1000
 """Addresses of the dump."""
 BATCH = 255
-"""Addresses that are put on an interface at once: what one VRRP advert can carry."""
+"""Addresses that are added at once: the most that one VRRP advert can contain."""
 STACKS = ("ours", "pyroute2")
 Address = tuple[str, int]
 
 
 def main() -> None:
     """Measure both stacks and print the table."""
-    rows = {stack: [_fresh(stack) for _ in range(RUNS)] for stack in STACKS}
+    rows = {stack: [_in_new_process(stack) for _ in range(RUNS)] for stack in STACKS}
     print(f"{'median of ' + str(RUNS):34}{''.join(f'{stack:>12}' for stack in STACKS)}")
     for name in rows[STACKS[0]][0]:
         figures = (statistics.median(row[name] for row in rows[stack]) for stack in STACKS)
@@ -34,14 +34,14 @@ def main() -> None:
     print(f"Linux {platform.release()}, Python {platform.python_version()}")
 
 
-def _fresh(stack: str) -> dict[str, float]:
+def _in_new_process(stack: str) -> dict[str, float]:
     command = ["unshare", "-n", sys.executable, "-m", "benchmarks.netlink", stack]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def _inside(stack: str) -> dict[str, float]:
-    """The part in the namespace."""
+    """Measure inside the namespace."""
     memory, cpu = _resident(), time.process_time()
     work = {"ours": _ours, "pyroute2": _pyroute2}[stack]()
     started = {

@@ -1,7 +1,8 @@
-"""How long no_accept's table takes: by our own messages, by libnftables, and by the program nft.
+"""Compare three ways to write no_accept's table: own netlink messages, libnftables, and the program nft.
 
-The whole table, and one address; on a host without rules, and beside a large ruleset of the administrator.
-In a network namespace of its own; the time that the caller waits, the median and the longest of several.
+Both the whole table and a single address are written, on a host without rules and on one with a large
+ruleset. It runs in a separate network namespace. The results are the time that the caller waits, the median
+and the longest of several.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Library:
         self._context = ctypes.c_void_p(self._library.nft_ctx_new(0))
 
     def run(self, text: str) -> None:
-        """Raises RuntimeError."""
+        """Execute commands. Raises RuntimeError."""
         if self._library.nft_run_cmd_from_buffer(self._context, text.encode()):
             raise RuntimeError(text[:80])
 
@@ -71,16 +72,16 @@ def _print(title: str, own: FilterTable, library: Library, whole: str) -> None:
         return lambda: subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
 
     print(f"{title}: ms, median and longest")
-    for what, ways in (
+    for task, methods in (
         (
             "the whole table",
             (replace, lambda: library.run(whole), program(whole)),
         ),
         ("one address in and out", (change, lambda: library.run(ONE_MORE), program(ONE_MORE))),
     ):
-        for name, way in zip(("own messages", "libnftables", "nft -f -"), ways, strict=True):
-            took = [_took(way) for _ in range(RUNS)]
-            print(f"    {what:24}{name:14}{statistics.median(took):9.2f}{max(took):9.2f}")
+        for name, method in zip(("own messages", "libnftables", "nft -f -"), methods, strict=True):
+            took = [_took(method) for _ in range(RUNS)]
+            print(f"    {task:24}{name:14}{statistics.median(took):9.2f}{max(took):9.2f}")
 
 
 def _administrator() -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""One measurement: a program under test behind one that prepares its frames, by BPF_PROG_TEST_RUN.
+"""One measurement by BPF_PROG_TEST_RUN: a program prepares each frame and calls the program under test.
 
 In a guest whose clock counts instructions (tests/guest/machine.py), a nanosecond is an instruction.
 """
@@ -41,29 +41,29 @@ class Settings(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything; the numbers of flows appear in the table."""
+    """The sizes of a run; the numbers of flows appear in the table."""
 
     many: int = 1_000_000
     few: int = 20_000
-    """A table for so many fits a cache."""
+    """Flows whose table fits a cache."""
     sources: int = 10_000_000
     repeat: int = 500_000
     runs: int = 3
     services: tuple[int, ...] = (1, 100, 10_000)
     tables: tuple[int, ...] = (1_000, 100_000, 10_000_000)
-    """Connections established, beside one that is measured."""
+    """Established connections in the table during a measurement."""
     crowds: tuple[int, ...] = (2, 16, 256, 1000)
     """Servers of a service."""
 
 
 FULL = Scale()
 COUNTED = Scale(16_384, 1_024, 1 << 20, 2_048, 1, (1,), (1_000,), (2, 16, 256, 1000))
-"""In a guest every instruction counts alike: caches need not be filled, and one run is as good as three."""
+"""The sizes in a guest. Every instruction costs the same there: caches do not matter, one run is enough."""
 
 
 @dataclass
 class Row:
-    """The median of several runs, a packet."""
+    """The median of several runs, per packet."""
 
     case: str
     flows: int
@@ -84,7 +84,7 @@ def compile_frames() -> None:
 
 
 class Bench:
-    """The preparing program and what it leads to."""
+    """The program that prepares frames, and the settings of a measurement."""
 
     def __init__(self, counters: HardwareCounters, scale: Scale = FULL) -> None:
         self.scale = scale
@@ -100,7 +100,7 @@ class Bench:
 
     @contextmanager
     def sending(self, **settings: int) -> Iterator[None]:
-        """With other frames: a setting by its name."""
+        """Change settings of frames.bpf.c, by name."""
         before = {name: getattr(self.settings, name) for name in settings}
         for name, value in settings.items():
             setattr(self.settings, name, value)
@@ -117,7 +117,7 @@ class Bench:
     def run(
         self, flows: int, flags: int, sequential: bool = False, repeat: int = 0
     ) -> dict[str, float | None]:
-        """One run; costs a packet. Raises RuntimeError when the program does not forward."""
+        """Run once. Return the costs per packet. Raises RuntimeError if the program does not forward."""
         repeat = repeat or self.scale.repeat
         self.settings.flows, self.settings.flags = flows, flags
         self.settings.sequential, self.settings.counter = sequential, 0
@@ -134,7 +134,7 @@ class Bench:
         return costs
 
     def establish(self, program: int, flows: int) -> None:
-        """SYN and ACK of every flow."""
+        """Establish every flow by SYN and ACK."""
         self.aim(program)
         for flags in (SYN, ACK):
             self.run(flows, flags, sequential=True, repeat=max(flows, 2))
@@ -149,7 +149,7 @@ class Bench:
         sequential: bool = False,
         repeat: int = 0,
     ) -> Row:
-        """Median costs less those of the empty program at the same flows."""
+        """Return the median costs, less those of the empty program with the same flows."""
         net: dict[str, list[float]] = {}
         for _ in range(self.scale.runs):
             self.aim(self.loaded.programs["empty"])

@@ -1,8 +1,8 @@
-"""Health checks beside keepalived's in a guest with IPVS: time from death to removal, CPU, memory.
+"""Compare health checks with keepalived's: time from a server's death to its removal, CPU time, memory.
 
-keepalived runs as it is, over the guest's IPVS; we run the checker and the director's keeper in one process,
-over a table in memory. Both check the same real servers, on loopback, with the same times. The guest is
-emulated: processor times are many times those of a real machine, and how they compare is what counts.
+keepalived runs with the IPVS of a guest. Checker and table synchronisation of Pointsman run in one process,
+with a data plane in memory. Both check the same real servers on loopback with the same intervals. The guest
+is emulated, so CPU times are far longer than on a real machine; only their ratio is meaningful.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from pointsman.dataplane.memory import MemoryDataPlane
 RESULT = Path("build/bench/removal.json")
 GUEST_SECONDS = 900
 DEATHS, MANY = 8, 200
-"""How often a real server is killed; and how many checks processor time and memory are measured with."""
+"""Number of kills of a real server, and number of checks for CPU time and memory."""
 SETTLED, MEASURED = 12.0, 20.0
-"""Seconds until all checks have been made a few times, and of measuring."""
+"""Seconds in which all checks run a few times, and of the measurement."""
 PORT = 8080
 FIRST = IPv4Address("127.1.0.1")
 LISTENER = """
@@ -52,7 +52,7 @@ while True:
 
 
 def configuration(checks: int) -> str:
-    """For both programs."""
+    """Return the configuration of both programs."""
     servers = "".join(
         f"real_server {FIRST + index} {PORT} {{\nTCP_CHECK {{\nconnect_timeout 1\n}}\n}}\n"
         for index in range(checks)
@@ -65,51 +65,51 @@ def configuration(checks: int) -> str:
 
 
 class Listener:
-    """The real servers."""
+    """A process that accepts connections for all real servers."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
-        """Begin to accept."""
+        """Start the process and wait until it accepts."""
         self._process = subprocess.Popen([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         self._process.stdout.readline()
 
     def kill(self) -> None:
-        """From now on connections are refused."""
+        """Kill the process, so that connections are refused."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
 
 
-def deaths(listener: Listener, present: Callable[[], bool], let: Callable[[float], None]) -> list[float]:
-    """Seconds from each death to the removal; `let` lets time pass."""
+def deaths(listener: Listener, is_present: Callable[[], bool], wait: Callable[[float], None]) -> list[float]:
+    """Return the seconds from each death to the removal from the table."""
     found = []
     for _ in range(DEATHS):
-        until(present, True, let)
-        let(2.0 + random.random())
+        until(is_present, True, wait)
+        wait(2.0 + random.random())
         listener.kill()
         began = time.monotonic()
-        until(present, False, let)
+        until(is_present, False, wait)
         found.append(time.monotonic() - began)
         listener.start()
     return found
 
 
-def until(present: Callable[[], bool], wanted: bool, let: Callable[[float], None]) -> None:
-    """Wait for the real server to be in the table, or out of it."""
+def until(is_present: Callable[[], bool], wanted: bool, wait: Callable[[float], None]) -> None:
+    """Wait until the real server is in the table, or is not in it."""
     latest = time.monotonic() + 120
-    while present() is not wanted:
+    while is_present() is not wanted:
         if time.monotonic() > latest:
-            raise RuntimeError("the real server does not come, or does not go")
-        let(0.005)
+            raise RuntimeError(f"the real server is still {'missing' if wanted else 'in the table'}")
+        wait(0.005)
 
 
 @contextlib.contextmanager
 def keepalived(checks: int) -> Iterator[int]:
-    """keepalived's process for checks."""
+    """Run keepalived; yield the pid of its checker process."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "keepalived.conf"
         file.write_text(configuration(checks))
@@ -131,12 +131,12 @@ def keepalived(checks: int) -> Iterator[int]:
 
 
 def in_ipvs() -> int:
-    """Real servers in the kernel's table."""
+    """Return the number of real servers in the kernel's table."""
     return Path("/proc/net/ip_vs").read_text().count("  -> 7F01")
 
 
 def used(pid: int) -> tuple[float, float]:
-    """Processor time in seconds, and the largest resident set in MiB, of a process."""
+    """Return CPU seconds and peak resident memory (MiB) of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     ticks = int(fields[11]) + int(fields[12])
     peak = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmHWM" in line)
@@ -144,7 +144,7 @@ def used(pid: int) -> tuple[float, float]:
 
 
 def row(program: str, times: list[float], cpu: float, memory: float) -> dict[str, Any]:
-    """What is shown of a program."""
+    """Return the row of a program in the table."""
     return {
         "program": program,
         "removal_median_s": round(statistics.median(times), 2),
@@ -155,7 +155,7 @@ def row(program: str, times: list[float], cpu: float, memory: float) -> dict[str
 
 
 def theirs(listener: Listener) -> dict[str, Any]:
-    """keepalived."""
+    """Measure keepalived."""
     with keepalived(1):
         times = deaths(listener, lambda: in_ipvs() == 1, time.sleep)
     with keepalived(MANY) as pid:
@@ -169,7 +169,7 @@ def theirs(listener: Listener) -> dict[str, Any]:
 
 
 class Ours:
-    """Checker and keeper on one loop."""
+    """Checker and table synchronisation on one event loop."""
 
     def __init__(self, checks: int) -> None:
         self._loop = asyncio.new_event_loop()
@@ -179,40 +179,40 @@ class Ours:
         self._keeper.settle()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
-        self._loop.add_reader(self._channel, self._hear)
+        self._loop.add_reader(self._channel, self._on_report)
         self._checker = checker.Checker(
             config.virtual_servers, DirectorChannel(theirs, self._loop), self._loop
         )
         self._checker.start()
 
-    def _hear(self) -> None:
+    def _on_report(self) -> None:
         report = messages.decode_report(self._channel.recv(65536))
         assert isinstance(report, messages.CheckResult)
         self._keeper.take(report)
         self._keeper.settle()
 
-    def let(self, seconds: float) -> None:
-        """Work for so long."""
+    def wait(self, seconds: float) -> None:
+        """Run the event loop for some seconds."""
         self._loop.run_until_complete(asyncio.sleep(seconds))
 
     def servers(self) -> int:
-        """Real servers in the table."""
+        """Return the number of real servers in the table."""
         return sum(len(entry.servers) for entry in self.plane.read())
 
     def stop(self) -> None:
-        """No more checks."""
+        """Stop all checks."""
         self._checker.stop()
 
 
 def ours(listener: Listener) -> dict[str, Any]:
-    """This program."""
+    """Measure Pointsman."""
     one = Ours(1)
-    times = deaths(listener, lambda: one.servers() == 1, one.let)
+    times = deaths(listener, lambda: one.servers() == 1, one.wait)
     one.stop()
     many = Ours(MANY)
-    many.let(SETTLED)
+    many.wait(SETTLED)
     before = time.process_time()
-    many.let(MEASURED)
+    many.wait(MEASURED)
     spent = time.process_time() - before
     if many.servers() != MANY:
         raise RuntimeError(f"{many.servers()} of {MANY} real servers are in the table")
@@ -221,7 +221,7 @@ def ours(listener: Listener) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run it in a guest, print the table, write the JSON."""
+    """Measure in a guest, print the table, write the JSON."""
     reason = machine.missing()
     if reason:
         print(f"no guest, so no keepalived to compare with: {reason}")
