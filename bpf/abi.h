@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * Everything that the packet path shares with user space (src/pointsman/dataplane/xdp/layout.py).
+ * The structs and numbers that the packet path shares with user space (src/pointsman/dataplane/xdp/kernel/layout.py).
  *
  * User space compares structs and enumerations with the object's BTF before it loads it. A change here changes the
  * hash of the ABI under which maps are pinned. Addresses and ports are in network byte order unless a comment says
@@ -83,7 +83,7 @@ enum connection_state {
 	STATE_CLOSE,
 	STATE_UDP,
 	STATE_SYNACK, /* with secure_tcp only */
-	/* Of SCTP those that are reached by the client's packets alone (ip_vs_proto_sctp.c). */
+	/* The SCTP states that packets of the client alone can reach (ip_vs_proto_sctp.c). */
 	STATE_SCTP_INIT1,
 	STATE_SCTP_INIT,
 	STATE_SCTP_COOKIE_ECHOED,
@@ -93,7 +93,7 @@ enum connection_state {
 	STATE_COUNT = 16,
 };
 
-/* A destination of clients. Search from the bucket of the key's hash up to the first bucket with an empty way. */
+/* A virtual address and port. Search from the bucket of the key's hash to the first bucket with an empty way. */
 struct front {
 	__u64 key;     /* address | port << 32 | protocol << 48 | 1 << 56; 0: empty; FRONT_DELETED */
 	__u32 service; /* index into services */
@@ -128,8 +128,8 @@ struct mark {
 #define FRONT_HASH 0x9e3779b97f4a7c15ULL
 
 /*
- * Flags in a key: packets find another front for the same destination (a mark goes before an address); this one is
- * kept for its connections.
+ * Flags in a key: packets find another front for the same destination (a mark has priority over an address). This one
+ * is kept for its connections.
  */
 enum front_bit {
 	FRONT_HIDDEN_BIT = 57,
@@ -197,7 +197,7 @@ struct member {
 struct dest {
 	__u64 frame;  /* destination MAC and the first two bytes of the source MAC, as on the wire */
 	__u64 egress; /* bits 0-31: the rest of the source MAC; 32-55: interface index; from 58: enum dest_bit */
-	__u32 upper;  /* with so many connections it takes no more; 0: no limit */
+	__u32 upper;  /* limit of connections; 0: none */
 	__u32 lower;
 	__u32 service;
 	/* For user space: */
@@ -237,7 +237,7 @@ enum tunnel_flag {
 /* Flags of dest.egress, by bit: an enumerator of 64 bits is not in the BTF of older compilers. */
 enum dest_bit {
 	DEST_TUNNEL_BIT = 58,	 /* resolved, and the packet goes into a tunnel; instead of DEST_RESOLVED */
-	DEST_WATCHED_BIT = 59,	 /* signs that it does not answer are counted */
+	DEST_WATCHED_BIT = 59,	 /* passive_check: count signs that the server does not answer */
 	DEST_RESETS_BIT = 60,	 /* once deleted, packets of its connections are refused, not dropped */
 	DEST_LOCAL_BIT = 61,	 /* the server is this host: packets are passed to its stack */
 	DEST_RESOLVED_BIT = 62,	 /* `frame` and the interface are known */

@@ -23,7 +23,7 @@ static __always_inline __u64 connection_key(struct packet *p)
 }
 
 /* Hash a key. The lower half selects the first bucket, the upper half the second. */
-static __always_inline __u64 spread(__u64 key, __u64 salt)
+static __always_inline __u64 hash_key(__u64 key, __u64 salt)
 {
 	__u64 hash = (key + salt * 0xff51afd7ed558ccdULL) * control.seed;
 

@@ -16,7 +16,7 @@ static __always_inline __u64 connection6_hash(struct packet6 *p, __u64 sum)
 {
 	__u64 half = (p->client[0] + sum + p->client_port * 0xff51afd7ed558ccdULL) * control.seed;
 
-	return spread(p->client[1] + (half ^ half >> 32), 0);
+	return hash_key(p->client[1] + (half ^ half >> 32), 0);
 }
 
 static __always_inline __u64 connection6_key(struct packet6 *p, __u64 hash)

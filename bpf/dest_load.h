@@ -60,7 +60,7 @@ static __always_inline int is_orphan(__u32 index)
 	return control.expire_nodest_conn && !is_available(index);
 }
 
-static __always_inline __u64 share_of(__u32 state)
+static __always_inline __u64 load_share(__u32 state)
 {
 	return is_active(state) ? ONE_ACTIVE : ONE_INACTIVE;
 }
@@ -76,7 +76,7 @@ static __always_inline __u64 total_held(struct load *load)
  * Call this after the load has changed: a reader that reads the count first and the load second cannot miss the
  * change.
  */
-static __always_inline void tell_block(struct dest *dest)
+static __always_inline void mark_block_changed(struct dest *dest)
 {
 	__u32 index = dest->block;
 	struct block *block = bpf_map_lookup_elem(&pm_blocks, &index);
@@ -93,10 +93,10 @@ static __always_inline void bind_load(__u32 dest_index, __u32 state)
 
 	if (!load || !dest)
 		return;
-	__sync_fetch_and_add(&load->held, share_of(state));
+	__sync_fetch_and_add(&load->held, load_share(state));
 	if (dest->upper && total_held(load) >= dest->upper)
 		*(volatile __u32 *)&load->overloaded = 1;
-	tell_block(dest);
+	mark_block_changed(dest);
 }
 
 static __always_inline void move_load(__u32 dest_index, __u32 before, __u32 after)
@@ -106,8 +106,8 @@ static __always_inline void move_load(__u32 dest_index, __u32 before, __u32 afte
 
 	if (!load || !dest || is_active(before) == is_active(after))
 		return;
-	__sync_fetch_and_add(&load->held, share_of(after) - share_of(before));
-	tell_block(dest);
+	__sync_fetch_and_add(&load->held, load_share(after) - load_share(before));
+	mark_block_changed(dest);
 }
 
 /* Count a connection that has ended. Only here an overloaded server may become available again. */
@@ -119,12 +119,12 @@ static __always_inline void release_load(__u32 dest_index, __u32 state)
 
 	if (!load || !dest)
 		return;
-	__sync_fetch_and_add(&load->held, -share_of(state));
+	__sync_fetch_and_add(&load->held, -load_share(state));
 	total = total_held(load);
 	if (load->overloaded &&
 	    (!dest->upper || (dest->lower ? total < dest->lower : total * 4 < (__u64)dest->upper * 3)))
 		*(volatile __u32 *)&load->overloaded = 0;
-	tell_block(dest);
+	mark_block_changed(dest);
 }
 
 static __always_inline void count_template(__u32 dest_index, __s32 change)

@@ -39,7 +39,7 @@ int direct_tc(struct __sk_buff *context)
 		count_exit(EXIT_NOT_IP);
 		return TC_ACT_UNSPEC;
 	}
-	if (context->mark && bears_mark(context))
+	if (context->mark && has_mark(context))
 		return direct_slow_tc(context, context->protocol == bpf_htons(ETH_P_IPV6), context->mark);
 	pull(context, LONGEST_HEADERS);
 

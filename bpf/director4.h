@@ -20,10 +20,10 @@ static __always_inline enum exit_reason find_server(struct packet *p, struct flo
 	if (!addressed_to_us(p->ethernet, ingress_of(p)))
 		return EXIT_OTHER_HOST;
 
-	__u64 key = connection_key(p), hash = spread(key, FRONT_NUMBER(front)), word = 0;
+	__u64 key = connection_key(p), hash = hash_key(key, FRONT_NUMBER(front)), word = 0;
 	struct connection *entry = find_connection(hash, key, FRONT_NUMBER(front), &word);
 
-	if (entry && !starts_anew(word, p->flags)) {
+	if (entry && !starts_new_connection(word, p->flags)) {
 		*dest = WORD_DEST_OF(word);
 		continue_connection(entry, word, p->flags, p->client, 0);
 	} else {

@@ -43,7 +43,7 @@ static __always_inline enum action direct6(void *data, void *end, __u32 length, 
 	__u64 hash = connection6_hash(&packet, sum), key = connection6_key(&packet, hash), word = 0;
 	struct connection *entry = find_connection6(hash, packet.client, key, FRONT_NUMBER(front), &word);
 
-	if (entry && !starts_anew(word, packet.flags)) {
+	if (entry && !starts_new_connection(word, packet.flags)) {
 		continue_connection(entry, word, packet.flags, packet.client[0], packet.client[1]);
 		return send6(&packet, WORD_DEST_OF(word), ingress, joined, out);
 	}

@@ -110,7 +110,7 @@ static __always_inline __u32 choose_persistent(struct flow *flow, struct service
 }
 
 /* Reuse the entry of an ended connection with the same ports for the new one. Returns 0 if another CPU was faster. */
-static __always_inline int take_over(struct flow *flow, __u64 wanted)
+static __always_inline int reuse_entry(struct flow *flow, __u64 wanted)
 {
 	__u64 word = 0;
 	struct connection *entry = find_entry(flow, &word);
@@ -162,7 +162,7 @@ static __always_inline __u32 serve_untracked(struct flow *flow, struct service *
 }
 
 /* Another packet of this connection has made the entry first: use its server. */
-static __always_inline __u32 join_winner(struct flow *flow, struct service *service)
+static __always_inline __u32 use_existing_entry(struct flow *flow, struct service *service)
 {
 	__u64 word = 0;
 	struct connection *entry = find_entry(flow, &word);
@@ -219,8 +219,8 @@ static __always_inline __u32 start_connection(struct flow *flow, struct service 
 		return dest;
 	}
 	word = connection_word(flow->front, dest, state, held ? WORD_CONTROLLED : 0);
-	if (flow->ended && !take_over(flow, word))
-		return join_winner(flow, service);
+	if (flow->ended && !reuse_entry(flow, word))
+		return use_existing_entry(flow, service);
 	if (!flow->ended && !add_entry(flow, word))
 		return serve_untracked(flow, service, EXIT_TABLE_FULL);
 	if (held)
@@ -322,7 +322,7 @@ __noinline int may_start_anew(__u64 word, __u8 flags)
 	       (mode & 2 && state == STATE_FIN_WAIT);
 }
 
-static __always_inline int starts_anew(__u64 word, __u8 flags)
+static __always_inline int starts_new_connection(__u64 word, __u8 flags)
 {
 	return (flags & SYN || control.expire_nodest_conn) && may_start_anew(word, flags);
 }

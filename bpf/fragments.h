@@ -12,7 +12,7 @@
 
 #define FRAGMENT_SECONDS 30 /* net.ipv4.ipfrag_time */
 
-static __always_inline struct fragment_key name_fragments(struct iphdr *ip)
+static __always_inline struct fragment_key fragment_key_of(struct iphdr *ip)
 {
 	return (struct fragment_key){
 		.source = { ip->saddr },
@@ -22,7 +22,7 @@ static __always_inline struct fragment_key name_fragments(struct iphdr *ip)
 	};
 }
 
-static __always_inline struct fragment_key name_fragments6(struct ipv6hdr *ip, __u32 identification)
+static __always_inline struct fragment_key fragment6_key_of(struct ipv6hdr *ip, __u32 identification)
 {
 	struct fragment_key key = { .identification = identification, .protocol = FRAGMENT };
 
@@ -50,17 +50,17 @@ static __always_inline enum exit_reason find_first(struct fragment_key key, __u3
 	return *dest == NOBODY ? EXIT_NO_DESTINATION : GO_ON;
 }
 
-static __always_inline enum exit_reason follow_first(struct iphdr *ip, void *end, __u32 frame, __u32 *dest)
+static __always_inline enum exit_reason find_later_fragment(struct iphdr *ip, void *end, __u32 frame, __u32 *dest)
 {
 	__u32 length = bpf_ntohs(ip->tot_len);
 
 	if (ip->version != 4 || ip->ihl < 5 || length + sizeof(struct ethhdr) > frame || length <= ip->ihl * 4 ||
-	    !header_sum_holds(ip, end))
+	    !is_header_sum_valid(ip, end))
 		return EXIT_MALFORMED;
-	return find_first(name_fragments(ip), dest);
+	return find_first(fragment_key_of(ip), dest);
 }
 
-static __always_inline enum exit_reason follow_first6(struct ipv6hdr *ip, void *end, __u32 frame, __u32 *dest)
+static __always_inline enum exit_reason find_later_fragment6(struct ipv6hdr *ip, void *end, __u32 frame, __u32 *dest)
 {
 	struct fragment_header *fragment = (void *)(ip + 1);
 	__u32 length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
@@ -68,7 +68,7 @@ static __always_inline enum exit_reason follow_first6(struct ipv6hdr *ip, void *
 	if ((void *)(fragment + 1) > end || ip->version != 6 || length + sizeof(struct ethhdr) > frame ||
 	    length <= sizeof(*ip) + sizeof(*fragment))
 		return EXIT_MALFORMED;
-	return find_first(name_fragments6(ip, fragment->identification), dest);
+	return find_first(fragment6_key_of(ip, fragment->identification), dest);
 }
 
 #endif

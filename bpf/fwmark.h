@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * Firewall marks. Only the tc hook sees them; whatever runs before it may set them. A mark has priority over an
+ * Firewall marks. Only the tc hook sees them; programs that run before it may set them. A mark has priority over an
  * address, as in IPVS (ip_vs_service_find), unless the address is one of the mark's own.
  *
  * A connection found by its mark has no front that tells its virtual address and protocol. Its entry is in the table
@@ -24,7 +24,7 @@ static __always_inline void widen_flow(struct flow *flow)
 
 	flow->client[0] |= (__u64)flow->hashed_virtual << 32;
 	flow->client[1] = flow->protocol;
-	flow->hash = spread(flow->client[0], (__u64)flow->protocol << 32 | ports);
+	flow->hash = hash_key(flow->client[0], (__u64)flow->protocol << 32 | ports);
 	flow->key = ports | flow->hash >> 32 << 32 | 1ULL << 63;
 	flow->wide = 1;
 }

@@ -134,7 +134,7 @@ static __always_inline int start_flow6_tc(struct __sk_buff *context)
 }
 
 /* True if it is an IP packet with a mark that selects a service. */
-static __always_inline int bears_mark(struct __sk_buff *context)
+static __always_inline int has_mark(struct __sk_buff *context)
 {
 	if (context->protocol == bpf_htons(ETH_P_IP))
 		return find_mark(context->mark, 0) != 0;

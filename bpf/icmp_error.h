@@ -88,7 +88,7 @@ static __always_inline enum exit_reason parse_error(struct packet *p, struct iph
 	p->length = bpf_ntohs(ip->tot_len);
 	if (p->length + sizeof(struct ethhdr) > frame || p->length < header + sizeof(*icmp) + sizeof(*quoted))
 		return EXIT_MALFORMED;
-	if (!header_sum_holds(ip, end))
+	if (!is_header_sum_valid(ip, end))
 		return EXIT_MALFORMED;
 	p->ip = ip;
 	return parse_quoted(p, quoted, p->length - header - sizeof(*icmp), end);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * ICMP replies from the virtual address, as the kernel sends them for IPVS (net/ipv4/icmp.c): port unreachable, time
- * exceeded, fragmentation needed. The packet itself is turned into the reply: it is cut to what a reply quotes, gets
- * new headers in front, and goes back to where its frame came from.
+ * exceeded, fragmentation needed. The packet itself becomes the reply: it is cut to the quoted bytes, gets new headers
+ * in front, and is sent back to the sender of its frame.
  */
 #ifndef POINTSMAN_ICMP_REPLY_H
 #define POINTSMAN_ICMP_REPLY_H

@@ -18,7 +18,7 @@
 #define FTP 21
 #define FIRST_FREE_PORT 1024 /* net.ipv4.ip_unprivileged_port_start */
 
-/* What a packet is: an ICMP error (or another protocol), whole, or a fragment. */
+/* The kind of a packet: an ICMP error (or another protocol), whole, or a fragment. */
 enum kind { ERROR, WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 
 struct packet {
@@ -31,7 +31,7 @@ struct packet {
 	__u16 length;		/* of the IP packet, host order */
 	__u16 transport_header; /* its length */
 	__u8 protocol;
-	__u8 flags;    /* TCP's, or what stands for them */
+	__u8 flags;    /* TCP flags, or their equivalent (sctp.h) */
 	void *context; /* of XDP or tc: fields are read when needed, so that they take no stack */
 	__u8 tc;
 	__u32 ingress; /* interface, without a context */
@@ -69,18 +69,18 @@ static __always_inline __u64 sum_header(struct iphdr *ip)
  * the inverse of 65535 modulo 2^64. A sum has 36 bits, so a multiple becomes its small quotient, and any other sum a
  * large number.
  */
-static __always_inline int sum_holds(__u64 sum)
+static __always_inline int is_sum_valid(__u64 sum)
 {
 	return sum * 0xfffefffefffeffffULL < 1 << 24;
 }
 
-static __always_inline int header_sum_holds(struct iphdr *ip, void *end)
+static __always_inline int is_header_sum_valid(struct iphdr *ip, void *end)
 {
 	__u64 sum = sum_header(ip);
 
 	if (ip->ihl > 5)
 		sum += sum_options(ip, end);
-	return sum_holds(sum);
+	return is_sum_valid(sum);
 }
 
 static __always_inline int is_balanced(__u8 protocol)
@@ -122,7 +122,7 @@ static __always_inline enum exit_reason parse_rest(struct packet *p, struct iphd
 		if (!p->flags)
 			return EXIT_MALFORMED;
 	}
-	if (!header_sum_holds(ip, end) || !ip->saddr)
+	if (!is_header_sum_valid(ip, end) || !ip->saddr)
 		return EXIT_MALFORMED;
 	p->ip = ip;
 	p->client = ip->saddr;
@@ -172,7 +172,8 @@ static __always_inline enum exit_reason parse(struct packet *p, void *data, void
 	}
 	p->client = ip->saddr;
 	p->virtual = ip->daddr;
-	if (p->length < shortest || p->length + sizeof(*ethernet) > frame || !sum_holds(sum_header(ip)) || !p->client)
+	if (p->length < shortest || p->length + sizeof(*ethernet) > frame || !is_sum_valid(sum_header(ip)) ||
+	    !p->client)
 		return EXIT_MALFORMED;
 	p->ethernet = ethernet;
 	p->ip = ip;

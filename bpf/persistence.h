@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
-/* Persistence templates: the server that a client, or its network, stays with (ip_vs_sched_persist in ip_vs_core.c). */
+/* Persistence templates: the server of a persistent client or network (ip_vs_sched_persist in ip_vs_core.c). */
 #ifndef POINTSMAN_PERSISTENCE_H
 #define POINTSMAN_PERSISTENCE_H
 
@@ -38,7 +38,7 @@ static __always_inline struct persist_key make_persist_key(__u64 client, __u64 r
 
 static __always_inline __u64 template_hash(struct persist_key *persist)
 {
-	return spread(persist->client[1] ^ spread(persist->client[0], 1), persist->key);
+	return hash_key(persist->client[1] ^ hash_key(persist->client[0], 1), persist->key);
 }
 
 static __always_inline int is_for(struct template *t, struct persist_key *persist, __u64 looked_at)

@@ -23,7 +23,7 @@ static __always_inline enum exit_reason read_slow(void *data, void *end, __u32 l
 		return EXIT_MALFORMED;
 	kind = kind_of(ip);
 	if (kind == LATER_FRAGMENT)
-		reason = follow_first(ip, end, length, dest);
+		reason = find_later_fragment(ip, end, length, dest);
 	else
 		reason = kind == ERROR ? parse_error(&packet, ip, end, length) : parse_rest(&packet, ip, end, length);
 	*flow = (struct flow){
@@ -63,9 +63,9 @@ __noinline __u32 find_flow(struct flow *flow)
 	if (!flow)
 		return NOBODY;
 	if (!flow->wide)
-		flow->hash = spread(flow->key, flow->front);
+		flow->hash = hash_key(flow->key, flow->front);
 	entry = find_entry(flow, &word);
-	if (entry && !starts_anew(word, flow->flags)) {
+	if (entry && !starts_new_connection(word, flow->flags)) {
 		/* An error does not restart the timer of the connection that it is about. */
 		if (!flow->is_error)
 			continue_connection(entry, word, flow->flags, flow->client[0], flow->client[1]);
@@ -106,7 +106,7 @@ static __always_inline enum action finish_slow(void *data, void *end, __u32 ingr
 	packet.transport_header = ip->protocol == IPPROTO_TCP ? TCP_HEADER : 0;
 	kind = kind_of(ip);
 	if (kind == FIRST_FRAGMENT && (reason == GO_ON || reason == EXIT_NO_DESTINATION))
-		remember_fragments(name_fragments(ip), dest);
+		remember_fragments(fragment_key_of(ip), dest);
 	if (reason == GO_ON)
 		reason = forward(&packet, dest, out);
 	if (reason == GO_ON)

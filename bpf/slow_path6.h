@@ -113,7 +113,7 @@ static __always_inline enum exit_reason read_slow6(void *data, void *end, __u32 
 	if (kind == WHOLE && !marked)
 		return EXIT_NOT_TRANSPORT;
 	if (kind == LATER_FRAGMENT)
-		reason = follow_first6(ip, end, length, dest);
+		reason = find_later_fragment6(ip, end, length, dest);
 	else if (kind == ERROR)
 		reason = parse_error6(&packet, ip, end, length);
 	else if (kind == WHOLE)
@@ -141,7 +141,7 @@ static __always_inline enum action finish_slow6(void *data, void *end, __u32 ing
 	kind = kind6_of(ip, end);
 	if (kind == FIRST_FRAGMENT && (reason == GO_ON || reason == EXIT_NO_DESTINATION) &&
 	    (void *)(fragment + 1) <= end)
-		remember_fragments(name_fragments6(ip, fragment->identification), dest);
+		remember_fragments(fragment6_key_of(ip, fragment->identification), dest);
 	if (reason == GO_ON)
 		reason = forward6(&packet, dest, ingress, joined, out);
 	if (reason == GO_ON)

@@ -8,7 +8,7 @@
 
 #include "parse.h"
 
-/* The event that a packet is. Of TCP flags the first set one of RST, SYN, FIN, ACK counts; of SCTP the first chunk. */
+/* The event of a packet: for TCP the first flag that is set of RST, SYN, FIN, ACK; for SCTP the first chunk. */
 enum event {
 	EVENT_NONE,
 	EVENT_ACK,

@@ -253,7 +253,7 @@ static __always_inline int leave_in_tunnel(void *data, void *end, struct dest *d
 	return DEST_INTERFACE(*(volatile __u64 *)&dest->egress);
 }
 
-static __always_inline int wants_sum(struct remote *remote)
+static __always_inline int has_outer_checksum(struct remote *remote)
 {
 	return remote->tunnel & TUNNEL_CHECKSUM;
 }
@@ -268,7 +268,7 @@ __noinline int tunnel_xdp(struct xdp_md *context, __u32 index)
 
 	if (!remote || !dest || read_inner(data, end, &inner))
 		return not_tunnelled();
-	if (wants_sum(remote) && !(inner.sum = sum_packet_xdp(context, inner.length)))
+	if (has_outer_checksum(remote) && !(inner.sum = sum_packet_xdp(context, inner.length)))
 		return not_tunnelled();
 	if (bpf_xdp_adjust_head(context, -(int)outer_room(remote)))
 		return not_tunnelled();
@@ -295,7 +295,7 @@ __noinline int tunnel_tc(struct __sk_buff *context, __u32 index)
 
 	if (!remote || !dest || read_inner(data, end, &inner))
 		return not_tunnelled();
-	if (wants_sum(remote)) {
+	if (has_outer_checksum(remote)) {
 		/* Joined segments would need one sum each. UDP works without. */
 		if (!context->gso_size)
 			inner.sum = sum_packet_tc(context, inner.length);
