@@ -1,8 +1,8 @@
-"""What a packet costs in the XDP program, net of an empty program: time here, instructions in a guest.
+"""Measure the cost of a packet in the XDP program, less that of an empty program.
 
-Nanoseconds, cycles and misses are of this machine, the last three where it has hardware counters.
-Instructions are counted by the emulated processor of a guest (QEMU's icount), the same way on every machine;
-hardware counters, where there are any, take their place.
+Nanoseconds, cycles and misses are measured on this machine; cycles and misses need hardware counters.
+Instructions come from hardware counters, too. Without them they are counted in a guest by the emulated CPU
+(QEMU's icount), with the same result on every machine.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Memory = bytearray | memoryview
 
 LOOKUP = 1
 STACK, CONTEXT, PACKET, MAPS = 1 << 40, 2 << 40, 1 << 20, 3 << 40
-"""Where what has no address here is; the packet's must fit 32 bits."""
+"""Made-up addresses of the memory areas; the packet's must fit 32 bits."""
 STEP = 1 << 32
 MOST = 10_000
 _SIZES = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
@@ -95,7 +95,7 @@ class Elf:
 
 
 class Way(NamedTuple):
-    """What happened to a packet."""
+    """The result of a run with one packet."""
 
     verdict: int
     packet: bytes

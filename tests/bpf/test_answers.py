@@ -43,7 +43,7 @@ BURST, ALL_BURST, ALL_PER_SECOND = 6, 50, 1000
 
 
 def packet(generator: random.Random) -> bytes:
-    """To one of the services, of any length, type of service and TTL, with options or without."""
+    """Packets to one of the services, of any length, type of service and TTL, with and without options."""
     protocol = generator.choice((TCP, UDP))
     port = generator.choice((80, 81) if protocol == TCP else (53, 54))
     data = generator.randbytes(generator.choice((0, 1, 7, 400, 507, 508, 509, 510, 700, 1200)))

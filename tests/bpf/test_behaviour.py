@@ -1,4 +1,4 @@
-"""What no recording shows: a full table, unresolved servers, edits under traffic, adoption, random frames."""
+"""Behaviour without a recording: full table, unresolved servers, edits under traffic, random frames."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ STEPS = 250
 
 
 def cost(scheduler: str, weight: int, active: int, inactive: int) -> Fraction:
-    """What the kernel compares: ip_vs_lc.c, and likewise wlc, sed, nq, fo, ovf."""
+    """The kernel's comparison (ip_vs_lc.c, and likewise wlc, sed, nq, fo, ovf)."""
     match scheduler:
         case "lc":
             return Fraction(active * 256 + inactive)

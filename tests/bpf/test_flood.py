@@ -79,7 +79,7 @@ def test_a_persistent_client_without_a_template_meets_one_server_with_all_its_co
 
 
 def test_a_template_outlives_the_untracked_connections_of_its_client() -> None:
-    """With room for templates but not for connections, packets keep the template's timer going."""
+    """If templates have room but connections do not, packets restart the template's timer."""
     with Director(Sizes(connections=8, templates=4096, services=16, dests=64, members=256)) as director:
         director.setup([f"-A -t {VIP}:80 -s rr -p 60", *SERVERS])
         for number in range(1, 101):

@@ -61,7 +61,7 @@ def cable(name: str, options: str = "") -> None:
 
 
 def modes() -> dict[str, str]:
-    """What is really attached."""
+    """Return the attached programs, as the kernel reports them."""
     return {item.interface: item.mode for item in Links(pins.links_directory(PINS)).attachments()}
 
 
@@ -151,7 +151,7 @@ def test_the_folder_of_all_directors_goes_with_the_last() -> None:
 
 
 def test_a_director_that_starts_while_the_last_one_ends_has_its_folder() -> None:
-    """What both do to the folder above, a thousand times at once."""
+    """Two processes create and remove the parent folder a thousand times at once."""
 
     def starts_and_ends(name: str) -> int:
         for _ in range(1000):
@@ -209,7 +209,7 @@ def test_frames_to_a_virtual_mac_are_for_us_as_long_as_we_are_master(mode: str) 
     frame = tcp("S", "10.9.9.2", 1000, 80, target="10.9.9.9")
 
     def other_hosts(mac: bytes) -> int:
-        """How many more frames are taken to be somebody else's."""
+        """Return how many more frames count as addressed to another host."""
         before = plane.counters().exits
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
             sender.bind(("pv0", 0))

@@ -122,7 +122,7 @@ def test_a_service_of_every_port_and_one_of_datagrams() -> None:
 
 
 def test_ports_and_addresses_keep_their_connections_apart() -> None:
-    """The same ports from other addresses, and the address in halves: both ends of it count."""
+    """Clients with the same ports: addresses that differ in one half only are different clients."""
     with Director() as director:
         director.setup(RR)
         sources = ["2001:db8::1", "2001:db8::2", "2001:db9::1", "::2001:db8:0:1"]
@@ -203,7 +203,7 @@ def test_many_services_are_found_and_can_go() -> None:
 
 
 def check_rewritten(frame: bytes, sent: bytes) -> None:
-    """Only both MAC addresses and the hop limit differ."""
+    """Check that only both MAC addresses and the hop limit have changed."""
     assert len(sent) == len(frame)
     assert sent[:6] in SERVERS6.values()
     assert sent[6:12] == DIRECTOR_MAC

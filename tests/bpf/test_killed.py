@@ -115,7 +115,7 @@ def fused(director: Director, fuse: Fuse) -> Store:
 
 
 def in_force(director: Director) -> list[tuple[int, list[int], int]]:
-    """What the packet path reads of each service: servers with their weights, and how it hashes."""
+    """Return what the packet path reads of each service: servers with weights, and hash options."""
     tables, found = director.plane.tables, []
     for _, entry in director.plane.store.entries():
         list_word = ListWord.of(tables.services[entry.service].list)
@@ -126,7 +126,7 @@ def in_force(director: Director) -> list[tuple[int, list[int], int]]:
 
 
 def told(director: Director) -> list[tuple[int, list[int], int]]:
-    """The same from the table as it is listed."""
+    """Return the same from the table as it is listed."""
     found, words = [], director.plane._words
     for (_, entry), listed in zip(director.plane.store.entries(), director.plane.read(), strict=True):
         name, flags = listed.service.scheduler, listed.service.flags

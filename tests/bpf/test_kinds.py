@@ -61,7 +61,7 @@ def test_a_connection_comes_in_by_one_and_leaves_by_another(cluster: Cluster, ki
 
 @pytest.mark.parametrize("kind", ["macvlan", "bridge"])
 def test_native_xdp_gives_way_where_it_cannot_send(cluster: Cluster, kind: str) -> None:
-    """What it redirects to one of these is lost without a word; tc's redirect is not."""
+    """Packets that native XDP redirects to such an interface are lost silently; those of tc are not."""
     put_on(cluster, kind, "d1", "out0", "10.8.0.1/24")
     cluster.prepare_native()
     cluster.open("native").close(keep_forwarding=True)

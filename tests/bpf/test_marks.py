@@ -94,7 +94,7 @@ def test_one_destination_bears_one_mark() -> None:
 
 
 def test_a_borne_mark_goes_before_an_address_and_gives_it_back() -> None:
-    """As IPVS has it; packets of marks that no service has, and of other marks, go by their address."""
+    """Packets with another mark, or one without a service, are handled by their address, as in IPVS."""
     with Director() as director:
         director.setup([*PLAIN, *MARKED])
         assert director.server_of(tcp("S", "10.0.0.1", 1, 80), mark=7) == RS1

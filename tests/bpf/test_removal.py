@@ -1,4 +1,4 @@
-"""What the packet path does for a real server that is removed, or watched: resets, and signs of its death."""
+"""Real servers that are removed or watched: resets, and passive counters."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_who_is_not_watched_shows_no_signs(director: Director) -> None:
 
 
 def test_signs_and_resets_of_ipv6(director: Director) -> None:
-    """The same, in the tables of the other family."""
+    """Test the same in the tables of the other family."""
     director.resolve(SERVERS6)
     key = ServiceKey.of(Transport.TCP, ipaddress.ip_address(VIP6), 80)
     first, second = (ServerKey(ipaddress.ip_address(name), 80) for name in list(SERVERS6)[:2])

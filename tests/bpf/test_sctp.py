@@ -75,7 +75,7 @@ def director() -> Iterator[Director]:
 
 
 def state_of(director: Director, client: str) -> tuple[str, int]:
-    """What it is, and in how many seconds it ends."""
+    """Return the state of the connection, and the seconds until it expires."""
     found = [item for item in director.plane.connections() if str(item.client) == client]
     return (found[0].state, round(found[0].expires + 0.5)) if found else ("-", 0)
 
@@ -122,7 +122,7 @@ def test_an_init_after_the_end_starts_anew(director: Director) -> None:
 
 
 def test_nothing_but_macs_and_ttl_changes(director: Director) -> None:
-    """Not the checksum either, right or wrong: a CRC over the whole packet, of which nothing has changed."""
+    """The checksum stays, right or wrong: it is a CRC over the whole packet, which is unchanged."""
     frame = sctp("INIT DATA", "10.203.0.1")
     verdict, left = director.send(frame)
     assert verdict == XDP_TX

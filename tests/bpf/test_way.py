@@ -18,7 +18,7 @@ ARRAY, PERCPU_ARRAY = 2, 6
 """enum bpf_map_type. A look-up in the first is never a call, one in the second is none from Linux 6.10 on."""
 CLIENT, CLIENT6 = "10.3.0.1", "fd00::3"
 MOST_INSTRUCTIONS = 280
-"""Of BPF; a processor's are more."""
+"""A limit in BPF instructions; the CPU executes more."""
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def open_gre(body: bytes) -> tuple[int, bool, bytes]:
 
 
 def pseudo_header(frame: bytes) -> bytes:
-    """Of the outer UDP datagram (RFC 768, RFC 8200)."""
+    """Return the checksum of the outer UDP datagram (RFC 768, RFC 8200)."""
     packet = frame[14:]
     if packet[0] >> 4 == 4:
         length = int.from_bytes(packet[2:4]) - 20

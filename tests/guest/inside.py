@@ -1,4 +1,4 @@
-"""What every kernel that we claim must do; test_kernels.py runs this file inside a guest.
+"""Requirements of every supported kernel; test_kernels.py runs this file inside a guest.
 
 It is as good on the host: `pytest tests/guest/inside.py`.
 """

@@ -58,12 +58,12 @@ KINDS = {
     "gre csum": "--tun-type gre --tun-csum",
 }
 FAMILIES = list(itertools.product((4, 6), (4, 6)))
-"""Of the packet, of its tunnel."""
+"""Families of the packet and of its tunnel."""
 CHUNK, CHUNKS = 16 * 1024, 8
 
 
 def lacking() -> str:
-    """What this kernel has not."""
+    """Return the feature that this kernel lacks; empty: none."""
     if not Path("/run/modprobe").exists():
         return "for a guest, whose kernel has every kind of tunnel"
     for module in (*TUNNEL_MODULES, "ip_vs", "ip_vs_rr"):
@@ -299,7 +299,7 @@ def frames(place: Place, version: int) -> list[Case]:
 
 
 def passed(place: Place, cases: list[Case], hears: tuple[str, str]) -> list[bytes]:
-    """What each frame from the client becomes at this interface."""
+    """Return the frame at this interface for each frame of the client."""
     results = []
     with contextlib.ExitStack() as stack:
         with namespace.entered(place.client):
@@ -362,7 +362,7 @@ class Job(NamedTuple):
 
 
 def both(place: Place, jobs: list[Job], hears: tuple[str, str]) -> Iterator[tuple[Job, Case, bytes, bytes]]:
-    """What IPVS makes of each frame, and what Pointsman does."""
+    """Yield each job with the frames of IPVS and of Pointsman."""
     theirs, ours = [], []
     for job in jobs:
         for line in job.lines:

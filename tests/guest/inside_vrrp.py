@@ -49,7 +49,7 @@ def with_interface(own: VirtualInterface, **changes: Any) -> VrrpInstance:
 
 
 def details(host: Host) -> str:
-    """What ip(8) says of the virtual interface; empty when there is none."""
+    """Return the output of ip(8) for the virtual interface; empty if there is none."""
     return "".join(line for line in host.ip("-d", "-o", "link").splitlines() if f": {NAME}@" in line)
 
 

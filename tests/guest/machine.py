@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 PROJECT = Path(__file__).parents[2]
 KERNELS = PROJECT / "build" / "guest"
-"""Where scripts/guest-kernels unpacks kernels, a folder each."""
+"""The folder into which scripts/guest-kernels unpacks kernels."""
 QEMU, FILES, BUSYBOX = "/usr/bin/qemu-system-x86_64", "/usr/lib/qemu/virtiofsd", "/bin/busybox"
 BOOT_MODULES = ("virtio_pci", "virtiofs")
 
@@ -84,7 +84,7 @@ class Kernel:
         return ".".join(self.release.split(".")[:2])
 
     def boot_modules(self) -> list[Path]:
-        """What has to be loaded before the host's files can be mounted, in order."""
+        """Return the modules that must be loaded before the host's files can be mounted, in order."""
         command = ["modprobe", "-d", str(self.folder), "-S", self.release, "--show-depends"]
         found: dict[Path, None] = {}
         for module in BOOT_MODULES:
@@ -98,13 +98,13 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command in the guest ended."""
+    """The result of a command in the guest."""
 
     code: int
     output: str
     """Standard output and error."""
     folder: Path
-    """What it has written there."""
+    """The folder with the files that the command has written."""
 
 
 def kernels() -> list[Kernel]:
@@ -120,7 +120,7 @@ def kernels() -> list[Kernel]:
 
 
 def missing() -> str:
-    """Why no guest can run here; empty when one can."""
+    """Return the reason why no guest can run here; empty: a guest can run."""
     if platform.machine() != "x86_64":
         return f"the guest's kernels are for x86-64, this is {platform.machine()}"
     if os.geteuid() != 0:
@@ -231,7 +231,7 @@ def _boot(
     clock: list[str],
     megabytes: int,
 ) -> bool:
-    """Whether the guest had to be ended."""
+    """True if the guest had to be killed."""
     arguments = ["-M", "q35", "-cpu", "max", *clock]
     arguments += ["-m", str(megabytes), "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]
     arguments += ["-object", f"memory-backend-memfd,id=memory,size={megabytes}M,share=on"]

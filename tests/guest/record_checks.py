@@ -24,7 +24,7 @@ from tests.guest import machine
 GOLDEN = Path(__file__).parents[1] / "golden" / "check_kinds.json"
 SECONDS = 55
 OUTCOMES = "ppffffffpppppfppffffpfpppp"
-"""Of one probe after another, passed or failed; then all pass."""
+"""Results of consecutive probes, passed or failed; later probes pass."""
 TIMES = "delay_loop 2\ndelay_before_retry 0.6\nretry 2\nwarmup 0\nconnect_timeout 1\n"
 _URLS = "url {\npath /a\n}\nurl {\npath /b\n}"
 CASES = {
@@ -86,7 +86,7 @@ class Server:
 
 
 class Datagrams(asyncio.DatagramProtocol):
-    """The same for DNS and for UDP."""
+    """The same for DNS and UDP."""
 
     def __init__(self, server: Server, kind: str) -> None:
         self._server, self._kind = server, kind
@@ -152,7 +152,7 @@ async def record(folder: Path) -> dict[str, object]:
 
 
 def told(asked: dict[str, list[tuple[float, str]]], log: str) -> dict[str, object]:
-    """By case when probes came, and what for; and when keepalived took the real server out, and in again.
+    """Return times and targets of probes by case, and when keepalived removed and added the real server.
 
     Seconds since the first probe of all; keepalived's log has whole ones.
     """

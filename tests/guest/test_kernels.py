@@ -31,7 +31,7 @@ SELECTION = (
 )
 OLDEST = "6.1"
 ONCE = "tests/guest/inside_vrrp.py"
-"""What a kernel with more than the machine's own is needed for, whichever: only on the oldest."""
+"""A test that needs a kernel with more features than the host's; it runs on the oldest one only."""
 SECONDS = 1800
 """A bound for a loaded machine; an idle one takes a few minutes."""
 

@@ -60,7 +60,7 @@ class Row:
         self._socket.bind(("eth0", 0))
 
     def send(self, count: int) -> int:
-        """How many have gone out; fewer when the queue is full."""
+        """Return the number of packets sent; it is less if the queue is full."""
         first = ctypes.byref(self._messages, self._turn * ctypes.sizeof(_Message))
         sent = max(0, self._call(self._socket.fileno(), first, min(count, ROW), 0))
         self._turn = (self._turn + sent) % self._kinds

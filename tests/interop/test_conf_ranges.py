@@ -145,7 +145,7 @@ def framed(statements: list[tuple[str, str]]) -> tuple[str, dict[int, str]]:
 
 
 def complaints(folder: Path, text: str) -> dict[int, str]:
-    """What `keepalived -t` says of lines of a file, in a network namespace with eth0."""
+    """Return the messages of `keepalived -t` about lines of a file, in a network namespace with eth0."""
     file = folder / "keepalived.conf"
     file.write_text(text)
     inside = f"ip link add eth0 type veth peer name eth1; exec keepalived -G -t -f {file}"
@@ -229,7 +229,7 @@ TAKEN_BY_KEEPALIVED_ALONE: dict[str, dict[str, list[str]]] = {
         "the first MiB of an answer is searched": ["url.regex_min_offset", "url.regex_max_offset"],
     },
 }
-"""The same."""
+"""The same kind of differences, for the other end of the range."""
 
 
 def flat(differences: dict[str, dict[str, list[str]]], end: str) -> set[str]:

@@ -48,7 +48,7 @@ def read(line: str) -> VirtualRoute:
 
 
 def listed(host: Host, line: str) -> str:
-    """How iproute2 shows the route of a line."""
+    """Return the route of a line as iproute2 shows it."""
     destination = line.split()[0]
     family = "-6" if ":" in destination else "-4"
     return " ".join(host.ip("-d", family, "route", "show", destination).split())

@@ -39,7 +39,7 @@ from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKe
 
 SHIM = Path(__file__).with_name("ipvsadm_shim.c")
 ONLY_IPV4 = "Operation not supported with specified address family\n"
-"""What ipvsadm says when a line was fine but the old interface cannot carry IPv6."""
+"""The message of ipvsadm for a correct line, if the old interface does not support IPv6."""
 
 SCATTERED = "is not contiguous"
 """The one difference that these lines can show: netmasks of scattered bits, which only ours refuses."""
@@ -147,7 +147,7 @@ def server_bytes(server: RealServer | ServerKey) -> bytes:
 
 
 def request_of(operation: Operation) -> str:
-    """What ipvsadm would have handed to the kernel for this."""
+    """Return the request that ipvsadm would send to the kernel."""
     match operation:
         case AddService(service) | EditService(service):
             number, data = SET[type(operation)], service_bytes(service.key, service)

@@ -64,7 +64,7 @@ class Segment:
         return listener
 
     def follow(self) -> None:
-        """As the director does when the kernel has news of neighbours, and in between."""
+        """Update next hops as the director does: on notifications of the kernel, and periodically."""
         with namespace.entered(self.director.namespace):
             self.plane.set_next_hops(self.watcher.refresh(time.monotonic()))
 

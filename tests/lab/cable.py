@@ -20,7 +20,7 @@ class Way(NamedTuple):
     ip: str
     """The command, with the family."""
     length: int
-    """Of the network's prefix."""
+    """The length of the network's prefix."""
     host: int
     """Bits of an address."""
     forwarding: str

@@ -151,7 +151,7 @@ def steady(kind: type[NetworkCheck], port: int, address: str = "127.0.0.1", **ch
 
 
 def verdicts(*checks: AnyCheck, namespace: str | None = None) -> list[tuple[bool, str]]:
-    """What each check says first, in the order of the arguments."""
+    """Return the first result of each check, in the order of the arguments."""
     service = virtual_server(*checks)
     members = tuple(
         msgspec.structs.replace(

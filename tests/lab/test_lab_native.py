@@ -1,4 +1,4 @@
-"""What native XDP needs of the cables, seen on the wire."""
+"""Requirements of native XDP on the cables, checked on the wire."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Station:
         self.drains_first = True
         self.queue: list[tuple[float, Datagram]] = []
         self.called_at = float("inf")
-        """When the segment will look at it, at the latest."""
+        """The latest time of the segment's next call."""
 
     @property
     def works(self) -> bool:
@@ -49,13 +49,13 @@ class Station:
 
     @property
     def due(self) -> float:
-        """When it wants to be called, on the clock of the segment."""
+        """The next deadline, on the clock of the segment."""
         deadline = self.machine.deadline if self.works else None
         return float("inf") if deadline is None else deadline / self.rate
 
 
 class Watch:
-    """How long there has been another number of masters than one, on each side of the segment.
+    """The longest time with no master or several masters, on each side of the segment.
 
     Time counts from the last disturbance: a bound of the protocol begins with what it bounds.
     """
@@ -88,7 +88,7 @@ class Watch:
             self._since.setdefault(key, now)
 
     def disturbed(self) -> None:
-        """What has lasted until now has another cause from now on."""
+        """Start a new measurement: later faults have another cause."""
         for key in list(self._since):
             self._ended(key, self._segment.now)
         self.look()
@@ -116,11 +116,11 @@ class Segment:
         ]
         self.changes: list[tuple[float, int, VrrpState]] = []
         self.announced_by: int | None = None
-        """Who sent the last gratuitous ARP: where a client's packets go."""
+        """The station that sent the last gratuitous ARP: a client's packets go there."""
         self.events = 0
         self.watch = Watch(self)
         self.most_lost = 0
-        """In a row, on the way from one station to another."""
+        """Consecutive packets lost between two stations."""
         self._lost: dict[tuple[int, int], int] = {}
         self._order = itertools.count()
         self._calendar: list[tuple[float, int, int | None]] = []
@@ -152,7 +152,7 @@ class Segment:
         self.watch.disturbed()
 
     def move(self, number: int, side: int) -> None:
-        """To a side of the partition."""
+        """Move a station to a side of the partition."""
         self.stations[number].side = side
         self.watch.disturbed()
 

@@ -73,14 +73,14 @@ def virtual_server(config: str) -> VirtualServer:
 
 @dataclass
 class Simulated:
-    """What our schedule does to one recorded real server."""
+    """Our schedule for one recorded real server."""
 
     probes: list[float] = field(default_factory=list)
     verdicts: list[tuple[float, Verdict]] = field(default_factory=list)
 
 
 def states(scenario: dict[str, Any], name: str) -> list[tuple[float, str]]:
-    """When the real server began to answer, to refuse, to be silent."""
+    """Times at which the real server began to answer, to refuse, to be silent."""
     dead = scenario["name"] == f"start with {name} dead"
     found = [(0.0, "refuses" if dead else "answers")]
     for when, kind, *words in scenario["events"]:
@@ -115,7 +115,7 @@ def simulate(timing: Timing, first: float, world: list[tuple[float, str]], end: 
 
 
 def end_of(scenario: dict[str, Any]) -> float:
-    """When the recorded keepalived was stopped."""
+    """The time at which the recorded keepalived was stopped."""
     told = [when for when, kind, *words in scenario["events"] if kind == "ACTION" and "SIG" in words[0]]
     return float(told[0] if told else scenario["events"][-1][0]) - TOLERANCE
 
@@ -180,7 +180,7 @@ def check_key(virtual: VirtualServer, name: str) -> CheckKey:
 
 
 def pool_story(scenario: dict[str, Any]) -> list[tuple[float, str]]:
-    """What our director would log about the pool, and when."""
+    """Return the log lines of our director about the pool, with times."""
     virtual = virtual_server(scenario["config"])
     verdicts: dict[CheckKey, bool] = {}
     before: PoolState | None = None

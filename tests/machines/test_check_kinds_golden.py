@@ -24,12 +24,12 @@ SLOW = 0.8
 WHOLE = 1.0
 """The resolution of keepalived's log."""
 SPINS = {("HTTP_GET, fast_recovery", 22)}
-"""Where we differ: with fast_recovery keepalived repeats what fails on the way back without any pause, again
+"""Known differences: with fast_recovery keepalived repeats a failure during recovery without a pause, again
 and again until it passes; we wait for delay_before_retry."""
 
 
 class Predicted(NamedTuple):
-    """What our schedule does when probes end as they did."""
+    """Our schedule for probes with the recorded results."""
 
     starts: list[float]
     what: list[str]

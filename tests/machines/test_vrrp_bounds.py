@@ -25,7 +25,7 @@ from pointsman.model.vrrp import VrrpInstance, VrrpState
 from pointsman.vrrp.machine import GRACE
 
 JITTER = 0.1
-"""Of an interval: the most by which packets are late."""
+"""The largest delay of a packet, as a fraction of the interval."""
 KINDS = ["split", "heal", "kill", "stop", "start", "stall", "wake", "hand over"]
 
 

@@ -155,7 +155,7 @@ def test_a_run_follows_from_its_seed() -> None:
 
 
 def test_255_routers_follow_the_best_one_and_then_the_next() -> None:
-    """As many as there are priorities but one; the skew alone decides who comes first."""
+    """With one router for each priority only the skew time decides which one becomes master first."""
     segment = Segment(routers(*range(1, 255)))
     segment.start(*range(254))
     segment.run_until(60.0)

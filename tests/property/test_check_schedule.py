@@ -18,7 +18,7 @@ OUTCOMES = st.lists(st.tuples(st.sampled_from([True, False, None]), st.floats(0.
 
 
 def verdicts_expected(retry: int, outcomes: list[bool]) -> list[bool]:
-    """By the definition: up at any success; down at the first probe, or at retry + 1 failures in a row."""
+    """The definition: up at any success; down at the first probe, or at retry + 1 failures in a row."""
     verdicts: list[bool] = []
     row = 0
     for number, ok in enumerate(outcomes):

@@ -243,7 +243,7 @@ other_checks = (
         )
     )
 )
-"""At most one in a real server here: checks are kept by keyword, not in the order of the file."""
+"""Kinds of which a real server has at most one here: checks are sorted by keyword, not as in the file."""
 
 
 @st.composite

@@ -62,7 +62,7 @@ OWN = [
     'lvs_method DR\nprotocol TCP\nquorum_down "<path>"\ndelay_loop <number>\n',
 ]
 LIKELY = [0, 1, 5, 6, 7]
-"""Of them, those with which much is quiet."""
+"""The shapes that give few messages."""
 addresses = st.integers(0, 40).map(lambda n: f"10.0.0.{n}") | st.sampled_from(
     ["224.0.0.1", "10.0.0.256", "010.0.0.1", "2001:db8::1", "0.0.0.0", "x", "2001:DB8:0::1"]
 )

@@ -137,7 +137,7 @@ NEEDS = {
     "url.regex_max_offset": "regex a",
     "DR_CHECK.virtualhost": "url {\npath /\n}",
 }
-"""What has to stand before a word for it to mean something."""
+"""The line that must precede a word, so that the word has a meaning."""
 
 
 @pytest.mark.parametrize("row", MEANT, ids=lambda row: f"{row.block}.{row.name}")

@@ -1,4 +1,4 @@
-"""Planes for many tests of one loaded program: to verify it anew for each takes half a second."""
+"""Data planes that reuse one loaded program: verification takes half a second per load."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pointsman.dataplane.xdp.tables import Sizes
 HASHES = 1, 9, 25
 PER_CPU_ARRAY = 6
 TIMERS = "pm_alarms"
-"""An array that cannot be mapped; nothing starts its timers where no clock runs."""
+"""An array that cannot be mapped. It needs no clearing: no timer is started without a clock."""
 
 _last: dict[Sizes, XdpDataPlane] = {}
 
 
 def blank_plane(sizes: Sizes) -> XdpDataPlane:
-    """As XdpDataPlane.for_tests; if the last one of these sizes is closed, with its maps, emptied."""
+    """Return XdpDataPlane.for_tests, with the cleared maps of the last one of these sizes if it is closed."""
     last = _last.get(sizes)
     if last is not None and last.programs:
         return XdpDataPlane.for_tests(sizes)

@@ -1,4 +1,4 @@
-"""The classic BPF machine, as far as programs of packets/classic_bpf.py need it."""
+"""An interpreter of classic BPF, for the instructions that packets/classic_bpf.py has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 
 
 def run(program: bytes, frame: bytes, packet_type: int = 0) -> int:
-    """Return how many bytes of the frame the program takes. A load past the frame's end takes none."""
+    """Return how many bytes of the frame the program accepts; 0 if it loads past the end of the frame."""
     code = list(struct.iter_unpack("=HBBI", program))
     accumulator = index = counter = 0
     while True:

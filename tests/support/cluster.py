@@ -95,7 +95,7 @@ AnyCluster = TypeVar("AnyCluster", bound=Cluster)
 
 @contextlib.contextmanager
 def standing(made: AnyCluster) -> Iterator[AnyCluster]:
-    """Up, and taken down whatever happens."""
+    """Build a cluster, and remove it in any case."""
     try:
         made.up()
         yield made
@@ -105,7 +105,7 @@ def standing(made: AnyCluster) -> Iterator[AnyCluster]:
 
 @contextlib.contextmanager
 def connected(cluster: Cluster) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A connection of the client to the VIP, and the real server's end of it."""
+    """Yield the client's socket of a connection to the VIP, and the real server's."""
     with contextlib.ExitStack() as stack:
         with namespace.entered(cluster.server):
             listener = stack.enter_context(socket.create_server((VIP, PORT)))

@@ -1,4 +1,4 @@
-"""Programs as they are written in keepalived.conf, and the words that keepalived makes of them."""
+"""Programs as written in keepalived.conf, with the words into which keepalived splits them."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ WORDS = {
     r""" "/p 'a { b' c" """: ["a { b", "c"],
     r'"/p \xc3\xa9"': ["é"],
 }
-"""What keepalived 2.2.7 ran /p with when it was asked (tests/interop/conf/test_commands.py asks again)."""
+"""The words that keepalived 2.2.7 passed to /p (tests/interop/conf/test_commands.py compares again)."""

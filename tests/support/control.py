@@ -1,4 +1,4 @@
-"""What a director says of itself, asked from this process: a program for each look costs half a second."""
+"""Status of a director, asked in this process: starting a program for each look takes half a second."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def socket_of(name: str) -> Path:
 
 
 def status_at(socket: Path) -> dict[str, Any]:
-    """Return what `status --json` shows of a director; nothing when none answers yet."""
+    """Return the output of `status --json` of a director; empty if none answers yet."""
     try:
         reply = request(StatusRequest(), socket, timeout=DEADLINE)
     except (ControlError, ProtocolError):

@@ -1,4 +1,4 @@
-"""Work that is counted, not timed: a test of how it grows does not depend on the machine."""
+"""Counting of executed lines: a test of complexity that does not depend on the machine's speed."""
 
 from __future__ import annotations
 

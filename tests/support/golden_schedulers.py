@@ -1,4 +1,4 @@
-"""What the real kernel's schedulers chose (tests/golden), replayed on a data plane."""
+"""Choices of the kernel's schedulers (tests/golden), replayed on a data plane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pointsman.model.service import ServiceKey, Transport
 CASES = golden("1_schedulers_order")["cases"]
 HASHED = golden("1_schedulers_hash")["cases"]
 ROOMY = replace(SMALL, connections=1 << 16)
-"""For thousands of connections none of which may be without an entry."""
+"""Sizes for thousands of connections that all find an entry."""
 LETTERS = {"syn": "S", "ack": "A", "fin": "FA", "rst": "R"}
 
 
@@ -26,7 +26,7 @@ MARKED = [case for case in HASHED if needs_a_mark(case)]
 
 
 def replay(director: Director, case: dict[str, Any]) -> None:
-    """Every event of a recorded case; fails at the first that goes otherwise."""
+    """Replay the events of a recorded case; fail at the first difference."""
     if needs_a_mark(case):
         replay_marked(director, case)
         return
@@ -54,7 +54,7 @@ def replay(director: Director, case: dict[str, Any]) -> None:
 
 
 def replay_marked(director: Director, case: dict[str, Any], borne: bool = False) -> None:
-    """The mark stands for many destinations: every address that the events name. Or packets bear it."""
+    """Replay with a mark for every address in the events, or with packets that have the mark (`borne`)."""
     mark = int(case["virtual"].split()[1])
     director.setup(case["setup"])
     if not borne:
@@ -73,7 +73,7 @@ def replay_marked(director: Director, case: dict[str, Any], borne: bool = False)
 
 
 def agrees(went: str | None, result: str | None) -> bool:
-    """What the director's own stack answered in the recording, it answers to the packet passed to it.
+    """Compare a result. A packet that the recorded director's own stack answered is passed to the stack here.
 
     Refusals by ICMP are limited, in the recording and here, but time passes otherwise here.
     """

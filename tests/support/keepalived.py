@@ -1,4 +1,4 @@
-"""Debian's keepalived: as a router on a host, and asked what it thinks of a file."""
+"""Debian's keepalived: as a router on a host, and as a checker of configuration files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Keepalived:
     """Debian's keepalived on a host."""
 
     def __init__(self, host: Host, directory: Path, configuration: str, *, punctual: bool = True) -> None:
-        """A punctual one has a real-time priority, as ours has: a busy machine does not make it late."""
+        """Start it. `punctual`: with real-time priority like ours, so a busy machine does not delay it."""
         base = directory / f"keepalived-{host.name}"
         base.with_suffix(".conf").write_text(configuration)
         self.log = base.with_suffix(".log")
@@ -44,12 +44,12 @@ class Keepalived:
         )
 
     def state(self) -> str:
-        """The state that it logged last; empty before the first."""
+        """Return the state that it logged last; empty before the first."""
         lines = [line for line in self.log.read_text().splitlines() if " Entering " in line]
         return lines[-1].split(" Entering ")[1].split()[0] if lines else ""
 
     def entered(self, state: str) -> int:
-        """How often it entered a state."""
+        """Return how often it entered a state."""
         return self.log.read_text().count(f"Entering {state} STATE")
 
     def stop(self) -> None:
@@ -57,7 +57,7 @@ class Keepalived:
         self.process.wait(DEADLINE)
 
     def kill(self) -> None:
-        """All its processes at once, without a chance to say goodbye."""
+        """Kill all its processes at once, so that it sends no farewell advert."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -66,7 +66,7 @@ IN_A_NAMESPACE = "ip link set lo up; ip link add eth0 type veth peer name eth1; 
 
 
 def keepalived(tmp_path: Path, text: str, *options: str, until: str = "") -> tuple[int, str]:
-    """Exit code and output of keepalived with this file, in a network namespace with eth0 and eth1.
+    """Return exit code and output of keepalived for a file, in a network namespace with eth0 and eth1.
 
     It is stopped when the line `until` has come, at the latest after DEADLINE. It logs to nobody else (-G):
     without a syslog each line would go to the console, which all of them share, and which may stand still.

@@ -1,4 +1,4 @@
-"""Values for the words of the keyword table, and which words mean something."""
+"""Values for the words of the keyword table, and the words that have a meaning."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ hosts = st.integers(1, 250).map(lambda n: f"10.0.0.{n}")
 
 
 def numbers(kind: Integer) -> st.SearchStrategy[str]:
-    """Small ones as a rule, and the ends of the range."""
+    """Return numbers, mostly small ones, and the ends of the range."""
     high = min(kind.high, kind.low + 300)
     return (st.integers(kind.low, high) | st.sampled_from([kind.low, kind.high])).map(str)
 
@@ -36,7 +36,7 @@ METHODS = ["DR", "TUN", "TUN type gue port 6080 csum", "TUN nocsum type gre"]
 
 
 def values(kind: Kind) -> st.SearchStrategy[str] | None:
-    """Texts that a type takes; None: it depends on what else there is."""
+    """Return texts that a type accepts; None: it depends on other words."""
     if isinstance(kind, Flag):
         return st.just("")
     if isinstance(kind, Boolean):
@@ -67,7 +67,7 @@ def values(kind: Kind) -> st.SearchStrategy[str] | None:
 
 
 def words(block: str) -> list[tuple[Keyword, st.SearchStrategy[str]]]:
-    """Honoured words of a block that stand alone, with strategies for what is behind them."""
+    """Return the honoured words of a block that can stand alone, with strategies for their values."""
     return [
         (row, strategy)
         for row in TABLE[block].values()
@@ -92,7 +92,7 @@ SILENT = {
     "global_defs.nftables_ipvs_start_fwmark": "the same",
     "FILE_CHECK.track_file": "the frame has it",
 }
-"""Words that change nothing in the frame of tests/property/test_conf_words.py, and why."""
+"""Words that change nothing in the frame of tests/property/test_conf_words.py, with the reason."""
 BLOCKS = ["global_defs", "track_file", "vrrp_script", "vrrp_track_process", "vrrp_instance"]
 BLOCKS += ["virtual_server", "real_server", "url", *CHECKS]
 MEANT = [row for block in BLOCKS for row, _ in words(block) if f"{block}.{row.name}" not in SILENT]

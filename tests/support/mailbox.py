@@ -22,7 +22,7 @@ DOWN = Alert(
 
 
 class Mailbox:
-    """What an SMTP server has taken; `answers` to the next DATA commands, answers to `refused` recipients."""
+    """An SMTP server and its mails. `answers` are its replies to DATA, `refused` those to recipients."""
 
     def __init__(self, utf8: bool) -> None:
         self._utf8 = utf8
@@ -82,7 +82,7 @@ def config(port: int, **changes: Any) -> Mail:
 
 
 def against(scenario: Callable[[Mailbox], Awaitable[None]], utf8: bool = True) -> Mailbox:
-    """Run a scenario with a mail server at hand."""
+    """Run a scenario with a mail server."""
     mailbox = Mailbox(utf8)
 
     async def whole() -> None:

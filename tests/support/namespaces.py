@@ -17,19 +17,19 @@ _numbers = itertools.count(1)
 
 
 class Namespace:
-    """A host, with its loopback up, of a name that no other test run has."""
+    """A host with its loopback up; no other test run uses its name."""
 
     def __init__(self, stem: str, name: str = "") -> None:
         self.name = name or f"pmt-{stem}-{os.getpid()}-{next(_numbers)}"
 
     def make(self) -> None:
-        """Make it; whoever calls this calls `close`, too, whatever happens."""
+        """Create the namespace. The caller must call `close` in any case."""
         namespace.create(self.name)
         # Nobody else is there: link-local addresses need not wait until they have looked for each other.
         self.sh("ip link set lo up; echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad")
 
     def close(self) -> None:
-        """Take it away if it is there."""
+        """Remove the namespace if it exists."""
         namespace.delete(self.name)
 
     def __enter__(self) -> Self:
@@ -46,11 +46,11 @@ class Namespace:
         self.close()
 
     def entered(self) -> AbstractContextManager[None]:
-        """Let the calling thread live in here."""
+        """Move the calling thread into the namespace for a while."""
         return namespace.entered(self.name)
 
     def command(self, *words: str) -> list[str]:
-        """Return the words of a command that runs in here; it sees this machine's pins and mounts."""
+        """Return the words of a command that runs inside; it sees this machine's pins and mounts."""
         return ["nsenter", f"--net={namespace.path(self.name)}", *words]
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +68,7 @@ class Namespace:
         return self._good(script, self.call("sh", "-euc", script))
 
     def settle(self) -> None:
-        """Wait until the kernel is done with links that were set up, which it is some time after ip(8) is.
+        """Wait until the kernel has set up all links, which is some time after ip(8) has ended.
 
         Each has its carrier and shows it, and no address is looked for elsewhere: a snapshot stays as it is.
         """
@@ -92,7 +92,7 @@ class Namespace:
 
 
 class Namespaces:
-    """Hosts by their roles. Wherever one is asked for, its role or the name of its namespace will do."""
+    """Hosts by role. Every method takes a role or the name of a namespace."""
 
     def __init__(self, stem: str, *roles: str) -> None:
         self.hosts = {role: Namespace(stem, f"pmt-{stem}-{os.getpid()}-{role}") for role in roles}
@@ -100,12 +100,12 @@ class Namespaces:
         self._named = self.hosts | {host.name: host for host in self.hosts.values()}
 
     def make(self) -> None:
-        """Make them all; whoever calls this calls `close`, too, whatever happens."""
+        """Create all namespaces. The caller must call `close` in any case."""
         for host in self.hosts.values():
             host.make()
 
     def close(self) -> None:
-        """Take away what there is of them."""
+        """Remove the namespaces that exist."""
         for host in self.hosts.values():
             host.close()
 
@@ -123,7 +123,7 @@ class Namespaces:
         self.close()
 
     def entered(self, host: str) -> AbstractContextManager[None]:
-        """Let the calling thread live on a host."""
+        """Move the calling thread to a host for a while."""
         return self._named[host].entered()
 
     def command(self, host: str, *words: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A configuration as plain data, without the places in the file, to be compared."""
+"""Configurations as plain data without locations in the file, to compare them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pointsman.model.config import Config
 
 
 def unlocated(item: Any) -> Any:
-    """A model item as plain data without locations."""
+    """Return a model item as plain data without locations."""
     if isinstance(item, dict):
         return {key: unlocated(value) for key, value in item.items() if key != "location"}
     return [unlocated(value) for value in item] if isinstance(item, list) else item

@@ -1,4 +1,4 @@
-"""A director without interfaces: frames go in by BPF_PROG_TEST_RUN, commands in ipvsadm's language."""
+"""A director without interfaces: frames by BPF_PROG_TEST_RUN, commands in ipvsadm's syntax."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SERVERS = {f"192.168.100.{10 + n}": bytes.fromhex(f"0200000000{10 + n:02x}") for
 SERVERS6 = {f"fd00:100::{10 + n}": bytes.fromhex(f"0200000000{10 + n:02x}") for n in range(1, 6)}
 NAMES = {f"rs{n}": f"192.168.100.{10 + n}" for n in range(1, 6)}
 LOOPBACK = 1
-"""The interface from which BPF_PROG_TEST_RUN lets frames come."""
+"""The ingress interface of frames in BPF_PROG_TEST_RUN."""
 XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = 1, 2, 3, 4
 TC_VERDICTS = {0xFFFFFFFF: XDP_PASS, 2: XDP_DROP, 7: XDP_TX}
 FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16, "U": 32, "E": 64, "C": 128}
@@ -48,14 +48,14 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def golden(name: str) -> dict[str, Any]:
-    """A file of what the real kernel did."""
+    """Return a file of recordings of the real kernel."""
     with gzip.open(GOLDEN / f"{name}.json.gz") as file:
         recorded: dict[str, Any] = json.load(file)
     return recorded
 
 
 def checksum(data: bytes) -> int:
-    """RFC 1071."""
+    """Return the checksum of RFC 1071."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
@@ -65,7 +65,7 @@ def checksum(data: bytes) -> int:
 def ipv4(
     source: str, target: str, protocol: int, payload: bytes, ttl: int = 64, fragment: int = 0x4000
 ) -> bytes:
-    """An IPv4 packet with a right header checksum."""
+    """Return an IPv4 packet with a correct header checksum."""
     header = struct.pack(
         "!BBHHHBBH4s4s",
         0x45,
@@ -83,20 +83,20 @@ def ipv4(
 
 
 def ipv6(source: str, target: str, protocol: int, payload: bytes, hops: int = 64) -> bytes:
-    """An IPv6 packet; extension headers are part of the payload."""
+    """Return an IPv6 packet; extension headers are part of the payload."""
     addresses = ipaddress.IPv6Address(source).packed + ipaddress.IPv6Address(target).packed
     return struct.pack("!IHBB", 6 << 28, len(payload), protocol, hops) + addresses + payload
 
 
 def framed(source: str, target: str | None, protocol: int, payload: bytes, ttl: int = 64) -> bytes:
-    """A frame from the router to the director, of the source's family; `target` None is the VIP."""
+    """Return a frame from the router to the director; `target` None is the VIP of the source's family."""
     if ":" in source:
         return DIRECTOR_MAC + ROUTER_MAC + b"\x86\xdd" + ipv6(source, target or VIP6, protocol, payload, ttl)
     return DIRECTOR_MAC + ROUTER_MAC + b"\x08\x00" + ipv4(source, target or VIP, protocol, payload, ttl)
 
 
 def segment(flags: str, source_port: int, port: int) -> bytes:
-    """A TCP header; `flags` by their first letters."""
+    """Return a TCP header; `flags` are given by their first letters."""
     bits = sum(FLAGS[letter] for letter in flags if letter in FLAGS)
     return struct.pack("!HHIIBBHHH", source_port, port, 1000, 0, 0x50, bits, 65535, 0, 0)
 
@@ -104,12 +104,12 @@ def segment(flags: str, source_port: int, port: int) -> bytes:
 def tcp(
     flags: str, source: str, source_port: int, port: int, target: str | None = None, ttl: int = 64
 ) -> bytes:
-    """A frame with a TCP segment."""
+    """Return a frame with a TCP segment."""
     return framed(source, target, 6, segment(flags, source_port, port), ttl)
 
 
 def damaged(generator: random.Random, frame: bytes) -> bytes:
-    """The frame, with some of its bytes changed, cut or lengthened; or as it is."""
+    """Return the frame with some bytes changed, cut or lengthened, or unchanged."""
     data = bytearray(frame)
     for _ in range(generator.choice([0, 0, 1, 1, 2, 8])):
         data[generator.randrange(len(data))] = generator.randrange(256)
@@ -126,7 +126,7 @@ def udp(source: str, source_port: int, port: int, target: str | None = None) -> 
 
 
 def answer_of(frame: bytes) -> tuple[int, int, int, bytes]:
-    """Type, code, MTU and quoted packet of an ICMP message that is right in every other respect."""
+    """Return type, code, MTU and quoted packet of an ICMP message; check everything else in it."""
     header, message = frame[14:34], frame[34:]
     assert frame[12:14] == b"\x08\x00" and header[0] == 0x45 and header[9] == 1
     assert checksum(header) == 0
@@ -137,13 +137,13 @@ def answer_of(frame: bytes) -> tuple[int, int, int, bytes]:
 
 
 def checksum6(packet: bytes) -> int:
-    """Of an IPv6 packet's payload with the pseudo header (RFC 8200, 8.1); 0: its own checksum holds."""
+    """Return the checksum of an IPv6 packet's payload (RFC 8200, 8.1); 0: the checksum in it is right."""
     message = packet[40:] + b"\0" * (len(packet) % 2)
     return checksum(packet[8:40] + packet[4:6] + bytes((0, packet[6])) + message)
 
 
 def answer6_of(frame: bytes) -> tuple[int, int, int, bytes]:
-    """As answer_of(), of ICMPv6."""
+    """Return the same as answer_of(), for ICMPv6."""
     packet = frame[14:]
     assert frame[12:14] == b"\x86\xdd" and packet[0] == 0x60 and packet[6:8] == bytes((58, 64))
     assert int.from_bytes(packet[4:6]) == len(packet) - 40 <= 1240
@@ -152,7 +152,7 @@ def answer6_of(frame: bytes) -> tuple[int, int, int, bytes]:
 
 
 class Director:
-    """The program under test with tables of its own."""
+    """The program under test with its own tables."""
 
     def __init__(self, sizes: Sizes = SMALL) -> None:
         self.plane = blank_plane(sizes)
@@ -184,7 +184,7 @@ class Director:
                 return ErrorReply("not here")
 
     def ipvsadm(self, command: str) -> str:
-        """Runs it; what it prints. An error of the command fails the test."""
+        """Run an ipvsadm command and return its output. An error of the command fails the test."""
         out, err = io.StringIO(), io.StringIO()
         words = shlex.split(command.removeprefix("ipvsadm "))
         code = Session(self._answer, SystemNames(), [], out, err).run(words)
@@ -196,7 +196,7 @@ class Director:
             self.ipvsadm(command)
 
     def mark(self, fwmark: int, fronts: Iterable[tuple[str, int]]) -> None:
-        """TCP packets to these addresses and ports (0: every port) bear the mark."""
+        """Let TCP packets to these addresses and ports (0: every port) have the mark."""
         key = ServiceKey.mark(fwmark)
         entry = self.plane.read().get(key)
         assert entry is not None
@@ -206,7 +206,7 @@ class Director:
         assert not self.plane.apply([EditService(msgspec.structs.replace(entry.service, fronts=found))])
 
     def send(self, frame: bytes, mark: int = 0) -> tuple[int, bytes]:
-        """Verdict and frame as they leave the program; what bears a mark comes by tc (struct __sk_buff)."""
+        """Return verdict and frame after the program; a packet with a mark goes to tc (struct __sk_buff)."""
         if mark:
             context = struct.pack("=8xI180x", mark)
             result = libbpf.run_program(self.plane.programs["direct_tc"], frame, context=context)
@@ -215,7 +215,7 @@ class Director:
         return result.verdict, result.data
 
     def server_of(self, frame: bytes, mark: int = 0) -> str | None:
-        """The real server it went to, 'refused', 'pass' for the local stack, None when it was dropped."""
+        """Return the real server, 'refused', 'pass' for the local stack, or None for a dropped packet."""
         verdict, sent = self.send(frame, mark)
         if verdict == XDP_TX and sent[:6] == frame[6:12]:
             refusals = {b"\x08\x00": (3, 3), b"\x86\xdd": (1, 4)}
@@ -229,7 +229,7 @@ class Director:
         return "pass" if verdict == XDP_PASS else None
 
     def wait(self, seconds: int) -> None:
-        """Time passes, second by second as far as the sweep can tell."""
+        """Let time pass, second by second as the sweep sees it."""
         for _ in range(seconds):
             self.plane.tables.control.now += 1
             self.sweep()
@@ -241,7 +241,7 @@ class Director:
         return self.plane.counters().exits
 
     def held(self, key: ServiceKey) -> dict[str, tuple[int, int]]:
-        """ActiveConn and InActConn by the server's address."""
+        """Return ActiveConn and InActConn by the server's address."""
         return {
             str(item.key.address): (item.active, item.inactive)
             for item in self.plane.counters().of(key).servers

@@ -1,4 +1,4 @@
-"""Where the project lies and how its program is started."""
+"""The project's folder, and the command that starts its program."""
 
 from __future__ import annotations
 

@@ -39,14 +39,14 @@ STEPS = (
 
 
 class Place(Namespace):
-    """A host in a namespace, and where `realserver` notes what it did there."""
+    """A host in a namespace, and the file in which `realserver` records its changes."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__("methods")
         self.directory = directory
 
     def is_settled(self) -> bool:
-        """True if every link whose peer was switched off says so, which the kernel tells a moment later."""
+        """True if every link with a peer that is down reports it, which takes the kernel a moment."""
         links = self.sh("ip -o link show type veth").splitlines()
         return not any("M-DOWN" in link and " state UP " in link for link in links)
 
@@ -64,7 +64,7 @@ class Place(Namespace):
         return self.within(lambda: setup.down(self.directory, vips or []))  # type: ignore[no-any-return]
 
     def look(self) -> list[str]:
-        """The settings that are not right."""
+        """Return the settings that are wrong."""
         report = self.within(lambda: watch.read_report(self.directory, self.vips(), None))
         return [f"{row.setting}: {row.value}" for row in report.settings if not row.ok]
 
@@ -73,7 +73,7 @@ class Place(Namespace):
         return [ipaddress.ip_address(text) for text in known.was_there]
 
     def killed_before(self, step: int, action: Callable[[], Any]) -> bool:
-        """Run it in a child that is killed (SIGKILL) before its change number `step`; whether it was."""
+        """Run it in a child that is killed (SIGKILL) before change number `step`; return True if it was."""
         child = os.fork()
         if child == 0:
             left = itertools.count(step, -1)

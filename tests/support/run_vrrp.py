@@ -1,4 +1,4 @@
-"""Runs the VRRP process for a test: instances pickled on stdin, the channel as an inherited descriptor."""
+"""Run the VRRP process for a test: instances pickled on stdin, the channel as an inherited descriptor."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Host:
             return ip(*arguments)
 
     def addresses(self) -> list[str]:
-        """What eth0 has, as ADDRESS/PREFIX."""
+        """Return the addresses of eth0, as ADDRESS/PREFIX."""
         lines = self.ip("-4", "-o", "addr", "show", "dev", "eth0").splitlines()
         return [line.split()[3] for line in lines]
 
@@ -58,24 +58,24 @@ class Host:
         return bytes.fromhex(link.split("link/ether ")[1].split()[0].replace(":", ""))
 
     def neighbour(self, address: str) -> bytes | None:
-        """The MAC address by which this host reaches another, from its own table."""
+        """Return the MAC address of another host, from this host's neighbour table."""
         words = self.ip("neigh", "show", address, "dev", "eth0").split()
         if "lladdr" not in words:
             return None
         return bytes.fromhex(words[words.index("lladdr") + 1].replace(":", ""))
 
     def plug(self, connected: bool) -> None:
-        """The carrier: what happens when somebody pulls the cable."""
+        """Set the carrier, as if the cable were plugged in or pulled."""
         with namespace.entered(self._switch):
             ip("link", "set", self.port, "up" if connected else "down")
 
     def isolate(self, isolated: bool) -> None:
-        """Out of the switch with the carrier still there: a split that nobody is told of."""
+        """Take the host off the switch, or back. The carrier stays, so no host notices the split."""
         with namespace.entered(self._switch):
             ip("link", "set", self.port, *(["nomaster"] if isolated else ["master", "br0"]))
 
     def start(self, *command: str, log: Path | None = None, **options: object) -> subprocess.Popen[bytes]:
-        """Run a program on this host until the end of the test at the latest."""
+        """Run a program on this host; it is killed at the end of the test."""
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(log.open("ab")) if log else subprocess.DEVNULL
             stack.enter_context(namespace.entered(self.namespace))
@@ -124,7 +124,7 @@ class Switch:
 
 @contextlib.contextmanager
 def switch(directory: Path) -> Iterator[Switch]:
-    """A switch that leaves nothing behind."""
+    """Make a switch, and remove it with all hosts and programs."""
     made = Switch(directory)
     try:
         yield made
@@ -133,7 +133,7 @@ def switch(directory: Path) -> Iterator[Switch]:
 
 
 class Capture:
-    """The frames that come from a host, taken at its port of the switch."""
+    """A capture of the frames of a host, at its port of the switch."""
 
     def __init__(self, made: Switch, host: Host) -> None:
         with namespace.entered(made.namespace):

@@ -1,4 +1,4 @@
-"""What the kernel tells of a TCP connection."""
+"""The kernel's facts about a TCP connection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import struct
 
 
 def retransmitted(connection: socket.socket) -> int:
-    """Segments the kernel had to send again: tcpi_total_retrans of `struct tcp_info` (linux/tcp.h)."""
+    """Return the number of retransmitted segments: tcpi_total_retrans of `struct tcp_info` (linux/tcp.h)."""
     (count,) = struct.unpack_from("=I", connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)
     return int(count)

@@ -19,7 +19,7 @@ GUE_PORT = 6080
 
 
 class Place(Namespaces):
-    """client -c0-d0- director -d1-g0- router -g1-s0- far, and director -d2-n0- near: they answer past it."""
+    """client -c0-d0- director -d1-g0- router -g1-s0- far; director -d2-n0- near. Replies bypass it."""
 
     def __init__(self) -> None:
         super().__init__("tunnels", *"cdrfn")
@@ -76,7 +76,7 @@ class Place(Namespaces):
             self.run(name, f"ip link set {interface} up")
 
     def decapsulate(self) -> None:
-        """The real server's ends of all tunnels (ip-tunnel(8), ip-fou(8)); MTUs as their modules choose."""
+        """Create the real servers' ends of all tunnels (ip-tunnel(8), ip-fou(8)), with default MTUs."""
         for command in (
             "ip link set tunl0 up",
             "ip link set sit0 up",
@@ -93,7 +93,7 @@ class Place(Namespaces):
             self.run(self.far, f"ip link set {device} up")
 
     def insist_on_checksums(self, wanted: bool) -> None:
-        """Of GRE: Linux takes packets with a checksum or packets without one."""
+        """Set GRE checksums: Linux accepts only packets with a checksum, or only packets without."""
         for device, address, kind in (("g4", FAR, "gre"), ("g6", FAR6, "ip6gre")):
             self.run(self.far, f"ip link delete {device}")
             self.run(

@@ -1,4 +1,4 @@
-"""A service table without its order."""
+"""Service tables without their order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pointsman.model.service import (
 def unordered(
     table: ServiceTable,
 ) -> dict[ServiceKey, tuple[VirtualService, dict[ServerKey, RealServer]]]:
-    """What a table says, whatever the order of services and of servers."""
+    """Return the content of a table, without the order of services and servers."""
     return {
         entry.service.key: (entry.service, {server.key: server for server in entry.servers})
         for entry in table

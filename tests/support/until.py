@@ -1,4 +1,4 @@
-"""Waiting for what happens, for as long as a busy machine needs."""
+"""Waiting for conditions, for as long as a busy machine needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 DEADLINE = 120.0
-"""Seconds after which what a test waits for counts as not happening. They cost nothing when it happens."""
+"""Seconds until a condition counts as not fulfilled. They cost nothing if it is."""
 _STEP = 0.02
 
 

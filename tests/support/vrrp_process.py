@@ -67,7 +67,7 @@ class Ours:
         self.process.stdin.close()
 
     def state(self, instance: str = "VI_1") -> str:
-        """The state that was reported last; empty before the first report."""
+        """Return the state that was reported last; empty before the first report."""
         with contextlib.suppress(BlockingIOError):
             while data := self.channel.recv(65536):
                 report = decode_report(data)
@@ -95,6 +95,6 @@ def master_and_backup(made: Switch, a: Host, b: Host, **changes: Any) -> tuple[O
 
 
 def refused(process: Ours) -> str:
-    """Return what a process said that ended at once with the code for a host that lacks something."""
+    """Return the message of a process that exited at once because the host lacks something."""
     assert process.process.wait(DEADLINE) == 3
     return process.log.read_text()

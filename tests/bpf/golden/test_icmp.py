@@ -44,7 +44,7 @@ CASES: dict[str, dict[str, Any]] = {case["name"]: case for case in RECORDED["cas
 SETUP = [line for line in RECORDED["director"]["setup"].splitlines() if line and "[" not in line]
 
 TCP_CLIENT, UDP_CLIENT = ("10.6.7.1", 1000, 80), ("10.6.7.2", 1000, 53)
-"""To whom the recorded errors' inner packets went."""
+"""The servers that the inner packets of the recorded errors went to."""
 
 
 def sent(name: str) -> bytes:
@@ -246,7 +246,7 @@ def test_fragments_of_a_refused_packet_are_dropped(director: Director) -> None:
 
 
 def test_the_limits_of_answers(director: Director) -> None:
-    """As recorded: six to one client at once, one a second later on; twelve clients hear of it at once."""
+    """A client gets six replies at once, then one a second; twelve clients get theirs at once."""
     recorded = RECORDED["ttl_and_counting"]
     one = recorded[
         "ICMP limit: answers to 12 SYNs of one client to the service without servers, sent at once"
@@ -264,7 +264,7 @@ def test_the_limits_of_answers(director: Director) -> None:
 
 
 def test_answers_to_all_are_limited(director: Director) -> None:
-    """As the kernel's (icmp_msgs_per_sec, icmp_msgs_burst): a flood of SYNs is not answered by a flood."""
+    """Limit replies as the kernel does (icmp_msgs_per_sec, icmp_msgs_burst): a SYN flood causes no flood."""
     flood = [tcp("S", f"10.7.{number >> 8}.{number & 255}", 1000, 81) for number in range(3000)]
     went = [director.server_of(frame) for frame in flood]
     refused = went.count("refused")

@@ -75,7 +75,7 @@ def error(quoted: bytes, kind: int = TOO_BIG, hops: int = 64) -> bytes:
 
 
 def answered(payload: bytes, protocol: int, client: str = CLIENT) -> bytes:
-    """What a real server has sent to a client."""
+    """Return a packet that a real server has sent to a client."""
     return ipv6(VIP6, client, protocol, payload)
 
 
@@ -123,7 +123,7 @@ def test_what_is_too_big_is_answered_with_the_mtu_and_never_limited(director: Di
 
 
 def test_the_limits_of_answers(director: Director) -> None:
-    """Those of IPv4: six to one client at once, then one a second."""
+    """The limits are those of IPv4: six to one client at once, then one a second."""
     went = [director.server_of(tcp("S", CLIENT, 1000 + number, 81)) for number in range(12)]
     assert went == ["refused"] * 6 + [None] * 6
     assert director.exits() == {"no_destination": 12, "unanswered": 6}
@@ -226,7 +226,7 @@ def test_fragments_of_a_refused_packet_are_dropped(director: Director) -> None:
 
 
 GSO_SIZE = 176
-"""Where struct __sk_buff has it."""
+"""Offset of the field in struct __sk_buff."""
 
 
 @pytest.mark.parametrize(("size", "fits"), [(0, False), (940, True), (941, False)])

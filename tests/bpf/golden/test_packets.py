@@ -50,7 +50,7 @@ TO_THE_STACK = [
     "IPv6 SYN, no service",
     "ICMPv6 echo to VIP",
 ]
-"""What the recorded director's own stack answered or dropped: the same packet reaches the same stack."""
+"""Packets that the recorded director's own stack answered or dropped; here they are passed to the stack."""
 IN_STORIES = [
     "existing connection, its server set to weight 0: data still goes there",
     "packet of a connection whose server was deleted (expire_nodest_conn=0)",

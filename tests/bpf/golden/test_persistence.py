@@ -47,7 +47,7 @@ def needs_a_mark(case: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("case", REPLAYED, ids=lambda case: case["name"])
 def test_every_choice_and_every_entry(case: dict[str, Any]) -> None:
-    """Where there is a mark the configuration says what bears it."""
+    """Where there is a mark, the configuration decides which packets have it."""
     replay(case, borne=0)
 
 

@@ -147,7 +147,7 @@ def test_what_keepalived_complains_about_is_found_here(tmp_path: Path, name: str
 
 
 def dumped(tmp_path: Path, text: str) -> dict[str, str]:
-    """What keepalived says that the first instance is: its dump, `name = value`."""
+    """Return keepalived's dump of the first instance, `name = value`."""
     _, output = keepalived(tmp_path, text, "-n", "-l", "-d", "-P", until="< Interfaces")
     found = re.search(r"VRRP Topology >-+$(.*?)-+< Interfaces", output, re.DOTALL | re.MULTILINE)
     assert found is not None, output

@@ -32,7 +32,7 @@ COMPLAINTS = {
     "vrrp_routes": "cannot track route",
     "vrrp_scripts": "only 1 virtual router",
 }
-"""What keepalived 2.2.7 says of those that it takes with exit code 5 or 6."""
+"""Messages of keepalived 2.2.7 for the files that it accepts with exit code 5 or 6."""
 
 
 def test_there_are_samples_of_everything() -> None:

@@ -44,7 +44,7 @@ def frame(host: Host, payload: bytes, ttl: int = 255, source: str = "") -> bytes
 
 
 def bad_frames(host: Host) -> dict[str, list[bytes]]:
-    """By what they are counted as. All say priority 255: the end of the master, if one were taken."""
+    """Return bad frames by the counter that they increment; their priority 255 would end the master."""
     good = encode(build_advert(instance(), 255), host.address, GROUP)
     old = encode(build_advert(instance(version=2, advert_interval=1.0), 255), host.address, GROUP)
     spoofed = encode(build_advert(instance(), 255), ipaddress.ip_address("10.9.0.1"), GROUP)

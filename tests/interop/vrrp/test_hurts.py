@@ -1,4 +1,4 @@
-"""Where keepalived hurts: crashes without a restart, other bearers of an address, many instances."""
+"""Situations that keepalived handles badly: crashes without restart, address conflicts, many instances."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_stalled_master_looks_before_it_speaks_and_does_not_fight(
 
 @pytest.mark.parametrize("kind", ["ttl", "malformed"])
 def test_forged_adverts_take_nothing_away(pair: tuple[Switch, Host, Host], kind: str) -> None:
-    """From beyond a router, and with a wrong checksum; both with priority 255."""
+    """Adverts from beyond a router and with a wrong checksum, both with priority 255."""
     made, a, b = pair
     process = Ours(a, made.directory, instance())
     until("it is master", lambda: process.state() == "MASTER")

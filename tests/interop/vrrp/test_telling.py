@@ -170,7 +170,7 @@ def tell_the_story(recorder: NotifyRecorder, rival: Host, director: Director | K
 
 
 def by_name(lines: list[str]) -> dict[str, list[str]]:
-    """In the order of each instance and group; whose turn is first is not to be compared."""
+    """Return the lines by instance and group; the order between them is not compared."""
     return {name: [line for line in lines if name in line] for name in ('"VI_1"', '"VI_2"', '"G"')}
 
 
@@ -270,7 +270,7 @@ def test_a_reload_tells_what_it_deletes_and_all_states_where_that_is_wanted(
 
 
 def test_a_pipe_for_all_is_told_of_servers_too(made: Switch, tmp_path: Path) -> None:
-    """In the words of keepalived.conf(5); its own checker does not run here, for want of ip_vs."""
+    """The words are those of keepalived.conf(5); its own checker does not run here, as ip_vs is missing."""
     a, b = made.host("a", "10.9.0.1/24"), made.host("b", "10.9.0.2/24")
     pipes = [tmp_path / name for name in ("all", "lvs")]
     director = Director(

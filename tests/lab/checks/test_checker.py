@@ -238,7 +238,7 @@ def test_the_bind_port_is_used_by_every_probe() -> None:
 
 
 def test_each_probe_that_fails_is_logged_when_asked_for(listener: Listener) -> None:
-    """Not only verdicts, and those before them."""
+    """Failed probes are logged, too, and before the verdict."""
     quiet = check(HOST, listener.port)
     for told in (False, True):
         listener.close()

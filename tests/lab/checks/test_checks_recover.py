@@ -42,7 +42,7 @@ while True:
 
 Act = Callable[[], object]
 Step = tuple[Act, str]
-"""What happens to the real server, and a piece of the reason for which it goes; empty: it comes back."""
+"""The failure of the real server, and a part of the reason for its removal; empty: it comes back."""
 
 
 class Server:

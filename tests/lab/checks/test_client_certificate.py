@@ -143,7 +143,7 @@ virtual_server 192.168.100.9 443 {{
 
 
 def test_a_reload_takes_files_that_have_changed(directory: Path, tmp_path: Path) -> None:
-    """With the configuration as it was; keys stay root's all the time."""
+    """Reload with the same configuration; keys stay root's all the time."""
     log = tmp_path / "log"
 
     def show(certificate: str, key: str) -> None:

@@ -120,7 +120,7 @@ def service(way: Way, *urls: tuple[Url, ...], **times: float) -> VirtualServer:
 
 
 def resets_sent(namespace: str) -> int:
-    """By the namespace's own stack."""
+    """Return the number of resets that the namespace's own stack has sent."""
     text = subprocess.run(
         ["nsenter", f"--net=/run/netns/{namespace}", "cat", "/proc/net/snmp"],
         check=True,
@@ -132,7 +132,7 @@ def resets_sent(namespace: str) -> int:
 
 
 def connections(namespace: str) -> str:
-    """What a namespace's stack keeps of connections, in any state."""
+    """Return the connections of a namespace's stack, in any state."""
     command = ["nsenter", f"--net=/run/netns/{namespace}", "ss", "-Htan", "exclude", "listening"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -161,7 +161,7 @@ def test_it_sees_what_a_client_would_get_and_leaves_nothing_behind(
 
 
 def test_an_endless_body_ends_at_a_bound(cable: Cable) -> None:
-    """Of time or size, whichever this machine reaches first."""
+    """The limit of time or of size applies, whichever this machine reaches first."""
     with CheckerProcess(
         [service(IPV4, (Url(path="/endless"),))], namespace=cable.director, nobody=True
     ) as checker:
@@ -172,7 +172,7 @@ def test_an_endless_body_ends_at_a_bound(cable: Cable) -> None:
 
 
 def test_all_urls_have_to_pass(cable: Cable) -> None:
-    """As with HTTP_GET; and a check that is stopped in the middle resets its connection, too."""
+    """Results are as with HTTP_GET; a check that is stopped halfway resets its connection, too."""
     both = (Url(path="/host"), Url(path="/down"))
     with CheckerProcess([service(IPV4, both)], namespace=cable.director, nobody=True) as checker:
         verdict = checker.verdict(30.0)

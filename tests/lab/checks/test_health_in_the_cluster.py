@@ -156,7 +156,7 @@ def weights(lab: Lab, port: int = 80) -> dict[str, int | None]:
 
 
 def notified(lab: Lab) -> list[str]:
-    """What the programs have written so far; nothing before the first one has run."""
+    """Return the output of the programs so far; empty before the first one has run."""
     log = lab.directory / "notified"
     return log.read_text().splitlines() if log.exists() else []
 

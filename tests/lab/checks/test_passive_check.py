@@ -60,7 +60,7 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture
 def healthy(lab: Lab) -> Lab:
-    """With checks that begin anew, whatever an earlier test has found."""
+    """Start the checks anew, independent of earlier tests."""
     text, rounds = ha_pair.configuration("lb-01"), next(ROUNDS)
     service = SERVICE.format(broken=BROKEN, sound=SOUND, vip=ha_pair.VIP, delay_loop=DELAY_LOOP + rounds)
     (lab.directory / "lb-01.conf").write_text(text[: text.index("virtual_server")] + service)
@@ -86,7 +86,7 @@ def suspicions(lab: Lab) -> int:
 
 
 def repeated_syns(lab: Lab) -> int:
-    """As the clients' own stack counts them."""
+    """Return the counts of the clients' own stack."""
     text = lab.node("client").run(["cat", "/proc/net/netstat"]).stdout
     names, values = (line.split() for line in text.splitlines() if line.startswith("TcpExt:"))
     return int(values[names.index("TCPSynRetrans")])

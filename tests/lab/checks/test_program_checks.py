@@ -52,7 +52,7 @@ def misc(path: Path, user: str = "nobody", **changes: Any) -> MiscCheck:
 
 
 def first(*checks: MiscCheck) -> list[messages.CheckResult]:
-    """What each check says first."""
+    """Return the first result of each check."""
     with CheckerProcess([numbered_service(*checks)], programs=True) as process:
         found = {verdict.server.port: verdict for verdict in (process.verdict() for _ in checks)}
         assert process.stop()[0] == 0

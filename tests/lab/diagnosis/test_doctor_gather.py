@@ -1,4 +1,4 @@
-"""What the doctor reads of a real host: firewall rules of each kind, and what is below a virtual MAC."""
+"""The doctor's reading of a real host: firewall rules of each kind, and the interface below a virtual MAC."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sh(command: str) -> subprocess.CompletedProcess[str]:
 
 
 def has_legacy_tables() -> bool:
-    """Whether the kernel has them; some are built without."""
+    """Return True if the kernel has them; some kernels are built without."""
     return sh("iptables-legacy -t filter -L -n").returncode == 0
 
 

@@ -53,7 +53,7 @@ SHOWN = {
     "no-real-server": "counted no_destination",
     "vip-missing": "no host answers ARP",
 }
-"""What a trace shows of some of them."""
+"""Texts in the trace of some faults."""
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def _says(log: Path, text: str) -> bool:
 
 
 PAIRS = (("MASTER", "BACKUP"), ("BACKUP", "MASTER"))
-"""With equal priorities the present master stays master; some of the faults above change it."""
+"""States of both directors. With equal priorities the present master stays; some faults change it."""
 
 
 def test_a_pair_of_directors_is_compared(labs: dict[str, Lab], tmp_path: Path) -> None:

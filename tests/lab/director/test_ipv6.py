@@ -205,7 +205,7 @@ THERE = ["client:ens192", "router:ens192", "router:ens224", "lb-01:ens224", "lb-
 
 
 def doctors_words(node: Node, *arguments: str) -> dict[str, list[str]]:
-    """What the doctor has against a node, by check."""
+    """Return the doctor's findings about a node, by check."""
     found: dict[str, list[str]] = {}
     document = json.loads(node.run(["pointsman", "doctor", "--json", *arguments], check=False).stdout)
     for finding in (item for each in document["diagnoses"] for item in each["findings"]):

@@ -69,7 +69,7 @@ class MailServer:
         raise AssertionError((self.directory / "log").read_text())
 
     def mails(self) -> list[Message]:
-        """What has been delivered, in the order of its coming."""
+        """Return the delivered mails, in the order of delivery."""
         found = sorted((self.directory / "mail" / "new").glob("*"), key=lambda path: path.stat().st_mtime)
         return [email.message_from_bytes(path.read_bytes()) for path in found]
 

@@ -155,7 +155,7 @@ def gained(
 
 
 def accepted(lab: Lab) -> dict[str, int]:
-    """How many connections each real server has ever accepted, by its own kernel's count."""
+    """Return the number of connections that each real server has accepted, by its kernel's counters."""
     found = {}
     for address, name in WEB.items():
         lines = lab.node(name).run(["cat", "/proc/net/snmp"]).stdout.splitlines()
@@ -165,7 +165,7 @@ def accepted(lab: Lab) -> dict[str, int]:
 
 
 def wrk(lab: Lab, host: str, *words: str) -> int:
-    """How many requests it got answered in two seconds, all of them rightly."""
+    """Return the number of requests with a correct reply in two seconds; every reply must be correct."""
     said = (
         lab.node("client")
         .run(["wrk", "-t1", "-c20", "-d2s", "--timeout", "30s", *words, f"http://{host}/"])
@@ -205,7 +205,7 @@ def test_a_large_download_comes_whole_and_past_the_director(lab: Lab, host: str,
 
 
 def iperf(lab: Lab, *words: str) -> dict[str, dict[str, float]]:
-    """What its report says of the end."""
+    """Return the end of the program's report."""
     said = lab.node("client").run(["iperf3", "--json", "--client", VIP, "--time", "2", *words], timeout=60)
     found: dict[str, dict[str, float]] = json.loads(said.stdout)["end"]
     return found
@@ -264,7 +264,7 @@ def test_a_narrow_path_to_the_client_is_told_to_the_real_server(
 
 
 def test_packets_of_sctp_reach_one_real_server(lab: Lab) -> None:
-    """By a socket without the kernel's SCTP, which many kernels do not have."""
+    """Use a raw socket in place of the kernel's SCTP, which many kernels lack."""
     init = struct.pack("!HHIIBBHIIHHI", 4000, SIGNALLING, 0, 0, 1, 0, 20, 7, 65536, 1, 1, 9)
     servers = [
         lab.node(name).socket(kind=socket.SOCK_RAW, protocol=socket.IPPROTO_SCTP) for name in WEB.values()

@@ -138,12 +138,12 @@ class Wrk:
 
     @property
     def failed(self) -> list[str]:
-        """What wrk says of failures: connections, reads, writes, time-outs, and status codes."""
+        """Return wrk's numbers of failures: connections, reads, writes, time-outs, status codes."""
         return re.findall(r".*(?:Socket errors|Non-2xx|unable).*", self._log.read_text())
 
 
 class Adverts:
-    """When the master's adverts reach the other director, by the kernel's clock."""
+    """Return the arrival times of the master's adverts at the other director, by the kernel's clock."""
 
     def __init__(self, lab: Lab) -> None:
         with namespace.entered(lab.node("lb-02").namespace):

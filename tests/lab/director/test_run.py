@@ -50,7 +50,7 @@ WITHOUT = (
 
 
 def snapshot() -> str:
-    """What must not change: addresses and attached programs."""
+    """Return the state that must not change: addresses and attached programs."""
     return "\n".join(line for line in HOST.run("ip -d addr").splitlines() if "valid_lft" not in line)
 
 

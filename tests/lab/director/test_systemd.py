@@ -39,7 +39,7 @@ END
 
 
 def cgroup_root() -> Path | None:
-    """Where cgroup v2 is mounted here."""
+    """The mount point of cgroup v2."""
     for line in Path("/proc/mounts").read_text().splitlines():
         fields = line.split()
         if fields[2] == "cgroup2" and os.access(fields[1], os.W_OK):

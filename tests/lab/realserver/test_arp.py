@@ -123,7 +123,7 @@ class Scene(Namespaces):
             yield nic
 
     def replies(self, *questions: tuple[str, str]) -> list[Arp]:
-        """What the client hears when it asks (sender, target) of everybody."""
+        """Return the replies to the client's broadcast requests (sender, target)."""
         with self.listen("cl") as nic:
             for sender, target in questions:
                 nic.send(Arp(1, MACS["cl"], sender, target).request())
@@ -248,7 +248,7 @@ def recorded_announcements() -> list[dict[str, Any]]:
     "case", recorded_announcements(), ids=lambda case: f"{case['arp_announce']}-{case['client'].split()[0]}"
 )
 def test_arp_announce_agrees_with_the_recorded_kernel(scene: Scene, case: dict[str, Any]) -> None:
-    """What a real server asks before it answers from the VIP; what that does to the neighbours' tables."""
+    """Check a real server's ARP requests before replies from the VIP, and neighbour tables after them."""
     scene.sh("rs1", f"ip address add {VIP}/32 dev lo")
     scene.set_arp("rs1", "arp_ignore", 1)
     scene.set_arp("rs1", "arp_announce", case["arp_announce"])

@@ -1,4 +1,4 @@
-"""What a real server's neighbours and clients see of each way to set it up: IPv6, and redirect.
+"""Frames on the wire with each way to set up a real server: IPv6, and redirect.
 
 Two hosts on one cable: a client (192.168.7.2, fd00:100::1) and a real server (.99, fd00:100::11) with
 /32 and /128 VIPs. The client sends what is for a VIP to the real server's MAC address, as a director does.
@@ -69,7 +69,7 @@ class Pair(Namespaces):
         return {str(answer.address) for answer in answers.answers}
 
     def listener(self) -> list[str]:
-        """What hears the cable at the client, for a moment."""
+        """Return a command that prints the frames at the client's end of the cable, for a limited time."""
         return self.command("client", "timeout", f"{DEADLINE:.0f}", "tcpdump", "-lni", "cable")
 
     def asks_as(self, target: str) -> list[str]:
@@ -99,7 +99,7 @@ def pair() -> Iterator[Pair]:
 
 
 def recorded(place: str) -> bool:
-    """Whether a real server (not the director) answered for the VIP on this interface in the recording."""
+    """Return True if a real server replied for the VIP on this interface in the recording."""
     (case,) = [
         case
         for case in GOLDEN["who_answers"]
@@ -136,12 +136,12 @@ def test_on_a_network_card_nft_keeps_the_vip_out_of_neighbour_discovery(pair: Pa
 
 
 def test_before_the_network_nft_bears_no_address_and_its_own_later(pair: Pair) -> None:
-    """As the unit does it at boot, before the interfaces have their addresses."""
+    """Run it as the unit does at boot, before the interfaces have their addresses."""
     answer = f"import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('{VIP}', 0)); "
     answer += "s.sendto(b'x', ('192.168.7.2', 9))"
 
     def senders() -> set[str]:
-        """Who the server says it is when it asks for a client that it answers from the VIP."""
+        """Return the senders of the server's ARP requests for a client that it answers from the VIP."""
         heard = subprocess.Popen(
             [*pair.listener(), "-xc", "1", "arp[6:2] = 1 and ether src", SERVER_MAC],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -178,7 +178,7 @@ def test_before_the_network_nft_bears_no_address_and_its_own_later(pair: Pair) -
 
 
 def knocks(pair: Pair, port: int) -> dict[str, Response]:
-    """What the doctor hears when it knocks at both VIPs, as from a director."""
+    """Return the replies to the doctor's SYN probes of both VIPs, sent as by a director."""
     own = {VIP: "192.168.7.2", VIP6: "fd00:100::1"}
     asked = [
         SynProbe(

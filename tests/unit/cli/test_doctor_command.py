@@ -1,4 +1,4 @@
-"""What the doctor prints: nothing of a remedy may be lost at the edge of a terminal."""
+"""Output of the doctor: no part of a remedy may be cut at the edge of a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same option means the same in every verb, and what it means to keepalived."""
+"""Options: the same option has the same meaning in every verb, and in keepalived."""
 
 from __future__ import annotations
 

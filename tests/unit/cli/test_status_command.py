@@ -1,4 +1,4 @@
-"""What `pointsman status` shows of packets that were lost and of services put in by hand."""
+"""Output of `pointsman status` about lost packets and services that were added by hand."""
 
 from __future__ import annotations
 

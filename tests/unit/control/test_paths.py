@@ -1,4 +1,4 @@
-"""Whose pins and run-time files are whose: inode numbers of namespaces come back, their names do not."""
+"""Pins and run-time files of several directors: inode numbers of namespaces are reused, names are not."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ IPV6 = [case for case in CASES if "[" in case["virtual"]]
 
 
 def folded(address: str) -> int:
-    """As the kernel folds it: the words of an IPv6 address by exclusive or."""
+    """Fold an address as the kernel does: XOR of the words of an IPv6 address."""
     packed = ipaddress.ip_address(address).packed
     number = 0
     for at in range(0, len(packed), 4):
@@ -76,7 +76,7 @@ def test_there_are_as_many_cases_as_were_recorded() -> None:
 
 
 def test_a_server_more_takes_slots_and_moves_few_others() -> None:
-    """What mh is for (Maglev): of the slots that stay with the old servers hardly any change hands."""
+    """The purpose of mh (Maglev): almost no slot moves from one remaining server to another."""
     old = [Candidate(0x0A000001 + number, 80, 1, 1) for number in range(50)]
     new = [Candidate(0x0A0000FF, 80, 1, 1), *old]
     before, after = slots.slots_of("mh", old), slots.slots_of("mh", new)

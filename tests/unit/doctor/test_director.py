@@ -1,4 +1,4 @@
-"""What the doctor says about a director, from facts written down by hand."""
+"""The doctor's findings about a director, from constructed facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor says about a host as a whole, from facts written down by hand; and that facts are read."""
+"""The doctor's findings about a host in general, from constructed facts; reading of those facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a real server is suspected, and how a check hurries then."""
+"""Suspicion of a real server (passive_check), and the earlier check that follows."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ BODIES = (
 
 
 def pcre2(text: bytes, options: int, body: bytes, start: int) -> int | None:
-    """Where PCRE2 finds it; None: nowhere. Raises ValueError for a text that it does not take."""
+    """Return the position of PCRE2's match; None: no match. Raises ValueError if it rejects the pattern."""
     library = ctypes.CDLL(_NAME)
     library.pcre2_compile_8.restype = ctypes.c_void_p
     library.pcre2_match_data_create_from_pattern_8.restype = ctypes.c_void_p

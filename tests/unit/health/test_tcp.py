@@ -1,4 +1,4 @@
-"""What a TCP check's outcomes are called, and which of them count."""
+"""Results of a TCP check: their names, and which of them are failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages say can be typed: verbs, options, files and links that they name exist."""
+"""Documentation can be typed: verbs, options, files and links in it exist."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def problem(words: list[str]) -> str:
-    """What is wrong with a command line as it is written in a page; empty: nothing."""
+    """Return the error in a command line of a page; empty: none."""
     if not words or words[0].isupper() or words[0].startswith(("-", "…")) or words[0] == IPVSADM:
         return ""
     verbs = words[0].split("|")

@@ -1,4 +1,4 @@
-"""Who may import whom: the walls of the house (docs/architecture.md)."""
+"""Import rules between packages: the walls of the house (docs/architecture.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several test modules need lies in a module without tests."""
+"""Shared test code is in modules without tests."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Director:
                 return ErrorReply("not here")
 
     def run(self, command: str, stdin: str = "") -> dict[str, Any]:
-        """What the golden files hold of a command: cmd, stdout, stderr, exit."""
+        """The parts of a command in the golden files: cmd, stdout, stderr, exit."""
         program, *words = shlex.split(command)
         assert program == "ipvsadm"
         out, err = io.StringIO(), io.StringIO()

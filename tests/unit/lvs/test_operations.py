@@ -1,4 +1,4 @@
-"""What operations do, what is refused, and the texts a plan prints."""
+"""Operations: their effect, refusals, and the texts that a plan prints."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def settings(root: Path, text: str | None) -> Path:
 
 
 def assigned(path: Path) -> dict[str, str]:
-    """As systemd reads it: the last one counts."""
+    """Return the value that systemd uses: the last one."""
     pairs = [line.split("=", 1) for line in path.read_text().splitlines() if not line.startswith("#")]
     return {pair[0]: pair[1].strip("\"'") for pair in pairs if len(pair) == 2}
 

@@ -1,4 +1,4 @@
-"""Why the data plane chose a real server, out of its tables."""
+"""Reasons why the data plane chose a real server, from its tables."""
 
 from __future__ import annotations
 

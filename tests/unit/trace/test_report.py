@@ -1,4 +1,4 @@
-"""What several hosts saw, put together: one connection, clocks that differ, what got lost between them."""
+"""Reports of several hosts, merged: one connection, different clocks, packets lost between hosts."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ INSTANCE = VrrpInstance(name="VI_1", interface="eth0", virtual_router_id=51, pri
 
 
 def started(master: bool) -> VrrpMachine:
-    """At time 10: master since then, or backup with the master's advert just heard."""
+    """Return a machine at time 10: master since then, or backup that has just received an advert."""
     machine = VrrpMachine(INSTANCE, OWN)
     machine.start(0.0, link_up=True)
     if master:

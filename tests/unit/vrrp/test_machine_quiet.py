@@ -1,4 +1,4 @@
-"""When the machine says that nothing has come of an advert, nothing has: nobody need look at it again."""
+"""Adverts that the machine reports as without effect: its state is unchanged."""
 
 from __future__ import annotations
 

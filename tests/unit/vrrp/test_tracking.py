@@ -1,4 +1,4 @@
-"""What trackers do to an instance: keepalived's weights, with literal numbers."""
+"""Effects of trackers on an instance: keepalived's weights, with literal numbers."""
 
 from __future__ import annotations
 

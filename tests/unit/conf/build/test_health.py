@@ -1,4 +1,4 @@
-"""What the words of health checks become: those that are ours, files, BFD sessions."""
+"""The model of health checks: our own keywords, files, BFD sessions."""
 
 from __future__ import annotations
 

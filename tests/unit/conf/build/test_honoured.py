@@ -88,7 +88,7 @@ IPV6 = VMAC.replace("10.0.0.7/24", "fe80::7/64").replace("use_vmac", "version 3"
 FIFO = '{0} /run/f\n{0}_script "/bin/sh x"'
 
 Case = tuple[str, str, str]
-"""Where, what, and what stands there instead."""
+"""Place, text, and the text in its stead."""
 
 
 def block(where: str, *words: str) -> dict[str, Case]:
@@ -97,7 +97,7 @@ def block(where: str, *words: str) -> dict[str, Case]:
 
 
 def inside(name: str, where: str, around: str, *words: str) -> dict[str, Case]:
-    """The same for a block that is in another one."""
+    """Return the same for a block inside another block."""
     return {f"{name}.{each.split()[0]}": (where, around % each, around % "") for each in words}
 
 
@@ -347,7 +347,7 @@ NOTHING = {
 
 
 def model(where: str, text: str) -> object:
-    """What a frame with something more in it means."""
+    """Return the model of the frame with more text in it."""
     whole = FRAME.replace(f"<{where}>", text)
     for name in ("", *TABLE):
         whole = whole.replace(f"<{name}>", "")

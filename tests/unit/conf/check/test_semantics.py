@@ -1,4 +1,4 @@
-"""What a configuration means: each mistake that breaks a cluster is found, each sound one is left alone."""
+"""The meaning of configurations: each mistake that breaks a cluster is reported, correct ones are not."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_the_table_knows_keepalived() -> None:
         *("smtp_tls", "smtp_tls_verify", "smtp_tls_ca", "smtp_auth", "tls_verify", "tls_ca"),
         *("nb_get_retry", "alpha", "delay_loop", "retry", "delay_before_retry", "warmup", "log_all_failures"),
     }
-    """Those of the last line are known to keepalived in other checkers."""
+    """Keepalived has the keywords of the last line in other checkers."""
 
 
 def test_old_spellings_are_of_the_type_of_the_new_one() -> None:

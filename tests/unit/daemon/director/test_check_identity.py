@@ -69,7 +69,7 @@ def reloaded(keeper: TableSync, new: Config) -> None:
 
 
 def shown(keeper: TableSync, plane: MemoryDataPlane) -> tuple[bool | None, str]:
-    """What status says of the first real server's health."""
+    """Return the health of the first real server in the status."""
     (service,) = keeper.describe(plane.read(), {}, 0.0)
     (server,) = [each for each in service.servers if each.server == str(WEB)]
     return server.up, server.reason

@@ -1,4 +1,4 @@
-"""When directors are real servers themselves: which services are in force only with their VIP."""
+"""Directors that are real servers: services that are in force only with their VIP."""
 
 from __future__ import annotations
 

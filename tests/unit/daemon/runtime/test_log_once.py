@@ -1,4 +1,4 @@
-"""What is wrong is logged once, until it is over."""
+"""Problems are logged once, until they are over."""
 
 from __future__ import annotations
 

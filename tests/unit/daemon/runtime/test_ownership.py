@@ -1,4 +1,4 @@
-"""Who may own a program that runs as root: nobody but root, on the whole way to it."""
+"""Owners of programs that run as root: only root, for the whole path."""
 
 from __future__ import annotations
 
