@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cluster import KEY, OPERATIONS, VIP, Cluster, connected, exchange, standing
+from tests.support.cluster import KEY, OPERATIONS, VIP, Cluster, connected, exchange, running_cluster
 from tests.support.tcp_info import retransmitted
 from tests.support.until import until
 
@@ -30,7 +30,7 @@ UPLOAD = 8 * 1024 * 1024
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with standing(Cluster()) as made:
+    with running_cluster(Cluster()) as made:
         yield made
 
 

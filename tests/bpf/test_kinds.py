@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.support.cluster import KEY, OPERATIONS, RIP, SERVER, VIP, Cluster, connected, exchange, standing
+from tests.support.cluster import (
+    KEY,
+    OPERATIONS,
+    RIP,
+    SERVER,
+    VIP,
+    Cluster,
+    connected,
+    exchange,
+    running_cluster,
+)
 
 from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
@@ -17,7 +27,7 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with standing(Cluster()) as made:
+    with running_cluster(Cluster()) as made:
         yield made
 
 

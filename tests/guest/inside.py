@@ -14,7 +14,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.cluster import CLIENT, KEY, PORT, SERVER, VIP, Cluster, connected, exchange, standing
+from tests.support.cluster import (
+    CLIENT,
+    KEY,
+    PORT,
+    SERVER,
+    VIP,
+    Cluster,
+    connected,
+    exchange,
+    running_cluster,
+)
 from tests.support.golden_schedulers import CASES, HASHED_IN_SCOPE, replay
 from tests.support.program_run import Director
 from tests.support.until import DEADLINE
@@ -40,7 +50,7 @@ def cases() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with standing(Cluster()) as made:
+    with running_cluster(Cluster()) as made:
         yield made
 
 

@@ -12,7 +12,18 @@ from unittest import mock
 
 import pytest
 from tests.guest.inside_vrrp import has_kind
-from tests.support.cluster import CLIENT, KEY, PORT, RIP, SERVER, VIP, Cluster, connected, exchange, standing
+from tests.support.cluster import (
+    CLIENT,
+    KEY,
+    PORT,
+    RIP,
+    SERVER,
+    VIP,
+    Cluster,
+    connected,
+    exchange,
+    running_cluster,
+)
 from tests.support.program_run import tcp
 from tests.support.until import DEADLINE, until
 
@@ -124,7 +135,7 @@ class Stacked(Cluster):
 
 @pytest.fixture
 def stacked() -> Iterator[Stacked]:
-    with standing(Stacked()) as made:
+    with running_cluster(Stacked()) as made:
         yield made
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from tests.support.realserver_place import SECOND, VIP, VIP6, Place, fresh
+from tests.support.realserver_place import SECOND, VIP, VIP6, RealServerHost, fresh_host
 
 pytestmark = pytest.mark.root
 
@@ -22,7 +22,7 @@ def has_dummies() -> bool:
     return made.returncode == 0
 
 
-def on_the_dummy(place: Place) -> list[str]:
+def on_the_dummy(place: RealServerHost) -> list[str]:
     shown = place.sh("ip -o address show dev dummy7 scope global")
     return sorted(line.split()[3] for line in shown.splitlines())
 
@@ -31,7 +31,7 @@ def on_the_dummy(place: Place) -> list[str]:
 def test_a_dummy_takes_vips_of_both_families_and_goes_with_the_last(method: str) -> None:
     if not has_dummies():
         pytest.skip("this kernel has no dummy interfaces")
-    with fresh() as place:
+    with fresh_host() as place:
         snapshot = place.snapshot()
         place.up([VIP, VIP6], method, "dummy7")
         assert place.look() == []

@@ -31,7 +31,7 @@ from tests.support.tunnel_place import (
     TUNNEL_MODULES,
     VIP,
     VIP6,
-    Place,
+    TunnelNetwork,
 )
 from tests.support.until import DEADLINE
 
@@ -73,10 +73,10 @@ def lacking() -> str:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Place]:
+def place() -> Iterator[TunnelNetwork]:
     if why := lacking():
         pytest.skip(why)
-    made = Place()
+    made = TunnelNetwork()
     try:
         made.up()
         made.decapsulate()
@@ -88,7 +88,7 @@ def place() -> Iterator[Place]:
 class Running:
     """The data plane on d0, which follows its next hops as the director does."""
 
-    def __init__(self, place: Place, mode: str) -> None:
+    def __init__(self, place: TunnelNetwork, mode: str) -> None:
         self._place = place
         with namespace.entered(place.director):
             self.plane = XdpDataPlane.open(place.pins, ["d0"], mode, 4096)
@@ -120,7 +120,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(place: Place, mode: str) -> Iterator[Running]:
+def running(place: TunnelNetwork, mode: str) -> Iterator[Running]:
     made = Running(place, mode)
     try:
         yield made
@@ -137,7 +137,7 @@ def far(version: int) -> str:
     return f"{FAR}:{PORT}" if version == 4 else f"[{FAR6}]:{PORT}"
 
 
-def exchange(place: Place, address: str, servers: list[str]) -> None:
+def exchange(place: TunnelNetwork, address: str, servers: list[str]) -> None:
     """A connection for each server in turn; each echoes what it gets, an upload too."""
     with contextlib.ExitStack() as stack:
         listeners = []
@@ -174,13 +174,13 @@ MODES = ["generic", *(["tc"] if RELEASE >= TCX else [])]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_linux_takes_out_what_was_put_in(place: Place, mode: str) -> None:
+def test_linux_takes_out_what_was_put_in(place: TunnelNetwork, mode: str) -> None:
     """Every kind of tunnel, every pair of families: a connection, an upload that finds the tunnel's MTU."""
     place.run(place.client, f"ip link set c0 gso_max_segs {65535 if mode == 'tc' else 1}")
     carry_all(place, mode)
 
 
-def carry_all(place: Place, mode: str) -> None:
+def carry_all(place: TunnelNetwork, mode: str) -> None:
     with running(place, mode) as director:
         director.resolve([], [FAR, FAR6])
         for kind, (inner, outer) in itertools.product(KINDS, FAMILIES):
@@ -200,7 +200,7 @@ def carry_all(place: Place, mode: str) -> None:
             forget_path_mtu(place)
 
 
-def test_joined_segments_have_no_sum_for_gre(place: Place) -> None:
+def test_joined_segments_have_no_sum_for_gre(place: TunnelNetwork) -> None:
     """Linux takes GRE with a checksum everywhere or nowhere, so that they are dropped, and counted."""
     if RELEASE < TCX:
         return  # no tc there: inside.py sees that it is refused
@@ -230,12 +230,12 @@ def test_joined_segments_have_no_sum_for_gre(place: Place) -> None:
     forget_path_mtu(place)
 
 
-def forget_path_mtu(place: Place) -> None:
+def forget_path_mtu(place: TunnelNetwork) -> None:
     for family in ("-4", "-6"):
         place.run(place.client, f"ip {family} route flush cache")
 
 
-def test_a_tunnel_and_direct_routing_in_one_service(place: Place) -> None:
+def test_a_tunnel_and_direct_routing_in_one_service(place: TunnelNetwork) -> None:
     place.run(place.client, "ip link set c0 gso_max_segs 1")
     place.insist_on_checksums(False)
     with running(place, "generic") as director:
@@ -271,7 +271,7 @@ def udp(client: str, vip: str, port: int, size: int, check: bool) -> bytes:
     return body[:6] + struct.pack("!H", found) + body[8:]
 
 
-def frames(place: Place, version: int) -> list[Case]:
+def frames(place: TunnelNetwork, version: int) -> list[Case]:
     """Packets of every type of service, TTL, fragmentation and length that the outer header can tell."""
     with namespace.entered(place.client):
         own = interfaces.hardware_address("c0")
@@ -298,7 +298,7 @@ def frames(place: Place, version: int) -> list[Case]:
     return found
 
 
-def passed(place: Place, cases: list[Case], hears: tuple[str, str]) -> list[bytes]:
+def passed(place: TunnelNetwork, cases: list[Case], hears: tuple[str, str]) -> list[bytes]:
     """Return the frame at this interface for each frame of the client."""
     results = []
     with contextlib.ExitStack() as stack:
@@ -361,7 +361,9 @@ class Job(NamedTuple):
         return [f"-A {service} -s rr", f"-a {service} -r {far(self.outer)} -i {KINDS[self.kind]}"]
 
 
-def both(place: Place, jobs: list[Job], hears: tuple[str, str]) -> Iterator[tuple[Job, Case, bytes, bytes]]:
+def both(
+    place: TunnelNetwork, jobs: list[Job], hears: tuple[str, str]
+) -> Iterator[tuple[Job, Case, bytes, bytes]]:
     """Yield each job with the frames of IPVS and of Pointsman."""
     theirs, ours = [], []
     for job in jobs:
@@ -381,7 +383,7 @@ def both(place: Place, jobs: list[Job], hears: tuple[str, str]) -> Iterator[tupl
             yield job, *triple
 
 
-def test_the_outer_headers_are_those_of_ipvs(place: Place) -> None:
+def test_the_outer_headers_are_those_of_ipvs(place: TunnelNetwork) -> None:
     """Byte by byte, at the router, of the same frames."""
     jobs = [
         Job(kind, inner, outer, frames(place, inner))
@@ -391,7 +393,7 @@ def test_the_outer_headers_are_those_of_ipvs(place: Place) -> None:
         assert comparable(found, job.kind).hex() == comparable(expected, job.kind).hex(), (job[:3], case.name)
 
 
-def test_the_largest_packet_is_ipvss(place: Place) -> None:
+def test_the_largest_packet_is_ipvss(place: TunnelNetwork) -> None:
     """The MTU in the answer to one that is too big."""
     jobs = []
     for kind, (inner, outer) in itertools.product(KINDS, FAMILIES):
@@ -405,7 +407,7 @@ def test_the_largest_packet_is_ipvss(place: Place) -> None:
         assert ours[at + 8 - length : at + 8] == theirs[at + 8 - length : at + 8], job[:3]
 
 
-def test_in_native_xdp(place: Place) -> None:
+def test_in_native_xdp(place: TunnelNetwork) -> None:
     """The last one: what veth needs for it takes joined segments from the client for good."""
     offload.complete_checksums(place.client, "c0")
     for name, interface in ((place.client, "c0"), (place.router, "g0")):

@@ -19,7 +19,7 @@ TIMERS = "pm_alarms"
 _last: dict[Sizes, XdpDataPlane] = {}
 
 
-def blank_plane(sizes: Sizes) -> XdpDataPlane:
+def cleared_plane(sizes: Sizes) -> XdpDataPlane:
     """Return XdpDataPlane.for_tests, with the cleared maps of the last one of these sizes if it is closed."""
     last = _last.get(sizes)
     if last is not None and last.programs:

@@ -94,7 +94,7 @@ AnyCluster = TypeVar("AnyCluster", bound=Cluster)
 
 
 @contextlib.contextmanager
-def standing(made: AnyCluster) -> Iterator[AnyCluster]:
+def running_cluster(made: AnyCluster) -> Iterator[AnyCluster]:
     """Build a cluster, and remove it in any case."""
     try:
         made.up()

@@ -47,10 +47,12 @@ def replay(director: Director, case: dict[str, Any]) -> None:
                     row["dest"].rsplit(":", 1)[0].strip("[]"): (row["active"], row["inact"]) for row in rows
                 }, where
             case ["udp", client, client_port, expected]:
-                assert agrees(director.server_of(udp(client, client_port, int(port))), expected), where
+                assert is_as_recorded(director.server_of(udp(client, client_port, int(port))), expected), (
+                    where
+                )
             case [kind, client, client_port, expected]:
                 frame = tcp(LETTERS[kind], client, client_port, int(port))
-                assert agrees(director.server_of(frame), expected), where
+                assert is_as_recorded(director.server_of(frame), expected), where
 
 
 def replay_marked(director: Director, case: dict[str, Any], borne: bool = False) -> None:
@@ -69,10 +71,10 @@ def replay_marked(director: Director, case: dict[str, Any], borne: bool = False)
                 assert director.held(ServiceKey.mark(mark)) == held, where
             case [kind, client, client_port, expected, destination]:
                 frame = tcp(LETTERS[kind], client, client_port, 80, target=destination)
-                assert agrees(director.server_of(frame, mark * borne), expected), where
+                assert is_as_recorded(director.server_of(frame, mark * borne), expected), where
 
 
-def agrees(went: str | None, result: str | None) -> bool:
+def is_as_recorded(went: str | None, result: str | None) -> bool:
     """Compare a result. A packet that the recorded director's own stack answered is passed to the stack here.
 
     Refusals by ICMP are limited, in the recording and here, but time passes otherwise here.

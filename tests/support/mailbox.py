@@ -81,7 +81,7 @@ def config(port: int, **changes: Any) -> Mail:
     return Mail(**{**given, **changes})
 
 
-def against(scenario: Callable[[Mailbox], Awaitable[None]], utf8: bool = True) -> Mailbox:
+def with_mailbox(scenario: Callable[[Mailbox], Awaitable[None]], utf8: bool = True) -> Mailbox:
     """Run a scenario with a mail server."""
     mailbox = Mailbox(utf8)
 

@@ -9,12 +9,14 @@ import msgspec
 from pointsman.model.config import Config
 
 
-def unlocated(item: Any) -> Any:
+def without_locations(item: Any) -> Any:
     """Return a model item as plain data without locations."""
     if isinstance(item, dict):
-        return {key: unlocated(value) for key, value in item.items() if key != "location"}
-    return [unlocated(value) for value in item] if isinstance(item, list) else item
+        return {key: without_locations(value) for key, value in item.items() if key != "location"}
+    return [without_locations(value) for value in item] if isinstance(item, list) else item
 
 
 def plain(config: Config) -> Any:
-    return unlocated(msgspec.json.decode(msgspec.json.encode(config, enc_hook=str, order="deterministic")))
+    return without_locations(
+        msgspec.json.decode(msgspec.json.encode(config, enc_hook=str, order="deterministic"))
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tests.support.blank import blank_plane
+from tests.support.blank import cleared_plane
 
 from pointsman.cli.ipvsadm import Session, SystemNames
 from pointsman.control.messages import (
@@ -155,7 +155,7 @@ class Director:
     """The program under test with its own tables."""
 
     def __init__(self, sizes: Sizes = SMALL) -> None:
-        self.plane = blank_plane(sizes)
+        self.plane = cleared_plane(sizes)
         self.resolve(SERVERS | SERVERS6)
 
     def __enter__(self) -> Director:

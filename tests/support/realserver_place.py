@@ -38,7 +38,7 @@ STEPS = (
 )
 
 
-class Place(Namespace):
+class RealServerHost(Namespace):
     """A host in a namespace, and the file in which `realserver` records its changes."""
 
     def __init__(self, directory: Path) -> None:
@@ -100,10 +100,10 @@ class Place(Namespace):
 
 
 @contextmanager
-def fresh() -> Iterator[Place]:
+def fresh_host() -> Iterator[RealServerHost]:
     directory = Path(tempfile.mkdtemp())
     try:
-        with Place(directory / "run") as place:
+        with RealServerHost(directory / "run") as place:
             place.sh(BUILD)
             place.settle()
             yield place

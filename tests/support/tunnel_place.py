@@ -18,7 +18,7 @@ TUNNEL_MODULES = ("ipip", "sit", "ip6_tunnel", "ip_gre", "ip6_gre", "fou", "fou6
 GUE_PORT = 6080
 
 
-class Place(Namespaces):
+class TunnelNetwork(Namespaces):
     """client -c0-d0- director -d1-g0- router -g1-s0- far; director -d2-n0- near. Replies bypass it."""
 
     def __init__(self) -> None:

@@ -89,10 +89,10 @@ def replay(case: dict[str, Any], borne: int) -> None:
                     assert printed == text, where
                 case _:
                     expected = event[4]
-                    assert agrees(went_to(director, event, borne), expected, event[0]), where
+                    assert is_as_recorded(went_to(director, event, borne), expected, event[0]), where
 
 
-def agrees(went: str | None, result: str | None, kind: str) -> bool:
+def is_as_recorded(went: str | None, result: str | None, kind: str) -> bool:
     """Refusals by ICMP are limited; RSTs, and some of the ICMP for UDP, are the stack's."""
     if result is not None and result.startswith("icmp"):
         return went in ("refused", None) or (kind == "udp" and went == "pass")

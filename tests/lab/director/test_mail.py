@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.support.mailbox import DOWN, HOST, Mailbox, against, config
+from tests.support.mailbox import DOWN, HOST, Mailbox, config, with_mailbox
 from tests.support.until import DEADLINE
 
 from pointsman.daemon.director import mail as mail_module
@@ -25,7 +25,7 @@ def test_an_alert_arrives_with_the_headers_of_keepalived() -> None:
         queue.put(DOWN)
         await queue.close()
 
-    mailbox = against(scenario)
+    mailbox = with_mailbox(scenario)
     (message,) = mailbox.messages()
     envelope = mailbox.envelopes[0]
     assert envelope.mail_from == "dmz-lb-keepalived@mydomain.org"
@@ -47,7 +47,7 @@ def test_one_message_an_alert_in_their_order() -> None:
             queue.put(Alert(f"number {number}", "text\n"))
         await queue.close()
 
-    subjects = [message["Subject"] for message in against(scenario).messages()]
+    subjects = [message["Subject"] for message in with_mailbox(scenario).messages()]
     assert subjects == [f"number {number}" for number in range(20)]
 
 
@@ -69,7 +69,7 @@ def test_a_server_that_is_down_is_tried_again_and_complained_of_once(
         await queue.close()
 
     with caplog.at_level(logging.ERROR):
-        mailbox = against(scenario)
+        mailbox = with_mailbox(scenario)
     assert [message["Subject"] for message in mailbox.messages()] == [DOWN.subject, "second"]
     complaints = [record.message for record in caplog.records if record.name == "mail"]
     assert len(complaints) == 1
@@ -91,7 +91,7 @@ def test_later_means_later_and_never_means_never(
         await queue.close()
 
     with caplog.at_level(logging.ERROR):
-        mailbox = against(scenario)
+        mailbox = with_mailbox(scenario)
     assert [message["Subject"] for message in mailbox.messages()] == ["greylisted", "fine"]
     complaints = [record.message for record in caplog.records if record.name == "mail"]
     assert complaints == [
@@ -137,7 +137,7 @@ def test_a_stop_gives_a_waiting_mail_its_last_chance(monkeypatch: pytest.MonkeyP
             await asyncio.sleep(0.01)
         await queue.close(deadline=DEADLINE)
 
-    assert len(against(scenario).envelopes) == 1
+    assert len(with_mailbox(scenario).envelopes) == 1
 
 
 @pytest.mark.parametrize("changes", [{"server": ""}, {"recipients": ()}])
@@ -149,7 +149,7 @@ def test_without_a_server_or_a_recipient_nothing_is_sent(changes: dict[str, Any]
         queue.put(DOWN)
         await queue.close()
 
-    assert against(scenario).envelopes == []
+    assert with_mailbox(scenario).envelopes == []
 
 
 def test_a_long_subject_stays_on_one_line_as_keepalived_writes_it() -> None:
@@ -161,7 +161,7 @@ def test_a_long_subject_stays_on_one_line_as_keepalived_writes_it() -> None:
         queue.put(Alert(subject, "text\n"))
         await queue.close()
 
-    (envelope,) = against(scenario).envelopes
+    (envelope,) = with_mailbox(scenario).envelopes
     assert f"\r\nSubject: {subject}\r\n".encode() in envelope.content
 
 
@@ -178,7 +178,7 @@ def test_a_mail_that_cannot_be_written_down_does_not_stop_the_others(
         await queue.close(deadline=3.0)
 
     with caplog.at_level(logging.WARNING):
-        mailbox = against(scenario, utf8=False)
+        mailbox = with_mailbox(scenario, utf8=False)
     assert mailbox.envelopes == []
     complaints = [record.message for record in caplog.records if record.name == "mail"]
     assert len(complaints) == 1
@@ -199,7 +199,7 @@ def test_refused_recipients_are_told_and_the_others_get_their_mail(
         await queue.close(deadline=3.0)
 
     with caplog.at_level(logging.WARNING):
-        mailbox = against(scenario)
+        mailbox = with_mailbox(scenario)
     taken = [envelope.rcpt_tos for envelope in mailbox.envelopes]
     assert taken == ([["second@mydomain.org"]] * 2 if refused == 1 else [])
     complaints = [record.message for record in caplog.records if record.name == "mail"]

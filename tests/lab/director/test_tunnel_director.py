@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.support.program_run import answer6_of, answer_of, ipv4, ipv6, segment
 from tests.support.project import POINTSMAN
-from tests.support.tunnel_place import CLIENT, CLIENT6, FAR, FAR6, VIP, VIP6, Place
+from tests.support.tunnel_place import CLIENT, CLIENT6, FAR, FAR6, VIP, VIP6, TunnelNetwork
 from tests.support.until import DEADLINE, until
 
 from pointsman.dataplane.xdp.kernel import interfaces
@@ -44,7 +44,7 @@ virtual_server {VIP6} 80 {{
 class Running:
     """A director in generic XDP, and the router behind it."""
 
-    def __init__(self, place: Place, folder: Path) -> None:
+    def __init__(self, place: TunnelNetwork, folder: Path) -> None:
         self.place = place
         self.conf = folder / "keepalived.conf"
         self.conf.write_text(CONF)
@@ -97,7 +97,7 @@ class Running:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
-    place = Place()
+    place = TunnelNetwork()
     try:
         place.up()
         made = Running(place, tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.realserver_place import SECOND, VIP, VIP6, Place, fresh
+from tests.support.realserver_place import SECOND, VIP, VIP6, RealServerHost, fresh_host
 
 from pointsman.lab import waiting
 from pointsman.realserver import setup
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
-    with fresh() as made:
+def place() -> Iterator[RealServerHost]:
+    with fresh_host() as made:
         yield made
 
 
@@ -64,7 +64,7 @@ def test_up_and_down_leave_the_host_as_it_was_wherever_they_were_killed(
     killed_in_down: int,
 ) -> None:
     method, device = way
-    with fresh() as here:
+    with fresh_host() as here:
         for script in before:
             if script != "VIP there":
                 here.sh(script)
@@ -82,7 +82,7 @@ def test_up_and_down_leave_the_host_as_it_was_wherever_they_were_killed(
 
 
 @pytest.mark.parametrize(("method", "device"), [("sysctl", "lo"), ("nft", "eth14"), ("redirect", "")])
-def test_every_step_of_every_way_can_be_the_last(place: Place, method: str, device: str) -> None:
+def test_every_step_of_every_way_can_be_the_last(place: RealServerHost, method: str, device: str) -> None:
     snapshot = place.snapshot()
     for action in ("up", "down"):
         for step in range(30):
@@ -98,7 +98,9 @@ def test_every_step_of_every_way_can_be_the_last(place: Place, method: str, devi
 
 
 @pytest.mark.parametrize(("method", "device"), WAYS)
-def test_a_second_vip_comes_and_goes_without_the_first(place: Place, method: str, device: str) -> None:
+def test_a_second_vip_comes_and_goes_without_the_first(
+    place: RealServerHost, method: str, device: str
+) -> None:
     snapshot = place.snapshot()
     place.up([VIP], method, device)
     one = place.snapshot()
@@ -113,7 +115,7 @@ def test_a_second_vip_comes_and_goes_without_the_first(place: Place, method: str
     assert place.snapshot() == snapshot
 
 
-def test_status_knows_which_table_has_drifted_and_up_puts_it_back(place: Place) -> None:
+def test_status_knows_which_table_has_drifted_and_up_puts_it_back(place: RealServerHost) -> None:
     place.up([VIP, VIP6], "nft", "eth14")
     place.sh("nft flush chain ip6 pointsman_nd input")
     assert place.look() == ["nftables table ip6 pointsman_nd: changed"]
@@ -140,7 +142,7 @@ def test_status_knows_which_table_has_drifted_and_up_puts_it_back(place: Place) 
     ],
 )
 def test_what_cannot_work_is_refused_and_nothing_changed(
-    place: Place, method: str, device: str, script: str, said: str
+    place: RealServerHost, method: str, device: str, script: str, said: str
 ) -> None:
     place.sh(script)
     waiting.until(place.is_settled, 30.0, "the links have the state of their peers")
@@ -151,7 +153,7 @@ def test_what_cannot_work_is_refused_and_nothing_changed(
     assert not place.directory.exists()
 
 
-def test_a_dummy_is_made_and_removed_or_the_kernel_has_none(place: Place) -> None:
+def test_a_dummy_is_made_and_removed_or_the_kernel_has_none(place: RealServerHost) -> None:
     snapshot = place.snapshot()
     try:
         place.up([VIP, VIP6], "sysctl", "dummy7")
@@ -164,7 +166,7 @@ def test_a_dummy_is_made_and_removed_or_the_kernel_has_none(place: Place) -> Non
     assert place.snapshot() == snapshot
 
 
-def test_an_ipv6_vip_begins_without_detection_and_is_no_source(place: Place) -> None:
+def test_an_ipv6_vip_begins_without_detection_and_is_no_source(place: RealServerHost) -> None:
     place.up([VIP6], "nft", "eth14")
     (line,) = place.sh(f"ip -o -6 address show dev eth14 to {VIP6}").splitlines()
     assert "nodad" in line

@@ -72,7 +72,7 @@ class Pair(Namespaces):
         """Return a command that prints the frames at the client's end of the cable, for a limited time."""
         return self.command("client", "timeout", f"{DEADLINE:.0f}", "tcpdump", "-lni", "cable")
 
-    def asks_as(self, target: str) -> list[str]:
+    def arp_senders(self, target: str) -> list[str]:
         """The senders of the server's own questions when it answers a client at `target` from the VIP."""
         heard = subprocess.Popen(
             [*self.listener(), "-c", "1", "icmp6 and ip6[40] == 135 and ether src", SERVER_MAC],
@@ -115,7 +115,7 @@ def test_neighbour_discovery_agrees_with_the_recorded_kernel(pair: Pair, place: 
         assert pair.who_has(VIP6, "fd00:100::11") == {"fd00:100::11"} | ({VIP6} if recorded(place) else set())
         asked = {case["vip6_on"]: case for case in GOLDEN["what_the_real_server_asks_with"]}[place]
         as_vip = VIP6 in asked["solicitations_of_rs1"][0].split("who-has")[0]
-        (sender,) = pair.asks_as("fd00:100::77")
+        (sender,) = pair.arp_senders("fd00:100::77")
         assert (sender == VIP6) is as_vip
     finally:
         pair.sh("server", f"ip -6 address del {VIP6}/128 dev {place}")
@@ -125,7 +125,7 @@ def test_on_a_network_card_nft_keeps_the_vip_out_of_neighbour_discovery(pair: Pa
     pair.realserver("up", VIP, VIP6, "--method", "nft", "--dev", "eth0")
     try:
         assert pair.who_has(VIP, VIP6, "192.168.7.99", "fd00:100::11") == {"192.168.7.99", "fd00:100::11"}
-        assert pair.asks_as("fd00:100::78") == ["fd00:100::11"]
+        assert pair.arp_senders("fd00:100::78") == ["fd00:100::11"]
         found = pair.sh("server", f"{sys.executable} -m pointsman doctor --json || true")
         (diagnosis,) = json.loads(found)["diagnoses"]
         on_lo = [item["verdict"] for item in diagnosis["findings"] if item["check"] == "vip-on-lo"]
@@ -177,7 +177,7 @@ def test_before_the_network_nft_bears_no_address_and_its_own_later(pair: Pair) -
                 "ip -6 address add fd00:100::11/64 dev eth0 nodad")  # fmt: skip
 
 
-def knocks(pair: Pair, port: int) -> dict[str, Response]:
+def syn_replies(pair: Pair, port: int) -> dict[str, Response]:
     """Return the replies to the doctor's SYN probes of both VIPs, sent as by a director."""
     own = {VIP: "192.168.7.2", VIP6: "fd00:100::1"}
     asked = [
@@ -198,10 +198,10 @@ def knocks(pair: Pair, port: int) -> dict[str, Response]:
 
 
 def test_the_doctor_hears_who_takes_a_syn_for_the_vip_over_both_families(pair: Pair) -> None:
-    assert knocks(pair, 8001) == {VIP: Response.SILENT, VIP6: Response.SILENT}
+    assert syn_replies(pair, 8001) == {VIP: Response.SILENT, VIP6: Response.SILENT}
     pair.realserver("up", VIP, VIP6)
     try:
-        assert knocks(pair, 8001) == {VIP: Response.REFUSED, VIP6: Response.REFUSED}
+        assert syn_replies(pair, 8001) == {VIP: Response.REFUSED, VIP6: Response.REFUSED}
     finally:
         pair.realserver("down")
 
@@ -213,7 +213,7 @@ def test_redirect_serves_the_vip_on_a_host_that_has_it_not(pair: Pair) -> None:
     server = subprocess.Popen(pair.command("server", "sh", "-c", f"exec {web}"))
     try:
         pair.sh("server", listens)
-        assert knocks(pair, 8000) == {VIP: Response.ACCEPTED, VIP6: Response.ACCEPTED}
+        assert syn_replies(pair, 8000) == {VIP: Response.ACCEPTED, VIP6: Response.ACCEPTED}
         assert pair.who_has(VIP, VIP6) == set()
         assert f"{VIP}/" not in pair.sh("server", "ip -o address")
         for name, where in (
