@@ -164,7 +164,7 @@ class RealServer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     resets_clients: bool = False
     """Ours: after its removal, packets of its connections are refused, not dropped."""
     is_watched: bool = False
-    """Ours: signs that it does not answer are counted (passive_check)."""
+    """Pointsman only: count signs that the server does not answer (passive_check)."""
 
 
 class ServiceEntry(msgspec.Struct, frozen=True):

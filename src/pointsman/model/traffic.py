@@ -49,7 +49,7 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 class PassiveCounters(msgspec.Struct, frozen=True):
-    """PassiveCounters that a real server does not answer (passive_check). They are never zeroed."""
+    """Counts of signs that a real server does not answer (passive_check). They are never set to 0."""
 
     connections: int = 0
     repeated: int = 0
