@@ -44,7 +44,7 @@ def hold(held: contextlib.ExitStack) -> set[int]:
 def assert_nothing_is_left(inodes: set[int]) -> None:
     assert namespaces() == {}
     assert processes.find_processes(inodes) == {}
-    assert [place for inode in inodes for place in paths.places_of(inode)] == []
+    assert [place for inode in inodes for place in paths.namespace_directories(inode)] == []
     assert list(Path(paths.RUN_DIRECTORY / "lab").glob(f"*@{PREFIX}")) == []
 
 

@@ -42,7 +42,7 @@ def test_no_process_namespace_or_file_is_left_after_down() -> None:
     assert stubborn.wait(1) == foreign.wait(1) == -signal.SIGKILL
     assert not [name for name in namespace.names() if name.startswith(PREFIX)]
     assert not lab.directory.exists()
-    assert paths.places_of(inode) == []
+    assert paths.namespace_directories(inode) == []
 
 
 def test_a_failure_while_building_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

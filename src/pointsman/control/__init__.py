@@ -1,1 +1,1 @@
-"""How a running director is asked."""
+"""Control protocol: messages, framing, client and server of a running director, run-time paths."""

@@ -1,4 +1,4 @@
-"""Asking the running director: one request, one reply, over its control socket."""
+"""Client of the control socket: send one request to the running director, receive one reply."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["ControlError", "DirectorNotRunning", "ProtocolError", "request"]
 
 
 class ControlError(Exception):
-    """The director could not be asked, or has not answered; the text says what, where and what to do."""
+    """No connection to the director, or no answer; the text names the cause, the place and the remedy."""
 
 
 class DirectorNotRunning(ControlError):  # noqa: N818
-    """Nobody listens at the control socket."""
+    """No process listens on the control socket."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"no director is running here (no answer at {path}); start one with `pointsman run`")
 
 
 def request(message: Request, socket_path: Path, timeout: float = 10.0) -> Reply:
-    """Send one request and return the reply (an ErrorReply too).
+    """Send one request and return the reply, which may be an ErrorReply.
 
     `timeout`: seconds for the request, and again for the reply. Raises DirectorNotRunning, ControlError, and
-    ProtocolError when what came back is not a reply.
+    ProtocolError if the answer is not a reply.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
@@ -37,7 +37,7 @@ def request(message: Request, socket_path: Path, timeout: float = 10.0) -> Reply
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             raise DirectorNotRunning(socket_path) from None
         except PermissionError:
-            raise ControlError(f"permission to use {socket_path} denied; try as root") from None
+            raise ControlError(f"permission denied: {socket_path}; run this command as root") from None
         except OSError as error:
             raise ControlError(f"cannot connect to {socket_path}: {error}") from error
         try:
@@ -50,4 +50,4 @@ def request(message: Request, socket_path: Path, timeout: float = 10.0) -> Reply
     try:
         return decode_reply(answer)
     except msgspec.MsgspecError as error:
-        raise ProtocolError(f"what came from {socket_path} is not a reply: {error}") from error
+        raise ProtocolError(f"the answer from {socket_path} is not a reply: {error}") from error

@@ -1,6 +1,6 @@
-"""How messages are told apart on a stream: four bytes of length (big-endian), then the message.
+"""Framing of messages on the control socket: a length of four bytes (big-endian), then the message.
 
-One framing for the control socket and for the channels between the processes, blocking and asyncio.
+Both blocking and asyncio functions are here.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _LENGTH = struct.Struct("!I")
 
 
 class ProtocolError(Exception):
-    """The peer did not keep to the framing, or what it sent is not a message."""
+    """The peer broke the framing, or its bytes are not a message."""
 
 
 def frame(message: bytes) -> bytes:
-    """The bytes that carry one message. Raises ProtocolError when it is longer than MAX_MESSAGE."""
+    """Return a message with its length in front. Raises ProtocolError if it is longer than MAX_MESSAGE."""
     if len(message) > MAX_MESSAGE:
-        raise ProtocolError(f"message of {len(message)} bytes; the most is {MAX_MESSAGE}")
+        raise ProtocolError(f"message of {len(message)} bytes; the limit is {MAX_MESSAGE}")
     return _LENGTH.pack(len(message)) + message
 
 
 def send_frame(connection: socket.socket, message: bytes, timeout: float | None = None) -> None:
-    """Send one message, all of it within `timeout` seconds.
+    """Send one whole message within `timeout` seconds.
 
     Raises OSError (TimeoutError among them) and ProtocolError.
     """
@@ -36,10 +36,10 @@ def send_frame(connection: socket.socket, message: bytes, timeout: float | None 
 
 
 def receive_frame(connection: socket.socket, timeout: float | None = None) -> bytes | None:
-    """The next message, all of it within `timeout` seconds; None when the peer closed before one began.
+    """Return the next message, received within `timeout` seconds; None: the peer closed before a message.
 
-    Raises OSError (TimeoutError among them), and ProtocolError when the peer closes in the middle or
-    announces more than MAX_MESSAGE.
+    Raises OSError (TimeoutError among them), and ProtocolError if the peer closes in the middle of a message
+    or announces more than MAX_MESSAGE bytes.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     head = _receive(connection, _LENGTH.size, deadline)
@@ -53,9 +53,10 @@ def receive_frame(connection: socket.socket, timeout: float | None = None) -> by
 
 
 async def read_frame(reader: asyncio.StreamReader, largest: int = MAX_MESSAGE) -> bytes | None:
-    """The next message; None when the peer closed before one began.
+    """Return the next message; None: the peer closed before a message.
 
-    Raises OSError, and ProtocolError when the peer closes in the middle or announces more than `largest`.
+    Raises OSError, and ProtocolError if the peer closes in the middle of a message or announces more than
+    `largest` bytes.
     """
     try:
         head = await reader.readexactly(_LENGTH.size)
@@ -73,7 +74,7 @@ async def read_frame(reader: asyncio.StreamReader, largest: int = MAX_MESSAGE) -
 
 
 async def write_frame(writer: asyncio.StreamWriter, message: bytes) -> None:
-    """Send one message and wait until the stream has room again. Raises OSError and ProtocolError."""
+    """Send one message and wait until the write buffer has room. Raises OSError and ProtocolError."""
     writer.write(frame(message))
     await writer.drain()
 
@@ -83,12 +84,12 @@ def _announced(head: bytes, largest: int = MAX_MESSAGE) -> int:
         raise ProtocolError("connection closed in the length of a message")
     length: int = _LENGTH.unpack(head)[0]
     if length > largest:
-        raise ProtocolError(f"peer announces a message of {length} bytes; the most is {largest}")
+        raise ProtocolError(f"peer announces a message of {length} bytes; the limit is {largest}")
     return length
 
 
 def _receive(connection: socket.socket, size: int, deadline: float | None) -> bytes:
-    """`size` bytes, or fewer when the peer closes."""
+    """Return `size` bytes, or fewer if the peer closes."""
     data = bytearray()
     while len(data) < size:
         if deadline is not None:

@@ -1,6 +1,6 @@
-"""What the processes tell each other over their channels, and clients over the control socket.
+"""Messages between the processes of the daemon, and between a client and the director.
 
-Everything is a tagged msgspec Struct; JSON on the wire, so that a person can read a capture of it.
+Each is a tagged msgspec Struct, encoded as JSON, so that a capture is readable.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pointsman.model.tracking import Command
 from pointsman.model.traffic import Connection, Counters
 
 MAX_MESSAGE = 64 * 1024 * 1024
-"""Bytes; a longer message ends the connection."""
+"""Bytes. A longer message closes the connection."""
 
 
 # vrrp -> director
@@ -47,7 +47,7 @@ class GroupChanged(msgspec.Struct, frozen=True, tag=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True, tag=True):
-    """The verdict of one check of one real server has changed, or is known for the first time."""
+    """First result or changed result of one check of one real server."""
 
     service: ServiceKey
     server: ServerKey
@@ -56,22 +56,23 @@ class CheckResult(msgspec.Struct, frozen=True, tag=True):
     up: bool
     reason: str
     weight_change: int = 0
-    """What the check adds to the real server's weight."""
+    """Number that the check adds to the weight of the real server."""
     weight: int | None = None
-    """What the check sets in place of the configured weight (misc_dynamic); None: nothing."""
+    """Weight that replaces the configured one (misc_dynamic); None: the configured one."""
 
 
 # bfd -> director, checker
 
 
 class SessionChanged(msgspec.Struct, frozen=True, tag=True):
-    """A BFD session has gone up, is no longer up, or is told for the first time.
+    """First state or changed state of a BFD session.
 
-    The checker hears it on a channel of its own. It asks once (Resync, there); bfd then tells all.
+    The checker receives it on its own channel from bfd. It sends Resync there once after its start, and bfd
+    then reports all sessions.
     """
 
     session: str
-    """The name of its bfd_instance."""
+    """Name of its bfd_instance."""
     up: bool
     reason: str
 
@@ -80,33 +81,33 @@ class SessionChanged(msgspec.Struct, frozen=True, tag=True):
 
 
 class Resync(msgspec.Struct, frozen=True, tag=True):
-    """Report everything in force again: the sender has (re)started and knows nothing."""
+    """Request to report every current state again: the sender has just started."""
 
 
 # director -> all others
 
 
 class NewConfiguration(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Another configuration is in force."""
+    """A new configuration is in force."""
 
     rollback: bool = False
-    """True: it is the one before the last."""
+    """True: it is the previous configuration again."""
     config: Config | None = None
-    """Never on the wire: it comes beside the message, as a file descriptor (generations.py)."""
+    """Not encoded: it is passed as a file descriptor with the message (daemon/runtime/config_history.py)."""
 
 
 # director -> supervisor
 
 
 class Alive(msgspec.Struct, frozen=True, tag=True):
-    """The director is ready, and not hung: sent when the table is in force and then each second."""
+    """Heartbeat of the director: sent when the table is in force, and then each second."""
 
 
 # director -> vrrp
 
 
 class YieldMaster(msgspec.Struct, frozen=True, tag=True):
-    """Let another router be master, without losing a packet."""
+    """Request to hand the master role to another router without packet loss."""
 
     instance: str
     """Empty: every instance that is master here."""
@@ -116,22 +117,22 @@ class YieldMaster(msgspec.Struct, frozen=True, tag=True):
 
 
 class CheckNow(msgspec.Struct, frozen=True, tag=True):
-    """Clients seem to wait for this real server in vain: check it at once."""
+    """Request to check a real server at once, because clients seem to get no answer from it."""
 
     service: ServiceKey
     server: ServerKey
 
 
 class RunProgram(msgspec.Struct, frozen=True, tag=True):
-    """Run a notify program; to the process that may become another user."""
+    """Request to pm-scripts to run a notify program."""
 
     command: Command
     secure: bool = False
-    """Not as root if others than root can change it (enable_script_security)."""
+    """True: do not run it as root if a user other than root can change it (enable_script_security)."""
 
 
 class TellServers(msgspec.Struct, frozen=True, tag=True):
-    """Write a line into the notify FIFOs of servers; to the same process."""
+    """Request to pm-scripts to write a line into the notify FIFOs of servers."""
 
     line: str
 
@@ -140,106 +141,118 @@ class TellServers(msgspec.Struct, frozen=True, tag=True):
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag=True):
-    pass
+    """Request for the status."""
 
 
 class TableRequest(msgspec.Struct, frozen=True, tag=True):
-    """The table and its counters; with connections when asked."""
+    """Request for the table and its counters."""
 
     connections: bool = False
+    """True: with the list of connections."""
 
 
 class ApplyRequest(msgspec.Struct, frozen=True, tag=True):
-    """Carry out operations on the data plane, as ipvsadm does."""
+    """Request for changes of the table, as ipvsadm makes them."""
 
     operations: tuple[Operation, ...]
 
 
 class ReloadRequest(msgspec.Struct, frozen=True, tag=True):
-    """Take this configuration in place of the one in force; None: the one before it."""
+    """Request to replace the configuration in force; None: by the previous one."""
 
     config: Config | None
     dry_run: bool = False
-    """Only say what would be done."""
+    """True: only report the planned changes."""
     force: bool = False
-    """Even if it takes everything away."""
+    """True: also if the new configuration is empty."""
     file: str | None = None
-    """Where it comes from, for `status`; None: as before."""
+    """Path of its file, for `status`; None: unchanged."""
 
 
 class ReloadRefused(msgspec.Struct, frozen=True, tag=True):
-    """A configuration that was to be loaded has errors; nobody may be looking, so status shall tell."""
+    """Report of a configuration with errors that was not loaded, for `status`."""
 
     problems: tuple[str, ...]
 
 
 class SwitchoverRequest(msgspec.Struct, frozen=True, tag=True):
-    """Let another router be master, where this one is."""
+    """Request to hand the master role to another router."""
 
     instance: str
-    """Empty: every instance."""
+    """Empty: every instance that is master here."""
 
 
 class OverrideRequest(msgspec.Struct, frozen=True, tag=True):
-    """Decide about a real server by hand, over configuration and checks."""
+    """Request to override configuration and checks of a real server by hand."""
 
     server: Address
     port: int = 0
     """0: every port."""
     service: str = ""
-    """As log and status name it; empty: every service that has this real server."""
+    """Name of the service in log and status; empty: every service that has this real server."""
     override: Override | None = None
-    """None: configuration and checks decide again."""
+    """None: remove the override."""
     seconds: float = 0.0
-    """How long it holds; 0: for good."""
+    """Duration of the override; 0: until it is removed."""
 
 
 # director -> client
 
 
 class StatusReply(msgspec.Struct, frozen=True, tag=True):
+    """The status of the director."""
+
     status: Status
 
 
 class TableReply(msgspec.Struct, frozen=True, tag=True):
+    """The table, its counters and, if requested, the connections."""
+
     table: ServiceTable
     counters: Counters
     timeouts: tuple[int, int, int]
+    """Seconds: tcp, tcpfin, udp."""
     connection_table_size: int
     connections: tuple[Connection, ...] = ()
     rates: Counters = Counters()
-    """Traffic per second (lvs/estimator.py), in the places of the counters."""
+    """Traffic per second (lvs/estimator.py), in the fields of the counters."""
 
 
 class ApplyReply(msgspec.Struct, frozen=True, tag=True):
+    """The operations that were refused."""
+
     refusals: tuple[Refusal, ...] = ()
 
 
 class ReloadReply(msgspec.Struct, frozen=True, tag=True):
+    """The changes of a reload."""
+
     plan: tuple[str, ...]
-    """What was done, or would be."""
+    """Changes that were made, or with `dry_run` would be made."""
     generation: int
-    """The number of the configuration in force now."""
+    """Number of the configuration in force now."""
 
 
 class SwitchoverReply(msgspec.Struct, frozen=True, tag=True):
-    """VRRP has been asked."""
+    """The request was passed on to the VRRP process."""
 
 
 class OverrideReply(msgspec.Struct, frozen=True, tag=True):
-    """The real servers that it was about."""
+    """The real servers that were changed."""
 
     servers: tuple[str, ...]
 
 
 class ErrorReply(msgspec.Struct, frozen=True, tag=True):
+    """The request was not carried out."""
+
     error: str
 
 
 VrrpReport = InstanceChanged | GroupChanged
 """From vrrp to the director."""
 Report = VrrpReport | CheckResult | SessionChanged
-"""From any process to the director: checker and scripts send CheckResult, bfd SessionChanged."""
+"""From any process to the director. Checker and scripts send CheckResult, bfd sends SessionChanged."""
 Request = (
     StatusRequest
     | TableRequest
@@ -254,7 +267,7 @@ BfdOrder = Resync | NewConfiguration
 VrrpOrder = Resync | NewConfiguration | YieldMaster
 CheckerOrder = Resync | NewConfiguration | CheckNow | RunProgram | TellServers
 """From the director to checker and scripts."""
-Sign = Alive | NewConfiguration
+SupervisorMessage = Alive | NewConfiguration
 """From the director to the supervisor."""
 Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply | OverrideReply
 
@@ -268,18 +281,18 @@ def _decode_custom(kind: Any, value: object) -> object:
 
 
 encoder = msgspec.json.Encoder(enc_hook=str)
-"""Writes models (addresses among them) as JSON."""
+"""Encodes models as JSON, IP addresses as strings."""
 
 _Kind = TypeVar("_Kind")
 
 
 def decoder(kind: type[_Kind]) -> msgspec.json.Decoder[_Kind]:
-    """Reads what `encoder` has written."""
+    """Return a decoder for this type, as `encoder` writes it."""
     return msgspec.json.Decoder(kind, dec_hook=_decode_custom)
 
 
-def encode(message: Report | VrrpOrder | CheckerOrder | Sign | Request | Reply) -> bytes:
-    """One message as bytes."""
+def encode(message: Report | VrrpOrder | CheckerOrder | SupervisorMessage | Request | Reply) -> bytes:
+    """Return a message as bytes."""
     return encoder.encode(message)
 
 
@@ -295,32 +308,34 @@ checker_order_decoder: msgspec.json.Decoder[CheckerOrder] = msgspec.json.Decoder
 bfd_order_decoder: msgspec.json.Decoder[BfdOrder] = msgspec.json.Decoder(BfdOrder, dec_hook=_decode_custom)
 resync_decoder: msgspec.json.Decoder[Resync] = decoder(Resync)
 """From vrrp and the checker to bfd."""
-sign_decoder: msgspec.json.Decoder[Sign] = msgspec.json.Decoder(Sign, dec_hook=_decode_custom)
+supervisor_decoder: msgspec.json.Decoder[SupervisorMessage] = msgspec.json.Decoder(
+    SupervisorMessage, dec_hook=_decode_custom
+)
 _request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request, dec_hook=_decode_custom)
 _config_decoder: msgspec.json.Decoder[Config] = msgspec.json.Decoder(Config, dec_hook=_decode_custom)
 _reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_hook=_decode_custom)
 
 
 def decode_report(data: bytes) -> Report:
-    """A message of any process to the director. Raises msgspec.DecodeError."""
+    """Return a message of any process to the director. Raises msgspec.DecodeError."""
     return report_decoder.decode(data)
 
 
 def decode_request(data: bytes) -> Request:
-    """A message of a client. Raises msgspec.DecodeError."""
+    """Return a request of a client. Raises msgspec.DecodeError."""
     return _request_decoder.decode(data)
 
 
 def decode_reply(data: bytes) -> Reply:
-    """An answer of the director. Raises msgspec.DecodeError."""
+    """Return a reply of the director. Raises msgspec.DecodeError."""
     return _reply_decoder.decode(data)
 
 
 def encode_config(config: Config) -> bytes:
-    """A whole configuration as bytes."""
+    """Return a configuration as bytes."""
     return encoder.encode(config)
 
 
 def decode_config(data: bytes) -> Config:
-    """The way back. Raises msgspec.MsgspecError."""
+    """Return the configuration that `encode_config` wrote. Raises msgspec.MsgspecError."""
     return _config_decoder.decode(data)

@@ -1,4 +1,4 @@
-"""Where a director keeps its run-time files: one place per network namespace."""
+"""Paths of the run-time files of a director: one directory per network namespace."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _OWN = "/proc/thread-self/ns/net"
 
 
 def namespace_name() -> str:
-    """`net-<inode>-<cookie>` of this thread's network namespace: stable while the namespace lives.
+    """Return `net-<inode>-<cookie>` of this thread's network namespace: stable while the namespace exists.
 
-    Tools show the inode, but the next namespace gets it as soon as this one is gone. The cookie is not used
-    again until the machine reboots (SO_NETNS_COOKIE, Linux 5.14), and so nobody takes over what a dead
-    namespace has left.
+    Tools show the inode number, but the kernel reuses it for the next namespace. The cookie is unique until
+    the machine reboots (SO_NETNS_COOKIE, Linux 5.14). So no new namespace uses the files of an old one.
     """
     name = f"net-{os.stat(_OWN).st_ino}"
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
@@ -31,8 +30,8 @@ def namespace_name() -> str:
     return name
 
 
-def places_of(inode: int) -> list[Path]:
-    """What directors and real servers of the namespaces with this number have left: pins, run-time files."""
+def namespace_directories(inode: int) -> list[Path]:
+    """Return the directories of pins and run-time files of all namespaces that had this inode number."""
     return [
         place
         for parent in (PIN_DIRECTORY, RUN_DIRECTORY)
@@ -41,27 +40,30 @@ def places_of(inode: int) -> list[Path]:
     ]
 
 
-def forget_predecessors() -> None:
-    """Remove what is left of namespaces that had this one's number, and so are gone."""
-    for place in places_of(os.stat(_OWN).st_ino):
+def remove_stale_directories() -> None:
+    """Remove the directories of dead namespaces whose inode number this namespace now has."""
+    for place in namespace_directories(os.stat(_OWN).st_ino):
         if place.name != namespace_name():
             shutil.rmtree(place, ignore_errors=True)
 
 
 def run_directory() -> Path:
-    """Control socket, lock and state files of the director of this network namespace.
+    """Return the directory of the control socket, lock and state files of this network namespace.
 
-    A folder for each, so that several directors (containers, the lab) share one file system; by one rule that
-    every user and every set of capabilities comes to the same answer with.
+    One directory per namespace, so that several directors (containers, the lab) can share one file system.
+    The result does not depend on the user or on capabilities.
     """
     return RUN_DIRECTORY / namespace_name()
 
 
 def control_socket() -> Path:
-    """The unix socket on which the director takes commands."""
+    """Return the path of the unix socket on which the director accepts requests."""
     return run_directory() / "control.sock"
 
 
 def pin_directory() -> Path:
-    """Where this namespace's director pins links and maps; bpffs is shared by all namespaces of a host."""
+    """Return the bpffs directory in which the director of this namespace pins its links and maps.
+
+    All namespaces of a host may share one bpffs.
+    """
     return PIN_DIRECTORY / namespace_name()

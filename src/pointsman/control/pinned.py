@@ -1,4 +1,4 @@
-"""What a director has pinned in the kernel, read without its help."""
+"""Read the pinned maps of a director directly from the kernel, without the director process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pointsman.dataplane.xdp.plane import XdpDataPlane
 
 
 def pinned_plane() -> DataPlane:
-    """The data plane in force in this network namespace, to read only; needs root. Raises OSError."""
+    """Open the data plane of this network namespace read-only. Needs root. Raises OSError."""
     return XdpDataPlane.open_readonly(pin_directory())
 
 
 def read_table(plane: DataPlane, message: TableRequest) -> TableReply:
-    """What a director would answer, without the rates, which only it can know. Raises OSError."""
+    """Return the reply of a director, without rates, and close `plane`. Raises OSError.
+
+    Only the director process can estimate rates.
+    """
     try:
         return TableReply(
             table=plane.read(),

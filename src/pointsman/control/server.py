@@ -1,4 +1,4 @@
-"""The director's side of the control socket: who may ask, one request, one reply, again."""
+"""Server of the control socket: permissions, limits, and one reply to each request."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ from pointsman.control.messages import (
 
 log = logging.getLogger("control")
 
-MOST_OF_ROOT = 64
-MOST_OF_OTHERS = 48
-"""Clients that are not root's, all together."""
-MOST_OF_A_USER = 16
+MAX_ROOT_CLIENTS = 64
+MAX_OTHER_CLIENTS = 48
+"""Clients of all users except root, in total."""
+MAX_USER_CLIENTS = 16
 """Clients of one user that is not root."""
-LARGEST_LOOK = 64 * 1024
-"""Bytes of a request of somebody who may only look."""
+MAX_READ_REQUEST = 64 * 1024
+"""Bytes of a request of a user who may only read."""
 IDLE_LIMIT = 60.0
-"""Seconds after which a client that asks nothing is let go."""
+"""Seconds without a request after which a client is disconnected."""
 WRITE_LIMIT = 10.0
-"""Seconds in which a client has to take its answer."""
+"""Seconds within which a client must read its reply."""
 
 CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused, SwitchoverRequest, OverrideRequest)
 """Requests that only root may make."""
 
 Handler = Callable[[Request, int], Reply]
-"""Answers a request of this user (0: root)."""
+"""Returns the reply to a request of this user ID (0: root)."""
 
 
 def peer_uid(connection: socket.socket) -> int:
-    """The user at the other end (SO_PEERCRED, unix(7))."""
+    """Return the user ID of the peer process (SO_PEERCRED, unix(7))."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     uid: int = struct.unpack("3i", credentials)[1]
     return uid
 
 
 class ControlServer:
-    """Serves requests on a unix socket. Anyone may look; only root (and the daemon's own user) may change."""
+    """Serves requests on a unix socket. All may read; root and the daemon's own user may change."""
 
     def __init__(self, path: Path, handler: Handler) -> None:
         self._path = path
@@ -67,7 +67,7 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen; a socket file left by a dead director is replaced. Raises OSError."""
+        """Listen on the socket. Replace a socket file that a dead director left. Raises OSError."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
@@ -75,6 +75,7 @@ class ControlServer:
         self._path.chmod(0o666)
 
     async def close(self) -> None:
+        """Stop listening and remove the socket file."""
         if self._server is not None:
             self._server.close()
             with contextlib.suppress(FileNotFoundError):
@@ -85,34 +86,34 @@ class ControlServer:
         try:
             uid = peer_uid(writer.get_extra_info("socket"))
             self._clients[uid] += 1
-            if self._crowded(uid):
-                await _send(writer, ErrorReply("too many clients ask this director; try again"))
+            if self._exceeds_limit(uid):
+                await _send(writer, ErrorReply("too many clients of this director; try again later"))
                 return
-            largest = MAX_MESSAGE if _may_change(uid) else LARGEST_LOOK
+            largest = MAX_MESSAGE if _may_change(uid) else MAX_READ_REQUEST
             while (data := await asyncio.wait_for(read_frame(reader, largest), IDLE_LIMIT)) is not None:
                 await _send(writer, self._answer(data, uid))
         except (OSError, ProtocolError, TimeoutError) as error:
-            log.debug("client of user %d let go: %s", uid, error)
-            writer.transport.abort()  # what it has not taken goes now, and the memory with it
+            log.debug("client of user %d disconnected: %s", uid, error)
+            writer.transport.abort()  # also frees the part of the reply that it has not read
         finally:
             self._clients[uid] -= 1
-            self._clients += Counter()  # forgets who has none left
+            self._clients += Counter()  # removes users without a client
             writer.close()
 
-    def _crowded(self, uid: int) -> bool:
-        """Whether this client, counted already, is one too many; root does not stand in others' queue."""
+    def _exceeds_limit(self, uid: int) -> bool:
+        """Return True if this client, already counted, exceeds a limit. Other users do not use up root's."""
         if _may_change(uid):
-            return self._clients[uid] > MOST_OF_ROOT
+            return self._clients[uid] > MAX_ROOT_CLIENTS
         others = sum(count for user, count in self._clients.items() if not _may_change(user))
-        return self._clients[uid] > MOST_OF_A_USER or others > MOST_OF_OTHERS
+        return self._clients[uid] > MAX_USER_CLIENTS or others > MAX_OTHER_CLIENTS
 
     def _answer(self, data: bytes, uid: int) -> Reply:
         try:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
-            return ErrorReply(f"not a request that this director understands: {error}")
+            return ErrorReply(f"the director does not understand this request: {error}")
         if isinstance(request, CHANGES) and not _may_change(uid):
-            return ErrorReply("permission denied: only root may change what this director does")
+            return ErrorReply("permission denied: only root may make changes")
         return self._handler(request, uid)
 
 
@@ -121,5 +122,5 @@ def _may_change(uid: int) -> bool:
 
 
 async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
-    """Raises TimeoutError when the client does not take it, OSError, ProtocolError."""
+    """Send a reply. Raises OSError, ProtocolError, and TimeoutError if the client does not read it."""
     await asyncio.wait_for(write_frame(writer, encode(reply)), WRITE_LIMIT)

@@ -1,6 +1,6 @@
-"""The status of a director, as `pointsman status --json` prints it. A fact that is not known is None.
+"""Status of a director, as `pointsman status --json` prints it. None: unknown.
 
-Times are in seconds. Field names are those of the JSON document, but where a name is a word of Python's.
+Times are in seconds. Field names are the keys of the JSON document, except for keys that Python reserves.
 """
 
 from __future__ import annotations
@@ -13,47 +13,47 @@ from pointsman.model.address import Address
 
 
 class AttachmentStatus(msgspec.Struct, frozen=True):
-    """The program on one interface."""
+    """The BPF program on one interface."""
 
     interface: str
     index: int
-    """The kernel's number of the interface."""
+    """Interface index."""
     mode: str
     """native, generic or tc."""
     reason: str = ""
-    """Why it is not a better mode, or what was found in place; empty: nothing to say."""
+    """Cause of a mode that is not native, or a program that was already attached; empty: none."""
     link: str = ""
-    """What keeps packets from arriving: "down" or "no carrier"; empty: nothing."""
+    """Cause why no packet can arrive: "down" or "no carrier"; empty: none."""
 
 
 class DataPlaneStatus(msgspec.Struct, frozen=True):
-    """The data plane and what it can do."""
+    """The data plane and its capabilities."""
 
     name: str
     """xdp or memory."""
     schedulers: tuple[str, ...] = ()
     forwarding: tuple[str, ...] = ()
-    """Forwarding methods, by ipvsadm's words."""
+    """Forwarding methods, as ipvsadm names them."""
     attachments: tuple[AttachmentStatus, ...] = ()
     connection_limit: int = 0
-    """Connections that the table has room for; 0: it has no limit of its own."""
+    """Size of the connection table; 0: no fixed limit."""
     interfaces: tuple[str, ...] = ()
-    """Where packets shall be taken from; `attachments` are those where they can be."""
+    """Interfaces to attach to; `attachments` lists those that are attached."""
 
 
 class ConfigurationStatus(msgspec.Struct, frozen=True):
     """The configuration in force."""
 
     file: str | None
-    """The file it comes from; None or empty: none."""
+    """Path of the configuration file; None or empty: none."""
     config_id: str | None
-    """What lines with @id are compared with; None: the short host name."""
+    """ID that lines with @id are compared with; None: the short host name."""
     generation: int
-    """Its number: 1 is that of the start."""
+    """Number of the configuration; the first one after the start is 1."""
     seconds: float = msgspec.field(name="for")
-    """How long it has been in force."""
+    """Seconds for which it has been in force."""
     rollback_to: int | None = None
-    """The number of the configuration that a rollback brings back; None: there is none."""
+    """Number of the configuration that a rollback restores; None: there is none."""
 
 
 class AddressStatus(msgspec.Struct, frozen=True):
@@ -65,18 +65,18 @@ class AddressStatus(msgspec.Struct, frozen=True):
 
 
 class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="InstanceChanged"):
-    """A VRRP instance. The fields from `interface` on are None when the configuration does not have it."""
+    """A VRRP instance. The fields from `interface` on are None if it is not in the configuration."""
 
     instance: str
     state: str
     """INIT, BACKUP, MASTER or FAULT."""
     priority: int
     reason: str
-    """Why it is in this state; empty: nothing to say."""
+    """Reason for the state; empty: none."""
     holds_addresses: bool
     """True if its virtual addresses are on this host."""
     seconds: float = msgspec.field(name="for")
-    """How long it has been in this state."""
+    """Seconds since it entered this state."""
     interface: str | None = None
     virtual_router_id: int | None = None
     advert_interval: float | None = None
@@ -91,7 +91,7 @@ class SessionStatus(msgspec.Struct, frozen=True):
     name: str
     neighbour: Address
     up: bool
-    """False, too, before the BFD process has said anything."""
+    """Also False before the first report of the BFD process."""
     reason: str
 
 
@@ -101,53 +101,53 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     server: str
     """Address and port: 192.0.2.20:80, [2001:db8::20]:80."""
     weight: int | None
-    """The weight in force; None: it is not in the table."""
+    """Weight in force; None: the real server is not in the table."""
     forwarding: str = "Route"
-    """ipvsadm's word: Route, Tunnel, Masq, Local."""
+    """Forwarding method, as ipvsadm names it: Route, Tunnel, Masq, Local."""
     tunnel: str = ""
-    """The kind of tunnel, for the forwarding method Tunnel; empty: none."""
+    """Tunnel type of the forwarding method Tunnel; empty: none."""
     next_hop: str = ""
-    """MAC address and interface that its packets go to; empty: not asked for."""
+    """MAC address and interface of the next hop; empty: not looked up."""
     up: bool | None
-    """True if all of its checks pass; None: it has no result of any check."""
+    """True if all checks pass; None: no check has a result."""
     reason: str
-    """Why it is down."""
+    """Reasons of the failing checks; empty: none."""
     by_hand: str = ""
-    """What the administrator has said about it; empty: nothing."""
+    """Override of the administrator; empty: none."""
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A service in the table, or one that waits for its virtual address."""
+    """A service in the table, or a service that waits for its virtual address."""
 
     service: str
     """Transport, address and port, or a firewall mark: TCP 192.0.2.9:80, FWM 7."""
     scheduler: str
     managed: bool
-    """True if the configuration has it; False: it was put in by hand."""
+    """True: it is in the configuration. False: it was added by hand."""
     standby: bool = False
-    """True if it is not in the table here, because another director holds its address."""
+    """True: not in the table here, because another director holds its address."""
     persistence: int | None = None
-    """Seconds for which a client keeps its real server; None: it does not."""
+    """Persistence timeout in seconds; None: not persistent."""
     servers: tuple[ServerStatus, ...] = ()
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a director says of itself."""
+    """The whole status document."""
 
     router_id: str
     uptime: float
-    """Since the start of the director's process."""
+    """Seconds since the director process started."""
     data_plane: DataPlaneStatus
     configuration: ConfigurationStatus
     exits: dict[str, int] = {}
-    """Packets by what became of them, by the names of bpf/abi.h."""
+    """Packet counter of each exit reason, with the names of bpf/abi.h."""
     instances: tuple[InstanceStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
     problems: tuple[str, ...] = ()
-    """What is amiss, each a line for people."""
+    """Problems, each a line of text."""
 
     def document(self) -> dict[str, Any]:
-        """Return it as the built-in types of its JSON document."""
+        """Return the JSON document as built-in types."""
         document: dict[str, Any] = msgspec.to_builtins(self, enc_hook=str)
         return document

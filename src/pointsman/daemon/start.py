@@ -14,7 +14,7 @@ from functools import partial
 
 import msgspec
 
-from pointsman.control.paths import forget_predecessors, pin_directory, run_directory
+from pointsman.control.paths import pin_directory, remove_stale_directories, run_directory
 from pointsman.daemon.bfd import process as bfd
 from pointsman.daemon.checker import process as checker
 from pointsman.daemon.director import process as director
@@ -97,7 +97,7 @@ def start(config: Config, options: Options, reload: Callable[[], int] | None = N
         # Here and not in the director, which may not mount any more.
         ensure_bpf_file_system(pin_directory())
         interfaces = _await_interfaces(config, options)
-        forget_predecessors()
+        remove_stale_directories()
         lock = take_lock(run_directory())
     except AlreadyRunningError as error:
         return _refuse(

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pointsman.control.messages import NewConfiguration, sign_decoder
+from pointsman.control.messages import NewConfiguration, supervisor_decoder
 from pointsman.daemon.runtime import privileges
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.config_history import ConfigHistory
@@ -132,7 +132,7 @@ class Supervisor:
         self._generations = generations
         self._reload = reload
         self._reload_wanted = False
-        self._signs = Inbox(ready, sign_decoder, "director", log)
+        self._signs = Inbox(ready, supervisor_decoder, "director", log)
         """Alive when the director is ready and then as a sign of life; new configurations."""
         self._patience_ends: float | None = None
         """When a director without a (further) sign of life counts as hung; None: none runs."""

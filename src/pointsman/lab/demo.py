@@ -74,7 +74,7 @@ def _expect_nothing_left(demo: ScriptedDemo, lab: Lab, inodes: set[int]) -> None
     left = [node.namespace for node in lab.nodes.values() if namespace.exists(node.namespace)]
     left += list(processes.find_processes(inodes).values())
     for inode in inodes:
-        left += [str(place) for place in paths.places_of(inode)]
+        left += [str(place) for place in paths.namespace_directories(inode)]
     left += [str(lab.directory)] if lab.directory.exists() else []
     demo.expect(not left, f"left: {', '.join(left) or 'no namespace, no process, no pin, no file'}")
 

@@ -185,5 +185,5 @@ class Node:
 
 def forget(inode: int) -> None:
     """Remove the pins and run-time files of the director or real server of a namespace."""
-    for place in paths.places_of(inode):
+    for place in paths.namespace_directories(inode):
         shutil.rmtree(place, ignore_errors=True)

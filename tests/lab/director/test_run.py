@@ -128,7 +128,7 @@ def test_a_second_director_names_the_first(conf: Path, tmp_path: Path) -> None:
     finally:
         first.terminate()
         assert first.wait(DEADLINE) == 0
-    assert paths.places_of(namespace.inode(HOST.name)) == []
+    assert paths.namespace_directories(namespace.inode(HOST.name)) == []
 
 
 def test_status_and_ipvsadm_without_a_director_say_what_to_do() -> None:

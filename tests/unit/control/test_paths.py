@@ -44,8 +44,8 @@ def test_what_predecessors_with_the_same_inode_left_is_removed(
     for parent in ("pins", "run"):
         for name in names:
             (tmp_path / parent / name / "links").mkdir(parents=True)
-    paths.forget_predecessors()
+    paths.remove_stale_directories()
     for parent in ("pins", "run"):
         left = {place.name for place in (tmp_path / parent).iterdir()}
         assert left == {ours, f"net-{inode}9-1", "net-1-1"}
-    assert {place.name for place in paths.places_of(inode)} == {ours}
+    assert {place.name for place in paths.namespace_directories(inode)} == {ours}

@@ -73,7 +73,7 @@ def test_nonsense_gets_an_error_and_the_next_client_is_served(path: Path) -> Non
         client.sendall(struct.pack("!I", 7) + b"{'no': 1"[:7])
         length = struct.unpack("!I", client.recv(4))[0]
         reply = messages.decode_reply(client.recv(length))
-    assert isinstance(reply, messages.ErrorReply) and "not a request" in reply.error
+    assert isinstance(reply, messages.ErrorReply) and "does not understand this request" in reply.error
     assert isinstance(request(messages.StatusRequest(), path), messages.StatusReply)
 
 
@@ -97,7 +97,7 @@ def test_somebody_else_may_look_but_not_change(change: str, path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True)
     assert "StatusReply ErrorReply" in done.stdout, done.stderr
-    assert "permission denied: only root may change what this director does" in done.stdout
+    assert "permission denied: only root may make changes" in done.stdout
 
 
 HOSTILE = """
