@@ -175,8 +175,8 @@ class Ours:
         self._loop = asyncio.new_event_loop()
         config = load_text(configuration(checks)).config
         self.plane = MemoryDataPlane()
-        self._keeper = TableSync(config, self.plane)
-        self._keeper.settle()
+        self._table_sync = TableSync(config, self.plane)
+        self._table_sync.sync()
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         self._loop.add_reader(self._channel, self._on_report)
@@ -188,8 +188,8 @@ class Ours:
     def _on_report(self) -> None:
         report = messages.decode_report(self._channel.recv(65536))
         assert isinstance(report, messages.CheckResult)
-        self._keeper.take(report)
-        self._keeper.settle()
+        self._table_sync.on_check_result(report)
+        self._table_sync.sync()
 
     def wait(self, seconds: float) -> None:
         """Run the event loop for some seconds."""

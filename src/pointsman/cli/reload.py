@@ -66,7 +66,7 @@ def rollback(dry_run: bool, as_json: bool) -> None:
     \b
     Exit codes:
       0  done
-      1  no director runs here, or there is no earlier configuration
+      1  no director runs here, or there is no previous configuration
     """
     sys.exit(_take(ReloadRequest(None, dry_run), as_json, "rolled back to"))
 

@@ -185,60 +185,60 @@ def _supervisor(
     bfd_vrrp_end, vrrp_bfd_end = _pair()
     bfd_checker_end, checker_bfd_end = _pair()
     channels = Channels(vrrp=from_vrrp, checker=from_checker, scripts=from_scripts, bfd=from_bfd)
-    generations = ConfigHistory(config)
+    config_history = ConfigHistory(config)
     director_child = Child(
         "director",
-        partial(_director, generations, options, interfaces, channels, beat),
+        partial(_director, config_history, options, interfaces, channels, beat),
         partial(keep_only, DIRECTOR_KEEPS),
         keeps=(*channels.all(), beat),
     )
     vrrp_child = Child(
         "vrrp",
         lambda: vrrp.run(
-            generations.current.instances,
+            config_history.current.instances,
             vrrp_end,
             run_directory(),
-            generations.current.vrrp,
+            config_history.current.vrrp,
             vrrp_helper_end,
             wait_for_interfaces=vrrp_child.starts > 1,
             bfd=vrrp_bfd_end,
-            static=generations.current.static,
+            static=config_history.current.static,
         ),
         partial(keep_only, VRRP_KEEPS),
         keeps=(vrrp_end, vrrp_helper_end, vrrp_bfd_end),
-        wanted=lambda: bool(generations.current.instances or generations.current.static),
+        wanted=lambda: bool(config_history.current.instances or config_history.current.static),
     )
     helpers = [
         vrrp_child,
         Child(
             "bfd",
             lambda: bfd.run(
-                generations.current.bfd,
+                config_history.current.bfd,
                 bfd.Channels(director=bfd_end, vrrp=bfd_vrrp_end, checker=bfd_checker_end),
                 run_directory(),
             ),
             partial(keep_only, BFD_KEEPS),
             keeps=(bfd_end, bfd_vrrp_end, bfd_checker_end),
-            wanted=lambda: bool(generations.current.bfd),
+            wanted=lambda: bool(config_history.current.bfd),
         ),
         Child(
             "checker",
-            lambda: checker.run(generations.current.virtual_servers, checker_end, checker_bfd_end),
-            lambda: _become_checker(generations.current.virtual_servers),
+            lambda: checker.run(config_history.current.virtual_servers, checker_end, checker_bfd_end),
+            lambda: _become_checker(config_history.current.virtual_servers),
             keeps=(checker_end, checker_bfd_end),
-            wanted=lambda: has_checks(generations.current),
-            fixed=lambda: checker.fixed(generations.current.virtual_servers),
+            wanted=lambda: has_checks(config_history.current),
+            fixed=lambda: checker.fixed(config_history.current.virtual_servers),
         ),
         Child(
             "scripts",
-            lambda: scripts.run(for_scripts(generations.current), helper_end, scripts_end),
+            lambda: scripts.run(for_scripts(config_history.current), helper_end, scripts_end),
             keeps=(helper_end, scripts_end),
-            wanted=lambda: scripts.has_work(generations.current),
+            wanted=lambda: scripts.has_work(config_history.current),
             last=True,
         ),
     ]
     loader = Child("reload", reload) if reload else None
-    return Supervisor(director_child, helpers, heard, generations, loader)
+    return Supervisor(director_child, helpers, heard, config_history, loader)
 
 
 def _become_checker(virtual_servers: Iterable[VirtualServer]) -> None:
@@ -261,7 +261,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 
 
 def _director(
-    generations: ConfigHistory,
+    config_history: ConfigHistory,
     options: Options,
     interfaces: list[str],
     channels: Channels,
@@ -276,9 +276,9 @@ def _director(
     # A stop waits until the director's loop can carry it out, lest it leave half of a data plane behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
-        interfaces = interfaces if generations.number == 1 else survey(generations.current)
+        interfaces = interfaces if config_history.number == 1 else survey(config_history.current)
         limits = options.connection_limit, options.connection6_limit
-        dynamic = generations.current.vrrp.dynamic_interfaces
+        dynamic = config_history.current.vrrp.dynamic_interfaces
         plane = XdpDataPlane.open(
             pin_directory(), interfaces, options.xdp_mode, *limits, allow_missing=dynamic
         )
@@ -287,5 +287,6 @@ def _director(
         return _refuse(f"the data plane cannot be set up: {error}")
     origin = {"file": options.file, "config_id": options.config_id}
     return (
-        director.run(generations, plane, channels, beat, options.keep_forwarding, survey, origin) or EXIT_OK
+        director.run(config_history, plane, channels, beat, options.keep_forwarding, survey, origin)
+        or EXIT_OK
     )

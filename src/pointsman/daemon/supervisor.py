@@ -116,7 +116,7 @@ def release_lock(handle: int, run_directory: Path) -> None:
 class Supervisor:
     """Keeps `director` and its `helpers` running until told to stop.
 
-    `generations` is what children start with; the director tells of new ones. `reload` is run at SIGHUP.
+    `config_history` is what children start with; the director tells of new ones. `reload` is run at SIGHUP.
     """
 
     def __init__(
@@ -124,12 +124,12 @@ class Supervisor:
         director: Child,
         helpers: list[Child],
         ready: socket.socket,
-        generations: ConfigHistory | None = None,
+        config_history: ConfigHistory | None = None,
         reload: Child | None = None,
     ) -> None:
         self._director = director
         self._helpers = helpers
-        self._generations = generations
+        self._config_history = config_history
         self._reload = reload
         self._reload_wanted = False
         self._signs = Inbox(ready, supervisor_decoder, "director", log)
@@ -222,12 +222,12 @@ class Supervisor:
 
     def _take_configuration(self, config: Config, rollback: bool) -> None:
         """Keep it for children that start from now on."""
-        if self._generations is None:
+        if self._config_history is None:
             return
         if rollback:
-            self._generations.back()
+            self._config_history.back()
         else:
-            self._generations.push(config)
+            self._config_history.push(config)
         self._start_helpers()
         self._replace_helpers()
 
@@ -319,7 +319,7 @@ class Supervisor:
         log.error("%s %s; restarting it %s", child.name, how, f"in {delay:.0f} s" if delay else "now")
 
     def _first_config(self) -> bool:
-        return self._generations is None or self._generations.number == 1
+        return self._config_history is None or self._config_history.number == 1
 
     def _stop_all(self) -> None:
         """Helpers first, but for `last` ones: VRRP hands addresses over while the director still forwards."""

@@ -213,7 +213,7 @@ def test_the_administrator_s_hand(lab: Lab) -> None:
     said = pointsman(lab, "drain", "192.168.100.99", code=1)
     assert said == (
         "pointsman drain: no real server 192.168.100.99 in the configuration; "
-        "one put in by hand is changed by pointsman ipvsadm -e\n"
+        "to change one that was added by hand: pointsman ipvsadm -e\n"
     )
 
 

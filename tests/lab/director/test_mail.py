@@ -95,8 +95,8 @@ def test_later_means_later_and_never_means_never(
     assert [message["Subject"] for message in mailbox.messages()] == ["greylisted", "fine"]
     complaints = [record.message for record in caplog.records if record.name == "mail"]
     assert complaints == [
-        f"the mail server {HOST} answers 451 try later: trying again",
-        f"the mail server {HOST} answers 550 no: this mail is given up",
+        f"the mail server {HOST} replies 451 try later: retrying",
+        f"the mail server {HOST} replies 550 no: this mail is dropped",
     ]
 
 
@@ -120,8 +120,8 @@ def test_a_server_that_hangs_holds_up_nobody_and_the_queue_is_bounded(
     silent.close()
     assert took < 25.0, "not the 30 s that it would wait for the server"
     told = [record.message for record in caplog.records if record.name == "mail"]
-    assert told[0] == f"more than {mail_module.MOST_WAITING} mails wait: the oldest are given up"
-    assert told[-1] == f"{mail_module.MOST_WAITING} mails were not sent before the stop"
+    assert told[0] == f"more than {mail_module.MOST_WAITING} mails are queued: the oldest are dropped"
+    assert told[-1] == f"{mail_module.MOST_WAITING} queued mails were not sent before the stop"
 
 
 def test_a_stop_gives_a_waiting_mail_its_last_chance(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_a_stop_gives_a_waiting_mail_its_last_chance(monkeypatch: pytest.MonkeyP
 def test_without_a_server_or_a_recipient_nothing_is_sent(changes: dict[str, Any]) -> None:
     async def scenario(mailbox: Mailbox) -> None:
         queue = MailQueue(config(mailbox.port, **changes))
-        assert not queue.wanted
+        assert not queue.is_configured
         queue.start()
         queue.put(DOWN)
         await queue.close()
@@ -182,7 +182,7 @@ def test_a_mail_that_cannot_be_written_down_does_not_stop_the_others(
     assert mailbox.envelopes == []
     complaints = [record.message for record in caplog.records if record.name == "mail"]
     assert len(complaints) == 1
-    assert "this mail is given up" in complaints[0]
+    assert "this mail is dropped" in complaints[0]
 
 
 @pytest.mark.parametrize("refused", [1, 2])

@@ -112,8 +112,8 @@ def test_what_is_wrong_is_said_once_and_no_mail_is_lost(
         sent(mailbox, caplog, **{**right, **changes})
     assert mailbox.envelopes == []
     told = [record.message for record in caplog.records if record.name == "mail"]
-    assert len(told) == 2 and told[1] == "1 mails were not sent before the stop"
-    assert told[0].endswith("trying again") and complaint in told[0]
+    assert len(told) == 2 and told[1] == "1 queued mails were not sent before the stop"
+    assert told[0].endswith("retrying") and complaint in told[0]
 
 
 def test_a_certificate_need_not_be_good_when_the_administrator_says_so(certificate: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_server_without_tls_gets_nothing_when_tls_is_asked_for(caplog: pytest.
     with caplog.at_level(logging.WARNING):
         sent(mailbox, caplog, tls=MailTls.STARTTLS)
     assert mailbox.envelopes == []
-    assert "STARTTLS" in caplog.records[0].message and "trying again" in caplog.records[0].message
+    assert "STARTTLS" in caplog.records[0].message and "retrying" in caplog.records[0].message
 
 
 def test_a_storm_becomes_one_mail(monkeypatch: pytest.MonkeyPatch) -> None:

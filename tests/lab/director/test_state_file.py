@@ -107,7 +107,7 @@ def test_a_drain_outlives_a_crash_of_the_director_and_of_everything(running: Run
     pointsman("drain", "192.168.100.20")
     running.kill_director()
     assert "by hand: weight 0" in pointsman("status")
-    assert "still by hand: [192.168.100.20]:tcp:80" in running.log()
+    assert "override restored: [192.168.100.20]:tcp:80" in running.log()
     running.process.kill()
     running.process.wait(DEADLINE)
     running.start()
@@ -120,7 +120,7 @@ def test_a_drain_outlives_a_crash_of_the_director_and_of_everything(running: Run
 @pytest.mark.usefixtures("running")
 def test_a_service_taken_away_by_hand_is_told_and_a_reload_brings_it_back() -> None:
     pointsman("ipvsadm", "-C")
-    missing = "service TCP 192.168.100.9:80 is missing; mend: pointsman reload"
+    missing = "service TCP 192.168.100.9:80 is missing; fix: pointsman reload"
     assert missing in pointsman("status")
     said = pointsman("doctor", code=1)
     assert "service TCP 192.168.100.9:80 is missing" in " ".join(said.split())
@@ -147,7 +147,7 @@ def test_what_is_left_in_the_kernel_is_told_and_can_be_taken_out(running: Runnin
     assert "TCP 192.168.100.9:8000 rr persistent 60 s  by hand" in status
     assert "a director runs here" in pointsman("detach", code=1)
     running.stop()
-    assert "services put in by hand stay in force: TCP 192.168.100.9:8000" in running.log()
+    assert "services added by hand stay in force: TCP 192.168.100.9:8000" in running.log()
     said = pointsman("status", code=1)
     assert "left: TCP 192.168.100.9:8000; from " in said and "pointsman detach" in said
     assert "nothing is forwarded" in pointsman("detach")

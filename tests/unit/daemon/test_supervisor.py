@@ -161,7 +161,7 @@ RELOADING = """
 from pointsman.conf.load import load_text
 from pointsman.daemon.runtime.config_history import ConfigHistory, send_config
 first, second = (load_text(f"global_defs {{\\nrouter_id {name}\\n}}").config for name in ("one", "two"))
-generations = ConfigHistory(first)
+config_history = ConfigHistory(first)
 
 def director():
     log("director")
@@ -172,26 +172,26 @@ def director():
     sleep()
 
 def helper():
-    log(f"helper {generations.current.router_id}")
+    log(f"helper {config_history.current.router_id}")
     tell_of_stop("helper")
     sleep()
 
 def late():
-    log(f"late {generations.current.router_id}")
+    log(f"late {config_history.current.router_id}")
     tell_of_stop("late")
     sleep()
 
 def reload():
-    log(f"reload {generations.current.router_id}")
+    log(f"reload {config_history.current.router_id}")
     os.kill(boss.pid, signal.SIGUSR1)
     return 0
 
 boss = Child('director', director, keeps=(beat,))
 helpers = [
-    Child('helper', helper, fixed=lambda: generations.current.router_id),
-    Child('late', late, wanted=lambda: generations.current.router_id == 'two'),
+    Child('helper', helper, fixed=lambda: config_history.current.router_id),
+    Child('late', late, wanted=lambda: config_history.current.router_id == 'two'),
 ]
-supervisor = Supervisor(boss, helpers, heard, generations, Child('reload', reload))
+supervisor = Supervisor(boss, helpers, heard, config_history, Child('reload', reload))
 sys.exit(supervisor.run())
 """
 

@@ -269,7 +269,7 @@ def test_what_the_data_plane_refused() -> None:
 
 
 def test_a_table_that_is_not_the_configured_one() -> None:
-    problem = "the table differs from the configuration: service X is missing; mend: pointsman reload"
+    problem = "the table differs from the configuration: service X is missing; fix: pointsman reload"
     found = only(director(problems=(problem,)))
     assert (found.check, found.remedy) == ("table", ("pointsman reload",))
 

@@ -1,4 +1,4 @@
-"""What of the results is still true under another configuration."""
+"""Check results that remain valid under a new configuration."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from pointsman.model.service import ServerKey, ServiceKey
 
 
 def service_keys(config: Config) -> frozenset[ServiceKey]:
-    """The services of a configuration."""
+    """Return the services of a configuration."""
     return frozenset(virtual.service.key for virtual in config.virtual_servers)
 
 
 def members_of(config: Config) -> Iterator[tuple[tuple[ServiceKey, ServerKey], PoolMember]]:
-    """Every real server of every service, with its key."""
+    """Yield every real server of every service, with its key."""
     for virtual in config.virtual_servers:
         for member in virtual.members:
             yield (virtual.service.key, member.server.key), member
 
 
 def checks_of(config: Config) -> dict[CheckKey, PoolMember]:
-    """Return every check of a configuration, with the real server that it is about."""
+    """Return every check of a configuration, with its real server."""
     return {(*key, check.identity): member for key, member in members_of(config) for check in member.checks}
 
 
-def carried_over(
+def carry_over(
     old: Config, new: Config, results: Mapping[CheckKey, CheckResult]
 ) -> dict[CheckKey, CheckResult]:
-    """Return the results to go on with: each stays with its check, and those of removed checks go.
+    """Return the results under the new configuration. Results of removed checks are dropped.
 
-    A changed check takes the result of the one that was in its place, until it has run itself: to take the
-    server out, or back, meanwhile would be a guess.
+    A changed check has the result of the check that it replaces until it has run itself: until then nothing
+    is known about the real server that would justify a change.
     """
     before = {key: member.checks for key, member in members_of(old)}
     carried: dict[CheckKey, CheckResult] = {}
@@ -50,11 +50,11 @@ def carried_over(
 
 
 def _former_identities(old: Sequence[AnyCheck], new: Sequence[AnyCheck]) -> dict[str, str]:
-    """Return by the identity of each new check that of the old one which it goes on for."""
+    """Map the identity of each new check to that of the old check that it replaces, or to itself."""
     gone = {check.identity for check in old} - {check.identity for check in new}
     former = {
         check.identity: before.identity
-        for before, check in zip(old, new, strict=False)  # either may have more
+        for before, check in zip(old, new, strict=False)  # their lengths may differ
         if before.identity in gone
     }
     return former | {check.identity: check.identity for check in old}

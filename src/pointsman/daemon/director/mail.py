@@ -1,4 +1,4 @@
-"""Alerts on their way to the SMTP server: queued, retried, never in anybody's way."""
+"""Queue of alert mails to the SMTP server. It retries, and never blocks the director."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from pointsman.model.config import Mail, MailTls
 log = logging.getLogger("mail")
 
 MOST_WAITING = 1000
-"""Alerts; when more wait, the oldest are given up."""
+"""Mails; if more are queued, the oldest are dropped."""
 FIRST_PAUSE = 1.0
-"""Seconds before a failed mail is tried again; doubled each time."""
+"""Seconds before the first retry of a mail; doubled at each further retry."""
 LONGEST_PAUSE = 60.0
 LAST_PAUSE = 0.25
-"""Seconds between attempts while the queue closes."""
+"""Seconds between retries while the queue closes."""
 
 
-_WIRE = email.policy.SMTP.clone(max_line_length=998, cte_type="7bit")
-"""Lines as long as RFC 5321 allows: a subject stays on one line, as keepalived's, for existing filters."""
+_POLICY = email.policy.SMTP.clone(max_line_length=998, cte_type="7bit")
+"""Lines up to the limit of RFC 5321: the subject stays on one line, as in keepalived, for filters."""
 
 
 STORM = 25
-"""When more mails than that wait, they go out as one."""
+"""Mails; if more are queued, they are sent as one digest."""
 MOST_IN_DIGEST = 400
-"""Alerts that one digest spells out."""
+"""Alerts that one digest contains in full."""
 
 
 class Waiting(NamedTuple):
-    """An alert in the queue, and when it was put there."""
+    """An alert in the queue, and the time it was queued."""
 
     alert: Alert
     date: datetime.datetime
 
 
 def digest(waiting: Sequence[Waiting]) -> Alert:
-    """One alert in place of many: how many there are, and each with its time, subject and reason."""
+    """Return one alert in place of many: their number, and the time, subject and reason of each."""
     first = waiting[0].alert.subject
     name = first.partition("]")[0] + "] " if first.startswith("[") else ""
     subject = f"{name}{len(waiting)} alerts"
@@ -64,7 +64,7 @@ def digest(waiting: Sequence[Waiting]) -> Alert:
 
 
 def compose(mail: Mail, sender: str, alert: Alert, date: datetime.datetime) -> bytes:
-    """The alert as a message, with the headers of keepalived's mails."""
+    """Return the alert as a mail with the headers of keepalived's mails."""
     message = EmailMessage()
     message["Date"] = email.utils.format_datetime(date)
     message["From"] = sender
@@ -72,52 +72,52 @@ def compose(mail: Mail, sender: str, alert: Alert, date: datetime.datetime) -> b
     message["X-Mailer"] = "Pointsman"
     message["To"] = ", ".join(mail.recipients)
     message.set_content(alert.body)
-    return message.as_bytes(policy=_WIRE)
+    return message.as_bytes(policy=_POLICY)
 
 
 class MailQueue:
-    """Sends one message an alert, in order, over a connection each.
+    """Sends alerts in order, each mail over a connection of its own.
 
-    A server that cannot be reached or says "later" (4xx) is tried again, at growing intervals; a message it
-    refuses (5xx) is given up. Each kind of trouble is logged once, until a mail goes through again.
+    If the server cannot be reached or replies 4xx, the mail is sent again after growing intervals. If it
+    replies 5xx, the mail is dropped. Each kind of error is logged once, until a mail was sent.
     """
 
     def __init__(self, mail: Mail) -> None:
         self._once = LogOnce(log)
-        self.use(mail)
+        self.reconfigure(mail)
         self._waiting: deque[Waiting] = deque()
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
 
     @property
-    def wanted(self) -> bool:
-        """Whether the configuration names a server and somebody to write to."""
+    def is_configured(self) -> bool:
+        """True if the configuration has a mail server and recipients."""
         return bool(self._mail.server and self._mail.recipients)
 
-    def use(self, mail: Mail) -> None:
-        """Send by these settings from now on, also what waits already."""
+    def reconfigure(self, mail: Mail) -> None:
+        """Use these settings, also for mails that are already queued."""
         self._mail = mail
         self._host_name = mail.helo_name or socket.gethostname()
         self._sender = mail.sender or f"pointsman@{self._host_name}"
         self._once.clear()
 
     def start(self) -> None:
-        """Begin to send, on the running loop."""
+        """Start to send on the running event loop."""
         self._worker = asyncio.create_task(self._work())
 
     def put(self, alert: Alert) -> None:
-        """Queue an alert and return at once; without a mail server it is dropped."""
-        if not self.wanted:
+        """Queue an alert and return at once. Without a mail server it is dropped."""
+        if not self.is_configured:
             return
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.popleft()
-            self._once.error("full", f"more than {MOST_WAITING} mails wait: the oldest are given up")
+            self._once.error("full", f"more than {MOST_WAITING} mails are queued: the oldest are dropped")
         self._waiting.append(Waiting(alert, datetime.datetime.now(datetime.UTC).astimezone()))
         self._news.set()
 
     async def close(self, deadline: float = 5.0) -> None:
-        """Send what waits, for at most `deadline` seconds, then stop."""
+        """Send queued mails for at most `deadline` seconds, then stop."""
         if self._worker is None:
             return
         self._closing.set()
@@ -125,7 +125,7 @@ class MailQueue:
         try:
             await asyncio.wait_for(self._worker, deadline)
         except TimeoutError:
-            log.warning("%d mails were not sent before the stop", len(self._waiting))
+            log.warning("%d queued mails were not sent before the stop", len(self._waiting))
         self._worker = None
 
     async def _work(self) -> None:
@@ -147,12 +147,12 @@ class MailQueue:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _drop(self, done: list[Waiting]) -> None:
-        """Done with these; the first of them may have been pushed out meanwhile."""
+        """Remove these mails from the queue; some may already have been dropped."""
         while self._waiting and any(self._waiting[0] is each for each in done):
             self._waiting.popleft()
 
     async def _deliver(self, message: bytes) -> bool:
-        """Whether the server is done with the message: has taken it, or has refused it for good."""
+        """Send a mail. Return True if the server accepted it or refused it permanently."""
         try:
             client = self._client()
             await client.connect()
@@ -167,7 +167,7 @@ class MailQueue:
         except aiosmtplib.SMTPRecipientsRefused as error:
             return self._answered(min(each.code for each in error.recipients), str(error.recipients[0]))
         except (aiosmtplib.SMTPNotSupported, UnicodeError) as error:
-            self._once.error(type(error).__name__, f"cannot write a mail: {error}; this mail is given up")
+            self._once.error(type(error).__name__, f"cannot compose a mail: {error}; this mail is dropped")
             return True
         except (aiosmtplib.SMTPException, OSError) as error:
             self._unreachable(error)
@@ -179,7 +179,7 @@ class MailQueue:
         return True
 
     def _client(self) -> aiosmtplib.SMTP:
-        """A connection to be made. Raises OSError when the certificates to trust cannot be read."""
+        """Return a client that is not connected. Raises OSError if the CA certificates cannot be read."""
         mail = self._mail
         context = None
         if mail.tls is not MailTls.NONE:
@@ -199,18 +199,18 @@ class MailQueue:
         )
 
     def _unreachable(self, error: Exception) -> None:
-        """No connection, or none that may be used: the mail is as good as it was."""
+        """Log that there is no usable connection. The mail stays in the queue."""
         where = f"{self._mail.server}:{self._mail.port}"
-        self._once.error(type(error).__name__, f"cannot send mail through {where}: {error}; trying again")
+        self._once.error(type(error).__name__, f"cannot send mail through {where}: {error}; retrying")
 
     def _answered(self, code: int, text: str) -> bool:
         permanent = code >= 500
-        then = "this mail is given up" if permanent else "trying again"
-        self._once.error(f"code {code}", f"the mail server {self._mail.server} answers {code} {text}: {then}")
+        then = "this mail is dropped" if permanent else "retrying"
+        self._once.error(f"code {code}", f"the mail server {self._mail.server} replies {code} {text}: {then}")
         return permanent
 
     async def _pause(self, seconds: float) -> None:
-        """Before the next attempt; a stop cuts it short."""
+        """Wait before the next attempt. `close` ends the wait."""
         if self._closing.is_set():
             await asyncio.sleep(LAST_PAUSE)
             return

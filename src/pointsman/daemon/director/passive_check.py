@@ -1,4 +1,4 @@
-"""Hands suspicions of the data plane over to whoever checks (`passive_check`)."""
+"""passive_check: order checks of real servers that, by the counters of the data plane, may be down."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ log = logging.getLogger("director")
 
 
 class PassiveCheck:
-    """Of one data plane."""
+    """Passive check with the counters of one data plane."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         self._suspicions = PassiveChecks()
 
-    def look(self, now: float, config: Config, channels: Channels) -> None:
-        """To be called once a second or so."""
+    def check_suspects(self, now: float, config: Config, channels: Channels) -> None:
+        """Order a check of each suspected real server. To be called about once a second."""
         for found in self._suspicions.find_suspects(now, self._plane.passive_counters()):
             name, vs = server_name(found.service, found.server), service_name(found.service)
-            log.info("%s of %s is suspected: %s; it is checked now", name, vs, found.reason)
+            log.info("%s of %s is suspected: %s; checking it now", name, vs, found.reason)
             order = messages.encode(messages.CheckNow(found.service, found.server))
             for runs_programs in _processes(config, found):
                 channel = channels.scripts if runs_programs else channels.checker
-                with contextlib.suppress(OSError):  # if it has no room, the next suspicion may find some
+                with contextlib.suppress(OSError):  # the channel is full: the next suspicion is sent
                     channel.send(order)
 
 

@@ -1,7 +1,7 @@
-"""The director process: the data plane and everything that decides what is in it.
+"""The director process: keeps the table of the data plane, answers clients, sends mail.
 
-It hears the checker (verdicts), vrrp (states), the kernel (neighbours) and clients (control socket), and does
-all of its work in one asyncio loop, because none of it is long.
+Its inputs are check results, states of VRRP and BFD, neighbours (netlink) and the control socket. All work is
+done in one asyncio loop, because no step takes long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import logging
 import signal
 import socket
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,10 +23,11 @@ from pointsman.control.server import ControlServer
 from pointsman.control.status import Status
 from pointsman.daemon.director import status as status_report
 from pointsman.daemon.director.mail import MailQueue
+from pointsman.daemon.director.next_hops import NextHops
 from pointsman.daemon.director.passive_check import PassiveCheck
 from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
 from pointsman.daemon.director.state_file import DirectorState, StateFile
-from pointsman.daemon.director.table_sync import TableSync, foreign_services
+from pointsman.daemon.director.table_sync import TableSync, unmanaged_services
 from pointsman.daemon.director.vrrp_states import VrrpStates
 from pointsman.daemon.runtime.channels import Channels, Inbox
 from pointsman.daemon.runtime.config_history import ConfigHistory, for_bfd, for_checker, for_scripts, for_vrrp
@@ -35,61 +35,59 @@ from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator
-from pointsman.model.address import Address
-from pointsman.model.next_hop import NextHop
-from pointsman.model.service import Forwarding, ServiceTable
 from pointsman.model.traffic import Connection
 from pointsman.net.addresses import addresses
-from pointsman.net.neighbours import NeighbourWatcher
 from pointsman.net.netlink import NetlinkSocket
 
 log = logging.getLogger("director")
 
 TICK = 1.0
-"""Seconds between signs of life, refreshes of neighbours and retries of what was refused."""
-MOST_AT_ONCE = 1024
-"""Reports of one process that are read before anything else is done."""
-MOST_LISTED = 10_000
-"""Connections in an answer: listing them takes 10 us each, and nothing else is done meanwhile."""
+"""Seconds between heartbeats, refreshes of neighbours and retries of refused operations."""
+MAX_REPORTS = 1024
+"""Reports of one process that are read at a time."""
+MAX_CONNECTIONS = 10_000
+"""Connections in a reply: listing one takes 10 us, and the director does nothing else meanwhile."""
 
 
 class Director:
-    """The configuration in force on one data plane."""
+    """The director process with one data plane."""
 
     def __init__(
         self,
-        generations: ConfigHistory,
+        config_history: ConfigHistory,
         plane: DataPlane,
         keep_forwarding: bool,
         survey: Survey,
         origin: dict[str, str | None],
     ) -> None:
-        self._config = generations.current
+        self._config = config_history.current
         self._plane = plane
         self._keep_forwarding = keep_forwarding
-        self._memory = StateFile(run_directory())
-        remembered = self._memory.read() or DirectorState()
-        if remembered.boot:
-            log.info("going on where the director before this one ended")
-        self._keeper = TableSync(self._config, plane, remembered.keeper if remembered.boot else None)
+        self._state_file = StateFile(run_directory())
+        restored = self._state_file.read() or DirectorState()
+        if restored.boot:
+            log.info("restored the state of the previous director process")
+        self._table_sync = TableSync(self._config, plane, restored.table if restored.boot else None)
         self._origin = origin
-        self._reloader = Reload(generations, self._keeper, plane, survey)
-        self._watcher = NeighbourWatcher()
-        self._hops: dict[str, NextHop] = {}
-        self._states = VrrpStates(self._config, remembered.instances)
+        self._reloader = Reload(config_history, self._table_sync, plane, survey)
+        self._next_hops = NextHops(plane)
+        self._vrrp_states = VrrpStates(self._config, restored.instances)
         self._sessions: dict[str, messages.SessionChanged] = {}
-        """Of BFD, by name."""
+        """BFD sessions by name."""
         self._started = time.monotonic()
         self._mail: MailQueue | None = None
         self._channels: Channels | None = None
-        self._settling = False
+        self._sync_due = False
         self._interface_problems: list[str] = []
         self._once = LogOnce(log)
         self._estimator = Estimator()
-        self._watchman = PassiveCheck(plane)
+        self._passive_check = PassiveCheck(plane)
 
     async def run(self, channels: Channels, ready: socket.socket) -> int:
-        """Work until SIGTERM; always 0. `ready` gets Alive when the table is in force and then each tick."""
+        """Run until SIGTERM and return the exit code. Raises OSError.
+
+        `ready` receives Alive once the table is in force, and then each TICK.
+        """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -97,7 +95,7 @@ class Director:
         self._mail = MailQueue(self._config.mail)
         self._mail.start()
         self._channels = channels
-        self._reloader.audience = (
+        self._reloader.receivers = (
             (channels.vrrp, for_vrrp),
             (channels.checker, for_checker),
             (channels.scripts, for_scripts),
@@ -107,18 +105,18 @@ class Director:
         inboxes = (
             Inbox(channels.vrrp, messages.vrrp_report_decoder, "VRRP process", log),
             Inbox(channels.checker, messages.result_decoder, "checker", log),
-            Inbox(channels.scripts, messages.result_decoder, "process that runs programs", log),
+            Inbox(channels.scripts, messages.result_decoder, "scripts process", log),
             Inbox(channels.bfd, messages.session_decoder, "BFD process", log),
         )
-        self._stand()
-        self._settle()
+        self._update_local_addresses()
+        self._sync()
         control = ControlServer(control_socket(), self._answer)
         await control.start()
-        loop.add_reader(self._watcher.fileno(), self._follow_neighbours)
+        loop.add_reader(self._next_hops.fileno(), self._refresh_neighbours)
         for channel in channels.all():
             channel.setblocking(False)
         for inbox in inboxes:
-            loop.add_reader(inbox.channel, self._hear, inbox)
+            loop.add_reader(inbox.channel, self._on_readable, inbox)
             with contextlib.suppress(OSError):
                 inbox.channel.send(messages.encode(messages.Resync()))
         self._estimate()
@@ -131,153 +129,137 @@ class Director:
                 await asyncio.wait_for(stop.wait(), TICK)
         for inbox in inboxes:
             loop.remove_reader(inbox.channel)
-            self._hear(inbox)
-        await asyncio.sleep(0)  # what they said last is carried out; nobody comes or goes after the farewell
+            self._on_readable(inbox)
+        await asyncio.sleep(0)  # the last results are applied before the mails of the stop
         await control.close()
         if not self._keep_forwarding:
-            for alert in self._keeper.farewell():
-                self._send(alert)
-            self._run_programs()
+            for alert in self._table_sync.shutdown_alerts():
+                self._queue_mail(alert)
+            self._send_notify_orders()
         await self._mail.close()
-        self._leave()
+        self._shut_down()
         return 0
 
-    def _leave(self) -> None:
-        """As keepalived and IPVS do at a stop: our services go, those put in by hand stay in force."""
+    def _shut_down(self) -> None:
+        """Remove the configured services; keep those that were added by hand, as keepalived and IPVS do."""
         if not self._keep_forwarding:
-            self._keeper.withdraw()
-            self._memory.forget()
-        foreign = foreign_services(self._plane, self._keeper.managed)
-        keep = self._keep_forwarding or bool(foreign)
+            self._table_sync.remove_all()
+            self._state_file.forget()
+        unmanaged = unmanaged_services(self._plane, self._table_sync.managed)
+        keep = self._keep_forwarding or bool(unmanaged)
         if keep and not self._keep_forwarding:
             log.info(
-                "services put in by hand stay in force: %s; to take them out too: pointsman detach",
-                ", ".join(map(str, foreign)),
+                "services added by hand stay in force: %s; to remove them too: pointsman detach",
+                ", ".join(map(str, unmanaged)),
             )
         self._plane.close(keep_forwarding=keep)
-        self._watcher.close()
+        self._next_hops.close()
 
     def _tick(self, channels: Channels) -> None:
-        self._follow_neighbours()
+        self._refresh_neighbours()
         self._follow_interfaces()
-        self._watchman.look(time.monotonic(), self._config, channels)
-        self._reloader.tell()
-        self._run_programs()
-        if self._keeper.expire(time.monotonic()) or self._keeper.unsettled:
-            self._settle()
+        self._passive_check.check_suspects(time.monotonic(), self._config, channels)
+        self._reloader.send_pending()
+        self._send_notify_orders()
+        if self._table_sync.expire_overrides(time.monotonic()) or self._table_sync.needs_sync:
+            self._sync()
 
     def _estimate(self) -> None:
-        """Keep the rates that `ipvsadm -L --rate` shows."""
+        """Update the rates that `ipvsadm -L --rate` shows, each PERIOD."""
         asyncio.get_running_loop().call_later(PERIOD, self._estimate)
         self._estimator.update(self._plane.counters())
 
-    def _follow_neighbours(self) -> None:
-        """Take in what changed, and ask for whoever is due to be asked: at once after a loss."""
-        self._apply_hops(self._watcher.refresh(time.monotonic()))
+    def _refresh_neighbours(self) -> None:
+        self._next_hops.refresh(time.monotonic())
 
     def _follow_interfaces(self) -> None:
         try:
             problems = self._plane.follow_interfaces()
         except OSError as error:
-            problems = [f"the interfaces cannot be followed: {error}"]
+            problems = [f"cannot follow the interfaces: {error}"]
         for problem in problems:
             self._once.error(problem, "%s", problem)
         self._once.keep_only(problems)
         self._interface_problems = problems
 
-    def _hear(self, inbox: Inbox[messages.Report]) -> None:
-        """Take in everything that a process has to say."""
-        for _ in range(MOST_AT_ONCE):
+    def _on_readable(self, inbox: Inbox[messages.Report]) -> None:
+        """Handle the reports of a process."""
+        for _ in range(MAX_REPORTS):
             match inbox.receive():
                 case messages.CheckResult() as result:
-                    self._send(self._keeper.take(result))
-                    self._settle_soon()
+                    self._queue_mail(self._table_sync.on_check_result(result))
+                    self._sync_soon()
                 case messages.GroupChanged() as group:
-                    self._send(self._states.take_group(group))
+                    self._queue_mail(self._vrrp_states.on_group_changed(group))
                 case messages.SessionChanged() as session:
                     self._sessions[session.session] = session
                 case messages.InstanceChanged() as instance:
-                    self._instance_changed(instance)
-                    self._take_virtual_macs()
-                    self._stand()
-                    self._settle_soon()
+                    self._on_instance_changed(instance)
+                    self._sync_virtual_macs()
+                    self._update_local_addresses()
+                    self._sync_soon()
                 case None:
                     break
         if inbox.closed:
             asyncio.get_running_loop().remove_reader(inbox.channel)
 
-    def _instance_changed(self, report: messages.InstanceChanged) -> None:
-        before = self._states.told.get(report.instance)
-        alert = self._states.take(report, time.monotonic())
-        if self._states.told.get(report.instance) != before:
-            self._remember()
-        self._send(alert)
+    def _on_instance_changed(self, report: messages.InstanceChanged) -> None:
+        before = self._vrrp_states.states.get(report.instance)
+        alert = self._vrrp_states.on_instance_changed(report, time.monotonic())
+        if self._vrrp_states.states.get(report.instance) != before:
+            self._write_state()
+        self._queue_mail(alert)
 
-    def _stand(self) -> None:
-        """Tell the keeper which addresses are this host's own, and which of VRRP's it holds."""
+    def _update_local_addresses(self) -> None:
+        """Pass the addresses of this host to the table, apart from those that VRRP moves."""
         if not (self._config.instances and self._config.virtual_servers):
             return
         try:
             with NetlinkSocket() as netlink:
                 own = frozenset(found.address for found in addresses(netlink))
         except OSError as error:
-            log.error("this host's addresses cannot be read: %s", error)
+            log.error("cannot read the addresses of this host: %s", error)
             return
         moving = {entry.address for instance in self._config.instances for entry in instance.moving_addresses}
-        self._keeper.stand(own - moving, self._states.holding())
+        self._table_sync.set_local_addresses(own - moving, self._vrrp_states.holds_addresses())
 
-    def _take_virtual_macs(self) -> None:
-        """Packets to the MAC address of a virtual router are ours as long as its addresses are here."""
+    def _sync_virtual_macs(self) -> None:
+        """Accept packets to the MAC address of a virtual router while its addresses are on this host."""
         try:
-            self._plane.set_virtual_macs(self._states.virtual_macs())
+            self._plane.set_virtual_macs(self._vrrp_states.virtual_macs())
         except OSError as error:
-            log.error("the data plane does not take packets to virtual MAC addresses: %s", error)
+            log.error("cannot set the virtual MAC addresses of the data plane: %s", error)
 
-    def _send(self, alert: Alert | None) -> None:
+    def _queue_mail(self, alert: Alert | None) -> None:
         if alert is not None and self._mail is not None:
             self._mail.put(alert)
 
-    def _settle_soon(self) -> None:
-        """Many verdicts that come together are one change of the table."""
-        if not self._settling:
-            self._settling = True
-            asyncio.get_running_loop().call_soon(self._settle)
+    def _sync_soon(self) -> None:
+        """Sync after all reports that are waiting: many results make one change of the table."""
+        if not self._sync_due:
+            self._sync_due = True
+            asyncio.get_running_loop().call_soon(self._sync)
 
-    def _settle(self) -> None:
-        self._settling = False
-        for alert in self._keeper.settle():
-            self._send(alert)
-        self._remember()
-        self._run_programs()
-        self._watch(self._keeper.table)
+    def _sync(self) -> None:
+        self._sync_due = False
+        for alert in self._table_sync.sync():
+            self._queue_mail(alert)
+        self._write_state()
+        self._send_notify_orders()
+        self._next_hops.watch(self._table_sync.table)
 
-    def _remember(self) -> None:
-        """Keep what a restart of this process needs."""
-        self._memory.write(self._keeper.remember(), self._states.told)
+    def _write_state(self) -> None:
+        """Write the state that the next process restores after a crash."""
+        self._state_file.write(self._table_sync.state(), self._vrrp_states.states)
 
-    def _run_programs(self) -> None:
-        """Hand notify programs over; those that find no room are tried again at the next tick."""
-        while self._channels is not None and self._keeper.programs:
+    def _send_notify_orders(self) -> None:
+        """Send notify orders to pm-scripts. If its channel is full, try again at the next TICK."""
+        while self._channels is not None and self._table_sync.notify_orders:
             try:
-                self._channels.scripts.send(messages.encode(self._keeper.programs[0]))
+                self._channels.scripts.send(messages.encode(self._table_sync.notify_orders[0]))
             except OSError:
                 return
-            self._keeper.programs.pop(0)
-
-    def _watch(self, table: ServiceTable) -> None:
-        """Follow the neighbours of whoever is in this table."""
-        found: defaultdict[Forwarding, set[Address]] = defaultdict(set)
-        for entry in table:
-            for server in entry.servers:
-                found[server.forwarding].add(server.key.address)
-        self._apply_hops(self._watcher.watch(found[Forwarding.ROUTE], found[Forwarding.TUNNEL]))
-
-    def _apply_hops(self, hops: list[NextHop]) -> None:
-        if not hops:
-            return
-        for hop in hops:
-            self._hops[str(hop.address)] = hop
-        self._plane.set_next_hops(hops)
+            self._table_sync.notify_orders.pop(0)
 
     def _answer(self, request: messages.Request, uid: int) -> messages.Reply:
         answers: dict[type, Callable[[Any], messages.Reply]] = {
@@ -295,30 +277,30 @@ class Director:
             return messages.ErrorReply(f"the data plane failed: {error}")
 
     def _override(self, request: messages.OverrideRequest) -> messages.Reply:
-        servers = self._keeper.override(request, time.monotonic())
+        servers = self._table_sync.override(request, time.monotonic())
         if not servers:
             where = f" of {request.service}" if request.service else ""
             return messages.ErrorReply(
                 f"no real server {request.server}{where} in the configuration; "
-                "one put in by hand is changed by pointsman ipvsadm -e"
+                "to change one that was added by hand: pointsman ipvsadm -e"
             )
-        said = request.override.text() if request.override else "released"
-        log.info("by hand: %s: %s", ", ".join(servers), said)
-        self._settle()
+        text = request.override.text() if request.override else "released"
+        log.info("by hand: %s: %s", ", ".join(servers), text)
+        self._sync()
         return messages.OverrideReply(tuple(servers))
 
     def _switch_over(self, request: messages.SwitchoverRequest) -> messages.Reply:
-        """Whether it succeeds is up to another router; the state of the instance tells."""
+        """Pass the request on. Another router decides about its success; the instance's state shows it."""
         try:
             if self._channels is not None:
                 self._channels.vrrp.send(messages.encode(messages.YieldMaster(request.instance)))
         except OSError as error:
-            return messages.ErrorReply(f"VRRP does not listen: {error}")
+            return messages.ErrorReply(f"cannot reach the VRRP process: {error}")
         return messages.SwitchoverReply()
 
     def _apply(self, request: messages.ApplyRequest, uid: int) -> messages.Reply:
-        refusals = self._keeper.apply(request.operations)
-        self._remember()
+        refusals = self._table_sync.apply(request.operations)
+        self._write_state()
         refused = {refusal.operation for refusal in refusals}
         for operation in request.operations:
             if operation not in refused:
@@ -326,7 +308,7 @@ class Director:
         for refusal in refusals:
             why = refusal.detail or refusal.reason
             log.warning("refused by hand (uid %d): %s: %s", uid, refusal.operation.text(), why)
-        self._watch(self._plane.read())
+        self._next_hops.watch(self._plane.read())
         return messages.ApplyReply(tuple(refusals))
 
     def _reload(self, request: messages.ReloadRequest) -> messages.Reply:
@@ -334,30 +316,30 @@ class Director:
             planned = self._reloader.plan(request.config, request.force)
         except CannotReloadError as error:
             if not request.dry_run and request.config is not None:
-                self._reloader.refused((str(error),))
+                self._reloader.on_refused((str(error),))
             return messages.ErrorReply(str(error))
         if not request.dry_run:
-            self._reloader.adopt(planned, request.file)
-            self._states.use(planned.config)
+            self._reloader.apply(planned, request.file)
+            self._vrrp_states.reconfigure(planned.config)
             self._config = planned.config
             if self._mail is not None:
-                self._mail.use(planned.config.mail)
-            self._stand()
-            self._settle()
+                self._mail.reconfigure(planned.config.mail)
+            self._update_local_addresses()
+            self._sync()
         return messages.ReloadReply(planned.steps, self._reloader.number)
 
     def _reload_refused(self, request: messages.ReloadRefused) -> messages.Reply:
-        self._reloader.refused(request.problems)
+        self._reloader.on_refused(request.problems)
         return messages.ReloadReply((), self._reloader.number)
 
     def _table(self, request: messages.TableRequest) -> messages.Reply:
         connections: tuple[Connection, ...] = ()
         if request.connections:
-            connections = tuple(itertools.islice(self._plane.connections(), MOST_LISTED + 1))
-        if len(connections) > MOST_LISTED:
+            connections = tuple(itertools.islice(self._plane.connections(), MAX_CONNECTIONS + 1))
+        if len(connections) > MAX_CONNECTIONS:
             return messages.ErrorReply(
-                f"more than {MOST_LISTED} connections: listing them would hold the director up; as root, "
-                "`pointsman ipvsadm -Lc` reads them from the kernel"
+                f"more than {MAX_CONNECTIONS} connections: listing them would block the director; run "
+                "`pointsman ipvsadm -Lc` as root to read them from the kernel"
             )
         return messages.TableReply(
             table=self._plane.read(),
@@ -372,7 +354,6 @@ class Director:
         now = time.monotonic()
         self._follow_interfaces()
         table = self._plane.read()
-        hops = {address: status_report.hop_text(hop) for address, hop in self._hops.items()}
         return messages.StatusReply(
             Status(
                 router_id=self._config.router_id,
@@ -384,14 +365,14 @@ class Director:
                 exits=self._plane.counters().exits,
                 instances=tuple(
                     status_report.instance(self._config, report, now - since)
-                    for report, since in self._states.listed()
+                    for report, since in self._vrrp_states.reports()
                 ),
                 sessions=status_report.sessions(self._config, self._sessions),
-                services=self._keeper.describe(table, hops, now),
+                services=self._table_sync.describe(table, self._next_hops.texts(), now),
                 problems=(
                     *self._interface_problems,
-                    *self._watcher.problems().values(),
-                    *self._keeper.problems(table),
+                    *self._next_hops.problems(),
+                    *self._table_sync.problems(table),
                     *self._reloader.problems(),
                 ),
             )
@@ -399,7 +380,7 @@ class Director:
 
 
 def run(
-    generations: ConfigHistory,
+    config_history: ConfigHistory,
     plane: DataPlane,
     channels: Channels,
     ready: socket.socket,
@@ -407,9 +388,9 @@ def run(
     survey: Survey,
     origin: dict[str, str | None],
 ) -> int:
-    """The body of the director process; `origin` (file, config_id) is only shown.
+    """Run the director process and return its exit code. `origin`: file and config_id for `status`.
 
-    Raises OSError when the data plane or netlink cannot be used.
+    Raises OSError if the data plane or netlink cannot be used.
     """
-    director = Director(generations, plane, keep_forwarding, survey, origin)
+    director = Director(config_history, plane, keep_forwarding, survey, origin)
     return asyncio.run(director.run(channels, ready))

@@ -1,7 +1,7 @@
-"""The director's part of a reload: what it would do, doing it, and telling the other processes.
+"""Reload in the director: plan it, apply it, send the configuration to the other processes.
 
-A configuration arrives here parsed and checked (`pointsman reload` is a process of its own). Whatever can
-fail is looked at before anything changes.
+The configuration is already parsed and checked by the process of `pointsman reload`. Everything that can fail
+is checked before the first change.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ from pointsman.model.diff import describe_changes
 log = logging.getLogger("director")
 
 Survey = Callable[[Config], list[str]]
-"""The interfaces that a configuration needs; raises CannotReloadError when this host cannot run it."""
-
+"""Returns the interfaces of a configuration. Raises CannotReloadError if this host cannot run it."""
 
 Part = Callable[[Config], Config]
-"""What of a configuration a process gets: no more than it needs, as reading it takes time there."""
+"""Returns the part of a configuration that a process needs: decoding the rest would take time there."""
 
 
 class CannotReloadError(Exception):
-    """Nothing was changed; the text says why, and what to do."""
+    """The reload was refused and nothing was changed; the text names the cause and the remedy."""
 
 
 class Planned(NamedTuple):
-    """A configuration that can be taken."""
+    """A configuration that can be applied, and the changes."""
 
     config: Config
     rollback: bool
@@ -44,42 +43,42 @@ class Planned(NamedTuple):
 
 
 class Reload:
-    """Takes configurations. `audience`: the channels of the processes that need to know, and what of it."""
+    """Applies configurations. `receivers`: the channel of each process, and its part of a configuration."""
 
     def __init__(
-        self, generations: ConfigHistory, keeper: TableSync, plane: DataPlane, survey: Survey
+        self, config_history: ConfigHistory, table_sync: TableSync, plane: DataPlane, survey: Survey
     ) -> None:
-        self.audience: Sequence[tuple[socket.socket, Part]] = ()
-        self._generations = generations
-        self._keeper = keeper
+        self.receivers: Sequence[tuple[socket.socket, Part]] = ()
+        self._config_history = config_history
+        self._table_sync = table_sync
         self._plane = plane
         self._survey = survey
         self._since = time.monotonic()
         self._files: dict[int, str] = {}
-        """Where configurations come from, by their numbers; those not here: from the file of the start."""
+        """File of each configuration by number; without an entry: the file of the start."""
         self._refused: tuple[str, ...] = ()
-        self._untold: list[tuple[socket.socket, Config, bool]] = []
+        self._pending: list[tuple[socket.socket, Config, bool]] = []
 
     @property
     def number(self) -> int:
-        """That of the configuration in force."""
-        return self._generations.number
+        """Number of the configuration in force."""
+        return self._config_history.number
 
     def plan(self, config: Config | None, force: bool = False) -> Planned:
-        """What taking this configuration would do; None: the one before.
+        """Return the changes that a configuration would make; None: the previous configuration.
 
-        `force`: also when nothing at all would be left. Raises CannotReloadError.
+        `force`: also if the configuration is empty. Raises CannotReloadError.
         """
         rollback = config is None
         if config is None:
-            if self._generations.previous is None:
+            if self._config_history.previous is None:
                 raise CannotReloadError(
-                    "there is no earlier configuration to go back to; nothing was changed"
+                    "there is no previous configuration to roll back to; nothing was changed"
                 )
-            config = self._generations.previous[1]
-        if not force and is_empty(config) and not is_empty(self._generations.current):
+            config = self._config_history.previous[1]
+        if not force and is_empty(config) and not is_empty(self._config_history.current):
             raise CannotReloadError(
-                f"{EMPTY}: that would take everything away; nothing was changed. If it is meant: "
+                f"{EMPTY}: this would remove everything; nothing was changed. To do it anyway: "
                 "pointsman reload --force"
             )
         interfaces = self._survey(config)
@@ -87,41 +86,43 @@ class Reload:
         steps = [
             *(f"attach to {name}" for name in interfaces if attached and name not in attached),
             *(f"detach from {name}" for name in sorted(attached - set(interfaces))),
-            *describe_changes(self._generations.current, config),
-            *self._keeper.plan(config),
+            *describe_changes(self._config_history.current, config),
+            *self._table_sync.plan(config),
         ]
         return Planned(config, rollback, interfaces, tuple(steps))
 
-    def adopt(self, planned: Planned, file: str | None = None) -> None:
-        """Take it, from this file; the keeper has yet to settle.
+    def apply(self, planned: Planned, file: str | None = None) -> None:
+        """Apply a planned configuration from this file. The caller must then call TableSync.sync.
 
-        Raises OSError when an interface cannot be attached to; then nothing has changed.
+        Raises OSError if an interface cannot be attached to; then nothing has changed.
         """
         attached = set(self._plane.capabilities().interfaces)
         if attached and attached != set(planned.interfaces):
             self._plane.attach(planned.interfaces, planned.config.vrrp.dynamic_interfaces)
         if planned.rollback:
-            self._generations.back()
+            self._config_history.back()
         else:
             file = file or self._files.get(self.number)
-            self._generations.push(planned.config)
+            self._config_history.push(planned.config)
             oldest = self.number - MOST_KEPT
             self._files = {number: each for number, each in self._files.items() if number > oldest}
             if file:
                 self._files[self.number] = file
-        self._keeper.adopt(planned.config)
+        self._table_sync.reconfigure(planned.config)
         self._since = time.monotonic()
         self._refused = ()
         log.info("configuration %d is in force: %d changes", self.number, len(planned.steps))
         for step in planned.steps:
             log.info("  %s", step)
-        self._untold += [(channel, part(planned.config), planned.rollback) for channel, part in self.audience]
-        self.tell()
+        self._pending += [
+            (channel, part(planned.config), planned.rollback) for channel, part in self.receivers
+        ]
+        self.send_pending()
 
-    def tell(self) -> None:
-        """Hand the configuration to whoever has not got it yet; who is busy gets it at the next call."""
+    def send_pending(self) -> None:
+        """Send the configuration to the processes that lack it. A full channel is retried later."""
         waiting: list[tuple[socket.socket, Config, bool]] = []
-        for channel, config, rollback in self._untold:
+        for channel, config, rollback in self._pending:
             if any(channel is earlier for earlier, _, _ in waiting):
                 waiting.append((channel, config, rollback))
                 continue
@@ -130,30 +131,30 @@ class Reload:
             except BlockingIOError:
                 waiting.append((channel, config, rollback))
             except OSError as error:
-                log.error("a process was not told of the new configuration: %s", error)
-        self._untold = waiting
+                log.error("cannot send the new configuration to a process: %s", error)
+        self._pending = waiting
 
-    def refused(self, problems: tuple[str, ...]) -> None:
-        """A file that was to be loaded has errors."""
+    def on_refused(self, problems: tuple[str, ...]) -> None:
+        """Log and keep the errors of a configuration that was not loaded."""
         self._refused = problems
         log.error("reload refused, configuration %d stays in force: %d errors", self.number, len(problems))
         for problem in problems:
             log.error("  %s", problem)
 
     def problems(self) -> list[str]:
-        """For `status`: the last reload, if it failed."""
+        """Return for `status` the errors of the last reload; empty: it succeeded."""
         if not self._refused:
             return []
         more = f" (and {len(self._refused) - 1} more)" if len(self._refused) > 1 else ""
         return [f"the last reload was refused, nothing was changed: {self._refused[0]}{more}"]
 
     def describe(self, now: float, first_file: str | None, config_id: str | None) -> ConfigurationStatus:
-        """Return what `status` says of the configuration; `first_file` is that of the start."""
-        earlier = self._generations.previous
+        """Return the configuration for `status`. `first_file`: the file of the start."""
+        previous = self._config_history.previous
         return ConfigurationStatus(
             file=self._files.get(self.number, first_file),
             config_id=config_id,
             generation=self.number,
             seconds=now - self._since,
-            rollback_to=earlier[0] if earlier else None,
+            rollback_to=previous[0] if previous else None,
         )

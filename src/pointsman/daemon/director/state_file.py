@@ -1,6 +1,6 @@
-"""What a director remembers across a crash of its process: words by hand, verdicts, quorums, VRRP states.
+"""State that a director keeps across a crash of its process: overrides, results, quorums, VRRP states.
 
-Without it a restart would forget an administrator's drain, and mail everything that it has mailed before.
+Without it a restart would forget overrides, and send again mails that were already sent.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ log = logging.getLogger("director")
 
 NAME = "director.state"
 LARGEST = 64 * 1024 * 1024
-"""Bytes of a file that is read; what is kept is about configured real servers and instances only."""
+"""Bytes of the file that are read. It has entries for configured real servers and instances only."""
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class KeptOverride(msgspec.Struct, frozen=True):
-    """An administrator's word about a real server; `until` on CLOCK_MONOTONIC, None: for good."""
+    """Override of a real server. `until`: CLOCK_MONOTONIC; None: until it is removed."""
 
     service: ServiceKey
     server: ServerKey
@@ -34,33 +34,33 @@ class KeptOverride(msgspec.Struct, frozen=True):
 
 
 class TableState(msgspec.Struct, frozen=True):
-    """What a keeper goes on with."""
+    """State of TableSync."""
 
     overrides: tuple[KeptOverride, ...] = ()
     results: tuple[CheckResult, ...] = ()
-    """Of the checks that say something else than is presumed of a check that has not run."""
+    """Results that differ from the initial result of a check that has not run."""
     quorums: tuple[tuple[ServiceKey, bool], ...] = ()
     ramps: tuple[tuple[ServiceKey, ServerKey, float, float], ...] = ()
-    """Real servers that start slowly: when each began (CLOCK_MONOTONIC), and seconds that it takes."""
+    """Real servers in slow start: begin (CLOCK_MONOTONIC) and duration in seconds."""
     drains: tuple[tuple[ServiceKey, ServerKey, float, float], ...] = ()
-    """Dead real servers that keep their connections for a while, in the same way."""
+    """Real servers in drain: begin (CLOCK_MONOTONIC) and duration in seconds."""
 
 
 class DirectorState(msgspec.Struct, frozen=True):
-    """Everything in the file."""
+    """Content of the file."""
 
     boot: str = ""
-    """CLOCK_MONOTONIC begins anew with each boot, and so does the table in the kernel."""
-    keeper: TableState = TableState()
+    """Boot ID: CLOCK_MONOTONIC and the table in the kernel do not survive a boot."""
+    table: TableState = msgspec.field(default=TableState(), name="keeper")
     instances: dict[str, tuple[str, float]] = {}
-    """State of each VRRP instance, and since when (CLOCK_MONOTONIC)."""
+    """State of each VRRP instance, and the time it entered that state (CLOCK_MONOTONIC)."""
 
 
 _decoder = decoder(DirectorState)
 
 
 class StateFile:
-    """The file in the run directory; replaced as a whole, so that a kill leaves the old or the new one."""
+    """The state file in the run directory, replaced atomically: a kill leaves the old or the new one."""
 
     def __init__(self, run_directory: Path) -> None:
         self._path = run_directory / NAME
@@ -68,22 +68,22 @@ class StateFile:
         self._written = b""
 
     def read(self) -> DirectorState | None:
-        """What the former process knew; None: nothing that is of use."""
+        """Return the state of the previous process; None: there is none of this boot, or it is not valid."""
         try:
             with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
                 if os.fstat(file.fileno()).st_uid not in (0, os.geteuid()):
-                    raise PermissionError("it belongs to somebody else")
+                    raise PermissionError("it is owned by another user")
                 found = _decoder.decode(file.read(LARGEST))
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError) as error:
-            log.error("%s is of no use and is not taken over: %s", self._path, error)
+            log.error("cannot use %s, starting without the previous state: %s", self._path, error)
             return None
         return found if found.boot == self._boot else None
 
-    def write(self, keeper: TableState, instances: dict[str, tuple[str, float]]) -> None:
-        """Keep this from now on; a disk that is full is logged and costs no more than the memory."""
-        data = encoder.encode(DirectorState(self._boot, keeper, instances))
+    def write(self, table: TableState, instances: dict[str, tuple[str, float]]) -> None:
+        """Write the state if it has changed. An error is logged, not raised."""
+        data = encoder.encode(DirectorState(self._boot, table, instances))
         if data == self._written:
             return
         fresh = self._path.with_suffix(".new")
@@ -96,9 +96,9 @@ class StateFile:
             fresh.replace(self._path)
             self._written = data
         except OSError as error:
-            log.error("what a restart needs to know cannot be written to %s: %s", self._path, error)
+            log.error("cannot write the state for a restart to %s: %s", self._path, error)
 
     def forget(self) -> None:
-        """After a stop in order there is nothing to go on with."""
+        """Remove the file after an orderly stop."""
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)

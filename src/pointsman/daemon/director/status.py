@@ -1,4 +1,4 @@
-"""Parts of what the director says of itself to `pointsman status`."""
+"""Parts of the status document, from the state of the director."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pointsman.net.netlink import NetlinkSocket
 
 
 def data_plane(capabilities: Capabilities) -> DataPlaneStatus:
-    """Return the data plane, and with each interface what keeps packets from coming by it."""
+    """Return the data plane, and for each interface the cause why no packet can arrive."""
     try:
         with NetlinkSocket() as netlink:
             here = links(netlink)
@@ -56,7 +56,7 @@ def _trouble(link: Link | None) -> str:
 
 
 def instance(config: Config, report: InstanceChanged, seconds: float) -> InstanceStatus:
-    """Return a VRRP instance that has been in its state for so long; anyone may look, so no password."""
+    """Return a VRRP instance, in its state for `seconds`. It has no password: every user may read it."""
     told = InstanceStatus(
         instance=report.instance,
         state=report.state,
@@ -81,7 +81,7 @@ def instance(config: Config, report: InstanceChanged, seconds: float) -> Instanc
 
 
 def sessions(config: Config, told: Mapping[str, SessionChanged]) -> tuple[SessionStatus, ...]:
-    """Return the BFD sessions; one that has not been heard of yet is not up."""
+    """Return the BFD sessions. A session without a report is not up."""
     found: list[SessionStatus] = []
     for each in config.bfd:
         last = told.get(each.name)
@@ -91,7 +91,7 @@ def sessions(config: Config, told: Mapping[str, SessionChanged]) -> tuple[Sessio
 
 
 def hop_text(hop: NextHop) -> str:
-    """`52:54:00:ba:3d:b9 eth8`, and through whom when that is not the server itself."""
+    """Return MAC address, interface and, if there is one, gateway: `52:54:00:ba:3d:b9 eth8`."""
     if hop.destination is None:
         return "not resolved"
     try:
@@ -105,19 +105,19 @@ def hop_text(hop: NextHop) -> str:
 def services(
     config: Config,
     table: ServiceTable,
-    away: Collection[ServiceKey],
+    standby: Collection[ServiceKey],
     results: Iterable[CheckResult],
     overrides: OverrideBook,
     next_hops: Mapping[str, str],
     now: float,
 ) -> tuple[ServiceStatus, ...]:
-    """Return the services in the table, and those `away` from it: another director has their address."""
+    """Return the services in the table, and those in `standby`: another director has their address."""
     health: defaultdict[MemberKey, list[CheckResult]] = defaultdict(list)
     for result in results:
         health[result.service, result.server].append(result)
     configured = {virtual.service.key: virtual for virtual in config.virtual_servers}
     present = {entry.service.key for entry in table}
-    waiting = [key for key in configured if key in away and key not in present]
+    waiting = [key for key in configured if key in standby and key not in present]
     rows = []
     for entry in (*table, *(ServiceEntry(configured[key].service) for key in waiting)):
         key = entry.service.key
@@ -150,7 +150,7 @@ def services(
 
 
 def _up(results: Sequence[CheckResult]) -> bool | None:
-    """Return what the checks of one real server say together; None: nothing."""
+    """Return True if all checks of one real server pass; None: there is no result."""
     return all(result.up for result in results) if results else None
 
 

@@ -1,7 +1,7 @@
-"""Keeps a data plane's table as configuration, checks and administrator want it.
+"""Bring the table of a data plane into line with configuration, check results and overrides.
 
-Every change takes the same way: results of checks -> desired table -> reconcile with the actual one -> apply.
-What was refused is planned again at the next `settle`.
+Every change takes the same steps: check results, desired table, reconcile with the actual table, apply.
+Refused operations are planned again at the next `sync`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
 from pointsman.control.status import ServiceStatus
 from pointsman.daemon.director import status as status_report
-from pointsman.daemon.director.carry_over import carried_over, checks_of, members_of, service_keys
+from pointsman.daemon.director.carry_over import carry_over, checks_of, members_of, service_keys
+from pointsman.daemon.director.notify import notify_orders, quorum_alerts
 from pointsman.daemon.director.state_file import KeptOverride, TableState
 from pointsman.dataplane.interface import DataPlane
-from pointsman.health.alerts import Alert, check_alert, farewell_alerts, quorum_alert
+from pointsman.health.alerts import Alert, check_alert, farewell_alerts
 from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, restore_pools, restore_verdicts
 from pointsman.lvs.overrides import OverrideBook
 from pointsman.lvs.plan_text import differences, step_texts
 from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.slow_start import Ramps
 from pointsman.lvs.standby import find_standby_services
-from pointsman.lvs.transitions import DOWN, UP, Change, Transition, fifo_line, notify_command, transitions
+from pointsman.lvs.transitions import DOWN, UP, Transition, transitions
 from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember
@@ -34,67 +35,71 @@ from pointsman.model.service import ServiceKey, ServiceTable
 
 log = logging.getLogger("director")
 
-MOST_TOLD = 10
-"""Differences between the table and the configuration that are told one by one."""
-FOUND_OUT = "it was not in the table when the director started, and has not been checked since"
+MAX_DIFFERENCES = 10
+"""Differences between table and configuration that `status` lists one by one."""
+NOT_IN_TABLE = "not in the table when the director started, and not checked since"
 
 
 class TableSync:
-    """The table of one configuration on one data plane. Services that it does not name are left alone."""
+    """Keeps the services of one configuration in force on one data plane. Other services are left alone."""
 
     def __init__(
         self,
         config: Config,
         plane: DataPlane,
-        memory: TableState | None = None,
+        state: TableState | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`memory`: what an earlier keeper of this data plane has known; None: the table must tell."""
+        """`state`: that of the previous process; None: restore what the table shows. Raises OSError."""
         self._clock = clock
         self._config = config
         self._plane = plane
         self.managed = service_keys(config)
+        """Services of the configuration in force."""
         self._leaving: frozenset[ServiceKey] = frozenset()
-        """Services of a former configuration that are still to be taken out of the table."""
+        """Services of a previous configuration that are still in the table."""
         self._timeouts = config.timeouts
-        """Those that are still to be set."""
+        """Timeouts that are not set yet."""
         self._checks = checks_of(config)
         self._results: dict[CheckKey, CheckResult] = {}
-        """The latest of each check; one that is not here has not run."""
+        """Latest result of each check. A check without a result has not run yet."""
         self._overrides = OverrideBook()
         self._ramps = Ramps()
         self._drains = Ramps()
-        self._own: frozenset[Address] = frozenset()
+        self._local: frozenset[Address] = frozenset()
         self._held: dict[str, bool] = {}
         self.table = plane.read()
-        """The table as the last `settle` has left it."""
-        self._pools = self._recall(memory)
-        self.programs: list[RunProgram | TellServers] = []
-        """Notify programs that are to be run, and lines for FIFOs; whoever runs them empties it."""
+        """The table after the last `sync`."""
+        self._pools = self._restore(state)
+        self.notify_orders: list[RunProgram | TellServers] = []
+        """Notify programs to run and FIFO lines to write. The caller sends them and removes them."""
         self.refusals: tuple[Refusal, ...] = ()
+        """Operations that the data plane refused at the last `sync`."""
 
-    def _recall(self, memory: TableState | None) -> dict[ServiceKey, PoolState]:
-        """Go on where an earlier keeper ended; the states that its services were in."""
+    def _restore(self, state: TableState | None) -> dict[ServiceKey, PoolState]:
+        """Restore the state of the previous process. Return the state of each service."""
         present = {entry.service.key for entry in self.table}
         members = {key for key, _ in members_of(self._config)}
-        if memory is None:
+        if state is None:
             down = restore_verdicts(self._config.virtual_servers, self.table)
-            memory = TableState(results=tuple(CheckResult(*key, up=False, reason=FOUND_OUT) for key in down))
-        for kept in memory.overrides:
+            state = TableState(
+                results=tuple(CheckResult(*key, up=False, reason=NOT_IN_TABLE) for key in down)
+            )
+        for kept in state.overrides:
             key = (kept.service, kept.server)
             if key in members:
                 self._overrides.put(key, kept.override, kept.until)
                 log.info(
-                    "still by hand: %s of %s: %s",
+                    "override restored: %s of %s: %s",
                     server_name(kept.service, kept.server),
                     service_name(kept.service),
                     kept.override.text(),
                 )
-        for times, kept_times in ((self._ramps, memory.ramps), (self._drains, memory.drains)):
+        for times, kept_times in ((self._ramps, state.ramps), (self._drains, state.drains)):
             for service, server, began, seconds in kept_times:
                 if (service, server) in members:
                     times.begin((service, server), began, seconds)
-        for result in memory.results:
+        for result in state.results:
             check = (result.service, result.server, result.check)
             if result.service in present and check in self._checks:
                 self._results[check] = result
@@ -104,11 +109,11 @@ class TableSync:
             _verdicts(self._results),
             self._overrides.active,
             _weight_changes(self._checks, self._results),
-            dict(memory.quorums),
+            dict(state.quorums),
         )
 
-    def remember(self) -> TableState:
-        """What a keeper after this one needs to know to go on as if nothing had happened."""
+    def state(self) -> TableState:
+        """Return the state that the next process restores after a crash."""
         presumed = {
             (virtual.service.key, member.server.key): not (virtual.alpha or member.alpha)
             for virtual in self._config.virtual_servers
@@ -131,15 +136,14 @@ class TableSync:
             drains=tuple((*key, *drain) for key, drain in self._drains.under_way.items()),
         )
 
-    def take(self, result: CheckResult) -> Alert | None:
-        """Take in a check's result; the mail about it, if anybody wants one. `settle` carries it out.
+    def on_check_result(self, result: CheckResult) -> Alert | None:
+        """Store a check result. Return the mail about it; None: there is none. `sync` changes the table.
 
-        A result of a check that the configuration in force does not have is dropped: it was sent before a
-        reload.
+        A result of a check that is not in the configuration is dropped: it was sent before a reload.
         """
         key = (result.service, result.server, result.check)
         if key not in self._checks:
-            log.debug("dropped a result of a check that is no more: %s", result)
+            log.debug("dropped the result of a removed check: %s", result)
             return None
         before = self._results.get(key)
         self._results[key] = result
@@ -153,22 +157,28 @@ class TableSync:
             was_up=before.up if before else None,
         )
 
-    def stand(self, own: frozenset[Address], held: dict[str, bool]) -> None:
-        """Take in this host's addresses, and which VRRP instances hold theirs here; `settle` acts on it."""
-        self._own, self._held = own, held
+    def set_local_addresses(self, local: frozenset[Address], held: dict[str, bool]) -> None:
+        """Store the addresses of this host. `held`: True for each VRRP instance whose addresses are here.
 
-    def settle(self) -> list[Alert]:
-        """Bring the actual table to the desired one; mails about what this did to the services."""
+        `sync` changes the table.
+        """
+        self._local, self._held = local, held
+
+    def sync(self) -> list[Alert]:
+        """Bring the actual table into line with the desired one. Return the mails about services.
+
+        Raises OSError.
+        """
         actual = self._plane.read()
         wanted = self._wanted(self._config, self._results, actual)
-        told = [
+        changes = [
             transition
             for virtual in self._config.virtual_servers
             for transition in transitions(
                 virtual, self._pools.get(virtual.service.key), wanted.pools[virtual.service.key]
             )
         ]
-        if self._start_slowly(told):
+        if self._begin_ramps(changes):
             wanted = self._wanted(self._config, self._results, actual)
         for times in (self._ramps, self._drains):
             times.forget_arrived(self._clock())
@@ -183,20 +193,20 @@ class TableSync:
             self.table = self._plane.read()
         else:
             self._leaving = frozenset()
-            foreign = (entry for entry in actual if entry.service.key not in ours)
-            self.table = ServiceTable.of([*foreign, *wanted.table])
+            unmanaged = (entry for entry in actual if entry.service.key not in ours)
+            self.table = ServiceTable.of([*unmanaged, *wanted.table])
         if self._timeouts not in {refusal.operation for refusal in self.refusals}:
             self._timeouts = SetTimeouts()
         leading = {virtual.service.key for virtual in self._config.virtual_servers if virtual.leads}
-        for transition in told:
+        for transition in changes:
             if transition.service in leading:
                 log.info("%s", transition.text)
         for refusal in self.refusals:
             if refusal.operation not in before:
                 log.error("cannot %s: %s", refusal.operation.text(), refusal.detail or refusal.reason)
-        heard = [transition for transition in told if transition.service in leading]
-        self.programs += self._programs(heard)
-        return self._alerts(heard)
+        told = [transition for transition in changes if transition.service in leading]
+        self.notify_orders += notify_orders(self._config, told)
+        return quorum_alerts(self._config, told)
 
     def _wanted(
         self, config: Config, results: Mapping[CheckKey, CheckResult], actual: ServiceTable
@@ -218,59 +228,63 @@ class TableSync:
             shares,
             draining,
         )
-        away = self._on_standby(config, actual)
+        away = self._standby_services(config, actual)
         table = ServiceTable.of(entry for entry in wanted.table if entry.service.key not in away)
         return Desired(table, wanted.pools) if away else wanted
 
-    def _on_standby(self, config: Config, actual: ServiceTable) -> frozenset[ServiceKey]:
-        if not self._own:
+    def _standby_services(self, config: Config, actual: ServiceTable) -> frozenset[ServiceKey]:
+        if not self._local:
             return frozenset()
         present = {entry.service.key for entry in actual}
-        return find_standby_services(config.virtual_servers, self._own, config.instances, self._held, present)
+        return find_standby_services(
+            config.virtual_servers, self._local, config.instances, self._held, present
+        )
 
-    def _start_slowly(self, told: Iterable[Transition]) -> bool:
-        """Begin and end the time of real servers that come and go slowly; whether there is any such news."""
-        news = [item for item in told if item.change in UP | DOWN]
-        members = dict(members_of(self._config)) if news else {}
-        for item in news:
+    def _begin_ramps(self, changes: Iterable[Transition]) -> bool:
+        """Begin slow start and drain of changed real servers. Return True if a real server changed."""
+        moves = [item for item in changes if item.change in UP | DOWN]
+        members = dict(members_of(self._config)) if moves else {}
+        for item in moves:
             if item.server is not None:
-                key, comes = (item.service, item.server), item.change in UP
+                key, is_up = (item.service, item.server), item.change in UP
                 member = members.get(key)
-                self._ramps.begin(key, self._clock(), member.slow_start if member and comes else 0.0)
-                self._drains.begin(key, self._clock(), member.drain if member and not comes else 0.0)
-        return bool(news)
+                self._ramps.begin(key, self._clock(), member.slow_start if member and is_up else 0.0)
+                self._drains.begin(key, self._clock(), member.drain if member and not is_up else 0.0)
+        return bool(moves)
 
     @property
-    def unsettled(self) -> bool:
-        """Whether the table has to be gone over again by and by: something was refused, or starts slowly."""
+    def needs_sync(self) -> bool:
+        """True if `sync` must be called again soon: for a refused operation, a slow start or a drain."""
         return bool(self.refusals or self._ramps.under_way or self._drains.under_way)
 
     def plan(self, config: Config) -> list[str]:
-        """What `adopt` of this configuration and the next `settle` would do to the table, in words."""
+        """Return the changes of the table that `reconfigure` and `sync` would make, as text."""
         actual = self._plane.read()
-        wanted = self._wanted(config, carried_over(self._config, config, self._results), actual)
+        wanted = self._wanted(config, carry_over(self._config, config, self._results), actual)
         return step_texts(
             reconcile(wanted.table, actual, managed=self.managed | service_keys(config)), actual
         )
 
     def problems(self, actual: ServiceTable) -> list[str]:
-        """For `status`: what was refused, and where somebody has changed the table behind our back."""
+        """Return for `status` the refused operations, and the differences between table and configuration."""
         refused = {refusal.operation for refusal in self.refusals}
         wanted = self._wanted(self._config, self._results, actual).table
         plan = reconcile(wanted, actual, managed=self.managed)
         found = list(differences([each for each in plan if each not in refused], actual))
-        more = [f"and {len(found) - MOST_TOLD} more differences"] if len(found) > MOST_TOLD else []
+        more = (
+            [f"and {len(found) - MAX_DIFFERENCES} more differences"] if len(found) > MAX_DIFFERENCES else []
+        )
         return [
             *refusal_texts(self.refusals),
             *(
-                f"the table differs from the configuration: {text}; mend: pointsman reload"
-                for text in [*found[:MOST_TOLD], *more]
+                f"the table differs from the configuration: {text}; fix: pointsman reload"
+                for text in [*found[:MAX_DIFFERENCES], *more]
             ),
         ]
 
-    def adopt(self, config: Config) -> None:
-        """Keep another configuration from now on; checks that stay, or change, keep their results."""
-        self._results = carried_over(self._config, config, self._results)
+    def reconfigure(self, config: Config) -> None:
+        """Use another configuration; see `carry_over` for the results. `sync` changes the table."""
+        self._results = carry_over(self._config, config, self._results)
         self._checks = checks_of(config)
         known = {key for key, _ in members_of(config)}
         self._overrides.keep_only(known)
@@ -283,10 +297,10 @@ class TableSync:
         self.managed = service_keys(config)
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
-        """An administrator's own operations, at once.
+        """Apply the operations of an administrator at once. Return those that were refused. Raises OSError.
 
-        A weight given to a configured real server outlives health events; anything else that contradicts the
-        configuration lasts until the next of them.
+        The weight of a configured real server is kept as an override. Any other difference from the
+        configuration is undone by the next `sync`.
         """
         refusals = self._plane.apply(operations)
         refused = {refusal.operation for refusal in refusals}
@@ -300,7 +314,7 @@ class TableSync:
         return refusals
 
     def override(self, request: OverrideRequest, now: float) -> list[str]:
-        """Take an administrator's word about a real server; who it was about. `settle` carries it out."""
+        """Set or release an override. Return the real servers concerned. `sync` changes the table."""
         found = [
             key
             for key, _ in members_of(self._config)
@@ -316,60 +330,39 @@ class TableSync:
                 self._overrides.put(key, request.override, until)
         return [f"{server_name(*key)} of {service_name(key[0])}" for key in found]
 
-    def expire(self, now: float) -> bool:
-        """End the overrides whose time is over; whether there were any."""
-        over = self._overrides.expire(now)
-        for key in over:
-            log.info("override of %s of %s is over", server_name(*key), service_name(key[0]))
-        return bool(over)
+    def expire_overrides(self, now: float) -> bool:
+        """Remove expired overrides. Return True if there were any."""
+        expired = self._overrides.expire(now)
+        for key in expired:
+            log.info("override of %s of %s has expired", server_name(*key), service_name(key[0]))
+        return bool(expired)
 
-    def farewell(self) -> list[Alert]:
-        """The mails, and in `programs` the programs, of services with `omega` at the stop."""
+    def shutdown_alerts(self) -> list[Alert]:
+        """Return the mails of services with `omega` at the stop. Queue their programs in `notify_orders`."""
         alerts: list[Alert] = []
         for virtual in self._config.virtual_servers:
             pool = self._pools.get(virtual.service.key)
             if not virtual.omega or not virtual.leads or pool is None:
                 continue
             gone = PoolState(quorum_up=False)
-            self.programs += self._programs(transitions(virtual, pool, gone))
+            self.notify_orders += notify_orders(self._config, transitions(virtual, pool, gone))
             if pool.quorum_up:
                 alerts += farewell_alerts(self._config, virtual, [server.key for server in pool.living])
         return alerts
 
-    def withdraw(self) -> None:
-        """Take the managed services out of the table."""
+    def remove_all(self) -> None:
+        """Remove the managed services from the table. Raises OSError."""
         present = {entry.service.key for entry in self._plane.read()}
         self._plane.apply([DeleteService(key) for key in self.managed if key in present])
 
     def describe(
         self, table: ServiceTable, next_hops: dict[str, str], now: float
     ) -> tuple[ServiceStatus, ...]:
-        """The services for `status`; `next_hops` by address of the real server."""
-        away = self._on_standby(self._config, table)
+        """Return the services for `status`. `next_hops`: by the address of the real server."""
+        away = self._standby_services(self._config, table)
         return status_report.services(
             self._config, table, away, self._results.values(), self._overrides, next_hops, now
         )
-
-    def _programs(self, told: Iterable[Transition]) -> list[RunProgram | TellServers]:
-        """What the configuration wants to have run and told at these transitions, in their order."""
-        services = {virtual.service.key: virtual for virtual in self._config.virtual_servers}
-        found: list[RunProgram | TellServers] = []
-        for item in told:
-            virtual = services[item.service]
-            if (command := notify_command(virtual, item)) is not None:
-                found.append(RunProgram(command, virtual.secure_commands))
-            if self._config.server_fifos and (line := fifo_line(virtual, item)) is not None:
-                found.append(TellServers(line))
-        return found
-
-    def _alerts(self, told: Iterable[Transition]) -> list[Alert]:
-        changes = {Change.QUORUM_GAINED: True, Change.QUORUM_LOST: False}
-        found = [
-            quorum_alert(self._config, item.service, up=changes[item.change], detail=item.detail)
-            for item in told
-            if item.change in changes
-        ]
-        return [alert for alert in found if alert is not None]
 
 
 def _verdicts(results: Mapping[CheckKey, CheckResult]) -> dict[CheckKey, bool]:
@@ -379,7 +372,7 @@ def _verdicts(results: Mapping[CheckKey, CheckResult]) -> dict[CheckKey, bool]:
 def _weight_changes(
     checks: Mapping[CheckKey, PoolMember], results: Mapping[CheckKey, CheckResult]
 ) -> dict[CheckKey, int]:
-    """What each check adds to the configured weight of its real server."""
+    """Return the number that each check adds to the configured weight of its real server."""
     changes: dict[CheckKey, int] = {}
     for key, result in results.items():
         if result.weight is not None:
@@ -389,11 +382,11 @@ def _weight_changes(
     return changes
 
 
-def foreign_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> list[ServiceKey]:
-    """The services in the table that were put in by hand."""
+def unmanaged_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> list[ServiceKey]:
+    """Return the services in the table that were added by hand. Raises OSError."""
     return [entry.service.key for entry in plane.read() if entry.service.key not in managed]
 
 
 def refusal_texts(refusals: Iterable[Refusal]) -> list[str]:
-    """Refusals for a person."""
+    """Return refusals as text."""
     return [f"cannot {refusal.operation.text()}: {refusal.detail or refusal.reason}" for refusal in refusals]

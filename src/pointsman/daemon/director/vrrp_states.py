@@ -1,4 +1,4 @@
-"""What VRRP last said of each instance, and what mails have told of it."""
+"""The last report of each VRRP instance, and the mails about changes."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from pointsman.model.vrrp import VrrpInstance, VrrpState
 
 
 class VrrpStates:
-    """States of the configured instances. Times are of CLOCK_MONOTONIC."""
+    """States of the configured VRRP instances. Times are of CLOCK_MONOTONIC."""
 
-    def __init__(self, config: Config, remembered: Mapping[str, tuple[str, float]]) -> None:
-        """`remembered`: what `told` was before a restart."""
+    def __init__(self, config: Config, restored: Mapping[str, tuple[str, float]]) -> None:
+        """`restored`: the value of `states` in the previous director process; empty: none."""
         self._config = config
         self._reports: dict[str, tuple[InstanceChanged, float]] = {}
         present = {instance.name for instance in config.instances}
-        self.told = {name: kept for name, kept in remembered.items() if name in present}
-        """The state of each instance that a mail has told of, and since when it is in it."""
+        self.states = {name: kept for name, kept in restored.items() if name in present}
+        """State of each instance that has sent a report, and the time it entered that state."""
         self._deleted: dict[str, VrrpInstance] = {}
 
-    def take(self, report: InstanceChanged, now: float) -> Alert | None:
-        """What is to be mailed about it."""
-        known = next((each for each in self._config.instances if each.name == report.instance), None)
-        if known is None:
-            return self._last_words(report)
-        before, since = self.told.get(report.instance, ("", 0.0))
+    def on_instance_changed(self, report: InstanceChanged, now: float) -> Alert | None:
+        """Store a report. Return the mail about a change; None: there is none."""
+        instance = next((each for each in self._config.instances if each.name == report.instance), None)
+        if instance is None:
+            return self._on_deleted_instance(report)
+        before, since = self.states.get(report.instance, ("", 0.0))
         if before == report.state:
             self._reports[report.instance] = (report, since)
             return None
         self._reports[report.instance] = (report, now)
-        self.told[report.instance] = (report.state, now)
+        self.states[report.instance] = (report.state, now)
         state = VrrpState(report.state)
         if not before and state is VrrpState.MASTER:
-            return None  # it was master before we asked: it has adopted its addresses
-        return instance_alert(self._config.router_id, known, state, report.reason)
+            return None  # it was master before the director started: it adopted its addresses
+        return instance_alert(self._config.router_id, instance, state, report.reason)
 
-    def _last_words(self, report: InstanceChanged) -> Alert | None:
-        """Of an instance that a reload has removed."""
+    def _on_deleted_instance(self, report: InstanceChanged) -> Alert | None:
+        """Return the mail about an instance that a reload has removed, once it has stopped."""
         state = VrrpState(report.state)
         if state is VrrpState.INIT and (instance := self._deleted.pop(report.instance, None)):
             return instance_alert(self._config.router_id, instance, state, report.reason, deleted=True)
         return None
 
-    def take_group(self, report: GroupChanged) -> Alert | None:
-        """What is to be mailed about a sync group."""
-        known = next((group for group in self._config.vrrp.groups if group.name == report.group), None)
-        return group_alert(self._config.router_id, known, VrrpState(report.state)) if known else None
+    def on_group_changed(self, report: GroupChanged) -> Alert | None:
+        """Return the mail about a sync group; None: there is none."""
+        group = next((each for each in self._config.vrrp.groups if each.name == report.group), None)
+        return group_alert(self._config.router_id, group, VrrpState(report.state)) if group else None
 
-    def use(self, config: Config) -> None:
-        """Forget instances that are in it no more, but for what their last mail needs."""
+    def reconfigure(self, config: Config) -> None:
+        """Forget instances that are not in `config`, except for the data of their last mail."""
         present = {instance.name for instance in config.instances}
         self._reports = {name: kept for name, kept in self._reports.items() if name in present}
-        self.told = {name: kept for name, kept in self.told.items() if name in present}
+        self.states = {name: kept for name, kept in self.states.items() if name in present}
         self._deleted = {each.name: each for each in self._config.instances if each.name not in present}
         self._config = config
 
-    def holding(self) -> dict[str, bool]:
-        """Of each instance that was heard of, whether it holds its addresses."""
+    def holds_addresses(self) -> dict[str, bool]:
+        """Return for each instance that has sent a report: True if its addresses are on this host."""
         return {name: report.holds_addresses for name, (report, _) in self._reports.items()}
 
     def virtual_macs(self) -> set[tuple[str, bytes]]:
-        """Interfaces and MAC addresses by which packets come to the addresses that are held here."""
-        held = self.holding()
+        """Return interface and virtual MAC address of each virtual router whose addresses are here."""
+        held = self.holds_addresses()
         return {
             (each.base, each.mac)
             for instance in self._config.instances
@@ -72,6 +72,6 @@ class VrrpStates:
             if each.has_mac and held.get(instance.name)
         }
 
-    def listed(self) -> Iterator[tuple[InstanceChanged, float]]:
-        """The last report of each, and since when it is in that state."""
+    def reports(self) -> Iterator[tuple[InstanceChanged, float]]:
+        """Yield the last report of each instance, and the time it entered that state."""
         yield from self._reports.values()

@@ -157,7 +157,7 @@ def _data_plane_problems(facts: DirectorFacts) -> Iterable[Finding]:
                 advice="correct the configuration; `pointsman check` explains the problem",
             )
         elif problem.startswith("the table differs "):
-            what, _, mend = problem.partition("; mend: ")
+            what, _, mend = problem.partition("; fix: ")
             yield fault("table", what, "clients are not served as configured", remedy=[mend])
 
 

@@ -63,14 +63,14 @@ def weights(plane: MemoryDataPlane) -> dict[ServerKey, int]:
     return {server.key: server.weight for entry in plane.read() for server in entry.servers}
 
 
-def reloaded(keeper: TableSync, new: Config) -> None:
-    keeper.adopt(new)
-    keeper.settle()
+def reloaded(table_sync: TableSync, new: Config) -> None:
+    table_sync.reconfigure(new)
+    table_sync.sync()
 
 
-def shown(keeper: TableSync, plane: MemoryDataPlane) -> tuple[bool | None, str]:
+def shown(table_sync: TableSync, plane: MemoryDataPlane) -> tuple[bool | None, str]:
     """Return the health of the first real server in the status."""
-    (service,) = keeper.describe(plane.read(), {}, 0.0)
+    (service,) = table_sync.describe(plane.read(), {}, 0.0)
     (server,) = [each for each in service.servers if each.server == str(WEB)]
     return server.up, server.reason
 
@@ -83,76 +83,76 @@ def test_an_identity_is_what_is_checked_and_not_where_it_is_written() -> None:
 
 
 def test_a_removed_check_is_no_longer_shown_as_failing(plane: CountingPlane) -> None:
-    keeper = TableSync(config(tcp(80), tcp(81)), plane)
-    keeper.take(result(tcp(80), True, "connected"))
-    keeper.take(result(tcp(81), False))
-    keeper.settle()
+    table_sync = TableSync(config(tcp(80), tcp(81)), plane)
+    table_sync.on_check_result(result(tcp(80), True, "connected"))
+    table_sync.on_check_result(result(tcp(81), False))
+    table_sync.sync()
     assert OTHER in weights(plane) and WEB not in weights(plane)
-    assert shown(keeper, plane) == (False, "refused")
-    reloaded(keeper, config(tcp(80)))
+    assert shown(table_sync, plane) == (False, "refused")
+    reloaded(table_sync, config(tcp(80)))
     assert weights(plane) == {WEB: 1, OTHER: 1}
-    assert shown(keeper, plane) == (True, "")
+    assert shown(table_sync, plane) == (True, "")
 
 
 def test_a_late_verdict_about_a_former_check_counts_for_no_other(
     plane: CountingPlane, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keeper = TableSync(config(tcp(80), tcp(81)), plane)
-    keeper.settle()
-    reloaded(keeper, config(tcp(81), tcp(99)))
+    table_sync = TableSync(config(tcp(80), tcp(81)), plane)
+    table_sync.sync()
+    reloaded(table_sync, config(tcp(81), tcp(99)))
     with caplog.at_level(logging.DEBUG, "director"):
-        assert keeper.take(result(tcp(80), False)) is None
-    keeper.settle()
+        assert table_sync.on_check_result(result(tcp(80), False)) is None
+    table_sync.sync()
     assert weights(plane) == {WEB: 1, OTHER: 1}
-    assert shown(keeper, plane) == (None, "")
+    assert shown(table_sync, plane) == (None, "")
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
-    keeper.take(result(tcp(99), False))
-    keeper.settle()
+    table_sync.on_check_result(result(tcp(99), False))
+    table_sync.sync()
     assert weights(plane) == {OTHER: 1}
 
 
 def test_a_check_that_comes_back_has_to_run_first(plane: CountingPlane) -> None:
-    keeper = TableSync(config(tcp(80), tcp(81)), plane)
-    keeper.take(result(tcp(81), False))
-    keeper.settle()
-    reloaded(keeper, config(tcp(80)))
-    reloaded(keeper, config(tcp(80), tcp(81)))
+    table_sync = TableSync(config(tcp(80), tcp(81)), plane)
+    table_sync.on_check_result(result(tcp(81), False))
+    table_sync.sync()
+    reloaded(table_sync, config(tcp(80)))
+    reloaded(table_sync, config(tcp(80), tcp(81)))
     assert weights(plane) == {WEB: 1, OTHER: 1}
 
 
 def test_a_result_follows_its_check_to_another_place_with_its_reason(plane: CountingPlane) -> None:
-    keeper = TableSync(config(tcp(80), tcp(81)), plane)
-    keeper.take(result(tcp(80), True, "connected"))
-    keeper.take(result(tcp(81), False, "port 81 refused"))
-    keeper.settle()
-    reloaded(keeper, config(tcp(81), tcp(80)))
+    table_sync = TableSync(config(tcp(80), tcp(81)), plane)
+    table_sync.on_check_result(result(tcp(80), True, "connected"))
+    table_sync.on_check_result(result(tcp(81), False, "port 81 refused"))
+    table_sync.sync()
+    reloaded(table_sync, config(tcp(81), tcp(80)))
     assert weights(plane) == {OTHER: 1}
-    assert shown(keeper, plane) == (False, "port 81 refused")
+    assert shown(table_sync, plane) == (False, "port 81 refused")
 
 
 def test_a_changed_check_is_shown_with_what_its_server_is_treated_by(plane: CountingPlane) -> None:
-    keeper = TableSync(config(tcp(80)), plane)
-    keeper.take(result(tcp(80), False))
-    keeper.settle()
-    reloaded(keeper, config(tcp(81)))
+    table_sync = TableSync(config(tcp(80)), plane)
+    table_sync.on_check_result(result(tcp(80), False))
+    table_sync.sync()
+    reloaded(table_sync, config(tcp(81)))
     assert weights(plane) == {OTHER: 1}
-    assert shown(keeper, plane) == (False, "refused")
+    assert shown(table_sync, plane) == (False, "refused")
 
 
 def test_a_restart_takes_over_results_of_checks_that_still_are_and_no_others(
     plane: CountingPlane, tmp_path: Path
 ) -> None:
-    keeper = TableSync(config(tcp(80), tcp(81)), plane)
-    keeper.take(result(tcp(80), False, "port 80 refused"))
-    keeper.settle()
-    StateFile(tmp_path).write(keeper.remember(), {})
+    table_sync = TableSync(config(tcp(80), tcp(81)), plane)
+    table_sync.on_check_result(result(tcp(80), False, "port 80 refused"))
+    table_sync.sync()
+    StateFile(tmp_path).write(table_sync.state(), {})
     remembered = StateFile(tmp_path).read()
     assert remembered is not None
-    moved = TableSync(config(tcp(81), tcp(80)), plane, remembered.keeper)
-    moved.settle()
+    moved = TableSync(config(tcp(81), tcp(80)), plane, remembered.table)
+    moved.sync()
     assert shown(moved, plane) == (False, "port 80 refused")
-    other = TableSync(config(tcp(90), tcp(81)), plane, remembered.keeper)
-    other.settle()
+    other = TableSync(config(tcp(90), tcp(81)), plane, remembered.table)
+    other.sync()
     assert weights(plane) == {WEB: 1, OTHER: 1}
     assert shown(other, plane) == (None, "")
 
@@ -161,28 +161,28 @@ def test_a_restart_takes_over_results_of_checks_that_still_are_and_no_others(
 def test_a_weight_that_a_program_asks_for_outlives_a_new_configured_weight(
     plane: CountingPlane, tmp_path: Path, asked: int
 ) -> None:
-    keeper = TableSync(config(DYNAMIC, weight=5), plane)
-    keeper.take(result(DYNAMIC, True, f"asks for weight {asked}", weight=asked))
-    keeper.settle()
+    table_sync = TableSync(config(DYNAMIC, weight=5), plane)
+    table_sync.on_check_result(result(DYNAMIC, True, f"asks for weight {asked}", weight=asked))
+    table_sync.sync()
     assert weights(plane)[WEB] == asked
-    reloaded(keeper, config(DYNAMIC, weight=10))
+    reloaded(table_sync, config(DYNAMIC, weight=10))
     assert weights(plane)[WEB] == asked
-    StateFile(tmp_path).write(keeper.remember(), {})
+    StateFile(tmp_path).write(table_sync.state(), {})
     remembered = StateFile(tmp_path).read()
     assert remembered is not None
-    TableSync(config(DYNAMIC, weight=20), plane, remembered.keeper).settle()
+    TableSync(config(DYNAMIC, weight=20), plane, remembered.table).sync()
     assert weights(plane)[WEB] == asked
-    keeper.take(result(DYNAMIC, True, "exited with status 0"))
-    keeper.settle()
+    table_sync.on_check_result(result(DYNAMIC, True, "exited with status 0"))
+    table_sync.sync()
     assert weights(plane)[WEB] == 10
 
 
 def test_the_table_is_read_once_a_sync(plane: CountingPlane) -> None:
-    keeper = TableSync(config(tcp(80)), plane)
-    keeper.settle()
-    keeper.stand(frozenset({WEB.address}), {})
+    table_sync = TableSync(config(tcp(80)), plane)
+    table_sync.sync()
+    table_sync.set_local_addresses(frozenset({WEB.address}), {})
     plane.reads = 0
-    keeper.take(result(tcp(80), False))
-    keeper.settle()
+    table_sync.on_check_result(result(tcp(80), False))
+    table_sync.sync()
     assert plane.reads == 1
-    assert keeper.table == plane.read()
+    assert table_sync.table == plane.read()

@@ -39,7 +39,7 @@ class Mails:
     def __init__(self) -> None:
         self.subjects: list[str] = []
 
-    def use(self, wanted: Mail) -> None:
+    def reconfigure(self, wanted: Mail) -> None:
         pass
 
     def put(self, alert: Alert) -> None:
@@ -73,22 +73,22 @@ def entered(state: str) -> InstanceChanged:
 
 def test_a_restart_mails_a_state_only_when_it_is_another() -> None:
     director, mails = started()
-    director._instance_changed(entered("BACKUP"))
+    director._on_instance_changed(entered("BACKUP"))
     assert mails.subjects == ["Entering BACKUP state"]
     director, mails = started()
-    director._instance_changed(entered("BACKUP"))
+    director._on_instance_changed(entered("BACKUP"))
     assert mails.subjects == []
     director, mails = started()
-    director._instance_changed(entered("MASTER"))
+    director._on_instance_changed(entered("MASTER"))
     assert mails.subjects == ["Entering MASTER state"]
 
 
 def test_an_instance_that_a_reload_removes_mails_that_it_is_deleted() -> None:
     director, mails = started()
-    director._instance_changed(entered("BACKUP"))
+    director._on_instance_changed(entered("BACKUP"))
     assert not isinstance(director._reload(ReloadRequest(Config(router_id="lb-01"), force=True)), ErrorReply)
     for _ in range(2):
-        director._instance_changed(entered("INIT"))
+        director._on_instance_changed(entered("INIT"))
     assert mails.subjects == ["Entering BACKUP state", "Deleted"]
     assert director._status(None).status.instances == ()
 
@@ -103,13 +103,13 @@ def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.
     clock = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     director, _ = started()
-    director._instance_changed(entered("MASTER"))
+    director._on_instance_changed(entered("MASTER"))
     clock[0] = 160.0
-    director._instance_changed(entered("MASTER"))
+    director._on_instance_changed(entered("MASTER"))
     (instance,) = director._status(None).status.instances
     assert instance.seconds == 60.0
     director, _ = started()
-    director._instance_changed(entered("MASTER"))
+    director._on_instance_changed(entered("MASTER"))
     (instance,) = director._status(None).status.instances
     assert instance.seconds == 60.0
 

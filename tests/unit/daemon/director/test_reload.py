@@ -1,4 +1,4 @@
-"""The director's part of a reload on the memory data plane: plan, adoption, generations, who is told."""
+"""The director's part of a reload on the memory data plane: plan, adoption, config_history, who is told."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class Desk:
     """A reloader with everything around it."""
 
     def __init__(self) -> None:
-        self.generations = ConfigHistory(config())
+        self.config_history = ConfigHistory(config())
         self.plane = MemoryDataPlane()
-        self.keeper = TableSync(config(), self.plane)
-        self.keeper.settle()
-        self.reloader = Reload(self.generations, self.keeper, self.plane, self.survey)
+        self.table_sync = TableSync(config(), self.plane)
+        self.table_sync.sync()
+        self.reloader = Reload(self.config_history, self.table_sync, self.plane, self.survey)
         self.missing = ""
 
     def survey(self, wanted: Config) -> list[str]:
@@ -78,13 +78,13 @@ class Desk:
 
     def take(self, wanted: Config | None) -> tuple[str, ...]:
         planned = self.reloader.plan(wanted)
-        self.reloader.adopt(planned)
-        self.keeper.settle()
+        self.reloader.apply(planned)
+        self.table_sync.sync()
         return planned.steps
 
     def check(self, port: int) -> str:
         """Return the identity of the first real server's check of this port."""
-        (virtual,) = self.generations.current.virtual_servers
+        (virtual,) = self.config_history.current.virtual_servers
         checks = (each for each in virtual.members[0].checks if isinstance(each, TcpCheck))
         return next(each.identity for each in checks if each.connect_port == port)
 
@@ -115,7 +115,7 @@ def test_a_service_that_is_gone_leaves_the_table_and_a_rollback_brings_it_back(d
     assert desk.weights() == {}
     assert "add service TCP 10.0.0.1:80 rr" in desk.take(None)
     assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
-    with pytest.raises(CannotReloadError, match="no earlier configuration"):
+    with pytest.raises(CannotReloadError, match="no previous configuration"):
         desk.reloader.plan(None)
 
 
@@ -126,20 +126,20 @@ def test_a_server_that_is_down_stays_down_whether_its_check_changes_or_not(
     desk: Desk, change: tuple[str, str]
 ) -> None:
     key = next(iter(desk.plane.read())).service.key
-    desk.keeper.take(CheckResult(key, WEB[0], desk.check(80), up=False, reason="refused"))
-    desk.keeper.settle()
+    desk.table_sync.on_check_result(CheckResult(key, WEB[0], desk.check(80), up=False, reason="refused"))
+    desk.table_sync.sync()
     desk.take(config(change))
     assert desk.weights() == {WEB[1]: 1}
 
 
 def test_a_verdict_follows_its_check_to_another_place(desk: Desk) -> None:
     key = next(iter(desk.plane.read())).service.key
-    desk.keeper.take(CheckResult(key, WEB[0], desk.check(80), up=False, reason="refused"))
+    desk.table_sync.on_check_result(CheckResult(key, WEB[0], desk.check(80), up=False, reason="refused"))
     more = "real_server 10.0.0.20 80 {\n TCP_CHECK {\nconnect_port 99\n}"
     desk.take(config(("real_server 10.0.0.20 80 {", more)))
     assert desk.weights() == {WEB[1]: 1}
-    desk.keeper.take(CheckResult(key, WEB[0], desk.check(80), up=True, reason=""))
-    desk.keeper.settle()
+    desk.table_sync.on_check_result(CheckResult(key, WEB[0], desk.check(80), up=True, reason=""))
+    desk.table_sync.sync()
     assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
 
 
@@ -155,7 +155,7 @@ def test_a_configuration_without_anything_is_not_taken_by_mistake(desk: Desk) ->
     with pytest.raises(CannotReloadError, match="pointsman reload --force"):
         desk.reloader.plan(empty)
     assert desk.reloader.plan(empty, force=True).steps
-    desk.generations.push(empty)
+    desk.config_history.push(empty)
     assert desk.reloader.plan(empty) is not None
 
 
@@ -164,7 +164,7 @@ def test_the_file_in_force_is_named_also_after_a_rollback(desk: Desk) -> None:
         return desk.reloader.describe(0.0, None, None).file
 
     assert file() is None
-    desk.reloader.adopt(desk.reloader.plan(config(("priority 100", "priority 101"))), "/etc/other.conf")
+    desk.reloader.apply(desk.reloader.plan(config(("priority 100", "priority 101"))), "/etc/other.conf")
     assert file() == "/etc/other.conf"
     desk.take(config(("priority 100", "priority 102")))
     assert file() == "/etc/other.conf"
@@ -177,14 +177,14 @@ def test_what_this_host_cannot_run_changes_nothing(desk: Desk) -> None:
     desk.missing = "no such interface: eth9"
     with pytest.raises(CannotReloadError, match="no such interface"):
         desk.reloader.plan(config(("priority 100", "priority 101")))
-    assert desk.generations.number == 1
+    assert desk.config_history.number == 1
 
 
 def test_every_process_is_told_its_part_even_when_it_is_busy(desk: Desk) -> None:
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     here.setblocking(False)
     there.setblocking(False)
-    desk.reloader.audience = [(here, lambda config: config)]
+    desk.reloader.receivers = [(here, lambda config: config)]
     filled = 0
     try:
         while True:
@@ -196,7 +196,7 @@ def test_every_process_is_told_its_part_even_when_it_is_busy(desk: Desk) -> None
     desk.take(wanted)
     for _ in range(filled):
         there.recv(65536)
-    desk.reloader.tell()
+    desk.reloader.send_pending()
     inbox = Inbox(there, vrrp_order_decoder, "director", logging.getLogger("test"))
     assert inbox.receive() == NewConfiguration(rollback=False, config=wanted)
     here.close()
@@ -215,12 +215,12 @@ def test_changes_in_words() -> None:
 
 
 def test_generations_are_bounded_and_numbered() -> None:
-    generations = ConfigHistory(config())
+    config_history = ConfigHistory(config())
     for number in range(30):
-        generations.push(config(("priority 100", f"priority {number + 1}")))
-    assert generations.number == 31
+        config_history.push(config(("priority 100", f"priority {number + 1}")))
+    assert config_history.number == 31
     backs = 0
-    while generations.previous is not None:
-        generations.back()
+    while config_history.previous is not None:
+        config_history.back()
         backs += 1
-    assert backs == MOST_KEPT - 1 and generations.number == 31 - backs
+    assert backs == MOST_KEPT - 1 and config_history.number == 31 - backs

@@ -56,64 +56,64 @@ def weights(plane: MemoryDataPlane) -> list[int]:
 
 
 def returned(clock: Clock, **changes: float) -> tuple[TableSync, MemoryDataPlane]:
-    """A keeper whose second real server has just come back."""
+    """Return a TableSync whose second real server has just come back."""
     plane = MemoryDataPlane()
-    keeper = TableSync(config(**changes), plane, clock=clock)  # type: ignore[arg-type]
-    keeper.settle()
+    table_sync = TableSync(config(**changes), plane, clock=clock)  # type: ignore[arg-type]
+    table_sync.sync()
     assert weights(plane) == [100, 100]
-    keeper.take(verdict(WEB[1], False))
-    keeper.settle()
-    assert weights(plane) == [100] and not keeper.unsettled
-    keeper.take(verdict(WEB[1], True))
-    keeper.settle()
-    return keeper, plane
+    table_sync.on_check_result(verdict(WEB[1], False))
+    table_sync.sync()
+    assert weights(plane) == [100] and not table_sync.needs_sync
+    table_sync.on_check_result(verdict(WEB[1], True))
+    table_sync.sync()
+    return table_sync, plane
 
 
 def test_the_weight_grows_in_a_straight_line_and_arrives() -> None:
     clock = Clock()
-    keeper, plane = returned(clock)
+    table_sync, plane = returned(clock)
     seen = [weights(plane)[1]]
     for _ in range(4):
-        assert keeper.unsettled
+        assert table_sync.needs_sync
         clock.now += 2.5
-        keeper.problems(plane.read())
-        keeper.settle()
+        table_sync.problems(plane.read())
+        table_sync.sync()
         seen.append(weights(plane)[1])
     assert seen == [1, 25, 50, 75, 100]
-    assert not keeper.unsettled and not keeper.problems(plane.read())
+    assert not table_sync.needs_sync and not table_sync.problems(plane.read())
 
 
 def test_a_quorum_is_measured_by_full_weights() -> None:
     clock = Clock()
-    keeper, _ = returned(clock, quorum=200)
-    assert keeper.remember().quorums == ((VIP, True),)
+    table_sync, _ = returned(clock, quorum=200)
+    assert table_sync.state().quorums == ((VIP, True),)
 
 
 def test_one_that_goes_again_begins_again() -> None:
     clock = Clock()
-    keeper, plane = returned(clock)
+    table_sync, plane = returned(clock)
     clock.now += 9
-    keeper.take(verdict(WEB[1], False))
-    keeper.settle()
-    keeper.take(verdict(WEB[1], True))
-    keeper.settle()
+    table_sync.on_check_result(verdict(WEB[1], False))
+    table_sync.sync()
+    table_sync.on_check_result(verdict(WEB[1], True))
+    table_sync.sync()
     assert weights(plane) == [100, 1]
 
 
 def test_a_weight_by_hand_counts_at_once() -> None:
     clock = Clock()
-    keeper, plane = returned(clock)
-    keeper.apply([EditServer(VIP, RealServer(key=WEB[1], weight=70))])
-    keeper.settle()
+    table_sync, plane = returned(clock)
+    table_sync.apply([EditServer(VIP, RealServer(key=WEB[1], weight=70))])
+    table_sync.sync()
     assert weights(plane) == [100, 70]
 
 
 def test_a_director_that_was_killed_goes_on_with_it() -> None:
     clock = Clock()
-    keeper, plane = returned(clock)
+    table_sync, plane = returned(clock)
     clock.now += 5
-    again = TableSync(config(), plane, keeper.remember(), clock=clock)
-    again.settle()
+    again = TableSync(config(), plane, table_sync.state(), clock=clock)
+    again.sync()
     assert weights(plane) == [100, 50]
 
 
@@ -133,22 +133,22 @@ def test_a_dead_server_drains_for_its_time_and_is_then_removed(caplog: pytest.Lo
     members = tuple(msgspec.structs.replace(member, drain=30.0) for member in made.virtual_servers[0].members)
     virtual = msgspec.structs.replace(made.virtual_servers[0], members=members)
     made = msgspec.structs.replace(made, virtual_servers=(virtual,))
-    keeper = TableSync(made, plane, clock=clock)
-    keeper.settle()
+    table_sync = TableSync(made, plane, clock=clock)
+    table_sync.sync()
     with caplog.at_level(logging.INFO):
-        keeper.take(verdict(WEB[1], False))
-        keeper.settle()
-        assert weights(plane) == [100, 0] and keeper.unsettled
+        table_sync.on_check_result(verdict(WEB[1], False))
+        table_sync.sync()
+        assert weights(plane) == [100, 0] and table_sync.needs_sync
         clock.now += 29
-        again = TableSync(made, plane, keeper.remember(), clock=clock)
-        again.settle()
+        again = TableSync(made, plane, table_sync.state(), clock=clock)
+        again.sync()
         assert weights(plane) == [100, 0] and not again.problems(plane.read())
         clock.now += 2
-        again.settle()
-        assert weights(plane) == [100] and not again.unsettled
-        keeper.take(verdict(WEB[1], True))
-        keeper.settle()
-        assert weights(plane) == [100, 100] and not keeper.unsettled
+        again.sync()
+        assert weights(plane) == [100] and not again.needs_sync
+        table_sync.on_check_result(verdict(WEB[1], True))
+        table_sync.sync()
+        assert weights(plane) == [100, 100] and not table_sync.needs_sync
     words = [record.message.split()[0] for record in caplog.records]
     assert words == ["Disabling", "Removing", "Enabling"]
 

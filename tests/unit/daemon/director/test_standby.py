@@ -68,16 +68,18 @@ def test_a_mark_stands_for_the_addresses_of_its_fronts() -> None:
     assert find_standby_services([virtual], {BOX}, [INSTANCE], {"VI_1": False}, []) == {marked.key}
 
 
-def test_the_keeper_puts_them_in_force_with_the_vip_and_out_without() -> None:
+def test_table_sync_puts_them_in_force_with_the_vip_and_out_without() -> None:
     plane = MemoryDataPlane()
     config = Config(router_id="box", virtual_servers=(service(BOX, PEER),), instances=(INSTANCE,))
-    keeper = TableSync(config, plane)
+    table_sync = TableSync(config, plane)
     for holds in (False, True, False):
-        keeper.stand(frozenset({BOX}), {"VI_1": holds})
-        keeper.settle()
+        table_sync.set_local_addresses(frozenset({BOX}), {"VI_1": holds})
+        table_sync.sync()
         assert [entry.service.key for entry in plane.read()] == ([KEY] if holds else [])
-        assert keeper.problems(plane.read()) == [], "that is no difference between table and configuration"
-        (row,) = keeper.describe(plane.read(), {}, 0.0)
+        assert table_sync.problems(plane.read()) == [], (
+            "that is no difference between table and configuration"
+        )
+        (row,) = table_sync.describe(plane.read(), {}, 0.0)
         assert (row.standby, [item.weight for item in row.servers]) == (
             not holds,
             [1, 1] if holds else [None, None],

@@ -1,4 +1,4 @@
-"""The keeper on the memory data plane: verdicts, an administrator's hand, refusals, a restart."""
+"""TableSync on the memory data plane: check results, overrides, refusals, a restart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.counting import lines_run
 
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
 from pointsman.daemon.director.state_file import NAME, StateFile
-from pointsman.daemon.director.table_sync import TableSync, foreign_services
+from pointsman.daemon.director.table_sync import TableSync, unmanaged_services
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
@@ -69,19 +69,19 @@ def plane() -> MemoryDataPlane:
 
 
 def test_a_start_puts_the_configured_table_in_force(plane: MemoryDataPlane) -> None:
-    TableSync(config(), plane).settle()
+    TableSync(config(), plane).sync()
     assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
 
 
 def test_a_dead_server_leaves_and_comes_back_with_one_mail_each(plane: MemoryDataPlane) -> None:
-    keeper = TableSync(config(), plane)
-    keeper.settle()
-    assert keeper.take(verdict(WEB[0], True)) is None
-    down = keeper.take(verdict(WEB[0], False))
-    keeper.settle()
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    assert table_sync.on_check_result(verdict(WEB[0], True)) is None
+    down = table_sync.on_check_result(verdict(WEB[0], False))
+    table_sync.sync()
     assert weights(plane) == {WEB[1]: 1}
-    up = keeper.take(verdict(WEB[0], True))
-    keeper.settle()
+    up = table_sync.on_check_result(verdict(WEB[0], True))
+    table_sync.sync()
     assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
     assert down is not None and up is not None
     assert [down.subject[-4:], up.subject[-4:]] == ["DOWN", "- UP"]
@@ -90,44 +90,44 @@ def test_a_dead_server_leaves_and_comes_back_with_one_mail_each(plane: MemoryDat
 
 def test_services_put_in_by_hand_stay_until_their_owner_takes_them(plane: MemoryDataPlane) -> None:
     plane.apply([AddService(VirtualService(key=HAND))])
-    keeper = TableSync(config(), plane)
-    keeper.settle()
-    assert foreign_services(plane, keeper.managed)
-    keeper.withdraw()
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    assert unmanaged_services(plane, table_sync.managed)
+    table_sync.remove_all()
     assert [entry.service.key for entry in plane.read()] == [HAND]
 
 
 def test_a_weight_given_by_hand_outlives_health_events(plane: MemoryDataPlane) -> None:
-    keeper = TableSync(config(), plane)
-    keeper.settle()
-    assert keeper.apply([EditServer(VIP, RealServer(key=WEB[0], weight=0))]) == []
-    keeper.take(verdict(WEB[1], False))
-    keeper.settle()
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    assert table_sync.apply([EditServer(VIP, RealServer(key=WEB[0], weight=0))]) == []
+    table_sync.on_check_result(verdict(WEB[1], False))
+    table_sync.sync()
     assert weights(plane) == {WEB[0]: 0}
 
 
 def test_a_server_added_by_hand_to_a_configured_service_lasts_until_the_next_event(
     plane: MemoryDataPlane,
 ) -> None:
-    keeper = TableSync(config(), plane)
-    keeper.settle()
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
     extra = ServerKey(ipaddress.ip_address("192.168.100.22"), 80)
-    keeper.apply([AddServer(VIP, RealServer(key=extra))])
+    table_sync.apply([AddServer(VIP, RealServer(key=extra))])
     assert extra in weights(plane)
-    keeper.settle()
+    table_sync.sync()
     assert extra not in weights(plane)
 
 
 def test_a_restarted_director_does_not_bring_a_dead_server_back(plane: MemoryDataPlane) -> None:
-    keeper = TableSync(config(), plane)
-    keeper.settle()
-    keeper.take(verdict(WEB[0], False))
-    keeper.settle()
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    table_sync.on_check_result(verdict(WEB[0], False))
+    table_sync.sync()
     again = TableSync(config(), plane)
-    again.settle()
+    again.sync()
     assert weights(plane) == {WEB[1]: 1}
-    again.take(verdict(WEB[0], True))
-    again.settle()
+    again.on_check_result(verdict(WEB[0], True))
+    again.sync()
     assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
 
 
@@ -142,14 +142,14 @@ class Reluctant(MemoryDataPlane):
         return super().apply(operations)
 
 
-def test_what_was_refused_is_done_by_the_next_settle() -> None:
+def test_a_refused_operation_is_done_by_the_next_sync() -> None:
     plane = Reluctant()
-    keeper = TableSync(config(), plane)
-    keeper.settle()
-    assert len(keeper.refusals) == 3 and len(plane.read()) == 0
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    assert len(table_sync.refusals) == 3 and len(plane.read()) == 0
     plane.reluctant = False
-    keeper.settle()
-    assert not keeper.refusals
+    table_sync.sync()
+    assert not table_sync.refusals
     assert weights(plane) == {WEB[0]: 1, WEB[1]: 1}
 
 
@@ -157,22 +157,22 @@ def by_hand(server: ServerKey, override: Override | None, **more: Any) -> Overri
     return OverrideRequest(server=server.address, override=override, **more)
 
 
-def test_the_administrator_s_word_beats_verdicts_until_it_is_over(plane: MemoryDataPlane) -> None:
-    keeper = TableSync(config(), plane)
-    keeper.settle()
-    keeper.take(verdict(WEB[1], False))
-    assert keeper.override(by_hand(WEB[1], Override(up=True), seconds=5.0), now=100.0)
-    assert keeper.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
-    keeper.settle()
+def test_an_override_beats_check_results_until_it_expires(plane: MemoryDataPlane) -> None:
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    table_sync.on_check_result(verdict(WEB[1], False))
+    assert table_sync.override(by_hand(WEB[1], Override(up=True), seconds=5.0), now=100.0)
+    assert table_sync.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
+    table_sync.sync()
     assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
-    (service,) = keeper.describe(plane.read(), {}, 102.0)
+    (service,) = table_sync.describe(plane.read(), {}, 102.0)
     assert [server.by_hand for server in service.servers] == ["weight 0", "up for another 3 s"]
-    assert not keeper.expire(104.9)
-    assert keeper.expire(105.0)
-    keeper.settle()
+    assert not table_sync.expire_overrides(104.9)
+    assert table_sync.expire_overrides(105.0)
+    table_sync.sync()
     assert weights(plane) == {WEB[0]: 0}
-    keeper.override(by_hand(WEB[0], None), now=106.0)
-    keeper.settle()
+    table_sync.override(by_hand(WEB[0], None), now=106.0)
+    table_sync.sync()
     assert weights(plane) == {WEB[0]: 1}
 
 
@@ -187,11 +187,11 @@ def test_the_administrator_s_word_beats_verdicts_until_it_is_over(plane: MemoryD
         ({"service": "192.168.100.9:81"}, False),
     ],
 )
-def test_a_word_by_hand_finds_its_server(plane: MemoryDataPlane, more: dict[str, Any], found: bool) -> None:
-    keeper = TableSync(config(), plane)
-    names = keeper.override(by_hand(WEB[0], Override(up=False), **more), now=0.0)
+def test_an_override_finds_its_server(plane: MemoryDataPlane, more: dict[str, Any], found: bool) -> None:
+    table_sync = TableSync(config(), plane)
+    names = table_sync.override(by_hand(WEB[0], Override(up=False), **more), now=0.0)
     assert names == (["[192.168.100.20]:tcp:80 of [192.168.100.9]:tcp:80"] if found else [])
-    keeper.settle()
+    table_sync.sync()
     assert (WEB[0] in weights(plane)) is not found
 
 
@@ -201,12 +201,12 @@ def test_programs_are_asked_for_in_the_order_of_what_happened(plane: MemoryDataP
     (virtual,) = made.virtual_servers
     members = tuple(msgspec.structs.replace(member, notify_down=down) for member in virtual.members)
     virtual = msgspec.structs.replace(virtual, members=members)
-    keeper = TableSync(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
-    keeper.settle()
-    assert keeper.programs == []
-    keeper.take(verdict(WEB[0], False))
-    keeper.settle()
-    assert keeper.programs == [RunProgram(down, True), RunProgram(lost, True)]
+    table_sync = TableSync(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
+    table_sync.sync()
+    assert table_sync.notify_orders == []
+    table_sync.on_check_result(verdict(WEB[0], False))
+    table_sync.sync()
+    assert table_sync.notify_orders == [RunProgram(down, True), RunProgram(lost, True)]
 
 
 def test_programs_and_fifos_hear_of_the_start_only_when_asked_to(plane: MemoryDataPlane) -> None:
@@ -218,10 +218,10 @@ def test_programs_and_fifos_hear_of_the_start_only_when_asked_to(plane: MemoryDa
     )
     asked = msgspec.structs.replace(virtual, members=members)
     pipes = (NotifyFifo(word="lvs_notify_fifo", path="/run/fifo"),)
-    keeper = TableSync(msgspec.structs.replace(made, virtual_servers=(asked,), server_fifos=pipes), plane)
-    keeper.settle()
+    table_sync = TableSync(msgspec.structs.replace(made, virtual_servers=(asked,), server_fifos=pipes), plane)
+    table_sync.sync()
     where = "[192.168.100.9]:tcp:80"
-    assert keeper.programs == [
+    assert table_sync.notify_orders == [
         RunProgram(up),
         TellServers(f"RS [192.168.100.20]:tcp:80 {where} UP"),
         RunProgram(up),
@@ -232,8 +232,8 @@ def test_programs_and_fifos_hear_of_the_start_only_when_asked_to(plane: MemoryDa
     assert set(weights(plane).values()) == {1}, "they are there from the start, not on their way back"
     silent = msgspec.structs.replace(asked, initial_notifies=False)
     other = TableSync(msgspec.structs.replace(made, virtual_servers=(silent,)), MemoryDataPlane())
-    other.settle()
-    assert other.programs == [RunProgram(gained)]
+    other.sync()
+    assert other.notify_orders == [RunProgram(gained)]
 
 
 def test_omega_says_goodbye_for_who_is_alive(plane: MemoryDataPlane) -> None:
@@ -243,26 +243,26 @@ def test_omega_says_goodbye_for_who_is_alive(plane: MemoryDataPlane) -> None:
     members = tuple(msgspec.structs.replace(member, notify_down=down) for member in virtual.members)
     for omega in (True, False):
         service = msgspec.structs.replace(virtual, members=members, omega=omega)
-        keeper = TableSync(msgspec.structs.replace(made, virtual_servers=(service,)), plane)
-        keeper.take(verdict(WEB[0], False))
-        keeper.settle()
-        keeper.programs.clear()
-        alerts = keeper.farewell()
+        table_sync = TableSync(msgspec.structs.replace(made, virtual_servers=(service,)), plane)
+        table_sync.on_check_result(verdict(WEB[0], False))
+        table_sync.sync()
+        table_sync.notify_orders.clear()
+        alerts = table_sync.shutdown_alerts()
         if not omega:
-            assert (alerts, keeper.programs) == ([], [])
+            assert (alerts, table_sync.notify_orders) == ([], [])
             continue
         assert [alert.subject for alert in alerts] == [
             "[lb-01] Realserver [192.168.100.21]:tcp:80 of virtual server [192.168.100.9]:tcp:80 - DOWN",
             "[lb-01] Virtualserver [192.168.100.9]:tcp:80 - DOWN",
         ]
         assert {alert.body for alert in alerts} == {"=> Shutting down <=\n"}
-        assert keeper.programs == [RunProgram(down), RunProgram(lost)]
+        assert table_sync.notify_orders == [RunProgram(down), RunProgram(lost)]
 
 
 def test_a_measured_weight_is_in_the_table(plane: MemoryDataPlane) -> None:
-    keeper = TableSync(config(), plane)
-    keeper.take(msgspec.structs.replace(verdict(WEB[0], True), weight_change=4))
-    keeper.settle()
+    table_sync = TableSync(config(), plane)
+    table_sync.on_check_result(msgspec.structs.replace(verdict(WEB[0], True), weight_change=4))
+    table_sync.sync()
     assert weights(plane) == {WEB[0]: 5, WEB[1]: 1}
 
 
@@ -275,48 +275,48 @@ def test_a_restart_between_the_thresholds_of_the_hysteresis_keeps_the_pool(plane
         for member in virtual.members
     )
     made = msgspec.structs.replace(made, virtual_servers=(msgspec.structs.replace(virtual, members=heavy),))
-    keeper = TableSync(made, plane)
-    keeper.settle()
-    keeper.take(verdict(WEB[0], False))
-    keeper.settle()
+    table_sync = TableSync(made, plane)
+    table_sync.sync()
+    table_sync.on_check_result(verdict(WEB[0], False))
+    table_sync.sync()
     assert weights(plane) == {WEB[1]: 2}
-    TableSync(made, plane).settle()
+    TableSync(made, plane).sync()
     assert weights(plane) == {WEB[1]: 2}
 
 
 def test_a_lost_quorum_stays_lost_over_a_restart(plane: MemoryDataPlane) -> None:
     sorry = RealServer(key=ServerKey(ipaddress.ip_address("192.168.100.99"), 80))
     made = config(quorum=1, hysteresis=1, sorry_server=sorry)
-    keeper = TableSync(made, plane)
-    keeper.settle()
+    table_sync = TableSync(made, plane)
+    table_sync.sync()
     for server in WEB:
-        keeper.take(verdict(server, False))
-    keeper.settle()
+        table_sync.on_check_result(verdict(server, False))
+    table_sync.sync()
     again = TableSync(made, plane)
-    again.take(verdict(WEB[0], True))
-    again.settle()
+    again.on_check_result(verdict(WEB[0], True))
+    again.sync()
     assert weights(plane) == {sorry.key: 1}
 
 
-def again(keeper: TableSync, plane: MemoryDataPlane, tmp_path: Path, made: Config) -> TableSync:
-    """The keeper of a director that starts after a crash of the one before."""
-    StateFile(tmp_path).write(keeper.remember(), {})
+def again(table_sync: TableSync, plane: MemoryDataPlane, tmp_path: Path, made: Config) -> TableSync:
+    """Return the TableSync of a director that starts after a crash."""
+    StateFile(tmp_path).write(table_sync.state(), {})
     remembered = StateFile(tmp_path).read()
     assert remembered is not None
-    return TableSync(made, plane, remembered.keeper)
+    return TableSync(made, plane, remembered.table)
 
 
 def test_a_restart_keeps_what_was_said_by_hand(plane: MemoryDataPlane, tmp_path: Path) -> None:
-    keeper = TableSync(config(), plane)
-    keeper.settle()
-    keeper.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
-    keeper.override(by_hand(WEB[1], Override(weight=7), seconds=5.0), now=100.0)
-    keeper.settle()
-    after = again(keeper, plane, tmp_path, config())
-    after.settle()
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    table_sync.override(by_hand(WEB[0], Override(weight=0)), now=100.0)
+    table_sync.override(by_hand(WEB[1], Override(weight=7), seconds=5.0), now=100.0)
+    table_sync.sync()
+    after = again(table_sync, plane, tmp_path, config())
+    after.sync()
     assert weights(plane) == {WEB[0]: 0, WEB[1]: 7}
-    assert not after.expire(104.0) and after.expire(105.0)
-    after.settle()
+    assert not after.expire_overrides(104.0) and after.expire_overrides(105.0)
+    after.sync()
     assert weights(plane) == {WEB[0]: 0, WEB[1]: 1}
 
 
@@ -324,26 +324,26 @@ def test_a_restart_mails_what_has_changed_meanwhile_and_nothing_else(
     plane: MemoryDataPlane, tmp_path: Path
 ) -> None:
     made = config(smtp_alert=True, alpha=True)
-    keeper = TableSync(made, plane)
+    table_sync = TableSync(made, plane)
     for server in WEB:
-        keeper.take(verdict(server, True))
-    assert [alert.subject[-4:] for alert in keeper.settle()] == ["- UP"]
-    keeper.take(verdict(WEB[0], False))
-    keeper.settle()
-    after = again(keeper, plane, tmp_path, made)
-    assert after.settle() == []
-    assert [after.take(verdict(server, server is WEB[1])) for server in WEB] == [None, None]
-    assert after.settle() == []
-    down = after.take(verdict(WEB[1], False))
+        table_sync.on_check_result(verdict(server, True))
+    assert [alert.subject[-4:] for alert in table_sync.sync()] == ["- UP"]
+    table_sync.on_check_result(verdict(WEB[0], False))
+    table_sync.sync()
+    after = again(table_sync, plane, tmp_path, made)
+    assert after.sync() == []
+    assert [after.on_check_result(verdict(server, server is WEB[1])) for server in WEB] == [None, None]
+    assert after.sync() == []
+    down = after.on_check_result(verdict(WEB[1], False))
     assert down is not None and down.subject.endswith("DOWN")
-    assert [alert.subject[-4:] for alert in after.settle()] == ["DOWN"]
+    assert [alert.subject[-4:] for alert in after.sync()] == ["DOWN"]
     assert weights(plane) == {}
 
 
 def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, plane: MemoryDataPlane) -> None:
     file = StateFile(tmp_path)
     assert file.read() is None
-    file.write(TableSync(config(), plane).remember(), {"A": ("MASTER", 1.5)})
+    file.write(TableSync(config(), plane).state(), {"A": ("MASTER", 1.5)})
     remembered = StateFile(tmp_path).read()
     assert remembered is not None and remembered.instances == {"A": ("MASTER", 1.5)}
     (tmp_path / NAME).write_bytes(b'{"boot": 7')
@@ -355,28 +355,28 @@ def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, plane: MemoryDataP
 
 
 def test_a_table_changed_behind_our_back_is_told(plane: MemoryDataPlane) -> None:
-    keeper = TableSync(config(), plane)
-    keeper.settle()
-    keeper.override(by_hand(WEB[0], Override(weight=0)), now=0.0)
-    keeper.settle()
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    table_sync.override(by_hand(WEB[0], Override(weight=0)), now=0.0)
+    table_sync.sync()
     plane.apply([AddService(VirtualService(key=HAND))])
-    assert keeper.problems(plane.read()) == []
+    assert table_sync.problems(plane.read()) == []
     plane.apply([DeleteServer(VIP, WEB[1])])
-    (problem,) = keeper.problems(plane.read())
+    (problem,) = table_sync.problems(plane.read())
     assert problem == (
         "the table differs from the configuration: real server 192.168.100.21:80 of TCP 192.168.100.9:80 "
-        "is missing; mend: pointsman reload"
+        "is missing; fix: pointsman reload"
     )
     plane.apply([DeleteService(VIP)])
-    (problem,) = keeper.problems(plane.read())
-    assert "service TCP 192.168.100.9:80 is missing; mend: pointsman reload" in problem
+    (problem,) = table_sync.problems(plane.read())
+    assert "service TCP 192.168.100.9:80 is missing; fix: pointsman reload" in problem
 
 
 def test_what_was_refused_is_told_once() -> None:
     plane = Reluctant()
-    keeper = TableSync(config(), plane)
-    keeper.settle()
-    assert [problem.split()[0] for problem in keeper.problems(plane.read())] == ["cannot"] * 3
+    table_sync = TableSync(config(), plane)
+    table_sync.sync()
+    assert [problem.split()[0] for problem in table_sync.problems(plane.read())] == ["cannot"] * 3
 
 
 def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane: MemoryDataPlane) -> None:
@@ -390,15 +390,15 @@ def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane:
             msgspec.structs.replace(virtual.members[0], server=RealServer(key=server)) for server in many
         )
         virtual = msgspec.structs.replace(virtual, members=members)
-        keeper = TableSync(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
-        keeper.settle()
+        table_sync = TableSync(msgspec.structs.replace(made, virtual_servers=(virtual,)), plane)
+        table_sync.sync()
         for server in many:
             up = server is not many[0]
-            keeper.take(
+            table_sync.on_check_result(
                 CheckResult(VIP, server, check(WEB[0]).identity, up, "" if up else "connection refused")
             )
-        lines = lines_run(lambda: keeper.describe(plane.read(), {}, 0.0))
-        (service,) = keeper.describe(plane.read(), {}, 0.0)
+        lines = lines_run(lambda: table_sync.describe(plane.read(), {}, 0.0))
+        (service,) = table_sync.describe(plane.read(), {}, 0.0)
         first, second = service.servers[:2]
         assert (first.up, first.reason, second.up) == (False, "connection refused", True)
         return lines
@@ -409,18 +409,18 @@ def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane:
 def test_timeouts_follow_the_configuration_and_stay_when_it_says_nothing_of_them() -> None:
     plane = MemoryDataPlane()
     stated = msgspec.structs.replace(config(), timeouts=SetTimeouts(tcp=7200, udp=30))
-    keeper = TableSync(stated, plane)
-    keeper.settle()
+    table_sync = TableSync(stated, plane)
+    table_sync.sync()
     assert plane.timeouts() == (7200, 120, 30)
-    keeper.apply([SetTimeouts(tcp=60)])
-    keeper.settle()
+    table_sync.apply([SetTimeouts(tcp=60)])
+    table_sync.sync()
     assert plane.timeouts() == (60, 120, 30), "by hand, until the configuration says something new"
-    keeper.adopt(msgspec.structs.replace(stated, router_id="other"))
-    keeper.settle()
+    table_sync.reconfigure(msgspec.structs.replace(stated, router_id="other"))
+    table_sync.sync()
     assert plane.timeouts() == (60, 120, 30)
-    keeper.adopt(msgspec.structs.replace(stated, timeouts=SetTimeouts(tcp=3600)))
-    keeper.settle()
+    table_sync.reconfigure(msgspec.structs.replace(stated, timeouts=SetTimeouts(tcp=3600)))
+    table_sync.sync()
     assert plane.timeouts() == (3600, 120, 300), "what is no longer configured is IPVS's default again"
-    keeper.adopt(config())
-    keeper.settle()
+    table_sync.reconfigure(config())
+    table_sync.sync()
     assert plane.timeouts() == (900, 120, 300)

@@ -142,12 +142,12 @@ def test_a_suspicion_goes_to_the_process_that_has_the_check(
     }
     member = PoolMember(server=RealServer(key=WEB), checks=(check,))
     service = VirtualServer(service=VirtualService(key=VIP), members=(member,))
-    watchman = PassiveCheck(MemoryDataPlane())
+    passive_check = PassiveCheck(MemoryDataPlane())
     monkeypatch.setattr(
-        watchman._suspicions, "find_suspects", lambda _now, _signs: [Suspicion(VIP, WEB, "resets")]
+        passive_check._suspicions, "find_suspects", lambda _now, _signs: [Suspicion(VIP, WEB, "resets")]
     )
     config = Config(router_id="lb-01", virtual_servers=(service,))
-    watchman.look(0.0, config, Channels(**{name: pair[0] for name, pair in pairs.items()}))
+    passive_check.check_suspects(0.0, config, Channels(**{name: pair[0] for name, pair in pairs.items()}))
     heard = {name: orders(pair[1]).receive() for name, pair in pairs.items()}
     assert {name for name, order in heard.items() if order is not None} == {asked}
     assert heard[asked] == messages.CheckNow(VIP, WEB)
