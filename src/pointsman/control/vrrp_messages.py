@@ -18,7 +18,7 @@ class NotifyEvent(msgspec.Struct, frozen=True, tag=True):
     """INSTANCE or GROUP."""
     name: str
     state: str
-    """As keepalived names it: MASTER, BACKUP, FAULT, STOP, MASTER_RX_LOWER_PRI, {MASTER,BACKUP}_PRIORITY."""
+    """keepalived's word: MASTER, BACKUP, FAULT, STOP, MASTER_RX_LOWER_PRI, {MASTER,BACKUP}_PRIORITY."""
     priority: int
     commands: tuple[Command, ...] = ()
     """Commands that run with their own arguments only."""

@@ -199,7 +199,7 @@ def test_an_error_of_our_own_is_not_held_against_the_real_server(listener: Liste
     """192.0.2.1 (RFC 5737) is no address of this machine, so it cannot be bound."""
     foreign = check(HOST, listener.port, bind_address="192.0.2.1")
     with CheckerProcess([virtual_server(foreign)]) as checker:
-        checker.wait_for_log("trying again")
+        checker.wait_for_log("retrying")
         assert checker.verdict_or_none(0.7) is None
         code, log = checker.stop()
     assert code == 0
@@ -234,7 +234,7 @@ def test_the_bind_port_is_used_by_every_probe() -> None:
         code, log = checker.stop()
     server.close()
     assert (ports, code) == ([port] * 3, 0)
-    assert "trying again" not in log
+    assert "retrying" not in log
 
 
 def test_each_probe_that_fails_is_logged_when_asked_for(listener: Listener) -> None:

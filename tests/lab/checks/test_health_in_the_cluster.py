@@ -247,7 +247,7 @@ def test_a_file_takes_a_server_out_and_its_weight_comes_back_slowly(lab: Lab) ->
     assert weights(lab, 8081) == {"30": 100, "21": 0}
     (lab.directory / "load").write_text("1")
     waiting.until(lambda: weights(lab, 8081) == {"30": None, "21": 1}, DEADLINE, "the sorry server serves")
-    assert found(lab, 8081)["30"]["reason"].endswith("/load says 1")
+    assert found(lab, 8081)["30"]["reason"].endswith("/load contains 1")
     (lab.directory / "load").write_text("0")
     waiting.until(lambda: weights(lab, 8081)["30"] is not None, DEADLINE, "the real server is back")
     seen = set()

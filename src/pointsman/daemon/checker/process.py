@@ -1,8 +1,8 @@
-"""The process that checks real servers: it probes, keeps each check's schedule, and reports verdicts.
+"""The checker process: probes real servers on a schedule and reports check results.
 
-It needs no capability, but CAP_NET_RAW for a few kinds of checks. Equal checks of several services are one
-probe. Verdicts go to the director over a SOCK_SEQPACKET channel, one message a datagram; while it is full,
-the latest verdict of each check waits.
+It needs no capability, except CAP_NET_RAW for a few types of checks. Equal checks of several services share
+one probe. Results go to the director over a SOCK_SEQPACKET channel, one message per datagram. While the
+channel is full, the latest result of each check waits.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ EXIT_CHANNEL_CLOSED = 1
 
 
 def capabilities(virtual_servers: Iterable[VirtualServer]) -> set[Capability]:
-    """What a checker of these services may not give up."""
+    """Return the capabilities that the checks of these services need."""
     raw = any(check_types.needs_raw_sockets(check) for check in _all(virtual_servers))
     return {Capability.NET_RAW} if raw else set()
 
 
 def fixed(virtual_servers: Iterable[VirtualServer]) -> object:
-    """What a checker of these services cannot change while it runs."""
+    """Return everything that needs a restart of the checker when it changes, as one comparable value."""
     services = tuple(virtual_servers)
     return capabilities(services), tls.state(_all(services))
 
 
 def load_certificates(virtual_servers: Iterable[VirtualServer]) -> None:
-    """Read what only root may; before the checker becomes nobody."""
+    """Load the certificates that only root can read. To be called before become_nobody."""
     tls.load(_all(virtual_servers))
 
 
@@ -62,22 +62,23 @@ def _all(virtual_servers: Iterable[VirtualServer]) -> Iterator[AnyCheck]:
 
 
 class Checker:
-    """All probes of a configuration that run programs, or all others."""
+    """The probes of a configuration: those that run programs, or all others."""
 
     def __init__(
         self,
         virtual_servers: Iterable[VirtualServer],
-        reporter: DirectorChannel,
+        channel: DirectorChannel,
         loop: asyncio.AbstractEventLoop,
         programs: bool = False,
     ) -> None:
-        self._reporter = reporter
+        """`programs`: True in pm-scripts, for the probes that run programs."""
+        self._director = channel
         self._loop = loop
         self._programs = programs
         services = tuple(virtual_servers)
         self._subscribed = _wanted(services, programs)
-        self._suspension = HaSuspend(loop, self._suspend)
-        self._suspension.use(services)
+        self._ha_suspend = HaSuspend(loop, self._suspend)
+        self._ha_suspend.reconfigure(services)
         self.runners: dict[AnyCheck, Runner] = {}
         self._sessions: dict[str, messages.SessionChanged] = {}
         for probe, keys in self._subscribed.items():
@@ -88,32 +89,32 @@ class Checker:
 
     def _runner(self, probe: AnyCheck) -> Runner:
         kind = SessionRunner if isinstance(probe, BfdCheck) else Runner
-        return kind(probe, self._reporter, self._loop)
+        return kind(probe, self._director, self._loop)
 
-    def hear(self, told: messages.SessionChanged) -> None:
-        """A BFD session has changed, or its state is told again."""
-        self._sessions[told.session] = told
+    def on_session_changed(self, report: messages.SessionChanged) -> None:
+        """Pass the state of a BFD session to its checks."""
+        self._sessions[report.session] = report
         for probe, runner in self.runners.items():
-            if isinstance(probe, BfdCheck) and probe.session == told.session:
+            if isinstance(probe, BfdCheck) and probe.session == report.session:
                 assert isinstance(runner, SessionRunner)
-                runner.hear(told.up, told.reason)
+                runner.on_session_changed(report.up, report.reason)
 
-    def suspect(self, order: messages.CheckNow) -> None:
-        """A real server may not answer: its probes that are waiting for their time begin now."""
+    def on_check_now(self, order: messages.CheckNow) -> None:
+        """Start at once the waiting probes of a real server that may be down."""
         for probe, keys in self._subscribed.items():
             if any(key[:2] == (order.service, order.server) for key in keys):
-                self.runners[probe].hurry()
+                self.runners[probe].probe_now()
 
     def start(self) -> None:
-        """Start every probe, spread over its warm-up."""
-        # What is there now stays: the garbage collector need not walk through it, tens of ms each time.
+        """Start every probe, spread over its warmup time."""
+        # These objects stay. Without freeze each garbage collection would walk through them for tens of ms.
         gc.collect()
         gc.freeze()
         self._suspend()
         self._start(self.runners)
 
-    def adopt(self, virtual_servers: Iterable[VirtualServer]) -> None:
-        """Go on with another configuration: checks that are in both do not notice."""
+    def reconfigure(self, virtual_servers: Iterable[VirtualServer]) -> None:
+        """Use another configuration. Checks that are in both keep running undisturbed."""
         services = tuple(virtual_servers)
         wanted = _wanted(services, self._programs)
         before = {key for keys in self._subscribed.values() for key in keys}
@@ -121,37 +122,37 @@ class Checker:
         for probe in self._subscribed:
             if probe not in wanted:
                 self.runners.pop(probe).stop()
-        self._reporter.forget(before.difference(after))
-        fresh: dict[AnyCheck, Runner] = {}
+        self._director.forget(before.difference(after))
+        new: dict[AnyCheck, Runner] = {}
         for probe, keys in wanted.items():
             if probe not in self.runners:
-                fresh[probe] = self.runners[probe] = self._runner(probe)
-            self.runners[probe].take_over(keys)
+                new[probe] = self.runners[probe] = self._runner(probe)
+            self.runners[probe].set_subscribers(keys)
         self._subscribed = wanted
         known = {key[:2] for key in before}
         _log_servers(key for key in after if key[:2] not in known)
-        self._suspension.use(services)
+        self._ha_suspend.reconfigure(services)
         self._suspend()
-        self._start(fresh)
+        self._start(new)
 
     def _suspend(self) -> None:
-        """Probe only for services that are to be checked."""
-        changed = [runner for runner in self.runners.values() if runner.suspend(self._waits)]
+        """Suspend or resume each probe by ha_suspend."""
+        changed = [runner for runner in self.runners.values() if runner.suspend(self._is_suspended)]
         for runner in changed:
             for line in runner.suspension_lines():
                 log.info("%s", line)
 
-    def _waits(self, key: CheckKey) -> bool:
-        return self._suspension.waits(key[0])
+    def _is_suspended(self, key: CheckKey) -> bool:
+        return self._ha_suspend.is_suspended(key[0])
 
-    def _start(self, fresh: Mapping[AnyCheck, Runner]) -> None:
-        for check in fresh:
+    def _start(self, new: Mapping[AnyCheck, Runner]) -> None:
+        for check in new:
             if isinstance(check, FileCheck):
                 prepare(check.file)
             elif isinstance(check, BfdCheck) and check.session in self._sessions:
-                self.hear(self._sessions[check.session])
+                self.on_session_changed(self._sessions[check.session])
         by_warmup: defaultdict[float, list[Runner]] = defaultdict(list)
-        for check, runner in fresh.items():
+        for check, runner in new.items():
             by_warmup[check.warmup].append(runner)
         for warmup, runners in by_warmup.items():
             random.shuffle(runners)
@@ -161,13 +162,13 @@ class Checker:
 
     def stop(self) -> None:
         """End every probe."""
-        self._suspension.close()
+        self._ha_suspend.close()
         for runner in self.runners.values():
             runner.stop()
 
 
 def _wanted(virtual_servers: Iterable[VirtualServer], programs: bool) -> dict[AnyCheck, list[CheckKey]]:
-    """The probes, and the checks that each of them is for; `programs` as in Checker."""
+    """Return the checks of each probe. `programs`: as in Checker."""
     wanted: dict[AnyCheck, list[CheckKey]] = {}
     for virtual in virtual_servers:
         for member in virtual.members:
@@ -188,18 +189,18 @@ def _log_servers(keys: Iterable[CheckKey]) -> None:
 
 
 async def check_until_stopped(
-    checker: Checker, reporter: DirectorChannel, adopt: Callable[[Config], None] | None = None
+    checker: Checker, channel: DirectorChannel, reconfigure: Callable[[Config], None] | None = None
 ) -> int:
-    """Run these probes until SIGTERM or the end of the channel; the exit code of the process.
+    """Run the probes until SIGTERM or until the channel is closed. Return the exit code of the process.
 
-    `adopt` takes a new configuration; None: it is about the checks alone.
+    `reconfigure`: called with a new configuration; None: only the checks use it.
     """
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    reporter.on_suspicion = checker.suspect
-    reporter.on_configuration = adopt or (lambda config: checker.adopt(config.virtual_servers))
+    channel.on_check_now = checker.on_check_now
+    channel.on_new_configuration = reconfigure or (lambda config: checker.reconfigure(config.virtual_servers))
     checker.start()
-    ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(reporter.closed.wait())]
+    ends = [asyncio.create_task(stopped.wait()), asyncio.create_task(channel.closed.wait())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for end in ends:
         end.cancel()
@@ -207,38 +208,37 @@ async def check_until_stopped(
     return EXIT_STOPPED if stopped.is_set() else EXIT_CHANNEL_CLOSED
 
 
-def _hear_sessions(inbox: Inbox[messages.SessionChanged], checker: Checker) -> None:
-    """Take in everything that the BFD process has said."""
-    while (told := inbox.receive()) is not None:
-        checker.hear(told)
+def _on_sessions_readable(inbox: Inbox[messages.SessionChanged], checker: Checker) -> None:
+    """Handle the reports of the BFD process."""
+    while (report := inbox.receive()) is not None:
+        checker.on_session_changed(report)
     if inbox.closed:
         asyncio.get_running_loop().remove_reader(inbox.channel)
 
 
 def run(
-    virtual_servers: Iterable[VirtualServer], channel: socket.socket, bfd: socket.socket | None = None
+    virtual_servers: Iterable[VirtualServer], director: socket.socket, bfd: socket.socket | None = None
 ) -> int:
-    """Check until SIGTERM (exit code 0) or until the director closes `channel` (exit code 1).
+    """Check until SIGTERM (exit code 0) or until the director closes the channel (exit code 1).
 
-    `channel` is a connected SOCK_SEQPACKET socket. Reports the first verdict of each check and each change; a
-    `messages.Resync` from the director brings all verdicts in force again, a configuration changes the
-    checks. Checks that run programs are not its business (scripts/process.py).
-    `bfd` leads to the BFD process.
+    `director`: connected SOCK_SEQPACKET socket. The checker reports the first result of each check and each
+    change. After `messages.Resync` it reports all results again. Checks that run programs are done by
+    scripts/process.py. `bfd`: channel to the BFD process.
     """
 
     async def body() -> int:
         loop = asyncio.get_running_loop()
-        reporter = DirectorChannel(channel, loop)
-        checker = Checker(virtual_servers, reporter, loop)
+        channel = DirectorChannel(director, loop)
+        checker = Checker(virtual_servers, channel, loop)
         if bfd is not None:
             bfd.setblocking(False)
             sessions = Inbox(bfd, messages.session_decoder, "BFD process", log)
-            loop.add_reader(bfd, _hear_sessions, sessions, checker)
+            loop.add_reader(bfd, _on_sessions_readable, sessions, checker)
             with contextlib.suppress(OSError):
                 bfd.send(messages.encode(messages.Resync()))
-        return await check_until_stopped(checker, reporter)
+        return await check_until_stopped(checker, channel)
 
-    # Every silent real server holds a descriptor for connect_timeout.
+    # Each probe of a silent real server holds a descriptor for connect_timeout.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return asyncio.run(body())

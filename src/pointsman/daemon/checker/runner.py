@@ -1,4 +1,4 @@
-"""One probe target with its schedule: probes when they are due, verdicts to whom they concern."""
+"""Runner of one probe: starts it on schedule, and sends results for every check that shares it."""
 
 from __future__ import annotations
 
@@ -23,72 +23,72 @@ log = logging.getLogger("checker")
 
 
 class Runner:
-    """One probe target with its schedule, on behalf of every check that is equal to it."""
+    """One probe with its schedule, shared by all equal checks."""
 
-    def __init__(self, check: AnyCheck, reporter: DirectorChannel, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, check: AnyCheck, channel: DirectorChannel, loop: asyncio.AbstractEventLoop) -> None:
         self._check = check
-        self._reporter = reporter
+        self._director = channel
         self._loop = loop
         self._schedule = check_types.build_schedule(check)
         self._subscribers: list[CheckKey] = []
         self._probe: Probe | None = None
-        self._again: TcpProbe | None = None
-        """One that has been used before."""
+        self._tcp_probe: TcpProbe | None = None
+        """A TcpProbe is reused."""
         self._timer: asyncio.TimerHandle | None = None
         self._once = LogOnce(log)
         self._measured: tuple[int, int | None] = (0, None)
-        """Weight change and weight of the last success (Result)."""
+        """Weight change and weight of the last passed probe; see Result."""
         self._reason = ""
         self._suspended = False
 
-    def take_over(self, keys: list[CheckKey]) -> None:
-        """Work for these checks from now on; those that are new here get the verdict in force."""
+    def set_subscribers(self, keys: list[CheckKey]) -> None:
+        """Work for these checks. Send the current result for those that are new."""
         new = [key for key in keys if key not in self._subscribers]
         self._subscribers = keys
         if self._schedule.up is not None:
-            self._tell(new, self._schedule.up, self._reason)
+            self._send(new, self._schedule.up, self._reason)
 
     def subscribe(self, key: CheckKey) -> None:
-        """Report verdicts for this check too."""
+        """Send results for this check too."""
         self._subscribers.append(key)
 
     def start(self, phase: float) -> None:
-        """Begin; `phase` as in CheckSchedule.started."""
+        """Start the schedule. `phase`: as in CheckSchedule.start."""
         self._schedule.start(self._loop.time(), phase)
         if not self._suspended:
             self._arm()
 
     def stop(self) -> None:
-        """No more probes."""
+        """Stop probing."""
         if self._timer is not None:
             self._timer.cancel()
         if self._probe is not None:
             self._probe.cancel()
             self._probe = None
 
-    def suspend(self, is_waiting: Callable[[CheckKey], bool]) -> bool:
-        """Pause while all of its services wait, go on when one does not; whether that is a change."""
-        suspended = all(map(is_waiting, self._subscribers))
+    def suspend(self, is_suspended: Callable[[CheckKey], bool]) -> bool:
+        """Suspend the probe if all of its checks are suspended, else resume it. Return True if it changed."""
+        suspended = all(map(is_suspended, self._subscribers))
         if suspended is self._suspended:
             return False
         self._suspended = suspended
         if suspended:
             self.stop()
         else:
-            # What it knows is old: look at once, but not all at the same moment.
+            # The last result is old: probe soon, but not all runners at the same moment.
             self._schedule.resume(self._loop.time(), random.random() * min(self._check.warmup, 1.0))
             self._arm()
         return True
 
-    def hurry(self) -> None:
-        """Probe now, if that is not under way and nothing is known to be wrong yet."""
+    def probe_now(self) -> None:
+        """Probe now, unless a probe is running or the check has failed already."""
         if not self._suspended and self._schedule.check_at_once(self._loop.time()):
             if self._timer is not None:
                 self._timer.cancel()
             self._arm()
 
     def suspension_lines(self) -> list[str]:
-        """keepalived's words about whether it is suspended."""
+        """Return the log lines of keepalived about suspending or activating its checks."""
         word = "Suspending" if self._suspended else "Activating"
         names = dict.fromkeys(
             (server_name(service, server), service_name(service)) for service, server, _ in self._subscribers
@@ -96,12 +96,12 @@ class Runner:
         return [f"{word} healthchecker for service {name} for VS {vs}" for name, vs in names]
 
     def _arm(self) -> None:
-        """Wait for the schedule's deadline; while a probe is under way there is none."""
+        """Set a timer for the deadline of the schedule. There is none while a probe runs."""
         if self._schedule.deadline is not None:
             self._timer = self._loop.call_at(self._schedule.deadline, self._due)
 
     def _due(self) -> None:
-        # asyncio may wake us a clock tick early; the deadline itself is then what we call now.
+        # asyncio may call a clock tick early. Then use the deadline as the time.
         now = max(self._loop.time(), self._schedule.deadline or 0.0)
         self._schedule.advance(now)
         self._carry_out()
@@ -110,7 +110,7 @@ class Runner:
         self._probe = None
         now = self._loop.time()
         if result.outcome is Outcome.UNABLE:
-            text = "%s; this says nothing about the real server, trying again"
+            text = "%s; this says nothing about the real server, retrying"
             self._once.warning(result.reason, text, result.reason)
             self._schedule.on_unable(now)
         else:
@@ -127,18 +127,20 @@ class Runner:
         self._arm()
 
     def _carry_out(self) -> bool:
-        """Do what the schedule says; whether there was a verdict."""
-        told = False
+        """Carry out the effects of the schedule. Return True if there was a verdict."""
+        has_verdict = False
         for effect in self._schedule.effects():
             if isinstance(effect, StartProbe):
-                self._probe = self._again or probe_for(self._check, effect.step, self._loop, self._finished)
+                self._probe = self._tcp_probe or probe_for(
+                    self._check, effect.step, self._loop, self._finished
+                )
                 if isinstance(self._probe, TcpProbe):
-                    self._again = self._probe
+                    self._tcp_probe = self._probe
                 self._probe.start()
             else:
                 self._announce(effect)
-                told = True
-        return told
+                has_verdict = True
+        return has_verdict
 
     def _announce(self, verdict: Verdict) -> None:
         names = dict.fromkeys(
@@ -153,25 +155,27 @@ class Runner:
 
     def _report(self, up: bool, reason: str) -> None:
         self._reason = reason
-        self._tell(self._subscribers, up, reason)
+        self._send(self._subscribers, up, reason)
 
-    def _tell(self, keys: Iterable[CheckKey], up: bool, reason: str) -> None:
+    def _send(self, keys: Iterable[CheckKey], up: bool, reason: str) -> None:
         change, weight = self._measured if up else (0, None)
         for service, server, check in keys:
-            self._reporter.report(messages.CheckResult(service, server, check, up, reason, change, weight))
+            self._director.send_result(
+                messages.CheckResult(service, server, check, up, reason, change, weight)
+            )
 
 
 class SessionRunner(Runner):
-    """BFD_CHECK: nothing is probed; the BFD process says what its session is like."""
+    """BFD_CHECK: sends no probes. The result is the state of a BFD session."""
 
     def start(self, phase: float) -> None:
-        """There is no time to wait for."""
+        """Do nothing: there is no schedule."""
 
-    def suspend(self, is_waiting: Callable[[CheckKey], bool]) -> bool:
-        """Packets come anyway."""
+    def suspend(self, is_suspended: Callable[[CheckKey], bool]) -> bool:
+        """Do nothing: the BFD session runs anyway."""
         return False
 
-    def hear(self, up: bool, reason: str) -> None:
-        """The session has changed."""
+    def on_session_changed(self, up: bool, reason: str) -> None:
+        """Use the state of the session as the result of the check."""
         self._schedule.on_result(self._loop.time(), up, reason)
         self._carry_out()

@@ -24,19 +24,19 @@ class DirectorChannel:
         self._loop = loop
         self._waiting: dict[CheckKey, messages.CheckResult] = {}
         self._latest: dict[CheckKey, messages.CheckResult] = {}
-        self.on_configuration: Callable[[Config], None] = lambda _config: None
+        self.on_new_configuration: Callable[[Config], None] = lambda _config: None
         """Called when the director hands over another configuration."""
-        self.on_program: Callable[[messages.RunProgram], None] = lambda _order: None
+        self.on_run_program: Callable[[messages.RunProgram], None] = lambda _order: None
         """Called when the director wants a program to be run."""
-        self.on_line: Callable[[str], None] = lambda _line: None
+        self.on_tell_servers: Callable[[str], None] = lambda _line: None
         """Called when the director wants a line to be written into the notify FIFOs."""
-        self.on_suspicion: Callable[[messages.CheckNow], None] = lambda _order: None
+        self.on_check_now: Callable[[messages.CheckNow], None] = lambda _order: None
         """Called when the director suspects a real server."""
         self.closed = asyncio.Event()
         channel.setblocking(False)
-        loop.add_reader(channel, self.drain)
+        loop.add_reader(channel, self.on_readable)
 
-    def report(self, result: messages.CheckResult) -> None:
+    def send_result(self, result: messages.CheckResult) -> None:
         """Send a verdict now, or as soon as the channel has room."""
         key = (result.service, result.server, result.check)
         self._latest[key] = result
@@ -63,7 +63,7 @@ class DirectorChannel:
             del self._waiting[key]
         self._loop.remove_writer(self._channel)
 
-    def drain(self) -> None:
+    def on_readable(self) -> None:
         """Carry out every order that has come."""
         while (order := self._orders.receive()) is not None:
             self._carry_out(order)
@@ -73,13 +73,13 @@ class DirectorChannel:
     def _carry_out(self, order: messages.CheckerOrder) -> None:
         match order:
             case messages.NewConfiguration(config=Config() as config):
-                self.on_configuration(config)
+                self.on_new_configuration(config)
             case messages.RunProgram():
-                self.on_program(order)
+                self.on_run_program(order)
             case messages.CheckNow():
-                self.on_suspicion(order)
+                self.on_check_now(order)
             case messages.TellServers(line=line):
-                self.on_line(line)
+                self.on_tell_servers(line)
             case messages.Resync():
                 self._waiting = dict(self._latest)
                 self._flush()

@@ -1,4 +1,4 @@
-"""Many handshakes that wait at one place: who is told what, and when."""
+"""Many handshakes that wait at one place: who is calls what, and when."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from pointsman.daemon.checker.probes.handshakes import handshake_poller
 SOON = 0.2
 
 
-class Noting:
-    """Notes what it is told."""
+class Recorder:
+    """Records its calls and their times."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, float]] = []
+        self.calls: list[tuple[str, float]] = []
 
-    def answered(self) -> None:
-        self.told.append(("answered", asyncio.get_running_loop().time()))
+    def on_answer(self) -> None:
+        self.calls.append(("answered", asyncio.get_running_loop().time()))
 
-    def timed_out(self) -> None:
-        self.told.append(("timed out", asyncio.get_running_loop().time()))
+    def on_timeout(self) -> None:
+        self.calls.append(("timed out", asyncio.get_running_loop().time()))
 
-    async def until_told(self, times: int = 1) -> str:
+    async def until_called(self, times: int = 1) -> str:
         async with asyncio.timeout(30):
-            while len(self.told) < times:
+            while len(self.calls) < times:
                 await asyncio.sleep(0.01)
-        return self.told[-1][0]
+        return self.calls[-1][0]
 
 
 def full_pipe() -> tuple[int, int]:
@@ -60,15 +60,15 @@ def open_() -> Iterator[int]:
 
 def test_who_is_answered_is_told_once_and_who_is_not_after_its_time(silent: int, open_: int) -> None:
     async def body() -> None:
-        step, patient, quick = handshake_poller(asyncio.get_running_loop()), Noting(), Noting()
-        began = step.loop.time()
-        step.wait(silent, SOON, patient)
-        step.wait(open_, SOON, quick)
-        assert await quick.until_told() == "answered"
-        assert await patient.until_told() == "timed out"
-        assert patient.told[0][1] >= began + SOON
+        poller, slow, quick = handshake_poller(asyncio.get_running_loop()), Recorder(), Recorder()
+        began = poller.loop.time()
+        poller.wait(silent, SOON, slow)
+        poller.wait(open_, SOON, quick)
+        assert await quick.until_called() == "answered"
+        assert await slow.until_called() == "timed out"
+        assert slow.calls[0][1] >= began + SOON
         await asyncio.sleep(SOON)
-        assert (len(patient.told), len(quick.told)) == (1, 1)
+        assert (len(slow.calls), len(quick.calls)) == (1, 1)
 
     asyncio.run(body())
 
@@ -77,19 +77,19 @@ def test_who_begins_again_with_the_same_descriptor_has_its_whole_time_again(sile
     """Also behind one who waits for longer, so that what came to an end in between is still in the queue."""
 
     async def body() -> None:
-        step, again = handshake_poller(asyncio.get_running_loop()), Noting()
-        step.wait(silent, SOON, Noting())
+        poller, again = handshake_poller(asyncio.get_running_loop()), Recorder()
+        poller.wait(silent, SOON, Recorder())
         first, number = full_pipe()
-        step.wait(number, SOON, again)
-        step.forget(number)
+        poller.wait(number, SOON, again)
+        poller.forget(number)
         await asyncio.sleep(SOON / 2)
         second, writing = full_pipe()
         os.dup2(writing, number)  # closes what it was before
         os.close(writing)
-        began = step.loop.time()
-        step.wait(number, SOON, again)
-        assert await again.until_told() == "timed out"
-        assert again.told[0][1] >= began + SOON
+        began = poller.loop.time()
+        poller.wait(number, SOON, again)
+        assert await again.until_called() == "timed out"
+        assert again.calls[0][1] >= began + SOON
         for each in (first, second, number):
             os.close(each)
 
@@ -98,13 +98,13 @@ def test_who_begins_again_with_the_same_descriptor_has_its_whole_time_again(sile
 
 def test_nobody_is_told_who_has_given_up(silent: int) -> None:
     async def body() -> None:
-        step, gone, last = handshake_poller(asyncio.get_running_loop()), Noting(), Noting()
-        step.wait(silent, SOON, gone)
-        step.forget(silent)
+        poller, gone, last = handshake_poller(asyncio.get_running_loop()), Recorder(), Recorder()
+        poller.wait(silent, SOON, gone)
+        poller.forget(silent)
         reading, writing = full_pipe()
-        step.wait(writing, 2 * SOON, last)
-        assert await last.until_told() == "timed out"
-        assert gone.told == []
+        poller.wait(writing, 2 * SOON, last)
+        assert await last.until_called() == "timed out"
+        assert gone.calls == []
         os.close(reading)
         os.close(writing)
 

@@ -62,11 +62,11 @@ def test_unchanged_checks_keep_their_verdict_and_their_time(listener: socket.soc
     async def scenario() -> None:
         director, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         director.setblocking(False)
-        reporter = DirectorChannel(end, asyncio.get_running_loop())
+        channel = DirectorChannel(end, asyncio.get_running_loop())
         checker = Checker(
-            config((tcp(port),), (tcp(port, 1800.0),)).virtual_servers, reporter, asyncio.get_running_loop()
+            config((tcp(port),), (tcp(port, 1800.0),)).virtual_servers, channel, asyncio.get_running_loop()
         )
-        reporter.on_configuration = lambda new: checker.adopt(new.virtual_servers)
+        channel.on_new_configuration = lambda new: checker.reconfigure(new.virtual_servers)
         checker.start()
         assert await verdicts(director, 2) == [
             *((SERVERS[0], good, True), (SERVERS[1], tcp(port, 1800.0).identity, True)),

@@ -36,9 +36,11 @@ def test_each_change_of_a_session_is_a_verdict_and_repetitions_are_none() -> Non
         checker.start()
         tell = [("one", True), ("one", True), ("two", False), ("other", False), ("one", False)]
         for session, up in tell:
-            checker.hear(messages.SessionChanged(session, up, "nothing heard" if not up else "up"))
-        checker.adopt(service("one", "two", "one", "one"))
-        checker.hear(messages.SessionChanged("two", True, "up"))
+            checker.on_session_changed(
+                messages.SessionChanged(session, up, "nothing heard" if not up else "up")
+            )
+        checker.reconfigure(service("one", "two", "one", "one"))
+        checker.on_session_changed(messages.SessionChanged("two", True, "up"))
         found = []
         director.settimeout(0)
         for _ in range(7):
@@ -67,8 +69,8 @@ def test_a_check_that_comes_with_a_reload_knows_what_was_told_before() -> None:
         loop = asyncio.get_running_loop()
         checker = Checker(service(), DirectorChannel(end, loop), loop)
         checker.start()
-        checker.hear(messages.SessionChanged("one", False, "nothing heard"))
-        checker.adopt(service("one"))
+        checker.on_session_changed(messages.SessionChanged("one", False, "nothing heard"))
+        checker.reconfigure(service("one"))
         report = messages.decode_report(director.recv(65536))
         assert isinstance(report, messages.CheckResult) and report.up is False
         checker.stop()

@@ -1,4 +1,4 @@
-"""Which probe carries out which check."""
+"""Choice of the probe for each type of check."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pointsman.model.health import AnyCheck
 
 
 def probe_for(check: AnyCheck, step: int, loop: asyncio.AbstractEventLoop, finished: Finished) -> Probe:
-    """A probe of this check, not started yet; `step` as in health.schedule.StartProbe."""
+    """Return a probe of this check, not started. `step`: as in health.schedule.StartProbe."""
     if isinstance(check, TcpCheck):
         return TcpProbe(check, loop, finished)
     if isinstance(check, FileCheck):

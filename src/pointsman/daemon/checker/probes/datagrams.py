@@ -1,4 +1,4 @@
-"""DNS_CHECK and UDP_CHECK: one datagram, and what comes back."""
+"""DNS_CHECK and UDP_CHECK: send one datagram and judge the reply."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import random
 import socket
 
 from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, Result
-from pointsman.daemon.checker.probes.sockets import connected, failure, received, source_of
+from pointsman.daemon.checker.probes.sockets import connect, probe_error, receive, source_address
 from pointsman.health import dns, tcp, udp
 from pointsman.model.checks import DnsCheck, NetworkCheck, UdpCheck
 
 LARGEST = 65536
+"""Bytes of a reply."""
 RANDOM_PAYLOAD = 16
-"""Bytes of a UDP_CHECK without payload."""
+"""Bytes of the random payload of a UDP_CHECK without payload."""
 
 
 async def ask_dns(check: DnsCheck) -> Result:
-    """Ask the name server. Raises ProbeFailedError and ProbeUnableError."""
+    """Send a query to the name server. Raises ProbeFailedError and ProbeUnableError."""
     number = random.randrange(65536)
     what = f"{check.record} of {check.name} from {tcp.target(check)}"
     async with _Exchange(check, dns.build_query(check, number)) as exchange:
@@ -31,7 +32,7 @@ async def ask_dns(check: DnsCheck) -> Result:
 
 
 async def ask_udp(check: UdpCheck) -> Result:
-    """Send the datagram, wait for a reply or a refusal. Raises ProbeFailedError and ProbeUnableError."""
+    """Send the datagram; wait for a reply or ICMP error. Raises ProbeFailedError and ProbeUnableError."""
     payload = random.randbytes(RANDOM_PAYLOAD) if check.payload is None else check.payload
     async with _Exchange(check, payload) as exchange:
         reply = await exchange.receive()
@@ -45,7 +46,7 @@ async def ask_udp(check: UdpCheck) -> Result:
 
 
 class _Exchange:
-    """A connected socket that has sent its datagram: only the real server's answers and ICMP errors come."""
+    """A connected UDP socket that has sent its datagram. It receives only replies of the real server."""
 
     def __init__(self, check: NetworkCheck, payload: bytes) -> None:
         self._check = check
@@ -54,28 +55,28 @@ class _Exchange:
 
     async def __aenter__(self) -> _Exchange:
         self._latest = asyncio.get_running_loop().time() + self._check.connect_timeout
-        self._socket = await connected(self._check, socket.SOCK_DGRAM)
+        self._socket = await connect(self._check, socket.SOCK_DGRAM)
         try:
             self._socket.send(self._payload)
         except OSError as error:
             self._socket.close()
-            raise failure(self._check, error) from None
+            raise probe_error(self._check, error) from None
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self._socket.close()
 
     async def receive(self) -> bytes | None:
-        """The next datagram; None when none has come within `connect_timeout` of the start."""
+        """Return the next datagram; None: none came within `connect_timeout` of the start."""
         try:
             async with asyncio.timeout_at(self._latest):
-                return await received(self._socket, LARGEST)
+                return await receive(self._socket, LARGEST)
         except TimeoutError:
             return None
         except OSError as error:
-            raise failure(self._check, error) from None
+            raise probe_error(self._check, error) from None
 
     def silence(self, what: str) -> ProbeFailedError:
-        """The error when nothing has come."""
+        """Return the error for a missing reply."""
         whose = tcp.target(self._check)
-        return ProbeFailedError(tcp.silence(self._check, source_of(self._socket), what, whose))
+        return ProbeFailedError(tcp.silence(self._check, source_address(self._socket), what, whose))

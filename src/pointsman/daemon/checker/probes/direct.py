@@ -1,7 +1,7 @@
-"""DR_CHECK: TCP with the VIP, sent to one real server's MAC address past our own IP stack.
+"""DR_CHECK: a TCP connection to the VIP, sent to the MAC address of one real server by a packet socket.
 
-The answer comes to our own address, where a listener that takes nothing holds the port, so that the kernel
-does not refuse it. (IPv4 on a director that bears the VIP drops it as a martian before that.)
+The answer comes to an address of this host. A listener holds the port, so that the kernel sends no reset; it
+accepts nothing. (On a director that has the VIP, IPv4 drops the answer earlier, as a martian.)
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import contextlib
 import random
 import socket
 
-from pointsman.daemon.checker.probes.http import WHOLE, judged, read_answer
+from pointsman.daemon.checker.probes.http import WHOLE, judge, read_answer
 from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
-from pointsman.daemon.checker.probes.sockets import received
+from pointsman.daemon.checker.probes.sockets import receive
 from pointsman.health import direct, http, segments
 from pointsman.health.segments import Ends
 from pointsman.health.tcp_client import Phase, TcpClient
@@ -25,15 +25,15 @@ from pointsman.net.socket_filter import attach_filter
 
 _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73
 _DISCARD = 9
-"""A datagram to this port makes the kernel ask for the MAC address."""
-_LOOK = 0.02
-"""Seconds between looks at the neighbour table while it asks."""
-_AGAIN = 1.0
-"""Seconds before what has not been answered is sent again."""
+"""Discard port: a datagram to it makes the kernel resolve the MAC address."""
+_NEIGHBOUR_PERIOD = 0.02
+"""Seconds between reads of the neighbour table while the kernel resolves."""
+_RETRANSMIT = 1.0
+"""Seconds before a segment without an answer is sent again."""
 
 
 async def probe(check: DirectCheck, step: int) -> Result:
-    """Shake hands with the VIP on this real server, and fetch the URL of this index if the check has any.
+    """Connect to the VIP on this real server, and fetch the URL of index `step` if the check has URLs.
 
     Raises ProbeFailedError and ProbeUnableError.
     """
@@ -53,7 +53,7 @@ async def probe(check: DirectCheck, step: int) -> Result:
 
 
 async def _mac(netlink: NetlinkSocket, way: OnLinkPath, address: Address, latest: float) -> bytes | None:
-    """The real server's MAC address; the kernel is made to ask for one that it does not know."""
+    """Return the MAC address of the real server; None: not resolved by `latest`. Raises OSError."""
     loop = asyncio.get_running_loop()
     mac = mac_of(netlink, way, address)
     if mac is None:
@@ -62,13 +62,13 @@ async def _mac(netlink: NetlinkSocket, way: OnLinkPath, address: Address, latest
             with contextlib.suppress(OSError):
                 asking.sendto(b"", (str(address), _DISCARD))
     while mac is None and loop.time() < latest:
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_NEIGHBOUR_PERIOD)
         mac = mac_of(netlink, way, address)
     return mac
 
 
 async def _talk(check: DirectCheck, step: int, way: OnLinkPath, mac: bytes, latest: float) -> Result:
-    """Raises ProbeFailedError, ProbeUnableError, and OSError for what our own host lacks."""
+    """Make the connection. Raises ProbeFailedError, ProbeUnableError, and OSError for errors of this host."""
     source = check.bind_address or way.source
     url = check.urls[step] if check.urls else None
     request = http.build_request(url, direct.host_header(check, url), check.version) if url else b""
@@ -94,7 +94,7 @@ async def _talk(check: DirectCheck, step: int, way: OnLinkPath, mac: bytes, late
                 whole = asyncio.get_running_loop().time() + WHOLE * check.connect_timeout
                 where = direct.describe_target(check, mac)
                 answer = await read_answer(connection, url, check.connect_timeout, whole, where)
-                return await judged(url, answer, f"http://{where}{url.path}")
+                return await judge(url, answer, f"http://{where}{url.path}")
             except ConnectionResetError:
                 raise ProbeFailedError(f"connection reset by {direct.describe_target(check, mac)}") from None
             finally:
@@ -102,48 +102,48 @@ async def _talk(check: DirectCheck, step: int, way: OnLinkPath, mac: bytes, late
 
 
 class _Connection:
-    """An TcpClient on the wire."""
+    """A TcpClient on a packet socket."""
 
-    def __init__(self, tap: socket.socket, exchange: TcpClient) -> None:
+    def __init__(self, tap: socket.socket, client: TcpClient) -> None:
         self._tap = tap
-        self._exchange = exchange
+        self._client = client
 
     async def shake_hands(self, latest: float) -> Phase:
-        """How far it has come at the end; OPENING when nothing has answered in time. Raises OSError."""
-        self._tap.send(self._exchange.syn())
+        """Return the phase after the handshake; OPENING: no answer by `latest`. Raises OSError."""
+        self._tap.send(self._client.syn())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(latest):
-                while self._exchange.phase is Phase.OPENING:
+                while self._client.phase is Phase.OPENING:
                     await self._step()
-        return self._exchange.phase
+        return self._client.phase
 
     async def read(self, _most: int) -> bytes:
-        """The next bytes of the answer, none at its end. Raises ConnectionResetError and OSError."""
+        """Return the next bytes, or none at the end. Raises ConnectionResetError and OSError."""
         while True:
-            if data := self._exchange.received():
+            if data := self._client.received():
                 return data
-            if self._exchange.phase is Phase.RESET:
+            if self._client.phase is Phase.RESET:
                 raise ConnectionResetError
-            if self._exchange.phase is Phase.ENDED:
+            if self._client.phase is Phase.ENDED:
                 return b""
             await self._step()
 
     async def _step(self) -> None:
-        """Take in the next frame, or say again what has not been answered."""
+        """Handle the next frame, or retransmit. Raises OSError."""
         try:
-            async with asyncio.timeout(_AGAIN):
-                frame = await received(self._tap, segments.LARGEST)
+            async with asyncio.timeout(_RETRANSMIT):
+                frame = await receive(self._tap, segments.LARGEST)
         except TimeoutError:
-            answers = self._exchange.retransmit()
+            answers = self._client.retransmit()
         else:
-            answers = self._exchange.on_frame(frame)
+            answers = self._client.on_frame(frame)
         for answer in answers:
             self._tap.send(answer)
 
     def close(self) -> None:
-        """Leave nothing behind at the real server."""
+        """Close the connection at the real server."""
         with contextlib.suppress(OSError):
-            for frame in self._exchange.close():
+            for frame in self._client.close():
                 self._tap.send(frame)
 
 
@@ -152,8 +152,9 @@ def _family(address: Address) -> socket.AddressFamily:
 
 
 def _held_port(source: Address, port: int) -> socket.socket:
-    """A listener that drops in silence whatever has a TTL below 255 (RFC 5082): without it the kernel would
-    answer the VIP with a reset. Raises OSError.
+    """Return a listener, so that the kernel does not answer the VIP with a reset. Raises OSError.
+
+    It silently drops packets with a TTL below 255 (RFC 5082).
     """
     held = socket.socket(_family(source), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -171,7 +172,10 @@ def _held_port(source: Address, port: int) -> socket.socket:
 
 
 def _packet_socket(ends: Ends, way: OnLinkPath) -> socket.socket:
-    """Sends frames by the interface and hears what the VIP answers; needs CAP_NET_RAW. Raises OSError."""
+    """Return a socket that sends frames and receives the answers of the VIP. Raises OSError.
+
+    Needs CAP_NET_RAW.
+    """
     tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
         attach_filter(tap, segments.filter_program(ends))

@@ -1,4 +1,4 @@
-"""FILE_CHECK: a look at the number in a file."""
+"""FILE_CHECK: read the number in a file."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from pointsman.model.checks import FileCheck
 
 
 class FileProbe:
-    """One look."""
+    """Reads the file once."""
 
     def __init__(self, check: FileCheck, finished: Finished) -> None:
         self._check = check
         self._finished = finished
 
     def start(self) -> None:
-        """Look."""
+        """Read the file and report the result at once."""
         self._finished(judge(self._check, file_value(self._check.file)))
 
     def cancel(self) -> None:
-        """It is over before anybody could."""
+        """Do nothing: `start` has already reported the result."""
 
 
 def judge(check: FileCheck, number: int) -> Result:
-    """What a number means: with weight 0 whether the real server is up, else what its weight changes by."""
-    told = f"{check.file.path} says {number}"
+    """Return the result of a number: with weight 0 passed or failed, else a change of weight."""
+    reason = f"{check.file.path} contains {number}"
     if check.weight == 0:
         good = (number == 0) is not check.reverse
-        return Result(Outcome.PASSED if good else Outcome.FAILED, told)
+        return Result(Outcome.PASSED if good else Outcome.FAILED, reason)
     change = number * (-check.weight if check.reverse else check.weight)
     if change < -MOST_WEIGHT:
-        return Result(Outcome.FAILED, told)
-    return Result(Outcome.PASSED, told, change)
+        return Result(Outcome.FAILED, reason)
+    return Result(Outcome.PASSED, reason, change)

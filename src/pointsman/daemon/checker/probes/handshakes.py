@@ -1,6 +1,7 @@
-"""Thousands of TCP handshakes at once: one epoll descriptor, a timer a timeout; asyncio has some for each.
+"""Poller of thousands of TCP handshakes: one epoll descriptor, and one timer for each length of timeout.
 
-Sockets are closed when their handshake has ended; the kernel then forgets them in the epoll set, too.
+asyncio would need a registration and a timer for each handshake. A socket is closed when its handshake has
+ended, and the kernel then removes it from the epoll set.
 """
 
 from __future__ import annotations
@@ -11,89 +12,92 @@ from collections import deque
 from typing import NamedTuple, Protocol
 
 _MOST_AT_ONCE = 256
-"""Answers that are taken in before the loop sees to others."""
+"""Sockets that are handled before the event loop continues."""
 
 
 class Handshake(Protocol):
-    """A handshake that waits for its answer."""
+    """A TCP handshake in progress."""
 
-    def answered(self) -> None:
-        """The socket has an answer, or an error."""
+    def on_answer(self) -> None:
+        """Handle the end of the handshake: connected, or an error."""
 
-    def timed_out(self) -> None:
-        """Nothing has come in time."""
+    def on_timeout(self) -> None:
+        """Handle a handshake without an answer in time."""
 
 
 class _Wait(NamedTuple):
     deadline: float
     descriptor: int
-    knock: Handshake
+    handshake: Handshake
 
 
 class HandshakePoller:
-    """The handshakes of one event loop that wait."""
+    """The handshakes in progress of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._poll = select.epoll()
         self._waits: dict[int, _Wait] = {}
         self._queues: dict[float, deque[_Wait]] = {}
-        """By the seconds they may take, so that each is in the order of its deadlines."""
+        """By timeout in seconds, so that each queue is in the order of deadlines."""
         self._armed: set[float] = set()
-        loop.add_reader(self._poll.fileno(), self._take)
+        loop.add_reader(self._poll.fileno(), self._on_ready)
 
-    def wait(self, descriptor: int, patience: float, knock: Handshake) -> None:
-        """Tell `knock` when the socket is answered, or `patience` seconds are over. Not from `answered`."""
-        wait = self._waits[descriptor] = _Wait(self.loop.time() + patience, descriptor, knock)
+    def wait(self, descriptor: int, timeout: float, handshake: Handshake) -> None:
+        """Call `handshake` when its socket is ready, or after `timeout` seconds.
+
+        Not to be called in `on_answer`.
+        """
+        wait = self._waits[descriptor] = _Wait(self.loop.time() + timeout, descriptor, handshake)
         self._poll.register(descriptor, select.EPOLLOUT)
-        queue = self._queues.setdefault(patience, deque())
+        queue = self._queues.setdefault(timeout, deque())
         self._drop_ended(queue)
         queue.append(wait)
-        if patience not in self._armed:
-            self._arm(patience, queue)
+        if timeout not in self._armed:
+            self._arm(timeout, queue)
 
     def forget(self, descriptor: int) -> None:
-        """The socket is about to be closed."""
+        """Forget a socket. To be called before it is closed."""
         self._waits.pop(descriptor, None)
 
     def close(self) -> None:
-        """Its loop is at an end."""
+        """Close the epoll descriptor, when the event loop has ended."""
         self._poll.close()
 
-    def _take(self) -> None:
+    def _on_ready(self) -> None:
         for descriptor, _ in self._poll.poll(0, _MOST_AT_ONCE):
             wait = self._waits.pop(descriptor, None)
             if wait is not None:
-                wait.knock.answered()
+                wait.handshake.on_answer()
 
     def _drop_ended(self, queue: deque[_Wait]) -> None:
         while queue and self._waits.get(queue[0].descriptor) is not queue[0]:
             queue.popleft()
 
-    def _arm(self, patience: float, queue: deque[_Wait]) -> None:
-        self._armed.add(patience)
-        self.loop.call_at(queue[0].deadline, self._expire, patience, queue)
+    def _arm(self, timeout: float, queue: deque[_Wait]) -> None:
+        self._armed.add(timeout)
+        self.loop.call_at(queue[0].deadline, self._expire, timeout, queue)
 
-    def _expire(self, patience: float, queue: deque[_Wait]) -> None:
-        self._armed.discard(patience)
+    def _expire(self, timeout: float, queue: deque[_Wait]) -> None:
+        self._armed.discard(timeout)
         now = self.loop.time()
         self._drop_ended(queue)
         while queue and queue[0].deadline <= now:
             wait = queue.popleft()
             del self._waits[wait.descriptor]
-            wait.knock.timed_out()
+            wait.handshake.on_timeout()
             self._drop_ended(queue)
-        if queue and patience not in self._armed:
-            self._arm(patience, queue)
+        if queue and timeout not in self._armed:
+            self._arm(timeout, queue)
 
 
-_doorsteps: list[HandshakePoller] = []
+_pollers: list[HandshakePoller] = []
 
 
 def handshake_poller(loop: asyncio.AbstractEventLoop) -> HandshakePoller:
-    """The one of this loop, which is the only one of its process at a time."""
-    if _doorsteps and _doorsteps[0].loop is not loop:
-        _doorsteps.pop().close()
-    if not _doorsteps:
-        _doorsteps.append(HandshakePoller(loop))
-    return _doorsteps[0]
+    """Return the poller of this event loop. A process has one event loop at a time."""
+    if _pollers and _pollers[0].loop is not loop:
+        _pollers.pop().close()
+    if not _pollers:
+        _pollers.append(HandshakePoller(loop))
+    return _pollers[0]

@@ -1,9 +1,9 @@
-"""HTTP_GET and SSL_GET: one GET of one URL, bounded in time and size."""
+"""HTTP_GET and SSL_GET: one GET of one URL, with limits of time and size."""
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401 (asyncio would import it later, when we may not read it any more)
+import concurrent.futures.thread  # noqa: F401 (asyncio would import it later, when the process may not read the file)
 import functools
 import ssl
 from typing import Protocol
@@ -12,25 +12,26 @@ import regex
 
 from pointsman.daemon.checker.probes import tls
 from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
-from pointsman.daemon.checker.probes.sockets import connected, failure
+from pointsman.daemon.checker.probes.sockets import connect, probe_error
 from pointsman.health import http, tcp
 from pointsman.health.http import Answer, AnswerReader, BadAnswerError
 from pointsman.model.checks import HttpCheck, Pattern, Url
 
 READ = 65536
+"""Bytes of one read."""
 WHOLE = 4
-"""An answer may take so many times `connect_timeout`, however steadily it drips."""
+"""Multiple of `connect_timeout` within which the whole answer must arrive."""
 
 
 async def probe(check: HttpCheck, step: int) -> Result:
     """Fetch the URL of this index and judge the answer. Raises ProbeFailedError and ProbeUnableError."""
     url = check.urls[step]
     where = f"{'https' if check.tls else 'http'}://{tcp.target(check)}{url.path}"
-    return await judged(url, await fetch(check, url), where)
+    return await judge(url, await fetch(check, url), where)
 
 
-async def judged(url: Url, answer: Answer, where: str) -> Result:
-    """Whether it is what was wanted. Raises ProbeFailedError and ProbeUnableError."""
+async def judge(url: Url, answer: Answer, where: str) -> Result:
+    """Return the result of an answer. Raises ProbeFailedError and ProbeUnableError."""
     trouble = http.judge_answer(url, answer)
     if not trouble and url.pattern is not None:
         expression = _compiled(url.pattern)
@@ -41,14 +42,14 @@ async def judged(url: Url, answer: Answer, where: str) -> Result:
 
 
 class Readable(Protocol):
-    """Where the bytes of an answer come from."""
+    """Source of the bytes of an answer."""
 
     async def read(self, most: int, /) -> bytes:
-        """At least one byte, and none at the end. Raises OSError."""
+        """Return at least one byte, or none at the end. Raises OSError."""
 
 
 async def fetch(check: HttpCheck, url: Url) -> Answer:
-    """The answer to one GET. Raises ProbeFailedError and ProbeUnableError."""
+    """Return the answer to one GET. Raises ProbeFailedError and ProbeUnableError."""
     loop = asyncio.get_running_loop()
     latest = loop.time() + WHOLE * check.connect_timeout
     reader, writer = await _connection(check, url)
@@ -58,14 +59,14 @@ async def fetch(check: HttpCheck, url: Url) -> Answer:
     except ssl.SSLError as error:
         raise ProbeFailedError(f"TLS with {tcp.target(check)} failed: {_words(error)}") from None
     except OSError as error:
-        raise failure(check, error) from None
+        raise probe_error(check, error) from None
     finally:
         writer.transport.abort()
 
 
 async def _connection(check: HttpCheck, url: Url) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     context = tls.context(check) if check.tls else None
-    sock = await connected(check)
+    sock = await connect(check)
     if context is None:
         return await asyncio.open_connection(sock=sock)
     try:
@@ -84,33 +85,33 @@ async def _connection(check: HttpCheck, url: Url) -> tuple[asyncio.StreamReader,
         took = f"{check.connect_timeout:.1f} s"
         raise ProbeFailedError(f"TLS handshake timeout after {took} with {tcp.target(check)}") from None
     except OSError as error:
-        raise failure(check, error) from None
+        raise probe_error(check, error) from None
 
 
-async def read_answer(reader: Readable, url: Url, patience: float, latest: float, target: str) -> Answer:
-    """An answer that never pauses for longer than `patience` and is complete by `latest`.
+async def read_answer(reader: Readable, url: Url, read_timeout: float, latest: float, target: str) -> Answer:
+    """Read an answer. Raises OSError, and ProbeFailedError for an answer that is not valid or too slow.
 
-    Raises ProbeFailedError and OSError.
+    `read_timeout`: seconds of the longest pause. `latest`: loop time by which it must be complete.
     """
     loop = asyncio.get_running_loop()
-    taken = AnswerReader(keep_body=url.pattern is not None)
-    while not taken.done:
-        left = min(patience, latest - loop.time())
+    answer = AnswerReader(keep_body=url.pattern is not None)
+    while not answer.done:
+        left = min(read_timeout, latest - loop.time())
         try:
             data = await asyncio.wait_for(reader.read(READ), left)
         except TimeoutError:
-            slow = left < patience
-            limit = WHOLE * patience if slow else patience
+            slow = left < read_timeout
+            limit = WHOLE * read_timeout if slow else read_timeout
             what = "answer not complete" if slow else "read timeout"
             raise ProbeFailedError(f"{what} after {limit:.1f} s from {target}") from None
         try:
             if not data:
                 break
-            taken.feed(data)
+            answer.feed(data)
         except BadAnswerError as error:
             raise ProbeFailedError(f"{target} answers with {error}") from None
     try:
-        return taken.finish()
+        return answer.finish()
     except BadAnswerError as error:
         raise ProbeFailedError(f"{error} by {target}") from None
 

@@ -1,4 +1,4 @@
-"""What all probes have in common: how they begin, and how they end."""
+"""Interface of all probes: start, cancel, result."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ log = logging.getLogger("checker")
 
 
 class Outcome(enum.Enum):
-    """How a probe ends."""
+    """Outcome of a probe."""
 
     PASSED = "passed"
     FAILED = "failed"
     UNABLE = "unable"
-    """It could not be made, for a reason of our own host."""
+    """The probe could not be made because of an error of this host."""
 
 
 class Result(NamedTuple):
-    """The end of a probe."""
+    """Result of a probe."""
 
     outcome: Outcome
     reason: str
-    """For people."""
+    """Text for log, mail and status."""
     weight_change: int = 0
-    """What a check that measures adds to the real server's weight."""
+    """Number that is added to the weight of the real server."""
     weight: int | None = None
-    """What takes the place of the configured weight; None: the configured one holds."""
+    """Weight that replaces the configured one; None: the configured one."""
 
 
 Finished = Callable[[Result], None]
 
 
 class Probe(Protocol):
-    """A probe in progress; its `Finished` is called exactly once, possibly before `start` returns."""
+    """A probe. Its `Finished` is called exactly once, possibly before `start` returns."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start the probe."""
 
     def cancel(self) -> None:
-        """Give up without an outcome."""
+        """Stop the probe without a result."""
 
 
 class ProbeFailedError(Exception):
-    """The real server did not do what the check wants; the text is the reason."""
+    """The check failed because of the real server; the text is the reason."""
 
 
 class ProbeUnableError(Exception):
-    """Our own host could not do what the check wants; the text is the reason."""
+    """The check could not be made because of an error of this host; the text is the reason."""
 
 
 class TaskProbe:
-    """A probe that is a coroutine: it returns the result of a success and raises the errors above."""
+    """A probe that is a coroutine. It returns the result if it passed and raises the errors above."""
 
     def __init__(
         self,
@@ -68,12 +68,12 @@ class TaskProbe:
         self._task: asyncio.Task[Result] | None = None
 
     def start(self) -> None:
-        """Run the coroutine."""
+        """Start the coroutine as a task."""
         self._task = self._loop.create_task(self._body)
         self._task.add_done_callback(self._ended)
 
     def cancel(self) -> None:
-        """Cancel it; nobody is told."""
+        """Cancel the task without a result."""
         if self._task is not None:
             self._task.remove_done_callback(self._ended)
             self._task.cancel()
@@ -89,6 +89,6 @@ class TaskProbe:
         elif isinstance(error, ProbeUnableError):
             self._finished(Result(Outcome.UNABLE, str(error)))
         else:
-            # A mistake of ours must neither remove a real server nor end the check.
-            log.error("a probe has broken down", exc_info=error)
-            self._finished(Result(Outcome.UNABLE, f"the probe has broken down: {error!r}"))
+            # A defect here must neither remove a real server nor stop the check.
+            log.error("internal error in a probe", exc_info=error)
+            self._finished(Result(Outcome.UNABLE, f"internal error in a probe: {error!r}"))

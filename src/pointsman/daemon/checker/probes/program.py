@@ -1,4 +1,4 @@
-"""MISC_CHECK: one run of a program."""
+"""MISC_CHECK: run a program once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pointsman.daemon.runtime.run_program import CannotRunError, run_program
 from pointsman.model.checks import MiscCheck
 
 LOWEST_DYNAMIC = 2
-"""Exit codes from here on are weights, higher by so much."""
+"""Exit codes from here on are weights (misc_dynamic): weight = exit code - 2."""
 
 
 async def probe(check: MiscCheck) -> Result:
-    """Run the program to its end, or to that of its time. Raises ProbeFailedError and ProbeUnableError."""
+    """Run the program until it ends or times out. Raises ProbeFailedError and ProbeUnableError."""
     name = check.command.words[0]
     try:
         code = await run_program(check.command, check.timeout, security=check.secure)
@@ -24,5 +24,5 @@ async def probe(check: MiscCheck) -> Result:
     if check.dynamic and code >= LOWEST_DYNAMIC:
         weight = code - LOWEST_DYNAMIC
         return Result(Outcome.PASSED, f"{name} asks for weight {weight}", weight=weight)
-    how = f"exited with status {code}" if code > 0 else f"ended by signal {-code}"
-    raise ProbeFailedError(f"{name} {how}")
+    text = f"exited with status {code}" if code > 0 else f"ended by signal {-code}"
+    raise ProbeFailedError(f"{name} {text}")

@@ -1,21 +1,21 @@
-"""SMTP_CHECK: greeting, HELO, QUIT, each answered in time."""
+"""SMTP_CHECK: greeting, HELO and QUIT, each with an answer in time."""
 
 from __future__ import annotations
 
 import asyncio
 
 from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, Result
-from pointsman.daemon.checker.probes.sockets import connected, failure
+from pointsman.daemon.checker.probes.sockets import connect, probe_error
 from pointsman.health import tcp
 from pointsman.model.checks import SmtpCheck
 
 MOST_LINES = 64
-"""Lines of one answer."""
+"""Lines that one answer may have."""
 
 
 async def probe(check: SmtpCheck) -> Result:
-    """Speak with the mail server. Raises ProbeFailedError and ProbeUnableError."""
-    reader, writer = await asyncio.open_connection(sock=await connected(check))
+    """Make a session with the mail server. Raises ProbeFailedError and ProbeUnableError."""
+    reader, writer = await asyncio.open_connection(sock=await connect(check))
     try:
         greeting = await _answer(check, reader, 220, "greeting")
         writer.write(f"HELO {check.helo_name}\r\n".encode())
@@ -23,14 +23,17 @@ async def probe(check: SmtpCheck) -> Result:
         writer.write(b"QUIT\r\n")
         await _answer(check, reader, None, "answer to QUIT")
     except OSError as error:
-        raise failure(check, error) from None
+        raise probe_error(check, error) from None
     finally:
         writer.transport.abort()
     return Result(Outcome.PASSED, f"greeting {greeting} from {tcp.target(check)}")
 
 
 async def _answer(check: SmtpCheck, reader: asyncio.StreamReader, code: int | None, what: str) -> str:
-    """The last line of an answer, which may have several (RFC 5321 section 4.2.1)."""
+    """Return the last line of an answer, which may have several (RFC 5321 section 4.2.1).
+
+    Raises ProbeFailedError and OSError.
+    """
     where = tcp.target(check)
     try:
         async with asyncio.timeout(check.connect_timeout):

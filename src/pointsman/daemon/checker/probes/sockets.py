@@ -1,4 +1,4 @@
-"""Sockets of probes: bound as the check says, connected in time, errors told apart as health/tcp.py does."""
+"""Sockets of probes: bind, connect with a timeout, and sort errors as health/tcp.py does."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pointsman.health import tcp
 from pointsman.model.checks import NetworkCheck
 
 
-def opened(check: NetworkCheck, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
-    """A socket that does not block, with the check's own source and mark. Raises OSError."""
+def open_socket(check: NetworkCheck, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+    """Return a non-blocking socket with the source address and mark of the check. Raises OSError."""
     family = socket.AF_INET if check.connect_address.version == 4 else socket.AF_INET6
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
     try:
@@ -36,8 +36,8 @@ def _prepare(sock: socket.socket, check: NetworkCheck) -> None:
     sock.bind((str(check.bind_address or wildcard), check.bind_port))
 
 
-async def received(sock: socket.socket, most: int) -> bytes:
-    """The next datagram, once everybody else has had a turn: a flood must not hold up other checks.
+async def receive(sock: socket.socket, most: int) -> bytes:
+    """Return the next datagram, after other tasks have run: a flood must not delay other checks.
 
     Raises OSError.
     """
@@ -45,40 +45,40 @@ async def received(sock: socket.socket, most: int) -> bytes:
     return await asyncio.get_running_loop().sock_recv(sock, most)
 
 
-def source_of(sock: socket.socket) -> str:
-    """The address that the check's packets come from, as far as the system has chosen one."""
+def source_address(sock: socket.socket) -> str:
+    """Return the local address of a socket, as far as the kernel has chosen one. Raises OSError."""
     return str(sock.getsockname()[0])
 
 
-def no_socket(check: NetworkCheck, error: OSError) -> ProbeUnableError:
-    """The error of a socket that could not be had."""
-    return ProbeUnableError(f"no socket to check {tcp.target(check)} from: {error.strerror}")
+def socket_error(check: NetworkCheck, error: OSError) -> ProbeUnableError:
+    """Return the error for a socket that could not be opened."""
+    return ProbeUnableError(f"cannot open a socket to check {tcp.target(check)}: {error.strerror}")
 
 
-async def connected(check: NetworkCheck, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """A connected socket, within `connect_timeout`. Raises ProbeFailedError and ProbeUnableError."""
+async def connect(check: NetworkCheck, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """Return a socket, connected within `connect_timeout`. Raises ProbeFailedError and ProbeUnableError."""
     try:
-        sock = opened(check, kind)
+        sock = open_socket(check, kind)
     except OSError as error:
-        raise no_socket(check, error) from None
+        raise socket_error(check, error) from None
     address = (str(check.connect_address), check.connect_port)
     try:
         await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, address), check.connect_timeout)
     except TimeoutError:
-        reason = tcp.timeout(check, source_of(sock))
+        reason = tcp.timeout(check, source_address(sock))
         sock.close()
         raise ProbeFailedError(reason) from None
     except OSError as error:
         sock.close()
-        raise failure(check, error) from None
+        raise probe_error(check, error) from None
     except BaseException:
         sock.close()
         raise
     return sock
 
 
-def failure(check: NetworkCheck, error: OSError) -> ProbeFailedError | ProbeUnableError:
-    """What an error of a socket says: about the real server, or about our own host."""
+def probe_error(check: NetworkCheck, error: OSError) -> ProbeFailedError | ProbeUnableError:
+    """Return ProbeUnableError for an error of this host, else ProbeFailedError."""
     code = error.errno or 0
     reason = tcp.failure(check, code, os.strerror(code) if code else str(error))
     return ProbeUnableError(reason) if code in tcp.OUR_OWN_ERRORS else ProbeFailedError(reason)

@@ -1,4 +1,4 @@
-"""One TCP handshake without blocking: no task and no timer of its own, as there may be thousands a second."""
+"""TCP_CHECK: one non-blocking TCP handshake, without a task or timer: there may be thousands a second."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import socket
 
 from pointsman.daemon.checker.probes.handshakes import handshake_poller
 from pointsman.daemon.checker.probes.probe import Finished, Outcome, Result
-from pointsman.daemon.checker.probes.sockets import opened, source_of
+from pointsman.daemon.checker.probes.sockets import open_socket, socket_error, source_address
 from pointsman.health import tcp
 from pointsman.model.checks import TcpCheck
 
 
 class TcpProbe:
-    """A handshake in progress; `finished` is called exactly once a start, possibly before `start` returns.
+    """A TCP handshake. `finished` is called exactly once for each start, possibly before `start` returns.
 
-    It can be started again when it has ended.
+    The probe can be started again after it has ended.
     """
 
     def __init__(self, check: TcpCheck, loop: asyncio.AbstractEventLoop, finished: Finished) -> None:
         self._check = check
-        self._doorstep = handshake_poller(loop)
+        self._poller = handshake_poller(loop)
         self._finished = finished
         self._socket: socket.socket | None = None
         self._address = (str(check.connect_address), check.connect_port)
@@ -31,31 +31,31 @@ class TcpProbe:
     def start(self) -> None:
         """Send the SYN."""
         try:
-            self._socket = opened(self._check, socket.SOCK_STREAM)
+            self._socket = open_socket(self._check, socket.SOCK_STREAM)
         except OSError as error:
-            self._end(Outcome.UNABLE, f"no socket to check {tcp.target(self._check)} from: {error.strerror}")
+            self._end(Outcome.UNABLE, str(socket_error(self._check, error)))
             return
         code = self._socket.connect_ex(self._address)
         if code != errno.EINPROGRESS:
-            self._settle(code)
+            self._on_result(code)
             return
-        self._doorstep.wait(self._socket.fileno(), self._check.connect_timeout, self)
+        self._poller.wait(self._socket.fileno(), self._check.connect_timeout, self)
 
     def cancel(self) -> None:
-        """Give up without an outcome."""
+        """Stop the handshake without a result."""
         self._close()
 
-    def answered(self) -> None:
-        """The kernel knows how the handshake has ended."""
+    def on_answer(self) -> None:
+        """Report the result of the handshake."""
         assert self._socket is not None
-        self._settle(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        self._on_result(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
-    def timed_out(self) -> None:
-        """There was no answer within `connect_timeout`."""
+    def on_timeout(self) -> None:
+        """Report that there was no answer within `connect_timeout`."""
         assert self._socket is not None
-        self._end(Outcome.FAILED, tcp.timeout(self._check, source_of(self._socket)))
+        self._end(Outcome.FAILED, tcp.timeout(self._check, source_address(self._socket)))
 
-    def _settle(self, code: int) -> None:
+    def _on_result(self, code: int) -> None:
         if code == 0:
             self._close()
             self._finished(self._passed)
@@ -69,6 +69,6 @@ class TcpProbe:
 
     def _close(self) -> None:
         if self._socket is not None:
-            self._doorstep.forget(self._socket.fileno())
+            self._poller.forget(self._socket.fileno())
             self._socket.close()
             self._socket = None

@@ -1,7 +1,7 @@
-"""Contexts of SSL_GET: what it shows to the real server, and what it trusts.
+"""TLS contexts of SSL_GET: client certificate and CA certificates.
 
-Their files may be readable for root alone, as a key should be; the checker is nobody. So it loads them before
-it gives up being root, and starts anew when a reload finds others (`state`).
+Only root may be able to read their files, and the checker runs as nobody. So it loads them before it becomes
+nobody, and is restarted when a reload finds that they have changed (`state`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pointsman.model.health import AnyCheck
 
 
 class _Needs(NamedTuple):
-    """What a context is made of."""
+    """Parameters of a TLS context."""
 
     shown: ClientCertificate | None
     verify: bool
@@ -35,22 +35,22 @@ class _Needs(NamedTuple):
 
 
 def context(check: HttpCheck) -> ssl.SSLContext:
-    """The context of this check's connections. Raises ProbeUnableError for a file that cannot be used."""
-    made = _made(_Needs.of(check))
-    if isinstance(made, str):
-        raise ProbeUnableError(made)
-    return made
+    """Return the TLS context of a check. Raises ProbeUnableError if a file cannot be used."""
+    built = _build(_Needs.of(check))
+    if isinstance(built, str):
+        raise ProbeUnableError(built)
+    return built
 
 
 def load(checks: Iterable[AnyCheck]) -> None:
-    """Read the files of these checks now; one that cannot be used is told by the probe that needs it."""
+    """Load the files of these checks. Errors are reported later, by the probes that need the file."""
     for needs in _needed(checks):
-        _made(needs)
+        _build(needs)
 
 
 def state(checks: Iterable[AnyCheck]) -> object:
-    """What `load` depends on: it equals an earlier one as long as nothing has to be loaded again."""
-    return {needs: tuple(map(_age, needs.files)) for needs in _needed(checks)}
+    """Return a value that differs from an earlier one if `load` must be called again."""
+    return {needs: tuple(map(_modified, needs.files)) for needs in _needed(checks)}
 
 
 def _needed(checks: Iterable[AnyCheck]) -> set[_Needs]:
@@ -58,7 +58,7 @@ def _needed(checks: Iterable[AnyCheck]) -> set[_Needs]:
     return {needs for needs in found if needs.files}
 
 
-def _age(name: str) -> int:
+def _modified(name: str) -> int:
     try:
         return Path(name).stat().st_mtime_ns
     except OSError:
@@ -66,34 +66,34 @@ def _age(name: str) -> int:
 
 
 @functools.cache
-def _made(needs: _Needs) -> ssl.SSLContext | str:
-    """Without `verify` any certificate will do, as in keepalived: that the server serves, not who it is.
+def _build(needs: _Needs) -> ssl.SSLContext | str:
+    """Return the TLS context, or as text the error of its files.
 
-    A text says what is wrong with the files.
+    Without `verify` any certificate is accepted, as in keepalived.
     """
     try:
         if needs.verify:
-            made = ssl.create_default_context(cafile=needs.authority or None)
+            built = ssl.create_default_context(cafile=needs.authority or None)
         else:
-            made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            made.check_hostname = False
-            made.verify_mode = ssl.CERT_NONE
+            built = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            built.check_hostname = False
+            built.verify_mode = ssl.CERT_NONE
     except OSError as error:
-        return f"certificates of {needs.authority} cannot be used: {_why(error)}; repair it and reload"
+        return f"certificates of {needs.authority} cannot be used: {_reason(error)}; mend it and reload"
     shown = needs.shown
     if shown is None:
-        return made
+        return built
     try:
-        # Always with a password: without one OpenSSL would ask for it at the terminal.
-        made.load_cert_chain(shown.certificate, shown.key or None, shown.password)
+        # Without a password OpenSSL would ask for it at the terminal.
+        built.load_cert_chain(shown.certificate, shown.key or None, shown.password)
     except (OSError, ValueError) as error:
         files = f"{shown.certificate} and {shown.key or shown.certificate}"
-        return f"certificate and key of {files} cannot be used: {_why(error)}; repair it and reload"
-    return made
+        return f"certificate and key of {files} cannot be used: {_reason(error)}; mend them and reload"
+    return built
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        said = error.reason.replace("_", " ").lower() if error.reason else ""
-        return said or "no PEM file, or not this password"
+        text = error.reason.replace("_", " ").lower() if error.reason else ""
+        return text or "not a PEM file, or wrong password"
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
