@@ -6,7 +6,7 @@ import click
 
 from pointsman.cli.wording import fail, said
 from pointsman.control.paths import pin_directory, run_directory
-from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_lock
+from pointsman.daemon.supervisor import AlreadyRunningError, acquire_lock, release_lock
 from pointsman.daemon.vrrp.vmac import clean_up
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 
@@ -26,7 +26,7 @@ def detach() -> None:
       1  a director runs here (stop it first), or removing failed
     """
     try:
-        lock = take_lock(run_directory())
+        lock = acquire_lock(run_directory())
     except AlreadyRunningError as error:
         fail(f"a director runs here (pid {error}) and would lose its data plane; stop it first")
     except PermissionError as error:

@@ -1,4 +1,4 @@
-"""From a configuration to running processes: what is looked at before anything changes, and who gets what."""
+"""Start of a director: check this host, then start the processes, each with its channels and privileges."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from pointsman.daemon.supervisor import (
     AlreadyRunningError,
     Child,
     Supervisor,
+    acquire_lock,
     release_lock,
-    take_lock,
 )
 from pointsman.daemon.vrrp import process as vrrp
 from pointsman.dataplane.xdp.kernel.pins import ensure_bpf_file_system
@@ -49,7 +49,7 @@ from pointsman.net.netlink import NetlinkSocket
 log = logging.getLogger("supervisor")
 
 INTERFACE_PAUSE = 0.2
-"""Seconds between looks for interfaces that are waited for."""
+"""Seconds between checks for missing interfaces."""
 CHECKER_NICE = -15
 NEEDED = {Capability.NET_ADMIN, Capability.NET_RAW}
 DIRECTOR_KEEPS = {
@@ -64,41 +64,41 @@ VRRP_KEEPS = {Capability.NET_ADMIN, Capability.NET_RAW, Capability.IPC_LOCK, Cap
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run; see `pointsman run --help`."""
+    """Options of `pointsman run`; see its --help."""
 
     interfaces: tuple[str, ...] = ()
-    """Interfaces to take packets from besides those that the configuration names."""
+    """Interfaces to attach to, in addition to those of the configuration."""
     xdp_mode: str = "auto"
     connection_limit: int = 1 << 20
     connection6_limit: int | None = None
-    """Of IPv6; None: a quarter of the other."""
+    """Limit for IPv6; None: a quarter of `connection_limit`."""
     keep_forwarding: bool = False
     file: str = ""
     """The configuration file; empty: none."""
     config_id: str | None = None
-    """What its lines with @id are compared with; None: the short host name."""
+    """ID that lines with @id are compared with; None: the short host name."""
     wait: float = 0.0
-    """Seconds to wait for interfaces that are not there yet, as at boot."""
+    """Seconds to wait for missing interfaces, as at boot."""
     tunables: dict[str, int] = {}
-    """Settings of model.tunables; the others have their defaults."""
+    """Values of model.tunables that differ from the defaults."""
 
 
 class EnvironmentProblem(Exception):  # noqa: N818
-    """This host cannot run it as it is; the text says what, where and what to do."""
+    """This host cannot run the director; the text names the cause, the place and the remedy."""
 
 
 def start(config: Config, options: Options, reload: Callable[[], int] | None = None) -> int:
-    """Run until told to stop; the exit code (0, or 3: this host cannot run it as it is).
+    """Run until SIGTERM and return the exit code. 0: success; 3: this host cannot run the director.
 
-    `reload` runs in a process of its own at SIGHUP; None: there is no file to load again.
+    `reload`: runs in a process of its own at SIGHUP; None: there is no configuration file.
     """
     try:
         _check_capabilities()
-        # Here and not in the director, which may not mount any more.
+        # The director process has no right to mount.
         ensure_bpf_file_system(pin_directory())
         interfaces = _await_interfaces(config, options)
         remove_stale_directories()
-        lock = take_lock(run_directory())
+        lock = acquire_lock(run_directory())
     except AlreadyRunningError as error:
         return _refuse(
             f"a director already runs in this network namespace (pid {error}); stop it first, "
@@ -113,7 +113,7 @@ def start(config: Config, options: Options, reload: Callable[[], int] | None = N
 
 
 def configure_logging(verbose: bool) -> None:
-    """To standard error; the journal dates its lines itself."""
+    """Log to standard error. Lines to the systemd journal have no date, as it adds its own."""
     date = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format=f"{date}%(name)s: %(message)s"
@@ -133,25 +133,26 @@ def _check_capabilities() -> None:
 
 
 def _await_interfaces(config: Config, options: Options) -> list[str]:
-    """`_interfaces`, once they are all there; as they are when `options.wait` is over."""
+    """Return `_interfaces`, waiting up to `options.wait` seconds for them. Raises EnvironmentProblem."""
     deadline = time.monotonic() + options.wait
-    told = False
+    logged = False
     while True:
         try:
             return _interfaces(config, options)
         except EnvironmentProblem as problem:
             if time.monotonic() >= deadline:
                 raise
-            if not told:
+            if not logged:
                 log.warning("waiting up to %.0f s: %s", options.wait, problem)
-                told = True
+                logged = True
         time.sleep(INTERFACE_PAUSE)
 
 
 def _interfaces(config: Config, options: Options) -> list[str]:
-    """Where packets for the VIPs arrive. Raises EnvironmentProblem for one that does not exist.
+    """Return the interfaces on which packets for the VIPs arrive. Raises EnvironmentProblem and OSError.
 
-    With dynamic_interfaces those of the configuration may.
+    An interface that does not exist is an error, except for one of the configuration with
+    dynamic_interfaces.
     """
     with NetlinkSocket() as netlink:
         present = links(netlink)
@@ -176,7 +177,7 @@ def _interfaces(config: Config, options: Options) -> list[str]:
 def _supervisor(
     config: Config, options: Options, interfaces: list[str], reload: Callable[[], int] | None
 ) -> Supervisor:
-    heard, beat = _pair()
+    heartbeat_in, heartbeat_out = _pair()
     vrrp_end, from_vrrp = _pair()
     checker_end, from_checker = _pair()
     scripts_end, from_scripts = _pair()
@@ -188,9 +189,9 @@ def _supervisor(
     config_history = ConfigHistory(config)
     director_child = Child(
         "director",
-        partial(_director, config_history, options, interfaces, channels, beat),
+        partial(_director, config_history, options, interfaces, channels, heartbeat_out),
         partial(keep_only, DIRECTOR_KEEPS),
-        keeps=(*channels.all(), beat),
+        keeps=(*channels.all(), heartbeat_out),
     )
     vrrp_child = Child(
         "vrrp",
@@ -238,11 +239,11 @@ def _supervisor(
         ),
     ]
     loader = Child("reload", reload) if reload else None
-    return Supervisor(director_child, helpers, heard, config_history, loader)
+    return Supervisor(director_child, helpers, heartbeat_in, config_history, loader)
 
 
 def _become_checker(virtual_servers: Iterable[VirtualServer]) -> None:
-    """Before ordinary programs: an answer that waits for the CPU here looks like a slow real server."""
+    """Load certificates, drop privileges, raise the priority: a late probe looks like a slow server."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, CHECKER_NICE)
     services = tuple(virtual_servers)
@@ -251,7 +252,7 @@ def _become_checker(virtual_servers: Iterable[VirtualServer]) -> None:
 
 
 def has_checks(config: Config) -> bool:
-    """Whether any real server is to be checked by the checker."""
+    """Return True if any real server has a check that the checker process does."""
     members = (member for virtual in config.virtual_servers for member in virtual.members)
     return any(not check_types.runs_programs(check) for member in members for check in member.checks)
 
@@ -265,7 +266,7 @@ def _director(
     options: Options,
     interfaces: list[str],
     channels: Channels,
-    beat: socket.socket,
+    heartbeat_out: socket.socket,
 ) -> int:
     def survey(config: Config) -> list[str]:
         try:
@@ -273,7 +274,7 @@ def _director(
         except EnvironmentProblem as problem:
             raise CannotReloadError(str(problem)) from problem
 
-    # A stop waits until the director's loop can carry it out, lest it leave half of a data plane behind.
+    # SIGTERM is blocked until the event loop runs, so that no half of a data plane remains.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         interfaces = interfaces if config_history.number == 1 else survey(config_history.current)
@@ -284,9 +285,9 @@ def _director(
         )
         plane.tune(options.tunables)
     except (OSError, CannotReloadError) as error:
-        return _refuse(f"the data plane cannot be set up: {error}")
+        return _refuse(f"cannot set up the data plane: {error}")
     origin = {"file": options.file, "config_id": options.config_id}
     return (
-        director.run(config_history, plane, channels, beat, options.keep_forwarding, survey, origin)
+        director.run(config_history, plane, channels, heartbeat_out, options.keep_forwarding, survey, origin)
         or EXIT_OK
     )

@@ -1,8 +1,8 @@
-"""The parent of a director's processes: starts, restarts, watches and stops them. It does nothing else.
+"""The supervisor: parent process that starts, restarts, watches and stops the others. It does nothing else.
 
-Order of the steps: lock, children (director first; the others when it is ready), READY to the service
-manager, then wait for signals. The channels between the children are made once and kept here, so that a
-message survives the death of either end.
+Order of the steps: lock; start the director; when it is ready, start the others and send READY to the service
+manager; wait for signals. The channels between the children are made once and kept open here, so that
+messages survive the death of either end.
 """
 
 from __future__ import annotations
@@ -32,46 +32,49 @@ EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 2
 EXIT_ENVIRONMENT = 3
-"""A child that ends with one of the last two at its first start cannot be helped by another; the supervisor
-ends with it, and with a director that fails before it was ever ready. Later both are restarted: an interface
-that has gone may come back, and the others still work."""
+"""If a child ends with code 2 or 3 at its first start, a restart is of no use, and the supervisor ends too.
+The same holds for a director that ends before it was ever ready. Later such a child is restarted: a missing
+interface may come back, and the other processes still work."""
 
 LOCK_FILE = "pointsman.pid"
 
 STOP_DEADLINE = 10.0
-"""Seconds a child has to end after SIGTERM."""
+"""Seconds within which a child must end after SIGTERM."""
 LONGEST_BACKOFF = 60.0
+"""Seconds between restarts of a child that ends again and again."""
 FORK_PAUSE = 1.0
+"""Seconds before a failed fork is tried again."""
 STABLE_AFTER = 30.0
-"""Seconds after which a child's earlier crashes are forgotten."""
+"""Seconds of run time after which earlier crashes of a child are forgotten."""
 HEARTBEAT_LIMIT = 20.0
-"""Seconds without a sign of life after which the director counts as hung and is killed."""
+"""Seconds without a heartbeat after which the director is killed as hung."""
 START_LIMIT = 60.0
-"""Seconds until its first sign of life, likewise: a large table takes a while to read."""
+"""Seconds until the first heartbeat, likewise: reading a large table takes time."""
 
 
 class AlreadyRunningError(Exception):
-    """Another director runs in this network namespace."""
+    """A director already runs in this network namespace; the text is its process ID."""
 
 
 @dataclass
 class Child:
-    """One process: `body` runs in it and returns its exit code."""
+    """A process. `body` runs in it and returns its exit code."""
 
     name: str
     body: Callable[[], int]
     confine: Callable[[], None] = field(default=lambda: None)
-    """Gives up privileges; runs in the child before the body."""
+    """Drops privileges; runs in the child before `body`."""
     keeps: tuple[socket.socket, ...] = ()
-    """Its own ends of channels. Everything else that the parent has open is closed in it: whoever takes over
-    the checker shall not speak to the others in somebody else's name."""
+    """Its ends of channels. All other descriptors of the parent are closed in it: an attacker who controls
+    the checker must not be able to send in the name of another process."""
     wanted: Callable[[], bool] = field(default=lambda: True)
-    """Whether the configuration in force has work for it; one that runs already goes on without."""
+    """Returns True if the configuration in force needs it. A running child is not stopped without need."""
     fixed: Callable[[], object] = field(default=lambda: None)
-    """What it cannot change while it runs, such as its privileges; when this differs it is started anew."""
+    """Returns the settings that need a restart when they change, such as privileges."""
     began_with: object = None
+    """Value of `fixed` at its start."""
     last: bool = False
-    """Whether the director still has work for it when everything stops."""
+    """True: it stops after the director, which still has work for it."""
     pid: int = 0
     starts: int = 0
     started: float = 0.0
@@ -79,8 +82,8 @@ class Child:
     restart_at: float | None = None
 
 
-def take_lock(run_directory: Path) -> int:
-    """Make the run directory and lock it for this process's life; give the lock to `release_lock` at the end.
+def acquire_lock(run_directory: Path) -> int:
+    """Make the run directory and lock it. Return the lock for `release_lock`.
 
     Raises AlreadyRunningError, OSError.
     """
@@ -90,7 +93,7 @@ def take_lock(run_directory: Path) -> int:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except FileNotFoundError:
-            continue  # removed with its directory by a director that has just ended
+            continue  # a director that has just ended removed the directory
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -106,7 +109,7 @@ def take_lock(run_directory: Path) -> int:
 
 
 def release_lock(handle: int, run_directory: Path) -> None:
-    """Unlock; the run directory goes too when nothing else is in it."""
+    """Release the lock, and remove the run directory if it is empty."""
     with contextlib.suppress(OSError):
         (run_directory / LOCK_FILE).unlink()
         run_directory.rmdir()
@@ -114,9 +117,10 @@ def release_lock(handle: int, run_directory: Path) -> None:
 
 
 class Supervisor:
-    """Keeps `director` and its `helpers` running until told to stop.
+    """Keeps `director` and `helpers` running until a signal to stop.
 
-    `config_history` is what children start with; the director tells of new ones. `reload` is run at SIGHUP.
+    `config_history`: configurations that children start with; the director reports new ones. `reload`: the
+    child that runs at SIGHUP.
     """
 
     def __init__(
@@ -132,10 +136,10 @@ class Supervisor:
         self._config_history = config_history
         self._reload = reload
         self._reload_wanted = False
-        self._signs = Inbox(ready, supervisor_decoder, "director", log)
-        """Alive when the director is ready and then as a sign of life; new configurations."""
-        self._patience_ends: float | None = None
-        """When a director without a (further) sign of life counts as hung; None: none runs."""
+        self._inbox = Inbox(ready, supervisor_decoder, "director", log)
+        """Heartbeats of the director, and new configurations."""
+        self._heartbeat_due: float | None = None
+        """Time by which the next heartbeat of the director is due; None: it does not run."""
         self._is_ready = False
         self._was_ready = False
         self._stopping = False
@@ -144,13 +148,13 @@ class Supervisor:
         self._exit_code = EXIT_OK
 
     def run(self) -> int:
-        """Run until SIGTERM or SIGINT, or until a child ends for a reason no restart mends."""
+        """Run until SIGTERM or SIGINT, or until a child ends with a permanent error. Return the exit code."""
         self._wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         self._selector.register(self._wake, selectors.EVENT_READ, "signal")
-        self._selector.register(self._signs.channel, selectors.EVENT_READ, "signs")
+        self._selector.register(self._inbox.channel, selectors.EVENT_READ, "inbox")
         try:
             self._start(self._director)
             while not self._stopping:
@@ -168,34 +172,34 @@ class Supervisor:
     def _wait(self) -> None:
         for key, _ in self._selector.select(self._timeout()):
             if key.data == "signal":
-                self._drain_wake()
+                self._empty_wake_pipe()
             else:
-                self._hear()
+                self._on_readable()
         self._reap()
         self._start_reload()
         now = time.monotonic()
         for child in self._children():
             if child.restart_at is not None and child.restart_at <= now and not self._stopping:
                 self._start(child)
-        if self._patience_ends is not None and now > self._patience_ends:
-            log.error("the director gives no sign of life: killing it")
+        if self._heartbeat_due is not None and now > self._heartbeat_due:
+            log.error("no heartbeat of the director: killing it")
             os.kill(self._director.pid, signal.SIGKILL)
-            self._patience_ends = None
+            self._heartbeat_due = None
         if watchdog_interval() is not None:
-            notify("WATCHDOG=1")  # a sign of our own life; that of the director is watched here
+            notify("WATCHDOG=1")  # for this process; the heartbeat of the director is watched here
 
-    def _drain_wake(self) -> None:
+    def _empty_wake_pipe(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._wake, 512):
                 pass
 
     def _start_reload(self) -> None:
-        """One at a time; SIGHUPs that come meanwhile are one more."""
+        """Start a wanted reload. While one runs, further SIGHUPs are one more reload."""
         if not self._reload_wanted or self._stopping or not self._was_ready:
             return
         if self._reload is None:
             self._reload_wanted = False
-            log.warning("SIGHUP: this director has no configuration file; nothing was changed")
+            log.warning("SIGHUP ignored: this director has no configuration file")
         elif not self._reload.pid:
             self._reload_wanted = False
             notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
@@ -203,8 +207,8 @@ class Supervisor:
 
     def _timeout(self) -> float | None:
         due = [child.restart_at for child in self._children() if child.restart_at is not None]
-        if self._patience_ends is not None:
-            due.append(self._patience_ends + 0.1)
+        if self._heartbeat_due is not None:
+            due.append(self._heartbeat_due + 0.1)
         if (interval := watchdog_interval()) is not None:
             due.append(time.monotonic() + interval)
         return max(0.0, min(due) - time.monotonic()) if due else None
@@ -212,20 +216,20 @@ class Supervisor:
     def _children(self) -> list[Child]:
         return [self._director, *self._helpers, *([self._reload] if self._reload else [])]
 
-    def _hear(self) -> None:
-        while (sign := self._signs.receive()) is not None:
-            if isinstance(sign, NewConfiguration) and sign.config is not None:
-                self._take_configuration(sign.config, sign.rollback)
-            self._patience_ends = time.monotonic() + HEARTBEAT_LIMIT
+    def _on_readable(self) -> None:
+        while (message := self._inbox.receive()) is not None:
+            if isinstance(message, NewConfiguration) and message.config is not None:
+                self._on_new_configuration(message.config, message.rollback)
+            self._heartbeat_due = time.monotonic() + HEARTBEAT_LIMIT
             if not self._is_ready:
                 self._director_ready()
 
-    def _take_configuration(self, config: Config, rollback: bool) -> None:
-        """Keep it for children that start from now on."""
+    def _on_new_configuration(self, config: Config, rollback: bool) -> None:
+        """Keep a configuration for children that start from now on."""
         if self._config_history is None:
             return
         if rollback:
-            self._config_history.back()
+            self._config_history.roll_back()
         else:
             self._config_history.push(config)
         self._start_helpers()
@@ -239,7 +243,7 @@ class Supervisor:
     def _replace_helpers(self) -> None:
         for child in self._helpers:
             if child.pid and child.fixed() != child.began_with:
-                log.info("%s needs other privileges or files now and is started anew", child.name)
+                log.info("restarting %s: it needs other privileges or files", child.name)
                 os.kill(child.pid, signal.SIGTERM)
 
     def _director_ready(self) -> None:
@@ -256,14 +260,14 @@ class Supervisor:
         try:
             child.pid = os.fork()
         except OSError as error:
-            log.error("cannot start %s: %s; trying again in %.0f s", child.name, error.strerror, FORK_PAUSE)
+            log.error("cannot start %s: %s; retrying in %.0f s", child.name, error.strerror, FORK_PAUSE)
             child.restart_at = child.started + FORK_PAUSE
             return
         if child.pid == 0:
             os._exit(self._in_child(child, parent))
         if child is self._director:
             self._is_ready = False
-            self._patience_ends = child.started + START_LIMIT
+            self._heartbeat_due = child.started + START_LIMIT
         log.info("started %s, pid %d", child.name, child.pid)
 
     @staticmethod
@@ -272,13 +276,13 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it stops us in order
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops its children in order
             privileges.close_all_but([each.fileno() for each in child.keeps])
             privileges.set_name(f"pm-{child.name}")
             child.confine()
             privileges.die_with(parent, signal.SIGKILL)
             return child.body()
-        except BaseException:  # nothing may get from here into the parent's way out
+        except BaseException:  # no exception may reach the code of the parent
             logging.getLogger(child.name).exception("%s failed", child.name)
             return EXIT_FAILURE
 
@@ -303,11 +307,11 @@ class Supervisor:
         if self._stopping:
             return
         if child is self._director:
-            self._patience_ends = None
-        hopeless = (
+            self._heartbeat_due = None
+        is_permanent = (
             code in (EXIT_CONFIGURATION, EXIT_ENVIRONMENT) and child.starts == 1 and self._first_config()
         )
-        if hopeless or (child is self._director and not self._was_ready):
+        if is_permanent or (child is self._director and not self._was_ready):
             self._exit_code, self._stopping = code if code > 0 else EXIT_FAILURE, True
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
@@ -322,7 +326,7 @@ class Supervisor:
         return self._config_history is None or self._config_history.number == 1
 
     def _stop_all(self) -> None:
-        """Helpers first, but for `last` ones: VRRP hands addresses over while the director still forwards."""
+        """Stop the helpers, the director, then `last` helpers. Packets are forwarded until VRRP ends."""
         self._stopping = True
         notify("STOPPING=1")
         first = [helper for helper in self._helpers if not helper.last]
@@ -345,5 +349,5 @@ class Supervisor:
                         os.kill(child.pid, signal.SIGKILL)
                 deadline = float("inf")
             if any(child.pid for child in children):
-                self._drain_wake()
+                self._empty_wake_pipe()
                 time.sleep(0.01)

@@ -175,7 +175,7 @@ def test_an_order_that_is_none_is_logged_and_survived(listener: Listener) -> Non
         assert checker.verdict().up
         code, log = checker.stop()
     assert code == 0
-    assert "message of the director not understood" in log
+    assert "dropped an invalid message of the director" in log
 
 
 def test_the_end_of_the_channel_ends_the_process(listener: Listener) -> None:
@@ -191,7 +191,7 @@ def test_without_anything_to_check_it_waits_for_the_end() -> None:
     with CheckerProcess([]) as checker:
         # SIGTERM is only ours once the process has come up; its complaint about this order shows that.
         checker.channel.send(b"nonsense")
-        checker.wait_for_log("not understood")
+        checker.wait_for_log("dropped an invalid message")
         assert checker.stop()[0] == 0
 
 

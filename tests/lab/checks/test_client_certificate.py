@@ -177,4 +177,4 @@ def test_a_reload_takes_files_that_have_changed(directory: Path, tmp_path: Path)
         assert host.call(*POINTSMAN, "reload").returncode == 0
         until("the check succeeds again", lambda: log.read_text().count("succeed on service") == 2)
         assert "status 400" not in status()
-        assert log.read_text().count("checker needs other privileges or files now") == 2
+        assert log.read_text().count("restarting checker: it needs other privileges or files") == 2

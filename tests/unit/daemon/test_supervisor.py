@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.support.until import DEADLINE
 
-from pointsman.daemon.supervisor import AlreadyRunningError, release_lock, take_lock
+from pointsman.daemon.supervisor import AlreadyRunningError, acquire_lock, release_lock
 
 PRELUDE = """
 import os, signal, socket, sys, time
@@ -124,12 +124,12 @@ def test_an_exit_that_no_restart_mends_ends_everything_with_its_code(tmp_path: P
 
 
 def test_a_second_lock_names_the_holder(tmp_path: Path) -> None:
-    handle = take_lock(tmp_path)
+    handle = acquire_lock(tmp_path)
     with pytest.raises(AlreadyRunningError, match=str(os.getpid())):
-        take_lock(tmp_path)
+        acquire_lock(tmp_path)
     release_lock(handle, tmp_path)
     assert not tmp_path.exists()
-    os.close(take_lock(tmp_path))
+    os.close(acquire_lock(tmp_path))
 
 
 def test_systemd_is_told_over_its_socket(tmp_path: Path) -> None:

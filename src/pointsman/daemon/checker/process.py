@@ -25,7 +25,7 @@ from pointsman.daemon.checker.runner import Runner, SessionRunner
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.director_channel import DirectorChannel
 from pointsman.daemon.runtime.privileges import Capability
-from pointsman.daemon.runtime.tracked_file import prepare
+from pointsman.daemon.runtime.tracked_file import write_initial_number
 from pointsman.health import check_types
 from pointsman.health.schedule import phases
 from pointsman.lvs.desired import CheckKey
@@ -148,7 +148,7 @@ class Checker:
     def _start(self, new: Mapping[AnyCheck, Runner]) -> None:
         for check in new:
             if isinstance(check, FileCheck):
-                prepare(check.file)
+                write_initial_number(check.file)
             elif isinstance(check, BfdCheck) and check.session in self._sessions:
                 self.on_session_changed(self._sessions[check.session])
         by_warmup: defaultdict[float, list[Runner]] = defaultdict(list)

@@ -100,7 +100,7 @@ class Reload:
         if attached and attached != set(planned.interfaces):
             self._plane.attach(planned.interfaces, planned.config.vrrp.dynamic_interfaces)
         if planned.rollback:
-            self._config_history.back()
+            self._config_history.roll_back()
         else:
             file = file or self._files.get(self.number)
             self._config_history.push(planned.config)

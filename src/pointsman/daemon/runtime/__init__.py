@@ -1,1 +1,1 @@
-"""Parts that the processes of the daemon share: channels, event loop, privileges, programs."""
+"""Shared parts of the daemon processes: channels, event loop, privileges, programs."""

@@ -1,4 +1,4 @@
-"""The channels between the processes: the director's ends by name, and how messages are read."""
+"""Channels between the processes: the ends of the director, and the reader of messages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pointsman.daemon.runtime.config_history import receive_config
 from pointsman.daemon.runtime.log_once import LogOnce
 
 MOST_DROPPED = 100
-"""Datagrams that are no message, and that one call of Inbox.receive drops."""
+"""Invalid datagrams that one call of Inbox.receive drops at most."""
 
 _Message = TypeVar("_Message", covariant=True)
 
 
 class Channels(msgspec.Struct, frozen=True):
-    """The director's ends, each a SOCK_SEQPACKET socket, by the name of the process at the other end."""
+    """Ends of the director (SOCK_SEQPACKET), by the name of the process at the other end."""
 
     vrrp: socket.socket
     checker: socket.socket
@@ -32,9 +32,9 @@ class Channels(msgspec.Struct, frozen=True):
 
 
 class Inbox(Generic[_Message]):
-    """Reads the messages of one direction of a channel; never blocks.
+    """Reads the messages of one direction of a channel. Never blocks.
 
-    Bytes that are no message of this direction are dropped. The first of them are logged, later ones are not.
+    An invalid message is dropped. Only the first one is logged.
     """
 
     def __init__(
@@ -44,19 +44,19 @@ class Inbox(Generic[_Message]):
         sender: str,
         log: logging.Logger,
     ) -> None:
-        """`sender`: the process at the other end, as log lines call it."""
+        """`sender`: name of the process at the other end in log lines."""
         self.channel = channel
         self.closed = False
-        """True once the other end is gone."""
+        """True after the other end was closed."""
         self._decoder = decoder
         self._sender = sender
         self._log = log
         self._once = LogOnce(log)
 
     def receive(self) -> _Message | None:
-        """Return the next message; None: there is none at present, or the other end is gone (`closed`).
+        """Return the next message; None: there is none now, or the other end was closed (`closed`).
 
-        A NewConfiguration bears its configuration. One that cannot be read is logged and dropped.
+        A NewConfiguration has its configuration. One that cannot be decoded is logged and dropped.
         """
         for _ in range(MOST_DROPPED):
             try:
@@ -64,11 +64,11 @@ class Inbox(Generic[_Message]):
             except BlockingIOError:
                 return None
             except OSError as error:
-                self._log.error("cannot hear the %s: %s", self._sender, error.strerror)
+                self._log.error("cannot read from the %s: %s", self._sender, error.strerror)
                 self.closed = True
                 return None
             except msgspec.MsgspecError as error:
-                self._log.error("configuration not understood, the former one stays: %s", error)
+                self._log.error("cannot decode the new configuration, keeping the current one: %s", error)
                 continue
             if not data:
                 self.closed = True
@@ -76,15 +76,15 @@ class Inbox(Generic[_Message]):
             try:
                 message = self._decoder.decode(data)
             except msgspec.MsgspecError as error:
-                self._complain(str(error))
+                self._log_invalid(str(error))
                 continue
             if not isinstance(message, NewConfiguration):
                 return message
             if config is not None:
                 return msgspec.structs.replace(message, config=config)
-            self._complain("a new configuration without a file descriptor")
+            self._log_invalid("a new configuration without a file descriptor")
         return None
 
-    def _complain(self, why: str) -> None:
-        text = "message of the %s not understood and dropped: %s (logged once)"
-        self._once.error("not understood", text, self._sender, why)
+    def _log_invalid(self, reason: str) -> None:
+        text = "dropped an invalid message of the %s: %s (logged once)"
+        self._once.error("invalid", text, self._sender, reason)

@@ -1,7 +1,7 @@
-"""The configuration in force and those before it, and how a new one gets from process to process.
+"""The configuration in force and the previous ones, and passing a configuration between processes.
 
-A configuration travels as a file descriptor (memfd_create(2)) beside a message: its size does not matter, and
-nobody without the right can read it (it holds passwords).
+A configuration is passed as a file descriptor (memfd_create(2)) with a message. So its size is not limited,
+and no other process can read the passwords in it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from pointsman.control.messages import NewConfiguration, decode_config, encode, 
 from pointsman.model.config import Config, Mail
 
 MOST_KEPT = 10
-"""Configurations that `pointsman rollback` can go back through."""
+"""Configurations that are kept for `pointsman rollback`, the one in force included."""
 
 LARGEST_MESSAGE = 65536
+"""Bytes."""
 _INT = struct.Struct("i")
 
 
 class ConfigHistory:
-    """The configuration in force, with its number, on top of the ones it has replaced."""
+    """Stack of numbered configurations; the top is in force."""
 
     def __init__(self, config: Config) -> None:
         self._kept = [(1, config)]
@@ -32,29 +33,31 @@ class ConfigHistory:
 
     @property
     def current(self) -> Config:
+        """The configuration in force."""
         return self._kept[-1][1]
 
     @property
     def number(self) -> int:
+        """Number of the configuration in force; the first one is 1."""
         return self._kept[-1][0]
 
     @property
     def previous(self) -> tuple[int, Config] | None:
-        """What a rollback would bring back, with its number; None: nothing is left."""
+        """Number and configuration that a rollback would restore; None: there is none."""
         return self._kept[-2] if len(self._kept) > 1 else None
 
     def push(self, config: Config) -> None:
-        """A new configuration is in force."""
+        """Put a new configuration in force."""
         self._kept = [*self._kept[1 - MOST_KEPT :], (self._next, config)]
         self._next += 1
 
-    def back(self) -> None:
-        """The previous configuration is in force again."""
+    def roll_back(self) -> None:
+        """Put the previous configuration in force again."""
         self._kept.pop()
 
 
 def send_config(channel: socket.socket, config: Config, rollback: bool = False) -> None:
-    """Send a configuration over a SOCK_SEQPACKET channel. Raises OSError, BlockingIOError among them."""
+    """Send a configuration over a SOCK_SEQPACKET channel. Raises OSError; BlockingIOError: it is full."""
     descriptor = os.memfd_create("configuration", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as file:
@@ -65,11 +68,11 @@ def send_config(channel: socket.socket, config: Config, rollback: bool = False) 
 
 
 def receive_config(channel: socket.socket, flags: int = 0) -> tuple[bytes, Config | None]:
-    """The next message (empty: the channel is closed), and the configuration that came with it.
+    """Return the next message (empty: the channel is closed), and the configuration passed with it.
 
-    Raises OSError; msgspec.MsgspecError when what came is no configuration.
+    Raises OSError, and msgspec.MsgspecError for a configuration that is not valid.
     """
-    # Not by socket.recv_fds, which does not pass its flags on.
+    # socket.recv_fds does not pass its flags on.
     data, ancillary, _, _ = channel.recvmsg(LARGEST_MESSAGE, socket.CMSG_LEN(_INT.size), flags)
     descriptors = [
         number
@@ -94,22 +97,22 @@ def _read(descriptor: int) -> Config:
 
 
 def for_vrrp(config: Config) -> Config:
-    """What the VRRP process needs; it must not lose time on thousands of services."""
+    """Return the part for the VRRP process, which must not spend time on thousands of services."""
     return msgspec.structs.replace(config, virtual_servers=(), mail=Mail())
 
 
 def for_bfd(config: Config) -> Config:
-    """What the BFD process needs."""
+    """Return the part for the BFD process."""
     return Config(router_id=config.router_id, bfd=config.bfd)
 
 
 def for_checker(config: Config) -> Config:
-    """What the checker needs; it is told no passwords but that of the key that it shows."""
+    """Return the part for the checker: no passwords, except those of client keys."""
     return msgspec.structs.replace(config, instances=(), mail=Mail(), server_fifos=())
 
 
 def for_scripts(config: Config) -> Config:
-    """Return what pm-scripts needs; without instances there is nothing to watch or to tell for VRRP."""
+    """Return the part for pm-scripts. Without instances it has no trackers and FIFOs of VRRP."""
     vrrp = config.vrrp
     if not config.instances:
         vrrp = msgspec.structs.replace(vrrp, scripts=(), files=(), processes=(), fifos=())

@@ -1,4 +1,4 @@
-"""The checker's end of the channel to the director: verdicts out, orders in."""
+"""Channel of checker and pm-scripts to the director: check results out, orders in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("checker")
 
 
 class DirectorChannel:
-    """Sends verdicts to the director; never blocks, never loses the latest verdict of a check."""
+    """Sends check results, calls back for orders. Never blocks, never loses the latest result of a check."""
 
     def __init__(self, channel: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self._channel = channel
@@ -25,26 +25,27 @@ class DirectorChannel:
         self._waiting: dict[CheckKey, messages.CheckResult] = {}
         self._latest: dict[CheckKey, messages.CheckResult] = {}
         self.on_new_configuration: Callable[[Config], None] = lambda _config: None
-        """Called when the director hands over another configuration."""
+        """Called with a new configuration."""
         self.on_run_program: Callable[[messages.RunProgram], None] = lambda _order: None
-        """Called when the director wants a program to be run."""
+        """Called with an order to run a program."""
         self.on_tell_servers: Callable[[str], None] = lambda _line: None
-        """Called when the director wants a line to be written into the notify FIFOs."""
+        """Called with a line for the notify FIFOs."""
         self.on_check_now: Callable[[messages.CheckNow], None] = lambda _order: None
-        """Called when the director suspects a real server."""
+        """Called with an order to check a real server at once."""
         self.closed = asyncio.Event()
+        """Set after the channel was closed."""
         channel.setblocking(False)
         loop.add_reader(channel, self.on_readable)
 
     def send_result(self, result: messages.CheckResult) -> None:
-        """Send a verdict now, or as soon as the channel has room."""
+        """Send a result now, or as soon as the channel has room."""
         key = (result.service, result.server, result.check)
         self._latest[key] = result
         self._waiting[key] = result
         self._flush()
 
     def forget(self, keys: Iterable[CheckKey]) -> None:
-        """These checks are no more."""
+        """Forget the results of removed checks."""
         for key in keys:
             self._latest.pop(key, None)
             self._waiting.pop(key, None)
@@ -58,19 +59,19 @@ class DirectorChannel:
                 self._loop.add_writer(self._channel, self._flush)
                 return
             except OSError as error:
-                self._close(f"cannot report to the director: {error.strerror}")
+                self._close(f"cannot send to the director: {error.strerror}")
                 return
             del self._waiting[key]
         self._loop.remove_writer(self._channel)
 
     def on_readable(self) -> None:
-        """Carry out every order that has come."""
+        """Handle all orders in the channel."""
         while (order := self._orders.receive()) is not None:
-            self._carry_out(order)
+            self._on_order(order)
         if self._orders.closed:
             self._close("the director has closed the channel")
 
-    def _carry_out(self, order: messages.CheckerOrder) -> None:
+    def _on_order(self, order: messages.CheckerOrder) -> None:
         match order:
             case messages.NewConfiguration(config=Config() as config):
                 self.on_new_configuration(config)
@@ -84,10 +85,10 @@ class DirectorChannel:
                 self._waiting = dict(self._latest)
                 self._flush()
 
-    def _close(self, why: str) -> None:
+    def _close(self, reason: str) -> None:
         if self.closed.is_set():
             return
-        log.error("%s", why)
+        log.error("%s", reason)
         self._loop.remove_reader(self._channel)
         self._loop.remove_writer(self._channel)
         self.closed.set()

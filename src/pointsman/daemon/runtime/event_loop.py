@@ -1,7 +1,7 @@
-"""The loop of a punctual process: read everything that has arrived, then let the timers fire.
+"""Event loop of a real-time process: read everything that has arrived, then fire the timers.
 
-Whatever arrived before a timer was due is handled before that timer fires. A process that was stalled thus
-draws no conclusion from a silence that never was.
+Input that arrived before a timer was due is handled before that timer fires. So a stalled process does not
+mistake its own delay for silence of a peer.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from collections.abc import Callable
 from typing import Protocol
 
 STALL = 1.0
-"""Seconds after a deadline from which on its lateness is logged."""
+"""Seconds after a deadline from which a late timer is logged."""
 
 
 class Readable(Protocol):
-    """Something that can be waited for."""
+    """An object with a file descriptor."""
 
     def fileno(self) -> int: ...
 
 
 class Timers(Protocol):
-    """Everything in a process that waits for a time, behind one deadline."""
+    """All timers of a process, with one deadline."""
 
     @property
     def deadline(self) -> float | None:
-        """Return when `advance` wants to be called; None: only an input can change anything."""
+        """Time at which `advance` must be called; None: no timer is set."""
 
     def advance(self, now: float) -> None:
-        """Let every timer that is due at `now` fire."""
+        """Fire every timer that is due at `now`."""
 
 
 class EventLoop:
-    """Calls back for readable descriptors, and calls `advance` of the timers that it is given.
+    """Calls back for readable descriptors, and fires timers. Callbacks must not block.
 
-    `clock` is that of the deadlines; `log` belongs to the process. Callbacks never wait.
+    `clock`: clock of the deadlines. `log`: channel of the process.
     """
 
     def __init__(self, clock: Callable[[], float], log: logging.Logger) -> None:
@@ -47,18 +47,18 @@ class EventLoop:
         self._selector = selectors.DefaultSelector()
         self._last_turn = clock()
         self.stopping = False
-        """A signal of `stop_on` has come since this was last set to False."""
+        """True after a signal of `stop_on`. The owner may reset it."""
 
-    def watch(self, readable: Readable, drain: Callable[[], object]) -> None:
-        """Call `drain` whenever there is something to read."""
-        self._selector.register(readable, selectors.EVENT_READ, drain)
+    def watch(self, readable: Readable, on_readable: Callable[[], object]) -> None:
+        """Call `on_readable` whenever the descriptor is readable."""
+        self._selector.register(readable, selectors.EVENT_READ, on_readable)
 
     def unwatch(self, readable: Readable) -> None:
-        """Forget it; to be called before it is closed."""
+        """Stop watching a descriptor. To be called before it is closed."""
         self._selector.unregister(readable)
 
     def stop_on(self, *numbers: signal.Signals) -> None:
-        """Set `stopping` at these signals, and wake up; those that are ignored stay ignored."""
+        """Set `stopping` and wake up at these signals. Ignored signals stay ignored."""
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
         self._selector.register(wake_read, selectors.EVENT_READ, lambda: _empty(wake_read))
@@ -70,9 +70,9 @@ class EventLoop:
         self.stopping = True
 
     def turn(self, timers: Timers) -> None:
-        """Wait for the first event or deadline, read, let timers fire.
+        """Wait for the next event or deadline, read, fire timers.
 
-        `now` is taken before the last reading: what arrives after it was not late.
+        `now` is taken before the last read: input that arrives later was not late.
         """
         deadline = timers.deadline
         self._read(None if deadline is None else max(0.0, deadline - self._clock()))

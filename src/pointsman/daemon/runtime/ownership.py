@@ -1,4 +1,4 @@
-"""Who may own a program that runs as root."""
+"""Ownership and permissions of programs that run as root."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import NamedTuple
 
 
 class Weakness(NamedTuple):
-    """A file or folder through which others than root could change what is run."""
+    """A file or directory that a user other than root can change."""
 
     place: Path
-    why: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.place} {self.why}"
+        return f"{self.place} {self.reason}"
 
 
 def find_weakness(program: Path) -> Weakness | None:
-    """Return the first place on the way to a program that others than root can change; None: there is none.
+    """Return the first part of a program's path that a user other than root can change; None: there is none.
 
-    Raises OSError when it cannot be looked at.
+    Raises OSError if the path cannot be read.
     """
     real = program.resolve(strict=True)
     for place in (real, *real.parents):
         status = place.stat()
         sticky_folder = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
         if status.st_uid != 0:
-            return Weakness(place, f"belongs to user {status.st_uid}")
+            return Weakness(place, f"is owned by user {status.st_uid}")
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky_folder:
-            return Weakness(place, "can be written by others")
+            return Weakness(place, "is writable by others than root")
     return None

@@ -1,6 +1,6 @@
-"""Giving up what a process does not need: capabilities, user, and outliving its parent.
+"""Privileges of a process: drop capabilities, change the user, end with the parent.
 
-By ctypes, because the standard library has none of it (capabilities(7), prctl(2), capset(2)).
+By ctypes, because the standard library has no functions for it (capabilities(7), prctl(2), capset(2)).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 
 class Capability(enum.IntEnum):
-    """The capabilities that processes of a director may keep (linux/capability.h)."""
+    """Capabilities that processes of the daemon may keep (linux/capability.h)."""
 
     DAC_OVERRIDE = 1
     KILL = 5
@@ -65,16 +65,16 @@ def _present() -> ctypes.Array[_Data]:
 
 
 def effective_capabilities() -> set[Capability]:
-    """What this process may do now. Raises OSError."""
+    """Return the effective capabilities of this process. Raises OSError."""
     data = _present()
     mask = data[0].effective | data[1].effective << 32
     return {capability for capability in Capability if mask >> capability & 1}
 
 
 def keep_only(capabilities: Collection[Capability]) -> None:
-    """Give up every other capability for good, in this process and whatever it executes. Raises OSError.
+    """Drop all other capabilities for good, in this process and in every program it runs. Raises OSError.
 
-    One of `capabilities` that the process never had is no error: a container may have taken it away.
+    It is no error if the process lacks one of `capabilities`: a container may have dropped it.
     """
     _bound(capabilities)
     mask = sum(1 << capability for capability in capabilities)
@@ -86,14 +86,14 @@ def keep_only(capabilities: Collection[Capability]) -> None:
 
 
 def _bound(capabilities: Collection[Capability]) -> None:
-    """No program executed from here on can have any other capability."""
+    """Drop all other capabilities from the bounding set."""
     for number in range(64):
         if number not in capabilities and _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
-            break  # EINVAL: past the last capability that this kernel knows
+            break  # EINVAL: after the last capability of this kernel
 
 
 def become_nobody(keep: Collection[Capability] = ()) -> None:
-    """Run on as user nobody, without groups and without any other capability than `keep`, for good.
+    """Become user nobody for good, without groups and with no capability except `keep`.
 
     Raises OSError.
     """
@@ -110,19 +110,19 @@ def become_nobody(keep: Collection[Capability] = ()) -> None:
 
 
 def die_with(parent: int, number: signal.Signals) -> None:
-    """Receive this signal when the parent ends; at once if it is gone already. Raises OSError."""
+    """Receive this signal when the parent ends, or at once if it has ended. Raises OSError."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
 
 
 def set_name(name: str) -> None:
-    """The name that ps and top show (at most 15 bytes)."""
+    """Set the name that ps and top show (at most 15 bytes)."""
     _libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def close_all_but(descriptors: Collection[int]) -> None:
-    """Close every open file except standard input, output and error and these."""
+    """Close every descriptor except 0, 1, 2 and these."""
     first = 3
     for number in sorted({each for each in descriptors if each >= first}):
         os.closerange(first, number)

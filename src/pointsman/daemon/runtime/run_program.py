@@ -1,4 +1,4 @@
-"""Run an administrator's program: as which user, in a session of its own, and not for ever."""
+"""Run a program of the administrator: as a user, in a session of its own, with a timeout."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from pointsman.daemon.runtime.ownership import find_weakness
 from pointsman.model.tracking import Command
 
 DEFAULT_USER = "keepalived_script"
-"""Scripts run as this user when there is one, else as root, as in keepalived."""
+"""Scripts run as this user if it exists, else as root, as in keepalived."""
 _TERM_TIME = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 
 
 class CannotRunError(Exception):
-    """A program that is not started; the text says why and what to do."""
+    """The program was not started; the text is the reason."""
 
 
 async def start_program(
     command: Command, more: tuple[str, ...] = (), *, user: str = "", group: str = "", security: bool = False
 ) -> asyncio.subprocess.Process:
-    """Start a program with `more` behind its own arguments, in a session of its own. Raises CannotRunError.
+    """Start a program with `more` after its own arguments, in a session of its own. Raises CannotRunError.
 
-    `user`, `group`: those of commands that name none. `security`: refuse to run as root what others than root
-    can change (enable_script_security).
+    `user`, `group`: defaults of a command without them. `security`: do not run as root a program that a user
+    other than root can change (enable_script_security).
     """
     identity = _identity(command.user or user, command.group or group)
     try:
         if security and identity["user"] == 0 and (weakness := find_weakness(Path(command.words[0]))):
             raise CannotRunError(
-                f"{command.words[0]}: {weakness}, so it is not run as root (enable_script_security)"
+                f"{command.words[0]}: {weakness}, so it does not run as root (enable_script_security)"
             )
         return await asyncio.create_subprocess_exec(
             *command.words,
@@ -52,9 +52,9 @@ async def start_program(
 async def run_program(
     command: Command, timeout: float, *, user: str = "", group: str = "", security: bool = False
 ) -> int | None:
-    """Run a program to its end and return its exit code; None: it was ended after `timeout` seconds.
+    """Run a program until it ends and return its exit code; None: it was ended after `timeout` seconds.
 
-    Whoever cancels this ends the program. Arguments and errors are those of `start_program`.
+    Cancelling this also ends the program. Arguments and errors: as in `start_program`.
     """
     process = await start_program(command, user=user, group=group, security=security)
     try:
@@ -65,10 +65,10 @@ async def run_program(
 
 
 async def finish_program(process: asyncio.subprocess.Process, timeout: float) -> int | None:
-    """Wait for its end and return its exit code; None: it was ended after `timeout` seconds.
+    """Wait for a program and return its exit code; None: it was ended after `timeout` seconds.
 
-    By asyncio.timeout, here and below: before Python 3.12 wait_for forgets that it was cancelled when what it
-    waits for comes at the same time, and whoever cancelled it waits for ever.
+    By asyncio.timeout, here and below. Before Python 3.12 wait_for loses a cancellation that comes at the
+    same time as the result, and the caller then waits for ever.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -79,7 +79,7 @@ async def finish_program(process: asyncio.subprocess.Process, timeout: float) ->
 
 
 async def end_program(process: asyncio.subprocess.Process) -> None:
-    """Send SIGTERM to it and to what it has started, and SIGKILL if that is not enough."""
+    """Send SIGTERM to the program and its children, and SIGKILL if it does not end."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)

@@ -1,4 +1,4 @@
-"""Telling systemd how we are (sd_notify(3)): one datagram to the socket it named, nothing without it."""
+"""Messages to systemd (sd_notify(3)): one datagram to the socket in NOTIFY_SOCKET."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import socket
 
 
 def notify(state: str, environment: dict[str, str] | None = None) -> bool:
-    """Send e.g. "READY=1"; False when no service manager listens."""
+    """Send a message such as "READY=1". Return False if no service manager listens."""
     path = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
         return False
@@ -20,6 +20,6 @@ def notify(state: str, environment: dict[str, str] | None = None) -> bool:
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two signs of life that systemd expects at most, halved; None: no watchdog."""
+    """Return half the watchdog timeout of systemd in seconds; None: there is no watchdog."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     return int(microseconds) / 2_000_000 if microseconds.isdigit() and int(microseconds) > 0 else None

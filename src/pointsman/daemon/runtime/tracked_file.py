@@ -1,4 +1,4 @@
-"""Look at the number in a tracked file."""
+"""The number in a tracked file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from pointsman.model.tracking import TrackFile
 
 LARGEST_FILE = 128
-"""Bytes read of a tracked file; it holds one number."""
+"""Bytes of a tracked file that are read."""
 
 log = logging.getLogger("scripts")
 
 
-def prepare(tracked: TrackFile) -> None:
-    """Give a tracked file its initial number, where it is wanted (init_file)."""
+def write_initial_number(tracked: TrackFile) -> None:
+    """Write the initial number into a tracked file, if it is configured (init_file)."""
     path = Path(tracked.path)
     if tracked.initial is not None and (tracked.overwrite or not path.exists()):
         try:
@@ -24,7 +24,7 @@ def prepare(tracked: TrackFile) -> None:
 
 
 def file_value(tracked: TrackFile) -> int:
-    """The number in a tracked file; 0 when there is no such file or no number in it, as in keepalived."""
+    """Return the number in a tracked file; 0 if there is no file or no number, as in keepalived."""
     try:
         with Path(tracked.path).open("rb") as opened:
             return int(opened.read(LARGEST_FILE).split()[0])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from pointsman.control.vrrp_messages import TrackerValue
 from pointsman.daemon.runtime.run_program import CannotRunError, run_program
-from pointsman.daemon.runtime.tracked_file import file_value, prepare
+from pointsman.daemon.runtime.tracked_file import file_value, write_initial_number
 from pointsman.daemon.scripts.proc_connector import ProcessEvents
 from pointsman.daemon.scripts.tracked_process import ProcessTable, ProcessWatch
 from pointsman.model.tracking import TrackKind, TrackProcess, TrackScript, VrrpSurroundings
@@ -83,7 +83,7 @@ class Trackers:
 
     async def _watch_files(self, settings: VrrpSurroundings) -> None:
         for tracked in settings.files:
-            prepare(tracked)
+            write_initial_number(tracked)
         while settings.files:
             for tracked in settings.files:
                 self._on_value(TrackKind.FILE, tracked.name, file_value(tracked))

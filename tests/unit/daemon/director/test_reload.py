@@ -221,6 +221,6 @@ def test_generations_are_bounded_and_numbered() -> None:
     assert config_history.number == 31
     backs = 0
     while config_history.previous is not None:
-        config_history.back()
+        config_history.roll_back()
         backs += 1
     assert backs == MOST_KEPT - 1 and config_history.number == 31 - backs

@@ -79,7 +79,7 @@ def test_what_is_no_message_for_this_process_is_dropped_and_logged_once(
     pair[0].send(messages.encode(messages.Resync()))
     assert inbox.receive() == messages.Resync()
     (line,) = caplog.messages
-    assert line.startswith("message of the director not understood and dropped: ")
+    assert line.startswith("dropped an invalid message of the director: ")
 
 
 def test_a_configuration_that_cannot_be_read_is_dropped_and_always_logged(
@@ -90,7 +90,7 @@ def test_a_configuration_that_cannot_be_read_is_dropped_and_always_logged(
             order = messages.encode(messages.NewConfiguration())
             socket.send_fds(pair[0], [order], [nothing.fileno()])
     assert orders(pair[1]).receive() is None
-    assert [line.split(",")[0] for line in caplog.messages] == ["configuration not understood"] * 2
+    assert [line.split(",")[0] for line in caplog.messages] == ["cannot decode the new configuration"] * 2
 
 
 def test_one_call_drops_no_more_than_so_many(pair: Pair) -> None:
@@ -121,9 +121,9 @@ def test_nobody_reports_in_the_name_of_another_process(pair: Pair, caplog: pytes
     pair[0].send(messages.encode(state))
     vrrp = Inbox(pair[1], messages.vrrp_report_decoder, "VRRP process", log)
     assert vrrp.receive() == state
-    assert [line.split(" not")[0] for line in caplog.messages] == [
-        "message of the checker",
-        "message of the VRRP process",
+    assert [line.split(":")[0] for line in caplog.messages] == [
+        "dropped an invalid message of the checker",
+        "dropped an invalid message of the VRRP process",
     ]
 
 

@@ -56,7 +56,7 @@ def test_endless_kinds_of_complaints_do_not_fill_the_log(
 ) -> None:
     for number in range(100):
         once.error(number, "%d", number)
-    assert caplog.messages == ["0", "1", "2", "3 different complaints were logged; others are left out"]
+    assert caplog.messages == ["0", "1", "2", "3 different problems were logged; others are not logged"]
     once.forget(0)
     once.error(50, "50")
     assert "50" in caplog.messages

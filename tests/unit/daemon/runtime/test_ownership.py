@@ -26,13 +26,13 @@ def program(tmp_path: Path) -> Path:
 def test_a_program_that_others_can_write_to(program: Path, mode: int) -> None:
     assert find_weakness(program) is None
     program.chmod(mode)
-    assert find_weakness(program) == Weakness(program, "can be written by others")
+    assert find_weakness(program) == Weakness(program, "is writable by others than root")
 
 
 @as_root
 def test_a_folder_in_which_others_can_put_another_program(program: Path) -> None:
     program.parent.chmod(0o777)
-    assert find_weakness(program) == Weakness(program.parent, "can be written by others")
+    assert find_weakness(program) == Weakness(program.parent, "is writable by others than root")
     program.parent.chmod(0o1777)  # as /tmp: nobody can replace what belongs to root there
     assert find_weakness(program) is None
 
@@ -44,7 +44,7 @@ def test_a_program_of_another_user_behind_a_link(program: Path, tmp_path: Path) 
     os.chown(program, 65534, 0)
     weakness = find_weakness(link)
     assert weakness is not None
-    assert str(weakness) == f"{program} belongs to user 65534"
+    assert str(weakness) == f"{program} is owned by user 65534"
 
 
 def test_a_program_that_is_not_there(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pointsman.daemon.runtime.run_program import CannotRunError, finish_program, run_program, start_program
-from pointsman.daemon.runtime.tracked_file import file_value, prepare
+from pointsman.daemon.runtime.tracked_file import file_value, write_initial_number
 from pointsman.daemon.scripts import tracked_process
 from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent
 from pointsman.daemon.scripts.tracked_process import (
@@ -43,12 +43,12 @@ def test_a_file_that_is_missing_counts_0_unless_it_is_given_a_number(tmp_path: P
     path = tmp_path / "load"
     tracked = TrackFile(name="f", path=str(path), initial=5)
     assert file_value(tracked) == 0
-    prepare(tracked)
+    write_initial_number(tracked)
     assert file_value(tracked) == 5
     path.write_text("6")
-    prepare(tracked)
+    write_initial_number(tracked)
     assert file_value(tracked) == 6
-    prepare(TrackFile(name="f", path=str(path), initial=5, overwrite=True))
+    write_initial_number(TrackFile(name="f", path=str(path), initial=5, overwrite=True))
     assert file_value(tracked) == 5
 
 
