@@ -27,7 +27,7 @@ BODY = """
 import logging, pickle, socket, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.runtime import config_history as generations
+from pointsman.daemon.runtime import config_history
 from pointsman.daemon.runtime import privileges
 from pointsman.daemon.scripts import process
 from pointsman.model.config import Config
@@ -40,7 +40,7 @@ if sys.argv[3] != "programs":
     sys.exit(checker.run(virtual_servers, director))
 vrrp, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 config = Config(router_id="lb", virtual_servers=virtual_servers)
-sys.exit(process.run(generations.for_scripts(config), vrrp, director))
+sys.exit(process.run(config_history.for_scripts(config), vrrp, director))
 """
 
 QUICK = {"delay_loop": 0.2, "delay_before_retry": 0.1, "retry": 2, "connect_timeout": 0.3, "warmup": 0.0}
