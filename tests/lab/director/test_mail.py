@@ -108,7 +108,7 @@ def test_a_server_that_hangs_holds_up_nobody_and_the_queue_is_bounded(
     async def scenario() -> float:
         queue = MailQueue(config(silent.getsockname()[1], timeout=30.0))
         queue.start()
-        for number in range(mail_module.MOST_WAITING + 100):
+        for number in range(mail_module.MAX_WAITING + 100):
             queue.put(Alert(f"number {number}", "text\n"))
         await asyncio.sleep(0.2)
         before = time.monotonic()
@@ -120,8 +120,8 @@ def test_a_server_that_hangs_holds_up_nobody_and_the_queue_is_bounded(
     silent.close()
     assert took < 25.0, "not the 30 s that it would wait for the server"
     told = [record.message for record in caplog.records if record.name == "mail"]
-    assert told[0] == f"more than {mail_module.MOST_WAITING} mails are queued: the oldest are dropped"
-    assert told[-1] == f"{mail_module.MOST_WAITING} queued mails were not sent before the stop"
+    assert told[0] == f"more than {mail_module.MAX_WAITING} mails are queued: the oldest are dropped"
+    assert told[-1] == f"{mail_module.MAX_WAITING} queued mails were not sent before the stop"
 
 
 def test_a_stop_gives_a_waiting_mail_its_last_chance(monkeypatch: pytest.MonkeyPatch) -> None:

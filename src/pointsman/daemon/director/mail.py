@@ -24,7 +24,7 @@ from pointsman.model.config import Mail, MailTls
 
 log = logging.getLogger("mail")
 
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 """Mails; if more are queued, the oldest are dropped."""
 FIRST_PAUSE = 1.0
 """Seconds before the first retry of a mail; doubled at each further retry."""
@@ -39,7 +39,7 @@ _POLICY = email.policy.SMTP.clone(max_line_length=998, cte_type="7bit")
 
 STORM = 25
 """Mails; if more are queued, they are sent as one digest."""
-MOST_IN_DIGEST = 400
+MAX_IN_DIGEST = 400
 """Alerts that one digest contains in full."""
 
 
@@ -57,9 +57,9 @@ def digest(waiting: Sequence[Waiting]) -> Alert:
     subject = f"{name}{len(waiting)} alerts"
     lines = [
         f"{each.date:%H:%M:%S} {each.alert.subject}\n{textwrap.indent(each.alert.body, '    ')}"
-        for each in waiting[:MOST_IN_DIGEST]
+        for each in waiting[:MAX_IN_DIGEST]
     ]
-    left = len(waiting) - MOST_IN_DIGEST
+    left = len(waiting) - MAX_IN_DIGEST
     return Alert(subject, "".join([*lines, f"and {left} more\n" if left > 0 else ""]))
 
 
@@ -110,9 +110,9 @@ class MailQueue:
         """Queue an alert and return at once. Without a mail server it is dropped."""
         if not self.is_configured:
             return
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
-            self._once.error("full", f"more than {MOST_WAITING} mails are queued: the oldest are dropped")
+            self._once.error("full", f"more than {MAX_WAITING} mails are queued: the oldest are dropped")
         self._waiting.append(Waiting(alert, datetime.datetime.now(datetime.UTC).astimezone()))
         self._news.set()
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pointsman.conf.check.empty_config import EMPTY, is_empty
 from pointsman.control.status import ConfigurationStatus
 from pointsman.daemon.director.table_sync import TableSync
-from pointsman.daemon.runtime.config_history import MOST_KEPT, ConfigHistory, send_config
+from pointsman.daemon.runtime.config_history import MAX_KEPT, ConfigHistory, send_config
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.config import Config
 from pointsman.model.diff import describe_changes
@@ -104,7 +104,7 @@ class Reload:
         else:
             file = file or self._files.get(self.number)
             self._config_history.push(planned.config)
-            oldest = self.number - MOST_KEPT
+            oldest = self.number - MAX_KEPT
             self._files = {number: each for number, each in self._files.items() if number > oldest}
             if file:
                 self._files[self.number] = file

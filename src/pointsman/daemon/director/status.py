@@ -57,7 +57,7 @@ def _trouble(link: Link | None) -> str:
 
 def instance(config: Config, report: InstanceChanged, seconds: float) -> InstanceStatus:
     """Return a VRRP instance, in its state for `seconds`. It has no password: every user may read it."""
-    told = InstanceStatus(
+    status = InstanceStatus(
         instance=report.instance,
         state=report.state,
         priority=report.priority,
@@ -67,9 +67,9 @@ def instance(config: Config, report: InstanceChanged, seconds: float) -> Instanc
     )
     known = next((item for item in config.instances if item.name == report.instance), None)
     if known is None:
-        return told
+        return status
     return msgspec.structs.replace(
-        told,
+        status,
         interface=known.interface,
         virtual_router_id=known.virtual_router_id,
         advert_interval=known.advert_interval,
@@ -80,11 +80,11 @@ def instance(config: Config, report: InstanceChanged, seconds: float) -> Instanc
     )
 
 
-def sessions(config: Config, told: Mapping[str, SessionChanged]) -> tuple[SessionStatus, ...]:
+def sessions(config: Config, reports: Mapping[str, SessionChanged]) -> tuple[SessionStatus, ...]:
     """Return the BFD sessions. A session without a report is not up."""
     found: list[SessionStatus] = []
     for each in config.bfd:
-        last = told.get(each.name)
+        last = reports.get(each.name)
         up, reason = (last.up, last.reason) if last else (False, "not started yet")
         found.append(SessionStatus(each.name, each.neighbour, up, reason))
     return tuple(found)

@@ -204,9 +204,9 @@ class TableSync:
         for refusal in self.refusals:
             if refusal.operation not in before:
                 log.error("cannot %s: %s", refusal.operation.text(), refusal.detail or refusal.reason)
-        told = [transition for transition in changes if transition.service in leading]
-        self.notify_orders += notify_orders(self._config, told)
-        return quorum_alerts(self._config, told)
+        notified = [transition for transition in changes if transition.service in leading]
+        self.notify_orders += notify_orders(self._config, notified)
+        return quorum_alerts(self._config, notified)
 
     def _wanted(
         self, config: Config, results: Mapping[CheckKey, CheckResult], actual: ServiceTable

@@ -12,7 +12,7 @@ from pointsman.control.messages import NewConfiguration
 from pointsman.daemon.runtime.config_history import receive_config
 from pointsman.daemon.runtime.log_once import LogOnce
 
-MOST_DROPPED = 100
+MAX_DROPPED = 100
 """Invalid datagrams that one call of Inbox.receive drops at most."""
 
 _Message = TypeVar("_Message", covariant=True)
@@ -58,7 +58,7 @@ class Inbox(Generic[_Message]):
 
         A NewConfiguration has its configuration. One that cannot be decoded is logged and dropped.
         """
-        for _ in range(MOST_DROPPED):
+        for _ in range(MAX_DROPPED):
             try:
                 data, config = receive_config(self.channel, socket.MSG_DONTWAIT)
             except BlockingIOError:

@@ -16,7 +16,7 @@ import msgspec
 from pointsman.control.messages import NewConfiguration, decode_config, encode, encode_config
 from pointsman.model.config import Config, Mail
 
-MOST_KEPT = 10
+MAX_KEPT = 10
 """Configurations that are kept for `pointsman rollback`, the one in force included."""
 
 LARGEST_MESSAGE = 65536
@@ -48,7 +48,7 @@ class ConfigHistory:
 
     def push(self, config: Config) -> None:
         """Put a new configuration in force."""
-        self._kept = [*self._kept[1 - MOST_KEPT :], (self._next, config)]
+        self._kept = [*self._kept[1 - MAX_KEPT :], (self._next, config)]
         self._next += 1
 
     def roll_back(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Iterable
 
-MOST_KEPT = 1000
+MAX_KEPT = 1000
 """Problems that are remembered. While there are so many, others are not logged."""
 
 
@@ -14,7 +14,7 @@ class LogOnce:
 
     __slots__ = ("_log", "_logged", "_most")
 
-    def __init__(self, log: logging.Logger, most: int = MOST_KEPT) -> None:
+    def __init__(self, log: logging.Logger, most: int = MAX_KEPT) -> None:
         self._log = log
         self._most = most
         self._logged: dict[Hashable, None] = {}

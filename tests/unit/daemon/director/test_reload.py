@@ -13,7 +13,7 @@ from pointsman.control.messages import CheckResult, NewConfiguration, vrrp_order
 from pointsman.daemon.director.reload import CannotReloadError, Reload
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.daemon.runtime.channels import Inbox
-from pointsman.daemon.runtime.config_history import MOST_KEPT, ConfigHistory
+from pointsman.daemon.runtime.config_history import MAX_KEPT, ConfigHistory
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
@@ -223,4 +223,4 @@ def test_generations_are_bounded_and_numbered() -> None:
     while config_history.previous is not None:
         config_history.roll_back()
         backs += 1
-    assert backs == MOST_KEPT - 1 and config_history.number == 31 - backs
+    assert backs == MAX_KEPT - 1 and config_history.number == 31 - backs

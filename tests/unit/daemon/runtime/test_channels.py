@@ -12,7 +12,7 @@ import pytest
 
 from pointsman.control import messages
 from pointsman.daemon.director.passive_check import PassiveCheck
-from pointsman.daemon.runtime.channels import MOST_DROPPED, Channels, Inbox
+from pointsman.daemon.runtime.channels import MAX_DROPPED, Channels, Inbox
 from pointsman.daemon.runtime.config_history import send_config
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.health.passive_check import Suspicion
@@ -95,7 +95,7 @@ def test_a_configuration_that_cannot_be_read_is_dropped_and_always_logged(
 
 def test_one_call_drops_no_more_than_so_many(pair: Pair) -> None:
     inbox = orders(pair[1])
-    for _ in range(MOST_DROPPED):
+    for _ in range(MAX_DROPPED):
         pair[0].send(b"?")
     pair[0].send(messages.encode(messages.Resync()))
     assert inbox.receive() is None

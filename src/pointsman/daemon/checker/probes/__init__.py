@@ -1,1 +1,1 @@
-"""One probe of one real server each: how a check is carried out; health/ knows what it means."""
+"""Probes: one attempt to check a real server. The rules of each check type are in health/."""

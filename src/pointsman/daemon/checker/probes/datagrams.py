@@ -23,10 +23,10 @@ async def ask_dns(check: DnsCheck) -> Result:
     what = f"{check.record} of {check.name} from {tcp.target(check)}"
     async with _Exchange(check, dns.build_query(check, number)) as exchange:
         while (answer := await exchange.receive()) is not None:
-            trouble = dns.parse_answer(number, answer)
-            if trouble:
-                raise ProbeFailedError(f"{trouble} for {what}")
-            if trouble is not None:
+            problem = dns.parse_answer(number, answer)
+            if problem:
+                raise ProbeFailedError(f"{problem} for {what}")
+            if problem is not None:
                 return Result(Outcome.PASSED, f"answer for {what}")
         raise exchange.silence("answer")
 
@@ -38,9 +38,9 @@ async def ask_udp(check: UdpCheck) -> Result:
         reply = await exchange.receive()
         if reply is None and check.require_reply:
             raise exchange.silence("reply")
-        trouble = udp.judge_reply(check, reply) if check.require_reply and reply is not None else ""
-        if trouble:
-            raise ProbeFailedError(f"{trouble} from {tcp.target(check)}")
+        problem = udp.judge_reply(check, reply) if check.require_reply and reply is not None else ""
+        if problem:
+            raise ProbeFailedError(f"{problem} from {tcp.target(check)}")
     what = "not refused" if reply is None else f"reply of {len(reply)} bytes"
     return Result(Outcome.PASSED, f"{what} by {tcp.target(check)}")
 

@@ -11,7 +11,7 @@ import select
 from collections import deque
 from typing import NamedTuple, Protocol
 
-_MOST_AT_ONCE = 256
+_MAX_READY = 256
 """Sockets that are handled before the event loop continues."""
 
 
@@ -65,7 +65,7 @@ class HandshakePoller:
         self._poll.close()
 
     def _on_ready(self) -> None:
-        for descriptor, _ in self._poll.poll(0, _MOST_AT_ONCE):
+        for descriptor, _ in self._poll.poll(0, _MAX_READY):
             wait = self._waits.pop(descriptor, None)
             if wait is not None:
                 wait.handshake.on_answer()

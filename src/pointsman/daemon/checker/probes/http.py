@@ -32,12 +32,12 @@ async def probe(check: HttpCheck, step: int) -> Result:
 
 async def judge(url: Url, answer: Answer, where: str) -> Result:
     """Return the result of an answer. Raises ProbeFailedError and ProbeUnableError."""
-    trouble = http.judge_answer(url, answer)
-    if not trouble and url.pattern is not None:
+    problem = http.judge_answer(url, answer)
+    if not problem and url.pattern is not None:
         expression = _compiled(url.pattern)
-        trouble = await asyncio.to_thread(http.judge_body, url.pattern, expression, answer.body)
-    if trouble:
-        raise ProbeFailedError(f"{trouble} from {where}")
+        problem = await asyncio.to_thread(http.judge_body, url.pattern, expression, answer.body)
+    if problem:
+        raise ProbeFailedError(f"{problem} from {where}")
     return Result(Outcome.PASSED, f"status {answer.status} from {where}")
 
 

@@ -9,7 +9,7 @@ from pointsman.daemon.checker.probes.sockets import connect, probe_error
 from pointsman.health import tcp
 from pointsman.model.checks import SmtpCheck
 
-MOST_LINES = 64
+MAX_LINES = 64
 """Lines that one answer may have."""
 
 
@@ -37,7 +37,7 @@ async def _answer(check: SmtpCheck, reader: asyncio.StreamReader, code: int | No
     where = tcp.target(check)
     try:
         async with asyncio.timeout(check.connect_timeout):
-            for _ in range(MOST_LINES):
+            for _ in range(MAX_LINES):
                 line = await reader.readline()
                 if not line.endswith(b"\n"):
                     raise ProbeFailedError(f"connection closed by {where} before its {what}")
@@ -51,4 +51,4 @@ async def _answer(check: SmtpCheck, reader: asyncio.StreamReader, code: int | No
         raise ProbeFailedError(f"no {what} within {took} from {where}") from None
     except ValueError:
         raise ProbeFailedError(f"a line of more than 64 KiB as {what} from {where}") from None
-    raise ProbeFailedError(f"more than {MOST_LINES} lines as {what} from {where}")
+    raise ProbeFailedError(f"more than {MAX_LINES} lines as {what} from {where}")
