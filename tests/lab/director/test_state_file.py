@@ -150,7 +150,7 @@ def test_what_is_left_in_the_kernel_is_told_and_can_be_taken_out(running: Runnin
     assert "services added by hand stay in force: TCP 192.168.100.9:8000" in running.log()
     said = pointsman("status", code=1)
     assert "left: TCP 192.168.100.9:8000; from " in said and "pointsman detach" in said
-    assert "nothing is forwarded" in pointsman("detach")
+    assert "no longer forwards" in pointsman("detach")
     assert "forwards on" not in pointsman("status", code=1)
     assert "nothing was left" in pointsman("detach")
 
