@@ -152,7 +152,7 @@ def test_what_is_left_in_the_kernel_is_told_and_can_be_taken_out(running: Runnin
     assert "left: TCP 192.168.100.9:8000; from " in said and "pointsman detach" in said
     assert "no longer forwards" in pointsman("detach")
     assert "forwards on" not in pointsman("status", code=1)
-    assert "nothing was left" in pointsman("detach")
+    assert "there was nothing to remove" in pointsman("detach")
 
 
 @pytest.mark.usefixtures("running")
