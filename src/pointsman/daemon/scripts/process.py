@@ -92,8 +92,8 @@ class ScriptsProcess:
         loop = asyncio.get_running_loop()
         await self._apply(self._config)
         channel = DirectorChannel(self._director, loop)
-        channel.on_program = self._server_notifier.put
-        channel.on_line = lambda line: self._fifos.write(line, self._server_fifos)
+        channel.on_run_program = self._server_notifier.put
+        channel.on_tell_servers = lambda line: self._fifos.write(line, self._server_fifos)
         checker = Checker(self._config.virtual_servers, channel, loop, programs=True)
         self._vrrp.setblocking(False)
         loop.add_reader(self._vrrp, self._on_vrrp)
@@ -101,7 +101,7 @@ class ScriptsProcess:
 
         def reconfigure(config: Config) -> None:
             self._config = config
-            checker.adopt(config.virtual_servers)
+            checker.reconfigure(config.virtual_servers)
             self._write_states_again()
             task = loop.create_task(self._apply(config))
             reloads.add(task)
@@ -109,8 +109,8 @@ class ScriptsProcess:
 
         code = await check_until_stopped(checker, channel, reconfigure)
         self._on_vrrp()
-        channel.on_configuration = lambda _config: None
-        channel.drain()
+        channel.on_new_configuration = lambda _config: None
+        channel.on_readable()
         await asyncio.gather(*reloads)
         await asyncio.gather(
             self._trackers.stop(), self._vrrp_notifier.finish(), self._server_notifier.finish()

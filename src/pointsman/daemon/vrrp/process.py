@@ -16,8 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from pointsman.control.messages import NewConfiguration, Resync, YieldMaster, encode, vrrp_order_decoder
-from pointsman.control.vrrp_messages import TrackerValue
-from pointsman.control.vrrp_messages import tracker_value_decoder
+from pointsman.control.vrrp_messages import TrackerValue, tracker_value_decoder
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.event_loop import EventLoop
 from pointsman.daemon.runtime.realtime import become_punctual

@@ -16,8 +16,7 @@ import msgspec
 import pytest
 
 from pointsman.control import messages
-from pointsman.control.vrrp_messages import NotifyEvent
-from pointsman.control.vrrp_messages import tracker_value_decoder
+from pointsman.control.vrrp_messages import NotifyEvent, tracker_value_decoder
 from pointsman.daemon.runtime.config_history import for_scripts, send_config
 from pointsman.daemon.scripts.process import ScriptsProcess, has_work
 from pointsman.model.checks import MiscCheck
