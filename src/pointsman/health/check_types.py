@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 
 from pointsman.health.schedule import CheckSchedule, Schedule, Timing, Verdict
@@ -22,8 +20,6 @@ from pointsman.model.checks import (
     TcpCheck,
     UdpCheck,
 )
-
-C = TypeVar("C", bound=Check)
 
 
 class Words(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,8 +177,3 @@ def log_line(check: Check, name: str, vs: str, verdict: Verdict) -> str:
 def describe_failures(reason: str, attempts: int) -> str:
     """Return the reason of a failure that several probes agree on."""
     return f"{attempts} of {attempts} failed: {reason}" if attempts > 1 else reason
-
-
-def without_location(check: C) -> C:
-    """Return the check without its location. Equal checks share one probe."""
-    return msgspec.structs.replace(check, location=None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from functools import lru_cache
+from typing import TypeVar
 
 import msgspec
 
@@ -39,7 +40,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def identity(self) -> str:
         """A digest of everything that is checked, and how: equal in every process and after a restart.
 
-        The place in the file does not count.
+        Places in files do not count.
         """
         return _identity(self)
 
@@ -47,8 +48,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 @lru_cache(maxsize=1 << 16)
 def _identity(check: Check) -> str:
     """Return Check.identity; kept, because every change of the table needs those of all checks."""
-    plain = msgspec.structs.replace(check, location=None)
-    return hashlib.blake2b(_encoder.encode(plain), digest_size=_DIGEST_SIZE).hexdigest()
+    plain = _encoder.encode(without_location(check))
+    return hashlib.blake2b(plain, digest_size=_DIGEST_SIZE).hexdigest()
 
 
 class NetworkCheck(Check, frozen=True, kw_only=True):
@@ -204,3 +205,14 @@ class BfdCheck(Check, frozen=True, kw_only=True, tag=True):
 
     session: str
     """Name of the bfd_instance."""
+
+
+_AnyCheck = TypeVar("_AnyCheck", bound=Check)
+
+
+def without_location(check: _AnyCheck) -> _AnyCheck:
+    """Return the check without its location and that of the file it tracks. Equal checks share one probe."""
+    plain = msgspec.structs.replace(check, location=None)
+    if isinstance(plain, FileCheck):
+        return msgspec.structs.replace(plain, file=msgspec.structs.replace(plain.file, location=None))
+    return plain

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from pointsman.health import check_types, tcp
-from pointsman.model.checks import TcpCheck
+from pointsman.model.checks import TcpCheck, without_location
 from pointsman.model.location import Location
 
 CHECK = TcpCheck(connect_address=ip_address("192.168.100.20"), connect_port=80, connect_timeout=3.0, retry=4)
@@ -48,5 +48,5 @@ def test_equal_checks_at_different_places_are_one_probe() -> None:
     here = TcpCheck(connect_address=CHECK.connect_address, connect_port=80, location=Location("a", 1, 1))
     there = TcpCheck(connect_address=CHECK.connect_address, connect_port=80, location=Location("a", 9, 1))
     assert here != there
-    assert check_types.without_location(here) == check_types.without_location(there)
-    assert check_types.without_location(here) != check_types.without_location(CHECK)
+    assert without_location(here) == without_location(there)
+    assert without_location(here) != without_location(CHECK)

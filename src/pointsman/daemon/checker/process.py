@@ -29,7 +29,7 @@ from pointsman.daemon.runtime.tracked_file import write_initial_number
 from pointsman.health import check_types
 from pointsman.health.schedule import phases
 from pointsman.lvs.desired import CheckKey
-from pointsman.model.checks import BfdCheck, FileCheck
+from pointsman.model.checks import BfdCheck, FileCheck, without_location
 from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, VirtualServer
 from pointsman.model.naming import server_name, service_name
@@ -172,7 +172,7 @@ def _wanted(virtual_servers: Iterable[VirtualServer], programs: bool) -> dict[An
     wanted: dict[AnyCheck, list[CheckKey]] = {}
     for virtual in virtual_servers:
         for member in virtual.members:
-            for check in dict.fromkeys(map(check_types.without_location, member.checks)):
+            for check in dict.fromkeys(map(without_location, member.checks)):
                 if check_types.runs_programs(check) is programs:
                     key = (virtual.service.key, member.server.key, check.identity)
                     wanted.setdefault(check, []).append(key)

@@ -8,8 +8,7 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.conf.show.config import show
-from pointsman.health import check_types
-from pointsman.model.checks import MiscCheck, TcpCheck
+from pointsman.model.checks import MiscCheck, TcpCheck, without_location
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import Transport
 from pointsman.model.tracking import Command
@@ -273,7 +272,7 @@ def test_programs_of_servers_and_services() -> None:
     again = load_text(show(loaded)).config
     assert show(again) == show(loaded)
     (shown,) = again.virtual_servers[0].members
-    assert [check_types.without_location(check) for check in shown.checks] == [
-        check_types.without_location(one),
-        check_types.without_location(two),
+    assert [without_location(check) for check in shown.checks] == [
+        without_location(one),
+        without_location(two),
     ]
