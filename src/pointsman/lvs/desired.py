@@ -137,8 +137,10 @@ def _drains(
 
 def _weight(virtual: VirtualServer, member: PoolMember, changes: WeightChanges) -> int:
     """Return the configured weight plus the changes of its checks, within the range of IPVS."""
-    key = (virtual.service.key, member.server.key)
-    added = sum(changes.get((*key, check.identity), 0) for check in member.checks)
+    added = 0
+    if changes:  # few configurations have any
+        key = (virtual.service.key, member.server.key)
+        added = sum(changes.get((*key, check.identity), 0) for check in member.checks)
     return min(max(member.server.weight + added, 0), MOST_WEIGHT)
 
 

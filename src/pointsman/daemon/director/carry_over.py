@@ -41,20 +41,20 @@ def carry_over(
     before = {key: member.checks for key, member in members_of(old)}
     carried: dict[CheckKey, CheckResult] = {}
     for key, member in members_of(new):
-        former = _former_identities(before.get(key, ()), member.checks)
-        for check in member.checks:
-            found = results.get((*key, former.get(check.identity, "")))
+        for place, check in enumerate(member.checks):
+            identity = check.identity
+            found = results.get((*key, identity))
+            if found is None:
+                former = _replaced_identity(place, before.get(key, ()), member.checks)
+                found = results.get((*key, former))
             if found is not None:
-                carried[(*key, check.identity)] = msgspec.structs.replace(found, check=check.identity)
+                carried[(*key, identity)] = msgspec.structs.replace(found, check=identity)
     return carried
 
 
-def _former_identities(old: Sequence[AnyCheck], new: Sequence[AnyCheck]) -> dict[str, str]:
-    """Map the identity of each new check to that of the old check that it replaces, or to itself."""
-    gone = {check.identity for check in old} - {check.identity for check in new}
-    former = {
-        check.identity: before.identity
-        for before, check in zip(old, new, strict=False)  # their lengths may differ
-        if before.identity in gone
-    }
-    return former | {check.identity: check.identity for check in old}
+def _replaced_identity(place: int, old: Sequence[AnyCheck], new: Sequence[AnyCheck]) -> str:
+    """Return the identity of the old check that the new one in this place replaces; empty: of none."""
+    if place >= len(old) or new[place].identity in {check.identity for check in old}:
+        return ""
+    former = old[place].identity
+    return "" if former in {check.identity for check in new} else former
