@@ -11,6 +11,7 @@ that it can run the programs for the stop itself.
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import logging
 import socket
@@ -24,7 +25,7 @@ from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.director_channel import DirectorChannel
 from pointsman.daemon.runtime.run_program import start_program
 from pointsman.daemon.scripts.fifo import Fifos
-from pointsman.daemon.scripts.notify import ServerNotifier, VrrpNotifier
+from pointsman.daemon.scripts.notify import MAX_WAITING, ServerNotifier, VrrpNotifier
 from pointsman.daemon.scripts.tracked import Trackers
 from pointsman.health import check_types
 from pointsman.model.config import Config
@@ -86,6 +87,10 @@ class ScriptsProcess:
         """Settings of the running trackers. None: they have not been started."""
         self._changing = asyncio.Lock()
         """Held while a configuration is applied, because the next one may come meanwhile."""
+        self._unopened = 1
+        """Number of configurations whose FIFOs are not open yet."""
+        self._late_lines: collections.deque[tuple[str, bool]] = collections.deque(maxlen=MAX_WAITING)
+        """Lines that wait for these FIFOs. True: for those of servers."""
 
     async def run(self) -> int:
         """Work until SIGTERM, then run the programs of the last messages of VRRP and the director."""
@@ -93,7 +98,7 @@ class ScriptsProcess:
         await self._apply(self._config)
         channel = DirectorChannel(self._director, loop)
         channel.on_run_program = self._server_notifier.put
-        channel.on_tell_servers = lambda line: self._fifos.write(line, self._server_fifos)
+        channel.on_tell_servers = lambda line: self._write_line(line, to_servers=True)
         checker = Checker(self._config.virtual_servers, channel, loop, programs=True)
         self._vrrp.setblocking(False)
         loop.add_reader(self._vrrp, self._on_vrrp)
@@ -103,6 +108,7 @@ class ScriptsProcess:
             self._config = config
             checker.reconfigure(config.virtual_servers)
             self._write_states_again()
+            self._unopened += 1
             task = loop.create_task(self._apply(config))
             reloads.add(task)
             task.add_done_callback(reloads.discard)
@@ -127,13 +133,24 @@ class ScriptsProcess:
             restart = self._tracker_settings is None or not is_same(self._tracker_settings, config.vrrp)
             # When the last service is removed, its FIFOs stay open for the lines about its end.
             server_fifos = config.server_fifos if config.virtual_servers else self._server_fifos
-            if restart:
-                await self._trackers.stop()
             await self._fifos.reconfigure((*config.vrrp.fifos, *server_fifos))
             self._vrrp_fifos, self._server_fifos = config.vrrp.fifos, server_fifos
+            self._unopened -= 1
+            self._write_late_lines()
             if restart:
+                await self._trackers.stop()
                 self._trackers.start(config.vrrp)
                 self._tracker_settings = config.vrrp
+
+    def _write_line(self, line: str, *, to_servers: bool) -> None:
+        """Write a line to the FIFOs of VRRP or of servers, once those of the new configuration are open."""
+        self._late_lines.append((line, to_servers))
+        self._write_late_lines()
+
+    def _write_late_lines(self) -> None:
+        while self._late_lines and not self._unopened:
+            line, to_servers = self._late_lines.popleft()
+            self._fifos.write(line, self._server_fifos if to_servers else self._vrrp_fifos)
 
     def _write_states_again(self) -> None:
         if self._config.vrrp.states_on_reload:
@@ -166,7 +183,7 @@ class ScriptsProcess:
 
     def _on_event(self, event: NotifyEvent) -> None:
         line = f'{event.kind} "{event.name}" {event.state} {event.priority}'
-        self._fifos.write(line, self._vrrp_fifos)
+        self._write_line(line, to_servers=False)
         if event.state in _STATES:
             self._states[event.kind, event.name] = line
         elif event.state in _FINAL_STATES:

@@ -201,6 +201,21 @@ def test_each_pipe_gets_its_own_lines_and_the_common_one_all(tmp_path: Path) -> 
     assert text(tmp_path / "of_lvs_notify_fifo") == [one, two]
 
 
+def test_a_line_that_comes_right_behind_a_reload_goes_to_the_new_pipe(tmp_path: Path) -> None:
+    """As the director tells it: the configuration, then what has become of the services in it."""
+    new = fifo("lvs_notify_fifo", tmp_path, shell(f'cat < "$0" >> {tmp_path}/told'))
+    config = configured(virtual_servers=(server(quorum_up=shell("true")),))
+
+    async def body() -> None:
+        async with running(config) as process:
+            process.reload(msgspec.structs.replace(config, server_fifos=(new,)))
+            process.order(messages.TellServers("VS one UP"))
+            await until(lambda: text(tmp_path / "told") == ["VS one UP"])
+            await process.stop()
+
+    asyncio.run(body())
+
+
 def text(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
