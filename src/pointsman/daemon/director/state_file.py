@@ -37,8 +37,11 @@ class TableState(msgspec.Struct, frozen=True):
     """State of TableSync."""
 
     overrides: tuple[KeptOverride, ...] = ()
-    results: tuple[CheckResult, ...] = ()
-    """Results that differ from the initial result of a check that has not run."""
+    results: tuple[CheckResult, ...] | None = ()
+    """Results that differ from the initial result of a check that has not run.
+
+    None: they are unknown, and the table must tell.
+    """
     quorums: tuple[tuple[ServiceKey, bool], ...] = ()
     ramps: tuple[tuple[ServiceKey, ServerKey, float, float], ...] = ()
     """Real servers in slow start: begin (CLOCK_MONOTONIC) and duration in seconds."""
@@ -59,6 +62,24 @@ class DirectorState(msgspec.Struct, frozen=True):
 _decoder = decoder(DirectorState)
 
 
+def _decode(data: bytes) -> DirectorState:
+    """Decode the file. Results in the form of another version are left out: words by hand are worth more.
+
+    Raises msgspec.MsgspecError.
+    """
+    try:
+        return _decoder.decode(data)
+    except msgspec.ValidationError as error:
+        found = msgspec.json.decode(data, type=dict[str, object])
+        keeper = found.get("keeper")
+        if not isinstance(keeper, dict) or not keeper.get("results"):
+            raise
+        found["keeper"] = keeper | {"results": None}
+        state = _decoder.decode(encoder.encode(found))
+        log.warning("results of checks from another version are not taken over: %s", error)
+        return state
+
+
 class StateFile:
     """The state file in the run directory, replaced atomically: a kill leaves the old or the new one."""
 
@@ -73,7 +94,7 @@ class StateFile:
             with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
                 if os.fstat(file.fileno()).st_uid not in (0, os.geteuid()):
                     raise PermissionError("it is owned by another user")
-                found = _decoder.decode(file.read(LARGEST))
+                found = _decode(file.read(LARGEST))
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError) as error:

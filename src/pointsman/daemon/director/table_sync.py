@@ -80,11 +80,11 @@ class TableSync:
         """Restore the state of the previous process. Return the state of each service."""
         present = {entry.service.key for entry in self.table}
         members = {key for key, _ in members_of(self._config)}
-        if state is None:
+        state = state or TableState(results=None)
+        results = state.results
+        if results is None:
             down = restore_verdicts(self._config.virtual_servers, self.table)
-            state = TableState(
-                results=tuple(CheckResult(*key, up=False, reason=NOT_IN_TABLE) for key in down)
-            )
+            results = tuple(CheckResult(*key, up=False, reason=NOT_IN_TABLE) for key in down)
         for kept in state.overrides:
             key = (kept.service, kept.server)
             if key in members:
@@ -99,7 +99,7 @@ class TableSync:
             for service, server, began, seconds in kept_times:
                 if (service, server) in members:
                     times.begin((service, server), began, seconds)
-        for result in state.results:
+        for result in results:
             check = (result.service, result.server, result.check)
             if result.service in present and check in self._checks:
                 self._results[check] = result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pointsman.control.messages import CheckResult, decode_config, encode_config
+from pointsman.control.messages import CheckResult, OverrideRequest, decode_config, encode_config
 from pointsman.daemon.director.state_file import StateFile
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
@@ -18,6 +19,7 @@ from pointsman.model.checks import Check, FileCheck, MiscCheck, TcpCheck, withou
 from pointsman.model.config import Config
 from pointsman.model.health import AnyCheck, PoolMember, VirtualServer
 from pointsman.model.location import Location
+from pointsman.model.override import Override
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, ServiceTable, Transport, VirtualService
 from pointsman.model.tracking import Command, TrackFile
 
@@ -177,6 +179,29 @@ def test_a_restart_takes_over_results_of_checks_that_still_are_and_no_others(
     other.sync()
     assert weights(plane) == {WEB: 1, OTHER: 1}
     assert shown(other, plane) == (None, "")
+
+
+def test_words_by_hand_are_taken_over_from_a_version_that_numbered_the_checks(
+    plane: CountingPlane, tmp_path: Path
+) -> None:
+    table_sync = TableSync(config(tcp(80)), plane)
+    table_sync.on_check_result(result(tcp(80), False))
+    table_sync.override(OverrideRequest(OTHER.address, override=Override(weight=0)), now=0.0)
+    table_sync.sync()
+    StateFile(tmp_path).write(table_sync.state(), {"VI_1": ("MASTER", 3.0)})
+    file = tmp_path / "director.state"
+    written = json.loads(file.read_bytes())
+    written["keeper"]["results"][0]["check"] = 0
+    file.write_text(json.dumps(written))
+    remembered = StateFile(tmp_path).read()
+    assert remembered is not None
+    assert remembered.instances == {"VI_1": ("MASTER", 3.0)}
+    later = TableSync(config(tcp(80)), plane, remembered.table)
+    later.sync()
+    assert weights(plane) == {OTHER: 0}, "drained by hand; and who was down is down until it is checked"
+    del written["keeper"]["quorums"][0][1]
+    file.write_text(json.dumps(written))
+    assert StateFile(tmp_path).read() is None, "the rest has to be in order"
 
 
 @pytest.mark.parametrize("asked", [0, 3])
