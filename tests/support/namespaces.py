@@ -16,7 +16,30 @@ from pointsman.lab import namespace
 _numbers = itertools.count(1)
 
 
-class Namespace:
+class _Made:
+    """A resource that `with` creates, and removes at the end."""
+
+    def make(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.make()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Namespace(_Made):
     """A host with its loopback up; no other test run uses its name."""
 
     def __init__(self, stem: str, name: str = "") -> None:
@@ -32,25 +55,12 @@ class Namespace:
         """Remove the namespace if it exists."""
         namespace.delete(self.name)
 
-    def __enter__(self) -> Self:
-        try:
-            self.make()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def entered(self) -> AbstractContextManager[None]:
-        """Move the calling thread into the namespace for a while."""
+        """Move the calling thread into the namespace."""
         return namespace.entered(self.name)
 
     def command(self, *words: str) -> list[str]:
-        """Return the words of a command that runs inside; it sees this machine's pins and mounts."""
+        """Return the words of a command that runs in here; it sees this machine's pins and mounts."""
         return ["nsenter", f"--net={namespace.path(self.name)}", *words]
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +78,7 @@ class Namespace:
         return self._good(script, self.call("sh", "-euc", script))
 
     def settle(self) -> None:
-        """Wait until the kernel has set up all links, which is some time after ip(8) has ended.
+        """Wait until the kernel is done with links that were set up, which it is some time after ip(8) is.
 
         Each has its carrier and shows it, and no address is looked for elsewhere: a snapshot stays as it is.
         """
@@ -91,7 +101,7 @@ class Namespace:
         return done.stdout
 
 
-class Namespaces:
+class Namespaces(_Made):
     """Hosts by role. Every method takes a role or the name of a namespace."""
 
     def __init__(self, stem: str, *roles: str) -> None:
@@ -109,21 +119,8 @@ class Namespaces:
         for host in self.hosts.values():
             host.close()
 
-    def __enter__(self) -> Self:
-        try:
-            self.make()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def entered(self, host: str) -> AbstractContextManager[None]:
-        """Move the calling thread to a host for a while."""
+        """Move the calling thread to a host."""
         return self._named[host].entered()
 
     def command(self, host: str, *words: str) -> list[str]:

@@ -151,8 +151,8 @@ def test_what_is_left_in_the_kernel_is_told_and_can_be_taken_out(running: Runnin
     said = pointsman("status", code=1)
     assert "left: TCP 192.168.100.9:8000; from " in said and "pointsman detach" in said
     assert "no longer forwards" in pointsman("detach")
-    assert "forwards on" not in pointsman("status", code=1)
-    assert "there was nothing to remove" in pointsman("detach")
+    assert "still forwards" not in pointsman("status", code=1)
+    assert "nothing to remove" in pointsman("detach")
 
 
 @pytest.mark.usefixtures("running")
