@@ -41,7 +41,7 @@ class GarpPacer:
     @property
     def deadline(self) -> float | None:
         """Time of the next call of `advance`. None: nothing waits."""
-        return min((self._next_at[key] for key in self._waiting), default=None)
+        return min(self._next_at[key] for key in self._waiting) if self._waiting else None
 
     def announce(
         self, entries: Iterable[VirtualAddress], repeat: int, bases: Mapping[str, str]
