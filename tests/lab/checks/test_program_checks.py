@@ -141,7 +141,7 @@ def test_a_reload_brings_script_security_to_the_readers_of_fifos(script: Script,
     before = numbered_service(misc(script("exit 0")))
     after = Config(
         router_id="lb-01",
-        virtual_servers=(msgspec.structs.replace(before, secure_commands=True),),
+        virtual_servers=(before,),
         server_fifos=(fifo,),
         vrrp=VrrpSurroundings(script_security=True),
     )
