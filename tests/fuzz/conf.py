@@ -12,7 +12,7 @@ import atheris
 with atheris.instrument_imports(include=["pointsman.conf"]):
     from pointsman.conf.keywords.table import TABLE
     from pointsman.conf.load import load
-    from pointsman.conf.show.config import show
+    from pointsman.conf.show.config import show_config
     from pointsman.conf.text.problems import ConfError
     from pointsman.conf.text.source import TextReader
 
@@ -24,7 +24,7 @@ def one(data: bytes) -> None:
         config = load(TextReader({"f": text, "g": other}), "f").config
     except ConfError:
         return
-    load(TextReader({"f": show(config)}), "f")
+    load(TextReader({"f": show_config(config)}), "f")
 
 
 def dictionary(path: str) -> None:

@@ -13,7 +13,7 @@ from tests.support.plain_config import plain
 
 from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load, load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError, Severity
 from pointsman.conf.text.source import TextReader
 from pointsman.model.checks import (
@@ -341,7 +341,7 @@ def configs(draw: st.DrawFn) -> Config:
 @given(configs())
 @settings(max_examples=150, deadline=None)
 def test_what_is_shown_reads_as_the_same_configuration(config: Config) -> None:
-    text = show(config)
+    text = show_config(config)
     try:
         loaded = load_text(text).config
     except ConfError as error:
@@ -349,7 +349,7 @@ def test_what_is_shown_reads_as_the_same_configuration(config: Config) -> None:
         assert all("is not on the director's link" in each.text for each in error.errors), error
         return
     assert plain(loaded) == plain(config)
-    assert show(loaded) == text
+    assert show_config(loaded) == text
 
 
 SIGNS = """{ } " # ! $A $A= ${A} @x @^x ~SEQ(i,3) ~LST(i,1,2) $i \\ \t \r"""

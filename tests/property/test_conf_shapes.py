@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import pointsman.conf.build.fast_path.cache
 import pointsman.conf.text.source
-from pointsman.conf.build.fast_path.cache import Shapes
+from pointsman.conf.build.fast_path.cache import MakerCache
 from pointsman.conf.build.fast_path.split import NUMBERS
 from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load_text
@@ -237,13 +237,13 @@ def test_shapes_are_made_of_blocks_that_are_alike(monkeypatch: pytest.MonkeyPatc
     """Otherwise the law above would hold for nothing."""
     block = "virtual_server 10.0.0.%d %d {\nlvs_method DR\nprotocol TCP\nreal_server 10.1.0.%d %d {\n%s}\n}\n"
     read = []
-    first = Shapes._taught
+    first = MakerCache._read_and_learn
 
-    def counted(self: Shapes, *arguments: Any) -> list[VirtualServer]:
+    def counted(self: MakerCache, *arguments: Any) -> list[VirtualServer]:
         read.append(arguments)
         return first(self, *arguments)
 
-    monkeypatch.setattr(Shapes, "_taught", counted)
+    monkeypatch.setattr(MakerCache, "_read_and_learn", counted)
     text = "".join(block % (n, 80 + n, n, 80 + n, BODIES[5]) for n in range(50))
     config = load_text(text).config
     assert len(read) == 2

@@ -22,7 +22,7 @@ from pointsman.conf.keywords.values import (
 )
 from pointsman.conf.keywords.values_lvs import Method
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError
 
 
@@ -65,7 +65,7 @@ def test_what_words_of_the_table_make_is_shown_and_read_alike(text: str) -> None
     except ConfError:
         return
     LOADED.append(config)
-    assert plain(load_text(show(config)).config) == plain(config)
+    assert plain(load_text(show_config(config)).config) == plain(config)
 
 
 def test_most_of_them_are_no_contradictions() -> None:

@@ -14,7 +14,7 @@ from pointsman.cli.loading import EXIT_ERRORS, EXIT_WARNINGS, load_file, print_p
 from pointsman.cli.run import DEFAULT_FILE
 from pointsman.conf.check.live import HostInterface, check_live
 from pointsman.conf.check.pair import check_pair
-from pointsman.conf.load import MoreChecks
+from pointsman.conf.load import ExtraCheck
 from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
 from pointsman.model.config import Config
 
@@ -69,7 +69,7 @@ def check(
     if argument is not None and option is not None:
         raise click.UsageError(f"one file at a time: {argument} or {option}; --peer compares two")
     file = argument or option or DEFAULT_FILE
-    more: list[MoreChecks] = []
+    more: list[ExtraCheck] = []
     if live:
         more.append(_live)
     if peer is not None:
@@ -112,7 +112,7 @@ def _live(config: Config, findings: Findings) -> None:
     check_live(config, host, findings)
 
 
-def _pair(peer: Path, config_id: str | None) -> MoreChecks:
+def _pair(peer: Path, config_id: str | None) -> ExtraCheck:
     def compare(config: Config, findings: Findings) -> None:
         try:
             other = load_file(peer, config_id).config

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summary
 from pointsman.cli.run import DEFAULT_FILE
 from pointsman.conf.keywords.reference import explain, reference, suggestion, words
-from pointsman.conf.show.config import show as canonical
+from pointsman.conf.show.config import show_config as canonical
 from pointsman.conf.text.problems import ConfError
 
 

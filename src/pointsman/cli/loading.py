@@ -16,9 +16,9 @@ from pathlib import Path
 
 import click
 
-from pointsman.conf.check.empty_config import warn_if_empty
+from pointsman.conf.check.empty_config import check_not_empty
 from pointsman.conf.check.programs import Program, check_programs
-from pointsman.conf.load import Loaded, MoreChecks, load
+from pointsman.conf.load import ExtraCheck, Loaded, load
 from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
 from pointsman.daemon.runtime.ownership import find_weakness
 from pointsman.model.config import Config
@@ -74,7 +74,7 @@ def _braces(pattern: str) -> list[str]:
     return done
 
 
-def load_file(path: Path, config_id: str | None = None, more: Iterable[MoreChecks] = ()) -> Loaded:
+def load_file(path: Path, config_id: str | None = None, more: Iterable[ExtraCheck] = ()) -> Loaded:
     """Load the configuration of a file (`-`: standard input), and check the programs that it names.
 
     Raises ConfError.
@@ -84,7 +84,7 @@ def load_file(path: Path, config_id: str | None = None, more: Iterable[MoreCheck
     def programs(config: Config, findings: Findings) -> None:
         check_programs(config, inspect_program, findings)
 
-    checks = (programs, warn_if_empty, *more)
+    checks = (programs, check_not_empty, *more)
     with _without_collector():
         return load(FileReader(STANDARD_INPUT), str(path), host_name, config_id, checks, os.environ)
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from pointsman.conf.build.auth import KeyFiles
-from pointsman.conf.build.config import build
-from pointsman.conf.check.semantics import check
+from pointsman.conf.build.config import build_config
+from pointsman.conf.check.semantics import check_config
 from pointsman.conf.text.problems import ConfError, Findings, Problem, TooManyProblemsError
-from pointsman.conf.text.reading import Reading
-from pointsman.conf.text.source import Reader, Sources, TextReader
-from pointsman.conf.text.tree import tree
+from pointsman.conf.text.reading import Preprocessor
+from pointsman.conf.text.source import FileReader, Sources, TextReader
+from pointsman.conf.text.tree import parse_tree
 from pointsman.model.config import Config
 
 
@@ -23,16 +23,16 @@ class Loaded(NamedTuple):
     """Warnings and notes, in the order of the lines."""
 
 
-MoreChecks = Callable[[Config, Findings], None]
+ExtraCheck = Callable[[Config, Findings], None]
 """Checks that need to know more than the text."""
 
 
 def load(
-    reader: Reader,
+    reader: FileReader,
     name: str,
     host_name: str = "localhost",
     config_id: str | None = None,
-    more: Iterable[MoreChecks] = (),
+    more: Iterable[ExtraCheck] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Read the file `name` and what it includes.
@@ -46,19 +46,19 @@ def load(
     sources: Sources = {}
     findings = Findings(sources)
     identity = host_name.partition(".")[0] if config_id is None else config_id
-    reading = Reading(reader, findings, sources, identity, host_name, environment)
+    reading = Preprocessor(reader, findings, sources, identity, host_name, environment)
     config: Config | None = None
     try:
-        nodes = tree(reading.lines(name), findings)
-        config = build(nodes, host_name, findings, KeyFiles(reader))
-        if not findings.unbalanced:
-            check(config, findings)
+        nodes = parse_tree(reading.lines(name), findings)
+        config = build_config(nodes, host_name, findings, KeyFiles(reader))
+        if not findings.is_unbalanced:
+            check_config(config, findings)
             for each in more:
                 each(config, findings)
     except TooManyProblemsError:
         config = None
     problems = findings.problems()
-    if config is None or findings.failed:
+    if config is None or findings.has_errors:
         raise ConfError(problems)
     return Loaded(config, problems)
 

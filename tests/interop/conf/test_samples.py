@@ -12,7 +12,7 @@ from tests.support.keepalived import keepalived
 from tests.support.plain_config import plain
 
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.model.vrrp import VrrpInstance
 
 pytestmark = [
@@ -50,7 +50,7 @@ def test_keepalived_takes_the_sample(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_sample_loads_and_what_is_shown_of_it_loads_alike(name: str) -> None:
     config = load_text(SAMPLES[name], config_id="one").config
-    again = load_text(show(config)).config
+    again = load_text(show_config(config)).config
     assert plain(again) == plain(config)
 
 

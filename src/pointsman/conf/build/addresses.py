@@ -29,7 +29,7 @@ _VALUES = ("brd", "dev", "scope", "label", "peer", "preferred_lft", "track_group
 _WORDS = {"broadcast": "brd"}
 
 
-class Line(NamedTuple):
+class AddressLine(NamedTuple):
     """One address as written. `device` is empty when no `dev` was written."""
 
     node: Node
@@ -38,13 +38,15 @@ class Line(NamedTuple):
     use_vmac: bool
 
 
-def address_lines(block: Settings, word: str, findings: Findings, static: bool = False) -> list[Line]:
+def build_addresses(
+    block: Settings, word: str, findings: Findings, static: bool = False
+) -> list[AddressLine]:
     """What stands in the blocks of this word, each address once for each device."""
-    found: dict[tuple[Address, str, bool], Line] = {}
+    found: dict[tuple[Address, str, bool], AddressLine] = {}
     for setting in block.all(word):
         for node in setting.block:
             try:
-                line = _line(node, static)
+                line = _build_line(node, static)
             except BadValueError as error:
                 wrong = node.words[min(error.index, len(node.words) - 1)]
                 findings.error(wrong.location, f"{word} {wrong.text}: {error}", width=wrong.width)
@@ -62,11 +64,11 @@ def address_lines(block: Settings, word: str, findings: Findings, static: bool =
     return list(found.values())
 
 
-def _line(node: Node, static: bool) -> Line:
+def _build_line(node: Node, static: bool) -> AddressLine:
     """Raises BadValueError."""
     words = [word.text for word in node.words]
-    network = _interface_address(words[0])
-    options = _options(words)
+    network = _parse_interface_address(words[0])
+    options = _split_options(words)
     for name in ("no_track", "use_vmac") if static else ("track_group",):
         if name in options:
             where = "only moving addresses know it" if static else "only static addresses know it"
@@ -75,24 +77,24 @@ def _line(node: Node, static: bool) -> Line:
     for name in _IPV6_ONLY:
         if name in options and not ipv6:
             raise BadValueError("only IPv6 addresses know it", options[name].at)
-    peer, prefix_length = _peer(options.get("peer"), network.network.prefixlen)
+    peer, prefix_length = _parse_peer(options.get("peer"), network.network.prefixlen)
     entry = VirtualAddress(
         address=network.ip,
         prefix_length=prefix_length,
         device="",
-        broadcast=_broadcast(options.get("brd"), network),
-        scope=_scope(options.get("scope", _Option("global"))),
-        label=_label(options.get("label", _NOTHING)),
+        broadcast=_parse_broadcast(options.get("brd"), network),
+        scope=_parse_scope(options.get("scope", _Option("global"))),
+        label=_parse_label(options.get("label", _NOTHING)),
         peer=peer,
-        preferred=_preferred(options.get("preferred_lft"), ipv6 and prefix_length == 128),
+        preferred=_parse_preferred(options.get("preferred_lft"), ipv6 and prefix_length == 128),
         flags=tuple(_FLAGS[name] for name in _FLAGS if name in options),
         tracked="no_track" not in options,
         track_group=options.get("track_group", _NOTHING).value,
     )
-    return Line(node, entry, options.get("dev", _NOTHING).value, "use_vmac" in options)
+    return AddressLine(node, entry, options.get("dev", _NOTHING).value, "use_vmac" in options)
 
 
-def _interface_address(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
+def _parse_interface_address(text: str) -> ipaddress.IPv4Interface | ipaddress.IPv6Interface:
     try:
         if "/" in text and not re.fullmatch(r"[0-9]{1,3}", text.partition("/")[2]):
             raise ValueError
@@ -113,7 +115,7 @@ class _Option(NamedTuple):
 _NOTHING = _Option()
 
 
-def _options(words: list[str]) -> dict[str, _Option]:
+def _split_options(words: list[str]) -> dict[str, _Option]:
     """Return the options by name. A value may be like the name of an option: `label no_track`."""
     options: dict[str, _Option] = {}
     position = 1
@@ -135,7 +137,7 @@ def _options(words: list[str]) -> dict[str, _Option]:
     return options
 
 
-def _broadcast(
+def _parse_broadcast(
     option: _Option | None, network: ipaddress.IPv4Interface | ipaddress.IPv6Interface
 ) -> Address | None:
     if option is None or option.value == "-":
@@ -145,31 +147,31 @@ def _broadcast(
     return parse_address(option.value, option.at + 1)
 
 
-def _scope(option: _Option) -> str:
+def _parse_scope(option: _Option) -> str:
     if option.value not in _SCOPES and not re.fullmatch(r"[0-9]{1,3}", option.value):
         text = f"a scope is one of {' '.join(sorted(_SCOPES))}, or a number"
         raise BadValueError(text, option.at + 1)
     return option.value
 
 
-def _label(option: _Option) -> str:
+def _parse_label(option: _Option) -> str:
     if len(option.value.encode()) > 15:
         raise BadValueError("a label has at most 15 characters", option.at + 1)
     return option.value
 
 
-def _peer(option: _Option | None, prefix_length: int) -> tuple[Address | None, int]:
+def _parse_peer(option: _Option | None, prefix_length: int) -> tuple[Address | None, int]:
     """The prefix length belongs to the peer's address, when it has one."""
     if option is None:
         return None, prefix_length
     try:
-        peer = _interface_address(option.value)
+        peer = _parse_interface_address(option.value)
     except BadValueError as error:
         raise BadValueError(str(error), option.at + 1) from None
     return peer.ip, peer.network.prefixlen if "/" in option.value else prefix_length
 
 
-def _preferred(option: _Option | None, single: bool) -> int | None:
+def _parse_preferred(option: _Option | None, single: bool) -> int | None:
     """A single IPv6 address is deprecated unless it is said otherwise, so that it is no source by itself."""
     if option is None:
         return 0 if single else None

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.keywords.values import BadValueError
 from pointsman.conf.text.problems import Findings
-from pointsman.conf.text.source import Reader
+from pointsman.conf.text.source import FileReader
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, PassAuthentication
 
 PASSWORD_BYTES = 8
@@ -20,7 +20,7 @@ _LARGEST_FILE = 256
 _LEAST_WINDOW = 5
 
 
-def authentication(
+def build_authentication(
     block: Settings, version: int, findings: Findings
 ) -> PassAuthentication | AhAuthentication | None:
     """PASS or AH of version 2; None: none."""
@@ -53,7 +53,7 @@ def authentication(
 class KeyFiles:
     """Reads the files that keys stand in."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: FileReader) -> None:
         self._reader = reader
 
     def read(self, path: str, named_in: str) -> tuple[str, bytes]:
@@ -66,7 +66,7 @@ class KeyFiles:
         return whole, content.removesuffix(b"\n").removesuffix(b"\r")
 
 
-def signing(
+def build_hmac(
     block: Settings, advert_interval: float, files: KeyFiles, findings: Findings
 ) -> HmacAuthentication | None:
     """auth_hmac; None: none, or not as it must be."""
@@ -77,7 +77,7 @@ def signing(
     keys: dict[int, HmacKey] = {}
     for each in inner.all("key"):
         try:
-            key = _key([word.text for word in each.node.values], files, each.node.keyword.location.file)
+            key = _parse_key([word.text for word in each.node.values], files, each.node.keyword.location.file)
             if key.number in keys:
                 raise BadValueError(f"key {key.number} stands here twice")
             keys[key.number] = key
@@ -85,7 +85,7 @@ def signing(
             # The key itself is not to be shown.
             word = each.node.values[0] if each.node.values and error.index == 0 else each.node.keyword
             findings.error(word.location, f"key: {error}", width=word.width)
-    active = _active(inner, setting, keys, findings)
+    active = _active_key(inner, setting, keys, findings)
     if active is None:
         return None
     window = inner.get("time_window", int)
@@ -98,7 +98,9 @@ def signing(
     )
 
 
-def _active(inner: Settings, setting: Setting, keys: dict[int, HmacKey], findings: Findings) -> int | None:
+def _active_key(
+    inner: Settings, setting: Setting, keys: dict[int, HmacKey], findings: Findings
+) -> int | None:
     keyword = setting.node.keyword
     if not keys:
         if not inner.all("key"):
@@ -114,7 +116,7 @@ def _active(inner: Settings, setting: Setting, keys: dict[int, HmacKey], finding
     return written
 
 
-def _key(words: list[str], files: KeyFiles, named_in: str) -> HmacKey:
+def _parse_key(words: list[str], files: KeyFiles, named_in: str) -> HmacKey:
     """`NUMBER KEY`: in hexadecimal behind hex:, or as it is, here or in a file. Raises BadValueError."""
     if len(words) < 2 or not re.fullmatch(r"[0-9]{1,3}", words[0]) or int(words[0]) > 255:
         raise BadValueError("it wants a number from 0 to 255 and a key")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pointsman.conf.build.tracking import weight
+from pointsman.conf.build.tracking import read_weight
 from pointsman.conf.keywords.settings import Setting, read_block
 from pointsman.conf.text.problems import Findings
 from pointsman.model.bfd import BfdSession
@@ -12,11 +12,11 @@ _UNLIMITED = (-1, 255)
 _WORD = len("bfd_instance")
 
 
-def sessions(settings: list[Setting], findings: Findings) -> dict[str, BfdSession]:
+def build_sessions(settings: list[Setting], findings: Findings) -> dict[str, BfdSession]:
     """The sessions by name; what cannot be read is left out, and reported."""
     found: dict[str, BfdSession] = {}
     for setting in settings:
-        session = _session(setting, findings)
+        session = _build_session(setting, findings)
         if session is None:
             continue
         if session.name in found:
@@ -30,7 +30,7 @@ def sessions(settings: list[Setting], findings: Findings) -> dict[str, BfdSessio
     return found
 
 
-def _session(setting: Setting, findings: Findings) -> BfdSession | None:
+def _build_session(setting: Setting, findings: Findings) -> BfdSession | None:
     block = read_block(setting.block, "bfd_instance", findings)
     neighbour, source = block.address("neighbor_ip"), block.address("source_ip")
     if neighbour is None:
@@ -43,7 +43,7 @@ def _session(setting: Setting, findings: Findings) -> BfdSession | None:
         findings.error(setting.location, text, "both IPv4, or both IPv6", _WORD)
     multihop = bool(block.get("multihop", bool))
     hops = block.get("max_hops", int)
-    added, reverse = weight(block, TrackKind.BFD, 0, findings)
+    added, reverse = read_weight(block, TrackKind.BFD, 0, findings)
     return BfdSession(
         name=str(setting.value),
         neighbour=neighbour,

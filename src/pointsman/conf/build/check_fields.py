@@ -19,12 +19,12 @@ T = TypeVar("T")
 class Tls(NamedTuple):
     """The SSL block."""
 
-    shown: ClientCertificate | None = None
+    certificate: ClientCertificate | None = None
     authority: str = ""
     """File with the certificates to trust; empty: those of the system."""
 
 
-class Named(NamedTuple):
+class NamedObjects(NamedTuple):
     """What virtual servers refer to by name."""
 
     files: Mapping[str, TrackFile]
@@ -35,7 +35,7 @@ class Named(NamedTuple):
     tls: Tls = Tls()
 
 
-class Surroundings(NamedTuple):
+class CheckContext(NamedTuple):
     """What a checker needs to know of the real server it belongs to."""
 
     virtual: ServiceKey
@@ -43,34 +43,34 @@ class Surroundings(NamedTuple):
     member: Settings
     service: Settings
     globals: Settings
-    named: Named
+    named: NamedObjects
 
 
-def alpha(own: Settings) -> bool | None:
+def own_alpha(own: Settings) -> bool | None:
     """The checker's own word, if it has one."""
     return own.get("alpha", bool)
 
 
-def either(value: T | None, default: T) -> T:
+def value_or(value: T | None, default: T) -> T:
     """The value, or the default where nobody has given one."""
     return default if value is None else value
 
 
-def timing(
-    own: Settings, place: Surroundings, *, retry: int = 1, before_retry: float | None = 1.0
+def timing_fields(
+    own: Settings, place: CheckContext, *, retry: int = 1, before_retry: float | None = 1.0
 ) -> dict[str, Any]:
     """The fields that every check has; `retry` and `before_retry` (None: delay_loop) when nobody says."""
     blocks = (own, place.member, place.service)
-    delay_loop = either(inherited("delay_loop", float, *blocks), 60.0)
+    delay_loop = value_or(inherited("delay_loop", float, *blocks), 60.0)
     return {
         "delay_loop": delay_loop,
-        "delay_before_retry": either(
-            inherited("delay_before_retry", float, *blocks), either(before_retry, delay_loop)
+        "delay_before_retry": value_or(
+            inherited("delay_before_retry", float, *blocks), value_or(before_retry, delay_loop)
         ),
-        "retry": either(_retry(*blocks), retry),
-        "rise": either(inherited("rise", int, *blocks), 1),
-        "warmup": either(inherited("warmup", float, *blocks), delay_loop),
-        "log_all_failures": either(
+        "retry": value_or(_retry(*blocks), retry),
+        "rise": value_or(inherited("rise", int, *blocks), 1),
+        "warmup": value_or(inherited("warmup", float, *blocks), delay_loop),
+        "log_all_failures": value_or(
             inherited("log_all_failures", bool, own, place.member),
             place.globals.get("checker_log_all_failures", bool) or False,
         ),
@@ -88,8 +88,8 @@ def _retry(*blocks: Settings) -> int | None:
     return None
 
 
-def connection(
-    setting: Setting, own: Settings, place: Surroundings, findings: Findings, *, port: bool = True
+def connection_fields(
+    setting: Setting, own: Settings, place: CheckContext, findings: Findings, *, port: bool = True
 ) -> dict[str, Any]:
     """The fields of a check that connects; `port`: whether it needs one."""
     blocks = (own, place.member, place.service)
@@ -99,18 +99,18 @@ def connection(
         text = "the service has no port, so the check needs one"
         findings.error(keyword.location, text, "add connect_port", keyword.width)
     return {
-        "connect_address": either(address, place.key.address),
-        "connect_port": either(written, place.key.port),
+        "connect_address": value_or(address, place.key.address),
+        "connect_port": value_or(written, place.key.port),
         "bind_address": own.address("bindto"),
         "bind_port": own.get("bind_port", int) or 0,
         "bind_interface": own.get("bind_if", str) or "",
         "fwmark": own.get("fwmark", int) or 0,
-        "connect_timeout": either(inherited("connect_timeout", float, *blocks), 5.0),
+        "connect_timeout": value_or(inherited("connect_timeout", float, *blocks), 5.0),
         "location": setting.location,
     }
 
 
-def header_value(setting: Setting | None, findings: Findings) -> None:
+def check_header_value(setting: Setting | None, findings: Findings) -> None:
     """Finds what would break a line of a protocol."""
     if setting is not None and any(sign < " " or sign == "\x7f" for sign in str(setting.value)):
         word = setting.node.values[0]

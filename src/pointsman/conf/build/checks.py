@@ -8,9 +8,16 @@ from typing import cast
 
 import msgspec
 
-from pointsman.conf.build.check_fields import Surroundings, alpha, connection, either, header_value, timing
-from pointsman.conf.build.tracking import command
-from pointsman.conf.build.urls import http_check, urls_of
+from pointsman.conf.build.check_fields import (
+    CheckContext,
+    check_header_value,
+    connection_fields,
+    own_alpha,
+    timing_fields,
+    value_or,
+)
+from pointsman.conf.build.tracking import build_command
+from pointsman.conf.build.urls import build_http_check, build_urls
 from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_block, unknown_name
 from pointsman.conf.text.problems import Findings
 from pointsman.model.checks import (
@@ -30,28 +37,28 @@ from pointsman.model.service import Transport
 from pointsman.model.tracking import Command, TrackFile
 
 
-def checks(place: Surroundings, findings: Findings) -> list[tuple[AnyCheck, bool | None]]:
+def build_checks(place: CheckContext, findings: Findings) -> list[tuple[AnyCheck, bool | None]]:
     """The checks of a real server, each with its own `alpha` if it has one, by keyword and in their order."""
     found: list[tuple[AnyCheck, bool | None]] = []
     for setting in place.member.all("TCP_CHECK"):
         own = read_block(setting.block, "TCP_CHECK", findings)
-        common = timing(own, place, retry=_old_retry(own, findings))
-        found.append((TcpCheck(**connection(setting, own, place, findings), **common), alpha(own)))
+        common = timing_fields(own, place, retry=_read_nb_get_retry(own, findings))
+        found.append((TcpCheck(**connection_fields(setting, own, place, findings), **common), own_alpha(own)))
     for word in ("HTTP_GET", "SSL_GET"):
         for setting in place.member.all(word):
             own = read_block(setting.block, word, findings)
-            found.append((http_check(setting, own, place, findings), alpha(own)))
+            found.append((build_http_check(setting, own, place, findings), own_alpha(own)))
     for word, build in _BUILDERS.items():
         for setting in place.member.all(word):
             own = read_block(setting.block, word, findings)
-            found.append((build(setting, own, place, findings), alpha(own)))
+            found.append((build(setting, own, place, findings), own_alpha(own)))
     for setting in place.member.all("SMTP_CHECK"):
         own = read_block(setting.block, "SMTP_CHECK", findings)
-        found += [(check, alpha(own)) for check in _smtp_checks(setting, own, place, findings)]
+        found += [(check, own_alpha(own)) for check in _build_smtp_checks(setting, own, place, findings)]
     return found
 
 
-def _old_retry(own: Settings, findings: Findings) -> int:
+def _read_nb_get_retry(own: Settings, findings: Findings) -> int:
     """What nb_get_retry says in a TCP_CHECK, which is nothing to keepalived; a retry beside it wins."""
     old = own.last("nb_get_retry")
     if old is None:
@@ -67,23 +74,23 @@ def _old_retry(own: Settings, findings: Findings) -> int:
     return cast(int, old.value)
 
 
-def _smtp_checks(
-    setting: Setting, own: Settings, place: Surroundings, findings: Findings
+def _build_smtp_checks(
+    setting: Setting, own: Settings, place: CheckContext, findings: Findings
 ) -> Iterator[SmtpCheck]:
     """One check, or one for each `host` block."""
     name = own.get("helo_name", str) or "smtpchecker.keepalived.org"
-    header_value(own.last("helo_name"), findings)
+    check_header_value(own.last("helo_name"), findings)
     hosts = [read_block(host.block, "host", findings) for host in own.all("host")]
     for host in hosts or [own]:
-        where = connection(setting, host, place, findings)
+        where = connection_fields(setting, host, place, findings)
         if not host.has("connect_timeout"):
-            where["connect_timeout"] = either(
+            where["connect_timeout"] = value_or(
                 inherited("connect_timeout", float, own, place.member, place.service), 5.0
             )
-        yield SmtpCheck(helo_name=name, **where, **timing(own, place))
+        yield SmtpCheck(helo_name=name, **where, **timing_fields(own, place))
 
 
-def _dns_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DnsCheck:
+def _build_dns_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> DnsCheck:
     from pointsman.health import dns  # takes longer to import than all that is imported above
 
     name = own.get("name", str) or "."
@@ -93,16 +100,16 @@ def _dns_check(setting: Setting, own: Settings, place: Surroundings, findings: F
     return DnsCheck(
         name=name,
         record=own.get("type", str) or "SOA",
-        **connection(setting, own, place, findings),
-        **timing(own, place, retry=3, before_retry=None),
+        **connection_fields(setting, own, place, findings),
+        **timing_fields(own, place, retry=3, before_retry=None),
     )
 
 
-def _udp_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> UdpCheck:
+def _build_udp_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> UdpCheck:
     payload = own.get("payload", tuple)
     reply, mask = own.get("require_reply", tuple) or (b"", b"")
     shortest = own.get("min_reply_length", int) or 0
-    longest = either(own.get("max_reply_length", int), 255)
+    longest = value_or(own.get("max_reply_length", int), 255)
     if shortest > longest:
         word = cast(Setting, own.last("min_reply_length")).node.keyword
         text = f"min_reply_length {shortest} is above max_reply_length {longest}: the check always fails"
@@ -114,26 +121,28 @@ def _udp_check(setting: Setting, own: Settings, place: Surroundings, findings: F
         reply_mask=mask,
         min_reply_length=shortest,
         max_reply_length=longest,
-        **connection(setting, own, place, findings),
-        **timing(own, place),
+        **connection_fields(setting, own, place, findings),
+        **timing_fields(own, place),
     )
 
 
-def _ping_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> PingCheck:
-    return PingCheck(**connection(setting, own, place, findings, port=False), **timing(own, place))
+def _build_ping_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> PingCheck:
+    return PingCheck(
+        **connection_fields(setting, own, place, findings, port=False), **timing_fields(own, place)
+    )
 
 
-def _misc_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> MiscCheck:
+def _build_misc_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> MiscCheck:
     path, user = own.last("misc_path"), cast("tuple[str, ...]", own.get("user", tuple) or ())
     if path is None:
         keyword = setting.node.keyword
         findings.error(
             keyword.location, "MISC_CHECK without misc_path checks nothing", "add misc_path", keyword.width
         )
-    made = command(path, findings) or Command(("/",))
-    times = timing(own, place, retry=0)
+    made = build_command(path, findings) or Command(("/",))
+    times = timing_fields(own, place, retry=0)
     return MiscCheck(
-        command=owned(Command(made.words, *(user[:2] or (made.user, made.group))), place.globals),
+        command=with_script_user(Command(made.words, *(user[:2] or (made.user, made.group))), place.globals),
         secure=place.globals.has("enable_script_security"),
         timeout=own.get("misc_timeout", float) or times["delay_loop"],
         dynamic=own.has("misc_dynamic"),
@@ -142,7 +151,7 @@ def _misc_check(setting: Setting, own: Settings, place: Surroundings, findings: 
     )
 
 
-def owned(made: Command, globals_: Settings) -> Command:
+def with_script_user(made: Command, globals_: Settings) -> Command:
     """The command with the user of all scripts (script_user) when it names none."""
     user = cast("tuple[str, ...]", globals_.get("script_user", tuple) or ())
     return made if made.user or not user else Command(made.words, *user[:2])
@@ -152,7 +161,7 @@ _FILE_SPACING = 0.2
 """Seconds between two looks at a file."""
 
 
-def _file_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> FileCheck:
+def _build_file_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> FileCheck:
     keyword, written = setting.node.keyword, own.last("track_file")
     if written is None:
         findings.error(
@@ -197,7 +206,7 @@ def _file_weight(own: Settings, file: TrackFile, findings: Findings) -> tuple[in
     return int(number), more[:1] == ["reverse"] if more else file.reverse
 
 
-def _bfd_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> BfdCheck:
+def _build_bfd_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> BfdCheck:
     keyword, written = setting.node.keyword, own.last("name")
     session = place.named.sessions.get(str(written.value)) if written else None
     if written is None:
@@ -217,7 +226,9 @@ def _bfd_check(setting: Setting, own: Settings, place: Surroundings, findings: F
     )
 
 
-def _direct_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> DirectCheck:
+def _build_direct_check(
+    setting: Setting, own: Settings, place: CheckContext, findings: Findings
+) -> DirectCheck:
     virtual = place.virtual
     if virtual.transport is not Transport.TCP or virtual.address is None:
         keyword = setting.node.keyword
@@ -225,20 +236,20 @@ def _direct_check(setting: Setting, own: Settings, place: Surroundings, findings
         findings.error(keyword.location, text, "use another checker", keyword.width)
     return DirectCheck(
         virtual_address=virtual.address or place.key.address,
-        urls=urls_of(own, place, findings),
+        urls=build_urls(own, place, findings),
         version=HttpVersion(own.get("http_protocol", str) or "1.0"),
-        **connection(setting, own, place, findings),
-        **timing(own, place),
+        **connection_fields(setting, own, place, findings),
+        **timing_fields(own, place),
     )
 
 
-_Builder = Callable[[Setting, Settings, Surroundings, Findings], AnyCheck]
+_Builder = Callable[[Setting, Settings, CheckContext, Findings], AnyCheck]
 _BUILDERS: dict[str, _Builder] = {
-    "DNS_CHECK": _dns_check,
-    "UDP_CHECK": _udp_check,
-    "PING_CHECK": _ping_check,
-    "MISC_CHECK": _misc_check,
-    "DR_CHECK": _direct_check,
-    "FILE_CHECK": _file_check,
-    "BFD_CHECK": _bfd_check,
+    "DNS_CHECK": _build_dns_check,
+    "UDP_CHECK": _build_udp_check,
+    "PING_CHECK": _build_ping_check,
+    "MISC_CHECK": _build_misc_check,
+    "DR_CHECK": _build_direct_check,
+    "FILE_CHECK": _build_file_check,
+    "BFD_CHECK": _build_bfd_check,
 }

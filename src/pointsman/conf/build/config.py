@@ -8,21 +8,21 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 from pointsman.conf.build.auth import KeyFiles
-from pointsman.conf.build.bfd import sessions
-from pointsman.conf.build.check_fields import Named
-from pointsman.conf.build.fast_path.cache import Shapes
-from pointsman.conf.build.groups import groups
-from pointsman.conf.build.lvs import virtual_servers
-from pointsman.conf.build.rules import Preferences
-from pointsman.conf.build.static import static_settings, with_groups
-from pointsman.conf.build.tracking import notify_fifos, surroundings, trackers
-from pointsman.conf.build.urls import tls_of
-from pointsman.conf.build.vmac import Names
-from pointsman.conf.build.vrrp import instance
+from pointsman.conf.build.bfd import build_sessions
+from pointsman.conf.build.check_fields import NamedObjects
+from pointsman.conf.build.fast_path.cache import MakerCache
+from pointsman.conf.build.groups import build_groups
+from pointsman.conf.build.lvs import build_virtual_servers
+from pointsman.conf.build.rules import RulePreferences
+from pointsman.conf.build.static import add_track_groups, build_static
+from pointsman.conf.build.tracking import build_fifos, build_surroundings, build_trackers
+from pointsman.conf.build.urls import build_tls
+from pointsman.conf.build.vmac import InterfaceNames
+from pointsman.conf.build.vrrp import build_instance
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.text.problems import Findings, TooManyProblemsError
 from pointsman.conf.text.source import Chunk
-from pointsman.conf.text.tree import Node, opened
+from pointsman.conf.text.tree import Node, parse_chunk
 from pointsman.model.config import Config, Mail, MailTls
 from pointsman.model.health import VirtualServer
 from pointsman.model.operations import SetTimeouts
@@ -34,44 +34,50 @@ _SERVICE = len("virtual_server")
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
 
 
-def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: KeyFiles) -> Config:
+def build_config(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: KeyFiles) -> Config:
     """The configuration; what could not be read is left out, and reported."""
     top = read_block((node for node in nodes if isinstance(node, Node)), "", findings)
     defaults = read_block(
         [node for setting in top.all("global_defs") for node in setting.block], "global_defs", findings
     )
-    heard = sessions(top.all("bfd_instance"), findings)
-    known = trackers(top, findings)._replace(sessions=heard)
-    names = Names(defaults)
-    preferences = Preferences()
-    static = static_settings(top, defaults, preferences, findings)
+    heard = build_sessions(top.all("bfd_instance"), findings)
+    known = build_trackers(top, findings)._replace(sessions=heard)
+    names = InterfaceNames(defaults)
+    preferences = RulePreferences()
+    static = build_static(top, defaults, preferences, findings)
     complete = tuple(
-        instance(setting, defaults, known, names, preferences, keys, findings)
+        build_instance(setting, defaults, known, names, preferences, keys, findings)
         for setting in top.all("vrrp_instance")
     )
-    fifos = notify_fifos(defaults, findings)
-    shared, instances = surroundings(top, defaults, known, complete, fifos, findings)
-    named = Named(
+    fifos = build_fifos(defaults, findings)
+    shared, instances = build_surroundings(top, defaults, known, complete, fifos, findings)
+    named = NamedObjects(
         known.files,
         heard,
-        groups(top.all("virtual_server_group"), findings),
-        _marks(defaults),
-        tls_of(top.all("SSL"), findings),
+        build_groups(top.all("virtual_server_group"), findings),
+        _group_marks(defaults),
+        build_tls(top.all("SSL"), findings),
     )
 
     def services(chunk: Chunk, told: Findings) -> list[VirtualServer]:
         """What a block stands for, read the long way."""
-        setting = read_block(opened(chunk, told), "", told).last("virtual_server")
-        return list(_bounded(virtual_servers(setting, defaults, named, told), told)) if setting else []
+        setting = read_block(parse_chunk(chunk, told), "", told).last("virtual_server")
+        return (
+            list(_limit_servers(build_virtual_servers(setting, defaults, named, told), told))
+            if setting
+            else []
+        )
 
-    shapes = Shapes(services, findings)
+    shapes = MakerCache(services, findings)
     chunks = (node for node in nodes if isinstance(node, Chunk))
-    servers = _bounded((server for chunk in chunks for server in shapes.virtual_servers(chunk)), findings)
+    servers = _limit_servers(
+        (server for chunk in chunks for server in shapes.virtual_servers(chunk)), findings
+    )
     return Config(
         router_id=defaults.get("router_id", str) or host_name,
-        mail=_mail(defaults, findings),
+        mail=_build_mail(defaults, findings),
         instances=instances,
-        static=with_groups(static, top, complete, findings),
+        static=add_track_groups(static, top, complete, findings),
         vrrp=shared,
         bfd=tuple(heard.values()),
         server_fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("vrrp_")),
@@ -80,7 +86,7 @@ def build(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: K
     )
 
 
-def _bounded(servers: Iterable[VirtualServer], findings: Findings) -> Iterator[VirtualServer]:
+def _limit_servers(servers: Iterable[VirtualServer], findings: Findings) -> Iterator[VirtualServer]:
     """The same as long as memory lasts: a small text can stand for very many of them."""
     count = 0
     for server in servers:
@@ -92,13 +98,13 @@ def _bounded(servers: Iterable[VirtualServer], findings: Findings) -> Iterator[V
         yield server
 
 
-def _marks(defaults: Settings) -> Iterator[int] | None:
+def _group_marks(defaults: Settings) -> Iterator[int] | None:
     if not defaults.has("nftables_ipvs"):
         return None
     return itertools.count(defaults.get("nftables_ipvs_start_fwmark", int) or 1000)
 
 
-def _mail(defaults: Settings, findings: Findings) -> Mail:
+def _build_mail(defaults: Settings, findings: Findings) -> Mail:
     server = defaults.last("smtp_server")
     host, port = server.value if server and isinstance(server.value, tuple) else ("", None)
     credentials = cast("tuple[str, ...]", defaults.get("smtp_auth", tuple) or ("", ""))
@@ -108,7 +114,7 @@ def _mail(defaults: Settings, findings: Findings) -> Mail:
         credentials = ("", "")
     stated = [setting for setting in (defaults.last("notification_email"), server) if setting]
     return Mail(
-        recipients=tuple(_recipients(defaults.all("notification_email"), findings)),
+        recipients=tuple(_read_recipients(defaults.all("notification_email"), findings)),
         sender=defaults.get("notification_email_from", str) or "",
         server=host,
         port=25 if port is None else port,
@@ -123,7 +129,7 @@ def _mail(defaults: Settings, findings: Findings) -> Mail:
     )
 
 
-def _recipients(settings: list[Setting], findings: Findings) -> dict[str, None]:
+def _read_recipients(settings: list[Setting], findings: Findings) -> dict[str, None]:
     """All words of the block are addresses, several in a line too."""
     found: dict[str, None] = {}
     for word in (word for setting in settings for node in setting.block for word in node.words):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-from pointsman.conf.build.iproute_words import Words, number
+from pointsman.conf.build.iproute_words import Words, parse_number
 from pointsman.conf.keywords.values import BadValueError
 from pointsman.model.address import Address
 from pointsman.model.routing import SEGMENT_MODES, Encapsulation
@@ -14,7 +14,7 @@ _MOST_LABELS = 16
 _MOST_SEGMENTS = 16
 
 
-def encapsulation(words: Words) -> Encapsulation:
+def build_encapsulation(words: Words) -> Encapsulation:
     """What stands behind `encap`. Raises BadValueError."""
     kind = words.take()
     if kind not in _KINDS:
@@ -22,11 +22,11 @@ def encapsulation(words: Words) -> Encapsulation:
     return _KINDS[kind](words)
 
 
-def _mpls(words: Words) -> Encapsulation:
+def _build_mpls(words: Words) -> Encapsulation:
     labels = words.take().split("/")
     if len(labels) > _MOST_LABELS:
         raise BadValueError(f"at most {_MOST_LABELS} labels", words.at - 1)
-    stack = tuple(number(label, 0, 2**20 - 1, words.at - 1) for label in labels)
+    stack = tuple(parse_number(label, 0, 2**20 - 1, words.at - 1) for label in labels)
     fields: dict[str, object] = {}
     if words.peek() == "ttl":
         words.take()
@@ -34,14 +34,14 @@ def _mpls(words: Words) -> Encapsulation:
     return Encapsulation(kind="mpls", labels=stack, **fields)  # type: ignore[arg-type]
 
 
-def _tunnel(words: Words, version: int) -> Encapsulation:
+def _build_tunnel(words: Words, version: int) -> Encapsulation:
     """The words that follow are the tunnel's, as long as it knows them."""
-    byte = _number(0, 255)
+    byte = _number_reader(0, 255)
     readers: dict[str, tuple[str, Callable[[Words], object]]] = {
-        "id": ("identifier", _number(0, 2**64 - 1)),
-        "dst": ("destination", _of_version(version)),
-        "src": ("source", _of_version(version)),
-        "flags": ("flags", _number(0, 0xFFFF)),
+        "id": ("identifier", _number_reader(0, 2**64 - 1)),
+        "dst": ("destination", _address_reader(version)),
+        "src": ("source", _address_reader(version)),
+        "flags": ("flags", _number_reader(0, 0xFFFF)),
         **({"ttl": ("ttl", byte), "tos": ("tos", byte), "dsfield": ("tos", byte)} if version == 4 else {}),
         **({"hoplimit": ("ttl", byte), "tc": ("tos", byte)} if version == 6 else {}),
     }
@@ -56,11 +56,11 @@ def _tunnel(words: Words, version: int) -> Encapsulation:
     return Encapsulation(kind=kind, **fields)  # type: ignore[arg-type]
 
 
-def _number(low: int, high: int) -> Callable[[Words], int]:
+def _number_reader(low: int, high: int) -> Callable[[Words], int]:
     return lambda words: words.number(low, high)
 
 
-def _of_version(version: int) -> Callable[[Words], Address]:
+def _address_reader(version: int) -> Callable[[Words], Address]:
     def read(words: Words) -> Address:
         found = words.address()
         if found.version != version:
@@ -70,7 +70,7 @@ def _of_version(version: int) -> Callable[[Words], Address]:
     return read
 
 
-def _seg6(words: Words) -> Encapsulation:
+def _build_seg6(words: Words) -> Encapsulation:
     mode, segments = "encap", ""
     while words.peek() in ("mode", "segs"):
         if words.take() == "mode":
@@ -90,8 +90,8 @@ def _seg6(words: Words) -> Encapsulation:
 
 
 _KINDS: dict[str, Callable[[Words], Encapsulation]] = {
-    "ip": lambda words: _tunnel(words, 4),
-    "ip6": lambda words: _tunnel(words, 6),
-    "mpls": _mpls,
-    "seg6": _seg6,
+    "ip": lambda words: _build_tunnel(words, 4),
+    "ip6": lambda words: _build_tunnel(words, 6),
+    "mpls": _build_mpls,
+    "seg6": _build_seg6,
 }

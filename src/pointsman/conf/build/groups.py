@@ -12,7 +12,7 @@ from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.model.address import Address
 
-MOST_TARGETS = 65536
+MAX_TARGETS = 65536
 """Services that one group may stand for."""
 _MARKS = range(1, 1 << 32)
 
@@ -30,7 +30,7 @@ class Target(NamedTuple):
 Groups = Mapping[str, tuple[Target, ...]]
 
 
-def groups(settings: list[Setting], findings: Findings) -> dict[str, tuple[Target, ...]]:
+def build_groups(settings: list[Setting], findings: Findings) -> dict[str, tuple[Target, ...]]:
     """The groups by name, ranges spelt out; what cannot be read is left out, and reported."""
     found: dict[str, tuple[Target, ...]] = {}
     for setting in settings:
@@ -41,10 +41,10 @@ def groups(settings: list[Setting], findings: Findings) -> dict[str, tuple[Targe
         targets: dict[Target, None] = {}
         for node in setting.block:
             try:
-                for target in _line([word.text for word in node.words]):
+                for target in _parse_line([word.text for word in node.words]):
                     targets[target] = None
-                    if len(targets) > MOST_TARGETS:
-                        raise BadValueError(f"the group has more than {MOST_TARGETS} addresses")
+                    if len(targets) > MAX_TARGETS:
+                        raise BadValueError(f"the group has more than {MAX_TARGETS} addresses")
             except BadValueError as error:
                 word = node.words[min(error.index, len(node.words) - 1)]
                 findings.error(word.location, f"virtual_server_group {name}: {error}", width=word.width)
@@ -55,7 +55,7 @@ def groups(settings: list[Setting], findings: Findings) -> dict[str, tuple[Targe
     return found
 
 
-def head(words: Sequence[Word], known: Groups) -> tuple[str, tuple[Target, ...]]:
+def build_targets(words: Sequence[Word], known: Groups) -> tuple[str, tuple[Target, ...]]:
     """The name of the group (empty: none) and the destinations of a virtual_server. Raises BadValueError."""
     texts = [word.text for word in words]
     if texts[:1] == ["group"]:
@@ -63,7 +63,7 @@ def head(words: Sequence[Word], known: Groups) -> tuple[str, tuple[Target, ...]]
             raise BadValueError(f"there is no virtual_server_group {texts[1] if len(texts) > 1 else ''}", 1)
         return texts[1], known[texts[1]]
     if texts[:1] == ["fwmark"]:
-        return "", (_mark(texts[:2]),)
+        return "", (_parse_mark(texts[:2]),)
     address = parse_address(texts[0])
     try:
         port = parse_port(texts[1]) if len(texts) > 1 and texts[1] != "0" else 0
@@ -72,10 +72,10 @@ def head(words: Sequence[Word], known: Groups) -> tuple[str, tuple[Target, ...]]
     return "", (Target(address, port),)
 
 
-def _line(words: list[str]) -> Iterator[Target]:
+def _parse_line(words: list[str]) -> Iterator[Target]:
     """The targets of one line of a group. Raises BadValueError."""
     if words[0] == "fwmark":
-        yield _mark(words)
+        yield _parse_mark(words)
         return
     try:
         port = parse_port(words[1]) if len(words) > 1 and words[1] != "0" else 0
@@ -83,10 +83,10 @@ def _line(words: list[str]) -> Iterator[Target]:
         raise BadValueError(str(error), 1) from None
     if len(words) > 2:
         raise BadValueError(f"{words[2]} behind the port; a line is IP [port]", 2)
-    yield from (Target(address, port) for address in _addresses(words[0]))
+    yield from (Target(address, port) for address in _parse_range(words[0]))
 
 
-def _mark(words: list[str]) -> Target:
+def _parse_mark(words: list[str]) -> Target:
     number = words[1] if len(words) > 1 else ""
     if not number.isascii() or not number.isdigit() or int(number) not in _MARKS:
         raise BadValueError(f"fwmark {number} is not a number from 1 to {_MARKS[-1]}", 1)
@@ -96,7 +96,7 @@ def _mark(words: list[str]) -> Target:
     return Target(None, fwmark=int(number), ipv6=family == "inet6" if family else None)
 
 
-def _addresses(text: str) -> Iterator[Address]:
+def _parse_range(text: str) -> Iterator[Address]:
     """`A`, `A-LAST`, `A-B` or `A/LENGTH`, every address of it. Raises BadValueError."""
     if "/" in text:
         try:
@@ -109,14 +109,14 @@ def _addresses(text: str) -> Iterator[Address]:
     if not dash:
         yield start
         return
-    end = _last(start, last)
+    end = _parse_range_end(start, last)
     if end.version != start.version or int(end) < int(start):
         raise BadValueError(f"{text} is not a range of addresses: it ends before it begins")
     for number in range(int(start), int(end) + 1):
         yield type(start)(number)
 
 
-def _last(start: Address, text: str) -> Address:
+def _parse_range_end(start: Address, text: str) -> Address:
     """The end of a range: a whole address, or its last part (decimal in IPv4, hexadecimal in IPv6)."""
     if "." in text or ":" in text:
         return parse_address(text)

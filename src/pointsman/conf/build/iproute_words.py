@@ -17,21 +17,21 @@ class Words:
         self.at = 0
 
     @property
-    def left(self) -> bool:
+    def has_more(self) -> bool:
         return self.at < len(self.words)
 
     def take(self) -> str:
         """Raises BadValueError at the word before when there is none."""
-        if not self.left:
+        if not self.has_more:
             raise BadValueError("its value is missing", self.at - 1)
         self.at += 1
         return self.words[self.at - 1]
 
     def peek(self) -> str:
-        return self.words[self.at] if self.left else ""
+        return self.words[self.at] if self.has_more else ""
 
     def number(self, low: int, high: int) -> int:
-        return number(self.take(), low, high, self.at - 1)
+        return parse_number(self.take(), low, high, self.at - 1)
 
     def interface(self) -> str:
         name = self.take()
@@ -55,16 +55,16 @@ class Words:
             raise BadValueError(f"{text} is no network, such as 192.0.2.0/24", self.at - 1) from None
 
 
-def number(text: str, low: int, high: int, at: int) -> int:
+def parse_number(text: str, low: int, high: int, at: int) -> int:
     """A decimal or hexadecimal number. Raises BadValueError."""
     if not re.fullmatch(r"[0-9]{1,10}|0[xX][0-9a-fA-F]{1,8}", text) or not low <= int(text, 0) <= high:
         raise BadValueError(f"it wants a number from {low} to {high}", at)
     return int(text, 0)
 
 
-def realms(text: str, at: int) -> int:
+def parse_realms(text: str, at: int) -> int:
     """`[FROM/]TO` as the kernel has it."""
     first, slash, second = text.partition("/")
     if not slash:
-        return number(first, 1, 0xFFFF, at)
-    return number(first, 0, 0xFFFF, at) << 16 | number(second, 0, 0xFFFF, at)
+        return parse_number(first, 1, 0xFFFF, at)
+    return parse_number(first, 0, 0xFFFF, at) << 16 | parse_number(second, 0, 0xFFFF, at)

@@ -7,10 +7,10 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from pointsman.conf.build.check_fields import Named, Surroundings
-from pointsman.conf.build.checks import checks, owned
-from pointsman.conf.build.groups import Target, head
-from pointsman.conf.build.tracking import command
+from pointsman.conf.build.check_fields import CheckContext, NamedObjects
+from pointsman.conf.build.checks import build_checks, with_script_user
+from pointsman.conf.build.groups import Target, build_targets
+from pointsman.conf.build.tracking import build_command
 from pointsman.conf.keywords.settings import Setting, Settings, inherited, read_block
 from pointsman.conf.keywords.table import closest
 from pointsman.conf.keywords.values import BadValueError
@@ -30,7 +30,7 @@ from pointsman.model.service import (
 )
 from pointsman.model.tracking import Command
 
-PERSISTENCE = 360
+DEFAULT_PERSISTENCE = 360
 """Seconds of persistence when nobody says how many (ipvsadm(8), option -p)."""
 
 _FLAGS = {
@@ -48,7 +48,7 @@ _FLAGS = {
 DIRECT = LvsMethod(Forwarding.ROUTE)
 
 
-class _Service(NamedTuple):
+class _ServiceContext(NamedTuple):
     """What the real servers of a service need to know of it."""
 
     block: Settings
@@ -58,34 +58,34 @@ class _Service(NamedTuple):
     check_port: int
     """Where checks of a real server that names no port connect to: the same for a whole group."""
     globals: Settings
-    named: Named
+    named: NamedObjects
     method: LvsMethod = DIRECT
 
 
-def virtual_servers(
-    setting: Setting, globals_: Settings, named: Named, findings: Findings
+def build_virtual_servers(
+    setting: Setting, globals_: Settings, named: NamedObjects, findings: Findings
 ) -> Iterator[VirtualServer]:
     """The services of one block: several for a group, none when its head cannot be read."""
     block = read_block(setting.block, "virtual_server", findings)
-    group, targets = _head(setting, named, findings)
+    group, targets = _build_head(setting, named, findings)
     transport = None
     if not targets or any(target.address for target in targets):
         transport = _transport(setting, block, findings)
     shared_port = next((target.port for target in targets if target.port), 0) if group else 0
     fronts: dict[Target, frozenset[Front]] = {}
     if group and named.marks is not None and transport is not None:
-        fronts = _marked(targets, transport, named.marks)
+        fronts = _targets_by_mark(targets, transport, named.marks)
         targets = (*fronts, *(target for target in targets if target.fwmark))
     for number, target in enumerate(targets or (Target(None),)):
-        key = _key(target, transport, block)
-        scope = _Service(block, key, key.port, bool(group), shared_port or key.port, globals_, named)
-        found = _virtual_server(setting, scope, findings)
+        key = _service_key(target, transport, block)
+        scope = _ServiceContext(block, key, key.port, bool(group), shared_port or key.port, globals_, named)
+        found = _build_virtual_server(setting, scope, findings)
         if targets:
             service = msgspec.structs.replace(found.service, fronts=fronts.get(target, frozenset()))
             yield msgspec.structs.replace(found, service=service, group=group, leads=number == 0)
 
 
-def _marked(
+def _targets_by_mark(
     targets: tuple[Target, ...], transport: Transport, marks: Iterator[int]
 ) -> dict[Target, frozenset[Front]]:
     """A mark in the place of all addresses of a family, and what is marked with it."""
@@ -101,7 +101,7 @@ def _marked(
     return found
 
 
-def _key(target: Target, transport: Transport | None, block: Settings) -> ServiceKey:
+def _service_key(target: Target, transport: Transport | None, block: Settings) -> ServiceKey:
     if target.address is not None and transport is not None:
         return ServiceKey.of(transport, target.address, target.port)
     ipv6 = target.ipv6
@@ -112,10 +112,10 @@ def _key(target: Target, transport: Transport | None, block: Settings) -> Servic
     return ServiceKey.mark(target.fwmark, ipv6)
 
 
-def _virtual_server(setting: Setting, scope: _Service, findings: Findings) -> VirtualServer:
+def _build_virtual_server(setting: Setting, scope: _ServiceContext, findings: Findings) -> VirtualServer:
     block, key, globals_ = scope.block, scope.key, scope.globals
     scope = scope._replace(method=_method(block, setting.node.keyword, findings))
-    members = _members(scope, findings)
+    members = _build_members(scope, findings)
     quorum = _quorum(block, members, findings)
     return VirtualServer(
         service=VirtualService(
@@ -127,7 +127,7 @@ def _virtual_server(setting: Setting, scope: _Service, findings: Findings) -> Vi
             flags=_flags(block, findings),
         ),
         members=members,
-        sorry_server=_sorry_server(scope, findings),
+        sorry_server=_build_sorry_server(scope, findings),
         sorry_inhibit=block.has("sorry_server_inhibit"),
         ha_suspend=block.has("ha_suspend"),
         quorum=quorum,
@@ -135,21 +135,21 @@ def _virtual_server(setting: Setting, scope: _Service, findings: Findings) -> Vi
         alpha=block.has("alpha"),
         omega=block.has("omega"),
         initial_notifies=globals_.get("rs_init_notifies", bool) or False,
-        smtp_alert=_alerts(block, globals_, otherwise=False),
-        quorum_up_command=_program("quorum_up", block, globals_, findings),
-        quorum_down_command=_program("quorum_down", block, globals_, findings),
+        smtp_alert=_sends_alerts(block, globals_, otherwise=False),
+        quorum_up_command=_build_program("quorum_up", block, globals_, findings),
+        quorum_down_command=_build_program("quorum_down", block, globals_, findings),
         secure_commands=globals_.has("enable_script_security"),
         location=setting.location,
     )
 
 
-def _head(setting: Setting, named: Named, findings: Findings) -> tuple[str, tuple[Target, ...]]:
+def _build_head(setting: Setting, named: NamedObjects, findings: Findings) -> tuple[str, tuple[Target, ...]]:
     keyword, words = setting.node.keyword, setting.node.values
     if not words:
         findings.error(keyword.location, "virtual_server wants an address and a port", width=keyword.width)
         return "", ()
     try:
-        group, targets = head(words, named.groups)
+        group, targets = build_targets(words, named.groups)
     except BadValueError as error:
         word = words[min(error.index, len(words) - 1)]
         likely = closest(word.text, named.groups) if words[0].text == "group" else ""
@@ -179,22 +179,22 @@ def _method(block: Settings, keyword: Word, findings: Findings) -> LvsMethod:
     """The service's method; NAT, which is keepalived's default too, is an error."""
     setting = block.last("lvs_method")
     if setting is not None:
-        return _done(setting, findings)
+        return _supported_method(setting, findings)
     if not block.absent("lvs_method"):
         return DIRECT
     reals = block.all("real_server")
     sorry = block.has("sorry_server") and not block.has("sorry_server_lvs_method")
-    if sorry or not reals or not all(_own_method(real) for real in reals):
+    if sorry or not reals or not all(_has_own_method(real) for real in reals):
         text = "no lvs_method: keepalived takes NAT then, which is not supported"
         findings.error(keyword.location, text, "add a line with lvs_method DR", keyword.width)
     return DIRECT
 
 
-def _own_method(real: Setting) -> bool:
+def _has_own_method(real: Setting) -> bool:
     return any(node.keyword.text == "lvs_method" for node in real.block)
 
 
-def _done(setting: Setting, findings: Findings) -> LvsMethod:
+def _supported_method(setting: Setting, findings: Findings) -> LvsMethod:
     """The method that is written here, if it is done."""
     method = cast(LvsMethod, setting.value)
     if method.forwarding is not Forwarding.MASQ:
@@ -212,9 +212,11 @@ def _persistence(block: Settings, keyword: Word, key: ServiceKey, findings: Find
     written = block.get("persistence_timeout", int)
     if key.port or key.fwmark or not block.absent("persistence_timeout"):
         return written
-    text = f"a service on every port has to be persistent: {PERSISTENCE} s are taken, as in keepalived"
+    text = (
+        f"a service on every port has to be persistent: {DEFAULT_PERSISTENCE} s are taken, as in keepalived"
+    )
     findings.warning(keyword.location, text, "name a port, or add persistence_timeout", keyword.width)
-    return PERSISTENCE
+    return DEFAULT_PERSISTENCE
 
 
 def _persistence_prefix(block: Settings, key: ServiceKey, findings: Findings) -> int | None:
@@ -277,7 +279,7 @@ def _hysteresis(block: Settings, quorum: int, findings: Findings) -> int:
     return value
 
 
-def _alerts(block: Settings, globals_: Settings, otherwise: bool) -> bool:
+def _sends_alerts(block: Settings, globals_: Settings, otherwise: bool) -> bool:
     if globals_.has("no_checker_emails"):
         return False
     for value in (
@@ -290,24 +292,24 @@ def _alerts(block: Settings, globals_: Settings, otherwise: bool) -> bool:
     return otherwise
 
 
-def _sorry_server(scope: _Service, findings: Findings) -> RealServer | None:
+def _build_sorry_server(scope: _ServiceContext, findings: Findings) -> RealServer | None:
     setting = scope.block.last("sorry_server")
     written = scope.block.last("sorry_server_lvs_method")
-    method = _done(written, findings) if written is not None else scope.method
+    method = _supported_method(written, findings) if written is not None else scope.method
     if setting is None:
         return None
     key = _server_key(setting, scope, method, findings)
     return RealServer(key=key, forwarding=method.forwarding, tunnel=method.tunnel)
 
 
-def _server_key(setting: Setting, scope: _Service, method: LvsMethod, findings: Findings) -> ServerKey:
+def _server_key(setting: Setting, scope: _ServiceContext, method: LvsMethod, findings: Findings) -> ServerKey:
     """The real server's key; its port is the service's."""
     address, port = cast("tuple[Address, int | None]", setting.value)
-    if port is not None and port != scope.port and _forced(scope):
+    if port is not None and port != scope.port and _has_service_port(scope):
         word = setting.node.values[1]
         findings.warning(
             word.location,
-            f"{_WAYS[method.forwarding]} not change ports: "
+            f"{_METHOD_NAMES[method.forwarding]} not change ports: "
             f"{address} gets packets at port {scope.port}, not {port}",
             f"write {scope.port}, and let the server listen there",
             word.width,
@@ -315,18 +317,18 @@ def _server_key(setting: Setting, scope: _Service, method: LvsMethod, findings: 
     return ServerKey(address, scope.port)
 
 
-_WAYS = {Forwarding.ROUTE: "direct routing does", Forwarding.TUNNEL: "tunnels do"}
+_METHOD_NAMES = {Forwarding.ROUTE: "direct routing does", Forwarding.TUNNEL: "tunnels do"}
 
 
-def _forced(scope: _Service) -> bool:
+def _has_service_port(scope: _ServiceContext) -> bool:
     """Whether real servers have the service's own port, whatever they say."""
     return scope.key.address is not None and not scope.in_group
 
 
-def _members(scope: _Service, findings: Findings) -> tuple[PoolMember, ...]:
+def _build_members(scope: _ServiceContext, findings: Findings) -> tuple[PoolMember, ...]:
     members: dict[ServerKey, PoolMember] = {}
     for setting in scope.block.all("real_server"):
-        member = _member(setting, scope, findings)
+        member = _build_member(setting, scope, findings)
         key = member.server.key
         if key in members:
             word = setting.node.values[0]
@@ -339,16 +341,18 @@ def _members(scope: _Service, findings: Findings) -> tuple[PoolMember, ...]:
     return tuple(members.values())
 
 
-def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember:
+def _build_member(setting: Setting, scope: _ServiceContext, findings: Findings) -> PoolMember:
     own = read_block(setting.block, "real_server", findings)
     method_written = own.last("lvs_method")
-    method = _done(method_written, findings) if method_written is not None else scope.method
+    method = _supported_method(method_written, findings) if method_written is not None else scope.method
     key = _server_key(setting, scope, method, findings)
     written = inherited("weight", int, own, scope.block)
     weight = 1 if written is None else written
     port = cast("tuple[Address, int | None]", setting.value)[1]
-    checked = ServerKey(key.address, key.port if _forced(scope) else port or scope.check_port)
-    found = checks(Surroundings(scope.key, checked, own, scope.block, scope.globals, scope.named), findings)
+    checked = ServerKey(key.address, key.port if _has_service_port(scope) else port or scope.check_port)
+    found = build_checks(
+        CheckContext(scope.key, checked, own, scope.block, scope.globals, scope.named), findings
+    )
     alpha = inherited("alpha", bool, own, scope.block) or False
     return PoolMember(
         server=RealServer(
@@ -366,16 +370,16 @@ def _member(setting: Setting, scope: _Service, findings: Findings) -> PoolMember
         inhibit_on_failure=inherited("inhibit_on_failure", bool, own, scope.block) or False,
         drain=inherited("drain", float, own, scope.block) or 0.0,
         slow_start=inherited("slow_start", float, own, scope.block) or 0.0,
-        smtp_alert=_alerts(own, scope.globals, otherwise=True),
-        notify_up=_program("notify_up", own, scope.globals, findings),
-        notify_down=_program("notify_down", own, scope.globals, findings),
+        smtp_alert=_sends_alerts(own, scope.globals, otherwise=True),
+        notify_up=_build_program("notify_up", own, scope.globals, findings),
+        notify_down=_build_program("notify_down", own, scope.globals, findings),
         location=setting.location,
     )
 
 
-def _program(name: str, block: Settings, globals_: Settings, findings: Findings) -> Command | None:
-    made = command(block.last(name), findings)
-    return owned(made, globals_) if made else None
+def _build_program(name: str, block: Settings, globals_: Settings, findings: Findings) -> Command | None:
+    made = build_command(block.last(name), findings)
+    return with_script_user(made, globals_) if made else None
 
 
 def _lower_threshold(own: Settings, findings: Findings) -> int:

@@ -8,7 +8,7 @@ from pointsman.conf.text.problems import Findings
 from pointsman.model.tracking import AnnouncementPauses
 
 
-def pauses(top: Settings, defaults: Settings, findings: Findings) -> tuple[AnnouncementPauses, ...]:
+def build_pauses(top: Settings, defaults: Settings, findings: Findings) -> tuple[AnnouncementPauses, ...]:
     """Of the groups, and of every other interface by itself; none that is no pause."""
     found = []
     known: set[str] = set()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from pointsman.conf.build.encap import encapsulation
-from pointsman.conf.build.iproute_words import Words, number, realms
+from pointsman.conf.build.encap import build_encapsulation
+from pointsman.conf.build.iproute_words import Words, parse_number, parse_realms
 from pointsman.conf.keywords.settings import Settings
 from pointsman.conf.keywords.values import BadValueError
 from pointsman.conf.text.problems import Findings
@@ -49,20 +49,22 @@ _TIMES = {"rtt": 8, "rttvar": 4, "rto_min": 1}
 _FEATURES = {"ecn": 1}
 
 
-def routes(block: Settings, word: str, findings: Findings, static: bool = False) -> tuple[VirtualRoute, ...]:
+def build_routes(
+    block: Settings, word: str, findings: Findings, static: bool = False
+) -> tuple[VirtualRoute, ...]:
     """What stands in the blocks of this word, in its order."""
     found: list[VirtualRoute] = []
     for setting in block.all(word):
         for node in setting.block:
             try:
-                found.append(_Route([each.text for each in node.words], static).read())
+                found.append(_RouteLine([each.text for each in node.words], static).read())
             except BadValueError as error:
                 wrong = node.words[min(error.index, len(node.words) - 1)]
                 findings.error(wrong.location, f"{word} {wrong.text}: {error}", width=wrong.width)
     return tuple(found)
 
 
-class _Route:
+class _RouteLine:
     """Reads one line. Every method raises BadValueError."""
 
     def __init__(self, words: list[str], static: bool) -> None:
@@ -80,7 +82,7 @@ class _Route:
         words = self._words
         if words.peek() in _KINDS:
             self._fields["kind"] = words.take()
-        while words.left:
+        while words.has_more:
             self._word(words.take())
         return self._whole()
 
@@ -97,7 +99,7 @@ class _Route:
         elif name == "onlink":
             self._fields["on_link"] = True
         elif name == "encap":
-            self._fields["encapsulation"] = encapsulation(words)
+            self._fields["encapsulation"] = build_encapsulation(words)
         elif name in ("add", "append", "prepend"):
             self._fields["placing"] = name
         elif name == "nexthop":
@@ -128,12 +130,12 @@ class _Route:
         if name in _TIMES and timed:
             self._metrics[name] = int(timed[1]) * (1000 if timed[2] == "s" else 1) * _TIMES[name]
         else:
-            self._metrics[name] = number(text, 0, 2**32 - 1, at)
+            self._metrics[name] = parse_number(text, 0, 2**32 - 1, at)
 
     def _hop(self) -> None:
         words = self._words
         hop = RouteHop()
-        while words.left and words.peek() != "nexthop":
+        while words.has_more and words.peek() != "nexthop":
             name = words.take()
             if name in ("via", "gw"):
                 hop = msgspec.structs.replace(hop, gateway=words.address())
@@ -144,7 +146,7 @@ class _Route:
             elif name == "onlink":
                 hop = msgspec.structs.replace(hop, on_link=True)
             elif name == "encap":
-                hop = msgspec.structs.replace(hop, encapsulation=encapsulation(words))
+                hop = msgspec.structs.replace(hop, encapsulation=build_encapsulation(words))
             else:
                 text = "a nexthop has via, dev, weight, onlink and encap; it stands last"
                 raise BadValueError(text, words.at - 1)
@@ -211,22 +213,22 @@ class _Route:
             raise BadValueError("lock stands before a value", at)
 
 
-def _scope(words: Words) -> str:
+def _parse_scope(words: Words) -> str:
     text = words.take()
     if text not in _SCOPES and not re.fullmatch(r"[0-9]{1,3}", text):
         raise BadValueError(f"a scope is one of {' '.join(_SCOPES)}, or a number", words.at - 1)
     return text
 
 
-def table(words: Words) -> int:
+def parse_table(words: Words) -> int:
     """A table's number or name."""
     text = words.take()
-    return TABLES[text] if text in TABLES else number(text, 1, 2**32 - 1, words.at - 1)
+    return TABLES[text] if text in TABLES else parse_number(text, 1, 2**32 - 1, words.at - 1)
 
 
-def protocol(words: Words) -> int:
+def parse_protocol(words: Words) -> int:
     text = words.take()
-    return PROTOCOLS[text] if text in PROTOCOLS else number(text, 0, 255, words.at - 1)
+    return PROTOCOLS[text] if text in PROTOCOLS else parse_number(text, 0, 255, words.at - 1)
 
 
 def _one_of(*choices: str) -> Callable[[Words], str]:
@@ -251,12 +253,12 @@ _READERS: dict[str, Callable[[Words], object]] = {
     "dev": Words.interface,
     "src": Words.address,
     "from": Words.network,
-    "scope": _scope,
-    "table": table,
+    "scope": _parse_scope,
+    "table": parse_table,
     "tos": lambda words: words.number(0, 255),
-    "protocol": protocol,
+    "protocol": parse_protocol,
     "metric": lambda words: words.number(0, 2**32 - 1),
-    "realms": lambda words: realms(words.take(), words.at - 1),
+    "realms": lambda words: parse_realms(words.take(), words.at - 1),
     "expires": lambda words: words.number(1, 2**32 - 1),
     "pref": _one_of("low", "medium", "high"),
     "congctl": Words.take,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pointsman.conf.build.iproute_words import Words, number, realms
-from pointsman.conf.build.routes import protocol, table
+from pointsman.conf.build.iproute_words import Words, parse_number, parse_realms
+from pointsman.conf.build.routes import parse_protocol, parse_table
 from pointsman.conf.keywords.settings import Settings
 from pointsman.conf.keywords.values import BadValueError
 from pointsman.conf.text.problems import Findings
@@ -21,7 +21,7 @@ _SAME |= {"dsfield": "tos", "ip_proto": "ipproto", "sup_pl": "suppress_prefixlen
 _SAME |= {"sup_group": "suppress_ifgroup", "proto": "protocol"}
 
 
-class Preferences:
+class RulePreferences:
     """Gives rules that name no preference one, in the order of the file."""
 
     def __init__(self) -> None:
@@ -32,27 +32,27 @@ class Preferences:
         return self._next + 1
 
 
-def rules(
-    block: Settings, word: str, preferences: Preferences, findings: Findings, static: bool = False
+def build_rules(
+    block: Settings, word: str, preferences: RulePreferences, findings: Findings, static: bool = False
 ) -> tuple[VirtualRule, ...]:
     """What stands in the blocks of this word, in its order."""
     found: list[VirtualRule] = []
     for setting in block.all(word):
         for node in setting.block:
             try:
-                found.append(_rule([each.text for each in node.words], preferences, static))
+                found.append(_build_rule([each.text for each in node.words], preferences, static))
             except BadValueError as error:
                 wrong = node.words[min(error.index, len(node.words) - 1)]
                 findings.error(wrong.location, f"{word} {wrong.text}: {error}", width=wrong.width)
     return tuple(found)
 
 
-def _rule(texts: list[str], preferences: Preferences, static: bool) -> VirtualRule:
+def _build_rule(texts: list[str], preferences: RulePreferences, static: bool) -> VirtualRule:
     """Raises BadValueError."""
     words = Words(texts)
     fields: dict[str, object] = {}
     version = 0
-    while words.left:
+    while words.has_more:
         name = words.take()
         name = _SAME.get(name, name)
         if name in ("inet", "inet6"):
@@ -61,14 +61,14 @@ def _rule(texts: list[str], preferences: Preferences, static: bool) -> VirtualRu
             fields[_FIELDS.get(name, name)] = _READERS[name](words)
         elif name == "fwmark":
             text, _, mask = words.take().partition("/")
-            fields["mark"] = number(text, 0, 2**32 - 1, words.at - 1)
-            fields["mask"] = number(mask, 0, 2**32 - 1, words.at - 1) if mask else None
+            fields["mark"] = parse_number(text, 0, 2**32 - 1, words.at - 1)
+            fields["mask"] = parse_number(mask, 0, 2**32 - 1, words.at - 1) if mask else None
         elif name == "goto":
             fields |= {"action": "goto", "target": words.number(1, 2**32 - 1)}
         elif name in ("nop", "blackhole", "unreachable", "prohibit"):
             fields["action"] = name
         elif name == "type":
-            fields["action"] = _action(words)
+            fields["action"] = _parse_action(words)
         elif name in ("not", "l3mdev"):
             fields["inverted" if name == "not" else name] = True
         elif name == "no_track" and not static:
@@ -98,14 +98,14 @@ def _family(fields: dict[str, object], version: int) -> int:
     return families.pop() if families else 4
 
 
-def _network(words: Words) -> Network | None:
+def _parse_network(words: Words) -> Network | None:
     if words.peek() in ("all", "any", "default"):
         words.take()
         return None
     return words.network()
 
 
-def _span(highest: int) -> Callable[[Words], tuple[int, int]]:
+def _range_reader(highest: int) -> Callable[[Words], tuple[int, int]]:
     def read(words: Words) -> tuple[int, int]:
         found = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", words.take())
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
@@ -116,12 +116,12 @@ def _span(highest: int) -> Callable[[Words], tuple[int, int]]:
     return read
 
 
-def _ip_protocol(words: Words) -> int:
+def _parse_ip_protocol(words: Words) -> int:
     text = words.take().lower()
-    return _IP_PROTOCOLS[text] if text in _IP_PROTOCOLS else number(text, 1, 255, words.at - 1)
+    return _IP_PROTOCOLS[text] if text in _IP_PROTOCOLS else parse_number(text, 1, 255, words.at - 1)
 
 
-def _action(words: Words) -> str:
+def _parse_action(words: Words) -> str:
     text = words.take()
     if text not in ("blackhole", "unreachable", "prohibit", "nop"):
         raise BadValueError("it wants blackhole, unreachable, prohibit or nop", words.at - 1)
@@ -143,21 +143,21 @@ _FIELDS = {
     "suppress_ifgroup": "suppress_group",
 }
 _READERS: dict[str, Callable[[Words], object]] = {
-    "from": _network,
-    "to": _network,
+    "from": _parse_network,
+    "to": _parse_network,
     "iif": Words.interface,
     "dev": Words.interface,
     "oif": Words.interface,
     "tos": lambda words: words.number(0, 255),
-    "table": table,
+    "table": parse_table,
     "preference": lambda words: words.number(1, 2**32 - 1),
-    "realms": lambda words: realms(words.take(), words.at - 1),
+    "realms": lambda words: parse_realms(words.take(), words.at - 1),
     "tunnel-id": lambda words: words.number(0, 2**32 - 1),
-    "uidrange": _span(2**32 - 2),
-    "protocol": protocol,
-    "ipproto": _ip_protocol,
-    "sport": _span(65535),
-    "dport": _span(65535),
+    "uidrange": _range_reader(2**32 - 2),
+    "protocol": parse_protocol,
+    "ipproto": _parse_ip_protocol,
+    "sport": _range_reader(65535),
+    "dport": _range_reader(65535),
     "suppress_prefixlength": lambda words: words.number(0, 128),
     "suppress_ifgroup": lambda words: words.number(0, 2**31 - 1),
 }

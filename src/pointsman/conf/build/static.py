@@ -7,29 +7,29 @@ from itertools import pairwise
 
 import msgspec
 
-from pointsman.conf.build.addresses import address_lines
-from pointsman.conf.build.routes import routes
-from pointsman.conf.build.rules import Preferences, rules
+from pointsman.conf.build.addresses import build_addresses
+from pointsman.conf.build.routes import build_routes
+from pointsman.conf.build.rules import RulePreferences, build_rules
 from pointsman.conf.keywords.settings import Settings, read_block, unknown_name
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
 from pointsman.model.vrrp import StaticSettings, TrackGroup, VrrpInstance
 
 
-def static_settings(
-    top: Settings, defaults: Settings, preferences: Preferences, findings: Findings
+def build_static(
+    top: Settings, defaults: Settings, preferences: RulePreferences, findings: Findings
 ) -> StaticSettings:
     """All but the groups, which name instances. An address without `dev` is on default_interface."""
     usual = defaults.get("default_interface", str) or "eth0"
-    lines = address_lines(top, "static_ipaddress", findings, static=True)
+    lines = build_addresses(top, "static_ipaddress", findings, static=True)
     return StaticSettings(
         addresses=tuple(msgspec.structs.replace(each.entry, device=each.device or usual) for each in lines),
-        routes=routes(top, "static_routes", findings, static=True),
-        rules=rules(top, "static_rules", preferences, findings, static=True),
+        routes=build_routes(top, "static_routes", findings, static=True),
+        rules=build_rules(top, "static_rules", preferences, findings, static=True),
     )
 
 
-def with_groups(
+def add_track_groups(
     static: StaticSettings, top: Settings, instances: tuple[VrrpInstance, ...], findings: Findings
 ) -> StaticSettings:
     """The same with its track groups; names of groups and instances that do not exist are reported."""
@@ -47,13 +47,13 @@ def with_groups(
     known = {group.name for group in groups}
     named = {each.track_group for each in static.addresses}
     named |= {each.track_group for each in static.routes} | {each.track_group for each in static.rules}
-    for word in _naming(top, named - known):
+    for word in _words_naming(top, named - known):
         text = f"there is no track_group {word.text}"
         findings.error(word.location, text, "define it, or remove the word", word.width)
     return msgspec.structs.replace(static, groups=tuple(groups))
 
 
-def _naming(top: Settings, names: set[str]) -> Iterator[Word]:
+def _words_naming(top: Settings, names: set[str]) -> Iterator[Word]:
     """Yield the words that name one of these groups behind something static."""
     for block in ("static_ipaddress", "static_routes", "static_rules"):
         for node in (node for setting in top.all(block) for node in setting.block):

@@ -13,12 +13,12 @@ from pointsman.conf.text.problems import Findings
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance, VrrpState
 
 
-def strict(block: Settings, defaults: Settings) -> bool:
+def is_strict(block: Settings, defaults: Settings) -> bool:
     written = block.get("strict_mode", bool)
     return defaults.has("vrrp_strict") if written is None else written
 
 
-def held_to_the_rules(
+def apply_strict_mode(
     instance: VrrpInstance, setting: Setting, block: Settings, findings: Findings
 ) -> VrrpInstance:
     """The instance with what strict mode implies; whatever it forbids is reported."""

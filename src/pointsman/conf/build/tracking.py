@@ -8,10 +8,10 @@ from typing import NamedTuple, cast
 
 import msgspec
 
-from pointsman.conf.build.pauses import pauses
+from pointsman.conf.build.pauses import build_pauses
 from pointsman.conf.keywords.settings import Setting, Settings, read_block, unknown_name
 from pointsman.conf.keywords.values import BadValueError, Interface
-from pointsman.conf.text.commands import split
+from pointsman.conf.text.commands import split_command
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tree import Node
 from pointsman.model.bfd import BfdSession
@@ -66,7 +66,7 @@ class Trackers(NamedTuple):
     processes: dict[str, TrackProcess]
     sessions: dict[str, BfdSession]
 
-    def usual(self, kind: TrackKind) -> dict[str, tuple[int, bool]]:
+    def default_weights(self, kind: TrackKind) -> dict[str, tuple[int, bool]]:
         """(weight, reverse) of all trackers of a kind, but for interfaces, by name."""
         known: dict[TrackKind, list[TrackScript | TrackFile | TrackProcess | BfdSession]] = {
             TrackKind.SCRIPT: [*self.scripts.values()],
@@ -77,14 +77,14 @@ class Trackers(NamedTuple):
         return {each.name: (each.weight, each.reverse) for each in known[kind]}
 
 
-def command(setting: Setting | None, findings: Findings) -> Command | None:
+def build_command(setting: Setting | None, findings: Findings) -> Command | None:
     """`"PROGRAM ARGUMENTS" [USER [GROUP]]`. None: nothing is written, or an error, which is reported."""
     if setting is None:
         return None
     words = cast("tuple[str, ...]", setting.value)
     keyword = setting.node.keyword
     try:
-        parts = split(words[0]) if words else ()
+        parts = split_command(words[0]) if words else ()
     except ValueError as error:
         findings.error(
             keyword.location, f"{keyword.text}: {error}", "mend the quotes and escapes", keyword.width
@@ -97,53 +97,53 @@ def command(setting: Setting | None, findings: Findings) -> Command | None:
     return Command(parts, *words[1:3])
 
 
-def notify(block: Settings, findings: Findings) -> Notify:
+def build_notify(block: Settings, findings: Findings) -> Notify:
     """The programs of an instance or a group."""
     return Notify(
-        every=command(block.last("notify"), findings),
-        master=command(block.last("notify_master"), findings),
-        backup=command(block.last("notify_backup"), findings),
-        fault=command(block.last("notify_fault"), findings),
-        stop=command(block.last("notify_stop"), findings),
-        lower_priority=command(block.last("notify_master_rx_lower_pri"), findings),
-        deleted=_when_deleted(block, findings),
+        every=build_command(block.last("notify"), findings),
+        master=build_command(block.last("notify_master"), findings),
+        backup=build_command(block.last("notify_backup"), findings),
+        fault=build_command(block.last("notify_fault"), findings),
+        stop=build_command(block.last("notify_stop"), findings),
+        lower_priority=build_command(block.last("notify_master_rx_lower_pri"), findings),
+        deleted=_build_deleted(block, findings),
         tells_deleted=block.has("notify_deleted"),
     )
 
 
-def _when_deleted(block: Settings, findings: Findings) -> Command | None:
+def _build_deleted(block: Settings, findings: Findings) -> Command | None:
     """The program of notify_deleted, which may stand alone."""
     setting = block.last("notify_deleted")
-    return command(setting, findings) if setting is not None and setting.value else None
+    return build_command(setting, findings) if setting is not None and setting.value else None
 
 
-def trackers(top: Settings, findings: Findings) -> Trackers:
+def build_trackers(top: Settings, findings: Findings) -> Trackers:
     """Everything that can be tracked by name."""
     found = Trackers({}, {}, {}, {})
     for setting in top.all("vrrp_script"):
-        script = _script(setting, findings)
+        script = _build_script(setting, findings)
         if script is not None:
             found.scripts[script.name] = script
     for setting in top.all("track_file"):
-        file = _file(setting, findings)
+        file = _build_file(setting, findings)
         if file is not None:
             found.files[file.name] = file
     for setting in top.all("vrrp_track_process"):
-        process = _process(setting, findings)
+        process = _build_process(setting, findings)
         if process is not None:
             found.processes[process.name] = process
     return found
 
 
-def _script(setting: Setting, findings: Findings) -> TrackScript | None:
+def _build_script(setting: Setting, findings: Findings) -> TrackScript | None:
     block = read_block(setting.block, "vrrp_script", findings)
-    program = _needed(setting, block, "script", findings)
-    run = command(program, findings)
+    program = _required(setting, block, "script", findings)
+    run = build_command(program, findings)
     if run is None:
         return None
     user = cast("tuple[str, ...]", block.get("user", tuple) or ())
     interval = block.get("interval", float) or 1.0
-    added, reverse = weight(block, TrackKind.SCRIPT, 0, findings)
+    added, reverse = read_weight(block, TrackKind.SCRIPT, 0, findings)
     return TrackScript(
         name=str(setting.value),
         command=Command(run.words, *(user[:2] or (run.user, run.group))),
@@ -158,11 +158,11 @@ def _script(setting: Setting, findings: Findings) -> TrackScript | None:
     )
 
 
-def _file(setting: Setting, findings: Findings) -> TrackFile | None:
+def _build_file(setting: Setting, findings: Findings) -> TrackFile | None:
     block = read_block(setting.block, "track_file", findings)
-    if _needed(setting, block, "file", findings) is None:
+    if _required(setting, block, "file", findings) is None:
         return None
-    added, reverse = weight(block, TrackKind.FILE, 1, findings)
+    added, reverse = read_weight(block, TrackKind.FILE, 1, findings)
     initial: int | None = None
     words = cast("tuple[str, ...]", block.get("init_file", tuple) or ())
     if block.has("init_file"):
@@ -179,13 +179,13 @@ def _file(setting: Setting, findings: Findings) -> TrackFile | None:
     )
 
 
-def _process(setting: Setting, findings: Findings) -> TrackProcess | None:
+def _build_process(setting: Setting, findings: Findings) -> TrackProcess | None:
     block = read_block(setting.block, "vrrp_track_process", findings)
-    program = _needed(setting, block, "process", findings)
+    program = _required(setting, block, "process", findings)
     if program is None:
         return None
     words = tuple(part for word in cast("tuple[str, ...]", program.value) for part in word.split())
-    added, reverse = weight(block, TrackKind.PROCESS, 0, findings)
+    added, reverse = read_weight(block, TrackKind.PROCESS, 0, findings)
     both = block.get("delay", float) or 0.0
     fork, terminate = block.get("fork_delay", float), block.get("terminate_delay", float)
     return TrackProcess(
@@ -203,7 +203,7 @@ def _process(setting: Setting, findings: Findings) -> TrackProcess | None:
     )
 
 
-def _needed(setting: Setting, block: Settings, word: str, findings: Findings) -> Setting | None:
+def _required(setting: Setting, block: Settings, word: str, findings: Findings) -> Setting | None:
     found = block.last(word)
     if found is None or found.value == ():
         keyword = setting.node.keyword
@@ -213,21 +213,21 @@ def _needed(setting: Setting, block: Settings, word: str, findings: Findings) ->
     return found
 
 
-def weight(block: Settings, kind: TrackKind, usual: int, findings: Findings) -> tuple[int, bool]:
+def read_weight(block: Settings, kind: TrackKind, usual: int, findings: Findings) -> tuple[int, bool]:
     """The `weight N [reverse]` of a block, or (usual, False)."""
     setting = block.last("weight")
     if setting is None:
         return usual, False
     words = ["weight", *cast("tuple[str, ...]", setting.value)]
     try:
-        return _options(words, 0, kind, (usual, False))
+        return _parse_weight(words, 0, kind, (usual, False))
     except BadValueError as error:
         word = setting.node.words[error.index]
         findings.error(word.location, f"weight: {error}", width=word.width)
         return usual, False
 
 
-def _options(words: list[str], start: int, kind: TrackKind, usual: tuple[int, bool]) -> tuple[int, bool]:
+def _parse_weight(words: list[str], start: int, kind: TrackKind, usual: tuple[int, bool]) -> tuple[int, bool]:
     """`[weight N] [reverse|noreverse]`. Raises BadValueError."""
     added, reverse = usual
     most = _LARGEST[kind]
@@ -250,33 +250,33 @@ def _options(words: list[str], start: int, kind: TrackKind, usual: tuple[int, bo
     return added, reverse
 
 
-def tracked(block: Settings, known: Trackers, findings: Findings) -> tuple[Tracked, ...]:
+def build_tracked(block: Settings, known: Trackers, findings: Findings) -> tuple[Tracked, ...]:
     """What the track_ blocks of an instance or a group name."""
     found: dict[tuple[TrackKind, str], Tracked] = {}
     for kind, word in _BLOCKS.items():
-        for node in _lines(block, word):
-            one = _tracked(node, kind, known, findings)
+        for node in _block_lines(block, word):
+            one = _build_tracked(node, kind, known, findings)
             if one is not None:
                 found[kind, one.name] = one
     return tuple(found.values())
 
 
-def _lines(block: Settings, name: str) -> Iterator[Node]:
+def _block_lines(block: Settings, name: str) -> Iterator[Node]:
     return (node for setting in block.all(name) for node in setting.block)
 
 
-def _tracked(node: Node, kind: TrackKind, known: Trackers, findings: Findings) -> Tracked | None:
+def _build_tracked(node: Node, kind: TrackKind, known: Trackers, findings: Findings) -> Tracked | None:
     words = [word.text for word in node.words]
     name = words[0]
     try:
         if kind is TrackKind.INTERFACE:
             Interface().read(words[:1])
-        usual = {name: (0, False)} if kind is TrackKind.INTERFACE else known.usual(kind)
+        usual = {name: (0, False)} if kind is TrackKind.INTERFACE else known.default_weights(kind)
         if name not in usual:
             text = f"{_BLOCKS[kind]}: there is no {_DEFINED_BY[kind]} {name}"
             unknown_name(node.words[0], text, usual, findings)
             return None
-        added, reverse = _options(words, 1, kind, usual[name])
+        added, reverse = _parse_weight(words, 1, kind, usual[name])
     except BadValueError as error:
         word = node.words[error.index]
         findings.error(word.location, f"{_BLOCKS[kind]} {name}: {error}", width=word.width)
@@ -290,7 +290,7 @@ class _Group(NamedTuple):
     with_weights: bool
 
 
-def surroundings(
+def build_surroundings(
     top: Settings,
     defaults: Settings,
     known: Trackers,
@@ -299,8 +299,10 @@ def surroundings(
     findings: Findings,
 ) -> tuple[VrrpSurroundings, tuple[VrrpInstance, ...]]:
     """What the instances share; and the instances, with the trackers of their sync groups."""
-    groups = [_group(setting, defaults, known, instances, findings) for setting in top.all("vrrp_sync_group")]
-    _members_of_two(groups, findings)
+    groups = [
+        _build_group(setting, defaults, known, instances, findings) for setting in top.all("vrrp_sync_group")
+    ]
+    _check_memberships(groups, findings)
     user = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
     shared = VrrpSurroundings(
         scripts=tuple(known.scripts.values()),
@@ -311,14 +313,14 @@ def surroundings(
         script_group=user[1] if len(user) > 1 else "",
         script_security=defaults.has("enable_script_security"),
         fifos=tuple(fifo for fifo in fifos if not fifo.word.startswith("lvs_")),
-        pauses=pauses(top, defaults, findings),
+        pauses=build_pauses(top, defaults, findings),
         states_on_reload=defaults.has("fifo_write_vrrp_states_on_reload"),
         dynamic_interfaces=defaults.has("dynamic_interfaces"),
     )
-    return shared, tuple(_grouped(each, groups, findings) for each in instances)
+    return shared, tuple(_with_group_trackers(each, groups, findings) for each in instances)
 
 
-def notify_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...]:
+def build_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...]:
     """The pipes of global_defs: of VRRP, of servers, of both."""
     found: dict[str, NotifyFifo] = {}
     who = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
@@ -327,7 +329,7 @@ def notify_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ..
         written = cast("tuple[str, ...]", defaults.get(word, tuple) or ())
         if written:
             path, user, group = (*written, "", "")[:3]
-            run = command(reader, findings)
+            run = build_command(reader, findings)
             if run is not None and not run.user:
                 run = Command(run.words, *who[:2])
             found[word] = NotifyFifo(word=word, path=path, user=user, group=group, reader=run)
@@ -336,7 +338,7 @@ def notify_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ..
     return tuple(found.values())
 
 
-def _group(
+def _build_group(
     setting: Setting,
     defaults: Settings,
     known: Trackers,
@@ -346,7 +348,7 @@ def _group(
     block = read_block(setting.block, "vrrp_sync_group", findings)
     names = {instance.name for instance in instances}
     members: dict[str, None] = {}
-    for node in _lines(block, "group"):
+    for node in _block_lines(block, "group"):
         for word in node.words:
             if word.text in names:
                 members[word.text] = None
@@ -359,21 +361,21 @@ def _group(
     settings = SyncGroupSettings(
         name=str(setting.value),
         members=tuple(members),
-        notify=notify(block, findings),
-        smtp_alert=_alert(block, defaults),
+        notify=build_notify(block, findings),
+        smtp_alert=_sends_alerts(block, defaults),
         location=setting.location,
     )
-    return _Group(settings, tracked(block, known, findings), block.has("sync_group_tracking_weight"))
+    return _Group(settings, build_tracked(block, known, findings), block.has("sync_group_tracking_weight"))
 
 
-def _alert(block: Settings, defaults: Settings) -> bool:
+def _sends_alerts(block: Settings, defaults: Settings) -> bool:
     """Whether changes of a group are mailed; as for instances, off unless it is written somewhere."""
     own, vrrp = block.get("smtp_alert", bool), defaults.get("smtp_alert_vrrp", bool)
     written = (own, vrrp, defaults.get("smtp_alert", bool))
     return bool(next((each for each in written if each is not None), False))
 
 
-def _members_of_two(groups: list[_Group], findings: Findings) -> None:
+def _check_memberships(groups: list[_Group], findings: Findings) -> None:
     homes: dict[str, str] = {}
     for group in groups:
         for member in group.settings.members:
@@ -385,7 +387,7 @@ def _members_of_two(groups: list[_Group], findings: Findings) -> None:
                 )
 
 
-def _grouped(instance: VrrpInstance, groups: list[_Group], findings: Findings) -> VrrpInstance:
+def _with_group_trackers(instance: VrrpInstance, groups: list[_Group], findings: Findings) -> VrrpInstance:
     for group in groups:
         if instance.name not in group.settings.members:
             continue

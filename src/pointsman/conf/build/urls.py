@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import cast
 
-from pointsman.conf.build.check_fields import Surroundings, Tls, connection, header_value, timing
+from pointsman.conf.build.check_fields import (
+    CheckContext,
+    Tls,
+    check_header_value,
+    connection_fields,
+    timing_fields,
+)
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.text.problems import Findings
 from pointsman.model.checks import ClientCertificate, HttpCheck, HttpVersion, Pattern, Url
 
 
-def tls_of(settings: list[Setting], findings: Findings) -> Tls:
+def build_tls(settings: list[Setting], findings: Findings) -> Tls:
     """What the SSL blocks say; the last word of each kind counts."""
     block = read_block([node for setting in settings for node in setting.block], "SSL", findings)
     certificate = block.get("certificate", str) or ""
@@ -28,10 +34,10 @@ def tls_of(settings: list[Setting], findings: Findings) -> Tls:
     return Tls(shown if certificate else None, block.get("ca", str) or "")
 
 
-def http_check(setting: Setting, own: Settings, place: Surroundings, findings: Findings) -> HttpCheck:
+def build_http_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> HttpCheck:
     """One HTTP_GET or SSL_GET block."""
     keyword = setting.node.keyword
-    urls = urls_of(own, place, findings)
+    urls = build_urls(own, place, findings)
     if not urls:
         text = f"{keyword.text} without a url checks nothing"
         findings.error(keyword.location, text, "add url { path / }", keyword.width)
@@ -44,39 +50,39 @@ def http_check(setting: Setting, own: Settings, place: Surroundings, findings: F
         sni_from_host=own.get("enable_sni", bool) or False,
         verify=verify,
         authority=own.get("tls_ca", str) or (place.named.tls.authority if verify else ""),
-        shown=place.named.tls.shown if tls else None,
+        shown=place.named.tls.certificate if tls else None,
         fast_recovery=own.get("fast_recovery", bool) or False,
-        **connection(setting, own, place, findings),
-        **timing(own, place, before_retry=3.0),
+        **connection_fields(setting, own, place, findings),
+        **timing_fields(own, place, before_retry=3.0),
     )
 
 
-def urls_of(own: Settings, place: Surroundings, findings: Findings) -> tuple[Url, ...]:
+def build_urls(own: Settings, place: CheckContext, findings: Findings) -> tuple[Url, ...]:
     """The url blocks of a checker."""
     outer = [block.get("virtualhost", str) for block in (own, place.member, place.service)]
     host = next((each for each in outer if each), "")
-    return tuple(_url(each, host, findings) for each in own.all("url"))
+    return tuple(_build_url(each, host, findings) for each in own.all("url"))
 
 
-def _url(setting: Setting, host: str, findings: Findings) -> Url:
+def _build_url(setting: Setting, host: str, findings: Findings) -> Url:
     block = read_block(setting.block, "url", findings)
     path = block.get("path", str) or "/"
     if not path.startswith("/") or any(sign <= " " or sign == "\x7f" for sign in path):
         word = cast(Setting, block.last("path")).node.values[0]
         text = f"path {path} is no path of a URL"
         findings.error(word.location, text, "begin with /, without blanks", word.width)
-    header_value(block.last("virtualhost"), findings)
+    check_header_value(block.last("virtualhost"), findings)
     codes = cast("tuple[tuple[int, int], ...] | None", block.get("status_code", tuple))
     return Url(
         path=path,
         virtualhost=block.get("virtualhost", str) or host,
         status=codes or ((200, 299),),
         digest=block.get("digest", str) or "",
-        pattern=_pattern(block, findings),
+        pattern=_build_pattern(block, findings),
     )
 
 
-def _pattern(block: Settings, findings: Findings) -> Pattern | None:
+def _build_pattern(block: Settings, findings: Findings) -> Pattern | None:
     setting = block.last("regex")
     if setting is None:
         return None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pointsman.conf.build.addresses import Line, address_lines
+from pointsman.conf.build.addresses import AddressLine, build_addresses
 from pointsman.conf.keywords.settings import Settings
 from pointsman.conf.keywords.values import BadValueError, Interface, parse_address
 from pointsman.conf.text.problems import Findings
@@ -19,7 +19,7 @@ _MODES = ("bridge", "private", "vepa")
 _MAC = re.compile(r"[0-9a-fA-F]{1,2}([:-][0-9a-fA-F]{1,2}){4,5}")
 
 
-class Bearers(NamedTuple):
+class InstanceAddresses(NamedTuple):
     """What a configuration says about addresses and the interfaces that bear them."""
 
     addresses: tuple[VirtualAddress, ...]
@@ -28,7 +28,7 @@ class Bearers(NamedTuple):
     others: tuple[VirtualInterface, ...]
 
 
-class Names:
+class InterfaceNames:
     """Names of virtual interfaces, each given once in a configuration; `used` are those of real ones."""
 
     def __init__(self, defaults: Settings) -> None:
@@ -54,18 +54,23 @@ class Names:
         return name
 
 
-def bearers(
-    block: Settings, interface: str, router: int, family: int | None, names: Names, findings: Findings
-) -> Bearers:
+def build_instance_addresses(
+    block: Settings,
+    interface: str,
+    router: int,
+    family: int | None,
+    names: InterfaceNames,
+    findings: Findings,
+) -> InstanceAddresses:
     """`family`: that of the adverts; None: it follows from the first address."""
-    lines = address_lines(block, "virtual_ipaddress", findings)
-    excluded = address_lines(block, "virtual_ipaddress_excluded", findings)
+    lines = build_addresses(block, "virtual_ipaddress", findings)
+    excluded = build_addresses(block, "virtual_ipaddress_excluded", findings)
     family = family or (lines[0].entry.address.version if lines else 4)
-    own = _own(block, interface, router, family, names, findings)
+    own = _build_own(block, interface, router, family, names, findings)
     others: dict[tuple[str, int], VirtualInterface] = {}
     every = block.has("use_vmac_addr")
 
-    def bear(line: Line) -> VirtualAddress:
+    def bear(line: AddressLine) -> VirtualAddress:
         version = line.entry.address.version
         elsewhere = line.device not in ("", interface) or (own is not None and version != family)
         device = line.device or interface
@@ -75,7 +80,7 @@ def bearers(
             made = others.get((device, version)) or VirtualInterface(
                 name=names.make(router, version, of_address=True),
                 base=device,
-                mac=_mac(router, version),
+                mac=_virtual_mac(router, version),
             )
             others[device, version] = made
             return msgspec.structs.replace(line.entry, device=made.name)
@@ -83,7 +88,7 @@ def bearers(
             device = own.name
         return msgspec.structs.replace(line.entry, device=device)
 
-    return Bearers(
+    return InstanceAddresses(
         addresses=tuple(bear(line) for line in lines),
         excluded=tuple(bear(line) for line in excluded),
         own=own,
@@ -91,13 +96,13 @@ def bearers(
     )
 
 
-def _mac(router: int, family: int) -> bytes:
+def _virtual_mac(router: int, family: int) -> bytes:
     """RFC 5798 section 7.3."""
     return bytes((0, 0, 0x5E, 0, 2 if family == 6 else 1, router))
 
 
-def _own(
-    block: Settings, interface: str, router: int, family: int, names: Names, findings: Findings
+def _build_own(
+    block: Settings, interface: str, router: int, family: int, names: InterfaceNames, findings: Findings
 ) -> VirtualInterface | None:
     setting = block.last("use_vmac") or block.last("use_ipvlan")
     if setting is None:
@@ -108,7 +113,9 @@ def _own(
         text = "use_vmac and use_ipvlan contradict each other"
         findings.error(keyword.location, text, "remove one of them", keyword.width)
     try:
-        options = _ipvlan_options(values, router, findings) if is_ipvlan else _options(values, router)
+        options = (
+            _parse_ipvlan_options(values, router, findings) if is_ipvlan else _parse_options(values, router)
+        )
     except BadValueError as error:
         word = values[min(error.index, len(values) - 1)]
         findings.error(word.location, f"{keyword.text} {word.text}: {error}", width=word.width)
@@ -119,7 +126,7 @@ def _own(
     return VirtualInterface(
         name=options.name or names.make(router, family),
         base=interface,
-        mac=b"" if is_ipvlan else options.mac or _mac(router, family),
+        mac=b"" if is_ipvlan else options.mac or _virtual_mac(router, family),
         mode=options.mode,
         group=options.group,
     )
@@ -132,7 +139,7 @@ class _Options(NamedTuple):
     mode: str = "private"
 
 
-def _ipvlan_options(words: Sequence[Word], router: int, findings: Findings) -> _Options:
+def _parse_ipvlan_options(words: Sequence[Word], router: int, findings: Findings) -> _Options:
     """`[[name] IF] [IP] [bridge|private|vepa] [group N]`. Raises BadValueError."""
     mode, left = "bridge", []
     for position, word in enumerate(words):
@@ -146,7 +153,7 @@ def _ipvlan_options(words: Sequence[Word], router: int, findings: Findings) -> _
             raise BadValueError("an ipvlan has no MAC address of its own; that is use_vmac", position)
         else:
             left.append(word)
-    return _options(left, router)._replace(mode=mode)
+    return _parse_options(left, router)._replace(mode=mode)
 
 
 def _is_address(text: str) -> bool:
@@ -157,7 +164,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _options(words: Sequence[Word], router: int) -> _Options:
+def _parse_options(words: Sequence[Word], router: int) -> _Options:
     """`[[name] IF] [MAC] [netlink_notify_msg] [group N]`. Raises BadValueError."""
     name, mac, group = "", b"", 0
     texts = [word.text for word in words]
@@ -173,7 +180,7 @@ def _options(words: Sequence[Word], router: int) -> _Options:
                 raise BadValueError("it wants a number", position)
             group = int(texts[position])
         elif text == "name":
-            name = _name(texts[position], position)
+            name = _parse_name(texts[position], position)
         elif _MAC.fullmatch(text):
             octets = bytes(int(part, 16) for part in re.split("[:-]", text))
             mac = octets if len(octets) == 6 else octets + bytes([router])
@@ -182,12 +189,12 @@ def _options(words: Sequence[Word], router: int) -> _Options:
         elif text != "netlink_notify_msg":
             if name:
                 raise BadValueError("a name stands there already", position)
-            name = _name(text, position)
+            name = _parse_name(text, position)
         position += 1
     return _Options(name, mac, group)
 
 
-def _name(text: str, position: int) -> str:
+def _parse_name(text: str, position: int) -> str:
     try:
         Interface().read([text])
     except BadValueError as error:

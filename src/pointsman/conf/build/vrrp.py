@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 from typing import TypeVar, cast
 
-from pointsman.conf.build.auth import KeyFiles, authentication, signing
-from pointsman.conf.build.iproute_words import number
-from pointsman.conf.build.routes import routes
-from pointsman.conf.build.rules import Preferences, rules
-from pointsman.conf.build.strict import held_to_the_rules, strict
-from pointsman.conf.build.tracking import Trackers, notify, tracked
-from pointsman.conf.build.vmac import Bearers, Names, bearers
+from pointsman.conf.build.auth import KeyFiles, build_authentication, build_hmac
+from pointsman.conf.build.iproute_words import parse_number
+from pointsman.conf.build.routes import build_routes
+from pointsman.conf.build.rules import RulePreferences, build_rules
+from pointsman.conf.build.strict import apply_strict_mode, is_strict
+from pointsman.conf.build.tracking import Trackers, build_notify, build_tracked
+from pointsman.conf.build.vmac import InstanceAddresses, InterfaceNames, build_instance_addresses
 from pointsman.conf.keywords.settings import Setting, Settings, read_block
 from pointsman.conf.keywords.values import BadValueError, parse_address
 from pointsman.conf.text.problems import Findings
@@ -24,12 +24,12 @@ GROUP, GROUP6 = ipaddress.IPv4Address("224.0.0.18"), ipaddress.IPv6Address("ff02
 T = TypeVar("T")
 
 
-def instance(
+def build_instance(
     setting: Setting,
     defaults: Settings,
     known: Trackers,
-    names: Names,
-    preferences: Preferences,
+    names: InterfaceNames,
+    preferences: RulePreferences,
     keys: KeyFiles,
     findings: Findings,
 ) -> VrrpInstance:
@@ -42,18 +42,18 @@ def instance(
     name = str(setting.value)
     interface = block.get("interface", str)
     virtual_router_id = block.get("virtual_router_id", int)
-    _required(setting, ("interface", "virtual_router_id"), findings)
+    _check_required(setting, ("interface", "virtual_router_id"), findings)
     state, priority = _state_and_priority(block, findings)
-    nopreempt = _nopreempt(block, state, priority, findings)
-    peers, limits = _peers(block, findings)
+    nopreempt = _build_nopreempt(block, state, priority, findings)
+    peers, limits = _build_peers(block, findings)
     transport = (block.address("unicast_src_ip"), *peers, block.address("mcast_src_ip"))
     family = next((address.version for address in transport if address is not None), None)
-    borne = bearers(block, interface or "?", virtual_router_id or 1, family, names, findings)
+    borne = build_instance_addresses(block, interface or "?", virtual_router_id or 1, family, names, findings)
     over_ipv6 = bool(borne.addresses) and borne.addresses[0].address.version == 6
     version = _first(block.get("version", int), defaults.get("vrrp_version", int), 3 if over_ipv6 else 2)
-    master_delay = _announcement("garp_master_delay", block, defaults, 5)
-    master_repeat = _announcement("garp_master_repeat", block, defaults, 5)
-    extra = _extra_announcements(block, defaults, findings)
+    master_delay = _inherited_int("garp_master_delay", block, defaults, 5)
+    master_repeat = _inherited_int("garp_master_repeat", block, defaults, 5)
+    extra = _build_extra_announcements(block, defaults, findings)
     built = VrrpInstance(
         name=name,
         interface=interface or "?",
@@ -65,7 +65,7 @@ def instance(
         addresses=borne.addresses,
         excluded_addresses=borne.excluded,
         own_interface=borne.own,
-        advertises_by_base=_by_base(block, borne, peers, findings),
+        advertises_by_base=_advertises_by_base(block, borne, peers, findings),
         other_interfaces=borne.others,
         extra_announcements=extra[0],
         extra_everywhere=extra[1],
@@ -74,40 +74,40 @@ def instance(
         unicast_peers=peers,
         multicast_source=block.address("mcast_src_ip"),
         track_source=block.has("track_src_ip"),
-        authentication=authentication(block, version, findings),
-        hmac=signing(block, _first(block.get("advert_int", float), 1.0), keys, findings),
+        authentication=build_authentication(block, version, findings),
+        hmac=build_hmac(block, _first(block.get("advert_int", float), 1.0), keys, findings),
         nopreempt=nopreempt,
-        preempt_delay=_preempt_delay(block, state, nopreempt, findings),
+        preempt_delay=_build_preempt_delay(block, state, nopreempt, findings),
         garp_master_delay=float(master_delay),
         garp_master_repeat=master_repeat,
-        garp_master_refresh=float(_announcement("garp_master_refresh", block, defaults, 0)),
-        garp_master_refresh_repeat=_announcement("garp_master_refresh_repeat", block, defaults, 1),
-        garp_lower_prio_delay=float(_announcement("garp_lower_prio_delay", block, defaults, master_delay)),
-        garp_lower_prio_repeat=_announcement("garp_lower_prio_repeat", block, defaults, master_repeat),
-        lower_prio_no_advert=_switch("lower_prio_no_advert", block, defaults),
-        down_timer_adverts=_announcement("down_timer_adverts", block, defaults, 3),
+        garp_master_refresh=float(_inherited_int("garp_master_refresh", block, defaults, 0)),
+        garp_master_refresh_repeat=_inherited_int("garp_master_refresh_repeat", block, defaults, 1),
+        garp_lower_prio_delay=float(_inherited_int("garp_lower_prio_delay", block, defaults, master_delay)),
+        garp_lower_prio_repeat=_inherited_int("garp_lower_prio_repeat", block, defaults, master_repeat),
+        lower_prio_no_advert=_inherited_bool("lower_prio_no_advert", block, defaults),
+        down_timer_adverts=_inherited_int("down_timer_adverts", block, defaults, 3),
         startup_delay=_first(defaults.get("vrrp_startup_delay", float), 0.0),
         unicast_ttl=_first(block.get("unicast_ttl", int), 255),
         check_unicast_source=(
             block.has("check_unicast_src") or defaults.has("vrrp_check_unicast_src") or bool(limits)
         ),
         ttl_limits=limits,
-        multicast_group=_group(
+        multicast_group=_build_multicast_group(
             block, defaults, 6 if (family == 6 or (family is None and over_ipv6)) else 4, findings
         ),
-        owner_ignores_adverts=_switch("owner_ignore_adverts", block, defaults),
-        no_accept=_no_accept(block, findings),
+        owner_ignores_adverts=_inherited_bool("owner_ignore_adverts", block, defaults),
+        no_accept=_build_no_accept(block, findings),
         vrf=block.get("vrf", str) or "",
         old_unicast_checksum=block.has("old_unicast_checksum")
         and "never" not in (block.get("old_unicast_checksum", tuple) or ()),
         checksum_without_pseudo_header=_first(
             block.get("v3_checksum_as_v2", bool), defaults.get("v3_checksum_as_v2", bool), False
         ),
-        routes=routes(block, "virtual_routes", findings),
-        rules=rules(block, "virtual_rules", preferences, findings),
-        tracked=tracked(block, known, findings),
-        notify=notify(block, findings),
-        notify_priority_changes=_switch("notify_priority_changes", block, defaults),
+        routes=build_routes(block, "virtual_routes", findings),
+        rules=build_rules(block, "virtual_rules", preferences, findings),
+        tracked=build_tracked(block, known, findings),
+        notify=build_notify(block, findings),
+        notify_priority_changes=_inherited_bool("notify_priority_changes", block, defaults),
         smtp_alert=_first(
             block.get("smtp_alert", bool),
             defaults.get("smtp_alert_vrrp", bool),
@@ -116,10 +116,12 @@ def instance(
         ),
         location=setting.location,
     )
-    return held_to_the_rules(built, setting, block, findings) if strict(block, defaults) else built
+    return apply_strict_mode(built, setting, block, findings) if is_strict(block, defaults) else built
 
 
-def _by_base(block: Settings, borne: Bearers, peers: tuple[Address, ...], findings: Findings) -> bool:
+def _advertises_by_base(
+    block: Settings, borne: InstanceAddresses, peers: tuple[Address, ...], findings: Findings
+) -> bool:
     """Whether adverts of an instance with a virtual MAC address leave by the base interface."""
     written = block.has("vmac_xmit_base")
     if borne.own is not None and not borne.own.has_mac:
@@ -135,7 +137,9 @@ def _by_base(block: Settings, borne: Bearers, peers: tuple[Address, ...], findin
     return True
 
 
-def _group(block: Settings, defaults: Settings, family: int, findings: Findings) -> Address | None:
+def _build_multicast_group(
+    block: Settings, defaults: Settings, family: int, findings: Findings
+) -> Address | None:
     """The multicast group, where it is not the RFC's."""
     usual = "vrrp_mcast_group4" if family == 4 else "vrrp_mcast_group6"
     setting = block.last("mcast_dst_ip") or defaults.last(usual)
@@ -150,7 +154,7 @@ def _group(block: Settings, defaults: Settings, family: int, findings: Findings)
     return None if group in (GROUP, GROUP6) else group
 
 
-def _extra_announcements(block: Settings, defaults: Settings, findings: Findings) -> tuple[int, bool]:
+def _build_extra_announcements(block: Settings, defaults: Settings, findings: Findings) -> tuple[int, bool]:
     """`[all] SECONDS`, and whether `all` is there."""
     setting = block.last("garp_extra_if") or defaults.last("vrrp_garp_extra_if")
     if setting is None:
@@ -161,7 +165,7 @@ def _extra_announcements(block: Settings, defaults: Settings, findings: Findings
     try:
         if len(words) <= everywhere:
             raise BadValueError("it wants [all] and seconds")
-        return number(words[everywhere], 0, 86400, int(everywhere)), everywhere
+        return parse_number(words[everywhere], 0, 86400, int(everywhere)), everywhere
     except BadValueError as error:
         findings.error(keyword.location, f"{keyword.text}: {error}", width=keyword.width)
         return 0, False
@@ -171,7 +175,7 @@ def _first(*values: T | None) -> T:
     return next(value for value in values if value is not None)
 
 
-def _required(setting: Setting, words: tuple[str, ...], findings: Findings) -> None:
+def _check_required(setting: Setting, words: tuple[str, ...], findings: Findings) -> None:
     """Report words that are missing; one with a bad value has its error already."""
     present = {node.keyword.text for node in setting.block}
     keyword = setting.node.keyword
@@ -181,11 +185,11 @@ def _required(setting: Setting, words: tuple[str, ...], findings: Findings) -> N
             findings.error(keyword.location, text, f"add a line with {word}", keyword.width)
 
 
-def _announcement(name: str, block: Settings, defaults: Settings, otherwise: int) -> int:
+def _inherited_int(name: str, block: Settings, defaults: Settings, otherwise: int) -> int:
     return _first(block.get(name, int), defaults.get(f"vrrp_{name}", int), otherwise)
 
 
-def _switch(name: str, block: Settings, defaults: Settings) -> bool:
+def _inherited_bool(name: str, block: Settings, defaults: Settings) -> bool:
     return _first(block.get(name, bool), defaults.get(f"vrrp_{name}", bool), False)
 
 
@@ -213,7 +217,7 @@ def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState,
     return (VrrpState.MASTER if written == "MASTER" or owner else VrrpState.BACKUP), priority
 
 
-def _nopreempt(block: Settings, state: VrrpState, priority: int, findings: Findings) -> bool:
+def _build_nopreempt(block: Settings, state: VrrpState, priority: int, findings: Findings) -> bool:
     setting = block.last("nopreempt")
     if setting is None:
         return False
@@ -231,7 +235,7 @@ def _nopreempt(block: Settings, state: VrrpState, priority: int, findings: Findi
     return True
 
 
-def _no_accept(block: Settings, findings: Findings) -> bool:
+def _build_no_accept(block: Settings, findings: Findings) -> bool:
     setting = block.last("no_accept")
     if setting is not None and block.has("accept"):
         text = "accept and no_accept contradict each other"
@@ -239,7 +243,7 @@ def _no_accept(block: Settings, findings: Findings) -> bool:
     return setting is not None
 
 
-def _preempt_delay(block: Settings, state: VrrpState, nopreempt: bool, findings: Findings) -> float:
+def _build_preempt_delay(block: Settings, state: VrrpState, nopreempt: bool, findings: Findings) -> float:
     setting = block.last("preempt_delay")
     delay = _first(block.get("preempt_delay", float), 0.0)
     if setting is None or not delay or not (nopreempt or state is VrrpState.MASTER):
@@ -250,17 +254,17 @@ def _preempt_delay(block: Settings, state: VrrpState, nopreempt: bool, findings:
     return 0.0
 
 
-def _lines(block: Settings, name: str) -> list[Node]:
+def _block_lines(block: Settings, name: str) -> list[Node]:
     return [node for setting in block.all(name) for node in setting.block]
 
 
-def _peers(block: Settings, findings: Findings) -> tuple[tuple[Address, ...], tuple[TtlLimits, ...]]:
+def _build_peers(block: Settings, findings: Findings) -> tuple[tuple[Address, ...], tuple[TtlLimits, ...]]:
     peers: dict[Address, TtlLimits] = {}
-    for node in _lines(block, "unicast_peer"):
+    for node in _block_lines(block, "unicast_peer"):
         words = [word.text for word in node.words]
         try:
             peer = parse_address(words[0])
-            limits = _ttl_limits(peer, words)
+            limits = _parse_peer(peer, words)
         except BadValueError as error:
             word = node.words[error.index]
             findings.error(word.location, f"unicast_peer {word.text}: {error}", width=word.width)
@@ -279,7 +283,7 @@ def _peers(block: Settings, findings: Findings) -> tuple[tuple[Address, ...], tu
     return tuple(peers), tuple(each for each in peers.values() if (each.low, each.high) != (0, 255))
 
 
-def _ttl_limits(peer: Address, words: list[str]) -> TtlLimits:
+def _parse_peer(peer: Address, words: list[str]) -> TtlLimits:
     """`IP [min_ttl N] [max_ttl N]`. Raises BadValueError."""
     found = {"min_ttl": 0, "max_ttl": 255}
     for at in range(1, len(words), 2):
@@ -287,5 +291,5 @@ def _ttl_limits(peer: Address, words: list[str]) -> TtlLimits:
             raise BadValueError("one peer in a line", at)
         if at + 1 == len(words):
             raise BadValueError("its value is missing", at)
-        found[words[at]] = number(words[at + 1], 0, 255, at + 1)
+        found[words[at]] = parse_number(words[at + 1], 0, 255, at + 1)
     return TtlLimits(peer, found["min_ttl"], found["max_ttl"])

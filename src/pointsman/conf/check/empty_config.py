@@ -13,7 +13,7 @@ def is_empty(config: Config) -> bool:
     return not config.virtual_servers and not config.instances
 
 
-def warn_if_empty(config: Config, findings: Findings) -> None:
+def check_not_empty(config: Config, findings: Findings) -> None:
     """Say so, unless errors have taken out what there was; a director can still be filled with ipvsadm."""
-    if is_empty(config) and not findings.failed:
+    if is_empty(config) and not findings.has_errors:
         findings.warning(None, EMPTY, "a director would forward nothing; is this the right file, and whole?")

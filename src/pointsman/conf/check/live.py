@@ -30,15 +30,15 @@ Host = Mapping[str, HostInterface]
 def check_live(config: Config, host: Host, findings: Findings) -> None:
     """Report what this host lacks, as it is now, to run the configuration."""
     for instance in config.instances:
-        _interfaces(instance, host, config.vrrp.dynamic_interfaces, findings)
-        _own_address(instance, host, findings)
+        _check_interfaces(instance, host, config.vrrp.dynamic_interfaces, findings)
+        _check_own_address(instance, host, findings)
         for address in instance.addresses:
-            _virtual_address(instance, address, host, findings)
-    _on_link(config, host, findings)
+            _check_virtual_address(instance, address, host, findings)
+    _check_on_link(config, host, findings)
 
 
-def _interfaces(instance: VrrpInstance, host: Host, dynamic: bool, findings: Findings) -> None:
-    place, width = findings.inside(instance.location, "interface")
+def _check_interfaces(instance: VrrpInstance, host: Host, dynamic: bool, findings: Findings) -> None:
+    place, width = findings.find_place(instance.location, "interface")
     for name in instance.arrivals:
         if name not in host:
             text = f"{instance.name}: there is no interface {name} here"
@@ -54,44 +54,50 @@ def _interfaces(instance: VrrpInstance, host: Host, dynamic: bool, findings: Fin
             findings.warning(place, text, f"ip link set {name} up", width)
 
 
-def _own_address(instance: VrrpInstance, host: Host, findings: Findings) -> None:
+def _check_own_address(instance: VrrpInstance, host: Host, findings: Findings) -> None:
     own = {each.ip for interface in host.values() for each in interface.addresses}
     source = instance.source
     if source is not None and source not in own:
         word = "unicast_src_ip" if instance.unicast_peers else "mcast_src_ip"
-        place, width = findings.inside(instance.location, word)
+        place, width = findings.find_place(instance.location, word)
         text = f"{instance.name}: {word} {source} is no address of this host"
-        findings.error(place, text, f"write one of {_listed(own)}", width)
+        findings.error(place, text, f"write one of {_format_list(own)}", width)
     for peer in instance.unicast_peers:
         if peer in own:
-            place, width = findings.inside(instance.location, "unicast_peer", str(peer))
+            place, width = findings.find_place(instance.location, "unicast_peer", str(peer))
             text = f"{instance.name}: unicast peer {peer} is this host itself"
             findings.error(place, text, "list only the other routers", width)
 
 
-def _virtual_address(instance: VrrpInstance, address: VirtualAddress, host: Host, findings: Findings) -> None:
+def _check_virtual_address(
+    instance: VrrpInstance, address: VirtualAddress, host: Host, findings: Findings
+) -> None:
     """A virtual address without a network is reached only by those who have a route to it."""
     bases = {each.name: each.base for each in instance.virtual_interfaces}
     device = bases.get(address.device, address.device)
     if device not in host:
         return
-    networks = [each.network for each in host[device].addresses if each.ip != address.address and _wide(each)]
+    networks = [
+        each.network for each in host[device].addresses if each.ip != address.address and _is_network(each)
+    ]
     if not any(
         address.address in network for network in networks if network.version == address.address.version
     ):
-        listed = _listed(set(networks))
+        listed = _format_list(set(networks))
         text = f"{instance.name}: {address.address} is in no network of {device} ({listed})"
         remedy = "correct the address or dev, or make sure that the router has a route to it"
-        place, width = findings.inside(instance.location, str(address.address))
+        place, width = findings.find_place(instance.location, str(address.address))
         findings.warning(place, text, remedy, width)
 
 
-def _wide(interface: InterfaceNetwork) -> bool:
+def _is_network(interface: InterfaceNetwork) -> bool:
     return interface.network.prefixlen < interface.max_prefixlen
 
 
-def _on_link(config: Config, host: Host, findings: Findings) -> None:
-    networks = {each.network for interface in host.values() for each in interface.addresses if _wide(each)}
+def _check_on_link(config: Config, host: Host, findings: Findings) -> None:
+    networks = {
+        each.network for interface in host.values() for each in interface.addresses if _is_network(each)
+    }
     told: set[Address] = set()
     for virtual in config.virtual_servers:
         for member in virtual.members:
@@ -102,9 +108,9 @@ def _on_link(config: Config, host: Host, findings: Findings) -> None:
                 continue
             told.add(address)
             text = f"{address} is on no link of this host: direct routing cannot pass a router"
-            remedy = f"give this host an address in its network (it has {_listed(networks)})"
+            remedy = f"give this host an address in its network (it has {_format_list(networks)})"
             findings.error(member.location, text, remedy, _MEMBER)
 
 
-def _listed(things: set[Address] | set[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
+def _format_list(things: set[Address] | set[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
     return ", ".join(sorted(str(thing) for thing in things)) or "none"

@@ -36,16 +36,18 @@ def check_on_link(config: Config, findings: Findings) -> None:
             if not any(address.version == network.version and address in network for network in networks):
                 outside.setdefault(address, []).append(member.location)
     for address, places in outside.items():
-        near = next((network for network in networks if _near(address, network)), None)
+        near = next((network for network in networks if _is_near(address, network)), None)
         if near is None:
             findings.warning(
                 places[0],
-                f"{address} is in none of the networks that the configuration names ({_listed(networks)})",
+                f"{address} is in none of the networks of the configuration ({_format_list(networks)})",
                 "give the director an interface in its network: direct routing cannot pass a router",
                 _MEMBER,
             )
             continue
-        findings.error(places[0], _reason(address, near, places), _way_out(config, near), _MEMBER)
+        findings.error(
+            places[0], _format_reason(address, near, places), _format_remedy(config, near), _MEMBER
+        )
 
 
 def _networks(instance: VrrpInstance) -> list[Network]:
@@ -56,17 +58,17 @@ def _networks(instance: VrrpInstance) -> list[Network]:
     ]
 
 
-def _near(address: Address, network: Network) -> bool:
+def _is_near(address: Address, network: Network) -> bool:
     if address.version != 4 or network.version != 4 or network.prefixlen <= _NEIGHBOURHOOD:
         return False
     return address in ipaddress.ip_network((network.network_address, _NEIGHBOURHOOD), strict=False)
 
 
-def _listed(networks: list[Network]) -> str:
+def _format_list(networks: list[Network]) -> str:
     return ", ".join(sorted({str(network) for network in networks}))
 
 
-def _reason(address: Address, network: Network, places: list[Location | None]) -> str:
+def _format_reason(address: Address, network: Network, places: list[Location | None]) -> str:
     others = [str(place.line) for place in places[1:] if place is not None]
     also = f" (also line {', '.join(others)})" if others else ""
     return (
@@ -75,10 +77,10 @@ def _reason(address: Address, network: Network, places: list[Location | None]) -
     )
 
 
-def _way_out(config: Config, network: Network) -> str:
+def _format_remedy(config: Config, network: Network) -> str:
     """The longest prefix that holds every host the configuration names in the neighbourhood."""
     wide = ipaddress.ip_network((network.network_address, _NEIGHBOURHOOD), strict=False)
-    hosts = {host for host in _hosts(config) if host.version == 4 and host in wide}
+    hosts = {host for host in _named_hosts(config) if host.version == 4 and host in wide}
     for length in range(network.prefixlen - 1, _NEIGHBOURHOOD - 1, -1):
         candidate = ipaddress.ip_network((network.network_address, length), strict=False)
         ends = (candidate.network_address, candidate.broadcast_address)
@@ -90,7 +92,7 @@ def _way_out(config: Config, network: Network) -> str:
     return f"give director and real servers addresses in one network, such as {network}"
 
 
-def _hosts(config: Config) -> set[Address]:
+def _named_hosts(config: Config) -> set[Address]:
     hosts: set[Address] = set()
     for instance in config.instances:
         hosts |= {address.address for address in instance.addresses}

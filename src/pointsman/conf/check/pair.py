@@ -21,33 +21,33 @@ def check_pair(own: Config, peer: Config, findings: Findings) -> None:
     for instance in own.instances:
         other = theirs.pop(_identity(instance), None)
         if other is None:
-            text = f"{instance.name}: the peer has no instance with virtual_router_id {_number(instance)}"
+            text = f"{instance.name}: the peer has no instance with virtual_router_id {_router_id(instance)}"
             findings.error(
                 instance.location, text, "the same number on both, for nobody takes over", _INSTANCE
             )
         else:
-            _instances(instance, other, findings)
+            _check_instances(instance, other, findings)
     for other in theirs.values():
-        text = f"the peer's {other.name} (virtual_router_id {_number(other)}) is missing here"
+        text = f"the peer's {other.name} (virtual_router_id {_router_id(other)}) is missing here"
         findings.error(None, text, "add it here, for nobody takes over from the peer")
-    _services(own, peer, findings)
+    _check_services(own, peer, findings)
 
 
 def _identity(instance: VrrpInstance) -> tuple[int, int]:
     return instance.virtual_router_id, instance.family
 
 
-def _number(instance: VrrpInstance) -> int:
+def _router_id(instance: VrrpInstance) -> int:
     return instance.virtual_router_id
 
 
-def _instances(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
+def _check_instances(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
     def error(word: str, text: str, remedy: str) -> None:
-        place, width = findings.inside(own.location, word)
+        place, width = findings.find_place(own.location, word)
         findings.error(place, f"{own.name}: {text}", remedy, width)
 
     def warning(word: str, text: str, remedy: str) -> None:
-        place, width = findings.inside(own.location, word)
+        place, width = findings.find_place(own.location, word)
         findings.warning(place, f"{own.name}: {text}", remedy, width)
 
     if own.version != peer.version:
@@ -60,45 +60,45 @@ def _instances(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> Non
             error("advert_int", text, "one interval on both")
         else:
             warning("advert_int", text, "one interval on both")
-    if _password(own) != _password(peer):
+    if _sent_password(own) != _sent_password(peer):
         text = "the authentication differs: both become master"
         error("authentication", text, "the same authentication block on both")
-    if _signed(own) != _signed(peer):
+    if _required_key(own) != _required_key(peer):
         text = "the auth_hmac blocks differ: both become master"
         error("auth_hmac", text, "the same keys and modes on both")
     if own.multicast_group != peer.multicast_group:
         text = "the multicast groups differ: both become master"
         error("mcast_dst_ip", text, "the same mcast_dst_ip on both")
     if {each.address for each in own.addresses} != {each.address for each in peer.addresses}:
-        ours = _listed({str(each.address) for each in own.addresses})
-        others = _listed({str(each.address) for each in peer.addresses})
+        ours = _format_list({str(each.address) for each in own.addresses})
+        others = _format_list({str(each.address) for each in peer.addresses})
         text = f"virtual addresses {ours} here, {others} at the peer: some vanish with a change of master"
         error("virtual_ipaddress", text, "the same virtual_ipaddress block on both")
-    _priorities(own, peer, findings)
-    _paths(own, peer, findings)
+    _check_priorities(own, peer, findings)
+    _check_paths(own, peer, findings)
 
 
-def _priorities(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
+def _check_priorities(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
     if own.priority == peer.priority:
         text = f"{own.name}: both have priority {own.priority}: the higher address decides who is master"
-        place, width = findings.inside(own.location, "priority")
+        place, width = findings.find_place(own.location, "priority")
         findings.warning(place, text, "give one of them a lower priority", width)
     if own.initial_state is VrrpState.MASTER and peer.initial_state is VrrpState.MASTER:
         text = f"{own.name}: state MASTER on both"
-        place, width = findings.inside(own.location, "state")
+        place, width = findings.find_place(own.location, "state")
         findings.warning(place, text, "state BACKUP on the one with the lower priority", width)
     higher, lower = (own, peer) if own.priority > peer.priority else (peer, own)
     contradiction = higher.priority > lower.priority and lower.initial_state is VrrpState.MASTER
     if contradiction and higher.initial_state is VrrpState.BACKUP:
         text = f"{own.name}: the director with the lower priority ({lower.priority}) has state MASTER"
-        place, width = findings.inside(own.location, "state")
+        place, width = findings.find_place(own.location, "state")
         findings.warning(place, text, "state MASTER belongs to the higher priority", width)
 
 
-def _paths(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
+def _check_paths(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
     if bool(own.unicast_peers) != bool(peer.unicast_peers):
         text = f"{own.name}: unicast on one side, multicast on the other: neither hears the other"
-        place, width = findings.inside(own.location, "unicast_peer")
+        place, width = findings.find_place(own.location, "unicast_peer")
         findings.error(place, text, "unicast_peer on both, or on neither", width)
         return
     pairs = (("here", own, peer, "the peer"), ("at the peer", peer, own, "this director"))
@@ -106,21 +106,21 @@ def _paths(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> None:
         source = listener.unicast_source
         if speaker.unicast_peers and source is not None and source not in speaker.unicast_peers:
             text = f"{own.name}: the unicast_peer block {where} lacks {source}, the unicast_src_ip of {name}"
-            place, width = findings.inside(own.location, "unicast_peer")
+            place, width = findings.find_place(own.location, "unicast_peer")
             findings.error(place, text, f"add {source}", width)
     if own.unicast_source is not None and own.unicast_source == peer.unicast_source:
         text = f"{own.name}: both have the unicast_src_ip {own.unicast_source}"
-        place, width = findings.inside(own.location, "unicast_src_ip")
+        place, width = findings.find_place(own.location, "unicast_src_ip")
         findings.error(place, text, "each director's own address", width)
 
 
-def _password(instance: VrrpInstance) -> object:
+def _sent_password(instance: VrrpInstance) -> object:
     """What travels of it."""
     found = instance.authentication
     return found.password.encode()[:8] if isinstance(found, PassAuthentication) else found
 
 
-def _signed(instance: VrrpInstance) -> object:
+def _required_key(instance: VrrpInstance) -> object:
     """What the other half must have, too: the key that is in use, when it is asked for."""
     settings = instance.hmac
     if settings is None or settings.mode != "enforce":
@@ -128,7 +128,7 @@ def _signed(instance: VrrpInstance) -> object:
     return settings.active_key, settings.key(settings.active_key)
 
 
-def _services(own: Config, peer: Config, findings: Findings) -> None:
+def _check_services(own: Config, peer: Config, findings: Findings) -> None:
     theirs = {virtual.service.key: virtual for virtual in peer.virtual_servers}
     for virtual in own.virtual_servers:
         other = theirs.pop(virtual.service.key, None)
@@ -136,13 +136,13 @@ def _services(own: Config, peer: Config, findings: Findings) -> None:
             text = f"the peer lacks the virtual server {virtual.service.key}: it ends with a change of master"
             findings.error(virtual.location, text, "the same virtual servers on both", _SERVICE)
         else:
-            _service(virtual, other, findings)
+            _check_service(virtual, other, findings)
     for key in theirs:
         text = f"the peer's virtual server {key} is missing here: it ends with a change of master"
         findings.error(None, text, "the same virtual servers on both")
 
 
-def _service(own: VirtualServer, peer: VirtualServer, findings: Findings) -> None:
+def _check_service(own: VirtualServer, peer: VirtualServer, findings: Findings) -> None:
     key = own.service.key
     if not is_same(own.service, peer.service):
         text = f"{key}: scheduler, persistence or flags differ from the peer's"
@@ -159,5 +159,5 @@ def _service(own: VirtualServer, peer: VirtualServer, findings: Findings) -> Non
             findings.warning(ours[server].location, text, "the same on both", len("real_server"))
 
 
-def _listed(names: set[str]) -> str:
+def _format_list(names: set[str]) -> str:
     return ", ".join(sorted(names)) or "none"

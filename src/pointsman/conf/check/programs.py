@@ -32,7 +32,7 @@ Inspector = Callable[[str], Program | None]
 def check_programs(config: Config, inspect: Inspector, findings: Findings) -> None:
     """Report programs that cannot be run, once each; they may well be there on the director itself."""
     told: set[str] = set()
-    for command, location in _commands(config):
+    for command, location in _find_commands(config):
         path = command.words[0]
         if path in told:
             continue
@@ -48,17 +48,17 @@ def check_programs(config: Config, inspect: Inspector, findings: Findings) -> No
             remedy = f"chown root {open_}; chmod go-w {open_}"
         else:
             continue
-        place, width = findings.inside(location, path)
+        place, width = findings.find_place(location, path)
         findings.warning(place, text, remedy, width)
 
 
-def _commands(config: Config) -> Iterator[tuple[Command, Location | None]]:
-    yield from _inside(msgspec.structs.replace(config, virtual_servers=()))
+def _find_commands(config: Config) -> Iterator[tuple[Command, Location | None]]:
+    yield from _commands_inside(msgspec.structs.replace(config, virtual_servers=()))
     for server in config.virtual_servers:
-        yield from _of_service(server)
+        yield from _commands_of_service(server)
 
 
-def _of_service(server: VirtualServer) -> Iterator[tuple[Command, Location | None]]:
+def _commands_of_service(server: VirtualServer) -> Iterator[tuple[Command, Location | None]]:
     """There can be thousands of services, so each place of theirs is named here."""
     for command in (server.quorum_up_command, server.quorum_down_command):
         if command is not None:
@@ -73,7 +73,7 @@ def _of_service(server: VirtualServer) -> Iterator[tuple[Command, Location | Non
                 yield check.command, check.location
 
 
-def _inside(config: Config) -> Iterator[tuple[Command, Location | None]]:
+def _commands_inside(config: Config) -> Iterator[tuple[Command, Location | None]]:
     """All that a configuration holds somewhere."""
     waiting: list[tuple[Any, Location | None]] = [(config, None)]
     while waiting:
@@ -82,19 +82,19 @@ def _inside(config: Config) -> Iterator[tuple[Command, Location | None]]:
             yield owner, location
             continue
         here = getattr(owner, "location", None) or location
-        for name in _holders(owner.__class__):
+        for name in _command_fields(owner.__class__):
             if value := getattr(owner, name):
                 inside = value if isinstance(value, tuple) else (value,)
-                waiting += [(each, here) for each in inside if _interesting(each.__class__)]
+                waiting += [(each, here) for each in inside if _can_hold_command(each.__class__)]
 
 
 @functools.cache
-def _interesting(kind: Any) -> bool:
-    return issubclass(kind, msgspec.Struct) and (kind is Command or bool(_holders(kind)))
+def _can_hold_command(kind: Any) -> bool:
+    return issubclass(kind, msgspec.Struct) and (kind is Command or bool(_command_fields(kind)))
 
 
 @functools.cache
-def _holders(kind: Any) -> tuple[str, ...]:
+def _command_fields(kind: Any) -> tuple[str, ...]:
     """The fields of a type that can lead to a command."""
     hints = typing.get_type_hints(kind)
     return tuple(name for name in kind.__struct_fields__ if _leads_to_command(hints[name]))
@@ -104,4 +104,4 @@ def _leads_to_command(hint: object) -> bool:
     parts = typing.get_args(hint)
     if parts:
         return any(_leads_to_command(part) for part in parts)
-    return isinstance(hint, type) and _interesting(hint)
+    return isinstance(hint, type) and _can_hold_command(hint)

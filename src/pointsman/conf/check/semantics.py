@@ -22,29 +22,29 @@ _SERVICE = len("virtual_server")
 _MEMBER = len("real_server")
 
 
-def check(config: Config, findings: Findings) -> None:
+def check_config(config: Config, findings: Findings) -> None:
     """Report what is wrong with the meaning of a configuration."""
-    _instances_among_each_other(config, findings)
+    _check_duplicate_instances(config, findings)
     for instance in config.instances:
-        _adverts(instance, findings)
-        _unicast(instance, findings)
-        _addresses(instance, findings)
-    _services_among_each_other(config, findings)
+        _check_advert_interval(instance, findings)
+        _check_unicast(instance, findings)
+        _check_addresses(instance, findings)
+    _check_duplicate_services(config, findings)
     for server in config.virtual_servers:
-        _service(server, findings)
-        _real_servers(server, findings)
-    _carried(config, findings)
+        _check_service(server, findings)
+        _check_real_servers(server, findings)
+    _check_carried(config, findings)
     check_on_link(config, findings)
-    _mail(config, findings)
+    _check_mail(config, findings)
 
 
-def _instances_among_each_other(config: Config, findings: Findings) -> None:
+def _check_duplicate_instances(config: Config, findings: Findings) -> None:
     names: dict[str, VrrpInstance] = {}
     routers: dict[tuple[str, int], VrrpInstance] = {}
     for instance in config.instances:
         same_name = names.setdefault(instance.name.lower(), instance)
         if same_name.name == instance.name and same_name is not instance:
-            text = f"vrrp_instance {instance.name} stands here again{_first_seen(same_name)}"
+            text = f"vrrp_instance {instance.name} stands here again{_format_first(same_name)}"
             findings.error(instance.location, text, "give each instance its own name", _INSTANCE)
         elif same_name is not instance:
             text = f"vrrp_instance {instance.name} differs from {same_name.name} only by case"
@@ -53,23 +53,23 @@ def _instances_among_each_other(config: Config, findings: Findings) -> None:
             continue
         same_router = routers.setdefault((instance.interface, instance.virtual_router_id), instance)
         if same_router is not instance:
-            place, width = findings.inside(instance.location, "virtual_router_id")
+            place, width = findings.find_place(instance.location, "virtual_router_id")
             findings.error(
                 place,
                 f"virtual_router_id {instance.virtual_router_id} on {instance.interface} is already that of "
-                f"{same_router.name}{_first_seen(same_router)}; their adverts would be mixed up",
+                f"{same_router.name}{_format_first(same_router)}; their adverts would be mixed up",
                 "give one of them another virtual_router_id, on all routers",
                 width,
             )
 
 
-def _first_seen(item: VrrpInstance | VirtualServer) -> str:
+def _format_first(item: VrrpInstance | VirtualServer) -> str:
     return f" (line {item.location.line})" if item.location else ""
 
 
-def _adverts(instance: VrrpInstance, findings: Findings) -> None:
+def _check_advert_interval(instance: VrrpInstance, findings: Findings) -> None:
     interval = instance.advert_interval
-    place, width = findings.inside(instance.location, "advert_int")
+    place, width = findings.find_place(instance.location, "advert_int")
     if instance.version == 2 and interval != int(interval):
         findings.error(
             place,
@@ -86,12 +86,12 @@ def _adverts(instance: VrrpInstance, findings: Findings) -> None:
         )
 
 
-def _unicast(instance: VrrpInstance, findings: Findings) -> None:
+def _check_unicast(instance: VrrpInstance, findings: Findings) -> None:
     source = instance.unicast_source
     own: dict[Address | None, str] = {address.address: "a virtual address" for address in instance.addresses}
     own[source] = "its own address"
     for peer in instance.unicast_peers:
-        place, width = findings.inside(instance.location, "unicast_peer", str(peer))
+        place, width = findings.find_place(instance.location, "unicast_peer", str(peer))
         if peer in own:
             text = f"{instance.name} lists {peer}, {own[peer]}, among its unicast peers"
             findings.error(place, text, "list only the other routers", width)
@@ -100,14 +100,14 @@ def _unicast(instance: VrrpInstance, findings: Findings) -> None:
                 f"{instance.name}: unicast peer {peer} and unicast_src_ip {source} are of different families"
             )
             findings.error(place, text, "use addresses of one family", width)
-    _own_network(instance, findings)
+    _check_own_network(instance, findings)
     if source is not None and not instance.unicast_peers:
-        place, width = findings.inside(instance.location, "unicast_src_ip")
+        place, width = findings.find_place(instance.location, "unicast_src_ip")
         text = f"{instance.name} has a unicast_src_ip but no unicast_peer, so it sends multicast"
         findings.warning(place, text, "add unicast_peer, or write mcast_src_ip", width)
 
 
-def _own_network(instance: VrrpInstance, findings: Findings) -> None:
+def _check_own_network(instance: VrrpInstance, findings: Findings) -> None:
     """Whether virtual addresses with a prefix are of the network in which the director has its address."""
     source = instance.unicast_source or instance.multicast_source
     networks = {
@@ -121,7 +121,7 @@ def _own_network(instance: VrrpInstance, findings: Findings) -> None:
     if source is None or any(source in network for network in networks.values()):
         return
     for address, network in networks.items():
-        place, width = findings.inside(instance.location, address)
+        place, width = findings.find_place(instance.location, address)
         text = (
             f"{instance.name}: the virtual address {address} is of {network}, and {source}, the director's "
             f"own address on {instance.interface}, is not"
@@ -130,29 +130,29 @@ def _own_network(instance: VrrpInstance, findings: Findings) -> None:
         return
 
 
-def _addresses(instance: VrrpInstance, findings: Findings) -> None:
+def _check_addresses(instance: VrrpInstance, findings: Findings) -> None:
     if not instance.addresses:
         text = f"{instance.name} has no virtual_ipaddress, so nothing moves with it"
         findings.warning(instance.location, text, "add a virtual_ipaddress block", _INSTANCE)
     every: Iterator[Address | None] = (address.address for address in instance.addresses)
     for address in (*every, instance.unicast_source, instance.multicast_source, *instance.unicast_peers):
         if address is not None and address.version == 6 and instance.version == 2:
-            place, width = findings.inside(instance.location, str(address))
+            place, width = findings.find_place(instance.location, str(address))
             text = f"{instance.name}: {address}: VRRP version 2 knows no IPv6 (RFC 3768)"
             findings.error(place, text, "write version 3 on all routers", width)
             return
 
 
-def _services_among_each_other(config: Config, findings: Findings) -> None:
+def _check_duplicate_services(config: Config, findings: Findings) -> None:
     seen: dict[ServiceKey, VirtualServer] = {}
     for server in config.virtual_servers:
         first = seen.setdefault(server.service.key, server)
         if first is not server:
-            text = f"virtual server {server.service.key} stands here again{_first_seen(first)}"
+            text = f"virtual server {server.service.key} stands here again{_format_first(first)}"
             findings.error(server.location, text, "put all its real servers into one block", _SERVICE)
 
 
-def _service(server: VirtualServer, findings: Findings) -> None:
+def _check_service(server: VirtualServer, findings: Findings) -> None:
     key = server.service.key
     if server.service.scheduler not in SCHEDULERS:
         text = f"{key}: scheduler {server.service.scheduler} is not implemented yet"
@@ -165,7 +165,7 @@ def _service(server: VirtualServer, findings: Findings) -> None:
         findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
 
 
-def _real_servers(server: VirtualServer, findings: Findings) -> None:
+def _check_real_servers(server: VirtualServer, findings: Findings) -> None:
     virtual = server.service.key.address
     for member in server.members:
         address = member.server.key.address
@@ -173,14 +173,14 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
         if direct and virtual is not None and type(address) is not type(virtual):
             text = f"real server {address} and virtual server {server.service.key} are of different families"
             findings.error(member.location, text, "use addresses of one family, or lvs_method TUN", _MEMBER)
-        if _not_unicast(address):
+        if _is_not_unicast(address):
             text = f"the real server {address} is no unicast address"
             findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
         if address == virtual:
             text = f"the real server {address} is the virtual address itself"
             findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
         if server.sorry_server is not None and member.server.key == server.sorry_server.key:
-            place, width = findings.inside(server.location, "sorry_server")
+            place, width = findings.find_place(server.location, "sorry_server")
             text = f"{member.server.key} is real server and sorry server of {server.service.key}"
             findings.warning(place, text, "a sorry server should be another one", width)
         for probe in member.checks:
@@ -192,11 +192,11 @@ def _real_servers(server: VirtualServer, findings: Findings) -> None:
                     f"connect_timeout {probe.connect_timeout:g} exceeds delay_loop {probe.delay_loop:g}; "
                     "checks of a silent server take longer than the time between them"
                 )
-                place, width = findings.inside(probe.location, "connect_timeout")
+                place, width = findings.find_place(probe.location, "connect_timeout")
                 findings.warning(place, text, "lower connect_timeout, or raise delay_loop", width)
 
 
-def _not_unicast(address: Address) -> bool:
+def _is_not_unicast(address: Address) -> bool:
     """Multicast, broadcast or unspecified; the properties of ipaddress take too long for thousands."""
     number = int(address)
     if isinstance(address, ipaddress.IPv4Address):
@@ -204,7 +204,7 @@ def _not_unicast(address: Address) -> bool:
     return number >> 120 == 0xFF or number == 0
 
 
-def _carried(config: Config, findings: Findings) -> None:
+def _check_carried(config: Config, findings: Findings) -> None:
     """Virtual servers whose address no instance bears; without instances that is somebody else's task."""
     if not config.instances:
         return
@@ -216,7 +216,7 @@ def _carried(config: Config, findings: Findings) -> None:
             findings.warning(server.location, text, "add it to a virtual_ipaddress block", _SERVICE)
 
 
-def _mail(config: Config, findings: Findings) -> None:
+def _check_mail(config: Config, findings: Findings) -> None:
     mail = config.mail
     if mail.recipients and not mail.server:
         text = "notification_email without smtp_server: no mail is sent"

@@ -52,9 +52,9 @@ def _explained(block: str, row: Keyword) -> Iterator[str]:
 def _value(row: Keyword) -> str:
     """Return what is to be written behind the word, with its block."""
     if not row.opens:
-        return row.kind.wants
+        return row.kind.expected
     block = "a block of values" if row.listing else "a block"
-    return block if isinstance(row.kind, Flag) else f"{row.kind.wants}, and {block}"
+    return block if isinstance(row.kind, Flag) else f"{row.kind.expected}, and {block}"
 
 
 def reference() -> str:

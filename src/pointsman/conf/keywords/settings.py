@@ -123,7 +123,9 @@ def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) 
         settings.refuse(row.canonical)
         return
     if not row.opens and node.block is not None:
-        findings.error(word.location, f"{word.text} takes no block", f"it wants {row.kind.wants}", word.width)
+        findings.error(
+            word.location, f"{word.text} takes no block", f"it wants {row.kind.expected}", word.width
+        )
         settings.refuse(row.canonical)
         return
     try:

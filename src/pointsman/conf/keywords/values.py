@@ -22,7 +22,7 @@ class Kind(Protocol):
     """A type of values."""
 
     @property
-    def wants(self) -> str:
+    def expected(self) -> str:
         """The value that must follow the keyword, for people."""
 
     @property
@@ -33,16 +33,16 @@ class Kind(Protocol):
         """Return the value of at most `words` words. Raises BadValueError."""
 
 
-def _one(words: Sequence[str], wants: str) -> str:
+def _one(words: Sequence[str], expected: str) -> str:
     if not words:
-        raise BadValueError(f"the value is missing; it wants {wants}")
+        raise BadValueError(f"the value is missing; it wants {expected}")
     return words[0]
 
 
 class Flag(NamedTuple):
     """A word that stands alone."""
 
-    wants: str = "no value"
+    expected: str = "no value"
     words: int = 0
 
     def read(self, words: Sequence[str]) -> object:
@@ -55,14 +55,14 @@ _BOOLEANS = {"on": True, "true": True, "yes": True, "off": False, "false": False
 class Boolean(NamedTuple):
     """on, true, yes, off, false, no; nothing means on."""
 
-    wants: str = "on or off"
+    expected: str = "on or off"
     words: int = 1
 
     def read(self, words: Sequence[str]) -> object:
         if not words:
             return True
         if words[0] not in _BOOLEANS:
-            raise BadValueError(f"it wants {self.wants}")
+            raise BadValueError(f"it wants {self.expected}")
         return _BOOLEANS[words[0]]
 
 
@@ -77,15 +77,15 @@ class Integer(NamedTuple):
     words: int = 1
 
     @property
-    def wants(self) -> str:
+    def expected(self) -> str:
         return f"a whole number from {self.low} to {self.high}" + (f" ({self.unit})" if self.unit else "")
 
     def read(self, words: Sequence[str]) -> object:
         if not words and self.bare is not None:
             return self.bare
-        text = _one(words, self.wants)
+        text = _one(words, self.expected)
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not self.low <= int(text) <= self.high:
-            raise BadValueError(f"it wants {self.wants}")
+            raise BadValueError(f"it wants {self.expected}")
         return int(text)
 
 
@@ -101,16 +101,16 @@ class Seconds(NamedTuple):
     words: int = 1
 
     @property
-    def wants(self) -> str:
+    def expected(self) -> str:
         return f"seconds from {_decimal(self.low)} to {_decimal(self.high)}"
 
     def read(self, words: Sequence[str]) -> object:
-        text = _one(words, self.wants)
+        text = _one(words, self.expected)
         if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{0,9})?|\.[0-9]{1,9}", text):
-            raise BadValueError(f"it wants {self.wants}")
+            raise BadValueError(f"it wants {self.expected}")
         value = round(float(text), 6)
         if not self.low <= value <= self.high:
-            raise BadValueError(f"it wants {self.wants}")
+            raise BadValueError(f"it wants {self.expected}")
         return value
 
 
@@ -122,40 +122,40 @@ class Milliseconds(NamedTuple):
     words: int = 1
 
     @property
-    def wants(self) -> str:
+    def expected(self) -> str:
         return f"milliseconds from {_decimal(self.low)} to {_decimal(self.high)}"
 
     def read(self, words: Sequence[str]) -> object:
-        text = _one(words, self.wants)
+        text = _one(words, self.expected)
         if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{0,9})?", text) or not self.low <= float(text) <= self.high:
-            raise BadValueError(f"it wants {self.wants}")
+            raise BadValueError(f"it wants {self.expected}")
         return round(float(text) / 1000, 6)
 
 
 class Text(NamedTuple):
     """One word, or a quoted text."""
 
-    wants: str = "a word, or a text in quotes"
+    expected: str = "a word, or a text in quotes"
     longest: int = 255
     words: int = 1
 
     def read(self, words: Sequence[str]) -> object:
-        text = _one(words, self.wants)
+        text = _one(words, self.expected)
         if not text or len(text) > self.longest:
-            raise BadValueError(f"it wants {self.wants} of 1 to {self.longest} characters")
+            raise BadValueError(f"it wants {self.expected} of 1 to {self.longest} characters")
         return text
 
 
 class Interface(NamedTuple):
     """The name of a network interface (linux/if.h: at most 15 bytes, no slash)."""
 
-    wants: str = "the name of an interface, at most 15 characters"
+    expected: str = "the name of an interface, at most 15 characters"
     words: int = 1
 
     def read(self, words: Sequence[str]) -> object:
-        name = _one(words, self.wants)
+        name = _one(words, self.expected)
         if not 1 <= len(name.encode()) <= 15 or "/" in name or name in (".", ".."):
-            raise BadValueError(f"it wants {self.wants}")
+            raise BadValueError(f"it wants {self.expected}")
         return name
 
 
@@ -167,65 +167,65 @@ class Choice(NamedTuple):
     words: int = 1
 
     @property
-    def wants(self) -> str:
+    def expected(self) -> str:
         return f"{'one of ' if len(self.choices) > 1 else ''}{' '.join(self.choices)}"
 
     def read(self, words: Sequence[str]) -> object:
-        text = _one(words, self.wants)
+        text = _one(words, self.expected)
         for choice in self.choices:
             if choice == text or (self.any_case and choice.lower() == text.lower()):
                 return choice
-        raise BadValueError(f"it wants {self.wants}")
+        raise BadValueError(f"it wants {self.expected}")
 
 
 class Ip(NamedTuple):
     """An IPv4 or IPv6 address."""
 
-    wants: str = "an IP address"
+    expected: str = "an IP address"
     words: int = 1
 
     def read(self, words: Sequence[str]) -> object:
-        return parse_address(_one(words, self.wants))
+        return parse_address(_one(words, self.expected))
 
 
 class Endpoint(NamedTuple):
     """An address and perhaps a port; without one the port is None."""
 
-    wants: str = "an IP address and a port"
+    expected: str = "an IP address and a port"
     words: int = 2
 
     def read(self, words: Sequence[str]) -> object:
-        return parse_address(_one(words, self.wants)), parse_port(words[1]) if len(words) > 1 else None
+        return parse_address(_one(words, self.expected)), parse_port(words[1]) if len(words) > 1 else None
 
 
 class HostPort(NamedTuple):
     """A host name or an address, and perhaps a port."""
 
-    wants: str = "a host name or an address, and perhaps a port"
+    expected: str = "a host name or an address, and perhaps a port"
     words: int = 2
 
     def read(self, words: Sequence[str]) -> object:
-        host = _one(words, self.wants)
+        host = _one(words, self.expected)
         if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,255}", host):
-            raise BadValueError(f"it wants {self.wants}")
+            raise BadValueError(f"it wants {self.expected}")
         return host, parse_port(words[1]) if len(words) > 1 else None
 
 
 class Granularity(NamedTuple):
     """A netmask or a prefix length; the value is the prefix length."""
 
-    wants: str = "a netmask such as 255.255.255.0, or a prefix length"
+    expected: str = "a netmask such as 255.255.255.0, or a prefix length"
     words: int = 1
 
     def read(self, words: Sequence[str]) -> object:
-        text = _one(words, self.wants)
+        text = _one(words, self.expected)
         try:
             if "." in text:
                 return ipaddress.IPv4Network(f"0.0.0.0/{text}").prefixlen
         except ValueError:
-            raise BadValueError(f"it wants {self.wants}") from None
+            raise BadValueError(f"it wants {self.expected}") from None
         if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 128:
-            raise BadValueError(f"it wants {self.wants}")
+            raise BadValueError(f"it wants {self.expected}")
         return int(text)
 
 
@@ -237,14 +237,14 @@ class Texts(NamedTuple):
     words: int = 64
 
     @property
-    def wants(self) -> str:
+    def expected(self) -> str:
         return "some of " + " ".join(self.choices)
 
     def read(self, words: Sequence[str]) -> object:
-        _one(words, self.wants)
+        _one(words, self.expected)
         for index, word in enumerate(words):
             if word not in self.choices and word not in self.without_effect:
-                raise BadValueError(f"it wants {self.wants}", index)
+                raise BadValueError(f"it wants {self.expected}", index)
         return tuple(word for word in words if word in self.choices)
 
 
@@ -256,17 +256,17 @@ class Ranges(NamedTuple):
     words: int = 64
 
     @property
-    def wants(self) -> str:
+    def expected(self) -> str:
         return f"numbers or ranges such as 200-299, from {self.low} to {self.high}"
 
     def read(self, words: Sequence[str]) -> object:
-        _one(words, self.wants)
+        _one(words, self.expected)
         found = []
         for index, word in enumerate(words):
             match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word)
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
             if not self.low <= first <= last <= self.high:
-                raise BadValueError(f"it wants {self.wants}", index)
+                raise BadValueError(f"it wants {self.expected}", index)
             found.append((first, last))
         return tuple(found)
 
@@ -274,13 +274,13 @@ class Ranges(NamedTuple):
 class Md5(NamedTuple):
     """32 hexadecimal digits; the value is in lower case."""
 
-    wants: str = "an MD5 digest of 32 hexadecimal digits"
+    expected: str = "an MD5 digest of 32 hexadecimal digits"
     words: int = 1
 
     def read(self, words: Sequence[str]) -> object:
-        text = _one(words, self.wants)
+        text = _one(words, self.expected)
         if not re.fullmatch(r"[0-9a-fA-F]{32}", text):
-            raise BadValueError(f"it wants {self.wants}")
+            raise BadValueError(f"it wants {self.expected}")
         return text.lower()
 
 
@@ -294,18 +294,18 @@ class Hexadecimal(NamedTuple):
     words: int = 1000
 
     @property
-    def wants(self) -> str:
+    def expected(self) -> str:
         return "bytes in hexadecimal" + (", x for any digit" if self.wildcards else "")
 
     def read(self, words: Sequence[str]) -> object:
         if not words and self.bare:
             return b"", b""
-        _one(words, self.wants)
+        _one(words, self.expected)
         data, mask = bytearray(), bytearray()
         for index, word in enumerate(words):
             for part in word.split():
                 if not re.fullmatch(r"[0-9a-fA-FxX]+" if self.wildcards else r"[0-9a-fA-F]+", part):
-                    raise BadValueError(f"it wants {self.wants}", index)
+                    raise BadValueError(f"it wants {self.expected}", index)
                 for at in range(0, len(part), 2):
                     digits = part[at : at + 2]
                     data.append(int(digits.lower().replace("x", "0"), 16))
@@ -317,7 +317,7 @@ class Hexadecimal(NamedTuple):
 class Anything(NamedTuple):
     """Any words, unread: the code of the block reads them, or nothing does."""
 
-    wants: str = "its value"
+    expected: str = "its value"
     words: int = 1_000_000
 
     def read(self, words: Sequence[str]) -> object:

@@ -25,14 +25,14 @@ _CHECKSUMS = {checksum.value: checksum for checksum in TunnelChecksum}
 class Method(NamedTuple):
     """DR, or TUN with its options in any order, as keepalived reads them; NAT, which is refused elsewhere."""
 
-    wants: str = "DR or TUN [type ipip|gue port NUMBER|gre] [nocsum|csum|remcsum]"
+    expected: str = "DR or TUN [type ipip|gue port NUMBER|gre] [nocsum|csum|remcsum]"
     words: int = 64
     choices: tuple[str, ...] = ("DR", "TUN")
     """The methods that a misspelt one may mean."""
 
     def read(self, words: Sequence[str]) -> object:
         if not words:
-            raise BadValueError(f"the value is missing; it wants {self.wants}")
+            raise BadValueError(f"the value is missing; it wants {self.expected}")
         if words[0] not in _METHODS:
             raise BadValueError(f"it wants {' or '.join(self.choices)}")
         method = _METHODS[words[0]]
@@ -95,12 +95,12 @@ _SECONDS = Integer(0, 31 * 86_400, "seconds")
 class Timeouts(NamedTuple):
     """Connection timeouts by protocol, in any order; at least one."""
 
-    wants: str = "tcp SECONDS, tcpfin SECONDS, udp SECONDS"
+    expected: str = "tcp SECONDS, tcpfin SECONDS, udp SECONDS"
     words: int = 6
 
     def read(self, words: Sequence[str]) -> object:
         if not words:
-            raise BadValueError(f"the value is missing; it wants {self.wants}")
+            raise BadValueError(f"the value is missing; it wants {self.expected}")
         found: dict[str, int] = {}
         for at in range(0, len(words), 2):
             if words[at] not in _TIMEOUTS:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pointsman.conf.show.checks import check_block, command_line
-from pointsman.conf.show.layout import block, number, on, text
-from pointsman.conf.show.tracking import definitions, fifo_words, global_words, groups, sessions
-from pointsman.conf.show.vrrp import instance_lines, static_blocks, virtual_interface_names
+from pointsman.conf.show.checks import format_command, show_check
+from pointsman.conf.show.layout import format_block, format_seconds, format_switch, format_text
+from pointsman.conf.show.tracking import (
+    show_fifos,
+    show_global_words,
+    show_groups,
+    show_sessions,
+    show_trackers,
+)
+from pointsman.conf.show.vrrp import show_instance, show_interface_prefixes, show_static
 from pointsman.model.checks import ClientCertificate, HttpCheck
 from pointsman.model.config import Config, Mail
 from pointsman.model.health import PoolMember, VirtualServer
@@ -15,62 +21,65 @@ from pointsman.model.operations import SetTimeouts
 from pointsman.model.service import Forwarding, RealServer, ServerKey, TunnelChecksum, VirtualService
 
 
-def show(config: Config) -> str:
+def show_config(config: Config) -> str:
     """The text; reading it gives an equal configuration, locations aside.
 
     Words that Pointsman refuses or ignores cannot be in it, as the model does not hold them.
     """
-    blocks = [block("global_defs", _global_defs(config))]
-    blocks += definitions(config.vrrp)
-    blocks += sessions(config.bfd)
-    blocks += static_blocks(config.static)
-    blocks += [block(f"vrrp_instance {text(each.name)}", instance_lines(each)) for each in config.instances]
-    blocks += groups(config.vrrp)
-    blocks += [block("SSL", _shown(each)) for each in _certificates(config.virtual_servers)]
-    blocks += _groups(config.virtual_servers)
+    blocks = [format_block("global_defs", _show_global_defs(config))]
+    blocks += show_trackers(config.vrrp)
+    blocks += show_sessions(config.bfd)
+    blocks += show_static(config.static)
     blocks += [
-        block(f"virtual_server {_name(server)}", _virtual_server(server))
+        format_block(f"vrrp_instance {format_text(each.name)}", show_instance(each))
+        for each in config.instances
+    ]
+    blocks += show_groups(config.vrrp)
+    blocks += [format_block("SSL", _show_certificate(each)) for each in _certificates(config.virtual_servers)]
+    blocks += _show_groups(config.virtual_servers)
+    blocks += [
+        format_block(f"virtual_server {_format_name(server)}", _show_virtual_server(server))
         for server in config.virtual_servers
         if server.leads
     ]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks)
 
 
-def _global_defs(config: Config) -> Iterator[str]:
+def _show_global_defs(config: Config) -> Iterator[str]:
     mail: Mail = config.mail
-    yield f"router_id {text(config.router_id)}"
+    yield f"router_id {format_text(config.router_id)}"
     if mail.recipients:
-        yield from block("notification_email", iter(mail.recipients))
+        yield from format_block("notification_email", iter(mail.recipients))
     if mail.sender:
-        yield f"notification_email_from {text(mail.sender)}"
+        yield f"notification_email_from {format_text(mail.sender)}"
     if mail.server:
         yield f"smtp_server {mail.server} {mail.port}"
     if mail.helo_name:
-        yield f"smtp_helo_name {text(mail.helo_name)}"
-    yield f"smtp_connect_timeout {number(mail.timeout)}"
+        yield f"smtp_helo_name {format_text(mail.helo_name)}"
+    yield f"smtp_connect_timeout {format_seconds(mail.timeout)}"
     marks = [each.service.key.fwmark for each in config.virtual_servers if each.service.fronts]
     if marks:
         yield "nftables_ipvs"
         yield f"nftables_ipvs_start_fwmark {min(marks)}"
     if config.timeouts != SetTimeouts():
-        yield f"lvs_timeouts {_timeouts(config.timeouts)}"
+        yield f"lvs_timeouts {_format_timeouts(config.timeouts)}"
     if any(each.initial_notifies for each in config.virtual_servers):
         yield "rs_init_notifies"
     yield f"smtp_tls {mail.tls.value}"
-    yield f"smtp_tls_verify {on(mail.tls_verify)}"
+    yield f"smtp_tls_verify {format_switch(mail.tls_verify)}"
     if mail.tls_authority:
-        yield f"smtp_tls_ca {text(mail.tls_authority)}"
+        yield f"smtp_tls_ca {format_text(mail.tls_authority)}"
     if mail.user:
-        yield f"smtp_auth {text(mail.user)} {text(mail.password)}"
-    yield from global_words(config.vrrp)
-    yield from fifo_words(config)
-    yield from virtual_interface_names(config.instances)
+        yield f"smtp_auth {format_text(mail.user)} {format_text(mail.password)}"
+    yield from show_global_words(config.vrrp)
+    yield from show_fifos(config)
+    yield from show_interface_prefixes(config.instances)
     delays = {instance.startup_delay for instance in config.instances}
     if delays - {0.0}:
-        yield f"vrrp_startup_delay {number(max(delays))}"
+        yield f"vrrp_startup_delay {format_seconds(max(delays))}"
 
 
-def _timeouts(timeouts: SetTimeouts) -> str:
+def _format_timeouts(timeouts: SetTimeouts) -> str:
     words = (("tcp", timeouts.tcp), ("tcpfin", timeouts.tcp_fin), ("udp", timeouts.udp))
     return " ".join(f"{word} {seconds}" for word, seconds in words if seconds)
 
@@ -81,43 +90,43 @@ def _certificates(servers: Sequence[VirtualServer]) -> set[ClientCertificate]:
     return {check.shown for check in checks if isinstance(check, HttpCheck) and check.shown}
 
 
-def _shown(certificate: ClientCertificate) -> Iterator[str]:
-    yield f"certificate {text(certificate.certificate)}"
+def _show_certificate(certificate: ClientCertificate) -> Iterator[str]:
+    yield f"certificate {format_text(certificate.certificate)}"
     if certificate.key:
-        yield f"key {text(certificate.key)}"
+        yield f"key {format_text(certificate.key)}"
     if certificate.password:
-        yield f"password {text(certificate.password)}"
+        yield f"password {format_text(certificate.password)}"
 
 
-def _groups(servers: Sequence[VirtualServer]) -> Iterator[Iterator[str]]:
+def _show_groups(servers: Sequence[VirtualServer]) -> Iterator[Iterator[str]]:
     """Each group once, with the services of one virtual_server that names it."""
     told: dict[str, dict[str, None]] = {}
     for server in servers:
         if server.group:
             targets = told.setdefault(server.group, {})
-            targets |= dict.fromkeys(_targets(server.service))
+            targets |= dict.fromkeys(_format_targets(server.service))
     for group, targets in told.items():
-        yield block(f"virtual_server_group {text(group)}", iter(targets))
+        yield format_block(f"virtual_server_group {format_text(group)}", iter(targets))
 
 
-def _targets(service: VirtualService) -> list[str]:
+def _format_targets(service: VirtualService) -> list[str]:
     """The lines of a group that this service is for."""
     key = service.key
     if key.address is not None:
-        return [_endpoint(key.address, key.port)]
+        return [_format_endpoint(key.address, key.port)]
     if service.fronts:
-        return sorted(_endpoint(front.address, front.port) for front in service.fronts)
+        return sorted(_format_endpoint(front.address, front.port) for front in service.fronts)
     return [f"fwmark {key.fwmark} {'inet6' if key.ipv6 else 'inet'}"]
 
 
-def _name(server: VirtualServer) -> str:
+def _format_name(server: VirtualServer) -> str:
     key = server.service.key
     if server.group:
-        return f"group {text(server.group)}"
-    return f"fwmark {key.fwmark}" if key.address is None else _endpoint(key.address, key.port)
+        return f"group {format_text(server.group)}"
+    return f"fwmark {key.fwmark}" if key.address is None else _format_endpoint(key.address, key.port)
 
 
-def _virtual_server(server: VirtualServer) -> Iterator[str]:
+def _show_virtual_server(server: VirtualServer) -> Iterator[str]:
     service = server.service
     transport = next((front.transport for front in service.fronts), service.key.transport)
     if transport is not None:
@@ -126,7 +135,7 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
         yield "ip_family inet6"
     yield f"lvs_sched {service.scheduler}"
     yield from sorted(service.flags)
-    usual = _method(_usual_method(server))
+    usual = _format_method(_service_method_server(server))
     yield f"lvs_method {usual}"
     if service.persistence is not None:
         yield f"persistence_timeout {service.persistence}"
@@ -140,13 +149,13 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
         yield "omega"
     yield f"quorum {server.quorum}"
     yield f"hysteresis {server.hysteresis}"
-    yield f"smtp_alert {on(server.smtp_alert)}"
+    yield f"smtp_alert {format_switch(server.smtp_alert)}"
     for word, command in (
         ("quorum_up", server.quorum_up_command),
         ("quorum_down", server.quorum_down_command),
     ):
         if command is not None:
-            yield f"{word} {command_line(command)}"
+            yield f"{word} {format_command(command)}"
     if server.ha_suspend:
         yield "ha_suspend"
     if any(member.server.is_watched for member in server.members):
@@ -154,23 +163,23 @@ def _virtual_server(server: VirtualServer) -> Iterator[str]:
     if server.sorry_inhibit:
         yield "sorry_server_inhibit"
     if server.sorry_server is not None:
-        yield f"sorry_server {_server(server, server.sorry_server.key)}"
-        if _method(server.sorry_server) != usual:
-            yield f"sorry_server_lvs_method {_method(server.sorry_server)}"
+        yield f"sorry_server {_format_server(server, server.sorry_server.key)}"
+        if _format_method(server.sorry_server) != usual:
+            yield f"sorry_server_lvs_method {_format_method(server.sorry_server)}"
     for member in server.members:
-        own = _method(member.server)
-        yield from block(
-            f"real_server {_server(server, member.server.key)}",
-            _member(member, "" if own == usual else own),
+        own = _format_method(member.server)
+        yield from format_block(
+            f"real_server {_format_server(server, member.server.key)}",
+            _show_member(member, "" if own == usual else own),
         )
 
 
-def _usual_method(server: VirtualServer) -> RealServer | None:
+def _service_method_server(server: VirtualServer) -> RealServer | None:
     """One that has the method of the service: of the first real server, if there is any."""
     return server.members[0].server if server.members else server.sorry_server
 
 
-def _method(server: RealServer | None) -> str:
+def _format_method(server: RealServer | None) -> str:
     if server is None or server.forwarding is not Forwarding.TUNNEL:
         return "DR"
     tunnel = server.tunnel
@@ -179,16 +188,16 @@ def _method(server: RealServer | None) -> str:
     return f"TUN type {tunnel.type.value}{port}{checksum}"
 
 
-def _server(virtual: VirtualServer, key: ServerKey) -> str:
+def _format_server(virtual: VirtualServer, key: ServerKey) -> str:
     """The services of a group may have different ports, and so their real servers."""
-    return str(key.address) if virtual.group else _endpoint(key.address, key.port)
+    return str(key.address) if virtual.group else _format_endpoint(key.address, key.port)
 
 
-def _endpoint(address: object, port: int) -> str:
+def _format_endpoint(address: object, port: int) -> str:
     return f"{address} {port}" if port else str(address)
 
 
-def _member(member: PoolMember, method: str) -> Iterator[str]:
+def _show_member(member: PoolMember, method: str) -> Iterator[str]:
     """`method`: empty when it is that of the service."""
     server = member.server
     if method:
@@ -198,17 +207,17 @@ def _member(member: PoolMember, method: str) -> Iterator[str]:
         yield f"uthreshold {server.upper_threshold}"
     if server.lower_threshold:
         yield f"lthreshold {server.lower_threshold}"
-    yield f"alpha {on(member.alpha)}"
-    yield f"inhibit_on_failure {on(member.inhibit_on_failure)}"
+    yield f"alpha {format_switch(member.alpha)}"
+    yield f"inhibit_on_failure {format_switch(member.inhibit_on_failure)}"
     if member.drain:
-        yield f"drain {number(member.drain)}"
+        yield f"drain {format_seconds(member.drain)}"
     if server.resets_clients:
         yield "reset_on_removal"
     if member.slow_start:
-        yield f"slow_start {number(member.slow_start)}"
-    yield f"smtp_alert {on(member.smtp_alert)}"
+        yield f"slow_start {format_seconds(member.slow_start)}"
+    yield f"smtp_alert {format_switch(member.smtp_alert)}"
     for word, command in (("notify_up", member.notify_up), ("notify_down", member.notify_down)):
         if command is not None:
-            yield f"{word} {command_line(command)}"
+            yield f"{word} {format_command(command)}"
     for check in member.checks:
-        yield from check_block(check)
+        yield from show_check(check)

@@ -7,23 +7,23 @@ from collections.abc import Iterator
 _INDENT = "    "
 
 
-def block(head: str, lines: Iterator[str]) -> Iterator[str]:
+def format_block(head: str, lines: Iterator[str]) -> Iterator[str]:
     yield f"{head} {{"
     for line in lines:
         yield _INDENT + line
     yield "}"
 
 
-def text(value: str) -> str:
+def format_text(value: str) -> str:
     """A value, in quotes where it would otherwise be taken apart."""
     plain = value and all(sign.isalnum() or sign in "._-+@:/%,=*" for sign in value) and value.isascii()
     return value if plain else f'"{value}"'
 
 
-def on(value: bool) -> str:
+def format_switch(value: bool) -> str:
     return "on" if value else "off"
 
 
-def number(value: float) -> str:
+def format_seconds(value: float) -> str:
     """Seconds without needless digits, exact to the microsecond."""
     return f"{value:.6f}".rstrip("0").rstrip(".")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pointsman.conf.show.layout import text
+from pointsman.conf.show.layout import format_text
 from pointsman.model.routing import Encapsulation, RouteHop, VirtualRoute, VirtualRule
 
 
-def _encapsulation(around: Encapsulation | None) -> list[str]:
+def _format_encapsulation(around: Encapsulation | None) -> list[str]:
     """Last of all, as it takes every word behind it that it knows."""
     if around is None:
         return []
@@ -29,7 +29,7 @@ def _encapsulation(around: Encapsulation | None) -> list[str]:
     return parts
 
 
-def route_line(route: VirtualRoute) -> str:
+def format_route(route: VirtualRoute) -> str:
     parts = [] if route.kind == "unicast" else [route.kind]
     parts.append(f"to {route}")
     if route.source_network is not None:
@@ -37,7 +37,7 @@ def route_line(route: VirtualRoute) -> str:
     if route.gateway is not None:
         parts.append(f"via {route.gateway}")
     if route.device:
-        parts.append(f"dev {text(route.device)}")
+        parts.append(f"dev {format_text(route.device)}")
     if route.source is not None:
         parts.append(f"src {route.source}")
     parts += [f"table {route.table}", f"protocol {route.protocol}"]
@@ -48,7 +48,7 @@ def route_line(route: VirtualRoute) -> str:
         lock = "lock " if name in route.locked else ""
         parts.append(f"{name} {lock}{'ecn' if name == 'features' else value}")
     if route.realms:
-        parts.append(f"realms {_realms(route.realms)}")
+        parts.append(f"realms {_format_realms(route.realms)}")
     for word, name in (
         ("scope", route.scope),
         ("congctl", route.congestion),
@@ -56,37 +56,39 @@ def route_line(route: VirtualRoute) -> str:
         ("track_group", route.track_group),
     ):
         if name:
-            parts.append(f"{word} {text(name)}")
+            parts.append(f"{word} {format_text(name)}")
     if route.ttl_propagate is not None:
         parts.append(f"ttl-propagate {'enabled' if route.ttl_propagate else 'disabled'}")
     parts += ["onlink"] if route.on_link else []
     parts += [route.placing] if route.placing != "prepend" else []
     parts += [] if route.tracked else ["no_track"]
-    return " ".join([*parts, *_encapsulation(route.encapsulation), *(_hop(each) for each in route.hops)])
+    return " ".join(
+        [*parts, *_format_encapsulation(route.encapsulation), *(_format_hop(each) for each in route.hops)]
+    )
 
 
-def _hop(hop: RouteHop) -> str:
+def _format_hop(hop: RouteHop) -> str:
     parts = ["nexthop"]
     if hop.gateway is not None:
         parts.append(f"via {hop.gateway}")
     if hop.device:
-        parts.append(f"dev {text(hop.device)}")
+        parts.append(f"dev {format_text(hop.device)}")
     parts.append(f"weight {hop.weight}")
-    return " ".join([*parts, *(["onlink"] if hop.on_link else []), *_encapsulation(hop.encapsulation)])
+    return " ".join([*parts, *(["onlink"] if hop.on_link else []), *_format_encapsulation(hop.encapsulation)])
 
 
-def _realms(number: int) -> str:
+def _format_realms(number: int) -> str:
     return f"{number >> 16}/{number & 0xFFFF}" if number >> 16 else str(number)
 
 
-def rule_line(rule: VirtualRule) -> str:
+def format_rule(rule: VirtualRule) -> str:
     parts = ["inet" if rule.family == 4 else "inet6", *(["not"] if rule.inverted else [])]
     for word, value in (("from", rule.source), ("to", rule.destination)):
         if value is not None:
             parts.append(f"{word} {value}")
     for word, name in (("iif", rule.incoming), ("oif", rule.outgoing)):
         if name:
-            parts.append(f"{word} {text(name)}")
+            parts.append(f"{word} {format_text(name)}")
     if rule.mark or rule.mask is not None:
         parts.append(f"fwmark {rule.mark}" + (f"/{rule.mask}" if rule.mask is not None else ""))
     for word, number in (
@@ -106,13 +108,13 @@ def rule_line(rule: VirtualRule) -> str:
         if span is not None:
             parts.append(f"{word} {span[0]}-{span[1]}")
     if rule.realms:
-        parts.append(f"realms {_realms(rule.realms)}")
-    parts += [f"protocol {rule.protocol}", f"preference {rule.preference}", _action(rule)]
+        parts.append(f"realms {_format_realms(rule.realms)}")
+    parts += [f"protocol {rule.protocol}", f"preference {rule.preference}", _format_action(rule)]
     parts += [] if rule.tracked else ["no_track"]
-    return " ".join([*parts, *([f"track_group {text(rule.track_group)}"] if rule.track_group else [])])
+    return " ".join([*parts, *([f"track_group {format_text(rule.track_group)}"] if rule.track_group else [])])
 
 
-def _action(rule: VirtualRule) -> str:
+def _format_action(rule: VirtualRule) -> str:
     if rule.l3mdev:
         return "l3mdev"
     return {"table": f"table {rule.table}", "goto": f"goto {rule.target}"}.get(rule.action, rule.action)

@@ -41,17 +41,17 @@ _WORD = re.compile(rf"(?:{WORD}|[^\s\"'\\])+".encode(), re.DOTALL)
 _PART = re.compile(rb"(\")|(')|\\(x[0-9a-fA-F]+|c.|[0-7]{1,3}|.)|[^\"'\\]+", re.DOTALL)
 _BLANKS = b" \t\f\n\r\v"
 _LETTERS = dict(zip(b"abEfnrtv", b"\a\b\x1b\f\n\r\t\v", strict=True))
-_PLAIN = re.compile(r"[A-Za-z0-9._+@:/%,=^-]+")
-_ODD = re.compile(r"[\x00-\x1f\x7f\"]|\$(?=[A-Za-z_{])|~(?=SEQ|LST)")
+_SAFE = re.compile(r"[A-Za-z0-9._+@:/%,=^-]+")
+_SPECIAL = re.compile(r"[\x00-\x1f\x7f\"]|\$(?=[A-Za-z_{])|~(?=SEQ|LST)")
 """What may not stand in a line of the file, or means something there already."""
 
 
-def escapes(text: str) -> bool:
+def has_command(text: str) -> bool:
     """Whether quotes and escapes of a line, which holds some, are those of a command line."""
     return _KEYWORD.search(text) is not None
 
 
-def split(text: str) -> tuple[str, ...]:
+def split_command(text: str) -> tuple[str, ...]:
     """The words of a command line. Raises ValueError, which says what is wrong."""
     data = text.encode()
     found: list[str] = []
@@ -66,17 +66,17 @@ def split(text: str) -> tuple[str, ...]:
             raise ValueError("the \\ at the end escapes nothing")
         if word is None or behind[:1] in (b"'", b'"'):
             raise ValueError(f"a {behind[:1].decode()} is never closed")
-        found.append(_plain(word[0]))
+        found.append(_unquote(word[0]))
         at = word.end()
     return tuple(found)
 
 
-def unescaped(text: str) -> str:
+def unescape(text: str) -> str:
     """A word without its quotes and escapes. Raises ValueError."""
-    return _plain(text.encode())
+    return _unquote(text.encode())
 
 
-def _plain(word: bytes) -> str:
+def _unquote(word: bytes) -> str:
     made = bytearray()
     quote = b""
     for part in _PART.finditer(word):
@@ -86,7 +86,7 @@ def _plain(word: bytes) -> str:
         elif sign and not quote:
             quote = sign
         elif part[3]:
-            made.append(_escaped(part[3]))
+            made.append(_escaped_byte(part[3]))
         else:
             made += part[0]
     if 0 in made:
@@ -97,7 +97,7 @@ def _plain(word: bytes) -> str:
         raise ValueError(f"an escape makes byte 0x{made[error.start]:02x}, which is not UTF-8 text") from None
 
 
-def _escaped(code: bytes) -> int:
+def _escaped_byte(code: bytes) -> int:
     """The byte that stands for what is behind a backslash; large numbers are cut to a byte."""
     if code[:1] == b"x" and len(code) > 1:
         return int(code[1:], 16) & 0xFF
@@ -108,14 +108,14 @@ def _escaped(code: bytes) -> int:
     return _LETTERS.get(code[0], code[0])
 
 
-def quoted(words: tuple[str, ...]) -> str:
+def quote_command(words: tuple[str, ...]) -> str:
     """The words as a command line in `"..."`, which is read as these words."""
-    return '"' + " ".join(map(_written, words)) + '"'
+    return '"' + " ".join(map(_quote_word, words)) + '"'
 
 
-def _written(word: str) -> str:
-    if _PLAIN.fullmatch(word):
+def _quote_word(word: str) -> str:
+    if _SAFE.fullmatch(word):
         return word
     inner = word.replace("\\", "\\\\").replace("'", "\\'")
-    inner = _ODD.sub(lambda found: f"\\{ord(found[0]):03o}", inner)
+    inner = _SPECIAL.sub(lambda found: f"\\{ord(found[0]):03o}", inner)
     return "'" + inner.replace("\\", "\\\\") + "'"

@@ -34,7 +34,7 @@ class Definitions:
         self._findings = findings
         self._environment = environment
         self._values: dict[str, list[str]] = {"_HASH": ["#"], "_BANG": ["!"], "_INSTANCE": [""]}
-        self._drawn = zlib.crc32(host_name.encode())
+        self._random = zlib.crc32(host_name.encode())
         """The last random number: the same row of them each time, and another one on every host."""
         self._places: dict[str, str] = {}
 
@@ -77,7 +77,7 @@ class Definitions:
                 yield current
                 continue
             steps += 1
-            pieces = self._replaced(current, found)
+            pieces = self._replace_use(current, found)
             start = found.start() if len(pieces) == 1 else 0
             if steps > MAX_STEPS or produced + len(waiting) > MAX_LINES or len(pieces[0].text) > MAX_LINE:
                 place = current.at(found.start())
@@ -95,29 +95,29 @@ class Definitions:
             if name in self._values or name == "_PWD" or (name in _COMPUTED and found[1]):
                 return found
             if found[1] and not START.search(line.text) and line.text.count('"', 0, found.start()) % 2 == 0:
-                self._undefined(line, found)
+                self._report_undefined(line, found)
         return None
 
-    def _undefined(self, line: Line, found: re.Match[str]) -> None:
+    def _report_undefined(self, line: Line, found: re.Match[str]) -> None:
         name = found[1]
         text, remedy = f"${{{name}}} is not defined", f"add a line ${name}=... before this one"
         self._findings.error(line.at(found.start()), text, remedy, width=len(found[0]))
 
-    def _replaced(self, line: Line, found: re.Match[str]) -> list[Line]:
+    def _replace_use(self, line: Line, found: re.Match[str]) -> list[Line]:
         name = found[1] or found[3]
         if name == "_PWD":
             values = [str(PurePosixPath(line.file).parent)]
         elif name in _COMPUTED:
-            values = [self._computed(name, found[2].split(), line, found)]
+            values = [self._compute(name, found[2].split(), line, found)]
         else:
             values = self._values[name]
         through = self._places.get(name, f"${{{name}}}")
-        pieces = [line.standing_for(found.start(), text, through) for text in values]
+        pieces = [line.replacement(found.start(), text, through) for text in values]
         pieces[0] = line.cut(0, found.start()).followed_by(pieces[0])
         pieces[-1] = pieces[-1].followed_by(line.cut(found.end()))
         return pieces
 
-    def _computed(self, name: str, words: list[str], line: Line, found: re.Match[str]) -> str:
+    def _compute(self, name: str, words: list[str], line: Line, found: re.Match[str]) -> str:
         """`${_RANDOM [min [max]]}` (0 to 32767 unless told otherwise), `${_ENV VARIABLE}`."""
         place = line.at(found.start())
         if name == "_ENV":
@@ -140,5 +140,5 @@ class Definitions:
         if low > high:
             self._findings.error(place, f"there is no number from {low} to {high}", width=len(found[0]))
             return ""
-        self._drawn = zlib.crc32(self._drawn.to_bytes(4))
-        return str(low + self._drawn % (high - low + 1))
+        self._random = zlib.crc32(self._random.to_bytes(4))
+        return str(low + self._random % (high - low + 1))

@@ -17,7 +17,7 @@ MAX_PROBLEMS = 500
 """After so many errors reading stops, after so many warnings and notes the others are only counted."""
 
 
-MAX_LOOKED_AT = 1000
+MAX_SEARCHED = 1000
 """Lines of a block in which the place of a word is looked for."""
 
 _TOKEN = re.compile(r'[{}]|"[^"]*"?|[^\s{}"]+')
@@ -88,8 +88,8 @@ class Findings:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._found: dict[Problem, None] = {}
-        self._count = dict.fromkeys(Severity, 0)
-        self.unbalanced = False
+        self._counts = dict.fromkeys(Severity, 0)
+        self.is_unbalanced = False
         """A brace is missing or too many: what stands where, and what is missing, is not known."""
 
     def error(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
@@ -102,15 +102,15 @@ class Findings:
         self._add(Severity.NOTE, location, text, remedy, width)
 
     @property
-    def failed(self) -> bool:
-        return self._count[Severity.ERROR] > 0
+    def has_errors(self) -> bool:
+        return self._counts[Severity.ERROR] > 0
 
     @property
-    def said(self) -> int:
+    def count(self) -> int:
         """How many problems there are."""
-        return sum(self._count.values())
+        return sum(self._counts.values())
 
-    def inside(self, block: Location | None, *words: str) -> Place:
+    def find_place(self, block: Location | None, *words: str) -> Place:
         """Where words stand, one behind the other, in the block that begins at a place.
 
         As far as they are seen there: it is the block itself when the first one is not, as when it comes from
@@ -120,7 +120,7 @@ class Findings:
         if block is None or source is None:
             return Place(block, 1)
         found, wanted, depth = Place(block, 1), ("", *words), 0
-        for number in range(block.line, block.line + MAX_LOOKED_AT):
+        for number in range(block.line, block.line + MAX_SEARCHED):
             start = block.column - 1 if number == block.line else 0
             for token in _TOKEN.finditer(source.line(number), start):
                 if token[0][0] in "#!":
@@ -145,7 +145,7 @@ class Findings:
 
         more = [
             Problem(severity=severity, text=f"{count - MAX_PROBLEMS} more like these are not shown")
-            for severity, count in self._count.items()
+            for severity, count in self._counts.items()
             if count > MAX_PROBLEMS
         ]
         return (*sorted(self._found, key=place), *more)
@@ -162,8 +162,8 @@ class Findings:
         )
         if problem in self._found:
             return
-        self._count[severity] += 1
-        if self._count[severity] <= MAX_PROBLEMS:
+        self._counts[severity] += 1
+        if self._counts[severity] <= MAX_PROBLEMS:
             self._found[problem] = None
         elif severity is Severity.ERROR:
             raise TooManyProblemsError
@@ -175,7 +175,7 @@ class Findings:
     def _origin(self, location: Location | None) -> tuple[str, ...]:
         found = [f"through {location.through}"] if location and location.through else []
         while location is not None and (source := self._sources.get(location.file)) is not None:
-            location = source.included
+            location = source.included_at
             if location is not None:
                 found.append(f"included at {location}")
         return tuple(found)

@@ -12,12 +12,21 @@ from pathlib import PurePosixPath
 from pointsman.conf.text.definitions import Definitions
 from pointsman.conf.text.problems import Findings, TooManyProblemsError
 from pointsman.conf.text.sequences import unroll
-from pointsman.conf.text.source import MAX_BYTES, Chunk, Line, Reader, Source, Sources, split, without_comment
+from pointsman.conf.text.source import (
+    MAX_BYTES,
+    Chunk,
+    FileReader,
+    Line,
+    Source,
+    Sources,
+    split_file,
+    strip_comment,
+)
 from pointsman.model.location import Location
 
 MAX_INCLUDE_DEPTH = 16
 
-MAX_MADE = 100_000
+MAX_EXPANDED = 100_000
 """Lines that sequences and definitions make, all together."""
 
 _INCLUDE = re.compile(r"\s*(include[rmwba]?)(?=\s|$)\s*(.*?)\s*$", re.ASCII)
@@ -26,12 +35,12 @@ _REQUIRED = frozenset("rmwba")
 """Letters of the include variants; each makes an include that finds nothing an error."""
 
 
-class Reading:
+class Preprocessor:
     """Reads one configuration; `lines` yields what is left for the tokenizer."""
 
     def __init__(
         self,
-        reader: Reader,
+        reader: FileReader,
         findings: Findings,
         sources: Sources,
         config_id: str,
@@ -44,13 +53,13 @@ class Reading:
         self._config_id = config_id
         self._definitions = Definitions(findings, host_name, environment or {})
         self._left = MAX_BYTES
-        self._made = 0
+        self._expanded_count = 0
 
     def lines(self, name: str) -> Iterator[Line | Chunk]:
         """All lines of `name` and of what it includes. Problems go to the findings."""
-        yield from self._file(name, None, ())
+        yield from self._read_file(name, None, ())
 
-    def _file(self, name: str, included: Line | None, chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
+    def _read_file(self, name: str, included: Line | None, chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
         place = included.at(0) if included else Location(name, 1, 1)
         if name in chain:
             self._findings.error(place, f"{name} includes itself: {' -> '.join((*chain, name))}")
@@ -58,21 +67,21 @@ class Reading:
         if len(chain) >= MAX_INCLUDE_DEPTH:
             self._findings.error(place, f"includes nested deeper than {MAX_INCLUDE_DEPTH}")
             return
-        data = self._read(name, place)
+        data = self._read_bytes(name, place)
         if data is None:
             return
         self._sources.setdefault(name, Source(data, place if included else None))
         pieces = (
-            piece if isinstance(piece, Chunk) else without_comment(piece)
-            for piece in split(data, name, self._findings)
+            piece if isinstance(piece, Chunk) else strip_comment(piece)
+            for piece in split_file(data, name, self._findings)
         )
         for piece in self._definitions.collect(pieces):
             if isinstance(piece, Chunk):
                 yield piece
             else:
-                yield from self._line(piece, (*chain, name))
+                yield from self._process_line(piece, (*chain, name))
 
-    def _read(self, name: str, place: Location) -> bytes | None:
+    def _read_bytes(self, name: str, place: Location) -> bytes | None:
         try:
             data = self._reader.read(name, self._left + 1)
         except OSError as error:
@@ -84,9 +93,9 @@ class Reading:
         self._left -= len(data)
         return data
 
-    def _line(self, line: Line, chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
+    def _process_line(self, line: Line, chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
         if "include" in line.text and (include := _INCLUDE.match(line.text)):
-            yield from self._include(line, include, chain)
+            yield from self._process_include(line, include, chain)
             return
         if "@" in line.text and (condition := _CONDITION.match(line.text)):
             if (condition[2] == self._config_id) == bool(condition[1]):
@@ -98,14 +107,16 @@ class Reading:
         for unrolled in unroll(line, self._findings):
             for expanded in self._definitions.expand(unrolled):
                 for made in unroll(expanded, self._findings):
-                    self._made += 1
-                    if self._made > MAX_MADE:
-                        text = f"sequences and definitions make more than {MAX_MADE} lines"
+                    self._expanded_count += 1
+                    if self._expanded_count > MAX_EXPANDED:
+                        text = f"sequences and definitions make more than {MAX_EXPANDED} lines"
                         self._findings.error(line.at(0), text)
                         raise TooManyProblemsError
                     yield from [made] if made is expanded else self._definitions.expand(made)
 
-    def _include(self, line: Line, include: re.Match[str], chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
+    def _process_include(
+        self, line: Line, include: re.Match[str], chain: tuple[str, ...]
+    ) -> Iterator[Line | Chunk]:
         pattern = include[2].strip('"')
         place = line.at(include.start(1))
         if not pattern:
@@ -120,4 +131,4 @@ class Reading:
             else:
                 self._findings.warning(line.at(include.start(2)), text, width=len(pattern))
         for path in paths:
-            yield from self._file(path, line, chain)
+            yield from self._read_file(path, line, chain)

@@ -37,7 +37,7 @@ def unroll(line: Line, findings: Findings) -> Iterator[Line]:
     if "~" not in line.text or START.search(line.text) is None:
         yield line
         return
-    too_many = _too_many(line.text)
+    too_many = _find_oversized(line.text)
     if too_many is not None:
         text = f"{too_many[0].rstrip()} makes more than {MAX_UNROLLED} lines"
         findings.error(line.at(too_many.start()), text)
@@ -51,7 +51,7 @@ def unroll(line: Line, findings: Findings) -> Iterator[Line]:
             yield current
             continue
         try:
-            pieces = _rounds(current, found)
+            pieces = _unroll_first(current, found)
         except _BadSequenceError as error:
             findings.error(current.at(found.start()), str(error), _FORMS[found[1]], len(found[0].rstrip()))
             return
@@ -63,13 +63,13 @@ def unroll(line: Line, findings: Findings) -> Iterator[Line]:
         waiting += reversed(pieces)
 
 
-def _too_many(text: str) -> re.Match[str] | None:
+def _find_oversized(text: str) -> re.Match[str] | None:
     """The sequence of a line that makes it too many lines together with those before it."""
     lines = 1
     for found in START.finditer(text):
         with contextlib.suppress(_BadSequenceError):
             given = _arguments(found)[1:]
-            lines *= max(1, len(given if found[1] == "LST" else _numbers(found[1], given)))
+            lines *= max(1, len(given if found[1] == "LST" else _sequence_values(found[1], given)))
         if lines > MAX_UNROLLED:
             return found
     return None
@@ -88,19 +88,19 @@ def _arguments(found: re.Match[str]) -> list[str]:
     return arguments
 
 
-def _listed(text: str) -> list[str]:
+def _split_list(text: str) -> list[str]:
     """`{a, b}` or `a` as a list."""
     return [each.strip() for each in text[1:-1].split(",")] if text.startswith("{") else [text]
 
 
-def _rounds(line: Line, found: re.Match[str]) -> list[Line]:
+def _unroll_first(line: Line, found: re.Match[str]) -> list[Line]:
     """The line once for each value of its first sequence."""
     kind = found[1]
     first, *given = _arguments(found) or [""]
-    names = _listed(first) if kind == "LST" else [first]
+    names = _split_list(first) if kind == "LST" else [first]
     if not all(map(_NAME.fullmatch, names)) or not given:
         raise _BadSequenceError(f"~{kind} wants a name and values")
-    rounds = list(map(_listed, given if kind == "LST" else _numbers(kind, given)))
+    rounds = list(map(_split_list, given if kind == "LST" else _sequence_values(kind, given)))
     whole = line.cut(0, found.start()).followed_by(line.cut(found.end()))
     use = re.compile(rf"\$(?:\{{({'|'.join(names)})\}}|({'|'.join(names)})(?=\s|$))", re.ASCII)
     made = []
@@ -109,17 +109,17 @@ def _rounds(line: Line, found: re.Match[str]) -> list[Line]:
             raise _BadSequenceError(f"~{kind} has {len(names)} names, but values {', '.join(values)}")
         pairs = dict(zip(names, values, strict=True))
         told = ", ".join(f"{name} = {value}" for name, value in pairs.items())
-        made.append(_with_values(whole, use, pairs, f"~{kind}, {told}"))
+        made.append(_substitute(whole, use, pairs, f"~{kind}, {told}"))
     return made
 
 
-def _numbers(kind: str, given: list[str]) -> list[str]:
+def _sequence_values(kind: str, given: list[str]) -> list[str]:
     bad = next((text for text in given if not _NUMBER.fullmatch(text)), None)
     if bad is not None:
         raise _BadSequenceError(
             f"~{kind} wants numbers such as 10, 0xa (hexadecimal) or 012 (octal), not {bad}"
         )
-    numbers = [_number(text) for text in given]
+    numbers = [_parse_number(text) for text in given]
     if not 1 <= len(numbers) <= 3:
         raise _BadSequenceError(f"~{kind} takes at most start, step and end")
     end = numbers[-1]
@@ -137,17 +137,17 @@ def _numbers(kind: str, given: list[str]) -> list[str]:
     ]
 
 
-def _number(text: str) -> int:
+def _parse_number(text: str) -> int:
     digits = text.lstrip("+-").lower()
     base = 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10
     return int(digits, base) * (-1 if text.startswith("-") else 1)
 
 
-def _with_values(line: Line, use: re.Pattern[str], values: dict[str, str], through: str) -> Line:
+def _substitute(line: Line, use: re.Pattern[str], values: dict[str, str], through: str) -> Line:
     position = 0
     while found := use.search(line.text, position):
         value = values[found[1] or found[2]]
-        middle = line.standing_for(found.start(), value, through)
+        middle = line.replacement(found.start(), value, through)
         line = line.cut(0, found.start()).followed_by(middle).followed_by(line.cut(found.end()))
         position = found.start() + len(value)
         if len(line.text) > MAX_LINE:

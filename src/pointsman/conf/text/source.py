@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from pointsman.conf.text.commands import escapes
+from pointsman.conf.text.commands import has_command
 from pointsman.conf.text.problems import Findings
 from pointsman.model.location import Location
 
@@ -22,7 +22,7 @@ MAX_LINES = 1_000_000
 """Lines of a file; 10,000 virtual servers with four real servers take 600,000."""
 
 
-class Reader(Protocol):
+class FileReader(Protocol):
     """Gives this package, which does no I/O, the files."""
 
     def read(self, path: str, limit: int) -> bytes:
@@ -52,9 +52,9 @@ class TextReader:
 class Source:
     """A file as it was read, for the lines that problems are about."""
 
-    def __init__(self, data: bytes, included: Location | None = None) -> None:
+    def __init__(self, data: bytes, included_at: Location | None = None) -> None:
         self.data = data
-        self.included = included
+        self.included_at = included_at
         """Where the first include of it stands; None: it is the file that was asked for."""
         self._starts: array[int] | None = None
 
@@ -137,20 +137,20 @@ class Line(NamedTuple):
         )
         return Line(self.text + other.text, self.number, self.file, spans)
 
-    def standing_for(self, index: int, text: str, through: str) -> Line:
+    def replacement(self, index: int, text: str, through: str) -> Line:
         """A text that the character `index` of this line has been replaced by."""
         place = self.at(index)
         told = f"{through}, {place.through}" if place.through else through
         return Line(text, self.number, self.file, (Span(len(text), place.column, 0, told),) if text else ())
 
 
-def without_comment(line: Line) -> Line:
+def strip_comment(line: Line) -> Line:
     """The line up to the first `#` or `!` outside `"..."`; `\\#` and `\\!` stand for the sign itself."""
     text = line.text
     if "#" not in text and "!" not in text:
         return line
     parts: list[Line] = []
-    command = "\\" in text and escapes(text)
+    command = "\\" in text and has_command(text)
     quoted = False
     start = index = 0
     while index < len(text):
@@ -175,31 +175,37 @@ class Chunk:
     Nothing in it is left to be replaced, included or decided.
     """
 
-    __slots__ = ("_data", "_start", "_stop", "file", "number", "odd")
+    __slots__ = ("_data", "_start", "_stop", "altered", "file", "number")
 
     def __init__(
-        self, file: str, number: int, data: bytes, start: int, stop: int, odd: dict[int, Line] | None = None
+        self,
+        file: str,
+        number: int,
+        data: bytes,
+        start: int,
+        stop: int,
+        altered: dict[int, Line] | None = None,
     ) -> None:
         self.file = file
         self.number = number
         """Of its first line."""
-        self.odd = odd
+        self.altered = altered
         """By index, the lines that are not as they stand in the file; None: there are none."""
         self._data = data
         self._start = start
         self._stop = stop
 
     @classmethod
-    def of(cls, lines: list[Line]) -> Chunk:
+    def from_lines(cls, lines: list[Line]) -> Chunk:
         """Lines put together."""
         first = lines[0]
-        odd = {
+        altered = {
             index: line
             for index, line in enumerate(lines)
             if line.spans or line.number != first.number + index or line.file != first.file
         }
         data = "\n".join(line.text for line in lines).encode()
-        return cls(first.file, first.number, data, 0, len(data), odd or None)
+        return cls(first.file, first.number, data, 0, len(data), altered or None)
 
     @property
     def text(self) -> bytes:
@@ -208,15 +214,15 @@ class Chunk:
     def lines(self, findings: Findings) -> Iterator[Line]:
         """Its lines without comments; what is wrong with them goes to the findings."""
         for index, piece in enumerate(self.text.split(b"\n")):
-            odd = self.odd.get(index) if self.odd else None
-            yield odd or without_comment(_line(piece, self.file, self.number + index, findings))
+            altered = self.altered.get(index) if self.altered else None
+            yield altered or strip_comment(_decode_line(piece, self.file, self.number + index, findings))
 
 
 _COMMENT = re.compile(rb"[#!][^\n]*+")
 _QUOTED_OR_COMMENT = re.compile(rb'("[^"\n]*+(?:"|$))|[#!][^\n]*+', re.MULTILINE)
 
 
-def bare(text: bytes) -> bytes:
+def strip_comments(text: bytes) -> bytes:
     """The text of a chunk without comments; everything else stays where it is."""
     if b"#" not in text and b"!" not in text:
         return text
@@ -246,7 +252,7 @@ Possessive all through: a text that looks like one for a while is given up at on
 """
 
 
-def split(data: bytes, name: str, findings: Findings) -> Iterator[Line | Chunk]:
+def split_file(data: bytes, name: str, findings: Findings) -> Iterator[Line | Chunk]:
     """A file as lines and, where it is plain, as virtual_server blocks.
 
     A line that is not text, or too long, becomes an error and an empty line. Empty lines between two blocks
@@ -264,12 +270,12 @@ def split(data: bytes, name: str, findings: Findings) -> Iterator[Line | Chunk]:
         if (careful and b"include" in piece) or not _is_text(piece):
             continue
         if not ((position and data[position:start].isspace()) or position == start):
-            yield from _lines(data, position, start, name, number, findings)
+            yield from _split_lines(data, position, start, name, number, findings)
         number += data.count(b"\n", position, start)
         yield Chunk(name, number, data, start, stop)
         number += data.count(b"\n", start, stop) + 1
         position = stop + 1
-    yield from _lines(data, position, len(data), name, number, findings)
+    yield from _split_lines(data, position, len(data), name, number, findings)
 
 
 def _is_text(piece: bytes) -> bool:
@@ -280,16 +286,18 @@ def _is_text(piece: bytes) -> bool:
     return True
 
 
-def _lines(data: bytes, start: int, stop: int, name: str, number: int, findings: Findings) -> Iterator[Line]:
+def _split_lines(
+    data: bytes, start: int, stop: int, name: str, number: int, findings: Findings
+) -> Iterator[Line]:
     while start < stop:
         end = data.find(b"\n", start, stop)
         if end < 0:
             end = stop
-        yield _line(data[start:end], name, number, findings)
+        yield _decode_line(data[start:end], name, number, findings)
         start, number = end + 1, number + 1
 
 
-def _line(piece: bytes, name: str, number: int, findings: Findings) -> Line:
+def _decode_line(piece: bytes, name: str, number: int, findings: Findings) -> Line:
     piece = piece.removesuffix(b"\r")
     try:
         text = piece.decode()

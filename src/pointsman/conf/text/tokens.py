@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pointsman.conf.text.commands import WORD, escapes, unescaped
+from pointsman.conf.text.commands import WORD, has_command, unescape
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.source import Line
 from pointsman.model.location import Location
@@ -47,7 +47,7 @@ class Word:
         return f"Word({self.text!r}, {self.location})"
 
 
-class _Escaped(Word):
+class _EscapedWord(Word):
     """A word that has quotes or escapes of a command line in the file."""
 
     __slots__ = ("_width",)
@@ -66,9 +66,9 @@ def _has_quotes(text: str) -> bool:
     return '"' in text or "'" in text or "\\" in text
 
 
-def braces(text: str) -> Iterator[tuple[int, str]]:
+def find_braces(text: str) -> Iterator[tuple[int, str]]:
     """The braces of a line that are not inside quotes, and where they are."""
-    command = _has_quotes(text) and escapes(text)
+    command = _has_quotes(text) and has_command(text)
     if '"' not in text and not command:
         yield from ((found.start(), found[0]) for found in _BRACE.finditer(text))
         return
@@ -79,11 +79,11 @@ def braces(text: str) -> Iterator[tuple[int, str]]:
             yield found.start(), found[0]
 
 
-def tokens(line: Line, findings: Findings) -> Iterator[Word]:
+def tokenize(line: Line, findings: Findings) -> Iterator[Word]:
     """The words and braces of one line, in order; a quote that is never closed is an error."""
     text = line.text
-    if _has_quotes(text) and escapes(text):
-        yield from _command(line, findings)
+    if _has_quotes(text) and has_command(text):
+        yield from _tokenize_command(line, findings)
         return
     if '"' not in text and OPEN not in text and CLOSE not in text:
         for found in _PLAIN.finditer(text):
@@ -101,7 +101,7 @@ def tokens(line: Line, findings: Findings) -> Iterator[Word]:
             yield Word(piece, line, found.start())
 
 
-def _command(line: Line, findings: Findings) -> Iterator[Word]:
+def _tokenize_command(line: Line, findings: Findings) -> Iterator[Word]:
     """The same of a line with a command line."""
     for found in _COMMAND.finditer(line.text):
         piece, start = found[0], found.start()
@@ -116,7 +116,7 @@ def _command(line: Line, findings: Findings) -> Iterator[Word]:
             yield Word(piece, line, start)
             continue
         try:
-            yield _Escaped(unescaped(piece), line, start, len(piece))
+            yield _EscapedWord(unescape(piece), line, start, len(piece))
         except ValueError as error:
             findings.error(line.at(start), str(error), width=len(piece))
-            yield _Escaped(piece, line, start, len(piece))
+            yield _EscapedWord(piece, line, start, len(piece))

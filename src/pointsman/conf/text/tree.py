@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from pointsman.conf.text.problems import Findings, TooManyProblemsError
 from pointsman.conf.text.source import MAX_BYTES, Chunk, Line
-from pointsman.conf.text.tokens import CLOSE, OPEN, Word, braces, tokens
+from pointsman.conf.text.tokens import CLOSE, OPEN, Word, find_braces, tokenize
 from pointsman.model.location import Location
 
 MAX_DEPTH = 32
@@ -51,7 +51,7 @@ class Node:
         return f"Node({' '.join(word.text for word in self.words)}, {self.block!r})"
 
 
-class _Builder:
+class _TreeBuilder:
     """Makes statements of lines."""
 
     def __init__(self, findings: Findings) -> None:
@@ -63,13 +63,13 @@ class _Builder:
         self._tokens = 0
 
     @property
-    def outside(self) -> bool:
+    def is_outside(self) -> bool:
         """Whether no block is open."""
         return not self._openers
 
-    def line(self, line: Line) -> None:
+    def add_line(self, line: Line) -> None:
         words = self._words
-        for token in tokens(line, self._findings):
+        for token in tokenize(line, self._findings):
             self._tokens += 1
             if token.text == OPEN and not token.quoted:
                 self._open(token)
@@ -108,7 +108,7 @@ class _Builder:
     def _close(self, token: Word) -> None:
         self._statement()
         if not self._openers:
-            self._findings.unbalanced = True
+            self._findings.is_unbalanced = True
             self._findings.error(
                 token.location, "this } closes nothing", "remove it, or look for a } too many before it"
             )
@@ -118,7 +118,7 @@ class _Builder:
 
     def finish(self) -> None:
         for opener in self._openers:
-            self._findings.unbalanced = True
+            self._findings.is_unbalanced = True
             self._findings.error(
                 opener.location,
                 "this block is never closed",
@@ -131,7 +131,7 @@ class _Splitter:
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
-        self._builder = _Builder(findings)
+        self._builder = _TreeBuilder(findings)
         self._chunks: list[Chunk] = []
         self._aside: list[Line] = []
         """Lines of the virtual_server block that is open."""
@@ -139,38 +139,38 @@ class _Splitter:
         self._size = 0
         self._cost = 0
 
-    def piece(self, piece: Line | Chunk) -> None:
+    def add(self, piece: Line | Chunk) -> None:
         if isinstance(piece, Line):
-            self._line(piece)
-        elif self._builder.outside and not self._aside:
-            self._add(piece)
+            self._add_line(piece)
+        elif self._builder.is_outside and not self._aside:
+            self._add_chunk(piece)
         else:
             for line in piece.lines(self._findings):
-                self._line(line)
+                self._add_line(line)
 
-    def _add(self, chunk: Chunk) -> None:
+    def _add_chunk(self, chunk: Chunk) -> None:
         if len(self._chunks) >= MAX_SERVICES:
             place = Location(chunk.file, chunk.number, 1)
             self._findings.error(place, f"more than {MAX_SERVICES} virtual servers")
             raise TooManyProblemsError
         self._chunks.append(chunk)
 
-    def _line(self, line: Line) -> None:
-        if self._aside or (self._builder.outside and _SERVICE.match(line.text)):
-            self._more(line)
+    def _add_line(self, line: Line) -> None:
+        if self._aside or (self._builder.is_outside and _SERVICE.match(line.text)):
+            self._put_aside(line)
         else:
-            self._builder.line(line)
+            self._builder.add_line(line)
 
-    def _more(self, line: Line) -> None:
+    def _put_aside(self, line: Line) -> None:
         """One more line of a virtual_server block, perhaps its last one."""
-        for index, brace in braces(line.text):
+        for index, brace in find_braces(line.text):
             self._depth += 1 if brace == OPEN else -1
             if self._depth <= 0 or self._depth > MAX_DEPTH:
-                self._last(line, index + 1)
+                self._end_block(line, index + 1)
                 return
         if self._depth == 0 and self._aside and line.text.strip():
-            self._give_up()
-            self._line(line)
+            self._release_aside()
+            self._add_line(line)
             return
         self._aside.append(line)
         self._size += len(line.text) + _LINE_COST
@@ -178,53 +178,53 @@ class _Splitter:
             self._findings.error(self._aside[0].at(0), "a virtual_server block without end, or far too long")
             raise TooManyProblemsError
 
-    def _last(self, line: Line, end: int) -> None:
+    def _end_block(self, line: Line, end: int) -> None:
         """The line in which the block ends, behind the character before `end`."""
         well = self._depth == 0
         rest = line.cut(end)
         self._aside.append(line.cut(0, end))
         if not well:
-            self._give_up()
+            self._release_aside()
         else:
-            chunk = Chunk.of(self._aside)
-            self._cost += len(chunk.text) + _LINE_COST * len(chunk.odd or ())
+            chunk = Chunk.from_lines(self._aside)
+            self._cost += len(chunk.text) + _LINE_COST * len(chunk.altered or ())
             if self._cost > MAX_BYTES:
                 place = line.at(0)
                 self._findings.error(place, f"definitions make more than {MAX_BYTES >> 20} MiB of the text")
                 raise TooManyProblemsError
-            self._add(chunk)
-            self._forget()
+            self._add_chunk(chunk)
+            self._clear_aside()
         if rest.text.strip():
-            self._line(rest)
+            self._add_line(rest)
 
-    def _give_up(self) -> None:
+    def _release_aside(self) -> None:
         """What was put aside is no block, or has no end: the builder may say what is wrong with it."""
         aside = self._aside
-        self._forget()
+        self._clear_aside()
         for line in aside:
-            self._builder.line(line)
+            self._builder.add_line(line)
 
-    def _forget(self) -> None:
+    def _clear_aside(self) -> None:
         self._aside = []
         self._depth = self._size = 0
 
     def finish(self) -> list[Node | Chunk]:
-        self._give_up()
+        self._release_aside()
         self._builder.finish()
         return [*self._builder.root, *self._chunks]
 
 
-def tree(pieces: Iterable[Line | Chunk], findings: Findings) -> list[Node | Chunk]:
+def parse_tree(pieces: Iterable[Line | Chunk], findings: Findings) -> list[Node | Chunk]:
     """The statements on top level, virtual_server blocks last and unread. Problems go to the findings."""
     splitter = _Splitter(findings)
     for piece in pieces:
-        splitter.piece(piece)
+        splitter.add(piece)
     return splitter.finish()
 
 
-def opened(chunk: Chunk, findings: Findings) -> list[Node]:
+def parse_chunk(chunk: Chunk, findings: Findings) -> list[Node]:
     """The statements that a chunk is: one, unless it was taken out of its place."""
-    builder = _Builder(findings)
+    builder = _TreeBuilder(findings)
     for line in chunk.lines(findings):
-        builder.line(line)
+        builder.add_line(line)
     return builder.root

@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError
 from pointsman.model.config import Config
 from pointsman.model.diff import without_locations
@@ -31,8 +31,8 @@ vrrp_instance A {{
 def instance(line: str, more: str = "", top: str = "") -> VrrpInstance:
     text = FRAME.format(line=line, more=more, top=top)
     config = load_text(text, "f").config
-    again = load_text(show(config), "f").config
-    assert plain(again) == plain(config), show(config)
+    again = load_text(show_config(config), "f").config
+    assert plain(again) == plain(config), show_config(config)
     return config.instances[0]
 
 

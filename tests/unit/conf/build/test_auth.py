@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pointsman.conf.load import load
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError
 from pointsman.conf.text.source import TextReader
 from pointsman.model.config import Config
@@ -35,7 +35,7 @@ def instance(more: str) -> VrrpInstance:
         return load(TextReader({"/etc/f": text, **FILES}), "/etc/f").config
 
     config = loaded(FRAME % more)
-    assert without_locations(loaded(show(config))) == without_locations(config)
+    assert without_locations(loaded(show_config(config))) == without_locations(config)
     return config.instances[0]
 
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.model.checks import MiscCheck, TcpCheck, without_location
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import Transport
@@ -269,8 +269,8 @@ def test_programs_of_servers_and_services() -> None:
     assert (two.command, two.timeout) == (Command(("/bin/other",), "nobody", "daemon"), 2.0)
     assert two.secure
     assert not two.dynamic
-    again = load_text(show(loaded)).config
-    assert show(again) == show(loaded)
+    again = load_text(show_config(loaded)).config
+    assert show_config(again) == show_config(loaded)
     (shown,) = again.virtual_servers[0].members
     assert [without_location(check) for check in shown.checks] == [
         without_location(one),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError
 from pointsman.model.checks import TcpCheck
 from pointsman.model.config import Config
@@ -97,9 +97,9 @@ def test_a_group_that_is_not_there() -> None:
 
 def test_a_group_survives_being_written_and_read_again() -> None:
     config = load("10.0.0.1-3 80\n10.0.0.9 443", "192.0.2.20 80")
-    again = load_text(show(config)).config
+    again = load_text(show_config(config)).config
     assert services(again) == services(config)
-    assert show(again) == show(config)
+    assert show_config(again) == show_config(config)
     assert [virtual.group for virtual in again.virtual_servers] == ["web"] * 4
 
 
@@ -114,5 +114,5 @@ def test_with_nftables_ipvs_a_group_is_one_service_with_a_mark() -> None:
     (check,) = virtual.members[0].checks
     assert isinstance(check, TcpCheck) and check.connect_port == 80
     assert virtual.members[0].server.key.port == 0
-    again = load_text(show(config)).config
-    assert again.virtual_servers[0].service == virtual.service and show(again) == show(config)
+    again = load_text(show_config(config)).config
+    assert again.virtual_servers[0].service == virtual.service and show_config(again) == show_config(config)

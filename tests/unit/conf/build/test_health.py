@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError
 from pointsman.model.checks import BfdCheck, DirectCheck, FileCheck, HttpCheck, TcpCheck
 from pointsman.model.config import Config
@@ -89,8 +89,8 @@ def test_all_of_it_survives_being_written_and_read_again() -> None:
         "FILE_CHECK {\ntrack_file load\nweight 3 reverse\n}\nBFD_CHECK {\nname peer\n}\nTCP_CHECK {\n}",
         "ha_suspend\nsorry_server_inhibit\nsorry_server 192.0.2.99",
     )
-    again = load_text(show(config)).config
-    assert show(again) == show(config)
+    again = load_text(show_config(config)).config
+    assert show_config(again) == show_config(config)
     member = again.virtual_servers[0].members[0]
     assert {type(check) for check in member.checks} == {FileCheck, BfdCheck, TcpCheck}
     assert member.slow_start == 30.0
@@ -106,7 +106,7 @@ def test_urls_of_a_direct_check_are_those_of_http_and_without_any_it_is_a_handsh
     assert plain.urls == ()
     assert (direct.urls, direct.version) == (http.urls, http.version)
     assert direct.urls[0].virtualhost == "www.example.org"
-    shown = load_text(show(load(f"DR_CHECK {{\n{url}\nhttp_protocol 1.1\n}}"))).config
+    shown = load_text(show_config(load(f"DR_CHECK {{\n{url}\nhttp_protocol 1.1\n}}"))).config
     assert msgspec.structs.replace(shown.virtual_servers[0].members[0].checks[0], location=None) == (
         msgspec.structs.replace(
             direct, location=None, urls=(msgspec.structs.replace(direct.urls[0], virtualhost=""),)
@@ -127,6 +127,6 @@ def test_what_the_packet_path_is_to_do_goes_with_the_real_server(
     service: str, member: str, expected: tuple[bool, bool]
 ) -> None:
     config = load(member, service)
-    for each in (config, load_text(show(config)).config):
+    for each in (config, load_text(show_config(config)).config):
         (found,) = each.virtual_servers[0].members
         assert (found.server.is_watched, found.server.resets_clients) == expected

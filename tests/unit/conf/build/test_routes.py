@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError
 from pointsman.model.diff import without_locations
 
@@ -59,8 +59,8 @@ def text(word: str, line: str) -> str:
 def test_routes_come_back_as_they_were(line: str) -> None:
     config = load_text(text("routes", line), "f").config
     assert config.static.routes == config.instances[0].routes != ()
-    again = load_text(show(config), "f").config
-    assert without_locations(again) == without_locations(config), show(config)
+    again = load_text(show_config(config), "f").config
+    assert without_locations(again) == without_locations(config), show_config(config)
 
 
 @pytest.mark.parametrize("line", RULES)
@@ -69,8 +69,8 @@ def test_rules_come_back_as_they_were(line: str) -> None:
     (static,), (moving,) = config.static.rules, config.instances[0].rules
     written = static.preference == moving.preference
     assert written or (static.preference, moving.preference) == (16384, 16383)
-    again = load_text(show(config), "f").config
-    assert without_locations(again) == without_locations(config), show(config)
+    again = load_text(show_config(config), "f").config
+    assert without_locations(again) == without_locations(config), show_config(config)
 
 
 def test_options_of_either_kind() -> None:
@@ -83,7 +83,7 @@ def test_options_of_either_kind() -> None:
     assert [each.device for each in config.static.addresses] == ["eth7", "eth1"]
     assert [each.track_group for each in config.static.addresses] == ["G", ""]
     assert [(group.name, group.members) for group in config.static.groups] == [("G", ("A",))]
-    assert without_locations(load_text(show(config), "f").config) == without_locations(config)
+    assert without_locations(load_text(show_config(config), "f").config) == without_locations(config)
 
 
 @pytest.mark.parametrize(

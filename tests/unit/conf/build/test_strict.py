@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError
 from pointsman.model.diff import without_locations
 from pointsman.model.tracking import AnnouncementPauses
@@ -28,7 +28,9 @@ VIP = "virtual_ipaddress {\n10.0.0.9\n}\n"
 
 def instance(more: str, top: str = "") -> VrrpInstance:
     config = load_text(FRAME % (top, more), "f").config
-    assert without_locations(load_text(show(config), "f").config) == without_locations(config), show(config)
+    assert without_locations(load_text(show_config(config), "f").config) == without_locations(config), (
+        show_config(config)
+    )
     return config.instances[0]
 
 
@@ -99,7 +101,9 @@ def test_pauses_between_announcements() -> None:
         AnnouncementPauses(interfaces=("eth0", "eth1", "eth2"), arp=0.5, na=2.0),
         AnnouncementPauses(arp=0.001),
     )
-    assert without_locations(load_text(show(config), "f").config) == without_locations(config), show(config)
+    assert without_locations(load_text(show_config(config), "f").config) == without_locations(config), (
+        show_config(config)
+    )
     for words, error in (
         ("garp_interval 1", "garp_group names no interface"),
         ("interface eth0\n}\ngarp_group {\ninterface eth0", "it is in a garp_group already"),

@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError
 from pointsman.model.config import Config
 from pointsman.model.diff import without_locations
@@ -234,7 +234,7 @@ def test_a_sync_group_gives_its_trackers_to_its_members_and_takes_their_weights(
 
 
 def test_what_is_shown_can_be_read_again(whole: Config) -> None:
-    again, problems = load_text(show(whole), "shown")
+    again, problems = load_text(show_config(whole), "shown")
     assert without_locations(again) == without_locations(whole)
     assert not [
         problem for problem in problems if "eth9" not in problem.text and problem.severity.value == "error"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.problems import ConfError
 from pointsman.model.config import Config
 from pointsman.model.service import Forwarding, RealServer, Tunnel, TunnelChecksum, TunnelType
@@ -66,9 +66,9 @@ def test_each_server_has_its_own_method_or_the_services(
 ) -> None:
     found = config(service, member)
     assert servers(found) == expected
-    again = load_text(show(found)).config
+    again = load_text(show_config(found)).config
     assert servers(again) == expected
-    assert show(again) == show(found)
+    assert show_config(again) == show_config(found)
 
 
 def test_only_a_tunnel_joins_families() -> None:

@@ -316,5 +316,5 @@ def test_a_name_that_is_like_a_defined_one(old: str, new: str, text: str) -> Non
 def test_the_place_of_a_word_in_a_block(
     block: str, words: tuple[str, ...], where: tuple[int, int, int]
 ) -> None:
-    place, width = Findings({"f": Source(block.encode())}).inside(Location("f", 1, 1), *words)
+    place, width = Findings({"f": Source(block.encode())}).find_place(Location("f", 1, 1), *words)
     assert place is not None and (place.line, place.column, width) == where

@@ -7,7 +7,7 @@ from tests.support.command_words import WORDS
 
 from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load_text
-from pointsman.conf.show.config import show
+from pointsman.conf.show.config import show_config
 from pointsman.conf.text.commands import COMMANDS
 from pointsman.conf.text.problems import ConfError
 
@@ -18,7 +18,7 @@ SCRIPT = "vrrp_script s {\n script %s\n}\nvrrp_instance A {\n interface e\n virt
 def test_a_program_gets_the_words_that_keepalived_gives_it(written: str) -> None:
     config = load_text(SCRIPT % written, "f").config
     assert list(config.vrrp.scripts[0].command.words) == ["/p", *WORDS[written]]
-    assert load_text(show(config)).config.vrrp.scripts[0].command == config.vrrp.scripts[0].command
+    assert load_text(show_config(config)).config.vrrp.scripts[0].command == config.vrrp.scripts[0].command
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,6 @@ def test_virtual_servers_that_differ_in_a_command_alone_are_told_apart() -> None
 
 def test_the_table_and_the_lexer_know_the_same_keywords() -> None:
     wanting = {
-        row.name for rows in TABLE.values() for row in rows.values() if "command line" in row.kind.wants
+        row.name for rows in TABLE.values() for row in rows.values() if "command line" in row.kind.expected
     }
     assert wanting == COMMANDS

@@ -8,9 +8,9 @@ import pytest
 
 from pointsman.conf.load import load
 from pointsman.conf.text.problems import ConfError, Findings
-from pointsman.conf.text.reading import Reading
+from pointsman.conf.text.reading import Preprocessor
 from pointsman.conf.text.source import Chunk, Sources, TextReader
-from pointsman.conf.text.tree import Node, tree
+from pointsman.conf.text.tree import Node, parse_tree
 
 Shape = list[str | tuple[str, "Shape"]]
 
@@ -30,7 +30,7 @@ def read(files: str | dict[str, str | bytes], config_id: str = "here") -> tuple[
     sources: Sources = {}
     findings = Findings(sources)
     reader = TextReader({"f": files} if isinstance(files, str) else files)
-    nodes = tree(Reading(reader, findings, sources, config_id).lines("f"), findings)
+    nodes = parse_tree(Preprocessor(reader, findings, sources, config_id).lines("f"), findings)
     return shape(nodes), [str(problem) for problem in findings.problems()]
 
 
@@ -174,8 +174,8 @@ def test_definitions_that_fail(text: str, problem: str) -> None:
 def test_a_word_from_a_definition_points_to_where_it_is_used() -> None:
     sources: Sources = {}
     findings = Findings(sources)
-    lines = Reading(TextReader({"f": "$A=one two\n  x $A y"}), findings, sources, "").lines("f")
-    (node,) = tree(lines, findings)
+    lines = Preprocessor(TextReader({"f": "$A=one two\n  x $A y"}), findings, sources, "").lines("f")
+    (node,) = parse_tree(lines, findings)
     assert isinstance(node, Node)
     assert {word.location.through for word in node.words} == {"", "$A, defined at f:1"}
     assert [(word.text, word.location.column) for word in node.words] == [
@@ -281,9 +281,9 @@ def test_a_problem_tells_how_its_text_got_there() -> None:
 def predefined(text: str, host_name: str) -> str:
     sources: Sources = {}
     findings = Findings(sources)
-    reading = Reading(TextReader({"f": text}), findings, sources, "", host_name, {"PORT": "8080"})
-    (node,) = tree(reading.lines("f"), findings)
-    assert isinstance(node, Node) and not findings.failed
+    reading = Preprocessor(TextReader({"f": text}), findings, sources, "", host_name, {"PORT": "8080"})
+    (node,) = parse_tree(reading.lines("f"), findings)
+    assert isinstance(node, Node) and not findings.has_errors
     return " ".join(word.text for word in node.words)
 
 

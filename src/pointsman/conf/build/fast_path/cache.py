@@ -3,7 +3,7 @@
 The first blocks of a shape (`build_parts`) are read like any other. When nothing was to be said about them,
 the block is read twice more with marks in the places where others differ, and where the marks come out in the
 model shows what goes where: functions are compiled (`build_makers`) which give the same model for other
-values and another place. A law holds both to be equal (tests/property/test_conf_shapes.py).
+values and another place. A law holds both to be equal (controls/property/test_conf_shapes.py).
 """
 
 from __future__ import annotations
@@ -16,23 +16,30 @@ from pointsman.conf.build.fast_path.compile import (
     Place,
     ServerMaker,
     Values,
-    member_maker,
-    server_maker,
+    compile_member_maker,
+    compile_server_maker,
 )
-from pointsman.conf.build.fast_path.split import MAX_REMEMBERED, Cuts, Parts, addresses, filled, split
+from pointsman.conf.build.fast_path.split import (
+    MAX_CACHED,
+    SplitBlock,
+    SplitCache,
+    insert_values,
+    parse_addresses,
+    split_values,
+)
 from pointsman.conf.text.problems import Findings
-from pointsman.conf.text.source import Chunk, bare
+from pointsman.conf.text.source import Chunk, strip_comments
 from pointsman.model.address import Address
 from pointsman.model.health import VirtualServer
 
 MAX_SHAPES = 2000
 """Shapes kept; a configuration with more has few blocks that are alike."""
 
-MAX_LEARNED = 40
+MAX_SAMPLE_SIZE = 40
 """Real servers, and values, of a block that shapes are learned from."""
 
 
-class _Known(NamedTuple):
+class _MemberEntry(NamedTuple):
     """What is known of the block of a real server."""
 
     maker: MemberMaker
@@ -47,46 +54,52 @@ class _Shape:
         """None: they have to be read."""
         self.members: dict[bytes, MemberMaker | None] = {}
         """By the shapes of real servers."""
-        self.known: dict[bytes, _Known] = {}
+        self.known: dict[bytes, _MemberEntry] = {}
         """By the blocks of real servers."""
 
 
-class Shapes:
+class MakerCache:
     """Makes virtual servers of chunks; `read` is the long way to do so."""
 
     def __init__(self, read: Callable[[Chunk, Findings], list[VirtualServer]], findings: Findings) -> None:
         self._read = read
         self._findings = findings
         self._shapes: dict[bytes, _Shape] = {}
-        self._learned = 0
-        self._cuts = Cuts()
-        self._room = MAX_REMEMBERED
-        self._once: set[int] = set()
+        self._compiled_count = 0
+        self._split_cache = SplitCache()
+        self._free_bytes = MAX_CACHED
+        self._seen_hashes: set[int] = set()
         """Hashes of shapes that were seen once: most of them may be the only one of their kind."""
 
     def virtual_servers(self, chunk: Chunk) -> list[VirtualServer]:
         """What this block stands for: one virtual server as a rule, none when it cannot be read."""
         text = chunk.text
-        parts = None if chunk.odd or b"\\" in text else Parts.of(bare(text), self._cuts)
-        found = addresses(parts.heads) if parts else None
-        if parts is None or found is None:
+        split = (
+            None
+            if chunk.altered or b"\\" in text
+            else SplitBlock.parse(strip_comments(text), self._split_cache)
+        )
+        found = parse_addresses(split.heads) if split else None
+        if split is None or found is None:
             return self._read(chunk, self._findings)
         if found[0].version == 6:
-            parts.shape += b"\0IPv6"
-        shape = self._shapes.get(parts.shape)
-        made = self._made(chunk, parts, found, shape) if shape else None
-        return [made] if made else self._taught(chunk, parts, found)
+            split.shape += b"\0IPv6"
+        shape = self._shapes.get(split.shape)
+        made = self._make(chunk, split, found, shape) if shape else None
+        return [made] if made else self._read_and_learn(chunk, split, found)
 
-    def _made(self, chunk: Chunk, parts: Parts, found: list[Address], shape: _Shape) -> VirtualServer | None:
+    def _make(
+        self, chunk: Chunk, split: SplitBlock, found: list[Address], shape: _Shape
+    ) -> VirtualServer | None:
         """The virtual server, when enough is known."""
         if shape.maker is None:
             return None
-        first, port, values, file, sorry = found[0], parts.port, parts.values, chunk.file, None
-        line = chunk.number + parts.first.count(b"\n")
+        first, port, values, file, sorry = found[0], split.port, split.values, chunk.file, None
+        line = chunk.number + split.first.count(b"\n")
         members = []
-        for piece, address in zip(parts.pieces, found[1:], strict=True):
+        for piece, address in zip(split.pieces, found[1:], strict=True):
             if piece.block:
-                known = shape.known.get(piece.block) or self._known(shape, piece.block)
+                known = shape.known.get(piece.block) or self._member_entry(shape, piece.block)
                 if known is None:
                     return None
                 members.append(known.maker(first, address, port, values, known.values, file, line))
@@ -95,71 +108,71 @@ class Shapes:
             line += piece.lines + piece.lines_of_rest
         return shape.maker(first, sorry, port, values, file, chunk.number, tuple(members))
 
-    def _known(self, shape: _Shape, block: bytes) -> _Known | None:
-        text, values = split(block)
+    def _member_entry(self, shape: _Shape, block: bytes) -> _MemberEntry | None:
+        text, values = split_values(block)
         maker = shape.members.get(text)
         if maker is None:
             return None
-        known = _Known(maker, values)
-        if self._room > len(block):
-            self._room -= len(block)
+        known = _MemberEntry(maker, values)
+        if self._free_bytes > len(block):
+            self._free_bytes -= len(block)
             shape.known[block] = known
         return known
 
-    def _taught(self, chunk: Chunk, parts: Parts, found: list[Address]) -> list[VirtualServer]:
+    def _read_and_learn(self, chunk: Chunk, split: SplitBlock, found: list[Address]) -> list[VirtualServer]:
         """The virtual servers read; others of their shape may be made from now on."""
-        said = self._findings.said
+        said = self._findings.count
         servers = self._read(chunk, self._findings)
-        if len(servers) == 1 and self._findings.said == said and len(parts.pieces) <= MAX_LEARNED:
-            inside = [split(block)[1] for block in _blocks(parts)]
-            self._learn(chunk, parts, _Example(servers[0], found, parts.port, parts.values, inside))
+        if len(servers) == 1 and self._findings.count == said and len(split.pieces) <= MAX_SAMPLE_SIZE:
+            inside = [split_values(block)[1] for block in _member_blocks(split)]
+            self._learn(chunk, split, _Sample(servers[0], found, split.port, split.values, inside))
         return servers
 
-    def _learn(self, chunk: Chunk, parts: Parts, read: _Example) -> None:
+    def _learn(self, chunk: Chunk, split: SplitBlock, read: _Sample) -> None:
         """Compile functions for what has been seen before."""
-        shape = self._shapes.get(parts.shape)
-        texts = [split(block)[0] for block in _blocks(parts)]
+        shape = self._shapes.get(split.shape)
+        texts = [split_values(block)[0] for block in _member_blocks(split)]
         old = shape.members if shape else {}
         new = {
             text: index
             for index, text in enumerate(texts)
-            if text not in old and self._seen(parts.shape + b"\0" + text)
+            if text not in old and self._is_repeated(split.shape + b"\0" + text)
         }
-        ready = self._seen(parts.shape) if shape is None else bool(new and shape.maker)
-        if not ready or self._learned >= MAX_SHAPES:
+        ready = self._is_repeated(split.shape) if shape is None else bool(new and shape.maker)
+        if not ready or self._compiled_count >= MAX_SHAPES:
             return
-        lesson = _Lesson.of(chunk, parts, read, self._read)
+        samples = _Samples.collect(chunk, split, read, self._read)
         if shape is None:
-            shape = self._shapes[parts.shape] = _Shape(lesson.server_maker() if lesson else None)
+            shape = self._shapes[split.shape] = _Shape(samples.server_maker() if samples else None)
         for text, index in new.items():
-            shape.members[text] = lesson.member_maker(index) if lesson else None
-        self._learned += 1 + len(new)
+            shape.members[text] = samples.member_maker(index) if samples else None
+        self._compiled_count += 1 + len(new)
 
-    def _seen(self, text: bytes) -> bool:
+    def _is_repeated(self, text: bytes) -> bool:
         """Whether this is not the first time."""
         number = hash(text)
-        seen = number in self._once
-        self._once.add(number)
+        seen = number in self._seen_hashes
+        self._seen_hashes.add(number)
         return seen
 
 
-class _Example(NamedTuple):
+class _Sample(NamedTuple):
     """A virtual server that was read, and what stood in its text."""
 
     server: VirtualServer
     addresses: Sequence[Address]
     port: int
     values: Values
-    inside: Sequence[Values]
+    member_values: Sequence[Values]
     """Of real servers."""
 
 
-class _Lesson(NamedTuple):
+class _Samples(NamedTuple):
     """A block, and what becomes of it with other values."""
 
-    teacher: _Example
+    source: _Sample
     """What functions are compiled from."""
-    tests: tuple[_Example, ...]
+    controls: tuple[_Sample, ...]
     """What they have to give, too."""
     places: list[Place]
     """Of the virtual server, and of its real servers."""
@@ -169,33 +182,38 @@ class _Lesson(NamedTuple):
     """Index of the sorry server's address; 0: there is none."""
 
     @classmethod
-    def of(
+    def collect(
         cls,
         chunk: Chunk,
-        parts: Parts,
-        read: _Example,
+        split: SplitBlock,
+        read: _Sample,
         reader: Callable[[Chunk, Findings], list[VirtualServer]],
-    ) -> _Lesson | None:
+    ) -> _Samples | None:
         """None: the values matter in another way, too."""
-        order = [index for index, piece in enumerate(parts.pieces, 1) if piece.block]
-        others = [_tried(chunk, parts, read, mark, reader) for mark in _MARKS]
+        order = [index for index, piece in enumerate(split.pieces, 1) if piece.block]
+        others = [_read_probe(chunk, split, read, probe, reader) for probe in _PROBES]
         first, second = others
         if first is None or second is None or len(order) != len(read.server.members):
             return None
-        sorry = next((index for index, piece in enumerate(parts.pieces, 1) if not piece.block), 0)
-        return cls(first, (second, read), _places(chunk, parts), order, sorry)
+        sorry = next((index for index, piece in enumerate(split.pieces, 1) if not piece.block), 0)
+        return cls(first, (second, read), _block_places(chunk, split), order, sorry)
 
     def server_maker(self) -> ServerMaker | None:
-        """The function for the virtual server without its real servers; None: it does not give the tests."""
-        place, teacher = self.places[0], self.teacher
-        sorry = teacher.addresses[self.sorry] if self.sorry else None
-        maker = server_maker(teacher.server, teacher.addresses[0], sorry, teacher.port, teacher.values, place)
+        """Compile the maker of the virtual server. None: a control sample comes out differently."""
+        place, source = self.places[0], self.source
+        sorry = source.addresses[self.sorry] if self.sorry else None
+        maker = compile_server_maker(
+            source.server, source.addresses[0], sorry, source.port, source.values, place
+        )
         if maker is None:
             return None
-        for test in self.tests:
-            sorry = test.addresses[self.sorry] if self.sorry else None
-            where = (test.values, place.file, place.first)
-            if maker(test.addresses[0], sorry, test.port, *where, test.server.members) != test.server:
+        for control in self.controls:
+            sorry = control.addresses[self.sorry] if self.sorry else None
+            where = (control.values, place.file, place.first)
+            if (
+                maker(control.addresses[0], sorry, control.port, *where, control.server.members)
+                != control.server
+            ):
                 return None
         return maker
 
@@ -203,19 +221,19 @@ class _Lesson(NamedTuple):
         """The function for a real server."""
         place, number = self.places[index + 1], self.order[index]
 
-        def arguments(example: _Example) -> tuple[Address, Address, int, Values, Values]:
-            own = example.addresses[number]
-            return example.addresses[0], own, example.port, example.values, example.inside[index]
+        def arguments(sample: _Sample) -> tuple[Address, Address, int, Values, Values]:
+            own = sample.addresses[number]
+            return sample.addresses[0], own, sample.port, sample.values, sample.member_values[index]
 
-        maker = member_maker(self.teacher.server.members[index], *arguments(self.teacher), place)
-        for test in self.tests:
-            made = maker(*arguments(test), place.file, place.first) if maker else None
-            if made != test.server.members[index]:
+        maker = compile_member_maker(self.source.server.members[index], *arguments(self.source), place)
+        for control in self.controls:
+            made = maker(*arguments(control), place.file, place.first) if maker else None
+            if made != control.server.members[index]:
                 return None
         return maker
 
 
-class _Mark(NamedTuple):
+class _ProbeValues(NamedTuple):
     """What is put into a text, to be found in the model: like nothing else there."""
 
     address: str
@@ -238,46 +256,48 @@ class _Mark(NamedTuple):
         return b"%d" % (self.number + index) if old.isdigit() else self.name.encode() % index
 
 
-_MARKS = (
-    _Mark("198.51.100.%d", "2001:db8:1:2:3::%x", 61001, 7000, "/alpha/%d", "a%031x", "alpha%d.example"),
-    _Mark("10.0.0.%d", "fd00::%x", 1009, 200, "/b%d", "b%031x", "b%d"),
+_PROBES = (
+    _ProbeValues(
+        "198.51.100.%d", "2001:db8:1:2:3::%x", 61001, 7000, "/alpha/%d", "a%031x", "alpha%d.example"
+    ),
+    _ProbeValues("10.0.0.%d", "fd00::%x", 1009, 200, "/b%d", "b%031x", "b%d"),
 )
 """Of different length, so that nothing can depend on that unnoticed."""
 
 
-def _tried(
+def _read_probe(
     chunk: Chunk,
-    parts: Parts,
-    read: _Example,
-    mark: _Mark,
+    split: SplitBlock,
+    read: _Sample,
+    probe: _ProbeValues,
     reader: Callable[[Chunk, Findings], list[VirtualServer]],
-) -> _Example | None:
+) -> _Sample | None:
     """The block read with other values; None: something is to be said about it then."""
-    heads = mark.addresses(len(parts.heads), read.addresses[0].version == 6)
-    found = addresses(heads)
-    numbers = iter(range(MAX_LEARNED * 2))
-    values = [mark.value(old, next(numbers)) for old in read.values]
-    inside = [[mark.value(old, next(numbers)) for old in each] for each in read.inside]
+    heads = probe.addresses(len(split.heads), read.addresses[0].version == 6)
+    found = parse_addresses(heads)
+    numbers = iter(range(MAX_SAMPLE_SIZE * 2))
+    values = [probe.value(old, next(numbers)) for old in read.values]
+    inside = [[probe.value(old, next(numbers)) for old in each] for each in read.member_values]
     filling = iter(inside)
-    blocks = [filled(piece.block, next(filling)) if piece.block else b"" for piece in parts.pieces]
-    data = parts.text(heads, mark.port, values, blocks)
+    blocks = [insert_values(piece.block, next(filling)) if piece.block else b"" for piece in split.pieces]
+    data = split.text(heads, probe.port, values, blocks)
     findings = Findings({})
     servers = reader(Chunk(chunk.file, chunk.number, data, 0, len(data)), findings)
-    if found is None or findings.said or len(servers) != 1:
+    if found is None or findings.count or len(servers) != 1:
         return None
-    return _Example(servers[0], found, mark.port, values, inside)
+    return _Sample(servers[0], found, probe.port, values, inside)
 
 
-def _places(chunk: Chunk, parts: Parts) -> list[Place]:
+def _block_places(chunk: Chunk, split: SplitBlock) -> list[Place]:
     line = chunk.number
     places = [Place(chunk.file, line, line)]
-    line += parts.first.count(b"\n")
-    for piece in parts.pieces:
+    line += split.first.count(b"\n")
+    for piece in split.pieces:
         if piece.block:
             places.append(Place(chunk.file, line, line + piece.lines))
         line += piece.lines + piece.lines_of_rest
     return places
 
 
-def _blocks(parts: Parts) -> list[bytes]:
-    return [piece.block for piece in parts.pieces if piece.block]
+def _member_blocks(split: SplitBlock) -> list[bytes]:
+    return [piece.block for piece in split.pieces if piece.block]

@@ -36,11 +36,11 @@ class Place(NamedTuple):
     last: int
 
 
-class _VariesOtherwiseError(Exception):
+class _UnknownDependencyError(Exception):
     """Something in a model depends on its text in a way that is not known here."""
 
 
-def server_maker(
+def compile_server_maker(
     server: VirtualServer, address: Address, sorry: Address | None, port: int, values: Values, place: Place
 ) -> ServerMaker | None:
     """The function for virtual servers like this one, or None."""
@@ -51,7 +51,7 @@ def server_maker(
     return cast("ServerMaker | None", compiler.function("a, s, p, v, f, n, m", server))
 
 
-def member_maker(
+def compile_member_maker(
     member: PoolMember,
     virtual: Address,
     address: Address,
@@ -105,7 +105,7 @@ class _Compiler(NamedTuple):
         constants: dict[str, object] = {"R": msgspec.structs.replace, "L": Location}
         try:
             source = self._varying(model, constants)
-        except _VariesOtherwiseError:
+        except _UnknownDependencyError:
             return None
         return eval(f"lambda {arguments}: {source}", constants)
 
@@ -122,7 +122,7 @@ class _Compiler(NamedTuple):
             return self._tuple(value, constants)
         if isinstance(value, list | dict | set | frozenset):
             if any(not isinstance(each, str | int) for each in value):
-                raise _VariesOtherwiseError
+                raise _UnknownDependencyError
             return ""
         return self.names.get(_kind(value), "")
 
@@ -139,7 +139,7 @@ class _Compiler(NamedTuple):
 
     def _location(self, place: Location) -> str:
         if place.file != self.place.file or not self.place.first <= place.line <= self.place.last:
-            raise _VariesOtherwiseError
+            raise _UnknownDependencyError
         return f"L(f, n + {place.line - self.place.first}, {place.column})"
 
 

@@ -54,11 +54,11 @@ _SERVERS = re.compile(rb"_server(?<!virtual_server)[ \t]++" + _ADDRESS_AND_PORT)
 """Address and port of real servers and sorry servers."""
 _BLOCK = re.compile(rb"\s*+\{%b\}" % inside_braces(3))
 
-MAX_REMEMBERED = 8 << 20
+MAX_CACHED = 8 << 20
 """Bytes of texts whose division is remembered."""
 
 
-class Piece(NamedTuple):
+class ServerText(NamedTuple):
     """What is behind a real server's or a sorry server's address and port, up to the next one."""
 
     block: bytes
@@ -69,32 +69,32 @@ class Piece(NamedTuple):
     lines_of_rest: int
 
 
-class Cuts:
+class SplitCache:
     """Divides what is behind address and port into block and rest; most such texts are there many times."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Piece] = {}
-        self._room = MAX_REMEMBERED
+        self._known: dict[bytes, ServerText] = {}
+        self._free_bytes = MAX_CACHED
 
-    def cut(self, text: bytes) -> Piece:
+    def split(self, text: bytes) -> ServerText:
         known = self._known.get(text)
         if known is None:
             found = _BLOCK.match(text)
             block, rest = (text[: found.end()], text[found.end() :]) if found else (b"", text)
-            known = Piece(block, rest, block.count(b"\n"), rest.count(b"\n"))
-            if self._room > len(text):
-                self._room -= len(text)
+            known = ServerText(block, rest, block.count(b"\n"), rest.count(b"\n"))
+            if self._free_bytes > len(text):
+                self._free_bytes -= len(text)
                 self._known[text] = known
         return known
 
 
-class Parts:
+class SplitBlock:
     """A virtual_server block taken apart."""
 
     __slots__ = ("first", "heads", "own", "pieces", "port", "shape", "start", "values")
 
     def __init__(
-        self, start: bytes, heads: list[bytes], port: int, first: bytes, pieces: list[Piece]
+        self, start: bytes, heads: list[bytes], port: int, first: bytes, pieces: list[ServerText]
     ) -> None:
         self.start = start
         """What is before the first address."""
@@ -112,10 +112,10 @@ class Parts:
             self.shape = b"\0".join((own, *(piece.block for piece in pieces)))
             self.values: list[bytes] = []
         else:
-            self.shape, self.values = split(own)
+            self.shape, self.values = split_values(own)
 
     @classmethod
-    def of(cls, text: bytes, cuts: Cuts) -> Parts | None:
+    def parse(cls, text: bytes, cache: SplitCache) -> SplitBlock | None:
         """The parts of a block without comments; None: it is none of those that can be taken apart."""
         head = _HEAD.match(text)
         if head is None:
@@ -124,18 +124,18 @@ class Parts:
         port = head[3]
         if found[2::3].count(port) < len(found) // 3 or int(port) > 65535:
             return None
-        pieces = list(map(cuts.cut, found[3::3]))
+        pieces = list(map(cache.split, found[3::3]))
         return cls(head[1], [head[2], *found[1::3]], int(port), found[0], pieces)
 
     def text(self, heads: Sequence[bytes], port: int, values: Sequence[bytes], blocks: list[bytes]) -> bytes:
         """The text with other things in the same places."""
-        first, *rest = (filled(self.own, values) if values else self.own).split(b"\0")
+        first, *rest = (insert_values(self.own, values) if values else self.own).split(b"\0")
         places = [b"%b %d" % (head, port) for head in heads]
         servers = (b"_server %b%b%b" % each for each in zip(places[1:], blocks, rest, strict=True))
         return self.start + places[0] + first + b"".join(servers)
 
 
-def split(text: bytes) -> tuple[bytes, list[bytes]]:
+def split_values(text: bytes) -> tuple[bytes, list[bytes]]:
     """A text without its values, and these."""
     pieces = _VALUES.split(text)
     values = pieces[2::3]
@@ -143,7 +143,7 @@ def split(text: bytes) -> tuple[bytes, list[bytes]]:
     return b"\0".join(pieces), values
 
 
-def filled(text: bytes, values: Sequence[bytes]) -> bytes:
+def insert_values(text: bytes, values: Sequence[bytes]) -> bytes:
     pieces = _VALUES.split(text)
     pieces[2::3] = values
     return b"".join(pieces)
@@ -152,7 +152,7 @@ def filled(text: bytes, values: Sequence[bytes]) -> bytes:
 _OCTETS = {b"%d" % number: number for number in range(256)}
 
 
-def addresses(texts: list[bytes]) -> list[Address] | None:
+def parse_addresses(texts: list[bytes]) -> list[Address] | None:
     """None: one of them is no address, or stands there twice, or they are of two families."""
     if len(set(texts)) < len(texts):
         return None
