@@ -1,4 +1,4 @@
-"""The way in: a configuration as text becomes a Config, or a ConfError with all that is wrong."""
+"""Load a configuration: from text to a Config, or to a ConfError with all problems."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pointsman.model.config import Config
 
 
 class Loaded(NamedTuple):
-    """A configuration without errors, and what else there is to say about it."""
+    """A configuration without errors, and its warnings and notes."""
 
     config: Config
     problems: tuple[Problem, ...]
@@ -24,7 +24,7 @@ class Loaded(NamedTuple):
 
 
 ExtraCheck = Callable[[Config, Findings], None]
-"""Checks that need to know more than the text."""
+"""A check that needs to know more than the text, such as the host's interfaces."""
 
 
 def load(
@@ -37,11 +37,11 @@ def load(
 ) -> Loaded:
     """Read the file `name` and what it includes.
 
-    `host_name` is the default of router_id; its first label is the default of `config_id`, which decides
-    about lines that start with `@`; `environment` is what `${_ENV NAME}` reads. `more` checks come after
-    those of `check`. Raises ConfError with all problems when there is an error, also one that concerns the
-    meaning; of the meaning nothing is said while braces are missing, as much would be about that. Raises
-    nothing else, whatever the text.
+    `host_name` is the default of router_id. Its first label is the default of `config_id`, which selects the
+    lines that begin with `@`. `${_ENV NAME}` reads `environment`. The checks in `more` run last.
+
+    Raises ConfError with all problems if one of them is an error. Raises nothing else, whatever the text is.
+    No check runs while braces do not match, because most findings would only be consequences.
     """
     sources: Sources = {}
     findings = Findings(sources)
@@ -69,5 +69,5 @@ def load_text(
     host_name: str = "localhost",
     config_id: str | None = None,
 ) -> Loaded:
-    """The same for a text in memory without includes."""
+    """Load a text in memory that has no includes. Raises ConfError."""
     return load(TextReader({name: text}), name, host_name, config_id)

@@ -1,4 +1,4 @@
-"""Lines of virtual_ipaddress and its like as model types: `IP[/length]` and the options of ip-address(8)."""
+"""Build addresses from virtual_ipaddress and similar blocks: `IP[/length]` and options of ip-address(8)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WORDS = {"broadcast": "brd"}
 
 
 class AddressLine(NamedTuple):
-    """One address as written. `device` is empty when no `dev` was written."""
+    """One address as written. `device` is empty if there is no `dev`."""
 
     node: Node
     entry: VirtualAddress
@@ -41,7 +41,7 @@ class AddressLine(NamedTuple):
 def build_addresses(
     block: Settings, word: str, findings: Findings, static: bool = False
 ) -> list[AddressLine]:
-    """What stands in the blocks of this word, each address once for each device."""
+    """Return the addresses in the blocks of this keyword, each once for each device."""
     found: dict[tuple[Address, str, bool], AddressLine] = {}
     for setting in block.all(word):
         for node in setting.block:
@@ -58,8 +58,8 @@ def build_addresses(
             found.setdefault(key, line)
     if word == "virtual_ipaddress" and len(found) > MAX_ADDRESSES:
         keyword = block.all(word)[0].node.keyword
-        text = f"{len(found)} addresses; an advert carries at most {MAX_ADDRESSES}"
-        remedy = "write the others into virtual_ipaddress_excluded"
+        text = f"there are {len(found)} addresses; an advert carries at most {MAX_ADDRESSES}"
+        remedy = "move the others to virtual_ipaddress_excluded"
         findings.error(keyword.location, text, remedy, keyword.width)
     return list(found.values())
 
@@ -71,12 +71,12 @@ def _build_line(node: Node, static: bool) -> AddressLine:
     options = _split_options(words)
     for name in ("no_track", "use_vmac") if static else ("track_group",):
         if name in options:
-            where = "only moving addresses know it" if static else "only static addresses know it"
+            where = "is not allowed for static addresses" if static else "is for static addresses only"
             raise BadValueError(where, options[name].at)
     ipv6 = network.ip.version == 6
     for name in _IPV6_ONLY:
         if name in options and not ipv6:
-            raise BadValueError("only IPv6 addresses know it", options[name].at)
+            raise BadValueError("is for IPv6 addresses only", options[name].at)
     peer, prefix_length = _parse_peer(options.get("peer"), network.network.prefixlen)
     entry = VirtualAddress(
         address=network.ip,
@@ -101,12 +101,12 @@ def _parse_interface_address(text: str) -> ipaddress.IPv4Interface | ipaddress.I
         return ipaddress.ip_interface(text)
     except ValueError:
         raise BadValueError(
-            "it wants an address with or without a prefix length, such as 192.0.2.9/24"
+            "must be an address with or without a prefix length, such as 192.0.2.9/24"
         ) from None
 
 
 class _Option(NamedTuple):
-    """The value of an option (empty: it takes none), and the index of its word in the line."""
+    """The value of an option (empty: it takes none), and the index of the option in the line."""
 
     value: str = ""
     at: int = 0
@@ -116,7 +116,7 @@ _NOTHING = _Option()
 
 
 def _split_options(words: list[str]) -> dict[str, _Option]:
-    """Return the options by name. A value may be like the name of an option: `label no_track`."""
+    """Return the options by name. A value may equal the name of an option: `label no_track`."""
     options: dict[str, _Option] = {}
     position = 1
     while position < len(words):
@@ -127,9 +127,11 @@ def _split_options(words: list[str]) -> dict[str, _Option]:
             continue
         if name not in _VALUES:
             another = re.match(r"[0-9a-fA-F:.]+(/|$)", name)
-            raise BadValueError("one address in a line" if another else "an option nobody knows", position)
+            raise BadValueError(
+                "write one address in each line" if another else "is no option of an address", position
+            )
         if position + 1 >= len(words):
-            raise BadValueError("its value is missing", position)
+            raise BadValueError("the value is missing", position)
         if name == "dev":
             Interface().read(words[position + 1 : position + 2])
         options[name] = _Option(words[position + 1], position)
@@ -149,19 +151,19 @@ def _parse_broadcast(
 
 def _parse_scope(option: _Option) -> str:
     if option.value not in _SCOPES and not re.fullmatch(r"[0-9]{1,3}", option.value):
-        text = f"a scope is one of {' '.join(sorted(_SCOPES))}, or a number"
+        text = f"the scope must be {', '.join(sorted(_SCOPES))} or a number"
         raise BadValueError(text, option.at + 1)
     return option.value
 
 
 def _parse_label(option: _Option) -> str:
     if len(option.value.encode()) > 15:
-        raise BadValueError("a label has at most 15 characters", option.at + 1)
+        raise BadValueError("the label must have at most 15 characters", option.at + 1)
     return option.value
 
 
 def _parse_peer(option: _Option | None, prefix_length: int) -> tuple[Address | None, int]:
-    """The prefix length belongs to the peer's address, when it has one."""
+    """Return the peer and the prefix length: the peer's if it has one, else that of the address."""
     if option is None:
         return None, prefix_length
     try:
@@ -172,11 +174,14 @@ def _parse_peer(option: _Option | None, prefix_length: int) -> tuple[Address | N
 
 
 def _parse_preferred(option: _Option | None, single: bool) -> int | None:
-    """A single IPv6 address is deprecated unless it is said otherwise, so that it is no source by itself."""
+    """Return preferred_lft in seconds; None: forever.
+
+    The default of an IPv6 address with /128 is 0: a deprecated address is not chosen as source.
+    """
     if option is None:
         return 0 if single else None
     if option.value == "forever":
         return None
     if not re.fullmatch(r"[0-9]{1,9}", option.value):
-        raise BadValueError("it wants seconds, or forever", option.at + 1)
+        raise BadValueError("must be a number of seconds, or forever", option.at + 1)
     return int(option.value)

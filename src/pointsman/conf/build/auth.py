@@ -1,4 +1,4 @@
-"""authentication and auth_hmac blocks of an instance."""
+"""Build authentication from the authentication and auth_hmac blocks of an instance."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pointsman.conf.text.source import FileReader
 from pointsman.model.vrrp import AhAuthentication, HmacAuthentication, HmacKey, PassAuthentication
 
 PASSWORD_BYTES = 8
-"""What VRRP version 2 carries (RFC 2338 section 5.3.6.2)."""
+"""Length of the password field in VRRP version 2 (RFC 2338 section 5.3.6.2)."""
 _SHORTEST_KEY, _LONGEST_KEY = 32, 64
 _LARGEST_FILE = 256
-"""Bytes read of a file with a key, which cannot be so long."""
+"""Limit of bytes read from a key file. No valid key is as long."""
 _LEAST_WINDOW = 5
 
 
 def build_authentication(
     block: Settings, version: int, findings: Findings
 ) -> PassAuthentication | AhAuthentication | None:
-    """PASS or AH of version 2; None: none."""
+    """Return the authentication of version 2; None: there is none."""
     setting = block.last("authentication")
     if setting is None:
         return None
@@ -34,30 +34,37 @@ def build_authentication(
         text = (
             "version 3 has no authentication (RFC 5798 section 9); the block has no effect, as in keepalived"
         )
-        findings.warning(keyword.location, text, "remove it, or write version 2", keyword.width)
+        findings.warning(
+            keyword.location, text, "remove it, or write version 2 in the instance", keyword.width
+        )
         return None
     if kind is None or password is None:
         missing = "auth_type" if kind is None else "auth_pass"
         if not any(node.keyword.text == missing for node in setting.block):
-            text = f"authentication without {missing} protects nothing"
+            text = f"authentication without {missing} has no effect"
             findings.error(keyword.location, text, f"add {missing}", keyword.width)
         return None
     word = password.node.values[0]
     size = len(word.text.encode())
     if size > PASSWORD_BYTES:
         text = f"the password has {size} bytes; VRRP carries only the first {PASSWORD_BYTES}"
-        findings.warning(word.location, text, f"shorten it to {PASSWORD_BYTES} on all routers", word.width)
+        findings.warning(
+            word.location, text, f"shorten it to {PASSWORD_BYTES} bytes on all routers", word.width
+        )
     return AhAuthentication(word.text) if kind.value == "AH" else PassAuthentication(word.text)
 
 
 class KeyFiles:
-    """Reads the files that keys stand in."""
+    """Reader of key files."""
 
     def __init__(self, reader: FileReader) -> None:
         self._reader = reader
 
     def read(self, path: str, named_in: str) -> tuple[str, bytes]:
-        """The path, from the folder of the file that names it, and what is there. Raises BadValueError."""
+        """Return path and content of a key file. Raises BadValueError.
+
+        A relative path begins at the directory of the configuration file that names it.
+        """
         whole = str(PurePosixPath(named_in).parent / path)
         try:
             content = self._reader.read(whole, _LARGEST_FILE)
@@ -69,7 +76,7 @@ class KeyFiles:
 def build_hmac(
     block: Settings, advert_interval: float, files: KeyFiles, findings: Findings
 ) -> HmacAuthentication | None:
-    """auth_hmac; None: none, or not as it must be."""
+    """Return the settings of auth_hmac; None: there is no such block, or it has an error."""
     setting = block.last("auth_hmac")
     if setting is None:
         return None
@@ -79,10 +86,10 @@ def build_hmac(
         try:
             key = _parse_key([word.text for word in each.node.values], files, each.node.keyword.location.file)
             if key.number in keys:
-                raise BadValueError(f"key {key.number} stands here twice")
+                raise BadValueError(f"key {key.number} is repeated")
             keys[key.number] = key
         except BadValueError as error:
-            # The key itself is not to be shown.
+            # A message must not show the key itself.
             word = each.node.values[0] if each.node.values and error.index == 0 else each.node.keyword
             findings.error(word.location, f"key: {error}", width=word.width)
     active = _active_key(inner, setting, keys, findings)
@@ -117,9 +124,12 @@ def _active_key(
 
 
 def _parse_key(words: list[str], files: KeyFiles, named_in: str) -> HmacKey:
-    """`NUMBER KEY`: in hexadecimal behind hex:, or as it is, here or in a file. Raises BadValueError."""
+    """Parse `NUMBER KEY`. Raises BadValueError.
+
+    KEY is hex:DIGITS, the text of the key, or file:PATH with one of these in the file.
+    """
     if len(words) < 2 or not re.fullmatch(r"[0-9]{1,3}", words[0]) or int(words[0]) > 255:
-        raise BadValueError("it wants a number from 0 to 255 and a key")
+        raise BadValueError("must be a number from 0 to 255 and a key")
     path, written = "", words[1].encode()
     if words[1].startswith("file:"):
         path, written = files.read(words[1].removeprefix("file:"), named_in)
@@ -127,8 +137,10 @@ def _parse_key(words: list[str], files: KeyFiles, named_in: str) -> HmacKey:
     if written.startswith(b"hex:"):
         digits = written.removeprefix(b"hex:")
         if not re.fullmatch(rb"([0-9a-fA-F]{2})+", digits):
-            raise BadValueError("hex: wants pairs of hexadecimal digits", 1)
+            raise BadValueError("hex: needs pairs of hexadecimal digits", 1)
         key = bytes.fromhex(digits.decode())
     if not _SHORTEST_KEY <= len(key) <= _LONGEST_KEY:
-        raise BadValueError(f"a key has {_SHORTEST_KEY} to {_LONGEST_KEY} bytes, this one {len(key)}", 1)
+        raise BadValueError(
+            f"the key must have {_SHORTEST_KEY} to {_LONGEST_KEY} bytes; it has {len(key)}", 1
+        )
     return HmacKey(int(words[0]), key, path)

@@ -1,4 +1,4 @@
-"""bfd_instance blocks as model types."""
+"""Build BFD sessions from bfd_instance blocks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _WORD = len("bfd_instance")
 
 
 def build_sessions(settings: list[Setting], findings: Findings) -> dict[str, BfdSession]:
-    """The sessions by name; what cannot be read is left out, and reported."""
+    """Return the sessions by name. Blocks with errors are reported and left out."""
     found: dict[str, BfdSession] = {}
     for setting in settings:
         session = _build_session(setting, findings)
         if session is None:
             continue
         if session.name in found:
-            text = f"bfd_instance {session.name} stands here again"
+            text = f"bfd_instance {session.name} is repeated"
             findings.error(setting.location, text, "give each session its own name", _WORD)
         for other in found.values():
             if (other.neighbour, other.multihop) == (session.neighbour, session.multihop):
-                text = f"bfd_instance {other.name} has the neighbour {session.neighbour}, too"
-                findings.error(setting.location, text, "two sessions need two neighbours", _WORD)
+                text = f"bfd_instance {other.name} has the same neighbour {session.neighbour}"
+                findings.error(setting.location, text, "give each session its own neighbor_ip", _WORD)
         found[session.name] = session
     return found
 
@@ -39,8 +39,8 @@ def _build_session(setting: Setting, findings: Findings) -> BfdSession | None:
             findings.error(setting.location, text, "add neighbor_ip ADDRESS", _WORD)
         return None
     if source is not None and source.version != neighbour.version:
-        text = f"source_ip {source} and neighbor_ip {neighbour} are not of one kind"
-        findings.error(setting.location, text, "both IPv4, or both IPv6", _WORD)
+        text = f"source_ip {source} and neighbor_ip {neighbour} are of different families"
+        findings.error(setting.location, text, "make both IPv4, or both IPv6", _WORD)
     multihop = bool(block.get("multihop", bool))
     hops = block.get("max_hops", int)
     added, reverse = read_weight(block, TrackKind.BFD, 0, findings)

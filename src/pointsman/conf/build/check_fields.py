@@ -1,4 +1,4 @@
-"""What checkers have in common: where they belong, their times, how they connect."""
+"""Build the fields that checks have in common: times and connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Tls(NamedTuple):
-    """The SSL block."""
+    """The content of the SSL block."""
 
     certificate: ClientCertificate | None = None
     authority: str = ""
@@ -25,18 +25,18 @@ class Tls(NamedTuple):
 
 
 class NamedObjects(NamedTuple):
-    """What virtual servers refer to by name."""
+    """The objects that virtual servers refer to by name."""
 
     files: Mapping[str, TrackFile]
     sessions: Mapping[str, BfdSession]
     groups: Groups
     marks: Iterator[int] | None = None
-    """Firewall marks for groups that are one service each (nftables_ipvs)."""
+    """Unused firewall marks. With nftables_ipvs each group becomes one service with a mark."""
     tls: Tls = Tls()
 
 
 class CheckContext(NamedTuple):
-    """What a checker needs to know of the real server it belongs to."""
+    """The real server of a check, and the blocks that the check inherits from."""
 
     virtual: ServiceKey
     key: ServerKey
@@ -47,19 +47,19 @@ class CheckContext(NamedTuple):
 
 
 def own_alpha(own: Settings) -> bool | None:
-    """The checker's own word, if it has one."""
+    """Return the check's own `alpha`, if it has one."""
     return own.get("alpha", bool)
 
 
 def value_or(value: T | None, default: T) -> T:
-    """The value, or the default where nobody has given one."""
+    """Return the value, or the default if it is None."""
     return default if value is None else value
 
 
 def timing_fields(
     own: Settings, place: CheckContext, *, retry: int = 1, before_retry: float | None = 1.0
 ) -> dict[str, Any]:
-    """The fields that every check has; `retry` and `before_retry` (None: delay_loop) when nobody says."""
+    """Return the fields of every check. `retry` and `before_retry` (None: delay_loop) are defaults."""
     blocks = (own, place.member, place.service)
     delay_loop = value_or(inherited("delay_loop", float, *blocks), 60.0)
     return {
@@ -78,7 +78,10 @@ def timing_fields(
 
 
 def _retry(*blocks: Settings) -> int | None:
-    """Repetitions, as the innermost block says; `fall` counts the first attempt, too, and wins over retry."""
+    """Return the retries of the innermost block that has them.
+
+    `fall` includes the first attempt. It has precedence over `retry` in the same block.
+    """
     for block in blocks:
         fall = block.get("fall", int)
         if fall is not None:
@@ -91,12 +94,12 @@ def _retry(*blocks: Settings) -> int | None:
 def connection_fields(
     setting: Setting, own: Settings, place: CheckContext, findings: Findings, *, port: bool = True
 ) -> dict[str, Any]:
-    """The fields of a check that connects; `port`: whether it needs one."""
+    """Return the fields of a check that connects. Report a missing port if `port` is true."""
     blocks = (own, place.member, place.service)
     address, written = own.address("connect_ip"), own.get("connect_port", int)
     if port and written is None and not place.key.port:
         keyword = setting.node.keyword
-        text = "the service has no port, so the check needs one"
+        text = "the service has no port, so the check needs its own"
         findings.error(keyword.location, text, "add connect_port", keyword.width)
     return {
         "connect_address": value_or(address, place.key.address),
@@ -111,7 +114,7 @@ def connection_fields(
 
 
 def check_header_value(setting: Setting | None, findings: Findings) -> None:
-    """Finds what would break a line of a protocol."""
+    """Report control characters, which would break a line of the protocol."""
     if setting is not None and any(sign < " " or sign == "\x7f" for sign in str(setting.value)):
         word = setting.node.values[0]
         findings.error(word.location, "a header cannot hold control characters", "remove them", word.width)

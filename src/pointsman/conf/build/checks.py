@@ -1,4 +1,4 @@
-"""Checkers of a real server as model types; values are inherited virtual_server -> real_server -> checker."""
+"""Build the checks of a real server. Values are inherited: virtual_server -> real_server -> checker."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from pointsman.model.tracking import Command, TrackFile
 
 
 def build_checks(place: CheckContext, findings: Findings) -> list[tuple[AnyCheck, bool | None]]:
-    """The checks of a real server, each with its own `alpha` if it has one, by keyword and in their order."""
+    """Return the checks of a real server, each with its own `alpha` (None: it has none)."""
     found: list[tuple[AnyCheck, bool | None]] = []
     for setting in place.member.all("TCP_CHECK"):
         own = read_block(setting.block, "TCP_CHECK", findings)
@@ -59,7 +59,7 @@ def build_checks(place: CheckContext, findings: Findings) -> list[tuple[AnyCheck
 
 
 def _read_nb_get_retry(own: Settings, findings: Findings) -> int:
-    """What nb_get_retry says in a TCP_CHECK, which is nothing to keepalived; a retry beside it wins."""
+    """Use nb_get_retry of a TCP_CHECK as retry, unless there is a retry. keepalived 2.x ignores it."""
     old = own.last("nb_get_retry")
     if old is None:
         return 1
@@ -77,7 +77,7 @@ def _read_nb_get_retry(own: Settings, findings: Findings) -> int:
 def _build_smtp_checks(
     setting: Setting, own: Settings, place: CheckContext, findings: Findings
 ) -> Iterator[SmtpCheck]:
-    """One check, or one for each `host` block."""
+    """Yield one check, or one for each `host` block."""
     name = own.get("helo_name", str) or "smtpchecker.keepalived.org"
     check_header_value(own.last("helo_name"), findings)
     hosts = [read_block(host.block, "host", findings) for host in own.all("host")]
@@ -91,12 +91,12 @@ def _build_smtp_checks(
 
 
 def _build_dns_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> DnsCheck:
-    from pointsman.health import dns  # takes longer to import than all that is imported above
+    from pointsman.health import dns  # imported here because it takes longer than all other imports
 
     name = own.get("name", str) or "."
     if not dns.is_valid_name(name):
         word = cast(Setting, own.last("name")).node.values[0]
-        findings.error(word.location, f"name {name} is no domain name", width=word.width)
+        findings.error(word.location, f"name {name} is not a domain name", width=word.width)
     return DnsCheck(
         name=name,
         record=own.get("type", str) or "SOA",
@@ -113,7 +113,7 @@ def _build_udp_check(setting: Setting, own: Settings, place: CheckContext, findi
     if shortest > longest:
         word = cast(Setting, own.last("min_reply_length")).node.keyword
         text = f"min_reply_length {shortest} is above max_reply_length {longest}: the check always fails"
-        findings.error(word.location, text, "lower it, or raise the other", word.width)
+        findings.error(word.location, text, "lower it, or raise max_reply_length", word.width)
     return UdpCheck(
         payload=None if payload is None else payload[0],
         require_reply=own.has("require_reply"),
@@ -152,13 +152,13 @@ def _build_misc_check(setting: Setting, own: Settings, place: CheckContext, find
 
 
 def with_script_user(made: Command, globals_: Settings) -> Command:
-    """The command with the user of all scripts (script_user) when it names none."""
+    """Return the command. script_user is its user if it names none."""
     user = cast("tuple[str, ...]", globals_.get("script_user", tuple) or ())
     return made if made.user or not user else Command(made.words, *user[:2])
 
 
 _FILE_SPACING = 0.2
-"""Seconds between two looks at a file."""
+"""Seconds between two reads of a file."""
 
 
 def _build_file_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> FileCheck:
@@ -185,7 +185,7 @@ def _build_file_check(setting: Setting, own: Settings, place: CheckContext, find
 
 
 def _file_weight(own: Settings, file: TrackFile, findings: Findings) -> tuple[int, bool]:
-    """What the number is multiplied by, and whether with the other sign."""
+    """Return the factor for the number in the file, and True if its sign is reversed."""
     setting = own.last("weight")
     if setting is None:
         return file.weight, file.reverse
@@ -200,7 +200,7 @@ def _file_weight(own: Settings, file: TrackFile, findings: Findings) -> tuple[in
             ["noreverse"],
         )
     ):
-        text = "weight wants a number from -2147483647 to 2147483647, and perhaps reverse"
+        text = "weight must be a number from -2147483647 to 2147483647, and perhaps reverse"
         findings.error(setting.location, text, width=len("weight"))
         return file.weight, file.reverse
     return int(number), more[:1] == ["reverse"] if more else file.reverse
@@ -214,7 +214,7 @@ def _build_bfd_check(setting: Setting, own: Settings, place: CheckContext, findi
         findings.error(keyword.location, text, "add name BFD_INSTANCE", keyword.width)
     elif session is None or not session.for_checker:
         word = written.node.values[0]
-        text = f"bfd_instance {word.text} {'hears of VRRP alone (vrrp)' if session else 'is not there'}"
+        text = f"bfd_instance {word.text} {'is for VRRP only (vrrp)' if session else 'does not exist'}"
         heard = [name for name, each in place.named.sessions.items() if each.for_checker]
         unknown_name(word, text, heard, findings)
     return BfdCheck(
@@ -232,7 +232,7 @@ def _build_direct_check(
     virtual = place.virtual
     if virtual.transport is not Transport.TCP or virtual.address is None:
         keyword = setting.node.keyword
-        text = "DR_CHECK shakes hands over TCP with the address of a service, and this one has none"
+        text = "DR_CHECK needs a TCP service with an address"
         findings.error(keyword.location, text, "use another checker", keyword.width)
     return DirectCheck(
         virtual_address=virtual.address or place.key.address,

@@ -1,4 +1,4 @@
-"""From the tree of a configuration to the model: global_defs, then instances, then virtual servers."""
+"""Build the model from the tree: global_defs, then instances, then virtual servers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,17 @@ from pointsman.model.health import VirtualServer
 from pointsman.model.operations import SetTimeouts
 
 MAX_SERVERS = 150_000
-"""Virtual servers, real servers and checks together; 10,000 services with four real servers are 90,000."""
+"""Limit of virtual servers, real servers and checks together.
+
+10,000 services with four real servers and a check each are 90,000.
+"""
 
 _SERVICE = len("virtual_server")
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,]+(@[^\s@<>,]+)?")
 
 
 def build_config(nodes: list[Node | Chunk], host_name: str, findings: Findings, keys: KeyFiles) -> Config:
-    """The configuration; what could not be read is left out, and reported."""
+    """Return the configuration. Parts with errors are reported and left out."""
     top = read_block((node for node in nodes if isinstance(node, Node)), "", findings)
     defaults = read_block(
         [node for setting in top.all("global_defs") for node in setting.block], "global_defs", findings
@@ -60,7 +63,7 @@ def build_config(nodes: list[Node | Chunk], host_name: str, findings: Findings, 
     )
 
     def services(chunk: Chunk, told: Findings) -> list[VirtualServer]:
-        """What a block stands for, read the long way."""
+        """Parse a block and build its services, without the cache."""
         setting = read_block(parse_chunk(chunk, told), "", told).last("virtual_server")
         return (
             list(_limit_servers(build_virtual_servers(setting, defaults, named, told), told))
@@ -87,13 +90,13 @@ def build_config(nodes: list[Node | Chunk], host_name: str, findings: Findings, 
 
 
 def _limit_servers(servers: Iterable[VirtualServer], findings: Findings) -> Iterator[VirtualServer]:
-    """The same as long as memory lasts: a small text can stand for very many of them."""
+    """Yield the servers. Stop with an error at the limit: a small text can stand for very many."""
     count = 0
     for server in servers:
         count += 1 + sum([1 + len(member.checks) for member in server.members])
         if count > MAX_SERVERS:
-            text = f"more than {MAX_SERVERS} virtual servers, real servers and checks, all together"
-            findings.error(server.location, text, "split it between several directors", _SERVICE)
+            text = f"more than {MAX_SERVERS} virtual servers, real servers and checks in total"
+            findings.error(server.location, text, "divide them among several directors", _SERVICE)
             raise TooManyProblemsError
         yield server
 
@@ -110,7 +113,7 @@ def _build_mail(defaults: Settings, findings: Findings) -> Mail:
     credentials = cast("tuple[str, ...]", defaults.get("smtp_auth", tuple) or ("", ""))
     if len(credentials) != 2:
         word = cast(Setting, defaults.last("smtp_auth")).node.keyword
-        findings.error(word.location, "smtp_auth wants USER PASSWORD", width=word.width)
+        findings.error(word.location, "smtp_auth needs USER PASSWORD", width=word.width)
         credentials = ("", "")
     stated = [setting for setting in (defaults.last("notification_email"), server) if setting]
     return Mail(
@@ -130,7 +133,7 @@ def _build_mail(defaults: Settings, findings: Findings) -> Mail:
 
 
 def _read_recipients(settings: list[Setting], findings: Findings) -> dict[str, None]:
-    """All words of the block are addresses, several in a line too."""
+    """Return the addresses of the blocks. A line may have several."""
     found: dict[str, None] = {}
     for word in (word for setting in settings for node in setting.block for word in node.words):
         if not _MAIL_ADDRESS.fullmatch(word.text):

@@ -1,4 +1,4 @@
-"""`encap` of a route or a next hop: ip-route(8)'s language, as far as keepalived reads it, and seg6."""
+"""Build `encap` of a route or a next hop: those of ip-route(8) that keepalived reads, and seg6."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _MOST_SEGMENTS = 16
 
 
 def build_encapsulation(words: Words) -> Encapsulation:
-    """What stands behind `encap`. Raises BadValueError."""
+    """Read the words after `encap`. Raises BadValueError."""
     kind = words.take()
     if kind not in _KINDS:
-        raise BadValueError(f"{kind} is none of {' '.join(_KINDS)}", words.at - 1)
+        raise BadValueError(f"{kind} is not {', '.join([*_KINDS][:-1])} or {[*_KINDS][-1]}", words.at - 1)
     return _KINDS[kind](words)
 
 
 def _build_mpls(words: Words) -> Encapsulation:
     labels = words.take().split("/")
     if len(labels) > _MOST_LABELS:
-        raise BadValueError(f"at most {_MOST_LABELS} labels", words.at - 1)
+        raise BadValueError(f"there must be at most {_MOST_LABELS} labels", words.at - 1)
     stack = tuple(parse_number(label, 0, 2**20 - 1, words.at - 1) for label in labels)
     fields: dict[str, object] = {}
     if words.peek() == "ttl":
@@ -35,7 +35,7 @@ def _build_mpls(words: Words) -> Encapsulation:
 
 
 def _build_tunnel(words: Words, version: int) -> Encapsulation:
-    """The words that follow are the tunnel's, as long as it knows them."""
+    """Read the words of a tunnel, up to the first one that is not an option of it."""
     byte = _number_reader(0, 255)
     readers: dict[str, tuple[str, Callable[[Words], object]]] = {
         "id": ("identifier", _number_reader(0, 2**64 - 1)),
@@ -52,7 +52,7 @@ def _build_tunnel(words: Words, version: int) -> Encapsulation:
         field, read = readers[words.take()]
         fields[field] = read(words)
     if "destination" not in fields and "identifier" not in fields:
-        raise BadValueError(f"encap {kind} wants dst or id", at)
+        raise BadValueError(f"encap {kind} needs dst or id", at)
     return Encapsulation(kind=kind, **fields)  # type: ignore[arg-type]
 
 
@@ -64,7 +64,7 @@ def _address_reader(version: int) -> Callable[[Words], Address]:
     def read(words: Words) -> Address:
         found = words.address()
         if found.version != version:
-            raise BadValueError(f"{found} is no IPv{version} address", words.at - 1)
+            raise BadValueError(f"{found} is not an IPv{version} address", words.at - 1)
         return found
 
     return read
@@ -76,16 +76,16 @@ def _build_seg6(words: Words) -> Encapsulation:
         if words.take() == "mode":
             mode = words.take()
             if mode not in SEGMENT_MODES:
-                raise BadValueError(f"a mode is one of {' '.join(SEGMENT_MODES)}", words.at - 1)
+                raise BadValueError(f"the mode must be one of {', '.join(SEGMENT_MODES)}", words.at - 1)
         else:
             segments = words.take()
     listed = segments.split(",")
     if not segments or len(listed) > _MOST_SEGMENTS:
-        raise BadValueError(f"encap seg6 wants segs with 1 to {_MOST_SEGMENTS} addresses", words.at - 1)
+        raise BadValueError(f"encap seg6 needs segs with 1 to {_MOST_SEGMENTS} addresses", words.at - 1)
     try:
         found = tuple(ipaddress.IPv6Address(each) for each in listed)
     except ValueError:
-        raise BadValueError("segments are IPv6 addresses with commas between them", words.at - 1) from None
+        raise BadValueError("segs must be IPv6 addresses with commas between them", words.at - 1) from None
     return Encapsulation(kind="seg6", mode=mode, segments=found)
 
 

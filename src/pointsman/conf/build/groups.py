@@ -1,4 +1,4 @@
-"""virtual_server_group blocks, and what the head of a virtual_server names: one or many destinations."""
+"""Build virtual_server_group blocks, and the destinations that a virtual_server line names."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from pointsman.conf.text.tokens import Word
 from pointsman.model.address import Address
 
 MAX_TARGETS = 65536
-"""Services that one group may stand for."""
+"""Limit of services in one group."""
 _MARKS = range(1, 1 << 32)
 
 
 class Target(NamedTuple):
-    """What one service is about: an address and a port (0: every one), or a firewall mark."""
+    """The destination of one service: address and port (0: every port), or a firewall mark."""
 
     address: Address | None
     port: int = 0
     fwmark: int = 0
     ipv6: bool | None = None
-    """The family of a mark; None: that of its real servers."""
+    """True if a mark is for IPv6. None: the real servers decide."""
 
 
 Groups = Mapping[str, tuple[Target, ...]]
 
 
 def build_groups(settings: list[Setting], findings: Findings) -> dict[str, tuple[Target, ...]]:
-    """The groups by name, ranges spelt out; what cannot be read is left out, and reported."""
+    """Return the groups by name, with each address of a range. Report lines with errors."""
     found: dict[str, tuple[Target, ...]] = {}
     for setting in settings:
         name, keyword = str(setting.value), setting.node.keyword
         if name in found:
-            text = f"virtual_server_group {name} stands here again"
+            text = f"virtual_server_group {name} is repeated"
             findings.error(setting.location, text, "give each group its own name", keyword.width)
         targets: dict[Target, None] = {}
         for node in setting.block:
@@ -56,7 +56,7 @@ def build_groups(settings: list[Setting], findings: Findings) -> dict[str, tuple
 
 
 def build_targets(words: Sequence[Word], known: Groups) -> tuple[str, tuple[Target, ...]]:
-    """The name of the group (empty: none) and the destinations of a virtual_server. Raises BadValueError."""
+    """Return group name (empty: none) and destinations of a virtual_server. Raises BadValueError."""
     texts = [word.text for word in words]
     if texts[:1] == ["group"]:
         if len(texts) < 2 or texts[1] not in known:
@@ -73,7 +73,7 @@ def build_targets(words: Sequence[Word], known: Groups) -> tuple[str, tuple[Targ
 
 
 def _parse_line(words: list[str]) -> Iterator[Target]:
-    """The targets of one line of a group. Raises BadValueError."""
+    """Yield the targets of one line of a group. Raises BadValueError."""
     if words[0] == "fwmark":
         yield _parse_mark(words)
         return
@@ -82,7 +82,7 @@ def _parse_line(words: list[str]) -> Iterator[Target]:
     except BadValueError as error:
         raise BadValueError(str(error), 1) from None
     if len(words) > 2:
-        raise BadValueError(f"{words[2]} behind the port; a line is IP [port]", 2)
+        raise BadValueError(f"{words[2]} after the port is not allowed; a line is IP [port]", 2)
     yield from (Target(address, port) for address in _parse_range(words[0]))
 
 
@@ -97,7 +97,7 @@ def _parse_mark(words: list[str]) -> Target:
 
 
 def _parse_range(text: str) -> Iterator[Address]:
-    """`A`, `A-LAST`, `A-B` or `A/LENGTH`, every address of it. Raises BadValueError."""
+    """Yield each address of `A`, `A-LAST`, `A-B` or `A/LENGTH`. Raises BadValueError."""
     if "/" in text:
         try:
             yield from ipaddress.ip_network(text, strict=False)
@@ -117,7 +117,7 @@ def _parse_range(text: str) -> Iterator[Address]:
 
 
 def _parse_range_end(start: Address, text: str) -> Address:
-    """The end of a range: a whole address, or its last part (decimal in IPv4, hexadecimal in IPv6)."""
+    """Return the end of a range: an address, or its last part (decimal in IPv4, hexadecimal in IPv6)."""
     if "." in text or ":" in text:
         return parse_address(text)
     base, size = (10, 8) if start.version == 4 else (16, 16)

@@ -1,4 +1,4 @@
-"""The words of a line in iproute2's language, one after the other."""
+"""Read the words of a line in iproute2's syntax, one after the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pointsman.model.address import Address, Network
 
 
 class Words:
-    """The words of a line, one after the other."""
+    """The words of a line, with a position."""
 
     def __init__(self, words: list[str]) -> None:
         self.words = words
@@ -21,9 +21,9 @@ class Words:
         return self.at < len(self.words)
 
     def take(self) -> str:
-        """Raises BadValueError at the word before when there is none."""
+        """Return the next word. Raises BadValueError, at the word before, if there is none."""
         if not self.has_more:
-            raise BadValueError("its value is missing", self.at - 1)
+            raise BadValueError("the value is missing", self.at - 1)
         self.at += 1
         return self.words[self.at - 1]
 
@@ -52,18 +52,18 @@ class Words:
         try:
             return ipaddress.ip_network(text)
         except ValueError:
-            raise BadValueError(f"{text} is no network, such as 192.0.2.0/24", self.at - 1) from None
+            raise BadValueError(f"{text} is not a network, such as 192.0.2.0/24", self.at - 1) from None
 
 
 def parse_number(text: str, low: int, high: int, at: int) -> int:
-    """A decimal or hexadecimal number. Raises BadValueError."""
+    """Return a decimal or hexadecimal number. Raises BadValueError."""
     if not re.fullmatch(r"[0-9]{1,10}|0[xX][0-9a-fA-F]{1,8}", text) or not low <= int(text, 0) <= high:
-        raise BadValueError(f"it wants a number from {low} to {high}", at)
+        raise BadValueError(f"must be a number from {low} to {high}", at)
     return int(text, 0)
 
 
 def parse_realms(text: str, at: int) -> int:
-    """`[FROM/]TO` as the kernel has it."""
+    """Return `[FROM/]TO` as the kernel's 32-bit number. Raises BadValueError."""
     first, slash, second = text.partition("/")
     if not slash:
         return parse_number(first, 1, 0xFFFF, at)

@@ -1,4 +1,4 @@
-"""virtual_server blocks as model types; values are inherited virtual_server -> real_server -> checker."""
+"""Build services from virtual_server blocks. Values are inherited: virtual_server -> real_server -> check."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pointsman.model.service import (
 from pointsman.model.tracking import Command
 
 DEFAULT_PERSISTENCE = 360
-"""Seconds of persistence when nobody says how many (ipvsadm(8), option -p)."""
+"""Default of persistence in seconds (ipvsadm(8), option -p)."""
 
 _FLAGS = {
     "sh-port": ("sh",),
@@ -42,21 +42,21 @@ _FLAGS = {
     "flag-2": (),
     "flag-3": (),
 }
-"""Scheduler flags, and the schedulers they belong to; none: any."""
+"""Scheduler flags, and the schedulers they belong to; none: all."""
 
 
 DIRECT = LvsMethod(Forwarding.ROUTE)
 
 
 class _ServiceContext(NamedTuple):
-    """What the real servers of a service need to know of it."""
+    """A service, as its real servers need it."""
 
     block: Settings
     key: ServiceKey
     port: int
     in_group: bool
     check_port: int
-    """Where checks of a real server that names no port connect to: the same for a whole group."""
+    """Port for checks of real servers that name none. It is the same for a whole group."""
     globals: Settings
     named: NamedObjects
     method: LvsMethod = DIRECT
@@ -65,7 +65,7 @@ class _ServiceContext(NamedTuple):
 def build_virtual_servers(
     setting: Setting, globals_: Settings, named: NamedObjects, findings: Findings
 ) -> Iterator[VirtualServer]:
-    """The services of one block: several for a group, none when its head cannot be read."""
+    """Yield the services of one block: several for a group, none if its destination has an error."""
     block = read_block(setting.block, "virtual_server", findings)
     group, targets = _build_head(setting, named, findings)
     transport = None
@@ -88,7 +88,7 @@ def build_virtual_servers(
 def _targets_by_mark(
     targets: tuple[Target, ...], transport: Transport, marks: Iterator[int]
 ) -> dict[Target, frozenset[Front]]:
-    """A mark in the place of all addresses of a family, and what is marked with it."""
+    """Return one mark for all addresses of a family, with the destinations that get the mark."""
     found: dict[Target, frozenset[Front]] = {}
     for version in (4, 6):
         fronts = frozenset(
@@ -146,7 +146,7 @@ def _build_virtual_server(setting: Setting, scope: _ServiceContext, findings: Fi
 def _build_head(setting: Setting, named: NamedObjects, findings: Findings) -> tuple[str, tuple[Target, ...]]:
     keyword, words = setting.node.keyword, setting.node.values
     if not words:
-        findings.error(keyword.location, "virtual_server wants an address and a port", width=keyword.width)
+        findings.error(keyword.location, "virtual_server needs an address and a port", width=keyword.width)
         return "", ()
     try:
         group, targets = build_targets(words, named.groups)
@@ -157,7 +157,7 @@ def _build_head(setting: Setting, named: NamedObjects, findings: Findings) -> tu
         findings.error(word.location, f"virtual_server {word.text}: {error}", remedy, word.width)
         return "", ()
     if len(words) > 2:
-        text = f"{words[2].text} behind the port has no effect"
+        text = f"{words[2].text} after the port has no effect"
         findings.warning(words[2].location, text, "remove it", words[2].width)
     return group, targets
 
@@ -168,7 +168,7 @@ def _transport(setting: Setting, block: Settings, findings: Findings) -> Transpo
         keyword = setting.node.keyword
         findings.warning(
             keyword.location,
-            "no protocol: it is UDP, as in keepalived",
+            "without protocol the service is UDP, as in keepalived",
             "add a line with protocol TCP or UDP",
             keyword.width,
         )
@@ -176,7 +176,7 @@ def _transport(setting: Setting, block: Settings, findings: Findings) -> Transpo
 
 
 def _method(block: Settings, keyword: Word, findings: Findings) -> LvsMethod:
-    """The service's method; NAT, which is keepalived's default too, is an error."""
+    """Return the service's method. Report NAT, which is also keepalived's default."""
     setting = block.last("lvs_method")
     if setting is not None:
         return _supported_method(setting, findings)
@@ -185,7 +185,7 @@ def _method(block: Settings, keyword: Word, findings: Findings) -> LvsMethod:
     reals = block.all("real_server")
     sorry = block.has("sorry_server") and not block.has("sorry_server_lvs_method")
     if sorry or not reals or not all(_has_own_method(real) for real in reals):
-        text = "no lvs_method: keepalived takes NAT then, which is not supported"
+        text = "without lvs_method keepalived uses NAT, which is not supported"
         findings.error(keyword.location, text, "add a line with lvs_method DR", keyword.width)
     return DIRECT
 
@@ -195,26 +195,23 @@ def _has_own_method(real: Setting) -> bool:
 
 
 def _supported_method(setting: Setting, findings: Findings) -> LvsMethod:
-    """The method that is written here, if it is done."""
+    """Return the method of the setting. Report NAT, and return direct routing instead."""
     method = cast(LvsMethod, setting.value)
     if method.forwarding is not Forwarding.MASQ:
         return method
     word = setting.node.values[0]
-    text = (
-        f"{setting.node.keyword.text} {word.text} is not supported; Pointsman does direct routing and tunnels"
-    )
-    findings.error(word.location, text, "write lvs_method DR, and set the real servers up for it", word.width)
+    name = setting.node.keyword.text
+    text = f"{name} {word.text} is not supported; Pointsman supports direct routing and tunnels"
+    findings.error(word.location, text, "write lvs_method DR, and set up the real servers for it", word.width)
     return DIRECT
 
 
 def _persistence(block: Settings, keyword: Word, key: ServiceKey, findings: Findings) -> int | None:
-    """Seconds; a service on every port is always persistent (ip_vs_ctl.c refuses it otherwise)."""
+    """Return seconds; None: no persistence. A service on every port must have it (ip_vs_ctl.c)."""
     written = block.get("persistence_timeout", int)
     if key.port or key.fwmark or not block.absent("persistence_timeout"):
         return written
-    text = (
-        f"a service on every port has to be persistent: {DEFAULT_PERSISTENCE} s are taken, as in keepalived"
-    )
+    text = f"a service on every port must be persistent; {DEFAULT_PERSISTENCE} s are used"
     findings.warning(keyword.location, text, "name a port, or add persistence_timeout", keyword.width)
     return DEFAULT_PERSISTENCE
 
@@ -253,7 +250,7 @@ def _flags(block: Settings, findings: Findings) -> frozenset[str]:
 
 
 def _quorum(block: Settings, members: tuple[PoolMember, ...], findings: Findings) -> int:
-    """As written, or what the real servers can reach when that is less (keepalived lowers it, too)."""
+    """Return the quorum. It is lowered to the weight of all real servers, as in keepalived."""
     setting = block.last("quorum")
     if setting is None:
         return 1
@@ -262,7 +259,7 @@ def _quorum(block: Settings, members: tuple[PoolMember, ...], findings: Findings
     if value <= max(weight, 1):
         return value
     word = setting.node.values[0]
-    text = f"quorum {value} is above {weight}, the weight of all real servers; {max(weight, 1)} is taken"
+    text = f"quorum {value} is above {weight}, the weight of all real servers; {max(weight, 1)} is used"
     findings.warning(word.location, text, "lower it, or add real servers", word.width)
     return max(weight, 1)
 
@@ -303,7 +300,7 @@ def _build_sorry_server(scope: _ServiceContext, findings: Findings) -> RealServe
 
 
 def _server_key(setting: Setting, scope: _ServiceContext, method: LvsMethod, findings: Findings) -> ServerKey:
-    """The real server's key; its port is the service's."""
+    """Return the real server's key. Its port is that of the service."""
     address, port = cast("tuple[Address, int | None]", setting.value)
     if port is not None and port != scope.port and _has_service_port(scope):
         word = setting.node.values[1]
@@ -321,7 +318,7 @@ _METHOD_NAMES = {Forwarding.ROUTE: "direct routing does", Forwarding.TUNNEL: "tu
 
 
 def _has_service_port(scope: _ServiceContext) -> bool:
-    """Whether real servers have the service's own port, whatever they say."""
+    """True if real servers have the port of the service, whatever port they name."""
     return scope.key.address is not None and not scope.in_group
 
 
@@ -333,9 +330,7 @@ def _build_members(scope: _ServiceContext, findings: Findings) -> tuple[PoolMemb
         if key in members:
             word = setting.node.values[0]
             first = members[key].location
-            text = f"real server {key} stands here again" + (
-                f" (first in line {first.line})" if first else ""
-            )
+            text = f"real server {key} is repeated" + (f" (first in line {first.line})" if first else "")
             findings.error(word.location, text, "remove one of them", word.width)
         members.setdefault(key, member)
     return tuple(members.values())

@@ -9,7 +9,7 @@ from pointsman.model.tracking import AnnouncementPauses
 
 
 def build_pauses(top: Settings, defaults: Settings, findings: Findings) -> tuple[AnnouncementPauses, ...]:
-    """Of the groups, and of every other interface by itself; none that is no pause."""
+    """Return the pauses of the groups, and those of all other interfaces if there are any."""
     found = []
     known: set[str] = set()
     for setting in top.all("garp_group"):
@@ -21,7 +21,7 @@ def build_pauses(top: Settings, defaults: Settings, findings: Findings) -> tuple
             try:
                 Interface().read([word.text])
                 if word.text in known:
-                    raise BadValueError("it is in a garp_group already")
+                    raise BadValueError("is already in a garp_group")
             except BadValueError as error:
                 findings.error(word.location, f"{word.text}: {error}", width=word.width)
             names[word.text] = None

@@ -1,4 +1,4 @@
-"""Lines of virtual_routes and static_routes as model types: iproute2's language as keepalived reads it."""
+"""Build routes from virtual_routes and static_routes: ip-route(8) as keepalived reads it."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ _SCOPES = ("global", "link", "host", "site", "nowhere", "universe")
 _SAME = {"gw": "via", "oif": "dev", "preference": "metric", "priority": "metric", "proto": "protocol"}
 _SAME |= {"dsfield": "tos"}
 _TIMES = {"rtt": 8, "rttvar": 4, "rto_min": 1}
-"""Metrics that are times; with a unit they are written in ms and kept in such parts of one."""
+"""Metrics that are times: the kernel's units in one millisecond. They apply to values with ms or s."""
 _FEATURES = {"ecn": 1}
 
 
 def build_routes(
     block: Settings, word: str, findings: Findings, static: bool = False
 ) -> tuple[VirtualRoute, ...]:
-    """What stands in the blocks of this word, in its order."""
+    """Return the routes in the blocks of this keyword, in order."""
     found: list[VirtualRoute] = []
     for setting in block.all(word):
         for node in setting.block:
@@ -65,7 +65,7 @@ def build_routes(
 
 
 class _RouteLine:
-    """Reads one line. Every method raises BadValueError."""
+    """Reader of one line. Each method raises BadValueError."""
 
     def __init__(self, words: list[str], static: bool) -> None:
         self._words = Words(words)
@@ -109,11 +109,13 @@ class _RouteLine:
         elif name == "track_group" and self._static:
             self._fields["track_group"] = words.take()
         elif name == "vrf":
-            raise BadValueError("write the table of the VRF: table NUMBER (see: ip vrf show)", words.at - 1)
+            raise BadValueError(
+                "is not supported; write the table of the VRF: table NUMBER (see: ip vrf show)", words.at - 1
+            )
         elif name == "to" or self._destination is None:
             self._destination = (words.take(), words.at - 1) if name == "to" else (written, words.at - 1)
         else:
-            raise BadValueError("a route knows no such word here", words.at - 1)
+            raise BadValueError("is not an option of a route", words.at - 1)
 
     def _metric(self, name: str) -> None:
         words = self._words
@@ -123,7 +125,7 @@ class _RouteLine:
         text, at = words.take(), words.at - 1
         if name == "features":
             if text not in _FEATURES:
-                raise BadValueError(f"there is {' '.join(_FEATURES)}", at)
+                raise BadValueError(f"must be {' or '.join(_FEATURES)}", at)
             self._metrics[name] = _FEATURES[text]
             return
         timed = re.fullmatch(r"([0-9]{1,7})(ms|s)", text)
@@ -148,15 +150,15 @@ class _RouteLine:
             elif name == "encap":
                 hop = msgspec.structs.replace(hop, encapsulation=build_encapsulation(words))
             else:
-                text = "a nexthop has via, dev, weight, onlink and encap; it stands last"
+                text = "is not an option of nexthop; these are: via, dev, weight, onlink, encap"
                 raise BadValueError(text, words.at - 1)
         if hop.gateway is None and not hop.device:
-            raise BadValueError("a nexthop wants via or dev", words.at - 1)
+            raise BadValueError("nexthop needs via or dev", words.at - 1)
         self._hops.append(hop)
 
     def _whole(self) -> VirtualRoute:
         if self._destination is None:
-            raise BadValueError("a route wants a destination, such as 192.0.2.0/24 or default")
+            raise BadValueError("a route needs a destination, such as 192.0.2.0/24 or default")
         text, at = self._destination
         destination = self._network(text, at)
         device = str(self._fields.pop("device", ""))
@@ -164,13 +166,13 @@ class _RouteLine:
         gateway = None
         if len(self._gateways) > 1:
             if hops:
-                raise BadValueError("either via ... or ..., or nexthop", at)
+                raise BadValueError("write either `via A or B` or nexthop, not both", at)
             hops = tuple(RouteHop(gateway=each, device=device) for each in self._gateways)
             device = ""
         elif self._gateways:
             gateway = self._gateways[0]
         if self._fields.get("kind", "unicast") == "unicast" and not (gateway or device or hops):
-            raise BadValueError("a route wants via GATEWAY or dev INTERFACE")
+            raise BadValueError("a route needs via GATEWAY or dev INTERFACE")
         route = VirtualRoute(
             destination=destination.network_address,
             prefix_length=destination.prefixlen,
@@ -195,33 +197,33 @@ class _RouteLine:
         try:
             found = ipaddress.ip_interface(text)
         except ValueError:
-            raise BadValueError(f"{text} is no destination, such as 192.0.2.0/24 or default", at) from None
+            raise BadValueError(f"{text} is not a destination, such as 192.0.2.0/24 or default", at) from None
         if found.ip != found.network.network_address:
-            raise BadValueError(f"{text} has bits behind its prefix; is {found.network} meant?", at)
+            raise BadValueError(f"{text} has bits set after its prefix; did you mean {found.network}?", at)
         return found.network
 
     def _check(self, route: VirtualRoute, at: int) -> None:
         version = route.destination.version
         if route.source is not None and route.source.version != version:
-            raise BadValueError("addresses of one route are of one family", at)
+            raise BadValueError("all addresses of a route must be of one family", at)
         gateways = [route.gateway, *(hop.gateway for hop in route.hops)]
         if version == 6 and any(each is not None and each.version == 4 for each in gateways):
             raise BadValueError("an IPv6 route cannot have an IPv4 gateway", at)
         if version == 4 and (route.source_network or route.preference or route.expires):
             raise BadValueError("from, pref and expires are for IPv6 routes", at)
         if route.locked and set(route.locked) - set(dict(route.metrics)):
-            raise BadValueError("lock stands before a value", at)
+            raise BadValueError("lock needs a value after it", at)
 
 
 def _parse_scope(words: Words) -> str:
     text = words.take()
     if text not in _SCOPES and not re.fullmatch(r"[0-9]{1,3}", text):
-        raise BadValueError(f"a scope is one of {' '.join(_SCOPES)}, or a number", words.at - 1)
+        raise BadValueError(f"the scope must be {', '.join(_SCOPES)} or a number", words.at - 1)
     return text
 
 
 def parse_table(words: Words) -> int:
-    """A table's number or name."""
+    """Read a table's number or name. Raises BadValueError."""
     text = words.take()
     return TABLES[text] if text in TABLES else parse_number(text, 1, 2**32 - 1, words.at - 1)
 
@@ -235,7 +237,7 @@ def _one_of(*choices: str) -> Callable[[Words], str]:
     def read(words: Words) -> str:
         text = words.take()
         if text not in choices:
-            raise BadValueError(f"it wants one of {' '.join(choices)}", words.at - 1)
+            raise BadValueError(f"must be {' or '.join(choices)}", words.at - 1)
         return text
 
     return read

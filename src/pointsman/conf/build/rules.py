@@ -1,4 +1,4 @@
-"""Lines of virtual_rules and static_rules as model types: ip-rule(8) as keepalived reads it."""
+"""Build rules from virtual_rules and static_rules: ip-rule(8) as keepalived reads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pointsman.model.address import Network
 from pointsman.model.routing import VirtualRule
 
 FIRST_PREFERENCE = 16384
-"""keepalived's for the first rule that names none; each further one has one less."""
+"""Preference of the first rule that names none. Each further one gets one less, as in keepalived."""
 _IP_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "icmpv6": 58, "ipv6-icmp": 58, "sctp": 132}
 _SAME = {"lookup": "table", "order": "preference", "priority": "preference", "pref": "preference"}
 _SAME |= {"dsfield": "tos", "ip_proto": "ipproto", "sup_pl": "suppress_prefixlength"}
@@ -22,7 +22,7 @@ _SAME |= {"sup_group": "suppress_ifgroup", "proto": "protocol"}
 
 
 class RulePreferences:
-    """Gives rules that name no preference one, in the order of the file."""
+    """Preferences for rules that name none, in the order of the file."""
 
     def __init__(self) -> None:
         self._next = FIRST_PREFERENCE
@@ -35,7 +35,7 @@ class RulePreferences:
 def build_rules(
     block: Settings, word: str, preferences: RulePreferences, findings: Findings, static: bool = False
 ) -> tuple[VirtualRule, ...]:
-    """What stands in the blocks of this word, in its order."""
+    """Return the rules in the blocks of this keyword, in order."""
     found: list[VirtualRule] = []
     for setting in block.all(word):
         for node in setting.block:
@@ -76,10 +76,10 @@ def _build_rule(texts: list[str], preferences: RulePreferences, static: bool) ->
         elif name == "track_group" and static:
             fields["track_group"] = words.take()
         else:
-            raise BadValueError("a rule knows no such word here", words.at - 1)
+            raise BadValueError("is not an option of a rule", words.at - 1)
     family = _family(fields, version)
     if not any(name in fields for name in ("table", "action", "l3mdev")):
-        raise BadValueError("a rule wants table, goto, nop, l3mdev, blackhole, unreachable or prohibit")
+        raise BadValueError("a rule needs table, goto, nop, l3mdev, blackhole, unreachable or prohibit")
     if "preference" not in fields:
         fields["preference"] = preferences.take()
     return VirtualRule(family=family, **fields)  # type: ignore[arg-type]
@@ -94,7 +94,7 @@ def _family(fields: dict[str, object], version: int) -> int:
     if version:
         families.add(version)
     if len(families) > 1:
-        raise BadValueError("addresses of one rule are of one family")
+        raise BadValueError("all addresses of a rule must be of one family")
     return families.pop() if families else 4
 
 
@@ -110,7 +110,7 @@ def _range_reader(highest: int) -> Callable[[Words], tuple[int, int]]:
         found = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", words.take())
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if not 0 <= first <= last <= highest:
-            raise BadValueError(f"it wants numbers such as 10-20, up to {highest}", words.at - 1)
+            raise BadValueError(f"must be a number or a range such as 10-20, up to {highest}", words.at - 1)
         return first, last
 
     return read
@@ -124,7 +124,7 @@ def _parse_ip_protocol(words: Words) -> int:
 def _parse_action(words: Words) -> str:
     text = words.take()
     if text not in ("blackhole", "unreachable", "prohibit", "nop"):
-        raise BadValueError("it wants blackhole, unreachable, prohibit or nop", words.at - 1)
+        raise BadValueError("must be blackhole, unreachable, prohibit or nop", words.at - 1)
     return text
 
 

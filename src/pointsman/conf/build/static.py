@@ -1,4 +1,4 @@
-"""static_ipaddress, static_routes, static_rules and the track groups that they name."""
+"""Build static_ipaddress, static_routes, static_rules and their track groups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pointsman.model.vrrp import StaticSettings, TrackGroup, VrrpInstance
 def build_static(
     top: Settings, defaults: Settings, preferences: RulePreferences, findings: Findings
 ) -> StaticSettings:
-    """All but the groups, which name instances. An address without `dev` is on default_interface."""
+    """Return all but the groups, which name instances. An address without `dev` is on default_interface."""
     usual = defaults.get("default_interface", str) or "eth0"
     lines = build_addresses(top, "static_ipaddress", findings, static=True)
     return StaticSettings(
@@ -32,7 +32,7 @@ def build_static(
 def add_track_groups(
     static: StaticSettings, top: Settings, instances: tuple[VrrpInstance, ...], findings: Findings
 ) -> StaticSettings:
-    """The same with its track groups; names of groups and instances that do not exist are reported."""
+    """Return `static` with its track groups. Report names of groups and instances that do not exist."""
     names = {instance.name for instance in instances}
     groups: list[TrackGroup] = []
     for setting in top.all("track_group"):
@@ -49,12 +49,12 @@ def add_track_groups(
     named |= {each.track_group for each in static.routes} | {each.track_group for each in static.rules}
     for word in _words_naming(top, named - known):
         text = f"there is no track_group {word.text}"
-        findings.error(word.location, text, "define it, or remove the word", word.width)
+        findings.error(word.location, text, "define it, or remove track_group from the line", word.width)
     return msgspec.structs.replace(static, groups=tuple(groups))
 
 
 def _words_naming(top: Settings, names: set[str]) -> Iterator[Word]:
-    """Yield the words that name one of these groups behind something static."""
+    """Yield the words of static lines that name one of these groups."""
     for block in ("static_ipaddress", "static_routes", "static_rules"):
         for node in (node for setting in top.all(block) for node in setting.block):
             for before, word in pairwise(node.words):

@@ -1,7 +1,7 @@
-"""strict_mode: what the RFCs do not know is an error, never something that happens in silence.
+"""strict_mode: everything outside the RFCs is an error. It is never silently changed.
 
-keepalived's strict mode drops packets to the virtual addresses (no_accept) unless `accept` is written;
-whoever does not know that has addresses that nobody reaches. Here one of the two must be written.
+keepalived's strict mode drops packets to the virtual addresses (no_accept) unless `accept` is written. Then
+nobody reaches them. Here one of the two must be written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def is_strict(block: Settings, defaults: Settings) -> bool:
 def apply_strict_mode(
     instance: VrrpInstance, setting: Setting, block: Settings, findings: Findings
 ) -> VrrpInstance:
-    """The instance with what strict mode implies; whatever it forbids is reported."""
+    """Return the instance with the settings of strict mode. Report what strict mode forbids."""
     owner = instance.priority == OWNER_PRIORITY
     keyword = setting.node.keyword
 
@@ -31,48 +31,55 @@ def apply_strict_mode(
         if broken:
             findings.error(place.location, f"strict mode: {text}", remedy, place.width)
 
-    forbid(not instance.addresses, "an instance has a virtual address", "add virtual_ipaddress")
+    forbid(not instance.addresses, "an instance must have a virtual address", "add virtual_ipaddress")
     forbid(
         bool(instance.unicast_peers),
-        "adverts go to the multicast group",
-        "remove unicast_peer, or strict mode",
+        "unicast adverts are not allowed",
+        "remove unicast_peer or strict mode",
         "unicast_peer",
     )
     forbid(
         instance.authentication is not None or instance.hmac is not None,
-        "there is no authentication",
+        "authentication is not allowed",
         "remove it, or strict mode",
         "authentication" if instance.authentication else "auth_hmac",
     )
     forbid(
         (instance.initial_state is VrrpState.MASTER) is not owner,
-        "state MASTER and priority 255 belong together",
-        "write both, or neither",
+        "state MASTER needs priority 255, and priority 255 needs state MASTER",
+        "write both or neither",
         "state",
     )
     forbid(
         bool(instance.preempt_delay),
-        "there is no preempt_delay",
+        "preempt_delay is not allowed",
         "remove it, or strict mode",
         "preempt_delay",
     )
     forbid(
-        instance.advertises_by_base, "adverts leave by the VMAC", "remove vmac_xmit_base", "vmac_xmit_base"
+        instance.advertises_by_base,
+        "adverts must leave by the VMAC interface",
+        "remove vmac_xmit_base",
+        "vmac_xmit_base",
     )
     forbid(
         block.get("lower_prio_no_advert", bool) is False,
-        "a lower priority is not answered",
+        "a lower priority must not be answered",
         "remove lower_prio_no_advert",
         "lower_prio_no_advert",
     )
     first = instance.addresses[0].address if instance.addresses else None
     forbid(
         first is not None and first.version == 6 and not first.is_link_local,
-        "the first IPv6 address is link-local (RFC 5798 section 5.2.9)",
-        "write one of fe80::/10 first",
+        "the first IPv6 address must be link-local (RFC 5798 section 5.2.9)",
+        "write an address of fe80::/10 first",
         "virtual_ipaddress",
     )
-    forbid(first is not None and first.version == 6 and instance.version == 2, "IPv6 wants version 3", "")
+    forbid(
+        first is not None and first.version == 6 and instance.version == 2,
+        "IPv6 needs version 3",
+        "write version 3",
+    )
     stated = instance.no_accept or (block.has("accept") and instance.version == 3)
     forbid(
         not owner and not stated,

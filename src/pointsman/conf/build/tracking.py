@@ -1,4 +1,4 @@
-"""Trackers, sync groups, and programs to run, as model types."""
+"""Build trackers, sync groups, and programs to run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _DEFINED_BY = {
     TrackKind.SCRIPT: "vrrp_script",
     TrackKind.FILE: "track_file",
     TrackKind.PROCESS: "vrrp_track_process",
-    TrackKind.BFD: "bfd_instance that VRRP hears of, named",
+    TrackKind.BFD: "bfd_instance for VRRP named",
 }
 
 
@@ -59,7 +59,7 @@ _FIFOS = {
 
 
 class Trackers(NamedTuple):
-    """What is defined outside the instances; a name gives the weight that holds unless another is written."""
+    """The trackers defined outside the instances, by name."""
 
     scripts: dict[str, TrackScript]
     files: dict[str, TrackFile]
@@ -67,7 +67,7 @@ class Trackers(NamedTuple):
     sessions: dict[str, BfdSession]
 
     def default_weights(self, kind: TrackKind) -> dict[str, tuple[int, bool]]:
-        """(weight, reverse) of all trackers of a kind, but for interfaces, by name."""
+        """Return the default (weight, reverse) of all trackers of a kind by name. Interfaces have none."""
         known: dict[TrackKind, list[TrackScript | TrackFile | TrackProcess | BfdSession]] = {
             TrackKind.SCRIPT: [*self.scripts.values()],
             TrackKind.FILE: [*self.files.values()],
@@ -78,7 +78,7 @@ class Trackers(NamedTuple):
 
 
 def build_command(setting: Setting | None, findings: Findings) -> Command | None:
-    """`"PROGRAM ARGUMENTS" [USER [GROUP]]`. None: nothing is written, or an error, which is reported."""
+    """Build `"PROGRAM ARGUMENTS" [USER [GROUP]]`. None: there is none, or it has an error."""
     if setting is None:
         return None
     words = cast("tuple[str, ...]", setting.value)
@@ -87,18 +87,18 @@ def build_command(setting: Setting | None, findings: Findings) -> Command | None
         parts = split_command(words[0]) if words else ()
     except ValueError as error:
         findings.error(
-            keyword.location, f"{keyword.text}: {error}", "mend the quotes and escapes", keyword.width
+            keyword.location, f"{keyword.text}: {error}", "correct the quotes and escapes", keyword.width
         )
         return None
     if not parts or not parts[0].startswith("/"):
-        text = f"{keyword.text} wants the path of a program, from / on"
-        findings.error(keyword.location, text, "write it with its whole path", keyword.width)
+        text = f"{keyword.text} needs the full path of a program"
+        findings.error(keyword.location, text, "write a path that begins with /", keyword.width)
         return None
     return Command(parts, *words[1:3])
 
 
 def build_notify(block: Settings, findings: Findings) -> Notify:
-    """The programs of an instance or a group."""
+    """Return the notify programs of an instance or a group."""
     return Notify(
         every=build_command(block.last("notify"), findings),
         master=build_command(block.last("notify_master"), findings),
@@ -112,13 +112,13 @@ def build_notify(block: Settings, findings: Findings) -> Notify:
 
 
 def _build_deleted(block: Settings, findings: Findings) -> Command | None:
-    """The program of notify_deleted, which may stand alone."""
+    """Return the program of notify_deleted; None: the keyword has no value."""
     setting = block.last("notify_deleted")
     return build_command(setting, findings) if setting is not None and setting.value else None
 
 
 def build_trackers(top: Settings, findings: Findings) -> Trackers:
-    """Everything that can be tracked by name."""
+    """Return all trackers that have a name, without BFD sessions."""
     found = Trackers({}, {}, {}, {})
     for setting in top.all("vrrp_script"):
         script = _build_script(setting, findings)
@@ -214,7 +214,7 @@ def _required(setting: Setting, block: Settings, word: str, findings: Findings) 
 
 
 def read_weight(block: Settings, kind: TrackKind, usual: int, findings: Findings) -> tuple[int, bool]:
-    """The `weight N [reverse]` of a block, or (usual, False)."""
+    """Return `weight N [reverse]` of a block. Its default is (usual, False)."""
     setting = block.last("weight")
     if setting is None:
         return usual, False
@@ -228,7 +228,7 @@ def read_weight(block: Settings, kind: TrackKind, usual: int, findings: Findings
 
 
 def _parse_weight(words: list[str], start: int, kind: TrackKind, usual: tuple[int, bool]) -> tuple[int, bool]:
-    """`[weight N] [reverse|noreverse]`. Raises BadValueError."""
+    """Parse `[weight N] [reverse|noreverse]`. Raises BadValueError."""
     added, reverse = usual
     most = _LARGEST[kind]
     position = start
@@ -238,20 +238,20 @@ def _parse_weight(words: list[str], start: int, kind: TrackKind, usual: tuple[in
             text = words[position + 1] if position + 1 < len(words) else ""
             if not re.fullmatch(r"[+-]?[0-9]{1,4}", text) or abs(int(text)) > most:
                 index = min(position + 1, len(words) - 1)
-                raise BadValueError(f"a weight is a number from -{most} to {most}", index)
+                raise BadValueError(f"the weight must be a number from -{most} to {most}", index)
             added, position = int(text), position + 1
         elif word in ("reverse", "noreverse"):
             reverse = word == "reverse"
         else:
             raise BadValueError(
-                f"{word} is not an option; there are weight N, reverse and noreverse", position
+                f"{word} is not an option; the options are weight N, reverse and noreverse", position
             )
         position += 1
     return added, reverse
 
 
 def build_tracked(block: Settings, known: Trackers, findings: Findings) -> tuple[Tracked, ...]:
-    """What the track_ blocks of an instance or a group name."""
+    """Return the trackers that the track_ blocks of an instance or a group name."""
     found: dict[tuple[TrackKind, str], Tracked] = {}
     for kind, word in _BLOCKS.items():
         for node in _block_lines(block, word):
@@ -298,7 +298,7 @@ def build_surroundings(
     fifos: tuple[NotifyFifo, ...],
     findings: Findings,
 ) -> tuple[VrrpSurroundings, tuple[VrrpInstance, ...]]:
-    """What the instances share; and the instances, with the trackers of their sync groups."""
+    """Return the settings that instances share, and the instances with the trackers of their groups."""
     groups = [
         _build_group(setting, defaults, known, instances, findings) for setting in top.all("vrrp_sync_group")
     ]
@@ -321,7 +321,7 @@ def build_surroundings(
 
 
 def build_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...]:
-    """The pipes of global_defs: of VRRP, of servers, of both."""
+    """Return the notify FIFOs of global_defs: for VRRP, for real servers, for both."""
     found: dict[str, NotifyFifo] = {}
     who = cast("tuple[str, ...]", defaults.get("script_user", tuple) or ())
     for word, script in _FIFOS.items():
@@ -334,7 +334,9 @@ def build_fifos(defaults: Settings, findings: Findings) -> tuple[NotifyFifo, ...
                 run = Command(run.words, *who[:2])
             found[word] = NotifyFifo(word=word, path=path, user=user, group=group, reader=run)
         elif reader is not None:
-            findings.error(reader.location, f"{script} without {word}", f"add {word} PATH", len(script))
+            findings.error(
+                reader.location, f"{script} without {word} has no effect", f"add {word} PATH", len(script)
+            )
     return tuple(found.values())
 
 
@@ -369,7 +371,7 @@ def _build_group(
 
 
 def _sends_alerts(block: Settings, defaults: Settings) -> bool:
-    """Whether changes of a group are mailed; as for instances, off unless it is written somewhere."""
+    """True if changes of the group are mailed. The default is false, as for instances."""
     own, vrrp = block.get("smtp_alert", bool), defaults.get("smtp_alert_vrrp", bool)
     written = (own, vrrp, defaults.get("smtp_alert", bool))
     return bool(next((each for each in written if each is not None), False))
@@ -381,9 +383,9 @@ def _check_memberships(groups: list[_Group], findings: Findings) -> None:
         for member in group.settings.members:
             home = homes.setdefault(member, group.settings.name)
             if home != group.settings.name:
-                text = f"{member} is in the sync groups {home} and {group.settings.name}"
+                text = f"{member} is in two sync groups: {home} and {group.settings.name}"
                 findings.error(
-                    group.settings.location, text, "leave it in one of them", len("vrrp_sync_group")
+                    group.settings.location, text, "remove it from one of them", len("vrrp_sync_group")
                 )
 
 
@@ -397,7 +399,7 @@ def _with_group_trackers(instance: VrrpInstance, groups: list[_Group], findings:
             text = (
                 f"trackers with a weight have no effect on {instance.name}, a member of {group.settings.name}"
             )
-            way = "write weight 0, or sync_group_tracking_weight in the group"
+            way = "write weight 0, or add sync_group_tracking_weight to the group"
             findings.warning(instance.location, text, way, len("vrrp_instance"))
         return msgspec.structs.replace(instance, tracked=kept)
     return instance

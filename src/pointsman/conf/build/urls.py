@@ -1,4 +1,4 @@
-"""HTTP_GET and SSL_GET, and the url blocks of checkers."""
+"""Build HTTP_GET and SSL_GET checks, and the url blocks of checks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pointsman.model.checks import ClientCertificate, HttpCheck, HttpVersion, Pa
 
 
 def build_tls(settings: list[Setting], findings: Findings) -> Tls:
-    """What the SSL blocks say; the last word of each kind counts."""
+    """Return the settings of the SSL blocks. The last one of each kind counts."""
     block = read_block([node for setting in settings for node in setting.block], "SSL", findings)
     certificate = block.get("certificate", str) or ""
     if not certificate:
         for name in ("key", "password"):
             if alone := block.last(name):
                 word = alone.node.keyword
-                text = f"{name} without a certificate shows nothing"
+                text = f"{name} without a certificate has no effect"
                 findings.error(word.location, text, "add certificate FILE", word.width)
     shown = ClientCertificate(
         certificate=certificate,
@@ -35,7 +35,7 @@ def build_tls(settings: list[Setting], findings: Findings) -> Tls:
 
 
 def build_http_check(setting: Setting, own: Settings, place: CheckContext, findings: Findings) -> HttpCheck:
-    """One HTTP_GET or SSL_GET block."""
+    """Build one HTTP_GET or SSL_GET check."""
     keyword = setting.node.keyword
     urls = build_urls(own, place, findings)
     if not urls:
@@ -58,7 +58,7 @@ def build_http_check(setting: Setting, own: Settings, place: CheckContext, findi
 
 
 def build_urls(own: Settings, place: CheckContext, findings: Findings) -> tuple[Url, ...]:
-    """The url blocks of a checker."""
+    """Return the URLs of a check."""
     outer = [block.get("virtualhost", str) for block in (own, place.member, place.service)]
     host = next((each for each in outer if each), "")
     return tuple(_build_url(each, host, findings) for each in own.all("url"))
@@ -69,8 +69,8 @@ def _build_url(setting: Setting, host: str, findings: Findings) -> Url:
     path = block.get("path", str) or "/"
     if not path.startswith("/") or any(sign <= " " or sign == "\x7f" for sign in path):
         word = cast(Setting, block.last("path")).node.values[0]
-        text = f"path {path} is no path of a URL"
-        findings.error(word.location, text, "begin with /, without blanks", word.width)
+        text = f"path {path} is not the path of a URL"
+        findings.error(word.location, text, "begin it with /, and write no blanks", word.width)
     check_header_value(block.last("virtualhost"), findings)
     codes = cast("tuple[tuple[int, int], ...] | None", block.get("status_code", tuple))
     return Url(
@@ -93,7 +93,7 @@ def _build_pattern(block: Settings, findings: Findings) -> Pattern | None:
         min_offset=block.get("regex_min_offset", int) or 0,
         max_offset=block.get("regex_max_offset", int) or 0,
     )
-    # Here, because most configurations have no regex, and the module takes long to import.
+    # Imported here: few configurations have a regex, and the import takes long.
     from pointsman.health.http import compile_pattern
 
     try:

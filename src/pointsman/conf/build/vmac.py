@@ -1,4 +1,4 @@
-"""use_vmac, use_ipvlan and so on: which virtual interfaces an instance has, and which addresses they bear."""
+"""Build the virtual interfaces of an instance (use_vmac, use_ipvlan), and the addresses on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAC = re.compile(r"[0-9a-fA-F]{1,2}([:-][0-9a-fA-F]{1,2}){4,5}")
 
 
 class InstanceAddresses(NamedTuple):
-    """What a configuration says about addresses and the interfaces that bear them."""
+    """The addresses of an instance, and the virtual interfaces that hold them."""
 
     addresses: tuple[VirtualAddress, ...]
     excluded: tuple[VirtualAddress, ...]
@@ -29,7 +29,7 @@ class InstanceAddresses(NamedTuple):
 
 
 class InterfaceNames:
-    """Names of virtual interfaces, each given once in a configuration; `used` are those of real ones."""
+    """Names of virtual interfaces, each used once in a configuration."""
 
     def __init__(self, defaults: Settings) -> None:
         self._prefix = defaults.get("vmac_prefix", str) or "vrrp"
@@ -37,13 +37,13 @@ class InterfaceNames:
         self._given: set[str] = set()
 
     def take(self, name: str) -> bool:
-        """Whether a written name is still to be had."""
+        """Reserve a configured name. True if it was free."""
         free = name not in self._given
         self._given.add(name)
         return free
 
     def make(self, router: int, family: int, of_address: bool = False) -> str:
-        """keepalived's name, with a number behind it when there is one already."""
+        """Return and reserve keepalived's name, with a number appended if it is taken."""
         prefix = self._address_prefix if of_address else self._prefix
         first = f"{prefix}{'6' if family == 6 else ''}.{router}"
         name, number = first, 0
@@ -62,7 +62,7 @@ def build_instance_addresses(
     names: InterfaceNames,
     findings: Findings,
 ) -> InstanceAddresses:
-    """`family`: that of the adverts; None: it follows from the first address."""
+    """Return addresses and interfaces. `family` is that of the adverts; None: that of the first address."""
     lines = build_addresses(block, "virtual_ipaddress", findings)
     excluded = build_addresses(block, "virtual_ipaddress_excluded", findings)
     family = family or (lines[0].entry.address.version if lines else 4)
@@ -97,7 +97,7 @@ def build_instance_addresses(
 
 
 def _virtual_mac(router: int, family: int) -> bytes:
-    """RFC 5798 section 7.3."""
+    """Return the virtual router MAC address (RFC 5798 section 7.3)."""
     return bytes((0, 0, 0x5E, 0, 2 if family == 6 else 1, router))
 
 
@@ -121,8 +121,8 @@ def _build_own(
         findings.error(word.location, f"{keyword.text} {word.text}: {error}", width=word.width)
         return None
     if options.name and not names.take(options.name):
-        text = f"{keyword.text} {options.name}: another instance has it"
-        findings.error(values[0].location, text, width=values[0].width)
+        text = f"{keyword.text} {options.name}: another instance has this name"
+        findings.error(values[0].location, text, "choose another name", values[0].width)
     return VirtualInterface(
         name=options.name or names.make(router, family),
         base=interface,
@@ -140,17 +140,17 @@ class _Options(NamedTuple):
 
 
 def _parse_ipvlan_options(words: Sequence[Word], router: int, findings: Findings) -> _Options:
-    """`[[name] IF] [IP] [bridge|private|vepa] [group N]`. Raises BadValueError."""
+    """Parse `[[name] IF] [IP] [bridge|private|vepa] [group N]`. Raises BadValueError."""
     mode, left = "bridge", []
     for position, word in enumerate(words):
         named = position > 0 and words[position - 1].text in ("name", "group")
         if word.text in _MODES and not named:
             mode = word.text
         elif not named and _is_address(word.text):
-            text = "the address is not needed: adverts leave by the interface, with its address"
+            text = "the address has no effect: adverts leave by the base interface, with its address"
             findings.warning(word.location, text, "remove it", word.width)
         elif _MAC.fullmatch(word.text):
-            raise BadValueError("an ipvlan has no MAC address of its own; that is use_vmac", position)
+            raise BadValueError("an ipvlan has no MAC address of its own; write use_vmac", position)
         else:
             left.append(word)
     return _parse_options(left, router)._replace(mode=mode)
@@ -165,7 +165,7 @@ def _is_address(text: str) -> bool:
 
 
 def _parse_options(words: Sequence[Word], router: int) -> _Options:
-    """`[[name] IF] [MAC] [netlink_notify_msg] [group N]`. Raises BadValueError."""
+    """Parse `[[name] IF] [MAC] [netlink_notify_msg] [group N]`. Raises BadValueError."""
     name, mac, group = "", b"", 0
     texts = [word.text for word in words]
     position = 0
@@ -174,10 +174,10 @@ def _parse_options(words: Sequence[Word], router: int) -> _Options:
         if text in ("name", "group"):
             position += 1
             if position == len(texts):
-                raise BadValueError("its value is missing", position - 1)
+                raise BadValueError("the value is missing", position - 1)
         if text == "group":
             if not re.fullmatch(r"[0-9]{1,10}", texts[position]):
-                raise BadValueError("it wants a number", position)
+                raise BadValueError("must be a number", position)
             group = int(texts[position])
         elif text == "name":
             name = _parse_name(texts[position], position)
@@ -185,10 +185,10 @@ def _parse_options(words: Sequence[Word], router: int) -> _Options:
             octets = bytes(int(part, 16) for part in re.split("[:-]", text))
             mac = octets if len(octets) == 6 else octets + bytes([router])
             if mac[0] & 1 or not any(mac):
-                raise BadValueError("it wants the address of one interface, not of a group", position)
+                raise BadValueError("must be a unicast MAC address", position)
         elif text != "netlink_notify_msg":
             if name:
-                raise BadValueError("a name stands there already", position)
+                raise BadValueError("there is already a name", position)
             name = _parse_name(text, position)
         position += 1
     return _Options(name, mac, group)

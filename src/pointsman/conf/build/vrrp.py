@@ -1,4 +1,4 @@
-"""vrrp_instance blocks as model types, defaults resolved as keepalived does."""
+"""Build instances from vrrp_instance blocks, with keepalived's defaults."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def build_instance(
     keys: KeyFiles,
     findings: Findings,
 ) -> VrrpInstance:
-    """The instance of one block; `?` and 0 stand for an interface and a number that cannot be read.
+    """Return the instance of one block. With errors, the interface is `?` and the virtual_router_id is 0.
 
-    `defaults` is global_defs; `known` is what may be tracked by name; `names` gives those of interfaces,
-    `preferences` those of rules; `keys` reads what stands in files.
+    `defaults` is global_defs. `known` has the trackers by name. `names` has those of virtual
+    interfaces, `preferences` those of rules. `keys` reads key files.
     """
     block = read_block(setting.block, "vrrp_instance", findings)
     name = str(setting.value)
@@ -122,7 +122,7 @@ def build_instance(
 def _advertises_by_base(
     block: Settings, borne: InstanceAddresses, peers: tuple[Address, ...], findings: Findings
 ) -> bool:
-    """Whether adverts of an instance with a virtual MAC address leave by the base interface."""
+    """True if adverts of an instance with a virtual MAC address leave by the base interface."""
     written = block.has("vmac_xmit_base")
     if borne.own is not None and not borne.own.has_mac:
         return True
@@ -130,17 +130,15 @@ def _advertises_by_base(
     if borne.own is None or setting is None or not peers or written:
         return written and borne.own is not None
     keyword = setting.node.keyword
-    text = "unicast adverts leave by the interface itself, not by that of the virtual MAC address"
-    findings.warning(
-        keyword.location, text, "write vmac_xmit_base, too, as keepalived wants it", keyword.width
-    )
+    text = "unicast adverts leave by the base interface, not by the interface of the virtual MAC address"
+    findings.warning(keyword.location, text, "add vmac_xmit_base, which keepalived requires", keyword.width)
     return True
 
 
 def _build_multicast_group(
     block: Settings, defaults: Settings, family: int, findings: Findings
 ) -> Address | None:
-    """The multicast group, where it is not the RFC's."""
+    """Return the multicast group; None: that of the RFC."""
     usual = "vrrp_mcast_group4" if family == 4 else "vrrp_mcast_group6"
     setting = block.last("mcast_dst_ip") or defaults.last(usual)
     if setting is None:
@@ -148,14 +146,14 @@ def _build_multicast_group(
     group = cast(Address, setting.value)
     word = setting.node.keyword
     if not group.is_multicast or group.version != family:
-        text = f"{word.text} {group} is no IPv{family} multicast address"
-        findings.error(word.location, text, "write one, or remove it", word.width)
+        text = f"{word.text} {group} is not an IPv{family} multicast address"
+        findings.error(word.location, text, "write such an address, or remove it", word.width)
         return None
     return None if group in (GROUP, GROUP6) else group
 
 
 def _build_extra_announcements(block: Settings, defaults: Settings, findings: Findings) -> tuple[int, bool]:
-    """`[all] SECONDS`, and whether `all` is there."""
+    """Return the seconds of `[all] SECONDS`, and True if `all` is written."""
     setting = block.last("garp_extra_if") or defaults.last("vrrp_garp_extra_if")
     if setting is None:
         return 0, False
@@ -164,7 +162,7 @@ def _build_extra_announcements(block: Settings, defaults: Settings, findings: Fi
     keyword = setting.node.keyword
     try:
         if len(words) <= everywhere:
-            raise BadValueError("it wants [all] and seconds")
+            raise BadValueError("must be [all] SECONDS")
         return parse_number(words[everywhere], 0, 86400, int(everywhere)), everywhere
     except BadValueError as error:
         findings.error(keyword.location, f"{keyword.text}: {error}", width=keyword.width)
@@ -176,7 +174,7 @@ def _first(*values: T | None) -> T:
 
 
 def _check_required(setting: Setting, words: tuple[str, ...], findings: Findings) -> None:
-    """Report words that are missing; one with a bad value has its error already."""
+    """Report missing keywords. One with a wrong value already has an error."""
     present = {node.keyword.text for node in setting.block}
     keyword = setting.node.keyword
     for word in words:
@@ -205,13 +203,15 @@ def _state_and_priority(block: Settings, findings: Findings) -> tuple[VrrpState,
             findings.warning(
                 setting.location,
                 "state MASTER without a priority means priority 255, the address owner, as in keepalived",
-                "add a priority",
+                "add priority NUMBER",
             )
         priority = 255 if written == "MASTER" else 100
     if priority == 255 and written == "BACKUP":
         setting = block.last("state")
         assert setting is not None
-        text = "priority 255 is the owner of the addresses, which starts as MASTER (RFC 3768 section 6.4.1)"
+        text = (
+            "priority 255 means the owner of the addresses, which starts as MASTER (RFC 3768 section 6.4.1)"
+        )
         findings.warning(setting.location, text, "write state MASTER, or a priority up to 254", len("state"))
     owner = written is None and priority == 255
     return (VrrpState.MASTER if written == "MASTER" or owner else VrrpState.BACKUP), priority
@@ -278,18 +278,18 @@ def _build_peers(block: Settings, findings: Findings) -> tuple[tuple[Address, ..
     if setting is not None and not setting.block:
         keyword = setting.node.keyword
         findings.error(
-            keyword.location, "unicast_peer names no peer", "add the other director's address", keyword.width
+            keyword.location, "unicast_peer has no peer", "add the other director's address", keyword.width
         )
     return tuple(peers), tuple(each for each in peers.values() if (each.low, each.high) != (0, 255))
 
 
 def _parse_peer(peer: Address, words: list[str]) -> TtlLimits:
-    """`IP [min_ttl N] [max_ttl N]`. Raises BadValueError."""
+    """Parse the options of `IP [min_ttl N] [max_ttl N]`. Raises BadValueError."""
     found = {"min_ttl": 0, "max_ttl": 255}
     for at in range(1, len(words), 2):
         if words[at] not in found:
-            raise BadValueError("one peer in a line", at)
+            raise BadValueError("write one peer in each line", at)
         if at + 1 == len(words):
-            raise BadValueError("its value is missing", at)
+            raise BadValueError("the value is missing", at)
         found[words[at]] = parse_number(words[at + 1], 0, 255, at + 1)
     return TtlLimits(peer, found["min_ttl"], found["max_ttl"])

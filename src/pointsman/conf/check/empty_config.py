@@ -1,4 +1,4 @@
-"""A configuration that asks for nothing: more often a file that was cut short than a wish."""
+"""Check for a configuration without content. As a rule it is the wrong file, or not the whole file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ EMPTY = "the configuration has no virtual_server and no vrrp_instance"
 
 
 def is_empty(config: Config) -> bool:
-    """Whether a director has nothing to do with it."""
+    """True if there is neither a virtual_server nor a vrrp_instance."""
     return not config.virtual_servers and not config.instances
 
 
 def check_not_empty(config: Config, findings: Findings) -> None:
-    """Say so, unless errors have taken out what there was; a director can still be filled with ipvsadm."""
+    """Warn of an empty configuration. It is only a warning, because ipvsadm can add services.
+
+    With errors it says nothing: then the parts with errors were left out.
+    """
     if is_empty(config) and not findings.has_errors:
-        findings.warning(None, EMPTY, "a director would forward nothing; is this the right file, and whole?")
+        findings.warning(
+            None,
+            EMPTY,
+            "a director would forward nothing; make sure that this is the right file, and the whole file",
+        )

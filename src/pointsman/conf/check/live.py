@@ -1,4 +1,4 @@
-"""A configuration against the host it is to run on: interfaces, addresses, networks (`check --live`)."""
+"""Check a configuration against this host's interfaces, addresses and networks (`check --live`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ InterfaceNetwork = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 
 class HostInterface(NamedTuple):
-    """An interface as it is now."""
+    """An interface and its present state."""
 
     up: bool
     addresses: tuple[InterfaceNetwork, ...]
@@ -28,7 +28,7 @@ Host = Mapping[str, HostInterface]
 
 
 def check_live(config: Config, host: Host, findings: Findings) -> None:
-    """Report what this host lacks, as it is now, to run the configuration."""
+    """Report what this host lacks to run the configuration."""
     for instance in config.instances:
         _check_interfaces(instance, host, config.vrrp.dynamic_interfaces, findings)
         _check_own_address(instance, host, findings)
@@ -45,7 +45,7 @@ def _check_interfaces(instance: VrrpInstance, host: Host, dynamic: bool, finding
             listed = f"the interfaces are: {', '.join(sorted(host)) or 'none'}"
             if dynamic:
                 findings.warning(
-                    place, f"{text}: the instance would be in FAULT until it comes", listed, width
+                    place, f"{text}: the instance would be in FAULT until it appears", listed, width
                 )
             else:
                 findings.error(place, text, listed, width)
@@ -60,7 +60,7 @@ def _check_own_address(instance: VrrpInstance, host: Host, findings: Findings) -
     if source is not None and source not in own:
         word = "unicast_src_ip" if instance.unicast_peers else "mcast_src_ip"
         place, width = findings.find_place(instance.location, word)
-        text = f"{instance.name}: {word} {source} is no address of this host"
+        text = f"{instance.name}: {word} {source} is not an address of this host"
         findings.error(place, text, f"write one of {_format_list(own)}", width)
     for peer in instance.unicast_peers:
         if peer in own:
@@ -72,7 +72,7 @@ def _check_own_address(instance: VrrpInstance, host: Host, findings: Findings) -
 def _check_virtual_address(
     instance: VrrpInstance, address: VirtualAddress, host: Host, findings: Findings
 ) -> None:
-    """A virtual address without a network is reached only by those who have a route to it."""
+    """Warn of a virtual address outside the networks of its interface: clients need a route to it."""
     bases = {each.name: each.base for each in instance.virtual_interfaces}
     device = bases.get(address.device, address.device)
     if device not in host:
@@ -84,7 +84,7 @@ def _check_virtual_address(
         address.address in network for network in networks if network.version == address.address.version
     ):
         listed = _format_list(set(networks))
-        text = f"{instance.name}: {address.address} is in no network of {device} ({listed})"
+        text = f"{instance.name}: {address.address} is in none of the networks of {device} ({listed})"
         remedy = "correct the address or dev, or make sure that the router has a route to it"
         place, width = findings.find_place(instance.location, str(address.address))
         findings.warning(place, text, remedy, width)

@@ -1,7 +1,7 @@
-"""Direct routing needs every real server on the director's own link: is that so, as far as the text tells?
+"""Check that real servers are on the director's link, as far as the configuration shows it.
 
-The director writes the real server's MAC address into the frame, so there must be no router between them. The
-configuration names networks only where a virtual address has a prefix shorter than the whole address.
+Direct routing writes the real server's MAC address into the frame, so there must be no router between them.
+The configuration shows a network only where a virtual address has a prefix shorter than the address.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from pointsman.model.vrrp import VrrpInstance
 
 _MEMBER = len("real_server")
 _NEIGHBOURHOOD = 24
-"""An IPv4 real server in the same /24 as the virtual address is meant to be on the same link; one from
-elsewhere may well be behind another interface of the director, which the text cannot tell."""
+"""Prefix length. An IPv4 real server in the same /24 as the virtual address should be on the same link.
+
+Others may be on the link of another interface of the director.
+"""
 
 
 def check_on_link(config: Config, findings: Findings) -> None:
-    """Report real servers that are outside all networks of the director, once for each address."""
+    """Report real servers outside all networks of the director, once for each address."""
     networks = [network for instance in config.instances for network in _networks(instance)]
     if not networks:
         return
@@ -72,13 +74,13 @@ def _format_reason(address: Address, network: Network, places: list[Location | N
     others = [str(place.line) for place in places[1:] if place is not None]
     also = f" (also line {', '.join(others)})" if others else ""
     return (
-        f"{address} is not on the director's link {network}{also}. Direct routing puts the real server's MAC "
-        "address into the frame; behind a router there is no such address to put, so no packet would arrive"
+        f"{address} is not on the director's link {network}{also}. Direct routing writes the MAC address of "
+        "the real server into the frame, so no packet would arrive behind a router"
     )
 
 
 def _format_remedy(config: Config, network: Network) -> str:
-    """The longest prefix that holds every host the configuration names in the neighbourhood."""
+    """Return the remedy: the longest prefix for all hosts of the configuration in this /24."""
     wide = ipaddress.ip_network((network.network_address, _NEIGHBOURHOOD), strict=False)
     hosts = {host for host in _named_hosts(config) if host.version == 4 and host in wide}
     for length in range(network.prefixlen - 1, _NEIGHBOURHOOD - 1, -1):

@@ -1,4 +1,4 @@
-"""Programs that a configuration names: are they there, can they be run, and could anybody change them?"""
+"""Check that the programs of a configuration exist, can be executed, and only root can change them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pointsman.model.tracking import Command
 
 
 class Program(NamedTuple):
-    """What is known of a file that is to be run."""
+    """The properties of a program file."""
 
     executable: bool
     changeable_by_others: str
-    """Which file or folder on the way others than root may write to; empty: none."""
+    """A file or directory of the path that others than root can write to; empty: none."""
 
 
 Inspector = Callable[[str], Program | None]
-"""Looks at a path; None: there is no such file."""
+"""Function that inspects a path. None: there is no such file."""
 
 
 def check_programs(config: Config, inspect: Inspector, findings: Findings) -> None:
-    """Report programs that cannot be run, once each; they may well be there on the director itself."""
+    """Warn of programs that cannot be run, once for each. They may exist on the director itself."""
     told: set[str] = set()
     for command, location in _find_commands(config):
         path = command.words[0]
@@ -44,7 +44,7 @@ def check_programs(config: Config, inspect: Inspector, findings: Findings) -> No
             text, remedy = f"{path} cannot be run: it is not executable", f"chmod +x {path}"
         elif program.changeable_by_others:
             open_ = program.changeable_by_others
-            text = f"{path} runs with rights that others than root can take: {open_} is writable for them"
+            text = f"{path} runs as root, but others can change it: {open_} is writable for them"
             remedy = f"chown root {open_}; chmod go-w {open_}"
         else:
             continue
@@ -59,7 +59,7 @@ def _find_commands(config: Config) -> Iterator[tuple[Command, Location | None]]:
 
 
 def _commands_of_service(server: VirtualServer) -> Iterator[tuple[Command, Location | None]]:
-    """There can be thousands of services, so each place of theirs is named here."""
+    """Yield the commands of a service. The fields are listed because there can be thousands of services."""
     for command in (server.quorum_up_command, server.quorum_down_command):
         if command is not None:
             yield command, server.location
@@ -74,7 +74,7 @@ def _commands_of_service(server: VirtualServer) -> Iterator[tuple[Command, Locat
 
 
 def _commands_inside(config: Config) -> Iterator[tuple[Command, Location | None]]:
-    """All that a configuration holds somewhere."""
+    """Yield all commands in a configuration, with the place of the block."""
     waiting: list[tuple[Any, Location | None]] = [(config, None)]
     while waiting:
         owner, location = waiting.pop()
@@ -95,7 +95,7 @@ def _can_hold_command(kind: Any) -> bool:
 
 @functools.cache
 def _command_fields(kind: Any) -> tuple[str, ...]:
-    """The fields of a type that can lead to a command."""
+    """Return the fields of a type that can hold a command, directly or inside."""
     hints = typing.get_type_hints(kind)
     return tuple(name for name in kind.__struct_fields__ if _leads_to_command(hints[name]))
 

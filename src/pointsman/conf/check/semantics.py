@@ -1,6 +1,6 @@
-"""What a configuration means, beyond its words: contradictions, and what cannot work with direct routing.
+"""Check the meaning of a configuration: contradictions, and what cannot work with direct routing.
 
-Works on the model alone, so it needs neither root nor the interfaces.
+The checks need only the model, and neither root nor interfaces.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MEMBER = len("real_server")
 
 
 def check_config(config: Config, findings: Findings) -> None:
-    """Report what is wrong with the meaning of a configuration."""
+    """Report the mistakes in the meaning of a configuration."""
     _check_duplicate_instances(config, findings)
     for instance in config.instances:
         _check_advert_interval(instance, findings)
@@ -44,11 +44,11 @@ def _check_duplicate_instances(config: Config, findings: Findings) -> None:
     for instance in config.instances:
         same_name = names.setdefault(instance.name.lower(), instance)
         if same_name.name == instance.name and same_name is not instance:
-            text = f"vrrp_instance {instance.name} stands here again{_format_first(same_name)}"
+            text = f"vrrp_instance {instance.name} is repeated{_format_first(same_name)}"
             findings.error(instance.location, text, "give each instance its own name", _INSTANCE)
         elif same_name is not instance:
-            text = f"vrrp_instance {instance.name} differs from {same_name.name} only by case"
-            findings.warning(instance.location, text, "choose names that nobody confuses", _INSTANCE)
+            text = f"vrrp_instance {instance.name} differs from {same_name.name} only in case"
+            findings.warning(instance.location, text, "choose names that cannot be confused", _INSTANCE)
         if not instance.virtual_router_id or instance.interface == "?":
             continue
         same_router = routers.setdefault((instance.interface, instance.virtual_router_id), instance)
@@ -56,8 +56,8 @@ def _check_duplicate_instances(config: Config, findings: Findings) -> None:
             place, width = findings.find_place(instance.location, "virtual_router_id")
             findings.error(
                 place,
-                f"virtual_router_id {instance.virtual_router_id} on {instance.interface} is already that of "
-                f"{same_router.name}{_format_first(same_router)}; their adverts would be mixed up",
+                f"virtual_router_id {instance.virtual_router_id} on {instance.interface} is already used by "
+                f"{same_router.name}{_format_first(same_router)}; their adverts cannot be told apart",
                 "give one of them another virtual_router_id, on all routers",
                 width,
             )
@@ -73,15 +73,15 @@ def _check_advert_interval(instance: VrrpInstance, findings: Findings) -> None:
     if instance.version == 2 and interval != int(interval):
         findings.error(
             place,
-            f"{instance.name}: advert_int {interval:g}: VRRP version 2 counts whole seconds (RFC 3768)",
+            f"{instance.name}: advert_int {interval:g}: VRRP version 2 allows only whole seconds (RFC 3768)",
             f"write advert_int {max(1, round(interval))}, or version 3 on all routers",
             width,
         )
     if instance.version == 3 and (interval > 40.95 or round(interval * 100, 6) % 1):
         findings.error(
             place,
-            f"{instance.name}: advert_int {interval:g}: VRRP version 3 counts 1/100 s up to 40.95 s",
-            "",
+            f"{instance.name}: advert_int {interval:g}: VRRP version 3 allows steps of 1/100 s up to 40.95 s",
+            "write such a value",
             width,
         )
 
@@ -108,7 +108,7 @@ def _check_unicast(instance: VrrpInstance, findings: Findings) -> None:
 
 
 def _check_own_network(instance: VrrpInstance, findings: Findings) -> None:
-    """Whether virtual addresses with a prefix are of the network in which the director has its address."""
+    """Warn if no virtual address with a prefix is in the network of the director's own address."""
     source = instance.unicast_source or instance.multicast_source
     networks = {
         str(address.address): ipaddress.ip_network((address.address, address.prefix_length), strict=False)
@@ -123,8 +123,8 @@ def _check_own_network(instance: VrrpInstance, findings: Findings) -> None:
     for address, network in networks.items():
         place, width = findings.find_place(instance.location, address)
         text = (
-            f"{instance.name}: the virtual address {address} is of {network}, and {source}, the director's "
-            f"own address on {instance.interface}, is not"
+            f"{instance.name}: the virtual address {address} is in {network}, but the director's own address "
+            f"{source} on {instance.interface} is not"
         )
         findings.warning(place, text, "correct the address or its prefix, or name another dev", width)
         return
@@ -132,13 +132,13 @@ def _check_own_network(instance: VrrpInstance, findings: Findings) -> None:
 
 def _check_addresses(instance: VrrpInstance, findings: Findings) -> None:
     if not instance.addresses:
-        text = f"{instance.name} has no virtual_ipaddress, so nothing moves with it"
+        text = f"{instance.name} has no virtual_ipaddress, so it moves no address"
         findings.warning(instance.location, text, "add a virtual_ipaddress block", _INSTANCE)
     every: Iterator[Address | None] = (address.address for address in instance.addresses)
     for address in (*every, instance.unicast_source, instance.multicast_source, *instance.unicast_peers):
         if address is not None and address.version == 6 and instance.version == 2:
             place, width = findings.find_place(instance.location, str(address))
-            text = f"{instance.name}: {address}: VRRP version 2 knows no IPv6 (RFC 3768)"
+            text = f"{instance.name}: {address}: VRRP version 2 has no IPv6 (RFC 3768)"
             findings.error(place, text, "write version 3 on all routers", width)
             return
 
@@ -148,7 +148,7 @@ def _check_duplicate_services(config: Config, findings: Findings) -> None:
     for server in config.virtual_servers:
         first = seen.setdefault(server.service.key, server)
         if first is not server:
-            text = f"virtual server {server.service.key} stands here again{_format_first(first)}"
+            text = f"virtual server {server.service.key} is repeated{_format_first(first)}"
             findings.error(server.location, text, "put all its real servers into one block", _SERVICE)
 
 
@@ -156,10 +156,12 @@ def _check_service(server: VirtualServer, findings: Findings) -> None:
     key = server.service.key
     if server.service.scheduler not in SCHEDULERS:
         text = f"{key}: scheduler {server.service.scheduler} is not implemented yet"
-        findings.error(server.location, text, f"use one of {' '.join(sorted(SCHEDULERS))}", _SERVICE)
+        findings.error(server.location, text, f"use one of {', '.join(sorted(SCHEDULERS))}", _SERVICE)
     if key.fwmark and not server.service.fronts:
-        text = f"{key}: marks that nftables or iptables set are not seen; those of tc are, with --xdp-mode tc"
-        way = "else use virtual_server_group with addresses; with nftables_ipvs they are one service"
+        text = (
+            f"{key}: marks of nftables and iptables are not visible here; marks of tc are, with --xdp-mode tc"
+        )
+        way = "or use a virtual_server_group with addresses; nftables_ipvs makes it one service"
         findings.warning(server.location, text, way, _SERVICE)
     if not server.members and server.sorry_server is None:
         findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
@@ -174,19 +176,24 @@ def _check_real_servers(server: VirtualServer, findings: Findings) -> None:
             text = f"real server {address} and virtual server {server.service.key} are of different families"
             findings.error(member.location, text, "use addresses of one family, or lvs_method TUN", _MEMBER)
         if _is_not_unicast(address):
-            text = f"the real server {address} is no unicast address"
+            text = f"the real server {address} is not a unicast address"
             findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
         if address == virtual:
             text = f"the real server {address} is the virtual address itself"
             findings.error(member.location, text, "write the real server's own address (RIP)", _MEMBER)
         if server.sorry_server is not None and member.server.key == server.sorry_server.key:
             place, width = findings.find_place(server.location, "sorry_server")
-            text = f"{member.server.key} is real server and sorry server of {server.service.key}"
-            findings.warning(place, text, "a sorry server should be another one", width)
+            text = f"{member.server.key} is both real server and sorry server of {server.service.key}"
+            findings.warning(place, text, "choose another sorry server", width)
         for probe in member.checks:
             if isinstance(probe, DirectCheck) and not direct:
-                text = f"DR_CHECK wants {address} on-link with the VIP; it does not go through the tunnel"
-                findings.warning(probe.location, text, "use another checker behind a router", len("DR_CHECK"))
+                text = f"DR_CHECK needs {address} on the same link; it does not use the tunnel"
+                findings.warning(
+                    probe.location,
+                    text,
+                    "use another checker if there is a router between them",
+                    len("DR_CHECK"),
+                )
             if isinstance(probe, NetworkCheck) and probe.connect_timeout > probe.delay_loop:
                 text = (
                     f"connect_timeout {probe.connect_timeout:g} exceeds delay_loop {probe.delay_loop:g}; "
@@ -197,7 +204,7 @@ def _check_real_servers(server: VirtualServer, findings: Findings) -> None:
 
 
 def _is_not_unicast(address: Address) -> bool:
-    """Multicast, broadcast or unspecified; the properties of ipaddress take too long for thousands."""
+    """True for multicast, broadcast and unspecified. The properties of ipaddress are too slow."""
     number = int(address)
     if isinstance(address, ipaddress.IPv4Address):
         return 0xE0000000 <= number <= 0xEFFFFFFF or number in (0, 0xFFFFFFFF)
@@ -205,14 +212,14 @@ def _is_not_unicast(address: Address) -> bool:
 
 
 def _check_carried(config: Config, findings: Findings) -> None:
-    """Virtual servers whose address no instance bears; without instances that is somebody else's task."""
+    """Warn of virtual servers whose address no instance has. Without instances another program moves them."""
     if not config.instances:
         return
     carried = {address.address for instance in config.instances for address in instance.addresses}
     for server in config.virtual_servers:
         key = server.service.key
         if key.address is not None and key.address not in carried:
-            text = f"no vrrp_instance carries {key.address}: unless something else does, {key} is dead"
+            text = f"no vrrp_instance has {key.address}; unless another program adds it, nobody reaches {key}"
             findings.warning(server.location, text, "add it to a virtual_ipaddress block", _SERVICE)
 
 
@@ -222,7 +229,7 @@ def _check_mail(config: Config, findings: Findings) -> None:
         text = "notification_email without smtp_server: no mail is sent"
         findings.warning(mail.location, text, "add smtp_server to global_defs", len("notification_email"))
     if mail.user and mail.tls is MailTls.NONE:
-        text = "smtp_auth without smtp_tls: the password goes over the network as it is"
+        text = "smtp_auth without smtp_tls: the password goes over the network unencrypted"
         findings.warning(mail.location, text, "add smtp_tls starttls", len("notification_email"))
     if mail.server and not mail.recipients:
         text = "smtp_server without notification_email: no mail is sent"

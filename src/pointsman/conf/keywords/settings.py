@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from pointsman.conf.keywords.keyword import Keyword, Status
 from pointsman.conf.keywords.table import TABLE, blocks_of, closest
-from pointsman.conf.keywords.values import BadValueError, Choice
+from pointsman.conf.keywords.values import BadValueError, Choice, Flag
 from pointsman.conf.keywords.values_lvs import Method
 from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.tokens import Word
@@ -118,14 +118,13 @@ def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) 
     word = node.keyword
     if row.opens and node.block is None:
         findings.error(
-            word.location, f"{word.text} wants a block", f"write {word.text} {{ ... }}", word.width
+            word.location, f"{word.text} needs a block", f"write {word.text} {{ ... }}", word.width
         )
         settings.refuse(row.canonical)
         return
     if not row.opens and node.block is not None:
-        findings.error(
-            word.location, f"{word.text} takes no block", f"it wants {row.kind.expected}", word.width
-        )
+        remedy = "remove it" if isinstance(row.kind, Flag) else f"write {row.kind.expected} in the same line"
+        findings.error(word.location, f"{word.text} takes no block", remedy, word.width)
         settings.refuse(row.canonical)
         return
     try:
@@ -139,7 +138,7 @@ def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) 
         first = settings.all(row.canonical)[0].location
         findings.warning(
             word.location,
-            f"{row.canonical} stands here again (first in line {first.line}); the last one counts",
+            f"{row.canonical} is repeated (first in line {first.line}); the last one counts",
             "remove one of them",
             word.width,
         )
@@ -149,16 +148,16 @@ def _honoured(node: Node, row: Keyword, settings: Settings, findings: Findings) 
 def _superfluous(words: Sequence[Word], keyword: Word, block: str, findings: Findings) -> None:
     for word in words:
         if word.text in TABLE[block] and not word.quoted:
-            text = f"{word.text} stands in the line of {keyword.text}, so it has no effect in keepalived"
+            text = f"{word.text} is in the line of {keyword.text}, so it has no effect in keepalived"
             findings.error(word.location, text, "give it a line of its own", word.width)
             return
     if words:
-        text = f"{words[0].text} behind the value of {keyword.text} has no effect"
+        text = f"{words[0].text} after the value of {keyword.text} has no effect"
         findings.warning(words[0].location, text, "remove it", words[0].width)
 
 
 def _is_default(node: Node, row: Keyword) -> bool:
-    """True if a word that is refused says what happens anyway."""
+    """True if the value of a refused word is its default."""
     if row.status is not Status.REFUSED or not row.default:
         return False
     try:
@@ -188,11 +187,11 @@ def _unknown(node: Node, block: str, findings: Findings) -> None:
     elsewhere = blocks_of(word.text)
     likely = closest(word.text, TABLE[block])
     if elsewhere:
-        text = f"{word.text} does not belong {where}, but in {' or '.join(elsewhere)}"
+        text = f"{word.text} is not allowed {where}; it belongs in {' or '.join(elsewhere)}"
         remedy = (
-            "a } is missing before it"
+            "add the } that is missing before it"
             if "the top level" in elsewhere
-            else "move it; is a } missing or too many?"
+            else "move it, or look for a } that is missing or too many"
         )
     else:
         text = f"unknown keyword {word.text} {where}"

@@ -1,4 +1,4 @@
-"""Types of values: each reads the words behind a keyword, or says which value it wants."""
+"""Types of values: each reads the words after a keyword, or says which value is expected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pointsman.model.address import Address
 
 
 class BadValueError(Exception):
-    """A value that is not of its type; `index` is that of the word, the text says what is wanted."""
+    """A value is not of its type. `index` is the index of the wrong word, the text the reason."""
 
     def __init__(self, text: str, index: int = 0) -> None:
         super().__init__(text)
@@ -19,15 +19,15 @@ class BadValueError(Exception):
 
 
 class Kind(Protocol):
-    """A type of values."""
+    """The type of a value."""
 
     @property
     def expected(self) -> str:
-        """The value that must follow the keyword, for people."""
+        """The value that must follow the keyword, as text for people."""
 
     @property
     def words(self) -> int:
-        """The highest number of words that it takes."""
+        """The highest number of words in the value."""
 
     def read(self, words: Sequence[str]) -> object:
         """Return the value of at most `words` words. Raises BadValueError."""
@@ -35,8 +35,14 @@ class Kind(Protocol):
 
 def _one(words: Sequence[str], expected: str) -> str:
     if not words:
-        raise BadValueError(f"the value is missing; it wants {expected}")
+        raise BadValueError(f"the value is missing; write {expected}")
     return words[0]
+
+
+def _alternatives(choices: Sequence[str]) -> str:
+    """Return `A, B or C`."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class Flag(NamedTuple):
@@ -62,7 +68,7 @@ class Boolean(NamedTuple):
         if not words:
             return True
         if words[0] not in _BOOLEANS:
-            raise BadValueError(f"it wants {self.expected}")
+            raise BadValueError(f"must be {self.expected}")
         return _BOOLEANS[words[0]]
 
 
@@ -85,7 +91,7 @@ class Integer(NamedTuple):
             return self.bare
         text = _one(words, self.expected)
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or not self.low <= int(text) <= self.high:
-            raise BadValueError(f"it wants {self.expected}")
+            raise BadValueError(f"must be {self.expected}")
         return int(text)
 
 
@@ -102,15 +108,15 @@ class Seconds(NamedTuple):
 
     @property
     def expected(self) -> str:
-        return f"seconds from {_decimal(self.low)} to {_decimal(self.high)}"
+        return f"a number of seconds from {_decimal(self.low)} to {_decimal(self.high)}"
 
     def read(self, words: Sequence[str]) -> object:
         text = _one(words, self.expected)
         if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{0,9})?|\.[0-9]{1,9}", text):
-            raise BadValueError(f"it wants {self.expected}")
+            raise BadValueError(f"must be {self.expected}")
         value = round(float(text), 6)
         if not self.low <= value <= self.high:
-            raise BadValueError(f"it wants {self.expected}")
+            raise BadValueError(f"must be {self.expected}")
         return value
 
 
@@ -123,12 +129,12 @@ class Milliseconds(NamedTuple):
 
     @property
     def expected(self) -> str:
-        return f"milliseconds from {_decimal(self.low)} to {_decimal(self.high)}"
+        return f"a number of milliseconds from {_decimal(self.low)} to {_decimal(self.high)}"
 
     def read(self, words: Sequence[str]) -> object:
         text = _one(words, self.expected)
         if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{0,9})?", text) or not self.low <= float(text) <= self.high:
-            raise BadValueError(f"it wants {self.expected}")
+            raise BadValueError(f"must be {self.expected}")
         return round(float(text) / 1000, 6)
 
 
@@ -142,7 +148,7 @@ class Text(NamedTuple):
     def read(self, words: Sequence[str]) -> object:
         text = _one(words, self.expected)
         if not text or len(text) > self.longest:
-            raise BadValueError(f"it wants {self.expected} of 1 to {self.longest} characters")
+            raise BadValueError(f"must be {self.expected}, 1 to {self.longest} characters")
         return text
 
 
@@ -155,7 +161,7 @@ class Interface(NamedTuple):
     def read(self, words: Sequence[str]) -> object:
         name = _one(words, self.expected)
         if not 1 <= len(name.encode()) <= 15 or "/" in name or name in (".", ".."):
-            raise BadValueError(f"it wants {self.expected}")
+            raise BadValueError(f"must be {self.expected}")
         return name
 
 
@@ -168,14 +174,14 @@ class Choice(NamedTuple):
 
     @property
     def expected(self) -> str:
-        return f"{'one of ' if len(self.choices) > 1 else ''}{' '.join(self.choices)}"
+        return _alternatives(self.choices)
 
     def read(self, words: Sequence[str]) -> object:
         text = _one(words, self.expected)
         for choice in self.choices:
             if choice == text or (self.any_case and choice.lower() == text.lower()):
                 return choice
-        raise BadValueError(f"it wants {self.expected}")
+        raise BadValueError(f"must be {self.expected}")
 
 
 class Ip(NamedTuple):
@@ -207,7 +213,7 @@ class HostPort(NamedTuple):
     def read(self, words: Sequence[str]) -> object:
         host = _one(words, self.expected)
         if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,255}", host):
-            raise BadValueError(f"it wants {self.expected}")
+            raise BadValueError(f"must be {self.expected}")
         return host, parse_port(words[1]) if len(words) > 1 else None
 
 
@@ -223,9 +229,9 @@ class Granularity(NamedTuple):
             if "." in text:
                 return ipaddress.IPv4Network(f"0.0.0.0/{text}").prefixlen
         except ValueError:
-            raise BadValueError(f"it wants {self.expected}") from None
+            raise BadValueError(f"must be {self.expected}") from None
         if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 128:
-            raise BadValueError(f"it wants {self.expected}")
+            raise BadValueError(f"must be {self.expected}")
         return int(text)
 
 
@@ -238,13 +244,13 @@ class Texts(NamedTuple):
 
     @property
     def expected(self) -> str:
-        return "some of " + " ".join(self.choices)
+        return f"one or more of {', '.join(self.choices)}"
 
     def read(self, words: Sequence[str]) -> object:
         _one(words, self.expected)
         for index, word in enumerate(words):
             if word not in self.choices and word not in self.without_effect:
-                raise BadValueError(f"it wants {self.expected}", index)
+                raise BadValueError(f"must be {self.expected}", index)
         return tuple(word for word in words if word in self.choices)
 
 
@@ -257,7 +263,7 @@ class Ranges(NamedTuple):
 
     @property
     def expected(self) -> str:
-        return f"numbers or ranges such as 200-299, from {self.low} to {self.high}"
+        return f"a number or a range such as 200-299, from {self.low} to {self.high}"
 
     def read(self, words: Sequence[str]) -> object:
         _one(words, self.expected)
@@ -266,7 +272,7 @@ class Ranges(NamedTuple):
             match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", word)
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
             if not self.low <= first <= last <= self.high:
-                raise BadValueError(f"it wants {self.expected}", index)
+                raise BadValueError(f"must be {self.expected}", index)
             found.append((first, last))
         return tuple(found)
 
@@ -280,7 +286,7 @@ class Md5(NamedTuple):
     def read(self, words: Sequence[str]) -> object:
         text = _one(words, self.expected)
         if not re.fullmatch(r"[0-9a-fA-F]{32}", text):
-            raise BadValueError(f"it wants {self.expected}")
+            raise BadValueError(f"must be {self.expected}")
         return text.lower()
 
 
@@ -305,7 +311,7 @@ class Hexadecimal(NamedTuple):
         for index, word in enumerate(words):
             for part in word.split():
                 if not re.fullmatch(r"[0-9a-fA-FxX]+" if self.wildcards else r"[0-9a-fA-F]+", part):
-                    raise BadValueError(f"it wants {self.expected}", index)
+                    raise BadValueError(f"must be {self.expected}", index)
                 for at in range(0, len(part), 2):
                     digits = part[at : at + 2]
                     data.append(int(digits.lower().replace("x", "0"), 16))

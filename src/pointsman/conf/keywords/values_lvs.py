@@ -1,4 +1,4 @@
-"""The values of lvs_method (a forwarding method, and with TUN how packets travel) and of lvs_timeouts."""
+"""The values of lvs_method (a forwarding method, with TUN the type of tunnel) and of lvs_timeouts."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ class Method(NamedTuple):
 
     def read(self, words: Sequence[str]) -> object:
         if not words:
-            raise BadValueError(f"the value is missing; it wants {self.expected}")
+            raise BadValueError(f"the value is missing; write {self.expected}")
         if words[0] not in _METHODS:
-            raise BadValueError(f"it wants {' or '.join(self.choices)}")
+            raise BadValueError(f"must be {' or '.join(self.choices)}")
         method = _METHODS[words[0]]
         if method is Forwarding.MASQ:
             return LvsMethod(method)
         if method is Forwarding.ROUTE and len(words) > 1:
-            raise BadValueError("it is an option of TUN", 1)
+            raise BadValueError("is an option of TUN only", 1)
         return LvsMethod(method, _tunnel(words))
 
 
 def _tunnel(words: Sequence[str]) -> Tunnel:
-    """The options behind TUN; the last of each kind counts."""
+    """Return the options after TUN. The last one of each kind counts."""
     kind, port, checksum = TunnelType.IPIP, 0, TunnelChecksum.NONE
     at = 1
     while at < len(words):
@@ -54,15 +54,15 @@ def _tunnel(words: Sequence[str]) -> Tunnel:
             at += 1
             continue
         if word not in ("type", "port"):
-            raise BadValueError("it wants type, port, nocsum, csum or remcsum", at)
+            raise BadValueError("must be type, port, nocsum, csum or remcsum", at)
         if not behind:
-            raise BadValueError("its value is missing", at)
+            raise BadValueError("the value is missing", at)
         if word == "port":
             port = _port(behind[0], at + 1)
         elif behind[0] in _TYPES:
             kind = _TYPES[behind[0]]
         else:
-            raise BadValueError(f"it wants one of {' '.join(_TYPES)}", at + 1)
+            raise BadValueError("must be ipip, gue or gre", at + 1)
         at += 2
     if problem := _contradiction(kind, port, checksum):
         raise BadValueError(problem)
@@ -77,7 +77,7 @@ def _port(text: str, index: int) -> int:
 
 
 def _contradiction(kind: TunnelType, port: int, checksum: TunnelChecksum) -> str:
-    """Return what contradicts what, as keepalived refuses it, too; empty: nothing."""
+    """Return the contradiction that keepalived refuses, too; empty: none."""
     if (kind is TunnelType.GUE) != bool(port):
         return "type gue needs a port, such as port 6080; the other types have none"
     if kind is TunnelType.IPIP and checksum is not TunnelChecksum.NONE:
@@ -100,11 +100,11 @@ class Timeouts(NamedTuple):
 
     def read(self, words: Sequence[str]) -> object:
         if not words:
-            raise BadValueError(f"the value is missing; it wants {self.expected}")
+            raise BadValueError(f"the value is missing; write {self.expected}")
         found: dict[str, int] = {}
         for at in range(0, len(words), 2):
             if words[at] not in _TIMEOUTS:
-                raise BadValueError("it wants tcp, tcpfin or udp", at)
+                raise BadValueError("must be tcp, tcpfin or udp", at)
             try:
                 seconds = _SECONDS.read(words[at + 1 : at + 2])
             except BadValueError as error:

@@ -1,4 +1,4 @@
-"""Checkers as canonical keepalived.conf: every value that is in force, one keyword a line."""
+"""Format checks as canonical keepalived.conf: each effective value, one keyword a line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pointsman.model.tracking import Command
 
 
 def show_check(check: AnyCheck) -> Iterator[str]:
-    """The block of a checker."""
+    """Return the lines of a check's block."""
     if isinstance(check, HttpCheck):
         return format_block(words(check).keyword, _show_http(check))
     if isinstance(check, MiscCheck):
@@ -59,7 +59,7 @@ def _show_direct(check: DirectCheck) -> Iterator[str]:
 
 
 def format_command(command: Command) -> str:
-    """`"PROGRAM ARGUMENTS" [USER [GROUP]]`."""
+    """Return `"PROGRAM ARGUMENTS" [USER [GROUP]]`."""
     user = "".join(f" {format_text(name)}" for name in (command.user, command.group) if name)
     return f"{quote_command(command.words)}{user}"
 

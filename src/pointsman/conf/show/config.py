@@ -1,4 +1,4 @@
-"""A configuration as canonical keepalived.conf: every value that is in force, one keyword a line."""
+"""Format a configuration as canonical keepalived.conf: each effective value, one keyword a line."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from pointsman.model.service import Forwarding, RealServer, ServerKey, TunnelChe
 
 
 def show_config(config: Config) -> str:
-    """The text; reading it gives an equal configuration, locations aside.
+    """Return the text. Loading it gives an equal configuration, apart from locations.
 
-    Words that Pointsman refuses or ignores cannot be in it, as the model does not hold them.
+    It has no keywords that Pointsman refuses or ignores, because the model does not have them.
     """
     blocks = [format_block("global_defs", _show_global_defs(config))]
     blocks += show_trackers(config.vrrp)
@@ -85,7 +85,7 @@ def _format_timeouts(timeouts: SetTimeouts) -> str:
 
 
 def _certificates(servers: Sequence[VirtualServer]) -> set[ClientCertificate]:
-    """At most one: it is that of all SSL_GET checks."""
+    """Return the client certificates of SSL_GET checks: at most one."""
     checks = (check for server in servers for member in server.members for check in member.checks)
     return {check.shown for check in checks if isinstance(check, HttpCheck) and check.shown}
 
@@ -99,7 +99,7 @@ def _show_certificate(certificate: ClientCertificate) -> Iterator[str]:
 
 
 def _show_groups(servers: Sequence[VirtualServer]) -> Iterator[Iterator[str]]:
-    """Each group once, with the services of one virtual_server that names it."""
+    """Yield each group once, with the services of one virtual_server that names it."""
     told: dict[str, dict[str, None]] = {}
     for server in servers:
         if server.group:
@@ -110,7 +110,7 @@ def _show_groups(servers: Sequence[VirtualServer]) -> Iterator[Iterator[str]]:
 
 
 def _format_targets(service: VirtualService) -> list[str]:
-    """The lines of a group that this service is for."""
+    """Return the lines of the group for this service."""
     key = service.key
     if key.address is not None:
         return [_format_endpoint(key.address, key.port)]
@@ -175,7 +175,7 @@ def _show_virtual_server(server: VirtualServer) -> Iterator[str]:
 
 
 def _service_method_server(server: VirtualServer) -> RealServer | None:
-    """One that has the method of the service: of the first real server, if there is any."""
+    """Return a server with the method of the service: the first real server, if there is one."""
     return server.members[0].server if server.members else server.sorry_server
 
 
@@ -189,7 +189,7 @@ def _format_method(server: RealServer | None) -> str:
 
 
 def _format_server(virtual: VirtualServer, key: ServerKey) -> str:
-    """The services of a group may have different ports, and so their real servers."""
+    """Return address and port. In a group without port, because its services may have different ones."""
     return str(key.address) if virtual.group else _format_endpoint(key.address, key.port)
 
 
@@ -198,7 +198,7 @@ def _format_endpoint(address: object, port: int) -> str:
 
 
 def _show_member(member: PoolMember, method: str) -> Iterator[str]:
-    """`method`: empty when it is that of the service."""
+    """Yield the lines of a real server. `method` is empty if it is that of the service."""
     server = member.server
     if method:
         yield f"lvs_method {method}"

@@ -1,4 +1,4 @@
-"""How canonical keepalived.conf is laid out: blocks, and values as they are read back."""
+"""Format blocks and values of canonical keepalived.conf."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ _INDENT = "    "
 
 
 def format_block(head: str, lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines of a block, indented."""
     yield f"{head} {{"
     for line in lines:
         yield _INDENT + line
@@ -15,15 +16,16 @@ def format_block(head: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def format_text(value: str) -> str:
-    """A value, in quotes where it would otherwise be taken apart."""
+    """Return a value, in quotes if it needs them."""
     plain = value and all(sign.isalnum() or sign in "._-+@:/%,=*" for sign in value) and value.isascii()
     return value if plain else f'"{value}"'
 
 
 def format_switch(value: bool) -> str:
+    """Return `on` or `off`."""
     return "on" if value else "off"
 
 
 def format_seconds(value: float) -> str:
-    """Seconds without needless digits, exact to the microsecond."""
+    """Return seconds without trailing zeros, exact to the microsecond."""
     return f"{value:.6f}".rstrip("0").rstrip(".")

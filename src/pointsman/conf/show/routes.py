@@ -1,4 +1,4 @@
-"""Routes and routing rules as canonical lines of keepalived.conf."""
+"""Format routes and routing rules as canonical lines of keepalived.conf."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pointsman.model.routing import Encapsulation, RouteHop, VirtualRoute, Virtu
 
 
 def _format_encapsulation(around: Encapsulation | None) -> list[str]:
-    """Last of all, as it takes every word behind it that it knows."""
+    """Return the words of `encap`. They must be last: encap takes all words after it that it knows."""
     if around is None:
         return []
     ttl, tos = ("hoplimit", "tc") if around.kind == "ip6" else ("ttl", "tos")
@@ -30,6 +30,7 @@ def _format_encapsulation(around: Encapsulation | None) -> list[str]:
 
 
 def format_route(route: VirtualRoute) -> str:
+    """Return the line of a route."""
     parts = [] if route.kind == "unicast" else [route.kind]
     parts.append(f"to {route}")
     if route.source_network is not None:
@@ -82,6 +83,7 @@ def _format_realms(number: int) -> str:
 
 
 def format_rule(rule: VirtualRule) -> str:
+    """Return the line of a rule."""
     parts = ["inet" if rule.family == 4 else "inet6", *(["not"] if rule.inverted else [])]
     for word, value in (("from", rule.source), ("to", rule.destination)):
         if value is not None:

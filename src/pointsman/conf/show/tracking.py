@@ -1,4 +1,4 @@
-"""Trackers, sync groups and notify scripts as canonical keepalived.conf."""
+"""Format trackers, sync groups and notify scripts as canonical keepalived.conf."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pointsman.model.tracking import (
 
 
 def show_global_words(shared: VrrpSurroundings) -> Iterator[str]:
-    """What stands in global_defs."""
+    """Yield the lines of global_defs."""
     if shared.script_user:
         yield " ".join(
             ["script_user", *map(format_text, filter(None, (shared.script_user, shared.script_group)))]
@@ -41,7 +41,7 @@ def show_global_words(shared: VrrpSurroundings) -> Iterator[str]:
 
 
 def show_fifos(config: Config) -> Iterator[str]:
-    """The notify FIFOs; one that VRRP and servers share is written once."""
+    """Yield the notify FIFOs. One that VRRP and real servers share is written once."""
     for fifo in dict.fromkeys((*config.vrrp.fifos, *config.server_fifos)):
         yield " ".join([fifo.word, *map(format_text, filter(None, (fifo.path, fifo.user, fifo.group)))])
         if fifo.reader is not None:
@@ -49,7 +49,7 @@ def show_fifos(config: Config) -> Iterator[str]:
 
 
 def show_trackers(shared: VrrpSurroundings) -> list[Iterator[str]]:
-    """The blocks of everything that can be tracked."""
+    """Return the blocks of trackers, and garp_group blocks."""
     return [
         *(format_block("garp_group", _show_pauses(each)) for each in shared.pauses if each.interfaces),
         *(
@@ -65,19 +65,19 @@ def show_trackers(shared: VrrpSurroundings) -> list[Iterator[str]]:
 
 
 def show_sessions(every: tuple[BfdSession, ...]) -> list[Iterator[str]]:
-    """The bfd_instance blocks."""
+    """Return the bfd_instance blocks."""
     return [format_block(f"bfd_instance {format_text(each.name)}", _show_session(each)) for each in every]
 
 
 def show_groups(shared: VrrpSurroundings) -> list[Iterator[str]]:
-    """The sync groups; their trackers are shown with the members, to which they have been given."""
+    """Return the sync groups. Their trackers are shown with the members, which have them."""
     return [
         format_block(f"vrrp_sync_group {format_text(each.name)}", _show_group(each)) for each in shared.groups
     ]
 
 
 def show_tracked(every: tuple[Tracked, ...]) -> Iterator[str]:
-    """The track_ blocks of an instance."""
+    """Yield the track_ blocks of an instance."""
     for kind in TrackKind:
         lines = [
             f"{format_text(each.name)} weight {each.weight} {'reverse' if each.reverse else 'noreverse'}"
@@ -89,7 +89,7 @@ def show_tracked(every: tuple[Tracked, ...]) -> Iterator[str]:
 
 
 def show_notify(wanted: Notify) -> Iterator[str]:
-    """The notify words of an instance or a group."""
+    """Yield the notify lines of an instance or a group."""
     for word, command in (
         ("notify", wanted.every),
         ("notify_master", wanted.master),

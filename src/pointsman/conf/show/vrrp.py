@@ -1,4 +1,4 @@
-"""A VRRP instance as canonical keepalived.conf."""
+"""Format VRRP instances and static objects as canonical keepalived.conf."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pointsman.model.vrrp import (
 
 
 def show_instance(instance: VrrpInstance) -> Iterator[str]:
+    """Yield the lines of an instance's block."""
     yield f"state {instance.initial_state.value}"
     yield f"interface {format_text(instance.interface)}"
     yield f"virtual_router_id {instance.virtual_router_id}"
@@ -119,7 +120,7 @@ def _show_virtual_interfaces(instance: VrrpInstance) -> Iterator[str]:
 
 
 def show_interface_prefixes(instances: tuple[VrrpInstance, ...]) -> Iterator[str]:
-    """What the names of those begin with that have no word of their own to name them."""
+    """Yield vmac_addr_prefix, if addresses have virtual interfaces of their own."""
     for instance in instances:
         for each in instance.other_interfaces:
             version = "6" if each.mac[4] == 2 else ""
@@ -135,7 +136,7 @@ def _show_addresses(instance: VrrpInstance, entries: tuple[VirtualAddress, ...])
 
 
 def format_address(address: VirtualAddress, bearer: VirtualInterface | None = None) -> str:
-    """`bearer`: the virtual interface that was made for it, if one was."""
+    """Return the line of an address. `bearer` is its own virtual interface, if it has one."""
     parts = [f"{address.address}" if address.peer else f"{address.address}/{address.prefix_length}"]
     if address.peer is not None:
         parts.append(f"peer {address.peer}/{address.prefix_length}")
@@ -160,7 +161,7 @@ def format_address(address: VirtualAddress, bearer: VirtualInterface | None = No
 
 
 def show_static(static: StaticSettings) -> list[Iterator[str]]:
-    """static_ipaddress, static_routes, static_rules and track_group."""
+    """Return the blocks static_ipaddress, static_routes, static_rules and track_group."""
     blocks = [
         format_block(word, iter(lines))
         for word, lines in (

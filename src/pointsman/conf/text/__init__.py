@@ -1,1 +1,1 @@
-"""From files to a tree of blocks: lines, tokens, definitions, sequences."""
+"""Turn files into a tree of blocks: lines, definitions, sequences, tokens."""

@@ -1,7 +1,8 @@
-r"""Command lines of script keywords: quotes and escapes, read twice (lib/parser.c, core/notify.c).
+r"""Command lines of script keywords: their quotes and escapes (keepalived's lib/parser.c, core/notify.c).
 
-The line of the file is taken apart first, and its second word, which is the command line, once more: `'a b'`,
-`\"a b\"` and `a\\ b` inside of `"..."` are one argument each.
+They are split twice. First the line of the file is split into words. The second word is the command line.
+Then the command line is split into arguments: `'a b'`, `\"a b\"` and `a\\ b` inside `"..."` are one argument
+each.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ COMMANDS = frozenset(
         "shutdown_script",
     }
 )
-"""Keywords with a command line behind them."""
+"""Keywords whose value is a command line."""
 
 _KEYWORD = re.compile(rf"(?:^|[{{}}])\s*(?:{'|'.join(sorted(COMMANDS))})(?=[\s\"'])", re.ASCII)
 
 WORD = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\\."""
-"""A part of a word that is quoted or escaped; parts without a blank between them join."""
+"""A quoted or escaped part of a word. Parts without a blank between them form one word."""
 
 _WORD = re.compile(rf"(?:{WORD}|[^\s\"'\\])+".encode(), re.DOTALL)
 _PART = re.compile(rb"(\")|(')|\\(x[0-9a-fA-F]+|c.|[0-7]{1,3}|.)|[^\"'\\]+", re.DOTALL)
@@ -43,16 +44,16 @@ _BLANKS = b" \t\f\n\r\v"
 _LETTERS = dict(zip(b"abEfnrtv", b"\a\b\x1b\f\n\r\t\v", strict=True))
 _SAFE = re.compile(r"[A-Za-z0-9._+@:/%,=^-]+")
 _SPECIAL = re.compile(r"[\x00-\x1f\x7f\"]|\$(?=[A-Za-z_{])|~(?=SEQ|LST)")
-"""What may not stand in a line of the file, or means something there already."""
+"""Characters that cannot stand in a line of the file, or that have another meaning there."""
 
 
 def has_command(text: str) -> bool:
-    """Whether quotes and escapes of a line, which holds some, are those of a command line."""
+    """True if the line has a command line. Quotes and escapes follow its rules then."""
     return _KEYWORD.search(text) is not None
 
 
 def split_command(text: str) -> tuple[str, ...]:
-    """The words of a command line. Raises ValueError, which says what is wrong."""
+    """Split a command line into words. Raises ValueError with the reason."""
     data = text.encode()
     found: list[str] = []
     at = 0
@@ -63,16 +64,16 @@ def split_command(text: str) -> tuple[str, ...]:
         word = _WORD.match(data, at)
         behind = data[word.end() :] if word else data[at:]
         if behind[:1] == b"\\":
-            raise ValueError("the \\ at the end escapes nothing")
+            raise ValueError("there is nothing after the \\ at the end")
         if word is None or behind[:1] in (b"'", b'"'):
-            raise ValueError(f"a {behind[:1].decode()} is never closed")
+            raise ValueError(f"a {behind[:1].decode()} is not closed")
         found.append(_unquote(word[0]))
         at = word.end()
     return tuple(found)
 
 
 def unescape(text: str) -> str:
-    """A word without its quotes and escapes. Raises ValueError."""
+    """Return a word without its quotes and escapes. Raises ValueError with the reason."""
     return _unquote(text.encode())
 
 
@@ -90,7 +91,7 @@ def _unquote(word: bytes) -> str:
         else:
             made += part[0]
     if 0 in made:
-        raise ValueError("an escape makes a NUL byte, where an argument would end")
+        raise ValueError("an escape makes a NUL byte, which would end the argument")
     try:
         return made.decode()
     except UnicodeDecodeError as error:
@@ -98,7 +99,7 @@ def _unquote(word: bytes) -> str:
 
 
 def _escaped_byte(code: bytes) -> int:
-    """The byte that stands for what is behind a backslash; large numbers are cut to a byte."""
+    """Return the byte for the characters after a backslash. Only the low 8 bits of a number count."""
     if code[:1] == b"x" and len(code) > 1:
         return int(code[1:], 16) & 0xFF
     if code[:1] == b"c" and len(code) > 1:
@@ -109,7 +110,7 @@ def _escaped_byte(code: bytes) -> int:
 
 
 def quote_command(words: tuple[str, ...]) -> str:
-    """The words as a command line in `"..."`, which is read as these words."""
+    """Return the words as a command line in `"..."`. Reading it gives the same words."""
     return '"' + " ".join(map(_quote_word, words)) + '"'
 
 

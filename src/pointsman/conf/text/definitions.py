@@ -1,4 +1,7 @@
-"""`$NAME=value` and its use, `$NAME` or `${NAME}`: expanded where it is used, values may span lines."""
+"""Definitions (`$NAME=value`) and their uses (`$NAME`, `${NAME}`).
+
+A definition is expanded where it is used. Its value may span lines.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ from pointsman.conf.text.sequences import START
 from pointsman.conf.text.source import MAX_LINE, Chunk, Line
 
 MAX_STEPS = 1000
-"""Replacements in one line, so that definitions that name each other come to an end."""
+"""Limit of replacements in one line. It ends definitions that name each other."""
 
 MAX_LINES = 10_000
-"""Lines that one use of definitions may grow into."""
+"""Limit of lines that one line may expand to."""
 
 _DEFINITION = re.compile(r"\s*\$([A-Za-z_]\w*)=(.*)$", re.ASCII)
 _USE = re.compile(r"\$(?:\{([A-Za-z_]\w*)([^}]*)\}|([A-Za-z_]\w*)(?=\s|$))", re.ASCII)
@@ -26,7 +29,7 @@ _EMPTY: Mapping[str, str] = {}
 
 
 class Definitions:
-    """The definitions seen so far."""
+    """The definitions found so far."""
 
     def __init__(
         self, findings: Findings, host_name: str = "", environment: Mapping[str, str] = _EMPTY
@@ -35,11 +38,11 @@ class Definitions:
         self._environment = environment
         self._values: dict[str, list[str]] = {"_HASH": ["#"], "_BANG": ["!"], "_INSTANCE": [""]}
         self._random = zlib.crc32(host_name.encode())
-        """The last random number: the same row of them each time, and another one on every host."""
+        """The last random number. The sequence is the same in each run, and differs from host to host."""
         self._places: dict[str, str] = {}
 
     def collect(self, pieces: Iterable[Line | Chunk]) -> Iterator[Line | Chunk]:
-        """Take the definitions out of `pieces`; the others come back."""
+        """Store the definitions in `pieces`; yield all other pieces."""
         rest = iter(pieces)
         for piece in rest:
             found = _DEFINITION.match(piece.text) if isinstance(piece, Line) and "$" in piece.text else None
@@ -57,14 +60,16 @@ class Definitions:
                     following = next(rest, None)
                 if not isinstance(following, Line):
                     place = piece.at(found.start(1) - 1)
-                    self._findings.error(place, f"${found[1]} ends with a line to be continued")
+                    self._findings.error(
+                        place, f"the last line of ${found[1]} ends with \\, but no line follows"
+                    )
                     break
                 value.append(following.text.strip())
             self._values[found[1]] = value
             self._places[found[1]] = f"${found[1]}, defined at {piece.file}:{piece.number}"
 
     def expand(self, line: Line) -> Iterator[Line]:
-        """`line` with every use replaced by the value; several lines when the value has several."""
+        """Yield `line` with each use replaced by its value. A value of several lines yields several."""
         steps = produced = 0
         start = 0
         waiting = [line]
@@ -83,7 +88,7 @@ class Definitions:
                 place = current.at(found.start())
                 self._findings.error(
                     place,
-                    f"{found[0]} expands without end, or to more than {MAX_LINE} bytes",
+                    f"{found[0]} never stops expanding, or expands to more than {MAX_LINE} bytes",
                     "look for definitions that name each other",
                 )
                 return
@@ -118,7 +123,7 @@ class Definitions:
         return pieces
 
     def _compute(self, name: str, words: list[str], line: Line, found: re.Match[str]) -> str:
-        """`${_RANDOM [min [max]]}` (0 to 32767 unless told otherwise), `${_ENV VARIABLE}`."""
+        """Return the value of `${_RANDOM [min [max]]}` (default: 0 to 32767) or `${_ENV VARIABLE}`."""
         place = line.at(found.start())
         if name == "_ENV":
             variable = words[0] if len(words) == 1 else ""
@@ -127,14 +132,14 @@ class Definitions:
             text = (
                 f"{variable} is not in the environment"
                 if variable
-                else "${_ENV} wants the name of a variable"
+                else "${_ENV} needs the name of a variable"
             )
             self._findings.error(
                 place, text, f"set {variable}, or write the value" if variable else "", len(found[0])
             )
             return ""
         if len(words) > 2 or not all(re.fullmatch(r"[0-9]{1,9}", word) for word in words):
-            self._findings.error(place, "${_RANDOM} wants at most two numbers", width=len(found[0]))
+            self._findings.error(place, "${_RANDOM} takes at most two numbers", width=len(found[0]))
             return ""
         low, high = [*map(int, words), 0, 32767][:2] if len(words) != 1 else (int(words[0]), 32767)
         if low > high:

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: located, with a remedy, collected rather than raised one at a time."""
+"""Problems of a configuration: each has its place, cause and remedy. They are collected, not raised."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ if TYPE_CHECKING:
     from pointsman.conf.text.source import Sources
 
 MAX_PROBLEMS = 500
-"""After so many errors reading stops, after so many warnings and notes the others are only counted."""
-
+"""Limit for each severity. More errors stop the reading. More warnings and notes are only counted."""
 
 MAX_SEARCHED = 1000
-"""Lines of a block in which the place of a word is looked for."""
+"""Limit of lines in which the place of a word is searched."""
 
 _TOKEN = re.compile(r'[{}]|"[^"]*"?|[^\s{}"]+')
 
 
 class Place(NamedTuple):
-    """Where a problem is, and how many characters are meant."""
+    """The place of a problem, and its width in characters."""
 
     location: Location | None
     width: int
 
 
 def _is_word(token: str, wanted: str) -> bool:
-    """Whether a word of a file is this one, perhaps with a prefix length or arguments; all are no word."""
+    """True if the token is this word, with or without prefix length or arguments. "" matches all."""
     text = token.strip('"')
     return text == wanted or text.startswith((f"{wanted}/", f"{wanted} ")) or not wanted
 
 
 class Severity(enum.Enum):
-    """ERROR: the configuration is refused. WARNING: it runs, look at it. NOTE: a word without effect here."""
+    """ERROR: the configuration is refused. WARNING: probably a mistake. NOTE: a keyword without effect."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -51,14 +50,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """The cause."""
     remedy: str = ""
-    """What to do; empty when the cause says it."""
+    """The way out; empty if the cause says it."""
     location: Location | None = None
     width: int = 1
-    """Characters from `location` on that are meant."""
+    """Number of characters to mark, from `location` on."""
     excerpt: str = ""
-    """The line as it stands in the file."""
+    """The line of the file, unchanged."""
     origin: tuple[str, ...] = ()
-    """How the text got there: through which definition, and which includes, from the inside out."""
+    """The definition and the includes that the text comes through, innermost first."""
 
     def __str__(self) -> str:
         place = f"{self.location}: " if self.location else ""
@@ -67,7 +66,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfError(Exception):
-    """A configuration with errors; `problems` holds everything that was found, warnings too."""
+    """A configuration has errors. `problems` has all problems, warnings included."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = problems
@@ -79,18 +78,18 @@ class ConfError(Exception):
 
 
 class TooManyProblemsError(Exception):
-    """Raised inside this package to stop reading; it never leaves it."""
+    """Raised to stop the reading. It never leaves this package."""
 
 
 class Findings:
-    """Collects problems, and knows the lines they are about."""
+    """Collector of problems. It adds the lines of the files to them."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._found: dict[Problem, None] = {}
         self._counts = dict.fromkeys(Severity, 0)
         self.is_unbalanced = False
-        """A brace is missing or too many: what stands where, and what is missing, is not known."""
+        """True if braces do not match. Then nobody can say what belongs to which block."""
 
     def error(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
         self._add(Severity.ERROR, location, text, remedy, width)
@@ -107,14 +106,14 @@ class Findings:
 
     @property
     def count(self) -> int:
-        """How many problems there are."""
+        """Number of problems."""
         return sum(self._counts.values())
 
     def find_place(self, block: Location | None, *words: str) -> Place:
-        """Where words stand, one behind the other, in the block that begins at a place.
+        """Return the place of the last of `words`, searched in order in the block that begins at `block`.
 
-        As far as they are seen there: it is the block itself when the first one is not, as when it comes from
-        a definition or from another file.
+        Return the place of the last word that is found if a word is missing, for instance because it comes
+        from a definition or another file. Return the block's own place if none is found.
         """
         source = self._sources.get(block.file) if block else None
         if block is None or source is None:
@@ -136,7 +135,7 @@ class Findings:
         return found
 
     def problems(self) -> tuple[Problem, ...]:
-        """Everything found, in the order of the files' lines; what was only counted comes last."""
+        """Return all problems in the order of files and lines. Numbers of unlisted ones come last."""
         order = {name: number for number, name in enumerate(self._sources)}
 
         def place(problem: Problem) -> tuple[int, int, int]:

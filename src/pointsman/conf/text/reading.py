@@ -1,6 +1,7 @@
-"""From files to the lines that mean something: comments, includes, conditions, definitions (lib/parser.c).
+"""The preprocessor: remove comments, follow includes, apply conditions, expand definitions and sequences.
 
-The order is keepalived's: comment, include, `@id` condition, `$NAME=` definition, use of definitions, `~SEQ`.
+The order is keepalived's (lib/parser.c): comment, include, `@id` condition, `$NAME=` definition, use of
+definitions, `~SEQ`.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from pointsman.model.location import Location
 MAX_INCLUDE_DEPTH = 16
 
 MAX_EXPANDED = 100_000
-"""Lines that sequences and definitions make, all together."""
+"""Limit of lines that sequences and definitions expand to, in total."""
 
 _INCLUDE = re.compile(r"\s*(include[rmwba]?)(?=\s|$)\s*(.*?)\s*$", re.ASCII)
 _CONDITION = re.compile(r"\s*@(\^?)(\S*)", re.ASCII)
 _REQUIRED = frozenset("rmwba")
-"""Letters of the include variants; each makes an include that finds nothing an error."""
+"""Letters of the include variants. With each of them it is an error if no file matches."""
 
 
 class Preprocessor:
-    """Reads one configuration; `lines` yields what is left for the tokenizer."""
+    """The preprocessor of one configuration. `lines` yields the lines for the tokenizer."""
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class Preprocessor:
         self._expanded_count = 0
 
     def lines(self, name: str) -> Iterator[Line | Chunk]:
-        """All lines of `name` and of what it includes. Problems go to the findings."""
+        """Yield the lines of the file `name` and of its includes. Problems go to the findings."""
         yield from self._read_file(name, None, ())
 
     def _read_file(self, name: str, included: Line | None, chain: tuple[str, ...]) -> Iterator[Line | Chunk]:
@@ -120,7 +121,7 @@ class Preprocessor:
         pattern = include[2].strip('"')
         place = line.at(include.start(1))
         if not pattern:
-            self._findings.error(place, f"{include[1]} wants the name of a file", width=len(include[1]))
+            self._findings.error(place, f"{include[1]} needs the name of a file", width=len(include[1]))
             return
         here = PurePosixPath(chain[-1]).parent
         paths = self._reader.matches(str(here / pattern))

@@ -1,4 +1,4 @@
-"""`~SEQ(var, [start, [step,]] end) text`, `~SEQx` (hexadecimal), `~LST(var, v1, v2 ...) text`.
+"""Sequences: `~SEQ(var, [start, [step,]] end) text`, `~SEQx` (hexadecimal), `~LST(var, v1, v2 ...) text`.
 
 A list may have several variables at once: `~LST({a, b}, {1, 2}, {3, 4}) text`.
 """
@@ -13,14 +13,14 @@ from pointsman.conf.text.problems import Findings
 from pointsman.conf.text.source import MAX_LINE, Line
 
 MAX_UNROLLED = 65_536
-"""Lines that one line may become: a /16 of addresses."""
+"""Limit of lines that one line may become: a /16 of addresses."""
 
 START = re.compile(r"~(SEQx?|LST)\(([^)]*)\)\s*", re.ASCII)
-"""Where a sequence begins."""
+"""The beginning of a sequence."""
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _ARGUMENT = re.compile(r"\s*(\{[^{}]*\}|[^,{}]*)\s*(?:,|$)")
 _NUMBER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]{1,8}|0[0-7]{0,10}|[1-9][0-9]{0,9})")
-"""As in C: what begins with 0x is hexadecimal, what begins with 0 octal."""
+"""A number as in C: 0x makes it hexadecimal, a leading 0 octal."""
 _FORMS = {
     "SEQ": "~SEQ(name, start, step, end)",
     "SEQx": "~SEQx(name, start, step, end)",
@@ -29,11 +29,11 @@ _FORMS = {
 
 
 class _BadSequenceError(Exception):
-    """Text of what is wrong with a `~SEQ(...)` or `~LST(...)`."""
+    """A `~SEQ(...)` or `~LST(...)` is wrong. The text is the reason."""
 
 
 def unroll(line: Line, findings: Findings) -> Iterator[Line]:
-    """The lines that `line` stands for: itself when it has no sequence."""
+    """Yield the lines that `line` stands for: itself if it has no sequence."""
     if "~" not in line.text or START.search(line.text) is None:
         yield line
         return
@@ -64,7 +64,7 @@ def unroll(line: Line, findings: Findings) -> Iterator[Line]:
 
 
 def _find_oversized(text: str) -> re.Match[str] | None:
-    """The sequence of a line that makes it too many lines together with those before it."""
+    """Return the first sequence that, with those before it, makes more than MAX_UNROLLED lines."""
     lines = 1
     for found in START.finditer(text):
         with contextlib.suppress(_BadSequenceError):
@@ -76,37 +76,37 @@ def _find_oversized(text: str) -> re.Match[str] | None:
 
 
 def _arguments(found: re.Match[str]) -> list[str]:
-    """What is between the parentheses; a list in braces is one of them."""
+    """Return the arguments between the parentheses. A list in braces is one argument."""
     arguments: list[str] = []
     position = 0
     while position < len(found[2]):
         argument = _ARGUMENT.match(found[2], position)
         if argument is None:
-            raise _BadSequenceError(f"~{found[1]} cannot be read from {found[2][position:]} on")
+            raise _BadSequenceError(f"~{found[1]} is not understood from {found[2][position:]} on")
         arguments.append(argument[1].strip())
         position = argument.end()
     return arguments
 
 
 def _split_list(text: str) -> list[str]:
-    """`{a, b}` or `a` as a list."""
+    """Return `{a, b}` or `a` as a list."""
     return [each.strip() for each in text[1:-1].split(",")] if text.startswith("{") else [text]
 
 
 def _unroll_first(line: Line, found: re.Match[str]) -> list[Line]:
-    """The line once for each value of its first sequence."""
+    """Return the line once for each value of its first sequence."""
     kind = found[1]
     first, *given = _arguments(found) or [""]
     names = _split_list(first) if kind == "LST" else [first]
     if not all(map(_NAME.fullmatch, names)) or not given:
-        raise _BadSequenceError(f"~{kind} wants a name and values")
+        raise _BadSequenceError(f"~{kind} needs a name and values")
     rounds = list(map(_split_list, given if kind == "LST" else _sequence_values(kind, given)))
     whole = line.cut(0, found.start()).followed_by(line.cut(found.end()))
     use = re.compile(rf"\$(?:\{{({'|'.join(names)})\}}|({'|'.join(names)})(?=\s|$))", re.ASCII)
     made = []
     for values in rounds:
         if len(values) != len(names):
-            raise _BadSequenceError(f"~{kind} has {len(names)} names, but values {', '.join(values)}")
+            raise _BadSequenceError(f"~{kind} has {len(names)} names, but the values {', '.join(values)}")
         pairs = dict(zip(names, values, strict=True))
         told = ", ".join(f"{name} = {value}" for name, value in pairs.items())
         made.append(_substitute(whole, use, pairs, f"~{kind}, {told}"))
@@ -117,7 +117,7 @@ def _sequence_values(kind: str, given: list[str]) -> list[str]:
     bad = next((text for text in given if not _NUMBER.fullmatch(text)), None)
     if bad is not None:
         raise _BadSequenceError(
-            f"~{kind} wants numbers such as 10, 0xa (hexadecimal) or 012 (octal), not {bad}"
+            f"~{kind} needs numbers such as 10, 0xa (hexadecimal) or 012 (octal), not {bad}"
         )
     numbers = [_parse_number(text) for text in given]
     if not 1 <= len(numbers) <= 3:
@@ -126,9 +126,9 @@ def _sequence_values(kind: str, given: list[str]) -> list[str]:
     start = numbers[0] if len(numbers) > 1 else 1
     step = numbers[1] if len(numbers) == 3 else (1 if end >= start else -1)
     if kind == "SEQx" and min(start, end) < 0:
-        raise _BadSequenceError("~SEQx has no numbers below 0")
+        raise _BadSequenceError("~SEQx allows no numbers below 0")
     if step == 0 or (end - start) * step < 0:
-        raise _BadSequenceError(f"~{kind} never gets from {start} to {end} by steps of {step}")
+        raise _BadSequenceError(f"~{kind} never gets from {start} to {end} in steps of {step}")
     if (end - start) // step >= MAX_UNROLLED:
         raise _BadSequenceError(f"~{kind} makes more than {MAX_UNROLLED} lines")
     return [

@@ -1,4 +1,4 @@
-"""Where text comes from: a reader that the shell hands in, and files as lines and chunks, within bounds."""
+"""Files as lines and chunks, within limits. The caller supplies the reader of files."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pointsman.conf.text.problems import Findings
 from pointsman.model.location import Location
 
 MAX_BYTES = 64 * 1024 * 1024
-"""All files of a configuration together; 10,000 virtual servers with four real servers take about 20 MiB."""
+"""Limit of all files together. 10,000 virtual servers with four real servers take about 20 MiB."""
 
 MAX_LINE = 1023
-"""Bytes of a line. keepalived ignores longer ones (lib/parser.c, MAXBUF), so nobody can mean them."""
+"""Limit of a line in bytes. keepalived ignores longer lines (lib/parser.c, MAXBUF)."""
 
 MAX_LINES = 1_000_000
-"""Lines of a file; 10,000 virtual servers with four real servers take 600,000."""
+"""Limit of lines in a file. 10,000 virtual servers with four real servers take 600,000."""
 
 
 class FileReader(Protocol):
-    """Gives this package, which does no I/O, the files."""
+    """Access to files. This package itself does no I/O."""
 
     def read(self, path: str, limit: int) -> bytes:
-        """At most `limit` bytes of a file. Raises OSError."""
+        """Return at most `limit` bytes of a file. Raises OSError."""
 
     def matches(self, pattern: str) -> Sequence[str]:
-        """Paths that a glob pattern (with `{a,b}`) names, sorted; empty when there are none."""
+        """Return the sorted paths that match a glob pattern (with `{a,b}`)."""
 
 
 class TextReader:
-    """A reader of texts in memory: one configuration, or a few that include each other."""
+    """Reader of texts in memory, by file name."""
 
     def __init__(self, files: Mapping[str, str | bytes]) -> None:
         self._files = files
@@ -50,16 +50,16 @@ class TextReader:
 
 
 class Source:
-    """A file as it was read, for the lines that problems are about."""
+    """A file that was read. Problems show its lines."""
 
     def __init__(self, data: bytes, included_at: Location | None = None) -> None:
         self.data = data
         self.included_at = included_at
-        """Where the first include of it stands; None: it is the file that was asked for."""
+        """Place of the first include of this file. None: it is the main file."""
         self._starts: array[int] | None = None
 
     def line(self, number: int) -> str:
-        """The line with this number, from 1 on, as it can be printed; empty when there is none."""
+        """Return the line with this number (from 1) in printable form; empty if there is none."""
         if self._starts is None:
             self._starts = array("L", [0])
             self._starts.extend(found.end() for found in re.finditer(rb"\n", self.data))
@@ -77,29 +77,29 @@ Sources = dict[str, Source]
 
 
 class Span(NamedTuple):
-    """Where some characters of a line, which is not as it stands in its file, come from."""
+    """The origin of some characters of a line that differs from its file."""
 
     stop: int
-    """Index behind the last of them; they begin where the span before ends."""
+    """Index after the last character. The span begins where the previous one ends."""
     column: int
-    """That of the first one."""
+    """Column of the first character."""
     step: int
-    """1: the next character stands in the next column; 0: all of them stand for the text in this column."""
+    """1: each character has its own column. 0: all of them replace the text in this column."""
     through: str = ""
-    """The definition or sequence that put them there."""
+    """The definition or sequence that the characters come from."""
 
 
 class Line(NamedTuple):
-    """A line, and where its characters came from."""
+    """A line, and the origin of its characters."""
 
     text: str
     number: int
     file: str
     spans: tuple[Span, ...] = ()
-    """Empty: the text is that of the file, from the first column on."""
+    """Empty: the text is unchanged from the file, from the first column on."""
 
     def at(self, index: int) -> Location:
-        """The place of the character `index`; past the end: behind the last one."""
+        """Return the place of the character `index`. Past the end: the place after the last one."""
         if not self.spans:
             return Location(self.file, self.number, min(index, len(self.text)) + 1)
         start = 0
@@ -114,7 +114,7 @@ class Line(NamedTuple):
         return Location(self.file, self.number, column, last.through)
 
     def cut(self, start: int, stop: int | None = None) -> Line:
-        """The part between two indexes; its characters keep their places."""
+        """Return the part between two indexes. Its characters keep their places."""
         text = self.text[start:stop]
         if not start and not self.spans:
             return Line(text, self.number, self.file)
@@ -129,7 +129,7 @@ class Line(NamedTuple):
             begin = span.stop
 
     def followed_by(self, other: Line) -> Line:
-        """This line with another one's characters behind it."""
+        """Return this line with the characters of another one after it."""
         here = len(self.text)
         spans = (
             *self._between(0, here),
@@ -138,14 +138,14 @@ class Line(NamedTuple):
         return Line(self.text + other.text, self.number, self.file, spans)
 
     def replacement(self, index: int, text: str, through: str) -> Line:
-        """A text that the character `index` of this line has been replaced by."""
+        """Return a text that replaces the character `index` of this line, at the same place."""
         place = self.at(index)
         told = f"{through}, {place.through}" if place.through else through
         return Line(text, self.number, self.file, (Span(len(text), place.column, 0, told),) if text else ())
 
 
 def strip_comment(line: Line) -> Line:
-    """The line up to the first `#` or `!` outside `"..."`; `\\#` and `\\!` stand for the sign itself."""
+    """Return the line up to the first `#` or `!` outside `"..."`. `\\#` and `\\!` are plain characters."""
     text = line.text
     if "#" not in text and "!" not in text:
         return line
@@ -170,9 +170,9 @@ def strip_comment(line: Line) -> Line:
 
 
 class Chunk:
-    """A whole virtual_server block as text, read only when somebody wants to know: there can be thousands.
+    """A whole virtual_server block as text. It is parsed later, because there can be thousands.
 
-    Nothing in it is left to be replaced, included or decided.
+    All includes, conditions, definitions and sequences in it are already applied.
     """
 
     __slots__ = ("_data", "_start", "_stop", "altered", "file", "number")
@@ -188,16 +188,16 @@ class Chunk:
     ) -> None:
         self.file = file
         self.number = number
-        """Of its first line."""
+        """Number of its first line."""
         self.altered = altered
-        """By index, the lines that are not as they stand in the file; None: there are none."""
+        """Lines that differ from the file, by index. None: there are none."""
         self._data = data
         self._start = start
         self._stop = stop
 
     @classmethod
     def from_lines(cls, lines: list[Line]) -> Chunk:
-        """Lines put together."""
+        """Join lines to a chunk."""
         first = lines[0]
         altered = {
             index: line
@@ -212,7 +212,7 @@ class Chunk:
         return self._data[self._start : self._stop]
 
     def lines(self, findings: Findings) -> Iterator[Line]:
-        """Its lines without comments; what is wrong with them goes to the findings."""
+        """Yield its lines without comments. Problems go to the findings."""
         for index, piece in enumerate(self.text.split(b"\n")):
             altered = self.altered.get(index) if self.altered else None
             yield altered or strip_comment(_decode_line(piece, self.file, self.number + index, findings))
@@ -223,7 +223,7 @@ _QUOTED_OR_COMMENT = re.compile(rb'("[^"\n]*+(?:"|$))|[#!][^\n]*+', re.MULTILINE
 
 
 def strip_comments(text: bytes) -> bytes:
-    """The text of a chunk without comments; everything else stays where it is."""
+    """Return the text of a chunk without comments. All else keeps its line."""
     if b"#" not in text and b"!" not in text:
         return text
     return _QUOTED_OR_COMMENT.sub(rb"\1", text) if b'"' in text else _COMMENT.sub(b"", text)
@@ -234,7 +234,7 @@ _INSIDE = rb'(?>(?:[^%b]++|"[^"\n$~\\\x00]*+"|[#!][^\n\x00]*+)*)' % _SPECIAL
 
 
 def inside_braces(depth: int) -> bytes:
-    """A pattern of what is between the braces of a block: so many others, one in the other."""
+    """Return a pattern for the text between the braces of a block with `depth` levels of inner blocks."""
     inside = _INSIDE
     for _ in range(depth):
         inside = rb"%b(?>(?:\{%b\}%b)*)" % (_INSIDE, inside, _INSIDE)
@@ -246,16 +246,16 @@ _CHUNK = re.compile(
     rb"\{%b\}[ \t\r]*+(?:[#!][^\n\x00]*+)?$" % (_SPECIAL, inside_braces(4)),
     re.MULTILINE,
 )
-"""A virtual_server block from its first line to its last one, with nothing in it that wants a closer look.
+"""A virtual_server block from its first to its last line, without anything that must be preprocessed.
 
-Possessive all through: a text that looks like one for a while is given up at once.
+The pattern is possessive throughout, so that a mismatch is found without backtracking.
 """
 
 
 def split_file(data: bytes, name: str, findings: Findings) -> Iterator[Line | Chunk]:
-    """A file as lines and, where it is plain, as virtual_server blocks.
+    """Yield a file as chunks (plain virtual_server blocks) and lines (all the rest).
 
-    A line that is not text, or too long, becomes an error and an empty line. Empty lines between two blocks
+    A line that is too long or not text is reported, and becomes an empty line. Empty lines between two chunks
     are left out.
     """
     if data.count(b"\n") > MAX_LINES:
@@ -318,6 +318,6 @@ def _decode_line(piece: bytes, name: str, number: int, findings: Findings) -> Li
         text = ""
     if "\0" in text:
         place = Location(name, number, text.index("\0") + 1)
-        findings.error(place, "a NUL byte; this is not a text file, or it was damaged", "remove it")
+        findings.error(place, "a NUL byte: this is not a text file, or it is damaged", "remove it")
         text = ""
     return Line(text, number, name)

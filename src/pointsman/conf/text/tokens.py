@@ -1,4 +1,7 @@
-"""Words and braces of a line. Words end at blanks, quotes and braces; `"..."` is one word (lib/parser.c)."""
+"""Tokens: words and braces of a line.
+
+A word ends at a blank, quote or brace. `"..."` is one word (keepalived's lib/parser.c).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _COMMAND = re.compile(rf"[{{}}]|(?:{WORD}|[^\s{{}}\"'\\])+|[\"'\\]", re.ASCII)
 
 
 class Word:
-    """A word of the file and where it stands."""
+    """A word of the file, and its place."""
 
     __slots__ = ("_index", "_line", "quoted", "text")
 
@@ -35,20 +38,15 @@ class Word:
 
     @property
     def width(self) -> int:
-        """Characters it takes in the file, quotes included."""
+        """Number of characters in the file, quotes included."""
         return len(self.text) + 2 * self.quoted
-
-    @property
-    def brace(self) -> str:
-        """`{`, `}` or nothing."""
-        return self.text if self.text in (OPEN, CLOSE) and not self.quoted else ""
 
     def __repr__(self) -> str:
         return f"Word({self.text!r}, {self.location})"
 
 
 class _EscapedWord(Word):
-    """A word that has quotes or escapes of a command line in the file."""
+    """A word with the quotes or escapes of a command line."""
 
     __slots__ = ("_width",)
 
@@ -62,12 +60,12 @@ class _EscapedWord(Word):
 
 
 def _has_quotes(text: str) -> bool:
-    """Whether there is a quote or an escape, as in few lines."""
+    """True if the line has a quote or an escape. Few lines have one."""
     return '"' in text or "'" in text or "\\" in text
 
 
 def find_braces(text: str) -> Iterator[tuple[int, str]]:
-    """The braces of a line that are not inside quotes, and where they are."""
+    """Yield index and text of each brace outside quotes."""
     command = _has_quotes(text) and has_command(text)
     if '"' not in text and not command:
         yield from ((found.start(), found[0]) for found in _BRACE.finditer(text))
@@ -80,7 +78,7 @@ def find_braces(text: str) -> Iterator[tuple[int, str]]:
 
 
 def tokenize(line: Line, findings: Findings) -> Iterator[Word]:
-    """The words and braces of one line, in order; a quote that is never closed is an error."""
+    """Yield the words and braces of a line. Report a quote that is not closed."""
     text = line.text
     if _has_quotes(text) and has_command(text):
         yield from _tokenize_command(line, findings)
@@ -92,7 +90,7 @@ def tokenize(line: Line, findings: Findings) -> Iterator[Word]:
     for found in _ANY.finditer(text):
         piece = found[0]
         if piece == '"':
-            findings.error(line.at(found.start()), "this quote is never closed", 'write the closing "')
+            findings.error(line.at(found.start()), "this quote is not closed", 'write the closing "')
             yield Word(text[found.end() :].rstrip(), line, found.start(), quoted=True)
             return
         if piece[0] == '"':
@@ -102,11 +100,11 @@ def tokenize(line: Line, findings: Findings) -> Iterator[Word]:
 
 
 def _tokenize_command(line: Line, findings: Findings) -> Iterator[Word]:
-    """The same of a line with a command line."""
+    """Do the same for a line with a command line."""
     for found in _COMMAND.finditer(line.text):
         piece, start = found[0], found.start()
         if piece in ("'", '"', "\\"):
-            what = "this \\ escapes nothing" if piece == "\\" else "this quote is never closed"
+            what = "there is nothing after this \\" if piece == "\\" else "this quote is not closed"
             findings.error(
                 line.at(start), what, "remove it" if piece == "\\" else f"write the closing {piece}"
             )

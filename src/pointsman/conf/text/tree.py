@@ -1,7 +1,7 @@
-"""Statements and blocks: the shape of a configuration, before any word of it has a meaning.
+"""The tree of statements and blocks. Keywords have no meaning here.
 
-virtual_server blocks stay text (`Chunk`) until somebody asks for their statements: of everything that a
-configuration can hold, only they come in thousands.
+virtual_server blocks remain text (`Chunk`) until their statements are needed, because only they come in
+thousands.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from pointsman.conf.text.tokens import CLOSE, OPEN, Word, find_braces, tokenize
 from pointsman.model.location import Location
 
 MAX_DEPTH = 32
-"""Nested blocks; keepalived's language needs five."""
+"""Limit of nested blocks. keepalived's language needs five."""
 
 MAX_TOKENS = 200_000
-"""Words and braces of a virtual_server block, or of everything else together: some thousand real servers, or
-more VRRP instances than many links can have."""
+"""Limit of words and braces in one virtual_server block, and in everything else together.
+
+It is enough for some thousand real servers."""
 
 MAX_SERVICES = 200_000
-"""virtual_server blocks."""
+"""Limit of virtual_server blocks."""
 
 _LINE_COST = 400
-"""About the bytes that a line takes in memory."""
+"""Approximate size of a line in memory, in bytes."""
 
 _SERVICE = re.compile(r"\s*virtual_server(?=\s)", re.ASCII)
 
 
 class Node:
-    """A keyword with its words, and the block behind it if there is one."""
+    """A statement: a keyword with its values, and its block if it has one."""
 
     __slots__ = ("block", "words")
 
@@ -52,7 +53,7 @@ class Node:
 
 
 class _TreeBuilder:
-    """Makes statements of lines."""
+    """Builder of the tree, line by line."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
@@ -64,7 +65,7 @@ class _TreeBuilder:
 
     @property
     def is_outside(self) -> bool:
-        """Whether no block is open."""
+        """True if no block is open."""
         return not self._openers
 
     def add_line(self, line: Line) -> None:
@@ -98,7 +99,7 @@ class _TreeBuilder:
             node = present[-1]
         else:
             self._findings.error(
-                token.location, "a block without a keyword before it", "name the block, or remove {"
+                token.location, "this block has no keyword before it", "write the keyword, or remove {"
             )
             node = Node((token,))
         node.block = []
@@ -110,7 +111,7 @@ class _TreeBuilder:
         if not self._openers:
             self._findings.is_unbalanced = True
             self._findings.error(
-                token.location, "this } closes nothing", "remove it, or look for a } too many before it"
+                token.location, "this } closes no block", "remove it, or look for a } too many before it"
             )
             return
         self._openers.pop()
@@ -121,20 +122,20 @@ class _TreeBuilder:
             self._findings.is_unbalanced = True
             self._findings.error(
                 opener.location,
-                "this block is never closed",
-                "add } where it ends; the problem may lie before the end",
+                "this block is not closed",
+                "add } where it ends; the } that is missing may belong to an inner block",
             )
 
 
 class _Splitter:
-    """Puts the lines of virtual_server blocks aside, unread, and hands all others to a builder."""
+    """Separator of virtual_server blocks, which become chunks, from other lines, which go to the builder."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._builder = _TreeBuilder(findings)
         self._chunks: list[Chunk] = []
         self._aside: list[Line] = []
-        """Lines of the virtual_server block that is open."""
+        """Lines of the virtual_server block that is open; empty: none is."""
         self._depth = 0
         self._size = 0
         self._cost = 0
@@ -162,7 +163,7 @@ class _Splitter:
             self._builder.add_line(line)
 
     def _put_aside(self, line: Line) -> None:
-        """One more line of a virtual_server block, perhaps its last one."""
+        """Add a line to the virtual_server block. It may be the last one."""
         for index, brace in find_braces(line.text):
             self._depth += 1 if brace == OPEN else -1
             if self._depth <= 0 or self._depth > MAX_DEPTH:
@@ -175,11 +176,11 @@ class _Splitter:
         self._aside.append(line)
         self._size += len(line.text) + _LINE_COST
         if self._size > MAX_BYTES:
-            self._findings.error(self._aside[0].at(0), "a virtual_server block without end, or far too long")
+            self._findings.error(self._aside[0].at(0), "this virtual_server block has no end, or is too long")
             raise TooManyProblemsError
 
     def _end_block(self, line: Line, end: int) -> None:
-        """The line in which the block ends, behind the character before `end`."""
+        """End the block in this line, before index `end`. Process the rest of the line."""
         well = self._depth == 0
         rest = line.cut(end)
         self._aside.append(line.cut(0, end))
@@ -190,7 +191,7 @@ class _Splitter:
             self._cost += len(chunk.text) + _LINE_COST * len(chunk.altered or ())
             if self._cost > MAX_BYTES:
                 place = line.at(0)
-                self._findings.error(place, f"definitions make more than {MAX_BYTES >> 20} MiB of the text")
+                self._findings.error(place, f"definitions expand the text to more than {MAX_BYTES >> 20} MiB")
                 raise TooManyProblemsError
             self._add_chunk(chunk)
             self._clear_aside()
@@ -198,7 +199,7 @@ class _Splitter:
             self._add_line(rest)
 
     def _release_aside(self) -> None:
-        """What was put aside is no block, or has no end: the builder may say what is wrong with it."""
+        """Give the lines to the builder, which reports what is wrong: they are no complete block."""
         aside = self._aside
         self._clear_aside()
         for line in aside:
@@ -215,7 +216,7 @@ class _Splitter:
 
 
 def parse_tree(pieces: Iterable[Line | Chunk], findings: Findings) -> list[Node | Chunk]:
-    """The statements on top level, virtual_server blocks last and unread. Problems go to the findings."""
+    """Return the statements of the top level, chunks last. Problems go to the findings."""
     splitter = _Splitter(findings)
     for piece in pieces:
         splitter.add(piece)
@@ -223,7 +224,7 @@ def parse_tree(pieces: Iterable[Line | Chunk], findings: Findings) -> list[Node 
 
 
 def parse_chunk(chunk: Chunk, findings: Findings) -> list[Node]:
-    """The statements that a chunk is: one, unless it was taken out of its place."""
+    """Return the statements of a chunk, as a rule one. Problems go to the findings."""
     builder = _TreeBuilder(findings)
     for line in chunk.lines(findings):
         builder.add_line(line)

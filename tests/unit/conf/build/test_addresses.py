@@ -78,12 +78,12 @@ def test_the_other_end_of_a_point_to_point_link() -> None:
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("192.0.2.9 home", "only IPv6 addresses know it"),
-        ("192.0.2.9 track_group G", "only static addresses know it"),
-        ("192.0.2.9 preferred_lft soon", "it wants seconds, or forever"),
-        ("192.0.2.9 peer me", "it wants an address"),
-        ("192.0.2.9 label", "its value is missing"),
-        ("192.0.2.9 colour red", "an option nobody knows"),
+        ("192.0.2.9 home", "is for IPv6 addresses only"),
+        ("192.0.2.9 track_group G", "is for static addresses only"),
+        ("192.0.2.9 preferred_lft soon", "must be a number of seconds, or forever"),
+        ("192.0.2.9 peer me", "must be an address"),
+        ("192.0.2.9 label", "the value is missing"),
+        ("192.0.2.9 colour red", "is no option of an address"),
     ],
 )
 def test_mistakes_are_told_at_their_word(line: str, error: str) -> None:
@@ -140,7 +140,7 @@ def test_an_ipvlan_has_the_mac_address_of_its_interface_which_sends_the_adverts(
     [
         ("use_ipvlan\nuse_vmac", "use_vmac and use_ipvlan contradict each other"),
         ("use_ipvlan v51 02:00:00:00:00:07", "an ipvlan has no MAC address of its own"),
-        ("use_ipvlan v51 v52", "a name stands there already"),
+        ("use_ipvlan v51 v52", "there is already a name"),
     ],
 )
 def test_what_an_ipvlan_cannot_have(words: str, error: str) -> None:
@@ -177,7 +177,7 @@ def test_announcements_where_no_adverts_leave() -> None:
     assert found.advert_device == "vrrp.51"
     other = instance("192.0.2.9/24", "use_vmac\nvmac_xmit_base", "vrrp_garp_extra_if all 30")
     assert (other.extra_announcements, other.extra_everywhere, other.advert_device) == (30, True, "eth0")
-    with pytest.raises(ConfError, match="it wants a number from 0 to 86400"):
+    with pytest.raises(ConfError, match="must be a number from 0 to 86400"):
         instance("192.0.2.9/24", "garp_extra_if soon")
 
 

@@ -75,15 +75,15 @@ def test_keys_in_files_are_read_and_not_shown() -> None:
     [
         ("", "auth_hmac has no key"),
         ("key 1 short-one", "a key has 32 to 64 bytes, this one 9"),
-        ("key 1 hex:xyz", "hex: wants pairs of hexadecimal digits"),
+        ("key 1 hex:xyz", "hex: needs pairs of hexadecimal digits"),
         ("key 1 file:/etc/key", "cannot read /etc/key: no such file"),
         ("key 1 file:keys/short", "a key has 32 to 64 bytes, this one 13"),
-        ("key 1 file:keys/bad", "hex: wants pairs of hexadecimal digits"),
+        ("key 1 file:keys/bad", "hex: needs pairs of hexadecimal digits"),
         ("key 1 file:keys/long", "a key has 32 to 64 bytes, this one 256"),
-        ("key 300 hex:" + KEY, "it wants a number from 0 to 255 and a key"),
+        ("key 300 hex:" + KEY, "must be a number from 0 to 255 and a key"),
         (f"key 1 hex:{KEY}\nkey 2 hex:{KEY}", "auth_hmac has no active_key"),
         (f"key 1 hex:{KEY}\nactive_key 3", "there is no key 3"),
-        (f"key 1 hex:{KEY}\nkey 1 hex:{KEY}", "key 1 stands here twice"),
+        (f"key 1 hex:{KEY}\nkey 1 hex:{KEY}", "key 1 is repeated"),
     ],
 )
 def test_mistakes_are_told_without_the_key(words: str, error: str) -> None:

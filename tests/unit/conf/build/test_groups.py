@@ -70,7 +70,7 @@ def test_all_services_of_a_group_share_their_checks(real: str, port: int) -> Non
     ("lines", "text"),
     [
         ("10.0.0.x 80", "10.0.0.x is not an IP address"),
-        ("10.0.0.1 80 tcp", "tcp behind the port"),
+        ("10.0.0.1 80 tcp", "tcp after the port"),
         ("10.0.0.1 99999", "99999"),
         ("10.0.0.0/8 80", "more than 65536 addresses"),
         ("10.0.0.1-300 80", "300 does not end a range"),

@@ -71,10 +71,10 @@ def test_file_checks_take_their_weight_from_the_file_unless_they_have_one() -> N
     [
         ("FILE_CHECK {\n}", "FILE_CHECK without track_file checks nothing"),
         ("FILE_CHECK {\ntrack_file other\n}", "there is no track_file other"),
-        ("FILE_CHECK {\ntrack_file load\nweight 2147483648\n}", "weight wants a number from -2147483647"),
-        ("FILE_CHECK {\ntrack_file load\nweight 1 backwards\n}", "weight wants a number from -2147483647"),
+        ("FILE_CHECK {\ntrack_file load\nweight 2147483648\n}", "weight must be a number from -2147483647"),
+        ("FILE_CHECK {\ntrack_file load\nweight 1 backwards\n}", "weight must be a number from -2147483647"),
         ("BFD_CHECK {\n}", "BFD_CHECK without name checks nothing"),
-        ("BFD_CHECK {\nname other\n}", "bfd_instance other is not there"),
+        ("BFD_CHECK {\nname other\n}", "bfd_instance other does not exist"),
     ],
 )
 def test_mistakes(member: str, text: str) -> None:

@@ -78,7 +78,7 @@ def test_groups_limits_and_checksums() -> None:
     )
     assert (unicast.check_unicast_source, unicast.old_unicast_checksum) == (True, True)
     assert not instance(VIP + peers + "old_unicast_checksum never").old_unicast_checksum
-    with pytest.raises(ConfError, match="is no IPv4 multicast address"):
+    with pytest.raises(ConfError, match="is not an IPv4 multicast address"):
         instance(VIP + "mcast_dst_ip 10.0.0.1")
 
 

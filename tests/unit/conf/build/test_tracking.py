@@ -256,20 +256,20 @@ FRAME = """vrrp_instance A {
 @pytest.mark.parametrize(
     ("inside", "outside", "text"),
     [
-        ("virtual_routes {\n via 10.0.0.9\n }", "", "a route wants a destination"),
-        ("virtual_routes {\n 10.1.0.0/16\n }", "", "a route wants via GATEWAY or dev INTERFACE"),
+        ("virtual_routes {\n via 10.0.0.9\n }", "", "a route needs a destination"),
+        ("virtual_routes {\n 10.1.0.0/16\n }", "", "a route needs via GATEWAY or dev INTERFACE"),
         ("virtual_routes {\n 10.1.0.1/16 dev eth0\n }", "", "is 10.1.0.0/16 meant?"),
         (
             "virtual_routes {\n 10.1.0.0/16 dev eth0 src fd00::1\n }",
             "",
-            "addresses of one route are of one family",
+            "all addresses of a route must be of one family",
         ),
-        ("virtual_routes {\n 10.1.0.0/16 dev eth0 mtu big\n }", "", "big: it wants a number"),
+        ("virtual_routes {\n 10.1.0.0/16 dev eth0 mtu big\n }", "", "big: must be a number"),
         ("track_script {\n x\n }", "", "track_script: there is no vrrp_script x"),
-        ("track_interface {\n eth1 weight 400\n }", "", "a weight is a number from -253 to 253"),
-        ("track_interface {\n eth1 often\n }", "", "often is not an option; there are weight N"),
-        ("notify_master up.sh", "", "notify_master wants the path of a program, from / on"),
-        ('notify_master "/bin/a \'b"', "", "notify_master: a ' is never closed"),
+        ("track_interface {\n eth1 weight 400\n }", "", "the weight must be a number from -253 to 253"),
+        ("track_interface {\n eth1 often\n }", "", "often is not an option; the options are weight N"),
+        ("notify_master up.sh", "", "notify_master needs the full path of a program"),
+        ('notify_master "/bin/a \'b"', "", "notify_master: a ' is not closed"),
         ("", "vrrp_script s {\n interval 1\n }", "vrrp_script s has no script"),
         ("", "track_file f {\n weight 1\n }", "track_file f has no file"),
         ("", "vrrp_sync_group G {\n group {\n Z\n }\n }", "group: there is no vrrp_instance Z"),
@@ -279,7 +279,11 @@ FRAME = """vrrp_instance A {
             "vrrp_sync_group G {\n group {\n A\n }\n }\nvrrp_sync_group H {\n group {\n A\n }\n }",
             "A is in the sync groups G and H",
         ),
-        ("", "vrrp_script s {\n script /bin/true\n weight lots\n }", "a weight is a number from -253 to 253"),
+        (
+            "",
+            "vrrp_script s {\n script /bin/true\n weight lots\n }",
+            "the weight must be a number from -253 to 253",
+        ),
     ],
 )
 def test_a_mistake_is_told(inside: str, outside: str, text: str) -> None:

@@ -93,5 +93,5 @@ def test_dr_check_does_not_go_through_a_tunnel() -> None:
 
     assert about_checks("lvs_method DR") == []
     assert about_checks("lvs_method TUN") == [
-        "DR_CHECK wants 10.0.0.200 on-link with the VIP; it does not go through the tunnel"
+        "DR_CHECK needs 10.0.0.200 on the same link; it does not use the tunnel"
     ]

@@ -147,10 +147,14 @@ def test_a_host_that_has_everything_is_silent() -> None:
     ("here", "severity", "text"),
     [
         (host(eth1="10.0.0.11/24"), "error", "A: there is no interface eth0 here"),
-        (host(eth0="10.0.0.99/24"), "error", "unicast_src_ip 10.0.0.11 is no address of this host"),
+        (host(eth0="10.0.0.99/24"), "error", "unicast_src_ip 10.0.0.11 is not an address of this host"),
         (host(eth0="10.0.0.11/24 10.0.0.12/24"), "error", "unicast peer 10.0.0.12 is this host itself"),
         (host(eth0="10.0.0.11/28"), "error", "10.0.0.20 is on no link of this host"),
-        (host(eth0="10.9.0.1/24", eth1="10.0.0.11/24"), "warning", "10.0.0.1 is in no network of eth0"),
+        (
+            host(eth0="10.9.0.1/24", eth1="10.0.0.11/24"),
+            "warning",
+            "10.0.0.1 is in none of the networks of eth0",
+        ),
         ({"eth0": HostInterface(False, ())}, "warning", "the interface eth0 is down"),
     ],
 )
@@ -165,7 +169,7 @@ def test_an_interface_that_may_come_later_is_a_warning() -> None:
     found = [(problem.severity.value, problem.text) for problem in findings.problems()]
     assert (
         "warning",
-        "A: there is no interface eth0 here: the instance would be in FAULT until it comes",
+        "A: there is no interface eth0 here: the instance would be in FAULT until it appears",
     ) in found
 
 

@@ -84,13 +84,13 @@ def second(block: str) -> str:
             "interface eth0",
             "interface eth0\nversion 3\nadvert_int 0.125",
             5,
-            "error: A: advert_int 0.125: VRRP version 3 counts 1/100 s",
+            "error: A: advert_int 0.125: VRRP version 3 allows steps of 1/100 s",
         ),
         (
             "10.0.0.1/24",
             "10.0.0.1/24\nfd00::1/64",
             11,
-            "error: A: fd00::1: VRRP version 2 knows no IPv6",
+            "error: A: fd00::1: VRRP version 2 has no IPv6",
         ),
         ("10.0.0.1/24", "", INSTANCE, "warning: A has no virtual_ipaddress"),
         (
@@ -99,7 +99,7 @@ def second(block: str) -> str:
             5,
             "warning: A has a unicast_src_ip but no unicast_p",
         ),
-        ("10.0.0.1/24", "10.0.0.9/24", SERVICE, "warning: no vrrp_instance carries 10.0.0.1"),
+        ("10.0.0.1/24", "10.0.0.9/24", SERVICE, "warning: no vrrp_instance has 10.0.0.1"),
         (
             "real_server 10.0.0.4 80",
             "real_server 10.0.0.1 80",
@@ -116,13 +116,13 @@ def second(block: str) -> str:
             "real_server 10.0.0.4 80",
             "real_server 224.0.0.4 80",
             16,
-            "error: the real server 224.0.0.4 is no unicas",
+            "error: the real server 224.0.0.4 is not a unicas",
         ),
         (
             "protocol TCP",
             "protocol TCP\nsorry_server 10.0.0.4 80",
             15,
-            "warning: 10.0.0.4:80 is real server and sorry",
+            "warning: 10.0.0.4:80 is both real server and sorry",
         ),
         (
             "TCP_CHECK {",
@@ -134,7 +134,7 @@ def second(block: str) -> str:
             "unicast_src_ip 10.0.0.2",
             "unicast_src_ip 10.0.5.2",
             10,
-            "warning: A: the virtual address 10.0.0.1 is of 10.0.0.0/24, and 10.0.5.2, the director's",
+            "warning: A: the virtual address 10.0.0.1 is in 10.0.0.0/24, but the director's own address",
         ),
         (
             "10.0.0.1/24",
@@ -167,9 +167,9 @@ def test_a_sound_configuration_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "router", "interface", "text"),
     [
-        ("A", 2, "eth0", "vrrp_instance A stands here again (line 2)"),
-        ("a", 2, "eth0", "vrrp_instance a differs from A only by case"),
-        ("B", 1, "eth0", "virtual_router_id 1 on eth0 is already that of A (line 2)"),
+        ("A", 2, "eth0", "vrrp_instance A is repeated (line 2)"),
+        ("a", 2, "eth0", "vrrp_instance a differs from A only in case"),
+        ("B", 1, "eth0", "virtual_router_id 1 on eth0 is already used by A (line 2)"),
     ],
 )
 def test_instances_that_get_into_each_others_way(name: str, router: int, interface: str, text: str) -> None:
@@ -217,7 +217,7 @@ def test_a_bad_value_is_one_error_and_not_a_missing_word_too(old: str, new: str,
 def test_a_brace_that_is_missing_or_too_many_is_all_that_is_said(text: str) -> None:
     for problem in problems(text):
         assert problem.location is not None
-        assert any(word in problem.text for word in ("never closed", "closes nothing", "does not belong"))
+        assert any(word in problem.text for word in ("not closed", "closes no block", "is not allowed"))
 
 
 def test_a_hint_never_leads_to_what_is_refused() -> None:
@@ -228,7 +228,7 @@ def test_a_hint_never_leads_to_what_is_refused() -> None:
 
 def test_a_service_twice() -> None:
     (problem,) = problems(SOUND + second("virtual_server"))
-    assert problem.text == "virtual server TCP 10.0.0.1:80 stands here again (line 13)"
+    assert problem.text == "virtual server TCP 10.0.0.1:80 is repeated (line 13)"
     assert problems(SOUND + second("virtual_server").replace("TCP\n", "UDP\n")) == ()
 
 
@@ -262,8 +262,8 @@ def test_an_instance_with_a_bad_number_is_looked_at_all_the_same() -> None:
     text = SOUND.replace("virtual_router_id 1", "virtual_router_id 300\nadvert_int 0.5")
     text += "vrrp_sync_group G {\ngroup {\nA\n}\n}\n" + second("vrrp_instance").replace("e A", "e B")
     assert [str(each).partition(";")[0] for each in problems(text)] == [
-        "f:4:23: error: virtual_router_id 300: it wants a whole number from 1 to 255",
-        "f:5:1: error: A: advert_int 0.5: VRRP version 2 counts whole seconds (RFC 3768)",
+        "f:4:23: error: virtual_router_id 300: must be a whole number from 1 to 255",
+        "f:5:1: error: A: advert_int 0.5: VRRP version 2 allows only whole seconds (RFC 3768)",
     ]
 
 
@@ -296,7 +296,7 @@ virtual_server_group frontends {
     ],
 )
 def test_a_name_that_is_like_a_defined_one(old: str, new: str, text: str) -> None:
-    missing = ("there is no", "is not there")
+    missing = ("there is no", "does not exist")
     found = problems(NAMES + SOUND.replace(old, new))
     assert [each.remedy for each in found if any(each.text.count(text) for text in missing)] == [text]
 

@@ -55,7 +55,7 @@ def test_old_spellings_are_of_the_type_of_the_new_one() -> None:
 def test_a_bad_value_of_a_word_without_effect_is_a_warning() -> None:
     (note, problem) = load_text("global_defs {\nvrrp_rt_priority 200\n}", "f").problems
     assert str(problem) == (
-        "f:2:18: warning: vrrp_rt_priority 200: it wants a whole number from 1 to 99; keepalived ignores it"
+        "f:2:18: warning: vrrp_rt_priority 200: must be a whole number from 1 to 99; keepalived ignores it"
     )
     assert note.severity is Severity.NOTE
 

@@ -24,12 +24,12 @@ def test_a_program_gets_the_words_that_keepalived_gives_it(written: str) -> None
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ('"/p a', "f:2:9: error: this quote is never closed"),
-        ("'/p a", "f:2:9: error: this quote is never closed"),
-        ("/p\\", "f:2:11: error: this \\ escapes nothing"),
-        ('"/p it\'s"', "f:2:2: error: script: a ' is never closed"),
-        ("\"/p 'it\\'s'\"", "f:2:2: error: script: a ' is never closed"),
-        (r'"/p a\\"', "f:2:2: error: script: the \\ at the end escapes nothing"),
+        ('"/p a', "f:2:9: error: this quote is not closed"),
+        ("'/p a", "f:2:9: error: this quote is not closed"),
+        ("/p\\", "f:2:11: error: there is nothing after this \\"),
+        ('"/p it\'s"', "f:2:2: error: script: a ' is not closed"),
+        ("\"/p 'it\\'s'\"", "f:2:2: error: script: a ' is not closed"),
+        (r'"/p a\\"', "f:2:2: error: script: there is nothing after the \\ at the end"),
         (r'"/p \\0"', "f:2:2: error: script: an escape makes a NUL byte"),
         (r'"/p \0"', "f:2:9: error: an escape makes a NUL byte"),
         (r'"/p \xff"', "f:2:9: error: an escape makes byte 0xff, which is not UTF-8"),

@@ -1,1 +1,1 @@
-"""Build many alike virtual servers by a compiled pattern."""
+"""The fast path: build similar virtual servers with compiled functions."""

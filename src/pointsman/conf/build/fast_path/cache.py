@@ -1,9 +1,9 @@
-"""Thousands of virtual servers, most of them alike: from the third of a shape on they are made, not read.
+"""Cache of functions that build virtual servers: from the third of a shape on, blocks are not parsed.
 
-The first blocks of a shape (`build_parts`) are read like any other. When nothing was to be said about them,
-the block is read twice more with marks in the places where others differ, and where the marks come out in the
-model shows what goes where: functions are compiled (`build_makers`) which give the same model for other
-values and another place. A law holds both to be equal (controls/property/test_conf_shapes.py).
+A shape is the text of a block without its values (`split`). The first blocks of a shape are parsed as usual.
+If they have no problems, the block is parsed twice more with probe values in place of its values. The model
+shows where each probe value goes. From that, functions are compiled (`compile`) that build the same model
+with other values in another place. tests/property/test_conf_shapes.py proves that both give equal models.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ from pointsman.model.address import Address
 from pointsman.model.health import VirtualServer
 
 MAX_SHAPES = 2000
-"""Shapes kept; a configuration with more has few blocks that are alike."""
+"""Limit of shapes. A configuration with more has few similar blocks."""
 
 MAX_SAMPLE_SIZE = 40
-"""Real servers, and values, of a block that shapes are learned from."""
+"""Limit of real servers in a block from which functions are compiled."""
 
 
 class _MemberEntry(NamedTuple):
-    """What is known of the block of a real server."""
+    """The cache entry for the block of a real server."""
 
     maker: MemberMaker
     values: Values
 
 
 class _Shape:
-    """Virtual servers with the same text of their own."""
+    """The cache entry for virtual servers whose own text has the same shape."""
 
     def __init__(self, maker: ServerMaker | None) -> None:
         self.maker = maker
-        """None: they have to be read."""
+        """None: the blocks must be parsed."""
         self.members: dict[bytes, MemberMaker | None] = {}
-        """By the shapes of real servers."""
+        """Makers by the shape of the real server. None: it must be parsed."""
         self.known: dict[bytes, _MemberEntry] = {}
-        """By the blocks of real servers."""
+        """Entries by the text of the real server's block."""
 
 
 class MakerCache:
-    """Makes virtual servers of chunks; `read` is the long way to do so."""
+    """Builder of virtual servers from chunks. `read` parses a chunk without the cache."""
 
     def __init__(self, read: Callable[[Chunk, Findings], list[VirtualServer]], findings: Findings) -> None:
         self._read = read
@@ -69,10 +69,10 @@ class MakerCache:
         self._split_cache = SplitCache()
         self._free_bytes = MAX_CACHED
         self._seen_hashes: set[int] = set()
-        """Hashes of shapes that were seen once: most of them may be the only one of their kind."""
+        """Hashes of the shapes seen so far. A shape that occurs once is not worth compiling."""
 
     def virtual_servers(self, chunk: Chunk) -> list[VirtualServer]:
-        """What this block stands for: one virtual server as a rule, none when it cannot be read."""
+        """Return the virtual servers of a block: as a rule one, none if it has errors."""
         text = chunk.text
         split = (
             None
@@ -91,7 +91,7 @@ class MakerCache:
     def _make(
         self, chunk: Chunk, split: SplitBlock, found: list[Address], shape: _Shape
     ) -> VirtualServer | None:
-        """The virtual server, when enough is known."""
+        """Return the virtual server, or None if a maker is missing."""
         if shape.maker is None:
             return None
         first, port, values, file, sorry = found[0], split.port, split.values, chunk.file, None
@@ -120,7 +120,7 @@ class MakerCache:
         return known
 
     def _read_and_learn(self, chunk: Chunk, split: SplitBlock, found: list[Address]) -> list[VirtualServer]:
-        """The virtual servers read; others of their shape may be made from now on."""
+        """Parse the block, and compile makers for its shape if possible."""
         said = self._findings.count
         servers = self._read(chunk, self._findings)
         if len(servers) == 1 and self._findings.count == said and len(split.pieces) <= MAX_SAMPLE_SIZE:
@@ -129,7 +129,7 @@ class MakerCache:
         return servers
 
     def _learn(self, chunk: Chunk, split: SplitBlock, read: _Sample) -> None:
-        """Compile functions for what has been seen before."""
+        """Compile makers for the shapes that have been seen before."""
         shape = self._shapes.get(split.shape)
         texts = [split_values(block)[0] for block in _member_blocks(split)]
         old = shape.members if shape else {}
@@ -149,7 +149,7 @@ class MakerCache:
         self._compiled_count += 1 + len(new)
 
     def _is_repeated(self, text: bytes) -> bool:
-        """Whether this is not the first time."""
+        """True if the text was seen before. It counts as seen from now on."""
         number = hash(text)
         seen = number in self._seen_hashes
         self._seen_hashes.add(number)
@@ -157,29 +157,29 @@ class MakerCache:
 
 
 class _Sample(NamedTuple):
-    """A virtual server that was read, and what stood in its text."""
+    """A virtual server that was parsed, and the values in its text."""
 
     server: VirtualServer
     addresses: Sequence[Address]
     port: int
     values: Values
     member_values: Sequence[Values]
-    """Of real servers."""
+    """Values of each real server's text."""
 
 
 class _Samples(NamedTuple):
-    """A block, and what becomes of it with other values."""
+    """One block parsed with three sets of values."""
 
     source: _Sample
-    """What functions are compiled from."""
+    """The sample with probe values, from which makers are compiled."""
     controls: tuple[_Sample, ...]
-    """What they have to give, too."""
+    """Other samples, which the makers must reproduce."""
     places: list[Place]
-    """Of the virtual server, and of its real servers."""
+    """Places of the virtual server and of its real servers."""
     order: list[int]
-    """Indexes of the addresses of real servers."""
+    """Index in `addresses` of each real server."""
     sorry: int
-    """Index of the sorry server's address; 0: there is none."""
+    """Index in `addresses` of the sorry server; 0: there is none."""
 
     @classmethod
     def collect(
@@ -189,7 +189,7 @@ class _Samples(NamedTuple):
         read: _Sample,
         reader: Callable[[Chunk, Findings], list[VirtualServer]],
     ) -> _Samples | None:
-        """None: the values matter in another way, too."""
+        """Parse the block with probe values. None: with them it has problems."""
         order = [index for index, piece in enumerate(split.pieces, 1) if piece.block]
         others = [_read_probe(chunk, split, read, probe, reader) for probe in _PROBES]
         first, second = others
@@ -218,7 +218,7 @@ class _Samples(NamedTuple):
         return maker
 
     def member_maker(self, index: int) -> MemberMaker | None:
-        """The function for a real server."""
+        """Compile the maker of a real server. None: a control sample comes out differently."""
         place, number = self.places[index + 1], self.order[index]
 
         def arguments(sample: _Sample) -> tuple[Address, Address, int, Values, Values]:
@@ -234,7 +234,7 @@ class _Samples(NamedTuple):
 
 
 class _ProbeValues(NamedTuple):
-    """What is put into a text, to be found in the model: like nothing else there."""
+    """Values to put into a text. They are unlike all else, so that they are found in the model."""
 
     address: str
     address6: str
@@ -248,7 +248,7 @@ class _ProbeValues(NamedTuple):
         return [(self.address6 if ipv6 else self.address).encode() % index for index in range(1, count + 1)]
 
     def value(self, old: bytes, index: int) -> bytes:
-        """Of the kind of the old one."""
+        """Return a value of the same kind as `old`."""
         if old.startswith(b"/"):
             return self.path.encode() % index
         if len(old) == 32:
@@ -262,7 +262,7 @@ _PROBES = (
     ),
     _ProbeValues("10.0.0.%d", "fd00::%x", 1009, 200, "/b%d", "b%031x", "b%d"),
 )
-"""Of different length, so that nothing can depend on that unnoticed."""
+"""They differ in length, so that a dependency on the length is noticed."""
 
 
 def _read_probe(
@@ -272,7 +272,7 @@ def _read_probe(
     probe: _ProbeValues,
     reader: Callable[[Chunk, Findings], list[VirtualServer]],
 ) -> _Sample | None:
-    """The block read with other values; None: something is to be said about it then."""
+    """Parse the block with probe values. None: it has problems then."""
     heads = probe.addresses(len(split.heads), read.addresses[0].version == 6)
     found = parse_addresses(heads)
     numbers = iter(range(MAX_SAMPLE_SIZE * 2))

@@ -1,8 +1,8 @@
-"""Functions that make a model again with other values in it, compiled from a model.
+"""Compile functions (makers) that build a model again with other values.
 
-The values stand in the model that a function is compiled from: they were put into the text in the places
-where texts of one shape differ, are like no others there, and so show where they go. Whether nothing else
-depends on them is for the caller to find out, with a second set of values.
+The model that a maker is compiled from has probe values in all places where texts of one shape differ. They
+are unlike all else, so they show where each value goes. The caller must test with other values that nothing
+else depends on them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.location import Location
 
 Values = Sequence[bytes]
-"""What stands in the places where texts of one shape differ, but for addresses and the port."""
+"""The values of a text that are not part of its shape, without addresses and port."""
 
 MemberMaker = Callable[[Address, Address, int, Values, Values, str, int], PoolMember]
-"""Address of the service, own address, port, values of the service's text and of the own one, file, line."""
+"""Arguments: service address, own address, port, values of the service and of the own text, file, line."""
 
 ServerMaker = Callable[
     [Address, Address | None, int, Values, str, int, tuple[PoolMember, ...]], VirtualServer
 ]
-"""Address, that of the sorry server, port, values, file, line, real servers."""
+"""Arguments: address, address of the sorry server, port, values, file, line, real servers."""
 
 
 class Place(NamedTuple):
-    """Which lines of a file a block takes."""
+    """The lines of a file that a block takes."""
 
     file: str
     first: int
@@ -37,13 +37,13 @@ class Place(NamedTuple):
 
 
 class _UnknownDependencyError(Exception):
-    """Something in a model depends on its text in a way that is not known here."""
+    """A part of the model depends on the text in an unknown way."""
 
 
 def compile_server_maker(
     server: VirtualServer, address: Address, sorry: Address | None, port: int, values: Values, place: Place
 ) -> ServerMaker | None:
-    """The function for virtual servers like this one, or None."""
+    """Return the maker of virtual servers like this one, or None."""
     names = {_kind(address): "a", _kind(port): "p", **_expressions(values, "v")}
     if sorry is not None:
         names[_kind(sorry)] = "s"
@@ -60,7 +60,7 @@ def compile_member_maker(
     inside: Values,
     place: Place,
 ) -> MemberMaker | None:
-    """The function for real servers like this one, or None; `inside` are the values of its own text."""
+    """Return the maker of real servers like this one, or None. `inside` has the values of its text."""
     names = {
         _kind(virtual): "a",
         _kind(address): "b",
@@ -75,12 +75,12 @@ _Kind = tuple[type, object]
 
 
 def _kind(value: object) -> _Kind:
-    """A value that is equal to no value of another type."""
+    """Return a key that differs for equal values of different types."""
     return type(value), value
 
 
 def _expressions(values: Values, name: str) -> dict[_Kind, str]:
-    """What each value can become in the model, and the expression that makes it."""
+    """Return each form that a value can take in the model, with the expression for it."""
     found: dict[_Kind, str] = {}
     for index, value in enumerate(values):
         source, text = f"{name}[{index}]", value.decode()
@@ -94,12 +94,12 @@ def _expressions(values: Values, name: str) -> dict[_Kind, str]:
 
 
 class _Compiler(NamedTuple):
-    """Turns a model into an expression that makes it again."""
+    """Compiler of a model to an expression that builds it again."""
 
     names: dict[_Kind, str]
     place: Place
     members: int = 0
-    """Identity of the real servers, which are made elsewhere."""
+    """id() of the tuple of real servers, which is an argument of the maker."""
 
     def function(self, arguments: str, model: msgspec.Struct) -> object:
         constants: dict[str, object] = {"R": msgspec.structs.replace, "L": Location}
@@ -110,7 +110,7 @@ class _Compiler(NamedTuple):
         return eval(f"lambda {arguments}: {source}", constants)
 
     def _varying(self, value: object, constants: dict[str, object]) -> str:
-        """The expression for a value; empty: it is always the same."""
+        """Return the expression for a value; empty: the value is constant."""
         if isinstance(value, Location):
             return self._location(value)
         if isinstance(value, msgspec.Struct):

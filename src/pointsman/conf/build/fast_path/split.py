@@ -1,7 +1,7 @@
-"""The text of a virtual_server block taken apart: what blocks that are alike differ in, and the rest.
+"""Split the text of a virtual_server block into its shape and its values.
 
-The shape of a virtual server is its own text without its real servers; that of a real server is the text of
-its block. Neither holds addresses, the port, and the values of words that only pass them on to the model.
+The shape of a virtual server is its text without real servers. The shape of a real server is the text of its
+block. A shape has no addresses, no port, and no values of keywords that only copy them into the model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAMES = ("virtualhost",)
 PATHS = ("path",)
 DIGESTS = ("digest",)
 PROGRAMS = ("misc_path", "notify_up", "notify_down", "quorum_up", "quorum_down")
-"""Words whose values go into the model as they are: nothing else depends on them, but for quorums."""
+"""Keywords whose values are only copied into the model. Apart from a quorum nothing depends on them."""
 
 _SIGN = rb"[A-Za-z0-9._/:=@%,+-]"
 _PLAIN = {
@@ -36,14 +36,14 @@ _BEFORE = b"|".join(
     ]
 )
 _VALUES = re.compile(rb'(\n[ \t]*+(?:%b))([^\s"]++(?>(?: [^\s"]++)*))' % _BEFORE)
-"""Such a word with what is before its value, and the value; they have a line for themselves.
+"""Such a keyword, alone in its line: the text before its value, and the value.
 
-Groups are atomic here and elsewhere, not possessive: before Python 3.11.5 what a possessive group has tried
-in vain stays matched (CPython gh-106052).
+Groups are atomic and not possessive, here and elsewhere: before Python 3.11.5 a possessive group keeps the
+match of a failed attempt (CPython gh-106052).
 """
 
 _ALL_COUNT = re.compile(rb"\squorum\s")
-"""In such a block the weights of all real servers matter together."""
+"""A block with a quorum, which depends on the weights of all real servers."""
 
 _ADDRESS_AND_PORT = (
     rb"((?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})|[0-9A-Fa-f.]*+:[0-9A-Fa-f:.]++)"
@@ -55,22 +55,22 @@ _SERVERS = re.compile(rb"_server(?<!virtual_server)[ \t]++" + _ADDRESS_AND_PORT)
 _BLOCK = re.compile(rb"\s*+\{%b\}" % inside_braces(3))
 
 MAX_CACHED = 8 << 20
-"""Bytes of texts whose division is remembered."""
+"""Limit of cached texts in bytes."""
 
 
 class ServerText(NamedTuple):
-    """What is behind a real server's or a sorry server's address and port, up to the next one."""
+    """The text after the address and port of a real server or sorry server, up to the next server."""
 
     block: bytes
-    """The real server's; empty for a sorry server."""
+    """The block of the real server; empty for a sorry server."""
     rest: bytes
     lines: int
-    """Of the block."""
+    """Number of line ends in `block`."""
     lines_of_rest: int
 
 
 class SplitCache:
-    """Divides what is behind address and port into block and rest; most such texts are there many times."""
+    """Cache of texts split into block and rest. Most such texts occur many times."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, ServerText] = {}
@@ -89,7 +89,7 @@ class SplitCache:
 
 
 class SplitBlock:
-    """A virtual_server block taken apart."""
+    """A virtual_server block, split."""
 
     __slots__ = ("first", "heads", "own", "pieces", "port", "shape", "start", "values")
 
@@ -97,17 +97,17 @@ class SplitBlock:
         self, start: bytes, heads: list[bytes], port: int, first: bytes, pieces: list[ServerText]
     ) -> None:
         self.start = start
-        """What is before the first address."""
+        """The text before the first address."""
         self.heads = heads
-        """Addresses, that of the virtual server first."""
+        """Addresses; the first one is that of the virtual server."""
         self.port = port
-        """Of all of them."""
+        """The port, which is the same for all addresses."""
         self.first = first
-        """What is between the virtual server's port and the first real server."""
+        """The text between the virtual server's port and the first real server."""
         self.pieces = pieces
         own = b"\0".join([first, *[piece.rest for piece in pieces]])
         self.own = own
-        """The virtual server's own text: what is before, between (NUL) and behind the other servers."""
+        """The virtual server's own text. A NUL stands for each server in it."""
         if (b"quorum" in own and _ALL_COUNT.search(own)) or not (b"lvs_method" in own or b"lb_kind" in own):
             self.shape = b"\0".join((own, *(piece.block for piece in pieces)))
             self.values: list[bytes] = []
@@ -116,7 +116,7 @@ class SplitBlock:
 
     @classmethod
     def parse(cls, text: bytes, cache: SplitCache) -> SplitBlock | None:
-        """The parts of a block without comments; None: it is none of those that can be taken apart."""
+        """Split a block without comments. None: it has another form."""
         head = _HEAD.match(text)
         if head is None:
             return None
@@ -128,7 +128,7 @@ class SplitBlock:
         return cls(head[1], [head[2], *found[1::3]], int(port), found[0], pieces)
 
     def text(self, heads: Sequence[bytes], port: int, values: Sequence[bytes], blocks: list[bytes]) -> bytes:
-        """The text with other things in the same places."""
+        """Return the text of the block with other addresses, port, values and blocks."""
         first, *rest = (insert_values(self.own, values) if values else self.own).split(b"\0")
         places = [b"%b %d" % (head, port) for head in heads]
         servers = (b"_server %b%b%b" % each for each in zip(places[1:], blocks, rest, strict=True))
@@ -136,7 +136,7 @@ class SplitBlock:
 
 
 def split_values(text: bytes) -> tuple[bytes, list[bytes]]:
-    """A text without its values, and these."""
+    """Return a text without its values, and the values."""
     pieces = _VALUES.split(text)
     values = pieces[2::3]
     del pieces[2::3]
@@ -144,6 +144,7 @@ def split_values(text: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def insert_values(text: bytes, values: Sequence[bytes]) -> bytes:
+    """Return a text with other values in place of its own."""
     pieces = _VALUES.split(text)
     pieces[2::3] = values
     return b"".join(pieces)
@@ -153,7 +154,7 @@ _OCTETS = {b"%d" % number: number for number in range(256)}
 
 
 def parse_addresses(texts: list[bytes]) -> list[Address] | None:
-    """None: one of them is no address, or stands there twice, or they are of two families."""
+    """Return the addresses. None: one is invalid or repeated, or the families differ."""
     if len(set(texts)) < len(texts):
         return None
     try:
