@@ -191,7 +191,7 @@ def test_a_device_or_label_may_be_called_like_an_option(name: str) -> None:
 
 
 def test_an_option_that_moving_addresses_lack_is_told_at_its_own_word() -> None:
-    with pytest.raises(ConfError, match=r"f:10:40: error: virtual_ipaddress track_group: only static"):
+    with pytest.raises(ConfError, match=r"f:10:40: error: virtual_ipaddress track_group: is for static"):
         instance("192.0.2.9/24 label track_group track_group G")
 
 

@@ -103,7 +103,7 @@ def test_options_of_either_kind() -> None:
         (
             "routes",
             "10.1.0.0/16 dev eth0 encap seg6 mode x segs fd00::1",
-            "the mode must be one of inline encap",
+            "the mode must be one of inline, encap",
         ),
         ("routes", "10.1.0.0/16 dev eth0 vrf red", "write the table of the VRF"),
         ("rules", "from 10.1.0.0/16", "a rule needs table, goto"),

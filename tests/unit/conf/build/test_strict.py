@@ -49,14 +49,14 @@ def test_strict_mode_implies_what_keepalived_implies() -> None:
         (VIP, "nobody would reach them"),
         (VIP + "version 3", "nobody would reach them"),
         (VIP + "accept", "nobody would reach them"),
-        ("version 3\naccept", "an instance has a virtual address"),
-        (VIP + "version 3\naccept\nunicast_peer {\n10.0.0.2\n}", "adverts go to the multicast group"),
-        (VIP + "authentication {\nauth_type PASS\nauth_pass x\n}", "there is no authentication"),
-        (VIP + "version 3\naccept\nstate MASTER\npriority 9", "belong together"),
-        (VIP + "version 3\naccept\npreempt_delay 9", "there is no preempt_delay"),
-        (VIP + "version 3\naccept\nuse_vmac\nvmac_xmit_base", "adverts leave by the VMAC"),
-        (VIP + "version 3\naccept\nlower_prio_no_advert off", "a lower priority is not answered"),
-        ("virtual_ipaddress {\n2001:db8::9/64\n}\naccept", "the first IPv6 address is link-local"),
+        ("version 3\naccept", "an instance must have a virtual address"),
+        (VIP + "version 3\naccept\nunicast_peer {\n10.0.0.2\n}", "unicast adverts are not allowed"),
+        (VIP + "authentication {\nauth_type PASS\nauth_pass x\n}", "authentication is not allowed"),
+        (VIP + "version 3\naccept\nstate MASTER\npriority 9", "state MASTER needs priority 255"),
+        (VIP + "version 3\naccept\npreempt_delay 9", "preempt_delay is not allowed"),
+        (VIP + "version 3\naccept\nuse_vmac\nvmac_xmit_base", "adverts must leave by the VMAC"),
+        (VIP + "version 3\naccept\nlower_prio_no_advert off", "a lower priority must not be answered"),
+        ("virtual_ipaddress {\n2001:db8::9/64\n}\naccept", "the first IPv6 address must be link-local"),
     ],
 )
 def test_what_strict_mode_forbids(more: str, error: str) -> None:
@@ -106,7 +106,7 @@ def test_pauses_between_announcements() -> None:
     )
     for words, error in (
         ("garp_interval 1", "garp_group names no interface"),
-        ("interface eth0\n}\ngarp_group {\ninterface eth0", "it is in a garp_group already"),
+        ("interface eth0\n}\ngarp_group {\ninterface eth0", "is already in a garp_group"),
         ("interface this-name-is-too-long", "this-name-is-too-long"),
     ):
         with pytest.raises(ConfError) as caught:

@@ -258,7 +258,7 @@ FRAME = """vrrp_instance A {
     [
         ("virtual_routes {\n via 10.0.0.9\n }", "", "a route needs a destination"),
         ("virtual_routes {\n 10.1.0.0/16\n }", "", "a route needs via GATEWAY or dev INTERFACE"),
-        ("virtual_routes {\n 10.1.0.1/16 dev eth0\n }", "", "is 10.1.0.0/16 meant?"),
+        ("virtual_routes {\n 10.1.0.1/16 dev eth0\n }", "", "did you mean 10.1.0.0/16?"),
         (
             "virtual_routes {\n 10.1.0.0/16 dev eth0 src fd00::1\n }",
             "",
@@ -277,7 +277,7 @@ FRAME = """vrrp_instance A {
         (
             "",
             "vrrp_sync_group G {\n group {\n A\n }\n }\nvrrp_sync_group H {\n group {\n A\n }\n }",
-            "A is in the sync groups G and H",
+            "A is in two sync groups: G and H",
         ),
         (
             "",
