@@ -34,10 +34,10 @@ _MAGIC = re.compile(r"[*?[{]")
 
 
 STANDARD_INPUT = "-"
-"""As the name of a file, on the command line."""
+"""File name for standard input, on the command line."""
 
 
-class FileReader:
+class DiskReader:
     """Read files on disk. `standard_input` is the name that stands for standard input, if any."""
 
     def __init__(self, standard_input: str = "") -> None:
@@ -86,7 +86,7 @@ def load_file(path: Path, config_id: str | None = None, more: Iterable[ExtraChec
 
     checks = (programs, check_not_empty, *more)
     with _without_collector():
-        return load(FileReader(STANDARD_INPUT), str(path), host_name, config_id, checks, os.environ)
+        return load(DiskReader(STANDARD_INPUT), str(path), host_name, config_id, checks, os.environ)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from pointsman.cli.check import check
 from pointsman.cli.conf import conf
-from pointsman.cli.loading import FileReader, load_file, load_or_exit
+from pointsman.cli.loading import DiskReader, load_file, load_or_exit
 from pointsman.conf.load import load_text
 from pointsman.conf.text.problems import ConfError
 
@@ -176,7 +176,7 @@ def test_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
     big = tmp_path / "big"
     with big.open("wb") as stream:
         stream.truncate(1 << 30)
-    assert len(FileReader().read(str(big), 100)) == 100
+    assert len(DiskReader().read(str(big), 100)) == 100
     with pytest.raises(ConfError, match="larger than 64 MiB"):
         load_file(big)
 

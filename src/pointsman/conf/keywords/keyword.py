@@ -80,7 +80,7 @@ def honoured(
 
 
 def accepted(name: str, kind: Kind, help: str, default: str = "", *, why: str, known_to: str = "") -> Keyword:
-    """Return the row of a word whose absence nobody can notice; `why` says the reason."""
+    """Return the row of a word that has no effect here and needs none. `why` says the reason."""
     return _not_honoured(Status.ACCEPTED, name, kind, help, default, why, known_to)
 
 

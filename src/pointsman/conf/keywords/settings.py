@@ -67,7 +67,7 @@ class Settings:
         return cast(T, setting.value) if setting else None
 
     def address(self, name: str) -> Address | None:
-        """Return the value of a word that wants an address."""
+        """Return the value of a word that must be an address."""
         setting = self.last(name)
         return cast(Address, setting.value) if setting else None
 

@@ -89,7 +89,7 @@ class Findings:
         self._found: dict[Problem, None] = {}
         self._counts = dict.fromkeys(Severity, 0)
         self.is_unbalanced = False
-        """True if braces do not match. Then nobody can say what belongs to which block."""
+        """True if braces do not match. Then no block has a known end."""
 
     def error(self, location: Location | None, text: str, remedy: str = "", width: int = 1) -> None:
         self._add(Severity.ERROR, location, text, remedy, width)
