@@ -44,3 +44,32 @@ def fragments(room: str) -> list[str]:
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_public_docstring_begins_with_a_fragment(room: str) -> None:
     assert fragments(room) == []
+
+
+def test_the_check_itself_sees_every_kind_of_docstring() -> None:
+    text = '''
+"""Module."""
+class Shown:
+    """Class."""
+    field: int = 0
+    """Field."""
+    def method(self):
+        """Method."""
+    def _hidden(self):
+        """Hidden method."""
+class _Hidden:
+    """Hidden class."""
+NAME = 1
+"""Constant."""
+_NAME = 1
+"""Hidden constant."""
+'''
+    assert [found for _, found in docstrings(ast.parse(text))] == [
+        "Module.",
+        "Class.",
+        "Field.",
+        "Method.",
+        "Constant.",
+    ]
+    assert FRAGMENT.match("Whether it rains.")
+    assert not FRAGMENT.match("Offers of a peer.")
