@@ -19,6 +19,26 @@ IPVSADM = "ipvsadm"
 """Has a grammar of its own, which its own tests hold to the real one."""
 
 
+TOUR = (ROOT / "CONTRIBUTING.md").read_text().partition("## A tour\n")[2].partition("\n## ")[0]
+
+
+def tour_rows() -> list[tuple[str, str, str]]:
+    """Return question, file and what to read first from the table of the tour."""
+    rows = re.findall(r"^\| (.+?) \| `(.+?)` \| (.+?) \|$", TOUR, re.MULTILINE)
+    assert len(rows) == len(re.findall(r"^\|", TOUR, re.MULTILINE)) - 2, "a row has no file in `...`"
+    return rows
+
+
+def defines(path: Path, name: str) -> bool:
+    """True if a file of Python or C defines a function, a class or a table of this name."""
+    patterns = (
+        rf"^\s*(?:async )?(?:def|class) {name}\b",
+        rf"^{name}\b.*=",
+        rf"^(?!\s|/|#|\}}).*\b{name}\((?!.*;$)",
+    )
+    return any(re.search(pattern, path.read_text(), re.MULTILINE) for pattern in patterns)
+
+
 def commands(text: str) -> Iterator[list[str]]:
     """The words behind `pointsman` on code lines and in inline code, up to a comment or the next command."""
     for line in re.findall(r"(?:^ {4}|`)(?:\.venv/bin/)?pointsman ([^`\n]*)", text, re.MULTILINE):
@@ -51,7 +71,7 @@ def test_commands_links_and_files_of_a_page_exist(page: Path) -> None:
     wrong = [f"pointsman {' '.join(words)}: {said}" for words in commands(text) if (said := problem(words))]
     wrong += [
         f"no file {name}"
-        for name in re.findall(r"`([a-z_/]+/[a-z_]+\.(?:py|h|c|md))`", text)
+        for name in re.findall(r"`([a-z0-9_/]+/[a-z0-9_]+(?:\.bpf)?\.(?:py|h|c|md))`", text)
         if not any((ROOT / place / name).exists() for place in PLACES)
     ]
     wrong += [
@@ -60,6 +80,21 @@ def test_commands_links_and_files_of_a_page_exist(page: Path) -> None:
         if not (page.parent / name).exists()
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize(("question", "file", "first"), tour_rows(), ids=lambda value: value)
+def test_the_tour_names_files_and_what_they_define(question: str, file: str, first: str) -> None:
+    path = ROOT / file if file.startswith(("bpf/", "docs/")) else ROOT / "src" / "pointsman" / file
+    assert path.is_file(), f"{question} No file {file}"
+    missing = [name for name in re.findall(r"`(\w+)`", first) if not defines(path, name)]
+    assert missing == [], f"{question} Not in {file}"
+
+
+def test_the_tour_s_check_finds_what_a_file_only_uses() -> None:
+    assert defines(ROOT / "bpf" / "flows.h", "first_packet")
+    assert not defines(ROOT / "bpf" / "director4.h", "first_packet")
+    assert defines(ROOT / "src" / "pointsman" / "vrrp" / "wire.py", "decode")
+    assert not defines(ROOT / "src" / "pointsman" / "vrrp" / "admission.py", "decode")
 
 
 def test_the_check_itself_finds_what_is_wrong() -> None:
