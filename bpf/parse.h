@@ -9,7 +9,7 @@
 #include <linux/udp.h>
 
 #include "maps.h"
-#include "sctp.h"
+#include "packet_flags.h"
 
 #define TCP_HEADER 20
 #define FRAGMENT_BITS 0x3fff /* more fragments, or an offset */
@@ -31,7 +31,7 @@ struct packet {
 	__u16 length;		/* of the IP packet, host order */
 	__u16 transport_header; /* its length */
 	__u8 protocol;
-	__u8 flags;    /* TCP flags, or their equivalent (sctp.h) */
+	__u8 flags;    /* TCP flags, or their equivalent (packet_flags.h) */
 	void *context; /* of XDP or tc: fields are read when needed, so that they take no stack */
 	__u8 tc;
 	__u32 ingress; /* interface, without a context */

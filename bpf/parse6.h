@@ -27,7 +27,7 @@ struct packet6 {
 	__u32 length;  /* of the IP packet, host order */
 	__u32 headers; /* of all headers, including the transport header */
 	__u8 protocol;
-	__u8 flags; /* TCP flags, or their equivalent (sctp.h) */
+	__u8 flags; /* TCP flags, or their equivalent (packet_flags.h) */
 };
 
 struct fragment_header {

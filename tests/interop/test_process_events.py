@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from pointsman.control.vrrp_messages import TrackerValue
-from pointsman.daemon.scripts import proc_connector, tracked, tracked_process
+from pointsman.daemon.scripts import proc_connector, tracked_process, trackers
 from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent, ProcessEvents, parse
-from pointsman.daemon.scripts.tracked import Trackers
+from pointsman.daemon.scripts.trackers import Trackers
 from pointsman.model.tracking import TrackProcess, VrrpSurroundings
 from pointsman.net.netlink import NetlinkOverrunError
 
@@ -129,8 +129,8 @@ def test_where_there_are_no_events_they_are_looked_at_every_second(
     def refused() -> ProcessEvents:
         raise OSError(111, "Connection refused")
 
-    monkeypatch.setattr(tracked, "ProcessEvents", refused)
-    monkeypatch.setattr(tracked, "PROCESS_INTERVAL", 0.05)
+    monkeypatch.setattr(trackers, "ProcessEvents", refused)
+    monkeypatch.setattr(trackers, "PROCESS_INTERVAL", 0.05)
     asyncio.run(story(program))
 
 

@@ -12,11 +12,11 @@ from pointsman.conf.build.bfd import build_sessions
 from pointsman.conf.build.check_fields import NamedObjects
 from pointsman.conf.build.fast_path.cache import MakerCache
 from pointsman.conf.build.groups import build_groups
-from pointsman.conf.build.lvs import build_virtual_servers
 from pointsman.conf.build.rules import RulePreferences
 from pointsman.conf.build.static import add_track_groups, build_static
 from pointsman.conf.build.tracking import build_fifos, build_surroundings, build_trackers
 from pointsman.conf.build.urls import build_tls
+from pointsman.conf.build.virtual_servers import build_virtual_servers
 from pointsman.conf.build.vmac import InterfaceNames
 from pointsman.conf.build.vrrp import build_instance
 from pointsman.conf.keywords.settings import Setting, Settings, read_block

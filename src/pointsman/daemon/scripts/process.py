@@ -26,7 +26,7 @@ from pointsman.daemon.runtime.director_channel import DirectorChannel
 from pointsman.daemon.runtime.run_program import start_program
 from pointsman.daemon.scripts.fifo import Fifos
 from pointsman.daemon.scripts.notify import MAX_WAITING, ServerNotifier, VrrpNotifier
-from pointsman.daemon.scripts.tracked import Trackers
+from pointsman.daemon.scripts.trackers import Trackers
 from pointsman.health import check_types
 from pointsman.model.config import Config
 from pointsman.model.diff import is_same

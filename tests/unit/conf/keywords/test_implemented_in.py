@@ -22,7 +22,7 @@ def test_a_honoured_word_names_the_module_that_implements_it(row: Keyword) -> No
 @pytest.mark.parametrize(
     ("word", "modules"),
     [
-        ("quorum", ["pointsman.daemon.scripts.tracked", "pointsman.lvs.desired"]),
+        ("quorum", ["pointsman.daemon.scripts.trackers", "pointsman.lvs.desired"]),
         ("no_accept", ["pointsman.daemon.vrrp.no_accept"]),
         ("virtual_server_group", ["pointsman.dataplane.xdp.marks"]),
         ("vrrp_instance", ["pointsman.vrrp.machine"]),

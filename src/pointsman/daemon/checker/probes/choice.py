@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 
-from pointsman.daemon.checker.probes import datagrams, direct, http, ping, program, smtp
-from pointsman.daemon.checker.probes.file import FileProbe
+from pointsman.daemon.checker.probes import datagrams, dr_check, http, misc_check, ping, smtp
+from pointsman.daemon.checker.probes.file_check import FileProbe
 from pointsman.daemon.checker.probes.probe import Finished, Probe, Result, TaskProbe
 from pointsman.daemon.checker.probes.tcp import TcpProbe
 from pointsman.model.checks import (
@@ -42,8 +42,8 @@ def _body(check: AnyCheck, step: int) -> Coroutine[object, object, Result]:
     if isinstance(check, UdpCheck):
         return datagrams.ask_udp(check)
     if isinstance(check, DirectCheck):
-        return direct.probe(check, step)
+        return dr_check.probe(check, step)
     if isinstance(check, MiscCheck):
-        return program.probe(check)
+        return misc_check.probe(check)
     assert not isinstance(check, TcpCheck | FileCheck | BfdCheck)
     return ping.probe(check)
