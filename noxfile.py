@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the checks that need no root with every supported version of Python: `nox`, or `nox -s unit-3.12`.
 
 A version that this machine does not have is skipped, and the last lines of the output say so.

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measurements. `python -m benchmarks NAME` runs one, `python -m benchmarks all` every one."""

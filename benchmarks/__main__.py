@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run benchmarks: `python -m benchmarks [NAME]`. Each is a module with a function `main()`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The cases of `make bench BENCH=dataplane`: measured in time here, and in instructions in a guest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare `pointsman check` with `keepalived -t` on files of 10,000 virtual servers with four real servers.
 
 The results are CPU time (user and system; the least of several alternating rounds) and peak memory.

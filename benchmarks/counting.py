@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hardware counters of this thread in the kernel (perf_event_open(2)). Most virtual machines have none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure the cost of a packet in the XDP program, less that of an empty program.
 
 Nanoseconds, cycles and misses are measured on this machine; cycles and misses need hardware counters.

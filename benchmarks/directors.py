@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data planes to be measured: on no interface, with generated services and servers."""
 
 from __future__ import annotations

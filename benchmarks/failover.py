@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure failover as a client sees it, of Pointsman and of Debian's keepalived, with the same probe.
 
 A client sends a datagram to the virtual address every millisecond; both directors send it back. The blackout

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The test bed of `failover`: two directors of the same program, and a client that probes them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure the cost of forwarding a frame, from veth to veth, on one CPU.
 
 On this kernel the result is packets per second, compared with a bare program that only writes MAC addresses.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measure delay and cost of up to 10,000 TCP checks at delay_loop 1 s against a real listener.
 
 They run in a separate network namespace. Each check has its own target address (127.0.0.0/8).

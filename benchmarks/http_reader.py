@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare the reader of HTTP answers with a reader that uses h11.
 
 An answer is nginx's reply to a GET, in memory and in one piece. A probe is a whole HTTP_GET of the checker

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A test track for whole frames: a source without sk_buffs, a director behind a cable, and a sink.
 
     source --redirect--> g0 ===cable=== l0: director        and back: l0 ===cable=== g0: sink

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare `pointsman.net.netlink` with pyroute2: start of a process, memory, and requests.
 
 Each figure is the median of several new processes, each in its own network namespace.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare three ways to write no_accept's table: own netlink messages, libnftables, and the program nft.
 
 Both the whole table and a single address are written, on a host without rules and on one with a large

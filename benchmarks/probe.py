@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One measurement by BPF_PROG_TEST_RUN: a program prepares each frame and calls the program under test.
 
 In a guest whose clock counts instructions (tests/guest/machine.py), a nanosecond is an instruction.

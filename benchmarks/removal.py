@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare health checks with keepalived's: time from a server's death to its removal, CPU time, memory.
 
 keepalived runs with the IPVS of a guest. Checker and table synchronisation of Pointsman run in one process,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures and hooks of all tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recorded cases of ICMP (golden 6), by what becomes of them."""
 
 from __future__ import annotations

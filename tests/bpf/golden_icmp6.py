@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The recorded cases of ICMPv6 (golden 6) that are replayed."""
 
 from __future__ import annotations

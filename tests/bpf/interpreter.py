@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Goes a packet's way through the object's own instructions, and tells what it met on it.
 
 Enough of BPF (Documentation/bpf/standardization/instruction-set.rst) for the way of an established

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The hash under which maps are pinned stands for everything that both sides must agree on."""
 
 from __future__ import annotations

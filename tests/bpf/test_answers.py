@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program's own ICMP answers, to anything that may come; tests/golden has a few cases of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program on real interfaces: attached in every mode, carrying whole streams, outliving its director."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Behaviour without a recording: full table, unresolved servers, edits under traffic, random frames."""
 
 from __future__ import annotations

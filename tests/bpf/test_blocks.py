@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Long lists of servers are divided into blocks: the choice stays that of looking at every server."""
 
 from __future__ import annotations

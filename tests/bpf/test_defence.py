@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """drop_packet, drop_entry and secure_tcp (ipvs-sysctl.rst): what a SYN flood meets."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tables that are full: a SYN flood of ten million sources, and persistent clients without a template."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interfaces that go, come back, change their MAC address, are taken or share a place of `local_macs`."""
 
 from __future__ import annotations

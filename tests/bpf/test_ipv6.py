@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IPv6 where it is not IPv4 with longer addresses: extension headers, prefixes, tables, random frames."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A director killed at any write of any operation: the next one, and the packets, see one table."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kinds of interfaces besides cables that this kernel can make: macvlan and bridge, as ways in and out."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real server that is the director itself: its stack gets the packets, counted and recorded."""
 
 from __future__ import annotations

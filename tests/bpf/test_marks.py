@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Firewall-mark services: several addresses and ports that are one service (tests/golden has the rest)."""
 
 from __future__ import annotations

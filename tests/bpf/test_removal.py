@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real servers that are removed or watched: resets, and passive counters."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SCTP: the states of an association as a director sees it, and that nothing of the packet is touched.
 
 No recording has SCTP. The table is that of ip_vs_proto_sctp.c for directors that see

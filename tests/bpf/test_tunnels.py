@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TUN: what leaves for a real server behind a gateway, byte by byte, in XDP and in tc."""
 
 from __future__ import annotations

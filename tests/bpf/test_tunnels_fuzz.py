@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TUN: whatever comes in, what leaves is that packet in a tunnel, or it is passed or dropped unchanged."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The way of a packet whose connection is known: how long it is, and that nothing is called on it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tunnelled packets taken apart (ip_vs_xmit.c of Linux; RFC 2003, 2473, 2784)."""
 
 from __future__ import annotations

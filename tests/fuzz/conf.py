@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Feeds the configuration with what coverage leads to: `python tests/fuzz/conf.py -max_total_time=600`.
 
 Needs atheris (`pip install atheris`), which is no dependency. Any text has to become a Config or a ConfError.

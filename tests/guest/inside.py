@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requirements of every supported kernel; test_kernels.py runs this file inside a guest.
 
 It is as good on the host: `pytest tests/guest/inside.py`.

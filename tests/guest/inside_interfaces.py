@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interfaces that not every kernel has: VLANs, VLANs in VLANs, bonds. test_kernels.py runs this in guests.
 
 It is as good on the host: `pytest tests/guest/inside_interfaces.py`.

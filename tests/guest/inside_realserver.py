@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real server on the kernels we claim: what this machine's own kernel may lack. See test_kernels.py.
 
 It is as good on the host: `pytest tests/guest/inside_realserver.py`.

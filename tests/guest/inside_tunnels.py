@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tunnels to real servers that decapsulate as Linux does, and beside the kernel's IPVS; see test_kernels.py.
 
 This machine's own kernel may have neither tunnels nor IPVS.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VRRP with interfaces that not every kernel has: ipvlan, VRF. test_kernels.py runs this in a guest."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Another kernel on this machine: a QEMU guest that lives on the host's own files.
 
 The guest mounts the host's root read-only (virtiofs), so the project, its Python environment and all of

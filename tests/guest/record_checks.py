@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Records when keepalived's checkers probe: `python -m tests.guest.record_checks`, in a guest with IPVS.
 
 Servers of each kind answer by a script, one outcome a probe, and note when they are asked. The result is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The packet path on the kernels we claim: Debian 12's own, the oldest, and the newer one it offers.
 
 One guest a kernel, both at once, each with a selection of tests that pytest runs inside.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sends adverts that are wrong, as fast as it is told: `flooder SECONDS RATE < frames`; prints how many."""
 
 from __future__ import annotations

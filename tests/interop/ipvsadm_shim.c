@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Lets the real ipvsadm run where the kernel has no IPVS: preloaded, it answers IPVS's socket options itself
 // (include/uapi/linux/ip_vs.h) and prints what ipvsadm wanted set, as "command hex".
 #define _GNU_SOURCE

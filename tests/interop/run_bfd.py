@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the BFD process for a test: sessions pickled on stdin, channels as inherited descriptors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BFD sessions with Debian's bfdd (FRR) and keepalived, and between two of ours, over real interfaces."""
 
 from __future__ import annotations

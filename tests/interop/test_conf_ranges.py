@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Numbers that keepalived takes are taken here, and no others: both ends of every range."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routes with encap: the kernel has of ours what it has of ip-route(8), and of keepalived."""
 
 from __future__ import annotations

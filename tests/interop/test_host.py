@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """This host's network as one value, read from a kernel that was set up for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real ipvsadm and ours read the same generated command lines: same errors, exit codes and requests.
 
 ipvsadm runs with a small library in front of the kernel (ipvsadm_shim.c), so that no IPVS is needed. Through

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real server whose MAC address changes while clients send: a new machine takes its address over."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The neighbour watcher against the kernel's own tables."""
 
 from __future__ import annotations

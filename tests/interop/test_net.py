@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses, links and adverts against the real kernel."""
 
 from __future__ import annotations

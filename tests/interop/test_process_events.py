@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracked processes: the kernel's events, and looking again and again where there are none."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A director and a real server on one cable, for tests of what goes past the director's own stack."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real checker process at the end of a real channel, for tests."""
 
 from __future__ import annotations

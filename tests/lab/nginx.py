@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's nginx as a real server on loopback, for tests of checks."""
 
 from __future__ import annotations

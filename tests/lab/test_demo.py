@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The demo as a user runs it: to its end, and broken off at the worst moments."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lab itself: what is built works, what fails leaves nothing, and down takes everything away."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab beside another one, or in ruins: nothing takes away what somebody else has built."""
 
 from __future__ import annotations

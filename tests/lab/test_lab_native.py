@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requirements of native XDP on the cables, checked on the wire."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A connection that carries data does not notice that the director is killed and started again."""
 
 from __future__ import annotations

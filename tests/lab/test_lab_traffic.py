@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests and the probe, against hosts that are really reachable, gone, and back."""
 
 from __future__ import annotations

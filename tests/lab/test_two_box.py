@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two machines are the whole cluster: each is a director, and a real server of the same service."""
 
 from __future__ import annotations

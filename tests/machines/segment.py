@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many VRRP machines on one simulated segment with a virtual clock, and a watch on how many are master."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keepalived 2.2.7 as recorded, replayed: same probes, same verdicts, same table, same log lines.
 
 The recording (8_keepalived_checks.json.gz: config, check SYNs, table changes and log, in seconds) was made on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """keepalived 2.2.7's checkers of each kind as recorded: the same probes in their order, pauses and verdicts.
 
 The recording is made by tests/guest/record_checks.py in an emulated guest, whose one CPU was busy with all of

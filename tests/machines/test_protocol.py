@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every core that knows time keeps the promises of a Machine (model/machine.py).
 
 The types are the larger half: mypy rejects a machine here that is none.

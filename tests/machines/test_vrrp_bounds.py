@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Never two masters, and never none, for longer than the protocol's own bounds: days of disturbed segments.
 
 Losses, copies, packets that overtake each other, clocks that run apart, partitions, deaths, stalls, planned

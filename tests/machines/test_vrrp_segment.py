@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many VRRP machines on one simulated segment with a virtual clock: a day takes about a second."""
 
 from __future__ import annotations

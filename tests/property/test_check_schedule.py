@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The schedule as a filter of streams: outcomes of probes in, verdicts out."""
 
 from __future__ import annotations

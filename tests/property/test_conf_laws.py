@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Laws of the configuration: any text gives a Config or a ConfError; load undoes show."""
 
 from __future__ import annotations

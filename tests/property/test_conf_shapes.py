@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A law: a virtual server that is made from one of the same shape is the one that reading it would give."""
 
 from __future__ import annotations

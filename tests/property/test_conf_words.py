@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configurations made from the keyword table: honoured words mean something, and show keeps it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Laws of the desired table, over any pool, any verdicts, any history."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever comes from the network decodes or raises WireError; what is encoded comes back as it was."""
 
 from __future__ import annotations

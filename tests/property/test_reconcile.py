@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The laws of reconcile, over tables small enough that keys collide often."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whatever a peer sends, decoding gives an advert or a WireError; what we send comes back as it was."""
 
 from __future__ import annotations

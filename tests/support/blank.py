@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data planes that reuse one loaded program: verification takes half a second per load."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An interpreter of classic BPF, for the instructions that packets/classic_bpf.py has."""
 
 from __future__ import annotations

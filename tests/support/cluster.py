@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Client, director and real server in namespaces, with the program on the director's interface."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs as written in keepalived.conf, with the words into which keepalived splits them."""
 
 from __future__ import annotations

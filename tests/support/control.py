@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Status of a director, asked in this process: starting a program for each look takes half a second."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Counting of executed lines: a test of complexity that does not depend on the machine's speed."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole directors (`pointsman run`) on hosts of a switch."""
 
 from __future__ import annotations

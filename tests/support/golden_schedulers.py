@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Choices of the kernel's schedulers (tests/golden), replayed on a data plane."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's keepalived: as a router on a host, and as a checker of configuration files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values for the words of the keyword table, and the words that have a meaning."""
 
 from __future__ import annotations

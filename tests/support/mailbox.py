@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A real SMTP server on loopback, and mails for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Network namespaces as hosts in which tests run commands."""
 
 from __future__ import annotations

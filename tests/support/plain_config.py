@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configurations as plain data without locations in the file, to compare them."""
 
 from __future__ import annotations

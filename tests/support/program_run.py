@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A director without interfaces: frames by BPF_PROG_TEST_RUN, commands in ipvsadm's syntax."""
 
 from __future__ import annotations

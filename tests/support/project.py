@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The project's folder, and the command that starts its program."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A host in a namespace that is set up as a real server, and restored."""
 
 from __future__ import annotations

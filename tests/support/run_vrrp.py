@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run the VRRP process for a test: instances pickled on stdin, the channel as an inherited descriptor."""
 
 from __future__ import annotations

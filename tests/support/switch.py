@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts on one switch, made of network namespaces, and the programs that tests run on them."""
 
 from __future__ import annotations

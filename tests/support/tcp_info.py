@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel's facts about a TCP connection."""
 
 from __future__ import annotations

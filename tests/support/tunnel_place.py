@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Client, director, a router, a real server behind it and one beside it, each in a namespace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Service tables without their order."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Waiting for conditions, for as long as a busy machine needs."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VRRP process of this project on a host, and the instances that tests give it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State machine of one BFD session (RFC 5880 section 6): asynchronous mode here, any mode at the neighbour.
 
     Down --neighbour Down--> Init --neighbour Init or Up--> Up

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encode and decode BFD control packets (RFC 5880 section 4.1), without authentication."""
 
 from __future__ import annotations

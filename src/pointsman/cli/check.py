@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman check`: show every mistake of a configuration."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman conf`: show the effective configuration, and explain keywords."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman detach`: remove what a dead director left in the kernel."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman doctor`: find what is wrong with direct routing on this host, and how to correct it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman genhash`: print the MD5 for `digest` of HTTP_GET and SSL_GET; options of genhash(1)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman ipvsadm`: ipvsadm's arguments, output and exit codes for the director's data plane."""
 
 from __future__ import annotations

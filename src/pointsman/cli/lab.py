@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman lab`: run clusters on this machine, with real packets."""
 
 from __future__ import annotations

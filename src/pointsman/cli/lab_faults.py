@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman lab break`, `mend` and `faults`: break things on purpose."""
 
 from __future__ import annotations

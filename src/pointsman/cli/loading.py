@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read configuration files for the verbs, and print their problems."""
 
 from __future__ import annotations

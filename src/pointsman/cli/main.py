@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Entry point of `pointsman`: the list of verbs. The module of a verb is imported only when it is used."""
 
 from __future__ import annotations

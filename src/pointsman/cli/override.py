@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman drain`, `weight`, `up`, `down`, `release`: decide about a real server by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman realserver`: make this host a real server of direct routing, and undo it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman reload` and `pointsman rollback`: apply the file again, or go back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman run`: run the director."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman status`: show the state of this host's director on one screen."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman switchover`: make the other director master without losing a packet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman trace`: follow one connection, hop by hop."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Print errors: the verb, what is wrong, and no error numbers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load a configuration: from text to a Config, or to a ConfError with all problems."""
 
 from __future__ import annotations

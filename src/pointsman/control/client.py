@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Client of the control socket: send one request to the running director, receive one reply."""
 
 from __future__ import annotations

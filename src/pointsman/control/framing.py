@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Framing of messages on the control socket: a length of four bytes (big-endian), then the message.
 
 Both blocking and asyncio functions are here.

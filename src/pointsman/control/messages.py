@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages between the processes of the daemon, and between a client and the director.
 
 Each is a tagged msgspec Struct, encoded as JSON, so that a capture is readable.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Paths of the run-time files of a director: one directory per network namespace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the pinned maps of a director directly from the kernel, without the director process."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Server of the control socket: permissions, limits, and one reply to each request."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Status of a director, as `pointsman status --json` prints it. None: unknown.
 
 Times are in seconds. Field names are the keys of the JSON document, except for keys that Python reserves.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages between the VRRP process and pm-scripts, which runs programs. JSON, one per datagram."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start of a director: check this host, then start the processes, each with its channels and privileges."""
 
 from __future__ import annotations

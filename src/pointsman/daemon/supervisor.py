@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The supervisor: parent process that starts, restarts, watches and stops the others. It does nothing else.
 
 Order of the steps: lock; start the director; when it is ready, start the others and send READY to the service

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A data plane in memory that forwards nothing: for tests and for dry runs of a plan."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Facts that the doctor examines: a host and the answers to its probes, as plain values.
 
 doctor/gather fills them from the kernel, the network and the director. Tests write them by hand.

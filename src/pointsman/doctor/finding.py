@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Findings of the doctor: a verdict, the facts, the consequence and the remedy.
 
 Pure. The checks are in doctor/rules, the facts that they examine in doctor/facts.

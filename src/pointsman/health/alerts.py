@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mails about real servers, services and VRRP instances, in keepalived's words.
 
 Subjects and first body lines are those of keepalived (core/smtp.c and the checkers). The reason of a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Table of check types: keyword, schedule, and keepalived's words in logs and mails."""
 
 from __future__ import annotations

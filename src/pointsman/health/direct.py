@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Texts of DR_CHECK: a handshake with a VIP at a real server's MAC address.
 
 keepalived and ldirectord connect to the real server's own address. It answers even if the VIP is not on

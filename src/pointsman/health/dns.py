@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encode the query of DNS_CHECK, and judge the answers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP_GET and SSL_GET: build the request, read the answer within bounds, and judge it."""
 
 from __future__ import annotations

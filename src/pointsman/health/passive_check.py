@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Suspect real servers that do not answer, from counted packets (`passive_check`).
 
 With direct routing a director sees only the clients' packets. A client without an answer repeats its SYN,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Schedule of a check: times of its probes and rules for its results, with keepalived's timing. A machine.
 
 The rules of keepalived 2.2 (tcp_epilog in check_tcp.c; recorded in 8_keepalived.json of the golden files):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encode and decode TCP segments between this host and a VIP at one real server's MAC address, as frames."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Texts of TCP_CHECK, a handshake with the real server, and the errors that count against it.
 
 As in keepalived (layer4.c: connect_fail and connect_error), an error of this host (no socket, no port, an

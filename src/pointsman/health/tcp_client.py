@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TCP client as a machine over frames: handshake, one request, the answer in order, a reset.
 
 It is limited to one request. It accepts segments in order only (later ones are repeated by the sender),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare the replies of UDP_CHECK."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Schedule of an HTTP check with several URLs, and the rules for its results (epilog in check_http.c).
 
 - Each probe fetches one URL, with `delay_loop` between them. A real server is up when all have passed in

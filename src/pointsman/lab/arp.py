@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ARP probes on an Ethernet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman lab demo`: both documents' clusters, built, tested and removed in two minutes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Signals of a lab: every request to stop unwinds the stack, and none interrupts the tear-down."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A lab: one topology that is up or down as a whole.
 
     with Lab("ha-pair", prefix="pmt-mine-1") as lab:

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mail server of the lab: store every mail in a folder. Run as `python -m pointsman.lab.mailsink`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Create and enter named network namespaces by unshare(2), mount(2) and setns(2).
 
 `ip netns exec` is avoided: it mounts a fresh /sys and so hides the pins under /sys/fs/bpf. The names are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build a topology in the kernel: namespaces, bridges, veth pairs, addresses, routes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One host of a lab: run commands in it, open sockets in it, switch it off and on."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Set up offloads of a lab's veth pairs for native XDP. Generic XDP and tc do not need this."""
 
 from __future__ import annotations

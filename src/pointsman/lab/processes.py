@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find and signal the processes of a network namespace. They are found by namespace, not by name."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Demo on the terminal: numbered steps, real commands, their output, and expectations."""
 
 from __future__ import annotations

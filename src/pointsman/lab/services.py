@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Start the programs of nodes: web servers, mail, real-server set-up, directors."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trace one connection through a lab, captured on every interface of every node."""
 
 from __future__ import annotations

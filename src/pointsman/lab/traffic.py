@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clients: single requests, and a steady prober that measures how long a service does not answer."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait for a condition, with a deadline and a reason."""
 
 from __future__ import annotations

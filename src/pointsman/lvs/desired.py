@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compute the table that a director wants from configuration, check results and overrides. No I/O.
 
 The rules are keepalived's (check/ipwrapper.c, update_quorum_state and perform_svr_state):

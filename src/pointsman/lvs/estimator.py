@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rates in the manner of IPVS (net/netfilter/ipvs/ip_vs_est.c): averages with a decay of 1/4 every 2 s."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Overrides of real servers by the administrator, and their expiry."""
 
 from __future__ import annotations

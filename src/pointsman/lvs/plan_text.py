@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe the steps of a plan, and the differences of a table that was changed by hand."""
 
 from __future__ import annotations

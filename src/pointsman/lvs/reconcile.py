@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Plan the operations from the actual table to the desired one, and define the effect of each operation.
 
 Start, reload, crash recovery and drift repair all use `reconcile`. `apply_operations` defines the meaning

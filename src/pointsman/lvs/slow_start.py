@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ramps of slow_start and drain: real servers that return or leave gradually."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Services that a director keeps out of its table while another director holds their VIP. Pure.
 
 This is for directors that are also real servers of the service (two machines are the whole cluster). The

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Changes between two states of a pool, in the order and the words of keepalived's log."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IP addresses for the other types of the model."""
 
 from __future__ import annotations

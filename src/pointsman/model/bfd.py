@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration of a BFD session (bfd_instance of keepalived.conf(5); RFC 5880, 5881, 5883)."""
 
 from __future__ import annotations

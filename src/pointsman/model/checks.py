@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration of the checks of a real server: one type per keyword of keepalived.conf, with all defaults.
 
 All times are in seconds. Types are tagged, so that a configuration can be sent between processes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole configuration, with all defaults."""
 
 from __future__ import annotations

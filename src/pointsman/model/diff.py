@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Describe the differences between two configurations, except table operations, for the plan of a reload."""
 
 from __future__ import annotations

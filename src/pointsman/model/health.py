@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration of virtual servers: services, their real servers and the checks of these."""
 
 from __future__ import annotations

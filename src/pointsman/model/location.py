@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Place of a piece of configuration in a file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interface of the cores that depend on time: `now` goes in, effects and the next deadline come out."""
 
 from __future__ import annotations

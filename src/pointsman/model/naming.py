@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Names of services and real servers in keepalived's log lines, mails and FIFO lines."""
 
 from __future__ import annotations

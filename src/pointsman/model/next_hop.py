@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Next hop of a real server."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations that change a service table: planned by reconcile, applied by a data plane, printed in plans."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run-time settings of a real server by the administrator, above configuration and checks."""
 
 from __future__ import annotations

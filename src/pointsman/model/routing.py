@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routes and routing rules that VRRP sets, in the words of ip-route(8) and ip-rule(8)."""
 
 from __future__ import annotations

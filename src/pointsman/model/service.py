@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual services and real servers in the terms of IPVS, and the table that contains them.
 
 Field semantics are those of ipvsadm(8) and of the kernel's `struct ip_vs_service_user` and `struct

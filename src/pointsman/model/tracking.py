@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Objects that VRRP instances track besides their interface, and the receivers of notifications."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sysctls of IPVS (net.ipv4.vs.*) that Pointsman supports: names, values, defaults.
 
 Meaning and values are those of Documentation/networking/ipvs-sysctl.rst.

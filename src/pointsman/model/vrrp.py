@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Configuration of a VRRP instance (keepalived.conf(5), RFC 3768, RFC 5798)."""
 
 from __future__ import annotations

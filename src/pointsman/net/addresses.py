@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IP addresses on interfaces: add, remove and list them, many in one system call.
 
 The kernel stores the origin of an address (IFA_PROTO, Linux 5.18; `ip address` shows it as `proto`). The

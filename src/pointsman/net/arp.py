@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gratuitous ARP and neighbour advertisements for virtual addresses, and ARP probes for address conflicts.
 
 An announcement tells all hosts of a segment which MAC address an IP address has now. A probe asks whether

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encapsulations of routes as netlink attributes (linux/lwtunnel.h, mpls_iptunnel.h, seg6_iptunnel.h)."""
 
 from __future__ import annotations

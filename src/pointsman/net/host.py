@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A snapshot of this host's network, as the kernel has it in the network namespace of the calling thread.
 
 Code that follows changes (VRRP, the neighbour watcher) reads the parts itself: links, addresses, route_table,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Network interfaces: index, name, MAC address, up or down."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading the kernel's neighbour table (ARP and neighbour discovery)."""
 
 from __future__ import annotations

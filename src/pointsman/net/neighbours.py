@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Next hops of real servers (interface and MAC addresses), kept up to date from the kernel's own tables.
 
 Direct routing needs a real server that is on-link itself; a tunnel may go through the gateway of its route.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A small netlink client: messages, attributes, requests with acknowledgement, dumps and notifications.
 
 It is written by hand because the VRRP process must start and react within milliseconds, and locks its memory:

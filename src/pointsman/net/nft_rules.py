@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A compiler of nftables rules: from text as `nft list ruleset` prints it to netlink attributes.
 
 Only the phrases of this project's own rules are supported. Layouts:

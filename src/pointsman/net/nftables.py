@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One nftables table, over netlink, that drops packets to and from a set of addresses (`no_accept`).
 
 The VRRP process must not wait for the program nft: docs/decisions/nftables.md. The rules are text, as

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The path to an on-link neighbour, looked up once: interface, own address, MAC addresses."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many packets in one system call (recvmmsg(2)), each with the time at which the kernel received it.
 
 Hundreds of virtual routers receive hundreds of adverts a second, in bursts. With recvmsg the system call and

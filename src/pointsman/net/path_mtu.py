@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Path MTU discovery for tunnels: sockets that make the kernel learn from ICMP errors about them.
 
 Packets in a tunnel leave from XDP, past the kernel's IP stack. Their MTU is read from the kernel's routes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reading the kernel's routes: the main table, and the route to one address."""
 
 from __future__ import annotations

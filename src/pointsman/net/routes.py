@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routes of VRRP: add and remove many in one system call; recognise one in a kernel notification."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routing rules of VRRP (linux/fib_rules.h): add and remove; recognise one in a kernel notification."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Classic BPF filters on sockets: the kernel drops unwanted packets before they are queued."""
 
 from __future__ import annotations

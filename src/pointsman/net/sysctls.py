@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of the network stack in /proc/sys/net that are changed for a while and restored afterwards."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual interfaces of VRRP: macvlan with the virtual router's MAC address (RFC 5798 section 7.3), ipvlan.
 
 The interfaces created here have an alias (`ip link show`), so a process that starts after a crash recognises

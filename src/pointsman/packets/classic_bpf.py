@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Classic BPF (Documentation/networking/filter.rst): a small assembler with labels.
 
     program = Program()

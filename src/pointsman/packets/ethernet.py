@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ethernet II frames (IEEE 802.3 clause 3.2.6), without VLAN tags."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ICMP echo: version 4 (RFC 792) and version 6 (RFC 4443 section 4)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """IP headers: version 4 (RFC 791 section 3.1) and version 6 (RFC 8200 section 3)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Neighbour discovery for IPv6 (RFC 4861), as whole frames: who has an address, and telling it to all."""
 
 from __future__ import annotations

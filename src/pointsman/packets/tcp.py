@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TCP segments (RFC 9293 section 3.1)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Facts about a host as plain values: interfaces, addresses, routes and ARP settings."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the facts of this host, and change an address, a link or an ARP setting.
 
 All functions act on the network namespace of the calling process, as rtnetlink and /proc/sys/net do.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nftables rules of a real server, in tables of our own that are replaced in one transaction.
 
 - `nft`, the alternative of the first document: incoming ARP requests for the VIP are dropped. Outgoing ARP

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write the files that set up a real server at boot.
 
 These are sysctl.d, and for the VIP on lo the files of ifupdown, systemd-networkd, NetworkManager or

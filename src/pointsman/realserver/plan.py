@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of a silent real server, and their comparison with the present ones. No I/O."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`up` and `down`: the order of the steps, and the report on each."""
 
 from __future__ import annotations

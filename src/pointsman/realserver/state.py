@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Record of the changes of `realserver up`, which `down` restores."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare the present settings of a real server with the wanted ones."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the sysctl.d file that sets a key at boot (sysctl.d(5))."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of pointsman-realserver.service, for set-ups that other files cannot make at boot.
 
 These are the methods nft and redirect, and VIPs on a dummy interface. The settings are a block at the end

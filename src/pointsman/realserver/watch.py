@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Keep a real server right: check the settings repeatedly, report drift, and correct it."""
 
 from __future__ import annotations

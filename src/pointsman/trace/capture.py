@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Capture the frames of one service on several interfaces at once through packet(7) sockets.
 
 A classic BPF filter in the kernel passes only TCP (or UDP) from or to the VIP and port, so other traffic

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One connection hop by hop: the sightings at each place, and the changes between them.
 
 Pure: sightings in, hops out. trace/verdict interprets them.

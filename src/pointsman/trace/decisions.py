@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Explain the choice of a director's data plane for a connection from its tables. Pure."""
 
 from __future__ import annotations

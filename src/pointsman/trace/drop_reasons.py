@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Meanings of the kernel's drop reasons for direct routing, and remedies. Pure.
 
 The names are those of include/net/dropreason-core.h. Names that have changed between kernels are here in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Watch where and why the kernel drops packets of one service, by a BPF program on skb:kfree_skb.
 
 The tracepoint covers all network namespaces of the machine. It costs nothing when no trace runs.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decode the fields of a captured Ethernet frame for the hop table: TCP and UDP over IPv4 and IPv6.
 
 For a packet in a tunnel to its real server the fields are those of the inner packet, plus the tunnel.

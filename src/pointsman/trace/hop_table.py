@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Print a trace as a table of at most 120 columns.
 
 An asterisk marks changed fields. On a terminal with colour they are also yellow.

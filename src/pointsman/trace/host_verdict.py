@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judge one connection as one host saw it: arrival, departure, and the verdict about this host. Pure."""
 
 from __future__ import annotations

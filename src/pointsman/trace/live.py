@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wait on this host for one connection to VIP:port, and collect what the host saw of it.
 
 Acts on the network namespace of the calling thread. The filter is in the kernel. Nothing is changed.

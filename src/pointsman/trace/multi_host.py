@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run one trace on several hosts at once.
 
 A command (ssh) starts `pointsman trace --here` on each host. All of them end when every host has seen the

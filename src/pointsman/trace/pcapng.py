@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encode a trace as a pcapng file: one interface per place, and a comment per packet that Wireshark shows.
 
 Format: draft-ietf-opsawg-pcapng. Pure: bytes out.

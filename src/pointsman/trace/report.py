@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports of single hosts about a connection, and their merge into one trace. Pure.
 
 Clocks of hosts differ. A frame that was received before it was sent shows a minimum difference; the

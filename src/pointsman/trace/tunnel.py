@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find and decode packets in tunnels to their real servers (IPVS's TUN)."""
 
 from __future__ import annotations

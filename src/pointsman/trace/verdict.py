@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judge the hops of a connection: correct direct routing, or the hop where it fails.
 
 The director changes the MAC addresses of the request and decrements its TTL as IPVS does, or puts the

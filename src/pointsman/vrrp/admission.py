@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decide which received packets an instance accepts, with the reason for each rejection."""
 
 from __future__ import annotations

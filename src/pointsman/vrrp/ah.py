@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adverts in an IPsec authentication header (auth_type AH, RFC 2402 and RFC 2403), as keepalived sends them.
 
 The ICV is HMAC-MD5-96 over the IPv4 header (with TOS, checksum and, to unicast peers, TTL as 0), the

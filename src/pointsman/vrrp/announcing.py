@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Schedule of a master's announcements (gratuitous ARP and neighbour advertisements) after its first
 burst."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sync groups: instances that are master only together (keepalived's vrrp_sync_group)."""
 
 from __future__ import annotations

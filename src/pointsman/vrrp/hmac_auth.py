@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adverts with an HMAC (auth_hmac of keepalived 2.4): a trailer of 28 bytes after the advert, in v2 and v3.
 
     type 1 | key id | 0 0 | seconds (4) | 1/65536 s (2) | counter (2) | HMAC-SHA256, its first 16 bytes

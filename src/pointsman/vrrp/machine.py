@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State machine of one VRRP instance (section 6.4 of RFC 3768 and RFC 5798, and keepalived's FAULT).
 
     start / resume --> BACKUP or MASTER       no advert for the master-down interval --> MASTER

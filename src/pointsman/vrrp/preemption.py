@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Decide whether a backup accepts a master with a lower priority (RFC 5798 Preempt_Mode, preempt_delay)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reject most invalid packets by a few bytes, cheaply enough for a flood.
 
 A host on the segment can send 50,000 packets a second. Here each costs a few microseconds instead of tens.

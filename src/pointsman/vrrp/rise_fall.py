@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filter of results that changes only after several consecutive ones."""
 
 from __future__ import annotations

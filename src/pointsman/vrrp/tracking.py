@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Derive an instance's fault and priority from its trackers (keepalived's vrrp_track.c)."""
 
 from __future__ import annotations

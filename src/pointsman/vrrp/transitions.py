@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State transitions of a VRRP instance as one table, and the effects of its machine.
 
 `TRANSITIONS` contains all changes of state (section 6.4 of RFC 3768 and RFC 5798, keepalived's FAULT, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encode and decode VRRP adverts: version 2 (RFC 3768, and PASS of RFC 2338) and version 3 (RFC 5798)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Golden 6: ICMP answers and errors, MTU and fragments, byte by byte."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Golden 6 over IPv6: ICMPv6 answers and errors, packets that are too big, fragments."""
 
 from __future__ import annotations

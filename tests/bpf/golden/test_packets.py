@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Golden 6: what the kernel's IPVS makes of single frames, byte by byte."""
 
 from __future__ import annotations

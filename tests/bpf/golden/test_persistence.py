@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Golden 2: persistence templates of the kernel's IPVS, and how long they live."""
 
 from __future__ import annotations

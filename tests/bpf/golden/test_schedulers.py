@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Golden 1: whom the kernel's IPVS chose, connection by connection, and what it counted."""
 
 from __future__ import annotations

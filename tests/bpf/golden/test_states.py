@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Golden 3: states, timeouts, counts and reuse of connections, as IPVS had them after every packet."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's keepalived runs a program: it gets the words that Pointsman reads."""
 
 from __future__ import annotations

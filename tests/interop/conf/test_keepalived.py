@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's keepalived is asked: what it takes without complaint loads here, and means the same."""
 
 from __future__ import annotations

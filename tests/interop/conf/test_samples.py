@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """examples/samples: a file for each feature of keepalived's samples. Both programs take them, and alike."""
 
 from __future__ import annotations

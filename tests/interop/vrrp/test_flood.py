@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Floods of adverts that are wrong: nothing changes, adverts are on time, the CPU time has a bound."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Authenticated adverts between two processes, other groups, and every packet that is not to be trusted."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Situations that keepalived handles badly: crashes without restart, address conflicts, many instances."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Debian's keepalived as the other half of the pair, either way round."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Version 3 and IPv6 with Debian's keepalived as the other half, and what hurts there."""
 
 from __future__ import annotations

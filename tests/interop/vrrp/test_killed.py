@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole director is killed and started again: the other one notices nothing, the address has never gone."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mails about instances and their sync group: the same story told to Debian's keepalived and to us."""
 
 from __future__ import annotations

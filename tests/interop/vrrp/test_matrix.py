@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every way to speak VRRP, with Debian's keepalived as the other half, all at once: 40 virtual routers."""
 
 from __future__ import annotations

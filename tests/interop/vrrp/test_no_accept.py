@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """no_accept: a master is found at its addresses, forwards what is for them, and answers nothing itself."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pauses between gratuitous ARP packets, on the wire."""
 
 from __future__ import annotations

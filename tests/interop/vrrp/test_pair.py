@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two of ours on one segment: a split that heals, lists that differ, weights, and both cores busy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VRRP process on real interfaces, without a peer of another make."""
 
 from __future__ import annotations

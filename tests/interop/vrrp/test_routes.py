@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routes, rules and addresses of every kind in the kernel: as configured, put back, and gone at the end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The address that adverts are sent from: missing at the start, taken away, another one, back again."""
 
 from __future__ import annotations

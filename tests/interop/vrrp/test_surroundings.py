@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whole directors (`pointsman run`) on one switch: what VRRP tracks, whom it tells, how it hands over."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whom VRRP tells: one story told by keepalived and by us, in two worlds; the same lines and arguments."""
 
 from __future__ import annotations

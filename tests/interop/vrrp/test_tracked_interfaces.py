@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracked interfaces: late, down, without carrier, renamed, deleted, made anew; as faults and as weights."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The virtual router's own MAC address (use_vmac), alone and with Debian's keepalived as the other half."""
 
 from __future__ import annotations

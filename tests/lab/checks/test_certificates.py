@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SSL_GET with tls_verify: which certificates are good, and what is said of the others."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each way in which a real server fails is found by the checks that can see it, in time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checker process against real listeners on loopback."""
 
 from __future__ import annotations

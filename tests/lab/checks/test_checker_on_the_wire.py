@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checker in a namespace, with a real server behind a veth pair: what it sends, counted on the wire."""
 
 from __future__ import annotations

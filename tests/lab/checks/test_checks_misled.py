@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Servers that drip, flood, hang half-way or vanish: each check ends in time, for the right reason."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Each checker and a real server of its kind: it passes, fails in each way that it sees, comes back."""
 
 from __future__ import annotations

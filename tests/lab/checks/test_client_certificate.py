@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SSL_GET with a certificate of its own, against an nginx that wants one (ssl_verify_client)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DR_CHECK between network namespaces: it finds what a check of the real server's own address cannot see."""
 
 from __future__ import annotations

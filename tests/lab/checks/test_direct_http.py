@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP over DR_CHECK: what it sees of a server behind the VIP, and that it leaves nothing behind."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first document's cluster with page checks, programs, and the administrator's hand, end to end."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP_GET and SSL_GET against Debian's nginx, and against servers that misbehave in every way we know."""
 
 from __future__ import annotations

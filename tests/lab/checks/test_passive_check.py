@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`passive_check` and `reset_on_removal`: clients who wait in vain, and those of a server that is gone."""
 
 from __future__ import annotations

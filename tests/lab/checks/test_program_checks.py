@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MISC_CHECK and notify programs: the process that runs them, with real programs as users of their own."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SMTP_CHECK, DNS_CHECK, UDP_CHECK, PING_CHECK against servers of their kinds, as user nobody."""
 
 from __future__ import annotations

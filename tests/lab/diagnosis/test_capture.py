@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A capture is bounded in frames and in time, whatever comes, and sees nothing but the service."""
 
 from __future__ import annotations

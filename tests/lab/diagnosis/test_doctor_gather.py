@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor's reading of a real host: firewall rules of each kind, and the interface below a virtual MAC."""
 
 from __future__ import annotations

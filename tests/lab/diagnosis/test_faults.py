@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults in both labs: the doctor names each, its remedy mends it, and a healthy lab gets no complaint."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Captures of real frames: what is seen where, and how little of everything else."""
 
 from __future__ import annotations

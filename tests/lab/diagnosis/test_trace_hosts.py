@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traces of running hosts: several at once, merged from files, one after the other, UDP and IPv6."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """scripts/install below a staging root: nothing of this host is touched."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Both families at once through one director: real clients, servers and checks, and a large download."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """dynamic_interfaces: an interface that comes after the start, for VRRP and for the data plane."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mails against a real SMTP server on loopback."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mails to Debian's own mail server, opensmtpd, which delivers them.
 
 TLS and AUTH are tried with another server (test_mail_tls.py): the opensmtpd of Debian 12 cannot do TLS, as it

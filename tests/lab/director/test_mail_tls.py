@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mails over TLS and with AUTH, against a real SMTP server; a storm of them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Traffic of real programs through a whole cluster: wrk, curl, iperf3, fragments, a narrow path, SCTP.
 
 Nothing else speaks to the real servers (no checks): what they count is what the director counts.

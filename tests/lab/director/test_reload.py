@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reload in the first document's cluster: what it changes, what it must not, and what refuses it."""
 
 from __future__ import annotations

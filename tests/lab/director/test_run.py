@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman run` on hosts that cannot run it: one message, an exit code, and nothing has changed."""
 
 from __future__ import annotations

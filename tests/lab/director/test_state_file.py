@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A director whose process is killed, or whose table is changed behind its back, in a namespace."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The units under systemd itself: process 1 of namespaces of its own, over this machine's file system."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A director whose file says lvs_method TUN: what leaves it, what it says; a reload, a method by hand."""
 
 from __future__ import annotations

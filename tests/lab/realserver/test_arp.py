@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ARP is half of direct routing: who answers for the VIP, and whom a real server asks as.
 
 The scene of tests/golden/7_arp.json (recorded from a real kernel with IPVS) rebuilt: client .50, gateway .1,

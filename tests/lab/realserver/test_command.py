@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman realserver` as typed, on a real network stack: what it changes, says and restores.
 
 Killed half way: test_realserver_methods.py.

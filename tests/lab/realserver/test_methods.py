@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every way to set a real server up, on a real network stack: byte for byte restored, killed where it may be.
 
 Runs `up` and `down` in this process (a child that can be killed), in a namespace of its own for each example.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames on the wire with each way to set up a real server: IPv6, and redirect.
 
 Two hosts on one cable: a client (192.168.7.2, fd00:100::1) and a real server (.99, fd00:100::11) with

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BFD's state machine: RFC 5880 section 6, on a virtual clock."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BFD packets as bytes: RFC 5880 section 4.1, and what section 6.8.6 has a receiver throw away."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman check`, `pointsman conf show`, and how other verbs load a file."""
 
 from __future__ import annotations

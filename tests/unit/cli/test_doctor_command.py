@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Output of the doctor: no part of a remedy may be cut at the edge of a terminal."""
 
 from __future__ import annotations

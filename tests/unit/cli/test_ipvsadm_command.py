@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman ipvsadm` as a program: its arguments arrive raw, its answers come over a real control socket."""
 
 from __future__ import annotations

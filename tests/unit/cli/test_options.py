@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options: the same option has the same meaning in every verb, and in keepalived."""
 
 from __future__ import annotations

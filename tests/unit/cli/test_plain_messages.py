@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Wrong users, wrong hosts and odd input: one clear message, no traceback, no number of an error."""
 
 from __future__ import annotations

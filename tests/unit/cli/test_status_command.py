@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Output of `pointsman status` about lost packets and services that were added by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The framing of the control socket, from both ends, and what the client says when something is wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pins and run-time files of several directors: inode numbers of namespaces are reused, names are not."""
 
 from __future__ import annotations

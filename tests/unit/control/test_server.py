@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The control socket, both sides for real: framing, rights, nonsense."""
 
 from __future__ import annotations

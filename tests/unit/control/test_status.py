@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The status as a JSON document: names, order and absences that scripts rely on."""
 
 from __future__ import annotations

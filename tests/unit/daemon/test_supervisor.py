@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The supervisor with real processes: restart, hopeless exits, order of stopping, death with the parent."""
 
 from __future__ import annotations

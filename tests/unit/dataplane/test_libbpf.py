@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The libbpf binding: what it gives back, and what it raises. Nothing here needs root."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory data plane: counters, timeouts and order, where they are more than the table."""
 
 from __future__ import annotations

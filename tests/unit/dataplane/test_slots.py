@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The slots of sh, dh and mh, and the kernel's choices that the packet path cannot replay (marks, IPv6)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """nftables' JSON, as nft 1.0.6 prints it, and what is no such JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor's findings about a host in general, from constructed facts; reading of those facts."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of iptables-legacy, as iptables-save 1.8.9 prints them, and what is no such text."""
 
 from __future__ import annotations

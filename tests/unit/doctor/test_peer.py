@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two directors compared, from facts written down by hand."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The doctor's findings about a real server, from constructed facts."""
 
 from __future__ import annotations

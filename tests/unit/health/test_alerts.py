@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which mails are sent, and their words."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames of DR_CHECK: what goes out, and what counts as an answer."""
 
 from __future__ import annotations

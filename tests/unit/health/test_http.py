@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requests, answers in every form, and what makes an answer wrong."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Suspicion of a real server (passive_check), and the earlier check that follows."""
 
 from __future__ import annotations

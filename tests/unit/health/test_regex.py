@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Regular expressions of HTTP checks beside PCRE2 itself, which keepalived uses."""
 
 from __future__ import annotations

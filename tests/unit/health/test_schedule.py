@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The check schedule with a virtual clock: one rule a test."""
 
 from __future__ import annotations

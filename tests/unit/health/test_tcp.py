@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Results of a TCP check: their names, and which of them are failures."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The schedule of HTTP checks with a virtual clock: one rule of keepalived's epilog a test."""
 
 from __future__ import annotations

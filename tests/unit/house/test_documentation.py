@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Documentation can be typed: verbs, options, files and links in it exist."""
 
 from __future__ import annotations

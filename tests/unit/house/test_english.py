@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Docstrings are plain English: they begin with a verb or a noun, not with a fragment of a question."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files are named by words of the field or of the glossary."""
 
 from __future__ import annotations

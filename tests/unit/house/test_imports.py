@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Import rules between packages: the walls of the house (docs/architecture.md)."""
 
 from __future__ import annotations

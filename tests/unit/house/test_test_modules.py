@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Shared test code is in modules without tests."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A request to stop unwinds a lab, but waits for the end of a tear-down."""
 
 from __future__ import annotations

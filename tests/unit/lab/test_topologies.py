@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lab's two topologies say what the two documents say."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rates follow the curve that a real kernel was seen to draw."""
 
 from __future__ import annotations

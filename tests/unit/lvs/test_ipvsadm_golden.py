@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything that the real ipvsadm 1.31 was seen to say, replayed: commands, errors, exit codes, listings.
 
 tests/golden/4_ipvsadm_*.json.gz were recorded from ipvsadm on a kernel 6.1. Here the same commands go through

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The order of listings where ipvsadm's comparison overflows."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Operations: their effect, refusals, and the texts that a plan prints."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The administrator's word: put, added to, released, over."""
 
 from __future__ import annotations

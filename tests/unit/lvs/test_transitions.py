@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The words for what happens to a pool; that they are complete is a property test."""
 
 from __future__ import annotations

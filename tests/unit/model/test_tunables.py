@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings by the names of IPVS's sysctls."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of nftables as text become expressions; what is not known here is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many packets by one call: all of them, in order, each with its time."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The assembler of classic BPF: jumps arrive where their labels stand, and what cannot be is refused."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Headers as scapy reads and builds them: an oracle that shares no code with ours."""
 
 from __future__ import annotations

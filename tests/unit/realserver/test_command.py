@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman realserver persist` as typed: what is shown, what is written, which exit code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The files that make a real server last, below a root of their own."""
 
 from __future__ import annotations

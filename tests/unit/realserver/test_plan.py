@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which settings, on which interfaces, refused when: on facts written by hand."""
 
 from __future__ import annotations

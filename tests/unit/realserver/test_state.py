@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The memory of `up`: never half a file, never another namespace's."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The unit's settings, by which nft and redirect hold over a boot: whatever was there is there again."""
 
 from __future__ import annotations

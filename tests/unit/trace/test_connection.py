@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdict of a trace: the second document's own capture, and what breaks direct routing."""
 
 from __future__ import annotations

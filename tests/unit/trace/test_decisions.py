@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reasons why the data plane chose a real server, from its tables."""
 
 from __future__ import annotations

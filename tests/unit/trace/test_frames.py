@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames from the wire: what scapy builds is read right, and any bytes at all raise WireError at worst."""
 
 from __future__ import annotations

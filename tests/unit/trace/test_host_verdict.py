@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The verdict about one host, from what it alone saw."""
 
 from __future__ import annotations

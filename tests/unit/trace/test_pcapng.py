@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The file of a trace: read back block by block, and by tcpdump."""
 
 from __future__ import annotations

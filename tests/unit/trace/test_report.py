@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reports of several hosts, merged: one connection, different clocks, packets lost between hosts."""
 
 from __future__ import annotations

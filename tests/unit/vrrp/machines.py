@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VRRP machines in a known state, for the tests of what they do next."""
 
 from __future__ import annotations

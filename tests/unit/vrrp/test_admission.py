@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which packets an instance listens to."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """AH as Debian's keepalived 2.2.7 sends it (captured), and adverts with an HMAC."""
 
 from __future__ import annotations

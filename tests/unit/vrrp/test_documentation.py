@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of transitions in docs/vrrp.md is the one of the code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sync groups: together or not at all."""
 
 from __future__ import annotations

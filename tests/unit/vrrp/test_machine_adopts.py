@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VRRP machine goes on with other settings: the state stays, the others are told at once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The knobs that keepalived has and the RFC has not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VRRP machine as master, with literal times."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adverts that the machine reports as without effect: its state is unchanged."""
 
 from __future__ import annotations

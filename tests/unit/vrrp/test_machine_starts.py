@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VRRP machine leaves INIT: with a link, without one, after a crash."""
 
 from __future__ import annotations

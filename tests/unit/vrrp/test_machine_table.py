@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every pair of state and event does what the table says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VRRP machine gives up being master although it could go on."""
 
 from __future__ import annotations

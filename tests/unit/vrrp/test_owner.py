@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The address owner (priority 255), limits of TTL, and the checksum with which a router begins."""
 
 from __future__ import annotations

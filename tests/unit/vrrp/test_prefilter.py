@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first look at packets agrees with the thorough one, and closer looks are counted out."""
 
 from __future__ import annotations

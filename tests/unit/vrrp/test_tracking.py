@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Effects of trackers on an instance: keepalived's weights, with literal numbers."""
 
 from __future__ import annotations

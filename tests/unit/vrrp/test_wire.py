@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """VRRP bytes against captures and against everything that may be wrong with them."""
 
 from __future__ import annotations

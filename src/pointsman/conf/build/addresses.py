@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build addresses from virtual_ipaddress and similar blocks: `IP[/length]` and options of ip-address(8)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build authentication from the authentication and auth_hmac blocks of an instance."""
 
 from __future__ import annotations

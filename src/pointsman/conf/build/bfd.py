@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build BFD sessions from bfd_instance blocks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the fields that checks have in common: times and connection."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the checks of a real server. Values are inherited: virtual_server -> real_server -> checker."""
 
 from __future__ import annotations

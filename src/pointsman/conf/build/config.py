@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the model from the tree: global_defs, then instances, then virtual servers."""
 
 from __future__ import annotations

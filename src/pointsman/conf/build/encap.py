@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build `encap` of a route or a next hop: those of ip-route(8) that keepalived reads, and seg6."""
 
 from __future__ import annotations

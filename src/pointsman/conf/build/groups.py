@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build virtual_server_group blocks, and the destinations that a virtual_server line names."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the words of a line in iproute2's syntax, one after the other."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """garp_group, vrrp_garp_interval and vrrp_gna_interval: pauses between announcements."""
 
 from __future__ import annotations

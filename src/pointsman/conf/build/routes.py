@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build routes from virtual_routes and static_routes: ip-route(8) as keepalived reads it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build rules from virtual_rules and static_rules: ip-rule(8) as keepalived reads it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build static_ipaddress, static_routes, static_rules and their track groups."""
 
 from __future__ import annotations

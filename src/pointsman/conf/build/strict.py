@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """strict_mode: everything outside the RFCs is an error. It is never silently changed.
 
 keepalived's strict mode drops packets to the virtual addresses (no_accept) unless `accept` is written. Then

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build trackers, sync groups, and programs to run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build HTTP_GET and SSL_GET checks, and the url blocks of checks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build services from virtual_server blocks. Values are inherited: virtual_server -> real_server -> check."""
 
 from __future__ import annotations

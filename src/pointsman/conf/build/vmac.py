@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build the virtual interfaces of an instance (use_vmac, use_ipvlan), and the addresses on them."""
 
 from __future__ import annotations

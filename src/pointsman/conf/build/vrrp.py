@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Build instances from vrrp_instance blocks, with keepalived's defaults."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check for a configuration without content. As a rule it is the wrong file, or not the whole file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check a configuration against this host's interfaces, addresses and networks (`check --live`)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check that real servers are on the director's link, as far as the configuration shows it.
 
 Direct routing writes the real server's MAC address into the frame, so there must be no router between them.

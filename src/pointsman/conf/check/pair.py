@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check that the files of two directors match. Problems have places of the first file."""
 
 from __future__ import annotations

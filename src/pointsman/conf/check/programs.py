@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check that the programs of a configuration exist, can be executed, and only root can change them."""
 
 from __future__ import annotations

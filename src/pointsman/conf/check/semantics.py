@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check the meaning of a configuration: contradictions, and what cannot work with direct routing.
 
 The checks need only the model, and neither root nor interfaces.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of the keyword table: the checkers of a real server, and SSL."""
 
 from __future__ import annotations

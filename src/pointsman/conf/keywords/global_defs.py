@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of the keyword table: global_defs, without what has no effect here (`global_no_effect`)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of the keyword table: words of global_defs that have no effect here, and why."""
 
 from __future__ import annotations

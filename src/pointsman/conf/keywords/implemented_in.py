@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Name the module that implements an honoured word, for those who want to read the code."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """One row a keyword: what may be written, what it sets, and what becomes of it here.
 
 The rows are in the files named after blocks; `table` has all of them. Parser, checker, help and reference

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write the keyword table for people: help on a word, and the page of all words."""
 
 from __future__ import annotations

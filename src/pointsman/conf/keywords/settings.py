@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a block by the keyword table: unknown words and values of a wrong type become problems."""
 
 from __future__ import annotations

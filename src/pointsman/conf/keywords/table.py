@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The whole keyword table: block, name, row; and which known word is like an unknown one."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of the keyword table: what stands outside blocks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of the keyword table: scripts, files and processes that VRRP tracks, and groups of instances."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Types of values: each reads the words after a keyword, or says which value is expected."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The values of lvs_method (a forwarding method, with TUN the type of tunnel) and of lvs_timeouts."""
 
 from __future__ import annotations

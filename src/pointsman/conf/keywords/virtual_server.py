@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of the keyword table: virtual_server and real_server; checkers are in `checks`."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rows of the keyword table: vrrp_instance and the blocks inside, and garp_group."""
 
 from __future__ import annotations

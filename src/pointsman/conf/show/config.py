@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Format a configuration as canonical keepalived.conf: each effective value, one keyword a line."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Format blocks and values of canonical keepalived.conf."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Format routes and routing rules as canonical lines of keepalived.conf."""
 
 from __future__ import annotations

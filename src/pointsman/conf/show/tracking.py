@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Format trackers, sync groups and notify scripts as canonical keepalived.conf."""
 
 from __future__ import annotations

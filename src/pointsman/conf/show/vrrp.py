@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Format VRRP instances and static objects as canonical keepalived.conf."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 r"""Command lines of script keywords: their quotes and escapes (keepalived's lib/parser.c, core/notify.c).
 
 They are split twice. First the line of the file is split into words. The second word is the command line.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Definitions (`$NAME=value`) and their uses (`$NAME`, `${NAME}`).
 
 A definition is expanded where it is used. Its value may span lines.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Problems of a configuration: each has its place, cause and remedy. They are collected, not raised."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The preprocessor: remove comments, follow includes, apply conditions, expand definitions and sequences.
 
 The order is keepalived's (lib/parser.c): comment, include, `@id` condition, `$NAME=` definition, use of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sequences: `~SEQ(var, [start, [step,]] end) text`, `~SEQx` (hexadecimal), `~LST(var, v1, v2 ...) text`.
 
 A list may have several variables at once: `~LST({a, b}, {1, 2}, {3, 4}) text`.

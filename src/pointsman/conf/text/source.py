@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files as lines and chunks, within limits. The caller supplies the reader of files."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tokens: words and braces of a line.
 
 A word ends at a blank, quote or brace. `"..."` is one word (keepalived's lib/parser.c).

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tree of statements and blocks. Keywords have no meaning here.
 
 virtual_server blocks remain text (`Chunk`) until their statements are needed, because only they come in

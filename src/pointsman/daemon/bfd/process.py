@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The BFD process: runs the sessions, and reports changes to VRRP, checker and director.
 
 It is a separate process with real-time priority, like VRRP's, because sessions may run at 10 ms. A packet

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """UDP sockets of BFD (RFC 5881 section 4): one receiver per port, one sender per session."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ha_suspend: suspend the checks of services whose virtual address is not on this host."""
 
 from __future__ import annotations

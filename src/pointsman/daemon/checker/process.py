@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checker process: probes real servers on a schedule and reports check results.
 
 It needs no capability, except CAP_NET_RAW for a few types of checks. Equal checks of several services share

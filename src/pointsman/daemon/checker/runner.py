@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runner of one probe: starts it on schedule, and sends results for every check that shares it."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """The director process: service table, data plane, status, reload, mail."""

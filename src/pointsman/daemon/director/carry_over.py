@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check results that remain valid under a new configuration."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Queue of alert mails to the SMTP server. It retries, and never blocks the director."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Next hops of the real servers: follow the kernel's neighbours, write them to the data plane."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Notify programs, FIFO lines and mails about transitions of services and real servers."""
 
 from __future__ import annotations

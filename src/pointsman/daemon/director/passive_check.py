@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """passive_check: order checks of real servers that, by the counters of the data plane, may be down."""
 
 from __future__ import annotations

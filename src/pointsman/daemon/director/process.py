@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The director process: keeps the table of the data plane, answers clients, sends mail.
 
 Its inputs are check results, states of VRRP and BFD, neighbours (netlink) and the control socket. All work is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reload in the director: plan it, apply it, send the configuration to the other processes.
 
 The configuration is already parsed and checked by the process of `pointsman reload`. Everything that can fail

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State that a director keeps across a crash of its process: overrides, results, quorums, VRRP states.
 
 Without it a restart would forget overrides, and send again mails that were already sent.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of the status document, from the state of the director."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bring the table of a data plane into line with configuration, check results and overrides.
 
 Every change takes the same steps: check results, desired table, reconcile with the actual table, apply.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The last report of each VRRP instance, and the mails about changes."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Channels between the processes: the ends of the director, and the reader of messages."""
 
 from __future__ import annotations

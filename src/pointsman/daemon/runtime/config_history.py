@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configuration in force and the previous ones, and passing a configuration between processes.
 
 A configuration is passed as a file descriptor (memfd_create(2)) with a message. So its size is not limited,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Channel of checker and pm-scripts to the director: check results out, orders in."""
 
 from __future__ import annotations

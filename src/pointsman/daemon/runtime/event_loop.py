@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Event loop of a real-time process: read everything that has arrived, then fire the timers.
 
 Input that arrived before a timer was due is handled before that timer fires. So a stalled process does not

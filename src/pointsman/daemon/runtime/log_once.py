@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Logging of each problem once, and again only after it was over."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ownership and permissions of programs that run as root."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Privileges of a process: drop capabilities, change the user, end with the parent.
 
 By ctypes, because the standard library has no functions for it (capabilities(7), prctl(2), capset(2)).

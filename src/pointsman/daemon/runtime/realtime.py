@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Real-time settings of a process: scheduling class, locked memory, garbage collection.
 
 Measured on two busy cores: a 100 ms timer is at most 1.2 ms late with these settings, 5 ms without.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a program of the administrator: as a user, in a session of its own, with a timeout."""
 
 from __future__ import annotations

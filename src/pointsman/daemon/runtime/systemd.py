@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages to systemd (sd_notify(3)): one datagram to the socket in NOTIFY_SOCKET."""
 
 from __future__ import annotations

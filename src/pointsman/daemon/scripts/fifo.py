@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Notify FIFOs: named pipes that get one line per state change, and the programs that read them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run notify programs in the order of their events: VRRP's per instance, real servers' in one queue."""
 
 from __future__ import annotations

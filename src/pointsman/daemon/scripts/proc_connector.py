@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The kernel's proc connector: events for processes that fork, exec, change their name and exit.
 
 Layouts: include/uapi/linux/cn_proc.h and connector.h.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process that runs administrators' programs. ps(1) shows it as pm-scripts.
 
 For VRRP: tracked scripts, notify scripts and FIFOs. It also watches tracked files and processes.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the running processes that are tracked, and compare their number with the quorum."""
 
 from __future__ import annotations

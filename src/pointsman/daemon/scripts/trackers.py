@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trackers of VRRP: run scripts, read files, follow processes, and report values that have changed."""
 
 from __future__ import annotations

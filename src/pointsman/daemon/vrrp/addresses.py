@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual addresses of one instance: on the interfaces of this host, and in the neighbours' ARP tables."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Receiver of adverts: gives each packet of a socket to its instance, and limits floods."""
 
 from __future__ import annotations

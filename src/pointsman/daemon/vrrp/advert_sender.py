@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encode, authenticate and send the adverts of one instance."""
 
 from __future__ import annotations

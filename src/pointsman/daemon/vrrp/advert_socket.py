@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Raw sockets for VRRP adverts: one per interface and family (multicast), one per source (unicast)."""
 
 from __future__ import annotations

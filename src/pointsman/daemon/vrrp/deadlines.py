@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Queue of the deadlines of all instances.
 
 With hundreds of instances it is too expensive to ask each one in every turn of the loop. An instance without

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pauses between gratuitous ARP announcements (garp_interval, gna_interval, garp_group)."""
 
 from __future__ import annotations

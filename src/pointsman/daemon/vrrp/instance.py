@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Controller of one VRRP instance: gives events to its state machine, and applies the machine's effects."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """All instances of the VRRP process and their receivers. A new configuration changes them in place."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """no_accept: drop packets to the virtual addresses of a master, except neighbour discovery.
 
 It concerns packets for the network stack of the director. The data plane takes its packets before that.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Requirements of a configuration on the host, checked before the VRRP process changes anything."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The VRRP process: adverts, virtual addresses and gratuitous ARP of all instances, and nothing else.
 
 It is a separate process because nothing may delay it. Its loop (event_loop.py) reads a packet that arrived

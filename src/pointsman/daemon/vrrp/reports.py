@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Non-blocking outgoing queues of the VRRP process: reports to the director, notify events to pm-scripts."""
 
 from __future__ import annotations

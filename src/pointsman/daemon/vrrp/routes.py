@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual routes and routing rules of one owner: added, restored, removed."""
 
 from __future__ import annotations

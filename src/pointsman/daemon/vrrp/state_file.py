@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State file of a VRRP instance: the time of its last advert as master, for a restart after a crash."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Static addresses, routes and rules: present from start to stop, restored if another program removes them.
 
 An address that was present before the start and has no mark of ours belongs to another program. It is not

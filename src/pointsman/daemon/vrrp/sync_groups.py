@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sync groups of the VRRP process: synchronized after each event of a member, with reports of their state."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Virtual interfaces (macvlan, ipvlan) of one instance, and the sysctls that it needs.
 
 They are up while it is master. keepalived keeps them up all the time. Here a backup's interfaces are down, so

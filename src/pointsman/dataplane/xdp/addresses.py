@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses, ports and keys as in the packet path: network byte order, read as little-endian numbers."""
 
 from __future__ import annotations

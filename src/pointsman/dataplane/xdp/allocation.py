@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Allocators of indexes and ranges: free lists that are rebuilt from the tables after a restart."""
 
 from __future__ import annotations

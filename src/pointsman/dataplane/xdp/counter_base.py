@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Offsets of counters: the values at `ipvsadm -Z`, and the counts of deleted servers."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tables of frontends (virtual addresses and ports), which bpf/services.h searches."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Next hops of real servers: the frame header and the interface in every server's entry."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Listings of counters and connections, read from the maps."""
 
 from __future__ import annotations

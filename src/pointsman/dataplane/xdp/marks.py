@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Firewall-mark services: the fronts of a mark, and the choice between several fronts with the same key."""
 
 from __future__ import annotations

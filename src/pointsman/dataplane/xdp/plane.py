@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The XDP data plane: load the programs, create or reuse the pinned maps, and apply operations to them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The format of a list of servers, and the position of a scheduler after an edit.
 
 Pure functions. Their result is written to `pm_members` and put in force by one store (bpf/sched.h). The rules

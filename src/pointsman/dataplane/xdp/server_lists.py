@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lists of servers in `pm_members`: allocate lists, and replace one by another."""
 
 from __future__ import annotations

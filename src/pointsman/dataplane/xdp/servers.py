@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The real servers in the maps: add, edit, delete. Deleted ones are kept for their connections (trash)."""
 
 from __future__ import annotations

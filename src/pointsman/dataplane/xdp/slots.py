@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The slots of sh, dh and mh: the server for each hash value, assigned as the kernel assigns them.
 
 Pure functions. The packet path looks a slot up (bpf/sched_hash.h). Here the slots are filled by the rules of

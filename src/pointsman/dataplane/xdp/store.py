@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The service table in the maps: read it, and change it so that packets see either the old or the new one.
 
 The word service.list decides which servers are in force. So a director that is killed at any moment leaves a

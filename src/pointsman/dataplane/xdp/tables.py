@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The maps as Python objects: arrays in shared memory, and per-CPU counters through bpf(2)."""
 
 from __future__ import annotations

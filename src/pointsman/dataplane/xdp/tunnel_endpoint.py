@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The endpoint of a tunnel, or the address of a real server: struct remote."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read the firewall rules of this host: nftables, and iptables-legacy beside it.
 
 Acts on the network namespace of the calling thread. Changes nothing: reading does not create a table of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read interfaces, routes, neighbours and sockets from the kernel as the doctor's facts.
 
 Acts on the network namespace of the calling thread.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Active probes of the network: who has an address, how long packets may be, who sends VRRP adverts.
 
 Also contains the sockets that gather/syn_probe uses. Each probe sends a few frames, has a time limit, and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gather the doctor's facts from the kernel, the running director and the network.
 
 Acts on the network namespace of the calling thread.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Send a SYN for the VIP to a real server's MAC address, as a director would, and read the response.
 
 The source is an address of this host that is not a VIP. Accepted connections are reset.

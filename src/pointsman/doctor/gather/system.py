@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read facts about the whole host: clock, conntrack, offloads, BPF, priorities.
 
 Acts on the network namespace of the calling thread.

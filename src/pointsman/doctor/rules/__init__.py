@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules of the doctor. Pure: facts in, findings out."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules for a director: its program, services and VRRP. Pure: facts in, findings out."""
 
 from __future__ import annotations

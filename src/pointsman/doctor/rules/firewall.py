@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find firewall rules that block requests, adverts or ICMP, in the JSON of `nft -j list ruleset`. Pure."""
 
 from __future__ import annotations

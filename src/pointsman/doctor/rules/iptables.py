@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find the blocking rules of iptables-legacy, whose tables nft does not show.
 
 Pure: the text of `iptables-legacy-save` in, rules out.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules for two directors of one service: compare what each reports about itself. Pure.
 
 `pointsman doctor --facts` prints a director's PeerFacts; `--peer` reads those of the other one.

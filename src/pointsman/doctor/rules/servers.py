@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rules for the path between a director and its real servers, seen from the director. Pure."""
 
 from __future__ import annotations

@@ -1,1 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults that the lab can cause, and their runner."""

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cause faults of a real server in the ha-pair lab, and measure which check finds each and how fast."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Common faults of direct routing, as commands that cause them in a lab."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A fault in a lab, with the commands that cause it and undo it.
 
 In a command {directory} stands for the lab's run-time directory, {xdp_mode} for the mode in which its

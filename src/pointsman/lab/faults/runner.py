@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cause faults in a lab, run the doctor and its remedy, and check that the lab is healthy again."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Faults of a whole director or of the network: killed, full, two masters, lost checksums and messages."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Topology of the second document: a director and a real server on two bridges of one KVM host.
 
     client, the KVM host: br_e 192.168.7.2, and br_lvs without an address

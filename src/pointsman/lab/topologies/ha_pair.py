@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Topology of the first document: two directors, two web servers, mail, and clients behind a router.
 
     client (203.0.113.10 .. .13) --- br-out --- router .1, gw-01 .2, gw-02 .3

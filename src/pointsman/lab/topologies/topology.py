@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Description of a lab: nodes, their interfaces and routes, and the segments (bridges) that connect them."""
 
 from __future__ import annotations

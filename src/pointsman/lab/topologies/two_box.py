@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Topology of two machines: each is a director and a real server of the same service.
 
 client .1 ──┬── box-01 .10

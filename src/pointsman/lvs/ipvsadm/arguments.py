@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse one line of ipvsadm's language into a Command (ipvsadm(8), version 1.31).
 
 The checks have ipvsadm's order, so that a line with two mistakes gets the same error.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Commands of ipvsadm's language."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Errors of ipvsadm and of the kernel, in ipvsadm's words and with its exit codes."""
 
 from __future__ import annotations

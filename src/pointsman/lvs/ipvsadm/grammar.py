@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Options and commands of ipvsadm, and their permitted combinations (ipvsadm(8), version 1.31)."""
 
 from __future__ import annotations

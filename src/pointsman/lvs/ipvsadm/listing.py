@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Format listings, connections and saved rules exactly as ipvsadm 1.31 does.
 
 `Names` translates numbers to names. None in its place is ipvsadm's -n.

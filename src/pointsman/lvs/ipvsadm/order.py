@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sort services and real servers as ipvsadm does, with the overflow of its comparisons.
 
 ipvsadm compares addresses by a 32-bit subtraction. So 192.0.2.1 comes before 8.8.8.8, 8.8.8.8 before

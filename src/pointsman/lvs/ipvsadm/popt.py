@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Split a command line as the popt library does, which ipvsadm uses (popt(3))."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Version line and help of ipvsadm, word for word."""
 
 VERSION = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n"

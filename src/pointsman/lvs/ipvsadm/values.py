@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parse the values of ipvsadm's options: numbers, addresses, masks, scheduler flags.
 
 Look-ups in the system's databases (host names, /etc/services) go through a Resolver, so this module is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Addresses with every option, and the virtual interfaces that bear them: from text to model and back."""
 
 from __future__ import annotations

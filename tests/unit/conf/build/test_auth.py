@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """auth_type AH and auth_hmac: from text to model and back, and mistakes that do not show the key."""
 
 from __future__ import annotations

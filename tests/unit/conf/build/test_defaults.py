@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Defaults and inheritance, as keepalived resolves them."""
 
 from __future__ import annotations

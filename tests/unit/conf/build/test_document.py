@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The first document's files, word for word, mean exactly this."""
 
 from __future__ import annotations

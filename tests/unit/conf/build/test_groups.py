@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """virtual_server_group and firewall marks: which services they stand for."""
 
 from __future__ import annotations

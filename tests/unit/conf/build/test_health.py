@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The model of health checks: our own keywords, files, BFD sessions."""
 
 from __future__ import annotations

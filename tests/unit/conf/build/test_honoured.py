@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every honoured word is read by something: a configuration with it means something else than one without.
 
 Words with a value that stands alone are tried in tests/property/test_conf_words.py; here are all others:

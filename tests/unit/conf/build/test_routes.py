@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Routes, rules and what is static: from text to model and back, and mistakes at their word."""
 
 from __future__ import annotations

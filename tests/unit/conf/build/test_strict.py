@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Strict mode, multicast groups, TTL limits of peers: from text to model and back, and what is forbidden."""
 
 from __future__ import annotations

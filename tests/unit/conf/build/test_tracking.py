@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Trackers, sync groups, notify scripts and VRRP's finer settings, from text to model and back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """lvs_method TUN: what each real server of a service gets, in which families; none need be on-link."""
 
 from __future__ import annotations

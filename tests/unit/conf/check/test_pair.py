@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`check --peer`, `check --live` and programs: what the text alone does not tell."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The meaning of configurations: each mistake that breaks a cluster is reported, correct ones are not."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every honoured word names a module that there is."""
 
 from __future__ import annotations

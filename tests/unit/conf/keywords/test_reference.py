@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`pointsman conf help`: the keyword table for people, and for the shell."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The keyword table: whole and consistent. That its words are read is the matter of test_conf_honoured."""
 
 from __future__ import annotations

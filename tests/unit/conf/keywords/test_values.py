@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every bad value is an error at its word; keepalived would ignore it and take the default."""
 
 from __future__ import annotations

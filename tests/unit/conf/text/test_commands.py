@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 r"""Command lines: quotes and escapes, in the file and behind it, as keepalived 2.2.7 takes them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files that were made to hurt: a clear error, within bounds of memory, and never a traceback."""
 
 from __future__ import annotations

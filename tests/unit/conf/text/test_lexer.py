@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Lines, comments, quotes, blocks, includes, conditions, definitions, sequences; and their bounds."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whoever floods a probe with datagrams ends it no later, and takes nobody's turn."""
 
 from __future__ import annotations

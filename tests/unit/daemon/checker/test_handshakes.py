@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many handshakes that wait at one place: who is calls what, and when."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The checker takes another configuration: what is in both goes on, what is new starts, what is gone ends."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """BFD_CHECK: what the BFD process tells becomes verdicts."""
 
 from __future__ import annotations

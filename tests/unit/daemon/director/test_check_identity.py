@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A check is what it checks: its results follow it, and nothing else, over reloads and restarts."""
 
 from __future__ import annotations

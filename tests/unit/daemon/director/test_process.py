@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The director without its processes: what it mails about VRRP, what it answers, what its log says."""
 
 from __future__ import annotations

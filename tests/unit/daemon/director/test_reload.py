@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The director's part of a reload on the memory data plane: plan, adoption, config_history, who is told."""
 
 from __future__ import annotations

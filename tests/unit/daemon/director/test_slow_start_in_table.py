@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """slow_start: the weight of a real server that has come back."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Directors that are real servers: services that are in force only with their VIP."""
 
 from __future__ import annotations

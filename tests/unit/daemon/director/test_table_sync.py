@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TableSync on the memory data plane: check results, overrides, refusals, a restart."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Messages are read from a channel as what they are; what is none is dropped and logged once."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A configuration with a bit of everything of VRRP goes from process to process as it is."""
 
 from __future__ import annotations

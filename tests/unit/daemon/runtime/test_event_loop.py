@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The event loop: what has arrived comes before timers, and one deadline decides how long it waits."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Problems are logged once, until they are over."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Owners of programs that run as root: only root, for the whole path."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Programs that end, or are ended."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Notify FIFOs under reloads."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The process that runs programs: no program waits for another kind, and what was said last is done."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracked files and processes, programs and who may change them."""
 
 from __future__ import annotations

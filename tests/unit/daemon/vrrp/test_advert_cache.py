@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A packet like the last accepted one is taken undecoded, and nothing else is."""
 
 from __future__ import annotations

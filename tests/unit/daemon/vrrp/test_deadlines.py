@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Deadlines of many: the queue knows what asking all of them would."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pauses between announcements: each address once, then again, never closer than the pause."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """State file of a VRRP instance: the last advert before a crash."""
 
 from __future__ import annotations

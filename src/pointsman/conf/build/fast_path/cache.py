@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cache of functions that build virtual servers: from the third of a shape on, blocks are not parsed.
 
 A shape is the text of a block without its values (`split`). The first blocks of a shape are parsed as usual.

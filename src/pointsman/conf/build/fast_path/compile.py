@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compile functions (makers) that build a model again with other values.
 
 The model that a maker is compiled from has probe values in all places where texts of one shape differ. They

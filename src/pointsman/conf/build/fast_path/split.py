@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Split the text of a virtual_server block into its shape and its values.
 
 The shape of a virtual server is its text without real servers. The shape of a real server is the text of its

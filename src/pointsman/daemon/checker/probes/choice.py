@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Choice of the probe for each type of check."""
 
 from __future__ import annotations

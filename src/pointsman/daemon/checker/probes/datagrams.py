@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DNS_CHECK and UDP_CHECK: send one datagram and judge the reply."""
 
 from __future__ import annotations

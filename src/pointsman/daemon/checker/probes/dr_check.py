@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """DR_CHECK: a TCP connection to the VIP, sent to the MAC address of one real server by a packet socket.
 
 The answer comes to an address of this host. A listener holds the port, so that the kernel sends no reset; it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FILE_CHECK: read the number in a file."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Poller of thousands of TCP handshakes: one epoll descriptor, and one timer for each length of timeout.
 
 asyncio would need a registration and a timer for each handshake. A socket is closed when its handshake has

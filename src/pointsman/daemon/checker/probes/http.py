@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP_GET and SSL_GET: one GET of one URL, with limits of time and size."""
 
 from __future__ import annotations

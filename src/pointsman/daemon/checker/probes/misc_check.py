@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """MISC_CHECK: run a program once."""
 
 from __future__ import annotations

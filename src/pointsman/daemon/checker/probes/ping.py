@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PING_CHECK: an ICMP echo, by a ping socket of the kernel if permitted, else by a raw socket."""
 
 from __future__ import annotations

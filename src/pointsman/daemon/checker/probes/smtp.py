@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SMTP_CHECK: greeting, HELO and QUIT, each with an answer in time."""
 
 from __future__ import annotations

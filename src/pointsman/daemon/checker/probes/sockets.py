@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sockets of probes: bind, connect with a timeout, and sort errors as health/tcp.py does."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TCP_CHECK: one non-blocking TCP handshake, without a task or timer: there may be thousands a second."""
 
 from __future__ import annotations

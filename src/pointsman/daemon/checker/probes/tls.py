@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """TLS contexts of SSL_GET: client certificate and CA certificates.
 
 Only root may be able to read their files, and the checker runs as nobody. So it loads them before it becomes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Attaching the programs to interfaces, by links that are pinned so that they outlive the process."""
 
 from __future__ import annotations

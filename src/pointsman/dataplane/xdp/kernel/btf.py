@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The type information (BTF) of a BPF object or of the kernel: structs, enumerations, maps.
 
 libbpf parses it and resolves sizes; here the members that follow a type are read (linux/btf.h,

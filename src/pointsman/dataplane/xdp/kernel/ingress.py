@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ingress interfaces: attach the program to them, and keep their MAC addresses up to date."""
 
 from __future__ import annotations

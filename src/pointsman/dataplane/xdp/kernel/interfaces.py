@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Facts about an interface of this network namespace (netdevice(7), linux/ethtool.h)."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The structs and numbers of bpf/abi.h in Python, and the check that both sides agree."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The only binding to libbpf (libbpf.so.1, Debian's libbpf1, 1.1 or later), by ctypes.
 
 All prototypes and the handling of errors are here, and the functions for maps, pins, links and programs.

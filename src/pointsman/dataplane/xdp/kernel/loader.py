@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Load a BPF object with new maps, or with those that an earlier director has pinned."""
 
 from __future__ import annotations

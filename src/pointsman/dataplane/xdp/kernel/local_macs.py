@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The MAC addresses of the ingress interfaces, which bpf/parse.h compares."""
 
 from __future__ import annotations

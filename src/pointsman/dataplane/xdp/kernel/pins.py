@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The director's folder on a bpf file system: maps in a subfolder per ABI, and links."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs of one data plane, loaded on demand."""
 
 from __future__ import annotations
