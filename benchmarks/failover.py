@@ -19,10 +19,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.support.keepalived import Keepalived
-from tests.support.switch import switch
 from tests.support.until import until
-from tests.support.vrrp_process import Ours
+from tests.support.vrrp.keepalived import Keepalived
+from tests.support.vrrp.process import Ours
+from tests.support.vrrp.switch import switch
 
 from benchmarks.failover_pair import VIP, Mode, Pair, Starter, cpu_and_memory, start_keepalived, start_ours
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.keepalived import Keepalived
-from tests.support.switch import Host, Switch
 from tests.support.until import until
-from tests.support.vrrp_process import Ours
+from tests.support.vrrp.keepalived import Keepalived
+from tests.support.vrrp.process import Ours
+from tests.support.vrrp.switch import Host, Switch
 
 from pointsman.control.messages import YieldMaster, encode
 from pointsman.lab import namespace

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.switch import Host, Switch, switch
 from tests.support.until import until
-from tests.support.vrrp_process import Ours, instance, refused
+from tests.support.vrrp.process import Ours, instance, refused
+from tests.support.vrrp.switch import Host, Switch, switch
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress, VirtualInterface, VrrpInstance

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 from tests.support.director_process import Director, configuration
-from tests.support.keepalived import Keepalived
 from tests.support.project import ROOT
-from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import DEADLINE, until
+from tests.support.vrrp.keepalived import Keepalived
+from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.bfd.wire import Packet, State, encode
 from pointsman.control.messages import Resync, SessionChanged, decode_report

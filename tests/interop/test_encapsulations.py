@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
-from tests.support.keepalived import own_files
-from tests.support.switch import Host, switch
 from tests.support.until import DEADLINE, until
+from tests.support.vrrp.keepalived import own_files
+from tests.support.vrrp.switch import Host, switch
 
 from pointsman.conf.load import load_text
 from pointsman.lab import namespace

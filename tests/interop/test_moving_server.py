@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.switch import Host, Switch, switch
 from tests.support.until import DEADLINE
+from tests.support.vrrp.switch import Host, Switch, switch
 
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from tests.support.switch import Host, Switch, switch
+from tests.support.vrrp.switch import Host, Switch, switch
 
 from pointsman.lab import namespace
 from pointsman.model.address import Address

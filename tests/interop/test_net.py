@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import until
+from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace

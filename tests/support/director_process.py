@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tests.support.control import socket_of, status_at
 from tests.support.project import POINTSMAN
-from tests.support.switch import Host
 from tests.support.until import DEADLINE
+from tests.support.vrrp.switch import Host
 
 from pointsman.lab import namespace
 

@@ -7,7 +7,7 @@ import ipaddress
 from typing import Any
 
 import pytest
-from tests.bpf.golden_icmp import (
+from tests.bpf.golden.icmp import (
     ANSWERED,
     ERROR_OF_UDP,
     ERROR_SCHEDULED,

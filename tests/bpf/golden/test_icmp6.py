@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.bpf.golden_icmp6 import ANSWERED, ERROR, FRAGMENT
+from tests.bpf.golden.icmp6 import ANSWERED, ERROR, FRAGMENT
 from tests.support.program_run import (
     DIRECTOR_MAC,
     LOOPBACK,

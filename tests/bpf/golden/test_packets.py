@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.bpf import golden_icmp, golden_icmp6
+from tests.bpf.golden import icmp, icmp6
 from tests.support.program_run import NAMES, SERVERS, XDP_DROP, XDP_PASS, XDP_TX, Director, golden, tcp, udp
 
 from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
@@ -83,7 +83,7 @@ def elsewhere(name: str) -> bool:
 
 def test_nothing_is_left_out_in_silence() -> None:
     replayed = {*FORWARDED, *CONTINUED, *TO_THE_STACK, *IN_STORIES}
-    there = {*golden_icmp.REPLAYED, *golden_icmp6.REPLAYED}
+    there = {*icmp.REPLAYED, *icmp6.REPLAYED}
     left = {name for name in CASES if elsewhere(name)}
     assert not replayed & there
     assert not (replayed | there) & left

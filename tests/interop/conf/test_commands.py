@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.command_words import WORDS
-from tests.support.keepalived import own_files
 from tests.support.until import DEADLINE
+from tests.support.vrrp.keepalived import own_files
 
 from pointsman.conf.load import load_text
 from pointsman.lab import waiting

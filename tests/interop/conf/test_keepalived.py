@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.support.keepalived import keepalived
+from tests.support.vrrp.keepalived import keepalived
 
 from pointsman.conf.load import load_text
 from pointsman.conf.text.problems import ConfError, Severity

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.support.keepalived import keepalived
 from tests.support.plain_config import plain
+from tests.support.vrrp.keepalived import keepalived
 
 from pointsman.conf.load import load_text
 from pointsman.conf.show.config import show_config

@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.support.project import ROOT
-from tests.support.switch import Host, Switch, switch
 from tests.support.until import until
-from tests.support.vrrp_process import Ours, instance, master_and_backup
+from tests.support.vrrp.process import Ours, instance, master_and_backup
+from tests.support.vrrp.switch import Host, Switch, switch
 
 from pointsman.lab import namespace
 from pointsman.packets.checksum import internet_checksum

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import until
-from tests.support.vrrp_process import Ours
+from tests.support.vrrp.process import Ours
+from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.support.keepalived import Keepalived, needs_keepalived
-from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import until
-from tests.support.vrrp_process import Ours
+from tests.support.vrrp.keepalived import Keepalived, needs_keepalived
+from tests.support.vrrp.process import Ours
+from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance

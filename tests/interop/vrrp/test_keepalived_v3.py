@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.keepalived import Keepalived, needs_keepalived
-from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import DEADLINE, until
-from tests.support.vrrp_process import Ours
+from tests.support.vrrp.keepalived import Keepalived, needs_keepalived
+from tests.support.vrrp.process import Ours
+from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.lab import namespace
 from pointsman.model.tracking import Tracked, TrackKind

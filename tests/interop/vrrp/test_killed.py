@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.director_process import VIP, Director, configuration
-from tests.support.switch import Capture, Switch, switch
 from tests.support.until import until
+from tests.support.vrrp.switch import Capture, Switch, switch
 
 from pointsman.lab import namespace
 from pointsman.net.addresses import RTM_DELADDR

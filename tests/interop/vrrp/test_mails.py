@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.keepalived import own_files
 from tests.support.project import ROOT
-from tests.support.switch import Host, Switch, switch
 from tests.support.until import DEADLINE, until
+from tests.support.vrrp.keepalived import own_files
+from tests.support.vrrp.switch import Host, Switch, switch
 
 from pointsman.lab import mailsink, namespace
 

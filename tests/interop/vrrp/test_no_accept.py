@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.project import ROOT
-from tests.support.switch import Host, Switch, switch
 from tests.support.until import DEADLINE, until
-from tests.support.vrrp_process import Ours, instance
+from tests.support.vrrp.process import Ours, instance
+from tests.support.vrrp.switch import Host, Switch, switch
 
 from pointsman.lab import namespace
 from pointsman.model.vrrp import VirtualAddress

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.project import ROOT
-from tests.support.switch import Capture, switch
 from tests.support.until import DEADLINE, until
+from tests.support.vrrp.switch import Capture, switch
 
 from pointsman.packets.arp import gratuitous_arp
 

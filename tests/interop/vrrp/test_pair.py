@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import DEADLINE, until
-from tests.support.vrrp_process import Ours, instance, master_and_backup
+from tests.support.vrrp.process import Ours, instance, master_and_backup
+from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.model.vrrp import VirtualAddress
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.switch import Host, switch
 from tests.support.until import until
-from tests.support.vrrp_process import Ours
+from tests.support.vrrp.process import Ours
+from tests.support.vrrp.switch import Host, switch
 
 from pointsman.conf.load import load_text
 from pointsman.lab import namespace

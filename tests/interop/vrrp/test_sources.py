@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.keepalived import Keepalived
-from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import until
-from tests.support.vrrp_process import Ours, instance
+from tests.support.vrrp.keepalived import Keepalived
+from tests.support.vrrp.process import Ours, instance
+from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.model.vrrp import VirtualAddress
 

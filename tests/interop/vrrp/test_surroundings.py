@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.director_process import VIP, Director, configuration, script
-from tests.support.switch import Switch, switch
 from tests.support.until import DEADLINE, until
+from tests.support.vrrp.switch import Switch, switch
 
 from pointsman.lab import namespace
 

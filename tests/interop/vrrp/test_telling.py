@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from tests.support.director_process import Director, script
-from tests.support.keepalived import Keepalived
-from tests.support.switch import Capture, Host, Switch, switch
 from tests.support.until import until
+from tests.support.vrrp.keepalived import Keepalived
+from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.lab import namespace

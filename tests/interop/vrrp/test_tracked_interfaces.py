@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.switch import Host, Switch, switch
 from tests.support.until import until
-from tests.support.vrrp_process import Ours, instance
+from tests.support.vrrp.process import Ours, instance
+from tests.support.vrrp.switch import Host, Switch, switch
 
 from pointsman.model.tracking import Tracked, TrackKind
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from tests.support.control import socket_of, status_at
-from tests.support.keepalived import own_files
 from tests.support.namespaces import Namespace
 from tests.support.project import POINTSMAN
 from tests.support.until import until
+from tests.support.vrrp.keepalived import own_files
 
 pytestmark = pytest.mark.root
 

@@ -3,7 +3,7 @@
 
 The rows are in the files named after blocks; `table` has all of them. Parser, checker, help and reference
 read these rows and nothing else. Facts are those of keepalived.conf(5), of keepalived's parser, and of
-`keepalived -t` (tests/interop/test_conf_ranges.py).
+`keepalived -t` (tests/interop/conf/test_ranges.py).
 """
 
 from __future__ import annotations

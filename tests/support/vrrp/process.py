@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 from tests.support.project import ROOT
-from tests.support.switch import Host, Switch
 from tests.support.until import DEADLINE, until
+from tests.support.vrrp.switch import Host, Switch
 
 from pointsman.control.messages import InstanceChanged, decode_report
 from pointsman.model.vrrp import StaticSettings, VirtualAddress, VrrpInstance
@@ -55,7 +55,7 @@ class Ours:
         self.states: dict[str, InstanceChanged] = {}
         self.heard: list[InstanceChanged] = []
         self.process = host.start(
-            *(sys.executable, "-m", "tests.support.run_vrrp", str(theirs.fileno()), str(self.run_directory)),
+            *(sys.executable, "-m", "tests.support.vrrp.run", str(theirs.fileno()), str(self.run_directory)),
             *(("patient",) if patient else ()),
             log=self.log,
             stdin=subprocess.PIPE,

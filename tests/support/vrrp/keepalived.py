@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.support.switch import Host
 from tests.support.until import DEADLINE
+from tests.support.vrrp.switch import Host
 
 KEEPALIVED = shutil.which("keepalived") or "/usr/sbin/keepalived"
 needs_keepalived = pytest.mark.skipif(not Path(KEEPALIVED).exists(), reason="keepalived is not installed")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.bpf.tunnels import FAR, FAR6, far_hop, open_gre, open_gue, open_outer
+from tests.bpf.tunnels.frames import FAR, FAR6, far_hop, open_gre, open_gue, open_outer
 from tests.support.program_run import (
     VIP,
     VIP6,

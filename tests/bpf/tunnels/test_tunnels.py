@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from tests.bpf.tunnels import (
+from tests.bpf.tunnels.frames import (
     DIRECTOR,
     DIRECTOR6,
     FAR,
