@@ -54,6 +54,7 @@ def test_lists_that_differ_do_not_make_two_masters_and_are_told_once(pair: tuple
     first = Ours(a, made.directory, instance(addresses=(*instance().addresses, more)))
     until("a is master", lambda: first.state() == "MASTER")
     second = Ours(b, made.directory, instance(priority=100))
+    until("b is backup", lambda: second.state() == "BACKUP")
     time.sleep(1.0)  # longer than the master-down interval: time in which nothing may happen
     assert (first.state(), second.state()) == ("MASTER", "BACKUP")
     assert second.log.read_text().count("virtual addresses in it differ from virtual_ipaddress") == 1
