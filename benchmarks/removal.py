@@ -187,7 +187,7 @@ class Ours:
         self._checker.start()
 
     def _on_report(self) -> None:
-        report = messages.decode_report(self._channel.recv(65536))
+        report = messages.report_decoder.decode(self._channel.recv(65536))
         assert isinstance(report, messages.CheckResult)
         self._table_sync.on_check_result(report)
         self._table_sync.sync()

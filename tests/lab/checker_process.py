@@ -120,7 +120,7 @@ class CheckerProcess:
         """The next verdict, or None after so many seconds."""
         if not select.select([self.channel], [], [], within)[0]:
             return None
-        report = messages.decode_report(self.channel.recv(65536))
+        report = messages.report_decoder.decode(self.channel.recv(65536))
         assert isinstance(report, messages.CheckResult)
         return report
 

@@ -317,11 +317,6 @@ _config_decoder: msgspec.json.Decoder[Config] = msgspec.json.Decoder(Config, dec
 _reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_hook=_decode_custom)
 
 
-def decode_report(data: bytes) -> Report:
-    """Return a message of any process to the director. Raises msgspec.DecodeError."""
-    return report_decoder.decode(data)
-
-
 def decode_request(data: bytes) -> Request:
     """Return a request of a client. Raises msgspec.DecodeError."""
     return _request_decoder.decode(data)

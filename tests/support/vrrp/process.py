@@ -17,7 +17,7 @@ from tests.support.project import ROOT
 from tests.support.until import DEADLINE, until
 from tests.support.vrrp.switch import Host, Switch
 
-from pointsman.control.messages import InstanceChanged, decode_report
+from pointsman.control.messages import InstanceChanged, report_decoder
 from pointsman.model.vrrp import StaticSettings, VirtualAddress, VrrpInstance
 
 
@@ -71,7 +71,7 @@ class Ours:
         """Return the state that was reported last; empty before the first report."""
         with contextlib.suppress(BlockingIOError):
             while data := self.channel.recv(65536):
-                report = decode_report(data)
+                report = report_decoder.decode(data)
                 assert isinstance(report, InstanceChanged)
                 self.heard.append(report)
                 self.states[report.instance] = report

@@ -141,7 +141,7 @@ def test_no_program_waits_for_one_of_another_kind(tmp_path: Path) -> None:
             process.notify("VI_2", meets("two"))
             loop = asyncio.get_running_loop()
             report = await asyncio.wait_for(loop.sock_recv(process.director, 65536), ENOUGH)
-            result = messages.decode_report(report)
+            result = messages.report_decoder.decode(report)
             assert isinstance(result, messages.CheckResult)
             assert result.up
             assert await process.stop() == 0
