@@ -23,6 +23,7 @@ from pointsman.conf.load import ExtraCheck, Loaded, load
 from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
 from pointsman.daemon.runtime.ownership import find_weakness
 from pointsman.model.config import Config
+from pointsman.model.wording import count
 
 EXIT_WARNINGS = 1
 EXIT_ERRORS = 2
@@ -130,9 +131,8 @@ def summary(problems: Iterable[Problem]) -> str:
     found = list(problems)
     parts = []
     for severity in Severity:
-        count = sum(problem.severity is severity for problem in found)
-        if count:
-            parts.append(f"{count} {severity.value}{'s' if count > 1 else ''}")
+        if number := sum(problem.severity is severity for problem in found):
+            parts.append(count(number, severity.value))
     return ", ".join(parts) or "no problem found"
 
 

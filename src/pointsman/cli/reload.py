@@ -22,6 +22,7 @@ from pointsman.control.messages import (
     StatusRequest,
 )
 from pointsman.control.paths import control_socket
+from pointsman.model.wording import count
 
 EXIT_NOT_TAKEN = 1
 """No director runs here, or it cannot take the configuration."""
@@ -133,10 +134,11 @@ def _take(asked: ReloadRequest, as_json: bool, done: str) -> int:
         return 0
     for step in reply.plan:
         click.echo(f"  {step}")
+    made = count(len(reply.plan), "change")
     if asked.dry_run:
-        click.echo(f"{len(reply.plan)} changes would be made" if reply.plan else "nothing would change")
+        click.echo(f"{made} would be made" if reply.plan else "nothing would change")
     else:
-        click.echo(f"{done} configuration {reply.generation}: {len(reply.plan) or 'no'} changes")
+        click.echo(f"{done} configuration {reply.generation}: {made}")
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pointsman.model.service import ServerKey, ServiceKey
 from pointsman.model.traffic import PassiveCounters
+from pointsman.model.wording import count
 
 PAUSE = 5.0
 """Seconds after a suspicion in which the same real server is not suspected again.
@@ -66,5 +67,6 @@ class PassiveChecks:
 
 
 def _reason(repeated: int, aborted: int) -> str:
-    said = [f"{repeated} SYNs repeated"] * bool(repeated) + [f"{aborted} connections reset"] * bool(aborted)
+    said = [f"{count(repeated, 'SYN')} repeated"] * bool(repeated)
+    said += [f"{count(aborted, 'connection')} reset"] * bool(aborted)
     return f"{' and '.join(said)} by clients"

@@ -21,6 +21,7 @@ from pointsman.lab.lab import Lab
 from pointsman.lab.node import Node
 from pointsman.lab.topologies.topology import Role
 from pointsman.model.address import Address, format_endpoint, resolution_protocol
+from pointsman.model.wording import count
 from pointsman.trace import drops, host_verdict
 from pointsman.trace.capture import CapturePoint, capture
 from pointsman.trace.connection import DIRECTOR, REAL_SERVER, Decision, Drop, Finding, Sighting, Trace
@@ -155,7 +156,10 @@ def _add_counts(found: Trace, before: dict[str, dict[str, int]], after: dict[str
     ]
     reasons = host_verdict.DROPPED | ({} if found.decisions else host_verdict.UNDECIDED)
     more = [
-        Finding(False, f"the data plane of {name} counted {reason} {times} times during the trace: {text}")
+        Finding(
+            False,
+            f"the data plane of {name} counted {reason} {count(times, 'time')} during the trace: {text}",
+        )
         for name in kept
         for reason, text in reasons.items()
         if (times := after.get(name, {}).get(reason, 0) - before.get(name, {}).get(reason, 0)) > 0

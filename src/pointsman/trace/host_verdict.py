@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pointsman.model.wording import count
 from pointsman.trace.connection import DIRECTOR, Finding, Hop, Trace
 
 UNDECIDED = {
@@ -88,7 +89,8 @@ def _judge_director(trace: Trace, hosts: Mapping[str, str], exits: Mapping[str, 
     elif not lost:
         yield Finding(False, "no new connection to this service was seen")
     for name, text in lost.items():
-        yield Finding(False, f"the data plane counted {name} {exits[name]} times during the trace: {text}")
+        times = count(exits[name], "time")
+        yield Finding(False, f"the data plane counted {name} {times} during the trace: {text}")
     yield from _judge_answer(trace.answer)
 
 

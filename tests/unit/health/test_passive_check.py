@@ -29,7 +29,7 @@ def test_one_repeated_syn_is_a_suspicion_once_in_a_while() -> None:
     looks = [
         (now, PassiveCounters(0, round(now), 0)) for now in (0.0, 1.0, 2.0, PAUSE, PAUSE + 1.0, PAUSE + 2.0)
     ]
-    assert reasons(*looks) == [[], ["1 SYNs repeated by clients"], [], [], ["1 SYNs repeated by clients"], []]
+    assert reasons(*looks) == [[], ["1 SYN repeated by clients"], [], [], ["1 SYN repeated by clients"], []]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from pointsman.daemon.runtime.config_history import MAX_KEPT, ConfigHistory, sen
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.config import Config
 from pointsman.model.diff import describe_changes
+from pointsman.model.wording import count
 
 log = logging.getLogger("director")
 
@@ -112,7 +113,7 @@ class Reload:
         self._table_sync.reconfigure(planned.config)
         self._since = time.monotonic()
         self._refused = ()
-        log.info("configuration %d is in force: %d changes", self.number, len(planned.steps))
+        log.info("configuration %d is in force: %s", self.number, count(len(planned.steps), "change"))
         for step in planned.steps:
             log.info("  %s", step)
         self._pending += [
@@ -138,7 +139,8 @@ class Reload:
     def on_refused(self, problems: tuple[str, ...]) -> None:
         """Log and keep the errors of a configuration that was not loaded."""
         self._refused = problems
-        log.error("reload refused, configuration %d stays in force: %d errors", self.number, len(problems))
+        errors = count(len(problems), "error")
+        log.error("reload refused, configuration %d stays in force: %s", self.number, errors)
         for problem in problems:
             log.error("  %s", problem)
 
