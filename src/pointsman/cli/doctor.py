@@ -266,11 +266,12 @@ def _summary(diagnosis: Diagnosis) -> Text:
         number = len(diagnosis.having(verdict))
         if number:
             words.append(f"{number} {name}{'s' if number > 1 else ''}")
-    style = "bold red" if not diagnosis.ok else "bold yellow" if words else "bold green"
     quiet = len(diagnosis.having(Verdict.RIGHT))
     unseen = len(diagnosis.having(Verdict.UNKNOWN))
-    tail = f"; {quiet} checks right" + (f", {unseen} not possible" if unseen else "")
-    return Text.assemble(f"{diagnosis.role}: ", (", ".join(words) or "nothing wrong", style), tail)
+    tail = f"; {quiet} checks right" + (f", {unseen} not decided" if unseen else "")
+    style = "bold red" if not diagnosis.ok else "bold yellow" if words or unseen else "bold green"
+    found = ", ".join(words) or ("no fault found" if unseen else "nothing wrong")
+    return Text.assemble(f"{diagnosis.role}: ", (found, style), tail)
 
 
 def _overview(findings: Sequence[Finding]) -> Table:

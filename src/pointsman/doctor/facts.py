@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from pointsman.doctor.firewall.chain import Ruleset
 from pointsman.model.address import Address, Network
 
 
@@ -89,43 +90,6 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     permanent: bool = False
 
 
-class FirewallRule(msgspec.Struct, frozen=True, kw_only=True):
-    """An nftables or iptables-legacy rule that ends in drop or reject."""
-
-    family: str
-    table: str
-    chain: str
-    handle: int
-    hook: str
-    """Hook of the chain: input, output, forward, prerouting, ingress ... Empty for a chain without a hook."""
-    destinations: tuple[Network, ...] = ()
-    """Destination addresses in the rule. Empty: any."""
-    sources: tuple[Network, ...] = ()
-    protocols: tuple[str, ...] = ()
-    """Transport protocols in the rule, by name or number. Empty: any."""
-    ports: tuple[int, ...] = ()
-    """Destination ports in the rule. Empty: any."""
-    conditional: bool = False
-    """The rule has matches that the parser does not understand (rates, states, interfaces ...)."""
-    legacy: str = ""
-    """The iptables-legacy command that deletes the rule. Empty for an nftables rule."""
-    spares_icmp: bool = False
-    """An earlier rule of the chain accepts the ICMP messages about the MTU."""
-
-    def __str__(self) -> str:
-        kind = "iptables-legacy" if self.legacy else "nftables"
-        return f"an {kind} rule in {self._place} ({self.hook})"
-
-    @property
-    def removal(self) -> str:
-        """Command that deletes the rule."""
-        return self.legacy or f"nft delete rule {self._place} handle {self.handle}"
-
-    @property
-    def _place(self) -> str:
-        return f"{self.family} {self.table} {self.chain}"
-
-
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """A host, as its kernel describes it."""
 
@@ -135,9 +99,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     neighbours: tuple[Neighbour, ...] = ()
     settings: dict[str, int] = {}
     """Values of net.ipv4.conf.*, by `eth0.rp_filter`, `all.arp_ignore` and so on."""
-    rules: tuple[FirewallRule, ...] = ()
+    ruleset: Ruleset = ()
+    """Chains of the firewall."""
     rules_problem: str = ""
-    """Reason why the firewall rules are unknown. Empty: they were read."""
+    """Reason why some firewall rules are unknown. Empty: all were read."""
     neighbour_limit: int = 0
     """gc_thresh3. 0: unknown."""
     system: System = System()
@@ -298,6 +263,11 @@ class InstanceFact(msgspec.Struct, frozen=True, kw_only=True):
     def addresses(self) -> list[Address]:
         return [item.address for item in self.virtual]
 
+    @property
+    def version(self) -> int:
+        """Version of IP. IPv4 and IPv6 have separate virtual routers with the same numbers."""
+        return next((item.version for item in (*self.peers, *self.addresses)), 4)
+
 
 class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
     """All facts about a director."""
@@ -309,6 +279,7 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
     """No director runs, but the program of an earlier one is still attached."""
     services: tuple[ServiceFact, ...] = ()
     instances: tuple[InstanceFact, ...] = ()
+    bfd_neighbours: tuple[Address, ...] = ()
     attachments: dict[str, tuple[str, str]] = {}
     """Mode of the attached program by interface, and the reason why the mode is not a better one."""
     standby: tuple[str, ...] = ()

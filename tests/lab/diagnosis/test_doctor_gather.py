@@ -8,22 +8,25 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from tests.support.namespaces import Namespace
 from tests.support.until import DEADLINE
 
-from pointsman.doctor.facts import DirectorFacts, InstanceFact, VirtualFact
+from pointsman.doctor.facts import Card, DirectorFacts, Host, InstanceFact, RealServerFacts, VirtualFact
 from pointsman.doctor.finding import Verdict
+from pointsman.doctor.firewall.packet import ANY_PORT, SYN, TCP, VRRP, Packet
+from pointsman.doctor.firewall.simulation import Fate, judge
 from pointsman.doctor.gather import firewall as firewall_facts
 from pointsman.doctor.gather import probe as wire_probe
 from pointsman.doctor.gather import read_facts
 from pointsman.doctor.rules import director as director_rules
-from pointsman.doctor.rules.firewall import blocking_adverts, blocking_icmp, blocking_requests
+from pointsman.doctor.rules import firewall as firewall_rules
 from pointsman.lab import waiting
 
 pytestmark = pytest.mark.root
 
-VIP, VIP6 = map(ipaddress.ip_address, ("192.168.7.33", "fd00::33"))
+VIP = ipaddress.ip_address("192.168.7.33")
 needs_iptables = pytest.mark.skipif(
     shutil.which("iptables-legacy") is None, reason="iptables-legacy (Debian: iptables) is not installed"
 )
@@ -44,30 +47,67 @@ def has_legacy_tables() -> bool:
     return sh("iptables-legacy -t filter -L -n").returncode == 0
 
 
+REQUEST = Packet(
+    version=4,
+    protocol=TCP,
+    destination=VIP,
+    source_port=ANY_PORT,
+    destination_port=(80, 80),
+    inwards=("eth0",),
+    flags=SYN,
+)
+ADVERT = Packet(version=4, protocol=VRRP, destination=ipaddress.ip_address("224.0.0.18"), inwards=("eth0",))
+
+
+def set_up(*commands: str) -> firewall_facts.Firewall:
+    """Carry out commands, and return the firewall that they have made."""
+    for command in commands:
+        assert sh(command).returncode == 0, command
+    found = firewall_facts.read()
+    assert found.problem == ""
+    return found
+
+
 @needs_iptables
 def test_a_rule_of_iptables_legacy_is_found_and_its_remedy_takes_it_away() -> None:
     assert firewall_facts.read() == firewall_facts.Firewall()
     assert not firewall_facts.legacy_tables("ip_tables_names"), "looking has made a table"
     if not has_legacy_tables():
         pytest.skip("this kernel has no tables of iptables-legacy")
-    for rule in (
-        "iptables-legacy -A INPUT -d 192.168.7.33 -p tcp --dport 80 -j DROP",
-        'iptables-legacy -t raw -A PREROUTING -p vrrp -m comment --comment "it\'s noise" -j DROP',
-        "iptables-legacy -A INPUT -p icmp -j REJECT",
-        "ip6tables-legacy -A INPUT -d fd00::33 -j DROP",
+    for rule, packet in (
+        ("iptables-legacy -A INPUT -d 192.168.7.33 -p tcp --dport 80 -j DROP", REQUEST),
+        ('iptables-legacy -t raw -A PREROUTING -p vrrp -m comment --comment "it\'s noise" -j DROP', ADVERT),
     ):
-        assert sh(rule).returncode == 0, rule
-    found = firewall_facts.read()
-    assert found.problem == ""
-    assert [str(rule) for rule in blocking_requests(found.rules, VIP, [80])] == [
-        "an iptables-legacy rule in ip filter INPUT (input)"
-    ]
-    assert len(blocking_requests(found.rules, VIP6)) == 1
-    assert len(blocking_adverts(found.rules)) == len(blocking_icmp(found.rules)) == 1
-    for each in found.rules:
-        done = sh(each.removal)
-        assert done.returncode == 0, (each.removal, done.stderr)
-    assert firewall_facts.read() == firewall_facts.Firewall()
+        found = judge(set_up(rule).ruleset, packet)
+        assert found.rule is not None, rule
+        assert judge(set_up(found.rule.removal).ruleset, packet).fate is Fate.PASSES, found.rule.removal
+
+
+@needs_iptables
+@pytest.mark.parametrize("tool", ["iptables-legacy", "iptables-nft"])
+def test_a_policy_of_either_iptables_is_found_and_the_remedy_lets_requests_pass(tool: str) -> None:
+    if tool == "iptables-legacy" and not has_legacy_tables():
+        pytest.skip("this kernel has no tables of iptables-legacy")
+    firewall = set_up(
+        f"{tool} -P INPUT DROP",
+        f"{tool} -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        f"{tool} -A INPUT -p tcp -m multiport --dports 22,443 -j ACCEPT",
+    )
+    facts = RealServerFacts(
+        host=Host(
+            name="a",
+            cards=(Card(name="eth0", mac="02:00:00:00:00:01", addresses=(ipaddress.ip_interface(VIP),)),),
+            ruleset=firewall.ruleset,
+        ),
+        vips=(VIP,),
+        ports={VIP: (80,)},
+    )
+    (found,) = firewall_rules.judge_flows(facts.host, firewall_rules.requests(facts), "")
+    assert (found.verdict, found.remedy) == (
+        Verdict.FAULT,
+        (f"{tool} -t filter -I INPUT -d {VIP} -p tcp --dport 80 -j ACCEPT",),
+    )
+    assert judge(set_up(*found.remedy).ruleset, REQUEST).fate is Fate.PASSES
 
 
 @needs_iptables
@@ -83,17 +123,35 @@ def test_rules_that_cannot_be_looked_at_are_said(monkeypatch: pytest.MonkeyPatch
 
 @needs_iptables
 def test_what_iptables_writes_into_nftables_is_understood() -> None:
-    for rule in (
-        "iptables-nft -A INPUT -d 192.168.7.33 -p tcp --dport 80 -m comment --comment web -j REJECT",
-        "iptables-nft -A INPUT -p vrrp -j REJECT",
-    ):
-        assert sh(rule).returncode == 0, rule
-    found = firewall_facts.read()
-    (blocking,) = blocking_requests(found.rules, VIP, [80])
-    assert str(blocking) == "an nftables rule in ip filter INPUT (input)"
-    assert len(blocking_adverts(found.rules)) == 1
-    assert sh(blocking.removal).returncode == 0
-    assert blocking_requests(firewall_facts.read().rules, VIP, [80]) == []
+    found = set_up("iptables-nft -A INPUT -d 192.168.7.33 -p tcp --dport 80 -j REJECT")
+    blocking = judge(found.ruleset, REQUEST)
+    assert blocking.rule is not None
+    assert str(blocking.chain) == "iptables-nft chain ip filter INPUT (input)"
+    assert judge(set_up(blocking.rule.removal).ruleset, REQUEST).fate is Fate.PASSES
+
+
+RULES = """table inet fw {
+  set web { type inet_service; flags interval; elements = { 80, 443, 8000-8010 } }
+  map verdicts { type inet_service : verdict; elements = { 22 : accept, 80 : goto web_in } }
+  chain web_in { iifname "eth*" accept; }
+  chain input {
+    type filter hook input priority filter; policy drop;
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    iif lo accept
+    tcp flags & (fin|syn|rst|ack) != syn ct state new drop
+    ip protocol vrrp ip daddr 224.0.0.0/24 accept
+    tcp dport @web tcp dport vmap @verdicts
+  }
+}
+"""
+
+
+def test_what_nft_prints_is_understood() -> None:
+    subprocess.run(["nft", "-f", "-"], input=RULES, text=True, check=True)
+    ruleset = set_up().ruleset
+    assert [judge(ruleset, packet).fate for packet in (REQUEST, ADVERT)] == [Fate.PASSES, Fate.PASSES]
+    elsewhere = msgspec.structs.replace(REQUEST, destination_port=(8001, 8001))
+    assert judge(ruleset, elsewhere).fate is Fate.DROPPED
 
 
 VIRTUAL, PHYSICAL = "00:00:5e:00:01:33", "02:00:00:00:00:01"

@@ -34,7 +34,7 @@ DEMONSTRATED = (
     "no-vip", "arp-ignore", "vip-on-nic", "noarp", "rp-filter", "director-as-gateway", "no-real-server",
     "vip-missing", "no-vip-delivery", "arp-conflict", "wrong-mac", "mtu-black-hole", "firewall",
     "firewall-answers", "dead-service", "wrong-gateway", "duplicate-address", "same-vrid", "two-masters",
-    "off-link", "weight-0",
+    "off-link", "weight-0", "default-deny",
 )  # fmt: skip
 """Half of them, and all that only probes of a real network find. `pointsman lab faults --run` runs all."""
 
@@ -92,7 +92,7 @@ def test_fix_does_what_is_safe_and_says_so(labs: dict[str, Lab]) -> None:
     assert f"✗ vip-on-lo  {ha_pair.VIP} is not an address of this host" in found.stdout
     assert f"pointsman realserver up {ha_pair.VIP}" in found.stdout
     fixed = web.run(["pointsman", "doctor", "--fix"])
-    assert fixed.stdout.startswith(f"fix: pointsman realserver up {ha_pair.VIP}\nreal server: nothing wrong")
+    assert fixed.stdout.startswith(f"fix: pointsman realserver up {ha_pair.VIP}\nreal server: no fault found")
     assert f"{ha_pair.VIP}/32" in web.addresses("lo")
 
 

@@ -14,7 +14,6 @@ from pointsman.doctor.facts import (
     Card,
     DirectorFacts,
     Echo,
-    FirewallRule,
     Host,
     HostRoute,
     InstanceFact,
@@ -238,14 +237,6 @@ def test_a_stranger_with_our_router_id() -> None:
     assert wrong(director(adverts=(advert(ipaddress.ip_address("192.168.100.10")),))) == []
 
 
-def test_a_rule_that_drops_vrrp() -> None:
-    rule = FirewallRule(
-        family="inet", table="f", chain="in", handle=3, hook="input", protocols=("vrrp",)
-    )  # fmt: skip
-    assert only(director(rules=(rule,))).remedy == ("nft delete rule inet f in handle 3",)
-    assert wrong(director(rules=(rule,), instances=())) == []
-
-
 def test_an_instance_in_fault_tells_why() -> None:
     found = wrong(backup(instance={"state": "FAULT", "reason": "eth0 is down"}))
     assert [item.check for item in found] == ["vrrp"]
@@ -289,15 +280,3 @@ def test_an_interface_below_a_virtual_mac_leaves_arp_to_it() -> None:
     assert (finding.safe, finding.remedy) == (True, ("sysctl -w net.ipv4.conf.eth0.arp_ignore=1",))
     assert wrong(with_virtual_mac(**{"eth0.arp_ignore": 1})) == []
     assert wrong(with_virtual_mac(**{"eth0.arp_ignore": 0, "all.arp_ignore": 2})) == []
-
-
-def test_a_firewall_that_could_be_read_in_part_is_told_in_full() -> None:
-    rule = FirewallRule(
-        family="ip", table="filter", chain="INPUT", handle=4, hook="input", protocols=("vrrp",)
-    )
-    found = examine(director(rules=(rule,), rules_problem="iptables-legacy-save is not installed"))
-    told = [(item.verdict, item.found) for item in found.findings if item.check == "firewall"]
-    assert told == [
-        (Verdict.UNKNOWN, "iptables-legacy-save is not installed"),
-        (Verdict.FAULT, "an nftables rule in ip filter INPUT (input) drops VRRP"),
-    ]

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from typing import Any
 
 import pytest
 
-from pointsman.doctor.facts import Card, FirewallRule, Host, Neighbour, Offloads, System
+from pointsman.doctor.facts import Card, Host, Neighbour, Offloads, System
 from pointsman.doctor.finding import Finding, Verdict
 from pointsman.doctor.gather import system as system_facts
-from pointsman.doctor.rules import firewall as firewall_rules
 from pointsman.doctor.rules import host as host_rules
 
 ETH0 = Card(name="eth0", mac="02:00:00:00:00:01")
@@ -84,60 +82,6 @@ def test_only_nat_needs_the_kernel_to_route() -> None:
     assert bad(host_rules.forwarding(System(forwarding=1), ["TCP 10.0.0.9:80"])) == []
 
 
-def match(protocol: str, field: str, value: Any) -> dict[str, Any]:
-    left = {"payload": {"protocol": protocol, "field": field}}
-    return {"match": {"op": "==", "left": left, "right": value}}
-
-
-def ruleset(*expressions: Any, table: str = "filter", chain: str = "input") -> str:
-    items = [
-        {"chain": {"family": "inet", "table": table, "name": chain, "hook": chain}},
-        *(
-            {"rule": {"family": "inet", "table": table, "chain": chain, "handle": 1, "expr": item}}
-            for item in expressions
-        ),
-    ]
-    return json.dumps({"nftables": items})
-
-
-@pytest.mark.parametrize(
-    ("expression", "blocked"),
-    [
-        ([match("ip", "protocol", "icmp"), {"drop": None}], True),
-        ([match("icmp", "type", "destination-unreachable"), {"drop": None}], True),
-        ([match("icmpv6", "type", {"set": ["packet-too-big"]}), {"drop": None}], True),
-        ([match("icmp", "type", "echo-request"), {"drop": None}], False),
-        ([match("ip", "protocol", "icmp"), {"limit": {"rate": 4}}, {"drop": None}], False),
-        ([match("ip", "protocol", "icmp"), {"accept": None}], False),
-        ([match("ip", "protocol", "tcp"), {"drop": None}], False),
-    ],
-)
-def test_rules_that_drop_messages_about_the_mtu(expression: Any, blocked: bool) -> None:
-    host = Host(name="a", rules=firewall_rules.parse(ruleset(expression)))
-    assert bad(host_rules.path_mtu(host)) == (["path-mtu"] if blocked else [])
-
-
-def test_what_realserver_redirects_is_known() -> None:
-    rule = [match("ip", "daddr", {"set": ["192.168.7.33", "192.168.7.34"]}), {"redirect": None}]
-    text = ruleset(rule, table="pointsman_redirect", chain="prerouting")
-    assert [str(network) for network in firewall_rules.parse_redirected(text)] == [
-        "192.168.7.33/32",
-        "192.168.7.34/32",
-    ]
-    assert firewall_rules.parse_redirected(ruleset(rule)) == (), "somebody else's redirect is none of ours"
-
-
-@pytest.mark.parametrize("several", [False, True])
-def test_what_realserver_keeps_out_of_neighbour_discovery_is_known(several: bool) -> None:
-    left = {"payload": {"base": "th", "offset": 64, "len": 128}}
-    number = "0xfd000000000000000000000000000033"
-    value: Any = {"set": [number, "0xfd000000000000000000000000000034"]} if several else number
-    rule = [{"match": {"op": "==", "left": left, "right": value}}, {"drop": None}]
-    found = firewall_rules.parse_undiscovered(ruleset(rule, table="pointsman_nd"))
-    assert list(map(str, found)) == ["fd00::33", "fd00::34"][: 1 + several]
-    assert firewall_rules.parse_undiscovered(ruleset(rule)) == ()
-
-
 def test_this_machine_is_read() -> None:
     found = system_facts.read_system()
     assert found.bpf_jit in (0, 1, 2)
@@ -146,8 +90,3 @@ def test_this_machine_is_read() -> None:
     assert found.kernel is not None
     assert found.kernel > (6, 0)
     assert abs(system_facts.wall_clock_offset() - system_facts.wall_clock_offset()) < 0.1
-
-
-def test_rules_of_other_hooks_are_not_accused() -> None:
-    rule = FirewallRule(family="inet", table="t", chain="c", handle=1, hook="forward", protocols=("icmp",))
-    assert firewall_rules.blocking_icmp([rule]) == []

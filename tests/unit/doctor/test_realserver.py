@@ -7,17 +7,18 @@ import ipaddress
 from typing import Any
 
 import pytest
+from tests.support.nft_json import DROP, chain, match, ruleset
 
 from pointsman.doctor.facts import (
     Answer,
     Answers,
     Card,
-    FirewallRule,
     Host,
     HostRoute,
     RealServerFacts,
 )
 from pointsman.doctor.finding import Finding, Verdict
+from pointsman.doctor.firewall import nftables
 from pointsman.doctor.rules.realserver import examine
 
 VIP = ipaddress.ip_address("192.168.7.33")
@@ -58,7 +59,7 @@ def server(**changes: Any) -> RealServerFacts:
         cards=changes.pop("cards", (LO, ETH0)),
         routes=changes.pop("routes", ROUTES),
         settings=SILENT | changes.pop("settings", {}),
-        rules=changes.pop("rules", ()),
+        ruleset=changes.pop("ruleset", ()),
     )
     fields: dict[str, Any] = {
         "vips": (VIP,),
@@ -140,10 +141,15 @@ def test_arp_ignore_is_the_maximum_of_all_and_the_interface(everywhere: int, car
 def test_nftables_does_instead_of_both() -> None:
     loud = {"all.arp_ignore": 0, "all.arp_announce": 0}
     assert len(wrong(server(settings=loud))) == 2
-    silent = rule(family="arp", destinations=HERE)
-    assert wrong(server(settings=loud, rules=(silent,))) == []
-    for other in (rule(family="ip", destinations=HERE), rule(family="arp", hook="output", destinations=HERE)):
-        assert any(item.check == "arp-ignore" for item in wrong(server(settings=loud, rules=(other,))))
+    asked = [match("arp", "daddr ip", {"set": ["192.168.7.33", "192.168.7.34"]}), DROP]
+
+    def having(family: str, hook: str) -> RealServerFacts:
+        text = ruleset(*chain("c", asked, hook=hook, family=family))
+        return server(settings=loud, ruleset=nftables.parse(text))
+
+    assert wrong(having("arp", "input")) == []
+    for family, hook in (("ip", "input"), ("arp", "output")):
+        assert any(item.check == "arp-ignore" for item in wrong(having(family, hook)))
 
 
 @pytest.mark.parametrize(("everywhere", "card", "right"), [(0, 0, False), (0, 2, True), (1, 1, False)])
@@ -224,40 +230,6 @@ def test_a_small_mtu_is_a_warning_with_its_remedy() -> None:
 def test_a_link_that_is_not_usable(change: dict[str, bool], remedy: tuple[str, ...]) -> None:
     found = [item for item in wrong(server(cards=(LO, with_fields(ETH0, **change)))) if item.check == "link"]
     assert [finding.remedy for finding in found] == [remedy]
-
-
-def rule(**changes: Any) -> FirewallRule:
-    fields: dict[str, Any] = {"family": "inet", "table": "f", "chain": "in", "handle": 7, "hook": "input"}
-    return FirewallRule(**(fields | changes))
-
-
-HERE = (ipaddress.ip_network("192.168.7.33/32"),)
-
-
-@pytest.mark.parametrize(
-    ("one", "accused"),
-    [
-        (rule(destinations=HERE), True),
-        (rule(destinations=HERE, protocols=("tcp",)), True),
-        (rule(destinations=HERE, protocols=("udp",)), False),
-        (rule(destinations=HERE, ports=(80,)), True),
-        (rule(destinations=HERE, ports=(25,)), False),
-        (rule(destinations=HERE, sources=HERE), False),
-        (rule(destinations=HERE, conditional=True), False),
-        (rule(destinations=(ipaddress.ip_network("192.168.7.0/24"),)), True),
-        (rule(destinations=(ipaddress.ip_network("10.0.0.0/8"),)), False),
-        (rule(), False),
-        (rule(hook="output", sources=HERE), True),
-        (rule(hook="output", destinations=HERE), False),
-        (rule(hook="forward", destinations=HERE), False),
-        (rule(family="ip6", destinations=HERE), False),
-    ],
-)
-def test_only_rules_that_stop_the_vip_are_accused(one: FirewallRule, accused: bool) -> None:
-    found = wrong(server(rules=(one,), ports={VIP: (80,)}, listeners=frozenset({("0.0.0.0", 80)})))
-    assert [finding.remedy for finding in found] == (
-        [("nft delete rule inet f in handle 7",)] if accused else []
-    )
 
 
 @pytest.mark.parametrize(

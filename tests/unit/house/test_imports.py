@@ -35,7 +35,7 @@ FORBIDDEN_IN_CORES = {"asyncio", "socket", "time", "os", "random", "subprocess",
 
 STAGES = {
     "conf": ["text", "keywords", "build", "check", "show"],
-    "doctor": ["rules", "gather"],
+    "doctor": ["firewall", "rules", "gather"],
 }
 """Inner rooms that follow each other: one may import those before it, not those after."""
 

@@ -7,29 +7,27 @@ iptables-legacy that does not exist.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from pointsman.doctor.facts import FirewallRule
-from pointsman.doctor.rules import firewall as firewall_rules
-from pointsman.doctor.rules import iptables as iptables_rules
+from pointsman.doctor.firewall import iptables, nftables
+from pointsman.doctor.firewall.chain import Ruleset
 from pointsman.model.address import Address, Network
 
 _SECONDS = 10
-_LEGACY = (
-    ("ip", "iptables-legacy-save", "ip_tables_names"),
-    ("ip6", "ip6tables-legacy-save", "ip6_tables_names"),
-)
+_LEGACY = (("iptables-legacy", "ip_tables_names"), ("ip6tables-legacy", "ip6_tables_names"))
+_BY_NFT = {"ip": "iptables-nft", "ip6": "ip6tables-nft"}
 _NAMES = Path("/proc/thread-self/net")
 
 
 class Firewall(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules found, and the reason why some could not be read."""
+    """The chains found, and the reason why some could not be read."""
 
-    rules: tuple[FirewallRule, ...] = ()
+    ruleset: Ruleset = ()
     redirected: tuple[Network, ...] = ()
     """Destinations that `realserver up --method redirect` redirects to this host."""
     undiscovered: tuple[Address, ...] = ()
@@ -44,27 +42,51 @@ class _UnreadableError(Exception):
 def read() -> Firewall:
     """Read the firewall of this namespace."""
     found, problems = Firewall(), []
+    opaque: list[tuple[str, str]] = []
     try:
         text = _run(["nft", "-j", "list", "ruleset"])
+        opaque = nftables.opaque_tables(text)
         found = Firewall(
-            rules=firewall_rules.parse(text),
-            redirected=firewall_rules.parse_redirected(text),
-            undiscovered=firewall_rules.parse_undiscovered(text),
+            ruleset=nftables.parse(text),
+            redirected=nftables.parse_redirected(text),
+            undiscovered=nftables.parse_undiscovered(text),
         )
     except _UnreadableError as error:
         problems.append(str(error))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         problems.append(f"the output of nft cannot be parsed: {error}")
-    rules = list(found.rules)
-    for family, program, names in _LEGACY:
+    ruleset = _translated(found.ruleset, opaque)
+    for tool, names in _LEGACY:
         present = legacy_tables(names)
         try:
-            rules += iptables_rules.parse(_run([program]), family) if present else ()
+            ruleset += _read_iptables(tool) if present else ()
         except _UnreadableError as error:
             problems.append(f"{error} (its tables: {', '.join(present)})")
         except (ValueError, IndexError) as error:
-            problems.append(f"the output of {program} cannot be parsed: {error}")
-    return msgspec.structs.replace(found, rules=tuple(rules), problem="; ".join(problems))
+            problems.append(f"the output of {tool}-save cannot be parsed: {error}")
+    return msgspec.structs.replace(found, ruleset=ruleset, problem="; ".join(problems))
+
+
+def _translated(ruleset: Ruleset, opaque: Sequence[tuple[str, str]]) -> Ruleset:
+    """Return the chains, with those that nft does not print completely as iptables-nft-save prints them.
+
+    Without that program they stay as they are: their rules are then unknown to the doctor.
+    """
+    for family, tool in _BY_NFT.items():
+        wanted = {table for of, table in opaque if of == family}
+        if not wanted:
+            continue
+        with contextlib.suppress(_UnreadableError, ValueError, IndexError):
+            better = [chain for chain in _read_iptables(tool) if chain.table in wanted]
+            known = {chain.table for chain in better}
+            kept = [chain for chain in ruleset if chain.family != family or chain.table not in known]
+            ruleset = (*kept, *better)
+    return ruleset
+
+
+def _read_iptables(tool: str) -> Ruleset:
+    """Return the chains of a command of iptables. Raises _UnreadableError and ValueError."""
+    return iptables.parse(_run([f"{tool}-save"]), tool)
 
 
 def legacy_tables(name: str) -> list[str]:

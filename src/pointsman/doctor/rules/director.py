@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from pointsman.doctor.facts import Card, DirectorFacts, InstanceFact, SeenAdvert, ServiceFact, join_words
-from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unknown, warning
+from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, warning
+from pointsman.doctor.rules import firewall
 from pointsman.doctor.rules import host as host_rules
-from pointsman.doctor.rules.firewall import blocking_adverts
 from pointsman.doctor.rules.servers import CHECKS as SERVER_CHECKS
 from pointsman.model.address import Address, format_endpoint, resolution_protocol
 
@@ -281,7 +281,7 @@ def _adverts(facts: DirectorFacts) -> Iterable[Finding]:
             for advert in facts.adverts
             if (advert.interface, advert.virtual_router_id)
             == (instance.interface, instance.virtual_router_id)
-            and advert.source.version == _ip_version(instance)
+            and advert.source.version == instance.version
             and advert.source not in own
         ]
         strangers = sorted({str(advert.source) for advert in heard if _is_strange(instance, advert)})
@@ -294,13 +294,6 @@ def _adverts(facts: DirectorFacts) -> Iterable[Finding]:
                 advice="give one of them another virtual_router_id, or configure it as unicast_peer",
             )
         yield from _masters(instance, {str(advert.source) for advert in heard if advert.priority}, strangers)
-
-
-def _ip_version(instance: InstanceFact) -> int:
-    """Return the IP version of an instance. IPv4 and IPv6 have separate virtual routers with the same
-    numbers.
-    """
-    return next((item.version for item in (*instance.peers, *instance.addresses)), 4)
 
 
 def _is_strange(instance: InstanceFact, advert: SeenAdvert) -> bool:
@@ -335,21 +328,11 @@ def _masters(instance: InstanceFact, senders: set[str], strangers: list[str]) ->
 
 
 def _firewall(facts: DirectorFacts) -> Iterable[Finding]:
-    if not facts.instances:
-        return
-    if facts.host.rules_problem:
-        yield unknown("firewall", facts.host.rules_problem)
-    rules = blocking_adverts(facts.host.rules)
-    for rule in rules:
-        yield fault(
-            "firewall",
-            f"{rule} drops VRRP",
-            "a director that does not receive the master's adverts "
-            "becomes master too: two hosts have the VIP",
-            remedy=[rule.removal],
-        )
-    if not rules and not facts.host.rules_problem:
-        yield right("firewall", "no firewall rule drops VRRP")
+    yield from firewall.judge_flows(
+        facts.host,
+        firewall.of_director(facts),
+        "the firewall lets VRRP, BFD and health checks pass",
+    )
 
 
 def _tables(facts: DirectorFacts) -> Iterable[Finding]:

@@ -1,251 +1,322 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find firewall rules that block requests, adverts or ICMP, in the JSON of `nft -j list ruleset`. Pure."""
+"""Verdicts of the firewall about the packets of a director and of a real server. Pure."""
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from pointsman.doctor.facts import FirewallRule
-from pointsman.model.address import Address, Network
+from pointsman.doctor.facts import DirectorFacts, Host, InstanceFact, RealServerFacts
+from pointsman.doctor.finding import Finding, fault, right, unknown, warning
+from pointsman.doctor.firewall.chain import Rule, Ruleset, Value
+from pointsman.doctor.firewall.icmp import FRAGMENTATION_NEEDED, PACKET_TOO_BIG
+from pointsman.doctor.firewall.packet import ACK, ANY_PORT, EPHEMERAL, SYN, TCP, UDP, VRRP, Packet
+from pointsman.doctor.firewall.simulation import Fate, Judgement, judge
+from pointsman.model.address import Address, format_endpoint
 
-VRRP_NAMES = ("vrrp", "112", "carp")
-_PATH_OF_REQUESTS = ("ingress", "prerouting", "input")
-_PATH_OF_ANSWERS = ("output", "postrouting")
-_TCP_NAMES = ("tcp", "6")
-ICMP_NAMES = ("icmp", "1", "icmpv6", "ipv6-icmp", "58")
-_ND_TARGET = {"base": "th", "offset": 64, "len": 128}
-"""Target address of a neighbour solicitation in the JSON of nft, which has no name for this field."""
-_PLAIN = {"counter", "accept", "drop", "reject", "log"}
-_XT_REJECT = {"type": "target", "name": "REJECT"}
-_XT_PLAIN = (_XT_REJECT, {"type": "match", "name": "comment"})
-"""Targets and matches that iptables-nft leaves in the format of iptables."""
-_ABOUT_THE_MTU = ("destination-unreachable", "packet-too-big")
-
-
-def parse(text: str) -> tuple[FirewallRule, ...]:
-    """Return the rules that end in drop or reject. Raises ValueError for text that is not nft's JSON."""
-    document = json.loads(text)
-    if not isinstance(document, dict) or not isinstance(document.get("nftables"), list):
-        raise ValueError("not the JSON of nft")
-    items = [item for item in document["nftables"] if isinstance(item, dict)]
-    hooks = {
-        _key(item["chain"], "name"): str(item["chain"].get("hook", ""))
-        for item in items
-        if isinstance(item.get("chain"), dict)
-    }
-    found, sparing = [], set[tuple[str, str, str]]()
-    for rule in (item["rule"] for item in items if isinstance(item.get("rule"), dict)):
-        chain = _key(rule, "chain")
-        if _is_blocking(rule.get("expr", [])):
-            found.append(msgspec.structs.replace(_parse_rule(rule, hooks), spares_icmp=chain in sparing))
-        elif _spares_icmp(rule, hooks):
-            sparing.add(chain)
-    return tuple(found)
+ICMP_OF = {4: 1, 6: 58}
+BFD_PORT = 3784
+_BFD_SOURCES = (49152, 65535)
+"""Source ports of BFD (RFC 5881)."""
+_GROUPS: dict[int, Address] = {
+    4: ipaddress.IPv4Address("224.0.0.18"),
+    6: ipaddress.IPv6Address("ff02::12"),
+}
+_MOST_CHECKED = 64
+"""Most real servers whose checks are simulated."""
+_KEEP = (
+    "and put the rule into the firewall's own configuration too (nftables.conf, ufw, firewalld), "
+    "or it is lost"
+)
 
 
-def blocking_requests(
-    rules: Iterable[FirewallRule], vip: Address, ports: Sequence[int] = ()
-) -> list[FirewallRule]:
-    """Return the rules that drop every request for the VIP or every answer from it.
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of packet that must pass the firewall of this host."""
 
-    Rules with matches that the parser does not understand do not count, nor do rules for ports that were
-    not given.
-    """
-    return [
-        rule
-        for rule in rules
-        if not rule.conditional
-        and _has_family_of(rule, vip)
-        and _matches_tcp(rule)
-        and (not rule.ports or any(port in rule.ports for port in ports))
-        and (
-            (rule.hook in _PATH_OF_REQUESTS and not rule.sources and _contains(rule.destinations, vip))
-            or (rule.hook in _PATH_OF_ANSWERS and not rule.destinations and _contains(rule.sources, vip))
-        )
-    ]
+    what: str
+    why: str
+    """Consequence if it is dropped."""
+    packet: Packet
+    nft: str
+    """Words of a rule of nft that accepts it, without `accept`."""
+    iptables: str
+    unnamed: str = ""
+    """Advice that makes the packet more exact: name the port."""
 
 
-def drops_arp_requests(rules: Iterable[FirewallRule], vip: Address) -> bool:
-    """True if ARP requests for the VIP are dropped before the kernel answers (realserver up --method nft)."""
-    return any(
-        rule.family == "arp"
-        and rule.hook == "input"
-        and not rule.conditional
-        and _contains(rule.destinations, vip)
-        for rule in rules
-    )
-
-
-def blocking_adverts(rules: Iterable[FirewallRule]) -> list[FirewallRule]:
-    """Return the rules that drop incoming or outgoing VRRP."""
-    return [
-        rule
-        for rule in rules
-        if not rule.conditional
-        and rule.hook in (*_PATH_OF_REQUESTS, *_PATH_OF_ANSWERS)
-        and any(name in VRRP_NAMES for name in rule.protocols)
-    ]
-
-
-def blocking_icmp(rules: Iterable[FirewallRule]) -> list[FirewallRule]:
-    """Return the rules that drop incoming ICMP: all of it, or the messages about the MTU."""
-    return [
-        rule
-        for rule in rules
-        if not (rule.conditional or rule.spares_icmp)
-        and rule.hook in _PATH_OF_REQUESTS
-        and not rule.sources
-        and any(name in ICMP_NAMES for name in rule.protocols)
-    ]
-
-
-def parse_redirected(text: str) -> tuple[Network, ...]:
-    """Return the destinations that `realserver up --method redirect` redirects to this host.
-
-    Raises ValueError for text that is not JSON.
-    """
-    found: list[Network] = []
-    for match in _matches_of_chain(text, "pointsman_redirect", "prerouting"):
-        if _matched_field(match.get("left")) == "daddr":
-            found += _parse_networks(_alternatives(match.get("right")))
-    return tuple(found)
-
-
-def parse_undiscovered(text: str) -> tuple[Address, ...]:
-    """Return the IPv6 addresses for which `realserver up --method nft` drops neighbour discovery."""
-    found: dict[Address, None] = {}
-    for match in _matches_of_chain(text, "pointsman_nd", "input"):
-        if match.get("left") == {"payload": _ND_TARGET}:
-            values = [int(str(value), 0) for value in _alternatives(match.get("right"))]
-            found.update({ipaddress.IPv6Address(value): None for value in values})
-    return tuple(found)
-
-
-def _matches_of_chain(text: str, table: str, chain: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the matches of all rules in one of pointsman's own chains."""
-    for item in json.loads(text)["nftables"]:
-        rule = item.get("rule", {})
-        if (rule.get("table"), rule.get("chain")) == (table, chain):
-            yield from (match for step in rule["expr"] if isinstance(match := step.get("match"), dict))
-
-
-def _contains(networks: Sequence[Network], vip: Address) -> bool:
-    return any(network.version == vip.version and vip in network for network in networks)
-
-
-def _has_family_of(rule: FirewallRule, vip: Address) -> bool:
-    families = ("ip", "inet", "netdev") if vip.version == 4 else ("ip6", "inet", "netdev")
-    return rule.family in families
-
-
-def _matches_tcp(rule: FirewallRule) -> bool:
-    return not rule.protocols or any(name in _TCP_NAMES for name in rule.protocols)
-
-
-def _key(item: Mapping[str, Any], name: str) -> tuple[str, str, str]:
-    return str(item.get("family")), str(item.get("table")), str(item.get(name))
-
-
-def _is_blocking(expressions: Any) -> bool:
-    return isinstance(expressions, list) and any(
-        isinstance(step, dict) and ("drop" in step or "reject" in step or step.get("xt") == _XT_REJECT)
-        for step in expressions
-    )
-
-
-def _spares_icmp(rule: Mapping[str, Any], hooks: Mapping[tuple[str, str, str], str]) -> bool:
-    """True if the rule accepts the messages about the MTU: as ICMP, or as related to a connection (also in a
-    map).
-    """
-    text = json.dumps(rule.get("expr"))
-    if '"accept"' not in text:
-        return False
-    if '"related"' in text:
-        return True
-    accepting = _parse_rule(rule, hooks)
-    return not accepting.conditional and any(name in ICMP_NAMES for name in accepting.protocols)
-
-
-def _parse_rule(rule: Mapping[str, Any], hooks: Mapping[tuple[str, str, str], str]) -> FirewallRule:
-    family, table, chain = _key(rule, "chain")
-    sources: list[Network] = []
-    destinations: list[Network] = []
-    protocols: list[str] = []
-    ports: list[int] = []
-    conditional = False
-    for step in rule["expr"]:
-        match = step.get("match") if isinstance(step, dict) else None
-        if not isinstance(match, dict):
-            plain = isinstance(step, dict) and (_PLAIN & set(step) or step.get("xt") in _XT_PLAIN)
-            conditional |= not plain
+def judge_flows(host: Host, flows: Iterable[Flow], passes: str) -> Iterator[Finding]:
+    """Yield a finding for each place that drops packets, and for each that cannot be decided."""
+    if host.rules_problem:
+        yield unknown("firewall", host.rules_problem)
+    told: set[tuple[object, ...]] = set()
+    for flow in flows:
+        found = judge(host.ruleset, flow.packet)
+        if found.fate is Fate.PASSES or (key := (found.fate, found.place, flow.what)) in told:
             continue
-        field, values = _matched_field(match.get("left")), _alternatives(match.get("right"))
-        if match.get("op") not in ("==", "in") or not values:
-            conditional = True
-        elif field in ("saddr", "daddr"):
-            networks = _parse_networks(values)
-            conditional |= not networks
-            (sources if field == "saddr" else destinations).extend(networks)
-        elif field == "arp daddr ip":
-            destinations += _parse_networks(values)
-            conditional |= not destinations
-        elif field in ("protocol", "l4proto", "nexthdr"):
-            protocols += [str(value) for value in values]
-        elif field in ("icmp type", "icmpv6 type"):
-            protocols.append(field.partition(" ")[0])
-            conditional |= not any(value in _ABOUT_THE_MTU for value in values)
-        elif field in ("tcp dport", "udp dport"):
-            protocols.append(field[:3])
-            numbers = [value for value in values if isinstance(value, int)]
-            ports += numbers
-            conditional |= not numbers
-        else:
-            conditional = True
-    return FirewallRule(
-        family=family,
-        table=table,
-        chain=chain,
-        handle=int(rule.get("handle", 0)),
-        hook=hooks.get((family, table, chain), ""),
-        destinations=tuple(destinations),
-        sources=tuple(sources),
-        protocols=tuple(protocols),
-        ports=tuple(ports),
-        conditional=conditional,
+        told.add(key)
+        yield _dropped(flow, found) if found.fate is Fate.DROPPED else _undecided(flow, found)
+    if not told and not host.rules_problem:
+        yield right("firewall", passes)
+
+
+def _dropped(flow: Flow, found: Judgement) -> Finding:
+    assert found.chain is not None and found.base is not None
+    if found.rule is not None and _is_special(found.rule):
+        return fault("firewall", f"{found.place} drops {flow.what}", flow.why, remedy=[found.rule.removal])
+    command = found.base.insertion(f"{flow.nft} accept", f"{flow.iptables} -j ACCEPT")
+    return fault("firewall", f"{found.place} drops {flow.what}", flow.why, remedy=[command], advice=_KEEP)
+
+
+def _is_special(rule: Rule) -> bool:
+    """True if a rule is for one address, port or protocol, so that deleting it does not open the host."""
+    return any(
+        _is_one(field, value)
+        for match in rule.matches
+        if not match.negated
+        for row in match.alternatives
+        for field, value in zip(match.fields, row, strict=False)
     )
 
 
-def _matched_field(left: Any) -> str:
-    """Return the matched field: `saddr`, `l4proto`, `tcp dport` ... Empty for an unknown field."""
-    if not isinstance(left, dict):
-        return ""
-    if isinstance(left.get("meta"), dict):
-        return str(left["meta"].get("key", ""))
-    payload = left.get("payload")
-    if not isinstance(payload, dict):
-        return ""
-    protocol, field = str(payload.get("protocol", "")), str(payload.get("field", ""))
-    return field if protocol in ("ip", "ip6") else f"{protocol} {field}"
+def _is_one(field: str, value: Value) -> bool:
+    if field in ("saddr", "daddr") and not isinstance(value, str | tuple):
+        return value.prefixlen > 0
+    if field == "protocol":
+        return isinstance(value, tuple) and value[0] not in (TCP, UDP)
+    return field == "dport" and isinstance(value, tuple) and value[0] == value[1]
 
 
-def _alternatives(right: Any) -> list[Any]:
-    """Return the alternatives of a match: one value, or the members of an anonymous set."""
-    if isinstance(right, dict) and isinstance(right.get("set"), list):
-        return list(right["set"])
-    return [right]
+def _undecided(flow: Flow, found: Judgement) -> Finding:
+    more = f"; {flow.unnamed}" if flow.unnamed else ""
+    return unknown(
+        "firewall",
+        f"it is not decided if {flow.what} pass this host's firewall: it depends on {found.place}{more}",
+    )
 
 
-def _parse_networks(values: Iterable[Any]) -> list[Network]:
-    found: list[Network] = []
-    for value in values:
-        prefix = value.get("prefix") if isinstance(value, dict) else None
-        text = f"{prefix.get('addr')}/{prefix.get('len')}" if isinstance(prefix, dict) else str(value)
-        with contextlib.suppress(ValueError):
-            found.append(ipaddress.ip_network(text, strict=False))
-    return found
+def requests(facts: RealServerFacts) -> Iterator[Flow]:
+    """Yield the clients' requests, and the answers to them."""
+    for vip in facts.vips:
+        cards = _cards_towards(facts.host, vip)
+        ports = facts.ports.get(vip, ())
+        word = "ip" if vip.version == 4 else "ip6"
+        for port in ports or (0,):
+            name = format_endpoint(vip, port) if port else str(vip)
+            possible = (port, port) if port else ANY_PORT
+            hint = "" if port else f"name the port: pointsman doctor {format_endpoint(vip, 0)[:-1]}PORT"
+            limited = (f" tcp dport {port}", f" -p tcp --dport {port}") if port else ("", "")
+            asking = Packet(
+                version=vip.version,
+                protocol=TCP,
+                destination=vip,
+                source_port=ANY_PORT,
+                destination_port=possible,
+                inwards=cards,
+                flags=SYN,
+            )
+            yield Flow(
+                what=f"requests for {name}",
+                why="clients get no answer from this real server, or only some clients do",
+                packet=asking,
+                nft=f"{word} daddr {vip}{limited[0]}",
+                iptables=f"-d {vip}{limited[1]}",
+                unnamed=hint,
+            )
+            limited = (f" tcp sport {port}", f" -p tcp --sport {port}") if port else ("", "")
+            yield Flow(
+                what=f"answers from {name}",
+                why="requests arrive, and their answers never leave this host",
+                packet=Packet(
+                    version=vip.version,
+                    protocol=TCP,
+                    source=vip,
+                    source_port=possible,
+                    destination_port=ANY_PORT,
+                    outwards=tuple(card.name for card in facts.host.cards if not card.loopback and card.up),
+                    flags=SYN | ACK,
+                    state="established",
+                ),
+                nft=f"{word} saddr {vip}{limited[0]}",
+                iptables=f"-s {vip}{limited[1]}",
+                unnamed=hint,
+            )
+
+
+def path_mtu(facts: RealServerFacts) -> Iterator[Finding]:
+    """Check that ICMP messages about a smaller MTU beyond the gateway arrive."""
+    told: set[str] = set()
+    for vip in facts.vips:
+        found = judge(facts.host.ruleset, _about_the_mtu(facts.host, vip))
+        if found.fate is Fate.PASSES or found.place in told:
+            continue
+        told.add(found.place)
+        if found.fate is Fate.UNDECIDED:
+            yield unknown(
+                "path-mtu", f"it is not decided if ICMP about the MTU arrives: it depends on {found.place}"
+            )
+            continue
+        until = (
+            ""
+            if facts.host.system.mtu_probing
+            else "; sysctl -w net.ipv4.tcp_mtu_probing=1 helps TCP until then"
+        )
+        assert found.base is not None
+        nft = "icmp type destination-unreachable" if vip.version == 4 else "icmpv6 type packet-too-big"
+        iptables = "-p icmp --icmp-type 3" if vip.version == 4 else "-p ipv6-icmp --icmpv6-type 2"
+        yield warning(
+            "path-mtu",
+            f"{found.place} drops ICMP about the MTU",
+            "this is `fragmentation needed`: answers to clients behind a smaller MTU (tunnels, DSL) hang",
+            remedy=[found.base.insertion(f"{nft} accept", f"{iptables} -j ACCEPT")],
+            advice=_KEEP + until,
+        )
+    if not told and not facts.host.rules_problem:
+        yield right("path-mtu", "the firewall lets messages about the MTU pass")
+
+
+def _about_the_mtu(host: Host, vip: Address) -> Packet:
+    """Return the ICMP message about a smaller MTU on the path of answers."""
+    return Packet(
+        version=vip.version,
+        protocol=ICMP_OF[vip.version],
+        destination=vip,
+        inwards=_cards_towards(host, vip),
+        state="related",
+        icmp=FRAGMENTATION_NEEDED if vip.version == 4 else PACKET_TOO_BIG,
+    )
+
+
+def of_director(facts: DirectorFacts) -> Iterator[Flow]:
+    """Yield the packets of VRRP, BFD and the health checks."""
+    for instance in facts.instances:
+        yield from _adverts(facts, instance)
+    for neighbour in facts.bfd_neighbours:
+        yield from _bfd(facts.host, neighbour)
+    yield from _checks(facts)
+
+
+def _adverts(facts: DirectorFacts, instance: InstanceFact) -> Iterator[Flow]:
+    """Yield the adverts from the other directors, and those to them."""
+    version = instance.version
+    own = _own_address(facts, instance.interface, version)
+    why = "a director that does not receive the master's adverts becomes master too: two hosts have the VIP"
+    limit = {"nft": "meta l4proto 112", "iptables": "-p 112"}
+    heard = {
+        advert.source
+        for advert in facts.adverts
+        if advert.virtual_router_id == instance.virtual_router_id and advert.source.version == version
+    }
+    for peer in instance.peers or sorted(heard - {own}, key=int) or (None,):
+        packet = Packet(
+            version=version,
+            protocol=VRRP,
+            source=peer,
+            destination=own if instance.peers else _GROUPS[version],
+            inwards=(instance.interface,),
+        )
+        yield Flow(what=f"VRRP adverts for {instance.name}", why=why, packet=packet, **limit)
+    for target in instance.peers or (_GROUPS[version],):
+        packet = Packet(
+            version=version, protocol=VRRP, source=own, destination=target, outwards=(instance.interface,)
+        )
+        yield Flow(what=f"VRRP adverts of {instance.name} to others", why=why, packet=packet, **limit)
+
+
+def _bfd(host: Host, neighbour: Address) -> Iterator[Flow]:
+    route = host.route(neighbour)
+    cards = (route.interface,) if route else _ethernets(host)
+    packet = Packet(
+        version=neighbour.version,
+        protocol=UDP,
+        source_port=_BFD_SOURCES,
+        destination_port=(BFD_PORT, BFD_PORT),
+    )
+    ways = {
+        f"BFD from {neighbour}": msgspec.structs.replace(packet, source=neighbour, inwards=cards),
+        f"BFD to {neighbour}": msgspec.structs.replace(packet, destination=neighbour, outwards=cards),
+    }
+    for what, each in ways.items():
+        yield Flow(
+            what=what,
+            why="the session never comes up, and everything that tracks it is in FAULT",
+            packet=each,
+            nft=f"udp dport {BFD_PORT}",
+            iptables=f"-p udp --dport {BFD_PORT}",
+        )
+
+
+def _checks(facts: DirectorFacts) -> Iterator[Flow]:
+    """Yield the health checks by TCP, and their answers."""
+    checked = {
+        (server.address, server.port)
+        for service in facts.services
+        for server in service.servers
+        if service.tcp and server.up is not None
+    }
+    for address, port in sorted(checked, key=lambda pair: (pair[0].version, int(pair[0]), pair[1]))[
+        :_MOST_CHECKED
+    ]:
+        route = facts.host.route(address)
+        card = (route.interface,) if route else _ethernets(facts.host)
+        own = _own_address(facts, card[0], address.version) if card else None
+        word = "ip" if address.version == 4 else "ip6"
+        name = f"health checks of {format_endpoint(address, port)}"
+        why = "the checks fail, and the real server is taken out of the table"
+        sent = Packet(
+            version=address.version,
+            protocol=TCP,
+            source=own,
+            destination=address,
+            source_port=EPHEMERAL,
+            destination_port=(port, port),
+            outwards=card,
+            flags=SYN,
+        )
+        yield Flow(what=name, why=why, packet=sent, nft=f"{word} daddr {address}", iptables=f"-d {address}")
+        answer = Packet(
+            version=address.version,
+            protocol=TCP,
+            source=address,
+            destination=own,
+            source_port=(port, port),
+            destination_port=EPHEMERAL,
+            inwards=card,
+            flags=SYN | ACK,
+            state="established",
+        )
+        yield Flow(
+            what=f"the answers to {name}",
+            why=why,
+            packet=answer,
+            nft=f"{word} saddr {address}",
+            iptables=f"-s {address}",
+        )
+
+
+def drops_arp_requests(ruleset: Ruleset, vip: Address) -> bool:
+    """True if ARP requests for the VIP are dropped before the kernel answers (realserver up --method nft)."""
+    asked = Packet(version=0, destination=vip, inwards=("any",))
+    return judge(ruleset, asked).fate is Fate.DROPPED
+
+
+def _own_address(facts: DirectorFacts, interface: str, version: int) -> Address | None:
+    """Return this host's own address on an interface, for VRRP over IPv6 the link-local one."""
+    card = facts.host.card(interface)
+    vips = facts.vips()
+    own = [
+        held.ip
+        for held in (card.addresses if card else ())
+        if held.version == version and held.ip not in vips
+    ]
+    return next(iter(own), None)
+
+
+def _cards_towards(host: Host, vip: Address) -> tuple[str, ...]:
+    """Return the interfaces on which requests for the VIP may arrive."""
+    return tuple(card.name for card in host.links_of(vip)) or _ethernets(host)
+
+
+def _ethernets(host: Host) -> tuple[str, ...]:
+    return tuple(card.name for card in host.cards if not card.loopback and card.up and card.addresses)

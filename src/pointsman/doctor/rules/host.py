@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable
 
 from pointsman.doctor.facts import Card, Host, System, join_words
 from pointsman.doctor.finding import Finding, fault, note, right, warning
-from pointsman.doctor.rules.firewall import blocking_icmp
 
 NEARLY_FULL = 0.9
 OLDEST_KERNEL = (6, 1)
@@ -89,27 +88,6 @@ def neighbours(host: Host) -> Iterable[Finding]:
             "neighbour-table",
             f"room in the neighbour table: {entries}{f' of {limit}' if limit else ''} entries",
         )
-
-
-def path_mtu(host: Host) -> Iterable[Finding]:
-    """Check that ICMP messages about a smaller MTU beyond the gateway arrive."""
-    rules = blocking_icmp(host.rules)
-    for rule in rules:
-        yield warning(
-            "path-mtu",
-            f"{rule} drops ICMP",
-            "this includes `fragmentation needed`: answers to clients "
-            "behind a smaller MTU (tunnels, DSL) hang",
-            remedy=[rule.removal],
-            advice="or accept the types destination-unreachable and packet-too-big before it"
-            + (
-                ""
-                if host.system.mtu_probing
-                else "; sysctl -w net.ipv4.tcp_mtu_probing=1 helps TCP until then"
-            ),
-        )
-    if not rules and not host.rules_problem:
-        yield right("path-mtu", "no firewall rule drops ICMP, so messages about the MTU arrive")
 
 
 def offloads(cards: Iterable[Card], modes: dict[str, str]) -> Iterable[Finding]:

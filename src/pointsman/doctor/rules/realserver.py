@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 
 from pointsman.doctor.facts import Card, Host, RealServerFacts, join_words
 from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unknown, warning
+from pointsman.doctor.rules import firewall
 from pointsman.doctor.rules import host as host_rules
-from pointsman.doctor.rules.firewall import blocking_requests, drops_arp_requests
+from pointsman.doctor.rules.firewall import drops_arp_requests
 from pointsman.model.address import Address, format_endpoint, resolution_protocol
 
 ETHERNET_MTU = 1500
@@ -105,7 +106,7 @@ def _is_silenced(host: Host, vip: Address) -> bool:
     """True if nftables drops ARP or neighbour discovery for the VIP, so that it may be on an Ethernet
     interface.
     """
-    return vip in host.undiscovered if vip.version == 6 else drops_arp_requests(host.rules, vip)
+    return vip in host.undiscovered if vip.version == 6 else drops_arp_requests(host.ruleset, vip)
 
 
 def _on_an_ethernet(card: Card, vip: Address, up: str) -> Finding:
@@ -120,7 +121,7 @@ def _on_an_ethernet(card: Card, vip: Address, up: str) -> Finding:
 
 
 def _arp(facts: RealServerFacts) -> Iterable[Finding]:
-    silenced = {vip for vip in facts.vips if vip.version == 4 and drops_arp_requests(facts.host.rules, vip)}
+    silenced = {vip for vip in facts.vips if vip.version == 4 and drops_arp_requests(facts.host.ruleset, vip)}
     absent = {vip for vip in facts.vips if _is_redirected(facts.host, vip)}
     vips = [vip for vip in facts.vips if vip.version == 4 and vip not in silenced | absent]
     for vip in facts.vips:
@@ -282,20 +283,11 @@ def _mtu(facts: RealServerFacts) -> Iterable[Finding]:
 
 
 def _firewall(facts: RealServerFacts) -> Iterable[Finding]:
-    if facts.host.rules_problem:
-        yield unknown("firewall", facts.host.rules_problem)
-    blocked = False
-    for vip in facts.vips:
-        for rule in blocking_requests(facts.host.rules, vip, facts.ports.get(vip, ())):
-            blocked = True
-            yield fault(
-                "firewall",
-                f"{rule} drops packets for or from {vip}",
-                "requests or their answers are lost here",
-                remedy=[rule.removal],
-            )
-    if not blocked and not facts.host.rules_problem:
-        yield right("firewall", "no firewall rule names the VIP in a drop or reject")
+    yield from firewall.judge_flows(
+        facts.host,
+        firewall.requests(facts),
+        "the firewall lets requests for the VIP pass, and the answers",
+    )
 
 
 def _listening(facts: RealServerFacts) -> Iterable[Finding]:
@@ -363,7 +355,7 @@ def _path_to_gateway(facts: RealServerFacts) -> Iterable[Finding]:
 
 
 def _host(facts: RealServerFacts) -> Iterable[Finding]:
-    yield from host_rules.path_mtu(facts.host)
+    yield from firewall.path_mtu(facts)
     yield from host_rules.conntrack(facts.host.system)
     yield from host_rules.neighbours(facts.host)
     yield from host_rules.clock(facts.host.system, facts.clock_jump)

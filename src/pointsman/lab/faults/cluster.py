@@ -19,6 +19,12 @@ _FORGET = f"@router ip neigh flush to {_VIP} dev ens224"
 """Remove what the router may have learnt about a second host with the VIP."""
 _NGINX = "nginx -e {directory}/web-01/error.log -c {directory}/web-01/nginx.conf"
 _DROP_TABLE = ("nft delete table inet fault",)
+_DEFAULT_DENY = (
+    "nft add table inet fault",
+    "nft add chain inet fault input '{{ type filter hook input priority 0; policy drop; }}'",
+    "nft add rule inet fault input ct state established,related accept",
+    "nft add rule inet fault input tcp dport 22 accept",
+)
 _STRANGER = """
 import ipaddress, socket, time
 from pointsman.vrrp import wire
@@ -235,6 +241,26 @@ FAULTS = (
         "firewall",
         nft_drop_commands("input", "ip protocol 112"),
         _DROP_TABLE,
+    ),
+    Fault(
+        "default-deny",
+        "web-02",
+        "the real server's firewall drops everything that no rule accepts",
+        "firewall",
+        _DEFAULT_DENY,
+        _DROP_TABLE,
+        arguments=(f"{_VIP}:80",),
+    ),
+    Fault(
+        "default-deny-director",
+        "lb-02",
+        "the backup director's iptables drop everything that no rule accepts, also VRRP",
+        "firewall",
+        (
+            "iptables-nft -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "iptables-nft -P INPUT DROP",
+        ),
+        ("iptables-nft -P INPUT ACCEPT", "iptables-nft -F INPUT", "nft delete table ip filter"),
     ),
     _dual(
         "rp-filter",
