@@ -23,7 +23,7 @@ from tests.machines.segment import (
 )
 
 from pointsman.model.vrrp import VrrpInstance, VrrpState
-from pointsman.vrrp.machine import GRACE
+from pointsman.vrrp.yielding import GRACE
 
 JITTER = 0.1
 """The largest delay of a packet, as a fraction of the interval."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.machines.segment import BACKUP, DAY, MASTER, Segment, disturb, routers
 
-from pointsman.vrrp.machine import REANNOUNCE_REQUESTS
+from pointsman.vrrp.reannouncing import REANNOUNCE_REQUESTS
 
 
 def test_a_quiet_day_has_one_master_and_no_transition_after_the_start() -> None:

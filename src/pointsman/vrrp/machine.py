@@ -19,7 +19,9 @@ from pointsman.model.address import Address
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance, VrrpState
 from pointsman.vrrp.admission import interval_in_centiseconds
 from pointsman.vrrp.announcing import Announcements
+from pointsman.vrrp.heard_master import HeardMaster
 from pointsman.vrrp.preemption import Preemption
+from pointsman.vrrp.reannouncing import ReannounceRequests
 from pointsman.vrrp.transitions import (
     TRANSITIONS,
     AcquireAddresses,
@@ -34,22 +36,13 @@ from pointsman.vrrp.transitions import (
     StateChanged,
 )
 from pointsman.vrrp.wire import Advert
+from pointsman.vrrp.yielding import Yielding
 
 ANSWER_SPACING = 0.5
 """Minimum time between adverts out of turn (answers to a rival), as part of an interval.
 
 It keeps a flood of foreign adverts from causing a flood of ours.
 """
-GRACE = 0.05
-"""Seconds that addresses stay after another router has taken over on request.
-
-It must first add and announce them. Until then this host serves packets that still arrive.
-"""
-REANNOUNCE_REQUESTS = 2
-"""Number of adverts with priority 1 in answer to a new master's adverts. One could be lost."""
-PATIENCE_MARGIN = 0.25
-"""Seconds added to the longest skew while waiting for another router to take over on request."""
-LONGEST_PATIENCE = 3.0
 
 _BACKUP, _MASTER, _FAULT = VrrpState.BACKUP, VrrpState.MASTER, VrrpState.FAULT
 
@@ -72,20 +65,13 @@ class VrrpMachine:
         """Reason why this instance cannot work. Empty: it can."""
         self._group_fault = ""
         self._own_interval = interval_in_centiseconds(instance) / 100
-        self._master_interval = self._own_interval
-        self._master_address: Address | None = None
+        self._master = HeardMaster(self._own_interval)
         self._master_down_at: float | None = None
         self._advert_at: float | None = None
         self._announcements = Announcements(instance)
         self._preemption = Preemption()
-        self._resume_at: float | None = None
-        """While yielding: time to continue as master (or to stop), because no router has taken over."""
-        self._release_at: float | None = None
-        """Time to remove the addresses, after another router has taken over."""
-        self._stopping = False
-        self._requests_left = 0
-        """Number of requests to the new master to announce itself again that are left."""
-        self._request_after = float("-inf")
+        self._yielding = Yielding()
+        self._requests = ReannounceRequests()
         self._repeat_wait: float | None = None
         """Wait in seconds that a repetition of the last advert would set. None: it may have other effects."""
         self._best_rival = 0
@@ -97,18 +83,18 @@ class VrrpMachine:
     @property
     def skew(self) -> float:
         """Seconds that depend on the priority: the best backup waits least (RFC 3768, RFC 5798, 6.1)."""
-        scale = 1.0 if self.instance.version == 2 else self._master_interval
+        scale = 1.0 if self.instance.version == 2 else self._master.interval
         return (256 - self.priority) / 256 * scale
 
     @property
     def master_down_interval(self) -> float:
         """Seconds without an advert after which the master is down."""
-        return self.instance.down_timer_adverts * self._master_interval + self.skew
+        return self.instance.down_timer_adverts * self._master.interval + self.skew
 
     @property
     def is_yielding(self) -> bool:
         """True if this master waits for another router to take over."""
-        return self._resume_at is not None
+        return self._yielding.is_active
 
     @property
     def deadline(self) -> float | None:
@@ -117,7 +103,7 @@ class VrrpMachine:
             return self._master_down_at
         timers = (
             *(self._master_down_at, self._advert_at, self._announcements.deadline),
-            *(self._resume_at, self._release_at),
+            *(self._yielding.resume_at, self._yielding.release_at),
         )
         return min([timer for timer in timers if timer is not None], default=None)
 
@@ -136,7 +122,7 @@ class VrrpMachine:
             self.fault = "interface down"
         if self.fault or self._group_fault:
             self._fire(Event.START_WITHOUT_LINK, now, self.fault or self._group_fault)
-        elif self._may_resume(now, residual):
+        elif residual.was_master_within(self.master_down_interval, now):
             self._fire(Event.RESUME, now)
         elif self.priority == OWNER_PRIORITY and not self.grouped:
             self._fire(Event.START_AS_OWNER, now)
@@ -152,7 +138,7 @@ class VrrpMachine:
     def yield_and_stop(self, now: float) -> None:
         """Stop. A master first waits until another router has taken over, or for the longest patience."""
         if self.state is _MASTER:
-            self._stopping = True
+            self._yielding.is_stopping = True
             self._start_yielding(now)
         else:
             self.stop(now)
@@ -196,7 +182,7 @@ class VrrpMachine:
         self._repeat_wait = None
         lowered, self.priority = priority < self.priority, priority
         self._effects.append(PriorityChanged(priority))
-        if self.state is not _MASTER or self._resume_at is not None:
+        if self.state is not _MASTER or self._yielding.is_active:
             return
         if lowered and self._best_rival > priority:
             self._start_yielding(now)
@@ -212,11 +198,11 @@ class VrrpMachine:
         before, self.instance, self.own_address = self.instance, instance, own_address
         self._own_interval = interval_in_centiseconds(instance) / 100
         if instance.version == 2 or self.state is _MASTER:
-            self._master_interval = self._own_interval
+            self._master.interval = self._own_interval
         if instance.nopreempt or not instance.preempt_delay:
             self._preemption.reset()
         self._announcements.reconfigure(instance, now)
-        if self.state is not _MASTER or self._resume_at is not None:
+        if self.state is not _MASTER or self._yielding.is_active:
             self._announcements.stop()
             return
         self._advertise(now)
@@ -244,7 +230,7 @@ class VrrpMachine:
             self._best_rival = max(self._best_rival, advert.priority)
         if self.state is _BACKUP:
             self._on_advert_as_backup(now, source, advert)
-        elif self.state is _MASTER and self._resume_at is not None:
+        elif self.state is _MASTER and self._yielding.is_active:
             self._on_advert_while_yielding(now, advert)
         elif self.state is _MASTER:
             self._on_advert_as_master(now, source, advert)
@@ -271,9 +257,10 @@ class VrrpMachine:
         """Fire the timers that are due."""
         if self._master_down_at is not None and now >= self._master_down_at:
             self._master_is_down(now)
-        if self._release_at is not None and now >= self._release_at:
-            self._fire(Event.YIELDED_AND_STOPPED if self._stopping else Event.YIELDED, now)
-        elif self._resume_at is not None and now >= self._resume_at:
+        yielding = self._yielding
+        if yielding.release_at is not None and now >= yielding.release_at:
+            self._fire(Event.YIELDED_AND_STOPPED if yielding.is_stopping else Event.YIELDED, now)
+        elif yielding.resume_at is not None and now >= yielding.resume_at:
             self._continue_as_master(now)
         if self._advert_at is not None and now >= self._advert_at:
             # From the deadline, not from now, so that small delays do not add up. After a stall, from now.
@@ -289,11 +276,6 @@ class VrrpMachine:
         else:
             owner = self.priority == OWNER_PRIORITY and not self.grouped
             self._fire(Event.RECOVERY_AS_OWNER if owner else Event.RECOVERY, now)
-
-    def _may_resume(self, now: float, residual: Residual) -> bool:
-        if not residual.addresses or residual.last_advert is None:
-            return False
-        return 0 <= now - residual.last_advert < self.master_down_interval
 
     def _master_is_down(self, now: float) -> None:
         self._master_down_at = self._repeat_wait = None
@@ -314,26 +296,20 @@ class VrrpMachine:
                 self._master_down_at = now + self.skew
             return
         self._release()
-        demoted = source == self._master_address and advert.priority < self.priority
+        demoted = self._master.is_demoted(source, advert, self.priority)
         if not self._preemption.accepts(self.instance, now, self.priority, advert.priority):
             if demoted and self._master_down_at is not None:
                 # The master itself is now worse than this router and waits for it, as after priority 0.
                 self._master_down_at = min(self._master_down_at, now + self.skew)
             return
         self.wants_master = False
-        self._master_address = source if advert.priority >= self.priority else None
-        if self.instance.version == 3:
-            self._master_interval = max(advert.interval, 1) / 100
+        self._master.accept(source, advert, self.priority)
+        self._master.learn_interval(advert, self.instance.version)
         self._master_down_at = now + self.master_down_interval
-        if self._requests_left and now >= self._request_after:
-            self._requests_left -= 1
-            self._request_reannounce(now)
-        if not self._requests_left and advert.priority >= self.priority:
+        if self._requests.is_due(now, ANSWER_SPACING * self._own_interval):
+            self._effects.append(SendAdvert(1))
+        if not self._requests.left and advert.priority >= self.priority:
             self._repeat_wait = self.master_down_interval
-
-    def _request_reannounce(self, now: float) -> None:
-        self._request_after = now + ANSWER_SPACING * self._own_interval
-        self._effects.append(SendAdvert(1))
 
     def _on_advert_as_master(self, now: float, source: Address, advert: Advert) -> None:
         rank = (advert.priority, source.packed)
@@ -343,9 +319,8 @@ class VrrpMachine:
         )
         better = rank > (self.priority, self.own_address.packed)
         if advert.priority and (stalled or better):
-            if self.instance.version == 3:
-                self._master_interval = max(advert.interval, 1) / 100
-            self._master_address = source if advert.priority >= self.priority else None
+            self._master.learn_interval(advert, self.instance.version)
+            self._master.accept(source, advert, self.priority)
             self._fire(Event.BETTER_ADVERT if better else Event.STALLED, now)
         elif now >= self._answer_after and not (advert.priority and self.instance.lower_prio_no_advert):
             self._answer_after = now + ANSWER_SPACING * self._own_interval
@@ -355,26 +330,22 @@ class VrrpMachine:
                 self._announcements.schedule_second_burst(now, self.instance.garp_lower_prio_delay)
 
     def _start_yielding(self, now: float) -> None:
-        if self._resume_at is not None:
+        if self._yielding.is_active:
             return
         self._effects.append(SendAdvert(0))
         self._advert_at = None
         self._announcements.stop()
-        scale = 1.0 if self.instance.version == 2 else self._own_interval
-        self._resume_at = now + min(scale + PATIENCE_MARGIN, LONGEST_PATIENCE)
+        self._yielding.begin(now, 1.0 if self.instance.version == 2 else self._own_interval)
 
     def _on_advert_while_yielding(self, now: float, advert: Advert) -> None:
-        if advert.priority == 0 or self._release_at is not None:
-            return
-        if self.instance.version == 3:
-            self._master_interval = max(advert.interval, 1) / 100
-        self._release_at = now + GRACE
+        if advert.priority and self._yielding.on_successor(now):
+            self._master.learn_interval(advert, self.instance.version)
 
     def _continue_as_master(self, now: float) -> None:
-        if self._stopping:
+        if self._yielding.is_stopping:
             self._fire(Event.YIELDED_AND_STOPPED, now)
             return
-        self._resume_at = None
+        self._yielding.end()
         self._preemption.has_yielded = False
         self._best_rival = 0
         self._advertise(now)
@@ -386,11 +357,12 @@ class VrrpMachine:
         if transition is None:
             return
         previous, (self.state, actions) = self.state, transition
-        self._master_down_at = self._advert_at = self._resume_at = self._release_at = None
+        self._master_down_at = self._advert_at = None
+        self._yielding.end()
         self._announcements.stop()
         self._preemption.reset()
         self.wants_master = False
-        self._requests_left = 0
+        self._requests.left = 0
         self._repeat_wait = None
         for action in actions:
             self._act(action, now)
@@ -408,16 +380,13 @@ class VrrpMachine:
                 self._effects.append(SendAdvert(0))
             case Action.FAREWELL:
                 self._effects.append(SendAdvert(self.priority))
-                self._requests_left, self._request_after = (
-                    REANNOUNCE_REQUESTS,
-                    now + ANSWER_SPACING * self._own_interval,
-                )
+                self._requests.begin(now, ANSWER_SPACING * self._own_interval)
             case Action.REQUEST_REANNOUNCE:
-                self._requests_left = REANNOUNCE_REQUESTS
-                self._request_reannounce(now)
+                self._effects.append(SendAdvert(1))
+                self._requests.begin(now, ANSWER_SPACING * self._own_interval)
 
     def _take_over(self, now: float) -> None:
-        self._master_interval = self._own_interval
+        self._master.interval = self._own_interval
         self._preemption.has_yielded = False
         self.holds_addresses = True
         self._advertise(now)

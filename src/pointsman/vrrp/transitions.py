@@ -55,6 +55,12 @@ class Residual(msgspec.Struct, frozen=True):
     last_advert: float | None = None
     """Time of its last advert as master, on the clock of `now`. None: unknown, or it was not master."""
 
+    def was_master_within(self, seconds: float, now: float) -> bool:
+        """True if it was master with all its addresses, and so recently."""
+        if not self.addresses or self.last_advert is None:
+            return False
+        return 0 <= now - self.last_advert < seconds
+
 
 class Event(enum.Enum):
     """Causes of state changes."""

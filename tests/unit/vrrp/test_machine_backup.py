@@ -90,3 +90,23 @@ def test_link_down_in_backup_is_silent() -> None:
     router.fail(1.0, "interface down")
     assert router.effects() == [StateChanged(BACKUP, FAULT, "interface down")]
     assert router.deadline is None
+
+
+def test_a_router_whose_own_priority_has_risen_waits_for_the_rest_of_its_interval() -> None:
+    """Otherwise a script that fails every other second moves the addresses every second."""
+    router = backup(priority=150)
+    wait = 3 + (256 - 90) / 256
+    for second in range(1, 40):
+        router.set_priority(float(second), 90 if second % 2 else 150)
+        router.on_advert(second + 0.1, LOWER, advert(100))
+        router.advance(second + 0.9)
+    assert router.state is BACKUP
+    assert router.deadline == pytest.approx(39.1 + wait)
+
+
+def test_a_better_router_takes_over_when_its_wait_ends() -> None:
+    router = backup(priority=90)
+    router.on_advert(1.0, LOWER, advert(100))
+    router.set_priority(1.5, 150)
+    router.on_advert(2.0, LOWER, advert(100))
+    assert router.deadline == pytest.approx(1.0 + 3 + (256 - 90) / 256)

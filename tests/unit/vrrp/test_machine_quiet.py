@@ -103,8 +103,11 @@ def test_what_was_heard_again_is_as_if_it_had_been_received(
 
 def _inside(router: VrrpMachine) -> dict[str, object]:
     """All that a machine is, with what its parts are."""
+    ours = "pointsman.vrrp."
     parts = {
-        name: vars(part) for name, part in vars(router).items() if name in ("_announcements", "_preemption")
+        name: vars(part)
+        for name, part in vars(router).items()
+        if type(part).__module__.startswith(ours) and hasattr(part, "__dict__")
     }
     return {**vars(router), **parts}
 

@@ -20,8 +20,9 @@ from tests.unit.vrrp.machines import (
 )
 
 from pointsman.model.vrrp import VrrpState
-from pointsman.vrrp.machine import GRACE, VrrpMachine
+from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.transitions import TRANSITIONS, Event, Residual, StateChanged
+from pointsman.vrrp.yielding import GRACE
 
 
 def provoke(router: VrrpMachine, event: Event) -> None:

@@ -18,7 +18,6 @@ from tests.unit.vrrp.machines import (
     master,
 )
 
-from pointsman.vrrp.machine import GRACE
 from pointsman.vrrp.transitions import (
     Announce,
     Event,
@@ -27,6 +26,7 @@ from pointsman.vrrp.transitions import (
     SendAdvert,
     StateChanged,
 )
+from pointsman.vrrp.yielding import GRACE
 
 
 def test_a_master_that_hands_over_serves_until_another_one_advertises_and_a_moment_longer() -> None:

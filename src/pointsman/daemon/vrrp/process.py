@@ -51,7 +51,7 @@ from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 from pointsman.net.route_table import RTM_DELROUTE
 from pointsman.net.rules import RTM_DELRULE
-from pointsman.vrrp.machine import LONGEST_PATIENCE
+from pointsman.vrrp.yielding import LONGEST_PATIENCE
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 

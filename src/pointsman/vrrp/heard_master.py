@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory of what the present master advertises: its address, its priority and its interval."""
+
+from __future__ import annotations
+
+from pointsman.model.address import Address
+from pointsman.vrrp.wire import Advert
+
+
+class HeardMaster:
+    """The present master as this router has heard it. A master with a lower priority has no address here."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        """Advert interval in seconds. Version 3 learns it from the master, version 2 has its own."""
+        self._address: Address | None = None
+        self._priority = 0
+
+    def learn_interval(self, advert: Advert, version: int) -> None:
+        """Use the interval of this advert, if the version of VRRP allows another one than the own."""
+        if version == 3:
+            self.interval = max(advert.interval, 1) / 100
+
+    def accept(self, source: Address, advert: Advert, own: int) -> None:
+        """Remember the sender, if it is not worse than this router with its priority `own`."""
+        self._address = source if advert.priority >= own else None
+        self._priority = advert.priority
+
+    def is_demoted(self, source: Address, advert: Advert, own: int) -> bool:
+        """True if the master now advertises a lower priority than before, and a lower one than `own`.
+
+        A master that advertises the same as before is not demoted when the own priority has risen.
+        """
+        return source == self._address and advert.priority < min(self._priority, own)
