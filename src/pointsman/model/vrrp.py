@@ -158,7 +158,7 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     down_timer_adverts: int = 3
     """Number of missing adverts after which the master is down."""
     startup_delay: float = 0.0
-    """Seconds added to the first wait (vrrp_startup_delay)."""
+    """Seconds from the start until a wait may begin that ends in MASTER (vrrp_startup_delay)."""
     unicast_ttl: int = 255
     """TTL or hop limit of unicast adverts. Multicast ones always have 255."""
     check_unicast_source: bool = False

@@ -18,6 +18,7 @@ from __future__ import annotations
 from pointsman.model.address import Address
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance, VrrpState
 from pointsman.vrrp.admission import interval_in_centiseconds
+from pointsman.vrrp.advertising import Advertising
 from pointsman.vrrp.announcing import Announcements
 from pointsman.vrrp.heard_master import HeardMaster
 from pointsman.vrrp.preemption import Preemption
@@ -38,12 +39,6 @@ from pointsman.vrrp.transitions import (
 from pointsman.vrrp.wire import Advert
 from pointsman.vrrp.yielding import Yielding
 
-ANSWER_SPACING = 0.5
-"""Minimum time between adverts out of turn (answers to a rival), as part of an interval.
-
-It keeps a flood of foreign adverts from causing a flood of ours.
-"""
-
 _BACKUP, _MASTER, _FAULT = VrrpState.BACKUP, VrrpState.MASTER, VrrpState.FAULT
 
 
@@ -63,11 +58,14 @@ class VrrpMachine:
         self.wants_master = False
         self.fault = ""
         """Reason why this instance cannot work. Empty: it can."""
+        self.is_undecided = False
+        """True while a tracker without a result may still stop or lower it: it does not become master."""
         self._group_fault = ""
-        self._own_interval = interval_in_centiseconds(instance) / 100
-        self._master = HeardMaster(self._own_interval)
+        self._advertising = Advertising(interval_in_centiseconds(instance) / 100)
+        self._master = HeardMaster(self._advertising.interval)
         self._master_down_at: float | None = None
-        self._advert_at: float | None = None
+        self._not_before = float("-inf")
+        """End of the startup delay."""
         self._announcements = Announcements(instance)
         self._preemption = Preemption()
         self._yielding = Yielding()
@@ -76,8 +74,6 @@ class VrrpMachine:
         """Wait in seconds that a repetition of the last advert would set. None: it may have other effects."""
         self._best_rival = 0
         """Highest priority in adverts of other routers since this process started."""
-        self._last_advert = float("-inf")
-        self._answer_after = float("-inf")
         self._effects: list[Effect] = []
 
     @property
@@ -100,9 +96,9 @@ class VrrpMachine:
     def deadline(self) -> float | None:
         """Time of the next call of `advance`. None: no timer runs."""
         if self.state is _BACKUP:
-            return self._master_down_at
+            return None if self.is_undecided else self._master_down_at
         timers = (
-            *(self._master_down_at, self._advert_at, self._announcements.deadline),
+            *(self._master_down_at, self._advertising.at, self._announcements.deadline),
             *(self._yielding.resume_at, self._yielding.release_at),
         )
         return min([timer for timer in timers if timer is not None], default=None)
@@ -117,6 +113,7 @@ class VrrpMachine:
         if self.state is not VrrpState.INIT:
             return
         residual = residual or Residual()
+        self._not_before = now + self.instance.startup_delay
         self.holds_addresses = residual.addresses
         if not link_up and not self.fault:
             self.fault = "interface down"
@@ -124,12 +121,8 @@ class VrrpMachine:
             self._fire(Event.START_WITHOUT_LINK, now, self.fault or self._group_fault)
         elif residual.was_master_within(self.master_down_interval, now):
             self._fire(Event.RESUME, now)
-        elif self.priority == OWNER_PRIORITY and not self.grouped:
-            self._fire(Event.START_AS_OWNER, now)
         else:
-            self._fire(Event.START, now)
-            if self._master_down_at is not None:
-                self._master_down_at += self.instance.startup_delay
+            self._begin(Event.START, Event.START_AS_OWNER, now)
 
     def stop(self, now: float) -> None:
         """Stop at once. A master sends priority 0."""
@@ -196,9 +189,9 @@ class VrrpMachine:
         """
         self._repeat_wait = None
         before, self.instance, self.own_address = self.instance, instance, own_address
-        self._own_interval = interval_in_centiseconds(instance) / 100
+        self._advertising.interval = interval_in_centiseconds(instance) / 100
         if instance.version == 2 or self.state is _MASTER:
-            self._master.interval = self._own_interval
+            self._master.interval = self._advertising.interval
         if instance.nopreempt or not instance.preempt_delay:
             self._preemption.reset()
         self._announcements.reconfigure(instance, now)
@@ -255,27 +248,34 @@ class VrrpMachine:
 
     def advance(self, now: float) -> None:
         """Fire the timers that are due."""
-        if self._master_down_at is not None and now >= self._master_down_at:
+        if self._master_down_at is not None and now >= self._master_down_at and not self.is_undecided:
             self._master_is_down(now)
         yielding = self._yielding
         if yielding.release_at is not None and now >= yielding.release_at:
             self._fire(Event.YIELDED_AND_STOPPED if yielding.is_stopping else Event.YIELDED, now)
         elif yielding.resume_at is not None and now >= yielding.resume_at:
             self._continue_as_master(now)
-        if self._advert_at is not None and now >= self._advert_at:
-            # From the deadline, not from now, so that small delays do not add up. After a stall, from now.
-            following = self._advert_at + self._own_interval
+        if self._advertising.at is not None and now >= self._advertising.at:
             self._advertise(now)
-            if following > now:
-                self._advert_at = following
         self._effects += [Announce(packets) for packets in self._announcements.due(now)]
 
     def _apply_fault(self, now: float) -> None:
         if reason := self.fault or self._group_fault:
             self._fire(Event.FAULT, now, reason)
         else:
-            owner = self.priority == OWNER_PRIORITY and not self.grouped
-            self._fire(Event.RECOVERY_AS_OWNER if owner else Event.RECOVERY, now)
+            self._begin(Event.RECOVERY, Event.RECOVERY_AS_OWNER, now)
+
+    def _begin(self, event: Event, owner_event: Event, now: float) -> None:
+        """Fire the event that begins the work. An owner waits only for the startup delay and for trackers.
+
+        All others wait for the startup delay and then for the master-down interval.
+        """
+        is_owner = self.priority == OWNER_PRIORITY and not self.grouped
+        held = self.is_undecided or now < self._not_before
+        before = self.state
+        self._fire(owner_event if is_owner and not held else event, now)
+        if self.state is _BACKUP and before is not _BACKUP:
+            self._master_down_at = max(now, self._not_before) + (0 if is_owner else self.master_down_interval)
 
     def _master_is_down(self, now: float) -> None:
         self._master_down_at = self._repeat_wait = None
@@ -287,8 +287,7 @@ class VrrpMachine:
 
     def _advertise(self, now: float) -> None:
         self._effects.append(SendAdvert(self.priority))
-        self._last_advert = now
-        self._advert_at = now + self._own_interval
+        self._advertising.sent(now)
 
     def _on_advert_as_backup(self, now: float, source: Address, advert: Advert) -> None:
         if advert.priority == 0:
@@ -306,7 +305,7 @@ class VrrpMachine:
         self._master.accept(source, advert, self.priority)
         self._master.learn_interval(advert, self.instance.version)
         self._master_down_at = now + self.master_down_interval
-        if self._requests.is_due(now, ANSWER_SPACING * self._own_interval):
+        if self._requests.is_due(now, self._advertising.spacing):
             self._effects.append(SendAdvert(1))
         if not self._requests.left and advert.priority >= self.priority:
             self._repeat_wait = self.master_down_interval
@@ -314,7 +313,7 @@ class VrrpMachine:
     def _on_advert_as_master(self, now: float, source: Address, advert: Advert) -> None:
         rank = (advert.priority, source.packed)
         # A router that could not advertise for so long that another became master was no master meanwhile.
-        stalled = now - self._last_advert > self.master_down_interval and (
+        stalled = now - self._advertising.last > self.master_down_interval and (
             self.instance.nopreempt or advert.priority == self.priority
         )
         better = rank > (self.priority, self.own_address.packed)
@@ -322,8 +321,9 @@ class VrrpMachine:
             self._master.learn_interval(advert, self.instance.version)
             self._master.accept(source, advert, self.priority)
             self._fire(Event.BETTER_ADVERT if better else Event.STALLED, now)
-        elif now >= self._answer_after and not (advert.priority and self.instance.lower_prio_no_advert):
-            self._answer_after = now + ANSWER_SPACING * self._own_interval
+        elif advert.priority and self.instance.lower_prio_no_advert:
+            return
+        elif self._advertising.may_answer(now):
             self._advertise(now)
             if advert.priority:
                 self._effects.append(Announce(self.instance.garp_lower_prio_repeat))
@@ -333,9 +333,9 @@ class VrrpMachine:
         if self._yielding.is_active:
             return
         self._effects.append(SendAdvert(0))
-        self._advert_at = None
+        self._advertising.at = None
         self._announcements.stop()
-        self._yielding.begin(now, 1.0 if self.instance.version == 2 else self._own_interval)
+        self._yielding.begin(now, 1.0 if self.instance.version == 2 else self._advertising.interval)
 
     def _on_advert_while_yielding(self, now: float, advert: Advert) -> None:
         if advert.priority and self._yielding.on_successor(now):
@@ -357,7 +357,7 @@ class VrrpMachine:
         if transition is None:
             return
         previous, (self.state, actions) = self.state, transition
-        self._master_down_at = self._advert_at = None
+        self._master_down_at = self._advertising.at = None
         self._yielding.end()
         self._announcements.stop()
         self._preemption.reset()
@@ -380,13 +380,13 @@ class VrrpMachine:
                 self._effects.append(SendAdvert(0))
             case Action.FAREWELL:
                 self._effects.append(SendAdvert(self.priority))
-                self._requests.begin(now, ANSWER_SPACING * self._own_interval)
+                self._requests.begin(now, self._advertising.spacing)
             case Action.REQUEST_REANNOUNCE:
                 self._effects.append(SendAdvert(1))
-                self._requests.begin(now, ANSWER_SPACING * self._own_interval)
+                self._requests.begin(now, self._advertising.spacing)
 
     def _take_over(self, now: float) -> None:
-        self._master.interval = self._own_interval
+        self._master.interval = self._advertising.interval
         self._preemption.has_yielded = False
         self.holds_addresses = True
         self._advertise(now)

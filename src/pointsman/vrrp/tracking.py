@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import msgspec
 
@@ -26,10 +26,14 @@ class Judgement(msgspec.Struct, frozen=True):
 
     fault: str
     priority: int
+    awaited: tuple[str, ...] = ()
+    """Trackers without a first value that could still cause a fault or lower the priority."""
 
 
-def judge(instance: VrrpInstance, values: TrackerValues) -> Judgement:
-    """Return the effect of the tracker values on this instance.
+def judge(
+    instance: VrrpInstance, values: TrackerValues, missing: Set[tuple[TrackKind, str]] = frozenset()
+) -> Judgement:
+    """Return the effect of the tracker values on this instance. `missing`: those that will have a value soon.
 
     Weight 0: bad is a fault. A positive weight is added while good, a negative one while bad; `reverse`
     swaps good and bad. The priority is limited to 1 to 254. An address owner keeps its 255.
@@ -45,9 +49,22 @@ def judge(instance: VrrpInstance, values: TrackerValues) -> Judgement:
             problem, weight = _of_condition(tracked, bool(value))
         fault = fault or problem
         total += weight
-    if instance.priority == OWNER_PRIORITY:
-        return Judgement(fault, OWNER_PRIORITY)
-    return Judgement(fault, max(LOWEST, min(HIGHEST, instance.priority + total)))
+    is_owner = instance.priority == OWNER_PRIORITY
+    awaited = tuple(
+        f"{each.kind.value} {each.name}"
+        for each in instance.tracked
+        if (each.kind, each.name) in missing and (_may_be_fatal(each) or (_may_lower(each) and not is_owner))
+    )
+    priority = OWNER_PRIORITY if is_owner else max(LOWEST, min(HIGHEST, instance.priority + total))
+    return Judgement(fault, priority, awaited)
+
+
+def _may_be_fatal(tracked: Tracked) -> bool:
+    return tracked.weight == 0 or tracked.kind is TrackKind.FILE
+
+
+def _may_lower(tracked: Tracked) -> bool:
+    return (tracked.weight < 0) is not tracked.reverse
 
 
 def _of_condition(tracked: Tracked, good: bool) -> tuple[str, int]:

@@ -39,6 +39,52 @@ def test_the_address_owner_is_master_at_once() -> None:
     assert router.effects()[0] == SendAdvert(255)
 
 
+@pytest.mark.parametrize(("priority", "ends"), [(128, 8.0 + DOWN), (255, 8.0)])
+def test_the_startup_delay_counts_from_the_start_whenever_the_link_comes(priority: int, ends: float) -> None:
+    for comes_at in (0.0, 2.0, 7.9):
+        router = machine(startup_delay=8.0, priority=priority)
+        router.start(0.0, link_up=comes_at == 0)
+        router.recover(comes_at)
+        assert (router.state, router.deadline) == (BACKUP, ends)
+        router.advance(ends)
+        assert router.state is MASTER
+
+
+def test_a_fault_that_ends_after_the_startup_delay_is_not_delayed_again() -> None:
+    router = machine(startup_delay=8.0)
+    router.start(0.0, link_up=False)
+    router.recover(50.0)
+    assert router.deadline == 50.0 + DOWN
+
+
+@pytest.mark.parametrize("priority", [128, 255])
+def test_a_router_is_not_master_before_its_trackers_are_known(priority: int) -> None:
+    router = machine(priority=priority)
+    router.is_undecided = True
+    router.start(0.0, link_up=True)
+    router.advance(100.0)
+    assert (router.state, router.deadline) == (BACKUP, None)
+    router.is_undecided = False
+    assert router.deadline is not None and router.deadline < 100, "it has waited long enough"
+    router.advance(100.1)
+    assert router.state is MASTER
+
+
+def test_a_member_of_a_group_does_not_ask_for_mastership_before_its_trackers_are_known() -> None:
+    router = machine()
+    router.grouped = router.is_undecided = True
+    router.start(0.0, link_up=True)
+    router.advance(100.0)
+    assert not router.wants_master
+
+
+def test_a_killed_master_goes_on_before_its_trackers_are_known() -> None:
+    router = machine(startup_delay=8.0)
+    router.is_undecided = True
+    router.start(10.0, link_up=True, residual=Residual(addresses=True, last_advert=7.0))
+    assert router.state is MASTER
+
+
 def test_start_without_link_is_fault_until_the_link_comes() -> None:
     router = machine()
     router.start(0.0, link_up=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from pointsman.model.tracking import Tracked, TrackKind
+from pointsman.model.tracking import Command, Tracked, TrackFile, TrackKind, TrackScript, VrrpSurroundings
 from pointsman.model.vrrp import VrrpInstance
+from pointsman.vrrp.first_results import FirstResults
 from pointsman.vrrp.rise_fall import RiseFall
 from pointsman.vrrp.tracking import Judgement, judge
 
@@ -72,6 +73,43 @@ def test_weights_add_up_and_the_first_fault_is_told() -> None:
 def test_what_is_not_known_yet_counts_neither_way(weight: int) -> None:
     for kind in (SCRIPT, FILE, INTERFACE):
         assert judge(instance(Tracked(kind=kind, name="s", weight=weight)), {}) == Judgement("", 100)
+
+
+@pytest.mark.parametrize(
+    ("weight", "reverse", "priority", "awaited"),
+    [
+        (0, False, 100, True),
+        (-20, False, 100, True),
+        (20, True, 100, True),
+        (20, False, 100, False),
+        (-20, True, 100, False),
+        (0, False, 255, True),
+        (-20, False, 255, False),
+    ],
+)
+def test_a_first_result_is_awaited_that_could_lower_the_priority_or_be_a_fault(
+    weight: int, reverse: bool, priority: int, awaited: bool
+) -> None:
+    one = instance(Tracked(kind=SCRIPT, name="s", weight=weight, reverse=reverse), priority=priority)
+    expected = ("script s",) if awaited else ()
+    assert judge(one, {}, {(SCRIPT, "s")}) == Judgement("", priority, expected)
+    assert judge(one, {}).awaited == (), "nobody expects a value of it"
+
+
+def test_first_results_are_awaited_until_they_come_or_are_overdue() -> None:
+    script = TrackScript(name="s", command=Command(("/bin/true",)), timeout=8.0)
+    surroundings = VrrpSurroundings(scripts=(script,), files=(TrackFile(name="f", path="/f"),))
+    results = FirstResults()
+    results.expect(100.0, surroundings, {})
+    results.expect(105.0, surroundings, {})
+    assert (set(results.missing), results.deadline) == ({(SCRIPT, "s"), (FILE, "f")}, 110.0)
+    results.on_value((FILE, "f"))
+    assert results.deadline == 118.0, "the script's timeout and a margin"
+    assert results.give_up(117.9) == []
+    assert results.give_up(118.0) == [(SCRIPT, "s")]
+    assert not results.missing
+    results.expect(200.0, surroundings, {(SCRIPT, "s"): 1, (FILE, "f"): 0})
+    assert not results.missing
 
 
 def test_an_address_owner_keeps_its_priority() -> None:

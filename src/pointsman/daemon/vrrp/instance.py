@@ -17,6 +17,7 @@ from pointsman.daemon.vrrp.advert_sender import AdvertSender
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
 from pointsman.daemon.vrrp.state_file import StateFile
+from pointsman.daemon.vrrp.trackers import Trackers
 from pointsman.daemon.vrrp.vmac import Macvlans, PacketReader
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
@@ -26,7 +27,6 @@ from pointsman.net.netlink import Message
 from pointsman.vrrp import prefilter
 from pointsman.vrrp.admission import Drop, Guard, admit
 from pointsman.vrrp.machine import VrrpMachine
-from pointsman.vrrp.tracking import TrackerValues, judge
 from pointsman.vrrp.transitions import (
     AcquireAddresses,
     Announce,
@@ -130,18 +130,15 @@ class InstanceController:
         """True if the interface had no source address for adverts."""
         return self.machine.own_address.is_unspecified
 
-    def start(self, present: list[InterfaceAddress], values: TrackerValues) -> None:
+    def start(self, present: list[InterfaceAddress], trackers: Trackers) -> None:
         """Leave INIT. `present`: all addresses of this host, also those that an earlier process has left."""
         found, complete = self._addresses.find_residual(present)
         self._macvlans.start(found)
         residual = Residual(addresses=found, last_advert=self._state_file.last_advert() if complete else None)
         if found:
             log.info("(%s) found virtual addresses of an earlier process", self.instance.name)
-        judgement = judge(self.instance, values)
-        now = self._context.clock()
-        self.machine.set_priority(now, judgement.priority)
-        network_fault = self.network_fault
-        if fault := network_fault or judgement.fault or self.static_fault:
+        now, network_fault = self._context.clock(), self.network_fault
+        if fault := self._judge(now, trackers):
             self.machine.fail(now, fault)
         self.machine.start(now, not network_fault, residual)
         self.apply_effects()
@@ -246,18 +243,28 @@ class InstanceController:
             self._on_rival(source, advert.priority)
         self.apply_effects()
 
-    def update_faults(self, values: TrackerValues) -> None:
+    def update_faults(self, trackers: Trackers) -> None:
         """Update fault and priority after a change of the interface, a static object or a tracker."""
         now = self._context.clock()
         if self._macvlans.ensure() and self.machine.holds_addresses:
             self.machine.on_addresses_lost()
-        judgement = judge(self.instance, values)
-        self.machine.set_priority(now, judgement.priority)
-        if fault := self.network_fault or judgement.fault or self.static_fault:
+        if fault := self._judge(now, trackers):
             self.machine.fail(now, fault)
         else:
             self.machine.recover(now)
         self.apply_effects()
+
+    def _judge(self, now: float, trackers: Trackers) -> str:
+        """Set the priority. Return the reason of a fault, or an empty text."""
+        judgement = trackers.judge(self.instance)
+        if judgement.awaited and not self.machine.is_undecided:
+            log.info(
+                "(%s) does not become master before the first result of %s",
+                *(self.instance.name, ", ".join(judgement.awaited)),
+            )
+        self.machine.is_undecided = bool(judgement.awaited)
+        self.machine.set_priority(now, judgement.priority)
+        return self.network_fault or judgement.fault or self.static_fault
 
     def on_address_removed(self, removed: InterfaceAddress) -> None:
         """Process the removal of an address from this host."""

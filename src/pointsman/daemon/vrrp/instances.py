@@ -23,12 +23,12 @@ from pointsman.daemon.vrrp.preflight import (
     find_own_address,
 )
 from pointsman.daemon.vrrp.state_file import StateFile
+from pointsman.daemon.vrrp.trackers import Trackers
 from pointsman.model.address import Address
 from pointsman.model.diff import is_same
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
 from pointsman.net.addresses import InterfaceAddress
 from pointsman.vrrp.admission import ip_protocol
-from pointsman.vrrp.tracking import TrackerValues
 
 log = logging.getLogger("vrrp")
 
@@ -113,7 +113,7 @@ class InstanceSet:
         self,
         instances: Sequence[VrrpInstance],
         present: list[InterfaceAddress],
-        values: TrackerValues,
+        trackers: Trackers,
         wait_for_interfaces: bool,
     ) -> bool:
         """Run these instances. Those that are still the same virtual router change in place.
@@ -144,7 +144,7 @@ class InstanceSet:
         self._close_unused()
         complete = self.open_sockets()
         for controller in new:
-            controller.start(present, values)
+            controller.start(present, trackers)
         order = [instance.name for instance in instances]
         self.controllers.sort(key=lambda controller: order.index(controller.instance.name))
         return complete

@@ -34,9 +34,10 @@ from pointsman.daemon.vrrp.preflight import (
 from pointsman.daemon.vrrp.reports import ReportChannel
 from pointsman.daemon.vrrp.static import StaticObjects
 from pointsman.daemon.vrrp.sync_groups import SyncGroups
+from pointsman.daemon.vrrp.trackers import Trackers
 from pointsman.daemon.vrrp.vmac import accept_filter, remove_unconfigured, sysctls
 from pointsman.model.config import Config
-from pointsman.model.tracking import TrackKind, VrrpSurroundings
+from pointsman.model.tracking import VrrpSurroundings
 from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, needs_scripts_process
 from pointsman.net.addresses import (
     IFA_PROTO_OURS,
@@ -125,7 +126,6 @@ class VrrpProcess:
         self._scripts = scripts
         self._bfd = bfd
         self._reports = ReportChannel(channel, scripts)
-        self._tracker_values: dict[tuple[TrackKind, str], int] = {}
         self._loop = EventLoop(clock, log)
         try:
             # The monitor is opened before the first read, so that no change is missed between the two.
@@ -139,6 +139,7 @@ class VrrpProcess:
             self._context = Context(self._netlink, self._links, clock, self._reports.notify, *shared)
             self._answers = ArpReplySocket()
             self._static = StaticObjects(static, self._netlink, self._links, clock)
+            self._trackers = Trackers(self._links, clock)
         except OSError as error:
             raise EnvironmentProblemError(
                 f"cannot use netlink and packet sockets: {explain(error)}"
@@ -169,7 +170,7 @@ class VrrpProcess:
         self._static.start(self._present)
         self._update_static_faults()
         for controller in self._controllers:
-            controller.start(self._present, self._tracker_values)
+            controller.start(self._present, self._trackers)
         self._context.sysctls.restore_unneeded()
         self._context.accept_filter.activate()
         while not self._loop.stopping:
@@ -198,22 +199,12 @@ class VrrpProcess:
     ) -> None:
         """Use the sync groups, trackers and announcement pauses of a configuration."""
         self._groups.reconfigure(surroundings.groups, self._controllers)
-        for script in surroundings.scripts:
-            if script.init_fail:
-                self._tracker_values.setdefault((TrackKind.SCRIPT, script.name), 0)
+        self._trackers.reconfigure(surroundings)
         if self._static.settings or any(each.routes or each.rules for each in instances):
             self._monitor.follow_routing()
         self._context.garp_pacer.reconfigure(surroundings.pauses)
         self._reports.has_scripts_process = needs_scripts_process(instances, surroundings)
-        self._read_interfaces()
-
-    def _read_interfaces(self) -> None:
-        """Read the states of the tracked interfaces. One that does not exist is down."""
-        for controller in self._controllers:
-            for tracked in controller.instance.tracked:
-                if tracked.kind is TrackKind.INTERFACE:
-                    link = self._links.get(tracked.name)
-                    self._tracker_values[tracked.kind, tracked.name] = int(link is not None and link.running)
+        self._trackers.read_interfaces(instances)
 
     def _prepare(self) -> None:
         self._loop.stop_on(signal.SIGTERM, signal.SIGINT)
@@ -238,7 +229,8 @@ class VrrpProcess:
         """Time of the first timer. None: no timer runs."""
         first = self._deadlines.first()
         # min() is slower, and the loop asks twice for each advert.
-        for timer in (self._retry_at, self._static.deadline, self._context.garp_pacer.deadline):
+        others = self._static.deadline, self._context.garp_pacer.deadline, self._trackers.deadline
+        for timer in (self._retry_at, *others):
             if timer is not None and (first is None or timer < first):
                 first = timer
         return first
@@ -247,6 +239,8 @@ class VrrpProcess:
         """Fire the timers that are due. All adverts are sent before any address changes."""
         self._advance_static(now)
         self._context.garp_pacer.advance(now)
+        if self._trackers.advance(now):
+            self._update_faults()
         if self._retry_at is not None and self._retry_at <= now:
             self._on_link_change()
         due = self._deadlines.due(now)
@@ -261,8 +255,7 @@ class VrrpProcess:
         if self._static.deadline is not None and self._static.deadline <= now:
             self._static.advance(now)
             self._update_static_faults()
-            for controller in self._controllers:
-                controller.update_faults(self._tracker_values)
+            self._update_faults()
 
     def _update_static_faults(self) -> None:
         faults = self._static.faults
@@ -331,9 +324,12 @@ class VrrpProcess:
         self._instances.find_sources(addresses(self._netlink))
         self._open_sockets()
         self._static.on_links_changed()
-        self._read_interfaces()
+        self._trackers.read_interfaces(controller.instance for controller in self._controllers)
+        self._update_faults()
+
+    def _update_faults(self) -> None:
         for controller in self._controllers:
-            controller.update_faults(self._tracker_values)
+            controller.update_faults(self._trackers)
 
     def _on_order(self) -> None:
         """Execute one order of the director. The supervisor handles the end of the director."""
@@ -360,7 +356,7 @@ class VrrpProcess:
         self._present = addresses(self._netlink)
         try:
             complete = self._instances.reconfigure(
-                *(config.instances, self._present, self._tracker_values),
+                *(config.instances, self._present, self._trackers),
                 wait_for_interfaces=config.vrrp.dynamic_interfaces,
             )
         except (EnvironmentProblemError, OSError) as problem:
@@ -370,17 +366,15 @@ class VrrpProcess:
         self._static.reconfigure(config.static)
         self._update_static_faults()
         self._apply_surroundings(config.instances, config.vrrp)
-        for controller in self._controllers:
-            controller.update_faults(self._tracker_values)
+        self._update_faults()
 
     def _on_tracker_values(self, inbox: Inbox[TrackerValue]) -> None:
         """Store new tracker values, and update all instances."""
         while (received := inbox.receive()) is not None:
-            self._tracker_values[received.kind, received.name] = received.value
+            self._trackers.on_value(received)
         if inbox.closed:
             self._loop.unwatch(inbox.channel)
-        for controller in self._controllers:
-            controller.update_faults(self._tracker_values)
+        self._update_faults()
 
     def _on_answers(self) -> None:
         for answer in self._answers.receive():
