@@ -181,6 +181,9 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds between announcements on interfaces without adverts (garp_extra_if). 0: none."""
     extra_everywhere: bool = False
     """Announce there on all interfaces, not only on virtual ones (garp_extra_if all)."""
+    tracks_interface: bool = True
+    """False: it goes on while its interface is down (dont_track_primary), as with a cable to the other router
+    that is off."""
     promote_secondaries: bool = False
     """Set the interface's sysctl while the instance exists."""
     tracked: tuple[Tracked, ...] = ()
@@ -221,6 +224,19 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
         bases = {each.name: each.base for each in self.virtual_interfaces}
         devices = (bases.get(entry.device, entry.device) for entry in self.moving_addresses)
         return tuple(dict.fromkeys((self.interface, *devices)))
+
+    @property
+    def needed_interfaces(self) -> tuple[str, ...]:
+        """Interfaces besides `interface` without which it is in FAULT, as in keepalived.
+
+        They are those of its addresses, routes and rules without no_track. A virtual one counts as its base.
+        """
+        bases = {each.name: each.base for each in self.virtual_interfaces}
+        devices = [entry.device for entry in self.moving_addresses if entry.tracked]
+        devices += [route.device for route in self.routes if route.tracked]
+        devices += [name for rule in self.rules if rule.tracked for name in (rule.incoming, rule.outgoing)]
+        needed = dict.fromkeys(bases.get(device, device) for device in devices)
+        return tuple(name for name in needed if name not in ("", self.interface))
 
     @property
     def family(self) -> int:

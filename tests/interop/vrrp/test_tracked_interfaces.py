@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.support.vrrp.process import Ours, instance
 from tests.support.vrrp.switch import Host, Switch, switch
 
 from pointsman.model.tracking import Tracked, TrackKind
+from pointsman.model.vrrp import VirtualAddress
 
 pytestmark = pytest.mark.root
 
@@ -59,6 +61,42 @@ def test_whatever_takes_a_tracked_interface_away_is_a_fault_until_it_is_back(
         if not back:
             make(a)
         until(f"after {gone[-1]} it comes back", lambda: process.state() == "MASTER")
+
+
+def test_an_interface_of_its_addresses_that_goes_is_a_fault(host: tuple[Switch, Host]) -> None:
+    made, a = host
+    make(a)
+    excluded = VirtualAddress(address=ipaddress.ip_address("10.8.0.100"), prefix_length=24, device="eth1")
+    process = Ours(a, made.directory, instance(excluded_addresses=(excluded,)))
+    until("it is master", lambda: process.state() == "MASTER")
+    a.ip("link", "set", "far1", "down")
+    until("no carrier is a fault", lambda: process.state() == "FAULT")
+    assert process.heard[-1].reason == "interface eth1 is down"
+    a.ip("link", "set", "far1", "up")
+    until("it comes back", lambda: process.state() == "MASTER")
+    a.ip("link", "del", "far1")
+    until("a missing one is a fault", lambda: process.state() == "FAULT")
+    assert a.addresses() == ["10.9.0.1/24"]
+    assert process.stop() == 0
+
+
+def test_an_instance_that_does_not_track_its_interface_serves_on_the_others(
+    host: tuple[Switch, Host],
+) -> None:
+    """A cable between two directors has no carrier when the other one is off."""
+    made, a = host
+    make(a)
+    elsewhere = VirtualAddress(address=ipaddress.ip_address("10.8.0.100"), prefix_length=24, device="eth1")
+    process = Ours(a, made.directory, instance(addresses=(elsewhere,), tracks_interface=False))
+    until("it is master", lambda: process.state() == "MASTER")
+    a.ip("link", "set", "eth0", "down")
+    a.ip("link", "set", "eth1", "down")
+    until("its other interface counts", lambda: process.state() == "FAULT")
+    assert process.heard[-1].reason == "interface eth1 is down"
+    a.ip("link", "set", "eth1", "up")
+    until("it serves without its own", lambda: process.state() == "MASTER")
+    until("and has its address", lambda: "10.8.0.100" in a.ip("-br", "address", "show", "dev", "eth1"))
+    assert process.stop() == 0
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def build_instance(
         other_interfaces=borne.others,
         extra_announcements=extra[0],
         extra_everywhere=extra[1],
+        tracks_interface=not block.has("dont_track_primary"),
         promote_secondaries=block.has("promote_secondaries"),
         unicast_source=block.address("unicast_src_ip"),
         unicast_peers=peers,

@@ -39,7 +39,7 @@ _MODULES = (
     (_INSTANCE, r"no_accept|accept", "daemon.vrrp.no_accept"),
     (_INSTANCE, r"(no)?preempt.*", "vrrp.preemption"),
     (_INSTANCE, r"auth_hmac", "vrrp.hmac_auth"),
-    (_INSTANCE, r"track_src_ip", "daemon.vrrp.instance"),
+    (_INSTANCE, r"track_src_ip|dont_track_primary", "daemon.vrrp.instance"),
     (f"{_INSTANCE}|{_GROUP}", r"track_.*|sync_group_.*", "vrrp.tracking"),
     (f"{_INSTANCE}|{_GROUP}|{_POOL}", r"smtp_alert", "health.alerts"),
     (_GROUP, r"notify.*", "daemon.vrrp.instances"),

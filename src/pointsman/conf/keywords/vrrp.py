@@ -143,11 +143,10 @@ _INTERFACES = [
         "the addresses are on an ipvlan with the MAC address of the interface, by which adverts leave",
     ),
     honoured("vrf", Interface(), "VRF that the interface must be in"),
-    accepted(
+    honoured(
         "dont_track_primary",
         Flag(),
-        "go on when the interface is down",
-        why="an interface that is down cannot speak VRRP; it is always watched",
+        "go on when the interface is down: a cable between two directors is, when the other one is off",
     ),
     honoured(
         "promote_secondaries",

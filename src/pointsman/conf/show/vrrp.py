@@ -116,6 +116,8 @@ def _show_virtual_interfaces(instance: VrrpInstance) -> Iterator[str]:
     if instance.extra_announcements:
         everywhere = "all " if instance.extra_everywhere else ""
         yield f"garp_extra_if {everywhere}{instance.extra_announcements}"
+    if not instance.tracks_interface:
+        yield "dont_track_primary"
     if instance.promote_secondaries:
         yield "promote_secondaries"
 

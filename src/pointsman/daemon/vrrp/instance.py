@@ -112,8 +112,12 @@ class InstanceController:
         """
         link = self._context.links.get(self.instance.interface)
         own_address = self.machine.own_address
-        if link is None or not link.running:
+        if link is None or (self.instance.tracks_interface and not link.running):
             return "interface down"
+        for name in self.instance.needed_interfaces:
+            needed = self._context.links.get(name)
+            if needed is None or not needed.running:
+                return f"interface {name} {'does not exist' if needed is None else 'is down'}"
         if self.is_waiting_for_address:
             return f"{link.name} has no address to send adverts from"
         if not self.has_source and (self.instance.track_source or self.machine.state is not VrrpState.MASTER):

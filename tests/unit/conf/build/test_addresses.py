@@ -150,12 +150,41 @@ def test_what_an_ipvlan_cannot_have(words: str, error: str) -> None:
     assert any(error in problem.text for problem in caught.value.problems)
 
 
+@pytest.mark.parametrize(
+    ("addresses", "words", "needed"),
+    [
+        ("192.0.2.9/24\n192.0.2.8/24 dev eth0", "", ()),
+        ("192.0.2.9/24 dev eth1\n192.0.2.8/24 dev eth1 no_track", "", ("eth1",)),
+        ("192.0.2.9/24 dev eth1 no_track", "", ()),
+        ("192.0.2.9/24", "virtual_ipaddress_excluded {\n192.0.2.7/24 dev eth2\n}", ("eth2",)),
+        (
+            "192.0.2.9/24",
+            "virtual_routes {\n10.0.0.0/8 dev eth2\n10.1.0.0/16 dev eth3 no_track\n}",
+            ("eth2",),
+        ),
+        (
+            "192.0.2.9/24",
+            "virtual_rules {\niif eth2 oif eth3 table 9\niif eth4 table 9 no_track\n}",
+            ("eth2", "eth3"),
+        ),
+        ("192.0.2.9/24 dev eth1", "use_vmac\ndont_track_primary", ("eth1",)),
+    ],
+)
+def test_the_interfaces_without_which_an_instance_cannot_serve(
+    addresses: str, words: str, needed: tuple[str, ...]
+) -> None:
+    found = instance(addresses, words)
+    assert found.needed_interfaces == needed
+    assert found.tracks_interface is ("dont_track_primary" not in words)
+
+
 def test_addresses_on_other_interfaces_have_virtual_ones_when_they_ask() -> None:
     lines = "192.0.2.9/24\n198.51.100.9/24 dev eth1 use_vmac\n203.0.113.9/24 dev eth2"
     found = instance(lines, "use_vmac", "vmac_prefix v\nvmac_addr_prefix w")
     assert [each.device for each in found.addresses] == ["v.51", "w.51", "eth2"]
     assert found.arrivals == ("eth0", "eth1", "eth2")
     assert [each.base for each in found.virtual_interfaces] == ["eth0", "eth1"]
+    assert found.needed_interfaces == ("eth1", "eth2"), "a virtual interface goes down with its base"
     every = instance(lines.replace(" use_vmac", ""), "use_vmac_addr")
     assert [each.device for each in every.addresses] == ["eth0", "vrrp.51", "vrrp.51.1"]
 
