@@ -20,7 +20,8 @@ from tests.support.vrrp.process import Ours
 from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
 from pointsman.lab import namespace
-from pointsman.model.vrrp import VirtualAddress, VrrpInstance
+from pointsman.model.routing import VirtualRoute, VirtualRule
+from pointsman.model.vrrp import StaticSettings, VirtualAddress, VrrpInstance
 from pointsman.net.addresses import addresses, assign
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
@@ -165,3 +166,35 @@ def test_a_hundred_instances_start_together_and_are_handed_over_together(
     assert len(b.addresses()) == 101
     counts = [len(list(group)) for _, group in itertools.groupby(report.state for report in backups.heard)]
     assert counts == [100, 100], "every instance changed once"
+
+
+def test_after_lost_notifications_everything_is_checked(pair: tuple[Switch, Host, Host]) -> None:
+    made, a, _ = pair
+    own = VirtualAddress(address=ipaddress.ip_address("10.9.0.77"), prefix_length=24, device="eth0")
+    route = VirtualRoute(destination=ipaddress.ip_address("172.17.0.0"), prefix_length=16, device="eth0")
+    rule = VirtualRule(family=4, preference=9000, table=100)
+    static = StaticSettings(addresses=(own,), routes=(route,), rules=(rule,))
+    process = Ours(a, made.directory, instance(), static=static)
+    until("it is master", lambda: process.state() == "MASTER")
+
+    def is_complete() -> bool:
+        route_is_here, rule_is_here = "172.17" in a.ip("route"), "9000:" in a.ip("rule")
+        return {"10.9.0.77/24", f"{VIP}/24"} <= set(a.addresses()) and route_is_here and rule_is_here
+
+    until("all is there", is_complete)
+    many, gone = made.directory / "many", made.directory / "gone"
+    lines = [f"addr add 10.200.{high}.{low}/32 dev lo" for high in range(4) for low in range(250)]
+    many.write_text("\n".join(lines))
+    gone.write_text("\n".join(lines).replace(" add ", " del "))
+    os.kill(process.process.pid, signal.SIGSTOP)
+    a.ip("-b", str(many))
+    for words in (f"addr del {VIP}/24", "addr del 10.9.0.77/24"):
+        a.ip(*words.split(), "dev", "eth0")
+    a.ip("route", "del", "172.17.0.0/16")
+    a.ip("rule", "del", "priority", "9000")
+    for batch in (gone, many):
+        a.ip("-b", str(batch))
+    os.kill(process.process.pid, signal.SIGCONT)
+    until("all is there again", is_complete)
+    assert "the kernel dropped notifications" in process.log.read_text()
+    assert "another program has removed static address 10.9.0.77/24" in process.log.read_text()

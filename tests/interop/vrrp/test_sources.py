@@ -147,7 +147,7 @@ def test_what_moves_with_another_instance_is_no_source(host: tuple[Switch, Host]
     until("the other one has its address again", lambda: "10.9.0.102/24" in a.addresses())
     time.sleep(1.0)  # time in which nothing may happen
     assert (process.state(), process.state("VI_2")) == ("FAULT", "MASTER")
-    assert process.heard[-1].reason == "eth0 has no address to send adverts from"
+    assert process.heard[-1].reason == "eth0 has no address to send adverts from (virtual ones do not count)"
     a.ip("addr", "add", "10.9.0.1/24", "dev", "eth0")
     until("it is master again", lambda: process.state() == "MASTER")
 
@@ -159,7 +159,7 @@ def test_without_a_configured_source_another_address_of_the_interface_serves(
     a.ip("addr", "flush", "dev", "eth0")
     process = Ours(a, made.directory, instance())
     until("it waits", lambda: process.state() == "FAULT")
-    assert process.heard[-1].reason == "eth0 has no address to send adverts from"
+    assert process.heard[-1].reason == "eth0 has no address to send adverts from (virtual ones do not count)"
     change(a, "add")
     until("it is master", lambda: process.state() == "MASTER")
     a.ip("addr", "add", "10.9.1.1/24", "dev", "eth0")
@@ -175,3 +175,26 @@ def test_without_a_configured_source_another_address_of_the_interface_serves(
     until("it has none left", lambda: process.state() == "FAULT")
     left = json.loads(a.ip("-j", "-4", "addr", "show", "dev", "eth0"))
     assert [each["local"] for found in left for each in found.get("addr_info", [])] == []
+
+
+def test_an_address_of_the_host_that_is_also_virtual_stays_until_another_master_is_heard(
+    host: tuple[Switch, Host],
+) -> None:
+    """Removed at the start, it would cut off a host that has no other one."""
+    made, a = host
+    a.ip("addr", "flush", "dev", "eth0")
+    a.ip("addr", "add", "10.9.0.100/24", "dev", "eth0")
+    process = Ours(a, made.directory, instance(priority=100))
+    until("it waits", lambda: process.state() == "FAULT")
+    assert process.heard[-1].reason == "eth0 has no address to send adverts from (virtual ones do not count)"
+    until("it says that the address stays", lambda: "it stays" in process.log.read_text())
+    assert a.addresses() == ["10.9.0.100/24"]
+    assert process.stop() == 0
+    assert a.addresses() == ["10.9.0.100/24"], "not ours to remove"
+    other = made.host("b", "10.9.0.2/24")
+    better = Ours(other, made.directory, instance())
+    until("the other one is master", lambda: better.state() == "MASTER")
+    process = Ours(a, made.directory, instance(priority=100))
+    until("it waits again", lambda: process.state() == "FAULT")
+    a.ip("addr", "add", "10.9.0.1/16", "dev", "eth0")
+    until("it hears the master", lambda: process.state() == "BACKUP" and a.addresses() == ["10.9.0.1/16"])

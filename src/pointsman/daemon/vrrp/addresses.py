@@ -12,7 +12,7 @@ from pointsman.daemon.vrrp.garp_pacing import GarpPacer
 from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.daemon.vrrp.routes import RoutesAndRules
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
-from pointsman.net.addresses import InterfaceAddress, addresses, assign, withdraw
+from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, addresses, assign, withdraw
 from pointsman.net.arp import Announcer, ArpReply
 from pointsman.net.links import Link
 from pointsman.net.netlink import Message, NetlinkSocket
@@ -77,6 +77,8 @@ class VirtualAddresses:
             instance.name, context.netlink, context.links, instance.routes, instance.rules
         )
         self._routes_at: float | None = None
+        self._foreign: set[VirtualAddress] = set()
+        """Addresses that were there before the start, without our mark. A takeover adopts them."""
         self._not_restored: set[VirtualAddress] = set()
         """Addresses with no_track that another program has removed. The next takeover adds them again."""
 
@@ -91,7 +93,9 @@ class VirtualAddresses:
 
     def find_residual(self, present: list[InterfaceAddress]) -> tuple[bool, bool]:
         """Find what an earlier process has left: (some are present, all are present and have our mark)."""
-        found = [match for entry in self._entries if (match := self._find(entry, present))]
+        matches = {entry: match for entry in self._entries if (match := self._find(entry, present))}
+        self._foreign = {entry for entry, match in matches.items() if match.proto != IFA_PROTO_OURS}
+        found = list(matches.values())
         complete = len(found) == len(self._entries) and all(match.proto for match in found)
         if found:
             self._renew_at = self._context.clock() + RENEW_INTERVAL
@@ -104,6 +108,7 @@ class VirtualAddresses:
         if self._renew_at is None:
             self._acquired_at = now
         self._not_restored.clear()
+        self._foreign.clear()
         self._update_filter()
         self._assign()
         self._routes.acquire()
@@ -127,11 +132,21 @@ class VirtualAddresses:
         if self._renew_at is not None:
             self._update_filter()
 
-    def release(self) -> None:
-        """Remove all addresses, routes and rules."""
+    @property
+    def has_foreign(self) -> bool:
+        """True if addresses are here that another program has added before the start."""
+        return bool(self._foreign)
+
+    def release(self, keeps_foreign: bool = False) -> None:
+        """Remove all addresses, routes and rules. `keeps_foreign`: except addresses from before the start."""
         self._recheck_at = self._routes_at = self._renew_at = self._probe_at = self._extra_at = None
         self._routes.release()
-        self.remove(self._entries)
+        kept = self._foreign if keeps_foreign else set()
+        for entry in kept:
+            text = "(%s) %s on %s was there before the start: it stays"
+            log.warning(text, self._instance.name, entry.address, entry.device)
+        self._foreign = kept
+        self.remove(tuple(entry for entry in self._entries if entry not in kept))
         self._context.accept_filter.set_addresses(self._instance.name, frozenset())
 
     def remove(self, entries: tuple[VirtualAddress, ...]) -> None:
@@ -159,6 +174,12 @@ class VirtualAddresses:
         """Schedule a restore if the route or rule that was removed from this host is one of these."""
         if self._renew_at is not None and self._routes.on_removed(message):
             self._routes_at = max(self._context.clock(), self._recheck_not_before)
+
+    def recheck(self) -> None:
+        """Schedule a check of all addresses, routes and rules."""
+        self._recheck_at = max(self._context.clock(), self._recheck_not_before)
+        if self._renew_at is not None:
+            self._routes_at = self._recheck_at
 
     def is_conflict(self, answer: ArpReply) -> bool:
         """True if another host has answered for one of these addresses. At most once a second."""
@@ -223,7 +244,7 @@ class VirtualAddresses:
         self._context.accept_filter.set_addresses(self._instance.name, shielded)
 
     def _assign(self) -> None:
-        entries = [entry for entry in self._entries if entry not in self._not_restored]
+        entries = [entry for entry in self._entries if entry not in self._not_restored | self._foreign]
         age = self._context.clock() - self._acquired_at
         for entry, error in assign(self._context.netlink, self._context.links, entries, LIFETIME, age):
             log.error("(%s) cannot add %s to %s: %s", self._instance.name, entry.address, entry.device, error)

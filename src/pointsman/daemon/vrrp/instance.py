@@ -16,6 +16,7 @@ from pointsman.daemon.vrrp.addresses import Context, VirtualAddresses
 from pointsman.daemon.vrrp.advert_sender import AdvertSender
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
+from pointsman.daemon.vrrp.faults import find_network_fault
 from pointsman.daemon.vrrp.state_file import StateFile
 from pointsman.daemon.vrrp.trackers import Trackers
 from pointsman.daemon.vrrp.vmac import Macvlans, PacketReader
@@ -105,24 +106,12 @@ class InstanceController:
 
     @property
     def network_fault(self) -> str:
-        """Reason why adverts cannot be sent and received. Empty: they can.
-
-        A master can send without its source address, as in keepalived, and still receives multicast adverts.
-        A backup must not become master without it, because it would not receive the unicast adverts of one.
-        """
-        link = self._context.links.get(self.instance.interface)
-        own_address = self.machine.own_address
-        if link is None or (self.instance.tracks_interface and not link.running):
-            return "interface down"
-        for name in self.instance.needed_interfaces:
-            needed = self._context.links.get(name)
-            if needed is None or not needed.running:
-                return f"interface {name} {'does not exist' if needed is None else 'is down'}"
-        if self.is_waiting_for_address:
-            return f"{link.name} has no address to send adverts from"
-        if not self.has_source and (self.instance.track_source or self.machine.state is not VrrpState.MASTER):
-            return f"source address {own_address} is missing"
-        return "" if self.socket is not None else f"no socket for adverts from {own_address}"
+        """Reason in the network why it cannot serve. Empty: it can."""
+        return find_network_fault(
+            *(self.instance, self.machine, self._context.links),
+            has_source=self.has_source,
+            has_socket=self.socket is not None,
+        )
 
     @property
     def is_settled(self) -> bool:
@@ -282,6 +271,12 @@ class InstanceController:
             self._addresses.on_route_removed(message)
             self._deadlines.touch(self)
 
+    def recheck(self) -> None:
+        """Check all addresses, routes and rules, because notifications of the kernel were lost."""
+        if self.machine.holds_addresses:
+            self._addresses.recheck()
+            self._deadlines.touch(self)
+
     def on_answer(self, answer: ArpReply) -> None:
         """Process an ARP or neighbour discovery answer of another host."""
         if self.machine.state is not VrrpState.MASTER or not self._addresses.is_conflict(answer):
@@ -317,7 +312,8 @@ class InstanceController:
                 case AcquireAddresses():
                     self._addresses.acquire()
                 case ReleaseAddresses():
-                    self._addresses.release()
+                    # Of an address that is not ours, only another master is a reason to remove it.
+                    self._addresses.release(keeps_foreign=self.machine.state is not VrrpState.BACKUP)
                     self._macvlans.set_up(up=False)
                     if not any(isinstance(each, StateChanged) for each in self._effects):
                         self._report(self.status())
@@ -389,6 +385,8 @@ class InstanceController:
     def _on_state_changed(self, change: StateChanged) -> None:
         self._reason = change.reason
         self._once.clear()
+        if change.state is VrrpState.BACKUP and self._addresses.has_foreign:
+            self.machine.holds_addresses = True
         if change.state is not VrrpState.MASTER:
             with contextlib.suppress(OSError):
                 self._state_file.record_not_master()

@@ -287,9 +287,7 @@ class VrrpProcess:
         try:
             messages = self._monitor.read()
         except NetlinkOverrunError:
-            self._links.clear()
-            self._links.update(links(self._netlink))
-            self._on_link_change()
+            self._on_overrun()
             return
         changed, settled = False, all(controller.is_settled for controller in self._controllers)
         sources = {controller.machine.own_address for controller in self._controllers}
@@ -310,6 +308,16 @@ class VrrpProcess:
                 changed = True
         if changed:
             self._on_link_change()
+
+    def _on_overrun(self) -> None:
+        """Look at everything again: any notification may have been lost."""
+        log.warning("the kernel dropped notifications: checking interfaces, addresses, routes and rules")
+        self._links.clear()
+        self._links.update(links(self._netlink))
+        self._static.recheck()
+        for controller in self._controllers:
+            controller.recheck()
+        self._on_link_change()
 
     def _update_link(self, link: Link, deleted: bool) -> None:
         for name in [name for name, known in self._links.items() if known.index == link.index]:

@@ -76,7 +76,6 @@ class StaticObjects:
 
     def reconfigure(self, settings: StaticSettings) -> None:
         """Use other static objects. Those that are not wanted any more are removed."""
-        """Others from now on."""
         gone = [each for each in self._settings.addresses if each not in settings.addresses]
         self._withdraw([each for each in gone if each not in self._foreign])
         self._routes.reconfigure(settings.routes, settings.rules)
@@ -93,35 +92,40 @@ class StaticObjects:
 
     def on_address_removed(self, removed: InterfaceAddress) -> None:
         if any(self._is(entry, removed) for entry in self._settings.addresses):
-            self._schedule_recheck()
+            self.recheck()
 
     def on_route_removed(self, message: Message) -> None:
         if self._routes.on_removed(message):
-            self._schedule_recheck()
+            self.recheck()
 
     def on_links_changed(self) -> None:
         """Schedule another attempt for objects that could not be added."""
         if self._missing:
-            self._schedule_recheck()
+            self.recheck()
 
     def advance(self, now: float) -> None:
         if self._recheck_at is not None and now >= self._recheck_at:
             self._recheck_at = None
             self._not_before = now + RECHECK_INTERVAL
-            self._restore()
+            self._restore(is_recheck=True)
 
-    def _schedule_recheck(self) -> None:
+    def recheck(self) -> None:
+        """Schedule a check of all static objects. Missing ones are restored then."""
         self._recheck_at = max(self._clock(), self._not_before)
 
-    def _restore(self) -> None:
+    def _restore(self, is_recheck: bool = False) -> None:
         before = {_name(each) for each in self._missing}
         self._missing = []
-        for entry, error in assign_new(self._netlink, self._links, self._settings.addresses):
+        failures = assign_new(self._netlink, self._links, self._settings.addresses)
+        added = set(self._settings.addresses) - {entry for entry, _ in failures}
+        if is_recheck and (lost := [name for name in map(_name, added) if name not in before]):
+            log.warning("another program has removed static %s: restored", ", ".join(sorted(lost)))
+        for entry, error in failures:
             if error.errno != errno.EEXIST:
                 self._missing.append(entry)
                 text = f"cannot add static {_name(entry)}: {error}"
                 self._once.error(text, "%s", text)
-        self._missing += self._routes.put_back() if self._not_before > 0 else self._routes.renew()
+        self._missing += self._routes.put_back() if is_recheck else self._routes.renew()
         for name in before - {_name(each) for each in self._missing}:
             log.info("static %s is present again", name)
             self._once.clear()
