@@ -252,10 +252,13 @@ __noinline __u32 first_packet(struct flow *flow)
 	return start_connection(flow, service);
 }
 
-/* Change the state of a connection. The CPU that wins the swap moves the counts. */
+/*
+ * Change the state of a connection. The CPU that wins the swap moves the counts. A packet for a deleted server does
+ * not change it.
+ */
 __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __u64 client, __u64 rest)
 {
-	if (!entry)
+	if (!entry || !is_available(WORD_DEST_OF(word)))
 		return 0;
 	for (int i = 0; i < SWAP_TRIES; i++) {
 		__u32 before = WORD_STATE_OF(word), after = next_state(before, flags);
@@ -278,7 +281,10 @@ __noinline int change_state(struct connection *entry, __u64 word, __u8 flags, __
 	return 0;
 }
 
-/* Restart the timer of a known connection with the timeout of its state. */
+/*
+ * Restart the timer of a known connection with the timeout of its state. The packets of a deleted server are dropped
+ * and do not restart it, as in IPVS: else a client that keeps its port would never get another server.
+ */
 static __always_inline void continue_connection(struct connection *entry, __u64 word, __u8 flags, __u64 client,
 						__u64 rest)
 {
@@ -290,8 +296,8 @@ static __always_inline void continue_connection(struct connection *entry, __u64 
 		return;
 	}
 	wanted = (word & ~DEADLINE_MASK) | deadline_in(control.timeout[state]);
-	/* This happens at most once a second. If another CPU was faster, it has stored the same word. */
-	if (wanted != word)
+	/* At most once a second, if the server is there. If another CPU was faster, it has stored the same word. */
+	if (wanted != word && is_available(WORD_DEST_OF(word)))
 		__sync_val_compare_and_swap(&entry->word, word, wanted);
 }
 

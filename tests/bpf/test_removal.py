@@ -18,6 +18,7 @@ from tests.support.program_run import (
     XDP_TX,
     Director,
     tcp,
+    udp,
 )
 
 from pointsman.model.operations import AddServer, AddService, DeleteServer, EditServer, Operation
@@ -135,3 +136,41 @@ def test_signs_and_resets_of_ipv6(director: Director) -> None:
     apply(director, AddServer(key, RealServer(key=second)), DeleteServer(key, first))
     assert say("A", 1000) == XDP_PASS
     assert director.exits() == {"connection_reset": 1}
+
+
+@pytest.mark.parametrize("client", [CLIENT, "2001:db8::7"])
+@pytest.mark.parametrize("resets", [False, True])
+def test_a_client_that_keeps_sending_gets_another_server_when_its_entry_expires(
+    director: Director, client: str, resets: bool
+) -> None:
+    """Syslog, SIP and DNS forwarders keep their port. IPVS: ip_vs_in() does not restart the timer."""
+    vip, servers = (VIP6, list(SERVERS6)) if ":" in client else (VIP, list(SERVERS))
+    key = ServiceKey.of(Transport.UDP, ipaddress.ip_address(vip), 514)
+    first, second = (ServerKey(ipaddress.ip_address(address), 514) for address in servers[:2])
+    director.ipvsadm("--set 0 0 5")
+    apply(
+        director,
+        AddService(VirtualService(key=key, scheduler="rr")),
+        AddServer(key, RealServer(key=first, resets_clients=resets)),
+    )
+    frame = udp(client, 40000, 514)
+    assert director.server_of(frame) == servers[0]
+    apply(director, AddServer(key, RealServer(key=second)), DeleteServer(key, first))
+    for _ in range(4):
+        director.wait(1)
+        assert director.server_of(frame) == ("pass" if resets else None)
+    director.wait(1)
+    assert director.server_of(frame) == servers[1]
+
+
+def test_syns_on_the_same_port_do_not_keep_the_entry_of_a_removed_server(director: Director) -> None:
+    start(director)
+    assert [send(director, flags) for flags in ("S", "A", "FA")] == [XDP_TX] * 3
+    apply(director, AddServer(KEY, RealServer(key=SECOND)), DeleteServer(KEY, FIRST))
+    for _ in range(11):
+        director.wait(10)
+        assert send(director, "S") == XDP_DROP
+    (entry,) = director.plane.connections()
+    assert entry.state == "FIN_WAIT"
+    director.wait(10)
+    assert director.server_of(tcp("S", CLIENT, 1000, 80)) == NAMES["rs2"]
