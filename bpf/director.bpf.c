@@ -26,6 +26,8 @@ int direct_xdp(struct xdp_md *context)
 		return start_flow6_xdp(context);
 	if (action == SLOW_PATH || action == SLOW_PATH6)
 		return direct_slow_xdp(context, action == SLOW_PATH6);
+	if (action == OTHER_FAMILY)
+		return direct_tagged_xdp(context);
 	return xdp_action(context, action, out);
 }
 
@@ -34,11 +36,8 @@ int direct_tc(struct __sk_buff *context)
 {
 	__u32 out = 0;
 
-	/* The kernel has removed the tag from the frame: the packet belongs to a VLAN interface, not to this one. */
-	if (context->vlan_present) {
-		count_exit(EXIT_NOT_IP);
-		return TC_ACT_UNSPEC;
-	}
+	if (context->vlan_present)
+		return direct_tagged_tc(context);
 	if (context->mark && has_mark(context))
 		return direct_slow_tc(context, context->protocol == bpf_htons(ETH_P_IPV6), context->mark);
 	pull(context, LONGEST_HEADERS);
@@ -52,6 +51,8 @@ int direct_tc(struct __sk_buff *context)
 		return start_flow6_tc(context);
 	if (action == SLOW_PATH || action == SLOW_PATH6)
 		return direct_slow_tc(context, action == SLOW_PATH6, 0);
+	if (action == OTHER_FAMILY)
+		count_exit(EXIT_NOT_IP);
 	return tc_action(context, action, out);
 }
 

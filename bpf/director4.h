@@ -65,7 +65,8 @@ static __always_inline enum action direct(void *data, void *end, __u32 length, v
 
 	if (reason == EXIT_NOT_IP)
 		return OTHER_FAMILY;
-	if (reason == EXIT_NOT_TRANSPORT)
+	/* A packet that offload has joined may be longer than its header can tell. */
+	if (reason == EXIT_NOT_TRANSPORT || (reason == EXIT_MALFORMED && joined_of(&packet)))
 		return SLOW_PATH;
 	if (reason == GO_ON) {
 		reason = find_server(&packet, &flow, &dest);

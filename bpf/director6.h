@@ -20,17 +20,27 @@ static __always_inline enum action send6(struct packet6 *p, __u32 dest, __u32 in
 	return reason == GO_ON ? SEND : exit_action6(reason, out);
 }
 
+/* Return what becomes of a packet that parse6() does not let go on. */
+static __always_inline enum action not_plain6(enum exit_reason reason, __u32 joined, __u32 *out)
+{
+	if (reason == EXIT_NOT_IP)
+		return OTHER_FAMILY;
+	if (reason == EXIT_NOT_TRANSPORT || reason == EXIT_FRAGMENT || (reason == EXIT_MALFORMED && joined))
+		return SLOW_PATH6;
+	return exit_action6(reason, out);
+}
+
 /*
- * Send the packet on. Returns NEW_FLOW when the flow in hand is for first_packet(), and SLOW_PATH6 when the packet
- * may be an ICMPv6 error or a fragment.
+ * Send the packet on. Returns NEW_FLOW when the flow in hand is for first_packet(), SLOW_PATH6 when the packet may be
+ * an ICMPv6 error or a fragment, or is longer than its header can tell, and OTHER_FAMILY when it is not IPv6.
  */
 static __always_inline enum action direct6(void *data, void *end, __u32 length, __u32 ingress, __u32 joined, __u32 *out)
 {
 	struct packet6 packet = {};
-	enum exit_reason reason = parse6(&packet, data, end, length);
+	enum exit_reason reason = parse6(&packet, data, end, length, 0);
 
 	if (reason != GO_ON)
-		return reason == EXIT_NOT_TRANSPORT || reason == EXIT_FRAGMENT ? SLOW_PATH6 : exit_action6(reason, out);
+		return not_plain6(reason, joined, out);
 
 	__u64 sum = front6_sum(packet.virtual[0], packet.virtual[1], front6_key(&packet));
 	__u64 front = find_front6(&packet, sum);

@@ -35,13 +35,13 @@ __noinline int read_slow_tc(struct __sk_buff *context, struct flow *flow, __u32 
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_slow(data, end, context->len, context->ingress_ifindex, flow, dest);
+	return read_slow(data, end, context->len, context->ingress_ifindex, context->gso_size, flow, dest);
 }
 
 __noinline int finish_slow_tc(struct __sk_buff *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
-	enum action action = finish_slow((void *)(long)context->data, (void *)(long)context->data_end,
+	enum action action = finish_slow((void *)(long)context->data, (void *)(long)context->data_end, context->len,
 					 context->ingress_ifindex, context->gso_size, reason, dest, &out);
 
 	return tc_action(context, action, out);
@@ -64,13 +64,13 @@ __noinline int read_slow6_tc(struct __sk_buff *context, struct flow *flow, __u32
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_slow6(data, end, context->len, context->ingress_ifindex, mark, flow, dest);
+	return read_slow6(data, end, context->len, context->ingress_ifindex, context->gso_size, mark, flow, dest);
 }
 
 __noinline int finish_slow6_tc(struct __sk_buff *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
-	enum action action = finish_slow6((void *)(long)context->data, (void *)(long)context->data_end,
+	enum action action = finish_slow6((void *)(long)context->data, (void *)(long)context->data_end, context->len,
 					  context->ingress_ifindex, context->gso_size, reason, dest, &out);
 
 	return tc_action(context, action, out);
@@ -91,6 +91,35 @@ static __always_inline int direct_slow_tc(struct __sk_buff *context, int ipv6, _
 		reason = is_damaged_tc(context) ? EXIT_MALFORMED : read_slow_tc(context, flow, &dest);
 	reason = serve_slow(flow, reason, mark, &dest);
 	return ipv6 ? finish_slow6_tc(context, reason, dest) : finish_slow_tc(context, reason, dest);
+}
+
+/* True if it is an IP packet with a mark that selects a service. */
+static __always_inline int has_mark(struct __sk_buff *context)
+{
+	if (context->protocol == bpf_htons(ETH_P_IP))
+		return find_mark(context->mark, 0) != 0;
+	return context->protocol == bpf_htons(ETH_P_IPV6) && find_mark(context->mark, 1);
+}
+
+/*
+ * A frame whose tag the kernel has removed. With VLAN 0, a priority tag, it belongs to this interface, else to a VLAN
+ * interface. As in IPVS, a packet leaves without the tag.
+ */
+__noinline int direct_tagged_tc(struct __sk_buff *context)
+{
+	__u32 mark = context->mark && has_mark(context) ? context->mark : 0;
+	__u16 protocol = context->protocol;
+	int verdict;
+
+	if (context->vlan_tci & VLAN_NUMBER ||
+	    !(protocol == bpf_htons(ETH_P_IP) || protocol == bpf_htons(ETH_P_IPV6))) {
+		count_exit(EXIT_NOT_IP);
+		return TC_ACT_UNSPEC;
+	}
+	verdict = direct_slow_tc(context, protocol == bpf_htons(ETH_P_IPV6), mark);
+	if (verdict == TC_ACT_REDIRECT)
+		bpf_skb_vlan_pop(context);
+	return verdict;
 }
 
 static __always_inline int has_extensions(struct __sk_buff *context)
@@ -131,14 +160,6 @@ static __always_inline int start_flow6_tc(struct __sk_buff *context)
 	enum action action = exit_action6(flow->exit, &out);
 
 	return tc_action(context, action, out);
-}
-
-/* True if it is an IP packet with a mark that selects a service. */
-static __always_inline int has_mark(struct __sk_buff *context)
-{
-	if (context->protocol == bpf_htons(ETH_P_IP))
-		return find_mark(context->mark, 0) != 0;
-	return context->protocol == bpf_htons(ETH_P_IPV6) && find_mark(context->mark, 1);
 }
 
 #endif

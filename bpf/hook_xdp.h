@@ -38,13 +38,13 @@ __noinline int read_slow_xdp(struct xdp_md *context, struct flow *flow, __u32 *d
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_slow(data, end, end - data, context->ingress_ifindex, flow, dest);
+	return read_slow(data, end, end - data, context->ingress_ifindex, 0, flow, dest);
 }
 
 __noinline int finish_slow_xdp(struct xdp_md *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
-	enum action action = finish_slow((void *)(long)context->data, (void *)(long)context->data_end,
+	enum action action = finish_slow((void *)(long)context->data, (void *)(long)context->data_end, 0,
 					 context->ingress_ifindex, 0, reason, dest, &out);
 
 	return xdp_action(context, action, out);
@@ -56,13 +56,13 @@ __noinline int read_slow6_xdp(struct xdp_md *context, struct flow *flow, __u32 *
 
 	if (!flow || !dest)
 		return EXIT_MALFORMED;
-	return read_slow6(data, end, end - data, context->ingress_ifindex, 0, flow, dest);
+	return read_slow6(data, end, end - data, context->ingress_ifindex, 0, 0, flow, dest);
 }
 
 __noinline int finish_slow6_xdp(struct xdp_md *context, int reason, __u32 dest)
 {
 	__u32 out = 0;
-	enum action action = finish_slow6((void *)(long)context->data, (void *)(long)context->data_end,
+	enum action action = finish_slow6((void *)(long)context->data, (void *)(long)context->data_end, 0,
 					  context->ingress_ifindex, 0, reason, dest, &out);
 
 	return xdp_action(context, action, out);
@@ -82,6 +82,62 @@ static __always_inline int direct_slow_xdp(struct xdp_md *context, int ipv6)
 		reason = is_damaged_xdp(context) ? EXIT_MALFORMED : read_slow_xdp(context, flow, &dest);
 	reason = serve_slow(flow, reason, 0, &dest);
 	return ipv6 ? finish_slow6_xdp(context, reason, dest) : finish_slow_xdp(context, reason, dest);
+}
+
+/* The tag of a VLAN, after the two MAC addresses. */
+struct tag {
+	__u16 type;
+	__u16 number;
+	__u16 protocol;
+};
+
+/* Move the frame's MAC addresses and its start by `bytes`. Returns -1 when the frame is too short. */
+static __always_inline int move_start(struct xdp_md *context, int bytes)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct ethhdr *ethernet = data, addresses;
+
+	if ((void *)(ethernet + 1) > end)
+		return -1;
+	addresses = *ethernet;
+	if (bpf_xdp_adjust_head(context, bytes))
+		return -1;
+	data = (void *)(long)context->data;
+	end = (void *)(long)context->data_end;
+	if (data + sizeof(addresses) > end)
+		return -1;
+	__builtin_memcpy(data, &addresses, 2 * ETH_ALEN);
+	return 0;
+}
+
+/*
+ * A frame that is neither IPv4 nor IPv6. With a priority tag (VLAN 0) it is handled without the tag, as in IPVS. A
+ * packet that is passed gets its tag back: there may be an interface of this VLAN.
+ */
+__noinline int direct_tagged_xdp(struct xdp_md *context)
+{
+	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
+	struct tag tag, *found = data + 2 * ETH_ALEN;
+	int verdict;
+
+	if ((void *)(found + 1) > end || found->type != bpf_htons(ETH_P_8021Q) ||
+	    found->number & bpf_htons(VLAN_NUMBER) ||
+	    !(found->protocol == bpf_htons(ETH_P_IP) || found->protocol == bpf_htons(ETH_P_IPV6))) {
+		count_exit(EXIT_NOT_IP);
+		return XDP_PASS;
+	}
+	tag = *found;
+	if (move_start(context, sizeof(tag) - sizeof(tag.protocol)))
+		return XDP_PASS;
+	verdict = direct_slow_xdp(context, tag.protocol == bpf_htons(ETH_P_IPV6));
+	if (verdict != XDP_PASS || move_start(context, -(int)(sizeof(tag) - sizeof(tag.protocol))))
+		return verdict;
+	data = (void *)(long)context->data;
+	end = (void *)(long)context->data_end;
+	found = data + 2 * ETH_ALEN;
+	if ((void *)(found + 1) <= end)
+		*found = tag;
+	return XDP_PASS;
 }
 
 __noinline int forward6_xdp(struct xdp_md *context, __u32 dest)

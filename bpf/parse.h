@@ -16,6 +16,7 @@
 #define FRAGMENT_OFFSET 0x1fff
 #define FTP_DATA 20
 #define FTP 21
+#define VLAN_NUMBER 0x0fff   /* of a tag; 0: the tag has a priority only */
 #define FIRST_FREE_PORT 1024 /* net.ipv4.ip_unprivileged_port_start */
 
 /* The kind of a packet: an ICMP error (or another protocol), whole, or a fragment. */
@@ -28,7 +29,7 @@ struct packet {
 	__u32 virtual;
 	__u16 client_port;
 	__u16 virtual_port;
-	__u16 length;		/* of the IP packet, host order */
+	__u32 length;		/* of the IP packet, host order */
 	__u16 transport_header; /* its length */
 	__u8 protocol;
 	__u8 flags;    /* TCP flags, or their equivalent (packet_flags.h) */
@@ -97,6 +98,17 @@ static __always_inline enum kind kind_of(struct iphdr *ip)
 	return ip->frag_off & bpf_htons(FRAGMENT_OFFSET) ? LATER_FRAGMENT : FIRST_FRAGMENT;
 }
 
+/*
+ * Return the length of a packet. A packet of more than 65535 bytes, which offload has joined (BIG TCP), has 0 in its
+ * header (iph_totlen() in include/linux/ip.h).
+ */
+static __always_inline __u32 length_of(struct iphdr *ip, __u32 frame, __u32 joined)
+{
+	__u32 length = bpf_ntohs(ip->tot_len);
+
+	return length || !joined ? length : frame - sizeof(struct ethhdr);
+}
+
 /* Parse a whole packet or a first fragment, with or without IP options. Returns as parse(). */
 static __always_inline enum exit_reason parse_rest(struct packet *p, struct iphdr *ip, void *end, __u32 frame)
 {
@@ -105,7 +117,7 @@ static __always_inline enum exit_reason parse_rest(struct packet *p, struct iphd
 
 	if (ip->version != 4 || header < sizeof(*ip) || (void *)(ports + 1) > end)
 		return EXIT_MALFORMED;
-	p->length = bpf_ntohs(ip->tot_len);
+	p->length = length_of(ip, frame, p->joined);
 	if (p->length + sizeof(struct ethhdr) > frame)
 		return EXIT_MALFORMED;
 	p->flags = FLAGS_UDP;

@@ -112,12 +112,21 @@ static __always_inline __u64 half_of(struct in6_addr *address, int half)
 	return ((volatile __u64 *)address)[half];
 }
 
+/* As length_of(); see ipv6_gro_complete() in net/ipv6/ip6_offload.c. */
+static __always_inline __u32 length6_of(struct ipv6hdr *ip, __u32 frame, __u32 joined)
+{
+	__u32 payload = bpf_ntohs(ip->payload_len);
+
+	return payload || !joined ? payload + sizeof(*ip) : frame - sizeof(struct ethhdr);
+}
+
 /* Read lengths, addresses and ports. `offset` is the distance of the transport header from the IPv6 header. */
-static __always_inline enum exit_reason read_fields(struct packet6 *p, void *end, __u32 offset, __u32 frame)
+static __always_inline enum exit_reason read_fields(struct packet6 *p, void *end, __u32 offset, __u32 frame,
+						    __u32 joined)
 {
 	struct ipv6hdr *ip = p->ip;
 
-	p->length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	p->length = length6_of(ip, frame, joined);
 	p->client[0] = half_of(&ip->saddr, 0);
 	p->client[1] = half_of(&ip->saddr, 1);
 	if (ip->version != 6 || p->length + sizeof(*p->ethernet) > frame || is_impossible_source(p))
@@ -131,7 +140,7 @@ static __always_inline enum exit_reason read_fields(struct packet6 *p, void *end
  * Parse a frame. Returns GO_ON when the packet may belong to a service, else why not. `frame` is the length of the
  * whole frame. For TCP and UDP without extension headers every offset is a constant here.
  */
-static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, void *end, __u32 frame)
+static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, void *end, __u32 frame, __u32 joined)
 {
 	struct ethhdr *ethernet = data;
 	struct ipv6hdr *ip = (void *)(ethernet + 1);
@@ -144,11 +153,11 @@ static __always_inline enum exit_reason parse6(struct packet6 *p, void *data, vo
 	p->ip = ip;
 	p->protocol = ip->nexthdr;
 	if (is_transport(p->protocol))
-		return read_fields(p, end, sizeof(*ip), frame);
+		return read_fields(p, end, sizeof(*ip), frame, joined);
 	reason = skip_extensions(ip, end, bpf_htons(FRAGMENT6_BITS), &p->protocol, &offset);
 	if (reason != GO_ON)
 		return reason;
-	return is_balanced(p->protocol) ? read_fields(p, end, offset, frame) : EXIT_NOT_TRANSPORT;
+	return is_balanced(p->protocol) ? read_fields(p, end, offset, frame, joined) : EXIT_NOT_TRANSPORT;
 }
 
 #endif

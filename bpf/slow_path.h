@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * The slow path: SCTP, ICMP errors, fragments, IP options and packets with a mark. The same steps as separate
- * functions: each is verified once by itself, and the stack has no room for all of them at once.
+ * The slow path: SCTP, ICMP errors, fragments, IP options, packets with a mark or a priority tag, and packets that are
+ * longer than their header can tell. The same steps as separate functions: each is verified once by itself, and the stack has no room for all of them at once.
  */
 #ifndef POINTSMAN_SLOW_PATH_H
 #define POINTSMAN_SLOW_PATH_H
@@ -11,11 +11,11 @@
 #include "fragments.h"
 #include "fwmark.h"
 
-static __always_inline enum exit_reason read_slow(void *data, void *end, __u32 length, __u32 ingress, struct flow *flow,
-						  __u32 *dest)
+static __always_inline enum exit_reason read_slow(void *data, void *end, __u32 length, __u32 ingress, __u32 joined,
+						  struct flow *flow, __u32 *dest)
 {
 	struct iphdr *ip = data + sizeof(struct ethhdr);
-	struct packet packet = {};
+	struct packet packet = { .joined = joined };
 	enum exit_reason reason;
 	enum kind kind;
 
@@ -92,7 +92,7 @@ static __always_inline enum exit_reason serve_slow(struct flow *flow, enum exit_
 	return reason == GO_ON && *dest == NOBODY ? start_flow(flow, dest) : reason;
 }
 
-static __always_inline enum action finish_slow(void *data, void *end, __u32 ingress, __u32 joined,
+static __always_inline enum action finish_slow(void *data, void *end, __u32 length, __u32 ingress, __u32 joined,
 					       enum exit_reason reason, __u32 dest, __u32 *out)
 {
 	struct iphdr *ip = data + sizeof(struct ethhdr);
@@ -102,7 +102,7 @@ static __always_inline enum action finish_slow(void *data, void *end, __u32 ingr
 
 	if ((void *)(ip + 1) > end)
 		return PASS;
-	packet.length = bpf_ntohs(ip->tot_len);
+	packet.length = length_of(ip, length, joined);
 	packet.transport_header = ip->protocol == IPPROTO_TCP ? TCP_HEADER : 0;
 	kind = kind_of(ip);
 	if (kind == FIRST_FRAGMENT && (reason == GO_ON || reason == EXIT_NO_DESTINATION))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
- * The slow path of IPv6: ICMPv6 errors and fragments whose header directly follows the IPv6 header, and packets with
- * a mark. IPVS: ip_vs_in_icmp_v6(). As there, the real server verifies the checksum of an error.
+ * The slow path of IPv6: ICMPv6 errors and fragments whose header directly follows the IPv6 header, packets with a
+ * mark or a priority tag, and packets that are longer than their header can tell. IPVS: ip_vs_in_icmp_v6(). As there, the real server verifies the checksum of an error.
  */
 #ifndef POINTSMAN_SLOW_PATH6_H
 #define POINTSMAN_SLOW_PATH6_H
@@ -31,7 +31,7 @@ static __always_inline enum exit_reason parse_first_fragment6(struct packet6 *p,
 		return EXIT_MALFORMED;
 	p->ip = ip;
 	p->protocol = fragment->next;
-	return is_balanced(p->protocol) ? read_fields(p, end, sizeof(*ip) + sizeof(*fragment), frame)
+	return is_balanced(p->protocol) ? read_fields(p, end, sizeof(*ip) + sizeof(*fragment), frame, 0)
 					: EXIT_NOT_TRANSPORT;
 }
 
@@ -98,9 +98,9 @@ static __always_inline enum exit_reason describe_flow6(struct packet6 *p, struct
 	return GO_ON;
 }
 
-/* Read a packet. With `marked` whole packets are read too. */
-static __always_inline enum exit_reason read_slow6(void *data, void *end, __u32 length, __u32 ingress, int marked,
-						   struct flow *flow, __u32 *dest)
+/* Read a packet. With `marked` it need not have a front. */
+static __always_inline enum exit_reason read_slow6(void *data, void *end, __u32 length, __u32 ingress, __u32 joined,
+						   int marked, struct flow *flow, __u32 *dest)
 {
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
 	struct packet6 packet = { .ethernet = data };
@@ -110,14 +110,12 @@ static __always_inline enum exit_reason read_slow6(void *data, void *end, __u32 
 	if ((void *)(ip + 1) > end)
 		return EXIT_MALFORMED;
 	kind = kind6_of(ip, end);
-	if (kind == WHOLE && !marked)
-		return EXIT_NOT_TRANSPORT;
 	if (kind == LATER_FRAGMENT)
 		reason = find_later_fragment6(ip, end, length, dest);
 	else if (kind == ERROR)
 		reason = parse_error6(&packet, ip, end, length);
 	else if (kind == WHOLE)
-		reason = parse6(&packet, data, end, length);
+		reason = parse6(&packet, data, end, length, joined);
 	else
 		reason = parse_first_fragment6(&packet, ip, end, length);
 	if (reason == GO_ON && kind != LATER_FRAGMENT)
@@ -125,7 +123,7 @@ static __always_inline enum exit_reason read_slow6(void *data, void *end, __u32 
 	return reason == GO_ON && !addressed_to_us(data, ingress) ? EXIT_OTHER_HOST : reason;
 }
 
-static __always_inline enum action finish_slow6(void *data, void *end, __u32 ingress, __u32 joined,
+static __always_inline enum action finish_slow6(void *data, void *end, __u32 length, __u32 ingress, __u32 joined,
 						enum exit_reason reason, __u32 dest, __u32 *out)
 {
 	struct ipv6hdr *ip = data + sizeof(struct ethhdr);
@@ -136,7 +134,7 @@ static __always_inline enum action finish_slow6(void *data, void *end, __u32 ing
 
 	if ((void *)(ip + 1) > end)
 		return PASS;
-	packet.length = bpf_ntohs(ip->payload_len) + sizeof(*ip);
+	packet.length = length6_of(ip, length, joined);
 	packet.headers = sizeof(*ip) + TCP_HEADER;
 	kind = kind6_of(ip, end);
 	if (kind == FIRST_FRAGMENT && (reason == GO_ON || reason == EXIT_NO_DESTINATION) &&

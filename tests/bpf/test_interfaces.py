@@ -202,6 +202,37 @@ def test_frames_of_a_vlan_are_left_to_its_interface(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["tc", "generic"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_priority_tag_is_taken_off(mode: str, version: int) -> None:
+    """Cisco UCS and some hypervisors send such frames (802.1Q, VLAN 0). IPVS serves them."""
+    vip, near, far = (
+        ipaddress.ip_address(text[version == 6])
+        for text in (("10.9.9.9", "fd09::9"), ("10.9.9.1", "fd09::1"), ("10.9.9.2", "fd09::2"))
+    )
+    service = VirtualService(key=ServiceKey.of(Transport.TCP, vip, 80), scheduler="rr")
+    plane = XdpDataPlane.open(PINS, ["v0"], mode, 1024)
+    own, server = interfaces.hardware_address("v0"), bytes.fromhex("020000000099")
+    plane.set_next_hops([NextHop(near, interfaces.index_of("v0"), own, server)])
+    assert not plane.apply([AddService(service), AddServer(service.key, RealServer(key=ServerKey(near, 80)))])
+    frame = tcp("S", str(far), 1000, 80, target=str(vip))
+    head, rest = own + frame[6:12], frame[12:]
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as outside:
+        outside.bind(("pv0", 0))
+        outside.settimeout(5)
+
+        def next_to(mac: bytes) -> bytes:
+            while (found := outside.recv(2000))[:6] != mac:
+                pass
+            return found
+
+        for priority in (b"\x00", b"\xa0"):
+            outside.send(head + b"\x81\x00" + priority + b"\x00" + rest)
+            left = next_to(server)
+            assert (left[6:12], left[12:14], left[34:]) == (own, frame[12:14], frame[34:])
+    assert plane.counters().services[0].traffic.connections == 1
+
+
+@pytest.mark.parametrize("mode", ["tc", "generic"])
 def test_frames_to_a_virtual_mac_are_for_us_as_long_as_we_are_master(mode: str) -> None:
     plane = XdpDataPlane.open(PINS, ["v0", "v1"], mode, 1024)
     server = RealServer(key=ServerKey(ipaddress.ip_address("10.9.9.1"), 80))

@@ -84,7 +84,7 @@ def test_the_ports_are_found_behind_extension_headers(headers: list[tuple[int, b
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (extended((OPTIONS, EMPTY), (FRAGMENT, FIRST)), "not_transport"),
+        (extended((OPTIONS, EMPTY), (FRAGMENT, FIRST)), "fragment"),
         (extended((FRAGMENT, FIRST), (OPTIONS, EMPTY)), "not_transport"),
         (extended((FRAGMENT, SECOND)), "fragment"),
         (extended((OPTIONS, b"\xff" + bytes(6))), "not_transport"),
