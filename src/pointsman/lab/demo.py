@@ -215,9 +215,10 @@ def _master_fails(demo: ScriptedDemo, lab: Lab) -> None:
         demo.tell(f"client: a new connection to {VIP}:80 every 10 ms")
         with traffic.Prober(client, VIP, 80) as prober:
             waiting.until(lambda: prober.answered_since(0), 5, "the probe is answered")
-            demo.command("lb-01", "kill -9 -1; ip link set ens224 down")
+            node = lab.node("lb-01")
+            demo.command("lb-01", f"ip link set ens224 down; kill -9 $(ip netns pids {node.namespace})")
             killed = time.monotonic()
-            lab.node("lb-01").power_off()
+            node.power_off()
             waiting.until(lambda: lab.masters() == ["lb-02"], 10, f"lb-02 has {VIP}")
             demo.expect(True, f"lb-02 is master and has {VIP}")
             moved = time.monotonic()
