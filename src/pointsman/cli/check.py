@@ -92,6 +92,7 @@ def _live(config: Config, findings: Findings) -> None:
     from pointsman.net.addresses import addresses
     from pointsman.net.links import links
     from pointsman.net.netlink import NetlinkSocket
+    from pointsman.net.other_balancers import other_balancers
 
     try:
         with NetlinkSocket() as netlink:
@@ -111,6 +112,8 @@ def _live(config: Config, findings: Findings) -> None:
         for link in present.values()
     }
     check_live(config, host, findings)
+    for other in other_balancers():
+        findings.error(None, f"{other.found}: {other.why}", "; ".join(other.remedy))
 
 
 def _pair(peer: Path, config_id: str | None) -> ExtraCheck:

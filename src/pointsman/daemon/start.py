@@ -46,6 +46,7 @@ from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
 from pointsman.net.links import links
 from pointsman.net.netlink import NetlinkSocket
+from pointsman.net.other_balancers import other_balancers
 
 log = logging.getLogger("supervisor")
 
@@ -107,6 +108,8 @@ def start(config: Config, options: Options, reload: Callable[[], int] | None = N
         )
     except (EnvironmentProblem, OSError) as error:
         return _refuse(str(error))
+    for other in other_balancers():
+        log.error("%s: %s. Do: %s", other.found, other.why, "; ".join(other.remedy))
     try:
         return _supervisor(config, options, interfaces, reload).run()
     finally:

@@ -14,6 +14,7 @@ import msgspec
 
 from pointsman.doctor.firewall.chain import Ruleset
 from pointsman.model.address import Address, Network
+from pointsman.net.other_balancers import OtherBalancer
 
 
 class Offloads(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,8 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
 
     conntrack: int | None = None
     conntrack_limit: int | None = None
+    neighbour_entries: int | None = None
+    """Entries of the kernel's neighbour table, which all network namespaces share."""
     neighbour_overflows: int = 0
     """Number of times the neighbour table was full since boot."""
     kernel: tuple[int, int] | None = None
@@ -106,6 +109,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     neighbour_limit: int = 0
     """gc_thresh3. 0: unknown."""
     system: System = System()
+    other_balancers: tuple[OtherBalancer, ...] = ()
+    """Load balancers beside pointsman: keepalived, IPVS."""
     redirected: tuple[Network, ...] = ()
     """Destinations that nftables redirects to an address of this host (realserver up --method redirect)."""
 
@@ -185,6 +190,18 @@ class Response(enum.Enum):
     REFUSED = "refused"
     """RST: the host has the VIP, but no program listens."""
     SILENT = "silent"
+
+
+class Pins(enum.Enum):
+    """Lifetime of the pins by which the kernel keeps a director's program and table."""
+
+    UNKNOWN = "unknown"
+    HOST = "host"
+    """The first process of the host has the same bpf file system mounted."""
+    KEPT = "kept"
+    """Only a private mount namespace has it, and other processes keep that namespace."""
+    FLEETING = "fleeting"
+    """Only a private mount namespace has it, and it ends with the director."""
 
 
 class Echo(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,6 +296,7 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
     """No director runs, but the program of an earlier one is still attached."""
     services: tuple[ServiceFact, ...] = ()
     instances: tuple[InstanceFact, ...] = ()
+    pins: Pins = Pins.UNKNOWN
     bfd_neighbours: tuple[Address, ...] = ()
     attachments: dict[str, tuple[str, str]] = {}
     """Mode of the attached program by interface, and the reason why the mode is not a better one."""
@@ -296,6 +314,10 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
     """By service name and real server."""
     echoes: dict[Address, Echo] = {}
     adverts: tuple[SeenAdvert, ...] = ()
+    sources: dict[Address, Address] = {}
+    """Source that the kernel chooses for packets to each real server."""
+    fresh_overflows: int = 0
+    """Number of times the neighbour table was full while the facts were gathered."""
     clock_jump: float = 0.0
     """Seconds by which the wall clock jumped while the facts were gathered."""
     lacks: tuple[str, ...] = ()
@@ -338,6 +360,8 @@ class RealServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """TCP segments with a wrong checksum that arrived while the facts were gathered."""
     echoes: dict[Address, Echo] = {}
     """Pings of the default gateways."""
+    fresh_overflows: int = 0
+    """Number of times the neighbour table was full while the facts were gathered."""
     clock_jump: float = 0.0
 
 

@@ -7,6 +7,7 @@ import ipaddress
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,11 +19,13 @@ from pointsman.doctor.finding import Verdict
 from pointsman.doctor.firewall.packet import ANY_PORT, SYN, TCP, VRRP, Packet
 from pointsman.doctor.firewall.simulation import Fate, judge
 from pointsman.doctor.gather import firewall as firewall_facts
+from pointsman.doctor.gather import kernel as kernel_facts
 from pointsman.doctor.gather import probe as wire_probe
 from pointsman.doctor.gather import read_facts
 from pointsman.doctor.rules import director as director_rules
 from pointsman.doctor.rules import firewall as firewall_rules
 from pointsman.lab import waiting
+from pointsman.net.other_balancers import keepalived_processes, other_balancers
 
 pytestmark = pytest.mark.root
 
@@ -152,6 +155,32 @@ def test_what_nft_prints_is_understood() -> None:
     assert [judge(ruleset, packet).fate for packet in (REQUEST, ADVERT)] == [Fate.PASSES, Fate.PASSES]
     elsewhere = msgspec.structs.replace(REQUEST, destination_port=(8001, 8001))
     assert judge(ruleset, elsewhere).fate is Fate.DROPPED
+
+
+def test_a_keepalived_of_this_namespace_is_seen(tmp_path: Path) -> None:
+    program = shutil.copy("/bin/sleep", tmp_path / "keepalived")
+    with subprocess.Popen([program, "60"]) as running:
+        try:
+            waiting.until(lambda: keepalived_processes() == [running.pid], DEADLINE, "it is seen")
+            with Namespace("elsewhere") as other, other.entered():
+                assert keepalived_processes() == []
+            assert [each.remedy for each in other_balancers()] == [("systemctl disable --now keepalived",)]
+        finally:
+            running.kill()
+
+
+def test_the_source_of_packets_to_a_real_server_is_the_kernel_s_choice() -> None:
+    server = ipaddress.ip_address("fd00:9::20")
+    for command in (
+        "ip link add eth0 type veth peer name wire",
+        "ip link set eth0 up; ip link set wire up",
+        "ip address add fd00:9::10/64 dev eth0 nodad",
+        "ip address add fd00:9::21/64 dev eth0 nodad",
+    ):
+        assert sh(command).returncode == 0, command
+    vip = kernel_facts.read_sources([server])[server]
+    assert sh(f"ip address change {vip}/64 dev eth0 preferred_lft 0").returncode == 0
+    assert kernel_facts.read_sources([server])[server] != vip, "the doctor's remedy"
 
 
 VIRTUAL, PHYSICAL = "00:00:5e:00:01:33", "02:00:00:00:00:01"

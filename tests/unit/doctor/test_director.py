@@ -18,6 +18,7 @@ from pointsman.doctor.facts import (
     HostRoute,
     InstanceFact,
     Neighbour,
+    Pins,
     Response,
     SeenAdvert,
     ServerFact,
@@ -26,6 +27,7 @@ from pointsman.doctor.facts import (
 )
 from pointsman.doctor.finding import Finding, Verdict
 from pointsman.doctor.rules.director import examine
+from pointsman.net.other_balancers import OtherBalancer
 
 VIP = ipaddress.ip_address("192.168.100.9")
 WEB = ipaddress.ip_address("192.168.100.20")
@@ -235,6 +237,50 @@ def test_a_stranger_with_our_router_id() -> None:
     stranger = ipaddress.ip_address("192.168.100.77")
     assert only(director(adverts=(advert(stranger),))).check == "vrid-unique"
     assert wrong(director(adverts=(advert(ipaddress.ip_address("192.168.100.10")),))) == []
+
+
+def test_a_backup_with_a_stray_vip_is_not_told_to_announce_it() -> None:
+    found = wrong(backup(cards=(ETH0,), answers=answers((VIP, PEER_MAC))))
+    assert [item.check for item in found] == ["vip-held", "vip-unique"]
+    assert "arping" not in found[1].advice
+    both = wrong(director(answers=answers((VIP, PEER_MAC))))
+    assert "arping -U" in both[0].advice
+
+
+def test_an_empty_table() -> None:
+    (found,) = wrong(director(services=(), instances=(), responses={}))
+    assert (found.check, found.verdict) == ("service", Verdict.WARNING)
+    alone = examine(director(services=(), responses={}))
+    assert [item.check for item in alone.having(Verdict.UNKNOWN)] == ["service"], "right for VRRP alone"
+    assert not examine(director(services=(), standby=("s",), responses={})).having(
+        Verdict.UNKNOWN, Verdict.WARNING
+    )
+
+
+@pytest.mark.parametrize(
+    ("pins", "verdict"),
+    [(Pins.HOST, Verdict.RIGHT), (Pins.KEPT, Verdict.NOTE), (Pins.FLEETING, Verdict.WARNING)],
+)
+def test_pins_that_end_with_the_director(pins: Pins, verdict: Verdict) -> None:
+    found = [item for item in examine(director(pins=pins)).findings if item.check == "pins"]
+    assert [item.verdict for item in found] == [verdict]
+
+
+def test_a_vip_that_is_the_source_towards_real_servers() -> None:
+    found = only(director(sources={WEB: VIP}))
+    assert (found.check, found.remedy) == (
+        "source",
+        (f"ip address change {VIP}/24 dev eth0 preferred_lft 0",),
+    )
+    assert wrong(director(sources={WEB: ipaddress.ip_address("192.168.100.10")})) == []
+
+
+def test_another_load_balancer_on_this_host() -> None:
+    other = OtherBalancer(found="keepalived runs", why="both take the VIPs", remedy=("systemctl stop it",))
+    found = only(director(other_balancers=(other,)))
+    assert (found.check, found.remedy) == ("other-balancer", ("systemctl stop it",))
+    instead = DirectorFacts(host=Host(name="a", other_balancers=(other,)), problem="no director runs")
+    assert [item.check for item in wrong(instead)] == ["director", "other-balancer"]
 
 
 def test_an_instance_in_fault_tells_why() -> None:

@@ -40,6 +40,12 @@ def test_neighbours() -> None:
     assert bad(host_rules.neighbours(Host(name="a", neighbours=entries, neighbour_limit=100))) == [
         "neighbour-table"
     ]
+    elsewhere = System(neighbour_entries=95)
+    assert bad(host_rules.neighbours(Host(name="a", system=elsewhere, neighbour_limit=100))) == [
+        "neighbour-table"
+    ], "all namespaces share the table"
+    (now,) = host_rules.neighbours(Host(name="a"), 3)
+    assert (now.verdict, "3 times while" in now.found) == (Verdict.WARNING, True)
     (once,) = host_rules.neighbours(Host(name="a", system=System(neighbour_overflows=7)))
     assert (once.verdict, "7 times" in once.found) == (Verdict.NOTE, True)
 
@@ -80,6 +86,16 @@ def test_only_nat_needs_the_kernel_to_route() -> None:
     assert bad(host_rules.forwarding(System(forwarding=0), [])) == []
     assert bad(host_rules.forwarding(System(forwarding=0), ["TCP 10.0.0.9:80"])) == ["ip-forward"]
     assert bad(host_rules.forwarding(System(forwarding=1), ["TCP 10.0.0.9:80"])) == []
+
+
+MOUNTS = """36 35 0:30 / /sys rw,nosuid shared:7 - sysfs sysfs rw
+37 36 0:31 / /sys/fs/bpf rw,nosuid shared:9 - bpf bpf rw,mode=700
+38 36 0:33 / /run/my bpf rw - tmpfs bpf rw
+"""
+
+
+def test_where_bpf_file_systems_are_mounted() -> None:
+    assert system_facts.parse_bpf_mounts(MOUNTS) == {"/sys/fs/bpf": "0:31"}
 
 
 def test_this_machine_is_read() -> None:

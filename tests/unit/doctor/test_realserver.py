@@ -138,6 +138,13 @@ def test_arp_ignore_is_the_maximum_of_all_and_the_interface(everywhere: int, car
     assert [finding.check for finding in found] == ([] if right else ["arp-ignore"])
 
 
+def test_a_host_without_the_vip_does_not_answer_for_it_yet() -> None:
+    bare = with_fields(LO, addresses=LO.addresses[:1])
+    found = {item.check: item for item in wrong(server(cards=(bare, ETH0), settings={"all.arp_ignore": 0}))}
+    assert "will answer ARP" in found["arp-ignore"].why
+    assert "is not an address of this host" in found["vip-on-lo"].found
+
+
 def test_nftables_does_instead_of_both() -> None:
     loud = {"all.arp_ignore": 0, "all.arp_announce": 0}
     assert len(wrong(server(settings=loud))) == 2

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import socket
 import struct
 from collections.abc import Iterable
 from pathlib import Path
 
 from pointsman.doctor.facts import Card, HostRoute, Neighbour
+from pointsman.model.address import Address
 from pointsman.net.addresses import IFA_PROTOS_OF_VRRP, InterfaceAddress
 from pointsman.net.host import Host
 from pointsman.net.neighbour_table import PERMANENT
@@ -64,6 +66,17 @@ def read_neighbours(host: Host) -> Iterable[Neighbour]:
             mac=each.mac.hex(":") if each.mac else "",
             permanent=bool(each.state & PERMANENT),
         )
+
+
+def read_sources(addresses: Iterable[Address]) -> dict[Address, Address]:
+    """Return the source that the kernel chooses for packets to each address. It sends nothing."""
+    found: dict[Address, Address] = {}
+    for address in addresses:
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.connect((str(address), 9))
+            found[address] = ipaddress.ip_address(asking.getsockname()[0].partition("%")[0])
+    return found
 
 
 def read_listeners() -> Iterable[tuple[str, int]]:

@@ -40,6 +40,7 @@ from pointsman.model.address import Address, format_endpoint
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.model.traffic import Counters
 from pointsman.net.host import read_host as read_network
+from pointsman.net.other_balancers import other_balancers
 
 Kind = TypeVar("Kind", bound=Reply)
 
@@ -71,6 +72,7 @@ def read_host() -> Host:
         rules_problem=firewall.problem,
         neighbour_limit=limit,
         system=system_facts.read_system(),
+        other_balancers=tuple(other_balancers()),
         redirected=firewall.redirected,
         undiscovered=firewall.undiscovered,
     )
@@ -80,7 +82,7 @@ def read_director(probing: bool = True) -> DirectorFacts:
     """Gather the facts about this host as a director, from the running director and the network. Raises
     OSError.
     """
-    offset = system_facts.wall_clock_offset()
+    offset, full_before = system_facts.wall_clock_offset(), system_facts.neighbour_overflows()
     here = read_host()
     try:
         status = _ask(StatusRequest(), StatusReply)
@@ -95,6 +97,9 @@ def read_director(probing: bool = True) -> DirectorFacts:
     known = _probe(known)
     return msgspec.structs.replace(
         known,
+        pins=system_facts.read_pins(paths.pin_directory()),
+        sources=kernel_facts.read_sources(known.real_servers()[:_MOST_PROBES]),
+        fresh_overflows=system_facts.neighbour_overflows() - full_before,
         clock_jump=system_facts.wall_clock_offset() - offset,
         lacks=system_facts.missing_capabilities(),
         vrrp_is_slow=system_facts.is_vrrp_slow() if known.instances else None,
@@ -103,7 +108,8 @@ def read_director(probing: bool = True) -> DirectorFacts:
 
 def read_real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) -> RealServerFacts:
     """Gather the facts about this host as a real server of these VIPs. Raises OSError."""
-    offset, (_, wrong_before) = system_facts.wall_clock_offset(), kernel_facts.read_tcp_checksums()
+    offset, full_before = system_facts.wall_clock_offset(), system_facts.neighbour_overflows()
+    _, wrong_before = kernel_facts.read_tcp_checksums()
     here = read_host()
     asked = [(card.name, vip) for vip in vips for card in here.links_of(vip)]
     asked += [
@@ -137,6 +143,7 @@ def read_real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ..
         bad_checksums=wrong,
         fresh_bad_checksums=wrong - wrong_before,
         echoes=echoes,
+        fresh_overflows=system_facts.neighbour_overflows() - full_before,
         clock_jump=system_facts.wall_clock_offset() - offset,
     )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pointsman.daemon.runtime.privileges import Capability
 from pointsman.dataplane.xdp.kernel import interfaces
-from pointsman.doctor.facts import Offloads, System
+from pointsman.doctor.facts import Offloads, Pins, System
 
 DIRECTOR_NEEDS = (Capability.NET_ADMIN, Capability.NET_RAW, Capability.BPF, Capability.PERFMON)
 
@@ -33,7 +33,8 @@ def read_system() -> System:
     return System(
         conntrack=_read_number("net/netfilter/nf_conntrack_count"),
         conntrack_limit=_read_number("net/netfilter/nf_conntrack_max"),
-        neighbour_overflows=_neighbour_overflows(),
+        neighbour_entries=_neighbour_entries(),
+        neighbour_overflows=neighbour_overflows(),
         kernel=_kernel_version(),
         types=_TYPES.exists(),
         bpf_jit=_read_number("net/core/bpf_jit_enable"),
@@ -80,6 +81,47 @@ def missing_capabilities() -> tuple[str, ...]:
     return tuple(f"CAP_{item.name}" for item in DIRECTOR_NEEDS if masks and not masks[0] >> item & 1)
 
 
+def read_pins(directory: Path) -> Pins:
+    """Return how long the pins in `directory` last, if this namespace's director is killed."""
+    process = _find_process("pm-director")
+    if process is None:
+        return Pins.UNKNOWN
+    try:
+        mounts = parse_bpf_mounts(process.joinpath("mountinfo").read_text())
+        device = next((mounts[str(place)] for place in directory.parents if str(place) in mounts), None)
+        own = process.joinpath("ns/mnt").stat().st_ino
+        first = parse_bpf_mounts(Path("/proc/1/mountinfo").read_text())
+    except OSError:
+        return Pins.UNKNOWN
+    if device is None:
+        return Pins.UNKNOWN
+    if device in first.values():
+        return Pins.HOST
+    return Pins.KEPT if _has_other_processes(own) else Pins.FLEETING
+
+
+def parse_bpf_mounts(text: str) -> dict[str, str]:
+    """Return mount point and device of each bpf file system in the text of /proc/PID/mountinfo."""
+    found = {}
+    for line in text.splitlines():
+        before, _, after = line.partition(" - ")
+        words = before.split()
+        if after.split(" ")[0] == "bpf" and len(words) > 4:
+            found[words[4]] = words[2]
+    return found
+
+
+def _has_other_processes(mount_namespace: int) -> bool:
+    """True if a process that is neither the director's nor the caller keeps a mount namespace."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if path.joinpath("ns/mnt").stat().st_ino == mount_namespace:
+                words = path.joinpath("cmdline").read_bytes().split(b"\0")
+                if not any(Path(os.fsdecode(word)).name == "pointsman" for word in words[:3]):
+                    return True
+    return False
+
+
 def _find_process(name: str) -> Path | None:
     """Return the /proc directory of the process of this namespace with this name."""
     here = os.stat("/proc/thread-self/ns/net").st_ino
@@ -105,14 +147,24 @@ def _is_synchronised() -> bool | None:
     return not status & _STA_UNSYNC
 
 
-def _neighbour_overflows() -> int:
+def neighbour_overflows() -> int:
     """Return how often the neighbour table was full since boot (kernel log: neighbour table overflow)."""
+    return sum(_neighbour_statistic("table_fulls"))
+
+
+def _neighbour_entries() -> int | None:
+    """Return the entries of the neighbour table in all namespaces. Each CPU's row has the same number."""
+    return next(iter(_neighbour_statistic("entries")), None)
+
+
+def _neighbour_statistic(name: str) -> list[int]:
+    """Return a number of each CPU about the kernel's neighbour table for IPv4."""
     try:
         names, *rows = Path("/proc/thread-self/net/stat/arp_cache").read_text().splitlines()
-        place = names.split().index("table_fulls")
-        return sum(int(row.split()[place], 16) for row in rows)
+        place = names.split().index(name)
+        return [int(row.split()[place], 16) for row in rows]
     except (OSError, ValueError, IndexError):
-        return 0
+        return []
 
 
 def _read_number(name: str) -> int | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from pointsman.doctor.facts import Card, DirectorFacts, InstanceFact, SeenAdvert, ServiceFact, join_words
-from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, warning
+from pointsman.doctor.facts import DirectorFacts, InstanceFact, Pins, SeenAdvert, ServiceFact, join_words
+from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unknown, warning
 from pointsman.doctor.rules import firewall
 from pointsman.doctor.rules import host as host_rules
+from pointsman.doctor.rules.addresses import CHECKS as ADDRESS_CHECKS
 from pointsman.doctor.rules.servers import CHECKS as SERVER_CHECKS
-from pointsman.model.address import Address, format_endpoint, resolution_protocol
+from pointsman.model.address import format_endpoint
 
 NEARLY_FULL = 0.9
 """Share of a table's entries in use from which the doctor warns."""
@@ -18,9 +19,10 @@ ETHERNET_MTU = 1500
 
 
 def examine(facts: DirectorFacts) -> Diagnosis:
-    """Run every check. If no director answers, run only the first."""
+    """Run every check. If no director answers, look only for what may be in its place."""
     if facts.problem:
-        return Diagnosis(role="director", findings=(_not_running(facts),))
+        others = host_rules.other_balancers(facts.host)
+        return Diagnosis(role="director", findings=(_not_running(facts), *others))
     findings = [finding for check in (*_CHECKS, *SERVER_CHECKS) for finding in check(facts)]
     return Diagnosis(role="director", findings=tuple(findings))
 
@@ -108,6 +110,24 @@ def _program(facts: DirectorFacts) -> Iterable[Finding]:
         )
 
 
+def _pins(facts: DirectorFacts) -> Iterable[Finding]:
+    """Check that program and table outlive a director that is killed."""
+    place = "the bpf file system with the director's pins is only in its own mount namespace"
+    if facts.pins is Pins.FLEETING:
+        yield warning(
+            "pins",
+            place,
+            "if the director is killed, its program and table end too: forwarding stops until it runs again",
+            advice="mount it for the whole host and start the director again: mount -t bpf bpf /sys/fs/bpf; "
+            "in a namespace use nsenter --net=/run/netns/NAME in place of ip netns exec; in a container "
+            "mount /sys/fs/bpf of the host",
+        )
+    elif facts.pins is Pins.KEPT:
+        yield note("pins", f"{place}, which other processes keep")
+    elif facts.pins is Pins.HOST:
+        yield right("pins", "program and table stay in force if the director is killed")
+
+
 def _services(facts: DirectorFacts) -> Iterable[Finding]:
     for service in facts.services:
         usable = [server for server in service.servers if server.weight]
@@ -115,8 +135,20 @@ def _services(facts: DirectorFacts) -> Iterable[Finding]:
             yield right("service", f"{service.name} has {len(usable)} real servers in use")
         else:
             yield _no_server_in_use(service)
-    if not facts.services:
-        yield note("service", "there are no virtual services in the table")
+    if facts.services or facts.standby:
+        return
+    if facts.instances:
+        yield unknown(
+            "service",
+            "there are no virtual services in the table: right only if this host is to do VRRP alone",
+        )
+    else:
+        yield warning(
+            "service",
+            "there are no virtual services in the table",
+            "nothing is forwarded: this host itself answers what arrives, as any other host",
+            advice="name the configuration file: pointsman run -f FILE; or add one: pointsman ipvsadm -A ...",
+        )
 
 
 def _no_server_in_use(service: ServiceFact) -> Finding:
@@ -173,104 +205,6 @@ def _instances(facts: DirectorFacts) -> Iterable[Finding]:
             )
         else:
             yield right("vrrp", f"VRRP {instance.name} is {instance.state}")
-
-
-def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
-    for vip in facts.vips():
-        held = [card for card in facts.host.holders(vip) if not card.loopback]  # on lo: as a real server
-        instance = _instance_of(facts, vip)
-        wanted = instance is None or instance.state == "MASTER"
-        if held and not wanted:
-            assert instance is not None
-            length = next(item.network.prefixlen for item in held[0].addresses if item.ip == vip)
-            yield fault(
-                "vip-held",
-                f"{vip} is on {held[0].name} although VRRP {instance.name} is {instance.state}",
-                "two hosts answer for the VIP, and each gets a part of the clients",
-                remedy=[f"ip address del {vip}/{length} dev {held[0].name}"],
-            )
-        elif wanted and not held:
-            known = (
-                next((item for item in instance.virtual if item.address == vip), None) if instance else None
-            )
-            yield fault(
-                "vip-held",
-                f"{vip} is on no interface of this director"
-                + (f" although VRRP {instance.name} is MASTER" if instance else ""),
-                f"no host answers {resolution_protocol(vip)} for it, so no requests arrive",
-                remedy=[f"ip address add {vip}/{known.prefix_length} dev {known.device}"] if known else [],
-                advice=""
-                if known
-                else f"add it to the interface that faces the clients: "
-                f"ip address add {vip}/PREFIX dev INTERFACE",
-            )
-        else:
-            yield right("vip-held", f"{vip} is {'on ' + held[0].name if held else 'not here, as a backup'}")
-
-
-def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
-    for vip in facts.vips():
-        macs = facts.answers.macs(vip)
-        held = [card for card in facts.host.holders(vip) if not card.loopback]
-        here = bool(held)
-        if not facts.answers.was_asked(vip):
-            yield note(
-                "vip-unique", f"{vip} is in no network of this host's interfaces, so it was not probed"
-            )
-        elif len(macs) + here > 1:
-            yield fault(
-                "vip-unique",
-                f"{vip} is answered by {join_words(_owner_of(facts, mac) for mac in macs)}"
-                + (", and this director holds it too" if here else ""),
-                "clients and routers use the first or the last answer, "
-                "so some requests do not reach the director",
-                advice=f"on a real server: pointsman realserver up {vip}; on another director: check "
-                f"its VRRP state; on any other host: remove {vip} from its interface"
-                + (_announce_advice(held[0], vip) if held and vip.version == 4 else ""),
-            )
-        elif not macs and not here:
-            yield warning(
-                "vip-unique",
-                f"no host answers {resolution_protocol(vip)} for {vip}",
-                "no requests arrive at any director",
-                advice="run `pointsman doctor` on the other director",
-            )
-        else:
-            yield right("vip-unique", f"{vip} is answered by one host only")
-
-
-def _announce_advice(card: Card, vip: Address) -> str:
-    """Return advice to announce the VIP to the neighbours, after no other host has it any more."""
-    return f"; then announce it from here, to update ARP caches: arping -U -c 3 -I {card.name} {vip}"
-
-
-def _below_macvlans(facts: DirectorFacts) -> Iterable[Finding]:
-    """Check that the interface below a macvlan (use_vmac) does not answer ARP for the VIP on the macvlan."""
-    for card in facts.host.cards:
-        vips = [vip for vip in facts.vips() if vip.version == 4 and card in facts.host.holders(vip)]
-        if not (card.lower and vips):
-            continue
-        if facts.host.effective(card.lower, "arp_ignore"):
-            yield right(
-                "vmac", f"only {card.name} answers ARP for {join_words(vips)}, not {card.lower} below it"
-            )
-            continue
-        below = facts.host.card(card.lower)
-        yield fault(
-            "vmac",
-            f"{join_words(vips)} is on {card.name} ({card.mac}), and {card.lower} below it answers ARP too"
-            + (f" ({below.mac})" if below else ""),
-            "hosts that learn that MAC address keep sending to this "
-            "host after another director has taken over",
-            remedy=[f"sysctl -w net.ipv4.conf.{card.lower}.arp_ignore=1"],
-            safe=True,
-        )
-
-
-def _owner_of(facts: DirectorFacts, mac: str) -> str:
-    """Return a MAC address with the real server that has it."""
-    owners = [str(address) for address in facts.real_servers() if mac in facts.answers.macs(address)]
-    return f"{mac} (real server {join_words(owners)})" if owners else mac
 
 
 def _adverts(facts: DirectorFacts) -> Iterable[Finding]:
@@ -352,8 +286,9 @@ def _tables(facts: DirectorFacts) -> Iterable[Finding]:
 
 def _host(facts: DirectorFacts) -> Iterable[Finding]:
     modes = {name: mode for name, (mode, _) in facts.attachments.items()}
+    yield from host_rules.other_balancers(facts.host)
     yield from host_rules.forwarding(facts.host.system, _services_with_nat(facts))
-    yield from host_rules.neighbours(facts.host)
+    yield from host_rules.neighbours(facts.host, facts.fresh_overflows)
     yield from host_rules.offloads(facts.host.cards, modes)
     yield from host_rules.kernel(facts.host.system, facts.lacks)
     yield from host_rules.speed(facts.host.system, facts.vrrp_is_slow)
@@ -369,19 +304,14 @@ def _services_with_nat(facts: DirectorFacts) -> list[str]:
     ]
 
 
-def _instance_of(facts: DirectorFacts, vip: object) -> InstanceFact | None:
-    return next((instance for instance in facts.instances if vip in instance.addresses), None)
-
-
 _CHECKS: tuple[Callable[[DirectorFacts], Iterable[Finding]], ...] = (
     _links,
     _program,
+    _pins,
     _services,
     _data_plane_problems,
     _instances,
-    _vip_held,
-    _vip_unique,
-    _below_macvlans,
+    *ADDRESS_CHECKS,
     _adverts,
     _firewall,
     _tables,

@@ -34,6 +34,14 @@ def clock(system: System, jump: float) -> Iterable[Finding]:
         yield right("clock", "the clock is steady")
 
 
+def other_balancers(host: Host) -> Iterable[Finding]:
+    """Check that no keepalived and no IPVS is active beside the director."""
+    for other in host.other_balancers:
+        yield fault("other-balancer", other.found, other.why, remedy=other.remedy)
+    if not host.other_balancers:
+        yield right("other-balancer", "neither keepalived nor IPVS is active on this host")
+
+
 def conntrack(system: System) -> Iterable[Finding]:
     """Check the fill of connection tracking, which a firewall or NAT uses."""
     count, limit = system.conntrack, system.conntrack_limit
@@ -66,28 +74,32 @@ def forwarding(system: System, routed: Collection[str]) -> Iterable[Finding]:
         yield right("ip-forward", f"ip_forward is {system.forwarding}; {needs}")
 
 
-def neighbours(host: Host) -> Iterable[Finding]:
-    """Check the fill of the neighbour table."""
-    entries, limit = len(host.neighbours), host.neighbour_limit
-    if limit and entries >= NEARLY_FULL * limit:
+def neighbours(host: Host, fresh_overflows: int = 0) -> Iterable[Finding]:
+    """Check the fill of the neighbour table, which all network namespaces of the kernel share."""
+    entries = len(host.neighbours) if host.system.neighbour_entries is None else host.system.neighbour_entries
+    limit = host.neighbour_limit
+    of_limit = f" of {limit}" if limit else ""
+    setting = "net.ipv4.neigh.default.gc_thresh3"
+    if fresh_overflows or (limit and entries >= NEARLY_FULL * limit):
+        full = (
+            f"was full {fresh_overflows} times while the doctor ran" if fresh_overflows else "is nearly full"
+        )
         yield warning(
             "neighbour-table",
-            f"the neighbour table is nearly full: {entries} of {limit} entries",
+            f"the kernel's neighbour table {full}: {entries}{of_limit} entries, of all network namespaces",
             "when it is full, the kernel cannot add MAC addresses of real servers and clients",
-            remedy=[f"sysctl -w net.ipv4.neigh.default.gc_thresh3={4 * limit}"],
+            remedy=[f"sysctl -w {setting}={4 * limit}"] if limit else [],
+            advice="" if limit else f"raise {setting} on the host itself: a container does not have it",
             safe=True,
         )
     elif host.system.neighbour_overflows:
         yield note(
             "neighbour-table",
-            f"the neighbour table was full {host.system.neighbour_overflows} times since boot; now it has "
-            f"{entries} of {limit} entries",
+            f"the kernel's neighbour table was full {host.system.neighbour_overflows} times since boot; "
+            f"now it has {entries}{of_limit} entries",
         )
     else:
-        yield right(
-            "neighbour-table",
-            f"room in the neighbour table: {entries}{f' of {limit}' if limit else ''} entries",
-        )
+        yield right("neighbour-table", f"room in the neighbour table: {entries}{of_limit} entries")
 
 
 def offloads(cards: Iterable[Card], modes: dict[str, str]) -> Iterable[Finding]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from pointsman.doctor.facts import Card, Host, RealServerFacts, join_words
 from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unknown, warning
@@ -135,10 +135,7 @@ def _arp(facts: RealServerFacts) -> Iterable[Finding]:
             yield fault(
                 "arp-ignore",
                 f"arp_ignore on {card.name} is {ignore} (the maximum of all and {card.name})",
-                "this host does not answer ARP for its own address either"
-                if ignore == 8
-                else f"this host answers ARP for {join_words(vips)}: clients that use its answer do "
-                "not reach the director",
+                _loudness(facts.host, vips, ignore),
                 remedy=[up],
                 safe=True,
             )
@@ -148,13 +145,25 @@ def _arp(facts: RealServerFacts) -> Iterable[Finding]:
             yield fault(
                 "arp-announce",
                 f"arp_announce on {card.name} is {announce} (the maximum of all and {card.name})",
-                f"its own ARP requests have {join_words(vips)} as sender: hosts that receive them, "
+                f"its own ARP requests may have {join_words(vips)} as sender: hosts that receive them, "
                 "also the router, send their next requests here and not to the director",
                 remedy=[up],
                 safe=True,
             )
         else:
             yield right("arp-announce", f"arp_announce on {card.name} is {announce}")
+
+
+def _loudness(host: Host, vips: Sequence[Address], ignore: int) -> str:
+    """Return the consequence of a wrong arp_ignore, for the VIPs that this host has or will have."""
+    held = [vip for vip in vips if host.holders(vip)]
+    if ignore == 8:
+        return "this host does not answer ARP for its own address either"
+    if not held:
+        return f"this host will answer ARP for {join_words(vips)} when it has the VIP, and take clients away"
+    return (
+        f"this host answers ARP for {join_words(held)}: clients that use its answer do not reach the director"
+    )
 
 
 def _vip_unique(facts: RealServerFacts) -> Iterable[Finding]:
@@ -357,7 +366,7 @@ def _path_to_gateway(facts: RealServerFacts) -> Iterable[Finding]:
 def _host(facts: RealServerFacts) -> Iterable[Finding]:
     yield from firewall.path_mtu(facts)
     yield from host_rules.conntrack(facts.host.system)
-    yield from host_rules.neighbours(facts.host)
+    yield from host_rules.neighbours(facts.host, facts.fresh_overflows)
     yield from host_rules.clock(facts.host.system, facts.clock_jump)
 
 
