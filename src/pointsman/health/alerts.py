@@ -13,9 +13,9 @@ import msgspec
 
 from pointsman.health import check_types
 from pointsman.model.config import Config
-from pointsman.model.health import PoolMember, VirtualServer
+from pointsman.model.health import VirtualServer
 from pointsman.model.naming import server_name, virtual_name
-from pointsman.model.service import ServerKey, ServiceKey
+from pointsman.model.service import ServerKey
 from pointsman.model.tracking import SyncGroupSettings
 from pointsman.model.vrrp import VrrpInstance, VrrpState
 
@@ -35,8 +35,8 @@ class Alert(msgspec.Struct, frozen=True):
 
 
 def check_alert(
-    config: Config,
-    service: ServiceKey,
+    router_id: str,
+    virtual: VirtualServer,
     server: ServerKey,
     check: str,
     *,
@@ -51,30 +51,27 @@ def check_alert(
     `was_up` is the check's verdict before, None for the first one: a real server that started as up and is up
     is no news, one that starts down until it passes (`alpha`) is.
     """
-    found = _member(config, service, server)
-    if found is None:
-        return None
-    virtual, member = found
-    meant = next((each for each in member.checks if each.identity == check), None)
-    if meant is None:
+    member = next((each for each in virtual.members if each.server.key == server), None)
+    meant = next((each for each in member.checks if each.identity == check), None) if member else None
+    if member is None or meant is None:
         return None
     presumed = not (virtual.alpha or member.alpha)
     if not (member.smtp_alert and virtual.leads) or up is (presumed if was_up is None else was_up):
         return None
-    names = f"Realserver {server_name(service, server)} of virtual server {virtual_name(virtual)}"
+    name = server_name(virtual.service.key, server)
+    names = f"Realserver {name} of virtual server {virtual_name(virtual)}"
     words = check_types.words(meant)
     return Alert(
-        f"[{config.router_id}] {names} - {'UP' if up else 'DOWN'}",
+        f"[{router_id}] {names} - {'UP' if up else 'DOWN'}",
         _body(words.mail_up if up else words.mail_down, reason),
     )
 
 
-def quorum_alert(config: Config, service: ServiceKey, *, up: bool, detail: str) -> Alert | None:
+def quorum_alert(router_id: str, virtual: VirtualServer, *, up: bool, detail: str) -> Alert | None:
     """Return the mail about a gained or lost quorum. None: not wanted. `detail` as in lvs.transitions."""
-    virtual = next((item for item in config.virtual_servers if item.service.key == service), None)
-    if virtual is None or not (virtual.smtp_alert and virtual.leads):
+    if not (virtual.smtp_alert and virtual.leads):
         return None
-    subject = f"[{config.router_id}] Virtualserver {virtual_name(virtual)} - {'UP' if up else 'DOWN'}"
+    subject = f"[{router_id}] Virtualserver {virtual_name(virtual)} - {'UP' if up else 'DOWN'}"
     return Alert(subject, _body(f"=> {detail} <="))
 
 
@@ -114,21 +111,6 @@ def group_alert(router_id: str, group: SyncGroupSettings, state: VrrpState) -> A
     event, _ = _VRRP_WORDS[state]
     text = f"=> All VRRP group instances are now in {state.value} state <="
     return Alert(f"[{router_id}] VRRP Group {group.name} - {event}", _body(text))
-
-
-def _member(
-    config: Config, service: ServiceKey, server: ServerKey
-) -> tuple[VirtualServer, PoolMember] | None:
-    return next(
-        (
-            (virtual, member)
-            for virtual in config.virtual_servers
-            if virtual.service.key == service
-            for member in virtual.members
-            if member.server.key == server
-        ),
-        None,
-    )
 
 
 def _body(*lines: str) -> str:

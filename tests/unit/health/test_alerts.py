@@ -9,11 +9,11 @@ import pytest
 
 from pointsman.health.alerts import Alert, check_alert, instance_alert, quorum_alert
 from pointsman.model.checks import HttpCheck, TcpCheck
-from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 from pointsman.model.vrrp import VrrpInstance, VrrpState
 
+ROUTER = "lb-01"
 SERVICE = ServiceKey.of(Transport.TCP, ip_address("192.168.100.9"), 80)
 SERVER = ServerKey(ip_address("192.168.100.20"), 80)
 CHECK = TcpCheck(connect_address=SERVER.address, connect_port=80)
@@ -21,16 +21,15 @@ WEB = HttpCheck(connect_address=SERVER.address, connect_port=80)
 REASON = "2 of 2 failed: connection refused by 192.168.100.20:80"
 
 
-def config(*, member_mail: bool = True, service_mail: bool = False, alpha: bool = False) -> Config:
+def virtual(*, member_mail: bool = True, service_mail: bool = False, alpha: bool = False) -> VirtualServer:
     member = PoolMember(
         server=RealServer(key=SERVER), checks=(CHECK, WEB), smtp_alert=member_mail, alpha=alpha
     )
-    virtual = VirtualServer(service=VirtualService(key=SERVICE), members=(member,), smtp_alert=service_mail)
-    return Config(router_id="lb-01", virtual_servers=(virtual,))
+    return VirtualServer(service=VirtualService(key=SERVICE), members=(member,), smtp_alert=service_mail)
 
 
 def test_a_real_server_goes_down_in_keepalived_s_words() -> None:
-    alert = check_alert(config(), SERVICE, SERVER, CHECK.identity, up=False, reason=REASON, was_up=True)
+    alert = check_alert(ROUTER, virtual(), SERVER, CHECK.identity, up=False, reason=REASON, was_up=True)
     assert alert == Alert(
         "[lb-01] Realserver [192.168.100.20]:tcp:80 of virtual server [192.168.100.9]:tcp:80 - DOWN",
         f"=> TCP CHECK failed on service <=\n{REASON}\n",
@@ -38,13 +37,13 @@ def test_a_real_server_goes_down_in_keepalived_s_words() -> None:
 
 
 def test_every_kind_of_check_has_its_words() -> None:
-    alert = check_alert(config(), SERVICE, SERVER, WEB.identity, up=False, reason=REASON, was_up=True)
+    alert = check_alert(ROUTER, virtual(), SERVER, WEB.identity, up=False, reason=REASON, was_up=True)
     assert alert is not None
     assert alert.body == f"=> CHECK failed on service : HTTP request failed <=\n{REASON}\n"
 
 
 def test_a_real_server_comes_back() -> None:
-    alert = check_alert(config(), SERVICE, SERVER, CHECK.identity, up=True, reason="connected", was_up=False)
+    alert = check_alert(ROUTER, virtual(), SERVER, CHECK.identity, up=True, reason="connected", was_up=False)
     assert alert is not None
     assert alert.subject.endswith("[192.168.100.9]:tcp:80 - UP")
     assert alert.body.startswith("=> TCP CHECK succeed on service <=\n")
@@ -66,21 +65,21 @@ def test_a_real_server_comes_back() -> None:
 def test_only_a_change_is_news_and_alpha_decides_what_it_was_before(
     alpha: bool, was_up: bool | None, up: bool, sent: bool
 ) -> None:
-    alert = check_alert(config(alpha=alpha), SERVICE, SERVER, CHECK.identity, up=up, reason="", was_up=was_up)
+    alert = check_alert(ROUTER, virtual(alpha=alpha), SERVER, CHECK.identity, up=up, reason="", was_up=was_up)
     assert (alert is not None) is sent
 
 
 def test_no_mail_about_a_real_server_that_has_them_off_or_is_unknown() -> None:
-    silent = config(member_mail=False)
-    assert check_alert(silent, SERVICE, SERVER, CHECK.identity, up=False, reason="", was_up=True) is None
+    silent = virtual(member_mail=False)
+    assert check_alert(ROUTER, silent, SERVER, CHECK.identity, up=False, reason="", was_up=True) is None
     other = ServerKey(ip_address("192.168.100.99"), 80)
-    assert check_alert(config(), SERVICE, other, CHECK.identity, up=False, reason="", was_up=True) is None
+    assert check_alert(ROUTER, virtual(), other, CHECK.identity, up=False, reason="", was_up=True) is None
 
 
 def test_a_service_mails_its_quorum_only_when_asked() -> None:
     lost = "Lost quorum 1-0=1 > 0"
-    assert quorum_alert(config(), SERVICE, up=False, detail=lost) is None
-    assert quorum_alert(config(service_mail=True), SERVICE, up=False, detail=lost) == Alert(
+    assert quorum_alert(ROUTER, virtual(), up=False, detail=lost) is None
+    assert quorum_alert(ROUTER, virtual(service_mail=True), up=False, detail=lost) == Alert(
         "[lb-01] Virtualserver [192.168.100.9]:tcp:80 - DOWN", "=> Lost quorum 1-0=1 > 0 <=\n"
     )
 

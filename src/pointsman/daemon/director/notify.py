@@ -28,8 +28,11 @@ def notify_orders(config: Config, changes: Iterable[Transition]) -> list[RunProg
 
 def quorum_alerts(config: Config, changes: Iterable[Transition]) -> list[Alert]:
     """Return the mails about a gained or lost quorum."""
+    services = {virtual.service.key: virtual for virtual in config.virtual_servers}
     found = [
-        quorum_alert(config, each.service, up=_QUORUM_CHANGES[each.change], detail=each.detail)
+        quorum_alert(
+            config.router_id, services[each.service], up=_QUORUM_CHANGES[each.change], detail=each.detail
+        )
         for each in changes
         if each.change in _QUORUM_CHANGES
     ]

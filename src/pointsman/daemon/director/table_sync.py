@@ -62,6 +62,7 @@ class TableSync:
         self._timeouts = config.timeouts
         """Timeouts that are not set yet."""
         self._checks = checks_of(config)
+        self._services = {virtual.service.key: virtual for virtual in config.virtual_servers}
         self._results: dict[CheckKey, CheckResult] = {}
         """Latest result of each check. A check without a result has not run yet."""
         self._overrides = OverrideBook()
@@ -149,8 +150,8 @@ class TableSync:
         before = self._results.get(key)
         self._results[key] = result
         return check_alert(
-            self._config,
-            result.service,
+            self._config.router_id,
+            self._services[result.service],
             result.server,
             result.check,
             up=result.up,
@@ -287,6 +288,7 @@ class TableSync:
         """Use another configuration; see `carry_over` for the results. `sync` changes the table."""
         self._results = carry_over(self._config, config, self._results)
         self._checks = checks_of(config)
+        self._services = {virtual.service.key: virtual for virtual in config.virtual_servers}
         known = {key for key, _ in members_of(config)}
         self._overrides.keep_only(known)
         self._ramps.keep_only(known)

@@ -407,6 +407,29 @@ def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane:
     assert work(400) < 2.5 * work(200)
 
 
+def test_the_work_of_a_check_result_does_not_grow_with_the_number_of_services(plane: MemoryDataPlane) -> None:
+    """A checker that starts reports every check: the director does nothing else until it has read them."""
+
+    def work(count: int) -> int:
+        made = config()
+        (virtual,) = made.virtual_servers
+        keys = [
+            ServiceKey.of(Transport.TCP, ipaddress.ip_address("10.0.0.1"), 1000 + number)
+            for number in range(count)
+        ]
+        virtual_servers = tuple(
+            msgspec.structs.replace(virtual, service=VirtualService(key=key)) for key in keys
+        )
+        table_sync = TableSync(msgspec.structs.replace(made, virtual_servers=virtual_servers), plane)
+        result = CheckResult(keys[-1], WEB[0], check(WEB[0]).identity, False, "connection refused")
+        alerts: list[object] = []
+        lines = lines_run(lambda: alerts.append(table_sync.on_check_result(result)))
+        assert alerts[0] is not None, "the last service was found"
+        return lines
+
+    assert work(200) == work(20)
+
+
 def test_timeouts_follow_the_configuration_and_stay_when_it_says_nothing_of_them() -> None:
     plane = MemoryDataPlane()
     stated = msgspec.structs.replace(config(), timeouts=SetTimeouts(tcp=7200, udp=30))
