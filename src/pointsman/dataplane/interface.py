@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import Operation, Refusal
 from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
-from pointsman.model.traffic import Connection, Counters, PassiveCounters
+from pointsman.model.traffic import Connection, Counters, PassiveCounters, ServiceCounters
 
 
 class DataPlaneError(OSError):
@@ -56,6 +56,12 @@ class DataPlane(Protocol):
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
         """Apply operations in order. Return those that failed."""
+
+    def exits(self) -> dict[str, int]:
+        """Return the counters of exits that are not 0."""
+
+    def service_counters(self) -> Iterator[ServiceCounters]:
+        """Yield the counters of each service in force. The table may change meanwhile."""
 
     def counters(self) -> Counters:
         """Return the counters of services, real servers and exits."""

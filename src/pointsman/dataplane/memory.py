@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 
 from pointsman.dataplane.interface import Capabilities
 from pointsman.lvs.reconcile import apply_operations
@@ -82,8 +82,15 @@ class MemoryDataPlane:
         """Set the counters of one real server of a service."""
         self._counted[service, counted.key] = counted
 
+    def exits(self) -> dict[str, int]:
+        return {}
+
+    def service_counters(self) -> Iterator[ServiceCounters]:
+        for entry in self._table:
+            yield self._service_counters(entry)
+
     def counters(self) -> Counters:
-        return Counters(services=tuple(self._service_counters(entry) for entry in self._table))
+        return Counters(services=tuple(self.service_counters()))
 
     def passive_counters(self) -> dict[ServerCell, PassiveCounters]:
         present = {

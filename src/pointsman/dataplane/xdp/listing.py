@@ -22,7 +22,7 @@ from pointsman.dataplane.xdp.store import FTP, Entry, Store
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at
 from pointsman.model.service import ServerKey, ServiceKey, Transport
-from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters, Traffic
+from pointsman.model.traffic import Connection, ServerCounters, ServiceCounters, Traffic
 
 _ONES = (1 << 64) - 1
 PARKED_PORT = 65535
@@ -30,18 +30,18 @@ PARKED_PORT = 65535
 _EMPTY_PAGE = bytes(mmap.PAGESIZE)
 
 
-def counters(tables: Tables, store: Store, words: Vocabulary) -> Counters:
-    """Return all counters."""
+def service_counters(tables: Tables, store: Store) -> Iterator[ServiceCounters]:
+    """Yield the counters of each service. Services that are deleted meanwhile are left out."""
     raw = tables.traffic_of(store.servers.highest)
-    services = tuple(_service(tables, store, raw, key, entry) for key, entry in store.entries())
-    exits = {name: count for name, count in zip(words.exits, tables.exits(), strict=False) if count}
-    return Counters(services, exits)
+    for key, entry in store.entries():
+        if store.is_in_force(key, entry):
+            yield _service(tables, store, raw, key, entry)
 
 
 def _service(
     tables: Tables, store: Store, raw: list[tuple[int, int, int]], key: ServiceKey, entry: Entry
 ) -> ServiceCounters:
-    servers = store.servers.in_force(entry.service)
+    servers = [index for index in store.servers.in_force(entry.service) if index < len(raw)]
     origin = tables.service_origins[entry.service]
     totals = (origin.connections, origin.packets, origin.octets)
     summed = [sum(column) & _ONES for column in zip(totals, *(raw[index] for index in servers), strict=True)]

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from pointsman.model.operations import (
     ZeroCounters,
 )
 from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
-from pointsman.model.traffic import Connection, Counters, PassiveCounters
+from pointsman.model.traffic import Connection, Counters, PassiveCounters, ServiceCounters
 from pointsman.model.tunables import TUNABLES
 
 log = logging.getLogger("director")
@@ -282,8 +282,15 @@ class XdpDataPlane:
         tcp, tcp_fin, udp = (timeout[self._states[state]] for state in ("ESTABLISHED", "FIN_WAIT", "UDP"))
         return int(tcp), int(tcp_fin), int(udp)
 
+    def exits(self) -> dict[str, int]:
+        counts = zip(self._words.exits, self.tables.exits(), strict=False)
+        return {name: count for name, count in counts if count}
+
+    def service_counters(self) -> Iterator[ServiceCounters]:
+        return listing.service_counters(self.tables, self.store)
+
     def counters(self) -> Counters:
-        return listing.counters(self.tables, self.store, self._words)
+        return Counters(tuple(self.service_counters()), self.exits())
 
     def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
         return self.store.passive_counters()

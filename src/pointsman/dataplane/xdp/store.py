@@ -58,6 +58,8 @@ class Store:
         self.marks = MarkedFronts(tables, self.fronts, lambda: self._front_numbers)
         self._entries: dict[ServiceKey, Entry] = {}
         self._deleted: set[ServiceKey] = set()
+        self._read: dict[ServiceKey, ServiceEntry] = {}
+        """Services as they were read from the maps, until they are changed."""
         self._restore()
 
     # Reading
@@ -131,15 +133,23 @@ class Store:
 
     def table(self) -> ServiceTable:
         """Return the table in force."""
-        return ServiceTable(
-            tuple(
-                ServiceEntry(
-                    self._service_of(key, self._tables.services[entry.service]),
-                    tuple(self.servers.server(index) for index in self.servers.in_force(entry.service)),
-                )
-                for key, entry in self.entries()
-            )
+        return ServiceTable(tuple(self._read_service(key, entry) for key, entry in self.entries()))
+
+    def _read_service(self, key: ServiceKey, entry: Entry) -> ServiceEntry:
+        if (known := self._read.get(key)) is not None:
+            return known
+        found = ServiceEntry(
+            self._service_of(key, self._tables.services[entry.service]),
+            tuple(self.servers.server(index) for index in self.servers.in_force(entry.service)),
         )
+        if not key.fwmark:  # other services can take over the destinations of a mark
+            self._read[key] = found
+        return found
+
+    def is_in_force(self, key: ServiceKey, entry: Entry) -> bool:
+        """True if `entries` would still return this pair."""
+        deleted = self._tables.services[entry.service].flags & ServiceFlag.DELETED
+        return self._entries.get(key) == entry and not deleted
 
     def _service_of(self, key: ServiceKey, service: Service) -> VirtualService:
         return VirtualService(
@@ -164,6 +174,8 @@ class Store:
     # Services
 
     def _entry(self, key: ServiceKey) -> Entry:
+        """Return the entry of a service that is about to change. Raises RefusedError."""
+        self._read.pop(key, None)
         entry = self._entries.get(key)
         if entry is None or self._tables.services[entry.service].flags & ServiceFlag.DELETED:
             raise RefusedError("no-service")
@@ -177,6 +189,7 @@ class Store:
 
     def add_service(self, service: VirtualService) -> None:
         key, scheduler = service.key, self._scheduler(service)
+        self._read.pop(key, None)
         if not key.fwmark and key.transport is None:
             raise RefusedError("unsupported", "the XDP data plane balances TCP, UDP and SCTP")
         known = self._entries.get(key)
