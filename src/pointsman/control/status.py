@@ -96,7 +96,7 @@ class SessionStatus(msgspec.Struct, frozen=True):
     reason: str
 
 
-class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
+class ServerStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A real server of a service."""
 
     server: str

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 
@@ -18,54 +18,78 @@ PACKET_BITS = 10
 OCTET_BITS = 5
 FRACTION = Traffic(PACKET_BITS, PACKET_BITS, OCTET_BITS, PACKET_BITS, OCTET_BITS)
 
-Place = tuple[ServiceKey, ServerKey | None]
-"""A service, or one of its real servers."""
+IDLE = Traffic()
+
+
+class State(msgspec.Struct, frozen=True, gc=False):
+    """Total at the last update, and average with its fraction, of a service or one of its real servers."""
+
+    total: Traffic
+    average: Traffic
+
+
+NEW = State(IDLE, IDLE)
+States = dict[ServerKey | None, State]
+"""By real server; None: the service itself."""
 
 
 class Estimator:
     """Estimator of rates per second from totals."""
 
     def __init__(self) -> None:
-        self._totals: dict[Place, Traffic] = {}
-        self._averages: dict[Place, Traffic] = {}
+        self._states: dict[ServiceKey, States] = {}
 
     def update(self, counters: Counters) -> None:
         """Update the averages from the present totals, every PERIOD. New or zeroed totals start from 0."""
-        totals = dict(_places(counters))
-        averages: dict[Place, Traffic] = {}
-        for place, total in totals.items():
-            before = self._totals.get(place, Traffic())
-            average = self._averages.get(place, Traffic())
-            if any(now < then for now, then in zip(_values(total), _values(before), strict=True)):
-                before, average = Traffic(), Traffic()
-            averages[place] = Traffic(
-                *(
-                    mean + ((((now - then) << (bits - 1)) - mean) >> 2)
-                    for mean, now, then, bits in zip(
-                        _values(average), _values(total), _values(before), _values(FRACTION), strict=True
-                    )
-                )
-            )
-        self._totals, self._averages = totals, averages
+        for service in counters.services:
+            self.update_service(service)
+        self.keep_only({service.key for service in counters.services})
+
+    def update_service(self, service: ServiceCounters) -> None:
+        """Update the averages of one service, every PERIOD."""
+        before = self._states.get(service.key, {})
+        self._states[service.key] = {
+            server: _next(before.get(server, NEW), total) for server, total in _totals(service)
+        }
+
+    def keep_only(self, services: Collection[ServiceKey]) -> None:
+        """Forget all services except these."""
+        for key in [key for key in self._states if key not in services]:
+            del self._states[key]
 
     def rates(self) -> Counters:
         """Return rates per second in the fields of the totals: connections, packets, octets."""
-        found = {place: _per_second(average) for place, average in self._averages.items()}
-        servers: dict[ServiceKey, list[ServerCounters]] = {}
-        for (service, server), rate in found.items():
-            if server is not None:
-                servers.setdefault(service, []).append(ServerCounters(server, traffic=rate))
-        return Counters(
-            services=tuple(
-                ServiceCounters(service, rate, tuple(servers.get(service, ())))
-                for (service, server), rate in found.items()
-                if server is None
+        return Counters(services=tuple(self.service_rates()))
+
+    def service_rates(self) -> Iterator[ServiceCounters]:
+        """Yield the rates of each service. Averages may be updated meanwhile."""
+        for key, states in list(self._states.items()):
+            rates = {server: _per_second(state.average) for server, state in states.items()}
+            servers = (ServerCounters(server, traffic=rate) for server, rate in rates.items() if server)
+            yield ServiceCounters(key, rates[None], tuple(servers))
+
+
+def _next(before: State, total: Traffic) -> State:
+    """Return the state after one more PERIOD."""
+    if total == before.total and before.average == IDLE:
+        return before
+    if any(now < then for now, then in zip(_values(total), _values(before.total), strict=True)):
+        before = NEW
+    average = Traffic(
+        *(
+            mean + ((((now - then) << (bits - 1)) - mean) >> 2)
+            for mean, now, then, bits in zip(
+                _values(before.average), _values(total), _values(before.total), _values(FRACTION), strict=True
             )
         )
+    )
+    return State(total, average)
 
 
 def _per_second(average: Traffic) -> Traffic:
     """Return an average without its fraction, rounded as in the kernel (up by half a step less one)."""
+    if average == IDLE:
+        return IDLE
     return Traffic(
         *(
             (mean + (1 << (bits - 1)) - 1) >> bits
@@ -74,11 +98,10 @@ def _per_second(average: Traffic) -> Traffic:
     )
 
 
-def _places(counters: Counters) -> Iterator[tuple[Place, Traffic]]:
-    for service in counters.services:
-        yield (service.key, None), service.traffic
-        for server in service.servers:
-            yield (service.key, server.key), server.traffic
+def _totals(service: ServiceCounters) -> Iterator[tuple[ServerKey | None, Traffic]]:
+    yield None, service.traffic
+    for server in service.servers:
+        yield server.key, server.traffic
 
 
 def _values(traffic: Traffic) -> tuple[int, ...]:

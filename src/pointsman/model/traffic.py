@@ -9,7 +9,7 @@ from pointsman.model.address import Address
 from pointsman.model.service import ServerKey, ServiceKey, Transport
 
 
-class Traffic(msgspec.Struct, frozen=True):
+class Traffic(msgspec.Struct, frozen=True, gc=False):
     """Totals since the last zeroing. Packets and octets are those from the client; octets are IP lengths."""
 
     connections: int = 0
@@ -19,7 +19,7 @@ class Traffic(msgspec.Struct, frozen=True):
     octets_out: int = 0
 
 
-class ServerCounters(msgspec.Struct, frozen=True):
+class ServerCounters(msgspec.Struct, frozen=True, gc=False):
     """Counters of one real server of one service."""
 
     key: ServerKey
