@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -29,6 +29,7 @@ from pointsman.control.messages import (
     decode_request,
     encode,
 )
+from pointsman.control.readers import Readers
 
 log = logging.getLogger("control")
 
@@ -47,7 +48,7 @@ WRITE_LIMIT = 10.0
 CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused, SwitchoverRequest, OverrideRequest)
 """Requests that only root may make."""
 
-Handler = Callable[[Request, int], Reply]
+Handler = Callable[[Request, int], Awaitable[Reply]]
 """Returns the reply to a request of this user ID (0: root)."""
 
 
@@ -65,6 +66,7 @@ class ControlServer:
         self._path = path
         self._handler = handler
         self._clients: Counter[int] = Counter()
+        self._readers = Readers()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -88,11 +90,13 @@ class ControlServer:
             uid = peer_uid(writer.get_extra_info("socket"))
             self._clients[uid] += 1
             if self._exceeds_limit(uid):
-                await _send(writer, ErrorReply("too many clients of this director; try again later"))
+                await _send(writer, encode(ErrorReply("too many clients of this director; try again later")))
                 return
             largest = MAX_MESSAGE if _may_change(uid) else MAX_READ_REQUEST
             while (data := await asyncio.wait_for(read_frame(reader, largest), IDLE_LIMIT)) is not None:
-                await _send(writer, self._answer(data, uid))
+                await _send(writer, await self._answer(data, uid))
+        except asyncio.CancelledError:  # the director stops; Python 3.11 logs a client that is cancelled
+            writer.transport.abort()
         except (OSError, ProtocolError, TimeoutError) as error:
             log.debug("client of user %d disconnected: %s", uid, error)
             writer.transport.abort()  # also frees the part of the reply that it has not read
@@ -108,20 +112,34 @@ class ControlServer:
         others = sum(count for user, count in self._clients.items() if not _may_change(user))
         return self._clients[uid] > MAX_USER_CLIENTS or others > MAX_OTHER_CLIENTS
 
-    def _answer(self, data: bytes, uid: int) -> Reply:
+    async def _answer(self, data: bytes, uid: int) -> bytes:
+        """Return the encoded reply. Users who may only read share a part of the director's time."""
+        if _may_change(uid):
+            return encode(await self._reply(data, uid))
+        async with self._readers.turn(uid):
+            if (known := self._readers.known(data)) is not None:
+                return known
+            reply = encode(await self._reply(data, uid))
+            self._readers.keep(data, reply)
+            return reply
+
+    async def _reply(self, data: bytes, uid: int) -> Reply:
         try:
             request = decode_request(data)
         except msgspec.MsgspecError as error:
             return ErrorReply(f"the director does not understand this request: {error}")
         if isinstance(request, CHANGES) and not _may_change(uid):
             return ErrorReply("permission denied: only root may make changes")
-        return self._handler(request, uid)
+        return await self._handler(request, uid)
 
 
 def _may_change(uid: int) -> bool:
     return uid in (0, os.geteuid())
 
 
-async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
-    """Send a reply. Raises OSError, ProtocolError, and TimeoutError if the client does not read it."""
-    await asyncio.wait_for(write_frame(writer, encode(reply)), WRITE_LIMIT)
+async def _send(writer: asyncio.StreamWriter, reply: bytes) -> None:
+    """Send an encoded reply.
+
+    Raises OSError, ProtocolError, and TimeoutError if the client does not read it.
+    """
+    await asyncio.wait_for(write_frame(writer, reply), WRITE_LIMIT)

@@ -34,7 +34,7 @@ class Director:
     def __init__(self) -> None:
         self.plane = MemoryDataPlane()
 
-    def answer(self, message: Request, _uid: int) -> Reply:
+    async def answer(self, message: Request, _uid: int) -> Reply:
         match message:
             case ApplyRequest(operations):
                 return ApplyReply(tuple(self.plane.apply(operations)))

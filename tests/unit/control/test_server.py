@@ -31,7 +31,7 @@ STATUS = Status(
 )
 
 
-def handler(asked: messages.Request, _uid: int) -> messages.Reply:
+async def handler(asked: messages.Request, _uid: int) -> messages.Reply:
     if isinstance(asked, messages.TableRequest):
         return messages.StatusReply(msgspec.structs.replace(STATUS, problems=("x" * (1 << 20),)))
     if isinstance(asked, messages.StatusRequest):
@@ -83,6 +83,22 @@ def test_a_length_beyond_the_bound_ends_the_connection(path: Path) -> None:
         client.connect(str(path))
         client.sendall(struct.pack("!I", messages.MAX_MESSAGE + 1))
         assert client.recv(4) == b""
+
+
+def test_a_client_that_is_still_there_at_the_stop_is_no_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def serve() -> None:
+        server = ControlServer(tmp_path / "control.sock", handler)
+        await server.start()
+        _, writer = await asyncio.open_unix_connection(str(tmp_path / "control.sock"))
+        writer.write(struct.pack("!I", 20))
+        while not server._clients:
+            await asyncio.sleep(0)
+        await server.close()
+
+    asyncio.run(serve())
+    assert caplog.messages == []
 
 
 @pytest.mark.root

@@ -2,14 +2,13 @@
 """The director process: keeps the table of the data plane, answers clients, sends mail.
 
 Its inputs are check results, states of VRRP and BFD, neighbours (netlink) and the control socket. All work is
-done in one asyncio loop, because no step takes long.
+done in one asyncio loop. Replies that take long are made in slices.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import signal
 import socket
@@ -17,6 +16,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from pointsman.control import messages
 from pointsman.control.paths import control_socket, run_directory
@@ -28,15 +29,16 @@ from pointsman.daemon.director.next_hops import NextHops
 from pointsman.daemon.director.passive_check import PassiveCheck
 from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
 from pointsman.daemon.director.state_file import DirectorState, StateFile
+from pointsman.daemon.director.table_reply import table_reply
 from pointsman.daemon.director.table_sync import TableSync, unmanaged_services
 from pointsman.daemon.director.vrrp_states import VrrpStates
 from pointsman.daemon.runtime.channels import Channels, Inbox
 from pointsman.daemon.runtime.config_history import ConfigHistory, for_bfd, for_checker, for_scripts, for_vrrp
 from pointsman.daemon.runtime.log_once import LogOnce
+from pointsman.daemon.runtime.slices import encode_in_slices, in_slices
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator
-from pointsman.model.traffic import Connection
 from pointsman.net.addresses import addresses
 from pointsman.net.netlink import NetlinkSocket
 
@@ -46,8 +48,6 @@ TICK = 1.0
 """Seconds between heartbeats, refreshes of neighbours and retries of refused operations."""
 MAX_REPORTS = 1024
 """Reports of one process that are read at a time."""
-MAX_CONNECTIONS = 10_000
-"""Connections in a reply: listing one takes 10 us, and the director does nothing else meanwhile."""
 
 
 class Director:
@@ -120,7 +120,7 @@ class Director:
             loop.add_reader(inbox.channel, self._on_readable, inbox)
             with contextlib.suppress(OSError):
                 inbox.channel.send(messages.encode(messages.Resync()))
-        self._estimate()
+        estimating = asyncio.create_task(self._estimate())
         ready.setblocking(False)
         while not stop.is_set():
             with contextlib.suppress(OSError):
@@ -128,6 +128,7 @@ class Director:
             self._tick(channels)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK)
+        estimating.cancel()
         for inbox in inboxes:
             loop.remove_reader(inbox.channel)
             self._on_readable(inbox)
@@ -165,10 +166,18 @@ class Director:
         if self._table_sync.expire_overrides(time.monotonic()) or self._table_sync.needs_sync:
             self._sync()
 
-    def _estimate(self) -> None:
+    async def _estimate(self) -> None:
         """Update the rates that `ipvsadm -L --rate` shows, each PERIOD."""
-        asyncio.get_running_loop().call_later(PERIOD, self._estimate)
-        self._estimator.update(self._plane.counters())
+        while True:
+            pause = asyncio.create_task(asyncio.sleep(PERIOD))
+            try:
+                async for piece in in_slices(self._plane.service_counters()):
+                    for service in piece:
+                        self._estimator.update_service(service)
+                self._estimator.keep_only({entry.service.key for entry in self._plane.read()})
+            except OSError as error:
+                self._once.error("rates", "cannot read the counters: %s", error)
+            await pause
 
     def _refresh_neighbours(self) -> None:
         self._next_hops.refresh(time.monotonic())
@@ -262,20 +271,27 @@ class Director:
                 return
             self._table_sync.notify_orders.pop(0)
 
-    def _answer(self, request: messages.Request, uid: int) -> messages.Reply:
+    async def _answer(self, request: messages.Request, uid: int) -> messages.Reply:
+        try:
+            match request:
+                case messages.StatusRequest():
+                    return await self._status()
+                case messages.TableRequest():
+                    return await table_reply(self._plane, self._estimator, request)
+                case _:
+                    return self._change(request, uid)
+        except OSError as error:
+            return messages.ErrorReply(f"the data plane failed: {error}")
+
+    def _change(self, request: messages.Request, uid: int) -> messages.Reply:
         answers: dict[type, Callable[[Any], messages.Reply]] = {
-            messages.StatusRequest: self._status,
-            messages.TableRequest: self._table,
             messages.ApplyRequest: partial(self._apply, uid=uid),
             messages.ReloadRequest: self._reload,
             messages.ReloadRefused: self._reload_refused,
             messages.SwitchoverRequest: self._switch_over,
             messages.OverrideRequest: self._override,
         }
-        try:
-            return answers[type(request)](request)
-        except OSError as error:
-            return messages.ErrorReply(f"the data plane failed: {error}")
+        return answers[type(request)](request)
 
     def _override(self, request: messages.OverrideRequest) -> messages.Reply:
         servers = self._table_sync.override(request, time.monotonic())
@@ -333,51 +349,35 @@ class Director:
         self._reloader.on_refused(request.problems)
         return messages.ReloadReply((), self._reloader.number)
 
-    def _table(self, request: messages.TableRequest) -> messages.Reply:
-        connections: tuple[Connection, ...] = ()
-        if request.connections:
-            connections = tuple(itertools.islice(self._plane.connections(), MAX_CONNECTIONS + 1))
-        if len(connections) > MAX_CONNECTIONS:
-            return messages.ErrorReply(
-                f"more than {MAX_CONNECTIONS} connections: listing them would block the director; run "
-                "`pointsman ipvsadm -Lc` as root to read them from the kernel"
-            )
-        return messages.TableReply(
-            table=self._plane.read(),
-            counters=self._plane.counters(),
-            timeouts=self._plane.timeouts(),
-            connection_table_size=self._plane.capabilities().connection_limit,
-            connections=connections,
-            rates=self._estimator.rates(),
-        )
-
-    def _status(self, _request: messages.StatusRequest) -> messages.Reply:
+    async def _status(self) -> messages.Reply:
+        """Return the status. The services are encoded already."""
+        table, now = self._plane.read(), time.monotonic()
+        services = await encode_in_slices(self._table_sync.describe(table, self._next_hops.texts(), now))
+        differences = [
+            each async for piece in in_slices(self._table_sync.differences(table)) for each in piece
+        ]
         now = time.monotonic()
-        self._follow_interfaces()
-        table = self._plane.read()
-        return messages.StatusReply(
-            Status(
-                router_id=self._config.router_id,
-                uptime=now - self._started,
-                data_plane=status_report.data_plane(self._plane.capabilities()),
-                configuration=self._reloader.describe(
-                    now, self._origin.get("file"), self._origin.get("config_id")
-                ),
-                exits=self._plane.counters().exits,
-                instances=tuple(
-                    status_report.instance(self._config, report, now - since)
-                    for report, since in self._vrrp_states.reports()
-                ),
-                sessions=status_report.sessions(self._config, self._sessions),
-                services=self._table_sync.describe(table, self._next_hops.texts(), now),
-                problems=(
-                    *self._interface_problems,
-                    *self._next_hops.problems(),
-                    *self._table_sync.problems(table),
-                    *self._reloader.problems(),
-                ),
-            )
+        status = Status(
+            router_id=self._config.router_id,
+            uptime=now - self._started,
+            data_plane=status_report.data_plane(self._plane.capabilities()),
+            configuration=self._reloader.describe(
+                now, self._origin.get("file"), self._origin.get("config_id")
+            ),
+            exits=self._plane.exits(),
+            instances=tuple(
+                status_report.instance(self._config, report, now - since)
+                for report, since in self._vrrp_states.reports()
+            ),
+            sessions=status_report.sessions(self._config, self._sessions),
+            problems=(
+                *self._interface_problems,
+                *self._next_hops.problems(),
+                *self._table_sync.problems(differences),
+                *self._reloader.problems(),
+            ),
         )
+        return messages.StatusReply(msgspec.structs.replace(status, services=services))
 
 
 def run(

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import socket
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -20,8 +19,10 @@ from pointsman.control.status import (
     SessionStatus,
 )
 from pointsman.dataplane.interface import Capabilities
+from pointsman.lvs.desired import CheckKey
 from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.model.config import Config
+from pointsman.model.health import VirtualServer
 from pointsman.model.next_hop import NextHop
 from pointsman.model.service import Forwarding, ServiceEntry, ServiceKey, ServiceTable
 from pointsman.net.links import Link, links
@@ -104,50 +105,53 @@ def hop_text(hop: NextHop) -> str:
 
 
 def services(
-    config: Config,
+    configured: Mapping[ServiceKey, VirtualServer],
     table: ServiceTable,
     standby: Collection[ServiceKey],
-    results: Iterable[CheckResult],
+    results: Mapping[CheckKey, CheckResult],
     overrides: OverrideBook,
     next_hops: Mapping[str, str],
     now: float,
-) -> tuple[ServiceStatus, ...]:
-    """Return the services in the table, and those in `standby`: another director has their address."""
-    health: defaultdict[MemberKey, list[CheckResult]] = defaultdict(list)
-    for result in results:
-        health[result.service, result.server].append(result)
-    configured = {virtual.service.key: virtual for virtual in config.virtual_servers}
-    present = {entry.service.key for entry in table}
+) -> Iterator[ServiceStatus]:
+    """Yield the services in the table, and those in `standby`: another director has their address.
+
+    Results and overrides may change meanwhile.
+    """
+    present = {entry.service.key for entry in table} if standby else ()
     waiting = [key for key in configured if key in standby and key not in present]
-    rows = []
     for entry in (*table, *(ServiceEntry(configured[key].service) for key in waiting)):
         key = entry.service.key
         inside = {server.key for server in entry.servers}
         members = configured[key].members if key in configured else ()
+        health = {
+            member.server.key: [
+                result
+                for check in member.checks
+                if (result := results.get((key, member.server.key, check.identity)))
+            ]
+            for member in members
+        }
         outside = [member.server for member in members if member.server.key not in inside]
-        rows.append(
-            ServiceStatus(
-                service=str(key),
-                scheduler=entry.service.scheduler,
-                managed=key in configured,
-                standby=key in waiting,
-                persistence=entry.service.persistence,
-                servers=tuple(
-                    ServerStatus(
-                        server=str(server.key),
-                        weight=server.weight if server.key in inside else None,
-                        forwarding=server.forwarding.value,
-                        tunnel=str(server.tunnel) if server.forwarding is Forwarding.TUNNEL else "",
-                        next_hop=next_hops.get(str(server.key.address), ""),
-                        up=_up(health[key, server.key]),
-                        reason="; ".join(each.reason for each in health[key, server.key] if not each.up),
-                        by_hand=_by_hand(overrides, (key, server.key), now),
-                    )
-                    for server in (*entry.servers, *outside)
-                ),
-            )
+        yield ServiceStatus(
+            service=str(key),
+            scheduler=entry.service.scheduler,
+            managed=key in configured,
+            standby=key in waiting,
+            persistence=entry.service.persistence,
+            servers=tuple(
+                ServerStatus(
+                    server=str(server.key),
+                    weight=server.weight if server.key in inside else None,
+                    forwarding=server.forwarding.value,
+                    tunnel=str(server.tunnel) if server.forwarding is Forwarding.TUNNEL else "",
+                    next_hop=next_hops.get(str(server.key.address), ""),
+                    up=_up(health.get(server.key, ())),
+                    reason="; ".join(each.reason for each in health.get(server.key, ()) if not each.up),
+                    by_hand=_by_hand(overrides, (key, server.key), now),
+                )
+                for server in (*entry.servers, *outside)
+            ),
         )
-    return tuple(rows)
 
 
 def _up(results: Sequence[CheckResult]) -> bool | None:

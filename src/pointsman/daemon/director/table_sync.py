@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
 from pointsman.control.status import ServiceStatus
@@ -32,7 +32,7 @@ from pointsman.model.health import PoolMember
 from pointsman.model.naming import server_name, service_name
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal, SetTimeouts
 from pointsman.model.override import Override
-from pointsman.model.service import ServiceKey, ServiceTable
+from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable
 
 log = logging.getLogger("director")
 
@@ -72,6 +72,8 @@ class TableSync:
         self._held: dict[str, bool] = {}
         self.table = plane.read()
         """The table after the last `sync`."""
+        self._wanted_entries: dict[ServiceKey, ServiceEntry] = {}
+        """The services that the last `sync` wanted."""
         self._pools = self._restore(state)
         self.notify_orders: list[RunProgram | TellServers] = []
         """Notify programs to run and FIFO lines to write. The caller sends them and removes them."""
@@ -185,6 +187,7 @@ class TableSync:
         for times in (self._ramps, self._drains):
             times.forget_arrived(self._clock())
         self._pools = wanted.pools
+        self._wanted_entries = {entry.service.key: entry for entry in wanted.table}
         ours = self.managed | self._leaving
         plan = reconcile(wanted.table, actual, managed=ours)
         if self._timeouts != SetTimeouts():
@@ -267,22 +270,25 @@ class TableSync:
             reconcile(wanted.table, actual, managed=self.managed | service_keys(config)), actual
         )
 
-    def problems(self, actual: ServiceTable) -> list[str]:
-        """Return for `status` the refused operations, and the differences between table and configuration."""
+    def differences(self, actual: ServiceTable) -> Iterator[list[str]]:
+        """Yield for each configured service the differences of the table from the last `sync`.
+
+        Refused operations are left out: `refusals` has them.
+        """
         refused = {refusal.operation for refusal in self.refusals}
-        wanted = self._wanted(self._config, self._results, actual).table
-        plan = reconcile(wanted, actual, managed=self.managed)
-        found = list(differences([each for each in plan if each not in refused], actual))
-        more = (
-            [f"and {len(found) - MAX_DIFFERENCES} more differences"] if len(found) > MAX_DIFFERENCES else []
-        )
-        return [
-            *refusal_texts(self.refusals),
-            *(
-                f"the table differs from the configuration: {text}; fix: pointsman reload"
-                for text in [*found[:MAX_DIFFERENCES], *more]
-            ),
-        ]
+        present = {entry.service.key: entry for entry in actual}
+        for key, entry in self._wanted_entries.items():
+            found = ServiceTable((present[key],) if key in present else ())
+            plan = reconcile(ServiceTable((entry,)), found)
+            yield list(differences([each for each in plan if each not in refused], found))
+
+    def problems(self, differences: Iterable[list[str]]) -> list[str]:
+        """Return for `status` the refused operations and these differences; of many only the first ones."""
+        texts = [text for each in differences for text in each]
+        more = len(texts) - MAX_DIFFERENCES
+        texts = texts[:MAX_DIFFERENCES] + ([f"and {more} more differences"] if more > 0 else [])
+        said = [f"the table differs from the configuration: {each}; fix: pointsman reload" for each in texts]
+        return [*refusal_texts(self.refusals), *said]
 
     def reconfigure(self, config: Config) -> None:
         """Use another configuration; see `carry_over` for the results. `sync` changes the table."""
@@ -358,13 +364,11 @@ class TableSync:
         present = {entry.service.key for entry in self._plane.read()}
         self._plane.apply([DeleteService(key) for key in self.managed if key in present])
 
-    def describe(
-        self, table: ServiceTable, next_hops: dict[str, str], now: float
-    ) -> tuple[ServiceStatus, ...]:
-        """Return the services for `status`. `next_hops`: by the address of the real server."""
+    def describe(self, table: ServiceTable, next_hops: dict[str, str], now: float) -> Iterator[ServiceStatus]:
+        """Yield the services for `status`. `next_hops`: by the address of the real server."""
         away = self._standby_services(self._config, table)
         return status_report.services(
-            self._config, table, away, self._results.values(), self._overrides, next_hops, now
+            self._services, table, away, self._results, self._overrides, next_hops, now
         )
 
 

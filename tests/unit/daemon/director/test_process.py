@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,10 +12,24 @@ from typing import Any
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.control.messages import ApplyRequest, ErrorReply, InstanceChanged, ReloadRequest, TableRequest
+from pointsman.control.messages import (
+    ApplyRequest,
+    ErrorReply,
+    InstanceChanged,
+    ReloadRequest,
+    Reply,
+    StatusReply,
+    StatusRequest,
+    TableReply,
+    TableRequest,
+    decode_reply,
+    encode,
+)
+from pointsman.control.status import Status
 from pointsman.daemon.director import process as module
 from pointsman.daemon.director.process import Director
 from pointsman.daemon.runtime.config_history import ConfigHistory
+from pointsman.daemon.runtime.slices import SLICE
 from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.health.alerts import Alert
 from pointsman.model.config import Config, Mail
@@ -66,6 +81,13 @@ def started(plane: MemoryDataPlane | None = None) -> tuple[Any, Mails]:
     return made, mails
 
 
+def status_of(director: Any) -> Status:
+    """The status as a client gets it."""
+    reply = decode_reply(encode(asyncio.run(director._status())))
+    assert isinstance(reply, StatusReply)
+    return reply.status
+
+
 def entered(state: str) -> InstanceChanged:
     return InstanceChanged(
         instance="A", state=state, priority=100, reason="", holds_addresses=state == "MASTER"
@@ -91,13 +113,13 @@ def test_an_instance_that_a_reload_removes_mails_that_it_is_deleted() -> None:
     for _ in range(2):
         director._on_instance_changed(entered("INIT"))
     assert mails.subjects == ["Entering BACKUP state", "Deleted"]
-    assert director._status(None).status.instances == ()
+    assert status_of(director).instances == ()
 
 
 def test_a_rollback_with_nothing_to_go_back_to_is_no_refused_reload() -> None:
     director, _ = started()
     assert isinstance(director._reload(ReloadRequest(None)), ErrorReply)
-    assert director._status(None).status.problems == ()
+    assert status_of(director).problems == ()
 
 
 def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,11 +129,11 @@ def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.
     director._on_instance_changed(entered("MASTER"))
     clock[0] = 160.0
     director._on_instance_changed(entered("MASTER"))
-    (instance,) = director._status(None).status.instances
+    (instance,) = status_of(director).instances
     assert instance.seconds == 60.0
     director, _ = started()
     director._on_instance_changed(entered("MASTER"))
-    (instance,) = director._status(None).status.instances
+    (instance,) = status_of(director).instances
     assert instance.seconds == 60.0
 
 
@@ -120,7 +142,7 @@ def test_the_log_says_what_was_done_by_hand_and_what_was_refused(caplog: pytest.
     add = AddService(VirtualService(key=ServiceKey.of(Transport.TCP, ip_address("10.0.0.1"), 80)))
     caplog.set_level("INFO")
     for _ in range(2):
-        director._answer(ApplyRequest((add,)), 0)
+        asyncio.run(director._answer(ApplyRequest((add,)), 0))
     assert caplog.messages[-2:] == [
         "by hand: add service TCP 10.0.0.1:80 wlc",
         "refused by hand (uid 0): add service TCP 10.0.0.1:80 wlc: exists",
@@ -131,5 +153,37 @@ def test_more_connections_than_there_is_time_to_list_are_not_listed(monkeypatch:
     plane = MemoryDataPlane()
     director, _ = started(plane)
     monkeypatch.setattr(plane, "connections", lambda: itertools.repeat(None))
-    reply = director._answer(TableRequest(connections=True), 65534)
+    reply = asyncio.run(director._answer(TableRequest(connections=True), 65534))
     assert isinstance(reply, ErrorReply) and "pointsman ipvsadm -Lc" in reply.error
+
+
+@pytest.mark.parametrize("request_", [StatusRequest(), TableRequest(connections=True)])
+def test_a_reply_about_many_services_leaves_the_event_loop_to_others(
+    request_: StatusRequest | TableRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 6,000 services one held it for a second: no heartbeat, and the supervisor killed the director."""
+    keys = [ServiceKey.of(Transport.TCP, ip_address("10.0.0.1"), port) for port in range(1, 101)]
+    plane = MemoryDataPlane()
+    plane.apply([AddService(VirtualService(key=key)) for key in keys])
+    director, _ = started(plane)
+    clock = itertools.count(100.0, SLICE)  # each look at it is the time of a slice
+    monkeypatch.setattr("pointsman.daemon.runtime.slices.time.monotonic", lambda: next(clock))
+    turns = 0
+
+    async def run() -> Reply:
+        nonlocal turns
+        asking = asyncio.create_task(director._answer(request_, 65534))
+        while not asking.done():
+            turns += 1
+            await asyncio.sleep(0)
+        return decode_reply(encode(await asking))
+
+    reply = asyncio.run(run())
+    assert turns > len(keys)
+    match reply:
+        case StatusReply(status):
+            assert [each.service for each in status.services] == [str(key) for key in keys]
+        case TableReply(table):
+            assert [each.service.key for each in table] == keys
+        case _:
+            raise AssertionError(reply)

@@ -361,15 +361,15 @@ def test_a_table_changed_behind_our_back_is_told(plane: MemoryDataPlane) -> None
     table_sync.override(by_hand(WEB[0], Override(weight=0)), now=0.0)
     table_sync.sync()
     plane.apply([AddService(VirtualService(key=HAND))])
-    assert table_sync.problems(plane.read()) == []
+    assert table_sync.problems(table_sync.differences(plane.read())) == []
     plane.apply([DeleteServer(VIP, WEB[1])])
-    (problem,) = table_sync.problems(plane.read())
+    (problem,) = table_sync.problems(table_sync.differences(plane.read()))
     assert problem == (
         "the table differs from the configuration: real server 192.168.100.21:80 of TCP 192.168.100.9:80 "
         "is missing; fix: pointsman reload"
     )
     plane.apply([DeleteService(VIP)])
-    (problem,) = table_sync.problems(plane.read())
+    (problem,) = table_sync.problems(table_sync.differences(plane.read()))
     assert "service TCP 192.168.100.9:80 is missing; fix: pointsman reload" in problem
 
 
@@ -377,7 +377,9 @@ def test_what_was_refused_is_told_once() -> None:
     plane = Reluctant()
     table_sync = TableSync(config(), plane)
     table_sync.sync()
-    assert [problem.split()[0] for problem in table_sync.problems(plane.read())] == ["cannot"] * 3
+    assert [problem.split()[0] for problem in table_sync.problems(table_sync.differences(plane.read()))] == [
+        "cannot"
+    ] * 3
 
 
 def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane: MemoryDataPlane) -> None:
@@ -398,7 +400,7 @@ def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane:
             table_sync.on_check_result(
                 CheckResult(VIP, server, check(WEB[0]).identity, up, "" if up else "connection refused")
             )
-        lines = lines_run(lambda: table_sync.describe(plane.read(), {}, 0.0))
+        lines = lines_run(lambda: list(table_sync.describe(plane.read(), {}, 0.0)))
         (service,) = table_sync.describe(plane.read(), {}, 0.0)
         first, second = service.servers[:2]
         assert (first.up, first.reason, second.up) == (False, "connection refused", True)
