@@ -26,7 +26,7 @@ from pointsman.dataplane.xdp.kernel.layout import (
     Front6,
     FrontKey,
 )
-from pointsman.dataplane.xdp.tables import Tables
+from pointsman.dataplane.xdp.tables import Tables, nonzero
 from pointsman.model.address import Address
 from pointsman.model.service import ServiceKey, Transport
 
@@ -51,11 +51,13 @@ class FrontendTable:
         self._six = tables.fronts6
         self._control: Control = tables.control
         self._places: dict[int, _Place] = {}
-        for index, front in enumerate(self._four):
-            if front.key not in (0, FRONT_DELETED):
+        for index in nonzero(self._four, "key"):
+            front = self._four[index]
+            if front.key != FRONT_DELETED:
                 self._places[front.number] = _Place(self._four, index, service_key_of(front.key))
-        for index, front6 in enumerate(self._six):
-            if front6.key not in (0, FRONT_DELETED):
+        for index in nonzero(self._six, "key"):
+            front6 = self._six[index]
+            if front6.key != FRONT_DELETED:
                 first, rest = front6.address
                 key = service6_key_of(first, rest, front6.key)
                 self._places[front6.number] = _Place(self._six, index, key)

@@ -11,7 +11,7 @@ from pointsman.dataplane.xdp.hops import NextHops
 from pointsman.dataplane.xdp.kernel.layout import DestFlag
 from pointsman.dataplane.xdp.server_list_format import MAX_COUNT, Place
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
-from pointsman.dataplane.xdp.tables import Tables
+from pointsman.dataplane.xdp.tables import Tables, nonzero
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at, tunnel_of, write_address
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Tunnel
 from pointsman.model.traffic import PassiveCounters
@@ -41,7 +41,7 @@ class Servers:
         Return the highest sequence number.
         """
         self._by_service = {service: {} for service in services}
-        used = [index for index in range(1, len(self._tables.dests)) if self._tables.dests[index].sequence]
+        used = [index for index in nonzero(self._tables.dests, "sequence") if index]
         highest = max((self._tables.dests[index].sequence for index in used), default=0)
         in_force = {service: set(self.in_force(service)) for service in self._by_service}
         kept = [index for index in used if self._restore_one(index, in_force)]

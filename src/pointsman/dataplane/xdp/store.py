@@ -22,7 +22,7 @@ from pointsman.dataplane.xdp.marks import MarkedFronts
 from pointsman.dataplane.xdp.server_list_format import ListWord
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.servers import Servers
-from pointsman.dataplane.xdp.tables import Tables
+from pointsman.dataplane.xdp.tables import Tables, nonzero
 from pointsman.model.service import (
     RealServer,
     ServerKey,
@@ -71,14 +71,14 @@ class Store:
                 self.marks.restore(service, key, number)
             else:
                 self._entries[key] = Entry(service, number)
-        for index in range(1, len(tables.services)):
+        for index in nonzero(tables.services, "mark"):
             marked = tables.services[index]
-            if marked.mark and marked.flags:
+            if index and marked.flags:
                 key = ServiceKey.mark(marked.mark, bool(marked.flags & ServiceFlag.IPV6))
                 self._entries[key] = Entry(index, marked.group)
         services = {entry.service for entry in self._entries.values()}
-        for index in range(1, len(tables.services)):
-            if tables.services[index].flags and index not in services:
+        for index in nonzero(tables.services, "flags"):
+            if index not in services:
                 tables.services[index].flags = 0
         fronts = (entry.front for entry in self._entries.values())
         self._service_numbers = IndexAllocator(1, len(tables.services), services)

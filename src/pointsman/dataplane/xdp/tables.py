@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pointsman.dataplane.xdp.kernel import libbpf
 from pointsman.dataplane.xdp.kernel.layout import (
@@ -90,6 +90,18 @@ class Sizes:
 
 def _power_of_two(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
+
+
+def nonzero(structs: ctypes.Array[Any], field: str) -> list[int]:
+    """Return the indexes of those structs whose field of 4 or 8 bytes is not 0.
+
+    One pass over the memory; to ask 130,000 objects of ctypes for a field takes a tenth of a second.
+    """
+    kind = structs._type_
+    place = getattr(kind, field)
+    column = memoryview(structs).cast("B").cast("Q" if place.size == 8 else "I")
+    values = column[place.offset // place.size :: ctypes.sizeof(kind) // place.size]
+    return [index for index, value in enumerate(values) if value]
 
 
 def limits_of(entries: Mapping[str, int]) -> bytes:
