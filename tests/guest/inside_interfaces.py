@@ -70,31 +70,25 @@ class Stacked(Cluster):
         self.way_out, self.far_end = "out0", "x0"
 
     def stack(self, name: str, lower: str, upper: str, kind: str, address: str) -> None:
-        self.run(name, f"ip address del {address} dev {lower}")
-        self._make(name, lower, upper, kind)
-        self.run(name, f"ip link set {upper} up")
-        self.run(name, f"sysctl -qw net.ipv4.conf.{upper}.rp_filter=0")
-        self.run(name, f"ip address add {address} dev {upper}")
+        made = self._lines(name == self.director, lower, upper, kind)
+        self.ip(name, f"address del {address} dev {lower}", *made, f"link set {upper} up")
+        self.sysctl(name, f"net.ipv4.conf.{upper}.rp_filter=0")
+        self.ip(name, f"address add {address} dev {upper}")
 
-    def _make(self, name: str, lower: str, upper: str, kind: str) -> None:
+    def _lines(self, director: bool, lower: str, upper: str, kind: str) -> list[str]:
+        """Return ip(8)'s lines for the interface above."""
         if kind == "vlan":
-            self.run(name, f"ip link add {upper} link {lower} type vlan id 100")
-        elif kind == "qinq":
-            self.run(name, f"ip link add {lower}.t link {lower} type vlan protocol 802.1ad id 7")
-            self.run(name, f"ip link set {lower}.t up")
-            self.run(name, f"ip link add {upper} link {lower}.t type vlan id 100")
-        elif name == self.director:
-            self.run(name, f"ip link add {upper} type bond mode {kind} miimon 50")
-            self._enslave(name, lower, upper)
-        else:
-            self.run(name, f"ip link add {upper} type bridge")
-            self._enslave(name, lower, upper)
-
-    def _enslave(self, name: str, lower: str, upper: str) -> None:
+            return [f"link add {upper} link {lower} type vlan id 100"]
+        if kind == "qinq":
+            return [
+                f"link add {lower}.t link {lower} type vlan protocol 802.1ad id 7",
+                f"link set {lower}.t up",
+                f"link add {upper} link {lower}.t type vlan id 100",
+            ]
+        lines = [f"link add {upper} type {f'bond mode {kind} miimon 50' if director else 'bridge'}"]
         for each in (lower, f"{lower}b"):
-            self.run(name, f"ip link set {each} down")
-            self.run(name, f"ip link set {each} master {upper}")
-            self.run(name, f"ip link set {each} up")
+            lines += [f"link set {each} down", f"link set {each} master {upper}", f"link set {each} up"]
+        return lines
 
     def prepare_native(self) -> None:
         for end in ("c0", "c0b"):

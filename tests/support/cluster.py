@@ -40,25 +40,21 @@ class Cluster(Namespaces):
         self._cable(self.client, "c0", self.director, "d0")
         self._cable(self.director, "d1", self.server, "s0")
         self._cable(self.server, "s1", self.client, "c1")
-        for name, interface, address in (
-            (self.client, "c0", f"{CLIENT}/24"),
-            (self.director, "d0", f"{VIP}/24"),
-            (self.director, "d1", "10.8.0.1/24"),
-            (self.server, "s0", f"{RIP}/24"),
-            (self.server, "lo", f"{VIP}/32"),
-        ):
-            self.run(name, f"ip address add {address} dev {interface}")
-        self.run(self.server, f"ip route add {CLIENT}/32 dev s1")
-        self.run(
-            self.server, f"ip neighbour add {CLIENT} lladdr {self.mac(self.client, 'c1').hex(':')} dev s1"
+        self.ip(self.client, f"address add {CLIENT}/24 dev c0")
+        self.ip(self.director, f"address add {VIP}/24 dev d0", "address add 10.8.0.1/24 dev d1")
+        self.ip(
+            self.server,
+            f"address add {RIP}/24 dev s0",
+            f"address add {VIP}/32 dev lo",
+            f"route add {CLIENT}/32 dev s1",
+            f"neighbour add {CLIENT} lladdr {self.mac(self.client, 'c1').hex(':')} dev s1",
         )
 
     def _cable(self, one: str, first: str, other: str, second: str) -> None:
-        self.run(one, f"ip link add {first} type veth peer name {second} netns {other}")
+        self.ip(one, f"link add {first} type veth peer name {second} netns {other}", f"link set {first} up")
+        self.ip(other, f"link set {second} up")
         for name, interface in ((one, first), (other, second)):
-            self.run(name, f"ip link set {interface} up")
-            for place in ("all", interface):
-                self.run(name, f"sysctl -qw net.ipv4.conf.{place}.rp_filter=0")
+            self.sysctl(name, *(f"net.ipv4.conf.{place}.rp_filter=0" for place in ("all", interface)))
 
     def down(self) -> None:
         XdpDataPlane.remove(self.pins)

@@ -35,73 +35,96 @@ class TunnelNetwork(Namespaces):
         self._cable(self.router, "g2", self.client, "c1")
         self._cable(self.director, "d2", self.near, "n0")
         self._cable(self.near, "n1", self.client, "c2")
-        for name, interface, addresses in (
-            (self.client, "c0", f"{CLIENT}/24 {CLIENT6}/64"),
-            (self.director, "d0", f"10.1.0.1/24 fd00:1::1/64 {VIP}/32 {VIP6}/128"),
-            (self.director, "d1", "10.2.0.1/24 fd00:2::1/64"),
-            (self.router, "g0", "10.2.0.254/24 fd00:2::fe/64"),
-            (self.router, "g1", "10.3.0.254/24 fd00:3::fe/64"),
-            (self.router, "g2", "10.4.0.254/24 fd00:4::fe/64"),
-            (self.client, "c1", "10.4.0.2/24 fd00:4::2/64"),
-            (self.far, "s0", f"{FAR}/24 {FAR6}/64"),
-            (self.far, "lo", f"{VIP}/32 {VIP6}/128"),
-            (self.director, "d2", "10.5.0.1/24"),
-            (self.near, "n0", f"{NEAR}/24"),
-            (self.near, "lo", f"{VIP}/32"),
-            (self.near, "n1", "10.6.0.12/24"),
-            (self.client, "c2", "10.6.0.2/24"),
+        for name, addresses, routes in (
+            (
+                self.client,
+                {
+                    "c0": f"{CLIENT}/24 {CLIENT6}/64",
+                    "c1": "10.4.0.2/24 fd00:4::2/64",
+                    "c2": "10.6.0.2/24",
+                },
+                [],
+            ),
+            (
+                self.director,
+                {
+                    "d0": f"10.1.0.1/24 fd00:1::1/64 {VIP}/32 {VIP6}/128",
+                    "d1": "10.2.0.1/24 fd00:2::1/64",
+                    "d2": "10.5.0.1/24",
+                },
+                ["default via 10.2.0.254", "default via fd00:2::fe"],
+            ),
+            (
+                self.router,
+                {
+                    "g0": "10.2.0.254/24 fd00:2::fe/64",
+                    "g1": "10.3.0.254/24 fd00:3::fe/64",
+                    "g2": "10.4.0.254/24 fd00:4::fe/64",
+                },
+                [f"{CLIENT}/32 via 10.4.0.2", f"{CLIENT6}/128 via fd00:4::2"],
+            ),
+            (
+                self.far,
+                {"s0": f"{FAR}/24 {FAR6}/64", "lo": f"{VIP}/32 {VIP6}/128"},
+                ["default via 10.3.0.254", "default via fd00:3::fe"],
+            ),
+            (
+                self.near,
+                {"n0": f"{NEAR}/24", "n1": "10.6.0.12/24", "lo": f"{VIP}/32"},
+                [f"{CLIENT}/32 via 10.6.0.2"],
+            ),
         ):
-            for address in addresses.split():
-                quick = " nodad" if ":" in address else ""
-                self.run(name, f"ip address add {address} dev {interface}{quick}")
-        for name, route in (
-            (self.director, "default via 10.2.0.254"),
-            (self.director, "default via fd00:2::fe"),
-            (self.far, "default via 10.3.0.254"),
-            (self.far, "default via fd00:3::fe"),
-            (self.router, f"{CLIENT}/32 via 10.4.0.2"),
-            (self.router, f"{CLIENT6}/128 via fd00:4::2"),
-            (self.near, f"{CLIENT}/32 via 10.6.0.2"),
-        ):
-            self.run(name, f"ip route add {route}")
+            self.ip(
+                name,
+                *(
+                    f"address add {address} dev {interface}{' nodad' if ':' in address else ''}"
+                    for interface, several in addresses.items()
+                    for address in several.split()
+                ),
+                *(f"route add {route}" for route in routes),
+            )
         offload.complete_checksums(self.director, "d1")
 
     def _cable(self, one: str, first: str, other: str, second: str) -> None:
-        self.run(one, f"ip link add {first} type veth peer name {second} netns {other}")
+        self.ip(one, f"link add {first} type veth peer name {second} netns {other}")
         for name, interface in ((one, first), (other, second)):
-            for place in ("all", "default", interface):
-                self.run(name, f"sysctl -qw net.ipv4.conf.{place}.rp_filter=0")
-            for family in ("ipv4", "ipv6"):
-                value = int(name == self.router)
-                self.run(name, f"sysctl -qw net.{family}.conf.all.forwarding={value}")
-            self.run(name, f"ip link set {interface} up")
+            self.sysctl(
+                name,
+                *(f"net.ipv4.conf.{place}.rp_filter=0" for place in ("all", "default", interface)),
+                *(
+                    f"net.{family}.conf.all.forwarding={int(name == self.router)}"
+                    for family in ("ipv4", "ipv6")
+                ),
+            )
+            self.ip(name, f"link set {interface} up")
 
     def decapsulate(self) -> None:
         """Create the real servers' ends of all tunnels (ip-tunnel(8), ip-fou(8)), with default MTUs."""
-        for command in (
-            "ip link set tunl0 up",
-            "ip link set sit0 up",
-            f"ip link add t46 type ip6tnl local {FAR6} remote any mode any",
-            "ip link set t46 up",
-            f"ip link add g4 type gre local {FAR} remote any",
-            f"ip link add g6 type ip6gre local {FAR6} remote any",
-            f"ip fou add port {GUE_PORT} gue",
-            f"ip -6 fou add port {GUE_PORT} gue",
-            "sysctl -qw net.ipv4.conf.all.rp_filter=0",
-        ):
-            self.run(self.far, command)
-        for device in ("g4", "g6"):
-            self.run(self.far, f"ip link set {device} up")
+        self.ip(
+            self.far,
+            "link set tunl0 up",
+            "link set sit0 up",
+            f"link add t46 type ip6tnl local {FAR6} remote any mode any",
+            "link set t46 up",
+            f"link add g4 type gre local {FAR} remote any",
+            f"link add g6 type ip6gre local {FAR6} remote any",
+            f"fou add port {GUE_PORT} gue",
+            "link set g4 up",
+            "link set g6 up",
+        )
+        self.run(self.far, f"ip -6 fou add port {GUE_PORT} gue")
+        self.sysctl(self.far, "net.ipv4.conf.all.rp_filter=0")
 
     def insist_on_checksums(self, wanted: bool) -> None:
         """Set GRE checksums: Linux accepts only packets with a checksum, or only packets without."""
+        checksums = "icsum" if wanted else "noicsum"
         for device, address, kind in (("g4", FAR, "gre"), ("g6", FAR6, "ip6gre")):
-            self.run(self.far, f"ip link delete {device}")
-            self.run(
+            self.ip(
                 self.far,
-                f"ip link add {device} type {kind} local {address} remote any {'' if wanted else 'no'}icsum",
+                f"link delete {device}",
+                f"link add {device} type {kind} local {address} remote any {checksums}",
+                f"link set {device} up",
             )
-            self.run(self.far, f"ip link set {device} up")
 
     def down(self) -> None:
         XdpDataPlane.remove(self.pins)
