@@ -151,7 +151,10 @@ def up(
         steps = setup.up(run_directory(), vips, interfaces or None, method or "", device)
         if method in (None, setup.SYSCTL):
             _say_choice(vips, interfaces)
+        warnings = list(status.reverse_path(host.read_facts(), vips))
     _show(steps)
+    for text in warnings:
+        click.echo(f"warning: {text}")
 
 
 def _say_choice(vips: Sequence[Address], interfaces: Sequence[str]) -> None:

@@ -252,12 +252,24 @@ def down(directory: Path, vips: Sequence[Address]) -> list[Step]:
             state.save(directory, known)
             return steps
         if known.lo_was_down:
-            host.set_lo(up=False)
-            if known.loopback_was_absent:
-                host.remove_address("lo", LOOPBACK, 8)
-            steps.append(Step("interface lo", Outcome.CHANGED, "up -> down"))
+            steps.append(_set_lo_down(known, host.read_facts()))
         state.forget(directory)
         return steps
+
+
+def _set_lo_down(known: State, facts: Facts) -> Step:
+    """Set lo down, as `up` found it, unless this removes an IPv6 address that pointsman did not add."""
+    lost = [
+        str(held.address)
+        for held in facts.addresses
+        if held.interface == "lo" and held.address.version == 6 and not held.address.is_loopback
+    ]
+    if lost:
+        return Step("interface lo", Outcome.LEFT, f"down would remove its address {', '.join(lost)}")
+    host.set_lo(up=False)
+    if known.loopback_was_absent:
+        host.remove_address("lo", LOOPBACK, 8)
+    return Step("interface lo", Outcome.CHANGED, "up -> down")
 
 
 def _not_set_up(vip: Address) -> Step:

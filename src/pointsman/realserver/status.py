@@ -56,12 +56,13 @@ def build_report(
         keys = plan.arp_keys(interfaces) + plan.uncovered_keys(facts, interfaces)
         rows += [_arp_row(facts, known, key, file_that_sets) for key in keys]
     ok = all(row.ok for row in rows)
-    over_ipv4 = any(vip.version == 4 for vip in vips)
-    warnings = list(_reverse_path(facts)) if over_ipv4 else []
-    return Report([str(vip) for vip in vips], list(interfaces), rows, ok, warnings)
+    return Report([str(vip) for vip in vips], list(interfaces), rows, ok, list(reverse_path(facts, vips)))
 
 
-def _reverse_path(facts: Facts) -> Iterator[str]:
+def reverse_path(facts: Facts, vips: Sequence[Address]) -> Iterator[str]:
+    """Yield a warning for each interface on which strict rp_filter drops requests of some clients."""
+    if not any(vip.version == 4 for vip in vips):
+        return
     for name, places in plan.strict_reverse_paths(facts):
         settings = " and ".join(f"{ArpKey(place, plan.REVERSE_PATH)} = {plan.STRICT}" for place in places)
         loose = ArpKey(name, plan.REVERSE_PATH)

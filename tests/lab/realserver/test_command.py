@@ -117,6 +117,20 @@ def test_whatever_was_there_before_is_there_again(host: Host, there_before: str)
     assert host.snapshot() == before
 
 
+def test_lo_stays_up_if_down_would_remove_an_address_that_was_there(host: Host) -> None:
+    host.sh(f"ip link set lo down; ip address flush dev lo; ip address add {VIP6}/128 dev lo nodad")
+    host.realserver("up", VIP, VIP6)
+    assert f"left alone  down would remove its address {VIP6}" in host.realserver("down")
+    assert f"{VIP6}/128" in host.sh("ip -o address show dev lo")
+
+
+def test_up_warns_of_a_strict_rp_filter(host: Host) -> None:
+    assert "rp_filter" not in host.realserver("up", VIP)
+    host.sh("echo 1 > /proc/sys/net/ipv4/conf/eth14/rp_filter")
+    assert "sysctl -w net.ipv4.conf.eth14.rp_filter=2" in host.realserver("up", VIP)
+    assert "rp_filter" not in host.realserver("up", VIP6)
+
+
 def test_the_arp_rules_stay_until_the_last_ipv4_vip_goes(host: Host) -> None:
     before = host.snapshot()
     host.realserver("up", VIP)

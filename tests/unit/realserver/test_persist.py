@@ -111,6 +111,17 @@ def test_a_file_of_another_hand_is_not_touched(root: Path) -> None:
     assert path not in [change.path for change in changes], "it says already what is wanted"
 
 
+def test_the_file_of_the_document_is_enough_for_every_interface(root: Path) -> None:
+    path = root / SYSCTL
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(f"{key} = {2 if 'announce' in str(key) else 1}\n" for key in all_and_lo()))
+    changes = persist.add(root, [VIP], ["ens224"], Backend.AUTO)
+    assert path not in [change.path for change in changes], "`all` holds for each interface"
+    path.write_text(path.read_text().replace("all.arp_announce = 2", "all.arp_announce = 0"))
+    with pytest.raises(SetupError, match=r"ens224\.arp_announce = 2"):
+        persist.add(root, [VIP], ["ens224"], Backend.AUTO)
+
+
 def all_and_lo() -> list[ArpKey]:
     return [ArpKey(place, name) for place in ("all", "lo") for name in ("arp_ignore", "arp_announce")]
 
