@@ -19,6 +19,8 @@ import click
 import msgspec
 
 from pointsman.cli.wording import fail, said
+from pointsman.control import paths
+from pointsman.doctor.gather import read_facts
 from pointsman.lab.errors import LabError
 from pointsman.lab.faults.runner import caused_faults, doctor_command
 from pointsman.lab.lab import PREFIX, TOPOLOGIES, Lab, running_labs
@@ -114,7 +116,8 @@ def trace(
     In a lab, capture at every interface while the client connects to VIP:PORT.
 
     With --here, wait for the next connection and show what this host saw. On a director: its decision. On a
-    real server: the request and the answer, or why its kernel dropped the request.
+    real server: the request and the answer, or why its kernel dropped the request. This is the default if no
+    lab is up, on a director and on a host that has VIP.
 
     With --host, do this on several hosts, and follow the connection through all of them. With --merge, do the
     same with files that were written on each host.
@@ -134,7 +137,7 @@ def trace(
             source = partial(_merged, wanted, files)
         elif hosts:
             source = partial(_group, wanted, dict(map(_named, hosts)))
-        elif here:
+        elif here or _is_meant(wanted, topology, prefix):
             source = partial(_host, wanted, until_eof)
         else:
             source = partial(_connect, _lab(topology, prefix, wanted), wanted)
@@ -286,6 +289,21 @@ def _service(text: str) -> tuple[Address, int]:
     return vip, int(port)
 
 
+def _is_meant(wanted: Wanted, topology: str | None, prefix: str) -> bool:
+    """True if this host takes part in the service and no lab does. Say so."""
+    if topology is not None or any(True for _ in running_labs(prefix)):
+        return False
+    director = paths.control_socket().exists()
+    if not director:
+        here = read_facts.read_host()
+        redirected = any(wanted.vip in network for network in here.redirected)
+        if not redirected and not here.holders(wanted.vip):
+            return False
+    role = "a director runs here" if director else f"{wanted.vip} is on this host"
+    click.echo(f"no lab is up and {role}: tracing on this host, as with --here", err=True)
+    return True
+
+
 def _lab(topology: str | None, prefix: str, wanted: Wanted) -> Lab:
     found = [lab for lab in running_labs(prefix) if topology in (None, lab.topology.name)]
     if not found:
@@ -297,5 +315,6 @@ def _lab(topology: str | None, prefix: str, wanted: Wanted) -> Lab:
         name = topology or next(meant, "ha-pair")
         raise LabError(
             f"{topology or 'no lab'} is {'not ' if topology else ''}up; start it: pointsman lab up {name}"
+            + ("" if topology else "; on a director or real server: --here")
         )
     return found[0]

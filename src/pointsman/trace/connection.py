@@ -72,6 +72,8 @@ class Finding(msgspec.Struct, frozen=True):
 
     ok: bool
     text: str
+    note: bool = False
+    """The sentence says what this host cannot know. It is neither good nor bad."""
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Print a trace as a table of at most 120 columns.
+"""Print a trace as a table of at most 120 columns, or as a list on a narrower terminal.
 
 An asterisk marks changed fields. On a terminal with colour they are also yellow.
 """
@@ -17,23 +17,42 @@ from pointsman.trace.connection import ADDRESS_FIELDS, MAC_FIELDS, NAMES, Hop, T
 from pointsman.trace.frames import UDP
 
 WIDTH = 120
+"""Columns of the table, and of output that does not go to a terminal."""
 _CHANGED = "bold yellow"
 
 
 def wide_console() -> Console:
-    """Return the console for a trace. Lines wrap on a narrower terminal, but nothing is cut off."""
-    return Console(highlight=False, width=WIDTH, emoji=False)
+    """Return the console for a trace: as wide as the terminal, but at most as wide as the table."""
+    found = Console(highlight=False, emoji=False)
+    width = min(WIDTH, found.width) if found.is_terminal else WIDTH
+    return Console(highlight=False, width=width, emoji=False)
 
 
 def show(trace: Trace, hosts: dict[str, str], console: Console) -> None:
     """Print the hops of the request, the hops of the answer, and the verdict."""
     if trace.request:
-        console.print(_table(trace, hosts))
+        console.print(_table(trace, hosts) if console.width >= WIDTH else _list(trace, hosts))
     for decision in trace.decisions:
         console.print(Text.assemble(("· ", "cyan"), str(decision)))
     for finding in trace.findings:
         mark = Text("✓ ", "bold green") if finding.ok else Text("✗ ", "bold red")
-        console.print(mark + finding.text)
+        console.print((Text("· ", "cyan") if finding.note else mark) + finding.text)
+
+
+def _list(trace: Trace, hosts: dict[str, str]) -> Text:
+    """Return the hops below each other, for terminals on which the table does not fit."""
+    lines = []
+    for hops in (trace.request, trace.answer):
+        for hop in hops:
+            number, elapsed, place, macs, addresses, ttl, what, changed = _row(hop, hosts)
+            head = Text.assemble(number, f". {elapsed} µs  ", place, "  TTL ", ttl, "  ", what)
+            lines.append(Text(head.plain.replace("\n", " "), "bold"))
+            for part in (macs, addresses):
+                source, destination = part.split("\n")
+                lines.append(Text.assemble(" ", source, " ", destination))
+            if changed.plain:
+                lines.append(Text(f"   changed: {changed.plain}".replace("\n", ", "), _CHANGED))
+    return Text("\n").join(lines)
 
 
 def _table(trace: Trace, hosts: dict[str, str]) -> Table:

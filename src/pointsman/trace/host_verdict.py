@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pointsman.model.wording import count
-from pointsman.trace.connection import DIRECTOR, Finding, Hop, Trace
+from pointsman.trace.connection import DIRECTOR, Decision, Finding, Hop, Trace
 
 UNDECIDED = {
     "no_destination": "no real server accepts new connections; the client gets ICMP port unreachable",
@@ -24,6 +24,8 @@ DROPPED = {
     "too_big": "larger than the MTU of the path to the real server; the client gets an ICMP message",
 }
 """Data plane exits (bpf/abi.h) that drop a request."""
+_CONFIRMED = ("ESTABLISHED", "FIN_WAIT", "TIME_WAIT", "SCTP_ESTABLISHED")
+"""States of a connection to which the client brings it only after it got an answer."""
 
 
 def judge_host(
@@ -88,10 +90,29 @@ def _judge_director(trace: Trace, hosts: Mapping[str, str], exits: Mapping[str, 
         )
     elif not lost:
         yield Finding(False, "no new connection to this service was seen")
+    if not lost and not trace.answer and (departure is not None or trace.decisions):
+        yield from _beyond_this_host(trace.decisions)
     for name, text in lost.items():
         times = count(exits[name], "time")
         yield Finding(False, f"the data plane counted {name} {times} during the trace: {text}")
     yield from _judge_answer(trace.answer)
+
+
+def _beyond_this_host(decisions: Sequence[Decision]) -> Iterable[Finding]:
+    """Say that the director does not see the answer, and where to look for it."""
+    decision = decisions[0] if decisions else None
+    if decision is not None and decision.local:
+        return
+    if decision is not None and decision.state in _CONFIRMED:
+        yield Finding(True, f"the client went on ({decision.state}), so the answer reached it")
+        return
+    place = decision.server.rpartition(":")[0] if decision else "the real server"
+    yield Finding(
+        ok=True,
+        text="no answer is seen here, as answers go past the director. If the client gets none, look on "
+        f"{place}: pointsman trace --here",
+        note=True,
+    )
 
 
 def _judge_answer(answer: Iterable[Hop]) -> Iterable[Finding]:

@@ -198,6 +198,8 @@ def _build_trace(
             continue
         names = report.hosts | (hosts or {})
         for finding in judge_host(_part_of_host(trace, report.host), report.role, names, report.exits):
+            if several and finding.note:
+                continue
             text = f"{report.host}: {finding.text}" if several else finding.text
             findings.append(msgspec.structs.replace(finding, text=text))
     if several:

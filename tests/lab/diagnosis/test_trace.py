@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.namespaces import Namespace
 
 from pointsman.control.messages import ErrorReply, TableRequest
 from pointsman.lab import services, tracing
@@ -152,6 +153,15 @@ def test_the_command_line_speaks_json_and_its_exit_code_is_the_verdict(homes: La
         "host": "client", "interface": "br_e", "role": "client", "sends": True,
     }  # fmt: skip
     assert said["trace"]["request"][0]["frame"]["flags"] == "S"
+
+
+def test_on_a_host_that_has_the_vip_the_trace_is_of_this_host() -> None:
+    command = [sys.executable, "-m", "pointsman.cli.main", "trace", "--prefix", "pmt-nobody"]
+    with Namespace("traced") as made:
+        made.sh("ip link set lo up; ip address add 192.0.2.9/32 dev lo")
+        done = made.call(*command, "--seconds", "1", "192.0.2.9:80")
+    assert "no lab is up and 192.0.2.9 is on this host: tracing on this host" in done.stderr
+    assert "no request arrived here" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,18 @@ def test_the_table_marks_changes_and_fits_120_columns_without_colour() -> None:
     assert lines[-2].startswith("✓ the director lvs changed only the MACs")
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_on_a_narrow_terminal_the_hops_are_a_list(width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    hop_table.show(follow(DOCUMENT), HOSTS, console)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    (third,) = (number for number, line in enumerate(lines) if line.startswith("3. "))
+    assert "lvs:eth8 director sends" in lines[third]
+    assert "   changed: both MACs" in "\n".join(lines[third:])
+    assert "…" not in "".join(lines)
+
+
 def lost_at_the_server(*drops: Drop) -> list[str]:
     """The verdict when the request arrives and nothing comes back."""
     traced = analyse(DOCUMENT[:4], VIP, PORT, HOSTS, drops=drops)

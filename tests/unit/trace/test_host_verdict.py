@@ -113,8 +113,22 @@ def test_nothing_arrived() -> None:
 
 def test_a_director_in_tc_mode_is_seen_sending() -> None:
     trace = director(IN, OUT, decisions=[DECISION])
-    assert [finding.text for finding in trace.findings] == [f"the request left on eth8 to {SERVER} (server)"]
+    assert [finding.text for finding in trace.findings][:1] == [
+        f"the request left on eth8 to {SERVER} (server)"
+    ]
     assert trace.ok
+
+
+def test_a_director_says_that_it_cannot_see_the_answer() -> None:
+    note = director(IN, OUT, decisions=[DECISION]).findings[-1]
+    assert (note.note, "192.168.88.20: pointsman trace --here" in note.text) == (True, True)
+    assert director(IN, OUT).findings[-1].note
+    going_on = msgspec.structs.replace(DECISION, state="ESTABLISHED")
+    last = director(IN, OUT, decisions=[going_on]).findings[-1]
+    assert (last.note, last.text) == (False, "the client went on (ESTABLISHED), so the answer reached it")
+    alone = msgspec.structs.replace(DECISION, local=True)
+    assert not any(finding.note for finding in director(decisions=[alone]).findings)
+    assert not any(finding.note for finding in director().findings)
 
 
 def test_a_director_in_xdp_mode_is_known_by_its_connection_table() -> None:
