@@ -18,6 +18,8 @@ from tests.support.until import DEADLINE, until
 from tests.support.vrrp.switch import Host, Switch
 
 from pointsman.control.messages import InstanceChanged, report_decoder
+from pointsman.daemon.runtime.config_history import send_config
+from pointsman.model.config import Config
 from pointsman.model.vrrp import StaticSettings, VirtualAddress, VrrpInstance
 
 
@@ -76,6 +78,10 @@ class Ours:
                 self.heard.append(report)
                 self.states[report.instance] = report
         return self.states[instance].state if instance in self.states else ""
+
+    def reload(self, *instances: VrrpInstance) -> None:
+        """Give it another configuration."""
+        send_config(self.channel, Config(router_id="r", instances=instances))
 
     def stop(self) -> int:
         self.process.terminate()
