@@ -7,6 +7,7 @@ import ipaddress
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -88,19 +89,17 @@ def test_a_master_stays_master_whatever_of_it_changes(pair: tuple[Switch, Host, 
     until("b is backup", lambda: backup.state() == "BACKUP")
     log, capture = AddressLog(a, made.directory), Capture(made, a)
     vip = instance().addresses[0]
-    for number, changes in enumerate(
-        (
-            {"priority": 150},
-            {"nopreempt": True},
-            {"addresses": (vip, ANOTHER)},
-            {"excluded_addresses": (ANOTHER,)},
-            {"tracked": (LOOPBACK,)},
-            {"garp_master_refresh": 1.0},
-            {"unicast_peers": (b.address,)},
-            {},
-        ),
-        1,
-    ):
+    steps: list[dict[str, Any]] = [
+        {"priority": 150},
+        {"nopreempt": True},
+        {"addresses": (vip, ANOTHER)},
+        {"excluded_addresses": (ANOTHER,)},
+        {"tracked": (LOOPBACK,)},
+        {"garp_master_refresh": 1.0},
+        {"unicast_peers": (b.address,)},
+        {},
+    ]
+    for number, changes in enumerate(steps, 1):
         process.reload(instance(**changes))
         until("it uses it", lambda count=number: text(process).count("using a changed") == count)  # type: ignore[misc]
         assert process.state() == "MASTER", changes

@@ -17,9 +17,10 @@ from tests.support.project import ROOT
 from tests.support.until import DEADLINE, until
 from tests.support.vrrp.switch import Host, Switch
 
-from pointsman.control.messages import InstanceChanged, report_decoder
+from pointsman.control.messages import GroupChanged, InstanceChanged, report_decoder
 from pointsman.daemon.runtime.config_history import send_config
 from pointsman.model.config import Config
+from pointsman.model.tracking import SyncGroupSettings, VrrpSurroundings
 from pointsman.model.vrrp import StaticSettings, VirtualAddress, VrrpInstance
 
 
@@ -74,14 +75,17 @@ class Ours:
         with contextlib.suppress(BlockingIOError):
             while data := self.channel.recv(65536):
                 report = report_decoder.decode(data)
-                assert isinstance(report, InstanceChanged)
-                self.heard.append(report)
-                self.states[report.instance] = report
+                if isinstance(report, InstanceChanged):
+                    self.heard.append(report)
+                    self.states[report.instance] = report
+                else:
+                    assert isinstance(report, GroupChanged)
         return self.states[instance].state if instance in self.states else ""
 
-    def reload(self, *instances: VrrpInstance) -> None:
+    def reload(self, *instances: VrrpInstance, groups: tuple[SyncGroupSettings, ...] = ()) -> None:
         """Give it another configuration."""
-        send_config(self.channel, Config(router_id="r", instances=instances))
+        shared = VrrpSurroundings(groups=groups)
+        send_config(self.channel, Config(router_id="r", instances=instances, vrrp=shared))
 
     def stop(self) -> int:
         self.process.terminate()
