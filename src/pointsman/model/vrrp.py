@@ -266,6 +266,11 @@ class StaticSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __bool__(self) -> bool:
         return bool(self.addresses or self.routes or self.rules)
 
+    def has_address_for(self, instance: VrrpInstance) -> bool:
+        """True if an address here may be the source of the adverts of this instance."""
+        wanted = instance.interface, instance.family
+        return any((each.device, each.address.version) == wanted for each in self.addresses)
+
 
 def needs_scripts_process(instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings) -> bool:
     """True if a process is needed that runs programs and watches files."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import sys
 
@@ -123,3 +124,8 @@ def details_of(netlink: NetlinkSocket, index: int) -> LinkDetails | None:
     """Return the interface with this index. Raises OSError (ENODEV: there is none)."""
     answer = netlink.get(RTM_GETLINK, INFO.pack(0, 0, index, 0, 0))
     return _details(answer) if answer else None
+
+
+def is_missing(problem: Exception) -> bool:
+    """True if an error says that an interface does not exist. The kernel's message may come later."""
+    return isinstance(problem, OSError) and problem.errno in (errno.ENODEV, errno.ENXIO)

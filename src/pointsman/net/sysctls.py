@@ -42,7 +42,10 @@ class Sysctls:
             self._saved = msgspec.json.decode(file.read_bytes(), type=dict[str, _Saved])
 
     def require(self, owner: str, settings: Iterable[Setting]) -> None:
-        """Change these settings for `owner`, in place of those it required before. Failures are logged."""
+        """Change these settings for `owner`, in place of those it required before. Failures are logged.
+
+        Settings of an interface that does not exist are left out: require them again when it exists.
+        """
         self._required[owner] = tuple(settings)
         for setting in self._required[owner]:
             self._change(setting)
@@ -73,6 +76,8 @@ class Sysctls:
                 if setting.name not in self._saved:
                     self._saved[setting.name] = _Saved(before, ours)
         except OSError as error:
+            if not (self._root / setting.name).parent.exists():
+                return
             log.error("cannot set net.%s to %s: %s", setting.name.replace("/", "."), ours, error.strerror)
 
     def _read(self, name: str) -> str:

@@ -12,6 +12,7 @@ from tests.support.until import until
 from tests.support.vrrp.process import Ours, instance
 from tests.support.vrrp.switch import Host, Switch, switch
 
+from pointsman.lab import namespace
 from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.model.tracking import SyncGroupSettings, Tracked, TrackKind
 from pointsman.model.vrrp import StaticSettings, VirtualAddress, VirtualInterface, VrrpInstance
@@ -68,8 +69,29 @@ def test_the_base_of_a_virtual_interface_is_deleted_made_again_and_renamed(
             until("under another name it is in FAULT", lambda: process.state() == "FAULT")
             assert moving not in a.ip("-o", "addr", "show")
     until("with its name it serves", serves)
+    said = process.log.read_text()
+    assert not [line for line in said.splitlines() if "cannot" in line or "no IPv4 address" in line]
+    assert "0.0.0.0" not in said and "configuration" not in said
     assert process.stop() == 0
     assert ": vrrp" not in a.ip("link", "show")
+
+
+def test_a_setting_of_an_interface_is_there_again_with_it(place: tuple[Switch, Host]) -> None:
+    made, a = place
+    process = Ours(a, made.directory, instance(promote_secondaries=True))
+
+    def promotes() -> bool:
+        with namespace.entered(a.namespace):
+            return Path("/proc/sys/net/ipv4/conf/eth0/promote_secondaries").read_text() == "1\n"
+
+    until("it is set", lambda: process.state() == "MASTER" and promotes())
+    a.ip("link", "del", "eth0")
+    until("it is in FAULT", lambda: process.state() == "FAULT")
+    make(a, "eth0", "10.9.0.1/24")
+    until("it is set again", lambda: process.state() == "MASTER" and promotes())
+    assert "cannot" not in process.log.read_text()
+    assert process.stop() == 0
+    assert not promotes()
 
 
 def test_an_interface_on_another_goes_and_comes_back_with_it(place: tuple[Switch, Host]) -> None:
@@ -187,4 +209,6 @@ def test_an_address_of_the_same_file_is_the_source_of_adverts(place: tuple[Switc
     process = Ours(a, made.directory, instance(), static=static)
     until("it is master", lambda: process.state() == "MASTER")
     assert set(a.addresses()) == {"10.9.0.1/24", "10.9.0.100/24"}
+    assert [report.state for report in process.heard] == ["BACKUP", "MASTER"]
+    assert "no IPv4 address" not in process.log.read_text()
     assert process.stop() == 0

@@ -134,6 +134,9 @@ def test_carrier_loss_is_fault_and_lets_go_of_the_address(pair: tuple[Switch, Ho
     until("the address is gone", lambda: a.addresses() == ["10.9.0.1/24"])
     a.plug(True)
     until("it is master again", lambda: process.state() == "MASTER")
+    a.ip("link", "set", "eth0", "down")
+    until("it is in FAULT again", lambda: process.state() == "FAULT")
+    assert "cannot" not in process.log.read_text(), "what follows from an interface that is down is not said"
 
 
 def test_an_interface_that_is_deleted_and_made_anew(pair: tuple[Switch, Host, Host]) -> None:

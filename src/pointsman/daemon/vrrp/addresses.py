@@ -14,7 +14,7 @@ from pointsman.daemon.vrrp.routes import RoutesAndRules
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, addresses, assign, withdraw
 from pointsman.net.arp import Announcer, ArpReply
-from pointsman.net.links import Link
+from pointsman.net.links import Link, is_missing
 from pointsman.net.netlink import Message, NetlinkSocket
 from pointsman.net.nftables import FilteredAddress
 from pointsman.net.sysctls import Sysctls
@@ -153,7 +153,8 @@ class VirtualAddresses:
         """Remove some of the addresses. Failures are logged."""
         self._context.garp_pacer.cancel(entries)
         for entry, error in withdraw(self._context.netlink, self._context.links, entries):
-            if error.errno != errno.EADDRNOTAVAIL and entry.device in self._context.links:
+            gone = error.errno == errno.EADDRNOTAVAIL or is_missing(error)
+            if not gone and entry.device in self._context.links:
                 log.error(
                     "(%s) cannot remove %s from %s: %s",
                     *(self._instance.name, entry.address, entry.device, error),

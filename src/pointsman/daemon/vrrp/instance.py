@@ -24,6 +24,7 @@ from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import InterfaceAddress
 from pointsman.net.arp import ArpReply
+from pointsman.net.links import is_missing
 from pointsman.net.netlink import Message
 from pointsman.vrrp import prefilter
 from pointsman.vrrp.admission import Drop, Guard, admit
@@ -144,7 +145,6 @@ class InstanceController:
 
     def reconfigure(self, instance: VrrpInstance, own_address: Address) -> None:
         """Use other settings. The state stays."""
-        log.info("(%s) using a changed configuration", instance.name)
         before, self.instance = self.instance, instance
         if (before.authentication, before.hmac) != (instance.authentication, instance.hmac):
             self._guard = Guard(instance)
@@ -364,11 +364,17 @@ class InstanceController:
                 self._sender.send(tx_socket, priority, source, destination)
             except OSError as error:
                 self.counters["send_failed"] += 1
-                self._warn("send", f"cannot send an advert to {destination}: {error.strerror}")
+                self._warn_of_failed_send(destination, error)
             else:
                 self.counters["sent"] += 1
                 if self.machine.state is VrrpState.MASTER:
                     self._state_file.record_advert(self._context.clock())
+
+    def _warn_of_failed_send(self, destination: Address, error: OSError) -> None:
+        """Warn that an advert cannot be sent, unless its interface is down or missing: FAULT says so."""
+        link = self._context.links.get(self.instance.interface)
+        if link is not None and link.running and not is_missing(error):
+            self._warn("send", f"cannot send an advert to {destination}: {error.strerror}")
 
     def _announce(self, repeat: int) -> None:
         failure = self._addresses.announce(repeat)

@@ -62,10 +62,15 @@ class InstanceSet:
             entry.address for each in instances for entry in each.moving_addresses
         )
 
-    def add(self, instance: VrrpInstance, present: list[InterfaceAddress]) -> InstanceController:
-        """Add a controller for an instance and return it, not started. Raises EnvironmentProblemError."""
+    def add(
+        self, instance: VrrpInstance, present: list[InterfaceAddress], quiet: bool = False
+    ) -> InstanceController:
+        """Add a controller for an instance and return it, not started. Raises EnvironmentProblemError.
+
+        `quiet`: a source of adverts is still to come.
+        """
         self._check_no_accept([instance])
-        own_address = self._own_address(instance, present)
+        own_address = self._own_address(instance, present, quiet)
         receiver = self._find_receiver(instance, own_address)
         if instance.virtual_router_id in receiver.controllers:
             raise EnvironmentProblemError(
@@ -97,16 +102,21 @@ class InstanceSet:
         return not problems
 
     def find_sources(self, present: list[InterfaceAddress]) -> None:
-        """Find another source address for each instance whose source is not on this host."""
+        """Find another source address for each instance whose source is not on this host.
+
+        An interface that is down or missing may lose its addresses for a moment: the source stays then.
+        """
         for controller in self.controllers:
             before, instance = controller.machine.own_address, controller.instance
             controller.has_source = _is_here(before, present)
-            if controller.has_source or instance.source is not None:
+            link = self._context.links.get(instance.interface)
+            if controller.has_source or instance.source is not None or link is None or not link.running:
                 continue
             found = self._own_address(instance, present, quiet=controller.is_waiting_for_address)
             if found != before:
                 self._use_receiver(controller, instance, found)
                 controller.has_source = not controller.is_waiting_for_address
+            if controller.has_source:
                 log.info("(%s) source address of adverts is %s now", instance.name, found)
 
     def reconfigure(
@@ -186,6 +196,7 @@ class InstanceSet:
         self, controller: InstanceController, after: VrrpInstance, present: list[InterfaceAddress]
     ) -> None:
         """Change an instance in place. It uses another receiver if its source or its peers need one."""
+        log.info("(%s) using a changed configuration", after.name)
         before = controller.instance
         own_address = controller.machine.own_address
         if _sources(before) != _sources(after):

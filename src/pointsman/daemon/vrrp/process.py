@@ -154,7 +154,7 @@ class VrrpProcess:
         self._controllers = self._instances.controllers
         self._instances.set_virtual_addresses(instances)
         for instance in instances:
-            self._instances.add(instance, self._present)
+            self._instances.add(instance, self._present, quiet=static.has_address_for(instance))
         self._groups = SyncGroups(self._deadlines, self._reports)
         self._apply_surroundings(tuple(instances), surroundings)
         self._retry_at: float | None = None
@@ -169,6 +169,8 @@ class VrrpProcess:
             self._bfd.send(encode(Resync()))
         self._static.start(self._present)
         self._update_static_faults()
+        self._instances.find_sources(addresses(self._netlink))  # one may be a static address
+        self._open_sockets()
         for controller in self._controllers:
             controller.start(self._present, self._trackers)
         self._context.sysctls.restore_unneeded()

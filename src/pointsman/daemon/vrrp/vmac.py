@@ -19,7 +19,7 @@ from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.model.vrrp import VirtualInterface, VrrpInstance
 from pointsman.net import virtual_links
 from pointsman.net.addresses import IFA_PROTO_OURS, addresses, remove
-from pointsman.net.links import Link
+from pointsman.net.links import Link, is_missing
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.net.sysctls import Setting, Sysctls
 from pointsman.vrrp.admission import ip_protocol
@@ -54,6 +54,8 @@ class Macvlans:
         self._reader: PacketReader | None = None
         self._indexes: dict[str, int] = {}
         """Index of each present interface that is ours. A foreign one with the same name is not used."""
+        self._set_up_for: dict[str, int] = {}
+        """Index of each interface whose sysctls are set."""
         self._up = False
         self._socket: AdvertSocket | None = None
         self._socket_index = 0
@@ -73,16 +75,17 @@ class Macvlans:
             try:
                 link, new = virtual_links.ensure(self._netlink, wanted, base)
             except (OSError, virtual_links.NotOursError) as problem:
+                if is_missing(problem):
+                    continue
                 self._log_error(("create", wanted.name), f"cannot create {wanted.name}: {problem}")
                 continue
             self._once.forget(("create", wanted.name))
             created = created or new
             self._links[link.name] = link
             self._indexes[link.name] = link.index
-        if created:
-            self._sysctls.require(self._owner, self._sysctl_values())
-            if self._up:
-                self._switch_links(True)
+        self._restore_sysctls()
+        if created and self._up:
+            self._switch_links(True)
         return created
 
     def start(self, residual: bool) -> None:
@@ -92,8 +95,7 @@ class Macvlans:
             self._up = residual
             self._switch_links(residual)
             self.tx_socket()
-        if wishes := self._sysctl_values():
-            self._sysctls.require(self._owner, wishes)
+        self._restore_sysctls()
 
     def reconfigure(self, instance: VrrpInstance) -> None:
         """Use the addresses of a new configuration. The virtual interfaces are the same."""
@@ -140,7 +142,8 @@ class Macvlans:
                     group=self._instance.multicast_group,
                 )
             except OSError as error:
-                self._log_error(("send", link.name), f"cannot send on {link.name}: {error.strerror}")
+                if not is_missing(error):
+                    self._log_error(("send", link.name), f"cannot send on {link.name}: {error.strerror}")
                 return None
             self._once.forget(("send", link.name))
             self._socket_index = link.index
@@ -166,9 +169,19 @@ class Macvlans:
             try:
                 virtual_links.set_state(self._netlink, self._links[name].index, up)
             except OSError as error:
-                self._log_error(("switch", name), f"cannot switch {name}: {error}")
+                if not is_missing(error):
+                    self._log_error(("switch", name), f"cannot switch {name}: {error}")
             else:
                 self._once.forget(("switch", name))
+
+    def _restore_sysctls(self) -> None:
+        """Set the sysctls of interfaces that have been made, also of those that are made again."""
+        wishes = self._sysctl_values()
+        names = {wish.name.split("/")[2] for wish in wishes}
+        present = {name: self._links[name].index for name in names if name in self._links}
+        if present != self._set_up_for:
+            self._set_up_for = present
+            self._sysctls.require(self._owner, wishes)
 
     def _sysctl_values(self) -> list[Setting]:
         wishes: list[Setting] = []
