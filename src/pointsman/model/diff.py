@@ -84,11 +84,30 @@ def _compare_fields(before: msgspec.Struct, after: msgspec.Struct) -> Iterator[s
         if name in _SECRET:
             yield f"{name} changed"
         elif isinstance(old, tuple) and isinstance(new, tuple):
-            gone = [f"- {_text(each)}" for each in old if not any(is_same(each, other) for other in new)]
-            come = [f"+ {_text(each)}" for each in new if not any(is_same(each, other) for other in old)]
-            yield f"{name} {', '.join([*gone, *come]) or 'has another order'}"
+            yield f"{name} {', '.join(_compare_members(old, new)) or 'has another order'}"
         else:
             yield f"{name} {_text(old)} -> {_text(new)}"
+
+
+def _compare_members(old: tuple[object, ...], new: tuple[object, ...]) -> Iterator[str]:
+    """Return what is gone and what has come. One that is both is shown with what of it has changed."""
+    gone = [each for each in old if not any(is_same(each, other) for other in new)]
+    come = [each for each in new if not any(is_same(each, other) for other in old)]
+    before, after = _by_text(gone), _by_text(come)
+    changed = [text for text in before if text in after]
+    yield from (f"- {_text(each)}" for each in gone if _text(each) not in changed)
+    yield from (f"+ {_text(each)}" for each in come if _text(each) not in changed)
+    yield from (f"{text} ({'; '.join(_compare_fields(before[text], after[text]))})" for text in changed)
+
+
+def _by_text(members: list[object]) -> dict[str, msgspec.Struct]:
+    """Return the members by their text. Those that share one are left out."""
+    texts = [_text(each) for each in members]
+    return {
+        text: each
+        for text, each in zip(texts, members, strict=True)
+        if isinstance(each, msgspec.Struct) and texts.count(text) == 1
+    }
 
 
 def _text(value: object) -> str:
@@ -96,9 +115,11 @@ def _text(value: object) -> str:
         for name in ("name", "address", "key"):
             if hasattr(value, name):
                 return str(getattr(value, name))
-        return type(value).__name__
+        return str(value) if "__str__" in vars(type(value)) else type(value).__name__
     if isinstance(value, float):
         return f"{value:g}"
+    if value is None:
+        return "nothing"
     return str(getattr(value, "value", value)) or "nothing"
 
 

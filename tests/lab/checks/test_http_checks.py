@@ -229,6 +229,40 @@ def test_misbehaviour_has_its_reason_in_bounded_time(
     assert any(part in verdict.reason for part in reason.split("|")), verdict.reason
 
 
+_WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def _resetting_at_the_end(connection: socket.socket) -> None:
+    """End the connection by a reset, behind a complete answer."""
+    connection.recv(65536)
+    connection.sendall(_WHOLE)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def _unread(connection: socket.socket) -> None:
+    """Answer without a look at the request, as a program behind inetd does. The kernel sends a reset."""
+    connection.sendall(_WHOLE)
+
+
+def _staying(connection: socket.socket) -> None:
+    """Keep the connection open behind a complete answer."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    connection.recv(65536)
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_a_complete_answer_counts_however_the_connection_ends(secured: bool, context: ssl.SSLContext) -> None:
+    """A TLS server that closes without saying so ends an answer without a length, too."""
+    endings = [_resetting_at_the_end, _unread, _staying, _says(b"HTTP/1.0 200 OK\r\n\r\nok")]
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(serving(each, context if secured else None)) for each in endings]
+        services = [virtual_server(http_check(port, tls=secured, connect_timeout=5.0)) for port in ports]
+        checker = stack.enter_context(CheckerProcess(services))
+        verdicts = [checker.verdict() for _ in services]
+    assert [verdict.reason for verdict in verdicts if not verdict.up] == []
+
+
 def _hinting(connection: socket.socket) -> None:
     """Send two interim answers, each in a segment of its own, and then the answer."""
     connection.recv(65536)

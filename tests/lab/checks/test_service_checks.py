@@ -262,6 +262,18 @@ def test_smtp_servers_that_misbehave() -> None:
     assert found[6] == (False, f"more than 64 lines as greeting {where[6]}")
 
 
+def test_smtp_servers_that_are_unusual() -> None:
+    """Codes without a text, and texts in Latin-1."""
+    servers = [
+        MailServer(b"220\r\n", b"250\r\n", b"221\r\n"),
+        MailServer(b"220 b\xfccher\r\n", b"250 \xfc\r\n", b"221 x\r\n"),
+    ]
+    found = verdicts(*(quick(SmtpCheck, server.port) for server in servers))
+    for server in servers:
+        server.close()
+    assert [up for up, _ in found] == [True, True], found
+
+
 @pytest.fixture
 def namespace() -> Iterator[str]:
     """A network namespace with 192.0.2.1 on a cable, and a route to nobody at 192.0.2.99."""

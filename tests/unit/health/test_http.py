@@ -84,6 +84,8 @@ FORMS = [
     ),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n", b"hello"),
     (b"HTTP/1.1 200\r\n\r\n", b""),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length:   2  \r\n\r\nok", b"ok"),
+    (b"HTTP/1.1 200 OK\r\nSet-Cookie: " + b"a" * 60000 + b"\r\n\r\nok", b"ok"),
     (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", b"ok"),
     (
         b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n"
@@ -107,6 +109,9 @@ def test_answers_in_every_form_and_in_pieces(data: bytes, body: bytes, sizes: in
         (b"SSH-2.0-OpenSSH_9.2\r\n", "no HTTP: 'SSH-2.0-OpenSSH_9.2"),
         (b"HTTP/1.1 OK\r\n\r\n", "no HTTP: 'HTTP/1.1 OK'"),
         (b"HTTP/1.1 2000 OK\r\n\r\n", "no HTTP"),
+        (b"HTTP/1.1 200OK\r\n\r\n", "no HTTP: 'HTTP/1.1 200OK'"),
+        (b"ICY 200 OK\r\n\r\n", "no HTTP: 'ICY 200 OK"),
+        (b"\0\0\x12\4\0\0\0\0\0", "no HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", "cut off after 5 bytes"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "a Content-Length of '-1'"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", "cut off after 3 bytes"),
@@ -120,6 +125,14 @@ def test_answers_in_every_form_and_in_pieces(data: bytes, body: bytes, sizes: in
 def test_what_is_no_answer(data: bytes, text: str) -> None:
     with pytest.raises(BadAnswerError, match=text):
         read(data)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_without_a_body_is_complete_although_the_connection_stays(status: int) -> None:
+    reader = AnswerReader(False)
+    reader.feed(b"HTTP/1.1 %d Anything\r\nServer: x\r\n\r\n" % status)
+    assert reader.done
+    assert reader.finish().status == status
 
 
 def test_switching_protocols_is_a_final_answer() -> None:

@@ -215,6 +215,40 @@ def test_changes_in_words() -> None:
     assert "secret" not in said and "other" not in said
 
 
+ROUTED = """
+vrrp_instance A {
+    interface eth0
+    virtual_router_id 51
+    virtual_ipaddress {
+        10.0.0.1/24
+        10.0.0.2/24
+    }
+    virtual_routes {
+        10.77.0.0/16 via 10.0.0.254 dev eth0
+    }
+    virtual_rules {
+        from 10.77.0.0/16 table 100 preference 99
+    }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("10.0.0.1/24", "10.0.0.1/32", "addresses 10.0.0.1 (prefix_length 24 -> 32)"),
+        ("10.0.0.1/24", "10.0.0.3/24", "addresses - 10.0.0.1, + 10.0.0.3"),
+        (".254 dev eth0", ".253 dev eth0", "routes 10.77.0.0/16 (gateway 10.0.0.254 -> 10.0.0.253)"),
+        ("10.77.0.0/16 via", "10.78.0.0/16 via", "routes - 10.77.0.0/16, + 10.78.0.0/16"),
+        ("dev eth0\n", "dev eth0 src 10.0.0.1\n", "routes 10.77.0.0/16 (source nothing -> 10.0.0.1)"),
+        ("table 100", "table 101", "rules rule 99 (table 100 -> 101)"),
+    ],
+)
+def test_a_change_of_a_member_is_told_in_words(old: str, new: str, said: str) -> None:
+    before, after = (load_text(text, "f").config for text in (ROUTED, ROUTED.replace(old, new)))
+    assert describe_changes(before, after) == [f"change instance A in place: {said}"]
+
+
 def test_generations_are_bounded_and_numbered() -> None:
     config_history = ConfigHistory(config())
     for number in range(30):
