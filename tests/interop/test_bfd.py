@@ -27,8 +27,10 @@ from tests.support.vrrp.switch import Capture, Host, Switch, switch
 from pointsman.bfd.wire import Packet, State, encode
 from pointsman.control.messages import Resync, SessionChanged, report_decoder
 from pointsman.control.messages import encode as encode_message
+from pointsman.daemon.runtime.config_history import send_config
 from pointsman.lab import namespace
 from pointsman.model.bfd import BfdSession
+from pointsman.model.config import Config
 
 BFDD = Path("/usr/lib/frr/bfdd")
 
@@ -241,6 +243,20 @@ def test_three_hear_of_it_and_a_killed_process_that_comes_back_has_changed_nothi
     assert [up for _, up, _ in second.heard] == [True], "nobody was told that it had been down"
     assert second.stop() == 0
     assert list(second.run_directory.iterdir()) == []
+
+
+def test_reloads_keep_a_session_up_and_change_its_timers(pair: tuple[Switch, Host, Host]) -> None:
+    made, a, b = pair
+    first, far = Ours(a, made.directory, session()), Ours(b, made.directory, session("10.9.0.1"))
+    until("both are up", lambda: first.up() is True and far.up() is True)
+    for number in range(10):
+        send_config(first.director, Config(router_id="r", bfd=(session(min_rx=0.05 + number / 1000),)))
+    another = session("10.9.0.3", name="another")
+    send_config(first.director, Config(router_id="r", bfd=(session(), another)))
+    until("the last one is in force", lambda: first.up("another") is False)
+    assert first.up() is True and far.up() is True
+    assert [up for name, up, _ in first.heard if name == "far"] == [False, True]
+    assert [up for _, up, _ in far.heard] == [False, True]
 
 
 def test_vrrp_follows_a_session_within_its_detection_time(pair: tuple[Switch, Host, Host]) -> None:

@@ -25,8 +25,9 @@ DOWN = Alert(
 class Mailbox:
     """An SMTP server and its mails. `answers` are its replies to DATA, `refused` those to recipients."""
 
-    def __init__(self, utf8: bool) -> None:
+    def __init__(self, utf8: bool, host: str = HOST) -> None:
         self._utf8 = utf8
+        self._host = host
         self.envelopes: list[Any] = []
         self.helo = ""
         self.answers: list[str] = []
@@ -52,7 +53,7 @@ class Mailbox:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: SMTP(self, enable_SMTPUTF8=self._utf8, loop=loop), HOST, self.port
+            lambda: SMTP(self, enable_SMTPUTF8=self._utf8, loop=loop), self._host, self.port
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -82,9 +83,11 @@ def config(port: int, **changes: Any) -> Mail:
     return Mail(**{**given, **changes})
 
 
-def with_mailbox(scenario: Callable[[Mailbox], Awaitable[None]], utf8: bool = True) -> Mailbox:
+def with_mailbox(
+    scenario: Callable[[Mailbox], Awaitable[None]], utf8: bool = True, host: str = HOST
+) -> Mailbox:
     """Run a scenario with a mail server."""
-    mailbox = Mailbox(utf8)
+    mailbox = Mailbox(utf8, host)
 
     async def whole() -> None:
         await mailbox.open()

@@ -19,14 +19,15 @@ from pointsman.daemon.director.mail import MailQueue
 from pointsman.health.alerts import Alert
 
 
-def test_an_alert_arrives_with_the_headers_of_keepalived() -> None:
+@pytest.mark.parametrize("host", [HOST, "::1"])
+def test_an_alert_arrives_with_the_headers_of_keepalived(host: str) -> None:
     async def scenario(mailbox: Mailbox) -> None:
-        queue = MailQueue(config(mailbox.port))
+        queue = MailQueue(config(mailbox.port, server=host))
         queue.start()
         queue.put(DOWN)
         await queue.close()
 
-    mailbox = with_mailbox(scenario)
+    mailbox = with_mailbox(scenario, host=host)
     (message,) = mailbox.messages()
     envelope = mailbox.envelopes[0]
     assert envelope.mail_from == "dmz-lb-keepalived@mydomain.org"

@@ -129,6 +129,20 @@ def test_what_is_replayed_forged_or_of_another_time_is_dropped() -> None:
     )
 
 
+@pytest.mark.parametrize("step", [3600, -86400])
+def test_a_clock_that_steps_and_is_set_right_leaves_nobody_unheard(step: int) -> None:
+    """By time, adverts are refused as long as the clocks differ. Without it, no step is noticed."""
+    for by_time in (True, False):
+        settings = msgspec.structs.replace(HMAC, by_time=by_time)
+        mine = instance(version=3, hmac=settings, addresses=())
+        signer, guard = Signer(settings), Guard(mine)
+        bare = encode(build_advert(instance(version=3, addresses=()), 100), A, GROUP)
+        for after, offset in ((0, 0), (1, step), (2, step), (3, 0), (4, 0)):
+            payload = signer.sign(bare, A, GROUP, WALL + after + offset)
+            heard = received(payload, A, guard, mine, WALL + after).advert is not None
+            assert heard is (not by_time or not offset), (by_time, after)
+
+
 def test_modes_let_a_pair_change_over() -> None:
     bare = encode(build_advert(instance(version=3, addresses=()), 100), A, GROUP)
     for mode, heard in (("enforce", False), ("permissive", True), ("receive-only", True)):
