@@ -249,6 +249,8 @@ def test_reloads_keep_a_session_up_and_change_its_timers(pair: tuple[Switch, Hos
     made, a, b = pair
     first, far = Ours(a, made.directory, session()), Ours(b, made.directory, session("10.9.0.1"))
     until("both are up", lambda: first.up() is True and far.up() is True)
+    descriptors = Path(f"/proc/{first.process.pid}/fd")
+    before = len(list(descriptors.iterdir()))
     for number in range(10):
         send_config(first.director, Config(router_id="r", bfd=(session(min_rx=0.05 + number / 1000),)))
     another = session("10.9.0.3", name="another")
@@ -256,6 +258,8 @@ def test_reloads_keep_a_session_up_and_change_its_timers(pair: tuple[Switch, Hos
     until("the last one is in force", lambda: first.up("another") is False)
     assert first.up() is True and far.up() is True
     assert [up for name, up, _ in first.heard if name == "far"] == [False, True]
+    send_config(first.director, Config(router_id="r", bfd=(session(),)))
+    until("nothing has stayed open", lambda: len(list(descriptors.iterdir())) == before)
     assert [up for _, up, _ in far.heard] == [False, True]
 
 

@@ -112,6 +112,20 @@ def test_a_master_stays_master_whatever_of_it_changes(pair: tuple[Switch, Host, 
     assert [report.state for report in backup.heard] == ["BACKUP"]
 
 
+def test_many_reloads_leave_nothing_open(pair: tuple[Switch, Host, Host]) -> None:
+    made, a, b = pair
+    other = instance(2, unicast_peers=(b.address,))
+    process = masters(made, a, instance(), other)
+    descriptors = Path(f"/proc/{process.process.pid}/fd")
+    before = len(list(descriptors.iterdir()))
+    for number in range(20):
+        process.reload(instance(unicast_peers=(b.address,)))
+        process.reload(instance(), other)
+        until("both are in force", lambda count=number: text(process).count("no longer") == count + 1)  # type: ignore[misc]
+        until("the other works", lambda: process.state("VI_2") == "MASTER")
+    assert len(list(descriptors.iterdir())) == before
+
+
 def text(process: Ours) -> str:
     return process.log.read_text()
 
