@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
+from ipaddress import IPv4Interface, IPv6Interface
 
 import msgspec
 
@@ -202,6 +204,20 @@ class VrrpInstance(msgspec.Struct, frozen=True, kw_only=True):
     def source(self) -> Address | None:
         """Source address of adverts. None: an address of the interface."""
         return self.unicast_source if self.unicast_peers else self.multicast_source
+
+    def possible_sources(self, own: Iterable[IPv4Interface | IPv6Interface]) -> list[Address]:
+        """Return the addresses that fit best as source of adverts: the first, if no source is configured.
+
+        `own` are those of the interface that are not virtual. Multicast over IPv6 needs a link-local one (RFC
+        5798 section 5.1.2.1). Unicast adverts are received at their source. So an address in the network of a
+        peer is better than one in another, and the scope is that of the peers.
+        """
+        fitting = [each for each in own if each.version == self.family]
+        if self.family == 6:
+            local = all(peer.is_link_local for peer in self.unicast_peers)
+            fitting = [each for each in fitting if each.ip.is_link_local is local]
+        near = [each for each in fitting if any(peer in each.network for peer in self.unicast_peers)]
+        return [each.ip for each in near or fitting]
 
     @property
     def moving_addresses(self) -> tuple[VirtualAddress, ...]:

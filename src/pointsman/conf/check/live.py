@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from pointsman.conf.text.problems import Findings
@@ -30,9 +30,10 @@ Host = Mapping[str, HostInterface]
 
 def check_live(config: Config, host: Host, findings: Findings) -> None:
     """Report what this host lacks to run the configuration."""
+    virtual = {entry.address for instance in config.instances for entry in instance.moving_addresses}
     for instance in config.instances:
         _check_interfaces(instance, host, config.vrrp.dynamic_interfaces, findings)
-        _check_own_address(instance, host, findings)
+        _check_own_address(instance, host, virtual, findings)
         for address in instance.addresses:
             _check_virtual_address(instance, address, host, findings)
     _check_on_link(config, host, findings)
@@ -55,7 +56,7 @@ def _check_interfaces(instance: VrrpInstance, host: Host, dynamic: bool, finding
             findings.warning(place, text, f"ip link set {name} up", width)
 
 
-def _check_own_address(instance: VrrpInstance, host: Host, findings: Findings) -> None:
+def _check_own_address(instance: VrrpInstance, host: Host, virtual: Set[Address], findings: Findings) -> None:
     own = {each.ip for interface in host.values() for each in interface.addresses}
     source = instance.source
     if source is not None and source not in own:
@@ -63,11 +64,31 @@ def _check_own_address(instance: VrrpInstance, host: Host, findings: Findings) -
         place, width = findings.find_place(instance.location, word)
         text = f"{instance.name}: {word} {source} is not an address of this host"
         findings.error(place, text, f"write one of {_format_list(own)}", width)
+    if source is None and instance.interface in host:
+        _check_implicit_source(instance, host[instance.interface], virtual, findings)
     for peer in instance.unicast_peers:
         if peer in own:
             place, width = findings.find_place(instance.location, "unicast_peer", str(peer))
             text = f"{instance.name}: unicast peer {peer} is this host itself"
             findings.error(place, text, "list only the other routers", width)
+
+
+def _check_implicit_source(
+    instance: VrrpInstance, interface: HostInterface, virtual: Set[Address], findings: Findings
+) -> None:
+    """Report if there is no source of adverts to choose, or one of several, which the peers may not know."""
+    possible = instance.possible_sources(each for each in interface.addresses if each.ip not in virtual)
+    word = "unicast_src_ip" if instance.unicast_peers else "mcast_src_ip"
+    place, width = findings.find_place(instance.location, "interface")
+    if not possible:
+        text = f"{instance.name}: {instance.interface} has no address to send adverts from"
+        if any(each.ip in virtual for each in interface.addresses):
+            text += " (virtual ones do not count)"
+        findings.error(place, text, f"give it an address of its own, or write {word}", width)
+    elif instance.unicast_peers and len(possible) > 1:
+        text = f"{instance.name}: of several addresses, {possible[0]} would send and receive the adverts"
+        remedy = "write it as unicast_src_ip, or the address that the peers have in unicast_peer"
+        findings.warning(place, text, remedy, width)
 
 
 def _check_virtual_address(

@@ -112,6 +112,13 @@ def _check_paths(own: VrrpInstance, peer: VrrpInstance, findings: Findings) -> N
             text = f"{own.name}: the unicast_peer block {where} lacks {source}, the unicast_src_ip of {name}"
             place, width = findings.find_place(own.location, "unicast_peer")
             findings.error(place, text, f"add {source}", width)
+    for _, speaker, listener, name in pairs:
+        if listener.unicast_source is None and speaker.unicast_peers:
+            expected = _format_list({str(address) for address in speaker.unicast_peers})
+            text = f"{own.name}: {name} has no unicast_src_ip: it may use another address than {expected}"
+            place, width = findings.find_place(own.location, "unicast_peer")
+            remedy = "write unicast_src_ip on both; a director that is not heard leads to two masters"
+            findings.warning(place, text, remedy, width)
     if own.unicast_source is not None and own.unicast_source == peer.unicast_source:
         text = f"{own.name}: both have the unicast_src_ip {own.unicast_source}"
         place, width = findings.find_place(own.location, "unicast_src_ip")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 from collections.abc import Iterable, Set
 
 from pointsman.model.address import Address
@@ -65,25 +66,24 @@ def find_own_address(
 ) -> Address:
     """Return the source address of an instance's adverts.
 
-    It is the configured one, otherwise the first address of the interface that is not in `virtual`. For IPv6
-    it is the link-local address (RFC 5798 section 5.1.2.1). Raises EnvironmentProblemError if there is none.
+    It is the configured one, otherwise one of the interface that is not in `virtual`.
+    Raises EnvironmentProblemError if there is none.
     """
     if instance.source is not None:
         return instance.source
-    for found in present:
-        if (
-            link is not None
-            and found.index == link.index
-            and found.address.version == instance.family
-            and (instance.family == 4 or found.address.is_link_local)
-            and found.address not in virtual
-        ):
-            return found.address
+    possible = instance.possible_sources(
+        ipaddress.ip_interface((found.address, found.prefix_length))
+        for found in present
+        if link is not None and found.index == link.index and found.address not in virtual
+    )
+    if possible:
+        return possible[0]
     if link is None:
         raise EnvironmentProblemError(
             f"vrrp_instance {instance.name}: interface {instance.interface} does not exist"
         )
-    kind = "IPv4" if instance.family == 4 else "link-local IPv6"
+    local = all(peer.is_link_local for peer in instance.unicast_peers)
+    kind = "IPv4" if instance.family == 4 else "link-local IPv6" if local else "global IPv6"
     raise EnvironmentProblemError(
         f"vrrp_instance {instance.name}: interface {link.name} has no {kind} address to send adverts from; "
         "give it one, or write unicast_src_ip or mcast_src_ip"

@@ -96,6 +96,7 @@ def test_a_matching_pair_is_silent() -> None:
         ("12345678", "87654321", "error", "the authentication differs"),
         ("10.0.0.1/24", "10.0.0.2/24", "error", "virtual addresses 10.0.0.1 here, 10.0.0.2 at the peer"),
         ("priority 100", "priority 200", "warning", "both have priority 200"),
+        ("unicast_src_ip 10.0.0.12", "", "warning", "the peer has no unicast_src_ip: it may use another"),
         ("priority 100", "priority 100\nversion 3", "error", "VRRP version 2 here, 3 at the peer"),
         ("state BACKUP", "state MASTER", "warning", "state MASTER on both"),
         ("10.0.0.11", "10.0.0.13", "error", "at the peer lacks 10.0.0.11"),
@@ -172,6 +173,28 @@ def test_an_interface_that_may_come_later_is_a_warning() -> None:
         "warning",
         "A: there is no interface eth0 here: the instance would be in FAULT until it appears",
     ) in found
+
+
+def implicit(peer: str, *addresses: str, virtual: str = "10.0.0.1/24") -> list[str]:
+    """Return what `check --live` says about the source of an instance without unicast_src_ip."""
+    text = FIRST.replace("unicast_src_ip 10.0.0.11", "").replace("        10.0.0.12", f"        {peer}")
+    findings = Findings({})
+    text = text.partition("virtual_server")[0].replace("10.0.0.1/24", virtual)
+    check_live(load_text(text).config, host(eth0=" ".join(addresses)), findings)
+    return [problem.text for problem in findings.problems()]
+
+
+def test_a_source_of_adverts_that_is_not_clear_is_found() -> None:
+    assert implicit("10.0.0.12", "10.0.0.11/24") == []
+    assert implicit("10.0.0.12", "10.9.0.1/24", "10.0.0.11/24") == [], "the one in the peer's network"
+    (text,) = implicit("10.0.0.12", "10.0.0.11/24", "10.0.0.13/24")
+    assert text == "A: of several addresses, 10.0.0.11 would send and receive the adverts"
+    (text, _) = implicit("10.0.0.12", "10.0.0.1/24")
+    assert text == "A: eth0 has no address to send adverts from (virtual ones do not count)"
+    (text, *_) = implicit("fd00::12", "fe80::11/64", virtual="fd00::9/64")
+    assert text == "A: eth0 has no address to send adverts from", "peers do not write to a link-local one"
+    assert implicit("fd00::12", "fe80::11/64", "fd00::11/64", virtual="fd00::9/64") == []
+    assert implicit("fe80::12", "fd00::11/64", "fe80::11/64", virtual="fd00::9/64") == []
 
 
 SCRIPTED = FIRST.replace("state MASTER", 'state MASTER\n    notify_master "/usr/local/bin/master now"')
