@@ -38,6 +38,8 @@ class Sysctls:
         self._root = root
         self._required: dict[str, tuple[Setting, ...]] = {}
         self._saved: dict[str, _Saved] = {}
+        self._unsaved = ""
+        """Reason why the file could not be written. Empty: it was."""
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             self._saved = msgspec.json.decode(file.read_bytes(), type=dict[str, _Saved])
 
@@ -91,5 +93,9 @@ class Sysctls:
             new = self._file.with_suffix(".new")
             new.write_bytes(msgspec.json.encode(self._saved))
             new.replace(self._file)
+            self._unsaved = ""
         except OSError as error:
-            log.error("cannot save the former settings in %s: %s", self._file, error.strerror)
+            if self._unsaved != (reason := error.strerror or ""):
+                text = "cannot save the former settings in %s: %s; after a crash they are not restored"
+                log.error(text, self._file, reason)
+            self._unsaved = reason

@@ -153,7 +153,8 @@ class BfdProcess:
         for neighbour in self._neighbours.values():
             neighbour.machine.stop(clock())
             self._apply_effects(neighbour)
-        self._state_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._state_file.unlink(missing_ok=True)
         log.info("Stopped; packets dropped: %s", dict(self._counters) or "none")
 
     def _prepare(self) -> None:
@@ -296,8 +297,11 @@ class BfdProcess:
         names = [
             each.reported.session for each in self._neighbours.values() if each.reported and each.reported.up
         ]
-        with contextlib.suppress(OSError):
+        try:
             self._state_file.write_text(json.dumps(names))
+        except OSError as error:
+            text = "cannot write %s: %s; after a crash all sessions begin as down"
+            self._once.warning("state", text, self._state_file, error.strerror)
 
     def _report_all(self, channel: socket.socket) -> None:
         self._pending[channel].clear()

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from pointsman.control.messages import CheckResult, decoder, encoder
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.model.override import Override
 from pointsman.model.service import ServerKey, ServiceKey
 
@@ -88,6 +89,7 @@ class StateFile:
         self._path = run_directory / NAME
         self._boot = _BOOT.read_text().strip()
         self._written = b""
+        self._once = LogOnce(log)
 
     def read(self) -> DirectorState | None:
         """Return the state of the previous process; None: there is none of this boot, or it is not valid."""
@@ -117,8 +119,10 @@ class StateFile:
                 file.write(data)
             fresh.replace(self._path)
             self._written = data
+            self._once.clear()
         except OSError as error:
-            log.error("cannot write the state for a restart to %s: %s", self._path, error)
+            text = "cannot write the state for a restart to %s: %s"
+            self._once.error("write", text, self._path, error.strerror)
 
     def forget(self) -> None:
         """Remove the file after an orderly stop."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import logging
 from collections.abc import Callable
 from time import time as wall_clock
@@ -394,8 +393,7 @@ class InstanceController:
         if change.state is VrrpState.BACKUP and self._addresses.has_foreign:
             self.machine.holds_addresses = True
         if change.state is not VrrpState.MASTER:
-            with contextlib.suppress(OSError):
-                self._state_file.record_not_master()
+            self._state_file.record_not_master()
         log.info("(%s) Entering %s STATE (%s)", self.instance.name, change.state.value, change.reason)
         self._report(self.status())
         event = instance_event(self.instance, change.state, self.machine.priority, self._deleted)

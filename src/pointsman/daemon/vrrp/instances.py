@@ -77,14 +77,9 @@ class InstanceSet:
                 f"virtual_router_id {instance.virtual_router_id} is used twice on {instance.interface}; "
                 f"give {instance.name} another one"
             )
-        try:
-            self._run_directory.mkdir(parents=True, exist_ok=True)
-            state_file = StateFile(
-                self._run_directory, instance.interface, instance.virtual_router_id, instance.family
-            )
-        except OSError as error:
-            text = f"cannot write in {self._run_directory}: {error.strerror}"
-            raise EnvironmentProblemError(text) from error
+        state_file = StateFile(
+            self._run_directory, instance.interface, instance.virtual_router_id, instance.family
+        )
         controller = InstanceController(
             instance, own_address, self._context, state_file, self._report, self._deadlines
         )

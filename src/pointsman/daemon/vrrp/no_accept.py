@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.net.nftables import TABLE, FilteredAddress, FilterTable
 
 log = logging.getLogger("vrrp")
@@ -26,6 +27,7 @@ class AcceptFilter:
         self._installed: frozenset[FilteredAddress] = frozenset()
         self._socket: FilterTable | None = None
         self._active = False
+        self._once = LogOnce(log)
 
     def open(self) -> None:
         """Open the nf_tables socket. Raises OSError if this kernel has no nf_tables."""
@@ -73,12 +75,25 @@ class AcceptFilter:
         try:
             self.open()
             assert self._socket is not None
+            self._record(exists=True)
             if wanted:
-                self._file.touch()
                 self._socket.replace(wanted)
             else:
                 self._socket.remove()
-                self._file.unlink(missing_ok=True)
+                self._record(exists=False)
             self._installed = wanted
         except OSError as error:
             log.error("no_accept has no effect, packets are not dropped: %s", error.strerror)
+
+    def _record(self, exists: bool) -> None:
+        """Record that the table exists, for the next start. Without the record a crash leaves it behind."""
+        try:
+            if exists:
+                self._file.touch()
+            else:
+                self._file.unlink(missing_ok=True)
+        except OSError as error:
+            text = "cannot write %s: %s; a crash would leave the nf_tables table of no_accept behind"
+            self._once.warning("record", text, self._file, error.strerror)
+        else:
+            self._once.forget("record")

@@ -7,6 +7,7 @@ before a timer was due before that timer fires. So a backup that was stalled doe
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import socket
@@ -54,7 +55,9 @@ from pointsman.net.route_table import RTM_DELROUTE
 from pointsman.net.rules import RTM_DELRULE
 from pointsman.vrrp.yielding import LONGEST_PATIENCE
 
-EXIT_OK, EXIT_ENVIRONMENT = 0, 3
+EXIT_OK, EXIT_TRANSIENT, EXIT_ENVIRONMENT = 0, 1, 3
+_TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EBUSY, errno.EINTR}
+"""Errors that a restart may mend."""
 
 _RETRY_INTERVAL = 1.0
 """Seconds until sockets that could not be opened are tried again.
@@ -81,7 +84,9 @@ def run(
     bfd: socket.socket | None = None,
     static: StaticSettings | None = None,
 ) -> int:
-    """Run the instances until SIGTERM. Return the exit code: 0 orderly stop, 3 this host lacks something.
+    """Run the instances until SIGTERM. Return the exit code.
+
+    0: orderly stop. 1: a restart may help. 3: this host lacks something.
 
     An instance without a source address for adverts waits for it in FAULT; the others work. With
     `wait_for_interfaces` or dynamic_interfaces, an instance whose interface is missing waits, too.
@@ -101,6 +106,9 @@ def run(
     except EnvironmentProblemError as problem:
         sys.stderr.write(f"pointsman vrrp: {problem}\n")  # one write call: other processes write there, too
         return EXIT_ENVIRONMENT
+    except OSError as problem:
+        sys.stderr.write(f"pointsman vrrp: cannot start now: {problem}\n")
+        return EXIT_TRANSIENT
     process.run()
     return EXIT_OK
 
@@ -141,6 +149,8 @@ class VrrpProcess:
             self._static = StaticObjects(static, self._netlink, self._links, clock)
             self._trackers = Trackers(self._links, clock)
         except OSError as error:
+            if error.errno in _TRANSIENT:
+                raise
             raise EnvironmentProblemError(
                 f"cannot use netlink and packet sockets: {explain(error)}"
             ) from error
@@ -196,16 +206,14 @@ class VrrpProcess:
                 return
             self._turn()
 
-    def _apply_surroundings(
-        self, instances: tuple[VrrpInstance, ...], surroundings: VrrpSurroundings
-    ) -> None:
+    def _apply_surroundings(self, instances: tuple[VrrpInstance, ...], settings: VrrpSurroundings) -> None:
         """Use the sync groups, trackers and announcement pauses of a configuration."""
-        self._groups.reconfigure(surroundings.groups, self._controllers)
-        self._trackers.reconfigure(surroundings)
+        self._groups.reconfigure(settings.groups, self._controllers)
+        self._trackers.reconfigure(settings)
         if self._static.settings or any(each.routes or each.rules for each in instances):
             self._monitor.follow_routing()
-        self._context.garp_pacer.reconfigure(surroundings.pauses)
-        self._reports.has_scripts_process = needs_scripts_process(instances, surroundings)
+        self._context.garp_pacer.reconfigure(settings.pauses)
+        self._reports.has_scripts_process = needs_scripts_process(instances, settings)
         self._trackers.read_interfaces(instances)
 
     def _prepare(self) -> None:
