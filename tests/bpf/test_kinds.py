@@ -18,9 +18,9 @@ from tests.support.cluster import (
     running_cluster,
 )
 
-from pointsman.dataplane.xdp.kernel import interfaces
+from pointsman.dataplane.xdp.kernel import ingress, interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
-from pointsman.lab import namespace
+from pointsman.lab import namespace, offload
 from pointsman.model.next_hop import NextHop
 
 pytestmark = pytest.mark.root
@@ -88,3 +88,37 @@ def test_native_xdp_gives_way_where_it_cannot_send(cluster: Cluster, kind: str) 
     with connected(cluster) as (caller, answerer):
         exchange(caller, answerer, b"by tc")
     plane.close(keep_forwarding=False)
+
+
+def test_native_xdp_says_which_way_out_loses_what_it_redirects(cluster: Cluster) -> None:
+    """virtio_net sends redirected packets only with a program of its own, veth if its peer takes them."""
+    offload.complete_checksums(cluster.client, "c0")
+    offload.accept_frames(cluster.client, "c0")
+    plane = cluster.start("native")
+    with namespace.entered(cluster.director):
+        (problem,) = plane.follow_interfaces()
+        assert "d1 cannot send what it redirects" in problem
+        assert plane.capabilities().attachments[0].mode == "native"
+    offload.accept_frames(cluster.server, "s0")
+    with namespace.entered(cluster.director):
+        assert plane.follow_interfaces() == []
+    with connected(cluster) as (caller, answerer):
+        exchange(caller, answerer, b"by native XDP")
+    plane.close(keep_forwarding=False)
+
+
+@pytest.mark.parametrize(
+    ("driver", "is_native", "sends"),
+    [
+        ("virtio_net", False, False),
+        ("virtio_net", True, True),
+        ("ixgbe", False, True),
+        ("team", False, False),
+    ],
+)
+def test_older_kernels_do_not_tell_and_the_driver_decides(
+    monkeypatch: pytest.MonkeyPatch, driver: str, is_native: bool, sends: bool
+) -> None:
+    monkeypatch.setattr(ingress, "xdp_features", lambda _index: None)
+    monkeypatch.setattr(interfaces, "driver", lambda _name: driver)
+    assert ingress._cannot_transmit([1], {1} if is_native else set()) == ({} if sends else {1: "lo"})

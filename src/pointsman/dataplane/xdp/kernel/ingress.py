@@ -13,11 +13,14 @@ from pointsman.dataplane.interface import Attachment
 from pointsman.dataplane.xdp.kernel import interfaces, pins
 from pointsman.dataplane.xdp.kernel.attach import Links, hidden_vlans
 from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
+from pointsman.dataplane.xdp.kernel.xdp_features import NDO_XMIT, xdp_features
 
 log = logging.getLogger("director")
 
-_SEND_NO_FRAMES = ("802.1Q VLAN Support", "macvlan", "bridge")
-"""Drivers without ndo_xdp_xmit: packets that native XDP redirects to them are lost silently."""
+_SEND_NO_FRAMES = ("802.1Q VLAN Support", "macvlan", "bridge", "ipvlan", "team", "vxlan")
+_SEND_WITH_A_PROGRAM = ("virtio_net",)
+"""Drivers to which native XDP cannot redirect packets: they are lost silently. Those of the second kind can
+send them once they have a program themselves. Only for kernels that do not tell it (xdp_features)."""
 
 
 class Ingress:
@@ -89,11 +92,8 @@ class Ingress:
 
     def _avoid_losses(self, egress_indexes: Iterable[int]) -> list[str]:
         """In mode auto replace native XDP where it would lose packets; in other modes report it."""
-        unable = (
-            _cannot_transmit(egress_indexes)
-            if any(each.mode == "native" for each in self.attachments)
-            else {}
-        )
+        native = {each.index for each in self.attachments if each.mode == "native"}
+        unable = _cannot_transmit(egress_indexes, native) if native else {}
         problems = []
         for place, attached in enumerate(self.attachments):
             why = _hazard(attached, unable)
@@ -133,23 +133,35 @@ class Ingress:
 
 def _hazard(attached: Attachment, unable: Mapping[int, str]) -> str:
     """Describe the packets that this attachment would silently lose; empty: none."""
-    if attached.mode == "native" and unable:
+    names = [name for index, name in unable.items() if index != attached.index]
+    if attached.mode == "native" and names:
         return (
-            f"{', '.join(sorted(unable.values()))} cannot send what it redirects: "
+            f"{', '.join(sorted(names))} cannot send what it redirects: "
             "packets for the real servers there are lost"
         )
     return "" if attached.mode == "tc" else hidden_vlans(attached.interface)
 
 
-def _cannot_transmit(egress_indexes: Iterable[int]) -> dict[int, str]:
-    """Return names by index of the interfaces that cannot send packets that native XDP redirects."""
+def _cannot_transmit(egress_indexes: Iterable[int], native: Collection[int]) -> dict[int, str]:
+    """Return names by index of the interfaces that cannot send packets that native XDP redirects.
+
+    `native` are the indexes of the interfaces that have native XDP.
+    """
     found = {}
     for index in egress_indexes:
         with contextlib.suppress(OSError):
             name = socket.if_indextoname(index)
-            if interfaces.driver(name) in _SEND_NO_FRAMES:
+            if not _transmits(name, index, index in native):
                 found[index] = name
     return found
+
+
+def _transmits(name: str, index: int, is_native: bool) -> bool:
+    features = xdp_features(index)
+    if features is not None:
+        return bool(features & NDO_XMIT)
+    driver = interfaces.driver(name)
+    return driver not in _SEND_NO_FRAMES and (is_native or driver not in _SEND_WITH_A_PROGRAM)
 
 
 def _indexes(name: str) -> list[int]:
