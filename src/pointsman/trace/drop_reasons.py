@@ -7,10 +7,12 @@ both forms.
 
 from __future__ import annotations
 
+from pointsman.realserver.facts import ArpKey
+
 MEANINGS: dict[str, tuple[str, str]] = {
     "IP_RPFILTER": (
         "the route to the client uses another interface than the one the request arrived on",
-        "sysctl -w net.ipv4.conf.{interface}.rp_filter=2",
+        "sysctl -w {loose}=2",
     ),
     "IP_INADDRERRORS": (
         "the VIP is not an address of this host",
@@ -51,7 +53,7 @@ OF_ANSWERS: dict[str, tuple[str, str]] = {
     "IP_RPFILTER": (
         "the route to the VIP, the answer's source, uses another "
         "interface than the one the answer arrived on",
-        "sysctl -w net.ipv4.conf.{interface}.rp_filter=2",
+        "sysctl -w {loose}=2",
     ),
     "IP_INADDRERRORS": (
         "this host does not forward packets (ip_forward is 0)",
@@ -93,4 +95,5 @@ def explain(reason: str, function: str, interface: str, vip: str, *, answer: boo
     if known not in meanings:
         return reason
     meaning, remedy = meanings[known]
-    return f"{reason}, {meaning}. Remedy: {remedy.format(interface=interface, vip=vip)}"
+    loose = ArpKey(interface, "rp_filter")
+    return f"{reason}, {meaning}. Remedy: {remedy.format(loose=loose, vip=vip)}"

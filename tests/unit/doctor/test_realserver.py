@@ -208,6 +208,12 @@ def test_strict_rp_filter_on_the_end_of_a_tunnel(up: bool, value: int, wrong_the
     assert found == ([("sysctl -w net.ipv4.conf.tunl0.rp_filter=2",)] if wrong_there else [])
 
 
+def test_the_remedy_names_an_interface_with_a_dot_so_that_sysctl_finds_it() -> None:
+    end = Card(name="gre0.7", arp=False, tunnel=True)
+    facts = server(cards=(LO, ETH0, end), settings={**SILENT, "gre0.7.rp_filter": 1})
+    assert only(facts).remedy == ("sysctl -w net/ipv4/conf/gre0.7/rp_filter=2",)
+
+
 def test_loose_rp_filter_wins_over_strict_because_the_maximum_counts() -> None:
     second = Card(name="eth1", mac=OTHER, addresses=(ipaddress.ip_interface("10.0.0.2/24"),))
     routes = (*ROUTES, HostRoute(interface="eth1", network=ipaddress.ip_network("10.0.0.0/24")))

@@ -11,6 +11,7 @@ from pointsman.doctor.rules import firewall
 from pointsman.doctor.rules import host as host_rules
 from pointsman.doctor.rules.firewall import drops_arp_requests
 from pointsman.model.address import Address, format_endpoint, resolution_protocol
+from pointsman.realserver.facts import ArpKey
 
 ETHERNET_MTU = 1500
 SILENT_IGNORE, SILENT_ANNOUNCE = (1, 2), (2,)
@@ -239,7 +240,7 @@ def _reverse_path(facts: RealServerFacts) -> Iterable[Finding]:
                 f"routed through other interfaces: {networks}",
                 f"requests that the director sends {'through' if card.tunnel else 'to'} {card.name} from "
                 "clients there are dropped silently",
-                remedy=[f"sysctl -w net.ipv4.conf.{place}.rp_filter=2" for place in places],
+                remedy=[f"sysctl -w {ArpKey(place, 'rp_filter')}=2" for place in places],
                 safe=True,
             )
 
