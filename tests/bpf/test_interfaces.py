@@ -98,6 +98,21 @@ def test_an_interface_that_comes_back_is_attached_again() -> None:
     assert host(plane, "v0") == interfaces.hardware_address("v0")
 
 
+def test_an_interface_with_another_name_is_still_served_and_told() -> None:
+    plane = XdpDataPlane.open(PINS, ["v0", "v1"], "auto", 1024)
+    for old, new in (("v0", "lan0"), ("lan0", "v0")):
+        for command in (f"{old} down", f"{old} name {new}", f"{new} up"):
+            run(f"ip link set {command}")
+        problems = plane.follow_interfaces()
+        assert listed(plane) == {name: interfaces.index_of(name) for name in (new, "v1")}
+        assert modes() == {new: "tc", "v1": "tc"}
+        assert host(plane, new) == interfaces.hardware_address(new)
+        assert plane.capabilities().interfaces == ("v0", "v1")
+        assert [text.split(":")[0] for text in problems] == (
+            ["interface v0 is called lan0 now"] if new == "lan0" else []
+        )
+
+
 def test_one_that_comes_back_between_two_looks_is_attached_again() -> None:
     plane = XdpDataPlane.open(PINS, ["v0"], "auto", 1024)
     run("ip link delete v0")

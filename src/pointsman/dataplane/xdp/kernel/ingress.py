@@ -9,6 +9,8 @@ import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from pointsman.dataplane.interface import Attachment
 from pointsman.dataplane.xdp.kernel import interfaces, pins
 from pointsman.dataplane.xdp.kernel.attach import Links, hidden_vlans
@@ -36,6 +38,9 @@ class Ingress:
         self.names: tuple[str, ...] = ()
         """The wanted interfaces; `attachments` are those to which the program is attached."""
         self.attachments: list[Attachment] = []
+        """With the name that the interface has now."""
+        self._attached_as: dict[int, str] = {}
+        """The wanted name by index."""
 
     def attach(self, names: Sequence[str], allow_missing: bool) -> None:
         """Attach to exactly these interfaces. Where the program is attached already, no packet is lost.
@@ -51,6 +56,7 @@ class Ingress:
             self._local_macs.restore(before)
             raise
         self.names = tuple(names)
+        self._attached_as = {each.index: each.interface for each in self.attachments}
         self.follow_addresses()
 
     def follow(self, egress_indexes: Iterable[int]) -> list[str]:
@@ -58,13 +64,13 @@ class Ingress:
 
         `egress_indexes` are the indexes of the interfaces to real servers. Return the problems.
         """
-        existing, problems = self._find_interfaces()
         live = {pin.index for pin in self._links.list_pinned()}
         self.attachments = [
-            each
+            msgspec.structs.replace(each, interface=name)
             for each in self.attachments
-            if each.index in live and existing.get(each.interface) == each.index
+            if each.index in live and (name := _name_of(each.index))
         ]
+        existing, problems = self._find_interfaces()
         for name, index in existing.items():
             if index not in live:
                 problems += self._attach_late(name, index)
@@ -79,14 +85,24 @@ class Ingress:
             try:
                 existing[name] = interfaces.index_of(name)
             except OSError:
-                problems.append(f"interface {name} is not there: no packets are taken from it until it is")
+                problems.append(self._why_not_there(name))
         return existing, problems
+
+    def _why_not_there(self, name: str) -> str:
+        for each in self.attachments:
+            if self._attached_as.get(each.index) == name:
+                return (
+                    f"interface {name} is called {each.interface} now: its packets are taken until the next "
+                    f"start; name {each.interface} instead"
+                )
+        return f"interface {name} is not there: no packets are taken from it until it is"
 
     def _attach_late(self, name: str, index: int) -> list[str]:
         try:
             self.attachments.append(self._links.add(self._programs, name, index, self._mode))
         except OSError as error:
             return [f"no packets are taken from {name}, which has come meanwhile: {error.strerror}"]
+        self._attached_as[index] = name
         log.warning("attached to %s, which has come meanwhile", name)
         return []
 
@@ -113,7 +129,8 @@ class Ingress:
     def follow_addresses(self) -> None:
         """Write the MAC addresses of the interfaces: only frames to them are taken."""
         if self.names:
-            self._local_macs.write(_hardware_addresses(self.names))
+            names = {*self.names, *(each.interface for each in self.attachments)}
+            self._local_macs.write(_hardware_addresses(names))
 
     def set_virtual_macs(self, wanted: Collection[tuple[str, bytes]]) -> None:
         """Take frames to exactly these further MAC addresses, by interface. Raises OSError.
@@ -162,6 +179,14 @@ def _transmits(name: str, index: int, is_native: bool) -> bool:
         return bool(features & NDO_XMIT)
     driver = interfaces.driver(name)
     return driver not in _SEND_NO_FRAMES and (is_native or driver not in _SEND_WITH_A_PROGRAM)
+
+
+def _name_of(index: int) -> str:
+    """Return the name of an interface; empty when it is gone."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""
 
 
 def _indexes(name: str) -> list[int]:
