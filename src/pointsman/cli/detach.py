@@ -7,7 +7,7 @@ import click
 
 from pointsman.cli.wording import fail, said
 from pointsman.control.paths import pin_directory, run_directory
-from pointsman.daemon.supervisor import AlreadyRunningError, acquire_lock, release_lock
+from pointsman.daemon.runtime.lock import AlreadyRunningError, acquire_lock, release_lock
 from pointsman.daemon.vrrp.vmac import clean_up
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 

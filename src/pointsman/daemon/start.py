@@ -22,6 +22,7 @@ from pointsman.daemon.director import process as director
 from pointsman.daemon.director.reload import CannotReloadError
 from pointsman.daemon.runtime.channels import Channels
 from pointsman.daemon.runtime.config_history import ConfigHistory, for_scripts
+from pointsman.daemon.runtime.lock import AlreadyRunningError, acquire_lock, release_lock
 from pointsman.daemon.runtime.privileges import (
     Capability,
     become_nobody,
@@ -32,11 +33,8 @@ from pointsman.daemon.scripts import process as scripts
 from pointsman.daemon.supervisor import (
     EXIT_ENVIRONMENT,
     EXIT_OK,
-    AlreadyRunningError,
     Child,
     Supervisor,
-    acquire_lock,
-    release_lock,
 )
 from pointsman.daemon.vrrp import process as vrrp
 from pointsman.dataplane.xdp.kernel.pins import ensure_bpf_file_system

@@ -9,7 +9,6 @@ messages survive the death of either end.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import selectors
@@ -18,7 +17,6 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pointsman.control.messages import NewConfiguration, supervisor_decoder
 from pointsman.daemon.runtime import privileges
@@ -37,8 +35,6 @@ EXIT_ENVIRONMENT = 3
 The same holds for a director that ends before it was ever ready. Later such a child is restarted: a missing
 interface may come back, and the other processes still work."""
 
-LOCK_FILE = "pointsman.pid"
-
 STOP_DEADLINE = 10.0
 """Seconds within which a child must end after SIGTERM."""
 LONGEST_BACKOFF = 60.0
@@ -51,10 +47,6 @@ HEARTBEAT_LIMIT = 20.0
 """Seconds without a heartbeat after which the director is killed as hung."""
 START_LIMIT = 60.0
 """Seconds until the first heartbeat, likewise: reading a large table takes time."""
-
-
-class AlreadyRunningError(Exception):
-    """A director already runs in this network namespace; the text is its process ID."""
 
 
 @dataclass
@@ -81,40 +73,6 @@ class Child:
     started: float = 0.0
     crashes: int = 0
     restart_at: float | None = None
-
-
-def acquire_lock(run_directory: Path) -> int:
-    """Make the run directory and lock it. Return the lock for `release_lock`.
-
-    Raises AlreadyRunningError, OSError.
-    """
-    while True:
-        run_directory.mkdir(parents=True, exist_ok=True)
-        path = run_directory / LOCK_FILE
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:
-            continue  # a director that has just ended removed the directory
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(handle, 32).decode(errors="replace").strip()
-            os.close(handle)
-            raise AlreadyRunningError(holder) from None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), path.stat()):
-                os.truncate(handle, 0)
-                os.write(handle, f"{os.getpid()}\n".encode())
-                return handle
-        os.close(handle)
-
-
-def release_lock(handle: int, run_directory: Path) -> None:
-    """Release the lock, and remove the run directory if it is empty."""
-    with contextlib.suppress(OSError):
-        (run_directory / LOCK_FILE).unlink()
-        run_directory.rmdir()
-    os.close(handle)
 
 
 class Supervisor:

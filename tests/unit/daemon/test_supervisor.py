@@ -16,8 +16,6 @@ from pathlib import Path
 import pytest
 from tests.support.until import DEADLINE
 
-from pointsman.daemon.supervisor import AlreadyRunningError, acquire_lock, release_lock
-
 PRELUDE = """
 import os, signal, socket, sys, time
 from pathlib import Path
@@ -122,15 +120,6 @@ def test_an_exit_that_no_restart_mends_ends_everything_with_its_code(tmp_path: P
     )
     assert process.wait(DEADLINE) == 3
     assert lines(tmp_path, 2)[1] == "director stopped"
-
-
-def test_a_second_lock_names_the_holder(tmp_path: Path) -> None:
-    handle = acquire_lock(tmp_path)
-    with pytest.raises(AlreadyRunningError, match=str(os.getpid())):
-        acquire_lock(tmp_path)
-    release_lock(handle, tmp_path)
-    assert not tmp_path.exists()
-    os.close(acquire_lock(tmp_path))
 
 
 def test_systemd_is_told_over_its_socket(tmp_path: Path) -> None:
