@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -19,15 +20,19 @@ class AlreadyRunningError(Exception):
 def acquire_lock(run_directory: Path) -> int:
     """Make the run directory and lock it. Return the lock for `release_lock`.
 
-    Raises AlreadyRunningError, OSError.
+    A symbolic link in place of the lock file is not followed. Raises AlreadyRunningError, OSError.
     """
     while True:
         run_directory.mkdir(parents=True, exist_ok=True)
         path = run_directory / LOCK_FILE
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         except FileNotFoundError:
             continue  # a director that has just ended removed the directory
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise OSError(error.errno, f"{path} is a symbolic link, which is not followed: remove it") from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -35,7 +40,7 @@ def acquire_lock(run_directory: Path) -> int:
             os.close(handle)
             raise AlreadyRunningError(holder) from None
         with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), path.stat()):
+            if os.path.samestat(os.fstat(handle), path.lstat()):
                 os.truncate(handle, 0)
                 os.write(handle, f"{os.getpid()}\n".encode())
                 return handle

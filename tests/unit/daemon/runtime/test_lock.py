@@ -18,3 +18,14 @@ def test_a_second_lock_names_the_holder(tmp_path: Path) -> None:
     release_lock(handle, tmp_path)
     assert not tmp_path.exists()
     os.close(acquire_lock(tmp_path))
+
+
+def test_a_symbolic_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "pointsman.pid").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic link"):
+        acquire_lock(run)
+    assert victim.read_text() == "precious"
