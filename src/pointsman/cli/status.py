@@ -36,7 +36,14 @@ LOST = {
 }
 """Exit reasons that an administrator should know about, by the names of bpf/abi.h."""
 
-STATE_STYLE = {"MASTER": "bold green", "BACKUP": "cyan", "FAULT": "bold red", "INIT": "yellow"}
+STATE_STYLE = {
+    "MASTER": "bold green",
+    "BACKUP": "cyan",
+    "FAULT": "bold red",
+    "INIT": "yellow",
+    "UNKNOWN": "bold red",
+}
+SESSION_TEXT = {True: "[bold green]up[/]", False: "[bold red]DOWN[/]", None: "[bold red]UNKNOWN[/]"}
 
 
 @click.command()
@@ -106,7 +113,7 @@ def show(state: Status, console: Console) -> None:
         since = f"for {item.seconds:.0f} s" + (f": {escape(item.reason)}" if item.reason else "")
         console.print(f"\nVRRP {escape(item.instance)}  {name}  priority {item.priority}  {since}")
     for session in state.sessions:
-        name = "[bold green]up[/]" if session.up else "[bold red]DOWN[/]"
+        name = SESSION_TEXT[session.up]
         console.print(f"\nBFD {session.name}  {name}  {session.neighbour}  {escape(session.reason)}")
     for service in state.services:
         persistent = f" persistent {service.persistence} s" if service.persistence is not None else ""

@@ -100,8 +100,8 @@ class NewConfiguration(msgspec.Struct, frozen=True, tag=True, omit_defaults=True
 # director -> supervisor
 
 
-class Alive(msgspec.Struct, frozen=True, tag=True):
-    """Heartbeat of the director: sent when the table is in force, and then each second."""
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The table of the director is in force."""
 
 
 # director -> vrrp
@@ -268,7 +268,7 @@ BfdOrder = Resync | NewConfiguration
 VrrpOrder = Resync | NewConfiguration | YieldMaster
 CheckerOrder = Resync | NewConfiguration | CheckNow | RunProgram | TellServers
 """From the director to checker and scripts."""
-SupervisorMessage = Alive | NewConfiguration
+SupervisorMessage = Ready | NewConfiguration
 """From the director to the supervisor."""
 Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply | OverrideReply
 

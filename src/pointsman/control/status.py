@@ -70,7 +70,7 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     instance: str
     state: str
-    """INIT, BACKUP, MASTER or FAULT."""
+    """INIT, BACKUP, MASTER or FAULT; UNKNOWN while the VRRP process shows no sign of life."""
     priority: int
     reason: str
     """Reason for the state; empty: none."""
@@ -91,8 +91,8 @@ class SessionStatus(msgspec.Struct, frozen=True):
 
     name: str
     neighbour: Address
-    up: bool
-    """Also False before the first report of the BFD process."""
+    up: bool | None
+    """Also False before the first report of the BFD process; None while it shows no sign of life."""
     reason: str
 
 

@@ -6,22 +6,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import msgspec
 
 from pointsman.control.paths import pin_directory, remove_stale_directories, run_directory
 from pointsman.daemon.bfd import process as bfd
 from pointsman.daemon.checker import process as checker
+from pointsman.daemon.child import EXIT_ENVIRONMENT, EXIT_OK, HEARTBEAT_LIMIT, Child
 from pointsman.daemon.director import process as director
+from pointsman.daemon.director.heartbeats import Heartbeats, Watched
 from pointsman.daemon.director.reload import CannotReloadError
 from pointsman.daemon.runtime.channels import Channels
 from pointsman.daemon.runtime.config_history import ConfigHistory, for_scripts
+from pointsman.daemon.runtime.heartbeat import Heartbeat
 from pointsman.daemon.runtime.lock import AlreadyRunningError, acquire_lock, release_lock
 from pointsman.daemon.runtime.privileges import (
     Capability,
@@ -30,13 +33,10 @@ from pointsman.daemon.runtime.privileges import (
     keep_only,
 )
 from pointsman.daemon.scripts import process as scripts
-from pointsman.daemon.supervisor import (
-    EXIT_ENVIRONMENT,
-    EXIT_OK,
-    Child,
-    Supervisor,
-)
+from pointsman.daemon.supervisor import Supervisor
 from pointsman.daemon.vrrp import process as vrrp
+from pointsman.daemon.vrrp.addresses import LIFETIME
+from pointsman.daemon.vrrp.deadlines import heartbeat_limit
 from pointsman.dataplane.xdp.kernel.pins import ensure_bpf_file_system
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.health import check_types
@@ -51,6 +51,8 @@ log = logging.getLogger("supervisor")
 INTERFACE_PAUSE = 0.2
 """Seconds between checks for missing interfaces."""
 CHECKER_NICE = -15
+DIRECTOR_LIMIT = 30.0
+"""Seconds without a heartbeat after which the director is killed: applying a large table takes time."""
 NEEDED = {Capability.NET_ADMIN, Capability.NET_RAW}
 DIRECTOR_KEEPS = {
     Capability.NET_ADMIN,
@@ -179,7 +181,7 @@ def _interfaces(config: Config, options: Options) -> list[str]:
 def _supervisor(
     config: Config, options: Options, interfaces: list[str], reload: Callable[[], int] | None
 ) -> Supervisor:
-    heartbeat_in, heartbeat_out = _pair()
+    ready_in, ready_out = _pair()
     vrrp_end, from_vrrp = _pair()
     checker_end, from_checker = _pair()
     scripts_end, from_scripts = _pair()
@@ -189,15 +191,37 @@ def _supervisor(
     bfd_checker_end, checker_bfd_end = _pair()
     channels = Channels(vrrp=from_vrrp, checker=from_checker, scripts=from_scripts, bfd=from_bfd)
     config_history = ConfigHistory(config)
+    watched = {each.name: each for each in _watched()}
+    own = Heartbeat()
+
+    def helper(name: str, body: Callable[[Heartbeat], int], **more: Any) -> Child:
+        each = watched[name]
+        return Child(
+            name,
+            partial(body, each.heartbeat),
+            heartbeat=each.heartbeat,
+            limit=lambda: each.limit(config_history.current),
+            wanted=lambda: each.is_wanted(config_history.current),
+            **more,
+        )
+
     director_child = Child(
         "director",
-        partial(_director, config_history, options, interfaces, channels, heartbeat_out),
+        lambda: _director(
+            config_history,
+            *(options, interfaces, channels, ready_out),
+            Heartbeats(own, tuple(watched.values())),
+        ),
         partial(keep_only, DIRECTOR_KEEPS),
-        keeps=(*channels.all(), heartbeat_out),
+        keeps=(*channels.all(), ready_out),
+        heartbeat=own,
+        looks_at=tuple(each.heartbeat for each in watched.values()),
+        limit=lambda: DIRECTOR_LIMIT,
+        leaves="services and connections stay in force; to remove them: pointsman detach",
     )
-    vrrp_child = Child(
+    vrrp_child = helper(
         "vrrp",
-        lambda: vrrp.run(
+        lambda heartbeat: vrrp.run(
             config_history.current.instances,
             vrrp_end,
             run_directory(),
@@ -206,42 +230,66 @@ def _supervisor(
             wait_for_interfaces=vrrp_child.starts > 1,
             bfd=vrrp_bfd_end,
             static=config_history.current.static,
+            heartbeat=heartbeat,
+            wait_for_table=not supervisor.was_ready,
         ),
-        partial(keep_only, VRRP_KEEPS),
+        confine=partial(keep_only, VRRP_KEEPS),
         keeps=(vrrp_end, vrrp_helper_end, vrrp_bfd_end),
-        wanted=lambda: bool(config_history.current.instances or config_history.current.static),
+        at_once=True,
+        leaves=f"its addresses stay for up to {LIFETIME} s, virtual interfaces and routes for good; "
+        "to remove them: pointsman detach",
     )
     helpers = [
         vrrp_child,
-        Child(
+        helper(
             "bfd",
-            lambda: bfd.run(
+            lambda heartbeat: bfd.run(
                 config_history.current.bfd,
                 bfd.Channels(director=bfd_end, vrrp=bfd_vrrp_end, checker=bfd_checker_end),
                 run_directory(),
+                heartbeat,
             ),
-            partial(keep_only, BFD_KEEPS),
+            confine=partial(keep_only, BFD_KEEPS),
             keeps=(bfd_end, bfd_vrrp_end, bfd_checker_end),
-            wanted=lambda: bool(config_history.current.bfd),
+            at_once=True,
         ),
-        Child(
+        helper(
             "checker",
-            lambda: checker.run(config_history.current.virtual_servers, checker_end, checker_bfd_end),
-            lambda: _become_checker(config_history.current.virtual_servers),
+            lambda heartbeat: checker.run(
+                config_history.current.virtual_servers, checker_end, checker_bfd_end, heartbeat
+            ),
+            confine=lambda: _become_checker(config_history.current.virtual_servers),
             keeps=(checker_end, checker_bfd_end),
-            wanted=lambda: has_checks(config_history.current),
             fixed=lambda: checker.fixed(config_history.current.virtual_servers),
         ),
-        Child(
+        helper(
             "scripts",
-            lambda: scripts.run(for_scripts(config_history.current), helper_end, scripts_end),
+            lambda heartbeat: scripts.run(
+                for_scripts(config_history.current), helper_end, scripts_end, heartbeat
+            ),
             keeps=(helper_end, scripts_end),
-            wanted=lambda: scripts.has_work(config_history.current),
+            at_once=True,
             last=True,
         ),
     ]
     loader = Child("reload", reload) if reload else None
-    return Supervisor(director_child, helpers, heartbeat_in, config_history, loader)
+    supervisor = Supervisor(director_child, helpers, ready_in, config_history, loader)
+    return supervisor
+
+
+def _watched() -> tuple[Watched, ...]:
+    """Return the processes beside the director, each with its limit and the configurations that need it."""
+    return (
+        Watched(
+            "vrrp",
+            Heartbeat(),
+            lambda config: heartbeat_limit(config.instances),
+            lambda config: bool(config.instances or config.static),
+        ),
+        Watched("bfd", Heartbeat(), lambda _: bfd.HEARTBEAT_LIMIT, lambda config: bool(config.bfd)),
+        Watched("checker", Heartbeat(), lambda _: HEARTBEAT_LIMIT, has_checks),
+        Watched("scripts", Heartbeat(), lambda _: HEARTBEAT_LIMIT, scripts.has_work),
+    )
 
 
 def _become_checker(virtual_servers: Iterable[VirtualServer]) -> None:
@@ -268,7 +316,8 @@ def _director(
     options: Options,
     interfaces: list[str],
     channels: Channels,
-    heartbeat_out: socket.socket,
+    ready_out: socket.socket,
+    heartbeats: Heartbeats,
 ) -> int:
     def survey(config: Config) -> list[str]:
         try:
@@ -276,8 +325,7 @@ def _director(
         except EnvironmentProblem as problem:
             raise CannotReloadError(str(problem)) from problem
 
-    # SIGTERM is blocked until the event loop runs, so that no half of a data plane remains.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    # SIGTERM is blocked until the event loop runs (Child.leaves), so that no half of a data plane remains.
     try:
         interfaces = interfaces if config_history.number == 1 else survey(config_history.current)
         limits = options.connection_limit, options.connection6_limit
@@ -290,6 +338,8 @@ def _director(
         return _refuse(f"cannot set up the data plane: {error}")
     origin = {"file": options.file, "config_id": options.config_id}
     return (
-        director.run(config_history, plane, channels, heartbeat_out, options.keep_forwarding, survey, origin)
+        director.run(
+            config_history, plane, channels, ready_out, options.keep_forwarding, survey, origin, heartbeats
+        )
         or EXIT_OK
     )

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The supervisor: parent process that starts, restarts, watches and stops the others. It does nothing else.
 
-Order of the steps: lock; start the director; when it is ready, start the others and send READY to the service
-manager; wait for signals. The channels between the children are made once and kept open here, so that
-messages survive the death of either end.
+Order of the steps: lock; start the director and VRRP; when the table is in force, start the others and send
+READY to the service manager; wait for signals. The channels between the children are made once and kept open
+here, so that messages survive the death of either end.
+
+Each child shows its life by a heartbeat. One that is silent for longer than its limit is killed and started
+again. systemd watches the supervisor in the same way.
 """
 
 from __future__ import annotations
@@ -15,23 +18,28 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from pointsman.control.messages import NewConfiguration, supervisor_decoder
-from pointsman.daemon.runtime import privileges
+from pointsman.daemon.child import (
+    EXIT_CONFIGURATION,
+    EXIT_ENVIRONMENT,
+    EXIT_FAILURE,
+    EXIT_OK,
+    Child,
+    kernel_state,
+    run_child,
+)
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.config_history import ConfigHistory
+from pointsman.daemon.runtime.heartbeat import LONGEST_TURN, SilenceWatch
 from pointsman.daemon.runtime.systemd import notify, watchdog_interval
 from pointsman.model.config import Config
 
 log = logging.getLogger("supervisor")
 
-EXIT_OK = 0
-EXIT_FAILURE = 1
-EXIT_CONFIGURATION = 2
-EXIT_ENVIRONMENT = 3
-"""If a child ends with code 2 or 3 at its first start, a restart is of no use, and the supervisor ends too.
+PERMANENT = EXIT_CONFIGURATION, EXIT_ENVIRONMENT
+"""If a child ends with one of these at its first start, a restart is of no use, and the supervisor ends too.
 The same holds for a director that ends before it was ever ready. Later such a child is restarted: a missing
 interface may come back, and the other processes still work."""
 
@@ -43,36 +51,10 @@ FORK_PAUSE = 1.0
 """Seconds before a failed fork is tried again."""
 STABLE_AFTER = 30.0
 """Seconds of run time after which earlier crashes of a child are forgotten."""
-HEARTBEAT_LIMIT = 20.0
-"""Seconds without a heartbeat after which the director is killed as hung."""
 START_LIMIT = 60.0
-"""Seconds until the first heartbeat, likewise: reading a large table takes time."""
-
-
-@dataclass
-class Child:
-    """A process. `body` runs in it and returns its exit code."""
-
-    name: str
-    body: Callable[[], int]
-    confine: Callable[[], None] = field(default=lambda: None)
-    """Drops privileges; runs in the child before `body`."""
-    keeps: tuple[socket.socket, ...] = ()
-    """Its ends of channels. All other descriptors of the parent are closed in it: an attacker who controls
-    the checker must not be able to send in the name of another process."""
-    wanted: Callable[[], bool] = field(default=lambda: True)
-    """Returns True if the configuration in force needs it. A running child is not stopped without need."""
-    fixed: Callable[[], object] = field(default=lambda: None)
-    """Returns the settings that need a restart when they change, such as privileges."""
-    began_with: object = None
-    """Value of `fixed` at its start."""
-    last: bool = False
-    """True: it stops after the director, which still has work for it."""
-    pid: int = 0
-    starts: int = 0
-    started: float = 0.0
-    crashes: int = 0
-    restart_at: float | None = None
+"""Seconds from the start of a child to its first heartbeat, at most: reading a large table takes time."""
+UNTIL_GONE = 5.0
+"""Seconds after SIGKILL after which a process that is still there is logged."""
 
 
 class Supervisor:
@@ -96,11 +78,11 @@ class Supervisor:
         self._reload = reload
         self._reload_wanted = False
         self._inbox = Inbox(ready, supervisor_decoder, "director", log)
-        """Heartbeats of the director, and new configurations."""
-        self._heartbeat_due: float | None = None
-        """Time by which the next heartbeat of the director is due; None: it does not run."""
+        """Messages of the director: its table is in force, and new configurations."""
+        self._watch = SilenceWatch()
         self._is_ready = False
-        self._was_ready = False
+        self.was_ready = False
+        """True after a table of the director was in force."""
         self._stopping = False
         self._wake = -1
         self._selector = selectors.DefaultSelector()
@@ -115,6 +97,7 @@ class Supervisor:
         self._selector.register(self._wake, selectors.EVENT_READ, "signal")
         self._selector.register(self._inbox.channel, selectors.EVENT_READ, "inbox")
         try:
+            self._start_helpers([helper for helper in self._helpers if helper.at_once])
             self._start(self._director)
             while not self._stopping:
                 self._wait()
@@ -129,23 +112,45 @@ class Supervisor:
             self._reload_wanted = True
 
     def _wait(self) -> None:
-        for key, _ in self._selector.select(self._timeout()):
+        due = self._next_turn()
+        for key, _ in self._selector.select(max(0.0, due - time.monotonic())):
             if key.data == "signal":
                 self._empty_wake_pipe()
             else:
                 self._on_readable()
+        now = time.monotonic()
+        self._watch.on_turn(now, due)
         self._reap()
         self._start_reload()
-        now = time.monotonic()
         for child in self._children():
             if child.restart_at is not None and child.restart_at <= now and not self._stopping:
                 self._start(child)
-        if self._heartbeat_due is not None and now > self._heartbeat_due:
-            log.error("no heartbeat of the director: killing it")
-            os.kill(self._director.pid, signal.SIGKILL)
-            self._heartbeat_due = None
+        self._kill_silent(now)
         if watchdog_interval() is not None:
-            notify("WATCHDOG=1")  # for this process; the heartbeat of the director is watched here
+            notify("WATCHDOG=1")  # for this process; the others are watched here
+
+    def _next_turn(self) -> float:
+        """Return the time until which the loop may wait."""
+        due = [time.monotonic() + LONGEST_TURN]
+        due += [child.restart_at for child in self._children() if child.restart_at is not None]
+        due += [self._watch.overdue_at(child.last_sign, _limit(child)) for child in self._watched()]
+        if (interval := watchdog_interval()) is not None:
+            due.append(time.monotonic() + interval)
+        return min(due)
+
+    def _watched(self) -> list[Child]:
+        return [each for each in self._children() if each.pid and each.heartbeat and not each.killed]
+
+    def _kill_silent(self, now: float) -> None:
+        """Kill each child whose silence exceeds its limit."""
+        for child in self._watched():
+            silence, limit = self._watch.silence(now, child.last_sign), _limit(child)
+            if silence >= limit:
+                log.error(
+                    "%s shows no sign of life for %.1f s (limit %.1f s), state %s: killing it",
+                    *(child.name, silence, limit, kernel_state(child.pid)),
+                )
+                child.send(signal.SIGKILL)
 
     def _empty_wake_pipe(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -154,7 +159,7 @@ class Supervisor:
 
     def _start_reload(self) -> None:
         """Start a wanted reload. While one runs, further SIGHUPs are one more reload."""
-        if not self._reload_wanted or self._stopping or not self._was_ready:
+        if not self._reload_wanted or self._stopping or not self.was_ready:
             return
         if self._reload is None:
             self._reload_wanted = False
@@ -164,14 +169,6 @@ class Supervisor:
             notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             self._start(self._reload)
 
-    def _timeout(self) -> float | None:
-        due = [child.restart_at for child in self._children() if child.restart_at is not None]
-        if self._heartbeat_due is not None:
-            due.append(self._heartbeat_due + 0.1)
-        if (interval := watchdog_interval()) is not None:
-            due.append(time.monotonic() + interval)
-        return max(0.0, min(due) - time.monotonic()) if due else None
-
     def _children(self) -> list[Child]:
         return [self._director, *self._helpers, *([self._reload] if self._reload else [])]
 
@@ -179,7 +176,6 @@ class Supervisor:
         while (message := self._inbox.receive()) is not None:
             if isinstance(message, NewConfiguration) and message.config is not None:
                 self._on_new_configuration(message.config, message.rollback)
-            self._heartbeat_due = time.monotonic() + HEARTBEAT_LIMIT
             if not self._is_ready:
                 self._director_ready()
 
@@ -191,11 +187,12 @@ class Supervisor:
             self._config_history.roll_back()
         else:
             self._config_history.push(config)
-        self._start_helpers()
+        self._start_helpers(self._helpers)
         self._replace_helpers()
 
-    def _start_helpers(self) -> None:
-        for child in self._helpers:
+    def _start_helpers(self, helpers: Iterable[Child]) -> None:
+        """Start those that are wanted and do not run."""
+        for child in helpers:
             if child.pid == 0 and child.restart_at is None and child.wanted():
                 self._start(child)
 
@@ -203,47 +200,35 @@ class Supervisor:
         for child in self._helpers:
             if child.pid and child.fixed() != child.began_with:
                 log.info("restarting %s: it needs other privileges or files", child.name)
-                os.kill(child.pid, signal.SIGTERM)
+                child.send(signal.SIGTERM)
 
     def _director_ready(self) -> None:
-        self._is_ready = self._was_ready = True
-        self._start_helpers()
+        self._is_ready = self.was_ready = True
+        self._start_helpers(self._helpers)
         notify("READY=1\nSTATUS=forwarding")
 
     def _start(self, child: Child) -> None:
         parent = os.getpid()
-        child.restart_at = None
+        child.restart_at, child.exit_code, child.killed = None, EXIT_OK, False
         child.started = time.monotonic()
         child.starts += 1
         child.began_with = child.fixed()
+        # A SIGTERM that comes before the child can handle it must wait.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             child.pid = os.fork()
+            if child.pid == 0:
+                heartbeats = [each.heartbeat for each in self._children() if each.heartbeat]
+                os._exit(run_child(child, parent, heartbeats))
         except OSError as error:
             log.error("cannot start %s: %s; retrying in %.0f s", child.name, error.strerror, FORK_PAUSE)
-            child.restart_at = child.started + FORK_PAUSE
+            child.restart_at, child.exit_code = child.started + FORK_PAUSE, EXIT_FAILURE
             return
-        if child.pid == 0:
-            os._exit(self._in_child(child, parent))
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if child is self._director:
             self._is_ready = False
-            self._heartbeat_due = child.started + START_LIMIT
         log.info("started %s, pid %d", child.name, child.pid)
-
-    @staticmethod
-    def _in_child(child: Child, parent: int) -> int:
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent stops its children in order
-            privileges.close_all_but([each.fileno() for each in child.keeps])
-            privileges.set_name(f"pm-{child.name}")
-            child.confine()
-            privileges.die_with(parent, signal.SIGKILL)
-            return child.body()
-        except BaseException:  # no exception may reach the code of the parent
-            logging.getLogger(child.name).exception("%s failed", child.name)
-            return EXIT_FAILURE
 
     def _reap(self) -> None:
         while True:
@@ -258,19 +243,15 @@ class Supervisor:
                     self._ended(child, os.waitstatus_to_exitcode(status))
 
     def _ended(self, child: Child, code: int) -> None:
-        child.pid = 0
+        child.pid, child.exit_code = 0, code
         if child is self._reload:
             if not self._stopping:
                 notify("READY=1")
             return
         if self._stopping:
             return
-        if child is self._director:
-            self._heartbeat_due = None
-        is_permanent = (
-            code in (EXIT_CONFIGURATION, EXIT_ENVIRONMENT) and child.starts == 1 and self._first_config()
-        )
-        if is_permanent or (child is self._director and not self._was_ready):
+        is_permanent = code in PERMANENT and child.starts == 1 and self._first_config()
+        if is_permanent or (child is self._director and not self.was_ready):
             self._exit_code, self._stopping = code if code > 0 else EXIT_FAILURE, True
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
@@ -289,24 +270,50 @@ class Supervisor:
         self._stopping = True
         notify("STOPPING=1")
         first = [helper for helper in self._helpers if not helper.last]
-        self._terminate([*first, *([self._reload] if self._reload else [])])
-        self._terminate([self._director])
-        self._terminate([helper for helper in self._helpers if helper.last])
+        self._stop([*first, *([self._reload] if self._reload else [])])
+        self._stop([self._director])
+        self._stop([helper for helper in self._helpers if helper.last])
+
+    def _stop(self, children: list[Child]) -> None:
+        """Stop children. One that had crashed, or has to be killed, is started again to stop in order."""
+        self._terminate(children)
+        unfinished = [child for child in children if self._must_clean_up(child)]
+        for child in unfinished:
+            log.warning("%s did not stop in order: starting it once more to clean up", child.name)
+            self._start(child)
+        self._terminate(unfinished)
+        for child in unfinished:
+            if child.exit_code != EXIT_OK:
+                log.error("%s cannot clean up: %s", child.name, child.leaves)
+                self._exit_code = self._exit_code or EXIT_FAILURE
+
+    def _must_clean_up(self, child: Child) -> bool:
+        if not child.leaves or child.exit_code == EXIT_OK:
+            return False
+        never_worked = child.starts == 1 and child.exit_code in PERMANENT
+        return not never_worked and (child is not self._director or self.was_ready)
 
     def _terminate(self, children: list[Child]) -> None:
+        """End children by SIGTERM. Kill those that are silent, or that do not end within STOP_DEADLINE."""
         for child in children:
-            if child.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child.pid, signal.SIGTERM)
+            child.send(signal.SIGTERM)
         deadline = time.monotonic() + STOP_DEADLINE
-        while any(child.pid for child in children):
+        while running := [child for child in children if child.pid]:
             self._reap()
-            if time.monotonic() > deadline:
-                for child in children:
-                    if child.pid:
-                        log.error("%s did not stop within %.0f s: killed", child.name, STOP_DEADLINE)
-                        os.kill(child.pid, signal.SIGKILL)
-                deadline = float("inf")
-            if any(child.pid for child in children):
-                self._empty_wake_pipe()
-                time.sleep(0.01)
+            now = time.monotonic()
+            self._kill_silent(now)
+            for child in running:
+                if child.pid and not child.killed and now > deadline:
+                    log.error("%s did not stop within %.0f s: killed", child.name, STOP_DEADLINE)
+                    child.send(signal.SIGKILL)
+            if now > deadline + UNTIL_GONE:
+                names = ", ".join(f"{each.name} ({kernel_state(each.pid)})" for each in running)
+                log.error("not waiting for %s, which SIGKILL did not end", names)
+                return
+            self._empty_wake_pipe()
+            time.sleep(0.01)
+
+
+def _limit(child: Child) -> float:
+    """Return the silence of a running child that is too long."""
+    return child.limit() if child.is_working else START_LIMIT

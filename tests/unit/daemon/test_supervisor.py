@@ -19,8 +19,10 @@ from tests.support.until import DEADLINE
 PRELUDE = """
 import os, signal, socket, sys, time
 from pathlib import Path
-from pointsman.control.messages import Alive, encode
-from pointsman.daemon.supervisor import Child, Supervisor
+from pointsman.control.messages import Ready, encode
+from pointsman.daemon.child import Child
+from pointsman.daemon.runtime.heartbeat import Heartbeat
+from pointsman.daemon.supervisor import Supervisor
 here = Path(sys.argv[1])
 heard, beat = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
@@ -31,7 +33,7 @@ def log(text):
 def director():
     tell_of_stop("director")
     log(f"director {os.getpid()}")
-    beat.send(encode(Alive()))
+    beat.send(encode(Ready()))
     sleep()
 
 def tell_of_stop(name, code=0):
@@ -53,7 +55,8 @@ boss = Child('director', director, keeps=(beat,))
 def start(tmp_path: Path, body: str) -> subprocess.Popen[bytes]:
     script = tmp_path / "script.py"
     script.write_text(PRELUDE + textwrap.dedent(body))
-    return subprocess.Popen([sys.executable, str(script), str(tmp_path)], stderr=subprocess.DEVNULL)
+    with (tmp_path / "errors").open("w") as errors:
+        return subprocess.Popen([sys.executable, str(script), str(tmp_path)], stderr=errors)
 
 
 def lines(tmp_path: Path, wanted: int, seconds: float = DEADLINE) -> list[str]:
@@ -155,7 +158,7 @@ config_history = ConfigHistory(first)
 
 def director():
     log("director")
-    beat.send(encode(Alive()))
+    beat.send(encode(Ready()))
     signal.signal(signal.SIGUSR1, lambda *_: send_config(beat, second))
     signal.signal(signal.SIGUSR2, lambda *_: send_config(beat, second, rollback=True))
     tell_of_stop("director")
@@ -258,8 +261,146 @@ def test_a_director_that_hangs_at_its_start_is_killed(tmp_path: Path) -> None:
         """
         import pointsman.daemon.supervisor as module
         module.START_LIMIT = 0.3
-        boss = Child('director', lambda: (log("director"), time.sleep(60))[0])
+        body = lambda: (log("director"), time.sleep(60))[0]
+        boss = Child('director', body, heartbeat=Heartbeat())
         sys.exit(Supervisor(boss, [], heard).run())
         """,
     )
     assert process.wait(DEADLINE) == 1
+
+
+WATCHED = """
+def beating_helper():
+    # A main loop that beats as often as real ones do.
+    tell_of_stop("helper")
+    other.beat()
+    log(f"helper {os.getpid()}")
+    while True:
+        other.beat()
+        time.sleep(0.05)
+
+def start_director():
+    tell_of_stop("director")
+    pulse.beat()
+    log(f"director {os.getpid()}")
+    beat.send(encode(Ready()))
+    while True:
+        pulse.beat()
+        time.sleep(0.05)
+
+pulse, other = Heartbeat(), Heartbeat()
+boss = Child("director", start_director, keeps=(beat,), heartbeat=pulse)
+helper = Child("helper", beating_helper, heartbeat=other, limit=lambda: 2.0)
+sys.exit(Supervisor(boss, [helper], heard).run())
+"""
+
+
+def pid_of(line: str) -> int:
+    return int(line.split()[1])
+
+
+def test_a_frozen_child_is_killed_and_started_again_with_a_reason(tmp_path: Path) -> None:
+    process = start(tmp_path, WATCHED)
+    frozen = pid_of(lines(tmp_path, 2)[1])
+    os.kill(frozen, signal.SIGSTOP)
+    again = lines(tmp_path, 3)[2]
+    assert again.startswith("helper ") and pid_of(again) != frozen
+    errors = (tmp_path / "errors").read_text()
+    assert "helper shows no sign of life" in errors and "T (stopped)" in errors
+    process.terminate()
+    assert process.wait(DEADLINE) == 0
+
+
+def test_a_stop_does_not_wait_for_a_frozen_child_longer_than_its_limit(tmp_path: Path) -> None:
+    process = start(tmp_path, WATCHED)
+    os.kill(pid_of(lines(tmp_path, 2)[1]), signal.SIGSTOP)
+    process.terminate()
+    assert process.wait(DEADLINE) == 0
+    assert lines(tmp_path, 3)[2:] == ["director stopped"]
+    assert "did not stop within" not in (tmp_path / "errors").read_text()
+
+
+def test_all_were_stopped_and_the_supervisor_kills_none_of_them(tmp_path: Path) -> None:
+    """As with a virtual machine that was paused. The supervisor wakes up first: the others look frozen."""
+    process = start(tmp_path, WATCHED)
+    pids = [pid_of(line) for line in lines(tmp_path, 2)]
+    for pid in (*pids, process.pid):
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(3.0)  # longer than the limit
+    os.kill(process.pid, signal.SIGCONT)
+    time.sleep(0.3)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(2.2)  # longer than the limit
+    process.terminate()
+    assert process.wait(DEADLINE) == 0
+    assert sorted(lines(tmp_path, 4)[2:]) == ["director stopped", "helper stopped"]
+
+
+def test_a_child_that_crashed_is_started_once_more_to_stop_in_order(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        def director():
+            log("director")
+            if (here / "log").read_text().count("director") < 3:
+                beat.send(encode(Ready()))
+                os._exit(1)
+            signal.signal(signal.SIGTERM, lambda *_: (log("cleaned up"), os._exit(0)))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            sleep()
+
+        import pointsman.daemon.supervisor as module
+        module.LONGEST_BACKOFF = 60.0
+        boss = Child("director", director, keeps=(beat,), leaves="the table stays")
+        class Slow(Supervisor):
+            def _ended(self, child, code):
+                super()._ended(child, code)
+                child.crashes = 50
+        sys.exit(Slow(boss, [], heard).run())
+        """,
+    )
+    lines(tmp_path, 2)
+    process.terminate()
+    assert process.wait(DEADLINE) == 0
+    assert lines(tmp_path, 4) == ["director", "director", "director", "cleaned up"]
+
+
+def test_a_child_that_cannot_clean_up_leaves_what_is_said(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        def helper():
+            log("helper")
+            return 1
+
+        helper = Child("helper", helper, leaves="addresses stay")
+        sys.exit(Supervisor(boss, [helper], heard).run())
+        """,
+    )
+    lines(tmp_path, 2)
+    process.terminate()
+    assert process.wait(DEADLINE) == 1
+    assert "helper cannot clean up: addresses stay" in (tmp_path / "errors").read_text()
+
+
+def test_a_child_that_starts_at_once_does_not_wait_for_the_director(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        def director():
+            while "helper" not in (here / "log").read_text():
+                time.sleep(0.02)
+            log("director")
+            tell_of_stop("director")
+            beat.send(encode(Ready()))
+            sleep()
+
+        (here / "log").write_text("")
+        boss = Child("director", director, keeps=(beat,))
+        sys.exit(Supervisor(boss, [Child("helper", helper, at_once=True)], heard).run())
+        """,
+    )
+    assert [line.split()[0] for line in lines(tmp_path, 2)] == ["helper", "director"]
+    process.terminate()
+    assert process.wait(DEADLINE) == 0

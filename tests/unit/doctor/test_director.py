@@ -312,6 +312,18 @@ def test_a_table_that_is_not_the_configured_one() -> None:
     assert (found.check, found.remedy) == ("table", ("pointsman reload",))
 
 
+def test_a_process_without_a_sign_of_life() -> None:
+    problem = "no sign of life from the process pm-checker for 12 s: what it has reported is as old as that"
+    found = only(director(problems=(problem,)))
+    assert (found.check, found.found) == ("processes", problem)
+
+
+def test_an_instance_whose_state_is_unknown() -> None:
+    silent = {"state": "UNKNOWN", "reason": "MASTER before; no sign of life from the process pm-vrrp for 3 s"}
+    found = only(director(instance=silent))
+    assert found.check == "vrrp" and "is unknown: MASTER before" in found.found
+
+
 def with_virtual_mac(**settings: int) -> DirectorFacts:
     virtual = Card(name="vrrp.51", mac="00:00:5e:00:01:33", lower="eth0", addresses=ETH0.addresses[1:])
     return director(cards=(BACKUP_ETH0, virtual), settings={"all.arp_ignore": 0} | settings)

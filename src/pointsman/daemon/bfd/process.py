@@ -29,6 +29,7 @@ from pointsman.control.vrrp_messages import TrackerValue
 from pointsman.daemon.bfd.socket import Receiver, Sender
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.event_loop import EventLoop
+from pointsman.daemon.runtime.heartbeat import Heartbeat
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.runtime.realtime import become_punctual
 from pointsman.model.bfd import BfdSession
@@ -37,6 +38,8 @@ from pointsman.model.tracking import TrackKind
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 
+HEARTBEAT_LIMIT = 3.0
+"""Seconds without a heartbeat after which the process is killed as hung."""
 RESTART_TIME = 3.0
 """Seconds in which a session that was up before a crash may come up again. Until then no down is reported."""
 SENDER_RETRY = 1.0
@@ -64,14 +67,19 @@ class Channels(msgspec.Struct, frozen=True):
     checker: socket.socket
 
 
-def run(sessions: tuple[BfdSession, ...], channels: Channels, run_directory: Path) -> int:
+def run(
+    sessions: tuple[BfdSession, ...],
+    channels: Channels,
+    run_directory: Path,
+    heartbeat: Heartbeat | None = None,
+) -> int:
     """Run the sessions until SIGTERM. Return the exit code: 0 orderly stop, 3 a port cannot be opened.
 
     Director and checker get a SessionChanged for each change, VRRP gets a TrackerValue. A Resync from one of
     them requests all values again. The director sends configurations.
     """
     try:
-        process = BfdProcess(sessions, channels, run_directory)
+        process = BfdProcess(sessions, channels, run_directory, heartbeat)
     except OSError as error:
         print(
             f"pointsman bfd: cannot listen for BFD: {error.strerror}; is another BFD daemon running?",
@@ -128,10 +136,16 @@ class Neighbour:
 class BfdProcess:
     """All running sessions. Raises OSError if a port cannot be opened."""
 
-    def __init__(self, sessions: Sequence[BfdSession], channels: Channels, run_directory: Path) -> None:
+    def __init__(
+        self,
+        sessions: Sequence[BfdSession],
+        channels: Channels,
+        run_directory: Path,
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
         self._channels = channels
         self._state_file = run_directory / STATE_FILE
-        self._loop = EventLoop(clock, log)
+        self._loop = EventLoop(clock, log, heartbeat)
         self._receivers: dict[tuple[int, int], Receiver] = {}
         self._neighbours: dict[int, Neighbour] = {}
         """Sessions by the local discriminator."""

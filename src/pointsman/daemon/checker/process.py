@@ -25,6 +25,7 @@ from pointsman.daemon.checker.probes import tls
 from pointsman.daemon.checker.runner import Runner, SessionRunner
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.director_channel import DirectorChannel
+from pointsman.daemon.runtime.heartbeat import Heartbeat
 from pointsman.daemon.runtime.privileges import Capability
 from pointsman.daemon.runtime.tracked_file import write_initial_number
 from pointsman.health import check_types
@@ -190,7 +191,10 @@ def _log_servers(keys: Iterable[CheckKey]) -> None:
 
 
 async def check_until_stopped(
-    checker: Checker, channel: DirectorChannel, reconfigure: Callable[[Config], None] | None = None
+    checker: Checker,
+    channel: DirectorChannel,
+    reconfigure: Callable[[Config], None] | None = None,
+    heartbeat: Heartbeat | None = None,
 ) -> int:
     """Run the probes until SIGTERM or until the channel is closed. Return the exit code of the process.
 
@@ -198,6 +202,8 @@ async def check_until_stopped(
     """
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    if heartbeat is not None:
+        heartbeat.beat_in(asyncio.get_running_loop())
     channel.on_check_now = checker.on_check_now
     channel.on_new_configuration = reconfigure or (lambda config: checker.reconfigure(config.virtual_servers))
     checker.start()
@@ -218,7 +224,10 @@ def _on_sessions_readable(inbox: Inbox[messages.SessionChanged], checker: Checke
 
 
 def run(
-    virtual_servers: Iterable[VirtualServer], director: socket.socket, bfd: socket.socket | None = None
+    virtual_servers: Iterable[VirtualServer],
+    director: socket.socket,
+    bfd: socket.socket | None = None,
+    heartbeat: Heartbeat | None = None,
 ) -> int:
     """Check until SIGTERM (exit code 0) or until the director closes the channel (exit code 1).
 
@@ -237,7 +246,7 @@ def run(
             loop.add_reader(bfd, _on_sessions_readable, sessions, checker)
             with contextlib.suppress(OSError):
                 bfd.send(messages.encode(messages.Resync()))
-        return await check_until_stopped(checker, channel)
+        return await check_until_stopped(checker, channel, heartbeat=heartbeat)
 
     # Each probe of a silent real server holds a descriptor for connect_timeout.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -24,6 +24,8 @@ from pointsman.control.paths import control_socket, run_directory
 from pointsman.control.server import ControlServer
 from pointsman.control.status import Status
 from pointsman.daemon.director import status as status_report
+from pointsman.daemon.director.heartbeats import Heartbeats, unknown_services, without_unknown
+from pointsman.daemon.director.interfaces import Interfaces
 from pointsman.daemon.director.mail import MailQueue
 from pointsman.daemon.director.next_hops import NextHops
 from pointsman.daemon.director.passive_check import PassiveCheck
@@ -60,6 +62,7 @@ class Director:
         keep_forwarding: bool,
         survey: Survey,
         origin: dict[str, str | None],
+        heartbeats: Heartbeats | None = None,
     ) -> None:
         self._config = config_history.current
         self._plane = plane
@@ -70,6 +73,7 @@ class Director:
             log.info("restored the state of the previous director process")
         self._table_sync = TableSync(self._config, plane, restored.table if restored.boot else None)
         self._origin = origin
+        self._heartbeats = heartbeats or Heartbeats()
         self._reloader = Reload(config_history, self._table_sync, plane, survey)
         self._next_hops = NextHops(plane)
         self._vrrp_states = VrrpStates(self._config, restored.instances)
@@ -79,7 +83,7 @@ class Director:
         self._mail: MailQueue | None = None
         self._channels: Channels | None = None
         self._sync_due = False
-        self._interface_problems: list[str] = []
+        self._interfaces = Interfaces(plane)
         self._once = LogOnce(log)
         self._estimator = Estimator()
         self._passive_check = PassiveCheck(plane)
@@ -87,7 +91,7 @@ class Director:
     async def run(self, channels: Channels, ready: socket.socket) -> int:
         """Run until SIGTERM and return the exit code. Raises OSError.
 
-        `ready` receives Alive once the table is in force, and then each TICK.
+        `ready` receives Ready once the table is in force.
         """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
@@ -122,9 +126,10 @@ class Director:
                 inbox.channel.send(messages.encode(messages.Resync()))
         estimating = asyncio.create_task(self._estimate())
         ready.setblocking(False)
+        with contextlib.suppress(OSError):
+            ready.send(messages.encode(messages.Ready()))
         while not stop.is_set():
-            with contextlib.suppress(OSError):
-                ready.send(messages.encode(messages.Alive()))
+            self._heartbeats.own.beat()
             self._tick(channels)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK)
@@ -159,7 +164,7 @@ class Director:
 
     def _tick(self, channels: Channels) -> None:
         self._refresh_neighbours()
-        self._follow_interfaces()
+        self._interfaces.follow()
         self._passive_check.check_suspects(time.monotonic(), self._config, channels)
         self._reloader.send_pending()
         self._send_notify_orders()
@@ -181,16 +186,6 @@ class Director:
 
     def _refresh_neighbours(self) -> None:
         self._next_hops.refresh(time.monotonic())
-
-    def _follow_interfaces(self) -> None:
-        try:
-            problems = self._plane.follow_interfaces()
-        except OSError as error:
-            problems = [f"cannot follow the interfaces: {error}"]
-        for problem in problems:
-            self._once.error(problem, "%s", problem)
-        self._once.keep_only(problems)
-        self._interface_problems = problems
 
     def _on_readable(self, inbox: Inbox[messages.Report]) -> None:
         """Handle the reports of a process."""
@@ -339,6 +334,7 @@ class Director:
             self._reloader.apply(planned, request.file)
             self._vrrp_states.reconfigure(planned.config)
             self._config = planned.config
+            self._heartbeats.reconfigure(time.monotonic())
             if self._mail is not None:
                 self._mail.reconfigure(planned.config.mail)
             self._update_local_addresses()
@@ -352,7 +348,9 @@ class Director:
     async def _status(self) -> messages.Reply:
         """Return the status. The services are encoded already."""
         table, now = self._plane.read(), time.monotonic()
-        services = await encode_in_slices(self._table_sync.describe(table, self._next_hops.texts(), now))
+        silences = self._heartbeats.silences(self._config, now)
+        described = self._table_sync.describe(table, self._next_hops.texts(), now)
+        services = await encode_in_slices(unknown_services(described, silences, self._config))
         differences = [
             each async for piece in in_slices(self._table_sync.differences(table)) for each in piece
         ]
@@ -371,13 +369,14 @@ class Director:
             ),
             sessions=status_report.sessions(self._config, self._sessions),
             problems=(
-                *self._interface_problems,
+                *self._interfaces.problems,
                 *self._next_hops.problems(),
                 *self._table_sync.problems(differences),
                 *self._reloader.problems(),
             ),
         )
-        return messages.StatusReply(msgspec.structs.replace(status, services=services))
+        status = msgspec.structs.replace(status, services=services)
+        return messages.StatusReply(without_unknown(status, silences))
 
 
 def run(
@@ -388,10 +387,11 @@ def run(
     keep_forwarding: bool,
     survey: Survey,
     origin: dict[str, str | None],
+    heartbeats: Heartbeats,
 ) -> int:
     """Run the director process and return its exit code. `origin`: file and config_id for `status`.
 
     Raises OSError if the data plane or netlink cannot be used.
     """
-    director = Director(config_history, plane, keep_forwarding, survey, origin)
+    director = Director(config_history, plane, keep_forwarding, survey, origin, heartbeats)
     return asyncio.run(director.run(channels, ready))

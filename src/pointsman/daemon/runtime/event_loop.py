@@ -15,6 +15,8 @@ import signal
 from collections.abc import Callable
 from typing import Protocol
 
+from pointsman.daemon.runtime.heartbeat import INTERVAL, Heartbeat
+
 STALL = 1.0
 """Seconds after a deadline from which a late timer is logged."""
 
@@ -42,8 +44,12 @@ class EventLoop:
     `clock`: clock of the deadlines. `log`: channel of the process.
     """
 
-    def __init__(self, clock: Callable[[], float], log: logging.Logger) -> None:
+    def __init__(
+        self, clock: Callable[[], float], log: logging.Logger, heartbeat: Heartbeat | None = None
+    ) -> None:
+        """`heartbeat`: beats at each turn. A turn is then never longer than its interval."""
         self._clock = clock
+        self._heartbeat = heartbeat
         self._log = log
         self._selector = selectors.DefaultSelector()
         self._last_turn = clock()
@@ -66,6 +72,7 @@ class EventLoop:
         for number in numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self.stopping = True
@@ -76,7 +83,11 @@ class EventLoop:
         `now` is taken before the last read: input that arrives later was not late.
         """
         deadline = timers.deadline
-        self._read(None if deadline is None else max(0.0, deadline - self._clock()))
+        wait = None if deadline is None else max(0.0, deadline - self._clock())
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
+            wait = INTERVAL if wait is None else min(wait, INTERVAL)
+        self._read(wait)
         now = self._clock()
         deadline = timers.deadline
         if deadline is not None and deadline <= now:

@@ -32,7 +32,9 @@ def acquire_lock(run_directory: Path) -> int:
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-            raise OSError(error.errno, f"{path} is a symbolic link, which is not followed: remove it") from None
+            raise OSError(
+                error.errno, f"{path} is a symbolic link, which is not followed: remove it"
+            ) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -24,6 +24,7 @@ from pointsman.control.vrrp_messages import NotifyEvent, TrackerValue, notify_de
 from pointsman.daemon.checker.process import Checker, check_until_stopped
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.director_channel import DirectorChannel
+from pointsman.daemon.runtime.heartbeat import Heartbeat
 from pointsman.daemon.runtime.run_program import start_program
 from pointsman.daemon.scripts.fifo import Fifos
 from pointsman.daemon.scripts.notify import MAX_WAITING, ServerNotifier, VrrpNotifier
@@ -60,12 +61,14 @@ def _runs_programs(virtual: VirtualServer) -> bool:
     )
 
 
-def run(config: Config, vrrp: socket.socket, director: socket.socket) -> int:
+def run(
+    config: Config, vrrp: socket.socket, director: socket.socket, heartbeat: Heartbeat | None = None
+) -> int:
     """Run programs until SIGTERM (exit code 0) or until the director closes its channel (exit code 1).
 
     `config` comes from `config_history.for_scripts`. The director sends later configurations.
     """
-    return asyncio.run(ScriptsProcess(config, vrrp, director).run())
+    return asyncio.run(ScriptsProcess(config, vrrp, director).run(heartbeat))
 
 
 class ScriptsProcess:
@@ -93,7 +96,7 @@ class ScriptsProcess:
         self._late_lines: collections.deque[tuple[str, bool]] = collections.deque(maxlen=MAX_WAITING)
         """Lines that wait for these FIFOs. True: for those of servers."""
 
-    async def run(self) -> int:
+    async def run(self, heartbeat: Heartbeat | None = None) -> int:
         """Work until SIGTERM, then run the programs of the last messages of VRRP and the director."""
         loop = asyncio.get_running_loop()
         await self._apply(self._config)
@@ -114,7 +117,7 @@ class ScriptsProcess:
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
-        code = await check_until_stopped(checker, channel, reconfigure)
+        code = await check_until_stopped(checker, channel, reconfigure, heartbeat)
         self._on_vrrp()
         channel.on_new_configuration = lambda _config: None
         channel.on_readable()

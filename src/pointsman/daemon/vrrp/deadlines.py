@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Queue of the deadlines of all instances.
+"""Queue of the deadlines of all instances, and the limit of the heartbeat.
 
 With hundreds of instances it is too expensive to ask each one in every turn of the loop. An instance without
 an event has the same deadline as before.
@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
+
+from pointsman.model.vrrp import VrrpInstance
 
 COALESCE = 0.5
 """Seconds. Deadlines that have moved are read again together: a wakeup costs more than to read twenty."""
+SHORTEST_LIMIT, LONGEST_LIMIT = 2.0, 10.0
+"""Bounds of `heartbeat_limit` in seconds. On a busy machine a healthy process may be late by a second."""
 
 
 class Timed(Protocol):
@@ -110,3 +115,13 @@ class DeadlineQueue(Generic[T]):
     def _enter(self, timed: T, deadline: float) -> None:
         self._entries[timed] = deadline
         heapq.heappush(self._heap, (deadline, next(self._numbers), timed))
+
+
+def heartbeat_limit(instances: Iterable[VrrpInstance]) -> float:
+    """Return the seconds without a heartbeat after which the process is killed as hung.
+
+    It is one advert less than the master-down interval: a restarted master advertises before a backup takes
+    over. Only intervals below a second are too short for that.
+    """
+    limits = [each.advert_interval * (each.down_timer_adverts - 1) for each in instances]
+    return max(SHORTEST_LIMIT, min([*limits, LONGEST_LIMIT]))

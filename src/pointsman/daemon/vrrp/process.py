@@ -21,33 +21,23 @@ from pointsman.control.messages import NewConfiguration, Resync, YieldMaster, en
 from pointsman.control.vrrp_messages import TrackerValue, tracker_value_decoder
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.event_loop import EventLoop
+from pointsman.daemon.runtime.heartbeat import Heartbeat
 from pointsman.daemon.runtime.realtime import become_punctual
 from pointsman.daemon.vrrp.addresses import Context
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
 from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.daemon.vrrp.instances import InstanceSet
-from pointsman.daemon.vrrp.preflight import (
-    EnvironmentProblemError,
-    check_devices,
-    check_link_types,
-    explain,
-)
+from pointsman.daemon.vrrp.preflight import EnvironmentProblemError, check_devices, check_link_types, explain
 from pointsman.daemon.vrrp.reports import ReportChannel
+from pointsman.daemon.vrrp.residual_addresses import ResidualAddresses
 from pointsman.daemon.vrrp.static import StaticObjects
 from pointsman.daemon.vrrp.sync_groups import SyncGroups
 from pointsman.daemon.vrrp.trackers import Trackers
-from pointsman.daemon.vrrp.vmac import accept_filter, remove_unconfigured, sysctls
+from pointsman.daemon.vrrp.vmac import accept_filter, sysctls
 from pointsman.model.config import Config
 from pointsman.model.tracking import VrrpSurroundings
 from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, needs_scripts_process
-from pointsman.net.addresses import (
-    IFA_PROTO_OURS,
-    RTM_DELADDR,
-    RTM_NEWADDR,
-    addresses,
-    parse_address,
-    remove,
-)
+from pointsman.net.addresses import RTM_DELADDR, RTM_NEWADDR, addresses, parse_address
 from pointsman.net.arp import ArpReplySocket
 from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
@@ -66,6 +56,9 @@ The kernel announces a new address a moment before a socket can be bound to it (
 __inet_insert_ifa).
 """
 
+TABLE_WAIT = 60.0
+"""Seconds after which instances start without the service table."""
+
 log = logging.getLogger("vrrp")
 
 
@@ -83,6 +76,8 @@ def run(
     wait_for_interfaces: bool = False,
     bfd: socket.socket | None = None,
     static: StaticSettings | None = None,
+    heartbeat: Heartbeat | None = None,
+    wait_for_table: bool = False,
 ) -> int:
     """Run the instances until SIGTERM. Return the exit code.
 
@@ -94,6 +89,10 @@ def run(
     `channel` (SOCK_SEQPACKET) leads to the director. It carries an InstanceChanged for every instance at the
     start and at every change, and the director's VrrpOrder messages. `scripts` leads to pm-scripts: notify
     events go there, tracker values come from there. `bfd` carries the tracker values of BFD.
+
+    `wait_for_table`: the director has not reported yet that its table is in force (Resync). Instances that an
+    earlier process has left as master start at once, because the kernel still forwards for them. Without any,
+    all instances wait for the table: a master without one would drop what another router could serve.
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
@@ -102,6 +101,7 @@ def run(
             *(instances, channel, run_directory, surroundings or VrrpSurroundings(), scripts),
             *(wait_for_interfaces, bfd),
             static or StaticSettings(),
+            heartbeat,
         )
     except EnvironmentProblemError as problem:
         sys.stderr.write(f"pointsman vrrp: {problem}\n")  # one write call: other processes write there, too
@@ -109,7 +109,7 @@ def run(
     except OSError as problem:
         sys.stderr.write(f"pointsman vrrp: cannot start now: {problem}\n")
         return EXIT_TRANSIENT
-    process.run()
+    process.run(wait_for_table)
     return EXIT_OK
 
 
@@ -129,12 +129,15 @@ class VrrpProcess:
         wait_for_interfaces: bool = False,
         bfd: socket.socket | None = None,
         static: StaticSettings = StaticSettings(),  # noqa: B008
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         self._orders = Inbox(channel, vrrp_order_decoder, "director", log)
         self._scripts = scripts
         self._bfd = bfd
         self._reports = ReportChannel(channel, scripts)
-        self._loop = EventLoop(clock, log)
+        self._loop = EventLoop(clock, log, heartbeat)
+        self._table_due: float | None = None
+        """While the instances wait for the table: time at which they start without it."""
         try:
             # The monitor is opened before the first read, so that no change is missed between the two.
             self._monitor = NetlinkMonitor(
@@ -170,21 +173,22 @@ class VrrpProcess:
         self._retry_at: float | None = None
         self._open_sockets()
 
-    def run(self) -> None:
+    def run(self, wait_for_table: bool = False) -> None:
         """Start every instance, work until SIGTERM or SIGINT, stop every instance."""
         self._prepare()
-        self._remove_unconfigured()
+        instances = [controller.instance for controller in self._controllers]
+        residual = ResidualAddresses(self._netlink, self._links, self._present, instances)
+        residual.remove_unconfigured(self._static.settings)
         self._reports.notify(Resync())
         if self._bfd is not None:
             self._bfd.send(encode(Resync()))
         self._static.start(self._present)
         self._update_static_faults()
-        self._instances.find_sources(addresses(self._netlink))  # one may be a static address
-        self._open_sockets()
-        for controller in self._controllers:
-            controller.start(self._present, self._trackers)
-        self._context.sysctls.restore_unneeded()
-        self._context.accept_filter.activate()
+        if wait_for_table and self._controllers and not residual.has_virtual:
+            self._table_due = clock() + TABLE_WAIT
+            log.info("waiting for the service table")
+        else:
+            self._start_instances()
         while not self._loop.stopping:
             self._turn()
         self._yield_and_stop()
@@ -194,6 +198,15 @@ class VrrpProcess:
         self._groups.sync(clock())
         self._reports.flush()
         log.info("Stopped")
+
+    def _start_instances(self) -> None:
+        self._table_due, self._present = None, addresses(self._netlink)
+        self._instances.find_sources(self._present)  # one may be a static address
+        self._open_sockets()
+        for controller in self._controllers:
+            controller.start(self._present, self._trackers)
+        self._context.sysctls.restore_unneeded()
+        self._context.accept_filter.activate()
 
     def _yield_and_stop(self) -> None:
         """Let other routers take over before addresses are removed. A second signal ends the wait."""
@@ -240,7 +253,7 @@ class VrrpProcess:
         first = self._deadlines.first()
         # min() is slower, and the loop asks twice for each advert.
         others = self._static.deadline, self._context.garp_pacer.deadline, self._trackers.deadline
-        for timer in (self._retry_at, *others):
+        for timer in (self._retry_at, self._table_due, *others):
             if timer is not None and (first is None or timer < first):
                 first = timer
         return first
@@ -253,6 +266,9 @@ class VrrpProcess:
             self._update_faults()
         if self._retry_at is not None and self._retry_at <= now:
             self._on_link_change()
+        if self._table_due is not None and self._table_due <= now:
+            log.warning("starting without the service table: it is not in force after %.0f s", TABLE_WAIT)
+            self._start_instances()
         due = self._deadlines.due(now)
         for controller in due:
             controller.advance(now)
@@ -271,27 +287,6 @@ class VrrpProcess:
         faults = self._static.faults
         for controller in self._controllers:
             controller.static_fault = faults.get(controller.instance.name, "")
-
-    def _remove_unconfigured(self) -> None:
-        """Remove interfaces and addresses with our mark that are not configured.
-
-        They are left from an earlier process.
-        """
-        virtual = {
-            each.name for controller in self._controllers for each in controller.instance.virtual_interfaces
-        }
-        remove_unconfigured(self._netlink, self._links, virtual)
-        wanted = {
-            (entry.device, entry.address)
-            for controller in self._controllers
-            for entry in controller.instance.moving_addresses
-        } | {(entry.device, entry.address) for entry in self._static.settings.addresses}
-        names = {link.index: link.name for link in self._links.values()}
-        for found in self._present:
-            if found.proto == IFA_PROTO_OURS and (names.get(found.index, ""), found.address) not in wanted:
-                log.info("removing %s: it is left from an earlier configuration", found.address)
-                if error := remove(self._netlink, found):
-                    log.error("cannot remove %s: %s", found.address, error)
 
     def _on_netlink(self) -> None:
         try:
@@ -356,6 +351,8 @@ class VrrpProcess:
                 self._reconfigure(config)
             case YieldMaster(instance=name):
                 self._yield_master(name)
+            case Resync() if self._table_due is not None:
+                self._start_instances()
             case Resync():
                 for controller in self._controllers:
                     self._reports.send_report(controller.status())

@@ -15,6 +15,8 @@ def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
         held = [card for card in facts.host.holders(vip) if not card.loopback]  # on lo: as a real server
         instance = _instance_of(facts, vip)
         wanted = instance is None or instance.state == "MASTER"
+        if instance is not None and instance.state == "UNKNOWN":
+            continue
         if held and not wanted:
             assert instance is not None
             length = next(item.network.prefixlen for item in held[0].addresses if item.ip == vip)

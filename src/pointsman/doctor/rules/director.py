@@ -189,6 +189,13 @@ def _data_plane_problems(facts: DirectorFacts) -> Iterable[Finding]:
                 "the table in force is not the configured one",
                 advice="correct the configuration; `pointsman check` explains the problem",
             )
+        elif problem.startswith("no sign of life "):
+            yield fault(
+                "processes",
+                problem,
+                "`pointsman status` cannot know more than that process last reported",
+                advice="the supervisor restarts the process; its log says why it was hung",
+            )
         elif problem.startswith("the table differs "):
             what, _, mend = problem.partition("; fix: ")
             yield fault("table", what, "clients are not served as configured", remedy=[mend])
@@ -202,6 +209,13 @@ def _instances(facts: DirectorFacts) -> Iterable[Finding]:
                 f"VRRP {instance.name} is in FAULT: {instance.reason}",
                 "this director cannot take over",
                 advice="remove the cause; the instance then leaves FAULT by itself",
+            )
+        elif instance.state == "UNKNOWN":
+            yield fault(
+                "vrrp",
+                f"the state of VRRP {instance.name} is unknown: {instance.reason}",
+                "this director sends no adverts, and another one takes over",
+                advice="the supervisor restarts the process; its log says why it was hung",
             )
         else:
             yield right("vrrp", f"VRRP {instance.name} is {instance.state}")
