@@ -212,6 +212,15 @@ def test_the_vip_has_exactly_one_holder() -> None:
     assert only(backup(answers=answers())).verdict is Verdict.WARNING
 
 
+def test_a_second_interface_that_answers_for_the_vip_is_named_with_its_remedy() -> None:
+    second = Card(name="eth1.7", mac=PEER_MAC)
+    both = {"cards": (ETH0, second), "answers": answers((VIP, PEER_MAC), (VIP, OWN))}
+    finding = only(director(**both))
+    assert finding.found.startswith(f"eth1.7 answers ARP for {VIP} too")
+    assert finding.remedy == ("sysctl -w net/ipv4/conf/eth1.7/arp_ignore=1",)
+    assert wrong(director(**both, attachments={"eth0": ("tc", ""), "eth1.7": ("tc", "")})) == []
+
+
 def test_a_master_bears_its_addresses_and_a_backup_does_not() -> None:
     lacking = wrong(director(cards=(BACKUP_ETH0,)))
     assert [(item.check, item.verdict) for item in lacking] == [

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pointsman.doctor.facts import Card, DirectorFacts, InstanceFact, join_words
 from pointsman.doctor.finding import Finding, fault, note, right, warning
 from pointsman.model.address import Address, resolution_protocol
+from pointsman.realserver.facts import ArpKey
 
 
 def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
@@ -47,7 +48,9 @@ def _vip_held(facts: DirectorFacts) -> Iterable[Finding]:
 
 def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
     for vip in facts.vips():
-        macs = facts.answers.macs(vip)
+        second = _second_card(facts, vip)
+        own = {card.mac for card in facts.host.cards}
+        macs = [mac for mac in facts.answers.macs(vip) if mac not in own]
         held = [card for card in facts.host.holders(vip) if not card.loopback]
         here = bool(held)
         instance = _instance_of(facts, vip)
@@ -55,6 +58,15 @@ def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
         if not facts.answers.was_asked(vip):
             yield note(
                 "vip-unique", f"{vip} is in no network of this host's interfaces, so it was not probed"
+            )
+        elif second is not None:
+            yield fault(
+                "vip-unique",
+                f"{second.name} answers ARP for {vip} too, and the director takes no packets from it",
+                f"this host refuses clients that learn its MAC address, {second.mac}",
+                remedy=[f"sysctl -w {ArpKey(second.name, 'arp_ignore')}=1"],
+                advice=f"or start the director with --interface {second.name}, too",
+                safe=True,
             )
         elif len(macs) + here > 1:
             yield fault(
@@ -76,6 +88,23 @@ def _vip_unique(facts: DirectorFacts) -> Iterable[Finding]:
             )
         else:
             yield right("vip-unique", f"{vip} is answered by one host only")
+
+
+def _second_card(facts: DirectorFacts, vip: Address) -> Card | None:
+    """Return an interface of this host that answers for a VIP of another one, without the program."""
+    answering = facts.answers.macs(vip)
+    holders = facts.host.holders(vip)
+    return next(
+        (
+            card
+            for card in facts.host.cards
+            if card.mac in answering
+            and holders
+            and card not in holders
+            and card.name not in facts.attachments
+        ),
+        None,
+    )
 
 
 def _announce_advice(card: Card, vip: Address) -> str:
