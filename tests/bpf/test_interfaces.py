@@ -113,6 +113,19 @@ def test_an_interface_with_another_name_is_still_served_and_told() -> None:
         )
 
 
+@pytest.mark.parametrize("mode", ["tc", "generic"])
+def test_a_program_that_somebody_takes_off_is_put_back(mode: str) -> None:
+    """`bpftool link detach`."""
+    plane = XdpDataPlane.open(PINS, ["v0"], mode, 1024)
+    (pin,) = Links(pins.links_directory(PINS)).list_pinned()
+    link = libbpf.open_pinned(pin.path)
+    libbpf.link_detach(link)
+    os.close(link)
+    assert modes() == {}
+    assert plane.follow_interfaces() == []
+    assert modes() == {"v0": mode}
+
+
 def test_one_that_comes_back_between_two_looks_is_attached_again() -> None:
     plane = XdpDataPlane.open(PINS, ["v0"], "auto", 1024)
     run("ip link delete v0")

@@ -98,12 +98,15 @@ class Ingress:
         return f"interface {name} is not there: no packets are taken from it until it is"
 
     def _attach_late(self, name: str, index: int) -> list[str]:
+        was_there = self._attached_as.get(index) == name
         try:
             self.attachments.append(self._links.add(self._programs, name, index, self._mode))
         except OSError as error:
             return [f"no packets are taken from {name}, which has come meanwhile: {error.strerror}"]
         self._attached_as[index] = name
-        log.warning("attached to %s, which has come meanwhile", name)
+        log.warning(
+            "attached to %s, which %s", name, "had lost the program" if was_there else "has come meanwhile"
+        )
         return []
 
     def _avoid_losses(self, egress_indexes: Iterable[int]) -> list[str]:
@@ -119,7 +122,7 @@ class Ingress:
                 except OSError as error:
                     problems.append(str(error.strerror))
                     continue
-                log.warning("%s has %s XDP now: %s", attached.interface, attached.mode, attached.reason)
+                log.warning("%s uses %s now: %s", attached.interface, attached.mode, attached.reason)
                 self.attachments[place] = attached
                 why = _hazard(attached, unable)
             if why:
