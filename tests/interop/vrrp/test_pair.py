@@ -116,3 +116,22 @@ def test_adverts_are_on_time_with_all_cores_busy(pair: tuple[Switch, Host, Host]
             return
         assert max(standstills) > interval, (second.heard, count, standstills)
     pytest.skip(f"this machine stands still again and again, just now for {max(standstills):.3f} s")
+
+
+def test_as_many_addresses_as_an_advert_carries_move_in_fragments(tmp_path: Path) -> None:
+    """255 addresses make an advert of more than a kilobyte; the path carries 576 bytes."""
+    addresses = tuple(
+        VirtualAddress(address=ipaddress.IPv4Address("10.9.1.0") + number, prefix_length=32, device="eth0")
+        for number in range(1, 256)
+    )
+    with switch(tmp_path) as made:
+        a, b = made.host("a", "10.9.0.1/16"), made.host("b", "10.9.0.2/16")
+        for host in (a, b):
+            host.ip("link", "set", "eth0", "mtu", "576")
+        first, second = master_and_backup(made, a, b, addresses=addresses)
+        until("it has them all", lambda: len(a.addresses()) == 256)
+        time.sleep(1.0)  # longer than the master-down interval: time in which nothing may happen
+        assert (first.state(), second.state()) == ("MASTER", "BACKUP")
+        first.kill()
+        until("the other has them all", lambda: second.state() == "MASTER" and len(b.addresses()) == 256)
+        assert "cannot" not in second.log.read_text()

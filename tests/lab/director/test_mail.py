@@ -53,14 +53,15 @@ def test_one_message_an_alert_in_their_order() -> None:
     assert subjects == [f"number {number}" for number in range(20)]
 
 
+@pytest.mark.parametrize(("host", "shown"), [(HOST, HOST), ("::1", "[::1]")])
 def test_a_server_that_is_down_is_tried_again_and_complained_of_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, host: str, shown: str
 ) -> None:
     monkeypatch.setattr(mail_module, "FIRST_PAUSE", 0.1)
 
     async def scenario(mailbox: Mailbox) -> None:
         mailbox.close()
-        queue = MailQueue(config(mailbox.port))
+        queue = MailQueue(config(mailbox.port, server=host))
         queue.start()
         queue.put(DOWN)
         queue.put(Alert("second", "text\n"))
@@ -71,11 +72,11 @@ def test_a_server_that_is_down_is_tried_again_and_complained_of_once(
         await queue.close()
 
     with caplog.at_level(logging.ERROR):
-        mailbox = with_mailbox(scenario)
+        mailbox = with_mailbox(scenario, host=host)
     assert [message["Subject"] for message in mailbox.messages()] == [DOWN.subject, "second"]
     complaints = [record.message for record in caplog.records if record.name == "mail"]
     assert len(complaints) == 1
-    assert complaints[0].startswith(f"cannot send mail through {HOST}:{mailbox.port}: ")
+    assert complaints[0].startswith(f"cannot send mail through {shown}:{mailbox.port}: ")
 
 
 def test_later_means_later_and_never_means_never(

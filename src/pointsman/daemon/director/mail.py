@@ -201,7 +201,8 @@ class MailQueue:
 
     def _unreachable(self, error: Exception) -> None:
         """Log that there is no usable connection. The mail stays in the queue."""
-        where = f"{self._mail.server}:{self._mail.port}"
+        server, port = self._mail.server, self._mail.port
+        where = f"[{server}]:{port}" if ":" in server else f"{server}:{port}"
         self._once.error(type(error).__name__, f"cannot send mail through {where}: {error}; retrying")
 
     def _answered(self, code: int, text: str) -> bool:
