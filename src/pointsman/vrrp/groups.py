@@ -16,10 +16,11 @@ class SyncGroup:
     each of them would.
     """
 
-    def __init__(self, name: str, members: Sequence[VrrpMachine]) -> None:
+    def __init__(self, name: str, members: Sequence[VrrpMachine], state: VrrpState = VrrpState.INIT) -> None:
+        """`state`: state of a group with the same members before a reload."""
         self.name = name
         self.members = tuple(members)
-        self.state = VrrpState.INIT
+        self.state = state
         for member in self.members:
             member.grouped = True
 

@@ -15,7 +15,7 @@ from tests.support.until import until
 from tests.support.vrrp.process import Ours, instance
 from tests.support.vrrp.switch import Capture, Host, Switch, switch
 
-from pointsman.model.tracking import Tracked, TrackKind
+from pointsman.model.tracking import SyncGroupSettings, Tracked, TrackKind
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance
 
 pytestmark = pytest.mark.root
@@ -110,6 +110,20 @@ def test_a_master_stays_master_whatever_of_it_changes(pair: tuple[Switch, Host, 
     assert "10.9.0.100/24" not in log.removed()
     assert a.addresses() == ["10.9.0.1/24", "10.9.0.100/24"]
     assert [report.state for report in backup.heard] == ["BACKUP"]
+
+
+def test_a_reload_tells_a_group_nothing_that_it_knows(pair: tuple[Switch, Host, Host]) -> None:
+    made, a, _ = pair
+    one, two = instance(1), instance(2)
+    process = masters(made, a, one, two)
+    groups = (SyncGroupSettings(name="G", members=("VI_1", "VI_2")),)
+    process.reload(one, two, groups=groups)
+    until("the group is made", lambda: "(G) Entering MASTER" in text(process))
+    process.reload(instance(1, priority=150), two, groups=groups)
+    until("the change is in force", lambda: "using a changed configuration" in text(process))
+    process.reload(instance(1, priority=150), groups=())
+    until("the group is gone", lambda: "no longer in the configuration" in text(process))
+    assert text(process).count("VRRP_Group(G)") == 1
 
 
 def test_many_reloads_leave_nothing_open(pair: tuple[Switch, Host, Host]) -> None:

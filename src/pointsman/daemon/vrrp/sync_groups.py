@@ -12,6 +12,7 @@ from pointsman.daemon.vrrp.deadlines import DeadlineQueue
 from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.daemon.vrrp.reports import ReportChannel
 from pointsman.model.tracking import SyncGroupSettings
+from pointsman.model.vrrp import VrrpState
 from pointsman.vrrp.groups import SyncGroup
 
 log = logging.getLogger("vrrp")
@@ -28,14 +29,17 @@ class SyncGroups:
     def reconfigure(
         self, wanted: Iterable[SyncGroupSettings], controllers: Sequence[InstanceController]
     ) -> None:
-        """Replace all groups by these."""
+        """Replace all groups by these. One with the same members keeps its state: nobody is told it again."""
+        states = {(group.name, group.members): group.state for group, _, _ in self._groups}
         for group, _, _ in self._groups:
             group.dissolve()
         named = {each.instance.name: each for each in controllers}
         self._groups = []
         for settings in wanted:
             members = [named[name] for name in settings.members]
-            group = SyncGroup(settings.name, [member.machine for member in members])
+            machines = tuple(member.machine for member in members)
+            known = states.get((settings.name, machines), VrrpState.INIT)
+            group = SyncGroup(settings.name, machines, known)
             self._groups.append((group, settings, members))
 
     def sync(self, now: float) -> None:
