@@ -24,7 +24,7 @@ _GROUPS: dict[int, Address] = {
     4: ipaddress.IPv4Address("224.0.0.18"),
     6: ipaddress.IPv6Address("ff02::12"),
 }
-_MOST_CHECKED = 64
+_MOST_CHECKED = 16
 """Most real servers whose checks are simulated."""
 _KEEP = (
     "and put the rule into the firewall's own configuration too (nftables.conf, ufw, firewalld), "
@@ -118,7 +118,7 @@ def requests(facts: RealServerFacts) -> Iterator[Flow]:
             )
             yield Flow(
                 what=f"requests for {name}",
-                why="clients get no answer from this real server, or only some clients do",
+                why="clients get no answer from this real server",
                 packet=asking,
                 nft=f"{word} daddr {vip}{limited[0]}",
                 iptables=f"-d {vip}{limited[1]}",

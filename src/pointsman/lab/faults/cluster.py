@@ -335,6 +335,17 @@ FAULTS = (
         (f"pointsman ipvsadm -a -t {_SERVICE} -r {_SERVER} -g",),
     ),
     _dual(
+        "empty-table",
+        "lvs",
+        "the director's table is empty",
+        "service",
+        ("pointsman ipvsadm -C",),
+        (
+            f"pointsman ipvsadm -A -t {_SERVICE} -s rr",
+            f"pointsman ipvsadm -a -t {_SERVICE} -r {_SERVER} -g",
+        ),
+    ),
+    _dual(
         "vip-not-silent",
         "server",
         "the second document's conflict: director and real server answer ARP for the VIP",
