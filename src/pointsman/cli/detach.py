@@ -8,6 +8,7 @@ import click
 from pointsman.cli.wording import fail, said
 from pointsman.control.paths import pin_directory, run_directory
 from pointsman.daemon.runtime.lock import AlreadyRunningError, acquire_lock, release_lock
+from pointsman.daemon.runtime.status_file import STATUS_FILE
 from pointsman.daemon.vrrp.vmac import clean_up
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 
@@ -39,7 +40,11 @@ def detach() -> None:
         there = pins.is_dir()
         XdpDataPlane.remove(pins)
         clean_up(run_directory())
-        for memory in (*run_directory().glob("*.state"), run_directory() / "control.sock"):
+        for memory in (
+            *run_directory().glob("*.state"),
+            run_directory() / "control.sock",
+            run_directory() / STATUS_FILE,
+        ):
             memory.unlink(missing_ok=True)
     except OSError as error:
         fail(f"cannot remove what is in {pin_directory()}: {said(error)}")

@@ -90,6 +90,7 @@ def run(
 
     After SIGKILL or a crash the kernel goes on forwarding. The next run adopts services, connections and
     addresses. An orderly stop removes the configured services. SIGHUP does the same as 'pointsman reload'.
+    SIGUSR1 and SIGUSR2 write the status into status.json in the run directory.
 
     \b
     Exit codes:
@@ -100,9 +101,11 @@ def run(
     """
     from pointsman.cli.loading import load_or_exit
     from pointsman.cli.reload import reload_at_signal
+    from pointsman.daemon.runtime.signals import survive_stray_signals
     from pointsman.daemon.start import Options, configure_logging, start
     from pointsman.model.config import Config
 
+    survive_stray_signals()
     configure_logging(verbose)
     try:
         tunables = parse(settings)

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from pointsman.control.paths import pin_directory, remove_stale_directories, run_directory
+from pointsman.control.paths import control_socket, pin_directory, remove_stale_directories, run_directory
 from pointsman.daemon.bfd import process as bfd
 from pointsman.daemon.checker import process as checker
 from pointsman.daemon.child import EXIT_ENVIRONMENT, EXIT_OK, HEARTBEAT_LIMIT, Child
@@ -32,6 +32,7 @@ from pointsman.daemon.runtime.privileges import (
     effective_capabilities,
     keep_only,
 )
+from pointsman.daemon.runtime.status_file import remove_status_file, write_status_file
 from pointsman.daemon.scripts import process as scripts
 from pointsman.daemon.supervisor import Supervisor
 from pointsman.daemon.vrrp import process as vrrp
@@ -113,6 +114,7 @@ def start(config: Config, options: Options, reload: Callable[[], int] | None = N
     try:
         return _supervisor(config, options, interfaces, reload).run()
     finally:
+        remove_status_file(run_directory())
         release_lock(lock, run_directory())
 
 
@@ -273,7 +275,8 @@ def _supervisor(
         ),
     ]
     loader = Child("reload", reload) if reload else None
-    supervisor = Supervisor(director_child, helpers, ready_in, config_history, loader)
+    dump = Child("dump", lambda: write_status_file(run_directory(), control_socket()))
+    supervisor = Supervisor(director_child, helpers, ready_in, config_history, loader, dump)
     return supervisor
 
 

@@ -33,6 +33,7 @@ from pointsman.daemon.child import (
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.config_history import ConfigHistory
 from pointsman.daemon.runtime.heartbeat import LONGEST_TURN, SilenceWatch
+from pointsman.daemon.runtime.signals import DUMP, survive_stray_signals
 from pointsman.daemon.runtime.systemd import notify, watchdog_interval
 from pointsman.model.config import Config
 
@@ -53,6 +54,8 @@ STABLE_AFTER = 30.0
 """Seconds of run time after which earlier crashes of a child are forgotten."""
 START_LIMIT = 60.0
 """Seconds from the start of a child to its first heartbeat, at most: reading a large table takes time."""
+DUMP_PAUSE = 1.0
+"""Seconds between two dumps, at least."""
 UNTIL_GONE = 5.0
 """Seconds after SIGKILL after which a process that is still there is logged."""
 
@@ -61,7 +64,7 @@ class Supervisor:
     """Keeps `director` and `helpers` running until a signal to stop.
 
     `config_history`: configurations that children start with; the director reports new ones. `reload`: the
-    child that runs at SIGHUP.
+    child that runs at SIGHUP. `dump`: the child that runs at SIGUSR1 and SIGUSR2.
     """
 
     def __init__(
@@ -71,12 +74,15 @@ class Supervisor:
         ready: socket.socket,
         config_history: ConfigHistory | None = None,
         reload: Child | None = None,
+        dump: Child | None = None,
     ) -> None:
         self._director = director
         self._helpers = helpers
         self._config_history = config_history
         self._reload = reload
         self._reload_wanted = False
+        self._dump = dump
+        self._dump_wanted = False
         self._inbox = Inbox(ready, supervisor_decoder, "director", log)
         """Messages of the director: its table is in force, and new configurations."""
         self._watch = SilenceWatch()
@@ -92,7 +98,8 @@ class Supervisor:
         """Run until SIGTERM or SIGINT, or until a child ends with a permanent error. Return the exit code."""
         self._wake, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
+        survive_stray_signals()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP, *DUMP):
             signal.signal(number, self._on_signal)
         self._selector.register(self._wake, selectors.EVENT_READ, "signal")
         self._selector.register(self._inbox.channel, selectors.EVENT_READ, "inbox")
@@ -110,6 +117,8 @@ class Supervisor:
             self._stopping = True
         elif number == signal.SIGHUP:
             self._reload_wanted = True
+        elif number in DUMP:
+            self._dump_wanted = True
 
     def _wait(self) -> None:
         due = self._next_turn()
@@ -122,6 +131,7 @@ class Supervisor:
         self._watch.on_turn(now, due)
         self._reap()
         self._start_reload()
+        self._start_dump()
         for child in self._children():
             if child.restart_at is not None and child.restart_at <= now and not self._stopping:
                 self._start(child)
@@ -169,8 +179,20 @@ class Supervisor:
             notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
             self._start(self._reload)
 
+    def _start_dump(self) -> None:
+        """Start a wanted dump, at most one in DUMP_PAUSE: exporters send these signals at every scrape."""
+        if not self._dump_wanted or self._stopping or not self.was_ready or self._dump is None:
+            return
+        if not self._dump.pid and time.monotonic() >= self._dump.started + DUMP_PAUSE:
+            self._dump_wanted = False
+            self._start(self._dump)
+
     def _children(self) -> list[Child]:
-        return [self._director, *self._helpers, *([self._reload] if self._reload else [])]
+        return [self._director, *self._helpers, *self._occasional()]
+
+    def _occasional(self) -> list[Child]:
+        """Return the children that run for a moment."""
+        return [child for child in (self._reload, self._dump) if child is not None]
 
     def _on_readable(self) -> None:
         while (message := self._inbox.receive()) is not None:
@@ -228,7 +250,8 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if child is self._director:
             self._is_ready = False
-        log.info("started %s, pid %d", child.name, child.pid)
+        level = logging.DEBUG if child is self._dump else logging.INFO
+        log.log(level, "started %s, pid %d", child.name, child.pid)
 
     def _reap(self) -> None:
         while True:
@@ -248,7 +271,7 @@ class Supervisor:
             if not self._stopping:
                 notify("READY=1")
             return
-        if self._stopping:
+        if self._stopping or child is self._dump:
             return
         is_permanent = code in PERMANENT and child.starts == 1 and self._first_config()
         if is_permanent or (child is self._director and not self.was_ready):
@@ -270,7 +293,7 @@ class Supervisor:
         self._stopping = True
         notify("STOPPING=1")
         first = [helper for helper in self._helpers if not helper.last]
-        self._stop([*first, *([self._reload] if self._reload else [])])
+        self._stop([*first, *self._occasional()])
         self._stop([self._director])
         self._stop([helper for helper in self._helpers if helper.last])
 

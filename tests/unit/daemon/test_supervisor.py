@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from tests.support.until import DEADLINE
 
+from pointsman.daemon.runtime.signals import STRAY
+
 PRELUDE = """
 import os, signal, socket, sys, time
 from pathlib import Path
@@ -404,3 +406,25 @@ def test_a_child_that_starts_at_once_does_not_wait_for_the_director(tmp_path: Pa
     assert [line.split()[0] for line in lines(tmp_path, 2)] == ["helper", "director"]
     process.terminate()
     assert process.wait(DEADLINE) == 0
+
+
+def test_signals_that_do_not_mean_a_stop_end_nobody_and_two_of_them_dump(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+        dump = Child("dump", lambda: (log("dump"), 0)[1])
+        sys.exit(Supervisor(boss, [Child('helper', helper)], heard, dump=dump).run())
+        """,
+    )
+    pids = [process.pid, *(pid_of(line) for line in lines(tmp_path, 2))]
+    for number in STRAY:
+        for pid in pids:
+            os.kill(pid, number)
+    for _ in range(20):
+        process.send_signal(signal.SIGUSR2)
+    assert lines(tmp_path, 3)[2] == "dump"
+    assert [Path(f"/proc/{pid}").exists() for pid in pids] == [True, True, True]
+    process.terminate()
+    assert process.wait(DEADLINE) == 0
+    assert lines(tmp_path, 5)[-2:] == ["helper stopped", "director stopped"]
+    assert lines(tmp_path, 5).count("dump") <= 2
