@@ -95,7 +95,7 @@ def run(
     \b
     Exit codes:
       0  stopped
-      1  any other failure
+      1  any other failure; a restart may help
       2  the configuration has errors
       3  this host cannot run it (interface, capability, BPF, other director)
     """

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -20,8 +21,20 @@ EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 2
 EXIT_ENVIRONMENT = 3
 
+TRANSIENT = {
+    *(errno.EAGAIN, errno.EBUSY, errno.EDQUOT, errno.EINTR, errno.EIO, errno.EMFILE, errno.ENFILE),
+    *(errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.ETIMEDOUT),
+}
+"""Errors that a restart may mend."""
+
 HEARTBEAT_LIMIT = 10.0
 """Seconds without a heartbeat after which a process is killed as hung, if it has no limit of its own."""
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code for an error at the start. systemd does not restart after EXIT_ENVIRONMENT."""
+    is_transient = isinstance(error, OSError) and error.errno in TRANSIENT
+    return EXIT_FAILURE if is_transient else EXIT_ENVIRONMENT
 
 
 @dataclass

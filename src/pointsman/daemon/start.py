@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import resource
 import socket
 import sys
 import time
@@ -18,7 +20,7 @@ import msgspec
 from pointsman.control.paths import control_socket, pin_directory, remove_stale_directories, run_directory
 from pointsman.daemon.bfd import process as bfd
 from pointsman.daemon.checker import process as checker
-from pointsman.daemon.child import EXIT_ENVIRONMENT, EXIT_OK, HEARTBEAT_LIMIT, Child
+from pointsman.daemon.child import EXIT_ENVIRONMENT, EXIT_OK, HEARTBEAT_LIMIT, Child, exit_code_of
 from pointsman.daemon.director import process as director
 from pointsman.daemon.director.heartbeats import Heartbeats, Watched
 from pointsman.daemon.director.reload import CannotReloadError
@@ -38,7 +40,7 @@ from pointsman.daemon.supervisor import Supervisor
 from pointsman.daemon.vrrp import process as vrrp
 from pointsman.daemon.vrrp.addresses import LIFETIME
 from pointsman.daemon.vrrp.deadlines import heartbeat_limit
-from pointsman.dataplane.xdp.kernel.pins import ensure_bpf_file_system
+from pointsman.dataplane.xdp.kernel.pins import check_owner, ensure_bpf_file_system, outlive_a_kill
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.health import check_types
 from pointsman.model.config import Config
@@ -52,6 +54,8 @@ log = logging.getLogger("supervisor")
 INTERFACE_PAUSE = 0.2
 """Seconds between checks for missing interfaces."""
 CHECKER_NICE = -15
+OPEN_FILES = 4096
+"""Open files that each process may have, if this process may raise its limit."""
 DIRECTOR_LIMIT = 30.0
 """Seconds without a heartbeat after which the director is killed: applying a large table takes time."""
 NEEDED = {Capability.NET_ADMIN, Capability.NET_RAW}
@@ -91,14 +95,16 @@ class EnvironmentProblem(Exception):  # noqa: N818
 
 
 def start(config: Config, options: Options, reload: Callable[[], int] | None = None) -> int:
-    """Run until SIGTERM and return the exit code. 0: success; 3: this host cannot run the director.
+    """Run until SIGTERM and return the exit code.
+
+    0: success. 1: a restart may help. 3: this host cannot run the director.
 
     `reload`: runs in a process of its own at SIGHUP; None: there is no configuration file.
     """
     try:
         _check_capabilities()
-        # The director process has no right to mount.
-        ensure_bpf_file_system(pin_directory())
+        _raise_file_limit()
+        _prepare_pins()
         interfaces = _await_interfaces(config, options)
         remove_stale_directories()
         lock = acquire_lock(run_directory())
@@ -108,11 +114,15 @@ def start(config: Config, options: Options, reload: Callable[[], int] | None = N
             f"or look at it with 'pointsman status'"
         )
     except (EnvironmentProblem, OSError) as error:
-        return _refuse(str(error))
+        return _refuse(_explain(error), exit_code_of(error))
     for other in other_balancers():
         log.error("%s: %s. Do: %s", other.found, other.why, "; ".join(other.remedy))
     try:
-        return _supervisor(config, options, interfaces, reload).run()
+        try:
+            supervisor = _supervisor(config, options, interfaces, reload)
+        except OSError as error:
+            return _refuse(f"cannot start the processes: {_explain(error)}", exit_code_of(error))
+        return supervisor.run()
     finally:
         remove_status_file(run_directory())
         release_lock(lock, run_directory())
@@ -126,9 +136,37 @@ def configure_logging(verbose: bool) -> None:
     )
 
 
-def _refuse(text: str) -> int:
+def _refuse(text: str, code: int = EXIT_ENVIRONMENT) -> int:
     print(f"pointsman run: {text}", file=sys.stderr)
-    return EXIT_ENVIRONMENT
+    return code
+
+
+def _explain(error: Exception) -> str:
+    """Return the text of an error, and for a frequent one what to do."""
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        return f"{error}: raise the limit of open files (ulimit -n, LimitNOFILE)"
+    return str(error)
+
+
+def _raise_file_limit() -> None:
+    """Raise the limit of open files, if this process may: maps and sockets need some hundreds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for most in (max(hard, OPEN_FILES), hard):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(most, OPEN_FILES)), most))
+            return
+
+
+def _prepare_pins() -> None:
+    """Mount the bpf file system if it is missing: the director process has no right to. Raises OSError."""
+    ensure_bpf_file_system(pin_directory())
+    check_owner(pin_directory(), os.geteuid())
+    if not outlive_a_kill(pin_directory()):
+        log.warning(
+            "/sys/fs/bpf is not that of the host but only of this mount namespace: if all processes in it "
+            "are killed, forwarding stops. Mount it for the whole host (mount -t bpf bpf /sys/fs/bpf), use "
+            "nsenter --net=/run/netns/NAME in place of ip netns exec, or mount it into the container"
+        )
 
 
 def _check_capabilities() -> None:
@@ -338,7 +376,7 @@ def _director(
         )
         plane.tune(options.tunables)
     except (OSError, CannotReloadError) as error:
-        return _refuse(f"cannot set up the data plane: {error}")
+        return _refuse(f"cannot set up the data plane: {error}", exit_code_of(error))
     origin = {"file": options.file, "config_id": options.config_id}
     return (
         director.run(

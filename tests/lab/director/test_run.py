@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,6 +113,32 @@ def test_no_right_to_bpf_is_said_once(conf: Path) -> None:
     program = [sys.executable, "-c", WITHOUT, "BPF,SYS_ADMIN"]
     said = refused("run", "-f", str(conf), code=3, program=program)
     assert "CAP_BPF" in said and said.count("pointsman run:") == 1
+
+
+def few_files(number: int) -> list[str]:
+    """A program that runs pointsman with so few open files, and without the right to have more."""
+    more = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({number}, {number})); "
+    return [sys.executable, "-c", more + WITHOUT, "SYS_RESOURCE"]
+
+
+@pytest.mark.parametrize("number", [20, 40])
+def test_too_few_open_files_are_said_and_no_reason_to_give_up_for_good(conf: Path, number: int) -> None:
+    said = refused("run", "-f", str(conf), code=1, program=few_files(number))
+    assert "open files" in said
+
+
+def test_a_folder_of_another_user_among_the_pins_is_told_as_what_it_is(conf: Path) -> None:
+    folder = paths.pin_directory().parent
+    made = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    os.chown(folder, 12345, 12345)
+    try:
+        said = refused("run", "-f", str(conf), code=3)
+        assert f"{folder} was made by user 12345" in said
+    finally:
+        os.chown(folder, 0, 0)
+        if made:
+            folder.rmdir()
 
 
 def test_a_second_director_names_the_first(conf: Path, tmp_path: Path) -> None:

@@ -21,6 +21,14 @@ NO_DESCRIPTOR = -1
 pytestmark = pytest.mark.skipif(ctypes.util.find_library("bpf") is None, reason="libbpf is not installed")
 
 
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.EAGAIN, "try again"), (errno.EMFILE, "open files"), (errno.EINVAL, "kernel may be too old")],
+)
+def test_a_refused_object_has_the_advice_for_its_error(number: int, advice: str) -> None:
+    assert advice in str(loader._load_failure(number, Path("director.bpf.o")))
+
+
 def test_libbpf_calls_no_python() -> None:
     """An exception (Ctrl-C) inside a ctypes callback is printed and forgotten: `lab demo` went on."""
     library = libbpf.library()

@@ -7,7 +7,6 @@ before a timer was due before that timer fires. So a backup that was stalled doe
 
 from __future__ import annotations
 
-import errno
 import logging
 import signal
 import socket
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from pointsman.control.messages import NewConfiguration, Resync, YieldMaster, encode, vrrp_order_decoder
 from pointsman.control.vrrp_messages import TrackerValue, tracker_value_decoder
+from pointsman.daemon.child import TRANSIENT
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.event_loop import EventLoop
 from pointsman.daemon.runtime.heartbeat import Heartbeat
@@ -46,8 +46,6 @@ from pointsman.net.rules import RTM_DELRULE
 from pointsman.vrrp.yielding import LONGEST_PATIENCE
 
 EXIT_OK, EXIT_TRANSIENT, EXIT_ENVIRONMENT = 0, 1, 3
-_TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EBUSY, errno.EINTR}
-"""Errors that a restart may mend."""
 
 _RETRY_INTERVAL = 1.0
 """Seconds until sockets that could not be opened are tried again.
@@ -152,7 +150,7 @@ class VrrpProcess:
             self._static = StaticObjects(static, self._netlink, self._links, clock)
             self._trackers = Trackers(self._links, clock)
         except OSError as error:
-            if error.errno in _TRANSIENT:
+            if error.errno in TRANSIENT:
                 raise
             raise EnvironmentProblemError(
                 f"cannot use netlink and packet sockets: {explain(error)}"

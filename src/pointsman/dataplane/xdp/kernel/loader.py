@@ -109,11 +109,21 @@ def _open(path: Path) -> _Object:
         raise DataPlaneError(error.errno or errno.EINVAL, f"{path} cannot be read as a BPF object") from error
 
 
+_ADVICE = {
+    errno.EAGAIN: "it was interrupted, or memory is short: try again",
+    errno.EMFILE: "this process has too many open files: raise the limit (ulimit -n, LimitNOFILE)",
+    errno.ENFILE: "this host has too many open files: raise fs.file-max",
+}
+"""Advice for errors that are not about the object or the kernel."""
+
+
 def _load_failure(code: int, path: Path) -> DataPlaneError:
     if code in (errno.EPERM, errno.EACCES):
         advice = "run as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN; lockdown mode also forbids BPF"
     elif code == errno.ENOMEM:
         advice = "not enough memory for the tables: ask for a smaller connection table"
+    elif code in _ADVICE:
+        advice = _ADVICE[code]
     else:
         advice = "the kernel may be too old (5.17 is the oldest that can work) or lack CONFIG_BPF_JIT or BTF"
     return DataPlaneError(code, f"the kernel refuses the BPF object {path} ({os.strerror(code)}): {advice}")
@@ -136,7 +146,9 @@ def _reuse(name: str, item: int, fd: int) -> None:
     try:
         library().bpf_map__reuse_fd(item, fd)
     except OSError as error:
-        raise DataPlaneError(errno.EINVAL, f"the pinned map {name} does not fit the BPF object") from error
+        code = error.errno or errno.EINVAL
+        reason = _ADVICE.get(code, "it does not fit the BPF object")
+        raise DataPlaneError(code, f"cannot use the pinned map {name}: {reason}") from error
 
 
 def _write(item: int, content: bytes) -> None:

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,17 +32,50 @@ def _existing(path: Path) -> Path:
 
 
 def ensure_bpf_file_system(directory: Path) -> None:
-    """Mount /sys/fs/bpf if the directory is below it and it is not mounted. Raises DataPlaneError."""
+    """Mount /sys/fs/bpf if the directory is below it and it is not mounted. Raises DataPlaneError.
+
+    It is mounted with mode 0700, as systemd does: by default every user may create files in it.
+    """
     if _is_bpf_file_system(_existing(directory)):
         return
     mount_point = Path("/sys/fs/bpf")
     if mount_point in (directory, *directory.parents) and mount_point.is_dir():
-        _libc.mount(b"bpf", os.fsencode(mount_point), b"bpf", 0, None)
+        _libc.mount(b"bpf", os.fsencode(mount_point), b"bpf", 0, b"mode=0700")
     if not _is_bpf_file_system(_existing(directory)):
         raise DataPlaneError(
             errno.ENODEV,
             f"{directory} is not on a bpf file system: mount one with `mount -t bpf bpf /sys/fs/bpf`",
         )
+
+
+def check_owner(directory: Path, trusted: int) -> None:
+    """Raise DataPlaneError if the directory, or the one above it, belongs to a user other than `trusted`.
+
+    Anybody may have created it in a bpf file system that is open to all users.
+    """
+    for path in (directory.parent, directory):
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if status.st_uid not in (0, trusted) or not stat.S_ISDIR(status.st_mode):
+                raise DataPlaneError(
+                    errno.EEXIST,
+                    f"{path} was made by user {status.st_uid}, not by a director: pins in it could be "
+                    f"changed by that user; look what it is, then remove it: rm -r {path}",
+                )
+
+
+def outlive_a_kill(directory: Path, first_mounts: Path = Path("/proc/1/mountinfo")) -> bool:
+    """Return False if pins in `directory` may end with the processes of this mount namespace.
+
+    That is so if the mount namespace of process 1 (`first_mounts`) has not mounted the same file system.
+    """
+    try:
+        own = os.stat(_existing(directory)).st_dev
+        first = first_mounts.read_text()
+    except OSError:
+        return True
+    number = f"{os.major(own)}:{os.minor(own)}"
+    return any(line.split()[2] == number for line in first.splitlines())
 
 
 def make_directory(path: Path) -> None:
