@@ -346,4 +346,8 @@ def test_an_interface_below_a_virtual_mac_leaves_arp_to_it() -> None:
     )
     assert (finding.safe, finding.remedy) == (True, ("sysctl -w net.ipv4.conf.eth0.arp_ignore=1",))
     assert wrong(with_virtual_mac(**{"eth0.arp_ignore": 1})) == []
+    vlan = Card(name="eth0.100", mac=OWN, xdp=True, addresses=ETH0.addresses[:1])
+    virtual = Card(name="vrrp.51", mac=PEER_MAC, lower="eth0.100", addresses=ETH0.addresses[1:])
+    found = only(director(cards=(vlan, virtual), attachments={"eth0.100": ("native", "")}))
+    assert found.remedy == ("sysctl -w net/ipv4/conf/eth0.100/arp_ignore=1",)
     assert wrong(with_virtual_mac(**{"eth0.arp_ignore": 0, "all.arp_ignore": 2})) == []

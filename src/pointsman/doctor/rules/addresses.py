@@ -130,7 +130,7 @@ def _below_macvlans(facts: DirectorFacts) -> Iterable[Finding]:
             + (f" ({below.mac})" if below else ""),
             "hosts that learn that MAC address keep sending to this "
             "host after another director has taken over",
-            remedy=[f"sysctl -w net.ipv4.conf.{card.lower}.arp_ignore=1"],
+            remedy=[f"sysctl -w {ArpKey(card.lower, 'arp_ignore')}=1"],
             safe=True,
         )
 
