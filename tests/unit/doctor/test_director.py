@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+import msgspec
 import pytest
 
 from pointsman.doctor.facts import (
@@ -63,6 +64,10 @@ SERVICE: dict[str, Any] = {
     "tcp": True,
     "servers": (ServerFact(address=WEB, port=80),),
 }
+
+
+def with_address(card: Card, address: str) -> Card:
+    return msgspec.structs.replace(card, addresses=(*card.addresses, ipaddress.ip_interface(address)))
 
 
 def answers(*more: tuple[Any, str], without: Any = None) -> Answers:
@@ -277,10 +282,16 @@ def test_pins_that_end_with_the_director(pins: Pins, verdict: Verdict) -> None:
 
 def test_a_vip_that_is_the_source_towards_real_servers() -> None:
     found = only(director(sources={WEB: VIP}))
-    assert (found.check, found.remedy) == (
-        "source",
-        (f"ip address change {VIP}/24 dev eth0 preferred_lft 0",),
-    )
+    assert (found.check, found.remedy, "an address of its own" in found.advice) == ("source", (), True)
+    vip6, web6 = ipaddress.ip_address("fd00::9"), ipaddress.ip_address("fd00::20")
+    card = with_address(ETH0, "fd00::9/64")
+    service = {"name": "s", "address": vip6, "servers": (ServerFact(address=web6, port=80),)}
+    found6 = [
+        item.remedy
+        for item in wrong(director(cards=(card,), service=service, responses={}, sources={web6: vip6}))
+        if item.check == "source"
+    ]
+    assert found6 == [("ip address change fd00::9/64 dev eth0 preferred_lft 0",)]
     assert wrong(director(sources={WEB: ipaddress.ip_address("192.168.100.10")})) == []
 
 

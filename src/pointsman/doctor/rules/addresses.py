@@ -151,14 +151,17 @@ def _sources(facts: DirectorFacts) -> Iterable[Finding]:
     for vip, servers in wrong.items():
         card = next(iter(facts.host.holders(vip)), None)
         length = next((held.network.prefixlen for held in card.addresses if held.ip == vip), 0) if card else 0
-        change = [f"ip address change {vip}/{length} dev {card.name} preferred_lft 0"] if card else []
+        six = vip.version == 6
+        change = [f"ip address change {vip}/{length} dev {card.name} preferred_lft 0"] if card and six else []
         yield warning(
             "source",
             f"this host's own packets to {join_words(servers)} have the VIP {vip} as source",
             "a real server has the VIP itself, so its answers never come back: "
             "checks by programs fail, and so do ssh and ping",
             remedy=change,
-            advice=f"and write it as {vip}/{vip.max_prefixlen} or with preferred_lft 0 in virtual_ipaddress",
+            advice=f"and write it as {vip}/{vip.max_prefixlen} or with preferred_lft 0 in virtual_ipaddress"
+            if six
+            else "give this host an address of its own in the network of these real servers",
         )
     if facts.sources and not wrong:
         yield right("source", "this host's own packets to the real servers do not have a VIP as source")
