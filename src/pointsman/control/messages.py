@@ -93,6 +93,8 @@ class NewConfiguration(msgspec.Struct, frozen=True, tag=True, omit_defaults=True
 
     rollback: bool = False
     """True: it is the previous configuration again."""
+    serial: int = 0
+    """ConfigHistory.serial of the configuration. A process that starts with a later one ignores this one."""
     config: Config | None = None
     """Not encoded: it is passed as a file descriptor with the message (daemon/runtime/config_history.py)."""
 

@@ -272,6 +272,7 @@ def _supervisor(
             static=config_history.current.static,
             heartbeat=heartbeat,
             wait_for_table=not supervisor.was_ready,
+            serial=config_history.serial,
         ),
         confine=partial(keep_only, VRRP_KEEPS),
         keeps=(vrrp_end, vrrp_helper_end, vrrp_bfd_end),
@@ -288,6 +289,7 @@ def _supervisor(
                 bfd.Channels(director=bfd_end, vrrp=bfd_vrrp_end, checker=bfd_checker_end),
                 run_directory(),
                 heartbeat,
+                config_history.serial,
             ),
             confine=partial(keep_only, BFD_KEEPS),
             keeps=(bfd_end, bfd_vrrp_end, bfd_checker_end),
@@ -296,7 +298,8 @@ def _supervisor(
         helper(
             "checker",
             lambda heartbeat: checker.run(
-                config_history.current.virtual_servers, checker_end, checker_bfd_end, heartbeat
+                config_history.current.virtual_servers,
+                *(checker_end, checker_bfd_end, heartbeat, config_history.serial),
             ),
             confine=lambda: _become_checker(config_history.current.virtual_servers),
             keeps=(checker_end, checker_bfd_end),
@@ -305,7 +308,8 @@ def _supervisor(
         helper(
             "scripts",
             lambda heartbeat: scripts.run(
-                for_scripts(config_history.current), helper_end, scripts_end, heartbeat
+                for_scripts(config_history.current),
+                *(helper_end, scripts_end, heartbeat, config_history.serial),
             ),
             keeps=(helper_end, scripts_end),
             at_once=True,

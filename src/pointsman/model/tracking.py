@@ -137,6 +137,8 @@ class AnnouncementPauses(msgspec.Struct, frozen=True, kw_only=True):
 class VrrpSurroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that all instances share."""
 
+    has_instances: bool = True
+    """False: there is none to share them. Only the part for pm-scripts says so."""
     scripts: tuple[TrackScript, ...] = ()
     files: tuple[TrackFile, ...] = ()
     processes: tuple[TrackProcess, ...] = ()

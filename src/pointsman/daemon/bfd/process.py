@@ -72,6 +72,7 @@ def run(
     channels: Channels,
     run_directory: Path,
     heartbeat: Heartbeat | None = None,
+    serial: int = 0,
 ) -> int:
     """Run the sessions until SIGTERM. Return the exit code: 0 orderly stop, 3 a port cannot be opened.
 
@@ -79,7 +80,7 @@ def run(
     them requests all values again. The director sends configurations.
     """
     try:
-        process = BfdProcess(sessions, channels, run_directory, heartbeat)
+        process = BfdProcess(sessions, channels, run_directory, heartbeat, serial)
     except OSError as error:
         print(
             f"pointsman bfd: cannot listen for BFD: {error.strerror}; is another BFD daemon running?",
@@ -142,8 +143,10 @@ class BfdProcess:
         channels: Channels,
         run_directory: Path,
         heartbeat: Heartbeat | None = None,
+        serial: int = 0,
     ) -> None:
         self._channels = channels
+        self._serial = serial
         self._state_file = run_directory / STATE_FILE
         self._loop = EventLoop(clock, log, heartbeat)
         self._receivers: dict[tuple[int, int], Receiver] = {}
@@ -174,7 +177,7 @@ class BfdProcess:
     def _prepare(self) -> None:
         self._loop.stop_on(signal.SIGTERM, signal.SIGINT)
         channels = self._channels
-        self._watch(Inbox(channels.director, messages.bfd_order_decoder, "director", log))
+        self._watch(Inbox(channels.director, messages.bfd_order_decoder, "director", log, self._serial))
         for channel, name in ((channels.vrrp, "VRRP process"), (channels.checker, "checker")):
             resyncs: Inbox[messages.Resync] = Inbox(channel, messages.resync_decoder, name, log)
             self._watch(resyncs)

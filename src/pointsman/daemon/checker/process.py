@@ -228,6 +228,7 @@ def run(
     director: socket.socket,
     bfd: socket.socket | None = None,
     heartbeat: Heartbeat | None = None,
+    serial: int = 0,
 ) -> int:
     """Check until SIGTERM (exit code 0) or until the director closes the channel (exit code 1).
 
@@ -238,7 +239,7 @@ def run(
 
     async def body() -> int:
         loop = asyncio.get_running_loop()
-        channel = DirectorChannel(director, loop)
+        channel = DirectorChannel(director, loop, serial)
         checker = Checker(virtual_servers, channel, loop)
         if bfd is not None:
             bfd.setblocking(False)

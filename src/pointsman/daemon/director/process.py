@@ -259,7 +259,9 @@ class Director:
 
     def _send_notify_orders(self) -> None:
         """Send notify orders to pm-scripts. If its channel is full, try again at the next TICK."""
-        while self._channels is not None and self._table_sync.notify_orders:
+        if self._channels is None or self._reloader.is_pending(self._channels.scripts):
+            return
+        while self._table_sync.notify_orders:
             try:
                 self._channels.scripts.send(messages.encode(self._table_sync.notify_orders[0]))
             except OSError:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pointsman.conf.check.empty_config import EMPTY, is_empty
+from pointsman.control.messages import NewConfiguration
 from pointsman.control.status import ConfigurationStatus
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.daemon.runtime.config_history import MAX_KEPT, ConfigHistory, send_config
@@ -59,7 +60,7 @@ class Reload:
         self._files: dict[int, str] = {}
         """File of each configuration by number; without an entry: the file of the start."""
         self._refused: tuple[str, ...] = ()
-        self._pending: list[tuple[socket.socket, Config, bool]] = []
+        self._pending: list[tuple[socket.socket, Config, NewConfiguration]] = []
 
     @property
     def number(self) -> int:
@@ -116,25 +117,28 @@ class Reload:
         log.info("configuration %d is in force: %s", self.number, count(len(planned.steps), "change"))
         for step in planned.steps:
             log.info("  %s", step)
-        self._pending += [
-            (channel, part(planned.config), planned.rollback) for channel, part in self.receivers
-        ]
+        message = NewConfiguration(planned.rollback, self._config_history.serial)
+        self._pending += [(channel, part(planned.config), message) for channel, part in self.receivers]
         self.send_pending()
 
     def send_pending(self) -> None:
         """Send the configuration to the processes that lack it. A full channel is retried later."""
-        waiting: list[tuple[socket.socket, Config, bool]] = []
-        for channel, config, rollback in self._pending:
+        waiting: list[tuple[socket.socket, Config, NewConfiguration]] = []
+        for channel, config, message in self._pending:
             if any(channel is earlier for earlier, _, _ in waiting):
-                waiting.append((channel, config, rollback))
+                waiting.append((channel, config, message))
                 continue
             try:
-                send_config(channel, config, rollback)
+                send_config(channel, config, message.rollback, message.serial)
             except BlockingIOError:
-                waiting.append((channel, config, rollback))
+                waiting.append((channel, config, message))
             except OSError as error:
                 log.error("cannot send the new configuration to a process: %s", error)
         self._pending = waiting
+
+    def is_pending(self, channel: socket.socket) -> bool:
+        """True if a configuration waits for room in a channel. What belongs to it must wait, too."""
+        return any(channel is waiting for waiting, _, _ in self._pending)
 
     def on_refused(self, problems: tuple[str, ...]) -> None:
         """Log and keep the errors of a configuration that was not loaded."""

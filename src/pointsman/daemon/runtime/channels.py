@@ -44,8 +44,13 @@ class Inbox(Generic[_Message]):
         decoder: msgspec.json.Decoder[_Message],
         sender: str,
         log: logging.Logger,
+        began_with: int = 0,
     ) -> None:
-        """`sender`: name of the process at the other end in log lines."""
+        """`sender`: name of the process at the other end in log lines.
+
+        `began_with`: serial of the configuration that this process began with. Earlier ones, which wait in
+        the channel of a process that did not run, are dropped.
+        """
         self.channel = channel
         self.closed = False
         """True after the other end was closed."""
@@ -53,6 +58,7 @@ class Inbox(Generic[_Message]):
         self._sender = sender
         self._log = log
         self._once = LogOnce(log)
+        self._began_with = began_with
 
     def receive(self) -> _Message | None:
         """Return the next message; None: there is none now, or the other end was closed (`closed`).
@@ -81,6 +87,8 @@ class Inbox(Generic[_Message]):
                 continue
             if not isinstance(message, NewConfiguration):
                 return message
+            if 0 < message.serial <= self._began_with:
+                continue
             if config is not None:
                 return msgspec.structs.replace(message, config=config)
             self._log_invalid("a new configuration without a file descriptor")

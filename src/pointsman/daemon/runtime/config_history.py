@@ -31,6 +31,8 @@ class ConfigHistory:
     def __init__(self, config: Config) -> None:
         self._kept = [(1, config)]
         self._next = 2
+        self.serial = 1
+        """Number of changes of the configuration in force, rollbacks included."""
 
     @property
     def current(self) -> Config:
@@ -51,19 +53,23 @@ class ConfigHistory:
         """Put a new configuration in force."""
         self._kept = [*self._kept[1 - MAX_KEPT :], (self._next, config)]
         self._next += 1
+        self.serial += 1
 
     def roll_back(self) -> None:
         """Put the previous configuration in force again."""
         self._kept.pop()
+        self.serial += 1
 
 
-def send_config(channel: socket.socket, config: Config, rollback: bool = False) -> None:
+def send_config(channel: socket.socket, config: Config, rollback: bool = False, serial: int = 0) -> None:
     """Send a configuration over a SOCK_SEQPACKET channel. Raises OSError; BlockingIOError: it is full."""
     descriptor = os.memfd_create("configuration", os.MFD_CLOEXEC)
     try:
         with open(descriptor, "wb", closefd=False) as file:
             file.write(encode_config(config))
-        socket.send_fds(channel, [encode(NewConfiguration(rollback))], [descriptor], socket.MSG_DONTWAIT)
+        socket.send_fds(
+            channel, [encode(NewConfiguration(rollback, serial))], [descriptor], socket.MSG_DONTWAIT
+        )
     finally:
         os.close(descriptor)
 
@@ -113,8 +119,8 @@ def for_checker(config: Config) -> Config:
 
 
 def for_scripts(config: Config) -> Config:
-    """Return the part for pm-scripts. Without instances it has no trackers and FIFOs of VRRP."""
+    """Return the part for pm-scripts. Without instances it has no trackers of VRRP."""
     vrrp = config.vrrp
     if not config.instances:
-        vrrp = msgspec.structs.replace(vrrp, scripts=(), files=(), processes=(), fifos=())
+        vrrp = msgspec.structs.replace(vrrp, scripts=(), files=(), processes=(), has_instances=False)
     return msgspec.structs.replace(config, instances=(), mail=Mail(), vrrp=vrrp)

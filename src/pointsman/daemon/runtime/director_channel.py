@@ -19,9 +19,10 @@ log = logging.getLogger("checker")
 class DirectorChannel:
     """Sends check results, calls back for orders. Never blocks, never loses the latest result of a check."""
 
-    def __init__(self, channel: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, channel: socket.socket, loop: asyncio.AbstractEventLoop, serial: int = 0) -> None:
+        """`serial`: of the configuration that this process began with."""
         self._channel = channel
-        self._orders = Inbox(channel, messages.checker_order_decoder, "director", log)
+        self._orders = Inbox(channel, messages.checker_order_decoder, "director", log, serial)
         self._loop = loop
         self._waiting: dict[CheckKey, messages.CheckResult] = {}
         self._latest: dict[CheckKey, messages.CheckResult] = {}

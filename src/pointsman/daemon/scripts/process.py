@@ -62,22 +62,27 @@ def _runs_programs(virtual: VirtualServer) -> bool:
 
 
 def run(
-    config: Config, vrrp: socket.socket, director: socket.socket, heartbeat: Heartbeat | None = None
+    config: Config,
+    vrrp: socket.socket,
+    director: socket.socket,
+    heartbeat: Heartbeat | None = None,
+    serial: int = 0,
 ) -> int:
     """Run programs until SIGTERM (exit code 0) or until the director closes its channel (exit code 1).
 
     `config` comes from `config_history.for_scripts`. The director sends later configurations.
     """
-    return asyncio.run(ScriptsProcess(config, vrrp, director).run(heartbeat))
+    return asyncio.run(ScriptsProcess(config, vrrp, director, serial).run(heartbeat))
 
 
 class ScriptsProcess:
     """All runners of programs, and the channels to VRRP and to the director."""
 
-    def __init__(self, config: Config, vrrp: socket.socket, director: socket.socket) -> None:
+    def __init__(self, config: Config, vrrp: socket.socket, director: socket.socket, serial: int = 0) -> None:
         self._config = config
         self._vrrp = vrrp
         self._director = director
+        self._serial = serial
         self._events = Inbox(vrrp, notify_decoder, "VRRP process", log)
         self._trackers = Trackers(self._send_value)
         self._fifos = Fifos(self._start)
@@ -100,7 +105,7 @@ class ScriptsProcess:
         """Work until SIGTERM, then run the programs of the last messages of VRRP and the director."""
         loop = asyncio.get_running_loop()
         await self._apply(self._config)
-        channel = DirectorChannel(self._director, loop)
+        channel = DirectorChannel(self._director, loop, self._serial)
         channel.on_run_program = self._server_notifier.put
         channel.on_tell_servers = lambda line: self._write_line(line, to_servers=True)
         checker = Checker(self._config.virtual_servers, channel, loop, programs=True)
@@ -135,10 +140,11 @@ class ScriptsProcess:
         """
         async with self._changing:
             restart = self._tracker_settings is None or not is_same(self._tracker_settings, config.vrrp)
-            # When the last service is removed, its FIFOs stay open for the lines about its end.
+            # When the last service or instance is removed, its FIFOs stay open for the lines about its end.
             server_fifos = config.server_fifos if config.virtual_servers else self._server_fifos
-            await self._fifos.reconfigure((*config.vrrp.fifos, *server_fifos))
-            self._vrrp_fifos, self._server_fifos = config.vrrp.fifos, server_fifos
+            vrrp_fifos = config.vrrp.fifos if config.vrrp.has_instances else self._vrrp_fifos
+            await self._fifos.reconfigure((*vrrp_fifos, *server_fifos))
+            self._vrrp_fifos, self._server_fifos = vrrp_fifos, server_fifos
             self._unopened -= 1
             self._write_late_lines()
             if restart:

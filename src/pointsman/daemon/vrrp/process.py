@@ -76,6 +76,7 @@ def run(
     static: StaticSettings | None = None,
     heartbeat: Heartbeat | None = None,
     wait_for_table: bool = False,
+    serial: int = 0,
 ) -> int:
     """Run the instances until SIGTERM. Return the exit code.
 
@@ -100,6 +101,7 @@ def run(
             *(wait_for_interfaces, bfd),
             static or StaticSettings(),
             heartbeat,
+            serial,
         )
     except EnvironmentProblemError as problem:
         sys.stderr.write(f"pointsman vrrp: {problem}\n")  # one write call: other processes write there, too
@@ -128,8 +130,9 @@ class VrrpProcess:
         bfd: socket.socket | None = None,
         static: StaticSettings = StaticSettings(),  # noqa: B008
         heartbeat: Heartbeat | None = None,
+        serial: int = 0,
     ) -> None:
-        self._orders = Inbox(channel, vrrp_order_decoder, "director", log)
+        self._orders = Inbox(channel, vrrp_order_decoder, "director", log, serial)
         self._scripts = scripts
         self._bfd = bfd
         self._reports = ReportChannel(channel, scripts)
@@ -378,6 +381,7 @@ class VrrpProcess:
         self._retry_at = None if complete else clock() + _RETRY_INTERVAL
         self._static.reconfigure(config.static)
         self._update_static_faults()
+        self._reports.flush()  # events of removed instances, before nobody wants events any more
         self._apply_surroundings(config.instances, config.vrrp)
         self._update_faults()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from ipaddress import ip_address
@@ -199,9 +200,37 @@ def test_every_process_is_told_its_part_even_when_it_is_busy(desk: Desk) -> None
         there.recv(65536)
     desk.reloader.send_pending()
     inbox = Inbox(there, vrrp_order_decoder, "director", logging.getLogger("test"))
-    assert inbox.receive() == NewConfiguration(rollback=False, config=wanted)
+    assert inbox.receive() == NewConfiguration(rollback=False, serial=2, config=wanted)
     here.close()
     there.close()
+
+
+def test_a_process_does_not_go_through_configurations_before_the_one_that_it_began_with(desk: Desk) -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, there:
+        desk.reloader.receivers = [(here, lambda config: config)]
+        second, third = (config(("priority 100", f"priority {number}")) for number in (101, 102))
+        desk.take(second)
+        desk.take(None)
+        began_with = desk.config_history.serial
+        desk.take(third)
+        inbox = Inbox(there, vrrp_order_decoder, "director", logging.getLogger("test"), began_with)
+        received = inbox.receive()
+        assert isinstance(received, NewConfiguration) and received.config == third
+        assert inbox.receive() is None
+
+
+def test_what_belongs_to_a_configuration_waits_with_it(desk: Desk) -> None:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with here, there:
+        here.setblocking(False)
+        desk.reloader.receivers = [(here, lambda config: config)]
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                here.send(b"x" * 1000)
+        assert not desk.reloader.is_pending(here)
+        desk.take(config(("priority 100", "priority 101")))
+        assert desk.reloader.is_pending(here)
 
 
 def test_changes_in_words() -> None:

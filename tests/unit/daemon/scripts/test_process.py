@@ -217,6 +217,28 @@ def test_a_line_that_comes_right_behind_a_reload_goes_to_the_new_pipe(tmp_path: 
     asyncio.run(body())
 
 
+def test_lines_about_the_end_of_the_last_instance_are_written(tmp_path: Path) -> None:
+    """The configuration without instances comes before what VRRP says about them."""
+    told = fifo("vrrp_notify_fifo", tmp_path, shell(f'cat < "$0" >> {tmp_path}/told'))
+    config = configured(
+        instances=(INSTANCE,),
+        virtual_servers=(server(quorum_up=shell("true")),),
+        vrrp=VrrpSurroundings(fifos=(told,)),
+    )
+
+    async def body() -> None:
+        async with running(config) as process:
+            process.notify("A")
+            await until(lambda: text(tmp_path / "told") == ['INSTANCE "A" MASTER 100'])
+            process.reload(msgspec.structs.replace(config, instances=()))
+            process.order(messages.TellServers("behind the reload"))
+            process.notify("A")
+            await until(lambda: len(text(tmp_path / "told")) == 2)
+            await process.stop()
+
+    asyncio.run(body())
+
+
 def text(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
