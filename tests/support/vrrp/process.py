@@ -48,6 +48,7 @@ class Ours:
         directory: Path,
         *instances: VrrpInstance,
         patient: bool = False,
+        without_table: bool = False,
         static: StaticSettings | None = None,
     ) -> None:
         self.host = host
@@ -60,6 +61,7 @@ class Ours:
         self.process = host.start(
             *(sys.executable, "-m", "tests.support.vrrp.run", str(theirs.fileno()), str(self.run_directory)),
             *(("patient",) if patient else ()),
+            *(("without-table",) if without_table else ()),
             log=self.log,
             stdin=subprocess.PIPE,
             pass_fds=(theirs.fileno(),),

@@ -16,4 +16,11 @@ if __name__ == "__main__":
     instances, static = pickle.load(sys.stdin.buffer)
     channel = socket.socket(fileno=int(sys.argv[1]))
     wait = "patient" in sys.argv
-    sys.exit(run(instances, channel, Path(sys.argv[2]), wait_for_interfaces=wait, static=static))
+    sys.exit(
+        run(
+            *(instances, channel, Path(sys.argv[2])),
+            wait_for_interfaces=wait,
+            static=static,
+            wait_for_table="without-table" in sys.argv,
+        )
+    )
