@@ -29,6 +29,7 @@ from pointsman.doctor.rules import peer as peer_rules
 from pointsman.doctor.rules import realserver as real_server_rules
 from pointsman.doctor.rules.peer import PeerFacts
 from pointsman.model.address import Address
+from pointsman.model.decoding import InvalidDataError, decoding
 from pointsman.realserver import host, state
 from pointsman.realserver.facts import SetupError, parse_vip
 
@@ -172,8 +173,9 @@ def _peer_facts(peer: str) -> PeerFacts:
         names = [word for word in words if not word.startswith("-")]
         text, name = done.stdout, names[-1]
     try:
-        found = msgspec.json.decode(text, type=PeerFacts)
-    except msgspec.DecodeError as error:
+        with decoding():
+            found = msgspec.json.decode(text, type=PeerFacts)
+    except InvalidDataError as error:
         raise OSError(f"--peer {peer}: not what `pointsman doctor --facts` prints: {error}") from error
     ended = time.time()
     told = 0.0 if from_file else ended + max(0.0, found.time - ended) - max(0.0, begun - found.time)

@@ -6,10 +6,9 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-import msgspec
-
 from pointsman.control.framing import ProtocolError, receive_frame, send_frame
 from pointsman.control.messages import Reply, Request, decode_reply, encode
+from pointsman.model.decoding import InvalidDataError
 
 __all__ = ["ControlError", "DirectorNotRunning", "ProtocolError", "request"]
 
@@ -50,5 +49,5 @@ def request(message: Request, socket_path: Path, timeout: float = 10.0) -> Reply
         raise ProtocolError(f"the director at {socket_path} closed the connection without an answer")
     try:
         return decode_reply(answer)
-    except msgspec.MsgspecError as error:
+    except InvalidDataError as error:
         raise ProtocolError(f"the answer from {socket_path} is not a reply: {error}") from error

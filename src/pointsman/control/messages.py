@@ -14,6 +14,7 @@ import msgspec
 from pointsman.control.status import Status
 from pointsman.model.address import Address, Network
 from pointsman.model.config import Config
+from pointsman.model.decoding import decoding
 from pointsman.model.operations import Operation, Refusal
 from pointsman.model.override import Override
 from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
@@ -320,13 +321,15 @@ _reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_ho
 
 
 def decode_request(data: bytes) -> Request:
-    """Return a request of a client. Raises msgspec.DecodeError."""
-    return _request_decoder.decode(data)
+    """Return a request of a client. Raises InvalidDataError."""
+    with decoding():
+        return _request_decoder.decode(data)
 
 
 def decode_reply(data: bytes) -> Reply:
-    """Return a reply of the director. Raises msgspec.DecodeError."""
-    return _reply_decoder.decode(data)
+    """Return a reply of the director. Raises InvalidDataError."""
+    with decoding():
+        return _reply_decoder.decode(data)
 
 
 def encode_config(config: Config) -> bytes:
@@ -335,5 +338,6 @@ def encode_config(config: Config) -> bytes:
 
 
 def decode_config(data: bytes) -> Config:
-    """Return the configuration that `encode_config` wrote. Raises msgspec.MsgspecError."""
-    return _config_decoder.decode(data)
+    """Return the configuration that `encode_config` wrote. Raises InvalidDataError."""
+    with decoding():
+        return _config_decoder.decode(data)

@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
-
 from pointsman.control.framing import ProtocolError, read_frame, write_frame
 from pointsman.control.messages import (
     MAX_MESSAGE,
@@ -30,6 +28,7 @@ from pointsman.control.messages import (
     encode,
 )
 from pointsman.control.readers import Readers
+from pointsman.model.decoding import InvalidDataError
 
 log = logging.getLogger("control")
 
@@ -44,6 +43,11 @@ IDLE_LIMIT = 60.0
 """Seconds without a request after which a client is disconnected."""
 WRITE_LIMIT = 10.0
 """Seconds within which a client must read its reply."""
+
+MAX_TEXT = 200
+"""Characters of a reply about a failed request."""
+MAX_LOGGED = 20
+"""Different failures of requests that are logged."""
 
 CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused, SwitchoverRequest, OverrideRequest)
 """Requests that only root may make."""
@@ -67,6 +71,7 @@ class ControlServer:
         self._handler = handler
         self._clients: Counter[int] = Counter()
         self._readers = Readers()
+        self._logged: set[str] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -126,11 +131,22 @@ class ControlServer:
     async def _reply(self, data: bytes, uid: int) -> Reply:
         try:
             request = decode_request(data)
-        except msgspec.MsgspecError as error:
+        except InvalidDataError as error:
             return ErrorReply(f"the director does not understand this request: {error}")
         if isinstance(request, CHANGES) and not _may_change(uid):
             return ErrorReply("permission denied: only root may make changes")
-        return await self._handler(request, uid)
+        try:
+            return await self._handler(request, uid)
+        except Exception as error:  # a mistake in the director: the client gets an answer, the log one line
+            text = f"{type(error).__name__}: {error}"[:MAX_TEXT]
+            self._log_failure(f"{type(request).__name__} failed: {text}")
+            return ErrorReply(f"the director failed: {text}")
+
+    def _log_failure(self, text: str) -> None:
+        """Log a failed request with its traceback. A client that repeats it does not fill the log."""
+        if text not in self._logged and len(self._logged) < MAX_LOGGED:
+            self._logged.add(text)
+            log.exception("%s (logged once)", text)
 
 
 def _may_change(uid: int) -> bool:

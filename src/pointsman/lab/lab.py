@@ -27,6 +27,7 @@ from pointsman.lab.errors import LabError
 from pointsman.lab.node import Node
 from pointsman.lab.topologies import dual_homed, ha_pair, two_box
 from pointsman.lab.topologies.topology import Role, Topology
+from pointsman.model.decoding import InvalidDataError, decoding
 
 TOPOLOGIES: dict[str, Topology] = {
     topology.name: topology for topology in (ha_pair.TOPOLOGY, dual_homed.TOPOLOGY, two_box.TOPOLOGY)
@@ -354,6 +355,7 @@ def _inodes(*directories: Path) -> set[int]:
 
 def _read_state(directory: Path) -> State | None:
     try:
-        return msgspec.json.decode((directory / "state.json").read_bytes(), type=State)
-    except (OSError, msgspec.DecodeError):
+        with decoding():
+            return msgspec.json.decode((directory / "state.json").read_bytes(), type=State)
+    except (OSError, InvalidDataError):
         return None

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from pointsman.model.decoding import InvalidDataError, decoding
+
 log = logging.getLogger("vrrp")
 
 ROOT = Path("/proc/sys/net")
@@ -40,7 +42,7 @@ class Sysctls:
         self._saved: dict[str, _Saved] = {}
         self._unsaved = ""
         """Reason why the file could not be written. Empty: it was."""
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
+        with contextlib.suppress(OSError, InvalidDataError), decoding():
             self._saved = msgspec.json.decode(file.read_bytes(), type=dict[str, _Saved])
 
     def require(self, owner: str, settings: Iterable[Setting]) -> None:

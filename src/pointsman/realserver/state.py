@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from pointsman.model.address import Address
+from pointsman.model.decoding import InvalidDataError, decoding
 from pointsman.realserver.facts import ArpKey, SetupError
 
 FILE_NAME = "realserver.json"
@@ -106,8 +107,9 @@ def load(directory: Path, namespace: str) -> State:
     except FileNotFoundError:
         return State(namespace=namespace)
     try:
-        state = msgspec.json.decode(text, type=State)
-    except msgspec.DecodeError as error:
+        with decoding():
+            state = msgspec.json.decode(text, type=State)
+    except InvalidDataError as error:
         raise SetupError(
             f"{path} is damaged ({error}): the changes on this host are unknown. "
             f"Read it, undo the changes by hand, and delete it"

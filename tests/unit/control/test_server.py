@@ -36,6 +36,8 @@ async def handler(asked: messages.Request, _uid: int) -> messages.Reply:
         return messages.StatusReply(msgspec.structs.replace(STATUS, problems=("x" * (1 << 20),)))
     if isinstance(asked, messages.StatusRequest):
         return messages.StatusReply(STATUS)
+    if isinstance(asked, messages.ReloadRefused):
+        raise LookupError("a mistake")
     return messages.ApplyReply()
 
 
@@ -76,6 +78,40 @@ def test_nonsense_gets_an_error_and_the_next_client_is_served(path: Path) -> Non
         reply = messages.decode_reply(client.recv(length))
     assert isinstance(reply, messages.ErrorReply) and "does not understand this request" in reply.error
     assert isinstance(request(messages.StatusRequest(), path), messages.StatusReply)
+
+
+def exchange(path: Path, *requests: bytes) -> list[messages.Reply]:
+    """Send requests over one connection, and return the replies."""
+    replies = []
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(str(path))
+        for each in requests:
+            client.sendall(struct.pack("!I", len(each)) + each)
+            length = struct.unpack("!I", client.recv(4, socket.MSG_WAITALL))[0]
+            replies.append(messages.decode_reply(client.recv(length, socket.MSG_WAITALL)))
+    return replies
+
+
+def test_nested_json_is_a_request_like_any_other_nonsense(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was a traceback in the log for each request: 6 MB in 5 s."""
+    nested, asked = b"[" * 60_000, messages.encode(messages.StatusRequest())
+    *errors, reply = exchange(path, nested, b'{"type":"StatusRequest","x":' + nested, asked)
+    for error in errors:
+        assert isinstance(error, messages.ErrorReply) and "does not understand" in error.error
+    assert isinstance(reply, messages.StatusReply)
+    assert caplog.messages == []
+
+
+def test_a_mistake_in_the_director_is_one_line_in_the_log(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = messages.encode(messages.ReloadRefused(("x",)))
+    for reply in exchange(path, *[asked] * 100):
+        assert reply == messages.ErrorReply("the director failed: LookupError: a mistake")
+    assert caplog.messages == ["ReloadRefused failed: LookupError: a mistake (logged once)"]
 
 
 def test_a_length_beyond_the_bound_ends_the_connection(path: Path) -> None:

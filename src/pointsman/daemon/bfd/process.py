@@ -34,6 +34,7 @@ from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.runtime.realtime import become_punctual
 from pointsman.model.bfd import BfdSession
 from pointsman.model.config import Config
+from pointsman.model.decoding import InvalidDataError, decoding
 from pointsman.model.tracking import TrackKind
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
@@ -347,8 +348,9 @@ class BfdProcess:
     def _read_state_file(self) -> frozenset[str]:
         """Return the names of the sessions that were up before a crash."""
         try:
-            return frozenset(msgspec.json.decode(self._state_file.read_bytes(), type=list[str]))
-        except (OSError, msgspec.MsgspecError):
+            with decoding():
+                return frozenset(msgspec.json.decode(self._state_file.read_bytes(), type=list[str]))
+        except (OSError, InvalidDataError):
             return frozenset()
 
 

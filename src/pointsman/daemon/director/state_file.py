@@ -15,6 +15,7 @@ import msgspec
 
 from pointsman.control.messages import CheckResult, decoder, encoder
 from pointsman.daemon.runtime.log_once import LogOnce
+from pointsman.model.decoding import InvalidDataError, decoding
 from pointsman.model.override import Override
 from pointsman.model.service import ServerKey, ServiceKey
 
@@ -67,7 +68,7 @@ _decoder = decoder(DirectorState)
 def _decode(data: bytes) -> DirectorState:
     """Decode the file. Results in the form of another version are left out: words by hand are worth more.
 
-    Raises msgspec.MsgspecError.
+    Raises InvalidDataError.
     """
     try:
         return _decoder.decode(data)
@@ -97,10 +98,11 @@ class StateFile:
             with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
                 if os.fstat(file.fileno()).st_uid not in (0, os.geteuid()):
                     raise PermissionError("it is owned by another user")
-                found = _decode(file.read(LARGEST))
+                with decoding():
+                    found = _decode(file.read(LARGEST))
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, InvalidDataError) as error:
             log.error("cannot use %s, starting without the previous state: %s", self._path, error)
             return None
         return found if found.boot == self._boot else None

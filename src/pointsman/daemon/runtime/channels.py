@@ -12,6 +12,7 @@ import msgspec
 from pointsman.control.messages import NewConfiguration
 from pointsman.daemon.runtime.config_history import receive_config
 from pointsman.daemon.runtime.log_once import LogOnce
+from pointsman.model.decoding import InvalidDataError, decoding
 
 MAX_DROPPED = 100
 """Invalid datagrams that one call of Inbox.receive drops at most."""
@@ -74,15 +75,16 @@ class Inbox(Generic[_Message]):
                 self._log.error("cannot read from the %s: %s", self._sender, error.strerror)
                 self.closed = True
                 return None
-            except msgspec.MsgspecError as error:
+            except InvalidDataError as error:
                 self._log.error("cannot decode the new configuration, keeping the current one: %s", error)
                 continue
             if not data:
                 self.closed = True
                 return None
             try:
-                message = self._decoder.decode(data)
-            except msgspec.MsgspecError as error:
+                with decoding():
+                    message = self._decoder.decode(data)
+            except InvalidDataError as error:
                 self._log_invalid(str(error))
                 continue
             if not isinstance(message, NewConfiguration):

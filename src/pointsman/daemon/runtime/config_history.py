@@ -77,7 +77,7 @@ def send_config(channel: socket.socket, config: Config, rollback: bool = False, 
 def receive_config(channel: socket.socket, flags: int = 0) -> tuple[bytes, Config | None]:
     """Return the next message (empty: the channel is closed), and the configuration passed with it.
 
-    Raises OSError, and msgspec.MsgspecError for a configuration that is not valid.
+    Raises OSError, and InvalidDataError for a configuration that is not valid.
     """
     # socket.recv_fds does not pass its flags on.
     data, ancillary, _, _ = channel.recvmsg(LARGEST_MESSAGE, socket.CMSG_LEN(_INT.size), flags)
