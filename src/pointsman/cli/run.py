@@ -70,7 +70,12 @@ DEFAULT_FILE = Path("/etc/keepalived/keepalived.conf")
 @click.option(
     "-i", "--config-id", help="Id that lines with @id are compared with. [default: the short host name]"
 )
-@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Log more: every result of a check, change of the table, next hop and advert of a new sender.",
+)
 def run(
     file: Path | None,
     interfaces: tuple[str, ...],

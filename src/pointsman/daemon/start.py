@@ -28,6 +28,7 @@ from pointsman.daemon.runtime.channels import Channels
 from pointsman.daemon.runtime.config_history import ConfigHistory, for_scripts
 from pointsman.daemon.runtime.heartbeat import Heartbeat
 from pointsman.daemon.runtime.lock import AlreadyRunningError, acquire_lock, release_lock
+from pointsman.daemon.runtime.log_format import LogFormat, for_journal, is_journal
 from pointsman.daemon.runtime.privileges import (
     Capability,
     become_nobody,
@@ -129,16 +130,24 @@ def start(config: Config, options: Options, reload: Callable[[], int] | None = N
 
 
 def configure_logging(verbose: bool) -> None:
-    """Log to standard error. Lines to the systemd journal have no date, as it adds its own."""
-    date = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format=f"{date}%(name)s: %(message)s"
-    )
+    """Log to standard error. The systemd journal gets priorities, others date and severity."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormat(_logs_to_journal()))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def _refuse(text: str, code: int = EXIT_ENVIRONMENT) -> int:
-    print(f"pointsman run: {text}", file=sys.stderr)
+    line = f"pointsman run: {text}"
+    print(for_journal(line, logging.ERROR) if _logs_to_journal() else line, file=sys.stderr)
     return code
+
+
+def _logs_to_journal() -> bool:
+    try:
+        return is_journal(sys.stderr.fileno())
+    except OSError:  # a stream of Python's own has no descriptor
+        return False
 
 
 def _explain(error: Exception) -> str:

@@ -64,6 +64,8 @@ def transitions(virtual: VirtualServer, before: PoolState | None, after: PoolSta
 UP = frozenset({Change.ADDED, Change.ENABLED})
 """Changes that make a real server alive. `DOWN` has the opposite ones."""
 DOWN = frozenset({Change.REMOVED, Change.DISABLED})
+LOSSES = DOWN | {Change.QUORUM_LOST}
+"""Changes that an administrator should know about soon."""
 _TOLD_UP = UP | {Change.BEGUN}
 """Changes that programs and FIFOs get as `up`."""
 

@@ -15,6 +15,14 @@ class HeardMaster:
         """Advert interval in seconds. Version 3 learns it from the master, version 2 has its own."""
         self._address: Address | None = None
         self._priority = 0
+        self.claim = ""
+        """Reason to become master although adverts arrive. Empty: only silence is a reason."""
+
+    def why_replaced(self, down_interval: float) -> str:
+        """Return the reason why this router becomes master. Empty: no master was ever heard."""
+        if self.claim or self._address is None:
+            return self.claim
+        return f"no advert from {self._address} for {down_interval:.2g} s"
 
     def learn_interval(self, advert: Advert, version: int) -> None:
         """Use the interval of this advert, if the version of VRRP allows another one than the own."""
@@ -23,6 +31,7 @@ class HeardMaster:
 
     def accept(self, source: Address, advert: Advert, own: int) -> None:
         """Remember the sender, if it is not worse than this router with its priority `own`."""
+        self.claim = ""
         self._address = source if advert.priority >= own else None
         self._priority = advert.priority
 

@@ -24,6 +24,7 @@ from pointsman.vrrp.heard_master import HeardMaster
 from pointsman.vrrp.preemption import Preemption
 from pointsman.vrrp.reannouncing import ReannounceRequests
 from pointsman.vrrp.transitions import (
+    GROUP_MASTER,
     TRANSITIONS,
     AcquireAddresses,
     Action,
@@ -132,7 +133,7 @@ class VrrpMachine:
         """Stop. A master first waits until another router has taken over, or for the longest patience."""
         if self.state is _MASTER:
             self._yielding.is_stopping = True
-            self._start_yielding(now)
+            self._start_yielding(now, "stopping")
         else:
             self.stop(now)
 
@@ -142,7 +143,7 @@ class VrrpMachine:
         if self.state is not _MASTER:
             return False
         self._preemption.has_yielded = True
-        self._start_yielding(now)
+        self._start_yielding(now, "switchover on request")
         return True
 
     def fail(self, now: float, reason: str) -> None:
@@ -162,7 +163,8 @@ class VrrpMachine:
 
     def become_master(self, now: float) -> None:
         """Become master together with the sync group."""
-        self._fire(Event.MASTER_DOWN, now)
+        why = self._master.why_replaced(self.master_down_interval) if self.wants_master else GROUP_MASTER
+        self._fire(Event.MASTER_DOWN, now, why)
 
     def on_group_backup(self, now: float) -> None:
         """Become backup together with the sync group."""
@@ -178,7 +180,7 @@ class VrrpMachine:
         if self.state is not _MASTER or self._yielding.is_active:
             return
         if lowered and self._best_rival > priority:
-            self._start_yielding(now)
+            self._start_yielding(now, f"the priority here fell to {priority}, below {self._best_rival}")
         else:
             self._advertise(now)
 
@@ -224,7 +226,7 @@ class VrrpMachine:
         if self.state is _BACKUP:
             self._on_advert_as_backup(now, source, advert)
         elif self.state is _MASTER and self._yielding.is_active:
-            self._on_advert_while_yielding(now, advert)
+            self._on_advert_while_yielding(now, source, advert)
         elif self.state is _MASTER:
             self._on_advert_as_master(now, source, advert)
         if self.state is not _BACKUP or self._effects:
@@ -252,7 +254,8 @@ class VrrpMachine:
             self._master_is_down(now)
         yielding = self._yielding
         if yielding.release_at is not None and now >= yielding.release_at:
-            self._fire(Event.YIELDED_AND_STOPPED if yielding.is_stopping else Event.YIELDED, now)
+            event = Event.YIELDED_AND_STOPPED if yielding.is_stopping else Event.YIELDED
+            self._fire(event, now, yielding.reason)
         elif yielding.resume_at is not None and now >= yielding.resume_at:
             self._continue_as_master(now)
         if self._advertising.at is not None and now >= self._advertising.at:
@@ -283,7 +286,7 @@ class VrrpMachine:
         if self.grouped:
             self.wants_master = True
         else:
-            self._fire(Event.MASTER_DOWN, now)
+            self._fire(Event.MASTER_DOWN, now, self._master.why_replaced(self.master_down_interval))
 
     def _advertise(self, now: float) -> None:
         self._effects.append(SendAdvert(self.priority))
@@ -292,11 +295,15 @@ class VrrpMachine:
     def _on_advert_as_backup(self, now: float, source: Address, advert: Advert) -> None:
         if advert.priority == 0:
             if not self.wants_master:
+                self._master.claim = f"{source} hands over: it sent priority 0"
                 self._master_down_at = now + self.skew
             return
         self._release()
         demoted = self._master.is_demoted(source, advert, self.priority)
         if not self._preemption.accepts(self.instance, now, self.priority, advert.priority):
+            self._master.claim = (
+                f"{source} is master with priority {advert.priority}, here it is {self.priority}"
+            )
             if demoted and self._master_down_at is not None:
                 # The master itself is now worse than this router and waits for it, as after priority 0.
                 self._master_down_at = min(self._master_down_at, now + self.skew)
@@ -320,7 +327,9 @@ class VrrpMachine:
         if advert.priority and (stalled or better):
             self._master.learn_interval(advert, self.instance.version)
             self._master.accept(source, advert, self.priority)
-            self._fire(Event.BETTER_ADVERT if better else Event.STALLED, now)
+            event = Event.BETTER_ADVERT if better else Event.STALLED
+            ranks = f"{source} has priority {advert.priority}, here it is {self.priority}"
+            self._fire(event, now, f"{event.value}: {ranks}")
         elif advert.priority and self.instance.lower_prio_no_advert:
             return
         elif self._advertising.may_answer(now):
@@ -329,21 +338,22 @@ class VrrpMachine:
                 self._effects.append(Announce(self.instance.garp_lower_prio_repeat))
                 self._announcements.schedule_second_burst(now, self.instance.garp_lower_prio_delay)
 
-    def _start_yielding(self, now: float) -> None:
+    def _start_yielding(self, now: float, cause: str) -> None:
         if self._yielding.is_active:
             return
         self._effects.append(SendAdvert(0))
         self._advertising.at = None
         self._announcements.stop()
-        self._yielding.begin(now, 1.0 if self.instance.version == 2 else self._advertising.interval)
+        scale = 1.0 if self.instance.version == 2 else self._advertising.interval
+        self._yielding.begin(now, scale, cause)
 
-    def _on_advert_while_yielding(self, now: float, advert: Advert) -> None:
-        if advert.priority and self._yielding.on_successor(now):
+    def _on_advert_while_yielding(self, now: float, source: Address, advert: Advert) -> None:
+        if advert.priority and self._yielding.on_successor(now, source):
             self._master.learn_interval(advert, self.instance.version)
 
     def _continue_as_master(self, now: float) -> None:
         if self._yielding.is_stopping:
-            self._fire(Event.YIELDED_AND_STOPPED, now)
+            self._fire(Event.YIELDED_AND_STOPPED, now, self._yielding.reason)
             return
         self._yielding.end()
         self._preemption.has_yielded = False
@@ -357,6 +367,7 @@ class VrrpMachine:
         if transition is None:
             return
         previous, (self.state, actions) = self.state, transition
+        self._master.claim = ""
         self._master_down_at = self._advertising.at = None
         self._yielding.end()
         self._announcements.stop()

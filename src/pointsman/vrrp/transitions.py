@@ -81,6 +81,10 @@ class Event(enum.Enum):
     STOP = "stopping"
 
 
+GROUP_MASTER = "its sync group becomes master"
+"""Reason of a member that becomes master with the others."""
+
+
 class Action(enum.Enum):
     """Actions of a transition. Each is a method of the machine."""
 

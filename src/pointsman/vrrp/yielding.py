@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pointsman.model.address import Address
+
 GRACE = 0.05
 """Seconds that addresses stay after another router has taken over on request.
 
@@ -22,18 +24,27 @@ class Yielding:
         """Time to continue as master (or to stop), because no router has taken over."""
         self.release_at: float | None = None
         """Time to remove the addresses, after another router has taken over."""
+        self._cause = ""
+        self._successor: Address | None = None
 
     @property
     def is_active(self) -> bool:
         return self.resume_at is not None
 
-    def begin(self, now: float, longest_skew: float) -> None:
+    @property
+    def reason(self) -> str:
+        """Reason why the master role ends."""
+        return f"{self._cause}: {self._successor or 'no other router'} has taken over"
+
+    def begin(self, now: float, longest_skew: float, cause: str) -> None:
+        self._cause, self._successor = cause, None
         self.resume_at = now + min(longest_skew + PATIENCE_MARGIN, LONGEST_PATIENCE)
 
-    def on_successor(self, now: float) -> bool:
+    def on_successor(self, now: float, source: Address) -> bool:
         """Another router has advertised. Return False if one had done so before."""
         if self.release_at is not None:
             return False
+        self._successor = source
         self.release_at = now + GRACE
         return True
 

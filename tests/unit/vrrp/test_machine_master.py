@@ -62,7 +62,9 @@ def test_a_better_master_is_given_way_with_a_farewell(source: ipaddress.IPv4Addr
     assert router.effects() == [
         ReleaseAddresses(),
         SendAdvert(128),
-        StateChanged(MASTER, BACKUP, Event.BETTER_ADVERT.value),
+        StateChanged(
+            MASTER, BACKUP, f"a better router advertises: {source} has priority {priority}, here it is 128"
+        ),
     ]
     assert router.deadline == 0.3 + DOWN
 

@@ -41,7 +41,7 @@ def test_a_master_that_hands_over_serves_until_another_one_advertises_and_a_mome
     assert router.effects() == [
         ReleaseAddresses(),
         SendAdvert(1),
-        StateChanged(MASTER, BACKUP, Event.YIELDED.value),
+        StateChanged(MASTER, BACKUP, f"switchover on request: {LOWER} has taken over"),
     ]
 
 
@@ -82,7 +82,7 @@ def test_a_master_that_retires_waits_for_its_successor_but_not_for_ever(relieved
     router.advance(ends)
     assert router.effects() == [
         ReleaseAddresses(),
-        StateChanged(MASTER, INIT, Event.YIELDED_AND_STOPPED.value),
+        StateChanged(MASTER, INIT, f"stopping: {LOWER if relieved else 'no other router'} has taken over"),
     ]
 
 
@@ -135,5 +135,5 @@ def test_a_master_that_was_stalled_leaves_an_equal_successor_alone() -> None:
     assert router.effects() == [
         ReleaseAddresses(),
         SendAdvert(1),  # its own priority would take the mastership back
-        StateChanged(MASTER, BACKUP, Event.STALLED.value),
+        StateChanged(MASTER, BACKUP, f"{Event.STALLED.value}: {LOWER} has priority 128, here it is 128"),
     ]

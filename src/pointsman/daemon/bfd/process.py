@@ -308,7 +308,8 @@ class BfdProcess:
 
     def _report(self, neighbour: Neighbour, up: bool, reason: str) -> None:
         session = neighbour.session
-        log.info("(%s) %s: %s", session.name, "Up" if up else "Down", reason)
+        level = logging.INFO if up else logging.WARNING
+        log.log(level, "(%s) %s: %s", session.name, "Up" if up else "Down", reason)
         neighbour.reported = messages.SessionChanged(session.name, up, reason)
         for channel in self._pending:
             self._queue(channel, neighbour)

@@ -122,6 +122,8 @@ class Runner:
             self._measured = measured
             if not passed and self._check.log_all_failures:
                 log.info("%s: %s", check_types.words(self._check).keyword, result.reason)
+            word = "passed" if passed else "failed"
+            log.debug("%s %s: %s", check_types.words(self._check).keyword, word, result.reason)
             self._schedule.on_result(now, passed, result.reason)
             if not self._carry_out() and changed and self._schedule.up:
                 self._report(True, result.reason)
@@ -148,7 +150,7 @@ class Runner:
             (server_name(service, server), service_name(service)) for service, server, _ in self._subscribers
         )
         for line in dict.fromkeys(check_types.log_line(self._check, *name, verdict) for name in names):
-            log.info("%s", line)
+            log.log(logging.INFO if verdict.up else logging.WARNING, "%s", line)
         reason = (
             verdict.reason if verdict.up else check_types.describe_failures(verdict.reason, verdict.attempts)
         )

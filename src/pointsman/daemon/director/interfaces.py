@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from pointsman.daemon.runtime.log_once import LogOnce
-from pointsman.dataplane.interface import DataPlane
+from pointsman.dataplane.interface import Attachment, DataPlane
 
 log = logging.getLogger("director")
 
@@ -20,6 +20,8 @@ class Interfaces:
         self._once = LogOnce(log)
         self.problems: Sequence[str] = ()
         """Problems found by the last `follow`."""
+        self._attachments: dict[str, Attachment] = {}
+        """Attachments that were logged, by interface."""
 
     def follow(self) -> None:
         """Attach to interfaces that have come back."""
@@ -31,3 +33,14 @@ class Interfaces:
             self._once.error(problem, "%s", problem)
         self._once.keep_only(problems)
         self.problems = problems
+        self._log_attachments()
+
+    def _log_attachments(self) -> None:
+        """Log each new attachment with its mode and why it is no better one, and each one that has gone."""
+        present = {each.interface: each for each in self._plane.capabilities().attachments}
+        for name, each in present.items():
+            if self._attachments.get(name) != each:
+                log.info("attached to %s: %s%s", name, each.mode, f" ({each.reason})" if each.reason else "")
+        for name in self._attachments.keys() - present.keys():
+            log.warning("no longer attached to %s", name)
+        self._attachments = present

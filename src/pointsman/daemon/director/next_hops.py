@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 
 from pointsman.daemon.director.status import hop_text
@@ -11,6 +12,8 @@ from pointsman.model.address import Address
 from pointsman.model.next_hop import NextHop
 from pointsman.model.service import Forwarding, ServiceTable
 from pointsman.net.neighbours import NeighbourWatcher
+
+log = logging.getLogger("director")
 
 
 class NextHops:
@@ -43,6 +46,8 @@ class NextHops:
             return
         for hop in hops:
             self._found[str(hop.address)] = hop
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("next hop of %s: %s", hop.address, hop_text(hop))
         self._plane.set_next_hops(hops)
 
     def texts(self) -> dict[str, str]:

@@ -41,6 +41,7 @@ from pointsman.daemon.runtime.slices import encode_in_slices, in_slices
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
 from pointsman.lvs.estimator import PERIOD, Estimator
+from pointsman.model.wording import count
 from pointsman.net.addresses import addresses
 from pointsman.net.netlink import NetlinkSocket
 
@@ -124,6 +125,12 @@ class Director:
             loop.add_reader(inbox.channel, self._on_readable, inbox)
             with contextlib.suppress(OSError):
                 inbox.channel.send(messages.encode(messages.Resync()))
+        self._interfaces.follow()
+        log.info(
+            "ready: %s with %s",
+            count(len(self._table_sync.table), "service"),
+            count(sum(len(entry.servers) for entry in self._table_sync.table), "real server"),
+        )
         estimating = asyncio.create_task(self._estimate())
         ready.setblocking(False)
         with contextlib.suppress(OSError):
@@ -154,11 +161,15 @@ class Director:
             self._state_file.forget()
         unmanaged = unmanaged_services(self._plane, self._table_sync.managed)
         keep = self._keep_forwarding or bool(unmanaged)
-        if keep and not self._keep_forwarding:
+        if self._keep_forwarding:
+            log.info("stopped; the kernel goes on forwarding (--keep-forwarding): pointsman detach ends it")
+        elif unmanaged:
             log.info(
-                "services added by hand stay in force: %s; to remove them too: pointsman detach",
+                "stopped; services added by hand stay in force: %s; to remove them too: pointsman detach",
                 ", ".join(map(str, unmanaged)),
             )
+        else:
+            log.info("stopped; nothing stays in the kernel")
         self._plane.close(keep_forwarding=keep)
         self._next_hops.close()
 

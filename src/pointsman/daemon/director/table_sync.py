@@ -25,7 +25,7 @@ from pointsman.lvs.plan_text import differences, step_texts
 from pointsman.lvs.reconcile import reconcile
 from pointsman.lvs.slow_start import Ramps
 from pointsman.lvs.standby import find_standby_services
-from pointsman.lvs.transitions import DOWN, UP, Transition, transitions
+from pointsman.lvs.transitions import DOWN, LOSSES, UP, Transition, transitions
 from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember
@@ -151,6 +151,7 @@ class TableSync:
             return None
         before = self._results.get(key)
         self._results[key] = result
+        log.debug("result: %s of %s: %s", result.server, result.service, result.reason or "passed")
         return check_alert(
             self._config.router_id,
             self._services[result.service],
@@ -192,6 +193,9 @@ class TableSync:
         plan = reconcile(wanted.table, actual, managed=ours)
         if self._timeouts != SetTimeouts():
             plan.append(self._timeouts)
+        if log.isEnabledFor(logging.DEBUG):
+            for operation in plan:
+                log.debug("table: %s", operation.text())
         before = {refusal.operation for refusal in self.refusals}
         self.refusals = tuple(self._plane.apply(plan))
         if self.refusals:
@@ -205,7 +209,7 @@ class TableSync:
         leading = {virtual.service.key for virtual in self._config.virtual_servers if virtual.leads}
         for transition in changes:
             if transition.service in leading:
-                log.info("%s", transition.text)
+                log.log(logging.WARNING if transition.change in LOSSES else logging.INFO, transition.text)
         for refusal in self.refusals:
             if refusal.operation not in before:
                 log.error("cannot %s: %s", refusal.operation.text(), refusal.detail or refusal.reason)

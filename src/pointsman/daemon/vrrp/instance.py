@@ -218,8 +218,12 @@ class InstanceController:
                 self._warn(kind.value, verdict.text)
         if verdict.advert is not None:
             self._sender.checksum_form = verdict.advert.form
-            if len(self._known_senders) < MAX_KNOWN_SENDERS:
+            if datagram.source not in self._known_senders and len(self._known_senders) < MAX_KNOWN_SENDERS:
                 self._known_senders.add(datagram.source)
+                log.debug(
+                    "(%s) first advert of %s: priority %d",
+                    *(self.instance.name, datagram.source, verdict.advert.priority),
+                )
             is_cacheable = packet and not verdict.oddities and self._guard.is_stateless
             self._last_accepted = (
                 (prefilter.fingerprint(packet), datagram.source, verdict.advert) if is_cacheable else None
@@ -394,7 +398,8 @@ class InstanceController:
             self.machine.holds_addresses = True
         if change.state is not VrrpState.MASTER:
             self._state_file.record_not_master()
-        log.info("(%s) Entering %s STATE (%s)", self.instance.name, change.state.value, change.reason)
+        level = logging.WARNING if change.state is VrrpState.FAULT else logging.INFO
+        log.log(level, "(%s) Entering %s STATE (%s)", self.instance.name, change.state.value, change.reason)
         self._report(self.status())
         event = instance_event(self.instance, change.state, self.machine.priority, self._deleted)
         self._context.notify(event)
