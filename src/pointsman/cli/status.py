@@ -112,6 +112,11 @@ def show(state: Status, console: Console) -> None:
         name = f"[{style}]{item.state}[/]" if style else item.state
         since = f"for {item.seconds:.0f} s" + (f": {escape(item.reason)}" if item.reason else "")
         console.print(f"\nVRRP {escape(item.instance)}  {name}  priority {item.priority}  {since}")
+        for each in item.dropped:
+            console.print(
+                f"  [bold red]![/] {escape(each.sender)}: adverts dropped: {each.count}, "
+                f"the last {each.seconds:.0f} s ago: {escape(each.text)}"
+            )
     for session in state.sessions:
         name = SESSION_TEXT[session.up]
         console.print(f"\nBFD {session.name}  {name}  {session.neighbour}  {escape(session.reason)}")

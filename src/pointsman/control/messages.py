@@ -45,6 +45,19 @@ class GroupChanged(msgspec.Struct, frozen=True, tag=True):
     state: str
 
 
+class AdvertsDropped(msgspec.Struct, frozen=True, tag=True):
+    """Adverts of one sender that an instance drops for one reason. It comes again when there are more."""
+
+    instance: str
+    sender: str
+    """Address; or "others", if there are too many senders."""
+    reason: str
+    """A value of vrrp.admission.Drop."""
+    text: str
+    """The received value, and the expected one."""
+    count: int
+
+
 # checker -> director
 
 
@@ -253,7 +266,7 @@ class ErrorReply(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
-VrrpReport = InstanceChanged | GroupChanged
+VrrpReport = InstanceChanged | GroupChanged | AdvertsDropped
 """From vrrp to the director."""
 Report = VrrpReport | CheckResult | SessionChanged
 """From any process to the director. Checker and scripts send CheckResult, bfd sends SessionChanged."""

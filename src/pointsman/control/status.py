@@ -65,6 +65,20 @@ class AddressStatus(msgspec.Struct, frozen=True):
     device: str
 
 
+class DroppedStatus(msgspec.Struct, frozen=True):
+    """Adverts of one sender that an instance drops for one reason."""
+
+    sender: str
+    """Address; or "others", if there are too many senders."""
+    reason: str
+    """malformed, ttl, version, virtual_router_id, authentication_type, password, advert_interval ..."""
+    text: str
+    """The received value, and the expected one."""
+    count: int
+    seconds: float = msgspec.field(name="ago")
+    """Seconds since the last one."""
+
+
 class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="InstanceChanged"):
     """A VRRP instance. The fields from `interface` on are None if it is not in the configuration."""
 
@@ -84,6 +98,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """Seconds between two adverts."""
     unicast_peers: tuple[Address, ...] | None = None
     addresses: tuple[AddressStatus, ...] | None = None
+    dropped: tuple[DroppedStatus, ...] = ()
+    """Adverts that were dropped in the last minutes."""
 
 
 class SessionStatus(msgspec.Struct, frozen=True):

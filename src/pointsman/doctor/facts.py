@@ -262,6 +262,18 @@ class VirtualFact(msgspec.Struct, frozen=True, kw_only=True):
     device: str
 
 
+class DroppedFact(msgspec.Struct, frozen=True, kw_only=True):
+    """Adverts of one sender that an instance drops for one reason."""
+
+    sender: str
+    reason: str
+    text: str
+    """The received value, and the expected one."""
+    count: int = 1
+    seconds: float = 0.0
+    """Seconds since the last one."""
+
+
 class InstanceFact(msgspec.Struct, frozen=True, kw_only=True):
     """A VRRP instance of the director."""
 
@@ -275,6 +287,7 @@ class InstanceFact(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds."""
     peers: tuple[Address, ...] = ()
     virtual: tuple[VirtualFact, ...] = ()
+    dropped: tuple[DroppedFact, ...] = ()
 
     @property
     def addresses(self) -> list[Address]:

@@ -14,6 +14,7 @@ from pointsman.doctor.facts import (
     Answers,
     Card,
     DirectorFacts,
+    DroppedFact,
     Echo,
     Host,
     HostRoute,
@@ -241,6 +242,18 @@ def test_a_second_master_is_heard() -> None:
     assert only(director(adverts=(advert(PEER),))).check == "one-master"
     assert wrong(director(adverts=(advert(PEER, priority=0),))) == []
     assert wrong(director(adverts=(advert(PEER, router=52),))) == []
+
+
+@pytest.mark.parametrize(("state", "verdict"), [("MASTER", Verdict.FAULT), ("BACKUP", Verdict.WARNING)])
+def test_adverts_that_are_dropped_now_are_told_with_what_was_expected(state: str, verdict: Verdict) -> None:
+    text = "virtual_router_id 52, expecting 51"
+    fields: dict[str, Any] = {"sender": str(PEER), "reason": "virtual_router_id", "text": text, "count": 7}
+    made = {"MASTER": director, "BACKUP": backup}[state]
+    found = only(made(instance={"state": state, "dropped": (DroppedFact(**fields, seconds=1.0),)}))
+    assert (found.check, found.verdict) == ("adverts-dropped", verdict)
+    assert found.found == f"VI_1 has dropped 7 adverts of {PEER}: {text}"
+    assert found.advice == "give the instance the same virtual_router_id on both"
+    assert wrong(made(instance={"state": state, "dropped": (DroppedFact(**fields, seconds=60.0),)})) == []
 
 
 def test_a_backup_must_hear_its_master() -> None:

@@ -209,6 +209,8 @@ class Director:
                     self._queue_mail(self._vrrp_states.on_group_changed(group))
                 case messages.SessionChanged() as session:
                     self._sessions[session.session] = session
+                case messages.AdvertsDropped() as dropped:
+                    self._vrrp_states.on_adverts_dropped(dropped, time.monotonic())
                 case messages.InstanceChanged() as instance:
                     self._on_instance_changed(instance)
                     self._sync_virtual_macs()
@@ -377,7 +379,9 @@ class Director:
             ),
             exits=self._plane.exits(),
             instances=tuple(
-                status_report.instance(self._config, report, now - since)
+                status_report.instance(
+                    self._config, report, now - since, self._vrrp_states.dropped(report.instance, now)
+                )
                 for report, since in self._vrrp_states.reports()
             ),
             sessions=status_report.sessions(self._config, self._sessions),

@@ -13,6 +13,7 @@ from pointsman.control.status import (
     AddressStatus,
     AttachmentStatus,
     DataPlaneStatus,
+    DroppedStatus,
     InstanceStatus,
     ServerStatus,
     ServiceStatus,
@@ -57,7 +58,9 @@ def _trouble(link: Link | None) -> str:
     return "no carrier" if link.up else "down"
 
 
-def instance(config: Config, report: InstanceChanged, seconds: float) -> InstanceStatus:
+def instance(
+    config: Config, report: InstanceChanged, seconds: float, dropped: tuple[DroppedStatus, ...] = ()
+) -> InstanceStatus:
     """Return a VRRP instance, in its state for `seconds`. It has no password: every user may read it."""
     status = InstanceStatus(
         instance=report.instance,
@@ -66,6 +69,7 @@ def instance(config: Config, report: InstanceChanged, seconds: float) -> Instanc
         reason=report.reason,
         holds_addresses=report.holds_addresses,
         seconds=seconds,
+        dropped=dropped,
     )
     known = next((item for item in config.instances if item.name == report.instance), None)
     if known is None:

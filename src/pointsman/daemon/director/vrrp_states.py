@@ -5,10 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pointsman.control.messages import GroupChanged, InstanceChanged
+from pointsman.control.messages import AdvertsDropped, GroupChanged, InstanceChanged
+from pointsman.control.status import DroppedStatus
 from pointsman.health.alerts import Alert, group_alert, instance_alert
 from pointsman.model.config import Config
 from pointsman.model.vrrp import VrrpInstance, VrrpState
+
+MAX_DROPPED = 256
+"""Reports about dropped adverts that are kept."""
+DROPPED_FOR = 600.0
+"""Seconds for which `status` shows dropped adverts."""
 
 
 class VrrpStates:
@@ -22,6 +28,8 @@ class VrrpStates:
         self.states = {name: kept for name, kept in restored.items() if name in present}
         """State of each instance that has sent a report, and the time it entered that state."""
         self._deleted: dict[str, VrrpInstance] = {}
+        self._dropped: dict[tuple[str, str, str], tuple[AdvertsDropped, float]] = {}
+        """Dropped adverts by instance, sender and reason, and the time of the report."""
 
     def on_instance_changed(self, report: InstanceChanged, now: float) -> Alert | None:
         """Store a report. Return the mail about a change; None: there is none."""
@@ -46,6 +54,21 @@ class VrrpStates:
             return instance_alert(self._config.router_id, instance, state, report.reason, deleted=True)
         return None
 
+    def on_adverts_dropped(self, report: AdvertsDropped, now: float) -> None:
+        """Store a report about dropped adverts."""
+        key = (report.instance, report.sender, report.reason)
+        if key in self._dropped or len(self._dropped) < MAX_DROPPED:
+            self._dropped[key] = (report, now)
+
+    def dropped(self, instance: str, now: float) -> tuple[DroppedStatus, ...]:
+        """Return the adverts that an instance has dropped in the last minutes, the latest first."""
+        found = [
+            DroppedStatus(each.sender, each.reason, each.text, each.count, now - at)
+            for each, at in self._dropped.values()
+            if each.instance == instance and now - at <= DROPPED_FOR
+        ]
+        return tuple(sorted(found, key=lambda each: each.seconds))
+
     def on_group_changed(self, report: GroupChanged) -> Alert | None:
         """Return the mail about a sync group; None: there is none."""
         group = next((each for each in self._config.vrrp.groups if each.name == report.group), None)
@@ -57,6 +80,7 @@ class VrrpStates:
         self._reports = {name: kept for name, kept in self._reports.items() if name in present}
         self.states = {name: kept for name, kept in self.states.items() if name in present}
         self._deleted = {each.name: each for each in self._config.instances if each.name not in present}
+        self._dropped.clear()
         self._config = config
 
     def holds_addresses(self) -> dict[str, bool]:

@@ -18,6 +18,7 @@ from pointsman.net.links import Link, is_missing
 from pointsman.net.netlink import Message, NetlinkSocket
 from pointsman.net.nftables import FilteredAddress
 from pointsman.net.sysctls import Sysctls
+from pointsman.vrrp.dropped import DroppedAdverts
 
 RECHECK_INTERVAL = 1.0
 """Minimum seconds between two checks for removed addresses, however often they are removed."""
@@ -57,6 +58,7 @@ class Context:
         self.garp_pacer = GarpPacer(self.announcer, links, clock)
         self.sysctls = sysctls
         self.accept_filter = accept_filter
+        self.dropped = DroppedAdverts()
 
 
 class VirtualAddresses:

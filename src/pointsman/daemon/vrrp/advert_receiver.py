@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
+from socket import inet_ntoa
 
 from pointsman.daemon.runtime.event_loop import EventLoop
 from pointsman.daemon.runtime.log_once import LogOnce
@@ -14,8 +15,10 @@ from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.model.address import Address
 from pointsman.net.links import Link
 from pointsman.vrrp import prefilter
+from pointsman.vrrp.admission import Drop
 from pointsman.vrrp.ah import parse_router_id
-from pointsman.vrrp.wire import PROTOCOL
+from pointsman.vrrp.dropped import find_intended
+from pointsman.vrrp.wire import PROTOCOL, Datagram
 
 log = logging.getLogger("vrrp")
 
@@ -26,6 +29,8 @@ A wakeup costs more than ten packets.
 """
 FLOOD_DELAY, RATE_WINDOW = 0.001, 0.02
 """Seconds of the delay, and seconds over which the rate is measured."""
+MAX_JUDGED, JUDGE_INTERVAL = 256, 60.0
+"""Unknown virtual routers and senders that are looked at, and seconds until they are looked at anew."""
 MANY_INSTANCES = 16
 """Number of instances on one socket above which each read waits: their adverts arrive close together."""
 MANY_DELAY, DELAY_DIVISOR = 0.005, 50
@@ -57,6 +62,9 @@ class AdvertReceiver:
         """Packets that are no packets of this protocol."""
         self._unknown_senders = prefilter.TokenBucket()
         self._once = LogOnce(log)
+        self._intended: dict[tuple[int, bytes], InstanceController | None] = {}
+        """Instance that adverts of an unknown virtual router id and a sender are meant for. None: no one."""
+        self._judge_anew_at = float("-inf")
         self._dropped = 0
         self._window_start = 0.0
         self._flooded = False
@@ -82,12 +90,14 @@ class AdvertReceiver:
     def add(self, controller: InstanceController) -> None:
         """Let an instance send and receive here."""
         self.controllers[controller.instance.virtual_router_id] = controller
+        self._intended.clear()
         controller.socket, controller.receiver = self._socket, self
 
     def remove(self, controller: InstanceController) -> None:
         """Remove an instance, if it is here."""
         if self.controllers.get(controller.instance.virtual_router_id) is controller:
             del self.controllers[controller.instance.virtual_router_id]
+            self._intended.clear()
             controller.detach_receiver()
 
     def _set_socket(self, advert_socket: AdvertSocket | None) -> None:
@@ -122,11 +132,29 @@ class AdvertReceiver:
             controller = self.controllers.get(number) if number is not None else None
             if controller is None:
                 self.unknown += 1
+                self._on_unknown_router(datagram, number, arrival.time)
             elif controller.has_accepted(datagram.source) or self._unknown_senders.spend(arrival.time):
                 controller.on_packet(datagram, arrival.time, arrival.packet)
             else:
                 controller.on_unread_packet()
                 self._dropped += 1
+
+    def _may_judge(self, key: tuple[int, bytes], now: float) -> bool:
+        """True if it is not known yet for whom adverts of this virtual router and sender are."""
+        if now >= self._judge_anew_at:
+            self._intended.clear()
+            self._judge_anew_at = now + JUDGE_INTERVAL
+        return key not in self._intended and len(self._intended) < MAX_JUDGED
+
+    def _on_unknown_router(self, datagram: Datagram, number: int | None, now: float) -> None:
+        """Tell the instance that an advert of a virtual router that is not here seems to be meant for."""
+        key = (number or 0, datagram.source.packed)
+        if self._may_judge(key, now):
+            silent = [each for each in self.controllers.values() if not each.has_accepted(datagram.source)]
+            found = find_intended((each.instance for each in silent), datagram)
+            self._intended[key] = next((each for each in silent if each.instance is found), None)
+        if (controller := self._intended.get(key)) is not None:
+            controller.on_foreign_advert(datagram.source, key[0])
 
     def _on_malformed(self, text: str) -> None:
         self._dropped += 1
@@ -152,13 +180,19 @@ class AdvertReceiver:
             return False
         controller = self.controllers.get(number)
         if controller is None:
+            key = (number, packet[12:16])
+            if self._may_judge(key, time):
+                return False
             self.unknown += 1
             self._dropped += 1
+            if (intended := self._intended.get(key)) is not None:
+                intended.count_dropped(inet_ntoa(packet[12:16]), Drop.VIRTUAL_ROUTER_ID)
             return True
         if controller.on_repeated_packet(packet, time):
             return True
         drop = prefilter.cheap_reject(packet)
         if drop is None or not controller.count_logged_drop(drop):
             return False
+        controller.count_dropped(inet_ntoa(packet[12:16]), drop)
         self._dropped += 1
         return True

@@ -27,6 +27,7 @@ from pointsman.net.links import is_missing
 from pointsman.net.netlink import Message
 from pointsman.vrrp import prefilter
 from pointsman.vrrp.admission import Drop, Guard, admit
+from pointsman.vrrp.dropped import is_of_another_group
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.transitions import (
     AcquireAddresses,
@@ -153,6 +154,7 @@ class InstanceController:
         self.machine.reconfigure(self._context.clock(), instance, own_address)
         self._last_accepted = None
         self._once.clear()
+        self._context.dropped.forget(instance.name)
         self.apply_effects()
 
     def yield_and_stop(self) -> None:
@@ -216,6 +218,9 @@ class InstanceController:
             if kind is not None:
                 self.counters[kind.value] += 1
                 self._warn(kind.value, verdict.text)
+        if verdict.drop is not None and not is_of_another_group(self.instance, datagram):
+            text = verdict.text.removeprefix(f"from {datagram.source}: ")
+            self._note_dropped(datagram.source, verdict.drop, text)
         if verdict.advert is not None:
             self._sender.checksum_form = verdict.advert.form
             if datagram.source not in self._known_senders and len(self._known_senders) < MAX_KNOWN_SENDERS:
@@ -229,6 +234,20 @@ class InstanceController:
                 (prefilter.fingerprint(packet), datagram.source, verdict.advert) if is_cacheable else None
             )
             self._on_advert(datagram.source, verdict.advert, time)
+
+    def on_foreign_advert(self, source: Address, number: int) -> None:
+        """Process an advert of another virtual router id that seems to be meant for this instance."""
+        self.counters[Drop.VIRTUAL_ROUTER_ID.value] += 1
+        text = f"virtual_router_id {number}, expecting {self.instance.virtual_router_id}"
+        self._warn(f"{Drop.VIRTUAL_ROUTER_ID.value} {number}", f"from {source}: {text}")
+        self._note_dropped(source, Drop.VIRTUAL_ROUTER_ID, text)
+
+    def count_dropped(self, sender: str, drop: Drop) -> None:
+        """Count one more advert of a sender that is dropped for the same reason as before."""
+        self._context.dropped.note_again(self.instance.name, sender, drop.value)
+
+    def _note_dropped(self, source: Address, drop: Drop, text: str) -> None:
+        self._context.dropped.note(self.instance.name, str(source), drop.value, text)
 
     def _on_advert(self, source: Address, advert: Advert, time: float) -> None:
         """Process an accepted advert."""

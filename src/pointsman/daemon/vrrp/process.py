@@ -16,7 +16,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from pointsman.control.messages import NewConfiguration, Resync, YieldMaster, encode, vrrp_order_decoder
+import msgspec
+
+from pointsman.control.messages import (
+    AdvertsDropped,
+    NewConfiguration,
+    Resync,
+    YieldMaster,
+    encode,
+    vrrp_order_decoder,
+)
 from pointsman.control.vrrp_messages import TrackerValue, tracker_value_decoder
 from pointsman.daemon.child import TRANSIENT
 from pointsman.daemon.runtime.channels import Inbox
@@ -246,6 +255,8 @@ class VrrpProcess:
     def _turn(self) -> None:
         self._loop.turn(self)
         self._groups.sync(clock())
+        for each in self._context.dropped.due(clock()):
+            self._reports.send_report(AdvertsDropped(*msgspec.structs.astuple(each)))
         self._reports.flush()
 
     @property
@@ -357,6 +368,7 @@ class VrrpProcess:
             case Resync():
                 for controller in self._controllers:
                     self._reports.send_report(controller.status())
+                self._context.dropped.report_again()
         if self._orders.closed:
             self._loop.unwatch(self._orders.channel)
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pointsman.control.messages import GroupChanged, InstanceChanged, encode
+from pointsman.control.messages import VrrpReport, encode
 from pointsman.control.vrrp_messages import NotifyMessage
 
 _MAX_PENDING = 1024
@@ -27,12 +27,10 @@ class ReportChannel:
         """True if pm-scripts runs (`needs_scripts_process`). Otherwise notify events are dropped."""
         self._director = director
         self._scripts = scripts
-        self._reports: collections.deque[InstanceChanged | GroupChanged] = collections.deque(
-            maxlen=_MAX_PENDING
-        )
+        self._reports: collections.deque[VrrpReport] = collections.deque(maxlen=_MAX_PENDING)
         self._events: collections.deque[NotifyMessage] = collections.deque(maxlen=_MAX_PENDING)
 
-    def send_report(self, message: InstanceChanged | GroupChanged) -> None:
+    def send_report(self, message: VrrpReport) -> None:
         """Send a report to the director, at once if the channel has room."""
         self._reports.append(message)
         self.flush()

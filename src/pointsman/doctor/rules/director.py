@@ -10,6 +10,7 @@ from pointsman.doctor.finding import Diagnosis, Finding, fault, note, right, unk
 from pointsman.doctor.rules import firewall
 from pointsman.doctor.rules import host as host_rules
 from pointsman.doctor.rules.addresses import CHECKS as ADDRESS_CHECKS
+from pointsman.doctor.rules.adverts import dropped_adverts
 from pointsman.doctor.rules.servers import CHECKS as SERVER_CHECKS
 from pointsman.model.address import format_endpoint
 
@@ -327,6 +328,7 @@ _CHECKS: tuple[Callable[[DirectorFacts], Iterable[Finding]], ...] = (
     _instances,
     *ADDRESS_CHECKS,
     _adverts,
+    dropped_adverts,
     _firewall,
     _tables,
     _host,

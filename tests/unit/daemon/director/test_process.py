@@ -13,6 +13,7 @@ import pytest
 
 from pointsman.conf.load import load_text
 from pointsman.control.messages import (
+    AdvertsDropped,
     ApplyRequest,
     ErrorReply,
     InstanceChanged,
@@ -25,7 +26,7 @@ from pointsman.control.messages import (
     decode_reply,
     encode,
 )
-from pointsman.control.status import Status
+from pointsman.control.status import DroppedStatus, Status
 from pointsman.daemon.director import process as module
 from pointsman.daemon.director.process import Director
 from pointsman.daemon.runtime.config_history import ConfigHistory
@@ -135,6 +136,21 @@ def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.
     director._on_instance_changed(entered("MASTER"))
     (instance,) = status_of(director).instances
     assert instance.seconds == 60.0
+
+
+def test_dropped_adverts_are_in_the_status_for_some_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    director, _ = started()
+    director._on_instance_changed(entered("MASTER"))
+    for count in (1, 5):
+        report = AdvertsDropped("A", "10.0.0.3", "version", "VRRP version 3, expecting 2", count)
+        director._vrrp_states.on_adverts_dropped(report, clock[0])
+    clock[0] += 20.0
+    (instance,) = status_of(director).instances
+    assert instance.dropped == (DroppedStatus("10.0.0.3", "version", "VRRP version 3, expecting 2", 5, 20.0),)
+    clock[0] += 600.0
+    assert status_of(director).instances[0].dropped == ()
 
 
 def test_the_log_says_what_was_done_by_hand_and_what_was_refused(caplog: pytest.LogCaptureFixture) -> None:

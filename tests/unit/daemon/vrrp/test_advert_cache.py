@@ -22,6 +22,7 @@ from pointsman.daemon.vrrp.state_file import StateFile
 from pointsman.model.vrrp import HmacAuthentication, HmacKey, VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.links import Link
 from pointsman.vrrp.admission import admit, build_advert
+from pointsman.vrrp.dropped import DroppedAdverts
 from pointsman.vrrp.hmac_auth import Signer
 from pointsman.vrrp.wire import GROUP, decode_ipv4, encode
 
@@ -62,7 +63,14 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def make(tmp_path: Path) -> Callable[[VrrpInstance], InstanceController]:
     links = {"eth0": Link(index=1, name="eth0", mac=bytes(6), up=True, running=True)}
     sysctls = SimpleNamespace(require=lambda *_: None)
-    context = SimpleNamespace(netlink=None, links=links, sysctls=sysctls, clock=float, notify=lambda _: None)
+    context = SimpleNamespace(
+        netlink=None,
+        links=links,
+        sysctls=sysctls,
+        clock=float,
+        notify=lambda _: None,
+        dropped=DroppedAdverts(),
+    )
 
     def made(
         instance: VrrpInstance, deadlines: DeadlineQueue[InstanceController] | None = None
