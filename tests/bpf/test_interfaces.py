@@ -126,6 +126,23 @@ def test_a_program_that_somebody_takes_off_is_put_back(mode: str) -> None:
     assert modes() == {"v0": mode}
 
 
+def test_a_tc_program_of_others_that_runs_first_is_told() -> None:
+    """One that returns TC_ACT_OK ends the chain: the director gets nothing, and the stack refuses clients."""
+
+    def attach() -> int:
+        program = XdpDataPlane.for_tests(SMALL).programs["direct_tc"]
+        return libbpf.link_create(program, interfaces.index_of("v0"), libbpf.ATTACH_TCX_INGRESS, 0)
+
+    before = attach()
+    plane = XdpDataPlane.open(PINS, ["v0"], "tc", 1024)
+    after = attach()
+    (problem,) = plane.follow_interfaces()
+    assert problem.startswith("v0 has other tc programs before the director's")
+    os.close(before)
+    assert plane.follow_interfaces() == []
+    os.close(after)
+
+
 def test_one_that_comes_back_between_two_looks_is_attached_again() -> None:
     plane = XdpDataPlane.open(PINS, ["v0"], "auto", 1024)
     run("ip link delete v0")

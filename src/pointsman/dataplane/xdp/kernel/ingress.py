@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from pointsman.dataplane.interface import Attachment
-from pointsman.dataplane.xdp.kernel import interfaces, pins
-from pointsman.dataplane.xdp.kernel.attach import Links, hidden_vlans
+from pointsman.dataplane.xdp.kernel import interfaces, libbpf, pins
+from pointsman.dataplane.xdp.kernel.attach import PROGRAM_OF, Links, hidden_vlans
 from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
 from pointsman.dataplane.xdp.kernel.xdp_features import NDO_XMIT, xdp_features
 
@@ -75,6 +75,7 @@ class Ingress:
             if index not in live:
                 problems += self._attach_late(name, index)
         problems += self._avoid_losses(egress_indexes)
+        problems += self._find_earlier_programs()
         self.follow_addresses()
         self._follow_virtual_macs()
         return problems
@@ -127,6 +128,22 @@ class Ingress:
                 why = _hazard(attached, unable)
             if why:
                 problems.append(f"{attached.interface} has {attached.mode} XDP, and {why}: use mode tc")
+        return problems
+
+    def _find_earlier_programs(self) -> list[str]:
+        """Report programs of others that run before the director's in mode tc. XDP has one program."""
+        problems = []
+        for each in self.attachments:
+            if each.mode != "tc":
+                continue
+            with contextlib.suppress(OSError, ValueError):
+                order = libbpf.attached_programs(each.index, libbpf.ATTACH_TCX_INGRESS)
+                earlier = order[: order.index(libbpf.program_id(self._programs[PROGRAM_OF["tc"]]))]
+                if earlier:
+                    problems.append(
+                        f"{each.interface} has other tc programs before the director's (`bpftool prog show "
+                        f"id {earlier[0]}`): packets that they end do not reach it; attach them later"
+                    )
         return problems
 
     def follow_addresses(self) -> None:

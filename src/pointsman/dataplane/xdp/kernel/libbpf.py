@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 from pointsman.dataplane.interface import DataPlaneError
 
 ATTACH_XDP, ATTACH_TCX_INGRESS = 37, 46
+_MOST_PROGRAMS = 64
+"""BPF_MPROG_MAX: so many can be attached to one hook."""
 """enum bpf_attach_type."""
 TEST_XDP_LIVE_FRAMES = 1 << 1
 """BPF_F_TEST_XDP_LIVE_FRAMES: the kernel really sends the frames that the program forwards."""
@@ -99,6 +101,12 @@ class _LinkInfo(ctypes.Structure):
     _fields_ = (("type", _u32), ("id", _u32), ("prog_id", _u32), ("pad", _u32), ("ifindex", _u32))
 
 
+class _ProgramInfo(ctypes.Structure):
+    """The head of struct bpf_prog_info."""
+
+    _fields_ = (("type", _u32), ("id", _u32))
+
+
 def _checked_status(result: int, *_: object) -> int:
     if result < 0:
         raise OSError(-result, os.strerror(-result))
@@ -142,6 +150,10 @@ _PROTOTYPES: dict[str, tuple[_Result, list[Any]]] = {
     "bpf_link_create": (_STATUS, [_int, _int, _int, ctypes.POINTER(_LinkOptions)]),
     "bpf_link_update": (_STATUS, [_int, _int, _pointer]),
     "bpf_link_detach": (_STATUS, [_int]),
+    "bpf_prog_query": (
+        _STATUS,
+        [_int, _int, _u32, _pointer, ctypes.POINTER(_u32 * _MOST_PROGRAMS), ctypes.POINTER(_u32)],
+    ),
     "bpf_prog_test_run_opts": (_STATUS, [_int, ctypes.POINTER(_RunOptions)]),
     "bpf_raw_tracepoint_open": (_STATUS, [_text, _int]),
     "bpf_object__load": (_STATUS, [_pointer]),
@@ -309,6 +321,20 @@ def link_interface(fd: int) -> int:
     info = _LinkInfo()
     _fill(fd, info)
     return int(info.ifindex)
+
+
+def program_id(fd: int) -> int:
+    """Return the kernel's number of a program. Raises OSError."""
+    info = _ProgramInfo()
+    _fill(fd, info)
+    return int(info.id)
+
+
+def attached_programs(interface: int, attach: int) -> list[int]:
+    """Return the numbers of the programs of an interface in the order in which they run. Raises OSError."""
+    found, count = (_u32 * _MOST_PROGRAMS)(), _u32(_MOST_PROGRAMS)
+    library().bpf_prog_query(interface, attach, 0, None, ctypes.byref(found), ctypes.byref(count))
+    return list(found[: count.value])
 
 
 def attach_tracepoint(program: int) -> int:
