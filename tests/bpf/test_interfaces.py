@@ -143,6 +143,14 @@ def test_a_tc_program_of_others_that_runs_first_is_told() -> None:
     os.close(after)
 
 
+def test_an_mtu_that_is_too_large_for_native_xdp_is_the_reason_that_is_told() -> None:
+    for end in ("v0", "pv0"):
+        run(f"ip link set {end} mtu 9000")
+    with pytest.raises(DataPlaneError, match="not native: its driver takes no XDP with an MTU this large"):
+        XdpDataPlane.open(PINS, ["v0"], "native", 1024)
+    assert modes() == {}
+
+
 def test_one_that_comes_back_between_two_looks_is_attached_again() -> None:
     plane = XdpDataPlane.open(PINS, ["v0"], "auto", 1024)
     run("ip link delete v0")

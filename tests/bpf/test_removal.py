@@ -174,3 +174,17 @@ def test_syns_on_the_same_port_do_not_keep_the_entry_of_a_removed_server(directo
     assert entry.state == "FIN_WAIT"
     director.wait(10)
     assert director.server_of(tcp("S", CLIENT, 1000, 80)) == NAMES["rs2"]
+
+
+def test_connections_go_on_after_a_clear_and_a_restore(director: Director) -> None:
+    """`ipvsadm -C; ipvsadm-restore`, as Debian's init script does it: servers come back from the trash."""
+    start(director)
+    apply(director, AddServer(KEY, RealServer(key=SECOND)))
+    went = {port: director.server_of(tcp("S", CLIENT, port, 80)) for port in range(1000, 1004)}
+    assert set(went.values()) == {NAMES["rs1"], NAMES["rs2"]}
+    rules = director.ipvsadm("-Sn").splitlines()
+    director.ipvsadm("-C")
+    assert send(director, "A") in (XDP_DROP, XDP_PASS)
+    director.setup(rules)
+    for port, server in went.items():
+        assert director.server_of(tcp("A", CLIENT, port, 80)) == server

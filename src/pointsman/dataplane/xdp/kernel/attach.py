@@ -211,6 +211,8 @@ def _why(error: OSError, mode: str) -> str:
         return "tcx needs Linux 6.6"
     if error.errno == errno.EEXIST:
         return "an interface that stands on it (VLAN, bond, macvlan) has an XDP program; this one goes first"
+    if mode == "native" and error.errno == errno.ERANGE:
+        return "its driver takes no XDP with an MTU this large"
     if mode == "native" and error.errno == errno.EOPNOTSUPP:
         return "its driver has no XDP"
     return os.strerror(error.errno or 0)
