@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 
+from pointsman.cli.wording import visible
 from pointsman.conf.check.empty_config import check_not_empty
 from pointsman.conf.check.programs import Program, check_programs
 from pointsman.conf.load import ExtraCheck, Loaded, load
@@ -154,7 +155,7 @@ def _lines(group: list[Problem]) -> Iterator[str]:
     problem = group[0]
     name = click.style(problem.severity.value, fg=_COLOURS[problem.severity], bold=True)
     place = click.style(f"{problem.location}: ", bold=True) if problem.location else ""
-    yield _visible(f"{place}{name}:", keep="\x1b")
+    yield visible(f"{place}{name}:", keep="\x1b")
     yield from _wrapped("  ", problem.text)
     if problem.location is not None and problem.excerpt:
         number = str(problem.location.line)
@@ -174,7 +175,7 @@ def _lines(group: list[Problem]) -> Iterator[str]:
 
 def _wrapped(lead: str, text: str) -> list[str]:
     return textwrap.wrap(
-        _visible(text), _WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead), break_on_hyphens=False
+        visible(text), _WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead), break_on_hyphens=False
     )
 
 
@@ -183,14 +184,6 @@ def _window(problem: Problem) -> tuple[str, str]:
     assert problem.location is not None
     column = problem.location.column - 1
     start = max(0, column - 60) if len(problem.excerpt) > _WIDTH else 0
-    excerpt = _visible(problem.excerpt[start : start + _WIDTH])
+    excerpt = visible(problem.excerpt[start : start + _WIDTH])
     width = max(1, min(problem.width, len(excerpt) - (column - start)))
     return excerpt, " " * (column - start) + "^" * width
-
-
-def _visible(text: str, keep: str = "") -> str:
-    """Replace control characters, which could trick a terminal; keep the number of characters."""
-    return "".join(
-        sign if sign.isprintable() or sign in keep else (" " if sign == "\t" else "\N{REPLACEMENT CHARACTER}")
-        for sign in text
-    )

@@ -6,70 +6,146 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 import click
+import msgspec
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
-from pointsman.cli.wording import complain, fail, said
+from pointsman.cli.live_screen import LiveScreen
+from pointsman.cli.status_screen import screen
+from pointsman.cli.wording import complain, said
 from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolError, request
-from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, TableRequest
+from pointsman.control.messages import ErrorReply, StatusReply, StatusRequest, TableReply, TableRequest
 from pointsman.control.paths import control_socket, pin_directory
 from pointsman.control.pinned import pinned_plane, read_table
 from pointsman.control.status import ServerStatus, Status
+from pointsman.control.status_verdict import find_wrong
 from pointsman.dataplane.xdp.kernel.pins import map_directories
+from pointsman.model.traffic import Counters, ServerCounters
+from pointsman.net.neighbour_table import kernel_fill
 
-LOST = {
-    "no_neighbour": "dropped; the real server's MAC address was not known",
-    "connection_reset": "reset by the stack; the connection's real server was deleted (reset_on_removal)",
-    "not_tunnelled": "dropped; they could not be put into the tunnel to their real server",
-    "server_removed": "dropped; the connection's real server was deleted",
-    "ttl_exceeded": "answered by ICMP time exceeded; the TTL was used up",
-    "no_destination": "answered by ICMP port unreachable; no real server could take a new connection",
-    "too_big": "answered by ICMP fragmentation needed; too large for the path to the real server",
-    "unanswered": "of the last three: not answered; the rate of ICMP answers is limited",
-    "malformed": "left to the stack; cut short, or with a wrong checksum",
-    "fragment": "left to the stack; fragments that came before the first one of their packet",
-    "table_full": "forwarded by hash; the connection table was full",
-    "untracked": "forwarded by hash; their connection had found no room in the table",
-    "templates_full": "forwarded by hash; there was no room for a persistent client",
-}
-"""Exit reasons that an administrator should know about, by the names of bpf/abi.h."""
+EXIT_WRONG = 1
+"""Something is wrong, as with `doctor` and `realserver status`."""
+EXIT_NOT_RUNNING = 3
+"""No director runs here, as with `systemctl status`."""
+EXIT_UNKNOWN = 4
+"""The director cannot be asked, as with `systemctl status`."""
 
-STATE_STYLE = {
-    "MASTER": "bold green",
-    "BACKUP": "cyan",
-    "FAULT": "bold red",
-    "INIT": "yellow",
-    "UNKNOWN": "bold red",
-}
-SESSION_TEXT = {True: "[bold green]up[/]", False: "[bold red]DOWN[/]", None: "[bold red]UNKNOWN[/]"}
+UNLIMITED = 10_000
+"""Columns of output that is not a terminal: lines are not broken, so that grep finds all of one."""
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def status(as_json: bool) -> None:
+@click.option(
+    "-w",
+    "--watch",
+    type=click.FloatRange(0.5, 3600),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Show it again and again until Ctrl-C: each 2 seconds, or as given. What is wrong comes first.",
+)
+def status(as_json: bool, watch: float | None) -> None:
     """Show the state of this host's director: VRRP, health of the real servers, data plane.
+
+    Green means that clients are served. The last lines, with !, are all that is wrong.
 
     \b
     Exit codes:
-      0  shown
-      1  no director runs here
+      0  all is well
+      1  something is wrong (not with --json, which lists it as "wrong")
+      2  wrong arguments
+      3  no director runs here
+      4  the director cannot be asked
     """
+    if as_json and watch:
+        raise click.UsageError("--watch shows a screen, and --json a document: use one of them")
+    if watch:
+        LiveScreen(watch).run(_watched)
+        return
     try:
-        reply = request(StatusRequest(), control_socket())
+        state = fetch()
+    except DirectorNotRunning as error:
+        complain(str(error))
+        if left := _left_in_force():
+            click.echo(left, err=True)
+        sys.exit(EXIT_NOT_RUNNING)
     except (ControlError, ProtocolError) as error:
         complain(str(error))
-        if isinstance(error, DirectorNotRunning) and (left := _left_in_force()):
-            click.echo(left, err=True)
-        sys.exit(1)
-    if isinstance(reply, ErrorReply):
-        fail(reply.error)
-    assert isinstance(reply, StatusReply)
+        sys.exit(EXIT_UNKNOWN)
+    wrong = find_wrong(state)
     if as_json:
-        click.echo(json.dumps(reply.status.document(), indent=2))
-    else:
-        show(reply.status, Console(highlight=False, soft_wrap=True, emoji=False))
+        click.echo(json.dumps(state.document() | {"wrong": wrong}, indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
+    is_narrow = console.is_terminal or "COLUMNS" in os.environ
+    for line in screen(state, wrong, console.width if is_narrow else UNLIMITED):
+        console.print(line)
+    sys.exit(EXIT_WRONG if wrong else 0)
+
+
+def fetch() -> Status:
+    """Return the status, with the counters of connections and tables. Raises ControlError, ProtocolError."""
+    reply = request(StatusRequest(), control_socket())
+    if isinstance(reply, ErrorReply):
+        raise ControlError(reply.error)
+    assert isinstance(reply, StatusReply)
+    counted = request(TableRequest(), control_socket())
+    state = reply.status
+    if isinstance(counted, TableReply):
+        state = with_counters(state, counted.counters)
+    if fill := kernel_fill():
+        plane = msgspec.structs.replace(state.data_plane, neighbours=fill[0], neighbour_limit=fill[1])
+        state = msgspec.structs.replace(state, data_plane=plane)
+    return state
+
+
+def with_counters(state: Status, counters: Counters) -> Status:
+    """Return the status with the numbers of connections."""
+    counted = {
+        (str(service.key), str(server.key)): server
+        for service in counters.services
+        for server in service.servers
+    }
+    used = sum(
+        server.active + server.inactive
+        for service in counters.services
+        if not service.key.ipv6
+        for server in service.servers
+    )
+    return msgspec.structs.replace(
+        state,
+        data_plane=msgspec.structs.replace(state.data_plane, connections=used),
+        services=tuple(
+            msgspec.structs.replace(
+                service,
+                servers=tuple(
+                    _with_load(server, counted.get((service.service, server.server)))
+                    for server in service.servers
+                ),
+            )
+            for service in state.services
+        ),
+    )
+
+
+def _with_load(server: ServerStatus, counted: ServerCounters | None) -> ServerStatus:
+    if counted is None:
+        return server
+    return msgspec.structs.replace(server, active=counted.active, inactive=counted.inactive)
+
+
+def _watched(width: int) -> Sequence[Text]:
+    """Return the lines of the live screen, also while there is no director."""
+    try:
+        state = fetch()
+    except (ControlError, ProtocolError) as error:
+        left = _left_in_force() if isinstance(error, DirectorNotRunning) else ""
+        return [Text(text, "bold red") for text in (str(error), *left.splitlines())]
+    return screen(state, find_wrong(state), width, wrong_first=True)
 
 
 def _left_in_force() -> str:
@@ -89,57 +165,3 @@ def _left_in_force() -> str:
         "Health, VRRP and MAC addresses stay as they were when it ended.\n"
         "To continue: pointsman run (it adopts everything). To end it: pointsman detach"
     )
-
-
-def show(state: Status, console: Console) -> None:
-    """Print the status for a person."""
-    plane = state.data_plane
-    console.print(f"[bold]{escape(state.router_id)}[/]  up {state.uptime:.0f} s, data plane {plane.name}")
-    configuration = state.configuration
-    console.print(
-        f"  configuration {configuration.generation} for {configuration.seconds:.0f} s"
-        + (f", {escape(configuration.file)}" if configuration.file else "")
-    )
-    for attachment in plane.attachments:
-        reason = f"  ({escape(attachment.reason)})" if attachment.reason else ""
-        link = f"  [bold red]{escape(attachment.link)}[/]" if attachment.link else ""
-        console.print(f"  {attachment.interface}: {attachment.mode}{reason}{link}")
-    for name, text in LOST.items():
-        if count := state.exits.get(name, 0):
-            console.print(f"  {count} packets {name}: {text}")
-    for item in state.instances:
-        style = STATE_STYLE.get(item.state, "")
-        name = f"[{style}]{item.state}[/]" if style else item.state
-        since = f"for {item.seconds:.0f} s" + (f": {escape(item.reason)}" if item.reason else "")
-        console.print(f"\nVRRP {escape(item.instance)}  {name}  priority {item.priority}  {since}")
-        for each in item.dropped:
-            console.print(
-                f"  [bold red]![/] {escape(each.sender)}: adverts dropped: {each.count}, "
-                f"the last {each.seconds:.0f} s ago: {escape(each.text)}"
-            )
-    for session in state.sessions:
-        name = SESSION_TEXT[session.up]
-        console.print(f"\nBFD {session.name}  {name}  {session.neighbour}  {escape(session.reason)}")
-    for service in state.services:
-        persistent = f" persistent {service.persistence} s" if service.persistence is not None else ""
-        by_hand = "" if service.managed else "  [cyan]by hand[/]"
-        if service.standby:
-            by_hand = "  [yellow]not in force while another director holds its VIP[/]"
-        console.print(f"\n{escape(service.service)} {service.scheduler}{persistent}{by_hand}")
-        for server in service.servers:
-            _show_server(server, service.managed, console)
-        if not service.servers:
-            console.print("  [bold red]no real server[/]")
-    for problem in state.problems:
-        console.print(f"\n[bold red]![/] {escape(problem)}")
-
-
-def _show_server(server: ServerStatus, managed: bool, console: Console) -> None:
-    unknown = ("unchecked", "yellow") if managed else ("by hand", "cyan")
-    health, style = {True: ("up", "green"), False: ("DOWN", "bold red"), None: unknown}[server.up]
-    weight = "out" if server.weight is None else f"weight {server.weight}"
-    by_hand = f"by hand: {server.by_hand}" if server.by_hand else ""
-    tunnel = f"in {server.tunnel}" if server.tunnel else ""
-    rest = "  ".join(text for text in (tunnel, server.next_hop, server.reason, by_hand) if text)
-    address = escape(f"{server.server:24}")
-    console.print(f"  -> {address} [{style}]{health:9}[/] {weight:9} {escape(rest)}")

@@ -16,6 +16,14 @@ def said(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
 
 
+def visible(text: str, keep: str = "") -> str:
+    """Replace control characters, which could trick a terminal; keep the number of characters."""
+    return "".join(
+        sign if sign.isprintable() or sign in keep else (" " if sign == "\t" else "\N{REPLACEMENT CHARACTER}")
+        for sign in text
+    )
+
+
 def complain(why: str) -> None:
     """Print a message to standard error, with the running verb: `pointsman drain: ...`."""
     context = click.get_current_context(silent=True)

@@ -58,6 +58,22 @@ class AdvertsDropped(msgspec.Struct, frozen=True, tag=True):
     count: int
 
 
+class AdvertHeard(msgspec.Struct, frozen=True):
+    """The last valid advert that a VRRP instance has received from another router."""
+
+    instance: str
+    source: str
+    priority: int
+    time: float
+    """Seconds since boot (CLOCK_BOOTTIME), so that the age is right however late the message is read."""
+
+
+class AdvertsHeard(msgspec.Struct, frozen=True, tag=True):
+    """The last adverts of the instances that have received one since the previous message."""
+
+    adverts: tuple[AdvertHeard, ...]
+
+
 # checker -> director
 
 
@@ -266,7 +282,7 @@ class ErrorReply(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
-VrrpReport = InstanceChanged | GroupChanged | AdvertsDropped
+VrrpReport = InstanceChanged | GroupChanged | AdvertsDropped | AdvertsHeard
 """From vrrp to the director."""
 Report = VrrpReport | CheckResult | SessionChanged
 """From any process to the director. Checker and scripts send CheckResult, bfd sends SessionChanged."""

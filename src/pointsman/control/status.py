@@ -37,9 +37,15 @@ class DataPlaneStatus(msgspec.Struct, frozen=True):
     """Forwarding methods, as ipvsadm names them."""
     attachments: tuple[AttachmentStatus, ...] = ()
     connection_limit: int = 0
-    """Size of the connection table; 0: no fixed limit."""
+    """Size of the connection table of IPv4; 0: no fixed limit."""
     interfaces: tuple[str, ...] = ()
     """Interfaces to attach to; `attachments` lists those that are attached."""
+    connections: int | None = None
+    """Entries in the connection table of IPv4; None: not counted."""
+    neighbours: int | None = None
+    """Entries in the kernel's ARP table, of all network namespaces; None: unknown."""
+    neighbour_limit: int | None = None
+    """Largest number of entries (gc_thresh3)."""
 
 
 class ConfigurationStatus(msgspec.Struct, frozen=True):
@@ -79,6 +85,15 @@ class DroppedStatus(msgspec.Struct, frozen=True):
     """Seconds since the last one."""
 
 
+class AdvertStatus(msgspec.Struct, frozen=True):
+    """The last valid advert of another router."""
+
+    source: str
+    priority: int
+    age: float
+    """Seconds since it arrived."""
+
+
 class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="InstanceChanged"):
     """A VRRP instance. The fields from `interface` on are None if it is not in the configuration."""
 
@@ -100,6 +115,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     addresses: tuple[AddressStatus, ...] | None = None
     dropped: tuple[DroppedStatus, ...] = ()
     """Adverts that were dropped in the last minutes."""
+    last_advert: AdvertStatus | None = None
+    """None: no router has sent a valid advert since the VRRP process started."""
 
 
 class SessionStatus(msgspec.Struct, frozen=True):
@@ -131,6 +148,11 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Reasons of the failing checks; empty: none."""
     by_hand: str = ""
     """Override of the administrator; empty: none."""
+    by_hand_left: float | None = None
+    """Seconds until the override ends; None: it does not end, or there is none."""
+    active: int | None = None
+    """Connections in an active state; None: not counted."""
+    inactive: int | None = None
 
 
 class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
@@ -50,6 +51,19 @@ def parse_neighbour(message: Message) -> Neighbour | None:
     if family not in _FAMILIES or len(packed) not in (4, 16):
         return None
     return Neighbour(index, ipaddress.ip_address(packed), state, found.get(NDA_LLADDR, b""))
+
+
+def kernel_fill(proc: Path = Path("/proc")) -> tuple[int, int] | None:
+    """Return the entries of the kernel's ARP table and its limit, for all network namespaces together.
+
+    None: unknown. Only the first network namespace of a host shows them.
+    """
+    try:
+        row = (proc / "net/stat/arp_cache").read_text().splitlines()[1]
+        limit = (proc / "sys/net/ipv4/neigh/default/gc_thresh3").read_text()
+        return int(row.split()[0], 16), int(limit)
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def neighbours(netlink: NetlinkSocket, families: Iterable[int] = _FAMILIES) -> list[Neighbour]:

@@ -134,7 +134,7 @@ def test_status_is_silent_about_what_nobody_has_left(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(status, "control_socket", lambda: tmp_path / "control.sock")
     monkeypatch.setattr(status, "pin_directory", lambda: tmp_path / "pins")
     outcome = CliRunner().invoke(main, ["status"])
-    assert outcome.exit_code == 1
+    assert outcome.exit_code == status.EXIT_NOT_RUNNING
     assert outcome.output.startswith("pointsman status: no director is running here")
     assert outcome.output.count("\n") == 1
 

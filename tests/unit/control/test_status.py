@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pointsman.control.messages import StatusReply, decode_reply, encode
 from pointsman.control.status import (
     AddressStatus,
+    AdvertStatus,
     AttachmentStatus,
     ConfigurationStatus,
     DataPlaneStatus,
@@ -31,6 +32,7 @@ KNOWN = InstanceStatus(
     advert_interval=1.0,
     unicast_peers=(ip_address("fd00::2"),),
     addresses=(AddressStatus(ip_address("192.0.2.9"), 24, "eth0"),),
+    last_advert=AdvertStatus("192.0.2.3", 90, 0.5),
 )
 REMOVED = InstanceStatus(
     instance="OLD", state="INIT", priority=90, reason="deleted", holds_addresses=False, seconds=1.0
@@ -70,6 +72,9 @@ DOCUMENT = {
         "attachments": [{"interface": "eth0", "index": 2, "mode": "native", "reason": "", "link": ""}],
         "connection_limit": 1024,
         "interfaces": ["eth0"],
+        "connections": None,
+        "neighbours": None,
+        "neighbour_limit": None,
     },
     "configuration": {
         "file": "/etc/lb.conf",
@@ -93,6 +98,7 @@ DOCUMENT = {
             "advert_interval": 1.0,
             "unicast_peers": ["fd00::2"],
             "addresses": [{"address": "192.0.2.9", "prefix_length": 24, "device": "eth0"}],
+            "last_advert": {"source": "192.0.2.3", "priority": 90, "age": 0.5},
         },
         {
             "type": "InstanceChanged",
@@ -122,6 +128,9 @@ DOCUMENT = {
                     "up": None,
                     "reason": "",
                     "by_hand": "",
+                    "by_hand_left": None,
+                    "active": None,
+                    "inactive": None,
                 }
             ],
         }

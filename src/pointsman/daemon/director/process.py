@@ -207,6 +207,8 @@ class Director:
                     self._sync_soon()
                 case messages.GroupChanged() as group:
                     self._queue_mail(self._vrrp_states.on_group_changed(group))
+                case messages.AdvertsHeard() as heard:
+                    self._vrrp_states.on_adverts_heard(heard)
                 case messages.SessionChanged() as session:
                     self._sessions[session.session] = session
                 case messages.AdvertsDropped() as dropped:
@@ -378,12 +380,7 @@ class Director:
                 now, self._origin.get("file"), self._origin.get("config_id")
             ),
             exits=self._plane.exits(),
-            instances=tuple(
-                status_report.instance(
-                    self._config, report, now - since, self._vrrp_states.dropped(report.instance, now)
-                )
-                for report, since in self._vrrp_states.reports()
-            ),
+            instances=self._vrrp_states.describe(now, time.clock_gettime(time.CLOCK_BOOTTIME)),
             sessions=status_report.sessions(self._config, self._sessions),
             problems=(
                 *self._interfaces.problems,

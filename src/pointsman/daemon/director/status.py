@@ -11,6 +11,7 @@ import msgspec
 from pointsman.control.messages import CheckResult, InstanceChanged, SessionChanged
 from pointsman.control.status import (
     AddressStatus,
+    AdvertStatus,
     AttachmentStatus,
     DataPlaneStatus,
     DroppedStatus,
@@ -26,6 +27,7 @@ from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
 from pointsman.model.next_hop import NextHop
 from pointsman.model.service import Forwarding, ServiceEntry, ServiceKey, ServiceTable
+from pointsman.model.wording import duration
 from pointsman.net.links import Link, links
 from pointsman.net.netlink import NetlinkSocket
 
@@ -59,7 +61,11 @@ def _trouble(link: Link | None) -> str:
 
 
 def instance(
-    config: Config, report: InstanceChanged, seconds: float, dropped: tuple[DroppedStatus, ...] = ()
+    config: Config,
+    report: InstanceChanged,
+    seconds: float,
+    dropped: tuple[DroppedStatus, ...] = (),
+    last_advert: AdvertStatus | None = None,
 ) -> InstanceStatus:
     """Return a VRRP instance, in its state for `seconds`. It has no password: every user may read it."""
     status = InstanceStatus(
@@ -70,6 +76,7 @@ def instance(
         holds_addresses=report.holds_addresses,
         seconds=seconds,
         dropped=dropped,
+        last_advert=last_advert,
     )
     known = next((item for item in config.instances if item.name == report.instance), None)
     if known is None:
@@ -152,6 +159,7 @@ def services(
                     up=_up(health.get(server.key, ())),
                     reason="; ".join(each.reason for each in health.get(server.key, ()) if not each.up),
                     by_hand=_by_hand(overrides, (key, server.key), now),
+                    by_hand_left=overrides.left((key, server.key), now),
                 )
                 for server in (*entry.servers, *outside)
             ),
@@ -168,4 +176,4 @@ def _by_hand(overrides: OverrideBook, key: MemberKey, now: float) -> str:
     left = overrides.left(key, now)
     if override is None:
         return ""
-    return override.text() + (f" for another {left:.0f} s" if left is not None else "")
+    return override.text() + (f" for another {duration(left)}" if left is not None else "")

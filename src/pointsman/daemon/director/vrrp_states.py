@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from pointsman.control.messages import AdvertsDropped, GroupChanged, InstanceChanged
-from pointsman.control.status import DroppedStatus
+from pointsman.control.messages import (
+    AdvertHeard,
+    AdvertsDropped,
+    AdvertsHeard,
+    GroupChanged,
+    InstanceChanged,
+)
+from pointsman.control.status import AdvertStatus, DroppedStatus, InstanceStatus
+from pointsman.daemon.director import status as status_report
 from pointsman.health.alerts import Alert, group_alert, instance_alert
 from pointsman.model.config import Config
 from pointsman.model.vrrp import VrrpInstance, VrrpState
@@ -30,6 +37,8 @@ class VrrpStates:
         self._deleted: dict[str, VrrpInstance] = {}
         self._dropped: dict[tuple[str, str, str], tuple[AdvertsDropped, float]] = {}
         """Dropped adverts by instance, sender and reason, and the time of the report."""
+        self._heard: dict[str, AdvertHeard] = {}
+        """The last valid advert of each instance."""
 
     def on_instance_changed(self, report: InstanceChanged, now: float) -> Alert | None:
         """Store a report. Return the mail about a change; None: there is none."""
@@ -69,6 +78,11 @@ class VrrpStates:
         ]
         return tuple(sorted(found, key=lambda each: each.seconds))
 
+    def on_adverts_heard(self, report: AdvertsHeard) -> None:
+        """Store the last adverts of configured instances."""
+        present = {instance.name for instance in self._config.instances}
+        self._heard |= {each.instance: each for each in report.adverts if each.instance in present}
+
     def on_group_changed(self, report: GroupChanged) -> Alert | None:
         """Return the mail about a sync group; None: there is none."""
         group = next((each for each in self._config.vrrp.groups if each.name == report.group), None)
@@ -79,6 +93,7 @@ class VrrpStates:
         present = {instance.name for instance in config.instances}
         self._reports = {name: kept for name, kept in self._reports.items() if name in present}
         self.states = {name: kept for name, kept in self.states.items() if name in present}
+        self._heard = {name: kept for name, kept in self._heard.items() if name in present}
         self._deleted = {each.name: each for each in self._config.instances if each.name not in present}
         self._dropped.clear()
         self._config = config
@@ -97,6 +112,15 @@ class VrrpStates:
             if each.has_mac and held.get(instance.name)
         }
 
-    def reports(self) -> Iterator[tuple[InstanceChanged, float]]:
-        """Yield the last report of each instance, and the time it entered that state."""
-        yield from self._reports.values()
+    def describe(self, now: float, boot_time: float) -> tuple[InstanceStatus, ...]:
+        """Return the instances for `status`. `boot_time`: the seconds since boot (CLOCK_BOOTTIME)."""
+        return tuple(
+            status_report.instance(
+                self._config, report, now - since, self.dropped(name, now), self._last_advert(name, boot_time)
+            )
+            for name, (report, since) in self._reports.items()
+        )
+
+    def _last_advert(self, instance: str, boot_time: float) -> AdvertStatus | None:
+        heard = self._heard.get(instance)
+        return AdvertStatus(heard.source, heard.priority, boot_time - heard.time) if heard else None

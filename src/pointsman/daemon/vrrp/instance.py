@@ -16,6 +16,7 @@ from pointsman.daemon.vrrp.advert_sender import AdvertSender
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
 from pointsman.daemon.vrrp.faults import find_network_fault
+from pointsman.daemon.vrrp.reports import LastAdvert
 from pointsman.daemon.vrrp.state_file import StateFile
 from pointsman.daemon.vrrp.trackers import Trackers
 from pointsman.daemon.vrrp.vmac import Macvlans, PacketReader
@@ -70,6 +71,8 @@ class InstanceController:
         self.counters: collections.Counter[str] = collections.Counter()
         self.static_fault = ""
         """Reason for FAULT: a static object of the track_group is missing. Empty: none is."""
+        self.last_advert: LastAdvert | None = None
+        """The last valid advert of another router."""
         self.has_source = True
         """True if this host has the source address of the adverts."""
         self.machine = VrrpMachine(instance, own_address)
@@ -206,8 +209,10 @@ class InstanceController:
         if self._last_accepted is None or prefilter.fingerprint(packet) != self._last_accepted[0]:
             return False
         self.counters["received"] += 1
+        _, source, advert = self._last_accepted
+        self.last_advert = source, advert.priority, time
         if not self.machine.on_repeated_advert(time):
-            self._on_advert(*self._last_accepted[1:], time)
+            self._on_advert(source, advert, time)
         return True
 
     def on_packet(self, datagram: Datagram, time: float, packet: bytes = b"") -> None:
@@ -223,6 +228,7 @@ class InstanceController:
             self._note_dropped(datagram.source, verdict.drop, text)
         if verdict.advert is not None:
             self._sender.checksum_form = verdict.advert.form
+            self.last_advert = datagram.source, verdict.advert.priority, time
             if datagram.source not in self._known_senders and len(self._known_senders) < MAX_KNOWN_SENDERS:
                 self._known_senders.add(datagram.source)
                 log.debug(

@@ -37,7 +37,7 @@ from pointsman.daemon.vrrp.deadlines import DeadlineQueue
 from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.daemon.vrrp.instances import InstanceSet
 from pointsman.daemon.vrrp.preflight import EnvironmentProblemError, check_devices, check_link_types, explain
-from pointsman.daemon.vrrp.reports import ReportChannel
+from pointsman.daemon.vrrp.reports import AdvertReports, ReportChannel
 from pointsman.daemon.vrrp.residual_addresses import ResidualAddresses
 from pointsman.daemon.vrrp.static import StaticObjects
 from pointsman.daemon.vrrp.sync_groups import SyncGroups
@@ -145,6 +145,7 @@ class VrrpProcess:
         self._scripts = scripts
         self._bfd = bfd
         self._reports = ReportChannel(channel, scripts)
+        self._advert_reports = AdvertReports()
         self._loop = EventLoop(clock, log, heartbeat)
         self._table_due: float | None = None
         """While the instances wait for the table: time at which they start without it."""
@@ -258,6 +259,7 @@ class VrrpProcess:
         for each in self._context.dropped.due(clock()):
             self._reports.send_report(AdvertsDropped(*msgspec.structs.astuple(each)))
         self._reports.flush()
+        self._reports.send_heard(self._advert_reports.take(clock(), self._controllers))
 
     @property
     def deadline(self) -> float | None:
@@ -366,6 +368,7 @@ class VrrpProcess:
             case Resync() if self._table_due is not None:
                 self._start_instances()
             case Resync():
+                self._advert_reports.forget()
                 for controller in self._controllers:
                     self._reports.send_report(controller.status())
                 self._context.dropped.report_again()

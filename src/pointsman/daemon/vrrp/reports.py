@@ -5,16 +5,26 @@ from __future__ import annotations
 
 import collections
 import socket
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from pointsman.control.messages import VrrpReport, encode
+from pointsman.control.messages import AdvertHeard, AdvertsHeard, VrrpReport, encode
 from pointsman.control.vrrp_messages import NotifyMessage
+from pointsman.model.address import Address
+from pointsman.model.vrrp import VrrpInstance
 
 _MAX_PENDING = 1024
 """Messages in a queue while nobody reads. The oldest are dropped: the director can request all again."""
+_MAX_HEARD = 128
+"""Adverts in one message."""
+
+INTERVAL = 0.5
+"""Minimum seconds between two reports, however many adverts arrive."""
+
+LastAdvert = tuple[Address, int, float]
+"""Source, priority and time of arrival."""
 
 _T = TypeVar("_T")
 
@@ -34,6 +44,13 @@ class ReportChannel:
         """Send a report to the director, at once if the channel has room."""
         self._reports.append(message)
         self.flush()
+
+    def send_heard(self, adverts: Sequence[AdvertHeard]) -> None:
+        """Send the last adverts to the director, unless reports wait: later ones replace them."""
+        for first in range(0, len(adverts), _MAX_HEARD):
+            if self._reports:
+                return
+            self.send_report(AdvertsHeard(tuple(adverts[first : first + _MAX_HEARD])))
 
     def notify(self, message: NotifyMessage) -> None:
         """Queue a message for pm-scripts. `flush` sends it, after the work of this turn is done."""
@@ -57,3 +74,36 @@ def _send_all(channel: socket.socket, pending: collections.deque[_T], encoder: C
         except OSError:
             pass  # the other end is closed
         pending.popleft()
+
+
+class Receiver(Protocol):
+    """An instance that receives adverts."""
+
+    instance: VrrpInstance
+    last_advert: LastAdvert | None
+
+
+class AdvertReports:
+    """Selects the adverts to report. An advert itself wakes the VRRP process, so there is no timer."""
+
+    def __init__(self) -> None:
+        self._reported: dict[str, float] = {}
+        self._next = float("-inf")
+
+    def forget(self) -> None:
+        """Report all again: the director has just started."""
+        self._reported.clear()
+        self._next = float("-inf")
+
+    def take(self, now: float, receivers: Sequence[Receiver]) -> list[AdvertHeard]:
+        """Return the adverts that have arrived since they were last reported."""
+        if now < self._next:
+            return []
+        self._next = now + INTERVAL
+        found = []
+        for each in receivers:
+            name, heard = each.instance.name, each.last_advert
+            if heard is not None and self._reported.get(name) != heard[2]:
+                self._reported[name] = heard[2]
+                found.append(AdvertHeard(name, str(heard[0]), heard[1], heard[2]))
+        return found

@@ -99,6 +99,7 @@ def test_the_same_advert_again_is_not_decoded_and_counts_as_any(
         arrives(controller, packet(number=number), float(number))
     assert len(judged) == 1
     assert controller.counters["received"] == 10
+    assert controller.last_advert == (OTHER, 150, 9.0)
     assert controller.deadline == pytest.approx(9 + 3 + 156 / 256)
 
 
