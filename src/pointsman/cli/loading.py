@@ -9,6 +9,7 @@ import gc
 import glob
 import os
 import re
+import shutil
 import socket
 import sys
 import textwrap
@@ -31,7 +32,7 @@ EXIT_ERRORS = 2
 MAX_BRACES = 256
 """Patterns that `{a,b}` in one include may become."""
 
-_WIDTH = 100
+_MOST_COLUMNS = 100
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _MAGIC = re.compile(r"[*?[{]")
 
@@ -173,9 +174,18 @@ def _lines(group: list[Problem]) -> Iterator[str]:
         yield from _wrapped("  -> ", problem.remedy)
 
 
+def _columns() -> int:
+    """Return the width of the terminal, up to what is easy to read."""
+    return min(_MOST_COLUMNS, max(shutil.get_terminal_size((_MOST_COLUMNS, 24)).columns, 40))
+
+
 def _wrapped(lead: str, text: str) -> list[str]:
     return textwrap.wrap(
-        visible(text), _WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead), break_on_hyphens=False
+        visible(text),
+        _columns(),
+        initial_indent=lead,
+        subsequent_indent=" " * len(lead),
+        break_on_hyphens=False,
     )
 
 
@@ -183,7 +193,8 @@ def _window(problem: Problem) -> tuple[str, str]:
     """Return the part of the line around the place, and the caret line below it."""
     assert problem.location is not None
     column = problem.location.column - 1
-    start = max(0, column - 60) if len(problem.excerpt) > _WIDTH else 0
-    excerpt = visible(problem.excerpt[start : start + _WIDTH])
+    room = _columns() - len(f"  {problem.location.line} | ")
+    start = max(0, column - 3 * room // 5) if len(problem.excerpt) > room else 0
+    excerpt = visible(problem.excerpt[start : start + room])
     width = max(1, min(problem.width, len(excerpt) - (column - start)))
     return excerpt, " " * (column - start) + "^" * width

@@ -7,11 +7,12 @@ import re
 
 import click
 
-from pointsman.cli.wording import fail
+from pointsman.cli.wording import complain, fail
 from pointsman.conf.keywords.values import BadValueError, parse_address, parse_port
 from pointsman.control.client import ControlError, ProtocolError, request
-from pointsman.control.messages import ErrorReply, OverrideReply, OverrideRequest
+from pointsman.control.messages import ErrorReply, OverrideReply, OverrideRequest, StatusReply, StatusRequest
 from pointsman.control.paths import control_socket
+from pointsman.control.status_verdict import is_deserted
 from pointsman.model.address import Address
 from pointsman.model.override import Override
 
@@ -121,6 +122,8 @@ def up(server: tuple[Address, int], service: str, seconds: float) -> None:
 def down(server: tuple[Address, int], service: str, seconds: float) -> None:
     """Take a real server out of service, as if its checks had failed.
 
+    If it was the last one of a service, this is done all the same, with a warning.
+
     \b
     Exit codes:
       0  done
@@ -158,6 +161,25 @@ def _send(server: tuple[Address, int], service: str, override: Override | None, 
     held = override.text() + _spoken(seconds) if override else "as configured and checked"
     for name in reply.servers:
         click.echo(f"{name}: {held}")
+    if override is not None and (override.up is False or override.weight == 0):
+        _warn_of_deserted(server[0])
+
+
+def _warn_of_deserted(server: Address) -> None:
+    """Print a warning for each service of this real server that now reaches none."""
+    try:
+        reply = request(StatusRequest(), control_socket())
+    except (ControlError, ProtocolError):
+        return
+    if not isinstance(reply, StatusReply):
+        return
+    prefix = f"[{server}]:" if server.version == 6 else f"{server}:"
+    for service in reply.status.services:
+        if is_deserted(service) and any(each.server.startswith(prefix) for each in service.servers):
+            complain(
+                f"warning: no real server of {service.service} can take a connection now; "
+                f"to undo it: pointsman release {server}"
+            )
 
 
 def _spoken(seconds: float) -> str:

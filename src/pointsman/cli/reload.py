@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
 
 from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summary
 from pointsman.cli.wording import complain
-from pointsman.conf.text.problems import ConfError, Severity
+from pointsman.conf.text.problems import ConfError, Problem, Severity
 from pointsman.control.client import ControlError, ProtocolError, request
 from pointsman.control.messages import (
     ErrorReply,
@@ -22,10 +23,14 @@ from pointsman.control.messages import (
     StatusRequest,
 )
 from pointsman.control.paths import control_socket
+from pointsman.control.status import ConfigurationStatus
 from pointsman.model.wording import count
 
 EXIT_NOT_TAKEN = 1
 """No director runs here, or it cannot take the configuration."""
+
+MOST_WARNINGS, MOST_CHARACTERS = 500, 300
+"""Warnings that the director keeps for the next reload, and the length of each."""
 
 PATIENCE = 60.0
 """Seconds that applying a large configuration may take."""
@@ -81,11 +86,14 @@ def reload_at_signal(file: Path, config_id: str | None = None) -> int:
 def _reload(
     file: Path | None, dry_run: bool, as_json: bool, config_id: str | None = None, force: bool = False
 ) -> int:
+    try:
+        running = _configuration()
+    except (ControlError, ProtocolError) as error:
+        return _failed(str(error))
     if file is None:
-        own = _own_file()
-        if isinstance(own, int):
-            return own
-        file, config_id = own
+        if not running.file:
+            return _failed("this director was started without a configuration file; name one with -f")
+        file, config_id = Path(running.file), running.config_id
     try:
         loaded = load_file(file, config_id)
     except ConfError as error:
@@ -94,23 +102,33 @@ def _reload(
         if not dry_run:
             _tell_refused(error)
         return EXIT_ERRORS
-    print_problems([each for each in loaded.problems if each.severity is not Severity.NOTE], err=True)
-    asked = ReloadRequest(loaded.config, dry_run, force, str(file.absolute()))
+    warnings = [each for each in loaded.problems if each.severity is Severity.WARNING]
+    _show_new(warnings, running.warnings, file)
+    told = tuple(dict.fromkeys(map(_fingerprint, warnings)))[:MOST_WARNINGS]
+    asked = ReloadRequest(loaded.config, dry_run, force, str(file.absolute()), told)
     return _take(asked, as_json, f"{file} is in force as")
 
 
-def _own_file() -> tuple[Path, str | None] | int:
-    """Return the file that the director was started with and its config id, or an exit code."""
-    try:
-        reply = request(StatusRequest(), control_socket())
-    except (ControlError, ProtocolError) as error:
-        return _failed(str(error))
+def _configuration() -> ConfigurationStatus:
+    """Return the configuration in force. Raises ControlError and ProtocolError."""
+    reply = request(StatusRequest(), control_socket())
     if not isinstance(reply, StatusReply):
-        return _failed("the director does not know its file; name one with -f")
-    configuration = reply.status.configuration
-    if not configuration.file:
-        return _failed("this director was started without a configuration file; name one with -f")
-    return Path(configuration.file), configuration.config_id
+        raise ControlError("the director does not know its file; name one with -f")
+    return reply.status.configuration
+
+
+def _show_new(warnings: Sequence[Problem], known: Collection[str], file: Path) -> None:
+    """Print the warnings that the last reload did not show, and the number of the others."""
+    new = [each for each in warnings if _fingerprint(each) not in known]
+    print_problems(new, err=True)
+    if old := len(warnings) - len(new):
+        all_of_them = f"all of them: pointsman check -f {file}"
+        click.echo(f"{count(old, 'warning')} as at the last reload; {all_of_them}", err=True)
+
+
+def _fingerprint(problem: Problem) -> str:
+    """Return text that stays the same if the line moves."""
+    return f"{problem.text}: {problem.excerpt.strip()}"[:MOST_CHARACTERS]
 
 
 def _tell_refused(error: ConfError) -> None:

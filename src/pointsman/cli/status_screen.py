@@ -61,6 +61,8 @@ def fold(pieces: Iterable[Piece], width: int, indent: int) -> list[Text]:
                 lines.append(Text(" " * indent))
                 between = ""
             lines[-1].append(between).append(word, style)
+    for line in lines:
+        line.rstrip()
     return lines
 
 
@@ -115,7 +117,7 @@ def _fill(status: Status, plane: DataPlaneStatus) -> Iterator[Piece]:
     servers = [server for service in status.services for server in service.servers]
     active, inactive = (sum(each or 0 for each in column) for column in _columns(servers))
     if plane.connections is not None:
-        yield f"{active} active, {count(inactive, 'inactive connection')}", ""
+        yield f"connections: {active} active, {inactive} inactive", ""
         if plane.connection_limit:
             yield f"table {_of(plane.connections, plane.connection_limit)}", ""
     if plane.neighbours is not None and plane.neighbour_limit:
@@ -197,7 +199,8 @@ def _server(server: ServerStatus, managed: bool, longest: int) -> Iterator[Piece
         style = MEANT if is_meant(server) else ODD
     yield f"  -> {server.server:{longest}}", ""
     yield f"{health:9}", style
-    yield "out" if server.weight is None else f"weight {server.weight}", ""
+    weight = "out" if server.weight is None else f"weight {server.weight}"
+    yield f"{weight:8}", ""
     if connections := _connections(server.active, server.inactive):
         yield connections, ""
     if server.tunnel:

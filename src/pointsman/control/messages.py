@@ -200,6 +200,8 @@ class ReloadRequest(msgspec.Struct, frozen=True, tag=True):
     """True: also if the new configuration is empty."""
     file: str | None = None
     """Path of its file, for `status`; None: unchanged."""
+    warnings: tuple[str, ...] = ()
+    """Warnings about it, for `status`."""
 
 
 class ReloadRefused(msgspec.Struct, frozen=True, tag=True):

@@ -61,6 +61,8 @@ class ConfigurationStatus(msgspec.Struct, frozen=True):
     """Seconds for which it has been in force."""
     rollback_to: int | None = None
     """Number of the configuration that a rollback restores; None: there is none."""
+    warnings: tuple[str, ...] = ()
+    """Warnings about the file of the last reload, so that the next reload shows only new ones."""
 
 
 class AddressStatus(msgspec.Struct, frozen=True):

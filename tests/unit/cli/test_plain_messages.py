@@ -10,17 +10,40 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 
-from pointsman.cli import doctor, lab_faults, override, status, trace
+from pointsman.cli import doctor, lab_faults, override, reload, status, trace
 from pointsman.cli.main import VERBS, main
 from pointsman.cli.wording import said
 from pointsman.control import paths
-from pointsman.control.messages import OverrideReply, OverrideRequest
+from pointsman.control.messages import (
+    ErrorReply,
+    OverrideReply,
+    OverrideRequest,
+    ReloadReply,
+    ReloadRequest,
+    Reply,
+    StatusReply,
+    StatusRequest,
+)
+from pointsman.control.status import (
+    ConfigurationStatus,
+    DataPlaneStatus,
+    ServerStatus,
+    ServiceStatus,
+    Status,
+)
 from pointsman.doctor.rules.peer import PeerFacts
 from pointsman.model.tunables import TUNABLES
 
+STATE = Status(
+    router_id="lb-01",
+    uptime=1.0,
+    data_plane=DataPlaneStatus(name="xdp"),
+    configuration=ConfigurationStatus(file="", config_id=None, generation=1, seconds=1.0),
+)
 LAB = [
     ["lab", "up", "ha-pair"],
     ["lab", "status"],
@@ -173,7 +196,9 @@ def test_a_word_by_hand_is_told_with_its_end(
 ) -> None:
     asked: list[OverrideRequest] = []
 
-    def answer(message: OverrideRequest, _socket: Path) -> OverrideReply:
+    def answer(message: OverrideRequest | StatusRequest, _socket: Path) -> OverrideReply | ErrorReply:
+        if isinstance(message, StatusRequest):
+            return ErrorReply("none today")
         asked.append(message)
         return OverrideReply(("[192.0.2.20]:tcp:80 of [192.0.2.9]:tcp:80",))
 
@@ -181,6 +206,75 @@ def test_a_word_by_hand_is_told_with_its_end(
     outcome = CliRunner().invoke(main, words)
     assert (outcome.exit_code, outcome.output) == (0, f"[192.0.2.20]:tcp:80 of [192.0.2.9]:tcp:80{end}\n")
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "left", "warned"),
+    [
+        (["down", "192.0.2.20"], 0, True),
+        (["drain", "192.0.2.20"], 0, True),
+        (["weight", "192.0.2.20", "0"], 0, True),
+        (["down", "192.0.2.20"], 1, False),
+        (["weight", "192.0.2.20", "1"], 0, False),
+        (["down", "192.0.2.2"], 0, False),
+    ],
+)
+def test_taking_out_the_last_real_server_is_done_with_a_warning(
+    words: list[str], left: int, warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = (
+        ServerStatus(server="192.0.2.20:80", weight=None, up=True, reason="", by_hand="down"),
+        ServerStatus(server="192.0.2.21:80", weight=left, up=True, reason=""),
+    )
+    service = ServiceStatus(service="TCP 192.0.2.9:80", scheduler="rr", managed=True, servers=servers)
+    state = msgspec.structs.replace(STATE, services=(service,))
+
+    def answer(message: OverrideRequest | StatusRequest, _socket: Path) -> OverrideReply | StatusReply:
+        if isinstance(message, StatusRequest):
+            return StatusReply(state)
+        return OverrideReply(("[192.0.2.20]:tcp:80 of [192.0.2.9]:tcp:80",))
+
+    monkeypatch.setattr(override, "request", answer)
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.exit_code == 0
+    told = f"pointsman {words[0]}: warning: no real server of TCP 192.0.2.9:80 can take a connection now"
+    assert (told in outcome.output) is warned
+    assert ("pointsman release 192.0.2.20" in outcome.output) is warned
+
+
+def test_a_reload_shows_a_warning_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "keepalived.conf"
+    file.write_text(
+        "vrrp_instance a {\ninterface lo\nvirtual_router_id 1\nauthentication {\nauth_type PASS\n"
+        "auth_pass longer-than-8\n}\nvirtual_ipaddress {\n192.0.2.9\n}\n}\n"
+    )
+    known: tuple[str, ...] = ()
+
+    def answer(message: ReloadRequest | StatusRequest, *_more: object, **_named: object) -> Reply:
+        nonlocal known
+        if isinstance(message, StatusRequest):
+            configuration = ConfigurationStatus(str(file), None, 1, 1.0, warnings=known)
+            return StatusReply(msgspec.structs.replace(STATE, configuration=configuration))
+        known = message.warnings
+        return ReloadReply((), 2)
+
+    monkeypatch.setattr(reload, "request", answer)
+    first, second = (CliRunner().invoke(main, ["reload"]).output for _ in range(2))
+    assert "the password has 13 bytes" in first and "as at the last reload" not in first
+    assert "bytes" not in second
+    assert f"as at the last reload; all of them: pointsman check -f {file}\n" in second
+    file.write_text("\n" + file.read_text())
+    third = CliRunner().invoke(main, ["reload"]).output
+    assert "bytes" not in third and "as at the last reload" in third, "the line has only moved"
+
+
+def test_problems_are_folded_to_the_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    file = tmp_path / "keepalived.conf"
+    file.write_text("vrrp_instance a {\ninterface lo\nvirtual_router_id 1\n" + "x" * 300 + " 1\n}\n")
+    lines = CliRunner().invoke(main, ["check", str(file)]).output.splitlines()
+    assert any(line.endswith("^" * 40) for line in lines)
+    assert max(len(line) for line in lines if str(file) not in line and "x" * 100 not in line) <= 80
 
 
 def test_the_help_of_run_has_every_setting() -> None:

@@ -214,7 +214,7 @@ def test_connections_are_counted_for_each_server_and_in_total() -> None:
         Counters((ServiceCounters(key, servers=(counted,)),)),
     )
     lines = [line.plain for line in screen(state, [], 200)]
-    assert "  data plane xdp  3 active, 1 inactive connection  table 4 of 400 (1 %)" in lines
+    assert "  data plane xdp  connections: 3 active, 1 inactive  table 4 of 400 (1 %)" in lines
     assert "TCP 10.0.0.1:80 rr  3 active, 1 inactive" in lines
     assert "  -> 10.0.0.20:80  up         weight 1  3 active, 1 inactive  52:54:00:ba:3d:b9 eth8" in lines
     assert state.services[0].servers[1].active is None

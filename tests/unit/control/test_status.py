@@ -82,6 +82,7 @@ DOCUMENT = {
         "generation": 2,
         "for": 7.5,
         "rollback_to": 1,
+        "warnings": [],
     },
     "exits": {"forwarded": 3},
     "instances": [

@@ -22,6 +22,7 @@ import aiosmtplib
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.health.alerts import Alert
 from pointsman.model.config import Mail, MailTls
+from pointsman.model.wording import count, duration
 
 log = logging.getLogger("mail")
 
@@ -38,6 +39,13 @@ _POLICY = email.policy.SMTP.clone(max_line_length=998, cte_type="7bit")
 """Lines up to the limit of RFC 5321: the subject stays on one line, as in keepalived, for filters."""
 
 
+CLOSING_TIME = 2.0
+"""Seconds that a stop waits for the mail server, at most."""
+CLOSING_TIME_IN_TROUBLE = 0.5
+"""The same while the last mail could not be sent."""
+MAX_UNSENT = 10
+"""Unsent mails that a stop logs one by one."""
+
 STORM = 25
 """Mails; if more are queued, they are sent as one digest."""
 MAX_IN_DIGEST = 400
@@ -49,6 +57,8 @@ class Waiting(NamedTuple):
 
     alert: Alert
     date: datetime.datetime
+    since: float = 0.0
+    """The same time, in seconds of the event loop."""
 
 
 def digest(waiting: Sequence[Waiting]) -> Alert:
@@ -102,6 +112,8 @@ class MailQueue:
         self._host_name = mail.helo_name or socket.gethostname()
         self._sender = mail.sender or f"pointsman@{self._host_name}"
         self._once.clear()
+        self._trouble = ""
+        """Error of the last mail; empty: it was sent, or there was none."""
 
     def start(self) -> None:
         """Start to send on the running event loop."""
@@ -114,20 +126,42 @@ class MailQueue:
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft()
             self._once.error("full", f"more than {MAX_WAITING} mails are queued: the oldest are dropped")
-        self._waiting.append(Waiting(alert, datetime.datetime.now(datetime.UTC).astimezone()))
+        date = datetime.datetime.now(datetime.UTC).astimezone()
+        self._waiting.append(Waiting(alert, date, asyncio.get_running_loop().time()))
         self._news.set()
 
-    async def close(self, deadline: float = 5.0) -> None:
-        """Send queued mails for at most `deadline` seconds, then stop."""
+    def problems(self) -> list[str]:
+        """Return for `status` why mails are not sent; empty: they are."""
+        if not self._trouble:
+            return []
+        if not self._waiting:
+            return [f"mail: {self._trouble}"]
+        oldest = asyncio.get_running_loop().time() - self._waiting[0].since
+        waiting = count(len(self._waiting), "mail waits", "mails wait")
+        return [f"mail: {self._trouble}; {waiting}, the oldest for {duration(oldest)}"]
+
+    async def close(self, deadline: float | None = None) -> None:
+        """Send queued mails for at most `deadline` seconds, then stop. None: a short time."""
         if self._worker is None:
             return
+        if deadline is None:
+            deadline = CLOSING_TIME_IN_TROUBLE if self._trouble else CLOSING_TIME
         self._closing.set()
         self._news.set()
         try:
             await asyncio.wait_for(self._worker, deadline)
         except TimeoutError:
-            log.warning("%d queued mails were not sent before the stop", len(self._waiting))
+            self._log_unsent(deadline)
         self._worker = None
+
+    def _log_unsent(self, deadline: float) -> None:
+        number = count(len(self._waiting), "mail was", "mails were")
+        why = self._trouble or f"no answer from {self._mail.server}:{self._mail.port}"
+        log.warning("%s not sent within %s before the stop: %s", number, duration(deadline), why)
+        for each in [*self._waiting][:MAX_UNSENT]:
+            log.warning("  not sent: %s", each.alert.subject)
+        if (left := len(self._waiting) - MAX_UNSENT) > 0:
+            log.warning("  and %d more", left)
 
     async def _work(self) -> None:
         pause = FIRST_PAUSE
@@ -168,14 +202,17 @@ class MailQueue:
         except aiosmtplib.SMTPRecipientsRefused as error:
             return self._answered(min(each.code for each in error.recipients), str(error.recipients[0]))
         except (aiosmtplib.SMTPNotSupported, UnicodeError) as error:
-            self._once.error(type(error).__name__, f"cannot compose a mail: {error}; this mail is dropped")
+            self._trouble = f"cannot compose a mail: {error}; this mail is dropped"
+            self._once.error(type(error).__name__, self._trouble)
             return True
         except (aiosmtplib.SMTPException, OSError) as error:
             self._unreachable(error)
             return False
         for recipient, response in refused.items():
-            self._once.error(f"refused {recipient}", f"the mail server refuses {recipient}: {response}")
+            self._trouble = f"the mail server refuses {recipient}: {response}"
+            self._once.error(f"refused {recipient}", self._trouble)
         if not refused:
+            self._trouble = ""
             self._once.clear()
         return True
 
@@ -203,12 +240,14 @@ class MailQueue:
         """Log that there is no usable connection. The mail stays in the queue."""
         server, port = self._mail.server, self._mail.port
         where = f"[{server}]:{port}" if ":" in server else f"{server}:{port}"
-        self._once.error(type(error).__name__, f"cannot send mail through {where}: {error}; retrying")
+        self._trouble = f"cannot send mail through {where}: {error}"
+        self._once.error(type(error).__name__, f"{self._trouble}; retrying")
 
     def _answered(self, code: int, text: str) -> bool:
         permanent = code >= 500
         then = "this mail is dropped" if permanent else "retrying"
-        self._once.error(f"code {code}", f"the mail server {self._mail.server} replies {code} {text}: {then}")
+        self._trouble = f"the mail server {self._mail.server} replies {code} {text}: {then}"
+        self._once.error(f"code {code}", self._trouble)
         return permanent
 
     async def _pause(self, seconds: float) -> None:

@@ -348,7 +348,7 @@ class Director:
                 self._reloader.on_refused((str(error),))
             return messages.ErrorReply(str(error))
         if not request.dry_run:
-            self._reloader.apply(planned, request.file)
+            self._reloader.apply(planned, request.file, request.warnings)
             self._vrrp_states.reconfigure(planned.config)
             self._config = planned.config
             self._heartbeats.reconfigure(time.monotonic())
@@ -387,6 +387,7 @@ class Director:
                 *self._next_hops.problems(),
                 *self._table_sync.problems(differences),
                 *self._reloader.problems(),
+                *(self._mail.problems() if self._mail else ()),
             ),
         )
         status = msgspec.structs.replace(status, services=services)

@@ -59,6 +59,7 @@ class Reload:
         self._since = time.monotonic()
         self._files: dict[int, str] = {}
         """File of each configuration by number; without an entry: the file of the start."""
+        self._warnings: tuple[str, ...] = ()
         self._refused: tuple[str, ...] = ()
         self._pending: list[tuple[socket.socket, Config, NewConfiguration]] = []
 
@@ -94,7 +95,7 @@ class Reload:
         ]
         return Planned(config, rollback, interfaces, tuple(steps))
 
-    def apply(self, planned: Planned, file: str | None = None) -> None:
+    def apply(self, planned: Planned, file: str | None = None, warnings: tuple[str, ...] = ()) -> None:
         """Apply a planned configuration from this file. The caller must then call TableSync.sync.
 
         Raises OSError if an interface cannot be attached to; then nothing has changed.
@@ -114,6 +115,7 @@ class Reload:
         self._table_sync.reconfigure(planned.config)
         self._since = time.monotonic()
         self._refused = ()
+        self._warnings = warnings
         log.info("configuration %d is in force: %s", self.number, count(len(planned.steps), "change"))
         for step in planned.steps:
             log.info("  %s", step)
@@ -164,4 +166,5 @@ class Reload:
             generation=self.number,
             seconds=now - self._since,
             rollback_to=previous[0] if previous else None,
+            warnings=self._warnings,
         )

@@ -72,7 +72,6 @@ class InstanceController:
         self.static_fault = ""
         """Reason for FAULT: a static object of the track_group is missing. Empty: none is."""
         self.last_advert: LastAdvert | None = None
-        """The last valid advert of another router."""
         self.has_source = True
         """True if this host has the source address of the adverts."""
         self.machine = VrrpMachine(instance, own_address)
@@ -209,10 +208,9 @@ class InstanceController:
         if self._last_accepted is None or prefilter.fingerprint(packet) != self._last_accepted[0]:
             return False
         self.counters["received"] += 1
-        _, source, advert = self._last_accepted
-        self.last_advert = source, advert.priority, time
+        self.last_advert = self._last_accepted[1], self._last_accepted[2].priority, time
         if not self.machine.on_repeated_advert(time):
-            self._on_advert(source, advert, time)
+            self._on_advert(*self._last_accepted[1:], time)
         return True
 
     def on_packet(self, datagram: Datagram, time: float, packet: bytes = b"") -> None:

@@ -55,9 +55,13 @@ class Mails:
 
     def __init__(self) -> None:
         self.subjects: list[str] = []
+        self.trouble: list[str] = []
 
     def reconfigure(self, wanted: Mail) -> None:
         pass
+
+    def problems(self) -> list[str]:
+        return self.trouble
 
     def put(self, alert: Alert) -> None:
         self.subjects.append(alert.subject.rpartition(" - ")[2])
@@ -121,6 +125,8 @@ def test_a_rollback_with_nothing_to_go_back_to_is_no_refused_reload() -> None:
     director, _ = started()
     assert isinstance(director._reload(ReloadRequest(None)), ErrorReply)
     assert status_of(director).problems == ()
+    director._mail.trouble = ["mail: no answer"]
+    assert status_of(director).problems == ("mail: no answer",)
 
 
 def test_a_state_that_is_reported_again_is_as_old_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
