@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import textwrap
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from pointsman.cli.loading import EXIT_ERRORS, load_file, print_problems, summary
 from pointsman.cli.run import DEFAULT_FILE
+from pointsman.cli.wording import columns
 from pointsman.conf.keywords.reference import explain, reference, suggestion, words
 from pointsman.conf.show.config import show_config as canonical
 from pointsman.conf.text.problems import ConfError
@@ -78,9 +81,16 @@ def help_(word: str | None, everything: bool) -> None:
     elif word is None:
         click.echo("\n".join(words()))
     elif text := explain(word):
-        click.echo(text)
+        click.echo("\n".join(map(_folded, text.splitlines())))
     else:
         likely = suggestion(word)
         more = f"; did you mean {likely}?" if likely else ""
         click.echo(f"{word} is no keyword of keepalived.conf{more}", err=True)
         sys.exit(1)
+
+
+def _folded(line: str) -> str:
+    """Fold a line to the terminal; what follows `    value:     ` stays in its column."""
+    lead = re.match(r" +\w+: +", line)
+    indent = " " * (len(lead[0]) if lead else 4)
+    return "\n".join(textwrap.wrap(line, columns(), subsequent_indent=indent, break_long_words=False))

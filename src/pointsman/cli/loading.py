@@ -9,7 +9,6 @@ import gc
 import glob
 import os
 import re
-import shutil
 import socket
 import sys
 import textwrap
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from pointsman.cli.wording import visible
+from pointsman.cli.wording import columns, visible
 from pointsman.conf.check.empty_config import check_not_empty
 from pointsman.conf.check.programs import Program, check_programs
 from pointsman.conf.load import ExtraCheck, Loaded, load
@@ -32,7 +31,6 @@ EXIT_ERRORS = 2
 MAX_BRACES = 256
 """Patterns that `{a,b}` in one include may become."""
 
-_MOST_COLUMNS = 100
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 _MAGIC = re.compile(r"[*?[{]")
 
@@ -174,15 +172,10 @@ def _lines(group: list[Problem]) -> Iterator[str]:
         yield from _wrapped("  -> ", problem.remedy)
 
 
-def _columns() -> int:
-    """Return the width of the terminal, up to what is easy to read."""
-    return min(_MOST_COLUMNS, max(shutil.get_terminal_size((_MOST_COLUMNS, 24)).columns, 40))
-
-
 def _wrapped(lead: str, text: str) -> list[str]:
     return textwrap.wrap(
         visible(text),
-        _columns(),
+        columns(),
         initial_indent=lead,
         subsequent_indent=" " * len(lead),
         break_on_hyphens=False,
@@ -193,7 +186,7 @@ def _window(problem: Problem) -> tuple[str, str]:
     """Return the part of the line around the place, and the caret line below it."""
     assert problem.location is not None
     column = problem.location.column - 1
-    room = _columns() - len(f"  {problem.location.line} | ")
+    room = columns() - len(f"  {problem.location.line} | ")
     start = max(0, column - 3 * room // 5) if len(problem.excerpt) > room else 0
     excerpt = visible(problem.excerpt[start : start + room])
     width = max(1, min(problem.width, len(excerpt) - (column - start)))

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import NoReturn
 
 import click
+
+_FEWEST_COLUMNS, _MOST_COLUMNS = 40, 100
 
 
 def said(error: OSError) -> str:
@@ -22,6 +25,11 @@ def visible(text: str, keep: str = "") -> str:
         sign if sign.isprintable() or sign in keep else (" " if sign == "\t" else "\N{REPLACEMENT CHARACTER}")
         for sign in text
     )
+
+
+def columns() -> int:
+    """Return the width of the terminal, up to what is easy to read."""
+    return min(_MOST_COLUMNS, max(shutil.get_terminal_size((_MOST_COLUMNS, 24)).columns, _FEWEST_COLUMNS))
 
 
 def complain(why: str) -> None:

@@ -43,6 +43,9 @@ def request(message: Request, socket_path: Path, timeout: float = 10.0) -> Reply
         try:
             send_frame(connection, encode(message), timeout)
             answer = receive_frame(connection, timeout)
+        except TimeoutError as error:
+            why = f"the director at {socket_path} does not answer within {timeout:g} s"
+            raise ControlError(f"{why}; it is overloaded or stopped, its log may tell") from error
         except OSError as error:
             raise ControlError(f"the director at {socket_path} does not answer: {error}") from error
     if answer is None:

@@ -30,6 +30,15 @@ INSTANCE = """vrrp_instance A {
 """
 
 
+@pytest.mark.parametrize("word", ["TCP_CHECK", "garp_master_delay", "snmp_vs_stats_update_interval"])
+def test_the_help_of_a_word_fits_the_terminal(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    outcome = CliRunner().invoke(conf, ["help", word])
+    lines = outcome.output.splitlines()
+    assert outcome.exit_code == 0 and max(map(len, lines)) <= 80
+    assert any(line.startswith("    value:     ") for line in lines)
+
+
 def checked(*arguments: object) -> Result:
     return CliRunner().invoke(check, [str(argument) for argument in arguments])
 
