@@ -107,15 +107,15 @@ def running(tmp_path: Path) -> Iterator[Running]:
 def test_a_drain_outlives_a_crash_of_the_director_and_of_everything(running: Running) -> None:
     pointsman("drain", "192.168.100.20")
     running.kill_director()
-    assert "by hand: weight 0" in pointsman("status")
+    assert "by hand: weight 0" in pointsman("status", code=1)
     assert "override restored: [192.168.100.20]:tcp:80" in running.log()
     running.process.kill()
     running.process.wait(DEADLINE)
     running.start()
-    assert "by hand: weight 0" in pointsman("status")
+    assert "by hand: weight 0" in pointsman("status", code=1)
     running.stop()
     running.start()
-    assert "by hand" not in pointsman("status")
+    assert "by hand" not in pointsman("status", code=1)
 
 
 @pytest.mark.usefixtures("running")
