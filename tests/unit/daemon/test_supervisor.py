@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,26 @@ boss = Child('director', director, keeps=(beat,))
 """
 
 
+STARTED: list[subprocess.Popen[bytes]] = []
+
+
 def start(tmp_path: Path, body: str) -> subprocess.Popen[bytes]:
     script = tmp_path / "script.py"
     script.write_text(PRELUDE + textwrap.dedent(body))
     with (tmp_path / "errors").open("w") as errors:
-        return subprocess.Popen([sys.executable, str(script), str(tmp_path)], stderr=errors)
+        process = subprocess.Popen([sys.executable, str(script), str(tmp_path)], stderr=errors)
+    STARTED.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    """Kill the supervisor of a test that has failed. Its children end with it."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
 
 
 def lines(tmp_path: Path, wanted: int, seconds: float = DEADLINE) -> list[str]:
