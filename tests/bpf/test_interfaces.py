@@ -151,6 +151,14 @@ def test_an_mtu_that_is_too_large_for_native_xdp_is_the_reason_that_is_told() ->
     assert modes() == {}
 
 
+def test_an_interface_without_ethernet_frames_is_told() -> None:
+    run("ip tuntap add name t0 mode tun")
+    run("ip link set t0 up")
+    plane = XdpDataPlane.open(PINS, ["v0", "t0"], "tc", 1024)
+    (problem,) = plane.follow_interfaces()
+    assert problem.startswith("t0 has no Ethernet frames")
+
+
 def test_one_that_comes_back_between_two_looks_is_attached_again() -> None:
     plane = XdpDataPlane.open(PINS, ["v0"], "auto", 1024)
     run("ip link delete v0")

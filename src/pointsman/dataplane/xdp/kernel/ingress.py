@@ -76,6 +76,7 @@ class Ingress:
                 problems += self._attach_late(name, index)
         problems += self._avoid_losses(egress_indexes)
         problems += self._find_earlier_programs()
+        problems += _without_frames(self.attachments)
         self.follow_addresses()
         self._follow_virtual_macs()
         return problems
@@ -199,6 +200,19 @@ def _transmits(name: str, index: int, is_native: bool) -> bool:
         return bool(features & NDO_XMIT)
     driver = interfaces.driver(name)
     return driver not in _SEND_NO_FRAMES and (is_native or driver not in _SEND_WITH_A_PROGRAM)
+
+
+def _without_frames(attachments: Iterable[Attachment]) -> list[str]:
+    """Report interfaces whose packets the program cannot read: they have no Ethernet header."""
+    problems = []
+    for each in attachments:
+        with contextlib.suppress(OSError):
+            if not interfaces.has_ethernet_frames(each.interface):
+                problems.append(
+                    f"{each.interface} has no Ethernet frames (tun, WireGuard, PPP): "
+                    "its packets are left to this host's own stack"
+                )
+    return problems
 
 
 def _name_of(index: int) -> str:

@@ -16,6 +16,7 @@ _SIOCBONDSLAVEINFOQUERY = 0x8993
 _SIOCBONDINFOQUERY = 0x8994
 _ETHTOOL_GDRVINFO, _ETHTOOL_GRXCSUM, _ETHTOOL_GFLAGS = 0x03, 0x14, 0x25
 _ETH_FLAG_RXVLAN, _ETH_FLAG_LRO = 1 << 8, 1 << 15
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _VLANS = Path("/proc/thread-self/net/vlan/config")
 
 
@@ -32,6 +33,12 @@ def _request(number: int, payload: bytes) -> bytes:
 def hardware_address(name: str) -> bytes:
     """Return the interface's MAC address, 6 bytes."""
     return _request(_SIOCGIFHWADDR, struct.pack("16s24x", os.fsencode(name)))[18:24]
+
+
+def has_ethernet_frames(name: str) -> bool:
+    """True if packets of the interface have an Ethernet header; those of tun, WireGuard and PPP have none."""
+    kind = struct.unpack_from("H", _request(_SIOCGIFHWADDR, struct.pack("16s24x", os.fsencode(name))), 16)[0]
+    return kind in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
 
 
 def _answer(number: int, name: str, question: bytes) -> bytes:
