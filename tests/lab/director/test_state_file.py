@@ -122,7 +122,7 @@ def test_a_drain_outlives_a_crash_of_the_director_and_of_everything(running: Run
 def test_a_service_taken_away_by_hand_is_told_and_a_reload_brings_it_back() -> None:
     pointsman("ipvsadm", "-C")
     missing = "service TCP 192.168.100.9:80 is missing; fix: pointsman reload"
-    assert missing in pointsman("status", code=1)
+    assert missing in " ".join(pointsman("status", code=1).split())
     said = pointsman("doctor", code=1)
     assert "service TCP 192.168.100.9:80 is missing" in " ".join(said.split())
     assert "    do   pointsman reload\n" in said
@@ -138,7 +138,7 @@ def test_an_empty_file_takes_nothing_away_unless_it_is_meant(running: Running) -
     status = pointsman("status", code=1)
     assert "TCP 192.168.100.9:80" in status and "the last reload was refused" in status
     pointsman("reload", "--force", "-f", str(other))
-    status = pointsman("status", code=1)
+    status = pointsman("status")
     assert "TCP 192.168.100.9:80" not in status and str(other) in status
 
 
@@ -149,10 +149,10 @@ def test_what_is_left_in_the_kernel_is_told_and_can_be_taken_out(running: Runnin
     assert "a director runs here" in pointsman("detach", code=1)
     running.stop()
     assert "services added by hand stay in force: TCP 192.168.100.9:8000" in running.log()
-    said = pointsman("status", code=1)
+    said = pointsman("status", code=3)
     assert "left: TCP 192.168.100.9:8000; from " in said and "pointsman detach" in said
     assert "no longer forwards" in pointsman("detach")
-    assert "still forwards" not in pointsman("status", code=1)
+    assert "still forwards" not in pointsman("status", code=3)
     assert "nothing to remove" in pointsman("detach")
 
 
