@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -28,14 +30,27 @@ _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 
 _MAX_FRAME = 64
 _MAX_REPLIES = 256
+_ICMP6_FILTER = 1
+_HOP_LIMIT = 255
+"""Neighbour discovery of this segment. A router would have made it smaller."""
+_PKTINFO = struct.Struct("=16si")
+_MAX_MESSAGE = 256
 
 
-class ArpReply(msgspec.Struct, frozen=True):
-    """A reply to an ARP request: the host with this MAC address has this IP address."""
+class AddressAnswer(msgspec.Struct, frozen=True):
+    """An answer to an ARP request or a neighbour solicitation: a host has this IP address."""
 
     index: int
-    address: ipaddress.IPv4Address
+    address: Address
     mac: bytes
+
+
+class AnswerSocket(Protocol):
+    """A socket that receives answers of other hosts."""
+
+    def fileno(self) -> int: ...
+
+    def receive(self) -> list[AddressAnswer]: ...
 
 
 class Announcer:
@@ -68,12 +83,28 @@ class Announcer:
                 failure = self._send(frame, link, protocol) or failure
         return failure
 
-    def probe(self, links: Mapping[str, Link], entries: Iterable[VirtualAddress]) -> None:
-        """Send one ARP probe for each IPv4 address; `ArpReplySocket` gets the replies. Errors are ignored."""
+    def probe(
+        self,
+        links: Mapping[str, Link],
+        entries: Iterable[VirtualAddress],
+        bases: Mapping[str, str],
+        sources: Mapping[int, Address],
+    ) -> None:
+        """Ask once for each address who else has it. `AnswerSocket`s receive the answers. Errors are ignored.
+
+        `bases`: interfaces below virtual ones. `sources`: link-local addresses by interface. An answer over
+        IPv6 is sent to such an address. Sent to all hosts, it would lead their traffic to the other host.
+        """
         for entry in entries:
-            link = links.get(entry.device)
-            if link is not None and len(link.mac) == 6 and isinstance(entry.address, ipaddress.IPv4Address):
+            over_ipv6 = entry.address.version == 6
+            link = links.get(bases.get(entry.device, entry.device) if over_ipv6 else entry.device)
+            if link is None or len(link.mac) != 6:
+                continue
+            if not over_ipv6:
                 self._send(arp.arp_probe(link.mac, entry.address.packed), link, ETH_P_ARP)
+            elif (source := sources.get(link.index)) is not None:
+                frame = ndisc.neighbour_solicitation(link.mac, source.packed, entry.address.packed)
+                self._send(frame, link, ETH_P_IPV6)
 
     def _send(self, frame: bytes, link: Link, protocol: int) -> OSError | None:
         try:
@@ -115,16 +146,16 @@ class ArpReplySocket:
     def close(self) -> None:
         self._socket.close()
 
-    def receive(self) -> list[ArpReply]:
+    def receive(self) -> list[AddressAnswer]:
         """Return the replies that are queued, at most a few hundred. Raises nothing."""
-        found: list[ArpReply] = []
+        found: list[AddressAnswer] = []
         with contextlib.suppress(OSError):
             for _ in range(_MAX_REPLIES):
                 frame, sender = self._socket.recvfrom(_MAX_FRAME)
                 with contextlib.suppress(WireError):
                     reply = arp.decode_reply(frame)
                     index = socket.if_nametoindex(sender[0])
-                    found.append(ArpReply(index, ipaddress.IPv4Address(reply.sender), reply.sender_mac))
+                    found.append(AddressAnswer(index, ipaddress.IPv4Address(reply.sender), reply.sender_mac))
         return found
 
 
@@ -139,3 +170,56 @@ def _replies_to_us() -> bytes:
     program.label("drop")
     program.accept(0)
     return program.assemble()
+
+
+class NeighbourAnswerSocket:
+    """A raw socket that receives solicited neighbour advertisements. Raises OSError (without IPv6)."""
+
+    def __init__(self) -> None:
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6)
+        blocked = bytearray(b"\xff" * 32)
+        word, bit = divmod(ndisc.ADVERTISEMENT, 32)
+        struct.pack_into("=I", blocked, word * 4, 0xFFFFFFFF & ~(1 << bit))
+        try:
+            self._socket.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, bytes(blocked))
+            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def receive(self) -> list[AddressAnswer]:
+        """Return the answers that are queued, at most a few hundred. Raises nothing."""
+        found: list[AddressAnswer] = []
+        with contextlib.suppress(OSError):
+            for _ in range(_MAX_REPLIES):
+                message, control, _, _ = self._socket.recvmsg(_MAX_MESSAGE, 128)
+                parts = {kind: data for level, kind, data in control if level == socket.IPPROTO_IPV6}
+                with contextlib.suppress(WireError, KeyError, struct.error):
+                    found.append(_parse(message, parts))
+        return found
+
+
+def _parse(message: bytes, control: dict[int, bytes]) -> AddressAnswer:
+    """Return the answer in an ICMPv6 message. Raises WireError, KeyError and struct.error."""
+    (limit,) = struct.unpack_from("=i", control[socket.IPV6_HOPLIMIT])
+    _, index = _PKTINFO.unpack_from(control[socket.IPV6_PKTINFO])
+    if limit != _HOP_LIMIT:
+        raise WireError(f"hop limit {limit}")
+    answer = ndisc.decode_answer(message)
+    return AddressAnswer(index, ipaddress.IPv6Address(answer.target), answer.mac)
+
+
+def open_answer_sockets() -> list[AnswerSocket]:
+    """Return a socket for ARP, and one for neighbour discovery if the host has IPv6. Raises OSError."""
+    found: list[AnswerSocket] = [ArpReplySocket()]
+    with contextlib.suppress(OSError):
+        found.append(NeighbourAnswerSocket())
+    return found

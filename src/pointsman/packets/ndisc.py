@@ -17,7 +17,7 @@ ICMP_AT = ethernet.HEADER_SIZE + ip.IPV6_SIZE
 ALL_NODES = bytes.fromhex("ff020000000000000000000000000001")
 
 _HOP_LIMIT = 255
-_ROUTER, _OVERRIDE = 0x80, 0x20
+_ROUTER, _SOLICITED, _OVERRIDE = 0x80, 0x40, 0x20
 _SOURCE_LINK_LAYER_ADDRESS, _TARGET_LINK_LAYER_ADDRESS = 1, 2
 _MESSAGE = struct.Struct("!BBHB3x16s")
 """Type, code, checksum, flags (0 in a solicitation), target."""
@@ -76,6 +76,22 @@ def decode_advertisement(frame: bytes) -> Advertisement:
         option, eighths, said = _OPTION.unpack_from(frame, ICMP_AT + _MESSAGE.size)
         if (option, eighths) == (_TARGET_LINK_LAYER_ADDRESS, _IN_EIGHTS):
             mac = said
+    return Advertisement(target, mac)
+
+
+def decode_answer(message: bytes) -> Advertisement:
+    """Return a solicited neighbour advertisement, given as an ICMPv6 message. Raises WireError.
+
+    An answer to a multicast solicitation has the MAC address in an option (section 7.2.4).
+    """
+    if len(message) < _MESSAGE.size + _OPTION.size:
+        raise WireError("too short for an answer with a MAC address")
+    kind, _, _, flags, target = _MESSAGE.unpack_from(message)
+    option, eighths, mac = _OPTION.unpack_from(message, _MESSAGE.size)
+    if kind != ADVERTISEMENT or not flags & _SOLICITED:
+        raise WireError("not an answer to a solicitation")
+    if (option, eighths) != (_TARGET_LINK_LAYER_ADDRESS, _IN_EIGHTS):
+        raise WireError("an answer without a MAC address")
     return Advertisement(target, mac)
 
 

@@ -7,8 +7,11 @@ Packets of unknown senders that pass are decoded at a limited rate.
 
 from __future__ import annotations
 
-from pointsman.vrrp.admission import Drop
-from pointsman.vrrp.wire import GROUP, PROTOCOL, TTL
+import hmac
+
+from pointsman.model.vrrp import PassAuthentication, VrrpInstance
+from pointsman.vrrp.admission import Drop, authentication_type, interval_in_centiseconds
+from pointsman.vrrp.wire import GROUP, PROTOCOL, TTL, password_bytes
 
 STRANGERS_A_SECOND = 5000
 """Packets per second that are decoded from senders without an accepted advert.
@@ -16,7 +19,15 @@ STRANGERS_A_SECOND = 5000
 Twice the rate of all routers of a full segment (255 of them at 100 ms).
 """
 
+REFUSED_A_SECOND = 2000
+"""Packets per second that are decoded and refused from a sender with an accepted advert.
+
+Most refusals need no decoding. The rest are signatures, replays and the like. Beyond this rate the sender's
+packets are dropped unread, except repeats of its last accepted advert.
+"""
+
 _HEADER, _ADVERT = 20, 8
+_PASSWORD = 8
 _ALL_ONES = 0xFFFF
 _FIRST_BYTES = (0x21, 0x31)
 """Version 2 or 3, and the only type."""
@@ -60,6 +71,32 @@ def _has_checksum(packet: bytes) -> bool:
     return 0 in (advert % _ALL_ONES, (rest + destination) % _ALL_ONES, (rest + int(GROUP)) % _ALL_ONES)
 
 
+class SettingsFilter:
+    """Reject adverts of another version, authentication type, password or interval than an instance has."""
+
+    def __init__(self, instance: VrrpInstance) -> None:
+        self._version = instance.version
+        self._kind = authentication_type(instance)
+        self._interval = interval_in_centiseconds(instance) // 100
+        authentication = instance.authentication
+        is_pass = isinstance(authentication, PassAuthentication)
+        self._password = password_bytes(authentication.password) if authentication and is_pass else None
+
+    def reject(self, packet: bytes) -> Drop | None:
+        """Return the reason to drop a packet that has passed `cheap_reject`. None: it must be decoded."""
+        if packet[_HEADER] >> 4 != self._version:
+            return Drop.VERSION
+        if self._version == 3:
+            return None
+        kind, interval = packet[_HEADER + 4], packet[_HEADER + 5]
+        if kind != self._kind:
+            return Drop.AUTHENTICATION_TYPE
+        at = _HEADER + _ADVERT + 4 * packet[_HEADER + 3]
+        if self._password and not hmac.compare_digest(packet[at : at + _PASSWORD], self._password):
+            return Drop.PASSWORD
+        return None if interval == self._interval else Drop.INTERVAL
+
+
 class TokenBucket:
     """Token bucket: limits the decoded packets per second, with a burst of one second."""
 
@@ -68,11 +105,15 @@ class TokenBucket:
         self._left = rate
         self._at = float("-inf")
 
-    def spend(self, now: float) -> bool:
-        """Take a token. Return False if there is none."""
+    def has_any(self, now: float) -> bool:
+        """True if there is a token."""
         self._left = min(self._rate, self._left + (now - self._at) * self._rate)
         self._at = now
-        if self._left < 1:
+        return self._left >= 1
+
+    def spend(self, now: float) -> bool:
+        """Take a token. Return False if there is none."""
+        if not self.has_any(now):
             return False
         self._left -= 1
         return True

@@ -95,6 +95,16 @@ def test_another_host_with_the_address_is_seen_told_and_outshouted(pair: tuple[S
     until("it has been announced again", lambda: capture.frames().count(announcement) >= 5)
 
 
+def test_another_host_with_an_ipv6_address_is_told(pair: tuple[Switch, Host, Host]) -> None:
+    made, a, b = pair
+    address = ipaddress.ip_address("fd00:9::9")
+    entry = VirtualAddress(address=address, prefix_length=64, device="eth0")
+    process = Ours(a, made.directory, instance(excluded_addresses=(entry,)))
+    b.ip("addr", "add", f"{address}/64", "dev", "eth0", "nodad")
+    until("it is told", lambda: process.state() == "MASTER" and "answers" in process.heard[-1].reason)
+    assert process.heard[-1].reason == f"another host ({b.mac().hex(':')}) answers for {address}"
+
+
 def test_a_stalled_master_looks_before_it_speaks_and_does_not_fight(
     pair: tuple[Switch, Host, Host],
 ) -> None:

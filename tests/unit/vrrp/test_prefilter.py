@@ -6,6 +6,8 @@ from __future__ import annotations
 import ipaddress
 import struct
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstanc
 from pointsman.packets.checksum import internet_checksum
 from pointsman.packets.errors import WireError
 from pointsman.vrrp.admission import Drop, admit, build_advert
-from pointsman.vrrp.prefilter import TokenBucket, cheap_reject, parse_router_id
+from pointsman.vrrp.prefilter import SettingsFilter, TokenBucket, cheap_reject, parse_router_id
 from pointsman.vrrp.wire import GROUP, ChecksumForm, decode_ipv4, encode
 
 SOURCE = ipaddress.IPv4Address("10.9.0.2")
@@ -55,6 +57,7 @@ def test_what_is_right_passes(
     whole = packet(encode(advert, SOURCE, destination), 64 if unicast else 255, destination)
     assert parse_router_id(whole) == 7
     assert cheap_reject(whole + bytes(padding)) is None
+    assert SettingsFilter(instance(version)).reject(whole + bytes(padding)) is None
 
 
 @given(
@@ -73,13 +76,30 @@ def test_what_is_refused_here_is_refused_there(
         if at < len(broken):
             broken[at] = value
     data = bytes(broken[: len(broken) - cut] + more) if cut < len(broken) else more
-    if parse_router_id(data) is None or cheap_reject(data) is None:
+    here = SettingsFilter(instance(version))
+    if parse_router_id(data) is None or (cheap_reject(data) is None and here.reject(data) is None):
         return
     try:
         datagram = decode_ipv4(data)
     except WireError:
         return
     assert admit(instance(version, addresses), OWN, datagram).drop is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "drop"),
+    [
+        ({"version": 3, "authentication": None}, Drop.VERSION),
+        ({"authentication": None}, Drop.AUTHENTICATION_TYPE),
+        ({"authentication": PassAuthentication("another")}, Drop.PASSWORD),
+        ({"advert_interval": 2.0}, Drop.INTERVAL),
+    ],
+)
+def test_other_settings_are_refused_by_the_same_reason(changes: dict[str, object], drop: Drop) -> None:
+    other = msgspec.structs.replace(instance(2), **changes)
+    data = packet(encode(build_advert(other, 100), SOURCE, GROUP))
+    assert SettingsFilter(instance(2)).reject(data) is drop
+    assert admit(instance(2), OWN, decode_ipv4(data)).drop is drop
 
 
 def test_each_kind_has_its_name() -> None:

@@ -11,13 +11,15 @@ from pointsman.control.vrrp_messages import NotifyEvent
 from pointsman.daemon.vrrp.garp_pacing import GarpPacer
 from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.daemon.vrrp.routes import RoutesAndRules
+from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, addresses, assign, withdraw
-from pointsman.net.arp import Announcer, ArpReply
+from pointsman.net.arp import AddressAnswer, Announcer
 from pointsman.net.links import Link, is_missing
 from pointsman.net.netlink import Message, NetlinkSocket
 from pointsman.net.nftables import FilteredAddress
 from pointsman.net.sysctls import Sysctls
+from pointsman.vrrp.conflicts import Conflicts
 from pointsman.vrrp.dropped import DroppedAdverts
 
 RECHECK_INTERVAL = 1.0
@@ -31,8 +33,6 @@ RENEW_INTERVAL = 10.0
 """Seconds between two renewals."""
 FIRST_PROBE, PROBE_INTERVAL = 1.0, 10.0
 """Seconds from takeover to the first probe for another host with the addresses, and between two probes."""
-CONFLICT_INTERVAL = 1.0
-"""Minimum seconds between two reported conflicts."""
 
 log = logging.getLogger("vrrp")
 
@@ -73,7 +73,7 @@ class VirtualAddresses:
         self._renew_at: float | None = None
         self._probe_at: float | None = None
         self._extra_at: float | None = None
-        self._conflict_not_before = float("-inf")
+        self.conflicts = Conflicts()
         self._acquired_at = context.clock()
         self._routes = RoutesAndRules(
             instance.name, context.netlink, context.links, instance.routes, instance.rules
@@ -142,6 +142,7 @@ class VirtualAddresses:
     def release(self, keeps_foreign: bool = False) -> None:
         """Remove all addresses, routes and rules. `keeps_foreign`: except addresses from before the start."""
         self._recheck_at = self._routes_at = self._renew_at = self._probe_at = self._extra_at = None
+        self.conflicts.clear()
         self._routes.release()
         kept = self._foreign if keeps_foreign else set()
         for entry in kept:
@@ -184,18 +185,16 @@ class VirtualAddresses:
         if self._renew_at is not None:
             self._routes_at = self._recheck_at
 
-    def is_conflict(self, answer: ArpReply) -> bool:
-        """True if another host has answered for one of these addresses. At most once a second."""
-        now = self._context.clock()
-        own = {link.mac for link in self._context.links.values()}
-        if answer.mac in own or now < self._conflict_not_before:
+    def is_conflict(self, answer: AddressAnswer) -> bool:
+        """True if another host has answered for one of these addresses, and it is time to react."""
+        if answer.mac in {link.mac for link in self._context.links.values()}:
             return False
-        if not any(
-            entry.address == answer.address and self._index(entry) == answer.index for entry in self._entries
-        ):
-            return False
-        self._conflict_not_before = now + CONFLICT_INTERVAL
-        return True
+        for entry in self._entries:
+            base = self._bases.get(entry.device, entry.device)
+            here = [link.index for name in (entry.device, base) if (link := self._context.links.get(name))]
+            if entry.address == answer.address and answer.index in here:
+                return self.conflicts.on_answer(self._context.clock(), answer.address, answer.mac)
+        return False
 
     def advance(self, now: float, held: bool, state: VrrpState) -> bool:
         """Fire the timers that are due. Return True if another program has removed addresses of a master."""
@@ -218,11 +217,21 @@ class VirtualAddresses:
         if self._probe_at is not None and now >= self._probe_at:
             self._probe_at = now + PROBE_INTERVAL if state is VrrpState.MASTER else None
             if state is VrrpState.MASTER:
-                self._context.announcer.probe(self._context.links, self._entries)
+                self._probe()
         if self._extra_at is not None and now >= self._extra_at:
             self._extra_at = self._next_extra(now)
             self._context.garp_pacer.announce(self._on_other_interfaces(), 1, self._bases)
         return lost
+
+    def _probe(self) -> None:
+        """Ask who else has the addresses."""
+        own = {entry.address for entry in self._entries}
+        sources: dict[int, Address] = {}
+        if any(address.version == 6 for address in own):
+            for found in addresses(self._context.netlink):
+                if found.address.version == 6 and found.address.is_link_local and found.address not in own:
+                    sources.setdefault(found.index, found.address)
+        self._context.announcer.probe(self._context.links, self._entries, self._bases, sources)
 
     def _next_extra(self, now: float) -> float | None:
         return now + self._instance.extra_announcements if self._instance.extra_announcements else None

@@ -10,7 +10,7 @@ from socket import inet_ntoa
 
 from pointsman.daemon.runtime.event_loop import EventLoop
 from pointsman.daemon.runtime.log_once import LogOnce
-from pointsman.daemon.vrrp.advert_socket import AdvertSocket
+from pointsman.daemon.vrrp.advert_socket import AdvertSocket, Arrival
 from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.model.address import Address
 from pointsman.net.links import Link
@@ -133,11 +133,20 @@ class AdvertReceiver:
             if controller is None:
                 self.unknown += 1
                 self._on_unknown_router(datagram, number, arrival.time)
-            elif controller.has_accepted(datagram.source) or self._unknown_senders.spend(arrival.time):
-                controller.on_packet(datagram, arrival.time, arrival.packet)
             else:
-                controller.on_unread_packet()
-                self._dropped += 1
+                self._admit(controller, arrival)
+
+    def _admit(self, controller: InstanceController, arrival: Arrival) -> None:
+        """Give a packet to an instance, unless the budget of its sender for refused packets is used up."""
+        budget = controller.known_senders.find_budget(arrival.datagram.source)
+        unread = not (self._unknown_senders.spend if budget is None else budget.has_any)(arrival.time)
+        if unread:
+            controller.on_unread_packet()
+        elif controller.on_packet(arrival.datagram, arrival.time, arrival.packet):
+            return
+        elif budget is not None:
+            budget.spend(arrival.time)
+        self._dropped += 1
 
     def _may_judge(self, key: tuple[int, bytes], now: float) -> bool:
         """True if it is not known yet for whom adverts of this virtual router and sender are."""
@@ -190,8 +199,8 @@ class AdvertReceiver:
             return True
         if controller.on_repeated_packet(packet, time):
             return True
-        drop = prefilter.cheap_reject(packet)
-        if drop is None or not controller.count_logged_drop(drop):
+        drop = controller.drop_cheaply(packet)
+        if drop is None:
             return False
         controller.count_dropped(inet_ntoa(packet[12:16]), drop)
         self._dropped += 1

@@ -23,12 +23,13 @@ from pointsman.daemon.vrrp.vmac import Macvlans, PacketReader
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.addresses import InterfaceAddress
-from pointsman.net.arp import ArpReply
+from pointsman.net.arp import AddressAnswer
 from pointsman.net.links import is_missing
 from pointsman.net.netlink import Message
 from pointsman.vrrp import prefilter
 from pointsman.vrrp.admission import Drop, Guard, admit
 from pointsman.vrrp.dropped import is_of_another_group
+from pointsman.vrrp.known_senders import KnownSenders
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.transitions import (
     AcquireAddresses,
@@ -44,8 +45,6 @@ from pointsman.vrrp.wire import Advert, Datagram
 
 log = logging.getLogger("vrrp")
 
-MAX_KNOWN_SENDERS = 256
-"""Addresses of routers with an accepted advert that are kept."""
 LOWER_PRIORITY_INTERVAL = 0.1
 """Minimum seconds between two MASTER_RX_LOWER_PRI events, however many adverts arrive."""
 
@@ -89,12 +88,10 @@ class InstanceController:
         self._deadlines = deadlines
         self._reason = ""
         self._last_accepted: tuple[bytes, Address, Advert] | None = None
-        """Cache of the last accepted advert: fingerprint, source, decoded advert.
-
-        An identical repeat is not decoded again. None: acceptance depended on more than the bytes.
-        """
+        """Fingerprint, source, and advert, so that a repeat is not decoded. None: more than bytes counted."""
         self._effects: collections.deque[Effect] = collections.deque()
-        self._known_senders: set[Address] = set()
+        self.known_senders = KnownSenders()
+        self._settings_filter = prefilter.SettingsFilter(instance)
         self._deleted = False
         self._lower_priority_at = float("-inf")
         self._once = LogOnce(log)
@@ -103,9 +100,7 @@ class InstanceController:
     @property
     def deadline(self) -> float | None:
         mine, theirs = self.machine.deadline, self._addresses.deadline
-        if mine is None or theirs is None:
-            return theirs if mine is None else mine
-        return min(mine, theirs)
+        return mine if theirs is None or (mine is not None and mine < theirs) else theirs
 
     @property
     def network_fault(self) -> str:
@@ -150,6 +145,7 @@ class InstanceController:
         before, self.instance = self.instance, instance
         if (before.authentication, before.hmac) != (instance.authentication, instance.hmac):
             self._guard = Guard(instance)
+        self._settings_filter = prefilter.SettingsFilter(instance)
         self._sender.reconfigure(instance, self._guard)
         self._addresses.reconfigure(instance)
         self._macvlans.reconfigure(instance)
@@ -183,22 +179,23 @@ class InstanceController:
         self.socket = self.receiver = None
 
     def has_accepted(self, sender: Address) -> bool:
-        """True if an advert of this sender was accepted. A flood from others does not suppress it."""
-        return sender in self._known_senders
+        """True if an advert of this sender was accepted."""
+        return self.known_senders.find_budget(sender) is not None
 
-    def count_logged_drop(self, drop: Drop) -> bool:
-        """Count a packet that is dropped for a reason that was logged. Return False if it was not logged."""
-        if drop.value not in self._once:
-            return False
+    def drop_cheaply(self, packet: bytes) -> Drop | None:
+        """Drop and count a packet with a plain error that was logged. Return None if it must be decoded."""
+        drop = prefilter.cheap_reject(packet) or self._settings_filter.reject(packet)
+        if drop is None or drop.value not in self._once:
+            return None
         self.counters["received"] += 1
         self.counters[drop.value] += 1
-        return True
+        return drop
 
     def on_unread_packet(self) -> None:
-        """Count a packet of an unknown sender that is dropped unread because of a flood."""
+        """Count a packet that is dropped unread because of a flood."""
         self.counters["received"] += 1
         self.counters["flood"] += 1
-        self._warn("flood", "too many packets of unknown senders: some are dropped unread")
+        self._warn("flood", "too many packets, refused or of unknown senders: some are dropped unread")
 
     def on_repeated_packet(self, packet: bytes, time: float) -> bool:
         """Process a packet that repeats the last accepted one. Return False if it does not.
@@ -213,31 +210,28 @@ class InstanceController:
             self._on_advert(*self._last_accepted[1:], time)
         return True
 
-    def on_packet(self, datagram: Datagram, time: float, packet: bytes = b"") -> None:
-        """Process a packet for this virtual router id. `packet`: all its bytes (IPv4)."""
+    def on_packet(self, datagram: Datagram, time: float, packet: bytes = b"") -> bool:
+        """Process a packet (IPv4: all its bytes are `packet`). Return True if it is accepted."""
         self.counters["received"] += 1
         verdict = admit(self.instance, self.machine.own_address, datagram, self._guard, time, wall_clock())
-        for kind in (verdict.drop, *verdict.oddities):
-            if kind is not None:
-                self.counters[kind.value] += 1
-                self._warn(kind.value, verdict.text)
+        for kind in (*((verdict.drop,) if verdict.drop else ()), *verdict.oddities):
+            self.counters[kind.value] += 1
+            self._warn(kind.value, verdict.text)
         if verdict.drop is not None and not is_of_another_group(self.instance, datagram):
             text = verdict.text.removeprefix(f"from {datagram.source}: ")
             self._note_dropped(datagram.source, verdict.drop, text)
         if verdict.advert is not None:
             self._sender.checksum_form = verdict.advert.form
             self.last_advert = datagram.source, verdict.advert.priority, time
-            if datagram.source not in self._known_senders and len(self._known_senders) < MAX_KNOWN_SENDERS:
-                self._known_senders.add(datagram.source)
-                log.debug(
-                    "(%s) first advert of %s: priority %d",
-                    *(self.instance.name, datagram.source, verdict.advert.priority),
-                )
+            if self.known_senders.add(datagram.source):
+                text = "(%s) first advert of %s: priority %d"
+                log.debug(text, self.instance.name, datagram.source, verdict.advert.priority)
             is_cacheable = packet and not verdict.oddities and self._guard.is_stateless
             self._last_accepted = (
                 (prefilter.fingerprint(packet), datagram.source, verdict.advert) if is_cacheable else None
             )
             self._on_advert(datagram.source, verdict.advert, time)
+        return verdict.advert is not None
 
     def on_foreign_advert(self, source: Address, number: int) -> None:
         """Process an advert of another virtual router id that seems to be meant for this instance."""
@@ -277,10 +271,8 @@ class InstanceController:
         """Set the priority. Return the reason of a fault, or an empty text."""
         judgement = trackers.judge(self.instance)
         if judgement.awaited and not self.machine.is_undecided:
-            log.info(
-                "(%s) does not become master before the first result of %s",
-                *(self.instance.name, ", ".join(judgement.awaited)),
-            )
+            text = "(%s) does not become master before the first result of %s"
+            log.info(text, self.instance.name, ", ".join(judgement.awaited))
         self.machine.is_undecided = bool(judgement.awaited)
         self.machine.set_priority(now, judgement.priority)
         return self.network_fault or judgement.fault or self.static_fault
@@ -303,21 +295,28 @@ class InstanceController:
             self._addresses.recheck()
             self._deadlines.touch(self)
 
-    def on_answer(self, answer: ArpReply) -> None:
+    def on_answer(self, answer: AddressAnswer) -> None:
         """Process an ARP or neighbour discovery answer of another host."""
         if self.machine.state is not VrrpState.MASTER or not self._addresses.is_conflict(answer):
             return
         self.counters["address_conflict"] += 1
         text = f"another host ({answer.mac.hex(':')}) answers for {answer.address}: announcing it again"
         self._warn(f"conflict {answer.address}", text)
-        self._reason = f"another host ({answer.mac.hex(':')}) answers for {answer.address}"
         self._report(self.status())
         self._announce(self.instance.garp_master_repeat)
+
+    def _end_conflicts(self, now: float) -> None:
+        """Report that hosts which answered for the addresses do so no more."""
+        for address in self._addresses.conflicts.expire(now):
+            self._once.forget(f"conflict {address}")
+            log.info("(%s) no other host answers for %s any more", self.instance.name, address)
+            self._report(self.status())
 
     def advance(self, now: float) -> None:
         """Fire the timers that are due. `send_adverts` and `apply_effects` apply the effects."""
         if self._addresses.advance(now, self.machine.holds_addresses, self.machine.state):
             self.machine.on_addresses_lost()
+        self._end_conflicts(now)
         self.machine.advance(now)
         self._effects += self.machine.effects()
         self._deadlines.touch(self)
@@ -357,7 +356,7 @@ class InstanceController:
             instance=self.instance.name,
             state=self.machine.state.value,
             priority=self.machine.priority,
-            reason=self._reason,
+            reason=self._addresses.conflicts.text or self._reason,
             holds_addresses=self.machine.holds_addresses,
         )
 

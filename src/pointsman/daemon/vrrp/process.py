@@ -47,7 +47,7 @@ from pointsman.model.config import Config
 from pointsman.model.tracking import VrrpSurroundings
 from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, needs_scripts_process
 from pointsman.net.addresses import RTM_DELADDR, RTM_NEWADDR, addresses, parse_address
-from pointsman.net.arp import ArpReplySocket
+from pointsman.net.arp import AnswerSocket, open_answer_sockets
 from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 from pointsman.net.route_table import RTM_DELROUTE
@@ -159,7 +159,7 @@ class VrrpProcess:
             self._present = addresses(self._netlink)
             shared = sysctls(run_directory), accept_filter(run_directory)
             self._context = Context(self._netlink, self._links, clock, self._reports.notify, *shared)
-            self._answers = ArpReplySocket()
+            self._answers = open_answer_sockets()
             self._static = StaticObjects(static, self._netlink, self._links, clock)
             self._trackers = Trackers(self._links, clock)
         except OSError as error:
@@ -244,7 +244,8 @@ class VrrpProcess:
         self._loop.stop_on(signal.SIGTERM, signal.SIGINT)
         self._loop.watch(self._monitor, self._on_netlink)
         self._loop.watch(self._orders.channel, self._on_order)
-        self._loop.watch(self._answers, self._on_answers)
+        for each in self._answers:
+            self._loop.watch(each, partial(self._on_answers, each))
         for name, tracker in (("scripts process", self._scripts), ("BFD process", self._bfd)):
             if tracker is not None:
                 tracker.setblocking(False)
@@ -408,7 +409,7 @@ class VrrpProcess:
             self._loop.unwatch(inbox.channel)
         self._update_faults()
 
-    def _on_answers(self) -> None:
-        for answer in self._answers.receive():
+    def _on_answers(self, answers: AnswerSocket) -> None:
+        for answer in answers.receive():
             for controller in self._controllers:
                 controller.on_answer(answer)

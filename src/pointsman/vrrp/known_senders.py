@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Senders of accepted adverts: a flood from others does not suppress them, and their own has a bound."""
+
+from __future__ import annotations
+
+from pointsman.model.address import Address
+from pointsman.vrrp.prefilter import REFUSED_A_SECOND, TokenBucket
+
+MAX_KNOWN_SENDERS = 256
+
+
+class KnownSenders:
+    """Addresses of routers with an accepted advert, each with its budget for refused packets."""
+
+    def __init__(self) -> None:
+        self._budgets: dict[Address, TokenBucket] = {}
+
+    def add(self, sender: Address) -> bool:
+        """Return True if the sender is new and there is room for it."""
+        if sender in self._budgets or len(self._budgets) >= MAX_KNOWN_SENDERS:
+            return False
+        self._budgets[sender] = TokenBucket(REFUSED_A_SECOND)
+        return True
+
+    def find_budget(self, sender: Address) -> TokenBucket | None:
+        """Return the budget of a sender. None: it is not known."""
+        return self._budgets.get(sender)
