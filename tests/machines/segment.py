@@ -145,7 +145,10 @@ class Segment:
         self.watch.disturbed()
 
     def kill(self, number: int) -> None:
-        self.stations[number].alive = False
+        """End a process, also a stalled one: it never wakes."""
+        station = self.stations[number]
+        station.alive = station.stalled = False
+        station.queue.clear()
         self.watch.disturbed()
 
     def stall(self, number: int) -> None:

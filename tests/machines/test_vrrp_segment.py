@@ -196,6 +196,24 @@ def test_everybody_retires_in_turn_and_somebody_always_serves() -> None:
         assert segment.masters() == [number + 1]
 
 
+def test_a_router_that_is_killed_while_it_is_stalled_does_nothing_any_more() -> None:
+    """The story that a generated test has found: the dead one woke in the simulation, and announced."""
+    segment = Segment(routers(1, 2, 3, 4, 5))
+    segment.start(*range(5))
+    segment.run_until(10.0)
+    for number in (1, 2, 3, 4):
+        disturb(segment, "split", number)
+    disturb(segment, "stall", 0)
+    segment.run_until(20.0)
+    disturb(segment, "kill", 0)
+    for number, station in enumerate(segment.stations):
+        station.side = 0
+        if station.stalled:
+            segment.wake(number)
+    segment.run_until(30.0)
+    assert (segment.masters(), segment.announced_by) == ([4], 4)
+
+
 disturbances = st.lists(
     st.tuples(
         st.sampled_from(["split", "heal", "kill", "start", "stall", "wake", "hand over"]),
