@@ -17,6 +17,7 @@ import pytest
 
 from pointsman.control.vrrp_messages import TrackerValue
 from pointsman.daemon.scripts import proc_connector, tracked_process, trackers
+from pointsman.daemon.scripts.problems import Problems
 from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent, ProcessEvents, parse
 from pointsman.daemon.scripts.trackers import Trackers
 from pointsman.model.tracking import TrackProcess, VrrpSurroundings
@@ -61,7 +62,7 @@ def program(tmp_path: Path) -> Path:
 async def watched(*processes: TrackProcess) -> AsyncIterator[Callable[[str, int], Awaitable[None]]]:
     """Trackers that follow processes; yields what waits for their next value."""
     values: asyncio.Queue[TrackerValue] = asyncio.Queue()
-    trackers = Trackers(values.put_nowait)
+    trackers = Trackers(values.put_nowait, Problems())
     trackers.start(VrrpSurroundings(processes=processes))
 
     async def told(name: str, value: int) -> None:

@@ -118,11 +118,13 @@ class CheckerProcess:
 
     def verdict_or_none(self, within: float) -> messages.CheckResult | None:
         """The next verdict, or None after so many seconds."""
-        if not select.select([self.channel], [], [], within)[0]:
-            return None
-        report = messages.report_decoder.decode(self.channel.recv(65536))
-        assert isinstance(report, messages.CheckResult)
-        return report
+        end = time.monotonic() + within
+        while select.select([self.channel], [], [], max(0.0, end - time.monotonic()))[0]:
+            report = messages.report_decoder.decode(self.channel.recv(65536))
+            if isinstance(report, messages.CheckResult):
+                return report
+            assert isinstance(report, messages.ProgramProblems)
+        return None
 
     def wait_for_log(self, text: str, within: float = 30.0) -> None:
         """Wait until the log holds a text; fails when it does not come."""

@@ -92,6 +92,15 @@ class CheckResult(msgspec.Struct, frozen=True, tag=True):
     """Weight that replaces the configured one (misc_dynamic); None: the configured one."""
 
 
+# scripts -> director
+
+
+class ProgramProblems(msgspec.Struct, frozen=True, tag=True):
+    """All present problems of pm-scripts with programs, files and FIFOs, for `status`."""
+
+    problems: tuple[str, ...]
+
+
 # bfd -> director, checker
 
 
@@ -160,6 +169,9 @@ class RunProgram(msgspec.Struct, frozen=True, tag=True):
     """Request to pm-scripts to run a notify program."""
 
     command: Command
+    service: ServiceKey
+    server: ServerKey | None = None
+    """Real server whose state has changed. None: the quorum of the service."""
     secure: bool = False
     """True: do not run it as root if a user other than root can change it (enable_script_security)."""
 
@@ -286,8 +298,10 @@ class ErrorReply(msgspec.Struct, frozen=True, tag=True):
 
 VrrpReport = InstanceChanged | GroupChanged | AdvertsDropped | AdvertsHeard
 """From vrrp to the director."""
-Report = VrrpReport | CheckResult | SessionChanged
-"""From any process to the director. Checker and scripts send CheckResult, bfd sends SessionChanged."""
+ScriptsReport = CheckResult | ProgramProblems
+"""From pm-scripts to the director."""
+Report = VrrpReport | ScriptsReport | SessionChanged
+"""From any process to the director. The checker sends CheckResult, bfd sends SessionChanged."""
 Request = (
     StatusRequest
     | TableRequest
@@ -334,6 +348,9 @@ def encode(message: Report | VrrpOrder | CheckerOrder | SupervisorMessage | Requ
 report_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report, dec_hook=_decode_custom)
 vrrp_report_decoder: msgspec.json.Decoder[VrrpReport] = msgspec.json.Decoder(VrrpReport)
 result_decoder = decoder(CheckResult)
+scripts_report_decoder: msgspec.json.Decoder[ScriptsReport] = msgspec.json.Decoder(
+    ScriptsReport, dec_hook=_decode_custom
+)
 session_decoder = decoder(SessionChanged)
 """From bfd, to the director and to the checker."""
 vrrp_order_decoder: msgspec.json.Decoder[VrrpOrder] = msgspec.json.Decoder(VrrpOrder, dec_hook=_decode_custom)

@@ -9,6 +9,9 @@ from pointsman.control.messages import Resync
 from pointsman.model.tracking import Command, Notify, SyncGroupSettings, TrackKind
 from pointsman.model.vrrp import VrrpInstance, VrrpState
 
+LOWER_PRIORITY = "MASTER_RX_LOWER_PRI"
+"""keepalived's word for a master that received an advert with a lower priority."""
+
 # vrrp -> scripts
 
 
@@ -31,11 +34,11 @@ class NotifyEvent(msgspec.Struct, frozen=True, tag=True):
 
 
 class TrackerValue(msgspec.Struct, frozen=True, tag=True):
-    """Value of a tracked object: 1 good, 0 bad, or the number in a file."""
+    """Value of a tracked object: 1 good, 0 bad, or the number in a file. None: not tracked any more."""
 
     kind: TrackKind
     name: str
-    value: int
+    value: int | None
 
 
 NotifyMessage = NotifyEvent | Resync
@@ -64,7 +67,7 @@ def instance_event(instance: VrrpInstance, state: VrrpState, priority: int, dele
 def lower_priority_event(instance: VrrpInstance, priority: int) -> NotifyEvent:
     """Return the event for a master that received an advert with a lower priority."""
     commands = _some(instance.notify.lower_priority)
-    return NotifyEvent("INSTANCE", instance.name, "MASTER_RX_LOWER_PRI", priority, commands)
+    return NotifyEvent("INSTANCE", instance.name, LOWER_PRIORITY, priority, commands)
 
 
 def priority_event(instance: VrrpInstance, state: VrrpState, priority: int) -> NotifyEvent:

@@ -14,10 +14,10 @@ HIGHEST, LOWEST = 254, 1
 FATAL_SUM = -254
 """A file whose value times weight is this or lower is a fault."""
 
-TrackerValues = Mapping[tuple[TrackKind, str], int]
+TrackerValues = Mapping[tuple[TrackKind, str], int | None]
 """Values of tracked objects: 1 good, 0 bad, or the number in a file.
 
-Missing: unknown. Such a tracker has no effect.
+Missing: unknown. None: disabled. Such a tracker has no effect.
 """
 
 

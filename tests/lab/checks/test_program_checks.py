@@ -7,6 +7,7 @@ import os
 import pwd
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pointsman.control import messages
 from pointsman.daemon.runtime.config_history import send_config
 from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config
+from pointsman.model.service import ServerKey, ServiceKey, Transport
 from pointsman.model.tracking import Command, NotifyFifo, VrrpSurroundings
 
 pytestmark = [
@@ -166,11 +168,15 @@ def test_a_weight_that_changes_is_told_although_the_server_stays_up(script: Scri
         assert (second.up, second.weight) == (True, 7)
 
 
-def test_notify_programs_run_in_turn_and_are_ended_at_the_stop(script: Script, tmp_path: Path) -> None:
+def test_notify_programs_of_a_server_run_in_turn_and_are_ended_at_the_stop(
+    script: Script, tmp_path: Path
+) -> None:
+    service = ServiceKey.of(Transport.TCP, ip_address("10.9.0.1"), 80)
+    server = ServerKey(ip_address("10.9.0.7"), 80)
     one, two, never = script("sleep 0.3; echo one >> order"), script("echo two >> order"), script("sleep 63")
     with CheckerProcess([], programs=True) as process:
         for path in (one, two, never):
-            order = messages.RunProgram(Command((str(path),), "nobody"))
+            order = messages.RunProgram(Command((str(path),), "nobody"), service, server)
             process.channel.send(messages.encode(order))
         order_of = tmp_path / "out" / "order"
         until("both have told", lambda: order_of.exists() and "two" in order_of.read_text())

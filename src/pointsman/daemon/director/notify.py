@@ -20,7 +20,7 @@ def notify_orders(config: Config, changes: Iterable[Transition]) -> list[RunProg
     for change in changes:
         virtual = services[change.service]
         if (command := notify_command(virtual, change)) is not None:
-            found.append(RunProgram(command, virtual.secure_commands))
+            found.append(RunProgram(command, change.service, change.server, virtual.secure_commands))
         if config.server_fifos and (line := fifo_line(virtual, change)) is not None:
             found.append(TellServers(line))
     return found

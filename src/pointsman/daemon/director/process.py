@@ -85,6 +85,7 @@ class Director:
         self._channels: Channels | None = None
         self._sync_due = False
         self._interfaces = Interfaces(plane)
+        self._program_problems: tuple[str, ...] = ()
         self._once = LogOnce(log)
         self._estimator = Estimator()
         self._passive_check = PassiveCheck(plane)
@@ -111,7 +112,7 @@ class Director:
         inboxes = (
             Inbox(channels.vrrp, messages.vrrp_report_decoder, "VRRP process", log),
             Inbox(channels.checker, messages.result_decoder, "checker", log),
-            Inbox(channels.scripts, messages.result_decoder, "scripts process", log),
+            Inbox(channels.scripts, messages.scripts_report_decoder, "scripts process", log),
             Inbox(channels.bfd, messages.session_decoder, "BFD process", log),
         )
         self._update_local_addresses()
@@ -209,6 +210,8 @@ class Director:
                     self._queue_mail(self._vrrp_states.on_group_changed(group))
                 case messages.AdvertsHeard() as heard:
                     self._vrrp_states.on_adverts_heard(heard)
+                case messages.ProgramProblems() as report:
+                    self._program_problems = report.problems
                 case messages.SessionChanged() as session:
                     self._sessions[session.session] = session
                 case messages.AdvertsDropped() as dropped:
@@ -385,6 +388,7 @@ class Director:
             problems=(
                 *self._interfaces.problems,
                 *self._next_hops.problems(),
+                *self._program_problems,
                 *self._table_sync.problems(differences),
                 *self._reloader.problems(),
                 *(self._mail.problems() if self._mail else ()),

@@ -24,8 +24,9 @@ class DirectorChannel:
         self._channel = channel
         self._orders = Inbox(channel, messages.checker_order_decoder, "director", log, serial)
         self._loop = loop
-        self._waiting: dict[CheckKey, messages.CheckResult] = {}
-        self._latest: dict[CheckKey, messages.CheckResult] = {}
+        self._waiting: dict[CheckKey | None, messages.ScriptsReport] = {}
+        self._latest: dict[CheckKey | None, messages.ScriptsReport] = {}
+        """Last report of each check. None: of the problems with programs."""
         self.on_new_configuration: Callable[[Config], None] = lambda _config: None
         """Called with a new configuration."""
         self.on_run_program: Callable[[messages.RunProgram], None] = lambda _order: None
@@ -41,9 +42,15 @@ class DirectorChannel:
 
     def send_result(self, result: messages.CheckResult) -> None:
         """Send a result now, or as soon as the channel has room."""
-        key = (result.service, result.server, result.check)
-        self._latest[key] = result
-        self._waiting[key] = result
+        self._send((result.service, result.server, result.check), result)
+
+    def send_problems(self, problems: tuple[str, ...]) -> None:
+        """Send the present problems with programs now, or as soon as the channel has room."""
+        self._send(None, messages.ProgramProblems(problems))
+
+    def _send(self, key: CheckKey | None, report: messages.ScriptsReport) -> None:
+        self._latest[key] = report
+        self._waiting[key] = report
         self._flush()
 
     def forget(self, keys: Iterable[CheckKey]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import grp
 import os
 import pwd
@@ -16,12 +17,21 @@ from pointsman.model.tracking import Command
 
 DEFAULT_USER = "keepalived_script"
 """Scripts run as this user if it exists, else as root, as in keepalived."""
+_NO_RESOURCES = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 _TERM_TIME = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 
 
 class CannotRunError(Exception):
     """The program was not started; the text is the reason."""
+
+
+class InsecureProgramError(CannotRunError):
+    """The program is not run as root, because others can change it (enable_script_security)."""
+
+
+class NoResourcesError(CannotRunError):
+    """This host could not start any program now. That says nothing about the program."""
 
 
 async def start_program(
@@ -35,7 +45,7 @@ async def start_program(
     identity = _identity(command.user or user, command.group or group)
     try:
         if security and identity["user"] == 0 and (weakness := find_weakness(Path(command.words[0]))):
-            raise CannotRunError(
+            raise InsecureProgramError(
                 f"{command.words[0]}: {weakness}, so it does not run as root (enable_script_security)"
             )
         return await asyncio.create_subprocess_exec(
@@ -47,7 +57,8 @@ async def start_program(
             **(identity if os.geteuid() == 0 else {}),  # type: ignore[arg-type]
         )
     except OSError as error:
-        raise CannotRunError(f"cannot run {command.words[0]}: {error.strerror}") from error
+        kind = NoResourcesError if error.errno in _NO_RESOURCES else CannotRunError
+        raise kind(f"cannot run {command.words[0]}: {error.strerror}") from error
 
 
 async def run_program(

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from pointsman.model.tracking import TrackFile
 
@@ -14,20 +18,53 @@ LARGEST_FILE = 128
 log = logging.getLogger("scripts")
 
 
+class FileNumber(NamedTuple):
+    """Number in a tracked file."""
+
+    value: int
+    """0 if there is no file or no number, as in keepalived."""
+    problem: str = ""
+    """Reason why the file is not read; empty: none."""
+
+
 def write_initial_number(tracked: TrackFile) -> None:
     """Write the initial number into a tracked file, if it is configured (init_file)."""
     path = Path(tracked.path)
     if tracked.initial is not None and (tracked.overwrite or not path.exists()):
         try:
-            path.write_text(f"{tracked.initial}\n")
+            _write(path, f"{tracked.initial}\n")
         except OSError as error:
             log.error("tracked file %s: cannot write %s: %s", tracked.name, path, error.strerror)
 
 
-def file_value(tracked: TrackFile) -> int:
-    """Return the number in a tracked file; 0 if there is no file or no number, as in keepalived."""
+def _write(path: Path, text: str) -> None:
+    """Write a regular file; no other file, and none behind a link, is changed. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
     try:
-        with Path(tracked.path).open("rb") as opened:
-            return int(opened.read(LARGEST_FILE).split()[0])
-    except (OSError, ValueError, IndexError):
-        return 0
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def read_number(tracked: TrackFile) -> FileNumber:
+    """Return the number in a tracked file. Only a regular file is read, so that a FIFO does not block."""
+    try:
+        descriptor = os.open(tracked.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return FileNumber(0)
+    except OSError as error:
+        return FileNumber(0, error.strerror or str(error))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return FileNumber(0, "not a regular file")
+        return FileNumber(int(os.read(descriptor, LARGEST_FILE).split()[0]))
+    except (ValueError, IndexError):
+        return FileNumber(0)
+    except OSError as error:
+        return FileNumber(0, error.strerror or str(error))
+    finally:
+        os.close(descriptor)

@@ -17,11 +17,14 @@ from pathlib import Path
 import msgspec
 
 from pointsman.daemon.runtime.log_once import LogOnce
-from pointsman.daemon.runtime.run_program import CannotRunError, end_program
+from pointsman.daemon.runtime.run_program import CannotRunError, InsecureProgramError, end_program
+from pointsman.daemon.scripts.problems import Problems
 from pointsman.model.tracking import Command, NotifyFifo
 
-READER_RESTART_DELAY = 1.0
-"""Seconds until a reader that has ended is started again."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until a reader that has ended is started again. They double with each time."""
+STEADY = 10.0
+"""Seconds after which a running reader is in order again."""
 
 log = logging.getLogger("fifo")
 
@@ -32,8 +35,9 @@ Start = Callable[[Command], Awaitable[asyncio.subprocess.Process]]
 class Fifos:
     """Open FIFOs. A write never blocks: a line for a full pipe is lost, which is logged once."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, problems: Problems) -> None:
         self._start = start
+        self._problems = problems
         self._open: dict[NotifyFifo, tuple[int, bool]] = {}
         """File descriptor, and True if this process has created the FIFO."""
         self._readers: dict[NotifyFifo, asyncio.Task[None]] = {}
@@ -41,22 +45,27 @@ class Fifos:
         self._changing = asyncio.Lock()
 
     async def reconfigure(self, wanted: Iterable[NotifyFifo]) -> None:
-        """Open these FIFOs and close all others. A FIFO that is already open stays open."""
+        """Open these FIFOs and close all others. A FIFO that is already open stays open.
+
+        A reader that is disabled is started again.
+        """
         async with self._changing:  # reloads may come faster than a reader ends
             await self._reconfigure(dict.fromkeys(wanted))
 
     async def _reconfigure(self, wanted: Collection[NotifyFifo]) -> None:
         for fifo in [fifo for fifo in self._open if fifo not in wanted]:
             await self._close(fifo)
+        self._problems.keep_only(NotifyFifo, wanted)
         for fifo in wanted:
-            if fifo in self._open:
-                continue
-            try:
-                self._open[fifo] = _open_fifo(fifo)
-            except (OSError, KeyError) as error:
-                log.error("%s %s: %s", fifo.word, fifo.path, getattr(error, "strerror", None) or error)
-                continue
-            if fifo.reader is not None:
+            if fifo not in self._open:
+                try:
+                    self._open[fifo] = _open_fifo(fifo)
+                except (OSError, KeyError) as error:
+                    reason = getattr(error, "strerror", None) or error
+                    self._problems.set(fifo, f"{fifo.word} {fifo.path} is not written: {reason}")
+                    continue
+                self._problems.forget(fifo)
+            if fifo.reader is not None and (fifo not in self._readers or self._readers[fifo].done()):
                 self._readers[fifo] = asyncio.create_task(self._run_reader(fifo, fifo.reader))
 
     def write(self, line: str, fifos: Iterable[NotifyFifo]) -> None:
@@ -85,26 +94,48 @@ class Fifos:
         if reader := self._readers.pop(fifo, None):
             reader.cancel()
             await asyncio.wait([reader])
-        os.close(descriptor)
         if is_ours:
-            Path(fifo.path).unlink(missing_ok=True)
+            _remove(fifo, descriptor)
+        os.close(descriptor)
 
     async def _run_reader(self, fifo: NotifyFifo, reader: Command) -> None:
-        """Keep the reader of a FIFO running. Its last argument is the path."""
+        """Keep the reader of a FIFO running, unless it is insecure. Its last argument is the path."""
         command = msgspec.structs.replace(reader, words=(*reader.words, fifo.path))
+        pause = FIRST_PAUSE
         while True:
             try:
                 process = await self._start(command)
-            except CannotRunError as problem:
-                log.error("%s_script: %s", fifo.word, problem)
+            except InsecureProgramError as problem:
+                self._problems.set(fifo, f"{fifo.word}_script is disabled until a reload: {problem}")
                 return
-            try:
-                code = await process.wait()
-            except asyncio.CancelledError:
-                await end_program(process)
-                raise
-            log.warning("%s_script ended with code %d; starting it again", fifo.word, code)
-            await asyncio.sleep(READER_RESTART_DELAY)
+            except CannotRunError as problem:
+                self._problems.set(fifo, f"{fifo.word}_script does not run: {problem}")
+            else:
+                code, steady = await self._wait_for_end(fifo, process)
+                pause = FIRST_PAUSE if steady else pause
+                name = f"{fifo.word}_script {reader.words[0]}"
+                self._problems.set(fifo, f"{name} ended with code {code}; it is started again and again")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _wait_for_end(self, fifo: NotifyFifo, process: asyncio.subprocess.Process) -> tuple[int, bool]:
+        """Return the exit code of a reader, and True if it has run for long. Cancelling this ends it."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STEADY):
+                    return await process.wait(), False
+            self._problems.forget(fifo)
+            return await process.wait(), True
+        except asyncio.CancelledError:
+            await end_program(process)
+            raise
+
+
+def _remove(fifo: NotifyFifo, descriptor: int) -> None:
+    """Remove the path of an open FIFO, unless it is another file by now."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(Path(fifo.path).lstat(), os.fstat(descriptor)):
+            Path(fifo.path).unlink()
 
 
 def _open_fifo(fifo: NotifyFifo) -> tuple[int, bool]:

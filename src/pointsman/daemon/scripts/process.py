@@ -27,7 +27,8 @@ from pointsman.daemon.runtime.director_channel import DirectorChannel
 from pointsman.daemon.runtime.heartbeat import Heartbeat
 from pointsman.daemon.runtime.run_program import start_program
 from pointsman.daemon.scripts.fifo import Fifos
-from pointsman.daemon.scripts.notify import MAX_WAITING, ServerNotifier, VrrpNotifier
+from pointsman.daemon.scripts.notify import ServerNotifier, VrrpNotifier
+from pointsman.daemon.scripts.problems import Problems
 from pointsman.daemon.scripts.trackers import Trackers
 from pointsman.health import check_types
 from pointsman.model.config import Config
@@ -37,6 +38,9 @@ from pointsman.model.tracking import Command, NotifyFifo, VrrpSurroundings
 from pointsman.model.vrrp import needs_scripts_process
 
 log = logging.getLogger("scripts")
+
+MAX_LATE_LINES = 1000
+"""Lines for FIFOs that are not open yet. The oldest of more are dropped."""
 
 _STATES = {"MASTER", "BACKUP", "FAULT"}
 """Words of a NotifyEvent that are a state. A reload can repeat them to FIFOs."""
@@ -84,8 +88,9 @@ class ScriptsProcess:
         self._director = director
         self._serial = serial
         self._events = Inbox(vrrp, notify_decoder, "VRRP process", log)
-        self._trackers = Trackers(self._send_value)
-        self._fifos = Fifos(self._start)
+        self._problems = Problems()
+        self._trackers = Trackers(self._send_value, self._problems)
+        self._fifos = Fifos(self._start, self._problems)
         self._vrrp_fifos: tuple[NotifyFifo, ...] = ()
         self._server_fifos: tuple[NotifyFifo, ...] = ()
         self._vrrp_notifier = VrrpNotifier(self._start)
@@ -98,7 +103,7 @@ class ScriptsProcess:
         """Held while a configuration is applied, because the next one may come meanwhile."""
         self._unopened = 1
         """Number of configurations whose FIFOs are not open yet."""
-        self._late_lines: collections.deque[tuple[str, bool]] = collections.deque(maxlen=MAX_WAITING)
+        self._late_lines: collections.deque[tuple[str, bool]] = collections.deque(maxlen=MAX_LATE_LINES)
         """Lines that wait for these FIFOs. True: for those of servers."""
 
     async def run(self, heartbeat: Heartbeat | None = None) -> int:
@@ -106,6 +111,7 @@ class ScriptsProcess:
         loop = asyncio.get_running_loop()
         await self._apply(self._config)
         channel = DirectorChannel(self._director, loop, self._serial)
+        self._problems.report_to(channel.send_problems)
         channel.on_run_program = self._server_notifier.put
         channel.on_tell_servers = lambda line: self._write_line(line, to_servers=True)
         checker = Checker(self._config.virtual_servers, channel, loop, programs=True)
@@ -136,7 +142,7 @@ class ScriptsProcess:
     async def _apply(self, config: Config) -> None:
         """Open the FIFOs and start the trackers of a configuration.
 
-        Trackers with equal settings keep running.
+        Trackers with equal settings keep running. Disabled ones start again.
         """
         async with self._changing:
             restart = self._tracker_settings is None or not is_same(self._tracker_settings, config.vrrp)
@@ -151,6 +157,8 @@ class ScriptsProcess:
                 await self._trackers.stop()
                 self._trackers.start(config.vrrp)
                 self._tracker_settings = config.vrrp
+            else:
+                self._trackers.start_disabled()
 
     def _write_line(self, line: str, *, to_servers: bool) -> None:
         """Write a line to the FIFOs of VRRP or of servers, once those of the new configuration are open."""

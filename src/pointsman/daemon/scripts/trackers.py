@@ -10,11 +10,17 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 
 from pointsman.control.vrrp_messages import TrackerValue
-from pointsman.daemon.runtime.run_program import CannotRunError, run_program
-from pointsman.daemon.runtime.tracked_file import file_value, write_initial_number
+from pointsman.daemon.runtime.run_program import (
+    CannotRunError,
+    InsecureProgramError,
+    NoResourcesError,
+    run_program,
+)
+from pointsman.daemon.runtime.tracked_file import read_number, write_initial_number
+from pointsman.daemon.scripts.problems import Problems
 from pointsman.daemon.scripts.proc_connector import ProcessEvents
 from pointsman.daemon.scripts.tracked_process import ProcessTable, ProcessWatch
-from pointsman.model.tracking import TrackKind, TrackProcess, TrackScript, VrrpSurroundings
+from pointsman.model.tracking import TrackFile, TrackKind, TrackProcess, TrackScript, VrrpSurroundings
 from pointsman.net.netlink import NetlinkOverrunError
 from pointsman.vrrp.rise_fall import RiseFall
 
@@ -29,40 +35,58 @@ PROCESS_INTERVAL = 1.0
 class Trackers:
     """All trackers of a configuration. They call `report` with each first value and each change."""
 
-    def __init__(self, report: Callable[[TrackerValue], None]) -> None:
+    def __init__(self, report: Callable[[TrackerValue], None], problems: Problems) -> None:
         self._report = report
-        self._values: dict[tuple[TrackKind, str], int] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._problems = problems
+        self._values: dict[tuple[TrackKind, str], int | None] = {}
+        self._settings = VrrpSurroundings()
+        self._scripts: dict[str, asyncio.Task[None]] = {}
+        """Tasks of the scripts, by name. That of a disabled script has ended."""
+        self._others: list[asyncio.Task[None]] = []
 
     def start(self, settings: VrrpSurroundings) -> None:
         """Start the trackers of these settings on the running event loop."""
+        self._settings = settings
+        self.start_disabled()
         work: list[Coroutine[None, None, None]] = [
-            self._watch_script(script, settings) for script in settings.scripts
+            self._watch_files(settings),
+            self._watch_processes(settings.processes),
         ]
-        work += [self._watch_files(settings), self._watch_processes(settings.processes)]
-        self._tasks = [asyncio.create_task(each) for each in work]
+        self._others = [asyncio.create_task(each) for each in work]
+
+    def start_disabled(self) -> None:
+        """Start the scripts that do not run: all of them at first, later those that are disabled."""
+        for script in self._settings.scripts:
+            if script.name not in self._scripts or self._scripts[script.name].done():
+                self._scripts[script.name] = asyncio.create_task(self._watch_script(script, self._settings))
 
     async def stop(self) -> None:
         """Stop all trackers and forget all values. Scripts that run are ended."""
-        self._values.clear()
-        for task in self._tasks:
+        tasks = [*self._scripts.values(), *self._others]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._scripts, self._others = {}, []
+        self._values.clear()
+        self._problems.keep_only(tuple, ())
 
     def report_all(self) -> None:
         """Report every value again."""
         for (kind, name), value in self._values.items():
             self._report(TrackerValue(kind, name, value))
 
-    def _on_value(self, kind: TrackKind, name: str, value: int) -> None:
-        if self._values.get((kind, name)) != value:
+    def _on_value(self, kind: TrackKind, name: str, value: int | None) -> None:
+        if (kind, name) not in self._values or self._values[kind, name] != value:
             self._values[kind, name] = value
-            log.info("tracked %s %s: %d", kind.value, name, value)
+            log.info("tracked %s %s: %s", kind.value, name, "disabled" if value is None else value)
             self._report(TrackerValue(kind, name, value))
 
     async def _watch_script(self, script: TrackScript, settings: VrrpSurroundings) -> None:
-        """Run a tracked script every interval. It never runs twice at the same time."""
+        """Run a tracked script every interval, until it is insecure. It never runs twice at the same time.
+
+        A script that cannot be executed has failed, as in keepalived, and is tried again.
+        """
+        key = (TrackKind.SCRIPT, script.name)
         counter = RiseFall(script.rise, script.fall, script.init_fail)
         while True:
             began = time.monotonic()
@@ -74,21 +98,40 @@ class Trackers:
                     group=settings.script_group,
                     security=settings.script_security,
                 )
-            except CannotRunError as problem:
-                log.error("vrrp_script %s: %s", script.name, problem)
+            except InsecureProgramError as problem:
+                self._problems.set(key, f"vrrp_script {script.name} is disabled until a reload: {problem}")
+                self._on_value(*key, None)
                 return
-            verdict = counter.result(code == 0)
-            if verdict is not None:
-                self._on_value(TrackKind.SCRIPT, script.name, int(verdict))
+            except NoResourcesError as problem:
+                self._problems.set(key, f"vrrp_script {script.name} keeps its last result: {problem}")
+            except CannotRunError as problem:
+                self._problems.set(key, f"vrrp_script {script.name} has failed: {problem}")
+                self._on_result(key, counter.result(good=False))
+            else:
+                self._problems.forget(key)
+                self._on_result(key, counter.result(code == 0))
             await asyncio.sleep(max(0.0, began + script.interval - time.monotonic()))
+
+    def _on_result(self, key: tuple[TrackKind, str], verdict: bool | None) -> None:
+        if verdict is not None:
+            self._on_value(*key, int(verdict))
 
     async def _watch_files(self, settings: VrrpSurroundings) -> None:
         for tracked in settings.files:
             write_initial_number(tracked)
         while settings.files:
             for tracked in settings.files:
-                self._on_value(TrackKind.FILE, tracked.name, file_value(tracked))
+                self._on_file(tracked)
             await asyncio.sleep(FILE_INTERVAL)
+
+    def _on_file(self, tracked: TrackFile) -> None:
+        value, problem = read_number(tracked)
+        key = (TrackKind.FILE, tracked.name)
+        if problem:
+            self._problems.set(key, f"track_file {tracked.name}: {tracked.path} counts as 0: {problem}")
+        else:
+            self._problems.forget(key)
+        self._on_value(*key, value)
 
     async def _watch_processes(self, tracked: Sequence[TrackProcess]) -> None:
         """Follow the kernel's process events. If there are none, scan all processes at an interval."""

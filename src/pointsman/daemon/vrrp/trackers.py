@@ -22,7 +22,7 @@ class Trackers:
     def __init__(self, links: Mapping[str, Link], clock: Callable[[], float]) -> None:
         self._links = links
         self._clock = clock
-        self._values: dict[tuple[TrackKind, str], int] = {}
+        self._values: dict[tuple[TrackKind, str], int | None] = {}
         self._first_results = FirstResults()
 
     @property

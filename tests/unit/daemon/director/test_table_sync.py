@@ -207,7 +207,10 @@ def test_programs_are_asked_for_in_the_order_of_what_happened(plane: MemoryDataP
     assert table_sync.notify_orders == []
     table_sync.on_check_result(verdict(WEB[0], False))
     table_sync.sync()
-    assert table_sync.notify_orders == [RunProgram(down, True), RunProgram(lost, True)]
+    assert table_sync.notify_orders == [
+        RunProgram(down, VIP, WEB[0], secure=True),
+        RunProgram(lost, VIP, secure=True),
+    ]
 
 
 def test_programs_and_fifos_hear_of_the_start_only_when_asked_to(plane: MemoryDataPlane) -> None:
@@ -223,18 +226,18 @@ def test_programs_and_fifos_hear_of_the_start_only_when_asked_to(plane: MemoryDa
     table_sync.sync()
     where = "[192.168.100.9]:tcp:80"
     assert table_sync.notify_orders == [
-        RunProgram(up),
+        RunProgram(up, VIP, WEB[0]),
         TellServers(f"RS [192.168.100.20]:tcp:80 {where} UP"),
-        RunProgram(up),
+        RunProgram(up, VIP, WEB[1]),
         TellServers(f"RS [192.168.100.21]:tcp:80 {where} UP"),
-        RunProgram(gained),
+        RunProgram(gained, VIP),
         TellServers(f"VS {where} UP"),
     ]
     assert set(weights(plane).values()) == {1}, "they are there from the start, not on their way back"
     silent = msgspec.structs.replace(asked, initial_notifies=False)
     other = TableSync(msgspec.structs.replace(made, virtual_servers=(silent,)), MemoryDataPlane())
     other.sync()
-    assert other.notify_orders == [RunProgram(gained)]
+    assert other.notify_orders == [RunProgram(gained, VIP)]
 
 
 def test_omega_says_goodbye_for_who_is_alive(plane: MemoryDataPlane) -> None:
@@ -257,7 +260,7 @@ def test_omega_says_goodbye_for_who_is_alive(plane: MemoryDataPlane) -> None:
             "[lb-01] Virtualserver [192.168.100.9]:tcp:80 - DOWN",
         ]
         assert {alert.body for alert in alerts} == {"=> Shutting down <=\n"}
-        assert table_sync.notify_orders == [RunProgram(down), RunProgram(lost)]
+        assert table_sync.notify_orders == [RunProgram(down, VIP, WEB[1]), RunProgram(lost, VIP)]
 
 
 def test_a_measured_weight_is_in_the_table(plane: MemoryDataPlane) -> None:

@@ -30,13 +30,13 @@ from pointsman.model.vrrp import VrrpInstance
 configured = partial(Config, router_id="lb-01")
 INSTANCE = VrrpInstance(name="VI_1", interface="eth0", virtual_router_id=51)
 ENOUGH = 20.0
+SERVICE = ServiceKey.of(Transport.TCP, ip_address("10.9.0.1"), 80)
 """Seconds that anything here may take on a busy machine."""
 
 
 def server(*checks: MiscCheck, quorum_up: Command | None = None) -> VirtualServer:
     member = PoolMember(server=RealServer(key=ServerKey(ip_address("10.9.0.7"), 80)), checks=checks)
-    service = VirtualService(key=ServiceKey.of(Transport.TCP, ip_address("10.9.0.1"), 80))
-    return VirtualServer(service=service, members=(member,), quorum_up_command=quorum_up)
+    return VirtualServer(service=VirtualService(key=SERVICE), members=(member,), quorum_up_command=quorum_up)
 
 
 def shell(script: str) -> Command:
@@ -64,6 +64,14 @@ class Running:
 
     def reload(self, config: Config) -> None:
         send_config(self.director, for_scripts(config))
+
+    async def result(self) -> messages.CheckResult:
+        """Return the next check result."""
+        loop = asyncio.get_running_loop()
+        while True:
+            data = await asyncio.wait_for(loop.sock_recv(self.director, 65536), ENOUGH)
+            if isinstance(report := messages.report_decoder.decode(data), messages.CheckResult):
+                return report
 
     async def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -110,7 +118,7 @@ def test_what_was_said_last_is_done_at_the_stop(tmp_path: Path) -> None:
     async def body() -> None:
         async with running(config) as process:
             for number in range(5):
-                process.order(messages.RunProgram(shell(f"echo server{number} >> {said}")))
+                process.order(messages.RunProgram(shell(f"echo server{number} >> {said}"), SERVICE))
                 process.notify(f"VI_{number}", shell(f"echo vrrp{number} >> {said}"))
             assert await process.stop() == 0
 
@@ -119,13 +127,13 @@ def test_what_was_said_last_is_done_at_the_stop(tmp_path: Path) -> None:
     assert sorted(line for line in lines(said) if "vrrp" in line) == [f"vrrp{number}" for number in range(5)]
 
 
-def test_no_program_waits_for_one_of_another_kind(tmp_path: Path) -> None:
+def test_no_program_waits_for_one_of_another_owner(tmp_path: Path) -> None:
     """Each of them runs until all of them run: with any delay none would ever end."""
     here = tmp_path / "here"
     here.mkdir()
 
     def meets(name: str) -> Command:
-        return shell(f"touch {here}/{name}; until [ $(ls {here} | wc -l) = 4 ]; do sleep 0.02; done; exit 0")
+        return shell(f"touch {here}/{name}; until [ $(ls {here} | wc -l) = 6 ]; do sleep 0.02; done; exit 0")
 
     check = MiscCheck(
         command=meets("check"), timeout=ENOUGH, delay_loop=60.0, delay_before_retry=1.0, retry=0
@@ -136,14 +144,14 @@ def test_no_program_waits_for_one_of_another_kind(tmp_path: Path) -> None:
 
     async def body() -> None:
         async with running(config) as process:
-            process.order(messages.RunProgram(meets("server")))
+            process.order(
+                messages.RunProgram(meets("server"), SERVICE, ServerKey(ip_address("10.9.0.7"), 80))
+            )
+            process.order(messages.RunProgram(meets("other"), SERVICE, ServerKey(ip_address("10.9.0.8"), 80)))
+            process.order(messages.RunProgram(meets("quorum"), SERVICE))
             process.notify("VI_1", meets("one"))
             process.notify("VI_2", meets("two"))
-            loop = asyncio.get_running_loop()
-            report = await asyncio.wait_for(loop.sock_recv(process.director, 65536), ENOUGH)
-            result = messages.report_decoder.decode(report)
-            assert isinstance(result, messages.CheckResult)
-            assert result.up
+            assert (await process.result()).up
             assert await process.stop() == 0
 
     asyncio.run(body())
@@ -272,7 +280,7 @@ def test_a_reload_changes_what_is_tracked(tmp_path: Path) -> None:
         for path in (one, two)
     )
 
-    async def body() -> list[tuple[TrackKind, str, int]]:
+    async def body() -> list[tuple[TrackKind, str, int | None]]:
         async with running(before) as process:
             loop = asyncio.get_running_loop()
             found = []

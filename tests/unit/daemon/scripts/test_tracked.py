@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from pointsman.daemon.runtime.run_program import CannotRunError, finish_program, run_program, start_program
-from pointsman.daemon.runtime.tracked_file import file_value, write_initial_number
+from pointsman.daemon.runtime.tracked_file import FileNumber, read_number, write_initial_number
 from pointsman.daemon.scripts import tracked_process
 from pointsman.daemon.scripts.proc_connector import ProcessChange, ProcessEvent
 from pointsman.daemon.scripts.tracked_process import (
@@ -37,20 +38,39 @@ from pointsman.model.tracking import Command, TrackFile, TrackProcess
 def test_the_number_in_a_file(tmp_path: Path, content: bytes, value: int) -> None:
     path = tmp_path / "load"
     path.write_bytes(content)
-    assert file_value(TrackFile(name="f", path=str(path))) == value
+    assert read_number(TrackFile(name="f", path=str(path))) == FileNumber(value)
 
 
 def test_a_file_that_is_missing_counts_0_unless_it_is_given_a_number(tmp_path: Path) -> None:
     path = tmp_path / "load"
     tracked = TrackFile(name="f", path=str(path), initial=5)
-    assert file_value(tracked) == 0
+    assert read_number(tracked).value == 0
     write_initial_number(tracked)
-    assert file_value(tracked) == 5
+    assert read_number(tracked).value == 5
     path.write_text("6")
     write_initial_number(tracked)
-    assert file_value(tracked) == 6
+    assert read_number(tracked).value == 6
     write_initial_number(TrackFile(name="f", path=str(path), initial=5, overwrite=True))
-    assert file_value(tracked) == 5
+    assert read_number(tracked).value == 5
+
+
+def test_a_fifo_is_not_read_and_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(path := tmp_path / "load")
+    assert read_number(TrackFile(name="f", path=str(path))) == FileNumber(0, "not a regular file")
+    assert read_number(TrackFile(name="f", path=str(tmp_path))) == FileNumber(0, "not a regular file")
+
+
+def test_the_initial_number_is_written_into_a_regular_file_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other, link, fifo = (tmp_path / name for name in ("other", "link", "fifo"))
+    other.write_text("a program")
+    link.symlink_to(other)
+    os.mkfifo(fifo)
+    for path in (link, fifo):
+        write_initial_number(TrackFile(name="f", path=str(path), initial=5, overwrite=True))
+    assert other.read_text() == "a program"
+    assert len(caplog.records) == 2
 
 
 LINE = ["nginx", "/usr/sbin/nginx", "-g", "daemon off;"]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pointsman.daemon.checker.probes.probe import Finished, Outcome, Result
-from pointsman.daemon.runtime.tracked_file import file_value
+from pointsman.daemon.runtime.tracked_file import FileNumber, read_number
 from pointsman.lvs.desired import MOST_WEIGHT
 from pointsman.model.checks import FileCheck
 
@@ -18,15 +18,18 @@ class FileProbe:
 
     def start(self) -> None:
         """Read the file and report the result at once."""
-        self._finished(judge(self._check, file_value(self._check.file)))
+        self._finished(judge(self._check, read_number(self._check.file)))
 
     def cancel(self) -> None:
         """Do nothing: `start` has already reported the result."""
 
 
-def judge(check: FileCheck, number: int) -> Result:
+def judge(check: FileCheck, found: FileNumber) -> Result:
     """Return the result of a number: with weight 0 passed or failed, else a change of weight."""
+    number = found.value
     reason = f"{check.file.path} contains {number}"
+    if found.problem:
+        reason = f"{check.file.path} counts as {number}: {found.problem}"
     if check.weight == 0:
         good = (number == 0) is not check.reverse
         return Result(Outcome.PASSED if good else Outcome.FAILED, reason)
