@@ -151,7 +151,7 @@ def test_a_reload_brings_script_security_to_the_readers_of_fifos(script: Script,
     with CheckerProcess([before], programs=True) as process:
         assert process.verdict().up
         send_config(process.channel, after)
-        process.wait_for_log("lvs_notify_fifo_script: ")
+        process.wait_for_log("lvs_notify_fifo_script is disabled")
         process.wait_for_log("enable_script_security")
         assert process.stop()[0] == 0
     assert not (tmp_path / "out" / "ran").exists()
