@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 import pytest
 from tests.lab.cable import BOTH, IPV4, IPV6, Cable, Way
 from tests.lab.checker_process import QUICK, CheckerProcess, virtual_server
 
 from pointsman.model.checks import DirectCheck, TcpCheck
 from pointsman.model.health import AnyCheck
+from pointsman.model.service import ServiceKey, Transport, VirtualService
 
 pytestmark = [
     pytest.mark.root,
@@ -43,8 +45,10 @@ def tcp(way: Way) -> TcpCheck:
     return TcpCheck(connect_address=ip_address(way.real), connect_port=80, **fields)
 
 
-def first(cable: Cable, check: AnyCheck) -> tuple[bool, str]:
-    with CheckerProcess([virtual_server(check)], namespace=cable.director, nobody=True) as checker:
+def first(cable: Cable, check: AnyCheck, way: Way = IPV4) -> tuple[bool, str]:
+    key = ServiceKey.of(Transport.TCP, ip_address(way.vip), 80)
+    service = msgspec.structs.replace(virtual_server(check), service=VirtualService(key=key))
+    with CheckerProcess([service], namespace=cable.director, nobody=True) as checker:
         verdict = checker.verdict(30.0)
         assert checker.stop()[0] == 0
     return verdict.up, verdict.reason
@@ -134,3 +138,13 @@ def test_over_ipv6_a_director_speaks_with_its_oldest_address_unless_told_otherwi
     assert "no answer to 2001:db8::10 within" in first(cable, direct(IPV6))[1]
     bound = direct(IPV6, bind_address=ip_address("2001:db8::21"))
     assert "no answer to 2001:db8::21 within" in first(cable, bound)[1]
+
+
+@BOTH
+def test_no_probe_leaves_from_a_virtual_address_that_the_kernel_would_choose(cable: Cable, way: Way) -> None:
+    """The real server has the VIP, too, and would answer itself."""
+    cable.bear(cable.real, way, "lo")
+    cable.run(cable.director, f"{way.ip} addr add {way.vip}/{way.length} dev eth0")
+    if way is IPV4:
+        cable.run(cable.director, f"ip route add {way.real}/32 dev eth0 src {way.vip}")
+    assert first(cable, tcp(way), way) == (True, f"connected to {way.at(way.real, 80)}")

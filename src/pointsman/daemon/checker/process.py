@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pointsman.control import messages
 from pointsman.daemon.checker.ha_suspend import HaSuspend
 from pointsman.daemon.checker.probes import tls
+from pointsman.daemon.checker.probes.probe_source import probe_sources
 from pointsman.daemon.checker.runner import Runner, SessionRunner
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.director_channel import DirectorChannel
@@ -78,6 +79,8 @@ class Checker:
         self._loop = loop
         self._programs = programs
         services = tuple(virtual_servers)
+        if not programs:
+            probe_sources().reconfigure(services)
         self._subscribed = _wanted(services, programs)
         self._ha_suspend = HaSuspend(loop, self._suspend)
         self._ha_suspend.reconfigure(services)
@@ -118,6 +121,8 @@ class Checker:
     def reconfigure(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Use another configuration. Checks that are in both keep running undisturbed."""
         services = tuple(virtual_servers)
+        if not self._programs:
+            probe_sources().reconfigure(services)
         wanted = _wanted(services, self._programs)
         before = {key for keys in self._subscribed.values() for key in keys}
         after = [key for keys in wanted.values() for key in keys]

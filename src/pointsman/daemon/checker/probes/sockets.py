@@ -8,8 +8,11 @@ import os
 import socket
 
 from pointsman.daemon.checker.probes.probe import ProbeFailedError, ProbeUnableError
+from pointsman.daemon.checker.probes.probe_source import probe_sources
 from pointsman.health import tcp
 from pointsman.model.checks import NetworkCheck
+
+_IP_BIND_ADDRESS_NO_PORT = 24
 
 
 def open_socket(check: NetworkCheck, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
@@ -29,12 +32,17 @@ def _prepare(sock: socket.socket, check: NetworkCheck) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, check.bind_interface.encode())
     if check.fwmark:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, check.fwmark)
-    if check.bind_address is None and not check.bind_port:
+    source = check.bind_address or probe_sources().choose(check)
+    if source is None and not check.bind_port:
         return
     wildcard = "0.0.0.0" if sock.family == socket.AF_INET else "::"
-    # The port of the last probe may still be in TIME_WAIT.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((str(check.bind_address or wildcard), check.bind_port))
+    if check.bind_port:
+        # The port of the last probe may still be in TIME_WAIT.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    else:
+        # The kernel chooses the port when it connects. Many probes can then use the same one.
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    sock.bind((str(source or wildcard), check.bind_port))
 
 
 async def receive(sock: socket.socket, most: int) -> bytes:
