@@ -21,8 +21,8 @@ MOST_BODY = 64 * 1024 * 1024
 """Most bytes of a body. They are hashed on arrival and not stored."""
 MOST_KEPT = 1024 * 1024
 """Most bytes of a body that a regular expression can match."""
-MATCH_TIME = 1.0
-"""Most seconds for one search."""
+MATCH_TIME = 0.3
+"""Most seconds for one search. Its memory grows with its time, to about 100 MB in this one."""
 
 _SWITCHING_PROTOCOLS = 101
 """The one status below 200 behind which no other answer comes."""
@@ -38,6 +38,10 @@ The configuration drops options that do not affect matching.
 """
 _ANCHOR = re.compile(rb"\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[$^]", re.DOTALL)
 """An anchor of an expression, or an escape or class in which the same character is no anchor."""
+
+
+class LongSearchError(Exception):
+    """The search for a regular expression took longer than MATCH_TIME. The text says so."""
 
 
 class BadAnswerError(Exception):
@@ -261,11 +265,15 @@ def _anchors(options: Collection[str]) -> dict[bytes, bytes]:
 
 
 def judge_body(pattern: Pattern, expression: regex.Pattern[bytes], body: bytes) -> str:
-    """Return why the body does not fit the pattern. Empty: it fits. Takes at most `MATCH_TIME` seconds."""
+    """Return why the body does not fit the pattern. Empty: it fits.
+
+    Raises LongSearchError after MATCH_TIME.
+    """
     try:
         match = expression.search(body, pattern.min_offset, timeout=MATCH_TIME, concurrent=True)
     except TimeoutError:
-        return f"the search for regex {pattern.text!r} took longer than {MATCH_TIME:g} s"
+        text = f"the search for regex {pattern.text!r} took longer than {MATCH_TIME:g} s"
+        raise LongSearchError(text) from None
     found = match is not None and match.start() <= _latest(pattern, body)
     if found is pattern.wanted:
         return ""

@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread  # noqa: F401 (asyncio would import it later, when the process may not read the file)
-import functools
 import ssl
 from typing import Protocol
 
-import regex
-
 from pointsman.daemon.checker.probes import tls
-from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
+from pointsman.daemon.checker.probes.http_expression import judge_body
+from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, Result
 from pointsman.daemon.checker.probes.sockets import connect, probe_error
 from pointsman.health import http, tcp
 from pointsman.health.http import Answer, AnswerReader, BadAnswerError
-from pointsman.model.checks import HttpCheck, Pattern, Url
+from pointsman.model.checks import HttpCheck, Url
 
 READ = 65536
 """Bytes of one read."""
@@ -35,8 +32,7 @@ async def judge(url: Url, answer: Answer, where: str) -> Result:
     """Return the result of an answer. Raises ProbeFailedError and ProbeUnableError."""
     problem = http.judge_answer(url, answer)
     if not problem and url.pattern is not None:
-        expression = _compiled(url.pattern)
-        problem = await asyncio.to_thread(http.judge_body, url.pattern, expression, answer.body)
+        problem = await judge_body(url.pattern, answer.body)
     if problem:
         raise ProbeFailedError(f"{problem} from {where}")
     return Result(Outcome.PASSED, f"status {answer.status} from {where}")
@@ -115,14 +111,6 @@ async def read_answer(reader: Readable, url: Url, read_timeout: float, latest: f
         return answer.finish()
     except BadAnswerError as error:
         raise ProbeFailedError(f"{error} by {target}") from None
-
-
-@functools.lru_cache(maxsize=4096)
-def _compiled(pattern: Pattern) -> regex.Pattern[bytes]:
-    try:
-        return http.compile_pattern(pattern)
-    except ValueError as error:
-        raise ProbeUnableError(f"regex {pattern.text!r}: {error}") from None
 
 
 def _words(error: ssl.SSLError) -> str:
