@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
-import glob
 import os
-import re
 import socket
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from pointsman.cli.disk_reader import DiskReader
 from pointsman.cli.wording import columns, visible
 from pointsman.conf.check.empty_config import check_not_empty
 from pointsman.conf.check.programs import Program, check_programs
@@ -28,52 +26,12 @@ from pointsman.model.wording import count
 
 EXIT_WARNINGS = 1
 EXIT_ERRORS = 2
-MAX_BRACES = 256
-"""Patterns that `{a,b}` in one include may become."""
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
-_MAGIC = re.compile(r"[*?[{]")
 
 
 STANDARD_INPUT = "-"
 """File name for standard input, on the command line."""
-
-
-class DiskReader:
-    """Read files on disk. `standard_input` is the name that stands for standard input, if any."""
-
-    def __init__(self, standard_input: str = "") -> None:
-        self._standard_input = standard_input
-
-    def read(self, path: str, limit: int) -> bytes:
-        """Return at most `limit` bytes. Raises OSError, also for a file that is not regular."""
-        if path == self._standard_input:
-            return sys.stdin.buffer.read(limit)
-        file = Path(path)
-        if file.exists() and not file.is_file():
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        with file.open("rb") as stream:
-            return stream.read(limit)
-
-    def matches(self, pattern: str) -> Sequence[str]:
-        if not _MAGIC.search(pattern):
-            return [pattern] if Path(pattern).exists() else []
-        return sorted({path for single in _braces(pattern) for path in glob.glob(single)})  # noqa: PTH207
-
-
-def _braces(pattern: str) -> list[str]:
-    """Expand `a{b,c}` to `ab` and `ac`, as glob(7) does with GLOB_BRACE."""
-    waiting = [pattern]
-    done: list[str] = []
-    while waiting and len(waiting) + len(done) < MAX_BRACES:
-        current = waiting.pop()
-        found = re.search(r"\{([^{}]*)\}", current)
-        if found is None:
-            done.append(current)
-        else:
-            before, after = current[: found.start()], current[found.end() :]
-            waiting += [before + each + after for each in found[1].split(",")]
-    return done
 
 
 def load_file(path: Path, config_id: str | None = None, more: Iterable[ExtraCheck] = ()) -> Loaded:
@@ -83,12 +41,20 @@ def load_file(path: Path, config_id: str | None = None, more: Iterable[ExtraChec
     """
     host_name = socket.gethostname() or "localhost"
 
+    reader = DiskReader(STANDARD_INPUT)
+
+    def inspect(program: str) -> Program | None:
+        try:
+            return reader.ask(program, lambda: inspect_program(program))
+        except TimeoutError:
+            return None
+
     def programs(config: Config, findings: Findings) -> None:
-        check_programs(config, inspect_program, findings)
+        check_programs(config, inspect, findings)
 
     checks = (programs, check_not_empty, *more)
     with _without_collector():
-        return load(DiskReader(STANDARD_INPUT), str(path), host_name, config_id, checks, os.environ)
+        return load(reader, str(path), host_name, config_id, checks, os.environ)
 
 
 @contextlib.contextmanager

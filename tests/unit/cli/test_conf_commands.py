@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from pointsman.cli.check import check
 from pointsman.cli.conf import conf
-from pointsman.cli.loading import DiskReader, load_file, load_or_exit
+from pointsman.cli.disk_reader import DiskReader
+from pointsman.cli.loading import load_file, load_or_exit
 from pointsman.conf.load import load_text
 from pointsman.conf.text.problems import ConfError
 

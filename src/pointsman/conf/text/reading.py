@@ -125,7 +125,11 @@ class Preprocessor:
             self._findings.error(place, f"{include[1]} needs the name of a file", width=len(include[1]))
             return
         here = PurePosixPath(chain[-1]).parent
-        paths = self._reader.matches(str(here / pattern))
+        try:
+            paths = self._reader.matches(str(here / pattern))
+        except OSError as error:
+            self._findings.error(place, f"cannot read {pattern}: {error.strerror}", width=len(include[1]))
+            return
         if not paths:
             text = f"no file matches {pattern}"
             if include[1][-1] in _REQUIRED and include[1] != "include":

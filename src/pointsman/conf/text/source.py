@@ -30,7 +30,7 @@ class FileReader(Protocol):
         """Return at most `limit` bytes of a file. Raises OSError."""
 
     def matches(self, pattern: str) -> Sequence[str]:
-        """Return the sorted paths that match a glob pattern (with `{a,b}`)."""
+        """Return the sorted paths that match a glob pattern (with `{a,b}`). Raises OSError."""
 
 
 class TextReader:
