@@ -19,18 +19,18 @@ from pointsman.model.service import ServiceTable
 
 
 def step_texts(plan: Iterable[Operation], actual: ServiceTable) -> list[str]:
-    """Return a line for each operation. An edit lists its changes: `scheduler wlc -> rr`."""
+    """Return a line for each operation. An edit lists its changes: `service X: scheduler wlc -> rr`."""
     present = {entry.service.key: entry for entry in actual}
     texts = []
     for operation in plan:
-        changes = ""
+        text = operation.text()
         match operation:
             case EditService(service) if service.key in present:
-                changes = _changes(present[service.key].service, service)
+                text = f"service {service.key}: {_changes(present[service.key].service, service)}"
             case EditServer(key, server) if key in present:
-                before = present[key].server(server.key)
-                changes = _changes(before, server) if before is not None else ""
-        texts.append(operation.text() + (f": {changes}" if changes else ""))
+                if (before := present[key].server(server.key)) is not None:
+                    text = f"server {server.key} of {key}: {_changes(before, server)}"
+        texts.append(text)
     return texts
 
 

@@ -108,7 +108,8 @@ def _explain(entry: ServiceEntry, item: Connection, listed: Iterable[Connection]
 
 def _find_template(entry: ServiceEntry, item: Connection, listed: Iterable[Connection]) -> Connection | None:
     """Return the persistence template that applies to this client, if it has the same real server."""
-    width = entry.service.persistence_prefix or item.client.max_prefixlen
+    width = entry.service.persistence_prefix
+    width = item.client.max_prefixlen if width is None else width
     network = ipaddress.ip_network(f"{item.client}/{width}", strict=False)
     return next(
         (

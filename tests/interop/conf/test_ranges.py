@@ -262,6 +262,8 @@ BY_THE_CODE_OF_A_BLOCK = [
     ("vrrp_track_process", "weight %d", -254, 254),
     ("bfd_instance", "weight %d", -253, 253),
     ("FILE_CHECK", "weight %d", -(2**31) + 1, 2**31 - 1),
+    ("track_file", "init_file %d", -254, 254),
+    ("url", "status_code %d", 100, 599),
     ("global_defs", "lvs_timeouts tcp %d", 0, 31 * 86400),
     ("vrrp_instance", "garp_extra_if %d", 0, 86400),
 ]

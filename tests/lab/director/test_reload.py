@@ -180,7 +180,7 @@ def test_a_file_with_errors_changes_nothing_and_everybody_is_told(lab: Lab, conf
 def test_a_dry_run_shows_the_plan_and_does_nothing(lab: Lab, conf: Path) -> None:
     change(conf, "weight 1", "weight 7")
     said = pointsman(lab, "reload", "--dry-run")
-    assert f"edit server {ha_pair.WEB_SERVERS['web-01']}:80 weight 7" in said
+    assert f"server {ha_pair.WEB_SERVERS['web-01']}:80 of TCP " in said
     assert {server["weight"] for server in servers(lab)} == {1}
 
 

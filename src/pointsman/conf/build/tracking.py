@@ -30,6 +30,8 @@ from pointsman.model.tracking import (
 )
 from pointsman.model.vrrp import VrrpInstance
 
+_MOST_INITIAL = 254
+"""Largest magnitude of the number that init_file writes."""
 _LARGEST = {
     TrackKind.FILE: 254,
     TrackKind.PROCESS: 254,
@@ -166,9 +168,12 @@ def _build_file(setting: Setting, findings: Findings) -> TrackFile | None:
     added, reverse = read_weight(block, TrackKind.FILE, 1, findings)
     initial: int | None = None
     words = cast("tuple[str, ...]", block.get("init_file", tuple) or ())
-    if block.has("init_file"):
+    if (written := block.last("init_file")) is not None:
         numbers = [word for word in words if re.fullmatch(r"-?[0-9]{1,10}", word)]
         initial = int(numbers[0]) if numbers else 0
+        if abs(initial) > _MOST_INITIAL:
+            text = f"init_file {initial} must be from -{_MOST_INITIAL} to {_MOST_INITIAL}"
+            findings.error(written.location, text, width=len("init_file"))
     return TrackFile(
         name=str(setting.value),
         path=block.get("file", str) or "",

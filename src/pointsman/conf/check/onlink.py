@@ -2,7 +2,8 @@
 """Check that real servers are on the director's link, as far as the configuration shows it.
 
 Direct routing writes the real server's MAC address into the frame, so there must be no router between them.
-The configuration shows a network only where a virtual address has a prefix shorter than the address.
+The configuration shows a network only where a virtual address has a prefix shorter than the address. It shows
+none of a family that has only addresses of a link or for a host, as most IPv6 addresses of keepalived are.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def check_on_link(config: Config, findings: Findings) -> None:
             if member.server.forwarding is not Forwarding.ROUTE:
                 continue
             address = member.server.key.address
-            if not any(address.version == network.version and address in network for network in networks):
+            shown = [network for network in networks if network.version == address.version]
+            if shown and not any(address in network for network in shown):
                 outside.setdefault(address, []).append(member.location)
     for address, places in outside.items():
         near = next((network for network in networks if _is_near(address, network)), None)
@@ -57,7 +59,7 @@ def _networks(instance: VrrpInstance) -> list[Network]:
     return [
         ipaddress.ip_network((address.address, address.prefix_length), strict=False)
         for address in instance.addresses
-        if address.prefix_length < address.address.max_prefixlen
+        if address.prefix_length < address.address.max_prefixlen and not address.address.is_link_local
     ]
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pointsman.conf.check.onlink import check_on_link
 from pointsman.conf.text.problems import Findings
 from pointsman.model.address import Address
-from pointsman.model.checks import DirectCheck, NetworkCheck
+from pointsman.model.checks import DirectCheck, FileCheck, MiscCheck, NetworkCheck
 from pointsman.model.config import Config, MailTls
-from pointsman.model.health import VirtualServer
+from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import SCHEDULERS, Forwarding, ServiceKey
 from pointsman.model.vrrp import VrrpInstance
 
@@ -164,8 +164,28 @@ def _check_service(server: VirtualServer, findings: Findings) -> None:
         )
         way = "or use a virtual_server_group with addresses; nftables_ipvs makes it one service"
         findings.warning(server.location, text, way, _SERVICE)
+    _check_quorum(server, findings)
     if not server.members and server.sorry_server is None:
         findings.warning(server.location, f"{key} has no real server", "add one", _SERVICE)
+
+
+def _check_quorum(server: VirtualServer, findings: Findings) -> None:
+    """Warn of a hysteresis with which all real servers together cannot gain the quorum."""
+    total = sum(member.server.weight for member in server.members)
+    needed = server.quorum + server.hysteresis
+    if not server.hysteresis or total >= needed or any(map(_may_gain_weight, server.members)):
+        return
+    place, width = findings.find_place(server.location, "hysteresis")
+    text = (
+        f"quorum {server.quorum} + hysteresis {server.hysteresis} exceeds the weight of all real servers "
+        f"({total}), so the quorum cannot be gained"
+    )
+    findings.warning(place, text, "lower the quorum or the hysteresis, or raise weights", width)
+
+
+def _may_gain_weight(member: PoolMember) -> bool:
+    """True if a check can raise the weight of this real server."""
+    return any(isinstance(check, FileCheck | MiscCheck) for check in member.checks)
 
 
 def _check_real_servers(server: VirtualServer, findings: Findings) -> None:

@@ -130,7 +130,7 @@ _URL = in_block(
     "url",
     honoured("path", Text(longest=4096), "path of the page", "/"),
     honoured("digest", Md5(), "MD5 sum that the page must have; see `pointsman genhash`"),
-    honoured("status_code", Ranges(100, 999), "HTTP status that is success", "200-299"),
+    honoured("status_code", Ranges(100, 599), "HTTP status that is success", "200-299"),
     honoured("virtualhost", Text(), "Host header", "that of the checker"),
     honoured("regex", Text(longest=4096), "regular expression that the page must match"),
     honoured("regex_no_match", Boolean(), "the page must not match", "off"),
@@ -230,7 +230,7 @@ CHECKS = [
         *_REPEATING,
         honoured(
             "type",
-            Choice(("A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA"), any_case=True),
+            Choice(("A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA", "RRSIG", "DNSKEY"), any_case=True),
             "type of the query",
             "SOA",
         ),

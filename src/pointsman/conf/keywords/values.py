@@ -219,7 +219,7 @@ class HostPort(NamedTuple):
 
 
 class Granularity(NamedTuple):
-    """A netmask or a prefix length; the value is the prefix length."""
+    """A netmask or a prefix length; the value is the prefix length. 0: all clients count as one."""
 
     expected: str = "a netmask such as 255.255.255.0, or a prefix length"
     words: int = 1
@@ -231,7 +231,7 @@ class Granularity(NamedTuple):
                 return ipaddress.IPv4Network(f"0.0.0.0/{text}").prefixlen
         except ValueError:
             raise BadValueError(f"must be {self.expected}") from None
-        if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 128:
+        if not re.fullmatch(r"[0-9]{1,3}", text) or int(text) > 128:
             raise BadValueError(f"must be {self.expected}")
         return int(text)
 

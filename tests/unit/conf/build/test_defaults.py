@@ -136,6 +136,10 @@ def test_granularity(text: str) -> None:
     assert service(f"persistence_timeout 5\npersistence_granularity {text}").service.persistence_prefix == 24
 
 
+def test_a_granularity_of_0_makes_all_clients_one() -> None:
+    assert service("persistence_timeout 5\npersistence_granularity 0").service.persistence_prefix == 0
+
+
 def test_check_defaults() -> None:
     made = tcp_check()
     assert (made.connect_address, made.connect_port) == (IPv4Address("10.0.0.2"), 80)

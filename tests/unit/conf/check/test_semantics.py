@@ -10,6 +10,7 @@ from pointsman.conf.text.problems import ConfError, Findings, Problem
 from pointsman.conf.text.source import Source
 from pointsman.model.location import Location
 
+HYSTERESIS = "quorum 2\nhysteresis 1"
 SOUND = """
 vrrp_instance A {
     interface eth0
@@ -149,6 +150,12 @@ def second(block: str) -> str:
             16,
             "warning: 10.0.7.4 is in none of the networks",
         ),
+        (
+            "real_server 10.0.0.4 80 {",
+            f"{HYSTERESIS}\nreal_server 10.0.0.4 80 {{\nweight 2",
+            17,
+            "warning: quorum 2 + hysteresis 1 exceeds the weight of all real servers (2), so the quorum",
+        ),
     ],
 )
 def test_mistake(old: str, new: str, where: int, text: str) -> None:
@@ -159,6 +166,25 @@ def test_mistake(old: str, new: str, where: int, text: str) -> None:
         and f"{problem.severity.value}: {problem.text}".startswith(text)
         for problem in found
     ), found
+
+
+def test_a_family_without_a_network_in_the_file_is_not_judged() -> None:
+    text = SOUND.replace("10.0.0.1/24", "10.0.0.1/24\nfe80::9/64\nfd00::9")
+    more = """
+virtual_server fd00::9 80 {
+lvs_method DR
+protocol TCP
+real_server fd00::12 80 {
+}
+}
+"""
+    assert not [each for each in problems(text + more) if "in none of the networks" in each.text]
+
+
+def test_a_quorum_that_a_check_can_raise_the_weights_to_is_left_alone() -> None:
+    text = SOUND.replace("real_server", f"{HYSTERESIS}\nreal_server").replace("80 {\nT", "80 {\nweight 2\nT")
+    found = problems(text.replace("TCP_CHECK {", "MISC_CHECK {\nmisc_path /bin/true\nmisc_dynamic"))
+    assert not [each for each in found if "exceeds the weight" in each.text]
 
 
 def test_a_sound_configuration_is_left_alone() -> None:

@@ -196,6 +196,7 @@ def test_the_frames_are_fine(frame: str) -> None:
         (URL, "path ^nowhere", "path nowhere is not the path of a URL; begin it with /, and write no blanks"),
         (URL, 'path ^"/a b"', "path /a b is not the path of a URL"),
         (URL, "status_code 200-299 ^99", "status_code 99: must be a number or a range such as 200-299"),
+        (URL, "status_code ^600", "status_code 600: must be a number or a range such as 200-299"),
         (URL, "status_code ^300-200", "status_code 300-200: must be a number or a range"),
         (URL, "digest ^1234", "digest 1234: must be an MD5 digest of 32 hexadecimal digits"),
         (URL, 'regex ^"(open"', "regex (open: missing )"),

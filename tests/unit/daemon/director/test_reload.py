@@ -105,9 +105,7 @@ def test_the_same_file_changes_nothing(desk: Desk) -> None:
 
 def test_a_plan_does_nothing_by_itself(desk: Desk) -> None:
     wanted = config(("real_server 10.0.0.21 80 {", "real_server 10.0.0.21 80 {\nweight 9"))
-    assert desk.reloader.plan(wanted).steps == (
-        "edit server 10.0.0.21:80 weight 9 of TCP 10.0.0.1:80: weight 1 -> 9",
-    )
+    assert desk.reloader.plan(wanted).steps == ("server 10.0.0.21:80 of TCP 10.0.0.1:80: weight 1 -> 9",)
     assert desk.weights() == {WEB[0]: 1, WEB[1]: 1}
 
 
@@ -148,7 +146,7 @@ def test_a_verdict_follows_its_check_to_another_place(desk: Desk) -> None:
 def test_the_plan_says_what_of_a_service_changes(desk: Desk) -> None:
     wanted = config(("lvs_sched rr", "lvs_sched wlc\n persistence_timeout 50"))
     assert desk.reloader.plan(wanted).steps == (
-        "edit service TCP 10.0.0.1:80 wlc: scheduler rr -> wlc, persistence none -> 50",
+        "service TCP 10.0.0.1:80: scheduler rr -> wlc, persistence none -> 50",
     )
 
 
