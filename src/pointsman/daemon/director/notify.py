@@ -3,12 +3,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import socket
 from collections.abc import Iterable
 
-from pointsman.control.messages import RunProgram, TellServers
+from pointsman.control.messages import RunProgram, TellServers, encode
+from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.health.alerts import Alert, quorum_alert
 from pointsman.lvs.transitions import Change, Transition, fifo_line, notify_command
 from pointsman.model.config import Config
+
+MAX_WAITING = 10_000
+"""Orders that wait while pm-scripts takes none. The oldest of more are dropped."""
+
+log = logging.getLogger("director")
+_once = LogOnce(log)
 
 _QUORUM_CHANGES = {Change.QUORUM_GAINED: True, Change.QUORUM_LOST: False}
 
@@ -24,6 +34,22 @@ def notify_orders(config: Config, changes: Iterable[Transition]) -> list[RunProg
         if config.server_fifos and (line := fifo_line(virtual, change)) is not None:
             found.append(TellServers(line))
     return found
+
+
+def send_orders(orders: list[RunProgram | TellServers], scripts: socket.socket) -> None:
+    """Send orders to pm-scripts until its channel is full. Those that were sent or dropped are removed."""
+    sent = 0
+    with contextlib.suppress(OSError):
+        for order in orders:
+            scripts.send(encode(order))
+            sent += 1
+    del orders[:sent]
+    if len(orders) > MAX_WAITING:
+        del orders[:-MAX_WAITING]
+        text = "pm-scripts takes no orders, and more than %d wait: the oldest are dropped"
+        _once.error(send_orders, text, MAX_WAITING)
+    elif not orders:
+        _once.forget(send_orders)
 
 
 def quorum_alerts(config: Config, changes: Iterable[Transition]) -> list[Alert]:

@@ -28,6 +28,7 @@ from pointsman.daemon.director.heartbeats import Heartbeats, unknown_services, w
 from pointsman.daemon.director.interfaces import Interfaces
 from pointsman.daemon.director.mail import MailQueue
 from pointsman.daemon.director.next_hops import NextHops
+from pointsman.daemon.director.notify import send_orders
 from pointsman.daemon.director.passive_check import PassiveCheck
 from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
 from pointsman.daemon.director.state_file import DirectorState, StateFile
@@ -279,12 +280,7 @@ class Director:
         """Send notify orders to pm-scripts. If its channel is full, try again at the next TICK."""
         if self._channels is None or self._reloader.is_pending(self._channels.scripts):
             return
-        while self._table_sync.notify_orders:
-            try:
-                self._channels.scripts.send(messages.encode(self._table_sync.notify_orders[0]))
-            except OSError:
-                return
-            self._table_sync.notify_orders.pop(0)
+        send_orders(self._table_sync.notify_orders, self._channels.scripts)
 
     async def _answer(self, request: messages.Request, uid: int) -> messages.Reply:
         try:
