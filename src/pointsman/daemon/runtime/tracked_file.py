@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import logging
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +17,8 @@ from pointsman.model.tracking import TrackFile
 
 LARGEST_FILE = 128
 """Bytes of a tracked file that are read."""
+PATIENCE = 5.0
+"""Seconds to wait for the file system of a tracked file."""
 
 log = logging.getLogger("scripts")
 
@@ -48,6 +53,30 @@ def _write(path: Path, text: str) -> None:
         os.write(descriptor, text.encode())
     finally:
         os.close(descriptor)
+
+
+class NumberReader:
+    """Reads tracked files in threads: a dead network file system may never answer."""
+
+    def __init__(self) -> None:
+        self._pending: dict[str, asyncio.Future[FileNumber]] = {}
+
+    async def read(self, tracked: TrackFile) -> FileNumber:
+        """Return the number in a file. Raises TimeoutError after PATIENCE; the thread then waits on."""
+        if (asked := self._pending.get(tracked.path)) is None:
+            asked = self._pending[tracked.path] = asyncio.get_running_loop().create_future()
+            # Not asyncio.to_thread: the end of the process would wait for its threads.
+            threading.Thread(target=self._answer, args=(tracked, asked), daemon=True).start()
+        async with asyncio.timeout(PATIENCE):
+            return await asyncio.shield(asked)
+
+    def _answer(self, tracked: TrackFile, asked: asyncio.Future[FileNumber]) -> None:
+        found = read_number(tracked)
+        with contextlib.suppress(RuntimeError):  # the event loop has ended
+            asked.get_loop().call_soon_threadsafe(self._on_answer, tracked.path, found)
+
+    def _on_answer(self, path: str, found: FileNumber) -> None:
+        self._pending.pop(path).set_result(found)
 
 
 def read_number(tracked: TrackFile) -> FileNumber:

@@ -16,7 +16,7 @@ from pointsman.daemon.runtime.run_program import (
     NoResourcesError,
     run_program,
 )
-from pointsman.daemon.runtime.tracked_file import read_number, write_initial_number
+from pointsman.daemon.runtime.tracked_file import NumberReader, write_initial_number
 from pointsman.daemon.scripts.problems import Problems
 from pointsman.daemon.scripts.proc_connector import ProcessEvents
 from pointsman.daemon.scripts.tracked_process import ProcessTable, ProcessWatch
@@ -38,6 +38,7 @@ class Trackers:
     def __init__(self, report: Callable[[TrackerValue], None], problems: Problems) -> None:
         self._report = report
         self._problems = problems
+        self._files = NumberReader()
         self._values: dict[tuple[TrackKind, str], int | None] = {}
         self._settings = VrrpSurroundings()
         self._scripts: dict[str, asyncio.Task[None]] = {}
@@ -48,10 +49,8 @@ class Trackers:
         """Start the trackers of these settings on the running event loop."""
         self._settings = settings
         self.start_disabled()
-        work: list[Coroutine[None, None, None]] = [
-            self._watch_files(settings),
-            self._watch_processes(settings.processes),
-        ]
+        work: list[Coroutine[None, None, None]] = [self._watch_file(tracked) for tracked in settings.files]
+        work.append(self._watch_processes(settings.processes))
         self._others = [asyncio.create_task(each) for each in work]
 
     def start_disabled(self) -> None:
@@ -116,19 +115,21 @@ class Trackers:
         if verdict is not None:
             self._on_value(*key, int(verdict))
 
-    async def _watch_files(self, settings: VrrpSurroundings) -> None:
-        for tracked in settings.files:
-            write_initial_number(tracked)
-        while settings.files:
-            for tracked in settings.files:
-                self._on_file(tracked)
+    async def _watch_file(self, tracked: TrackFile) -> None:
+        write_initial_number(tracked)
+        while True:
+            await self._read_file(tracked)
             await asyncio.sleep(FILE_INTERVAL)
 
-    def _on_file(self, tracked: TrackFile) -> None:
-        value, problem = read_number(tracked)
-        key = (TrackKind.FILE, tracked.name)
+    async def _read_file(self, tracked: TrackFile) -> None:
+        key, name = (TrackKind.FILE, tracked.name), f"track_file {tracked.name}: {tracked.path}"
+        try:
+            value, problem = await self._files.read(tracked)
+        except TimeoutError:
+            self._problems.set(key, f"{name}: its file system does not answer; the last number stays")
+            return
         if problem:
-            self._problems.set(key, f"track_file {tracked.name}: {tracked.path} counts as 0: {problem}")
+            self._problems.set(key, f"{name} counts as 0: {problem}")
         else:
             self._problems.forget(key)
         self._on_value(*key, value)

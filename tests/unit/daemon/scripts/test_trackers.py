@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import msgspec
 import pytest
 
 from pointsman.control.vrrp_messages import TrackerValue
+from pointsman.daemon.runtime import tracked_file
 from pointsman.daemon.runtime.run_program import CannotRunError, InsecureProgramError, NoResourcesError
+from pointsman.daemon.runtime.tracked_file import FileNumber
 from pointsman.daemon.scripts import trackers as trackers_module
 from pointsman.daemon.scripts.problems import Problems
 from pointsman.daemon.scripts.trackers import Trackers
@@ -115,6 +118,37 @@ def test_an_insecure_script_is_disabled_until_a_reload(monkeypatch: pytest.Monke
 
     asyncio.run(body())
     assert story.problems[-1] == ()
+
+
+def test_a_file_system_that_never_answers_stops_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    end, threads = threading.Event(), threading.active_count()
+    dead, alive = (TrackFile(name=name, path=str(tmp_path / name)) for name in ("dead", "alive"))
+    (tmp_path / "alive").write_text("7")
+    read = tracked_file.read_number
+
+    def hang(tracked: TrackFile) -> FileNumber:
+        if tracked == dead:
+            end.wait(60)
+        return read(tracked)
+
+    monkeypatch.setattr(tracked_file, "read_number", hang)
+    monkeypatch.setattr(tracked_file, "PATIENCE", 0.1)
+    monkeypatch.setattr(trackers_module, "FILE_INTERVAL", 0.001)
+    story = Story(monkeypatch, 0)
+    text = f"track_file dead: {dead.path}: its file system does not answer; the last number stays"
+
+    async def body() -> None:
+        story.trackers.start(VrrpSurroundings(files=(dead, alive)))
+        await story.until(lambda: story.values == [7] and text in story.problems[-1])
+        await asyncio.sleep(0.3)
+        assert threading.active_count() <= threads + 2, "it is asked once only"
+        end.set()
+        await story.until(lambda: story.values == [7, 0] and story.problems[-1] == ())
+        await story.trackers.stop()
+
+    asyncio.run(body())
 
 
 def test_a_file_that_is_no_file_counts_as_0_and_does_not_stop_the_others(

@@ -6,8 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 
-from pointsman.daemon.checker.probes import datagrams, dr_check, http, misc_check, ping, smtp
-from pointsman.daemon.checker.probes.file_check import FileProbe
+from pointsman.daemon.checker.probes import datagrams, dr_check, file_check, http, misc_check, ping, smtp
 from pointsman.daemon.checker.probes.probe import Finished, Probe, Result, TaskProbe
 from pointsman.daemon.checker.probes.tcp import TcpProbe
 from pointsman.model.checks import (
@@ -28,8 +27,6 @@ def probe_for(check: AnyCheck, step: int, loop: asyncio.AbstractEventLoop, finis
     """Return a probe of this check, not started. `step`: as in health.schedule.StartProbe."""
     if isinstance(check, TcpCheck):
         return TcpProbe(check, loop, finished)
-    if isinstance(check, FileCheck):
-        return FileProbe(check, finished)
     return TaskProbe(_body(check, step), loop, finished)
 
 
@@ -46,5 +43,7 @@ def _body(check: AnyCheck, step: int) -> Coroutine[object, object, Result]:
         return dr_check.probe(check, step)
     if isinstance(check, MiscCheck):
         return misc_check.probe(check)
-    assert not isinstance(check, TcpCheck | FileCheck | BfdCheck)
+    if isinstance(check, FileCheck):
+        return file_check.probe(check)
+    assert not isinstance(check, TcpCheck | BfdCheck)
     return ping.probe(check)

@@ -3,25 +3,20 @@
 
 from __future__ import annotations
 
-from pointsman.daemon.checker.probes.probe import Finished, Outcome, Result
-from pointsman.daemon.runtime.tracked_file import FileNumber, read_number
+from pointsman.daemon.checker.probes.probe import Outcome, ProbeUnableError, Result
+from pointsman.daemon.runtime.tracked_file import FileNumber, NumberReader
 from pointsman.lvs.desired import MOST_WEIGHT
 from pointsman.model.checks import FileCheck
 
+_files = NumberReader()
 
-class FileProbe:
-    """Reads the file once."""
 
-    def __init__(self, check: FileCheck, finished: Finished) -> None:
-        self._check = check
-        self._finished = finished
-
-    def start(self) -> None:
-        """Read the file and report the result at once."""
-        self._finished(judge(self._check, read_number(self._check.file)))
-
-    def cancel(self) -> None:
-        """Do nothing: `start` has already reported the result."""
+async def probe(check: FileCheck) -> Result:
+    """Read the file once. Raises ProbeUnableError if its file system does not answer."""
+    try:
+        return judge(check, await _files.read(check.file))
+    except TimeoutError:
+        raise ProbeUnableError(f"{check.file.path}: its file system does not answer") from None
 
 
 def judge(check: FileCheck, found: FileNumber) -> Result:
