@@ -14,13 +14,13 @@ from pathlib import Path
 
 import click
 
-from pointsman.cli.disk_reader import DiskReader
 from pointsman.cli.wording import columns, visible
 from pointsman.conf.check.empty_config import check_not_empty
 from pointsman.conf.check.programs import Program, check_programs
 from pointsman.conf.load import ExtraCheck, Loaded, load
 from pointsman.conf.text.problems import ConfError, Findings, Problem, Severity
 from pointsman.daemon.runtime.ownership import find_weakness
+from pointsman.daemon.runtime.read_file import DiskReader
 from pointsman.model.config import Config
 from pointsman.model.wording import count
 

@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 
 from pointsman.cli.check import check
 from pointsman.cli.conf import conf
-from pointsman.cli.disk_reader import DiskReader
 from pointsman.cli.loading import load_file, load_or_exit
 from pointsman.conf.load import load_text
 from pointsman.conf.text.problems import ConfError
+from pointsman.daemon.runtime.read_file import DiskReader
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 DOCUMENT, LAB = EXAMPLES / "document" / "lb-01.conf", EXAMPLES / "lab" / "lb-01.conf"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.cli import disk_reader
-from pointsman.cli.disk_reader import DiskReader
 from pointsman.cli.loading import load_file
 from pointsman.conf.text.problems import ConfError
+from pointsman.daemon.runtime import read_file
+from pointsman.daemon.runtime.read_file import DiskReader
 
 
 def test_a_regular_file_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,8 +41,8 @@ def test_a_file_system_that_never_answers_is_given_up_once(
         end.wait(60)
         return b""
 
-    monkeypatch.setattr(disk_reader, "PATIENCE", 0.2)
-    monkeypatch.setattr(disk_reader, "_read", hang)
+    monkeypatch.setattr(read_file, "PATIENCE", 0.2)
+    monkeypatch.setattr(read_file, "_read", hang)
     for name in ("dead1", "dead2"):
         (tmp_path / name).touch()
     main = tmp_path / "main.conf"
