@@ -17,7 +17,7 @@ from tests.support.project import ROOT
 from tests.support.until import DEADLINE, until
 from tests.support.vrrp.switch import Host, Switch
 
-from pointsman.control.messages import AdvertsDropped, GroupChanged, InstanceChanged, report_decoder
+from pointsman.control.messages import InstanceChanged, VrrpReport, report_decoder
 from pointsman.daemon.runtime.config_history import send_config
 from pointsman.model.config import Config
 from pointsman.model.tracking import SyncGroupSettings, VrrpSurroundings
@@ -81,7 +81,7 @@ class Ours:
                     self.heard.append(report)
                     self.states[report.instance] = report
                 else:
-                    assert isinstance(report, GroupChanged | AdvertsDropped)
+                    assert isinstance(report, VrrpReport)
         return self.states[instance].state if instance in self.states else ""
 
     def reload(self, *instances: VrrpInstance, groups: tuple[SyncGroupSettings, ...] = ()) -> None:
