@@ -14,12 +14,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.cluster import KEY, OPERATIONS, VIP, Cluster, connected, exchange, running_cluster
 from tests.support.tcp_info import retransmitted
 from tests.support.until import until
 
 from pointsman.dataplane.interface import DataPlaneError
+from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace
 from pointsman.model.operations import DeleteService
@@ -72,17 +74,40 @@ def test_a_large_upload_passes(cluster: Cluster, mode: str) -> None:
     assert "xdp" not in cluster.run(cluster.director, "ip link show d0")
 
 
-def test_generic_xdp_carries_segments_of_the_mtu(cluster: Cluster) -> None:
-    """Longer ones, joined by offload, it cannot redirect: why auto takes tc before it."""
+def test_generic_xdp_carries_segments_of_the_mtu_and_reports_longer_ones(cluster: Cluster) -> None:
+    """It cannot redirect segments that offload has joined: why auto takes tc before it."""
+
+    def problems() -> list[str]:
+        with namespace.entered(cluster.director):
+            return plane.follow_interfaces()
+
     plane = cluster.start("generic")
+    hop = msgspec.structs.replace(cluster.hop(), mtu=1500)
+    with namespace.entered(cluster.director):
+        plane.set_next_hops([hop])
     with connected(cluster) as (caller, answerer):
         exchange(caller, answerer, b"small")
+        assert problems() == []
+        caller.sendall(bytes(20_000))
+        until("a segment is too long", lambda: "too_big" in plane.exits())
+        (sent,) = problems()
+    lost = "are too long to leave by d1, and uploads hang: use mode tc"
+    head = "d0 has generic XDP: segments that"
+    assert (
+        sent == f"{head} the other end of the veth pair joins {lost} or switch tso off there (`ethtool -K`)"
+    )
+    cluster.run(cluster.director, "ethtool -K d0 gro on")
+    assert problems() == [f"{head} GRO joins {lost}; fix: ethtool -K d0 gro off"]
+    with namespace.entered(cluster.director):
+        plane.set_next_hops([msgspec.structs.replace(hop, index=interfaces.index_of("d0"))])
+    assert problems() == [], "by the interface on which they came they leave"
     plane.close(keep_forwarding=False)
 
 
 HOLDER = """
 import sys, time
 from pathlib import Path
+from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.dataplane.xdp.plane import XdpDataPlane
 from pointsman.lab import namespace
 with namespace.entered(sys.argv[1]):

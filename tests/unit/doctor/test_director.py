@@ -345,6 +345,22 @@ def test_a_table_that_is_not_the_configured_one() -> None:
     assert (found.check, found.remedy) == ("table", ("pointsman reload",))
 
 
+@pytest.mark.parametrize(
+    ("problem", "fix"),
+    [
+        (
+            "eth0 has generic XDP: segments that GRO joins are too long to leave by eth1, and uploads hang",
+            ["ethtool -K eth0 gro off"],
+        ),
+        ("interface eth9 is not there: no packets are taken from it until it is", []),
+        ("no packets are taken from eth9, which has come meanwhile: another XDP program is attached", []),
+    ],
+)
+def test_an_interface_from_which_not_all_packets_are_forwarded(problem: str, fix: list[str]) -> None:
+    found = only(director(problems=("; fix: ".join([problem, *fix]),)))
+    assert (found.check, found.found, list(found.remedy)) == ("interface", problem, fix)
+
+
 def test_a_process_without_a_sign_of_life() -> None:
     problem = "no sign of life from the process pm-checker for 12 s: what it has reported is as old as that"
     found = only(director(problems=(problem,)))

@@ -207,7 +207,8 @@ class XdpDataPlane:
         """
         if self._ingress is None:
             return []
-        problems = self._ingress.follow(self.store.servers.hops.egress_indexes())
+        egress = self.store.servers.hops.egress_indexes()
+        problems = self._ingress.follow(egress, self.exits().get("too_big", 0))
         return problems + _warn_of_marks(self.store.marks_without_addresses(), self._ingress.attachments)
 
     def start_clock(self) -> None:

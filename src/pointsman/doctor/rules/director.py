@@ -200,6 +200,20 @@ def _data_plane_problems(facts: DirectorFacts) -> Iterable[Finding]:
         elif problem.startswith("the table differs "):
             what, _, mend = problem.partition("; fix: ")
             yield fault("table", what, "clients are not served as configured", remedy=[mend])
+        elif _is_of_an_interface(problem, facts.attachments):
+            what, _, mend = problem.partition("; fix: ")
+            yield fault(
+                "interface",
+                what,
+                "packets that arrive there are not forwarded, or not all of them",
+                remedy=[mend] if mend else [],
+            )
+
+
+def _is_of_an_interface(problem: str, attached: Iterable[str]) -> bool:
+    """True if the data plane reported a problem of an interface that it is, or should be, attached to."""
+    first = ("interface ", "no packets are taken from ", *(f"{name} has " for name in attached))
+    return problem.startswith(first)
 
 
 def _instances(facts: DirectorFacts) -> Iterable[Finding]:

@@ -166,7 +166,7 @@ class Links:
     def _candidates(self, name: str, mode: str, reasons: list[str]) -> list[str]:
         if mode != "auto":
             return [mode]
-        why_not = _VETH_REASON if _is_veth(name) else hidden_vlans(name)
+        why_not = _VETH_REASON if is_veth(name) else hidden_vlans(name)
         if why_not:
             reasons.append(f"not native: {why_not}")
             return list(_WITHOUT_NATIVE)
@@ -190,7 +190,8 @@ class Links:
         self._directory.rmdir()
 
 
-def _is_veth(name: str) -> bool:
+def is_veth(name: str) -> bool:
+    """True if an interface, or a slave of it, is one end of a veth pair."""
     return "veth" in map(interfaces.driver, [name, *interfaces.slaves(name)])
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from pointsman.dataplane.interface import Attachment
 from pointsman.dataplane.xdp.kernel import interfaces, libbpf, pins
-from pointsman.dataplane.xdp.kernel.attach import PROGRAM_OF, Links, hidden_vlans
+from pointsman.dataplane.xdp.kernel.attach import PROGRAM_OF, Links, hidden_vlans, is_veth
 from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
 from pointsman.dataplane.xdp.kernel.xdp_features import NDO_XMIT, xdp_features
 
@@ -41,6 +41,7 @@ class Ingress:
         """With the name that the interface has now."""
         self._attached_as: dict[int, str] = {}
         """The wanted name by index."""
+        self._first_too_big: int | None = None
 
     def attach(self, names: Sequence[str], allow_missing: bool) -> None:
         """Attach to exactly these interfaces. Where the program is attached already, no packet is lost.
@@ -59,10 +60,11 @@ class Ingress:
         self._attached_as = {each.index: each.interface for each in self.attachments}
         self.follow_addresses()
 
-    def follow(self, egress_indexes: Iterable[int]) -> list[str]:
+    def follow(self, egress_indexes: Collection[int], too_big: int = 0) -> list[str]:
         """Attach to interfaces that have appeared, and replace native XDP where it would lose packets.
 
-        `egress_indexes` are the indexes of the interfaces to real servers. Return the problems.
+        `egress_indexes` are the indexes of the interfaces to real servers. `too_big` is the number of packets
+        that were too long to be sent. Return the problems.
         """
         live = {pin.index for pin in self._links.list_pinned()}
         self.attachments = [
@@ -75,6 +77,7 @@ class Ingress:
             if index not in live:
                 problems += self._attach_late(name, index)
         problems += self._avoid_losses(egress_indexes)
+        problems += self._find_joined(egress_indexes, too_big)
         problems += self._find_earlier_programs()
         problems += _without_frames(self.attachments)
         self.follow_addresses()
@@ -129,6 +132,36 @@ class Ingress:
                 why = _hazard(attached, unable)
             if why:
                 problems.append(f"{attached.interface} has {attached.mode} XDP, and {why}: use mode tc")
+        return problems
+
+    def _find_joined(self, egress_indexes: Collection[int], too_big: int) -> list[str]:
+        """Report generic XDP that cannot redirect received segments, because offload has joined them.
+
+        Over a veth pair come segments that the sender has joined. This end cannot know that beforehand, so
+        there the problem is reported as soon as packets were too long.
+        """
+        if self._first_too_big is None:
+            self._first_too_big = too_big
+        problems = []
+        for each in self.attachments:
+            out = sorted({_name_of(index) for index in egress_indexes if index != each.index} - {""})
+            if each.mode != "generic" or not out:
+                continue
+            lowest = interfaces.receivers(each.interface)
+            fixes = [_do_not_join(name) for name in lowest if interfaces.joins_received(name)]
+            remedies = [] if self._mode == "auto" else ["use mode tc"]
+            if fixes:
+                by = "GRO"
+            elif too_big > self._first_too_big and any(map(is_veth, lowest)):
+                by = "the other end of the veth pair"
+                remedies.append("switch tso off there (`ethtool -K`)")
+            else:
+                continue
+            problems.append(
+                f"{each.interface} has generic XDP: segments that {by} joins are too long to leave by "
+                f"{', '.join(out)}, and uploads hang{': ' if remedies else ''}{' or '.join(remedies)}"
+                f"{'; fix: ' if fixes else ''}{' && '.join(fixes)}"
+            )
         return problems
 
     def _find_earlier_programs(self) -> list[str]:
@@ -200,6 +233,12 @@ def _transmits(name: str, index: int, is_native: bool) -> bool:
         return bool(features & NDO_XMIT)
     driver = interfaces.driver(name)
     return driver not in _SEND_NO_FRAMES and (is_native or driver not in _SEND_WITH_A_PROGRAM)
+
+
+def _do_not_join(name: str) -> str:
+    """Return the command that keeps an interface from joining received segments."""
+    hardware = " rx-gro-hw off" if interfaces.driver(name) == "virtio_net" else ""
+    return f"ethtool -K {name} gro off{hardware}"
 
 
 def _without_frames(attachments: Iterable[Attachment]) -> list[str]:

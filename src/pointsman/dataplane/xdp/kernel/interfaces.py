@@ -14,7 +14,7 @@ _SIOCGIFHWADDR = 0x8927
 _SIOCETHTOOL = 0x8946
 _SIOCBONDSLAVEINFOQUERY = 0x8993
 _SIOCBONDINFOQUERY = 0x8994
-_ETHTOOL_GDRVINFO, _ETHTOOL_GRXCSUM, _ETHTOOL_GFLAGS = 0x03, 0x14, 0x25
+_ETHTOOL_GDRVINFO, _ETHTOOL_GRXCSUM, _ETHTOOL_GFLAGS, _ETHTOOL_GGRO = 0x03, 0x14, 0x25, 0x2B
 _ETH_FLAG_RXVLAN, _ETH_FLAG_LRO = 1 << 8, 1 << 15
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _VLANS = Path("/proc/thread-self/net/vlan/config")
@@ -70,11 +70,22 @@ def slaves(name: str) -> list[str]:
 
 def vlans(name: str) -> list[str]:
     """Return the VLAN interfaces on top of this one."""
+    return [vlan for vlan, below in _vlan_pairs() if below == name]
+
+
+def receivers(name: str) -> list[str]:
+    """Return the interfaces that receive the frames of this one: those below a VLAN or bond, or itself."""
+    below = [lower for vlan, lower in _vlan_pairs() if vlan == name] or slaves(name)
+    return [lowest for each in below for lowest in receivers(each)] or [name]
+
+
+def _vlan_pairs() -> list[tuple[str, str]]:
+    """Return the VLAN interfaces, each with the interface below it."""
     try:
         rows = [line.split("|") for line in _VLANS.read_text().splitlines()]
     except OSError:  # the kernel has no VLANs
         return []
-    return [row[0].strip() for row in rows if len(row) == 3 and row[2].strip() == name]
+    return [(row[0].strip(), row[2].strip()) for row in rows if len(row) == 3]
 
 
 def strips_tags(name: str) -> bool:
@@ -85,6 +96,11 @@ def strips_tags(name: str) -> bool:
 def merges_received(name: str) -> bool:
     """True if the network card merges received packets (large-receive-offload)."""
     return bool(_ethtool_number(name, _ETHTOOL_GFLAGS) & _ETH_FLAG_LRO)
+
+
+def joins_received(name: str) -> bool:
+    """True if the kernel joins received segments of a stream (generic-receive-offload)."""
+    return bool(_ethtool_number(name, _ETHTOOL_GGRO))
 
 
 def checks_received(name: str) -> bool:
