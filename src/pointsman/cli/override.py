@@ -12,6 +12,7 @@ from pointsman.conf.keywords.values import BadValueError, parse_address, parse_p
 from pointsman.control.client import ControlError, ProtocolError, request
 from pointsman.control.messages import ErrorReply, OverrideReply, OverrideRequest, StatusReply, StatusRequest
 from pointsman.control.paths import control_socket
+from pointsman.control.status import ServiceStatus
 from pointsman.control.status_verdict import is_deserted
 from pointsman.model.address import Address
 from pointsman.model.override import Override
@@ -19,6 +20,8 @@ from pointsman.model.override import Override
 EXIT_REFUSED = 1
 """No director runs here, or it knows no such real server."""
 
+_HASHES = ("sh", "dh", "mh")
+"""Schedulers that choose by a hash of an address."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
 
 
@@ -162,11 +165,11 @@ def _send(server: tuple[Address, int], service: str, override: Override | None, 
     for name in reply.servers:
         click.echo(f"{name}: {held}")
     if override is not None and (override.up is False or override.weight == 0):
-        _warn_of_deserted(server[0])
+        _warn(server[0])
 
 
-def _warn_of_deserted(server: Address) -> None:
-    """Print a warning for each service of this real server that now reaches none."""
+def _warn(server: Address) -> None:
+    """Print warnings about clients that this real server keeps, or that are refused."""
     try:
         reply = request(StatusRequest(), control_socket())
     except (ControlError, ProtocolError):
@@ -175,11 +178,31 @@ def _warn_of_deserted(server: Address) -> None:
         return
     prefix = f"[{server}]:" if server.version == 6 else f"{server}:"
     for service in reply.status.services:
-        if is_deserted(service) and any(each.server.startswith(prefix) for each in service.servers):
+        held = [each for each in service.servers if each.server.startswith(prefix)]
+        if held and is_deserted(service):
             complain(
                 f"warning: no real server of {service.service} can take a connection now; "
                 f"to undo it: pointsman release {server}"
             )
+        elif any(each.weight == 0 and each.by_hand for each in held):
+            for warning in drain_warnings(service):
+                complain(f"warning: {warning}; to move them: pointsman down {server}")
+
+
+def drain_warnings(service: ServiceStatus) -> list[str]:
+    """Describe the clients of this service that a real server with weight 0 keeps, or that are refused."""
+    name, found = service.service, []
+    if service.scheduler in _HASHES and f"{service.scheduler}-fallback" not in service.flags:
+        found.append(
+            f"{name} uses {service.scheduler}: new connections of clients whose hash selects this server "
+            "are refused"
+        )
+    if service.persistence is not None:
+        found.append(
+            f"{name} is persistent: known clients stay with this real server "
+            "(unless expire_quiescent_template is 1)"
+        )
+    return found
 
 
 def _spoken(seconds: float) -> str:

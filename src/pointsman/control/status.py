@@ -167,6 +167,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """True: it is in the configuration. False: it was added by hand."""
     standby: bool = False
     """True: not in the table here, because another director holds its address."""
+    flags: tuple[str, ...] = ()
+    """Flags of the scheduler by their ipvsadm names: sh-fallback, sh-port ..."""
     persistence: int | None = None
     """Persistence timeout in seconds; None: not persistent."""
     servers: tuple[ServerStatus, ...] = ()

@@ -242,6 +242,55 @@ def test_taking_out_the_last_real_server_is_done_with_a_warning(
     assert ("pointsman release 192.0.2.20" in outcome.output) is warned
 
 
+@pytest.mark.parametrize(
+    ("words", "weight", "scheduler", "flags", "persistence", "warned"),
+    [
+        (["drain", "192.0.2.20"], 0, "sh", (), None, ["uses sh"]),
+        (["weight", "192.0.2.20", "0"], 0, "dh", ("sh-fallback",), None, ["uses dh"]),
+        (["drain", "192.0.2.20"], 0, "mh", ("mh-port",), 300, ["uses mh", "is persistent"]),
+        (["drain", "192.0.2.20"], 0, "mh", ("mh-fallback",), None, []),
+        (["drain", "192.0.2.20"], 0, "wlc", (), 300, ["is persistent"]),
+        (["drain", "192.0.2.20"], 0, "wlc", (), None, []),
+        (["down", "192.0.2.20"], None, "sh", (), 300, []),
+        (["drain", "192.0.2.2"], 0, "sh", (), 300, []),
+    ],
+)
+def test_a_drain_tells_whom_it_refuses_and_who_stays(
+    words: list[str],
+    weight: int | None,
+    scheduler: str,
+    flags: tuple[str, ...],
+    persistence: int | None,
+    warned: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = ServiceStatus(
+        service="TCP 192.0.2.9:80",
+        scheduler=scheduler,
+        flags=flags,
+        persistence=persistence,
+        managed=True,
+        servers=(
+            ServerStatus(server="192.0.2.20:80", weight=weight, up=True, reason="", by_hand="by hand"),
+            ServerStatus(server="192.0.2.21:80", weight=1, up=True, reason=""),
+        ),
+    )
+
+    def answer(message: OverrideRequest | StatusRequest, _socket: Path) -> OverrideReply | StatusReply:
+        if isinstance(message, StatusRequest):
+            return StatusReply(msgspec.structs.replace(STATE, services=(service,)))
+        return OverrideReply(("192.0.2.20:80 of TCP 192.0.2.9:80",))
+
+    monkeypatch.setattr(override, "request", answer)
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.exit_code == 0
+    _done, *told = outcome.output.splitlines()
+    heads = [f"pointsman {words[0]}: warning: TCP 192.0.2.9:80 {text}: " for text in warned]
+    assert len(told) == len(heads)
+    assert all(line.startswith(head) for line, head in zip(told, heads, strict=True))
+    assert all(line.endswith("to move them: pointsman down 192.0.2.20") for line in told)
+
+
 def test_a_reload_shows_a_warning_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "keepalived.conf"
     file.write_text(

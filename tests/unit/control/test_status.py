@@ -118,6 +118,7 @@ DOCUMENT = {
             "scheduler": "rr",
             "managed": True,
             "standby": False,
+            "flags": [],
             "persistence": None,
             "servers": [
                 {

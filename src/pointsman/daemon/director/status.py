@@ -148,6 +148,7 @@ def services(
             scheduler=entry.service.scheduler,
             managed=key in configured,
             standby=key in waiting,
+            flags=tuple(sorted(entry.service.flags)),
             persistence=entry.service.persistence,
             servers=tuple(
                 ServerStatus(
