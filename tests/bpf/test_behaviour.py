@@ -177,13 +177,16 @@ def test_a_director_killed_in_the_middle_of_a_change_leaves_a_table_that_can_be_
         servers = plane.store.servers
         for name in ("_create", "_write_limits", "_move_to_trash"):
             dying(servers, name)
-        dying(plane.store.lists, "replace")
+        dying(plane.store.lists, "commit")
         dying(servers.hops, "write")
         dying(plane.store.counter_base, "account_for")
         try:
             plane.store.add_server(KEY, server)
+            plane.store.commit()
             plane.store.edit_server(KEY, RealServer(key=server.key, weight=5))
+            plane.store.commit()
             plane.store.delete_server(KEY, server.key)
+            plane.store.commit()
         except KilledError:
             pass
         plane.store = Store(plane.tables, plane._words)

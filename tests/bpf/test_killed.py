@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tests.support.program_run import NAMES, VIP, Director
 
-from pointsman.dataplane.xdp import slots
+from pointsman.dataplane.xdp import frontends, servers, slots, store
 from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD, ServiceFlag
 from pointsman.dataplane.xdp.server_list_format import ListWord, elements
 from pointsman.dataplane.xdp.store import Store
-from pointsman.dataplane.xdp.tables import Sizes
+from pointsman.dataplane.xdp.tables import Sizes, nonzero
 from pointsman.lvs.reconcile import reconcile
 from pointsman.model.operations import (
     AddServer,
@@ -43,7 +43,7 @@ def service(scheduler: str, *flags: str, persistence: int | None = None) -> Virt
     return VirtualService(key=KEY, scheduler=scheduler, flags=frozenset(flags), persistence=persistence)
 
 
-CASES: dict[str, tuple[VirtualService, Operation]] = {
+CASES: dict[str, tuple[VirtualService, *tuple[Operation, ...]]] = {
     "weight": (service("wlc"), EditServer(KEY, server("rs1", 0))),
     "wrr weight": (service("wrr"), EditServer(KEY, server("rs1", 6, 9, 3))),
     "mh weight": (service("mh"), EditServer(KEY, server("rs1", 0))),
@@ -53,6 +53,13 @@ CASES: dict[str, tuple[VirtualService, Operation]] = {
     "persistence": (service("wrr"), EditService(service("wrr", persistence=60))),
     "delete server": (service("rr"), DeleteServer(KEY, server("rs1").key)),
     "add server": (service("wrr"), AddServer(KEY, server("rs3", 4))),
+    "many servers": (
+        service("wrr"),
+        AddServer(KEY, server("rs3", 4)),
+        EditServer(KEY, server("rs1", 8, 9, 3)),
+        DeleteServer(KEY, server("rs2").key),
+        EditServer(KEY, server("rs3", 6)),
+    ),
     "delete service": (service("rr"), DeleteService(KEY)),
     "add service": (service("rr"), AddService(VirtualService(key=OTHER, scheduler="wlc"))),
 }
@@ -112,7 +119,13 @@ def fused(director: Director, fuse: Fuse) -> Store:
             found = getattr(tables, name)
             return Fused(found, fuse) if name in ARRAYS else found
 
-    return Store(Wires(), director.plane._words)  # type: ignore[arg-type]
+    def nonzero_of(structs: Any, field: str) -> list[int]:
+        return nonzero(getattr(structs, "_target", structs), field)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (frontends, servers, store):
+            patch.setattr(module, "nonzero", nonzero_of)
+        return Store(Wires(), director.plane._words)  # type: ignore[arg-type]
 
 
 def in_force(director: Director) -> list[tuple[int, list[int], int]]:
@@ -140,26 +153,26 @@ def told(director: Director) -> list[tuple[int, list[int], int]]:
     return found
 
 
-def step_of(store: Store, operation: Operation) -> Callable[[], None]:
+def step_of(changed: Store, operation: Operation) -> Callable[[], None]:
     match operation:
         case AddService(service=added):
-            return lambda: store.add_service(added)
+            return lambda: changed.add_service(added)
         case EditService(service=edited):
-            return lambda: store.edit_service(edited)
+            return lambda: changed.edit_service(edited)
         case DeleteService(key=key):
-            return lambda: store.delete_service(key)
+            return lambda: changed.delete_service(key)
         case AddServer(service=key, server=new):
-            return lambda: store.add_server(key, new)
+            return lambda: changed.add_server(key, new)
         case EditServer(service=key, server=new):
-            return lambda: store.edit_server(key, new)
+            return lambda: changed.edit_server(key, new)
         case DeleteServer(service=key, server=old):
-            return lambda: store.delete_server(key, old)
+            return lambda: changed.delete_server(key, old)
     raise AssertionError(operation)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_packets_table_and_reconcile_agree_whenever_the_director_was_killed(case: str) -> None:
-    before, operation = CASES[case]
+    before, *operations = CASES[case]
     with Director() as director:
         plane = director.plane
         given: list[Operation] = [
@@ -169,7 +182,7 @@ def test_packets_table_and_reconcile_agree_whenever_the_director_was_killed(case
         ]
         plane.apply(given)
         start = plane.read()
-        assert not plane.apply([operation])
+        assert not plane.apply(operations)
         wanted = plane.read()
         assert wanted != start
         killed = 0
@@ -177,10 +190,12 @@ def test_packets_table_and_reconcile_agree_whenever_the_director_was_killed(case
             plane.apply([Flush(), *given])
             assert plane.read() == start
             fuse = Fuse()
-            step = step_of(fused(director, fuse), operation)
+            changed = fused(director, fuse)
+            steps = [*(step_of(changed, operation) for operation in operations), changed.commit]
             fuse.left = killed
             try:
-                step()
+                for step in steps:
+                    step()
             except KilledError:
                 killed += 1
             else:

@@ -50,23 +50,27 @@ class RangeAllocator:
         self._free[-1].add(0)
         self._quarantine: deque[tuple[int, int]] = deque()
         for first, length in used:
-            self._reserve(first, _order(length))
+            self._reserve(first, order(length))
 
     def allocate(self, length: int) -> int:
         """Return the first of `length` free elements. Raises FullError."""
-        order = _order(length)
-        found = self._find(order)
+        wanted = order(length)
+        found = self._find(wanted)
         while found is None and self._quarantine:
             self._release(*self._quarantine.popleft())
-            found = self._find(order)
+            found = self._find(wanted)
         if found is None:
             raise FullError
         return found
 
     def free(self, first: int, length: int) -> None:
-        self._quarantine.append((first, _order(length)))
+        self._quarantine.append((first, order(length)))
         if len(self._quarantine) > QUARANTINE:
             self._release(*self._quarantine.popleft())
+
+    def cancel(self, first: int, length: int) -> None:
+        """Free elements that no packet has read: they need no quarantine."""
+        self._release(first, order(length))
 
     def _find(self, order: int) -> int | None:
         for larger in range(order, self._orders):
@@ -101,5 +105,6 @@ class RangeAllocator:
             self._free[larger].add(other)
 
 
-def _order(length: int) -> int:
+def order(length: int) -> int:
+    """Return the binary logarithm of the size of the block that holds `length` elements."""
     return max(0, length - 1).bit_length()

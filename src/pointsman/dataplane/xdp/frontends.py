@@ -62,9 +62,9 @@ class FrontendTable:
                 key = service6_key_of(first, rest, front6.key)
                 self._places[front6.number] = _Place(self._six, index, key)
         self._visible = {place.key: number for number, place in self._places.items() if self._is_seen(place)}
-        self._by_address: dict[tuple[Transport | None, Address | None], set[int]] = {}
+        self._by_address: dict[tuple[Transport | None, Address | None], dict[int, set[int]]] = {}
         for number, place in self._places.items():
-            self._by_address.setdefault((place.key.transport, place.key.address), set()).add(number)
+            self._at_address(place.key).setdefault(place.key.port, set()).add(number)
         self._control.any_port = sum(not key.port for key in self._visible)
         self._control.ftp = sum(table[index].flags for table, index, _ in self._places.values())
 
@@ -77,17 +77,20 @@ class FrontendTable:
         """Return the number of the front that packets to this destination find."""
         return self._visible.get(key)
 
-    def at_address(self, key: ServiceKey) -> list[int]:
-        """Return the fronts of this address and transport, whatever their port."""
-        return list(self._by_address.get((key.transport, key.address), ()))
+    def ports_at(self, key: ServiceKey) -> list[int]:
+        """Return the ports of the fronts of this address and transport; 0: every port."""
+        return list(self._at_address(key))
+
+    def at_port(self, key: ServiceKey, port: int) -> list[int]:
+        """Return the fronts of this address and transport that have this port."""
+        return list(self._at_address(key).get(port, ()))
+
+    def _at_address(self, key: ServiceKey) -> dict[int, set[int]]:
+        return self._by_address.setdefault((key.transport, key.address), {})
 
     def service_of(self, number: int) -> int:
         place = self._places[number]
         return int(place.table[place.at].service)
-
-    def key_of(self, number: int) -> ServiceKey:
-        """Return the service key of a front."""
-        return self._places[number].key
 
     def add(self, key: ServiceKey, service: int, number: int) -> None:
         """Add a front. It is hidden while another one has the same key. Raises FullError."""
@@ -98,7 +101,7 @@ class FrontendTable:
             assert key.address is not None
             front.address[:] = list(halves(key.address))
         self._places[number] = place
-        self._by_address.setdefault((key.transport, key.address), set()).add(number)
+        self._at_address(key).setdefault(key.port, set()).add(number)
         self._write_key(place, hidden=key in self._visible)
         if key not in self._visible:
             self._note_visible(key, number)
@@ -131,7 +134,10 @@ class FrontendTable:
         self.hide(number)
         self.mark_ftp(number, persistent=False)
         table, index, key = self._places.pop(number)
-        self._by_address[key.transport, key.address].discard(number)
+        ports = self._at_address(key)
+        ports[key.port].discard(number)
+        if not ports[key.port]:
+            del ports[key.port]
         bucket = index - index % WAYS
         holes = any(table[bucket + way].key == 0 for way in range(WAYS))
         # Keys of a full bucket may lie in the next one, so a search must not stop here: leave a tombstone.

@@ -121,12 +121,11 @@ class MarkedFronts:
         """Let packets to this address find a mark, else an address service, else a deleted service."""
         if not self._live:
             return
-        by_key: dict[ServiceKey, list[int]] = {}
-        for number in self._fronts.at_address(key):
-            by_key.setdefault(self._fronts.key_of(number), []).append(number)
-        of_every_port = [number for other, found in by_key.items() if not other.port for number in found]
-        every_port = any(self._rank(number) == 3 for number in of_every_port)
-        for numbers in by_key.values():
+        every_port = any(self._rank(number) == 3 for number in self._fronts.at_port(key, 0))
+        for port in [key.port] if key.port else self._fronts.ports_at(key):
+            numbers = self._fronts.at_port(key, port)
+            if not numbers:
+                continue
             best = max(numbers, key=self._rank)
             covered = every_port and self._rank(best) < 3
             for number in numbers:

@@ -238,16 +238,20 @@ class XdpDataPlane:
         return self.store.table()
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
+        """Apply operations. Successive ones on real servers make one new list for each service."""
         self.store.empty_trash()
         refusals = []
         for operation in operations:
             try:
+                if not isinstance(operation, AddServer | EditServer | DeleteServer):
+                    self.store.commit()
                 self._carry_out(operation)
             except RefusedError as refused:
                 reason, *detail = refused.args
                 refusals.append(Refusal(operation, reason, *detail))
             except OSError as error:
                 refusals.append(Refusal(operation, "system", str(error)))
+        self.store.commit()
         return refusals
 
     def _carry_out(self, operation: Operation) -> None:

@@ -8,7 +8,8 @@ are those of ip_vs_rr.c and ip_vs_wrr.c. Lists are newest first, as in the kerne
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 MAX_COUNT = 0xFFFF
@@ -60,9 +61,21 @@ class ListWord(NamedTuple):
         return (self.generation + 1) % _GENERATIONS
 
 
-def scale(weights: Sequence[int]) -> int:
+def scale(weights: Collection[int]) -> int:
     """Return the step of wrr: the greatest common divisor of all weights above 0; 1 if there is none."""
     return math.gcd(*weights) or 1
+
+
+class Step(NamedTuple):
+    """What the position of wrr depends on: the step of the weights, and the highest level."""
+
+    scale: int
+    highest: int
+
+    @classmethod
+    def of(cls, weights: Collection[int]) -> Step:
+        step = scale(weights)
+        return cls(step, max(weights, default=0) // step)
 
 
 def elements(places: Sequence[Place], weighted: bool, start: int, blocks: int = 0) -> list[int]:
@@ -92,18 +105,14 @@ def start_of(weighted: bool, places: Sequence[Place]) -> Cursor:
     """Return the first position of a scheduler (rr: before the first server; wrr: the highest level)."""
     if not weighted:
         return Cursor()
-    weights = [place.weight for place in places]
-    return Cursor(0, max(weights, default=0) // scale(weights))
+    return Cursor(0, Step.of([place.weight for place in places]).highest)
 
 
-def after_edit(weighted: bool, cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
-    """Return the position of a scheduler after servers were added, edited or deleted.
+def rr_after_edit(cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
+    """Return the position of rr after servers were added, edited or deleted.
 
-    rr steps back if the server at its position is deleted (ip_vs_rr_del_dest). wrr returns to the head; it
-    keeps its level, limited by the new weights (ip_vs_wrr_dest_changed).
+    It steps back if the server at its position is deleted (ip_vs_rr_del_dest).
     """
-    if weighted:
-        return _wrr_after_edit(cursor, before, after)
     kept = {place.dest: position for position, place in enumerate(after, 1)}
     for place in reversed(before[: cursor.position]):
         if place.dest in kept:
@@ -111,11 +120,17 @@ def after_edit(weighted: bool, cursor: Cursor, before: Sequence[Place], after: S
     return Cursor()
 
 
-def _wrr_after_edit(cursor: Cursor, before: Sequence[Place], after: Sequence[Place]) -> Cursor:
-    old, new = ([place.weight for place in places] for places in (before, after))
-    highest = max(new, default=0) // scale(new)
-    # The kernel's cw is (level - 1) * di + 1; it is rounded down to a step of the new divisor.
-    current = (cursor.level - 1) * scale(old) + 1
-    if cursor.level == 0 or current > (highest - 1) * scale(new) + 1:
-        return Cursor(0, highest)
-    return Cursor(0, current // scale(new) + 1 if scale(new) > 1 else current)
+def wrr_after_edits(cursor: Cursor, steps: Sequence[Step]) -> Cursor:
+    """Return the position of wrr after edits. `steps`: before the first edit, and after each one.
+
+    It returns to the head; it keeps its level, limited by the new weights (ip_vs_wrr_dest_changed).
+    """
+    level = cursor.level
+    for old, new in pairwise([*steps, steps[-1]]):
+        # The kernel's cw is (level - 1) * di + 1; it is rounded down to a step of the new divisor.
+        current = (level - 1) * old.scale + 1
+        if level == 0 or current > (new.highest - 1) * new.scale + 1:
+            level = new.highest
+        else:
+            level = current // new.scale + 1 if new.scale > 1 else current
+    return Cursor(0, level)

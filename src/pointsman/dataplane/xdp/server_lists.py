@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from pointsman.dataplane.xdp import slots
 from pointsman.dataplane.xdp.addresses import fold
-from pointsman.dataplane.xdp.allocation import FullError, RangeAllocator
+from pointsman.dataplane.xdp.allocation import FullError, RangeAllocator, order
+from pointsman.dataplane.xdp.draft import Draft
 from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD, Service, Vocabulary
 from pointsman.dataplane.xdp.server_list_format import (
     LEAST_COST,
@@ -15,9 +16,10 @@ from pointsman.dataplane.xdp.server_list_format import (
     Cursor,
     ListWord,
     Place,
-    after_edit,
     elements,
+    rr_after_edit,
     start_of,
+    wrr_after_edits,
 )
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at
@@ -67,7 +69,7 @@ class ServerLists:
         places, name = self.places(service), self._name(ListWord.of(self._tables.services[service].list))
         is_wrong = elements(places, name == "wrr", 0)[LIST_HEAD:] != self._members(service)
         if is_wrong or not self._blocks_fit(service, places):
-            self.replace(service, places)
+            self.commit(service, self.draft(service))
 
     def _blocks_fit(self, service: int, places: list[Place]) -> bool:
         """True if the servers belong to the blocks of this list; False after a kill during an edit."""
@@ -104,33 +106,71 @@ class ServerLists:
             self._tables.dests[place.dest].block = first + (number >> blocks.shift)
         return first | blocks.shift << 32
 
-    def replace(self, service: int, after: list[Place], scheduler: int | None = None) -> None:
-        """Put a new list in force. A new `scheduler` starts at the beginning; the present one continues.
+    def draft(self, service: int) -> Draft:
+        """Return a draft of this service's list. `commit` puts it in force."""
+        name = self._name(ListWord.of(self._tables.services[service].list))
+        return Draft(self.places(service), name == "wrr")
+
+    def reserve(self, service: int, draft: Draft, count: int) -> None:
+        """Reserve room for a list of `count` servers, so that `commit` cannot fail. Raises RefusedError."""
+        length = self._length(ListWord.of(self._tables.services[service].list), count)
+        kept = draft.range
+        if kept is not None and order(kept[1]) >= order(length):
+            return
+        self.release(draft)
+        try:
+            draft.range = self._allocate(length), length
+        except RefusedError:
+            draft.range = kept and (self._allocate(kept[1]), kept[1])
+            raise
+
+    def release(self, draft: Draft) -> None:
+        """Free the room that is reserved for this draft."""
+        if draft.range is not None:
+            self._ranges.cancel(*draft.range)
+            draft.range = None
+
+    def commit(self, service: int, draft: Draft) -> None:
+        """Put a draft in force by one store."""
+        entry, after = self._tables.services[service], draft.places()
+        old = ListWord.of(entry.list)
+        cursor = self._cursor(entry, old)
+        if draft.steps:
+            cursor = wrr_after_edits(cursor, draft.steps)
+        else:
+            cursor = rr_after_edit(cursor, self.places(service), after)
+        length = self._length(old, len(after))
+        if draft.range is not None and after and order(draft.range[1]) == order(length):
+            first = draft.range[0]
+        else:
+            self.release(draft)
+            first = self._allocate(length) if after else 0
+        self._put(service, after, cursor, old.scheduler, first)
+
+    def replace(self, service: int, after: list[Place], scheduler: int) -> None:
+        """Put a list in force with a scheduler that starts at the beginning.
 
         Raises RefusedError; then the old list stays in force.
         """
-        entry = self._tables.services[service]
+        name = self._words.scheduler_names[scheduler]
+        length = LIST_HEAD + len(after) + slots.length_of(name)
+        first = self._allocate(length) if after else 0
+        self._put(service, after, start_of(name == "wrr", after), scheduler, first)
+
+    def _put(self, service: int, after: list[Place], cursor: Cursor, scheduler: int, first: int) -> None:
+        """Write a list to `pm_members` from `first` on, and put it in force."""
+        entry, name = self._tables.services[service], self._words.scheduler_names[scheduler]
         old = ListWord.of(entry.list)
-        number = old.scheduler if scheduler is None else scheduler
-        name = self._words.scheduler_names[number]
-        if scheduler is None:
-            cursor = after_edit(name == "wrr", self._cursor(entry, old), self.places(service), after)
-        else:
-            cursor = start_of(name == "wrr", after)
-        generation = old.next_generation
-        first = 0
+        word = cursor.word(old.next_generation)
         if after:
-            slots_ = slots.elements_of(name, [self._candidate(place) for place in after])
-            first = self._allocate(LIST_HEAD + len(after) + len(slots_))
-            content = elements(
-                after, name == "wrr", cursor.word(generation), self._allocate_blocks(name, after)
-            )
-            content += slots_
+            content = elements(after, name == "wrr", word, self._allocate_blocks(name, after))
+            if name in slots.SLOTS:
+                content += slots.elements_of(name, [self._candidate(place) for place in after])
             self._tables.members[first : first + len(content)] = content  # type: ignore[assignment]
         else:
-            entry.cursor = cursor.word(generation)
+            entry.cursor = word
         old_blocks = self._blocks_of(old)
-        entry.list = ListWord(first, len(after), generation, number).word()
+        entry.list = ListWord(first, len(after), old.next_generation, scheduler).word()
         if old_blocks:
             self._blocks.free(*old_blocks)
         if old.length:
@@ -141,7 +181,11 @@ class ServerLists:
 
     def _extent(self, list_word: ListWord) -> int:
         """Return the number of elements that a list occupies in `pm_members`."""
-        return LIST_HEAD + list_word.length + slots.length_of(self._name(list_word))
+        return self._length(list_word, list_word.length)
+
+    def _length(self, list_word: ListWord, count: int) -> int:
+        """Return the number of elements that a list of `count` servers occupies."""
+        return LIST_HEAD + count + slots.length_of(self._name(list_word))
 
     def _candidate(self, place: Place) -> slots.Candidate:
         dest = self._tables.dests[place.dest]

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 
 from pointsman.dataplane.xdp.allocation import FullError, IndexAllocator
 from pointsman.dataplane.xdp.counter_base import CounterBase
+from pointsman.dataplane.xdp.draft import Draft
 from pointsman.dataplane.xdp.hops import NextHops
 from pointsman.dataplane.xdp.kernel.layout import DestFlag
-from pointsman.dataplane.xdp.server_list_format import MAX_COUNT, Place
+from pointsman.dataplane.xdp.server_list_format import MAX_COUNT
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.tables import Tables, nonzero
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at, tunnel_of, write_address
@@ -31,6 +32,8 @@ class Servers:
         self._counter_base = counter_base
         self.hops = NextHops(tables)
         self._by_service: dict[int, dict[ServerKey, int]] = {}
+        self._drafts: dict[int, Draft] = {}
+        """Changes of services that are not in force yet."""
         self._trash: set[int] = set()
         self._watched: set[int] = set()
         self._numbers = IndexAllocator(1, len(tables.dests), ())
@@ -105,13 +108,48 @@ class Servers:
         """Note a new service, which has no servers."""
         self._by_service[service] = {}
 
+    def commit(self) -> None:
+        """Put all drafts in force: one new list for each service that was changed."""
+        for service in list(self._drafts):
+            self._commit(service)
+
+    def _commit(self, service: int) -> None:
+        draft = self._drafts.pop(service)
+        if not draft.is_changed:
+            self._lists.release(draft)
+            return
+        raised = {index for index, server in draft.edited.items() if self._is_raised(index, server)}
+        for index in raised:  # before a scheduler reads the new list
+            self._tables.loads[index].overloaded = 0
+        self._lists.commit(service, draft)
+        for index, server in draft.edited.items():
+            self.hops.set_tunnel(index, server)
+            self._write_limits(index, server, index in raised)
+        for index in draft.joined:
+            self._counter_base.account_for(service, index, -1)
+        for index in draft.left:
+            self._counter_base.account_for(service, index, +1)
+            self._move_to_trash(index)
+
+    def _draft(self, service: int, change: int = 0) -> Draft:
+        """Return the draft of a service, with room for a change of its length. Raises RefusedError."""
+        draft = self._drafts.get(service)
+        if draft is None:
+            draft = self._drafts[service] = self._lists.draft(service)
+        if len(draft) + change > 0:
+            self._lists.reserve(service, draft, len(draft) + change)
+        return draft
+
     def add(self, service: int, front: int, ipv6: bool, server: RealServer, sequence: int) -> None:
+        """Add a server to the draft of its service."""
         _check(ipv6, server)
-        index = self._by_service[service].get(server.key)
-        if index is not None and index not in self._trash:
+        index, draft = self._by_service[service].get(server.key), self._drafts.get(service)
+        if draft is not None and index in draft.left:
+            self._commit(service)
+        elif index is not None and index not in self._trash:
             raise RefusedError("server-exists")
-        places = self._lists.places(service)
-        if len(places) >= MAX_COUNT:
+        draft = self._draft(service, +1)
+        if len(draft) >= MAX_COUNT:
             raise RefusedError("full", f"a service has at most {MAX_COUNT} servers")
         index = self._create(service, front, server) if index is None else index
         self._trash.discard(index)
@@ -120,12 +158,7 @@ class Servers:
         self.hops.set_tunnel(index, server)
         self._write_limits(index, server, raised=True)
         self.hops.write(index)
-        try:
-            self._lists.replace(service, [Place(index, server.weight), *places])
-        except RefusedError:
-            self._move_to_trash(index)
-            raise
-        self._counter_base.account_for(service, index, -1)
+        draft.add(index, server.weight)
 
     def _create(self, service: int, front: int, server: RealServer) -> int:
         try:
@@ -143,27 +176,35 @@ class Servers:
         return index
 
     def edit(self, service: int, ipv6: bool, server: RealServer) -> None:
+        """Edit a server in the draft of its service."""
         index = self._index_in_force(service, server.key)
         _check(ipv6, server)
-        before = self._lists.places(service)
-        upper = self._tables.dests[index].upper
-        raised = server.upper_threshold == 0 or server.upper_threshold > upper
-        if raised:  # before a scheduler reads the new list
-            self._tables.loads[index].overloaded = 0
-        after = [Place(index, server.weight) if place.dest == index else place for place in before]
-        self._lists.replace(service, after)
-        self.hops.set_tunnel(index, server)
-        self._write_limits(index, server, raised)
+        if index in self._draft(service).edited:
+            self._commit(service)
+        draft = self._draft(service)
+        if index in draft.joined:  # no packet reads its values yet
+            self.hops.set_tunnel(index, server)
+            self._write_limits(index, server, self._is_raised(index, server))
+        else:
+            draft.edited[index] = server
+        draft.set_weight(index, server.weight)
 
     def delete(self, service: int, key: ServerKey) -> None:
+        """Delete a server from the draft of its service."""
         index = self._index_in_force(service, key)
-        self._lists.replace(service, [place for place in self._lists.places(service) if place.dest != index])
-        self._counter_base.account_for(service, index, +1)
-        self._move_to_trash(index)
+        draft = self._draft(service, -1)
+        if index in draft.joined:
+            self._move_to_trash(index)
+        draft.remove(index)
+
+    def _is_raised(self, index: int, server: RealServer) -> bool:
+        """True if this server's new limit of connections is higher than the present one."""
+        return server.upper_threshold == 0 or server.upper_threshold > self._tables.dests[index].upper
 
     def _index_in_force(self, service: int, key: ServerKey) -> int:
         index = self._by_service[service].get(key)
-        if index is None or index in self._trash:
+        draft = self._drafts.get(service)
+        if index is None or index in self._trash or (draft is not None and index in draft.left):
             raise RefusedError("no-server")
         return index
 

@@ -304,7 +304,11 @@ class Store:
         self._service_numbers.free(entry.service)
         self._front_numbers.free(entry.front)
 
-    # Servers
+    # Servers: packets see these changes after `commit`
+
+    def commit(self) -> None:
+        """Put the changes of servers in force. Do this before other changes, and before reading."""
+        self.servers.commit()
 
     def add_server(self, key: ServiceKey, server: RealServer) -> None:
         entry = self._entry(key)
