@@ -52,6 +52,9 @@ from pointsman.model.address import Address
 from pointsman.model.operations import EditService, Operation
 from pointsman.model.service import ServiceTable, Transport
 
+LINES_AT_ONCE = 1000
+"""Lines of `-R` in one request: the director answers it long before the client's limit of time."""
+
 Ask = Callable[[Request], Reply]
 Expected = TypeVar("Expected", TableReply, ApplyReply)
 
@@ -175,6 +178,9 @@ class Session:
                 raise
             if isinstance(command, Apply):
                 waiting.append(command.operation)
+                if len(waiting) > LINES_AT_ONCE:
+                    self._apply(waiting[:-1])
+                    waiting = waiting[-1:]
                 continue
             self._apply(waiting)
             waiting = []
@@ -186,19 +192,25 @@ class Session:
         """Send the operations to the director and print the refused ones; return 255 if there are any."""
         if not operations:
             return 0
-        asked = tuple(self._with_fronts(operation) for operation in operations)
+        asked = self._with_fronts(operations)
         refusals = self._reply(ApplyRequest(asked), ApplyReply).refusals
         for refusal in refusals:
             self._err.write(f"{refusal_text(refusal)}\n")
         return REFUSED_BY_KERNEL if refusals else 0
 
-    def _with_fronts(self, operation: Operation) -> Operation:
-        """Keep the fronts of a firewall-mark service in an edit; ipvsadm does not know them."""
-        if not isinstance(operation, EditService) or not operation.service.key.fwmark:
-            return operation
-        entry = self._table().table.get(operation.service.key)
-        fronts = entry.service.fronts if entry else frozenset()
-        return EditService(msgspec.structs.replace(operation.service, fronts=fronts))
+    def _with_fronts(self, operations: Sequence[Operation]) -> tuple[Operation, ...]:
+        """Keep the fronts of firewall-mark services in edits; ipvsadm does not know them."""
+        if not any(isinstance(each, EditService) and each.service.key.fwmark for each in operations):
+            return tuple(operations)
+        fronts = {entry.service.key: entry.service.fronts for entry in self._table().table}
+        return tuple(
+            EditService(
+                msgspec.structs.replace(each.service, fronts=fronts.get(each.service.key, frozenset()))
+            )
+            if isinstance(each, EditService) and each.service.key.fwmark
+            else each
+            for each in operations
+        )
 
     def _table(self) -> TableReply:
         return self._reply(TableRequest(), TableReply)

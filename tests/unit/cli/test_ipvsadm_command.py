@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from pointsman.cli.ipvsadm import LINES_AT_ONCE
 from pointsman.cli.main import main
 from pointsman.control.messages import (
     ApplyReply,
@@ -33,8 +34,10 @@ class Director:
 
     def __init__(self) -> None:
         self.plane = MemoryDataPlane()
+        self.asked: list[Request] = []
 
     async def answer(self, message: Request, _uid: int) -> Reply:
+        self.asked.append(message)
         match message:
             case ApplyRequest(operations):
                 return ApplyReply(tuple(self.plane.apply(operations)))
@@ -177,3 +180,13 @@ def test_root_reads_connections_past_the_director(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(left, "connections", lambda: iter([entry]))
     monkeypatch.setattr("pointsman.cli.ipvsadm.pinned_plane", lambda: left)
     assert "10.0.0.7:4711" in ipvsadm("-Lnc").stdout
+
+
+def test_a_long_restore_is_few_requests_and_reads_the_table_once_for_all_edits(director: Director) -> None:
+    marks = range(1, LINES_AT_ONCE + 1)
+    lines = [*(f"-A -f {mark} -s rr" for mark in marks), *(f"-E -f {mark} -s wrr" for mark in marks)]
+    result = ipvsadm("-R", stdin="\n".join(lines))
+    assert result.exit_code == 0, result.output
+    assert {entry.service.scheduler for entry in director.plane.read()} == {"wrr"}
+    kinds = [type(each) for each in director.asked]
+    assert kinds.count(ApplyRequest) == 3 and kinds.count(TableRequest) == 2

@@ -14,7 +14,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -32,6 +31,7 @@ from pointsman.daemon.director.notify import send_orders
 from pointsman.daemon.director.passive_check import PassiveCheck
 from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
 from pointsman.daemon.director.state_file import DirectorState, StateFile
+from pointsman.daemon.director.table_command import carry_out
 from pointsman.daemon.director.table_reply import table_reply
 from pointsman.daemon.director.table_sync import TableSync, unmanaged_services
 from pointsman.daemon.director.vrrp_states import VrrpStates
@@ -289,14 +289,15 @@ class Director:
                     return await self._status()
                 case messages.TableRequest():
                     return await table_reply(self._plane, self._estimator, request)
+                case messages.ApplyRequest():
+                    return await self._apply(request, uid)
                 case _:
-                    return self._change(request, uid)
+                    return self._change(request)
         except OSError as error:
             return messages.ErrorReply(f"the data plane failed: {error}")
 
-    def _change(self, request: messages.Request, uid: int) -> messages.Reply:
+    def _change(self, request: messages.Request) -> messages.Reply:
         answers: dict[type, Callable[[Any], messages.Reply]] = {
-            messages.ApplyRequest: partial(self._apply, uid=uid),
             messages.ReloadRequest: self._reload,
             messages.ReloadRefused: self._reload_refused,
             messages.SwitchoverRequest: self._switch_over,
@@ -326,18 +327,11 @@ class Director:
             return messages.ErrorReply(f"cannot reach the VRRP process: {error}")
         return messages.SwitchoverReply()
 
-    def _apply(self, request: messages.ApplyRequest, uid: int) -> messages.Reply:
-        refusals = self._table_sync.apply(request.operations)
-        self._write_state()
-        refused = {refusal.operation for refusal in refusals}
-        for operation in request.operations:
-            if operation not in refused:
-                log.info("by hand: %s", operation.text())
-        for refusal in refusals:
-            why = refusal.detail or refusal.reason
-            log.warning("refused by hand (uid %d): %s: %s", uid, refusal.operation.text(), why)
-        self._next_hops.watch(self._plane.read())
-        return messages.ApplyReply(tuple(refusals))
+    async def _apply(self, request: messages.ApplyRequest, uid: int) -> messages.Reply:
+        try:
+            return await carry_out(request, uid, self._table_sync, self._plane, self._next_hops.watch)
+        finally:
+            self._write_state()
 
     def _reload(self, request: messages.ReloadRequest) -> messages.Reply:
         try:

@@ -316,11 +316,14 @@ class TableSync:
         configuration is undone by the next `sync`.
         """
         refusals = self._plane.apply(operations)
-        refused = {refusal.operation for refusal in refusals}
-        configured = {key for key, _ in members_of(self._config)}
-        for operation in operations:
-            if not isinstance(operation, EditServer) or operation in refused:
-                continue
+        refused = {id(refusal.operation) for refusal in refusals}
+        edits = [
+            operation
+            for operation in operations
+            if isinstance(operation, EditServer) and id(operation) not in refused
+        ]
+        configured = {key for key, _ in members_of(self._config)} if edits else set()
+        for operation in edits:
             key = (operation.service, operation.server.key)
             if key in configured:
                 self._overrides.put(key, Override(weight=operation.server.weight))

@@ -67,7 +67,7 @@ def scale(weights: Collection[int]) -> int:
 
 
 class Step(NamedTuple):
-    """What the position of wrr depends on: the step of the weights, and the highest level."""
+    """The step of the weights of wrr, and its highest level: the position depends on them."""
 
     scale: int
     highest: int
