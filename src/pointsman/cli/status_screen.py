@@ -130,7 +130,7 @@ def _columns(servers: Iterable[ServerStatus]) -> tuple[list[int | None], list[in
 
 
 def _of(used: int, size: int) -> str:
-    return f"{used} of {size} ({100 * used // size} %)"
+    return f"{used}, made for {size}" if used > size else f"{used} of {size} ({100 * used // size} %)"
 
 
 def _instance(each: InstanceStatus) -> Iterator[Piece]:

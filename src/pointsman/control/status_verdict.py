@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pointsman.control.status import InstanceStatus, ServerStatus, ServiceStatus, Status
-from pointsman.model.wording import count, duration
+from pointsman.model.wording import count, duration, fullness
 
 UNRESOLVED = "not resolved"
 """Text of a next hop whose MAC address is not known."""
@@ -130,4 +130,4 @@ def _fill(status: Status) -> Iterator[str]:
     )
     for name, used, size in tables:
         if used is not None and size and used >= NEARLY_FULL * size:
-            yield f"the {name} is nearly full: {used} of {size} entries"
+            yield fullness(name, used, size, "entries")

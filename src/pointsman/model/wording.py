@@ -28,3 +28,10 @@ def duration(seconds: float) -> str:
     if hours < 48:
         return f"{hours} h" + (f" {minutes % 60} min" if minutes % 60 else "")
     return f"{hours // 24} d" + (f" {hours % 24} h" if hours % 24 else "")
+
+
+def fullness(table: str, used: int, size: int, entries: str) -> str:
+    """Describe a table that is nearly full, or that has more entries than it is made for."""
+    if used > size:
+        return f"the {table} has {used} {entries}, and is made for {size}"
+    return f"the {table} is nearly full: {used} of {size} {entries}"

@@ -327,6 +327,14 @@ def test_a_connection_table_that_is_nearly_full(connections: int, check: list[st
     assert [item.check for item in wrong(director(connections=connections))] == check
 
 
+def test_a_connection_table_with_more_connections_than_it_is_made_for() -> None:
+    """It has room for twice as many: `2000 of 1000` would be hard to believe."""
+    found = only(director(connections=2000, connection_limit=1000)).found
+    assert found == "the connection table has 2000 connections, and is made for 1000"
+    found = only(director(connections=1000, connection_limit=1000)).found
+    assert found == "the connection table is nearly full: 1000 of 1000 connections"
+
+
 def test_a_neighbour_table_that_is_nearly_full() -> None:
     entries = tuple(
         Neighbour(interface="eth0", address=ipaddress.ip_address(number), mac="") for number in range(95)

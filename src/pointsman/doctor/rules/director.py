@@ -13,6 +13,7 @@ from pointsman.doctor.rules.addresses import CHECKS as ADDRESS_CHECKS
 from pointsman.doctor.rules.adverts import dropped_adverts
 from pointsman.doctor.rules.servers import CHECKS as SERVER_CHECKS
 from pointsman.model.address import format_endpoint
+from pointsman.model.wording import fullness
 
 NEARLY_FULL = 0.9
 """Share of a table's entries in use from which the doctor warns."""
@@ -299,18 +300,18 @@ def _firewall(facts: DirectorFacts) -> Iterable[Finding]:
 
 
 def _tables(facts: DirectorFacts) -> Iterable[Finding]:
-    fill = f"{facts.connections} of {facts.connection_limit} connections"
     if facts.connection_limit and facts.connections >= NEARLY_FULL * facts.connection_limit:
         yield warning(
             "connection-table",
-            f"the connection table is nearly full: {fill}",
+            fullness("connection table", facts.connections, facts.connection_limit, "connections"),
             "new connections without an entry are scheduled by hash: "
             "they break when the list of real servers changes",
             advice="restart with a larger table: pointsman run --connections "
             f"{min(1 << 24, 4 * facts.connection_limit)}",
         )
     else:
-        yield right("connection-table", f"room in the connection table: {fill}")
+        fill = f"{facts.connections} of {facts.connection_limit}"
+        yield right("connection-table", f"room in the connection table: {fill} connections")
 
 
 def _host(facts: DirectorFacts) -> Iterable[Finding]:
