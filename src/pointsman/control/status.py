@@ -113,6 +113,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     virtual_router_id: int | None = None
     advert_interval: float | None = None
     """Seconds between two adverts."""
+    protocol: int = 112
+    """IP protocol of its adverts: 112; 51 with auth_type AH."""
     unicast_peers: tuple[Address, ...] | None = None
     addresses: tuple[AddressStatus, ...] | None = None
     dropped: tuple[DroppedStatus, ...] = ()

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from pointsman.doctor.firewall.chain import Ruleset
+from pointsman.doctor.firewall.packet import VRRP
 from pointsman.model.address import Address, Network
 from pointsman.net.other_balancers import OtherBalancer
 
@@ -285,6 +286,8 @@ class InstanceFact(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     advert_interval: float = 1.0
     """Seconds."""
+    protocol: int = VRRP
+    """IP protocol of its adverts: 112; 51 with auth_type AH."""
     peers: tuple[Address, ...] = ()
     virtual: tuple[VirtualFact, ...] = ()
     dropped: tuple[DroppedFact, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,15 @@ import pytest
 from tests.support.namespaces import Namespace
 from tests.support.until import DEADLINE
 
-from pointsman.doctor.facts import Card, DirectorFacts, Host, InstanceFact, RealServerFacts, VirtualFact
+from pointsman.doctor.facts import (
+    Card,
+    DirectorFacts,
+    Host,
+    InstanceFact,
+    RealServerFacts,
+    SeenAdvert,
+    VirtualFact,
+)
 from pointsman.doctor.finding import Verdict
 from pointsman.doctor.firewall.packet import ANY_PORT, SYN, TCP, VRRP, Packet
 from pointsman.doctor.firewall.simulation import Fate, judge
@@ -26,6 +35,8 @@ from pointsman.doctor.rules import director as director_rules
 from pointsman.doctor.rules import firewall as firewall_rules
 from pointsman.lab import waiting
 from pointsman.net.other_balancers import keepalived_processes, other_balancers
+from pointsman.vrrp import wire
+from pointsman.vrrp.ah import AhCodec
 
 pytestmark = pytest.mark.root
 
@@ -193,6 +204,32 @@ ip link add link eth0 name vrrp.51 address {VIRTUAL} type macvlan mode private
 ip link set vrrp.51 up
 ip address add {VIP}/32 dev vrrp.51
 """
+
+
+def test_adverts_with_an_authentication_header_are_heard() -> None:
+    assert (
+        sh("ip link add eth0 type veth peer name wire; ip link set eth0 up; ip link set wire up").returncode
+        == 0
+    )
+    source = ipaddress.ip_address("192.168.7.11")
+    advert = wire.Advert(
+        version=2,
+        virtual_router_id=51,
+        priority=90,
+        interval=100,
+        addresses=(VIP,),
+        authentication_type=wire.AH,
+    )
+    packet = AhCodec(b"secret").wrap(wire.encode(advert, source, wire.GROUP), source, wire.GROUP, 255, 1.0)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.bind(("wire", 0))
+
+        def heard(seen: list[SeenAdvert]) -> bool:
+            sender.send(bytes.fromhex("01005e000012 020000000002 0800") + packet)
+            return bool(seen)
+
+        (seen,) = wire_probe.listen_for_adverts({"eth0": DEADLINE}, heard)
+    assert (seen.source, seen.virtual_router_id, seen.priority) == (source, 51, 90)
 
 
 def test_an_interface_below_a_virtual_mac_that_answers_too_is_found_and_mended() -> None:

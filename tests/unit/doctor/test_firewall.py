@@ -55,6 +55,7 @@ def director(text: str = "", **changes: Any) -> list[Finding]:
         virtual_router_id=51,
         virtual=virtual,
         peers=changes.pop("peers", ()),
+        protocol=changes.pop("protocol", 112),
     )
     server_ = ServerFact(address=WEB, port=80, up=changes.pop("up", True))
     service = ServiceFact(name="s", option="", address=VIP, port=80, tcp=True, servers=(server_,))
@@ -153,6 +154,15 @@ def test_a_default_deny_firewall_on_a_director() -> None:
         director(at_input([SETTLED, ACCEPT], [match("ip", "protocol", "vrrp"), ACCEPT], policy="drop"))
     ) == [RIGHT]
     assert verdicts(director(CLOSED, instances=(), up=None)) == [RIGHT]
+
+
+def test_adverts_with_an_authentication_header_are_of_another_protocol() -> None:
+    found = director(CLOSED, protocol=51)
+    assert found[0].remedy == ("nft insert rule inet fw input meta l4proto 51 accept",)
+    for name, protocol in (("vrrp", 112), ("ah", 51)):
+        open_to = at_input([SETTLED, ACCEPT], [match("ip", "protocol", name), ACCEPT], policy="drop")
+        assert verdicts(director(open_to, protocol=protocol)) == [RIGHT]
+        assert verdicts(director(open_to, protocol=163 - protocol)) == [FAULT]
 
 
 def test_a_rule_for_the_other_director() -> None:

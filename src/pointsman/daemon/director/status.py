@@ -30,6 +30,7 @@ from pointsman.model.service import Forwarding, ServiceEntry, ServiceKey, Servic
 from pointsman.model.wording import duration
 from pointsman.net.links import Link, links
 from pointsman.net.netlink import NetlinkSocket
+from pointsman.vrrp.admission import ip_protocol
 
 
 def data_plane(capabilities: Capabilities) -> DataPlaneStatus:
@@ -86,6 +87,7 @@ def instance(
         interface=known.interface,
         virtual_router_id=known.virtual_router_id,
         advert_interval=known.advert_interval,
+        protocol=ip_protocol(known),
         unicast_peers=known.unicast_peers,
         addresses=tuple(
             AddressStatus(item.address, item.prefix_length, item.device) for item in known.addresses

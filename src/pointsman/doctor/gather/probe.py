@@ -25,6 +25,8 @@ from pointsman.packets.classic_bpf import EVERYTHING, Program
 from pointsman.packets.errors import WireError
 from pointsman.packets.ethernet import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6
 from pointsman.vrrp import wire
+from pointsman.vrrp.ah import AH_PROTOCOL
+from pointsman.vrrp.ah import HEADER_SIZE as AH_HEADER_SIZE
 
 _LINK_SCOPE = 0x20
 _PACKET_OUTGOING = 4
@@ -256,12 +258,20 @@ def listen_for_adverts(
 
 
 def _parse_ip(data: bytes) -> tuple[Address, Address, bytes]:
-    """Return source, destination and payload of an IP frame. Raises WireError."""
+    """Return source, destination and advert of an IP frame. Its authentication (AH) is not verified.
+
+    Raises WireError.
+    """
     packet = ip.decode(ethernet.decode(data).ether_type, data, ethernet.HEADER_SIZE)
-    if packet.fragment & ip.IS_FRAGMENT or packet.protocol != wire.PROTOCOL:
-        raise WireError("a fragment, or not VRRP")
+    payload = ip.payload(packet, data, ethernet.HEADER_SIZE)
+    if packet.protocol == AH_PROTOCOL and payload[:1] == bytes([wire.PROTOCOL]):
+        payload = payload[AH_HEADER_SIZE:]
+    elif packet.protocol != wire.PROTOCOL:
+        raise WireError("not VRRP")
+    if packet.fragment & ip.IS_FRAGMENT:
+        raise WireError("a fragment")
     source, destination = ipaddress.ip_address(packet.source), ipaddress.ip_address(packet.destination)
-    return source, destination, ip.payload(packet, data, ethernet.HEADER_SIZE)
+    return source, destination, payload
 
 
 def ask_until(
@@ -318,10 +328,13 @@ def open_taps(
 
 
 def _of_protocol(ether_type: int) -> bytes:
-    """Return a classic BPF filter for VRRP on a socket of this EtherType."""
+    """Return a classic BPF filter for VRRP, also with AH, on a socket of this EtherType."""
     program = Program()
     program.load_byte(ethernet.HEADER_SIZE + ip.protocol_at(ether_type))
-    program.unless_equal(wire.PROTOCOL, "drop")
+    program.unless_equal(wire.PROTOCOL, "ah")
+    program.accept(EVERYTHING)
+    program.label("ah")
+    program.unless_equal(AH_PROTOCOL, "drop")
     program.accept(EVERYTHING)
     program.label("drop")
     program.accept(0)

@@ -221,6 +221,7 @@ def _instance(item: InstanceStatus) -> InstanceFact:
         virtual_router_id=item.virtual_router_id or 0,
         priority=item.priority,
         advert_interval=1.0 if item.advert_interval is None else item.advert_interval,
+        protocol=item.protocol,
         peers=item.unicast_peers or (),
         virtual=tuple(
             VirtualFact(

@@ -285,7 +285,7 @@ def _masters(instance: InstanceFact, senders: set[str], strangers: list[str]) ->
             "one-master",
             f"no adverts from the master of {instance.name} arrive on {instance.interface}",
             "this director will take the VIP while the master still holds it",
-            advice="look for a firewall between them that drops IP protocol 112",
+            advice=f"look for a firewall between them that drops IP protocol {instance.protocol}",
         )
     else:
         yield right("one-master", f"VRRP {instance.name} has one master")

@@ -12,7 +12,7 @@ from pointsman.doctor.facts import DirectorFacts, Host, InstanceFact, RealServer
 from pointsman.doctor.finding import Finding, fault, right, unknown, warning
 from pointsman.doctor.firewall.chain import Rule, Ruleset, Value
 from pointsman.doctor.firewall.icmp import FRAGMENTATION_NEEDED, PACKET_TOO_BIG
-from pointsman.doctor.firewall.packet import ACK, ANY_PORT, EPHEMERAL, SYN, TCP, UDP, VRRP, Packet
+from pointsman.doctor.firewall.packet import ACK, ANY_PORT, EPHEMERAL, SYN, TCP, UDP, Packet
 from pointsman.doctor.firewall.simulation import Fate, Judgement, judge
 from pointsman.model.address import Address, format_endpoint
 
@@ -202,7 +202,7 @@ def _adverts(facts: DirectorFacts, instance: InstanceFact) -> Iterator[Flow]:
     version = instance.version
     own = _own_address(facts, instance.interface, version)
     why = "a director that does not receive the master's adverts becomes master too: two hosts have the VIP"
-    limit = {"nft": "meta l4proto 112", "iptables": "-p 112"}
+    limit = {"nft": f"meta l4proto {instance.protocol}", "iptables": f"-p {instance.protocol}"}
     heard = {
         advert.source
         for advert in facts.adverts
@@ -211,7 +211,7 @@ def _adverts(facts: DirectorFacts, instance: InstanceFact) -> Iterator[Flow]:
     for peer in instance.peers or sorted(heard - {own}, key=int) or (None,):
         packet = Packet(
             version=version,
-            protocol=VRRP,
+            protocol=instance.protocol,
             source=peer,
             destination=own if instance.peers else _GROUPS[version],
             inwards=(instance.interface,),
@@ -219,7 +219,11 @@ def _adverts(facts: DirectorFacts, instance: InstanceFact) -> Iterator[Flow]:
         yield Flow(what=f"VRRP adverts for {instance.name}", why=why, packet=packet, **limit)
     for target in instance.peers or (_GROUPS[version],):
         packet = Packet(
-            version=version, protocol=VRRP, source=own, destination=target, outwards=(instance.interface,)
+            version=version,
+            protocol=instance.protocol,
+            source=own,
+            destination=target,
+            outwards=(instance.interface,),
         )
         yield Flow(what=f"VRRP adverts of {instance.name} to others", why=why, packet=packet, **limit)
 

@@ -29,6 +29,7 @@ from pointsman.control.messages import (
 from pointsman.control.status import DroppedStatus, Status
 from pointsman.daemon.director import process as module
 from pointsman.daemon.director.process import Director
+from pointsman.daemon.director.status import instance as instance_status
 from pointsman.daemon.runtime.config_history import ConfigHistory
 from pointsman.daemon.runtime.slices import SLICE
 from pointsman.dataplane.memory import MemoryDataPlane
@@ -97,6 +98,13 @@ def entered(state: str) -> InstanceChanged:
     return InstanceChanged(
         instance="A", state=state, priority=100, reason="", holds_addresses=state == "MASTER"
     )
+
+
+@pytest.mark.parametrize(("kind", "protocol"), [("PASS", 112), ("AH", 51)])
+def test_the_status_of_an_instance_tells_the_ip_protocol_of_its_adverts(kind: str, protocol: int) -> None:
+    text = TEXT.replace("priority 100", f"priority 100\nauthentication {{\nauth_type {kind}\nauth_pass x\n}}")
+    config = load_text(text).config
+    assert instance_status(config, entered("BACKUP"), 0.0).protocol == protocol
 
 
 def test_a_restart_mails_a_state_only_when_it_is_another() -> None:
