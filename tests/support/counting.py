@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -19,9 +20,13 @@ def lines_run(function: Callable[[], object]) -> int:
         return trace
 
     before = sys.gettrace()
+    collected = gc.isenabled()
+    gc.disable()  # its finalizers are lines of others
     sys.settrace(trace)
     try:
         function()
     finally:
         sys.settrace(before)
+        if collected:
+            gc.enable()
     return count
