@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.support.serving import served
 
 from pointsman.cli.ipvsadm import LINES_AT_ONCE
 from pointsman.cli.main import main
@@ -58,16 +57,8 @@ def socket_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def director(socket_path: Path) -> Iterator[Director]:
     made = Director()
-    loop = asyncio.new_event_loop()
-    server = ControlServer(socket_path, made.answer)
-    loop.run_until_complete(server.start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield made
-    asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(5)
-    loop.close()
+    with served(ControlServer(socket_path, made.answer)):
+        yield made
 
 
 def ipvsadm(*words: str, stdin: str = "") -> Result:

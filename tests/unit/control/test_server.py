@@ -10,12 +10,12 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support.serving import served
 
 from pointsman.control import messages
 from pointsman.control import server as control_server
@@ -47,16 +47,8 @@ def path() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     where = folder / "control.sock"
-    loop = asyncio.new_event_loop()
-    server = ControlServer(where, handler)
-    loop.run_until_complete(server.start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield where
-    asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(5)
-    loop.close()
+    with served(ControlServer(where, handler)):
+        yield where
     folder.rmdir()
 
 
