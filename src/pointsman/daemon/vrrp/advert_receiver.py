@@ -141,7 +141,7 @@ class AdvertReceiver:
         budget = controller.known_senders.find_budget(arrival.datagram.source)
         unread = not (self._unknown_senders.spend if budget is None else budget.has_any)(arrival.time)
         if unread:
-            controller.on_unread_packet()
+            controller.drops.on_unread_packet()
         elif controller.on_packet(arrival.datagram, arrival.time, arrival.packet):
             return
         elif budget is not None:
@@ -163,7 +163,7 @@ class AdvertReceiver:
             found = find_intended((each.instance for each in silent), datagram)
             self._intended[key] = next((each for each in silent if each.instance is found), None)
         if (controller := self._intended.get(key)) is not None:
-            controller.on_foreign_advert(datagram.source, key[0])
+            controller.drops.on_foreign_advert(datagram.source, key[0])
 
     def _on_malformed(self, text: str) -> None:
         self._dropped += 1
@@ -195,13 +195,13 @@ class AdvertReceiver:
             self.unknown += 1
             self._dropped += 1
             if (intended := self._intended.get(key)) is not None:
-                intended.count_dropped(inet_ntoa(packet[12:16]), Drop.VIRTUAL_ROUTER_ID)
+                intended.drops.count_again(inet_ntoa(packet[12:16]), Drop.VIRTUAL_ROUTER_ID)
             return True
         if controller.on_repeated_packet(packet, time):
             return True
-        drop = controller.drop_cheaply(packet)
+        drop = controller.drops.drop_cheaply(packet)
         if drop is None:
             return False
-        controller.count_dropped(inet_ntoa(packet[12:16]), drop)
+        controller.drops.count_again(inet_ntoa(packet[12:16]), drop)
         self._dropped += 1
         return True

@@ -12,10 +12,11 @@ from pointsman.control.messages import InstanceChanged
 from pointsman.control.vrrp_messages import instance_event, lower_priority_event, priority_event
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.vrrp.addresses import Context, VirtualAddresses
+from pointsman.daemon.vrrp.advert_drops import AdvertDrops
 from pointsman.daemon.vrrp.advert_sender import AdvertSender
 from pointsman.daemon.vrrp.advert_socket import AdvertSocket
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
-from pointsman.daemon.vrrp.faults import find_network_fault
+from pointsman.daemon.vrrp.preflight import find_network_fault
 from pointsman.daemon.vrrp.reports import LastAdvert
 from pointsman.daemon.vrrp.state_file import StateFile
 from pointsman.daemon.vrrp.trackers import Trackers
@@ -27,8 +28,7 @@ from pointsman.net.arp import AddressAnswer
 from pointsman.net.links import is_missing
 from pointsman.net.netlink import Message
 from pointsman.vrrp import prefilter
-from pointsman.vrrp.admission import Drop, Guard, admit
-from pointsman.vrrp.dropped import is_of_another_group
+from pointsman.vrrp.admission import Guard, admit
 from pointsman.vrrp.known_senders import KnownSenders
 from pointsman.vrrp.machine import VrrpMachine
 from pointsman.vrrp.transitions import (
@@ -91,11 +91,11 @@ class InstanceController:
         """Fingerprint, source, and advert, so that a repeat is not decoded. None: more than bytes counted."""
         self._effects: collections.deque[Effect] = collections.deque()
         self.known_senders = KnownSenders()
-        self._settings_filter = prefilter.SettingsFilter(instance)
         self._deleted = False
         self._lower_priority_at = float("-inf")
         self._once = LogOnce(log)
         """It is cleared at every change of state."""
+        self.drops = AdvertDrops(instance, self.counters, self._once, context.dropped)
 
     @property
     def deadline(self) -> float | None:
@@ -145,14 +145,13 @@ class InstanceController:
         before, self.instance = self.instance, instance
         if (before.authentication, before.hmac) != (instance.authentication, instance.hmac):
             self._guard = Guard(instance)
-        self._settings_filter = prefilter.SettingsFilter(instance)
+        self.drops.reconfigure(instance)
         self._sender.reconfigure(instance, self._guard)
         self._addresses.reconfigure(instance)
         self._macvlans.reconfigure(instance)
         self.machine.reconfigure(self._context.clock(), instance, own_address)
         self._last_accepted = None
         self._once.clear()
-        self._context.dropped.forget(instance.name)
         self.apply_effects()
 
     def yield_and_stop(self) -> None:
@@ -182,21 +181,6 @@ class InstanceController:
         """True if an advert of this sender was accepted."""
         return self.known_senders.find_budget(sender) is not None
 
-    def drop_cheaply(self, packet: bytes) -> Drop | None:
-        """Drop and count a packet with a plain error that was logged. Return None if it must be decoded."""
-        drop = prefilter.cheap_reject(packet) or self._settings_filter.reject(packet)
-        if drop is None or drop.value not in self._once:
-            return None
-        self.counters["received"] += 1
-        self.counters[drop.value] += 1
-        return drop
-
-    def on_unread_packet(self) -> None:
-        """Count a packet that is dropped unread because of a flood."""
-        self.counters["received"] += 1
-        self.counters["flood"] += 1
-        self._warn("flood", "too many packets, refused or of unknown senders: some are dropped unread")
-
     def on_repeated_packet(self, packet: bytes, time: float) -> bool:
         """Process a packet that repeats the last accepted one. Return False if it does not.
 
@@ -214,12 +198,7 @@ class InstanceController:
         """Process a packet (IPv4: all its bytes are `packet`). Return True if it is accepted."""
         self.counters["received"] += 1
         verdict = admit(self.instance, self.machine.own_address, datagram, self._guard, time, wall_clock())
-        for kind in (*((verdict.drop,) if verdict.drop else ()), *verdict.oddities):
-            self.counters[kind.value] += 1
-            self._warn(kind.value, verdict.text)
-        if verdict.drop is not None and not is_of_another_group(self.instance, datagram):
-            text = verdict.text.removeprefix(f"from {datagram.source}: ")
-            self._note_dropped(datagram.source, verdict.drop, text)
+        self.drops.on_verdict(verdict, datagram)
         if verdict.advert is not None:
             self._sender.checksum_form = verdict.advert.form
             self.last_advert = datagram.source, verdict.advert.priority, time
@@ -232,20 +211,6 @@ class InstanceController:
             )
             self._on_advert(datagram.source, verdict.advert, time)
         return verdict.advert is not None
-
-    def on_foreign_advert(self, source: Address, number: int) -> None:
-        """Process an advert of another virtual router id that seems to be meant for this instance."""
-        self.counters[Drop.VIRTUAL_ROUTER_ID.value] += 1
-        text = f"virtual_router_id {number}, expecting {self.instance.virtual_router_id}"
-        self._warn(f"{Drop.VIRTUAL_ROUTER_ID.value} {number}", f"from {source}: {text}")
-        self._note_dropped(source, Drop.VIRTUAL_ROUTER_ID, text)
-
-    def count_dropped(self, sender: str, drop: Drop) -> None:
-        """Count one more advert of a sender that is dropped for the same reason as before."""
-        self._context.dropped.note_again(self.instance.name, sender, drop.value)
-
-    def _note_dropped(self, source: Address, drop: Drop, text: str) -> None:
-        self._context.dropped.note(self.instance.name, str(source), drop.value, text)
 
     def _on_advert(self, source: Address, advert: Advert, time: float) -> None:
         """Process an accepted advert."""

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requirements of a configuration on the host, checked before the VRRP process changes anything."""
+"""Requirements of instances on the host: before the VRRP process changes anything, and while it runs."""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 
 from pointsman.model.address import Address
-from pointsman.model.vrrp import VrrpInstance
+from pointsman.model.vrrp import VrrpInstance, VrrpState
 from pointsman.net import virtual_links
 from pointsman.net.addresses import InterfaceAddress
 from pointsman.net.links import Link
 from pointsman.net.netlink import NetlinkSocket
+from pointsman.vrrp.machine import VrrpMachine
 
 
 class EnvironmentProblemError(Exception):
@@ -97,3 +98,29 @@ def explain(error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return "it is no address of this host; correct unicast_src_ip or add the address"
     return error.strerror or str(error)
+
+
+def find_network_fault(
+    instance: VrrpInstance,
+    machine: VrrpMachine,
+    links: Mapping[str, Link],
+    has_source: bool,
+    has_socket: bool,
+) -> str:
+    """Return the reason why adverts cannot be sent and received, or addresses not served. Empty: they can.
+
+    A master can send without its source address, as in keepalived, and still receives multicast adverts.
+    A backup must not become master without it, because it would not receive the unicast adverts of one.
+    """
+    link, own_address = links.get(instance.interface), machine.own_address
+    if link is None or (instance.tracks_interface and not link.running):
+        return "interface down"
+    for name in instance.needed_interfaces:
+        needed = links.get(name)
+        if needed is None or not needed.running:
+            return f"interface {name} {'does not exist' if needed is None else 'is down'}"
+    if own_address.is_unspecified:
+        return f"{link.name} has no address to send adverts from (virtual ones do not count)"
+    if not has_source and (instance.track_source or machine.state is not VrrpState.MASTER):
+        return f"source address {own_address} is missing"
+    return "" if has_socket else f"no socket for adverts from {own_address}"
