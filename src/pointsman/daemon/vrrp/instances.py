@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pointsman.control.messages import InstanceChanged
@@ -153,6 +153,33 @@ class InstanceSet:
         order = [instance.name for instance in instances]
         self.controllers.sort(key=lambda controller: order.index(controller.instance.name))
         return complete
+
+    def set_static_faults(self, faults: Mapping[str, str]) -> None:
+        """Set why static objects are missing, by the name of the instance that needs them."""
+        for controller in self.controllers:
+            controller.static_fault = faults.get(controller.instance.name, "")
+
+    def update_faults(self, trackers: Trackers) -> None:
+        """Update fault and priority of every instance."""
+        for controller in self.controllers:
+            controller.update_faults(trackers)
+
+    def yield_master(self, name: str, now: float) -> None:
+        """Let another router become master of this instance. Empty `name`: of all instances."""
+        for controller in self.controllers:
+            if name in ("", controller.instance.name) and controller.machine.yield_master(now):
+                log.info("(%s) yielding mastership on request", controller.instance.name)
+                controller.apply_effects()
+
+    def advance(self, now: float) -> None:
+        """Fire the timers that are due. All adverts are sent before any address changes."""
+        due = self._deadlines.due(now)
+        for controller in due:
+            controller.advance(now)
+        for controller in due:
+            controller.send_adverts()
+        for controller in due:
+            controller.apply_effects()
 
     def _check_no_accept(self, instances: Iterable[VrrpInstance]) -> None:
         """Raise EnvironmentProblemError if an instance has no_accept and the kernel does not support it."""

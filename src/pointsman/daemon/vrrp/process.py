@@ -194,7 +194,7 @@ class VrrpProcess:
         if self._bfd is not None:
             self._bfd.send(encode(Resync()))
         self._static.start(self._present)
-        self._update_static_faults()
+        self._instances.set_static_faults(self._static.faults)
         if wait_for_table and self._controllers and not residual.has_virtual:
             self._table_due = clock() + TABLE_WAIT
             log.info("waiting for the service table")
@@ -274,34 +274,23 @@ class VrrpProcess:
         return first
 
     def advance(self, now: float) -> None:
-        """Fire the timers that are due. All adverts are sent before any address changes."""
+        """Fire the timers that are due."""
         self._advance_static(now)
         self._context.garp_pacer.advance(now)
         if self._trackers.advance(now):
-            self._update_faults()
+            self._instances.update_faults(self._trackers)
         if self._retry_at is not None and self._retry_at <= now:
             self._on_link_change()
         if self._table_due is not None and self._table_due <= now:
             log.warning("starting without the service table: it is not in force after %.0f s", TABLE_WAIT)
             self._start_instances()
-        due = self._deadlines.due(now)
-        for controller in due:
-            controller.advance(now)
-        for controller in due:
-            controller.send_adverts()
-        for controller in due:
-            controller.apply_effects()
+        self._instances.advance(now)
 
     def _advance_static(self, now: float) -> None:
         if self._static.deadline is not None and self._static.deadline <= now:
             self._static.advance(now)
-            self._update_static_faults()
-            self._update_faults()
-
-    def _update_static_faults(self) -> None:
-        faults = self._static.faults
-        for controller in self._controllers:
-            controller.static_fault = faults.get(controller.instance.name, "")
+            self._instances.set_static_faults(self._static.faults)
+            self._instances.update_faults(self._trackers)
 
     def _on_netlink(self) -> None:
         try:
@@ -353,11 +342,7 @@ class VrrpProcess:
         self._open_sockets()
         self._static.on_links_changed()
         self._trackers.read_interfaces(controller.instance for controller in self._controllers)
-        self._update_faults()
-
-    def _update_faults(self) -> None:
-        for controller in self._controllers:
-            controller.update_faults(self._trackers)
+        self._instances.update_faults(self._trackers)
 
     def _on_order(self) -> None:
         """Execute one order of the director. The supervisor handles the end of the director."""
@@ -365,7 +350,7 @@ class VrrpProcess:
             case NewConfiguration(config=Config() as config):
                 self._reconfigure(config)
             case YieldMaster(instance=name):
-                self._yield_master(name)
+                self._instances.yield_master(name, clock())
             case Resync() if self._table_due is not None:
                 self._start_instances()
             case Resync():
@@ -375,13 +360,6 @@ class VrrpProcess:
                 self._context.dropped.report_again()
         if self._orders.closed:
             self._loop.unwatch(self._orders.channel)
-
-    def _yield_master(self, name: str) -> None:
-        """Let another router become master of this instance. Empty `name`: of all instances."""
-        for controller in self._controllers:
-            if name in ("", controller.instance.name) and controller.machine.yield_master(clock()):
-                log.info("(%s) yielding mastership on request", controller.instance.name)
-                controller.apply_effects()
 
     def _reconfigure(self, config: Config) -> None:
         """Use another configuration. One that this host cannot run changes nothing."""
@@ -396,10 +374,10 @@ class VrrpProcess:
             return
         self._retry_at = None if complete else clock() + _RETRY_INTERVAL
         self._static.reconfigure(config.static)
-        self._update_static_faults()
+        self._instances.set_static_faults(self._static.faults)
         self._reports.flush()  # events of removed instances, before nobody wants events any more
         self._apply_surroundings(config.instances, config.vrrp)
-        self._update_faults()
+        self._instances.update_faults(self._trackers)
 
     def _on_tracker_values(self, inbox: Inbox[TrackerValue]) -> None:
         """Store new tracker values, and update all instances."""
@@ -407,7 +385,7 @@ class VrrpProcess:
             self._trackers.on_value(received)
         if inbox.closed:
             self._loop.unwatch(inbox.channel)
-        self._update_faults()
+        self._instances.update_faults(self._trackers)
 
     def _on_answers(self, answers: AnswerSocket) -> None:
         for answer in answers.receive():
