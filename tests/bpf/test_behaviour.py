@@ -7,6 +7,7 @@ import ipaddress
 import os
 import random
 import threading
+from typing import Any
 
 import pytest
 from tests.support.program_run import (
@@ -36,6 +37,7 @@ pytestmark = pytest.mark.root
 
 KEY = ServiceKey.of(Transport.TCP, ipaddress.ip_address(VIP), 80)
 TINY = Sizes(connections=8, templates=8, services=16, dests=64, members=256)
+HOST = ipaddress.ip_address(NAMES["rs1"])
 RR = [f"-A -t {VIP}:80 -s rr", *(f"-a -t {VIP}:80 -r {NAMES[name]}:80 -g" for name in ("rs1", "rs2", "rs3"))]
 
 
@@ -145,6 +147,31 @@ def test_a_store_rebuilt_from_the_maps_is_the_same_and_goes_on() -> None:
         assert director.server_of(tcp("A", "10.0.0.1", 1000, 80)) == NAMES["rs3"]
         director.setup([f"-D -t {VIP}:80", f"-D -u {VIP}:53"])
         assert not list(plane.read())
+
+
+@pytest.mark.parametrize("scheduler", ["rr", "wlc", "mh"])
+def test_a_thousand_servers_come_in_force_by_one_new_list(
+    scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a list for each server, the thousandth took 20 ms."""
+    with Director(Sizes(connections=4096, templates=64, services=16, dests=2048, members=8192)) as director:
+        lists = director.plane.store.lists
+        written: list[object] = []
+        put = lists._put
+
+        def counting(*given: Any) -> None:
+            written.append(given)
+            put(*given)
+
+        monkeypatch.setattr(lists, "_put", counting)
+        adds = [AddServer(KEY, RealServer(key=ServerKey(HOST, 1000 + each))) for each in range(1000)]
+        service = VirtualService(key=KEY, scheduler=scheduler)
+        assert not director.plane.apply([AddService(service), *adds])
+        assert len(written) == 1
+        (entry,) = director.plane.read()
+        assert [server.key.port for server in entry.servers] == list(range(1000, 2000))
+        for port in range(10):
+            assert director.server_of(tcp("S", "10.0.0.1", 1000 + port, 80)) == str(HOST)
 
 
 @pytest.mark.parametrize("killed_after", range(12))

@@ -20,6 +20,7 @@ from pointsman.net.addresses import assign, withdraw
 from pointsman.net.links import links
 from pointsman.net.neighbours import NeighbourWatcher
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
+from pointsman.net.route_table import Route, route_to
 
 pytestmark = pytest.mark.root
 
@@ -204,6 +205,34 @@ def test_a_real_server_without_route_is_a_problem_until_there_is_one(
     director.ip("route", "add", "192.0.2.0/24", "dev", "eth0")
     follower.until("the problem is gone", lambda: follower.watcher.problems() == {})
     assert follower.hops[FAR].source == director.mac()
+
+
+def test_a_new_rule_of_routing_is_followed(director: Host, follower: Follower) -> None:
+    director.ip("route", "add", "192.0.2.0/24", "dev", "eth0", "table", "77")
+    follower.watch(FAR)
+    assert "no route to real server 192.0.2.1" in follower.watcher.problems()[FAR]
+    director.ip("rule", "add", "to", "192.0.2.0/24", "lookup", "77")
+    follower.until("the problem is gone", lambda: follower.watcher.problems() == {})
+    assert follower.hops[FAR].source == director.mac()
+
+
+@pytest.mark.usefixtures("server")
+def test_one_more_real_server_is_the_only_one_that_is_looked_up(
+    follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [ipaddress.IPv4Address("10.9.0.100") + number for number in range(100)]
+    follower.watch(*many)
+    asked: list[Address] = []
+
+    def counting(netlink: NetlinkSocket, address: Address) -> Route | None:
+        asked.append(address)
+        return route_to(netlink, address)
+
+    monkeypatch.setattr("pointsman.net.neighbours.route_to", counting)
+    follower.watch(*many, RIP)
+    follower.watch(*many[:50], RIP)
+    assert asked == [RIP]
+    follower.until("it is resolved", lambda: follower.destination() is not None, 2.0)
 
 
 def test_the_director_itself_as_real_server_is_told(director: Host, follower: Follower) -> None:

@@ -40,11 +40,12 @@ from pointsman.net.netlink import (
 )
 from pointsman.net.path_mtu import PathMtuSockets
 from pointsman.net.route_table import LOCAL, RTM_DELROUTE, RTM_NEWROUTE, UNICAST, route_to
+from pointsman.net.rules import RTM_DELRULE, RTM_NEWRULE
 
 REFRESH_INTERVAL = 2.0
 """Seconds between two searches for entries that have to be resolved or confirmed."""
 
-_PATH_CHANGES = {RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE}
+_PATH_CHANGES = {RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWRULE, RTM_DELRULE}
 _NTF_USE = 0x01
 _NO_MAC = bytes(6)
 
@@ -90,6 +91,8 @@ class NeighbourWatcher:
             | NetlinkMonitor.IPV4_ROUTE
             | NetlinkMonitor.IPV6_ADDRESS
             | NetlinkMonitor.IPV6_ROUTE
+            | NetlinkMonitor.IPV4_RULE
+            | NetlinkMonitor.IPV6_RULE
         )
         self._watched: frozenset[Address] = frozenset()
         self._direct: frozenset[Address] = frozenset()
@@ -131,10 +134,24 @@ class NeighbourWatcher:
         if not self._watched:
             self._deadline = None
             return []
-        self._read_everything()
-        self._request_entries()
-        self._deadline = float("-inf") if self._deadline is None else self._deadline
+        if self._deadline is None:
+            self._deadline = float("-inf")
+            self._read_everything()
+            self._request_entries(self._neighbours)
+        else:
+            self._look_up_new()
         return self._changes()
+
+    def _look_up_new(self) -> None:
+        """Look up the addresses that were not watched before: `process` keeps all others up to date."""
+        known = self._neighbours
+        self._paths = {
+            address: self._paths.get(address) or self._look_up(address) for address in self._watched
+        }
+        self._find_neighbours()
+        if new := self._neighbours - known:
+            self._read_entries()
+            self._request_entries(new)
 
     def process(self) -> list[NextHop]:
         """Process the kernel's notifications. Return the next hops that they have changed."""
@@ -166,7 +183,7 @@ class NeighbourWatcher:
         if self._deadline is not None and now >= self._deadline:
             # The kernel does not report an MTU that a route has learned (path_mtu.py), or that has expired.
             self._paths |= {address: self._look_up(address) for address in self._tunnelled}
-            self._request_entries()
+            self._request_entries(self._neighbours)
             self._deadline = now + REFRESH_INTERVAL
             changed += self._changes()
         return changed
@@ -194,6 +211,9 @@ class NeighbourWatcher:
 
     def _look_up_all(self) -> None:
         self._paths = {address: self._look_up(address) for address in self._watched}
+        self._find_neighbours()
+
+    def _find_neighbours(self) -> None:
         self._neighbours = frozenset(
             (path.index, path.gateway or address)
             for address, path in self._paths.items()
@@ -250,10 +270,10 @@ class NeighbourWatcher:
         if self._deadline is not None:
             self._deadline = float("-inf")
 
-    def _request_entries(self) -> None:
-        """Have the kernel resolve unknown entries and probe stale ones."""
+    def _request_entries(self, wanted: Iterable[tuple[int, Address]]) -> None:
+        """Have the kernel resolve those of these entries that are unknown, and probe stale ones."""
         requests = []
-        for index, address in self._neighbours:
+        for index, address in wanted:
             entry = self._entries.get((index, address))
             link = self._links.get(index)
             if link is None or not link.running:

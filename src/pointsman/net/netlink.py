@@ -218,6 +218,7 @@ class NetlinkMonitor:
     LINK, NEIGHBOUR = 0x1, 0x4
     IPV4_ADDRESS, IPV4_ROUTE = 0x10, 0x40
     IPV6_ADDRESS, IPV6_ROUTE = 0x100, 0x400
+    IPV4_RULE, IPV6_RULE = 0x80, 0x40000
 
     def __init__(self, groups: int) -> None:
         self._socket = socket.socket(
