@@ -187,8 +187,10 @@ def test_programs_are_told_in_the_order_of_what_happens(lab: Lab) -> None:
     until_weights(lab, {"20": 3, "21": 3})
 
     def told_in_order() -> bool:
+        """The order is kept for each real server and for the quorum. Programs of several run in parallel."""
         told = notified(lab)[-6:]
-        return told[:3] == ["down 20", "down 21", "lost"] and sorted(told[3:]) == ["gained", "up 20", "up 21"]
+        pairs = (("down 20", "up 20"), ("down 21", "up 21"), ("lost", "gained"))
+        return all([word for word in told if word in pair] == list(pair) for pair in pairs)
 
     waiting.until(told_in_order, DEADLINE, "all programs have run, in order")
     lines = [line for line in (lab.directory / "told").read_text().splitlines() if ":80" in line]
@@ -203,7 +205,8 @@ def test_the_administrator_s_hand(lab: Lab) -> None:
     said = pointsman(lab, "drain", "192.168.100.20")
     assert said == "[192.168.100.20]:tcp:80 of [192.168.100.9]:tcp:80: weight 0\n"
     assert weights(lab) == {"20": 0, "21": 3}
-    assert "by hand: weight 0" in pointsman(lab, "status")
+    # Exit code 1: nobody has the address 192.168.100.30 of the other services.
+    assert "by hand: weight 0" in pointsman(lab, "status", code=1)
     pointsman(lab, "down", "192.168.100.20")
     assert weights(lab) == {"20": None, "21": 3}
     pointsman(lab, "release", "192.168.100.20")
@@ -342,4 +345,4 @@ def test_omega_runs_the_programs_at_the_stop(lab: Lab) -> None:
     until_weights(lab, {"20": 3, "21": 3})
     before = len(notified(lab))
     lab.stop_director("lb-01")
-    assert notified(lab)[before:] == ["down 20", "down 21", "lost"]
+    assert sorted(notified(lab)[before:]) == ["down 20", "down 21", "lost"]
