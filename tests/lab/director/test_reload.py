@@ -270,7 +270,7 @@ def test_a_child_that_dies_after_a_reload_starts_with_the_new_configuration(lab:
         "the director is back",
     )
     assert {server["weight"] for server in servers(lab)} == {5}
-    assert "weight 1" in pointsman(lab, "rollback")
+    assert "weight 5 -> 1" in pointsman(lab, "rollback")
 
 
 def test_an_interface_that_is_not_there_is_refused(lab: Lab, conf: Path) -> None:
