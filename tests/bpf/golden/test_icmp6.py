@@ -235,7 +235,7 @@ def test_what_offload_has_joined_is_measured_by_its_segments(
     director: Director, size: int, fits: bool
 ) -> None:
     director.plane.set_next_hops(
-        NextHop(ipaddress.ip_address(address), LOOPBACK + 1, DIRECTOR_MAC, mac, mtu=1000)
+        NextHop(ipaddress.ip_address(address), LOOPBACK, DIRECTOR_MAC, mac, mtu=1000)
         for address, mac in SERVERS6.items()
     )
     director.send(tcp("S", CLIENT, 1000, 80))
