@@ -136,7 +136,7 @@ def _of(used: int, size: int) -> str:
 def _instance(each: InstanceStatus) -> Iterator[Piece]:
     yield f"VRRP {visible(each.instance)}", ""
     style = STATE_STYLE.get(each.state, "")
-    if each.state == "MASTER" and (hears_rival(each) or not each.holds_addresses):
+    if each.state == "MASTER" and (hears_rival(each) or each.conflict or not each.holds_addresses):
         style = BAD
     yield each.state, style
     yield f"priority {each.priority}", ""

@@ -36,6 +36,8 @@ class InstanceChanged(msgspec.Struct, frozen=True, tag=True):
     priority: int
     reason: str
     holds_addresses: bool
+    conflict: str = ""
+    """Another host that answers for a virtual address of this master; empty: none is known."""
 
 
 class GroupChanged(msgspec.Struct, frozen=True, tag=True):

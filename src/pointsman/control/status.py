@@ -109,6 +109,8 @@ class InstanceStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     """True if its virtual addresses are on this host."""
     seconds: float = msgspec.field(name="for")
     """Seconds since it entered this state."""
+    conflict: str = ""
+    """Another host that answers for a virtual address of this master; empty: none is known."""
     interface: str | None = None
     virtual_router_id: int | None = None
     advert_interval: float | None = None

@@ -84,6 +84,8 @@ def _instance(each: InstanceStatus) -> Iterator[str]:
             f"VRRP {each.instance}: {heard.source} (priority {heard.priority}) is master, too; its last "
             f"advert came {duration(heard.age)} ago"
         )
+    if each.conflict:
+        yield f"VRRP {each.instance}: {each.conflict}, too: clients may reach either"
 
 
 def _dropped(each: InstanceStatus) -> Iterator[str]:

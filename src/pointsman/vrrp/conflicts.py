@@ -7,6 +7,11 @@ from pointsman.model.address import Address
 
 SILENCE = 25.0
 """Seconds without an answer after which a conflict is over: two probes were not answered."""
+HANDOVER = 0.9
+"""Seconds after a takeover in which answers do not count. The first probe must come later.
+
+The kernel of the former master answers the first announcement if it still has the address.
+"""
 REPORT_INTERVAL = 1.0
 """Minimum seconds between two reactions to answers, however many there are."""
 
@@ -16,7 +21,7 @@ class Conflicts:
 
     def __init__(self) -> None:
         self._seen: dict[Address, tuple[bytes, float]] = {}
-        self._not_before = float("-inf")
+        self._not_before = self._counts_from = float("-inf")
 
     @property
     def text(self) -> str:
@@ -25,8 +30,15 @@ class Conflicts:
             return f"another host ({mac.hex(':')}) answers for {address}"
         return ""
 
+    def on_takeover(self, now: float) -> None:
+        """Begin anew: this host has taken the addresses over."""
+        self._seen.clear()
+        self._counts_from = now + HANDOVER
+
     def on_answer(self, now: float, address: Address, mac: bytes) -> bool:
         """Note an answer. Return True if it is time to react."""
+        if now < self._counts_from:
+            return False
         self._seen[address] = mac, now
         if now < self._not_before:
             return False

@@ -89,8 +89,8 @@ def test_another_host_with_the_address_is_seen_told_and_outshouted(pair: tuple[S
     until("it is master", lambda: process.state() == "MASTER")
     capture = Capture(made, a)
     b.ip("addr", "add", f"{VIP}/32", "dev", "eth0")
-    until("it is told", lambda: process.state() == "MASTER" and "answers" in process.heard[-1].reason)
-    assert process.heard[-1].reason == f"another host ({b.mac().hex(':')}) answers for {VIP}"
+    until("it is told", lambda: process.state() == "MASTER" and process.heard[-1].conflict)
+    assert process.heard[-1].conflict == f"another host ({b.mac().hex(':')}) answers for {VIP}"
     announcement = gratuitous_arp(a.mac(), VIP.packed)
     until("it has been announced again", lambda: capture.frames().count(announcement) >= 5)
 
@@ -101,8 +101,8 @@ def test_another_host_with_an_ipv6_address_is_told(pair: tuple[Switch, Host, Hos
     entry = VirtualAddress(address=address, prefix_length=64, device="eth0")
     process = Ours(a, made.directory, instance(excluded_addresses=(entry,)))
     b.ip("addr", "add", f"{address}/64", "dev", "eth0", "nodad")
-    until("it is told", lambda: process.state() == "MASTER" and "answers" in process.heard[-1].reason)
-    assert process.heard[-1].reason == f"another host ({b.mac().hex(':')}) answers for {address}"
+    until("it is told", lambda: process.state() == "MASTER" and process.heard[-1].conflict)
+    assert process.heard[-1].conflict == f"another host ({b.mac().hex(':')}) answers for {address}"
 
 
 def test_a_stalled_master_looks_before_it_speaks_and_does_not_fight(

@@ -108,6 +108,13 @@ def test_a_second_master_is_wrong_but_the_last_advert_of_the_former_one_is_not()
     assert wrong(instances=(leaving,)) == []
 
 
+def test_another_host_with_the_address_of_a_master_is_wrong() -> None:
+    doubled = replace(MASTER, conflict="another host (02:00:00:00:00:09) answers for 10.0.0.9")
+    assert wrong(instances=(doubled,)) == [
+        "VRRP VI_1: another host (02:00:00:00:00:09) answers for 10.0.0.9, too: clients may reach either"
+    ]
+
+
 def test_dropped_adverts_are_wrong_and_say_why() -> None:
     dropped = DroppedStatus("10.0.0.2", "password", "wrong password", 12, 0.4)
     assert wrong(instances=(replace(MASTER, dropped=(dropped,)),)) == [

@@ -31,3 +31,13 @@ def test_many_answers_cause_one_reaction_a_second_but_all_are_remembered() -> No
     assert conflicts.expire(26.5) == [TWO]
     conflicts.clear()
     assert conflicts.text == ""
+
+
+def test_the_answer_of_the_former_master_to_the_first_announcement_is_no_conflict() -> None:
+    conflicts = Conflicts()
+    conflicts.on_answer(1.0, TWO, MAC)
+    conflicts.on_takeover(10.0)
+    assert not conflicts.on_answer(10.01, ONE, MAC)
+    assert conflicts.text == ""
+    assert conflicts.on_answer(11.0, ONE, MAC)
+    assert conflicts.text == "another host (02:00:00:00:00:09) answers for 10.9.0.9"

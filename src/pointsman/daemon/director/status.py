@@ -75,6 +75,7 @@ def instance(
         priority=report.priority,
         reason=report.reason,
         holds_addresses=report.holds_addresses,
+        conflict=report.conflict,
         seconds=seconds,
         dropped=dropped,
         last_advert=last_advert,

@@ -116,6 +116,7 @@ class VirtualAddresses:
         self._routes.acquire()
         self._renew_at = now + RENEW_INTERVAL
         self._probe_at = now + FIRST_PROBE
+        self.conflicts.on_takeover(now)
         self._extra_at = self._next_extra(now)
 
     def reconfigure(self, instance: VrrpInstance) -> None:

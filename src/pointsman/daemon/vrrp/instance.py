@@ -321,8 +321,9 @@ class InstanceController:
             instance=self.instance.name,
             state=self.machine.state.value,
             priority=self.machine.priority,
-            reason=self._addresses.conflicts.text or self._reason,
+            reason=self._reason,
             holds_addresses=self.machine.holds_addresses,
+            conflict=self._addresses.conflicts.text if self.machine.state is VrrpState.MASTER else "",
         )
 
     def _on_rival(self, source: Address, priority: int) -> None:
