@@ -22,7 +22,7 @@ from pointsman.vrrp.advertising import Advertising
 from pointsman.vrrp.announcing import Announcements
 from pointsman.vrrp.heard_master import HeardMaster
 from pointsman.vrrp.preemption import Preemption
-from pointsman.vrrp.reannouncing import ReannounceRequests
+from pointsman.vrrp.reannouncing import REQUEST_PRIORITY, ReannounceRequests
 from pointsman.vrrp.transitions import (
     GROUP_MASTER,
     TRANSITIONS,
@@ -313,7 +313,7 @@ class VrrpMachine:
         self._master.learn_interval(advert, self.instance.version)
         self._master_down_at = now + self.master_down_interval
         if self._requests.is_due(now, self._advertising.spacing):
-            self._effects.append(SendAdvert(1))
+            self._effects.append(SendAdvert(REQUEST_PRIORITY))
         if not self._requests.left and advert.priority >= self.priority:
             self._repeat_wait = self.master_down_interval
 
@@ -393,7 +393,7 @@ class VrrpMachine:
                 self._effects.append(SendAdvert(self.priority))
                 self._requests.begin(now, self._advertising.spacing)
             case Action.REQUEST_REANNOUNCE:
-                self._effects.append(SendAdvert(1))
+                self._effects.append(SendAdvert(REQUEST_PRIORITY))
                 self._requests.begin(now, self._advertising.spacing)
 
     def _take_over(self, now: float) -> None:

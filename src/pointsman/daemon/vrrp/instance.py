@@ -31,6 +31,7 @@ from pointsman.vrrp import prefilter
 from pointsman.vrrp.admission import Guard, admit
 from pointsman.vrrp.known_senders import KnownSenders
 from pointsman.vrrp.machine import VrrpMachine
+from pointsman.vrrp.reannouncing import HeardRequests
 from pointsman.vrrp.transitions import (
     AcquireAddresses,
     Announce,
@@ -93,6 +94,7 @@ class InstanceController:
         self.known_senders = KnownSenders()
         self._deleted = False
         self._lower_priority_at = float("-inf")
+        self._requests = HeardRequests()
         self._once = LogOnce(log)
         """It is cleared at every change of state."""
         self.drops = AdvertDrops(instance, self.counters, self._once, context.dropped)
@@ -328,12 +330,15 @@ class InstanceController:
 
     def _on_rival(self, source: Address, priority: int) -> None:
         better = self.machine.state is not VrrpState.MASTER
+        now = self._context.clock()
+        if not better and self._requests.is_request(now, priority, self.instance.advert_interval):
+            log.info("(%s) %s asks this new master to announce its addresses", self.instance.name, source)
+            return
         text = (
             f"Master received advert from {source} with {'higher' if better else 'lower'} "
             f"or equal priority {priority}, ours {self.machine.priority}"
         )
         self._warn("rival", text)
-        now = self._context.clock()
         if not better and now >= self._lower_priority_at + LOWER_PRIORITY_INTERVAL:
             self._lower_priority_at = now
             self._context.notify(lower_priority_event(self.instance, self.machine.priority))

@@ -18,10 +18,11 @@ from pointsman.daemon.vrrp.advert_receiver import MAX_JUDGED, AdvertReceiver
 from pointsman.daemon.vrrp.deadlines import DeadlineQueue
 from pointsman.daemon.vrrp.instance import InstanceController
 from pointsman.daemon.vrrp.state_file import StateFile
-from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance
+from pointsman.model.vrrp import PassAuthentication, VirtualAddress, VrrpInstance, VrrpState
 from pointsman.net.links import Link
 from pointsman.vrrp.admission import build_advert
 from pointsman.vrrp.dropped import MAX_KEPT, OTHERS, Dropped, DroppedAdverts
+from pointsman.vrrp.reannouncing import HeardRequests
 from pointsman.vrrp.wire import GROUP, decode_ipv4, encode
 
 OWN, PEER, STRANGER = (ipaddress.IPv4Address(f"10.9.0.{number}") for number in (1, 2, 3))
@@ -158,3 +159,27 @@ def test_reports_come_once_a_second_while_there_are_more() -> None:
     book.forget("VI_1")
     book.report_again()
     assert book.due(14.0) == []
+
+
+def test_requests_of_a_former_master_are_no_rival(
+    segment: Callable[[VrrpInstance], Segment], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a planned switchover the new master warned of another router with priority 1."""
+    controller = segment(HERE).controller
+    controller.machine.state = VrrpState.MASTER
+    caplog.set_level("INFO", "vrrp")
+    for _ in range(3):
+        controller._on_rival(PEER, 1)
+    asked = ("INFO", f"(VI_1) {PEER} asks this new master to announce its addresses")
+    rival = f"(VI_1) Master received advert from {PEER} with lower or equal priority 1, ours 100"
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        *(asked, asked),
+        ("WARNING", rival),
+    ], "a router that has this priority itself goes on"
+
+
+def test_requests_count_anew_after_a_while() -> None:
+    heard = HeardRequests()
+    assert [heard.is_request(time, 1, 1.0) for time in (0.0, 0.5, 1.0)] == [True, True, False]
+    assert heard.is_request(9.0, 1, 1.0)
+    assert not heard.is_request(9.1, 100, 1.0)
