@@ -87,17 +87,19 @@ def is_of_another_group(instance: VrrpInstance, datagram: Datagram) -> bool:
     return bool(advert.addresses) and not is_shared and datagram.source not in instance.unicast_peers
 
 
-def find_intended(instances: Iterable[VrrpInstance], datagram: Datagram) -> VrrpInstance | None:
+def find_intended(
+    silent: Iterable[VrrpInstance], never: Iterable[VrrpInstance], datagram: Datagram
+) -> VrrpInstance | None:
     """Return the instance that an advert of an unknown virtual router seems to be meant for.
 
-    It has one of the instance's virtual addresses, or the sender is one of its unicast peers. None: it is
-    of another group of routers.
+    It has one of the instance's virtual addresses, or the sender is one of its unicast peers. `silent`:
+    instances that do not hear the sender now; `never`: those that have never heard it. None: it is of
+    another group of routers.
     """
-    known = list(instances)
     try:
         advert = decode(datagram.payload, datagram.source, datagram.destination)
     except WireError:
         return None
-    same = (each for each in known if set(advert.addresses) & set(advertised_addresses(each)))
-    peers = (each for each in known if datagram.source in each.unicast_peers)
+    same = (each for each in silent if set(advert.addresses) & set(advertised_addresses(each)))
+    peers = (each for each in never if datagram.source in each.unicast_peers)
     return next(same, None) or next(peers, None)

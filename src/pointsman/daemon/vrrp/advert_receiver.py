@@ -159,8 +159,9 @@ class AdvertReceiver:
         """Tell the instance that an advert of a virtual router that is not here seems to be meant for."""
         key = (number or 0, datagram.source.packed)
         if self._may_judge(key, now):
-            silent = [each for each in self.controllers.values() if not each.has_accepted(datagram.source)]
-            found = find_intended((each.instance for each in silent), datagram)
+            silent = [each for each in self.controllers.values() if not each.hears(datagram.source, now)]
+            never = [each.instance for each in silent if not each.has_accepted(datagram.source)]
+            found = find_intended((each.instance for each in silent), never, datagram)
             self._intended[key] = next((each for each in silent if each.instance is found), None)
         if (controller := self._intended.get(key)) is not None:
             controller.drops.on_foreign_advert(datagram.source, key[0])

@@ -136,6 +136,21 @@ def test_a_peer_with_one_instance_more_is_not_told(segment: Callable[[VrrpInstan
     assert here.book.due(0.0) == []
 
 
+@pytest.mark.parametrize("peers", [(), (PEER,)], ids=["multicast", "unicast"])
+def test_a_peer_that_changes_its_number_is_told(
+    segment: Callable[[VrrpInstance], Segment], peers: tuple[ipaddress.IPv4Address, ...]
+) -> None:
+    here = segment(msgspec.structs.replace(HERE, unicast_peers=peers))
+    there = msgspec.structs.replace(HERE, unicast_peers=(OWN,) if peers else ())
+    here.arrives(packet(there))
+    changed = msgspec.structs.replace(there, virtual_router_id=52)
+    here.arrives(packet(changed), 1.0)
+    assert here.book.due(1.0) == [], "it may have both"
+    here.arrives(packet(changed), 100.0)
+    text = "virtual_router_id 52, expecting 51"
+    assert here.book.due(100.0) == [Dropped("VI_1", str(PEER), "virtual_router_id", text, 1)]
+
+
 def test_forged_senders_are_bounded(segment: Callable[[VrrpInstance], Segment]) -> None:
     here, wrong = segment(HERE), msgspec.structs.replace(HERE, virtual_router_id=52)
     for number in range(2 * MAX_JUDGED):
