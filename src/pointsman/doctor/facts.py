@@ -235,6 +235,8 @@ class ServerFact(msgspec.Struct, frozen=True, kw_only=True):
     up: bool | None = None
     """Result of the health checks. None: there are no checks."""
     reason: str = ""
+    by_hand: str = ""
+    """Order of an administrator that counts more than the checks. Empty: there is none."""
 
 
 class ServiceFact(msgspec.Struct, frozen=True, kw_only=True):

@@ -128,6 +128,39 @@ def test_nothing_is_said_against_a_healthy_one(facts: DirectorFacts) -> None:
     assert {finding.verdict for finding in diagnosis.findings} == {Verdict.RIGHT}
 
 
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("connection refused by 192.168.100.20:80", "start the program that listens at 192.168.100.20:80"),
+        ("connect timeout after 3.0 s from 192.168.100.10", "pointsman doctor 192.168.100.9:80; it is the"),
+        ("HTTP status code 500", "look into the log of the program that listens at 192.168.100.20:80"),
+    ],
+)
+def test_a_failed_check_is_advised_by_its_reason(reason: str, advice: str) -> None:
+    dead = ServerFact(address=WEB, port=80, weight=None, up=False, reason=reason)
+    other = ServerFact(address=PEER, port=80, up=True)
+    (alone,) = [each for each in wrong(director(service={"servers": (dead,)})) if each.check == "health"]
+    assert alone.advice.startswith(f"on {WEB}: {advice}")
+    assert alone.why == "it is out of the table and gets no connection"
+    (one,) = [each for each in wrong(director(service={"servers": (dead, other)})) if each.check == "health"]
+    assert one.why == "it is out of the table, and the other real servers get its load"
+
+
+def test_a_service_without_servers_by_hand_is_released() -> None:
+    down = ServerFact(address=WEB, port=80, weight=None, up=True, by_hand="down")
+    (found,) = [each for each in wrong(director(service={"servers": (down,)})) if each.check == "service"]
+    assert found.found == f"no real server of {NAME} is in use, 1 of 1 by hand"
+    assert found.remedy == ("pointsman release 192.168.100.20:80",)
+
+
+def test_the_cause_of_a_second_master_comes_first() -> None:
+    dropped = DroppedFact(sender=str(PEER), reason="password", text="received an invalid password")
+    facts = director(
+        instance={"dropped": (dropped,)}, answers=answers((VIP, PEER_MAC)), adverts=(advert(PEER),)
+    )
+    assert [each.check for each in wrong(facts)] == ["adverts-dropped", "one-master", "vip-unique"]
+
+
 def test_a_director_that_does_not_run_is_the_only_finding() -> None:
     finding = only(director(problem="no director is running here"))
     assert (finding.check, finding.verdict) == ("director", Verdict.FAULT)

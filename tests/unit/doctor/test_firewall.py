@@ -83,6 +83,32 @@ def test_a_default_deny_firewall_on_a_real_server() -> None:
     assert verdicts(server(at_input([SETTLED, ACCEPT], policy="drop"), 80)) == [FAULT]
 
 
+@pytest.mark.parametrize(
+    ("rules", "ports", "dropped", "limit"),
+    [
+        ([HERE, ACCEPT], (80,), "192.168.7.10:80", " tcp dport 80"),
+        ([HERE, ACCEPT], (), "192.168.7.10", ""),
+        ([match("tcp", "dport", 80), ACCEPT], (80,), "", ""),
+        ([match("ip", "saddr", "192.168.7.11"), ACCEPT], (80,), "", ""),
+    ],
+    ids=["the-vip", "no-port", "the-port", "the-director"],
+)
+def test_a_firewall_that_accepts_clients_and_drops_health_checks(
+    rules: list[Any], ports: tuple[int, ...], dropped: str, limit: str
+) -> None:
+    facts = RealServerFacts(
+        host=host(at_input(rules, policy="drop")), vips=(VIP,), ports={VIP: ports} if ports else {}
+    )
+    found = list(firewall.health_checks(facts))
+    if not dropped:
+        assert found == []
+        return
+    place = "the policy of nftables chain inet fw input (input)"
+    assert [each.found for each in found] == [f"{place} drops health checks of {dropped}"]
+    assert found[0].verdict is Verdict.WARNING
+    assert found[0].remedy == (f"nft insert rule inet fw input ip daddr 192.168.7.10{limit} accept",)
+
+
 @pytest.mark.parametrize("tool", ["iptables-legacy", "iptables-nft"])
 def test_the_policy_of_iptables(tool: str) -> None:
     (found,) = server("", 80, chains=iptables.parse("*filter\n:INPUT DROP [0:0]\nCOMMIT\n", tool))

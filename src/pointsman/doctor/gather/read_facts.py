@@ -209,6 +209,7 @@ def _server(item: ServerStatus, forwarding: str) -> ServerFact:
         weight=item.weight,
         up=item.up,
         reason=item.reason,
+        by_hand=item.by_hand,
     )
 
 

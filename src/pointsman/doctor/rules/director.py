@@ -174,6 +174,15 @@ def _no_server_in_use(service: ServiceFact) -> Finding:
                 for server in quiesced
             ],
         )
+    if ordered := [server for server in service.servers if server.by_hand]:
+        return fault(
+            "service",
+            f"no real server of {service.name} is in use, {len(ordered)} of {len(service.servers)} by hand",
+            why,
+            remedy=[
+                f"pointsman release {format_endpoint(server.address, server.port)}" for server in ordered
+            ],
+        )
     return fault(
         "service",
         f"no real server of {service.name} is in use",
@@ -341,9 +350,9 @@ _CHECKS: tuple[Callable[[DirectorFacts], Iterable[Finding]], ...] = (
     _services,
     _data_plane_problems,
     _instances,
-    *ADDRESS_CHECKS,
-    _adverts,
     dropped_adverts,
+    _adverts,
+    *ADDRESS_CHECKS,
     _firewall,
     _tables,
     _host,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from pointsman.doctor.facts import DirectorFacts, Host, InstanceFact, RealServerFacts
-from pointsman.doctor.finding import Finding, fault, right, unknown, warning
+from pointsman.doctor.finding import Finding, Verdict, fault, right, unknown, warning
 from pointsman.doctor.firewall.chain import Rule, Ruleset, Value
 from pointsman.doctor.firewall.icmp import FRAGMENTATION_NEEDED, PACKET_TOO_BIG
 from pointsman.doctor.firewall.packet import ACK, ANY_PORT, EPHEMERAL, SYN, TCP, UDP, Packet
@@ -141,6 +141,43 @@ def requests(facts: RealServerFacts) -> Iterator[Flow]:
                 nft=f"{word} saddr {vip}{limited[0]}",
                 iptables=f"-s {vip}{limited[1]}",
                 unnamed=hint,
+            )
+
+
+def health_checks(facts: RealServerFacts) -> Iterator[Finding]:
+    """Warn if no health check by TCP can pass: it goes to this host's own address, not to the VIP."""
+    told: set[str] = set()
+    for vip in facts.vips:
+        for port in facts.ports.get(vip, ()) or (0,):
+            for flow in _checks_of(facts, vip, port):
+                found = judge(facts.host.ruleset, flow.packet)
+                if found.fate is Fate.DROPPED and flow.what not in told:
+                    told.add(flow.what)
+                    yield msgspec.structs.replace(_dropped(flow, found), verdict=Verdict.WARNING)
+
+
+def _checks_of(facts: RealServerFacts, vip: Address, port: int) -> Iterator[Flow]:
+    """Yield the checks of this host's addresses in the network of the VIP. Port 0: any."""
+    word = "ip" if vip.version == 4 else "ip6"
+    limited = (f" tcp dport {port}", f" -p tcp --dport {port}") if port else ("", "")
+    for card in facts.host.links_of(vip):
+        for own in (each.ip for each in card.addresses):
+            if own.version != vip.version or own in facts.vips or own.is_link_local:
+                continue
+            yield Flow(
+                what=f"health checks of {format_endpoint(own, port) if port else own}",
+                why="a director whose checks use TCP takes this real server out of its table",
+                packet=Packet(
+                    version=own.version,
+                    protocol=TCP,
+                    destination=own,
+                    source_port=EPHEMERAL,
+                    destination_port=(port, port) if port else ANY_PORT,
+                    inwards=(card.name,),
+                    flags=SYN,
+                ),
+                nft=f"{word} daddr {own}{limited[0]}",
+                iptables=f"-d {own}{limited[1]}",
             )
 
 

@@ -298,6 +298,7 @@ def _firewall(facts: RealServerFacts) -> Iterable[Finding]:
         firewall.requests(facts),
         "the firewall lets requests for the VIP pass, and the answers",
     )
+    yield from firewall.health_checks(facts)
 
 
 def _listening(facts: RealServerFacts) -> Iterable[Finding]:

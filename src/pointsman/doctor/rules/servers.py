@@ -20,17 +20,33 @@ def _direct(facts: DirectorFacts) -> Iterator[tuple[ServiceFact, ServerFact]]:
 
 def _health(facts: DirectorFacts) -> Iterable[Finding]:
     for service in facts.services:
+        in_use = any(server.weight for server in service.servers)
         for server in service.servers:
             name = format_endpoint(server.address, server.port)
             if server.up is False:
                 yield fault(
                     "health",
                     f"{name} of {service.name} failed its check: {server.reason}",
-                    "it is out of the table, and the other real servers get its load",
-                    advice=f"on {server.address}: start the program that listens at {name}",
+                    "it is out of the table"
+                    + (", and the other real servers get its load" if in_use else " and gets no connection"),
+                    advice=f"on {server.address}: {_cure(service, server)}",
                 )
             elif server.up:
                 yield right("health", f"{name} of {service.name} is up")
+
+
+def _cure(service: ServiceFact, server: ServerFact) -> str:
+    """Return what to do on a real server whose check failed."""
+    name = format_endpoint(server.address, server.port)
+    if "refused" in server.reason:
+        return f"start the program that listens at {name}"
+    if "timeout" in server.reason:
+        vip = format_endpoint(service.address, service.port) if service.address else "VIP:PORT"
+        return (
+            f"pointsman doctor {vip}; it is the firewall, the network, or a program at {name} that accepts "
+            "no connections"
+        )
+    return f"look into the log of the program that listens at {name}"
 
 
 def _ports(facts: DirectorFacts) -> Iterable[Finding]:
