@@ -16,7 +16,6 @@ from pathlib import Path
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from pointsman import __version__
@@ -252,8 +251,11 @@ def _show(diagnoses: Sequence[Diagnosis], everything: bool) -> None:
     for diagnosis in diagnoses:
         console.print(_summary(diagnosis))
         bad = diagnosis.having(Verdict.FAULT) + diagnosis.having(Verdict.WARNING)
+        if diagnosis.role == "director" and not bad:
+            console.print("If clients are not served: on each real server, pointsman doctor VIP:PORT")
         if len(bad) >= MANY:
-            console.print(_overview(bad))
+            for line in _overview(bad, console.width):
+                console.print(line, soft_wrap=True)
         quiet = diagnosis.having(Verdict.UNKNOWN)
         if everything:
             quiet += diagnosis.having(Verdict.NOTE) + diagnosis.having(Verdict.RIGHT)
@@ -276,35 +278,39 @@ def _summary(diagnosis: Diagnosis) -> Text:
     return Text.assemble(f"{diagnosis.role}: ", (found, style), tail)
 
 
-def _overview(findings: Sequence[Finding]) -> Table:
+def _overview(findings: Sequence[Finding], width: int) -> list[Text]:
     """List each check once, with its first finding cut to a line: a screen at most."""
-    table = Table.grid(padding=(0, 1))
     longest = max(len(finding.check) for finding in findings)
-    table.add_column(no_wrap=True, min_width=longest + 2)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    lines = []
     for check in dict.fromkeys(finding.check for finding in findings):
         same = [finding for finding in findings if finding.check == check]
         mark, style = MARKS[same[0].verdict]
-        more = f" (and {len(same) - 1} more)" if len(same) > 1 else ""
-        table.add_row(Text(f"{mark} {check}", style=style), Text(same[0].found + more))
-    return table
+        number = f"{len(same)} times; the first: " if len(same) > 1 else ""
+        line = Text.assemble((f"{mark} {check:<{longest}}", style), f"  {number}{same[0].found}")
+        line.truncate(width, overflow="ellipsis")
+        lines.append(line)
+    return lines
 
 
 def _print(console: Console, finding: Finding) -> None:
     mark, style = MARKS[finding.verdict]
-    console.print(Text.assemble((f"{mark} {finding.check}", style), f"  {finding.found}"))
+    found = Text.assemble((f"{mark} {finding.check}", style), f"  {finding.found}")
+    _wrap(console, Text(), Text(" " * 4), found)
     if finding.why:
-        console.print(_under("why", finding.why))
+        _under(console, "why", finding.why)
     for command in finding.remedy:  # whole, for copying: the terminal may wrap it, we do not
         console.print(Text.assemble(("    do   ", "dim"), (command, "bold")), soft_wrap=True)
     if finding.advice:
-        console.print(_under("do", finding.advice))
+        _under(console, "do", finding.advice)
 
 
-def _under(word: str, text: str) -> Table:
-    """Return a sentence below a finding, wrapped beside its word."""
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(min_width=8)
-    table.add_column(overflow="fold")
-    table.add_row(Text(f"    {word}", style="dim"), Text(text))
-    return table
+def _under(console: Console, word: str, text: str) -> None:
+    """Print a sentence below a finding, wrapped beside its word."""
+    _wrap(console, Text(f"    {word:<5}", style="dim"), Text(" " * 9), Text(text))
+
+
+def _wrap(console: Console, first: Text, further: Text, text: Text) -> None:
+    """Print a text in lines that begin with `first` and `further`."""
+    for number, line in enumerate(text.wrap(console, max(20, console.width - len(further)))):
+        line.rstrip()
+        console.print(Text.assemble(further if number else first, line), soft_wrap=True)

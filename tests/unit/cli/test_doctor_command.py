@@ -21,13 +21,13 @@ def test_a_remedy_is_whole_and_a_reason_is_wrapped() -> None:
     assert f"    do   {COMMAND}" in lines
     words = out.getvalue().split()
     assert [words.count(word) for word in ("found", "reason", "advice")] == [30, 30, 30]
-    assert all(len(line.rstrip()) <= 80 for line in lines if COMMAND not in line)
+    assert all(len(line) <= 80 and line == line.rstrip() for line in lines if COMMAND not in line)
+    assert all(line.startswith("    ") for line in lines[1:])
 
 
 def test_the_list_of_many_shows_each_checks_name_and_one_line() -> None:
     findings = [fault(check, "found " * 30, "") for check in ("link", "connection-table", "mtu", "mtu")]
-    out = io.StringIO()
-    Console(file=out, width=80, highlight=False).print(doctor._overview(findings))
-    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    lines = [line.plain for line in doctor._overview(findings, 80)]
     assert [line.split()[:2] for line in lines] == [["✗", "link"], ["✗", "connection-table"], ["✗", "mtu"]]
-    assert all(len(line) <= 80 for line in lines)
+    assert all(len(line) == 80 and line.endswith("…") for line in lines)
+    assert lines[2].split("  ", 1)[1].lstrip().startswith("2 times; the first: found")
