@@ -329,6 +329,8 @@ class VrrpMachine:
             self._master.accept(source, advert, self.priority)
             event = Event.BETTER_ADVERT if better else Event.STALLED
             ranks = f"{source} has priority {advert.priority}, here it is {self.priority}"
+            if better and advert.priority == self.priority:
+                ranks = f"{source} has the same priority {self.priority} and the higher address"
             self._fire(event, now, f"{event.value}: {ranks}")
         elif advert.priority and self.instance.lower_prio_no_advert:
             return

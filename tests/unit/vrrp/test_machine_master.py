@@ -59,12 +59,13 @@ def test_announcements_are_refreshed() -> None:
 def test_a_better_master_is_given_way_with_a_farewell(source: ipaddress.IPv4Address, priority: int) -> None:
     router = master()
     router.on_advert(0.3, source, advert(priority))
+    why = f"{source} has priority {priority}, here it is 128"
+    if priority == 128:
+        why = f"{source} has the same priority 128 and the higher address"
     assert router.effects() == [
         ReleaseAddresses(),
         SendAdvert(128),
-        StateChanged(
-            MASTER, BACKUP, f"a better router advertises: {source} has priority {priority}, here it is 128"
-        ),
+        StateChanged(MASTER, BACKUP, f"a better router advertises: {why}"),
     ]
     assert router.deadline == 0.3 + DOWN
 
