@@ -51,7 +51,8 @@ UNLIMITED = 10_000
 def status(as_json: bool, watch: float | None) -> None:
     """Show the state of this host's director: VRRP, health of the real servers, data plane.
 
-    Green means that clients are served. The last lines, with !, are all that is wrong.
+    Green means that the checks pass. Whether a real server has the VIP, and answers, is tested by
+    DR_CHECK and by `pointsman doctor`. The last lines, with !, are all that is wrong.
 
     \b
     Exit codes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pointsman.control.status import InstanceStatus, ServerStatus, ServiceStatus, Status
+from pointsman.control.status import DroppedStatus, InstanceStatus, ServerStatus, ServiceStatus, Status
 from pointsman.model.wording import count, duration, fullness
 
 UNRESOLVED = "not resolved"
@@ -16,6 +16,8 @@ NEARLY_FULL = 0.9
 """Part of a table from which it is nearly full, as in the doctor."""
 LOST_ADVERTS = 3
 """Intervals without an advert after which a router is no longer heard."""
+RECENT, RECENT_ADVERTS = 30.0, 5
+"""Seconds, and intervals of adverts, after which a dropped advert is no longer wrong, as in the doctor."""
 
 
 def is_serving(server: ServerStatus) -> bool:
@@ -36,6 +38,11 @@ def is_meant(server: ServerStatus) -> bool:
 def is_deserted(service: ServiceStatus) -> bool:
     """True if clients of this service reach no real server."""
     return not service.standby and not any(map(is_serving, service.servers))
+
+
+def is_recent(dropped: DroppedStatus, instance: InstanceStatus) -> bool:
+    """True if the cause of a dropped advert may still be there."""
+    return dropped.seconds <= max(RECENT, RECENT_ADVERTS * (instance.advert_interval or 1.0))
 
 
 def hears_rival(instance: InstanceStatus) -> bool:
@@ -89,13 +96,14 @@ def _instance(each: InstanceStatus) -> Iterator[str]:
 
 
 def _dropped(each: InstanceStatus) -> Iterator[str]:
-    for dropped in each.dropped[:MOST_NAMED]:
+    recent = [dropped for dropped in each.dropped if is_recent(dropped, each)]
+    for dropped in recent[:MOST_NAMED]:
         number = count(dropped.count, "advert")
         yield (
             f"VRRP {each.instance}: {number} of {dropped.sender} dropped, the last "
             f"{duration(dropped.seconds)} ago: {dropped.text}"
         )
-    if (more := len(each.dropped) - MOST_NAMED) > 0:
+    if (more := len(recent) - MOST_NAMED) > 0:
         yield f"VRRP {each.instance}: adverts dropped from {count(more, 'more sender')}"
 
 

@@ -120,6 +120,9 @@ def test_dropped_adverts_are_wrong_and_say_why() -> None:
     assert wrong(instances=(replace(MASTER, dropped=(dropped,)),)) == [
         "VRRP VI_1: 12 adverts of 10.0.0.2 dropped, the last 0.4 s ago: wrong password"
     ]
+    assert wrong(instances=(replace(MASTER, dropped=(replace(dropped, seconds=31.0),)),)) == []
+    slow = replace(MASTER, advert_interval=10.0, dropped=(replace(dropped, seconds=31.0),))
+    assert len(wrong(instances=(slow,))) == 1
     lines = wrong(instances=(replace(MASTER, dropped=(dropped,) * 9),))
     assert len(lines) == 4 and lines[-1] == "VRRP VI_1: adverts dropped from 6 more senders"
 
