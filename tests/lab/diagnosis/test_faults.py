@@ -28,7 +28,7 @@ PREFIX = f"pmt-faults-{os.getpid()}"
 BY_HAND = {
     "no-vip-delivery", "arp-conflict", "mtu-black-hole", "dead-service", "wrong-gateway",
     "duplicate-address", "same-vrid", "two-masters", "director-as-gateway", "no-real-server", "vip-missing",
-    "empty-table",
+    "empty-table", "wrong-password",
 }  # fmt: skip
 """Their remedy lies on another host, or needs what only the administrator knows: the doctor gives advice."""
 DEMONSTRATED = (

@@ -235,6 +235,14 @@ FAULTS = (
         seen_on="lb-01",
     ),
     Fault(
+        "wrong-password",
+        "lb-02",
+        "the directors have different VRRP passwords: each drops the adverts of the other",
+        "adverts-dropped",
+        ("sed -i 's/auth_pass gen/auth_pass other/' {directory}/lb-02.conf", "pointsman reload"),
+        ("sed -i 's/auth_pass other/auth_pass gen/' {directory}/lb-02.conf", "pointsman reload"),
+    ),
+    Fault(
         "adverts-filtered",
         "lb-02",
         "the backup director's firewall drops VRRP: it becomes master too",
