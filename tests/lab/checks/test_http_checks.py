@@ -233,8 +233,9 @@ _WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def _resetting_at_the_end(connection: socket.socket) -> None:
-    """End the connection by a reset, behind a complete answer."""
+    """End the connection by a reset, behind a complete answer that does not wait for an ACK."""
     connection.recv(65536)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(_WHOLE)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
