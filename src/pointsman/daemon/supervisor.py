@@ -32,7 +32,7 @@ from pointsman.daemon.child import (
 )
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.config_history import ConfigHistory
-from pointsman.daemon.runtime.heartbeat import LONGEST_TURN, SilenceWatch
+from pointsman.daemon.runtime.heartbeat import LONGEST_TURN, STABLE_AFTER, Crashes, SilenceWatch
 from pointsman.daemon.runtime.signals import DUMP, survive_stray_signals
 from pointsman.daemon.runtime.systemd import notify, watchdog_interval
 from pointsman.model.config import Config
@@ -50,8 +50,6 @@ LONGEST_BACKOFF = 60.0
 """Seconds between restarts of a child that ends again and again."""
 FORK_PAUSE = 1.0
 """Seconds before a failed fork is tried again."""
-STABLE_AFTER = 30.0
-"""Seconds of run time after which earlier crashes of a child are forgotten."""
 START_LIMIT = 60.0
 """Seconds from the start of a child to its first heartbeat, at most: reading a large table takes time."""
 DUMP_PAUSE = 1.0
@@ -282,7 +280,10 @@ class Supervisor:
             child.crashes = 0
         delay = min(float(child.crashes), LONGEST_BACKOFF)
         child.crashes += 1
-        child.restart_at = time.monotonic() + delay
+        now = time.monotonic()
+        if child.heartbeat is not None:
+            child.heartbeat.record_crashes(Crashes(child.crashes, now))
+        child.restart_at = now + delay
         log.error("%s %s; restarting it %s", child.name, how, f"in {delay:.0f} s" if delay else "now")
 
     def _first_config(self) -> bool:

@@ -168,6 +168,28 @@ def test_a_director_that_crashes_later_is_started_again(
     assert pair.wait(DEADLINE) == 0
 
 
+CRASHING = """
+page = Heartbeat()
+
+def director():
+    beat.send(encode(Ready()))
+    while page.crashes.in_a_row < 2:
+        time.sleep(0.01)
+    log("seen")
+    sleep()
+
+boss = Child('director', director, keeps=(beat,), looks_at=(page,))
+sys.exit(Supervisor(boss, [Child('checker', lambda: 1, heartbeat=page)], heard).run())
+"""
+
+
+def test_the_director_sees_how_often_another_process_has_crashed(tmp_path: Path) -> None:
+    process = start(tmp_path, CRASHING)
+    assert lines(tmp_path, 1) == ["seen"]
+    process.terminate()
+    process.wait(DEADLINE)
+
+
 RELOADING = """
 from pointsman.conf.load import load_text
 from pointsman.daemon.runtime.config_history import ConfigHistory, send_config

@@ -11,12 +11,17 @@ from typing import NamedTuple
 import msgspec
 
 from pointsman.control.status import InstanceStatus, ServerStatus, ServiceStatus, Status
-from pointsman.daemon.runtime.heartbeat import Heartbeat
+from pointsman.daemon.runtime.heartbeat import STABLE_AFTER, Heartbeat
 from pointsman.health.check_types import runs_programs
 from pointsman.model.config import Config
+from pointsman.model.wording import duration
 
 UNKNOWN = "UNKNOWN"
 """State of an instance in `status` while the VRRP process is silent."""
+
+
+MANY_CRASHES = 2
+"""Crashes in a row from which they are a problem. One is made good by the restart."""
 
 
 class Watched(NamedTuple):
@@ -51,6 +56,20 @@ class Heartbeats:
         }
         limits = {each.name: each.limit(config) for each in self._watched}
         return {name: silence for name, silence in found.items() if silence >= limits[name]}
+
+    def crashes(self, config: Config, now: float) -> list[str]:
+        """Return a problem for each process that has crashed several times, the last time a short while ago.
+
+        Between two crashes it beats, so that it is never silent for long; but its results may be old.
+        """
+        return [
+            f"the process pm-{each.name} has crashed {crashes.in_a_row} times in a row, the last time "
+            f"{duration(now - crashes.last)} ago: what it has reported may be old; the log has the reason"
+            for each in self._watched
+            if each.is_wanted(config)
+            and (crashes := each.heartbeat.crashes).in_a_row >= MANY_CRASHES
+            and now - crashes.last < STABLE_AFTER
+        ]
 
 
 def without_unknown(status: Status, silences: Mapping[str, float]) -> Status:

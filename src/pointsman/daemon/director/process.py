@@ -376,6 +376,7 @@ class Director:
             instances=self._vrrp_states.describe(now, time.clock_gettime(time.CLOCK_BOOTTIME)),
             sessions=status_report.sessions(self._config, self._sessions),
             problems=(
+                *self._heartbeats.crashes(self._config, now),
                 *self._interfaces.problems,
                 *self._next_hops.problems(),
                 *self._program_problems,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import time
+from typing import NamedTuple
 
 INTERVAL = 0.5
 """Seconds between two heartbeats of an idle process, at most."""
@@ -23,8 +24,20 @@ of these three.
 """
 
 
+STABLE_AFTER = 30.0
+"""Seconds of run time after which earlier crashes of a process are forgotten."""
+
+
+class Crashes(NamedTuple):
+    """Crashes of a process that followed one another."""
+
+    in_a_row: int
+    last: float
+    """Time of the last one."""
+
+
 class Heartbeat:
-    """Heartbeat of one process. It is made before the fork."""
+    """Heartbeat of one process, and its crashes, which the supervisor records. It is made before the fork."""
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
@@ -43,6 +56,15 @@ class Heartbeat:
     def last(self) -> float:
         """Time of the last heartbeat; 0.0: there was none."""
         return self._time[0]
+
+    def record_crashes(self, crashes: Crashes) -> None:
+        """Record a crash of the process, in the supervisor."""
+        self._time[1], self._time[2] = float(crashes.in_a_row), crashes.last
+
+    @property
+    def crashes(self) -> Crashes:
+        """The crashes that the supervisor has recorded."""
+        return Crashes(int(self._time[1]), self._time[2])
 
     def close(self) -> None:
         """Give up the page, in a process that must not write into it."""

@@ -17,7 +17,7 @@ from pointsman.control.status import (
     Status,
 )
 from pointsman.daemon.director.heartbeats import Heartbeats, Watched, unknown_services, without_unknown
-from pointsman.daemon.runtime.heartbeat import Heartbeat
+from pointsman.daemon.runtime.heartbeat import Crashes, Heartbeat
 from pointsman.model.config import Config
 
 CONFIG = load_text(
@@ -101,3 +101,18 @@ def test_only_processes_that_run_with_this_configuration_can_be_silent() -> None
     assert heartbeats.silences(Config(router_id="lb-01"), now + 11.0) == {}
     heartbeats.reconfigure(now + 11.0)
     assert heartbeats.silences(CONFIG, now + 12.0) == {}
+
+
+def test_a_process_that_crashes_again_and_again_is_told_although_it_beats() -> None:
+    checker = Heartbeat()
+    heartbeats = Heartbeats(watched=[Watched("checker", checker, lambda _: 10.0, lambda _: True)])
+    now = time.monotonic()
+    checker.beat()
+    assert heartbeats.crashes(CONFIG, now) == []
+    checker.record_crashes(Crashes(1, now))
+    assert heartbeats.crashes(CONFIG, now) == [], "the restart has made it good"
+    checker.record_crashes(Crashes(3, now))
+    assert heartbeats.silences(CONFIG, now) == {}
+    (said,) = heartbeats.crashes(CONFIG, now + 4)
+    assert said.startswith("the process pm-checker has crashed 3 times in a row, the last time 4 s ago: ")
+    assert heartbeats.crashes(CONFIG, now + 61) == []
