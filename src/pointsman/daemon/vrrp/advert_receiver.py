@@ -159,7 +159,7 @@ class AdvertReceiver:
         """Tell the instance that an advert of a virtual router that is not here seems to be meant for."""
         key = (number or 0, datagram.source.packed)
         if self._may_judge(key, now):
-            silent = [each for each in self.controllers.values() if not each.hears(datagram.source, now)]
+            silent = [each for each in self.controllers.values() if not _hears(each, datagram.source, now)]
             never = [each.instance for each in silent if not each.has_accepted(datagram.source)]
             found = find_intended((each.instance for each in silent), never, datagram)
             self._intended[key] = next((each for each in silent if each.instance is found), None)
@@ -206,3 +206,11 @@ class AdvertReceiver:
         controller.drops.count_again(inet_ntoa(packet[12:16]), drop)
         self._dropped += 1
         return True
+
+
+def _hears(controller: InstanceController, sender: Address, now: float) -> bool:
+    """True if the last accepted advert is of this sender, and it advertises still."""
+    if controller.last_advert is None:
+        return False
+    source, priority, time = controller.last_advert
+    return source == sender and priority > 0 and now - time <= controller.machine.master_down_interval

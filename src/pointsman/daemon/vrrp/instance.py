@@ -183,13 +183,6 @@ class InstanceController:
         """True if an advert of this sender was accepted."""
         return self.known_senders.find_budget(sender) is not None
 
-    def hears(self, sender: Address, now: float) -> bool:
-        """True if the last accepted advert is of this sender, and it advertises still."""
-        if self.last_advert is None:
-            return False
-        source, priority, time = self.last_advert
-        return source == sender and priority > 0 and now - time <= self.machine.master_down_interval
-
     def on_repeated_packet(self, packet: bytes, time: float) -> bool:
         """Process a packet that repeats the last accepted one. Return False if it does not.
 
