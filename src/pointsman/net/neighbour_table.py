@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading the kernel's neighbour table (ARP and neighbour discovery)."""
+"""The kernel's neighbour table (ARP and neighbour discovery)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from pathlib import Path
 import msgspec
 
 from pointsman.model.address import Address
-from pointsman.net.netlink import Message, NetlinkSocket, attribute, attributes
+from pointsman.net.netlink import (
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    Message,
+    NetlinkSocket,
+    Request,
+    attribute,
+    attributes,
+)
 
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 STALE, PROBE, PERMANENT = 0x04, 0x10, 0x80
@@ -25,6 +33,14 @@ _RTM_GETNEIGH = 30
 _VALID = 0xDE
 """PERMANENT NOARP REACHABLE PROBE STALE DELAY: states in which the kernel itself uses the MAC address."""
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+def group_mac(group: Address) -> bytes:
+    """Return the MAC address of a multicast group (RFC 1112 section 6.4, RFC 2464 section 7)."""
+    if group.version == 4:
+        low = int.from_bytes(group.packed[1:]) & 0x7FFFFF
+        return b"\x01\x00\x5e" + low.to_bytes(3)
+    return b"\x33\x33" + group.packed[12:]
 
 
 class Neighbour(msgspec.Struct, frozen=True):
@@ -51,6 +67,18 @@ def parse_neighbour(message: Message) -> Neighbour | None:
     if family not in _FAMILIES or len(packed) not in (4, 16):
         return None
     return Neighbour(index, ipaddress.ip_address(packed), state, found.get(NDA_LLADDR, b""))
+
+
+def keep_group(netlink: NetlinkSocket, index: int, group: Address) -> OSError | None:
+    """Make a permanent entry for a multicast group on an Ethernet interface. Return the error, if any.
+
+    The kernel needs an entry for packets to a group, too. When the table is full, a raw socket drops them and
+    reports success (raw_sendmsg() in net/ipv4/raw.c). The limit does not hold for permanent entries.
+    """
+    family = socket.AF_INET if group.version == 4 else socket.AF_INET6
+    payload = MESSAGE.pack(family, index, PERMANENT, 0, 0)
+    payload += attribute(NDA_DST, group.packed) + attribute(NDA_LLADDR, group_mac(group))
+    return netlink.batch([Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)])[0]
 
 
 def kernel_fill(proc: Path = Path("/proc")) -> tuple[int, int] | None:

@@ -95,6 +95,26 @@ def test_another_host_with_the_address_is_seen_told_and_outshouted(pair: tuple[S
     until("it has been announced again", lambda: capture.frames().count(announcement) >= 5)
 
 
+def test_adverts_need_no_room_in_the_neighbour_table(pair: tuple[Switch, Host, Host]) -> None:
+    """A full table of the kernel drops packets to groups silently; a permanent entry is beyond its limit.
+
+    The limit is one for the whole machine, so that a full table cannot be had here. An interface that is
+    switched off loses the entry.
+    """
+    made, a, _ = pair
+
+    def kept() -> bool:
+        shown = a.ip("-4", "neigh", "show", "nud", "permanent", "dev", "eth0")
+        return f"{GROUP} lladdr 01:00:5e:00:00:12" in shown
+
+    process = Ours(a, made.directory, instance())
+    until("the entry is there", kept)
+    a.ip("link", "set", "eth0", "down")
+    a.ip("link", "set", "eth0", "up")
+    until("it is there again", kept)
+    process.stop()
+
+
 def test_another_host_with_an_ipv6_address_is_told(pair: tuple[Switch, Host, Host]) -> None:
     made, a, b = pair
     address = ipaddress.ip_address("fd00:9::9")

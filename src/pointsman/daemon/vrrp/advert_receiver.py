@@ -76,6 +76,7 @@ class AdvertReceiver:
         """Open the socket, again if the interface was created anew. `link` None: close it. Raises OSError."""
         self._loop = loop
         if link is not None and self._socket is not None and link.index == self._index:
+            self._socket.keep_group()
             return
         if self._socket is not None:
             loop.unwatch(self._socket)
