@@ -242,6 +242,7 @@ def _resetting_at_the_end(connection: socket.socket) -> None:
 
 def _unread(connection: socket.socket) -> None:
     """Answer without a look at the request, as a program behind inetd does. The kernel sends a reset."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the reset discards the answer
     connection.sendall(_WHOLE)
 
 
