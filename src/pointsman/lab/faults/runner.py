@@ -124,6 +124,8 @@ def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
         commands = finding["remedy"] if finding else []
         for command in commands:
             _shell(lab, fault.patient, command, check=False)
+        for command in commands and _further_remedies(lab, fault):
+            _shell(lab, fault.patient, command, check=False)
         if not commands:
             mend(lab, fault)
         left = _wait_for_silence(lab, fault)
@@ -138,6 +140,16 @@ def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
         healthy=not left,
         seconds=time.monotonic() - begun,
     )
+
+
+def _further_remedies(lab: Lab, fault: Fault) -> list[str]:
+    """Return the remedies of findings of the same check that are left: a firewall may drop several things."""
+    return [
+        command
+        for finding in examine(lab, fault.patient, fault.arguments)
+        if finding["check"] == fault.check and finding["verdict"] in BAD
+        for command in finding["remedy"]
+    ]
 
 
 def run_all(
