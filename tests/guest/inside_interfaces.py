@@ -184,13 +184,15 @@ def test_vlans_whose_tags_xdp_does_not_see_are_told_of(stacked: Stacked, mode: s
     """The program is on the interface below. In mode auto tc is taken, and the VLAN has its packets."""
     stacked.stack(stacked.client, "c0", "x0", "vlan", f"{CLIENT}/24")
     stacked.stack(stacked.director, "d0", "in0", "vlan", f"{VIP}/24")
+    if mode == "native":
+        stacked.prepare_native()
     plane = stacked.start(mode)
     with namespace.entered(stacked.director):
         assert plane.follow_interfaces() == [f"d0 has {mode} XDP, and {hidden_vlans('d0')}: use mode tc"]
     assert "takes the tags out of the frames of its VLANs (in0) before XDP" in hidden(stacked)
     plane.close(keep_forwarding=False)
     if HAS_TCX:
-        with mock.patch.object(attach, "_is_veth", lambda _: False):
+        with mock.patch.object(attach, "is_veth", lambda _: False):
             plane = stacked.start("auto")
         assert attached(plane) == {"d0": "tc"}
         assert plane.capabilities().attachments[0].reason == f"not native: {hidden(stacked)}"
