@@ -20,7 +20,7 @@ import socket
 import time
 from collections.abc import Iterable
 
-from pointsman.control.messages import NewConfiguration, supervisor_decoder
+from pointsman.control.messages import Ready, supervisor_decoder
 from pointsman.daemon.child import (
     EXIT_CONFIGURATION,
     EXIT_ENVIRONMENT,
@@ -84,7 +84,6 @@ class Supervisor:
         self._inbox = Inbox(ready, supervisor_decoder, "director", log)
         """Messages of the director: its table is in force, and new configurations."""
         self._watch = SilenceWatch()
-        self._is_ready = False
         self.was_ready = False
         """True after a table of the director was in force."""
         self._stopping = False
@@ -194,10 +193,10 @@ class Supervisor:
 
     def _on_readable(self) -> None:
         while (message := self._inbox.receive()) is not None:
-            if isinstance(message, NewConfiguration) and message.config is not None:
-                self._on_new_configuration(message.config, message.rollback)
-            if not self._is_ready:
+            if isinstance(message, Ready):
                 self._director_ready()
+            elif message.config is not None:
+                self._on_new_configuration(message.config, message.rollback)
 
     def _on_new_configuration(self, config: Config, rollback: bool) -> None:
         """Keep a configuration for children that start from now on."""
@@ -223,7 +222,7 @@ class Supervisor:
                 child.send(signal.SIGTERM)
 
     def _director_ready(self) -> None:
-        self._is_ready = self.was_ready = True
+        self.was_ready = True
         self._start_helpers(self._helpers)
         notify("READY=1\nSTATUS=forwarding")
 
@@ -246,8 +245,6 @@ class Supervisor:
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        if child is self._director:
-            self._is_ready = False
         level = logging.DEBUG if child is self._dump else logging.INFO
         log.log(level, "started %s, pid %d", child.name, child.pid)
 
