@@ -46,8 +46,6 @@ interface may come back, and the other processes still work."""
 
 STOP_DEADLINE = 10.0
 """Seconds within which a child must end after SIGTERM."""
-LONGEST_BACKOFF = 60.0
-"""Seconds between restarts of a child that ends again and again."""
 FORK_PAUSE = 1.0
 """Seconds before a failed fork is tried again."""
 START_LIMIT = 60.0
@@ -275,12 +273,12 @@ class Supervisor:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         if time.monotonic() - child.started > STABLE_AFTER:
             child.crashes = 0
-        delay = min(float(child.crashes), LONGEST_BACKOFF)
         child.crashes += 1
-        now = time.monotonic()
+        crashes = Crashes(child.crashes, time.monotonic())
         if child.heartbeat is not None:
-            child.heartbeat.record_crashes(Crashes(child.crashes, now))
-        child.restart_at = now + delay
+            child.heartbeat.record_crashes(crashes)
+        child.restart_at = crashes.restart_at
+        delay = crashes.restart_at - crashes.last
         log.error("%s %s; restarting it %s", child.name, how, f"in {delay:.0f} s" if delay else "now")
 
     def _first_config(self) -> bool:

@@ -390,8 +390,6 @@ def test_a_child_that_crashed_is_started_once_more_to_stop_in_order(tmp_path: Pa
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             sleep()
 
-        import pointsman.daemon.supervisor as module
-        module.LONGEST_BACKOFF = 60.0
         boss = Child("director", director, keeps=(beat,), leaves="the table stays")
         class Slow(Supervisor):
             def _ended(self, child, code):

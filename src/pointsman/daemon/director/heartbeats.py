@@ -18,8 +18,6 @@ from pointsman.model.wording import duration
 
 UNKNOWN = "UNKNOWN"
 """State of an instance in `status` while the VRRP process is silent."""
-
-
 MANY_CRASHES = 2
 """Crashes in a row from which they are a problem. One is made good by the restart."""
 
@@ -58,7 +56,7 @@ class Heartbeats:
         return {name: silence for name, silence in found.items() if silence >= limits[name]}
 
     def crashes(self, config: Config, now: float) -> list[str]:
-        """Return a problem for each process that has crashed several times, the last time a short while ago.
+        """Return a problem for each process that crashes again and again, until it has run for STABLE_AFTER.
 
         Between two crashes it beats, so that it is never silent for long; but its results may be old.
         """
@@ -68,7 +66,7 @@ class Heartbeats:
             for each in self._watched
             if each.is_wanted(config)
             and (crashes := each.heartbeat.crashes).in_a_row >= MANY_CRASHES
-            and now - crashes.last < STABLE_AFTER
+            and now - crashes.restart_at < STABLE_AFTER
         ]
 
 

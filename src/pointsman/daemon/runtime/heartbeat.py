@@ -22,10 +22,10 @@ STALL = 0.5
 A pause of the whole machine that is no stall must not look like silence: no limit may be shorter than the sum
 of these three.
 """
-
-
 STABLE_AFTER = 30.0
 """Seconds of run time after which earlier crashes of a process are forgotten."""
+LONGEST_BACKOFF = 60.0
+"""Seconds between a crash and the restart, at most."""
 
 
 class Crashes(NamedTuple):
@@ -34,6 +34,11 @@ class Crashes(NamedTuple):
     in_a_row: int
     last: float
     """Time of the last one."""
+
+    @property
+    def restart_at(self) -> float:
+        """Time of the restart: at once after the first crash, and a second later after each further one."""
+        return self.last + min(self.in_a_row - 1.0, LONGEST_BACKOFF)
 
 
 class Heartbeat:

@@ -116,3 +116,13 @@ def test_a_process_that_crashes_again_and_again_is_told_although_it_beats() -> N
     (said,) = heartbeats.crashes(CONFIG, now + 4)
     assert said.startswith("the process pm-checker has crashed 3 times in a row, the last time 4 s ago: ")
     assert heartbeats.crashes(CONFIG, now + 61) == []
+
+
+def test_a_process_that_waited_long_for_its_restart_is_not_in_order_at_once() -> None:
+    checker = Heartbeat()
+    heartbeats = Heartbeats(watched=[Watched("checker", checker, lambda _: 10.0, lambda _: True)])
+    now = time.monotonic()
+    checker.record_crashes(Crashes(41, now))
+    assert checker.crashes.restart_at == now + 40.0
+    assert len(heartbeats.crashes(CONFIG, now + 45.0)) == 1
+    assert heartbeats.crashes(CONFIG, now + 71.0) == []
