@@ -49,7 +49,7 @@ from pointsman.net.netlink import NetlinkSocket
 log = logging.getLogger("director")
 
 TICK = 1.0
-"""Seconds between heartbeats, refreshes of neighbours and retries of refused operations."""
+"""Seconds between refreshes of neighbours and retries of refused operations."""
 MAX_REPORTS = 1024
 """Reports of one process that are read at a time."""
 
@@ -137,8 +137,8 @@ class Director:
         ready.setblocking(False)
         with contextlib.suppress(OSError):
             ready.send(messages.encode(messages.Ready()))
+        self._heartbeats.own.beat_in(loop)
         while not stop.is_set():
-            self._heartbeats.own.beat()
             self._tick(channels)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK)
