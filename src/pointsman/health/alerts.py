@@ -12,7 +12,6 @@ from collections.abc import Iterable
 import msgspec
 
 from pointsman.health import check_types
-from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
 from pointsman.model.naming import server_name, virtual_name
 from pointsman.model.service import ServerKey
@@ -75,7 +74,7 @@ def quorum_alert(router_id: str, virtual: VirtualServer, *, up: bool, detail: st
     return Alert(subject, _body(f"=> {detail} <="))
 
 
-def farewell_alerts(config: Config, virtual: VirtualServer, living: Iterable[ServerKey]) -> list[Alert]:
+def farewell_alerts(router_id: str, virtual: VirtualServer, living: Iterable[ServerKey]) -> list[Alert]:
     """Return the mails of a service with `omega` at the stop: its alive real servers and its quorum."""
     service = virtual.service.key
     wanted = {member.server.key for member in virtual.members if member.smtp_alert}
@@ -85,7 +84,7 @@ def farewell_alerts(config: Config, virtual: VirtualServer, living: Iterable[Ser
         if server in wanted
     ]
     names += [f"Virtualserver {virtual_name(virtual)}"] if virtual.smtp_alert else []
-    return [Alert(f"[{config.router_id}] {name} - DOWN", _body("=> Shutting down <=")) for name in names]
+    return [Alert(f"[{router_id}] {name} - DOWN", _body("=> Shutting down <=")) for name in names]
 
 
 def instance_alert(

@@ -6,13 +6,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pointsman.control.messages import RunProgram, TellServers, encode
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.health.alerts import Alert, quorum_alert
 from pointsman.lvs.transitions import Change, Transition, fifo_line, notify_command
-from pointsman.model.config import Config
+from pointsman.model.health import VirtualServer
+from pointsman.model.service import ServiceKey
 
 MAX_WAITING = 10_000
 """Orders that wait while pm-scripts takes none. The oldest of more are dropped."""
@@ -23,15 +24,16 @@ _once = LogOnce(log)
 _QUORUM_CHANGES = {Change.QUORUM_GAINED: True, Change.QUORUM_LOST: False}
 
 
-def notify_orders(config: Config, changes: Iterable[Transition]) -> list[RunProgram | TellServers]:
-    """Return the notify programs and FIFO lines of these transitions, in their order."""
-    services = {virtual.service.key: virtual for virtual in config.virtual_servers}
+def notify_orders(
+    services: Mapping[ServiceKey, VirtualServer], changes: Iterable[Transition], *, to_fifos: bool
+) -> list[RunProgram | TellServers]:
+    """Return the notify programs and, for FIFOs, the lines of these transitions, in their order."""
     found: list[RunProgram | TellServers] = []
     for change in changes:
         virtual = services[change.service]
         if (command := notify_command(virtual, change)) is not None:
             found.append(RunProgram(command, change.service, change.server, virtual.secure_commands))
-        if config.server_fifos and (line := fifo_line(virtual, change)) is not None:
+        if to_fifos and (line := fifo_line(virtual, change)) is not None:
             found.append(TellServers(line))
     return found
 
@@ -52,13 +54,12 @@ def send_orders(orders: list[RunProgram | TellServers], scripts: socket.socket) 
         _once.forget(send_orders)
 
 
-def quorum_alerts(config: Config, changes: Iterable[Transition]) -> list[Alert]:
+def quorum_alerts(
+    router_id: str, services: Mapping[ServiceKey, VirtualServer], changes: Iterable[Transition]
+) -> list[Alert]:
     """Return the mails about a gained or lost quorum."""
-    services = {virtual.service.key: virtual for virtual in config.virtual_servers}
     found = [
-        quorum_alert(
-            config.router_id, services[each.service], up=_QUORUM_CHANGES[each.change], detail=each.detail
-        )
+        quorum_alert(router_id, services[each.service], up=_QUORUM_CHANGES[each.change], detail=each.detail)
         for each in changes
         if each.change in _QUORUM_CHANGES
     ]

@@ -206,16 +206,18 @@ class TableSync:
             self.table = ServiceTable.of([*unmanaged, *wanted.table])
         if self._timeouts not in {refusal.operation for refusal in self.refusals}:
             self._timeouts = SetTimeouts()
-        leading = {virtual.service.key for virtual in self._config.virtual_servers if virtual.leads}
-        for transition in changes:
-            if transition.service in leading:
-                log.log(logging.WARNING if transition.change in LOSSES else logging.INFO, transition.text)
+        notified = [transition for transition in changes if self._services[transition.service].leads]
+        for transition in notified:
+            log.log(logging.WARNING if transition.change in LOSSES else logging.INFO, transition.text)
         for refusal in self.refusals:
             if refusal.operation not in before:
                 log.error("cannot %s: %s", refusal.operation.text(), refusal.detail or refusal.reason)
-        notified = [transition for transition in changes if transition.service in leading]
-        self.notify_orders += notify_orders(self._config, notified)
-        return quorum_alerts(self._config, notified)
+        self._order(notified)
+        return quorum_alerts(self._config.router_id, self._services, notified)
+
+    def _order(self, changes: Iterable[Transition]) -> None:
+        to_fifos = bool(self._config.server_fifos)
+        self.notify_orders += notify_orders(self._services, changes, to_fifos=to_fifos)
 
     def _wanted(
         self, config: Config, results: Mapping[CheckKey, CheckResult], actual: ServiceTable
@@ -361,9 +363,10 @@ class TableSync:
             if not virtual.omega or not virtual.leads or pool is None:
                 continue
             gone = PoolState(quorum_up=False)
-            self.notify_orders += notify_orders(self._config, transitions(virtual, pool, gone))
+            self._order(transitions(virtual, pool, gone))
             if pool.quorum_up:
-                alerts += farewell_alerts(self._config, virtual, [server.key for server in pool.living])
+                living = [server.key for server in pool.living]
+                alerts += farewell_alerts(self._config.router_id, virtual, living)
         return alerts
 
     def remove_all(self) -> None:
