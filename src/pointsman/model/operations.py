@@ -120,3 +120,7 @@ class Refusal(msgspec.Struct, frozen=True):
     operation: Operation
     reason: str
     detail: str = ""
+
+    def text(self) -> str:
+        """Return the refusal in words: `cannot add service TCP 10.0.0.1:80 rr: exists`."""
+        return f"cannot {self.operation.text()}: {self.detail or self.reason}"

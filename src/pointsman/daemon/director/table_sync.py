@@ -211,7 +211,7 @@ class TableSync:
             log.log(logging.WARNING if transition.change in LOSSES else logging.INFO, transition.text)
         for refusal in self.refusals:
             if refusal.operation not in before:
-                log.error("cannot %s: %s", refusal.operation.text(), refusal.detail or refusal.reason)
+                log.error("%s", refusal.text())
         self._order(notified)
         return quorum_alerts(self._config.router_id, self._services, notified)
 
@@ -294,7 +294,7 @@ class TableSync:
         more = len(texts) - MAX_DIFFERENCES
         texts = texts[:MAX_DIFFERENCES] + ([f"and {more} more differences"] if more > 0 else [])
         said = [f"the table differs from the configuration: {each}; fix: pointsman reload" for each in texts]
-        return [*refusal_texts(self.refusals), *said]
+        return [*(refusal.text() for refusal in self.refusals), *said]
 
     def reconfigure(self, config: Config) -> None:
         """Use another configuration; see `carry_over` for the results. `sync` changes the table."""
@@ -402,8 +402,3 @@ def _weight_changes(
 def unmanaged_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> list[ServiceKey]:
     """Return the services in the table that were added by hand. Raises OSError."""
     return [entry.service.key for entry in plane.read() if entry.service.key not in managed]
-
-
-def refusal_texts(refusals: Iterable[Refusal]) -> list[str]:
-    """Return refusals as text."""
-    return [f"cannot {refusal.operation.text()}: {refusal.detail or refusal.reason}" for refusal in refusals]
