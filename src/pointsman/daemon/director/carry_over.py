@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check results that remain valid under a new configuration."""
+"""Check results: what they mean for real servers, and which remain valid under a new configuration."""
 
 from __future__ import annotations
 
@@ -29,6 +29,24 @@ def members_of(config: Config) -> Iterator[tuple[tuple[ServiceKey, ServerKey], P
 def checks_of(config: Config) -> dict[CheckKey, PoolMember]:
     """Return every check of a configuration, with its real server."""
     return {(*key, check.identity): member for key, member in members_of(config) for check in member.checks}
+
+
+def verdicts(results: Mapping[CheckKey, CheckResult]) -> dict[CheckKey, bool]:
+    """Return for each check True if it passes."""
+    return {key: result.up for key, result in results.items()}
+
+
+def weight_changes(
+    checks: Mapping[CheckKey, PoolMember], results: Mapping[CheckKey, CheckResult]
+) -> dict[CheckKey, int]:
+    """Return the number that each check adds to the configured weight of its real server."""
+    changes: dict[CheckKey, int] = {}
+    for key, result in results.items():
+        if result.weight is not None:
+            changes[key] = result.weight - checks[key].server.weight + result.weight_change
+        elif result.weight_change:
+            changes[key] = result.weight_change
+    return changes
 
 
 def carry_over(

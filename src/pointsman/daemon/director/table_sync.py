@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
 from pointsman.control.status import ServiceStatus
 from pointsman.daemon.director import status as status_report
-from pointsman.daemon.director.carry_over import carry_over, checks_of, members_of, service_keys
+from pointsman.daemon.director.carry_over import (
+    carry_over,
+    checks_of,
+    members_of,
+    service_keys,
+    verdicts,
+    weight_changes,
+)
 from pointsman.daemon.director.notify import notify_orders, quorum_alerts
 from pointsman.daemon.director.state_file import KeptOverride, TableState
 from pointsman.dataplane.interface import DataPlane
@@ -28,7 +35,6 @@ from pointsman.lvs.standby import find_standby_services
 from pointsman.lvs.transitions import DOWN, LOSSES, UP, Transition, transitions
 from pointsman.model.address import Address
 from pointsman.model.config import Config
-from pointsman.model.health import PoolMember
 from pointsman.model.naming import server_name, service_name
 from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal, SetTimeouts
 from pointsman.model.override import Override
@@ -110,9 +116,9 @@ class TableSync:
         return restore_pools(
             self._config.virtual_servers,
             self.table,
-            _verdicts(self._results),
+            verdicts(self._results),
             self._overrides.active,
-            _weight_changes(self._checks, self._results),
+            weight_changes(self._checks, self._results),
             dict(state.quorums),
         )
 
@@ -232,10 +238,10 @@ class TableSync:
         checks = self._checks if config is self._config else checks_of(config)
         wanted = desired(
             config.virtual_servers,
-            _verdicts(results),
+            verdicts(results),
             overrides,
             self._pools,
-            _weight_changes(checks, results),
+            weight_changes(checks, results),
             shares,
             draining,
         )
@@ -380,23 +386,6 @@ class TableSync:
         return status_report.services(
             self._services, table, away, self._results, self._overrides, next_hops, now
         )
-
-
-def _verdicts(results: Mapping[CheckKey, CheckResult]) -> dict[CheckKey, bool]:
-    return {key: result.up for key, result in results.items()}
-
-
-def _weight_changes(
-    checks: Mapping[CheckKey, PoolMember], results: Mapping[CheckKey, CheckResult]
-) -> dict[CheckKey, int]:
-    """Return the number that each check adds to the configured weight of its real server."""
-    changes: dict[CheckKey, int] = {}
-    for key, result in results.items():
-        if result.weight is not None:
-            changes[key] = result.weight - checks[key].server.weight + result.weight_change
-        elif result.weight_change:
-            changes[key] = result.weight_change
-    return changes
 
 
 def unmanaged_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> list[ServiceKey]:
