@@ -47,13 +47,12 @@ class Heartbeats:
 
     def silences(self, config: Config, now: float) -> dict[str, float]:
         """Return the silence in seconds of each process that is silent for too long."""
-        found = {
-            each.name: now - max(each.heartbeat.last, self._since)
+        return {
+            each.name: silence
             for each in self._watched
             if each.is_wanted(config)
+            and (silence := now - max(each.heartbeat.last, self._since)) >= each.limit(config)
         }
-        limits = {each.name: each.limit(config) for each in self._watched}
-        return {name: silence for name, silence in found.items() if silence >= limits[name]}
 
     def crashes(self, config: Config, now: float) -> list[str]:
         """Return a problem for each process that crashes again and again, until it has run for STABLE_AFTER.
