@@ -32,16 +32,15 @@ from pointsman.daemon.director.passive_check import PassiveCheck
 from pointsman.daemon.director.reload import CannotReloadError, Reload, Survey
 from pointsman.daemon.director.state_file import DirectorState, StateFile
 from pointsman.daemon.director.table_command import carry_out
-from pointsman.daemon.director.table_reply import table_reply
+from pointsman.daemon.director.table_reply import estimate_rates, table_reply
 from pointsman.daemon.director.table_sync import TableSync, unmanaged_services
 from pointsman.daemon.director.vrrp_states import VrrpStates
 from pointsman.daemon.runtime.channels import Channels, Inbox
 from pointsman.daemon.runtime.config_history import ConfigHistory, for_bfd, for_checker, for_scripts, for_vrrp
-from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.runtime.slices import encode_in_slices, in_slices
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
-from pointsman.lvs.estimator import PERIOD, Estimator
+from pointsman.lvs.estimator import Estimator
 from pointsman.model.wording import count
 from pointsman.net.addresses import addresses
 from pointsman.net.netlink import NetlinkSocket
@@ -87,7 +86,6 @@ class Director:
         self._sync_due = False
         self._interfaces = Interfaces(plane)
         self._program_problems: tuple[str, ...] = ()
-        self._once = LogOnce(log)
         self._estimator = Estimator()
         self._passive_check = PassiveCheck(plane)
 
@@ -133,7 +131,7 @@ class Director:
             count(len(self._table_sync.table), "service"),
             count(sum(len(entry.servers) for entry in self._table_sync.table), "real server"),
         )
-        estimating = asyncio.create_task(self._estimate())
+        estimating = asyncio.create_task(estimate_rates(self._plane, self._estimator))
         ready.setblocking(False)
         with contextlib.suppress(OSError):
             ready.send(messages.encode(messages.Ready()))
@@ -183,19 +181,6 @@ class Director:
         self._send_notify_orders()
         if self._table_sync.expire_overrides(time.monotonic()) or self._table_sync.needs_sync:
             self._sync()
-
-    async def _estimate(self) -> None:
-        """Update the rates that `ipvsadm -L --rate` shows, each PERIOD."""
-        while True:
-            pause = asyncio.create_task(asyncio.sleep(PERIOD))
-            try:
-                async for piece in in_slices(self._plane.service_counters()):
-                    for service in piece:
-                        self._estimator.update_service(service)
-                self._estimator.keep_only({entry.service.key for entry in self._plane.read()})
-            except OSError as error:
-                self._once.error("rates", "cannot read the counters: %s", error)
-            await pause
 
     def _refresh_neighbours(self) -> None:
         self._next_hops.refresh(time.monotonic())
