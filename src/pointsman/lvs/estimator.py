@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 import msgspec
 
 from pointsman.model.service import ServerKey, ServiceKey
-from pointsman.model.traffic import Counters, ServerCounters, ServiceCounters, Traffic
+from pointsman.model.traffic import ServerCounters, ServiceCounters, Traffic
 
 PERIOD = 2.0
 """Seconds between two calls of `update`."""
@@ -39,14 +39,8 @@ class Estimator:
     def __init__(self) -> None:
         self._states: dict[ServiceKey, States] = {}
 
-    def update(self, counters: Counters) -> None:
-        """Update the averages from the present totals, every PERIOD. New or zeroed totals start from 0."""
-        for service in counters.services:
-            self.update_service(service)
-        self.keep_only({service.key for service in counters.services})
-
-    def update_service(self, service: ServiceCounters) -> None:
-        """Update the averages of one service, every PERIOD."""
+    def update(self, service: ServiceCounters) -> None:
+        """Update the averages of one service, every PERIOD. New or zeroed totals start from 0."""
         before = self._states.get(service.key, {})
         self._states[service.key] = {
             server: _next(before.get(server, NEW), total) for server, total in _totals(service)
@@ -57,12 +51,11 @@ class Estimator:
         for key in [key for key in self._states if key not in services]:
             del self._states[key]
 
-    def rates(self) -> Counters:
-        """Return rates per second in the fields of the totals: connections, packets, octets."""
-        return Counters(services=tuple(self.service_rates()))
+    def rates(self) -> Iterator[ServiceCounters]:
+        """Yield the rates per second of each service in the fields of the totals.
 
-    def service_rates(self) -> Iterator[ServiceCounters]:
-        """Yield the rates of each service. Averages may be updated meanwhile."""
+        Averages may be updated meanwhile.
+        """
         for key, states in list(self._states.items()):
             rates = {server: _per_second(state.average) for server, state in states.items()}
             servers = (ServerCounters(server, traffic=rate) for server, rate in rates.items() if server)

@@ -10,16 +10,22 @@ from pathlib import Path
 
 from pointsman.lvs.estimator import Estimator
 from pointsman.model.service import ServerKey, ServiceKey
-from pointsman.model.traffic import Counters, ServerCounters, ServiceCounters, Traffic
+from pointsman.model.traffic import ServerCounters, ServiceCounters, Traffic
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "4_stats_lag_and_rate.json.gz"
 VIP = ServiceKey.mark(7)
 SERVER = ServerKey(ipaddress.ip_address("192.168.100.11"), 0)
 
 
-def at(traffic: Traffic) -> Counters:
+def at(traffic: Traffic) -> ServiceCounters:
     """A moment at which a service with one real server has counted this."""
-    return Counters(services=(ServiceCounters(VIP, traffic, (ServerCounters(SERVER, traffic=traffic),)),))
+    return ServiceCounters(VIP, traffic, (ServerCounters(SERVER, traffic=traffic),))
+
+
+def rates(estimator: Estimator) -> ServiceCounters:
+    (found,) = estimator.rates()
+    assert found.key == VIP
+    return found
 
 
 def reading(columns: list[str]) -> Traffic:
@@ -42,7 +48,7 @@ def test_the_recorded_curve() -> None:
         if totals[1] == "2000" and rate[1] == "96":
             continue  # read between the refresh of the totals and that of the rates
         estimator.update(at(reading(totals)))
-        seen = estimator.rates().of(VIP)
+        seen = rates(estimator)
         assert seen.traffic == reading(rate)
         assert seen.servers[0].traffic == reading(rate)
         steps += 1
@@ -53,15 +59,15 @@ def test_zeroed_counters_start_from_nothing() -> None:
     estimator = Estimator()
     for packets in (1000, 2000, 3000):
         estimator.update(at(Traffic(packets=packets)))
-    assert estimator.rates().of(VIP).traffic.packets > 200
+    assert rates(estimator).traffic.packets > 200
     estimator.update(at(Traffic(packets=0)))
-    assert estimator.rates().of(VIP).traffic == Traffic()
+    assert rates(estimator).traffic == Traffic()
     estimator.update(at(Traffic(packets=8)))
-    assert estimator.rates().of(VIP).traffic.packets == 1
+    assert rates(estimator).traffic.packets == 1
 
 
 def test_what_has_gone_is_forgotten() -> None:
     estimator = Estimator()
     estimator.update(at(Traffic(packets=1000)))
-    estimator.update(Counters())
-    assert estimator.rates() == Counters()
+    estimator.keep_only(())
+    assert list(estimator.rates()) == []

@@ -45,7 +45,7 @@ async def table_reply(plane: DataPlane, estimator: Estimator, request: TableRequ
             Counters(exits=plane.exits()), services=await encode_in_slices(plane.service_counters())
         ),
         connections=await encode_in_slices(connections),
-        rates=replace(Counters(), services=await encode_in_slices(estimator.service_rates())),
+        rates=replace(Counters(), services=await encode_in_slices(estimator.rates())),
     )
 
 
@@ -57,7 +57,7 @@ async def estimate_rates(plane: DataPlane, estimator: Estimator) -> None:
         try:
             async for piece in in_slices(plane.service_counters()):
                 for service in piece:
-                    estimator.update_service(service)
+                    estimator.update(service)
             estimator.keep_only({entry.service.key for entry in plane.read()})
         except OSError as error:
             once.error("rates", "cannot read the counters: %s", error)
