@@ -35,7 +35,7 @@ class DiskReader:
         """Return at most `limit` bytes. Raises OSError, also for a file that is not regular."""
         if path == self._standard_input:
             return sys.stdin.buffer.read(limit)
-        return self.ask(path, lambda: _read(path, limit))
+        return self.ask(path, lambda: read_regular(path, limit))
 
     def matches(self, pattern: str) -> Sequence[str]:
         """Return the sorted paths that match a glob pattern (with `{a,b}`), no directory."""
@@ -64,7 +64,7 @@ class DiskReader:
         return answers[0]
 
 
-def _read(path: str, limit: int) -> bytes:
+def read_regular(path: str, limit: int) -> bytes:
     """Return at most `limit` bytes of a regular file. Raises OSError.
 
     Without O_NONBLOCK a FIFO blocks in open(2), and /proc/kmsg, a regular file, in read(2).

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from pointsman.daemon.runtime.read_file import read_regular
 from pointsman.model.tracking import TrackFile
 
 LARGEST_FILE = 128
@@ -82,18 +83,8 @@ class NumberReader:
 def read_number(tracked: TrackFile) -> FileNumber:
     """Return the number in a tracked file. Only a regular file is read, so that a FIFO does not block."""
     try:
-        descriptor = os.open(tracked.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
+        return FileNumber(int(read_regular(tracked.path, LARGEST_FILE).split()[0]))
+    except (FileNotFoundError, ValueError, IndexError):
         return FileNumber(0)
     except OSError as error:
         return FileNumber(0, error.strerror or str(error))
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return FileNumber(0, "not a regular file")
-        return FileNumber(int(os.read(descriptor, LARGEST_FILE).split()[0]))
-    except (ValueError, IndexError):
-        return FileNumber(0)
-    except OSError as error:
-        return FileNumber(0, error.strerror or str(error))
-    finally:
-        os.close(descriptor)

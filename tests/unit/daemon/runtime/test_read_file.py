@@ -42,7 +42,7 @@ def test_a_file_system_that_never_answers_is_given_up_once(
         return b""
 
     monkeypatch.setattr(read_file, "PATIENCE", 0.2)
-    monkeypatch.setattr(read_file, "_read", hang)
+    monkeypatch.setattr(read_file, "read_regular", hang)
     for name in ("dead1", "dead2"):
         (tmp_path / name).touch()
     main = tmp_path / "main.conf"
