@@ -15,6 +15,10 @@ import msgspec
 
 from pointsman.model.address import format_endpoint
 
+SAVED = "/var/lib/ipvs.saved"
+"""Copy of the IPVS table for ipvsadm -R. Every host has /var/lib, only root writes there, and nothing loads
+the file when the host starts.
+"""
 _MOST_NAMED = 3
 """Most services and processes that are named in a text."""
 
@@ -48,7 +52,7 @@ def other_balancers() -> list[OtherBalancer]:
                 f"{', '.join(services[:_MOST_NAMED])}{more}",
                 why="IPVS forwards packets that pointsman leaves to the kernel, and nothing checks its "
                 "real servers",
-                remedy=("ipvsadm -Sn > /root/ipvs.saved", "ipvsadm -C"),
+                remedy=(f"ipvsadm -Sn > {SAVED} && ipvsadm -C",),
             )
         )
     return found

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from pointsman.net import other_balancers as other
 from pointsman.net.other_balancers import parse_ipvs
 
 TABLE = """IP Virtual Server version 1.2.1 (size=4096)
@@ -23,3 +26,10 @@ def test_the_services_are_named_as_ipvsadm_does() -> None:
 
 def test_an_empty_table_is_no_balancer() -> None:
     assert parse_ipvs("\n".join(TABLE.splitlines()[:3])) == []
+
+
+def test_the_table_is_only_cleared_after_it_was_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other, "keepalived_processes", list)
+    monkeypatch.setattr(other, "ipvs_services", lambda: ["TCP 192.168.7.33:8000"])
+    (found,) = other.other_balancers()
+    assert found.remedy == ("ipvsadm -Sn > /var/lib/ipvs.saved && ipvsadm -C",)
