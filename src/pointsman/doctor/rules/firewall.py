@@ -10,7 +10,7 @@ import msgspec
 
 from pointsman.doctor.facts import DirectorFacts, Host, InstanceFact, RealServerFacts
 from pointsman.doctor.finding import Finding, Verdict, fault, right, unknown, warning
-from pointsman.doctor.firewall.chain import Rule, Ruleset, Value
+from pointsman.doctor.firewall.chain import Interval, Rule, Ruleset, Value
 from pointsman.doctor.firewall.icmp import FRAGMENTATION_NEEDED, PACKET_TOO_BIG
 from pointsman.doctor.firewall.packet import ACK, ANY_PORT, EPHEMERAL, SYN, TCP, UDP, Packet
 from pointsman.doctor.firewall.simulation import Fate, Judgement, judge
@@ -98,50 +98,79 @@ def _undecided(flow: Flow, found: Judgement) -> Finding:
 
 def requests(facts: RealServerFacts) -> Iterator[Flow]:
     """Yield the clients' requests, and the answers to them."""
+    ways_out = tuple(card.name for card in facts.host.cards if not card.loopback and card.up)
     for vip in facts.vips:
         cards = _cards_towards(facts.host, vip)
-        ports = facts.ports.get(vip, ())
-        word = "ip" if vip.version == 4 else "ip6"
-        for port in ports or (0,):
-            name = format_endpoint(vip, port) if port else str(vip)
-            possible = (port, port) if port else ANY_PORT
+        for port in facts.ports.get(vip, ()) or (0,):
+            name = _name(vip, port)
             hint = "" if port else f"name the port: pointsman doctor {format_endpoint(vip, 0)[:-1]}PORT"
-            limited = (f" tcp dport {port}", f" -p tcp --dport {port}") if port else ("", "")
-            asking = Packet(
-                version=vip.version,
-                protocol=TCP,
-                destination=vip,
-                source_port=ANY_PORT,
-                destination_port=possible,
-                inwards=cards,
-                flags=SYN,
-            )
+            asking = _syn(vip, port, ANY_PORT, inwards=cards)
             yield Flow(
                 what=f"requests for {name}",
                 why="clients get no answer from this real server",
                 packet=asking,
-                nft=f"{word} daddr {vip}{limited[0]}",
-                iptables=f"-d {vip}{limited[1]}",
                 unnamed=hint,
+                **_matches("d", vip, port),
             )
-            limited = (f" tcp sport {port}", f" -p tcp --sport {port}") if port else ("", "")
             yield Flow(
                 what=f"answers from {name}",
                 why="requests arrive, and their answers never leave this host",
-                packet=Packet(
-                    version=vip.version,
-                    protocol=TCP,
-                    source=vip,
-                    source_port=possible,
-                    destination_port=ANY_PORT,
-                    outwards=tuple(card.name for card in facts.host.cards if not card.loopback and card.up),
-                    flags=SYN | ACK,
-                    state="established",
-                ),
-                nft=f"{word} saddr {vip}{limited[0]}",
-                iptables=f"-s {vip}{limited[1]}",
+                packet=_answer(asking, outwards=ways_out),
                 unnamed=hint,
+                **_matches("s", vip, port),
             )
+
+
+def _name(address: Address, port: int) -> str:
+    return format_endpoint(address, port) if port else str(address)
+
+
+def _syn(
+    target: Address,
+    port: int,
+    source_ports: Interval,
+    *,
+    source: Address | None = None,
+    inwards: tuple[str, ...] = (),
+    outwards: tuple[str, ...] = (),
+) -> Packet:
+    """Return the first packet of a TCP connection. Port 0: any."""
+    return Packet(
+        version=target.version,
+        protocol=TCP,
+        source=source,
+        destination=target,
+        source_port=source_ports,
+        destination_port=(port, port) if port else ANY_PORT,
+        inwards=inwards,
+        outwards=outwards,
+        flags=SYN,
+    )
+
+
+def _answer(syn: Packet, *, inwards: tuple[str, ...] = (), outwards: tuple[str, ...] = ()) -> Packet:
+    """Return the answer to the first packet of a TCP connection."""
+    return msgspec.structs.replace(
+        syn,
+        source=syn.destination,
+        destination=syn.source,
+        source_port=syn.destination_port,
+        destination_port=syn.source_port,
+        inwards=inwards,
+        outwards=outwards,
+        flags=SYN | ACK,
+        state="established",
+    )
+
+
+def _matches(side: str, address: Address, port: int = 0) -> dict[str, str]:
+    """Return the words of a rule for packets to (`d`) or from (`s`) an address. Port 0: any protocol."""
+    nft = f"{'ip' if address.version == 4 else 'ip6'} {side}addr {address}"
+    iptables = f"-{side} {address}"
+    if port:
+        nft += f" tcp {side}port {port}"
+        iptables += f" -p tcp --{side}port {port}"
+    return {"nft": nft, "iptables": iptables}
 
 
 def health_checks(facts: RealServerFacts) -> Iterator[Finding]:
@@ -158,26 +187,15 @@ def health_checks(facts: RealServerFacts) -> Iterator[Finding]:
 
 def _checks_of(facts: RealServerFacts, vip: Address, port: int) -> Iterator[Flow]:
     """Yield the checks of this host's addresses in the network of the VIP. Port 0: any."""
-    word = "ip" if vip.version == 4 else "ip6"
-    limited = (f" tcp dport {port}", f" -p tcp --dport {port}") if port else ("", "")
     for card in facts.host.links_of(vip):
         for own in (each.ip for each in card.addresses):
             if own.version != vip.version or own in facts.vips or own.is_link_local:
                 continue
             yield Flow(
-                what=f"health checks of {format_endpoint(own, port) if port else own}",
+                what=f"health checks of {_name(own, port)}",
                 why="a director whose checks use TCP takes this real server out of its table",
-                packet=Packet(
-                    version=own.version,
-                    protocol=TCP,
-                    destination=own,
-                    source_port=EPHEMERAL,
-                    destination_port=(port, port) if port else ANY_PORT,
-                    inwards=(card.name,),
-                    flags=SYN,
-                ),
-                nft=f"{word} daddr {own}{limited[0]}",
-                iptables=f"-d {own}{limited[1]}",
+                packet=_syn(own, port, EPHEMERAL, inwards=(card.name,)),
+                **_matches("d", own, port),
             )
 
 
@@ -302,38 +320,12 @@ def _checks(facts: DirectorFacts) -> Iterator[Flow]:
         route = facts.host.route(address)
         card = (route.interface,) if route else _ethernets(facts.host)
         own = _own_address(facts, card[0], address.version) if card else None
-        word = "ip" if address.version == 4 else "ip6"
         name = f"health checks of {format_endpoint(address, port)}"
         why = "the checks fail, and the real server is taken out of the table"
-        sent = Packet(
-            version=address.version,
-            protocol=TCP,
-            source=own,
-            destination=address,
-            source_port=EPHEMERAL,
-            destination_port=(port, port),
-            outwards=card,
-            flags=SYN,
-        )
-        yield Flow(what=name, why=why, packet=sent, nft=f"{word} daddr {address}", iptables=f"-d {address}")
-        answer = Packet(
-            version=address.version,
-            protocol=TCP,
-            source=address,
-            destination=own,
-            source_port=(port, port),
-            destination_port=EPHEMERAL,
-            inwards=card,
-            flags=SYN | ACK,
-            state="established",
-        )
-        yield Flow(
-            what=f"the answers to {name}",
-            why=why,
-            packet=answer,
-            nft=f"{word} saddr {address}",
-            iptables=f"-s {address}",
-        )
+        sent = _syn(address, port, EPHEMERAL, source=own, outwards=card)
+        yield Flow(what=name, why=why, packet=sent, **_matches("d", address))
+        answer = _answer(sent, inwards=card)
+        yield Flow(what=f"the answers to {name}", why=why, packet=answer, **_matches("s", address))
 
 
 def drops_arp_requests(ruleset: Ruleset, vip: Address) -> bool:
