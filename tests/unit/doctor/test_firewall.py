@@ -209,6 +209,28 @@ def test_what_a_director_sends() -> None:
     assert "drops health checks of 192.168.7.20:80" in found.found
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_over_ipv6_adverts_have_the_link_local_source_and_checks_the_other(order: int) -> None:
+    addresses = tuple(map(ipaddress.ip_interface, ("fd00::10/64", "fe80::10/64")))[::order]
+    card = Card(name="eth0", mac="02:00:00:00:00:01", addresses=addresses)
+    web = ServerFact(address=ipaddress.ip_address("fd00::20"), port=80, up=True)
+    facts = DirectorFacts(
+        host=Host(name="a", cards=(card,)),
+        instances=(
+            InstanceFact(
+                name="VI_6",
+                state="MASTER",
+                interface="eth0",
+                virtual=(VirtualFact(address=VIP6, prefix_length=64, device="eth0"),),
+            ),
+        ),
+        services=(ServiceFact(name="s", option="", address=VIP6, port=80, tcp=True, servers=(web,)),),
+    )
+    sources = {flow.what: str(flow.packet.source) for flow in firewall.of_director(facts)}
+    assert sources["VRRP adverts of VI_6 to others"] == "fe80::10"
+    assert sources["health checks of [fd00::20]:80"] == "fd00::10"
+
+
 def test_bfd() -> None:
     text = at_input([SETTLED, ACCEPT], [match("ip", "protocol", "vrrp"), ACCEPT], policy="drop")
     (found,) = director(text, bfd_neighbours=(PEER,))

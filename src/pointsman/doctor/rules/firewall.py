@@ -255,7 +255,7 @@ def of_director(facts: DirectorFacts) -> Iterator[Flow]:
 def _adverts(facts: DirectorFacts, instance: InstanceFact) -> Iterator[Flow]:
     """Yield the adverts from the other directors, and those to them."""
     version = instance.version
-    own = _own_address(facts, instance.interface, version)
+    own = _own_address(facts, instance.interface, next(iter(instance.peers), _GROUPS[version]))
     why = "a director that does not receive the master's adverts becomes master too: two hosts have the VIP"
     limit = {"nft": f"meta l4proto {instance.protocol}", "iptables": f"-p {instance.protocol}"}
     heard = {
@@ -319,7 +319,7 @@ def _checks(facts: DirectorFacts) -> Iterator[Flow]:
     ]:
         route = facts.host.route(address)
         card = (route.interface,) if route else _ethernets(facts.host)
-        own = _own_address(facts, card[0], address.version) if card else None
+        own = _own_address(facts, card[0], address) if card else None
         name = f"health checks of {format_endpoint(address, port)}"
         why = "the checks fail, and the real server is taken out of the table"
         sent = _syn(address, port, EPHEMERAL, source=own, outwards=card)
@@ -334,16 +334,20 @@ def drops_arp_requests(ruleset: Ruleset, vip: Address) -> bool:
     return judge(ruleset, asked).fate is Fate.DROPPED
 
 
-def _own_address(facts: DirectorFacts, interface: str, version: int) -> Address | None:
-    """Return this host's own address on an interface, for VRRP over IPv6 the link-local one."""
+def _own_address(facts: DirectorFacts, interface: str, target: Address) -> Address | None:
+    """Return this host's own address on an interface for packets to `target`. None: there is none.
+
+    For a link-local address or group of IPv6 it is the link-local one, if there is one.
+    """
     card = facts.host.card(interface)
     vips = facts.vips()
+    near = target.version == 6 and (target.is_link_local or target.is_multicast)
     own = [
         held.ip
         for held in (card.addresses if card else ())
-        if held.version == version and held.ip not in vips
+        if held.version == target.version and held.ip not in vips
     ]
-    return next(iter(own), None)
+    return min(own, key=lambda address: address.is_link_local is not near, default=None)
 
 
 def _cards_towards(host: Host, vip: Address) -> tuple[str, ...]:
