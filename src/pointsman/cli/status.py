@@ -111,12 +111,7 @@ def with_counters(state: Status, counters: Counters) -> Status:
         for service in counters.services
         for server in service.servers
     }
-    used = sum(
-        server.active + server.inactive
-        for service in counters.services
-        if not service.key.ipv6
-        for server in service.servers
-    )
+    used = counters.connections_over_ipv4()
     return msgspec.structs.replace(
         state,
         data_plane=msgspec.structs.replace(state.data_plane, connections=used),

@@ -325,6 +325,7 @@ class DirectorFacts(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     """Problems that the director itself reports."""
     connections: int = 0
+    """Entries in the connection table of IPv4."""
     connection_limit: int = 0
     exits: dict[str, int] = {}
     answers: Answers = Answers()

@@ -48,6 +48,15 @@ class Counters(msgspec.Struct, frozen=True):
         """Return the counters of one service. They are 0 if it is unknown."""
         return next((item for item in self.services if item.key == key), ServiceCounters(key))
 
+    def connections_over_ipv4(self) -> int:
+        """Return the entries of the connection table of IPv4. IPv6 has a table of its own."""
+        return sum(
+            server.active + server.inactive
+            for service in self.services
+            if not service.key.ipv6
+            for server in service.servers
+        )
+
 
 class PassiveCounters(msgspec.Struct, frozen=True):
     """Counts of signs that a real server does not answer (passive_check). They are never set to 0."""

@@ -39,7 +39,6 @@ from pointsman.doctor.gather import system as system_facts
 from pointsman.doctor.gather.syn_probe import SynProbe, probe_all
 from pointsman.model.address import Address, format_endpoint
 from pointsman.model.service import ServiceEntry, Transport
-from pointsman.model.traffic import Counters
 from pointsman.net.host import read_host as read_network
 from pointsman.net.other_balancers import other_balancers
 
@@ -166,14 +165,10 @@ def _from_replies(here: Host, status: Status, table: TableReply) -> DirectorFact
         attachments={item.interface: (item.mode, item.reason) for item in status.data_plane.attachments},
         standby=tuple(item.service for item in status.services if item.standby),
         problems=status.problems,
-        connections=_connections(table.counters),
+        connections=table.counters.connections_over_ipv4(),
         connection_limit=table.connection_table_size,
         exits=status.exits,
     )
-
-
-def _connections(counters: Counters) -> int:
-    return sum(server.active + server.inactive for service in counters.services for server in service.servers)
 
 
 def _service(entry: ServiceEntry, described: ServiceStatus | None) -> ServiceFact:
