@@ -6,18 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pointsman.control.status import DroppedStatus, InstanceStatus, ServerStatus, ServiceStatus, Status
-from pointsman.model.wording import count, duration, fullness
+from pointsman.model.wording import NEARLY_FULL, count, duration, fullness
 
 UNRESOLVED = "not resolved"
 """Text of a next hop whose MAC address is not known."""
 MOST_NAMED = 3
 """Real servers or services of one kind of trouble that are named."""
-NEARLY_FULL = 0.9
-"""Part of a table from which it is nearly full, as in the doctor."""
 LOST_ADVERTS = 3
 """Intervals without an advert after which a router is no longer heard."""
 RECENT, RECENT_ADVERTS = 30.0, 5
-"""Seconds, and intervals of adverts, after which a dropped advert is no longer wrong, as in the doctor."""
+"""Seconds, and intervals of adverts, after which a dropped advert is no longer wrong."""
 
 
 def is_serving(server: ServerStatus) -> bool:
@@ -40,9 +38,9 @@ def is_deserted(service: ServiceStatus) -> bool:
     return not service.standby and not any(map(is_serving, service.servers))
 
 
-def is_recent(dropped: DroppedStatus, instance: InstanceStatus) -> bool:
+def is_recent(dropped: DroppedStatus, advert_interval: float | None) -> bool:
     """True if the cause of a dropped advert may still be there."""
-    return dropped.seconds <= max(RECENT, RECENT_ADVERTS * (instance.advert_interval or 1.0))
+    return dropped.seconds <= max(RECENT, RECENT_ADVERTS * (advert_interval or 1.0))
 
 
 def hears_rival(instance: InstanceStatus) -> bool:
@@ -96,7 +94,7 @@ def _instance(each: InstanceStatus) -> Iterator[str]:
 
 
 def _dropped(each: InstanceStatus) -> Iterator[str]:
-    recent = [dropped for dropped in each.dropped if is_recent(dropped, each)]
+    recent = [dropped for dropped in each.dropped if is_recent(dropped, each.advert_interval)]
     for dropped in recent[:MOST_NAMED]:
         number = count(dropped.count, "advert")
         yield (

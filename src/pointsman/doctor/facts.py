@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from pointsman.control.status import DroppedStatus
 from pointsman.doctor.firewall.chain import Ruleset
 from pointsman.doctor.firewall.packet import VRRP
 from pointsman.model.address import Address, Network
@@ -265,18 +266,6 @@ class VirtualFact(msgspec.Struct, frozen=True, kw_only=True):
     device: str
 
 
-class DroppedFact(msgspec.Struct, frozen=True, kw_only=True):
-    """Adverts of one sender that an instance drops for one reason."""
-
-    sender: str
-    reason: str
-    text: str
-    """The received value, and the expected one."""
-    count: int = 1
-    seconds: float = 0.0
-    """Seconds since the last one."""
-
-
 class InstanceFact(msgspec.Struct, frozen=True, kw_only=True):
     """A VRRP instance of the director."""
 
@@ -292,7 +281,7 @@ class InstanceFact(msgspec.Struct, frozen=True, kw_only=True):
     """IP protocol of its adverts: 112; 51 with auth_type AH."""
     peers: tuple[Address, ...] = ()
     virtual: tuple[VirtualFact, ...] = ()
-    dropped: tuple[DroppedFact, ...] = ()
+    dropped: tuple[DroppedStatus, ...] = ()
 
     @property
     def addresses(self) -> list[Address]:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+NEARLY_FULL = 0.9
+"""Part of a table's entries in use from which it is nearly full."""
+
 
 def count(number: int, noun: str, plural: str = "") -> str:
     """Return `1 error`, `2 errors`, `no errors`. `plural`: for nouns that do not just take an s."""

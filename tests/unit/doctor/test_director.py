@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from pointsman.control.status import DroppedStatus
 from pointsman.doctor.facts import (
     Answer,
     Answers,
     Card,
     DirectorFacts,
-    DroppedFact,
     Echo,
     Host,
     HostRoute,
@@ -154,7 +154,7 @@ def test_a_service_without_servers_by_hand_is_released() -> None:
 
 
 def test_the_cause_of_a_second_master_comes_first() -> None:
-    dropped = DroppedFact(sender=str(PEER), reason="password", text="received an invalid password")
+    dropped = DroppedStatus(str(PEER), "password", "received an invalid password", 1, seconds=0.0)
     facts = director(
         instance={"dropped": (dropped,)}, answers=answers((VIP, PEER_MAC)), adverts=(advert(PEER),)
     )
@@ -282,11 +282,11 @@ def test_adverts_that_are_dropped_now_are_told_with_what_was_expected(state: str
     text = "virtual_router_id 52, expecting 51"
     fields: dict[str, Any] = {"sender": str(PEER), "reason": "virtual_router_id", "text": text, "count": 7}
     made = {"MASTER": director, "BACKUP": backup}[state]
-    found = only(made(instance={"state": state, "dropped": (DroppedFact(**fields, seconds=1.0),)}))
+    found = only(made(instance={"state": state, "dropped": (DroppedStatus(**fields, seconds=1.0),)}))
     assert (found.check, found.verdict) == ("adverts-dropped", verdict)
     assert found.found == f"VI_1 has dropped 7 adverts of {PEER}: {text}"
     assert found.advice == "give the instance the same virtual_router_id on both"
-    assert wrong(made(instance={"state": state, "dropped": (DroppedFact(**fields, seconds=60.0),)})) == []
+    assert wrong(made(instance={"state": state, "dropped": (DroppedStatus(**fields, seconds=60.0),)})) == []
 
 
 def test_a_backup_must_hear_its_master() -> None:

@@ -22,7 +22,6 @@ from pointsman.control.messages import Reply, Request, StatusReply, StatusReques
 from pointsman.control.status import InstanceStatus, ServerStatus, ServiceStatus, Status
 from pointsman.doctor.facts import (
     DirectorFacts,
-    DroppedFact,
     Host,
     HostRoute,
     InstanceFact,
@@ -227,16 +226,7 @@ def _instance(item: InstanceStatus) -> InstanceFact:
             )
             for held in item.addresses or ()
         ),
-        dropped=tuple(
-            DroppedFact(
-                sender=each.sender,
-                reason=each.reason,
-                text=each.text,
-                count=each.count,
-                seconds=each.seconds,
-            )
-            for each in item.dropped
-        ),
+        dropped=item.dropped,
     )
 
 

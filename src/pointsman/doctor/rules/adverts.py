@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pointsman.doctor.facts import DirectorFacts, DroppedFact, InstanceFact
+from pointsman.control.status import DroppedStatus
+from pointsman.control.status_verdict import is_recent
+from pointsman.doctor.facts import DirectorFacts, InstanceFact
 from pointsman.doctor.finding import Finding, fault, warning
 from pointsman.model.wording import count
-
-RECENT = 30.0
-"""Seconds within which a router sends adverts, if the cause is still there."""
 
 MENDS = {
     "version": "use the same vrrp_version on both",
@@ -32,11 +31,11 @@ def dropped_adverts(facts: DirectorFacts) -> Iterable[Finding]:
     """Yield a finding for each sender whose adverts an instance drops now."""
     for instance in facts.instances:
         for each in instance.dropped:
-            if each.seconds <= max(RECENT, 5 * instance.advert_interval):
+            if is_recent(each, instance.advert_interval):
                 yield _finding(instance, each)
 
 
-def _finding(instance: InstanceFact, dropped: DroppedFact) -> Finding:
+def _finding(instance: InstanceFact, dropped: DroppedStatus) -> Finding:
     number = count(dropped.count, "advert")
     text = f"{instance.name} has dropped {number} of {dropped.sender}: {dropped.text}"
     advice = MENDS.get(dropped.reason, "compare the vrrp_instance of both directors")

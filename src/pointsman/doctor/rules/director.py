@@ -13,10 +13,8 @@ from pointsman.doctor.rules.addresses import CHECKS as ADDRESS_CHECKS
 from pointsman.doctor.rules.adverts import dropped_adverts
 from pointsman.doctor.rules.servers import CHECKS as SERVER_CHECKS
 from pointsman.model.address import format_endpoint
-from pointsman.model.wording import fullness
+from pointsman.model.wording import NEARLY_FULL, fullness
 
-NEARLY_FULL = 0.9
-"""Share of a table's entries in use from which the doctor warns."""
 ETHERNET_MTU = 1500
 
 

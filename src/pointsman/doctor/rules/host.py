@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 
 from pointsman.doctor.facts import Card, Host, System, join_words
 from pointsman.doctor.finding import Finding, fault, note, right, warning
+from pointsman.model.wording import NEARLY_FULL
 
-NEARLY_FULL = 0.9
 OLDEST_KERNEL = (6, 1)
 """See docs/kernels.md."""
 JUMP = 0.5
