@@ -40,7 +40,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     fault: str
     node: str
     doctor: str
-    """Finding of the doctor. Empty: it did not find the fault."""
+    """First finding of the doctor. Empty: it did not find the fault."""
     trace: str = ""
     """Result of the trace. Empty: there was none."""
     mended: str
@@ -114,17 +114,15 @@ def doctor_command(lab: Lab, fault: Fault) -> str:
 
 
 def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
-    """Cause the fault, run the doctor, apply its remedy, and run the doctor again. Always undo the fault."""
+    """Cause the fault, run the doctor, apply its remedies, run the doctor again. Always undo the fault."""
     begun = time.monotonic()
     source = _find_client(lab, fault.through or fault.node) if traced else ""
     break_(lab, fault)
     try:
-        finding = _wait_for_finding(lab, fault)
+        findings = _wait_for_findings(lab, fault)
         seen = _trace(lab, source) if traced else ""
-        commands = finding["remedy"] if finding else []
+        commands = list(dict.fromkeys(command for finding in findings for command in finding["remedy"]))
         for command in commands:
-            _shell(lab, fault.patient, command, check=False)
-        for command in commands and _further_remedies(lab, fault):
             _shell(lab, fault.patient, command, check=False)
         if not commands:
             mend(lab, fault)
@@ -134,22 +132,12 @@ def demonstrate(lab: Lab, fault: Fault, *, traced: bool = False) -> Outcome:
     return Outcome(
         fault=fault.name,
         node=fault.node,
-        doctor=f"{finding['check']}: {finding['found']}" if finding else "",
+        doctor=f"{findings[0]['check']}: {findings[0]['found']}" if findings else "",
         trace=seen,
         mended="; ".join(left) or ("by the remedy" if commands else "by hand"),
         healthy=not left,
         seconds=time.monotonic() - begun,
     )
-
-
-def _further_remedies(lab: Lab, fault: Fault) -> list[str]:
-    """Return the remedies of findings of the same check that are left: a firewall may drop several things."""
-    return [
-        command
-        for finding in examine(lab, fault.patient, fault.arguments)
-        if finding["check"] == fault.check and finding["verdict"] in BAD
-        for command in finding["remedy"]
-    ]
 
 
 def run_all(
@@ -239,8 +227,8 @@ def is_healthy(lab: Lab) -> bool:
     return not any(complaints(lab, node) for node in examined_nodes(lab))
 
 
-def _wait_for_finding(lab: Lab, fault: Fault) -> dict[str, Any] | None:
-    """Wait for the doctor's finding about the fault. Some need a moment (an advert, a state)."""
+def _wait_for_findings(lab: Lab, fault: Fault) -> list[dict[str, Any]]:
+    """Wait for the doctor's findings about the fault. Some need a moment (an advert, a state)."""
 
     def find() -> list[dict[str, Any]]:
         return [
@@ -250,9 +238,9 @@ def _wait_for_finding(lab: Lab, fault: Fault) -> dict[str, Any] | None:
         ]
 
     try:
-        return waiting.until(find, NAMING_SECONDS, f"the doctor on {fault.patient} finds {fault.name}")[0]
+        return waiting.until(find, NAMING_SECONDS, f"the doctor on {fault.patient} finds {fault.name}")
     except LabError:
-        return None
+        return []
 
 
 def _wait_for_silence(lab: Lab, fault: Fault) -> list[str]:
