@@ -24,7 +24,7 @@ from pointsman.control.status import ServerStatus, Status
 from pointsman.control.status_verdict import find_wrong
 from pointsman.dataplane.xdp.kernel.pins import map_directories
 from pointsman.model.traffic import Counters, ServerCounters
-from pointsman.net.neighbour_table import kernel_fill
+from pointsman.net.neighbour_table import kernel_entries, kernel_limit
 
 EXIT_WRONG = 1
 """Something is wrong, as with `doctor` and `realserver status`."""
@@ -98,10 +98,10 @@ def fetch() -> Status:
     state = reply.status
     if isinstance(counted, TableReply):
         state = with_counters(state, counted.counters)
-    if fill := kernel_fill():
-        plane = msgspec.structs.replace(state.data_plane, neighbours=fill[0], neighbour_limit=fill[1])
-        state = msgspec.structs.replace(state, data_plane=plane)
-    return state
+    plane = msgspec.structs.replace(
+        state.data_plane, neighbours=kernel_entries(), neighbour_limit=kernel_limit()
+    )
+    return msgspec.structs.replace(state, data_plane=plane)
 
 
 def with_counters(state: Status, counters: Counters) -> Status:

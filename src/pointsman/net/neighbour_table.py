@@ -81,17 +81,35 @@ def keep_group(netlink: NetlinkSocket, index: int, group: Address) -> OSError | 
     return netlink.batch([Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)])[0]
 
 
-def kernel_fill(proc: Path = Path("/proc")) -> tuple[int, int] | None:
-    """Return the entries of the kernel's ARP table and its limit, for all network namespaces together.
+def kernel_entries() -> int | None:
+    """Return the entries of the kernel's ARP table, of all network namespaces together. None: unknown.
 
-    None: unknown. Only the first network namespace of a host shows them.
+    Only the first network namespace of a host shows them, and the limit.
     """
+    return next(iter(_statistic("entries")), None)  # each CPU's row has the same number
+
+
+def kernel_limit() -> int | None:
+    """Return the largest number of entries of the kernel's ARP table. None: unknown."""
     try:
-        row = (proc / "net/stat/arp_cache").read_text().splitlines()[1]
-        limit = (proc / "sys/net/ipv4/neigh/default/gc_thresh3").read_text()
-        return int(row.split()[0], 16), int(limit)
-    except (OSError, ValueError, IndexError):
+        return int(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3").read_text())
+    except (OSError, ValueError):
         return None
+
+
+def kernel_overflows() -> int:
+    """Return how often the ARP table was full since boot (kernel log: neighbour table overflow)."""
+    return sum(_statistic("table_fulls"))
+
+
+def _statistic(name: str) -> list[int]:
+    """Return a number of each CPU about the kernel's ARP table."""
+    try:
+        names, *rows = Path("/proc/thread-self/net/stat/arp_cache").read_text().splitlines()
+        place = names.split().index(name)
+        return [int(row.split()[place], 16) for row in rows]
+    except (OSError, ValueError, IndexError):
+        return []
 
 
 def neighbours(netlink: NetlinkSocket, families: Iterable[int] = _FAMILIES) -> list[Neighbour]:

@@ -102,11 +102,3 @@ def read_tcp_checksums() -> tuple[int, int]:
     ]  # fmt: skip
     values = dict(zip(rows[0], rows[1], strict=False)) if len(rows) == 2 else {}
     return int(values.get("InSegs", 0)), int(values.get("InCsumErrors", 0))
-
-
-def read_number(path: Path) -> int:
-    """Return the number in a file of /proc. 0: there is no such file."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return 0

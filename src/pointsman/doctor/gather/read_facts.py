@@ -11,7 +11,6 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -39,6 +38,7 @@ from pointsman.doctor.gather.syn_probe import SynProbe, probe_all
 from pointsman.model.address import Address, format_endpoint
 from pointsman.model.service import ServiceEntry, Transport
 from pointsman.net.host import read_host as read_network
+from pointsman.net.neighbour_table import kernel_limit, kernel_overflows
 from pointsman.net.other_balancers import other_balancers
 
 Kind = TypeVar("Kind", bound=Reply)
@@ -60,7 +60,6 @@ def read_host() -> Host:
         for card in kernel_facts.read_interfaces(here)
     )
     firewall = firewall_facts.read()
-    limit = kernel_facts.read_number(Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3"))
     return Host(
         name=socket.gethostname(),
         cards=cards,
@@ -69,7 +68,7 @@ def read_host() -> Host:
         settings={f"{place}.{key}": value for (place, key), value in here.settings.items()},
         ruleset=firewall.ruleset,
         rules_problem=firewall.problem,
-        neighbour_limit=limit,
+        neighbour_limit=kernel_limit() or 0,
         system=system_facts.read_system(),
         other_balancers=tuple(other_balancers()),
         redirected=firewall.redirected,
@@ -81,7 +80,7 @@ def read_director(probing: bool = True) -> DirectorFacts:
     """Gather the facts about this host as a director, from the running director and the network. Raises
     OSError.
     """
-    offset, full_before = system_facts.wall_clock_offset(), system_facts.neighbour_overflows()
+    offset, full_before = system_facts.wall_clock_offset(), kernel_overflows()
     here = read_host()
     try:
         status = _ask(StatusRequest(), StatusReply)
@@ -98,7 +97,7 @@ def read_director(probing: bool = True) -> DirectorFacts:
         known,
         pins=system_facts.read_pins(paths.pin_directory()),
         sources=kernel_facts.read_sources(known.real_servers()[:_MOST_PROBES]),
-        fresh_overflows=system_facts.neighbour_overflows() - full_before,
+        fresh_overflows=kernel_overflows() - full_before,
         clock_jump=system_facts.wall_clock_offset() - offset,
         lacks=system_facts.missing_capabilities(),
         vrrp_is_slow=system_facts.is_vrrp_slow() if known.instances else None,
@@ -107,7 +106,7 @@ def read_director(probing: bool = True) -> DirectorFacts:
 
 def read_real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ...]]) -> RealServerFacts:
     """Gather the facts about this host as a real server of these VIPs. Raises OSError."""
-    offset, full_before = system_facts.wall_clock_offset(), system_facts.neighbour_overflows()
+    offset, full_before = system_facts.wall_clock_offset(), kernel_overflows()
     _, wrong_before = kernel_facts.read_tcp_checksums()
     here = read_host()
     asked = [(card.name, vip) for vip in vips for card in here.links_of(vip)]
@@ -142,7 +141,7 @@ def read_real_server(vips: Sequence[Address], ports: dict[Address, tuple[int, ..
         bad_checksums=wrong,
         fresh_bad_checksums=wrong - wrong_before,
         echoes=echoes,
-        fresh_overflows=system_facts.neighbour_overflows() - full_before,
+        fresh_overflows=kernel_overflows() - full_before,
         clock_jump=system_facts.wall_clock_offset() - offset,
     )
 

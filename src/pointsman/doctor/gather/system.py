@@ -17,6 +17,7 @@ from pathlib import Path
 from pointsman.daemon.runtime.privileges import Capability
 from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.doctor.facts import Offloads, Pins, System
+from pointsman.net.neighbour_table import kernel_entries, kernel_overflows
 
 DIRECTOR_NEEDS = (Capability.NET_ADMIN, Capability.NET_RAW, Capability.BPF, Capability.PERFMON)
 
@@ -33,8 +34,8 @@ def read_system() -> System:
     return System(
         conntrack=_read_number("net/netfilter/nf_conntrack_count"),
         conntrack_limit=_read_number("net/netfilter/nf_conntrack_max"),
-        neighbour_entries=_neighbour_entries(),
-        neighbour_overflows=neighbour_overflows(),
+        neighbour_entries=kernel_entries(),
+        neighbour_overflows=kernel_overflows(),
         kernel=_kernel_version(),
         types=_TYPES.exists(),
         bpf_jit=_read_number("net/core/bpf_jit_enable"),
@@ -145,26 +146,6 @@ def _is_synchronised() -> bool | None:
         return None
     (status,) = struct.unpack_from("=i", timex.raw, _TIMEX_STATUS)
     return not status & _STA_UNSYNC
-
-
-def neighbour_overflows() -> int:
-    """Return how often the neighbour table was full since boot (kernel log: neighbour table overflow)."""
-    return sum(_neighbour_statistic("table_fulls"))
-
-
-def _neighbour_entries() -> int | None:
-    """Return the entries of the neighbour table in all namespaces. Each CPU's row has the same number."""
-    return next(iter(_neighbour_statistic("entries")), None)
-
-
-def _neighbour_statistic(name: str) -> list[int]:
-    """Return a number of each CPU about the kernel's neighbour table for IPv4."""
-    try:
-        names, *rows = Path("/proc/thread-self/net/stat/arp_cache").read_text().splitlines()
-        place = names.split().index(name)
-        return [int(row.split()[place], 16) for row in rows]
-    except (OSError, ValueError, IndexError):
-        return []
 
 
 def _read_number(name: str) -> int | None:
