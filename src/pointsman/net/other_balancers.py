@@ -35,7 +35,7 @@ class OtherBalancer(msgspec.Struct, frozen=True, kw_only=True):
 def other_balancers() -> list[OtherBalancer]:
     """Return the other load balancers of this namespace."""
     found = []
-    if pids := keepalived_processes():
+    if pids := processes_named("keepalived"):
         numbers = ", ".join(map(str, pids[:_MOST_NAMED]))
         found.append(
             OtherBalancer(
@@ -58,13 +58,13 @@ def other_balancers() -> list[OtherBalancer]:
     return found
 
 
-def keepalived_processes() -> list[int]:
-    """Return the processes of keepalived in this network namespace that can be seen from here."""
+def processes_named(name: str) -> list[int]:
+    """Return the processes with this name in this network namespace that can be seen from here."""
     here = os.stat("/proc/thread-self/ns/net").st_ino
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            named = path.joinpath("comm").read_text().strip() == "keepalived"
+            named = path.joinpath("comm").read_text().strip() == name
             if named and path.joinpath("ns/net").stat().st_ino == here:
                 found.append(int(path.name))
     return sorted(found)

@@ -34,7 +34,7 @@ from pointsman.doctor.gather import read_facts
 from pointsman.doctor.rules import director as director_rules
 from pointsman.doctor.rules import firewall as firewall_rules
 from pointsman.lab import waiting
-from pointsman.net.other_balancers import keepalived_processes, other_balancers
+from pointsman.net.other_balancers import other_balancers, processes_named
 from pointsman.vrrp import wire
 from pointsman.vrrp.ah import AhCodec
 
@@ -172,9 +172,9 @@ def test_a_keepalived_of_this_namespace_is_seen(tmp_path: Path) -> None:
     program = shutil.copy("/bin/sleep", tmp_path / "keepalived")
     with subprocess.Popen([program, "60"]) as running:
         try:
-            waiting.until(lambda: keepalived_processes() == [running.pid], DEADLINE, "it is seen")
+            waiting.until(lambda: processes_named("keepalived") == [running.pid], DEADLINE, "it is seen")
             with Namespace("elsewhere") as other, other.entered():
-                assert keepalived_processes() == []
+                assert processes_named("keepalived") == []
             assert [each.remedy for each in other_balancers()] == [("systemctl disable --now keepalived",)]
         finally:
             running.kill()

@@ -29,7 +29,7 @@ def test_an_empty_table_is_no_balancer() -> None:
 
 
 def test_the_table_is_only_cleared_after_it_was_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(other, "keepalived_processes", list)
+    monkeypatch.setattr(other, "processes_named", lambda _name: [])
     monkeypatch.setattr(other, "ipvs_services", lambda: ["TCP 192.168.7.33:8000"])
     (found,) = other.other_balancers()
     assert found.remedy == ("ipvsadm -Sn > /var/lib/ipvs.saved && ipvsadm -C",)

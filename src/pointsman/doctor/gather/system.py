@@ -18,6 +18,7 @@ from pointsman.daemon.runtime.privileges import Capability
 from pointsman.dataplane.xdp.kernel import interfaces
 from pointsman.doctor.facts import Offloads, Pins, System
 from pointsman.net.neighbour_table import kernel_entries, kernel_overflows
+from pointsman.net.other_balancers import processes_named
 
 DIRECTOR_NEEDS = (Capability.NET_ADMIN, Capability.NET_RAW, Capability.BPF, Capability.PERFMON)
 
@@ -125,13 +126,8 @@ def _has_other_processes(mount_namespace: int) -> bool:
 
 def _find_process(name: str) -> Path | None:
     """Return the /proc directory of the process of this namespace with this name."""
-    here = os.stat("/proc/thread-self/ns/net").st_ino
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            ours = path.joinpath("comm").read_text().strip() == name
-            if ours and path.joinpath("ns/net").stat().st_ino == here:
-                return path
-    return None
+    found = processes_named(name)
+    return Path("/proc", str(found[0])) if found else None
 
 
 def _kernel_version() -> tuple[int, int] | None:
