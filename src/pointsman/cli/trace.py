@@ -296,8 +296,7 @@ def _is_meant(wanted: Wanted, topology: str | None, prefix: str) -> bool:
     director = paths.control_socket().exists()
     if not director:
         here = read_facts.read_host()
-        redirected = any(wanted.vip in network for network in here.redirected)
-        if not redirected and not here.holders(wanted.vip):
+        if not here.redirects(wanted.vip) and not here.holders(wanted.vip):
             return False
     role = "a director runs here" if director else f"{wanted.vip} is on this host"
     click.echo(f"no lab is up and {role}: tracing on this host, as with --here", err=True)

@@ -115,12 +115,15 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """Load balancers beside pointsman: keepalived, IPVS."""
     redirected: tuple[Network, ...] = ()
     """Destinations that nftables redirects to an address of this host (realserver up --method redirect)."""
-
     undiscovered: tuple[Address, ...] = ()
     """IPv6 addresses for which nftables drops neighbour discovery."""
 
     def card(self, name: str) -> Card | None:
         return next((card for card in self.cards if card.name == name), None)
+
+    def redirects(self, address: Address) -> bool:
+        """True if packets for this address are redirected to an address of this host."""
+        return any(address in network for network in self.redirected)
 
     def holders(self, address: Address) -> list[Card]:
         """Return the interfaces that have this address."""

@@ -74,7 +74,7 @@ def _vip_on_lo(facts: RealServerFacts) -> Iterable[Finding]:
     for vip in facts.vips:
         holders = [card for card in facts.host.holders(vip) if vip not in card.moving]
         up = f"pointsman realserver up {vip}"
-        if _is_redirected(facts.host, vip) and not holders:
+        if facts.host.redirects(vip) and not holders:
             yield right("vip-on-lo", f"nftables redirects {vip} to this host's own address")
             continue
         quiet = [card for card in holders if not card.arp or card.loopback or _is_silenced(facts.host, vip)]
@@ -99,10 +99,6 @@ def _vip_on_lo(facts: RealServerFacts) -> Iterable[Finding]:
             yield right("vip-on-lo", f"{vip}/{length} is on {place}")
 
 
-def _is_redirected(host: Host, vip: Address) -> bool:
-    return any(vip.version == network.version and vip in network for network in host.redirected)
-
-
 def _is_silenced(host: Host, vip: Address) -> bool:
     """True if nftables drops ARP or neighbour discovery for the VIP, so that it may be on an Ethernet
     interface.
@@ -123,7 +119,7 @@ def _on_an_ethernet(card: Card, vip: Address, up: str) -> Finding:
 
 def _arp(facts: RealServerFacts) -> Iterable[Finding]:
     silenced = {vip for vip in facts.vips if vip.version == 4 and drops_arp_requests(facts.host.ruleset, vip)}
-    absent = {vip for vip in facts.vips if _is_redirected(facts.host, vip)}
+    absent = {vip for vip in facts.vips if facts.host.redirects(vip)}
     vips = [vip for vip in facts.vips if vip.version == 4 and vip not in silenced | absent]
     for vip in facts.vips:
         if vip in silenced:
@@ -311,7 +307,7 @@ def _listening(facts: RealServerFacts) -> Iterable[Finding]:
             )
     for vip, ports in facts.ports.items():
         anywhere = {str(vip), "0.0.0.0", "::"} if vip.version == 4 else {str(vip), "::"}
-        if _is_redirected(facts.host, vip):
+        if facts.host.redirects(vip):
             anywhere |= {str(held.ip) for card in facts.host.cards for held in card.addresses}
         for port in ports:
             bound = sorted(address for address, number in facts.listeners if number == port)
