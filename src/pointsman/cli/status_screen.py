@@ -114,8 +114,7 @@ def _head(status: Status, width: int) -> Iterator[Text]:
 
 
 def _fill(status: Status, plane: DataPlaneStatus) -> Iterator[Piece]:
-    servers = [server for service in status.services for server in service.servers]
-    active, inactive = (sum(each or 0 for each in column) for column in _columns(servers))
+    active, inactive = _load(server for service in status.services for server in service.servers)
     if plane.connections is not None:
         yield f"connections: {active} active, {inactive} inactive", ""
         if plane.connection_limit:
@@ -124,9 +123,10 @@ def _fill(status: Status, plane: DataPlaneStatus) -> Iterator[Piece]:
         yield f"neighbours {_of(plane.neighbours, plane.neighbour_limit)}", ""
 
 
-def _columns(servers: Iterable[ServerStatus]) -> tuple[list[int | None], list[int | None]]:
+def _load(servers: Iterable[ServerStatus]) -> tuple[int, int]:
+    """Return the active and the inactive connections of all these real servers."""
     rows = list(servers)
-    return [each.active for each in rows], [each.inactive for each in rows]
+    return sum(each.active or 0 for each in rows), sum(each.inactive or 0 for each in rows)
 
 
 def _of(used: int, size: int) -> str:
@@ -174,13 +174,8 @@ def _service_head(service: ServiceStatus) -> Iterator[Piece]:
         yield "no real server", BAD
     elif is_deserted(service):
         yield "no real server can take a connection", BAD
-    active, inactive = _columns(service.servers)
-    if connections := _connections(_sum(active), _sum(inactive)):
+    if connections := _connections(*_load(service.servers)):
         yield connections, ""
-
-
-def _sum(numbers: Iterable[int | None]) -> int:
-    return sum(each or 0 for each in numbers)
 
 
 def _connections(active: int | None, inactive: int | None) -> str:
