@@ -16,6 +16,8 @@ from rich.text import Text
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 """Use the alternate screen without a cursor; back to the normal screen (xterm)."""
 HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
+UNLIMITED = 10_000
+"""Columns of output that is not a terminal: lines are not broken, so that grep finds all of one."""
 SMALLEST = 20
 """Columns; on a narrower terminal lines are cut."""
 
@@ -57,7 +59,7 @@ class LiveScreen:
 
     def _page(self, draw: Draw) -> str:
         """Return one drawing without control characters, for a file or a pipe."""
-        return "".join(f"{line.plain}\n" for line in draw(10_000)) + "\n"
+        return "".join(f"{line.plain}\n" for line in draw(UNLIMITED)) + "\n"
 
     def _write(self, text: str) -> None:
         sys.stdout.write(text)

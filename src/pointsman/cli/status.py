@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from pointsman.cli.live_screen import LiveScreen
+from pointsman.cli.live_screen import UNLIMITED, LiveScreen
 from pointsman.cli.status_screen import screen
 from pointsman.cli.wording import complain, said
 from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolError, request
@@ -32,9 +32,6 @@ EXIT_NOT_RUNNING = 3
 """No director runs here, as with `systemctl status`."""
 EXIT_UNKNOWN = 4
 """The director cannot be asked, as with `systemctl status`."""
-
-UNLIMITED = 10_000
-"""Columns of output that is not a terminal: lines are not broken, so that grep finds all of one."""
 
 
 @click.command()
