@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.support.firewall_packets import ADVERT, REQUEST, VIP
 from tests.support.namespaces import Namespace
 from tests.support.until import DEADLINE
 
@@ -25,7 +26,6 @@ from pointsman.doctor.facts import (
     VirtualFact,
 )
 from pointsman.doctor.finding import Verdict
-from pointsman.doctor.firewall.packet import ANY_PORT, SYN, TCP, VRRP, Packet
 from pointsman.doctor.firewall.simulation import Fate, judge
 from pointsman.doctor.gather import firewall as firewall_facts
 from pointsman.doctor.gather import kernel as kernel_facts
@@ -40,7 +40,6 @@ from pointsman.vrrp.ah import AhCodec
 
 pytestmark = pytest.mark.root
 
-VIP = ipaddress.ip_address("192.168.7.33")
 needs_iptables = pytest.mark.skipif(
     shutil.which("iptables-legacy") is None, reason="iptables-legacy (Debian: iptables) is not installed"
 )
@@ -59,18 +58,6 @@ def sh(command: str) -> subprocess.CompletedProcess[str]:
 def has_legacy_tables() -> bool:
     """Return True if the kernel has them; some kernels are built without."""
     return sh("iptables-legacy -t filter -L -n").returncode == 0
-
-
-REQUEST = Packet(
-    version=4,
-    protocol=TCP,
-    destination=VIP,
-    source_port=ANY_PORT,
-    destination_port=(80, 80),
-    inwards=("eth0",),
-    flags=SYN,
-)
-ADVERT = Packet(version=4, protocol=VRRP, destination=ipaddress.ip_address("224.0.0.18"), inwards=("eth0",))
 
 
 def set_up(*commands: str) -> firewall_facts.Firewall:

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support import firewall_packets
+from tests.support.firewall_packets import REQUEST, VIP
 from tests.support.nft_json import (
     ACCEPT,
     DROP,
@@ -27,27 +29,11 @@ from tests.support.nft_json import (
 )
 
 from pointsman.doctor.firewall.nftables import opaque_tables, parse
-from pointsman.doctor.firewall.packet import ACK, ANY_PORT, SYN, TCP, VRRP, Packet
+from pointsman.doctor.firewall.packet import ACK, ANY_PORT, SYN, TCP, Packet
 from pointsman.doctor.firewall.simulation import Fate, judge
 
-VIP = ipaddress.ip_address("192.168.7.33")
+ADVERT = msgspec.structs.replace(firewall_packets.ADVERT, source=ipaddress.ip_address("192.168.7.2"))
 PASSES, DROPPED, UNDECIDED = Fate.PASSES, Fate.DROPPED, Fate.UNDECIDED
-REQUEST = Packet(
-    version=4,
-    protocol=TCP,
-    destination=VIP,
-    source_port=ANY_PORT,
-    destination_port=(80, 80),
-    inwards=("eth0",),
-    flags=SYN,
-)
-ADVERT = Packet(
-    version=4,
-    protocol=VRRP,
-    source=ipaddress.ip_address("192.168.7.2"),
-    destination=ipaddress.ip_address("224.0.0.18"),
-    inwards=("eth0",),
-)
 HERE = match("ip", "daddr", "192.168.7.33")
 WEB = match("tcp", "dport", 80)
 ESTABLISHED = state("established", "related")
