@@ -21,6 +21,7 @@ from pointsman.net.netlink import (
     attribute,
     attributes,
 )
+from pointsman.packets.ethernet import multicast_mac
 
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 STALE, PROBE, PERMANENT = 0x04, 0x10, 0x80
@@ -33,14 +34,6 @@ _RTM_GETNEIGH = 30
 _VALID = 0xDE
 """PERMANENT NOARP REACHABLE PROBE STALE DELAY: states in which the kernel itself uses the MAC address."""
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
-
-
-def group_mac(group: Address) -> bytes:
-    """Return the MAC address of a multicast group (RFC 1112 section 6.4, RFC 2464 section 7)."""
-    if group.version == 4:
-        low = int.from_bytes(group.packed[1:]) & 0x7FFFFF
-        return b"\x01\x00\x5e" + low.to_bytes(3)
-    return b"\x33\x33" + group.packed[12:]
 
 
 class Neighbour(msgspec.Struct, frozen=True):
@@ -77,7 +70,7 @@ def keep_group(netlink: NetlinkSocket, index: int, group: Address) -> OSError | 
     """
     family = socket.AF_INET if group.version == 4 else socket.AF_INET6
     payload = MESSAGE.pack(family, index, PERMANENT, 0, 0)
-    payload += attribute(NDA_DST, group.packed) + attribute(NDA_LLADDR, group_mac(group))
+    payload += attribute(NDA_DST, group.packed) + attribute(NDA_LLADDR, multicast_mac(group.packed))
     return netlink.batch([Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)])[0]
 
 

@@ -26,6 +26,13 @@ class Ethernet(NamedTuple):
     ether_type: int
 
 
+def multicast_mac(group: bytes) -> bytes:
+    """Return the MAC address of a multicast group (RFC 1112 section 6.4, RFC 2464 section 7)."""
+    if len(group) == 4:
+        return b"\x01\x00\x5e" + bytes([group[1] & 0x7F]) + group[2:]
+    return b"\x33\x33" + group[-4:]
+
+
 def encode(destination: bytes, source: bytes, ether_type: int) -> bytes:
     """Return a header; the packet follows it."""
     return _HEADER.pack(destination, source, ether_type)

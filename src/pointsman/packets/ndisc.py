@@ -100,8 +100,8 @@ def _message(kind: int, flags: int, target: bytes) -> bytes:
 
 
 def _frame(mac: bytes, source: bytes, group: bytes, message: bytes) -> bytes:
-    """Return a frame to a multicast group (RFC 2464 section 7) with the message and its checksum."""
+    """Return a frame to a multicast group with the message and its checksum."""
     total = internet_checksum(pseudo_header(source, group, ip.ICMPV6, len(message)) + message)
     whole = message[:2] + total.to_bytes(2, "big") + message[4:]
     header = ip.encode_ipv6(source, group, ip.ICMPV6, len(whole), ttl=_HOP_LIMIT)
-    return ethernet.encode(b"\x33\x33" + group[-4:], mac, ethernet.ETH_P_IPV6) + header + whole
+    return ethernet.encode(ethernet.multicast_mac(group), mac, ethernet.ETH_P_IPV6) + header + whole

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from pointsman.net.neighbour_table import group_mac
+from pointsman.packets.ethernet import multicast_mac
 
 MACS = {
     "224.0.0.18": "01:00:5e:00:00:12",
@@ -19,4 +19,4 @@ MACS = {
 
 @pytest.mark.parametrize(("group", "mac"), MACS.items())
 def test_the_mac_address_of_a_group(group: str, mac: str) -> None:
-    assert group_mac(ip_address(group)).hex(":") == mac
+    assert multicast_mac(ip_address(group).packed).hex(":") == mac
