@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -26,11 +26,13 @@ from pointsman.packets.ethernet import multicast_mac
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 STALE, PROBE, PERMANENT = 0x04, 0x10, 0x80
 """Bits of Neighbour.state (NUD_...)."""
-MESSAGE = struct.Struct("=BxxxiHBB")
-"""struct ndmsg: family, index, state, flags, type."""
-NDA_DST, NDA_LLADDR = 1, 2
+NDA_PROTO_OURS = 112
+"""The value of NDA_PROTOCOL (Linux 5.0) that is written here. `ip neighbour` shows it as `proto`."""
 
 _RTM_GETNEIGH = 30
+_MESSAGE = struct.Struct("=BxxxiHBB")
+"""struct ndmsg: family, index, state, flags, type."""
+_NDA_DST, _NDA_LLADDR, _NDA_PROTOCOL = 1, 2, 12
 _VALID = 0xDE
 """PERMANENT NOARP REACHABLE PROBE STALE DELAY: states in which the kernel itself uses the MAC address."""
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -43,6 +45,8 @@ class Neighbour(msgspec.Struct, frozen=True):
     address: Address
     state: int
     lladdr: bytes
+    proto: int = 0
+    """NDA_PROTOCOL; 0: none."""
 
     @property
     def mac(self) -> bytes | None:
@@ -52,26 +56,51 @@ class Neighbour(msgspec.Struct, frozen=True):
 
 def parse_neighbour(message: Message) -> Neighbour | None:
     """Return the entry of an RTM_NEWNEIGH or RTM_DELNEIGH; None for other messages and families."""
-    if message.type not in (RTM_NEWNEIGH, RTM_DELNEIGH) or len(message.payload) < MESSAGE.size:
+    if message.type not in (RTM_NEWNEIGH, RTM_DELNEIGH) or len(message.payload) < _MESSAGE.size:
         return None
-    family, index, state, _, _ = MESSAGE.unpack_from(message.payload)
-    found = attributes(message.payload, MESSAGE.size)
-    packed = found.get(NDA_DST, b"")
+    family, index, state, _, _ = _MESSAGE.unpack_from(message.payload)
+    found = attributes(message.payload, _MESSAGE.size)
+    packed = found.get(_NDA_DST, b"")
     if family not in _FAMILIES or len(packed) not in (4, 16):
         return None
-    return Neighbour(index, ipaddress.ip_address(packed), state, found.get(NDA_LLADDR, b""))
+    proto = found.get(_NDA_PROTOCOL, b"\0")[0]
+    return Neighbour(index, ipaddress.ip_address(packed), state, found.get(_NDA_LLADDR, b""), proto)
 
 
-def keep_group(netlink: NetlinkSocket, index: int, group: Address) -> OSError | None:
-    """Make a permanent entry for a multicast group on an Ethernet interface. Return the error, if any.
+def entry_request(entry: Neighbour, flags: int = 0) -> Request:
+    """Return the request to make or change an entry. `flags`: NTF_..."""
+    payload = _payload(entry.index, entry.address, entry.state, flags)
+    if entry.lladdr:
+        payload += attribute(_NDA_LLADDR, entry.lladdr)
+    if entry.proto:
+        payload += attribute(_NDA_PROTOCOL, bytes([entry.proto]))
+    return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)
+
+
+def _payload(index: int, address: Address, state: int = 0, flags: int = 0) -> bytes:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return _MESSAGE.pack(family, index, state, flags, 0) + attribute(_NDA_DST, address.packed)
+
+
+def keep_groups(netlink: NetlinkSocket, groups: Collection[tuple[int, Address]]) -> None:
+    """Make a permanent entry for each multicast group on an Ethernet interface. Raises OSError.
 
     The kernel needs an entry for packets to a group, too. When the table is full, a raw socket drops them and
-    reports success (raw_sendmsg() in net/ipv4/raw.c). The limit does not hold for permanent entries.
+    reports success (raw_sendmsg() in net/ipv4/raw.c). The limit does not hold for permanent entries. An
+    interface that was down has lost its entries. One that is gone needs none.
     """
-    family = socket.AF_INET if group.version == 4 else socket.AF_INET6
-    payload = MESSAGE.pack(family, index, PERMANENT, 0, 0)
-    payload += attribute(NDA_DST, group.packed) + attribute(NDA_LLADDR, multicast_mac(group.packed))
-    return netlink.batch([Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)])[0]
+    netlink.batch(
+        [
+            entry_request(Neighbour(index, group, PERMANENT, multicast_mac(group.packed), NDA_PROTO_OURS))
+            for index, group in groups
+        ]
+    )
+
+
+def remove_groups(netlink: NetlinkSocket) -> None:
+    """Remove the entries of `keep_groups`, also those of an earlier process. Raises OSError."""
+    ours = [each for each in neighbours(netlink) if each.proto == NDA_PROTO_OURS]
+    netlink.batch([Request(RTM_DELNEIGH, 0, _payload(each.index, each.address)) for each in ours])
 
 
 def kernel_entries() -> int | None:
@@ -109,17 +138,15 @@ def neighbours(netlink: NetlinkSocket, families: Iterable[int] = _FAMILIES) -> l
     """Return the entries of these families. Raises OSError."""
     found: list[Neighbour] = []
     for family in families:
-        messages = netlink.dump(_RTM_GETNEIGH, MESSAGE.pack(family, 0, 0, 0, 0))
+        messages = netlink.dump(_RTM_GETNEIGH, _MESSAGE.pack(family, 0, 0, 0, 0))
         found += filter(None, map(parse_neighbour, messages))
     return found
 
 
 def neighbour(netlink: NetlinkSocket, index: int, address: Address) -> Neighbour | None:
     """Return the entry of an address on an interface; None: there is none. Raises OSError."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    query = MESSAGE.pack(family, index, 0, 0, 0) + attribute(NDA_DST, address.packed)
     try:
-        answer = netlink.get(_RTM_GETNEIGH, query)
+        answer = netlink.get(_RTM_GETNEIGH, _payload(index, address))
     except FileNotFoundError:
         return None
     return None if answer is None else parse_neighbour(answer)

@@ -19,25 +19,15 @@ from pointsman.model.next_hop import NextHop
 from pointsman.net.addresses import RTM_DELADDR, RTM_NEWADDR
 from pointsman.net.links import Link, links, parse_link
 from pointsman.net.neighbour_table import (
-    MESSAGE,
-    NDA_DST,
-    NDA_LLADDR,
     PROBE,
     RTM_NEWNEIGH,
     STALE,
     Neighbour,
+    entry_request,
     neighbours,
     parse_neighbour,
 )
-from pointsman.net.netlink import (
-    NLM_F_CREATE,
-    NLM_F_REPLACE,
-    NetlinkMonitor,
-    NetlinkOverrunError,
-    NetlinkSocket,
-    Request,
-    attribute,
-)
+from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 from pointsman.net.path_mtu import PathMtuSockets
 from pointsman.net.route_table import LOCAL, RTM_DELROUTE, RTM_NEWROUTE, UNICAST, route_to
 from pointsman.net.rules import RTM_DELRULE, RTM_NEWRULE
@@ -279,18 +269,11 @@ class NeighbourWatcher:
             if link is None or not link.running:
                 continue
             if entry is None or entry.mac is None:
-                requests.append(self._request(address, index, 0, _NTF_USE, b""))
+                requests.append(entry_request(Neighbour(index, address, 0, b""), _NTF_USE))
             elif entry.state & STALE:
-                requests.append(self._request(address, index, PROBE, 0, entry.mac))
+                requests.append(entry_request(Neighbour(index, address, PROBE, entry.mac)))
         # Errors (the interface has just gone) are ignored: the next refresh tries again.
         self._netlink.batch(requests)
-
-    def _request(self, address: Address, index: int, state: int, flags: int, mac: bytes) -> Request:
-        payload = MESSAGE.pack(_family(address), index, state, flags, 0)
-        payload += attribute(NDA_DST, address.packed)
-        if mac:
-            payload += attribute(NDA_LLADDR, mac)
-        return Request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload)
 
     def _hop(self, address: Address) -> NextHop:
         path = self._paths.get(address, _Path())

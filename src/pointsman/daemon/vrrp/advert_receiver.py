@@ -72,11 +72,15 @@ class AdvertReceiver:
         self._index = 0
         self._loop: EventLoop | None = None
 
+    @property
+    def group_entry(self) -> tuple[int, Address] | None:
+        """Interface index and multicast group that need an entry of the neighbour table. None: none do."""
+        return self._socket.group_entry if self._socket is not None else None
+
     def open(self, link: Link | None, loop: EventLoop) -> None:
         """Open the socket, again if the interface was created anew. `link` None: close it. Raises OSError."""
         self._loop = loop
         if link is not None and self._socket is not None and link.index == self._index:
-            self._socket.keep_group()
             return
         if self._socket is not None:
             loop.unwatch(self._socket)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import socket
 import struct
 import time
@@ -14,16 +13,12 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.net.links import Link
-from pointsman.net.neighbour_table import keep_group
-from pointsman.net.netlink import NetlinkSocket
 from pointsman.net.packet_batch import MAX_PACKETS as BATCH_SIZE
 from pointsman.net.packet_batch import PacketBatch
 from pointsman.net.socket_filter import attach_filter
 from pointsman.packets.classic_bpf import EVERYTHING, LINK_LAYER, Program
 from pointsman.packets.errors import WireError
 from pointsman.vrrp.wire import GROUP, GROUP6, PROTOCOL, TTL, Datagram, decode_ipv4
-
-log = logging.getLogger("vrrp")
 
 MAX_ADVERT = 8192
 """Bytes. The longest advert (255 IPv6 addresses) has 4088 without its headers."""
@@ -75,16 +70,17 @@ class AdvertSocket:
     ) -> None:
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
         self._index = link.index
-        self._is_multicast = source is None and len(link.mac) == 6
         self._virtual = virtual
         self._protocol = protocol
         self._version = family if source is None else source.version
         self._group = group or (GROUP if self._version == 4 else GROUP6)
+        needs_entry = source is None and len(link.mac) == 6
+        self.group_entry = (link.index, self._group) if needs_entry else None
+        """Interface index and multicast group that need an entry of the neighbour table. None: unicast."""
         inet = socket.AF_INET if self._version == 4 else socket.AF_INET6
         self._socket = socket.socket(inet, kind, protocol)
         try:
             self._configure(link, source)
-            self.keep_group()
         except OSError:
             self._socket.close()
             raise
@@ -137,18 +133,6 @@ class AdvertSocket:
             own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
         own.bind((str(source or self._group), 0, 0, link.index))
         own.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
-
-    def keep_group(self) -> None:
-        """Keep adverts independent of how full the kernel's neighbour table is.
-
-        It is full for all network namespaces at once. Then a host with many neighbours would send adverts in
-        vain, and there would be two masters. An interface that was down has lost its entry.
-        """
-        if self._is_multicast:
-            with NetlinkSocket() as netlink:
-                error = keep_group(netlink, self._index, self._group)
-            if error is not None:
-                log.debug("no permanent neighbour entry for %s: %s", self._group, error.strerror)
 
     def fileno(self) -> int:
         return self._socket.fileno()

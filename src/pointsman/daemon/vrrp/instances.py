@@ -28,6 +28,7 @@ from pointsman.model.address import Address
 from pointsman.model.diff import is_same
 from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance
 from pointsman.net.addresses import InterfaceAddress
+from pointsman.net.neighbour_table import keep_groups
 from pointsman.vrrp.admission import ip_protocol
 
 log = logging.getLogger("vrrp")
@@ -89,11 +90,16 @@ class InstanceSet:
         return controller
 
     def open_sockets(self) -> bool:
-        """Open every socket that is not open. Failures are logged. Return True if all sockets are open."""
+        """Open every socket that is not open. Failures are logged. Return True if all sockets are open.
+
+        Adverts get their entries in the neighbour table, so that they do not depend on how full it is.
+        """
         problems = [problem for each in self._receivers.values() if (problem := self._open(each))]
         for text in problems:
             self._once.error(text, "%s", text)
         self._once.keep_only(problems)
+        entries = {entry for each in self._receivers.values() if (entry := each.group_entry)}
+        keep_groups(self._context.netlink, entries)
         return not problems
 
     def find_sources(self, present: list[InterfaceAddress]) -> None:

@@ -49,6 +49,7 @@ from pointsman.model.vrrp import StaticSettings, VrrpInstance, VrrpState, needs_
 from pointsman.net.addresses import RTM_DELADDR, RTM_NEWADDR, addresses, parse_address
 from pointsman.net.arp import AnswerSocket, open_answer_sockets
 from pointsman.net.links import RTM_DELLINK, Link, links, parse_link
+from pointsman.net.neighbour_table import remove_groups
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 from pointsman.net.route_table import RTM_DELROUTE
 from pointsman.net.rules import RTM_DELRULE
@@ -206,6 +207,7 @@ class VrrpProcess:
         for controller in self._controllers:
             controller.stop()
         self._static.stop()
+        remove_groups(self._netlink)
         self._groups.sync(clock())
         self._reports.flush()
         log.info("Stopped")

@@ -20,6 +20,7 @@ from pointsman.model.vrrp import VirtualInterface, VrrpInstance
 from pointsman.net import virtual_links
 from pointsman.net.addresses import IFA_PROTO_OURS, addresses, remove
 from pointsman.net.links import Link, is_missing
+from pointsman.net.neighbour_table import keep_groups, remove_groups
 from pointsman.net.netlink import NetlinkSocket
 from pointsman.net.sysctls import Setting, Sysctls
 from pointsman.vrrp.admission import ip_protocol
@@ -146,6 +147,8 @@ class Macvlans:
                     self._log_error(("send", link.name), f"cannot send on {link.name}: {error.strerror}")
                 return None
             self._once.forget(("send", link.name))
+            if self._socket.group_entry is not None:
+                keep_groups(self._netlink, [self._socket.group_entry])
             self._socket_index = link.index
             self._reader = self._find_reader()
             if self._reader is not None:
@@ -235,15 +238,16 @@ def remove_unconfigured(netlink: NetlinkSocket, links: dict[str, Link], wanted: 
 
 
 def clean_up(run_directory: Path) -> None:
-    """Remove what a dead VRRP process has left: virtual interfaces, addresses, the table. Restore sysctls.
+    """Remove what a dead VRRP process has left, and restore sysctls. Raises OSError.
 
-    Raises OSError.
+    It leaves virtual interfaces, addresses, neighbour entries of multicast groups, and the nf_tables table.
     """
     with NetlinkSocket() as netlink:
         remove_unconfigured(netlink, {}, set())
         for found in addresses(netlink):
             if found.proto == IFA_PROTO_OURS and (error := remove(netlink, found)):
                 log.error("cannot remove %s: %s", found.address, error)
+        remove_groups(netlink)
     sysctls(run_directory).restore_unneeded()
     accept_filter(run_directory).activate()
 
