@@ -170,7 +170,7 @@ def test_the_watch_itself_sees_what_is_wrong(kind: str) -> None:
     else:
         segment.stations[0].machine.state = VrrpState.BACKUP
         for station in segment.stations:
-            station.machine._master_down_at = station.machine._advertising.at = None
+            station.machine._down.at = station.machine._advertising.at = None
         segment.watch.look()
     segment.run_until(100.0)
     segment.watch.disturbed()

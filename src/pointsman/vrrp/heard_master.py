@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of what the present master advertises: its address, its priority and its interval."""
+"""The present master as a backup hears it: its address, priority and interval, and the time it is down."""
 
 from __future__ import annotations
 
@@ -35,9 +35,37 @@ class HeardMaster:
         self._address = source if advert.priority >= own else None
         self._priority = advert.priority
 
+    def on_resigned(self, source: Address) -> None:
+        """Process priority 0: the master ends its role."""
+        self.claim = f"{source} hands over: it sent priority 0"
+
+    def on_worse(self, source: Address, advert: Advert, own: int) -> None:
+        """Process the advert of a master that this router with its priority `own` replaces."""
+        self.claim = f"{source} is master with priority {advert.priority}, here it is {own}"
+
     def is_demoted(self, source: Address, advert: Advert, own: int) -> bool:
         """True if the master now advertises a lower priority than before, and a lower one than `own`.
 
         A master that advertises the same as before is not demoted when the own priority has risen.
         """
         return source == self._address and advert.priority < min(self._priority, own)
+
+
+class DownTimer:
+    """Timer of a backup (Master_Down_Timer of the RFCs). A repetition of the last advert only moves it."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+        """Time at which the master is down. None: the timer does not run."""
+        self.repeat_wait: float | None = None
+        """Wait in seconds that a repetition of the last advert would set. None: it may have other effects."""
+
+    def stop(self) -> None:
+        self.at = self.repeat_wait = None
+
+    def on_repeat(self, now: float) -> bool:
+        """Move the timer to a later time. Return False if the advert may have another effect."""
+        if self.repeat_wait is None or self.at is None or now + self.repeat_wait < self.at:
+            return False
+        self.at = now + self.repeat_wait
+        return True

@@ -20,7 +20,7 @@ from pointsman.model.vrrp import OWNER_PRIORITY, VrrpInstance, VrrpState
 from pointsman.vrrp.admission import interval_in_centiseconds
 from pointsman.vrrp.advertising import Advertising
 from pointsman.vrrp.announcing import Announcements
-from pointsman.vrrp.heard_master import HeardMaster
+from pointsman.vrrp.heard_master import DownTimer, HeardMaster
 from pointsman.vrrp.preemption import Preemption
 from pointsman.vrrp.reannouncing import REQUEST_PRIORITY, ReannounceRequests
 from pointsman.vrrp.transitions import (
@@ -64,15 +64,13 @@ class VrrpMachine:
         self._group_fault = ""
         self._advertising = Advertising(interval_in_centiseconds(instance) / 100)
         self._master = HeardMaster(self._advertising.interval)
-        self._master_down_at: float | None = None
+        self._down = DownTimer()
         self._not_before = float("-inf")
         """End of the startup delay."""
         self._announcements = Announcements(instance)
         self._preemption = Preemption()
         self._yielding = Yielding()
         self._requests = ReannounceRequests()
-        self._repeat_wait: float | None = None
-        """Wait in seconds that a repetition of the last advert would set. None: it may have other effects."""
         self._best_rival = 0
         """Highest priority in adverts of other routers since this process started."""
         self._effects: list[Effect] = []
@@ -97,11 +95,8 @@ class VrrpMachine:
     def deadline(self) -> float | None:
         """Time of the next call of `advance`. None: no timer runs."""
         if self.state is _BACKUP:
-            return None if self.is_undecided else self._master_down_at
-        timers = (
-            *(self._master_down_at, self._advertising.at, self._announcements.deadline),
-            *(self._yielding.resume_at, self._yielding.release_at),
-        )
+            return None if self.is_undecided else self._down.at
+        timers = (self._advertising.at, self._announcements.deadline, self._yielding.deadline)
         return min([timer for timer in timers if timer is not None], default=None)
 
     def effects(self) -> list[Effect]:
@@ -138,8 +133,7 @@ class VrrpMachine:
             self.stop(now)
 
     def yield_master(self, now: float) -> bool:
-        """Let another router become master, although this one can continue. Return False if it is not
-        master."""
+        """Let another router become master, although this one can continue. Return False if not master."""
         if self.state is not _MASTER:
             return False
         self._preemption.has_yielded = True
@@ -174,7 +168,7 @@ class VrrpMachine:
         """Set the effective priority of the trackers. A master with a better rival yields."""
         if priority == self.priority or OWNER_PRIORITY in (self.priority, priority):
             return
-        self._repeat_wait = None
+        self._down.repeat_wait = None
         lowered, self.priority = priority < self.priority, priority
         self._effects.append(PriorityChanged(priority))
         if self.state is not _MASTER or self._yielding.is_active:
@@ -189,7 +183,7 @@ class VrrpMachine:
 
         The effective priority follows with the next `set_priority`. A master sends an advert at once.
         """
-        self._repeat_wait = None
+        self._down.repeat_wait = None
         before, self.instance, self.own_address = self.instance, instance, own_address
         self._advertising.interval = interval_in_centiseconds(instance) / 100
         if instance.version == 2 or self.state is _MASTER:
@@ -219,8 +213,8 @@ class VrrpMachine:
         """
         if self.priority == OWNER_PRIORITY and self.instance.owner_ignores_adverts:
             return False
-        self._repeat_wait = None
-        wait = self._master_down_at
+        self._down.repeat_wait = None
+        wait = self._down.at
         if advert.priority:
             self._best_rival = max(self._best_rival, advert.priority)
         if self.state is _BACKUP:
@@ -231,7 +225,7 @@ class VrrpMachine:
             self._on_advert_as_master(now, source, advert)
         if self.state is not _BACKUP or self._effects:
             return False
-        return wait is not None and self._master_down_at is not None and self._master_down_at >= wait
+        return wait is not None and self._down.at is not None and self._down.at >= wait
 
     def on_repeated_advert(self, now: float) -> bool:
         """Process the same advert from the same router as the last one, at another time.
@@ -239,18 +233,11 @@ class VrrpMachine:
         Return True if the state is then as after `on_advert`, with a later `deadline`. Return False if the
         advert must be processed by `on_advert`.
         """
-        if (
-            self._repeat_wait is None
-            or self._master_down_at is None
-            or now + self._repeat_wait < self._master_down_at
-        ):
-            return False
-        self._master_down_at = now + self._repeat_wait
-        return True
+        return self._down.on_repeat(now)
 
     def advance(self, now: float) -> None:
         """Fire the timers that are due."""
-        if self._master_down_at is not None and now >= self._master_down_at and not self.is_undecided:
+        if self._down.at is not None and now >= self._down.at and not self.is_undecided:
             self._master_is_down(now)
         yielding = self._yielding
         if yielding.release_at is not None and now >= yielding.release_at:
@@ -278,10 +265,10 @@ class VrrpMachine:
         before = self.state
         self._fire(owner_event if is_owner and not held else event, now)
         if self.state is _BACKUP and before is not _BACKUP:
-            self._master_down_at = max(now, self._not_before) + (0 if is_owner else self.master_down_interval)
+            self._down.at = max(now, self._not_before) + (0 if is_owner else self.master_down_interval)
 
     def _master_is_down(self, now: float) -> None:
-        self._master_down_at = self._repeat_wait = None
+        self._down.stop()
         self._preemption.has_yielded = False
         if self.grouped:
             self.wants_master = True
@@ -295,27 +282,25 @@ class VrrpMachine:
     def _on_advert_as_backup(self, now: float, source: Address, advert: Advert) -> None:
         if advert.priority == 0:
             if not self.wants_master:
-                self._master.claim = f"{source} hands over: it sent priority 0"
-                self._master_down_at = now + self.skew
+                self._master.on_resigned(source)
+                self._down.at = now + self.skew
             return
         self._release()
         demoted = self._master.is_demoted(source, advert, self.priority)
         if not self._preemption.accepts(self.instance, now, self.priority, advert.priority):
-            self._master.claim = (
-                f"{source} is master with priority {advert.priority}, here it is {self.priority}"
-            )
-            if demoted and self._master_down_at is not None:
+            self._master.on_worse(source, advert, self.priority)
+            if demoted and self._down.at is not None:
                 # The master itself is now worse than this router and waits for it, as after priority 0.
-                self._master_down_at = min(self._master_down_at, now + self.skew)
+                self._down.at = min(self._down.at, now + self.skew)
             return
         self.wants_master = False
         self._master.accept(source, advert, self.priority)
         self._master.learn_interval(advert, self.instance.version)
-        self._master_down_at = now + self.master_down_interval
+        self._down.at = now + self.master_down_interval
         if self._requests.is_due(now, self._advertising.spacing):
             self._effects.append(SendAdvert(REQUEST_PRIORITY))
         if not self._requests.left and advert.priority >= self.priority:
-            self._repeat_wait = self.master_down_interval
+            self._down.repeat_wait = self.master_down_interval
 
     def _on_advert_as_master(self, now: float, source: Address, advert: Advert) -> None:
         rank = (advert.priority, source.packed)
@@ -370,13 +355,13 @@ class VrrpMachine:
             return
         previous, (self.state, actions) = self.state, transition
         self._master.claim = ""
-        self._master_down_at = self._advertising.at = None
+        self._down.stop()
+        self._advertising.at = None
         self._yielding.end()
         self._announcements.stop()
         self._preemption.reset()
         self.wants_master = False
         self._requests.left = 0
-        self._repeat_wait = None
         for action in actions:
             self._act(action, now)
         self._effects.append(StateChanged(previous, self.state, reason or event.value))
@@ -384,7 +369,7 @@ class VrrpMachine:
     def _act(self, action: Action, now: float) -> None:
         match action:
             case Action.WAIT:
-                self._master_down_at = now + self.master_down_interval
+                self._down.at = now + self.master_down_interval
             case Action.TAKE_OVER:
                 self._take_over(now)
             case Action.RELEASE:

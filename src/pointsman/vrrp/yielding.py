@@ -32,6 +32,10 @@ class Yielding:
         return self.resume_at is not None
 
     @property
+    def deadline(self) -> float | None:
+        return min([at for at in (self.resume_at, self.release_at) if at is not None], default=None)
+
+    @property
     def reason(self) -> str:
         """Reason why the master role ends."""
         return f"{self._cause}: {self._successor or 'no other router'} has taken over"
