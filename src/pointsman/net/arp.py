@@ -11,9 +11,8 @@ import contextlib
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -29,7 +28,7 @@ from pointsman.packets.ethernet import ETH_P_ARP, ETH_P_IPV6
 _FORWARDING = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 
 _MAX_FRAME = 64
-_MAX_REPLIES = 256
+_MAX_ANSWERS = 256
 _ICMP6_FILTER = 1
 _HOP_LIMIT = 255
 """Neighbour discovery of this segment. A router would have made it smaller."""
@@ -45,12 +44,33 @@ class AddressAnswer(msgspec.Struct, frozen=True):
     mac: bytes
 
 
-class AnswerSocket(Protocol):
-    """A socket that receives answers of other hosts."""
+class AnswerSocket:
+    """A non-blocking socket that receives answers of other hosts."""
 
-    def fileno(self) -> int: ...
+    def __init__(self, opened: socket.socket, read: Callable[[socket.socket], AddressAnswer]) -> None:
+        """`read` receives one answer. Raises OSError (no answer waits), WireError (it is none)."""
+        self._socket = opened
+        self._read = read
 
-    def receive(self) -> list[AddressAnswer]: ...
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self) -> list[AddressAnswer]:
+        """Return the answers that are queued, at most a few hundred. Raises nothing."""
+        found: list[AddressAnswer] = []
+        with contextlib.suppress(OSError):
+            for _ in range(_MAX_ANSWERS):
+                with contextlib.suppress(WireError):
+                    found.append(self._read(self._socket))
+        return found
+
+
+def open_answer_sockets() -> list[AnswerSocket]:
+    """Return a socket for ARP, and one for neighbour discovery if the host has IPv6. Raises OSError."""
+    found = [AnswerSocket(_open_arp(), _read_arp)]
+    with contextlib.suppress(OSError):
+        found.append(AnswerSocket(_open_ndisc(), _read_ndisc))
+    return found
 
 
 class Announcer:
@@ -127,36 +147,24 @@ def _forwards_ipv6() -> bool:
         return False
 
 
-class ArpReplySocket:
-    """A packet socket that receives the ARP replies that are sent to this host."""
+def _open_arp() -> socket.socket:
+    """Return a packet socket that receives the ARP replies to this host. Raises OSError (no CAP_NET_RAW)."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    opened = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ARP))
+    try:
+        attach_filter(opened, _replies_to_us())
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
-    def __init__(self) -> None:
-        """Open the socket. Raises OSError (EPERM without CAP_NET_RAW)."""
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ARP))
-        try:
-            attach_filter(self._socket, _replies_to_us())
-        except OSError:
-            self._socket.close()
-            raise
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def receive(self) -> list[AddressAnswer]:
-        """Return the replies that are queued, at most a few hundred. Raises nothing."""
-        found: list[AddressAnswer] = []
-        with contextlib.suppress(OSError):
-            for _ in range(_MAX_REPLIES):
-                frame, sender = self._socket.recvfrom(_MAX_FRAME)
-                with contextlib.suppress(WireError):
-                    reply = arp.decode_reply(frame)
-                    index = socket.if_nametoindex(sender[0])
-                    found.append(AddressAnswer(index, ipaddress.IPv4Address(reply.sender), reply.sender_mac))
-        return found
+def _read_arp(opened: socket.socket) -> AddressAnswer:
+    """Receive an ARP reply. Raises OSError and WireError."""
+    frame, sender = opened.recvfrom(_MAX_FRAME)
+    reply = arp.decode_reply(frame)
+    index = socket.if_nametoindex(sender[0])
+    return AddressAnswer(index, ipaddress.IPv4Address(reply.sender), reply.sender_mac)
 
 
 def _replies_to_us() -> bytes:
@@ -172,54 +180,33 @@ def _replies_to_us() -> bytes:
     return program.assemble()
 
 
-class NeighbourAnswerSocket:
-    """A raw socket that receives solicited neighbour advertisements. Raises OSError (without IPv6)."""
-
-    def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6)
-        blocked = bytearray(b"\xff" * 32)
-        word, bit = divmod(ndisc.ADVERTISEMENT, 32)
-        struct.pack_into("=I", blocked, word * 4, 0xFFFFFFFF & ~(1 << bit))
-        try:
-            self._socket.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, bytes(blocked))
-            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
-        except OSError:
-            self._socket.close()
-            raise
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def receive(self) -> list[AddressAnswer]:
-        """Return the answers that are queued, at most a few hundred. Raises nothing."""
-        found: list[AddressAnswer] = []
-        with contextlib.suppress(OSError):
-            for _ in range(_MAX_REPLIES):
-                message, control, _, _ = self._socket.recvmsg(_MAX_MESSAGE, 128)
-                parts = {kind: data for level, kind, data in control if level == socket.IPPROTO_IPV6}
-                with contextlib.suppress(WireError, KeyError, struct.error):
-                    found.append(_parse(message, parts))
-        return found
+def _open_ndisc() -> socket.socket:
+    """Return a raw socket that receives neighbour advertisements. Raises OSError (without IPv6)."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    opened = socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6)
+    blocked = bytearray(b"\xff" * 32)
+    word, bit = divmod(ndisc.ADVERTISEMENT, 32)
+    struct.pack_into("=I", blocked, word * 4, 0xFFFFFFFF & ~(1 << bit))
+    try:
+        opened.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, bytes(blocked))
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
 
-def _parse(message: bytes, control: dict[int, bytes]) -> AddressAnswer:
-    """Return the answer in an ICMPv6 message. Raises WireError, KeyError and struct.error."""
-    (limit,) = struct.unpack_from("=i", control[socket.IPV6_HOPLIMIT])
-    _, index = _PKTINFO.unpack_from(control[socket.IPV6_PKTINFO])
+def _read_ndisc(opened: socket.socket) -> AddressAnswer:
+    """Receive a solicited neighbour advertisement. Raises OSError and WireError."""
+    message, control, _, _ = opened.recvmsg(_MAX_MESSAGE, 128)
+    parts = {kind: data for level, kind, data in control if level == socket.IPPROTO_IPV6}
+    try:
+        (limit,) = struct.unpack_from("=i", parts[socket.IPV6_HOPLIMIT])
+        _, index = _PKTINFO.unpack_from(parts[socket.IPV6_PKTINFO])
+    except (KeyError, struct.error):
+        raise WireError("the kernel gave no interface or hop limit") from None
     if limit != _HOP_LIMIT:
         raise WireError(f"hop limit {limit}")
     answer = ndisc.decode_answer(message)
     return AddressAnswer(index, ipaddress.IPv6Address(answer.target), answer.mac)
-
-
-def open_answer_sockets() -> list[AnswerSocket]:
-    """Return a socket for ARP, and one for neighbour discovery if the host has IPv6. Raises OSError."""
-    found: list[AnswerSocket] = [ArpReplySocket()]
-    with contextlib.suppress(OSError):
-        found.append(NeighbourAnswerSocket())
-    return found
