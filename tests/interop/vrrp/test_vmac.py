@@ -120,6 +120,7 @@ def test_the_mac_address_moves_with_the_mastership(pair: tuple[Switch, Host, Hos
         assert has(a, family)
         assert neighbour(c, family) == VMAC[family]
         assert learned(made, family) == a.port
+    assert "224.0.0.18 lladdr 01:00:5e:00:00:12" in a.ip("neigh", "show", "nud", "permanent", "dev", NAME[4])
     assert first.stop() == 0
     assert ": vrrp" not in a.ip("link", "show")
     assert sysctls(a) == before
