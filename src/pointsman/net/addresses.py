@@ -8,6 +8,7 @@ kernels ignore the attribute.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import struct
@@ -18,7 +19,7 @@ import msgspec
 
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress
-from pointsman.net.links import Link
+from pointsman.net.links import Link, is_missing
 from pointsman.net.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -120,12 +121,17 @@ def assign_new(
 def withdraw(
     netlink: NetlinkSocket, links: Mapping[str, Link], unwanted: Iterable[VirtualAddress]
 ) -> list[tuple[VirtualAddress, OSError]]:
-    """Remove addresses. Return the failures; EADDRNOTAVAIL: there is no such address."""
+    """Remove addresses. Return the failures, also for addresses that do not exist (`is_gone`)."""
     unwanted = list(unwanted)
     # The kernel keeps the prefix route of an IPv6 address with a lifetime until the lifetime ends.
     with_route = [each for each in unwanted if each.address.version == 6 and each.prefix_length < 128]
     assign(netlink, links, [msgspec.structs.replace(each, preferred=None) for each in with_route])
     return _request_each(netlink, links, unwanted, RTM_DELADDR, 0, _UNLIMITED)
+
+
+def is_gone(error: OSError) -> bool:
+    """True if an address could not be removed because it does not exist, or its interface does not."""
+    return error.errno in (errno.EADDRNOTAVAIL, None) or is_missing(error)
 
 
 def add(netlink: NetlinkSocket, new: InterfaceAddress) -> OSError | None:

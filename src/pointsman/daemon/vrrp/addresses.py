@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Callable
 
@@ -13,9 +12,9 @@ from pointsman.daemon.vrrp.no_accept import AcceptFilter
 from pointsman.daemon.vrrp.routes import RoutesAndRules
 from pointsman.model.address import Address
 from pointsman.model.vrrp import VirtualAddress, VrrpInstance, VrrpState
-from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, addresses, assign, withdraw
+from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, addresses, assign, is_gone, withdraw
 from pointsman.net.arp import AddressAnswer, Announcer
-from pointsman.net.links import Link, is_missing
+from pointsman.net.links import Link
 from pointsman.net.netlink import Message, NetlinkSocket
 from pointsman.net.nftables import FilteredAddress
 from pointsman.net.sysctls import Sysctls
@@ -157,8 +156,7 @@ class VirtualAddresses:
         """Remove some of the addresses. Failures are logged."""
         self._context.garp_pacer.cancel(entries)
         for entry, error in withdraw(self._context.netlink, self._context.links, entries):
-            gone = error.errno == errno.EADDRNOTAVAIL or is_missing(error)
-            if not gone and entry.device in self._context.links:
+            if not is_gone(error):
                 log.error(
                     "(%s) cannot remove %s from %s: %s",
                     *(self._instance.name, entry.address, entry.device, error),

@@ -15,7 +15,7 @@ from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.daemon.vrrp.routes import RoutesAndRules
 from pointsman.model.routing import VirtualRoute, VirtualRule
 from pointsman.model.vrrp import StaticSettings, VirtualAddress
-from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, addresses, assign_new, withdraw
+from pointsman.net.addresses import IFA_PROTO_OURS, InterfaceAddress, addresses, assign_new, is_gone, withdraw
 from pointsman.net.links import Link
 from pointsman.net.netlink import Message, NetlinkSocket
 
@@ -132,7 +132,7 @@ class StaticObjects:
 
     def _withdraw(self, entries: list[VirtualAddress]) -> None:
         for entry, error in withdraw(self._netlink, self._links, entries):
-            if error.errno != errno.EADDRNOTAVAIL and entry.device in self._links:
+            if not is_gone(error):
                 log.error("cannot remove static %s: %s", _name(entry), error)
 
     def _is(self, entry: VirtualAddress, found: InterfaceAddress) -> bool:
