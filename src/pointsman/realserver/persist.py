@@ -13,13 +13,13 @@ import enum
 import fnmatch
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pointsman.model.address import Address
 from pointsman.realserver import plan, sysctl
-from pointsman.realserver.facts import ArpKey, SetupError
+from pointsman.realserver.facts import SetupError
 
 HEADER = "# Written by `pointsman realserver persist`: change or remove it with that command.\n"
 VIPS = "# VIPs:"
@@ -186,17 +186,14 @@ def _plan_sysctl(root: Path, interfaces: Sequence[str], wanted: dict[Path, str])
         wanted[path] = HEADER + "".join(f"{line}\n" for line in lines.values())
         return
     found = sysctl.parse(path.read_text(errors="replace"))
-    missing = [line for key, line in lines.items() if not plan.is_silent(key, _in_effect(found, key))]
+    missing = [
+        line for key, line in lines.items() if not plan.is_silent(key, plan.effective_value(found, key))
+    ]
     if missing:
         raise SetupError(
             f"{path} exists and was not written by pointsman. Nothing changed. Add these lines to it, "
             f"or move it away: {'; '.join(missing)}"
         )
-
-
-def _in_effect(found: Mapping[ArpKey, int], key: ArpKey) -> int:
-    """Return the value that a file makes the kernel use: the maximum of `all` and the interface."""
-    return max(found.get(key, 0), found.get(ArpKey("all", key.name), 0))
 
 
 def _plan_ifupdown(root: Path, vips: Sequence[Address], wanted: dict[Path, str]) -> None:

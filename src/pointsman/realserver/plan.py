@@ -108,9 +108,9 @@ def arp_keys(interfaces: Sequence[str]) -> list[ArpKey]:
     return [ArpKey(place, name) for place in places for name in WANTED]
 
 
-def effective_value(facts: Facts, key: ArpKey) -> int:
+def effective_value(settings: Mapping[ArpKey, int], key: ArpKey) -> int:
     """Return the value that the kernel uses: the maximum of conf/all and conf/interface."""
-    return max(facts.arp.get(key, 0), facts.arp.get(ArpKey("all", key.name), 0))
+    return max(settings.get(key, 0), settings.get(ArpKey("all", key.name), 0))
 
 
 def is_silent(key: ArpKey, value: int) -> bool:
@@ -145,6 +145,6 @@ def uncovered_keys(facts: Facts, named: Sequence[str]) -> list[ArpKey]:
         if interface.up and interface.arp and interface.name not in named:
             for name in WANTED:
                 key = ArpKey(interface.name, name)
-                if not is_silent(key, effective_value(facts, key)):
+                if not is_silent(key, effective_value(facts.arp, key)):
                     keys.append(key)
     return keys

@@ -121,7 +121,7 @@ def _arp_row(
     value = facts.arp.get(key)
     if value is None:
         return Row(str(key), str(plan.WANTED[key.name]), "no such interface", "-", "-", ok=False)
-    counts = plan.effective_value(facts, key)
+    counts = plan.effective_value(facts.arp, key)
     change = known.change(key)
     if change is None:
         whose = file_that_sets(key, value) or ("kernel default" if value == 0 else "not pointsman")
