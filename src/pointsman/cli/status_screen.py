@@ -11,6 +11,7 @@ from pointsman.cli.wording import visible
 from pointsman.control.status import DataPlaneStatus, InstanceStatus, ServerStatus, ServiceStatus, Status
 from pointsman.control.status_verdict import (
     UNRESOLVED,
+    find_wrong_state,
     hears_rival,
     is_deserted,
     is_meant,
@@ -37,7 +38,7 @@ LOST = {
 """Exit reasons that an administrator should know about, by the names of bpf/abi.h."""
 
 GOOD, BAD, ODD, MEANT = "green", "bold red", "yellow", "cyan"
-STATE_STYLE = {"MASTER": "bold green", "BACKUP": "cyan", "FAULT": BAD, "UNKNOWN": BAD, "INIT": ODD}
+STATE_STYLE = {"MASTER": "bold green", "BACKUP": "cyan", "INIT": ODD}
 
 Piece = tuple[str, str]
 """Text and style."""
@@ -135,10 +136,7 @@ def _of(used: int, size: int) -> str:
 
 def _instance(each: InstanceStatus) -> Iterator[Piece]:
     yield f"VRRP {visible(each.instance)}", ""
-    style = STATE_STYLE.get(each.state, "")
-    if each.state == "MASTER" and (hears_rival(each) or each.conflict or not each.holds_addresses):
-        style = BAD
-    yield each.state, style
+    yield each.state, BAD if any(find_wrong_state(each)) else STATE_STYLE.get(each.state, "")
     yield f"priority {each.priority}", ""
     yield f"for {duration(each.seconds)}" + (f": {visible(each.reason)}" if each.reason else ""), ""
     heard = each.last_advert

@@ -56,7 +56,7 @@ def find_wrong(status: Status) -> list[str]:
     """Return all that is wrong, each as a line; empty: all is well."""
     return [
         *_interfaces(status),
-        *(text for each in status.instances for text in (*_instance(each), *_dropped(each))),
+        *(text for each in status.instances for text in (*find_wrong_state(each), *_dropped(each))),
         *(
             f"BFD {each.name}: {'unknown' if each.up is None else 'down'}: {each.reason}"
             for each in status.sessions
@@ -78,7 +78,8 @@ def _interfaces(status: Status) -> Iterator[str]:
             yield f"interface {name}: not attached; no packet can arrive"
 
 
-def _instance(each: InstanceStatus) -> Iterator[str]:
+def find_wrong_state(each: InstanceStatus) -> Iterator[str]:
+    """Yield what is wrong with the state of an instance, each as a line."""
     if each.state in ("FAULT", "UNKNOWN"):
         yield f"VRRP {each.instance}: {each.state}" + (f": {each.reason}" if each.reason else "")
     elif each.state == "MASTER" and not each.holds_addresses:

@@ -215,6 +215,29 @@ def test_green_is_only_what_serves() -> None:
     assert style(replace(UP, weight=0, by_hand="weight 0")) == "cyan"
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "bold green"),
+        ({"holds_addresses": False}, "bold red"),
+        ({"conflict": "52:54:00:00:00:09 has 10.0.0.1"}, "bold red"),
+        ({"last_advert": AdvertStatus("10.0.0.2", 90, 0.5)}, "bold red"),
+        ({"state": "BACKUP", "holds_addresses": False}, "cyan"),
+        ({"state": "FAULT", "holds_addresses": False}, "bold red"),
+        ({"state": "UNKNOWN", "holds_addresses": False}, "bold red"),
+        ({"state": "INIT", "holds_addresses": False}, "yellow"),
+    ],
+)
+def test_the_colour_of_an_instance_is_that_of_the_verdict(changes: dict[str, Any], expected: str) -> None:
+    instance = replace(MASTER, **changes)
+    (line,) = [
+        line for line in screen(state_of(instances=(instance,)), [], 200) if line.plain.startswith("VRRP")
+    ]
+    spans = {line.plain[span.start : span.end]: str(span.style) for span in line.spans}
+    assert spans[instance.state] == expected
+    assert (expected == "bold red") == bool(find_wrong(state_of(instances=(instance,))))
+
+
 def test_connections_are_counted_for_each_server_and_in_total() -> None:
     key = ServiceKey.of(Transport.TCP, ip_address("10.0.0.1"), 80)
     counted = ServerCounters(ServerKey(ip_address("10.0.0.20"), 80), active=3, inactive=1)
