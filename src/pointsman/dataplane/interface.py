@@ -10,7 +10,7 @@ import msgspec
 
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import Operation, Refusal
-from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
+from pointsman.model.service import ServerKey, ServiceEntry, ServiceKey, ServiceTable
 from pointsman.model.traffic import Connection, Counters, PassiveCounters, ServiceCounters
 
 
@@ -52,7 +52,10 @@ class DataPlane(Protocol):
         """Return the features, limits and interfaces."""
 
     def read(self) -> ServiceTable:
-        """Return the table in force."""
+        """Return the table in force. It is the same object until something changes."""
+
+    def entry(self, key: ServiceKey) -> ServiceEntry | None:
+        """Return one service of the table in force, or None. Costs what one service costs."""
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
         """Apply operations in order. Return those that failed."""

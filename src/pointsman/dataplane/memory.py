@@ -63,6 +63,10 @@ class MemoryDataPlane:
         """Return the table; services and real servers are in the order in which they were added."""
         return self._table
 
+    def entry(self, key: ServiceKey) -> ServiceEntry | None:
+        """Return one service of the table, or None."""
+        return self._table.get(key)
+
     def list_order(self, key: ServiceKey) -> tuple[RealServer, ...]:
         """Return the real servers of a service in the order of IPVS's schedulers: the newest first."""
         entry = self._table.get(key)

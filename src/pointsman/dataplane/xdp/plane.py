@@ -38,7 +38,7 @@ from pointsman.model.operations import (
     SetTimeouts,
     ZeroCounters,
 )
-from pointsman.model.service import ServerKey, ServiceKey, ServiceTable
+from pointsman.model.service import ServerKey, ServiceEntry, ServiceKey, ServiceTable
 from pointsman.model.traffic import Connection, Counters, PassiveCounters, ServiceCounters
 from pointsman.model.tunables import TUNABLES
 
@@ -236,6 +236,9 @@ class XdpDataPlane:
 
     def read(self) -> ServiceTable:
         return self.store.table()
+
+    def entry(self, key: ServiceKey) -> ServiceEntry | None:
+        return self.store.entry(key)
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
         """Apply operations. Successive ones on real servers make one new list for each service."""

@@ -58,8 +58,12 @@ class Store:
         self.marks = MarkedFronts(tables, self.fronts, lambda: self._front_numbers)
         self._entries: dict[ServiceKey, Entry] = {}
         self._deleted: set[ServiceKey] = set()
-        self._read: dict[ServiceKey, ServiceEntry] = {}
-        """Services as they were read from the maps, until they are changed."""
+        self._in_force: dict[ServiceKey, ServiceEntry | None] = {}
+        """The services in force in the order of their addition. None: changed since it was read."""
+        self._stale: set[ServiceKey] = set()
+        """The services in force that were changed since they were read."""
+        self._table: ServiceTable | None = None
+        """The table in force, until it is changed."""
         self._restore()
 
     # Reading
@@ -95,6 +99,11 @@ class Store:
             else:
                 self._finish_edits(entry.service, key)
             self.marks.update_service(entry.service)
+        for key in sorted(self._entries.keys() - self._deleted, key=self._sequence_of):
+            self._note_change(key)
+
+    def _sequence_of(self, key: ServiceKey) -> int:
+        return self._tables.services[self._entries[key].service].sequence
 
     def _finish_edits(self, index: int, key: ServiceKey) -> None:
         """Complete an edit that a killed director has begun, so that the packet path agrees with `table`."""
@@ -113,12 +122,7 @@ class Store:
 
     def entries(self) -> list[tuple[ServiceKey, Entry]]:
         """Return the services in force, in the order in which they were added."""
-        found = [
-            (key, entry)
-            for key, entry in self._entries.items()
-            if not self._tables.services[entry.service].flags & ServiceFlag.DELETED
-        ]
-        return sorted(found, key=lambda item: self._tables.services[item[1].service].sequence)
+        return [(key, self._entries[key]) for key in self._in_force]
 
     def marks_without_addresses(self) -> list[ServiceKey]:
         """Return marks without addresses: packets must have the mark themselves."""
@@ -133,23 +137,32 @@ class Store:
 
     def table(self) -> ServiceTable:
         """Return the table in force."""
-        return ServiceTable(tuple(self._read_service(key, entry) for key, entry in self.entries()))
+        if self._table is None:
+            for key in list(self._stale):
+                self.entry(key)
+            self._table = ServiceTable(tuple(filter(None, self._in_force.values())))
+        return self._table
 
-    def _read_service(self, key: ServiceKey, entry: Entry) -> ServiceEntry:
-        if (known := self._read.get(key)) is not None:
-            return known
-        found = ServiceEntry(
-            self._service_of(key, self._tables.services[entry.service]),
-            tuple(self.servers.server(index) for index in self.servers.in_force(entry.service)),
-        )
-        if not key.fwmark:  # other services can take over the destinations of a mark
-            self._read[key] = found
+    def entry(self, key: ServiceKey) -> ServiceEntry | None:
+        """Return one service with its servers; None: it is not in force."""
+        found = self._in_force.get(key)
+        if found is None and key in self._stale:
+            index = self._entries[key].service
+            found = self._in_force[key] = ServiceEntry(
+                self._service_of(key, self._tables.services[index]),
+                tuple(self.servers.server(each) for each in self.servers.in_force(index)),
+            )
+            self._stale.discard(key)
         return found
+
+    def _note_change(self, key: ServiceKey) -> None:
+        """Note that a service is in force, and that it must be read again."""
+        self._in_force[key], self._table = None, None
+        self._stale.add(key)
 
     def is_in_force(self, key: ServiceKey, entry: Entry) -> bool:
         """True if `entries` would still return this pair."""
-        deleted = self._tables.services[entry.service].flags & ServiceFlag.DELETED
-        return self._entries.get(key) == entry and not deleted
+        return key in self._in_force and self._entries[key] == entry
 
     def _service_of(self, key: ServiceKey, service: Service) -> VirtualService:
         return VirtualService(
@@ -175,11 +188,10 @@ class Store:
 
     def _entry(self, key: ServiceKey) -> Entry:
         """Return the entry of a service that is about to change. Raises RefusedError."""
-        self._read.pop(key, None)
-        entry = self._entries.get(key)
-        if entry is None or self._tables.services[entry.service].flags & ServiceFlag.DELETED:
+        if key not in self._in_force:
             raise RefusedError("no-service")
-        return entry
+        self._note_change(key)
+        return self._entries[key]
 
     def _scheduler(self, service: VirtualService) -> int:
         number = self._words.schedulers.get(service.scheduler)
@@ -189,12 +201,11 @@ class Store:
 
     def add_service(self, service: VirtualService) -> None:
         key, scheduler = service.key, self._scheduler(service)
-        self._read.pop(key, None)
         if not key.fwmark and key.transport is None:
             raise RefusedError("unsupported", "the XDP data plane balances TCP, UDP and SCTP")
-        known = self._entries.get(key)
-        if known and not self._tables.services[known.service].flags & ServiceFlag.DELETED:
+        if key in self._in_force:
             raise RefusedError("exists")
+        known = self._entries.get(key)
         index = known.service if known else self._allocate(self._service_numbers)
         entry = self._tables.services[index]
         entry.port, entry.protocol, entry.mark = key.port, key.transport or 0, key.fwmark
@@ -208,6 +219,7 @@ class Store:
             self._change_fronts(service, index)
         self._write_options(entry, service)
         self._deleted.discard(key)
+        self._note_change(key)
         self._update_visible(key, index)
 
     def _create_service(self, service: VirtualService, index: int) -> None:
@@ -278,6 +290,8 @@ class Store:
     def delete_service(self, key: ServiceKey) -> None:
         service = self._tables.services[self._entry(key).service]
         service.flags |= ServiceFlag.DELETED
+        del self._in_force[key]
+        self._stale.discard(key)
         self._update_visible(key, self._entries[key].service)
         self._empty(key)
 
