@@ -8,6 +8,7 @@ import sys
 
 NAMES = (
     "conf",
+    "control",
     "dataplane",
     "failover",
     "forwarding",
