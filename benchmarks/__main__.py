@@ -8,6 +8,7 @@ import sys
 
 NAMES = (
     "conf",
+    "connections",
     "control",
     "dataplane",
     "failover",
