@@ -346,6 +346,14 @@ struct traffic {
 	__u32 aborted;	/* established connections that the client has reset */
 };
 
+/* Signs that a real server answers nobody: TCP only, since the last client that had an answer. */
+struct unanswered {
+	__u32 expired;	 /* connections that expired half open */
+	__u32 repeating; /* connections whose client repeats its SYN */
+	__u32 counted;	 /* hash of the last one of these, so that its further SYNs are not counted */
+	__u32 last;	 /* when a sign was last counted, in seconds since boot; 0: never */
+};
+
 /* Settings and clock. Every packet reads the first line; it is written once a second. */
 struct control {
 	__u32 now;	      /* seconds since boot, written by the timer */

@@ -46,6 +46,48 @@ static __always_inline void count_passive(__u32 index, __u32 repeated, __u32 abo
 	counters->aborted += aborted;
 }
 
+/* True if the client has sent a SYN and nothing since (SYNACK: the same with secure_tcp). */
+static __always_inline int is_half_open(__u32 state)
+{
+	return state == STATE_SYN_RECV || state == STATE_SYNACK;
+}
+
+/*
+ * A further packet of a half-open connection shows whether the server has answered: a client that waits repeats its
+ * SYN; ACK, RST or FIN follow an answer.
+ */
+__noinline int judge_answer(struct connection *entry, __u64 word, __u8 flags)
+{
+	__u32 index = WORD_DEST_OF(word), hash;
+	struct unanswered *found = bpf_map_lookup_elem(&pm_unanswered, &index);
+
+	if (!entry || !found)
+		return 0;
+	if (!(flags & SYN)) {
+		if (found->expired || found->repeating)
+			found->expired = found->repeating = 0;
+		return 0;
+	}
+	hash = entry->key ^ entry->key >> 32;
+	if (found->counted == hash)
+		return 0;
+	found->counted = hash;
+	found->repeating++;
+	found->last = control.now;
+	return 0;
+}
+
+/* Count a connection that has expired half open. Only the sweep calls this. */
+static __always_inline void count_half_open(__u32 index)
+{
+	struct unanswered *found = bpf_map_lookup_elem(&pm_unanswered, &index);
+
+	if (!found)
+		return;
+	found->expired++;
+	found->last = control.now;
+}
+
 /* True if the server is configured and has weight 0. */
 static __always_inline int is_quiescent(__u32 index)
 {

@@ -38,6 +38,8 @@ static __always_inline void expire_connection(struct connection *entry, __u64 *a
 	if (__sync_val_compare_and_swap(&entry->word, word, WORD_DYING) != word)
 		return;
 	release_load(WORD_DEST_OF(word), WORD_STATE_OF(word));
+	if (is_half_open(WORD_STATE_OF(word)) && is_due(word))
+		count_half_open(WORD_DEST_OF(word));
 	if (word & WORD_CONTROLLED)
 		release_template(client, rest, word);
 	__sync_lock_test_and_set(&entry->key, 0);

@@ -291,9 +291,13 @@ static __always_inline void continue_connection(struct connection *entry, __u64 
 	__u32 state = WORD_STATE_OF(word);
 	__u64 wanted;
 
-	if (may_leave_state(state, flags) && next_state(state, flags) != state) {
-		change_state(entry, word, flags, client, rest);
-		return;
+	if (may_leave_state(state, flags)) {
+		if (is_half_open(state))
+			judge_answer(entry, word, flags);
+		if (next_state(state, flags) != state) {
+			change_state(entry, word, flags, client, rest);
+			return;
+		}
 	}
 	wanted = (word & ~DEADLINE_MASK) | deadline_in(control.timeout[state]);
 	/* At most once a second, if the server is there. If another CPU was faster, it has stored the same word. */

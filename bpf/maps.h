@@ -26,6 +26,7 @@ TABLE(pm_members, struct member, 1 << 20);
 TABLE(pm_dests, struct dest, 131072);
 TABLE(pm_remotes, struct remote, 131072);
 TABLE(pm_loads, struct load, 131072);
+TABLE(pm_unanswered, struct unanswered, 131072);
 TABLE(pm_blocks, struct block, 16384);
 TABLE(pm_connections, struct connection_bucket, 1 << 19);
 TABLE(pm_connections6, struct connection6_bucket, 1 << 17);

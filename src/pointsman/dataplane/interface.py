@@ -11,7 +11,7 @@ import msgspec
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import Operation, Refusal
 from pointsman.model.service import ServerKey, ServiceEntry, ServiceKey, ServiceTable
-from pointsman.model.traffic import Connection, Counters, PassiveCounters, ServiceCounters
+from pointsman.model.traffic import Connection, Counters, PassiveCounters, ServiceCounters, Unanswered
 
 
 class DataPlaneError(OSError):
@@ -71,6 +71,9 @@ class DataPlane(Protocol):
 
     def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
         """Return the passive counters of the watched real servers in force."""
+
+    def unanswered(self) -> dict[tuple[ServiceKey, ServerKey], Unanswered]:
+        """Return what real servers in force left unanswered since they last answered a client."""
 
     def connections(self) -> Iterable[Connection]:
         """Yield the connections and persistence templates."""

@@ -25,6 +25,7 @@ from pointsman.model.traffic import (
     ServerCounters,
     ServiceCounters,
     Traffic,
+    Unanswered,
 )
 
 SCHEDULERS = frozenset(
@@ -48,6 +49,8 @@ class MemoryDataPlane:
         self._counted: dict[ServerCell, ServerCounters] = {}
         self.passive: dict[ServerCell, PassiveCounters] = {}
         """The passive counters; tests set them in place of packets."""
+        self.left_unanswered: dict[ServerCell, Unanswered] = {}
+        """The unanswered connections; tests set them in place of packets."""
         self.next_hops: tuple[NextHop, ...] = ()
         self.virtual_macs: frozenset[tuple[str, bytes]] = frozenset()
         self.closed = False
@@ -105,6 +108,9 @@ class MemoryDataPlane:
             for cell, server in present.items()
             if server.is_watched
         }
+
+    def unanswered(self) -> dict[ServerCell, Unanswered]:
+        return self.left_unanswered
 
     def connections(self) -> Iterable[Connection]:
         return ()

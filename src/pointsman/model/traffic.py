@@ -68,6 +68,17 @@ class PassiveCounters(msgspec.Struct, frozen=True):
     """Established connections that their client reset. Modulo 2^32 per CPU."""
 
 
+class Unanswered(msgspec.Struct, frozen=True):
+    """TCP connections that a real server left half open, since the last client that it answered."""
+
+    repeating: int
+    """Connections whose client repeated its SYN."""
+    expired: int
+    """Connections that expired half open (SYN_RECV), 60 s after their last SYN."""
+    age: float
+    """Seconds since the last of either was counted."""
+
+
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """A connection entry, or a persistence template (client_port 0), as `ipvsadm -Lc` shows it."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.support.counting import lines_run
 
-from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD, Block, Dest, Load, Remote, Service
+from pointsman.dataplane.xdp.kernel.layout import LIST_HEAD, Block, Dest, Load, Remote, Service, Unanswered
 from pointsman.dataplane.xdp.server_list_format import Cursor, ListWord
 from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.servers import Servers
@@ -32,6 +32,7 @@ class Place:
             dests=(Dest * 4096)(),
             remotes=(Remote * 4096)(),
             loads=(Load * 4096)(),
+            unanswered=(Unanswered * 4096)(),
             blocks=(Block * 512)(),
             members=(ctypes.c_uint64 * members)(),
             control=SimpleNamespace(now=1000),

@@ -40,6 +40,7 @@ from pointsman.daemon.runtime.config_history import ConfigHistory, for_bfd, for_
 from pointsman.daemon.runtime.slices import encode_in_slices, in_slices
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert
+from pointsman.health.unanswered import unanswered_problems
 from pointsman.lvs.estimator import Estimator
 from pointsman.model.wording import count
 from pointsman.net.addresses import addresses
@@ -364,6 +365,7 @@ class Director:
                 *self._heartbeats.crashes(self._config, now),
                 *self._interfaces.problems,
                 *self._next_hops.problems(),
+                *unanswered_problems(self._plane.unanswered()),
                 *self._program_problems,
                 *self._table_sync.problems(differences),
                 *self._reloader.problems(),

@@ -39,7 +39,7 @@ from pointsman.model.operations import (
     ZeroCounters,
 )
 from pointsman.model.service import ServerKey, ServiceEntry, ServiceKey, ServiceTable
-from pointsman.model.traffic import Connection, Counters, PassiveCounters, ServiceCounters
+from pointsman.model.traffic import Connection, Counters, PassiveCounters, ServiceCounters, Unanswered
 from pointsman.model.tunables import TUNABLES
 
 log = logging.getLogger("director")
@@ -302,6 +302,9 @@ class XdpDataPlane:
 
     def passive_counters(self) -> dict[tuple[ServiceKey, ServerKey], PassiveCounters]:
         return self.store.passive_counters()
+
+    def unanswered(self) -> dict[tuple[ServiceKey, ServerKey], Unanswered]:
+        return self.store.unanswered()
 
     def connections(self) -> Iterable[Connection]:
         return listing.connections(self.tables, self.store, self._words, self._clock())

@@ -15,7 +15,7 @@ from pointsman.dataplane.xdp.server_lists import RefusedError, ServerLists
 from pointsman.dataplane.xdp.tables import Tables, nonzero
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at, tunnel_of, write_address
 from pointsman.model.service import Forwarding, RealServer, ServerKey, ServiceKey, Tunnel
-from pointsman.model.traffic import PassiveCounters
+from pointsman.model.traffic import PassiveCounters, Unanswered
 
 TRASH_PERIOD = 120
 """Seconds for which a deleted server can come back with its counters (IP_VS_DEST_TRASH_PERIOD)."""
@@ -104,6 +104,19 @@ class Servers:
             if (dest := self._tables.dests[index]).service in keys and index not in self._trash
         }
 
+    def unanswered(self, keys: Mapping[int, ServiceKey]) -> dict[tuple[ServiceKey, ServerKey], Unanswered]:
+        """Return what servers of these services that take connections left unanswered.
+
+        One pass over the map.
+        """
+        found, now = {}, self._tables.control.now
+        for index in nonzero(self._tables.unanswered, "last"):
+            dest, entry = self._tables.dests[index], self._tables.unanswered[index]
+            if dest.weight and dest.service in keys and dest.egress & DestFlag.AVAILABLE:
+                signs = Unanswered(entry.repeating, entry.expired, max(0, now - entry.last))
+                found[keys[dest.service], self.key(index)] = signs
+        return found
+
     def add_service(self, service: int) -> None:
         """Note a new service, which has no servers."""
         self._by_service[service] = {}
@@ -170,6 +183,7 @@ class Servers:
         dest.port = server.key.port
         dest.service, dest.front, dest.frame, dest.egress = service, front, 0, 0
         load.held, load.persistent, load.overloaded = 0, 0, 0
+        self._tables.unanswered[index].last = 0
         self._counter_base.reset_server(index)
         self._by_service[service][server.key] = index
         self.hops.add_user(index)

@@ -32,7 +32,7 @@ from pointsman.model.service import (
     Transport,
     VirtualService,
 )
-from pointsman.model.traffic import PassiveCounters
+from pointsman.model.traffic import PassiveCounters, Unanswered
 
 _FRONT_NUMBERS = 65535
 FTP = 21
@@ -183,6 +183,10 @@ class Store:
         if not self.servers.has_watched:
             return {}
         return self.servers.passive_counters({entry.service: key for key, entry in self.entries()})
+
+    def unanswered(self) -> dict[tuple[ServiceKey, ServerKey], Unanswered]:
+        """Return what real servers in force left unanswered."""
+        return self.servers.unanswered({entry.service: key for key, entry in self.entries()})
 
     # Services
 

@@ -28,6 +28,7 @@ from pointsman.dataplane.xdp.kernel.layout import (
     Service,
     Template,
     TrafficEntry,
+    Unanswered,
 )
 
 CONTROL, LOCAL_MACS_MAP = "pm_ctl", "pm_macs"
@@ -36,7 +37,9 @@ SPARE = 2
 """Ways per connection: a table that is half full refuses almost no connection (docs/data-plane.md)."""
 
 
-Element = TypeVar("Element", Front, Front6, Service, Dest, Remote, Load, Block, TrafficEntry, ctypes.c_uint64)
+Element = TypeVar(
+    "Element", Front, Front6, Service, Dest, Remote, Load, Unanswered, Block, TrafficEntry, ctypes.c_uint64
+)
 
 SERVERS_A_BLOCK = 8
 """A lower bound: blocks have more servers, and only long lists have blocks (server_list_format.py)."""
@@ -79,6 +82,7 @@ class Sizes:
             "pm_dests": self.dests,
             "pm_remotes": self.dests,
             "pm_loads": self.dests,
+            "pm_unanswered": self.dests,
             "pm_blocks": _power_of_two(max(self.dests // SERVERS_A_BLOCK, 16)),
             "pm_dest_origins": self.dests,
             "pm_traffic": self.dests,
@@ -132,6 +136,7 @@ class Tables:
         self.dests = self._structs(Dest, "pm_dests")
         self.remotes = self._structs(Remote, "pm_remotes")
         self.loads = self._structs(Load, "pm_loads")
+        self.unanswered = self._structs(Unanswered, "pm_unanswered")
         self.blocks = self._structs(Block, "pm_blocks")
         self.dest_origins = self._structs(TrafficEntry, "pm_dest_origins")
         self.service_origins = self._structs(TrafficEntry, "pm_svc_origins")

@@ -36,7 +36,8 @@ from pointsman.dataplane.memory import MemoryDataPlane
 from pointsman.health.alerts import Alert
 from pointsman.model.config import Config, Mail
 from pointsman.model.operations import AddService
-from pointsman.model.service import ServiceKey, Transport, VirtualService
+from pointsman.model.service import ServerKey, ServiceKey, Transport, VirtualService
+from pointsman.model.traffic import Unanswered
 
 TEXT = """
 vrrp_instance A {
@@ -217,3 +218,13 @@ def test_a_reply_about_many_services_leaves_the_event_loop_to_others(
             assert [each.service.key for each in table] == keys
         case _:
             raise AssertionError(reply)
+
+
+def test_a_real_server_that_answers_no_client_is_a_problem() -> None:
+    plane = MemoryDataPlane()
+    key = ServiceKey.of(Transport.TCP, ip_address("192.0.2.9"), 80)
+    server = ServerKey(ip_address("192.0.2.20"), 80)
+    plane.left_unanswered[key, server] = Unanswered(4, 0, 1)
+    director, _ = started(plane)
+    (problem,) = status_of(director).problems
+    assert "192.0.2.20:80 of TCP 192.0.2.9:80: 4 connections of clients, and it answered none" in problem

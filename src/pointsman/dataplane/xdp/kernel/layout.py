@@ -225,6 +225,13 @@ class Load(ctypes.Structure):
         return self.held >> 32
 
 
+class Unanswered(ctypes.Structure):
+    _fields_ = (("expired", u32), ("repeating", u32), ("counted", u32), ("last", u32))
+    expired: int
+    repeating: int
+    last: int
+
+
 class Block(ctypes.Structure):
     _fields_ = (("changes", u32), ("spare", u32), ("best", u64))
     changes: int
@@ -309,6 +316,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "remote": Remote,
     "member": Member,
     "load": Load,
+    "unanswered": Unanswered,
     "block": Block,
     "connection": ConnectionEntry,
     "connection6": ConnectionEntry6,
