@@ -104,11 +104,11 @@ async def measure(number: int) -> dict[str, Any]:
 
 def _watch(runner: Runner, late: list[float], loop: asyncio.AbstractEventLoop) -> None:
     """Record the delay of each probe of this runner after its deadline."""
-    due: Callable[[], None] = runner._due
+    due: Callable[[float], None] = runner._due
 
-    def noting() -> None:
+    def noting(now: float) -> None:
         late.append(loop.time() - (runner._schedule.deadline or 0.0))
-        due()
+        due(now)
 
     runner._due = noting  # type: ignore[method-assign]
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable
 
 from pointsman.control import messages
+from pointsman.daemon.checker.deadlines import Handle, deadlines
 from pointsman.daemon.checker.probes.choice import probe_for
 from pointsman.daemon.checker.probes.probe import Outcome, Probe, Result
 from pointsman.daemon.checker.probes.tcp import TcpProbe
@@ -35,11 +36,15 @@ class Runner:
         self._probe: Probe | None = None
         self._tcp_probe: TcpProbe | None = None
         """A TcpProbe is reused."""
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadlines = deadlines(loop)
+        self._timer: Handle | None = None
         self._once = LogOnce(log)
         self._measured: tuple[int, int | None] = (0, None)
         """Weight change and weight of the last passed probe; see Result."""
         self._reason = ""
+        self._last: Result | None = None
+        """Result of the last probe, if it passed and the next one like it changes nothing."""
+        self._is_verbose = log.isEnabledFor(logging.DEBUG)
         self._suspended = False
 
     def set_subscribers(self, keys: list[CheckKey]) -> None:
@@ -61,8 +66,7 @@ class Runner:
 
     def stop(self) -> None:
         """Stop probing."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._disarm()
         if self._probe is not None:
             self._probe.cancel()
             self._probe = None
@@ -84,8 +88,7 @@ class Runner:
     def probe_now(self) -> None:
         """Probe now, unless a probe is running or the check has failed already."""
         if not self._suspended and self._schedule.check_at_once(self._loop.time()):
-            if self._timer is not None:
-                self._timer.cancel()
+            self._disarm()
             self._arm()
 
     def suspension_lines(self) -> list[str]:
@@ -99,17 +102,24 @@ class Runner:
     def _arm(self) -> None:
         """Set a timer for the deadline of the schedule. There is none while a probe runs."""
         if self._schedule.deadline is not None:
-            self._timer = self._loop.call_at(self._schedule.deadline, self._due)
+            self._timer = self._deadlines.add(self._schedule.deadline, self._due)
 
-    def _due(self) -> None:
-        # asyncio may call a clock tick early. Then use the deadline as the time.
-        now = max(self._loop.time(), self._schedule.deadline or 0.0)
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._deadlines.cancel(self._timer)
+
+    def _due(self, now: float) -> None:
         self._schedule.advance(now)
         self._carry_out()
 
     def _finished(self, result: Result) -> None:
         self._probe = None
         now = self._loop.time()
+        if result is self._last and not self._is_verbose:
+            self._schedule.on_result(now, True, result.reason)
+            self._arm()
+            return
+        self._last = None
         if result.outcome is Outcome.UNABLE:
             text = "%s; this says nothing about the real server, retrying"
             self._once.warning(result.reason, text, result.reason)
@@ -127,6 +137,8 @@ class Runner:
             self._schedule.on_result(now, passed, result.reason)
             if not self._carry_out() and changed and self._schedule.up:
                 self._report(True, result.reason)
+            if passed and self._schedule.up:
+                self._last = result
         self._arm()
 
     def _carry_out(self) -> bool:

@@ -20,7 +20,7 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: list[tuple[str, float]] = []
 
-    def on_answer(self) -> None:
+    def on_answer(self, connected: bool) -> None:
         self.calls.append(("answered", asyncio.get_running_loop().time()))
 
     def on_timeout(self) -> None:

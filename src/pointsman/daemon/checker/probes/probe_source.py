@@ -19,9 +19,19 @@ KEPT = 10.0
 MAX_KEPT = 20_000
 
 
-class _Choice(NamedTuple):
+class Choice(NamedTuple):
+    """The source of probes to one destination."""
+
     source: Address | None
+    """The address to bind to. None: the kernel chooses."""
     until: float
+    """Time at which it has to be chosen again."""
+    generation: int
+    """Number of changes of this host's addresses before the choice."""
+
+
+NO_CHOICE = Choice(None, 0.0, -1)
+"""It is never valid."""
 
 
 class ProbeSources:
@@ -33,17 +43,26 @@ class ProbeSources:
         self._present: list[InterfaceAddress] | None = None
         """Addresses of this host. None: they have to be read."""
         self._moving: frozenset[Address] = frozenset()
-        self._choices: dict[tuple[Address, str, int], _Choice] = {}
+        self._choices: dict[tuple[Address, str, int], Choice] = {}
+        self._generation = 0
+        self._followed = 0.0
         self._monitor = NetlinkMonitor(NetlinkMonitor.IPV4_ADDRESS | NetlinkMonitor.IPV6_ADDRESS)
 
     def reconfigure(self, virtual_servers: Iterable[VirtualServer]) -> None:
         """Use the addresses of these services."""
         services = (virtual.service.key.address for virtual in virtual_servers)
         self._services = frozenset(address for address in services if address is not None)
-        self._choices.clear()
+        self._forget()
 
-    def choose(self, check: NetworkCheck) -> Address | None:
-        """Return the address to bind to. None: the kernel chooses."""
+    def is_valid(self, choice: Choice, now: float) -> bool:
+        """Return True if a choice is still good at this time. Changes are read once for each `now`."""
+        if now != self._followed:
+            self._follow()
+            self._followed = now
+        return choice.generation == self._generation and now < choice.until
+
+    def choose(self, check: NetworkCheck) -> Choice:
+        """Return the source of a probe."""
         now = time.monotonic()
         self._follow()
         key = (check.connect_address, check.bind_interface, check.fwmark)
@@ -51,8 +70,8 @@ class ProbeSources:
         if known is None or known.until <= now:
             if len(self._choices) >= MAX_KEPT:
                 self._choices.clear()
-            known = self._choices[key] = _Choice(self._choose(*key), now + KEPT)
-        return known.source
+            known = self._choices[key] = Choice(self._choose(*key), now + KEPT, self._generation)
+        return known
 
     def close(self) -> None:
         """Close the netlink socket."""
@@ -65,7 +84,11 @@ class ProbeSources:
             changed = True
         if changed:
             self._present = None
-            self._choices.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._choices.clear()
+        self._generation += 1
 
     def _choose(self, destination: Address, interface: str, mark: int) -> Address | None:
         kernel = kernel_source(destination, interface, mark)

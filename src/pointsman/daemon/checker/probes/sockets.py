@@ -32,7 +32,7 @@ def _prepare(sock: socket.socket, check: NetworkCheck) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, check.bind_interface.encode())
     if check.fwmark:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, check.fwmark)
-    source = check.bind_address or probe_sources().choose(check)
+    source = check.bind_address or probe_sources().choose(check).source
     if source is None and not check.bind_port:
         return
     wildcard = "0.0.0.0" if sock.family == socket.AF_INET else "::"
