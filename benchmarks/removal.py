@@ -187,9 +187,12 @@ class Ours:
         self._checker.start()
 
     def _on_report(self) -> None:
-        report = messages.report_decoder.decode(self._channel.recv(65536))
-        assert isinstance(report, messages.CheckResult)
-        self._table_sync.on_check_result(report)
+        """Take all reports that are there, and change the table once, as the director does."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                report = messages.report_decoder.decode(self._channel.recv(65536))
+                assert isinstance(report, messages.CheckResult)
+                self._table_sync.on_check_result(report)
         self._table_sync.sync()
 
     def wait(self, seconds: float) -> None:
