@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import pointsman.conf.build.fast_path.cache
 import pointsman.conf.text.source
 from pointsman.conf.build.fast_path.cache import MakerCache
-from pointsman.conf.build.fast_path.split import NUMBERS
+from pointsman.conf.build.fast_path.split import NUMBERS, SECONDS, SHORT_SECONDS, SMALL_NUMBERS
 from pointsman.conf.keywords.table import TABLE
 from pointsman.conf.load import load_text
 from pointsman.conf.text.problems import ConfError, Problem
@@ -37,14 +37,16 @@ BODIES = [
     "weight <number>\n alpha\n TCP_CHECK {\n delay_loop <number>\n connect_port <number>\n}\n",
     "HTTP_GET {\n virtualhost <name>\n url {\n path <path>\n digest <digest>\n }\n}\n",
     'notify_up "/bin/echo <name> <number>"\n MISC_CHECK {\n misc_path "<path>"\n}\n DR_CHECK {\n}\n',
-    "weight <number>\n weight 700<digit>\n PING_CHECK {\n delay_loop <number>\n}\n",
+    "weight <number>\n weight 70<digit>\n PING_CHECK {\n delay_loop <number>\n}\n",
+    "retry <number>\n TCP_CHECK {\n connect_timeout <seconds>\n warmup <seconds>\n rise <number>\n}\n",
     "uthreshold <number>\n lthreshold 2<digit>\n",
     "TCP_CHECK {\n\u00e4 1\n}\n",
     "}\n",
     "",
 ]
 VALUES = {
-    "number": ["80", "9999", "5", "1", "7001", "207", "0", "10000", "007", "-1", "3.5"],
+    "number": ["80", "9999", "5", "1", "701", "207", "0", "10000", "007", "-1", "3.5"],
+    "seconds": ["3", "0.5", "2.25", "999.999999", "701", "0", "1.", "1.1234567", "1000"],
     "name": ["www.example.org", "a", "7", '"x y"', "b1"],
     "path": ["/", "/a/b.html", "/alpha/1", "relative"],
     "digest": ["0" * 32, "b" + "0" * 30 + "1", "F" * 32, "12"],
@@ -129,11 +131,13 @@ QUIET = [
     "HTTP_GET {\n url {\n path <path>\n }\n url {\n path <path>\n virtualhost <name>\n }\n}\n",
     'notify_up "/bin/echo <name> <number>"\n MISC_CHECK {\n misc_path "<path>"\n}\n',
     "uthreshold <number>\n lthreshold 2<digit>\n PING_CHECK {\n}\n",
+    "TCP_CHECK {\n connect_timeout <seconds>\n retry <number>\n delay_before_retry <seconds>\n}\n",
     "alpha\n weight <number>\n DR_CHECK {\n}\n",
 ]
 QUIET_OWN = [
     "virtualhost <name>\nweight <number>\npersistence_timeout <number>\n",
     'quorum_up "/bin/echo <name>" web\ndelay_loop <number>\n',
+    "delay_loop <seconds>\nwarmup <seconds>\nconnect_timeout <seconds>\nslow_start <seconds>\n",
     "weight <number>\nquorum 1<digit>\n",
 ]
 
@@ -189,6 +193,16 @@ def test_a_block_made_from_its_shape_is_the_block_that_is_read(patcher: Any, tex
     assert outcome(text) == long_way(text, patcher)
 
 
+def test_a_block_with_very_many_values_is_read() -> None:
+    """A block is compiled from other values of its own, of which there are not that many."""
+    body = "weight 2\nTCP_CHECK {\ndelay_loop 5\nconnect_port 3\nretry 2\n"
+    body += "connect_timeout 1\nwarmup 1\nrise 2\ndelay_before_retry 1\n}\n"
+    reals = "".join(f"real_server 10.1.0.{number} 80 {{\n{body}}}\n" for number in range(1, 40))
+    own = "lvs_method DR\nprotocol TCP\n"
+    text = "".join(f"virtual_server 10.0.0.{number} 80 {{\n{own}{reals}}}\n" for number in range(1, 5))
+    assert [len(each.members) for each in load_text(text).config.virtual_servers] == [39] * 4
+
+
 LETTERS = st.text(string.ascii_lowercase + ' {}"#!\\$@~\n', max_size=40)
 
 
@@ -199,15 +213,20 @@ def test_damaged_blocks_are_told_of_alike(patcher: Any, text: str, position: int
     assert outcome(damaged) == long_way(damaged, patcher)
 
 
-@pytest.mark.parametrize("word", NUMBERS)
-def test_numbers_that_are_taken_unread_are_good_in_every_block(word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "extremes"),
+    [
+        *((word, ("1", "9999")) for word in (*NUMBERS, *SECONDS)),
+        *((word, ("1", "999")) for word in SMALL_NUMBERS),
+        *((word, ("1", "999.999999")) for word in SHORT_SECONDS),
+        *((word, ("1.000001", "9999.999999")) for word in SECONDS),
+    ],
+)
+def test_numbers_that_are_taken_unread_are_good_in_every_block(word: str, extremes: tuple[str, str]) -> None:
     for block in ("virtual_server", "real_server", *(row.name for row in CHECKERS), "host", "url"):
         row = TABLE[block].get(word)
-        assert row is None or [str(row.kind.read([text])) for text in ("1", "9999")] in (
-            ["1", "9999"],
-            ["1.0", "9999.0"],
-            ["('1',)", "('9999',)"],
-        )
+        for text in extremes if row else ():
+            assert row is not None and row.kind.read([text]) in (float(text), (text,))
 
 
 BLOCK = (
@@ -220,7 +239,7 @@ BLOCK = (
     [
         ("quorum 5", "weight %d", 4, "quorum 5 is above 4"),
         ("", "uthreshold %d\nlthreshold 5", 4, "lthreshold 5 is above uthreshold 4"),
-        ("virtualhost 7001\nweight 7002", "weight %d", 7003, ""),
+        ("virtualhost 701\nweight 702", "weight %d", 703, ""),
         ("", "TCP_CHECK {\nconnect_port %d\nretry 2\n}", 2, ""),
     ],
 )

@@ -9,6 +9,8 @@ with other values in another place. tests/property/test_conf_shapes.py proves th
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -234,6 +236,9 @@ class _Samples(NamedTuple):
         return maker
 
 
+_NUMBER = re.compile(rb"[0-9]+(\.[0-9]+)?")
+
+
 class _ProbeValues(NamedTuple):
     """Values to put into a text. They are unlike all else, so that they are found in the model."""
 
@@ -254,16 +259,17 @@ class _ProbeValues(NamedTuple):
             return self.path.encode() % index
         if len(old) == 32:
             return self.digest.encode() % index
-        return b"%d" % (self.number + index) if old.isdigit() else self.name.encode() % index
+        return b"%d" % (self.number + index) if _NUMBER.fullmatch(old) else self.name.encode() % index
 
 
 _PROBES = (
-    _ProbeValues(
-        "198.51.100.%d", "2001:db8:1:2:3::%x", 61001, 7000, "/alpha/%d", "a%031x", "alpha%d.example"
-    ),
+    _ProbeValues("198.51.100.%d", "2001:db8:1:2:3::%x", 61001, 700, "/alpha/%d", "a%031x", "alpha%d.example"),
     _ProbeValues("10.0.0.%d", "fd00::%x", 1009, 200, "/b%d", "b%031x", "b%d"),
 )
-"""They differ in length, so that a dependency on the length is noticed."""
+"""They differ in length, so that a dependency on the length is noticed. Numbers fit every keyword."""
+
+MAX_VALUES = 300
+"""Limit of values in a block from which functions are compiled: its numbers are below 1000."""
 
 
 def _read_probe(
@@ -276,7 +282,9 @@ def _read_probe(
     """Parse the block with probe values. None: it has problems then."""
     heads = probe.addresses(len(split.heads), read.addresses[0].version == 6)
     found = parse_addresses(heads)
-    numbers = iter(range(MAX_SAMPLE_SIZE * 2))
+    if len(read.values) + sum(map(len, read.member_values)) > MAX_VALUES:
+        return None
+    numbers = itertools.count()
     values = [probe.value(old, next(numbers)) for old in read.values]
     inside = [[probe.value(old, next(numbers)) for old in each] for each in read.member_values]
     filling = iter(inside)

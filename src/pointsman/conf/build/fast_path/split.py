@@ -16,7 +16,10 @@ from typing import NamedTuple
 from pointsman.conf.text.source import inside_braces
 from pointsman.model.address import Address
 
-NUMBERS = ("weight", "connect_port", "persistence_timeout", "delay_loop")
+NUMBERS = ("weight", "connect_port", "persistence_timeout", "bind_port", "misc_timeout")
+SMALL_NUMBERS = ("retry", "rise")
+SECONDS = ("delay_loop", "delay_before_retry", "warmup", "slow_start", "drain")
+SHORT_SECONDS = ("connect_timeout",)
 NAMES = ("virtualhost",)
 PATHS = ("path",)
 DIGESTS = ("digest",)
@@ -26,6 +29,9 @@ PROGRAMS = ("misc_path", "notify_up", "notify_down", "quorum_up", "quorum_down")
 _SIGN = rb"[A-Za-z0-9._/:=@%,+-]"
 _PLAIN = {
     NUMBERS: rb"[1-9][0-9]{0,3}",
+    SMALL_NUMBERS: rb"[1-9][0-9]{0,2}",
+    SECONDS: rb"[1-9][0-9]{0,3}(?:\.[0-9]{1,6})?",
+    SHORT_SECONDS: rb"[1-9][0-9]{0,2}(?:\.[0-9]{1,6})?",
     NAMES: rb"[A-Za-z0-9.-]++",
     PATHS: rb"/[A-Za-z0-9._/-]*+",
     DIGESTS: rb"[0-9a-f]{32}",
