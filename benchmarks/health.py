@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.daemon.checker import process as checker
+from pointsman.daemon.checker.privileges import NICE
 from pointsman.daemon.checker.runner import Runner
 from pointsman.daemon.runtime.director_channel import DirectorChannel
-from pointsman.daemon.start import CHECKER_NICE
 from pointsman.model.checks import TcpCheck
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import RealServer, ServerKey, ServiceKey, Transport, VirtualService
 
 RESULT = Path("build/bench/health.json")
 SIZES = (1_000, 5_000, 10_000)
-BUSY = ((10_000, 0), (10_000, CHECKER_NICE))
+BUSY = ((10_000, 0), (10_000, NICE))
 """Sizes and niceness of the runs with a busy loop on each CPU."""
 WARMUP, SECONDS = 3.0, 10.0
 """Seconds before the measurement (the first round of checks is spread over 1 s), and of the measurement."""

@@ -28,14 +28,14 @@ BODY = """
 import logging, pickle, socket, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 from pointsman.daemon.checker import process as checker
+from pointsman.daemon.checker.privileges import drop_privileges
 from pointsman.daemon.runtime import config_history
 from pointsman.daemon.runtime import privileges
 from pointsman.daemon.scripts import process
 from pointsman.model.config import Config
 virtual_servers = pickle.load(sys.stdin.buffer)
 if sys.argv[2] == "nobody":
-    checker.load_certificates(virtual_servers)
-    privileges.become_nobody(checker.capabilities(virtual_servers))
+    drop_privileges(virtual_servers)
 director = socket.socket(fileno=int(sys.argv[1]))
 if sys.argv[3] != "programs":
     sys.exit(checker.run(virtual_servers, director))

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Framing of messages on the control socket: a length of four bytes (big-endian), then the message.
 
-Both blocking and asyncio functions are here.
+The functions of asyncio are in server_frames.py, because a verb of the command line has no use for asyncio.
 """
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 import time
 
 from pointsman.control.messages import MAX_MESSAGE
 
-_LENGTH = struct.Struct("!I")
+LENGTH = struct.Struct("!I")
 
 
 class ProtocolError(Exception):
@@ -24,7 +23,7 @@ def frame(message: bytes) -> bytes:
     """Return a message with its length in front. Raises ProtocolError if it is longer than MAX_MESSAGE."""
     if len(message) > MAX_MESSAGE:
         raise ProtocolError(f"message of {len(message)} bytes; the limit is {MAX_MESSAGE}")
-    return _LENGTH.pack(len(message)) + message
+    return LENGTH.pack(len(message)) + message
 
 
 def send_frame(connection: socket.socket, message: bytes, timeout: float | None = None) -> None:
@@ -43,47 +42,21 @@ def receive_frame(connection: socket.socket, timeout: float | None = None) -> by
     or announces more than MAX_MESSAGE bytes.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    head = _receive(connection, _LENGTH.size, deadline)
+    head = _receive(connection, LENGTH.size, deadline)
     if not head:
         return None
-    length = _announced(head)
+    length = announced_length(head)
     body = _receive(connection, length, deadline)
     if len(body) < length:
         raise ProtocolError(f"connection closed after {len(body)} of {length} bytes of a message")
     return body
 
 
-async def read_frame(reader: asyncio.StreamReader, largest: int = MAX_MESSAGE) -> bytes | None:
-    """Return the next message; None: the peer closed before a message.
-
-    Raises OSError, and ProtocolError if the peer closes in the middle of a message or announces more than
-    `largest` bytes.
-    """
-    try:
-        head = await reader.readexactly(_LENGTH.size)
-    except asyncio.IncompleteReadError as error:
-        if error.partial:
-            raise ProtocolError("connection closed in the length of a message") from error
-        return None
-    length = _announced(head, largest)
-    try:
-        return await reader.readexactly(length)
-    except asyncio.IncompleteReadError as error:
-        raise ProtocolError(
-            f"connection closed after {len(error.partial)} of {length} bytes of a message"
-        ) from error
-
-
-async def write_frame(writer: asyncio.StreamWriter, message: bytes) -> None:
-    """Send one message and wait until the write buffer has room. Raises OSError and ProtocolError."""
-    writer.write(frame(message))
-    await writer.drain()
-
-
-def _announced(head: bytes, largest: int = MAX_MESSAGE) -> int:
-    if len(head) < _LENGTH.size:
+def announced_length(head: bytes, largest: int = MAX_MESSAGE) -> int:
+    """Return the length of a message. Raises ProtocolError for half a length, and for one above `largest`."""
+    if len(head) < LENGTH.size:
         raise ProtocolError("connection closed in the length of a message")
-    length: int = _LENGTH.unpack(head)[0]
+    length: int = LENGTH.unpack(head)[0]
     if length > largest:
         raise ProtocolError(f"peer announces a message of {length} bytes; the limit is {largest}")
     return length

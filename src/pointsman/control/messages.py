@@ -6,8 +6,9 @@ Each is a tagged msgspec Struct, encoded as JSON, so that a capture is readable.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -338,7 +339,12 @@ _Kind = TypeVar("_Kind")
 
 
 def decoder(kind: type[_Kind]) -> msgspec.json.Decoder[_Kind]:
-    """Return a decoder for this type, as `encoder` writes it."""
+    """Return the decoder for this type, as `encoder` writes it."""
+    return _decoder(cast(Any, kind))
+
+
+@functools.cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind, dec_hook=_decode_custom)
 
 
@@ -347,39 +353,53 @@ def encode(message: Report | VrrpOrder | CheckerOrder | SupervisorMessage | Requ
     return encoder.encode(message)
 
 
-report_decoder: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report, dec_hook=_decode_custom)
-vrrp_report_decoder: msgspec.json.Decoder[VrrpReport] = msgspec.json.Decoder(VrrpReport)
-result_decoder = decoder(CheckResult)
-scripts_report_decoder: msgspec.json.Decoder[ScriptsReport] = msgspec.json.Decoder(
-    ScriptsReport, dec_hook=_decode_custom
-)
-session_decoder = decoder(SessionChanged)
+# A decoder of a type with a Config in it takes longer to make than most verbs need for all their work: each
+# is made when it is first used (PEP 562).
+report_decoder: msgspec.json.Decoder[Report]
+vrrp_report_decoder: msgspec.json.Decoder[VrrpReport]
+result_decoder: msgspec.json.Decoder[CheckResult]
+scripts_report_decoder: msgspec.json.Decoder[ScriptsReport]
+session_decoder: msgspec.json.Decoder[SessionChanged]
 """From bfd, to the director and to the checker."""
-vrrp_order_decoder: msgspec.json.Decoder[VrrpOrder] = msgspec.json.Decoder(VrrpOrder, dec_hook=_decode_custom)
-checker_order_decoder: msgspec.json.Decoder[CheckerOrder] = msgspec.json.Decoder(
-    CheckerOrder, dec_hook=_decode_custom
-)
-bfd_order_decoder: msgspec.json.Decoder[BfdOrder] = msgspec.json.Decoder(BfdOrder, dec_hook=_decode_custom)
-resync_decoder: msgspec.json.Decoder[Resync] = decoder(Resync)
+vrrp_order_decoder: msgspec.json.Decoder[VrrpOrder]
+checker_order_decoder: msgspec.json.Decoder[CheckerOrder]
+bfd_order_decoder: msgspec.json.Decoder[BfdOrder]
+resync_decoder: msgspec.json.Decoder[Resync]
 """From vrrp and the checker to bfd."""
-supervisor_decoder: msgspec.json.Decoder[SupervisorMessage] = msgspec.json.Decoder(
-    SupervisorMessage, dec_hook=_decode_custom
-)
-_request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request, dec_hook=_decode_custom)
-_config_decoder: msgspec.json.Decoder[Config] = msgspec.json.Decoder(Config, dec_hook=_decode_custom)
-_reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_hook=_decode_custom)
+supervisor_decoder: msgspec.json.Decoder[SupervisorMessage]
+
+_KINDS: dict[str, Any] = {
+    "report_decoder": Report,
+    "vrrp_report_decoder": VrrpReport,
+    "result_decoder": CheckResult,
+    "scripts_report_decoder": ScriptsReport,
+    "session_decoder": SessionChanged,
+    "vrrp_order_decoder": VrrpOrder,
+    "checker_order_decoder": CheckerOrder,
+    "bfd_order_decoder": BfdOrder,
+    "resync_decoder": Resync,
+    "supervisor_decoder": SupervisorMessage,
+}
+
+
+def __getattr__(name: str) -> msgspec.json.Decoder[Any]:
+    if name not in _KINDS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _decoder(_KINDS[name])
 
 
 def decode_request(data: bytes) -> Request:
     """Return a request of a client. Raises InvalidDataError."""
     with decoding():
-        return _request_decoder.decode(data)
+        request: Request = _decoder(Request).decode(data)
+    return request
 
 
 def decode_reply(data: bytes) -> Reply:
     """Return a reply of the director. Raises InvalidDataError."""
     with decoding():
-        return _reply_decoder.decode(data)
+        reply: Reply = _decoder(Reply).decode(data)
+    return reply
 
 
 def encode_config(config: Config) -> bytes:
@@ -390,4 +410,4 @@ def encode_config(config: Config) -> bytes:
 def decode_config(data: bytes) -> Config:
     """Return the configuration that `encode_config` wrote. Raises InvalidDataError."""
     with decoding():
-        return _config_decoder.decode(data)
+        return decoder(Config).decode(data)

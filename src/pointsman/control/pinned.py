@@ -6,11 +6,14 @@ from __future__ import annotations
 from pointsman.control.messages import TableReply, TableRequest
 from pointsman.control.paths import pin_directory
 from pointsman.dataplane.interface import DataPlane
-from pointsman.dataplane.xdp.plane import XdpDataPlane
 
 
 def pinned_plane() -> DataPlane:
     """Open the data plane of this network namespace read-only. Needs root. Raises OSError."""
+    from pointsman.dataplane.xdp.plane import (
+        XdpDataPlane,  # not before it is needed: most verbs ask the director
+    )
+
     return XdpDataPlane.open_readonly(pin_directory())
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from pointsman.control.framing import ProtocolError, read_frame, write_frame
+from pointsman.control.framing import ProtocolError
 from pointsman.control.messages import (
     MAX_MESSAGE,
     ApplyRequest,
@@ -28,6 +28,7 @@ from pointsman.control.messages import (
     encode,
 )
 from pointsman.control.readers import Readers
+from pointsman.control.server_frames import read_frame, write_frame
 from pointsman.model.decoding import InvalidDataError
 
 log = logging.getLogger("control")

@@ -19,7 +19,7 @@ from tests.support.namespaces import Namespace
 from tests.support.project import POINTSMAN
 from tests.support.until import DEADLINE, until
 
-from pointsman.daemon.checker import process as checker
+from pointsman.daemon.checker import privileges as checker
 from pointsman.model.checks import ClientCertificate, HttpCheck, Url
 
 pytestmark = [

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pointsman.control.client import ControlError, DirectorNotRunning, request
-from pointsman.control.framing import ProtocolError, frame, read_frame, receive_frame, send_frame, write_frame
+from pointsman.control.framing import ProtocolError, frame, receive_frame, send_frame
 from pointsman.control.messages import (
     MAX_MESSAGE,
     ErrorReply,
@@ -22,6 +22,7 @@ from pointsman.control.messages import (
     decode_request,
     encode,
 )
+from pointsman.control.server_frames import read_frame, write_frame
 from pointsman.model.service import ServiceTable
 from pointsman.model.traffic import Counters
 

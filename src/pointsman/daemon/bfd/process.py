@@ -39,8 +39,6 @@ from pointsman.model.tracking import TrackKind
 
 EXIT_OK, EXIT_ENVIRONMENT = 0, 3
 
-HEARTBEAT_LIMIT = 3.0
-"""Seconds without a heartbeat after which the process is killed as hung."""
 RESTART_TIME = 3.0
 """Seconds in which a session that was up before a crash may come up again. Until then no down is reported."""
 SENDER_RETRY = 1.0

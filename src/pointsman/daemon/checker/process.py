@@ -17,17 +17,15 @@ import resource
 import signal
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pointsman.control import messages
 from pointsman.daemon.checker.ha_suspend import HaSuspend
-from pointsman.daemon.checker.probes import tls
 from pointsman.daemon.checker.probes.probe_source import probe_sources
 from pointsman.daemon.checker.runner import Runner, SessionRunner
 from pointsman.daemon.runtime.channels import Inbox
 from pointsman.daemon.runtime.director_channel import DirectorChannel
 from pointsman.daemon.runtime.heartbeat import Heartbeat
-from pointsman.daemon.runtime.privileges import Capability
 from pointsman.daemon.runtime.tracked_file import write_initial_number
 from pointsman.health import check_types
 from pointsman.health.schedule import phases
@@ -41,27 +39,6 @@ log = logging.getLogger("checker")
 
 EXIT_STOPPED = 0
 EXIT_CHANNEL_CLOSED = 1
-
-
-def capabilities(virtual_servers: Iterable[VirtualServer]) -> set[Capability]:
-    """Return the capabilities that the checks of these services need."""
-    raw = any(check_types.needs_raw_sockets(check) for check in _all(virtual_servers))
-    return {Capability.NET_RAW} if raw else set()
-
-
-def fixed(virtual_servers: Iterable[VirtualServer]) -> object:
-    """Return everything that needs a restart of the checker when it changes, as one comparable value."""
-    services = tuple(virtual_servers)
-    return capabilities(services), tls.state(_all(services))
-
-
-def load_certificates(virtual_servers: Iterable[VirtualServer]) -> None:
-    """Load the certificates that only root can read. To be called before become_nobody."""
-    tls.load(_all(virtual_servers))
-
-
-def _all(virtual_servers: Iterable[VirtualServer]) -> Iterator[AnyCheck]:
-    return (check for virtual in virtual_servers for member in virtual.members for check in member.checks)
 
 
 class Checker:

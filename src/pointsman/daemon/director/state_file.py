@@ -62,23 +62,20 @@ class DirectorState(msgspec.Struct, frozen=True):
     """State of each VRRP instance, and the time it entered that state (CLOCK_MONOTONIC)."""
 
 
-_decoder = decoder(DirectorState)
-
-
 def _decode(data: bytes) -> DirectorState:
     """Decode the file. Results in the form of another version are left out: words by hand are worth more.
 
     Raises InvalidDataError.
     """
     try:
-        return _decoder.decode(data)
+        return decoder(DirectorState).decode(data)
     except msgspec.ValidationError as error:
         found = msgspec.json.decode(data, type=dict[str, object])
         keeper = found.get("keeper")
         if not isinstance(keeper, dict) or not keeper.get("results"):
             raise
         found["keeper"] = keeper | {"results": None}
-        state = _decoder.decode(encoder.encode(found))
+        state = decoder(DirectorState).decode(encoder.encode(found))
         log.warning("results of checks from another version are not taken over: %s", error)
         return state
 

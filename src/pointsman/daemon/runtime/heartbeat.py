@@ -7,10 +7,12 @@ system call, and it cannot be lost while the supervisor is stopped. All times ar
 
 from __future__ import annotations
 
-import asyncio
 import mmap
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import asyncio  # the VRRP process does without it
 
 INTERVAL = 0.5
 """Seconds between two heartbeats of an idle process, at most."""

@@ -30,12 +30,9 @@ from pointsman.daemon.scripts.fifo import Fifos
 from pointsman.daemon.scripts.notify import ServerNotifier, VrrpNotifier
 from pointsman.daemon.scripts.problems import Problems
 from pointsman.daemon.scripts.trackers import Trackers
-from pointsman.health import check_types
 from pointsman.model.config import Config
 from pointsman.model.diff import is_same
-from pointsman.model.health import VirtualServer
 from pointsman.model.tracking import Command, NotifyFifo, VrrpSurroundings
-from pointsman.model.vrrp import needs_scripts_process
 
 log = logging.getLogger("scripts")
 
@@ -46,23 +43,6 @@ _STATES = {"MASTER", "BACKUP", "FAULT"}
 """Words of a NotifyEvent that are a state. A reload can repeat them to FIFOs."""
 _FINAL_STATES = {"STOP", "DELETED"}
 """Words of a NotifyEvent that end an instance or group."""
-
-
-def has_work(config: Config) -> bool:
-    """True if this configuration needs the process: programs, FIFOs, or tracked files and processes."""
-    servers = config.virtual_servers
-    return (
-        needs_scripts_process(config.instances, config.vrrp)
-        or bool(servers and config.server_fifos)
-        or any(map(_runs_programs, servers))
-    )
-
-
-def _runs_programs(virtual: VirtualServer) -> bool:
-    return bool(virtual.quorum_up_command or virtual.quorum_down_command) or any(
-        member.notify_up or member.notify_down or any(map(check_types.runs_programs, member.checks))
-        for member in virtual.members
-    )
 
 
 def run(

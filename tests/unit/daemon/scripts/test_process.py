@@ -18,8 +18,9 @@ import pytest
 
 from pointsman.control import messages
 from pointsman.control.vrrp_messages import NotifyEvent, tracker_value_decoder
+from pointsman.daemon.process_list import runs_programs
 from pointsman.daemon.runtime.config_history import for_scripts, send_config
-from pointsman.daemon.scripts.process import ScriptsProcess, has_work
+from pointsman.daemon.scripts.process import ScriptsProcess
 from pointsman.model.checks import MiscCheck
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
@@ -326,4 +327,4 @@ SERVERS_FIFO = NotifyFifo(word="lvs_notify_fifo", path="/f")
     ],
 )
 def test_it_runs_only_when_there_is_something_for_it(config: Config, expected: bool) -> None:
-    assert has_work(config) is expected
+    assert runs_programs(config) is expected
