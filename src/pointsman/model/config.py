@@ -7,6 +7,7 @@ import enum
 
 import msgspec
 
+from pointsman.model.address import Address
 from pointsman.model.bfd import BfdSession
 from pointsman.model.health import VirtualServer
 from pointsman.model.location import Location
@@ -48,6 +49,36 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     """Place of the first of notification_email and smtp_server."""
 
 
+SYNC_PORT = 8849
+"""UDP port of connection_sync. IPVS's sync daemon has 8848."""
+
+
+class SyncPeer(msgspec.Struct, frozen=True):
+    """Another director that takes part in connection_sync."""
+
+    address: Address
+    port: int = SYNC_PORT
+
+
+class ConnectionSync(msgspec.Struct, frozen=True, kw_only=True):
+    """The block `connection_sync`: directors send each other the connections that they carry."""
+
+    peers: tuple[SyncPeer, ...]
+    key_file: str
+    """File with the secret that all directors share."""
+    port: int = SYNC_PORT
+    """Local UDP port."""
+    bind_address: Address | None = None
+    """Local address. None: every one."""
+    group: Address | None = None
+    """Multicast group for connections that change. None: each peer gets them by itself."""
+    interface: str = ""
+    """Interface of the multicast group."""
+    hand_over: float = 1.0
+    """Seconds that a hand-over waits at most until the other directors have all connections."""
+    location: Location | None = None
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Configuration of `pointsman run`."""
 
@@ -62,3 +93,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: SetTimeouts = SetTimeouts()
     """lvs_timeouts. 0: the present value stays."""
     virtual_servers: tuple[VirtualServer, ...] = ()
+    sync: ConnectionSync | None = None
+    """None: connections are not synchronised."""

@@ -15,7 +15,7 @@ ROOT = Path(pointsman.__file__).parent
 
 FLOORS = [
     {"model", "packets"},
-    {"vrrp", "bfd", "health", "lvs"},
+    {"vrrp", "bfd", "health", "lvs", "sync"},
     {"conf"},
     {"dataplane", "net"},
     {"control"},
@@ -30,7 +30,7 @@ FLOORS = [
 EXCEPTIONS: set[tuple[str, str]] = set()
 """Other edges between rooms. One that nothing uses is a failure."""
 
-CORES = {"model", "packets", "conf", "vrrp", "bfd", "health", "lvs"}
+CORES = {"model", "packets", "conf", "vrrp", "bfd", "health", "lvs", "sync"}
 FORBIDDEN_IN_CORES = {"asyncio", "socket", "time", "os", "random", "subprocess", "logging"}
 
 STAGES = {
