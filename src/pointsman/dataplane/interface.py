@@ -66,6 +66,15 @@ class DataPlane(Protocol):
     def service_counters(self) -> Iterator[ServiceCounters]:
         """Yield the counters of each service in force. The table may change meanwhile."""
 
+    def counters_of(self, key: ServiceKey) -> ServiceCounters | None:
+        """Return the counters of one service, or None. Costs what one service costs."""
+
+    def changed_counters(self) -> Iterator[Sequence[ServiceCounters]]:
+        """Yield the counters of services with traffic since the last call, and perhaps of a few others.
+
+        They come in parts, which may be empty: between two of them the caller can do other work.
+        """
+
     def counters(self) -> Counters:
         """Return the counters of services, real servers and exits."""
 

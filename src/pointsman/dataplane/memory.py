@@ -96,6 +96,15 @@ class MemoryDataPlane:
         for entry in self._table:
             yield self._service_counters(entry)
 
+    def counters_of(self, key: ServiceKey) -> ServiceCounters | None:
+        entry = self._table.get(key)
+        return self._service_counters(entry) if entry else None
+
+    def changed_counters(self) -> Iterator[Sequence[ServiceCounters]]:
+        """Yield all counters: tests set them between two calls."""
+        for counted in self.service_counters():
+            yield [counted]
+
     def counters(self) -> Counters:
         return Counters(services=tuple(self.service_counters()))
 

@@ -38,28 +38,51 @@ class Estimator:
 
     def __init__(self) -> None:
         self._states: dict[ServiceKey, States] = {}
+        self._moving: set[ServiceKey] = set()
+        """Services with an average that is not 0."""
+
+    def services(self) -> list[ServiceKey]:
+        """Return the services that have had traffic."""
+        return list(self._states)
+
+    def moving(self) -> set[ServiceKey]:
+        """Return the services with an average that is not 0: only these change without new traffic."""
+        return set(self._moving)
 
     def update(self, service: ServiceCounters) -> None:
         """Update the averages of one service, every PERIOD. New or zeroed totals start from 0."""
         before = self._states.get(service.key, {})
-        self._states[service.key] = {
-            server: _next(before.get(server, NEW), total) for server, total in _totals(service)
-        }
+        self._note(
+            service.key, {server: _next(before.get(server, NEW), total) for server, total in _totals(service)}
+        )
+
+    def rest(self, key: ServiceKey) -> None:
+        """Update the averages of a service whose totals have not changed in this PERIOD."""
+        states = self._states.get(key, {})
+        self._note(key, {server: _next(state, state.total) for server, state in states.items()})
+
+    def _note(self, key: ServiceKey, states: States) -> None:
+        self._states[key] = states
+        is_moving = any(state.average != IDLE for state in states.values())
+        (self._moving.add if is_moving else self._moving.discard)(key)
 
     def keep_only(self, services: Collection[ServiceKey]) -> None:
         """Forget all services except these."""
         for key in [key for key in self._states if key not in services]:
             del self._states[key]
+            self._moving.discard(key)
+
+    def rates_of(self, key: ServiceKey) -> ServiceCounters:
+        """Return the rates per second of one service in the fields of the totals."""
+        states = self._states.get(key, {})
+        rates = {server: _per_second(state.average) for server, state in states.items()}
+        servers = (ServerCounters(server, traffic=rate) for server, rate in rates.items() if server)
+        return ServiceCounters(key, rates.get(None, IDLE), tuple(servers))
 
     def rates(self) -> Iterator[ServiceCounters]:
-        """Yield the rates per second of each service in the fields of the totals.
-
-        Averages may be updated meanwhile.
-        """
-        for key, states in list(self._states.items()):
-            rates = {server: _per_second(state.average) for server, state in states.items()}
-            servers = (ServerCounters(server, traffic=rate) for server, rate in rates.items() if server)
-            yield ServiceCounters(key, rates[None], tuple(servers))
+        """Yield the rates per second of each service. Averages may be updated meanwhile."""
+        for key in list(self._states):
+            yield self.rates_of(key)
 
 
 def _next(before: State, total: Traffic) -> State:

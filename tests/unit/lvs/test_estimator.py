@@ -71,3 +71,16 @@ def test_what_has_gone_is_forgotten() -> None:
     estimator.update(at(Traffic(packets=1000)))
     estimator.keep_only(())
     assert list(estimator.rates()) == []
+
+
+def test_a_period_without_traffic_is_the_same_as_an_update_with_the_same_totals() -> None:
+    resting, updated = Estimator(), Estimator()
+    for estimator in (resting, updated):
+        estimator.update(at(Traffic(3, 1000, 60_000)))
+    for _ in range(60):
+        resting.rest(VIP)
+        updated.update(at(Traffic(3, 1000, 60_000)))
+        assert rates(resting) == rates(updated)
+    assert resting.moving() == updated.moving() == set()
+    resting.update(at(Traffic(4, 2000, 120_000)))
+    assert resting.moving() == {VIP}

@@ -26,8 +26,7 @@ class CounterBase:
 
     def _raw(self, index: int) -> tuple[int, int, int]:
         """Return connections, packets and octets of this entry since it was created."""
-        values = self._entry(index).cast("Q")
-        return sum(values[0::4]), sum(values[1::4]), sum(values[2::4])
+        return self._tables.traffic_of(index)
 
     def passive_counters(self, index: int) -> PassiveCounters:
         """Return the passive counters of a server since it was created."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings of counters and connections, read from the maps."""
+"""Listings of connections, read from the maps."""
 
 from __future__ import annotations
 
@@ -18,54 +18,15 @@ from pointsman.dataplane.xdp.kernel.layout import (
     TemplateWord,
     Vocabulary,
 )
-from pointsman.dataplane.xdp.store import FTP, Entry, Store
+from pointsman.dataplane.xdp.store import FTP, Store
 from pointsman.dataplane.xdp.tables import Tables
 from pointsman.dataplane.xdp.tunnel_endpoint import address_at
-from pointsman.model.service import ServerKey, ServiceKey, Transport
-from pointsman.model.traffic import Connection, ServerCounters, ServiceCounters, Traffic
+from pointsman.model.service import ServiceKey, Transport
+from pointsman.model.traffic import Connection
 
-_ONES = (1 << 64) - 1
 PARKED_PORT = 65535
 """The port that IPVS shows for a template whose server was deleted (ip_vs_check_template)."""
 _EMPTY_PAGE = bytes(mmap.PAGESIZE)
-
-
-def service_counters(tables: Tables, store: Store) -> Iterator[ServiceCounters]:
-    """Yield the counters of each service. Services that are deleted meanwhile are left out."""
-    raw = tables.traffic_of(store.servers.highest)
-    for key, entry in store.entries():
-        if store.is_in_force(key, entry):
-            yield _service(tables, store, raw, key, entry)
-
-
-def _service(
-    tables: Tables, store: Store, raw: list[tuple[int, int, int]], key: ServiceKey, entry: Entry
-) -> ServiceCounters:
-    servers = [index for index in store.servers.in_force(entry.service) if index < len(raw)]
-    origin = tables.service_origins[entry.service]
-    totals = (origin.connections, origin.packets, origin.octets)
-    summed = [sum(column) & _ONES for column in zip(totals, *(raw[index] for index in servers), strict=True)]
-    return ServiceCounters(
-        key,
-        Traffic(*summed),
-        tuple(_server(tables, raw[index], index, store.servers.key(index)) for index in servers),
-    )
-
-
-def _server(tables: Tables, raw: tuple[int, int, int], index: int, key: ServerKey) -> ServerCounters:
-    load, origin = tables.loads[index], tables.dest_origins[index]
-    connections, packets, octets = raw
-    return ServerCounters(
-        key=key,
-        active=load.active,
-        inactive=load.inactive,
-        persistent=load.persistent,
-        traffic=Traffic(
-            connections - origin.connections & _ONES,
-            packets - origin.packets & _ONES,
-            octets - origin.octets & _ONES,
-        ),
-    )
 
 
 def _entries(memory: mmap.mmap, form: str) -> Iterator[tuple[int, ...]]:

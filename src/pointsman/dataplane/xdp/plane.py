@@ -13,17 +13,19 @@ from functools import partial
 from pathlib import Path
 
 from pointsman.dataplane.interface import Attachment, Capabilities, DataPlaneError
-from pointsman.dataplane.xdp import listing
+from pointsman.dataplane.xdp import counters, listing
 from pointsman.dataplane.xdp.kernel import btf, layout, libbpf, pins
 from pointsman.dataplane.xdp.kernel.attach import MODES, Links
 from pointsman.dataplane.xdp.kernel.ingress import Ingress
-from pointsman.dataplane.xdp.kernel.layout import LONGEST_TIMEOUT, WAYS, Vocabulary
+from pointsman.dataplane.xdp.kernel.layout import LONGEST_TIMEOUT, Vocabulary
 from pointsman.dataplane.xdp.kernel.loader import Loaded, load
 from pointsman.dataplane.xdp.kernel.local_macs import LocalMacs
 from pointsman.dataplane.xdp.kernel.programs import Load, Programs
 from pointsman.dataplane.xdp.server_lists import RefusedError
 from pointsman.dataplane.xdp.store import Store
-from pointsman.dataplane.xdp.tables import CONTROL, SPARE, Sizes, Tables, limits_of
+from pointsman.dataplane.xdp.tables import CONTROL, Sizes, Tables, limits_of
+from pointsman.dataplane.xdp.traffic_blocks import TrafficWatch
+from pointsman.dataplane.xdp.warnings import log_about_tables, warn_of_marks
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import (
     AddServer,
@@ -88,6 +90,7 @@ class XdpDataPlane:
                 self.tables.control.timeout[self._states[state]] = seconds
             self.tune({})
         self.store = Store(self.tables, words)
+        self._watch = TrafficWatch(self.tables)
 
     @classmethod
     def open(
@@ -131,7 +134,7 @@ class XdpDataPlane:
     ) -> XdpDataPlane:
         pinned = pins.open_maps(directory, abi)
         try:
-            _log_about_tables(directory, pinned, sizes)
+            log_about_tables(directory, pinned, sizes)
             hook = "direct_tc" if mode == "tc" else "direct_xdp"
             loaded = _load(sizes, pinned, frozenset({hook, "start_clock"}))
         finally:
@@ -209,7 +212,7 @@ class XdpDataPlane:
             return []
         egress = self.store.servers.hops.egress_indexes()
         problems = self._ingress.follow(egress, self.exits().get("too_big", 0))
-        return problems + _warn_of_marks(self.store.marks_without_addresses(), self._ingress.attachments)
+        return problems + warn_of_marks(self.store.marks_without_addresses(), self._ingress.attachments)
 
     def start_clock(self) -> None:
         """Start the BPF timer that advances the clock and sweeps the tables, also without a director."""
@@ -295,7 +298,13 @@ class XdpDataPlane:
         return {name: count for name, count in counts if count}
 
     def service_counters(self) -> Iterator[ServiceCounters]:
-        return listing.service_counters(self.tables, self.store)
+        return counters.service_counters(self.tables, self.store)
+
+    def changed_counters(self) -> Iterator[Sequence[ServiceCounters]]:
+        return counters.changed_counters(self.tables, self.store, self._watch)
+
+    def counters_of(self, key: ServiceKey) -> ServiceCounters | None:
+        return counters.counters_of(self.tables, self.store, key)
 
     def counters(self) -> Counters:
         return Counters(tuple(self.service_counters()), self.exits())
@@ -339,34 +348,6 @@ class XdpDataPlane:
             self.remove(self._directory)
         self.tables.close()
         self.programs.close()
-
-
-def _warn_of_marks(marks: Sequence[ServiceKey], attachments: Iterable[Attachment]) -> list[str]:
-    """Return warnings about marks that no packet has: XDP runs before netfilter and tc set them."""
-    names = ", ".join(map(str, marks))
-    return [
-        f"{each.interface} has {each.mode} XDP, which comes before marks are set: "
-        f"{names} gets nothing from there: use mode tc"
-        for each in attachments
-        if names and each.mode != "tc"
-    ]
-
-
-def _log_about_tables(directory: Path, pinned: Mapping[str, int], sizes: Sizes) -> None:
-    """Warn of tables that begin empty or have another size than configured."""
-    if not pinned and pins.map_directories(directory):
-        log.warning(
-            "the tables in force are another version's: connections begin anew, and until "
-            "the new ones are filled packets for the services are left to this host's own stack"
-        )
-    if "pm_connections" in pinned:
-        held = libbpf.map_info(pinned["pm_connections"]).entries
-        if held != sizes.entries()["pm_connections"]:
-            log.warning(
-                "--connections %d counts for new tables only: those in force have room for %d and are kept",
-                sizes.connections,
-                held * WAYS // SPARE,
-            )
 
 
 def _seconds_since_boot() -> float:

@@ -56,8 +56,11 @@ class ServerLists:
 
     def places(self, service: int) -> list[Place]:
         """Return the servers in force, newest first, with their configured weights."""
-        dests = [element & 0xFFFFFFFF for element in self._members(service)]
-        return [Place(index, self._tables.dests[index].weight) for index in dests]
+        return [Place(index, self._tables.dests[index].weight) for index in self.members(service)]
+
+    def members(self, service: int) -> list[int]:
+        """Return the indexes of the servers in force, newest first."""
+        return [element & 0xFFFFFFFF for element in self._members(service)]
 
     def _members(self, service: int) -> list[int]:
         list_word = ListWord.of(self._tables.services[service].list)

@@ -32,6 +32,7 @@ class Servers:
         self._counter_base = counter_base
         self.hops = NextHops(tables)
         self._by_service: dict[int, dict[ServerKey, int]] = {}
+        self._keys: dict[int, ServerKey] = {}
         self._drafts: dict[int, Draft] = {}
         """Changes of services that are not in force yet."""
         self._trash: set[int] = set()
@@ -56,7 +57,8 @@ class Servers:
         if dest.service not in self._by_service:
             dest.sequence = 0
             return False
-        self._by_service[dest.service][self.key(index)] = index
+        key = self._keys[index] = ServerKey(address_at(self._tables.remotes[index]), dest.port)
+        self._by_service[dest.service][key] = index
         self.hops.add_user(index)
         if dest.egress & DestFlag.WATCHED:
             self._watched.add(index)
@@ -66,10 +68,10 @@ class Servers:
 
     def in_force(self, service: int) -> list[int]:
         """Return the servers in force, in the order in which they were added."""
-        return [place.dest for place in reversed(self._lists.places(service))]
+        return self._lists.members(service)[::-1]
 
     def key(self, index: int) -> ServerKey:
-        return ServerKey(address_at(self._tables.remotes[index]), self._tables.dests[index].port)
+        return self._keys[index]
 
     def server(self, index: int) -> RealServer:
         dest, tunnel = self._tables.dests[index], tunnel_of(self._tables.remotes[index])
@@ -186,6 +188,7 @@ class Servers:
         self._tables.unanswered[index].last = 0
         self._counter_base.reset_server(index)
         self._by_service[service][server.key] = index
+        self._keys[index] = server.key
         self.hops.add_user(index)
         return index
 
@@ -270,7 +273,7 @@ class Servers:
         dest = self._tables.dests[index]
         self._trash.discard(index)
         self._watched.discard(index)
-        del self._by_service[dest.service][self.key(index)]
+        del self._by_service[dest.service][self._keys.pop(index)]
         self.hops.remove_user(index)
         dest.sequence = 0
         self._numbers.free(index)

@@ -155,10 +155,17 @@ class Store:
             self._stale.discard(key)
         return found
 
+    def index(self, key: ServiceKey) -> int:
+        """Return the index of a service in force."""
+        return self._entries[key].service
+
     def _note_change(self, key: ServiceKey) -> None:
         """Note that a service is in force, and that it must be read again."""
         self._in_force[key], self._table = None, None
         self._stale.add(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._in_force
 
     def is_in_force(self, key: ServiceKey, entry: Entry) -> bool:
         """True if `entries` would still return this pair."""

@@ -251,12 +251,15 @@ def map_keys(fd: int, size: int) -> list[bytes]:
         found.append(key)
 
 
-def map_lookup_batch(fd: int, count: int, size: int) -> bytes:
-    """Return the values of the first `count` entries of an array, one after the other. Raises OSError."""
+def map_lookup_batch(fd: int, count: int, size: int, first: int = 0) -> bytes:
+    """Return the values of `count` entries of an array from `first` on, in order. Raises OSError."""
     keys, values = ctypes.create_string_buffer(4 * count), ctypes.create_string_buffer(size * count)
+    before = ctypes.byref(_u32(first - 1)) if first else None
     token, done = _u32(), _u32(count)
     with contextlib.suppress(FileNotFoundError):  # ENOENT: the end of the map, after all values
-        library().bpf_map_lookup_batch(fd, None, ctypes.byref(token), keys, values, ctypes.byref(done), None)
+        library().bpf_map_lookup_batch(
+            fd, before, ctypes.byref(token), keys, values, ctypes.byref(done), None
+        )
     return values.raw
 
 
