@@ -9,13 +9,13 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO, TypeVar
 
 import click
 import msgspec
 
-from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolError, request
+from pointsman.control.client import ControlError, DirectorNotRunning, ProtocolError, replies, request
 from pointsman.control.messages import (
     ApplyReply,
     ApplyRequest,
@@ -50,12 +50,13 @@ from pointsman.lvs.ipvsadm.errors import (
 )
 from pointsman.model.address import Address
 from pointsman.model.operations import EditService, Operation
-from pointsman.model.service import ServiceTable, Transport
+from pointsman.model.service import Transport
 
 LINES_AT_ONCE = 1000
 """Lines of `-R` in one request: the director answers it long before the client's limit of time."""
 
 Ask = Callable[[Request], Reply]
+AskParts = Callable[[TableRequest], Iterator[Reply]]
 Expected = TypeVar("Expected", TableReply, ApplyReply)
 
 
@@ -102,10 +103,20 @@ def _name_of(address: str) -> str | None:
 
 
 class Session:
-    """Carry out lines of ipvsadm's language. `ask` reaches the director."""
+    """Carry out lines of ipvsadm's language. `ask` and `ask_parts` reach the director."""
 
-    def __init__(self, ask: Ask, names: SystemNames, stdin: Iterable[str], out: TextIO, err: TextIO) -> None:
+    def __init__(
+        self,
+        ask: Ask,
+        names: SystemNames,
+        stdin: Iterable[str],
+        out: TextIO,
+        err: TextIO,
+        ask_parts: AskParts | None = None,
+    ) -> None:
+        """Without `ask_parts` a table comes as one reply of `ask`."""
         self._ask = ask
+        self._ask_parts = ask_parts or (lambda message: iter((ask(message),)))
         self._names = names
         self._stdin = stdin
         self._out = out
@@ -129,39 +140,45 @@ class Session:
             case Show(text):
                 self._out.write(text)
             case Save(numeric):
-                rules = listing.saved_rules(self._table().table, None if numeric else self._names)
-                self._out.write(rules)
+                self._save(None if numeric else self._names)
             case Listing():
-                self._out.write(self._listing(command))
+                self._list(command)
             case ConnectionListing():
-                entries = self._reply(TableRequest(connections=True), TableReply).connections
+                entries = self._reply(TableRequest(connections=True, services=False), TableReply).connections
                 names = None if command.numeric else self._names
                 self._out.write(listing.connections(entries, names, command.engine_data))
             case TimeoutListing():
-                self._out.write(listing.timeouts(*self._table().timeouts))
+                self._out.write(listing.timeouts(*self._table(services=False).timeouts))
             case DaemonListing():
-                self._table()
+                self._table(services=False)
             case Restore():
                 raise try_help()
         return 0
 
-    def _listing(self, command: Listing) -> str:
-        reply = self._table()
-        table = reply.table
-        head = listing.first_line(reply.connection_table_size)
-        if command.service is not None:
-            entry = table.get(command.service)
-            if entry is None:
-                raise CommandError(NO_SUCH_SERVICE, 1)
-            table, head = ServiceTable((entry,)), ""
-        return head + listing.listing(
-            table,
-            reply.rates if command.view is View.RATE else reply.counters,
-            command.view,
-            names=None if command.numeric else self._names,
-            exact=command.exact,
-            sort=command.sort,
-        )
+    def _list(self, command: Listing) -> None:
+        """Format each part of the reply as it comes; what is kept of it are the lines."""
+        wants_rates = command.view is View.RATE
+        names = None if command.numeric else self._names
+        texts: list[listing.Text] = []
+        size = 0
+        for part in self._parts(TableRequest(service=command.service, rates=wants_rates)):
+            size, counters = part.connection_table_size, part.rates if wants_rates else part.counters
+            found = listing.service_texts(
+                part.table, counters, command.view, names=names, exact=command.exact, sort=command.sort
+            )
+            texts += (text for text in found if command.service in (None, text[0]))
+        if command.service is None:
+            self._out.write(listing.first_line(size))
+        elif not texts:
+            raise CommandError(NO_SUCH_SERVICE, 1)
+        self._out.write(listing.HEADINGS[command.view])
+        self._out.writelines(listing.in_order(texts, command.sort))
+
+    def _save(self, names: SystemNames | None) -> None:
+        texts: list[listing.Text] = []
+        for part in self._parts(TableRequest()):
+            texts += listing.rule_texts(part.table, names)
+        self._out.writelines(listing.in_order(texts))
 
     def _restore(self) -> int:
         """Carry out lines of standard input up to the first bad one; return the last exit code."""
@@ -212,11 +229,18 @@ class Session:
             for each in operations
         )
 
-    def _table(self) -> TableReply:
-        return self._reply(TableRequest(), TableReply)
+    def _table(self, services: bool = True) -> TableReply:
+        return self._reply(TableRequest(services=services), TableReply)
+
+    def _parts(self, message: TableRequest) -> Iterator[TableReply]:
+        """Yield the parts of a table as they come."""
+        for reply in self._ask_parts(message):
+            yield self._checked(reply, TableReply)
 
     def _reply(self, message: Request, kind: type[Expected]) -> Expected:
-        reply = self._ask(message)
+        return self._checked(self._ask(message), kind)
+
+    def _checked(self, reply: Reply, kind: type[Expected]) -> Expected:
         if isinstance(reply, ErrorReply):
             raise CommandError(reply.error, REFUSED_BY_KERNEL)
         if not isinstance(reply, kind):
@@ -235,8 +259,25 @@ def ask_director(message: Request) -> Reply:
     try:
         return request(message, control_socket())
     except DirectorNotRunning:
-        if not isinstance(message, TableRequest) or not pin_directory().is_dir():
+        if not isinstance(message, TableRequest):
             raise
+        return _left_in_force(message)
+
+
+def ask_in_parts(message: TableRequest) -> Iterator[Reply]:
+    """Yield the parts of the director's table. If none runs, read the tables that it left in force.
+
+    Raises ControlError, ProtocolError.
+    """
+    try:
+        yield from replies(message, control_socket())
+    except DirectorNotRunning:
+        yield _left_in_force(message)
+
+
+def _left_in_force(message: TableRequest) -> Reply:
+    if not pin_directory().is_dir():
+        raise DirectorNotRunning(control_socket())
     try:
         return read_table(pinned_plane(), message)
     except OSError as error:
@@ -258,7 +299,7 @@ class RawCommand(click.Command):
 @click.pass_context
 def ipvsadm(ctx: click.Context) -> None:
     """Edit and list the service table of this host's director with ipvsadm's commands (docs/ipvsadm.md)."""
-    session = Session(ask_director, SystemNames(), sys.stdin, sys.stdout, sys.stderr)
+    session = Session(ask_director, SystemNames(), sys.stdin, sys.stdout, sys.stderr, ask_in_parts)
     try:
         code = session.run(ctx.args)
     except (ControlError, ProtocolError) as error:

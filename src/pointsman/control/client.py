@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from pointsman.control.framing import ProtocolError, receive_frame, send_frame
-from pointsman.control.messages import Reply, Request, decode_reply, encode
+from pointsman.control.messages import Reply, Request, TableReply, decode_reply, encode
 from pointsman.model.decoding import InvalidDataError
 
-__all__ = ["ControlError", "DirectorNotRunning", "ProtocolError", "request"]
+__all__ = ["ControlError", "DirectorNotRunning", "ProtocolError", "replies", "request"]
+
+MAX_MESSAGES = 4096
+"""Messages of one reply. A page has at least a slice of work, or one service."""
 
 
 class ControlError(Exception):
@@ -25,10 +30,18 @@ class DirectorNotRunning(ControlError):  # noqa: N818
 
 
 def request(message: Request, socket_path: Path, timeout: float = 10.0) -> Reply:
-    """Send one request and return the reply, which may be an ErrorReply.
+    """Send one request and return the reply, which may be an ErrorReply. See `replies`."""
+    first, *rest = replies(message, socket_path, timeout)
+    if isinstance(first, TableReply) and rest:
+        return first.followed_by([part for part in rest if isinstance(part, TableReply)])
+    return first
 
-    `timeout`: seconds for the request, and again for the reply. Raises DirectorNotRunning, ControlError, and
-    ProtocolError if the answer is not a reply.
+
+def replies(message: Request, socket_path: Path, timeout: float = 10.0) -> Iterator[Reply]:
+    """Send one request and yield the messages of the reply: several of a long table, else one.
+
+    `timeout`: seconds for the request, and again for each message. Raises DirectorNotRunning, ControlError,
+    and ProtocolError if an answer is not a reply.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
@@ -40,14 +53,31 @@ def request(message: Request, socket_path: Path, timeout: float = 10.0) -> Reply
             raise ControlError(f"permission denied: {socket_path}; run this command as root") from None
         except OSError as error:
             raise ControlError(f"cannot connect to {socket_path}: {error}") from error
-        try:
+        with _patience(socket_path, timeout):
             send_frame(connection, encode(message), timeout)
-            answer = receive_frame(connection, timeout)
-        except TimeoutError as error:
-            why = f"the director at {socket_path} does not answer within {timeout:g} s"
-            raise ControlError(f"{why}; it is overloaded or stopped, its log may tell") from error
-        except OSError as error:
-            raise ControlError(f"the director at {socket_path} does not answer: {error}") from error
+        for _ in range(MAX_MESSAGES):
+            with _patience(socket_path, timeout):
+                answer = receive_frame(connection, timeout)
+            reply = _decode(answer, socket_path)
+            yield reply
+            if not (isinstance(reply, TableReply) and reply.more):
+                return
+    raise ProtocolError(f"the answer from {socket_path} does not end")
+
+
+@contextlib.contextmanager
+def _patience(socket_path: Path, timeout: float) -> Iterator[None]:
+    """Wait for the director in this block. Raises ControlError in place of OSError."""
+    try:
+        yield
+    except TimeoutError as error:
+        why = f"the director at {socket_path} does not answer within {timeout:g} s"
+        raise ControlError(f"{why}; it is overloaded or stopped, its log may tell") from error
+    except OSError as error:
+        raise ControlError(f"the director at {socket_path} does not answer: {error}") from error
+
+
+def _decode(answer: bytes | None, socket_path: Path) -> Reply:
     if answer is None:
         raise ProtocolError(f"the director at {socket_path} closed the connection without an answer")
     try:

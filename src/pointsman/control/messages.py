@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -197,6 +199,12 @@ class TableRequest(msgspec.Struct, frozen=True, tag=True):
 
     connections: bool = False
     """True: with the list of connections."""
+    services: bool = True
+    """False: without services."""
+    service: ServiceKey | None = None
+    """Only this service; None: all."""
+    rates: bool = False
+    """True: with the traffic per second."""
 
 
 class ApplyRequest(msgspec.Struct, frozen=True, tag=True):
@@ -256,7 +264,10 @@ class StatusReply(msgspec.Struct, frozen=True, tag=True):
 
 
 class TableReply(msgspec.Struct, frozen=True, tag=True):
-    """The table, its counters and, if requested, the connections."""
+    """The table, its counters and, if requested, rates and connections.
+
+    A long one comes in several messages. The exits are in the last one.
+    """
 
     table: ServiceTable
     counters: Counters
@@ -266,6 +277,22 @@ class TableReply(msgspec.Struct, frozen=True, tag=True):
     connections: tuple[Connection, ...] = ()
     rates: Counters = Counters()
     """Traffic per second (lvs/estimator.py), in the fields of the counters."""
+    more: bool = False
+    """True: another message follows."""
+
+    def followed_by(self, rest: Sequence[TableReply]) -> TableReply:
+        """Return the whole reply from its first message and the others."""
+        parts = (self, *rest)
+        services = chain.from_iterable(part.counters.services for part in parts)
+        rates = chain.from_iterable(part.rates.services for part in parts)
+        return TableReply(
+            ServiceTable(tuple(chain.from_iterable(part.table for part in parts))),
+            Counters(tuple(services), parts[-1].counters.exits),
+            self.timeouts,
+            self.connection_table_size,
+            tuple(chain.from_iterable(part.connections for part in parts)),
+            Counters(tuple(rates)),
+        )
 
 
 class ApplyReply(msgspec.Struct, frozen=True, tag=True):
@@ -321,6 +348,8 @@ CheckerOrder = Resync | NewConfiguration | CheckNow | RunProgram | TellServers
 """From the director to checker and scripts."""
 SupervisorMessage = Ready | NewConfiguration
 """From the director to the supervisor."""
+Pages = tuple[bytes, ...]
+"""The messages of a TableReply, encoded."""
 Reply = StatusReply | TableReply | ApplyReply | ReloadReply | SwitchoverReply | ErrorReply | OverrideReply
 
 

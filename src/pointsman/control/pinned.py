@@ -6,6 +6,8 @@ from __future__ import annotations
 from pointsman.control.messages import TableReply, TableRequest
 from pointsman.control.paths import pin_directory
 from pointsman.dataplane.interface import DataPlane
+from pointsman.model.service import ServiceTable
+from pointsman.model.traffic import Counters
 
 
 def pinned_plane() -> DataPlane:
@@ -23,9 +25,16 @@ def read_table(plane: DataPlane, message: TableRequest) -> TableReply:
     Only the director process can estimate rates.
     """
     try:
+        table, counters = ServiceTable(), Counters(exits=plane.exits())
+        if message.service is not None:
+            entry, counted = plane.entry(message.service), plane.counters_of(message.service)
+            if entry is not None and counted is not None:
+                table, counters = ServiceTable((entry,)), Counters((counted,), counters.exits)
+        elif message.services:
+            table, counters = plane.read(), plane.counters()
         return TableReply(
-            table=plane.read(),
-            counters=plane.counters(),
+            table=table,
+            counters=counters,
             timeouts=plane.timeouts(),
             connection_table_size=plane.capabilities().connection_limit,
             connections=tuple(plane.connections()) if message.connections else (),

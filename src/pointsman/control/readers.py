@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
+from pointsman.control.messages import Pages
+
 REST = 9.0
 """Rest of one user, as a multiple of the time that it used: it gets a tenth of the director's time."""
 REST_OF_ALL = 3.0
@@ -41,7 +43,7 @@ class User:
 class Kept(msgspec.Struct, frozen=True):
     """A reply that is given again."""
 
-    reply: bytes
+    reply: Pages
     until: float
 
 
@@ -93,18 +95,18 @@ class Readers:
         for uid in [uid for uid, each in self._users.items() if not each.waiting and each.rests_until <= now]:
             del self._users[uid]
 
-    def known(self, request: bytes) -> bytes | None:
+    def known(self, request: bytes) -> Pages | None:
         """Return the kept reply to this request; None: it must be made. Only inside of `turn`."""
         kept = self._kept.get(request)
         if kept is None or kept.until <= self._clock():
             return None
-        self._size = len(kept.reply)
+        self._size = sum(map(len, kept.reply))
         return kept.reply
 
-    def keep(self, request: bytes, reply: bytes) -> None:
+    def keep(self, request: bytes, reply: Pages) -> None:
         """Keep a reply that was just made, in proportion to the time that it took. Only inside of `turn`."""
         now = self._clock()
-        self._size = len(reply)
+        self._size = sum(map(len, reply))
         self._kept = {each: kept for each, kept in self._kept.items() if kept.until > now}
         if len(request) <= MAX_KEPT_REQUEST and len(self._kept) < MAX_KEPT:
             until = now + min(REST * (self._work_clock() - self._began), LONGEST_REST)

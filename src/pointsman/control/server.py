@@ -19,6 +19,7 @@ from pointsman.control.messages import (
     ApplyRequest,
     ErrorReply,
     OverrideRequest,
+    Pages,
     ReloadRefused,
     ReloadRequest,
     Reply,
@@ -53,7 +54,7 @@ MAX_LOGGED = 20
 CHANGES = (ApplyRequest, ReloadRequest, ReloadRefused, SwitchoverRequest, OverrideRequest)
 """Requests that only root may make."""
 
-Handler = Callable[[Request, int], Awaitable[Reply]]
+Handler = Callable[[Request, int], Awaitable[Reply | Pages]]
 """Returns the reply to a request of this user ID (0: root)."""
 
 
@@ -96,7 +97,8 @@ class ControlServer:
             uid = peer_uid(writer.get_extra_info("socket"))
             self._clients[uid] += 1
             if self._exceeds_limit(uid):
-                await _send(writer, encode(ErrorReply("too many clients of this director; try again later")))
+                refused = ErrorReply("too many clients of this director; try again later")
+                await _send(writer, _encoded(refused))
                 return
             largest = MAX_MESSAGE if _may_change(uid) else MAX_READ_REQUEST
             while (data := await asyncio.wait_for(read_frame(reader, largest), IDLE_LIMIT)) is not None:
@@ -118,18 +120,18 @@ class ControlServer:
         others = sum(count for user, count in self._clients.items() if not _may_change(user))
         return self._clients[uid] > MAX_USER_CLIENTS or others > MAX_OTHER_CLIENTS
 
-    async def _answer(self, data: bytes, uid: int) -> bytes:
+    async def _answer(self, data: bytes, uid: int) -> Pages:
         """Return the encoded reply. Users who may only read share a part of the director's time."""
         if _may_change(uid):
-            return encode(await self._reply(data, uid))
+            return _encoded(await self._reply(data, uid))
         async with self._readers.turn(uid):
             if (known := self._readers.known(data)) is not None:
                 return known
-            reply = encode(await self._reply(data, uid))
+            reply = _encoded(await self._reply(data, uid))
             self._readers.keep(data, reply)
             return reply
 
-    async def _reply(self, data: bytes, uid: int) -> Reply:
+    async def _reply(self, data: bytes, uid: int) -> Reply | Pages:
         try:
             request = decode_request(data)
         except InvalidDataError as error:
@@ -154,9 +156,14 @@ def _may_change(uid: int) -> bool:
     return uid in (0, os.geteuid())
 
 
-async def _send(writer: asyncio.StreamWriter, reply: bytes) -> None:
+def _encoded(reply: Reply | Pages) -> Pages:
+    return reply if isinstance(reply, tuple) else (encode(reply),)
+
+
+async def _send(writer: asyncio.StreamWriter, reply: Pages) -> None:
     """Send an encoded reply.
 
     Raises OSError, ProtocolError, and TimeoutError if the client does not read it.
     """
-    await asyncio.wait_for(write_frame(writer, reply), WRITE_LIMIT)
+    for page in reply:
+        await asyncio.wait_for(write_frame(writer, page), WRITE_LIMIT)

@@ -44,8 +44,12 @@ class Counters(msgspec.Struct, frozen=True):
     exits: dict[str, int] = {}
     """Packets by the name of the exit that ended their path, e.g. no_service, no_destination, fragment."""
 
+    def by_service(self) -> dict[ServiceKey, ServiceCounters]:
+        """Return the counters of each service by its key."""
+        return {item.key: item for item in self.services}
+
     def of(self, key: ServiceKey) -> ServiceCounters:
-        """Return the counters of one service. They are 0 if it is unknown."""
+        """Return the counters of one service. They are 0 if it is unknown. For many, use `by_service`."""
         return next((item for item in self.services if item.key == key), ServiceCounters(key))
 
     def connections_over_ipv4(self) -> int:

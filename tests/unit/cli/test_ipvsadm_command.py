@@ -181,3 +181,13 @@ def test_a_long_restore_is_few_requests_and_reads_the_table_once_for_all_edits(d
     assert {entry.service.scheduler for entry in director.plane.read()} == {"wrr"}
     kinds = [type(each) for each in director.asked]
     assert kinds.count(ApplyRequest) == 3 and kinds.count(TableRequest) == 2
+
+
+def test_a_listing_of_one_service_asks_for_it_alone(director: Director) -> None:
+    assert ipvsadm("-R", stdin="-A -f 1 -s rr\n-A -f 2 -s wrr\n").exit_code == 0
+    director.asked.clear()
+    listed = ipvsadm("-Ln", "-f", "2").stdout
+    assert "FWM  2 wrr" in listed and "FWM  1" not in listed
+    ipvsadm("-Ln", "--rate", "-f", "2")
+    wanted = ServiceKey.mark(2)
+    assert director.asked == [TableRequest(service=wanted), TableRequest(service=wanted, rates=True)]

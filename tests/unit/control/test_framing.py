@@ -12,19 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from pointsman.control.client import ControlError, DirectorNotRunning, request
+from pointsman.control.client import ControlError, DirectorNotRunning, replies, request
 from pointsman.control.framing import ProtocolError, frame, receive_frame, send_frame
 from pointsman.control.messages import (
     MAX_MESSAGE,
     ErrorReply,
     StatusRequest,
     TableReply,
+    TableRequest,
     decode_request,
     encode,
 )
 from pointsman.control.server_frames import read_frame, write_frame
-from pointsman.model.service import ServiceTable
-from pointsman.model.traffic import Counters
+from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable, VirtualService
+from pointsman.model.traffic import Counters, ServiceCounters
 
 
 @pytest.fixture
@@ -125,6 +126,33 @@ def test_a_request_gets_its_reply(tmp_path: Path) -> None:
     assert request(StatusRequest(), tmp_path / "control.sock", 5) == TableReply(
         ServiceTable(), Counters(), (1, 2, 3), 4
     )
+
+
+def test_a_long_table_comes_in_several_messages(tmp_path: Path) -> None:
+    keys = [ServiceKey.mark(number) for number in range(1, 4)]
+    parts = [
+        TableReply(
+            ServiceTable((ServiceEntry(VirtualService(key=key)),)),
+            Counters((ServiceCounters(key),)),
+            (1, 2, 3),
+            4,
+            more=True,
+        )
+        for key in keys
+    ]
+    parts.append(TableReply(ServiceTable(), Counters(exits={"no_service": 5}), (1, 2, 3), 4))
+    sent = b"".join(frame(encode(part)) for part in parts)
+    for name in ("whole", "parts"):
+        director(tmp_path / name, lambda _: sent)
+    director(tmp_path / "cut", lambda _: frame(encode(parts[0])))
+    whole = request(TableRequest(), tmp_path / "whole", 5)
+    assert isinstance(whole, TableReply)
+    assert [entry.service.key for entry in whole.table] == keys
+    assert list(whole.counters.by_service()) == keys
+    assert whole.counters.exits == {"no_service": 5}
+    assert list(replies(TableRequest(), tmp_path / "parts", 5)) == parts
+    with pytest.raises(ProtocolError, match="without an answer"):
+        request(TableRequest(), tmp_path / "cut", 5)
 
 
 def test_the_directors_own_error_comes_back_as_it_is(tmp_path: Path) -> None:

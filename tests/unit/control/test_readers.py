@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pointsman.control import readers as module
+from pointsman.control.messages import Pages
 from pointsman.control.readers import LONGEST_REST, Readers
 
 STATUS = b'{"type":"StatusRequest"}'
@@ -87,11 +88,11 @@ def test_all_users_together_get_a_quarter_and_nobody_starves(clock: Clock) -> No
 def test_a_reply_that_took_long_is_given_again_for_a_while(clock: Clock) -> None:
     readers = Readers(lambda: clock.now, lambda: clock.now)
 
-    async def ask(cost: float) -> bytes | None:
+    async def ask(cost: float) -> Pages | None:
         async with readers.turn(1000):
             if (known := readers.known(STATUS)) is None:
                 clock.now += cost
-                readers.keep(STATUS, b"reply")
+                readers.keep(STATUS, (b"reply",))
             return known
 
     async def jobs() -> None:
@@ -101,7 +102,7 @@ def test_a_reply_that_took_long_is_given_again_for_a_while(clock: Clock) -> None
         assert clock.now - asked_again > 0.9
         readers._users.clear()
         readers._rest_until = 0.0
-        assert await ask(0.1) == b"reply"
+        assert await ask(0.1) == (b"reply",)
         clock.now += 1.0
         assert await ask(0.0) is None
         assert await ask(0.0) is None, "a cheap reply is always fresh"

@@ -19,9 +19,11 @@ from tests.support.serving import served
 
 from pointsman.control import messages
 from pointsman.control import server as control_server
-from pointsman.control.client import DirectorNotRunning, request
+from pointsman.control.client import DirectorNotRunning, replies, request
 from pointsman.control.server import ControlServer
 from pointsman.control.status import ConfigurationStatus, DataPlaneStatus, Status
+from pointsman.model.service import ServiceTable
+from pointsman.model.traffic import Counters
 
 STATUS = Status(
     router_id="lb-01",
@@ -31,7 +33,12 @@ STATUS = Status(
 )
 
 
-async def handler(asked: messages.Request, _uid: int) -> messages.Reply:
+async def handler(asked: messages.Request, _uid: int) -> messages.Reply | messages.Pages:
+    if isinstance(asked, messages.TableRequest) and not asked.services:
+        first, last = (
+            messages.TableReply(ServiceTable(), Counters(), (1, 2, number), 4) for number in (3, 9)
+        )
+        return messages.encode(msgspec.structs.replace(first, more=True)), messages.encode(last)
     if isinstance(asked, messages.TableRequest):
         return messages.StatusReply(msgspec.structs.replace(STATUS, problems=("x" * (1 << 20),)))
     if isinstance(asked, messages.StatusRequest):
@@ -55,6 +62,16 @@ def path() -> Iterator[Path]:
 def test_a_request_gets_its_reply(path: Path) -> None:
     reply = request(messages.StatusRequest(), path)
     assert isinstance(reply, messages.StatusReply) and reply.status == STATUS
+
+
+@pytest.mark.parametrize("is_root", [True, False])
+def test_a_reply_in_pages_is_as_many_messages(
+    path: Path, is_root: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_server, "_may_change", lambda _: is_root)
+    for _ in range(2):  # the second time it can be a reply that was kept
+        found = list(replies(messages.TableRequest(services=False), path))
+        assert [part.timeouts[2] for part in found if isinstance(part, messages.TableReply)] == [3, 9]
 
 
 def test_nobody_there_says_what_to_do(tmp_path: Path) -> None:

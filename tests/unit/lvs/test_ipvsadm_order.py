@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import ipaddress
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pointsman.lvs.ipvsadm import order
 from pointsman.lvs.ipvsadm.order import sort_servers, sort_services
 from pointsman.model.service import RealServer, ServerKey, ServiceEntry, ServiceKey, Transport, VirtualService
 
@@ -40,4 +44,22 @@ def test_services_by_mark_family_transport_address_port() -> None:
         ServiceKey.mark(3, ipv6=True),
     ]
     entries = [ServiceEntry(VirtualService(key=key)) for key in keys]
-    assert sort_services(list(reversed(entries))) == entries
+    assert sort_services(list(reversed(entries)), lambda entry: entry.service.key) == entries
+
+
+KEYS = st.builds(
+    ServiceKey.of,
+    st.sampled_from(list(Transport)),
+    st.sampled_from(["10.0.0.1", "10.0.0.9", "127.0.0.1", "8.8.8.8", "192.0.2.1", "fd00::1", "fd00::2"]).map(
+        ipaddress.ip_address
+    ),
+    st.integers(1, 3),
+)
+
+
+@given(st.lists(KEYS | st.integers(1, 2**32 - 1).map(ServiceKey.mark), max_size=12))
+def test_a_sort_by_ranks_is_the_sort_by_comparisons(keys: list[ServiceKey]) -> None:
+    compared = order._merge_sort(keys, order._compare_services)
+    assert sort_services(keys, lambda key: key) == compared
+    servers = [RealServer(key=ServerKey(key.address, key.port)) for key in keys if key.address]
+    assert sort_servers(servers) == order._merge_sort(servers, order._compare_servers)

@@ -268,7 +268,7 @@ class Director:
             return
         send_orders(self._table_sync.notify_orders, self._channels.scripts)
 
-    async def _answer(self, request: messages.Request, uid: int) -> messages.Reply:
+    async def _answer(self, request: messages.Request, uid: int) -> messages.Reply | messages.Pages:
         try:
             match request:
                 case messages.StatusRequest():

@@ -6,59 +6,93 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Iterator
 
 import msgspec
 
-from pointsman.control.messages import ErrorReply, Reply, TableReply, TableRequest
+from pointsman.control.messages import ErrorReply, Pages, TableReply, TableRequest, encode
 from pointsman.daemon.runtime.log_once import LogOnce
-from pointsman.daemon.runtime.slices import encode_in_slices, in_slices
+from pointsman.daemon.runtime.slices import in_slices
 from pointsman.dataplane.interface import DataPlane
 from pointsman.lvs.estimator import PERIOD, Estimator
-from pointsman.model.service import ServiceTable
-from pointsman.model.traffic import Connection, Counters
+from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable
+from pointsman.model.traffic import Connection, Counters, ServiceCounters
 
 log = logging.getLogger("director")
 
 MAX_CONNECTIONS = 10_000
 """Connections in a reply: listing one takes 10 us."""
+NO_RATES = ServiceCounters(ServiceKey())
 
 
-async def table_reply(plane: DataPlane, estimator: Estimator, request: TableRequest) -> Reply:
-    """Return the table with its counters, and with the connections if they are not too many.
+async def table_reply(plane: DataPlane, estimator: Estimator, request: TableRequest) -> ErrorReply | Pages:
+    """Return the part of the table that is asked for, encoded, in pages of about a slice of work.
 
-    Lists are encoded already. Raises OSError.
+    Raises OSError.
     """
-    connections: list[Connection] = []
+    connections: list[list[Connection]] = []
     if request.connections:
         listed = itertools.islice(plane.connections(), MAX_CONNECTIONS + 1)
-        connections = [each async for piece in in_slices(listed) for each in piece]
-    if len(connections) > MAX_CONNECTIONS:
+        connections = [piece async for piece in in_slices(listed)]
+    if sum(map(len, connections)) > MAX_CONNECTIONS:
         return ErrorReply(
             f"more than {MAX_CONNECTIONS} connections: listing them would occupy the director; run "
             "`pointsman ipvsadm -Lc` as root to read them from the kernel"
         )
-    replace = msgspec.structs.replace  # its values may be encoded already
-    return replace(
-        TableReply(ServiceTable(), Counters(), plane.timeouts(), plane.capabilities().connection_limit),
-        table=replace(ServiceTable(), entries=await encode_in_slices(plane.read())),
-        counters=replace(
-            Counters(exits=plane.exits()), services=await encode_in_slices(plane.service_counters())
-        ),
-        connections=await encode_in_slices(connections),
-        rates=replace(Counters(), services=await encode_in_slices(estimator.rates())),
+    last = TableReply(
+        ServiceTable(), Counters(exits=plane.exits()), plane.timeouts(), plane.capabilities().connection_limit
     )
+    replace = msgspec.structs.replace
+    empty = replace(last, counters=Counters(), more=True)
+    pages = [encode(replace(empty, connections=tuple(piece))) for piece in connections if piece]
+    async for rows in in_slices(_rows(plane, estimator, request)):
+        if rows:
+            entries, counters, rates = zip(*rows, strict=True)
+            page = replace(empty, table=ServiceTable(entries), counters=Counters(counters))
+            pages.append(encode(replace(page, rates=Counters(rates)) if request.rates else page))
+    return (*pages, encode(last))
+
+
+def _rows(
+    plane: DataPlane, estimator: Estimator, request: TableRequest
+) -> Iterator[tuple[ServiceEntry, ServiceCounters, ServiceCounters]]:
+    """Yield the services that are asked for, with counters and rates. The table may change meanwhile."""
+    if request.service is not None:
+        found = plane.counters_of(request.service)
+        listed = iter((found,) if found else ())
+    else:
+        listed = plane.service_counters() if request.services else iter(())
+    for counted in listed:
+        if (entry := plane.entry(counted.key)) is not None:
+            rates = estimator.rates_of(counted.key) if request.rates else NO_RATES
+            yield entry, counted, rates
 
 
 async def estimate_rates(plane: DataPlane, estimator: Estimator) -> None:
-    """Update the rates that `ipvsadm -L --rate` shows, each PERIOD, until this is cancelled."""
+    """Update the rates that `ipvsadm -L --rate` shows, each PERIOD, until this is cancelled.
+
+    The work grows with the services that have traffic, or had it some minutes ago.
+    """
     once = LogOnce(log)
     while True:
         pause = asyncio.create_task(asyncio.sleep(PERIOD))
         try:
-            async for piece in in_slices(plane.service_counters()):
-                for service in piece:
-                    estimator.update(service)
-            estimator.keep_only({entry.service.key for entry in plane.read()})
+            async for _ in in_slices(_estimates(plane, estimator)):
+                pass
         except OSError as error:
             once.error("rates", "cannot read the counters: %s", error)
         await pause
+
+
+def _estimates(plane: DataPlane, estimator: Estimator) -> Iterator[None]:
+    """Update the averages of a few services at each step. Raises OSError."""
+    quiet = estimator.moving()
+    for part in plane.changed_counters():
+        for service in part:
+            estimator.update(service)
+            quiet.discard(service.key)
+        yield
+    for key in quiet:
+        estimator.rest(key)
+        yield
+    estimator.keep_only({key for key in estimator.services() if plane.entry(key) is not None})

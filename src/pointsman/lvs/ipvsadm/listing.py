@@ -18,13 +18,14 @@ from pointsman.model.service import (
     Forwarding,
     RealServer,
     ServiceEntry,
+    ServiceKey,
     ServiceTable,
     Transport,
     TunnelChecksum,
     TunnelType,
     VirtualService,
 )
-from pointsman.model.traffic import Connection, Counters, ServerCounters, Traffic
+from pointsman.model.traffic import Connection, Counters, ServerCounters, ServiceCounters, Traffic
 
 IPVS_VERSION = "1.2.1"
 """IPVS version whose behaviour and listing this is."""
@@ -82,7 +83,11 @@ def first_line(connection_table_size: int) -> str:
     return f"IP Virtual Server version {IPVS_VERSION} (size={connection_table_size})\n"
 
 
-def listing(
+Text = tuple[ServiceKey, str]
+"""A service, and the lines of it and its real servers."""
+
+
+def service_texts(
     table: ServiceTable,
     counters: Counters,
     view: View = View.TABLE,
@@ -90,27 +95,39 @@ def listing(
     names: Names | None = None,
     exact: bool = False,
     sort: bool = True,
-) -> str:
-    """Format headings, services and real servers.
+) -> Iterator[Text]:
+    """Yield the lines of each service, in the order of the table.
 
-    For View.RATE, `counters` hold rates per second. Without `sort` the newest come first, as in the
-    kernel's lists.
+    For View.RATE, `counters` hold rates per second. Without `sort` the newest real servers come first, as in
+    the kernel's lists.
     """
-    lines = [HEADINGS[view]]
-    for entry in _in_order(table, sort):
-        counted = counters.of(entry.service.key)
+    counts = counters.by_service()
+    for entry in table:
+        key = entry.service.key
+        counted = counts.get(key, ServiceCounters(key))
         by_server = {server.key: server for server in counted.servers}
-        lines.append(_service_line(entry.service, counted.traffic, view, names, exact))
+        lines = [_service_line(entry.service, counted.traffic, view, names, exact)]
         for server in _servers(entry, sort):
-            found = by_server.get(server.key, ServerCounters(server.key))
-            name = _server_name(server, entry.service.key.transport, names)
+            found = by_server.get(server.key) or ServerCounters(server.key)
+            name = _server_name(server, key.transport, names)
             lines.append(_server_line(server, found, name, view, exact))
-    return "".join(lines)
+        yield key, "".join(lines)
 
 
-def saved_rules(table: ServiceTable, names: Names | None = None) -> str:
-    """Format the table as lines for -R (-S). Thresholds are not included, as with ipvsadm."""
-    return "".join(_rules(table, names))
+def rule_texts(table: ServiceTable, names: Names | None = None) -> Iterator[Text]:
+    """Yield the lines of each service for -R (-S). Thresholds are not included, as with ipvsadm."""
+    for entry in table:
+        yield entry.service.key, "".join(_rules(entry, names))
+
+
+def in_order(texts: Iterable[Text], sort: bool = True) -> Iterator[str]:
+    """Yield the lines of services that are given in the order of their addition as ipvsadm lists them.
+
+    Without `sort` the newest come first, as in the kernel's lists.
+    """
+    newest_first = list(texts)[::-1]
+    ordered = sort_services(newest_first, lambda text: text[0]) if sort else newest_first
+    return (lines for _, lines in ordered)
 
 
 def connections(entries: Iterable[Connection], names: Names | None = None, engine_data: bool = False) -> str:
@@ -126,11 +143,6 @@ def connections(entries: Iterable[Connection], names: Names | None = None, engin
 def timeouts(tcp: int, tcp_fin: int, udp: int) -> str:
     """Format the timeouts in seconds (-L --timeout)."""
     return f"Timeout (tcp tcpfin udp): {tcp} {tcp_fin} {udp}\n"
-
-
-def _in_order(table: ServiceTable, sort: bool) -> list[ServiceEntry]:
-    newest_first = list(reversed(table.entries))
-    return sort_services(newest_first) if sort else newest_first
 
 
 def _servers(entry: ServiceEntry, sort: bool) -> list[RealServer]:
@@ -181,24 +193,23 @@ def _server_line(server: RealServer, counted: ServerCounters, name: str, view: V
             return f"{head} {server.forwarding.value:<7} {server.weight:<6} {connected}"
 
 
-def _rules(table: ServiceTable, names: Names | None) -> Iterator[str]:
-    for entry in sort_services(list(reversed(table.entries))):
-        service, key = entry.service, entry.service.key
-        if key.transport is None or key.address is None:
-            where = f"-f {_signed(key.fwmark)}" + (" -6" if key.ipv6 else "")
-        else:
-            where = f"{SERVICE_OPTION[key.transport]} {_place(key.address, key.port, key.transport, names)}"
-        rule = f"-A {where} -s {service.scheduler}"
-        if service.persistence is not None:
-            mask = _mask(service)
-            rule += f" -p {service.persistence}" + (f" -M {mask}" if mask else "")
-        rule += " -o" if service.one_packet else ""
-        flags = _flags(service)
-        yield rule + (f" -b {flags}" if flags else "") + "\n"
-        for server in sort_servers(list(reversed(entry.servers))):
-            place = _place(server.key.address, server.key.port, key.transport, names)
-            method = METHOD_OPTION[server.forwarding]
-            yield f"-a {where} -r {place} {method} -w {server.weight}{_tunnel_options(server)}\n"
+def _rules(entry: ServiceEntry, names: Names | None) -> Iterator[str]:
+    service, key = entry.service, entry.service.key
+    if key.transport is None or key.address is None:
+        where = f"-f {_signed(key.fwmark)}" + (" -6" if key.ipv6 else "")
+    else:
+        where = f"{SERVICE_OPTION[key.transport]} {_place(key.address, key.port, key.transport, names)}"
+    rule = f"-A {where} -s {service.scheduler}"
+    if service.persistence is not None:
+        mask = _mask(service)
+        rule += f" -p {service.persistence}" + (f" -M {mask}" if mask else "")
+    rule += " -o" if service.one_packet else ""
+    flags = _flags(service)
+    yield rule + (f" -b {flags}" if flags else "") + "\n"
+    for server in _servers(entry, sort=True):
+        place = _place(server.key.address, server.key.port, key.transport, names)
+        method = METHOD_OPTION[server.forwarding]
+        yield f"-a {where} -r {place} {method} -w {server.weight}{_tunnel_options(server)}\n"
 
 
 def _tunnel_info(server: RealServer) -> str:

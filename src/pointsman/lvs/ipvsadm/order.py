@@ -12,19 +12,40 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pointsman.model.address import Address
-from pointsman.model.service import RealServer, ServiceEntry
+from pointsman.model.service import RealServer, ServiceKey
 
 Item = TypeVar("Item")
 
 
-def sort_services(entries: list[ServiceEntry]) -> list[ServiceEntry]:
-    """Sort by family, transport, address and port, with firewall marks last."""
-    return _merge_sort(entries, _compare_services)
+def sort_services(items: list[Item], key_of: Callable[[Item], ServiceKey]) -> list[Item]:
+    """Sort services by family, transport, address and port, with firewall marks last."""
+    keys = [key_of(item) for item in items]
+    marks = [key.fwmark for key in keys]
+    if _is_line(marks) and _is_line([int(key.address) for key in keys if key.address and not key.ipv6]):
+        return sorted(items, key=lambda item: _rank(key_of(item)))
+    return _merge_sort(items, lambda one, other: _compare_services(key_of(one), key_of(other)))
 
 
 def sort_servers(servers: list[RealServer]) -> list[RealServer]:
     """Sort by family, address and port."""
+    addresses = [server.key.address for server in servers]
+    if _is_line([int(address) for address in addresses if address.version == 4]):
+        return sorted(servers, key=lambda server: _rank_of_place(server.key.address, server.key.port))
     return _merge_sort(servers, _compare_servers)
+
+
+def _is_line(numbers: list[int]) -> bool:
+    """True if no difference overflows: these numbers are in a line and not in a ring."""
+    return not numbers or max(numbers) - min(numbers) < 2**31
+
+
+def _rank(key: ServiceKey) -> tuple[int, ...]:
+    place = _rank_of_place(key.address, key.port) if key.address is not None else (0, 0, 0)
+    return (key.fwmark, key.ipv6, key.transport or 0, *place)
+
+
+def _rank_of_place(address: Address, port: int) -> tuple[int, int, int]:
+    return address.version, int(address), port
 
 
 def _merge_sort(items: list[Item], compare: Callable[[Item, Item], int]) -> list[Item]:
@@ -45,8 +66,7 @@ def _merge_sort(items: list[Item], compare: Callable[[Item, Item], int]) -> list
     return merged + left[read_left:] + right[read_right:]
 
 
-def _compare_services(one: ServiceEntry, other: ServiceEntry) -> int:
-    a, b = one.service.key, other.service.key
+def _compare_services(a: ServiceKey, b: ServiceKey) -> int:
     difference = _int32(a.fwmark - b.fwmark) or a.ipv6 - b.ipv6 or (a.transport or 0) - (b.transport or 0)
     if difference or a.address is None or b.address is None:
         return difference

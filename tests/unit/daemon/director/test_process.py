@@ -207,7 +207,12 @@ def test_a_reply_about_many_services_leaves_the_event_loop_to_others(
         while not asking.done():
             turns += 1
             await asyncio.sleep(0)
-        return decode_reply(encode(await asking))
+        answer = await asking
+        pages = answer if isinstance(answer, tuple) else (encode(answer),)
+        first, *rest = map(decode_reply, pages)
+        if isinstance(first, TableReply):
+            return first.followed_by([page for page in rest if isinstance(page, TableReply)])
+        return first
 
     reply = asyncio.run(run())
     assert turns > len(keys)
