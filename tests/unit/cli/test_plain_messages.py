@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -355,10 +356,14 @@ def test_every_list_of_commands_is_whole() -> None:
         ["realserver", "up", "192.0.2.9"],
     ],
 )
-def test_somebody_else_than_root_gets_one_message(words: list[str]) -> None:
+def test_somebody_else_than_root_gets_one_message(words: list[str], tmp_path: Path) -> None:
+    """Root's folder is a run directory in which nobody else may write, whatever this machine's is."""
+    if words[0] == "trace" and {name for _, name in socket.if_nameindex()} == {"lo"}:
+        pytest.skip("there is no interface to capture on")
     module = VERBS[words[0]][0]
     program = (
-        f"import os, {module}; from pointsman.cli.main import main\n"
+        f"import os, pathlib, {module}; from pointsman.cli.main import main\n"
+        f"from pointsman.control import paths; paths.RUN_DIRECTORY = pathlib.Path({str(tmp_path)!r})\n"
         f"os.setgroups([]); os.setgid(65534); os.setuid(65534); main({words})"
     )
     command = [sys.executable, "-c", program]
