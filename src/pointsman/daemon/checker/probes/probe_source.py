@@ -14,7 +14,7 @@ from pointsman.net.addresses import IFA_PROTOS_OF_VRRP, InterfaceAddress, addres
 from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError, NetlinkSocket
 from pointsman.net.onlink import is_usable, kernel_source, other_sources
 
-KEPT = 10.0
+KEPT = 60.0
 """Seconds for which a choice is used while the addresses of this host do not change. Routes may change."""
 MAX_KEPT = 20_000
 
