@@ -28,6 +28,7 @@ from pointsman.conf.build.fast_path.split import (
     SplitCache,
     insert_values,
     parse_addresses,
+    split_all,
     split_values,
 )
 from pointsman.conf.text.problems import Findings
@@ -37,6 +38,8 @@ from pointsman.model.health import VirtualServer
 
 MAX_SHAPES = 2000
 """Limit of shapes. A configuration with more has few similar blocks."""
+
+MAX_PORT = 65535
 
 MAX_SAMPLE_SIZE = 40
 """Limit of real servers in a block from which functions are compiled."""
@@ -61,6 +64,37 @@ class _Shape:
         """Entries by the text of the real server's block."""
 
 
+class _Whole(NamedTuple):
+    """The cache entry for blocks that are alike from the first to the last line, apart from values."""
+
+    heads: Sequence[int]
+    """Indexes of the servers among the values; the first one is that of the virtual server."""
+    own: Sequence[int]
+    """Indexes of the virtual server's values."""
+    sorry: int
+    """Number of the sorry server among the servers; 0: there is none."""
+    maker: ServerMaker
+    members: Sequence[tuple[int, MemberMaker, int, int, int]]
+    """Number, maker, first and last value, and line of each real server."""
+
+    def make(self, chunk: Chunk, values: list[bytes]) -> VirtualServer | None:
+        """Return the virtual server. None: addresses or ports are wrong, or the ports differ."""
+        port = values[0].partition(b" ")[2]
+        suffix, number = b" " + port, int(port)
+        found = parse_addresses([values[index].removesuffix(suffix) for index in self.heads])
+        if found is None or number > MAX_PORT:
+            return None
+        first, file, line = found[0], chunk.file, chunk.number
+        own = [values[index] for index in self.own]
+        members = tuple(
+            [
+                maker(first, found[head], number, own, values[start:stop], file, line + offset)
+                for head, maker, start, stop, offset in self.members
+            ]
+        )
+        return self.maker(first, found[self.sorry] if self.sorry else None, number, own, file, line, members)
+
+
 class MakerCache:
     """Builder of virtual servers from chunks. `read` parses a chunk without the cache."""
 
@@ -68,6 +102,7 @@ class MakerCache:
         self._read = read
         self._findings = findings
         self._shapes: dict[bytes, _Shape] = {}
+        self._wholes: dict[bytes, _Whole] = {}
         self._compiled_count = 0
         self._split_cache = SplitCache()
         self._free_bytes = MAX_CACHED
@@ -77,11 +112,17 @@ class MakerCache:
     def virtual_servers(self, chunk: Chunk) -> list[VirtualServer]:
         """Return the virtual servers of a block: as a rule one, none if it has errors."""
         text = chunk.text
-        split = (
-            None
-            if chunk.altered or b"\\" in text
-            else SplitBlock.parse(strip_comments(text), self._split_cache)
-        )
+        if chunk.altered or b"\\" in text:
+            return self._read(chunk, self._findings)
+        text = strip_comments(text)
+        key, values = split_all(text)
+        whole = self._wholes.get(key)
+        made = whole.make(chunk, values) if whole else None
+        return [made] if made else self._by_parts(chunk, text, key, values)
+
+    def _by_parts(self, chunk: Chunk, text: bytes, key: bytes, values: list[bytes]) -> list[VirtualServer]:
+        """Return the virtual servers of a block that is not known as a whole."""
+        split = SplitBlock.parse(text, self._split_cache)
         found = parse_addresses(split.heads) if split else None
         if split is None or found is None:
             return self._read(chunk, self._findings)
@@ -89,7 +130,11 @@ class MakerCache:
             split.shape += b"\0IPv6"
         shape = self._shapes.get(split.shape)
         made = self._make(chunk, split, found, shape) if shape else None
-        return [made] if made else self._read_and_learn(chunk, split, found)
+        if made is None or shape is None:
+            return self._read_and_learn(chunk, split, found)
+        if len(self._wholes) < MAX_SHAPES and (whole := _whole(split, shape, values)):
+            self._wholes[key] = whole
+        return [made]
 
     def _make(
         self, chunk: Chunk, split: SplitBlock, found: list[Address], shape: _Shape
@@ -157,6 +202,42 @@ class MakerCache:
         seen = number in self._seen_hashes
         self._seen_hashes.add(number)
         return seen
+
+
+def _whole(split: SplitBlock, shape: _Shape, values: list[bytes]) -> _Whole | None:
+    """Return the entry for a block whose parts are known. None: its values are not those of its parts."""
+    assert shape.maker is not None
+    expected: list[bytes] = []
+    heads: list[int] = []
+    own: list[int] = []
+    members: list[tuple[int, MemberMaker, int, int, int]] = []
+    sorry = 0
+
+    def add(text: bytes) -> range:
+        start = len(expected)
+        expected.extend(split_values(text)[1])
+        return range(start, len(expected))
+
+    def add_head(address: bytes) -> None:
+        heads.append(len(expected))
+        expected.append(b"%b %d" % (address, split.port))
+
+    add_head(split.heads[0])
+    own += add(split.first)
+    line = split.first.count(b"\n")
+    for number, piece in enumerate(split.pieces, 1):
+        add_head(split.heads[number])
+        if piece.block:
+            maker, inside = shape.members[split_values(piece.block)[0]], add(piece.block)
+            assert maker is not None
+            members.append((number, maker, inside.start, inside.stop, line))
+        else:
+            sorry = number
+        own += add(piece.rest)
+        line += piece.lines + piece.lines_of_rest
+    if split.depends or expected != values or [values[index] for index in own] != split.values:
+        return None
+    return _Whole(heads, own, sorry, shape.maker, members)
 
 
 class _Sample(NamedTuple):

@@ -49,6 +49,12 @@ Groups are atomic and not possessive, here and elsewhere: before Python 3.11.5 a
 match of a failed attempt (CPython gh-106052).
 """
 
+_ALL_VALUES = re.compile(
+    rb"((?:\n[ \t]*+(?:%b))|_server (?=[0-9A-Fa-f.:]++ [1-9][0-9]{0,4}[\s{}]))"
+    rb'([^\s"{}]++(?>(?: [^\s"{}]++)*))' % _BEFORE
+)
+"""The same, and each server: its value is address and port."""
+
 _ALL_COUNT = re.compile(rb"\squorum\s")
 """A block with a quorum, which depends on the weights of all real servers."""
 
@@ -98,7 +104,7 @@ class SplitCache:
 class SplitBlock:
     """A virtual_server block, split."""
 
-    __slots__ = ("first", "heads", "own", "pieces", "port", "shape", "start", "values")
+    __slots__ = ("depends", "first", "heads", "own", "pieces", "port", "shape", "start", "values")
 
     def __init__(
         self, start: bytes, heads: list[bytes], port: int, first: bytes, pieces: list[ServerText]
@@ -115,7 +121,11 @@ class SplitBlock:
         own = b"\0".join([first, *[piece.rest for piece in pieces]])
         self.own = own
         """The virtual server's own text. A NUL stands for each server in it."""
-        if (b"quorum" in own and _ALL_COUNT.search(own)) or not (b"lvs_method" in own or b"lb_kind" in own):
+        self.depends = bool(b"quorum" in own and _ALL_COUNT.search(own)) or not (
+            b"lvs_method" in own or b"lb_kind" in own
+        )
+        """True if the virtual server depends on the values of its real servers."""
+        if self.depends:
             self.shape = b"\0".join((own, *(piece.block for piece in pieces)))
             self.values: list[bytes] = []
         else:
@@ -155,6 +165,16 @@ def insert_values(text: bytes, values: Sequence[bytes]) -> bytes:
     pieces = _VALUES.split(text)
     pieces[2::3] = values
     return b"".join(pieces)
+
+
+def split_all(text: bytes) -> tuple[bytes, list[bytes]]:
+    """Return a block without addresses, ports and values, and these in the order of the text."""
+    pieces = _ALL_VALUES.split(text)
+    values = pieces[2::3]
+    del pieces[2::3]
+    if values and b":" in values[0]:
+        pieces.append(b"IPv6")
+    return b"\0".join(pieces), values
 
 
 _OCTETS = {b"%d" % number: number for number in range(256)}
