@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 
 from pointsman.dataplane.interface import Capabilities
-from pointsman.lvs.reconcile import apply_operations
+from pointsman.lvs.reconcile import apply_to
 from pointsman.model.next_hop import NextHop
 from pointsman.model.operations import (
     DeleteServer,
@@ -43,7 +43,9 @@ class MemoryDataPlane:
     """A DataPlane that keeps the table, and the counters that `record` sets."""
 
     def __init__(self, table: ServiceTable | None = None, schedulers: Set[str] = SCHEDULERS) -> None:
-        self._table = table or ServiceTable()
+        self._entries = {entry.service.key: entry for entry in table or ()}
+        self._table = table
+        """The table, until it changes."""
         self._schedulers = frozenset(schedulers)
         self._timeouts = TIMEOUTS
         self._counted: dict[ServerCell, ServerCounters] = {}
@@ -64,25 +66,28 @@ class MemoryDataPlane:
 
     def read(self) -> ServiceTable:
         """Return the table; services and real servers are in the order in which they were added."""
+        if self._table is None:
+            self._table = ServiceTable(tuple(self._entries.values()))
         return self._table
 
     def entry(self, key: ServiceKey) -> ServiceEntry | None:
         """Return one service of the table, or None."""
-        return self._table.get(key)
+        return self._entries.get(key)
 
     def list_order(self, key: ServiceKey) -> tuple[RealServer, ...]:
         """Return the real servers of a service in the order of IPVS's schedulers: the newest first."""
-        entry = self._table.get(key)
+        entry = self._entries.get(key)
         return tuple(reversed(entry.servers)) if entry else ()
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
         """Apply operations in order. Return those that failed."""
         refusals: list[Refusal] = []
         for operation in operations:
-            self._table, refused = apply_operations(self._table, [operation], self._schedulers)
-            if not refused:
+            if (refusal := apply_to(self._entries, operation, self._schedulers)) is not None:
+                refusals.append(refusal)
+            else:
                 self._account(operation)
-            refusals += refused
+        self._table = None
         return refusals
 
     def record(self, service: ServiceKey, counted: ServerCounters) -> None:
@@ -93,7 +98,7 @@ class MemoryDataPlane:
         return {}
 
     def service_counters(self) -> Iterator[ServiceCounters]:
-        for entry in self._table:
+        for entry in self._entries.values():
             yield self._service_counters(entry)
 
     def counters_of(self, key: ServiceKey) -> ServiceCounters | None:
@@ -110,7 +115,9 @@ class MemoryDataPlane:
 
     def passive_counters(self) -> dict[ServerCell, PassiveCounters]:
         present = {
-            (entry.service.key, server.key): server for entry in self._table for server in entry.servers
+            (entry.service.key, server.key): server
+            for entry in self._entries.values()
+            for server in entry.servers
         }
         return {
             cell: self.passive.get(cell, PassiveCounters())
@@ -142,7 +149,7 @@ class MemoryDataPlane:
     def close(self, keep_forwarding: bool) -> None:
         self.closed = True
         if not keep_forwarding:
-            self._table = ServiceTable()
+            self._entries, self._table = {}, None
             self._counted.clear()
 
     def _account(self, operation: Operation) -> None:

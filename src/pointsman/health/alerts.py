@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from pointsman.health import check_types
-from pointsman.model.health import VirtualServer
+from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.naming import server_name, virtual_name
 from pointsman.model.service import ServerKey
 from pointsman.model.tracking import SyncGroupSettings
@@ -36,7 +36,7 @@ class Alert(msgspec.Struct, frozen=True):
 def check_alert(
     router_id: str,
     virtual: VirtualServer,
-    server: ServerKey,
+    member: PoolMember,
     check: str,
     *,
     up: bool,
@@ -45,19 +45,18 @@ def check_alert(
 ) -> Alert | None:
     """Return the mail about a check's new result. None: it is not wanted, or nothing changed.
 
-    `check` is its Check.identity.
+    `member`: the real server of `virtual`. `check`: the Check.identity of one of its checks.
 
     `was_up` is the check's verdict before, None for the first one: a real server that started as up and is up
     is no news, one that starts down until it passes (`alpha`) is.
     """
-    member = next((each for each in virtual.members if each.server.key == server), None)
-    meant = next((each for each in member.checks if each.identity == check), None) if member else None
-    if member is None or meant is None:
-        return None
     presumed = not (virtual.alpha or member.alpha)
     if not (member.smtp_alert and virtual.leads) or up is (presumed if was_up is None else was_up):
         return None
-    name = server_name(virtual.service.key, server)
+    meant = next((each for each in member.checks if each.identity == check), None)
+    if meant is None:
+        return None
+    name = server_name(virtual.service.key, member.server.key)
     names = f"Realserver {name} of virtual server {virtual_name(virtual)}"
     words = check_types.words(meant)
     return Alert(

@@ -34,6 +34,7 @@ Shares = Mapping[tuple[ServiceKey, ServerKey], float]
 it."""
 MOST_WEIGHT = 2**31 - 1
 Overrides = Mapping[tuple[ServiceKey, ServerKey], Override]
+_NO_OVERRIDE = Override()
 
 
 class PoolState(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +90,7 @@ def desired(
         pools[key] = pool_state(
             virtual, verdicts, overrides or {}, (before or {}).get(key), weight_changes or {}, draining
         )
-        entries.append(ServiceEntry(virtual.service, _serving(virtual, pools[key], shares or {})))
+        entries.append(ServiceEntry(virtual.service, serving(virtual, pools[key], shares or {})))
     return Desired(ServiceTable.of(entries), pools)
 
 
@@ -105,14 +106,14 @@ def pool_state(
     living: list[RealServer] = []
     inhibited: list[RealServer] = []
     for member in virtual.members:
-        override = overrides.get((virtual.service.key, member.server.key), Override())
+        override = overrides.get((virtual.service.key, member.server.key), _NO_OVERRIDE)
         alive = override.up if override.up is not None else passes_all_checks(virtual, member, verdicts)
         if alive:
             measured = _weight(virtual, member, weight_changes)
             weight = measured if override.weight is None else override.weight
-            living.append(msgspec.structs.replace(member.server, weight=weight))
+            living.append(_weighing(member.server, weight))
         elif member.inhibit_on_failure or _drains(virtual, member, before, draining):
-            inhibited.append(msgspec.structs.replace(member.server, weight=0))
+            inhibited.append(_weighing(member.server, 0))
     quorum_up = _quorum_up(virtual, sum(server.weight for server in living), before)
     return PoolState(
         quorum_up=quorum_up,
@@ -120,6 +121,11 @@ def pool_state(
         inhibited=tuple(inhibited),
         sorry_server=None if quorum_up else virtual.sorry_server,
     )
+
+
+def _weighing(server: RealServer, weight: int) -> RealServer:
+    """Return the real server with this weight: the same object, if it has it already."""
+    return server if server.weight == weight else msgspec.structs.replace(server, weight=weight)
 
 
 def _drains(
@@ -196,17 +202,17 @@ def restore_pools(
         if key not in present:
             continue
         pool = pool_state(virtual, verdicts, overrides, PoolState(quorum_up=True), weight_changes)
-        up = quorums.get(key, pool.quorum_up and _members_serve(virtual, present[key]))
+        up = quorums.get(key, pool.quorum_up and members_serve(virtual, present[key].servers))
         sorry = None if up else virtual.sorry_server
         pools[key] = msgspec.structs.replace(pool, quorum_up=up, sorry_server=sorry)
     return pools
 
 
-def _members_serve(virtual: VirtualServer, entry: ServiceEntry) -> bool:
+def members_serve(virtual: VirtualServer, servers: Iterable[RealServer]) -> bool:
     """True if the table sends clients to real servers of the pool, not to the sorry server in their place."""
     sorry = virtual.sorry_server
     members = {member.server.key for member in virtual.members} - {sorry.key if sorry else None}
-    return any(server.weight > 0 for server in entry.servers if server.key in members)
+    return any(server.weight > 0 for server in servers if server.key in members)
 
 
 def _quorum_up(virtual: VirtualServer, weight: int, before: PoolState | None) -> bool:
@@ -215,7 +221,7 @@ def _quorum_up(virtual: VirtualServer, weight: int, before: PoolState | None) ->
     return weight > 0 and weight >= virtual.quorum - virtual.hysteresis
 
 
-def _serving(virtual: VirtualServer, pool: PoolState, shares: Shares) -> tuple[RealServer, ...]:
+def serving(virtual: VirtualServer, pool: PoolState, shares: Shares) -> tuple[RealServer, ...]:
     """Return the real servers of the table in the order of the configuration, the sorry server last."""
     sorry = pool.sorry_server
     inside = {server.key: server for server in pool.inhibited}

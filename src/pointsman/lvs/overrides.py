@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 
 import msgspec
 
@@ -58,7 +58,7 @@ class OverrideBook:
         """Return the time when the override of this real server expires. None: no expiry, or no override."""
         return self._until.get(key)
 
-    def keep_only(self, keys: Collection[MemberKey]) -> None:
+    def keep_only(self, keys: Container[MemberKey]) -> None:
         """Remove the overrides of real servers that do not exist any more."""
         for key in [key for key in self._kept if key not in keys]:
             self.release(key)

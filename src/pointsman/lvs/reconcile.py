@@ -70,13 +70,19 @@ def apply_operations(
     `schedulers`: the names that the data plane knows. None: any name.
     """
     entries = _by_key(table)
-    refusals: list[Refusal] = []
-    for operation in operations:
-        try:
-            _apply(entries, operation, schedulers)
-        except _RefusedError as refused:
-            refusals.append(Refusal(operation, refused.reason, refused.detail))
+    refusals = [each for each in (apply_to(entries, one, schedulers) for one in operations) if each]
     return ServiceTable(tuple(entries.values())), refusals
+
+
+def apply_to(
+    entries: dict[ServiceKey, ServiceEntry], operation: Operation, schedulers: Set[str] | None = None
+) -> Refusal | None:
+    """Apply one operation to the entries of a table. Return its refusal; then nothing has changed."""
+    try:
+        _apply(entries, operation, schedulers)
+    except _RefusedError as refused:
+        return Refusal(operation, refused.reason, refused.detail)
+    return None
 
 
 class _RefusedError(Exception):

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 
 from pointsman.lvs.overrides import MemberKey
+from pointsman.model.service import ServiceKey
 
 
 class Ramps:
@@ -30,19 +31,23 @@ class Ramps:
         """End the transition of a real server, if there is one."""
         self._began.pop(key, None)
 
-    def shares(self, now: float) -> dict[MemberKey, float]:
-        """Return the present share of each real server's weight, from 0 to 1."""
-        return {
-            key: min(max((now - began) / seconds, 0.0), 1.0) for key, (began, seconds) in self._began.items()
-        }
+    def share(self, key: MemberKey, now: float) -> float | None:
+        """Return the present share of a real server's weight, from 0 to 1; None: no transition."""
+        if (times := self._began.get(key)) is None:
+            return None
+        began, seconds = times
+        return min(max((now - began) / seconds, 0.0), 1.0)
+
+    def services(self) -> set[ServiceKey]:
+        """Return the services that have real servers in transition."""
+        return {service for service, _ in self._began}
 
     def forget_arrived(self, now: float) -> None:
         """End the transitions of real servers whose share is 1."""
-        for key, share in self.shares(now).items():
-            if share >= 1.0:
-                self.end(key)
+        for key in [key for key in self._began if self.share(key, now) == 1.0]:
+            self.end(key)
 
-    def keep_only(self, keys: Collection[MemberKey]) -> None:
+    def keep_only(self, keys: Container[MemberKey]) -> None:
         """End the transitions of real servers that do not exist any more."""
         for key in [key for key in self._began if key not in keys]:
             self.end(key)

@@ -17,29 +17,31 @@ from pointsman.model.service import Forwarding, ServiceKey
 from pointsman.model.vrrp import VrrpInstance
 
 
-def find_standby_services(
-    virtual_servers: Iterable[VirtualServer],
-    own: Collection[Address],
-    instances: Iterable[VrrpInstance],
-    held: Mapping[str, bool],
-    present: Collection[ServiceKey],
-) -> frozenset[ServiceKey]:
-    """Return the services to keep out of the table.
+def find_candidates(
+    virtual_servers: Iterable[VirtualServer], own: Collection[Address], instances: Iterable[VrrpInstance]
+) -> dict[ServiceKey, frozenset[str]]:
+    """Return the services with this host among their real servers, and the instances that move their VIPs.
 
-    `own`: this host's addresses. `held`: True by name of an instance if this host holds its addresses.
-    Until an instance has reported, its services stay as they are (`present`: those in the table).
+    `own`: this host's addresses.
     """
     of_vip = {entry.address: instance.name for instance in instances for entry in instance.moving_addresses}
-    found = set()
-    for virtual in virtual_servers:
+    found: dict[ServiceKey, frozenset[str]] = {}
+    for virtual in virtual_servers if own else ():
         key = virtual.service.key
         vips = [key.address] if key.address else [front.address for front in virtual.service.fronts]
-        names = {of_vip[vip] for vip in vips if vip in of_vip}
-        if not names or not has_this_host(virtual, own):
-            continue
-        if not any(held.get(name, key in present) for name in names):
-            found.add(key)
-    return frozenset(found)
+        names = frozenset(of_vip[vip] for vip in vips if vip in of_vip)
+        if names and has_this_host(virtual, own):
+            found[key] = names
+    return found
+
+
+def is_standby(instances: Iterable[str], held: Mapping[str, bool], is_present: bool) -> bool:
+    """True if a candidate has to stay out of the table.
+
+    `held`: True by name of an instance if this host holds its addresses. Until an instance has reported, its
+    services stay as they are (`is_present`: in the table).
+    """
+    return not any(held.get(name, is_present) for name in instances)
 
 
 def has_this_host(virtual: VirtualServer, own: Collection[Address]) -> bool:

@@ -8,7 +8,7 @@ import enum
 import msgspec
 
 from pointsman.lvs.desired import PoolState
-from pointsman.model.health import VirtualServer
+from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.naming import server_name, virtual_name
 from pointsman.model.service import RealServer, ServerKey, ServiceKey
 from pointsman.model.tracking import Command
@@ -70,13 +70,17 @@ _TOLD_UP = UP | {Change.BEGUN}
 """Changes that programs and FIFOs get as `up`."""
 
 
-def notify_command(virtual: VirtualServer, transition: Transition) -> Command | None:
-    """Return the program for this transition: notify_up, notify_down, quorum_up or quorum_down."""
+def notify_command(
+    virtual: VirtualServer, member: PoolMember | None, transition: Transition
+) -> Command | None:
+    """Return the program for this transition: notify_up, notify_down, quorum_up or quorum_down.
+
+    `member`: its real server; None: it is not about one of the pool.
+    """
     if transition.change is Change.QUORUM_GAINED:
         return virtual.quorum_up_command
     if transition.change is Change.QUORUM_LOST:
         return virtual.quorum_down_command
-    member = next((each for each in virtual.members if each.server.key == transition.server), None)
     if member is None or transition.change not in _TOLD_UP | DOWN:
         return None
     return member.notify_up if transition.change in _TOLD_UP else member.notify_down

@@ -110,6 +110,18 @@ Operation = (
 )
 
 
+def service_of(operation: Operation) -> ServiceKey | None:
+    """Return the service that an operation changes; None: it changes all or none."""
+    match operation:
+        case AddService(service) | EditService(service):
+            return service.key
+        case AddServer(key, _) | EditServer(key, _) | DeleteServer(key, _):
+            return key
+        case DeleteService(key) | ZeroCounters(key):
+            return key
+    return None
+
+
 class Refusal(msgspec.Struct, frozen=True):
     """An operation that a data plane refused.
 

@@ -72,7 +72,8 @@ def test_programs_that_transitions_ask_for() -> None:
     inhibited = PoolState(quorum_up=False, inhibited=(member.server,))
 
     def asked(before: PoolState | None, after: PoolState) -> list[Command | None]:
-        return [notify_command(virtual, item) for item in transitions(virtual, before, after)]
+        changes = transitions(virtual, before, after)
+        return [notify_command(virtual, member if each.server else None, each) for each in changes]
 
     assert asked(alive, dead) == [down, lost]
     assert asked(dead, alive) == [up, gained]

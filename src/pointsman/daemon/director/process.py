@@ -127,11 +127,9 @@ class Director:
             with contextlib.suppress(OSError):
                 inbox.channel.send(messages.encode(messages.Resync()))
         self._interfaces.follow()
-        log.info(
-            "ready: %s with %s",
-            count(len(self._table_sync.table), "service"),
-            count(sum(len(entry.servers) for entry in self._table_sync.table), "real server"),
-        )
+        table = self._plane.read()
+        servers = sum(len(entry.servers) for entry in table)
+        log.info("ready: %s with %s", count(len(table), "service"), count(servers, "real server"))
         estimating = asyncio.create_task(estimate_rates(self._plane, self._estimator))
         ready.setblocking(False)
         with contextlib.suppress(OSError):
@@ -142,6 +140,7 @@ class Director:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK)
         estimating.cancel()
+        await asyncio.wait([estimating])  # it reads the maps
         for inbox in inboxes:
             loop.remove_reader(inbox.channel)
             self._on_readable(inbox)
@@ -157,10 +156,11 @@ class Director:
 
     def _shut_down(self) -> None:
         """Remove the configured services; keep those that were added by hand, as keepalived and IPVS do."""
-        if not self._keep_forwarding:
-            self._table_sync.remove_all()
-            self._state_file.forget()
         unmanaged = unmanaged_services(self._plane, self._table_sync.managed)
+        if not self._keep_forwarding:
+            if unmanaged:
+                self._table_sync.remove_all()
+            self._state_file.forget()
         keep = self._keep_forwarding or bool(unmanaged)
         if self._keep_forwarding:
             log.info("stopped; the kernel goes on forwarding (--keep-forwarding): pointsman detach ends it")
@@ -177,7 +177,7 @@ class Director:
     def _tick(self, channels: Channels) -> None:
         self._refresh_neighbours()
         self._interfaces.follow()
-        self._passive_check.check_suspects(time.monotonic(), self._config, channels)
+        self._passive_check.check_suspects(time.monotonic(), self._table_sync.index, channels)
         self._reloader.send_pending()
         self._send_notify_orders()
         if self._table_sync.expire_overrides(time.monotonic()) or self._table_sync.needs_sync:
@@ -256,7 +256,12 @@ class Director:
             self._queue_mail(alert)
         self._write_state()
         self._send_notify_orders()
-        self._next_hops.watch(self._table_sync.table)
+        self._follow_next_hops()
+
+    def _follow_next_hops(self) -> None:
+        """Follow the next hops of the services that have changed in the table."""
+        changed, self._table_sync.changed = self._table_sync.changed, set()
+        self._next_hops.follow(changed)
 
     def _write_state(self) -> None:
         """Write the state that the next process restores after a crash."""
@@ -315,7 +320,7 @@ class Director:
 
     async def _apply(self, request: messages.ApplyRequest, uid: int) -> messages.Reply:
         try:
-            return await carry_out(request, uid, self._table_sync, self._plane, self._next_hops.watch)
+            return await carry_out(request, uid, self._table_sync, self._plane, self._follow_next_hops)
         finally:
             self._write_state()
 

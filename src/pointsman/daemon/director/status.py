@@ -20,8 +20,8 @@ from pointsman.control.status import (
     ServiceStatus,
     SessionStatus,
 )
+from pointsman.daemon.director.check_results import CheckResults
 from pointsman.dataplane.interface import Capabilities
-from pointsman.lvs.desired import CheckKey
 from pointsman.lvs.overrides import MemberKey, OverrideBook
 from pointsman.model.config import Config
 from pointsman.model.health import VirtualServer
@@ -122,7 +122,7 @@ def services(
     configured: Mapping[ServiceKey, VirtualServer],
     table: ServiceTable,
     standby: Collection[ServiceKey],
-    results: Mapping[CheckKey, CheckResult],
+    results: CheckResults,
     overrides: OverrideBook,
     next_hops: Mapping[str, str],
     now: float,
@@ -137,11 +137,12 @@ def services(
         key = entry.service.key
         inside = {server.key for server in entry.servers}
         members = configured[key].members if key in configured else ()
+        known = results.of(key)
         health = {
             member.server.key: [
                 result
                 for check in member.checks
-                if (result := results.get((key, member.server.key, check.identity)))
+                if (result := known.get((key, member.server.key, check.identity)))
             ]
             for member in members
         }

@@ -11,7 +11,6 @@ from pointsman.daemon.director.table_sync import TableSync
 from pointsman.daemon.runtime.slices import in_slices
 from pointsman.dataplane.interface import DataPlane
 from pointsman.model.operations import DeleteService, Flush, Operation, Refusal
-from pointsman.model.service import ServiceTable
 
 log = logging.getLogger("director")
 
@@ -26,18 +25,18 @@ async def carry_out(
     uid: int,
     table_sync: TableSync,
     plane: DataPlane,
-    follow: Callable[[ServiceTable], None],
+    follow: Callable[[], None],
 ) -> ApplyReply:
     """Apply the operations in order; a refused one does not prevent the next. Raises OSError.
 
-    `follow` gets the table after each slice. Other commands can change the table between two slices.
+    `follow` is called after each slice. Other commands can change the table between two slices.
     """
     refusals: list[Refusal] = []
 
     def steps() -> Iterator[None]:
         for piece in _pieces(request.operations):
             if isinstance(piece[0], Flush):
-                yield from _flush(plane)
+                yield from _flush(table_sync, plane)
             refused = table_sync.apply(piece)
             _tell(piece, refused, uid)
             refusals.extend(refused)
@@ -45,7 +44,7 @@ async def carry_out(
 
     async for done in in_slices(steps()):
         if done:
-            follow(plane.read())
+            follow()
     return ApplyReply(tuple(refusals))
 
 
@@ -61,11 +60,11 @@ def _pieces(operations: Sequence[Operation]) -> Iterator[list[Operation]]:
         yield piece
 
 
-def _flush(plane: DataPlane) -> Iterator[None]:
+def _flush(table_sync: TableSync, plane: DataPlane) -> Iterator[None]:
     """Delete the services in steps. The flush itself then deletes those that were added meanwhile."""
     keys = [entry.service.key for entry in plane.read()]
     for start in range(0, len(keys), SERVICES_AT_ONCE):
-        plane.apply([DeleteService(key) for key in keys[start : start + SERVICES_AT_ONCE]])
+        table_sync.apply([DeleteService(key) for key in keys[start : start + SERVICES_AT_ONCE]])
         yield
 
 

@@ -1,42 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bring the table of a data plane into line with configuration, check results and overrides.
 
-Every change takes the same steps: check results, desired table, reconcile with the actual table, apply.
+An event marks the services that it concerns. `sync` computes these only: their pools, their wanted entries,
+the operations from the actual entries to the wanted ones. All services are computed at the start only.
 Refused operations are planned again at the next `sync`.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 from pointsman.control.messages import CheckResult, OverrideRequest, RunProgram, TellServers
 from pointsman.control.status import ServiceStatus
 from pointsman.daemon.director import status as status_report
-from pointsman.daemon.director.carry_over import (
-    carry_over,
-    checks_of,
-    members_of,
-    service_keys,
-    verdicts,
-    weight_changes,
-)
-from pointsman.daemon.director.notify import notify_orders, quorum_alerts
-from pointsman.daemon.director.state_file import KeptOverride, TableState
+from pointsman.daemon.director.notify import log_transitions, notify_orders, quorum_alerts
+from pointsman.daemon.director.service_state import ServicePools
+from pointsman.daemon.director.services import ServiceIndex
+from pointsman.daemon.director.state_file import TableState
 from pointsman.dataplane.interface import DataPlane
 from pointsman.health.alerts import Alert, check_alert, farewell_alerts
-from pointsman.lvs.desired import CheckKey, Desired, PoolState, desired, restore_pools, restore_verdicts
-from pointsman.lvs.overrides import OverrideBook
+from pointsman.lvs.desired import PoolState
 from pointsman.lvs.plan_text import differences, step_texts
 from pointsman.lvs.reconcile import reconcile
-from pointsman.lvs.slow_start import Ramps
-from pointsman.lvs.standby import find_standby_services
-from pointsman.lvs.transitions import DOWN, LOSSES, UP, Transition, transitions
+from pointsman.lvs.transitions import Transition, transitions
 from pointsman.model.address import Address
 from pointsman.model.config import Config
 from pointsman.model.naming import server_name, service_name
-from pointsman.model.operations import DeleteService, EditServer, Operation, Refusal, SetTimeouts
+from pointsman.model.operations import (
+    DeleteService,
+    EditServer,
+    Flush,
+    Operation,
+    Refusal,
+    SetTimeouts,
+    service_of,
+)
 from pointsman.model.override import Override
 from pointsman.model.service import ServiceEntry, ServiceKey, ServiceTable
 
@@ -44,7 +45,10 @@ log = logging.getLogger("director")
 
 MAX_DIFFERENCES = 10
 """Differences between table and configuration that `status` lists one by one."""
-NOT_IN_TABLE = "not in the table when the director started, and not checked since"
+MAX_RETRIES = 250
+"""Services with refused operations that one `sync` tries again."""
+RAMP_STEP = 1.0
+"""Seconds between two changes of the weights of slow starts."""
 
 
 class TableSync:
@@ -59,110 +63,61 @@ class TableSync:
     ) -> None:
         """`state`: that of the previous process; None: restore what the table shows. Raises OSError."""
         self._clock = clock
-        self._config = config
         self._plane = plane
-        self.managed = service_keys(config)
-        """Services of the configuration in force."""
-        self._leaving: frozenset[ServiceKey] = frozenset()
+        table = plane.read()
+        self._pools = ServicePools(config, table, state or TableState(results=None))
+        self._planned = self.index
+        """The index of the last configuration that was planned."""
+        self._dirty = dict.fromkeys(self.index.services)
+        """Services that the next `sync` computes, in the order of the events. The values mean nothing."""
+        self._leaving: set[ServiceKey] = set()
         """Services of a previous configuration that are still in the table."""
         self._timeouts = config.timeouts
         """Timeouts that are not set yet."""
-        self._checks = checks_of(config)
-        self._services = {virtual.service.key: virtual for virtual in config.virtual_servers}
-        self._results: dict[CheckKey, CheckResult] = {}
-        """Latest result of each check. A check without a result has not run yet."""
-        self._overrides = OverrideBook()
-        self._ramps = Ramps()
-        self._drains = Ramps()
-        self._local: frozenset[Address] = frozenset()
-        self._held: dict[str, bool] = {}
-        self.table = plane.read()
-        """The table after the last `sync`."""
-        self._wanted_entries: dict[ServiceKey, ServiceEntry] = {}
+        self._ramps_due = float("-inf")
+        """Time of the next change of the weights of slow starts and drains."""
+        self._wanted: dict[ServiceKey, ServiceEntry] = {}
         """The services that the last `sync` wanted."""
-        self._pools = self._restore(state)
+        self._refused: dict[ServiceKey | None, list[Refusal]] = {}
+        """Refused operations by the service that they change; None: timeouts."""
         self.notify_orders: list[RunProgram | TellServers] = []
         """Notify programs to run and FIFO lines to write. The caller sends them and removes them."""
-        self.refusals: tuple[Refusal, ...] = ()
-        """Operations that the data plane refused at the last `sync`."""
+        self.changed = {entry.service.key for entry in table}
+        """Services of the table that are new to the caller or have changed. It removes them."""
 
-    def _restore(self, state: TableState | None) -> dict[ServiceKey, PoolState]:
-        """Restore the state of the previous process. Return the state of each service."""
-        present = {entry.service.key for entry in self.table}
-        members = {key for key, _ in members_of(self._config)}
-        state = state or TableState(results=None)
-        results = state.results
-        if results is None:
-            down = restore_verdicts(self._config.virtual_servers, self.table)
-            results = tuple(CheckResult(*key, up=False, reason=NOT_IN_TABLE) for key in down)
-        for kept in state.overrides:
-            key = (kept.service, kept.server)
-            if key in members:
-                self._overrides.put(key, kept.override, kept.until)
-                log.info(
-                    "override restored: %s of %s: %s",
-                    server_name(kept.service, kept.server),
-                    service_name(kept.service),
-                    kept.override.text(),
-                )
-        for times, kept_times in ((self._ramps, state.ramps), (self._drains, state.drains)):
-            for service, server, began, seconds in kept_times:
-                if (service, server) in members:
-                    times.begin((service, server), began, seconds)
-        for result in results:
-            check = (result.service, result.server, result.check)
-            if result.service in present and check in self._checks:
-                self._results[check] = result
-        return restore_pools(
-            self._config.virtual_servers,
-            self.table,
-            verdicts(self._results),
-            self._overrides.active,
-            weight_changes(self._checks, self._results),
-            dict(state.quorums),
-        )
+    @property
+    def index(self) -> ServiceIndex:
+        """Index of the configuration in force."""
+        return self._pools.index
+
+    @property
+    def managed(self) -> Set[ServiceKey]:
+        """Services of the configuration in force."""
+        return self.index.services.keys()
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Operations that the data plane refused the last time."""
+        return tuple(itertools.chain.from_iterable(self._refused.values()))
 
     def state(self) -> TableState:
         """Return the state that the next process restores after a crash."""
-        presumed = {
-            (virtual.service.key, member.server.key): not (virtual.alpha or member.alpha)
-            for virtual in self._config.virtual_servers
-            for member in virtual.members
-        }
-        return TableState(
-            overrides=tuple(
-                KeptOverride(*key, override, self._overrides.until(key))
-                for key, override in self._overrides.active.items()
-            ),
-            results=tuple(
-                each
-                for each in self._results.values()
-                if each.up is not presumed[each.service, each.server]
-                or each.weight_change
-                or each.weight is not None
-            ),
-            quorums=tuple((key, pool.quorum_up) for key, pool in self._pools.items()),
-            ramps=tuple((*key, *ramp) for key, ramp in self._ramps.under_way.items()),
-            drains=tuple((*key, *drain) for key, drain in self._drains.under_way.items()),
-        )
+        return self._pools.state()
 
     def on_check_result(self, result: CheckResult) -> Alert | None:
         """Store a check result. Return the mail about it; None: there is none. `sync` changes the table.
 
         A result of a check that is not in the configuration is dropped: it was sent before a reload.
         """
-        key = (result.service, result.server, result.check)
-        if key not in self._checks:
+        member = self.index.member(result.service, result.server)
+        if member is None or not self._pools.results.is_configured(result):
             log.debug("dropped the result of a removed check: %s", result)
             return None
-        before = self._results.get(key)
-        self._results[key] = result
+        before = self._pools.results.put(result)
+        self._dirty[result.service] = None
         log.debug("result: %s of %s: %s", result.server, result.service, result.reason or "passed")
         return check_alert(
-            self._config.router_id,
-            self._services[result.service],
-            result.server,
-            result.check,
+            *(self.index.config.router_id, self.index.services[result.service], member, result.check),
             up=result.up,
             reason=result.reason,
             was_up=before.up if before else None,
@@ -173,126 +128,115 @@ class TableSync:
 
         `sync` changes the table.
         """
-        self._local, self._held = local, held
+        self._dirty |= dict.fromkeys(self._pools.set_local_addresses(local, held))
 
     def sync(self) -> list[Alert]:
-        """Bring the actual table into line with the desired one. Return the mails about services.
+        """Bring the marked services in the table into line. Return the mails about services.
 
         Raises OSError.
         """
-        actual = self._plane.read()
-        wanted = self._wanted(self._config, self._results, actual)
-        changes = [
-            transition
-            for virtual in self._config.virtual_servers
-            for transition in transitions(
-                virtual, self._pools.get(virtual.service.key), wanted.pools[virtual.service.key]
-            )
-        ]
-        if self._begin_ramps(changes):
-            wanted = self._wanted(self._config, self._results, actual)
-        for times in (self._ramps, self._drains):
-            times.forget_arrived(self._clock())
-        self._pools = wanted.pools
-        self._wanted_entries = {entry.service.key: entry for entry in wanted.table}
-        ours = self.managed | self._leaving
-        plan = reconcile(wanted.table, actual, managed=ours)
+        now = self._clock()
+        changes: list[Transition] = []
+        plan: list[Operation] = []
+        deleted: list[Operation] = []
+        keys = self._take_due(now)
+        for key in keys:
+            actual, virtual = self._plane.entry(key), self.index.services.get(key)
+            wanted: ServiceEntry | None = None
+            if virtual is not None:
+                changes += self._pools.advance(virtual, now)
+                wanted = self._pools.entry(virtual, actual is not None, now)
+            elif key not in self._leaving:
+                continue
+            self._wanted.pop(key, None)
+            if wanted is not None:
+                self._wanted[key] = wanted
+            (deleted if wanted is None else plan).extend(reconcile(_table(wanted), _table(actual)))
+        self._apply(keys, [*plan, *deleted])
+        if now >= self._ramps_due:
+            self._pools.forget_arrived(now)
+            self._ramps_due = now + RAMP_STEP
+        notified = [each for each in changes if self.index.services[each.service].leads]
+        log_transitions(notified)
+        self._order(notified)
+        return quorum_alerts(self.index.config.router_id, self.index.services, notified)
+
+    def _take_due(self, now: float) -> list[ServiceKey]:
+        """Return the services to compute: those that are marked, refused or in slow start or drain."""
+        due, self._dirty = self._dirty, {}
+        due |= dict.fromkeys(key for key in itertools.islice(self._refused, MAX_RETRIES) if key is not None)
+        if now >= self._ramps_due:
+            due |= dict.fromkeys(self._pools.moving)
+        return list(due)
+
+    def _apply(self, keys: Iterable[ServiceKey], plan: list[Operation]) -> None:
+        """Apply the operations on these services, and what else is due. Log what is refused now."""
         if self._timeouts != SetTimeouts():
             plan.append(self._timeouts)
         if log.isEnabledFor(logging.DEBUG):
             for operation in plan:
                 log.debug("table: %s", operation.text())
-        before = {refusal.operation for refusal in self.refusals}
-        self.refusals = tuple(self._plane.apply(plan))
-        if self.refusals:
-            self.table = self._plane.read()
-        else:
-            self._leaving = frozenset()
-            unmanaged = (entry for entry in actual if entry.service.key not in ours)
-            self.table = ServiceTable.of([*unmanaged, *wanted.table])
-        if self._timeouts not in {refusal.operation for refusal in self.refusals}:
-            self._timeouts = SetTimeouts()
-        notified = [transition for transition in changes if self._services[transition.service].leads]
-        for transition in notified:
-            log.log(logging.WARNING if transition.change in LOSSES else logging.INFO, transition.text)
-        for refusal in self.refusals:
+        refusals = self._plane.apply(plan) if plan else []
+        before = {each.operation for key in (*keys, None) for each in self._refused.pop(key, ())}
+        for refusal in refusals:
+            self._refused.setdefault(service_of(refusal.operation), []).append(refusal)
             if refusal.operation not in before:
                 log.error("%s", refusal.text())
-        self._order(notified)
-        return quorum_alerts(self._config.router_id, self._services, notified)
+        if None not in self._refused:
+            self._timeouts = SetTimeouts()
+        self._leaving.difference_update(key for key in keys if key not in self._refused)
+        self.changed.update(key for operation in plan if (key := service_of(operation)) is not None)
 
     def _order(self, changes: Iterable[Transition]) -> None:
-        to_fifos = bool(self._config.server_fifos)
-        self.notify_orders += notify_orders(self._services, changes, to_fifos=to_fifos)
-
-    def _wanted(
-        self, config: Config, results: Mapping[CheckKey, CheckResult], actual: ServiceTable
-    ) -> Desired:
-        overrides = self._overrides.active
-        draining = {key for key, share in self._drains.shares(self._clock()).items() if share < 1.0}
-        shares = {
-            key: share
-            for key, share in self._ramps.shares(self._clock()).items()
-            if key not in overrides or overrides[key].weight is None
-        }
-        checks = self._checks if config is self._config else checks_of(config)
-        wanted = desired(
-            config.virtual_servers,
-            verdicts(results),
-            overrides,
-            self._pools,
-            weight_changes(checks, results),
-            shares,
-            draining,
-        )
-        away = self._standby_services(config, actual)
-        table = ServiceTable.of(entry for entry in wanted.table if entry.service.key not in away)
-        return Desired(table, wanted.pools) if away else wanted
-
-    def _standby_services(self, config: Config, actual: ServiceTable) -> frozenset[ServiceKey]:
-        if not self._local:
-            return frozenset()
-        present = {entry.service.key for entry in actual}
-        return find_standby_services(
-            config.virtual_servers, self._local, config.instances, self._held, present
-        )
-
-    def _begin_ramps(self, changes: Iterable[Transition]) -> bool:
-        """Begin slow start and drain of changed real servers. Return True if a real server changed."""
-        moves = [item for item in changes if item.change in UP | DOWN]
-        members = dict(members_of(self._config)) if moves else {}
-        for item in moves:
-            if item.server is not None:
-                key, is_up = (item.service, item.server), item.change in UP
-                member = members.get(key)
-                self._ramps.begin(key, self._clock(), member.slow_start if member and is_up else 0.0)
-                self._drains.begin(key, self._clock(), member.drain if member and not is_up else 0.0)
-        return bool(moves)
+        to_fifos = bool(self.index.config.server_fifos)
+        self.notify_orders += notify_orders(self.index, changes, to_fifos=to_fifos)
 
     @property
     def needs_sync(self) -> bool:
         """True if `sync` must be called again soon: for a refused operation, a slow start or a drain."""
-        return bool(self.refusals or self._ramps.under_way or self._drains.under_way)
+        return bool(self._refused or self._pools.moving)
 
     def plan(self, config: Config) -> list[str]:
-        """Return the changes of the table that `reconfigure` and `sync` would make, as text."""
-        actual = self._plane.read()
-        wanted = self._wanted(config, carry_over(self._config, config, self._results), actual)
-        return step_texts(
-            reconcile(wanted.table, actual, managed=self.managed | service_keys(config)), actual
-        )
+        """Return the changes of the table that `reconfigure` and `sync` would make, as text.
+
+        Differences that the table has from the last `sync` are among them: the next one corrects them.
+        """
+        self._dirty |= dict.fromkeys(self._differing())
+        index = self._indexed(config)
+        marked = {key for key in (*self._dirty, *self._refused) if key is not None}
+        texts: list[str] = []
+        for key, wanted in self._pools.forecast(index, marked, self._is_present, self._clock()):
+            actual = _table(self._plane.entry(key))
+            texts += step_texts(reconcile(_table(wanted), actual), actual)
+        gone = [key for key in (*self.managed, *self._leaving) if key not in index.services]
+        return texts + [DeleteService(key).text() for key in gone if self._is_present(key)]
+
+    def _is_present(self, key: ServiceKey) -> bool:
+        return self._plane.entry(key) is not None
+
+    def _indexed(self, config: Config) -> ServiceIndex:
+        """Return the index of a configuration; made once for `plan` and `reconfigure`."""
+        if self._planned.config is not config:
+            self._planned = ServiceIndex(config)
+        return self._planned
+
+    def _differing(self) -> Iterator[ServiceKey]:
+        """Yield the services whose entries differ from those that the last `sync` wanted."""
+        for key, entry in self._wanted.items():
+            if self._plane.entry(key) != entry:
+                yield key
 
     def differences(self, actual: ServiceTable) -> Iterator[list[str]]:
         """Yield for each configured service the differences of the table from the last `sync`.
 
-        Refused operations are left out: `refusals` has them.
+        Refused operations are left out: `refusals` has them. Services may change meanwhile.
         """
         refused = {refusal.operation for refusal in self.refusals}
         present = {entry.service.key: entry for entry in actual}
-        for key, entry in self._wanted_entries.items():
-            found = ServiceTable((present[key],) if key in present else ())
-            plan = reconcile(ServiceTable((entry,)), found)
-            yield list(differences([each for each in plan if each not in refused], found))
+        for key, entry in list(self._wanted.items()):
+            found = present.get(key)
+            plan = [] if found == entry else reconcile(_table(entry), _table(found))
+            yield list(differences([each for each in plan if each not in refused], _table(found)))
 
     def problems(self, differences: Iterable[list[str]]) -> list[str]:
         """Return for `status` the refused operations and these differences; of many only the first ones."""
@@ -304,18 +248,13 @@ class TableSync:
 
     def reconfigure(self, config: Config) -> None:
         """Use another configuration; see `carry_over` for the results. `sync` changes the table."""
-        self._results = carry_over(self._config, config, self._results)
-        self._checks = checks_of(config)
-        self._services = {virtual.service.key: virtual for virtual in config.virtual_servers}
-        known = {key for key, _ in members_of(config)}
-        self._overrides.keep_only(known)
-        self._ramps.keep_only(known)
-        self._drains.keep_only(known)
-        self._leaving |= self.managed - service_keys(config)
-        if config.timeouts != self._config.timeouts:
-            self._timeouts = config.timeouts.instead_of(self._config.timeouts)
-        self._config = config
-        self.managed = service_keys(config)
+        index, before = self._indexed(config), self.index
+        self._dirty |= dict.fromkeys(self._pools.reconfigure(index))
+        self._leaving |= before.services.keys() - index.services.keys()
+        self._leaving -= index.services.keys()
+        self._dirty |= dict.fromkeys(self._leaving)
+        if config.timeouts != before.config.timeouts:
+            self._timeouts = config.timeouts.instead_of(before.config.timeouts)
 
     def apply(self, operations: Sequence[Operation]) -> list[Refusal]:
         """Apply the operations of an administrator at once. Return those that were refused. Raises OSError.
@@ -323,71 +262,80 @@ class TableSync:
         The weight of a configured real server is kept as an override. Any other difference from the
         configuration is undone by the next `sync`.
         """
+        for operation in operations:
+            if isinstance(operation, Flush):
+                self._note_change(*(entry.service.key for entry in self._plane.read()))
+            elif (changed := service_of(operation)) is not None:
+                self._note_change(changed)
         refusals = self._plane.apply(operations)
         refused = {id(refusal.operation) for refusal in refusals}
-        edits = [
-            operation
-            for operation in operations
-            if isinstance(operation, EditServer) and id(operation) not in refused
-        ]
-        configured = {key for key, _ in members_of(self._config)} if edits else set()
-        for operation in edits:
-            key = (operation.service, operation.server.key)
-            if key in configured:
-                self._overrides.put(key, Override(weight=operation.server.weight))
+        for operation in operations:
+            if isinstance(operation, EditServer) and id(operation) not in refused:
+                key = (operation.service, operation.server.key)
+                if key in self.index:
+                    self._pools.overrides.put(key, Override(weight=operation.server.weight))
         return refusals
+
+    def _note_change(self, *keys: ServiceKey) -> None:
+        """Note that the table has changed by hand."""
+        self.changed.update(keys)
+        self._dirty |= dict.fromkeys(key for key in keys if key in self.managed)
 
     def override(self, request: OverrideRequest, now: float) -> list[str]:
         """Set or release an override. Return the real servers concerned. `sync` changes the table."""
         found = [
             key
-            for key, _ in members_of(self._config)
-            if key[1].address == request.server
-            and request.port in (0, key[1].port)
+            for key in self.index.members_at(request.server)
+            if request.port in (0, key[1].port)
             and request.service in ("", service_name(key[0]), str(key[0]).partition(" ")[2])
         ]
         for key in found:
+            self._dirty[key[0]] = None
             if request.override is None:
-                self._overrides.release(key)
+                self._pools.overrides.release(key)
             else:
                 until = now + request.seconds if request.seconds else None
-                self._overrides.put(key, request.override, until)
+                self._pools.overrides.put(key, request.override, until)
         return [f"{server_name(*key)} of {service_name(key[0])}" for key in found]
 
     def expire_overrides(self, now: float) -> bool:
         """Remove expired overrides. Return True if there were any."""
-        expired = self._overrides.expire(now)
+        expired = self._pools.overrides.expire(now)
         for key in expired:
+            self._dirty[key[0]] = None
             log.info("override of %s of %s has expired", server_name(*key), service_name(key[0]))
         return bool(expired)
 
     def shutdown_alerts(self) -> list[Alert]:
         """Return the mails of services with `omega` at the stop. Queue their programs in `notify_orders`."""
         alerts: list[Alert] = []
-        for virtual in self._config.virtual_servers:
-            pool = self._pools.get(virtual.service.key)
+        for key, virtual in self.index.services.items():
+            pool = self._pools.pool(key)
             if not virtual.omega or not virtual.leads or pool is None:
                 continue
-            gone = PoolState(quorum_up=False)
-            self._order(transitions(virtual, pool, gone))
+            self._order(transitions(virtual, pool, PoolState(quorum_up=False)))
             if pool.quorum_up:
                 living = [server.key for server in pool.living]
-                alerts += farewell_alerts(self._config.router_id, virtual, living)
+                alerts += farewell_alerts(self.index.config.router_id, virtual, living)
         return alerts
 
     def remove_all(self) -> None:
         """Remove the managed services from the table. Raises OSError."""
-        present = {entry.service.key for entry in self._plane.read()}
-        self._plane.apply([DeleteService(key) for key in self.managed if key in present])
+        self.apply([DeleteService(key) for key in self.managed if self._is_present(key)])
 
     def describe(self, table: ServiceTable, next_hops: dict[str, str], now: float) -> Iterator[ServiceStatus]:
         """Yield the services for `status`. `next_hops`: by the address of the real server."""
-        away = self._standby_services(self._config, table)
+        standby = self._pools.standby(self._is_present)
+        pools = self._pools
         return status_report.services(
-            self._services, table, away, self._results, self._overrides, next_hops, now
+            self.index.services, table, standby, pools.results, pools.overrides, next_hops, now
         )
 
 
-def unmanaged_services(plane: DataPlane, managed: frozenset[ServiceKey]) -> list[ServiceKey]:
+def unmanaged_services(plane: DataPlane, managed: Set[ServiceKey]) -> list[ServiceKey]:
     """Return the services in the table that were added by hand. Raises OSError."""
     return [entry.service.key for entry in plane.read() if entry.service.key not in managed]
+
+
+def _table(entry: ServiceEntry | None) -> ServiceTable:
+    return ServiceTable(() if entry is None else (entry,))

@@ -200,7 +200,7 @@ def test_words_by_hand_are_taken_over_from_a_version_that_numbered_the_checks(
     later = TableSync(config(tcp(80)), plane, remembered.table)
     later.sync()
     assert weights(plane) == {OTHER: 0}, "drained by hand; and who was down is down until it is checked"
-    del written["keeper"]["quorums"][0][1]
+    del written["keeper"]["overrides"][0]["server"]
     file.write_text(json.dumps(written))
     assert StateFile(tmp_path).read() is None, "the rest has to be in order"
 
@@ -225,15 +225,15 @@ def test_a_weight_that_a_program_asks_for_outlives_a_new_configured_weight(
     assert weights(plane)[WEB] == 10
 
 
-def test_the_table_is_read_once_a_sync(plane: CountingPlane) -> None:
+def test_one_service_is_read_for_its_check_result_and_not_the_table(plane: CountingPlane) -> None:
     table_sync = TableSync(config(tcp(80)), plane)
     table_sync.sync()
     table_sync.set_local_addresses(frozenset({WEB.address}), {})
     plane.reads = 0
     table_sync.on_check_result(result(tcp(80), False))
     table_sync.sync()
-    assert plane.reads == 1
-    assert table_sync.table == plane.read()
+    assert plane.reads == 0
+    assert weights(plane) == {OTHER: 1}
 
 
 def test_a_reload_asks_little_for_each_check_that_stays(

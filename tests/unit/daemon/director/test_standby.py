@@ -10,7 +10,7 @@ import pytest
 
 from pointsman.daemon.director.table_sync import TableSync
 from pointsman.dataplane.memory import MemoryDataPlane
-from pointsman.lvs.standby import find_standby_services
+from pointsman.lvs.standby import find_candidates, is_standby
 from pointsman.model.config import Config
 from pointsman.model.health import PoolMember, VirtualServer
 from pointsman.model.service import (
@@ -59,14 +59,15 @@ def service(*servers: Any, vip: Any = VIP, forwarding: Forwarding = Forwarding.R
 def test_which_services_wait_for_their_vip(
     virtual: VirtualServer, held: dict[str, bool], present: list[ServiceKey], kept_out: bool
 ) -> None:
-    found = find_standby_services([virtual], {BOX}, [INSTANCE], held, present)
-    assert (virtual.service.key in found) is kept_out
+    key = virtual.service.key
+    candidates = find_candidates([virtual], {BOX}, [INSTANCE])
+    assert (key in candidates and is_standby(candidates[key], held, key in present)) is kept_out
 
 
 def test_a_mark_stands_for_the_addresses_of_its_fronts() -> None:
     marked = VirtualService(key=ServiceKey.mark(3), fronts=frozenset({Front(Transport.TCP, VIP, 80)}))
     virtual = VirtualServer(service=marked, members=service(BOX).members)
-    assert find_standby_services([virtual], {BOX}, [INSTANCE], {"VI_1": False}, []) == {marked.key}
+    assert find_candidates([virtual], {BOX}, [INSTANCE]) == {marked.key: {"VI_1"}}
 
 
 def test_table_sync_puts_them_in_force_with_the_vip_and_out_without() -> None:

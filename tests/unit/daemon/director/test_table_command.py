@@ -50,11 +50,14 @@ def command(plane: MemoryDataPlane, *operations: Operation) -> tuple[ApplyReply,
     """Return the reply, how many turns others had meanwhile, and the tables that were followed."""
     followed: list[ServiceTable] = []
 
+    def follow() -> None:
+        followed.append(plane.read())
+
     async def run() -> tuple[ApplyReply, int]:
         sync = TableSync(Config(router_id="lb"), plane)
         turns, doing = (
             0,
-            asyncio.create_task(carry_out(ApplyRequest(operations), 0, sync, plane, followed.append)),
+            asyncio.create_task(carry_out(ApplyRequest(operations), 0, sync, plane, follow)),
         )
         while not doing.done():
             turns += 1

@@ -412,8 +412,11 @@ def test_the_work_of_describing_grows_with_the_real_servers_and_no_faster(plane:
     assert work(400) < 2.5 * work(200)
 
 
-def test_the_work_of_a_check_result_does_not_grow_with_the_number_of_services(plane: MemoryDataPlane) -> None:
-    """A checker that starts reports every check: the director does nothing else until it has read them."""
+def test_the_work_of_a_check_result_does_not_grow_with_the_number_of_services(
+    plane: MemoryDataPlane, tmp_path: Path
+) -> None:
+    """Until the table is right and the state for a restart is written."""
+    state_file = StateFile(tmp_path)
 
     def work(count: int) -> int:
         made = config()
@@ -426,10 +429,18 @@ def test_the_work_of_a_check_result_does_not_grow_with_the_number_of_services(pl
             msgspec.structs.replace(virtual, service=VirtualService(key=key)) for key in keys
         )
         table_sync = TableSync(msgspec.structs.replace(made, virtual_servers=virtual_servers), plane)
+        table_sync.sync()
         result = CheckResult(keys[-1], WEB[0], check(WEB[0]).identity, False, "connection refused")
         alerts: list[object] = []
-        lines = lines_run(lambda: alerts.append(table_sync.on_check_result(result)))
+
+        def handle() -> None:
+            alerts.append(table_sync.on_check_result(result))
+            table_sync.sync()
+            state_file.write(table_sync.state(), {})
+
+        lines = lines_run(handle)
         assert alerts[0] is not None, "the last service was found"
+        assert weights(plane, keys[-1]) == {WEB[1]: 1}
         return lines
 
     assert work(200) < work(20) + 50, "a collision of hashes costs a few"

@@ -13,6 +13,7 @@ import pytest
 
 from pointsman.control import messages
 from pointsman.daemon.director.passive_check import PassiveCheck
+from pointsman.daemon.director.services import ServiceIndex
 from pointsman.daemon.runtime.channels import MAX_DROPPED, Channels, Inbox
 from pointsman.daemon.runtime.config_history import send_config
 from pointsman.dataplane.memory import MemoryDataPlane
@@ -147,8 +148,8 @@ def test_a_suspicion_goes_to_the_process_that_has_the_check(
     monkeypatch.setattr(
         passive_check._suspicions, "find_suspects", lambda _now, _signs: [Suspicion(VIP, WEB, "resets")]
     )
-    config = Config(router_id="lb-01", virtual_servers=(service,))
-    passive_check.check_suspects(0.0, config, Channels(**{name: pair[0] for name, pair in pairs.items()}))
+    index = ServiceIndex(Config(router_id="lb-01", virtual_servers=(service,)))
+    passive_check.check_suspects(0.0, index, Channels(**{name: pair[0] for name, pair in pairs.items()}))
     heard = {name: orders(pair[1]).receive() for name, pair in pairs.items()}
     assert {name for name, order in heard.items() if order is not None} == {asked}
     assert heard[asked] == messages.CheckNow(VIP, WEB)
