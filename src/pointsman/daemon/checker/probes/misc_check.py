@@ -4,7 +4,12 @@
 from __future__ import annotations
 
 from pointsman.daemon.checker.probes.probe import Outcome, ProbeFailedError, ProbeUnableError, Result
-from pointsman.daemon.runtime.run_program import CannotRunError, run_program
+from pointsman.daemon.runtime.run_program import (
+    CannotRunError,
+    InsecureProgramError,
+    NoResourcesError,
+    run_program,
+)
 from pointsman.model.checks import MiscCheck
 
 LOWEST_DYNAMIC = 2
@@ -12,12 +17,17 @@ LOWEST_DYNAMIC = 2
 
 
 async def probe(check: MiscCheck) -> Result:
-    """Run the program until it ends or times out. Raises ProbeFailedError and ProbeUnableError."""
+    """Run the program until it ends or times out. Raises ProbeFailedError and ProbeUnableError.
+
+    As in keepalived, a program that cannot be executed has failed.
+    """
     name = check.command.words[0]
     try:
         code = await run_program(check.command, check.timeout, security=check.secure)
-    except CannotRunError as error:
+    except (InsecureProgramError, NoResourcesError) as error:
         raise ProbeUnableError(str(error)) from None
+    except CannotRunError as error:
+        raise ProbeFailedError(str(error)) from None
     if code is None:
         raise ProbeFailedError(f"{name} timed out after {check.timeout:g} s")
     if code == 0:
