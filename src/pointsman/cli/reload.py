@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ EXIT_NOT_TAKEN = 1
 MOST_WARNINGS, MOST_CHARACTERS = 500, 300
 """Warnings that the director keeps for the next reload, and the length of each."""
 
+LONGEST_READING = 60.0
+"""Seconds that a reload at SIGHUP may read its file. The supervisor's limit (LONGEST_RUN) is longer."""
 PATIENCE = 60.0
 """Seconds that applying a large configuration may take."""
 
@@ -79,12 +82,36 @@ def rollback(dry_run: bool, as_json: bool) -> None:
 
 
 def reload_at_signal(file: Path, config_id: str | None = None) -> int:
-    """Handle SIGHUP: reload without a terminal. The log and `status` tell the result."""
-    return _reload(file, dry_run=False, as_json=False, config_id=config_id)
+    """Handle SIGHUP: reload without a terminal. The log and `status` tell the result.
+
+    Reading that hangs is given up, so that the next SIGHUP is served.
+    """
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_READING)
+    try:
+        return _reload(file, dry_run=False, as_json=False, config_id=config_id, is_signal=True)
+    except HangingError:
+        why = f"reading {file} was given up after {LONGEST_READING:g} s"
+        return EXIT_NOT_TAKEN if _tell_refused((why,)) else _failed(why)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+class HangingError(Exception):
+    """Reading the configuration does not end."""
+
+
+def _give_up(_number: int, _frame: object) -> None:
+    raise HangingError
 
 
 def _reload(
-    file: Path | None, dry_run: bool, as_json: bool, config_id: str | None = None, force: bool = False
+    file: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    config_id: str | None = None,
+    force: bool = False,
+    is_signal: bool = False,
 ) -> int:
     try:
         running = _configuration()
@@ -97,16 +124,18 @@ def _reload(
     try:
         loaded = load_file(file, config_id)
     except ConfError as error:
-        print_problems(error.problems, err=True)
-        click.echo(f"{file}: {summary(error.problems)}; nothing was changed", err=True)
-        if not dry_run:
-            _tell_refused(error)
+        is_told = not dry_run and _tell_refused(tuple(str(each) for each in error.errors))
+        if not (is_signal and is_told):  # the director has logged it
+            print_problems(error.problems, err=True)
+            click.echo(f"{file}: {summary(error.problems)}; nothing was changed", err=True)
         return EXIT_ERRORS
+    if is_signal:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     warnings = [each for each in loaded.problems if each.severity is Severity.WARNING]
     _show_new(warnings, running.warnings, file)
     told = tuple(dict.fromkeys(map(_fingerprint, warnings)))[:MOST_WARNINGS]
     asked = ReloadRequest(loaded.config, dry_run, force, str(file.absolute()), told)
-    return _take(asked, as_json, f"{file} is in force as")
+    return _take(asked, as_json, f"{file} is in force as", is_signal)
 
 
 def _configuration() -> ConfigurationStatus:
@@ -131,20 +160,23 @@ def _fingerprint(problem: Problem) -> str:
     return f"{problem.text}: {problem.excerpt.strip()}"[:MOST_CHARACTERS]
 
 
-def _tell_refused(error: ConfError) -> None:
+def _tell_refused(problems: tuple[str, ...]) -> bool:
+    """Have the director log and show the errors. Return False if it cannot be asked."""
     try:
-        request(ReloadRefused(tuple(str(each) for each in error.errors)), control_socket())
+        request(ReloadRefused(problems), control_socket())
     except (ControlError, ProtocolError) as trouble:
         complain(str(trouble))
+        return False
+    return True
 
 
-def _take(asked: ReloadRequest, as_json: bool, done: str) -> int:
+def _take(asked: ReloadRequest, as_json: bool, done: str, is_signal: bool = False) -> int:
     try:
         reply = request(asked, control_socket(), timeout=PATIENCE)
     except (ControlError, ProtocolError) as error:
         return _failed(str(error))
     if isinstance(reply, ErrorReply):
-        return _failed(reply.error)
+        return EXIT_NOT_TAKEN if is_signal else _failed(reply.error)
     assert isinstance(reply, ReloadReply)
     if as_json:
         document = {"plan": reply.plan, "dry_run": asked.dry_run, "generation": reply.generation}

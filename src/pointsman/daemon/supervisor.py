@@ -50,6 +50,9 @@ FORK_PAUSE = 1.0
 """Seconds before a failed fork is tried again."""
 START_LIMIT = 60.0
 """Seconds from the start of a child to its first heartbeat, at most: reading a large table takes time."""
+LONGEST_RUN = 150.0
+"""Seconds after which a reload or a dump that hangs is killed. A reload gives up by itself before
+(cli/reload.py), unless it hangs in the kernel."""
 DUMP_PAUSE = 1.0
 """Seconds between two dumps, at least."""
 UNTIL_GONE = 5.0
@@ -131,6 +134,7 @@ class Supervisor:
             if child.restart_at is not None and child.restart_at <= now and not self._stopping:
                 self._start(child)
         self._kill_silent(now)
+        self._kill_hung(now)
         if watchdog_interval() is not None:
             notify("WATCHDOG=1")  # for this process; the others are watched here
 
@@ -154,6 +158,16 @@ class Supervisor:
                 log.error(
                     "%s shows no sign of life for %.1f s (limit %.1f s), state %s: killing it",
                     *(child.name, silence, limit, kernel_state(child.pid)),
+                )
+                child.send(signal.SIGKILL)
+
+    def _kill_hung(self, now: float) -> None:
+        """Kill a reload or a dump that does not end: the next one waits for it."""
+        for child in self._occasional():
+            if child.pid and not child.killed and now >= child.started + LONGEST_RUN:
+                log.error(
+                    "the %s has not ended within %.0f s, state %s: killing it",
+                    *(child.name, LONGEST_RUN, kernel_state(child.pid)),
                 )
                 child.send(signal.SIGKILL)
 

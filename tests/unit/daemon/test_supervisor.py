@@ -242,6 +242,28 @@ def test_sighup_runs_the_reload_and_children_start_with_what_the_director_took(t
     assert process.wait(DEADLINE) == 0
 
 
+def test_a_reload_that_hangs_is_killed_and_the_next_one_runs(tmp_path: Path) -> None:
+    body = """
+from pointsman.daemon import supervisor as module
+module.LONGEST_RUN = 0.2
+
+def reload():
+    log("reload")
+    sleep()
+
+sys.exit(Supervisor(boss, [Child('helper', helper)], heard, reload=Child('reload', reload)).run())
+"""
+    process = start(tmp_path, body)
+    lines(tmp_path, 2)
+    process.send_signal(signal.SIGHUP)
+    lines(tmp_path, 3)
+    process.send_signal(signal.SIGHUP)
+    assert lines(tmp_path, 4)[2:] == ["reload", "reload"]
+    assert "the reload has not ended within" in (tmp_path / "errors").read_text()
+    process.terminate()
+    assert process.wait(DEADLINE) == 0
+
+
 def test_sighup_without_a_file_changes_nothing(tmp_path: Path) -> None:
     process = start(
         tmp_path,
