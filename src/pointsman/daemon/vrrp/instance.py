@@ -240,7 +240,7 @@ class InstanceController:
         if judgement.awaited and not self.machine.is_undecided:
             text = "(%s) does not become master before the first result of %s"
             log.info(text, self.instance.name, ", ".join(judgement.awaited))
-        self.machine.is_undecided = bool(judgement.awaited)
+        self.machine.is_undecided = bool(judgement.awaited) or trackers.is_table_awaited
         self.machine.set_priority(now, judgement.priority)
         return self.network_fault or judgement.fault or self.static_fault
 

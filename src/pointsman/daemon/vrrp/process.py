@@ -64,9 +64,6 @@ The kernel announces a new address a moment before a socket can be bound to it (
 __inet_insert_ifa).
 """
 
-TABLE_WAIT = 60.0
-"""Seconds after which instances start without the service table."""
-
 log = logging.getLogger("vrrp")
 
 
@@ -100,8 +97,8 @@ def run(
     events go there, tracker values come from there. `bfd` carries the tracker values of BFD.
 
     `wait_for_table`: the director has not reported yet that its table is in force (Resync). Instances that an
-    earlier process has left as master start at once, because the kernel still forwards for them. Without any,
-    all instances wait for the table: a master without one would drop what another router could serve.
+    earlier process has left as master continue, because the kernel still forwards for them. Without any, all
+    instances start as backup, and none becomes master before the table is in force.
     """
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(name)s: %(message)s")
@@ -148,8 +145,6 @@ class VrrpProcess:
         self._reports = ReportChannel(channel, scripts)
         self._advert_reports = AdvertReports()
         self._loop = EventLoop(clock, log, heartbeat)
-        self._table_due: float | None = None
-        """While the instances wait for the table: time at which they start without it."""
         try:
             # The monitor is opened before the first read, so that no change is missed between the two.
             self._monitor = NetlinkMonitor(
@@ -197,10 +192,9 @@ class VrrpProcess:
         self._static.start(self._present)
         self._instances.set_static_faults(self._static.faults)
         if wait_for_table and self._controllers and not residual.has_virtual:
-            self._table_due = clock() + TABLE_WAIT
-            log.info("waiting for the service table")
-        else:
-            self._start_instances()
+            self._trackers.expect_table()
+            log.info("no instance becomes master before the service table is in force")
+        self._start_instances()
         while not self._loop.stopping:
             self._turn()
         self._yield_and_stop()
@@ -213,7 +207,7 @@ class VrrpProcess:
         log.info("Stopped")
 
     def _start_instances(self) -> None:
-        self._table_due, self._present = None, addresses(self._netlink)
+        self._present = addresses(self._netlink)
         self._instances.find_sources(self._present)  # one may be a static address
         self._open_sockets()
         for controller in self._controllers:
@@ -270,7 +264,7 @@ class VrrpProcess:
         first = self._deadlines.first()
         # min() is slower, and the loop asks twice for each advert.
         others = self._static.deadline, self._context.garp_pacer.deadline, self._trackers.deadline
-        for timer in (self._retry_at, self._table_due, *others):
+        for timer in (self._retry_at, *others):
             if timer is not None and (first is None or timer < first):
                 first = timer
         return first
@@ -283,9 +277,6 @@ class VrrpProcess:
             self._instances.update_faults(self._trackers)
         if self._retry_at is not None and self._retry_at <= now:
             self._on_link_change()
-        if self._table_due is not None and self._table_due <= now:
-            log.warning("starting without the service table: it is not in force after %.0f s", TABLE_WAIT)
-            self._start_instances()
         self._instances.advance(now)
 
     def _advance_static(self, now: float) -> None:
@@ -353,15 +344,19 @@ class VrrpProcess:
                 self._reconfigure(config)
             case YieldMaster(instance=name):
                 self._instances.yield_master(name, clock())
-            case Resync() if self._table_due is not None:
-                self._start_instances()
             case Resync():
+                self._on_table()
                 self._advert_reports.forget()
                 for controller in self._controllers:
                     self._reports.send_report(controller.status())
                 self._context.dropped.report_again()
         if self._orders.closed:
             self._loop.unwatch(self._orders.channel)
+
+    def _on_table(self) -> None:
+        if self._trackers.is_table_awaited:
+            self._trackers.on_table()
+            self._instances.update_faults(self._trackers)
 
     def _reconfigure(self, config: Config) -> None:
         """Use another configuration. One that this host cannot run changes nothing."""
