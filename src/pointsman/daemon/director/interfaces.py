@@ -8,20 +8,37 @@ from collections.abc import Sequence
 
 from pointsman.daemon.runtime.log_once import LogOnce
 from pointsman.dataplane.interface import Attachment, DataPlane
+from pointsman.net.netlink import NetlinkMonitor, NetlinkOverrunError
 
 log = logging.getLogger("director")
+
+LOOK_INTERVAL = 5.0
+"""Seconds between two looks without a notification: the kernel does not notify of programs of tc, for one."""
 
 
 class Interfaces:
     """Follows the interfaces of a data plane."""
 
     def __init__(self, plane: DataPlane) -> None:
+        """Raises OSError if netlink cannot be used."""
         self._plane = plane
+        self._monitor = NetlinkMonitor(NetlinkMonitor.LINK)
+        self._look_at = float("-inf")
         self._once = LogOnce(log)
         self.problems: Sequence[str] = ()
         """Problems found by the last `follow`."""
         self._attachments: dict[str, Attachment] = {}
         """Attachments that were logged, by interface."""
+
+    def follow_changes(self, now: float) -> None:
+        """Follow the interfaces if the kernel has notified of a change, or if the last look is long ago."""
+        try:
+            is_changed = bool(self._monitor.read())
+        except NetlinkOverrunError:
+            is_changed = True
+        if is_changed or now >= self._look_at:
+            self.follow()
+            self._look_at = now + LOOK_INTERVAL
 
     def follow(self) -> None:
         """Attach to interfaces that have come back."""

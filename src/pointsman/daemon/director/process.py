@@ -176,7 +176,7 @@ class Director:
 
     def _tick(self, channels: Channels) -> None:
         self._refresh_neighbours()
-        self._interfaces.follow()
+        self._interfaces.follow_changes(time.monotonic())
         self._passive_check.check_suspects(time.monotonic(), self._table_sync.index, channels)
         self._reloader.send_pending()
         self._send_notify_orders()

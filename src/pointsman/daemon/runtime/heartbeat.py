@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 INTERVAL = 0.5
 """Seconds between two heartbeats of an idle process, at most."""
+SLOW_INTERVAL = 2.0
+"""The same for a process whose limit is ten seconds or longer: each heartbeat wakes it up."""
 LONGEST_TURN = 0.7
 """Seconds between two looks of the supervisor, at most."""
 STALL = 0.5
@@ -55,9 +57,9 @@ class Heartbeat:
         self._time[0] = time.monotonic()
 
     def beat_in(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Beat now, and then in each INTERVAL in which the loop turns."""
+        """Beat now, and then in each SLOW_INTERVAL in which the loop turns."""
         self.beat()
-        loop.call_later(INTERVAL, self.beat_in, loop)
+        loop.call_later(SLOW_INTERVAL, self.beat_in, loop)
 
     @property
     def last(self) -> float:

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from pointsman.conf.load import load_text
-from pointsman.daemon.runtime.heartbeat import INTERVAL, LONGEST_TURN, STALL
+from pointsman.daemon.child import HEARTBEAT_LIMIT
+from pointsman.daemon.runtime.heartbeat import INTERVAL, LONGEST_TURN, SLOW_INTERVAL, STALL
 from pointsman.daemon.vrrp.deadlines import LONGEST_LIMIT, SHORTEST_LIMIT, heartbeat_limit
 from pointsman.model.vrrp import VrrpInstance
 
@@ -41,3 +42,4 @@ def test_the_shortest_interval_decides_within_the_bounds() -> None:
 
 def test_a_short_pause_of_the_whole_machine_is_no_silence() -> None:
     assert INTERVAL + LONGEST_TURN + STALL < SHORTEST_LIMIT
+    assert SLOW_INTERVAL + LONGEST_TURN + STALL < HEARTBEAT_LIMIT
